@@ -1,0 +1,54 @@
+# `make` lists what there is. `make demo` and `make test` need nothing but Python 3.11+ and a network for the first install.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+INSTALL := $(BIN)/pip install --quiet --constraint deploy/lock/constraints.txt
+# Torch first and on its own: a plain install of what depends on it may bring gigabytes of CUDA.
+TORCH_INDEX ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint types arrows benchmarks clean
+
+help:  ## list the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.torch: deploy/lock/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "normfed needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) -V`. Try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	@echo "Creating $(VENV) and installing torch (once, about a minute) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(INSTALL) $(TORCH_INDEX) torch
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.torch pyproject.toml
+	@echo "Installing normfed (once, about a minute) ..."
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	@echo "Installing what the tests need (once) ..."
+	@$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed  ## six synthetic hospitals train one model together; ends with a report
+	@$(BIN)/normfed simulate
+
+test: $(VENV)/.dev  ## all tests
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: $(VENV)/.dev  ## ruff
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(VENV)/.dev  ## mypy, strict
+	@$(BIN)/mypy
+
+arrows: $(VENV)/.dev  ## import-linter: the arrows between the packages
+	@$(BIN)/lint-imports
+
+check: lint types arrows test  ## lint, types, arrows and tests
+
+benchmarks: $(VENV)/.dev  ## every benchmark, one after another
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:  ## remove the environment and tool caches (never runs/)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,34 @@
+"""The Flower ClientApp: the same object in simulation and in a hospital."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from normfed_common.arrays import Arrays
+from normfed_common.wire.messages import Answer, Request
+
+from normfed_client import tasks
+from normfed_client.gate import guarded
+from normfed_client.site import Site
+
+Work = Callable[[Site, Request, Arrays], tuple[Answer, Arrays]]
+
+app = ClientApp()
+
+
+def _register(category: str, action: str, work: Work) -> None:
+    def handle(message: Message, context: Context) -> Message:
+        return guarded(message, context, work)
+
+    getattr(app, category)(action)(handle)
+
+
+_register("query", "describe", lambda site, _request, _arrays: tasks.describe(site))
+_register("train", "round", tasks.train)
+_register("train", "sums", tasks.sums)
+_register("evaluate", "score", tasks.score)
+_register("evaluate", "count", tasks.count)
+_register("evaluate", "measure", tasks.measure)

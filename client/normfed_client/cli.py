@@ -1,0 +1,147 @@
+"""`normfed inspect`, `normfed preprocess`, `normfed score`: a hospital's own scans, on its own machine."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from normfed_client.imaging.bids import Problem, Visit
+
+Folder = Annotated[Path, typer.Argument(help="A BIDS dataset.")]
+
+
+def inspect(
+    folder: Folder,
+    check: Annotated[bool, typer.Option(help="Open every scan and mask, as a study would.")] = False,
+) -> None:
+    """What is in a dataset, per site, and what is wrong with it."""
+    from normfed_client.imaging.bids import Problem, read_dataset
+
+    dataset = read_dataset(folder)
+    console = Console()
+    table = Table(title=f"{folder}: {len(dataset.visits)} visits", title_justify="left")
+    for column in ("site", "people", "visits", "groups", "ages", "modalities (visits)", "brain masks", "lesion masks"):
+        table.add_column(column, justify="right" if column in ("people", "visits", "brain masks") else "left")
+    for site, visits in dataset.sites().items():
+        table.add_row(*_row(site, visits))
+    console.print(table)
+    problems = list(dataset.problems)
+    if check:
+        problems += [Problem(visit.name, fault) for visit in dataset.visits for fault in _faults(visit)]
+    _print_problems(console, problems, "Left out, or worth a look")
+    if not check:
+        console.print("[dim]Names only were read. To open every scan: normfed inspect --check[/]", highlight=False)
+
+
+def preprocess(
+    folder: Folder,
+    study: Annotated[Path | None, typer.Option(help="Take modalities and preprocessing from this study.")] = None,
+    modality: Annotated[list[str] | None, typer.Option(help="T1w, FLAIR, ...; once each. Without it all that a visit has of T1w and FLAIR.")] = None,
+    voxel_size: Annotated[int, typer.Option(min=1, max=4, help="mm, of the common grid.")] = 2,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core without it.")] = None,
+) -> None:
+    """Register and normalise every scan of a dataset into the cache, so that studies start at once."""
+    from normfed_common.study.load import load_study
+    from normfed_common.study.preprocessing import PreprocessingConfig
+
+    from normfed_client.imaging.bids import Problem, Visit, read_dataset
+    from normfed_client.imaging.cache import default_root
+    from normfed_client.imaging.preprocessing import Recipe, missing_modalities
+    from normfed_client.preparation import prepare_all
+
+    dataset = read_dataset(folder)
+    config, labels = PreprocessingConfig(voxel_size_mm=voxel_size), None
+    modalities = tuple(modality or ("T1w", "FLAIR"))
+    if study is not None:
+        loaded = load_study(study)
+        config, modalities, labels = loaded.preprocessing, loaded.data.modalities, loaded.data.lesion_labels
+    ready = [visit for visit in dataset.visits if not missing_modalities(visit, modalities)]
+    problems = list(dataset.problems)
+    problems += [Problem(v.name, f"has no {' and no '.join(missing_modalities(v, modalities))}") for v in dataset.visits if v not in ready]
+    console = Console(stderr=True)
+    columns = (TextColumn("Preprocessing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(elapsed_when_finished=True))
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=len(ready))
+
+        def told(visit: Visit, failure: str | None) -> None:
+            progress.advance(task)
+            if failure:
+                progress.console.print(f"[yellow]![/] {failure}", highlight=False)
+
+        count = workers or len(os.sched_getaffinity(0))
+        prepared = prepare_all(ready, Recipe(config, modalities, labels), default_root() / "scans", count, told)
+    console.print(f"{prepared.done} of {len(ready)} visits with {' and '.join(modalities)} are in {default_root() / 'scans'}", highlight=False)
+    _print_problems(console, [*problems, *prepared.problems], "Left out")
+
+
+def score(
+    run: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    scans: Annotated[list[Path], typer.Argument(help="NIfTI scans; those of one person share the name up to the modality.")],
+    out: Annotated[Path, typer.Option(help="Folder for the anomaly maps.")],
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Anomaly maps of new scans, by the model of a run, on the grid of each scan."""
+    from normfed_client.scoring import score_scans
+
+    console = Console(stderr=True)
+    for done in score_scans(run, scans, out, device):
+        console.print(f"{done.path}  98 % quantile {done.subject_score:.4g}, {done.abnormal_share:.2%} of the brain abnormal", highlight=False, soft_wrap=True)
+
+
+def _row(site: str, visits: list[Visit]) -> list[str]:
+    people = {visit.participant.subject: visit.participant for visit in visits}
+    groups = Counter(person.group or "?" for person in people.values())
+    ages = [person.age for person in people.values() if person.age is not None]
+    modalities = Counter(modality for visit in visits for modality in visit.images)
+    lesions = Counter(mask.label for visit in visits for mask in visit.lesions)
+    return [
+        site,
+        str(len(people)),
+        str(len(visits)),
+        _counts(groups),
+        f"{min(ages):.0f}–{max(ages):.0f}" if ages else "–",
+        _counts(modalities),
+        str(sum(visit.brain is not None for visit in visits)),
+        _counts(lesions) or "–",
+    ]
+
+
+def _counts(counter: dict[str, int]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in sorted(counter.items()))
+
+
+def _faults(visit: Visit) -> list[str]:
+    from normfed_common.errors import ScanError
+
+    from normfed_client.imaging.nifti import read, read_mask
+
+    faults, images = [], {}
+    for modality, path in visit.images.items():
+        try:
+            images[modality] = read(path)
+        except ScanError as error:
+            faults.append(str(error))
+    for mask in (*visit.lesions, *([visit.brain] if visit.brain else [])):
+        try:
+            if mask.modality in images:
+                read_mask(mask.path, images[mask.modality])
+        except ScanError as error:
+            faults.append(str(error))
+    return faults
+
+
+def _print_problems(console: Console, problems: list[Problem], title: str) -> None:
+    if not problems:
+        return
+    table = Table("what", "why", title=title, title_justify="left")
+    for problem in problems:
+        table.add_row(problem.what, problem.why)
+    console.print(table)

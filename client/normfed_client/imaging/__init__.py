@@ -1,0 +1,1 @@
+"""From files in a dataset to volumes on the common grid."""

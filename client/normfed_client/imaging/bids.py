@@ -1,0 +1,235 @@
+"""Read a BIDS dataset: who there is, which scans and masks each person has, and what is left out and why.
+
+`participants.tsv` gives site, age, sex, group. Masks come from any folder of `derivatives`: `desc-brain_mask` is the
+brain, `label-X_mask` the lesions of kind X; `space-T1w`, `space-FLAIR`, ... says on which image's grid they lie.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from normfed_common.errors import DatasetError
+
+SUFFIXES = ("T1w", "T2w", "FLAIR", "pet")
+TISSUE = ("GM", "WM", "CSF", "brain", "head")
+TEMPLATE_SPACE = "MNI152"  # any of its versions counts as registered
+MISSING = ("", "n/a", "N/A", "nan")
+MAXIMUM_AGE = 120
+
+
+@dataclass(frozen=True)
+class Participant:
+    """A row of participants.tsv."""
+
+    subject: str
+    site: str
+    group: str
+    age: float | None = None
+    sex: str | None = None
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A mask file and the modality on whose grid it lies."""
+
+    path: Path
+    modality: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One person's scans of one session."""
+
+    participant: Participant
+    session: str | None
+    images: dict[str, Path]
+    brain: Mask | None = None
+    lesions: tuple[Mask, ...] = ()
+    in_template_space: bool = False
+
+    @property
+    def name(self) -> str:
+        """sub-01 or sub-01_ses-02."""
+        return self.participant.subject + (f"_ses-{self.session}" if self.session else "")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something left out, and why."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Everything found."""
+
+    root: Path
+    visits: tuple[Visit, ...]
+    problems: tuple[Problem, ...]
+
+    def sites(self) -> dict[str, list[Visit]]:
+        """Visits per site, in the order of their names."""
+        found: dict[str, list[Visit]] = defaultdict(list)
+        for visit in self.visits:
+            found[visit.participant.site].append(visit)
+        return dict(sorted(found.items()))
+
+
+@dataclass
+class _Found:
+    """Files of one person at one visit, as they are collected."""
+
+    images: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
+    masks: list[tuple[Path, dict[str, str], str]] = field(default_factory=list)
+    spaces: dict[str, str] = field(default_factory=dict)
+
+
+def read_dataset(root: Path) -> Dataset:
+    """Index a dataset by its names; no scan is opened but to settle which grid a mask is on.
+
+    Raises
+    ------
+    DatasetError
+        If there is no dataset at ``root``, or its participants.tsv cannot be used.
+    """
+    if not root.is_dir():
+        raise DatasetError(f"{root}: no such folder. Give the folder that holds participants.tsv.")
+    participants = _participants(root / "participants.tsv")
+    problems: list[Problem] = []
+    visits: list[Visit] = []
+    seen: set[str] = set()
+    for (subject, session), found in sorted(_files(root).items(), key=lambda item: (item[0][0], item[0][1] or "")):
+        participant = participants.get(subject)
+        name = subject + (f"_ses-{session}" if session else "")
+        if participant is None:
+            problems.append(Problem(name, "not listed in participants.tsv"))
+            continue
+        seen.add(subject)
+        visit = _visit(participant, session, found, problems)
+        if visit.images:
+            visits.append(visit)
+        else:
+            problems.append(Problem(name, "no T1w, T2w, FLAIR or pet image"))
+    problems += [Problem(subject, "in participants.tsv, but has no files") for subject in participants if subject not in seen]
+    if not visits:
+        raise DatasetError(f"{root}: no scans found. Expected sub-*/[ses-*/]anat/*_T1w.nii.gz and the like (BIDS).")
+    return Dataset(root, tuple(visits), tuple(problems))
+
+
+def _participants(path: Path) -> dict[str, Participant]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path}: missing. It says which person belongs to which site (columns participant_id, site).") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: cannot be read as UTF-8 text ({error}). Save it again as tab-separated UTF-8.") from error
+    rows = list(csv.DictReader(text.splitlines(), delimiter="\t"))
+    columns = set(rows[0]) if rows else set(text.split("\n")[0].split("\t"))
+    for column in ("participant_id", "site"):
+        if column not in columns:
+            raise DatasetError(f"{path}: has no column {column!r}; found {', '.join(sorted(map(str, columns)))}. Is it tab-separated?")
+    if not rows:
+        raise DatasetError(f"{path}: lists nobody.")
+    found: dict[str, Participant] = {}
+    for number, row in enumerate(rows, start=2):
+        participant = _participant(row, path, number)
+        if participant.subject in found:
+            raise DatasetError(f"{path}, line {number}: {participant.subject} is listed twice. Keep one of the two lines.")
+        found[participant.subject] = participant
+    return found
+
+
+def _participant(row: dict[str, str], path: Path, number: int) -> Participant:
+    subject, site = (row.get("participant_id") or "").strip(), (row.get("site") or "").strip()
+    if not subject.startswith("sub-"):
+        raise DatasetError(f"{path}, line {number}: participant_id {subject!r} does not begin with sub-.")
+    if site in MISSING:
+        raise DatasetError(f"{path}, line {number}: {subject} has no site. Fill in the column site.")
+    raw_age = (row.get("age") or "").strip()
+    try:
+        age = None if raw_age in MISSING else float(raw_age.rstrip("+"))
+    except ValueError as error:
+        raise DatasetError(f"{path}, line {number}: age {raw_age!r} of {subject} is not a number of years.") from error
+    if age is not None and not 0 <= age <= MAXIMUM_AGE:
+        raise DatasetError(f"{path}, line {number}: age {raw_age} of {subject} is outside 0 to {MAXIMUM_AGE} years.")
+    sex = (row.get("sex") or "").strip()
+    return Participant(subject, site, (row.get("group") or "").strip(), age, None if sex in MISSING else sex)
+
+
+def _files(root: Path) -> dict[tuple[str, str | None], _Found]:
+    import ancpbids
+
+    found: dict[tuple[str, str | None], _Found] = defaultdict(_Found)
+    for artifact in _artifacts(ancpbids.load_dataset(str(root)), root):
+        entities, suffix, path = artifact
+        key = (f"sub-{entities['sub']}", entities.get("ses"))
+        if suffix in ("mask", "dseg"):
+            found[key].masks.append((path, entities, suffix))
+        elif "derivatives" not in path.relative_to(root).parts:
+            modality = f"ce-{entities['ce']}_{suffix}" if "ce" in entities else suffix
+            found[key].images[modality].append(path)
+            found[key].spaces[modality] = entities.get("space", "")
+    # A mask without a session belongs to the only visit of its person.
+    for subject, session in [key for key in found if key[1] is None]:
+        visits = [key for key in found if key[0] == subject and key[1] is not None]
+        if not found[subject, session].images and visits:
+            orphan = found.pop((subject, session))
+            for key in visits:
+                found[key].masks += orphan.masks
+    return found
+
+
+def _artifacts(dataset: Any, root: Path) -> list[tuple[dict[str, str], str, Path]]:
+    artifacts = []
+    for item in dataset.query(return_type="object", suffix=[*SUFFIXES, "mask", "dseg"]):
+        if str(item.extension) in (".nii", ".nii.gz") and "sub" in item.entities:
+            artifacts.append((dict(item.entities), str(item.suffix), Path(item.get_absolute_path())))
+    return sorted(artifacts, key=lambda artifact: str(artifact[2]))
+
+
+def _visit(participant: Participant, session: str | None, found: _Found, problems: list[Problem]) -> Visit:
+    name = participant.subject + (f"_ses-{session}" if session else "")
+    images: dict[str, Path] = {}
+    for modality, paths in found.images.items():
+        images[modality] = paths[0]
+        if len(paths) > 1:
+            problems.append(Problem(name, f"{len(paths)} images of {modality}; the first is used, {paths[0].name}"))
+    brain: Mask | None = None
+    lesions: list[Mask] = []
+    for path, entities, suffix in found.masks:
+        label = entities.get("label", "")
+        if suffix == "dseg" or (label in TISSUE and entities.get("desc") != "brain"):
+            continue
+        modality = _grid_of(path, entities, images, found.spaces)
+        if modality is None:
+            problems.append(Problem(name, f"{path.name} lies on no scan's grid (space-{entities.get('space', '?')})"))
+        elif entities.get("desc") == "brain":
+            brain = brain or Mask(path, modality, "brain")
+        elif label:
+            lesions.append(Mask(path, modality, label))
+    spaces = set(found.spaces.values())
+    registered = bool(spaces) and all(space.startswith(TEMPLATE_SPACE) for space in spaces)
+    return Visit(participant, session, images, brain, tuple(lesions), registered)
+
+
+def _grid_of(path: Path, entities: dict[str, str], images: dict[str, Path], spaces: dict[str, str]) -> str | None:
+    """The modality on whose grid a mask lies: by name where it says so, else by comparing headers."""
+    space = entities.get("space", "")
+    if space in images:
+        return space
+    contrast = [modality for modality in images if modality.endswith(f"_{space}")]
+    if space and contrast:
+        return contrast[0]
+    named = [modality for modality in images if space and spaces[modality] == space]
+    if named:
+        return named[0]
+    from normfed_client.imaging.nifti import same_grid
+
+    return next((modality for modality, image in images.items() if same_grid(path, image)), None)

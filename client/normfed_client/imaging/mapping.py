@@ -1,0 +1,27 @@
+"""Anomaly maps back on the scan that a radiologist opens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from normfed_client.imaging.bids import Visit
+from normfed_client.imaging.cache import Entry
+from normfed_client.imaging.nifti import Image, read, write_like
+from normfed_client.imaging.preprocessing import Recipe
+from normfed_client.imaging.registration import resample
+from normfed_client.imaging.template import common_grid
+
+
+def write_map(anomaly_map: np.ndarray, visit: Visit, entry: Entry, recipe: Recipe, folder: Path) -> Path:
+    """Write a map of the common grid onto the grid of the person's reference scan, as NIfTI that overlays on it."""
+    reference = recipe.reference(visit)
+    native = read(visit.images[reference])
+    to_reference = np.array(entry.meta()["to_reference"])
+    grid = common_grid(recipe.config.voxel_size_mm)
+    source = Image(anomaly_map, grid.affine, native.path)
+    on_scan = resample(source, np.linalg.inv(to_reference), native.data.shape, native.affine)
+    path = folder / f"{visit.name}_space-{reference}_desc-anomaly_map.nii.gz"
+    write_like(path, on_scan, native.path, "normfed anomaly map")
+    return path

@@ -1,0 +1,204 @@
+"""From one visit's scans to a volume on the common grid.
+
+Reference scan (T1 where there is one) to MNI152 by an affine, the other modalities rigidly to the reference, all in one
+resampling; brain mask as given, else the template's through the registration; intensities normalised in the brain;
+lesion masks by the same transforms. Pre-registered scans (`space-MNI152...`) are only put on the grid.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from normfed_common import digests
+from normfed_common.errors import ScanError
+from normfed_common.study.preprocessing import PreprocessingConfig
+
+from normfed_client.imaging import registration
+from normfed_client.imaging.bids import Mask, Visit
+from normfed_client.imaging.cache import META, Cache, Entry, write_arrays
+from normfed_client.imaging.nifti import Image, read, read_mask
+from normfed_client.imaging.template import BRAIN_LEVEL, Grid, common_grid, whole
+
+VERSION = 1  # of this file's arithmetic and of the cache's layout: raise it and old entries are no longer found
+MINIMUM_LIKENESS = 0.35
+MINIMUM_BRAIN_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What beside the scans decides the result."""
+
+    config: PreprocessingConfig
+    modalities: tuple[str, ...]
+    lesion_labels: tuple[str, ...] | None
+
+    def key(self, visit: Visit) -> str:
+        """The content key of a visit; reads the files once.
+
+        Raises
+        ------
+        ScanError
+            If a file cannot be read at all.
+        """
+        try:
+            return digests.of_json(
+                {
+                    "version": VERSION,
+                    "config": self.config.model_dump(mode="json"),
+                    "images": [[m, digests.of_file(visit.images[m])] for m in self.needed(visit)],
+                    "modalities": self.modalities,
+                    "brain": [visit.brain.modality, digests.of_file(visit.brain.path)] if visit.brain else None,
+                    "lesions": [[m.label, m.modality, digests.of_file(m.path)] for m in self.lesions(visit)],
+                    "registered": visit.in_template_space,
+                }
+            )
+        except OSError as error:
+            raise ScanError(f"{error.filename}: cannot be read ({error.strerror}). Check the file and its rights.") from error
+
+    def lesions(self, visit: Visit) -> list[Mask]:
+        """The visit's lesion masks that count."""
+        return [m for m in visit.lesions if self.lesion_labels is None or m.label in self.lesion_labels]
+
+    def reference(self, visit: Visit) -> str:
+        """The modality that is registered to the template: T1 where there is one."""
+        return next((m for m in ("T1w", *self.modalities) if m in visit.images), self.modalities[0])
+
+    def needed(self, visit: Visit) -> list[str]:
+        """Modalities whose files matter: the study's, the reference, and those that masks lie on."""
+        masks = [mask.modality for mask in (*self.lesions(visit), *([visit.brain] if visit.brain else []))]
+        return sorted({*self.modalities, self.reference(visit), *masks})
+
+
+def missing_modalities(visit: Visit, modalities: tuple[str, ...]) -> list[str]:
+    """The study's modalities that the visit lacks."""
+    return [modality for modality in modalities if modality not in visit.images]
+
+
+def prepare(visit: Visit, recipe: Recipe, cache: Cache) -> Entry:
+    """Preprocess a visit, or find it in the cache.
+
+    Raises
+    ------
+    ScanError
+        If a file fails at the door or registration fails; a failure is remembered, so that it is not tried again.
+    """
+    entry = cache.get_or_build(recipe.key(visit), lambda folder: _build(visit, recipe, folder))
+    failure = entry.meta().get("failure")
+    if failure:
+        raise ScanError(str(failure))
+    return entry
+
+
+def _build(visit: Visit, recipe: Recipe, folder: Path) -> None:
+    try:
+        meta = _run(visit, recipe, folder)
+    except ScanError as error:
+        meta = {"failure": str(error)}
+    (folder / META).write_text(json.dumps(meta))
+
+
+def _run(visit: Visit, recipe: Recipe, folder: Path) -> dict[str, object]:
+    config = recipe.config
+    grid = common_grid(config.voxel_size_mm)
+    scans = {modality: read(visit.images[modality]) for modality in recipe.needed(visit)}
+    brain = read_mask(visit.brain.path, scans[visit.brain.modality]) if visit.brain else None
+    lesion_masks = [(mask, read_mask(mask.path, scans[mask.modality])) for mask in recipe.lesions(visit)]
+    reference = recipe.reference(visit)
+    matrices = {m: np.eye(4) for m in scans}
+    if not visit.in_template_space:
+        matrices = _register(visit, scans, reference, brain)
+    if config.bias_correction:
+        given = {visit.brain.modality: brain.data > 0.5} if visit.brain and brain else {}
+        scans = {m: registration.bias_corrected(scan, given.get(m)) for m, scan in scans.items()}
+
+    def on_grid(image: Image, modality: str) -> np.ndarray:
+        return registration.resample(image, matrices[modality], grid.shape, grid.affine)
+
+    images = np.stack([on_grid(scans[modality], modality) for modality in recipe.modalities])
+    if visit.brain and brain:
+        mask = on_grid(brain, visit.brain.modality) > 0.5
+        overlap = 2 * float((mask & grid.brain).sum()) / float(mask.sum() + grid.brain.sum())
+    else:
+        mask = grid.brain.copy()
+        overlap = _likeness(on_grid(scans[reference], reference), grid)
+    _check_overlap(visit, overlap, matrices[reference], brain is not None, config)
+    mask &= (images != 0).any(0)  # outside every field of view there is nothing to judge
+    if mask.sum() < MINIMUM_BRAIN_SHARE * grid.brain.sum():
+        raise ScanError(
+            f"{visit.name}: only {mask.sum() / grid.brain.sum():.0%} of the brain is in the field of view "
+            f"({scans[reference].path.name}). List the subject under data.exclude, or get the whole scan."
+        )
+    lesion = np.zeros(grid.shape, bool)
+    for found, image in lesion_masks:
+        lesion |= on_grid(image, found.modality) > 0.5
+    lesion &= mask
+    images = np.stack([_normalised(image, mask, config, visit.name, m) for image, m in zip(images, recipe.modalities, strict=True)])
+    write_arrays(folder, images, mask, lesion, mask & ~_near(lesion, config))
+    return {
+        "overlap": overlap,
+        "brain_voxels": int(mask.sum()),
+        "lesion_voxels": int(lesion.sum()),
+        "to_reference": matrices[reference].tolist(),
+    }
+
+
+def _register(visit: Visit, scans: dict[str, Image], reference: str, brain: Image | None) -> dict[str, np.ndarray]:
+    """World of the template to each scan's world."""
+    within = {m: np.eye(4) if m == reference else registration.rigid(scans[reference], scan) for m, scan in scans.items()}
+    mask = None
+    if brain is not None and visit.brain is not None:
+        fixed = scans[reference]
+        mask = brain.data > 0.5
+        if visit.brain.modality != reference:
+            mask = registration.resample(brain, within[visit.brain.modality], fixed.data.shape, fixed.affine) > 0.5
+    t1, affine = whole("t1", 2)
+    template = Image(t1, affine, Path("MNI152"))
+    to_reference = registration.affine(template, t1 > BRAIN_LEVEL, scans[reference], mask)
+    return {m: matrix @ to_reference for m, matrix in within.items()}
+
+
+def _likeness(image: np.ndarray, grid: Grid) -> float:
+    """Correlation ratio of the scan given the template's intensity, in the template's brain (Roche 1998)."""
+    t1, affine = whole("t1", grid.voxel_size_mm)
+    start = np.round((grid.affine[:3, 3] - affine[:3, 3]) / np.diag(affine)[:3]).astype(int)
+    box = tuple(slice(s, s + n) for s, n in zip(start, grid.shape, strict=True))
+    level = np.clip((t1[box][grid.brain] * 32).astype(int), 0, 31)
+    values = image[grid.brain].astype(float)
+    counts, sums = np.bincount(level, minlength=32), np.bincount(level, values, 32)
+    explained = (counts * (sums / np.maximum(counts, 1) - values.mean()) ** 2).sum()
+    return float(np.sqrt(explained / max(((values - values.mean()) ** 2).sum(), 1e-12)))
+
+
+def _check_overlap(visit: Visit, overlap: float, matrix: np.ndarray, masked: bool, config: PreprocessingConfig) -> None:
+    needed = config.minimum_overlap if masked else MINIMUM_LIKENESS
+    measure = "overlap of the registered brain with the template's" if masked else "likeness to the template"
+    if overlap < needed or not registration.plausible(matrix):
+        stretched = "" if registration.plausible(matrix) else ", and the affine stretches beyond what brains differ by"
+        raise ScanError(
+            f"{visit.name}: registration to MNI152 failed, {measure} {overlap:.2f} where {needed:.2f} is needed{stretched}. "
+            "Look at the scan; give a brain mask, or list the subject under data.exclude."
+        )
+
+
+def _near(lesion: np.ndarray, config: PreprocessingConfig) -> np.ndarray:
+    if not lesion.any():
+        return lesion
+    distance: np.ndarray = ndimage.distance_transform_edt(~lesion, sampling=config.voxel_size_mm)
+    return distance <= config.lesion_margin_mm
+
+
+def _normalised(image: np.ndarray, mask: np.ndarray, config: PreprocessingConfig, name: str, modality: str) -> np.ndarray:
+    values = image[mask]
+    if config.normalisation == "percentiles":
+        low, high = np.percentile(values, config.percentiles)
+    else:
+        low, high = float(values.mean()), float(values.mean() + values.std())
+    if not high > low:
+        raise ScanError(f"{name}: {modality} is constant inside the brain. Is the brain mask this scan's?")
+    scaled = np.clip((image - low) / (high - low), *config.clip if config.normalisation == "percentiles" else (-5, 5))
+    return np.where(mask, scaled, 0).astype(np.float32)

@@ -1,0 +1,107 @@
+"""Score new scans with the model of a finished run."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from normfed_common import arrays as named
+from normfed_common import seeds
+from normfed_common.errors import RunError, ScanError
+from normfed_common.metrics.subjects import subject_score
+from normfed_common.models.base import Setting
+from normfed_common.models.catalogue import build
+from normfed_common.study.config import StudyConfig
+from normfed_common.study.load import load_study
+
+from normfed_client.imaging.bids import TEMPLATE_SPACE, Participant, Visit
+from normfed_client.imaging.cache import Cache, default_root
+from normfed_client.imaging.mapping import write_map
+from normfed_client.imaging.preprocessing import Recipe, missing_modalities, prepare
+from normfed_client.imaging.template import common_grid
+from normfed_client.site import choose_device
+
+NAME = re.compile(r"^(?P<stem>.*?)_?(?P<modality>(ce-[A-Za-z0-9]+_)?(T1w|T2w|FLAIR|pet))\.nii(\.gz)?$")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One anomaly map."""
+
+    path: Path
+    subject_score: float
+    abnormal_share: float
+
+
+def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str) -> Iterator[Scored]:
+    """Write the anomaly map of every person among ``scans``.
+
+    Raises
+    ------
+    RunError
+        If the run is not finished.
+    ScanError
+        If a file cannot be used, or a person lacks a modality that the model needs.
+    """
+    if not (run / "model.safetensors").exists():
+        raise RunError(f"{run}: holds no model.safetensors. Finish the run first: normfed simulate --resume {run}")
+    study = load_study(run / "study.yaml")
+    recipe = Recipe(study.preprocessing, study.data.modalities, ())
+    visits = group(scans)
+    for visit in visits:
+        missing = missing_modalities(visit, study.data.modalities)
+        if missing:
+            raise ScanError(f"{visit.name}: the model needs {', '.join(study.data.modalities)}; {', '.join(missing)} is missing. Give the files of one person together.")
+    model = build(study.model, _setting(study, device))
+    model.load(named.load(run / "model.safetensors"))
+    threshold = _threshold(run)
+    cache = Cache(default_root() / "scans")
+    for visit in visits:
+        entry = prepare(visit, recipe, cache)
+        volume = entry.volume()
+        anomaly_map = model.score(volume, seeds.generator(study.seed, "score", visit.name))
+        path = write_map(anomaly_map, visit, entry, recipe, out)
+        abnormal = float((anomaly_map[volume.mask] >= threshold).mean()) if threshold is not None else float("nan")
+        yield Scored(path, subject_score(anomaly_map, volume.mask), abnormal)
+
+
+def group(scans: Sequence[Path]) -> list[Visit]:
+    """Scans whose names agree up to the modality, as visits of one person each.
+
+    Raises
+    ------
+    ScanError
+        If a name does not end in a modality, or two scans claim the same.
+    """
+    found: dict[str, dict[str, Path]] = {}
+    for path in scans:
+        match = NAME.match(path.name)
+        if match is None:
+            raise ScanError(f"{path}: the name does not say the modality; expected it to end in _T1w.nii.gz, _FLAIR.nii.gz, ...")
+        images = found.setdefault(match["stem"], {})
+        if match["modality"] in images:
+            raise ScanError(f"{path}: a second {match['modality']} of {match['stem']}, beside {images[match['modality']]}.")
+        images[match["modality"]] = path
+    return [
+        Visit(Participant(stem, "", ""), None, images, in_template_space=f"space-{TEMPLATE_SPACE}" in stem)
+        for stem, images in sorted(found.items())
+    ]
+
+
+def _setting(study: StudyConfig, device: str) -> Setting:
+    size = study.preprocessing.voxel_size_mm
+    return Setting(study.data.modalities, size, common_grid(size).shape, study.seed, choose_device(device))
+
+
+def _threshold(run: Path) -> float | None:
+    """The run's abnormality threshold of the federated model."""
+    path = run / "metrics.json"
+    if not path.exists():
+        return None
+    value = json.loads(path.read_text())["evaluation"]["federated"]["threshold"]["value"]
+    return None if value is None else float(np.float32(value))

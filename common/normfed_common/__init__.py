@@ -1,0 +1,1 @@
+"""What hospitals and server must agree on: studies, models, scores, metrics, the wire. Opens no scan and no socket."""

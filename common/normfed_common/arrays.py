@@ -1,0 +1,47 @@
+"""Named arrays: what a model shares, on the wire and on disk (safetensors, never pickle)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from normfed_common.errors import RunError
+from normfed_common.files import atomic
+
+Arrays = dict[str, np.ndarray]
+
+
+def save(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
+    """Write named arrays as one safetensors file, atomically."""
+    with atomic(path) as temporary:
+        save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, temporary, dict(metadata or {}))
+
+
+def load(path: Path) -> Arrays:
+    """Read named arrays.
+
+    Raises
+    ------
+    RunError
+        If the file is missing, truncated or not safetensors.
+    """
+    try:
+        loaded: Arrays = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(
+            f"{path}: not readable as a model ({error}). Copy it again, or resume the run that writes it."
+        ) from error
+    return loaded
+
+
+def add(parts: Sequence[Mapping[str, np.ndarray]]) -> Arrays:
+    """Sum named arrays over sites in the order given; every site must send the same names and shapes."""
+    total = {name: value.copy() for name, value in parts[0].items()}
+    for part in parts[1:]:
+        for name in total:
+            total[name] += part[name]
+    return total

@@ -1,0 +1,88 @@
+"""Every error of ours.
+
+    NormfedError                our fault                                    exit code 1
+    ├── UserError               something that the user can mend             exit code 2
+    │   ├── StudyError          the study file
+    │   ├── DatasetError        a dataset as a whole
+    │   │   └── ScanError       one file or one subject in it
+    │   └── RunError            a run folder
+    ├── WireError               a message that is not what the protocol says
+    └── SiteError               the only thing that crosses to another hospital: a code, never a name or a path
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class NormfedError(Exception):
+    """Base of all errors of this project."""
+
+    exit_code = 1
+
+
+class UserError(NormfedError):
+    """Something the user can mend; the text says what, where, why and what to do."""
+
+    exit_code = 2
+
+
+class StudyError(UserError):
+    """The study file asks for something that cannot be done."""
+
+
+class DatasetError(UserError):
+    """The dataset as a whole cannot be used."""
+
+
+class ScanError(DatasetError):
+    """One scan, or one subject, cannot be used; the study can go on without it."""
+
+
+class RunError(UserError):
+    """The run folder is not what the command needs."""
+
+
+class WireError(NormfedError):
+    """A message breaks the protocol: unknown fields, wrong shapes, not finite, absurdly large."""
+
+
+class SiteCode(IntEnum):
+    """Why a site did not answer. The numbers are part of the protocol: never reuse one."""
+
+    INTERNAL = 200
+    STUDY_REFUSED = 201
+    DATA_UNUSABLE = 202
+    COHORT_TOO_SMALL = 203
+    NO_TRAINING_SUBJECTS = 204
+    NO_TEST_SUBJECTS = 205
+    BAD_REQUEST = 206
+    NOT_FINITE = 207
+    OUT_OF_SPACE = 208
+
+    @property
+    def sentence(self) -> str:
+        """What the operator of another hospital may know."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    SiteCode.INTERNAL: "an error inside the site; its own log says more",
+    SiteCode.STUDY_REFUSED: "the site cannot run this study",
+    SiteCode.DATA_UNUSABLE: "the site's data cannot be used as they are; its own log says which file and why",
+    SiteCode.COHORT_TOO_SMALL: "the site has fewer subjects than its minimum cohort",
+    SiteCode.NO_TRAINING_SUBJECTS: "the site has nobody to train on",
+    SiteCode.NO_TEST_SUBJECTS: "the site has nobody to test on",
+    SiteCode.BAD_REQUEST: "the site could not read the request",
+    SiteCode.NOT_FINITE: "training at the site diverged (not a number)",
+    SiteCode.OUT_OF_SPACE: "the site's disk is full",
+}
+
+
+class SiteError(NormfedError):
+    """Crosses to another hospital as its code and nothing else; ``detail`` stays in the site's own log."""
+
+    def __init__(self, code: SiteCode, detail: str = "") -> None:
+        super().__init__(f"{code.name} ({int(code)}): {code.sentence}")
+        self.code = code
+        self.detail = detail

@@ -1,0 +1,128 @@
+"""Voxel metrics over all sites from merged histograms, with a bracket that holds the exact value.
+
+Sites count normal voxels, lesion voxels and region weights between the same edges; the counts add up, so that no map
+moves. What a histogram cannot know is the order inside a bin; the bracket is the worst it can do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import digamma
+
+from normfed_common.metrics.curves import FPR_LIMIT, area, mcclish
+
+COARSE_BINS = 65_536
+
+
+@dataclass(frozen=True)
+class Bracketed:
+    """An estimate and the interval that holds the exact value."""
+
+    value: float
+    low: float
+    high: float
+
+
+def coarse_counts(scores: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Counts (COARSE_BINS,) of scores in equal bins over [low, high], int64."""
+    return np.histogram(scores, bins=COARSE_BINS, range=(low, high if high > low else low + 1))[0].astype(np.int64)
+
+
+def quantile_edges(normal: np.ndarray, lesion: np.ndarray, low: float, high: float, bins: int) -> np.ndarray:
+    """Ascending edges at ``bins`` quantiles of the normal and of the lesion voxels, from coarse counts (k,)."""
+    grid = np.linspace(low, high if high > low else low + 1, COARSE_BINS + 1)
+    edges = [grid[[0, -1]]]
+    for counts in (normal, lesion):
+        if counts.sum():
+            share = np.cumsum(counts) / counts.sum()
+            edges.append(grid[1 + np.searchsorted(share, np.arange(1, bins) / bins)])
+    return np.unique(np.concatenate(edges))
+
+
+def quantile(counts: np.ndarray, low: float, high: float, probability: float) -> float:
+    """The score below which ``probability`` of the coarse counts lie (upper edge of the bin); NaN without counts."""
+    if counts.sum() == 0:
+        return float("nan")
+    grid = np.linspace(low, high if high > low else low + 1, COARSE_BINS + 1)
+    place = int(np.searchsorted(np.cumsum(counts), probability * counts.sum()))
+    return float(grid[min(place + 1, COARSE_BINS)])
+
+
+def bin_of(scores: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """The bin of every score: 0 below the first edge, len(edges) from the last on."""
+    return np.searchsorted(edges, scores, side="right")
+
+
+def count(scores: np.ndarray, edges: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Counts, or sums of weights, of shape (len(edges) + 1,)."""
+    return np.bincount(bin_of(scores, edges), weights, minlength=len(edges) + 1)
+
+
+def merged_metrics(normal: np.ndarray, lesion: np.ndarray, regions: np.ndarray) -> dict[str, Bracketed]:
+    """Voxel metrics of all scans together.
+
+    Parameters
+    ----------
+    normal, lesion
+        Counts (b,) in ascending bins.
+    regions
+        Sums (b,) of region weights, each region's weights adding up to 1.
+
+    Returns
+    -------
+    auroc, auroc30, auroc30_mcclish, auprc, aupro, aupro30, best_dice; NaN where there is no lesion or no normal voxel.
+    """
+    descending_n, descending_p, descending_r = normal[::-1].astype(float), lesion[::-1].astype(float), regions[::-1]
+    if descending_n.sum() == 0 or descending_p.sum() == 0:
+        nothing = Bracketed(*3 * (float("nan"),))
+        names = ("auroc", "auroc30", "auroc30_mcclish", "auprc", "aupro", "aupro30", "best_dice")
+        return dict.fromkeys(names, nothing)
+    fpr, tpr, overlap = (_share(c) for c in (descending_n, descending_p, descending_r))
+    auroc30 = _area(fpr, tpr, FPR_LIMIT)
+    return {
+        "auroc": _area(fpr, tpr, 1.0),
+        "auroc30": auroc30,
+        "auroc30_mcclish": Bracketed(*(mcclish(v) for v in (auroc30.value, auroc30.low, auroc30.high))),
+        "auprc": _average_precision(descending_n, descending_p),
+        "aupro": _area(fpr, overlap, 1.0),
+        "aupro30": _area(fpr, overlap, FPR_LIMIT),
+        "best_dice": _best_dice(descending_n, descending_p),
+    }
+
+
+def _share(counts: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0.0], np.cumsum(counts) / counts.sum()])
+
+
+def _area(x: np.ndarray, y: np.ndarray, limit: float) -> Bracketed:
+    """Inside a bin the curve may run along either side of the rectangle, half of it away from the diagonal."""
+    value = area(x, y, limit)
+    rectangles = np.diff(x) * np.diff(y)
+    inside = x[:-1] < limit
+    error = rectangles[inside].sum() * (0.5 if limit == 1.0 else 1.0) / limit
+    return Bracketed(value, max(value - error, 0.0), min(value + error, 1.0))
+
+
+def _average_precision(normal: np.ndarray, lesion: np.ndarray) -> Bracketed:
+    total = lesion.sum()
+    before_n = np.cumsum(normal) - normal
+    before_p = np.cumsum(lesion) - lesion
+    has = lesion > 0
+    n, p, bn, bp = (values[has] for values in (normal, lesion, before_n, before_p))
+    # Lowest: all normal voxels of the bin first, sum_k (bp + k) / (bp + bn + n + k), k = 1..p.
+    b = bp + bn + n
+    low = p - (b - bp) * (digamma(b + p + 1) - digamma(b + 1))
+    # Highest: the bin's lesion voxels tie above its normal ones, and enter together.
+    high = p * (bp + p) / (bp + bn + p)
+    together = p * (bp + p) / (b + p)
+    return Bracketed(float(together.sum() / total), float(low.sum() / total), float(high.sum() / total))
+
+
+def _best_dice(normal: np.ndarray, lesion: np.ndarray) -> Bracketed:
+    total = lesion.sum()
+    cn, cp = np.cumsum(normal), np.cumsum(lesion)
+    low = float(np.max(2 * cp / (cp + cn + total)))
+    high = float(np.max(2 * cp / (cp + cn - normal + total)))
+    return Bracketed(low, low, high)

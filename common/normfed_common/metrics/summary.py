@@ -1,0 +1,123 @@
+"""What a site says of its people's metrics: sums, so that mean and spread over sites are exact and nobody is named.
+
+Bootstrap: patients are resampled within each site, with the same draws for every model, so that differences between
+models are paired; a site sends each resampling's sum, and the server adds them (Efron & Tibshirani 1993, stratified).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from normfed_common import seeds
+
+PER_SCAN = (
+    "auroc", "auroc30", "auroc30_mcclish", "auprc", "aupro", "aupro30", "best_dice",
+    "dice", "surface_dice", "lesion_sensitivity", "cluster_rank", "false_clusters", "froc", "conformal_p",
+)  # fmt: skip
+EVERYBODY = "all"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Sums over a site's patients, for everybody and for each kind of lesion.
+
+    Parameters
+    ----------
+    groups
+        "all", then kinds of lesion.
+    moments
+        float64 (groups, metrics, 3): n, sum, sum of squares over the patients for whom the metric is defined.
+    bootstrap
+        float64 (groups, metrics, 2, resamplings): n and sum in each resampling.
+    """
+
+    groups: tuple[str, ...]
+    moments: np.ndarray
+    bootstrap: np.ndarray
+
+    def mean(self, metric: str, group: str = EVERYBODY) -> float:
+        """Mean over patients; NaN without any."""
+        n, total, _ = self.moments[self.groups.index(group), PER_SCAN.index(metric)]
+        return float(total / n) if n else float("nan")
+
+    def sd(self, metric: str, group: str = EVERYBODY) -> float:
+        """Standard deviation over patients (n - 1); NaN with fewer than two."""
+        n, total, squares = self.moments[self.groups.index(group), PER_SCAN.index(metric)]
+        return float(np.sqrt(max(squares - total**2 / n, 0) / (n - 1))) if n > 1 else float("nan")
+
+    def n(self, metric: str, group: str = EVERYBODY) -> int:
+        """Patients for whom the metric is defined."""
+        return int(self.moments[self.groups.index(group), PER_SCAN.index(metric), 0])
+
+    def resampled_means(self, metric: str, group: str = EVERYBODY) -> np.ndarray:
+        """Means (resamplings,) for intervals; NaN where a resampling holds nobody."""
+        n, total = self.bootstrap[self.groups.index(group), PER_SCAN.index(metric)]
+        return np.divide(total, n, out=np.full_like(total, np.nan), where=n > 0)
+
+    def interval(self, metric: str, group: str = EVERYBODY) -> tuple[float, float]:
+        """95 % percentile interval of the mean."""
+        return percentile_interval(self.resampled_means(metric, group))
+
+
+def percentile_interval(values: np.ndarray) -> tuple[float, float]:
+    """2.5 and 97.5 % percentiles of the finite values; NaN without any."""
+    finite = values[np.isfinite(values)]
+    if len(finite) == 0:
+        return float("nan"), float("nan")
+    low, high = np.quantile(finite, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def summarise(
+    rows: Sequence[Mapping[str, float]], kinds: Sequence[str], groups: Sequence[str], resamplings: int, seed: int, site: str
+) -> Summary:
+    """Sums over one site's patients.
+
+    Parameters
+    ----------
+    rows
+        One per patient: metric to value; absent and NaN are left out of that metric.
+    kinds
+        Each patient's kind of lesion.
+    groups
+        The kinds that every site reports, beside everybody.
+    """
+    table = np.array([[row.get(metric, np.nan) for metric in PER_SCAN] for row in rows]).reshape(len(rows), len(PER_SCAN))
+    member = np.array([[group in (EVERYBODY, kind) for kind in kinds] for group in groups]).reshape(len(groups), len(rows))
+    defined = np.isfinite(table)
+    values = np.where(defined, table, 0.0)
+    stacked = np.stack([defined.astype(float), values, values**2], -1)
+    moments = np.einsum("gp,pmk->gmk", member.astype(float), stacked)
+    rng = seeds.generator(seed, "bootstrap", site)
+    draws = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), resamplings) if rows else np.zeros((resamplings, 0))
+    bootstrap = np.einsum("bp,gp,pmk->gmkb", draws.astype(float), member.astype(float), stacked[..., :2], optimize=True)
+    return Summary(tuple(groups), moments, bootstrap)
+
+
+def add(parts: Sequence[Summary]) -> Summary:
+    """The summary over several sites' patients; a kind that a site does not have adds nothing."""
+    groups = (EVERYBODY, *sorted({group for part in parts for group in part.groups} - {EVERYBODY}))
+    resamplings = parts[0].bootstrap.shape[-1]
+    moments = np.zeros((len(groups), len(PER_SCAN), 3))
+    bootstrap = np.zeros((len(groups), len(PER_SCAN), 2, resamplings))
+    for part in parts:
+        for row, group in enumerate(part.groups):
+            moments[groups.index(group)] += part.moments[row]
+            bootstrap[groups.index(group)] += part.bootstrap[row]
+    return Summary(groups, moments, bootstrap)
+
+
+def reportable_groups(kinds: Sequence[str], minimum: int) -> tuple[str, ...]:
+    """The kinds of lesion that a site may report apart, beside everybody.
+
+    Each with at least ``minimum`` patients; and what is left over, which everybody's sum less theirs would give away,
+    is nobody or at least as many.
+    """
+    sizes = {kind: list(kinds).count(kind) for kind in set(kinds)}
+    kept = sorted((kind for kind in sizes if sizes[kind] >= minimum), key=lambda kind: (-sizes[kind], kind))
+    while kept and 0 < len(kinds) - sum(sizes[kind] for kind in kept) < minimum:
+        kept.pop()
+    return (EVERYBODY, *sorted(kept))

@@ -1,0 +1,1 @@
+"""Normative models: what is trained on normal brains and gives every voxel an anomaly score."""

@@ -1,0 +1,65 @@
+"""Normative atlas: mean and variance of normal people at every voxel; score = root mean squared z over modalities.
+
+Made of sums over people (n, sum x, sum x^2), so that the federated atlas is the pooled one.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from normfed_common.arrays import Arrays
+from normfed_common.models.base import Cohort, NormativeModel, Volume
+from normfed_common.study.base import Frozen
+
+
+class AtlasConfig(Frozen):
+    """How far a voxel's variance is drawn to the brain's mean variance, worth so many people."""
+
+    prior_subjects: float = Field(5.0, ge=0, description="0 gives the plain z-score, infinite where nobody varies")
+
+
+class Atlas(NormativeModel):
+    """See the module."""
+
+    Config: ClassVar[type[Frozen]] = AtlasConfig
+    stages = ("moments",)
+
+    def statistics(self, stage: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
+        """n of shape (X, Y, Z); sums of x and of x^2 of shape (C, X, Y, Z), over normal voxels."""
+        channels = len(self.setting.modalities)
+        size = int(np.prod(self.setting.shape))
+        count = np.zeros(size)
+        first, second = np.zeros((channels, size)), np.zeros((channels, size))
+        for subject in range(len(cohort)):
+            volume = cohort.volume(subject)
+            where = np.asarray(volume.normal_index)
+            values = volume.images.reshape(channels, -1)[:, where].astype(np.float64)
+            count[where] += 1
+            first[:, where] += values
+            second[:, where] += values**2
+        shape = self.setting.shape
+        return {
+            "count": count.reshape(shape),
+            "sum": first.reshape(channels, *shape),
+            "squares": second.reshape(channels, *shape),
+        }
+
+    def mean_and_variance(self) -> tuple[np.ndarray, np.ndarray]:
+        """Per modality and voxel, (C, X, Y, Z) each; NaN where nobody had brain."""
+        sums = self.sums("moments")
+        count = np.where(sums["count"] > 0, sums["count"], np.nan)
+        mean = sums["sum"] / count
+        variance = np.maximum(sums["squares"] / count - mean**2, 0)
+        overall = np.nanmean(variance, axis=(1, 2, 3), keepdims=True)
+        prior = self.config.prior_subjects
+        return mean, (count * variance + prior * overall) / (count + prior)
+
+    def score(self, volume: Volume, rng: np.random.Generator) -> np.ndarray:
+        """Root mean squared z-score; 0 where nobody among the normal people had brain."""
+        mean, variance = self.mean_and_variance()
+        z = (volume.images - mean) / np.sqrt(variance + 1e-12)
+        rms = np.sqrt(np.mean(z**2, axis=0))
+        return np.where(volume.mask, np.nan_to_num(rms, nan=0.0), 0.0).astype(np.float32)

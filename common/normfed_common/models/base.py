@@ -1,0 +1,146 @@
+"""The one interface of normative models.
+
+A model learns from normal people in two ways, and may use either, both, or none:
+
+- **averaged**: ``network`` is trained at the sites in rounds, its arrays are averaged by the strategy;
+- **summed**: in each of ``stages``, in order, every site sends sums over its subjects (sufficient statistics), which the
+  server adds. What is made of sums is the same, federated or pooled.
+
+Then ``score`` gives every voxel of a scan a number, higher = more abnormal.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+
+from normfed_common.arrays import Arrays
+from normfed_common.study.base import Frozen
+
+NETWORK = "network."
+SUMS = "sums."
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a model must know of the study beside its own parameters.
+
+    Parameters
+    ----------
+    modalities
+        BIDS suffixes, in the order of the image channels.
+    voxel_size_mm
+        Of the common grid.
+    shape
+        Of the common grid, voxels along x, y, z.
+    seed
+        The study's.
+    device
+        Where networks run at this site.
+    """
+
+    modalities: tuple[str, ...]
+    voxel_size_mm: float
+    shape: tuple[int, int, int]
+    seed: int = 0
+    device: torch.device = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One person's preprocessed scan on the common grid.
+
+    Parameters
+    ----------
+    images
+        float32 of shape (modalities, X, Y, Z), normalised; axial slices are contiguous in memory.
+    mask
+        bool of shape (X, Y, Z): the brain.
+    normal_index
+        int32, sorted flat indices (C order) of the voxels that count as normal.
+    """
+
+    images: np.ndarray
+    mask: np.ndarray
+    normal_index: np.ndarray
+
+
+class Cohort(Protocol):
+    """People to learn from; a volume is opened when asked for, so that memory does not grow with the cohort."""
+
+    def __len__(self) -> int: ...
+
+    def volume(self, subject: int) -> Volume:
+        """Open the scan of the ``subject``-th person."""
+        ...
+
+
+class NormativeModel(ABC):
+    """A model of the normal brain. See the module's text for the two ways of learning."""
+
+    Config: ClassVar[type[Frozen]]
+    network: torch.nn.Module | None = None
+    stages: tuple[str, ...] = ()
+
+    def __init__(self, config: Any, setting: Setting) -> None:
+        self.config = config
+        self.setting = setting
+        self._sums: dict[str, Arrays] = {}
+
+    @abstractmethod
+    def score(self, volume: Volume, rng: np.random.Generator) -> np.ndarray:
+        """The anomaly map: float32 of shape (X, Y, Z), finite inside the mask, 0 outside, higher = more abnormal."""
+
+    def batches(self, cohort: Cohort, rng: np.random.Generator) -> Iterator[torch.Tensor]:
+        """One epoch of training batches (models with a network)."""
+        raise TypeError(f"{type(self).__name__} has no network to train")
+
+    def loss(self, batch: torch.Tensor) -> torch.Tensor:
+        """Mean loss over a batch, a scalar (models with a network)."""
+        raise TypeError(f"{type(self).__name__} has no network to train")
+
+    def statistics(self, stage: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
+        """The sums over the cohort that ``stage`` needs, float64 (models with stages)."""
+        raise TypeError(f"{type(self).__name__} has no stage {stage!r}")
+
+    def personalise(self, cohort: Cohort, rng: np.random.Generator) -> None:
+        """Learn what never leaves the site, from the site's own training cohort, before scoring."""
+
+    def absorb(self, stage: str, total: Arrays) -> None:
+        """Take the sums over all sites of one stage."""
+        self._sums[stage] = total
+
+    def sums(self, stage: str) -> Arrays:
+        """The sums over all sites of one stage."""
+        return self._sums[stage]
+
+    def share(self) -> Arrays:
+        """All arrays of the model that may leave a site: weights as ``network.*``, sums as ``sums.<stage>.*``."""
+        shared: Arrays = {}
+        if self.network is not None:
+            for name, tensor in self.network.state_dict().items():
+                if tensor.is_floating_point():  # counters such as BatchNorm's have no mean
+                    shared[NETWORK + name] = tensor.detach().cpu().numpy().copy()
+        for stage, arrays in self._sums.items():
+            for name, array in arrays.items():
+                shared[f"{SUMS}{stage}.{name}"] = array
+        return shared
+
+    def load(self, shared: Arrays) -> None:
+        """Take what ``share`` gave, here or at another site."""
+        weights = {n.removeprefix(NETWORK): torch.from_numpy(a.copy()) for n, a in shared.items() if n.startswith(NETWORK)}
+        if self.network is not None and weights:
+            missing = self.network.load_state_dict(weights, strict=False)
+            absent = [name for name in missing.missing_keys if not name.endswith("num_batches_tracked")]
+            if absent or missing.unexpected_keys:
+                raise ValueError(f"arrays do not fit the network: missing {absent}, unknown {missing.unexpected_keys}")
+        for stage in self.stages:
+            prefix = f"{SUMS}{stage}."
+            arrays = {name.removeprefix(prefix): array for name, array in shared.items() if name.startswith(prefix)}
+            if arrays:
+                self.absorb(stage, arrays)

@@ -1,0 +1,48 @@
+"""Intensity itself as the anomaly score: the baseline that most published methods do not beat on FLAIR.
+
+Meissen, Kaissis, Rueckert 2021 (arXiv 2109.06540): histogram equalisation inside the brain, then a threshold.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+from scipy.stats import rankdata
+
+from normfed_common.errors import StudyError
+from normfed_common.models.base import NormativeModel, Setting, Volume
+from normfed_common.study.base import Frozen
+
+
+class IntensityConfig(Frozen):
+    """Which modality, and whether bright, dark, or both are suspicious."""
+
+    modality: str | None = Field(None, description="FLAIR where the study has it, else the first")
+    suspicious: Literal["bright", "dark", "both"] | None = Field(None, description="bright for FLAIR and T2, else both")
+
+
+class Intensity(NormativeModel):
+    """Score = rank of the intensity in the person's own brain, in [0, 1]; nothing is learnt."""
+
+    Config: ClassVar[type[Frozen]] = IntensityConfig
+
+    def __init__(self, config: IntensityConfig, setting: Setting) -> None:
+        super().__init__(config, setting)
+        self.modality = config.modality or ("FLAIR" if "FLAIR" in setting.modalities else setting.modalities[0])
+        if self.modality not in setting.modalities:
+            raise StudyError(
+                f"intensity: the study has no {self.modality}, only {', '.join(setting.modalities)}. "
+                "Change `modality`, or leave it out."
+            )
+        self.suspicious = config.suspicious or ("bright" if self.modality in ("FLAIR", "T2w") else "both")
+
+    def score(self, volume: Volume, rng: np.random.Generator) -> np.ndarray:
+        """Equalised intensity; with `both`, its distance from the median rank."""
+        values = volume.images[self.setting.modalities.index(self.modality)][volume.mask]
+        rank = (rankdata(values, method="average") - 0.5) / len(values)
+        scored = {"bright": rank, "dark": 1 - rank, "both": 2 * np.abs(rank - 0.5)}[self.suspicious]
+        anomaly_map = np.zeros(volume.mask.shape, np.float32)
+        anomaly_map[volume.mask] = scored
+        return anomaly_map

@@ -1,0 +1,88 @@
+"""Draw patches from volumes, without a Python loop over patches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from normfed_common.models.base import Cohort, Volume
+
+SUBJECTS_PER_BATCH = 4  # different people in one batch, so that a step does not follow one person's scanner
+
+
+def extract(images: np.ndarray, flat_index: np.ndarray, patch_size: int) -> np.ndarray:
+    """Axial patches centred at voxels whose patch lies inside the grid.
+
+    Parameters
+    ----------
+    images
+        (C, X, Y, Z).
+    flat_index
+        (n,) flat indices into (X, Y, Z).
+
+    Returns
+    -------
+    float32 of shape (n, C, p, p).
+    """
+    x, y, z = np.unravel_index(flat_index, images.shape[1:])
+    radius = patch_size // 2
+    windows = sliding_window_view(images, (patch_size, patch_size), axis=(1, 2))
+    return np.moveaxis(windows[:, x - radius, y - radius, z], 0, 1)
+
+
+def shared_locations(
+    first: Volume, second: Volume, count: int, patch_size: int, rng: np.random.Generator
+) -> np.ndarray:
+    """``count`` voxels, with replacement, that are normal in both volumes and whose patch lies inside the grid.
+
+    Fewer than ``count`` come back where the two hardly overlap, none where they do not at all.
+    """
+    shape = first.mask.shape
+    radius = patch_size // 2
+    found: list[np.ndarray] = []
+    missing = count
+    for _ in range(8):  # each turn finds what the last one missed; brains on a common grid overlap by nine tenths
+        candidates = rng.choice(first.normal_index, size=missing + missing // 4 + 8)
+        x, y, _z = np.unravel_index(candidates, shape)
+        inside = (x >= radius) & (x < shape[0] - radius) & (y >= radius) & (y < shape[1] - radius)
+        place = np.searchsorted(second.normal_index, candidates)
+        place[place == len(second.normal_index)] = 0
+        candidates = candidates[inside & (second.normal_index[place] == candidates)][:missing]
+        found.append(candidates)
+        missing -= len(candidates)
+        if missing == 0:
+            break
+    return np.concatenate(found)
+
+
+def siamese_batches(
+    cohort: Cohort, pairs_per_subject: int, batch_size: int, patch_size: int, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """One epoch of patch pairs at the same location of two different people.
+
+    Everybody is the first of a pair ``pairs_per_subject`` times; the partner is drawn anew for every batch. A lone
+    person is paired with themselves.
+
+    Yields
+    ------
+    float32 of shape (batch, 2, C, p, p).
+    """
+    share = max(1, batch_size // min(SUBJECTS_PER_BATCH, len(cohort)))
+    turns = np.repeat(np.arange(len(cohort)), -(-pairs_per_subject // share))
+    sizes = np.minimum(share, pairs_per_subject - share * np.tile(np.arange(-(-pairs_per_subject // share)), len(cohort)))
+    order = rng.permutation(len(turns))
+    parts: list[np.ndarray] = []
+    for turn in order:
+        first = int(turns[turn])
+        other = first if len(cohort) == 1 else int((first + 1 + rng.integers(len(cohort) - 1)) % len(cohort))
+        volumes = cohort.volume(first), cohort.volume(other)
+        where = shared_locations(*volumes, int(sizes[turn]), patch_size, rng)
+        if len(where):
+            parts.append(np.stack([extract(v.images, where, patch_size) for v in volumes], 1))
+        if sum(map(len, parts)) >= batch_size:
+            yield np.concatenate(parts)
+            parts = []
+    if parts:
+        yield np.concatenate(parts)

@@ -1,0 +1,1 @@
+"""One-class scores in latent space: patient-specific, per location, federated."""

@@ -1,0 +1,70 @@
+"""What a one-class score of latents is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from normfed_common.arrays import Arrays
+
+
+@dataclass(frozen=True)
+class LatentField:
+    """Latents of one person's voxels.
+
+    Parameters
+    ----------
+    latents
+        float32 of shape (n, d), on the CPU.
+    index
+        (n,) sorted flat indices into ``shape``.
+    shape
+        Of the common grid.
+    """
+
+    latents: torch.Tensor
+    index: np.ndarray
+    shape: tuple[int, ...]
+
+
+class OneClassHead(Protocol):
+    """Turns latents into anomaly scores; may first need sums over the sites (``stages``) or the site's own people."""
+
+    stages: tuple[str, ...]
+
+    def statistics(self, stage: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
+        """Sums over a site's normal people that ``stage`` needs, float64."""
+        ...
+
+    def absorb(self, stage: str, total: Arrays) -> None:
+        """Take the sums over all sites."""
+        ...
+
+    def personalise(self, fields: Iterator[LatentField], subjects: int, rng: np.random.Generator) -> None:
+        """Learn what stays at the site from its ``subjects`` normal people."""
+        ...
+
+    def score(self, field: LatentField, rng: np.random.Generator) -> np.ndarray:
+        """float32 of shape (n,), higher = more abnormal."""
+        ...
+
+
+class NoStages:
+    """The parts that a head without federated or personal parts leaves empty."""
+
+    stages: tuple[str, ...] = ()
+
+    def statistics(self, stage: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
+        """There are no stages."""
+        raise ValueError(f"{type(self).__name__} has no stage {stage!r}")
+
+    def absorb(self, stage: str, total: Arrays) -> None:
+        """There are no stages."""
+        raise ValueError(f"{type(self).__name__} has no stage {stage!r}")
+
+    def personalise(self, fields: Iterator[LatentField], subjects: int, rng: np.random.Generator) -> None:
+        """Nothing stays at the site."""

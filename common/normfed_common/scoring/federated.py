@@ -1,0 +1,80 @@
+"""One one-class SVM for all sites, of which no latent leaves a site.
+
+Random Fourier features (Rahimi & Recht 2007), drawn alike everywhere from the study's seed, make the RBF machine linear:
+each site fits w, rho by stochastic gradient descent, the server averages them over subjects. gamma = 1 / (d var) comes
+from federated sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from sklearn.linear_model import SGDOneClassSVM
+
+from normfed_common import seeds
+from normfed_common.arrays import Arrays
+from normfed_common.scoring.base import LatentField, NoStages
+
+BLOCK = 4096
+
+
+class FederatedHead(NoStages):
+    """Score = rho - w.phi(z), phi(z) = sqrt(2/D) cos(W z + b), W ~ N(0, 2 gamma), b ~ U(0, 2 pi)."""
+
+    stages = ("variance", "machine")
+
+    def __init__(
+        self, dimension: int, nu: float, samples: int, features: int, seed: int, device: torch.device
+    ) -> None:
+        rng = seeds.generator(seed, "random fourier features")
+        self.directions = rng.standard_normal((dimension, features)).astype(np.float32)
+        self.phases = rng.uniform(0, 2 * np.pi, features).astype(np.float32)
+        self.nu, self.samples, self.features, self.device = nu, samples, features, device
+        self.gamma = 1.0
+        self.weights = np.zeros(features)
+        self.offset = 0.0
+
+    def statistics(self, stage: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
+        """`variance`: n, sum z, sum z^2 over entries. `machine`: w and rho weighted by people."""
+        chosen = [_some(field, self.samples, rng) for field in fields]
+        samples = np.concatenate(chosen).astype(np.float64)
+        if stage == "variance":
+            return {"entries": np.array(float(samples.size)), "sum": samples.sum(), "squares": (samples**2).sum()}
+        machine = SGDOneClassSVM(nu=self.nu, random_state=int(rng.integers(2**31)), tol=1e-4, average=True)
+        machine.fit(self._map(torch.from_numpy(samples).float()).numpy().astype(np.float64))
+        people = float(len(chosen))
+        return {
+            "people": np.array(people),
+            "weights": people * machine.coef_.ravel(),
+            "offset": people * machine.offset_.ravel(),
+        }
+
+    def absorb(self, stage: str, total: Arrays) -> None:
+        """`variance` gives gamma, `machine` the mean machine."""
+        if stage == "variance":
+            mean = total["sum"] / total["entries"]
+            variance = float(total["squares"] / total["entries"] - mean**2)
+            self.gamma = 1.0 / (len(self.directions) * variance) if variance > 0 else 1.0
+        else:
+            self.weights = total["weights"] / total["people"]
+            self.offset = float(total["offset"][0] / total["people"])
+
+    def score(self, field: LatentField, rng: np.random.Generator) -> np.ndarray:
+        """Minus the decision value."""
+        weights = torch.from_numpy(self.weights).float().to(self.device)
+        values = [
+            self._map(block.to(self.device)) @ weights for block in field.latents.split(BLOCK)
+        ]
+        return self.offset - torch.cat(values).cpu().numpy()
+
+    def _map(self, latents: torch.Tensor) -> torch.Tensor:
+        directions = torch.from_numpy(self.directions).to(latents.device) * (2 * self.gamma) ** 0.5
+        phases = torch.from_numpy(self.phases).to(latents.device)
+        return torch.addmm(phases, latents, directions).cos_().mul_((2 / self.features) ** 0.5)
+
+
+def _some(field: LatentField, count: int, rng: np.random.Generator) -> np.ndarray:
+    latents: np.ndarray = field.latents.numpy()
+    return latents[rng.choice(len(latents), min(count, len(latents)), replace=False)]

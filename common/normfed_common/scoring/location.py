@@ -1,0 +1,110 @@
+"""A one-class model at every location of the common grid (Alaverdyan 2020).
+
+A location is a cube of ``spacing_mm`` (the voxel size gives the published one model a voxel). A site with enough normal
+people of its own fits a one-class SVM per location on their latents; its support vectors are latents of identifiable
+people, so they stay. Elsewhere the score is the Mahalanobis distance to the Gaussian of the location, from sums over all
+sites, drawn to the pooled covariance:  S_v = (n_v C_v + k C) / (n_v + k).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from normfed_common.arrays import Arrays
+from normfed_common.scoring import kernel
+from normfed_common.scoring.base import LatentField, NoStages
+
+MAXIMUM_SAMPLES = 200  # per location's machine
+SHRINKAGE = 20.0  # k, voxels' worth of the pooled covariance
+
+
+class LocationHead(NoStages):
+    """See the module."""
+
+    stages = ("moments",)
+
+    def __init__(
+        self, dimension: int, nu: float, cell: int, shape: tuple[int, int, int], minimum_subjects: int
+    ) -> None:
+        self.dimension, self.nu, self.cell, self.minimum_subjects = dimension, nu, cell, minimum_subjects
+        self.shape = shape
+        self.cells = tuple(-(-side // cell) for side in shape)
+        self.upper = np.triu_indices(dimension)
+        self.machines: dict[int, kernel.Machine] = {}
+
+    def statistics(self, stage: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
+        """Per location: n, sum z of shape (L, d), sum z z' as the upper triangle (L, d(d+1)/2)."""
+        size, dimension = int(np.prod(self.cells)), self.dimension
+        count, first = np.zeros(size), np.zeros((size, dimension))
+        second = np.zeros((size, len(self.upper[0])))
+        for field in fields:
+            where = self._cell_of(field.index)
+            latents = field.latents.numpy().astype(np.float64)
+            count += np.bincount(where, minlength=size)
+            for i in range(dimension):
+                first[:, i] += np.bincount(where, latents[:, i], size)
+            for k, (i, j) in enumerate(zip(*self.upper, strict=True)):
+                second[:, k] += np.bincount(where, latents[:, i] * latents[:, j], size)
+        return {"count": count, "sum": first, "products": second}
+
+    def absorb(self, stage: str, total: Arrays) -> None:
+        """Means and whitening matrices of all locations."""
+        count = total["count"]
+        seen = np.maximum(count, 1)
+        products = np.zeros((len(count), self.dimension, self.dimension))
+        products[:, self.upper[0], self.upper[1]] = total["products"]
+        products[:, self.upper[1], self.upper[0]] = total["products"]
+        self.mean = total["sum"] / seen[:, None]
+        scatter = products - seen[:, None, None] * self.mean[:, :, None] * self.mean[:, None, :]
+        pooled = scatter[count > 0].sum(0) / max(count.sum(), 1)
+        pooled += np.eye(self.dimension) * (1e-6 * np.trace(pooled) / self.dimension + 1e-12)
+        covariance = (scatter + SHRINKAGE * pooled) / (count + SHRINKAGE)[:, None, None]
+        self.mean[count == 0] = total["sum"].sum(0) / max(count.sum(), 1)
+        self.whitening = np.linalg.inv(np.linalg.cholesky(covariance)).astype(np.float32)
+        self.mean = self.mean.astype(np.float32)
+
+    def personalise(self, fields: Iterator[LatentField], subjects: int, rng: np.random.Generator) -> None:
+        """One machine per location, where the site has enough people."""
+        self.machines = {}
+        if subjects < self.minimum_subjects:
+            return
+        everybody = list(fields)
+        where = np.concatenate([self._cell_of(field.index) for field in everybody])
+        latents = np.concatenate([field.latents.numpy() for field in everybody])
+        order = np.argsort(where, kind="stable")
+        cells, starts = np.unique(where[order], return_index=True)
+        for cell, rows in zip(cells, np.split(order, starts[1:]), strict=True):
+            if len(rows) >= self.minimum_subjects:
+                chosen = rng.choice(rows, min(len(rows), MAXIMUM_SAMPLES), replace=False)
+                self.machines[int(cell)] = kernel.fit(latents[chosen], self.nu)
+
+    def score(self, field: LatentField, rng: np.random.Generator) -> np.ndarray:
+        """Minus the decision value where the site has machines, else the Mahalanobis distance."""
+        where = self._cell_of(field.index)
+        if not self.machines:
+            centred = field.latents.numpy() - self.mean[where]
+            return self._mahalanobis(centred, where)
+        values = np.zeros(len(where), np.float32)
+        order = np.argsort(where, kind="stable")
+        cells, starts = np.unique(where[order], return_index=True)
+        for cell, rows in zip(cells, np.split(order, starts[1:]), strict=True):
+            machine = self.machines.get(int(cell))
+            if machine is not None:
+                values[rows] = -kernel.decision([machine], field.latents[torch.from_numpy(rows)]).numpy()
+        return values
+
+    def _mahalanobis(self, centred: np.ndarray, where: np.ndarray) -> np.ndarray:
+        distances = np.empty(len(centred), np.float32)
+        for start in range(0, len(centred), 16_384):
+            rows = slice(start, start + 16_384)
+            white = np.einsum("nij,nj->ni", self.whitening[where[rows]], centred[rows])
+            distances[rows] = np.sqrt((white**2).sum(1))
+        return distances
+
+    def _cell_of(self, index: np.ndarray) -> np.ndarray:
+        place = np.unravel_index(index, self.shape)
+        flat: np.ndarray = np.ravel_multi_index([axis // self.cell for axis in place], self.cells)
+        return flat

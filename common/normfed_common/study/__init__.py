@@ -1,0 +1,1 @@
+"""A study: one YAML file that says everything about an experiment; one file a section."""

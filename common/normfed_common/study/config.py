@@ -1,0 +1,35 @@
+"""The whole study."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints
+
+from normfed_common import digests
+from normfed_common.study.base import Frozen
+from normfed_common.study.data import DataConfig
+from normfed_common.study.evaluation import EvaluationConfig
+from normfed_common.study.federation import ComparisonConfig, FederationConfig
+from normfed_common.study.preprocessing import PreprocessingConfig
+
+StudyName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+
+
+class StudyConfig(Frozen):
+    """One experiment, all of it. What a site keeps to itself (paths, devices) is not in here."""
+
+    name: StudyName
+    description: str = ""
+    seed: int = Field(0, ge=0, lt=2**53)
+    data: DataConfig
+    preprocessing: PreprocessingConfig = PreprocessingConfig()
+    model: dict[str, Any] = Field(default_factory=lambda: {"name": "siamese"}, description="name and parameters")
+    federation: FederationConfig = FederationConfig()
+    comparisons: ComparisonConfig = ComparisonConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @property
+    def digest(self) -> str:
+        """Identifies the study: every request carries it."""
+        return digests.of_json(self.model_dump(mode="json"))

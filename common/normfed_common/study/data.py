@@ -1,0 +1,72 @@
+"""Where the scans come from, who belongs to which site, who trains and who tests."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from normfed_common.study.base import Frozen
+
+Modality = Annotated[str, StringConstraints(pattern=r"^(T1w|T2w|FLAIR|pet|ce-[A-Za-z0-9]+_T1w)$")]
+SiteName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+SubjectName = Annotated[str, StringConstraints(pattern=r"^sub-[A-Za-z0-9]+$")]
+
+Vendor = Literal["siemens", "ge", "philips"]
+LesionKind = Literal["WMH", "MS", "tumour", "FCD"]
+
+
+class PhantomSite(Frozen):
+    """One synthetic hospital."""
+
+    name: SiteName
+    vendor: Vendor
+    field_tesla: Literal[1.5, 3.0]
+    controls: int = Field(ge=0, le=100_000, description="healthy people, those held out from training included")
+    patients: dict[LesionKind, int] = Field(default_factory=dict, description="people per kind of lesion")
+    native: bool = Field(False, description="written in a tilted native space, so that registration has work to do")
+
+
+class PhantomConfig(Frozen):
+    """Synthetic hospitals made from the MNI152 template and its tissue maps."""
+
+    sites: tuple[PhantomSite, ...] = Field(min_length=1)
+    voxel_size_mm: int = Field(2, ge=1, le=4, description="of the scans that are written")
+
+
+class DataConfig(Frozen):
+    """The cohort of a study."""
+
+    phantom: PhantomConfig | None = Field(None, description="make synthetic hospitals instead of reading a dataset")
+    modalities: tuple[Modality, ...] = Field(min_length=1, max_length=4, description="BIDS suffixes, channel order")
+    sites: tuple[SiteName, ...] | None = Field(None, description="the sites that take part; all when absent")
+    train_sites: tuple[SiteName, ...] | None = Field(
+        None, description="the sites that train; when absent all that have somebody normal"
+    )
+    exclude: dict[SubjectName | SiteName, str] = Field(
+        default_factory=dict, description="subjects or sites left out, each with its reason"
+    )
+    normal: Literal["controls", "lesion-free-tissue"] = Field(
+        "controls", description="what counts as normal: healthy people, or patients' tissue far from any lesion"
+    )
+    control_groups: tuple[str, ...] = Field(("control",), description="values of `group` that mean healthy")
+    lesion_labels: tuple[str, ...] | None = Field(
+        None, description="labels of the lesion masks that count; all but brain and tissue when absent"
+    )
+    held_out_share: float = Field(
+        0.2, ge=0, lt=1, description="share of the normal people kept from training: thresholds, image-level AUROC"
+    )
+    held_out_people: int | None = Field(None, ge=0, description="a number for each site instead of the share")
+    test_share: float = Field(
+        0.5, gt=0, lt=1, description="with lesion-free-tissue: share of each training site's people who only test"
+    )
+
+    @model_validator(mode="after")
+    def _training_sites_take_part(self) -> DataConfig:
+        if self.sites is not None and self.train_sites is not None:
+            strangers = sorted(set(self.train_sites) - set(self.sites))
+            if strangers:
+                raise ValueError(f"train_sites names {', '.join(strangers)}, which sites does not list")
+        if len(set(self.modalities)) != len(self.modalities):
+            raise ValueError("modalities lists one of them twice")
+        return self

@@ -1,0 +1,17 @@
+"""Which figures are computed, and how finely."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from normfed_common.study.base import Frozen
+
+
+class EvaluationConfig(Frozen):
+    """Metrics of anomaly maps; evaluation happens at the sites, only counts and sums leave them."""
+
+    bins: int = Field(1000, ge=10, le=20_000, description="quantiles of normal and of lesion voxels: histogram edges")
+    specificity: float = Field(0.98, gt=0.5, lt=1, description="of the threshold, on held-out normal people's voxels")
+    surface_tolerance_mm: float = Field(1.0, gt=0, description="of the surface Dice")
+    minimum_cluster_mm3: float = Field(40.0, ge=0, description="smaller clusters of abnormal voxels are not counted")
+    bootstrap: int = Field(1000, ge=0, le=20_000, description="resamplings of the patients within each site")

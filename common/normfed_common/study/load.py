@@ -1,0 +1,88 @@
+"""Read a study file; every fault is one sentence that names the key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from normfed_common.algorithms.table import ALGORITHMS
+from normfed_common.errors import StudyError
+from normfed_common.models.catalogue import configure
+from normfed_common.study.config import StudyConfig
+
+T = TypeVar("T", bound=BaseModel)
+
+MAXIMUM_BYTES = 1_000_000
+
+
+def load_study(path: Path, **changes: Any) -> StudyConfig:
+    """Read and resolve a study: all defaults filled in, model and algorithm known.
+
+    Parameters
+    ----------
+    path
+        The YAML file.
+    changes
+        Values given on the command line, by section and key: ``federation={"rounds": 3}``.
+
+    Raises
+    ------
+    StudyError
+        If the file cannot be read, or asks for something unknown or impossible.
+    """
+    try:
+        if path.stat().st_size > MAXIMUM_BYTES:
+            raise StudyError(f"{path}: larger than {MAXIMUM_BYTES:,} bytes, so not a study file.")
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read ({error.strerror}). Check the path of the study file.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: not YAML ({' '.join(str(error).split())}).") from error
+    if not isinstance(raw, dict):
+        raise StudyError(f"{path}: not a study; expected keys such as name, data, model, federation.")
+    for key, value in changes.items():
+        raw[key] = {**(raw.get(key) or {}), **value} if isinstance(value, dict) else value
+    return resolve(raw, str(path))
+
+
+def resolve(raw: dict[str, Any], origin: str) -> StudyConfig:
+    """Check a parsed study and fill in every default, those of its models too."""
+    study = validate(StudyConfig, raw, origin)
+    algorithm = study.federation.algorithm
+    ALGORITHMS[algorithm]
+    model = validate_model(study.model, f"{origin}: model")
+    baselines = tuple(
+        validate_model(entry, f"{origin}: comparisons.baselines[{i}]")
+        for i, entry in enumerate(study.comparisons.baselines)
+    )
+    comparisons = study.comparisons.model_copy(update={"baselines": baselines})
+    return study.model_copy(update={"model": model, "comparisons": comparisons})
+
+
+def validate_model(entry: dict[str, Any], origin: str) -> dict[str, Any]:
+    """The same entry with the defaults of its model filled in."""
+    config_type, values = configure(entry, origin)
+    return {"name": entry["name"], **validate(config_type, values, origin).model_dump(mode="json")}
+
+
+def validate(kind: type[T], raw: dict[str, Any], origin: str) -> T:
+    """Check ``raw`` against a model, as JSON so that strict mode still takes lists for tuples."""
+    try:
+        return kind.model_validate_json(json.dumps(raw, allow_nan=True, default=str))
+    except ValidationError as error:
+        faults = "; ".join(_fault(item) for item in error.errors(include_url=False))
+        raise StudyError(f"{origin}: {faults}.") from error
+
+
+def _fault(item: Any) -> str:
+    where = ".".join(str(part) for part in item["loc"]) or "the file"
+    if item["type"] == "extra_forbidden":
+        return f"{where} is not a key that a study knows"
+    if item["type"] == "missing":
+        return f"{where} is missing"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{where}: {message[0].lower()}{message[1:]} (got {str(item['input'])[:80]!r})"

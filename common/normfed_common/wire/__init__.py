@@ -1,0 +1,1 @@
+"""The only door between our dataclasses and Flower records: everything that crosses is checked here."""

@@ -1,0 +1,58 @@
+"""Evaluation figures as named arrays; the names of groups travel in the answer's labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from normfed_common.arrays import Arrays
+from normfed_common.errors import WireError
+from normfed_common.metrics.summary import PER_SCAN, Summary
+
+COUNTS = ("normal", "lesion", "regions", "normal_people", "patients")
+
+
+class Measured(Protocol):
+    """What a site measured; see `normfed_client.evaluation.Measured`."""
+
+    summary: Summary
+    normal: np.ndarray
+    lesion: np.ndarray
+    regions: np.ndarray
+    normal_people: np.ndarray
+    patients: np.ndarray
+    image_auroc: float
+
+
+def summary_arrays(summary: Summary) -> Arrays:
+    """A summary's arrays."""
+    return {"moments": summary.moments, "bootstrap": summary.bootstrap}
+
+
+def measured_arrays(measured: Measured) -> Arrays:
+    """Everything of one site's measurement; an undefined image AUROC is left out."""
+    arrays = summary_arrays(measured.summary)
+    for name in COUNTS:
+        value = getattr(measured, name)
+        arrays[name] = value.astype(np.float64 if name == "regions" else np.int64)
+    if np.isfinite(measured.image_auroc):
+        arrays["image_auroc"] = np.array(measured.image_auroc)
+    return arrays
+
+
+def to_summary(groups: Sequence[str], arrays: Arrays, resamplings: int) -> Summary:
+    """Read a summary.
+
+    Raises
+    ------
+    WireError
+        If the shapes are not those of this study.
+    """
+    expected = (len(groups), len(PER_SCAN))
+    if set(arrays) < {"moments", "bootstrap"}:
+        raise WireError("a summary lacks moments or bootstrap")
+    if arrays["moments"].shape != (*expected, 3) or arrays["bootstrap"].shape != (*expected, 2, resamplings):
+        raise WireError(f"a summary has shapes {arrays['moments'].shape} and {arrays['bootstrap'].shape}")
+    return Summary(tuple(groups), arrays["moments"], arrays["bootstrap"])

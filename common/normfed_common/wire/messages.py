@@ -1,0 +1,155 @@
+"""Requests to sites and their answers, as our dataclasses; and the door to Flower's records.
+
+Whatever is decoded was checked: known fields only, arrays of known types, finite, within a size limit.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from pydantic import Field, ValidationError
+
+from normfed_common.arrays import Arrays
+from normfed_common.errors import SiteCode, WireError
+from normfed_common.study.base import Frozen
+
+MAXIMUM_BYTES = 2**31 - 2**20  # protobuf's limit, less room for the headers
+MAXIMUM_HEADER = 4_000_000
+ALLOWED_TYPES = ("float32", "float64", "int64")
+
+Task = Literal["query.describe", "train.round", "train.sums", "evaluate.score", "evaluate.count", "evaluate.measure"]
+
+
+class Request(Frozen):
+    """What the server asks of a site, beside arrays.
+
+    Parameters
+    ----------
+    study
+        The resolved study as JSON.
+    arm
+        Which of the study's models this is about (federated, local-NAME, pooled, or a baseline's name).
+    model
+        The model's entry of the study.
+    round
+        From 1; 0 outside rounds.
+    stage
+        Of ``train.sums``: which sums.
+    detail
+        Of evaluation: "full", or "ranking" for voxel metrics only.
+    maps
+        Of evaluation: whether the site writes anomaly maps into its own folder.
+    low, high, threshold
+        Of evaluation: range of all sites' scores, and the abnormality threshold.
+    """
+
+    study: str = Field(max_length=MAXIMUM_HEADER)
+    arm: str = Field(max_length=200)
+    model: dict[str, Any]
+    round: int = Field(0, ge=0)
+    stage: str = ""
+    detail: Literal["full", "ranking"] = "full"
+    low: float = 0.0
+    high: float = 0.0
+    threshold: float | None = None
+    maps: bool = False
+
+
+class Answer(Frozen):
+    """What a site says, beside arrays: counts and sums, never a person."""
+
+    site: str = Field(max_length=200)
+    subjects: int = Field(0, ge=0)
+    loss: float | None = None
+    seconds: float = Field(0.0, ge=0)
+    notes: tuple[str, ...] = Field((), description="fixed sentences about the method, never about a person")
+    labels: tuple[str, ...] = ()
+    counts: dict[str, int] = Field(default_factory=dict)
+
+
+def encode(header: Request | Answer, arrays: Arrays) -> RecordDict:
+    """Header and arrays as Flower records."""
+    record = RecordDict({"header": ConfigRecord({"json": header.model_dump_json()})})
+    record["arrays"] = ArrayRecord({name: Array(np.asarray(array, order="C")) for name, array in arrays.items()})
+    return record
+
+
+def decode_request(message: Message) -> tuple[Request, Arrays]:
+    """Read a request.
+
+    Raises
+    ------
+    WireError
+        If it breaks the protocol.
+    """
+    return _header(message.content, Request), _arrays(message.content)
+
+
+def decode_answer(message: Message) -> tuple[Answer, Arrays]:
+    """Read an answer.
+
+    Raises
+    ------
+    WireError
+        If it breaks the protocol.
+    """
+    return _header(message.content, Answer), _arrays(message.content)
+
+
+def request(task: Task, node: int, header: Request, arrays: Arrays) -> Message:
+    """A message to one site."""
+    return Message(encode(header, arrays), dst_node_id=node, message_type=task, group_id=str(header.round))
+
+
+def answer(to: Message, header: Answer, arrays: Arrays) -> Message:
+    """The answer to a request."""
+    return Message(encode(header, arrays), reply_to=to)
+
+
+def refusal(to: Message, code: SiteCode) -> Message:
+    """The only form in which an error leaves a site: its code and the code's public sentence."""
+    return Message(Error(int(code), code.sentence), reply_to=to)
+
+
+def error_code(message: Message) -> SiteCode:
+    """The code of a refusal; anything that is not one of ours is an internal error."""
+    try:
+        return SiteCode(message.error.code)
+    except ValueError:
+        return SiteCode.INTERNAL
+
+
+def _header(record: RecordDict, kind: type[Any]) -> Any:
+    if set(record) != {"header", "arrays"} or set(record.config_records.get("header", {})) != {"json"}:
+        raise WireError(f"a message holds {sorted(record)}; expected arrays and header")
+    text = record.config_records["header"]["json"]
+    if not isinstance(text, str) or len(text) > MAXIMUM_HEADER:
+        raise WireError("a message's header is not text of a sensible length")
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise WireError(f"a message's header is wrong at {first['loc']}: {first['msg']}") from error
+
+
+def _arrays(record: RecordDict) -> Arrays:
+    found = record.array_records.get("arrays", ArrayRecord())
+    size = sum(len(array.data) for array in found.values())
+    if size > MAXIMUM_BYTES:
+        raise WireError(f"a message holds {size:,} bytes of arrays; at most {MAXIMUM_BYTES:,} are allowed")
+    arrays: Arrays = {}
+    for name, array in found.items():
+        if array.stype != "numpy.ndarray" or array.dtype not in ALLOWED_TYPES:
+            raise WireError(f"array {name!r} is {array.stype} of {array.dtype}; allowed: {', '.join(ALLOWED_TYPES)}")
+        try:
+            value = array.numpy()
+        except (ValueError, EOFError, OSError) as error:
+            raise WireError(f"array {name!r} cannot be read") from error
+        if value.dtype != array.dtype or value.shape != tuple(array.shape):
+            raise WireError(f"array {name!r} is not what its header says")
+        if not np.isfinite(value).all():
+            raise WireError(f"array {name!r} is not finite")
+        arrays[name] = value
+    return arrays

@@ -1,0 +1,1 @@
+"""The aggregation side: asks sites, adds up their answers, keeps checkpoints. Cannot open a scan."""

@@ -1,0 +1,26 @@
+"""The Flower ServerApp: the same object in simulation and on a central server."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from normfed_common.errors import RunError
+
+from normfed_server.coordinator import Coordinator
+
+RUN_VARIABLE = "NORMFED_RUN"  # the run folder, with its study.yaml
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the study of the run folder that the environment names."""
+    folder = os.environ.get(RUN_VARIABLE)
+    if folder is None:
+        raise RunError(f"The environment has no {RUN_VARIABLE}; start a run with `normfed simulate`.")
+    Coordinator(grid, Path(folder)).run()

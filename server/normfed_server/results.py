@@ -1,0 +1,163 @@
+"""metrics.json: every figure of a run, per site, over all patients, at the worst site, beside its baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from normfed_common.metrics.summary import EVERYBODY, PER_SCAN, Summary, add, percentile_interval
+from normfed_common.study.config import StudyConfig
+
+from normfed_server import checkpoints
+from normfed_server.evaluation import ArmResult
+from normfed_server.plan import FEDERATED, LOCAL, POOLED, Plan, SiteDescription
+
+LOWER_IS_BETTER = ("cluster_rank", "false_clusters", "conformal_p")
+COMPARED = ("auroc", "auprc", "aupro", "best_dice", "dice")
+
+
+def assemble(
+    study: StudyConfig, plan: Plan, sites: Mapping[str, SiteDescription], arms: Mapping[str, ArmResult], folder: Path
+) -> dict[str, Any]:
+    """Everything that metrics.json holds; see the README for its keys."""
+    per_model = models(arms)
+    return {
+        "study": study.name,
+        "digest": study.digest,
+        "seed": study.seed,
+        "sites": [
+            {"name": name, "train": s.train, "held_out": s.held_out, "test": s.test, "kinds": list(s.kinds)}
+            for name, s in sites.items()
+            if name != POOLED
+        ],
+        "left_out": plan.left_out,
+        "rounds": _history(folder, FEDERATED, study),
+        "rounds_of": {arm.name: _history(folder, arm.name, study) for arm in plan.arms if arm.name != FEDERATED},
+        "evaluation": {
+            name: _model(summaries, arms.get(name), _own_images(name, arms)) for name, summaries in per_model.items()
+        },
+        "matrix": _matrix(arms),
+        "differences": _differences(per_model),
+    }
+
+
+def models(arms: Mapping[str, ArmResult]) -> dict[str, dict[str, Summary]]:
+    """Model to site to summary; `local` is each site's own model.
+
+    A site that does not train has no model of its own: there `local` is the mean over the other sites' local models,
+    what it could expect of borrowing one.
+    """
+    local = {name.removeprefix(LOCAL): result for name, result in arms.items() if name.startswith(LOCAL)}
+    shared = {name: dict(result.summaries) for name, result in arms.items() if not name.startswith(LOCAL)}
+    ordered = {name: shared[name] for name in (FEDERATED,) if name in shared}
+    if local:
+        tested = sorted({site for result in local.values() for site in result.summaries})
+        ordered["local"] = {site: _own_or_borrowed(site, local) for site in tested}
+    return ordered | {name: shared[name] for name in sorted(shared, key=lambda n: (n != POOLED, n)) if name != FEDERATED}
+
+
+def _own_or_borrowed(site: str, local: Mapping[str, ArmResult]) -> Summary:
+    if site in local and site in local[site].summaries:
+        return local[site].summaries[site]
+    others = [result.summaries[site] for result in local.values() if site in result.summaries]
+    moments = np.mean([other.moments for other in others], axis=0)
+    return Summary(others[0].groups, moments, np.mean([other.bootstrap for other in others], axis=0))
+
+
+def _own_images(name: str, arms: Mapping[str, ArmResult]) -> dict[str, float]:
+    if name == "local":
+        own = {arm.removeprefix(LOCAL): result for arm, result in arms.items() if arm.startswith(LOCAL)}
+        return {site: result.image_auroc[site] for site, result in own.items() if site in result.image_auroc}
+    return arms[name].image_auroc
+
+
+def _model(summaries: Mapping[str, Summary], result: ArmResult | None, images: Mapping[str, float]) -> dict[str, Any]:
+    everybody = add(list(summaries.values()))
+    found: dict[str, Any] = {
+        "sites": {site: _figures(summary, EVERYBODY) for site, summary in summaries.items()},
+        "all": _figures(everybody, EVERYBODY),
+        "kinds": {kind: _figures(everybody, kind) for kind in everybody.groups if kind != EVERYBODY},
+        "worst_site": _worst(summaries),
+    }
+    for site, value in images.items():
+        found["sites"].setdefault(site, {})["image_auroc"] = {"mean": value, "sd": None, "n": 1}
+    if images:
+        site = min(images, key=lambda name: images[name])
+        found["worst_site"]["image_auroc"] = {"mean": images[site], "site": site}
+    if result is not None:
+        found["merged"] = {name: vars(bracket) for name, bracket in result.merged().items()}
+        found["threshold"] = {"value": result.threshold, "from": result.threshold_from}
+        found["exceedance_error"] = result.exceedance_error()
+        found["all"]["image_auroc"] = {"mean": result.image_auroc_all(), "sd": None, "n": len(result.counts)}
+    return found
+
+
+def _figures(summary: Summary, group: str) -> dict[str, Any]:
+    figures = {}
+    for metric in PER_SCAN:
+        if summary.n(metric, group):
+            low, high = summary.interval(metric, group)
+            figures[metric] = {
+                "mean": summary.mean(metric, group),
+                "sd": summary.sd(metric, group),
+                "n": summary.n(metric, group),
+                "ci95": [low, high],
+            }
+    return figures
+
+
+def _worst(summaries: Mapping[str, Summary]) -> dict[str, Any]:
+    worst = {}
+    for metric in PER_SCAN:
+        means = {site: summary.mean(metric) for site, summary in summaries.items() if summary.n(metric)}
+        if means:
+            choose = max if metric in LOWER_IS_BETTER else min
+            site = choose(means, key=lambda name: means[name])
+            worst[metric] = {"mean": means[site], "site": site}
+    return worst
+
+
+def _matrix(arms: Mapping[str, ArmResult]) -> dict[str, dict[str, dict[str, float]]]:
+    """Metric to training site to test site: the local models' means everywhere."""
+    rows = {name.removeprefix(LOCAL): result.summaries for name, result in arms.items() if name.startswith(LOCAL)}
+    return {
+        metric: {train: {test: summary.mean(metric) for test, summary in sorted(row.items())} for train, row in sorted(rows.items())}
+        for metric in ("auroc", "auprc")
+    }
+
+
+def _differences(per_model: Mapping[str, Mapping[str, Summary]]) -> dict[str, Any]:
+    """Federated minus every other model, with paired bootstrap intervals: over all patients, per kind, per site."""
+    reference = per_model[FEDERATED]
+    found: dict[str, Any] = {}
+    for name, others in per_model.items():
+        if name == FEDERATED:
+            continue
+        common = [site for site in reference if site in others]
+        if not common:
+            continue
+        ours, theirs = add([reference[s] for s in common]), add([others[s] for s in common])
+        found[name] = {
+            "all": _difference(ours, theirs, EVERYBODY),
+            "kinds": {k: _difference(ours, theirs, k) for k in ours.groups if k != EVERYBODY and k in theirs.groups},
+            "sites": {site: _difference(reference[site], others[site], EVERYBODY) for site in common},
+        }
+    return found
+
+
+def _difference(ours: Summary, theirs: Summary, group: str) -> dict[str, Any]:
+    found = {}
+    for metric in COMPARED:
+        if ours.n(metric, group) and theirs.n(metric, group):
+            resampled = ours.resampled_means(metric, group) - theirs.resampled_means(metric, group)
+            low, high = percentile_interval(resampled)
+            found[metric] = {"mean": ours.mean(metric, group) - theirs.mean(metric, group), "ci95": [low, high]}
+    return found
+
+
+def _history(folder: Path, arm: str, study: StudyConfig) -> list[dict[str, Any]]:
+    progress = checkpoints.load(folder / arm / "progress.safetensors", study.digest)
+    return progress.history if progress else []

@@ -1,0 +1,1 @@
+"""A federation of hospitals on one machine: engines, synthetic hospitals, reports."""

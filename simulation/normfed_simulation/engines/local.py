@@ -1,0 +1,137 @@
+"""A Flower Grid in this process: calls the ClientApp itself, or spreads the calls over worker processes.
+
+The same messages, serialised the same way, as on Flower's own runtimes; no ports, no polling, no scheduler.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+
+from flwr.app import DEFAULT_TTL, Context, Message, RecordDict
+from flwr.app.user_config import UserConfig
+from flwr.clientapp import ClientApp
+from flwr.common.constant import SUPERLINK_NODE_ID
+from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.proto.message_pb2 import Message as ProtoMessage
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+from normfed_client.site import SITES_VARIABLE
+from normfed_client.workers import WorkerPool
+from normfed_server.app import RUN_VARIABLE
+from normfed_server.app import app as server_app
+
+RUN_ID = 1
+
+
+class LocalGrid(Grid):
+    """Node ids 1..n are the sites; node i plays partition i - 1.
+
+    Parameters
+    ----------
+    nodes
+        How many sites.
+    workers
+        Processes that run ClientApps; 0 runs them here, one after another.
+    """
+
+    def __init__(self, nodes: int, workers: int) -> None:
+        self.nodes, self.workers = nodes, workers
+        # More arms under way than workers: while one waits for its slowest site, another's sites work.
+        self.concurrent_arms = workers + 1 if workers else 1
+        self._pool = WorkerPool("normfed_simulation.engines.local:serve_message", workers) if workers else None
+        self._numbers = itertools.count(1)
+        self._pending: dict[str, Future[Message]] = {}
+
+    def set_run(self, run: Run) -> None:
+        """There is one run only."""
+
+    @property
+    def run(self) -> Run:
+        """The run of this grid."""
+        return Run.create_empty(run_id=RUN_ID)
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """A message to a node."""
+        return Message(content, dst_node_id, message_type, ttl=ttl or DEFAULT_TTL, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """All sites, always there."""
+        return range(1, self.nodes + 1)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Start work on messages."""
+        return [self._push(message) for message in messages]
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """The answers that are ready."""
+        ready = [i for i in message_ids if self._pending[i].done()]
+        return [self._pending.pop(i).result() for i in ready]
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        """Push, then wait for every answer."""
+        return [self._pending.pop(i).result(timeout) for i in self.push_messages(messages)]
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._pool:
+            self._pool.close()
+
+    def _push(self, message: Message) -> str:
+        number = str(next(self._numbers))
+        message.metadata.__dict__["_message_id"] = number
+        future: Future[Message] = Future()
+        if self._pool is None:
+            future.set_result(call(message))
+        else:
+            self._pool.submit(message_to_proto(message).SerializeToString()).add_done_callback(
+                partial(_pass_on, future)
+            )
+        self._pending[number] = future
+        return number
+
+
+def _pass_on(future: Future[Message], job: Future[bytes]) -> None:
+    error = job.exception()
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(message_from_proto(ProtoMessage.FromString(job.result())))
+
+
+def call(message: Message) -> Message:
+    """Run the ClientApp of the site that a message is for."""
+    node = message.metadata.dst_node_id
+    config: UserConfig = {"partition-id": node - 1}
+    return _client_app()(message, Context(RUN_ID, node, config, RecordDict(), {}))
+
+
+def serve_message(payload: bytes) -> bytes:
+    """A worker's function: one message in, its answer out."""
+    return message_to_proto(call(message_from_proto(ProtoMessage.FromString(payload)))).SerializeToString()
+
+
+def _client_app() -> ClientApp:
+    from normfed_client.app import app
+
+    return app
+
+
+def run(folder: Path, sites: Path, count: int, workers: int) -> None:
+    """Run the ServerApp here on a grid of ``count`` sites."""
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = RUN_ID, SUPERLINK_NODE_ID, 1
+    os.environ[SITES_VARIABLE] = str(sites)
+    os.environ[RUN_VARIABLE] = str(folder)
+    grid = LocalGrid(count, workers)
+    try:
+        server_app(grid, Context(RUN_ID, 0, {}, RecordDict(), {}))
+    finally:
+        grid.close()

@@ -1,0 +1,149 @@
+"""Run a study on this machine from start to end: data, preprocessing, federation, report."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, Protocol
+
+from normfed_common.errors import DatasetError, RunError
+from normfed_common.study.config import StudyConfig
+
+from normfed_client.imaging.bids import Problem, Visit, read_dataset
+from normfed_client.imaging.cache import default_root
+from normfed_client.imaging.cohort import assign, select
+from normfed_client.imaging.preprocessing import Recipe
+from normfed_client.preparation import prepare_all
+from normfed_simulation import runs
+from normfed_simulation.phantom import hospitals
+from normfed_simulation.report.page import write_report
+from normfed_simulation.runs import Run
+
+Engine = Literal["local", "ray"]
+
+
+class Watcher(Protocol):
+    """Shows a person, or a program, how far things are."""
+
+    def begin(self, what: str, total: int) -> None:
+        """A step with ``total`` parts begins."""
+        ...
+
+    def advance(self, what: str, detail: str = "") -> None:
+        """One part is done."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """Something to know, with which the study goes on."""
+        ...
+
+    def training(self, run: Run) -> contextlib.AbstractContextManager[None]:
+        """Watch the federation while the context lasts."""
+        ...
+
+
+def simulate(run: Run, data: Path | None, engine: Engine, device: str, workers: int, watcher: Watcher) -> Path:
+    """Run a study in its folder, or finish it; gives the report's path.
+
+    Raises
+    ------
+    DatasetError, RunError
+        If the data or the run do not allow the study.
+    """
+    cache = default_root()
+    root = data if data is not None else _phantom(run.study, cache, workers, watcher)
+    names, problems = _prepare(run.study, root, cache, workers, watcher)
+    runs.write_site_configs(run, root, names, cache / "scans", device)
+    with watcher.training(run), _kept_environment():
+        _engine(engine)(run.folder, run.sites_file, _count(run, names), workers)
+    runs.link_maps(run)
+    return write_report(run, [(p.what, p.why) for p in problems])
+
+
+def _phantom(study: StudyConfig, cache: Path, workers: int, watcher: Watcher) -> Path:
+    config = study.data.phantom
+    if config is None:
+        raise DatasetError("The study names no phantom, so it needs a dataset: add --data DIR (a BIDS dataset).")
+    root = cache / "phantoms" / hospitals.digest(config, study.seed)
+    if not hospitals.written(config, study.seed, root):
+        watcher.begin("Synthetic people", len(hospitals.people(config)))
+    hospitals.write(config, study.seed, root, workers, lambda name: watcher.advance("Synthetic people", name))
+    return root
+
+
+def _prepare(
+    study: StudyConfig, root: Path, cache: Path, workers: int, watcher: Watcher
+) -> tuple[list[str], list[Problem]]:
+    """Preprocess whoever has a role; gives the sites that take part, and what was left out."""
+    dataset = read_dataset(root)
+    sites = dataset.sites()
+    wanted = study.data.sites or tuple(name for name in sites if name not in study.data.exclude)
+    unknown = [name for name in wanted if name not in sites]
+    if unknown:
+        raise DatasetError(f"{root}: no site called {', '.join(unknown)}. Found: {', '.join(sites)}.")
+    problems, visits = list(dataset.problems), list[Visit]()
+    for name in wanted:
+        chosen, left_out = select(sites[name], study.data)
+        problems += left_out
+        visits += assign(chosen, name, study).everybody()
+    if not visits:
+        raise DatasetError(
+            f"{root}: nobody has all of {', '.join(study.data.modalities)}, so nobody takes part. "
+            f"Try `normfed inspect {root}`."
+        )
+    watcher.begin("Preprocessing", len(visits))
+    recipe = Recipe(study.preprocessing, study.data.modalities, study.data.lesion_labels)
+
+    def told(visit: Visit, failure: str | None) -> None:
+        watcher.advance("Preprocessing", visit.name)
+        if failure:
+            watcher.warn(f"Left out: {failure}")
+
+    prepared = prepare_all(visits, recipe, cache / "scans", workers, told)
+    present = {visit.participant.site for visit in visits}
+    return [name for name in wanted if name in present], problems + list(prepared.problems)
+
+
+def _count(run: Run, names: list[str]) -> int:
+    return len(names) + (1 if run.study.comparisons.pooled else 0)
+
+
+def _engine(name: Engine) -> Callable[[Path, Path, int, int], None]:
+    if name == "ray":
+        from normfed_simulation.engines import ray
+
+        return ray.run
+    from normfed_simulation.engines import local
+
+    return local.run
+
+
+@contextlib.contextmanager
+def _kept_environment() -> Iterator[None]:
+    """Engines tell the apps through the environment where things are; afterwards it is as before."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def default_workers(sites: int) -> int:
+    """One process a core, one a site at most; on a single core none, the work is done here."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if cores < 2 else min(cores, sites)
+
+
+def check_resumable(run: Run) -> None:
+    """Refuse to resume what is finished.
+
+    Raises
+    ------
+    RunError
+        If the run has all its figures.
+    """
+    if run.finished:
+        raise RunError(f"{run.folder}: already finished. Look at {run.folder / 'report.html'}.")

@@ -1,0 +1,1 @@
+"""Synthetic hospitals made from the MNI152 template."""

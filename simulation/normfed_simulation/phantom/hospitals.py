@@ -1,0 +1,188 @@
+"""Write synthetic hospitals as one BIDS dataset, so that the demo takes the very path of real data.
+
+Scans lie in template space and say so in their names (`space-MNI152NLin2009aSym`); a site with `native` writes tilted,
+shifted scans on a grid of their own, so that registration has work to do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import nibabel
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from normfed_common import digests, seeds
+from normfed_common.errors import DatasetError
+from normfed_common.files import atomic, write_text
+from normfed_common.study.base import Frozen
+from normfed_common.study.data import LesionKind, PhantomConfig, PhantomSite
+
+from normfed_client.imaging.nifti import Image
+from normfed_client.imaging.registration import resample
+from normfed_client.workers import WorkerPool
+from normfed_simulation.phantom import anatomy
+from normfed_simulation.phantom.lesions import Lesion, add_lesions
+from normfed_simulation.phantom.scanner import SCANNERS, scan
+
+VERSION = 1  # raise it when the same configuration gives other images
+SPACE = "space-MNI152NLin2009aSym_"
+AGES: dict[str, tuple[float, float]] = {
+    "control": (25, 80), "WMH": (60, 85), "MS": (25, 55), "tumour": (40, 75), "FCD": (18, 45),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Person:
+    """One synthetic person, by name; everything else follows from the seed and the name."""
+
+    subject: str
+    site: PhantomSite
+    group: str
+
+    def age(self, seed: int) -> float:
+        """Years, uniform in the range of the group."""
+        return round(float(seeds.generator(seed, "age", self.subject).uniform(*AGES[self.group])), 1)
+
+    def sex(self, seed: int) -> str:
+        """F or M."""
+        return "FM"[int(seeds.generator(seed, "sex", self.subject).integers(2))]
+
+
+class _Job(Frozen):
+    root: str
+    seed: int
+    voxel_size_mm: int
+    subject: str
+    site: PhantomSite
+    group: str
+
+
+def people(config: PhantomConfig) -> list[Person]:
+    """Everybody, site by site."""
+    found: list[Person] = []
+    for number, site in enumerate(config.sites, start=1):
+        groups = ["control"] * site.controls + [k for k in get_args(LesionKind) for _ in range(site.patients.get(k, 0))]
+        found += [Person(f"sub-{number:02d}{i:03d}", site, group) for i, group in enumerate(groups, start=1)]
+    return found
+
+
+def digest(config: PhantomConfig, seed: int) -> str:
+    """Identifies the dataset that `write` makes."""
+    return digests.of_json({"version": VERSION, "seed": seed, "config": config.model_dump(mode="json")})
+
+
+def write(
+    config: PhantomConfig, seed: int, root: Path, workers: int, told: Callable[[str], None] = lambda _name: None
+) -> None:
+    """Write the dataset into ``root``, unless it is there already; a broken-off attempt is completed.
+
+    Raises
+    ------
+    DatasetError
+        If the folder holds something else.
+    """
+    if written(config, seed, root):
+        return
+    key = digest(config, seed)
+    everybody = people(config)
+    with WorkerPool("normfed_simulation.phantom.hospitals:serve_person", min(workers, len(everybody))) as pool:
+        jobs = {pool.submit(_job(person, config, seed, root)): person for person in everybody}
+        for job in as_completed(jobs):
+            job.result()
+            told(jobs[job].subject)
+    _write_tables(everybody, seed, root, key)
+
+
+def written(config: PhantomConfig, seed: int, root: Path) -> bool:
+    """Whether ``root`` holds the dataset already.
+
+    Raises
+    ------
+    DatasetError
+        If it holds another.
+    """
+    done = root / "dataset_description.json"
+    if not done.exists():
+        return False
+    if digest(config, seed) not in done.read_text():
+        raise DatasetError(f"{root}: holds another dataset. Choose another folder, or remove it.")
+    return True
+
+
+def _job(person: Person, config: PhantomConfig, seed: int, root: Path) -> bytes:
+    job = _Job(
+        root=str(root),
+        seed=seed,
+        voxel_size_mm=config.voxel_size_mm,
+        subject=person.subject,
+        site=person.site,
+        group=person.group,
+    )
+    return job.model_dump_json().encode()
+
+
+def serve_person(payload: bytes) -> bytes:
+    """A worker's function: write one person's scans."""
+    job = _Job.model_validate_json(payload)
+    write_person(Person(job.subject, job.site, job.group), job.seed, job.voxel_size_mm, Path(job.root))
+    return b"done"
+
+
+def write_person(person: Person, seed: int, voxel_size_mm: int, root: Path) -> None:
+    """T1, FLAIR, brain mask and lesion mask of one person."""
+    rng = seeds.generator(seed, "person", person.subject)
+    tissue = anatomy.person(person.age(seed), voxel_size_mm, rng)
+    lesion: Lesion | None = None
+    if person.group != "control":
+        lesion = add_lesions(person.group, tissue, rng)  # type: ignore[arg-type]
+    scanner = SCANNERS[person.site.vendor, person.site.field_tesla]
+    affine = anatomy.template(voxel_size_mm)[2]
+    place = _tilt(rng) if person.site.native else np.eye(4)
+    space = "" if person.site.native else SPACE
+    mask_space = "space-T1w_" if person.site.native else SPACE
+    scans = root / person.subject / "anat"
+    masks = root / "derivatives" / "masks" / person.subject / "anat"
+    for contrast in ("T1w", "FLAIR"):
+        image = scan(contrast, scanner, tissue, lesion, rng)  # type: ignore[arg-type]
+        _write(scans / f"{person.subject}_{space}{contrast}.nii.gz", image, affine, place)
+    _write(masks / f"{person.subject}_{mask_space}desc-brain_mask.nii.gz", tissue.brain, affine, place)
+    if lesion is not None:
+        _write(masks / f"{person.subject}_{mask_space}label-{person.group}_mask.nii.gz", lesion.mask, affine, place)
+
+
+def _tilt(rng: np.random.Generator) -> np.ndarray:
+    """Where the head lay: a rotation of some degrees and a shift, as a 4x4 matrix from template to scanner world."""
+    place = np.eye(4)
+    place[:3, :3] = Rotation.from_euler("xyz", rng.normal(0, 6, 3), degrees=True).as_matrix()
+    place[:3, 3] = rng.normal(0, 8, 3)
+    return place
+
+
+def _write(path: Path, data: np.ndarray, affine: np.ndarray, place: np.ndarray) -> None:
+    """Write on the template's grid, or, where the head lay elsewhere, resampled on a grid of the scanner's own."""
+    stored, kind = data, np.uint8 if data.dtype == bool else np.int16
+    if not np.array_equal(place, np.eye(4)):
+        inside = Image(data.astype(np.float32), affine, path)
+        moved = resample(inside, np.linalg.inv(place), data.shape, affine)
+        stored = moved > 0.5 if kind is np.uint8 else np.round(moved)
+    image = nibabel.Nifti1Image(stored.astype(kind), affine)
+    image.set_sform(affine, code=4 if path.name.find(SPACE) >= 0 else 1)
+    image.set_qform(affine, code=4 if path.name.find(SPACE) >= 0 else 1)
+    with atomic(path) as temporary:
+        image.to_filename(temporary)
+
+
+def _write_tables(everybody: list[Person], seed: int, root: Path, key: str) -> None:
+    rows = ["participant_id\tsite\tage\tsex\tgroup"]
+    rows += [f"{p.subject}\t{p.site.name}\t{p.age(seed)}\t{p.sex(seed)}\t{p.group}" for p in everybody]
+    write_text(root / "participants.tsv", "\n".join(rows) + "\n")
+    generated = [{"Name": "normfed phantom", "Description": key}]
+    for folder, name in ((root / "derivatives" / "masks", "Masks of synthetic brains"), (root, "Synthetic hospitals")):
+        text = {"Name": name, "BIDSVersion": "1.10.0", "DatasetType": "derivative", "GeneratedBy": generated}
+        write_text(folder / "dataset_description.json", json.dumps(text, indent=1) + "\n")

@@ -1,0 +1,125 @@
+"""A run folder: what a study leaves, and how a new run begins.
+
+    runs/<study>-<time>/
+        study.yaml          as resolved
+        sites.json          the sites on this machine
+        events.jsonl        what happened, line by line
+        arms/<arm>/         progress, model and figures of every model trained
+        sites/<site>/       what never leaves a hospital: maps, people's figures, log
+        model.safetensors   the federated model
+        metrics.json        all figures
+        report.html
+        maps/               anomaly maps as NIfTI, linked from the sites' folders
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import yaml
+
+from normfed_common.errors import RunError, StudyError
+from normfed_common.files import write_text
+from normfed_common.study.config import StudyConfig
+from normfed_common.study.load import load_study
+
+from normfed_client.site import SiteConfig, write_sites
+from normfed_server.plan import POOLED
+
+
+@dataclass(frozen=True)
+class Run:
+    """An open run folder."""
+
+    folder: Path
+    study: StudyConfig
+
+    @property
+    def sites_file(self) -> Path:
+        """Configurations of the sites, in the order of their partitions."""
+        return self.folder / "sites.json"
+
+    @property
+    def finished(self) -> bool:
+        """Whether all figures are there."""
+        return (self.folder / "metrics.json").exists()
+
+
+def shipped_study(name: str) -> Path:
+    """A study that comes with normfed, from the wheel or from the source tree."""
+    here = Path(__file__).parent
+    for folder in (here / "shipped_studies", here.parents[1] / "studies"):
+        path = folder / f"{name}.yaml"
+        if path.exists():
+            return path
+    raise StudyError(f"No study called {name} comes with normfed.")
+
+
+def begin(study: StudyConfig, out: Path) -> Run:
+    """Make the run folder ``out/<study>-<time>`` and write the resolved study."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    for attempt in range(100):
+        folder = out / (f"{study.name}-{stamp}" + (f"-{attempt}" if attempt else ""))
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise RunError(f"{folder}: cannot be made ({error.strerror}). Choose another folder with --out.") from error
+    write_text(folder / "study.yaml", yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    return Run(folder, study)
+
+
+def reopen(folder: Path) -> Run:
+    """Open a run folder.
+
+    Raises
+    ------
+    RunError
+        If it is not one.
+    """
+    if not (folder / "study.yaml").exists():
+        raise RunError(f"{folder}: not a run folder (no study.yaml). Runs are folders such as runs/demo-20260101-120000.")
+    return Run(folder, load_study(folder / "study.yaml"))
+
+
+def write_site_configs(run: Run, data: Path, names: list[str], cache: Path, device: str) -> list[SiteConfig]:
+    """One configuration a hospital; and, where the study compares with pooled training, one that owns all scans."""
+    owners = {name: (name,) for name in names}
+    if run.study.comparisons.pooled:
+        owners[POOLED] = tuple(names)
+    sites = tuple(
+        SiteConfig(
+            name=name,
+            data=data.resolve(),
+            owns=owned,
+            cache=cache.resolve(),
+            output=(run.folder / "sites" / name).resolve(),
+            device=device,
+        )
+        for name, owned in owners.items()
+    )
+    write_sites(run.sites_file, sites)
+    return list(sites)
+
+
+
+
+def link_maps(run: Run) -> int:
+    """Gather the sites' anomaly maps under maps/ (hard links, else copies); gives how many."""
+    target = run.folder / "maps"
+    target.mkdir(exist_ok=True)
+    count = 0
+    for source in sorted(run.folder.glob("sites/*/maps/*.nii.gz")):
+        link = target / source.name
+        if not link.exists():
+            try:
+                os.link(source, link)
+            except OSError:  # a file system without hard links
+                link.write_bytes(source.read_bytes())
+        count += 1
+    return count

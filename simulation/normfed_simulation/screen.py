@@ -1,0 +1,131 @@
+"""What a person sees while a study runs; or, with --json, what a program reads."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
+
+from normfed_server.events import subscribe
+from normfed_server.plan import FEDERATED, LOCAL
+from normfed_simulation.runs import Run
+
+TRAINING, EVALUATION = "Training", "Evaluation"
+
+
+class Screen:
+    """Progress bars; a line per federated round."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.progress = Progress(
+            SpinnerColumn(finished_text="[green]✓[/]"),
+            TextColumn("{task.description:<18}"),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=7, justify="right")),
+            TimeRemainingColumn(elapsed_when_finished=True, table_column=Column(no_wrap=True, min_width=7)),
+            TextColumn("[dim]{task.fields[detail]}[/]", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+            console=console,
+            expand=True,
+        )
+        self.tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Screen:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def begin(self, what: str, total: int) -> None:
+        """See `Watcher`."""
+        if total:
+            self.tasks[what] = self.progress.add_task(what, total=total, detail="")
+
+    def advance(self, what: str, detail: str = "", steps: int = 1) -> None:
+        """See `Watcher`."""
+        if what in self.tasks:
+            task = self.progress.tasks[self.tasks[what]]
+            last = (task.completed + steps) >= (task.total or 0)
+            self.progress.update(self.tasks[what], advance=steps, detail="" if last else detail)
+
+    def warn(self, text: str) -> None:
+        """See `Watcher`."""
+        self.progress.console.print(f"[yellow]![/] {text.replace('[', chr(92) + '[')}", highlight=False)
+
+    @contextlib.contextmanager
+    def training(self, run: Run) -> Iterator[None]:
+        """See `Watcher`."""
+        stop = subscribe(self._event)
+        try:
+            yield
+        finally:
+            stop()
+
+    def _event(self, event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind == "plan":
+            trained = [arm for arm in event["arms"] if _is_network(arm[0])]
+            self.begin(TRAINING, sum(rounds for _, rounds, _ in trained))
+            self.begin(EVALUATION, len(event["arms"]))
+            for site, reason in event["left_out"].items():
+                self.warn(f"{site} {reason}.")
+        elif kind == "round":
+            losses = event["loss"]
+            worst = max(losses, key=lambda site: losses[site])
+            mean = sum(losses.values()) / len(losses)
+            highest = f", highest {worst} {losses[worst]:.3f}" if len(losses) > 1 else ""
+            self.advance(TRAINING, f"{event['arm']} round {event['round']}: loss {mean:.3f}{highest}")
+        elif kind == "evaluated":
+            self.advance(EVALUATION, event["arm"])
+
+
+def _is_network(arm: str) -> bool:
+    """Baselines learn from sums, in no rounds."""
+    return arm in (FEDERATED, "pooled") or arm.startswith(LOCAL)
+
+
+class JsonLines:
+    """One JSON object a line on standard output, for scripts."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+
+    def __enter__(self) -> JsonLines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def begin(self, what: str, total: int) -> None:
+        """See `Watcher`."""
+        self._say({"event": "begin", "what": what, "total": total})
+
+    def advance(self, what: str, detail: str = "") -> None:
+        """See `Watcher`."""
+        self._say({"event": "done", "what": what, "detail": detail})
+
+    def warn(self, text: str) -> None:
+        """See `Watcher`."""
+        self._say({"event": "warning", "text": text})
+
+    @contextlib.contextmanager
+    def training(self, run: Run) -> Iterator[None]:
+        """See `Watcher`."""
+        stop = subscribe(self._say)
+        try:
+            yield
+        finally:
+            stop()
+
+    def _say(self, event: dict[str, Any]) -> None:
+        if not self.quiet:
+            sys.stdout.write(json.dumps({"time": round(time.time(), 3), **event}) + "\n")
+            sys.stdout.flush()
