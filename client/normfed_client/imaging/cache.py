@@ -48,6 +48,11 @@ class Entry:
         images = np.load(self.folder / "images.npy", mmap_mode="r").transpose(0, 2, 3, 1)
         return Volume(images, np.load(self.folder / "mask.npy"), np.load(self.folder / "normal.npy", mmap_mode="r"))
 
+    @property
+    def size(self) -> int:
+        """Bytes of the images."""
+        return (self.folder / "images.npy").stat().st_size
+
     def lesion(self) -> np.ndarray:
         """bool (X, Y, Z); all False for people without lesions."""
         loaded: np.ndarray = np.load(self.folder / "lesion.npy")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from normfed_common import seeds
 from normfed_common.models.base import Volume
@@ -13,6 +14,8 @@ from normfed_common.study.data import DataConfig
 from normfed_client.imaging.bids import Problem, Visit
 from normfed_client.imaging.cache import Entry
 from normfed_client.imaging.preprocessing import missing_modalities
+
+OPEN_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -29,17 +32,23 @@ class Roles:
 
 
 class PreparedCohort:
-    """Preprocessed scans to learn from; see `normfed_common.models.base.Cohort`."""
+    """Preprocessed scans to learn from; see `normfed_common.models.base.Cohort`.
+
+    The scans used last stay mapped, as many as fit into OPEN_BYTES: a training step touches a few people's, and
+    memory does not grow with the cohort.
+    """
 
     def __init__(self, entries: list[Entry]) -> None:
         self.entries = entries
+        size = entries[0].size if entries else 1
+        self._open = lru_cache(maxsize=max(4, OPEN_BYTES // size))(lambda subject: self.entries[subject].volume())
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def volume(self, subject: int) -> Volume:
         """Open one scan."""
-        return self.entries[subject].volume()
+        return self._open(subject)
 
 
 def select(visits: Iterable[Visit], data: DataConfig) -> tuple[list[Visit], list[Problem]]:

@@ -36,7 +36,7 @@ def train_round(
         raise TypeError("the model has no network to train")
     network.train()
     cuda = model.setting.device.type == "cuda"
-    optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=cuda)
+    optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
     scaler = torch.amp.GradScaler("cuda", enabled=cuda)
     total = torch.zeros((), dtype=torch.float64, device=model.setting.device)
     samples = 0

@@ -53,6 +53,11 @@ class PatchAutoEncoder(nn.Module):
         side = self.latent_side
         return self.decoder(latents.unflatten(1, (-1, side, side)))  # type: ignore[no-any-return]
 
+    @staticmethod
+    def check(patch_size: int) -> None:
+        """Raise ValueError for a patch size that the architecture cannot take."""
+        raise NotImplementedError
+
     @property
     def latent_side(self) -> int:
         """Height and width of the latent before it is flattened."""
@@ -75,8 +80,7 @@ class IsbiAutoEncoder(PatchAutoEncoder):
 
     def __init__(self, channels: int, patch_size: int, norm: Norm) -> None:
         super().__init__()
-        if patch_size < 9 or patch_size % 6 != 3:
-            raise ValueError(f"patch_size must be 9, 15, 21, ... for the isbi architecture, not {patch_size}")
+        self.check(patch_size)
         last = (patch_size - 6) // 3
         self.patch_size, self.latent_dimension = patch_size, 16
 
@@ -97,6 +101,12 @@ class IsbiAutoEncoder(PatchAutoEncoder):
             nn.Sigmoid(),
         )
 
+    @staticmethod
+    def check(patch_size: int) -> None:
+        """See the base class."""
+        if patch_size < 9 or patch_size % 6 != 3:
+            raise ValueError(f"patch_size must be 9, 15, 21, ... for the isbi architecture, not {patch_size}")
+
     def encode_dense(self, slices: Tensor) -> Tensor:
         """See the base class: stride 3 becomes dilation 3 of the layer behind it."""
         x = self._padded(slices)
@@ -113,8 +123,7 @@ class AlaverdyanAutoEncoder(PatchAutoEncoder):
 
     def __init__(self, channels: int, patch_size: int, norm: Norm) -> None:
         super().__init__()
-        if patch_size != 15:
-            raise ValueError(f"patch_size must be 15 for the alaverdyan architecture, not {patch_size}")
+        self.check(patch_size)
         self.patch_size, self.latent_dimension = 15, 64
         self.encoder = nn.Sequential(
             nn.Conv2d(channels, 16, 3),
@@ -136,6 +145,12 @@ class AlaverdyanAutoEncoder(PatchAutoEncoder):
             nn.ConvTranspose2d(16, channels, 2),
             nn.Sigmoid(),
         )
+
+    @staticmethod
+    def check(patch_size: int) -> None:
+        """See the base class."""
+        if patch_size != 15:
+            raise ValueError(f"patch_size must be 15 for the alaverdyan architecture, not {patch_size}")
 
     @property
     def latent_side(self) -> int:

@@ -43,7 +43,7 @@ class SiameseConfig(Frozen):
 
     @model_validator(mode="after")
     def _patch_fits(self) -> SiameseConfig:
-        ARCHITECTURES[self.architecture](1, self.patch_size, self.norm)
+        ARCHITECTURES[self.architecture].check(self.patch_size)
         return self
 
 

@@ -1,3 +1,129 @@
+"""Put the page together."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
 from pathlib import Path
-def write_report(run, problems):
-    return run.folder/"report.html"
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from normfed_common.errors import RunError
+from normfed_common.files import write_json, write_text
+
+from normfed_simulation.report import figures
+from normfed_simulation.report.patients import cases, left_out_path, significance
+from normfed_simulation.runs import Run
+
+MAIN = ("auroc", "auroc30", "auprc", "aupro", "aupro30", "best_dice", "dice", "surface_dice", "image_auroc")
+MORE = ("auroc30_mcclish", "lesion_sensitivity", "cluster_rank", "false_clusters", "froc", "conformal_p")
+
+
+def write_report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
+    """Write report.html.
+
+    Parameters
+    ----------
+    left_out
+        Who was left out and why; None to take what the run remembers.
+
+    Raises
+    ------
+    RunError
+        If the run is not finished.
+    """
+    if not run.finished:
+        raise RunError(f"{run.folder}: not finished, so there is nothing to report. normfed simulate --resume {run.folder}")
+    remembered = left_out_path(run)
+    if left_out is not None:
+        write_json(remembered, left_out)
+    elif remembered.exists():
+        left_out = json.loads(remembered.read_text())
+    metrics = json.loads((run.folder / "metrics.json").read_text())
+    environment = Environment(
+        loader=PackageLoader("normfed_simulation.report"), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters["figure"] = _figure
+    environment.filters["number"] = _number
+    environment.filters["p_value"] = _p_value
+    page = environment.get_template("report.html.jinja").render(
+        run=run,
+        metrics=metrics,
+        models=metrics["evaluation"],
+        sentences=sentences(metrics),
+        left_out=left_out or [],
+        labels=figures.LABELS,
+        main=[m for m in MAIN if any(m in model["all"] for model in metrics["evaluation"].values())],
+        more=MORE,
+        kinds=sorted({kind for model in metrics["evaluation"].values() for kind in model["kinds"]}),
+        significance=significance(run, [m for m in metrics["evaluation"] if m != "federated"], "auprc"),
+        loss=figures.loss_curves(metrics) if metrics["rounds"] else "",
+        per_site=figures.per_site(metrics),
+        gains=figures.gains(metrics, "auroc") if metrics["differences"] else "",
+        matrix=figures.matrix(metrics, "auroc"),
+        cases=cases(run),
+        study=yaml.safe_dump(run.study.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        written=datetime.now().strftime("%Y-%m-%d %H:%M"),
+        plotly=get_plotlyjs(),
+    )
+    path = run.folder / "report.html"
+    write_text(path, page)
+    return path
+
+
+def sentences(metrics: dict[str, Any]) -> list[str]:
+    """The findings in words: only what the figures say."""
+    models = metrics["evaluation"]
+    ours = models["federated"]["all"]["auroc"]
+    found = [f"The federated model reaches a mean AUROC of {_number(ours['mean'])} over {ours['n']} patients."]
+    for name in ("pooled", "local"):
+        difference = metrics["differences"].get(name, {}).get("all", {}).get("auroc")
+        if difference:
+            found.append(_compared(name, difference))
+    worst = {name: model["worst_site"].get("auroc") for name, model in models.items()}
+    if worst.get("local") and worst.get("federated"):
+        ours_worst, local_worst = worst["federated"], worst["local"]
+        found.append(
+            f"At its worst site ({ours_worst['site']}) it reaches {_number(ours_worst['mean'])}; "
+            f"local-only training at its own worst ({local_worst['site']}) {_number(local_worst['mean'])}."
+        )
+    best = max(models, key=lambda name: models[name]["all"]["auprc"]["mean"])
+    if best not in ("federated", "pooled", "local"):
+        value = models[best]["all"]["auprc"]["mean"]
+        ours_ap = models["federated"]["all"]["auprc"]["mean"]
+        found.append(
+            f"The trivial baseline {best} is better: average precision {_number(value)} against {_number(ours_ap)}."
+        )
+    return found
+
+
+def _compared(name: str, difference: dict[str, Any]) -> str:
+    low, high = difference["ci95"]
+    what = {"pooled": "training on all scans in one place", "local": "every site training alone"}[name]
+    interval = f" (95 % interval {low:+.3f} to {high:+.3f})" if low is not None else ""
+    undecided = low is None or low <= 0 <= high
+    verdict = "not distinguishable from" if undecided else ("better than" if difference["mean"] > 0 else "worse than")
+    return f"It is {verdict} {what}: AUROC {difference['mean']:+.3f}{interval}."
+
+
+def _figure(figure: dict[str, Any] | None) -> Markup:
+    if figure is None or figure["mean"] is None:
+        return Markup("–")
+    spread = Markup('<br><span class="soft">± {}</span>').format(_number(figure["sd"]))
+    return Markup(_number(figure["mean"])) + (spread if figure.get("sd") is not None else "")
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
+
+
+def _p_value(value: float) -> str:
+    if value != value:
+        return "not tested (fewer than six pairs)"
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"

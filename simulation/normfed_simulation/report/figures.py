@@ -1,0 +1,143 @@
+"""The interactive figures of the report, drawn by plotly, which travels inside the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import plotly.graph_objects as go
+
+COLOURS = ["#0b6e99", "#d9822b", "#6b7a8f", "#3a9a5b", "#a855a0", "#b94a48", "#8a6d3b"]
+LAYOUT = {
+    "template": "plotly_white",
+    "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#1f2933"},
+    "margin": {"l": 60, "r": 20, "t": 30, "b": 50},
+    "legend": {"orientation": "h", "y": 1.12},
+    "height": 380,
+}
+LABELS = {
+    "auroc": "AUROC",
+    "auroc30": "AUROC30 (plain)",
+    "auroc30_mcclish": "AUROC30 (McClish)",
+    "auprc": "average precision",
+    "aupro": "AUPRO",
+    "aupro30": "AUPRO30",
+    "best_dice": "best Dice",
+    "dice": "Dice at threshold",
+    "surface_dice": "surface Dice",
+    "image_auroc": "image AUROC",
+    "lesion_sensitivity": "lesions found",
+    "cluster_rank": "rank of first hit",
+    "false_clusters": "false clusters",
+    "froc": "FROC",
+    "conformal_p": "conformal p",
+}
+
+
+def loss_curves(metrics: dict[str, Any]) -> str:
+    """Loss per round: every site of the federation, and pooled training."""
+    figure = go.Figure()
+    sites = sorted({site for entry in metrics["rounds"] for site in entry["loss"]})
+    for number, site in enumerate(sites):
+        values = [entry["loss"].get(site) for entry in metrics["rounds"]]
+        rounds = [entry["round"] for entry in metrics["rounds"]]
+        figure.add_scatter(x=rounds, y=values, name=site, mode="lines+markers", line={"color": COLOURS[number % 7]})
+    pooled = metrics["rounds_of"].get("pooled", [])
+    if pooled:
+        values = [entry["loss"]["pooled"] for entry in pooled]
+        figure.add_scatter(x=[e["round"] for e in pooled], y=values, name="pooled", line={"dash": "dot", "color": "#111"})
+    figure.update_layout(**LAYOUT, xaxis_title="round", yaxis_title="training loss")
+    return _html(figure)
+
+
+def per_site(metrics: dict[str, Any]) -> str:
+    """Every model at every site, with a menu of metrics; bars of 95 % intervals."""
+    evaluation = metrics["evaluation"]
+    shown = [m for m in LABELS if any(m in model["all"] for model in evaluation.values())]
+    figure = go.Figure()
+    for metric in shown:
+        for number, (name, model) in enumerate(evaluation.items()):
+            sites = ["all", *model["sites"]]
+            found = [model["all"].get(metric)] + [model["sites"][s].get(metric) for s in model["sites"]]
+            figure.add_bar(
+                x=sites,
+                y=[f["mean"] if f else None for f in found],
+                error_y=_bars(found),
+                name=name,
+                visible=metric == shown[0],
+                marker_color=COLOURS[number % 7],
+            )
+    count = len(evaluation)
+    buttons = [
+        {
+            "label": LABELS[metric],
+            "method": "update",
+            "args": [{"visible": [i // count == k for i in range(count * len(shown))]}, {"yaxis.title.text": LABELS[metric]}],
+        }
+        for k, metric in enumerate(shown)
+    ]
+    menu = {"buttons": buttons, "x": 0, "y": 1.32, "xanchor": "left", "yanchor": "top"}
+    figure.update_layout(**{**LAYOUT, "height": 440, "margin": {**LAYOUT["margin"], "t": 100}}, barmode="group")  # type: ignore[dict-item]
+    figure.update_layout(updatemenus=[menu], yaxis_title=LABELS[shown[0]])
+    return _html(figure)
+
+
+def gains(metrics: dict[str, Any], metric: str) -> str:
+    """Federated minus each other model, over all patients and at every site, with paired 95 % intervals."""
+    figure = go.Figure()
+    for number, (name, found) in enumerate(metrics["differences"].items()):
+        rows = {"all": found["all"], **found["sites"]}
+        values = {place: figures[metric] for place, figures in rows.items() if metric in figures}
+        figure.add_scatter(
+            x=[v["mean"] for v in values.values()],
+            y=list(values),
+            error_x=_bars(list(values.values())),
+            name=f"minus {name}",
+            mode="markers",
+            marker={"size": 9, "color": COLOURS[(number + 1) % 7]},
+        )
+    figure.add_vline(x=0, line_color="#444", line_width=1)
+    figure.update_layout(**LAYOUT, xaxis_title=f"federated minus the other, {LABELS[metric]}", scattermode="group")
+    figure.update_yaxes(autorange="reversed")
+    return _html(figure)
+
+
+def matrix(metrics: dict[str, Any], metric: str) -> str:
+    """Train site x test site of the local models, and the federated model's row below."""
+    rows = metrics["matrix"].get(metric, {})
+    if not rows:
+        return ""
+    tests = sorted({test for row in rows.values() for test in row})
+    values = [[row.get(test) for test in tests] for row in rows.values()]
+    names = list(rows)
+    for model in ("pooled", "federated"):
+        if model in metrics["evaluation"]:
+            sites = metrics["evaluation"][model]["sites"]
+            names.append(model)
+            values.append([sites.get(test, {}).get(metric, {}).get("mean") for test in tests])
+    text = [[f"{v:.3f}" if v is not None else "" for v in row] for row in values]
+    figure = go.Figure(go.Heatmap(z=values, x=tests, y=names, text=text, texttemplate="%{text}", colorscale="Blues"))
+    figure.update_layout(**{**LAYOUT, "height": 90 + 42 * len(names)}, xaxis_title="tested at", yaxis_title="trained at")
+    figure.update_yaxes(autorange="reversed")
+    return _html(figure)
+
+
+def _bars(figures: list[dict[str, Any] | None]) -> dict[str, Any]:
+    def reach(figure: dict[str, Any] | None, end: int) -> float:
+        if figure is None or not figure.get("ci95") or figure["ci95"][end] is None:
+            return 0.0
+        return abs(float(figure["ci95"][end] - figure["mean"]))
+
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [reach(f, 1) for f in figures],
+        "arrayminus": [reach(f, 0) for f in figures],
+        "thickness": 1,
+        "width": 3,
+    }
+
+
+def _html(figure: go.Figure) -> str:
+    config = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["lasso2d", "select2d"]}
+    html: str = figure.to_html(full_html=False, include_plotlyjs=False, config=config)
+    return html

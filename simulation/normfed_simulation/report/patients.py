@@ -1,0 +1,84 @@
+"""What the report shows of single patients. Simulation only: it reads the sites' own folders, as no server could."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from normfed_common import arrays as named
+from normfed_common import seeds
+from normfed_common.metrics.subjects import wilcoxon_holm
+from normfed_common.models.catalogue import build
+
+from normfed_client.site import Site, read_sites
+from normfed_simulation.report.mosaic import mosaic
+from normfed_simulation.runs import Run
+
+
+@dataclass(frozen=True)
+class Case:
+    """One patient's pictures and figures."""
+
+    title: str
+    name: str
+    site: str
+    kind: str
+    figures: dict[str, float]
+    pictures: list[tuple[str, str]]
+
+
+def rows(run: Run, arm: str) -> list[dict[str, Any]]:
+    """Per-patient figures of an arm, with the site's name; `local` is each site's own model."""
+    found = []
+    for folder in sorted((run.folder / "sites").glob("*")):
+        path = folder / "people" / f"{f'local-{folder.name}' if arm == 'local' else arm}.json"
+        if path.exists():
+            found += [{"site": folder.name, **row} for row in json.loads(path.read_text())]
+    return found
+
+
+def significance(run: Run, models: list[str], metric: str) -> dict[str, float]:
+    """Wilcoxon-Holm p-values of every other model against the federated one, paired by patient."""
+    reference = {(row["site"], row["name"]): row.get(metric) for row in rows(run, "federated")}
+    others = {}
+    for model in models:
+        values = {(row["site"], row["name"]): row.get(metric) for row in rows(run, model)}
+        others[model] = np.array([_number(values.get(key)) for key in reference])
+    return wilcoxon_holm(np.array([_number(value) for value in reference.values()]), others)
+
+
+def cases(run: Run, metric: str = "auprc") -> list[Case]:
+    """The best, the median and the worst patient of the federated model."""
+    ordered = sorted((r for r in rows(run, "federated") if r.get(metric) is not None), key=lambda row: -row[metric])
+    if not ordered:
+        return []
+    chosen = {"Best": ordered[0], "Median": ordered[len(ordered) // 2], "Worst": ordered[-1]}
+    sites = {config.name: config for config in read_sites(run.sites_file)}
+    return [_case(run, title, row, Site(sites[row["site"]], run.study)) for title, row in chosen.items()]
+
+
+def _case(run: Run, title: str, row: dict[str, Any], site: Site) -> Case:
+    scan = next(scan for scan in site.test if scan.visit.name == row["name"])
+    model = build(run.study.model, site.setting)
+    model.load(named.load(run.folder / "model.safetensors"))
+    volume = scan.entry.volume()
+    anomaly_map = model.score(volume, seeds.generator(run.study.seed, "score", scan.visit.name))
+    pictures = [
+        (modality, mosaic(np.asarray(volume.images[channel]), anomaly_map, scan.entry.lesion(), volume.mask))
+        for channel, modality in enumerate(run.study.data.modalities)
+    ]
+    figures = {name: row[name] for name in ("auroc", "auprc", "best_dice", "dice") if row.get(name) is not None}
+    return Case(title, row["name"], row["site"], row["kind"], figures, pictures)
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def left_out_path(run: Run) -> Path:
+    """Who was left out of the run, and why."""
+    return run.folder / "left_out.json"

@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from normfed_common import arrays
+from normfed_common.errors import RunError
+from normfed_common.files import atomic, write_json, write_text
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), atomic(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_has_null_for_what_is_not_a_number(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"x": float("nan"), "y": [np.float32(1.5), np.inf]})
+    assert (tmp_path / "a.json").read_text().split() == ["{", '"x":', "null,", '"y":', "[", "1.5,", "null", "]", "}"]
+
+
+def test_arrays_come_back_bit_for_bit_with_their_shapes(tmp_path: Path) -> None:
+    saved = {"a": np.arange(6.0).reshape(2, 3), "scalar": np.array(2.5), "turned": np.ones((3, 4), np.float32).T}
+    arrays.save(tmp_path / "m.safetensors", saved)
+    found = arrays.load(tmp_path / "m.safetensors")
+    assert {n: (a.shape, a.dtype) for n, a in found.items()} == {n: (a.shape, a.dtype) for n, a in saved.items()}
+    assert all((found[n] == saved[n]).all() for n in saved)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "absent", "text"])
+def test_a_damaged_model_is_one_sentence(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "m.safetensors"
+    arrays.save(path, {"a": np.zeros(1000)})
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:500])
+    elif damage == "absent":
+        path.unlink()
+    else:
+        path.write_text("not a model")
+    with pytest.raises(RunError, match="not readable as a model"):
+        arrays.load(path)

@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.svm import OneClassSVM
+from synthetic import People, setting, split
+
+from normfed_common import arrays as named
+from normfed_common.models.catalogue import build
+from normfed_common.models.siamese import Siamese
+from normfed_common.scoring import kernel
+from normfed_common.scoring.location import SHRINKAGE
+
+
+def siamese(**one_class: object) -> Siamese:
+    made = build({"name": "siamese", "patch_size": 9, "one_class": one_class}, setting())
+    assert isinstance(made, Siamese)
+    return made
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("dimension", [16, 64])
+def test_decision_values_equal_libsvms(seed: int, dimension: int) -> None:
+    rng = np.random.default_rng(seed)
+    samples = 3 + rng.standard_normal((400, dimension)).astype(np.float32)  # off the origin, where expanded squares lose digits
+    queries = np.concatenate([samples[:100], 3 + 2 * rng.standard_normal((300, dimension))]).astype(np.float32)
+    oracle = OneClassSVM(kernel="rbf", nu=0.03, gamma="scale").fit(samples)
+    ours = kernel.decision([kernel.fit(samples, nu=0.03)], torch.from_numpy(queries)).numpy()
+    assert np.abs(ours - oracle.decision_function(queries)).max() < 1e-5
+
+
+def test_an_ensemble_is_the_mean_of_its_machines() -> None:
+    rng = np.random.default_rng(0)
+    fits = [rng.standard_normal((200, 8)) * scale for scale in (1.0, 2.0, 0.5)]  # three different gammas
+    queries = rng.standard_normal((500, 8)).astype(np.float32)
+    expected = np.mean([OneClassSVM(nu=0.1).fit(fit).decision_function(queries) for fit in fits], axis=0)
+    ours = kernel.decision([kernel.fit(fit, nu=0.1) for fit in fits], torch.from_numpy(queries)).numpy()
+    assert np.abs(ours - expected).max() < 1e-5
+
+
+def test_constant_latents_are_not_an_error() -> None:
+    machine = kernel.fit(np.ones((50, 4)), nu=0.1)
+    assert np.isfinite(kernel.decision([machine], torch.zeros(10, 4)).numpy()).all()
+
+
+@pytest.mark.parametrize(("fit_on", "stage"), [("location", "moments"), ("federated", "variance")])
+def test_sums_over_sites_equal_the_pooled_sums(fit_on: str, stage: str) -> None:
+    people = People(6)
+    model = siamese(fit_on=fit_on, samples=10_000)  # all latents, so that nothing is drawn
+    parts = [model.statistics(stage, part, np.random.default_rng(0)) for part in split(people, 1, 3, 2)]
+    pooled = model.statistics(stage, people, np.random.default_rng(0))
+    total = named.add(parts)
+    for name in pooled:
+        np.testing.assert_allclose(total[name], pooled[name], rtol=1e-10, atol=1e-10)
+
+
+def test_location_gaussian_is_the_shrunk_mahalanobis_distance() -> None:
+    people = People(4)
+    model = siamese(fit_on="location", spacing_mm=6.0)
+    model.absorb("moments", model.statistics("moments", people, np.random.default_rng(0)))
+    fields = [model.encode(people.volume(i)) for i in range(4)]
+    everything = np.concatenate([f.latents.numpy() for f in fields]).astype(float)
+    where = np.concatenate([model.head._cell_of(f.index) for f in fields])  # type: ignore[attr-defined]
+    pooled = sum(
+        len(rows) * np.cov(rows.T, bias=True) for rows in (everything[where == cell] for cell in np.unique(where))
+    ) / len(everything)
+    cell = int(np.bincount(where).argmax())
+    rows = everything[where == cell]
+    covariance = (len(rows) * np.cov(rows.T, bias=True) + SHRINKAGE * pooled) / (len(rows) + SHRINKAGE)
+    item = fields[0]
+    here = model.head._cell_of(item.index) == cell  # type: ignore[attr-defined]
+    centred = item.latents.numpy()[here] - rows.mean(0)
+    expected = np.sqrt(np.einsum("ni,ij,nj->n", centred, np.linalg.inv(covariance), centred))
+    np.testing.assert_allclose(model.head.score(item, np.random.default_rng(0))[here], expected, rtol=2e-3)
+
+
+def test_a_large_site_fits_its_own_machine_at_every_location_and_keeps_it() -> None:
+    people = People(6)
+    model = siamese(fit_on="location", minimum_subjects=5, spacing_mm=8.0)
+    model.absorb("moments", model.statistics("moments", people, np.random.default_rng(0)))
+    shared = {name: value.copy() for name, value in model.share().items()}
+    gaussian = model.score(people.volume(0), np.random.default_rng(0))
+    model.personalise(people, np.random.default_rng(0))
+    personal = model.score(people.volume(0), np.random.default_rng(0))
+    assert np.abs(personal - gaussian).max() > 0
+    assert set(model.share()) == set(shared)
+    assert all((model.share()[name] == shared[name]).all() for name in shared)  # no support vector among what is shared
+    model.personalise(People(4), np.random.default_rng(0))
+    np.testing.assert_array_equal(model.score(people.volume(0), np.random.default_rng(0)), gaussian)
+
+
+def test_the_federated_machine_is_the_mean_over_people() -> None:
+    people = People(5)
+    model = siamese(fit_on="federated", samples=200, features=64)
+    parts = split(people, 2, 3)
+    model.absorb("variance", named.add([model.statistics("variance", p, np.random.default_rng(0)) for p in parts]))
+    single = [model.statistics("machine", p, np.random.default_rng(0)) for p in parts]
+    model.absorb("machine", named.add(single))
+    weights = [s["weights"] / s["people"] for s in single]
+    np.testing.assert_allclose(model.head.weights, 0.4 * weights[0] + 0.6 * weights[1])  # type: ignore[attr-defined]
+
+
+def test_random_features_approach_the_kernel() -> None:
+    people = People(3)
+    model = siamese(fit_on="federated", features=16_384, samples=500)
+    model.absorb("variance", model.statistics("variance", people, np.random.default_rng(0)))
+    latents = model.encode(people.volume(0)).latents[:40]
+    mapped = model.head._map(latents)  # type: ignore[attr-defined]
+    exact = torch.exp(-model.head.gamma * torch.cdist(latents, latents) ** 2)  # type: ignore[attr-defined]
+    assert (mapped @ mapped.T - exact).abs().max() < 0.05

@@ -1,0 +1,179 @@
+import numpy as np
+import pytest
+import torch
+from opacus import GradSampleModule
+from synthetic import People, setting, volume
+
+from normfed_common.models.catalogue import build
+from normfed_common.models.patch_networks import ARCHITECTURES, PatchAutoEncoder
+from normfed_common.models.patches import extract
+from normfed_common.models.siamese import Siamese
+
+NETWORKS = [("isbi", 9, "layer"), ("isbi", 15, "layer"), ("isbi", 21, "layer"), ("isbi", 15, "batch"), ("alaverdyan", 15, "layer")]
+
+
+def network(architecture: str, patch: int, norm: str, channels: int = 2) -> PatchAutoEncoder:
+    torch.manual_seed(patch)
+    made = ARCHITECTURES[architecture](channels, patch, norm)  # type: ignore[arg-type]
+    for module in made.modules():  # statistics that are not the identity
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean = torch.rand_like(module.running_mean)  # type: ignore[arg-type]
+            module.running_var = 0.5 + torch.rand_like(module.running_var)  # type: ignore[arg-type]
+    return made.eval()
+
+
+def siamese(**parameters: object) -> Siamese:
+    made = build({"name": "siamese", "patch_size": 9, "pairs_per_subject": 20, "batch_size": 10, **parameters}, setting())
+    assert isinstance(made, Siamese)
+    return made
+
+
+@pytest.mark.parametrize(("architecture", "patch", "norm"), NETWORKS)
+def test_dense_encoding_equals_encoding_every_patch(architecture: str, patch: int, norm: str) -> None:
+    model = network(architecture, patch, norm)
+    slices = torch.rand(2, 2, 24, 27)
+    radius = patch // 2
+    padded = torch.nn.functional.pad(slices, (radius,) * 4)
+    patches = padded.unfold(2, patch, 1).unfold(3, patch, 1).permute(0, 2, 3, 1, 4, 5)
+    with torch.inference_mode():
+        one_by_one = model.encode(patches.reshape(-1, 2, patch, patch)).reshape(2, 24, 27, -1)
+        dense = model.encode_dense(slices).permute(0, 2, 3, 1)
+    assert dense.shape == one_by_one.shape
+    assert (dense - one_by_one).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(("architecture", "patch", "norm"), NETWORKS)
+def test_decoder_gives_back_patches_of_the_encoders_shape(architecture: str, patch: int, norm: str) -> None:
+    model = network(architecture, patch, norm)
+    patches = torch.rand(3, 2, patch, patch)
+    latents = model.encode(patches)
+    assert latents.shape == (3, model.latent_dimension)
+    assert model.decode(latents).shape == patches.shape
+
+
+def test_published_parameter_counts() -> None:
+    isbi, alaverdyan = network("isbi", 15, "layer"), network("alaverdyan", 15, "layer", channels=2)
+    count = lambda module: sum(p.numel() for p in module.parameters())  # noqa: E731
+    assert (count(isbi.encoder), count(isbi.decoder)) == (2523, 2477)
+    assert count(alaverdyan) == 12_034
+
+
+def test_loss_is_the_equation_on_a_batch_of_two() -> None:
+    model = siamese(alpha=0.3)
+    list(model.batches(People(2), np.random.default_rng(0)))
+    pairs = torch.rand(2, 2, 2, 9, 9)
+    expected = 0.0
+    with torch.inference_mode():
+        for first, second in pairs:
+            z = [model.autoencoder.encode(x[None]) for x in (first, second)]
+            for x, latent in zip((first, second), z, strict=True):
+                expected += float(((x - model.autoencoder.decode(latent)[0]) ** 2).sum())
+            expected -= 0.3 * float((z[0] @ z[1].T) / (z[0].norm() * z[1].norm()))
+        assert float(model.loss(pairs)) == pytest.approx(expected / 2, rel=1e-5)
+
+
+def test_a_lone_person_has_no_siamese_term() -> None:
+    model = siamese(alpha=10.0)
+    list(model.batches(People(1), np.random.default_rng(0)))
+    pairs = torch.rand(3, 2, 2, 9, 9)
+    plain = siamese(alpha=0.0)
+    plain.load(model.share())
+    list(plain.batches(People(3), np.random.default_rng(0)))
+    with torch.inference_mode():
+        assert float(model.loss(pairs)) == pytest.approx(float(plain.loss(pairs)))
+
+
+def test_an_epoch_shows_everybody_as_often_and_pairs_the_same_place() -> None:
+    people = People(3)
+    for index, item in enumerate(people.volumes):  # images whose values are their own location, plus who they are
+        item.images[0] = np.arange(item.mask.size).reshape(item.mask.shape)
+        item.images[1] = index
+    model = siamese(pairs_per_subject=25, batch_size=12)
+    batches = torch.cat(list(model.batches(people, np.random.default_rng(1))))
+    assert batches.shape == (75, 2, 2, 9, 9)
+    assert torch.equal(batches[:, 0, 0], batches[:, 1, 0])
+    first = batches[:, 0, 1, 4, 4].long()
+    assert torch.bincount(first).tolist() == [25, 25, 25]
+    assert (first != batches[:, 1, 1, 4, 4].long()).all()
+    centres = batches[:, 0, 0, 4, 4].long().numpy()
+    both = [people.volumes[i].mask.ravel()[centres] for i in range(3)]
+    assert all(both[int(f)][k] for k, f in enumerate(first))
+
+
+def test_extract_equals_slicing_one_by_one() -> None:
+    item = volume(np.random.default_rng(3))
+    x, y, z = np.array([4, 10, 21]), np.array([4, 12, 23]), np.array([0, 3, 5])
+    patches = extract(item.images, np.ravel_multi_index((x, y, z), item.mask.shape), 9)
+    for k in range(3):
+        expected = item.images[:, x[k] - 4 : x[k] + 5, y[k] - 4 : y[k] + 5, z[k]]
+        np.testing.assert_array_equal(patches[k], expected)
+
+
+def test_latents_of_a_volume_are_those_of_its_patches() -> None:
+    model = siamese()
+    item = volume(np.random.default_rng(4))
+    field = model.encode(item)
+    inside = [k for k, flat in enumerate(field.index) if _inside(flat, item.mask.shape)][::37]
+    patches = torch.from_numpy(extract(item.images, field.index[inside], 9))
+    with torch.inference_mode():
+        expected = model.autoencoder.encode(patches)
+    assert (field.latents[inside] - expected).abs().max() < 1e-5
+    np.testing.assert_array_equal(field.index, np.flatnonzero(item.mask))
+
+
+def _inside(flat: int, shape: tuple[int, ...]) -> bool:
+    x, y, _ = np.unravel_index(flat, shape)
+    return bool(4 <= x < shape[0] - 4 and 4 <= y < shape[1] - 4)
+
+
+@pytest.mark.parametrize("fit_on", ["patient", "location", "federated"])
+def test_scores_are_finite_repeatable_and_zero_outside_the_brain(fit_on: str) -> None:
+    people = People(3)
+    model = siamese(one_class={"fit_on": fit_on, "samples": 50, "models": 2, "features": 32})
+    for stage in model.stages:
+        model.absorb(stage, model.statistics(stage, people, np.random.default_rng(0)))
+    item = people.volume(0)
+    first, second = (model.score(item, np.random.default_rng(9)) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert first.dtype == np.float32
+    assert np.isfinite(first).all()
+    assert (first[~item.mask] == 0).all()
+    assert first[item.mask].std() > 0
+
+
+@pytest.mark.parametrize("fit_on", ["patient", "location", "federated"])
+def test_a_model_that_was_shared_scores_like_the_one_that_shared_it(fit_on: str) -> None:
+    people = People(3)
+    one_class = {"fit_on": fit_on, "samples": 50, "models": 2, "features": 32}
+    model, other = siamese(one_class=one_class), siamese(one_class=one_class)
+    for stage in model.stages:
+        model.absorb(stage, model.statistics(stage, people, np.random.default_rng(0)))
+    with torch.no_grad():
+        for parameter in model.autoencoder.parameters():
+            parameter += 0.01
+    other.load(model.share())
+    scores = [m.score(people.volume(1), np.random.default_rng(2)) for m in (model, other)]
+    np.testing.assert_array_equal(*scores)
+
+
+def test_initial_weights_depend_on_the_seed_alone() -> None:
+    torch.manual_seed(123)
+    first = siamese().share()
+    torch.manual_seed(456)
+    state = torch.get_rng_state()
+    second = siamese().share()
+    assert torch.equal(state, torch.get_rng_state())
+    assert all((first[name] == second[name]).all() for name in first)
+
+
+@pytest.mark.parametrize(("architecture", "patch"), [("isbi", 9), ("alaverdyan", 15)])
+def test_per_pair_gradients_add_up_to_the_batchs(architecture: str, patch: int) -> None:
+    """Opacus must be able to clip per sample; it refuses some layers and is silently wrong for others."""
+    plain, wrapped = network(architecture, patch, "layer"), network(architecture, patch, "layer")
+    sampled = GradSampleModule(wrapped.train().encoder, loss_reduction="sum", force_functorch=True)
+    patches = torch.rand(6, 2, patch, patch)
+    plain.encoder(patches).square().sum().backward()
+    sampled(patches).square().sum().backward()
+    for (name, a), b in zip(plain.encoder.named_parameters(), wrapped.encoder.parameters(), strict=True):
+        assert a.grad is not None
+        torch.testing.assert_close(b.grad_sample.sum(0), a.grad, rtol=1e-3, atol=1e-4, msg=name)  # type: ignore[attr-defined]

@@ -1,0 +1,100 @@
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import TINY
+
+from normfed_common.errors import StudyError
+from normfed_common.study.load import load_study
+from normfed_simulation.runs import shipped_study
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    raw = copy.deepcopy(TINY)
+    *parents, last = path.split(".")
+    place: Any = raw
+    for parent in parents:
+        place = place.setdefault(parent, {})
+    place[last] = value
+    return raw
+
+
+BAD = [
+    (changed("federation.rouns", 3), "federation.rouns is not a key"),
+    (changed("federation.rounds", 0), "federation.rounds"),
+    (changed("federation.rounds", "three"), "federation.rounds"),
+    (changed("federation.learning_rate", float("nan")), "federation.learning_rate"),
+    (changed("federation.learning_rate", float("inf")), "federation.learning_rate"),
+    (changed("federation.algorithm", "fedmagic"), "No algorithm is called 'fedmagic'. Known: fedavg"),
+    (changed("model.name", "unet"), "No model is called 'unet'. Known: atlas, intensity, siamese"),
+    (changed("model", {"patch_size": 9}), "model: name is missing"),
+    (changed("model.patch_size", 10), "patch_size must be 9, 15, 21"),
+    (changed("model.one_class", {"nu": 1.5}), "one_class.nu"),
+    (changed("model.one_class", {"fit_on": "moon"}), "one_class.fit_on"),
+    (changed("data.modalities", ["T1w", "T1w"]), "modalities lists one of them twice"),
+    (changed("data.modalities", ["CT"]), "data.modalities"),
+    (changed("preprocessing.percentiles", [99, 1]), "percentiles must ascend"),
+    (changed("preprocessing.voxel_size_mm", 0), "preprocessing.voxel_size_mm"),
+    (changed("name", "../escape"), "name"),
+    (changed("seed", -1), "seed"),
+    ({"name": "x"}, "data is missing"),
+    (["not", "a", "mapping"], "not a study"),
+]
+
+
+@pytest.mark.parametrize(("raw", "sentence"), BAD, ids=[str(s)[:40] for _, s in BAD])
+def test_a_wrong_study_is_one_sentence_that_names_the_key(tmp_path: Path, raw: Any, sentence: str) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    with pytest.raises(StudyError) as caught:
+        load_study(path)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_training_sites_must_take_part(tmp_path: Path) -> None:
+    raw = changed("data.sites", ["a", "b"])
+    raw["data"]["train_sites"] = ["c"]
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    with pytest.raises(StudyError, match="train_sites names c"):
+        load_study(path)
+
+
+def test_a_file_that_is_not_yaml_or_not_there_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "broken.yaml").write_text("a: [1, 2\nb: }")
+    with pytest.raises(StudyError, match="not YAML"):
+        load_study(tmp_path / "broken.yaml")
+    with pytest.raises(StudyError, match="cannot be read"):
+        load_study(tmp_path / "absent.yaml")
+    (tmp_path / "huge.yaml").write_text("#" * 1_000_001)
+    with pytest.raises(StudyError, match="not a study file"):
+        load_study(tmp_path / "huge.yaml")
+
+
+def test_yaml_cannot_make_objects(tmp_path: Path) -> None:
+    (tmp_path / "evil.yaml").write_text("name: !!python/object/apply:os.system ['touch evil']")
+    with pytest.raises(StudyError, match="not YAML"):
+        load_study(tmp_path / "evil.yaml")
+
+
+def test_resolving_twice_changes_nothing(tmp_path: Path, study_file: Path) -> None:
+    once = load_study(study_file)
+    path = tmp_path / "resolved.yaml"
+    path.write_text(yaml.safe_dump(once.model_dump(mode="json")))
+    assert load_study(path) == once
+    assert load_study(path).digest == once.digest
+
+
+def test_command_line_values_replace_the_studys(study_file: Path) -> None:
+    study = load_study(study_file, federation={"rounds": 9}, seed=1)
+    assert (study.federation.rounds, study.seed) == (9, 1)
+    assert study.federation.minimum_cohort == TINY["federation"]["minimum_cohort"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", ["demo", "real-brains", "real-t1-controls", "real-flair"])
+def test_shipped_studies_are_valid(name: str) -> None:
+    assert load_study(shipped_study(name)).name == name

@@ -1,0 +1,97 @@
+import io
+import json
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, Metadata, RecordDict
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from normfed_common.errors import SiteCode, WireError
+from normfed_common.wire import messages
+from normfed_common.wire.messages import Answer, Request, decode_answer, decode_request, encode
+
+
+def message(content: RecordDict) -> Message:
+    return Message(content=content, metadata=Metadata(1, "m", 1, 2, "", "", 0.0, 100.0, "train.round"))  # type: ignore[call-overload,no-any-return]
+
+
+REQUEST = Request(study="{}", arm="federated", model={"name": "siamese"}, round=3)
+
+
+@given(
+    st.dictionaries(
+        st.text(min_size=1, max_size=10),
+        hnp.arrays(
+            st.sampled_from([np.float32, np.float64]),
+            hnp.array_shapes(min_dims=0, max_dims=3, max_side=4),
+            elements=st.floats(-1e6, 1e6, width=32),
+        ),
+        max_size=4,
+    )
+)
+def test_arrays_cross_bit_for_bit(arrays: dict[str, np.ndarray]) -> None:
+    header, found = decode_request(message(encode(REQUEST, arrays)))
+    assert header == REQUEST
+    assert set(found) == set(arrays)
+    for name in arrays:
+        assert found[name].dtype == arrays[name].dtype
+        np.testing.assert_array_equal(found[name], arrays[name])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
+    with pytest.raises(WireError, match="not finite"):
+        decode_answer(message(encode(Answer(site="a"), {"w": np.array([1.0, value])})))
+
+
+@pytest.mark.parametrize("kind", ["complex64", "uint8", "bool", "float16"])
+def test_types_outside_the_list_are_refused(kind: str) -> None:
+    with pytest.raises(WireError, match="allowed: float32, float64, int64"):
+        decode_answer(message(encode(Answer(site="a"), {"w": np.zeros(2, kind)})))
+
+
+def test_pickled_objects_are_refused() -> None:
+    record = encode(Answer(site="a"), {})
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    record["arrays"] = ArrayRecord({"w": Array("float64", (1,), "numpy.ndarray", buffer.getvalue())})
+    with pytest.raises(WireError, match="cannot be read"):
+        decode_answer(message(record))
+
+
+def test_a_header_that_lies_about_an_array_is_refused() -> None:
+    record = encode(Answer(site="a"), {})
+    honest = Array(np.zeros(3))
+    record["arrays"] = ArrayRecord({"w": Array("float64", (4,), honest.stype, honest.data)})
+    with pytest.raises(WireError, match="not what its header says"):
+        decode_answer(message(record))
+
+
+def test_unknown_fields_and_extra_records_are_refused() -> None:
+    record = encode(Answer(site="a"), {})
+    record["header"] = ConfigRecord({"json": json.dumps({"site": "a", "patient": "Jane"})})
+    with pytest.raises(WireError, match="patient"):
+        decode_answer(message(record))
+    record = encode(Answer(site="a"), {})
+    record["more"] = ConfigRecord({})
+    with pytest.raises(WireError, match="expected arrays and header"):
+        decode_answer(message(record))
+
+
+def test_absurd_sizes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messages, "MAXIMUM_BYTES", 1000)
+    with pytest.raises(WireError, match="at most 1,000"):
+        decode_answer(message(encode(Answer(site="a"), {"w": np.zeros(1000)})))
+
+
+def test_a_refusal_carries_a_code_and_the_codes_own_sentence_only() -> None:
+    refused = messages.refusal(message(encode(REQUEST, {})), SiteCode.DATA_UNUSABLE)
+    assert refused.error.code == 202
+    assert refused.error.reason == SiteCode.DATA_UNUSABLE.sentence
+    assert messages.error_code(refused) is SiteCode.DATA_UNUSABLE
+
+
+def test_every_code_has_a_sentence() -> None:
+    assert all(code.sentence for code in SiteCode)

@@ -1,0 +1,77 @@
+"""Tiny synthetic hospitals, made once for all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from normfed_common.cli import QUIET_FLOWER
+from normfed_common.study.config import StudyConfig
+from normfed_common.study.load import load_study
+
+REAL = Path(__file__).parents[2] / "shared" / "data" / "real-brains"
+
+TINY = {
+    "name": "tiny",
+    "seed": 7,
+    "data": {
+        "modalities": ["T1w", "FLAIR"],
+        "held_out_people": 2,
+        "phantom": {
+            "voxel_size_mm": 4,
+            "sites": [
+                {"name": "a", "vendor": "siemens", "field_tesla": 3.0, "controls": 6, "patients": {"tumour": 2, "WMH": 1}},
+                {"name": "b", "vendor": "ge", "field_tesla": 1.5, "controls": 5, "patients": {"tumour": 2}},
+                {"name": "c", "vendor": "philips", "field_tesla": 3.0, "controls": 4, "patients": {"MS": 2}},
+            ],
+        },
+    },
+    "preprocessing": {"voxel_size_mm": 4},
+    "model": {"name": "siamese", "patch_size": 9, "pairs_per_subject": 60, "batch_size": 30},
+    "federation": {"rounds": 3, "minimum_cohort": 2},
+    "evaluation": {"bins": 100, "bootstrap": 50},
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of the tests' own, so that they never touch the user's."""
+    root = tmp_path_factory.mktemp("cache")
+    os.environ.update(QUIET_FLOWER, NORMFED_CACHE=str(root))
+    return root
+
+
+@pytest.fixture(scope="session")
+def study_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny study as a file."""
+    path = tmp_path_factory.mktemp("study") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return path
+
+
+@pytest.fixture(scope="session")
+def study(study_file: Path) -> StudyConfig:
+    """The tiny study, resolved."""
+    return load_study(study_file)
+
+
+@pytest.fixture(scope="session")
+def hospitals(study: StudyConfig, cache: Path) -> Path:
+    """The tiny study's dataset, where a run will find it."""
+    from normfed_simulation.phantom import hospitals
+
+    assert study.data.phantom is not None
+    root = cache / "phantoms" / hospitals.digest(study.data.phantom, study.seed)
+    hospitals.write(study.data.phantom, study.seed, root, workers=2)
+    return root
+
+
+@pytest.fixture(scope="session")
+def real_brains() -> Path:
+    """The real scans, which are not part of the project."""
+    if not REAL.is_dir():
+        pytest.skip(f"the real scans are not at {REAL}")
+    return REAL
