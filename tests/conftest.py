@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 import yaml
 
 from normfed_common.cli import QUIET_FLOWER
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.load import load_study
+
+# Machines are noisy, and a first call imports: how long an example takes says nothing.
+hypothesis.settings.register_profile("steady", deadline=None)
+hypothesis.settings.load_profile("steady")
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "real-brains"
 

@@ -36,6 +36,17 @@ def _norm(kind: Norm, channels: int) -> nn.Module:
     return ChannelLayerNorm(channels) if kind == "layer" else nn.BatchNorm2d(channels)
 
 
+def initialise(network: nn.Module, generator: torch.Generator) -> None:
+    """Torch's own defaults (He 2015, uniform), drawn from ``generator``: its layers draw from one global stream, which
+    other threads draw from as well."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.kaiming_uniform_(layer.weight, a=5**0.5, generator=generator)
+            bound = (layer.weight.shape[1] * layer.weight[0, 0].numel()) ** -0.5
+            if layer.bias is not None:
+                nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+
+
 class PatchAutoEncoder(nn.Module):
     """An encoder of (N, C, p, p) patches to (N, d) latents, its decoder, and its dense form."""
 

@@ -21,7 +21,7 @@ from torch.nn import functional
 from normfed_common import seeds
 from normfed_common.arrays import Arrays
 from normfed_common.models.base import Cohort, NormativeModel, Setting, Volume
-from normfed_common.models.patch_networks import ARCHITECTURES
+from normfed_common.models.patch_networks import ARCHITECTURES, initialise
 from normfed_common.models.patches import siamese_batches
 from normfed_common.scoring.base import LatentField
 from normfed_common.scoring.catalogue import OneClassConfig, build_head
@@ -54,9 +54,8 @@ class Siamese(NormativeModel):
 
     def __init__(self, config: SiameseConfig, setting: Setting) -> None:
         super().__init__(config, setting)
-        with torch.random.fork_rng(devices=[]):  # torch initialises layers from its global generator
-            torch.manual_seed(seeds.derive(setting.seed, "initial weights", "siamese"))
-            network = ARCHITECTURES[config.architecture](len(setting.modalities), config.patch_size, config.norm)
+        network = ARCHITECTURES[config.architecture](len(setting.modalities), config.patch_size, config.norm)
+        initialise(network, seeds.torch_generator(setting.seed, "initial weights", "siamese"))
         self.network = self.autoencoder = network.to(setting.device)
         self.head = build_head(config.one_class, network.latent_dimension, setting)
         self.stages = self.head.stages

@@ -1,0 +1,107 @@
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from normfed_common.errors import DatasetError
+from normfed_client.imaging.bids import read_dataset
+
+
+def image(path: Path, shape: tuple[int, int, int] = (10, 10, 10)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.Nifti1Image(np.random.rand(*shape).astype(np.float32), np.eye(4)).to_filename(path)
+
+
+def dataset(root: Path, rows: list[str], header: str = "participant_id\tsite\tage\tsex\tgroup") -> Path:
+    root.mkdir(exist_ok=True)
+    (root / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.9.0"}')
+    (root / "participants.tsv").write_text("\n".join([header, *rows]) + "\n")
+    return root
+
+
+ROW = "sub-01\ta\t30\tF\tcontrol"
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "sentence"),
+    [
+        ([ROW], "participant_id\tplace\tage\tsex\tgroup", "no column 'site'"),
+        ([ROW], "participant_id,site", "Is it tab-separated"),
+        ([], "participant_id\tsite", "lists nobody"),
+        ([ROW, ROW], None, "line 3: sub-01 is listed twice"),
+        (["01\ta\t30\tF\tcontrol"], None, "does not begin with sub-"),
+        (["sub-01\tn/a\t30\tF\tcontrol"], None, "sub-01 has no site"),
+        (["sub-01\ta\told\tF\tcontrol"], None, "age 'old' of sub-01 is not a number"),
+        (["sub-01\ta\t300\tF\tcontrol"], None, "outside 0 to 120"),
+    ],
+)
+def test_a_wrong_participants_table_is_one_sentence(tmp_path: Path, rows: list[str], header: str | None, sentence: str) -> None:
+    root = dataset(tmp_path / "d", rows, header or "participant_id\tsite\tage\tsex\tgroup")
+    with pytest.raises(DatasetError, match=sentence):
+        read_dataset(root)
+
+
+def test_what_is_not_a_dataset_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no such folder"):
+        read_dataset(tmp_path / "nowhere")
+    with pytest.raises(DatasetError, match=r"participants.tsv: missing"):
+        read_dataset(tmp_path)
+    with pytest.raises(DatasetError, match="no scans found"):
+        read_dataset(dataset(tmp_path / "empty", [ROW]))
+    root = dataset(tmp_path / "latin", [ROW])
+    (root / "participants.tsv").write_bytes(b"participant_id\tsite\nsub-01\tK\xf6ln\n")
+    with pytest.raises(DatasetError, match="UTF-8"):
+        read_dataset(root)
+
+
+def test_scans_masks_visits_and_contrast_are_found(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "d", [ROW, "sub-02\tb\tn/a\tn/a\tms"])
+    image(root / "sub-01/anat/sub-01_T1w.nii.gz")
+    image(root / "sub-01/anat/sub-01_ce-GD_T1w.nii.gz")
+    image(root / "derivatives/any/sub-01/anat/sub-01_space-T1w_desc-brain_mask.nii.gz")
+    for visit in ("01", "02"):
+        image(root / f"sub-02/ses-{visit}/anat/sub-02_ses-{visit}_FLAIR.nii.gz", (12, 12, 12))
+    image(root / "derivatives/lesions/sub-02/ses-02/anat/sub-02_ses-02_space-FLAIR_label-MS_mask.nii.gz", (12, 12, 12))
+    found = read_dataset(root)
+    assert found.problems == ()
+    first, early, late = found.visits
+    assert set(first.images) == {"T1w", "ce-GD_T1w"}
+    assert first.brain is not None
+    assert first.brain.modality == "T1w"
+    assert (first.participant.age, first.participant.sex) == (30.0, "F")
+    assert (early.name, late.name) == ("sub-02_ses-01", "sub-02_ses-02")
+    assert early.lesions == ()
+    assert [(m.label, m.modality) for m in late.lesions] == [("MS", "FLAIR")]
+    assert late.participant.age is None
+
+
+def test_what_is_left_out_is_named_with_its_reason(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "d", [ROW, "sub-02\ta\t30\tF\tcontrol", "sub-03\ta\t30\tF\tcontrol"])
+    image(root / "sub-01/anat/sub-01_run-1_T1w.nii.gz")
+    image(root / "sub-01/anat/sub-01_run-2_T1w.nii.gz")
+    image(root / "sub-09/anat/sub-09_T1w.nii.gz")
+    image(root / "derivatives/m/sub-01/anat/sub-01_space-study_label-MS_mask.nii.gz", (9, 9, 9))
+    image(root / "derivatives/m/sub-03/anat/sub-03_space-T1w_desc-brain_mask.nii.gz")
+    reasons = {(p.what, p.why.split(";")[0].split("(")[0].strip()) for p in read_dataset(root).problems}
+    assert ("sub-01", "2 images of T1w") in reasons
+    assert ("sub-09", "not listed in participants.tsv") in reasons
+    assert ("sub-02", "in participants.tsv, but has no files") in reasons
+    assert ("sub-03", "no T1w, T2w, FLAIR or pet image") in reasons
+    assert any(what == "sub-01" and "lies on no scan's grid" in why for what, why in reasons)
+
+
+def test_a_mask_of_an_unknown_space_is_matched_by_its_grid(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "d", [ROW])
+    image(root / "sub-01/anat/sub-01_T1w.nii.gz", (10, 10, 10))
+    image(root / "sub-01/anat/sub-01_FLAIR.nii.gz", (11, 10, 10))
+    image(root / "derivatives/m/sub-01/anat/sub-01_space-study_label-MS_mask.nii.gz", (11, 10, 10))
+    (visit,) = read_dataset(root).visits
+    assert [mask.modality for mask in visit.lesions] == ["FLAIR"]
+
+
+def test_names_say_what_is_registered_already(tmp_path: Path, hospitals: Path) -> None:
+    assert all(visit.in_template_space for visit in read_dataset(hospitals).visits)
+    root = dataset(tmp_path / "d", [ROW])
+    image(root / "sub-01/anat/sub-01_T1w.nii.gz")
+    assert not read_dataset(root).visits[0].in_template_space

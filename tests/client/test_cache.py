@@ -1,0 +1,92 @@
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from normfed_common.errors import DatasetError
+from normfed_client.imaging.cache import Cache, write_arrays
+
+BUILDER = """
+import sys, time
+from pathlib import Path
+from normfed_client.imaging.cache import Cache
+log, pause = Path(sys.argv[2]), float(sys.argv[3])
+def build(folder):
+    with open(log, "a") as file: file.write("built\\n")
+    (folder / "images.npy").write_bytes(b"0" * 1000)
+    print("half", flush=True)
+    time.sleep(pause)
+    (folder / "meta.json").write_text("{}")
+Cache(Path(sys.argv[1])).get_or_build("key", build)
+print("done", flush=True)
+"""
+
+
+def start(root: Path, log: Path, pause: float) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", BUILDER, str(root), str(log), str(pause)], stdout=subprocess.PIPE)
+
+
+def test_a_process_killed_in_the_middle_leaves_no_entry_and_the_next_one_builds_it(tmp_path: Path) -> None:
+    first = start(tmp_path / "c", tmp_path / "log", 60)
+    assert first.stdout is not None
+    assert first.stdout.readline() == b"half\n"
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    assert Cache(tmp_path / "c").get("key") is None
+    assert start(tmp_path / "c", tmp_path / "log", 0).wait(20) == 0
+    assert Cache(tmp_path / "c").get("key") is not None
+    assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["key"]
+
+
+def test_two_processes_build_an_entry_once(tmp_path: Path) -> None:
+    both = [start(tmp_path / "c", tmp_path / "log", 0.5) for _ in range(2)]
+    assert [p.wait(20) for p in both] == [0, 0]
+    assert (tmp_path / "log").read_text() == "built\n"
+
+
+def test_kills_at_random_moments_never_leave_a_broken_entry(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        process = start(tmp_path / "c", tmp_path / "log", 0.05)
+        time.sleep(float(rng.uniform(0.05, 0.6)))
+        process.kill()
+        process.wait()
+        entry = Cache(tmp_path / "c").get("key")
+        assert entry is None or (entry.folder / "images.npy").stat().st_size == 1000
+    assert start(tmp_path / "c", tmp_path / "log", 0).wait(20) == 0
+
+
+@pytest.mark.parametrize(("code", "sentence"), [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "not writable")])
+def test_a_full_or_locked_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, code: int, sentence: str) -> None:
+    def build(folder: Path) -> None:
+        (folder / "images.npy").write_bytes(b"half")
+        raise OSError(code, os.strerror(code))
+
+    with pytest.raises(DatasetError, match=sentence):
+        Cache(tmp_path / "c").get_or_build("key", build)
+    assert list((tmp_path / "c").iterdir()) == []
+
+
+def test_volumes_come_back_as_they_were_written(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.random((2, 8, 9, 7), np.float32)
+    mask, lesion = rng.random((8, 9, 7)) > 0.3, rng.random((8, 9, 7)) > 0.9
+
+    def build(folder: Path) -> None:
+        write_arrays(folder, images, mask, lesion, mask & ~lesion)
+        (folder / "meta.json").write_text('{"overlap": 0.9}')
+
+    entry = Cache(tmp_path).get_or_build("key", build)
+    volume = entry.volume()
+    np.testing.assert_array_equal(volume.images, images)
+    np.testing.assert_array_equal(volume.mask, mask)
+    np.testing.assert_array_equal(entry.lesion(), lesion)
+    np.testing.assert_array_equal(volume.normal_index, np.flatnonzero(mask & ~lesion))
+    assert volume.images[:, :, :, 3].flags["C_CONTIGUOUS"] or volume.images[0, :, :, 3].flags["C_CONTIGUOUS"]
+    assert entry.meta() == {"overlap": 0.9}

@@ -1,0 +1,150 @@
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from normfed_common.errors import ScanError
+from normfed_common.study.preprocessing import PreprocessingConfig
+from normfed_client.imaging import registration
+from normfed_client.imaging.bids import Mask, Participant, Visit, read_dataset
+from normfed_client.imaging.cache import Cache
+from normfed_client.imaging.nifti import Image, read
+from normfed_client.imaging.preprocessing import Recipe, prepare
+from normfed_client.imaging.template import common_grid, whole
+from normfed_common.study.data import PhantomSite
+from normfed_simulation.phantom.hospitals import Person, write_person
+
+CONFIG = PreprocessingConfig(voxel_size_mm=4)
+RECIPE = Recipe(CONFIG, ("T1w", "FLAIR"), None)
+
+
+@pytest.fixture(scope="module")
+def native(tmp_path_factory: pytest.TempPathFactory) -> Visit:
+    """A person with a tumour whose scans lie tilted in a space of their own, at 2 mm."""
+    root = tmp_path_factory.mktemp("native")
+    site = PhantomSite(name="a", vendor="siemens", field_tesla=3.0, controls=0, native=True)
+    write_person(Person("sub-01", site, "tumour"), 11, 2, root)
+    (root / "participants.tsv").write_text("participant_id\tsite\nsub-01\ta\n")
+    (root / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.9.0"}')
+    (visit,) = read_dataset(root).visits
+    return visit
+
+
+def test_a_tilted_scan_comes_to_lie_on_the_template(native: Visit, tmp_path: Path) -> None:
+    entry = prepare(native, RECIPE, Cache(tmp_path))
+    meta = entry.meta()
+    assert float(str(meta["overlap"])) > 0.9
+    turned = Rotation.from_matrix(_rotation(np.array(meta["to_reference"]))).magnitude()
+    assert np.degrees(turned) > 3  # it was tilted, and the tilt was found
+    volume = entry.volume()
+    assert volume.images.shape == (2, *common_grid(4).shape)
+    assert entry.lesion().sum() > 20
+    assert volume.images.min() >= 0
+    assert volume.images.max() <= CONFIG.clip[1]
+
+
+def _rotation(matrix: np.ndarray) -> np.ndarray:
+    u, _, vt = np.linalg.svd(matrix[:3, :3])
+    return u @ vt  # type: ignore[no-any-return]
+
+
+def test_registration_finds_a_known_transform() -> None:
+    t1, affine = whole("t1", 2)
+    template = Image(t1, affine, Path("t1"))
+    known = np.eye(4)
+    known[:3, :3] = Rotation.from_euler("xyz", [7, -5, 4], degrees=True).as_matrix() @ np.diag([1.05, 0.95, 1.0])
+    known[:3, 3] = [6, -9, 4]
+    moved = Image(registration.resample(template, np.linalg.inv(known), t1.shape, affine), affine, Path("moved"))
+    found = registration.affine(template, t1 > 0.2, moved, (moved.data > 0.2))
+    corners = np.array([[x, y, z, 1] for x in (-60, 60) for y in (-90, 60) for z in (-40, 70)]).T
+    error = np.linalg.norm(((found - known) @ corners)[:3], axis=0)
+    assert error.max() < 2.0  # mm, at the corners of the brain
+
+
+def test_rigid_alignment_finds_a_known_motion() -> None:
+    t1, affine = whole("t1", 2)
+    fixed = Image(t1, affine, Path("t1"))
+    known = np.eye(4)
+    known[:3, :3] = Rotation.from_euler("xyz", [3, 2, -4], degrees=True).as_matrix()
+    known[:3, 3] = [3, -4, 2]
+    inverted = Image(np.where(t1 > 0.1, 1.1 - t1, 0).astype(np.float32), affine, Path("other contrast"))
+    moved = Image(registration.resample(inverted, np.linalg.inv(known), t1.shape, affine), affine, Path("moved"))
+    found = registration.rigid(fixed, moved)
+    corners = np.array([[x, y, z, 1] for x in (-60, 60) for y in (-90, 60) for z in (-40, 70)]).T
+    assert np.linalg.norm(((found - known) @ corners)[:3], axis=0).max() < 2.0
+    assert np.linalg.det(found[:3, :3]) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_what_is_no_brain_is_set_aside_by_name_and_remembered(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).random((60, 60, 60)).astype(np.float32)
+    path = tmp_path / "sub-01_T1w.nii.gz"
+    nibabel.Nifti1Image(noise, np.diag([3, 3, 3, 1.0])).to_filename(path)
+    visit = Visit(Participant("sub-01", "a", "control"), None, {"T1w": path})
+    recipe, cache = Recipe(CONFIG, ("T1w",), None), Cache(tmp_path / "c")
+    for _ in range(2):
+        with pytest.raises(ScanError, match=r"sub-01: registration to MNI152 failed, .* data.exclude"):
+            prepare(visit, recipe, cache)
+    (entry,) = (tmp_path / "c").iterdir()
+    assert "registration" in json.loads((entry / "meta.json").read_text())["failure"]
+
+
+def test_a_mask_of_another_person_is_noticed(native: Visit, tmp_path: Path) -> None:
+    scan = read(native.images["T1w"])
+    data = np.zeros(scan.data.shape, np.uint8)
+    data[:30, :30, :30] = 1
+    nibabel.Nifti1Image(data, scan.affine).to_filename(tmp_path / "mask.nii.gz")
+    wrong = Visit(native.participant, None, native.images, Mask(tmp_path / "mask.nii.gz", "T1w", "brain"))
+    with pytest.raises(ScanError, match="sub-01"):
+        prepare(wrong, RECIPE, Cache(tmp_path / "c"))
+
+
+def test_content_and_parameters_make_the_key_not_names_or_places(hospitals: Path, tmp_path: Path) -> None:
+    visit = read_dataset(hospitals).visits[0]
+    copies = {}
+    for modality, path in visit.images.items():
+        copies[modality] = tmp_path / path.name.replace(visit.participant.subject, "sub-99")
+        copies[modality].write_bytes(path.read_bytes())
+    moved = Visit(Participant("sub-99", "z", "x"), None, copies, visit.brain, visit.lesions, visit.in_template_space)
+    assert RECIPE.key(moved) == RECIPE.key(visit)
+    other = Recipe(PreprocessingConfig(voxel_size_mm=4, clip=(0.0, 1.0)), RECIPE.modalities, None)
+    assert other.key(visit) != RECIPE.key(visit)
+    copies["T1w"].write_bytes(copies["FLAIR"].read_bytes())
+    assert RECIPE.key(moved) != RECIPE.key(visit)
+
+
+def test_percentiles_map_to_zero_and_one_inside_the_brain(hospitals: Path, tmp_path: Path) -> None:
+    visit = read_dataset(hospitals).visits[0]
+    volume = prepare(visit, RECIPE, Cache(tmp_path)).volume()
+    for image in volume.images:
+        low, high = np.percentile(image[volume.mask], [1, 99])
+        assert (low, high) == (pytest.approx(0, abs=1e-3), pytest.approx(1, abs=1e-3))
+        assert (image[~volume.mask] == 0).all()
+
+
+def test_normal_tissue_keeps_its_distance_from_lesions(native: Visit, tmp_path: Path) -> None:
+    from scipy.ndimage import distance_transform_edt
+
+    config = PreprocessingConfig(voxel_size_mm=4, lesion_margin_mm=9.0)
+    entry = prepare(native, Recipe(config, ("T1w", "FLAIR"), None), Cache(tmp_path))
+    volume, lesion = entry.volume(), entry.lesion()
+    distance = distance_transform_edt(~lesion, sampling=4)
+    normal = np.zeros(volume.mask.size, bool)
+    normal[volume.normal_index] = True
+    np.testing.assert_array_equal(normal.reshape(volume.mask.shape), volume.mask & (distance > 9.0))
+
+
+def test_bias_correction_flattens_a_known_field() -> None:
+    t1, affine = whole("t1", 2)
+    ramp = np.exp(np.linspace(-0.4, 0.4, t1.shape[0]))[:, None, None].astype(np.float32)
+    shaded = Image(t1 * ramp, affine, Path("x"))
+    brain = t1 > 0.3
+    corrected = registration.bias_corrected(shaded, brain).data
+
+    def spread(image: np.ndarray) -> float:
+        ratio = image[brain] / t1[brain]
+        return float(ratio.std() / ratio.mean())
+
+    assert spread(corrected) < 0.6 * spread(shaded.data)

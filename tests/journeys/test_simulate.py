@@ -1,0 +1,363 @@
+"""Whole studies on tiny synthetic hospitals, through the command line where a person would use it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from normfed_common import arrays as named
+from normfed_common import seeds
+from normfed_common.cli import build
+from normfed_common.errors import NormfedError, RunError
+from normfed_common.study.config import StudyConfig
+from normfed_client.imaging.bids import read_dataset
+from normfed_client.site import Site, read_sites
+from normfed_server.events import EventLog
+from normfed_simulation.engines import local
+
+pytestmark = pytest.mark.xdist_group("journeys")
+
+
+def normfed(*arguments: object) -> Result:
+    result = CliRunner().invoke(build(), [str(a) for a in arguments])
+    if isinstance(result.exception, NormfedError):
+        raise result.exception
+    return result
+
+
+def run_folder(out: Path) -> Path:
+    (folder,) = out.iterdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(study_file: Path, hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny study, run once in this process."""
+    out = tmp_path_factory.mktemp("runs")
+    result = normfed("simulate", study_file, "--out", out, "--workers", 0, "--quiet")
+    assert result.exit_code == 0, result.output
+    assert Path(result.stdout.strip()) == run_folder(out) / "report.html"
+    return run_folder(out)
+
+
+@pytest.fixture(scope="module")
+def metrics(run: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((run / "metrics.json").read_text())
+    return loaded
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    return named.load(folder / "model.safetensors")
+
+
+def assert_same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> None:
+    assert set(first) == set(second)
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+def test_a_run_leaves_everything_it_promises(run: Path, metrics: dict[str, Any]) -> None:
+    for name in ("study.yaml", "metrics.json", "report.html", "model.safetensors", "events.jsonl", "maps"):
+        assert (run / name).exists(), name
+    assert set(metrics["evaluation"]) == {"federated", "local", "pooled", "flair-intensity", "atlas"}
+    assert [site["name"] for site in metrics["sites"]] == ["a", "b", "c"]
+    assert [entry["round"] for entry in metrics["rounds"]] == [1, 2, 3]
+    assert set(metrics["rounds"][0]["loss"]) == {"a", "b", "c"}
+    for model in metrics["evaluation"].values():
+        assert set(model["sites"]) == {"a", "b", "c"}
+        for metric in ("auroc", "auroc30", "auprc", "aupro", "aupro30", "best_dice", "dice", "surface_dice"):
+            assert {"mean", "sd", "n"} <= set(model["all"][metric]), metric
+            assert 0 <= model["worst_site"][metric]["mean"] <= 1
+        assert model["all"]["auroc"]["n"] == 7
+    assert list(run.rglob(".*")) == []  # nothing half-written
+
+
+def test_figures_over_all_sites_are_the_mean_over_everybody(run: Path, metrics: dict[str, Any]) -> None:
+    rows = [row for path in run.glob("sites/*/people/federated.json") for row in json.loads(path.read_text())]
+    assert len(rows) == 7
+    for metric in ("auroc", "auprc", "surface_dice"):
+        values = [row[metric] for row in rows if row[metric] is not None]
+        found = metrics["evaluation"]["federated"]["all"][metric]
+        assert found["mean"] == pytest.approx(np.mean(values))
+        assert found["sd"] == pytest.approx(np.std(values, ddof=1))
+
+
+def test_merged_histograms_bracket_what_all_maps_in_one_place_would_give(run: Path, metrics: dict[str, Any]) -> None:
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    scores, truth = [], []
+    model_arrays = weights(run)
+    for config in read_sites(run / "sites.json"):
+        if config.name == "pooled":
+            continue
+        site = Site(config, _study(run))
+        model = site.model(site.study.model)
+        model.load(model_arrays)
+        for scan in site.test:
+            volume = scan.entry.volume()
+            found = model.score(volume, seeds.generator(site.study.seed, "score", scan.visit.name))
+            scores.append(found[volume.mask])
+            truth.append(scan.entry.lesion()[volume.mask])
+    pooled_scores, pooled_truth = np.concatenate(scores), np.concatenate(truth)
+    merged = metrics["evaluation"]["federated"]["merged"]
+    for name, exact in (("auroc", roc_auc_score(pooled_truth, pooled_scores)), ("auprc", average_precision_score(pooled_truth, pooled_scores))):
+        assert merged[name]["low"] - 1e-6 <= exact <= merged[name]["high"] + 1e-6
+
+
+def _study(run: Path) -> StudyConfig:
+    from normfed_common.study.load import load_study
+
+    return load_study(run / "study.yaml")
+
+
+def test_maps_overlay_on_their_scans(run: Path, hospitals: Path) -> None:
+    visits = {visit.name: visit for visit in read_dataset(hospitals).visits}
+    maps = sorted((run / "maps").glob("*.nii.gz"))
+    assert len(maps) == 7
+    for path in maps:
+        found, scan = nibabel.load(path), nibabel.load(visits[path.name.split("_space")[0]].images["T1w"])
+        assert found.shape == scan.shape
+        np.testing.assert_allclose(found.affine, scan.affine)
+        assert np.isfinite(found.get_fdata()).all()
+        assert found.get_fdata().std() > 0
+
+
+def test_the_report_is_one_file_that_asks_for_nothing(run: Path) -> None:
+    page = (run / "report.html").read_text()
+    outside = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
+    assert not re.findall(r"""(?:src|href)=["']?(?:https?:)?//""", outside)
+    assert outside.count("data:image/png;base64,") == 6  # best, median and worst, T1 and FLAIR each
+    for words in ("Who gains, who loses", "Worst site", "The study as it ran", "flair-intensity", "minimum_cohort"):
+        assert words in page
+
+
+def test_the_report_can_be_built_again(run: Path) -> None:
+    before = (run / "report.html").read_text()
+    (run / "report.html").unlink()
+    assert normfed("report", run).exit_code == 0
+    strip = lambda text: re.sub(r"written [-0-9: ]+|[0-9a-f]{8}-[0-9a-f-]{27}", "", text)  # noqa: E731
+    assert strip((run / "report.html").read_text()) == strip(before)
+
+
+def test_worker_processes_give_the_same_weights_and_figures(run: Path, metrics: dict[str, Any], study_file: Path, tmp_path: Path) -> None:
+    assert normfed("simulate", study_file, "--out", tmp_path, "--workers", 2, "--quiet").exit_code == 0
+    folder = run_folder(tmp_path)
+    assert_same(weights(folder), weights(run))
+    assert json.loads((folder / "metrics.json").read_text())["evaluation"] == metrics["evaluation"]
+
+
+def test_another_seed_gives_other_weights(run: Path, study_file: Path, hospitals: Path, tmp_path: Path) -> None:
+    result = normfed("simulate", study_file, "--data", hospitals, "--seed", 8, "--rounds", 1, "--out", tmp_path, "--workers", 0, "--quiet")
+    assert result.exit_code == 0, result.output
+    assert any((weights(run)[n] != w).any() for n, w in weights(run_folder(tmp_path)).items())
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_an_interrupted_study_resumes_to_the_same_weights(run: Path, metrics: dict[str, Any], study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    say = EventLog.say
+
+    def pull_the_plug(self: EventLog, kind: str, **fields: Any) -> None:
+        say(self, kind, **fields)
+        if kind == "round" and fields["arm"] == "federated" and fields["round"] == after:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EventLog, "say", pull_the_plug)
+        stopped = normfed("simulate", study_file, "--out", tmp_path, "--workers", 0, "--quiet")
+    assert stopped.exit_code == 130
+    folder = run_folder(tmp_path)
+    assert f"normfed simulate --resume {folder}" in re.sub(r"\s+", " ", stopped.output.replace("\n", "")) or str(folder) in stopped.output.replace("\n", "")
+    assert not (folder / "model.safetensors").exists()
+    assert normfed("simulate", "--resume", folder, "--workers", 0, "--quiet").exit_code == 0
+    assert_same(weights(folder), weights(run))
+    assert json.loads((folder / "metrics.json").read_text())["evaluation"] == metrics["evaluation"]
+
+
+def test_what_cannot_be_resumed_is_said(run: Path, study_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="already finished"):
+        normfed("simulate", "--resume", run)
+    with pytest.raises(RunError, match="not a run folder"):
+        normfed("simulate", "--resume", tmp_path)
+    with pytest.raises(NormfedError, match="leave out STUDY"):
+        normfed("simulate", study_file, "--resume", run)
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(run, unfinished)
+    (unfinished / "metrics.json").unlink()
+    with pytest.raises(RunError, match="not finished"):
+        normfed("report", unfinished)
+
+
+def plain_training(site: Site, rounds: int) -> dict[str, np.ndarray]:
+    """The oracle: train by hand, with no federation, no messages and no loop of ours."""
+    federation = site.study.federation
+    model = site.model(site.study.model)
+    assert model.network is not None
+    cohort = site.training_cohort()
+    for number in range(1, rounds + 1):
+        model.network.train()
+        optimiser = torch.optim.Adam(model.network.parameters(), lr=federation.learning_rate, fused=True)
+        for epoch in range(federation.local_epochs):
+            for batch in model.batches(cohort, seeds.generator(site.study.seed, "training", site.config.name, number, epoch)):
+                optimiser.zero_grad()
+                model.loss(batch).backward()
+                optimiser.step()
+    return model.share()
+
+
+@pytest.mark.parametrize("arm", ["pooled", "local-a"])
+def test_a_federation_of_one_site_is_plain_training_bit_for_bit(run: Path, arm: str) -> None:
+    name = arm.removeprefix("local-")
+    config = next(site for site in read_sites(run / "sites.json") if site.name == name)
+    torch.set_num_threads(1)
+    expected = plain_training(Site(config, _study(run)), rounds=3)
+    assert_same(named.load(run / "arms" / arm / "model.safetensors"), expected)
+
+
+def test_the_federated_model_is_the_weighted_mean_of_what_sites_trained(run: Path, study_file: Path, hospitals: Path, tmp_path: Path) -> None:
+    assert normfed("simulate", study_file, "--rounds", 1, "--out", tmp_path, "--workers", 0, "--quiet").exit_code == 0
+    folder = run_folder(tmp_path)
+    torch.set_num_threads(1)
+    sites = [Site(config, _study(folder)) for config in read_sites(folder / "sites.json") if config.name != "pooled"]
+    trained = [(len(site.train), plain_training(site, rounds=1)) for site in sites]
+    total = sum(people for people, _ in trained)
+    for name, found in weights(folder).items():
+        expected = sum(people / total * arrays[name].astype(float) for people, arrays in trained)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_federated_atlas_of_a_run_equals_the_atlas_of_all_scans_in_one_place(run: Path) -> None:
+    config = next(site for site in read_sites(run / "sites.json") if site.name == "pooled")
+    site = Site(config, _study(run))
+    atlas = site.model({"name": "atlas"})
+    pooled = atlas.statistics("moments", site.training_cohort(), np.random.default_rng(0))
+    found = named.load(run / "arms" / "atlas" / "model.safetensors")
+    for name, value in pooled.items():
+        np.testing.assert_allclose(found[f"sums.moments.{name}"], value, rtol=1e-8)
+
+
+def test_no_name_path_or_voxel_is_in_any_message(study_file: Path, hospitals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sniff every answer of a whole run: no subject, no path, and no array of a scan's size from one person."""
+    answers: list[bytes] = []
+    call = local.call
+
+    def sniff(message: Any) -> Any:
+        reply = call(message)
+        answers.append(local.message_to_proto(reply).SerializeToString())
+        return reply
+
+    monkeypatch.setattr(local, "call", sniff)
+    assert normfed("simulate", study_file, "--rounds", 1, "--out", tmp_path, "--workers", 0, "--quiet").exit_code == 0
+    everything = b"".join(answers)
+    assert len(answers) > 40
+    for visit in read_dataset(hospitals).visits:
+        assert visit.participant.subject.encode() not in everything
+        assert visit.participant.subject.removeprefix("sub-").encode() not in everything
+    for word in (str(hospitals), str(tmp_path), "nii.gz", "participants", "/tmp"):
+        assert word.encode() not in everything
+
+
+def test_a_site_that_fails_stops_the_run_with_its_code_and_keeps_the_reason(study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from normfed_client import tasks
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("secret reason in /data/sub-007")
+
+    monkeypatch.setattr(tasks, "train_round", broken)
+    with pytest.raises(NormfedError, match=r"Site \w could not answer train.round: .*its own log says more") as caught:
+        normfed("simulate", study_file, "--out", tmp_path, "--workers", 0, "--quiet")
+    assert "secret" not in str(caught.value)
+    assert any("secret reason" in path.read_text() for path in run_folder(tmp_path).glob("sites/*/site.log"))
+
+
+def test_json_mode_is_one_object_a_line(study_file: Path, tmp_path: Path) -> None:
+    result = normfed("simulate", study_file, "--rounds", 1, "--out", tmp_path, "--workers", 0, "--json")
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    kinds = [event["event"] for event in events]
+    assert {"begin", "done", "plan", "round", "evaluated", "finished", "report"} <= set(kinds)
+    assert kinds[-1] == "report"
+    assert Path(events[-1]["path"]).exists()
+
+
+def test_new_scans_are_scored_like_those_of_the_run(run: Path, hospitals: Path, tmp_path: Path) -> None:
+    name = json.loads(next(run.glob("sites/a/people/federated.json")).read_text())[0]["name"]
+    visit = next(v for v in read_dataset(hospitals).visits if v.name == name)
+    scans = []
+    for modality, path in visit.images.items():
+        scans.append(tmp_path / f"sub-new_space-MNI152NLin2009aSym_{modality}.nii.gz")
+        scans[-1].write_bytes(path.read_bytes())
+    assert normfed("score", run, *scans, "--out", tmp_path / "maps").exit_code == 0
+    (written,) = (tmp_path / "maps").glob("*.nii.gz")
+    found, scan = nibabel.load(written), nibabel.load(scans[0])
+    assert found.shape == scan.shape
+    # The run's own map differs by the brain mask, which these scans do not bring; where both have brain they agree.
+    known = nibabel.load(next((run / "maps").glob(f"{name}_*"))).get_fdata()
+    both = (known != 0) & (found.get_fdata() != 0)
+    assert both.mean() > 0.1
+    assert np.corrcoef(known[both], found.get_fdata()[both])[0, 1] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (["sub-1_T1w.nii.gz"], "FLAIR is missing"),
+        (["scan.nii.gz"], "does not say the modality"),
+        (["x/sub-1_T1w.nii.gz", "y/sub-1_T1w.nii.gz"], "a second T1w"),
+        (["sub-1_T1w.nii.gz", "sub-1_FLAIR.nii.gz"], "cannot be read"),
+    ],
+)
+def test_scans_that_cannot_be_scored_are_named(run: Path, tmp_path: Path, names: list[str], sentence: str) -> None:
+    with pytest.raises(NormfedError, match=sentence):
+        normfed("score", run, *(tmp_path / name for name in names), "--out", tmp_path)
+
+
+def test_inspect_and_preprocess_show_what_there_is(hospitals: Path) -> None:
+    shown = normfed("inspect", hospitals, "--check").stdout
+    assert "21 visits" in shown
+    assert all(site in shown for site in "abc")
+    assert normfed("preprocess", hospitals, "--voxel-size", 4, "--workers", 1).exit_code == 0
+
+
+def test_missing_data_and_unknown_sites_are_said_before_anything_runs(study_file: Path, tmp_path: Path, hospitals: Path) -> None:
+    with pytest.raises(NormfedError, match="no such folder"):
+        normfed("simulate", study_file, "--data", tmp_path / "nowhere", "--out", tmp_path / "r")
+    import yaml
+
+    raw = yaml.safe_load(study_file.read_text())
+    raw["data"]["sites"] = ["a", "zebra"]
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(raw))
+    with pytest.raises(NormfedError, match="no site called zebra. Found: a, b, c"):
+        normfed("simulate", tmp_path / "s.yaml", "--data", hospitals, "--out", tmp_path / "r")
+    raw["data"]["sites"], raw["data"]["control_groups"] = None, ["martian"]
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(raw))
+    with pytest.raises(NormfedError, match="No site can train"):
+        normfed("simulate", tmp_path / "s.yaml", "--data", hospitals, "--out", tmp_path / "r", "--workers", 0, "--quiet")
+    with pytest.raises(NormfedError, match="no usable CUDA device"):
+        normfed("simulate", study_file, "--device", "cuda")
+
+
+def test_memory_of_a_site_does_not_hold_its_cohort(run: Path) -> None:
+    config = next(site for site in read_sites(run / "sites.json") if site.name == "pooled")
+    cohort = Site(config, _study(run)).training_cohort()
+    volume = cohort.volume(0)
+    base: Any = volume.images
+    while base.base is not None and not isinstance(base, np.memmap):
+        base = base.base
+    assert isinstance(base, np.memmap)
+
+
+def test_ray_gives_the_same_weights(run: Path, study_file: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    result = normfed("simulate", study_file, "--engine", "ray", "--out", tmp_path, "--workers", 2, "--quiet")
+    assert result.exit_code == 0, result.output
+    assert_same(weights(run_folder(tmp_path)), weights(run))
+
+

@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from normfed_common.errors import RunError
+from normfed_common.study.config import StudyConfig
+from normfed_server import checkpoints
+from normfed_server.checkpoints import Progress
+from normfed_server.plan import SiteDescription, make
+
+
+def test_every_comparison_is_planned_and_small_sites_are_left_out_aloud(study: StudyConfig) -> None:
+    sites = {
+        "big": SiteDescription(10, 3, 5, ("MS",)),
+        "lone": SiteDescription(1, 0, 1, ("MS",)),
+        "tests": SiteDescription(0, 2, 4, ("WMH",)),
+        "pooled": SiteDescription(11, 5, 10, ("MS", "WMH")),
+    }
+    plan = make(study, sites)
+    arms = {arm.name: arm for arm in plan.arms}
+    assert set(arms) == {"federated", "pooled", "local-big", "flair-intensity", "atlas"}
+    assert arms["federated"].train == ("big",)
+    assert arms["pooled"].train == ("pooled",)
+    assert arms["federated"].evaluate == {"big": "full", "tests": "full"}
+    assert arms["local-big"].evaluate == {"big": "full", "tests": "ranking"}
+    assert "fewer than the minimum of 2" in plan.left_out["lone"]
+    assert set(plan.left_out) == {"lone"}
+
+
+def test_progress_comes_back_and_belongs_to_its_study(tmp_path: Path) -> None:
+    path = tmp_path / "arms" / "federated" / "progress.safetensors"
+    assert checkpoints.load(path, "s") is None
+    saved = Progress(2, 1, [{"round": 1, "loss": {"a": 0.5}, "seconds": 1.0}], {"w": np.arange(4.0)})
+    checkpoints.save(path, saved, "s")
+    found = checkpoints.load(path, "s")
+    assert found is not None
+    assert (found.round, found.stages, found.history) == (2, 1, saved.history)
+    np.testing.assert_array_equal(found.arrays["w"], saved.arrays["w"])
+    with pytest.raises(RunError, match="another study"):
+        checkpoints.load(path, "other")
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(RunError, match="not readable as a model"):
+        checkpoints.load(path, "s")
