@@ -28,7 +28,13 @@ TINY = {
         "phantom": {
             "voxel_size_mm": 4,
             "sites": [
-                {"name": "a", "vendor": "siemens", "field_tesla": 3.0, "controls": 6, "patients": {"tumour": 2, "WMH": 1}},
+                {
+                    "name": "a",
+                    "vendor": "siemens",
+                    "field_tesla": 3.0,
+                    "controls": 6,
+                    "patients": {"tumour": 2, "WMH": 1},
+                },
                 {"name": "b", "vendor": "ge", "field_tesla": 1.5, "controls": 5, "patients": {"tumour": 2}},
                 {"name": "c", "vendor": "philips", "field_tesla": 3.0, "controls": 4, "patients": {"MS": 2}},
             ],

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from normfed_common.arrays import Arrays
-from normfed_common.wire.messages import Answer, Request
-
 from normfed_client import tasks
 from normfed_client.gate import guarded
 from normfed_client.site import Site
+from normfed_common.arrays import Arrays
+from normfed_common.wire.messages import Answer, Request
 
 Work = Callable[[Site, Request, Arrays], tuple[Answer, Arrays]]
 

@@ -44,18 +44,20 @@ def inspect(
 def preprocess(
     folder: Folder,
     study: Annotated[Path | None, typer.Option(help="Take modalities and preprocessing from this study.")] = None,
-    modality: Annotated[list[str] | None, typer.Option(help="T1w, FLAIR, ...; once each. Without it all that a visit has of T1w and FLAIR.")] = None,
+    modality: Annotated[
+        list[str] | None,
+        typer.Option(help="T1w, FLAIR, ...; once each. Without it all that a visit has of T1w and FLAIR."),
+    ] = None,
     voxel_size: Annotated[int, typer.Option(min=1, max=4, help="mm, of the common grid.")] = 2,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core without it.")] = None,
 ) -> None:
     """Register and normalise every scan of a dataset into the cache, so that studies start at once."""
-    from normfed_common.study.load import load_study
-    from normfed_common.study.preprocessing import PreprocessingConfig
-
-    from normfed_client.imaging.bids import Problem, Visit, read_dataset
+    from normfed_client.imaging.bids import Problem, read_dataset
     from normfed_client.imaging.cache import default_root
     from normfed_client.imaging.preprocessing import Recipe, missing_modalities
     from normfed_client.preparation import prepare_all
+    from normfed_common.study.load import load_study
+    from normfed_common.study.preprocessing import PreprocessingConfig
 
     dataset = read_dataset(folder)
     config, labels = PreprocessingConfig(voxel_size_mm=voxel_size), None
@@ -65,9 +67,18 @@ def preprocess(
         config, modalities, labels = loaded.preprocessing, loaded.data.modalities, loaded.data.lesion_labels
     ready = [visit for visit in dataset.visits if not missing_modalities(visit, modalities)]
     problems = list(dataset.problems)
-    problems += [Problem(v.name, f"has no {' and no '.join(missing_modalities(v, modalities))}") for v in dataset.visits if v not in ready]
+    problems += [
+        Problem(v.name, f"has no {' and no '.join(missing_modalities(v, modalities))}")
+        for v in dataset.visits
+        if v not in ready
+    ]
     console = Console(stderr=True)
-    columns = (TextColumn("Preprocessing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(elapsed_when_finished=True))
+    columns = (
+        TextColumn("Preprocessing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=len(ready))
 
@@ -78,13 +89,18 @@ def preprocess(
 
         count = workers or len(os.sched_getaffinity(0))
         prepared = prepare_all(ready, Recipe(config, modalities, labels), default_root() / "scans", count, told)
-    console.print(f"{prepared.done} of {len(ready)} visits with {' and '.join(modalities)} are in {default_root() / 'scans'}", highlight=False)
+    console.print(
+        f"{prepared.done} of {len(ready)} visits with {' and '.join(modalities)} are in {default_root() / 'scans'}",
+        highlight=False,
+    )
     _print_problems(console, [*problems, *prepared.problems], "Left out")
 
 
 def score(
     run: Annotated[Path, typer.Argument(help="A finished run folder.")],
-    scans: Annotated[list[Path], typer.Argument(help="NIfTI scans; those of one person share the name up to the modality.")],
+    scans: Annotated[
+        list[Path], typer.Argument(help="NIfTI scans; those of one person share the name up to the modality.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the anomaly maps.")],
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
@@ -93,7 +109,11 @@ def score(
 
     console = Console(stderr=True)
     for done in score_scans(run, scans, out, device):
-        console.print(f"{done.path}  98 % quantile {done.subject_score:.4g}, {done.abnormal_share:.2%} of the brain abnormal", highlight=False, soft_wrap=True)
+        console.print(
+            f"{done.path}  98 % quantile {done.subject_score:.4g}, {done.abnormal_share:.2%} of the brain abnormal",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _row(site: str, visits: list[Visit]) -> list[str]:
@@ -119,9 +139,8 @@ def _counts(counter: dict[str, int]) -> str:
 
 
 def _faults(visit: Visit) -> list[str]:
-    from normfed_common.errors import ScanError
-
     from normfed_client.imaging.nifti import read, read_mask
+    from normfed_common.errors import ScanError
 
     faults, images = [], {}
     for modality, path in visit.images.items():

@@ -1,6 +1,6 @@
 """Evaluation at the site: maps, per-person figures and scans stay; counts and sums over people leave.
 
-Three steps, since histogram edges and threshold come from all sites: scores and their range; coarse counts; measurement.
+Three steps, since edges and threshold come from all sites: scores and their range; coarse counts; measurement.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from normfed_client.imaging.mapping import write_map
+from normfed_client.site import Scan, Site
 from normfed_common import seeds
 from normfed_common.arrays import Arrays
 from normfed_common.errors import SiteCode, SiteError
@@ -20,9 +22,6 @@ from normfed_common.metrics.curves import curve, region_weights, voxel_metrics
 from normfed_common.metrics.segmentation import cluster_metrics, dice, ranked_clusters, surface_dice
 from normfed_common.metrics.summary import Summary, reportable_groups, summarise
 from normfed_common.models.base import NormativeModel
-
-from normfed_client.imaging.mapping import write_map
-from normfed_client.site import Scan, Site
 
 
 @dataclass(frozen=True)

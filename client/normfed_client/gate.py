@@ -17,11 +17,10 @@ import torch
 from flwr.app import Context, Message
 from threadpoolctl import threadpool_limits
 
+from normfed_client.site import SITES_VARIABLE, Site, open_site
 from normfed_common.arrays import Arrays
 from normfed_common.errors import DatasetError, SiteCode, SiteError, StudyError, WireError
 from normfed_common.wire.messages import Answer, Request, answer, decode_request, refusal
-
-from normfed_client.site import SITES_VARIABLE, Site, open_site
 
 LOG = "site.log"
 

@@ -8,14 +8,13 @@ from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from normfed_common.errors import NormfedError, ScanError
-from normfed_common.study.load import validate
-from normfed_common.study.preprocessing import PreprocessingConfig
-
 from normfed_client.imaging.bids import Mask, Participant, Problem, Visit
 from normfed_client.imaging.cache import Cache
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.workers import WorkerDied, WorkerPool
+from normfed_common.errors import NormfedError, ScanError
+from normfed_common.study.load import validate
+from normfed_common.study.preprocessing import PreprocessingConfig
 
 Told = Callable[[Visit, str | None], None]
 
@@ -81,7 +80,8 @@ def _in_workers(
                 outcome = json.loads(job.result())
             except WorkerDied as error:
                 raise NormfedError(
-                    f"{jobs[job].name}: {error}. Out of memory, perhaps: try again with --workers 1; what is done is kept."
+                    f"{jobs[job].name}: {error}. Out of memory, perhaps: try again with --workers 1; "
+                    "what is done is kept."
                 ) from error
             if "stop" in outcome:
                 raise ScanError(outcome["stop"])

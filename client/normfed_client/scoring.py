@@ -10,6 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from normfed_client.imaging.bids import TEMPLATE_SPACE, Participant, Visit
+from normfed_client.imaging.cache import Cache, default_root
+from normfed_client.imaging.mapping import write_map
+from normfed_client.imaging.preprocessing import Recipe, missing_modalities, prepare
+from normfed_client.imaging.template import common_grid
+from normfed_client.site import choose_device
 from normfed_common import arrays as named
 from normfed_common import seeds
 from normfed_common.errors import RunError, ScanError
@@ -19,14 +25,7 @@ from normfed_common.models.catalogue import build
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.load import load_study
 
-from normfed_client.imaging.bids import TEMPLATE_SPACE, Participant, Visit
-from normfed_client.imaging.cache import Cache, default_root
-from normfed_client.imaging.mapping import write_map
-from normfed_client.imaging.preprocessing import Recipe, missing_modalities, prepare
-from normfed_client.imaging.template import common_grid
-from normfed_client.site import choose_device
-
-NAME = re.compile(r"^(?P<stem>.*?)_?(?P<modality>(ce-[A-Za-z0-9]+_)?(T1w|T2w|FLAIR|pet))\.nii(\.gz)?$")
+NAME = re.compile(r"^(?P<stem>.*?)(?:^|_)(?P<modality>(?:ce-[A-Za-z0-9]+_)?(?:T1w|T2w|FLAIR|pet))\.nii(?:\.gz)?$")
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,10 @@ def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str) -> Ite
     for visit in visits:
         missing = missing_modalities(visit, study.data.modalities)
         if missing:
-            raise ScanError(f"{visit.name}: the model needs {', '.join(study.data.modalities)}; {', '.join(missing)} is missing. Give the files of one person together.")
+            raise ScanError(
+                f"{visit.name}: the model needs {', '.join(study.data.modalities)}; {', '.join(missing)} is missing. "
+                "Give the files of one person together."
+            )
     model = build(study.model, _setting(study, device))
     model.load(named.load(run / "model.safetensors"))
     threshold = _threshold(run)
@@ -82,10 +84,14 @@ def group(scans: Sequence[Path]) -> list[Visit]:
     for path in scans:
         match = NAME.match(path.name)
         if match is None:
-            raise ScanError(f"{path}: the name does not say the modality; expected it to end in _T1w.nii.gz, _FLAIR.nii.gz, ...")
+            raise ScanError(
+                f"{path}: the name does not say the modality; expected it to end in _T1w.nii.gz, _FLAIR.nii.gz, ..."
+            )
         images = found.setdefault(match["stem"], {})
         if match["modality"] in images:
-            raise ScanError(f"{path}: a second {match['modality']} of {match['stem']}, beside {images[match['modality']]}.")
+            raise ScanError(
+                f"{path}: a second {match['modality']} of {match['stem']}, beside {images[match['modality']]}."
+            )
         images[match["modality"]] = path
     return [
         Visit(Participant(stem, "", ""), None, images, in_template_space=f"space-{TEMPLATE_SPACE}" in stem)

@@ -14,6 +14,11 @@ from pathlib import Path
 import torch
 from pydantic import Field, ValidationError
 
+from normfed_client.imaging.bids import Problem, Visit, read_dataset
+from normfed_client.imaging.cache import Cache, Entry
+from normfed_client.imaging.cohort import PreparedCohort, Roles, assign, kind, select
+from normfed_client.imaging.preprocessing import Recipe, prepare
+from normfed_client.imaging.template import common_grid
 from normfed_common.errors import DatasetError, ScanError, SiteCode, SiteError
 from normfed_common.models.base import NormativeModel, Setting
 from normfed_common.models.catalogue import build
@@ -21,12 +26,6 @@ from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import SiteName
 from normfed_common.study.load import resolve
-
-from normfed_client.imaging.bids import Problem, Visit, read_dataset
-from normfed_client.imaging.cache import Cache, Entry
-from normfed_client.imaging.cohort import PreparedCohort, Roles, assign, kind, select
-from normfed_client.imaging.preprocessing import Recipe, prepare
-from normfed_client.imaging.template import common_grid
 
 SITES_VARIABLE = "NORMFED_SITES"  # a JSON file with the configurations of all sites on this machine (simulation)
 

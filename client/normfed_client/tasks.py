@@ -6,22 +6,23 @@ import time
 
 import numpy as np
 
+from normfed_client.evaluation import Evaluation
+from normfed_client.site import Site
+from normfed_client.training.loop import train_round
 from normfed_common import seeds
 from normfed_common.arrays import Arrays
 from normfed_common.errors import SiteCode, SiteError
 from normfed_common.wire.evaluation import measured_arrays, summary_arrays
 from normfed_common.wire.messages import Answer, Request
 
-from normfed_client.evaluation import Evaluation
-from normfed_client.site import Site
-from normfed_client.training.loop import train_round
-
 ALONE = "The site has one person to train on: pairs have no second member, so the siamese term is off."
 
 
 def describe(site: Site) -> tuple[Answer, Arrays]:
     """How many people of each role, and which kinds of lesion, after preprocessing."""
-    counts = {role: len({s.visit.participant.subject for s in getattr(site, role)}) for role in ("train", "held_out", "test")}
+    counts = {
+        role: len({s.visit.participant.subject for s in getattr(site, role)}) for role in ("train", "held_out", "test")
+    }
     return Answer(site=site.config.name, counts=counts, labels=tuple(sorted({s.kind for s in site.test}))), {}
 
 
@@ -58,7 +59,9 @@ def sums(site: Site, request: Request, arrays: Arrays) -> tuple[Answer, Arrays]:
     model = site.model(request.model)
     model.load(arrays)
     rng = seeds.generator(site.study.seed, "sums", site.config.name, request.stage)
-    total = {name: np.asarray(value, np.float64) for name, value in model.statistics(request.stage, cohort, rng).items()}
+    total = {
+        name: np.asarray(value, np.float64) for name, value in model.statistics(request.stage, cohort, rng).items()
+    }
     return Answer(site=site.config.name, subjects=len(cohort), seconds=time.perf_counter() - begin), total
 
 

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from importlib import import_module
-from typing import BinaryIO
+from typing import IO
 
 from normfed_common.errors import NormfedError
 
@@ -33,6 +33,8 @@ class WorkerPool:
     """``count`` processes that share one queue of jobs."""
 
     def __init__(self, function: str, count: int) -> None:
+        if count < 1:
+            raise ValueError("a pool needs at least one worker")
         self.function = function
         self._jobs: queue.Queue[tuple[bytes, Future[bytes]] | None] = queue.Queue()
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
@@ -67,18 +69,13 @@ class WorkerPool:
             payload, future = job
             if not future.set_running_or_notify_cancel():
                 continue
-            process = self._processes.get(slot)
-            if process is None or process.poll() is not None:
-                process = self._processes[slot] = self._start()
             try:
-                assert process.stdin is not None
-                assert process.stdout is not None
-                write_frame(process.stdin, payload)
-                future.set_result(read_frame(process.stdout))
-            except (EOFError, OSError):
-                code = process.wait()
-                why = f"signal {-code}" if code < 0 else f"exit code {code}"
-                future.set_exception(WorkerDied(f"a worker process ended in the middle of its work ({why})"))
+                process = self._processes.get(slot)
+                if process is None or process.poll() is not None:
+                    process = self._processes[slot] = self._start()
+                future.set_result(_exchange(process, payload))
+            except (WorkerDied, OSError) as error:
+                future.set_exception(error)
 
     def _start(self) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -86,14 +83,27 @@ class WorkerPool:
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
 
 
-def write_frame(stream: BinaryIO, payload: bytes) -> None:
+def _exchange(process: subprocess.Popen[bytes], payload: bytes) -> bytes:
+    """One frame there, one back."""
+    if process.stdin is None or process.stdout is None:
+        raise ValueError("a worker without pipes")
+    try:
+        write_frame(process.stdin, payload)
+        return read_frame(process.stdout)
+    except (EOFError, OSError) as error:
+        code = process.wait()
+        why = f"signal {-code}" if code < 0 else f"exit code {code}"
+        raise WorkerDied(f"a worker process ended in the middle of its work ({why})") from error
+
+
+def write_frame(stream: IO[bytes], payload: bytes) -> None:
     """Length, then payload."""
     stream.write(HEADER.pack(len(payload)))
     stream.write(payload)
     stream.flush()
 
 
-def read_frame(stream: BinaryIO) -> bytes:
+def read_frame(stream: IO[bytes]) -> bytes:
     """The next payload.
 
     Raises
@@ -111,7 +121,7 @@ def read_frame(stream: BinaryIO) -> bytes:
     return payload
 
 
-def serve(function: Callable[[bytes], bytes], requests: BinaryIO, replies: BinaryIO) -> None:
+def serve(function: Callable[[bytes], bytes], requests: IO[bytes], replies: IO[bytes]) -> None:
     """Answer requests until they end."""
     while True:
         try:

@@ -1,13 +1,13 @@
 """Every error of ours.
 
-    NormfedError                our fault                                    exit code 1
-    ├── UserError               something that the user can mend             exit code 2
-    │   ├── StudyError          the study file
-    │   ├── DatasetError        a dataset as a whole
-    │   │   └── ScanError       one file or one subject in it
-    │   └── RunError            a run folder
-    ├── WireError               a message that is not what the protocol says
-    └── SiteError               the only thing that crosses to another hospital: a code, never a name or a path
+NormfedError                our fault                                    exit code 1
+├── UserError               something that the user can mend             exit code 2
+│   ├── StudyError          the study file
+│   ├── DatasetError        a dataset as a whole
+│   │   └── ScanError       one file or one subject in it
+│   └── RunError            a run folder
+├── WireError               a message that is not what the protocol says
+└── SiteError               the only thing that crosses to another hospital: a code, never a name or a path
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from normfed_common.errors import RunError
-
 from normfed_server.coordinator import Coordinator
 
 RUN_VARIABLE = "NORMFED_RUN"  # the run folder, with its study.yaml

@@ -1,4 +1,4 @@
-"""An arm's progress on disk after every round: one safetensors file, replaced atomically, so whole or the previous one."""
+"""An arm's progress on disk after every round: one safetensors file, replaced atomically."""
 
 from __future__ import annotations
 
@@ -56,5 +56,7 @@ def load(path: Path, study: str) -> Progress | None:
     with safe_open(path, "numpy") as file:
         header = json.loads((file.metadata() or {}).get("normfed", "{}"))
     if header.get("study") != study:
-        raise RunError(f"{path}: belongs to another study than {path.parents[2] / 'study.yaml'}. Do not edit study.yaml of a run.")
+        raise RunError(
+            f"{path}: belongs to another study than {path.parents[2] / 'study.yaml'}. Do not edit study.yaml of a run."
+        )
     return Progress(header["round"], header["stages"], header["history"], loaded)

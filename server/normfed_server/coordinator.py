@@ -18,7 +18,6 @@ from normfed_common.models.catalogue import build
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.load import load_study
 from normfed_common.wire.messages import Request, decode_answer, request
-
 from normfed_server import evaluation, results
 from normfed_server.asking import Asker
 from normfed_server.evaluation import ArmResult, Evaluator
@@ -75,8 +74,8 @@ class Coordinator:
         found = ", ".join(f"{name} {s.train}/{s.test}" for name, s in sites.items())
         if not federated.train:
             raise RunError(
-                f"No site can train: people to train on/to test on are {found}. Check data.normal, data.control_groups, "
-                "data.modalities and federation.minimum_cohort of the study."
+                f"No site can train: people to train on/to test on are {found}. "
+                "Check data.normal, data.control_groups, data.modalities and federation.minimum_cohort of the study."
             )
         if not federated.evaluate:
             raise RunError(
@@ -110,9 +109,7 @@ class Coordinator:
             self.events.say("evaluated", arm=arm.name, sites=sorted(done.summaries))
             return done
         model = build(arm.model, self._setting())
-        progress = train_arm(
-            arm, model, self.study, nodes, self.asker, self._path(arm.name, "progress"), self.events
-        )
+        progress = train_arm(arm, model, self.study, nodes, self.asker, self._path(arm.name, "progress"), self.events)
         named.save(self._path(arm.name, "model"), progress.arrays)
         result = Evaluator(arm, progress.arrays, self.study, nodes, self.asker, self.events).run()
         evaluation.save(self._path(arm.name, "evaluation"), result)

@@ -20,7 +20,6 @@ from normfed_common.metrics.summary import Summary
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.evaluation import COUNTS, to_summary
 from normfed_common.wire.messages import Request, Task, decode_answer, request
-
 from normfed_server.asking import Asker
 from normfed_server.events import EventLog
 from normfed_server.plan import Arm

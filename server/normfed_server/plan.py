@@ -88,5 +88,3 @@ def _left_out(
         if parts:
             reasons[name] = "; ".join(parts)
     return reasons
-
-

@@ -10,7 +10,6 @@ import numpy as np
 
 from normfed_common.metrics.summary import EVERYBODY, PER_SCAN, Summary, add, percentile_interval
 from normfed_common.study.config import StudyConfig
-
 from normfed_server import checkpoints
 from normfed_server.evaluation import ArmResult
 from normfed_server.plan import FEDERATED, LOCAL, POOLED, Plan, SiteDescription
@@ -56,7 +55,9 @@ def models(arms: Mapping[str, ArmResult]) -> dict[str, dict[str, Summary]]:
     if local:
         tested = sorted({site for result in local.values() for site in result.summaries})
         ordered["local"] = {site: _own_or_borrowed(site, local) for site in tested}
-    return ordered | {name: shared[name] for name in sorted(shared, key=lambda n: (n != POOLED, n)) if name != FEDERATED}
+    return ordered | {
+        name: shared[name] for name in sorted(shared, key=lambda n: (n != POOLED, n)) if name != FEDERATED
+    }
 
 
 def _own_or_borrowed(site: str, local: Mapping[str, ArmResult]) -> Summary:
@@ -124,7 +125,10 @@ def _matrix(arms: Mapping[str, ArmResult]) -> dict[str, dict[str, dict[str, floa
     """Metric to training site to test site: the local models' means everywhere."""
     rows = {name.removeprefix(LOCAL): result.summaries for name, result in arms.items() if name.startswith(LOCAL)}
     return {
-        metric: {train: {test: summary.mean(metric) for test, summary in sorted(row.items())} for train, row in sorted(rows.items())}
+        metric: {
+            train: {test: summary.mean(metric) for test, summary in sorted(row.items())}
+            for train, row in sorted(rows.items())
+        }
         for metric in ("auroc", "auprc")
     }
 

@@ -17,7 +17,6 @@ from normfed_common.arrays import Arrays
 from normfed_common.errors import WireError
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import Request, decode_answer, request
-
 from normfed_server.plan import Arm
 from normfed_server.steps.mean import mean
 

@@ -12,7 +12,6 @@ from normfed_common import arrays as named
 from normfed_common.models.base import NormativeModel
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import Request, decode_answer, request
-
 from normfed_server import checkpoints
 from normfed_server.asking import Asker
 from normfed_server.checkpoints import Progress
@@ -22,7 +21,13 @@ from normfed_server.strategy import RoundStrategy, to_arrays, to_record
 
 
 def train_arm(
-    arm: Arm, model: NormativeModel, study: StudyConfig, nodes: Mapping[str, int], asker: Asker, path: Path, events: EventLog
+    arm: Arm,
+    model: NormativeModel,
+    study: StudyConfig,
+    nodes: Mapping[str, int],
+    asker: Asker,
+    path: Path,
+    events: EventLog,
 ) -> Progress:
     """Train from the last checkpoint at ``path`` to the end.
 

@@ -22,10 +22,14 @@ class EngineName(StrEnum):
 
 
 def simulate(
-    study: Annotated[Path | None, typer.Argument(help="The study; without it the demo with six synthetic hospitals.")] = None,
+    study: Annotated[
+        Path | None, typer.Argument(help="The study; without it the demo with six synthetic hospitals.")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="A BIDS dataset; participants.tsv needs the column site.")] = None,
     out: Annotated[Path, typer.Option(help="Where the run folder is made.")] = Path("runs"),
-    engine: Annotated[EngineName, typer.Option(help="local: this process and its workers; ray: Flower's runtime.")] = EngineName.local,
+    engine: Annotated[
+        EngineName, typer.Option(help="local: this process and its workers; ray: Flower's runtime.")
+    ] = EngineName.local,
     rounds: Annotated[int | None, typer.Option(min=1, help="Instead of the study's federation.rounds.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the study's seed.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -35,9 +39,8 @@ def simulate(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for scripts.")] = False,
 ) -> None:
     """Train one model at several hospitals on this machine, and report how well it finds lesions."""
-    from normfed_common.study.load import load_study
-
     from normfed_client.site import choose_device
+    from normfed_common.study.load import load_study
     from normfed_simulation import experiment, runs
     from normfed_simulation.screen import JsonLines, Screen
 

@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, Protocol
 
-from normfed_common.errors import DatasetError, RunError
-from normfed_common.study.config import StudyConfig
-
 from normfed_client.imaging.bids import Problem, Visit, read_dataset
 from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.cohort import assign, select
 from normfed_client.imaging.preprocessing import Recipe
 from normfed_client.preparation import prepare_all
+from normfed_common.errors import DatasetError, RunError
+from normfed_common.study.config import StudyConfig
 from normfed_simulation import runs
 from normfed_simulation.phantom import hospitals
 from normfed_simulation.report.page import write_report

@@ -1,15 +1,15 @@
 """A run folder: what a study leaves, and how a new run begins.
 
-    runs/<study>-<time>/
-        study.yaml          as resolved
-        sites.json          the sites on this machine
-        events.jsonl        what happened, line by line
-        arms/<arm>/         progress, model and figures of every model trained
-        sites/<site>/       what never leaves a hospital: maps, people's figures, log
-        model.safetensors   the federated model
-        metrics.json        all figures
-        report.html
-        maps/               anomaly maps as NIfTI, linked from the sites' folders
+runs/<study>-<time>/
+    study.yaml          as resolved
+    sites.json          the sites on this machine
+    events.jsonl        what happened, line by line
+    arms/<arm>/         progress, model and figures of every model trained
+    sites/<site>/       what never leaves a hospital: maps, people's figures, log
+    model.safetensors   the federated model
+    metrics.json        all figures
+    report.html
+    maps/               anomaly maps as NIfTI, linked from the sites' folders
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ from pathlib import Path
 
 import yaml
 
+from normfed_client.site import SiteConfig, write_sites
 from normfed_common.errors import RunError, StudyError
 from normfed_common.files import write_text
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.load import load_study
-
-from normfed_client.site import SiteConfig, write_sites
 from normfed_server.plan import POOLED
 
 
@@ -70,7 +69,9 @@ def begin(study: StudyConfig, out: Path) -> Run:
             continue
         except OSError as error:
             raise RunError(f"{folder}: cannot be made ({error.strerror}). Choose another folder with --out.") from error
-    write_text(folder / "study.yaml", yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    write_text(
+        folder / "study.yaml", yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    )
     return Run(folder, study)
 
 
@@ -83,13 +84,15 @@ def reopen(folder: Path) -> Run:
         If it is not one.
     """
     if not (folder / "study.yaml").exists():
-        raise RunError(f"{folder}: not a run folder (no study.yaml). Runs are folders such as runs/demo-20260101-120000.")
+        raise RunError(
+            f"{folder}: not a run folder (no study.yaml). Runs are folders such as runs/demo-20260101-120000."
+        )
     return Run(folder, load_study(folder / "study.yaml"))
 
 
 def write_site_configs(run: Run, data: Path, names: list[str], cache: Path, device: str) -> list[SiteConfig]:
     """One configuration a hospital; and, where the study compares with pooled training, one that owns all scans."""
-    owners = {name: (name,) for name in names}
+    owners: dict[str, tuple[str, ...]] = {name: (name,) for name in names}
     if run.study.comparisons.pooled:
         owners[POOLED] = tuple(names)
     sites = tuple(
@@ -105,8 +108,6 @@ def write_site_configs(run: Run, data: Path, names: list[str], cache: Path, devi
     )
     write_sites(run.sites_file, sites)
     return list(sites)
-
-
 
 
 def link_maps(run: Run) -> int:

@@ -4,13 +4,13 @@ import nibabel
 import numpy as np
 import pytest
 
-from normfed_common.errors import DatasetError
 from normfed_client.imaging.bids import read_dataset
+from normfed_common.errors import DatasetError
 
 
 def image(path: Path, shape: tuple[int, int, int] = (10, 10, 10)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.Nifti1Image(np.random.rand(*shape).astype(np.float32), np.eye(4)).to_filename(path)
+    nibabel.Nifti1Image(np.random.default_rng(0).random(shape, np.float32), np.eye(4)).to_filename(path)
 
 
 def dataset(root: Path, rows: list[str], header: str = "participant_id\tsite\tage\tsex\tgroup") -> Path:
@@ -36,7 +36,9 @@ ROW = "sub-01\ta\t30\tF\tcontrol"
         (["sub-01\ta\t300\tF\tcontrol"], None, "outside 0 to 120"),
     ],
 )
-def test_a_wrong_participants_table_is_one_sentence(tmp_path: Path, rows: list[str], header: str | None, sentence: str) -> None:
+def test_a_wrong_participants_table_is_one_sentence(
+    tmp_path: Path, rows: list[str], header: str | None, sentence: str
+) -> None:
     root = dataset(tmp_path / "d", rows, header or "participant_id\tsite\tage\tsex\tgroup")
     with pytest.raises(DatasetError, match=sentence):
         read_dataset(root)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from normfed_common.errors import DatasetError
 from normfed_client.imaging.cache import Cache, write_arrays
+from normfed_common.errors import DatasetError
 
 BUILDER = """
 import sys, time

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from flwr.app import Context, Message, Metadata, RecordDict
 
+from normfed_client import gate
+from normfed_client.site import SITES_VARIABLE, SiteConfig, write_sites
 from normfed_common.errors import SiteCode, SiteError
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import Answer, Request, encode, error_code
-from normfed_client import gate
-from normfed_client.site import SITES_VARIABLE, SiteConfig, write_sites
 
 
 @pytest.fixture
@@ -22,7 +22,10 @@ def ask(hospitals: Path, cache: Path, tmp_path: Path, study: StudyConfig, monkey
 
     def through(work, content: RecordDict | None = None) -> Message:  # type: ignore[no-untyped-def]
         header = Request(study=study.model_dump_json(), arm="federated", model=study.model)
-        message = Message(content=encode(header, {}) if content is None else content, metadata=Metadata(1, "m", 0, 2, "", "", 1.0, 99.0, "train.round"))  # type: ignore[call-overload]
+        message = Message(
+            content=encode(header, {}) if content is None else content,
+            metadata=Metadata(1, "m", 0, 2, "", "", 1.0, 99.0, "train.round"),
+        )  # type: ignore[call-overload]
         return gate.guarded(message, Context(1, 2, {"partition-id": 0}, RecordDict(), {}), work)
 
     return through

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 
-from normfed_common.errors import ScanError
 from normfed_client.imaging import nifti
+from normfed_common.errors import ScanError
 
 AFFINE = np.diag([1.5, 2.0, 2.5, 1.0])
 SHAPE = (12, 14, 10)
@@ -48,11 +48,11 @@ def broken(path: Path, kind: str) -> Path:
     elif kind == "header only":
         whole.write_bytes(gzip.compress(gzip.decompress(whole.read_bytes())[:100]))
     elif kind == "four dimensions":
-        save(path, np.random.rand(12, 12, 12, 3).astype(np.float32))
+        save(path, np.random.default_rng(0).random((12, 12, 12, 3), np.float32))
     elif kind == "two dimensions":
-        save(path, np.random.rand(64, 64).astype(np.float32))
+        save(path, np.random.default_rng(0).random((64, 64), np.float32))
     elif kind == "few slices":
-        save(path, np.random.rand(64, 64, 3).astype(np.float32))
+        save(path, np.random.default_rng(0).random((64, 64, 3), np.float32))
     elif kind == "complex":
         save(path, picture().astype(np.complex64))
     elif kind == "colour":
@@ -140,7 +140,13 @@ def test_huge_volumes_are_refused_before_they_are_read(tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize(
     ("kind", "sentence"),
-    [("grid", "not on the grid of its image"), ("moved", "not on the grid"), ("picture", "not a mask"), ("empty", "no image in it"), ("negative", "not a mask")],
+    [
+        ("grid", "not on the grid of its image"),
+        ("moved", "not on the grid"),
+        ("picture", "not a mask"),
+        ("empty", "no image in it"),
+        ("negative", "not a mask"),
+    ],
 )
 def test_masks_are_checked_against_their_image(tmp_path: Path, kind: str, sentence: str) -> None:
     image = nifti.read(save(tmp_path / "t1.nii.gz"))

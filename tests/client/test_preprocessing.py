@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from normfed_common.errors import ScanError
-from normfed_common.study.preprocessing import PreprocessingConfig
 from normfed_client.imaging import registration
 from normfed_client.imaging.bids import Mask, Participant, Visit, read_dataset
 from normfed_client.imaging.cache import Cache
 from normfed_client.imaging.nifti import Image, read
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.template import common_grid, whole
+from normfed_common.errors import ScanError
 from normfed_common.study.data import PhantomSite
+from normfed_common.study.preprocessing import PreprocessingConfig
 from normfed_simulation.phantom.hospitals import Person, write_person
 
 CONFIG = PreprocessingConfig(voxel_size_mm=4)

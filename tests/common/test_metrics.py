@@ -30,7 +30,9 @@ def slow_aupro(scores: np.ndarray, lesion: np.ndarray, mask: np.ndarray, limit: 
         x.append((found & ~lesion).sum() / (mask & ~lesion).sum())
         y.append(np.mean([found[labels == k].mean() for k in range(1, count + 1)]))
     grid = np.concatenate([np.array(x)[np.array(x) <= limit], [limit]])
-    return float(np.trapezoid(np.concatenate([np.array(y)[np.array(x) <= limit], [np.interp(limit, x, y)]]), grid) / limit)
+    return float(
+        np.trapezoid(np.concatenate([np.array(y)[np.array(x) <= limit], [np.interp(limit, x, y)]]), grid) / limit
+    )
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -96,7 +98,9 @@ def test_merged_histograms_bracket_the_exact_pooled_metrics(seed: int, bins: int
         sum(histograms.count(s[~t], edges) for s, t in inside),
         sum(histograms.count(s[t], edges) for s, t in inside),
         sum(
-            histograms.count(s[m], edges, curves.region_weights(le & m)[m] * ndimage.label(le & m, np.ones((3, 3, 3)))[1])
+            histograms.count(
+                s[m], edges, curves.region_weights(le & m)[m] * ndimage.label(le & m, np.ones((3, 3, 3)))[1]
+            )
             for s, le, m in patients
         ),
     )
@@ -138,7 +142,9 @@ def test_quantile_of_coarse_counts_is_numpys_within_a_bin() -> None:
     values = np.random.default_rng(0).gamma(2.0, size=100_000)
     counts = histograms.coarse_counts(values, 0.0, float(values.max()))
     width = values.max() / histograms.COARSE_BINS
-    assert histograms.quantile(counts, 0.0, float(values.max()), 0.98) == pytest.approx(np.quantile(values, 0.98), abs=3 * width)
+    assert histograms.quantile(counts, 0.0, float(values.max()), 0.98) == pytest.approx(
+        np.quantile(values, 0.98), abs=3 * width
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -289,5 +295,7 @@ def test_bootstrap_intervals_cover_the_mean_and_are_paired_between_models() -> N
         ([], 3, ("all",)),
     ],
 )
-def test_no_group_below_the_minimum_can_be_read_or_worked_out(kinds: list[str], minimum: int, expected: tuple[str, ...]) -> None:
+def test_no_group_below_the_minimum_can_be_read_or_worked_out(
+    kinds: list[str], minimum: int, expected: tuple[str, ...]
+) -> None:
     assert reportable_groups(kinds, minimum) == expected

@@ -21,7 +21,9 @@ def siamese(**one_class: object) -> Siamese:
 @pytest.mark.parametrize("dimension", [16, 64])
 def test_decision_values_equal_libsvms(seed: int, dimension: int) -> None:
     rng = np.random.default_rng(seed)
-    samples = 3 + rng.standard_normal((400, dimension)).astype(np.float32)  # off the origin, where expanded squares lose digits
+    samples = 3 + rng.standard_normal((400, dimension)).astype(
+        np.float32
+    )  # off the origin, where expanded squares lose digits
     queries = np.concatenate([samples[:100], 3 + 2 * rng.standard_normal((300, dimension))]).astype(np.float32)
     oracle = OneClassSVM(kernel="rbf", nu=0.03, gamma="scale").fit(samples)
     ours = kernel.decision([kernel.fit(samples, nu=0.03)], torch.from_numpy(queries)).numpy()

@@ -11,7 +11,13 @@ from normfed_common.models.patch_networks import ARCHITECTURES, PatchAutoEncoder
 from normfed_common.models.patches import extract
 from normfed_common.models.siamese import Siamese
 
-NETWORKS = [("isbi", 9, "layer"), ("isbi", 15, "layer"), ("isbi", 21, "layer"), ("isbi", 15, "batch"), ("alaverdyan", 15, "layer")]
+NETWORKS = [
+    ("isbi", 9, "layer"),
+    ("isbi", 15, "layer"),
+    ("isbi", 21, "layer"),
+    ("isbi", 15, "batch"),
+    ("alaverdyan", 15, "layer"),
+]
 
 
 def network(architecture: str, patch: int, norm: str, channels: int = 2) -> PatchAutoEncoder:
@@ -25,7 +31,9 @@ def network(architecture: str, patch: int, norm: str, channels: int = 2) -> Patc
 
 
 def siamese(**parameters: object) -> Siamese:
-    made = build({"name": "siamese", "patch_size": 9, "pairs_per_subject": 20, "batch_size": 10, **parameters}, setting())
+    made = build(
+        {"name": "siamese", "patch_size": 9, "pairs_per_subject": 20, "batch_size": 10, **parameters}, setting()
+    )
     assert isinstance(made, Siamese)
     return made
 

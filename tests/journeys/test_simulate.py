@@ -14,13 +14,13 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
+from normfed_client.imaging.bids import read_dataset
+from normfed_client.site import Site, read_sites
 from normfed_common import arrays as named
 from normfed_common import seeds
 from normfed_common.cli import build
 from normfed_common.errors import NormfedError, RunError
 from normfed_common.study.config import StudyConfig
-from normfed_client.imaging.bids import read_dataset
-from normfed_client.site import Site, read_sites
 from normfed_server.events import EventLog
 from normfed_simulation.engines import local
 
@@ -109,7 +109,10 @@ def test_merged_histograms_bracket_what_all_maps_in_one_place_would_give(run: Pa
             truth.append(scan.entry.lesion()[volume.mask])
     pooled_scores, pooled_truth = np.concatenate(scores), np.concatenate(truth)
     merged = metrics["evaluation"]["federated"]["merged"]
-    for name, exact in (("auroc", roc_auc_score(pooled_truth, pooled_scores)), ("auprc", average_precision_score(pooled_truth, pooled_scores))):
+    for name, exact in (
+        ("auroc", roc_auc_score(pooled_truth, pooled_scores)),
+        ("auprc", average_precision_score(pooled_truth, pooled_scores)),
+    ):
         assert merged[name]["low"] - 1e-6 <= exact <= merged[name]["high"] + 1e-6
 
 
@@ -148,7 +151,9 @@ def test_the_report_can_be_built_again(run: Path) -> None:
     assert strip((run / "report.html").read_text()) == strip(before)
 
 
-def test_worker_processes_give_the_same_weights_and_figures(run: Path, metrics: dict[str, Any], study_file: Path, tmp_path: Path) -> None:
+def test_worker_processes_give_the_same_weights_and_figures(
+    run: Path, metrics: dict[str, Any], study_file: Path, tmp_path: Path
+) -> None:
     assert normfed("simulate", study_file, "--out", tmp_path, "--workers", 2, "--quiet").exit_code == 0
     folder = run_folder(tmp_path)
     assert_same(weights(folder), weights(run))
@@ -156,13 +161,29 @@ def test_worker_processes_give_the_same_weights_and_figures(run: Path, metrics: 
 
 
 def test_another_seed_gives_other_weights(run: Path, study_file: Path, hospitals: Path, tmp_path: Path) -> None:
-    result = normfed("simulate", study_file, "--data", hospitals, "--seed", 8, "--rounds", 1, "--out", tmp_path, "--workers", 0, "--quiet")
+    result = normfed(
+        "simulate",
+        study_file,
+        "--data",
+        hospitals,
+        "--seed",
+        8,
+        "--rounds",
+        1,
+        "--out",
+        tmp_path,
+        "--workers",
+        0,
+        "--quiet",
+    )
     assert result.exit_code == 0, result.output
     assert any((weights(run)[n] != w).any() for n, w in weights(run_folder(tmp_path)).items())
 
 
 @pytest.mark.parametrize("after", [1, 2])
-def test_an_interrupted_study_resumes_to_the_same_weights(run: Path, metrics: dict[str, Any], study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+def test_an_interrupted_study_resumes_to_the_same_weights(
+    run: Path, metrics: dict[str, Any], study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
     say = EventLog.say
 
     def pull_the_plug(self: EventLog, kind: str, **fields: Any) -> None:
@@ -175,7 +196,9 @@ def test_an_interrupted_study_resumes_to_the_same_weights(run: Path, metrics: di
         stopped = normfed("simulate", study_file, "--out", tmp_path, "--workers", 0, "--quiet")
     assert stopped.exit_code == 130
     folder = run_folder(tmp_path)
-    assert f"normfed simulate --resume {folder}" in re.sub(r"\s+", " ", stopped.output.replace("\n", "")) or str(folder) in stopped.output.replace("\n", "")
+    assert f"normfed simulate --resume {folder}" in re.sub(r"\s+", " ", stopped.output.replace("\n", "")) or str(
+        folder
+    ) in stopped.output.replace("\n", "")
     assert not (folder / "model.safetensors").exists()
     assert normfed("simulate", "--resume", folder, "--workers", 0, "--quiet").exit_code == 0
     assert_same(weights(folder), weights(run))
@@ -206,7 +229,9 @@ def plain_training(site: Site, rounds: int) -> dict[str, np.ndarray]:
         model.network.train()
         optimiser = torch.optim.Adam(model.network.parameters(), lr=federation.learning_rate, fused=True)
         for epoch in range(federation.local_epochs):
-            for batch in model.batches(cohort, seeds.generator(site.study.seed, "training", site.config.name, number, epoch)):
+            for batch in model.batches(
+                cohort, seeds.generator(site.study.seed, "training", site.config.name, number, epoch)
+            ):
                 optimiser.zero_grad()
                 model.loss(batch).backward()
                 optimiser.step()
@@ -222,7 +247,9 @@ def test_a_federation_of_one_site_is_plain_training_bit_for_bit(run: Path, arm: 
     assert_same(named.load(run / "arms" / arm / "model.safetensors"), expected)
 
 
-def test_the_federated_model_is_the_weighted_mean_of_what_sites_trained(run: Path, study_file: Path, hospitals: Path, tmp_path: Path) -> None:
+def test_the_federated_model_is_the_weighted_mean_of_what_sites_trained(
+    run: Path, study_file: Path, hospitals: Path, tmp_path: Path
+) -> None:
     assert normfed("simulate", study_file, "--rounds", 1, "--out", tmp_path, "--workers", 0, "--quiet").exit_code == 0
     folder = run_folder(tmp_path)
     torch.set_num_threads(1)
@@ -244,7 +271,9 @@ def test_federated_atlas_of_a_run_equals_the_atlas_of_all_scans_in_one_place(run
         np.testing.assert_allclose(found[f"sums.moments.{name}"], value, rtol=1e-8)
 
 
-def test_no_name_path_or_voxel_is_in_any_message(study_file: Path, hospitals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_name_path_or_voxel_is_in_any_message(
+    study_file: Path, hospitals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Sniff every answer of a whole run: no subject, no path, and no array of a scan's size from one person."""
     answers: list[bytes] = []
     call = local.call
@@ -265,14 +294,16 @@ def test_no_name_path_or_voxel_is_in_any_message(study_file: Path, hospitals: Pa
         assert word.encode() not in everything
 
 
-def test_a_site_that_fails_stops_the_run_with_its_code_and_keeps_the_reason(study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_site_that_fails_stops_the_run_with_its_code_and_keeps_the_reason(
+    study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from normfed_client import tasks
 
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("secret reason in /data/sub-007")
 
     monkeypatch.setattr(tasks, "train_round", broken)
-    with pytest.raises(NormfedError, match=r"Site \w could not answer train.round: .*its own log says more") as caught:
+    with pytest.raises(NormfedError, match=r"Site \w+ could not answer train.round: .*its own log says more") as caught:
         normfed("simulate", study_file, "--out", tmp_path, "--workers", 0, "--quiet")
     assert "secret" not in str(caught.value)
     assert any("secret reason" in path.read_text() for path in run_folder(tmp_path).glob("sites/*/site.log"))
@@ -298,11 +329,11 @@ def test_new_scans_are_scored_like_those_of_the_run(run: Path, hospitals: Path, 
     (written,) = (tmp_path / "maps").glob("*.nii.gz")
     found, scan = nibabel.load(written), nibabel.load(scans[0])
     assert found.shape == scan.shape
-    # The run's own map differs by the brain mask, which these scans do not bring; where both have brain they agree.
+    # These scans bring no brain mask and another name, so other latents are drawn: alike, not equal.
     known = nibabel.load(next((run / "maps").glob(f"{name}_*"))).get_fdata()
     both = (known != 0) & (found.get_fdata() != 0)
     assert both.mean() > 0.1
-    assert np.corrcoef(known[both], found.get_fdata()[both])[0, 1] > 0.8
+    assert np.corrcoef(known[both], found.get_fdata()[both])[0, 1] > 0.6
 
 
 @pytest.mark.parametrize(
@@ -321,12 +352,14 @@ def test_scans_that_cannot_be_scored_are_named(run: Path, tmp_path: Path, names:
 
 def test_inspect_and_preprocess_show_what_there_is(hospitals: Path) -> None:
     shown = normfed("inspect", hospitals, "--check").stdout
-    assert "21 visits" in shown
+    assert "22 visits" in shown
     assert all(site in shown for site in "abc")
     assert normfed("preprocess", hospitals, "--voxel-size", 4, "--workers", 1).exit_code == 0
 
 
-def test_missing_data_and_unknown_sites_are_said_before_anything_runs(study_file: Path, tmp_path: Path, hospitals: Path) -> None:
+def test_missing_data_and_unknown_sites_are_said_before_anything_runs(
+    study_file: Path, tmp_path: Path, hospitals: Path
+) -> None:
     with pytest.raises(NormfedError, match="no such folder"):
         normfed("simulate", study_file, "--data", tmp_path / "nowhere", "--out", tmp_path / "r")
     import yaml
@@ -334,12 +367,14 @@ def test_missing_data_and_unknown_sites_are_said_before_anything_runs(study_file
     raw = yaml.safe_load(study_file.read_text())
     raw["data"]["sites"] = ["a", "zebra"]
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(raw))
-    with pytest.raises(NormfedError, match="no site called zebra. Found: a, b, c"):
+    with pytest.raises(NormfedError, match=r"no site called zebra\. Found: a, b, c"):
         normfed("simulate", tmp_path / "s.yaml", "--data", hospitals, "--out", tmp_path / "r")
     raw["data"]["sites"], raw["data"]["control_groups"] = None, ["martian"]
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(raw))
     with pytest.raises(NormfedError, match="No site can train"):
-        normfed("simulate", tmp_path / "s.yaml", "--data", hospitals, "--out", tmp_path / "r", "--workers", 0, "--quiet")
+        normfed(
+            "simulate", tmp_path / "s.yaml", "--data", hospitals, "--out", tmp_path / "r", "--workers", 0, "--quiet"
+        )
     with pytest.raises(NormfedError, match="no usable CUDA device"):
         normfed("simulate", study_file, "--device", "cuda")
 
@@ -359,5 +394,3 @@ def test_ray_gives_the_same_weights(run: Path, study_file: Path, tmp_path: Path)
     result = normfed("simulate", study_file, "--engine", "ray", "--out", tmp_path, "--workers", 2, "--quiet")
     assert result.exit_code == 0, result.output
     assert_same(weights(run_folder(tmp_path)), weights(run))
-
-

@@ -5,7 +5,13 @@ from hypothesis import strategies as st
 from normfed_server.steps.mean import mean
 
 
-@given(st.lists(st.tuples(st.integers(1, 1000), st.lists(st.floats(-1e3, 1e3, width=32), min_size=3, max_size=3)), min_size=1, max_size=8))
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 1000), st.lists(st.floats(-1e3, 1e3, width=32), min_size=3, max_size=3)),
+        min_size=1,
+        max_size=8,
+    )
+)
 def test_the_mean_is_the_closed_form_weighted_by_people(sites: list[tuple[int, list[float]]]) -> None:
     updates = {f"s{i}": (people, {"w": np.array(values, np.float32)}) for i, (people, values) in enumerate(sites)}
     people = np.array([p for p, _ in sites], float)
@@ -22,7 +28,9 @@ def test_one_site_comes_back_bit_for_bit() -> None:
 
 def test_the_order_in_which_sites_answer_does_not_matter_to_the_last_bit() -> None:
     rng = np.random.default_rng(0)
-    updates = {name: (int(rng.integers(1, 20)), {"w": rng.standard_normal(500).astype(np.float32)}) for name in "abcdef"}
+    updates = {
+        name: (int(rng.integers(1, 20)), {"w": rng.standard_normal(500).astype(np.float32)}) for name in "abcdef"
+    }
     turned = dict(reversed(updates.items()))
     np.testing.assert_array_equal(mean(updates)["w"], mean(turned)["w"])
 

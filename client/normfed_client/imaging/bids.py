@@ -117,7 +117,9 @@ def read_dataset(root: Path) -> Dataset:
             visits.append(visit)
         else:
             problems.append(Problem(name, "no T1w, T2w, FLAIR or pet image"))
-    problems += [Problem(subject, "in participants.tsv, but has no files") for subject in participants if subject not in seen]
+    problems += [
+        Problem(subject, "in participants.tsv, but has no files") for subject in participants if subject not in seen
+    ]
     if not visits:
         raise DatasetError(f"{root}: no scans found. Expected sub-*/[ses-*/]anat/*_T1w.nii.gz and the like (BIDS).")
     return Dataset(root, tuple(visits), tuple(problems))
@@ -127,21 +129,29 @@ def _participants(path: Path) -> dict[str, Participant]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise DatasetError(f"{path}: missing. It says which person belongs to which site (columns participant_id, site).") from error
+        raise DatasetError(
+            f"{path}: missing. It says which person belongs to which site (columns participant_id, site)."
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: cannot be read as UTF-8 text ({error}). Save it again as tab-separated UTF-8.") from error
+        raise DatasetError(
+            f"{path}: cannot be read as UTF-8 text ({error}). Save it again as tab-separated UTF-8."
+        ) from error
     rows = list(csv.DictReader(text.splitlines(), delimiter="\t"))
     columns = set(rows[0]) if rows else set(text.split("\n")[0].split("\t"))
     for column in ("participant_id", "site"):
         if column not in columns:
-            raise DatasetError(f"{path}: has no column {column!r}; found {', '.join(sorted(map(str, columns)))}. Is it tab-separated?")
+            raise DatasetError(
+                f"{path}: has no column {column!r}; found {', '.join(sorted(map(str, columns)))}. Is it tab-separated?"
+            )
     if not rows:
         raise DatasetError(f"{path}: lists nobody.")
     found: dict[str, Participant] = {}
     for number, row in enumerate(rows, start=2):
         participant = _participant(row, path, number)
         if participant.subject in found:
-            raise DatasetError(f"{path}, line {number}: {participant.subject} is listed twice. Keep one of the two lines.")
+            raise DatasetError(
+                f"{path}, line {number}: {participant.subject} is listed twice. Keep one of the two lines."
+            )
         found[participant.subject] = participant
     return found
 
@@ -207,13 +217,13 @@ def _visit(participant: Participant, session: str | None, found: _Found, problem
         label = entities.get("label", "")
         if suffix == "dseg" or (label in TISSUE and entities.get("desc") != "brain"):
             continue
-        modality = _grid_of(path, entities, images, found.spaces)
-        if modality is None:
+        grid = _grid_of(path, entities, images, found.spaces)
+        if grid is None:
             problems.append(Problem(name, f"{path.name} lies on no scan's grid (space-{entities.get('space', '?')})"))
         elif entities.get("desc") == "brain":
-            brain = brain or Mask(path, modality, "brain")
+            brain = brain or Mask(path, grid, "brain")
         elif label:
-            lesions.append(Mask(path, modality, label))
+            lesions.append(Mask(path, grid, label))
     spaces = set(found.spaces.values())
     registered = bool(spaces) and all(space.startswith(TEMPLATE_SPACE) for space in spaces)
     return Visit(participant, session, images, brain, tuple(lesions), registered)

@@ -37,8 +37,8 @@ def default_root() -> Path:
 class Entry:
     """One preprocessed scan.
 
-    `images.npy` float32 (C, Z, X, Y), so that axial slices lie together; `mask.npy` bool (X, Y, Z); `normal.npy` int32 flat
-    indices; `lesion.npy` bool (X, Y, Z); `meta.json`.
+    `images.npy` float32 (C, Z, X, Y), so that axial slices lie together; `mask.npy` bool (X, Y, Z); `normal.npy`
+    int32 flat indices; `lesion.npy` bool (X, Y, Z); `meta.json`.
     """
 
     folder: Path
@@ -72,7 +72,9 @@ class Cache:
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DatasetError(f"{root}: the cache folder cannot be made ({error.strerror}). Choose another folder.") from error
+            raise DatasetError(
+                f"{root}: the cache folder cannot be made ({error.strerror}). Choose another folder."
+            ) from error
 
     def get(self, key: str) -> Entry | None:
         """The entry under ``key``, if it is complete."""
@@ -96,7 +98,8 @@ class Cache:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise DatasetError(
-                    f"{self.root}: the disk is full. Free some space or choose another cache folder; what is done is kept."
+                    f"{self.root}: the disk is full. Free some space or choose another cache folder; "
+                    "what is done is kept."
                 ) from error
             if error.errno in (errno.EACCES, errno.EROFS):
                 raise DatasetError(f"{self.root}: not writable. Choose another cache folder.") from error

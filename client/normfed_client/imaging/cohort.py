@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from normfed_client.imaging.bids import Problem, Visit
+from normfed_client.imaging.cache import Entry
+from normfed_client.imaging.preprocessing import missing_modalities
 from normfed_common import seeds
 from normfed_common.models.base import Volume
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import DataConfig
-
-from normfed_client.imaging.bids import Problem, Visit
-from normfed_client.imaging.cache import Entry
-from normfed_client.imaging.preprocessing import missing_modalities
 
 OPEN_BYTES = 256 * 2**20
 

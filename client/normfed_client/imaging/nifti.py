@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+from nibabel.affines import voxel_sizes
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
@@ -42,7 +43,7 @@ class Image:
     @property
     def voxel_size_mm(self) -> np.ndarray:
         """(3,), along the array's axes."""
-        return nibabel.affines.voxel_sizes(self.affine)  # type: ignore[no-any-return]
+        return voxel_sizes(self.affine)
 
 
 def read(path: Path) -> Image:
@@ -102,9 +103,7 @@ def write_like(path: Path, data: np.ndarray, reference: Path, description: str) 
     """Write float32 data, given on the canonical axes of ``reference``, in the file's own axes and space."""
     native = _open(reference)
     to_canonical = nibabel.io_orientation(native.affine)
-    back = nibabel.orientations.ornt_transform(
-        nibabel.orientations.axcodes2ornt("RAS"), to_canonical
-    )
+    back = nibabel.orientations.ornt_transform(nibabel.orientations.axcodes2ornt("RAS"), to_canonical)
     oriented = nibabel.orientations.apply_orientation(data, back)
     header = nibabel.Nifti1Header()
     header["descrip"] = description.encode()[:79]
@@ -117,7 +116,9 @@ def write_like(path: Path, data: np.ndarray, reference: Path, description: str) 
 
 def _open(path: Path) -> nibabel.Nifti1Image:
     if not path.name.endswith(EXTENSIONS):
-        raise ScanError(f"{path}: not a NIfTI file by its name; expected .nii or .nii.gz. Convert it, with dcm2niix say.")
+        raise ScanError(
+            f"{path}: not a NIfTI file by its name; expected .nii or .nii.gz. Convert it, with dcm2niix say."
+        )
     try:
         image = nibabel.load(path)
     except FileNotFoundError as error:
@@ -136,7 +137,9 @@ def _check_header(image: nibabel.Nifti1Image, path: Path) -> None:
     if len(shape) != 3 and not (len(shape) == 4 and shape[3] == 1):
         raise ScanError(f"{path}: {len(shape)}-D {shape}; expected one 3-D volume. Choose one volume of the series.")
     if min(shape[:3]) < MINIMUM_SIDE:
-        raise ScanError(f"{path}: only {shape} voxels; at least {MINIMUM_SIDE} a side are needed. A localiser, perhaps.")
+        raise ScanError(
+            f"{path}: only {shape} voxels; at least {MINIMUM_SIDE} a side are needed. A localiser, perhaps."
+        )
     if np.prod(shape[:3], dtype=float) > MAXIMUM_VOXELS:
         raise ScanError(f"{path}: {shape} voxels, more than {MAXIMUM_VOXELS:,}. Resample it to 0.5 mm or coarser.")
     kind = image.get_data_dtype()
@@ -147,7 +150,7 @@ def _check_header(image: nibabel.Nifti1Image, path: Path) -> None:
     affine = image.affine
     if not np.isfinite(affine).all():
         raise ScanError(f"{path}: the affine is not finite. Convert the scan again.")
-    sizes = nibabel.affines.voxel_sizes(affine)
+    sizes = voxel_sizes(affine)
     if sizes.min() == 0 or abs(np.linalg.det(affine[:3, :3] / sizes)) < 1e-3:
         raise ScanError(f"{path}: the affine is singular, so voxels have no volume. Convert the scan again.")
     if sizes.min() < VOXEL_SIZE_MM[0] or sizes.max() > VOXEL_SIZE_MM[1]:

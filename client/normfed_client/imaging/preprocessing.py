@@ -14,15 +14,14 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from normfed_common import digests
-from normfed_common.errors import ScanError
-from normfed_common.study.preprocessing import PreprocessingConfig
-
 from normfed_client.imaging import registration
 from normfed_client.imaging.bids import Mask, Visit
 from normfed_client.imaging.cache import META, Cache, Entry, write_arrays
 from normfed_client.imaging.nifti import Image, read, read_mask
 from normfed_client.imaging.template import BRAIN_LEVEL, Grid, common_grid, whole
+from normfed_common import digests
+from normfed_common.errors import ScanError
+from normfed_common.study.preprocessing import PreprocessingConfig
 
 VERSION = 1  # of this file's arithmetic and of the cache's layout: raise it and old entries are no longer found
 MINIMUM_LIKENESS = 0.35
@@ -58,7 +57,9 @@ class Recipe:
                 }
             )
         except OSError as error:
-            raise ScanError(f"{error.filename}: cannot be read ({error.strerror}). Check the file and its rights.") from error
+            raise ScanError(
+                f"{error.filename}: cannot be read ({error.strerror}). Check the file and its rights."
+            ) from error
 
     def lesions(self, visit: Visit) -> list[Mask]:
         """The visit's lesion masks that count."""
@@ -137,7 +138,9 @@ def _run(visit: Visit, recipe: Recipe, folder: Path) -> dict[str, object]:
     for found, image in lesion_masks:
         lesion |= on_grid(image, found.modality) > 0.5
     lesion &= mask
-    images = np.stack([_normalised(image, mask, config, visit.name, m) for image, m in zip(images, recipe.modalities, strict=True)])
+    images = np.stack(
+        [_normalised(image, mask, config, visit.name, m) for image, m in zip(images, recipe.modalities, strict=True)]
+    )
     write_arrays(folder, images, mask, lesion, mask & ~_near(lesion, config))
     return {
         "overlap": overlap,
@@ -149,7 +152,9 @@ def _run(visit: Visit, recipe: Recipe, folder: Path) -> dict[str, object]:
 
 def _register(visit: Visit, scans: dict[str, Image], reference: str, brain: Image | None) -> dict[str, np.ndarray]:
     """World of the template to each scan's world."""
-    within = {m: np.eye(4) if m == reference else registration.rigid(scans[reference], scan) for m, scan in scans.items()}
+    within = {
+        m: np.eye(4) if m == reference else registration.rigid(scans[reference], scan) for m, scan in scans.items()
+    }
     mask = None
     if brain is not None and visit.brain is not None:
         fixed = scans[reference]
@@ -180,7 +185,8 @@ def _check_overlap(visit: Visit, overlap: float, matrix: np.ndarray, masked: boo
     if overlap < needed or not registration.plausible(matrix):
         stretched = "" if registration.plausible(matrix) else ", and the affine stretches beyond what brains differ by"
         raise ScanError(
-            f"{visit.name}: registration to MNI152 failed, {measure} {overlap:.2f} where {needed:.2f} is needed{stretched}. "
+            f"{visit.name}: registration to MNI152 failed, {measure} {overlap:.2f} where {needed:.2f} is needed"
+            f"{stretched}. "
             "Look at the scan; give a brain mask, or list the subject under data.exclude."
         )
 
@@ -192,7 +198,9 @@ def _near(lesion: np.ndarray, config: PreprocessingConfig) -> np.ndarray:
     return distance <= config.lesion_margin_mm
 
 
-def _normalised(image: np.ndarray, mask: np.ndarray, config: PreprocessingConfig, name: str, modality: str) -> np.ndarray:
+def _normalised(
+    image: np.ndarray, mask: np.ndarray, config: PreprocessingConfig, name: str, modality: str
+) -> np.ndarray:
     values = image[mask]
     if config.normalisation == "percentiles":
         low, high = np.percentile(values, config.percentiles)

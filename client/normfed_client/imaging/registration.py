@@ -49,7 +49,7 @@ def resample(
         (4, 4) from the grid's world to the image's world.
     """
     to_voxel = np.linalg.inv(image.affine) @ matrix @ affine
-    return ndimage.affine_transform(  # type: ignore[no-any-return]
+    return ndimage.affine_transform(
         image.data, to_voxel[:3, :3], to_voxel[:3, 3], output_shape=shape, order=0 if nearest else 1, output=np.float32
     )
 
@@ -102,7 +102,9 @@ def affine(template: Image, brain: np.ndarray, moving: Image, moving_mask: np.nd
 def plausible(matrix: np.ndarray) -> bool:
     """Whether an affine to the template stretches no axis beyond what brains differ by."""
     scales = np.linalg.svd(matrix[:3, :3], compute_uv=False)
-    return bool(SCALE_LIMITS[0] <= scales.min() and scales.max() <= SCALE_LIMITS[1] and np.linalg.det(matrix[:3, :3]) > 0)
+    return bool(
+        SCALE_LIMITS[0] <= scales.min() and scales.max() <= SCALE_LIMITS[1] and np.linalg.det(matrix[:3, :3]) > 0
+    )
 
 
 def bias_corrected(image: Image, mask: np.ndarray | None) -> Image:

@@ -23,8 +23,8 @@ class Progress:
 def train_round(
     model: NormativeModel, cohort: Cohort, *, seed: int, site: str, round: int, epochs: int, learning_rate: float
 ) -> Progress:
-    """Train the model's network in place for ``epochs`` passes; Adam begins anew, so that a round depends on nothing but
-    its number, its start and the site's data.
+    """Train the model's network in place for ``epochs`` passes; Adam begins anew, so that a round depends on nothing
+    but its number, its start and the site's data.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def train_round(
             optimiser.zero_grad(set_to_none=True)
             with torch.autocast("cuda", enabled=cuda):
                 loss = model.loss(batch)
-            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            scaler.scale(loss).backward()
             scaler.step(optimiser)
             scaler.update()
             total += loss.detach().double() * len(batch)

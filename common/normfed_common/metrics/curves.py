@@ -61,9 +61,7 @@ def curve(anomaly_map: np.ndarray, lesion: np.ndarray, mask: np.ndarray) -> Curv
     def cumulated(values: np.ndarray) -> np.ndarray:
         return np.concatenate([[0], np.cumsum(values)[last]])
 
-    return Curve(
-        cumulated(~truth), cumulated(truth), cumulated(weights), np.concatenate([[np.inf], scores[last]])
-    )
+    return Curve(cumulated(~truth), cumulated(truth), cumulated(weights), np.concatenate([[np.inf], scores[last]]))
 
 
 def region_weights(lesion: np.ndarray) -> np.ndarray:

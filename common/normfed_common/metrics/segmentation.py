@@ -29,7 +29,9 @@ def surface_dice(found: np.ndarray, lesion: np.ndarray, voxel_size_mm: float, to
 
     if not found.any() or not lesion.any():
         return float("nan") if not (found.any() or lesion.any()) else 0.0
-    box = tuple(slice(max(s.start - 2, 0), s.stop + 2) for s in ndimage.find_objects((found | lesion).astype(np.uint8))[0])
+    box = tuple(
+        slice(max(s.start - 2, 0), s.stop + 2) for s in ndimage.find_objects((found | lesion).astype(np.uint8))[0]
+    )
     pair = [torch.from_numpy(np.ascontiguousarray(m[box]))[None, None].float() for m in (found, lesion)]
     both = [torch.cat([1 - m, m], 1) for m in pair]
     spacing = [float(voxel_size_mm)] * 3

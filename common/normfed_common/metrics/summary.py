@@ -72,7 +72,12 @@ def percentile_interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def summarise(
-    rows: Sequence[Mapping[str, float]], kinds: Sequence[str], groups: Sequence[str], resamplings: int, seed: int, site: str
+    rows: Sequence[Mapping[str, float]],
+    kinds: Sequence[str],
+    groups: Sequence[str],
+    resamplings: int,
+    seed: int,
+    site: str,
 ) -> Summary:
     """Sums over one site's patients.
 
@@ -85,14 +90,22 @@ def summarise(
     groups
         The kinds that every site reports, beside everybody.
     """
-    table = np.array([[row.get(metric, np.nan) for metric in PER_SCAN] for row in rows]).reshape(len(rows), len(PER_SCAN))
-    member = np.array([[group in (EVERYBODY, kind) for kind in kinds] for group in groups]).reshape(len(groups), len(rows))
+    table = np.array([[row.get(metric, np.nan) for metric in PER_SCAN] for row in rows]).reshape(
+        len(rows), len(PER_SCAN)
+    )
+    member = np.array([[group in (EVERYBODY, kind) for kind in kinds] for group in groups]).reshape(
+        len(groups), len(rows)
+    )
     defined = np.isfinite(table)
     values = np.where(defined, table, 0.0)
     stacked = np.stack([defined.astype(float), values, values**2], -1)
     moments = np.einsum("gp,pmk->gmk", member.astype(float), stacked)
     rng = seeds.generator(seed, "bootstrap", site)
-    draws = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), resamplings) if rows else np.zeros((resamplings, 0))
+    draws = (
+        rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), resamplings)
+        if rows
+        else np.zeros((resamplings, 0))
+    )
     bootstrap = np.einsum("bp,gp,pmk->gmkb", draws.astype(float), member.astype(float), stacked[..., :2], optimize=True)
     return Summary(tuple(groups), moments, bootstrap)
 

@@ -25,7 +25,7 @@ class Atlas(NormativeModel):
     """See the module."""
 
     Config: ClassVar[type[Frozen]] = AtlasConfig
-    stages = ("moments",)
+    stages: tuple[str, ...] = ("moments",)
 
     def statistics(self, stage: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         """n of shape (X, Y, Z); sums of x and of x^2 of shape (C, X, Y, Z), over normal voxels."""

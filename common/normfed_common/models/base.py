@@ -3,8 +3,8 @@
 A model learns from normal people in two ways, and may use either, both, or none:
 
 - **averaged**: ``network`` is trained at the sites in rounds, its arrays are averaged by the strategy;
-- **summed**: in each of ``stages``, in order, every site sends sums over its subjects (sufficient statistics), which the
-  server adds. What is made of sums is the same, federated or pooled.
+- **summed**: in each of ``stages``, in order, every site sends sums over its subjects (sufficient statistics), which
+  the server adds. What is made of sums is the same, federated or pooled.
 
 Then ``score`` gives every voxel of a scan a number, higher = more abnormal.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -48,7 +48,7 @@ class Setting:
     voxel_size_mm: float
     shape: tuple[int, int, int]
     seed: int = 0
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class NormativeModel(ABC):
         """The sums over the cohort that ``stage`` needs, float64 (models with stages)."""
         raise TypeError(f"{type(self).__name__} has no stage {stage!r}")
 
-    def personalise(self, cohort: Cohort, rng: np.random.Generator) -> None:
+    def personalise(self, cohort: Cohort, rng: np.random.Generator) -> None:  # noqa: B027  (most models keep nothing)
         """Learn what never leaves the site, from the site's own training cohort, before scoring."""
 
     def absorb(self, stage: str, total: Arrays) -> None:
@@ -133,7 +133,9 @@ class NormativeModel(ABC):
 
     def load(self, shared: Arrays) -> None:
         """Take what ``share`` gave, here or at another site."""
-        weights = {n.removeprefix(NETWORK): torch.from_numpy(a.copy()) for n, a in shared.items() if n.startswith(NETWORK)}
+        weights = {
+            n.removeprefix(NETWORK): torch.from_numpy(a.copy()) for n, a in shared.items() if n.startswith(NETWORK)
+        }
         if self.network is not None and weights:
             missing = self.network.load_state_dict(weights, strict=False)
             absent = [name for name in missing.missing_keys if not name.endswith("num_batches_tracked")]

@@ -1,8 +1,8 @@
 """Patch auto-encoders, and their dense evaluation: the latent of the patch around every voxel in one pass.
 
 Dense evaluation keeps the weights and replaces stride by dilation (à trous); it equals encoding every patch on its own
-as long as every layer commutes with translation. That rules out normalising over a patch's spatial extent: the norm here
-is over channels at each pixel.
+as long as every layer commutes with translation. That rules out normalising over a patch's spatial extent: the norm
+here is over channels at each pixel.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class PatchAutoEncoder(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """Patches (N, C, p, p) of latents (N, d)."""
         side = self.latent_side
-        return self.decoder(latents.unflatten(1, (-1, side, side)))  # type: ignore[no-any-return]
+        return self.decoder(latents.unflatten(1, (-1, side, side)))
 
     @staticmethod
     def check(patch_size: int) -> None:

@@ -71,7 +71,9 @@ def siamese_batches(
     """
     share = max(1, batch_size // min(SUBJECTS_PER_BATCH, len(cohort)))
     turns = np.repeat(np.arange(len(cohort)), -(-pairs_per_subject // share))
-    sizes = np.minimum(share, pairs_per_subject - share * np.tile(np.arange(-(-pairs_per_subject // share)), len(cohort)))
+    sizes = np.minimum(
+        share, pairs_per_subject - share * np.tile(np.arange(-(-pairs_per_subject // share)), len(cohort))
+    )
     order = rng.permutation(len(turns))
     parts: list[np.ndarray] = []
     for turn in order:

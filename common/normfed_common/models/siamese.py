@@ -1,7 +1,7 @@
 """Siamese patch auto-encoder with a one-class score of its latents.
 
-Alaverdyan, Jung, Bouet, Lartizien 2020 (Medical Image Analysis 60:101618); Pinon, Trombetta, Lartizien 2023 (ISBI, arXiv
-2302.13593; MIDL, arXiv 2304.08058). Trained on pairs of patches at the same place of two normal people:
+Alaverdyan, Jung, Bouet, Lartizien 2020 (Medical Image Analysis 60:101618); Pinon, Trombetta, Lartizien 2023 (ISBI,
+arXiv 2302.13593; MIDL, arXiv 2304.08058). Trained on pairs of patches at the same place of two normal people:
 
     L(x1, x2) = sum_t ||x_t - decode(encode(x_t))||^2 - alpha cos(encode(x1), encode(x2))
 
@@ -11,6 +11,7 @@ with the squared norm summed over pixels.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -94,7 +95,7 @@ class Siamese(NormativeModel):
         bounds = np.searchsorted(z[order], np.arange(0, depth + SLICES_AT_ONCE, SLICES_AT_ONCE))
         self.autoencoder.eval()
         with torch.inference_mode(), torch.autocast("cuda", enabled=device.type == "cuda"):
-            for slab, (begin, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+            for slab, (begin, end) in enumerate(pairwise(bounds)):
                 if begin == end:
                     continue
                 start = slab * SLICES_AT_ONCE

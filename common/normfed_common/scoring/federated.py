@@ -1,8 +1,8 @@
 """One one-class SVM for all sites, of which no latent leaves a site.
 
-Random Fourier features (Rahimi & Recht 2007), drawn alike everywhere from the study's seed, make the RBF machine linear:
-each site fits w, rho by stochastic gradient descent, the server averages them over subjects. gamma = 1 / (d var) comes
-from federated sums.
+Random Fourier features (Rahimi & Recht 2007), drawn alike everywhere from the study's seed, make the RBF machine
+linear: each site fits w, rho by stochastic gradient descent, the server averages them over subjects.
+gamma = 1 / (d var) comes from federated sums.
 """
 
 from __future__ import annotations
@@ -23,11 +23,9 @@ BLOCK = 4096
 class FederatedHead(NoStages):
     """Score = rho - w.phi(z), phi(z) = sqrt(2/D) cos(W z + b), W ~ N(0, 2 gamma), b ~ U(0, 2 pi)."""
 
-    stages = ("variance", "machine")
+    stages: tuple[str, ...] = ("variance", "machine")
 
-    def __init__(
-        self, dimension: int, nu: float, samples: int, features: int, seed: int, device: torch.device
-    ) -> None:
+    def __init__(self, dimension: int, nu: float, samples: int, features: int, seed: int, device: torch.device) -> None:
         rng = seeds.generator(seed, "random fourier features")
         self.directions = rng.standard_normal((dimension, features)).astype(np.float32)
         self.phases = rng.uniform(0, 2 * np.pi, features).astype(np.float32)
@@ -64,9 +62,7 @@ class FederatedHead(NoStages):
     def score(self, field: LatentField, rng: np.random.Generator) -> np.ndarray:
         """Minus the decision value."""
         weights = torch.from_numpy(self.weights).float().to(self.device)
-        values = [
-            self._map(block.to(self.device)) @ weights for block in field.latents.split(BLOCK)
-        ]
+        values = [self._map(block.to(self.device)) @ weights for block in field.latents.split(BLOCK)]
         return self.offset - torch.cat(values).cpu().numpy()
 
     def _map(self, latents: torch.Tensor) -> torch.Tensor:

@@ -58,7 +58,9 @@ def decision(machines: Sequence[Machine], latents: torch.Tensor) -> torch.Tensor
         square = block.square().sum(1, keepdim=True)
         square = square * gamma[0].float() if single else square * gamma.float()
         # -gamma |z - s|^2 = 2 (root z).(root s) - gamma |z|^2 - gamma |s|^2
-        exponent = torch.addmm(-half, block * root[0], scaled.T) if single else (block @ (scaled * root[:, None]).T) - half
+        exponent = (
+            torch.addmm(-half, block * root[0], scaled.T) if single else (block @ (scaled * root[:, None]).T) - half
+        )
         kernel = exponent.mul_(2).sub_(square).exp_()
         values[start : start + BLOCK] = kernel @ weights.float() - offset
     return values

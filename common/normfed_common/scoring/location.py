@@ -1,9 +1,9 @@
 """A one-class model at every location of the common grid (Alaverdyan 2020).
 
-A location is a cube of ``spacing_mm`` (the voxel size gives the published one model a voxel). A site with enough normal
-people of its own fits a one-class SVM per location on their latents; its support vectors are latents of identifiable
-people, so they stay. Elsewhere the score is the Mahalanobis distance to the Gaussian of the location, from sums over all
-sites, drawn to the pooled covariance:  S_v = (n_v C_v + k C) / (n_v + k).
+A location is a cube of ``spacing_mm`` (the voxel size gives the published one model a voxel). A site with enough
+normal people of its own fits a one-class SVM per location on their latents; its support vectors are latents of
+identifiable people, so they stay. Elsewhere the score is the Mahalanobis distance to the Gaussian of the location,
+from sums over all sites, drawn to the pooled covariance:  S_v = (n_v C_v + k C) / (n_v + k).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SHRINKAGE = 20.0  # k, voxels' worth of the pooled covariance
 class LocationHead(NoStages):
     """See the module."""
 
-    stages = ("moments",)
+    stages: tuple[str, ...] = ("moments",)
 
     def __init__(
         self, dimension: int, nu: float, cell: int, shape: tuple[int, int, int], minimum_subjects: int
@@ -37,15 +37,15 @@ class LocationHead(NoStages):
 
     def statistics(self, stage: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
         """Per location: n, sum z of shape (L, d), sum z z' as the upper triangle (L, d(d+1)/2)."""
-        size, dimension = int(np.prod(self.cells)), self.dimension
+        dimension, size = self.dimension, int(np.prod(self.cells))
         count, first = np.zeros(size), np.zeros((size, dimension))
         second = np.zeros((size, len(self.upper[0])))
         for field in fields:
             where = self._cell_of(field.index)
             latents = field.latents.numpy().astype(np.float64)
             count += np.bincount(where, minlength=size)
-            for i in range(dimension):
-                first[:, i] += np.bincount(where, latents[:, i], size)
+            for axis in range(dimension):
+                first[:, axis] += np.bincount(where, latents[:, axis], size)
             for k, (i, j) in enumerate(zip(*self.upper, strict=True)):
                 second[:, k] += np.bincount(where, latents[:, i] * latents[:, j], size)
         return {"count": count, "sum": first, "products": second}

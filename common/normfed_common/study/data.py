@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from normfed_common.study.base import Frozen
 
@@ -13,6 +13,15 @@ SiteName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]
 SubjectName = Annotated[str, StringConstraints(pattern=r"^sub-[A-Za-z0-9]+$")]
 
 Vendor = Literal["siemens", "ge", "philips"]
+
+
+def _known_field(tesla: float) -> float:
+    if tesla not in (1.5, 3.0):
+        raise ValueError("field_tesla must be 1.5 or 3.0")
+    return tesla
+
+
+FieldTesla = Annotated[float, AfterValidator(_known_field)]
 LesionKind = Literal["WMH", "MS", "tumour", "FCD"]
 
 
@@ -21,7 +30,7 @@ class PhantomSite(Frozen):
 
     name: SiteName
     vendor: Vendor
-    field_tesla: Literal[1.5, 3.0]
+    field_tesla: FieldTesla
     controls: int = Field(ge=0, le=100_000, description="healthy people, those held out from training included")
     patients: dict[LesionKind, int] = Field(default_factory=dict, description="people per kind of lesion")
     native: bool = Field(False, description="written in a tilted native space, so that registration has work to do")

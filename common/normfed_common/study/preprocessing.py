@@ -18,7 +18,10 @@ class PreprocessingConfig(Frozen):
     percentiles: tuple[float, float] = Field((1.0, 99.0), description="mapped to 0 and 1 by `percentiles`")
     clip: tuple[float, float] = Field((0.0, 2.0), description="normalised values are clipped to this range")
     minimum_overlap: float = Field(
-        0.80, ge=0, le=1, description="Dice of the registered brain with the template's below which a subject is left out"
+        0.80,
+        ge=0,
+        le=1,
+        description="Dice of the registered brain with the template's below which a subject is left out",
     )
     lesion_margin_mm: float = Field(
         6.0, ge=0, description="tissue nearer than this to a lesion is not normal (matters for lesion-free-tissue)"

@@ -17,13 +17,15 @@ COUNTS = ("normal", "lesion", "regions", "normal_people", "patients")
 class Measured(Protocol):
     """What a site measured; see `normfed_client.evaluation.Measured`."""
 
-    summary: Summary
-    normal: np.ndarray
-    lesion: np.ndarray
-    regions: np.ndarray
-    normal_people: np.ndarray
-    patients: np.ndarray
-    image_auroc: float
+    @property
+    def summary(self) -> Summary:
+        """Sums over the site's people."""
+        ...
+
+    @property
+    def image_auroc(self) -> float:
+        """Of the site's own people; NaN where undefined."""
+        ...
 
 
 def summary_arrays(summary: Summary) -> Arrays:

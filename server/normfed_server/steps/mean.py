@@ -1,4 +1,4 @@
-"""Federated averaging: w = sum_i n_i / n w_i, n_i the site's number of training people (McMahan 2017, arXiv 1602.05629).
+"""Federated averaging: w = sum_i n_i / n w_i, n_i a site's training people (McMahan 2017, arXiv 1602.05629).
 
 The arithmetic is Flower's. Sites are added in the order of their names, so that the sum has the same last bit on every
 engine.
@@ -42,4 +42,4 @@ def _reply(people: int, arrays: Arrays) -> Message:
     )
     # Made here, not received: Flower's own constructor wants a run under way.
     metadata = Metadata(0, "", 0, 0, "", "", 0.0, DEFAULT_TTL, "train")
-    return Message(content=content, metadata=metadata)  # type: ignore[call-overload,no-any-return]
+    return Message(content=content, metadata=metadata)  # type: ignore[call-overload]

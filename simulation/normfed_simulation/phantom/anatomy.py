@@ -54,7 +54,7 @@ def template(voxel_size_mm: int) -> tuple[Tissue, np.ndarray, np.ndarray]:
 
 
 def ventricle_mask(tissue: Tissue) -> np.ndarray:
-    """The lateral ventricles: fluid deep in the brain with more white matter than grey around it (cisterns have not)."""
+    """The lateral ventricles: fluid deep in the brain with more white matter than grey around it, unlike cisterns."""
     inner = ndimage.binary_erosion(tissue.brain, iterations=max(1, round(20 / tissue.voxel_size_mm)))
     around = [ndimage.gaussian_filter(image, 5 / tissue.voxel_size_mm) for image in (tissue.wm, tissue.gm)]
     found: np.ndarray = (tissue.csf > 0.5) & inner & (around[0] > around[1]) & cerebrum(tissue)
@@ -75,8 +75,8 @@ def person(age: float, voxel_size_mm: int, rng: np.random.Generator) -> Tissue:
     displacement *= DEFORMATION_MM / voxel_size_mm
     widening = (age - REFERENCE_AGE) * WIDENING_PER_YEAR_MM + rng.normal(0, 0.4)
     displacement -= outwards * np.float32(np.clip(widening, -1.0, 4.0) / voxel_size_mm)
-    warped = [_warp(image, displacement) for image in (tissue.gm, tissue.wm, tissue.csf, tissue.deep)]
-    return Tissue(*warped, voxel_size_mm)
+    gm, wm, csf, deep = (_warp(image, displacement) for image in (tissue.gm, tissue.wm, tissue.csf, tissue.deep))
+    return Tissue(gm, wm, csf, deep, voxel_size_mm)
 
 
 def smooth_noise(shape: tuple[int, ...], scale: float, rng: np.random.Generator) -> np.ndarray:
@@ -88,9 +88,12 @@ def smooth_noise(shape: tuple[int, ...], scale: float, rng: np.random.Generator)
     for axis, position in enumerate(positions):  # separable linear interpolation
         lower = np.floor(position).astype(int)
         weight = (position - lower).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
-        field = np.take(field, lower, axis) * (1 - weight) + np.take(field, np.minimum(lower + 1, field.shape[axis] - 1), axis) * weight
+        field = (
+            np.take(field, lower, axis) * (1 - weight)
+            + np.take(field, np.minimum(lower + 1, field.shape[axis] - 1), axis) * weight
+        )
     field = ndimage.uniform_filter(field, max(1, round(scale / 3)))
-    return (field - field.mean()) / max(float(field.std()), 1e-6)  # type: ignore[no-any-return]
+    return (field - field.mean()) / max(float(field.std()), 1e-6)
 
 
 def _warp(image: np.ndarray, displacement: np.ndarray) -> np.ndarray:
@@ -104,4 +107,4 @@ def _warp(image: np.ndarray, displacement: np.ndarray) -> np.ndarray:
     position = (identity + torch.from_numpy(displacement.astype(np.float32))) / (size - 1) * 2 - 1
     grid = position.flip(0).permute(1, 2, 3, 0)[None]
     warped = grid_sample(torch.from_numpy(np.ascontiguousarray(image))[None, None], grid, align_corners=True)
-    return warped[0, 0].numpy()  # type: ignore[no-any-return]
+    return warped[0, 0].numpy()

@@ -17,18 +17,17 @@ import nibabel
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from normfed_client.imaging.nifti import Image
+from normfed_client.imaging.registration import resample
+from normfed_client.workers import WorkerPool
 from normfed_common import digests, seeds
 from normfed_common.errors import DatasetError
 from normfed_common.files import atomic, write_text
 from normfed_common.study.base import Frozen
 from normfed_common.study.data import LesionKind, PhantomConfig, PhantomSite
-
-from normfed_client.imaging.nifti import Image
-from normfed_client.imaging.registration import resample
-from normfed_client.workers import WorkerPool
 from normfed_simulation.phantom import anatomy
 from normfed_simulation.phantom.lesions import Lesion, add_lesions
-from normfed_simulation.phantom.scanner import SCANNERS, scan
+from normfed_simulation.phantom.scanner import SCANNERS, Contrast, scan
 
 VERSION = 1  # raise it when the same configuration gives other images
 SPACE = "space-MNI152NLin2009aSym_"
@@ -91,11 +90,16 @@ def write(
         return
     key = digest(config, seed)
     everybody = people(config)
-    with WorkerPool("normfed_simulation.phantom.hospitals:serve_person", min(workers, len(everybody))) as pool:
-        jobs = {pool.submit(_job(person, config, seed, root)): person for person in everybody}
-        for job in as_completed(jobs):
-            job.result()
-            told(jobs[job].subject)
+    if workers < 2:
+        for person in everybody:
+            _checked(serve_person(_job(person, config, seed, root)))
+            told(person.subject)
+    else:
+        with WorkerPool("normfed_simulation.phantom.hospitals:serve_person", min(workers, len(everybody))) as pool:
+            jobs = {pool.submit(_job(person, config, seed, root)): person for person in everybody}
+            for job in as_completed(jobs):
+                _checked(job.result())
+                told(jobs[job].subject)
     _write_tables(everybody, seed, root, key)
 
 
@@ -128,10 +132,19 @@ def _job(person: Person, config: PhantomConfig, seed: int, root: Path) -> bytes:
 
 
 def serve_person(payload: bytes) -> bytes:
-    """A worker's function: write one person's scans."""
+    """A worker's function: write one person's scans; gives the error's text, or nothing."""
     job = _Job.model_validate_json(payload)
-    write_person(Person(job.subject, job.site, job.group), job.seed, job.voxel_size_mm, Path(job.root))
-    return b"done"
+    try:
+        write_person(Person(job.subject, job.site, job.group), job.seed, job.voxel_size_mm, Path(job.root))
+    except OSError as error:
+        text = f"{job.root}: cannot be written ({error.strerror}). Free some space, or set NORMFED_CACHE."
+        return text.encode()
+    return b""
+
+
+def _checked(failure: bytes) -> None:
+    if failure:
+        raise DatasetError(failure.decode())
 
 
 def write_person(person: Person, seed: int, voxel_size_mm: int, root: Path) -> None:
@@ -148,8 +161,8 @@ def write_person(person: Person, seed: int, voxel_size_mm: int, root: Path) -> N
     mask_space = "space-T1w_" if person.site.native else SPACE
     scans = root / person.subject / "anat"
     masks = root / "derivatives" / "masks" / person.subject / "anat"
-    for contrast in ("T1w", "FLAIR"):
-        image = scan(contrast, scanner, tissue, lesion, rng)  # type: ignore[arg-type]
+    for contrast in get_args(Contrast):
+        image = scan(contrast, scanner, tissue, lesion, rng)
         _write(scans / f"{person.subject}_{space}{contrast}.nii.gz", image, affine, place)
     _write(masks / f"{person.subject}_{mask_space}desc-brain_mask.nii.gz", tissue.brain, affine, place)
     if lesion is not None:

@@ -12,7 +12,6 @@ import numpy as np
 from scipy import ndimage
 
 from normfed_common.study.data import LesionKind
-
 from normfed_simulation.phantom.anatomy import Tissue, cerebrum, ventricle_mask
 
 
@@ -49,7 +48,14 @@ def _wmh(tissue: Tissue, rng: np.random.Generator) -> Lesion:
     texture /= texture.std()
     burden = rng.uniform(0.3, 1.0)
     rim = white & (distance < 5 + 7 * burden) & (texture > 0.6 - 1.4 * burden)
-    deep = _blobs(white & (distance > 10) & cerebrum(tissue), int(rng.integers(6, 8 + int(24 * burden))), (1.5, 4.5), (1.0, 1.4), tissue, rng)
+    deep = _blobs(
+        white & (distance > 10) & cerebrum(tissue),
+        int(rng.integers(6, 8 + int(24 * burden))),
+        (1.5, 4.5),
+        (1.0, 1.4),
+        tissue,
+        rng,
+    )
     return _graded(rim | (deep & white), tissue, t1=-0.10, flair=0.34, rng=rng)
 
 
@@ -59,7 +65,14 @@ def _ms(tissue: Tissue, rng: np.random.Generator) -> Lesion:
     white = tissue.wm > 0.5
     beside = _blobs(white & (distance < 10), int(rng.integers(4, 9)), (2.0, 4.5), (1.3, 2.2), tissue, rng)
     grey_distance = ndimage.distance_transform_edt(tissue.gm < 0.5, sampling=tissue.voxel_size_mm)
-    under = _blobs(white & (grey_distance < 5) & (distance > 15) & cerebrum(tissue), int(rng.integers(1, 5)), (1.8, 3.5), (1.0, 1.6), tissue, rng)
+    under = _blobs(
+        white & (grey_distance < 5) & (distance > 15) & cerebrum(tissue),
+        int(rng.integers(1, 5)),
+        (1.8, 3.5),
+        (1.0, 1.6),
+        tissue,
+        rng,
+    )
     return _graded((beside | under) & (tissue.wm > 0.3), tissue, t1=-0.20, flair=0.36, rng=rng)
 
 
@@ -67,7 +80,9 @@ def _tumour(tissue: Tissue, rng: np.random.Generator) -> Lesion:
     """One mass: dark, irregular core, bright oedema that keeps to the white matter."""
     inner = ndimage.binary_erosion(tissue.brain, iterations=max(1, round(10 / tissue.voxel_size_mm)))
     radius = rng.uniform(9, 17)
-    core = _blobs(inner & (tissue.wm > 0.4) & cerebrum(tissue), 1, (radius, radius), (1.0, 1.3), tissue, rng, roughness=0.35)
+    core = _blobs(
+        inner & (tissue.wm > 0.4) & cerebrum(tissue), 1, (radius, radius), (1.0, 1.3), tissue, rng, roughness=0.35
+    )
     reach = ndimage.distance_transform_edt(~core, sampling=tissue.voxel_size_mm)
     oedema = (reach < rng.uniform(6, 14)) & (tissue.wm > 0.5) & ~core
     mask = (core | oedema) & tissue.brain
@@ -86,12 +101,16 @@ def _fcd(tissue: Tissue, rng: np.random.Generator) -> Lesion:
     border = cortex & ndimage.binary_dilation(tissue.wm > 0.6)
     radius = rng.uniform(9, 14)
     region = _blobs(border, 1, (radius, radius), (1.0, 1.2), tissue, rng)
-    thickened = region & (ndimage.distance_transform_edt(~cortex, sampling=tissue.voxel_size_mm) < 3.5) & (tissue.wm > 0.3)
+    thickened = (
+        region & (ndimage.distance_transform_edt(~cortex, sampling=tissue.voxel_size_mm) < 3.5) & (tissue.wm > 0.3)
+    )
     mask = region & (cortex | thickened)
     share = ndimage.gaussian_filter((thickened & ~cortex).astype(np.float32), 0.6)
     white_to_grey = share * tissue.wm
     blur = ndimage.gaussian_filter(mask.astype(np.float32), 0.8)
-    return Lesion(mask, (-0.26 * white_to_grey).astype(np.float32), (0.12 * white_to_grey).astype(np.float32), 0.7 * blur)
+    return Lesion(
+        mask, (-0.26 * white_to_grey).astype(np.float32), (0.12 * white_to_grey).astype(np.float32), 0.7 * blur
+    )
 
 
 _MAKERS: dict[LesionKind, Callable[[Tissue, np.random.Generator], Lesion]] = {

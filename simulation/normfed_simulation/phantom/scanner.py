@@ -9,7 +9,6 @@ import numpy as np
 from scipy import ndimage
 
 from normfed_common.study.data import Vendor
-
 from normfed_simulation.phantom.anatomy import Tissue, smooth_noise
 from normfed_simulation.phantom.lesions import Lesion
 

@@ -44,7 +44,9 @@ def loss_curves(metrics: dict[str, Any]) -> str:
     pooled = metrics["rounds_of"].get("pooled", [])
     if pooled:
         values = [entry["loss"]["pooled"] for entry in pooled]
-        figure.add_scatter(x=[e["round"] for e in pooled], y=values, name="pooled", line={"dash": "dot", "color": "#111"})
+        figure.add_scatter(
+            x=[e["round"] for e in pooled], y=values, name="pooled", line={"dash": "dot", "color": "#111"}
+        )
     figure.update_layout(**LAYOUT, xaxis_title="round", yaxis_title="training loss")
     return _html(figure)
 
@@ -71,7 +73,10 @@ def per_site(metrics: dict[str, Any]) -> str:
         {
             "label": LABELS[metric],
             "method": "update",
-            "args": [{"visible": [i // count == k for i in range(count * len(shown))]}, {"yaxis.title.text": LABELS[metric]}],
+            "args": [
+                {"visible": [i // count == k for i in range(count * len(shown))]},
+                {"yaxis.title.text": LABELS[metric]},
+            ],
         }
         for k, metric in enumerate(shown)
     ]
@@ -116,7 +121,9 @@ def matrix(metrics: dict[str, Any], metric: str) -> str:
             values.append([sites.get(test, {}).get(metric, {}).get("mean") for test in tests])
     text = [[f"{v:.3f}" if v is not None else "" for v in row] for row in values]
     figure = go.Figure(go.Heatmap(z=values, x=tests, y=names, text=text, texttemplate="%{text}", colorscale="Blues"))
-    figure.update_layout(**{**LAYOUT, "height": 90 + 42 * len(names)}, xaxis_title="tested at", yaxis_title="trained at")
+    figure.update_layout(
+        **{**LAYOUT, "height": 90 + 42 * len(names)}, xaxis_title="tested at", yaxis_title="trained at"
+    )
     figure.update_yaxes(autorange="reversed")
     return _html(figure)
 

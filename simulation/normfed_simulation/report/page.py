@@ -14,7 +14,6 @@ from plotly.offline import get_plotlyjs
 
 from normfed_common.errors import RunError
 from normfed_common.files import write_json, write_text
-
 from normfed_simulation.report import figures
 from normfed_simulation.report.patients import cases, left_out_path, significance
 from normfed_simulation.runs import Run
@@ -37,7 +36,9 @@ def write_report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
         If the run is not finished.
     """
     if not run.finished:
-        raise RunError(f"{run.folder}: not finished, so there is nothing to report. normfed simulate --resume {run.folder}")
+        raise RunError(
+            f"{run.folder}: not finished, so there is nothing to report. normfed simulate --resume {run.folder}"
+        )
     remembered = left_out_path(run)
     if left_out is not None:
         write_json(remembered, left_out)

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from normfed_client.site import Site, read_sites
 from normfed_common import arrays as named
 from normfed_common import seeds
 from normfed_common.metrics.subjects import wilcoxon_holm
 from normfed_common.models.catalogue import build
-
-from normfed_client.site import Site, read_sites
 from normfed_simulation.report.mosaic import mosaic
 from normfed_simulation.runs import Run
 
