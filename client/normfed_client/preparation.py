@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from normfed_client.imaging.bids import Mask, Participant, Problem, Visit
@@ -74,7 +75,7 @@ def _in_workers(
     visits: list[Visit], recipe: Recipe, cache: Path, workers: int, problems: list[Problem], told: Told
 ) -> None:
     with WorkerPool("normfed_client.preparation:serve_visit", workers) as pool:
-        jobs = {pool.submit(_encode(visit, recipe, cache)): visit for visit in visits}
+        jobs = {pool.submit(partial(_encode, visit, recipe, cache)): visit for visit in visits}
         for job in as_completed(jobs):
             try:
                 outcome = json.loads(job.result())

@@ -36,14 +36,15 @@ class WorkerPool:
         if count < 1:
             raise ValueError("a pool needs at least one worker")
         self.function = function
-        self._jobs: queue.Queue[tuple[bytes, Future[bytes]] | None] = queue.Queue()
+        self._jobs: queue.Queue[tuple[Callable[[], bytes], Future[bytes]] | None] = queue.Queue()
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._threads = [threading.Thread(target=self._serve, args=(i,), daemon=True) for i in range(count)]
         for thread in self._threads:
             thread.start()
 
-    def submit(self, payload: bytes) -> Future[bytes]:
-        """Queue a job; the future holds the function's result, or `WorkerDied`."""
+    def submit(self, payload: Callable[[], bytes]) -> Future[bytes]:
+        """Queue a job, whose bytes are made when a worker is free for it; the future holds the function's result, or
+        `WorkerDied`."""
         future: Future[bytes] = Future()
         self._jobs.put((payload, future))
         return future
@@ -73,7 +74,7 @@ class WorkerPool:
                 process = self._processes.get(slot)
                 if process is None or process.poll() is not None:
                     process = self._processes[slot] = self._start()
-                future.set_result(_exchange(process, payload))
+                future.set_result(_exchange(process, payload()))
             except (WorkerDied, OSError) as error:
                 future.set_exception(error)
 

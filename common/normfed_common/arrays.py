@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from normfed_common.errors import RunError
+from normfed_common.errors import RunError, WireError
 from normfed_common.files import atomic
 
 Arrays = dict[str, np.ndarray]
@@ -38,10 +38,21 @@ def load(path: Path) -> Arrays:
     return loaded
 
 
-def add(parts: Sequence[Mapping[str, np.ndarray]]) -> Arrays:
-    """Sum named arrays over sites in the order given; every site must send the same names and shapes."""
-    total = {name: value.copy() for name, value in parts[0].items()}
-    for part in parts[1:]:
-        for name in total:
-            total[name] += part[name]
+def add(parts: Iterable[Mapping[str, np.ndarray]]) -> Arrays:
+    """Sum named arrays over sites in the order given, one at a time.
+
+    Raises
+    ------
+    WireError
+        If a site sent other names or shapes than the first.
+    """
+    total: Arrays = {}
+    for part in parts:
+        if not total:
+            total = {name: value.copy() for name, value in part.items()}
+        elif {n: v.shape for n, v in part.items()} != {n: v.shape for n, v in total.items()}:
+            raise WireError("sites sent sums of different names or shapes")
+        else:
+            for name in total:
+                total[name] += part[name]
     return total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from flwr.app import Message
 from flwr.serverapp import Grid
@@ -34,11 +34,18 @@ class Asker:
         self.grid, self.stop = grid, stop
 
     def ask(self, requests: Mapping[str, Message], codes_allowed: tuple[SiteCode, ...] = ()) -> dict[str, Message]:
+        """All answers at once; see `answers`."""
+        return dict(self.answers(requests, codes_allowed))
+
+    def answers(
+        self, requests: Mapping[str, Message], codes_allowed: tuple[SiteCode, ...] = ()
+    ) -> Iterator[tuple[str, Message]]:
         """Send one message per site and wait until every one is answered.
 
-        Returns
-        -------
-        Answers by site, in the order of the sites' names; refusals with an allowed code are left out.
+        Yields
+        ------
+        Site and answer, in the order of the sites' names, each as soon as it and those before it are there: what is
+        added up needs no more memory than the answers that came too early. Refusals with an allowed code are left out.
 
         Raises
         ------
@@ -51,16 +58,24 @@ class Asker:
         tasks = {site: requests[site].metadata.message_type for site in order}
         ids = list(self.grid.push_messages([requests[site] for site in order]))
         waiting = dict(zip(ids, order, strict=True))
-        answers: dict[str, Message] = {}
-        while waiting:
-            if self.stop.is_set():
-                raise Interrupted("stopped")
-            for reply in list(self.grid.pull_messages(list(waiting))):
-                site = waiting.pop(reply.metadata.reply_to_message_id)
-                if not reply.has_error():
-                    answers[site] = reply
-                elif (code := error_code(reply)) not in codes_allowed:
-                    raise SiteFailed(site, tasks[site], code)
-            if waiting:
-                time.sleep(POLL_S)
-        return {site: answers[site] for site in order if site in answers}
+        early: dict[str, Message | None] = {}
+        for site in order:
+            while site not in early:
+                if self.stop.is_set():
+                    raise Interrupted("stopped")
+                for reply in list(self.grid.pull_messages(list(waiting))):
+                    sender = waiting.pop(reply.metadata.reply_to_message_id)
+                    early[sender] = self._checked(sender, tasks[sender], reply, codes_allowed)
+                if site not in early:
+                    time.sleep(POLL_S)
+            answer = early.pop(site)
+            if answer is not None:
+                yield site, answer
+
+    def _checked(self, site: str, task: str, reply: Message, codes_allowed: tuple[SiteCode, ...]) -> Message | None:
+        if not reply.has_error():
+            return reply
+        code = error_code(reply)
+        if code not in codes_allowed:
+            raise SiteFailed(site, task, code)
+        return None

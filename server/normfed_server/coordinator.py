@@ -17,7 +17,7 @@ from normfed_common.models.base import Setting
 from normfed_common.models.catalogue import build
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.load import load_study
-from normfed_common.wire.messages import Request, decode_answer, request
+from normfed_common.wire.messages import Request, decode_answer, requests
 from normfed_server import evaluation, results
 from normfed_server.asking import Asker
 from normfed_server.evaluation import ArmResult, Evaluator
@@ -60,7 +60,7 @@ class Coordinator:
 
     def _describe(self) -> tuple[dict[str, int], dict[str, SiteDescription]]:
         header = Request(study=self.study.model_dump_json(), arm=FEDERATED, model=self.study.model)
-        messages = {str(node): request("query.describe", node, header, {}) for node in self.grid.get_node_ids()}
+        messages = requests("query.describe", {str(node): node for node in self.grid.get_node_ids()}, header, {})
         nodes: dict[str, int] = {}
         sites: dict[str, SiteDescription] = {}
         for node, reply in self.asker.ask(messages, (SiteCode.NO_TRAINING_SUBJECTS,)).items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from normfed_common.metrics import histograms, subjects
 from normfed_common.metrics.summary import Summary
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.evaluation import COUNTS, to_summary
-from normfed_common.wire.messages import Request, Task, decode_answer, request
+from normfed_common.wire.messages import Request, Task, decode_answer, requests
 from normfed_server.asking import Asker
 from normfed_server.events import EventLog
 from normfed_server.plan import Arm
@@ -83,8 +83,8 @@ class Evaluator:
         ranking = {site for site, detail in self.arm.evaluate.items() if detail == "ranking"}
         full = set(self.arm.evaluate) - ranking
         messages = {
-            **{site: self._request("evaluate.score", site, self.model) for site in full},
-            **{site: self._request("evaluate.score", site, self.model, detail="ranking") for site in ranking},
+            **self._requests("evaluate.score", full, self.model),
+            **self._requests("evaluate.score", ranking, self.model, detail="ranking"),
         }
         first = self.asker.ask(messages, WITHHELD)
         for site in sorted(ranking & set(first)):
@@ -98,8 +98,8 @@ class Evaluator:
     def _full(self, result: ArmResult, ranges: Mapping[str, np.ndarray]) -> None:
         low = float(min(r[0] for r in ranges.values()))
         high = float(max(r[1] for r in ranges.values()))
-        messages = {site: self._request("evaluate.count", site, low=low, high=high) for site in ranges}
-        coarse = named.add([decode_answer(a)[1] for a in self.asker.ask(messages).values()])
+        messages = self._requests("evaluate.count", ranges, low=low, high=high)
+        coarse = named.add(decode_answer(answer)[1] for _, answer in self.asker.answers(messages))
         bins, specificity = self.study.evaluation.bins, self.study.evaluation.specificity
         edges = histograms.quantile_edges(coarse["normal"], coarse["lesion"], low, high, bins)
         result.threshold = histograms.quantile(coarse["held_out"], low, high, specificity)
@@ -110,10 +110,7 @@ class Evaluator:
             result.threshold_from = "the patients' own lesion-free tissue"
         people = _rebin(coarse["held_out_people"], low, high, edges)
         arrays = {"edges": edges, "held_out_people": people}
-        messages = {
-            site: self._request("evaluate.measure", site, arrays, threshold=result.threshold, maps=self.arm.maps)
-            for site in ranges
-        }
+        messages = self._requests("evaluate.measure", ranges, arrays, threshold=result.threshold, maps=self.arm.maps)
         for site, reply in self.asker.ask(messages).items():
             answer, found = decode_answer(reply)
             result.summaries[site] = self._summary(answer, found)
@@ -124,9 +121,11 @@ class Evaluator:
     def _summary(self, answer: Any, arrays: Arrays) -> Summary:
         return to_summary(answer.labels, arrays, self.study.evaluation.bootstrap)
 
-    def _request(self, task: Task, site: str, arrays: Arrays | None = None, **fields: Any) -> Message:
+    def _requests(
+        self, task: Task, sites: Iterable[str], arrays: Arrays | None = None, **fields: Any
+    ) -> dict[str, Message]:
         header = Request(study=self.study.model_dump_json(), arm=self.arm.name, model=self.arm.model, **fields)
-        return request(task, self.nodes[site], header, arrays or {})
+        return requests(task, {site: self.nodes[site] for site in sites}, header, arrays or {})
 
 
 def _rebin(coarse: np.ndarray, low: float, high: float, edges: np.ndarray) -> np.ndarray:

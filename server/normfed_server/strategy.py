@@ -16,7 +16,7 @@ from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.arrays import Arrays
 from normfed_common.errors import WireError
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import Request, decode_answer, request
+from normfed_common.wire.messages import Request, decode_answer, requests
 from normfed_server.plan import Arm
 from normfed_server.steps.mean import mean
 
@@ -48,7 +48,7 @@ class RoundStrategy(Strategy):
         header = Request(
             study=self.study.model_dump_json(), arm=self.arm.name, model=self.arm.model, round=server_round
         )
-        return [request("train.round", self.nodes[site], header, self._sent) for site in self.arm.train]
+        return requests("train.round", {s: self.nodes[s] for s in self.arm.train}, header, self._sent).values()
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]

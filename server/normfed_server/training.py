@@ -11,7 +11,7 @@ from flwr.app import ConfigRecord
 from normfed_common import arrays as named
 from normfed_common.models.base import NormativeModel
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import Request, decode_answer, request
+from normfed_common.wire.messages import Request, decode_answer, requests
 from normfed_server import checkpoints
 from normfed_server.asking import Asker
 from normfed_server.checkpoints import Progress
@@ -64,7 +64,6 @@ def _sum_stage(
     arm: Arm, stage: str, progress: Progress, study: StudyConfig, nodes: Mapping[str, int], asker: Asker
 ) -> None:
     header = Request(study=study.model_dump_json(), arm=arm.name, model=arm.model, stage=stage)
-    messages = {site: request("train.sums", nodes[site], header, progress.arrays) for site in arm.train}
-    parts = [decode_answer(answer)[1] for answer in asker.ask(messages).values()]
-    for name, value in named.add(parts).items():
+    messages = requests("train.sums", {site: nodes[site] for site in arm.train}, header, progress.arrays)
+    for name, value in named.add(decode_answer(answer)[1] for _, answer in asker.answers(messages)).items():
         progress.arrays[f"sums.{stage}.{name}"] = value

@@ -14,7 +14,7 @@ from normfed_common.models.base import Volume
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import DataConfig
 
-OPEN_BYTES = 256 * 2**20
+OPEN_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Whatever is decoded was checked: known fields only, arrays of known types, finit
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -98,9 +99,13 @@ def decode_answer(message: Message) -> tuple[Answer, Arrays]:
     return _header(message.content, Answer), _arrays(message.content)
 
 
-def request(task: Task, node: int, header: Request, arrays: Arrays) -> Message:
-    """A message to one site."""
-    return Message(encode(header, arrays), dst_node_id=node, message_type=task, group_id=str(header.round))
+def requests(task: Task, nodes: Mapping[str, int], header: Request, arrays: Arrays) -> dict[str, Message]:
+    """The same message to several sites; they share one record, so that memory does not grow with the sites."""
+    record = encode(header, arrays)
+    return {
+        site: Message(record, dst_node_id=node, message_type=task, group_id=str(header.round))
+        for site, node in nodes.items()
+    }
 
 
 def answer(to: Message, header: Answer, arrays: Arrays) -> Message:

@@ -92,11 +92,13 @@ class LocalGrid(Grid):
         if self._pool is None:
             future.set_result(call(message))
         else:
-            self._pool.submit(message_to_proto(message).SerializeToString()).add_done_callback(
-                partial(_pass_on, future)
-            )
+            self._pool.submit(partial(_serialised, message)).add_done_callback(partial(_pass_on, future))
         self._pending[number] = future
         return number
+
+
+def _serialised(message: Message) -> bytes:
+    return message_to_proto(message).SerializeToString()
 
 
 def _pass_on(future: Future[Message], job: Future[bytes]) -> None:
@@ -116,7 +118,7 @@ def call(message: Message) -> Message:
 
 def serve_message(payload: bytes) -> bytes:
     """A worker's function: one message in, its answer out."""
-    return message_to_proto(call(message_from_proto(ProtoMessage.FromString(payload)))).SerializeToString()
+    return _serialised(call(message_from_proto(ProtoMessage.FromString(payload))))
 
 
 def _client_app() -> ClientApp:
@@ -125,9 +127,14 @@ def _client_app() -> ClientApp:
     return app
 
 
+def identify() -> None:
+    """Tell Flower that this process is the server of a run; its messages carry that."""
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = RUN_ID, SUPERLINK_NODE_ID, 1
+
+
 def run(folder: Path, sites: Path, count: int, workers: int) -> None:
     """Run the ServerApp here on a grid of ``count`` sites."""
-    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = RUN_ID, SUPERLINK_NODE_ID, 1
+    identify()
     os.environ[SITES_VARIABLE] = str(sites)
     os.environ[RUN_VARIABLE] = str(folder)
     grid = LocalGrid(count, workers)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -96,7 +97,7 @@ def write(
             told(person.subject)
     else:
         with WorkerPool("normfed_simulation.phantom.hospitals:serve_person", min(workers, len(everybody))) as pool:
-            jobs = {pool.submit(_job(person, config, seed, root)): person for person in everybody}
+            jobs = {pool.submit(partial(_job, person, config, seed, root)): person for person in everybody}
             for job in as_completed(jobs):
                 _checked(job.result())
                 told(jobs[job].subject)

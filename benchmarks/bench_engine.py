@@ -1,0 +1,111 @@
+"""Rounds on the engine `local` against the same training steps in a bare torch loop, with 6 and with 23 sites.
+
+Both train the same sites with the demo's model in this process; the engine adds messages, checks, averaging and a
+checkpoint a round. They take turns, round by round, so that a drifting machine hits both alike. The limit is 5 %.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import machine
+
+from normfed_client.imaging.bids import read_dataset
+from normfed_client.imaging.cache import default_root
+from normfed_client.imaging.cohort import assign
+from normfed_client.imaging.preprocessing import Recipe
+from normfed_client.preparation import prepare_all
+from normfed_client.site import SITES_VARIABLE, Site
+from normfed_common import seeds
+from normfed_common.study.config import StudyConfig
+from normfed_common.study.data import PhantomSite
+from normfed_common.study.load import load_study
+from normfed_server.asking import Asker
+from normfed_server.events import EventLog, subscribe
+from normfed_server.plan import FEDERATED, Arm
+from normfed_server.training import train_arm
+from normfed_simulation import runs
+from normfed_simulation.engines.local import LocalGrid, identify
+from normfed_simulation.phantom import hospitals
+
+ROUNDS, LIMIT = 4, 0.05
+
+
+def study_with(sites: int) -> StudyConfig:
+    """The demo, with so many sites of four people."""
+    demo = load_study(runs.shipped_study("demo"))
+    assert demo.data.phantom is not None
+    made = tuple(PhantomSite(name=f"site-{i:02d}", vendor="siemens", field_tesla=3.0, controls=4) for i in range(sites))
+    data = demo.data.model_copy(
+        update={"phantom": demo.data.phantom.model_copy(update={"sites": made}), "held_out_people": 0}
+    )
+    federation = demo.federation.model_copy(update={"rounds": ROUNDS + 1})
+    return demo.model_copy(update={"data": data, "name": f"engine-{sites}", "federation": federation})
+
+
+def bare_round(sites: list[Site], number: int) -> float:
+    """The same steps with nothing around them."""
+    federation = sites[0].study.federation
+    begin = time.perf_counter()
+    for site in sites:
+        model, cohort = site.model(site.study.model), site.training_cohort()
+        assert model.network is not None
+        optimiser = torch.optim.Adam(model.network.parameters(), lr=federation.learning_rate, fused=True)
+        rng = seeds.generator(site.study.seed, "training", site.config.name, number, 0)
+        for batch in model.batches(cohort, rng):
+            optimiser.zero_grad(set_to_none=True)
+            model.loss(batch).backward()
+            optimiser.step()
+    return time.perf_counter() - begin
+
+
+def measure(count: int, folder: Path) -> None:
+    """Print the overhead with ``count`` sites."""
+    study = study_with(count)
+    root = default_root() / "phantoms" / hospitals.digest(study.data.phantom, study.seed)  # type: ignore[arg-type]
+    hospitals.write(study.data.phantom, study.seed, root, workers=2)  # type: ignore[arg-type]
+    names = list(read_dataset(root).sites())
+    visits = [v for name, found in read_dataset(root).sites().items() for v in assign(found, name, study).everybody()]
+    recipe = Recipe(study.preprocessing, study.data.modalities, None)
+    prepare_all(visits, recipe, default_root() / "scans", workers=2)
+    no_pooled = study.comparisons.model_copy(update={"pooled": False})
+    run = runs.begin(study.model_copy(update={"comparisons": no_pooled}), folder)
+    configs = runs.write_site_configs(run, root, names, default_root() / "scans", "cpu")
+    os.environ[SITES_VARIABLE] = str(run.sites_file)
+    identify()
+    grid = LocalGrid(count, workers=0)
+    nodes = {name: i + 1 for i, name in enumerate(names)}
+    arm = Arm(FEDERATED, study.model, tuple(sorted(names)), {})
+    sites = [Site(config, run.study) for config in configs]
+    model = sites[0].model(study.model)
+    path = run.folder / "arms" / FEDERATED / "progress.safetensors"
+    bare: list[float] = []
+    events = EventLog(run.folder / "events.jsonl")
+    stop = subscribe(lambda event: bare.append(bare_round(sites, event["round"])))  # after each round of the engine
+    progress = train_arm(arm, model, run.study, nodes, Asker(grid, threading.Event()), path, events)
+    stop()
+    engine = [entry["seconds"] for entry in progress.history]
+    # The first round opens sites and fills caches.
+    overhead = float(np.median(np.array(engine[1:]) / np.array(bare[1:]))) - 1
+    print(
+        f"{count} sites: engine {np.median(engine[1:]):.2f} s a round, bare {np.median(bare[1:]):.2f} s, "
+        f"overhead {overhead:+.1%}; limit {LIMIT:.0%}: {'met' if overhead <= LIMIT else 'MISSED'}"
+    )
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    print(machine())
+    with tempfile.TemporaryDirectory() as folder:
+        for count in (6, 23):
+            measure(count, Path(folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Dense encoding against patch by patch, torch kernel products against libsvm, and a whole 2 mm volume, on one core."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from common import Brains, machine, median_seconds, setting
+from sklearn.svm import OneClassSVM
+
+from normfed_common.models.catalogue import build
+from normfed_common.models.patches import extract
+from normfed_common.models.siamese import Siamese
+from normfed_common.scoring import kernel
+
+LIMIT_S = 1.5
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    volume = Brains(1).volume(0)
+    print(machine())
+    for architecture, patch in (("isbi", 9), ("isbi", 15), ("alaverdyan", 15)):
+        model = build({"name": "siamese", "architecture": architecture, "patch_size": patch}, setting())
+        assert isinstance(model, Siamese)
+        dense = median_seconds(lambda m=model: m.encode(volume))
+        field = model.encode(volume)
+        some = field.index[:: len(field.index) // 10_000]
+
+        def one_by_one(model: Siamese = model, some: np.ndarray = some, patch: int = patch) -> None:
+            inside = [i for i in some if all(patch // 2 <= c < s - patch // 2 for c, s in _in_plane(i))]
+            with torch.inference_mode():
+                for start in range(0, len(inside), 1000):
+                    model.autoencoder.encode(
+                        torch.from_numpy(extract(volume.images, np.array(inside[start : start + 1000]), patch))
+                    )
+
+        patchwise = median_seconds(one_by_one, 3) * len(field.index) / len(some)
+        latents = field.latents.numpy()
+        samples = latents[np.random.default_rng(0).choice(len(latents), 500, replace=False)]
+        machines = [kernel.fit(samples, 0.03)]
+        ours = median_seconds(lambda f=field, m=machines: kernel.decision(m, f.latents))
+        oracle = OneClassSVM(nu=0.03).fit(samples)
+        libsvm = median_seconds(lambda o=oracle, la=latents: o.decision_function(la), 3)
+        difference = np.abs(kernel.decision(machines, field.latents).numpy() - oracle.decision_function(latents)).max()
+        whole = median_seconds(lambda m=model: m.score(volume, np.random.default_rng(0)))
+        print(
+            f"{architecture} {patch}, {len(latents):,} voxels: dense {dense:.3f} s, patch by patch {patchwise:.2f} s, "
+            f"ratio {patchwise / dense:.0f}; decision {ours:.3f} s, libsvm {libsvm:.3f} s, ratio {libsvm / ours:.1f}, "
+            f"difference {difference:.1e}; encode + fit + score {whole:.2f} s, limit {LIMIT_S} s: "
+            f"{'met' if whole <= LIMIT_S else 'MISSED'}"
+        )
+
+
+def _in_plane(flat: int) -> list[tuple[int, int]]:
+    x, y, _ = np.unravel_index(flat, setting().shape)
+    return [(int(x), setting().shape[0]), (int(y), setting().shape[1])]
+
+
+if __name__ == "__main__":
+    main()
