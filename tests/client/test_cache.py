@@ -62,6 +62,14 @@ def test_kills_at_random_moments_never_leave_a_broken_entry(tmp_path: Path) -> N
     assert start(tmp_path / "c", tmp_path / "log", 0).wait(20) == 0
 
 
+def test_a_file_cut_short_is_noticed_and_the_entry_built_again(tmp_path: Path) -> None:
+    assert start(tmp_path / "c", tmp_path / "log", 0).wait(20) == 0
+    (tmp_path / "c" / "key" / "images.npy").write_bytes(b"")
+    assert Cache(tmp_path / "c").get("key") is None
+    assert start(tmp_path / "c", tmp_path / "log", 0).wait(20) == 0
+    assert Cache(tmp_path / "c").get("key") is not None
+
+
 @pytest.mark.parametrize(("code", "sentence"), [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "not writable")])
 def test_a_full_or_locked_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, code: int, sentence: str) -> None:
     def build(folder: Path) -> None:

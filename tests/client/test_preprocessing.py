@@ -64,6 +64,15 @@ def test_registration_finds_a_known_transform() -> None:
     assert error.max() < 2.0  # mm, at the corners of the brain
 
 
+def test_registration_of_the_same_scan_gives_the_same_matrix_to_the_last_bit(native: Visit) -> None:
+    t1, affine = whole("t1", 2)
+    scan = read(native.images["T1w"])
+    first, second = (
+        registration.affine(Image(t1, affine, Path("t1")), t1 > 0.2, scan, scan.data > 0) for _ in range(2)
+    )
+    np.testing.assert_array_equal(first, second)
+
+
 def test_rigid_alignment_finds_a_known_motion() -> None:
     t1, affine = whole("t1", 2)
     fixed = Image(t1, affine, Path("t1"))

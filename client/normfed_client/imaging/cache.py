@@ -1,7 +1,8 @@
 """Preprocessed scans on disk, found by content: inputs, parameters and code version make the key.
 
 An entry is whole or absent. It is built in a folder aside, under the entry's lock, and renamed when complete; a process
-killed at any moment leaves at most a folder that the next one removes. Two processes wait for each other.
+killed at any moment leaves at most a folder that the next one removes. Two processes wait for each other. A file that a
+power cut left short is noticed by its size, and the entry is built again.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from normfed_common.errors import DatasetError
 from normfed_common.models.base import Volume
 
 META = "meta.json"
+SIZES = "sizes.json"
 ROOT_VARIABLE = "NORMFED_CACHE"
 
 
@@ -79,7 +81,12 @@ class Cache:
     def get(self, key: str) -> Entry | None:
         """The entry under ``key``, if it is complete."""
         folder = self.root / key
-        return Entry(folder) if (folder / META).exists() else None
+        try:
+            sizes = json.loads((folder / SIZES).read_text())
+            whole = all((folder / name).stat().st_size == size for name, size in sizes.items())
+        except (FileNotFoundError, ValueError):
+            return None
+        return Entry(folder) if whole else None
 
     def get_or_build(self, key: str, build: Callable[[Path], None]) -> Entry:
         """The entry under ``key``, made by ``build(folder)`` unless it is there.
@@ -111,9 +118,8 @@ class Cache:
         aside.mkdir()
         try:
             build(aside)
-            for path in aside.iterdir():
-                with open(path, "rb") as file:
-                    os.fsync(file.fileno())
+            (aside / SIZES).write_text(json.dumps({path.name: path.stat().st_size for path in aside.iterdir()}))
+            shutil.rmtree(self.root / key, ignore_errors=True)  # not whole, or we would not build it
             os.replace(aside, self.root / key)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)

@@ -23,7 +23,7 @@ from normfed_common import digests
 from normfed_common.errors import ScanError
 from normfed_common.study.preprocessing import PreprocessingConfig
 
-VERSION = 1  # of this file's arithmetic and of the cache's layout: raise it and old entries are no longer found
+VERSION = 2  # of this file's arithmetic and of the cache's layout: raise it and old entries are no longer found
 MINIMUM_LIKENESS = 0.35
 MINIMUM_BRAIN_SHARE = 0.5
 

@@ -47,6 +47,12 @@ class Atlas(NormativeModel):
             "squares": second.reshape(channels, *shape),
         }
 
+    def absorb(self, stage: str, total: Arrays) -> None:
+        """Mean and standard deviation from the sums over all sites."""
+        super().absorb(stage, total)
+        self._mean, variance = self.mean_and_variance()
+        self._deviation = np.sqrt(variance + 1e-12)
+
     def mean_and_variance(self) -> tuple[np.ndarray, np.ndarray]:
         """Per modality and voxel, (C, X, Y, Z) each; NaN where nobody had brain."""
         sums = self.sums("moments")
@@ -59,7 +65,6 @@ class Atlas(NormativeModel):
 
     def score(self, volume: Volume, rng: np.random.Generator) -> np.ndarray:
         """Root mean squared z-score; 0 where nobody among the normal people had brain."""
-        mean, variance = self.mean_and_variance()
-        z = (volume.images - mean) / np.sqrt(variance + 1e-12)
+        z = (volume.images - self._mean) / self._deviation
         rms = np.sqrt(np.mean(z**2, axis=0))
         return np.where(volume.mask, np.nan_to_num(rms, nan=0.0), 0.0).astype(np.float32)

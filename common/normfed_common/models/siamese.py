@@ -91,6 +91,9 @@ class Siamese(NormativeModel):
         index = np.flatnonzero(volume.mask)
         latents = torch.empty((len(index), self.autoencoder.latent_dimension))
         x, y, z = np.unravel_index(index, volume.mask.shape)
+        # Outside the brain images are zero, as is what dense encoding pads with: the brain's box is enough.
+        images = volume.images[:, x.min() : x.max() + 1, y.min() : y.max() + 1]
+        x, y = x - x.min(), y - y.min()
         order = np.argsort(z, kind="stable")
         bounds = np.searchsorted(z[order], np.arange(0, depth + SLICES_AT_ONCE, SLICES_AT_ONCE))
         self.autoencoder.eval()
@@ -100,7 +103,7 @@ class Siamese(NormativeModel):
                     continue
                 start = slab * SLICES_AT_ONCE
                 stop = min(start + SLICES_AT_ONCE, depth)
-                slices = torch.from_numpy(np.moveaxis(volume.images[..., start:stop], 3, 0).copy()).to(device)
+                slices = torch.from_numpy(np.moveaxis(images[..., start:stop], 3, 0).copy()).to(device)
                 field = self.autoencoder.encode_dense(slices).permute(0, 2, 3, 1)
                 rows = order[begin:end]
                 where = (torch.from_numpy(z[rows] - start), torch.from_numpy(x[rows]), torch.from_numpy(y[rows]))
