@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from normfed_common.errors import ScanError
-from normfed_common.study.preprocessing import PreprocessingConfig
 from normfed_client.imaging.bids import read_dataset
 from normfed_client.imaging.cache import Cache
 from normfed_client.imaging.preprocessing import Recipe, prepare
+from normfed_common.errors import ScanError
+from normfed_common.study.preprocessing import PreprocessingConfig
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("real")]
 
