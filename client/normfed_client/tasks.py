@@ -13,16 +13,18 @@ from normfed_common import seeds
 from normfed_common.arrays import Arrays
 from normfed_common.errors import SiteCode, SiteError
 from normfed_common.wire.evaluation import measured_arrays, summary_arrays
-from normfed_common.wire.messages import Answer, Request
+from normfed_common.wire.messages import BELOW_MINIMUM, Answer, Request
 
 ALONE = "The site has one person to train on: pairs have no second member, so the siamese term is off."
 
 
 def describe(site: Site) -> tuple[Answer, Arrays]:
-    """How many people of each role, and which kinds of lesion, after preprocessing."""
-    counts = {
-        role: len({s.visit.participant.subject for s in getattr(site, role)}) for role in ("train", "held_out", "test")
-    }
+    """How many people of each role after preprocessing, never exactly below the minimum; and kinds of lesion."""
+    minimum = site.study.federation.minimum_cohort
+    counts = {}
+    for role in ("train", "held_out", "test"):
+        people = len({scan.visit.participant.subject for scan in getattr(site, role)})
+        counts[role] = people if people == 0 or people >= minimum else BELOW_MINIMUM
     return Answer(site=site.config.name, counts=counts, labels=tuple(sorted({s.kind for s in site.test}))), {}
 
 

@@ -17,7 +17,7 @@ from normfed_common.models.base import Setting
 from normfed_common.models.catalogue import build
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.load import load_study
-from normfed_common.wire.messages import Request, decode_answer, requests
+from normfed_common.wire.messages import BELOW_MINIMUM, Request, decode_answer, requests
 from normfed_server import evaluation, results
 from normfed_server.asking import Asker
 from normfed_server.evaluation import ArmResult, Evaluator
@@ -71,7 +71,7 @@ class Coordinator:
 
     def _check(self, plan: Plan, sites: dict[str, SiteDescription]) -> None:
         federated = next(arm for arm in plan.arms if arm.name == FEDERATED)
-        found = ", ".join(f"{name} {s.train}/{s.test}" for name, s in sites.items())
+        found = ", ".join(f"{name} {_count(s.train)}/{_count(s.test)}" for name, s in sites.items())
         if not federated.train:
             raise RunError(
                 f"No site can train: people to train on/to test on are {found}. "
@@ -122,3 +122,7 @@ class Coordinator:
 
     def _path(self, arm: str, what: str) -> Path:
         return self.folder / ARMS / arm / f"{what}.safetensors"
+
+
+def _count(people: int) -> str:
+    return "too few" if people == BELOW_MINIMUM else str(people)

@@ -18,7 +18,7 @@ FEDERATED, POOLED, LOCAL = "federated", "pooled", "local-"
 
 @dataclass(frozen=True)
 class SiteDescription:
-    """What a site says of itself: people per role and kinds of lesion."""
+    """What a site says of itself: people per role (BELOW_MINIMUM: some, but too few to say), kinds of lesion."""
 
     train: int
     held_out: int

@@ -10,6 +10,7 @@ import numpy as np
 
 from normfed_common.metrics.summary import EVERYBODY, PER_SCAN, Summary, add, percentile_interval
 from normfed_common.study.config import StudyConfig
+from normfed_common.wire.messages import BELOW_MINIMUM
 from normfed_server import checkpoints
 from normfed_server.evaluation import ArmResult
 from normfed_server.plan import FEDERATED, LOCAL, POOLED, Plan, SiteDescription
@@ -28,7 +29,11 @@ def assemble(
         "digest": study.digest,
         "seed": study.seed,
         "sites": [
-            {"name": name, "train": s.train, "held_out": s.held_out, "test": s.test, "kinds": list(s.kinds)}
+            {
+                "name": name,
+                **{role: _count(getattr(s, role)) for role in ("train", "held_out", "test")},
+                "kinds": list(s.kinds),
+            }
             for name, s in sites.items()
             if name != POOLED
         ],
@@ -165,3 +170,8 @@ def _difference(ours: Summary, theirs: Summary, group: str) -> dict[str, Any]:
 def _history(folder: Path, arm: str, study: StudyConfig) -> list[dict[str, Any]]:
     progress = checkpoints.load(folder / arm / "progress.safetensors", study.digest)
     return progress.history if progress else []
+
+
+def _count(people: int) -> int | None:
+    """None where the site would not say: fewer than its minimum."""
+    return None if people == BELOW_MINIMUM else people

@@ -18,6 +18,7 @@ from normfed_common.study.base import Frozen
 
 MAXIMUM_BYTES = 2**31 - 2**20  # protobuf's limit, less room for the headers
 MAXIMUM_HEADER = 4_000_000
+BELOW_MINIMUM = -1  # in the place of a count: somebody, but fewer than the minimum cohort
 ALLOWED_TYPES = ("float32", "float64", "int64")
 
 Task = Literal["query.describe", "train.round", "train.sums", "evaluate.score", "evaluate.count", "evaluate.measure"]
