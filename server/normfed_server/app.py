@@ -12,6 +12,7 @@ from normfed_common.errors import RunError
 from normfed_server.coordinator import Coordinator
 
 RUN_VARIABLE = "NORMFED_RUN"  # the run folder, with its study.yaml
+EXPECTED_VARIABLE = "NORMFED_EXPECTED_SITES"  # how many sites to wait for before the start
 
 app = ServerApp()
 
@@ -22,4 +23,4 @@ def main(grid: Grid, context: Context) -> None:
     folder = os.environ.get(RUN_VARIABLE)
     if folder is None:
         raise RunError(f"The environment has no {RUN_VARIABLE}; start a run with `normfed simulate`.")
-    Coordinator(grid, Path(folder)).run()
+    Coordinator(grid, Path(folder), int(os.environ.get(EXPECTED_VARIABLE, "1"))).run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -19,21 +20,22 @@ from normfed_common.study.config import StudyConfig
 from normfed_common.study.load import load_study
 from normfed_common.wire.messages import BELOW_MINIMUM, Request, decode_answer, requests
 from normfed_server import evaluation, results
-from normfed_server.asking import Asker
+from normfed_server.asking import POLL_S, Asker
 from normfed_server.evaluation import ArmResult, Evaluator
 from normfed_server.events import EventLog
 from normfed_server.plan import FEDERATED, Arm, Plan, SiteDescription, make
 from normfed_server.training import train_arm
 
 ARMS = "arms"
+PATIENCE_S = 120.0  # for sites to come up; on a loaded machine a runtime takes its time
 
 
 class Coordinator:
     """Runs one study in one run folder, from wherever it was interrupted."""
 
-    def __init__(self, grid: Grid, folder: Path) -> None:
+    def __init__(self, grid: Grid, folder: Path, expected: int) -> None:
         logging.getLogger("flwr").setLevel(logging.WARNING)  # Flower's log of every step would drown ours
-        self.grid, self.folder = grid, folder
+        self.grid, self.folder, self.expected = grid, folder, expected
         self.study: StudyConfig = load_study(folder / "study.yaml")
         self.events = EventLog(folder / "events.jsonl")
         self.stop = threading.Event()
@@ -60,7 +62,7 @@ class Coordinator:
 
     def _describe(self) -> tuple[dict[str, int], dict[str, SiteDescription]]:
         header = Request(study=self.study.model_dump_json(), arm=FEDERATED, model=self.study.model)
-        messages = requests("query.describe", {str(node): node for node in self.grid.get_node_ids()}, header, {})
+        messages = requests("query.describe", {str(node): node for node in self._everybody()}, header, {})
         nodes: dict[str, int] = {}
         sites: dict[str, SiteDescription] = {}
         for node, reply in self.asker.ask(messages, (SiteCode.NO_TRAINING_SUBJECTS,)).items():
@@ -68,6 +70,21 @@ class Coordinator:
             nodes[answer.site] = int(node)
             sites[answer.site] = SiteDescription(**answer.counts, kinds=answer.labels)
         return nodes, dict(sorted(sites.items()))
+
+    def _everybody(self) -> list[int]:
+        """Node ids of all sites, once as many are there as are expected: sites come up one after another.
+
+        Raises
+        ------
+        RunError
+            If some are still missing after PATIENCE_S.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while len(nodes := list(self.grid.get_node_ids())) < self.expected:
+            if time.monotonic() > deadline:
+                raise RunError(f"Only {len(nodes)} of {self.expected} sites came up within {PATIENCE_S:.0f} s.")
+            time.sleep(POLL_S)
+        return nodes
 
     def _check(self, plan: Plan, sites: dict[str, SiteDescription]) -> None:
         federated = next(arm for arm in plan.arms if arm.name == FEDERATED)

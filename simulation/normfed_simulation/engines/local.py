@@ -24,7 +24,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from normfed_client.site import SITES_VARIABLE
 from normfed_client.workers import WorkerPool
-from normfed_server.app import RUN_VARIABLE
+from normfed_server.app import EXPECTED_VARIABLE, RUN_VARIABLE
 from normfed_server.app import app as server_app
 
 RUN_ID = 1
@@ -137,6 +137,7 @@ def run(folder: Path, sites: Path, count: int, workers: int) -> None:
     identify()
     os.environ[SITES_VARIABLE] = str(sites)
     os.environ[RUN_VARIABLE] = str(folder)
+    os.environ[EXPECTED_VARIABLE] = str(count)
     grid = LocalGrid(count, workers)
     try:
         server_app(grid, Context(RUN_ID, 0, {}, RecordDict(), {}))
