@@ -6,6 +6,7 @@ checkpoint a round. They take turns, round by round, so that a drifting machine 
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import threading
@@ -101,6 +102,7 @@ def measure(count: int, folder: Path) -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
+    logging.getLogger("flwr").setLevel(logging.WARNING)
     print(machine())
     with tempfile.TemporaryDirectory() as folder:
         for count in (6, 23):

@@ -11,11 +11,12 @@ import os
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 from flwr.app import Context, Message
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from normfed_client.site import SITES_VARIABLE, Site, open_site
 from normfed_common.arrays import Arrays
@@ -37,7 +38,7 @@ def guarded(
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
-            with threadpool_limits(threads):
+            with _controller().limit(limits=threads):
                 return answer(message, *work(site, request, arrays))
         finally:
             torch.set_num_threads(before)
@@ -45,6 +46,12 @@ def guarded(
         code = _code(error)
         _log(site, message.metadata.message_type, code, error)
         return refusal(message, code)
+
+
+@lru_cache(maxsize=1)
+def _controller() -> ThreadpoolController:
+    """Looking for the libraries that have threads takes 20 ms: done once."""
+    return ThreadpoolController()
 
 
 def _code(error: Exception) -> SiteCode:

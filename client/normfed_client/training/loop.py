@@ -48,7 +48,7 @@ def train_round(
             scaler.scale(loss).backward()
             scaler.step(optimiser)
             scaler.update()
-            total += loss.detach().double() * len(batch)
+            total.add_(loss.detach(), alpha=len(batch))
             samples += len(batch)
     mean = float(total) / samples if samples else math.nan
     if not math.isfinite(mean):
