@@ -172,7 +172,7 @@ def open_site(partition: int, study_json: str) -> Site:
     return _open(sites, partition, study_json)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=256)  # a site is small: names and paths; opening one reads a dataset's index
 def _open(sites: str, partition: int, study_json: str) -> Site:
     try:
         study = resolve(json.loads(study_json), "request")
