@@ -51,6 +51,11 @@ class WorkerPool:
 
     def close(self) -> None:
         """End the workers at once, whatever they do; what they write is whole or absent."""
+        with contextlib.suppress(queue.Empty):
+            while True:  # jobs that nobody began are not begun any more
+                job = self._jobs.get_nowait()
+                if job is not None:
+                    job[1].cancel()
         for _ in self._threads:
             self._jobs.put(None)
         for process in list(self._processes.values()):

@@ -102,8 +102,9 @@ def _serialised(message: Message) -> bytes:
 
 
 def _pass_on(future: Future[Message], job: Future[bytes]) -> None:
-    error = job.exception()
-    if error is not None:
+    if job.cancelled():
+        future.cancel()
+    elif (error := job.exception()) is not None:
         future.set_exception(error)
     else:
         future.set_result(message_from_proto(ProtoMessage.FromString(job.result())))
