@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 
 def of_json(value: Any) -> str:
     """SHA-256 (first 32 hex digits) of a JSON-able value, independent of key order."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def of_arrays(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of names, types, shapes and bytes: two models are the same model bit for bit."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name}|{array.dtype}|{array.shape}|".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()[:32]
 
 
 def of_file(path: Path) -> str:

@@ -30,11 +30,17 @@ class RoundStrategy(Strategy):
     ----------
     nodes
         Node ids of the sites that train this arm.
+
+    Attributes
+    ----------
+    notes
+        What each site said of the method in the last round.
     """
 
     def __init__(self, study: StudyConfig, arm: Arm, nodes: Mapping[str, int]) -> None:
         self.study, self.arm, self.nodes = study, arm, nodes
         self.step = STEPS[ALGORITHMS[study.federation.algorithm].server_step]
+        self.notes: dict[str, tuple[str, ...]] = {}
         self._sent: Arrays = {}
 
     def summary(self) -> None:
@@ -60,6 +66,7 @@ class RoundStrategy(Strategy):
             answer, arrays = decode_answer(reply)
             self._check(answer.site, arrays)
             updates[answer.site] = (answer.subjects, arrays)
+            self.notes[answer.site] = answer.notes
             losses[answer.site] = float("nan") if answer.loss is None else answer.loss
         return to_record(self.step(updates)), MetricRecord(dict(sorted(losses.items())))
 

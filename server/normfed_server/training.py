@@ -51,6 +51,10 @@ def train_arm(
         seconds = time.perf_counter() - begin
         progress.history.append({"round": current, "loss": dict(losses), "seconds": seconds})
         checkpoints.save(path, progress, study.digest)
+        if current == 1:
+            for site, texts in strategy.notes.items():
+                for text in texts:
+                    events.say("note", arm=arm.name, site=site, text=text)
         events.say("round", arm=arm.name, **progress.history[-1], rounds=rounds)
     while progress.stages < len(model.stages):
         _sum_stage(arm, model.stages[progress.stages], progress, study, nodes, asker)

@@ -93,6 +93,8 @@ class Screen:
             mean = sum(losses.values()) / len(losses)
             highest = f", highest {worst} {losses[worst]:.3f}" if len(losses) > 1 else ""
             self.advance(TRAINING, f"{event['arm']} round {event['round']}: loss {mean:.3f}{highest}")
+        elif kind == "note":
+            self.warn(f"{event['arm']}, {event['site']}: {event['text']}")
         elif kind == "evaluated":
             self.advance(EVALUATION, event["arm"])
 

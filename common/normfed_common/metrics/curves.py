@@ -24,14 +24,11 @@ class Curve:
         Normal and lesion voxels at or above each threshold.
     overlap
         Mean over lesions of the share of the lesion at or above each threshold, in [0, 1].
-    thresholds
-        The scores, descending; +inf first.
     """
 
     negatives: np.ndarray
     positives: np.ndarray
     overlap: np.ndarray
-    thresholds: np.ndarray
 
     @property
     def fpr(self) -> np.ndarray:
@@ -61,7 +58,7 @@ def curve(anomaly_map: np.ndarray, lesion: np.ndarray, mask: np.ndarray) -> Curv
     def cumulated(values: np.ndarray) -> np.ndarray:
         return np.concatenate([[0], np.cumsum(values)[last]])
 
-    return Curve(cumulated(~truth), cumulated(truth), cumulated(weights), np.concatenate([[np.inf], scores[last]]))
+    return Curve(cumulated(~truth), cumulated(truth), cumulated(weights))
 
 
 def region_weights(lesion: np.ndarray) -> np.ndarray:

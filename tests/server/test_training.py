@@ -1,0 +1,46 @@
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from normfed_client.site import SITES_VARIABLE, Site, SiteConfig, write_sites
+from normfed_common.study.config import StudyConfig
+from normfed_common.wire.messages import Request, requests
+from normfed_server.asking import Asker
+from normfed_server.events import EventLog, subscribe
+from normfed_server.plan import Arm
+from normfed_server.training import train_arm
+from normfed_simulation.engines.local import LocalGrid, identify
+
+
+def test_a_site_with_one_person_is_told_of_aloud(
+    study: StudyConfig, hospitals: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = study.model_copy(
+        update={
+            "data": study.data.model_copy(update={"held_out_people": 3}),
+            "federation": study.federation.model_copy(update={"minimum_cohort": 1, "rounds": 1}),
+        }
+    )
+    config = SiteConfig(name="c", data=hospitals, owns=("c",), cache=cache / "scans", output=tmp_path, device="cpu")
+    write_sites(tmp_path / "sites.json", (config,))
+    monkeypatch.setenv(SITES_VARIABLE, str(tmp_path / "sites.json"))
+    identify()
+    heard: list[dict[str, Any]] = []
+    stop = subscribe(heard.append)
+    arm = Arm("federated", alone.model, ("c",), {})
+    asker = Asker(LocalGrid(1, workers=0), threading.Event())
+    model = Site(config, alone).model(alone.model)
+    train_arm(arm, model, alone, {"c": 1}, asker, tmp_path / "p.safetensors", EventLog(tmp_path / "e.jsonl"))
+    stop()
+    notes = [event for event in heard if event["event"] == "note"]
+    assert [(note["site"], "siamese term is off" in note["text"]) for note in notes] == [("c", True)]
+
+
+def test_messages_to_several_sites_share_one_record(study: StudyConfig) -> None:
+    identify()
+    header = Request(study=study.model_dump_json(), arm="x", model=study.model)
+    made = requests("train.round", {"a": 1, "b": 2}, header, {})
+    assert made["a"].content is made["b"].content
+    assert {site: message.metadata.dst_node_id for site, message in made.items()} == {"a": 1, "b": 2}
