@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from normfed_common.errors import RunError, WireError
 from normfed_common.files import atomic
 
 Arrays = dict[str, np.ndarray]
+HEADER = "normfed"
 
 
-def save(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
-    """Write named arrays as one safetensors file, atomically."""
+def save(path: Path, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any] | None = None) -> None:
+    """Write named arrays, and JSON beside them, as one safetensors file, atomically."""
+    text = {HEADER: json.dumps(header)} if header else {}
     with atomic(path) as temporary:
-        save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, temporary, dict(metadata or {}))
+        save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, temporary, text)
 
 
 def load(path: Path) -> Arrays:
@@ -36,6 +40,13 @@ def load(path: Path) -> Arrays:
             f"{path}: not readable as a model ({error}). Copy it again, or resume the run that writes it."
         ) from error
     return loaded
+
+
+def header(path: Path) -> dict[str, Any]:
+    """The JSON that was saved beside the arrays under HEADER; empty where there is none."""
+    with safe_open(path, "numpy") as file:
+        found: dict[str, Any] = json.loads((file.metadata() or {}).get(HEADER, "{}"))
+    return found
 
 
 def add(parts: Iterable[Mapping[str, np.ndarray]]) -> Arrays:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from safetensors import safe_open
 
 from normfed_common import arrays as named
 from normfed_common.arrays import Arrays
@@ -39,7 +36,7 @@ class Progress:
 def save(path: Path, progress: Progress, study: str) -> None:
     """Write an arm's progress."""
     header = {"round": progress.round, "stages": progress.stages, "history": progress.history, "study": study}
-    named.save(path, progress.arrays, {"normfed": json.dumps(header)})
+    named.save(path, progress.arrays, header)
 
 
 def load(path: Path, study: str) -> Progress | None:
@@ -53,8 +50,7 @@ def load(path: Path, study: str) -> Progress | None:
     if not path.exists():
         return None
     loaded = named.load(path)
-    with safe_open(path, "numpy") as file:
-        header = json.loads((file.metadata() or {}).get("normfed", "{}"))
+    header = named.header(path)
     if header.get("study") != study:
         raise RunError(
             f"{path}: belongs to another study than {path.parents[2] / 'study.yaml'}. Do not edit study.yaml of a run."

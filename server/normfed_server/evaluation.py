@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from flwr.app import Message
-from safetensors import safe_open
 
 from normfed_common import arrays as named
 from normfed_common.arrays import Arrays
@@ -148,7 +146,7 @@ def save(path: Path, result: ArmResult) -> None:
         "threshold": result.threshold if np.isfinite(result.threshold) else None,
         "threshold_from": result.threshold_from,
     }
-    named.save(path, arrays, {"normfed": json.dumps(header)})
+    named.save(path, arrays, header)
 
 
 def load(path: Path) -> ArmResult | None:
@@ -156,8 +154,7 @@ def load(path: Path) -> ArmResult | None:
     if not path.exists():
         return None
     arrays = named.load(path)
-    with safe_open(path, "numpy") as file:
-        header = json.loads(file.metadata()["normfed"])
+    header = named.header(path)
     result = ArmResult(image_auroc=header["image_auroc"], threshold_from=header["threshold_from"])
     result.threshold = float("nan") if header["threshold"] is None else header["threshold"]
     for site, groups in header["groups"].items():
