@@ -28,7 +28,7 @@ BAD = [
     (changed("federation.learning_rate", float("nan")), "federation.learning_rate"),
     (changed("federation.learning_rate", float("inf")), "federation.learning_rate"),
     (changed("federation.algorithm", "fedmagic"), "No algorithm is called 'fedmagic'. Known: fedavg"),
-    (changed("model.name", "unet"), "No model is called 'unet'. Known: atlas, intensity, siamese"),
+    (changed("model.name", "unet"), "No model is called 'unet'. Known: atlas, autoencoder, intensity, siamese"),
     (changed("model", {"patch_size": 9}), "model: name is missing"),
     (changed("model.patch_size", 10), "patch_size must be 9, 15, 21"),
     (changed("model.one_class", {"nu": 1.5}), "one_class.nu"),

@@ -12,7 +12,7 @@ Then ``score`` gives every voxel of a scan a number, higher = more abnormal.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -20,10 +20,12 @@ import numpy as np
 import torch
 
 from normfed_common.arrays import Arrays
+from normfed_common.models.normalisation import NORMALISATION
 from normfed_common.study.base import Frozen
 
 NETWORK = "network."
 SUMS = "sums."
+NORMALISATION_GROUP = "normalisation"
 
 
 @dataclass(frozen=True)
@@ -81,15 +83,28 @@ class Cohort(Protocol):
 
 
 class NormativeModel(ABC):
-    """A model of the normal brain. See the module's text for the two ways of learning."""
+    """A model of the normal brain. See the module's text for the two ways of learning.
+
+    Attributes
+    ----------
+    network
+        What is trained in rounds; None for models that learn from sums alone.
+    parts
+        The network's parts by name, from the image inwards and out again; every array belongs to exactly one. What a
+        strategy shares and what it keeps at a site is said in their names (`groups`).
+    stages
+        Names of the sums, in order.
+    """
 
     Config: ClassVar[type[Frozen]]
     network: torch.nn.Module | None = None
+    parts: Mapping[str, torch.nn.Module]
     stages: tuple[str, ...] = ()
 
     def __init__(self, config: Any, setting: Setting) -> None:
         self.config = config
         self.setting = setting
+        self.parts = {}
         self._sums: dict[str, Arrays] = {}
 
     @abstractmethod
@@ -119,12 +134,23 @@ class NormativeModel(ABC):
         """The sums over all sites of one stage."""
         return self._sums[stage]
 
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """Names of shared network arrays by part, and across all parts those of the normalisation layers."""
+        if self.network is None:
+            return {}
+        names = {id(t): NETWORK + n for n, t in self.network.state_dict(keep_vars=True).items() if _averaged(t)}
+        normalisation = [layer for layer in self.network.modules() if isinstance(layer, NORMALISATION)]
+        return {
+            **{part: _names(module, names) for part, module in self.parts.items()},
+            NORMALISATION_GROUP: tuple(name for layer in normalisation for name in _names(layer, names)),
+        }
+
     def share(self) -> Arrays:
         """All arrays of the model that may leave a site: weights as ``network.*``, sums as ``sums.<stage>.*``."""
         shared: Arrays = {}
         if self.network is not None:
             for name, tensor in self.network.state_dict().items():
-                if tensor.is_floating_point():  # counters such as BatchNorm's have no mean
+                if _averaged(tensor):
                     shared[NETWORK + name] = tensor.detach().cpu().numpy().copy()
         for stage, arrays in self._sums.items():
             for name, array in arrays.items():
@@ -146,3 +172,12 @@ class NormativeModel(ABC):
             arrays = {name.removeprefix(prefix): array for name, array in shared.items() if name.startswith(prefix)}
             if arrays:
                 self.absorb(stage, arrays)
+
+
+def _averaged(tensor: torch.Tensor) -> bool:
+    """Counters such as BatchNorm's have no mean."""
+    return tensor.is_floating_point()
+
+
+def _names(module: torch.nn.Module, names: Mapping[int, str]) -> tuple[str, ...]:
+    return tuple(names[id(t)] for t in module.state_dict(keep_vars=True).values() if id(t) in names)

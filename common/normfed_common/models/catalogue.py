@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MODELS: Registry[str] = Registry("model")
 
 MODELS.add("siamese", "normfed_common.models.siamese:Siamese")
+MODELS.add("autoencoder", "normfed_common.models.autoencoder:AutoEncoder")
 MODELS.add("intensity", "normfed_common.models.intensity:Intensity")
 MODELS.add("atlas", "normfed_common.models.atlas:Atlas")
 

@@ -13,38 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from normfed_common.models.normalisation import ChannelLayerNorm
+
 Norm = Literal["layer", "batch"]
-
-
-class ChannelLayerNorm(nn.Module):
-    """y = (x - mean_c x) / sqrt(var_c x + eps) * weight + bias, over the channels at each pixel (Ba 2016)."""
-
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise x of shape (N, C, H, W)."""
-        centred = x - x.mean(1, keepdim=True)
-        scale = torch.rsqrt(centred.square().mean(1, keepdim=True) + self.eps)
-        return centred * scale * self.weight[:, None, None] + self.bias[:, None, None]
 
 
 def _norm(kind: Norm, channels: int) -> nn.Module:
     return ChannelLayerNorm(channels) if kind == "layer" else nn.BatchNorm2d(channels)
-
-
-def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Torch's own defaults (He 2015, uniform), drawn from ``generator``: its layers draw from one global stream, which
-    other threads draw from as well."""
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.kaiming_uniform_(layer.weight, a=5**0.5, generator=generator)
-            bound = (layer.weight.shape[1] * layer.weight[0, 0].numel()) ** -0.5
-            if layer.bias is not None:
-                nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
 
 
 class PatchAutoEncoder(nn.Module):
@@ -52,6 +27,7 @@ class PatchAutoEncoder(nn.Module):
 
     latent_dimension: int
     patch_size: int
+    stem_layers: int  # how many layers of the encoder see the image first
     encoder: nn.Sequential
     decoder: nn.Sequential
 
@@ -93,7 +69,7 @@ class IsbiAutoEncoder(PatchAutoEncoder):
         super().__init__()
         self.check(patch_size)
         last = (patch_size - 6) // 3
-        self.patch_size, self.latent_dimension = patch_size, 16
+        self.patch_size, self.latent_dimension, self.stem_layers = patch_size, 16, 3
 
         def stage(layer: nn.Module, width: int) -> tuple[nn.Module, nn.Module, nn.Module]:
             return layer, _norm(norm, width), nn.GELU()
@@ -135,7 +111,7 @@ class AlaverdyanAutoEncoder(PatchAutoEncoder):
     def __init__(self, channels: int, patch_size: int, norm: Norm) -> None:
         super().__init__()
         self.check(patch_size)
-        self.patch_size, self.latent_dimension = 15, 64
+        self.patch_size, self.latent_dimension, self.stem_layers = 15, 64, 3
         self.encoder = nn.Sequential(
             nn.Conv2d(channels, 16, 3),
             nn.ReLU(),

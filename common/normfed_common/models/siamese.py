@@ -22,7 +22,8 @@ from torch.nn import functional
 from normfed_common import seeds
 from normfed_common.arrays import Arrays
 from normfed_common.models.base import Cohort, NormativeModel, Setting, Volume
-from normfed_common.models.patch_networks import ARCHITECTURES, initialise
+from normfed_common.models.initialisation import initialise
+from normfed_common.models.patch_networks import ARCHITECTURES
 from normfed_common.models.patches import siamese_batches
 from normfed_common.scoring.base import LatentField
 from normfed_common.scoring.catalogue import OneClassConfig, build_head
@@ -58,6 +59,12 @@ class Siamese(NormativeModel):
         network = ARCHITECTURES[config.architecture](len(setting.modalities), config.patch_size, config.norm)
         initialise(network, seeds.torch_generator(setting.seed, "initial weights", "siamese"))
         self.network = self.autoencoder = network.to(setting.device)
+        stem = network.stem_layers
+        self.parts = {
+            "stem": network.encoder[:stem],
+            "encoder": network.encoder[stem:],
+            "decoder": network.decoder,
+        }
         self.head = build_head(config.one_class, network.latent_dimension, setting)
         self.stages = self.head.stages
         self._alpha = config.alpha

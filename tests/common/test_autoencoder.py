@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+import torch
+from opacus import GradSampleModule
+from synthetic import People, setting, volume
+
+from normfed_common.models.autoencoder import AutoEncoder, AutoEncoderConfig
+from normfed_common.models.base import NORMALISATION_GROUP, Volume
+from normfed_common.models.catalogue import MODELS, build
+
+SMALL = {"name": "autoencoder", "size": 32, "filters": 8, "most_filters": 16, "latent": 8, "batch_size": 4}
+
+
+def model(**changes: object) -> AutoEncoder:
+    found = build({**SMALL, **changes}, setting())
+    assert isinstance(found, AutoEncoder)
+    return found
+
+
+def test_the_published_network_has_the_published_shape() -> None:
+    network = AutoEncoder(AutoEncoderConfig(), setting()).slices
+    x = torch.zeros(1, 2, 128, 128)
+    assert network.encoder(network.stem(x)).shape == (1, 128, 16, 16)
+    assert network(x).shape == x.shape
+
+
+@pytest.mark.parametrize("residual", ["absolute", "positive"])
+@pytest.mark.parametrize("shape", [(26, 28, 6), (40, 50, 5)])
+def test_the_score_is_the_residual_on_the_scans_own_grid(residual: str, shape: tuple[int, int, int]) -> None:
+    tried = model(residual=residual)
+    one = volume(np.random.default_rng(0), shape=shape)
+    found = tried.score(one, np.random.default_rng(0))
+    assert found.shape == shape
+    assert found.dtype == np.float32
+    assert np.isfinite(found).all()
+    assert (found[~one.mask] == 0).all()
+    assert (found >= 0).all()
+    if shape[0] <= 32:  # nothing is resampled: the residual by hand
+        padded = np.zeros((1, 2, 32, 32), np.float32)
+        padded[0, :, 3:29, 2:30] = one.images[..., 2]
+        tried.slices.eval()
+        with torch.inference_mode():
+            left = padded - tried.slices(torch.from_numpy(padded)).numpy()
+        by_hand = (np.abs(left) if residual == "absolute" else np.maximum(left, 0)).mean(1)[0, 3:29, 2:30]
+        np.testing.assert_allclose(found[..., 2], by_hand * one.mask[..., 2], atol=1e-5)
+
+
+def test_tissue_that_is_not_normal_has_no_say_in_the_loss() -> None:
+    tried = model(dropout=0.0)
+    people = People(1)
+    one = people.volumes[0]
+    ill = np.zeros(one.mask.shape, bool)
+    ill[10:14, 10:14, 2] = True
+    people.volumes[0] = Volume(one.images, one.mask, np.flatnonzero(one.mask & ~ill).astype(np.int32))
+    weights = torch.cat([b[:, -1, 3:29, 2:30] for b in tried.batches(people, np.random.default_rng(0))])
+    assert int((weights == 0).sum()) == int((ill & one.mask).sum())
+
+
+def test_it_learns() -> None:
+    tried = model()
+    people = People(2)
+    optimiser = torch.optim.Adam(tried.slices.parameters(), lr=1e-2)
+    losses = []
+    for epoch in range(12):
+        for batch in tried.batches(people, np.random.default_rng(epoch)):
+            optimiser.zero_grad()
+            loss = tried.loss(batch)
+            loss.backward()
+            optimiser.step()
+            losses.append(float(loss))
+    assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
+
+
+def test_dropout_follows_the_generator_it_is_given() -> None:
+    def losses(seed: int) -> list[float]:
+        tried = model(dropout=0.5)
+        return [float(tried.loss(batch)) for batch in tried.batches(People(1), np.random.default_rng(seed))]
+
+    assert losses(1) == losses(1)
+
+
+def test_per_sample_gradients_add_up_to_the_gradient() -> None:
+    tried = model(dropout=0.0)
+    batch = next(iter(tried.batches(People(1), np.random.default_rng(0))))
+    tried.loss(batch).backward()
+    expected = {n: p.grad.clone() for n, p in tried.slices.named_parameters() if p.grad is not None}
+    tried.slices.zero_grad()
+    wrapped = GradSampleModule(tried.slices, loss_reduction="sum")
+    images, counts = batch[:, :-1], batch[:, -1:]
+    (((images - wrapped(images)).abs() * counts).sum() / (counts.sum() * 2)).backward()
+    for name, parameter in wrapped._module.named_parameters():
+        np.testing.assert_allclose(parameter.grad_sample.sum(0), expected[name], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["siamese", "autoencoder"])
+def test_every_array_belongs_to_exactly_one_part(name: str) -> None:
+    tried = build({"name": name}, setting())
+    groups = tried.groups()
+    assert groups.pop(NORMALISATION_GROUP)
+    found = sorted(array for part in groups.values() for array in part)
+    assert found == sorted(tried.share())
+    assert list(groups)[0] == "stem"
+    assert list(groups)[-1] == "decoder"
+
+
+def test_batch_normalisation_brings_its_running_statistics_but_no_counter() -> None:
+    tried = model(norm="batch")
+    kept = tried.groups()[NORMALISATION_GROUP]
+    assert any(name.endswith("running_var") for name in kept)
+    assert not any(name.endswith("num_batches_tracked") for name in kept)
+
+
+def test_models_without_a_network_have_no_parts() -> None:
+    for name in MODELS:
+        tried = build({"name": name}, setting())
+        assert bool(tried.groups()) == (tried.network is not None)
