@@ -99,7 +99,7 @@ def test_every_array_belongs_to_exactly_one_part(name: str) -> None:
     assert groups.pop(NORMALISATION_GROUP)
     found = sorted(array for part in groups.values() for array in part)
     assert found == sorted(tried.share())
-    assert list(groups)[0] == "stem"
+    assert next(iter(groups)) == "stem"
     assert list(groups)[-1] == "decoder"
 
 

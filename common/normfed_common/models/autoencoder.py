@@ -10,6 +10,7 @@ decoder.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -89,7 +90,7 @@ class SliceNetwork(nn.Module):
         deepest, narrow = widths[-1], widths[-1] // 8
         flat = narrow * BOTTLENECK_SIDE**2
         self.stem = down(channels, widths[0])
-        self.encoder = nn.Sequential(*(down(a, b) for a, b in zip(widths, widths[1:], strict=False)))
+        self.encoder = nn.Sequential(*(down(a, b) for a, b in pairwise(widths)))
         self.dropout = Dropout(config.dropout)
         self.bottleneck = nn.Sequential(
             nn.Conv2d(deepest, narrow, 1),
@@ -102,7 +103,7 @@ class SliceNetwork(nn.Module):
         )
         mirrored = [*widths[::-1], widths[0]]
         self.decoder = nn.Sequential(
-            *(up(a, b) for a, b in zip(mirrored, mirrored[1:], strict=False)), nn.Conv2d(widths[0], channels, 1)
+            *(up(a, b) for a, b in pairwise(mirrored)), nn.Conv2d(widths[0], channels, 1)
         )
 
     def forward(self, slices: Tensor) -> Tensor:
