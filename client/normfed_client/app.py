@@ -27,6 +27,7 @@ def _register(category: str, action: str, work: Work) -> None:
 
 _register("query", "describe", lambda site, _request, _arrays: tasks.describe(site))
 _register("train", "round", tasks.train)
+_register("train", "personal", tasks.fine_tune)
 _register("train", "sums", tasks.sums)
 _register("evaluate", "score", tasks.score)
 _register("evaluate", "count", tasks.count)

@@ -103,12 +103,15 @@ def score(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the anomaly maps.")],
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    site: Annotated[
+        str | None, typer.Option(help="Whose model, where sites have models of their own (fedbn, ditto, ...).")
+    ] = None,
 ) -> None:
     """Anomaly maps of new scans, by the model of a run, on the grid of each scan."""
     from normfed_client.scoring import score_scans
 
     console = Console(stderr=True)
-    for done in score_scans(run, scans, out, device):
+    for done in score_scans(run, scans, out, device, site):
         console.print(
             f"{done.path}  98 % quantile {done.subject_score:.4g}, {done.abnormal_share:.2%} of the brain abnormal",
             highlight=False,

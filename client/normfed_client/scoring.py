@@ -15,9 +15,13 @@ from normfed_client.imaging.cache import Cache, default_root
 from normfed_client.imaging.mapping import write_map
 from normfed_client.imaging.preprocessing import Recipe, missing_modalities, prepare
 from normfed_client.imaging.template import common_grid
+from normfed_client.personal import PersonalStore
 from normfed_client.site import choose_device
 from normfed_common import arrays as named
 from normfed_common import seeds
+from normfed_common.algorithms.clusters import model_number
+from normfed_common.algorithms.table import configure
+from normfed_common.arrays import Arrays
 from normfed_common.errors import RunError, ScanError
 from normfed_common.metrics.subjects import subject_score
 from normfed_common.models.base import Setting
@@ -37,8 +41,45 @@ class Scored:
     abnormal_share: float
 
 
-def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str) -> Iterator[Scored]:
-    """Write the anomaly map of every person among ``scans``.
+def served_arrays(run: Path, site: str | None) -> Arrays:
+    """The federated model of a finished run as a site is served: of its cluster, with its personal parts.
+
+    Parameters
+    ----------
+    site
+        Whose; None for the model that all sites share.
+
+    Raises
+    ------
+    RunError
+        If the run is not finished, the strategy leaves no model that all share, or the site is not one of the run.
+    """
+    path = run / "model.safetensors"
+    if not path.exists():
+        raise RunError(f"{run}: holds no model.safetensors. Finish the run first: normfed simulate --resume {run}")
+    study = load_study(run / "study.yaml")
+    row, _ = configure(study.strategy)
+    arrays, clusters = named.load(path), named.header(path).get("clusters", {})
+    sites = sorted(folder.name for folder in (run / "sites").glob("*") if folder.name != "pooled")
+    if site is not None and site not in sites:
+        raise RunError(f"{run}: no site is called {site}. Its sites are {', '.join(sites)}.")
+    if site is None and (clusters or row.needs_every_part):
+        raise RunError(
+            f"{run}: under {study.strategy['name']} sites have models of their own. Say whose with --site: "
+            f"{', '.join(sites)}."
+        )
+    if clusters:
+        arrays = named.unstacked(arrays)[model_number(clusters, str(site))]
+    if not row.personal or site is None:
+        return arrays
+    kept = PersonalStore(run / "sites" / site / "personal" / "federated").latest()
+    if row.needs_every_part and not kept:
+        raise RunError(f"{run}: {site} did not train, so under {study.strategy['name']} it has no whole model.")
+    return {**arrays, **kept}
+
+
+def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: str | None = None) -> Iterator[Scored]:
+    """Write the anomaly map of every person among ``scans``; see `served_arrays` for ``site``.
 
     Raises
     ------
@@ -47,8 +88,7 @@ def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str) -> Ite
     ScanError
         If a file cannot be used, or a person lacks a modality that the model needs.
     """
-    if not (run / "model.safetensors").exists():
-        raise RunError(f"{run}: holds no model.safetensors. Finish the run first: normfed simulate --resume {run}")
+    arrays = served_arrays(run, site)
     study = load_study(run / "study.yaml")
     recipe = Recipe(study.preprocessing, study.data.modalities, ())
     visits = group(scans)
@@ -60,7 +100,7 @@ def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str) -> Ite
                 "Give the files of one person together."
             )
     model = build(study.model, _setting(study, device))
-    model.load(named.load(run / "model.safetensors"))
+    model.load(arrays)
     threshold = _threshold(run)
     cache = Cache(default_root() / "scans")
     for visit in visits:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 
 from normfed_client.evaluation import Evaluation
+from normfed_client.personal import PersonalStore
 from normfed_client.site import Site
-from normfed_client.training.loop import train_round
+from normfed_client.training.loop import Settings, mean_loss
+from normfed_client.training.loop import train as train_epochs
+from normfed_client.training.objectives import OBJECTIVES, Round
+from normfed_common import arrays as named
 from normfed_common import seeds
+from normfed_common.algorithms.sharing import personal_arrays
+from normfed_common.algorithms.table import configure
 from normfed_common.arrays import Arrays
 from normfed_common.errors import SiteCode, SiteError
+from normfed_common.models.base import NETWORK
+from normfed_common.study.federation import Compression
+from normfed_common.wire.compression import compress_update, expand_model
 from normfed_common.wire.evaluation import measured_arrays, summary_arrays
-from normfed_common.wire.messages import BELOW_MINIMUM, Answer, Request
-
-ALONE = "The site has one person to train on: pairs have no second member, so the siamese term is off."
+from normfed_common.wire.messages import BELOW_MINIMUM, CONTROL, Answer, Request
 
 
 def describe(site: Site) -> tuple[Answer, Arrays]:
@@ -29,29 +37,89 @@ def describe(site: Site) -> tuple[Answer, Arrays]:
 
 
 def train(site: Site, request: Request, arrays: Arrays) -> tuple[Answer, Arrays]:
-    """One round: load, train, give back."""
+    """One round of the strategy: load, train, give back what is shared."""
     begin = time.perf_counter()
-    cohort = site.training_cohort()
+    row, parameters = configure(request.strategy)
+    cohort, compression = site.training_cohort(), request.compression
     model = site.model(request.model)
-    model.load(arrays)
-    federation = site.study.federation
-    progress = train_round(
-        model,
-        cohort,
-        seed=site.study.seed,
-        site=site.config.name,
-        round=request.round,
-        epochs=federation.local_epochs,
-        learning_rate=federation.learning_rate,
+    job = Round(
+        model=model,
+        cohort=cohort,
+        settings=_settings(site, request.round),
+        received=_expanded(arrays, compression),
+        personal=personal_arrays(model, request.strategy),
+        parameters=parameters,
+        store=_store(site, request.arm),
+        since=request.since,
     )
+    received_loss = None
+    if row.server_step == "fair":
+        job.start(job.received)
+        received_loss = mean_loss(model, cohort, job.settings)
+    outcome = OBJECTIVES[row.objective](job)
+    base = named.unstacked(job.received)[outcome.cluster] if row.objective == "best of clusters" else job.received
+    rng = seeds.generator(site.study.seed, "compression", site.config.name, request.round)
     header = Answer(
         site=site.config.name,
         subjects=len(cohort),
-        loss=progress.loss,
+        loss=outcome.progress.loss,
+        received_loss=received_loss,
+        steps=outcome.progress.steps,
+        cluster=outcome.cluster,
         seconds=time.perf_counter() - begin,
-        notes=(ALONE,) if len(cohort) == 1 else (),
+        notes=model.notes(len(cohort)),
     )
-    return header, model.share()
+    return header, compress_update(outcome.arrays, base, compression, rng)
+
+
+def fine_tune(site: Site, request: Request, arrays: Arrays) -> tuple[Answer, Arrays]:
+    """Train the last global model on, for this site alone; nothing but the loss leaves."""
+    begin = time.perf_counter()
+    _, parameters = configure(request.strategy)
+    cohort = site.training_cohort()
+    model = site.model(request.model)
+    model.load(arrays)
+    settings = _settings(site, request.round)
+    rate = parameters.learning_rate or settings.learning_rate
+    progress = train_epochs(model, cohort, replace(settings, epochs=parameters.epochs, learning_rate=rate))
+    _store(site, request.arm).save(request.round, model.share(), since=request.round)
+    seconds = time.perf_counter() - begin
+    return Answer(site=site.config.name, subjects=len(cohort), loss=progress.loss, seconds=seconds), {}
+
+
+def _settings(site: Site, round: int) -> Settings:
+    federation = site.study.federation
+    return Settings(
+        seed=site.study.seed,
+        site=site.config.name,
+        round=round,
+        epochs=federation.local_epochs,
+        learning_rate=federation.learning_rate,
+        optimiser=federation.optimiser,
+    )
+
+
+def _store(site: Site, arm: str) -> PersonalStore:
+    return PersonalStore(site.config.output / "personal" / arm)
+
+
+def _expanded(arrays: Arrays, compression: Compression) -> Arrays:
+    """Models come compressed; what an algorithm sends beside them does not."""
+    if compression == "none":
+        return arrays
+    control = {name: array for name, array in arrays.items() if name.startswith(CONTROL)}
+    return expand_model({n: a for n, a in arrays.items() if n not in control}, compression) | control
+
+
+def _with_personal_parts(site: Site, request: Request, arrays: Arrays) -> Arrays:
+    """The arrays to score with: the server's, and over them the site's own."""
+    row, _ = configure(request.strategy)
+    if not row.personal:
+        return arrays
+    kept = {n: a for n, a in _store(site, request.arm).latest().items() if n.startswith(NETWORK)}
+    if row.needs_every_part and not kept:
+        raise SiteError(SiteCode.PERSONAL_PART_MISSING, f"arm {request.arm}")
+    return {**arrays, **kept}
 
 
 def sums(site: Site, request: Request, arrays: Arrays) -> tuple[Answer, Arrays]:
@@ -72,7 +140,7 @@ def score(site: Site, request: Request, arrays: Arrays) -> tuple[Answer, Arrays]
     begin = time.perf_counter()
     evaluation = Evaluation(site, request.arm)
     model = site.model(request.model)
-    model.load(arrays)
+    model.load(_with_personal_parts(site, request, arrays))
     if request.detail == "ranking":
         summary = evaluation.rank(model)
         found = summary_arrays(summary)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +67,36 @@ def add(parts: Iterable[Mapping[str, np.ndarray]]) -> Arrays:
             for name in total:
                 total[name] += part[name]
     return total
+
+
+def stacked(models: Sequence[Mapping[str, np.ndarray]]) -> Arrays:
+    """Several models' arrays under one roof: ``0/name``, ``1/name``, ..."""
+    return {f"{number}/{name}": array for number, model in enumerate(models) for name, array in model.items()}
+
+
+def unstacked(arrays: Mapping[str, np.ndarray]) -> list[Arrays]:
+    """Undo `stacked`.
+
+    Raises
+    ------
+    WireError
+        If a name carries no number, or a number is missing.
+    """
+    found: dict[int, Arrays] = {}
+    for name, array in arrays.items():
+        number, slash, rest = name.partition("/")
+        if not slash or not number.isdecimal():
+            raise WireError(f"array {name!r} does not say which model it belongs to")
+        found.setdefault(int(number), {})[rest] = array
+    if sorted(found) != list(range(len(found))):
+        raise WireError(f"models {sorted(found)} are not numbered from 0")
+    return [found[number] for number in sorted(found)]
+
+
+def norm(arrays: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray] | None = None) -> float:
+    """L2 norm over all arrays, or of their difference from ``other``."""
+    total = 0.0
+    for name, array in arrays.items():
+        difference = array.astype(np.float64) - (0 if other is None else other[name])
+        total += float(np.square(difference).sum())
+    return total**0.5

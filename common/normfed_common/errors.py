@@ -59,6 +59,7 @@ class SiteCode(IntEnum):
     BAD_REQUEST = 206
     NOT_FINITE = 207
     OUT_OF_SPACE = 208
+    PERSONAL_PART_MISSING = 209
 
     @property
     def sentence(self) -> str:
@@ -76,6 +77,7 @@ _SENTENCES = {
     SiteCode.BAD_REQUEST: "the site could not read the request",
     SiteCode.NOT_FINITE: "training at the site diverged (not a number)",
     SiteCode.OUT_OF_SPACE: "the site's disk is full",
+    SiteCode.PERSONAL_PART_MISSING: "the site has no personal part of this model: it never trained it, or lost it",
 }
 
 

@@ -7,36 +7,64 @@ from pathlib import Path
 from typing import Any
 
 from normfed_common import arrays as named
+from normfed_common.algorithms.clusters import model_number
 from normfed_common.arrays import Arrays
 from normfed_common.errors import RunError
+
+MEMORY = "memory/"
 
 
 @dataclass
 class Progress:
-    """How far an arm has come.
+    """How far an arm has come, and everything that its strategy carries from round to round.
 
     Parameters
     ----------
+    models
+        The global model; of clustered strategies one a cluster.
     round
         Rounds finished.
     stages
         Stages of sums finished.
+    fine_tuned
+        Whether every site trained the last model on for itself.
     history
-        One entry per round: round, loss per site, seconds.
-    arrays
-        The global model.
+        One entry per round: loss, outcome and seconds per site, bytes.
+    clusters
+        Site to the number of its model; sites that are not in it have the first.
+    memory
+        What the server step keeps: momentum, control variate.
+    used
+        Site to the last round in which an update of it was used.
     """
 
+    models: list[Arrays]
     round: int = 0
     stages: int = 0
+    fine_tuned: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
-    arrays: Arrays = field(default_factory=dict)
+    clusters: dict[str, int] = field(default_factory=dict)
+    memory: Arrays = field(default_factory=dict)
+    used: dict[str, int] = field(default_factory=dict)
+
+    def model_of(self, site: str) -> Arrays:
+        """The model that a site is served: its cluster's, or that of most sites for one that has none."""
+        return self.models[model_number(self.clusters, site)]
 
 
 def save(path: Path, progress: Progress, study: str) -> None:
     """Write an arm's progress."""
-    header = {"round": progress.round, "stages": progress.stages, "history": progress.history, "study": study}
-    named.save(path, progress.arrays, header)
+    header = {
+        "round": progress.round,
+        "stages": progress.stages,
+        "fine_tuned": progress.fine_tuned,
+        "history": progress.history,
+        "clusters": progress.clusters,
+        "used": progress.used,
+        "study": study,
+    }
+    memory = {MEMORY + name: array for name, array in progress.memory.items()}
+    named.save(path, named.stacked(progress.models) | memory, header)
 
 
 def load(path: Path, study: str) -> Progress | None:
@@ -55,4 +83,14 @@ def load(path: Path, study: str) -> Progress | None:
         raise RunError(
             f"{path}: belongs to another study than {path.parents[2] / 'study.yaml'}. Do not edit study.yaml of a run."
         )
-    return Progress(header["round"], header["stages"], header["history"], loaded)
+    memory = {name.removeprefix(MEMORY): array for name, array in loaded.items() if name.startswith(MEMORY)}
+    return Progress(
+        models=named.unstacked({name: array for name, array in loaded.items() if not name.startswith(MEMORY)}),
+        round=header["round"],
+        stages=header["stages"],
+        fine_tuned=header["fine_tuned"],
+        history=header["history"],
+        clusters=header["clusters"],
+        memory=memory,
+        used=header["used"],
+    )

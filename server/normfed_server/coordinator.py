@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 import torch
 from flwr.serverapp import Grid
 
 from normfed_common import arrays as named
-from normfed_common.errors import RunError, SiteCode
+from normfed_common import digests, seeds
+from normfed_common.algorithms.sharing import check_study
+from normfed_common.arrays import Arrays
+from normfed_common.errors import RunError
 from normfed_common.files import write_json
 from normfed_common.models.base import Setting
 from normfed_common.models.catalogue import build
 from normfed_common.study.config import StudyConfig
-from normfed_common.study.load import load_study
-from normfed_common.wire.messages import BELOW_MINIMUM, Request, decode_answer, requests
-from normfed_server import evaluation, results
-from normfed_server.asking import POLL_S, Asker
+from normfed_common.study.load import DIGEST, load_study
+from normfed_common.wire.messages import BELOW_MINIMUM, Request
+from normfed_server import evaluation, pace, results
+from normfed_server.asking import Asker
 from normfed_server.evaluation import ArmResult, Evaluator
 from normfed_server.events import EventLog
 from normfed_server.plan import FEDERATED, Arm, Plan, SiteDescription, make
-from normfed_server.training import train_arm
+from normfed_server.roster import Roster
+from normfed_server.training import ArmTraining, Bench
 
 ARMS = "arms"
-PATIENCE_S = 120.0  # for sites to come up; on a loaded machine a runtime takes its time
+INITIAL = "initial.safetensors"
 
 
 class Coordinator:
@@ -37,6 +41,7 @@ class Coordinator:
         logging.getLogger("flwr").setLevel(logging.WARNING)  # Flower's log of every step would drown ours
         self.grid, self.folder, self.expected = grid, folder, expected
         self.study: StudyConfig = load_study(folder / "study.yaml")
+        check_study(self.study)
         self.events = EventLog(folder / "events.jsonl")
         self.stop = threading.Event()
         self.asker = Asker(grid, self.stop)
@@ -49,42 +54,32 @@ class Coordinator:
         RunError
             If no site can train or none can test.
         """
-        nodes, sites = self._describe()
+        header = Request(study=self.study.model_dump_json(), arm=FEDERATED, model=self.study.model)
+        roster = Roster(self.grid, self.asker, header)
+        roster.wait_for(self.expected)
+        sites = roster.sites
         plan = make(self.study, sites)
         self._check(plan, sites)
-        arms = [[a.name, self.study.federation.rounds, sorted(a.evaluate)] for a in plan.arms]
+        hospital_pace = pace.load(self.folder)
+        bench = Bench(self.study, roster, self.asker, self.events, hospital_pace, self._initial())
+        rounds = {a.name: self.study.federation.rounds if self._learns(a.model) else 0 for a in plan.arms}
+        arms = [[a.name, rounds[a.name], sorted(a.evaluate)] for a in plan.arms]
         self.events.say("plan", arms=arms, sites={k: vars(v) for k, v in sites.items()}, left_out=plan.left_out)
-        finished = self._run_arms(plan, nodes)
-        metrics = results.assemble(self.study, plan, sites, finished, self.folder / ARMS)
-        named.save(self.folder / "model.safetensors", named.load(self._path(FEDERATED, "model")))
+        finished = self._run_arms(plan, bench)
+        metrics = results.assemble(self.study, plan, sites, finished, self.folder / ARMS, hospital_pace)
+        saved = self._path(FEDERATED, "model")
+        named.save(self.folder / "model.safetensors", named.load(saved), named.header(saved))
         write_json(self.folder / "metrics.json", metrics)
         self.events.say("finished")
 
-    def _describe(self) -> tuple[dict[str, int], dict[str, SiteDescription]]:
-        header = Request(study=self.study.model_dump_json(), arm=FEDERATED, model=self.study.model)
-        messages = requests("query.describe", {str(node): node for node in self._everybody()}, header, {})
-        nodes: dict[str, int] = {}
-        sites: dict[str, SiteDescription] = {}
-        for node, reply in self.asker.ask(messages, (SiteCode.NO_TRAINING_SUBJECTS,)).items():
-            answer, _ = decode_answer(reply)
-            nodes[answer.site] = int(node)
-            sites[answer.site] = SiteDescription(**answer.counts, kinds=answer.labels)
-        return nodes, dict(sorted(sites.items()))
-
-    def _everybody(self) -> list[int]:
-        """Node ids of all sites, once as many are there as are expected: sites come up one after another.
-
-        Raises
-        ------
-        RunError
-            If some are still missing after PATIENCE_S.
-        """
-        deadline = time.monotonic() + PATIENCE_S
-        while len(nodes := list(self.grid.get_node_ids())) < self.expected:
-            if time.monotonic() > deadline:
-                raise RunError(f"Only {len(nodes)} of {self.expected} sites came up within {PATIENCE_S:.0f} s.")
-            time.sleep(POLL_S)
-        return nodes
+    def _initial(self) -> Arrays | None:
+        """The arrays that the study starts from, copied into the run folder when the run began."""
+        if self.study.initial_model is None:
+            return None
+        path = self.folder / INITIAL
+        if DIGEST + digests.of_file(path) != self.study.initial_model:
+            raise RunError(f"{path}: is not the initial model that the run began with. Begin a new run.")
+        return named.load(path)
 
     def _check(self, plan: Plan, sites: dict[str, SiteDescription]) -> None:
         federated = next(arm for arm in plan.arms if arm.name == FEDERATED)
@@ -95,16 +90,19 @@ class Coordinator:
                 "Check data.normal, data.control_groups, data.modalities and federation.minimum_cohort of the study."
             )
         if not federated.evaluate:
+            if federated.not_served:
+                site, why = next(iter(federated.not_served.items()))
+                raise RunError(f"No site can test: {site} {why}. Take another strategy.")
             raise RunError(
                 f"No site can test: people to train on/to test on are {found}. Patients need lesion masks "
                 "(derivatives/*/sub-*_label-X_mask.nii.gz)."
             )
 
-    def _run_arms(self, plan: Plan, nodes: dict[str, int]) -> dict[str, ArmResult]:
+    def _run_arms(self, plan: Plan, bench: Bench) -> dict[str, ArmResult]:
         """All arms, at the same time where the grid can carry them."""
         finished: dict[str, ArmResult] = {}
         with ThreadPoolExecutor(getattr(self.grid, "concurrent_arms", 1)) as pool:
-            jobs = {pool.submit(self._run_arm, arm, nodes): arm.name for arm in plan.arms}
+            jobs = {pool.submit(self._run_arm, arm, bench): arm.name for arm in plan.arms}
             try:
                 wait(jobs, return_when=FIRST_EXCEPTION)
             finally:
@@ -120,22 +118,40 @@ class Coordinator:
                 finished[name] = job.result()
         return finished
 
-    def _run_arm(self, arm: Arm, nodes: dict[str, int]) -> ArmResult:
+    def _run_arm(self, arm: Arm, bench: Bench) -> ArmResult:
         done = evaluation.load(self._path(arm.name, "evaluation"))
         if done is not None:
             self.events.say("evaluated", arm=arm.name, sites=sorted(done.summaries))
             return done
-        model = build(arm.model, self._setting())
-        progress = train_arm(arm, model, self.study, nodes, self.asker, self._path(arm.name, "progress"), self.events)
-        named.save(self._path(arm.name, "model"), progress.arrays)
-        result = Evaluator(arm, progress.arrays, self.study, nodes, self.asker, self.events).run()
+        training = ArmTraining(
+            arm,
+            build(arm.model, self._setting()),
+            lambda number: self._another(arm, number),
+            bench,
+            self._path(arm.name, "progress"),
+        )
+        progress = training.run()
+        shared = [{n: a for n, a in model.items() if n not in training.personal} for model in progress.models]
+        several = len(shared) > 1
+        header = {"clusters": progress.clusters} if several else {}
+        named.save(self._path(arm.name, "model"), named.stacked(shared) if several else shared[0], header)
+        result = Evaluator(arm, progress, self.study, bench.roster.nodes, self.asker, self.events).run()
         evaluation.save(self._path(arm.name, "evaluation"), result)
         return result
 
-    def _setting(self) -> Setting:
+    def _another(self, arm: Arm, number: int) -> Arrays:
+        """First weights of the same model from another draw."""
+        return build(arm.model, self._setting(seeds.derive(self.study.seed, "cluster", number))).share()
+
+    def _learns(self, model: dict[str, Any]) -> bool:
+        """Whether a model is trained in rounds."""
+        return build(model, self._setting()).network is not None
+
+    def _setting(self, seed: int | None = None) -> Setting:
         """The server never sees the grid: models that need its shape use it at the sites only."""
         data, preprocessing = self.study.data, self.study.preprocessing
-        return Setting(data.modalities, preprocessing.voxel_size_mm, (1, 1, 1), self.study.seed, torch.device("cpu"))
+        chosen = self.study.seed if seed is None else seed
+        return Setting(data.modalities, preprocessing.voxel_size_mm, (1, 1, 1), chosen, torch.device("cpu"))
 
     def _path(self, arm: str, what: str) -> Path:
         return self.folder / ARMS / arm / f"{what}.safetensors"

@@ -19,6 +19,7 @@ from normfed_common.study.config import StudyConfig
 from normfed_common.wire.evaluation import COUNTS, to_summary
 from normfed_common.wire.messages import Request, Task, decode_answer, requests
 from normfed_server.asking import Asker
+from normfed_server.checkpoints import Progress
 from normfed_server.events import EventLog
 from normfed_server.plan import Arm
 
@@ -70,9 +71,9 @@ class Evaluator:
     """Runs the three steps for one arm."""
 
     def __init__(
-        self, arm: Arm, model: Arrays, study: StudyConfig, nodes: Mapping[str, int], asker: Asker, events: EventLog
+        self, arm: Arm, progress: Progress, study: StudyConfig, nodes: Mapping[str, int], asker: Asker, events: EventLog
     ) -> None:
-        self.arm, self.model, self.study, self.nodes = arm, model, study, nodes
+        self.arm, self.progress, self.study, self.nodes = arm, progress, study, nodes
         self.asker, self.events = asker, events
 
     def run(self) -> ArmResult:
@@ -80,10 +81,10 @@ class Evaluator:
         result = ArmResult()
         ranking = {site for site, detail in self.arm.evaluate.items() if detail == "ranking"}
         full = set(self.arm.evaluate) - ranking
-        messages = {
-            **self._requests("evaluate.score", full, self.model),
-            **self._requests("evaluate.score", ranking, self.model, detail="ranking"),
-        }
+        messages: dict[str, Message] = {}
+        for sites, detail in ((full, "full"), (ranking, "ranking")):
+            for served, model in self._served(sites):
+                messages |= self._requests("evaluate.score", served, model, detail=detail)
         first = self.asker.ask(messages, WITHHELD)
         for site in sorted(ranking & set(first)):
             result.summaries[site] = self._summary(*decode_answer(first[site]))
@@ -116,13 +117,27 @@ class Evaluator:
             if "image_auroc" in found:
                 result.image_auroc[site] = float(found["image_auroc"])
 
+    def _served(self, sites: Iterable[str]) -> list[tuple[list[str], Arrays]]:
+        """Sites by the model that they are served, so that those of one model share a message."""
+        groups: dict[int, tuple[list[str], Arrays]] = {}
+        for site in sorted(sites):
+            model = self.progress.model_of(site)
+            groups.setdefault(id(model), ([], model))[0].append(site)
+        return list(groups.values())
+
     def _summary(self, answer: Any, arrays: Arrays) -> Summary:
         return to_summary(answer.labels, arrays, self.study.evaluation.bootstrap)
 
     def _requests(
         self, task: Task, sites: Iterable[str], arrays: Arrays | None = None, **fields: Any
     ) -> dict[str, Message]:
-        header = Request(study=self.study.model_dump_json(), arm=self.arm.name, model=self.arm.model, **fields)
+        header = Request(
+            study=self.study.model_dump_json(),
+            arm=self.arm.name,
+            model=self.arm.model,
+            strategy=self.arm.strategy,
+            **fields,
+        )
         return requests(task, {site: self.nodes[site] for site in sites}, header, arrays or {})
 
 

@@ -7,13 +7,18 @@ that name exists, so in simulation only), and the baselines.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from normfed_common.algorithms.table import configure
+from normfed_common.errors import StudyError
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.federation import Compression
+from normfed_server.steps.catalogue import make_step
 
 Detail = Literal["full", "ranking"]
-FEDERATED, POOLED, LOCAL = "federated", "pooled", "local-"
+FEDERATED, POOLED, LOCAL, WITHOUT = "federated", "pooled", "local-", "without-"
+PLAIN = {"name": "fedavg"}
 
 
 @dataclass(frozen=True)
@@ -28,13 +33,28 @@ class SiteDescription:
 
 @dataclass(frozen=True)
 class Arm:
-    """One model of the study: who trains it, who evaluates it and how thoroughly."""
+    """One model of the study: who trains it, by which strategy, who evaluates it and how thoroughly.
+
+    Parameters
+    ----------
+    federated
+        Whether sites are sampled, and hospital time counts.
+    open
+        Whether sites that come later may join.
+    not_served
+        Sites that could test but have no whole model, with the reason.
+    """
 
     name: str
     model: dict[str, Any]
     train: tuple[str, ...]
     evaluate: dict[str, Detail]
     maps: bool = False
+    strategy: dict[str, Any] = field(default_factory=lambda: dict(PLAIN))
+    federated: bool = False
+    open: bool = False
+    compression: Compression = "none"
+    not_served: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,9 +72,17 @@ def make(study: StudyConfig, sites: Mapping[str, SiteDescription]) -> Plan:
     train = tuple(sorted(name for name, site in members.items() if site.train >= max(minimum, 1)))
     test = tuple(sorted(name for name, site in members.items() if site.test >= max(minimum, 1)))
     everywhere: dict[str, Detail] = dict.fromkeys(test, "full")
-    arms = [Arm(FEDERATED, study.model, train, everywhere, maps=True)]
+    arms = [_federated(FEDERATED, study, study.strategy, train, everywhere, maps=True)]
     if study.comparisons.pooled and POOLED in sites:
         arms.insert(0, Arm(POOLED, study.model, (POOLED,), everywhere))
+    ranked: dict[str, Detail] = dict.fromkeys(test, "ranking")
+    for name, strategy in _other_strategies(study).items():
+        arms.append(_federated(name, study, strategy, train, ranked))
+    for kind in study.comparisons.compressions:
+        arm = _federated(f"{study.strategy['name']}+{kind}", study, study.strategy, train, ranked)
+        arms.append(replace(arm, compression=kind))
+    if study.comparisons.leave_one_site_out:
+        arms += _without_one(study, train, test)
     if study.comparisons.local:
         for name in sorted(train, key=lambda name: -members[name].train):
             where: dict[str, Detail] = {site: "full" if site == name else "ranking" for site in test}
@@ -62,6 +90,82 @@ def make(study: StudyConfig, sites: Mapping[str, SiteDescription]) -> Plan:
     for entry in study.comparisons.baselines:
         arms.append(Arm(_baseline_name(entry, study), entry, train, everywhere))
     return Plan(tuple(arms), _left_out(members, train, test, minimum))
+
+
+def _other_strategies(study: StudyConfig) -> dict[str, dict[str, Any]]:
+    """Arm to strategy, under the strategy's name, numbered where one comes more than once."""
+    names: dict[str, dict[str, Any]] = {}
+    for entry in study.comparisons.strategies:
+        count = sum(other["name"] == entry["name"] for other in names.values())
+        names[entry["name"] + (f"#{count + 1}" if count else "")] = entry
+    return names
+
+
+def _federated(
+    name: str,
+    study: StudyConfig,
+    strategy: dict[str, Any],
+    train: tuple[str, ...],
+    evaluate: Mapping[str, Detail],
+    maps: bool = False,
+) -> Arm:
+    row, parameters = configure(strategy)
+    needed = make_step(strategy, study.federation).minimum
+    if 0 < len(train) < needed:
+        raise StudyError(
+            f"strategy {strategy['name']}: needs {needed} training sites, and {len(train)} can train. "
+            "Lower `malicious`, or take another strategy."
+        )
+    if row.server_step == "prior clusters":
+        unknown = sorted({site for members in parameters.clusters.values() for site in members} - set(train))
+        if unknown:
+            raise StudyError(
+                f"strategy {strategy['name']}: clusters names {', '.join(unknown)}; sites that train are "
+                f"{', '.join(train)}."
+            )
+    not_served = {
+        site: f"never trained, and {strategy['name']} keeps part of the model at the sites that did"
+        for site in evaluate
+        if row.needs_every_part and site not in train
+    }
+    served = {site: detail for site, detail in evaluate.items() if site not in not_served}
+    return Arm(
+        name,
+        study.model,
+        train,
+        served,
+        maps,
+        strategy,
+        federated=True,
+        open=True,
+        compression=study.federation.compression,
+        not_served=not_served,
+    )
+
+
+def _without_one(study: StudyConfig, train: tuple[str, ...], test: tuple[str, ...]) -> list[Arm]:
+    """A federation without each training site in turn, tested there."""
+    row, _ = configure(study.strategy)
+    if row.needs_every_part:
+        raise StudyError(
+            f"comparisons.leave_one_site_out: {study.strategy['name']} keeps part of the model at the sites, so a site "
+            "that never trained has no whole model. Take another strategy."
+        )
+    if len(train) < 2:
+        raise StudyError("comparisons.leave_one_site_out: needs two training sites or more.")
+    return [
+        Arm(
+            WITHOUT + left_out,
+            study.model,
+            tuple(site for site in train if site != left_out),
+            {left_out: "ranking"},
+            strategy=study.strategy,
+            federated=True,
+            compression=study.federation.compression,
+        )
+        for left_out in train
+        if left_out in test
+    ]
 
 
 def _baseline_name(entry: dict[str, Any], study: StudyConfig) -> str:

@@ -13,17 +13,27 @@ from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import BELOW_MINIMUM
 from normfed_server import checkpoints
 from normfed_server.evaluation import ArmResult
-from normfed_server.plan import FEDERATED, LOCAL, POOLED, Plan, SiteDescription
+from normfed_server.league import league
+from normfed_server.pace import Pace, hospital_time
+from normfed_server.participation import missing
+from normfed_server.plan import FEDERATED, LOCAL, POOLED, WITHOUT, Plan, SiteDescription
 
+UNSEEN = "leave-one-site-out"
 LOWER_IS_BETTER = ("cluster_rank", "false_clusters", "conformal_p")
 COMPARED = ("auroc", "auprc", "aupro", "best_dice", "dice")
 
 
 def assemble(
-    study: StudyConfig, plan: Plan, sites: Mapping[str, SiteDescription], arms: Mapping[str, ArmResult], folder: Path
+    study: StudyConfig,
+    plan: Plan,
+    sites: Mapping[str, SiteDescription],
+    arms: Mapping[str, ArmResult],
+    folder: Path,
+    pace: Pace | None,
 ) -> dict[str, Any]:
     """Everything that metrics.json holds; see the README for its keys."""
     per_model = models(arms)
+    histories = {arm.name: _history(folder, arm.name, study) for arm in plan.arms}
     return {
         "study": study.name,
         "digest": study.digest,
@@ -38,28 +48,45 @@ def assemble(
             if name != POOLED
         ],
         "left_out": plan.left_out,
-        "rounds": _history(folder, FEDERATED, study),
-        "rounds_of": {arm.name: _history(folder, arm.name, study) for arm in plan.arms if arm.name != FEDERATED},
+        "not_served": {arm.name: arm.not_served for arm in plan.arms if arm.not_served},
+        "strategies": {
+            arm.name: arm.strategy for arm in plan.arms if arm.federated and not arm.name.startswith(WITHOUT)
+        },
+        "rounds": histories[FEDERATED],
+        "rounds_of": {name: history for name, history in histories.items() if name != FEDERATED},
+        "missing": {
+            arm.name: missing(histories[arm.name]) for arm in plan.arms if arm.federated and histories[arm.name]
+        },
+        "hospital_time": hospital_time(study, sites, histories[FEDERATED], pace),
         "evaluation": {
             name: _model(summaries, arms.get(name), _own_images(name, arms)) for name, summaries in per_model.items()
         },
         "matrix": _matrix(arms),
         "differences": _differences(per_model),
+        "league": league(plan, per_model, histories),
     }
 
 
 def models(arms: Mapping[str, ArmResult]) -> dict[str, dict[str, Summary]]:
-    """Model to site to summary; `local` is each site's own model.
+    """Model to site to summary; `local` is each site's own model, UNSEEN at each site the one trained without it.
 
     A site that does not train has no model of its own: there `local` is the mean over the other sites' local models,
     what it could expect of borrowing one.
     """
     local = {name.removeprefix(LOCAL): result for name, result in arms.items() if name.startswith(LOCAL)}
-    shared = {name: dict(result.summaries) for name, result in arms.items() if not name.startswith(LOCAL)}
+    apart = (LOCAL, WITHOUT)
+    shared = {name: dict(result.summaries) for name, result in arms.items() if not name.startswith(apart)}
+    unseen = {
+        name.removeprefix(WITHOUT): result.summaries[name.removeprefix(WITHOUT)]
+        for name, result in arms.items()
+        if name.startswith(WITHOUT) and name.removeprefix(WITHOUT) in result.summaries
+    }
     ordered = {name: shared[name] for name in (FEDERATED,) if name in shared}
     if local:
         tested = sorted({site for result in local.values() for site in result.summaries})
         ordered["local"] = {site: _own_or_borrowed(site, local) for site in tested}
+    if unseen:
+        ordered[UNSEEN] = unseen
     return ordered | {
         name: shared[name] for name in sorted(shared, key=lambda n: (n != POOLED, n)) if name != FEDERATED
     }
@@ -74,6 +101,8 @@ def _own_or_borrowed(site: str, local: Mapping[str, ArmResult]) -> Summary:
 
 
 def _own_images(name: str, arms: Mapping[str, ArmResult]) -> dict[str, float]:
+    if name == UNSEEN:
+        return {}
     if name == "local":
         own = {arm.removeprefix(LOCAL): result for arm, result in arms.items() if arm.startswith(LOCAL)}
         return {site: result.image_auroc[site] for site, result in own.items() if site in result.image_auroc}
@@ -93,7 +122,7 @@ def _model(summaries: Mapping[str, Summary], result: ArmResult | None, images: M
     if images:
         site = min(images, key=lambda name: images[name])
         found["worst_site"]["image_auroc"] = {"mean": images[site], "site": site}
-    if result is not None:
+    if result is not None and result.counts:
         found["merged"] = {name: vars(bracket) for name, bracket in result.merged().items()}
         found["threshold"] = {"value": result.threshold, "from": result.threshold_from}
         found["exceedance_error"] = result.exceedance_error()

@@ -1,73 +1,241 @@
-"""Train one arm: rounds of averaging, then stages of sums; a checkpoint after each."""
+"""Train one arm: rounds, perhaps a last step at each site, then stages of sums; a checkpoint after each."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from flwr.app import ConfigRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message
 
 from normfed_common import arrays as named
-from normfed_common.models.base import NormativeModel
+from normfed_common import seeds
+from normfed_common.algorithms.sharing import personal_arrays
+from normfed_common.algorithms.table import configure
+from normfed_common.arrays import Arrays
+from normfed_common.errors import RunError
+from normfed_common.models.base import NETWORK, NormativeModel
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import Request, decode_answer, requests
 from normfed_server import checkpoints
 from normfed_server.asking import Asker
 from normfed_server.checkpoints import Progress
+from normfed_server.collecting import Collection
 from normfed_server.events import EventLog
+from normfed_server.pace import Pace
+from normfed_server.participation import Closing, Outcome
 from normfed_server.plan import Arm
-from normfed_server.strategy import RoundStrategy, to_arrays, to_record
+from normfed_server.roster import Roster
+from normfed_server.steps.catalogue import make_step
+from normfed_server.strategy import RoundStrategy
+
+MEGABYTE = 1e6
 
 
-def train_arm(
-    arm: Arm,
-    model: NormativeModel,
-    study: StudyConfig,
-    nodes: Mapping[str, int],
-    asker: Asker,
-    path: Path,
-    events: EventLog,
-) -> Progress:
-    """Train from the last checkpoint at ``path`` to the end.
+@dataclass(frozen=True)
+class Bench:
+    """What every arm of a run is trained with."""
+
+    study: StudyConfig
+    roster: Roster
+    asker: Asker
+    events: EventLog
+    pace: Pace | None = None
+    initial: Arrays | None = None
+
+
+class ArmTraining:
+    """Trains one arm from its last checkpoint to the end.
 
     Parameters
     ----------
     model
-        A fresh model: gives the first weights, and says which stages follow.
+        A fresh model: gives the first weights, and says which parts and stages there are.
+    another
+        First weights from another draw, by number.
+    path
+        Of the checkpoint.
     """
-    progress = checkpoints.load(path, study.digest) or Progress(arrays=model.share())
-    rounds = study.federation.rounds if model.network is not None else 0
-    strategy = RoundStrategy(study, arm, nodes)
-    while progress.round < rounds:
+
+    def __init__(
+        self, arm: Arm, model: NormativeModel, another: Callable[[int], Arrays], bench: Bench, path: Path
+    ) -> None:
+        self.arm, self.model, self.bench, self.path = arm, model, bench, path
+        self.study = bench.study
+        self.row, _ = configure(arm.strategy)
+        self.personal = personal_arrays(model, arm.strategy) if model.network is not None else frozenset()
+        step = make_step(arm.strategy, self.study.federation)
+        found = checkpoints.load(path, self.study.digest)
+        if found is None:
+            found = Progress([_first(model, bench.initial)])
+            step.prepare(found, another)
+        self.progress = found
+        self.strategy = RoundStrategy(self.study, arm, found, self.personal, step)
+
+    def run(self) -> Progress:
+        """Train to the end.
+
+        Raises
+        ------
+        RunError
+            If too few sites answer a round.
+        """
+        outgoing: ArrayRecord | None = None
+        while self.model.network is not None and self.progress.round < self.study.federation.rounds:
+            outgoing = self._round(outgoing)
+        if self.row.fine_tuned and not self.progress.fine_tuned:
+            self._fine_tune()
+        while self.progress.stages < len(self.model.stages):
+            stage = self.model.stages[self.progress.stages]
+            self._sum(stage)
+            self.progress.stages += 1
+            self._save()
+            self._say("stage", stage=self.progress.stages, stages=len(self.model.stages))
+        return self.progress
+
+    def _round(self, outgoing: ArrayRecord | None) -> ArrayRecord:
         begin = time.perf_counter()
-        current = progress.round + 1
-        messages = strategy.configure_train(current, to_record(progress.arrays), ConfigRecord(), asker.grid)
-        answers = asker.ask(dict(zip(arm.train, messages, strict=True)))
-        aggregated, losses = strategy.aggregate_train(current, answers.values())
-        if aggregated is None or losses is None:
-            raise ValueError("a round without answers")
-        progress.arrays, progress.round = to_arrays(aggregated), current
-        seconds = time.perf_counter() - begin
-        progress.history.append({"round": current, "loss": dict(losses), "seconds": seconds})
-        checkpoints.save(path, progress, study.digest)
-        if current == 1:
-            for site, texts in strategy.notes.items():
+        current = self.progress.round + 1
+        asked, people, outcomes = self._asked(current)
+        closing = Closing.of(self.study.federation, {s: people[s] for s in asked}, self.strategy.step.minimum)
+        self.strategy.asked, self.strategy.people = asked, people
+        messages = self.strategy.configure_train(
+            current, outgoing or self.strategy.outgoing(), ConfigRecord(), self.bench.asker.grid
+        )
+        arrivals = self._arrivals(current, asked, people)
+        collection = Collection(self.bench.asker, dict(zip(sorted(asked), messages, strict=True)), closing, arrivals)
+        outgoing, losses = self.strategy.aggregate_train(current, (reply for _, reply in collection))
+        for site, why in self.strategy.refused.items():
+            collection.set_aside(site, why)
+        outcomes |= collection.outcomes
+        used = {site for site, outcome in outcomes.items() if outcome is Outcome.TOOK_PART}
+        if outgoing is None or losses is None or not closing.quorum(used):
+            raise RunError(self._too_few(current, used, closing, collection.reasons))
+        self.progress.round = current
+        entry: dict[str, Any] = {
+            "round": current,
+            "loss": dict(losses),
+            "seconds": time.perf_counter() - begin,
+            "outcomes": {site: str(outcome) for site, outcome in sorted(outcomes.items())},
+            "reasons": collection.reasons,
+            "site_seconds": self.strategy.seconds,
+            "megabytes": {"out": self.strategy.sent / MEGABYTE, "back": collection.bytes / MEGABYTE},
+        }
+        if self.row.clustered:
+            entry["clusters"] = dict(sorted(self.progress.clusters.items()))
+        if arrivals is not None:
+            entry["hospital_time"] = {"arrivals": arrivals, "end": closing.at(arrivals)}
+        self.progress.history.append(entry)
+        self._save()
+        self._tell(entry)
+        return outgoing
+
+    def _asked(self, round: int) -> tuple[dict[str, int], dict[str, int], dict[str, Outcome]]:
+        """Sites to ask and their nodes; all that train this arm and their people; what is known of the others."""
+        roster, federation = self.bench.roster, self.study.federation
+        present = roster.refresh()
+        people = {site: roster.sites[site].train for site in self.arm.train}
+        if self.arm.open:
+            joined = {s: n for s, n in roster.trainers(federation.minimum_cohort).items() if s not in people}
+            for site in joined.keys() - self.progress.used.keys():
+                self._say("joined", site=site, round=round)
+            people |= joined
+        outcomes = {site: Outcome.ABSENT for site in people if site not in present}
+        there = sorted(site for site in people if site in present)
+        size = math.ceil(federation.sample * len(there)) if self.arm.federated else len(there)
+        rng = seeds.generator(self.study.seed, "participation", round)
+        drawn = {there[i] for i in rng.permutation(len(there))[:size]}
+        outcomes |= {site: Outcome.NOT_SAMPLED for site in there if site not in drawn}
+        if not drawn:
+            raise RunError(f"Round {round} of {self.arm.name}: no training site is connected.")
+        return {site: roster.nodes[site] for site in sorted(drawn)}, people, outcomes
+
+    def _arrivals(self, round: int, asked: dict[str, int], people: dict[str, int]) -> dict[str, float] | None:
+        if self.bench.pace is None or not self.arm.federated:
+            return None
+        epochs = self.study.federation.local_epochs
+        return self.bench.pace.arrivals(round, {site: people[site] for site in asked}, epochs)
+
+    def _too_few(self, round: int, used: set[str], closing: Closing, reasons: dict[str, str]) -> str:
+        why = "; ".join(f"{site}: {reason}" for site, reason in sorted(reasons.items())) or "no reasons given"
+        share = f" and {closing.share:.0%} of their people" if closing.share else ""
+        return (
+            f"Round {round} of {self.arm.name}: {len(used)} of {len(closing.people)} sites sent an update that could "
+            f"be used; {closing.sites}{share} are needed. {why}. Mend that, or lower federation.quorum, and resume."
+        )
+
+    def _tell(self, entry: dict[str, Any]) -> None:
+        if entry["round"] == 1:
+            for site, texts in self.strategy.notes.items():
                 for text in texts:
-                    events.say("note", arm=arm.name, site=site, text=text)
-        events.say("round", arm=arm.name, **progress.history[-1], rounds=rounds)
-    while progress.stages < len(model.stages):
-        _sum_stage(arm, model.stages[progress.stages], progress, study, nodes, asker)
-        progress.stages += 1
-        checkpoints.save(path, progress, study.digest)
-        events.say("stage", arm=arm.name, stage=progress.stages, stages=len(model.stages))
-    return progress
+                    self._say("note", site=site, text=text)
+        for site, why in entry["reasons"].items():
+            self._say("missing", site=site, round=entry["round"], outcome=entry["outcomes"][site], why=why)
+        self._say("round", **entry, rounds=self.study.federation.rounds)
+
+    def _fine_tune(self) -> None:
+        """Every training site trains the model it would be served on, for itself."""
+        messages: dict[str, Message] = {}
+        present = self.bench.roster.refresh()
+        for site in sorted(set(self.progress.used) & present):
+            header = self._header(round=self.progress.round + 1)
+            node = {site: self.bench.roster.nodes[site]}
+            messages |= requests("train.personal", node, header, self.progress.model_of(site))
+        self.bench.asker.ask(messages)
+        self.progress.fine_tuned = True
+        self._save()
+
+    def _sum(self, stage: str) -> None:
+        nodes = {site: self.bench.roster.nodes[site] for site in self.arm.train}
+        model = self.progress.models[0]
+        messages = requests("train.sums", nodes, self._header(stage=stage), model)
+        for name, value in named.add(
+            decode_answer(reply)[1] for _, reply in self.bench.asker.answers(messages)
+        ).items():
+            model[f"sums.{stage}.{name}"] = value
+
+    def _header(self, **fields: Any) -> Request:
+        return Request(
+            study=self.study.model_dump_json(),
+            arm=self.arm.name,
+            model=self.arm.model,
+            strategy=self.arm.strategy,
+            **fields,
+        )
+
+    def _save(self) -> None:
+        checkpoints.save(self.path, self.progress, self.study.digest)
+
+    def _say(self, kind: str, **fields: Any) -> None:
+        self.bench.events.say(kind, arm=self.arm.name, **fields)
 
 
-def _sum_stage(
-    arm: Arm, stage: str, progress: Progress, study: StudyConfig, nodes: Mapping[str, int], asker: Asker
-) -> None:
-    header = Request(study=study.model_dump_json(), arm=arm.name, model=arm.model, stage=stage)
-    messages = requests("train.sums", {site: nodes[site] for site in arm.train}, header, progress.arrays)
-    for name, value in named.add(decode_answer(answer)[1] for _, answer in asker.answers(messages)).items():
-        progress.arrays[f"sums.{stage}.{name}"] = value
+def _first(model: NormativeModel, initial: Arrays | None) -> Arrays:
+    """The first weights: the model's own draw, or those of the initial model.
+
+    Raises
+    ------
+    RunError
+        If the initial model is not one of this architecture.
+    """
+    found = model.share()
+    if initial is None or model.network is None:
+        return found
+    given = {name: array for name, array in initial.items() if name.startswith(NETWORK)}
+    differ = sorted(
+        name
+        for name in found.keys() | given.keys()
+        if name not in found
+        or name not in given
+        or found[name].shape != given[name].shape
+        or found[name].dtype != given[name].dtype
+    )
+    if differ:
+        raise RunError(
+            f"initial_model: is of another network than the study's; {len(differ)} arrays differ, such as {differ[0]}. "
+            "Give a model.safetensors of the same model and parameters."
+        )
+    return given

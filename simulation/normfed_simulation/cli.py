@@ -1,17 +1,24 @@
-"""`normfed simulate` and `normfed report`."""
+"""`normfed simulate`, `normfed compare` and `normfed report`."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from normfed_common.errors import StudyError
+from normfed_common.study.load import load_study
+from normfed_simulation.report.words import participation_sentence
+
+if TYPE_CHECKING:
+    from normfed_simulation.experiment import Conditions
+    from normfed_simulation.runs import Run
 
 
 class EngineName(StrEnum):
@@ -21,57 +28,102 @@ class EngineName(StrEnum):
     ray = "ray"
 
 
+StudyArgument = Annotated[
+    Path | None, typer.Argument(help="The study; without it the demo with six synthetic hospitals.")
+]
+DataOption = Annotated[Path | None, typer.Option(help="A BIDS dataset; participants.tsv needs the column site.")]
+OutOption = Annotated[Path, typer.Option(help="Where the run folder is made.")]
+EngineOption = Annotated[EngineName, typer.Option(help="local: this process and its workers; ray: Flower's runtime.")]
+RoundsOption = Annotated[int | None, typer.Option(min=1, help="Instead of the study's federation.rounds.")]
+SeedOption = Annotated[int | None, typer.Option(min=0, help="Instead of the study's seed.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+WorkersOption = Annotated[int | None, typer.Option(min=0, help="Processes; 0 does all the work in this one.")]
+TimesOption = Annotated[
+    bool, typer.Option("--hospital-times", help="Answers arrive as late as in real hospitals, on a virtual clock.")
+]
+AttackOption = Annotated[
+    list[str] | None, typer.Option(help="SITE:ATTACK, a malicious site: sign-flip, scale, noise or nan. Repeatable.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors, and the report's path.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line, for scripts.")]
+
+
 def simulate(
-    study: Annotated[
-        Path | None, typer.Argument(help="The study; without it the demo with six synthetic hospitals.")
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help="A BIDS dataset; participants.tsv needs the column site.")] = None,
-    out: Annotated[Path, typer.Option(help="Where the run folder is made.")] = Path("runs"),
-    engine: Annotated[
-        EngineName, typer.Option(help="local: this process and its workers; ray: Flower's runtime.")
-    ] = EngineName.local,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Instead of the study's federation.rounds.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the study's seed.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes; 0 does all the work in this one.")] = None,
+    study: StudyArgument = None,
+    data: DataOption = None,
+    out: OutOption = Path("runs"),
+    engine: EngineOption = EngineName.local,
+    rounds: RoundsOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = "auto",
+    workers: WorkersOption = None,
+    strategy: Annotated[str | None, typer.Option(help="Instead of the study's: see `normfed strategies`.")] = None,
+    leave_one_site_out: Annotated[
+        bool, typer.Option("--leave-one-site-out", help="Also test each training site on a federation without it.")
+    ] = False,
+    hospital_times: TimesOption = False,
+    attack: AttackOption = None,
     resume: Annotated[Path | None, typer.Option(help="Finish an interrupted run.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors, and the report's path.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for scripts.")] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Train one model at several hospitals on this machine, and report how well it finds lesions."""
     from normfed_client.site import choose_device
-    from normfed_common.study.load import load_study
     from normfed_simulation import experiment, runs
-    from normfed_simulation.screen import JsonLines, Screen
 
     choose_device(device)
     if resume is not None:
-        if study is not None or rounds is not None or seed is not None:
-            raise StudyError("--resume goes on with the run's own study; leave out STUDY, --rounds and --seed.")
+        changed = (study, rounds, seed, strategy, attack, hospital_times or None, leave_one_site_out or None)
+        if any(change is not None for change in changed):
+            raise StudyError("--resume goes on with the run's own study; leave out STUDY and what changes a study.")
         run = runs.reopen(resume)
         experiment.check_resumable(run)
         data = data or _data_of(run.sites_file)
+        conditions = experiment.conditions_of(run)
     else:
-        changes: dict[str, Any] = {"federation": {"rounds": rounds}} if rounds is not None else {}
-        if seed is not None:
-            changes["seed"] = seed
+        changes: dict[str, Any] = _changes(rounds, seed)
+        if strategy is not None:
+            changes["strategy"] = strategy
+        if leave_one_site_out:
+            changes["comparisons"] = {"leave_one_site_out": True}
+        conditions = _conditions(hospital_times, attack)
         run = runs.begin(load_study(study or runs.shipped_study("demo"), **changes), out)
-    console = Console(stderr=True)
-    count = workers if workers is not None else experiment.default_workers(64)
-    if not (quiet or as_json):
-        console.print(f"[bold]{run.study.name}[/], seed {run.study.seed}, in {run.folder}", highlight=False)
-    try:
-        with JsonLines(quiet) if quiet or as_json else Screen(console) as watcher:
-            report_path = experiment.simulate(run, data, engine.value, device, count, watcher)
-    except KeyboardInterrupt:
-        console.print(f"\nStopped. Go on with:\n  normfed simulate --resume {run.folder}", highlight=False)
-        raise typer.Exit(130) from None
-    if as_json:
-        typer.echo(json.dumps({"event": "report", "path": str(report_path), "run": str(run.folder)}))
-    elif quiet:
-        typer.echo(report_path)
-    else:
-        _print_summary(console, run.folder, report_path)
+    _run(run, data, engine, device, workers, conditions, _Output(quiet, as_json))
+
+
+def compare(
+    study: StudyArgument = None,
+    strategies: Annotated[
+        str | None,
+        typer.Option(
+            help="Names with commas, the first is the study's own: fedavg,ditto,fedbn,local,pooled. `all` for every "
+            "one; without it those of the study. Parameters come from the study where it names the strategy."
+        ),
+    ] = None,
+    compressions: Annotated[
+        str | None, typer.Option(help="Also the study's own strategy under: fp16,bf16,int8.")
+    ] = None,
+    data: DataOption = None,
+    out: OutOption = Path("runs"),
+    engine: EngineOption = EngineName.local,
+    rounds: RoundsOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = "auto",
+    workers: WorkersOption = None,
+    hospital_times: TimesOption = False,
+    attack: AttackOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the same study under several strategies: who gains, who loses, by how much?"""
+    from normfed_client.site import choose_device
+    from normfed_simulation import comparison, runs
+
+    choose_device(device)
+    path = study or runs.shipped_study("demo")
+    changes = comparison.changes(load_study(path), strategies, compressions)
+    run = runs.begin(load_study(path, **_changes(rounds, seed), **changes), out)
+    _run(run, data, engine, device, workers, _conditions(hospital_times, attack), _Output(quiet, as_json, league=True))
 
 
 def report(
@@ -84,6 +136,60 @@ def report(
     typer.echo(write_report(runs.reopen(run), None))
 
 
+@dataclass(frozen=True)
+class _Output:
+    """How a run shows itself, and what it ends with."""
+
+    quiet: bool
+    as_json: bool
+    league: bool = False
+
+
+def _changes(rounds: int | None, seed: int | None) -> dict[str, Any]:
+    changes: dict[str, Any] = {"federation": {"rounds": rounds}} if rounds is not None else {}
+    if seed is not None:
+        changes["seed"] = seed
+    return changes
+
+
+def _conditions(hospital_times: bool, attack: list[str] | None) -> Conditions:
+    from normfed_simulation.attacks import parse
+    from normfed_simulation.experiment import Conditions
+
+    return Conditions(hospital_times, dict(parse(text) for text in attack or []))
+
+
+def _run(
+    run: Run,
+    data: Path | None,
+    engine: EngineName,
+    device: str,
+    workers: int | None,
+    conditions: Conditions,
+    output: _Output,
+) -> None:
+    from normfed_simulation import experiment
+    from normfed_simulation.screen import JsonLines, Screen
+
+    console = Console(stderr=True)
+    count = workers if workers is not None else experiment.default_workers(64)
+    silent = output.quiet or output.as_json
+    if not silent:
+        console.print(f"[bold]{run.study.name}[/], seed {run.study.seed}, in {run.folder}", highlight=False)
+    try:
+        with JsonLines(output.quiet) if silent else Screen(console) as watcher:
+            report_path = experiment.simulate(run, data, engine.value, device, count, watcher, conditions)
+    except KeyboardInterrupt:
+        console.print(f"\nStopped. Go on with:\n  normfed simulate --resume {run.folder}", highlight=False)
+        raise typer.Exit(130) from None
+    if output.as_json:
+        typer.echo(json.dumps({"event": "report", "path": str(report_path), "run": str(run.folder)}))
+    elif output.quiet:
+        typer.echo(report_path)
+    else:
+        _print_summary(console, run.folder, report_path, output.league)
+
+
 def _data_of(sites_file: Path) -> Path | None:
     """The dataset of an interrupted run; None where it was the phantom, which is found by its content."""
     if not sites_file.exists():
@@ -92,8 +198,17 @@ def _data_of(sites_file: Path) -> Path | None:
     return None if "phantoms" in data.parts else data
 
 
-def _print_summary(console: Console, folder: Path, report_path: Path) -> None:
+def _print_summary(console: Console, folder: Path, report_path: Path, with_league: bool) -> None:
     metrics = json.loads((folder / "metrics.json").read_text())
+    partial = participation_sentence(metrics)
+    if partial:
+        console.print(f"[yellow]![/] {partial}", highlight=False)
+    console.print(_league_table(metrics["league"]) if with_league else _models_table(metrics))
+    console.print(f"Report: [bold]{report_path}[/]", soft_wrap=True, highlight=False)
+    console.print(f"Anomaly maps: {folder / 'maps'}", soft_wrap=True, highlight=False)
+
+
+def _models_table(metrics: dict[str, Any]) -> Table:
     table = Table(title="Mean over patients [dim](95 % interval)[/]; the worst site on the right", title_justify="left")
     for column in ("model", "AUROC", "average precision", "best Dice", "worst site's AUROC"):
         table.add_column(column, justify="left" if column == "model" else "right")
@@ -101,9 +216,29 @@ def _print_summary(console: Console, folder: Path, report_path: Path) -> None:
         worst = model["worst_site"]["auroc"]
         cells = [_cell(model["all"].get(metric)) for metric in ("auroc", "auprc", "best_dice")]
         table.add_row(name, *cells, f"{worst['mean']:.3f} {worst['site']}", style="bold" if name == "federated" else "")
-    console.print(table)
-    console.print(f"Report: [bold]{report_path}[/]", soft_wrap=True, highlight=False)
-    console.print(f"Anomaly maps: {folder / 'maps'}", soft_wrap=True, highlight=False)
+    return table
+
+
+def _league_table(league: list[dict[str, Any]]) -> Table:
+    table = Table(title="League table, by average precision; gain over every site alone", title_justify="left")
+    for column in ("", "AUROC", "worst site", "sd", "AP", "gain AUROC [dim](95 %)[/]", "+/-", "MB", "s"):
+        table.add_column(column, justify="left" if not column else "right")
+    for row in league:
+        auroc, gain = row["auroc"], row["gain_over_local"]
+        gained = gain["auroc"] if gain else None
+        table.add_row(
+            row["name"],
+            f"{auroc['mean']:.3f}",
+            f"{auroc['worst_site']['mean']:.3f} [dim]{auroc['worst_site']['site']}[/]",
+            f"{auroc['sd_over_sites']:.3f}" if auroc["sd_over_sites"] is not None else "–",
+            f"{row['auprc']['mean']:.3f}",
+            f"{gained['mean']:+.3f} [dim]({gained['ci95'][0]:+.3f} to {gained['ci95'][1]:+.3f})[/]" if gained else "–",
+            f"{len(gained['gain'])}/{len(gained['lose'])}" if gained else "–",
+            f"{row['megabytes_per_round']:.2f}" if row["megabytes_per_round"] else "–",
+            f"{row['seconds_per_round']:.1f}" if row["seconds_per_round"] is not None else "–",
+        )
+    table.caption = "+/-: sites that gain/lose beyond their 95 % interval. MB and s: of a round, over all its sites."
+    return table
 
 
 def _cell(figure: dict[str, Any] | None) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -13,12 +15,16 @@ from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.cohort import assign, select
 from normfed_client.imaging.preprocessing import Recipe
 from normfed_client.preparation import prepare_all
+from normfed_common.algorithms.sharing import check_study
 from normfed_common.errors import DatasetError, RunError
+from normfed_common.files import write_json
 from normfed_common.study.config import StudyConfig
-from normfed_simulation import runs
+from normfed_server import pace
+from normfed_simulation import hospital_times, runs
+from normfed_simulation.attacks import Attack, Tampering
 from normfed_simulation.phantom import hospitals
 from normfed_simulation.report.page import write_report
-from normfed_simulation.runs import Run
+from normfed_simulation.runs import CONDITIONS, Run
 
 Engine = Literal["local", "ray"]
 
@@ -43,7 +49,31 @@ class Watcher(Protocol):
         ...
 
 
-def simulate(run: Run, data: Path | None, engine: Engine, device: str, workers: int, watcher: Watcher) -> Path:
+@dataclass(frozen=True)
+class Conditions:
+    """What a simulation does to a federation beside its study.
+
+    Parameters
+    ----------
+    hospital_times
+        Whether answers arrive by the clocks of real hospitals (virtually: nobody waits).
+    attacks
+        Malicious sites, and what each does.
+    """
+
+    hospital_times: bool = False
+    attacks: Mapping[str, Attack] = field(default_factory=dict)
+
+
+def simulate(
+    run: Run,
+    data: Path | None,
+    engine: Engine,
+    device: str,
+    workers: int,
+    watcher: Watcher,
+    conditions: Conditions = Conditions(),
+) -> Path:
     """Run a study in its folder, or finish it; gives the report's path.
 
     Raises
@@ -51,14 +81,30 @@ def simulate(run: Run, data: Path | None, engine: Engine, device: str, workers: 
     DatasetError, RunError
         If the data or the run do not allow the study.
     """
+    check_study(run.study)
     cache = default_root()
     root = data if data is not None else _phantom(run.study, cache, workers, watcher)
     names, problems = _prepare(run.study, root, cache, workers, watcher)
     runs.write_site_configs(run, root, names, cache / "scans", device)
+    strangers = sorted(set(conditions.attacks) - set(names))
+    if strangers:
+        raise DatasetError(f"--attack: no site called {', '.join(strangers)}. Sites are {', '.join(names)}.")
+    write_json(run.folder / CONDITIONS, {"attacks": conditions.attacks})
+    if conditions.hospital_times and pace.load(run.folder) is None:
+        pace.save(run.folder, hospital_times.draw(names, run.study.seed))
+    tamper = Tampering(conditions.attacks, run.study.seed) if conditions.attacks else None
     with watcher.training(run), _kept_environment():
-        _engine(engine)(run.folder, run.sites_file, _count(run, names), workers)
+        _engine(engine)(run.folder, run.sites_file, _count(run, names), workers, tamper)
     runs.link_maps(run)
     return write_report(run, [(p.what, p.why) for p in problems])
+
+
+def conditions_of(run: Run) -> Conditions:
+    """What the run began under; hospital times it finds by itself."""
+    path = run.folder / CONDITIONS
+    if not path.exists():
+        return Conditions()
+    return Conditions(attacks={site: Attack(name) for site, name in json.loads(path.read_text())["attacks"].items()})
 
 
 def _phantom(study: StudyConfig, cache: Path, workers: int, watcher: Watcher) -> Path:
@@ -109,7 +155,7 @@ def _count(run: Run, names: list[str]) -> int:
     return len(names) + (1 if run.study.comparisons.pooled else 0)
 
 
-def _engine(name: Engine) -> Callable[[Path, Path, int, int], None]:
+def _engine(name: Engine) -> Callable[[Path, Path, int, int, Tampering | None], None]:
     if name == "ray":
         from normfed_simulation.engines import ray
 

@@ -2,10 +2,12 @@
 
 runs/<study>-<time>/
     study.yaml          as resolved
+    initial.safetensors the model that the study starts from, where it names one
     sites.json          the sites on this machine
+    conditions.json     malicious sites; hospital-times.json: how fast each hospital is
     events.jsonl        what happened, line by line
     arms/<arm>/         progress, model and figures of every model trained
-    sites/<site>/       what never leaves a hospital: maps, people's figures, log
+    sites/<site>/       what never leaves a hospital: maps, people's figures, personal parts of models, log
     model.safetensors   the federated model
     metrics.json        all figures
     report.html
@@ -15,18 +17,25 @@ runs/<study>-<time>/
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from normfed_client.site import SiteConfig, write_sites
+from normfed_common import arrays as named
+from normfed_common import digests
 from normfed_common.errors import RunError, StudyError
 from normfed_common.files import write_text
 from normfed_common.study.config import StudyConfig
-from normfed_common.study.load import load_study
+from normfed_common.study.load import DIGEST, load_study
+from normfed_server.coordinator import INITIAL
 from normfed_server.plan import POOLED
+
+CONDITIONS = "conditions.json"  # what the simulation does to the federation beside the study
 
 
 @dataclass(frozen=True)
@@ -69,10 +78,24 @@ def begin(study: StudyConfig, out: Path) -> Run:
             continue
         except OSError as error:
             raise RunError(f"{folder}: cannot be made ({error.strerror}). Choose another folder with --out.") from error
+    if study.initial_model is not None:
+        study = _with_initial_model(study, folder)
     write_text(
         folder / "study.yaml", yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     )
     return Run(folder, study)
+
+
+def _with_initial_model(study: StudyConfig, folder: Path) -> StudyConfig:
+    """Copy the initial model into the run folder; from here on the study knows its digest, not its path."""
+    path = Path(str(study.initial_model))
+    if not path.is_file():
+        raise StudyError(f"initial_model: {path} is not a file. Give a model.safetensors.")
+    arrays = named.load(path)
+    if any(not np.isfinite(array).all() for array in arrays.values()):
+        raise StudyError(f"initial_model: {path} holds values that are not finite.")
+    shutil.copyfile(path, folder / INITIAL)
+    return study.model_copy(update={"initial_model": DIGEST + digests.of_file(folder / INITIAL)})
 
 
 def reopen(folder: Path) -> Run:

@@ -22,7 +22,6 @@ from rich.progress import (
 from rich.table import Column
 
 from normfed_server.events import subscribe
-from normfed_server.plan import FEDERATED, LOCAL
 from normfed_simulation.runs import Run
 
 TRAINING, EVALUATION = "Training", "Evaluation"
@@ -82,8 +81,7 @@ class Screen:
     def _event(self, event: dict[str, Any]) -> None:
         kind = event["event"]
         if kind == "plan":
-            trained = [arm for arm in event["arms"] if _is_network(arm[0])]
-            self.begin(TRAINING, sum(rounds for _, rounds, _ in trained))
+            self.begin(TRAINING, sum(rounds for _, rounds, _ in event["arms"]))
             self.begin(EVALUATION, len(event["arms"]))
             for site, reason in event["left_out"].items():
                 self.warn(f"{site} {reason}.")
@@ -95,13 +93,12 @@ class Screen:
             self.advance(TRAINING, f"{event['arm']} round {event['round']}: loss {mean:.3f}{highest}")
         elif kind == "note":
             self.warn(f"{event['arm']}, {event['site']}: {event['text']}")
+        elif kind == "missing":
+            self.warn(f"{event['arm']} round {event['round']}, {event['site']} {event['outcome']}: {event['why']}")
+        elif kind == "joined":
+            self.warn(f"{event['arm']}: {event['site']} joins from round {event['round']} on.")
         elif kind == "evaluated":
             self.advance(EVALUATION, event["arm"])
-
-
-def _is_network(arm: str) -> bool:
-    """Baselines learn from sums, in no rounds."""
-    return arm in (FEDERATED, "pooled") or arm.startswith(LOCAL)
 
 
 class JsonLines:

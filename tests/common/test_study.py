@@ -27,7 +27,14 @@ BAD = [
     (changed("federation.rounds", "three"), "federation.rounds"),
     (changed("federation.learning_rate", float("nan")), "federation.learning_rate"),
     (changed("federation.learning_rate", float("inf")), "federation.learning_rate"),
-    (changed("federation.algorithm", "fedmagic"), "No algorithm is called 'fedmagic'. Known: fedavg"),
+    (changed("strategy", "fedmagic"), "No strategy is called 'fedmagic'. Known: cfl, ditto, fedadagrad"),
+    (changed("strategy", {"mu": 1.0}), "strategy: name is missing. Known strategies: cfl"),
+    (changed("strategy", {"name": "fedprox", "mu": -1.0}), "strategy: mu"),
+    (changed("strategy", {"name": "fedavg", "mu": 1.0}), "mu is not a key"),
+    (changed("strategy", "prior-clusters"), "strategy: clusters is missing"),
+    (changed("strategy", {"name": "prior-clusters", "clusters": {"x": ["a"], "y": ["a"]}}), "a is in two clusters"),
+    (changed("comparisons.strategies", ["fedavg", "nope"]), "No strategy is called 'nope'"),
+    (changed("federation.quorum", 0), "federation.quorum"),
     (changed("model.name", "unet"), "No model is called 'unet'. Known: atlas, autoencoder, intensity, siamese"),
     (changed("model", {"patch_size": 9}), "model: name is missing"),
     (changed("model.patch_size", 10), "patch_size must be 9, 15, 21"),
@@ -61,6 +68,27 @@ def test_training_sites_must_take_part(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(raw))
     with pytest.raises(StudyError, match="train_sites names c"):
+        load_study(path)
+
+
+def test_a_strategy_may_be_one_word_and_gets_its_published_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(changed("strategy", "ditto")))
+    study = load_study(path)
+    assert study.strategy == {"name": "ditto", "lambda": 0.1}
+    path.write_text(yaml.safe_dump(study.model_dump(mode="json")))
+    assert load_study(path) == study
+
+
+def test_sites_out_of_sample_never_train(tmp_path: Path) -> None:
+    raw = changed("data.out_of_sample", ["a"])
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    assert not load_study(path).data.trains("a")
+    assert load_study(path).data.trains("b")
+    raw["data"]["train_sites"] = ["a"]
+    path.write_text(yaml.safe_dump(raw))
+    with pytest.raises(StudyError, match="a is in train_sites and in out_of_sample"):
         load_study(path)
 
 

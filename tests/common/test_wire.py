@@ -46,7 +46,7 @@ def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
         decode_answer(message(encode(Answer(site="a"), {"w": np.array([1.0, value])})))
 
 
-@pytest.mark.parametrize("kind", ["complex64", "uint8", "bool", "float16"])
+@pytest.mark.parametrize("kind", ["complex64", "uint8", "bool", "int32"])
 def test_types_outside_the_list_are_refused(kind: str) -> None:
     with pytest.raises(WireError, match="allowed: float32, float64, int64"):
         decode_answer(message(encode(Answer(site="a"), {"w": np.zeros(2, kind)})))

@@ -301,8 +301,10 @@ def test_a_site_that_fails_stops_the_run_with_its_code_and_keeps_the_reason(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("secret reason in /data/sub-007")
 
-    monkeypatch.setattr(tasks, "train_round", broken)
-    with pytest.raises(NormfedError, match=r"Site \w+ could not answer train.round: .*its own log says more") as caught:
+    monkeypatch.setattr(tasks, "personal_arrays", broken)
+    with pytest.raises(
+        RunError, match=r"Round 1 of \S+: 0 of \d sites .* are needed. .*its own log says more"
+    ) as caught:
         normfed("simulate", study_file, "--out", tmp_path, "--workers", 0, "--quiet")
     assert "secret" not in str(caught.value)
     assert any("secret reason" in path.read_text() for path in run_folder(tmp_path).glob("sites/*/site.log"))

@@ -2,7 +2,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from normfed_server.steps.mean import mean
+from normfed_common.arrays import Arrays
+from normfed_server.steps.mean import RunningMean
+
+
+def mean(updates: dict[str, tuple[int, Arrays]]) -> Arrays:
+    running = RunningMean()
+    for _, (people, arrays) in sorted(updates.items()):
+        running.add({name: array.copy() for name, array in arrays.items()}, people)
+    return running.arrays
 
 
 @given(

@@ -10,7 +10,8 @@ from normfed_common.wire.messages import Request, requests
 from normfed_server.asking import Asker
 from normfed_server.events import EventLog, subscribe
 from normfed_server.plan import Arm
-from normfed_server.training import train_arm
+from normfed_server.roster import Roster
+from normfed_server.training import ArmTraining, Bench
 from normfed_simulation.engines.local import LocalGrid, identify
 
 
@@ -30,9 +31,13 @@ def test_a_site_with_one_person_is_told_of_aloud(
     heard: list[dict[str, Any]] = []
     stop = subscribe(heard.append)
     arm = Arm("federated", alone.model, ("c",), {})
-    asker = Asker(LocalGrid(1, workers=0), threading.Event())
+    grid = LocalGrid(1, workers=0)
+    asker = Asker(grid, threading.Event())
     model = Site(config, alone).model(alone.model)
-    train_arm(arm, model, alone, {"c": 1}, asker, tmp_path / "p.safetensors", EventLog(tmp_path / "e.jsonl"))
+    roster = Roster(grid, asker, Request(study=alone.model_dump_json(), arm="x", model=alone.model))
+    roster.wait_for(1)
+    bench = Bench(alone, roster, asker, EventLog(tmp_path / "e.jsonl"))
+    ArmTraining(arm, model, lambda _: {}, bench, tmp_path / "p.safetensors").run()
     stop()
     notes = [event for event in heard if event["event"] == "note"]
     assert [(note["site"], "siamese term is off" in note["text"]) for note in notes] == [("c", True)]

@@ -77,7 +77,7 @@ def assign(visits: list[Visit], site: str, study: StudyConfig) -> Roles:
     held out, the rest test. A site that does not train holds its healthy people out.
     """
     data = study.data
-    trains = data.train_sites is None or site in data.train_sites
+    trains = data.trains(site)
     controls = _people(visit for visit in visits if visit.participant.group in data.control_groups)
     patients = _people(
         visit for visit in visits if visit.participant.group not in data.control_groups and _labelled(visit, data)

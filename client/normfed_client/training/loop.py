@@ -1,12 +1,15 @@
-"""The one training loop: a round of local epochs, whatever the model and the algorithm."""
+"""The one training loop: local epochs, whatever the model and the algorithm."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
+from normfed_client.training.corrections import Correction
 from normfed_common import seeds
 from normfed_common.errors import SiteCode, SiteError
 from normfed_common.models.base import Cohort, NormativeModel
@@ -14,43 +17,114 @@ from normfed_common.models.base import Cohort, NormativeModel
 
 @dataclass(frozen=True)
 class Progress:
-    """What a round tells beside the weights: mean loss per sample, samples seen."""
+    """What training tells beside the weights: mean loss per sample, samples seen, steps of the optimiser."""
 
     loss: float
     samples: int
+    steps: int
 
 
-def train_round(
-    model: NormativeModel, cohort: Cohort, *, seed: int, site: str, round: int, epochs: int, learning_rate: float
+@dataclass(frozen=True)
+class Settings:
+    """How to train.
+
+    Parameters
+    ----------
+    seed, site, round
+        Where the order of batches comes from: a round depends on nothing but these, its start and the site's data.
+    """
+
+    seed: int
+    site: str
+    round: int
+    epochs: int
+    learning_rate: float
+    optimiser: Literal["adam", "sgd"] = "adam"
+
+
+def train(
+    model: NormativeModel,
+    cohort: Cohort,
+    settings: Settings,
+    correction: Correction | None = None,
+    only: Sequence[torch.nn.Parameter] | None = None,
 ) -> Progress:
-    """Train the model's network in place for ``epochs`` passes; Adam begins anew, so that a round depends on nothing
-    but its number, its start and the site's data.
+    """Train the model's network in place; the optimiser begins anew.
+
+    Parameters
+    ----------
+    correction
+        What the algorithm adds to every step.
+    only
+        The parameters to train; all when absent.
 
     Raises
     ------
     SiteError
         If the loss is not finite.
     """
-    network = model.network
-    if network is None:
-        raise TypeError("the model has no network to train")
+    network = _network(model)
     network.train()
     cuda = model.setting.device.type == "cuda"
-    optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
+    trained = list(network.parameters() if only is None else only)
+    optimiser = _optimiser(settings, trained)
     scaler = torch.amp.GradScaler("cuda", enabled=cuda)
     total = torch.zeros((), dtype=torch.float64, device=model.setting.device)
-    samples = 0
-    for epoch in range(epochs):
-        for batch in model.batches(cohort, seeds.generator(seed, "training", site, round, epoch)):
-            optimiser.zero_grad(set_to_none=True)
+    samples = steps = 0
+    for epoch in range(settings.epochs):
+        rng = seeds.generator(settings.seed, "training", settings.site, settings.round, epoch)
+        for batch in model.batches(cohort, rng):
+            network.zero_grad(set_to_none=True)
             with torch.autocast("cuda", enabled=cuda):
                 loss = model.loss(batch)
             scaler.scale(loss).backward()
+            if correction is not None:
+                scaler.unscale_(optimiser)
+                correction.gradients(trained)
             scaler.step(optimiser)
             scaler.update()
+            if correction is not None:
+                correction.parameters(trained)
             total.add_(loss.detach(), alpha=len(batch))
             samples += len(batch)
+            steps += 1
+    return Progress(_mean(total, samples, settings.round), samples, steps)
+
+
+@torch.inference_mode()
+def mean_loss(model: NormativeModel, cohort: Cohort, settings: Settings) -> float:
+    """The loss of the model as it is, over one epoch of the round's batches.
+
+    Raises
+    ------
+    SiteError
+        If it is not finite.
+    """
+    network = _network(model)
+    network.eval()
+    total = torch.zeros((), dtype=torch.float64, device=model.setting.device)
+    samples = 0
+    rng = seeds.generator(settings.seed, "training", settings.site, settings.round, 0)
+    for batch in model.batches(cohort, rng):
+        with torch.autocast("cuda", enabled=model.setting.device.type == "cuda"):
+            total.add_(model.loss(batch), alpha=len(batch))
+        samples += len(batch)
+    return _mean(total, samples, settings.round)
+
+
+def _network(model: NormativeModel) -> torch.nn.Module:
+    if model.network is None:
+        raise TypeError("the model has no network to train")
+    return model.network
+
+
+def _optimiser(settings: Settings, trained: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    kind = torch.optim.Adam if settings.optimiser == "adam" else torch.optim.SGD
+    return kind(trained, lr=settings.learning_rate, fused=True)
+
+
+def _mean(total: torch.Tensor, samples: int, round: int) -> float:
     mean = float(total) / samples if samples else math.nan
     if not math.isfinite(mean):
         raise SiteError(SiteCode.NOT_FINITE, f"round {round}: mean loss {mean} over {samples} samples")
-    return Progress(mean, samples)
+    return mean

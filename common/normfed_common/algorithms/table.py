@@ -6,9 +6,18 @@ An algorithm is a row, not a class: one loop trains, one Flower strategy runs ro
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from normfed_common.algorithms import parameters as p
 from normfed_common.registry import Registry
+from normfed_common.study.base import Frozen
+
+Sharing = Literal["all", "all but normalisation", "all but the personal parts"]
+Objective = Literal["plain", "proximal", "controlled", "with a personal model", "alternating", "best of clusters"]
+ServerStep = Literal[
+    "mean", "momentum", "adam", "yogi", "adagrad", "fair", "normalised", "controlled",
+    "median", "trimmed mean", "krum", "multi-krum", "clipped mean", "clusters", "splitting clusters", "prior clusters",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -20,19 +29,148 @@ class Algorithm:
     sharing
         Which of the model's averaged arrays leave a site.
     objective
-        What a site minimises beside the model's own loss.
+        What a site minimises, and with what.
     server_step
         How the server makes the next global model from the sites' answers.
-    source
-        Where it was published.
+    parameters
+        What a study may set.
+    title, source
+        What it is called in print, and where it was published.
+    fine_tuned
+        Whether every site trains the last global model on, for itself.
     """
 
-    sharing: Literal["all"]
-    objective: Literal["plain"]
-    server_step: Literal["mean"]
+    sharing: Sharing
+    objective: Objective
+    server_step: ServerStep
+    parameters: type[Frozen]
+    title: str
     source: str
+    fine_tuned: bool = False
+
+    @property
+    def personal(self) -> bool:
+        """Whether a site ends with a model of its own."""
+        return self.sharing != "all" or self.objective == "with a personal model" or self.fine_tuned
+
+    @property
+    def needs_every_part(self) -> bool:
+        """Whether a site that never trained has no whole model: part of it never leaves the others."""
+        return self.sharing != "all"
+
+    @property
+    def clustered(self) -> bool:
+        """Whether there may be more than one global model."""
+        return "clusters" in self.server_step
 
 
-ALGORITHMS: Registry[Algorithm] = Registry("algorithm")
+ALGORITHMS: Registry[Algorithm] = Registry("strategy")
+_add = ALGORITHMS.add
 
-ALGORITHMS.add("fedavg", Algorithm("all", "plain", "mean", "McMahan 2017, arXiv 1602.05629"))
+_add("fedavg", Algorithm("all", "plain", "mean", p.Nothing, "FedAvg", "McMahan 2017, arXiv 1602.05629"))
+_add("fedprox", Algorithm("all", "proximal", "mean", p.ProximalParameters, "FedProx", "Li 2020, arXiv 1812.06127"))
+_add("fedavgm", Algorithm("all", "plain", "momentum", p.MomentumParameters, "FedAvgM", "Hsu 2019, arXiv 1909.06335"))
+_add("fedadam", Algorithm("all", "plain", "adam", p.AdaptiveParameters, "FedAdam", "Reddi 2021, arXiv 2003.00295"))
+_add("fedyogi", Algorithm("all", "plain", "yogi", p.AdaptiveParameters, "FedYogi", "Reddi 2021, arXiv 2003.00295"))
+_add(
+    "fedadagrad",
+    Algorithm("all", "plain", "adagrad", p.AdagradParameters, "FedAdagrad", "Reddi 2021, arXiv 2003.00295"),
+)
+_add("qfedavg", Algorithm("all", "plain", "fair", p.FairParameters, "q-FedAvg", "Li 2020, arXiv 1905.10497"))
+_add("fednova", Algorithm("all", "plain", "normalised", p.Nothing, "FedNova", "Wang 2020, arXiv 2007.07481"))
+_add(
+    "scaffold",
+    Algorithm(
+        "all", "controlled", "controlled", p.ControlledParameters, "SCAFFOLD", "Karimireddy 2020, arXiv 1910.06378"
+    ),
+)
+_add(
+    "fedbn",
+    Algorithm("all but normalisation", "plain", "mean", p.Nothing, "FedBN", "Li 2021, arXiv 2102.07623"),
+)
+_add(
+    "fedper",
+    Algorithm(
+        "all but the personal parts",
+        "plain",
+        "mean",
+        p.PersonalPartParameters,
+        "FedPer",
+        "Arivazhagan 2019, arXiv 1912.00818",
+    ),
+)
+_add(
+    "lg-fedavg",
+    Algorithm(
+        "all but the personal parts",
+        "plain",
+        "mean",
+        p.PersonalStemParameters,
+        "LG-FedAvg",
+        "Liang 2020, arXiv 2001.01523",
+    ),
+)
+_add(
+    "fedrep",
+    Algorithm(
+        "all but the personal parts",
+        "alternating",
+        "mean",
+        p.AlternatingParameters,
+        "FedRep",
+        "Collins 2021, arXiv 2102.07078",
+    ),
+)
+_add(
+    "ditto",
+    Algorithm("all", "with a personal model", "mean", p.DittoParameters, "Ditto", "Li 2021, arXiv 2012.04221"),
+)
+_add(
+    "fine-tuning",
+    Algorithm(
+        "all",
+        "plain",
+        "mean",
+        p.FineTuningParameters,
+        "FedAvg, then local fine-tuning",
+        "Manthe 2024, Medical Image Analysis 97:103270",
+        fine_tuned=True,
+    ),
+)
+_add("ifca", Algorithm("all", "best of clusters", "clusters", p.IfcaParameters, "IFCA", "Ghosh 2020, arXiv 2006.04088"))
+_add(
+    "cfl",
+    Algorithm("all", "plain", "splitting clusters", p.SplitParameters, "CFL", "Sattler 2020, arXiv 1910.01991"),
+)
+_add(
+    "prior-clusters",
+    Algorithm(
+        "all",
+        "plain",
+        "prior clusters",
+        p.PriorParameters,
+        "prior CFL",
+        "Manthe 2024, Medical Image Analysis 97:103270",
+    ),
+)
+_add("median", Algorithm("all", "plain", "median", p.Nothing, "coordinate-wise median", "Yin 2018, arXiv 1803.01498"))
+_add(
+    "trimmed-mean",
+    Algorithm("all", "plain", "trimmed mean", p.TrimmedParameters, "trimmed mean", "Yin 2018, arXiv 1803.01498"),
+)
+_add("krum", Algorithm("all", "plain", "krum", p.KrumParameters, "Krum", "Blanchard 2017, arXiv 1703.02757"))
+_add(
+    "multi-krum",
+    Algorithm("all", "plain", "multi-krum", p.MultiKrumParameters, "Multi-Krum", "Blanchard 2017, arXiv 1703.02757"),
+)
+_add(
+    "norm-clipping",
+    Algorithm("all", "plain", "clipped mean", p.ClippingParameters, "norm clipping", "Sun 2019, arXiv 1911.07963"),
+)
+
+
+def configure(entry: dict[str, Any]) -> tuple[Algorithm, Any]:
+    """The row of a resolved study entry, and its parameters."""
+    row = ALGORITHMS[entry["name"]]
+    values = {key: value for key, value in entry.items() if key != "name"}
+    return row, row.parameters.model_validate(values, strict=False)

@@ -102,9 +102,7 @@ class SliceNetwork(nn.Module):
             nn.Conv2d(narrow, deepest, 1),
         )
         mirrored = [*widths[::-1], widths[0]]
-        self.decoder = nn.Sequential(
-            *(up(a, b) for a, b in pairwise(mirrored)), nn.Conv2d(widths[0], channels, 1)
-        )
+        self.decoder = nn.Sequential(*(up(a, b) for a, b in pairwise(mirrored)), nn.Conv2d(widths[0], channels, 1))
 
     def forward(self, slices: Tensor) -> Tensor:
         """The reconstruction of (N, C, size, size)."""

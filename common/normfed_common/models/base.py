@@ -119,6 +119,10 @@ class NormativeModel(ABC):
         """Mean loss over a batch, a scalar (models with a network)."""
         raise TypeError(f"{type(self).__name__} has no network to train")
 
+    def notes(self, people: int) -> tuple[str, ...]:
+        """What everybody should know of training with so many people: fixed sentences, which leave the site."""
+        return ()
+
     def statistics(self, stage: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         """The sums over the cohort that ``stage`` needs, float64 (models with stages)."""
         raise TypeError(f"{type(self).__name__} has no stage {stage!r}")

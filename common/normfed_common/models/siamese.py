@@ -29,6 +29,7 @@ from normfed_common.scoring.base import LatentField
 from normfed_common.scoring.catalogue import OneClassConfig, build_head
 from normfed_common.study.base import Frozen
 
+ALONE = "The site has one person to train on: pairs have no second member, so the siamese term is off."
 SLICES_AT_ONCE = 4  # a slab that stays in the processor's cache: four times faster than all slices together
 
 
@@ -80,6 +81,10 @@ class Siamese(NormativeModel):
             if pinned:
                 batch = batch.pin_memory()
             yield batch.to(self.setting.device, non_blocking=pinned)
+
+    def notes(self, people: int) -> tuple[str, ...]:
+        """A lone person has no pair."""
+        return (ALONE,) if people == 1 else ()
 
     def loss(self, batch: torch.Tensor) -> torch.Tensor:
         """The siamese loss, mean over the pairs of (batch, 2, C, p, p)."""

@@ -52,6 +52,9 @@ class DataConfig(Frozen):
     train_sites: tuple[SiteName, ...] | None = Field(
         None, description="the sites that train; when absent all that have somebody normal"
     )
+    out_of_sample: tuple[SiteName, ...] = Field(
+        (), description="sites that never train, so that every model is new to them; their healthy people are held out"
+    )
     exclude: dict[SubjectName | SiteName, str] = Field(
         default_factory=dict, description="subjects or sites left out, each with its reason"
     )
@@ -70,12 +73,19 @@ class DataConfig(Frozen):
         0.5, gt=0, lt=1, description="with lesion-free-tissue: share of each training site's people who only test"
     )
 
+    def trains(self, site: str) -> bool:
+        """Whether a site may train at all."""
+        return site not in self.out_of_sample and (self.train_sites is None or site in self.train_sites)
+
     @model_validator(mode="after")
     def _training_sites_take_part(self) -> DataConfig:
         if self.sites is not None and self.train_sites is not None:
             strangers = sorted(set(self.train_sites) - set(self.sites))
             if strangers:
                 raise ValueError(f"train_sites names {', '.join(strangers)}, which sites does not list")
+        both = sorted(set(self.train_sites or ()) & set(self.out_of_sample))
+        if both:
+            raise ValueError(f"{', '.join(both)} is in train_sites and in out_of_sample")
         if len(set(self.modalities)) != len(self.modalities):
             raise ValueError("modalities lists one of them twice")
         return self

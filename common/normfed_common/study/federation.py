@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from normfed_common.study.base import Frozen
 
 
-class FederationConfig(Frozen):
-    """Rounds of training."""
+def _named(entry: Any) -> Any:
+    """``ditto`` is short for ``{name: ditto}``."""
+    return {"name": entry} if isinstance(entry, str) else entry
 
-    algorithm: str = Field("fedavg", description="a row of the table of algorithms")
+
+StrategyEntry = Annotated[dict[str, Any], BeforeValidator(_named)]
+Compression = Literal["none", "fp16", "bf16", "int8"]
+
+
+class FederationConfig(Frozen):
+    """Rounds of training, and when a round is over."""
+
     rounds: int = Field(20, ge=1, le=100_000)
     local_epochs: int = Field(1, ge=1, le=1000, description="passes over the site's subjects per round")
-    learning_rate: float = Field(1e-3, gt=0, le=1, description="of Adam, new in every round")
+    optimiser: Literal["adam", "sgd"] = Field("adam", description="at the sites; new in every round")
+    learning_rate: float = Field(1e-3, gt=0, le=10, description="of the sites' optimiser")
     minimum_cohort: int = Field(
         3, ge=1, description="a site with fewer training subjects sends no update, with fewer test subjects no figures"
     )
     threads_per_site: int = Field(
         1, ge=1, le=64, description="CPU threads while a site trains; part of the study, since sums depend on it"
+    )
+    sample: float = Field(1.0, gt=0, le=1, description="share of the sites asked in a round, drawn anew for each")
+    quorum: int | None = Field(
+        None, ge=1, description="sites whose updates a round needs; more than half of those asked when absent"
+    )
+    quorum_subjects: float = Field(0.0, ge=0, le=1, description="share of the asked sites' training people it needs")
+    patience_s: float = Field(
+        3600.0, ge=0, description="a round ends when everybody answered, or after this long with its quorum there"
+    )
+    largest_update: float = Field(
+        1000.0, gt=0, description="an update longer than this many times the model (plus one) is set aside"
+    )
+    compression: Compression = Field(
+        "none", description="of updates: differences as fp16, bf16 or int8; models go out as fp16 or bf16"
     )
 
 
@@ -29,6 +52,11 @@ class ComparisonConfig(Frozen):
 
     local: bool = Field(True, description="every site trains alone; gives the train-site x test-site matrix")
     pooled: bool = Field(True, description="all scans in one place, as no federation could (simulation only)")
+    leave_one_site_out: bool = Field(False, description="each training site tested on a federation without it")
+    strategies: tuple[StrategyEntry, ...] = Field((), description="other strategies, trained and tested the same way")
+    compressions: tuple[Compression, ...] = Field(
+        (), description="the study's own strategy again under other compressions: what they cost"
+    )
     baselines: tuple[dict[str, Any], ...] = Field(
         ({"name": "intensity"}, {"name": "atlas"}), description="models with their parameters, as under `model`"
     )

@@ -17,6 +17,7 @@ from normfed_common.study.config import StudyConfig
 T = TypeVar("T", bound=BaseModel)
 
 MAXIMUM_BYTES = 1_000_000
+DIGEST = "sha256:"  # what stands in the place of a path once a run begins: no path leaves the researcher's machine
 
 
 def load_study(path: Path, **changes: Any) -> StudyConfig:
@@ -45,28 +46,44 @@ def load_study(path: Path, **changes: Any) -> StudyConfig:
     if not isinstance(raw, dict):
         raise StudyError(f"{path}: not a study; expected keys such as name, data, model, federation.")
     for key, value in changes.items():
-        raw[key] = {**(raw.get(key) or {}), **value} if isinstance(value, dict) else value
+        section = isinstance(value, dict) and "name" not in value  # a named entry replaces the one before
+        raw[key] = {**(raw.get(key) or {}), **value} if section else value
+    initial = raw.get("initial_model")
+    if isinstance(initial, str) and not initial.startswith(DIGEST):
+        raw["initial_model"] = str(path.parent / initial)
     return resolve(raw, str(path))
 
 
 def resolve(raw: dict[str, Any], origin: str) -> StudyConfig:
     """Check a parsed study and fill in every default, those of its models too."""
     study = validate(StudyConfig, raw, origin)
-    algorithm = study.federation.algorithm
-    ALGORITHMS[algorithm]
+    strategy = validate_strategy(study.strategy, f"{origin}: strategy")
+    strategies = tuple(
+        validate_strategy(entry, f"{origin}: comparisons.strategies[{i}]")
+        for i, entry in enumerate(study.comparisons.strategies)
+    )
     model = validate_model(study.model, f"{origin}: model")
     baselines = tuple(
         validate_model(entry, f"{origin}: comparisons.baselines[{i}]")
         for i, entry in enumerate(study.comparisons.baselines)
     )
-    comparisons = study.comparisons.model_copy(update={"baselines": baselines})
-    return study.model_copy(update={"model": model, "comparisons": comparisons})
+    comparisons = study.comparisons.model_copy(update={"baselines": baselines, "strategies": strategies})
+    return study.model_copy(update={"model": model, "strategy": strategy, "comparisons": comparisons})
 
 
 def validate_model(entry: dict[str, Any], origin: str) -> dict[str, Any]:
     """The same entry with the defaults of its model filled in."""
     config_type, values = configure(entry, origin)
     return {"name": entry["name"], **validate(config_type, values, origin).model_dump(mode="json")}
+
+
+def validate_strategy(entry: dict[str, Any], origin: str) -> dict[str, Any]:
+    """The same entry with the defaults of its algorithm filled in."""
+    name = entry.get("name")
+    if not isinstance(name, str):
+        raise StudyError(f"{origin}: name is missing. Known strategies: {', '.join(ALGORITHMS)}.")
+    values = {key: value for key, value in entry.items() if key != "name"}
+    return {"name": name, **validate(ALGORITHMS[name].parameters, values, origin).model_dump(mode="json")}
 
 
 def validate(kind: type[T], raw: dict[str, Any], origin: str) -> T:

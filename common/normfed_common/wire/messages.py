@@ -15,13 +15,23 @@ from pydantic import Field, ValidationError
 from normfed_common.arrays import Arrays
 from normfed_common.errors import SiteCode, WireError
 from normfed_common.study.base import Frozen
+from normfed_common.study.federation import Compression
 
 MAXIMUM_BYTES = 2**31 - 2**20  # protobuf's limit, less room for the headers
 MAXIMUM_HEADER = 4_000_000
+CONTROL = "control/"  # before the names of SCAFFOLD's control variate, which goes out beside the model
 BELOW_MINIMUM = -1  # in the place of a count: somebody, but fewer than the minimum cohort
-ALLOWED_TYPES = ("float32", "float64", "int64")
+ALLOWED_TYPES = ("float32", "float64", "int64", "float16", "uint16", "int8")  # the last three only compressed
 
-Task = Literal["query.describe", "train.round", "train.sums", "evaluate.score", "evaluate.count", "evaluate.measure"]
+Task = Literal[
+    "query.describe",
+    "train.round",
+    "train.personal",
+    "train.sums",
+    "evaluate.score",
+    "evaluate.count",
+    "evaluate.measure",
+]
 
 
 class Request(Frozen):
@@ -35,8 +45,15 @@ class Request(Frozen):
         Which of the study's models this is about (federated, local-NAME, pooled, or a baseline's name).
     model
         The model's entry of the study.
+    strategy
+        The strategy's entry of the study, for this arm.
+    compression
+        Of the model in ``train.round`` and of the update that answers it.
     round
         From 1; 0 outside rounds.
+    since
+        The last round in which the server used an update of this very site; 0 for none. What a site keeps of a round
+        that was not used (SCAFFOLD's control variate) does not count.
     stage
         Of ``train.sums``: which sums.
     detail
@@ -50,7 +67,10 @@ class Request(Frozen):
     study: str = Field(max_length=MAXIMUM_HEADER)
     arm: str = Field(max_length=200)
     model: dict[str, Any]
+    strategy: dict[str, Any] = Field(default_factory=lambda: {"name": "fedavg"})
+    compression: Compression = "none"
     round: int = Field(0, ge=0)
+    since: int = Field(0, ge=0)
     stage: str = ""
     detail: Literal["full", "ranking"] = "full"
     low: float = 0.0
@@ -60,11 +80,26 @@ class Request(Frozen):
 
 
 class Answer(Frozen):
-    """What a site says, beside arrays: counts and sums, never a person."""
+    """What a site says, beside arrays: counts and sums, never a person.
+
+    Parameters
+    ----------
+    loss
+        Mean over the round's batches.
+    received_loss
+        Of the model as it was received, before training (q-FedAvg).
+    steps
+        Of the optimiser in this round (FedNova, SCAFFOLD).
+    cluster
+        Which of the models it was offered the site trained (IFCA).
+    """
 
     site: str = Field(max_length=200)
     subjects: int = Field(0, ge=0)
     loss: float | None = None
+    received_loss: float | None = None
+    steps: int = Field(0, ge=0)
+    cluster: int = Field(0, ge=0)
     seconds: float = Field(0.0, ge=0)
     notes: tuple[str, ...] = Field((), description="fixed sentences about the method, never about a person")
     labels: tuple[str, ...] = ()
@@ -74,8 +109,13 @@ class Answer(Frozen):
 def encode(header: Request | Answer, arrays: Arrays) -> RecordDict:
     """Header and arrays as Flower records."""
     record = RecordDict({"header": ConfigRecord({"json": header.model_dump_json()})})
-    record["arrays"] = ArrayRecord({name: Array(np.asarray(array, order="C")) for name, array in arrays.items()})
+    record["arrays"] = to_record(arrays)
     return record
+
+
+def to_record(arrays: Mapping[str, np.ndarray]) -> ArrayRecord:
+    """Our arrays as Flower's."""
+    return ArrayRecord({name: Array(np.asarray(array, order="C")) for name, array in arrays.items()})
 
 
 def decode_request(message: Message) -> tuple[Request, Arrays]:
@@ -103,10 +143,20 @@ def decode_answer(message: Message) -> tuple[Answer, Arrays]:
 def requests(task: Task, nodes: Mapping[str, int], header: Request, arrays: Arrays) -> dict[str, Message]:
     """The same message to several sites; they share one record, so that memory does not grow with the sites."""
     record = encode(header, arrays)
-    return {
-        site: Message(record, dst_node_id=node, message_type=task, group_id=str(header.round))
-        for site, node in nodes.items()
-    }
+    return {site: Message(record, dst_node_id=node, message_type=task, group_id="0") for site, node in nodes.items()}
+
+
+def request(task: Task, node: int, header: Request, arrays: ArrayRecord) -> Message:
+    """A message to one site; ``arrays`` may be shared with other messages."""
+    record = RecordDict({"header": ConfigRecord({"json": header.model_dump_json()}), "arrays": arrays})
+    return Message(record, dst_node_id=node, message_type=task, group_id=str(header.round))
+
+
+def size_of(message: Message) -> int:
+    """Bytes of the arrays of a message; 0 of an error."""
+    if message.has_error():
+        return 0
+    return sum(len(array.data) for record in message.content.array_records.values() for array in record.values())
 
 
 def answer(to: Message, header: Answer, arrays: Arrays) -> Message:

@@ -1,45 +1,49 @@
 """Federated averaging: w = sum_i n_i / n w_i, n_i a site's training people (McMahan 2017, arXiv 1602.05629).
 
-The arithmetic is Flower's. Sites are added in the order of their names, so that the sum has the same last bit on every
-engine.
+Updates are added as they come, so memory does not grow with the sites; sites come in the order of their names, so that
+the sum has the same last bit on every engine. Flower's FedAvg, which holds all replies, is the oracle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
-from flwr.app import DEFAULT_TTL, Array, ArrayRecord, Message, Metadata, MetricRecord, RecordDict
-from flwr.serverapp.strategy import FedAvg
 
 from normfed_common.arrays import Arrays
-
-WEIGHT = "num-subjects"
-
-
-def mean(updates: Mapping[str, tuple[int, Arrays]]) -> Arrays:
-    """The mean of the sites' arrays, weighted by their people.
-
-    Parameters
-    ----------
-    updates
-        Site to number of training people and arrays.
-    """
-    replies = [_reply(people, arrays) for _, (people, arrays) in sorted(updates.items())]
-    strategy = FedAvg(weighted_by_key=WEIGHT)
-    aggregated, _ = strategy.aggregate_train(0, replies)
-    if aggregated is None:
-        raise ValueError("no update to average")
-    return {name: np.asarray(array.numpy()) for name, array in aggregated.items()}
+from normfed_server.checkpoints import Progress
+from normfed_server.steps.base import Step, Update
 
 
-def _reply(people: int, arrays: Arrays) -> Message:
-    content = RecordDict(
-        {
-            "arrays": ArrayRecord({name: Array(array) for name, array in arrays.items()}),
-            "metrics": MetricRecord({WEIGHT: people}),
-        }
-    )
-    # Made here, not received: Flower's own constructor wants a run under way.
-    metadata = Metadata(0, "", 0, 0, "", "", 0.0, DEFAULT_TTL, "train")
-    return Message(content=content, metadata=metadata)  # type: ignore[call-overload]
+class RunningMean:
+    """A weighted mean that takes one more at a time: m += weight / total (w - m)."""
+
+    def __init__(self) -> None:
+        self.weight = 0.0
+        self.arrays: Arrays = {}
+
+    def add(self, arrays: Arrays, weight: float) -> None:
+        """Take one more; the first is kept, not copied, and changed by the next."""
+        self.weight += weight
+        if not self.arrays:
+            self.arrays = {n: a if a.flags.writeable and a.flags.owndata else a.copy() for n, a in arrays.items()}
+            return
+        share = np.float32(weight / self.weight)
+        for name, mean in self.arrays.items():
+            difference = arrays[name] - mean
+            difference *= share
+            mean += difference
+
+
+class Mean(Step):
+    """See the module."""
+
+    def begin(self, progress: Progress, asked: dict[str, int]) -> None:
+        """See `Step`."""
+        self.mean = RunningMean()
+
+    def add(self, update: Update) -> None:
+        """See `Step`."""
+        self.mean.add(update.arrays, update.people)
+
+    def end(self, progress: Progress) -> None:
+        """See `Step`."""
+        progress.models[0] = self.mean.arrays

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from normfed_server.app import EXPECTED_VARIABLE, RUN_VARIABLE
 from normfed_server.app import app as server_app
 
 RUN_ID = 1
+Tamper = Callable[[Message, Message], Message]
 
 
 class LocalGrid(Grid):
@@ -39,15 +40,17 @@ class LocalGrid(Grid):
         How many sites.
     workers
         Processes that run ClientApps; 0 runs them here, one after another.
+    tamper
+        What happens to an answer on its way: takes the request and the answer, gives the answer that arrives.
     """
 
-    def __init__(self, nodes: int, workers: int) -> None:
-        self.nodes, self.workers = nodes, workers
+    def __init__(self, nodes: int, workers: int, tamper: Tamper | None = None) -> None:
+        self.nodes, self.workers, self.tamper = nodes, workers, tamper
         # More arms under way than workers: while one waits for its slowest site, another's sites work.
         self.concurrent_arms = workers + 1 if workers else 1
         self._pool = WorkerPool("normfed_simulation.engines.local:serve_message", workers) if workers else None
         self._numbers = itertools.count(1)
-        self._pending: dict[str, Future[Message]] = {}
+        self._pending: dict[str, tuple[Message, Future[Message]]] = {}
 
     def set_run(self, run: Run) -> None:
         """There is one run only."""
@@ -73,12 +76,12 @@ class LocalGrid(Grid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """The answers that are ready."""
-        ready = [i for i in message_ids if self._pending[i].done()]
-        return [self._pending.pop(i).result() for i in ready]
+        ready = [i for i in message_ids if self._pending[i][1].done()]
+        return [self._arrived(i) for i in ready]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Push, then wait for every answer."""
-        return [self._pending.pop(i).result(timeout) for i in self.push_messages(messages)]
+        return [self._arrived(i, timeout) for i in self.push_messages(messages)]
 
     def close(self) -> None:
         """End the workers."""
@@ -93,8 +96,13 @@ class LocalGrid(Grid):
             future.set_result(call(message))
         else:
             self._pool.submit(partial(_serialised, message)).add_done_callback(partial(_pass_on, future))
-        self._pending[number] = future
+        self._pending[number] = (message, future)
         return number
+
+    def _arrived(self, number: str, timeout: float | None = None) -> Message:
+        message, future = self._pending.pop(number)
+        reply = future.result(timeout)
+        return self.tamper(message, reply) if self.tamper else reply
 
 
 def _serialised(message: Message) -> bytes:
@@ -133,13 +141,13 @@ def identify() -> None:
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = RUN_ID, SUPERLINK_NODE_ID, 1
 
 
-def run(folder: Path, sites: Path, count: int, workers: int) -> None:
+def run(folder: Path, sites: Path, count: int, workers: int, tamper: Tamper | None = None) -> None:
     """Run the ServerApp here on a grid of ``count`` sites."""
     identify()
     os.environ[SITES_VARIABLE] = str(sites)
     os.environ[RUN_VARIABLE] = str(folder)
     os.environ[EXPECTED_VARIABLE] = str(count)
-    grid = LocalGrid(count, workers)
+    grid = LocalGrid(count, workers, tamper)
     try:
         server_app(grid, Context(RUN_ID, 0, {}, RecordDict(), {}))
     finally:

@@ -14,14 +14,16 @@ from normfed_server.app import EXPECTED_VARIABLE, RUN_VARIABLE
 from normfed_server.app import app as server_app
 
 
-def run(folder: Path, sites: Path, count: int, workers: int) -> None:
+def run(folder: Path, sites: Path, count: int, workers: int, tamper: object = None) -> None:
     """Run the two apps on Ray with ``count`` virtual SuperNodes, ``workers`` of them at a time.
 
     Raises
     ------
     StudyError
-        If Ray is not installed.
+        If Ray is not installed, or answers are to be tampered with: only the local engine can.
     """
+    if tamper is not None:
+        raise StudyError("--attack needs --engine local: on Ray nothing stands between the sites and the server.")
     if importlib.util.find_spec("ray") is None:
         raise StudyError("engine ray: Ray is not installed. Run: pip install 'normfed[ray]', or use --engine local.")
     os.environ[SITES_VARIABLE] = str(sites.resolve())

@@ -7,6 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 COLOURS = ["#0b6e99", "#d9822b", "#6b7a8f", "#3a9a5b", "#a855a0", "#b94a48", "#8a6d3b"]
+SYMBOLS = ["circle", "diamond", "square", "triangle-up"]
 LAYOUT = {
     "template": "plotly_white",
     "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#1f2933"},
@@ -51,9 +52,8 @@ def loss_curves(metrics: dict[str, Any]) -> str:
     return _html(figure)
 
 
-def per_site(metrics: dict[str, Any]) -> str:
+def per_site(evaluation: dict[str, Any]) -> str:
     """Every model at every site, with a menu of metrics; bars of 95 % intervals."""
-    evaluation = metrics["evaluation"]
     shown = [m for m in LABELS if any(m in model["all"] for model in evaluation.values())]
     figure = go.Figure()
     for metric in shown:
@@ -86,10 +86,11 @@ def per_site(metrics: dict[str, Any]) -> str:
     return _html(figure)
 
 
-def gains(metrics: dict[str, Any], metric: str) -> str:
+def gains(differences: dict[str, Any], models: list[str], metric: str) -> str:
     """Federated minus each other model, over all patients and at every site, with paired 95 % intervals."""
     figure = go.Figure()
-    for number, (name, found) in enumerate(metrics["differences"].items()):
+    for number, name in enumerate(name for name in differences if name in models):
+        found = differences[name]
         rows = {"all": found["all"], **found["sites"]}
         values = {place: figures[metric] for place, figures in rows.items() if metric in figures}
         figure.add_scatter(
@@ -125,6 +126,94 @@ def matrix(metrics: dict[str, Any], metric: str) -> str:
         **{**LAYOUT, "height": 90 + 42 * len(names)}, xaxis_title="tested at", yaxis_title="trained at"
     )
     figure.update_yaxes(autorange="reversed")
+    return _html(figure)
+
+
+def league_gains(metrics: dict[str, Any], metric: str = "auroc") -> str:
+    """Every strategy's gain over local-only training: over all patients with its 95 % interval, and at every site."""
+    rows = [row for row in metrics["league"] if row["gain_over_local"]]
+    figure = go.Figure()
+    sites = sorted({site for row in rows for site in row["gain_over_local"][metric]["sites"]})
+    for number, site in enumerate(sites):
+        here = [(r["name"], r["gain_over_local"][metric]["sites"].get(site)) for r in rows]
+        figure.add_scatter(
+            x=[gain["mean"] if gain else None for _, gain in here],
+            y=[name for name, _ in here],
+            name=site,
+            mode="markers",
+            marker={"size": 7, "color": COLOURS[number % 7], "symbol": SYMBOLS[number // 7 % len(SYMBOLS)]},
+        )
+    gain = [row["gain_over_local"][metric] for row in rows]
+    figure.add_scatter(
+        x=[g["mean"] for g in gain],
+        y=[row["name"] for row in rows],
+        error_x=_bars(gain),
+        name="all patients",
+        mode="markers",
+        marker={"size": 12, "color": "#111", "symbol": "line-ns-open"},
+    )
+    figure.add_vline(x=0, line_color="#444", line_width=1)
+    figure.update_layout(
+        **{**LAYOUT, "height": 150 + 26 * len(rows)}, xaxis_title=f"gain in {LABELS[metric]} over local"
+    )
+    figure.update_yaxes(autorange="reversed")
+    return _html(figure)
+
+
+def league_sites(metrics: dict[str, Any], metric: str = "auroc") -> str:
+    """Strategy x site: the gain over local-only training, starred where its 95 % interval excludes nothing."""
+    rows = [row for row in metrics["league"] if row["gain_over_local"]]
+    sites = sorted({site for row in rows for site in row["gain_over_local"][metric]["sites"]})
+    found = [[row["gain_over_local"][metric]["sites"].get(site) for site in sites] for row in rows]
+    values = [[gain["mean"] if gain else None for gain in line] for line in found]
+    text = [[_starred(gain) for gain in line] for line in found]
+    largest = max((abs(v) for line in values for v in line if v is not None), default=1.0)
+    heat = go.Heatmap(
+        z=values,
+        x=sites,
+        y=[row["name"] for row in rows],
+        text=text,
+        texttemplate="%{text}",
+        colorscale="RdBu",
+        zmin=-largest,
+        zmax=largest,
+    )
+    figure = go.Figure(heat)
+    figure.update_layout(**{**LAYOUT, "height": 110 + 26 * len(rows)}, xaxis_title="tested at")
+    figure.update_yaxes(autorange="reversed")
+    return _html(figure)
+
+
+def _starred(gain: dict[str, Any] | None) -> str:
+    if gain is None or gain["mean"] is None:
+        return ""
+    low, high = gain["ci95"]
+    sure = low is not None and (low > 0 or high < 0)
+    return f"{gain['mean']:+.3f}{'*' if sure else ''}"
+
+
+def hospital_times(metrics: dict[str, Any]) -> str:
+    """When each site's answer arrives, round by round, and when the round ends."""
+    figure = go.Figure()
+    history = [entry for entry in metrics["rounds"] if "hospital_time" in entry]
+    sites = sorted({site for entry in history for site in entry["hospital_time"]["arrivals"]})
+    for number, site in enumerate(sites):
+        arrivals = [entry["hospital_time"]["arrivals"].get(site) for entry in history]
+        figure.add_scatter(
+            x=[entry["round"] for entry in history],
+            y=[value / 60 if value is not None else None for value in arrivals],
+            name=site,
+            mode="markers",
+            marker={"color": COLOURS[number % 7], "symbol": SYMBOLS[number // 7 % len(SYMBOLS)]},
+        )
+    figure.add_scatter(
+        x=[entry["round"] for entry in history],
+        y=[entry["hospital_time"]["end"] / 60 for entry in history],
+        name="the round ends",
+        mode="lines",
+        line={"color": "#111", "shape": "hvh"},
+    )
+    figure.update_layout(**LAYOUT, xaxis_title="round", yaxis_title="minutes from the round's beginning")
     return _html(figure)
 
 

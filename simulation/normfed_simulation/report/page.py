@@ -12,11 +12,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.errors import RunError
 from normfed_common.files import write_json, write_text
-from normfed_simulation.report import figures
+from normfed_server.results import UNSEEN
+from normfed_simulation.report import figures, participation
 from normfed_simulation.report.patients import cases, left_out_path, significance
-from normfed_simulation.runs import Run
+from normfed_simulation.report.words import warnings
+from normfed_simulation.runs import CONDITIONS, Run
 
 MAIN = ("auroc", "auroc30", "auprc", "aupro", "aupro30", "best_dice", "dice", "surface_dice", "image_auroc")
 MORE = ("auroc30_mcclish", "lesion_sensitivity", "cluster_rank", "false_clusters", "froc", "conformal_p")
@@ -45,26 +48,35 @@ def write_report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
     elif remembered.exists():
         left_out = json.loads(remembered.read_text())
     metrics = json.loads((run.folder / "metrics.json").read_text())
+    shown = _main_models(metrics)
     environment = Environment(
         loader=PackageLoader("normfed_simulation.report"), autoescape=True, undefined=StrictUndefined
     )
     environment.filters["figure"] = _figure
     environment.filters["number"] = _number
+    environment.filters["signed"] = _signed
     environment.filters["p_value"] = _p_value
     page = environment.get_template("report.html.jinja").render(
         run=run,
         metrics=metrics,
-        models=metrics["evaluation"],
+        models=shown,
+        strategy=ALGORITHMS[run.study.strategy["name"]],
+        warnings=warnings(metrics, conditions_of(run)),
+        league=metrics["league"] if len(metrics["league"]) > 1 else [],
+        league_gains=figures.league_gains(metrics) if _several_strategies(metrics) else "",
+        league_sites=figures.league_sites(metrics) if _several_strategies(metrics) else "",
+        participation=participation.tables(metrics),
+        hospital_times=figures.hospital_times(metrics) if metrics["hospital_time"] else "",
         sentences=sentences(metrics),
         left_out=left_out or [],
         labels=figures.LABELS,
-        main=[m for m in MAIN if any(m in model["all"] for model in metrics["evaluation"].values())],
+        main=[m for m in MAIN if any(m in model["all"] for model in shown.values())],
         more=MORE,
-        kinds=sorted({kind for model in metrics["evaluation"].values() for kind in model["kinds"]}),
-        significance=significance(run, [m for m in metrics["evaluation"] if m != "federated"], "auprc"),
+        kinds=sorted({kind for model in shown.values() for kind in model["kinds"]}),
+        significance=significance(run, [m for m in shown if m not in ("federated", UNSEEN)], "auprc"),
         loss=figures.loss_curves(metrics) if metrics["rounds"] else "",
-        per_site=figures.per_site(metrics),
-        gains=figures.gains(metrics, "auroc") if metrics["differences"] else "",
+        per_site=figures.per_site(shown),
+        gains=figures.gains(metrics["differences"], list(shown), "auroc") if metrics["differences"] else "",
         matrix=figures.matrix(metrics, "auroc"),
         cases=cases(run),
         study=yaml.safe_dump(run.study.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
@@ -74,6 +86,23 @@ def write_report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
     path = run.folder / "report.html"
     write_text(path, page)
     return path
+
+
+def conditions_of(run: Run) -> dict[str, str]:
+    """Malicious sites and their attacks."""
+    path = run.folder / CONDITIONS
+    attacks: dict[str, str] = json.loads(path.read_text())["attacks"] if path.exists() else {}
+    return attacks
+
+
+def _main_models(metrics: dict[str, Any]) -> dict[str, Any]:
+    """What the tables of results show: other strategies stand in the league table."""
+    others = set(metrics["strategies"]) - {"federated"}
+    return {name: model for name, model in metrics["evaluation"].items() if name not in others}
+
+
+def _several_strategies(metrics: dict[str, Any]) -> bool:
+    return any(row["gain_over_local"] for row in metrics["league"])
 
 
 def sentences(metrics: dict[str, Any]) -> list[str]:
@@ -122,6 +151,10 @@ def _number(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.3f}"
 
 
 def _p_value(value: float) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from normfed_client.scoring import served_arrays
 from normfed_client.site import Site, read_sites
-from normfed_common import arrays as named
 from normfed_common import seeds
 from normfed_common.metrics.subjects import wilcoxon_holm
 from normfed_common.models.catalogue import build
@@ -63,7 +63,7 @@ def cases(run: Run, metric: str = "auprc") -> list[Case]:
 def _case(run: Run, title: str, row: dict[str, Any], site: Site) -> Case:
     scan = next(scan for scan in site.test if scan.visit.name == row["name"])
     model = build(run.study.model, site.setting)
-    model.load(named.load(run.folder / "model.safetensors"))
+    model.load(served_arrays(run.folder, site.config.name))
     volume = scan.entry.volume()
     anomaly_map = model.score(volume, seeds.generator(run.study.seed, "score", scan.visit.name))
     pictures = [

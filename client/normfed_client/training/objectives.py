@@ -1,0 +1,155 @@
+"""What a site minimises in a round: one function a kind of objective, all over the one training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from normfed_client.personal import PersonalStore
+from normfed_client.training.corrections import Controlled, Proximal, tensors
+from normfed_client.training.loop import Progress, Settings, mean_loss, train
+from normfed_common import arrays as named
+from normfed_common.algorithms.table import Objective
+from normfed_common.arrays import Arrays
+from normfed_common.models.base import NETWORK, Cohort, NormativeModel
+from normfed_common.wire.messages import CONTROL
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round at one site.
+
+    Parameters
+    ----------
+    model
+        Made anew; not loaded yet.
+    received
+        The server's arrays, as they came.
+    personal
+        Names of the model's arrays that stay at the site.
+    parameters
+        The algorithm's.
+    since
+        The last round whose update the server used.
+    """
+
+    model: NormativeModel
+    cohort: Cohort
+    settings: Settings
+    received: Arrays
+    personal: frozenset[str]
+    parameters: Any
+    store: PersonalStore
+    since: int
+
+    def start(self, arrays: Arrays) -> None:
+        """Load the received model, with the site's own parts where it has them."""
+        kept = self.store.load(self.settings.round) if self.personal else {}
+        self.model.load({**arrays, **{name: kept[name] for name in self.personal if name in kept}})
+
+    def end(self) -> Arrays:
+        """Keep what is personal; gives what leaves."""
+        found = self.model.share()
+        if self.personal:
+            self.store.save(self.settings.round, {name: found[name] for name in self.personal}, self.since)
+        return {name: array for name, array in found.items() if name not in self.personal}
+
+    def named_parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
+        """The network's parameters under the names that they are shared by."""
+        if self.model.network is None:
+            raise TypeError("the model has no network to train")
+        return [(NETWORK + name, parameter) for name, parameter in self.model.network.named_parameters()]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a round gives: the arrays that leave, how training went, and which of the offered models was trained."""
+
+    arrays: Arrays
+    progress: Progress
+    cluster: int = 0
+
+
+def plain(job: Round) -> Outcome:
+    """The model's own loss."""
+    job.start(job.received)
+    progress = train(job.model, job.cohort, job.settings)
+    return Outcome(job.end(), progress)
+
+
+def proximal(job: Round) -> Outcome:
+    """The model's loss and (mu/2) ||w - w_global||^2 (FedProx)."""
+    job.start(job.received)
+    parameters = job.named_parameters()
+    anchor = [parameter.detach().clone() for _, parameter in parameters]
+    progress = train(job.model, job.cohort, job.settings, Proximal(job.parameters.mu, anchor))
+    return Outcome(job.end(), progress)
+
+
+def controlled(job: Round) -> Outcome:
+    """SCAFFOLD. The site keeps c_i+ = c_i - c + (x - y) / (K rate); the server works it out of y by itself."""
+    model = {name: array for name, array in job.received.items() if not name.startswith(CONTROL)}
+    control = {name.removeprefix(CONTROL): a for name, a in job.received.items() if name.startswith(CONTROL)}
+    job.start(model)
+    # Rounds whose update the server did not use left no trace in c, so they must leave none in c_i.
+    own = job.store.load(min(job.settings.round, job.since + 1))
+    parameters = job.named_parameters()
+    names = [name for name, _ in parameters]
+    own = {name: own.get(CONTROL + name, np.zeros_like(control[name])) for name in names}
+    drift = {name: torch.from_numpy(control[name] - own[name]) for name in names}
+    correction = Controlled(job.settings.learning_rate, tensors(drift, parameters))
+    progress = train(job.model, job.cohort, job.settings, correction)
+    trained = job.end()
+    scale = progress.steps * job.settings.learning_rate
+    after = {CONTROL + n: own[n] - control[n] + (model[n] - trained[n]) / np.float32(scale) for n in names}
+    job.store.save(job.settings.round, after, job.since)
+    return Outcome(trained, progress)
+
+
+def with_personal_model(job: Round) -> Outcome:
+    """Ditto: the global model as in FedAvg; beside it a personal one, pulled towards the global one it received."""
+    job.start(job.received)
+    anchor = [parameter.detach().clone() for _, parameter in job.named_parameters()]
+    progress = train(job.model, job.cohort, job.settings)
+    trained = job.end()
+    job.model.load(job.store.load(job.settings.round) or job.received)
+    train(job.model, job.cohort, job.settings, Proximal(job.parameters.lambda_, anchor))
+    job.store.save(job.settings.round, job.model.share(), job.since)
+    return Outcome(trained, progress)
+
+
+def alternating(job: Round) -> Outcome:
+    """FedRep: first the personal parts with the shared ones fixed, then the shared ones with the personal fixed."""
+    job.start(job.received)
+    parameters = job.named_parameters()
+    mine = [parameter for name, parameter in parameters if name in job.personal]
+    shared = [parameter for name, parameter in parameters if name not in job.personal]
+    train(job.model, job.cohort, replace(job.settings, epochs=job.parameters.personal_epochs), only=mine)
+    progress = train(job.model, job.cohort, job.settings, only=shared)
+    return Outcome(job.end(), progress)
+
+
+def best_of_clusters(job: Round) -> Outcome:
+    """IFCA: train the one of the received models that has the lowest loss here."""
+    models = named.unstacked(job.received)
+    losses = []
+    for arrays in models:
+        job.model.load(arrays)
+        losses.append(mean_loss(job.model, job.cohort, job.settings))
+    chosen = int(np.argmin(losses))
+    outcome = plain(replace(job, received=models[chosen]))
+    return replace(outcome, cluster=chosen)
+
+
+OBJECTIVES: Mapping[Objective, Callable[[Round], Outcome]] = {
+    "plain": plain,
+    "proximal": proximal,
+    "controlled": controlled,
+    "with a personal model": with_personal_model,
+    "alternating": alternating,
+    "best of clusters": best_of_clusters,
+}

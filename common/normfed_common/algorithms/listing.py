@@ -1,0 +1,60 @@
+"""`normfed strategies`: what there is, what each shares and does, its parameters and its source."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from normfed_common.algorithms.table import ALGORITHMS, Algorithm
+from normfed_common.errors import StudyError
+
+
+def strategies(
+    name: Annotated[str | None, typer.Argument(help="One of them, with what its parameters mean.")] = None,
+) -> None:
+    """List the strategies: what leaves a site, what sites minimise, what the server does, parameters and source."""
+    console = Console()
+    if name is None:
+        console.print(_all(), highlight=False)
+        console.print("In a study: [bold]strategy: ditto[/], or [bold]strategy: {name: ditto, lambda: 0.5}[/].")
+        console.print("More of one: normfed strategies ditto", highlight=False)
+        return
+    if name not in ALGORITHMS:
+        raise StudyError(f"No strategy is called {name!r}. Known: {', '.join(ALGORITHMS)}.")
+    row = ALGORITHMS[name]
+    console.print(f"[bold]{name}[/]: {escape(row.title)}. {escape(row.source)}", highlight=False)
+    for what, value in (("shared", row.sharing), ("at the site", objective(row)), ("at the server", row.server_step)):
+        console.print(f"  {what:<14} {value}", highlight=False)
+    for key, field in row.parameters.model_fields.items():
+        default = "required" if field.is_required() else f"default {field.default}"
+        text = f"  {field.alias or key:<14} {default}. {field.description or ''}"
+        console.print(escape(text), highlight=False, soft_wrap=True)
+
+
+def objective(row: Algorithm) -> str:
+    """What a site does, in words."""
+    return f"{row.objective}, then fine-tuned" if row.fine_tuned else row.objective
+
+
+def _all() -> Table:
+    table = Table(title="Strategies", title_justify="left")
+    for column in ("name", "shared", "at the site", "at the server", "parameters", "source"):
+        table.add_column(column, overflow="fold")
+    for name in ALGORITHMS:
+        row = ALGORITHMS[name]
+        given = [
+            f"{field.alias or key}{'' if field.is_required() else f' {_short(field.default)}'}"
+            for key, field in row.parameters.model_fields.items()
+        ]
+        table.add_row(name, row.sharing, objective(row), row.server_step, escape(", ".join(given)), row.source)
+    return table
+
+
+def _short(value: object) -> str:
+    if isinstance(value, tuple):
+        return "+".join(map(str, value))
+    return "auto" if value is None else str(value)

@@ -1,0 +1,82 @@
+"""Which arrays of a model leave a site under an algorithm, and whether the two fit each other at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from normfed_common.algorithms.table import configure
+from normfed_common.errors import StudyError
+from normfed_common.models.base import NORMALISATION_GROUP, NormativeModel, Setting
+from normfed_common.models.catalogue import build
+from normfed_common.study.config import StudyConfig
+
+
+def personal_arrays(model: NormativeModel, strategy: dict[str, Any]) -> frozenset[str]:
+    """Names of the model's arrays that stay at the site.
+
+    Raises
+    ------
+    StudyError
+        If the strategy keeps parts that the model does not have.
+    """
+    row, parameters = configure(strategy)
+    if row.sharing == "all":
+        return frozenset()
+    groups = model.groups()
+    if row.sharing == "all but normalisation":
+        wanted: tuple[str, ...] = (NORMALISATION_GROUP,)
+        if not groups[NORMALISATION_GROUP]:
+            raise StudyError(
+                f"strategy {strategy['name']}: the model's network has no normalisation layers, so nothing would stay "
+                "at the sites. Take another architecture, or another strategy."
+            )
+    else:
+        wanted = parameters.personal
+    unknown = [name for name in wanted if name not in groups]
+    if unknown:
+        raise StudyError(
+            f"strategy {strategy['name']}: the model has no part called {', '.join(unknown)}. "
+            f"Its parts are {', '.join(groups)}."
+        )
+    kept = frozenset(array for name in wanted for array in groups[name])
+    if kept >= {name for names in groups.values() for name in names}:
+        raise StudyError(f"strategy {strategy['name']}: every part would stay at the sites; nothing is left to share.")
+    return kept
+
+
+def check_study(study: StudyConfig) -> None:
+    """Refuse what the study's strategies cannot serve.
+
+    Raises
+    ------
+    StudyError
+        If its model and one of its strategies do not fit each other.
+    """
+    data = study.data
+    setting = Setting(data.modalities, study.preprocessing.voxel_size_mm, (1, 1, 1), study.seed)
+    model = build(study.model, setting)
+    for strategy in (study.strategy, *study.comparisons.strategies):
+        _check(model, study.model["name"], strategy)
+        if study.initial_model is not None and strategy["name"] == "ifca":
+            raise StudyError(
+                "strategy ifca: its models must start differently, and initial_model would make them equal. "
+                "Leave one of the two out."
+            )
+
+
+def _check(model: NormativeModel, name: str, strategy: dict[str, Any]) -> None:
+    row, _ = configure(strategy)
+    if strategy["name"] == "fedavg":
+        return
+    if model.network is None:
+        raise StudyError(
+            f"strategy {strategy['name']}: the model {name} learns from sums over sites, which are the same under "
+            "every strategy. Leave the strategy out."
+        )
+    if model.stages and (row.personal or row.clustered):
+        raise StudyError(
+            f"strategy {strategy['name']}: after it sites do not have the same network, but the model {name} adds up "
+            f"{', '.join(model.stages)} of all sites, which needs one. Take a score that each site or person fits for "
+            "itself (one_class.fit_on: patient), or a strategy with one global model."
+        )
+    personal_arrays(model, strategy)

@@ -1,0 +1,137 @@
+"""Gather a round's updates: one after another in the order of the sites' names, until the round is over."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from flwr.app import Message
+from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.proto.message_pb2 import Message as ProtoMessage
+
+from normfed_common.wire.messages import error_code, size_of
+from normfed_server.asking import POLL_S, Asker, Interrupted
+from normfed_server.participation import Closing, Outcome
+
+EARLY_BYTES = 64 * 2**20  # of answers whose turn has not come; more wait on disk
+
+
+class Collection:
+    """One round's answers.
+
+    Parameters
+    ----------
+    arrivals
+        Virtual seconds until each answer is there; without them the clock on the wall counts.
+
+    Attributes
+    ----------
+    outcomes, reasons
+        Site to what became of it, and why; complete when the iteration has ended.
+    """
+
+    def __init__(
+        self,
+        asker: Asker,
+        requests: Mapping[str, Message],
+        closing: Closing,
+        arrivals: Mapping[str, float] | None = None,
+    ) -> None:
+        self.asker, self.requests, self.closing = asker, requests, closing
+        self.outcomes: dict[str, Outcome] = {}
+        self.reasons: dict[str, str] = {}
+        self.bytes = 0
+        if arrivals is not None:
+            end = closing.at(arrivals)
+            for site in sorted(requests):
+                if arrivals[site] > end:
+                    self._late(site, f"would arrive {arrivals[site] - end:.0f} s after the round's end")
+
+    def __iter__(self) -> Iterator[tuple[str, Message]]:
+        """Site and answer of those that took part so far, in the order of their names.
+
+        Raises
+        ------
+        Interrupted
+            If the run is asked to stop meanwhile.
+        """
+        begin, order = time.monotonic(), sorted(self.requests)
+        ids = self.asker.grid.push_messages([self.requests[site] for site in order])
+        waiting = dict(zip(ids, order, strict=True))
+        answered: set[str] = set()
+        early = _Early()
+        try:
+            for site in order:
+                while site not in answered and site not in self.outcomes:
+                    if self.asker.stop.is_set():
+                        raise Interrupted("stopped")
+                    for reply in list(self.asker.grid.pull_messages(list(waiting))):
+                        sender = waiting.pop(reply.metadata.reply_to_message_id)
+                        self._settle(sender, reply, answered, early)
+                    patience_over = time.monotonic() - begin > self.closing.patience_s
+                    if patience_over and self.closing.quorum(answered - set(self.outcomes)):
+                        for missing in waiting.values():
+                            if missing not in self.outcomes:
+                                self._late(missing, f"no answer within {self.closing.patience_s:.0f} s")
+                    elif site not in answered and site not in self.outcomes:
+                        time.sleep(POLL_S)
+                if site not in self.outcomes:
+                    self.outcomes[site] = Outcome.TOOK_PART
+                    yield site, early.take(site)
+        finally:
+            early.close()
+
+    def set_aside(self, site: str, why: str) -> None:
+        """An answer that came is not used after all."""
+        self.outcomes[site], self.reasons[site] = Outcome.SET_ASIDE, why
+
+    def _settle(self, site: str, reply: Message, answered: set[str], early: _Early) -> None:
+        self.bytes += size_of(reply)
+        if reply.has_error():
+            code = error_code(reply)
+            refusal = code.name in ("STUDY_REFUSED", "BAD_REQUEST", "COHORT_TOO_SMALL", "NO_TRAINING_SUBJECTS")
+            self.outcomes[site] = Outcome.REFUSED if refusal else Outcome.FAILED
+            self.reasons[site] = f"{code.sentence} (code {int(code)} {code.name})"
+        elif site not in self.outcomes:
+            answered.add(site)
+            early.put(site, reply)
+
+    def _late(self, site: str, why: str) -> None:
+        self.outcomes[site], self.reasons[site] = Outcome.LATE, why
+
+
+class _Early:
+    """Answers whose turn has not come: in memory up to EARLY_BYTES, beyond that on disk."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, Message | Path] = {}
+        self._bytes = 0
+        self._folder: Path | None = None
+
+    def put(self, site: str, message: Message) -> None:
+        size = size_of(message)
+        if self._bytes + size <= EARLY_BYTES:
+            self._held[site] = message
+            self._bytes += size
+            return
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="normfed-early-"))
+        path = self._folder / f"{len(self._held)}.message"
+        path.write_bytes(message_to_proto(message).SerializeToString())
+        self._held[site] = path
+
+    def take(self, site: str) -> Message:
+        held = self._held.pop(site)
+        if isinstance(held, Path):
+            message = message_from_proto(ProtoMessage.FromString(held.read_bytes()))
+            held.unlink()
+            return message
+        self._bytes -= size_of(held)
+        return held
+
+    def close(self) -> None:
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,0 +1,115 @@
+"""The league table: every strategy beside local-only and pooled training; who gains, who loses, at what price."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from normfed_common.algorithms.table import ALGORITHMS
+from normfed_common.metrics.summary import Summary, add, percentile_interval
+from normfed_server.plan import FEDERATED, LOCAL, POOLED, Arm, Plan
+
+METRICS = ("auroc", "auprc")
+ANCHOR = "local"
+
+
+def league(
+    plan: Plan, per_model: Mapping[str, Mapping[str, Summary]], histories: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> list[dict[str, Any]]:
+    """One row a strategy, then the anchors `local` and `pooled`; best mean average precision first among strategies.
+
+    A row's figures are over the sites that its models serve, and its gain over local-only training is taken at these
+    sites, paired by patient. Seconds are those of the sites' own clocks, added up over the sites of a round.
+    """
+    arms = {arm.name: arm for arm in plan.arms}
+    shown = [name for name in per_model if name in (ANCHOR, POOLED) or _is_strategy(arms.get(name))]
+    rows = [_row(name, arms, per_model, histories) for name in shown if per_model[name]]
+    anchors = [row for row in rows if row["name"] in (ANCHOR, POOLED)]
+    strategies = [row for row in rows if row not in anchors]
+    return sorted(strategies, key=lambda row: -row["auprc"]["mean"]) + anchors
+
+
+def _is_strategy(arm: Arm | None) -> bool:
+    return arm is not None and arm.federated
+
+
+def _row(
+    name: str,
+    arms: Mapping[str, Arm],
+    per_model: Mapping[str, Mapping[str, Summary]],
+    histories: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> dict[str, Any]:
+    served, local = per_model[name], per_model.get(ANCHOR)
+    arm = arms.get(name)
+    trained = [
+        history for key, history in histories.items() if key == name or (name == ANCHOR and key.startswith(LOCAL))
+    ]
+    row: dict[str, Any] = {
+        "name": name,
+        "title": _title(name, arm),
+        "strategy": None if arm is None or not arm.federated else arm.strategy,
+        "sites": sorted(served),
+        "not_served": {} if arm is None else arm.not_served,
+        **{metric: _figures(served, metric) for metric in METRICS},
+        "gain_over_local": None,
+        "megabytes_per_round": _megabytes(trained) if arm is not None and arm.federated else 0.0,
+        "seconds_per_round": _seconds(trained),
+    }
+    if local is not None and name != ANCHOR:
+        row["gain_over_local"] = {metric: _gain(served, local, metric) for metric in METRICS}
+    return row
+
+
+def _title(name: str, arm: Arm | None) -> str:
+    if arm is None or not arm.federated:
+        return {ANCHOR: "every site alone", POOLED: "all scans in one place"}[name]
+    title = ALGORITHMS[arm.strategy["name"]].title
+    set_here = ", ".join(f"{key} {value:g}" for key, value in arm.strategy.items() if isinstance(value, int | float))
+    study = " (the study's own)" if name == FEDERATED else ""
+    compressed = f", {arm.compression}" if arm.compression != "none" else ""
+    return f"{title}{f' ({set_here})' if set_here else ''}{compressed}{study}"
+
+
+def _figures(served: Mapping[str, Summary], metric: str) -> dict[str, Any]:
+    everybody = add(list(served.values()))
+    means = {site: summary.mean(metric) for site, summary in served.items() if summary.n(metric)}
+    worst = min(means, key=lambda site: means[site]) if means else None
+    low, high = everybody.interval(metric)
+    return {
+        "mean": everybody.mean(metric),
+        "ci95": [low, high],
+        "worst_site": {"site": worst, "mean": means[worst]} if worst else None,
+        "sd_over_sites": float(np.std(list(means.values()), ddof=1)) if len(means) > 1 else None,
+        "sites": means,
+    }
+
+
+def _gain(served: Mapping[str, Summary], local: Mapping[str, Summary], metric: str) -> dict[str, Any]:
+    """Mean gain over all patients and at each site, with 95 % intervals; who gains and who loses beyond doubt."""
+    common = [site for site in served if site in local]
+    sites = {site: _difference(served[site], local[site], metric) for site in common}
+    return {
+        **_difference(add([served[s] for s in common]), add([local[s] for s in common]), metric),
+        "sites": sites,
+        "gain": sorted(site for site, figure in sites.items() if figure["ci95"][0] > 0),
+        "lose": sorted(site for site, figure in sites.items() if figure["ci95"][1] < 0),
+    }
+
+
+def _difference(ours: Summary, theirs: Summary, metric: str) -> dict[str, Any]:
+    low, high = percentile_interval(ours.resampled_means(metric) - theirs.resampled_means(metric))
+    return {"mean": ours.mean(metric) - theirs.mean(metric), "ci95": [low, high]}
+
+
+def _megabytes(histories: Sequence[Sequence[Mapping[str, Any]]]) -> float | None:
+    """Out and back, over all sites, of a mean round."""
+    sizes = [entry["megabytes"]["out"] + entry["megabytes"]["back"] for history in histories for entry in history]
+    return float(np.mean(sizes)) if sizes else None
+
+
+def _seconds(histories: Sequence[Sequence[Mapping[str, Any]]]) -> float | None:
+    """Of a median round, added up over its sites; several models trained beside each other are one round."""
+    rounds = [[sum(entry["site_seconds"].values()) for entry in history] for history in histories if history]
+    return float(np.sum([np.median(seconds) for seconds in rounds])) if rounds else None

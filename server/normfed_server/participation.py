@@ -1,0 +1,78 @@
+"""Who took part in a round, who did not and why; and when a round is over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from normfed_common.study.federation import FederationConfig
+
+
+class Outcome(StrEnum):
+    """What became of a site in a round."""
+
+    TOOK_PART = "took part"
+    NOT_SAMPLED = "not sampled"  # by the study's own choice: no fault
+    LATE = "late"
+    REFUSED = "refused"
+    FAILED = "failed"
+    SET_ASIDE = "set aside"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True)
+class Closing:
+    """When a round is over: everybody answered, or the quorum did and patience has run out.
+
+    Parameters
+    ----------
+    people
+        The asked sites' training people.
+    sites
+        How many must answer.
+    share
+        Of the asked sites' people that must have answered.
+    patience_s
+        From the round's beginning.
+    """
+
+    people: Mapping[str, int]
+    sites: int
+    share: float
+    patience_s: float
+
+    @classmethod
+    def of(cls, federation: FederationConfig, people: Mapping[str, int], minimum: int) -> Closing:
+        """The study's rule for the sites asked; ``minimum`` is what the strategy needs."""
+        wanted = federation.quorum if federation.quorum is not None else len(people) // 2 + 1
+        return cls(people, max(min(wanted, len(people)), minimum), federation.quorum_subjects, federation.patience_s)
+
+    def quorum(self, answered: Mapping[str, object] | set[str]) -> bool:
+        """Whether these answers are enough."""
+        total = sum(self.people.values())
+        return len(answered) >= self.sites and sum(self.people[site] for site in answered) >= self.share * total
+
+    def at(self, arrivals: Mapping[str, float]) -> float:
+        """The moment a round ends whose answers arrive so; all of ``people`` arrive some time."""
+        last = max(arrivals.values(), default=0.0)
+        if last <= self.patience_s:
+            return last
+        there: set[str] = set()
+        for site in sorted(arrivals, key=lambda name: arrivals[name]):
+            there.add(site)
+            if self.quorum(there):
+                return max(arrivals[site], self.patience_s)
+        return last
+
+
+def missing(history: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
+    """Site to the rounds in which it should have taken part and did not; sites that always did are not in it."""
+    fine = (Outcome.TOOK_PART, Outcome.NOT_SAMPLED)
+    found: dict[str, list[int]] = {}
+    for entry in history:
+        for site, outcome in entry["outcomes"].items():
+            if outcome not in fine:
+                found.setdefault(site, []).append(entry["round"])
+    return dict(sorted(found.items()))

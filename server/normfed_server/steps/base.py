@@ -1,0 +1,87 @@
+"""What a server step is: it takes a round's updates one after another, and makes the next global model of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from normfed_common.arrays import Arrays
+from normfed_common.study.federation import FederationConfig
+from normfed_server.checkpoints import Progress
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one site sent in a round, checked.
+
+    Parameters
+    ----------
+    people
+        It trained on.
+    arrays
+        The model as trained, float32.
+    received_loss, steps, cluster
+        See `normfed_common.wire.messages.Answer`.
+    """
+
+    site: str
+    people: int
+    arrays: Arrays
+    received_loss: float | None = None
+    steps: int = 1
+    cluster: int = 0
+
+
+class Step(ABC):
+    """One round's server side: `begin`, `add` for every update in the order of the sites' names, `end`.
+
+    Parameters
+    ----------
+    parameters
+        The algorithm's.
+    """
+
+    minimum = 1  # updates without which the step has no meaning
+    offers_all = False  # whether a site is sent every cluster's model
+
+    def __init__(self, parameters: Any, federation: FederationConfig) -> None:
+        self.parameters, self.federation = parameters, federation
+
+    def prepare(self, progress: Progress, another: Callable[[int], Arrays]) -> None:  # noqa: B027  (most have nothing)
+        """Before the first round; ``another`` gives first weights from another draw."""
+
+    def beside(self, progress: Progress) -> Arrays:
+        """What is sent beside the model, uncompressed."""
+        return {}
+
+    @abstractmethod
+    def begin(self, progress: Progress, asked: dict[str, int]) -> None:
+        """A round begins.
+
+        Parameters
+        ----------
+        asked
+            All sites that train this model to their people, whether or not they are asked in this round.
+        """
+
+    @abstractmethod
+    def add(self, update: Update) -> None:
+        """Take one update; may keep its arrays."""
+
+    @abstractmethod
+    def end(self, progress: Progress) -> None:
+        """Put the next models, and what the step remembers, into ``progress``."""
+
+
+class Gathering(Step):
+    """A step that must see all updates at once: its memory grows with the sites."""
+
+    def begin(self, progress: Progress, asked: dict[str, int]) -> None:
+        """See `Step`."""
+        self.updates: list[Update] = []
+
+    def add(self, update: Update) -> None:
+        """See `Step`."""
+        self.updates.append(update)

@@ -1,0 +1,43 @@
+"""q-FedAvg: sites with a high loss weigh more (Li 2020, arXiv 1905.10497).
+
+With L = 1 / rate, F_i the loss of the received model at site i and g_i = L (w - w_i):
+
+    w -= sum_i F_i^q g_i / sum_i (q F_i^(q-1) ||g_i||^2 + L F_i^q)
+
+Sites count alike, whatever their people. Flower's QFedAvg, which holds all replies, is the oracle.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from normfed_common.arrays import Arrays
+from normfed_server.checkpoints import Progress
+from normfed_server.steps.base import Step, Update
+
+LEAST_LOSS = 1e-10  # F^(q-1) of a loss of nothing
+
+
+class Fair(Step):
+    """See the module."""
+
+    def begin(self, progress: Progress, asked: dict[str, int]) -> None:
+        """See `Step`."""
+        self.current, self.sums, self.divisor = progress.models[0], Arrays(), 0.0
+
+    def add(self, update: Update) -> None:
+        """See `Step`."""
+        q, smoothness = self.parameters.q, 1 / self.federation.learning_rate
+        loss = max(update.received_loss or 0.0, LEAST_LOSS)
+        square = 0.0
+        for name, now in self.current.items():
+            gradient = smoothness * (now - update.arrays[name])
+            square += float(np.square(gradient, dtype=np.float64).sum())
+            weighted = np.float32(loss**q) * gradient
+            self.sums[name] = self.sums[name] + weighted if name in self.sums else weighted
+        self.divisor += q * loss ** (q - 1) * square + smoothness * loss**q
+
+    def end(self, progress: Progress) -> None:
+        """See `Step`."""
+        divisor = np.float32(self.divisor)
+        progress.models[0] = {name: now - self.sums[name] / divisor for name, now in self.current.items()}

@@ -1,0 +1,91 @@
+"""Sites that lie: what a strategy does with a malicious update is tried by tampering with a site's answers.
+
+The attacks of the Byzantine literature (Blanchard 2017, arXiv 1703.02757; Yin 2018, arXiv 1803.01498): the update is
+turned round and made ten times as long, made a hundred times as long, or replaced by noise ten times its size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import numpy as np
+from flwr.app import Message
+
+from normfed_common import seeds
+from normfed_common.arrays import Arrays
+from normfed_common.errors import StudyError
+from normfed_common.models.base import NETWORK
+from normfed_common.wire.messages import decode_answer, decode_request, encode
+from normfed_server.plan import LOCAL
+
+LONGER, AS_LONG = 100.0, 10.0
+
+
+class Attack(StrEnum):
+    """What a malicious site sends in the place of its update d."""
+
+    SIGN_FLIP = "sign-flip"  # -d, ten times as long
+    SCALE = "scale"  # 100 d
+    NOISE = "noise"  # Gaussian, ten times as long as d
+    NAN = "nan"
+
+
+def parse(text: str) -> tuple[str, Attack]:
+    """``SITE:ATTACK`` as a pair.
+
+    Raises
+    ------
+    StudyError
+        If it is not one.
+    """
+    site, colon, name = text.rpartition(":")
+    if not colon or name not in list(Attack):
+        raise StudyError(f"--attack {text}: expected SITE:ATTACK, ATTACK one of {', '.join(Attack)}.")
+    return site, Attack(name)
+
+
+class Tampering:
+    """Changes the answers of malicious sites to ``train.round`` on their way to the server.
+
+    A site does not attack itself: local-only training stays honest.
+
+    Parameters
+    ----------
+    attacks
+        Site to attack.
+    """
+
+    def __init__(self, attacks: Mapping[str, Attack], seed: int) -> None:
+        self.attacks, self.seed = attacks, seed
+
+    def __call__(self, request: Message, reply: Message) -> Message:
+        """The reply as the server gets it."""
+        if request.metadata.message_type != "train.round" or reply.has_error():
+            return reply
+        asked, received = decode_request(request)
+        answer, arrays = decode_answer(reply)
+        attack = self.attacks.get(answer.site)
+        if attack is None or asked.arm.startswith(LOCAL) or asked.compression != "none":
+            return reply
+        rng = seeds.generator(self.seed, "attack", answer.site, asked.round)
+        reply.content = encode(answer, {n: self._changed(n, a, received, attack, rng) for n, a in arrays.items()})
+        return reply
+
+    @staticmethod
+    def _changed(
+        name: str, array: np.ndarray, received: Arrays, attack: Attack, rng: np.random.Generator
+    ) -> np.ndarray:
+        start = received.get(name, received.get(f"0/{name}"))
+        if start is None or not name.startswith(NETWORK):
+            return array
+        update = array - start
+        if attack is Attack.NAN:
+            return np.full_like(array, np.nan)
+        if attack is Attack.SCALE:
+            changed = LONGER * update
+        elif attack is Attack.SIGN_FLIP:
+            changed = -AS_LONG * update
+        else:
+            changed = AS_LONG * float(np.sqrt(np.mean(update**2))) * rng.standard_normal(update.shape)
+        return (start + changed).astype(array.dtype)

@@ -1,0 +1,60 @@
+"""The participation table: site x round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+SIGNS = {
+    "took part": ("✓", "yes"),
+    "not sampled": ("·", "no"),
+    "late": ("late", "bad"),
+    "refused": ("refused", "bad"),
+    "failed": ("failed", "bad"),
+    "set aside": ("set aside", "bad"),
+    "absent": ("absent", "bad"),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One site in one round."""
+
+    sign: str
+    kind: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One model's participation."""
+
+    model: str
+    rounds: list[int]
+    rows: dict[str, list[Cell]]
+    complete: bool
+
+
+def tables(metrics: dict[str, Any]) -> list[Table]:
+    """The federated model's, and of other strategies those in which somebody was missing."""
+    names = ["federated", *(name for name, sites in metrics["missing"].items() if sites and name != "federated")]
+    found = []
+    for name in names:
+        history = metrics["rounds"] if name == "federated" else metrics["rounds_of"].get(name, [])
+        if history:
+            found.append(_table(name, history, not metrics["missing"].get(name)))
+    return found
+
+
+def _table(name: str, history: list[dict[str, Any]], complete: bool) -> Table:
+    sites = sorted({site for entry in history for site in entry["outcomes"]})
+    rows = {site: [_cell(entry, site) for entry in history] for site in sites}
+    return Table(name, [entry["round"] for entry in history], rows, complete)
+
+
+def _cell(entry: dict[str, Any], site: str) -> Cell:
+    if site not in entry["outcomes"]:
+        return Cell("", "no", "not in the federation")
+    outcome = entry["outcomes"][site]
+    sign, kind = SIGNS[outcome]
+    return Cell(sign, kind, f"{outcome}: {entry['reasons'][site]}" if site in entry["reasons"] else outcome)

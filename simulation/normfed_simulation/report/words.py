@@ -1,0 +1,41 @@
+"""Sentences about a run that both the screen and the report show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def participation_sentence(metrics: dict[str, Any]) -> str | None:
+    """Who should have taken part in the federated model and did not; None when everybody always did."""
+    missing: dict[str, list[int]] = metrics["missing"].get("federated", {})
+    if not missing:
+        return None
+    total = len(metrics["rounds"])
+    parts = [f"{site} in {_rounds(rounds, total)}" for site, rounds in missing.items()]
+    return f"Partial: the federated model was trained without {', '.join(parts)}."
+
+
+def _rounds(rounds: list[int], total: int) -> str:
+    if len(rounds) == total:
+        return "every round"
+    if len(rounds) > 6:
+        return f"{len(rounds)} of {total} rounds"
+    return f"round{'s' if len(rounds) > 1 else ''} {', '.join(map(str, rounds))}"
+
+
+def warnings(metrics: dict[str, Any], attacks: dict[str, str]) -> list[str]:
+    """What whoever reads the figures must know first."""
+    found = []
+    partial = participation_sentence(metrics)
+    if partial:
+        found.append(partial)
+    found += [f"Partial: {site} {reason}." for site, reason in metrics["left_out"].items()]
+    for name, sites in metrics["not_served"].items():
+        reasons = sorted(set(sites.values()))
+        found.append(f"{name} serves no model to {', '.join(sites)}: {'; '.join(reasons)}.")
+    others = [name for name, sites in metrics["missing"].items() if sites and name != "federated"]
+    if others:
+        found.append(f"Not every site took part in every round of {', '.join(others)}; see who took part.")
+    if attacks:
+        found.append(f"Malicious by order: {', '.join(f'{site} ({attack})' for site, attack in attacks.items())}.")
+    return found
