@@ -72,7 +72,7 @@ class Collection:
                         sender = waiting.pop(reply.metadata.reply_to_message_id)
                         self._settle(sender, reply, answered, early)
                     patience_over = time.monotonic() - begin > self.closing.patience_s
-                    if patience_over and self.closing.quorum(answered - set(self.outcomes)):
+                    if patience_over and self.closing.quorum(answered):
                         for missing in waiting.values():
                             if missing not in self.outcomes:
                                 self._late(missing, f"no answer within {self.closing.patience_s:.0f} s")

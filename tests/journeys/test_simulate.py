@@ -12,31 +12,18 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner, Result
+from commands import assert_same, normfed, run_folder, weights
 
 from normfed_client.imaging.bids import read_dataset
 from normfed_client.site import Site, read_sites
 from normfed_common import arrays as named
 from normfed_common import seeds
-from normfed_common.cli import build
 from normfed_common.errors import NormfedError, RunError
 from normfed_common.study.config import StudyConfig
 from normfed_server.events import EventLog
 from normfed_simulation.engines import local
 
 pytestmark = pytest.mark.xdist_group("journeys")
-
-
-def normfed(*arguments: object) -> Result:
-    result = CliRunner().invoke(build(), [str(a) for a in arguments])
-    if isinstance(result.exception, NormfedError):
-        raise result.exception
-    return result
-
-
-def run_folder(out: Path) -> Path:
-    (folder,) = out.iterdir()
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +40,6 @@ def run(study_file: Path, hospitals: Path, tmp_path_factory: pytest.TempPathFact
 def metrics(run: Path) -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads((run / "metrics.json").read_text())
     return loaded
-
-
-def weights(folder: Path) -> dict[str, np.ndarray]:
-    return named.load(folder / "model.safetensors")
-
-
-def assert_same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> None:
-    assert set(first) == set(second)
-    for name in first:
-        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
 
 def test_a_run_leaves_everything_it_promises(run: Path, metrics: dict[str, Any]) -> None:

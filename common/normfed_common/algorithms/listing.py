@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from normfed_common.algorithms.table import ALGORITHMS, Algorithm
 from normfed_common.errors import StudyError
@@ -19,9 +18,10 @@ def strategies(
     """List the strategies: what leaves a site, what sites minimise, what the server does, parameters and source."""
     console = Console()
     if name is None:
-        console.print(_all(), highlight=False)
+        for each in ALGORITHMS:
+            _brief(console, each, ALGORITHMS[each])
         console.print("In a study: [bold]strategy: ditto[/], or [bold]strategy: {name: ditto, lambda: 0.5}[/].")
-        console.print("More of one: normfed strategies ditto", highlight=False)
+        console.print("What the parameters mean: normfed strategies ditto", highlight=False)
         return
     if name not in ALGORITHMS:
         raise StudyError(f"No strategy is called {name!r}. Known: {', '.join(ALGORITHMS)}.")
@@ -40,18 +40,18 @@ def objective(row: Algorithm) -> str:
     return f"{row.objective}, then fine-tuned" if row.fine_tuned else row.objective
 
 
-def _all() -> Table:
-    table = Table(title="Strategies", title_justify="left")
-    for column in ("name", "shared", "at the site", "at the server", "parameters", "source"):
-        table.add_column(column, overflow="fold")
-    for name in ALGORITHMS:
-        row = ALGORITHMS[name]
-        given = [
-            f"{field.alias or key}{'' if field.is_required() else f' {_short(field.default)}'}"
-            for key, field in row.parameters.model_fields.items()
-        ]
-        table.add_row(name, row.sharing, objective(row), row.server_step, escape(", ".join(given)), row.source)
-    return table
+def _brief(console: Console, name: str, row: Algorithm) -> None:
+    given = [
+        f"{field.alias or key}{'' if field.is_required() else f' {_short(field.default)}'}"
+        for key, field in row.parameters.model_fields.items()
+    ]
+    lines = (
+        f"[bold]{name:<15}[/]{escape(row.title)} [dim]({escape(row.source)})[/]",
+        f"{'':<15}shares {row.sharing}; at the site {objective(row)}; at the server {row.server_step}",
+        *([f"{'':<15}[dim]{escape(', '.join(given))}[/]"] if given else []),
+    )
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _short(value: object) -> str:
