@@ -8,15 +8,13 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from flwr.app import Message
-from flwr.common.serde import message_from_proto, message_to_proto
-from flwr.proto.message_pb2 import Message as ProtoMessage
+from flwr.app import Array, Message
 
 from normfed_common.wire.messages import error_code, size_of
 from normfed_server.asking import POLL_S, Asker, Interrupted
 from normfed_server.participation import Closing, Outcome
 
-EARLY_BYTES = 64 * 2**20  # of answers whose turn has not come; more wait on disk
+EARLY_BYTES = 32 * 2**20  # of answers whose turn has not come; more wait on disk
 
 
 class Collection:
@@ -68,9 +66,9 @@ class Collection:
                 while site not in answered and site not in self.outcomes:
                     if self.asker.stop.is_set():
                         raise Interrupted("stopped")
-                    for reply in list(self.asker.grid.pull_messages(list(waiting))):
+                    for reply in self.asker.grid.pull_messages(list(waiting)):
                         sender = waiting.pop(reply.metadata.reply_to_message_id)
-                        self._settle(sender, reply, answered, early)
+                        self._settle(sender, reply, answered, early, sender == site)
                     patience_over = time.monotonic() - begin > self.closing.patience_s
                     if patience_over and self.closing.quorum(answered):
                         for missing in waiting.values():
@@ -88,7 +86,7 @@ class Collection:
         """An answer that came is not used after all."""
         self.outcomes[site], self.reasons[site] = Outcome.SET_ASIDE, why
 
-    def _settle(self, site: str, reply: Message, answered: set[str], early: _Early) -> None:
+    def _settle(self, site: str, reply: Message, answered: set[str], early: _Early, its_turn: bool) -> None:
         self.bytes += size_of(reply)
         if reply.has_error():
             code = error_code(reply)
@@ -97,41 +95,59 @@ class Collection:
             self.reasons[site] = f"{code.sentence} (code {int(code)} {code.name})"
         elif site not in self.outcomes:
             answered.add(site)
-            early.put(site, reply)
+            early.put(site, reply, its_turn)
 
     def _late(self, site: str, why: str) -> None:
         self.outcomes[site], self.reasons[site] = Outcome.LATE, why
 
 
 class _Early:
-    """Answers whose turn has not come: in memory up to EARLY_BYTES, beyond that on disk."""
+    """Answers whose turn has not come: in memory up to EARLY_BYTES, beyond that on disk, one file an answer."""
 
     def __init__(self) -> None:
-        self._held: dict[str, Message | Path] = {}
+        self._held: dict[str, Message | _OnDisk] = {}
         self._bytes = 0
         self._folder: Path | None = None
 
-    def put(self, site: str, message: Message) -> None:
+    def put(self, site: str, message: Message, its_turn: bool) -> None:
         size = size_of(message)
-        if self._bytes + size <= EARLY_BYTES:
+        if its_turn or self._bytes + size <= EARLY_BYTES:
             self._held[site] = message
             self._bytes += size
             return
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="normfed-early-"))
-        path = self._folder / f"{len(self._held)}.message"
-        path.write_bytes(message_to_proto(message).SerializeToString())
-        self._held[site] = path
+        self._held[site] = _OnDisk(message, self._folder / f"{message.metadata.src_node_id}.arrays")
 
     def take(self, site: str) -> Message:
         held = self._held.pop(site)
-        if isinstance(held, Path):
-            message = message_from_proto(ProtoMessage.FromString(held.read_bytes()))
-            held.unlink()
-            return message
+        if isinstance(held, _OnDisk):
+            return held.read()
         self._bytes -= size_of(held)
         return held
 
     def close(self) -> None:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class _OnDisk:
+    """A message whose arrays wait in a file; written and read array by array, so that it is never in memory twice."""
+
+    def __init__(self, message: Message, path: Path) -> None:
+        self.message, self.path = message, path
+        self.layout: list[tuple[str, str, str, tuple[int, ...], str, int]] = []
+        with open(path, "wb") as file:
+            for record_name, record in message.content.array_records.items():
+                for name in list(record):
+                    array = record.pop(name)
+                    file.write(array.data)
+                    described = (array.dtype, tuple(array.shape), array.stype, len(array.data))
+                    self.layout.append((record_name, name, *described))
+
+    def read(self) -> Message:
+        with open(self.path, "rb") as file:
+            for record_name, name, dtype, shape, stype, size in self.layout:
+                self.message.content.array_records[record_name][name] = Array(dtype, shape, stype, file.read(size))
+        self.path.unlink()
+        return self.message

@@ -106,20 +106,13 @@ class RoundStrategy(Strategy):
         """
         self.refused, self.notes, self.seconds = {}, {}, {}
         losses: dict[str, float] = {}
-        used: dict[str, int] = {}
         for reply in replies:
             site = self._sender(reply)
             try:
-                answer, arrays = decode_answer(reply)
-                update = self._checked(site, answer, arrays)
+                losses[site] = self._take(site, reply)
             except WireError as error:
                 self.refused[site] = str(error)
-                continue
-            self.step.add(update)
-            used[site] = server_round
-            self.notes[site] = answer.notes
-            self.seconds[site] = answer.seconds
-            losses[site] = float("nan") if answer.loss is None else answer.loss
+        used = dict.fromkeys(losses, server_round)
         if len(used) < self.step.minimum:
             return None, MetricRecord(dict(sorted(losses.items())))
         self.step.end(self.progress)
@@ -146,6 +139,13 @@ class RoundStrategy(Strategy):
             if rest not in self.personal or new:
                 chosen[name if which < 0 else rest] = array
         return ArrayRecord({**chosen, **dict(beside.items())})
+
+    def _take(self, site: str, reply: Message) -> float:
+        """Hand one answer to the step, and gives its loss; keeps nothing of it."""
+        answer, arrays = decode_answer(reply, consume=True)
+        self.step.add(self._checked(site, answer, arrays))
+        self.notes[site], self.seconds[site] = answer.notes, answer.seconds
+        return float("nan") if answer.loss is None else answer.loss
 
     def _sender(self, reply: Message) -> str:
         nodes = {node: site for site, node in self.asked.items()}

@@ -129,15 +129,20 @@ def decode_request(message: Message) -> tuple[Request, Arrays]:
     return _header(message.content, Request), _arrays(message.content)
 
 
-def decode_answer(message: Message) -> tuple[Answer, Arrays]:
+def decode_answer(message: Message, consume: bool = False) -> tuple[Answer, Arrays]:
     """Read an answer.
+
+    Parameters
+    ----------
+    consume
+        Take the arrays out of the message one by one, so that they are never in memory twice.
 
     Raises
     ------
     WireError
         If it breaks the protocol.
     """
-    return _header(message.content, Answer), _arrays(message.content)
+    return _header(message.content, Answer), _arrays(message.content, consume)
 
 
 def requests(task: Task, nodes: Mapping[str, int], header: Request, arrays: Arrays) -> dict[str, Message]:
@@ -190,13 +195,14 @@ def _header(record: RecordDict, kind: type[Any]) -> Any:
         raise WireError(f"a message's header is wrong at {first['loc']}: {first['msg']}") from error
 
 
-def _arrays(record: RecordDict) -> Arrays:
+def _arrays(record: RecordDict, consume: bool = False) -> Arrays:
     found = record.array_records.get("arrays", ArrayRecord())
     size = sum(len(array.data) for array in found.values())
     if size > MAXIMUM_BYTES:
         raise WireError(f"a message holds {size:,} bytes of arrays; at most {MAXIMUM_BYTES:,} are allowed")
     arrays: Arrays = {}
-    for name, array in found.items():
+    for name in list(found):
+        array = found.pop(name) if consume else found[name]
         if array.stype != "numpy.ndarray" or array.dtype not in ALLOWED_TYPES:
             raise WireError(f"array {name!r} is {array.stype} of {array.dtype}; allowed: {', '.join(ALLOWED_TYPES)}")
         try:
