@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,8 @@ class Coordinator:
         rounds = {a.name: self.study.federation.rounds if self._learns(a.model) else 0 for a in plan.arms}
         arms = [[a.name, rounds[a.name], sorted(a.evaluate)] for a in plan.arms]
         self.events.say("plan", arms=arms, sites={k: vars(v) for k, v in sites.items()}, left_out=plan.left_out)
-        finished = self._run_arms(plan, bench)
-        metrics = results.assemble(self.study, plan, sites, finished, self.folder / ARMS, hospital_pace)
+        finished, failed = self._run_arms(plan, bench)
+        metrics = results.assemble(self.study, plan, sites, finished, failed, self.folder / ARMS, hospital_pace)
         saved = self._path(FEDERATED, "model")
         named.save(self.folder / "model.safetensors", named.load(saved), named.header(saved))
         write_json(self.folder / "metrics.json", metrics)
@@ -98,25 +98,36 @@ class Coordinator:
                 "(derivatives/*/sub-*_label-X_mask.nii.gz)."
             )
 
-    def _run_arms(self, plan: Plan, bench: Bench) -> dict[str, ArmResult]:
-        """All arms, at the same time where the grid can carry them."""
+    def _run_arms(self, plan: Plan, bench: Bench) -> tuple[dict[str, ArmResult], dict[str, str]]:
+        """All arms, at the same time where the grid can carry them.
+
+        Returns
+        -------
+        The figures of every arm; and of those that could not be trained to the end, the reason. The federated model
+        must be trained: without it the run stops.
+        """
         finished: dict[str, ArmResult] = {}
+        failed: dict[str, str] = {}
         with ThreadPoolExecutor(getattr(self.grid, "concurrent_arms", 1)) as pool:
             jobs = {pool.submit(self._run_arm, arm, bench): arm.name for arm in plan.arms}
+            waiting = set(jobs)
             try:
-                wait(jobs, return_when=FIRST_EXCEPTION)
+                while waiting:
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    for job in done:
+                        try:
+                            finished[jobs[job]] = job.result()
+                        except RunError as error:
+                            if jobs[job] == FEDERATED:
+                                raise
+                            failed[jobs[job]] = str(error)
+                            self.events.say("failed", arm=jobs[job], why=str(error))
             finally:
-                if not all(job.done() for job in jobs):
+                if waiting:
                     self.stop.set()
-                    for job in jobs:
+                    for job in waiting:
                         job.cancel()
-            failed = next((job for job in jobs if job.done() and not job.cancelled() and job.exception()), None)
-            if failed is not None:
-                self.stop.set()
-                failed.result()
-            for job, name in jobs.items():
-                finished[name] = job.result()
-        return finished
+        return {arm.name: finished[arm.name] for arm in plan.arms if arm.name in finished}, failed
 
     def _run_arm(self, arm: Arm, bench: Bench) -> ArmResult:
         done = evaluation.load(self._path(arm.name, "evaluation"))

@@ -13,6 +13,7 @@ from normfed_server.plan import FEDERATED, LOCAL, POOLED, Arm, Plan
 
 METRICS = ("auroc", "auprc")
 ANCHOR = "local"
+FEWEST_PATIENTS = 5  # resampling fewer says nothing: one patient's interval has no width at all
 
 
 def league(
@@ -65,8 +66,14 @@ def _row(
 def _title(name: str, arm: Arm | None) -> str:
     if arm is None or not arm.federated:
         return {ANCHOR: "every site alone", POOLED: "all scans in one place"}[name]
-    title = ALGORITHMS[arm.strategy["name"]].title
-    set_here = ", ".join(f"{key} {value:g}" for key, value in arm.strategy.items() if isinstance(value, int | float))
+    row = ALGORITHMS[arm.strategy["name"]]
+    title = row.title
+    defaults = {field.alias or key: field.default for key, field in row.parameters.model_fields.items()}
+    set_here = ", ".join(
+        f"{key} {value:g}"
+        for key, value in arm.strategy.items()
+        if isinstance(value, int | float) and value != defaults[key]
+    )
     study = " (the study's own)" if name == FEDERATED else ""
     compressed = f", {arm.compression}" if arm.compression != "none" else ""
     return f"{title}{f' ({set_here})' if set_here else ''}{compressed}{study}"
@@ -87,7 +94,8 @@ def _figures(served: Mapping[str, Summary], metric: str) -> dict[str, Any]:
 
 
 def _gain(served: Mapping[str, Summary], local: Mapping[str, Summary], metric: str) -> dict[str, Any]:
-    """Mean gain over all patients and at each site, with 95 % intervals; who gains and who loses beyond doubt."""
+    """Mean gain over all patients and at each site, with 95 % intervals where there are patients enough; who gains and
+    who loses beyond them."""
     common = [site for site in served if site in local]
     sites = {site: _difference(served[site], local[site], metric) for site in common}
     return {
@@ -99,8 +107,11 @@ def _gain(served: Mapping[str, Summary], local: Mapping[str, Summary], metric: s
 
 
 def _difference(ours: Summary, theirs: Summary, metric: str) -> dict[str, Any]:
+    patients = min(ours.n(metric), theirs.n(metric))
     low, high = percentile_interval(ours.resampled_means(metric) - theirs.resampled_means(metric))
-    return {"mean": ours.mean(metric) - theirs.mean(metric), "ci95": [low, high]}
+    if patients < FEWEST_PATIENTS:
+        low = high = float("nan")
+    return {"mean": ours.mean(metric) - theirs.mean(metric), "ci95": [low, high], "n": patients}
 
 
 def _megabytes(histories: Sequence[Sequence[Mapping[str, Any]]]) -> float | None:

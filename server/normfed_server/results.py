@@ -28,6 +28,7 @@ def assemble(
     plan: Plan,
     sites: Mapping[str, SiteDescription],
     arms: Mapping[str, ArmResult],
+    failed: Mapping[str, str],
     folder: Path,
     pace: Pace | None,
 ) -> dict[str, Any]:
@@ -48,6 +49,7 @@ def assemble(
             if name != POOLED
         ],
         "left_out": plan.left_out,
+        "failed": dict(failed),
         "not_served": {arm.name: arm.not_served for arm in plan.arms if arm.not_served},
         "strategies": {
             arm.name: arm.strategy for arm in plan.arms if arm.federated and not arm.name.startswith(WITHOUT)

@@ -232,13 +232,18 @@ def _league_table(league: list[dict[str, Any]]) -> Table:
             f"{auroc['worst_site']['mean']:.3f} [dim]{auroc['worst_site']['site']}[/]",
             f"{auroc['sd_over_sites']:.3f}" if auroc["sd_over_sites"] is not None else "–",
             f"{row['auprc']['mean']:.3f}",
-            f"{gained['mean']:+.3f} [dim]({gained['ci95'][0]:+.3f} to {gained['ci95'][1]:+.3f})[/]" if gained else "–",
+            _gain(gained) if gained else "–",
             f"{len(gained['gain'])}/{len(gained['lose'])}" if gained else "–",
             f"{row['megabytes_per_round']:.2f}" if row["megabytes_per_round"] else "–",
             f"{row['seconds_per_round']:.1f}" if row["seconds_per_round"] is not None else "–",
         )
     table.caption = "+/-: sites that gain/lose beyond their 95 % interval. MB and s: of a round, over all its sites."
     return table
+
+
+def _gain(gained: dict[str, Any]) -> str:
+    low, high = gained["ci95"]
+    return f"{gained['mean']:+.3f}" + (f" [dim]({low:+.3f} to {high:+.3f})[/]" if low is not None else "")
 
 
 def _cell(figure: dict[str, Any] | None) -> str:

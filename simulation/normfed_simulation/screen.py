@@ -95,6 +95,8 @@ class Screen:
             self.warn(f"{event['arm']}, {event['site']}: {event['text']}")
         elif kind == "missing":
             self.warn(f"{event['arm']} round {event['round']}, {event['site']} {event['outcome']}: {event['why']}")
+        elif kind == "failed":
+            self.warn(f"{event['arm']} could not be trained to the end. {event['why']}")
         elif kind == "joined":
             self.warn(f"{event['arm']}: {event['site']} joins from round {event['round']} on.")
         elif kind == "evaluated":

@@ -128,7 +128,21 @@ def sentences(metrics: dict[str, Any]) -> list[str]:
         found.append(
             f"The trivial baseline {best} is better: average precision {_number(value)} against {_number(ours_ap)}."
         )
-    return found
+    return found + _best_strategy(metrics["league"])
+
+
+def _best_strategy(league: list[dict[str, Any]]) -> list[str]:
+    strategies = [row for row in league if row["strategy"]]
+    if len(strategies) < 2:
+        return []
+    best, gain = strategies[0], strategies[0]["gain_over_local"]
+    figures_of_best = f"{_number(best['auprc']['mean'])}, AUROC {_number(best['auroc']['mean'])}"
+    text = f"Of {len(strategies)} strategies {best['name']} has the best average precision ({figures_of_best})"
+    if gain is None:
+        return [f"{text}."]
+    won, lost = len(gain["auroc"]["gain"]), len(gain["auroc"]["lose"])
+    total = len(gain["auroc"]["sites"])
+    return [f"{text}; against training alone {won} of {total} sites gain in AUROC beyond their interval, {lost} lose."]
 
 
 def _compared(name: str, difference: dict[str, Any]) -> str:

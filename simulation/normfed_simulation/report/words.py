@@ -30,6 +30,7 @@ def warnings(metrics: dict[str, Any], attacks: dict[str, str]) -> list[str]:
     if partial:
         found.append(partial)
     found += [f"Partial: {site} {reason}." for site, reason in metrics["left_out"].items()]
+    found += [f"{name} could not be trained to the end. {reason}" for name, reason in metrics["failed"].items()]
     for name, sites in metrics["not_served"].items():
         reasons = sorted(set(sites.values()))
         found.append(f"{name} serves no model to {', '.join(sites)}: {'; '.join(reasons)}.")
