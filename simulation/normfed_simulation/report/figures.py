@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 COLOURS = ["#0b6e99", "#d9822b", "#6b7a8f", "#3a9a5b", "#a855a0", "#b94a48", "#8a6d3b"]
-SYMBOLS = ["circle", "diamond", "square", "triangle-up"]
+MOST_ABOVE = 8  # entries of a legend
 LAYOUT = {
     "template": "plotly_white",
     "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#1f2933"},
@@ -34,6 +34,14 @@ LABELS = {
 }
 
 
+def _layout(entries: int, height: int = 380) -> dict[str, Any]:
+    """The layout of a figure with so many entries in its legend: beside the plot where they do not fit above."""
+    if entries <= MOST_ABOVE:
+        return {**LAYOUT, "height": height}
+    legend = {"orientation": "v", "x": 1.02, "y": 1, "font": {"size": 10}}
+    return {**LAYOUT, "legend": legend, "height": max(height, 60 + 19 * entries)}
+
+
 def loss_curves(metrics: dict[str, Any]) -> str:
     """Loss per round: every site of the federation, and pooled training."""
     figure = go.Figure()
@@ -48,7 +56,7 @@ def loss_curves(metrics: dict[str, Any]) -> str:
         figure.add_scatter(
             x=[e["round"] for e in pooled], y=values, name="pooled", line={"dash": "dot", "color": "#111"}
         )
-    figure.update_layout(**LAYOUT, xaxis_title="round", yaxis_title="training loss")
+    figure.update_layout(**_layout(len(sites)), xaxis_title="round", yaxis_title="training loss")
     return _html(figure)
 
 
@@ -102,7 +110,9 @@ def gains(differences: dict[str, Any], models: list[str], metric: str) -> str:
             marker={"size": 9, "color": COLOURS[(number + 1) % 7]},
         )
     figure.add_vline(x=0, line_color="#444", line_width=1)
-    figure.update_layout(**LAYOUT, xaxis_title=f"federated minus the other, {LABELS[metric]}", scattermode="group")
+    places = max((len(differences[name]["sites"]) for name in differences), default=0)
+    layout = _layout(len(models), max(380, 130 + 26 * places))
+    figure.update_layout(**layout, xaxis_title=f"federated minus the other, {LABELS[metric]}", scattermode="group")
     figure.update_yaxes(autorange="reversed")
     return _html(figure)
 
@@ -134,6 +144,7 @@ def league_gains(metrics: dict[str, Any], metric: str = "auroc") -> str:
     rows = [row for row in metrics["league"] if row["gain_over_local"]]
     figure = go.Figure()
     sites = sorted({site for row in rows for site in row["gain_over_local"][metric]["sites"]})
+    few = len(sites) <= min(MOST_ABOVE, len(COLOURS))
     for number, site in enumerate(sites):
         here = [(r["name"], r["gain_over_local"][metric]["sites"].get(site)) for r in rows]
         figure.add_scatter(
@@ -141,7 +152,8 @@ def league_gains(metrics: dict[str, Any], metric: str = "auroc") -> str:
             y=[name for name, _ in here],
             name=site,
             mode="markers",
-            marker={"size": 7, "color": COLOURS[number % 7], "symbol": SYMBOLS[number // 7 % len(SYMBOLS)]},
+            showlegend=few,
+            marker={"size": 7, "color": COLOURS[number] if few else "#9aa5b1"},
         )
     gain = [row["gain_over_local"][metric] for row in rows]
     figure.add_scatter(
@@ -193,27 +205,28 @@ def _starred(gain: dict[str, Any] | None) -> str:
 
 
 def hospital_times(metrics: dict[str, Any]) -> str:
-    """When each site's answer arrives, round by round, and when the round ends."""
-    figure = go.Figure()
+    """When each site's answers arrive, the slowest site at the top, a point a round; late ones apart."""
     history = [entry for entry in metrics["rounds"] if "hospital_time" in entry]
-    sites = sorted({site for entry in history for site in entry["hospital_time"]["arrivals"]})
-    for number, site in enumerate(sites):
-        arrivals = [entry["hospital_time"]["arrivals"].get(site) for entry in history]
+    median = metrics["hospital_time"]["median_s"]
+    sites = sorted((site for site in median if median[site] is not None), key=lambda site: median[site])
+    figure = go.Figure()
+    for late, name, colour in ((False, "in time", COLOURS[0]), (True, "late", COLOURS[1])):
+        points = [
+            (time / 60, site, entry["round"])
+            for entry in history
+            for site, time in entry["hospital_time"]["arrivals"].items()
+            if (entry["outcomes"].get(site) == "late") == late
+        ]
         figure.add_scatter(
-            x=[entry["round"] for entry in history],
-            y=[value / 60 if value is not None else None for value in arrivals],
-            name=site,
+            x=[time for time, _, _ in points],
+            y=[site for _, site, _ in points],
+            text=[f"round {number}" for _, _, number in points],
+            name=name,
             mode="markers",
-            marker={"color": COLOURS[number % 7], "symbol": SYMBOLS[number // 7 % len(SYMBOLS)]},
+            marker={"color": colour, "size": 7, "opacity": 0.6},
         )
-    figure.add_scatter(
-        x=[entry["round"] for entry in history],
-        y=[entry["hospital_time"]["end"] / 60 for entry in history],
-        name="the round ends",
-        mode="lines",
-        line={"color": "#111", "shape": "hvh"},
-    )
-    figure.update_layout(**LAYOUT, xaxis_title="round", yaxis_title="minutes from the round's beginning")
+    figure.update_layout(**_layout(2, 130 + 22 * len(sites)), xaxis_title="minutes from the round's beginning")
+    figure.update_yaxes(categoryorder="array", categoryarray=sites)
     return _html(figure)
 
 

@@ -102,7 +102,8 @@ def _main_models(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def _several_strategies(metrics: dict[str, Any]) -> bool:
-    return any(row["gain_over_local"] for row in metrics["league"])
+    strategies = [row for row in metrics["league"] if row["strategy"]]
+    return len(strategies) > 1 and all(row["gain_over_local"] for row in strategies)
 
 
 def sentences(metrics: dict[str, Any]) -> list[str]:
