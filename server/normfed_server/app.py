@@ -13,6 +13,7 @@ from normfed_server.coordinator import Coordinator
 
 RUN_VARIABLE = "NORMFED_RUN"  # the run folder, with its study.yaml
 EXPECTED_VARIABLE = "NORMFED_EXPECTED_SITES"  # how many sites to wait for before the start
+SIMULATED_VARIABLE = "NORMFED_SIMULATED"  # set where no site can be late by the clock on the wall
 
 app = ServerApp()
 
@@ -23,4 +24,5 @@ def main(grid: Grid, context: Context) -> None:
     folder = os.environ.get(RUN_VARIABLE)
     if folder is None:
         raise RunError(f"The environment has no {RUN_VARIABLE}; start a run with `normfed simulate`.")
-    Coordinator(grid, Path(folder), int(os.environ.get(EXPECTED_VARIABLE, "1"))).run()
+    expected, simulated = int(os.environ.get(EXPECTED_VARIABLE, "1")), SIMULATED_VARIABLE in os.environ
+    Coordinator(grid, Path(folder), expected, wall_clock=not simulated).run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 import time
@@ -23,7 +24,10 @@ class Collection:
     Parameters
     ----------
     arrivals
-        Virtual seconds until each answer is there; without them the clock on the wall counts.
+        Virtual seconds until each answer is there.
+    wall_clock
+        Whether patience runs out by the clock on the wall. A simulation without hospital times has no clock: how long
+        its machine takes says nothing of the sites.
 
     Attributes
     ----------
@@ -37,8 +41,10 @@ class Collection:
         requests: Mapping[str, Message],
         closing: Closing,
         arrivals: Mapping[str, float] | None = None,
+        wall_clock: bool = True,
     ) -> None:
         self.asker, self.requests, self.closing = asker, requests, closing
+        self.patience_s = closing.patience_s if wall_clock and arrivals is None else math.inf
         self.outcomes: dict[str, Outcome] = {}
         self.reasons: dict[str, str] = {}
         self.bytes = 0
@@ -69,11 +75,11 @@ class Collection:
                     for reply in self.asker.grid.pull_messages(list(waiting)):
                         sender = waiting.pop(reply.metadata.reply_to_message_id)
                         self._settle(sender, reply, answered, early, sender == site)
-                    patience_over = time.monotonic() - begin > self.closing.patience_s
+                    patience_over = time.monotonic() - begin > self.patience_s
                     if patience_over and self.closing.quorum(answered):
                         for missing in waiting.values():
                             if missing not in self.outcomes:
-                                self._late(missing, f"no answer within {self.closing.patience_s:.0f} s")
+                                self._late(missing, f"no answer within {self.patience_s:.0f} s")
                     elif site not in answered and site not in self.outcomes:
                         time.sleep(POLL_S)
                 if site not in self.outcomes:

@@ -35,11 +35,19 @@ INITIAL = "initial.safetensors"
 
 
 class Coordinator:
-    """Runs one study in one run folder, from wherever it was interrupted."""
+    """Runs one study in one run folder, from wherever it was interrupted.
 
-    def __init__(self, grid: Grid, folder: Path, expected: int) -> None:
+    Parameters
+    ----------
+    expected
+        How many sites to wait for before the start.
+    wall_clock
+        Whether sites can be late by the clock on the wall: not in a simulation.
+    """
+
+    def __init__(self, grid: Grid, folder: Path, expected: int, wall_clock: bool = True) -> None:
         logging.getLogger("flwr").setLevel(logging.WARNING)  # Flower's log of every step would drown ours
-        self.grid, self.folder, self.expected = grid, folder, expected
+        self.grid, self.folder, self.expected, self.wall_clock = grid, folder, expected, wall_clock
         self.study: StudyConfig = load_study(folder / "study.yaml")
         check_study(self.study)
         self.events = EventLog(folder / "events.jsonl")
@@ -61,7 +69,7 @@ class Coordinator:
         plan = make(self.study, sites)
         self._check(plan, sites)
         hospital_pace = pace.load(self.folder)
-        bench = Bench(self.study, roster, self.asker, self.events, hospital_pace, self._initial())
+        bench = Bench(self.study, roster, self.asker, self.events, hospital_pace, self._initial(), self.wall_clock)
         rounds = {a.name: self.study.federation.rounds if self._learns(a.model) else 0 for a in plan.arms}
         arms = [[a.name, rounds[a.name], sorted(a.evaluate)] for a in plan.arms]
         self.events.say("plan", arms=arms, sites={k: vars(v) for k, v in sites.items()}, left_out=plan.left_out)

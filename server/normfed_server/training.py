@@ -19,7 +19,8 @@ from normfed_common.arrays import Arrays
 from normfed_common.errors import RunError
 from normfed_common.models.base import NETWORK, NormativeModel
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import Request, decode_answer, requests
+from normfed_common.wire import messages as wire
+from normfed_common.wire.messages import Request, decode_answer
 from normfed_server import checkpoints
 from normfed_server.asking import Asker
 from normfed_server.checkpoints import Progress
@@ -37,7 +38,7 @@ MEGABYTE = 1e6
 
 @dataclass(frozen=True)
 class Bench:
-    """What every arm of a run is trained with."""
+    """What every arm of a run is trained with; ``wall_clock``: see `Collection`."""
 
     study: StudyConfig
     roster: Roster
@@ -45,6 +46,7 @@ class Bench:
     events: EventLog
     pace: Pace | None = None
     initial: Arrays | None = None
+    wall_clock: bool = True
 
 
 class ArmTraining:
@@ -106,7 +108,8 @@ class ArmTraining:
             current, outgoing or self.strategy.outgoing(), ConfigRecord(), self.bench.asker.grid
         )
         arrivals = self._arrivals(current, asked, people)
-        collection = Collection(self.bench.asker, dict(zip(sorted(asked), messages, strict=True)), closing, arrivals)
+        requests = dict(zip(sorted(asked), messages, strict=True))
+        collection = Collection(self.bench.asker, requests, closing, arrivals, self.bench.wall_clock)
         outgoing, losses = self.strategy.aggregate_train(current, (reply for _, reply in collection))
         for site, why in self.strategy.refused.items():
             collection.set_aside(site, why)
@@ -183,7 +186,7 @@ class ArmTraining:
         for site in sorted(set(self.progress.used) & present):
             header = self._header(round=self.progress.round + 1)
             node = {site: self.bench.roster.nodes[site]}
-            messages |= requests("train.personal", node, header, self.progress.model_of(site))
+            messages |= wire.requests("train.personal", node, header, self.progress.model_of(site))
         self.bench.asker.ask(messages)
         self.progress.fine_tuned = True
         self._save()
@@ -191,7 +194,7 @@ class ArmTraining:
     def _sum(self, stage: str) -> None:
         nodes = {site: self.bench.roster.nodes[site] for site in self.arm.train}
         model = self.progress.models[0]
-        messages = requests("train.sums", nodes, self._header(stage=stage), model)
+        messages = wire.requests("train.sums", nodes, self._header(stage=stage), model)
         for name, value in named.add(
             decode_answer(reply)[1] for _, reply in self.bench.asker.answers(messages)
         ).items():

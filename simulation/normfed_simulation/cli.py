@@ -70,6 +70,7 @@ def simulate(
     """Train one model at several hospitals on this machine, and report how well it finds lesions."""
     from normfed_client.site import choose_device
     from normfed_simulation import experiment, runs
+    from normfed_simulation.comparison import one
 
     choose_device(device)
     if resume is not None:
@@ -83,7 +84,7 @@ def simulate(
     else:
         changes: dict[str, Any] = _changes(rounds, seed)
         if strategy is not None:
-            changes["strategy"] = strategy
+            changes["strategy"] = one(strategy)
         if leave_one_site_out:
             changes["comparisons"] = {"leave_one_site_out": True}
         conditions = _conditions(hospital_times, attack)
@@ -96,8 +97,8 @@ def compare(
     strategies: Annotated[
         str | None,
         typer.Option(
-            help="Names with commas, the first is the study's own: fedavg,ditto,fedbn,local,pooled. `all` for every "
-            "one; without it those of the study. Parameters come from the study where it names the strategy."
+            help="Names with commas, the first is the study's own: fedavg,ditto,fedbn,local,pooled; with parameters: "
+            "'fedavg,{name: ditto, lambda: 0.5}'. `all` for every one; without it those of the study."
         ),
     ] = None,
     compressions: Annotated[

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import yaml
+
 from normfed_common.algorithms.table import ALGORITHMS
+from normfed_common.errors import StudyError
 from normfed_common.study.config import StudyConfig
 
 ANCHORS = ("local", "pooled")
@@ -17,19 +20,31 @@ def changes(study: StudyConfig, strategies: str | None, compressions: str | None
     Parameters
     ----------
     strategies
-        Names with commas; the first that is not an anchor becomes the study's own. ``all``: the study's own, then every
-        other that needs no parameter or has its parameters in the study, and both anchors. None: as the study says.
+        Names, or entries such as ``{name: ditto, lambda: 0.5}``, with commas; the first that is not an anchor becomes
+        the study's own. ``all``: every one that needs no parameter or has its parameters in the study, and both
+        anchors. None: as the study says.
     compressions
         Names with commas.
+
+    Raises
+    ------
+    StudyError
+        If the list is not one.
     """
     changed: dict[str, Any] = {}
     comparisons: dict[str, Any] = {}
     if strategies is not None:
-        names = [name.strip() for name in strategies.split(",") if name.strip()]
+        entries = listed(strategies)
         known = {entry["name"]: entry for entry in (*study.comparisons.strategies, study.strategy)}
-        if names == [EVERYTHING]:
-            rest = [n for n in ALGORITHMS if n != study.strategy["name"] and (n in known or _complete(n))]
-            names = [study.strategy["name"], *rest, *ANCHORS]
+        given = {entry["name"]: entry for entry in entries if isinstance(entry, dict)}
+        names = [entry["name"] if isinstance(entry, dict) else entry for entry in entries]
+        if EVERYTHING in names:
+            rest = [name for name in ALGORITHMS if name not in names and (name in known or _complete(name))]
+            own = [study.strategy["name"]] if study.strategy["name"] in rest else []
+            rest = own + [name for name in rest if name not in own]
+            at = names.index(EVERYTHING)
+            names = [*names[:at], *rest, *names[at + 1 :], *ANCHORS]
+        known |= given
         chosen = [known.get(name, name) for name in names if name not in ANCHORS]
         if chosen:
             changed["strategy"] = chosen[0]
@@ -37,6 +52,38 @@ def changes(study: StudyConfig, strategies: str | None, compressions: str | None
     if compressions is not None:
         comparisons["compressions"] = [name.strip() for name in compressions.split(",") if name.strip()]
     return changed | ({"comparisons": comparisons} if comparisons else {})
+
+
+def listed(text: str) -> list[Any]:
+    """Names and entries with commas, as in a YAML list.
+
+    Raises
+    ------
+    StudyError
+        If it is not a list of them.
+    """
+    try:
+        found = yaml.safe_load(f"[{text}]")
+    except yaml.YAMLError as error:
+        raise StudyError(f"--strategies {text}: not a list of names ({' '.join(str(error).split())}).") from error
+    for entry in found:
+        if not (isinstance(entry, str) or (isinstance(entry, dict) and isinstance(entry.get("name"), str))):
+            raise StudyError(f"--strategies {text}: {entry} is neither a name nor an entry with a name.")
+    return list(found)
+
+
+def one(text: str) -> Any:
+    """A single name or entry.
+
+    Raises
+    ------
+    StudyError
+        If it is something else.
+    """
+    found = listed(text)
+    if len(found) != 1:
+        raise StudyError(f"--strategy {text}: one strategy is expected. For several: normfed compare --strategies.")
+    return found[0]
 
 
 def _complete(name: str) -> bool:

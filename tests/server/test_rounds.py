@@ -100,13 +100,18 @@ def federation(study: StudyConfig, **changes: Any) -> StudyConfig:
 
 
 def run(
-    study: StudyConfig, grid: ScriptedGrid, tmp_path: Path, pace: Pace | None = None, **arm: Any
+    study: StudyConfig,
+    grid: ScriptedGrid,
+    tmp_path: Path,
+    pace: Pace | None = None,
+    wall_clock: bool = True,
+    **arm: Any,
 ) -> tuple[Progress, list[dict[str, Any]]]:
     identify()
     asker = Asker(grid, threading.Event())
     roster = Roster(grid, asker, Request(study=study.model_dump_json(), arm="x", model=study.model))
     roster.wait_for(len(grid.connected))
-    bench = Bench(study, roster, asker, EventLog(tmp_path / "events.jsonl"), pace)
+    bench = Bench(study, roster, asker, EventLog(tmp_path / "events.jsonl"), pace, wall_clock=wall_clock)
     model = build(study.model, setting())
     described = Arm("federated", study.model, tuple(sorted(PEOPLE)), {}, federated=True, **arm)
     path = tmp_path / "arms" / "federated" / "progress.safetensors"
@@ -306,6 +311,21 @@ def test_on_the_virtual_clock_the_late_are_late_and_nobody_waits(study: StudyCon
     )
     assert history[0]["outcomes"]["b"] == "took part"  # without it the quorum is not there
     assert history[0]["hospital_time"]["end"] == 5006
+
+
+def test_in_a_simulation_nobody_is_late_by_the_clock_on_the_wall(study: StudyConfig, tmp_path: Path) -> None:
+    grid = ScriptedGrid(lambda s, _: STEP[s])
+    pull, pulled = grid.pull_messages, 0
+
+    def slow(message_ids: Iterable[str]) -> Iterable[Message]:
+        nonlocal pulled
+        pulled += 1
+        found = list(pull(message_ids))
+        return found if pulled > 20 else [reply for reply in found if reply.metadata.src_node_id != 2]
+
+    grid.pull_messages = slow  # type: ignore[method-assign]
+    _, history = run(federation(study, patience_s=0, quorum=1), grid, tmp_path, wall_clock=False)
+    assert set(history[0]["outcomes"].values()) == {"took part"}
 
 
 def test_what_other_rules_of_waiting_would_save_and_lose(study: StudyConfig, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from normfed_client.site import SITES_VARIABLE
 from normfed_client.workers import WorkerPool
-from normfed_server.app import EXPECTED_VARIABLE, RUN_VARIABLE
+from normfed_server.app import EXPECTED_VARIABLE, RUN_VARIABLE, SIMULATED_VARIABLE
 from normfed_server.app import app as server_app
 
 RUN_ID = 1
@@ -147,6 +147,7 @@ def run(folder: Path, sites: Path, count: int, workers: int, tamper: Tamper | No
     os.environ[SITES_VARIABLE] = str(sites)
     os.environ[RUN_VARIABLE] = str(folder)
     os.environ[EXPECTED_VARIABLE] = str(count)
+    os.environ[SIMULATED_VARIABLE] = "1"
     grid = LocalGrid(count, workers, tamper)
     try:
         server_app(grid, Context(RUN_ID, 0, {}, RecordDict(), {}))

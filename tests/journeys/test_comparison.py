@@ -1,0 +1,46 @@
+import pytest
+import yaml
+from conftest import TINY
+
+from normfed_common.algorithms.table import ALGORITHMS
+from normfed_common.errors import StudyError
+from normfed_common.study.load import resolve
+from normfed_simulation.comparison import changes, one
+
+STUDY = resolve({**TINY, "strategy": {"name": "fedprox", "mu": 0.5}}, "test")
+
+
+def test_the_first_strategy_is_the_studys_own_and_anchors_are_switches() -> None:
+    found = changes(STUDY, "ditto,fedprox,local", None)
+    assert found == {
+        "strategy": "ditto",
+        "comparisons": {"local": True, "pooled": False, "strategies": [{"name": "fedprox", "mu": 0.5}]},
+    }
+
+
+def test_entries_may_carry_parameters() -> None:
+    found = changes(STUDY, "fedavg, {name: ditto, lambda: 0.5}", "fp16,int8")
+    assert found["comparisons"]["strategies"] == [{"name": "ditto", "lambda": 0.5}]
+    assert found["comparisons"]["compressions"] == ["fp16", "int8"]
+    assert one("{name: krum, malicious: 2}") == {"name": "krum", "malicious": 2}
+
+
+def test_all_is_every_strategy_once_the_studys_own_first() -> None:
+    found = changes(STUDY, "all", None)
+    assert found["strategy"] == {"name": "fedprox", "mu": 0.5}
+    others = [e if isinstance(e, str) else e["name"] for e in found["comparisons"]["strategies"]]
+    assert sorted(others) == sorted(set(ALGORITHMS) - {"fedprox", "prior-clusters"})
+    assert found["comparisons"]["local"]
+    assert found["comparisons"]["pooled"]
+    more = changes(STUDY, "all, {name: prior-clusters, clusters: {x: [a], y: [b, c]}}", None)
+    assert more["comparisons"]["strategies"][-1]["name"] == "prior-clusters"
+    assert len(more["comparisons"]["strategies"]) == len(others) + 1
+    resolve(yaml.safe_load(yaml.safe_dump({**TINY, **more, "comparisons": more["comparisons"]})), "test")
+
+
+@pytest.mark.parametrize("text", ["fedavg, {lambda: 1}", "fedavg, [", "fedavg, 3"])
+def test_what_is_no_list_of_strategies_is_said(text: str) -> None:
+    with pytest.raises(StudyError, match="--strategies"):
+        changes(STUDY, text, None)
+    with pytest.raises(StudyError, match="one strategy is expected"):
+        one("fedavg,ditto")
