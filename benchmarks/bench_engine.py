@@ -27,10 +27,12 @@ from normfed_common import seeds
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import PhantomSite
 from normfed_common.study.load import load_study
+from normfed_common.wire.messages import Request
 from normfed_server.asking import Asker
 from normfed_server.events import EventLog, subscribe
 from normfed_server.plan import FEDERATED, Arm
-from normfed_server.training import train_arm
+from normfed_server.roster import Roster
+from normfed_server.training import ArmTraining, Bench
 from normfed_simulation import runs
 from normfed_simulation.engines.local import LocalGrid, identify
 from normfed_simulation.phantom import hospitals
@@ -81,7 +83,6 @@ def measure(count: int, folder: Path) -> None:
     os.environ[SITES_VARIABLE] = str(run.sites_file)
     identify()
     grid = LocalGrid(count, workers=0)
-    nodes = {name: i + 1 for i, name in enumerate(names)}
     arm = Arm(FEDERATED, study.model, tuple(sorted(names)), {})
     sites = [Site(config, run.study) for config in configs]
     model = sites[0].model(study.model)
@@ -89,7 +90,10 @@ def measure(count: int, folder: Path) -> None:
     bare: list[float] = []
     events = EventLog(run.folder / "events.jsonl")
     stop = subscribe(lambda event: bare.append(bare_round(sites, event["round"])))  # after each round of the engine
-    progress = train_arm(arm, model, run.study, nodes, Asker(grid, threading.Event()), path, events)
+    asker = Asker(grid, threading.Event())
+    roster = Roster(grid, asker, Request(study=run.study.model_dump_json(), arm=FEDERATED, model=study.model))
+    roster.wait_for(count)
+    progress = ArmTraining(arm, model, lambda _: {}, Bench(run.study, roster, asker, events), path).run()
     stop()
     engine = [entry["seconds"] for entry in progress.history]
     # The first round opens sites and fills caches.

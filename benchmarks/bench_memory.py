@@ -17,7 +17,8 @@ from common import Brains, machine, setting
 
 from normfed_client.imaging.cache import Entry, write_arrays
 from normfed_client.imaging.cohort import PreparedCohort
-from normfed_client.training.loop import train_round
+from normfed_client.training.loop import Settings
+from normfed_client.training.loop import train as train_epochs
 from normfed_common.models.catalogue import build
 
 FEW, LIMIT = 50, 1.1
@@ -28,7 +29,7 @@ def train(folder: Path, people: int) -> None:
     torch.set_num_threads(1)
     model = build({"name": "siamese", "patch_size": 9, "pairs_per_subject": 100, "batch_size": 50}, setting())
     cohort = PreparedCohort([Entry(folder / str(i)) for i in range(people)])
-    train_round(model, cohort, seed=1, site="a", round=1, epochs=1, learning_rate=1e-3)
+    train_epochs(model, cohort, Settings(seed=1, site="a", round=1, epochs=1, learning_rate=1e-3))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 

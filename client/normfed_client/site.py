@@ -90,6 +90,11 @@ class Site:
         """People with lesions."""
         return self._scans(self.roles.test)
 
+    @property
+    def training_people(self) -> int:
+        """How many people there are to learn from, however many scans each has."""
+        return len({scan.visit.participant.subject for scan in self.train})
+
     def training_cohort(self) -> PreparedCohort:
         """The cohort to learn from.
 
@@ -98,11 +103,11 @@ class Site:
         SiteError
             If there are fewer people than the study's minimum.
         """
-        people = {scan.visit.participant.subject for scan in self.train}
+        people = self.training_people
         if not people:
             raise SiteError(SiteCode.NO_TRAINING_SUBJECTS)
-        if len(people) < self.study.federation.minimum_cohort:
-            raise SiteError(SiteCode.COHORT_TOO_SMALL, f"{len(people)} people to train on")
+        if people < self.study.federation.minimum_cohort:
+            raise SiteError(SiteCode.COHORT_TOO_SMALL, f"{people} people to train on")
         return PreparedCohort([scan.entry for scan in self.train])
 
     def model(self, entry: dict[str, object]) -> NormativeModel:

@@ -61,7 +61,7 @@ def train(site: Site, request: Request, arrays: Arrays) -> tuple[Answer, Arrays]
     rng = seeds.generator(site.study.seed, "compression", site.config.name, request.round)
     header = Answer(
         site=site.config.name,
-        subjects=len(cohort),
+        subjects=site.training_people,
         loss=outcome.progress.loss,
         received_loss=received_loss,
         steps=outcome.progress.steps,
@@ -84,7 +84,7 @@ def fine_tune(site: Site, request: Request, arrays: Arrays) -> tuple[Answer, Arr
     progress = train_epochs(model, cohort, replace(settings, epochs=parameters.epochs, learning_rate=rate))
     _store(site, request.arm).save(request.round, model.share(), since=request.round)
     seconds = time.perf_counter() - begin
-    return Answer(site=site.config.name, subjects=len(cohort), loss=progress.loss, seconds=seconds), {}
+    return Answer(site=site.config.name, subjects=site.training_people, loss=progress.loss, seconds=seconds), {}
 
 
 def _settings(site: Site, round: int) -> Settings:
@@ -132,7 +132,7 @@ def sums(site: Site, request: Request, arrays: Arrays) -> tuple[Answer, Arrays]:
     total = {
         name: np.asarray(value, np.float64) for name, value in model.statistics(request.stage, cohort, rng).items()
     }
-    return Answer(site=site.config.name, subjects=len(cohort), seconds=time.perf_counter() - begin), total
+    return Answer(site=site.config.name, subjects=site.training_people, seconds=time.perf_counter() - begin), total
 
 
 def score(site: Site, request: Request, arrays: Arrays) -> tuple[Answer, Arrays]:

@@ -174,7 +174,8 @@ class RoundStrategy(Strategy):
         if not np.isfinite(length) or length > limit:
             raise WireError(f"the update is absurdly large: its norm is {length:.3g}, at most {limit:.3g} is taken")
         kept = {name: self.progress.models[cluster][name] for name in self.personal}
-        return Update(site, answer.subjects, found | kept, answer.received_loss, answer.steps, cluster)
+        people = self.people[site]  # what it said of itself when it came: a weight is not a round's to claim
+        return Update(site, people, found | kept, answer.received_loss, answer.steps, cluster)
 
 
 def _check_shapes(arrays: Arrays, model: Arrays) -> None:

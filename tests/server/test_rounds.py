@@ -140,6 +140,17 @@ def test_everybody_counts_by_their_people(study: StudyConfig, tmp_path: Path) ->
     assert missing(history) == {}
 
 
+def boaster(site: str, arrays: Arrays) -> tuple[Answer, Arrays]:
+    moved = {n: (a + np.float32(STEP[site])).astype(np.float32) for n, a in arrays.items()}
+    return Answer(site=site, subjects=1_000_000), moved
+
+
+def test_a_site_cannot_claim_more_weight_than_its_people(study: StudyConfig, tmp_path: Path) -> None:
+    small = federation(study)
+    progress, _ = run(small, ScriptedGrid(lambda s, _: boaster if s == "d" else STEP[s]), tmp_path)
+    assert moved(small, progress) == pytest.approx(mean_of(*"abcd"), rel=1e-4)
+
+
 def nan(site: str, arrays: Arrays) -> tuple[Answer, Arrays]:
     return Answer(site=site, subjects=5), {n: np.full_like(a, np.nan) for n, a in arrays.items()}
 
