@@ -45,7 +45,7 @@ def train(site: Site, request: Request, arrays: Arrays) -> tuple[Answer, Arrays]
     job = Round(
         model=model,
         cohort=cohort,
-        settings=_settings(site, request.round),
+        settings=_settings(site, request),
         received=_expanded(arrays, compression),
         personal=personal_arrays(model, request.strategy),
         parameters=parameters,
@@ -79,7 +79,7 @@ def fine_tune(site: Site, request: Request, arrays: Arrays) -> tuple[Answer, Arr
     cohort = site.training_cohort()
     model = site.model(request.model)
     model.load(arrays)
-    settings = _settings(site, request.round)
+    settings = _settings(site, request)
     rate = parameters.learning_rate or settings.learning_rate
     progress = train_epochs(model, cohort, replace(settings, epochs=parameters.epochs, learning_rate=rate))
     _store(site, request.arm).save(request.round, model.share(), since=request.round)
@@ -87,12 +87,12 @@ def fine_tune(site: Site, request: Request, arrays: Arrays) -> tuple[Answer, Arr
     return Answer(site=site.config.name, subjects=site.training_people, loss=progress.loss, seconds=seconds), {}
 
 
-def _settings(site: Site, round: int) -> Settings:
+def _settings(site: Site, request: Request) -> Settings:
     federation = site.study.federation
     return Settings(
-        seed=site.study.seed,
+        seed=seeds.of_repeat(site.study.seed, request.repeat),
         site=site.config.name,
-        round=round,
+        round=request.round,
         epochs=federation.local_epochs,
         learning_rate=federation.learning_rate,
         optimiser=federation.optimiser,

@@ -20,6 +20,11 @@ def derive(seed: int, *names: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+def of_repeat(seed: int, repeat: int) -> int:
+    """The seed of a study's training number ``repeat``; the first, 0, has the study's own."""
+    return derive(seed, "repeat", repeat) if repeat else seed
+
+
 def generator(seed: int, *names: str | int) -> np.random.Generator:
     """The NumPy generator for one purpose."""
     return np.random.default_rng(derive(seed, *names))

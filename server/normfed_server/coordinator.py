@@ -144,7 +144,7 @@ class Coordinator:
             return done
         training = ArmTraining(
             arm,
-            build(arm.model, self._setting()),
+            build(arm.model, self._setting(seeds.of_repeat(self.study.seed, arm.repeat))),
             lambda number: self._another(arm, number),
             bench,
             self._path(arm.name, "progress"),
@@ -160,7 +160,8 @@ class Coordinator:
 
     def _another(self, arm: Arm, number: int) -> Arrays:
         """First weights of the same model from another draw."""
-        return build(arm.model, self._setting(seeds.derive(self.study.seed, "cluster", number))).share()
+        seed = seeds.of_repeat(self.study.seed, arm.repeat)
+        return build(arm.model, self._setting(seeds.derive(seed, "cluster", number))).share()
 
     def _learns(self, model: dict[str, Any]) -> bool:
         """Whether a model is trained in rounds."""

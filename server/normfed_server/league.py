@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from normfed_common.algorithms.table import ALGORITHMS
-from normfed_common.metrics.summary import Summary, add, percentile_interval
+from normfed_common.metrics.summary import Summary, add, averaged, percentile_interval
 from normfed_server.plan import FEDERATED, LOCAL, POOLED, Arm, Plan
 
 METRICS = ("auroc", "auprc")
@@ -16,20 +16,40 @@ ANCHOR = "local"
 FEWEST_PATIENTS = 5  # resampling fewer says nothing: one patient's interval has no width at all
 
 
+PerModel = Mapping[str, Mapping[str, Summary]]
+
+
 def league(
-    plan: Plan, per_model: Mapping[str, Mapping[str, Summary]], histories: Mapping[str, Sequence[Mapping[str, Any]]]
+    plan: Plan, repeats: Sequence[PerModel], histories: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> list[dict[str, Any]]:
     """One row a strategy, then the anchors `local` and `pooled`; best mean average precision first among strategies.
+
+    With several trainings of every model (``repeats``) a patient counts with the mean over them, and the spread of the
+    trainings stands beside it: no interval over patients knows of it.
 
     A row's figures are over the sites that its models serve, and its gain over local-only training is taken at these
     sites, paired by patient. Seconds are those of the sites' own clocks, added up over the sites of a round.
     """
     arms = {arm.name: arm for arm in plan.arms}
+    per_model = {name: _averaged([repeat[name] for repeat in repeats if name in repeat]) for name in repeats[0]}
     shown = [name for name in per_model if name in (ANCHOR, POOLED) or _is_strategy(arms.get(name))]
     rows = [_row(name, arms, per_model, histories) for name in shown if per_model[name]]
+    for row in rows:
+        for metric in METRICS:
+            row[metric]["trainings"] = [
+                _mean(repeat[row["name"]], metric) for repeat in repeats if row["name"] in repeat
+            ]
     anchors = [row for row in rows if row["name"] in (ANCHOR, POOLED)]
     strategies = [row for row in rows if row not in anchors]
     return sorted(strategies, key=lambda row: -row["auprc"]["mean"]) + anchors
+
+
+def _averaged(repeats: Sequence[Mapping[str, Summary]]) -> dict[str, Summary]:
+    return {site: averaged([repeat[site] for repeat in repeats if site in repeat]) for site in repeats[0]}
+
+
+def _mean(served: Mapping[str, Summary], metric: str) -> float:
+    return add(list(served.values())).mean(metric)
 
 
 def _is_strategy(arm: Arm | None) -> bool:
@@ -39,7 +59,7 @@ def _is_strategy(arm: Arm | None) -> bool:
 def _row(
     name: str,
     arms: Mapping[str, Arm],
-    per_model: Mapping[str, Mapping[str, Summary]],
+    per_model: PerModel,
     histories: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> dict[str, Any]:
     served, local = per_model[name], per_model.get(ANCHOR)

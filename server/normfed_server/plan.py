@@ -18,6 +18,7 @@ from normfed_server.steps.catalogue import make_step
 
 Detail = Literal["full", "ranking"]
 FEDERATED, POOLED, LOCAL, WITHOUT = "federated", "pooled", "local-", "without-"
+REPEAT = "~"  # before the number of a further training of the same arm
 PLAIN = {"name": "fedavg"}
 
 
@@ -41,6 +42,8 @@ class Arm:
         Whether sites are sampled, and hospital time counts.
     open
         Whether sites that come later may join.
+    repeat
+        Which training of the same model this is; 0 for the first.
     not_served
         Sites that could test but have no whole model, with the reason.
     """
@@ -54,6 +57,7 @@ class Arm:
     federated: bool = False
     open: bool = False
     compression: Compression = "none"
+    repeat: int = 0
     not_served: dict[str, str] = field(default_factory=dict)
 
 
@@ -87,6 +91,8 @@ def make(study: StudyConfig, sites: Mapping[str, SiteDescription]) -> Plan:
         for name in sorted(train, key=lambda name: -members[name].train):
             where: dict[str, Detail] = {site: "full" if site == name else "ranking" for site in test}
             arms.append(Arm(LOCAL + name, study.model, (name,), where))
+    for repeat in range(1, study.comparisons.repeats):
+        arms += [_again(arm, repeat, train) for arm in arms if not arm.repeat and not arm.name.startswith(WITHOUT)]
     for entry in study.comparisons.baselines:
         arms.append(Arm(_baseline_name(entry, study), entry, train, everywhere))
     return Plan(tuple(arms), _left_out(members, train, test, minimum))
@@ -141,6 +147,13 @@ def _federated(
         compression=study.federation.compression,
         not_served=not_served,
     )
+
+
+def _again(arm: Arm, repeat: int, train: tuple[str, ...]) -> Arm:
+    """The same arm trained once more; of local models only where the league table needs them."""
+    own = arm.name.removeprefix(LOCAL) if arm.name.startswith(LOCAL) else None
+    where: dict[str, Detail] = {s: "ranking" for s in arm.evaluate if own is None or s == own or s not in train}
+    return replace(arm, name=f"{arm.name}{REPEAT}{repeat + 1}", evaluate=where, maps=False, repeat=repeat)
 
 
 def _without_one(study: StudyConfig, train: tuple[str, ...], test: tuple[str, ...]) -> list[Arm]:

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from normfed_common.metrics.summary import EVERYBODY, PER_SCAN, Summary, add, percentile_interval
+from normfed_common.metrics.summary import EVERYBODY, PER_SCAN, Summary, add, averaged, percentile_interval
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import BELOW_MINIMUM
 from normfed_server import checkpoints
@@ -16,7 +14,7 @@ from normfed_server.evaluation import ArmResult
 from normfed_server.league import league
 from normfed_server.pace import Pace, hospital_time
 from normfed_server.participation import missing
-from normfed_server.plan import FEDERATED, LOCAL, POOLED, WITHOUT, Plan, SiteDescription
+from normfed_server.plan import FEDERATED, LOCAL, POOLED, REPEAT, WITHOUT, Plan, SiteDescription
 
 UNSEEN = "leave-one-site-out"
 LOWER_IS_BETTER = ("cluster_rank", "false_clusters", "conformal_p")
@@ -33,7 +31,8 @@ def assemble(
     pace: Pace | None,
 ) -> dict[str, Any]:
     """Everything that metrics.json holds; see the README for its keys."""
-    per_model = models(arms)
+    repeats = [models(arms, repeat) for repeat in range(study.comparisons.repeats)]
+    per_model, first = repeats[0], _of_repeat(arms, 0)
     histories = {arm.name: _history(folder, arm.name, study) for arm in plan.arms}
     return {
         "study": study.name,
@@ -52,7 +51,9 @@ def assemble(
         "failed": dict(failed),
         "not_served": {arm.name: arm.not_served for arm in plan.arms if arm.not_served},
         "strategies": {
-            arm.name: arm.strategy for arm in plan.arms if arm.federated and not arm.name.startswith(WITHOUT)
+            arm.name: arm.strategy
+            for arm in plan.arms
+            if arm.federated and not arm.repeat and not arm.name.startswith(WITHOUT)
         },
         "rounds": histories[FEDERATED],
         "rounds_of": {name: history for name, history in histories.items() if name != FEDERATED},
@@ -61,20 +62,24 @@ def assemble(
         },
         "hospital_time": hospital_time(study, sites, histories[FEDERATED], pace),
         "evaluation": {
-            name: _model(summaries, arms.get(name), _own_images(name, arms)) for name, summaries in per_model.items()
+            name: _model(summaries, arms.get(name), _own_images(name, _of_repeat(arms, 0)))
+            for name, summaries in per_model.items()
         },
-        "matrix": _matrix(arms),
+        "matrix": _matrix(first),
         "differences": _differences(per_model),
-        "league": league(plan, per_model, histories),
+        "league": league(plan, repeats, histories),
     }
 
 
-def models(arms: Mapping[str, ArmResult]) -> dict[str, dict[str, Summary]]:
-    """Model to site to summary; `local` is each site's own model, UNSEEN at each site the one trained without it.
+def models(results: Mapping[str, ArmResult], repeat: int = 0) -> dict[str, dict[str, Summary]]:
+    """Model to site to summary, of one of the trainings.
+
+    `local` is each site's own model, UNSEEN at each site the one trained without it.
 
     A site that does not train has no model of its own: there `local` is the mean over the other sites' local models,
     what it could expect of borrowing one.
     """
+    arms = _of_repeat(results, repeat)
     local = {name.removeprefix(LOCAL): result for name, result in arms.items() if name.startswith(LOCAL)}
     apart = (LOCAL, WITHOUT)
     shared = {name: dict(result.summaries) for name, result in arms.items() if not name.startswith(apart)}
@@ -94,12 +99,19 @@ def models(arms: Mapping[str, ArmResult]) -> dict[str, dict[str, Summary]]:
     }
 
 
+def _of_repeat(results: Mapping[str, ArmResult], repeat: int) -> dict[str, ArmResult]:
+    """The arms of one of the trainings, under the names of the first."""
+    if not repeat:
+        return {name: result for name, result in results.items() if REPEAT not in name}
+    end = f"{REPEAT}{repeat + 1}"
+    return {name.removesuffix(end): result for name, result in results.items() if name.endswith(end)}
+
+
 def _own_or_borrowed(site: str, local: Mapping[str, ArmResult]) -> Summary:
     if site in local and site in local[site].summaries:
         return local[site].summaries[site]
     others = [result.summaries[site] for result in local.values() if site in result.summaries]
-    moments = np.mean([other.moments for other in others], axis=0)
-    return Summary(others[0].groups, moments, np.mean([other.bootstrap for other in others], axis=0))
+    return averaged(others)
 
 
 def _own_images(name: str, arms: Mapping[str, ArmResult]) -> dict[str, float]:

@@ -90,6 +90,7 @@ class RoundStrategy(Strategy):
                 strategy=self.arm.strategy,
                 compression=self.arm.compression,
                 round=server_round,
+                repeat=self.arm.repeat,
                 since=self.progress.used.get(site, 0),
             )
             messages.append(request("train.round", node, header, records[which, new]))

@@ -206,6 +206,7 @@ class ArmTraining:
             arm=self.arm.name,
             model=self.arm.model,
             strategy=self.arm.strategy,
+            repeat=self.arm.repeat,
             **fields,
         )
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from normfed_common.errors import StudyError
 from normfed_common.study.load import load_study
-from normfed_simulation.report.words import participation_sentence
+from normfed_simulation.report.words import participation_sentence, trainings_spread
 
 if TYPE_CHECKING:
     from normfed_simulation.experiment import Conditions
@@ -98,8 +98,11 @@ def compare(
         str | None,
         typer.Option(
             help="Names with commas, the first is the study's own: fedavg,ditto,fedbn,local,pooled; with parameters: "
-            "'fedavg,{name: ditto, lambda: 0.5}'. `all` for every one; without it those of the study."
+            "'fedavg,{name: ditto, lambda: 0.5}'. `all` for every one; without it those of the study, or the usual."
         ),
+    ] = None,
+    repeats: Annotated[
+        int | None, typer.Option(min=1, help="Trainings of every model from other weights and batches: their spread.")
     ] = None,
     compressions: Annotated[
         str | None, typer.Option(help="Also the study's own strategy under: fp16,bf16,int8.")
@@ -122,7 +125,7 @@ def compare(
 
     choose_device(device)
     path = study or runs.shipped_study("demo")
-    changes = comparison.changes(load_study(path), strategies, compressions)
+    changes = comparison.changes(load_study(path), strategies, compressions, repeats)
     run = runs.begin(load_study(path, **_changes(rounds, seed), **changes), out)
     _run(run, data, engine, device, workers, _conditions(hospital_times, attack), _Output(quiet, as_json, league=True))
 
@@ -229,16 +232,17 @@ def _league_table(league: list[dict[str, Any]]) -> Table:
         gained = gain["auroc"] if gain else None
         table.add_row(
             row["name"],
-            f"{auroc['mean']:.3f}",
+            f"{auroc['mean']:.3f}" + trainings_spread(auroc, " [dim]±{:.3f}[/]"),
             f"{auroc['worst_site']['mean']:.3f} [dim]{auroc['worst_site']['site']}[/]",
             f"{auroc['sd_over_sites']:.3f}" if auroc["sd_over_sites"] is not None else "–",
-            f"{row['auprc']['mean']:.3f}",
+            f"{row['auprc']['mean']:.3f}" + trainings_spread(row["auprc"], " [dim]±{:.3f}[/]"),
             _gain(gained) if gained else "–",
             f"{len(gained['gain'])}/{len(gained['lose'])}" if gained else "–",
             f"{row['megabytes_per_round']:.2f}" if row["megabytes_per_round"] else "–",
             f"{row['seconds_per_round']:.1f}" if row["seconds_per_round"] is not None else "–",
         )
-    table.caption = "+/-: sites that gain/lose beyond their 95 % interval. MB and s: of a round, over all its sites."
+    table.caption = "±: sd over trainings. " if len(league[0]["auroc"]["trainings"]) > 1 else ""
+    table.caption += "+/-: sites that gain/lose beyond their 95 % interval. MB and s: of a round, over all its sites."
     return table
 
 

@@ -12,9 +12,13 @@ from normfed_common.study.config import StudyConfig
 
 ANCHORS = ("local", "pooled")
 EVERYTHING = "all"
+# One of each kind, after Manthe 2024; those that need no knowledge of the sites.
+USUAL = ("fedavg", "fedprox", "fedadam", "scaffold", "qfedavg", "fedbn", "fedper", "ditto", "fine-tuning")
 
 
-def changes(study: StudyConfig, strategies: str | None, compressions: str | None) -> dict[str, Any]:
+def changes(
+    study: StudyConfig, strategies: str | None, compressions: str | None, repeats: int | None = None
+) -> dict[str, Any]:
     """Values for `load_study`.
 
     Parameters
@@ -22,7 +26,7 @@ def changes(study: StudyConfig, strategies: str | None, compressions: str | None
     strategies
         Names, or entries such as ``{name: ditto, lambda: 0.5}``, with commas; the first that is not an anchor becomes
         the study's own. ``all``: every one that needs no parameter or has its parameters in the study, and both
-        anchors. None: as the study says.
+        anchors. None: those of the study; the usual ones where it names none.
     compressions
         Names with commas.
 
@@ -33,6 +37,8 @@ def changes(study: StudyConfig, strategies: str | None, compressions: str | None
     """
     changed: dict[str, Any] = {}
     comparisons: dict[str, Any] = {}
+    if strategies is None and compressions is None and not study.comparisons.strategies:
+        strategies = ",".join([study.strategy["name"], *(n for n in USUAL if n != study.strategy["name"]), *ANCHORS])
     if strategies is not None:
         entries = listed(strategies)
         known = {entry["name"]: entry for entry in (*study.comparisons.strategies, study.strategy)}
@@ -49,6 +55,8 @@ def changes(study: StudyConfig, strategies: str | None, compressions: str | None
         if chosen:
             changed["strategy"] = chosen[0]
         comparisons = {anchor: anchor in names for anchor in ANCHORS} | {"strategies": chosen[1:]}
+    if repeats is not None:
+        comparisons["repeats"] = repeats
     if compressions is not None:
         comparisons["compressions"] = [name.strip() for name in compressions.split(",") if name.strip()]
     return changed | ({"comparisons": comparisons} if comparisons else {})

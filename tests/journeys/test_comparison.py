@@ -18,6 +18,15 @@ def test_the_first_strategy_is_the_studys_own_and_anchors_are_switches() -> None
     }
 
 
+def test_without_a_list_the_usual_ones_are_compared() -> None:
+    found = changes(STUDY, None, None, repeats=3)
+    assert found["strategy"] == {"name": "fedprox", "mu": 0.5}
+    assert "ditto" in found["comparisons"]["strategies"]
+    assert found["comparisons"]["repeats"] == 3
+    own = STUDY.comparisons.model_copy(update={"strategies": ({"name": "krum", "malicious": 0},)})
+    assert changes(STUDY.model_copy(update={"comparisons": own}), None, None) == {}
+
+
 def test_entries_may_carry_parameters() -> None:
     found = changes(STUDY, "fedavg, {name: ditto, lambda: 0.5}", "fp16,int8")
     assert found["comparisons"]["strategies"] == [{"name": "ditto", "lambda": 0.5}]

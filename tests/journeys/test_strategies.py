@@ -195,6 +195,32 @@ def test_what_is_personal_is_in_no_message(
     assert model.tobytes() in everything  # the sniffer would have found what does cross
 
 
+def test_several_trainings_show_how_far_a_figure_can_be_trusted(study_file: Path, tmp_path: Path) -> None:
+    path = study_with(study_file, tmp_path / "study.yaml", federation={"rounds": 1}, comparisons={"baselines": []})
+    result = normfed(
+        "compare", path, "--strategies", "fedavg,{name: ditto, lambda: 0},local", "--repeats", 2, "--out",
+        tmp_path / "r", "--workers", 0,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "±" in result.output
+    folder = run_folder(tmp_path / "r")
+    rows = {row["name"]: row for row in metrics(folder)["league"]}
+    assert set(rows) == {"federated", "ditto", "local"}
+    for row in rows.values():
+        values = row["auroc"]["trainings"]
+        assert len(values) == 2
+        assert values[0] != values[1]
+        assert row["auroc"]["mean"] == pytest.approx(np.mean(values))
+    first = metrics(folder)["evaluation"]["federated"]["all"]["auroc"]["mean"]
+    assert rows["federated"]["auroc"]["trainings"][0] == first
+    for site in "abc":  # the second training of a site alone is ditto's second without its pull
+        alone = named.load(folder / "arms" / f"local-{site}~2" / "model.safetensors")
+        assert_same(personal(folder, "ditto~2", site), alone)
+        other = named.load(folder / "arms" / f"local-{site}" / "model.safetensors")
+        assert any((alone[name] != other[name]).any() for name in alone)
+    assert "trained 2 times" in (folder / "report.html").read_text()
+
+
 def test_sites_out_of_sample_are_tested_but_never_train(study_file: Path, hospitals: Path, tmp_path: Path) -> None:
     path = study_with(study_file, tmp_path / "study.yaml", data={"out_of_sample": ["c"]}, federation={"rounds": 1})
     assert normfed("simulate", path, "--data", hospitals, "--out", tmp_path / "r", "-q", "--workers", 0).exit_code == 0

@@ -123,6 +123,12 @@ def add(parts: Sequence[Summary]) -> Summary:
     return Summary(groups, moments, bootstrap)
 
 
+def averaged(parts: Sequence[Summary]) -> Summary:
+    """The mean of several trainings' sums over the same patients: its means and intervals are those of the mean."""
+    moments = np.mean([part.moments for part in parts], axis=0)
+    return Summary(parts[0].groups, moments, np.mean([part.bootstrap for part in parts], axis=0))
+
+
 def reportable_groups(kinds: Sequence[str], minimum: int) -> tuple[str, ...]:
     """The kinds of lesion that a site may report apart, beside everybody.
 

@@ -54,6 +54,9 @@ class ComparisonConfig(Frozen):
     pooled: bool = Field(True, description="all scans in one place, as no federation could (simulation only)")
     leave_one_site_out: bool = Field(False, description="each training site tested on a federation without it")
     strategies: tuple[StrategyEntry, ...] = Field((), description="other strategies, trained and tested the same way")
+    repeats: int = Field(
+        1, ge=1, le=100, description="trainings of every strategy, local and pooled, from other weights and batches"
+    )
     compressions: tuple[Compression, ...] = Field(
         (), description="the study's own strategy again under other compressions: what they cost"
     )

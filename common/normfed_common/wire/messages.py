@@ -51,6 +51,8 @@ class Request(Frozen):
         Of the model in ``train.round`` and of the update that answers it.
     round
         From 1; 0 outside rounds.
+    repeat
+        Which training of the same model this is: 0 for the first; the order of batches depends on it.
     since
         The last round in which the server used an update of this very site; 0 for none. What a site keeps of a round
         that was not used (SCAFFOLD's control variate) does not count.
@@ -70,6 +72,7 @@ class Request(Frozen):
     strategy: dict[str, Any] = Field(default_factory=lambda: {"name": "fedavg"})
     compression: Compression = "none"
     round: int = Field(0, ge=0)
+    repeat: int = Field(0, ge=0)
     since: int = Field(0, ge=0)
     stage: str = ""
     detail: Literal["full", "ranking"] = "full"

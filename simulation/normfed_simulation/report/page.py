@@ -18,7 +18,7 @@ from normfed_common.files import write_json, write_text
 from normfed_server.results import UNSEEN
 from normfed_simulation.report import figures, participation
 from normfed_simulation.report.patients import cases, left_out_path, significance
-from normfed_simulation.report.words import warnings
+from normfed_simulation.report.words import trainings_spread, warnings
 from normfed_simulation.runs import CONDITIONS, Run
 
 MAIN = ("auroc", "auroc30", "auprc", "aupro", "aupro30", "best_dice", "dice", "surface_dice", "image_auroc")
@@ -55,6 +55,7 @@ def write_report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
     environment.filters["figure"] = _figure
     environment.filters["number"] = _number
     environment.filters["signed"] = _signed
+    environment.filters["spread"] = lambda figure: trainings_spread(figure, " ± {:.3f}")
     environment.filters["p_value"] = _p_value
     page = environment.get_template("report.html.jinja").render(
         run=run,

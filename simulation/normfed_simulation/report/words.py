@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
 
@@ -21,6 +22,12 @@ def _rounds(rounds: list[int], total: int) -> str:
     if len(rounds) > 6:
         return f"{len(rounds)} of {total} rounds"
     return f"round{'s' if len(rounds) > 1 else ''} {', '.join(map(str, rounds))}"
+
+
+def trainings_spread(figure: dict[str, Any], form: str) -> str:
+    """The standard deviation over several trainings of the same model in ``form``; nothing for a single one."""
+    values = figure["trainings"]
+    return form.format(statistics.stdev(values)) if len(values) > 1 else ""
 
 
 def warnings(metrics: dict[str, Any], attacks: dict[str, str]) -> list[str]:
