@@ -22,7 +22,7 @@ from common import machine
 from normfed_simulation import runs
 
 STRATEGIES = ("median", "trimmed-mean", "krum", "multi-krum", "norm-clipping", "fedavg")
-MALICIOUS, ATTACKS = "ge-3T", (None, "sign-flip", "scale", "noise")
+MALICIOUS, ATTACKS = "ge-3T", "sign-flip,scale,noise"
 SURVIVED = 1.5
 
 
@@ -47,7 +47,9 @@ def honest_loss(metrics: dict[str, Any], arm: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "normfed-robustness")
-    out = parser.parse_args().out
+    parser.add_argument("--attacks", default=ATTACKS, help="with commas")
+    arguments = parser.parse_args()
+    out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     print(machine())
     study = yaml.safe_load(runs.shipped_study("demo").read_text())
@@ -56,7 +58,7 @@ def main() -> None:
     path = out / "robustness.yaml"
     path.write_text(yaml.safe_dump(study))
     reference: dict[str, float] = {}
-    for attack in ATTACKS:
+    for attack in (None, *arguments.attacks.split(",")):
         metrics = run(path, attack, out)
         rows = {row["name"]: row for row in metrics["league"]}
         for strategy in STRATEGIES:

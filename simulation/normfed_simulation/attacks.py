@@ -1,7 +1,7 @@
 """Sites that lie: what a strategy does with a malicious update is tried by tampering with a site's answers.
 
 The attacks of the Byzantine literature (Blanchard 2017, arXiv 1703.02757; Yin 2018, arXiv 1803.01498): the update is
-turned round and made ten times as long, made a hundred times as long, or replaced by noise ten times its size.
+turned round and made ten times as long, made a hundred times as long, or replaced by noise a hundred times its size.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from normfed_common.models.base import NETWORK
 from normfed_common.wire.messages import decode_answer, decode_request, encode
 from normfed_server.plan import LOCAL
 
-LONGER, AS_LONG = 100.0, 10.0
+LONGER, FLIPPED = 100.0, -10.0
 
 
 class Attack(StrEnum):
@@ -27,7 +27,7 @@ class Attack(StrEnum):
 
     SIGN_FLIP = "sign-flip"  # -d, ten times as long
     SCALE = "scale"  # 100 d
-    NOISE = "noise"  # Gaussian, ten times as long as d
+    NOISE = "noise"  # Gaussian, a hundred times as long as d
     NAN = "nan"
 
 
@@ -85,7 +85,7 @@ class Tampering:
         if attack is Attack.SCALE:
             changed = LONGER * update
         elif attack is Attack.SIGN_FLIP:
-            changed = -AS_LONG * update
+            changed = FLIPPED * update
         else:
-            changed = AS_LONG * float(np.sqrt(np.mean(update**2))) * rng.standard_normal(update.shape)
+            changed = LONGER * float(np.sqrt(np.mean(update**2))) * rng.standard_normal(update.shape)
         return (start + changed).astype(array.dtype)
