@@ -6,7 +6,6 @@ the site's own log gets the whole story, the server a code.
 
 from __future__ import annotations
 
-import errno
 import os
 import traceback
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from threadpoolctl import ThreadpoolController
 from normfed_client.site import SITES_VARIABLE, Site, open_site
 from normfed_common.arrays import Arrays
 from normfed_common.errors import DatasetError, SiteCode, SiteError, StudyError, WireError
+from normfed_common.files import is_full
 from normfed_common.wire.messages import Answer, Request, answer, decode_request, refusal
 
 LOG = "site.log"
@@ -63,7 +63,7 @@ def _code(error: Exception) -> SiteCode:
         return SiteCode.STUDY_REFUSED
     if isinstance(error, DatasetError):
         return SiteCode.DATA_UNUSABLE
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and is_full(error):
         return SiteCode.OUT_OF_SPACE
     return SiteCode.INTERNAL
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,20 @@ HEADER = "normfed"
 
 
 def save(path: Path, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any] | None = None) -> None:
-    """Write named arrays, and JSON beside them, as one safetensors file, atomically."""
+    """Write named arrays, and JSON beside them, as one safetensors file, atomically.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
     text = {HEADER: json.dumps(header)} if header else {}
     with atomic(path) as temporary:
-        save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, temporary, text)
+        try:
+            save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, temporary, text)
+        except SafetensorError as error:  # an operating system's error, whose number it keeps in the text
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
 
 
 def load(path: Path) -> Arrays:

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from normfed_common.errors import NormfedError
+from normfed_common.files import is_full
 
 # Flower reports usage to its makers and looks for updates unless told otherwise before it is imported.
 QUIET_FLOWER = {
@@ -54,10 +55,17 @@ def main() -> None:
     except NormfedError as error:
         Console(stderr=True, highlight=False).print(f"[bold red]Error:[/] {_plain(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader of a pipe went away (`| head`): not an error of anybody.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            # The reader of a pipe went away (`| head`): not an error of anybody.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        if not is_full(error):
+            raise
+        where = f" while writing {error.filename}" if error.filename else ""
+        text = f"the disk is full{where}. Free some space; what was finished is kept: normfed simulate --resume RUN."
+        Console(stderr=True, highlight=False).print(f"[bold red]Error:[/] {_plain(text)}", soft_wrap=True)
+        sys.exit(2)
 
 
 def _plain(text: str) -> str:

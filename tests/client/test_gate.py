@@ -40,6 +40,7 @@ SECRET = "/data/patients/Jane_Doe_1971/sub-07_T1w.nii.gz"
         (RuntimeError(SECRET), SiteCode.INTERNAL),
         (FileNotFoundError(2, "no such file", SECRET), SiteCode.INTERNAL),
         (OSError(28, "No space left on device", SECRET), SiteCode.OUT_OF_SPACE),
+        (OSError(f"4096 requested and 0 written to {SECRET}"), SiteCode.OUT_OF_SPACE),  # as NumPy says it
         (SiteError(SiteCode.NOT_FINITE, SECRET), SiteCode.NOT_FINITE),
         (KeyError(SECRET), SiteCode.INTERNAL),
     ],

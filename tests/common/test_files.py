@@ -1,11 +1,13 @@
+import errno
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 
 from normfed_common import arrays
 from normfed_common.errors import RunError
-from normfed_common.files import atomic, write_json, write_text
+from normfed_common.files import atomic, is_full, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -48,3 +50,19 @@ def test_a_damaged_model_is_one_sentence(tmp_path: Path, damage: str) -> None:
         path.write_text("not a model")
     with pytest.raises(RunError, match="not readable as a model"):
         arrays.load(path)
+
+
+def test_a_full_disk_is_known_as_such_whoever_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (OSError(errno.ENOSPC, "x"), OSError(errno.EDQUOT, "x"), OSError("8 requested and 0 written")):
+        assert is_full(error)
+    assert not is_full(OSError(errno.EACCES, "x"))
+
+    def full(*_: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(arrays, "save_file", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        arrays.save(tmp_path / "a.safetensors", {"w": np.zeros(4)})
+    assert is_full(caught.value)
+    assert caught.value.filename == str(tmp_path / "a.safetensors")
+    assert list(tmp_path.iterdir()) == []
