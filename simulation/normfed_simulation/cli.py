@@ -226,8 +226,8 @@ def _models_table(metrics: dict[str, Any]) -> Table:
 
 def _league_table(league: list[dict[str, Any]]) -> Table:
     """Narrow enough for 80 columns; the report has the rest."""
-    title = "League table, by average precision (AP); gain in AUROC over every site alone"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    title = "League table, by average precision (AP)"
+    table = Table(title=title, title_justify="left", caption_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("", "AUROC", "worst", "AP", "gain [dim](95 %)[/]", "+/-", "MB", "s"):
         table.add_column(column, justify="left" if not column else "right", no_wrap=True)
     for row in league:
@@ -243,8 +243,8 @@ def _league_table(league: list[dict[str, Any]]) -> Table:
             f"{row['megabytes_per_round']:.2f}" if row["megabytes_per_round"] else "–",
             f"{row['seconds_per_round']:.1f}" if row["seconds_per_round"] is not None else "–",
         )
-    table.caption = "worst: at its worst site. +/-: sites that gain/lose beyond their interval. "
-    table.caption += "MB, s: of a round, over all its sites."
+    table.caption = "gain: in AUROC, over every site training alone; +/-: sites that gain/lose beyond their interval. "
+    table.caption += "worst: AUROC at the worst site. MB, s: of a round, over all its sites."
     if len(league[0]["auroc"]["trainings"]) > 1:
         table.caption += " ±: sd over trainings."
     return table

@@ -64,6 +64,25 @@ def metrics(run: Path) -> dict[str, Any]:
     return loaded
 
 
+def test_every_strategy_serves_the_autoencoder_with_its_batch_norms_too(study_file: Path, tmp_path: Path) -> None:
+    raw = yaml.safe_load(study_file.read_text())
+    raw["model"] = {"name": "autoencoder", "size": 32, "filters": 8, "most_filters": 16, "latent": 16, "norm": "batch",
+                    "slices_per_subject": 4}  # fmt: skip
+    raw["federation"]["rounds"], raw["comparisons"] = 2, {"baselines": []}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(raw))
+    few = "{name: krum, malicious: 0}, {name: multi-krum, malicious: 0}, {name: prior-clusters, clusters: {x: [a]}}"
+    result = normfed(
+        "compare", tmp_path / "study.yaml", "--strategies", f"all, {few}", "--out", tmp_path / "r", "-q", "--workers", 2
+    )
+    assert result.exit_code == 0, result.output
+    folder = run_folder(tmp_path / "r")
+    rows = {row["name"] for row in metrics(folder)["league"]}
+    assert rows == {"federated", "local", "pooled", *ALGORITHMS} - {"fedavg"}
+    kept = personal(folder, "fedbn", "a")
+    assert any(name.endswith("running_mean") for name in kept)
+    assert not any("running" in name for name in named.load(folder / "arms" / "fedbn" / "model.safetensors"))
+
+
 def test_the_league_table_holds_every_strategy_and_both_anchors(league: Path) -> None:
     rows = {row["name"]: row for row in metrics(league)["league"]}
     assert set(rows) == {"federated", "local", "pooled", *ALGORITHMS} - {"fedavg"}
