@@ -403,3 +403,15 @@ def test_strategies_are_listed_with_parameters_and_source() -> None:
     assert "pull of the personal model" in normfed("strategies", "ditto").output
     with pytest.raises(StudyError, match="No strategy is called 'nope'"):
         normfed("strategies", "nope")
+
+
+def test_the_findings_call_no_strategy_a_trivial_baseline(league: Path) -> None:
+    from normfed_simulation.report.page import sentences
+
+    found = metrics(league)
+    for model in found["evaluation"].values():
+        model["all"]["auprc"]["mean"] = 0.1
+    found["evaluation"]["ditto"]["all"]["auprc"]["mean"] = 0.9
+    assert not any("trivial baseline" in sentence for sentence in sentences(found))
+    found["evaluation"]["atlas"]["all"]["auprc"]["mean"] = 0.5
+    assert any("The trivial baseline atlas is better" in sentence for sentence in sentences(found))

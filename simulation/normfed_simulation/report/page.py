@@ -109,7 +109,7 @@ def _several_strategies(metrics: dict[str, Any]) -> bool:
 
 def sentences(metrics: dict[str, Any]) -> list[str]:
     """The findings in words: only what the figures say."""
-    models = metrics["evaluation"]
+    models = _main_models(metrics)
     ours = models["federated"]["all"]["auroc"]
     found = [f"The federated model reaches a mean AUROC of {_number(ours['mean'])} over {ours['n']} patients."]
     for name in ("pooled", "local"):
@@ -124,7 +124,7 @@ def sentences(metrics: dict[str, Any]) -> list[str]:
             f"local-only training at its own worst ({local_worst['site']}) {_number(local_worst['mean'])}."
         )
     best = max(models, key=lambda name: models[name]["all"]["auprc"]["mean"])
-    if best not in ("federated", "pooled", "local"):
+    if best not in ("federated", "pooled", "local", UNSEEN):
         value = models[best]["all"]["auprc"]["mean"]
         ours_ap = models["federated"]["all"]["auprc"]["mean"]
         found.append(
@@ -140,6 +140,7 @@ def _best_strategy(league: list[dict[str, Any]]) -> list[str]:
     best, gain = strategies[0], strategies[0]["gain_over_local"]
     figures_of_best = f"{_number(best['auprc']['mean'])}, AUROC {_number(best['auroc']['mean'])}"
     text = f"Of {len(strategies)} strategies {best['name']} has the best average precision ({figures_of_best})"
+    text += ", picked on these very patients, so expect less on others"
     if gain is None:
         return [f"{text}."]
     won, lost = len(gain["auroc"]["gain"]), len(gain["auroc"]["lose"])
