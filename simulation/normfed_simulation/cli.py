@@ -128,7 +128,7 @@ def compare(
     path = study or runs.shipped_study("demo")
     changes = comparison.changes(load_study(path), strategies, compressions, repeats)
     run = runs.begin(load_study(path, **_changes(rounds, seed), **changes), out)
-    _run(run, data, engine, device, workers, _conditions(hospital_times, attack), _Output(quiet, as_json, league=True))
+    _run(run, data, engine, device, workers, _conditions(hospital_times, attack), _Output(quiet, as_json))
 
 
 def report(
@@ -147,7 +147,6 @@ class _Output:
 
     quiet: bool
     as_json: bool
-    league: bool = False
 
 
 def _changes(rounds: int | None, seed: int | None) -> dict[str, Any]:
@@ -192,7 +191,8 @@ def _run(
     elif output.quiet:
         typer.echo(report_path)
     else:
-        _print_summary(console, run.folder, report_path, output.league)
+        several = run.study.comparisons.strategies or run.study.comparisons.compressions
+        _print_summary(console, run.folder, report_path, bool(several))
 
 
 def _data_of(sites_file: Path) -> Path | None:
