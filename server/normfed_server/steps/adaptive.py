@@ -12,6 +12,7 @@ the paper does not have: Adam is done here.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -62,8 +63,9 @@ class Adam(Mean):
 class _FlowersOptimiser(Mean):
     """A server optimiser of Flower's that keeps m and v."""
 
+    @abstractmethod
     def make(self) -> Any:
-        raise NotImplementedError
+        """Flower's strategy."""
 
     def end(self, progress: Progress) -> None:
         """See `Step`."""

@@ -6,6 +6,7 @@ Coordinate-wise median and trimmed mean (Yin 2018, arXiv 1803.01498), Krum and M
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,9 @@ from normfed_server.steps.mean import RunningMean
 class _ByCoordinate(Gathering):
     """Each array on its own, so that only one array of all sites is copied at a time."""
 
+    @abstractmethod
     def make(self) -> FedAvg:
-        raise NotImplementedError
+        """Flower's strategy."""
 
     def end(self, progress: Progress) -> None:
         """See `Step`."""
