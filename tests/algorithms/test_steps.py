@@ -20,7 +20,7 @@ from normfed_server.steps.base import Update
 from normfed_server.steps.catalogue import STEPS, make_step
 from normfed_server.steps.flower import WEIGHT, aggregate
 
-FEDERATION = FederationConfig(rounds=10, learning_rate=0.05)
+FEDERATION = FederationConfig(rounds=10, optimiser="sgd", learning_rate=0.05)
 
 
 def updates(seed: int, count: int = 4, around: Arrays | None = None) -> list[Update]:
@@ -93,6 +93,23 @@ def test_q_fedavg_is_flowers(q: float) -> None:
     expected, _ = flower.aggregate_train(1, replies)
     assert expected is not None
     assert_close(run({"name": "qfedavg", "q": q}, progress, found), {n: a.numpy() for n, a in expected.items()}, 1e-4)
+
+
+def test_q_fedavg_beside_adam_takes_the_update_itself_and_still_trains() -> None:
+    adam = FederationConfig(rounds=10, optimiser="adam", learning_rate=1e-3)
+    progress, found = start(), updates(3, around=start().models[0])
+    before = {n: a.copy() for n, a in progress.models[0].items()}
+    step = make_step(validate_strategy({"name": "qfedavg", "q": 1.0}, "test"), adam)
+    step.begin(progress, {u.site: u.people for u in found})
+    for update in copies(found):
+        step.add(update)
+    step.end(progress)
+    losses = [u.received_loss or 0.0 for u in found]
+    square = [sum(float(((before[n] - u.arrays[n]) ** 2).sum()) for n in before) for u in found]
+    divisor = sum(s + f for s, f in zip(square, losses, strict=True))
+    for name, now in before.items():
+        total = sum(f * (now - u.arrays[name]) for f, u in zip(losses, found, strict=True))
+        np.testing.assert_allclose(progress.models[0][name], now - total / divisor, rtol=1e-4, atol=1e-6)
 
 
 def by_hand(kind: str, rounds: int, p: dict[str, float]) -> Arrays:

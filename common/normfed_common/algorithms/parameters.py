@@ -44,6 +44,9 @@ class FairParameters(Frozen):
     """q-FedAvg."""
 
     q: float = Field(1.0, ge=0, le=10, description="0 is FedAvg with equal sites; larger helps the worst site")
+    smoothness: float | None = Field(
+        None, gt=0, description="L; when absent 1 / learning rate with sgd, as published, and 1 with adam"
+    )
 
 
 class ControlledParameters(Frozen):

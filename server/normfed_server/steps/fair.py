@@ -1,8 +1,11 @@
 """q-FedAvg: sites with a high loss weigh more (Li 2020, arXiv 1905.10497).
 
-With L = 1 / rate, F_i the loss of the received model at site i and g_i = L (w - w_i):
+With F_i the loss of the received model at site i and g_i = L (w - w_i):
 
     w -= sum_i F_i^q g_i / sum_i (q F_i^(q-1) ||g_i||^2 + L F_i^q)
+
+L = 1 / rate makes g_i the gradient that SGD followed. Adam's steps are as long whatever the gradient is: with 1 / rate
+||g_i|| is that of no gradient, and the model hardly moves; there the update itself is taken, L = 1.
 
 Sites count alike, whatever their people. Flower's QFedAvg, which holds all replies, is the oracle.
 """
@@ -27,7 +30,7 @@ class Fair(Step):
 
     def add(self, update: Update) -> None:
         """See `Step`."""
-        q, smoothness = self.parameters.q, 1 / self.federation.learning_rate
+        q, smoothness = self.parameters.q, self._smoothness()
         loss = max(update.received_loss or 0.0, LEAST_LOSS)
         square = 0.0
         for name, now in self.current.items():
@@ -36,6 +39,11 @@ class Fair(Step):
             weighted = np.float32(loss**q) * gradient
             self.sums[name] = self.sums[name] + weighted if name in self.sums else weighted
         self.divisor += q * loss ** (q - 1) * square + smoothness * loss**q
+
+    def _smoothness(self) -> float:
+        if self.parameters.smoothness is not None:
+            return float(self.parameters.smoothness)
+        return 1 / self.federation.learning_rate if self.federation.optimiser == "sgd" else 1.0
 
     def end(self, progress: Progress) -> None:
         """See `Step`."""
