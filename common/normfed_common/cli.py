@@ -55,11 +55,11 @@ def main() -> None:
     except NormfedError as error:
         Console(stderr=True, highlight=False).print(f"[bold red]Error:[/] {_plain(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of a pipe went away (`| head`): not an error of anybody.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            # The reader of a pipe went away (`| head`): not an error of anybody.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
         if not is_full(error):
             raise
         where = f" while writing {error.filename}" if error.filename else ""

@@ -26,7 +26,7 @@ class Proximal:
     Parameters
     ----------
     anchor
-        Parameter names to tensors, on the parameters' device.
+        What the parameters are pulled to, in their order and on their device.
     """
 
     def __init__(self, weight: float, anchor: Sequence[torch.Tensor]) -> None:

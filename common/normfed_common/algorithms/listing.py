@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from normfed_common.algorithms.table import ALGORITHMS, Algorithm
-from normfed_common.errors import StudyError
 
 
 def strategies(
@@ -23,8 +22,6 @@ def strategies(
         console.print("In a study: [bold]strategy: ditto[/], or [bold]strategy: {name: ditto, lambda: 0.5}[/].")
         console.print("What the parameters mean: normfed strategies ditto", highlight=False)
         return
-    if name not in ALGORITHMS:
-        raise StudyError(f"No strategy is called {name!r}. Known: {', '.join(ALGORITHMS)}.")
     row = ALGORITHMS[name]
     console.print(f"[bold]{name}[/]: {escape(row.title)}. {escape(row.source)}", highlight=False)
     for what, value in (("shared", row.sharing), ("at the site", objective(row)), ("at the server", row.server_step)):
