@@ -28,6 +28,7 @@ from normfed_common.wire.messages import Answer, encode
 from normfed_server.asking import Asker
 from normfed_server.checkpoints import Progress
 from normfed_server.collecting import Collection
+from normfed_server.letterhead import Letterhead
 from normfed_server.participation import Closing
 from normfed_server.plan import Arm
 from normfed_server.steps.catalogue import make_step
@@ -88,7 +89,7 @@ def normfed_round(study: StudyConfig, sites: int, model: dict[str, np.ndarray]) 
     """One round of the real strategy, collection and step."""
     arm = Arm("federated", study.model, tuple(f"s{i:03d}" for i in range(1, sites + 1)), {}, federated=True)
     progress = Progress([model])
-    strategy = RoundStrategy(study, arm, progress, frozenset(), make_step(arm.strategy, study.federation))
+    strategy = RoundStrategy(Letterhead(study), arm, progress, frozenset(), make_step(arm.strategy, study.federation))
     strategy.asked = {site: i for i, site in enumerate(arm.train, 1)}
     strategy.people = dict.fromkeys(arm.train, 1)
     grid = AnsweringGrid()
@@ -105,7 +106,9 @@ def flower_round(study: StudyConfig, sites: int, model: dict[str, np.ndarray]) -
     """The same updates through Flower's FedAvg."""
     grid = AnsweringGrid()
     arm = Arm("federated", study.model, ("s001",), {})
-    strategy = RoundStrategy(study, arm, Progress([model]), frozenset(), make_step(arm.strategy, study.federation))
+    strategy = RoundStrategy(
+        Letterhead(study), arm, Progress([model]), frozenset(), make_step(arm.strategy, study.federation)
+    )
     strategy.asked = {f"s{i:03d}": i for i in range(1, sites + 1)}
     replies = []
     for message in strategy.configure_train(1, strategy.outgoing(), ConfigRecord(), grid):

@@ -27,11 +27,12 @@ from normfed_common import seeds
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import PhantomSite
 from normfed_common.study.load import load_study
-from normfed_common.wire.messages import Request
 from normfed_server.asking import Asker
 from normfed_server.events import EventLog, subscribe
+from normfed_server.letterhead import Letterhead
 from normfed_server.plan import FEDERATED, Arm
 from normfed_server.roster import Roster
+from normfed_server.runs import begin
 from normfed_server.training import ArmTraining, Bench
 from normfed_simulation import runs
 from normfed_simulation.engines.local import LocalGrid, identify
@@ -78,7 +79,7 @@ def measure(count: int, folder: Path) -> None:
     recipe = Recipe(study.preprocessing, study.data.modalities, None)
     prepare_all(visits, recipe, default_root() / "scans", workers=2)
     no_pooled = study.comparisons.model_copy(update={"pooled": False})
-    run = runs.begin(study.model_copy(update={"comparisons": no_pooled}), folder)
+    run = begin(study.model_copy(update={"comparisons": no_pooled}), folder)
     configs = runs.write_site_configs(run, root, names, default_root() / "scans", "cpu")
     os.environ[SITES_VARIABLE] = str(run.sites_file)
     identify()
@@ -91,9 +92,9 @@ def measure(count: int, folder: Path) -> None:
     events = EventLog(run.folder / "events.jsonl")
     stop = subscribe(lambda event: bare.append(bare_round(sites, event["round"])))  # after each round of the engine
     asker = Asker(grid, threading.Event())
-    roster = Roster(grid, asker, Request(study=run.study.model_dump_json(), arm=FEDERATED, model=study.model))
+    roster = Roster(grid, asker, Letterhead(run.study))
     roster.wait_for(count)
-    progress = ArmTraining(arm, model, lambda _: {}, Bench(run.study, roster, asker, events), path).run()
+    progress = ArmTraining(arm, model, lambda _: {}, Bench(Letterhead(run.study), roster, asker, events), path).run()
     stop()
     engine = [entry["seconds"] for entry in progress.history]
     # The first round opens sites and fills caches.

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flwr.app import Context, Message
+from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from normfed_client import tasks
 from normfed_client.gate import guarded
-from normfed_client.site import Site
+from normfed_client.tasks import Job
 from normfed_common.arrays import Arrays
-from normfed_common.wire.messages import Answer, Request
+from normfed_common.wire.messages import Answer
 
-Work = Callable[[Site, Request, Arrays], tuple[Answer, Arrays]]
+Work = Callable[[Job], tuple[Answer, Arrays]]
 
 app = ClientApp()
 
@@ -25,7 +25,14 @@ def _register(category: str, action: str, work: Work) -> None:
     getattr(app, category)(action)(handle)
 
 
-_register("query", "describe", lambda site, _request, _arrays: tasks.describe(site))
+@app.query("fence")
+def _fence(message: Message, _context: Context) -> Message:
+    """Says that whatever came before it is settled."""
+    return Message(RecordDict(), reply_to=message)
+
+
+_register("query", "describe", tasks.describe)
+_register("train", "canary", tasks.canary)
 _register("train", "round", tasks.train)
 _register("train", "personal", tasks.fine_tune)
 _register("train", "sums", tasks.sums)

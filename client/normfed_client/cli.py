@@ -24,6 +24,7 @@ def inspect(
 ) -> None:
     """What is in a dataset, per site, and what is wrong with it."""
     from normfed_client.imaging.bids import Problem, read_dataset
+    from normfed_client.imaging.faults import faults
 
     dataset = read_dataset(folder)
     console = Console()
@@ -35,7 +36,7 @@ def inspect(
     console.print(table)
     problems = list(dataset.problems)
     if check:
-        problems += [Problem(visit.name, fault) for visit in dataset.visits for fault in _faults(visit)]
+        problems += [Problem(visit.name, fault) for visit in dataset.visits for fault in faults(visit)]
     _print_problems(console, problems, "Left out, or worth a look")
     if not check:
         console.print("[dim]Names only were read. To open every scan: normfed inspect --check[/]", highlight=False)
@@ -139,25 +140,6 @@ def _row(site: str, visits: list[Visit]) -> list[str]:
 
 def _counts(counter: dict[str, int]) -> str:
     return ", ".join(f"{name} {number}" for name, number in sorted(counter.items()))
-
-
-def _faults(visit: Visit) -> list[str]:
-    from normfed_client.imaging.nifti import read, read_mask
-    from normfed_common.errors import ScanError
-
-    faults, images = [], {}
-    for modality, path in visit.images.items():
-        try:
-            images[modality] = read(path)
-        except ScanError as error:
-            faults.append(str(error))
-    for mask in (*visit.lesions, *([visit.brain] if visit.brain else [])):
-        try:
-            if mask.modality in images:
-                read_mask(mask.path, images[mask.modality])
-        except ScanError as error:
-            faults.append(str(error))
-    return faults
 
 
 def _print_problems(console: Console, problems: list[Problem], title: str) -> None:

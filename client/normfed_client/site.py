@@ -35,7 +35,7 @@ class SiteConfig(Frozen):
 
     name: SiteName
     data: Path = Field(description="the BIDS dataset")
-    owns: tuple[str, ...] = Field(description="values of the column `site` that are this hospital's")
+    owns: tuple[str, ...] = Field(description="values of the column `site` that are this hospital's; all when empty")
     cache: Path = Field(description="folder for preprocessed scans")
     output: Path = Field(description="folder for anomaly maps, per-person figures and logs; never leaves")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
@@ -66,9 +66,10 @@ class Site:
         self.recipe = Recipe(study.preprocessing, study.data.modalities, study.data.lesion_labels)
         self.problems: list[Problem] = []
         dataset = read_dataset(config.data)
-        by_site = dataset.sites()
+        # A hospital whose dataset holds nobody else's people need not name them.
+        by_site = dataset.sites() if config.owns else {config.name: list(dataset.visits)}
         roles = []
-        for owned in config.owns:
+        for owned in config.owns or (config.name,):
             chosen, left_out = select(by_site.get(owned, []), study.data)
             self.problems += left_out
             roles.append(assign(chosen, owned, study))
@@ -174,13 +175,20 @@ def open_site(partition: int, study_json: str) -> Site:
     sites = os.environ.get(SITES_VARIABLE)
     if sites is None:
         raise SiteError(SiteCode.INTERNAL, f"the environment has no {SITES_VARIABLE}")
-    return _open(sites, partition, study_json)
+    return site_for(read_sites(Path(sites))[partition], study_json)
 
 
 @lru_cache(maxsize=256)  # a site is small: names and paths; opening one reads a dataset's index
-def _open(sites: str, partition: int, study_json: str) -> Site:
+def site_for(config: SiteConfig, study_json: str) -> Site:
+    """A hospital in a study as it came with a request.
+
+    Raises
+    ------
+    SiteError
+        If the study is not one that this version can run.
+    """
     try:
         study = resolve(json.loads(study_json), "request")
     except Exception as error:
         raise SiteError(SiteCode.STUDY_REFUSED, str(error)) from error
-    return Site(read_sites(Path(sites))[partition], study)
+    return Site(config, study)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from normfed_client import machine
 from normfed_client.evaluation import Evaluation
+from normfed_client.operation.home import of_environment as hospital_of_environment
 from normfed_client.personal import PersonalStore
 from normfed_client.site import Site
+from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_client.training.loop import Settings, mean_loss
 from normfed_client.training.loop import train as train_epochs
 from normfed_client.training.objectives import OBJECTIVES, Round
@@ -26,26 +29,49 @@ from normfed_common.wire.evaluation import measured_arrays, summary_arrays
 from normfed_common.wire.messages import BELOW_MINIMUM, CONTROL, Answer, Request
 
 
-def describe(site: Site) -> tuple[Answer, Arrays]:
-    """How many people of each role after preprocessing, never exactly below the minimum; and kinds of lesion."""
+@dataclass(frozen=True)
+class Job:
+    """One request at one site.
+
+    Parameters
+    ----------
+    checkpoints
+        Where training that was interrupted goes on from; absent where nobody would miss it.
+    """
+
+    site: Site
+    request: Request
+    arrays: Arrays
+    checkpoints: TrainingCheckpoints | None = None
+
+
+def describe(job: Job) -> tuple[Answer, Arrays]:
+    """How many people of each role after preprocessing, never exactly below the minimum; and kinds of lesion.
+
+    A deployed site also says what its machine is.
+    """
+    site = job.site
     minimum = site.study.federation.minimum_cohort
     counts = {}
     for role in ("train", "held_out", "test"):
         people = len({scan.visit.participant.subject for scan in getattr(site, role)})
         counts[role] = people if people == 0 or people >= minimum else BELOW_MINIMUM
-    return Answer(site=site.config.name, counts=counts, labels=tuple(sorted({s.kind for s in site.test}))), {}
+    kinds = tuple(sorted({scan.kind for scan in site.test}))
+    found = machine.describe(site) if job.request.version and hospital_of_environment() else None
+    return Answer(site=site.config.name, counts=counts, labels=kinds, machine=found), {}
 
 
-def train(site: Site, request: Request, arrays: Arrays) -> tuple[Answer, Arrays]:
+def train(job: Job) -> tuple[Answer, Arrays]:
     """One round of the strategy: load, train, give back what is shared."""
+    site, request, arrays = job.site, job.request, job.arrays
     begin = time.perf_counter()
     row, parameters = configure(request.strategy)
     cohort, compression = site.training_cohort(), request.compression
     model = site.model(request.model)
-    job = Round(
+    work = Round(
         model=model,
         cohort=cohort,
-        settings=_settings(site, request),
+        settings=replace(_settings(site, request), checkpoints=job.checkpoints),
         received=_expanded(arrays, compression),
         personal=personal_arrays(model, request.strategy),
         parameters=parameters,
@@ -54,10 +80,10 @@ def train(site: Site, request: Request, arrays: Arrays) -> tuple[Answer, Arrays]
     )
     received_loss = None
     if row.server_step == "fair":
-        job.start(job.received)
-        received_loss = mean_loss(model, cohort, job.settings)
-    outcome = OBJECTIVES[row.objective](job)
-    base = named.unstacked(job.received)[outcome.cluster] if row.objective == "best of clusters" else job.received
+        work.start(work.received)
+        received_loss = mean_loss(model, cohort, work.settings)
+    outcome = OBJECTIVES[row.objective](work)
+    base = named.unstacked(work.received)[outcome.cluster] if row.objective == "best of clusters" else work.received
     rng = seeds.generator(site.study.seed, "compression", site.config.name, request.round)
     header = Answer(
         site=site.config.name,
@@ -72,8 +98,25 @@ def train(site: Site, request: Request, arrays: Arrays) -> tuple[Answer, Arrays]
     return header, compress_update(outcome.arrays, base, compression, rng)
 
 
-def fine_tune(site: Site, request: Request, arrays: Arrays) -> tuple[Answer, Arrays]:
+def canary(job: Job) -> tuple[Answer, Arrays]:
+    """One batch of the round to come, of which nothing is kept: does everything work that a round needs?"""
+    begin = time.perf_counter()
+    site, request = job.site, job.request
+    model = site.model(request.model)
+    (received,) = named.unstacked(job.arrays)
+    model.load(received)
+    cohort = site.training_cohort()
+    progress = train_epochs(model, cohort, replace(_settings(site, request), most_steps=1))
+    personal = personal_arrays(model, request.strategy)
+    update = {name: array for name, array in model.share().items() if name not in personal}
+    header = Answer(site=site.config.name, loss=progress.loss, steps=1, seconds=time.perf_counter() - begin)
+    rng = seeds.generator(site.study.seed, "compression", site.config.name, 0)
+    return header, compress_update(update, received, request.compression, rng)
+
+
+def fine_tune(job: Job) -> tuple[Answer, Arrays]:
     """Train the last global model on, for this site alone; nothing but the loss leaves."""
+    site, request, arrays = job.site, job.request, job.arrays
     begin = time.perf_counter()
     _, parameters = configure(request.strategy)
     cohort = site.training_cohort()
@@ -81,7 +124,8 @@ def fine_tune(site: Site, request: Request, arrays: Arrays) -> tuple[Answer, Arr
     model.load(arrays)
     settings = _settings(site, request)
     rate = parameters.learning_rate or settings.learning_rate
-    progress = train_epochs(model, cohort, replace(settings, epochs=parameters.epochs, learning_rate=rate))
+    settings = replace(settings, epochs=parameters.epochs, learning_rate=rate, checkpoints=job.checkpoints)
+    progress = train_epochs(model, cohort, settings)
     _store(site, request.arm).save(request.round, model.share(), since=request.round)
     seconds = time.perf_counter() - begin
     return Answer(site=site.config.name, subjects=site.training_people, loss=progress.loss, seconds=seconds), {}
@@ -122,8 +166,9 @@ def _with_personal_parts(site: Site, request: Request, arrays: Arrays) -> Arrays
     return {**arrays, **kept}
 
 
-def sums(site: Site, request: Request, arrays: Arrays) -> tuple[Answer, Arrays]:
+def sums(job: Job) -> tuple[Answer, Arrays]:
     """The sums of one stage over the site's training people."""
+    site, request, arrays = job.site, job.request, job.arrays
     begin = time.perf_counter()
     cohort = site.training_cohort()
     model = site.model(request.model)
@@ -135,8 +180,9 @@ def sums(site: Site, request: Request, arrays: Arrays) -> tuple[Answer, Arrays]:
     return Answer(site=site.config.name, subjects=site.training_people, seconds=time.perf_counter() - begin), total
 
 
-def score(site: Site, request: Request, arrays: Arrays) -> tuple[Answer, Arrays]:
+def score(job: Job) -> tuple[Answer, Arrays]:
     """Evaluation, first step; with detail "ranking" the only one."""
+    site, request, arrays = job.site, job.request, job.arrays
     begin = time.perf_counter()
     evaluation = Evaluation(site, request.arm)
     model = site.model(request.model)
@@ -152,14 +198,16 @@ def score(site: Site, request: Request, arrays: Arrays) -> tuple[Answer, Arrays]
     return Answer(site=site.config.name, subjects=len(site.test), seconds=seconds, labels=labels), found
 
 
-def count(site: Site, request: Request, arrays: Arrays) -> tuple[Answer, Arrays]:
+def count(job: Job) -> tuple[Answer, Arrays]:
     """Evaluation, second step: coarse counts over the range of all sites."""
+    site, request = job.site, job.request
     evaluation = Evaluation(site, request.arm)
     return Answer(site=site.config.name, subjects=len(site.test)), evaluation.count(request.low, request.high)
 
 
-def measure(site: Site, request: Request, arrays: Arrays) -> tuple[Answer, Arrays]:
+def measure(job: Job) -> tuple[Answer, Arrays]:
     """Evaluation, third step: figures over people, counts between the common edges."""
+    site, request, arrays = job.site, job.request, job.arrays
     if request.threshold is None or not {"edges", "held_out_people"} <= set(arrays):
         raise SiteError(SiteCode.BAD_REQUEST, "measurement without edges or threshold")
     begin = time.perf_counter()

@@ -20,6 +20,7 @@ from importlib import import_module
 from typing import IO
 
 from normfed_common.errors import NormfedError
+from normfed_common.operation.processes import end_with_parent
 
 HEADER = struct.Struct("<Q")
 CLOSE_S = 5.0
@@ -86,7 +87,9 @@ class WorkerPool:
     def _start(self) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "normfed_client.workers", self.function]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, preexec_fn=end_with_parent
+        )
 
 
 def _exchange(process: subprocess.Popen[bytes], payload: bytes) -> bytes:

@@ -43,7 +43,11 @@ def build() -> typer.Typer:
         """Federated learning of normative brain models across hospitals that may not share scans."""
 
     for entry in sorted(entry_points(group="normfed.commands"), key=lambda entry: entry.name):
-        app.command(entry.name)(entry.load())
+        loaded = entry.load()
+        if isinstance(loaded, typer.Typer):
+            app.add_typer(loaded, name=entry.name)
+        else:
+            app.command(entry.name)(loaded)
     return app
 
 
@@ -70,3 +74,7 @@ def main() -> None:
 
 def _plain(text: str) -> str:
     return text.replace("[", r"\[")
+
+
+if __name__ == "__main__":
+    main()

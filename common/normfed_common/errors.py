@@ -60,6 +60,11 @@ class SiteCode(IntEnum):
     NOT_FINITE = 207
     OUT_OF_SPACE = 208
     PERSONAL_PART_MISSING = 209
+    VERSION_DIFFERS = 210
+    BUNDLE_REFUSED = 211
+    NOT_INSTALLED = 212
+    TOOK_TOO_LONG = 213
+    WORKER_DIED = 214
 
     @property
     def sentence(self) -> str:
@@ -78,6 +83,11 @@ _SENTENCES = {
     SiteCode.NOT_FINITE: "training at the site diverged (not a number)",
     SiteCode.OUT_OF_SPACE: "the site's disk is full",
     SiteCode.PERSONAL_PART_MISSING: "the site has no personal part of this model: it never trained it, or lost it",
+    SiteCode.VERSION_DIFFERS: "the site has another version of normfed than the server; one of the two must be updated",
+    SiteCode.BUNDLE_REFUSED: "the site does not accept the app bundle that the server sends",
+    SiteCode.NOT_INSTALLED: "the site's client runs from elsewhere than its installed distribution",
+    SiteCode.TOOK_TOO_LONG: "the work took longer than the site allows",
+    SiteCode.WORKER_DIED: "the site's worker died again and again; its own log says more",
 }
 
 

@@ -10,19 +10,22 @@ from flwr.serverapp import Grid, ServerApp
 
 from normfed_common.errors import RunError
 from normfed_server.coordinator import Coordinator
+from normfed_server.operation import serving
+from normfed_server.operation.home import HOME_VARIABLE
 
-RUN_VARIABLE = "NORMFED_RUN"  # the run folder, with its study.yaml
-EXPECTED_VARIABLE = "NORMFED_EXPECTED_SITES"  # how many sites to wait for before the start
-SIMULATED_VARIABLE = "NORMFED_SIMULATED"  # set where no site can be late by the clock on the wall
+RUN_VARIABLE = "NORMFED_RUN"  # the run folder of a simulation, with its study.yaml
+EXPECTED_VARIABLE = "NORMFED_EXPECTED_SITES"  # how many of its sites to wait for before the start
 
 app = ServerApp()
 
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Run the study of the run folder that the environment names."""
+    """Run the study of the run folder that the environment names; on a server, the one that the run's bundle names."""
+    if HOME_VARIABLE in os.environ:
+        serving.run(grid, context, Path(os.environ[HOME_VARIABLE]))
+        return
     folder = os.environ.get(RUN_VARIABLE)
     if folder is None:
         raise RunError(f"The environment has no {RUN_VARIABLE}; start a run with `normfed simulate`.")
-    expected, simulated = int(os.environ.get(EXPECTED_VARIABLE, "1")), SIMULATED_VARIABLE in os.environ
-    Coordinator(grid, Path(folder), expected, wall_clock=not simulated).run()
+    Coordinator(grid, Path(folder), int(os.environ.get(EXPECTED_VARIABLE, "1"))).run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -23,59 +24,113 @@ class SiteFailed(NormfedError):
     """A site could not do what a run needs."""
 
     def __init__(self, site: str, task: str, code: SiteCode) -> None:
-        super().__init__(f"Site {site} could not answer {task}: {code.sentence} (code {int(code)} {code.name}).")
+        super().__init__(f"Site {site} could not answer {task}: {describe(code)}.")
         self.site, self.code = site, code
 
 
 class Asker:
-    """Sends requests and gathers the answers by site."""
+    """Sends requests and gathers the answers by site.
 
-    def __init__(self, grid: Grid, stop: threading.Event) -> None:
-        self.grid, self.stop = grid, stop
+    Parameters
+    ----------
+    patience_s
+        How long a site that is not connected is waited for; one that is connected is waited for as long as it works.
+    forgiving
+        Whether a run goes on without the sums and figures of a site that failed or is gone.
+    """
 
-    def ask(self, requests: Mapping[str, Message], codes_allowed: tuple[SiteCode, ...] = ()) -> dict[str, Message]:
-        """All answers at once; see `answers`."""
-        return dict(self.answers(requests, codes_allowed))
+    def __init__(
+        self, grid: Grid, stop: threading.Event, patience_s: float = math.inf, forgiving: bool = False
+    ) -> None:
+        self.grid, self.stop, self.patience_s, self.forgiving = grid, stop, patience_s, forgiving
+
+    def ask(
+        self,
+        requests: Mapping[str, Message],
+        codes_allowed: tuple[SiteCode, ...] = (),
+        missed: dict[str, str] | None = None,
+    ) -> dict[str, Message]:
+        """All answers at once, refusals with an allowed code among them; see `answers`."""
+        return dict(self.answers(requests, codes_allowed, missed))
 
     def answers(
-        self, requests: Mapping[str, Message], codes_allowed: tuple[SiteCode, ...] = ()
+        self,
+        requests: Mapping[str, Message],
+        codes_allowed: tuple[SiteCode, ...] = (),
+        missed: dict[str, str] | None = None,
     ) -> Iterator[tuple[str, Message]]:
         """Send one message per site and wait until every one is answered.
+
+        Parameters
+        ----------
+        missed
+            Filled with the sites that failed or are gone, and why; if nobody forgives them, that is an error.
 
         Yields
         ------
         Site and answer, in the order of the sites' names, each as soon as it and those before it are there: what is
-        added up needs no more memory than the answers that came too early. Refusals with an allowed code are left out.
+        added up needs no more memory than the answers that came too early.
 
         Raises
         ------
         SiteFailed
-            At the first refusal with any other code.
+            At the first refusal with a code that is not allowed.
         Interrupted
             If ``stop`` is set meanwhile.
         """
-        order = sorted(requests)
+        missed = missed if self.forgiving else None
+        begin, order = time.monotonic(), sorted(requests)
         tasks = {site: requests[site].metadata.message_type for site in order}
         ids = list(self.grid.push_messages([requests[site] for site in order]))
         waiting = dict(zip(ids, order, strict=True))
         early: dict[str, Message | None] = {}
         for site in order:
             while site not in early:
-                if self.stop.is_set():
-                    raise Interrupted("stopped")
                 for reply in list(self.grid.pull_messages(list(waiting))):
                     sender = waiting.pop(reply.metadata.reply_to_message_id)
-                    early[sender] = self._checked(sender, tasks[sender], reply, codes_allowed)
+                    early[sender] = self._checked(sender, tasks[sender], reply, codes_allowed, missed)
+                if missed is not None and time.monotonic() - begin > self.patience_s:
+                    present = set(self.grid.get_node_ids())
+                    for number, gone in list(waiting.items()):
+                        if requests[gone].metadata.dst_node_id not in present:
+                            missed[gone], early[gone] = f"not connected for {self.patience_s:.0f} s", None
+                            del waiting[number]
                 if site not in early:
-                    time.sleep(POLL_S)
+                    self.pause()
             answer = early.pop(site)
             if answer is not None:
                 yield site, answer
 
-    def _checked(self, site: str, task: str, reply: Message, codes_allowed: tuple[SiteCode, ...]) -> Message | None:
+    def pause(self) -> None:
+        """Wait a moment.
+
+        Raises
+        ------
+        Interrupted
+            If ``stop`` is set.
+        """
+        if self.stop.wait(POLL_S):
+            raise Interrupted("stopped")
+
+    def _checked(
+        self,
+        site: str,
+        task: str,
+        reply: Message,
+        codes_allowed: tuple[SiteCode, ...],
+        missed: dict[str, str] | None,
+    ) -> Message | None:
         if not reply.has_error():
             return reply
         code = error_code(reply)
-        if code not in codes_allowed:
+        if code in codes_allowed:
+            return reply
+        if missed is None:
             raise SiteFailed(site, task, code)
+        missed[site] = describe(code)
         return None
+
+
+def describe(code: SiteCode) -> str:
+    """A site's code in words, with its number."""
+    return f"{code.sentence} (code {int(code)} {code.name})"

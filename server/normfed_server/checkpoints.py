@@ -36,6 +36,8 @@ class Progress:
         What the server step keeps: momentum, control variate.
     used
         Site to the last round in which an update of it was used.
+    missed
+        Sites whose sums are not in the model, or that did not train it on, and why.
     """
 
     models: list[Arrays]
@@ -46,6 +48,7 @@ class Progress:
     clusters: dict[str, int] = field(default_factory=dict)
     memory: Arrays = field(default_factory=dict)
     used: dict[str, int] = field(default_factory=dict)
+    missed: dict[str, str] = field(default_factory=dict)
 
     def model_of(self, site: str) -> Arrays:
         """The model that a site is served: its cluster's, or that of most sites for one that has none."""
@@ -61,6 +64,7 @@ def save(path: Path, progress: Progress, study: str) -> None:
         "history": progress.history,
         "clusters": progress.clusters,
         "used": progress.used,
+        "missed": progress.missed,
         "study": study,
     }
     memory = {MEMORY + name: array for name, array in progress.memory.items()}
@@ -93,4 +97,5 @@ def load(path: Path, study: str) -> Progress | None:
         clusters=header["clusters"],
         memory=memory,
         used=header["used"],
+        missed=header["missed"],
     )

@@ -6,15 +6,26 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from flwr.app import Array, Message
 
+from normfed_common.errors import SiteCode
 from normfed_common.wire.messages import error_code, size_of
-from normfed_server.asking import POLL_S, Asker, Interrupted
+from normfed_server.asking import Asker, describe
 from normfed_server.participation import Closing, Outcome
 
+TELL_S, TELL_AT_MOST_S = 15.0, 600.0  # twice as long every time
+REFUSALS = (
+    SiteCode.STUDY_REFUSED,
+    SiteCode.BAD_REQUEST,
+    SiteCode.COHORT_TOO_SMALL,
+    SiteCode.NO_TRAINING_SUBJECTS,
+    SiteCode.VERSION_DIFFERS,
+    SiteCode.BUNDLE_REFUSED,
+    SiteCode.NOT_INSTALLED,
+)
 EARLY_BYTES = 32 * 2**20  # of answers whose turn has not come; more wait on disk
 
 
@@ -28,6 +39,8 @@ class Collection:
     wall_clock
         Whether patience runs out by the clock on the wall. A simulation without hospital times has no clock: how long
         its machine takes says nothing of the sites.
+    tell
+        Told now and then who is waited for, whether each is connected, and for how many seconds.
 
     Attributes
     ----------
@@ -42,8 +55,10 @@ class Collection:
         closing: Closing,
         arrivals: Mapping[str, float] | None = None,
         wall_clock: bool = True,
+        tell: Callable[[dict[str, bool], float], None] | None = None,
     ) -> None:
         self.asker, self.requests, self.closing = asker, requests, closing
+        self.tell = tell if wall_clock and arrivals is None else None
         self.patience_s = closing.patience_s if wall_clock and arrivals is None else math.inf
         self.outcomes: dict[str, Outcome] = {}
         self.reasons: dict[str, str] = {}
@@ -63,6 +78,7 @@ class Collection:
             If the run is asked to stop meanwhile.
         """
         begin, order = time.monotonic(), sorted(self.requests)
+        tell_at, pause_s = begin + TELL_S, TELL_S
         ids = self.asker.grid.push_messages([self.requests[site] for site in order])
         waiting = dict(zip(ids, order, strict=True))
         answered: set[str] = set()
@@ -70,8 +86,6 @@ class Collection:
         try:
             for site in order:
                 while site not in answered and site not in self.outcomes:
-                    if self.asker.stop.is_set():
-                        raise Interrupted("stopped")
                     for reply in self.asker.grid.pull_messages(list(waiting)):
                         sender = waiting.pop(reply.metadata.reply_to_message_id)
                         self._settle(sender, reply, answered, early, sender == site)
@@ -81,12 +95,22 @@ class Collection:
                             if missing not in self.outcomes:
                                 self._late(missing, f"no answer within {self.patience_s:.0f} s")
                     elif site not in answered and site not in self.outcomes:
-                        time.sleep(POLL_S)
+                        self.asker.pause()
+                    if self.tell is not None and time.monotonic() > tell_at:
+                        self.tell(self._waited_for(waiting.values()), time.monotonic() - begin)
+                        pause_s = min(2 * pause_s, TELL_AT_MOST_S)
+                        tell_at = time.monotonic() + pause_s
                 if site not in self.outcomes:
                     self.outcomes[site] = Outcome.TOOK_PART
                     yield site, early.take(site)
         finally:
             early.close()
+
+    def _waited_for(self, sites: Iterable[str]) -> dict[str, bool]:
+        """Sites without an answer, and whether each is connected."""
+        present = set(self.asker.grid.get_node_ids())
+        open_ = sorted(site for site in sites if site not in self.outcomes)
+        return {site: self.requests[site].metadata.dst_node_id in present for site in open_}
 
     def set_aside(self, site: str, why: str) -> None:
         """An answer that came is not used after all."""
@@ -96,9 +120,8 @@ class Collection:
         self.bytes += size_of(reply)
         if reply.has_error():
             code = error_code(reply)
-            refusal = code.name in ("STUDY_REFUSED", "BAD_REQUEST", "COHORT_TOO_SMALL", "NO_TRAINING_SUBJECTS")
-            self.outcomes[site] = Outcome.REFUSED if refusal else Outcome.FAILED
-            self.reasons[site] = f"{code.sentence} (code {int(code)} {code.name})"
+            self.outcomes[site] = Outcome.REFUSED if code in REFUSALS else Outcome.FAILED
+            self.reasons[site] = describe(code)
         elif site not in self.outcomes:
             answered.add(site)
             early.put(site, reply, its_turn)

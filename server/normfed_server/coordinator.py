@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +24,38 @@ from normfed_common.models.base import Setting
 from normfed_common.models.catalogue import build
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.load import DIGEST, load_study
-from normfed_common.wire.messages import BELOW_MINIMUM, Request
-from normfed_server import evaluation, pace, results
+from normfed_common.wire.messages import BELOW_MINIMUM
+from normfed_server import canary, evaluation, fitness, pace, results
 from normfed_server.asking import Asker
 from normfed_server.evaluation import ArmResult, Evaluator
 from normfed_server.events import EventLog
+from normfed_server.letterhead import Letterhead
 from normfed_server.plan import FEDERATED, Arm, Plan, SiteDescription, make
 from normfed_server.roster import Roster
+from normfed_server.runs import INITIAL
 from normfed_server.training import ArmTraining, Bench
 
 ARMS = "arms"
-INITIAL = "initial.safetensors"
+FITNESS = "fitness.json"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What is so only where sites are hospitals, each with a clock and a link of its own.
+
+    Parameters
+    ----------
+    members
+        Sites that the operator admitted, and their nodes, as of now.
+    excused
+        Sites that the operator said may be left out, as of now.
+    canary
+        Whether one batch a site is tried before the first round.
+    """
+
+    members: Callable[[], Mapping[str, int]]
+    excused: Callable[[], frozenset[str]]
+    canary: bool = True
 
 
 class Coordinator:
@@ -39,20 +63,23 @@ class Coordinator:
 
     Parameters
     ----------
-    expected
-        How many sites to wait for before the start.
-    wall_clock
-        Whether sites can be late by the clock on the wall: not in a simulation.
+    who
+        How many sites of a simulation to wait for; or who the members of a federation are.
     """
 
-    def __init__(self, grid: Grid, folder: Path, expected: int, wall_clock: bool = True) -> None:
+    def __init__(self, grid: Grid, folder: Path, who: int | Deployment) -> None:
         logging.getLogger("flwr").setLevel(logging.WARNING)  # Flower's log of every step would drown ours
-        self.grid, self.folder, self.expected, self.wall_clock = grid, folder, expected, wall_clock
+        self.grid, self.folder = grid, folder
+        self.expected = who if isinstance(who, int) else 0
+        self.deployment = None if isinstance(who, int) else who
         self.study: StudyConfig = load_study(folder / "study.yaml")
         check_study(self.study)
         self.events = EventLog(folder / "events.jsonl")
         self.stop = threading.Event()
-        self.asker = Asker(grid, self.stop)
+        self.letterhead = Letterhead(self.study, folder.name)
+        deployed = self.deployment is not None
+        patience_s = self.study.federation.patience_s if deployed else math.inf
+        self.asker = Asker(grid, self.stop, patience_s, forgiving=deployed)
 
     def run(self) -> None:
         """Train and evaluate everything, then write `metrics.json` and `model.safetensors`.
@@ -62,23 +89,71 @@ class Coordinator:
         RunError
             If no site can train or none can test.
         """
-        header = Request(study=self.study.model_dump_json(), arm=FEDERATED, model=self.study.model)
-        roster = Roster(self.grid, self.asker, header)
-        roster.wait_for(self.expected)
-        sites = roster.sites
+        roster = self._roster()
+        sites = dict(roster.sites)
         plan = make(self.study, sites)
         self._check(plan, sites)
         hospital_pace = pace.load(self.folder)
-        bench = Bench(self.study, roster, self.asker, self.events, hospital_pace, self._initial(), self.wall_clock)
+        bench = Bench(
+            self.letterhead,
+            roster,
+            self.asker,
+            self.events,
+            hospital_pace,
+            self._initial(),
+            wall_clock=self.deployment is not None,
+            excused=self.deployment.excused if self.deployment else frozenset,
+        )
         rounds = {a.name: self.study.federation.rounds if self._learns(a.model) else 0 for a in plan.arms}
         arms = [[a.name, rounds[a.name], sorted(a.evaluate)] for a in plan.arms]
         self.events.say("plan", arms=arms, sites={k: vars(v) for k, v in sites.items()}, left_out=plan.left_out)
+        if self.deployment is not None:
+            self._fit(plan, bench)
         finished, failed = self._run_arms(plan, bench)
         metrics = results.assemble(self.study, plan, sites, finished, failed, self.folder / ARMS, hospital_pace)
         saved = self._path(FEDERATED, "model")
         named.save(self.folder / "model.safetensors", named.load(saved), named.header(saved))
         write_json(self.folder / "metrics.json", metrics)
         self.events.say("finished")
+
+    def _roster(self) -> Roster:
+        """Who is there, once everybody is who is needed."""
+        if self.deployment is None:
+            roster = Roster(self.grid, self.asker, self.letterhead)
+            roster.wait_for(self.expected)
+            return roster
+        roster = Roster(self.grid, self.asker, self.letterhead, self.deployment.members)
+        roster.wait_for_members(self.deployment.excused, lambda sites: self.events.say("connecting", sites=sites))
+        return roster
+
+    def _fit(self, plan: Plan, bench: Bench) -> None:
+        """Versions and machines against what the study needs; then one batch a site. Once a run.
+
+        Raises
+        ------
+        RunError
+            If a site is not fit, or its canary does not come back.
+        """
+        if (self.folder / FITNESS).exists():
+            return
+        arm = next(arm for arm in plan.arms if arm.name == FEDERATED)
+        model = build(arm.model, self._setting(self.study.seed)).share()
+        size = sum(array.nbytes for array in model.values())
+        machines = {site: machine for site, machine in bench.roster.machines.items() if site in arm.train}
+        found = fitness.findings(self.study, machines, size, self.letterhead.general().version)
+        described = {
+            site: {**machine.model_dump(), "people": fitness.size_class(bench.roster.sites[site].train)}
+            for site, machine in sorted(bench.roster.machines.items())
+        }
+        needs = fitness.estimate(size)
+        self.events.say("fit", sites=described, needs=needs, findings=[vars(finding) for finding in found])
+        fatal = [f"{f.where} {f.text}" for f in found if f.fatal and f.where not in bench.excused()]
+        if fatal:
+            raise RunError(f"Not fit to run: {'; '.join(fatal)}. Mend that, and resume.")
+        sung = {}
+        if self.deployment is not None and self.deployment.canary and self._learns(arm.model):
+            sung = {site: vars(found) for site, found in canary.sing(bench, arm, model).items()}
+        write_json(self.folder / FITNESS, {"sites": described, "needs": needs, "canary": sung})
 
     def _initial(self) -> Arrays | None:
         """The arrays that the study starts from, copied into the run folder when the run began."""
@@ -154,7 +229,7 @@ class Coordinator:
         several = len(shared) > 1
         header = {"clusters": progress.clusters} if several else {}
         named.save(self._path(arm.name, "model"), named.stacked(shared) if several else shared[0], header)
-        result = Evaluator(arm, progress, self.study, bench.roster.nodes, self.asker, self.events).run()
+        result = Evaluator(arm, progress, self.letterhead, bench.roster.nodes, self.asker, self.events).run()
         evaluation.save(self._path(arm.name, "evaluation"), result)
         return result
 

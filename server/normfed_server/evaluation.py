@@ -12,15 +12,15 @@ from flwr.app import Message
 
 from normfed_common import arrays as named
 from normfed_common.arrays import Arrays
-from normfed_common.errors import SiteCode
+from normfed_common.errors import RunError, SiteCode
 from normfed_common.metrics import histograms, subjects
 from normfed_common.metrics.summary import Summary
-from normfed_common.study.config import StudyConfig
 from normfed_common.wire.evaluation import COUNTS, to_summary
-from normfed_common.wire.messages import Request, Task, decode_answer, requests
+from normfed_common.wire.messages import Task, decode_answer, requests
 from normfed_server.asking import Asker
 from normfed_server.checkpoints import Progress
 from normfed_server.events import EventLog
+from normfed_server.letterhead import Letterhead
 from normfed_server.plan import Arm
 
 WITHHELD = (SiteCode.COHORT_TOO_SMALL, SiteCode.NO_TEST_SUBJECTS)
@@ -40,6 +40,8 @@ class ArmResult:
         Per site where it is defined.
     threshold
         The voxel score that the study's specificity gives on held-out normal people; NaN without any.
+    missed
+        Sites that should have given figures and did not, and why.
     """
 
     summaries: dict[str, Summary] = field(default_factory=dict)
@@ -47,6 +49,7 @@ class ArmResult:
     image_auroc: dict[str, float] = field(default_factory=dict)
     threshold: float = float("nan")
     threshold_from: str = ""
+    missed: dict[str, str] = field(default_factory=dict)
 
     def merged(self) -> dict[str, histograms.Bracketed]:
         """Voxel metrics over all sites' scans together."""
@@ -71,9 +74,16 @@ class Evaluator:
     """Runs the three steps for one arm."""
 
     def __init__(
-        self, arm: Arm, progress: Progress, study: StudyConfig, nodes: Mapping[str, int], asker: Asker, events: EventLog
+        self,
+        arm: Arm,
+        progress: Progress,
+        letterhead: Letterhead,
+        nodes: Mapping[str, int],
+        asker: Asker,
+        events: EventLog,
     ) -> None:
-        self.arm, self.progress, self.study, self.nodes = arm, progress, study, nodes
+        self.arm, self.progress, self.letterhead, self.nodes = arm, progress, letterhead, nodes
+        self.study = letterhead.study
         self.asker, self.events = asker, events
 
     def run(self) -> ArmResult:
@@ -85,12 +95,17 @@ class Evaluator:
         for sites, detail in ((full, "full"), (ranking, "ranking")):
             for served, model in self._served(sites):
                 messages |= self._requests("evaluate.score", served, model, detail=detail)
-        first = self.asker.ask(messages, WITHHELD)
+        answers = self.asker.ask(messages, WITHHELD, result.missed)
+        first = {site: answer for site, answer in answers.items() if not answer.has_error()}
         for site in sorted(ranking & set(first)):
             result.summaries[site] = self._summary(*decode_answer(first[site]))
         full &= set(first)
         if full:
             self._full(result, {site: decode_answer(first[site])[1]["range"] for site in sorted(full)})
+        for site, why in sorted(result.missed.items()):
+            self.events.say("missing", arm=self.arm.name, site=site, round=0, outcome="no figures", why=why)
+        if not result.summaries:
+            raise RunError(f"{self.arm.name}: no site gave figures. {result.missed or ''} Mend that, and resume.")
         self.events.say("evaluated", arm=self.arm.name, sites=sorted(result.summaries))
         return result
 
@@ -98,7 +113,8 @@ class Evaluator:
         low = float(min(r[0] for r in ranges.values()))
         high = float(max(r[1] for r in ranges.values()))
         messages = self._requests("evaluate.count", ranges, low=low, high=high)
-        coarse = named.add(decode_answer(answer)[1] for _, answer in self.asker.answers(messages))
+        counted = self.asker.answers(messages, missed=result.missed)
+        coarse = named.add(decode_answer(answer)[1] for _, answer in counted)
         bins, specificity = self.study.evaluation.bins, self.study.evaluation.specificity
         edges = histograms.quantile_edges(coarse["normal"], coarse["lesion"], low, high, bins)
         result.threshold = histograms.quantile(coarse["held_out"], low, high, specificity)
@@ -109,8 +125,9 @@ class Evaluator:
             result.threshold_from = "the patients' own lesion-free tissue"
         people = _rebin(coarse["held_out_people"], low, high, edges)
         arrays = {"edges": edges, "held_out_people": people}
-        messages = self._requests("evaluate.measure", ranges, arrays, threshold=result.threshold, maps=self.arm.maps)
-        for site, reply in self.asker.ask(messages).items():
+        there = [site for site in ranges if site not in result.missed]
+        messages = self._requests("evaluate.measure", there, arrays, threshold=result.threshold, maps=self.arm.maps)
+        for site, reply in self.asker.ask(messages, missed=result.missed).items():
             answer, found = decode_answer(reply)
             result.summaries[site] = self._summary(answer, found)
             result.counts[site] = {name: found[name] for name in COUNTS}
@@ -131,13 +148,7 @@ class Evaluator:
     def _requests(
         self, task: Task, sites: Iterable[str], arrays: Arrays | None = None, **fields: Any
     ) -> dict[str, Message]:
-        header = Request(
-            study=self.study.model_dump_json(),
-            arm=self.arm.name,
-            model=self.arm.model,
-            strategy=self.arm.strategy,
-            **fields,
-        )
+        header = self.letterhead.request(self.arm, **fields)
         return requests(task, {site: self.nodes[site] for site in sites}, header, arrays or {})
 
 
@@ -160,6 +171,7 @@ def save(path: Path, result: ArmResult) -> None:
         "image_auroc": result.image_auroc,
         "threshold": result.threshold if np.isfinite(result.threshold) else None,
         "threshold_from": result.threshold_from,
+        "missed": result.missed,
     }
     named.save(path, arrays, header)
 
@@ -170,7 +182,9 @@ def load(path: Path) -> ArmResult | None:
         return None
     arrays = named.load(path)
     header = named.header(path)
-    result = ArmResult(image_auroc=header["image_auroc"], threshold_from=header["threshold_from"])
+    result = ArmResult(
+        image_auroc=header["image_auroc"], threshold_from=header["threshold_from"], missed=header["missed"]
+    )
     result.threshold = float("nan") if header["threshold"] is None else header["threshold"]
     for site, groups in header["groups"].items():
         result.summaries[site] = Summary(tuple(groups), arrays[f"{site}/moments"], arrays[f"{site}/bootstrap"])

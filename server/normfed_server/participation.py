@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -36,21 +36,44 @@ class Closing:
         Of the asked sites' people that must have answered.
     patience_s
         From the round's beginning.
+    largest
+        The site with most people, which no quorum may leave out ...
+    excused
+        ... unless the operator said so, perhaps just now.
     """
 
     people: Mapping[str, int]
     sites: int
     share: float
     patience_s: float
+    largest: str | None = None
+    excused: Callable[[], frozenset[str]] = frozenset
 
     @classmethod
-    def of(cls, federation: FederationConfig, people: Mapping[str, int], minimum: int) -> Closing:
+    def of(
+        cls,
+        federation: FederationConfig,
+        people: Mapping[str, int],
+        minimum: int,
+        excused: Callable[[], frozenset[str]] = frozenset,
+    ) -> Closing:
         """The study's rule for the sites asked; ``minimum`` is what the strategy needs."""
         wanted = federation.quorum if federation.quorum is not None else len(people) // 2 + 1
-        return cls(people, max(min(wanted, len(people)), minimum), federation.quorum_subjects, federation.patience_s)
+        needed = max(min(wanted, len(people)), minimum)
+        largest = max(people, key=lambda site: (people[site], site), default=None)
+        return cls(
+            people,
+            needed,
+            federation.quorum_subjects,
+            federation.patience_s,
+            None if federation.largest_may_be_left_out else largest,
+            excused,
+        )
 
     def quorum(self, answered: Mapping[str, object] | set[str]) -> bool:
         """Whether these answers are enough."""
+        if self.largest is not None and self.largest not in answered and self.largest not in self.excused():
+            return False
         total = sum(self.people.values())
         return len(answered) >= self.sites and sum(self.people[site] for site in answered) >= self.share * total
 

@@ -15,10 +15,10 @@ from flwr.serverapp.strategy import Strategy
 from normfed_common import arrays as named
 from normfed_common.arrays import Arrays
 from normfed_common.errors import WireError
-from normfed_common.study.config import StudyConfig
 from normfed_common.wire.compression import compress_model, expand_update
-from normfed_common.wire.messages import Answer, Request, decode_answer, request, size_of, to_record
+from normfed_common.wire.messages import Answer, decode_answer, request, size_of, to_record
 from normfed_server.checkpoints import Progress
+from normfed_server.letterhead import Letterhead
 from normfed_server.plan import Arm
 from normfed_server.steps.base import Step, Update
 
@@ -49,8 +49,10 @@ class RoundStrategy(Strategy):
         Bytes of arrays in the last round's requests.
     """
 
-    def __init__(self, study: StudyConfig, arm: Arm, progress: Progress, personal: frozenset[str], step: Step) -> None:
-        self.study, self.arm, self.progress, self.personal, self.step = study, arm, progress, personal, step
+    def __init__(
+        self, letterhead: Letterhead, arm: Arm, progress: Progress, personal: frozenset[str], step: Step
+    ) -> None:
+        self.letterhead, self.arm, self.progress, self.personal, self.step = letterhead, arm, progress, personal, step
         self.asked: dict[str, int] = {}
         self.people: dict[str, int] = {}
         self.refused: dict[str, str] = {}
@@ -83,14 +85,10 @@ class RoundStrategy(Strategy):
             which = -1 if self.step.offers_all else self.progress.clusters.get(site, 0)
             if (which, new) not in records:
                 records[which, new] = self._record(arrays, beside, which, new)
-            header = Request(
-                study=self.study.model_dump_json(),
-                arm=self.arm.name,
-                model=self.arm.model,
-                strategy=self.arm.strategy,
+            header = self.letterhead.request(
+                self.arm,
                 compression=self.arm.compression,
                 round=server_round,
-                repeat=self.arm.repeat,
                 since=self.progress.used.get(site, 0),
             )
             messages.append(request("train.round", node, header, records[which, new]))
@@ -170,7 +168,7 @@ class RoundStrategy(Strategy):
         model = {n: a for n, a in self.progress.models[cluster].items() if n not in self.personal}
         found = expand_update(arrays, model, self.arm.compression)
         _check_shapes(found, model)
-        limit = self.study.federation.largest_update * (self._sizes[cluster] + 1)
+        limit = self.letterhead.study.federation.largest_update * (self._sizes[cluster] + 1)
         length = named.norm(found, model)
         if not np.isfinite(length) or length > limit:
             raise WireError(f"the update is absurdly large: its norm is {length:.3g}, at most {limit:.3g} is taken")

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from normfed_server.asking import Asker
 from normfed_server.checkpoints import Progress
 from normfed_server.collecting import Collection
 from normfed_server.events import EventLog
+from normfed_server.letterhead import Letterhead
 from normfed_server.pace import Pace
 from normfed_server.participation import Closing, Outcome
 from normfed_server.plan import Arm
@@ -38,15 +40,21 @@ MEGABYTE = 1e6
 
 @dataclass(frozen=True)
 class Bench:
-    """What every arm of a run is trained with; ``wall_clock``: see `Collection`."""
+    """What every arm of a run is trained with; ``wall_clock``: see `Collection`, ``excused``: see `Closing`."""
 
-    study: StudyConfig
+    letterhead: Letterhead
     roster: Roster
     asker: Asker
     events: EventLog
     pace: Pace | None = None
     initial: Arrays | None = None
     wall_clock: bool = True
+    excused: Callable[[], frozenset[str]] = frozenset
+
+    @property
+    def study(self) -> StudyConfig:
+        """What is studied."""
+        return self.letterhead.study
 
 
 class ArmTraining:
@@ -75,7 +83,7 @@ class ArmTraining:
             found = Progress([_first(model, bench.initial)])
             step.prepare(found, another)
         self.progress = found
-        self.strategy = RoundStrategy(self.study, arm, found, self.personal, step)
+        self.strategy = RoundStrategy(bench.letterhead, arm, found, self.personal, step)
 
     def run(self) -> Progress:
         """Train to the end.
@@ -102,14 +110,17 @@ class ArmTraining:
         begin = time.perf_counter()
         current = self.progress.round + 1
         asked, people, outcomes = self._asked(current)
-        closing = Closing.of(self.study.federation, {s: people[s] for s in asked}, self.strategy.step.minimum)
+        asked_people = {site: people[site] for site in asked}
+        closing = Closing.of(self.study.federation, asked_people, self.strategy.step.minimum, self.bench.excused)
         self.strategy.asked, self.strategy.people = asked, people
         messages = self.strategy.configure_train(
             current, outgoing or self.strategy.outgoing(), ConfigRecord(), self.bench.asker.grid
         )
         arrivals = self._arrivals(current, asked, people)
         requests = dict(zip(sorted(asked), messages, strict=True))
-        collection = Collection(self.bench.asker, requests, closing, arrivals, self.bench.wall_clock)
+        collection = Collection(
+            self.bench.asker, requests, closing, arrivals, self.bench.wall_clock, partial(self._waiting, current)
+        )
         outgoing, losses = self.strategy.aggregate_train(current, (reply for _, reply in collection))
         for site, why in self.strategy.refused.items():
             collection.set_aside(site, why)
@@ -135,6 +146,9 @@ class ArmTraining:
         self._save()
         self._tell(entry)
         return outgoing
+
+    def _waiting(self, round: int, sites: dict[str, bool], seconds: float) -> None:
+        self._say("waiting", round=round, sites=sites, seconds=int(seconds))
 
     def _asked(self, round: int) -> tuple[dict[str, int], dict[str, int], dict[str, Outcome]]:
         """Sites to ask and their nodes; all that train this arm and their people; what is known of the others."""
@@ -165,9 +179,11 @@ class ArmTraining:
     def _too_few(self, round: int, used: set[str], closing: Closing, reasons: dict[str, str]) -> str:
         why = "; ".join(f"{site}: {reason}" for site, reason in sorted(reasons.items())) or "no reasons given"
         share = f" and {closing.share:.0%} of their people" if closing.share else ""
+        largest = f", {closing.largest}, the largest, among them" if closing.largest else ""
         return (
             f"Round {round} of {self.arm.name}: {len(used)} of {len(closing.people)} sites sent an update that could "
-            f"be used; {closing.sites}{share} are needed. {why}. Mend that, or lower federation.quorum, and resume."
+            f"be used; {closing.sites}{share} are needed{largest}. {why}. Mend that, or lower federation.quorum, and "
+            "resume."
         )
 
     def _tell(self, entry: dict[str, Any]) -> None:
@@ -187,7 +203,9 @@ class ArmTraining:
             header = self._header(round=self.progress.round + 1)
             node = {site: self.bench.roster.nodes[site]}
             messages |= wire.requests("train.personal", node, header, self.progress.model_of(site))
-        self.bench.asker.ask(messages)
+        missed: dict[str, str] = {}
+        self.bench.asker.ask(messages, missed=missed)
+        self._missed(missed, "not trained on")
         self.progress.fine_tuned = True
         self._save()
 
@@ -195,20 +213,20 @@ class ArmTraining:
         nodes = {site: self.bench.roster.nodes[site] for site in self.arm.train}
         model = self.progress.models[0]
         messages = wire.requests("train.sums", nodes, self._header(stage=stage), model)
-        for name, value in named.add(
-            decode_answer(reply)[1] for _, reply in self.bench.asker.answers(messages)
-        ).items():
+        missed: dict[str, str] = {}
+        answers = self.bench.asker.answers(messages, missed=missed)
+        for name, value in named.add(decode_answer(reply)[1] for _, reply in answers).items():
             model[f"sums.{stage}.{name}"] = value
+        self._missed(missed, "not in the sums")
+
+    def _missed(self, missed: dict[str, str], outcome: str) -> None:
+        """A site whose part is not in this model."""
+        self.progress.missed |= missed
+        for site, why in sorted(missed.items()):
+            self._say("missing", site=site, round=0, outcome=outcome, why=why)
 
     def _header(self, **fields: Any) -> Request:
-        return Request(
-            study=self.study.model_dump_json(),
-            arm=self.arm.name,
-            model=self.arm.model,
-            strategy=self.arm.strategy,
-            repeat=self.arm.repeat,
-            **fields,
-        )
+        return self.bench.letterhead.request(self.arm, **fields)
 
     def _save(self) -> None:
         checkpoints.save(self.path, self.progress, self.study.digest)

@@ -15,11 +15,11 @@ from rich.table import Table
 
 from normfed_common.errors import StudyError
 from normfed_common.study.load import load_study
-from normfed_simulation.report.words import participation_sentence, trainings_spread
+from normfed_server.report.words import participation_sentence, trainings_spread
 
 if TYPE_CHECKING:
+    from normfed_server.runs import Run
     from normfed_simulation.experiment import Conditions
-    from normfed_simulation.runs import Run
 
 
 class EngineName(StrEnum):
@@ -70,6 +70,7 @@ def simulate(
 ) -> None:
     """Train one model at several hospitals on this machine, and report how well it finds lesions."""
     from normfed_client.site import choose_device
+    from normfed_server.runs import begin, reopen
     from normfed_simulation import experiment, runs
     from normfed_simulation.comparison import one
 
@@ -78,7 +79,7 @@ def simulate(
         changed = (study, rounds, seed, strategy, attack, hospital_times or None, leave_one_site_out or None)
         if any(change is not None for change in changed):
             raise StudyError("--resume goes on with the run's own study; leave out STUDY and what changes a study.")
-        run = runs.reopen(resume)
+        run = reopen(resume)
         experiment.check_resumable(run)
         data = data or _data_of(run.sites_file)
         conditions = experiment.conditions_of(run)
@@ -89,7 +90,7 @@ def simulate(
         if leave_one_site_out:
             changes["comparisons"] = {"leave_one_site_out": True}
         conditions = _conditions(hospital_times, attack)
-        run = runs.begin(load_study(study or runs.shipped_study("demo"), **changes), out)
+        run = begin(load_study(study or runs.shipped_study("demo"), **changes), out)
     _run(run, data, engine, device, workers, conditions, _Output(quiet, as_json))
 
 
@@ -122,12 +123,13 @@ def compare(
 ) -> None:
     """Train the same study under several strategies: who gains, who loses, by how much?"""
     from normfed_client.site import choose_device
+    from normfed_server.runs import begin
     from normfed_simulation import comparison, runs
 
     choose_device(device)
     path = study or runs.shipped_study("demo")
     changes = comparison.changes(load_study(path), strategies, compressions, repeats)
-    run = runs.begin(load_study(path, **_changes(rounds, seed), **changes), out)
+    run = begin(load_study(path, **_changes(rounds, seed), **changes), out)
     _run(run, data, engine, device, workers, _conditions(hospital_times, attack), _Output(quiet, as_json))
 
 
@@ -135,10 +137,10 @@ def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
 ) -> None:
     """Build report.html of a finished run again."""
-    from normfed_simulation import runs
-    from normfed_simulation.report.page import write_report
+    from normfed_server.runs import reopen
+    from normfed_simulation import patients
 
-    typer.echo(write_report(runs.reopen(run), None))
+    typer.echo(patients.report(reopen(run), None))
 
 
 @dataclass(frozen=True)

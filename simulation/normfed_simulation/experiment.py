@@ -20,11 +20,11 @@ from normfed_common.errors import DatasetError, RunError
 from normfed_common.files import write_json
 from normfed_common.study.config import StudyConfig
 from normfed_server import pace
-from normfed_simulation import hospital_times, runs
+from normfed_server.runs import Run
+from normfed_simulation import hospital_times, patients, runs
 from normfed_simulation.attacks import Attack, Tampering
 from normfed_simulation.phantom import hospitals
-from normfed_simulation.report.page import write_report
-from normfed_simulation.runs import CONDITIONS, Run
+from normfed_simulation.runs import CONDITIONS
 
 Engine = Literal["local", "ray"]
 
@@ -96,7 +96,7 @@ def simulate(
     with watcher.training(run), _kept_environment():
         _engine(engine)(run.folder, run.sites_file, _count(run, names), workers, tamper)
     runs.link_maps(run)
-    return write_report(run, [(p.what, p.why) for p in problems])
+    return patients.report(run, [(p.what, p.why) for p in problems])
 
 
 def conditions_of(run: Run) -> Conditions:

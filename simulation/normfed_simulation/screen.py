@@ -22,7 +22,7 @@ from rich.progress import (
 from rich.table import Column
 
 from normfed_server.events import subscribe
-from normfed_simulation.runs import Run
+from normfed_server.runs import Run
 
 TRAINING, EVALUATION = "Training", "Evaluation"
 

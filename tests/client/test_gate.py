@@ -69,7 +69,7 @@ def test_a_request_that_breaks_the_protocol_or_asks_for_an_unknown_study_is_refu
 
 
 def test_an_answer_passes(ask) -> None:  # type: ignore[no-untyped-def]
-    reply = ask(lambda site, request, arrays: (Answer(site=site.config.name), {"x": np.ones(2)}))
+    reply = ask(lambda job: (Answer(site=job.site.config.name), {"x": np.ones(2)}))
     assert reply.has_content()
     assert reply.metadata.reply_to_message_id == "m"
 

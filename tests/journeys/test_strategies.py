@@ -406,7 +406,7 @@ def test_strategies_are_listed_with_parameters_and_source() -> None:
 
 
 def test_the_findings_call_no_strategy_a_trivial_baseline(league: Path) -> None:
-    from normfed_simulation.report.page import sentences
+    from normfed_server.report.page import sentences
 
     found = metrics(league)
     for model in found["evaluation"].values():

@@ -24,6 +24,7 @@ from normfed_server import collecting
 from normfed_server.asking import Asker
 from normfed_server.checkpoints import Progress
 from normfed_server.events import EventLog
+from normfed_server.letterhead import Letterhead
 from normfed_server.pace import Pace, SitePace, hospital_time
 from normfed_server.participation import Closing, missing
 from normfed_server.plan import Arm
@@ -109,9 +110,9 @@ def run(
 ) -> tuple[Progress, list[dict[str, Any]]]:
     identify()
     asker = Asker(grid, threading.Event())
-    roster = Roster(grid, asker, Request(study=study.model_dump_json(), arm="x", model=study.model))
+    roster = Roster(grid, asker, Letterhead(study))
     roster.wait_for(len(grid.connected))
-    bench = Bench(study, roster, asker, EventLog(tmp_path / "events.jsonl"), pace, wall_clock=wall_clock)
+    bench = Bench(Letterhead(study), roster, asker, EventLog(tmp_path / "events.jsonl"), pace, wall_clock=wall_clock)
     model = build(study.model, setting())
     described = Arm("federated", study.model, tuple(sorted(PEOPLE)), {}, federated=True, **arm)
     path = tmp_path / "arms" / "federated" / "progress.safetensors"

@@ -9,6 +9,7 @@ from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import Request, requests
 from normfed_server.asking import Asker
 from normfed_server.events import EventLog, subscribe
+from normfed_server.letterhead import Letterhead
 from normfed_server.plan import Arm
 from normfed_server.roster import Roster
 from normfed_server.training import ArmTraining, Bench
@@ -34,9 +35,9 @@ def test_a_site_with_one_person_is_told_of_aloud(
     grid = LocalGrid(1, workers=0)
     asker = Asker(grid, threading.Event())
     model = Site(config, alone).model(alone.model)
-    roster = Roster(grid, asker, Request(study=alone.model_dump_json(), arm="x", model=alone.model))
+    roster = Roster(grid, asker, Letterhead(alone))
     roster.wait_for(1)
-    bench = Bench(alone, roster, asker, EventLog(tmp_path / "e.jsonl"))
+    bench = Bench(Letterhead(alone), roster, asker, EventLog(tmp_path / "e.jsonl"))
     ArmTraining(arm, model, lambda _: {}, bench, tmp_path / "p.safetensors").run()
     stop()
     notes = [event for event in heard if event["event"] == "note"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
+from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_client.training.corrections import Correction
 from normfed_common import seeds
 from normfed_common.errors import SiteCode, SiteError
@@ -32,6 +34,10 @@ class Settings:
     ----------
     seed, site, round
         Where the order of batches comes from: a round depends on nothing but these, its start and the site's data.
+    most_steps
+        Where to stop early: a canary trains one batch.
+    checkpoints
+        Where to go on from after a crash.
     """
 
     seed: int
@@ -40,6 +46,8 @@ class Settings:
     epochs: int
     learning_rate: float
     optimiser: Literal["adam", "sgd"] = "adam"
+    most_steps: int | None = None
+    checkpoints: TrainingCheckpoints | None = None
 
 
 def train(
@@ -71,24 +79,38 @@ def train(
     scaler = torch.amp.GradScaler("cuda", enabled=cuda)
     total = torch.zeros((), dtype=torch.float64, device=model.setting.device)
     samples = steps = 0
+    checkpoint = settings.checkpoints.next() if settings.checkpoints is not None else None
+    done = checkpoint.load(network, optimiser) if checkpoint is not None else None
+    if done is not None:
+        total.fill_(done["total"])
+        samples, steps = done["samples"], done["steps"]
+        scaler.load_state_dict(done["scaler"])
+    for batch in itertools.islice(_batches(model, cohort, settings), steps, settings.most_steps):
+        network.zero_grad(set_to_none=True)
+        with torch.autocast("cuda", enabled=cuda):
+            loss = model.loss(batch)
+        scaler.scale(loss).backward()
+        if correction is not None:
+            scaler.unscale_(optimiser)
+            correction.gradients(trained)
+        scaler.step(optimiser)
+        scaler.update()
+        if correction is not None:
+            correction.parameters(trained)
+        total.add_(loss.detach(), alpha=len(batch))
+        samples += len(batch)
+        steps += 1
+        if checkpoint is not None and checkpoint.due():
+            done = {"total": float(total), "samples": samples, "steps": steps, "scaler": scaler.state_dict()}
+            checkpoint.save(network, optimiser, done)
+    return Progress(_mean(total, samples, settings.round), samples, steps)
+
+
+def _batches(model: NormativeModel, cohort: Cohort, settings: Settings) -> Iterator[Any]:
+    """All batches of a round, epoch after epoch; those before a checkpoint are drawn again and not used."""
     for epoch in range(settings.epochs):
         rng = seeds.generator(settings.seed, "training", settings.site, settings.round, epoch)
-        for batch in model.batches(cohort, rng):
-            network.zero_grad(set_to_none=True)
-            with torch.autocast("cuda", enabled=cuda):
-                loss = model.loss(batch)
-            scaler.scale(loss).backward()
-            if correction is not None:
-                scaler.unscale_(optimiser)
-                correction.gradients(trained)
-            scaler.step(optimiser)
-            scaler.update()
-            if correction is not None:
-                correction.parameters(trained)
-            total.add_(loss.detach(), alpha=len(batch))
-            samples += len(batch)
-            steps += 1
-    return Progress(_mean(total, samples, settings.round), samples, steps)
+        yield from model.batches(cohort, rng)
 
 
 @torch.inference_mode()

@@ -36,6 +36,9 @@ class FederationConfig(Frozen):
         None, ge=1, description="sites whose updates a round needs; more than half of those asked when absent"
     )
     quorum_subjects: float = Field(0.0, ge=0, le=1, description="share of the asked sites' training people it needs")
+    largest_may_be_left_out: bool = Field(
+        False, description="whether a quorum may close a round without the site with most people"
+    )
     patience_s: float = Field(
         3600.0, ge=0, description="a round ends when everybody answered, or after this long with its quorum there"
     )

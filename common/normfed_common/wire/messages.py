@@ -16,15 +16,19 @@ from normfed_common.arrays import Arrays
 from normfed_common.errors import SiteCode, WireError
 from normfed_common.study.base import Frozen
 from normfed_common.study.federation import Compression
+from normfed_common.wire import packing
 
 MAXIMUM_BYTES = 2**31 - 2**20  # protobuf's limit, less room for the headers
 MAXIMUM_HEADER = 4_000_000
+FENCE = "query.fence"  # a message without content: its answer says that what was sent before it is settled
 CONTROL = "control/"  # before the names of SCAFFOLD's control variate, which goes out beside the model
 BELOW_MINIMUM = -1  # in the place of a count: somebody, but fewer than the minimum cohort
 ALLOWED_TYPES = ("float32", "float64", "int64", "float16", "uint16", "int8")  # the last three only compressed
+RUN_NAME = r"^([A-Za-z0-9][A-Za-z0-9._-]{0,119})?$"  # sites name folders after it
 
 Task = Literal[
     "query.describe",
+    "train.canary",
     "train.round",
     "train.personal",
     "train.sums",
@@ -41,6 +45,10 @@ class Request(Frozen):
     ----------
     study
         The resolved study as JSON.
+    run
+        The run's name: what a site keeps of one run is apart from what it keeps of others.
+    version
+        Of normfed at the server: a site with another refuses.
     arm
         Which of the study's models this is about (federated, local-NAME, pooled, or a baseline's name).
     model
@@ -67,6 +75,8 @@ class Request(Frozen):
     """
 
     study: str = Field(max_length=MAXIMUM_HEADER)
+    run: str = Field("", pattern=RUN_NAME)
+    version: str = Field("", max_length=50)
     arm: str = Field(max_length=200)
     model: dict[str, Any]
     strategy: dict[str, Any] = Field(default_factory=lambda: {"name": "fedavg"})
@@ -82,6 +92,31 @@ class Request(Frozen):
     maps: bool = False
 
 
+class Machine(Frozen):
+    """What an operator needs to know of the machine that a site's client runs on, in round figures.
+
+    Parameters
+    ----------
+    study
+        Digest of the study as this site resolves it.
+    memory_gb, disk_gb
+        Free now; of the disk that holds the site's state.
+    gpu
+        Its name; empty without one.
+    """
+
+    normfed: str = Field(max_length=50)
+    flwr: str = Field(max_length=50)
+    torch: str = Field(max_length=50)
+    python: str = Field(max_length=50)
+    study: str = Field(max_length=100)
+    cores: int = Field(ge=0)
+    memory_gb: float = Field(ge=0)
+    disk_gb: float = Field(ge=0)
+    gpu: str = Field("", max_length=100)
+    gpu_memory_gb: float = Field(0.0, ge=0)
+
+
 class Answer(Frozen):
     """What a site says, beside arrays: counts and sums, never a person.
 
@@ -95,6 +130,8 @@ class Answer(Frozen):
         Of the optimiser in this round (FedNova, SCAFFOLD).
     cluster
         Which of the models it was offered the site trained (IFCA).
+    machine
+        Of ``query.describe``, where a site is deployed.
     """
 
     site: str = Field(max_length=200)
@@ -107,12 +144,13 @@ class Answer(Frozen):
     notes: tuple[str, ...] = Field((), description="fixed sentences about the method, never about a person")
     labels: tuple[str, ...] = ()
     counts: dict[str, int] = Field(default_factory=dict)
+    machine: Machine | None = None
 
 
-def encode(header: Request | Answer, arrays: Arrays) -> RecordDict:
-    """Header and arrays as Flower records."""
+def encode(header: Request | Answer, arrays: Arrays, packed: bool = False) -> RecordDict:
+    """Header and arrays as Flower records; ``packed`` for the way over a network."""
     record = RecordDict({"header": ConfigRecord({"json": header.model_dump_json()})})
-    record["arrays"] = to_record(arrays)
+    record["arrays"] = packing.pack(arrays) if packed else to_record(arrays)
     return record
 
 
@@ -168,8 +206,15 @@ def size_of(message: Message) -> int:
 
 
 def answer(to: Message, header: Answer, arrays: Arrays) -> Message:
-    """The answer to a request."""
-    return Message(encode(header, arrays), reply_to=to)
+    """The answer to a request, packed where the request was."""
+    return Message(encode(header, arrays, packing.is_packed(_record(to.content))), reply_to=to)
+
+
+def packed(message: Message, arrays: ArrayRecord | None = None) -> RecordDict:
+    """The content of a message with its arrays packed; ``arrays`` if they were packed before."""
+    if arrays is None:
+        arrays = packing.pack({name: array.numpy() for name, array in _record(message.content).items()})
+    return RecordDict({"header": message.content.config_records["header"], "arrays": arrays})
 
 
 def refusal(to: Message, code: SiteCode) -> Message:
@@ -199,10 +244,12 @@ def _header(record: RecordDict, kind: type[Any]) -> Any:
 
 
 def _arrays(record: RecordDict, consume: bool = False) -> Arrays:
-    found = record.array_records.get("arrays", ArrayRecord())
+    found = _record(record)
     size = sum(len(array.data) for array in found.values())
     if size > MAXIMUM_BYTES:
         raise WireError(f"a message holds {size:,} bytes of arrays; at most {MAXIMUM_BYTES:,} are allowed")
+    if packing.is_packed(found):
+        return {name: _allowed(name, value) for name, value in packing.unpack(found, consume).items()}
     arrays: Arrays = {}
     for name in list(found):
         array = found.pop(name) if consume else found[name]
@@ -214,7 +261,18 @@ def _arrays(record: RecordDict, consume: bool = False) -> Arrays:
             raise WireError(f"array {name!r} cannot be read") from error
         if value.dtype != array.dtype or value.shape != tuple(array.shape):
             raise WireError(f"array {name!r} is not what its header says")
-        if not np.isfinite(value).all():
-            raise WireError(f"array {name!r} is not finite")
-        arrays[name] = value
+        arrays[name] = _allowed(name, value)
     return arrays
+
+
+def _record(record: RecordDict) -> ArrayRecord:
+    found: ArrayRecord = record.array_records.get("arrays", ArrayRecord())
+    return found
+
+
+def _allowed(name: str, value: np.ndarray) -> np.ndarray:
+    if str(value.dtype) not in ALLOWED_TYPES:
+        raise WireError(f"array {name!r} is of {value.dtype}; allowed: {', '.join(ALLOWED_TYPES)}")
+    if not np.isfinite(value).all():
+        raise WireError(f"array {name!r} is not finite")
+    return value

@@ -13,18 +13,15 @@ from functools import partial
 from pathlib import Path
 
 from flwr.app import DEFAULT_TTL, Context, Message, RecordDict
-from flwr.app.user_config import UserConfig
-from flwr.clientapp import ClientApp
 from flwr.common.constant import SUPERLINK_NODE_ID
-from flwr.common.serde import message_from_proto, message_to_proto
-from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
+from normfed_client.serving import call, from_bytes, to_bytes
 from normfed_client.site import SITES_VARIABLE
 from normfed_client.workers import WorkerPool
-from normfed_server.app import EXPECTED_VARIABLE, RUN_VARIABLE, SIMULATED_VARIABLE
+from normfed_server.app import EXPECTED_VARIABLE, RUN_VARIABLE
 from normfed_server.app import app as server_app
 
 RUN_ID = 1
@@ -48,7 +45,7 @@ class LocalGrid(Grid):
         self.nodes, self.workers, self.tamper = nodes, workers, tamper
         # More arms under way than workers: while one waits for its slowest site, another's sites work.
         self.concurrent_arms = workers + 1 if workers else 1
-        self._pool = WorkerPool("normfed_simulation.engines.local:serve_message", workers) if workers else None
+        self._pool = WorkerPool("normfed_client.serving:serve_message", workers) if workers else None
         self._numbers = itertools.count(1)
         self._pending: dict[str, tuple[Message, Future[Message]]] = {}
 
@@ -95,7 +92,7 @@ class LocalGrid(Grid):
         if self._pool is None:
             future.set_result(call(message))
         else:
-            self._pool.submit(partial(_serialised, message)).add_done_callback(partial(_pass_on, future))
+            self._pool.submit(partial(to_bytes, message)).add_done_callback(partial(_pass_on, future))
         self._pending[number] = (message, future)
         return number
 
@@ -105,35 +102,13 @@ class LocalGrid(Grid):
         return self.tamper(message, reply) if self.tamper else reply
 
 
-def _serialised(message: Message) -> bytes:
-    return message_to_proto(message).SerializeToString()
-
-
 def _pass_on(future: Future[Message], job: Future[bytes]) -> None:
     if job.cancelled():
         future.cancel()
     elif (error := job.exception()) is not None:
         future.set_exception(error)
     else:
-        future.set_result(message_from_proto(ProtoMessage.FromString(job.result())))
-
-
-def call(message: Message) -> Message:
-    """Run the ClientApp of the site that a message is for."""
-    node = message.metadata.dst_node_id
-    config: UserConfig = {"partition-id": node - 1}
-    return _client_app()(message, Context(RUN_ID, node, config, RecordDict(), {}))
-
-
-def serve_message(payload: bytes) -> bytes:
-    """A worker's function: one message in, its answer out."""
-    return _serialised(call(message_from_proto(ProtoMessage.FromString(payload))))
-
-
-def _client_app() -> ClientApp:
-    from normfed_client.app import app
-
-    return app
+        future.set_result(from_bytes(job.result()))
 
 
 def identify() -> None:
@@ -147,7 +122,6 @@ def run(folder: Path, sites: Path, count: int, workers: int, tamper: Tamper | No
     os.environ[SITES_VARIABLE] = str(sites)
     os.environ[RUN_VARIABLE] = str(folder)
     os.environ[EXPECTED_VARIABLE] = str(count)
-    os.environ[SIMULATED_VARIABLE] = "1"
     grid = LocalGrid(count, workers, tamper)
     try:
         server_app(grid, Context(RUN_ID, 0, {}, RecordDict(), {}))

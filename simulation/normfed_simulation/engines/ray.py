@@ -10,7 +10,7 @@ from pathlib import Path
 from normfed_client.app import app as client_app
 from normfed_client.site import SITES_VARIABLE
 from normfed_common.errors import StudyError
-from normfed_server.app import EXPECTED_VARIABLE, RUN_VARIABLE, SIMULATED_VARIABLE
+from normfed_server.app import EXPECTED_VARIABLE, RUN_VARIABLE
 from normfed_server.app import app as server_app
 
 
@@ -29,7 +29,6 @@ def run(folder: Path, sites: Path, count: int, workers: int, tamper: object = No
     os.environ[SITES_VARIABLE] = str(sites.resolve())
     os.environ[RUN_VARIABLE] = str(folder.resolve())
     os.environ[EXPECTED_VARIABLE] = str(count)
-    os.environ[SIMULATED_VARIABLE] = "1"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     from flwr.simulation import run_simulation
 

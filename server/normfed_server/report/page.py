@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,24 +16,40 @@ from plotly.offline import get_plotlyjs
 
 from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.errors import RunError
-from normfed_common.files import write_json, write_text
+from normfed_common.files import write_text
+from normfed_server.report import figures, participation
+from normfed_server.report.words import trainings_spread, warnings
 from normfed_server.results import UNSEEN
-from normfed_simulation.report import figures, participation
-from normfed_simulation.report.patients import cases, left_out_path, significance
-from normfed_simulation.report.words import trainings_spread, warnings
-from normfed_simulation.runs import CONDITIONS, Run
+from normfed_server.runs import Run
 
 MAIN = ("auroc", "auroc30", "auprc", "aupro", "aupro30", "best_dice", "dice", "surface_dice", "image_auroc")
 MORE = ("auroc30_mcclish", "lesion_sensitivity", "cluster_rank", "false_clusters", "froc", "conformal_p")
 
 
-def write_report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
-    """Write report.html.
+@dataclass(frozen=True)
+class Patients:
+    """What only whoever may open the sites' own folders can show: a simulation.
 
     Parameters
     ----------
+    cases
+        Single patients, with pictures.
+    significance
+        Model to the p-value of its difference to the federated one, paired by patient.
     left_out
-        Who was left out and why; None to take what the run remembers.
+        Who was left out, and why.
+    attacks
+        Malicious sites, and what each does.
+    """
+
+    cases: Sequence[Any] = ()
+    significance: Mapping[str, float] = field(default_factory=dict)
+    left_out: Sequence[tuple[str, str]] = ()
+    attacks: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_report(run: Run, patients: Patients = Patients()) -> Path:
+    """Write report.html.
 
     Raises
     ------
@@ -39,19 +57,10 @@ def write_report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
         If the run is not finished.
     """
     if not run.finished:
-        raise RunError(
-            f"{run.folder}: not finished, so there is nothing to report. normfed simulate --resume {run.folder}"
-        )
-    remembered = left_out_path(run)
-    if left_out is not None:
-        write_json(remembered, left_out)
-    elif remembered.exists():
-        left_out = json.loads(remembered.read_text())
+        raise RunError(f"{run.folder}: not finished, so there is nothing to report. Finish the run first.")
     metrics = json.loads((run.folder / "metrics.json").read_text())
-    shown = _main_models(metrics)
-    environment = Environment(
-        loader=PackageLoader("normfed_simulation.report"), autoescape=True, undefined=StrictUndefined
-    )
+    shown = main_models(metrics)
+    environment = Environment(loader=PackageLoader("normfed_server.report"), autoescape=True, undefined=StrictUndefined)
     environment.filters["figure"] = _figure
     environment.filters["number"] = _number
     environment.filters["signed"] = _signed
@@ -62,24 +71,24 @@ def write_report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
         metrics=metrics,
         models=shown,
         strategy=ALGORITHMS[run.study.strategy["name"]],
-        warnings=warnings(metrics, conditions_of(run)),
+        warnings=warnings(metrics, patients.attacks),
         league=metrics["league"] if len(metrics["league"]) > 1 else [],
         league_gains=figures.league_gains(metrics) if _several_strategies(metrics) else "",
         league_sites=figures.league_sites(metrics) if _several_strategies(metrics) else "",
         participation=participation.tables(metrics),
         hospital_times=figures.hospital_times(metrics) if metrics["hospital_time"] else "",
         sentences=sentences(metrics),
-        left_out=left_out or [],
+        left_out=patients.left_out,
         labels=figures.LABELS,
         main=[m for m in MAIN if any(m in model["all"] for model in shown.values())],
         more=MORE,
         kinds=sorted({kind for model in shown.values() for kind in model["kinds"]}),
-        significance=significance(run, [m for m in shown if m not in ("federated", UNSEEN)], "auprc"),
+        significance=patients.significance,
         loss=figures.loss_curves(metrics) if metrics["rounds"] else "",
         per_site=figures.per_site(shown),
         gains=figures.gains(metrics["differences"], list(shown), "auroc") if metrics["differences"] else "",
         matrix=figures.matrix(metrics, "auroc"),
-        cases=cases(run),
+        cases=patients.cases,
         study=yaml.safe_dump(run.study.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),
         plotly=get_plotlyjs(),
@@ -89,14 +98,7 @@ def write_report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
     return path
 
 
-def conditions_of(run: Run) -> dict[str, str]:
-    """Malicious sites and their attacks."""
-    path = run.folder / CONDITIONS
-    attacks: dict[str, str] = json.loads(path.read_text())["attacks"] if path.exists() else {}
-    return attacks
-
-
-def _main_models(metrics: dict[str, Any]) -> dict[str, Any]:
+def main_models(metrics: dict[str, Any]) -> dict[str, Any]:
     """What the tables of results show: other strategies stand in the league table."""
     others = set(metrics["strategies"]) - {"federated"}
     return {name: model for name, model in metrics["evaluation"].items() if name not in others}
@@ -109,7 +111,7 @@ def _several_strategies(metrics: dict[str, Any]) -> bool:
 
 def sentences(metrics: dict[str, Any]) -> list[str]:
     """The findings in words: only what the figures say."""
-    models = _main_models(metrics)
+    models = main_models(metrics)
     ours = models["federated"]["all"]["auroc"]
     found = [f"The federated model reaches a mean AUROC of {_number(ours['mean'])} over {ours['n']} patients."]
     for name in ("pooled", "local"):

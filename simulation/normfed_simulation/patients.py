@@ -1,4 +1,4 @@
-"""What the report shows of single patients. Simulation only: it reads the sites' own folders, as no server could."""
+"""The report of a simulation, with single patients: it reads the sites' own folders, as no server could."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ import numpy as np
 from normfed_client.scoring import served_arrays
 from normfed_client.site import Site, read_sites
 from normfed_common import seeds
+from normfed_common.errors import RunError
+from normfed_common.files import write_json
 from normfed_common.metrics.subjects import wilcoxon_holm
 from normfed_common.models.catalogue import build
-from normfed_simulation.report.mosaic import mosaic
-from normfed_simulation.runs import Run
+from normfed_server.report.page import Patients, main_models, write_report
+from normfed_server.results import UNSEEN
+from normfed_server.runs import Run
+from normfed_simulation.mosaic import mosaic
+from normfed_simulation.runs import CONDITIONS
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,38 @@ class Case:
     kind: str
     figures: dict[str, float]
     pictures: list[tuple[str, str]]
+
+
+def report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
+    """Write report.html.
+
+    Parameters
+    ----------
+    left_out
+        Who was left out and why; None to take what the run remembers.
+
+    Raises
+    ------
+    RunError
+        If the run is not finished.
+    """
+    if not run.finished:
+        raise RunError(f"{run.folder}: not finished. normfed simulate --resume {run.folder}")
+    remembered = run.folder / "left_out.json"
+    if left_out is not None:
+        write_json(remembered, left_out)
+    elif remembered.exists():
+        left_out = json.loads(remembered.read_text())
+    metrics = json.loads((run.folder / "metrics.json").read_text())
+    others = [model for model in main_models(metrics) if model not in ("federated", UNSEEN)]
+    conditions = run.folder / CONDITIONS
+    patients = Patients(
+        cases=cases(run),
+        significance=significance(run, others, "auprc"),
+        left_out=left_out or (),
+        attacks=json.loads(conditions.read_text())["attacks"] if conditions.exists() else {},
+    )
+    return write_report(run, patients)
 
 
 def rows(run: Run, arm: str) -> list[dict[str, Any]]:
@@ -76,8 +113,3 @@ def _case(run: Run, title: str, row: dict[str, Any], site: Site) -> Case:
 
 def _number(value: float | None) -> float:
     return float("nan") if value is None else value
-
-
-def left_out_path(run: Run) -> Path:
-    """Who was left out of the run, and why."""
-    return run.folder / "left_out.json"

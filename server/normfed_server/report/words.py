@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -30,7 +31,7 @@ def trainings_spread(figure: dict[str, Any], form: str) -> str:
     return form.format(statistics.stdev(values)) if len(values) > 1 else ""
 
 
-def warnings(metrics: dict[str, Any], attacks: dict[str, str]) -> list[str]:
+def warnings(metrics: dict[str, Any], attacks: Mapping[str, str]) -> list[str]:
     """What whoever reads the figures must know first."""
     found = []
     partial = participation_sentence(metrics)

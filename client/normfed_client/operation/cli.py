@@ -1,0 +1,129 @@
+"""`normfed site ...`: a hospital's client, for an IT team that need not know federated learning."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from normfed_client.operation.home import DEFAULT, open_hospital
+from normfed_common.errors import UserError
+
+site = typer.Typer(help="A hospital's client: join a federation, check, start.", no_args_is_help=True)
+
+Home = Annotated[Path, typer.Option("--home", help="The site's folder.", envvar="NORMFED_SITE_HOME")]
+
+
+@site.command()
+def join(
+    enrolment: Annotated[Path, typer.Argument(help="The file that the operator sent.")],
+    data: Annotated[Path, typer.Option(help="The BIDS dataset; only read, never sent.")],
+    owns: Annotated[
+        list[str] | None, typer.Option(help="Values of its column `site` that take part; all without it. Repeatable.")
+    ] = None,
+    home: Home = DEFAULT,
+) -> None:
+    """Make this hospital's key and its folder."""
+    from normfed_client.operation.joining import join as join_federation
+    from normfed_common.operation.enrolment import load
+
+    invitation = load(enrolment)
+    joined = join_federation(invitation, home, data, tuple(owns or ()))
+    console = Console(highlight=False)
+    console.print(f"[bold]{invitation.site}[/] can join [bold]{invitation.federation}[/]. Two things are left:\n")
+    console.print(f"1. Send this file to the operator; it is not secret:\n     {joined.public_key}\n", soft_wrap=True)
+    console.print("2. Compare by telephone, so that nobody stands in between:")
+    console.print(f"     this hospital's key      [bold]{joined.key_fingerprint}[/]")
+    console.print(f"     the federation's server  [bold]{invitation.ca_fingerprint}[/]\n")
+    console.print(
+        f"The key {home / 'site.key'} never leaves this machine. What this hospital allows is in "
+        f"{home / 'site.yaml'}.\nNext: normfed site check, then normfed site start",
+        soft_wrap=True,
+    )
+
+
+@site.command()
+def check(
+    home: Home = DEFAULT,
+    quick: Annotated[bool, typer.Option("--quick", help="Names of scans only; open none.")] = False,
+) -> None:
+    """What is wrong, and how to mend it: certificates, clock, link, disk, GPU, data, versions."""
+    from normfed_client.operation.checking import examine
+
+    table = Table("", "what", "found", "what to do", box=None, pad_edge=False)
+    worst = 0
+    for finding in examine(open_hospital(home), opening_scans=not quick):
+        mark = {0: "[green]✓[/]", 1: "[yellow]![/]", 2: "[red]✗[/]"}[finding.severity]
+        table.add_row(mark, finding.what, finding.found, finding.cure)
+        worst = max(worst, finding.severity)
+    console = Console(highlight=False)
+    console.print(table)
+    if worst == 2:
+        console.print("\n[red]Not ready.[/] Mend what is marked ✗ and check again.")
+        raise typer.Exit(2)
+    console.print("\nReady: normfed site start")
+
+
+@site.command()
+def start(home: Home = DEFAULT) -> None:
+    """Run the client until Ctrl-C: it keeps calling the server, and starts again whatever dies."""
+    from normfed_client.operation.station import start as start_station
+    from normfed_common.operation.processes import stop_on_signals
+
+    hospital = open_hospital(home)
+    _say(f"{hospital.config.site} calls {hospital.config.server}. Logs: {hospital.log}. Stop with Ctrl-C.")
+    start_station(hospital, stop_on_signals(), _say)
+    _say("stopped.")
+
+
+@site.command()
+def status(home: Home = DEFAULT) -> None:
+    """Does it run, is it connected, what did it do last?"""
+    from normfed_client.operation.standing import standing
+
+    hospital = open_hospital(home)
+    found = standing(hospital)
+    console = Console(highlight=False)
+    table = Table("process", "", "since", "starts again", "last end", box=None, pad_edge=False)
+    for name, service in found.services.items():
+        state = "[green]runs[/]" if service["pid"] else "[red]down[/]"
+        since = datetime.fromtimestamp(service["since"]).strftime("%d %b %H:%M") if service["since"] else "–"
+        table.add_row(name, state, since, str(service["restarts"]), service["last_end"] or "–")
+    console.print(table)
+    console.print(f"\n{hospital.config.site} at {hospital.config.server}: {found.sentence}")
+    for line in found.last:
+        console.print(f"[dim]{line}[/]", soft_wrap=True)
+    if not found.running:
+        raise typer.Exit(1)
+
+
+@site.command()
+def leave(
+    home: Home = DEFAULT,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete this hospital's key and everything the federation left here; the dataset is not touched."""
+    from normfed_common.operation.processes import is_running
+
+    hospital = open_hospital(home)
+    if is_running(hospital.log):
+        raise UserError(f"{home}: the client is running. Stop it first.")
+    kept = hospital.folder / "state"
+    Console(highlight=False).print(
+        f"This deletes {hospital.folder}: the key, the outbox, and this hospital's own results in {kept}.\n"
+        f"The dataset {hospital.config.data} is not touched.",
+        soft_wrap=True,
+    )
+    if not yes:
+        typer.confirm("Delete?", abort=True)
+    shutil.rmtree(hospital.folder)
+    typer.echo(f"Left. Tell the operator to shut the key out: normfed server revoke {hospital.config.site}")
+
+
+def _say(text: str) -> None:
+    Console(highlight=False).print(f"[dim]{datetime.now():%H:%M:%S}[/] {text}", soft_wrap=True)

@@ -1,0 +1,151 @@
+"""A hospital's folder: what it decided, its key, and what its client keeps. Nothing in it ever leaves.
+
+HOME/
+    site.yaml           written by `normfed site join`; the hospital edits it
+    site.key SITE.pub   made here; the first never leaves, the second goes to the operator
+    ca.crt              the federation's certificate authority
+    runner.secret       between Flower's node and our runner
+    outbox/<run>/       answers, on disk before they are sent
+    checkpoints/<run>/  training in the middle of a round
+    state/<run>/        maps, people's figures, personal parts of models, site.log
+    cache/              preprocessed scans
+    log/                a log a process, services.json
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import yaml
+from pydantic import Field, ValidationError
+
+from normfed_client.site import SiteConfig
+from normfed_common.errors import DatasetError, StudyError, UserError
+from normfed_common.operation import private
+from normfed_common.operation.enrolment import ADDRESS
+from normfed_common.study.base import Frozen
+from normfed_common.study.data import SiteName
+from normfed_common.study.load import validate
+
+HOME_VARIABLE = "NORMFED_SITE_HOME"
+DEFAULT = Path("normfed-site")
+
+
+class HospitalConfig(Frozen):
+    """What a hospital decides for itself."""
+
+    site: SiteName = Field(description="its name in the federation")
+    server: str = Field(pattern=ADDRESS, description="host:port of the server; the one address that is ever called")
+    data: Path = Field(description="the BIDS dataset; only read")
+    owns: tuple[str, ...] = Field((), description="values of the dataset's column `site` that take part; empty: all")
+    bundles: tuple[str, ...] = Field((), description="SHA-256 of the app bundles that are accepted; others are refused")
+    ca: Path = Field(Path("ca.crt"), description="certificates that the server's must be signed by, PEM")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    keep_days: float = Field(14.0, gt=0, le=365, description="answers are kept in the outbox for so long at most")
+    checkpoint_minutes: float = Field(3.0, gt=0, le=1440, description="between checkpoints in the middle of a round")
+    longest_task_hours: float = Field(48.0, gt=0, le=1000, description="work that takes longer is broken off")
+    power_w: float = Field(150.0, gt=0, le=10_000, description="what the machine draws while it trains, for estimates")
+
+
+class Hospital:
+    """A hospital's folder.
+
+    Parameters
+    ----------
+    folder
+        Absolute.
+    """
+
+    def __init__(self, folder: Path, config: HospitalConfig) -> None:
+        self.folder, self.config = folder, config
+
+    key = property(lambda self: self.folder / "site.key")
+    secret = property(lambda self: self.folder / "runner.secret")
+    log = property(lambda self: self.folder / "log")
+    cache = property(lambda self: self.folder / "cache")
+
+    @property
+    def ca(self) -> Path:
+        """The certificates that the server's must be signed by."""
+        return self.folder / self.config.ca
+
+    @property
+    def public_key(self) -> Path:
+        """What the operator is sent."""
+        return self.folder / f"{self.config.site}.pub"
+
+    def outbox(self, run: str) -> Path:
+        """Where a run's answers wait."""
+        return self._of_run("outbox", run)
+
+    def checkpoints(self, run: str) -> Path:
+        """Where a run's training is kept in the middle of a round."""
+        return self._of_run("checkpoints", run)
+
+    def site_config(self, run: str) -> SiteConfig:
+        """What the client's apps need to know."""
+        return SiteConfig(
+            name=self.config.site,
+            data=(self.folder / self.config.data).resolve(),
+            owns=self.config.owns,
+            cache=self.cache,
+            output=self._of_run("state", run),
+            device=self.config.device,
+        )
+
+    def check(self) -> None:
+        """Refuse to start with what is weak.
+
+        Raises
+        ------
+        UserError
+            If a secret is missing or readable by others.
+        """
+        for path in (self.key, self.secret):
+            private.check(path)
+
+    def _of_run(self, what: str, run: str) -> Path:
+        path = self.folder / what / (run or "none")
+        private.make_folder(path)
+        return path
+
+
+def open_hospital(folder: Path) -> Hospital:
+    """Open a hospital's folder.
+
+    Raises
+    ------
+    UserError
+        If it is not one, or its site.yaml is wrong.
+    """
+    path = folder / "site.yaml"
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Hospital(folder.resolve(), validate(HospitalConfig, raw or {}, str(path)))
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{folder}: not a site's folder (no site.yaml). Make one: normfed site join ENROLMENT --home {folder}"
+        ) from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from error
+    except (StudyError, ValidationError) as error:
+        raise UserError(str(error).replace("a key that a study knows", "a key that this file knows")) from error
+
+
+def of_environment() -> Hospital | None:
+    """The hospital that this process works for; None in a simulation."""
+    folder = os.environ.get(HOME_VARIABLE)
+    if folder is None:
+        return None
+    path = Path(folder) / "site.yaml"
+    try:
+        return _opened(folder, path.stat().st_mtime_ns)
+    except (OSError, UserError) as error:
+        raise DatasetError(str(error)) from error
+
+
+@lru_cache(maxsize=1)
+def _opened(folder: str, _mtime_ns: int) -> Hospital:
+    return open_hospital(Path(folder))

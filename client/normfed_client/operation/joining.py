@@ -1,0 +1,70 @@
+"""Join a federation: a key of this hospital's own, and its site.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from normfed_client.operation.home import HospitalConfig
+from normfed_common.errors import UserError
+from normfed_common.files import write_text
+from normfed_common.operation import private
+from normfed_common.operation.enrolment import Enrolment, key_fingerprint
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What has to happen next: send ``public_key``, compare both fingerprints by telephone."""
+
+    folder: Path
+    public_key: Path
+    key_fingerprint: str
+
+
+def join(enrolment: Enrolment, folder: Path, data: Path, owns: tuple[str, ...]) -> Joined:
+    """Make a hospital's folder with a new key.
+
+    Raises
+    ------
+    UserError
+        If there is something in the folder already, or no dataset.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: there is something already. Choose another --home; keys are never overwritten.")
+    if not data.is_dir():
+        raise UserError(f"{data}: no such folder. Give the BIDS dataset with --data.")
+    private.make_folder(folder)
+    key = ec.generate_private_key(ec.SECP384R1())
+    private.write_new(
+        folder / "site.key",
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+        ),
+    )
+    line = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    public = folder / f"{enrolment.site}.pub"
+    public.write_bytes(line + f" normfed {enrolment.site}\n".encode())
+    private.write_new(folder / "runner.secret", private.secret())
+    write_text(folder / "ca.crt", enrolment.ca)
+    private.make_folder(folder / "log")
+    config = HospitalConfig(
+        site=enrolment.site, server=enrolment.address, data=data.resolve(), owns=owns, bundles=(enrolment.bundle,)
+    )
+    # Last: a folder with site.yaml is complete.
+    write_text(folder / "site.yaml", _described(config))
+    return Joined(folder, public, key_fingerprint(line))
+
+
+def _described(config: HospitalConfig) -> str:
+    """The file with every key explained: nobody at a hospital has read the source."""
+    lines = ["# This hospital's own choices; nothing in this file is sent to anybody."]
+    values = config.model_dump(mode="json")
+    for name, field in HospitalConfig.model_fields.items():
+        if field.description:
+            lines.append(f"# {field.description}")
+        lines.append(yaml.safe_dump({name: values[name]}, allow_unicode=True, sort_keys=False).rstrip())
+    return "\n".join(lines) + "\n"

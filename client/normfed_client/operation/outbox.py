@@ -1,0 +1,77 @@
+"""Answers on disk before they are sent: a request that is repeated is answered from here, never worked on twice."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+
+from normfed_common import arrays as named
+from normfed_common.arrays import Arrays
+from normfed_common.errors import NormfedError
+from normfed_common.wire.messages import Answer, Request
+
+ENDING = ".safetensors"
+
+
+def digest(task: str, request: Request, arrays: Arrays) -> str:
+    """SHA-256 of all that a request says: the same request has the same answer."""
+    found = hashlib.sha256(f"{task}\n{request.model_dump_json()}\n".encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        found.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        found.update(np.ascontiguousarray(array).data if array.size else b"")
+    return found.hexdigest()
+
+
+class Outbox:
+    """The answers of one run.
+
+    Parameters
+    ----------
+    folder
+        The run's; made with owner-only rights by whoever owns the state folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(self, key: str, request: Request) -> tuple[Answer, Arrays] | None:
+        """The answer that was kept; None where there is none, or it is damaged."""
+        path = self._path(key, request)
+        if not path.exists():
+            return None
+        try:
+            return Answer.model_validate(named.header(path)["answer"], strict=False), named.load(path)
+        except (NormfedError, OSError, ValueError, KeyError):
+            path.unlink(missing_ok=True)
+            return None
+
+    def put(self, key: str, request: Request, answer: Answer, arrays: Arrays) -> None:
+        """Keep an answer; one of a later round says that earlier rounds of the same model are closed."""
+        path = self._path(key, request)
+        path.parent.mkdir(exist_ok=True, mode=0o700)
+        named.save(path, arrays, {"answer": answer.model_dump(mode="json")})
+        path.chmod(0o600)
+        if request.round:
+            for earlier in path.parent.glob(f"[0-9]*-*{ENDING}"):
+                if 0 < int(earlier.name.partition("-")[0]) < request.round:
+                    earlier.unlink(missing_ok=True)
+
+    def _path(self, key: str, request: Request) -> Path:
+        return self.folder / quote(request.arm, safe="") / f"{request.round:06d}-{key}{ENDING}"
+
+
+def expire(root: Path, days: float) -> None:
+    """Throw away what is older than a hospital keeps it: answers of runs that nobody finishes."""
+    oldest = time.time() - days * 86_400
+    for run in root.glob("*"):
+        for path in run.rglob("*"):
+            if path.is_file() and path.stat().st_mtime < oldest:
+                path.unlink(missing_ok=True)
+        if run.is_dir() and not any(path.is_file() for path in run.rglob("*")):
+            shutil.rmtree(run, ignore_errors=True)

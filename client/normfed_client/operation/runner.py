@@ -1,0 +1,205 @@
+"""What stands between Flower's node and our client: acquires tasks, refuses bundles that are not listed, works warm.
+
+Flower's own executor installs whatever bundle the server sends and runs its code in a new process for every message.
+Here nothing of a bundle is ever installed or imported: its hash is looked at, and the work is done by the installed
+normfed, in a process that stays. That process does not talk to anybody: when it dies, another is given the same
+request and goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import TimeoutError as FutureTimeout
+from pathlib import Path
+
+import httpx
+from flwr.app import Context, Message, RecordDict
+from flwr.proto.runtime_pb2 import AcquireTaskRequest, SendTaskHeartbeatRequest
+from flwr.proto.task_pb2 import Task
+from flwr.supercore.constant import TaskType
+from flwr.supercore.interceptors import (
+    RuntimeTokenHttpInterceptor,
+    RuntimeVersionHttpInterceptor,
+    SuperExecAuthHttpInterceptor,
+)
+from flwr.supercore.protobuf.client import ProtobufClientInterceptor
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
+
+from normfed_client.operation.home import HOME_VARIABLE, Hospital, open_hospital
+from normfed_client.operation.outbox import expire
+from normfed_client.serving import from_bytes, to_bytes
+from normfed_client.workers import WorkerDied, WorkerPool
+from normfed_common.errors import SiteCode
+from normfed_common.operation.processes import stop_on_signals
+from normfed_common.wire.messages import FENCE, refusal
+
+POLL_S = 0.2
+HEARTBEAT_S = 10.0
+TRIES = 3  # of one request whose worker dies: then it is the request
+PUSH_TRIES, PUSH_PAUSE_S = 30, 1.0
+EXPIRE_EVERY_S = 3600.0
+COMPLETED = "completed"
+
+logger = logging.getLogger("normfed_client.runner")
+
+
+class Runner:
+    """Serves the tasks of one node.
+
+    Parameters
+    ----------
+    address
+        Of the node's own interface, on this machine.
+    """
+
+    def __init__(self, hospital: Hospital, address: str) -> None:
+        self.hospital, self.address = hospital, address
+        self._pool = WorkerPool("normfed_client.serving:serve_message", 1)
+        self._expired = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Until told to stop."""
+        self._pool.submit(lambda: b"")  # gets warm while nothing is asked yet
+        secret = SuperExecAuthHttpInterceptor(
+            master_secret=self.hospital.secret.read_bytes(),
+            protected_methods=frozenset({"/flwr.proto.Runtime/AcquireTask"}),
+        )
+        client = self._client(secret)
+        request = AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP])
+        try:
+            while not stop.wait(POLL_S):
+                self._expire()
+                try:
+                    found = client.AcquireTask(request)
+                except httpx.HTTPError:
+                    continue  # the node is starting, or starting again
+                if found.HasField("task") and found.token:
+                    # A node that was broken off while it received a request leaves a task behind that nobody can
+                    # ever do: it must not keep the next ones waiting.
+                    threading.Thread(target=self._serve, args=(found.task, found.token), daemon=True).start()
+        finally:
+            self._pool.close()
+            client.close()
+
+    def _serve(self, task: Task, token: str) -> None:
+        """One task; whatever happens, the next one is served."""
+        client = self._client(RuntimeTokenHttpInterceptor(token))
+        try:
+            with _heartbeat(client):
+                message, context, _run, _bundle = pull_task_input(client)
+                reply = self._answer(message, task.fab_hash)
+                _insist(lambda: push_message(client, reply, context))
+                push_task_output(client, _without_state(context), COMPLETED, "")
+        except Exception as error:  # noqa: BLE001  (what is not delivered waits in the outbox)
+            logger.warning("task %s: %s: %s", task.task_id, type(error).__name__, error)
+        finally:
+            client.close()
+
+    def _answer(self, message: Message, bundle: str) -> Message:
+        kind = message.metadata.message_type
+        if bundle not in self._accepted():
+            logger.error("refused %s: bundle %s is not listed in site.yaml", kind, bundle)
+            return refusal(message, SiteCode.BUNDLE_REFUSED)
+        if kind == FENCE:
+            return Message(RecordDict(), reply_to=message)
+        begin = time.monotonic()
+        for attempt in range(TRIES):
+            try:
+                future = self._pool.submit(lambda: to_bytes(message))
+                reply = from_bytes(future.result(self.hospital.config.longest_task_hours * 3600))
+                logger.info("%s answered in %.1f s", kind, time.monotonic() - begin)
+                return reply
+            except WorkerDied as error:
+                logger.error("%s: %s (%d of %d)", kind, error, attempt + 1, TRIES)
+            except FutureTimeout:
+                logger.error("%s: broken off after %.1f h", kind, self.hospital.config.longest_task_hours)
+                self._pool.close()
+                self._pool = WorkerPool("normfed_client.serving:serve_message", 1)
+                return refusal(message, SiteCode.TOOK_TOO_LONG)
+        return refusal(message, SiteCode.WORKER_DIED)
+
+    def _accepted(self) -> tuple[str, ...]:
+        """As site.yaml says now; one that cannot be read accepts nothing."""
+        try:
+            self.hospital = open_hospital(self.hospital.folder)
+        except Exception as error:  # noqa: BLE001
+            logger.error("%s", error)
+            return ()
+        return self.hospital.config.bundles
+
+    def _expire(self) -> None:
+        if time.monotonic() - self._expired > EXPIRE_EVERY_S or not self._expired:
+            self._expired = time.monotonic()
+            for what in ("outbox", "checkpoints"):
+                with contextlib.suppress(OSError):
+                    expire(self.hospital.folder / what, self.hospital.config.keep_days)
+
+    def _client(self, *interceptors: ProtobufClientInterceptor) -> RuntimeHttpClient:
+        # Without Flower's own retrying, which ends the process when a node has forgotten a task.
+        return RuntimeHttpClient.from_server_address(
+            self.address,
+            insecure=True,
+            root_certificates=None,
+            interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr-clientapp"), *interceptors],
+        )
+
+
+@contextlib.contextmanager
+def _heartbeat(client: RuntimeHttpClient) -> Iterator[None]:
+    """Tell the node that the task is alive; once the node has forgotten it, the work goes on for the outbox."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(HEARTBEAT_S):
+            try:
+                client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
+            except httpx.TransportError:
+                continue
+            except httpx.HTTPStatusError:
+                return
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _insist(send: Callable[[], None]) -> None:
+    """Try again while the node does not answer: it may be starting again."""
+    for attempt in range(PUSH_TRIES):
+        try:
+            send()
+            return
+        except httpx.TransportError:
+            if attempt == PUSH_TRIES - 1:
+                raise
+            time.sleep(PUSH_PAUSE_S)
+
+
+def _without_state(context: Context) -> Context:
+    """What we keep lies on disk; Flower keeps nothing for us."""
+    context.state = RecordDict()
+    return context
+
+
+def main() -> None:
+    """Serve the node at the address that the command line gives, for the hospital of the environment."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"  # the node is on this machine, and nobody else is called
+    hospital = open_hospital(Path(os.environ[HOME_VARIABLE]))
+    Runner(hospital, sys.argv[1]).run(stop_on_signals())
+
+
+if __name__ == "__main__":
+    main()

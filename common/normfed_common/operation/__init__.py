@@ -1,0 +1,1 @@
+"""What an operator's and a hospital's long-running machines have in common: processes, enrolment, the app bundle."""

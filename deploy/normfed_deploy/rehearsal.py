@@ -1,0 +1,176 @@
+"""A whole federation on this machine with everything that is real: SuperLink, nodes, TLS, keys, processes, links.
+
+What an operator rehearses here is what hospitals will run; only the distance is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import psutil
+import yaml
+
+from normfed_client.operation import joining
+from normfed_client.operation.home import open_hospital
+from normfed_common.errors import RunError
+from normfed_common.files import write_text
+from normfed_common.operation import enrolment
+from normfed_common.operation.health import free_port
+from normfed_common.operation.processes import read_services
+from normfed_common.study.config import StudyConfig
+from normfed_deploy.wire import Wire
+from normfed_server.operation import admission, starting
+from normfed_server.operation.home import ServerConfig, create, open_home
+from normfed_server.operation.ledger import Entry, Ledger, State
+
+COMMAND = (sys.executable, "-m", "normfed_common.cli")
+UP_S, DOWN_S = 90.0, 40.0
+
+Role = Literal["superlink", "executor", "serverapp", "server", "node", "runner", "worker", "site"]
+
+
+class Rehearsal:
+    """Server and sites in one folder.
+
+    Parameters
+    ----------
+    owns
+        Site to the values of the dataset's column `site` that are its own.
+    wired
+        Whether a link that can be disturbed lies between every site and the server.
+    settings
+        Of every site's site.yaml, beside what joining writes.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        data: Path,
+        owns: Mapping[str, tuple[str, ...]],
+        wired: bool = False,
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
+        self.folder, self.sites = folder, list(owns)
+        port = free_port()
+        config = ServerConfig(
+            name="Rehearsal", address=f"127.0.0.1:{port}", listen="127.0.0.1", port=port, monitor_port=free_port()
+        )
+        self.home = create(folder / "server", config)
+        self.wires = {site: Wire(("127.0.0.1", port)) for site in owns} if wired else {}
+        for site, values in owns.items():
+            self.join(site, data, values, settings or {})
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def join(self, site: str, data: Path, owns: tuple[str, ...], settings: Mapping[str, object]) -> None:
+        """Enrol, join and accept a site, as operator and hospital would."""
+        invitation = enrolment.load(admission.enrol(self.home, site))
+        joined = joining.join(invitation, self.folder / site, data, owns)
+        changes = dict(settings)
+        if site in self.wires:
+            changes["server"] = f"127.0.0.1:{self.wires[site].port}"
+        path = joined.folder / "site.yaml"
+        write_text(path, yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
+        open_hospital(joined.folder)
+        line, fingerprint = admission.read_key(joined.public_key)
+        admission.accept(self.home, site, line, fingerprint)
+
+    def start(self, what: str) -> None:
+        """Start the server ("server") or a site by its name."""
+        command = ["server", "start"] if what == "server" else ["site", "start"]
+        environment = {**os.environ, "NO_PROXY": "*", "no_proxy": "*"}
+        with open(self.folder / f"{what}.out", "ab") as out:
+            self._processes[what] = subprocess.Popen(
+                [*COMMAND, *command, "--home", str(self.folder / what)],
+                stdout=out,
+                stderr=out,
+                env=environment,
+                start_new_session=True,
+            )
+
+    def stop(self, what: str) -> None:
+        """Stop what was started, as Ctrl-C would."""
+        process = self._processes.pop(what, None)
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(DOWN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    @contextlib.contextmanager
+    def up(self) -> Iterator[Rehearsal]:
+        """Everything runs and every site is connected while the context lasts.
+
+        Raises
+        ------
+        RunError
+            If a site does not connect.
+        """
+        try:
+            for what in ("server", *self.sites):
+                self.start(what)
+            self.wait_for_sites(self.sites)
+            yield self
+        finally:
+            for what in (*self.sites, "server"):
+                self.stop(what)
+            for wire in self.wires.values():
+                wire.close()
+
+    def wait_for_sites(self, sites: list[str], within_s: float = UP_S) -> None:
+        """Until these sites are connected."""
+        deadline = time.monotonic() + within_s
+        while missing := [site for site in sites if not admission.seen(self.home).get(site, {}).get("online")]:
+            if time.monotonic() > deadline:
+                raise RunError(f"{', '.join(missing)} did not connect within {within_s:.0f} s; see {self.folder}.")
+            time.sleep(0.2)
+
+    def begin(self, study: StudyConfig, canary: bool = True) -> str:
+        """Begin a run; gives its name."""
+        return starting.begin(open_home(self.home.folder), study, canary, ())
+
+    def wait(self, run: str, within_s: float) -> Entry:
+        """Until a run ended.
+
+        Raises
+        ------
+        RunError
+            If it lasts longer.
+        """
+        ledger, deadline = Ledger(self.home.folder / "runs.sqlite"), time.monotonic() + within_s
+        while (entry := ledger.get(run)).state is State.OPEN:
+            if time.monotonic() > deadline:
+                raise RunError(f"{run} is still open after {within_s:.0f} s; see {self.home.runs / run}.")
+            time.sleep(0.2)
+        return entry
+
+    def pid(self, role: Role, site: str | None = None, run: str | None = None) -> int | None:
+        """The process that plays a role now; None while there is none."""
+        if role in ("server", "site"):
+            process = self._processes.get("server" if role == "server" else str(site))
+            return process.pid if process else None
+        if role == "serverapp":
+            path = self.home.runs / str(run) / "coordinator.json"
+            found = json.loads(path.read_text())["pid"] if path.exists() else None
+            alive = found is not None and psutil.pid_exists(found)
+            return found if alive and psutil.Process(found).status() != psutil.STATUS_ZOMBIE else None
+        if role in ("superlink", "executor"):
+            pid: int | None = read_services(self.home.log).get(role, {}).get("pid")
+            return pid
+        services = read_services(self.folder / str(site) / "log")
+        if role == "worker":
+            runner = services.get("runner", {}).get("pid")
+            children = psutil.Process(runner).children() if runner and psutil.pid_exists(runner) else []
+            return children[0].pid if children else None
+        other: int | None = services.get(role, {}).get("pid")
+        return other

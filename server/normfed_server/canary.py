@@ -1,0 +1,60 @@
+"""One round with one batch a site, before the first: finds in two minutes what would otherwise break after hours."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from normfed_common import arrays as named
+from normfed_common.arrays import Arrays
+from normfed_common.errors import RunError, SiteCode
+from normfed_common.wire.messages import decode_answer, error_code, requests, size_of
+from normfed_server.asking import describe
+from normfed_server.plan import Arm
+from normfed_server.training import Bench
+
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class Sung:
+    """How a site's canary went: seconds from the request to the answer, and megabytes of the answer."""
+
+    seconds: float
+    megabytes: float
+
+
+def sing(bench: Bench, arm: Arm, model: Arrays) -> dict[str, Sung]:
+    """Send every training site the model, let it train one batch and send the update; nothing is kept of it.
+
+    Raises
+    ------
+    RunError
+        Naming every site where it does not work, and why.
+    """
+    nodes = {site: bench.roster.nodes[site] for site in arm.train}
+    bench.events.say("canary", arm=arm.name, sites=sorted(nodes))
+    header = bench.letterhead.request(arm, compression=arm.compression)
+    begin = time.perf_counter()
+    found: dict[str, Sung] = {}
+    faults: dict[str, str] = {}
+    messages = requests("train.canary", nodes, header, named.stacked([model]))
+    for site, reply in bench.asker.answers(messages, tuple(SiteCode), faults):
+        if reply.has_error():
+            faults[site] = describe(error_code(reply))
+            continue
+        size = size_of(reply)
+        answer, update = decode_answer(reply, consume=True)
+        if not update or answer.loss is None:
+            faults[site] = "its answer holds no update"
+            continue
+        found[site] = Sung(time.perf_counter() - begin, size / MEGABYTE)
+    faults = {site: why for site, why in faults.items() if site not in bench.excused()}
+    if faults:
+        listed = "; ".join(f"{site}: {why}" for site, why in sorted(faults.items()))
+        raise RunError(
+            f"The canary did not come back from {len(faults)} of {len(nodes)} sites. {listed}. Mend that and resume, "
+            f"or go on without a site: normfed server excuse {bench.letterhead.run} SITE"
+        )
+    bench.events.say("canary back", arm=arm.name, sites={site: vars(sung) for site, sung in sorted(found.items())})
+    return found

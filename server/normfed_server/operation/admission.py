@@ -1,0 +1,163 @@
+"""Which sites may take part: invited, accepted with a key of their own, revoked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from normfed_common.errors import UserError
+from normfed_common.files import write_json
+from normfed_common.operation import bundle, enrolment
+from normfed_common.operation.enrolment import Enrolment
+from normfed_common.study.base import Frozen
+from normfed_common.study.data import SiteName
+from normfed_server.operation.home import ServerHome
+
+NODES = "nodes.json"  # what the SuperLink knows of the sites; written by whoever looks after it
+
+
+class Member(Frozen):
+    """A site, as the operator sees it."""
+
+    state: Literal["invited", "accepted", "revoked"]
+    key: str = Field("", max_length=2000, description="public, in OpenSSH's format")
+    fingerprint: str = ""
+    changed: str = Field(description="when the state last changed")
+
+
+class Members(Frozen):
+    """All sites."""
+
+    sites: dict[SiteName, Member] = Field(default_factory=dict)
+
+
+def members(home: ServerHome) -> dict[str, Member]:
+    """All sites, by name.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged.
+    """
+    if not home.sites.exists():
+        return {}
+    try:
+        return dict(sorted(Members.model_validate_json(home.sites.read_text()).sites.items()))
+    except (OSError, ValidationError) as error:
+        raise UserError(f"{home.sites}: damaged ({' '.join(str(error).split())}). Restore it from a backup.") from error
+
+
+def enrol(home: ServerHome, site: str, again: bool = False) -> Path:
+    """Invite a site; gives the path of the file to send.
+
+    Raises
+    ------
+    UserError
+        If the name is taken.
+    """
+    known = members(home)
+    if site in known and not (again and known[site].state == "invited"):
+        raise UserError(f"{site} is {known[site].state} already. Choose another name, or revoke it first.")
+    invitation = Enrolment(
+        federation=home.config.name,
+        site=site,
+        address=home.config.address,
+        ca=home.ca.read_text(),
+        ca_fingerprint=home.fingerprint(),
+        bundle=bundle.digest(),
+        version=bundle.installed_version(),
+    )
+    path: Path = home.enrolments / f"{site}.yaml"
+    enrolment.save(path, invitation)
+    _set(home, site, Member(state="invited", changed=_now()))
+    return path
+
+
+def read_key(path: Path) -> tuple[str, str]:
+    """A public key file of a site; gives the line and its fingerprint.
+
+    Raises
+    ------
+    UserError
+        If it is not one.
+    """
+    try:
+        line = path.read_bytes().strip()
+        return line.decode("ascii"), enrolment.key_fingerprint(line)
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        if b"PRIVATE KEY" in (path.read_bytes() if path.is_file() else b""):
+            raise UserError(
+                f"{path}: is a PRIVATE key. It must never leave the hospital: have it deleted here and there, and a "
+                "new one made with `normfed site join`."
+            ) from error
+        raise UserError(f"{path}: not a site's public key ({error}). Ask for the file SITE.pub.") from error
+
+
+def accept(home: ServerHome, site: str, key: str, fingerprint: str) -> None:
+    """Admit a site with its key.
+
+    Raises
+    ------
+    UserError
+        If it was not invited, or the key is or was another site's.
+    """
+    known = members(home)
+    if site not in known:
+        raise UserError(f"{site} was not invited. First: normfed server enrol {site}")
+    if known[site].state == "accepted":
+        raise UserError(f"{site} is accepted already, with the key {known[site].fingerprint}. Revoke it first.")
+    for name, member in known.items():
+        if member.fingerprint == fingerprint:
+            raise UserError(
+                f"This key is or was that of {name} ({member.state}). A key is never used again: have a new one made "
+                "with `normfed site join`."
+            )
+    _set(home, site, Member(state="accepted", key=key, fingerprint=fingerprint, changed=_now()))
+
+
+def revoke(home: ServerHome, site: str) -> None:
+    """Shut a site out; its key is never accepted again.
+
+    Raises
+    ------
+    UserError
+        If there is no such site.
+    """
+    known = members(home)
+    if site not in known:
+        raise UserError(f"No site is called {site}. Sites: {', '.join(known) or 'none'}.")
+    _set(home, site, known[site].model_copy(update={"state": "revoked", "changed": _now()}))
+
+
+def nodes(home: ServerHome) -> dict[str, int]:
+    """Accepted sites and their nodes, as far as the SuperLink knows them."""
+    accepted = {name for name, member in members(home).items() if member.state == "accepted"}
+    return {name: int(node["id"]) for name, node in seen(home).items() if name in accepted}
+
+
+def seen(home: ServerHome) -> dict[str, dict[str, Any]]:
+    """What the SuperLink said of the sites when it was last asked."""
+    try:
+        found: dict[str, dict[str, Any]] = json.loads((home.folder / NODES).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def write_seen(home: ServerHome, found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Keep what the SuperLink says of the sites."""
+    write_json(home.folder / NODES, found)
+
+
+def _set(home: ServerHome, site: str, member: Member) -> None:
+    changed = Members(sites={**members(home), site: member})
+    write_json(home.sites, changed.model_dump(mode="json"))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

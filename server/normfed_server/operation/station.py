@@ -1,0 +1,80 @@
+"""The processes of a server: Flower's SuperLink, its executor beside it, and the keeper of runs and sites."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from normfed_common.operation.health import free_port, serving
+from normfed_common.operation.processes import Service, Supervisor, only_one
+from normfed_server.operation.control import Control
+from normfed_server.operation.home import HOME_VARIABLE, ServerHome
+from normfed_server.operation.keeper import EVERY_S, Keeper
+from normfed_server.operation.superlink import SECRET_VARIABLE
+
+BIN = Path(sys.executable).parent
+
+
+def start(home: ServerHome, stop: threading.Event, say: Callable[[str], None]) -> None:
+    """Run the server until told to stop; open runs go on from where they were.
+
+    Raises
+    ------
+    UserError
+        If it runs already, a secret is not secret, or the certificate has expired.
+    """
+    for warning in home.check():
+        say(warning)
+    with only_one(home.log, "this server"):
+        keeper = Keeper(home, partial(Control, home), say)
+        looking = threading.Thread(target=_keep, args=(keeper, stop, say), daemon=True)
+        looking.start()
+        Supervisor(services(home), home.log, say).run(stop)
+        looking.join(10)
+
+
+def services(home: ServerHome) -> list[Service]:
+    """SuperLink and executor, apart: a run survives a SuperLink that is back within a minute."""
+    health = f"127.0.0.1:{free_port()}"
+    secret = ("--superexec-auth-secret-file", str(home.executor_secret))
+    superlink = [
+        *(sys.executable, "-m", "normfed_server.operation.superlink"),
+        *("--host", home.config.listen, "--port", str(home.config.port)),
+        *("--ssl-certfile", str(home.certificate), "--ssl-keyfile", str(home.key)),
+        *("--ssl-ca-certfile", str(home.ca)),
+        *("--isolation", "process", "--enable-supernode-auth", "--disable-runtime-dependency-installation"),
+        *("--database", str(home.database), "--health-server-address", health),
+        *secret,
+    ]
+    executor = [
+        str(BIN / "flower-superexec"),
+        *("--runtime-api-address", home.local_address, "--root-certificates", str(home.ca)),
+        *secret,
+    ]
+    # Flower keeps its files where it is told to, beside ours.
+    common = {"FLWR_HOME": str(home.folder / "flower"), HOME_VARIABLE: str(home.folder)}
+    path = os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)])  # it starts `flwr-serverapp` by its name
+    quick = {"PATH": path, "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2", "NO_PROXY": "*", "no_proxy": "*"}
+    return [
+        Service(
+            "superlink",
+            superlink,
+            {**common, SECRET_VARIABLE: str(home.operator_secret), "FLWR_LOG_LEVEL": "WARNING"},
+            partial(serving, health),
+            (home.certificate, home.key),
+        ),
+        Service("executor", executor, {**common, **quick}),
+    ]
+
+
+def _keep(keeper: Keeper, stop: threading.Event, say: Callable[[str], None]) -> None:
+    while not stop.wait(EVERY_S):
+        try:
+            keeper.look()
+        except Exception as error:  # noqa: BLE001  (whatever it is, the next look may succeed, and runs go on meanwhile)
+            say(f"keeper: {type(error).__name__}: {error}")
+    keeper.close()
