@@ -15,7 +15,7 @@ from normfed_common.wire.messages import Machine
 GIGABYTE = 1e9
 
 
-def describe(site: Site) -> Machine:
+def describe(site: Site, power_w: float) -> Machine:
     """Versions, free memory and disk, GPU; and the study's digest as this site reads it."""
     gpu, gpu_memory = "", 0.0
     if site.device.type == "cuda":
@@ -32,6 +32,7 @@ def describe(site: Site) -> Machine:
         disk_gb=round(free_disk_gb(site.config.output), 1),
         gpu=gpu,
         gpu_memory_gb=round(gpu_memory, 1),
+        power_w=power_w,
     )
 
 

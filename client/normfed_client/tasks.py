@@ -57,7 +57,8 @@ def describe(job: Job) -> tuple[Answer, Arrays]:
         people = len({scan.visit.participant.subject for scan in getattr(site, role)})
         counts[role] = people if people == 0 or people >= minimum else BELOW_MINIMUM
     kinds = tuple(sorted({scan.kind for scan in site.test}))
-    found = machine.describe(site) if job.request.version and hospital_of_environment() else None
+    hospital = hospital_of_environment()
+    found = machine.describe(site, hospital.config.power_w) if hospital else None
     return Answer(site=site.config.name, counts=counts, labels=kinds, machine=found), {}
 
 

@@ -83,7 +83,7 @@ def simulate(
     """
     check_study(run.study)
     cache = default_root()
-    root = data if data is not None else _phantom(run.study, cache, workers, watcher)
+    root = data if data is not None else phantom(run.study, cache, workers, watcher)
     names, problems = _prepare(run.study, root, cache, workers, watcher)
     runs.write_site_configs(run, root, names, cache / "scans", device)
     strangers = sorted(set(conditions.attacks) - set(names))
@@ -107,7 +107,7 @@ def conditions_of(run: Run) -> Conditions:
     return Conditions(attacks={site: Attack(name) for site, name in json.loads(path.read_text())["attacks"].items()})
 
 
-def _phantom(study: StudyConfig, cache: Path, workers: int, watcher: Watcher) -> Path:
+def phantom(study: StudyConfig, cache: Path, workers: int, watcher: Watcher) -> Path:
     config = study.data.phantom
     if config is None:
         raise DatasetError("The study names no phantom, so it needs a dataset: add --data DIR (a BIDS dataset).")

@@ -15,6 +15,7 @@ import torch
 from commands import assert_same, normfed, run_folder, weights
 
 from normfed_client.imaging.bids import read_dataset
+from normfed_client.serving import to_bytes
 from normfed_client.site import Site, read_sites
 from normfed_common import arrays as named
 from normfed_common import seeds
@@ -257,7 +258,7 @@ def test_no_name_path_or_voxel_is_in_any_message(
 
     def sniff(message: Any) -> Any:
         reply = call(message)
-        answers.append(local.message_to_proto(reply).SerializeToString())
+        answers.append(to_bytes(reply))
         return reply
 
     monkeypatch.setattr(local, "call", sniff)

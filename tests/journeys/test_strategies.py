@@ -12,6 +12,7 @@ import yaml
 from commands import assert_same, normfed, run_folder, weights
 
 from normfed_client.personal import PersonalStore
+from normfed_client.serving import to_bytes
 from normfed_common import arrays as named
 from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.errors import NormfedError, RunError, StudyError
@@ -182,8 +183,8 @@ def test_what_is_personal_is_in_no_message(
     def sniff(message: Any) -> Any:
         request, arrays = decode_request(message)
         reply = call(message)
-        crossed.append(local.message_to_proto(reply).SerializeToString())
-        crossed.append(local.message_to_proto(message).SerializeToString())
+        crossed.append(to_bytes(reply))
+        crossed.append(to_bytes(message))
         if request.round > 1:
             names.update(arrays)
         return reply
@@ -296,7 +297,8 @@ def test_a_study_may_start_from_a_public_model(league: Path, study_file: Path, t
 
 
 def test_hospital_time_costs_no_waiting_and_says_what_it_would_take(study_file: Path, tmp_path: Path) -> None:
-    path = study_with(study_file, tmp_path / "study.yaml", federation={"rounds": 2, "quorum": 2, "patience_s": 0})
+    federation = {"rounds": 2, "quorum": 2, "patience_s": 0, "largest_may_be_left_out": True}
+    path = study_with(study_file, tmp_path / "study.yaml", federation=federation)
     result = normfed("simulate", path, "--hospital-times", "--out", tmp_path / "r", "--workers", 0)
     assert result.exit_code == 0, result.output
     folder = run_folder(tmp_path / "r")

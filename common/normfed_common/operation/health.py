@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import socket
 
 import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from normfed_common.errors import UserError
+
+PORTS = range(20_000, 32_000)
 
 
 def serving(address: str, timeout_s: float = 5.0) -> bool:
@@ -19,9 +24,15 @@ def serving(address: str, timeout_s: float = 5.0) -> bool:
     return bool(answer.status == HealthCheckResponse.SERVING)
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on now."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-    return port
+def free_port() -> int:
+    """A port of this machine that nobody uses, and that the system does not give to outgoing connections either."""
+    numbers = list(PORTS)
+    random.SystemRandom().shuffle(numbers)
+    for port in numbers:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise UserError(f"No port between {PORTS.start} and {PORTS.stop - 1} is free on this machine.")

@@ -103,6 +103,8 @@ class Machine(Frozen):
         Free now; of the disk that holds the site's state.
     gpu
         Its name; empty without one.
+    power_w
+        What the hospital says that it draws while it trains.
     """
 
     normfed: str = Field(max_length=50)
@@ -115,6 +117,7 @@ class Machine(Frozen):
     disk_gb: float = Field(ge=0)
     gpu: str = Field("", max_length=100)
     gpu_memory_gb: float = Field(0.0, ge=0)
+    power_w: float = Field(0.0, ge=0)
 
 
 class Answer(Frozen):

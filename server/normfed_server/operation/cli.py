@@ -107,6 +107,7 @@ def renew(home: Home = DEFAULT) -> None:
 @server.command()
 def start(
     home: Home = DEFAULT,
+    monitor: Annotated[bool, typer.Option(help="Serve the monitor, a page on this machine.")] = True,
 ) -> None:
     """Run the server until Ctrl-C; open runs go on from their last round."""
     from normfed_common.operation.processes import stop_on_signals
@@ -114,7 +115,9 @@ def start(
 
     opened = open_home(home)
     _say(f"{opened.config.name} listens on {opened.config.listen}:{opened.config.port}. Logs: {opened.log}.")
-    start_station(opened, stop_on_signals(), _say)
+    if monitor:
+        _say(f"Monitor: http://{opened.config.monitor_listen}:{opened.config.monitor_port}")
+    start_station(opened, stop_on_signals(), _say, monitor)
     _say("stopped; open runs go on at the next start.")
 
 

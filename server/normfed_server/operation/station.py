@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from normfed_common.operation.health import free_port, serving
 from normfed_common.operation.processes import Service, Supervisor, only_one
+from normfed_server.monitor.web import Monitor
 from normfed_server.operation.control import Control
 from normfed_server.operation.home import HOME_VARIABLE, ServerHome
 from normfed_server.operation.keeper import EVERY_S, Keeper
@@ -19,7 +21,7 @@ from normfed_server.operation.superlink import SECRET_VARIABLE
 BIN = Path(sys.executable).parent
 
 
-def start(home: ServerHome, stop: threading.Event, say: Callable[[str], None]) -> None:
+def start(home: ServerHome, stop: threading.Event, say: Callable[[str], None], monitor: bool = True) -> None:
     """Run the server until told to stop; open runs go on from where they were.
 
     Raises
@@ -33,7 +35,9 @@ def start(home: ServerHome, stop: threading.Event, say: Callable[[str], None]) -
         keeper = Keeper(home, partial(Control, home), say)
         looking = threading.Thread(target=_keep, args=(keeper, stop, say), daemon=True)
         looking.start()
-        Supervisor(services(home), home.log, say).run(stop)
+        running = services(home)
+        with Monitor(home, running[0].healthy or (lambda: True)) if monitor else contextlib.nullcontext():
+            Supervisor(running, home.log, say).run(stop)
         looking.join(10)
 
 

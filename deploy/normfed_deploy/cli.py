@@ -1,0 +1,39 @@
+"""`normfed rehearse`: a whole federation on this machine with everything that is real, before hospitals are asked."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from normfed_common.errors import StudyError
+
+
+def rehearse(
+    study: Annotated[Path | None, typer.Argument(help="The study; else a tiny one with synthetic people.")] = None,
+    data: Annotated[Path | None, typer.Option(help="A BIDS dataset; each of its sites becomes a hospital.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where it is kept; a temporary folder without it.")] = None,
+    faults: Annotated[bool, typer.Option("--faults", help="Kill, cut, stall and fill: the matrix of faults.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help="Of the faults, those that begin so. Repeatable.")] = None,
+    times: Annotated[int, typer.Option(min=1, help="How often each process is killed.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of the random moments.")] = 0,
+) -> None:
+    """A federation on this machine: real SuperLink, nodes, TLS, keys; its weights beside the simulation's."""
+    from normfed_deploy import playing
+
+    console = Console(highlight=False)
+    say = partial(console.print, soft_wrap=True)
+    chosen, root = playing.prepared(study, data)
+    place = folder or Path(tempfile.mkdtemp(prefix="normfed-rehearsal-"))
+    if place.exists() and any(place.iterdir()):
+        raise StudyError(f"{place}: there is something already. Choose another --folder.")
+    console.print(f"Rehearsal in {place}")
+    if not faults:
+        same = playing.compare(chosen, root, place, say)
+        raise typer.Exit(0 if same else 1)
+    well = playing.matrix(chosen, root, place, times, tuple(only or ()), seed, say)
+    raise typer.Exit(0 if well else 1)

@@ -1,0 +1,299 @@
+"""Faults that a federation must survive, each on a real one: what was done, what was expected, what was seen.
+
+Every scenario runs a study on a rehearsal, disturbs it, and holds the outcome against the same study undisturbed on
+the simulation's local engine: the same weights where no update was lost for good, no round trained twice, nothing
+half-written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from normfed_common import arrays as named
+from normfed_common.errors import RunError
+from normfed_common.study.config import StudyConfig
+from normfed_deploy.rehearsal import Rehearsal, Role
+from normfed_deploy.wire import Condition
+from normfed_server.operation.ledger import Ledger, State
+
+SAME = "finishes; the same weights; no round trained twice"
+WITHIN_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One row of the matrix.
+
+    Parameters
+    ----------
+    disturb
+        Given the rehearsal, the run and a generator, does its worst; gives how often.
+    rounds
+        Of the study, enough to last while it is disturbed.
+    """
+
+    name: str
+    role: str
+    phase: str
+    what: str
+    expected: str
+    disturb: Callable[[Rehearsal, str, np.random.Generator], int]
+    rounds: int = 6
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a scenario led to."""
+
+    name: str
+    role: str
+    phase: str
+    what: str
+    expected: str
+    times: int
+    state: str
+    same_weights: bool
+    trained_twice: int
+    half_written: int
+    asked_again: int
+    seconds: float
+    well: bool
+
+
+def kill(role: Role, times: int, site: str | None = None) -> Callable[[Rehearsal, str, np.random.Generator], int]:
+    """SIGKILL at random moments of training."""
+
+    def disturb(rehearsal: Rehearsal, run: str, rng: np.random.Generator) -> int:
+        count = 0
+        while count < times and _open(rehearsal, run):
+            time.sleep(float(rng.uniform(0.5, 6.0)))
+            pid = rehearsal.pid(role, site, run)
+            if pid is None or not _open(rehearsal, run):
+                continue
+            os.kill(pid, signal.SIGKILL)
+            count += 1
+            if role in ("server", "site"):
+                rehearsal.stop("server" if role == "server" else str(site))
+                rehearsal.start("server" if role == "server" else str(site))
+            while rehearsal.pid(role, site, run) in (pid, None) and _open(rehearsal, run):
+                time.sleep(0.2)
+            if role in ("node", "site"):  # dead once it is known again, not while it is refused
+                _until(lambda: _connected_again(rehearsal, str(site)) or not _open(rehearsal, run), 180)
+        return count
+
+    return disturb
+
+
+def pause(role: Role, seconds: float, times: int = 1) -> Callable[[Rehearsal, str, np.random.Generator], int]:
+    """SIGSTOP, as a machine that swaps or sleeps."""
+
+    def disturb(rehearsal: Rehearsal, run: str, rng: np.random.Generator) -> int:
+        for _ in range(times):
+            time.sleep(float(rng.uniform(0.5, 4.0)))
+            pid = rehearsal.pid(role, run=run)
+            if pid is None:
+                continue
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(seconds)
+            os.kill(pid, signal.SIGCONT)
+        return times
+
+    return disturb
+
+
+def link(condition: Condition, seconds: float, site: str) -> Callable[[Rehearsal, str, np.random.Generator], int]:
+    """A site's link for a while."""
+
+    def disturb(rehearsal: Rehearsal, run: str, rng: np.random.Generator) -> int:
+        time.sleep(float(rng.uniform(0.5, 4.0)))
+        rehearsal.wires[site].become(condition)
+        time.sleep(seconds)
+        rehearsal.wires[site].become(Condition.WELL)
+        return 1
+
+    return disturb
+
+
+def server_down(seconds: float) -> Callable[[Rehearsal, str, np.random.Generator], int]:
+    """The server's machine loses power, and comes back."""
+
+    def disturb(rehearsal: Rehearsal, run: str, rng: np.random.Generator) -> int:
+        time.sleep(float(rng.uniform(0.5, 4.0)))
+        pid = rehearsal.pid("server")
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+        rehearsal.stop("server")
+        time.sleep(seconds)
+        rehearsal.start("server")
+        return 1
+
+    return disturb
+
+
+def full_disk(what: str, seconds: float) -> Callable[[Rehearsal, str, np.random.Generator], int]:
+    """The disk of the server's runs, or of a site's state, is full for a while; a small file system of its own."""
+
+    def disturb(rehearsal: Rehearsal, run: str, rng: np.random.Generator) -> int:
+        folder = rehearsal.home.runs / run / "arms" if what == "server" else rehearsal.folder / what / "outbox" / run
+        folder.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "tmpfs", str(folder)], check=True)
+        (folder / "ballast").write_bytes(b"\0" * 60_000)
+        time.sleep(seconds)
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+        ledger = Ledger(rehearsal.home.folder / "runs.sqlite")
+        if ledger.get(run).state is State.FAILED:
+            from normfed_server.operation import keeper
+
+            keeper.resume(rehearsal.home, run)
+        return 1
+
+    return disturb
+
+
+def scenarios(times: int) -> list[Scenario]:
+    """The matrix; ``times`` is how often a process is killed."""
+    roles: tuple[tuple[Role, int], ...] = (
+        ("worker", 4 * times),
+        ("serverapp", 4 * times),
+        ("executor", 4 * times),
+        ("superlink", 4 * times),
+        ("server", 4 * times),
+        ("runner", 3 * times),
+        ("node", 3 * times),
+        ("site", 3 * times),
+    )
+    kills = [
+        Scenario(
+            f"kill {role}", role, "training", f"SIGKILL at {times} random moments", SAME, kill(role, times, "b"), rounds
+        )
+        for role, rounds in roles
+    ]
+    return [
+        *kills,
+        Scenario(
+            "pause superlink", "superlink", "training", "SIGSTOP for 45 s, 3 times", SAME, pause("superlink", 45, 3), 12
+        ),
+        Scenario("pause serverapp", "serverapp", "training", "SIGSTOP for 90 s", SAME, pause("serverapp", 90), 12),
+        Scenario("server down", "server", "training", "its machine is off for 3 minutes", SAME, server_down(180), 10),
+        Scenario("cut 60 s", "link of b", "training", "cut for 60 s", SAME, link(Condition.CUT, 60, "b"), 10),
+        Scenario("cut 300 s", "link of b", "training", "cut for 5 minutes", SAME, link(Condition.CUT, 300, "b"), 10),
+        Scenario("stall 90 s", "link of b", "training", "stalled for 90 s", SAME, link(Condition.STALLED, 90, "b"), 10),
+        Scenario("slow", "link of b", "training", "20 kB/s for 2 minutes", SAME, link(Condition.SLOW, 120, "b"), 10),
+        Scenario(
+            "disk full at server",
+            "server",
+            "checkpoint",
+            "disk of the run's models full for 30 s, then resumed",
+            "stops with a sentence; resumed, the same weights",
+            full_disk("server", 30),
+            10,
+        ),
+        Scenario(
+            "disk full at site",
+            "b",
+            "outbox",
+            "disk of b's outbox full for 30 s",
+            "finished, partial: b failed with OUT_OF_SPACE; no file half-written",
+            full_disk("b", 30),
+            10,
+        ),
+    ]
+
+
+def play(
+    scenario: Scenario, rehearsal: Rehearsal, study: StudyConfig, reference: Path, rng: np.random.Generator
+) -> Seen:
+    """Run one scenario; ``reference`` is the undisturbed run's model."""
+    begin = time.monotonic()
+    run = rehearsal.begin(study, canary=False)
+    folder = rehearsal.home.runs / run
+    events = folder / "events.jsonl"
+    _until(lambda: events.exists() and '"event": "round"' in events.read_text(), 300)
+    times = scenario.disturb(rehearsal, run, rng)
+    try:
+        entry = rehearsal.wait(run, WITHIN_S)
+        state = f"{entry.state}. {entry.why}" if entry.why else str(entry.state)
+        finished = entry.state in (State.FINISHED, State.PARTIAL)
+    except RunError as error:
+        state, finished = str(error), False
+    same = finished and _same(folder / "model.safetensors", reference)
+    twice = sum(len(rounds) - len(set(rounds)) for rounds in worked(rehearsal, run).values())
+    half = sum(
+        1 for root in (folder, *[rehearsal.folder / s for s in rehearsal.sites]) for _ in _half_written(root, run)
+    )
+    again = events.read_text().count('"asked again"')
+    partial = "partial" in scenario.expected
+    return Seen(
+        *(scenario.name, scenario.role, scenario.phase, scenario.what, scenario.expected, times, state),
+        *(same, twice, half, again, time.monotonic() - begin),
+        well=finished and (same or partial) and not twice and not half,
+    )
+
+
+def worked(rehearsal: Rehearsal, run: str) -> dict[str, list[str]]:
+    """Site to the rounds that it trained to their end, as its own log says."""
+    found = {}
+    for site in rehearsal.sites:
+        path = rehearsal.folder / site / "state" / run / "site.log"
+        text = path.read_text() if path.exists() else ""
+        found[site] = re.findall(r"train\.round federated round (\d+): worked", text)
+    return found
+
+
+def table(seen: list[Seen]) -> str:
+    """The matrix as Markdown."""
+    head = "| role | phase | fault | times | expected | seen | same weights | trained twice | asked again | s | |"
+    rows = [
+        f"| {s.role} | {s.phase} | {s.what} | {s.times} | {s.expected} | {s.state} "
+        f"| {'yes' if s.same_weights else 'no'} | {s.trained_twice} | {s.asked_again} | {s.seconds:.0f} "
+        f"| {'✓' if s.well else '✗'} |"
+        for s in seen
+    ]
+    return "\n".join([head, "|---" * 11 + "|", *rows]) + "\n"
+
+
+def write(seen: list[Seen], out: Path) -> None:
+    """The matrix as JSON and Markdown."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "faults.json").write_text(json.dumps([asdict(row) for row in seen], indent=1) + "\n")
+    (out / "faults.md").write_text(table(seen))
+
+
+def _open(rehearsal: Rehearsal, run: str) -> bool:
+    return Ledger(rehearsal.home.folder / "runs.sqlite").get(run).state is State.OPEN
+
+
+def _connected_again(rehearsal: Rehearsal, site: str) -> bool:
+    """Whether the site's node, as it runs now, said its number: it was let in."""
+    path = rehearsal.folder / site / "log" / "node.log"
+    text = path.read_text(errors="replace")
+    return text.rfind("SuperNode ID") > text.rfind("Starting Flower SuperNode")
+
+
+def _same(first: Path, second: Path) -> bool:
+    a, b = named.load(first), named.load(second)
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def _half_written(root: Path, run: str) -> Iterator[Path]:
+    for path in root.rglob(".*"):
+        if run in str(path) and path.is_file():
+            yield path
+
+
+def _until(condition: Callable[[], bool], within_s: float) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RunError(f"nothing happened within {within_s:.0f} s")
+        time.sleep(0.2)

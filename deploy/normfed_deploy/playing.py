@@ -1,0 +1,146 @@
+"""Play a study on a rehearsal and on the simulation, undisturbed or not, and compare."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from normfed_client.imaging.bids import read_dataset
+from normfed_client.imaging.cache import default_root
+from normfed_common import arrays as named
+from normfed_common.study.config import StudyConfig
+from normfed_common.study.load import load_study, resolve
+from normfed_deploy import faults
+from normfed_deploy.rehearsal import Rehearsal
+from normfed_server.operation.ledger import State
+from normfed_server.runs import Run, begin
+from normfed_simulation import experiment
+
+WITHIN_S = 7200.0
+CACHED = "cache"
+
+# Small enough that a round is over in seconds: what is rehearsed is everything around the training.
+TINY = {
+    "name": "rehearsal",
+    "seed": 7,
+    "data": {
+        "modalities": ["T1w", "FLAIR"],
+        "held_out_people": 2,
+        "phantom": {
+            "voxel_size_mm": 4,
+            "sites": [
+                {"name": "a", "vendor": "siemens", "field_tesla": 3.0, "controls": 6, "patients": {"tumour": 2}},
+                {"name": "b", "vendor": "ge", "field_tesla": 1.5, "controls": 5, "patients": {"tumour": 2}},
+                {"name": "c", "vendor": "philips", "field_tesla": 3.0, "controls": 4, "patients": {"MS": 2}},
+            ],
+        },
+    },
+    "preprocessing": {"voxel_size_mm": 4},
+    "model": {"name": "siamese", "patch_size": 9, "pairs_per_subject": 60, "batch_size": 30},
+    "federation": {"rounds": 5, "minimum_cohort": 2},
+    "comparisons": {"local": False, "pooled": False, "baselines": []},
+    "evaluation": {"bins": 100, "bootstrap": 50},
+}
+
+
+class Silent:
+    """Watches a simulation and says nothing."""
+
+    def begin(self, what: str, total: int) -> None:
+        """See `Watcher`."""
+
+    def advance(self, what: str, detail: str = "") -> None:
+        """See `Watcher`."""
+
+    def warn(self, text: str) -> None:
+        """See `Watcher`."""
+
+    def training(self, run: Run) -> contextlib.AbstractContextManager[None]:
+        """See `Watcher`."""
+        return contextlib.nullcontext()
+
+
+def prepared(study: Path | None, data: Path | None) -> tuple[StudyConfig, Path]:
+    """The study, and the dataset that the hospitals share out; synthetic people are made where it names them."""
+    chosen = load_study(study) if study is not None else resolve(TINY, "the rehearsal's study")
+    # Nobody has all scans in one place here.
+    beside = chosen.comparisons.model_copy(update={"pooled": False})
+    chosen = chosen.model_copy(update={"comparisons": beside})
+    return chosen, data if data is not None else experiment.phantom(chosen, default_root(), 2, Silent())
+
+
+def rehearsal(study: StudyConfig, data: Path, folder: Path, wired: bool) -> Rehearsal:
+    """A federation with a hospital for every site of the dataset that takes part."""
+    names = study.data.sites or tuple(n for n in read_dataset(data).sites() if n not in study.data.exclude)
+    made = Rehearsal(folder, data, {name: (name,) for name in names}, wired=wired)
+    for name in names:  # what was preprocessed before need not be again
+        cache = folder / name / CACHED
+        if not cache.exists():
+            (default_root() / "scans").mkdir(parents=True, exist_ok=True)
+            cache.symlink_to(default_root() / "scans")
+    return made
+
+
+def simulated(study: StudyConfig, data: Path, folder: Path) -> Path:
+    """The same study on the local engine; gives its model."""
+    run = begin(study, folder)
+    experiment.simulate(run, data, "local", "cpu", 2, Silent())
+    return run.folder / "model.safetensors"
+
+
+def compare(study: StudyConfig, data: Path, folder: Path, say: Callable[[str], None]) -> bool:
+    """One undisturbed run; whether its weights are the simulation's, bit for bit."""
+    with rehearsal(study, data, folder, wired=False).up() as federation:
+        say(f"Connected: {', '.join(federation.sites)}")
+        run = federation.begin(study)
+        entry = federation.wait(run, WITHIN_S)
+        say(f"{run}: {entry.state}. {entry.why}")
+        if entry.state is not State.FINISHED:
+            return False
+        say(f"Report: {federation.home.runs / run / 'report.html'}")
+    here, there = (
+        named.load(federation.home.runs / run / "model.safetensors"),
+        named.load(simulated(study, data, folder / "simulated")),
+    )
+    same = here.keys() == there.keys() and all(np.array_equal(here[name], there[name]) for name in here)
+    say(
+        "The weights are those of the simulation, bit for bit." if same else "The weights differ from the simulation's."
+    )
+    return same
+
+
+def matrix(
+    study: StudyConfig,
+    data: Path,
+    folder: Path,
+    times: int,
+    only: tuple[str, ...],
+    seed: int,
+    say: Callable[[str], None],
+) -> bool:
+    """Every fault, one after another, on one federation; whether all went as expected."""
+    chosen = [s for s in faults.scenarios(times) if not only or s.name.startswith(only)]
+    rng = np.random.default_rng(seed)
+    references: dict[int, Path] = {}
+    seen: list[faults.Seen] = []
+    with rehearsal(study, data, folder, wired=True).up() as federation:
+        for scenario in chosen:
+            length = study.federation.model_copy(update={"rounds": scenario.rounds})
+            changed = study.model_copy(update={"federation": length})
+            if scenario.rounds not in references:
+                references[scenario.rounds] = simulated(changed, data, folder / "simulated")
+            federation.wait_for_sites(federation.sites, 300)
+            say(f"{scenario.name} ({scenario.what}) ...")
+            seen.append(faults.play(scenario, federation, changed, references[scenario.rounds], rng))
+            faults.write(seen, folder)
+            last = seen[-1]
+            say(
+                f"  {'as expected' if last.well else 'NOT AS EXPECTED'}: {last.state}; {last.times} times, "
+                f"same weights {last.same_weights}, trained twice {last.trained_twice}, "
+                f"asked again {last.asked_again}, {last.seconds:.0f} s"
+            )
+    say(f"The matrix is in {folder / 'faults.md'}")
+    return all(row.well for row in seen)

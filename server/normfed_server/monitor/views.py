@@ -1,0 +1,219 @@
+"""What the monitor shows, made of what the server wrote: events, the ledger, what the SuperLink says of sites."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from normfed_common.operation.processes import read_services
+from normfed_server.operation import admission, certificates
+from normfed_server.operation.following import Tail
+from normfed_server.operation.home import ServerHome
+from normfed_server.operation.ledger import Entry, Ledger, State
+from normfed_server.operation.wording import worded
+
+SHOWN_RUNS, SHOWN_LINES, PACE_ROUNDS = 20, 12, 5
+FEDERATED = "federated"
+JOULES_PER_WH = 3600.0
+
+
+class RunView:
+    """One run, from its events; new ones are added as they are written."""
+
+    def __init__(self, home: ServerHome, name: str) -> None:
+        self.name = name
+        self._tail = Tail(home.runs / name / "events.jsonl")
+        self.rounds: list[dict[str, Any]] = []
+        self.total = 0
+        self.arms: dict[str, int] = {}
+        self.planned: dict[str, int] = {}
+        self.waiting: dict[str, bool] = {}
+        self.missing: dict[str, str] = {}
+        self.evaluated: list[str] = []
+        self.machines: dict[str, dict[str, Any]] = {}
+        self.lines: deque[dict[str, Any]] = deque(maxlen=SHOWN_LINES)
+
+    def look(self) -> None:
+        """Take in what is new."""
+        for event in self._tail.new():
+            self._apply(event)
+
+    def shown(self, entry: Entry) -> dict[str, Any]:
+        """For the page."""
+        return {
+            "name": self.name,
+            "state": str(entry.state),
+            "why": entry.why,
+            "created": entry.created,
+            "round": len(self.rounds),
+            "rounds": self.total,
+            "models": {arm: [done, self.planned.get(arm, 0)] for arm, done in self.arms.items()},
+            "evaluated": len(self.evaluated),
+            "history": self.rounds[-200:],
+            "waiting": self.waiting if entry.state is State.OPEN else {},
+            "missing": self.missing,
+            "ends": self._ends() if entry.state is State.OPEN else None,
+            "lines": list(self.lines),
+        }
+
+    def _apply(self, event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind == "plan":
+            self.planned = {arm: rounds for arm, rounds, _ in event["arms"]}
+            self.total = self.planned.get(FEDERATED, 0)
+        elif kind == "fit":
+            self.machines = event["sites"]
+        elif kind == "waiting":
+            self.waiting = event["sites"]
+        elif kind == "missing":
+            self.missing[event["site"]] = f"{event['outcome']}: {event['why']}"
+        elif kind == "evaluated":
+            self.evaluated.append(event["arm"])
+        elif kind == "round":
+            self.arms[event["arm"]] = event["round"]
+            if event["arm"] == FEDERATED:
+                self._round(event)
+        for mark, text in worded(event):
+            self.lines.appendleft({"time": event["time"], "mark": mark, "text": text})
+
+    def _round(self, event: dict[str, Any]) -> None:
+        self.waiting = {}
+        watts = {site: machine.get("power_w", 0.0) for site, machine in self.machines.items()}
+        joules = sum(seconds * watts.get(site, 0.0) for site, seconds in event["site_seconds"].items())
+        for site, outcome in event["outcomes"].items():
+            if outcome == "took part":
+                self.missing.pop(site, None)
+        self.rounds = [r for r in self.rounds if r["round"] < event["round"]]
+        self.rounds.append(
+            {
+                "round": event["round"],
+                "time": event["time"],
+                "loss": event["loss"],
+                "outcomes": event["outcomes"],
+                "seconds": event["seconds"],
+                "site_seconds": event["site_seconds"],
+                "megabytes": event["megabytes"],
+                "energy_wh": joules / JOULES_PER_WH,
+            }
+        )
+
+    def _ends(self) -> float | None:
+        """When the last federated round would end at the pace of the latest."""
+        if not self.rounds or len(self.rounds) >= self.total:
+            return None
+        latest = self.rounds[-PACE_ROUNDS:]
+        pace = sum(r["seconds"] for r in latest) / len(latest)
+        end: float = latest[-1]["time"] + pace * (self.total - len(self.rounds))
+        return end
+
+
+class Views:
+    """Everything that the monitor shows."""
+
+    def __init__(self, home: ServerHome) -> None:
+        self.home = home
+        self.ledger = Ledger(home.folder / "runs.sqlite")
+        self._runs: dict[str, RunView] = {}
+
+    def state(self) -> dict[str, Any]:
+        """For the page, and for whoever asks for JSON."""
+        shown = []
+        for entry in self.ledger.all()[-SHOWN_RUNS:]:
+            view = self._runs.setdefault(entry.name, RunView(self.home, entry.name))
+            view.look()
+            shown.append(view.shown(entry))
+        return {
+            "name": self.home.config.name,
+            "address": self.home.config.address,
+            "certificate_days": int(certificates.days_left(self.home.certificate)),
+            "services": read_services(self.home.log),
+            "sites": self._sites(shown),
+            "runs": shown[::-1],
+        }
+
+    def _sites(self, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        seen = admission.seen(self.home)
+        found = []
+        for site, member in admission.members(self.home).items():
+            node = seen.get(site, {})
+            reasons = [f"{run['name']}: {run['missing'][site]}" for run in runs if site in run["missing"]]
+            late = [run["name"] for run in runs if site in run["waiting"]]
+            found.append(
+                {
+                    "name": site,
+                    "state": member.state,
+                    "online": bool(node.get("online")),
+                    "since": node.get("since", ""),
+                    "working_on": late,
+                    "reasons": reasons[-3:],
+                }
+            )
+        return found
+
+
+def prometheus(state: dict[str, Any]) -> str:
+    """The same as figures, in Prometheus' text format."""
+    lines: list[str] = []
+
+    def family(name: str, kind: str, help_text: str, samples: list[tuple[dict[str, str], float]]) -> None:
+        lines.append(f"# HELP {name} {help_text}")
+        lines.append(f"# TYPE {name} {kind}")
+        for labels, value in samples:
+            inner = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
+            lines.append(f"{name}{{{inner}}} {value:g}" if inner else f"{name} {value:g}")
+
+    open_runs = [run for run in state["runs"] if run["state"] == str(State.OPEN)]
+    last = [(run, run["history"][-1]) for run in state["runs"] if run["history"]]
+    family(
+        "normfed_service_up",
+        "gauge",
+        "Whether a process of the server runs.",
+        [({"service": name}, float(bool(service["pid"]))) for name, service in state["services"].items()],
+    )
+    family(
+        "normfed_service_restarts_total",
+        "counter",
+        "How often a process was started again.",
+        [({"service": name}, service["restarts"]) for name, service in state["services"].items()],
+    )
+    family(
+        "normfed_certificate_expires_days",
+        "gauge",
+        "Days until the server's certificate expires.",
+        [({}, state["certificate_days"])],
+    )
+    family(
+        "normfed_site_connected",
+        "gauge",
+        "Whether an accepted site is connected.",
+        [({"site": s["name"]}, float(s["online"])) for s in state["sites"] if s["state"] == "accepted"],
+    )
+    family("normfed_runs_open", "gauge", "Runs that are not ended.", [({}, len(open_runs))])
+    family("normfed_run_round", "gauge", "Rounds finished.", [({"run": r["name"]}, r["round"]) for r in state["runs"]])
+    family("normfed_run_rounds", "gauge", "Rounds planned.", [({"run": r["name"]}, r["rounds"]) for r in state["runs"]])
+    family(
+        "normfed_round_seconds", "gauge", "Of the last round.", [({"run": r["name"]}, h["seconds"]) for r, h in last]
+    )
+    family(
+        "normfed_round_megabytes",
+        "gauge",
+        "Of the last round, out to the sites and back.",
+        [({"run": r["name"], "way": way}, h["megabytes"][way]) for r, h in last for way in ("out", "back")],
+    )
+    family(
+        "normfed_round_energy_wh",
+        "gauge",
+        "Estimated, of the sites' training in the last round.",
+        [({"run": r["name"]}, h["energy_wh"]) for r, h in last],
+    )
+    family(
+        "normfed_site_loss",
+        "gauge",
+        "Of the last round.",
+        [({"run": r["name"], "site": s}, v) for r, h in last for s, v in h["loss"].items() if v is not None],
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -1,0 +1,123 @@
+"""Serves the monitor: nothing can be changed through it, and nothing is loaded from anywhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Callable
+from importlib.resources import files
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from normfed_common import digests
+from normfed_common.files import without_nan
+from normfed_server.monitor.views import Views, prometheus
+from normfed_server.operation.home import ServerHome
+
+EVERY_S, ALIVE_S = 1.0, 15.0
+TYPES = {
+    "html": "text/html; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+PAGES = {"/": "page.html", "/page.js": "page.js", "/page.css": "page.css", "/icon.svg": "icon.svg"}
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+class _Headers(BaseHTTPMiddleware):
+    """What keeps a browser from doing more than showing the page."""
+
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        response = await call_next(request)
+        response.headers.update(HEADERS)
+        return response
+
+
+def application(home: ServerHome, healthy: Callable[[], bool]) -> Starlette:
+    """The monitor of an operator's folder."""
+    views, lock = Views(home), threading.Lock()
+
+    def text() -> str:
+        with lock:
+            return json.dumps(without_nan(views.state()), allow_nan=False)
+
+    async def state(_: Request) -> Response:
+        return Response(await run_in_threadpool(text), media_type="application/json")
+
+    async def metrics(_: Request) -> Response:
+        content = prometheus(json.loads(await run_in_threadpool(text)))
+        return PlainTextResponse(content, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def healthz(_: Request) -> Response:
+        well = await run_in_threadpool(healthy)
+        return PlainTextResponse("ok\n" if well else "the SuperLink does not answer\n", 200 if well else 503)
+
+    async def events(request: Request) -> Response:
+        async def changes() -> AsyncIterator[str]:
+            last, quiet = "", 0.0
+            while not await request.is_disconnected():
+                now = await run_in_threadpool(text)
+                mark = digests.of_json(now)
+                if mark != last:
+                    last, quiet = mark, 0.0
+                    yield f"data: {now}\n\n"
+                elif quiet >= ALIVE_S:
+                    quiet = 0.0
+                    yield ": alive\n\n"
+                await asyncio.sleep(EVERY_S)
+                quiet += EVERY_S
+
+        return StreamingResponse(changes(), media_type="text/event-stream")
+
+    routes = [
+        *(Route(path, _static(name)) for path, name in PAGES.items()),
+        Route("/state", state),
+        Route("/events", events),
+        Route("/metrics", metrics),
+        Route("/healthz", healthz),
+    ]
+    return Starlette(routes=routes, middleware=[Middleware(_Headers)])
+
+
+def _static(name: str) -> Callable[[Request], Response]:
+    content = (files("normfed_server.monitor") / "static" / name).read_bytes()
+    kind = TYPES[name.rpartition(".")[2]]
+    return lambda _request: Response(content, media_type=kind)
+
+
+class Monitor:
+    """Serves in a thread of its own."""
+
+    def __init__(self, home: ServerHome, healthy: Callable[[], bool]) -> None:
+        config = uvicorn.Config(
+            application(home, healthy),
+            host=home.config.monitor_listen,
+            port=home.config.monitor_port,
+            log_level="error",
+            access_log=False,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+
+    def __enter__(self) -> Monitor:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(5)
