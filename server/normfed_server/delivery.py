@@ -132,8 +132,8 @@ class Delivery(Grid):
                     if answer is not None:
                         found.append(answer)
             open_ = [d for d in deliveries if d.number in self._deliveries]
-            now = time.monotonic()
-            self._send([d for d in open_ if d.due <= now and d.node in self.get_node_ids()])
+            now, online = time.monotonic(), set(self.get_node_ids())
+            self._send([d for d in open_ if d.due <= now and d.node in online])
             self._fence([d for d in open_ if d.sent and (d.fence_due <= now or self._activated(d))])
             under_way = sum(d.pull is not None for d in open_)
             ready = [d for d in open_ if d.pull is None and d.sent and now - d.polled > POLL_S]

@@ -46,7 +46,8 @@ class Outbox:
         if not path.exists():
             return None
         try:
-            return Answer.model_validate(named.header(path)["answer"], strict=False), named.load(path)
+            arrays = named.load(path)
+            return Answer.model_validate(named.header(path)["answer"], strict=False), arrays
         except (NormfedError, OSError, ValueError, KeyError):
             path.unlink(missing_ok=True)
             return None

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from normfed_common.errors import UserError
 from normfed_common.files import write_json
@@ -60,6 +60,10 @@ def enrol(home: ServerHome, site: str, again: bool = False) -> Path:
     UserError
         If the name is taken.
     """
+    try:
+        TypeAdapter(SiteName).validate_python(site)
+    except ValidationError as error:
+        raise UserError(f"{site!r} cannot be a site's name: letters, digits, dot, hyphen and underscore.") from error
     known = members(home)
     if site in known and not (again and known[site].state == "invited"):
         raise UserError(f"{site} is {known[site].state} already. Choose another name, or revoke it first.")

@@ -59,14 +59,15 @@ def issue(
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise TypeError("the server's key is not an elliptic-curve key")
     now = datetime.now(UTC)
+    end = min(now + timedelta(days=days), issuer.not_valid_after_utc)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0][:64])]))
         .issuer_name(issuer.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(min(now + timedelta(days=days), issuer.not_valid_after_utc))
+        .not_valid_before(min(now, end) - timedelta(hours=1))
+        .not_valid_after(end)
         .add_extension(x509.SubjectAlternativeName([_alternative(h) for h in dict.fromkeys((*hosts, *LOCAL))]), False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(sign_certificates=False), critical=True)

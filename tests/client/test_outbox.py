@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from normfed_client.operation.outbox import Outbox, digest, expire
+from normfed_common.wire.messages import Answer, Request
+
+REQUEST = Request(study="{}", arm="local-A B/..", model={"name": "x"}, round=3, run="r")
+ARRAYS = {"w": np.arange(4.0, dtype=np.float32), "n": np.array(3)}
+ANSWER = Answer(site="a", subjects=7, loss=0.25, notes=("n",), counts={"test": 2})
+
+
+def test_an_answer_comes_back_as_it_was(tmp_path: Path) -> None:
+    box, key = Outbox(tmp_path), digest("train.round", REQUEST, ARRAYS)
+    assert box.get(key, REQUEST) is None
+    box.put(key, REQUEST, ANSWER, ARRAYS)
+    answer, arrays = Outbox(tmp_path).get(key, REQUEST) or pytest.fail("lost")
+    assert answer == ANSWER
+    assert {name: array.tolist() for name, array in arrays.items()} == {"w": [0, 1, 2, 3], "n": 3}
+    (path,) = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert path.stat().st_mode & 0o077 == 0
+    assert path.parent.parent == tmp_path  # an arm's name leads nowhere else
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "arrays"),
+    [
+        ("train.personal", {}, ARRAYS),
+        ("train.round", {"round": 4}, ARRAYS),
+        ("train.round", {"run": "s"}, ARRAYS),
+        ("train.round", {"since": 1}, ARRAYS),
+        ("train.round", {}, {**ARRAYS, "w": ARRAYS["w"] + 1}),
+        ("train.round", {}, {**ARRAYS, "w": ARRAYS["w"].reshape(2, 2)}),
+        ("train.round", {}, {"w": ARRAYS["w"]}),
+    ],
+)
+def test_another_request_has_another_answer(
+    task: str, change: dict[str, object], arrays: dict[str, np.ndarray]
+) -> None:
+    other = REQUEST.model_copy(update=change)
+    assert digest(task, other, arrays) != digest("train.round", REQUEST, ARRAYS)
+
+
+def test_a_damaged_answer_is_worked_out_again(tmp_path: Path) -> None:
+    box, key = Outbox(tmp_path), digest("train.round", REQUEST, ARRAYS)
+    box.put(key, REQUEST, ANSWER, ARRAYS)
+    (path,) = [p for p in tmp_path.rglob("*") if p.is_file()]
+    path.write_bytes(path.read_bytes()[:40])
+    assert box.get(key, REQUEST) is None
+    assert not path.exists()
+
+
+def test_answers_go_when_their_round_is_closed(tmp_path: Path) -> None:
+    box = Outbox(tmp_path)
+    sums = REQUEST.model_copy(update={"round": 0, "stage": "mean"})
+    for request in (sums, REQUEST, REQUEST.model_copy(update={"round": 4})):
+        box.put(digest("t", request, {}), request, ANSWER, {})
+    rounds = sorted(path.name[:6] for path in tmp_path.rglob("*.safetensors"))
+    assert rounds == ["000000", "000004"]  # the third is closed; sums have no round
+
+
+def test_what_is_old_is_thrown_away(tmp_path: Path) -> None:
+    for run in ("old", "new"):
+        Outbox(tmp_path / run).folder.mkdir()
+        Outbox(tmp_path / run).put("k", REQUEST, ANSWER, {})
+    for path in (tmp_path / "old").rglob("*.safetensors"):
+        os.utime(path, (time.time() - 15 * 86_400,) * 2)
+    expire(tmp_path, days=14)
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]

@@ -1,0 +1,124 @@
+"""Keeping processes running: what ends is started again, and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from normfed_common.errors import UserError
+from normfed_common.operation import processes
+from normfed_common.operation.processes import Service, Supervisor, is_running, only_one, read_services
+
+SLEEPER = (sys.executable, "-c", "import time; print('up', flush=True); time.sleep(100)")
+
+
+def until(condition: Callable[[], object], within_s: float = 20.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "LONGEST_PAUSE_S", 0.1)
+    monkeypatch.setattr(processes, "HEALTH_EVERY_S", 0.1)
+    monkeypatch.setattr(processes, "UNWELL_S", 0.5)
+
+
+def supervised(folder: Path, service: Service, look: Callable[[list[str]], None]) -> list[str]:
+    """Run one service on a thread's clock; ``look`` disturbs it meanwhile."""
+    said: list[str] = []
+    stop = threading.Event()
+    failed: list[Exception] = []
+
+    def disturb() -> None:
+        try:
+            look(said)
+        except Exception as error:  # noqa: BLE001  (raised again below, in the test's own thread)
+            failed.append(error)
+        finally:
+            stop.set()
+
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    Supervisor([service], folder, said.append).run(stop)
+    thread.join()
+    if failed:
+        raise failed[0]
+    return said
+
+
+def pid(folder: Path) -> int | None:
+    found: int | None = read_services(folder).get("s", {}).get("pid")
+    return found
+
+
+def test_what_is_killed_is_started_again_and_ends_with_its_supervisor(tmp_path: Path, quick: None) -> None:
+    pids: list[int] = []
+
+    def kill(said: list[str]) -> None:
+        until(lambda: pid(tmp_path))
+        pids.append(pid(tmp_path) or 0)
+        os.kill(pids[0], signal.SIGKILL)
+        until(lambda: pid(tmp_path) not in (None, pids[0]))
+        pids.append(pid(tmp_path) or 0)
+        until(lambda: (tmp_path / "s.log").read_text().count("up") == 2)
+
+    said = supervised(tmp_path, Service("s", SLEEPER), kill)
+    assert said == ["s: ended (killed by signal 9); starting again in 0 s."]
+    assert not any(psutil.pid_exists(number) for number in pids)
+    assert read_services(tmp_path)["s"]["restarts"] == 1
+
+
+def test_what_does_not_answer_is_started_again(tmp_path: Path, quick: None) -> None:
+    service = Service("s", SLEEPER, healthy=lambda: False)
+    said = supervised(tmp_path, service, lambda said: until(lambda: len(said) >= 1))
+    assert "no answer for" in said[0]
+
+
+def test_what_needs_a_file_is_started_again_when_it_changes(tmp_path: Path, quick: None) -> None:
+    needed = tmp_path / "certificate"
+    needed.write_text("old")
+
+    def change(said: list[str]) -> None:
+        until(lambda: pid(tmp_path))
+        first = pid(tmp_path)
+        needed.write_text("new")
+        until(lambda: pid(tmp_path) not in (None, first))
+
+    said = supervised(tmp_path, Service("s", SLEEPER, needs=(needed,)), change)
+    assert said == ["s: starting again, its files changed."]
+
+
+def test_a_supervisor_that_is_killed_takes_its_processes_with_it(tmp_path: Path) -> None:
+    import subprocess
+
+    script = (
+        "import sys, threading; from pathlib import Path\n"
+        "from normfed_common.operation.processes import Service, Supervisor\n"
+        f"Supervisor([Service('s', {SLEEPER!r})], Path({str(tmp_path)!r}), print).run(threading.Event())"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script])
+    until(lambda: pid(tmp_path))
+    child = pid(tmp_path)
+    parent.kill()
+    parent.wait()
+    until(lambda: child is not None and not psutil.pid_exists(child))
+
+
+def test_one_folder_is_served_once(tmp_path: Path) -> None:
+    assert not is_running(tmp_path)
+    with only_one(tmp_path, "this server"):
+        assert is_running(tmp_path)
+        with pytest.raises(UserError, match="this server is running already"), only_one(tmp_path, "this server"):
+            pass
+    assert not is_running(tmp_path)
