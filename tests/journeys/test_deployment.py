@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import signal
+import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+import yaml
 from commands import assert_same, normfed, run_folder, weights
+from flwr.cli.build import build_fab_from_files
+from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 
+from normfed_client.operation import checking, joining
+from normfed_client.operation.home import open_hospital
+from normfed_common.operation import bundle, enrolment
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.load import resolve
 from normfed_deploy.rehearsal import Rehearsal
+from normfed_server import runs
+from normfed_server.operation import admission
+from normfed_server.operation.control import Control
+from normfed_server.operation.home import ServerConfig, create
 from normfed_server.operation.ledger import State
 
 pytestmark = pytest.mark.xdist_group("deployment")
@@ -42,8 +56,6 @@ def federation(hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 @pytest.fixture(scope="module")
 def simulated(small: StudyConfig, hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same study on the local engine."""
-    import yaml
-
     folder = tmp_path_factory.mktemp("simulated")
     (folder / "small.yaml").write_text(yaml.safe_dump(small.model_dump(mode="json")))
     result = normfed("simulate", folder / "small.yaml", "--out", folder / "runs", "--workers", 0, "--quiet")
@@ -85,6 +97,113 @@ def test_a_killed_process_costs_nothing(federation: Rehearsal, small: StudyConfi
     assert entry.state is State.FINISHED, entry.why
     assert_same(weights(federation.home.runs / run), weights(simulated))
     assert worked(federation, run) == {site: [str(n) for n in range(1, ROUNDS + 1)] for site in "abc"}
+
+
+HOSTILE = """\
+from pathlib import Path
+Path({mark!r}).write_text("hostile code ran")
+raise SystemExit
+"""
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_code_in_a_bundle_is_never_run_at_a_site(
+    federation: Rehearsal, small: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: bool
+) -> None:
+    """A server that turned bad sends a bundle with a client of its own, which would touch a file at import."""
+    mark = tmp_path / "touched"
+    code = HOSTILE.format(mark=str(mark)).encode()
+    files = {
+        "pyproject.toml": bundle._PYPROJECT.format(version=bundle.installed_version())
+        .replace('fab-include = ["/README.md"]', 'fab-include = ["/README.md", "/normfed_client/*.py"]')
+        .encode(),
+        "README.md": b"hostile",
+        "normfed_client/__init__.py": code,
+        "normfed_client/app.py": code,
+        "normfed_client/site.py": code,
+    }
+    content = build_fab_from_files(files)[0]
+    monkeypatch.setattr(bundle, "content", lambda: content)
+    sites = [federation.folder / site / "site.yaml" for site in federation.sites]
+    before = [path.read_text() for path in sites]
+    if listed:  # even then: a hospital that was talked into listing it
+        for path, text in zip(sites, before, strict=True):
+            accepted = yaml.safe_load(text)
+            accepted["bundles"].append(hashlib.sha256(content).hexdigest())
+            path.write_text(yaml.safe_dump(accepted))
+    run = runs.begin(small, federation.home.runs).folder
+    control = Control(federation.home)
+    try:
+        control.start(run.name)
+        if listed:
+            _until(lambda: '"event": "round"' in _read(run / "events.jsonl"))
+        else:
+            _until((run / "outcome.json").exists)
+            assert "code 211 BUNDLE_REFUSED" in (run / "outcome.json").read_text()
+    finally:
+        control.close()
+        for path, text in zip(sites, before, strict=True):
+            path.write_text(text)
+    _until(lambda: listed is False or (run / "outcome.json").exists())
+    assert not mark.exists()
+    assert not list((federation.folder / "b" / "flower").rglob("*.py"))  # nor installed
+
+
+def test_strangers_reach_nothing_on_the_servers_port(federation: Rehearsal, tmp_path: Path) -> None:
+    address = f"https://{federation.home.config.address}"
+    with httpx.Client(verify=ssl.create_default_context(cafile=str(federation.home.ca)), trust_env=False) as client:
+        for path in ("control/start-run", "control/register-node", "control/list-nodes", "control/list-runs"):
+            assert client.post(f"{address}/v1/{path}").status_code == 404
+        for path in ("runtime/acquire-task", "runtime/pull-messages", "runtime/get-nodes", "fleet/pull-messages"):
+            answer = client.post(f"{address}/v1/{path}", headers={"content-type": PROTOBUF_MEDIA_TYPE})
+            assert answer.status_code in (401, 403), (path, answer.status_code)
+    with httpx.Client(trust_env=False) as client, pytest.raises(httpx.ConnectError, match="certificate"):
+        client.get(f"{address}/health")
+
+
+def test_check_names_what_stands_in_the_way(federation: Rehearsal, hospitals: Path, tmp_path: Path) -> None:
+    """A key that was not accepted, and a certificate of somebody in between."""
+    invitation = enrolment.load(admission.enrol(federation.home, "stranger"))
+    joined = joining.join(invitation, tmp_path / "stranger", hospitals, ("a",))
+    found = {f.what: f for f in checking.examine(open_hospital(joined.folder), opening_scans=False)}
+    assert found["link"].severity == found["clock"].severity == 0
+    assert found["admission"].severity == 2
+    assert "normfed server accept stranger.pub" in found["admission"].cure
+    other = create(tmp_path / "inspecting proxy", ServerConfig(name="Proxy", address="127.0.0.1:1"))
+    (joined.folder / "ca.crt").write_text(other.ca.read_text())
+    found = {f.what: f for f in checking.examine(open_hospital(joined.folder), opening_scans=False)}
+    assert "TLS inspection" in found["certificate"].found
+    assert "Rehearsal certificate authority" in found["certificate"].found
+    path = joined.folder / "site.yaml"
+    path.write_text(path.read_text().replace(invitation.address, "127.0.0.1:9"))
+    found = {f.what: f for f in checking.examine(open_hospital(joined.folder), opening_scans=False)}
+    assert "outbound HTTPS to 127.0.0.1:9" in found["link"].cure
+
+
+def test_a_site_joins_and_is_shut_out_while_a_run_goes_on(
+    federation: Rehearsal, small: StudyConfig, hospitals: Path
+) -> None:
+    longer = small.model_copy(
+        update={"federation": small.federation.model_copy(update={"rounds": 14, "patience_s": 30.0})}
+    )
+    run = federation.begin(longer, canary=False)
+    events = federation.home.runs / run / "events.jsonl"
+    _until(lambda: '"event": "round"' in _read(events))
+    federation.join("d", hospitals, ("c",), {})
+    federation.start("d")
+    _until(lambda: '"event": "joined"' in _read(events))
+    _until(lambda: '"d": "took part"' in _read(events))
+    admission.revoke(federation.home, "d")
+    entry = federation.wait(run, WITHIN_S)
+    federation.stop("d")
+    assert entry.state is State.PARTIAL
+    assert re.search(r"trained without d in (round|\d+ of 14 rounds)", entry.why)
+    metrics = json.loads((federation.home.runs / run / "metrics.json").read_text())
+    assert {s: r for s, r in metrics["missing"]["federated"].items() if s != "d"} == {}  # nobody else was disturbed
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
 
 
 def _until(condition, within_s: float = 120.0) -> None:  # type: ignore[no-untyped-def]
