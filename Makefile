@@ -8,7 +8,7 @@ INSTALL := $(BIN)/pip install --quiet --constraint deploy/lock/constraints.txt
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types arrows benchmarks clean
+.PHONY: help install demo test check lint types arrows benchmarks clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,8 @@ $(VENV)/.dev: $(VENV)/.installed
 	@echo "Installing what the tests need (once) ..."
 	@$(INSTALL) --editable '.[dev]'
 	@touch $@
+
+install: $(VENV)/.installed  ## normfed in .venv, for a server or a hospital
 
 demo: $(VENV)/.installed  ## six synthetic hospitals train one model together; ends with a report
 	@$(BIN)/normfed simulate

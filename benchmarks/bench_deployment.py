@@ -219,9 +219,8 @@ def soak(rounds: int, folder: Path) -> None:
                 break
         for name, values in lines.items():
             figures = " ".join(f"{value:.0f}" for value in values)
-            print(
-                f"{name:<12} {figures}  MB; from a third of the way to the end {values[-1] - values[len(values) // 3]:+.1f}"
-            )
+            grown = values[-1] - values[len(values) // 3]
+            print(f"{name:<12} {figures} MB; from a third of the way to the end {grown:+.1f} MB")
 
 
 def _all(federation: Rehearsal, run: str) -> dict[str, int]:

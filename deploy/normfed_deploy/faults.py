@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -22,8 +23,9 @@ import numpy as np
 from normfed_common import arrays as named
 from normfed_common.errors import RunError
 from normfed_common.study.config import StudyConfig
-from normfed_deploy.rehearsal import Rehearsal, Role
+from normfed_deploy.rehearsal import COMMAND, Rehearsal, Role
 from normfed_deploy.wire import Condition
+from normfed_server.operation import certificates
 from normfed_server.operation.ledger import Ledger, State
 
 SAME = "finishes; the same weights; no round trained twice"
@@ -160,6 +162,50 @@ def full_disk(what: str, seconds: float) -> Callable[[Rehearsal, str, np.random.
     return disturb
 
 
+def lie(kind: str) -> Callable[[Rehearsal, str, np.random.Generator], int]:
+    """A site lies from now on; afterwards it is honest again."""
+
+    def disturb(rehearsal: Rehearsal, run: str, rng: np.random.Generator) -> int:
+        rehearsal.stop("b")
+        home = str(rehearsal.folder / "b")
+        command = [sys.executable, "-m", "normfed_deploy.tampering", "start", kind, home]
+        rehearsal.start("b", command=command)
+        _until(lambda: not _open(rehearsal, run), WITHIN_S)
+        rehearsal.stop("b")
+        rehearsal.start("b")
+        return 1
+
+    return disturb
+
+
+def expired(seconds: float) -> Callable[[Rehearsal, str, np.random.Generator], int]:
+    """The server's certificate expires, and is renewed some time later."""
+
+    def disturb(rehearsal: Rehearsal, run: str, rng: np.random.Generator) -> int:
+        home = rehearsal.home
+        certificates.issue((home.config.host,), home.ca_key, home.ca, home.key, home.certificate, days=-1)
+        time.sleep(seconds)
+        home.issue_certificate()
+        return 1
+
+    return disturb
+
+
+def clock(shift: str, seconds: float) -> Callable[[Rehearsal, str, np.random.Generator], int]:
+    """A site's clock is wrong, and is set some time later (needs `faketime`)."""
+
+    def disturb(rehearsal: Rehearsal, run: str, rng: np.random.Generator) -> int:
+        rehearsal.stop("b")
+        start = [*COMMAND, "site", "start", "--home", str(rehearsal.folder / "b")]
+        rehearsal.start("b", command=["faketime", "-f", shift, *start])
+        time.sleep(seconds)
+        rehearsal.stop("b")
+        rehearsal.start("b")
+        return 1
+
+    return disturb
+
+
 def scenarios(times: int) -> list[Scenario]:
     """The matrix; ``times`` is how often a process is killed."""
     roles: tuple[tuple[Role, int], ...] = (
@@ -189,6 +235,26 @@ def scenarios(times: int) -> list[Scenario]:
         Scenario("cut 300 s", "link of b", "training", "cut for 5 minutes", SAME, link(Condition.CUT, 300, "b"), 10),
         Scenario("stall 90 s", "link of b", "training", "stalled for 90 s", SAME, link(Condition.STALLED, 90, "b"), 10),
         Scenario("slow", "link of b", "training", "20 kB/s for 2 minutes", SAME, link(Condition.SLOW, 120, "b"), 10),
+        *(
+            Scenario(
+                f"lie {kind}",
+                "b",
+                "answer",
+                what,
+                "finished, partial: b's answers are set aside, and said",
+                lie(kind),
+                6,
+            )
+            for kind, what in (
+                ("nan", "answers not-a-number"),
+                ("shapes", "answers other shapes"),
+                ("large", "answers ten times the bytes"),
+                ("names", "answers other names"),
+            )
+        ),
+        Scenario("expired", "server", "certificate", "expired for 45 s, then renewed", SAME, expired(45), 10),
+        Scenario("clock ahead", "b", "connecting", "clock 1 h ahead for 60 s", SAME, clock("+1h", 60), 10),
+        Scenario("clock behind", "b", "connecting", "clock 1 h behind for 60 s", SAME, clock("-1h", 60), 10),
         Scenario(
             "disk full at server",
             "server",

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -57,12 +57,12 @@ class Rehearsal:
         owns: Mapping[str, tuple[str, ...]],
         wired: bool = False,
         settings: Mapping[str, object] | None = None,
+        listen: str = "127.0.0.1",
     ) -> None:
         self.folder, self.sites = folder, list(owns)
         port = free_port()
-        config = ServerConfig(
-            name="Rehearsal", address=f"127.0.0.1:{port}", listen="127.0.0.1", port=port, monitor_port=free_port()
-        )
+        address = f"[{listen}]:{port}" if ":" in listen else f"{listen}:{port}"
+        config = ServerConfig(name="Rehearsal", address=address, listen=listen, port=port, monitor_port=free_port())
         self.home = create(folder / "server", config)
         self.wires = {site: Wire(("127.0.0.1", port)) for site in owns} if wired else {}
         for site, values in owns.items():
@@ -82,17 +82,15 @@ class Rehearsal:
         line, fingerprint = admission.read_key(joined.public_key)
         admission.accept(self.home, site, line, fingerprint)
 
-    def start(self, what: str) -> None:
-        """Start the server ("server") or a site by its name."""
-        command = ["server", "start"] if what == "server" else ["site", "start"]
-        environment = {**os.environ, "NO_PROXY": "*", "no_proxy": "*"}
+    def start(
+        self, what: str, environment: Mapping[str, str] | None = None, command: Sequence[str] | None = None
+    ) -> None:
+        """Start the server ("server") or a site by its name; ``command`` in the place of `normfed site start`."""
+        usual = [*COMMAND, "server" if what == "server" else "site", "start", "--home", str(self.folder / what)]
+        direct = {"NO_PROXY": "*", "no_proxy": "*"} if environment is None else environment
         with open(self.folder / f"{what}.out", "ab") as out:
             self._processes[what] = subprocess.Popen(
-                [*COMMAND, *command, "--home", str(self.folder / what)],
-                stdout=out,
-                stderr=out,
-                env=environment,
-                start_new_session=True,
+                command or usual, stdout=out, stderr=out, env={**os.environ, **direct}, start_new_session=True
             )
 
     def stop(self, what: str) -> None:

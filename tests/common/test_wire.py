@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from normfed_common.errors import SiteCode, WireError
-from normfed_common.wire import messages
+from normfed_common.wire import messages, packing
 from normfed_common.wire.messages import Answer, Request, decode_answer, decode_request, encode
 
 
@@ -95,3 +95,51 @@ def test_a_refusal_carries_a_code_and_the_codes_own_sentence_only() -> None:
 
 def test_every_code_has_a_sentence() -> None:
     assert all(code.sentence for code in SiteCode)
+
+
+@given(
+    st.dictionaries(
+        st.text(min_size=1, max_size=10).filter(lambda name: name != "__metadata__"),
+        st.one_of(
+            *(
+                hnp.arrays(kind, hnp.array_shapes(min_dims=0, max_dims=3, max_side=4), elements=st.integers(0, 100))
+                for kind in (np.float32, np.float64, np.int64, np.float16, np.uint16, np.int8)
+            )
+        ),
+        max_size=5,
+    )
+)
+def test_packed_arrays_come_back_as_they_were(arrays: dict[str, np.ndarray]) -> None:
+    for consume in (False, True):
+        back = packing.unpack(packing.pack(arrays), consume)
+        assert set(back) == set(arrays)
+        for name, array in arrays.items():
+            assert back[name].dtype == array.dtype
+            assert back[name].shape == array.shape
+            np.testing.assert_array_equal(back[name], array)
+
+
+def packed_request(record: ArrayRecord) -> Message:
+    return message(RecordDict({"header": ConfigRecord({"json": REQUEST.model_dump_json()}), "arrays": record}))
+
+
+@pytest.mark.parametrize("value", [np.array([np.inf], np.float32), np.zeros(3, np.uint8), np.zeros(2, bool)])
+def test_what_is_packed_is_checked_like_anything_else(value: np.ndarray) -> None:
+    with pytest.raises(WireError, match=r"not finite|allowed"):
+        decode_request(packed_request(packing.pack({"w": value})))
+
+
+def test_what_was_packed_badly_is_refused() -> None:
+    whole = packing.pack({"w": np.ones(3)})[packing.NAME].data
+    for content in (b"", b"\x00" * 8, b"\xff" * 100, whole[:-1], whole + b"x"):
+        record = ArrayRecord({packing.NAME: Array("uint8", (len(content),), packing.STYPE, content)})
+        with pytest.raises(WireError, match="cannot be read"):
+            decode_request(packed_request(record))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_answer_is_packed_where_the_request_was(packed: bool) -> None:
+    reply = messages.answer(message(encode(REQUEST, {"w": np.ones(3)}, packed)), Answer(site="a"), {"w": np.zeros(3)})
+    assert packing.is_packed(reply.content.array_records["arrays"]) is packed
+    _, found = decode_answer(reply)
+    np.testing.assert_array_equal(found["w"], np.zeros(3))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import signal
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,6 +181,61 @@ def test_check_names_what_stands_in_the_way(federation: Rehearsal, hospitals: Pa
     path.write_text(path.read_text().replace(invitation.address, "127.0.0.1:9"))
     found = {f.what: f for f in checking.examine(open_hospital(joined.folder), opening_scans=False)}
     assert "outbound HTTPS to 127.0.0.1:9" in found["link"].cure
+
+
+class Proxy:
+    """An HTTP proxy as hospitals have them: CONNECT and nothing else."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            near, _ = self._listener.accept()
+            threading.Thread(target=self._serve, args=(near,), daemon=True).start()
+
+    def _serve(self, near: socket.socket) -> None:
+        request = b""
+        while b"\r\n\r\n" not in request:
+            request += near.recv(4096)
+        target = request.split()[1].decode()
+        self.asked.append(f"{request.split()[0].decode()} {target}")
+        host, _, port = target.rpartition(":")
+        far = socket.create_connection((host, int(port)))
+        near.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        threading.Thread(target=self._carry, args=(far, near), daemon=True).start()
+        self._carry(near, far)
+
+    @staticmethod
+    def _carry(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+
+def test_a_site_behind_a_proxy_connects_through_it(federation: Rehearsal, hospitals: Path) -> None:
+    proxy = Proxy()
+    federation.join("proxied", hospitals, ("a",), {})
+    federation.start("proxied", {"HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}", "NO_PROXY": "", "no_proxy": ""})
+    try:
+        federation.wait_for_sites(["proxied"])
+    finally:
+        federation.stop("proxied")
+        admission.revoke(federation.home, "proxied")
+    assert set(proxy.asked) == {f"CONNECT {federation.home.config.address}"}
+
+
+def test_a_federation_on_ipv6(hospitals: Path, tmp_path: Path) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+    with Rehearsal(tmp_path, hospitals, {"a": ("a",)}, listen="::1").up() as up:
+        assert admission.seen(up.home)["a"]["online"]
 
 
 def test_a_site_joins_and_is_shut_out_while_a_run_goes_on(

@@ -57,11 +57,15 @@ class Runner:
     ----------
     address
         Of the node's own interface, on this machine.
+    function
+        What the warm process serves.
     """
 
-    def __init__(self, hospital: Hospital, address: str) -> None:
-        self.hospital, self.address = hospital, address
-        self._pool = WorkerPool("normfed_client.serving:serve_message", 1)
+    def __init__(
+        self, hospital: Hospital, address: str, function: str = "normfed_client.serving:serve_message"
+    ) -> None:
+        self.hospital, self.address, self.function = hospital, address, function
+        self._pool = WorkerPool(function, 1)
         self._expired = 0.0
 
     def run(self, stop: threading.Event) -> None:
@@ -121,7 +125,7 @@ class Runner:
             except FutureTimeout:
                 logger.error("%s: broken off after %.1f h", kind, self.hospital.config.longest_task_hours)
                 self._pool.close()
-                self._pool = WorkerPool("normfed_client.serving:serve_message", 1)
+                self._pool = WorkerPool(self.function, 1)
                 return refusal(message, SiteCode.TOOK_TOO_LONG)
         return refusal(message, SiteCode.WORKER_DIED)
 

@@ -27,7 +27,7 @@ def init(
     address: Annotated[str, typer.Option(help="host:port under which sites reach this server.")],
     home: Home = DEFAULT,
     port: Annotated[int | None, typer.Option(help="To listen on, if not the address's.")] = None,
-    listen: Annotated[str, typer.Option(help="Address to listen on; :: for IPv6 as well.")] = "0.0.0.0",
+    listen: Annotated[str, typer.Option(help="Address to listen on; :: for IPv6.")] = "0.0.0.0",
     monitor_port: Annotated[int, typer.Option(help="Of the monitor, on this machine only.")] = 8080,
 ) -> None:
     """Make the server's folder: certificate authority, certificate, secrets."""

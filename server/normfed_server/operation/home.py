@@ -40,7 +40,7 @@ class ServerConfig(Frozen):
 
     name: str = Field(min_length=1, max_length=200, description="of the federation, shown to sites")
     address: str = Field(pattern=ADDRESS, description="host:port under which sites reach the server")
-    listen: str = Field("0.0.0.0", description="address to listen on; :: for IPv6 as well")
+    listen: str = Field("0.0.0.0", description="address to listen on; :: for IPv6")
     port: int = Field(8000, ge=1, le=65535, description="to listen on; another than address's behind a port mapping")
     monitor_listen: str = Field("127.0.0.1", description="of the monitor; read-only, but not for everybody")
     monitor_port: int = Field(8080, ge=1, le=65535)
@@ -78,7 +78,7 @@ class ServerHome:
     @property
     def local_address(self) -> str:
         """Where the server's own processes reach it."""
-        host = "[::1]" if self.config.listen == "::1" else "127.0.0.1"
+        host = "[::1]" if ":" in self.config.listen else "127.0.0.1"
         return f"{host}:{self.config.port}"
 
     def fingerprint(self) -> str:
