@@ -6,13 +6,10 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from normfed_client.operation.home import HOME_VARIABLE, Hospital
 from normfed_common.operation.health import free_port, serving
 from normfed_common.operation.processes import Service, Supervisor, only_one
-
-BIN = Path(sys.executable).parent
 
 
 def start(hospital: Hospital, stop: threading.Event, say: Callable[[str], None]) -> None:
@@ -32,7 +29,7 @@ def services(hospital: Hospital) -> list[Service]:
     """Node and runner."""
     port, health = free_port(), f"127.0.0.1:{free_port()}"
     node = [
-        str(BIN / "flower-supernode"),
+        *(sys.executable, "-m", "normfed_client.operation.node"),
         *("--superlink", hospital.config.server),
         *("--root-certificates", str(hospital.ca)),
         *("--auth-supernode-private-key", str(hospital.key)),

@@ -23,6 +23,8 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from normfed_common.errors import UserError
 from normfed_common.files import write_json
 from normfed_common.operation import private
@@ -32,7 +34,7 @@ LOCK = "lock"
 LONGEST_PAUSE_S = 15.0
 STEADY_S = 60.0  # a process that ran this long is well again: the next pause is the shortest
 HEALTH_EVERY_S = 10.0
-UNWELL_S = 180.0  # without an answer; a machine that swaps or sleeps for less is left alone
+UNWELL_S = 60.0  # without an answer, while it is not stopped: what somebody stopped, somebody will continue
 END_S = 10.0
 LOG_BYTES, LOGS_KEPT = 10_000_000, 3
 PR_SET_PDEATHSIG = 1
@@ -180,9 +182,15 @@ class _Running:
         if self.service.healthy is None or now - self._asked < HEALTH_EVERY_S:
             return False
         self._asked = now
-        if self.service.healthy():
+        if self.service.healthy() or self._stopped():
             self._well = now
         return now - self._well > UNWELL_S
+
+    def _stopped(self) -> bool:
+        try:
+            return self.process is not None and psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED
+        except psutil.NoSuchProcess:
+            return False
 
     def _pump(self, process: subprocess.Popen[bytes]) -> None:
         if process.stdout is None:
