@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
 from flwr.serverapp import Grid
 
@@ -39,6 +40,8 @@ class Roster:
         Site to what it said of its machine.
     refusing
         Site to the code with which it refused to say anything.
+    away
+        Site to the moment when it was first found not to be connected any more.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Roster:
         self.sites: dict[str, SiteDescription] = {}
         self.machines: dict[str, Machine] = {}
         self.refusing: dict[str, SiteCode] = {}
+        self.away: dict[str, datetime] = {}
         self._known: set[int] = set()
         self._lock = threading.Lock()
 
@@ -128,7 +132,13 @@ class Roster:
                 self._known |= present
             self.nodes = dict(sorted(self.nodes.items()))
             self.sites = dict(sorted(self.sites.items()))
-            return {site for site, node in self.nodes.items() if node in present}
+            here = {site for site, node in self.nodes.items() if node in present}
+            for site in self.nodes:
+                if site in here:
+                    self.away.pop(site, None)
+                else:
+                    self.away.setdefault(site, datetime.now(UTC))
+            return here
 
     def trainers(self, minimum: int) -> dict[str, int]:
         """Sites with people enough to train, and how many."""

@@ -125,16 +125,18 @@ class ArmTraining:
         for site, why in self.strategy.refused.items():
             collection.set_aside(site, why)
         outcomes |= collection.outcomes
+        reasons = collection.reasons | self._absences(outcomes)
         used = {site for site, outcome in outcomes.items() if outcome is Outcome.TOOK_PART}
         if outgoing is None or losses is None or not closing.quorum(used):
-            raise RunError(self._too_few(current, used, closing, collection.reasons))
+            raise RunError(self._too_few(current, used, closing, reasons))
         self.progress.round = current
         entry: dict[str, Any] = {
             "round": current,
             "loss": dict(losses),
             "seconds": time.perf_counter() - begin,
             "outcomes": {site: str(outcome) for site, outcome in sorted(outcomes.items())},
-            "reasons": collection.reasons,
+            "reasons": dict(sorted(reasons.items())),
+            "share": sum(people[site] for site in used) / sum(people.values()),
             "site_seconds": self.strategy.seconds,
             "megabytes": {"out": self.strategy.sent / MEGABYTE, "back": collection.bytes / MEGABYTE},
         }
@@ -147,8 +149,18 @@ class ArmTraining:
         self._tell(entry)
         return outgoing
 
+    def _absences(self, outcomes: dict[str, Outcome]) -> dict[str, str]:
+        """Since when those are away who were not even asked."""
+        away = self.bench.roster.away
+        return {
+            site: f"not connected since {away[site]:%d %b %H:%M} UTC" if site in away else "not connected"
+            for site, outcome in outcomes.items()
+            if outcome is Outcome.ABSENT
+        }
+
     def _waiting(self, round: int, sites: dict[str, bool], seconds: float) -> None:
-        self._say("waiting", round=round, sites=sites, seconds=int(seconds))
+        if self.arm.federated:
+            self._say("waiting", round=round, sites=sites, seconds=int(seconds))
 
     def _asked(self, round: int) -> tuple[dict[str, int], dict[str, int], dict[str, Outcome]]:
         """Sites to ask and their nodes; all that train this arm and their people; what is known of the others."""

@@ -27,6 +27,7 @@ from normfed_server.runs import reopen
 EVERY_S = 1.0
 STARTS = 6  # of a run that gets no further: then a person must look
 NODES_EVERY_S = 2.0
+WARN_EVERY_S = 86_400.0
 
 
 class Keeper:
@@ -46,6 +47,7 @@ class Keeper:
         self._make_control = control
         self._control: Control | None = None
         self._nodes_at = -NODES_EVERY_S
+        self._warned_at = time.monotonic()  # who starts a server warns first
         self._progress: dict[str, int] = {}
 
     def look(self) -> None:
@@ -53,6 +55,10 @@ class Keeper:
         try:
             if self._control is None:
                 self._control = self._make_control()
+            if time.monotonic() - self._warned_at > WARN_EVERY_S:
+                self._warned_at = time.monotonic()
+                for warning in self.home.check():
+                    self.say(warning)
             if time.monotonic() - self._nodes_at > NODES_EVERY_S:
                 self._nodes_at = time.monotonic()
                 self._admit(self._control)
