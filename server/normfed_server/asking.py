@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from flwr.app import Message
 from flwr.serverapp import Grid
@@ -37,12 +37,20 @@ class Asker:
         How long a site that is not connected is waited for; one that is connected is waited for as long as it works.
     forgiving
         Whether a run goes on without the sums and figures of a site that failed or is gone.
+    excused
+        Sites that need not be waited for once they are gone.
     """
 
     def __init__(
-        self, grid: Grid, stop: threading.Event, patience_s: float = math.inf, forgiving: bool = False
+        self,
+        grid: Grid,
+        stop: threading.Event,
+        patience_s: float = math.inf,
+        forgiving: bool = False,
+        excused: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
         self.grid, self.stop, self.patience_s, self.forgiving = grid, stop, patience_s, forgiving
+        self.excused = excused
 
     def ask(
         self,
@@ -89,17 +97,28 @@ class Asker:
                 for reply in list(self.grid.pull_messages(list(waiting))):
                     sender = waiting.pop(reply.metadata.reply_to_message_id)
                     early[sender] = self._checked(sender, tasks[sender], reply, codes_allowed, missed)
-                if missed is not None and time.monotonic() - begin > self.patience_s:
-                    present = set(self.grid.get_node_ids())
-                    for number, gone in list(waiting.items()):
-                        if requests[gone].metadata.dst_node_id not in present:
-                            missed[gone], early[gone] = f"not connected for {self.patience_s:.0f} s", None
-                            del waiting[number]
+                if missed is not None:
+                    patience_over = time.monotonic() - begin > self.patience_s
+                    for number, gone in self._gone(waiting, requests, patience_over).items():
+                        missed[gone], early[gone] = "not connected", None
+                        del waiting[number]
                 if site not in early:
                     self.pause()
             answer = early.pop(site)
             if answer is not None:
                 yield site, answer
+
+    def _gone(self, waiting: Mapping[str, str], requests: Mapping[str, Message], patience_over: bool) -> dict[str, str]:
+        """Of the sites waited for those that are not connected and not waited for any more."""
+        excused = self.excused()
+        if not patience_over and not excused & set(waiting.values()):
+            return {}
+        present = set(self.grid.get_node_ids())
+        return {
+            number: site
+            for number, site in waiting.items()
+            if (patience_over or site in excused) and requests[site].metadata.dst_node_id not in present
+        }
 
     def pause(self) -> None:
         """Wait a moment.

@@ -90,10 +90,10 @@ class Collection:
                         sender = waiting.pop(reply.metadata.reply_to_message_id)
                         self._settle(sender, reply, answered, early, sender == site)
                     patience_over = time.monotonic() - begin > self.patience_s
-                    if patience_over and self.closing.quorum(answered):
+                    if (patience_over or self._only_excused(waiting.values())) and self.closing.quorum(answered):
                         for missing in waiting.values():
                             if missing not in self.outcomes:
-                                self._late(missing, f"no answer within {self.patience_s:.0f} s")
+                                self._late(missing, f"no answer within {time.monotonic() - begin:.0f} s")
                     elif site not in answered and site not in self.outcomes:
                         self.asker.pause()
                     if self.tell is not None and time.monotonic() > tell_at:
@@ -105,6 +105,10 @@ class Collection:
                     yield site, early.take(site)
         finally:
             early.close()
+
+    def _only_excused(self, waiting: Iterable[str]) -> bool:
+        """Whether the operator said of everybody who is still waited for that they may be left out."""
+        return {site for site in waiting if site not in self.outcomes} <= self.closing.excused()
 
     def _waited_for(self, sites: Iterable[str]) -> dict[str, bool]:
         """Sites without an answer, and whether each is connected."""

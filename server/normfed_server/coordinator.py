@@ -79,7 +79,8 @@ class Coordinator:
         self.letterhead = Letterhead(self.study, folder.name)
         deployed = self.deployment is not None
         patience_s = self.study.federation.patience_s if deployed else math.inf
-        self.asker = Asker(grid, self.stop, patience_s, forgiving=deployed)
+        excused = self.deployment.excused if self.deployment else frozenset
+        self.asker = Asker(grid, self.stop, patience_s, forgiving=deployed, excused=excused)
 
     def run(self) -> None:
         """Train and evaluate everything, then write `metrics.json` and `model.safetensors`.
@@ -102,7 +103,7 @@ class Coordinator:
             hospital_pace,
             self._initial(),
             wall_clock=self.deployment is not None,
-            excused=self.deployment.excused if self.deployment else frozenset,
+            excused=self.asker.excused,
         )
         rounds = {a.name: self.study.federation.rounds if self._learns(a.model) else 0 for a in plan.arms}
         arms = [[a.name, rounds[a.name], sorted(a.evaluate)] for a in plan.arms]

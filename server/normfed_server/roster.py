@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
+from flwr.app import Message
 from flwr.serverapp import Grid
 
 from normfed_common.errors import RunError, SiteCode
@@ -146,13 +147,13 @@ class Roster:
             name: site.train for name, site in self.sites.items() if name != POOLED and site.train >= max(minimum, 1)
         }
 
-    def _describe(self, node: int, reply: object, welcome: Mapping[int, str]) -> None:
+    def _describe(self, node: int, reply: Message, welcome: Mapping[int, str]) -> None:
         site = welcome.get(node)
-        if reply.has_error():  # type: ignore[attr-defined]
+        if reply.has_error():
             if site is not None:
-                self.refusing[site] = error_code(reply)  # type: ignore[arg-type]
+                self.refusing[site] = error_code(reply)
             return
-        answer, _ = decode_answer(reply)  # type: ignore[arg-type]
+        answer, _ = decode_answer(reply)
         if site is not None and answer.site != site:
             # A key stands for one site: nobody speaks in another's name.
             self.refusing[site] = SiteCode.BAD_REQUEST

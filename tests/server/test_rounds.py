@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import DEFAULT_TTL, Array, ArrayRecord, ConfigRecord, Message, RecordDict
-from flwr.serverapp import Grid
-from flwr.supercore.run import Run
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from scripted import PEOPLE, ScriptedGrid, federation
 from synthetic import setting
 
 from normfed_common.arrays import Arrays
 from normfed_common.errors import RunError, SiteCode
 from normfed_common.models.catalogue import build
 from normfed_common.study.config import StudyConfig
-from normfed_common.study.load import resolve
-from normfed_common.wire.messages import Answer, Request, answer, decode_request, encode, refusal
+from normfed_common.wire.messages import Answer
 from normfed_server import collecting
 from normfed_server.asking import Asker
 from normfed_server.checkpoints import Progress
@@ -31,73 +29,6 @@ from normfed_server.plan import Arm
 from normfed_server.roster import Roster
 from normfed_server.training import ArmTraining, Bench
 from normfed_simulation.engines.local import identify
-
-PEOPLE = {"a": 10, "b": 5, "c": 3, "d": 2}
-Behaviour = Callable[[str, int], Any]
-
-
-class ScriptedGrid(Grid):
-    """Sites whose every answer is scripted: how much each weight moves, a code, None for silence, or a message."""
-
-    def __init__(self, behaviour: Behaviour, people: dict[str, int] = PEOPLE) -> None:
-        self.behaviour, self.people = behaviour, people
-        self.connected = {name: i + 1 for i, name in enumerate(people)}
-        self.asked: list[tuple[str, int, Request, Arrays]] = []
-        self._replies: dict[str, Message | None] = {}
-
-    def set_run(self, run: Run) -> None: ...
-
-    @property
-    def run(self) -> Run:
-        return Run.create_empty(run_id=1)
-
-    def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
-    ) -> Message:
-        return Message(content, dst_node_id, message_type, ttl=ttl or DEFAULT_TTL, group_id=group_id)
-
-    def get_node_ids(self) -> Iterable[int]:
-        return list(self.connected.values())
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        ids = []
-        for message in messages:
-            number = str(len(self._replies))
-            message.metadata.__dict__["_message_id"] = number
-            self._replies[number] = self._reply(message)
-            ids.append(number)
-        return ids
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        there = [(i, self._replies[i]) for i in message_ids]
-        return [reply for _, reply in reversed(there) if reply is not None]  # the last asked answers first
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        raise NotImplementedError
-
-    def _reply(self, message: Message) -> Message | None:
-        name = next(n for n, node in self.connected.items() if node == message.metadata.dst_node_id)
-        request, arrays = decode_request(message)
-        if message.metadata.message_type == "query.describe":
-            counts = {"train": self.people[name], "held_out": 0, "test": 0}
-            return answer(message, Answer(site=name, counts=counts), {})
-        self.asked.append((name, request.round, request, arrays))
-        found = self.behaviour(name, request.round)
-        if found is None:
-            return None
-        if isinstance(found, SiteCode):
-            return refusal(message, found)
-        if callable(found):
-            header, arrays = found(name, arrays)
-            return Message(encode(header, arrays), reply_to=message)
-        moved = {n: (a + found).astype(np.float32) for n, a in arrays.items()}
-        return answer(message, Answer(site=name, subjects=self.people[name], loss=1.0, steps=2), moved)
-
-
-def federation(study: StudyConfig, **changes: Any) -> StudyConfig:
-    raw = study.model_dump(mode="json")
-    raw["federation"] |= {"rounds": 1, "patience_s": 0.2, **changes}
-    return resolve(raw, "test")
 
 
 def run(

@@ -44,8 +44,8 @@ def init(
         raise UserError(f"{error} An address is host:port, such as federation.example.org:8000.") from error
     made = create(home, config)
     console = Console(highlight=False)
-    console.print(f"[bold]{name}[/] at {address}. Everything is in {home}; back it up, {home / 'ca.key'} above all.")
-    console.print(f"Its fingerprint, to read to hospitals by telephone:  [bold]{made.fingerprint()}[/]")
+    console.print(f"[bold]{name}[/] at {address}. Everything is in {home}; back it up.", soft_wrap=True)
+    console.print(f"Its fingerprint, to read to hospitals by telephone:\n  [bold]{made.fingerprint()}[/]")
     console.print("Next: normfed server enrol SITE for every hospital, and normfed server start")
 
 
@@ -264,7 +264,7 @@ def _follow(home: Path, name: str, as_json: bool) -> None:
     opened = open_home(home)
     console = Console(stderr=True, highlight=False)
     if not as_json:
-        console.print(f"[bold]{name}[/] in {opened.runs / name}")
+        console.print(f"[bold]{name}[/] in {opened.runs / name}", soft_wrap=True)
     try:
         with Lines() if as_json else Live(console) as shown:
             entry = follow(opened, name, shown)
@@ -275,7 +275,7 @@ def _follow(home: Path, name: str, as_json: bool) -> None:
         typer.echo(json.dumps({"event": "ended", "state": str(entry.state), "why": entry.why}))
     else:
         report = opened.runs / name / "report.html"
-        console.print(f"[bold]{entry.state}[/]. {entry.why}", soft_wrap=True)
+        console.print(f"[bold]{entry.state}[/]. {entry.why}".rstrip(), soft_wrap=True)
         if report.exists():
             console.print(f"Report: [bold]{report}[/]", soft_wrap=True)
     raise typer.Exit(_EXIT[str(entry.state)])
