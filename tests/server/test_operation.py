@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import ssl
 import stat
 from datetime import UTC, datetime, timedelta
@@ -129,7 +130,7 @@ def test_an_enrolment_holds_no_secret_and_one_that_was_changed_is_refused(home: 
         enrolment.load(path)
     for text in ("not: an enrolment", "[1, 2", "\0"):
         path.write_text(text)
-        with pytest.raises(UserError, match="not an enrolment file"):
+        with pytest.raises(UserError, match="is not an enrolment file"):
             enrolment.load(path)
 
 
@@ -249,8 +250,8 @@ def test_an_open_run_is_started_again_whatever_died(
     look.look()
     look.look()
     assert list(flower.runs) == [100, 101]
-    (home.runs / name / COORDINATOR).write_text(json.dumps({"pid": 2**22 - 3, "flower_run": 101}))
-    look.look()  # its process is gone, and Flower has not noticed yet
+    (home.runs / name / COORDINATOR).write_text(json.dumps({"pid": os.getpid(), "began": 1.0, "flower_run": 101}))
+    look.look()  # its process is gone, another has its number, and Flower has not noticed yet
     assert flower.stopped == [101]
     look.look()
     assert list(flower.runs) == [100, 101, 102]

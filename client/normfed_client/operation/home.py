@@ -18,16 +18,14 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from normfed_client.site import SiteConfig
-from normfed_common.errors import DatasetError, StudyError, UserError
-from normfed_common.operation import private
+from normfed_common.errors import DatasetError, UserError
+from normfed_common.operation import private, settings
 from normfed_common.operation.enrolment import ADDRESS
 from normfed_common.study.base import Frozen
 from normfed_common.study.data import SiteName
-from normfed_common.study.load import validate
 
 HOME_VARIABLE = "NORMFED_SITE_HOME"
 DEFAULT = Path("normfed-site")
@@ -121,17 +119,11 @@ def open_hospital(folder: Path) -> Hospital:
         If it is not one, or its site.yaml is wrong.
     """
     path = folder / "site.yaml"
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Hospital(folder.resolve(), validate(HospitalConfig, raw or {}, str(path)))
-    except FileNotFoundError as error:
+    if not path.exists():
         raise UserError(
             f"{folder}: not a site's folder (no site.yaml). Make one: normfed site join ENROLMENT --home {folder}"
-        ) from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from error
-    except (StudyError, ValidationError) as error:
-        raise UserError(str(error).replace("a key that a study knows", "a key that this file knows")) from error
+        )
+    return Hospital(folder.resolve(), settings.read(path, HospitalConfig))
 
 
 def of_environment() -> Hospital | None:

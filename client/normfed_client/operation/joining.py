@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from normfed_client.operation.home import HospitalConfig
 from normfed_common.errors import UserError
 from normfed_common.files import write_text
-from normfed_common.operation import private
+from normfed_common.operation import private, settings
 from normfed_common.operation.enrolment import Enrolment, key_fingerprint
 
 
@@ -55,16 +54,5 @@ def join(enrolment: Enrolment, folder: Path, data: Path, owns: tuple[str, ...]) 
         site=enrolment.site, server=enrolment.address, data=data.resolve(), owns=owns, bundles=(enrolment.bundle,)
     )
     # Last: a folder with site.yaml is complete.
-    write_text(folder / "site.yaml", _described(config))
+    settings.write(folder / "site.yaml", config)
     return Joined(folder, public, key_fingerprint(line))
-
-
-def _described(config: HospitalConfig) -> str:
-    """The file with every key explained: nobody at a hospital has read the source."""
-    lines = ["# This hospital's own choices; nothing in this file is sent to anybody."]
-    values = config.model_dump(mode="json")
-    for name, field in HospitalConfig.model_fields.items():
-        if field.description:
-            lines.append(f"# {field.description}")
-        lines.append(yaml.safe_dump({name: values[name]}, allow_unicode=True, sort_keys=False).rstrip())
-    return "\n".join(lines) + "\n"

@@ -7,20 +7,17 @@ import hashlib
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import Field
 
-from normfed_common.errors import StudyError, UserError
-from normfed_common.files import write_text
+from normfed_common.errors import UserError
+from normfed_common.operation import settings
 from normfed_common.study.base import Frozen
 from normfed_common.study.data import SiteName
-from normfed_common.study.load import validate
 
-MAXIMUM_BYTES = 100_000
 ADDRESS = r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):\d{1,5}$"
 
 
@@ -37,11 +34,6 @@ class Enrolment(Frozen):
     version: str = Field(max_length=50, description="normfed's version at the server")
 
 
-def save(path: Path, enrolment: Enrolment) -> None:
-    """Write an enrolment file."""
-    write_text(path, yaml.safe_dump(enrolment.model_dump(), sort_keys=False, allow_unicode=True))
-
-
 def load(path: Path) -> Enrolment:
     """Read an enrolment file.
 
@@ -50,21 +42,14 @@ def load(path: Path) -> Enrolment:
     UserError
         If it cannot be read, or is not what the operator wrote.
     """
+    again = "Ask the operator for the file again."
     try:
-        if path.stat().st_size > MAXIMUM_BYTES:
-            raise UserError(f"{path}: too large for an enrolment file. Ask the operator for it again.")
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}). Give the file that the operator sent.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not an enrolment file (not YAML). Ask the operator for it again.") from error
-    try:
-        enrolment = validate(Enrolment, raw, str(path))
+        enrolment = settings.read(path, Enrolment)
         found = certificate_fingerprint(enrolment.ca.encode())
-    except (StudyError, ValueError) as error:
-        raise UserError(f"{path}: not an enrolment file ({error}). Ask the operator for it again.") from error
+    except (UserError, ValueError) as error:
+        raise UserError(f"{error} {path} is not an enrolment file. {again}") from error
     if found != enrolment.ca_fingerprint:
-        raise UserError(f"{path}: the certificate in it was changed on the way. Ask the operator for the file again.")
+        raise UserError(f"{path}: the certificate in it was changed on the way. {again}")
     return enrolment
 
 

@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from normfed_common.errors import UserError
 from normfed_common.files import write_json
-from normfed_common.operation import bundle, enrolment
+from normfed_common.operation import bundle, enrolment, settings
 from normfed_common.operation.enrolment import Enrolment
 from normfed_common.study.base import Frozen
 from normfed_common.study.data import SiteName
@@ -77,7 +77,7 @@ def enrol(home: ServerHome, site: str, again: bool = False) -> Path:
         version=bundle.installed_version(),
     )
     path: Path = home.enrolments / f"{site}.yaml"
-    enrolment.save(path, invitation)
+    settings.write(path, invitation)
     _set(home, site, Member(state="invited", changed=_now()))
     return path
 

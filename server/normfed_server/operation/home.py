@@ -16,20 +16,14 @@ HOME/
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
 
-import yaml
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from normfed_common.errors import RunError, StudyError, UserError
-from normfed_common.files import write_text
-from normfed_common.operation import private
+from normfed_common.errors import RunError, UserError
+from normfed_common.operation import private, settings
 from normfed_common.operation.enrolment import ADDRESS, certificate_fingerprint
 from normfed_common.study.base import Frozen
-from normfed_common.study.load import validate
 from normfed_server.operation import certificates
-
-T = TypeVar("T", bound=BaseModel)
 
 HOME_VARIABLE = "NORMFED_SERVER_HOME"
 DEFAULT = Path("normfed-server")
@@ -131,7 +125,7 @@ def create(folder: Path, config: ServerConfig) -> ServerHome:
     for inner in (home.enrolments, home.runs, home.log):
         private.make_folder(inner)
     # Last: a folder with server.yaml is complete.
-    write_text(folder / "server.yaml", _described(config))
+    settings.write(folder / "server.yaml", config)
     return home
 
 
@@ -148,27 +142,7 @@ def open_home(folder: Path) -> ServerHome:
         raise UserError(
             f"{folder}: not a server's folder (no server.yaml). Make one: normfed server init --home {folder}"
         )
-    return ServerHome(folder.resolve(), read_yaml(path, ServerConfig))
-
-
-def read_yaml(path: Path, kind: type[T]) -> T:
-    """Read a file that a person writes.
-
-    Raises
-    ------
-    UserError
-        Naming the key that is wrong.
-    """
-    try:
-        return validate(kind, yaml.safe_load(path.read_text(encoding="utf-8")) or {}, str(path))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from error
-    except StudyError as error:
-        raise UserError(str(error).replace("a key that a study knows", "a key that this file knows")) from error
-
-
-def _described(config: ServerConfig) -> str:
-    return yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)
+    return ServerHome(folder.resolve(), settings.read(path, ServerConfig))
 
 
 def run_folder(home: ServerHome, name: str) -> Path:

@@ -5,6 +5,7 @@ The ledger says what the operator wants, the SuperLink what runs; this is what b
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -128,6 +129,10 @@ class Keeper:
         run = control.run(entry.flower_run)
         if run is not None and run.status != FINISHED:
             control.stop(entry.flower_run)
+        worker = _worker(self.home.runs / entry.name, entry.flower_run)
+        if worker is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.terminate()  # it would notice by itself, but only some time later
         self.ledger.ended(entry.name)
 
     def _settle(self, entry: Entry, folder: Path, outcome: dict[str, Any]) -> None:
@@ -167,15 +172,23 @@ def resume(home: ServerHome, name: str) -> None:
     ledger.set(name, State.OPEN)
 
 
+def _worker(folder: Path, flower_run: int) -> psutil.Process | None:
+    """The process that works on this Flower run, if it said so and still lives; another that has its number is not."""
+    found = _read(folder / COORDINATOR)
+    if found is None or found["flower_run"] != flower_run:
+        return None
+    try:
+        process = psutil.Process(found["pid"])
+        same = process.create_time() == found["began"] and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return None
+    return process if same else None  # a zombie: its executor does not reap it
+
+
 def _died(folder: Path, flower_run: int) -> bool:
     """Whether the process that worked on this Flower run is gone: Flower itself notices after a minute."""
     found = _read(folder / COORDINATOR)
-    if found is None or found["flower_run"] != flower_run:
-        return False
-    try:
-        return bool(psutil.Process(found["pid"]).status() == psutil.STATUS_ZOMBIE)  # its executor does not reap it
-    except psutil.NoSuchProcess:
-        return True
+    return found is not None and found["flower_run"] == flower_run and _worker(folder, flower_run) is None
 
 
 def _read(path: Path) -> dict[str, Any] | None:

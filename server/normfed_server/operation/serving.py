@@ -10,6 +10,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import psutil
 from flwr.app import Context
 from flwr.serverapp import Grid
 
@@ -41,7 +42,7 @@ def run(grid: Grid, context: Context, home_folder: Path) -> None:
         # A coordinator whose SuperLink gave it up may live a little longer: never two on one folder.
         fcntl.flock(lock, fcntl.LOCK_EX)
         _log_to(folder / "server.log")
-        write_json(folder / COORDINATOR, {"pid": os.getpid(), "flower_run": context.run_id})
+        write_json(folder / COORDINATOR, _myself(context.run_id))
         try:
             _coordinate(grid, folder, home.folder)
         except Interrupted:
@@ -58,6 +59,11 @@ def run(grid: Grid, context: Context, home_folder: Path) -> None:
             logging.getLogger("normfed_server").error("crashed\n%s", traceback.format_exc())
             raise
         write_json(folder / OUTCOME, {"state": "finished", "why": ""})
+
+
+def _myself(flower_run: int) -> dict[str, Any]:
+    """This process, so that nobody takes another with its number for it."""
+    return {"pid": os.getpid(), "began": psutil.Process().create_time(), "flower_run": flower_run}
 
 
 def _coordinate(grid: Grid, folder: Path, home_folder: Path) -> None:
