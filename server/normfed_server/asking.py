@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol, runtime_checkable
 
 from flwr.app import Message
 from flwr.serverapp import Grid
@@ -26,6 +27,15 @@ class SiteFailed(NormfedError):
     def __init__(self, site: str, task: str, code: SiteCode) -> None:
         super().__init__(f"Site {site} could not answer {task}: {describe(code)}.")
         self.site, self.code = site, code
+
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """A grid that keeps requests until they are answered, unless told not to."""
+
+    def forget(self, message_ids: Iterable[str]) -> None:
+        """Nobody waits for these any more."""
+        ...
 
 
 class Asker:
@@ -102,6 +112,7 @@ class Asker:
                     for number, gone in self._gone(waiting, requests, patience_over).items():
                         missed[gone], early[gone] = "not connected", None
                         del waiting[number]
+                        self.forget([number])
                 if site not in early:
                     self.pause()
             answer = early.pop(site)
@@ -119,6 +130,11 @@ class Asker:
             for number, site in waiting.items()
             if (patience_over or site in excused) and requests[site].metadata.dst_node_id not in present
         }
+
+    def forget(self, message_ids: Iterable[str]) -> None:
+        """Nobody waits for the answers to these any more."""
+        if isinstance(self.grid, Forgetful):
+            self.grid.forget(message_ids)
 
     def pause(self) -> None:
         """Wait a moment.

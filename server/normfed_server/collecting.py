@@ -104,6 +104,7 @@ class Collection:
                     self.outcomes[site] = Outcome.TOOK_PART
                     yield site, early.take(site)
         finally:
+            self.asker.forget(waiting)
             early.close()
 
     def _only_excused(self, waiting: Iterable[str]) -> bool:

@@ -142,6 +142,12 @@ class Delivery(Grid):
                 delivery.pull = self._pool.submit(self._pull, delivery)
         return found
 
+    def forget(self, message_ids: Iterable[str]) -> None:
+        """Requests whose answers nobody waits for any more: they are not sent again, and take no memory."""
+        with self._lock:
+            for number in message_ids:
+                self._deliveries.pop(number, None)
+
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Push, then wait for every answer."""
         waiting = set(self.push_messages(messages))

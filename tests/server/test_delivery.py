@@ -16,6 +16,7 @@ from flwr.app import Error, Message, RecordDict
 from normfed_common.errors import SiteCode
 from normfed_common.wire.messages import FENCE, Answer, Request, answer, decode_request, refusal, requests
 from normfed_server import delivery as module
+from normfed_server.asking import Forgetful
 from normfed_server.delivery import Delivery
 from normfed_simulation.engines.local import identify
 
@@ -202,4 +203,14 @@ def test_several_sites_share_what_is_packed() -> None:
     delivery.push_messages(requests("train.round", {"a": 5, "b": 6}, REQUEST, {"w": np.ones(3)}).values())
     first, second = (m.content.array_records["arrays"] for m in link.sent if m.metadata.message_type != FENCE)
     assert first["packed"].object_id == second["packed"].object_id  # Flower moves it once
+    delivery.close()
+
+
+def test_what_nobody_waits_for_is_forgotten_and_not_sent_again() -> None:
+    link = Link(lambda message, tries: None)
+    delivery = Delivery(link, 1, lambda node, why: None)  # type: ignore[arg-type]
+    (number,) = delivery.push_messages(requests("train.round", {"a": 5}, REQUEST, {}).values())
+    assert isinstance(delivery, Forgetful)
+    delivery.forget([number])
+    assert delivery._deliveries == {}
     delivery.close()
