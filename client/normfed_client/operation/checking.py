@@ -54,7 +54,7 @@ def examine(hospital: Hospital, opening_scans: bool) -> Iterator[Finding]:
     """Look at everything that a federation needs of a hospital, one finding after another."""
     yield _secrets(hospital)
     yield from _versions(hospital)
-    reached = list(_link(hospital))
+    reached = list(link(hospital))
     yield from reached
     if all(finding.severity < 2 for finding in reached):
         yield _admitted(hospital)
@@ -85,7 +85,7 @@ def _versions(hospital: Hospital) -> Iterator[Finding]:
     )
 
 
-def _link(hospital: Hospital) -> Iterator[Finding]:
+def link(hospital: Hospital) -> Iterator[Finding]:
     """Name, proxy, TLS, clock: in the order in which they fail."""
     server = hospital.config.server
     host, _, port = server.rpartition(":")

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 
 from normfed_client.operation.home import HOME_VARIABLE, Hospital
 from normfed_common.operation.health import free_port, serving
 from normfed_common.operation.processes import Service, Supervisor, only_one
+
+NODE = "node"
+SAME_AGAIN_S = 300.0
+LET_IN = (
+    "The server answers, but does not let this site in: its operator has not accepted the key yet, or shut it out, or "
+    "the server still counts a connection that broke (for a minute). Trying again."
+)
 
 
 def start(hospital: Hospital, stop: threading.Event, say: Callable[[str], None]) -> None:
@@ -22,7 +30,30 @@ def start(hospital: Hospital, stop: threading.Event, say: Callable[[str], None])
     """
     hospital.check()
     with only_one(hospital.log, "this site's client"):
-        Supervisor(services(hospital), hospital.log, say).run(stop)
+        Supervisor(services(hospital), hospital.log, Explained(hospital, say)).run(stop)
+
+
+class Explained:
+    """What the supervisor says; and, when the node ended, why it probably did: at most every few minutes the same."""
+
+    def __init__(self, hospital: Hospital, say: Callable[[str], None]) -> None:
+        self.hospital, self.say = hospital, say
+        self._last, self._at = "", 0.0
+
+    def __call__(self, text: str) -> None:
+        """Say it."""
+        self.say(text)
+        if text.startswith(f"{NODE}: ended"):
+            threading.Thread(target=self._explain, daemon=True).start()  # it asks the network, which may take a while
+
+    def _explain(self) -> None:
+        from normfed_client.operation.checking import link
+
+        wrong = [finding for finding in link(self.hospital) if finding.severity == 2]
+        text = "\n".join(f"{f.what}: {f.found}. {f.cure}" for f in wrong) or LET_IN
+        if text != self._last or time.monotonic() - self._at > SAME_AGAIN_S:
+            self._last, self._at = text, time.monotonic()
+            self.say(text)
 
 
 def services(hospital: Hospital) -> list[Service]:
@@ -41,6 +72,6 @@ def services(hospital: Hospital) -> list[Service]:
     # Flower keeps its files where it is told to, beside ours.
     common = {"FLWR_HOME": str(hospital.folder / "flower"), HOME_VARIABLE: str(hospital.folder)}
     return [
-        Service("node", node, common, partial(serving, health), (hospital.ca,)),
+        Service(NODE, node, common, partial(serving, health), (hospital.ca,)),
         Service("runner", [sys.executable, "-m", "normfed_client.operation.runner", f"127.0.0.1:{port}"], common),
     ]
