@@ -24,7 +24,7 @@ from normfed_common.errors import RunError
 from normfed_common.files import write_text
 from normfed_common.operation import enrolment
 from normfed_common.operation.health import free_port
-from normfed_common.operation.processes import read_services
+from normfed_common.operation.processes import end_with_parent, read_services
 from normfed_common.study.config import StudyConfig
 from normfed_deploy.wire import Wire
 from normfed_server.operation import admission, starting
@@ -90,7 +90,12 @@ class Rehearsal:
         direct = {"NO_PROXY": "*", "no_proxy": "*"} if environment is None else environment
         with open(self.folder / f"{what}.out", "ab") as out:
             self._processes[what] = subprocess.Popen(
-                command or usual, stdout=out, stderr=out, env={**os.environ, **direct}, start_new_session=True
+                command or usual,
+                stdout=out,
+                stderr=out,
+                env={**os.environ, **direct},
+                start_new_session=True,
+                preexec_fn=end_with_parent,  # a rehearsal that is killed leaves nothing behind
             )
 
     def stop(self, what: str) -> None:
