@@ -36,7 +36,7 @@ NODES_S = 2.0
 AGAIN_S = 2.0  # between an error of Flower's and the next try
 FENCE_AGAIN_S = 600.0  # doubles every time: what no rule above foresaw is found in the end
 PULLS = 4  # answers on their way at once; each may weigh as much as the model
-FAILURES = 5  # a site whose work dies so often with one request is given up
+FAILURES = 20  # a site whose client dies so often with one request is given up for the round
 
 logger = logging.getLogger(__name__)
 
