@@ -38,6 +38,7 @@ from normfed_common.study.config import StudyConfig
 from normfed_common.study.load import resolve
 from normfed_deploy import playing
 from normfed_deploy.rehearsal import Rehearsal
+from normfed_deploy.tiny import STUDY
 from normfed_server.operation import admission
 from normfed_server.operation.control import Control
 from normfed_server.operation.home import ServerConfig, create
@@ -45,7 +46,7 @@ from normfed_server.operation.home import ServerConfig, create
 MEGABYTE = 1e6
 ROUNDS = 4
 BIN = Path(sys.executable).parent
-MODELS = {1: (32, 8, 16, 220), 50: (32, 32, 256, 5), 200: (64, 64, 512, 3)}  # size, filters, most filters, latent
+MODELS = {1: (32, 8, 16, 220), 50: (32, 32, 512, 5), 200: (128, 32, 512, 3)}  # size, filters, most filters, latent
 
 SERVER = """
 import time
@@ -115,7 +116,7 @@ def study_of(megabytes: int, rounds: int) -> tuple[StudyConfig, float]:
     entry = {"name": "autoencoder", "size": size, "filters": filters, "most_filters": most, "slices_per_subject": 2}
     latent = _latent(entry, latent, megabytes)
     entry |= {"latent": latent, "batch_size": 8}
-    raw = playing.TINY | {"model": entry, "name": f"overhead-{megabytes}mb"}
+    raw = STUDY | {"model": entry, "name": f"overhead-{megabytes}mb"}
     raw["federation"] = {"rounds": rounds, "minimum_cohort": 2}
     study = resolve(raw, "benchmark")
     return study, _bytes(study.model) / MEGABYTE
@@ -199,7 +200,7 @@ def plain(megabytes: int, weight: float, folder: Path) -> dict[str, float]:
 
 def soak(rounds: int, folder: Path) -> None:
     """Memory of every process over many small rounds."""
-    raw = playing.TINY | {"federation": {"rounds": rounds, "minimum_cohort": 2}, "name": "soak"}
+    raw = STUDY | {"federation": {"rounds": rounds, "minimum_cohort": 2}, "name": "soak"}
     chosen, data = _with_data(resolve(raw, "benchmark"))
     with playing.rehearsal(chosen, data, folder, wired=False).up() as federation:
         run = federation.begin(chosen, canary=False)

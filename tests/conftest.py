@@ -12,6 +12,7 @@ import yaml
 from normfed_common.cli import QUIET_FLOWER
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.load import load_study
+from normfed_deploy.tiny import STUDY
 
 # Machines are noisy, and a first call imports: how long an example takes says nothing.
 hypothesis.settings.register_profile("steady", deadline=None)
@@ -19,31 +20,9 @@ hypothesis.settings.load_profile("steady")
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "real-brains"
 
-TINY = {
+TINY = {key: value for key, value in STUDY.items() if key != "comparisons"} | {
     "name": "tiny",
-    "seed": 7,
-    "data": {
-        "modalities": ["T1w", "FLAIR"],
-        "held_out_people": 2,
-        "phantom": {
-            "voxel_size_mm": 4,
-            "sites": [
-                {
-                    "name": "a",
-                    "vendor": "siemens",
-                    "field_tesla": 3.0,
-                    "controls": 6,
-                    "patients": {"tumour": 2, "WMH": 1},
-                },
-                {"name": "b", "vendor": "ge", "field_tesla": 1.5, "controls": 5, "patients": {"tumour": 2}},
-                {"name": "c", "vendor": "philips", "field_tesla": 3.0, "controls": 4, "patients": {"MS": 2}},
-            ],
-        },
-    },
-    "preprocessing": {"voxel_size_mm": 4},
-    "model": {"name": "siamese", "patch_size": 9, "pairs_per_subject": 60, "batch_size": 30},
     "federation": {"rounds": 3, "minimum_cohort": 2},
-    "evaluation": {"bins": 100, "bootstrap": 50},
 }
 
 

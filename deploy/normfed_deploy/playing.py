@@ -15,35 +15,13 @@ from normfed_common.study.config import StudyConfig
 from normfed_common.study.load import load_study, resolve
 from normfed_deploy import faults
 from normfed_deploy.rehearsal import Rehearsal
+from normfed_deploy.tiny import STUDY
 from normfed_server.operation.ledger import State
 from normfed_server.runs import Run, begin
 from normfed_simulation import experiment
 
 WITHIN_S = 7200.0
 CACHED = "cache"
-
-# Small enough that a round is over in seconds: what is rehearsed is everything around the training.
-TINY = {
-    "name": "rehearsal",
-    "seed": 7,
-    "data": {
-        "modalities": ["T1w", "FLAIR"],
-        "held_out_people": 2,
-        "phantom": {
-            "voxel_size_mm": 4,
-            "sites": [
-                {"name": "a", "vendor": "siemens", "field_tesla": 3.0, "controls": 6, "patients": {"tumour": 2}},
-                {"name": "b", "vendor": "ge", "field_tesla": 1.5, "controls": 5, "patients": {"tumour": 2}},
-                {"name": "c", "vendor": "philips", "field_tesla": 3.0, "controls": 4, "patients": {"MS": 2}},
-            ],
-        },
-    },
-    "preprocessing": {"voxel_size_mm": 4},
-    "model": {"name": "siamese", "patch_size": 9, "pairs_per_subject": 60, "batch_size": 30},
-    "federation": {"rounds": 5, "minimum_cohort": 2},
-    "comparisons": {"local": False, "pooled": False, "baselines": []},
-    "evaluation": {"bins": 100, "bootstrap": 50},
-}
 
 
 class Silent:
@@ -65,7 +43,7 @@ class Silent:
 
 def prepared(study: Path | None, data: Path | None) -> tuple[StudyConfig, Path]:
     """The study, and the dataset that the hospitals share out; synthetic people are made where it names them."""
-    chosen = load_study(study) if study is not None else resolve(TINY, "the rehearsal's study")
+    chosen = load_study(study) if study is not None else resolve(STUDY, "the rehearsal's study")
     # Nobody has all scans in one place here.
     beside = chosen.comparisons.model_copy(update={"pooled": False})
     chosen = chosen.model_copy(update={"comparisons": beside})

@@ -104,10 +104,13 @@ class Hospital:
         for path in (self.key, self.secret):
             private.check(path)
 
+    def prepare(self, run: str) -> None:
+        """Make the folders of a run, for their owner only."""
+        for folder in (self.outbox(run), self.checkpoints(run), self.site_config(run).output):
+            private.make_folder(folder)
+
     def _of_run(self, what: str, run: str) -> Path:
-        path = self.folder / what / (run or "none")
-        private.make_folder(path)
-        return path
+        return self.folder / what / run
 
 
 def open_hospital(folder: Path) -> Hospital:
