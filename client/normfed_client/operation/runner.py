@@ -42,7 +42,8 @@ from normfed_common.wire.messages import FENCE, refusal
 
 POLL_S = 0.2
 HEARTBEAT_S = 10.0
-TRIES = 3  # of one request whose worker dies: then it is the request
+DEATHS = 3  # of the worker with one request, each soon after the other: then it is the request
+SOON_S = 600.0
 PUSH_TRIES, PUSH_PAUSE_S = 30, 1.0
 EXPIRE_EVERY_S = 3600.0
 COMPLETED = "completed"
@@ -114,14 +115,17 @@ class Runner:
         if kind == FENCE:
             return Message(RecordDict(), reply_to=message)
         begin = time.monotonic()
-        for attempt in range(TRIES):
+        deaths = 0
+        while deaths < DEATHS:
+            tried = time.monotonic()
             try:
                 future = self._pool.submit(lambda: to_bytes(message))
                 reply = from_bytes(future.result(self.hospital.config.longest_task_hours * 3600))
                 logger.info("%s answered in %.1f s", kind, time.monotonic() - begin)
                 return reply
             except WorkerDied as error:
-                logger.error("%s: %s (%d of %d)", kind, error, attempt + 1, TRIES)
+                deaths = deaths + 1 if time.monotonic() - tried < SOON_S else 1
+                logger.error("%s: %s (%d of %d)", kind, error, deaths, DEATHS)
             except FutureTimeout:
                 logger.error("%s: broken off after %.1f h", kind, self.hospital.config.longest_task_hours)
                 self._pool.close()

@@ -1,0 +1,76 @@
+"""The site's runner, without a node: what it answers, and what it refuses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flwr.app import Message, Metadata, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+
+from normfed_client.operation.home import HospitalConfig, open_hospital
+from normfed_client.operation.runner import DEATHS, Runner
+from normfed_client.serving import from_bytes, to_bytes
+from normfed_common.errors import SiteCode
+from normfed_common.operation import settings
+from normfed_common.wire.messages import FENCE, refusal
+
+LISTED = "a" * 64
+
+
+def echo(payload: bytes) -> bytes:
+    """A worker's function: every request is full."""
+    if not payload:
+        return b""
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 2, 3
+    return to_bytes(refusal(from_bytes(payload), SiteCode.OUT_OF_SPACE))
+
+
+def dying(payload: bytes) -> bytes:
+    """A worker's function: no request is survived; each leaves a mark."""
+    if payload:
+        with open(os.environ["MARKS"], "a") as file:
+            file.write("x")
+        os.kill(os.getpid(), 9)
+    return b""
+
+
+def request(kind: str = "train.round") -> Message:
+    return Message(content=RecordDict(), metadata=Metadata(1, "m", 1, 2, "", "", 1.0, 99.0, kind))  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.fixture
+def runner(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runner]:
+    function = getattr(request, "param", "echo")
+    monkeypatch.setenv("MARKS", str(tmp_path / "marks"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 2, 3
+    config = HospitalConfig(site="a", server="fed.example.org:8000", data=tmp_path, bundles=(LISTED,))
+    settings.write(tmp_path / "site.yaml", config)
+    made = Runner(open_hospital(tmp_path), "127.0.0.1:9", f"test_runner:{function}")
+    yield made
+    made._pool.close()
+
+
+def test_only_what_site_yaml_lists_is_run_and_a_change_counts_at_once(runner: Runner, tmp_path: Path) -> None:
+    assert runner._answer(request(), "b" * 64).error.code == SiteCode.BUNDLE_REFUSED
+    assert runner._answer(request(FENCE), "b" * 64).error.code == SiteCode.BUNDLE_REFUSED
+    assert runner._answer(request(), LISTED).error.code == SiteCode.OUT_OF_SPACE  # it was run
+    path = tmp_path / "site.yaml"
+    path.write_text(path.read_text().replace(LISTED, "b" * 64))
+    assert runner._answer(request(), LISTED).error.code == SiteCode.BUNDLE_REFUSED
+    path.write_text("bundles: [")
+    assert runner._answer(request(), LISTED).error.code == SiteCode.BUNDLE_REFUSED
+
+
+def test_a_fence_needs_no_worker(runner: Runner) -> None:
+    runner._pool.close()
+    assert runner._answer(request(FENCE), LISTED).has_content()
+
+
+@pytest.mark.parametrize("runner", ["dying"], indirect=True)
+def test_a_worker_that_dies_again_and_again_is_a_code(runner: Runner, tmp_path: Path) -> None:
+    assert runner._answer(request(), LISTED).error.code == SiteCode.WORKER_DIED
+    assert (tmp_path / "marks").read_text() == "x" * DEATHS
