@@ -32,7 +32,7 @@ from normfed_server.operation.home import ServerConfig, create, open_home
 from normfed_server.operation.ledger import Entry, Ledger, State
 
 COMMAND = (sys.executable, "-m", "normfed_common.cli")
-UP_S, DOWN_S = 90.0, 40.0
+UP_S, DOWN_S = 180.0, 40.0
 
 Role = Literal["superlink", "executor", "serverapp", "server", "node", "runner", "worker", "site"]
 

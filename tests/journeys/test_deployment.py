@@ -37,7 +37,7 @@ from normfed_server.operation.ledger import State
 pytestmark = pytest.mark.xdist_group("deployment")
 
 ROUNDS = 4
-WITHIN_S = 240.0
+WITHIN_S = 480.0
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +264,7 @@ def _read(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def _until(condition, within_s: float = 120.0) -> None:  # type: ignore[no-untyped-def]
+def _until(condition, within_s: float = 240.0) -> None:  # type: ignore[no-untyped-def]
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline
