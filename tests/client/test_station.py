@@ -26,7 +26,7 @@ def said(hospital: Hospital, texts: list[str], count: int) -> list[str]:
     for text in texts:
         explained(text)
         time.sleep(0.05)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while len(heard) < count and time.monotonic() < deadline:
         time.sleep(0.01)
     return heard

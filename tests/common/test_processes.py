@@ -20,7 +20,7 @@ from normfed_common.operation.processes import Service, Supervisor, is_running, 
 SLEEPER = (sys.executable, "-c", "import time; print('up', flush=True); time.sleep(100)")
 
 
-def until(condition: Callable[[], object], within_s: float = 20.0) -> None:
+def until(condition: Callable[[], object], within_s: float = 120.0) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline
