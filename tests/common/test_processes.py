@@ -66,7 +66,7 @@ def test_what_is_killed_is_started_again_and_ends_with_its_supervisor(tmp_path: 
     pids: list[int] = []
 
     def kill(said: list[str]) -> None:
-        until(lambda: pid(tmp_path))
+        until(lambda: pid(tmp_path) and "up" in (tmp_path / "s.log").read_text())
         pids.append(pid(tmp_path) or 0)
         os.kill(pids[0], signal.SIGKILL)
         until(lambda: pid(tmp_path) not in (None, pids[0]))
