@@ -207,7 +207,7 @@ def soak(rounds: int, folder: Path) -> None:
         path = federation.home.runs / run / "events.jsonl"
         lines: dict[str, list[float]] = {}
         measured = 0
-        while measured < rounds and federation.wait:
+        while measured < rounds:
             time.sleep(1.0)
             done = path.read_text().count('"event": "round"') if path.exists() else 0
             if done >= measured + max(1, rounds // 10):

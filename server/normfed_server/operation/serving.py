@@ -21,7 +21,7 @@ from normfed_server.asking import Interrupted
 from normfed_server.coordinator import Coordinator, Deployment
 from normfed_server.delivery import Delivery
 from normfed_server.operation import admission
-from normfed_server.operation.home import open_home, run_folder
+from normfed_server.operation.home import ServerHome, open_home, run_folder
 
 COORDINATOR = "coordinator.json"  # which process works on the run
 OUTCOME = "outcome.json"  # how it ended, once it did
@@ -44,7 +44,7 @@ def run(grid: Grid, context: Context, home_folder: Path) -> None:
         _log_to(folder / "server.log")
         write_json(folder / COORDINATOR, _myself(context.run_id))
         try:
-            _coordinate(grid, folder, home.folder)
+            _coordinate(grid, folder, home)
         except Interrupted:
             return
         except NormfedError as error:
@@ -66,8 +66,7 @@ def _myself(flower_run: int) -> dict[str, Any]:
     return {"pid": os.getpid(), "began": psutil.Process().create_time(), "flower_run": flower_run}
 
 
-def _coordinate(grid: Grid, folder: Path, home_folder: Path) -> None:
-    home = open_home(home_folder)
+def _coordinate(grid: Grid, folder: Path, home: ServerHome) -> None:
     options = _read(folder / OPTIONS, {})
     deployment = Deployment(
         members=lambda: admission.nodes(home),
