@@ -1,27 +1,39 @@
 """Evaluation at the site: maps, per-person figures and scans stay; counts and sums over people leave.
 
-Three steps, since edges and threshold come from all sites: scores and their range; coarse counts; measurement.
+Three steps, since edges and threshold come from all sites: scores and their range; coarse counts; measurement. What
+leaves a hospital is about at least its minimum of people in every number: see `normfed_common.privacy.disclosure`.
 """
 
 from __future__ import annotations
 
+import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from normfed_client.imaging.mapping import write_map
-from normfed_client.site import Scan, Site
+from normfed_client.site import Scan, Site, people_of
+from normfed_common import arrays as named
 from normfed_common import seeds
 from normfed_common.arrays import Arrays
-from normfed_common.errors import SiteCode, SiteError
-from normfed_common.files import write_json
+from normfed_common.errors import RunError, SiteCode, SiteError
+from normfed_common.files import inside, write_json
 from normfed_common.metrics import histograms, subjects
 from normfed_common.metrics.curves import curve, region_weights, voxel_metrics
 from normfed_common.metrics.segmentation import cluster_metrics, dice, ranked_clusters, surface_dice
-from normfed_common.metrics.summary import Summary, reportable_groups, summarise
+from normfed_common.metrics.summary import EVERYBODY, Summary, reportable_groups, summarise
 from normfed_common.models.base import NormativeModel
+from normfed_common.privacy import disclosure
+
+SERVED = "served.safetensors"  # the model that is evaluated, for scores that have to be made again
+SCORES = "scores"
+
+logger = logging.getLogger("normfed_client.evaluation")
 
 
 @dataclass(frozen=True)
@@ -42,37 +54,53 @@ class Evaluation:
 
     def __init__(self, site: Site, arm: str) -> None:
         self.site, self.arm = site, arm
-        self.folder = site.config.output / "scores" / arm
-        people = {scan.visit.participant.subject for scan in site.test}
-        if not people:
+        self.folder = inside(site.config.output, "scores", arm)
+        self.minimum = site.told_together
+        self.people = len(people_of(self.test))
+        if not self.people and site.custody is None:
             raise SiteError(SiteCode.NO_TEST_SUBJECTS)
-        if len(people) < site.study.federation.minimum_cohort:
-            raise SiteError(SiteCode.COHORT_TOO_SMALL, f"{len(people)} people to test on")
+        if self.people < site.minimum:
+            raise SiteError(SiteCode.COHORT_TOO_SMALL, f"{self.people} people to test on")
 
-    def score(self, model: NormativeModel) -> tuple[float, float]:
-        """Score everybody who tests or is held out; gives the range of the scores."""
-        self._personalise(model)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        low, high = np.inf, -np.inf
-        for scan in (*self.site.test, *self.site.held_out):
-            volume = scan.entry.volume()
-            scores = self._map(model, scan)[volume.mask]
-            np.save(self._path(scan), scores)
-            low, high = min(low, float(scores.min())), max(high, float(scores.max()))
-        return low, high
+    @cached_property
+    def test(self) -> list[Scan]:
+        """Scans of people with lesions."""
+        return self.site.test
+
+    @cached_property
+    def held_out(self) -> list[Scan]:
+        """Scans of held-out normal people; nobody's where they are fewer than the minimum."""
+        scans = self.site.held_out
+        return scans if len(people_of(scans)) >= self.site.minimum else []
+
+    def score(self, entry: dict[str, Any], arrays: Arrays) -> tuple[float, float]:
+        """Score everybody who tests or is held out with a model; gives the common range of the scores."""
+        named.save(self.folder / SERVED, arrays, {"model": entry})
+        model = self._model(entry, arrays)
+        for scan in (*self.test, *self.site.held_out):
+            self._save(scan, self._map(model, scan)[scan.entry.volume().mask])
+        return self._range
 
     def count(self, low: float, high: float) -> Arrays:
-        """Coarse counts over [low, high]: voxels of patients outside and inside lesions, and of normal people."""
+        """Coarse counts over [low, high]: voxels of patients outside and inside lesions, and of normal people.
+
+        Raises
+        ------
+        SiteError
+            If the range is not that of all sites: a narrower one would tell single scores apart.
+        """
+        own_low, own_high = self._range
+        if low > own_low or high < own_high:
+            raise SiteError(SiteCode.BAD_REQUEST, f"the range [{low}, {high}] does not hold this site's scores")
         totals = {name: np.zeros(histograms.COARSE_BINS, np.int64) for name in ("normal", "lesion", "held_out")}
-        for scan in self.site.test:
-            scores, lesion = self._scores(scan), self._lesion(scan)
+        for scan in self.test:
+            scores, lesion = self._told(scan), self._lesion(scan)
             totals["normal"] += histograms.coarse_counts(scores[~lesion], low, high)
             totals["lesion"] += histograms.coarse_counts(scores[lesion], low, high)
-        for scan in self._reportable_held_out():
+        for scan in self.held_out:
             where = self._normal_voxels(scan)
-            totals["held_out"] += histograms.coarse_counts(self._scores(scan)[where], low, high)
-        people = [self._person(scan) for scan in self._reportable_held_out()]
-        totals["held_out_people"] = histograms.coarse_counts(np.array(people), low, high)
+            totals["held_out"] += histograms.coarse_counts(self._told(scan)[where], low, high)
+        totals["held_out_people"] = histograms.coarse_counts(self._people_scores(self.held_out), low, high)
         return totals
 
     def measure(self, edges: np.ndarray, threshold: float, held_out_people: np.ndarray, maps: bool) -> Measured:
@@ -88,51 +116,79 @@ class Evaluation:
             Counts (len(edges) + 1,) of all sites' normal people's scores: what conformal p-values compare with.
         maps
             Whether to write the anomaly maps as NIfTI into the site's output folder.
+
+        Raises
+        ------
+        SiteError
+            If edges or counts are not what this study asks with.
         """
+        self._check(edges, held_out_people)
+        threshold = float(np.clip(threshold, *self._range))  # beyond, few people have a voxel
         size = len(edges) + 1
-        normal, lesion, regions = np.zeros(size, np.int64), np.zeros(size, np.int64), np.zeros(size)
-        rows, kinds = [], []
-        for scan in self.site.test:
+        normal, lesion = np.zeros(size, np.int64), np.zeros(size, np.int64)
+        regions = {name: np.zeros(size) for name in people_of(self.test)}
+        ill = self._people_scores(self.test)
+        rows = []
+        for scan, told in zip(self.test, ill, strict=True):
             anomaly_map, mask, truth = self._grid(scan)
-            inside, found = anomaly_map[mask], truth[mask]
-            normal += histograms.count(inside[~found], edges)
-            lesion += histograms.count(inside[found], edges)
-            regions += histograms.count(inside, edges, region_weights(truth)[mask])
+            inside_brain, found = np.clip(anomaly_map[mask], *self._range), truth[mask]
+            normal += histograms.count(inside_brain[~found], edges)
+            lesion += histograms.count(inside_brain[found], edges)
+            weights = region_weights(truth)[mask]
+            regions[scan.visit.participant.subject] += histograms.count(inside_brain, edges, weights)
             row = self._row(anomaly_map, mask, truth, threshold)
             row["subject_score"] = self._person(scan)
-            row["conformal_p"] = subjects.conformal_p(row["subject_score"], edges, held_out_people)
+            row["conformal_p"] = subjects.conformal_p(float(told), edges, held_out_people)
             rows.append(row)
-            kinds.append(scan.kind)
             if maps:
                 write_map(anomaly_map, scan.visit, scan.entry, self.site.recipe, self.site.config.output / "maps")
         self._keep(rows)
-        healthy = np.array([self._person(scan) for scan in self._reportable_held_out()])
-        ill = np.array([row["subject_score"] for row in rows])
-        shutil.rmtree(self.folder, ignore_errors=True)
+        healthy = [self._person(scan) for scan in self.held_out]
         return Measured(
-            summary=self._summarise(rows, kinds),
+            summary=self._summarise(rows),
             normal=normal,
             lesion=lesion,
-            regions=regions,
-            normal_people=histograms.count(healthy, edges),
+            regions=disclosure.merged_bins(np.stack(list(regions.values())), self.minimum),
+            normal_people=histograms.count(self._people_scores(self.held_out), edges),
             patients=histograms.count(ill, edges),
-            image_auroc=subjects.image_auroc(healthy, ill),
+            image_auroc=subjects.image_auroc(np.array(healthy), np.array([row["subject_score"] for row in rows])),
         )
 
-    def rank(self, model: NormativeModel) -> Summary:
-        """Threshold-free figures only, in one step: how a model of another site does here."""
-        self._personalise(model)
-        rows, kinds = [], []
-        for scan in self.site.test:
-            volume = scan.entry.volume()
-            rows.append(voxel_metrics(curve(self._map(model, scan), scan.entry.lesion(), volume.mask)))
-            kinds.append(scan.kind)
-        return self._summarise(rows, kinds)
+    def close(self) -> None:
+        """The figures are safe: throw the scores away."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _summarise(self, rows: list[dict[str, float]], kinds: list[str]) -> Summary:
-        study = self.site.study
-        groups = reportable_groups(kinds, study.federation.minimum_cohort)
-        return summarise(rows, kinds, groups, study.evaluation.bootstrap, study.seed, self.site.config.name)
+    def rank(self, entry: dict[str, Any], arrays: Arrays) -> Summary:
+        """Threshold-free figures only, in one step: how a model of another site does here."""
+        model = self._model(entry, arrays)
+        rows = [
+            voxel_metrics(curve(self._map(model, scan), scan.entry.lesion(), scan.entry.volume().mask))
+            for scan in self.test
+        ]
+        return self._summarise(rows)
+
+    def _check(self, edges: np.ndarray, held_out_people: np.ndarray) -> None:
+        most = 2 * self.site.study.evaluation.bins + 2
+        ascend = edges.ndim == 1 and 0 < len(edges) <= most and bool((np.diff(edges) > 0).all())
+        fits = ascend and held_out_people.shape == (len(edges) + 1,)
+        if not fits or held_out_people.dtype != np.int64 or (held_out_people < 0).any():
+            raise SiteError(SiteCode.BAD_REQUEST, "edges or counts are not those of this study")
+
+    def _summarise(self, rows: list[dict[str, float]]) -> Summary:
+        study, kinds = self.site.study, [scan.kind for scan in self.test]
+        people = [scan.visit.participant.subject for scan in self.test]
+        groups = reportable_groups(kinds, people, self.site.minimum)
+        if self.site.custody is not None:
+            groups = (EVERYBODY, *(kind for kind in groups[1:] if self._may_tell(kind)))
+        resamplings = study.evaluation.bootstrap if self.minimum == 1 else 0
+        return summarise(
+            rows, kinds, groups, resamplings, study.seed, self.site.config.name, people=people, minimum=self.minimum
+        )
+
+    def _may_tell(self, kind: str) -> bool:
+        """Whether a kind of lesion may be reported apart, after all that was reported before."""
+        scans = [scan for scan in self.test if scan.kind == kind]
+        return self.site.may_release("figures", scans, f"{self.arm} figures of a kind of lesion")
 
     def _row(self, anomaly_map: np.ndarray, mask: np.ndarray, truth: np.ndarray, threshold: float) -> dict[str, float]:
         evaluation, size = self.site.study.evaluation, self.site.study.preprocessing.voxel_size_mm
@@ -145,17 +201,16 @@ class Evaluation:
             **cluster_metrics(*clusters, truth),
         }
 
-    def _reportable_held_out(self) -> list[Scan]:
-        """Held-out people, or nobody where they are fewer than the minimum cohort."""
-        people = {scan.visit.participant.subject for scan in self.site.held_out}
-        return self.site.held_out if len(people) >= self.site.study.federation.minimum_cohort else []
-
-    def _personalise(self, model: NormativeModel) -> None:
+    def _model(self, entry: dict[str, Any], arrays: Arrays) -> NormativeModel:
+        """A model as it is served here: with what it learns from the site's own people."""
+        model = self.site.model(entry)
+        model.load(arrays)
         try:
             cohort = self.site.training_cohort()
         except SiteError:
-            return  # a site that only tests has nobody to learn from, and the model copes
+            return model  # a site that only tests has nobody to learn from, and the model copes
         model.personalise(cohort, seeds.generator(self.site.study.seed, "personalise", self.site.config.name))
+        return model
 
     def _map(self, model: NormativeModel, scan: Scan) -> np.ndarray:
         rng = seeds.generator(self.site.study.seed, "score", scan.visit.name)
@@ -170,9 +225,49 @@ class Evaluation:
         anomaly_map[mask] = self._scores(scan)
         return anomaly_map, mask, scan.entry.lesion()
 
+    @cached_property
+    def _range(self) -> tuple[float, float]:
+        """That neither end of which is one person's."""
+        ends: dict[str, list[float]] = {}
+        for scan in (*self.test, *self.held_out):
+            scores = self._scores(scan)
+            ends.setdefault(scan.visit.participant.subject, []).extend((float(scores.min()), float(scores.max())))
+        return disclosure.common_range(
+            np.array([min(values) for values in ends.values()]),
+            np.array([max(values) for values in ends.values()]),
+            self.minimum,
+        )
+
+    def _told(self, scan: Scan) -> np.ndarray:
+        """Scores as they are counted: those beyond the common range as its ends."""
+        return np.clip(self._scores(scan), *self._range)
+
+    def _people_scores(self, scans: Sequence[Scan]) -> np.ndarray:
+        """One score for each scan, as it is told: of several people together (`disclosure.microaggregated`)."""
+        scores = np.array([self._person(scan) for scan in scans])
+        if self.minimum == 1 or not len(scores):
+            return scores
+        names, owner = np.unique([scan.visit.participant.subject for scan in scans], return_inverse=True)
+        means = np.bincount(owner, scores) / np.bincount(owner, minlength=len(names))
+        return np.clip(disclosure.microaggregated(means, self.minimum)[owner], *self._range)
+
     def _scores(self, scan: Scan) -> np.ndarray:
-        loaded: np.ndarray = np.load(self._path(scan))
-        return loaded
+        """The scores of the brain's voxels; made again from the model that was served if the file is damaged."""
+        path = self._path(scan)
+        try:
+            return named.load(path)[SCORES]
+        except RunError as error:
+            served = self.folder / SERVED
+            if not served.exists():
+                raise SiteError(SiteCode.BAD_REQUEST, f"nothing was scored for {self.arm}") from error
+            logger.warning("%s: scored again (%s)", scan.visit.name, error)
+            model = self._model(named.header(served)["model"], named.load(served))
+            scores = self._map(model, scan)[scan.entry.volume().mask]
+            self._save(scan, scores)
+            return scores
+
+    def _save(self, scan: Scan, scores: np.ndarray) -> None:
+        named.save(self._path(scan), {SCORES: scores})
 
     def _lesion(self, scan: Scan) -> np.ndarray:
         return scan.entry.lesion()[scan.entry.volume().mask]
@@ -187,10 +282,10 @@ class Evaluation:
         return float(np.quantile(self._scores(scan), subjects.SUBJECT_QUANTILE))
 
     def _path(self, scan: Scan) -> Path:
-        return self.folder / f"{scan.visit.name}.npy"
+        return self.folder / f"{scan.visit.name}.safetensors"
 
     def _keep(self, rows: list[dict[str, float]]) -> None:
         people = [
-            {"name": scan.visit.name, "kind": scan.kind, **row} for scan, row in zip(self.site.test, rows, strict=True)
+            {"name": scan.visit.name, "kind": scan.kind, **row} for scan, row in zip(self.test, rows, strict=True)
         ]
-        write_json(self.site.config.output / "people" / f"{self.arm}.json", people)
+        write_json(inside(self.site.config.output, "people", f"{self.arm}.json"), people)

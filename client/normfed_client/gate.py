@@ -18,10 +18,12 @@ import torch
 from flwr.app import Context, Message
 from threadpoolctl import ThreadpoolController
 
+from normfed_client.hospital import requests
+from normfed_client.hospital.custody import ROLES
 from normfed_client.operation import installed
 from normfed_client.operation.home import HOME_VARIABLE, Hospital, of_environment
 from normfed_client.operation.outbox import Outbox, digest
-from normfed_client.site import SITES_VARIABLE, open_site, site_for
+from normfed_client.site import SITES_VARIABLE, Site, open_site, people_of, site_for
 from normfed_client.tasks import Job
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_common.arrays import Arrays
@@ -30,6 +32,7 @@ from normfed_common.files import is_full
 from normfed_common.wire.messages import Answer, Request, answer, decode_request, refusal
 
 LOG = "site.log"
+DESCRIBE = "query.describe"
 KEPT = ("train.round", "train.personal", "train.sums", "evaluate.score", "evaluate.count", "evaluate.measure")
 
 
@@ -39,12 +42,15 @@ def guarded(message: Message, context: Context, work: Callable[[Job], tuple[Answ
     try:
         request, arrays = decode_request(message)
         hospital = of_environment()
+        task = message.metadata.message_type
         if hospital is None:
             site = open_site(int(context.node_config["partition-id"]), request.study)
             folder = site.config.output
-            return answer(message, *_limited(Job(site, request, arrays), work))
+            return answer(message, *_answered(task, Job(site, request, arrays), work))
+        if not request.run:
+            raise SiteError(SiteCode.BAD_REQUEST, "a request that belongs to no run")
         folder = hospital.site_config(request.run).output
-        return answer(message, *_kept(message.metadata.message_type, hospital, request, arrays, work))
+        return answer(message, *_kept(task, hospital, request, arrays, work))
     except Exception as error:  # noqa: BLE001  (the gate: nothing may pass)
         code = _code(error)
         _log(folder or _fallback(), message.metadata.message_type, code, error)
@@ -64,14 +70,59 @@ def _kept(
         return kept
     begin = time.perf_counter()
     site = site_for(hospital.site_config(request.run), request.study)
+    requests.check(request, site.study, hospital.config, outbox)
+    requests.check_size(arrays, hospital.config)
     minutes = hospital.config.checkpoint_minutes
     checkpoints = TrainingCheckpoints(hospital.checkpoints(request.run) / key, 60 * minutes)
-    found = _limited(Job(site, request, arrays, checkpoints), work)
-    if task in KEPT:
-        outbox.put(key, request, *found)
-        _note(hospital, request, task, f"worked {time.perf_counter() - begin:.1f} s")
+    job = Job(site, request, arrays, checkpoints)
+    found = _answered(task, job, work, lambda answer, sent: _keep(task, outbox, key, request, answer, sent))
+    _note(hospital, request, task, _told(task, site, time.perf_counter() - begin))
     checkpoints.clear()
     return found
+
+
+def _answered(
+    task: str,
+    job: Job,
+    work: Callable[[Job], tuple[Answer, Arrays]],
+    keep: Callable[[Answer, Arrays], None] = lambda _answer, _arrays: None,
+) -> tuple[Answer, Arrays]:
+    """Work; let pass what may leave; keep it; and only then throw away what it was made of.
+
+    Raises
+    ------
+    SiteError
+        If it must not leave.
+    """
+    found = _limited(job, work)
+    if job.site.custody is not None:
+        if not job.released and task != DESCRIBE:
+            raise SiteError(SiteCode.INTERNAL, "an answer about people who are not on record")
+        requests.check_size(found[1], job.site.custody.rules)
+    keep(*found)
+    for step in job.afterwards:
+        step()
+    return found
+
+
+def _keep(task: str, outbox: Outbox, key: str, request: Request, answer: Answer, arrays: Arrays) -> None:
+    if task in KEPT:
+        outbox.put(key, request, answer, arrays)
+
+
+def _told(task: str, site: Site, seconds: float) -> str:
+    """What a hospital's own people want to know of an answer; of the first, what the study is and who takes part."""
+    text = f"worked {seconds:.1f} s"
+    if task != DESCRIBE or site.custody is None:
+        return text
+    study, rules = site.study, site.custody.rules
+    taking_part = ", ".join(f"{len(people_of(getattr(site, role)))} {role.replace('_', ' ')}" for role in ROLES)
+    waiting = ", ".join(f"{people} {role.replace('_', ' ')}" for role, people in site.custody.waiting.items() if people)
+    return (
+        f"{text}; study {study.name} ({study.digest}), model {study.model['name']}, strategy {study.strategy['name']}, "
+        f"{study.federation.rounds} rounds of {study.federation.local_epochs} epochs, seed {study.seed}; take part: "
+        f"{taking_part}; wait: {waiting or 'nobody'}; limits of site.yaml: {rules.model_dump_json(exclude={'exclude'})}"
+    )
 
 
 def _limited(job: Job, work: Callable[[Job], tuple[Answer, Arrays]]) -> tuple[Answer, Arrays]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,14 +15,18 @@ from pathlib import Path
 import torch
 from pydantic import Field, ValidationError
 
+from normfed_client.hospital.custody import ROLES, Custody, CustodyConfig, Role
+from normfed_client.hospital.releases import Kind
 from normfed_client.imaging.bids import Problem, Visit, read_dataset
 from normfed_client.imaging.cache import Cache, Entry
 from normfed_client.imaging.cohort import PreparedCohort, Roles, assign, kind, select
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.template import common_grid
+from normfed_common.arrays import Arrays
 from normfed_common.errors import DatasetError, ScanError, SiteCode, SiteError
 from normfed_common.models.base import NormativeModel, Setting
 from normfed_common.models.catalogue import build
+from normfed_common.privacy.cubes import averaged
 from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import SiteName
@@ -39,6 +44,7 @@ class SiteConfig(Frozen):
     cache: Path = Field(description="folder for preprocessed scans")
     output: Path = Field(description="folder for anomaly maps, per-person figures and logs; never leaves")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    custody: CustodyConfig | None = Field(None, description="a hospital's own rules and records; none in a simulation")
 
 
 class SitesFile(Frozen):
@@ -56,6 +62,14 @@ class Scan:
     kind: str
 
 
+def people_of(scans: Sequence[Scan]) -> dict[str, list[str]]:
+    """Whose scans these are, and which visits with which kinds of lesion."""
+    found: dict[str, list[str]] = {}
+    for scan in scans:
+        found.setdefault(scan.visit.participant.subject, []).append(f"{scan.visit.name} {scan.kind}")
+    return found
+
+
 class Site:
     """One hospital taking part in one study."""
 
@@ -68,33 +82,47 @@ class Site:
         dataset = read_dataset(config.data)
         # A hospital whose dataset holds nobody else's people need not name them.
         by_site = dataset.sites() if config.owns else {config.name: list(dataset.visits)}
+        owned = {name: by_site.get(name, []) for name in config.owns or (config.name,)}
+        everybody = [visit for visits in owned.values() for visit in visits]
+        self.custody = None if config.custody is None else Custody(config.custody, study, everybody, config.output)
         roles = []
-        for owned in config.owns or (config.name,):
-            chosen, left_out = select(by_site.get(owned, []), study.data)
+        for name, visits in owned.items():
+            chosen, left_out = select(self._allowed(visits), study.data)
             self.problems += left_out
-            roles.append(assign(chosen, owned, study))
-        self.roles = Roles(*(sum((getattr(r, part) for r in roles), ()) for part in ("train", "held_out", "test")))
+            roles.append(assign(chosen, name, study, self.custody.lots if self.custody else None))
+        self.roles = Roles(*(sum((getattr(r, part) for r in roles), ()) for part in ROLES))
         self._prepared: dict[str, Scan | None] = {}
 
     @property
     def train(self) -> list[Scan]:
         """Normal people to learn from, in a fixed order."""
-        return self._scans(self.roles.train)
+        return self._members("train")
 
     @property
     def held_out(self) -> list[Scan]:
         """Normal people kept from training."""
-        return self._scans(self.roles.held_out)
+        return self._members("held_out")
 
     @property
     def test(self) -> list[Scan]:
         """People with lesions."""
-        return self._scans(self.roles.test)
+        return self._members("test")
 
     @property
     def training_people(self) -> int:
         """How many people there are to learn from, however many scans each has."""
-        return len({scan.visit.participant.subject for scan in self.train})
+        return len(people_of(self.train))
+
+    @property
+    def minimum(self) -> int:
+        """How many people any training, sum or figure is about at least: the study's number, or the hospital's."""
+        ours = self.custody.rules.minimum_people if self.custody else 0
+        return max(self.study.federation.minimum_cohort, ours)
+
+    @property
+    def told_together(self) -> int:
+        """How many people any number inside a figure is about at least; 1 in a simulation, which hides nothing."""
+        return self.minimum if self.custody else 1
 
     def training_cohort(self) -> PreparedCohort:
         """The cohort to learn from.
@@ -102,14 +130,46 @@ class Site:
         Raises
         ------
         SiteError
-            If there are fewer people than the study's minimum.
+            If there are fewer people than the minimum.
         """
         people = self.training_people
-        if not people:
+        if not people and not self.custody:
             raise SiteError(SiteCode.NO_TRAINING_SUBJECTS)
-        if people < self.study.federation.minimum_cohort:
+        if people < self.minimum:
             raise SiteError(SiteCode.COHORT_TOO_SMALL, f"{people} people to train on")
         return PreparedCohort([scan.entry for scan in self.train])
+
+    def release(self, kind: Kind, scans: Sequence[Scan], what: str) -> None:
+        """Something about these people is about to leave; see `normfed_client.hospital.releases`.
+
+        Raises
+        ------
+        SiteError
+            If a hospital must not release it.
+        """
+        if self.custody is not None:
+            self.custody.release(kind, people_of(scans), what)
+
+    def may_release(self, kind: Kind, scans: Sequence[Scan], what: str) -> bool:
+        """Whether something about these people may leave; if so, it is on record."""
+        try:
+            self.release(kind, scans, what)
+        except SiteError:
+            return False
+        return True
+
+    def coarsened(self, model: NormativeModel, stage: str, sums: Arrays) -> tuple[Arrays, tuple[str, ...]]:
+        """Sums as they may leave: those per voxel over few people as means of cubes; and a note that says so."""
+        places = model.places(stage)
+        if self.custody is None or places is None:
+            return sums, ()
+        rules = self.custody.rules
+        if self.training_people >= rules.minimum_people_per_voxel or places.edge_mm >= rules.cube_mm:
+            return sums, ()
+        note = f"Sums per voxel left as means of cubes of {rules.cube_mm:g} mm: they are over fewer people than the "
+        return averaged(sums, places, rules.cube_mm), (
+            note + f"{rules.minimum_people_per_voxel} asked for by the site.",
+        )
 
     def model(self, entry: dict[str, object]) -> NormativeModel:
         """A model of a study entry, ready for this site's device."""
@@ -122,8 +182,22 @@ class Site:
         data, preprocessing = self.study.data, self.study.preprocessing
         return Setting(data.modalities, preprocessing.voxel_size_mm, shape, self.study.seed, self.device)
 
-    def _scans(self, visits: tuple[Visit, ...]) -> list[Scan]:
-        return [scan for scan in map(self._scan, visits) if scan is not None]
+    def _allowed(self, visits: list[Visit]) -> list[Visit]:
+        """Whom the hospital itself does not exclude."""
+        if self.custody is None:
+            return visits
+        return [visit for visit in visits if visit.participant.subject not in self.custody.rules.exclude]
+
+    def _members(self, role: Role) -> list[Scan]:
+        """The usable scans of a role; in a hospital of those who take part in the run."""
+        scans = self._scans(role)
+        if self.custody is None:
+            return scans
+        members = self.custody.taking_part(role, lambda other: people_of(self._scans(other)))
+        return [scan for scan in scans if scan.visit.participant.subject in members]
+
+    def _scans(self, role: Role) -> list[Scan]:
+        return [scan for scan in map(self._scan, getattr(self.roles, role)) if scan is not None]
 
     def _scan(self, visit: Visit) -> Scan | None:
         if visit.name not in self._prepared:

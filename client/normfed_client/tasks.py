@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from normfed_client import machine
 from normfed_client.evaluation import Evaluation
+from normfed_client.hospital.custody import Role
+from normfed_client.hospital.releases import Kind
+from normfed_client.imaging.cohort import PreparedCohort
 from normfed_client.operation.home import of_environment as hospital_of_environment
 from normfed_client.personal import PersonalStore
-from normfed_client.site import Site
+from normfed_client.site import Scan, Site, people_of
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_client.training.loop import Settings, mean_loss
 from normfed_client.training.loop import train as train_epochs
@@ -22,6 +26,8 @@ from normfed_common.algorithms.sharing import personal_arrays
 from normfed_common.algorithms.table import configure
 from normfed_common.arrays import Arrays
 from normfed_common.errors import SiteCode, SiteError
+from normfed_common.files import inside
+from normfed_common.metrics.summary import reportable_groups
 from normfed_common.models.base import NETWORK
 from normfed_common.study.federation import Compression
 from normfed_common.wire.compression import compress_update, expand_model
@@ -37,12 +43,32 @@ class Job:
     ----------
     checkpoints
         Where training that was interrupted goes on from; absent where nobody would miss it.
+    released
+        Whether the people whom the answer is about are on record; nothing leaves a hospital else.
+    afterwards
+        What is done once the answer is safe.
     """
 
     site: Site
     request: Request
     arrays: Arrays
     checkpoints: TrainingCheckpoints | None = None
+    released: list[Kind] = field(default_factory=list)
+    afterwards: list[Callable[[], None]] = field(default_factory=list)
+
+    def release(self, kind: Kind, scans: Sequence[Scan]) -> None:
+        """The answer is about these people.
+
+        Raises
+        ------
+        SiteError
+            If a hospital must not release it.
+        """
+        self.site.release(kind, scans, f"{self.request.arm} {kind}")
+        self.released.append(kind)
+
+
+KINDS: dict[Role, Kind] = {"train": "learning", "held_out": "figures", "test": "figures"}
 
 
 def describe(job: Job) -> tuple[Answer, Arrays]:
@@ -51,15 +77,22 @@ def describe(job: Job) -> tuple[Answer, Arrays]:
     A deployed site also says what its machine is.
     """
     site = job.site
-    minimum = site.study.federation.minimum_cohort
-    counts = {}
-    for role in ("train", "held_out", "test"):
-        people = len({scan.visit.participant.subject for scan in getattr(site, role)})
-        counts[role] = people if people == 0 or people >= minimum else BELOW_MINIMUM
-    kinds = tuple(sorted({scan.kind for scan in site.test}))
+    counts: dict[str, int] = {}
+    for role, kind in KINDS.items():
+        scans = getattr(site, role)
+        people = len(people_of(scans))
+        enough = people >= site.minimum
+        if enough and site.custody is not None:
+            job.release(kind, scans)
+        hidden = people > 0 or site.custody is not None  # that there is nobody is a hospital's to tell
+        counts[role] = people if enough or not hidden else BELOW_MINIMUM
+    tested = site.test
+    kinds = reportable_groups(
+        [s.kind for s in tested], [s.visit.participant.subject for s in tested], site.told_together
+    )
     hospital = hospital_of_environment()
     found = machine.describe(site, hospital.config.power_w) if hospital else None
-    return Answer(site=site.config.name, counts=counts, labels=kinds, machine=found), {}
+    return Answer(site=site.config.name, counts=counts, labels=kinds[1:], machine=found), {}
 
 
 def train(job: Job) -> tuple[Answer, Arrays]:
@@ -67,7 +100,7 @@ def train(job: Job) -> tuple[Answer, Arrays]:
     site, request, arrays = job.site, job.request, job.arrays
     begin = time.perf_counter()
     row, parameters = configure(request.strategy)
-    cohort, compression = site.training_cohort(), request.compression
+    cohort, compression = _training_cohort(job), request.compression
     model = site.model(request.model)
     work = Round(
         model=model,
@@ -106,11 +139,12 @@ def canary(job: Job) -> tuple[Answer, Arrays]:
     model = site.model(request.model)
     (received,) = named.unstacked(job.arrays)
     model.load(received)
-    cohort = site.training_cohort()
-    progress = train_epochs(model, cohort, replace(_settings(site, request), most_steps=1))
+    cohort = _training_cohort(job)
     personal = personal_arrays(model, request.strategy)
+    # What one batch teaches is about the few people in it: the weights go back as they came, in the update's place.
     update = {name: array for name, array in model.share().items() if name not in personal}
-    header = Answer(site=site.config.name, loss=progress.loss, steps=1, seconds=time.perf_counter() - begin)
+    progress = train_epochs(model, cohort, replace(_settings(site, request), most_steps=1))
+    header = Answer(site=site.config.name, steps=progress.steps, seconds=time.perf_counter() - begin)
     rng = seeds.generator(site.study.seed, "compression", site.config.name, 0)
     return header, compress_update(update, received, request.compression, rng)
 
@@ -120,7 +154,7 @@ def fine_tune(job: Job) -> tuple[Answer, Arrays]:
     site, request, arrays = job.site, job.request, job.arrays
     begin = time.perf_counter()
     _, parameters = configure(request.strategy)
-    cohort = site.training_cohort()
+    cohort = _training_cohort(job)
     model = site.model(request.model)
     model.load(arrays)
     settings = _settings(site, request)
@@ -130,6 +164,13 @@ def fine_tune(job: Job) -> tuple[Answer, Arrays]:
     _store(site, request.arm).save(request.round, model.share(), since=request.round)
     seconds = time.perf_counter() - begin
     return Answer(site=site.config.name, subjects=site.training_people, loss=progress.loss, seconds=seconds), {}
+
+
+def _training_cohort(job: Job) -> PreparedCohort:
+    """Whom to learn from; that something learnt of them leaves is on record."""
+    cohort = job.site.training_cohort()
+    job.release("learning", job.site.train)
+    return cohort
 
 
 def _settings(site: Site, request: Request) -> Settings:
@@ -145,7 +186,7 @@ def _settings(site: Site, request: Request) -> Settings:
 
 
 def _store(site: Site, arm: str) -> PersonalStore:
-    return PersonalStore(site.config.output / "personal" / arm)
+    return PersonalStore(inside(site.config.output, "personal", arm))
 
 
 def _expanded(arrays: Arrays, compression: Compression) -> Arrays:
@@ -171,54 +212,67 @@ def sums(job: Job) -> tuple[Answer, Arrays]:
     """The sums of one stage over the site's training people."""
     site, request, arrays = job.site, job.request, job.arrays
     begin = time.perf_counter()
-    cohort = site.training_cohort()
+    cohort = _training_cohort(job)
     model = site.model(request.model)
+    if request.stage not in model.stages:
+        raise SiteError(SiteCode.BAD_REQUEST, f"the model has no sums {request.stage!r}")
     model.load(arrays)
     rng = seeds.generator(site.study.seed, "sums", site.config.name, request.stage)
     total = {
         name: np.asarray(value, np.float64) for name, value in model.statistics(request.stage, cohort, rng).items()
     }
-    return Answer(site=site.config.name, subjects=site.training_people, seconds=time.perf_counter() - begin), total
+    total, notes = site.coarsened(model, request.stage, total)
+    seconds = time.perf_counter() - begin
+    return Answer(site=site.config.name, subjects=site.training_people, seconds=seconds, notes=notes), total
 
 
 def score(job: Job) -> tuple[Answer, Arrays]:
     """Evaluation, first step; with detail "ranking" the only one."""
-    site, request, arrays = job.site, job.request, job.arrays
+    site, request = job.site, job.request
     begin = time.perf_counter()
-    evaluation = Evaluation(site, request.arm)
-    model = site.model(request.model)
-    model.load(_with_personal_parts(site, request, arrays))
+    evaluation = _evaluation(job)
+    arrays = _with_personal_parts(site, request, job.arrays)
     if request.detail == "ranking":
-        summary = evaluation.rank(model)
+        summary = evaluation.rank(request.model, arrays)
         found = summary_arrays(summary)
         labels = summary.groups
     else:
-        found = {"range": np.array(evaluation.score(model))}
+        found = {"range": np.array(evaluation.score(request.model, arrays))}
         labels = ()
     seconds = time.perf_counter() - begin
-    return Answer(site=site.config.name, subjects=len(site.test), seconds=seconds, labels=labels), found
+    return Answer(site=site.config.name, subjects=evaluation.people, seconds=seconds, labels=labels), found
 
 
 def count(job: Job) -> tuple[Answer, Arrays]:
     """Evaluation, second step: coarse counts over the range of all sites."""
-    site, request = job.site, job.request
-    evaluation = Evaluation(site, request.arm)
-    return Answer(site=site.config.name, subjects=len(site.test)), evaluation.count(request.low, request.high)
+    evaluation = _evaluation(job)
+    counts = evaluation.count(job.request.low, job.request.high)
+    return Answer(site=job.site.config.name, subjects=evaluation.people), counts
 
 
 def measure(job: Job) -> tuple[Answer, Arrays]:
     """Evaluation, third step: figures over people, counts between the common edges."""
     site, request, arrays = job.site, job.request, job.arrays
-    if request.threshold is None or not {"edges", "held_out_people"} <= set(arrays):
+    if request.threshold is None or set(arrays) != {"edges", "held_out_people"}:
         raise SiteError(SiteCode.BAD_REQUEST, "measurement without edges or threshold")
     begin = time.perf_counter()
-    evaluation = Evaluation(site, request.arm)
+    evaluation = _evaluation(job)
     measured = evaluation.measure(arrays["edges"], request.threshold, arrays["held_out_people"], request.maps)
+    job.afterwards.append(evaluation.close)
     header = Answer(
         site=site.config.name,
-        subjects=len(site.test),
+        subjects=evaluation.people,
         seconds=time.perf_counter() - begin,
         labels=measured.summary.groups,
-        counts={"test": len(site.test)},
+        counts={"test": evaluation.people},
     )
     return header, measured_arrays(measured)
+
+
+def _evaluation(job: Job) -> Evaluation:
+    """The evaluation of a model; that figures of the people tested and held out leave is on record."""
+    evaluation = Evaluation(job.site, job.request.arm)
+    job.release("figures", job.site.test)
+    if evaluation.held_out:
+        job.release("figures", evaluation.held_out)
+    return evaluation

@@ -65,6 +65,11 @@ class SiteCode(IntEnum):
     NOT_INSTALLED = 212
     TOOK_TOO_LONG = 213
     WORKER_DIED = 214
+    MINIMUM_TOO_LOW = 215
+    TOO_CLOSE_TO_EARLIER = 216
+    TOO_MUCH_ASKED = 217
+    NAMES_PEOPLE = 218
+    RECORD_UNUSABLE = 219
 
     @property
     def sentence(self) -> str:
@@ -88,6 +93,11 @@ _SENTENCES = {
     SiteCode.NOT_INSTALLED: "the site's client runs from elsewhere than its installed distribution",
     SiteCode.TOOK_TOO_LONG: "the work took longer than the site allows",
     SiteCode.WORKER_DIED: "the site's worker died again and again; its own log says more",
+    SiteCode.MINIMUM_TOO_LOW: "the site's own minimum of people is higher than federation.minimum_cohort of the study",
+    SiteCode.TOO_CLOSE_TO_EARLIER: "what the site would release differs by too few people from what it released before",
+    SiteCode.TOO_MUCH_ASKED: "the study asks for more than the site allows (rounds, epochs, samples, models, bytes)",
+    SiteCode.NAMES_PEOPLE: "the study names single people under data.exclude; that is for each site to decide",
+    SiteCode.RECORD_UNUSABLE: "the site cannot read its record of earlier releases, so it releases nothing",
 }
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from normfed_common.errors import WireError
+
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
@@ -33,6 +35,23 @@ def atomic(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def inside(root: Path, *names: str) -> Path:
+    """A path below ``root`` of names that came from somebody else; it never leads out of it, not by a link either.
+
+    Raises
+    ------
+    WireError
+        If a name is not that of one file or folder, or the path leads elsewhere.
+    """
+    for name in names:
+        if not name or name in (".", "..") or len(name) > 255 or any(c in name for c in "/\\\0"):
+            raise WireError(f"{name[:80]!r} cannot name a file or folder")
+    path = root.joinpath(*names)
+    if path.resolve() != root.resolve().joinpath(*names):
+        raise WireError(f"{path}: leads out of {root} by a link. Remove the link.")
+    return path
 
 
 def is_full(error: OSError) -> bool:

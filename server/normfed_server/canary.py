@@ -45,7 +45,7 @@ def sing(bench: Bench, arm: Arm, model: Arrays) -> dict[str, Sung]:
             continue
         size = size_of(reply)
         answer, update = decode_answer(reply, consume=True)
-        if not update or answer.loss is None:
+        if not update or not answer.steps:
             faults[site] = "its answer holds no update"
             continue
         found[site] = Sung(time.perf_counter() - begin, size / MEGABYTE)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from normfed_common.algorithms.table import ALGORITHMS
-from normfed_common.metrics.summary import Summary, add, averaged, percentile_interval
+from normfed_common.metrics.summary import Summary, add, averaged, difference_interval
 from normfed_server.plan import FEDERATED, LOCAL, POOLED, Arm, Plan
 
 METRICS = ("auroc", "auprc")
@@ -128,7 +128,7 @@ def _gain(served: Mapping[str, Summary], local: Mapping[str, Summary], metric: s
 
 def _difference(ours: Summary, theirs: Summary, metric: str) -> dict[str, Any]:
     patients = min(ours.n(metric), theirs.n(metric))
-    low, high = percentile_interval(ours.resampled_means(metric) - theirs.resampled_means(metric))
+    low, high = difference_interval(ours, theirs, metric)
     if patients < FEWEST_PATIENTS:
         low = high = float("nan")
     return {"mean": ours.mean(metric) - theirs.mean(metric), "ci95": [low, high], "n": patients}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from normfed_common.metrics.summary import EVERYBODY, PER_SCAN, Summary, add, averaged, percentile_interval
+from normfed_common.metrics.summary import EVERYBODY, PER_SCAN, Summary, add, averaged, difference_interval
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import BELOW_MINIMUM
 from normfed_server import checkpoints
@@ -182,7 +182,7 @@ def _matrix(arms: Mapping[str, ArmResult]) -> dict[str, dict[str, dict[str, floa
 
 
 def _differences(per_model: Mapping[str, Mapping[str, Summary]]) -> dict[str, Any]:
-    """Federated minus every other model, with paired bootstrap intervals: over all patients, per kind, per site."""
+    """Federated minus every other model, with intervals, paired in a simulation: over all patients, per kind, per site."""
     reference = per_model[FEDERATED]
     found: dict[str, Any] = {}
     for name, others in per_model.items():
@@ -204,8 +204,7 @@ def _difference(ours: Summary, theirs: Summary, group: str) -> dict[str, Any]:
     found = {}
     for metric in COMPARED:
         if ours.n(metric, group) and theirs.n(metric, group):
-            resampled = ours.resampled_means(metric, group) - theirs.resampled_means(metric, group)
-            low, high = percentile_interval(resampled)
+            low, high = difference_interval(ours, theirs, metric, group)
             found[metric] = {"mean": ours.mean(metric, group) - theirs.mean(metric, group), "ci95": [low, high]}
     return found
 

@@ -10,7 +10,7 @@ import pytest
 from normfed_client.operation.outbox import Outbox, digest, expire
 from normfed_common.wire.messages import Answer, Request
 
-REQUEST = Request(study="{}", arm="local-A B/..", model={"name": "x"}, round=3, run="r")
+REQUEST = Request(study="{}", arm="local-A_B~2", model={"name": "x"}, round=3, run="r")
 ARRAYS = {"w": np.arange(4.0, dtype=np.float32), "n": np.array(3)}
 ANSWER = Answer(site="a", subjects=7, loss=0.25, notes=("n",), counts={"test": 2})
 

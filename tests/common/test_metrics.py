@@ -6,7 +6,7 @@ from sklearn.metrics import average_precision_score, f1_score, precision_recall_
 from statsmodels.stats.multitest import multipletests
 
 from normfed_common.metrics import curves, histograms, segmentation, subjects
-from normfed_common.metrics.summary import EVERYBODY, PER_SCAN, add, reportable_groups, summarise
+from normfed_common.metrics.summary import EVERYBODY, PER_SCAN, add, difference_interval, reportable_groups, summarise
 
 SHAPE = (14, 15, 12)
 
@@ -286,16 +286,44 @@ def test_bootstrap_intervals_cover_the_mean_and_are_paired_between_models() -> N
 
 
 @pytest.mark.parametrize(
-    ("kinds", "minimum", "expected"),
+    ("kinds", "people", "minimum", "expected"),
     [
-        (["MS"] * 3 + ["WMH"] * 3, 3, ("all", "MS", "WMH")),
-        (["MS"] * 3 + ["WMH"] * 2, 3, ("all",)),  # two WMH would follow from all less MS
-        (["MS"] * 3 + ["WMH"] * 2 + ["FCD"] * 2, 3, ("all", "MS")),
-        (["MS"], 1, ("all", "MS")),
-        ([], 3, ("all",)),
+        (["MS"] * 3 + ["WMH"] * 3, "abcdef", 3, ("all", "MS", "WMH")),
+        (["MS"] * 3 + ["WMH"] * 2, "abcde", 3, ("all",)),  # two WMH would follow from all less MS
+        (["MS"] * 3 + ["WMH"] * 2 + ["FCD"] * 2, "abcdefg", 3, ("all", "MS")),
+        (["MS"] * 4 + ["WMH"] * 3, "aabcdef", 4, ("all",)),  # four scans, but of three people
+        (["MS"], "a", 1, ("all", "MS")),
+        ([], "", 3, ("all",)),
     ],
 )
 def test_no_group_below_the_minimum_can_be_read_or_worked_out(
-    kinds: list[str], minimum: int, expected: tuple[str, ...]
+    kinds: list[str], people: str, minimum: int, expected: tuple[str, ...]
 ) -> None:
-    assert reportable_groups(kinds, minimum) == expected
+    assert reportable_groups(kinds, list(people), minimum) == expected
+
+
+def test_a_metric_defined_for_few_people_is_left_out_of_every_sum_that_tells_it() -> None:
+    kinds = ["MS"] * 5 + ["WMH"] * 5
+    rows = [{"auroc": 0.1 * i, "cluster_rank": 1.0} for i in range(10)]
+    for row in rows[6:]:
+        del row["cluster_rank"]  # defined for five with MS and one with WMH: all less MS would be that one
+    groups = (EVERYBODY, "MS", "WMH")
+    found = summarise(rows, kinds, groups, 0, 1, "a", people=list("abcdefghij"), minimum=3)
+    assert [found.n("auroc", group) for group in groups] == [10, 5, 5]
+    assert [found.n("cluster_rank", group) for group in groups] == [6, 0, 0]
+    alone = summarise(rows, kinds, groups, 0, 1, "a", people=list("abcdefghij"), minimum=7)
+    assert [alone.n("cluster_rank", group) for group in groups] == [0, 0, 0]
+
+
+def test_intervals_from_moments_are_those_of_scipy() -> None:
+    from scipy import stats
+
+    rng = np.random.default_rng(1)
+    ours, theirs = rng.normal(0.7, 0.1, 14), rng.normal(0.6, 0.2, 14)
+    a, b = (
+        summarise([{"auroc": v} for v in values], ["x"] * 14, (EVERYBODY,), 0, 1, "a") for values in (ours, theirs)
+    )
+    expected = stats.t.interval(0.95, 13, ours.mean(), stats.sem(ours))
+    np.testing.assert_allclose(a.interval("auroc"), expected)
+    welch = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+    np.testing.assert_allclose(difference_interval(a, b, "auroc"), tuple(welch))

@@ -22,7 +22,7 @@ REQUEST = Request(study="{}", arm="federated", model={"name": "siamese"}, round=
 
 @given(
     st.dictionaries(
-        st.text(min_size=1, max_size=10),
+        st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,20}", fullmatch=True),
         hnp.arrays(
             st.sampled_from([np.float32, np.float64]),
             hnp.array_shapes(min_dims=0, max_dims=3, max_side=4),

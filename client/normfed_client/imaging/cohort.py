@@ -1,8 +1,12 @@
-"""Who trains, who is held out, who tests: decided per site, by person, from the study's seed."""
+"""Who trains, who is held out, who tests: decided per site, by person.
+
+In a simulation the study's seed and numbers decide. In a hospital its own secret does (`Lots`), so that no server has
+any say in who is in which sum.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -69,37 +73,88 @@ def select(visits: Iterable[Visit], data: DataConfig) -> tuple[list[Visit], list
     return chosen, left_out
 
 
-def assign(visits: list[Visit], site: str, study: StudyConfig) -> Roles:
+@dataclass(frozen=True)
+class Lots:
+    """A hospital's own division of its people.
+
+    Parameters
+    ----------
+    lot
+        Of a person and a purpose: uniform in [0, 1), the same for ever.
+    held_out_share
+        Chance of a normal person to be held out.
+    test_share
+        With lesion-free tissue as normal: chance of a patient to test only.
+    """
+
+    lot: Callable[[str, str], float]
+    held_out_share: float
+    test_share: float
+
+    def held_out(self, person: list[Visit]) -> bool:
+        """Whether a normal person is held out from training."""
+        return self.lot(_name(person), "held out") < self.held_out_share
+
+    def tests(self, person: list[Visit]) -> bool:
+        """Whether a patient tests only, in studies that learn from patients' lesion-free tissue."""
+        return self.lot(_name(person), "test") < self.test_share
+
+
+def assign(visits: list[Visit], site: str, study: StudyConfig, lots: Lots | None = None) -> Roles:
     """Roles of one site's visits.
 
     With ``normal: controls`` healthy people train, a share of them held out, and people with lesion masks test. With
     ``lesion-free-tissue`` a share of the people with lesion masks trains on what is far from their lesions, another is
     held out, the rest test. A site that does not train holds its healthy people out.
+
+    Parameters
+    ----------
+    lots
+        The hospital's, instead of the study's seed, shares and numbers.
     """
     data = study.data
-    trains = data.trains(site)
     controls = _people(visit for visit in visits if visit.participant.group in data.control_groups)
     patients = _people(
         visit for visit in visits if visit.participant.group not in data.control_groups and _labelled(visit, data)
     )
+    if lots is None:
+        train, held_out, test = _drawn(controls, patients, site, study)
+    else:
+        train, held_out, test = _by_lot(controls, patients, data.trains(site), data, lots)
+    return Roles(*(tuple(visit for person in people for visit in person) for people in (train, held_out, test)))
+
+
+def _drawn(
+    controls: list[list[Visit]], patients: list[list[Visit]], site: str, study: StudyConfig
+) -> tuple[list[list[Visit]], list[list[Visit]], list[list[Visit]]]:
+    """Training, held-out and test people by the study's seed."""
+    data = study.data
+    trains = data.trains(site)
     rng = seeds.generator(study.seed, "roles", site)
     if data.normal == "controls":
         order = rng.permutation(len(controls))
         held = _held_out(len(controls), data) if trains else len(controls)
-        train, held_out, test = order[held:], order[:held], patients
-        people = controls
+        train, held_out = order[held:], order[:held]
+        return [controls[i] for i in sorted(train)], [controls[i] for i in sorted(held_out)], patients
+    order = rng.permutation(len(patients))
+    learners = len(patients) - max(1, round(len(patients) * data.test_share)) if trains else 0
+    held = _held_out(learners, data)
+    parts = order[held:learners], order[:held], order[learners:]
+    train_people, held_people, test = ([patients[i] for i in sorted(part)] for part in parts)
+    return train_people, held_people, test
+
+
+def _by_lot(
+    controls: list[list[Visit]], patients: list[list[Visit]], trains: bool, data: DataConfig, lots: Lots
+) -> tuple[list[list[Visit]], list[list[Visit]], list[list[Visit]]]:
+    """Training, held-out and test people by each person's own lot."""
+    if data.normal == "controls":
+        normal, test = controls, patients
     else:
-        people = patients
-        order = rng.permutation(len(patients))
-        learners = len(patients) - max(1, round(len(patients) * data.test_share)) if trains else 0
-        held = _held_out(learners, data)
-        train, held_out = order[held:learners], order[:held]
-        test = [patients[i] for i in sorted(order[learners:])]
-    return Roles(
-        tuple(visit for i in sorted(train) for visit in people[i]),
-        tuple(visit for i in sorted(held_out) for visit in people[i]),
-        tuple(visit for person in test for visit in person),
-    )
+        normal = [person for person in patients if trains and not lots.tests(person)]
+        test = [person for person in patients if not trains or lots.tests(person)]
+    held_out = [person for person in normal if not trains or lots.held_out(person)]
+    return [person for person in normal if trains and not lots.held_out(person)], held_out, test
 
 
 def kind(visit: Visit, data: DataConfig) -> str:
@@ -117,6 +172,10 @@ def _people(visits: Iterable[Visit]) -> list[list[Visit]]:
     for visit in visits:
         grouped.setdefault(visit.participant.subject, []).append(visit)
     return [grouped[subject] for subject in sorted(grouped)]
+
+
+def _name(person: list[Visit]) -> str:
+    return person[0].participant.subject
 
 
 def _held_out(people: int, data: DataConfig) -> int:

@@ -5,6 +5,8 @@ HOME/
     site.key SITE.pub   made here; the first never leaves, the second goes to the operator
     ca.crt              the federation's certificate authority
     runner.secret       between Flower's node and our runner
+    people.secret       decides who trains and who tests; stands for people's names in releases.sqlite
+    releases.sqlite     over whom anything was ever released; back it up with people.secret
     outbox/<run>/       answers, on disk before they are sent
     checkpoints/<run>/  training in the middle of a round
     state/<run>/        maps, people's figures, personal parts of models, site.log
@@ -20,8 +22,11 @@ from pathlib import Path
 
 from pydantic import Field
 
+from normfed_client.hospital.custody import CustodyConfig
+from normfed_client.hospital.rules import Rules
 from normfed_client.site import SiteConfig
 from normfed_common.errors import DatasetError, UserError
+from normfed_common.files import inside
 from normfed_common.operation import private, settings
 from normfed_common.operation.enrolment import ADDRESS
 from normfed_common.study.base import Frozen
@@ -31,8 +36,8 @@ HOME_VARIABLE = "NORMFED_SITE_HOME"
 DEFAULT = Path("normfed-site")
 
 
-class HospitalConfig(Frozen):
-    """What a hospital decides for itself."""
+class Client(Frozen):
+    """Where a hospital's client finds what it needs, and how it works."""
 
     site: SiteName = Field(description="its name in the federation")
     server: str = Field(pattern=ADDRESS, description="host:port of the server; the one address that is ever called")
@@ -43,8 +48,11 @@ class HospitalConfig(Frozen):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     keep_days: float = Field(14.0, gt=0, le=365, description="answers are kept in the outbox for so long at most")
     checkpoint_minutes: float = Field(3.0, gt=0, le=1440, description="between checkpoints in the middle of a round")
-    longest_task_hours: float = Field(48.0, gt=0, le=1000, description="work that takes longer is broken off")
     power_w: float = Field(150.0, gt=0, le=10_000, description="what the machine draws while it trains, for estimates")
+
+
+class HospitalConfig(Rules, Client):
+    """What a hospital decides for itself: `site.yaml`."""
 
 
 class Hospital:
@@ -61,6 +69,8 @@ class Hospital:
 
     key = property(lambda self: self.folder / "site.key")
     secret = property(lambda self: self.folder / "runner.secret")
+    people_secret = property(lambda self: self.folder / "people.secret")
+    record = property(lambda self: self.folder / "releases.sqlite")
     log = property(lambda self: self.folder / "log")
     cache = property(lambda self: self.folder / "cache")
 
@@ -91,6 +101,12 @@ class Hospital:
             cache=self.cache,
             output=self._of_run("state", run),
             device=self.config.device,
+            custody=CustodyConfig(
+                rules=Rules(**{name: getattr(self.config, name) for name in Rules.model_fields}),
+                people_secret=self.people_secret,
+                record=self.record,
+                run=run,
+            ),
         )
 
     def check(self) -> None:
@@ -101,7 +117,7 @@ class Hospital:
         UserError
             If a secret is missing or readable by others.
         """
-        for path in (self.key, self.secret):
+        for path in (self.key, self.secret, self.people_secret, self.record):
             private.check(path)
 
     def prepare(self, run: str) -> None:
@@ -110,7 +126,7 @@ class Hospital:
             private.make_folder(folder)
 
     def _of_run(self, what: str, run: str) -> Path:
-        return self.folder / what / run
+        return inside(self.folder, what, *([run] if run else []))
 
 
 def open_hospital(folder: Path) -> Hospital:

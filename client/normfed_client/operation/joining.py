@@ -8,6 +8,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from normfed_client.hospital.releases import Releases
 from normfed_client.operation.home import HospitalConfig
 from normfed_common.errors import UserError
 from normfed_common.files import write_text
@@ -48,6 +49,8 @@ def join(enrolment: Enrolment, folder: Path, data: Path, owns: tuple[str, ...]) 
     public = folder / f"{enrolment.site}.pub"
     public.write_bytes(line + f" normfed {enrolment.site}\n".encode())
     private.write_new(folder / "runner.secret", private.secret())
+    private.write_new(folder / "people.secret", private.secret())
+    Releases.create(folder / "releases.sqlite")
     write_text(folder / "ca.crt", enrolment.ca)
     private.make_folder(folder / "log")
     config = HospitalConfig(

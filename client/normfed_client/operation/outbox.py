@@ -6,13 +6,13 @@ import hashlib
 import shutil
 import time
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 
 from normfed_common import arrays as named
 from normfed_common.arrays import Arrays
 from normfed_common.errors import NormfedError
+from normfed_common.files import inside
 from normfed_common.wire.messages import Answer, Request
 
 ENDING = ".safetensors"
@@ -63,8 +63,16 @@ class Outbox:
                 if 0 < int(earlier.name.partition("-")[0]) < request.round:
                     earlier.unlink(missing_ok=True)
 
+    def models(self) -> set[str]:
+        """Names of the models about which something was answered."""
+        return {path.name for path in self.folder.iterdir() if path.is_dir()}
+
+    def answers(self, arm: str) -> int:
+        """How many questions about a model were answered beside its rounds."""
+        return len(list(inside(self.folder, arm).glob(f"{0:06d}-*{ENDING}")))
+
     def _path(self, key: str, request: Request) -> Path:
-        return self.folder / quote(request.arm, safe="") / f"{request.round:06d}-{key}{ENDING}"
+        return inside(self.folder, request.arm, f"{request.round:06d}-{key}{ENDING}")
 
 
 def expire(root: Path, days: float) -> None:

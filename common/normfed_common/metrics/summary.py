@@ -2,6 +2,9 @@
 
 Bootstrap: patients are resampled within each site, with the same draws for every model, so that differences between
 models are paired; a site sends each resampling's sum, and the server adds them (Efron & Tibshirani 1993, stratified).
+That is for simulations alone: from so many sums over known draws every patient's figures can be solved for, and from
+draws that nobody knows they can be unmixed. A hospital sends moments and no resampling; intervals are then those of the
+t distribution, and differences between models are not paired.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import t as student
 
 from normfed_common import seeds
 
@@ -31,7 +35,8 @@ class Summary:
     moments
         float64 (groups, metrics, 3): n, sum, sum of squares over the patients for whom the metric is defined.
     bootstrap
-        float64 (groups, metrics, 2, resamplings): n and sum in each resampling.
+        float64 (groups, metrics, 2, resamplings): n and sum in each resampling; no resamplings where they must not
+        leave the site.
     """
 
     groups: tuple[str, ...]
@@ -57,9 +62,41 @@ class Summary:
         n, total = self.bootstrap[self.groups.index(group), PER_SCAN.index(metric)]
         return np.divide(total, n, out=np.full_like(total, np.nan), where=n > 0)
 
+    @property
+    def resampled(self) -> bool:
+        """Whether there are resamplings."""
+        return self.bootstrap.shape[-1] > 0
+
     def interval(self, metric: str, group: str = EVERYBODY) -> tuple[float, float]:
-        """95 % percentile interval of the mean."""
-        return percentile_interval(self.resampled_means(metric, group))
+        """95 % interval of the mean: percentiles of the resampled means, or from the moments where there are none."""
+        if self.resampled:
+            return percentile_interval(self.resampled_means(metric, group))
+        mean, n = self.mean(metric, group), self.n(metric, group)
+        return t_interval(mean, self.sd(metric, group) / n**0.5 if n else float("nan"), n - 1)
+
+
+def difference_interval(ours: Summary, theirs: Summary, metric: str, group: str = EVERYBODY) -> tuple[float, float]:
+    """95 % interval of the difference of two means, ours less theirs.
+
+    Paired by resampling where both have it. Else as of two independent samples (Welch 1947), which is wider than it
+    need be: how the models' figures of one patient go together does not leave a hospital.
+    """
+    if ours.resampled and theirs.resampled:
+        return percentile_interval(ours.resampled_means(metric, group) - theirs.resampled_means(metric, group))
+    n, m = ours.n(metric, group), theirs.n(metric, group)
+    if n < 2 or m < 2:
+        return float("nan"), float("nan")
+    a, b = ours.sd(metric, group) ** 2 / n, theirs.sd(metric, group) ** 2 / m
+    freedom = (a + b) ** 2 / (a**2 / (n - 1) + b**2 / (m - 1)) if a + b > 0 else float(n + m - 2)
+    return t_interval(ours.mean(metric, group) - theirs.mean(metric, group), (a + b) ** 0.5, freedom)
+
+
+def t_interval(mean: float, error: float, freedom: float) -> tuple[float, float]:
+    """95 % interval of a mean with a standard error (Student); NaN without a degree of freedom."""
+    if freedom <= 0:
+        return float("nan"), float("nan")
+    half = float(student.ppf(0.975, freedom)) * error
+    return mean - half, mean + half
 
 
 def percentile_interval(values: np.ndarray) -> tuple[float, float]:
@@ -78,6 +115,8 @@ def summarise(
     resamplings: int,
     seed: int,
     site: str,
+    people: Sequence[str] | None = None,
+    minimum: int = 1,
 ) -> Summary:
     """Sums over one site's patients.
 
@@ -89,7 +128,12 @@ def summarise(
         Each patient's kind of lesion.
     groups
         The kinds that every site reports, beside everybody.
+    people
+        Whose each row is, where somebody has several.
+    minimum
+        A metric that is defined for fewer people of a group, or for fewer beside the groups, is left out.
     """
+    names = np.array(people if people is not None else range(len(rows)))
     table = np.array([[row.get(metric, np.nan) for metric in PER_SCAN] for row in rows]).reshape(
         len(rows), len(PER_SCAN)
     )
@@ -99,7 +143,8 @@ def summarise(
     defined = np.isfinite(table)
     values = np.where(defined, table, 0.0)
     stacked = np.stack([defined.astype(float), values, values**2], -1)
-    moments = np.einsum("gp,pmk->gmk", member.astype(float), stacked)
+    told = np.stack([_told(names, member & defined[:, metric], minimum) for metric in range(len(PER_SCAN))], -1)
+    moments = np.einsum("gp,pmk->gmk", member.astype(float), stacked) * told[..., None]
     rng = seeds.generator(seed, "bootstrap", site)
     draws = (
         rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), resamplings)
@@ -110,16 +155,29 @@ def summarise(
     return Summary(tuple(groups), moments, bootstrap)
 
 
+def _told(names: np.ndarray, counted: np.ndarray, minimum: int) -> np.ndarray:
+    """Groups (groups,) whose sum over the rows ``counted`` (groups, rows) may be told: the first is everybody's."""
+    sizes = np.array([len(np.unique(names[rows])) for rows in counted])
+    told = sizes >= minimum
+    while told[1:].any():
+        beside = counted[0] & ~counted[1:][told[1:]].any(0)
+        if not 0 < len(np.unique(names[beside])) < minimum:
+            break
+        smallest = min(np.flatnonzero(told[1:]), key=lambda group: sizes[1:][group])
+        told[1 + smallest] = False
+    return told
+
+
 def add(parts: Sequence[Summary]) -> Summary:
     """The summary over several sites' patients; a kind that a site does not have adds nothing."""
     groups = (EVERYBODY, *sorted({group for part in parts for group in part.groups} - {EVERYBODY}))
-    resamplings = parts[0].bootstrap.shape[-1]
+    resamplings = min(part.bootstrap.shape[-1] for part in parts)
     moments = np.zeros((len(groups), len(PER_SCAN), 3))
     bootstrap = np.zeros((len(groups), len(PER_SCAN), 2, resamplings))
     for part in parts:
         for row, group in enumerate(part.groups):
             moments[groups.index(group)] += part.moments[row]
-            bootstrap[groups.index(group)] += part.bootstrap[row]
+            bootstrap[groups.index(group)] += part.bootstrap[row][..., :resamplings]
     return Summary(groups, moments, bootstrap)
 
 
@@ -129,14 +187,19 @@ def averaged(parts: Sequence[Summary]) -> Summary:
     return Summary(parts[0].groups, moments, np.mean([part.bootstrap for part in parts], axis=0))
 
 
-def reportable_groups(kinds: Sequence[str], minimum: int) -> tuple[str, ...]:
+def reportable_groups(kinds: Sequence[str], people: Sequence[str], minimum: int) -> tuple[str, ...]:
     """The kinds of lesion that a site may report apart, beside everybody.
 
-    Each with at least ``minimum`` patients; and what is left over, which everybody's sum less theirs would give away,
-    is nobody or at least as many.
+    Each with at least ``minimum`` patients; and who is left over, whom everybody's sum less theirs would give away, is
+    nobody or at least as many.
+
+    Parameters
+    ----------
+    kinds, people
+        Of every scan: its kind of lesion, and whose it is.
     """
-    sizes = {kind: list(kinds).count(kind) for kind in set(kinds)}
-    kept = sorted((kind for kind in sizes if sizes[kind] >= minimum), key=lambda kind: (-sizes[kind], kind))
-    while kept and 0 < len(kinds) - sum(sizes[kind] for kind in kept) < minimum:
+    members = {kind: {who for who, of in zip(people, kinds, strict=True) if of == kind} for kind in set(kinds)}
+    kept = sorted((k for k, who in members.items() if len(who) >= minimum), key=lambda k: (-len(members[k]), k))
+    while kept and 0 < len(set(people).difference(*(members[kind] for kind in kept))) < minimum:
         kept.pop()
     return (EVERYBODY, *sorted(kept))

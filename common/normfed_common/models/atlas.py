@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from normfed_common.arrays import Arrays
-from normfed_common.models.base import Cohort, NormativeModel, Volume
+from normfed_common.models.base import Cohort, NormativeModel, Places, Volume
 from normfed_common.study.base import Frozen
 
 
@@ -26,6 +26,10 @@ class Atlas(NormativeModel):
 
     Config: ClassVar[type[Frozen]] = AtlasConfig
     stages: tuple[str, ...] = ("moments",)
+
+    def places(self, stage: str) -> Places | None:
+        """Every voxel is one."""
+        return Places(self.setting.shape, self.setting.voxel_size_mm)
 
     def statistics(self, stage: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         """n of shape (X, Y, Z); sums of x and of x^2 of shape (C, X, Y, Z), over normal voxels."""

@@ -26,6 +26,7 @@ from normfed_common.study.base import Frozen
 
 BOTTLENECK_SIDE = 16
 SLICES_AT_ONCE = 8
+MOST_SLICES = 512  # of a brain at 1 mm there are fewer than 200
 
 
 class AutoEncoderConfig(Frozen):
@@ -126,6 +127,11 @@ class AutoEncoder(NormativeModel):
             "bottleneck": network.bottleneck,
             "decoder": network.decoder,
         }
+
+    @classmethod
+    def samples_per_person(cls, config: AutoEncoderConfig) -> int:
+        """Slices; without a number all that a brain has, which are fewer than a common grid is deep."""
+        return config.slices_per_subject or MOST_SLICES
 
     def batches(self, cohort: Cohort, rng: np.random.Generator) -> Iterator[Tensor]:
         """Axial slices, float32 of shape (batch, C + 1, size, size); the last channel is 0 where tissue is not normal.

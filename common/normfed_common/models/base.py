@@ -72,6 +72,22 @@ class Volume:
     normal_index: np.ndarray
 
 
+@dataclass(frozen=True)
+class Places:
+    """A grid of places, each with sums of its own: an array over it begins or ends with ``shape``, flat or not.
+
+    Parameters
+    ----------
+    shape
+        Places along x, y, z.
+    edge_mm
+        Of the cube that a place is.
+    """
+
+    shape: tuple[int, int, int]
+    edge_mm: float
+
+
 class Cohort(Protocol):
     """People to learn from; a volume is opened when asked for, so that memory does not grow with the cohort."""
 
@@ -106,6 +122,15 @@ class NormativeModel(ABC):
         self.setting = setting
         self.parts = {}
         self._sums: dict[str, Arrays] = {}
+
+    @classmethod
+    def samples_per_person(cls, config: Any) -> int:
+        """How many samples of one person an epoch draws at most (models with a network)."""
+        return 0
+
+    def places(self, stage: str) -> Places | None:
+        """The places in the brain that the sums of a stage are kept apart by; None where they are over whole brains."""
+        return None
 
     @abstractmethod
     def score(self, volume: Volume, rng: np.random.Generator) -> np.ndarray:

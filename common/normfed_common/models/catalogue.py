@@ -38,6 +38,12 @@ def configure(entry: dict[str, Any], origin: str) -> tuple[type[BaseModel], dict
     return model_class(name).Config, {key: value for key, value in entry.items() if key != "name"}
 
 
+def samples_per_person(entry: dict[str, Any]) -> int:
+    """How many samples of one person an epoch of a resolved study entry's model draws at most."""
+    config_type, values = configure(entry, "model")
+    return model_class(entry["name"]).samples_per_person(config_type.model_validate_json(json.dumps(values)))
+
+
 def build(entry: dict[str, Any], setting: Setting) -> NormativeModel:
     """Make the model of a resolved study entry."""
     config_type, values = configure(entry, "model")

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from normfed_common import seeds
 from normfed_common.arrays import Arrays
-from normfed_common.models.base import Cohort, NormativeModel, Setting, Volume
+from normfed_common.models.base import Cohort, NormativeModel, Places, Setting, Volume
 from normfed_common.models.initialisation import initialise
 from normfed_common.models.patch_networks import ARCHITECTURES
 from normfed_common.models.patches import siamese_batches
@@ -69,6 +69,15 @@ class Siamese(NormativeModel):
         self.head = build_head(config.one_class, network.latent_dimension, setting)
         self.stages = self.head.stages
         self._alpha = config.alpha
+
+    @classmethod
+    def samples_per_person(cls, config: SiameseConfig) -> int:
+        """Pairs that everybody is the first of."""
+        return config.pairs_per_subject
+
+    def places(self, stage: str) -> Places | None:
+        """Those of the one-class score."""
+        return self.head.places(stage)
 
     def batches(self, cohort: Cohort, rng: np.random.Generator) -> Iterator[torch.Tensor]:
         """Pairs of patches, float32 of shape (batch, 2, C, p, p); a lone person has no pair, so alpha is off."""

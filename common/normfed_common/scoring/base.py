@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from normfed_common.arrays import Arrays
+from normfed_common.models.base import Places
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class OneClassHead(Protocol):
         """Sums over a site's normal people that ``stage`` needs, float64."""
         ...
 
+    def places(self, stage: str) -> Places | None:
+        """See `NormativeModel.places`."""
+        ...
+
     def absorb(self, stage: str, total: Arrays) -> None:
         """Take the sums over all sites."""
         ...
@@ -57,6 +62,10 @@ class NoStages:
     """The parts that a head without federated or personal parts leaves empty."""
 
     stages: tuple[str, ...] = ()
+
+    def places(self, stage: str) -> Places | None:
+        """Sums are over whole brains."""
+        return None
 
     def statistics(self, stage: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
         """There are no stages."""

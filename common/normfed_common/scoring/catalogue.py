@@ -35,4 +35,4 @@ def build_head(config: OneClassConfig, dimension: int, setting: Setting) -> OneC
     if config.fit_on == "federated":
         return FederatedHead(dimension, config.nu, config.samples, config.features, setting.seed, setting.device)
     cell = max(1, round(config.spacing_mm / setting.voxel_size_mm))
-    return LocationHead(dimension, config.nu, cell, setting.shape, config.minimum_subjects)
+    return LocationHead(dimension, config.nu, cell, setting.shape, config.minimum_subjects, setting.voxel_size_mm)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from normfed_common.arrays import Arrays
+from normfed_common.models.base import Places
 from normfed_common.scoring import kernel
 from normfed_common.scoring.base import LatentField, NoStages
 
@@ -27,13 +28,23 @@ class LocationHead(NoStages):
     stages: tuple[str, ...] = ("moments",)
 
     def __init__(
-        self, dimension: int, nu: float, cell: int, shape: tuple[int, int, int], minimum_subjects: int
+        self,
+        dimension: int,
+        nu: float,
+        cell: int,
+        shape: tuple[int, int, int],
+        minimum_subjects: int,
+        voxel_size_mm: float = 1.0,
     ) -> None:
         self.dimension, self.nu, self.cell, self.minimum_subjects = dimension, nu, cell, minimum_subjects
-        self.shape = shape
-        self.cells = tuple(-(-side // cell) for side in shape)
+        self.shape, self.edge_mm = shape, cell * voxel_size_mm
+        self.cells = (-(-shape[0] // cell), -(-shape[1] // cell), -(-shape[2] // cell))
         self.upper = np.triu_indices(dimension)
         self.machines: dict[int, kernel.Machine] = {}
+
+    def places(self, stage: str) -> Places | None:
+        """The locations."""
+        return Places(self.cells, self.edge_mm)
 
     def statistics(self, stage: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
         """Per location: n, sum z of shape (L, d), sum z z' as the upper triangle (L, d(d+1)/2)."""

@@ -55,6 +55,8 @@ def to_summary(groups: Sequence[str], arrays: Arrays, resamplings: int) -> Summa
     expected = (len(groups), len(PER_SCAN))
     if set(arrays) < {"moments", "bootstrap"}:
         raise WireError("a summary lacks moments or bootstrap")
-    if arrays["moments"].shape != (*expected, 3) or arrays["bootstrap"].shape != (*expected, 2, resamplings):
+    # A hospital sends no resamplings: from them its patients' figures can be worked out.
+    shapes = [(*expected, 2, sent) for sent in (resamplings, 0)]
+    if arrays["moments"].shape != (*expected, 3) or arrays["bootstrap"].shape not in shapes:
         raise WireError(f"a summary has shapes {arrays['moments'].shape} and {arrays['bootstrap'].shape}")
     return Summary(tuple(groups), arrays["moments"], arrays["bootstrap"])

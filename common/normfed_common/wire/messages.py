@@ -5,26 +5,43 @@ Whatever is decoded was checked: known fields only, arrays of known types, finit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+import math
+import re
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
-from pydantic import Field, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
 from normfed_common.arrays import Arrays
 from normfed_common.errors import SiteCode, WireError
 from normfed_common.study.base import Frozen
+from normfed_common.study.data import SiteName
 from normfed_common.study.federation import Compression
 from normfed_common.wire import packing
 
 MAXIMUM_BYTES = 2**31 - 2**20  # protobuf's limit, less room for the headers
 MAXIMUM_HEADER = 4_000_000
+MAXIMUM_STUDY = 1_000_000  # as large as a study file may be
+MAXIMUM_ARRAYS = 20_000
+MOST_PEOPLE = 10_000_000  # that anybody can claim
+MOST_ROUNDS = 999_999  # sites number files by it, with six digits
 FENCE = "query.fence"  # a message without content: its answer says that what was sent before it is settled
 CONTROL = "control/"  # before the names of SCAFFOLD's control variate, which goes out beside the model
 BELOW_MINIMUM = -1  # in the place of a count: somebody, but fewer than the minimum cohort
 ALLOWED_TYPES = ("float32", "float64", "int64", "float16", "uint16", "int8")  # the last three only compressed
-RUN_NAME = r"^([A-Za-z0-9][A-Za-z0-9._-]{0,119})?$"  # sites name folders after it
+# Whatever becomes the name of a file or folder, a label or a size has a pattern and a bound.
+RunName = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,119})?$")]
+ArmName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._#+~-]{0,149}$")]
+StageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{0,60}$")]
+VersionText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.+_-]{0,50}$")]
+Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]{0,99}$")]
+Note = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,300}$")]
+CountName = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,30}$")]
+Count = Annotated[int, Field(ge=BELOW_MINIMUM, le=MOST_PEOPLE)]
+MachineText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 .,:()/+_-]{0,100}$")]
+ARRAY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,249}")
 
 Task = Literal[
     "query.describe",
@@ -74,17 +91,17 @@ class Request(Frozen):
         Of evaluation: range of all sites' scores, and the abnormality threshold.
     """
 
-    study: str = Field(max_length=MAXIMUM_HEADER)
-    run: str = Field("", pattern=RUN_NAME)
-    version: str = Field("", max_length=50)
-    arm: str = Field(max_length=200)
+    study: str = Field(max_length=MAXIMUM_STUDY)
+    run: RunName = ""
+    version: VersionText = ""
+    arm: ArmName
     model: dict[str, Any]
     strategy: dict[str, Any] = Field(default_factory=lambda: {"name": "fedavg"})
     compression: Compression = "none"
-    round: int = Field(0, ge=0)
-    repeat: int = Field(0, ge=0)
-    since: int = Field(0, ge=0)
-    stage: str = ""
+    round: int = Field(0, ge=0, le=MOST_ROUNDS)
+    repeat: int = Field(0, ge=0, le=100)
+    since: int = Field(0, ge=0, le=MOST_ROUNDS)
+    stage: StageName = ""
     detail: Literal["full", "ranking"] = "full"
     low: float = 0.0
     high: float = 0.0
@@ -107,17 +124,17 @@ class Machine(Frozen):
         What the hospital says that it draws while it trains.
     """
 
-    normfed: str = Field(max_length=50)
-    flwr: str = Field(max_length=50)
-    torch: str = Field(max_length=50)
-    python: str = Field(max_length=50)
-    study: str = Field(max_length=100)
-    cores: int = Field(ge=0)
-    memory_gb: float = Field(ge=0)
-    disk_gb: float = Field(ge=0)
-    gpu: str = Field("", max_length=100)
-    gpu_memory_gb: float = Field(0.0, ge=0)
-    power_w: float = Field(0.0, ge=0)
+    normfed: VersionText
+    flwr: VersionText
+    torch: VersionText
+    python: VersionText
+    study: MachineText
+    cores: int = Field(ge=0, le=100_000)
+    memory_gb: float = Field(ge=0, le=1e9)
+    disk_gb: float = Field(ge=0, le=1e9)
+    gpu: MachineText = ""
+    gpu_memory_gb: float = Field(0.0, ge=0, le=1e9)
+    power_w: float = Field(0.0, ge=0, le=1e9)
 
 
 class Answer(Frozen):
@@ -137,16 +154,16 @@ class Answer(Frozen):
         Of ``query.describe``, where a site is deployed.
     """
 
-    site: str = Field(max_length=200)
-    subjects: int = Field(0, ge=0)
+    site: SiteName
+    subjects: int = Field(0, ge=0, le=MOST_PEOPLE)
     loss: float | None = None
     received_loss: float | None = None
-    steps: int = Field(0, ge=0)
-    cluster: int = Field(0, ge=0)
-    seconds: float = Field(0.0, ge=0)
-    notes: tuple[str, ...] = Field((), description="fixed sentences about the method, never about a person")
-    labels: tuple[str, ...] = ()
-    counts: dict[str, int] = Field(default_factory=dict)
+    steps: int = Field(0, ge=0, le=10**12)
+    cluster: int = Field(0, ge=0, le=10_000)
+    seconds: float = Field(0.0, ge=0, le=1e9)
+    notes: tuple[Note, ...] = Field((), max_length=8, description="fixed sentences about the method, never a person")
+    labels: tuple[Label, ...] = Field((), max_length=100)
+    counts: dict[CountName, Count] = Field(default_factory=dict, max_length=16)
     machine: Machine | None = None
 
 
@@ -235,7 +252,7 @@ def error_code(message: Message) -> SiteCode:
 
 def _header(record: RecordDict, kind: type[Any]) -> Any:
     if set(record) != {"header", "arrays"} or set(record.config_records.get("header", {})) != {"json"}:
-        raise WireError(f"a message holds {sorted(record)}; expected arrays and header")
+        raise WireError(f"a message holds {len(record)} records; expected arrays and header")
     text = record.config_records["header"]["json"]
     if not isinstance(text, str) or len(text) > MAXIMUM_HEADER:
         raise WireError("a message's header is not text of a sensible length")
@@ -252,12 +269,19 @@ def _arrays(record: RecordDict, consume: bool = False) -> Arrays:
     if size > MAXIMUM_BYTES:
         raise WireError(f"a message holds {size:,} bytes of arrays; at most {MAXIMUM_BYTES:,} are allowed")
     if packing.is_packed(found):
-        return {name: _allowed(name, value) for name, value in packing.unpack(found, consume).items()}
+        unpacked = packing.unpack(found, consume)
+        _check_names(unpacked)
+        return {name: _allowed(name, value) for name, value in unpacked.items()}
+    _check_names(found)
     arrays: Arrays = {}
     for name in list(found):
         array = found.pop(name) if consume else found[name]
         if array.stype != "numpy.ndarray" or array.dtype not in ALLOWED_TYPES:
-            raise WireError(f"array {name!r} is {array.stype} of {array.dtype}; allowed: {', '.join(ALLOWED_TYPES)}")
+            raise WireError(
+                f"array {name!r} is {array.stype[:20]} of {array.dtype[:20]}; allowed: {', '.join(ALLOWED_TYPES)}"
+            )
+        if math.prod(array.shape) * np.dtype(array.dtype).itemsize > len(array.data):
+            raise WireError(f"array {name!r} is shorter than its header says")
         try:
             value = array.numpy()
         except (ValueError, EOFError, OSError) as error:
@@ -266,6 +290,14 @@ def _arrays(record: RecordDict, consume: bool = False) -> Arrays:
             raise WireError(f"array {name!r} is not what its header says")
         arrays[name] = _allowed(name, value)
     return arrays
+
+
+def _check_names(names: Collection[str]) -> None:
+    if len(names) > MAXIMUM_ARRAYS:
+        raise WireError(f"a message holds {len(names):,} arrays; at most {MAXIMUM_ARRAYS:,} are allowed")
+    for name in names:
+        if not ARRAY_NAME.fullmatch(name):
+            raise WireError(f"an array's name is not one: {name[:80]!r}")
 
 
 def _record(record: RecordDict) -> ArrayRecord:

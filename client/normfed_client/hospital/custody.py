@@ -1,0 +1,168 @@
+"""A hospital's custody of its people in one study: who takes part, and over whom something may leave.
+
+A simulated site has none: the researcher holds all scans anyway.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from normfed_client.hospital.people import PeopleSecret
+from normfed_client.hospital.releases import Kind, Member, Releases, releasable
+from normfed_client.hospital.rules import Rules
+from normfed_client.imaging.bids import Visit
+from normfed_client.imaging.cohort import Lots
+from normfed_common import digests
+from normfed_common.errors import SiteCode, SiteError, UserError
+from normfed_common.files import write_text
+from normfed_common.study.base import Frozen
+from normfed_common.study.config import StudyConfig
+
+Role = Literal["train", "held_out", "test"]
+People = Mapping[str, Sequence[str]]  # name to the visits that are used, each with its kind of lesion
+ROLES: tuple[Role, ...] = ("train", "held_out", "test")
+MEMBERS = "members.json"
+
+
+class CustodyConfig(Frozen):
+    """Where a hospital keeps what it decides by."""
+
+    rules: Rules
+    people_secret: Path = Field(description="decides roles, and stands for people's names in the record")
+    record: Path = Field(description="of releases, SQLite")
+    run: str = Field(description="the run that is served")
+
+
+class Members(Frozen):
+    """Digests of the people in each role of a run, and of which study the run is."""
+
+    study: str
+    train: tuple[str, ...]
+    held_out: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def of(self, role: Role) -> tuple[str, ...]:
+        """The people of a role."""
+        found: tuple[str, ...] = getattr(self, role)
+        return found
+
+
+class Custody:
+    """See the module.
+
+    Parameters
+    ----------
+    visits
+        All of the hospital's, whatever the study uses of them: a person's version is made of all their scans.
+    folder
+        The run's own, where it is settled who takes part.
+
+    Raises
+    ------
+    SiteError
+        If the study asks for less protection than the hospital's floors, or for more work than its limits.
+    """
+
+    def __init__(self, config: CustodyConfig, study: StudyConfig, visits: Sequence[Visit], folder: Path) -> None:
+        config.rules.check(study)
+        self.rules, self.run = config.rules, config.run
+        self._study, self._path, self._record = study.digest, folder / MEMBERS, config.record
+        self._secret = PeopleSecret.read(config.people_secret)
+        self._visits: dict[str, list[Visit]] = {}
+        for visit in visits:
+            self._visits.setdefault(visit.participant.subject, []).append(visit)
+        self._contents: dict[str, str] = {}
+        self.waiting: dict[Role, int] = {}
+
+    @cached_property
+    def lots(self) -> Lots:
+        """How the hospital divides its people."""
+        return Lots(self._secret.lot, self.rules.held_out_share, self.rules.test_share)
+
+    def taking_part(self, role: Role, people: Callable[[Role], People]) -> set[str]:
+        """Those of ``people(role)`` who take part in the run: settled when it first asks, the same until it ends.
+
+        Raises
+        ------
+        SiteError
+            If what was settled is damaged, or belongs to another study.
+        """
+        settled = frozenset(self._settled(people).of(role))
+        return {person for person in people(role) if self._secret.digest(person) in settled}
+
+    def release(self, kind: Kind, people: People, what: str) -> None:
+        """Put on record that something about these people leaves.
+
+        Raises
+        ------
+        SiteError
+            If they are too few, or too close to an earlier set (see `Releases`).
+        """
+        minimum = self.rules.minimum_people
+        if len(people) < minimum:
+            raise SiteError(SiteCode.COHORT_TOO_SMALL, f"{what}: {len(people)} people, minimum_people is {minimum}")
+        if not self._releases().record(kind, self._members(people), minimum, what, self.run):
+            raise SiteError(
+                SiteCode.TOO_CLOSE_TO_EARLIER,
+                f"{what}: these {len(people)} people and those of earlier releases differ by fewer than {minimum} "
+                "(`normfed site releases` lists them). Somebody was added, taken away or exported anew since the run "
+                "began, or could not be preprocessed: put them back, or begin a new run, which leaves out as many as "
+                "it must.",
+            )
+
+    def _settled(self, people: Callable[[Role], People]) -> Members:
+        if self._path.exists():
+            return self._read()
+        minimum, order = self.rules.minimum_people, lambda person: self._secret.lot(person, "waiting")
+        found = {role: self._members(people(role)) for role in ROLES}
+        releases = self._releases()
+        chosen = {"train": releasable(found["train"], releases.sets("learning"), minimum, order)}
+        figures = list(releases.sets("figures"))
+        for role in ("test", "held_out"):
+            chosen[role] = releasable(found[role], figures, minimum, order)
+            figures += [chosen[role]] if chosen[role] else []
+        self.waiting = {role: len(found[role]) - len(chosen[role]) for role in ROLES}
+        settled = Members(study=self._study, **{r: tuple(sorted(m.person for m in chosen[r])) for r in ROLES})
+        write_text(self._path, settled.model_dump_json(indent=1) + "\n")
+        self._path.chmod(0o600)
+        return settled
+
+    def _read(self) -> Members:
+        try:
+            found = Members.model_validate_json(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValidationError, UnicodeDecodeError) as error:
+            detail = f"{self._path}: damaged ({' '.join(str(error).split())}). Begin a new run."
+            raise SiteError(SiteCode.RECORD_UNUSABLE, detail) from error
+        if found.study != self._study:
+            raise SiteError(SiteCode.STUDY_REFUSED, f"{self._path}: the run began with another study; a run has one.")
+        return found
+
+    def _members(self, people: People) -> list[Member]:
+        return [Member(self._secret.digest(name), self._version(name, used)) for name, used in sorted(people.items())]
+
+    def _version(self, person: str, used: Sequence[str]) -> str:
+        """Of all scans and masks of a person, by content, and of what a study uses of them."""
+        if person not in self._contents:
+            self._contents[person] = _content(self._visits[person])
+        return self._secret.digest("\n".join([self._contents[person], *sorted(used)]))
+
+    def _releases(self) -> Releases:
+        try:
+            return Releases(self._record)
+        except UserError as error:
+            raise SiteError(SiteCode.RECORD_UNUSABLE, str(error)) from error
+
+
+def _content(visits: Sequence[Visit]) -> str:
+    found = hashlib.sha256()
+    for visit in sorted(visits, key=lambda visit: visit.name):
+        masks = [mask.path for mask in (*visit.lesions, *([visit.brain] if visit.brain else []))]
+        for path in sorted({*visit.images.values(), *masks}):
+            found.update(f"{visit.name} {digests.of_file(path)}\n".encode())
+    return found.hexdigest()

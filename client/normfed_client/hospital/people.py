@@ -1,0 +1,40 @@
+"""A hospital's secret about its people: what stands for a person in its own records, and the lot that each draws.
+
+Who trains, is held out or tests is drawn once per person from this secret: no study, seed or count that a server sends
+has any influence, so two studies that differ a little never divide the same people in two ways.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from pathlib import Path
+
+
+class PeopleSecret:
+    """Keyed digests (HMAC-SHA256) of people's names; without the key nobody can try names against them.
+
+    Parameters
+    ----------
+    key
+        The hospital's own, of 256 bits; lost, the hospital's records of what it released cannot be read any more.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    @classmethod
+    def read(cls, path: Path) -> PeopleSecret:
+        """The secret in a file."""
+        return cls(path.read_bytes())
+
+    def digest(self, person: str) -> str:
+        """What stands for a person in the hospital's records: 32 hex digits."""
+        return self._mac("person", person).hex()[:32]
+
+    def lot(self, person: str, purpose: str) -> float:
+        """The person's lot for a purpose, uniform in [0, 1), the same for ever."""
+        return int.from_bytes(self._mac(purpose, person)[:7], "big") / 2**56
+
+    def _mac(self, purpose: str, person: str) -> bytes:
+        return hmac.new(self._key, f"{purpose}\0{person}".encode(), hashlib.sha256).digest()

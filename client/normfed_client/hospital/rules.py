@@ -1,0 +1,77 @@
+"""What a hospital allows of any study, whatever the study says of itself. It stands in its own site.yaml."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from normfed_common.errors import SiteCode, SiteError
+from normfed_common.study.base import Frozen
+from normfed_common.study.config import StudyConfig
+from normfed_common.study.data import SubjectName
+
+
+class Rules(Frozen):
+    """Floors and limits; a study that asks for less, or for more, is refused before any scan is opened."""
+
+    minimum_people: int = Field(
+        10, ge=2, le=10_000, description="no sum, figure or training leaves that is about fewer people than this"
+    )
+    minimum_people_per_voxel: int = Field(
+        20, ge=2, le=10_000, description="sums per voxel over fewer people than this leave as means of cubes only"
+    )
+    cube_mm: float = Field(6.0, gt=0, le=100, description="edge of those cubes")
+    held_out_share: float = Field(
+        0.2, ge=0, lt=1, description="chance of a normal person to be held out from training, drawn once, for ever"
+    )
+    test_share: float = Field(
+        0.5, gt=0, lt=1, description="the same, to test only, where patients' lesion-free tissue is trained on"
+    )
+    exclude: tuple[SubjectName, ...] = Field((), description="people who take part in no study, such as sub-014")
+    most_rounds: int = Field(2000, ge=1, le=100_000, description="of training in one study")
+    most_epochs: int = Field(100, ge=1, le=1000, description="passes over the people in one round")
+    most_samples_per_person: int = Field(1_000_000, ge=1, description="patches or slices in one pass")
+    most_models: int = Field(300, ge=1, le=10_000, description="trained or tested in one study, comparisons included")
+    most_requests_per_model: int = Field(100, ge=1, le=10_000, description="beside the rounds of training")
+    largest_message_mb: float = Field(2000.0, gt=0, le=2047, description="that is taken or sent")
+    longest_task_hours: float = Field(48.0, gt=0, le=1000, description="work that takes longer is broken off")
+
+    def check(self, study: StudyConfig) -> None:
+        """Refuse a study that asks for less protection than these floors, or for more work than these limits.
+
+        Raises
+        ------
+        SiteError
+            With the code that says which; what exactly stays in the hospital's own log.
+        """
+        if study.federation.minimum_cohort < self.minimum_people:
+            raise SiteError(
+                SiteCode.MINIMUM_TOO_LOW,
+                f"the study's federation.minimum_cohort is {study.federation.minimum_cohort}, minimum_people of "
+                f"site.yaml {self.minimum_people}",
+            )
+        named = [name for name in study.data.exclude if name.startswith("sub-")]
+        if named:
+            # Refused whether or not there is such a person, so that nobody can find out.
+            raise SiteError(SiteCode.NAMES_PEOPLE, f"data.exclude names {', '.join(named)}")
+        for what, asked, most in self._asked(study):
+            if asked > most:
+                detail = f"{what}: the study asks for {asked:,}, site.yaml allows {most:,}"
+                raise SiteError(SiteCode.TOO_MUCH_ASKED, detail)
+
+    def _asked(self, study: StudyConfig) -> list[tuple[str, int, int]]:
+        federation = study.federation
+        epochs = [federation.local_epochs]
+        for entry in (study.strategy, *study.comparisons.strategies):
+            epochs += [value for key, value in entry.items() if key in ("epochs", "personal_epochs")]
+        return [
+            ("most_rounds", federation.rounds, self.most_rounds),
+            ("most_epochs", max(epochs), self.most_epochs),
+            ("most_samples_per_person", _samples(study), self.most_samples_per_person),
+        ]
+
+
+def _samples(study: StudyConfig) -> int:
+    """Samples of one person in one pass, the most that a model of the study draws."""
+    from normfed_common.models.catalogue import samples_per_person
+
+    return max(samples_per_person(entry) for entry in (study.model, *study.comparisons.baselines))

@@ -1,0 +1,1 @@
+"""Mechanisms between people's figures and what leaves a hospital; pure arithmetic."""
