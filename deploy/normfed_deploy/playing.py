@@ -10,11 +10,12 @@ import numpy as np
 
 from normfed_client.imaging.bids import read_dataset
 from normfed_client.imaging.cache import default_root
+from normfed_client.operation.home import open_hospital
 from normfed_common import arrays as named
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.load import load_study, resolve
 from normfed_deploy import faults
-from normfed_deploy.rehearsal import Rehearsal
+from normfed_deploy.rehearsal import Rehearsal, floors
 from normfed_deploy.tiny import STUDY
 from normfed_server.operation.ledger import State
 from normfed_server.runs import Run, begin
@@ -53,7 +54,7 @@ def prepared(study: Path | None, data: Path | None) -> tuple[StudyConfig, Path]:
 def rehearsal(study: StudyConfig, data: Path, folder: Path, wired: bool) -> Rehearsal:
     """A federation with a hospital for every site of the dataset that takes part."""
     names = study.data.sites or tuple(n for n in read_dataset(data).sites() if n not in study.data.exclude)
-    made = Rehearsal(folder, data, {name: (name,) for name in names}, wired=wired)
+    made = Rehearsal(folder, data, {name: (name,) for name in names}, wired=wired, settings=floors(study))
     for name in names:  # what was preprocessed before need not be again
         cache = folder / name / CACHED
         if not cache.exists():
@@ -62,10 +63,11 @@ def rehearsal(study: StudyConfig, data: Path, folder: Path, wired: bool) -> Rehe
     return made
 
 
-def simulated(study: StudyConfig, data: Path, folder: Path) -> Path:
-    """The same study on the local engine; gives its model."""
+def simulated(study: StudyConfig, data: Path, folder: Path, federation: Rehearsal) -> Path:
+    """The same study on the local engine, with the hospitals' own division of their people; gives its model."""
     run = begin(study, folder)
-    experiment.simulate(run, data, "local", "cpu", 2, Silent())
+    custody = {site: open_hospital(federation.folder / site).custody(run.folder.name) for site in federation.sites}
+    experiment.simulate(run, data, "local", "cpu", 2, Silent(), experiment.Conditions(custody=custody))
     return run.folder / "model.safetensors"
 
 
@@ -81,7 +83,7 @@ def compare(study: StudyConfig, data: Path, folder: Path, say: Callable[[str], N
         say(f"Report: {federation.home.runs / run / 'report.html'}")
     here, there = (
         named.load(federation.home.runs / run / "model.safetensors"),
-        named.load(simulated(study, data, folder / "simulated")),
+        named.load(simulated(study, data, folder / "simulated", federation)),
     )
     same = here.keys() == there.keys() and all(np.array_equal(here[name], there[name]) for name in here)
     say(
@@ -109,7 +111,7 @@ def matrix(
             length = study.federation.model_copy(update={"rounds": scenario.rounds})
             changed = study.model_copy(update={"federation": length})
             if scenario.rounds not in references:
-                references[scenario.rounds] = simulated(changed, data, folder / "simulated")
+                references[scenario.rounds] = simulated(changed, data, folder / "simulated", federation)
             federation.wait_for_sites(federation.sites, 300)
             say(f"{scenario.name} ({scenario.what}) ...")
             seen.append(faults.play(scenario, federation, changed, references[scenario.rounds], rng))

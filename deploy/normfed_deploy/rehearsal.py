@@ -37,6 +37,11 @@ UP_S, DOWN_S = 180.0, 40.0
 Role = Literal["superlink", "executor", "serverapp", "server", "node", "runner", "worker", "site"]
 
 
+def floors(study: StudyConfig) -> dict[str, object]:
+    """A hospital's floors as low as the study's minimum: that they refuse is not what is rehearsed."""
+    return dict.fromkeys(("minimum_people", "minimum_people_per_voxel"), study.federation.minimum_cohort)
+
+
 class Rehearsal:
     """Server and sites in one folder.
 
@@ -78,7 +83,8 @@ class Rehearsal:
             changes["server"] = f"127.0.0.1:{self.wires[site].port}"
         path = joined.folder / "site.yaml"
         write_text(path, yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
-        open_hospital(joined.folder)
+        # Who trains and who tests depends on this secret: a rehearsal must be the same every time.
+        open_hospital(joined.folder).people_secret.write_bytes(f"rehearsal of {site}".encode())
         line, fingerprint = admission.read_key(joined.public_key)
         admission.accept(self.home, site, line, fingerprint)
 

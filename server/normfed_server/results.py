@@ -182,7 +182,7 @@ def _matrix(arms: Mapping[str, ArmResult]) -> dict[str, dict[str, dict[str, floa
 
 
 def _differences(per_model: Mapping[str, Mapping[str, Summary]]) -> dict[str, Any]:
-    """Federated minus every other model, with intervals, paired in a simulation: over all patients, per kind, per site."""
+    """Federated minus every other model, paired in a simulation: over all patients, per kind, per site."""
     reference = per_model[FEDERATED]
     found: dict[str, Any] = {}
     for name, others in per_model.items():

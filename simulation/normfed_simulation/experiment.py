@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from normfed_client.hospital.custody import CustodyConfig
 from normfed_client.imaging.bids import Problem, Visit, read_dataset
 from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.cohort import assign, select
@@ -59,10 +60,13 @@ class Conditions:
         Whether answers arrive by the clocks of real hospitals (virtually: nobody waits).
     attacks
         Malicious sites, and what each does.
+    custody
+        Sites at which a hospital's own rules hold, as they would deployed.
     """
 
     hospital_times: bool = False
     attacks: Mapping[str, Attack] = field(default_factory=dict)
+    custody: Mapping[str, CustodyConfig] = field(default_factory=dict)
 
 
 def simulate(
@@ -85,7 +89,7 @@ def simulate(
     cache = default_root()
     root = data if data is not None else phantom(run.study, cache, workers, watcher)
     names, problems = _prepare(run.study, root, cache, workers, watcher)
-    runs.write_site_configs(run, root, names, cache / "scans", device)
+    runs.write_site_configs(run, root, names, cache / "scans", device, conditions.custody)
     strangers = sorted(set(conditions.attacks) - set(names))
     if strangers:
         raise DatasetError(f"--attack: no site called {', '.join(strangers)}. Sites are {', '.join(names)}.")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
+from normfed_client.hospital.custody import CustodyConfig
 from normfed_client.site import SiteConfig, write_sites
 from normfed_common.errors import StudyError
 from normfed_server.plan import POOLED
@@ -23,8 +25,10 @@ def shipped_study(name: str) -> Path:
     raise StudyError(f"No study called {name} comes with normfed.")
 
 
-def write_site_configs(run: Run, data: Path, names: list[str], cache: Path, device: str) -> list[SiteConfig]:
-    """One configuration a hospital; and, where the study compares with pooled training, one that owns all scans."""
+def write_site_configs(
+    run: Run, data: Path, names: list[str], cache: Path, device: str, custody: Mapping[str, CustodyConfig]
+) -> list[SiteConfig]:
+    """One configuration per hospital; and, where the study compares with pooled training, one that owns all scans."""
     owners: dict[str, tuple[str, ...]] = {name: (name,) for name in names}
     if run.study.comparisons.pooled:
         owners[POOLED] = tuple(names)
@@ -36,6 +40,7 @@ def write_site_configs(run: Run, data: Path, names: list[str], cache: Path, devi
             cache=cache.resolve(),
             output=(run.folder / "sites" / name).resolve(),
             device=device,
+            custody=custody.get(name),
         )
         for name, owned in owners.items()
     )

@@ -320,9 +320,7 @@ def test_intervals_from_moments_are_those_of_scipy() -> None:
 
     rng = np.random.default_rng(1)
     ours, theirs = rng.normal(0.7, 0.1, 14), rng.normal(0.6, 0.2, 14)
-    a, b = (
-        summarise([{"auroc": v} for v in values], ["x"] * 14, (EVERYBODY,), 0, 1, "a") for values in (ours, theirs)
-    )
+    a, b = (summarise([{"auroc": v} for v in values], ["x"] * 14, (EVERYBODY,), 0, 1, "a") for values in (ours, theirs))
     expected = stats.t.interval(0.95, 13, ours.mean(), stats.sem(ours))
     np.testing.assert_allclose(a.interval("auroc"), expected)
     welch = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)

@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
-from commands import assert_same, normfed, run_folder, weights
+from commands import assert_same, weights
 from flwr.cli.build import build_fab_from_files
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 
@@ -27,7 +27,8 @@ from normfed_client.operation.home import open_hospital
 from normfed_common.operation import bundle, enrolment
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.load import resolve
-from normfed_deploy.rehearsal import Rehearsal
+from normfed_deploy import playing
+from normfed_deploy.rehearsal import Rehearsal, floors
 from normfed_server import runs
 from normfed_server.operation import admission
 from normfed_server.operation.control import Control
@@ -50,20 +51,19 @@ def small(study: StudyConfig) -> StudyConfig:
 
 
 @pytest.fixture(scope="module")
-def federation(hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+def federation(small: StudyConfig, hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
     folder = tmp_path_factory.mktemp("federation")
-    with Rehearsal(folder, hospitals, {name: (name,) for name in "abc"}, wired=True).up() as up:
+    owns = {name: (name,) for name in "abc"}
+    with Rehearsal(folder, hospitals, owns, wired=True, settings=floors(small)).up() as up:
         yield up
 
 
 @pytest.fixture(scope="module")
-def simulated(small: StudyConfig, hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same study on the local engine."""
-    folder = tmp_path_factory.mktemp("simulated")
-    (folder / "small.yaml").write_text(yaml.safe_dump(small.model_dump(mode="json")))
-    result = normfed("simulate", folder / "small.yaml", "--out", folder / "runs", "--workers", 0, "--quiet")
-    assert result.exit_code == 0, result.output
-    return run_folder(folder / "runs")
+def simulated(
+    small: StudyConfig, hospitals: Path, federation: Rehearsal, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The same study on the local engine, where the hospitals' own secrets decide who trains."""
+    return playing.simulated(small, hospitals, tmp_path_factory.mktemp("simulated"), federation).parent
 
 
 def worked(federation: Rehearsal, run: str) -> dict[str, list[str]]:
@@ -247,7 +247,7 @@ def test_a_site_joins_and_is_shut_out_while_a_run_goes_on(
     run = federation.begin(longer, canary=False)
     events = federation.home.runs / run / "events.jsonl"
     _until(lambda: '"event": "round"' in _read(events))
-    federation.join("d", hospitals, ("c",), {})
+    federation.join("d", hospitals, ("c",), floors(small))
     federation.start("d")
     _until(lambda: '"event": "joined"' in _read(events))
     _until(lambda: '"d": "took part"' in _read(events))

@@ -11,6 +11,7 @@ HOME/
     checkpoints/<run>/  training in the middle of a round
     state/<run>/        maps, people's figures, personal parts of models, site.log
     cache/              preprocessed scans
+    tmp/                of the processes, while they run
     log/                a log a process, services.json
 """
 
@@ -73,6 +74,7 @@ class Hospital:
     record = property(lambda self: self.folder / "releases.sqlite")
     log = property(lambda self: self.folder / "log")
     cache = property(lambda self: self.folder / "cache")
+    temporary = property(lambda self: self.folder / "tmp")
 
     @property
     def ca(self) -> Path:
@@ -101,12 +103,16 @@ class Hospital:
             cache=self.cache,
             output=self._of_run("state", run),
             device=self.config.device,
-            custody=CustodyConfig(
-                rules=Rules(**{name: getattr(self.config, name) for name in Rules.model_fields}),
-                people_secret=self.people_secret,
-                record=self.record,
-                run=run,
-            ),
+            custody=self.custody(run),
+        )
+
+    def custody(self, run: str) -> CustodyConfig:
+        """What the hospital decides of a run's people."""
+        return CustodyConfig(
+            rules=Rules(**{name: getattr(self.config, name) for name in Rules.model_fields}),
+            people_secret=self.people_secret,
+            record=self.record,
+            run=run,
         )
 
     def check(self) -> None:
@@ -122,7 +128,7 @@ class Hospital:
 
     def prepare(self, run: str) -> None:
         """Make the folders of a run, for their owner only."""
-        for folder in (self.outbox(run), self.checkpoints(run), self.site_config(run).output):
+        for folder in (self.outbox(run), self.checkpoints(run), self.site_config(run).output, self.temporary):
             private.make_folder(folder)
 
     def _of_run(self, what: str, run: str) -> Path:

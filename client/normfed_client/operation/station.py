@@ -69,8 +69,13 @@ def services(hospital: Hospital) -> list[Service]:
         *("--superexec-auth-secret-file", str(hospital.secret)),
         *("--health-server-address", health),
     ]
-    # Flower keeps its files where it is told to, beside ours.
-    common = {"FLWR_HOME": str(hospital.folder / "flower"), HOME_VARIABLE: str(hospital.folder)}
+    # Flower, torch and whoever makes temporary files keep them where they are told to, beside ours.
+    common = {
+        HOME_VARIABLE: str(hospital.folder),
+        "FLWR_HOME": str(hospital.folder / "flower"),
+        "TORCHINDUCTOR_CACHE_DIR": str(hospital.cache / "torch"),
+        "TMPDIR": str(hospital.temporary),
+    }
     return [
         Service(NODE, node, common, partial(serving, health), (hospital.ca,)),
         Service("runner", [sys.executable, "-m", "normfed_client.operation.runner", f"127.0.0.1:{port}"], common),

@@ -1,0 +1,94 @@
+"""A server that asks a hospital whatever it likes, and the study that it starts from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord, Message, Metadata, RecordDict
+
+from normfed_client.operation.home import HOME_VARIABLE
+from normfed_client.serving import call
+from normfed_common.arrays import Arrays
+from normfed_common.operation.bundle import installed_version
+from normfed_common.study.config import StudyConfig
+from normfed_common.study.load import resolve
+from normfed_common.wire.messages import Answer, Request, decode_answer, encode, error_code
+
+MINIMUM = 4
+SITES = {name: {"control": 14, "WMH": 6, "MS": 5} for name in ("north", "south", "west")}
+STUDY: dict[str, Any] = {
+    "name": "asked",
+    "seed": 7,
+    "data": {"modalities": ["T1w", "FLAIR"]},
+    "preprocessing": {"voxel_size_mm": 4},
+    "model": {"name": "siamese", "patch_size": 9, "pairs_per_subject": 60, "batch_size": 30},
+    "federation": {"rounds": 2, "minimum_cohort": MINIMUM},
+    "comparisons": {"local": False, "pooled": False, "baselines": [{"name": "intensity"}, {"name": "atlas"}]},
+    "evaluation": {"bins": 100, "bootstrap": 200},
+}
+RULES: dict[str, object] = {
+    "minimum_people": MINIMUM,
+    "minimum_people_per_voxel": MINIMUM,
+    "held_out_share": 0.4,
+    "device": "cpu",
+}
+
+
+def study(**changes: Any) -> StudyConfig:
+    """The study with sections changed."""
+    raw = {key: dict(value) if isinstance(value, dict) else value for key, value in STUDY.items()}
+    for section, values in changes.items():
+        added = isinstance(values, dict) and "name" not in values  # a named entry replaces the one before
+        raw[section] = {**raw.get(section, {}), **values} if added else values
+    return resolve(raw, "test")
+
+
+class Server:
+    """Asks one hospital; what it says is the attacker's to choose."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        monkeypatch.setenv(HOME_VARIABLE, str(folder))
+
+    def ask(self, task: str, asked: StudyConfig, arrays: Arrays | None = None, **fields: Any) -> Message:
+        """The reply to one request."""
+        values = {
+            "study": asked.model_dump_json(),
+            "run": "run-1",
+            "version": installed_version(),
+            "arm": "federated",
+            "model": asked.model,
+            "strategy": asked.strategy,
+        }
+        return self.send(task, encode(Request(**{**values, **fields}), arrays or {}))
+
+    def send(self, task: str, record: RecordDict) -> Message:
+        """The reply to whatever is sent."""
+        metadata = Metadata(1, "m", 0, 2, "", "", 1.0, 99.0, task)
+        return call(Message(content=record, metadata=metadata))  # type: ignore[call-overload]
+
+    def header(self, task: str, asked: StudyConfig, **fields: Any) -> Message:
+        """The reply to a request whose header no `Request` would allow."""
+        request = Request(study=asked.model_dump_json(), arm="federated", model=asked.model, strategy=asked.strategy)
+        record = encode(request, {})
+        raw = request.model_dump(mode="json") | {"run": "run-1", "version": installed_version()} | fields
+        record["header"] = ConfigRecord({"json": json.dumps(raw)})
+        return self.send(task, record)
+
+    def answer(
+        self, task: str, asked: StudyConfig, arrays: Arrays | None = None, **fields: Any
+    ) -> tuple[Answer, Arrays]:
+        """The answer to one request, which is not refused."""
+        reply = self.ask(task, asked, arrays, **fields)
+        assert not reply.has_error(), error_code(reply)
+        return decode_answer(reply)
+
+    def sums(self, asked: StudyConfig, run: str) -> Arrays:
+        """The atlas' sums of a study whose model is the atlas."""
+        self.answer("query.describe", asked, run=run)
+        found: dict[str, np.ndarray] = self.answer("train.sums", asked, run=run, stage="moments")[1]
+        return found

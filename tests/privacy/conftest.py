@@ -1,0 +1,33 @@
+"""Three hospitals with rules of their own, and a server that asks them whatever it likes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cohorts
+import pytest
+from attacker import RULES, SITES, Server
+
+from normfed_deploy.rehearsal import Rehearsal
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The three hospitals' dataset."""
+    return cohorts.write(tmp_path_factory.mktemp("cohort"), SITES)
+
+
+@pytest.fixture
+def federation(cohort: Path, tmp_path: Path, cache: Path) -> Rehearsal:
+    """The three hospitals' folders; nothing runs."""
+    made = Rehearsal(tmp_path / "federation", cohort, {name: (name,) for name in SITES}, settings=RULES)
+    for site in SITES:  # scans are preprocessed once for all tests
+        (cache / "scans").mkdir(exist_ok=True)
+        (made.folder / site / "cache").symlink_to(cache / "scans")
+    return made
+
+
+@pytest.fixture
+def server(federation: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """A server that asks the hospital `north`."""
+    return Server(federation.folder / "north", monkeypatch)

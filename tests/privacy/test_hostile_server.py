@@ -1,0 +1,380 @@
+"""A server that changed its code, or an operator who edited a study, against a hospital's client."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cohorts
+import numpy as np
+import pytest
+import yaml
+from attacker import MINIMUM, Server, study
+
+from normfed_client.gate import LOG
+from normfed_client.operation.home import open_hospital
+from normfed_client.operation.station import services
+from normfed_client.site import Site
+from normfed_common.errors import SiteCode, WireError
+from normfed_common.files import inside
+from normfed_common.models.base import Setting
+from normfed_common.models.catalogue import build
+from normfed_common.wire.messages import BELOW_MINIMUM, decode_answer, error_code
+from normfed_deploy.rehearsal import Rehearsal
+
+ATLAS = {"name": "atlas"}
+
+
+@pytest.mark.parametrize("arm", ["/etc", "../../outside", "..", "a/b", "a\0b", "", "x" * 300, "~", "a\n"])
+@pytest.mark.parametrize("task", ["train.round", "evaluate.score", "evaluate.measure"])
+def test_no_name_of_a_model_is_a_path(server: Server, cohort: Path, task: str, arm: str) -> None:
+    """Once `evaluate.score` and `evaluate.measure` with an absolute path deleted what was there."""
+    before = sorted(path for path in cohort.rglob("*"))
+    assert error_code(server.header(task, study(), arm=arm)) is SiteCode.BAD_REQUEST
+    assert sorted(path for path in cohort.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"run": "../other"},
+        {"run": ""},
+        {"stage": "../x"},
+        {"version": "1" * 99},
+        {"round": 10**9},
+        {"repeat": -1},
+        {"low": float("nan")},
+        {"unknown": 1},
+    ],
+)
+def test_every_text_and_size_of_a_request_has_a_pattern_and_a_bound(server: Server, field: dict[str, Any]) -> None:
+    reply = server.header("train.sums", study(), **field)
+    assert error_code(reply) in (SiteCode.BAD_REQUEST, SiteCode.VERSION_DIFFERS)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "a/b", "/a", "a\0", "x" * 300, "a\\b"])
+def test_a_path_of_foreign_names_stays_below_its_root(tmp_path: Path, name: str) -> None:
+    with pytest.raises(WireError):
+        inside(tmp_path, name)
+
+
+def test_a_path_of_foreign_names_does_not_follow_a_link_out(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path.parent)
+    with pytest.raises(WireError, match="by a link"):
+        inside(tmp_path, "out", "file")
+    assert inside(tmp_path, "in", "file") == tmp_path / "in" / "file"
+
+
+WRITES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate", "shutil.rmtree")
+_watched: list[list[str]] = []
+
+
+def _audit(event: str, values: tuple[Any, ...]) -> None:
+    if not _watched:
+        return
+    if event == "open" and isinstance(values[0], str | bytes) and values[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        _watched[-1].append(os.fsdecode(values[0]))
+    elif event in WRITES and values[-1] in (-1, None):  # else a part of a tree whose removal was seen
+        _watched[-1] += [os.fsdecode(value) for value in values[:2] if isinstance(value, str | bytes)]
+    elif event == "sqlite3.connect":
+        _watched[-1].append(str(values[0]))
+
+
+sys.addaudithook(_audit)
+
+
+@contextmanager
+def written() -> Iterator[list[str]]:
+    """Every path that Python writes to, makes or removes in the meantime."""
+    _watched.append([])
+    try:
+        yield _watched[-1]
+    finally:
+        _watched.pop()
+
+
+def whole_run(server: Server, run: str = "run-1", **fields: Any) -> dict[str, np.ndarray]:
+    """Every task of a run, as an honest server asks; gives the last answer's arrays."""
+    asked = study()
+    network = build(asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
+    first = {f"0/{name}": array for name, array in network.items()}
+    server.answer("query.describe", asked, run=run)
+    server.answer("train.canary", asked, first, run=run)
+    for number in (1, 2):
+        server.answer("train.round", asked, network, run=run, round=number)
+    server.answer("train.sums", asked, run=run, stage="moments", model=asked.comparisons.baselines[1], arm="atlas")
+    low, high = server.answer("evaluate.score", asked, network, run=run)[1]["range"]
+    server.answer("evaluate.count", asked, run=run, low=float(low), high=float(high))
+    edges = np.linspace(low, high, 50)
+    arrays = {"edges": edges, "held_out_people": np.zeros(51, np.int64)}
+    threshold = float(fields.pop("threshold", high))
+    return server.answer("evaluate.measure", asked, arrays, run=run, threshold=threshold, maps=True, **fields)[1]
+
+
+def test_a_hospitals_client_writes_nowhere_but_into_its_folder(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital = open_hospital(server.folder)
+    for name in ("TMPDIR", "TORCHINDUCTOR_CACHE_DIR"):  # as its processes are started
+        monkeypatch.setenv(name, services(hospital)[1].environment[name])
+    with written() as paths:
+        whole_run(server)
+    assert len(paths) > 50
+    allowed = (server.folder.resolve(), cache.resolve())
+    outside = [path for path in paths if not any(Path(path).resolve().is_relative_to(root) for root in allowed)]
+    assert [path for path in outside if not path.startswith("/dev/")] == []
+
+
+@pytest.mark.parametrize("minimum", [1, MINIMUM - 1])
+def test_a_study_that_asks_for_fewer_people_than_the_hospitals_floor_is_refused(server: Server, minimum: int) -> None:
+    """Once an atlas of one person was that person's scan, voxel by voxel."""
+    asked = study(model=ATLAS, federation={"minimum_cohort": minimum})
+    for task in ("query.describe", "train.sums"):
+        assert error_code(server.ask(task, asked, stage="moments")) is SiteCode.MINIMUM_TOO_LOW
+
+
+def test_the_default_floors_of_a_new_hospital_are_ten_and_twenty(cohort: Path, tmp_path: Path) -> None:
+    config = open_hospital(Rehearsal(tmp_path, cohort, {"north": ("north",)}).folder / "north").config
+    assert (config.minimum_people, config.minimum_people_per_voxel) == (10, 20)
+
+
+def people(sums: dict[str, np.ndarray]) -> int:
+    """How many people an atlas' sums are over, where most have brain."""
+    return round(float(sums["count"].max()))
+
+
+def test_numbers_and_seeds_of_a_study_do_not_decide_who_is_in_a_sum(server: Server) -> None:
+    """Once two requests that differed in `held_out_people` gave one person's scan by subtraction."""
+    found = [
+        server.sums(study(model=ATLAS, seed=seed, data={"held_out_people": held, "held_out_share": share}), f"r{i}")
+        for i, (seed, held, share) in enumerate([(7, 0, 0.2), (7, 1, 0.2), (8, None, 0.0), (9, None, 0.7)])
+    ]
+    for other in found[1:]:
+        np.testing.assert_array_equal(other["sum"], found[0]["sum"])
+
+
+def edited(server: Server, cohort: Path, tmp_path: Path, names: list[str], added: int) -> Path:
+    """The hospital's dataset without some people and with new ones; its site.yaml points there."""
+    other = tmp_path / "edited"
+    shutil.copytree(cohort, other)
+    rows = (other / "participants.tsv").read_text().splitlines()
+    (other / "participants.tsv").write_text("\n".join(r for r in rows if r.split("\t")[0] not in names) + "\n")
+    for name in names:
+        shutil.rmtree(other / name)
+        shutil.rmtree(other / "derivatives" / "masks" / name)
+    if added:
+        extra = cohorts.write(tmp_path / "extra", {"north": {"new": added}}, seed=77)
+        for path in extra.rglob("*.nii.gz"):
+            target = other / path.relative_to(extra)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+        with open(other / "participants.tsv", "a") as file:
+            file.writelines(f"sub-northnew{number:02d}\tnorth\tcontrol\t50\tF\n" for number in range(added))
+    path = server.folder / "site.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"data": str(other)}))
+    return other
+
+
+def training(server: Server) -> list[str]:
+    """Names of the people whom an untouched run trains on."""
+    site = Site(open_hospital(server.folder).site_config("run-1"), study(model=ATLAS))
+    return sorted({visit.participant.subject for visit in site.roles.train})
+
+
+def test_people_who_come_and_go_between_two_studies_cannot_be_told_by_subtraction(
+    server: Server, cohort: Path, tmp_path: Path
+) -> None:
+    first = server.sums(study(model=ATLAS), "r1")
+    trained = training(server)
+    assert people(first) == len(trained) >= 2 * MINIMUM
+    edited(server, cohort, tmp_path, trained[:1], added=1)
+    second = server.sums(study(model=ATLAS, seed=8), "r2")
+    # The one who left takes as many with them as it needs, the one who came waits.
+    assert people(first) - people(second) == MINIMUM
+    log = (server.folder / "state" / "r2" / LOG).read_text()
+    assert f"wait: {MINIMUM - 1} train" in log or f"wait: {MINIMUM} train" in log
+
+
+def test_a_run_that_loses_a_person_in_its_middle_is_refused(server: Server, cohort: Path, tmp_path: Path) -> None:
+    server.sums(study(model=ATLAS), "r1")
+    edited(server, cohort, tmp_path, training(server)[:1], added=0)
+    reply = server.ask(
+        "train.sums", study(model=ATLAS), run="r1", stage="moments", since=0, repeat=0, low=1.0, high=2.0
+    )
+    assert error_code(reply) is SiteCode.TOO_CLOSE_TO_EARLIER
+    assert "put them back, or begin a new run" in (server.folder / "state" / "r1" / LOG).read_text()
+
+
+def test_a_run_keeps_its_people_when_more_come(server: Server, cohort: Path, tmp_path: Path) -> None:
+    first = server.sums(study(model=ATLAS), "r1")
+    edited(server, cohort, tmp_path, [], added=30)
+    again = server.answer("train.sums", study(model=ATLAS), run="r1", stage="moments", low=1.0, high=2.0)[1]
+    np.testing.assert_array_equal(first["sum"], again["sum"])
+    later = server.sums(study(model=ATLAS), "r2")
+    assert people(later) - people(first) >= MINIMUM
+
+
+@pytest.mark.parametrize("name", ["sub-northWMH00", "sub-nobody"])
+def test_whether_a_person_exists_cannot_be_found_out_by_excluding_them(server: Server, name: str) -> None:
+    asked = study(data={"exclude": {name: "curious"}})
+    assert error_code(server.ask("query.describe", asked)) is SiteCode.NAMES_PEOPLE
+
+
+@pytest.mark.parametrize("change", [{"control_groups": ["nobody"]}, {"control_groups": ["north"]}])
+def test_few_people_and_nobody_look_the_same(server: Server, change: dict[str, Any]) -> None:
+    answer, _ = server.answer("query.describe", study(data=change))
+    assert (answer.counts["train"], answer.counts["held_out"]) == (BELOW_MINIMUM, BELOW_MINIMUM)
+
+
+def test_a_kind_of_lesion_of_few_patients_is_not_named(server: Server, cohort: Path, tmp_path: Path) -> None:
+    other = edited(server, cohort, tmp_path, [], added=0)
+    rare = next(other.glob("derivatives/masks/sub-northMS00/anat/*label-MS*"))
+    rare.rename(rare.with_name(rare.name.replace("label-MS", "label-rare")))
+    answer, _ = server.answer("query.describe", study())
+    assert set(answer.labels) <= {"MS", "WMH"}
+    assert answer.counts["test"] == 11
+
+
+def test_a_canary_sends_back_what_it_was_sent(server: Server) -> None:
+    """Once it sent what one batch had taught, which is about four people at most."""
+    asked = study()
+    network = build(asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), 3)).share()
+    answer, arrays = server.answer("train.canary", asked, {f"0/{n}": a for n, a in network.items()})
+    assert answer.loss is None
+    assert answer.steps == 1
+    for name, array in network.items():
+        np.testing.assert_array_equal(arrays[name], array)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"federation": {"rounds": 100_000}}, SiteCode.TOO_MUCH_ASKED),
+        ({"federation": {"local_epochs": 1000}}, SiteCode.TOO_MUCH_ASKED),
+        ({"model": {"pairs_per_subject": 9_000_000}}, SiteCode.TOO_MUCH_ASKED),
+        ({"strategy": {"name": "fine-tuning", "epochs": 9_000}}, SiteCode.TOO_MUCH_ASKED),
+    ],
+)
+def test_more_work_than_the_hospital_allows_is_refused(server: Server, changes: dict[str, Any], code: SiteCode) -> None:
+    assert error_code(server.ask("query.describe", study(**changes))) is code
+
+
+def test_what_the_study_does_not_contain_is_refused(server: Server) -> None:
+    asked = study()
+    for fields in (
+        {"model": {"name": "siamese", "pairs_per_subject": 1}},
+        {"strategy": {"name": "fedprox", "mu": 1.0}},
+        {"round": 4},
+        {"round": 1, "since": 2},
+        {"repeat": 1},
+        {"compression": "int8"},
+    ):
+        assert error_code(server.ask("train.round", asked, **fields)) is SiteCode.BAD_REQUEST, fields
+
+
+def test_a_hospital_answers_about_so_many_models_and_no_more(server: Server) -> None:
+    path = server.folder / "site.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"most_models": 2, "most_requests_per_model": 3}))
+    asked = study(model=ATLAS)
+    for number in range(3):
+        server.answer("train.sums", asked, arm="atlas", stage="moments", low=float(number))
+    assert error_code(server.ask("train.sums", asked, arm="atlas", stage="moments", low=9.0)) is SiteCode.TOO_MUCH_ASKED
+    server.answer("train.sums", asked, arm="atlas~2", stage="moments")
+    assert error_code(server.ask("train.sums", asked, arm="atlas~3", stage="moments")) is SiteCode.TOO_MUCH_ASKED
+
+
+def test_a_message_larger_than_the_hospital_takes_is_refused(server: Server) -> None:
+    path = server.folder / "site.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"largest_message_mb": 0.5}))
+    arrays = {"w": np.zeros(200_000, np.float32)}
+    assert error_code(server.ask("train.round", study(), arrays, round=1)) is SiteCode.TOO_MUCH_ASKED
+    # Its own answer, too: an atlas' sums are larger than that.
+    assert error_code(server.ask("train.sums", study(model=ATLAS), stage="moments")) is SiteCode.TOO_MUCH_ASKED
+
+
+def test_sums_per_voxel_over_few_people_leave_as_means_of_cubes(server: Server) -> None:
+    exact = server.sums(study(model=ATLAS), "r1")
+    path = server.folder / "site.yaml"
+    rules = {"minimum_people_per_voxel": 40, "cube_mm": 8.0}
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | rules))
+    server.answer("query.describe", study(model=ATLAS), run="r2")
+    answer, coarse = server.answer("train.sums", study(model=ATLAS), run="r2", stage="moments")
+    assert "means of cubes of 8 mm: they are over fewer people than the 40" in answer.notes[0]
+    for name, array in exact.items():
+        volumes, cubes = array.reshape(-1, *array.shape[-3:]), coarse[name].reshape(-1, *array.shape[-3:])
+        for corner in ((0, 0, 0), (20, 24, 18)):
+            cube = (0, *(slice(start, start + 2) for start in corner))
+            assert np.ptp(cubes[cube]) == 0
+            assert cubes[cube].flat[0] == pytest.approx(volumes[cube].mean())
+        assert coarse[name].sum() == pytest.approx(array.sum())
+
+
+def test_no_threshold_singles_out_the_person_with_the_highest_score(server: Server) -> None:
+    honest = whole_run(server, "r1")
+    beyond = whole_run(server, "r2", threshold=1e9)
+    np.testing.assert_array_equal(honest["moments"], beyond["moments"])
+
+
+def test_a_range_narrower_than_the_scores_and_foreign_edges_are_refused(server: Server) -> None:
+    asked = study()
+    network = build(asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
+    low, high = server.answer("evaluate.score", asked, network)[1]["range"]
+    narrow = server.ask("evaluate.count", asked, low=float(low), high=float(low + (high - low) / 2))
+    assert error_code(narrow) is SiteCode.BAD_REQUEST
+    for edges, counts in (
+        (np.array([1.0, 0.0]), np.zeros(3, np.int64)),
+        (np.linspace(0, 1, 500), np.zeros(501, np.int64)),
+        (np.zeros((2, 2)), np.zeros(3, np.int64)),
+        (np.array([0.0, 1.0]), np.array([0, -1, 0])),
+        (np.array([0.0, 1.0]), np.zeros(2, np.int64)),
+    ):
+        reply = server.ask("evaluate.measure", asked, {"edges": edges, "held_out_people": counts}, threshold=0.5)
+        assert error_code(reply) is SiteCode.BAD_REQUEST
+
+
+def test_what_is_asked_of_a_hospital_is_in_its_own_log(server: Server) -> None:
+    whole_run(server)
+    log = (server.folder / "state" / "run-1" / LOG).read_text()
+    for task in ("query.describe", "train.canary", "train.round", "train.sums", "evaluate.score", "evaluate.measure"):
+        assert task in log
+    described = next(line for line in log.splitlines() if "query.describe" in line)
+    for part in ("study asked", "model siamese", "2 rounds of 1 epochs", f'"minimum_people":{MINIMUM}', "take part: "):
+        assert part in described
+
+
+def test_scores_that_are_damaged_between_two_steps_are_made_again(server: Server) -> None:
+    asked = study()
+    network = build(asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
+    low, high = server.answer("evaluate.score", asked, network)[1]["range"]
+    expected = server.answer("evaluate.count", asked, low=float(low), high=float(high))[1]
+    folder = server.folder / "state" / "run-1" / "scores" / "federated"
+    first, second, *_ = sorted(folder.glob("sub-*.safetensors"))
+    first.write_bytes(first.read_bytes()[:-100])
+    second.unlink()
+    again = server.answer("evaluate.count", asked, low=float(low), high=float(high), detail="ranking")[1]
+    for name, counts in expected.items():
+        np.testing.assert_array_equal(again[name], counts)
+
+
+def test_scores_stay_until_the_answer_that_was_made_of_them_is_kept(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from normfed_client.operation.outbox import Outbox
+
+    asked = study()
+    network = build(asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
+    low, high = server.answer("evaluate.score", asked, network)[1]["range"]
+    arrays = {"edges": np.linspace(low, high, 50), "held_out_people": np.zeros(51, np.int64)}
+    with monkeypatch.context() as patch:
+        patch.setattr(Outbox, "put", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        full = server.ask("evaluate.measure", asked, arrays, threshold=float(high))
+        assert error_code(full) is SiteCode.OUT_OF_SPACE
+    reply = server.ask("evaluate.measure", asked, arrays, threshold=float(high))
+    assert not reply.has_error()
+    assert json.dumps(decode_answer(reply)[0].counts) == '{"test": 11}'
