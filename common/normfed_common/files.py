@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written aside, flushed to disk, then renamed."""
+"""Files that are either whole or absent: written aside, flushed to disk, then renamed. Damaged ones are set apart."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+DAMAGED = ".damaged-"  # in the name of what was set apart
 
 
 @contextlib.contextmanager
@@ -33,6 +36,14 @@ def atomic(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def set_apart(path: Path) -> Path:
+    """Rename what is damaged, so that it is made again and a person may look at it; gives where it is now."""
+    kept = path.with_name(f"{path.name}{DAMAGED}{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+    with contextlib.suppress(FileNotFoundError):  # somebody else noticed it as well
+        path.rename(kept)
+    return kept
 
 
 def is_full(error: OSError) -> bool:

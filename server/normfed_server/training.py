@@ -26,6 +26,7 @@ from normfed_server import checkpoints
 from normfed_server.asking import Asker
 from normfed_server.checkpoints import Progress
 from normfed_server.collecting import Collection
+from normfed_server.damage import put_aside
 from normfed_server.events import EventLog
 from normfed_server.letterhead import Letterhead
 from normfed_server.pace import Pace
@@ -78,12 +79,19 @@ class ArmTraining:
         self.row, _ = configure(arm.strategy)
         self.personal = personal_arrays(model, arm.strategy) if model.network is not None else frozenset()
         step = make_step(arm.strategy, self.study.federation)
-        found = checkpoints.load(path, self.study.digest)
+        found = checkpoints.recover(path, self.study.digest, partial(put_aside, bench.events, arm.name))
         if found is None:
             found = Progress([_first(model, bench.initial)])
             step.prepare(found, another)
         self.progress = found
         self.strategy = RoundStrategy(bench.letterhead, arm, found, self.personal, step)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to train."""
+        rounds = self.study.federation.rounds if self.model.network is not None else 0
+        tuned = self.progress.fine_tuned or not self.row.fine_tuned
+        return self.progress.round >= rounds and tuned and self.progress.stages >= len(self.model.stages)
 
     def run(self) -> Progress:
         """Train to the end.
