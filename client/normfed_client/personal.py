@@ -16,6 +16,7 @@ from normfed_common.arrays import Arrays
 from normfed_common.errors import DamagedError, SiteCode, SiteError
 from normfed_common.files import DAMAGED
 
+STALE = "a personal part was damaged on the site's disk; that of an earlier round was used"
 NAME = re.compile(r"^round-(\d{6})\.safetensors(" + re.escape(DAMAGED) + r".*)?$")
 
 
@@ -26,10 +27,16 @@ class PersonalStore:
     ----------
     folder
         Made when something is saved, with owner-only rights.
+
+    Attributes
+    ----------
+    notes
+        What the server should know of what was loaded: fixed sentences.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.notes: tuple[str, ...] = ()
 
     def load(self, before: int, since: int = 0) -> Arrays:
         """The latest state of a round earlier than ``before``; empty where this site never had one.
@@ -50,6 +57,7 @@ class PersonalStore:
                 return named.load(self._path(number))
             except DamagedError as error:
                 put_aside(self._path(number), error.why, "that of an earlier round is used, if one is left")
+                self.notes = (STALE,)
         if since or any(number < before for number in self._rounds(damaged=True)):
             raise SiteError(
                 SiteCode.PERSONAL_PART_MISSING,

@@ -84,6 +84,7 @@ class ArmTraining:
             found = Progress([_first(model, bench.initial)])
             step.prepare(found, another)
         self.progress = found
+        self._noted: set[tuple[str, str]] = set()
         self.strategy = RoundStrategy(bench.letterhead, arm, found, self.personal, step)
 
     @property
@@ -207,10 +208,10 @@ class ArmTraining:
         )
 
     def _tell(self, entry: dict[str, Any]) -> None:
-        if entry["round"] == 1:
-            for site, texts in self.strategy.notes.items():
-                for text in texts:
-                    self._say("note", site=site, text=text)
+        found = {(site, text) for site, texts in self.strategy.notes.items() for text in texts}
+        for site, text in sorted(found - self._noted):
+            self._say("note", site=site, text=text)
+        self._noted |= found
         for site, why in entry["reasons"].items():
             self._say("missing", site=site, round=entry["round"], outcome=entry["outcomes"][site], why=why)
         self._say("round", **entry, rounds=self.study.federation.rounds)

@@ -15,7 +15,7 @@ from synthetic import People, setting
 from normfed_client.damage import put_aside, told
 from normfed_client.imaging.cache import DIGESTS, Cache, Entry, write_arrays
 from normfed_client.operation.outbox import Outbox, digest
-from normfed_client.personal import PersonalStore
+from normfed_client.personal import STALE, PersonalStore
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_client.training.loop import Settings, train
 from normfed_common import digests
@@ -94,7 +94,9 @@ def test_training_whose_checkpoint_was_damaged_begins_again_and_gives_the_same_w
 def test_of_a_damaged_personal_part_that_of_the_round_before_is_used_and_said(tmp_path: Path, said: list[str]) -> None:
     personal = store(tmp_path, 3)
     flip(of_round(tmp_path, 3))
+    assert personal.notes == ()
     assert personal.load(before=4, since=3)["w"][0] == 2
+    assert personal.notes == (STALE,)  # the server is told as well: the result is another one
     assert "round-000003.safetensors: damaged" in said[0]
     assert "that of an earlier round is used" in said[0]
     assert personal.load(before=4, since=3)["w"][0] == 2  # the same when it is asked again

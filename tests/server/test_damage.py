@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from flips import flip
-from scripted import PEOPLE, ScriptedGrid, federation
+from scripted import PEOPLE, Behaviour, ScriptedGrid, federation
 from synthetic import setting
 
+from normfed_client.personal import STALE
 from normfed_common.arrays import Arrays
 from normfed_common.models.catalogue import build
 from normfed_common.study.config import StudyConfig
+from normfed_common.wire.messages import Answer
 from normfed_server import checkpoints
 from normfed_server.asking import Asker
 from normfed_server.events import EventLog
@@ -29,10 +31,12 @@ from normfed_simulation.engines.local import identify
 ROUNDS = 3
 
 
-def train(study: StudyConfig, folder: Path) -> tuple[Arrays, list[int]]:
+def train(
+    study: StudyConfig, folder: Path, behaviour: Behaviour = lambda _, round: 0.1 * round
+) -> tuple[Arrays, list[int]]:
     """From where the folder's checkpoint stands to the end; gives the model, and the rounds that were asked for."""
     identify()
-    grid = ScriptedGrid(lambda _, round: 0.1 * round)
+    grid = ScriptedGrid(behaviour)
     asker = Asker(grid, threading.Event())
     roster = Roster(grid, asker, Letterhead(study))
     roster.wait_for(len(PEOPLE))
@@ -100,3 +104,13 @@ def test_a_server_that_died_while_it_wrote_goes_on_from_the_round_before(study: 
     assert asked == [3]
     assert_same(found, expected)
     assert damages(tmp_path) == []
+
+
+def test_a_site_that_lost_a_personal_part_is_told_of_once_in_whatever_round(study: StudyConfig, tmp_path: Path) -> None:
+    def stale(site: str, arrays: Arrays) -> tuple[Answer, Arrays]:
+        return Answer(site=site, subjects=PEOPLE[site], notes=(STALE,)), arrays
+
+    train(federation(study, rounds=ROUNDS), tmp_path, lambda s, r: stale if s == "b" and r > 1 else 0.1)
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    notes = [(event["site"], event["text"]) for event in events if event["event"] == "note"]
+    assert notes == [("b", STALE)]
