@@ -14,7 +14,10 @@ from scripted import PEOPLE, Behaviour, ScriptedGrid, federation
 from synthetic import setting
 
 from normfed_client.personal import STALE
+from normfed_common import arrays as named
 from normfed_common.arrays import Arrays
+from normfed_common.errors import DamagedError
+from normfed_common.files import write_text
 from normfed_common.models.catalogue import build
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import Answer
@@ -22,6 +25,7 @@ from normfed_server import checkpoints
 from normfed_server.asking import Asker
 from normfed_server.events import EventLog
 from normfed_server.letterhead import Letterhead
+from normfed_server.operation.exporting import FILES, export
 from normfed_server.operation.wording import worded
 from normfed_server.plan import Arm
 from normfed_server.roster import Roster
@@ -114,3 +118,14 @@ def test_a_site_that_lost_a_personal_part_is_told_of_once_in_whatever_round(stud
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     notes = [(event["site"], event["text"]) for event in events if event["event"] == "note"]
     assert notes == [("b", STALE)]
+
+
+def test_a_damaged_model_is_not_exported_with_a_checksum_that_vouches_for_it(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for name in FILES:
+        write_text(run / name, "{}")
+    named.save(run / "model.safetensors", {"w": np.arange(3.0)})
+    flip(run / "model.safetensors", bits=1)
+    with pytest.raises(DamagedError, match="its digest is not that of its content"):
+        export(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
