@@ -6,7 +6,6 @@ leaves a hospital is about at least its minimum of people in every number: see `
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from normfed_client.damage import put_aside
 from normfed_client.imaging.mapping import write_map
 from normfed_client.site import Scan, Site, people_of
 from normfed_common import arrays as named
 from normfed_common import seeds
 from normfed_common.arrays import Arrays
-from normfed_common.errors import RunError, SiteCode, SiteError
+from normfed_common.errors import DamagedError, RunError, SiteCode, SiteError
 from normfed_common.files import inside, write_json
 from normfed_common.metrics import histograms, subjects
 from normfed_common.metrics.curves import curve, region_weights, voxel_metrics
@@ -32,8 +32,6 @@ from normfed_common.privacy import disclosure
 
 SERVED = "served.safetensors"  # the model that is evaluated, for scores that have to be made again
 SCORES = "scores"
-
-logger = logging.getLogger("normfed_client.evaluation")
 
 
 @dataclass(frozen=True)
@@ -256,15 +254,15 @@ class Evaluation:
         path = self._path(scan)
         try:
             return named.load(path)[SCORES]
+        except DamagedError as error:
+            put_aside(path, error.why, "the person is scored again")
         except RunError as error:
-            served = self.folder / SERVED
-            if not served.exists():
+            if not (self.folder / SERVED).exists():
                 raise SiteError(SiteCode.BAD_REQUEST, f"nothing was scored for {self.arm}") from error
-            logger.warning("%s: scored again (%s)", scan.visit.name, error)
-            model = self._model(named.header(served)["model"], named.load(served))
-            scores = self._map(model, scan)[scan.entry.volume().mask]
-            self._save(scan, scores)
-            return scores
+        arrays, header = named.read(self.folder / SERVED)
+        scores = self._map(self._model(header["model"], arrays), scan)[scan.entry.volume().mask]
+        self._save(scan, scores)
+        return scores
 
     def _save(self, scan: Scan, scores: np.ndarray) -> None:
         named.save(self._path(scan), {SCORES: scores})

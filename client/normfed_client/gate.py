@@ -11,13 +11,14 @@ import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
 from flwr.app import Context, Message
 from threadpoolctl import ThreadpoolController
 
+from normfed_client.damage import told
 from normfed_client.hospital import requests
 from normfed_client.hospital.custody import ROLES
 from normfed_client.operation import installed
@@ -46,11 +47,13 @@ def guarded(message: Message, context: Context, work: Callable[[Job], tuple[Answ
         if hospital is None:
             site = open_site(int(context.node_config["partition-id"]), request.study)
             folder = site.config.output
-            return answer(message, *_answered(task, Job(site, request, arrays), work))
+            with told(partial(_damaged, folder, task)):
+                return answer(message, *_answered(task, Job(site, request, arrays), work))
         if not request.run:
             raise SiteError(SiteCode.BAD_REQUEST, "a request that belongs to no run")
         folder = hospital.site_config(request.run).output
-        return answer(message, *_kept(task, hospital, request, arrays, work))
+        with told(partial(_damaged, folder, task)):
+            return answer(message, *_kept(task, hospital, request, arrays, work))
     except Exception as error:  # noqa: BLE001  (the gate: nothing may pass)
         code = _code(error)
         _log(folder or _fallback(), message.metadata.message_type, code, error)
@@ -76,7 +79,7 @@ def _kept(
     checkpoints = TrainingCheckpoints(hospital.checkpoints(request.run) / key, 60 * minutes)
     job = Job(site, request, arrays, checkpoints)
     found = _answered(task, job, work, lambda answer, sent: _keep(task, outbox, key, request, answer, sent))
-    _note(hospital, request, task, _told(task, site, time.perf_counter() - begin))
+    _note(hospital, request, task, _account(task, site, time.perf_counter() - begin))
     checkpoints.clear()
     return found
 
@@ -110,7 +113,7 @@ def _keep(task: str, outbox: Outbox, key: str, request: Request, answer: Answer,
         outbox.put(key, request, answer, arrays)
 
 
-def _told(task: str, site: Site, seconds: float) -> str:
+def _account(task: str, site: Site, seconds: float) -> str:
     """What a hospital's own people want to know of an answer; of the first, what the study is and who takes part."""
     text = f"worked {seconds:.1f} s"
     if task != DESCRIBE or site.custody is None:
@@ -174,6 +177,10 @@ def _append(folder: Path, text: str) -> None:
             file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}")
     except OSError:
         return  # a full disk must not hide the code that the server is told
+
+
+def _damaged(folder: Path, task: str, text: str) -> None:
+    _append(folder, f"{task}: {text}\n")
 
 
 def _note(hospital: Hospital, request: Request, task: str, what: str) -> None:

@@ -22,7 +22,7 @@ from normfed_common import seeds
 from normfed_common.algorithms.clusters import model_number
 from normfed_common.algorithms.table import configure
 from normfed_common.arrays import Arrays
-from normfed_common.errors import RunError, ScanError
+from normfed_common.errors import RunError, ScanError, SiteError
 from normfed_common.metrics.subjects import subject_score
 from normfed_common.models.base import Setting
 from normfed_common.models.catalogue import build
@@ -59,7 +59,8 @@ def served_arrays(run: Path, site: str | None) -> Arrays:
         raise RunError(f"{run}: holds no model.safetensors. Finish the run first: normfed simulate --resume {run}")
     study = load_study(run / "study.yaml")
     row, _ = configure(study.strategy)
-    arrays, clusters = named.load(path), named.header(path).get("clusters", {})
+    arrays, header = named.read(path, foreign=True)
+    clusters = header.get("clusters", {})
     sites = sorted(folder.name for folder in (run / "sites").glob("*") if folder.name != "pooled")
     if site is not None and site not in sites:
         raise RunError(f"{run}: no site is called {site}. Its sites are {', '.join(sites)}.")
@@ -72,7 +73,10 @@ def served_arrays(run: Path, site: str | None) -> Arrays:
         arrays = named.unstacked(arrays)[model_number(clusters, str(site))]
     if not row.personal or site is None:
         return arrays
-    kept = PersonalStore(run / "sites" / site / "personal" / "federated").latest()
+    try:
+        kept = PersonalStore(run / "sites" / site / "personal" / "federated").latest()
+    except SiteError as error:
+        raise RunError(f"{run}: {error.detail}") from error
     if row.needs_every_part and not kept:
         raise RunError(f"{run}: {site} did not train, so under {study.strategy['name']} it has no whole model.")
     return {**arrays, **kept}

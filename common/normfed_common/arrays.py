@@ -1,4 +1,7 @@
-"""Named arrays: what a model shares, on the wire and on disk (safetensors, never pickle)."""
+"""Named arrays: what a model shares, on the wire and on disk (safetensors, never pickle).
+
+Every file carries a SHA-256 of all that is in it: a bit that flips on the disk is noticed when it is read back.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,14 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
-from normfed_common.errors import RunError, WireError
+from normfed_common import digests
+from normfed_common.errors import DamagedError, RunError, WireError
 from normfed_common.files import atomic
 
 Arrays = dict[str, np.ndarray]
-HEADER = "normfed"
+HEADER, DIGEST = "normfed", "normfed-sha256"
 
 
 def save(path: Path, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any] | None = None) -> None:
@@ -28,37 +32,66 @@ def save(path: Path, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]
     OSError
         If it cannot be written.
     """
-    text = {HEADER: json.dumps(header)} if header else {}
+    text = json.dumps(header or {})
+    metadata = {HEADER: text, DIGEST: digests.of_arrays(text, arrays)}
     with atomic(path) as temporary:
         try:
-            save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, temporary, text)
+            save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, temporary, metadata)
         except SafetensorError as error:  # an operating system's error, whose number it keeps in the text
             number = re.search(r"os error (\d+)", str(error))
             raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
 
 
-def load(path: Path) -> Arrays:
-    """Read named arrays.
+def read(path: Path, foreign: bool = False) -> tuple[Arrays, dict[str, Any]]:
+    """Read named arrays and the JSON beside them.
+
+    Parameters
+    ----------
+    foreign
+        Whether a file without a digest is taken: one that another program wrote.
 
     Raises
     ------
     RunError
-        If the file is missing, truncated or not safetensors.
+        If the file is missing or may not be read.
+    DamagedError
+        If it is truncated, not safetensors, or not what was written.
     """
     try:
-        loaded: Arrays = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise RunError(
-            f"{path}: not readable as a model ({error}). Copy it again, or resume the run that writes it."
-        ) from error
-    return loaded
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+            arrays: Arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+    except (FileNotFoundError, PermissionError) as error:
+        raise RunError(_unreadable(path, error)) from error
+    except (OSError, SafetensorError, TypeError, AttributeError) as error:  # the last two: a type that NumPy lacks
+        raise _damaged(path, str(error)) from error
+    text, digest = metadata.get(HEADER, "{}"), metadata.get(DIGEST)
+    if digest is None and not foreign:
+        raise _damaged(path, "it has no digest")
+    if digest is not None and digest != digests.of_arrays(text, arrays):
+        raise _damaged(path, "its digest is not that of its content")
+    try:
+        return arrays, dict(json.loads(text))
+    except (TypeError, ValueError) as error:
+        raise _damaged(path, "its header is not JSON") from error
 
 
-def header(path: Path) -> dict[str, Any]:
-    """The JSON that was saved beside the arrays under HEADER; empty where there is none."""
-    with safe_open(path, "numpy") as file:
-        found: dict[str, Any] = json.loads((file.metadata() or {}).get(HEADER, "{}"))
-    return found
+def load(path: Path, foreign: bool = False) -> Arrays:
+    """Named arrays alone; see `read`."""
+    return read(path, foreign)[0]
+
+
+def header(path: Path, foreign: bool = False) -> dict[str, Any]:
+    """The JSON that was saved beside the arrays; empty where there is none. See `read`."""
+    return read(path, foreign)[1]
+
+
+def _damaged(path: Path, why: str) -> DamagedError:
+    return DamagedError(_unreadable(path, why), why)
+
+
+def _unreadable(path: Path, why: object) -> str:
+    return f"{path}: not readable as a model ({why}). Copy it again, or resume the run that writes it."
 
 
 def add(parts: Iterable[Mapping[str, np.ndarray]]) -> Arrays:

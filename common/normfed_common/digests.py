@@ -1,18 +1,32 @@
-"""Content digests: what a cache entry, a request or a study is identified by."""
+"""Content digests: what a cache entry, a request or a study is identified by, and what shows that a file is damaged."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def of_json(value: Any) -> str:
     """SHA-256 (first 32 hex digits) of a JSON-able value, independent of key order."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def of_arrays(text: str, arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 (64 hex digits) of a text and of named arrays: names, types, shapes and values, in any order."""
+    found = hashlib.sha256(f"{text}\n".encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        found.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        found.update(array.ravel().data if array.size else b"")
+    return found.hexdigest()
 
 
 def of_file(path: Path) -> str:

@@ -6,6 +6,7 @@ NormfedError                our fault                                    exit co
 │   ├── DatasetError        a dataset as a whole
 │   │   └── ScanError       one file or one subject in it
 │   └── RunError            a run folder
+│       └── DamagedError    a file of ours that is not what was written
 ├── WireError               a message that is not what the protocol says
 └── SiteError               the only thing that crosses to another hospital: a code, never a name or a path
 """
@@ -41,6 +42,15 @@ class ScanError(DatasetError):
 
 class RunError(UserError):
     """The run folder is not what the command needs."""
+
+
+class DamagedError(RunError):
+    """A file does not hold what was written to it: a bit flipped on the disk, or a write was cut short; ``why`` says
+    how that shows."""
+
+    def __init__(self, text: str, why: str) -> None:
+        super().__init__(text)
+        self.why = why
 
 
 class WireError(NormfedError):

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written aside, flushed to disk, then renamed."""
+"""Files that are either whole or absent: written aside, flushed to disk, then renamed. Damaged ones are set apart."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from normfed_common.errors import WireError
+
+DAMAGED = ".damaged-"  # in the name of what was set apart
 
 
 @contextlib.contextmanager
@@ -52,6 +55,14 @@ def inside(root: Path, *names: str) -> Path:
     if path.resolve() != root.resolve().joinpath(*names):
         raise WireError(f"{path}: leads out of {root} by a link. Remove the link.")
     return path
+
+
+def set_apart(path: Path) -> Path:
+    """Rename what is damaged, so that it is made again and a person may look at it; gives where it is now."""
+    kept = path.with_name(f"{path.name}{DAMAGED}{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+    with contextlib.suppress(FileNotFoundError):  # somebody else noticed it as well
+        path.rename(kept)
+    return kept
 
 
 def is_full(error: OSError) -> bool:

@@ -14,14 +14,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from normfed_client.operation.home import open_hospital
 from normfed_common import arrays as named
 from normfed_common.errors import RunError
+from normfed_common.files import DAMAGED
 from normfed_common.study.config import StudyConfig
 from normfed_deploy.rehearsal import Rehearsal, Role
 from normfed_deploy.wire import Condition
@@ -42,6 +44,8 @@ class Scenario:
         Given the rehearsal, the run and a generator, does its worst; gives how often.
     rounds
         Of the study, enough to last while it is disturbed.
+    repeats
+        Whether rounds may be trained twice: the fault destroys work.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Scenario:
     expected: str
     disturb: Callable[[Rehearsal, str, np.random.Generator], int]
     rounds: int = 6
+    repeats: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,6 +162,46 @@ def full_disk(what: str, seconds: float) -> Callable[[Rehearsal, str, np.random.
         return 1
 
     return disturb
+
+
+def flipped(times: int) -> Callable[[Rehearsal, str, np.random.Generator], int]:
+    """Bits flip in the server's copies of the models and in all that b keeps, each while nobody holds it in memory."""
+
+    def disturb(rehearsal: Rehearsal, run: str, rng: np.random.Generator) -> int:
+        hospital, count = open_hospital(rehearsal.folder / "b"), 0
+        rehearsal.stop("b")
+        if hospital.cache.is_symlink():  # what others on this machine share must stay whole
+            hospital.cache.unlink()
+        rehearsal.start("b")
+        for _ in range(times):
+            rounds = _rounds(rehearsal, run)
+            _until(lambda before=rounds: _rounds(rehearsal, run) > before or not _open(rehearsal, run), 600)  # type: ignore[misc]
+            time.sleep(float(rng.uniform(0.0, 3.0)))
+            pid = rehearsal.pid("serverapp", run=run)
+            if pid is not None and _open(rehearsal, run):
+                os.kill(pid, signal.SIGKILL)
+                count += _flip((rehearsal.home.runs / run / "arms").glob("*/progress.safetensors"), rng)
+            rehearsal.stop("b")
+            for kept in (hospital.outbox(run), hospital.checkpoints(run), hospital.cache):
+                count += _flip(kept.rglob("*"), rng)
+            rehearsal.start("b")
+        return count
+
+    return disturb
+
+
+def _flip(paths: Iterable[Path], rng: np.random.Generator) -> int:
+    """Flip a bit of up to twenty bytes in every file that was not found damaged before; gives in how many."""
+    count = 0
+    for path in paths:
+        if DAMAGED in str(path) or path.name.startswith(".") or not path.is_file():
+            continue
+        content = bytearray(path.read_bytes())
+        for position in rng.integers(len(content), size=int(rng.integers(1, 21))):
+            content[position] ^= 1 << int(rng.integers(8))
+        path.write_bytes(content)
+        count += 1
+    return count
 
 
 def lie(kind: str) -> Callable[[Rehearsal, str, np.random.Generator], int]:
@@ -270,6 +315,16 @@ def scenarios(times: int) -> list[Scenario]:
             full_disk("b", 30),
             10,
         ),
+        Scenario(
+            "flipped bits",
+            "server and b",
+            "between rounds",
+            "bits flip in the models on the server, in b's outbox, checkpoints and cache",
+            "finishes; the same weights, what was damaged trained again",
+            flipped(3),
+            15,
+            repeats=True,
+        ),
     ]
 
 
@@ -299,7 +354,7 @@ def play(
     return Seen(
         *(scenario.name, scenario.role, scenario.phase, scenario.what, scenario.expected, times, state),
         *(same, twice, half, again, time.monotonic() - begin),
-        well=finished and (same or partial) and not twice and not half,
+        well=finished and (same or partial) and (scenario.repeats or not twice) and not half,
     )
 
 

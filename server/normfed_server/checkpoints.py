@@ -1,7 +1,9 @@
-"""An arm's progress on disk after every round: one safetensors file, replaced atomically."""
+"""An arm's progress on disk after every round, and that before it: one that is damaged costs a round."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 from normfed_common import arrays as named
 from normfed_common.algorithms.clusters import model_number
 from normfed_common.arrays import Arrays
-from normfed_common.errors import RunError
+from normfed_common.errors import DamagedError, RunError
 
 MEMORY = "memory/"
 
@@ -56,7 +58,7 @@ class Progress:
 
 
 def save(path: Path, progress: Progress, study: str) -> None:
-    """Write an arm's progress."""
+    """Write an arm's progress; what was there becomes the second copy."""
     header = {
         "round": progress.round,
         "stages": progress.stages,
@@ -68,7 +70,38 @@ def save(path: Path, progress: Progress, study: str) -> None:
         "study": study,
     }
     memory = {MEMORY + name: array for name, array in progress.memory.items()}
+    if path.exists():
+        os.replace(path, previous(path))
     named.save(path, named.stacked(progress.models) | memory, header)
+
+
+def previous(path: Path) -> Path:
+    """Where the progress before the last is."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def recover(path: Path, study: str, damaged: Callable[[Path, DamagedError], None]) -> Progress | None:
+    """Read an arm's progress, or else that before it; None where there is neither.
+
+    Parameters
+    ----------
+    damaged
+        Told of each file that cannot be used; takes it out of the way.
+
+    Raises
+    ------
+    RunError
+        If it is of another study.
+    """
+    for copy in (path, previous(path)):
+        try:
+            found = load(copy, study)
+        except DamagedError as error:
+            damaged(copy, error)
+            continue
+        if found is not None:
+            return found
+    return None
 
 
 def load(path: Path, study: str) -> Progress | None:
@@ -76,13 +109,14 @@ def load(path: Path, study: str) -> Progress | None:
 
     Raises
     ------
+    DamagedError
+        If it is damaged.
     RunError
-        If it is damaged, or of another study.
+        If it is of another study.
     """
     if not path.exists():
         return None
-    loaded = named.load(path)
-    header = named.header(path)
+    loaded, header = named.read(path)
     if header.get("study") != study:
         raise RunError(
             f"{path}: belongs to another study than {path.parents[2] / 'study.yaml'}. Do not edit study.yaml of a run."

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from flwr.serverapp import Grid
@@ -18,7 +18,7 @@ from normfed_common import arrays as named
 from normfed_common import digests, seeds
 from normfed_common.algorithms.sharing import check_study
 from normfed_common.arrays import Arrays
-from normfed_common.errors import RunError
+from normfed_common.errors import DamagedError, RunError
 from normfed_common.files import write_json
 from normfed_common.models.base import Setting
 from normfed_common.models.catalogue import build
@@ -27,6 +27,8 @@ from normfed_common.study.load import DIGEST, load_study
 from normfed_common.wire.messages import BELOW_MINIMUM
 from normfed_server import canary, evaluation, fitness, pace, results
 from normfed_server.asking import Asker
+from normfed_server.checkpoints import Progress
+from normfed_server.damage import put_aside
 from normfed_server.evaluation import ArmResult, Evaluator
 from normfed_server.events import EventLog
 from normfed_server.letterhead import Letterhead
@@ -34,6 +36,8 @@ from normfed_server.plan import FEDERATED, Arm, Plan, SiteDescription, make
 from normfed_server.roster import Roster
 from normfed_server.runs import INITIAL
 from normfed_server.training import ArmTraining, Bench
+
+T = TypeVar("T")
 
 ARMS = "arms"
 FITNESS = "fitness.json"
@@ -112,8 +116,7 @@ class Coordinator:
             self._fit(plan, bench)
         finished, failed = self._run_arms(plan, bench)
         metrics = results.assemble(self.study, plan, sites, finished, failed, self.folder / ARMS, hospital_pace)
-        saved = self._path(FEDERATED, "model")
-        named.save(self.folder / "model.safetensors", named.load(saved), named.header(saved))
+        named.save(self.folder / "model.safetensors", *named.read(self._path(FEDERATED, "model")))
         write_json(self.folder / "metrics.json", metrics)
         self.events.say("finished")
 
@@ -163,7 +166,7 @@ class Coordinator:
         path = self.folder / INITIAL
         if DIGEST + digests.of_file(path) != self.study.initial_model:
             raise RunError(f"{path}: is not the initial model that the run began with. Begin a new run.")
-        return named.load(path)
+        return named.load(path, foreign=True)
 
     def _check(self, plan: Plan, sites: dict[str, SiteDescription]) -> None:
         federated = next(arm for arm in plan.arms if arm.name == FEDERATED)
@@ -214,10 +217,6 @@ class Coordinator:
         return {arm.name: finished[arm.name] for arm in plan.arms if arm.name in finished}, failed
 
     def _run_arm(self, arm: Arm, bench: Bench) -> ArmResult:
-        done = evaluation.load(self._path(arm.name, "evaluation"))
-        if done is not None:
-            self.events.say("evaluated", arm=arm.name, sites=sorted(done.summaries))
-            return done
         training = ArmTraining(
             arm,
             build(arm.model, self._setting(seeds.of_repeat(self.study.seed, arm.repeat))),
@@ -225,14 +224,33 @@ class Coordinator:
             bench,
             self._path(arm.name, "progress"),
         )
+        # Figures of a model whose progress was damaged since are not those of the model that is trained again.
+        if training.complete and (done := self._intact(arm, "evaluation", evaluation.load)) is not None:
+            if self._intact(arm, "model", _read) is None:
+                self._write_model(arm, training.progress, training.personal)
+            self.events.say("evaluated", arm=arm.name, sites=sorted(done.summaries))
+            return done
         progress = training.run()
-        shared = [{n: a for n, a in model.items() if n not in training.personal} for model in progress.models]
-        several = len(shared) > 1
-        header = {"clusters": progress.clusters} if several else {}
-        named.save(self._path(arm.name, "model"), named.stacked(shared) if several else shared[0], header)
+        self._write_model(arm, progress, training.personal)
         result = Evaluator(arm, progress, self.letterhead, bench.roster.nodes, self.asker, self.events).run()
         evaluation.save(self._path(arm.name, "evaluation"), result)
         return result
+
+    def _write_model(self, arm: Arm, progress: Progress, personal: frozenset[str]) -> None:
+        """What of an arm's model leaves the server: all but the sites' own parts."""
+        shared = [{n: a for n, a in model.items() if n not in personal} for model in progress.models]
+        several = len(shared) > 1
+        header = {"clusters": progress.clusters} if several else {}
+        named.save(self._path(arm.name, "model"), named.stacked(shared) if several else shared[0], header)
+
+    def _intact(self, arm: Arm, what: str, read: Callable[[Path], T | None]) -> T | None:
+        """What a file of an arm holds; None where there is none, or it was damaged and is set apart now."""
+        path = self._path(arm.name, what)
+        try:
+            return read(path)
+        except DamagedError as error:
+            put_aside(self.events, arm.name, path, error)
+            return None
 
     def _another(self, arm: Arm, number: int) -> Arrays:
         """First weights of the same model from another draw."""
@@ -251,6 +269,10 @@ class Coordinator:
 
     def _path(self, arm: str, what: str) -> Path:
         return self.folder / ARMS / arm / f"{what}.safetensors"
+
+
+def _read(path: Path) -> Arrays | None:
+    return named.load(path) if path.exists() else None
 
 
 def _count(people: int) -> str:

@@ -177,11 +177,16 @@ def save(path: Path, result: ArmResult) -> None:
 
 
 def load(path: Path) -> ArmResult | None:
-    """Read an arm's figures; None where there are none yet."""
+    """Read an arm's figures; None where there are none yet.
+
+    Raises
+    ------
+    DamagedError
+        If they are damaged.
+    """
     if not path.exists():
         return None
-    arrays = named.load(path)
-    header = named.header(path)
+    arrays, header = named.read(path)
     result = ArmResult(
         image_auroc=header["image_auroc"], threshold_from=header["threshold_from"], missed=header["missed"]
     )

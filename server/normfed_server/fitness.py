@@ -13,7 +13,7 @@ from normfed_common.wire.messages import BELOW_MINIMUM, Machine
 GIGABYTE = 1e9
 SITE_BASE_GB = 1.0  # Python, torch and a cohort's index: measured 0.6 to 0.9
 SITE_MODELS = 7.0  # weights, gradients, Adam's two moments, what came, what goes, a checkpoint being written
-SITE_DISK_MODELS = 8.0  # outbox, checkpoint of weights and moments, personal parts
+SITE_DISK_MODELS = 9.0  # outbox, checkpoint of weights and moments, personal parts
 SERVER_BASE_GB = 0.6
 SERVER_MODELS = 3.6  # measured by benchmarks/bench_aggregation.py, for any number of sites
 CLASSES = (10, 30, 100, 300, 1000)

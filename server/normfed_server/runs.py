@@ -77,7 +77,7 @@ def _with_initial_model(study: StudyConfig, folder: Path) -> StudyConfig:
     path = Path(str(study.initial_model))
     if not path.is_file():
         raise StudyError(f"initial_model: {path} is not a file. Give a model.safetensors.")
-    arrays = named.load(path)
+    arrays = named.load(path, foreign=True)
     if any(not np.isfinite(array).all() for array in arrays.values()):
         raise StudyError(f"initial_model: {path} holds values that are not finite.")
     shutil.copyfile(path, folder / INITIAL)

@@ -26,6 +26,7 @@ from normfed_server import checkpoints
 from normfed_server.asking import Asker
 from normfed_server.checkpoints import Progress
 from normfed_server.collecting import Collection
+from normfed_server.damage import put_aside
 from normfed_server.events import EventLog
 from normfed_server.letterhead import Letterhead
 from normfed_server.pace import Pace
@@ -78,12 +79,20 @@ class ArmTraining:
         self.row, _ = configure(arm.strategy)
         self.personal = personal_arrays(model, arm.strategy) if model.network is not None else frozenset()
         step = make_step(arm.strategy, self.study.federation)
-        found = checkpoints.load(path, self.study.digest)
+        found = checkpoints.recover(path, self.study.digest, partial(put_aside, bench.events, arm.name))
         if found is None:
             found = Progress([_first(model, bench.initial)])
             step.prepare(found, another)
         self.progress = found
+        self._noted: set[tuple[str, str]] = set()
         self.strategy = RoundStrategy(bench.letterhead, arm, found, self.personal, step)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to train."""
+        rounds = self.study.federation.rounds if self.model.network is not None else 0
+        tuned = self.progress.fine_tuned or not self.row.fine_tuned
+        return self.progress.round >= rounds and tuned and self.progress.stages >= len(self.model.stages)
 
     def run(self) -> Progress:
         """Train to the end.
@@ -199,10 +208,10 @@ class ArmTraining:
         )
 
     def _tell(self, entry: dict[str, Any]) -> None:
-        if entry["round"] == 1:
-            for site, texts in self.strategy.notes.items():
-                for text in texts:
-                    self._say("note", site=site, text=text)
+        found = {(site, text) for site, texts in self.strategy.notes.items() for text in texts}
+        for site, text in sorted(found - self._noted):
+            self._say("note", site=site, text=text)
+        self._noted |= found
         for site, why in entry["reasons"].items():
             self._say("missing", site=site, round=entry["round"], outcome=entry["outcomes"][site], why=why)
         self._say("round", **entry, rounds=self.study.federation.rounds)

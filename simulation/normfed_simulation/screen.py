@@ -93,6 +93,10 @@ class Screen:
             self.advance(TRAINING, f"{event['arm']} round {event['round']}: loss {mean:.3f}{highest}")
         elif kind == "note":
             self.warn(f"{event['arm']}, {event['site']}: {event['text']}")
+        elif kind == "damaged":
+            self.warn(
+                f"{event['arm']}: {event['file']} is damaged ({event['why']}); kept as {event['kept']}, made again."
+            )
         elif kind == "missing":
             self.warn(f"{event['arm']} round {event['round']}, {event['site']} {event['outcome']}: {event['why']}")
         elif kind == "failed":

@@ -53,6 +53,8 @@ def test_a_damaged_answer_is_worked_out_again(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:40])
     assert box.get(key, REQUEST) is None
     assert not path.exists()
+    box.put(key, REQUEST, ANSWER, ARRAYS)
+    assert box.get(key, REQUEST) is not None
 
 
 def test_answers_go_when_their_round_is_closed(tmp_path: Path) -> None:

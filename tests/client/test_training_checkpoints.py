@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from normfed_common.models.catalogue import build
 from normfed_common.study.load import validate_model
 
 ENTRY = validate_model({"name": "siamese", "patch_size": 9, "pairs_per_subject": 40, "batch_size": 10}, "test")
+DROPPING = {"name": "autoencoder", "size": 32, "filters": 8, "most_filters": 8, "latent": 4, "batch_size": 3}
+DROPPING = validate_model({**DROPPING, "norm": "batch", "dropout": 0.5}, "test")
+STEPS = 12  # of two epochs over three people's six slices each
 
 
 class Killed(Exception):
@@ -69,6 +74,58 @@ def test_interrupted_training_gives_the_same_weights(tmp_path: Path, optimiser: 
     assert len(drawn) == expected.steps - steps  # what was done is not done again
     for name, array in whole.share().items():
         np.testing.assert_array_equal(array, second.share()[name], err_msg=name)
+
+
+def assert_resumed_at(step: int, folder: Path, site: str, optimiser: str = "adam") -> None:
+    """Training of a network with dropout and running statistics, killed before a step, ends like one that was not."""
+    people, whole = People(3), build(DROPPING, setting())
+    expected = train(whole, people, replace(settings(None, optimiser), site=site))
+    assert expected.steps == STEPS
+    killed = build(DROPPING, setting())
+    killed_after(killed, step)
+    resuming = replace(settings(folder, optimiser), site=site)
+    with pytest.raises(Killed):
+        train(killed, people, resuming)
+    again = build(DROPPING, setting())
+    assert train(again, people, replace(settings(folder, optimiser), site=site)) == expected
+    for name, array in whole.share().items():
+        np.testing.assert_array_equal(array, again.share()[name], err_msg=f"step {step}: {name}")
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+def test_training_with_dropout_killed_at_any_step_gives_the_same_weights(tmp_path: Path, optimiser: str) -> None:
+    for step in range(1, STEPS):
+        assert_resumed_at(step, tmp_path / str(step), "a", optimiser)
+
+
+def test_models_trained_at_the_same_time_in_one_process_do_not_disturb_each_others_dropout(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(assert_resumed_at, step, tmp_path / str(step), site) for step, site in ((5, "a"), (7, "b"))]
+        for job in jobs:
+            job.result()
+
+
+@pytest.mark.parametrize("entry", [ENTRY, DROPPING], ids=lambda entry: entry["name"])
+def test_training_draws_nothing_from_torchs_global_stream(entry: dict[str, Any]) -> None:
+    model = build(entry, setting())
+    before = torch.get_rng_state()
+    train(model, People(2), settings(None, "adam"))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_every_step_of_every_site_and_round_has_masks_of_its_own() -> None:
+    seen = set()
+
+    def drawn(site: str, round: int) -> None:
+        model = build(DROPPING, setting())
+        loss = model.loss
+        (generator,) = model.generators
+        model.loss = lambda batch: (seen.add(generator.initial_seed()), loss(batch))[1]  # type: ignore[method-assign, func-returns-value]
+        train(model, People(3), replace(settings(None, "adam"), site=site, round=round))
+
+    for site, round in (("a", 1), ("a", 2), ("b", 1)):
+        drawn(site, round)
+    assert len(seen) == 3 * STEPS
 
 
 def test_a_second_training_of_a_request_has_a_checkpoint_of_its_own(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from commands import normfed
@@ -22,6 +23,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from normfed_client.operation import joining
+from normfed_common import arrays as named
 from normfed_common.errors import RunError, UserError
 from normfed_common.operation import bundle, enrolment
 from normfed_server.monitor.views import Views, prometheus
@@ -390,8 +392,8 @@ def test_an_export_has_checksums_and_an_unfinished_run_has_none(
     home, name = watched
     with pytest.raises(RunError, match="not finished"):
         exporting.export(home.runs / name, tmp_path / "out")
-    for file in ("model.safetensors", "report.html"):
-        (home.runs / name / file).write_bytes(b"x")
+    (home.runs / name / "report.html").write_bytes(b"x")
+    named.save(home.runs / name / "model.safetensors", {"w": np.zeros(2)})
     (home.runs / name / "metrics.json").write_text(json.dumps({"sites": [], "missing": {}, "rounds": [EVENTS[2]]}))
     paths = exporting.export(home.runs / name, tmp_path / "out")
     sums = dict(line.split("  ")[::-1] for line in (tmp_path / "out" / "SHA256SUMS").read_text().splitlines())

@@ -1,8 +1,9 @@
 """Preprocessed scans on disk, found by content: inputs, parameters and code version make the key.
 
 An entry is whole or absent. It is built in a folder aside, under the entry's lock, and renamed when complete; a process
-killed at any moment leaves at most a folder that the next one removes. Two processes wait for each other. A file that a
-power cut left short is noticed by its size, and the entry is built again.
+killed at any moment leaves at most a folder that the next one removes. Two processes wait for each other. An entry that
+a power cut left short, or in which a bit has flipped since, is noticed when a process first uses it: set apart, built
+again.
 """
 
 from __future__ import annotations
@@ -13,17 +14,20 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from normfed_client.damage import put_aside
+from normfed_common import digests
 from normfed_common.errors import DatasetError
+from normfed_common.files import write_json
 from normfed_common.models.base import Volume
 
 META = "meta.json"
-SIZES = "sizes.json"
+SIZES, DIGESTS = "sizes.json", "digests.json"
 ROOT_VARIABLE = "NORMFED_CACHE"
 
 
@@ -79,14 +83,14 @@ class Cache:
             ) from error
 
     def get(self, key: str) -> Entry | None:
-        """The entry under ``key``, if it is complete."""
+        """The entry under ``key``, if it is complete and what was written; its files are read once per process."""
         folder = self.root / key
         try:
             sizes = json.loads((folder / SIZES).read_text())
             whole = all((folder / name).stat().st_size == size for name, size in sizes.items())
-        except (FileNotFoundError, ValueError):
+            return Entry(folder) if whole and _intact(folder, sizes) else None
+        except (OSError, ValueError, AttributeError):  # the last of a table that is none any more
             return None
-        return Entry(folder) if whole else None
 
     def get_or_build(self, key: str, build: Callable[[Path], None]) -> Entry:
         """The entry under ``key``, made by ``build(folder)`` unless it is there.
@@ -113,13 +117,16 @@ class Cache:
             raise
 
     def _build(self, key: str, build: Callable[[Path], None]) -> Entry:
+        if (self.root / key).exists():  # or we would not build it
+            put_aside(self.root / key, "it is not what was written", "it is made again from the scans")
         aside = self.root / f".building-{key}"
         shutil.rmtree(aside, ignore_errors=True)  # we hold the lock: whoever began this is dead
         aside.mkdir()
         try:
             build(aside)
-            (aside / SIZES).write_text(json.dumps({path.name: path.stat().st_size for path in aside.iterdir()}))
-            shutil.rmtree(self.root / key, ignore_errors=True)  # not whole, or we would not build it
+            sizes = {path.name: path.stat().st_size for path in aside.iterdir()}
+            (aside / SIZES).write_text(json.dumps(sizes))
+            _write_digests(aside, sizes)
             os.replace(aside, self.root / key)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
@@ -135,6 +142,20 @@ class Cache:
                 yield
             finally:
                 path.unlink(missing_ok=True)
+
+
+def _intact(folder: Path, names: Iterable[str]) -> bool:
+    """Whether the files are those of the digests; what an earlier version wrote has none, and gets them now."""
+    if not (folder / DIGESTS).exists():
+        with contextlib.suppress(OSError):  # a cache that is only read
+            _write_digests(folder, names)
+        return True
+    known: object = json.loads((folder / DIGESTS).read_text())
+    return known == {name: digests.of_file(folder / name) for name in names}
+
+
+def _write_digests(folder: Path, names: Iterable[str]) -> None:
+    write_json(folder / DIGESTS, {name: digests.of_file(folder / name) for name in names})
 
 
 def write_arrays(folder: Path, images: np.ndarray, mask: np.ndarray, lesion: np.ndarray, normal: np.ndarray) -> None:

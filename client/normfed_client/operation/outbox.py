@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
 from pathlib import Path
 
-import numpy as np
-
+from normfed_client.damage import put_aside
 from normfed_common import arrays as named
+from normfed_common import digests
 from normfed_common.arrays import Arrays
-from normfed_common.errors import NormfedError
+from normfed_common.errors import DamagedError
 from normfed_common.files import inside
 from normfed_common.wire.messages import Answer, Request
 
@@ -20,12 +19,7 @@ ENDING = ".safetensors"
 
 def digest(task: str, request: Request, arrays: Arrays) -> str:
     """SHA-256 of all that a request says: the same request has the same answer."""
-    found = hashlib.sha256(f"{task}\n{request.model_dump_json()}\n".encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        found.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        found.update(np.ascontiguousarray(array).data if array.size else b"")
-    return found.hexdigest()
+    return digests.of_arrays(f"{task}\n{request.model_dump_json()}", arrays)
 
 
 class Outbox:
@@ -41,16 +35,16 @@ class Outbox:
         self.folder = folder
 
     def get(self, key: str, request: Request) -> tuple[Answer, Arrays] | None:
-        """The answer that was kept; None where there is none, or it is damaged."""
+        """The answer that was kept; None where there is none, or it is damaged and set apart now."""
         path = self._path(key, request)
         if not path.exists():
             return None
         try:
-            arrays = named.load(path)
-            return Answer.model_validate(named.header(path)["answer"], strict=False), arrays
-        except (NormfedError, OSError, ValueError, KeyError):
-            path.unlink(missing_ok=True)
+            arrays, header = named.read(path)
+        except DamagedError as error:
+            put_aside(path, error.why, "the request is worked on again")
             return None
+        return Answer.model_validate(header["answer"], strict=False), arrays
 
     def put(self, key: str, request: Request, answer: Answer, arrays: Arrays) -> None:
         """Keep an answer; one of a later round says that earlier rounds of the same model are closed."""

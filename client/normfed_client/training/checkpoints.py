@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from normfed_client.damage import put_aside
 from normfed_common import arrays as named
-from normfed_common.errors import NormfedError
+from normfed_common.errors import DamagedError
+from normfed_common.files import DAMAGED
 
 NETWORK, OPTIMISER = "network/", "optimiser/"
 
@@ -36,8 +38,12 @@ class TrainingCheckpoints:
         return Checkpoint(self.folder / f"training-{self._trainings}.safetensors", self.every_s)
 
     def clear(self) -> None:
-        """The request is answered."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """The request is answered; what was damaged stays as long as answers do."""
+        with contextlib.suppress(OSError):
+            for path in self.folder.iterdir():
+                if DAMAGED not in path.name:
+                    path.unlink(missing_ok=True)
+            self.folder.rmdir()
 
 
 class Checkpoint:
@@ -52,9 +58,9 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
-            arrays, header = named.load(self.path), named.header(self.path)
-        except (NormfedError, OSError):
-            self.path.unlink(missing_ok=True)
+            arrays, header = named.read(self.path)
+        except DamagedError as error:
+            put_aside(self.path, error.why, "this training begins again")
             return None
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         network.load_state_dict({n.removeprefix(NETWORK): t for n, t in tensors.items() if n.startswith(NETWORK)})

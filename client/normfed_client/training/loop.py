@@ -33,7 +33,8 @@ class Settings:
     Parameters
     ----------
     seed, site, round
-        Where the order of batches comes from: a round depends on nothing but these, its start and the site's data.
+        Where the order of batches and all randomness of a step come from: a round depends on nothing but these, its
+        start and the site's data.
     most_steps
         Where to stop early: a canary trains one batch.
     checkpoints
@@ -86,6 +87,8 @@ def train(
         samples, steps = done["samples"], done["steps"]
         scaler.load_state_dict(done["scaler"])
     for batch in itertools.islice(_batches(model, cohort, settings), steps, settings.most_steps):
+        for number, generator in enumerate(model.generators):
+            generator.manual_seed(seeds.derive(settings.seed, "step", settings.site, settings.round, steps, number))
         network.zero_grad(set_to_none=True)
         with torch.autocast("cuda", enabled=cuda):
             loss = model.loss(batch)

@@ -48,7 +48,7 @@ class Round:
 
     def start(self, arrays: Arrays) -> None:
         """Load the received model, with the site's own parts where it has them."""
-        kept = self.store.load(self.settings.round) if self.personal else {}
+        kept = self.store.load(self.settings.round, self.since) if self.personal else {}
         self.model.load({**arrays, **{name: kept[name] for name in self.personal if name in kept}})
 
     def end(self) -> Arrays:
@@ -96,7 +96,7 @@ def controlled(job: Round) -> Outcome:
     control = {name.removeprefix(CONTROL): a for name, a in job.received.items() if name.startswith(CONTROL)}
     job.start(model)
     # Rounds whose update the server did not use left no trace in c, so they must leave none in c_i.
-    own = job.store.load(min(job.settings.round, job.since + 1))
+    own = job.store.load(min(job.settings.round, job.since + 1), job.since)
     parameters = job.named_parameters()
     names = [name for name, _ in parameters]
     own = {name: own.get(CONTROL + name, np.zeros_like(control[name])) for name in names}
@@ -116,7 +116,7 @@ def with_personal_model(job: Round) -> Outcome:
     anchor = [parameter.detach().clone() for _, parameter in job.named_parameters()]
     progress = train(job.model, job.cohort, job.settings)
     trained = job.end()
-    job.model.load(job.store.load(job.settings.round) or job.received)
+    job.model.load(job.store.load(job.settings.round, job.since) or job.received)
     train(job.model, job.cohort, job.settings, Proximal(job.parameters.lambda_, anchor))
     job.store.save(job.settings.round, job.model.share(), job.since)
     return Outcome(trained, progress)

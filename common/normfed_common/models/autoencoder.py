@@ -55,7 +55,10 @@ class AutoEncoderConfig(Frozen):
 
 
 class Dropout(nn.Module):
-    """Dropout from a generator of its own: torch's draws from one global stream, which others draw from as well."""
+    """Dropout from a generator of its own: torch's draws from one global stream, which others draw from as well.
+
+    It draws on the CPU wherever the network is, so that the masks are the same on every device.
+    """
 
     def __init__(self, share: float) -> None:
         super().__init__()
@@ -121,6 +124,7 @@ class AutoEncoder(NormativeModel):
         network = SliceNetwork(len(setting.modalities), config)
         initialise(network, seeds.torch_generator(setting.seed, "initial weights", "autoencoder"))
         self.network = self.slices = network.to(setting.device)
+        self.generators = (network.dropout.generator,)
         self.parts = {
             "stem": network.stem,
             "encoder": network.encoder,
@@ -147,7 +151,6 @@ class AutoEncoder(NormativeModel):
             chosen += [(subject, int(depth)) for depth in depths]
         order = rng.permutation(len(chosen))
         pinned = self.setting.device.type == "cuda"
-        self.slices.dropout.generator.manual_seed(int(rng.integers(2**62)))
         for start in range(0, len(order), self.config.batch_size):
             rows = [chosen[i] for i in order[start : start + self.config.batch_size]]
             batch = torch.stack([self._training_slice(cohort.volume(subject), depth) for subject, depth in rows])

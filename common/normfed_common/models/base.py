@@ -110,12 +110,16 @@ class NormativeModel(ABC):
         strategy shares and what it keeps at a site is said in their names (`groups`).
     stages
         Names of the sums, in order.
+    generators
+        What the network draws from while it trains, such as dropout's masks: the training loop seeds them before every
+        step, so that a step depends on nothing that was drawn before it.
     """
 
     Config: ClassVar[type[Frozen]]
     network: torch.nn.Module | None = None
     parts: Mapping[str, torch.nn.Module]
     stages: tuple[str, ...] = ()
+    generators: tuple[torch.Generator, ...] = ()
 
     def __init__(self, config: Any, setting: Setting) -> None:
         self.config = config

@@ -7,10 +7,12 @@ import json
 import shutil
 from pathlib import Path
 
+from normfed_common import arrays as named
 from normfed_common.errors import RunError, UserError
 from normfed_common.files import write_json, write_text
 
-FILES = ("model.safetensors", "metrics.json", "report.html", "study.yaml")
+MODEL = "model.safetensors"
+FILES = (MODEL, "metrics.json", "report.html", "study.yaml")
 PARTICIPATION, SUMS = "participation.json", "SHA256SUMS"
 
 
@@ -20,7 +22,7 @@ def export(folder: Path, out: Path) -> list[Path]:
     Raises
     ------
     RunError
-        If the run is not finished.
+        If the run is not finished, or its model is damaged.
     UserError
         If there is something in ``out``.
     """
@@ -29,6 +31,7 @@ def export(folder: Path, out: Path) -> list[Path]:
         raise RunError(f"{folder.name}: not finished ({', '.join(missing)} is not there yet).")
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out}: there is something already. Choose another --out.")
+    named.load(folder / MODEL, foreign=True)  # checksums of what was damaged before would vouch for it
     out.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         shutil.copyfile(folder / name, out / name)

@@ -47,6 +47,9 @@ def worded(event: dict[str, Any]) -> Iterator[tuple[Mark, str]]:
         yield "look", f"{event['site']} joins from round {event['round']} on"
     elif kind == "failed":
         yield "bad", f"{event['arm']} could not be trained to the end. {event['why']}"
+    elif kind == "damaged":
+        where = f"{event['arm']}: {event['file']}"
+        yield "look", f"{where} is damaged ({event['why']}); kept as {event['kept']}, made again"
     elif kind == "note":
         yield "look", f"{event['arm']}, {event['site']}: {event['text']}"
     elif kind == "evaluated":
