@@ -360,7 +360,7 @@ def test_the_monitor_shows_rounds_sites_energy_and_the_end(watched: tuple[Server
 def test_the_monitor_speaks_to_browsers_prometheus_and_watchdogs(watched: tuple[ServerHome, str]) -> None:
     home, name = watched
     well: list[bool] = [True]
-    client = TestClient(application(home, lambda: well[0]))
+    client = TestClient(application(home, lambda: well[0]), base_url="http://127.0.0.1:8080")
     page = client.get("/")
     assert "default-src 'self'" in page.headers["content-security-policy"]
     for reference in ("page.js", "page.css", "icon.svg"):

@@ -16,6 +16,7 @@ HOME/
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
@@ -27,6 +28,9 @@ from normfed_server.operation import certificates
 
 HOME_VARIABLE = "NORMFED_SERVER_HOME"
 DEFAULT = Path("normfed-server")
+LOCAL = ("localhost", "127.0.0.1", "[::1]")
+
+HostName = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)$", max_length=253)]
 
 
 class ServerConfig(Frozen):
@@ -38,6 +42,15 @@ class ServerConfig(Frozen):
     port: int = Field(8000, ge=1, le=65535, description="to listen on; another than address's behind a port mapping")
     monitor_listen: str = Field("127.0.0.1", description="of the monitor; read-only, but not for everybody")
     monitor_port: int = Field(8080, ge=1, le=65535)
+    monitor_hosts: tuple[HostName, ...] = Field(
+        (), description="more names under which browsers may ask for the monitor, such as a reverse proxy's"
+    )
+
+    @property
+    def monitor_names(self) -> frozenset[str]:
+        """The names under which the monitor answers."""
+        listen = f"[{self.monitor_listen}]" if ":" in self.monitor_listen else self.monitor_listen
+        return frozenset(name.lower() for name in (*LOCAL, listen, *self.monitor_hosts))
 
     @property
     def host(self) -> str:
