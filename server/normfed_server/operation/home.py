@@ -40,6 +40,18 @@ class ServerConfig(Frozen):
     address: str = Field(pattern=ADDRESS, description="host:port under which sites reach the server")
     listen: str = Field("0.0.0.0", description="address to listen on; :: for IPv6")
     port: int = Field(8000, ge=1, le=65535, description="to listen on; another than address's behind a port mapping")
+    connections_per_address: int = Field(
+        64, ge=1, le=10_000, description="of one address at the same time; a site needs about ten"
+    )
+    largest_request_mb: float = Field(
+        32.0, ge=1, le=2000, description="of one request; Flower sends models in pieces of 5 MB, and tables whole"
+    )
+    largest_message_mb: float = Field(
+        4000.0, ge=1, le=1_000_000, description="of one answer of a site, all its pieces together: a model and some"
+    )
+    longest_upload_minutes: float = Field(
+        30.0, gt=0, le=1440, description="for one request to come in; a slower one is cut off, and sent again"
+    )
     monitor_listen: str = Field("127.0.0.1", description="of the monitor; read-only, but not for everybody")
     monitor_port: int = Field(8080, ge=1, le=65535)
     monitor_hosts: tuple[HostName, ...] = Field(

@@ -14,7 +14,6 @@ from normfed_server.monitor.web import Monitor
 from normfed_server.operation.control import Control
 from normfed_server.operation.home import HOME_VARIABLE, ServerHome
 from normfed_server.operation.keeper import EVERY_S, Keeper
-from normfed_server.operation.superlink import SECRET_VARIABLE
 
 
 def start(home: ServerHome, stop: threading.Event, say: Callable[[str], None], monitor: bool = True) -> None:
@@ -56,7 +55,7 @@ def services(home: ServerHome) -> list[Service]:
         Service(
             "superlink",
             superlink,
-            {**common, SECRET_VARIABLE: str(home.operator_secret), "FLWR_LOG_LEVEL": "WARNING"},
+            {**common, "FLWR_LOG_LEVEL": "WARNING"},
             partial(serving, health),
             (home.certificate, home.key),
         ),
