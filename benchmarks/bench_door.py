@@ -1,8 +1,8 @@
 """Memory of a SuperLink under a stranger's bodies, behind the door and in plain Flower, in one run of this script.
 
 The stranger has no key. First he begins 20 bodies of 60 MiB to /v1/fleet/pull-messages, sends all but their last byte
-and waits; then he sends two whole bodies of 500 MiB. Beside it: what a site with an accepted key gets through, 40
-requests of 5 MB, as Flower cuts models.
+and waits; then he sends two whole bodies of 500 MiB. Beside it: what an accepted site costs the SuperLink, whose 40
+requests have 5 MB each, as Flower cuts models: seconds of CPU, which a busy machine does not change, per GB.
 
     python benchmarks/bench_door.py
     python benchmarks/bench_door.py --small        # a tenth of the bytes
@@ -60,7 +60,7 @@ class Seen:
     whole: float
     after: float
     answers: str
-    site_mb_s: float
+    site_cpu_s: float
 
 
 class Stranger:
@@ -103,7 +103,7 @@ def attack(home: ServerHome, pid: int, share: float) -> Seen:
         answers.append("/".join(sorted({answer for answer, _ in sent})))
     time.sleep(SETTLE_S)
     after = process.memory_info().rss / MEBIBYTE
-    return Seen(before, peaks[0], peaks[1], after, ", ".join(answers), _site(home))
+    return Seen(before, peaks[0], peaks[1], after, ", ".join(answers), _site(home, process))
 
 
 @contextmanager
@@ -124,8 +124,8 @@ def _peak(process: psutil.Process) -> Iterator[list[float]]:
         thread.join()
 
 
-def _site(home: ServerHome) -> float:
-    """MB/s of bodies that an accepted site sends, two at a time as Flower does; each is read whole, then refused."""
+def _site(home: ServerHome, process: psutil.Process) -> float:
+    """CPU seconds per GB that an accepted site sends, two requests at a time as Flower does; each is read whole."""
     address = f"https://127.0.0.1:{home.config.port}/v1/fleet/push-object"
     key = load_ssh_private_key((home.folder.parent / "a" / "site.key").read_bytes(), None)
     context = ssl.create_default_context(cafile=str(home.ca))
@@ -141,16 +141,15 @@ def _site(home: ServerHome) -> float:
             }
             # A field that no message has, as large as a piece: read, and skipped.
             body = b"\xfa\x07" + _length(PIECE) + b"\0" * PIECE
-            answer = client.post(
-                f"https://127.0.0.1:{home.config.port}/v1/fleet/push-object", content=body, headers=headers
-            )
+            answer = client.post(address, content=body, headers=headers)
             if answer.status_code != httpx.codes.UNAUTHORIZED:  # its node is not registered
                 raise SystemExit(f"an accepted site was answered {answer.status_code}")
 
-        begin = time.perf_counter()
+        begin = process.cpu_times()
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(push, range(PIECES)))
-    return PIECES * PIECE / 1e6 / (time.perf_counter() - begin)
+        end = process.cpu_times()
+    return (end.user + end.system - begin.user - begin.system) / (PIECES * PIECE / 1e9)
 
 
 def _length(size: int) -> bytes:
@@ -187,7 +186,9 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="a tenth of the bytes")
     share = 0.1 if parser.parse_args().small else 1.0
     print(machine())
-    print("| | before | 20 unfinished bodies | 2 whole bodies | 10 s later | stranger's answers | an accepted site |")
+    print(
+        "| | before | 20 unfinished bodies | 2 whole bodies | 10 s later | stranger's answers | an accepted site's GB |"
+    )
     print("|---|---|---|---|---|---|---|")
     for name, plain in (("plain Flower", True), ("behind the door", False)):
         with tempfile.TemporaryDirectory() as made:
@@ -200,7 +201,7 @@ def main() -> None:
                 s = attack(home, pid, share)
         print(
             f"| {name} | {s.before:.0f} MiB | {s.unfinished:.0f} MiB | {s.whole:.0f} MiB | {s.after:.0f} MiB "
-            f"| {s.answers} | {s.site_mb_s:.0f} MB/s |",
+            f"| {s.answers} | {s.site_cpu_s:.1f} s of CPU |",
             flush=True,
         )
 

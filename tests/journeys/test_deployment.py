@@ -189,8 +189,13 @@ def test_strangers_reach_nothing_on_the_servers_port(federation: Rehearsal, tmp_
         for path in ("runtime/acquire-task", "runtime/pull-messages", "runtime/get-nodes", "fleet/pull-messages"):
             answer = client.post(f"{address}/v1/{path}", headers={"content-type": PROTOBUF_MEDIA_TYPE})
             assert answer.status_code in (401, 403), (path, answer.status_code)
+        answer = client.post(f"{address}/v1/fleet/pull-messages", content=b"\0" * 5000)
+        assert answer.status_code == 413  # taken in by nobody
     with httpx.Client(trust_env=False) as client, pytest.raises(httpx.ConnectError, match="certificate"):
         client.get(f"{address}/health")
+    log = (federation.home.log / "door.log").read_text()
+    for why in ("asked without the secret for '/v1/control/start-run'", "asked without a key", "announced more than"):
+        assert f" 127.0.0.1: {why}" in log
 
 
 def test_check_names_what_stands_in_the_way(federation: Rehearsal, hospitals: Path, tmp_path: Path) -> None:

@@ -143,6 +143,25 @@ def test_a_stranger_is_heard_out_for_a_few_bytes_and_no_more(inside: Inside, log
         assert why in text
 
 
+TIMES = st.datetimes(timezones=st.timezones() | st.none()).map(datetime.isoformat)
+
+
+@given(TIMES | st.text(st.characters(max_codepoint=255, exclude_categories=("C",))), st.binary(max_size=120))
+def test_whatever_is_signed_however_it_is_a_stranger(
+    tmp_path_factory: pytest.TempPathFactory, moment: str, signature: bytes
+) -> None:
+    """Who knows an accepted site's public key has none of its signatures."""
+    inside = Inside()
+    asking = client(inside, tmp_path_factory.mktemp("door") / "door.log")
+    sent = [
+        (FLEET_HTTP_PUBLIC_KEY_HEADER, headers(SITE)[FLEET_HTTP_PUBLIC_KEY_HEADER].encode()),
+        (TIMESTAMP_HEADER, moment.encode("latin-1")),
+        (FLEET_HTTP_SIGNATURE_HEADER, b64encode(signature)),
+    ]
+    answer = asking.post("/v1/fleet/push-object", content=b"x" * 5000, headers=sent)  # type: ignore[arg-type]
+    assert (answer.status_code, inside.asked) == (413, 0)
+
+
 def test_an_accepted_site_may_send_what_models_need(inside: Inside, log: Path) -> None:
     asking = client(inside, log)
     for size in (0, STRANGER_BYTES + 1, LIMITS.request_bytes):
@@ -398,6 +417,13 @@ def test_processes_of_this_machine_are_not_limited(inside: Inside, home: ServerH
         for connection in [stack.enter_context(connect(home)) for _ in range(20)]:
             connection.sendall(head("/v1/runtime/push-object", 100_000) + b"x" * 100_000)
             assert b"100000" in _whole(connection)
+
+
+def test_what_is_not_http_is_written_down_and_closed(inside: Inside, home: ServerHome, far: None) -> None:
+    with serving(inside, home), connect(home) as stranger:
+        stranger.sendall(b"\x00\x01 what?\r\n\r\n")
+        assert stranger.recv(100).split()[1] == b"400"
+        assert "127.0.0.1: sent what is not HTTP" in _log(home)
 
 
 def test_what_is_not_tls_is_written_down(inside: Inside, home: ServerHome, far: None) -> None:

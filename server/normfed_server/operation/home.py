@@ -10,7 +10,7 @@ HOME/
     enrolments/SITE.yaml   what a hospital is sent
     superlink.db           Flower's own state
     runs.sqlite runs/      runs and their folders
-    log/                   a log a process, services.json
+    log/                   a log a process, door.log (who was turned away), services.json
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 from collections import Counter
@@ -21,6 +22,9 @@ HANDSHAKE_S = 15.0  # until TLS is agreed
 QUIET_S = 30.0  # until a request's headers are there
 BACKLOG = 128
 PAUSE_S = 0.5
+
+logger = logging.getLogger("normfed_server.connections")
+logger.setLevel(logging.ERROR)
 
 
 class Guests:
@@ -53,12 +57,26 @@ class Guests:
 
 
 class Connection(H11Protocol):
-    """A connection that knows since when nothing whole was asked on it."""
+    """A connection that knows since when nothing whole was asked on it.
 
-    def __init__(self, leave: Callable[[], None], **options: Any) -> None:
+    Parameters
+    ----------
+    leave
+        Called when it ends.
+    note
+        Told what was wrong with what came.
+    """
+
+    def __init__(self, leave: Callable[[], None], note: Callable[[str], None], **options: Any) -> None:
         super().__init__(**options)
-        self._leave = leave
+        self.logger = logger  # uvicorn's own has a line for every wrong byte
+        self._leave, self._note = leave, note
         self._quiet_since = time.monotonic()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP."""
+        self._note("sent what is not HTTP")
+        super().send_400_response(msg)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give room back."""
@@ -139,7 +157,7 @@ class Server(uvicorn.Server):
         options = {"config": self.config, "server_state": self.server_state, "app_state": self.lifespan.state}
         try:
             await loop.connect_accepted_socket(
-                lambda: Connection(leave, **options),
+                lambda: Connection(leave, partial(self.refusals.note, address), **options),
                 connection,
                 ssl=self.config.ssl,
                 ssl_handshake_timeout=HANDSHAKE_S,
