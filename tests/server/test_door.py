@@ -332,6 +332,14 @@ def test_a_body_that_does_not_end_is_cut_off(
         assert inside.asked == 0
 
 
+def test_who_goes_away_in_the_middle_is_written_down(inside: Inside, home: ServerHome, far: None) -> None:
+    with serving(inside, home):
+        with connect(home) as stranger:
+            stranger.sendall(head("/v1/fleet/pull-messages", 1000) + b"x")
+        _until(lambda: "127.0.0.1: asked without a key for '/v1/fleet/pull-messages'" in _log(home))
+        assert inside.asked == 0
+
+
 def test_a_sites_slow_body_is_cut_off(inside: Inside, home: ServerHome) -> None:
     """One byte after the other, each in time, yet never whole."""
 

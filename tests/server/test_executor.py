@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ seen = {
     "cmdline": Path("/proc/self/cmdline").read_bytes().decode(),
     "environment": Path("/proc/self/environ").read_bytes().decode(),
     "input": sys.stdin.read(),
+    "executor": int(sys.argv[2]),
     "open": len(os.listdir("/proc/self/fd")),
 }
 Path(sys.argv[1]).write_text(json.dumps(seen))
@@ -33,6 +35,7 @@ def test_a_runs_token_goes_through_a_pipe_and_nowhere_else(tmp_path: Path) -> No
     assert executor.started[0].wait(30) == 0
     seen = json.loads((tmp_path / "seen").read_text())
     assert seen["input"] == TOKEN
+    assert seen["executor"] == os.getpid()  # it ends with it
     assert TOKEN not in seen["cmdline"]
     assert TOKEN not in seen["environment"]
     assert seen["open"] == 4  # three streams, and the folder that was just listed

@@ -112,7 +112,7 @@ class Door:
             why = str(error)
             await _refuse(send, error.status, closing=sender is None)
         except _Gone:
-            return
+            pass
         if why:
             self.refusals.note(address, f"{sender}: {why}" if sender else why, path)
 

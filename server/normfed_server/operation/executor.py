@@ -35,12 +35,13 @@ logger = logging.getLogger("normfed_server.executor")
 
 
 class Executor:
-    """Starts what the SuperLink wants run; a run goes on when this process ends.
+    """Starts what the SuperLink wants run.
 
     Parameters
     ----------
     command
-        Of the process of a run, which reads its token from standard input.
+        Of the process of a run, which reads its token from standard input and ends with this process, whose number it
+        is given.
     """
 
     def __init__(self, home: ServerHome, command: Sequence[str] = PROCESS) -> None:
@@ -81,24 +82,31 @@ class Executor:
         reading, writing = os.pipe()
         os.write(writing, token.encode())
         os.close(writing)
-        self.started.append(subprocess.Popen(self.command, stdin=reading))
+        self.started.append(subprocess.Popen([*self.command, str(os.getpid())], stdin=reading))
         os.close(reading)
 
 
-def serve(home: ServerHome) -> None:
-    """Run the ServerApp of the run whose token comes through standard input."""
+def serve(home: ServerHome, executor: int) -> None:
+    """Run the ServerApp of the run whose token comes through standard input, while the executor lives.
+
+    Parameters
+    ----------
+    executor
+        Its process.
+    """
     token = sys.stdin.read()
     log: Queue[str | None] = Queue()
     mirror_output_to_queue(log)
-    run_serverapp(home.local_address, log, token, insecure=False, certificates=home.ca.read_bytes())
+    certificates = home.ca.read_bytes()
+    run_serverapp(home.local_address, log, token, insecure=False, certificates=certificates, parent_pid=executor)
 
 
 def main() -> None:
     """Serve the SuperLink of the environment's folder, or one run of it."""
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"  # the SuperLink is on this machine, and nobody else is called
     home = open_home(Path(os.environ[HOME_VARIABLE]))
-    if sys.argv[1:] == [SERVE]:
-        serve(home)
+    if sys.argv[1:2] == [SERVE]:
+        serve(home, int(sys.argv[2]))
         return
     disable_process_dumping(strict=False)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
