@@ -39,7 +39,7 @@ class AcceptedKeys:
                 accepted = {n: m for n, m in admission.members(self.home).items() if m.state == "accepted"}
                 self._keys = {key_bytes(member.key): name for name, member in accepted.items()}
                 self._read_at = changed_at
-        except (OSError, UserError):
+        except (OSError, UserError, ValueError):
             pass
         return self._keys
 
@@ -75,7 +75,10 @@ def main() -> None:
     home = open_home(Path(os.environ[HOME_VARIABLE]))
 
     def run(app: ASGIApp, **options: Any) -> None:
-        serving = server(app, home, **options)
+        try:
+            serving = server(app, home, **options)
+        except OSError as error:
+            sys.exit(f"{options['host']}:{options['port']}: cannot be listened on ({error.strerror}).")
         serving.run()
         if not serving.started:
             sys.exit(1)
