@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
-import yaml
 
 from normfed_client.operation import joining
 from normfed_client.operation.home import open_hospital
+from normfed_common import plain_yaml
 from normfed_common.errors import RunError
 from normfed_common.files import write_text
 from normfed_common.operation import enrolment
@@ -82,7 +82,7 @@ class Rehearsal:
         if site in self.wires:
             changes["server"] = f"127.0.0.1:{self.wires[site].port}"
         path = joined.folder / "site.yaml"
-        write_text(path, yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
+        write_text(path, plain_yaml.text(plain_yaml.read(path, "a settings file") | changes))
         # Who trains and who tests depends on this secret: a rehearsal must be the same every time.
         open_hospital(joined.folder).people_secret.write_bytes(f"rehearsal of {site}".encode())
         line, fingerprint = admission.read_key(joined.public_key)

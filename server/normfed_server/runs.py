@@ -22,10 +22,9 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from normfed_common import arrays as named
-from normfed_common import digests
+from normfed_common import digests, plain_yaml
 from normfed_common.errors import RunError, StudyError
 from normfed_common.files import write_text
 from normfed_common.study.config import StudyConfig
@@ -66,9 +65,7 @@ def begin(study: StudyConfig, out: Path) -> Run:
             raise RunError(f"{folder}: cannot be made ({error.strerror}). Choose another folder with --out.") from error
     if study.initial_model is not None:
         study = _with_initial_model(study, folder)
-    write_text(
-        folder / "study.yaml", yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    )
+    write_text(folder / "study.yaml", plain_yaml.text(study.model_dump(mode="json")))
     return Run(folder, study)
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
+from normfed_common import plain_yaml
 from normfed_common.algorithms.table import ALGORITHMS
-from normfed_common.errors import StudyError
+from normfed_common.errors import StudyError, UserError
 from normfed_common.study.config import StudyConfig
 
 ANCHORS = ("local", "pooled")
@@ -71,9 +70,9 @@ def listed(text: str) -> list[Any]:
         If it is not a list of them.
     """
     try:
-        found = yaml.safe_load(f"[{text}]")
-    except yaml.YAMLError as error:
-        raise StudyError(f"--strategies {text}: not a list of names ({' '.join(str(error).split())}).") from error
+        found = plain_yaml.parse(f"[{text}]", f"--strategies {text}: not a list of names")
+    except UserError as error:
+        raise StudyError(str(error)) from error
     for entry in found:
         if not (isinstance(entry, str) or (isinstance(entry, dict) and isinstance(entry.get("name"), str))):
             raise StudyError(f"--strategies {text}: {entry} is neither a name nor an entry with a name.")

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import ssl
 import threading
 import time
@@ -33,7 +34,7 @@ from normfed_server import runs
 from normfed_server.operation import admission
 from normfed_server.operation.control import Control
 from normfed_server.operation.home import ServerConfig, create
-from normfed_server.operation.ledger import State
+from normfed_server.operation.ledger import Ledger, State
 
 pytestmark = pytest.mark.xdist_group("deployment")
 
@@ -102,6 +103,34 @@ def test_a_killed_process_costs_nothing(federation: Rehearsal, small: StudyConfi
     assert worked(federation, run) == {site: [str(n) for n in range(1, ROUNDS + 1)] for site in "abc"}
 
 
+def test_no_secret_is_ever_on_a_command_line(federation: Rehearsal, small: StudyConfig) -> None:
+    """`ps` shows command lines to every user of a machine; whoever has a run's token speaks for the run."""
+    run = federation.begin(small, canary=False)
+    lines: set[str] = set()
+    tokens: set[str] = set()
+    while Ledger(federation.home.folder / "runs.sqlite").get(run).state is State.OPEN:
+        lines |= set(_command_lines())
+        tokens |= _tokens(federation.home.database)
+    secrets = [federation.home.operator_secret, federation.home.executor_secret]
+    secrets += [federation.folder / site / "runner.secret" for site in federation.sites]
+    tokens |= {path.read_text() for path in secrets}
+    assert len(tokens) > len(secrets)
+    assert [line for line in lines if any(token in line for token in tokens)] == []
+    assert any("normfed_server.operation.executor serve" in line for line in lines)  # it was looked at in time
+
+
+def _command_lines() -> Iterator[str]:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            yield path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+
+
+def _tokens(database: Path) -> set[str]:
+    """Those that the SuperLink accepts now."""
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30)) as connection:
+        return {token for (token,) in connection.execute("SELECT token FROM task WHERE token IS NOT NULL")}
+
+
 HOSTILE = """\
 from pathlib import Path
 Path({mark!r}).write_text("hostile code ran")
@@ -160,8 +189,13 @@ def test_strangers_reach_nothing_on_the_servers_port(federation: Rehearsal, tmp_
         for path in ("runtime/acquire-task", "runtime/pull-messages", "runtime/get-nodes", "fleet/pull-messages"):
             answer = client.post(f"{address}/v1/{path}", headers={"content-type": PROTOBUF_MEDIA_TYPE})
             assert answer.status_code in (401, 403), (path, answer.status_code)
+        answer = client.post(f"{address}/v1/fleet/pull-messages", content=b"\0" * 5000)
+        assert answer.status_code == 413  # taken in by nobody
     with httpx.Client(trust_env=False) as client, pytest.raises(httpx.ConnectError, match="certificate"):
         client.get(f"{address}/health")
+    log = (federation.home.log / "door.log").read_text()
+    for why in ("asked without the secret for '/v1/control/start-run'", "asked without a key", "announced more than"):
+        assert f" 127.0.0.1: {why}" in log
 
 
 def test_check_names_what_stands_in_the_way(federation: Rehearsal, hospitals: Path, tmp_path: Path) -> None:

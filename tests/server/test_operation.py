@@ -17,9 +17,6 @@ import yaml
 from commands import normfed
 from cryptography import x509
 from prometheus_client.parser import text_string_to_metric_families
-from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from normfed_client.operation import joining
@@ -34,7 +31,6 @@ from normfed_server.operation.home import ServerConfig, ServerHome, create, open
 from normfed_server.operation.keeper import STARTS, Keeper
 from normfed_server.operation.ledger import Ledger, State
 from normfed_server.operation.serving import COORDINATOR, OUTCOME
-from normfed_server.operation.superlink import OPERATOR_HEADER, Door
 
 
 @pytest.fixture
@@ -160,21 +156,6 @@ def test_keys_are_accepted_once_and_never_again(home: ServerHome, tmp_path: Path
     with pytest.raises(UserError, match=r"This key is or was that of a \(revoked\)"):  # replayed
         admission.accept(home, "b", *admission.read_key(first.public_key))
     assert admission.members(home)["a"].state == "revoked"
-
-
-def test_only_who_knows_the_secret_reaches_the_operators_interface() -> None:
-    async def inside(_request: object) -> PlainTextResponse:
-        return PlainTextResponse("in")
-
-    paths = ("/v1/control/start-run", "/v1/control/register-node", "/docs", "/openapi.json", "/v1/fleet/pull-messages")
-    app = Starlette(routes=[Route(path, inside, methods=["GET", "POST"]) for path in paths])
-    client = TestClient(Door(app, b"secret"))
-    for path in paths[:4]:
-        assert client.post(path).status_code == 404
-        assert client.post(path, headers={OPERATOR_HEADER: "wrong"}).status_code == 404
-        assert client.post(path, headers={OPERATOR_HEADER: "secret"}).text == "in"
-    assert client.post("/v1/fleet/pull-messages").text == "in"  # guarded by Flower itself, with sites' keys
-    assert client.post("/v1/fleet/../control/start-run").status_code == 404
 
 
 class Flower:
@@ -362,7 +343,7 @@ def test_the_monitor_shows_rounds_sites_energy_and_the_end(watched: tuple[Server
 def test_the_monitor_speaks_to_browsers_prometheus_and_watchdogs(watched: tuple[ServerHome, str]) -> None:
     home, name = watched
     well: list[bool] = [True]
-    client = TestClient(application(home, lambda: well[0]))
+    client = TestClient(application(home, lambda: well[0]), base_url="http://127.0.0.1:8080")
     page = client.get("/")
     assert "default-src 'self'" in page.headers["content-security-policy"]
     for reference in ("page.js", "page.css", "icon.svg"):

@@ -109,7 +109,7 @@ class _Running:
         self._pause_s = 1.0
         self._well = self._asked = 0.0
         self._needs: tuple[int, ...] = ()
-        self._log = _log(folder / f"{service.name}.log", service.name)
+        self._log = log_file(folder / f"{service.name}.log")
 
     def look(self, say: Callable[[str], None]) -> bool:
         """Start, or start again, whatever needs it; whether anything changed."""
@@ -260,9 +260,10 @@ def _ending(code: int) -> str:
     return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def _log(path: Path, name: str) -> logging.Logger:
+def log_file(path: Path) -> logging.Logger:
+    """A log with the time on every line, whose size is bounded."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    logger = logging.Logger(f"normfed.service.{name}")  # of its own: nothing else writes there
+    logger = logging.Logger(f"normfed.log.{path.stem}")  # of its own: nothing else writes there
     handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOGS_KEPT, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     logger.addHandler(handler)

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from normfed_common import plain_yaml
 from normfed_common.algorithms.table import ALGORITHMS
-from normfed_common.errors import StudyError
+from normfed_common.errors import StudyError, UserError
 from normfed_common.models.catalogue import configure
 from normfed_common.study.config import StudyConfig
 
@@ -36,15 +36,9 @@ def load_study(path: Path, **changes: Any) -> StudyConfig:
         If the file cannot be read, or asks for something unknown or impossible.
     """
     try:
-        if path.stat().st_size > MAXIMUM_BYTES:
-            raise StudyError(f"{path}: larger than {MAXIMUM_BYTES:,} bytes, so not a study file.")
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StudyError(f"{path}: cannot be read ({error.strerror}). Check the path of the study file.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path}: not YAML ({' '.join(str(error).split())}).") from error
-    if not isinstance(raw, dict):
-        raise StudyError(f"{path}: not a study; expected keys such as name, data, model, federation.")
+        raw = plain_yaml.read(path, "a study file", MAXIMUM_BYTES)
+    except UserError as error:
+        raise StudyError(str(error)) from error
     for key, value in changes.items():
         section = isinstance(value, dict) and "name" not in value  # a named entry replaces the one before
         raw[key] = {**(raw.get(key) or {}), **value} if section else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import AsyncIterator, Callable
 from importlib.resources import files
@@ -11,11 +12,13 @@ from importlib.resources import files
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from normfed_common import digests
 from normfed_common.files import without_nan
@@ -36,6 +39,31 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+
+
+REFUSED = PlainTextResponse(
+    "This is the monitor of a normfed server, under a name that it does not know. Add the name of the address bar to "
+    "monitor_hosts in server.yaml, and start the server again.\n",
+    421,
+)
+
+
+class _KnownHosts:
+    """Answers only under names of its own: a page from elsewhere whose name was made to point here gets nothing."""
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str]) -> None:
+        self.app, self.hosts = app, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        known = scope["type"] != "http" or _host(Headers(scope=scope)) in self.hosts
+        await (self.app if known else REFUSED)(scope, receive, send)
+
+
+def _host(headers: Headers) -> str:
+    """Without the port; empty if there is not exactly one."""
+    named = headers.getlist("host")
+    return re.sub(r":\d*$", "", named[0].lower()) if len(named) == 1 else ""
 
 
 class _Headers(BaseHTTPMiddleware):
@@ -90,7 +118,9 @@ def application(home: ServerHome, healthy: Callable[[], bool]) -> Starlette:
         Route("/metrics", metrics),
         Route("/healthz", healthz),
     ]
-    return Starlette(routes=routes, middleware=[Middleware(_Headers)])
+    return Starlette(
+        routes=routes, middleware=[Middleware(_Headers), Middleware(_KnownHosts, home.config.monitor_names)]
+    )
 
 
 def _static(name: str) -> Callable[[Request], Response]:

@@ -24,8 +24,8 @@ from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 
 from normfed_common.operation import bundle
 from normfed_common.operation.enrolment import public_key
+from normfed_server.operation.door import OPERATOR_HEADER
 from normfed_server.operation.home import ServerHome
-from normfed_server.operation.superlink import OPERATOR_HEADER
 
 FINISHED = "finished"
 

@@ -10,12 +10,13 @@ HOME/
     enrolments/SITE.yaml   what a hospital is sent
     superlink.db           Flower's own state
     runs.sqlite runs/      runs and their folders
-    log/                   a log a process, services.json
+    log/                   a log a process, door.log (who was turned away), services.json
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
@@ -27,6 +28,9 @@ from normfed_server.operation import certificates
 
 HOME_VARIABLE = "NORMFED_SERVER_HOME"
 DEFAULT = Path("normfed-server")
+LOCAL = ("localhost", "127.0.0.1", "[::1]")
+
+HostName = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)$", max_length=253)]
 
 
 class ServerConfig(Frozen):
@@ -36,8 +40,29 @@ class ServerConfig(Frozen):
     address: str = Field(pattern=ADDRESS, description="host:port under which sites reach the server")
     listen: str = Field("0.0.0.0", description="address to listen on; :: for IPv6")
     port: int = Field(8000, ge=1, le=65535, description="to listen on; another than address's behind a port mapping")
+    connections_per_address: int = Field(
+        64, ge=1, le=10_000, description="of one address at the same time; a site needs about ten"
+    )
+    largest_request_mb: float = Field(
+        32.0, ge=1, le=2000, description="of one request; Flower sends models in pieces of 5 MB, and tables whole"
+    )
+    largest_message_mb: float = Field(
+        4000.0, ge=1, le=1_000_000, description="of one answer of a site, all its pieces together: a model and some"
+    )
+    longest_upload_minutes: float = Field(
+        30.0, gt=0, le=1440, description="for one request to come in; a slower one is cut off, and sent again"
+    )
     monitor_listen: str = Field("127.0.0.1", description="of the monitor; read-only, but not for everybody")
     monitor_port: int = Field(8080, ge=1, le=65535)
+    monitor_hosts: tuple[HostName, ...] = Field(
+        (), description="more names under which browsers may ask for the monitor, such as a reverse proxy's"
+    )
+
+    @property
+    def monitor_names(self) -> frozenset[str]:
+        """The names under which the monitor answers."""
+        listen = f"[{self.monitor_listen}]" if ":" in self.monitor_listen else self.monitor_listen
+        return frozenset(name.lower() for name in (*LOCAL, listen, *self.monitor_hosts))
 
     @property
     def host(self) -> str:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import threading
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from normfed_common.operation.health import free_port, serving
 from normfed_common.operation.processes import Service, Supervisor, only_one
@@ -16,9 +14,6 @@ from normfed_server.monitor.web import Monitor
 from normfed_server.operation.control import Control
 from normfed_server.operation.home import HOME_VARIABLE, ServerHome
 from normfed_server.operation.keeper import EVERY_S, Keeper
-from normfed_server.operation.superlink import SECRET_VARIABLE
-
-BIN = Path(sys.executable).parent
 
 
 def start(home: ServerHome, stop: threading.Event, say: Callable[[str], None], monitor: bool = True) -> None:
@@ -44,7 +39,6 @@ def start(home: ServerHome, stop: threading.Event, say: Callable[[str], None], m
 def services(home: ServerHome) -> list[Service]:
     """SuperLink and executor, apart: a run survives a SuperLink that is back within a minute."""
     health = f"127.0.0.1:{free_port()}"
-    secret = ("--superexec-auth-secret-file", str(home.executor_secret))
     superlink = [
         *(sys.executable, "-m", "normfed_server.operation.superlink"),
         *("--host", home.config.listen, "--port", str(home.config.port)),
@@ -52,26 +46,20 @@ def services(home: ServerHome) -> list[Service]:
         *("--ssl-ca-certfile", str(home.ca)),
         *("--isolation", "process", "--enable-supernode-auth", "--disable-runtime-dependency-installation"),
         *("--database", str(home.database), "--health-server-address", health),
-        *secret,
+        *("--superexec-auth-secret-file", str(home.executor_secret)),
     ]
-    executor = [
-        str(BIN / "flower-superexec"),
-        *("--runtime-api-address", home.local_address, "--root-certificates", str(home.ca)),
-        *secret,
-    ]
+    executor = [sys.executable, "-m", "normfed_server.operation.executor"]
     # Flower keeps its files where it is told to, beside ours.
     common = {"FLWR_HOME": str(home.folder / "flower"), HOME_VARIABLE: str(home.folder)}
-    path = os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)])  # it starts `flwr-serverapp` by its name
-    quick = {"PATH": path, "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2", "NO_PROXY": "*", "no_proxy": "*"}
     return [
         Service(
             "superlink",
             superlink,
-            {**common, SECRET_VARIABLE: str(home.operator_secret), "FLWR_LOG_LEVEL": "WARNING"},
+            {**common, "FLWR_LOG_LEVEL": "WARNING"},
             partial(serving, health),
             (home.certificate, home.key),
         ),
-        Service("executor", executor, {**common, **quick}),
+        Service("executor", executor, common),
     ]
 
 

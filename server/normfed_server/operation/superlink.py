@@ -1,61 +1,89 @@
-"""Flower's SuperLink behind a door: who may start runs and admit sites must know the operator's secret.
-
-Flower serves sites, executors and operators on one port, and without accounts whoever reaches that port may start a
-run, which is code that the server runs, or register a key. So: paths of the operator's API need the secret; sites'
-paths are guarded by their registered keys, the executor's by its own secret and by task tokens.
-"""
+"""Flower's SuperLink behind the door: the same command line, another way in."""
 
 from __future__ import annotations
 
-import hmac
 import logging
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+import uvicorn
+from starlette.types import ASGIApp
 
-OPERATOR_HEADER = "normfed-operator"
-SECRET_VARIABLE = "NORMFED_OPERATOR_SECRET"  # the file that holds it
-OPEN = ("/v1/fleet/", "/v1/runtime/")  # guarded by Flower: node keys, executor's secret, task tokens
-OPEN_PATHS = ("/health", "/healthz")
+from normfed_common.errors import UserError
+from normfed_server.operation import admission
+from normfed_server.operation.control import key_bytes
+from normfed_server.operation.door import Door, Known, Limits
+from normfed_server.operation.home import HOME_VARIABLE, ServerConfig, ServerHome, open_home
+from normfed_server.operation.listening import Guests, Server
+from normfed_server.operation.refusals import Refusals
+
+MEGABYTE = 1_000_000
+ENDING_S = 5  # for what is being served when the server is told to stop
 
 
-class Door:
-    """Lets requests through to the SuperLink, or answers 404: who does not know the secret learns nothing."""
+class AcceptedKeys:
+    """The keys of the sites that the operator accepted, as the file says now."""
 
-    def __init__(self, app: ASGIApp, secret: bytes) -> None:
-        self.app, self.secret = app, secret
+    def __init__(self, home: ServerHome) -> None:
+        self.home = home
+        self._read_at = 0
+        self._keys: Known = {}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http" or self._may(scope):
-            await self.app(scope, receive, send)
-            return
-        await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
-        await send({"type": "http.response.body", "body": b""})
+    def __call__(self) -> Known:
+        """By key, as Flower writes it; a file that is damaged changes nothing."""
+        try:
+            changed_at = self.home.sites.stat().st_mtime_ns
+            if changed_at != self._read_at:
+                accepted = {n: m for n, m in admission.members(self.home).items() if m.state == "accepted"}
+                self._keys = {key_bytes(member.key): name for name, member in accepted.items()}
+                self._read_at = changed_at
+        except (OSError, UserError, ValueError):
+            pass
+        return self._keys
 
-    def _may(self, scope: Scope) -> bool:
-        path: str = scope["path"]
-        if path.startswith(OPEN) or path in OPEN_PATHS:
-            return True
-        given = dict(scope["headers"]).get(OPERATOR_HEADER.encode(), b"")
-        return hmac.compare_digest(given, self.secret)
+
+def limits(config: ServerConfig) -> Limits:
+    """What server.yaml says."""
+    return Limits(
+        request_bytes=round(config.largest_request_mb * MEGABYTE),
+        message_bytes=round(config.largest_message_mb * MEGABYTE),
+        upload_s=config.longest_upload_minutes * 60,
+    )
+
+
+def server(app: ASGIApp, home: ServerHome, **options: Any) -> Server:
+    """What serves an application behind the door of an operator's folder.
+
+    Parameters
+    ----------
+    options
+        Of uvicorn.
+    """
+    refusals = Refusals(home.log / "door.log")
+    door = Door(app, home.operator_secret.read_bytes(), AcceptedKeys(home), limits(home.config), refusals)
+    # Who is asking is what the connection says, never a header.
+    config = uvicorn.Config(door, **options, ws="none", proxy_headers=False, timeout_graceful_shutdown=ENDING_S)
+    return Server(config, Guests(home.config.connections_per_address), refusals)
 
 
 def main() -> None:
     """Run `flower-superlink` with its own command line, behind the door."""
-    from flwr.superlink import main as superlink
     from flwr.superlink.cli.flower_superlink import flower_superlink
 
-    secret = Path(os.environ[SECRET_VARIABLE]).read_bytes()
-    create_app = superlink.create_app
+    home = open_home(Path(os.environ[HOME_VARIABLE]))
 
-    def with_door(*args: object, **kwargs: object) -> ASGIApp:
-        app = create_app(*args, **kwargs)  # type: ignore[arg-type]
-        app.add_middleware(Door, secret=secret)  # added last, so it stands before all others
-        return app
+    def run(app: ASGIApp, **options: Any) -> None:
+        try:
+            serving = server(app, home, **options)
+        except OSError as error:
+            sys.exit(f"{options['host']}:{options['port']}: cannot be listened on ({error.strerror}).")
+        serving.run()
+        if not serving.started:
+            sys.exit(1)
 
-    superlink.create_app = with_door  # type: ignore[assignment]
+    uvicorn.run = run  # type: ignore[assignment]  # what Flower calls
     logging.getLogger("uvicorn.access").addFilter(lambda _record: False)  # sites ask every few seconds
     flower_superlink()
 

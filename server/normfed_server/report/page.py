@@ -9,11 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from normfed_common import plain_yaml
 from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.errors import RunError
 from normfed_common.files import write_text
@@ -89,7 +89,7 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
         gains=figures.gains(metrics["differences"], list(shown), "auroc") if metrics["differences"] else "",
         matrix=figures.matrix(metrics, "auroc"),
         cases=patients.cases,
-        study=yaml.safe_dump(run.study.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        study=plain_yaml.text(run.study.model_dump(mode="json")),
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),
         plotly=get_plotlyjs(),
     )

@@ -1,0 +1,95 @@
+"""Under which names the monitor answers: a page of somebody else must not read it through the operator's browser."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from normfed_common.errors import StudyError
+from normfed_common.operation.health import free_port
+from normfed_common.study.load import validate
+from normfed_server.monitor.web import Monitor, application
+from normfed_server.operation.home import ServerConfig, ServerHome, create
+
+PATHS = ("/", "/state", "/metrics", "/healthz", "/events", "/page.js", "/nowhere")
+REBOUND = (
+    "evil.example",
+    "127.0.0.1.evil.example",
+    "localhost.evil.example:8080",
+    "evil.example:127",
+    "",
+    "[::2]",
+    ":80",
+)
+OWN = (
+    "localhost",
+    "127.0.0.1",
+    "[::1]",
+    "LOCALHOST:8080",
+    "127.0.0.1:9",
+    "[::1]:8080",
+    "10.0.0.5",
+    "status.example.org",
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> ServerHome:
+    config = ServerConfig(
+        name="F",
+        address="fed.example.org:8000",
+        monitor_listen="10.0.0.5",
+        monitor_hosts=("Status.example.org",),
+        monitor_port=free_port(),
+    )
+    return create(tmp_path / "server", config)
+
+
+@pytest.mark.parametrize("host", REBOUND)
+def test_another_name_is_told_nothing_but_what_to_do(home: ServerHome, host: str) -> None:
+    client = TestClient(application(home, lambda: True), base_url="http://127.0.0.1")
+    for path in PATHS:
+        answer = client.get(path, headers={"host": host})
+        assert answer.status_code == 421, path
+        assert "monitor_hosts in server.yaml" in answer.text
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("host", OWN)
+def test_its_own_names_and_those_of_server_yaml_are_answered(home: ServerHome, host: str) -> None:
+    client = TestClient(application(home, lambda: True), base_url="http://127.0.0.1")
+    assert client.get("/healthz", headers={"host": host}).text == "ok\n"
+
+
+@pytest.mark.parametrize("name", ["*", "a b", "http://a", "a/b", "a:80", ""])
+def test_what_cannot_be_a_host_is_refused_in_server_yaml(name: str) -> None:
+    with pytest.raises(StudyError, match="monitor_hosts"):
+        validate(ServerConfig, {"name": "F", "address": "f:1", "monitor_hosts": [name]}, "server.yaml")
+
+
+def test_a_rebound_name_on_the_real_port(home: ServerHome) -> None:
+    """Byte by byte, as a browser would ask: also without a Host and with two."""
+    local = ServerHome(home.folder, home.config.model_copy(update={"monitor_listen": "127.0.0.1"}))
+    with Monitor(local, lambda: True):
+        port = local.config.monitor_port
+        assert _ask(port, f"Host: 127.0.0.1:{port}\r\n") == 200
+        assert _ask(port, "Host: evil.example\r\n") == 421
+        assert _ask(port, f"Host: evil.example:{port}\r\nX-Forwarded-Host: 127.0.0.1\r\n") == 421
+        assert _ask(port, "") in (400, 421)
+        assert _ask(port, "Host: 127.0.0.1\r\nHost: evil.example\r\n") in (400, 421)
+
+
+def _ask(port: int, headers: str) -> int:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port), 10) as connection:
+                connection.sendall(f"GET /state HTTP/1.1\r\n{headers}Connection: close\r\n\r\n".encode())
+                return int(connection.recv(100).split()[1])
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
