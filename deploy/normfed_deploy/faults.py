@@ -25,7 +25,7 @@ from normfed_common.errors import RunError
 from normfed_common.study.config import StudyConfig
 from normfed_deploy.rehearsal import Rehearsal, Role
 from normfed_deploy.wire import Condition
-from normfed_server.operation import certificates
+from normfed_server.operation import certificates, steering
 from normfed_server.operation.ledger import Ledger, State
 
 SAME = "finishes; the same weights; no round trained twice"
@@ -151,9 +151,7 @@ def full_disk(what: str, seconds: float) -> Callable[[Rehearsal, str, np.random.
         subprocess.run(["umount", "-l", str(folder)], check=True)
         ledger = Ledger(rehearsal.home.folder / "runs.sqlite")
         if ledger.get(run).state is State.FAILED:
-            from normfed_server.operation import keeper
-
-            keeper.resume(rehearsal.home, run)
+            steering.resume(rehearsal.home, run)
         return 1
 
     return disturb

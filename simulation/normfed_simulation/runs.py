@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from normfed_client.site import SiteConfig, write_sites
+from normfed_client.site import write_sites
+from normfed_client.site_config import SiteConfig
 from normfed_common.errors import StudyError
 from normfed_server.plan import POOLED
 from normfed_server.runs import Run

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from normfed_client.site import SiteConfig
+from normfed_client.site_config import SiteConfig
 from normfed_common.errors import DatasetError, UserError
 from normfed_common.operation import private, settings
 from normfed_common.operation.enrolment import ADDRESS

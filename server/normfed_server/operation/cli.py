@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from normfed_common.errors import RunError, UserError
+from normfed_common.errors import UserError
 from normfed_server.operation.home import DEFAULT, open_home, run_folder
 
 server = typer.Typer(help="A central server: enrol sites, start, run studies.", no_args_is_help=True)
@@ -195,13 +195,9 @@ def runs(home: Home = DEFAULT) -> None:
 @server.command()
 def stop(name: RunName, home: Home = DEFAULT) -> None:
     """Stop a run; it can be resumed."""
-    from normfed_server.operation.ledger import DONE, Ledger, State
+    from normfed_server.operation import steering
 
-    ledger = Ledger(open_home(home).folder / "runs.sqlite")
-    entry = ledger.get(name)
-    if entry.state in DONE:
-        raise RunError(f"{name}: {entry.state} already.")
-    ledger.set(name, State.STOPPED, "by the operator")
+    steering.stop(open_home(home), name)
     typer.echo(f"{name} stops. Go on with: normfed server resume {name}")
 
 
@@ -213,9 +209,13 @@ def resume(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for scripts.")] = False,
 ) -> None:
     """Go on with a run that was stopped or failed, from its last round."""
-    from normfed_server.operation import keeper
+    from normfed_server.operation import steering
+    from normfed_server.operation.ledger import DONE
 
-    keeper.resume(open_home(home), name)
+    entry = steering.resume(open_home(home), name)
+    if entry.state in DONE and not as_json:
+        typer.echo(steering.nothing_left(entry), err=True)
+        raise typer.Exit(_EXIT[str(entry.state)])
     if not detach:
         _follow(home, name, as_json)
 
@@ -223,10 +223,10 @@ def resume(
 @server.command()
 def excuse(name: RunName, site: Site, home: Home = DEFAULT) -> None:
     """Let a run go on without a site, even the largest, where its quorum is met."""
-    from normfed_server.operation import starting
+    from normfed_server.operation import steering
 
     opened = open_home(home)
-    starting.excuse(opened, run_folder(opened, name), site)
+    steering.excuse(opened, run_folder(opened, name), site)
     typer.echo(f"{name} may go on without {site}.")
 
 
