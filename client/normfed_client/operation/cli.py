@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import shutil
+import textwrap
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from normfed_client.operation.home import DEFAULT, open_hospital
 from normfed_common.errors import UserError
+
+if TYPE_CHECKING:
+    from normfed_client.operation.link import Finding
+
+INDENT = 15  # of what was found, in columns
 
 site = typer.Typer(help="A hospital's client: join a federation, check, start.", no_args_is_help=True)
 
@@ -55,18 +63,28 @@ def check(
     """What is wrong, and how to mend it: certificates, clock, link, disk, GPU, data, versions."""
     from normfed_client.operation.checking import examine
 
-    table = Table("", "what", "found", "what to do", box=None, pad_edge=False)
+    console = Console(highlight=False)
     worst = 0
     for finding in examine(open_hospital(home), opening_scans=not quick):
-        mark = {0: "[green]✓[/]", 1: "[yellow]![/]", 2: "[red]✗[/]"}[finding.severity]
-        table.add_row(mark, finding.what, finding.found, finding.cure)
+        _show(console, finding)
         worst = max(worst, finding.severity)
-    console = Console(highlight=False)
-    console.print(table)
     if worst == 2:
-        console.print("\n[red]Not ready.[/] Mend what is marked ✗ and check again.")
+        console.print("\n[red]Not ready.[/] Mend what is marked ✗ and check again.", soft_wrap=True)
         raise typer.Exit(2)
     console.print("\nReady: normfed site start")
+
+
+def _show(console: Console, finding: Finding) -> None:
+    """Mark, what, found, and below them what to do; words wrap, but no path, hash or command is ever cut."""
+    mark = ("[green]✓[/]", "[yellow]![/]", "[red]✗[/]")[finding.severity]
+    width = max(console.width - INDENT, INDENT)
+    wrap = partial(textwrap.wrap, width=width, break_long_words=False, break_on_hyphens=False)
+    first, *more = wrap(finding.found)
+    console.print(f"{mark} {finding.what:<{INDENT - 2}}{escape(first)}", soft_wrap=True)
+    for line in [*more, *wrap(finding.cure)]:
+        console.print(f"{'':<{INDENT}}{escape(line)}", soft_wrap=True)
+    if finding.copy:
+        console.print(escape(finding.copy), soft_wrap=True)
 
 
 @site.command()
@@ -100,6 +118,19 @@ def status(home: Home = DEFAULT) -> None:
         console.print(f"[dim]{line}[/]", soft_wrap=True)
     if not found.running:
         raise typer.Exit(1)
+
+
+@site.command()
+def move(
+    address: Annotated[str, typer.Argument(help="The server's new address, host:port.")],
+    home: Home = DEFAULT,
+) -> None:
+    """The server has another address: check that it is the same federation's, and write it to site.yaml."""
+    from normfed_client.operation.moving import move as move_server
+
+    hospital = open_hospital(home)
+    move_server(hospital, address)
+    typer.echo(f"{hospital.config.site} calls {address} from now on. Next: normfed site start")
 
 
 @site.command()

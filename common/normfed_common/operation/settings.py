@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,3 +51,34 @@ def write(path: Path, values: BaseModel) -> None:
         value = values.model_dump(mode="json")[name]
         lines.append(yaml.safe_dump({name: value}, allow_unicode=True, sort_keys=False).rstrip())
     write_text(path, "\n".join(lines) + "\n")
+
+
+def change(path: Path, kind: type[T], values: Mapping[str, str | int]) -> T:
+    """Change single values of such a file; comments and everything else stay as they are.
+
+    Returns
+    -------
+    The file as it is now.
+
+    Raises
+    ------
+    UserError
+        If the file is not what it should be, or would not be with the new values; then nothing is written.
+    """
+    read(path, kind)
+    text = path.read_text(encoding="utf-8")
+    for key, value in values.items():
+        scalar = value if isinstance(value, int) else json.dumps(value)
+        document = yaml.compose(text, yaml.SafeLoader)
+        nodes = document.value if isinstance(document, yaml.MappingNode) else []
+        found = next((node for name, node in nodes if name.value == key), None)
+        if found is None:
+            text = f"{text.rstrip()}\n{key}: {scalar}\n"
+        else:
+            text = text[: found.start_mark.index] + str(scalar) + text[found.end_mark.index :]
+    try:
+        changed = validate(kind, yaml.safe_load(text), str(path))
+    except (yaml.YAMLError, StudyError) as error:
+        raise UserError(f"{error} Nothing was changed.") from error
+    write_text(path, text)
+    return changed
