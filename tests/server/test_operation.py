@@ -34,6 +34,7 @@ from starlette.testclient import TestClient
 from normfed_client.operation import joining
 from normfed_common.errors import RunError, UserError
 from normfed_common.operation import bundle, enrolment
+from normfed_common.operation.processes import only_one
 from normfed_server.monitor.views import Views, prometheus
 from normfed_server.monitor.web import application
 from normfed_server.operation import admission, certificates, deaths, exporting, serving, starting, steering
@@ -123,6 +124,51 @@ def test_renewing_never_invalidates_sites_and_expiry_is_warned_of(home: ServerHo
     certificates.issue(("fed.example.org",), home.ca_key, home.ca, home.key, home.certificate, days=-3)
     with pytest.raises(UserError, match=r"expired 3 days ago\. Renew it: normfed server renew"):
         home.check()
+
+
+def test_a_server_moves_and_its_certificate_is_good_for_both_addresses(home: ServerHome, tmp_path: Path) -> None:
+    path = home.folder / "server.yaml"
+    path.write_text("# ours\n" + path.read_text())
+    admission.enrol(home, "late")
+    authority = home.ca.read_bytes()
+    result = normfed("server", "move", "new.example.org:9000", "--home", home.folder)
+    assert "normfed site move new.example.org:9000" in result.output
+    assert "normfed server enrol late --again" in result.output
+    moved = open_home(home.folder)
+    assert (moved.config.address, moved.config.port, moved.config.host) == (
+        *("new.example.org:9000", 9000),
+        "new.example.org",
+    )
+    assert path.read_text().startswith("# ours\n")
+    assert home.ca.read_bytes() == authority
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(home.certificate, home.key)
+    for name in ("new.example.org", "fed.example.org"):
+        assert _shake_hands(ssl.create_default_context(cafile=str(home.ca)), server, name) is None
+    (home.folder / "server.yaml").write_text("name: F\naddress: fed.example.org:443\nport: 8000\n")
+    normfed("server", "move", "last.example.org:443", "--home", home.folder)
+    assert open_home(home.folder).config.port == 8000  # behind a port mapping, as before
+
+
+def test_a_server_that_runs_or_is_given_no_address_does_not_move(home: ServerHome) -> None:
+    before = (home.folder / "server.yaml").read_text(), home.certificate.read_bytes()
+    with pytest.raises(UserError, match="is not an address"):
+        normfed("server", "move", "new.example.org", "--home", home.folder)
+    with only_one(home.log, "it"), pytest.raises(UserError, match="Stop it first"):
+        normfed("server", "move", "new.example.org:9000", "--home", home.folder)
+    assert ((home.folder / "server.yaml").read_text(), home.certificate.read_bytes()) == before
+
+
+def test_the_list_of_runs_cuts_neither_names_nor_commands(home: ServerHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, folder = "a-study-with-a-rather-long-name-20260101-120000", "/srv/federation/" + "x" * 70
+    ledger = Ledger(home.folder / "runs.sqlite")
+    ledger.add(name)
+    ledger.set(name, State.FAILED, f"it failed. See {folder}/server.log; then: normfed server resume {name}")
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = normfed("server", "runs", "--home", home.folder).output.splitlines()
+    assert lines[0].startswith(f"{name}  ")
+    assert any(f"{folder}/server.log" in line for line in lines)
+    assert sum(name in line for line in lines) == 2
 
 
 def test_an_enrolment_holds_no_secret_and_one_that_was_changed_is_refused(home: ServerHome, tmp_path: Path) -> None:

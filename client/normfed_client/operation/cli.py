@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import textwrap
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +14,7 @@ from rich.table import Table
 
 from normfed_client.operation.home import DEFAULT, open_hospital
 from normfed_common.errors import UserError
+from normfed_common.operation.terminal import print_wrapped
 
 if TYPE_CHECKING:
     from normfed_client.operation.link import Finding
@@ -46,8 +45,8 @@ def join(
     console.print(f"[bold]{invitation.site}[/] can join [bold]{invitation.federation}[/]. Two things are left:\n")
     console.print(f"1. Send this file to the operator; it is not secret:\n     {joined.public_key}\n", soft_wrap=True)
     console.print("2. Compare by telephone, so that nobody stands in between:")
-    console.print(f"     this hospital's key      [bold]{joined.key_fingerprint}[/]")
-    console.print(f"     the federation's server  [bold]{invitation.ca_fingerprint}[/]\n")
+    console.print(f"     this hospital's key      [bold]{joined.key_fingerprint}[/]", soft_wrap=True)
+    console.print(f"     the federation's server  [bold]{invitation.ca_fingerprint}[/]\n", soft_wrap=True)
     console.print(
         f"The key {home / 'site.key'} never leaves this machine. What this hospital allows is in "
         f"{home / 'site.yaml'}.\nNext: normfed site check, then normfed site start",
@@ -75,14 +74,10 @@ def check(
 
 
 def _show(console: Console, finding: Finding) -> None:
-    """Mark, what, found, and below them what to do; words wrap, but no path, hash or command is ever cut."""
+    """Mark, what, found; below them what to do, and what to paste."""
     mark = ("[green]✓[/]", "[yellow]![/]", "[red]✗[/]")[finding.severity]
-    width = max(console.width - INDENT, INDENT)
-    wrap = partial(textwrap.wrap, width=width, break_long_words=False, break_on_hyphens=False)
-    first, *more = wrap(finding.found)
-    console.print(f"{mark} {finding.what:<{INDENT - 2}}{escape(first)}", soft_wrap=True)
-    for line in [*more, *wrap(finding.cure)]:
-        console.print(f"{'':<{INDENT}}{escape(line)}", soft_wrap=True)
+    print_wrapped(console, finding.found, " " * INDENT, f"{mark} {finding.what:<{INDENT - 2}}")
+    print_wrapped(console, finding.cure, " " * (INDENT + 2), f"{'':<{INDENT}}→ ")
     if finding.copy:
         console.print(escape(finding.copy), soft_wrap=True)
 
