@@ -376,6 +376,23 @@ def test_kills_in_quick_succession_do_not_end_a_run_and_the_log_says_what_happen
     assert "is gone without a word" in deaths.cause(home.runs / name, coordinator["flower_run"], "").how
 
 
+def test_other_ends_of_a_runs_process_are_told_apart(tmp_path: Path) -> None:
+    def note(pid: int, began: float) -> None:
+        (tmp_path / COORDINATOR).write_text(json.dumps({"pid": pid, "began": began, "flower_run": 7}))
+
+    assert "ended before it began to work (Flower: no such module)" in deaths.cause(tmp_path, 7, "no such module").how
+    note(os.getpid(), psutil.Process().create_time())
+    assert "lost touch with the SuperLink" in deaths.cause(tmp_path, 7, "no heartbeat").how
+    child = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+    note(child.pid, psutil.Process(child.pid).create_time())
+    while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert "ended with exit code 3" in deaths.cause(tmp_path, 7, "").how
+    child.wait()
+    (tmp_path / CRASH).write_text(json.dumps({"flower_run": 7, "lost": True, "why": "ConnectError: refused"}))
+    assert deaths.cause(tmp_path, 7, "") == deaths.Death(False, "failed with ConnectError: refused")
+
+
 def test_a_run_that_is_killed_without_end_is_given_up_with_that_word(
     home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any, hasty: None
 ) -> None:
