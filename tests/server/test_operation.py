@@ -26,6 +26,7 @@ import yaml
 from commands import normfed
 from cryptography import x509
 from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -37,7 +38,7 @@ from normfed_common.operation import bundle, enrolment
 from normfed_common.operation.processes import only_one
 from normfed_server.monitor.views import Views, prometheus
 from normfed_server.monitor.web import application
-from normfed_server.operation import admission, certificates, deaths, exporting, serving, starting, steering
+from normfed_server.operation import admission, certificates, deaths, exporting, following, serving, starting, steering
 from normfed_server.operation.control import FlowerRun
 from normfed_server.operation.home import ServerConfig, ServerHome, create, open_home
 from normfed_server.operation.keeper import Keeper
@@ -374,6 +375,37 @@ def test_kills_in_quick_succession_do_not_end_a_run_and_the_log_says_what_happen
     assert f"was killed by signal 9 (SIGKILL) ({kills} times in the same round)" in log[-1]
     LEFT.pop().wait()  # reaped: nothing is known any more but that it is gone
     assert "is gone without a word" in deaths.cause(home.runs / name, coordinator["flower_run"], "").how
+
+
+def test_who_follows_a_run_reads_that_its_process_died(
+    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    look, flower, _ = kept
+    name = begun(home, study)
+    look.look()
+    flower.runs = {100: FlowerRun("finished", "no [heartbeat]")}
+    look.look()
+
+    class Shown:
+        def __init__(self) -> None:
+            self.notes: list[str] = []
+
+        def event(self, event: dict[str, Any]) -> None: ...
+
+        def note(self, text: str) -> None:
+            self.notes.append(text)
+            steering.stop(home, name)
+
+    shown = Shown()
+    assert following.follow(home, name, shown).state is State.STOPPED
+    assert "no [heartbeat]" in shown.notes[0]
+    following.Live(Console()).note(shown.notes[0])
+    assert "[heartbeat]" in capsys.readouterr().out
+    look.look()
+    look.look()
+    steering.resume(home, name)
+    look.look()
+    assert Ledger(home.folder / "runs.sqlite").get(name).why == ""  # it runs again
 
 
 def test_other_ends_of_a_runs_process_are_told_apart(tmp_path: Path) -> None:

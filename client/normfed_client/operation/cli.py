@@ -108,7 +108,7 @@ def status(home: Home = DEFAULT) -> None:
         since = datetime.fromtimestamp(service["since"]).strftime("%d %b %H:%M") if service["since"] else "–"
         table.add_row(name, state, since, str(service["restarts"]), service["last_end"] or "–")
     console.print(table)
-    console.print(f"\n{hospital.config.site} at {hospital.config.server}: {found.sentence}")
+    console.print(f"\n{hospital.config.site} at {hospital.config.server}: {found.sentence}", soft_wrap=True)
     for line in found.last:
         console.print(f"[dim]{line}[/]", soft_wrap=True)
     if not found.running:

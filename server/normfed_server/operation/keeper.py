@@ -148,7 +148,9 @@ class Keeper:
             return
         self._due[entry.name] = time.monotonic() + counted.pause_s
         when = f" in {counted.pause_s:.0f} s" if counted.pause_s else ""
-        self.say(f"{entry.name}: its process on this server {death.how}; going on from the last round{when}.")
+        why = f"its process on this server {death.how}; going on from the last round{when}."
+        self.ledger.interrupted(entry.name, why)
+        self.say(f"{entry.name}: {why}")
 
     def _stop(self, control: Control, entry: Entry) -> None:
         if entry.flower_run is None:

@@ -52,7 +52,7 @@ class Entry:
     flower_run
         The number under which Flower runs it now; None when it does not.
     why
-        It failed, or in what it is partial.
+        It failed, does not run just now, or in what it is partial.
     """
 
     name: str
@@ -98,7 +98,11 @@ class Ledger:
 
     def running(self, name: str, flower_run: int) -> None:
         """Flower runs it now."""
-        self._change("UPDATE runs SET flower_run = ? WHERE name = ?", (str(flower_run), name))
+        self._change("UPDATE runs SET flower_run = ?, why = '' WHERE name = ?", (str(flower_run), name))
+
+    def interrupted(self, name: str, why: str) -> None:
+        """Say why a run that is wanted does not run just now."""
+        self._change("UPDATE runs SET why = ? WHERE name = ? AND state = ?", (why, name, State.OPEN))
 
     def ended(self, name: str) -> None:
         """Flower does not run it any more."""
