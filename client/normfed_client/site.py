@@ -13,15 +13,16 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from normfed_client.hospital.custody import ROLES, Custody, CustodyConfig, Role
+from normfed_client.hospital.custody import ROLES, Custody, Role
 from normfed_client.hospital.releases import Kind
 from normfed_client.imaging.bids import Problem, Visit, read_dataset
 from normfed_client.imaging.cache import Cache, Entry
 from normfed_client.imaging.cohort import PreparedCohort, Roles, assign, kind, select
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.template import common_grid
+from normfed_client.site_config import SiteConfig
 from normfed_common.arrays import Arrays
 from normfed_common.errors import DatasetError, ScanError, SiteCode, SiteError
 from normfed_common.models.base import NormativeModel, Setting
@@ -29,22 +30,9 @@ from normfed_common.models.catalogue import build
 from normfed_common.privacy.cubes import averaged
 from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
-from normfed_common.study.data import SiteName
 from normfed_common.study.load import resolve
 
 SITES_VARIABLE = "NORMFED_SITES"  # a JSON file with the configurations of all sites on this machine (simulation)
-
-
-class SiteConfig(Frozen):
-    """What a hospital decides for itself."""
-
-    name: SiteName
-    data: Path = Field(description="the BIDS dataset")
-    owns: tuple[str, ...] = Field(description="values of the column `site` that are this hospital's; all when empty")
-    cache: Path = Field(description="folder for preprocessed scans")
-    output: Path = Field(description="folder for anomaly maps, per-person figures and logs; never leaves")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    custody: CustodyConfig | None = Field(None, description="a hospital's own rules and records; none in a simulation")
 
 
 class SitesFile(Frozen):

@@ -1,13 +1,19 @@
-"""The command ``normfed``. Its sub-commands are entry points, so that this package imports no other."""
+"""The command ``normfed``. Its sub-commands are entry points, so that this package imports no other.
+
+A sub-command is imported when it is used or listed; the modules that hold them import nothing heavy at their top.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import entry_points, version
+from importlib.metadata import EntryPoint, entry_points, version
+from typing import Any
 
+import click
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from normfed_common.errors import NormfedError
 from normfed_common.files import is_full
@@ -26,13 +32,42 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
+class Installed(TyperGroup):
+    """The installed sub-commands by name, each imported when it is asked for."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._entries = {entry.name: entry for entry in entry_points(group="normfed.commands")}
+        # Names alone, for "Did you mean ...?"; `get_command` has the commands.
+        self.commands = {name: click.Command(name) for name in sorted(self._entries)}
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A sub-command; None where there is none of this name."""
+        entry = self._entries.get(cmd_name)
+        return None if entry is None else _loaded(entry)
+
+
+def _loaded(entry: EntryPoint) -> click.Command:
+    found = entry.load()
+    if isinstance(found, typer.Typer):
+        command: click.Command = typer.main.get_group(found)
+    else:
+        single = typer.Typer(add_completion=False)
+        single.command(entry.name)(found)
+        command = typer.main.get_command(single)
+    command.name = entry.name
+    return command
+
+
 def build() -> typer.Typer:
     """The command with all installed sub-commands."""
     app = typer.Typer(
+        cls=Installed,
         name="normfed",
         help="Federated learning of normative brain models across hospitals that may not share scans.",
         no_args_is_help=True,
         add_completion=False,
+        suggest_commands=False,  # click does it already
         pretty_exceptions_enable=False,
     )
 
@@ -42,12 +77,6 @@ def build() -> typer.Typer:
     ) -> None:
         """Federated learning of normative brain models across hospitals that may not share scans."""
 
-    for entry in sorted(entry_points(group="normfed.commands"), key=lambda entry: entry.name):
-        loaded = entry.load()
-        if isinstance(loaded, typer.Typer):
-            app.add_typer(loaded, name=entry.name)
-        else:
-            app.command(entry.name)(loaded)
     return app
 
 

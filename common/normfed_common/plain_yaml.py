@@ -6,6 +6,7 @@ counts?), bounded in bytes, depth and values.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Hashable
 from pathlib import Path
@@ -73,6 +74,24 @@ def parse(content: str, origin: str) -> Any:
 def text(value: Any) -> str:
     """The same as `read` takes it: in the order given, without aliases."""
     return yaml.dump(value, Dumper=_Unfolded, allow_unicode=True, sort_keys=False)
+
+
+def with_value(content: str, key: str, value: str | int, origin: str) -> str:
+    """A file's content with one value of its uppermost keys changed or added; everything else stays as it is.
+
+    Raises
+    ------
+    UserError
+        See `parse`.
+    """
+    scalar = json.dumps(value)  # which is YAML, too
+    parse(content, origin)
+    document = _Plain(content).get_single_node()
+    nodes = document.value if isinstance(document, yaml.MappingNode) else []
+    found = next((node for name, node in nodes if name.value == key), None)
+    if found is None:
+        return f"{content.rstrip()}\n{key}: {scalar}\n"
+    return content[: found.start_mark.index] + scalar + content[found.end_mark.index :]
 
 
 class _Plain(yaml.SafeLoader):

@@ -7,6 +7,7 @@ half-written.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from normfed_client.operation.home import open_hospital
 from normfed_common import arrays as named
@@ -27,7 +29,7 @@ from normfed_common.files import DAMAGED
 from normfed_common.study.config import StudyConfig
 from normfed_deploy.rehearsal import Rehearsal, Role
 from normfed_deploy.wire import Condition
-from normfed_server.operation import certificates
+from normfed_server.operation import certificates, steering
 from normfed_server.operation.ledger import Ledger, State
 
 SAME = "finishes; the same weights; no round trained twice"
@@ -144,6 +146,30 @@ def server_down(seconds: float) -> Callable[[Rehearsal, str, np.random.Generator
     return disturb
 
 
+def everything(times: int) -> Callable[[Rehearsal, str, np.random.Generator], int]:
+    """The power goes at the server and at every site within a moment, and comes back."""
+
+    def disturb(rehearsal: Rehearsal, run: str, rng: np.random.Generator) -> int:
+        names = ("server", *rehearsal.sites)
+        count = 0
+        while count < times and _open(rehearsal, run):
+            time.sleep(float(rng.uniform(0.2, 6.0)))
+            rounds = _rounds(rehearsal, run)
+            heads = [rehearsal.pid("server"), *(rehearsal.pid("site", site) for site in rehearsal.sites)]
+            for process in [process for head in heads if head is not None for process in _family(head)]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            count += 1
+            for name in names:
+                rehearsal.stop(name)
+            for name in names:
+                rehearsal.start(name)
+            _until(lambda before=rounds: _rounds(rehearsal, run) > before or not _open(rehearsal, run), 600)  # type: ignore[misc]
+        return count
+
+    return disturb
+
+
 def full_disk(what: str, seconds: float) -> Callable[[Rehearsal, str, np.random.Generator], int]:
     """The disk of the server's runs, or of a site's state, is full for a while; a small file system of its own."""
 
@@ -156,9 +182,7 @@ def full_disk(what: str, seconds: float) -> Callable[[Rehearsal, str, np.random.
         subprocess.run(["umount", "-l", str(folder)], check=True)
         ledger = Ledger(rehearsal.home.folder / "runs.sqlite")
         if ledger.get(run).state is State.FAILED:
-            from normfed_server.operation import keeper
-
-            keeper.resume(rehearsal.home, run)
+            steering.resume(rehearsal.home, run)
         return 1
 
     return disturb
@@ -268,6 +292,15 @@ def scenarios(times: int) -> list[Scenario]:
     ]
     return [
         *kills,
+        Scenario(
+            "everything killed",
+            "server and sites",
+            "training",
+            "SIGKILL to every process at the same moment, 3 times, then all started again",
+            SAME,
+            everything(3),
+            12,
+        ),
         Scenario(
             "pause superlink", "superlink", "training", "SIGSTOP for 45 s, 3 times", SAME, pause("superlink", 45, 3), 12
         ),
@@ -385,6 +418,12 @@ def write(seen: list[Seen], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "faults.json").write_text(json.dumps([asdict(row) for row in seen], indent=1) + "\n")
     (out / "faults.md").write_text(table(seen))
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    """A process and all that descend from it."""
+    head = psutil.Process(pid)
+    return [head, *head.children(recursive=True)]
 
 
 def _open(rehearsal: Rehearsal, run: str) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from normfed_client.hospital.custody import CustodyConfig
+from normfed_client.hospital.rules import CustodyConfig
 from normfed_client.imaging.bids import Problem, Visit, read_dataset
 from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.cohort import assign, select

@@ -6,8 +6,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from normfed_client.hospital.custody import CustodyConfig
-from normfed_client.site import SiteConfig, write_sites
+from normfed_client.hospital.rules import CustodyConfig
+from normfed_client.site import write_sites
+from normfed_client.site_config import SiteConfig
 from normfed_common.errors import StudyError
 from normfed_server.plan import POOLED
 from normfed_server.runs import Run

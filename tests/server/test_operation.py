@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import ssl
 import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import numpy as np
+import psutil
 import pytest
 import yaml
 from commands import normfed
 from cryptography import x509
 from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
 from starlette.testclient import TestClient
 
 from normfed_client.operation import joining
 from normfed_common import arrays as named
 from normfed_common.errors import RunError, UserError
 from normfed_common.operation import bundle, enrolment
+from normfed_common.operation.processes import only_one
 from normfed_server.monitor.views import Views, prometheus
 from normfed_server.monitor.web import application
-from normfed_server.operation import admission, certificates, exporting, keeper, starting
+from normfed_server.operation import admission, certificates, deaths, exporting, following, serving, starting, steering
 from normfed_server.operation.control import FlowerRun
 from normfed_server.operation.home import ServerConfig, ServerHome, create, open_home
-from normfed_server.operation.keeper import STARTS, Keeper
+from normfed_server.operation.keeper import Keeper
 from normfed_server.operation.ledger import Ledger, State
-from normfed_server.operation.serving import COORDINATOR, OUTCOME
+from normfed_server.operation.notes import COORDINATOR, CRASH, LOG, OUTCOME
 
 
 @pytest.fixture
@@ -111,6 +123,51 @@ def test_renewing_never_invalidates_sites_and_expiry_is_warned_of(home: ServerHo
     certificates.issue(("fed.example.org",), home.ca_key, home.ca, home.key, home.certificate, days=-3)
     with pytest.raises(UserError, match=r"expired 3 days ago\. Renew it: normfed server renew"):
         home.check()
+
+
+def test_a_server_moves_and_its_certificate_is_good_for_both_addresses(home: ServerHome, tmp_path: Path) -> None:
+    path = home.folder / "server.yaml"
+    path.write_text("# ours\n" + path.read_text())
+    admission.enrol(home, "late")
+    authority = home.ca.read_bytes()
+    result = normfed("server", "move", "new.example.org:9000", "--home", home.folder)
+    assert "normfed site move new.example.org:9000" in result.output
+    assert "normfed server enrol late --again" in result.output
+    moved = open_home(home.folder)
+    assert (moved.config.address, moved.config.port, moved.config.host) == (
+        *("new.example.org:9000", 9000),
+        "new.example.org",
+    )
+    assert path.read_text().startswith("# ours\n")
+    assert home.ca.read_bytes() == authority
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(home.certificate, home.key)
+    for name in ("new.example.org", "fed.example.org"):
+        assert _shake_hands(ssl.create_default_context(cafile=str(home.ca)), server, name) is None
+    (home.folder / "server.yaml").write_text("name: F\naddress: fed.example.org:443\nport: 8000\n")
+    normfed("server", "move", "last.example.org:443", "--home", home.folder)
+    assert open_home(home.folder).config.port == 8000  # behind a port mapping, as before
+
+
+def test_a_server_that_runs_or_is_given_no_address_does_not_move(home: ServerHome) -> None:
+    before = (home.folder / "server.yaml").read_text(), home.certificate.read_bytes()
+    with pytest.raises(UserError, match="is not an address"):
+        normfed("server", "move", "new.example.org", "--home", home.folder)
+    with only_one(home.log, "it"), pytest.raises(UserError, match="Stop it first"):
+        normfed("server", "move", "new.example.org:9000", "--home", home.folder)
+    assert ((home.folder / "server.yaml").read_text(), home.certificate.read_bytes()) == before
+
+
+def test_the_list_of_runs_cuts_neither_names_nor_commands(home: ServerHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, folder = "a-study-with-a-rather-long-name-20260101-120000", "/srv/federation/" + "x" * 70
+    ledger = Ledger(home.folder / "runs.sqlite")
+    ledger.add(name)
+    ledger.set(name, State.FAILED, f"it failed. See {folder}/server.log; then: normfed server resume {name}")
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = normfed("server", "runs", "--home", home.folder).output.splitlines()
+    assert lines[0].startswith(f"{name}  ")
+    assert any(f"{folder}/server.log" in line for line in lines)
+    assert sum(name in line for line in lines) == 2
 
 
 def test_an_enrolment_holds_no_secret_and_one_that_was_changed_is_refused(home: ServerHome, tmp_path: Path) -> None:
@@ -220,8 +277,13 @@ def test_sites_are_admitted_and_shut_out_as_the_operator_says(
     assert admission.nodes(home) == {}
 
 
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deaths, "LONGEST_PAUSE_S", 0.0)
+
+
 def test_an_open_run_is_started_again_whatever_died(
-    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any
+    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any, hasty: None
 ) -> None:
     look, flower, said = kept
     name = begun(home, study)
@@ -241,21 +303,324 @@ def test_an_open_run_is_started_again_whatever_died(
     assert "going on from the last round" in said[-1]
 
 
-def test_a_run_that_gets_no_further_is_given_up_with_a_sentence(
-    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any
+def test_a_run_whose_process_fails_again_and_again_is_given_up_with_its_error(
+    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any, hasty: None
 ) -> None:
     look, flower, _ = kept
     name = begun(home, study)
-    for _ in range(3 * STARTS):
+    ledger = Ledger(home.folder / "runs.sqlite")
+    for _ in range(3 * deaths.CRASHES):
         look.look()
+        number = ledger.get(name).flower_run
+        crash = {"flower_run": number, "lost": False, "why": "SafetensorError: header too large"}
+        (home.runs / name / CRASH).write_text(json.dumps(crash))
         flower.runs = {number: FlowerRun("finished", "") for number in flower.runs}
+    entry = ledger.get(name)
+    assert entry.state is State.FAILED
+    assert f"failed {deaths.CRASHES} times in the same round" in entry.why
+    assert "SafetensorError: header too large" in entry.why
+    assert len(flower.runs) == deaths.CRASHES
+    steering.resume(home, name)
+    look.look()
+    assert len(flower.runs) == deaths.CRASHES + 1
+
+
+def killed_process() -> dict[str, Any]:
+    """A child that was killed and that nobody reaps, as Flower's executor leaves them."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
+    began = psutil.Process(process.pid).create_time()
+    process.kill()
+    while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    LEFT.append(process)
+    return {"pid": process.pid, "began": began}
+
+
+LEFT: list[subprocess.Popen[bytes]] = []
+
+
+def test_kills_in_quick_succession_do_not_end_a_run_and_the_log_says_what_happened(
+    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any, hasty: None
+) -> None:
+    look, _, said = kept
+    name = begun(home, study)
+    ledger, child = Ledger(home.folder / "runs.sqlite"), killed_process()
+    kills = 2 * deaths.CRASHES
+    for _ in range(kills):
+        look.look()
+        coordinator = {**child, "flower_run": ledger.get(name).flower_run}
+        (home.runs / name / COORDINATOR).write_text(json.dumps(coordinator))
+        look.look()
+    assert ledger.get(name).state is State.OPEN
+    assert "was killed by signal 9 (SIGKILL)" in said[-1]
+    log = (home.runs / name / LOG).read_text().splitlines()
+    assert len(log) == kills
+    assert f"was killed by signal 9 (SIGKILL) ({kills} times in the same round)" in log[-1]
+    LEFT.pop().wait()  # reaped: nothing is known any more but that it is gone
+    assert "is gone without a word" in deaths.cause(home.runs / name, coordinator["flower_run"], "").how
+
+
+def test_who_follows_a_run_reads_that_its_process_died(
+    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    look, flower, _ = kept
+    name = begun(home, study)
+    look.look()
+    flower.runs = {100: FlowerRun("finished", "no [heartbeat]")}
+    look.look()
+
+    class Shown:
+        def __init__(self) -> None:
+            self.notes: list[str] = []
+
+        def event(self, event: dict[str, Any]) -> None: ...
+
+        def note(self, text: str) -> None:
+            self.notes.append(text)
+            steering.stop(home, name)
+
+    shown = Shown()
+    assert following.follow(home, name, shown).state is State.STOPPED
+    assert "no [heartbeat]" in shown.notes[0]
+    following.Live(Console()).note(shown.notes[0])
+    assert "[heartbeat]" in capsys.readouterr().out
+    look.look()
+    look.look()
+    steering.resume(home, name)
+    look.look()
+    assert Ledger(home.folder / "runs.sqlite").get(name).why == ""  # it runs again
+
+
+def test_other_ends_of_a_runs_process_are_told_apart(tmp_path: Path) -> None:
+    def note(pid: int, began: float) -> None:
+        (tmp_path / COORDINATOR).write_text(json.dumps({"pid": pid, "began": began, "flower_run": 7}))
+
+    assert "ended before it began to work (Flower: no such module)" in deaths.cause(tmp_path, 7, "no such module").how
+    note(os.getpid(), psutil.Process().create_time())
+    assert "lost touch with the SuperLink" in deaths.cause(tmp_path, 7, "no heartbeat").how
+    child = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+    note(child.pid, psutil.Process(child.pid).create_time())
+    while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert "ended with exit code 3" in deaths.cause(tmp_path, 7, "").how
+    child.wait()
+    (tmp_path / CRASH).write_text(json.dumps({"flower_run": 7, "lost": True, "why": "ConnectError: refused"}))
+    assert deaths.cause(tmp_path, 7, "") == deaths.Death(False, "failed with ConnectError: refused")
+
+
+def test_a_run_that_is_killed_without_end_is_given_up_with_that_word(
+    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any, hasty: None
+) -> None:
+    look, flower, _ = kept
+    name = begun(home, study)
+    for _ in range(3 * deaths.KILLS):
+        look.look()
+        flower.runs = {number: FlowerRun("finished", "no heartbeat") for number in flower.runs}
     entry = Ledger(home.folder / "runs.sqlite").get(name)
     assert entry.state is State.FAILED
-    assert f"died {STARTS} times in the same round" in entry.why
-    assert len(flower.runs) == STARTS
-    keeper.resume(home, name)
+    assert f"ended from outside {deaths.KILLS} times in the same round" in entry.why
+    assert "no heartbeat" in entry.why
+    assert len(flower.runs) == deaths.KILLS
+
+
+def test_pauses_between_deaths_grow_and_progress_forgets_them(tmp_path: Path) -> None:
+    killed = deaths.Death(False, "was killed")
+    pauses = [deaths.count(tmp_path, killed).pause_s for _ in range(5)]
+    assert pauses == [0, 2, 4, 8, 16]
+    assert deaths.Deaths(kills=50).pause_s == deaths.LONGEST_PAUSE_S
+    (tmp_path / "arms" / "federated").mkdir(parents=True)
+    (tmp_path / "arms" / "federated" / "progress.safetensors").write_bytes(b"a round more")
+    assert deaths.count(tmp_path, killed).pause_s == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "note", "found"),
+    [
+        (ZeroDivisionError("a bug"), CRASH, {"lost": False, "why": "ZeroDivisionError: a bug"}),
+        (httpx.ConnectError("refused"), CRASH, {"lost": True, "why": "ConnectError: refused"}),
+        (PermissionError("no"), CRASH, {"lost": False, "why": "PermissionError: no"}),
+        (RunError("Site b refuses."), OUTCOME, {"state": "failed", "why": "Site b refuses."}),
+    ],
+)
+def test_whatever_ends_a_runs_process_is_in_its_log(
+    home: ServerHome,
+    tmp_path: Path,
+    study: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    note: str,
+    found: dict[str, Any],
+) -> None:
+    accepted(home, "a", tmp_path)
+    name = begun(home, study)
+
+    def ends(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(serving, "_coordinate", ends)
+    context = SimpleNamespace(run_config={bundle.RUN_KEY: name}, run_id=7)
+    with pytest.raises(type(error)):
+        serving.run(None, context, home.folder)  # type: ignore[arg-type]
+    assert str(error) in (home.runs / name / LOG).read_text()
+    assert json.loads((home.runs / name / note).read_text()).items() >= found.items()
+
+
+def test_a_run_that_breaks_the_keeper_does_not_keep_it_from_the_others(
+    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any
+) -> None:
+    look, _, said = kept
+    broken, sound = begun(home, study), begun(home, study)
+    (home.runs / broken / OUTCOME).write_text('{"neither": "state nor why"}')
+    for _ in range(3):
+        look.look()
+    assert Ledger(home.folder / "runs.sqlite").get(sound).flower_run == 100
+    assert len([text for text in said if broken in text]) == 1  # said once, not at every look
+    (home.runs / broken / OUTCOME).write_text(json.dumps({"state": "failed", "why": "Site b refuses."}))
     look.look()
-    assert len(flower.runs) == STARTS + 1
+    assert Ledger(home.folder / "runs.sqlite").get(broken).state is State.FAILED
+
+
+def test_a_refusal_of_flowers_over_one_run_does_not_keep_the_keeper_from_the_others(
+    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, flower, _ = kept
+    refused, sound = begun(home, study), begun(home, study)
+    start = flower.start
+
+    def starts(run: str) -> int:
+        if run == refused:
+            raise httpx.HTTPStatusError("500", request=httpx.Request("POST", "http://f"), response=httpx.Response(500))
+        return start(run)
+
+    monkeypatch.setattr(flower, "start", starts)
+    look.look()
+    assert Ledger(home.folder / "runs.sqlite").get(sound).flower_run == 100
+
+
+def test_figures_that_cannot_be_read_end_a_run_with_a_sentence(
+    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any
+) -> None:
+    look, _, said = kept
+    name = begun(home, study)
+    (home.runs / name / OUTCOME).write_text(json.dumps({"state": "finished", "why": ""}))
+    (home.runs / name / "metrics.json").write_text('{"miss')
+    look.look()
+    assert Ledger(home.folder / "runs.sqlite").get(name).state is State.FAILED
+    assert "metrics.json cannot be read" in said[-1]
+
+
+@pytest.mark.parametrize(("state", "code"), [(State.FINISHED, 0), (State.PARTIAL, 3)])
+def test_resuming_what_finished_says_that_it_cannot_do_anything(
+    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any, state: State, code: int
+) -> None:
+    name = begun(home, study)
+    ledger = Ledger(home.folder / "runs.sqlite")
+    ledger.set(name, state, "Partial: the federated model was trained without d in round 3.")
+    result = normfed("server", "resume", name, "--home", home.folder)
+    assert result.exit_code == code
+    assert ("cannot be made up for by resuming" in result.output) == (state is State.PARTIAL)
+    assert ("trained without d in round 3" in result.output) == (state is State.PARTIAL)
+    assert ledger.get(name).state is state
+
+
+@pytest.mark.parametrize("damage", ["garbage", "empty", "cut", "gone"])
+def test_a_damaged_list_of_runs_is_made_again_from_its_copy(
+    home: ServerHome,
+    kept: tuple[Keeper, Flower, list[str]],
+    study: Any,
+    caplog: pytest.LogCaptureFixture,
+    damage: str,
+) -> None:
+    first, second = begun(home, study), begun(home, study)
+    ledger = Ledger(home.folder / "runs.sqlite")
+    ledger.running(first, 2**63 + 5)
+    ledger.set(second, State.STOPPED, "by the operator")
+    before = ledger.all()
+    break_list(home, damage)
+    assert Ledger(home.folder / "runs.sqlite").all() == before
+    assert "made again from its copy runs.json" in caplog.text
+    assert [path.exists() for path in home.folder.glob("runs.sqlite.damaged-*")] == [True] * (damage != "gone")
+    ledger.set(second, State.OPEN)  # whoever had it open goes on with the new one
+    assert Ledger(home.folder / "runs.sqlite").get(second).state is State.OPEN
+
+
+def break_list(home: ServerHome, damage: str) -> None:
+    path = home.folder / "runs.sqlite"
+    for ending in ("-wal", "-shm"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+    if damage == "gone":
+        path.unlink()
+    else:
+        content = {"garbage": b"\xff" * 8192, "empty": b"", "cut": path.read_bytes()[:1500]}[damage]
+        path.write_bytes(content)
+
+
+def test_a_list_of_runs_without_a_copy_is_made_again_from_the_run_folders(
+    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    look, flower, _ = kept
+    names = [begun(home, study) for _ in range(3)]
+    look.look()
+    for name, number in zip(names, flower.runs, strict=True):
+        (home.runs / name / COORDINATOR).write_text(json.dumps({"pid": 1, "began": 0.0, "flower_run": number}))
+    (home.runs / names[1] / OUTCOME).write_text(json.dumps({"state": "failed", "why": "Site b refuses."}))
+    (home.runs / names[2] / OUTCOME).write_text(json.dumps({"state": "finished", "why": ""}))
+    (home.runs / names[2] / "metrics.json").write_text(
+        json.dumps({"missing": {"federated": {"d": [3]}}, "rounds": [1] * 4})
+    )
+    break_list(home, "garbage")
+    (home.folder / "runs.json").write_text("[{")
+    ledger = Ledger(home.folder / "runs.sqlite")
+    assert [entry.name for entry in ledger.all()] == names
+    assert "made again from the run folders" in caplog.text
+    look.look()  # settles the one that had finished, and stops what Flower still runs and nobody is known to want
+    states = [(entry.state, entry.flower_run) for entry in ledger.all()]
+    assert states == [(State.STOPPED, None), (State.FAILED, None), (State.PARTIAL, None)]
+    assert ledger.get(names[1]).why == "Site b refuses."
+    assert flower.stopped == [next(iter(flower.runs))]
+
+
+def test_two_who_change_the_list_of_sites_at_once_lose_nothing(
+    home: ServerHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each reads before the other writes, unless a lock keeps it from doing so."""
+    made = {site: joined(home, site, tmp_path) for site in "ab"}
+    at_the_same_time(
+        monkeypatch,
+        admission,
+        [partial(admission.accept, home, s, *admission.read_key(m.public_key)) for s, m in made.items()],
+    )
+    assert [member.state for member in admission.members(home).values()] == ["accepted", "accepted"]
+
+
+def test_two_who_excuse_sites_at_once_lose_nothing(
+    home: ServerHome, tmp_path: Path, study: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for site in "ab":
+        accepted(home, site, tmp_path)
+    folder = home.runs / begun(home, study)
+    at_the_same_time(
+        monkeypatch,
+        steering,
+        [partial(steering.excuse, home, folder, site) for site in "ab"],  # type: ignore[misc]
+    )
+    assert json.loads((folder / "excused.json").read_text()) == ["a", "b"]
+
+
+def at_the_same_time(monkeypatch: pytest.MonkeyPatch, module: Any, works: list[Callable[[], None]]) -> None:
+    """Let everybody who writes wait for the others to have read: who holds a lock waits in vain, and goes on."""
+    everybody = threading.Barrier(len(works))
+    write = module.write_json
+
+    def writes(path: Path, value: Any) -> None:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            everybody.wait(1.0)
+        write(path, value)
+
+    monkeypatch.setattr(module, "write_json", writes)
+    with ThreadPoolExecutor(len(works)) as pool:
+        for job in [pool.submit(work) for work in works]:
+            job.result()
 
 
 def test_a_run_that_stopped_on_something_to_mend_waits_for_the_operator(
@@ -270,7 +635,7 @@ def test_a_run_that_stopped_on_something_to_mend_waits_for_the_operator(
     assert said[-1] == f"{name}: stopped. Site b refuses."
     look.look()
     assert len(flower.runs) == 1
-    keeper.resume(home, name)
+    steering.resume(home, name)
     assert not (home.runs / name / OUTCOME).exists()
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from normfed_client.site import SITES_VARIABLE, Site, SiteConfig, write_sites
+from normfed_client.site import SITES_VARIABLE, Site, write_sites
+from normfed_client.site_config import SiteConfig
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import Request, requests
 from normfed_server.asking import Asker

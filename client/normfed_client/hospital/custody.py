@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Kind, Member, Releases, releasable
-from normfed_client.hospital.rules import Rules
+from normfed_client.hospital.rules import CustodyConfig
 from normfed_client.imaging.bids import Visit
 from normfed_client.imaging.cohort import Lots
 from normfed_common import digests
@@ -28,15 +28,6 @@ Role = Literal["train", "held_out", "test"]
 People = Mapping[str, Sequence[str]]  # name to the visits that are used, each with its kind of lesion
 ROLES: tuple[Role, ...] = ("train", "held_out", "test")
 MEMBERS = "members.json"
-
-
-class CustodyConfig(Frozen):
-    """Where a hospital keeps what it decides by."""
-
-    rules: Rules
-    people_secret: Path = Field(description="decides roles, and stands for people's names in the record")
-    record: Path = Field(description="of releases, SQLite")
-    run: str = Field(description="the run that is served")
 
 
 class Members(Frozen):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
 from normfed_common.errors import SiteCode, SiteError
@@ -68,6 +70,15 @@ class Rules(Frozen):
             ("most_epochs", max(epochs), self.most_epochs),
             ("most_samples_per_person", _samples(study), self.most_samples_per_person),
         ]
+
+
+class CustodyConfig(Frozen):
+    """Where a hospital keeps what it decides by."""
+
+    rules: Rules
+    people_secret: Path = Field(description="decides roles, and stands for people's names in the record")
+    record: Path = Field(description="of releases, SQLite")
+    run: str = Field(description="the run that is served")
 
 
 def _samples(study: StudyConfig) -> int:

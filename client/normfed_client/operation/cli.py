@@ -5,14 +5,21 @@ from __future__ import annotations
 import shutil
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from normfed_client.operation.home import DEFAULT, open_hospital
 from normfed_common.errors import UserError
+from normfed_common.operation.terminal import print_wrapped
+
+if TYPE_CHECKING:
+    from normfed_client.operation.link import Finding
+
+INDENT = 15  # of what was found, in columns
 
 site = typer.Typer(help="A hospital's client: join a federation, check, start.", no_args_is_help=True)
 
@@ -38,8 +45,8 @@ def join(
     console.print(f"[bold]{invitation.site}[/] can join [bold]{invitation.federation}[/]. Two things are left:\n")
     console.print(f"1. Send this file to the operator; it is not secret:\n     {joined.public_key}\n", soft_wrap=True)
     console.print("2. Compare by telephone, so that nobody stands in between:")
-    console.print(f"     this hospital's key      [bold]{joined.key_fingerprint}[/]")
-    console.print(f"     the federation's server  [bold]{invitation.ca_fingerprint}[/]\n")
+    console.print(f"     this hospital's key      [bold]{joined.key_fingerprint}[/]", soft_wrap=True)
+    console.print(f"     the federation's server  [bold]{invitation.ca_fingerprint}[/]\n", soft_wrap=True)
     console.print(
         f"The key {home / 'site.key'} never leaves this machine. What this hospital allows is in "
         f"{home / 'site.yaml'}.\nNext: normfed site check, then normfed site start",
@@ -55,18 +62,24 @@ def check(
     """What is wrong, and how to mend it: certificates, clock, link, disk, GPU, data, versions."""
     from normfed_client.operation.checking import examine
 
-    table = Table("", "what", "found", "what to do", box=None, pad_edge=False)
+    console = Console(highlight=False)
     worst = 0
     for finding in examine(open_hospital(home), opening_scans=not quick):
-        mark = {0: "[green]✓[/]", 1: "[yellow]![/]", 2: "[red]✗[/]"}[finding.severity]
-        table.add_row(mark, finding.what, finding.found, finding.cure)
+        _show(console, finding)
         worst = max(worst, finding.severity)
-    console = Console(highlight=False)
-    console.print(table)
     if worst == 2:
-        console.print("\n[red]Not ready.[/] Mend what is marked ✗ and check again.")
+        console.print("\n[red]Not ready.[/] Mend what is marked ✗ and check again.", soft_wrap=True)
         raise typer.Exit(2)
     console.print("\nReady: normfed site start")
+
+
+def _show(console: Console, finding: Finding) -> None:
+    """Mark, what, found; below them what to do, and what to paste."""
+    mark = ("[green]✓[/]", "[yellow]![/]", "[red]✗[/]")[finding.severity]
+    print_wrapped(console, finding.found, " " * INDENT, f"{mark} {finding.what:<{INDENT - 2}}")
+    print_wrapped(console, finding.cure, " " * (INDENT + 2), f"{'':<{INDENT}}→ ")
+    if finding.copy:
+        console.print(escape(finding.copy), soft_wrap=True)
 
 
 @site.command()
@@ -95,11 +108,24 @@ def status(home: Home = DEFAULT) -> None:
         since = datetime.fromtimestamp(service["since"]).strftime("%d %b %H:%M") if service["since"] else "–"
         table.add_row(name, state, since, str(service["restarts"]), service["last_end"] or "–")
     console.print(table)
-    console.print(f"\n{hospital.config.site} at {hospital.config.server}: {found.sentence}")
+    console.print(f"\n{hospital.config.site} at {hospital.config.server}: {found.sentence}", soft_wrap=True)
     for line in found.last:
         console.print(f"[dim]{line}[/]", soft_wrap=True)
     if not found.running:
         raise typer.Exit(1)
+
+
+@site.command()
+def move(
+    address: Annotated[str, typer.Argument(help="The server's new address, host:port.")],
+    home: Home = DEFAULT,
+) -> None:
+    """The server has another address: check that it is the same federation's, and write it to site.yaml."""
+    from normfed_client.operation.moving import move as move_server
+
+    hospital = open_hospital(home)
+    move_server(hospital, address)
+    typer.echo(f"{hospital.config.site} calls {address} from now on. Next: normfed site start")
 
 
 @site.command()

@@ -23,9 +23,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from normfed_client.hospital.custody import CustodyConfig
-from normfed_client.hospital.rules import Rules
-from normfed_client.site import SiteConfig
+from normfed_client.hospital.rules import CustodyConfig, Rules
+from normfed_client.site_config import SiteConfig
 from normfed_common.errors import DatasetError, UserError
 from normfed_common.files import inside
 from normfed_common.operation import private, settings

@@ -16,7 +16,11 @@ MEANING = (
     ("Connection successful", "connected again"),
     ("Connection attempt failed", "the server does not answer; trying again"),
     ("SSL/TLS handshake error", "the server's certificate is not the federation's: run normfed site check"),
-    ("code 305", "the server still counts the node that died as connected; it is let in again within a minute"),
+    (
+        "code 305",
+        "not let in: the key is not accepted, or the server still counts another connection with it, of a copy of this "
+        "folder elsewhere or one that broke a minute ago",
+    ),
     ("Sending:", "sending an answer"),
     ("Sent successfully", "connected; the last answer was sent"),
     ("Receiving:", "at work"),

@@ -54,6 +54,8 @@ class Service:
         Asks the process whether it is well; absent where running is all there is to ask.
     needs
         Files that it reads when it starts: it is started again when one of them changes.
+    heard
+        Told every line that it says, beside its log.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Service:
     environment: Mapping[str, str] = field(default_factory=dict)
     healthy: Callable[[], bool] | None = None
     needs: tuple[Path, ...] = ()
+    heard: Callable[[str], None] | None = None
 
 
 class Supervisor:
@@ -196,7 +199,11 @@ class _Running:
         if process.stdout is None:
             return
         for line in process.stdout:
-            self._log.info(line.decode(errors="replace").rstrip("\n"))
+            text = line.decode(errors="replace").rstrip("\n")
+            self._log.info(text)
+            if self.service.heard is not None:
+                with contextlib.suppress(OSError):  # a terminal that is gone must not stop the process
+                    self.service.heard(text)
 
 
 def end_with_parent() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,3 +40,27 @@ def write(path: Path, values: BaseModel) -> None:
         value = values.model_dump(mode="json")[name]
         lines.append(plain_yaml.text({name: value}).rstrip())
     write_text(path, "\n".join(lines) + "\n")
+
+
+def change(path: Path, kind: type[T], values: Mapping[str, str | int]) -> T:
+    """Change single values of such a file; comments and everything else stay as they are.
+
+    Returns
+    -------
+    The file as it is now.
+
+    Raises
+    ------
+    UserError
+        If the file is not what it should be, or would not be with the new values; then nothing is written.
+    """
+    read(path, kind)
+    text = path.read_text(encoding="utf-8")
+    for key, value in values.items():
+        text = plain_yaml.with_value(text, key, value, str(path))
+    try:
+        changed = validate(kind, plain_yaml.parse(text, str(path)), str(path))
+    except UserError as error:
+        raise UserError(f"{error} Nothing was changed.") from error
+    write_text(path, text)
+    return changed

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from normfed_common.errors import UserError
 from normfed_common.files import write_json
+from normfed_common.locks import exclusive
 from normfed_common.operation import bundle, enrolment, settings
 from normfed_common.operation.enrolment import Enrolment
 from normfed_common.study.base import Frozen
@@ -52,6 +54,20 @@ def members(home: ServerHome) -> dict[str, Member]:
         raise UserError(f"{home.sites}: damaged ({' '.join(str(error).split())}). Restore it from a backup.") from error
 
 
+def known(home: ServerHome, site: str) -> Member:
+    """One site.
+
+    Raises
+    ------
+    UserError
+        If there is none of this name.
+    """
+    found = members(home)
+    if site not in found:
+        raise UserError(f"No site is called {site}. Sites: {', '.join(found) or 'none'}.")
+    return found[site]
+
+
 def enrol(home: ServerHome, site: str, again: bool = False) -> Path:
     """Invite a site; gives the path of the file to send.
 
@@ -64,9 +80,16 @@ def enrol(home: ServerHome, site: str, again: bool = False) -> Path:
         TypeAdapter(SiteName).validate_python(site)
     except ValidationError as error:
         raise UserError(f"{site!r} cannot be a site's name: letters, digits, dot, hyphen and underscore.") from error
-    known = members(home)
-    if site in known and not (again and known[site].state == "invited"):
-        raise UserError(f"{site} is {known[site].state} already. Choose another name, or revoke it first.")
+    with _changing(home) as sites:
+        if site in sites and not (again and sites[site].state == "invited"):
+            raise UserError(f"{site} is {sites[site].state} already. Choose another name, or revoke it first.")
+        path = _invite(home, site)
+        sites[site] = Member(state="invited", changed=_now())
+    return path
+
+
+def _invite(home: ServerHome, site: str) -> Path:
+    """Write the file that a site is sent."""
     invitation = Enrolment(
         federation=home.config.name,
         site=site,
@@ -78,7 +101,6 @@ def enrol(home: ServerHome, site: str, again: bool = False) -> Path:
     )
     path: Path = home.enrolments / f"{site}.yaml"
     settings.write(path, invitation)
-    _set(home, site, Member(state="invited", changed=_now()))
     return path
 
 
@@ -110,18 +132,18 @@ def accept(home: ServerHome, site: str, key: str, fingerprint: str) -> None:
     UserError
         If it was not invited, or the key is or was another site's.
     """
-    known = members(home)
-    if site not in known:
-        raise UserError(f"{site} was not invited. First: normfed server enrol {site}")
-    if known[site].state == "accepted":
-        raise UserError(f"{site} is accepted already, with the key {known[site].fingerprint}. Revoke it first.")
-    for name, member in known.items():
-        if member.fingerprint == fingerprint:
-            raise UserError(
-                f"This key is or was that of {name} ({member.state}). A key is never used again: have a new one made "
-                "with `normfed site join`."
-            )
-    _set(home, site, Member(state="accepted", key=key, fingerprint=fingerprint, changed=_now()))
+    with _changing(home) as sites:
+        if site not in sites:
+            raise UserError(f"{site} was not invited. First: normfed server enrol {site}")
+        if sites[site].state == "accepted":
+            raise UserError(f"{site} is accepted already, with the key {sites[site].fingerprint}. Revoke it first.")
+        for name, member in sites.items():
+            if member.fingerprint == fingerprint:
+                raise UserError(
+                    f"This key is or was that of {name} ({member.state}). A key is never used again: have a new one "
+                    "made with `normfed site join`."
+                )
+        sites[site] = Member(state="accepted", key=key, fingerprint=fingerprint, changed=_now())
 
 
 def revoke(home: ServerHome, site: str) -> None:
@@ -132,10 +154,8 @@ def revoke(home: ServerHome, site: str) -> None:
     UserError
         If there is no such site.
     """
-    known = members(home)
-    if site not in known:
-        raise UserError(f"No site is called {site}. Sites: {', '.join(known) or 'none'}.")
-    _set(home, site, known[site].model_copy(update={"state": "revoked", "changed": _now()}))
+    with _changing(home) as sites:
+        sites[site] = known(home, site).model_copy(update={"state": "revoked", "changed": _now()})
 
 
 def nodes(home: ServerHome) -> dict[str, int]:
@@ -158,9 +178,13 @@ def write_seen(home: ServerHome, found: Mapping[str, Mapping[str, Any]]) -> None
     write_json(home.folder / NODES, found)
 
 
-def _set(home: ServerHome, site: str, member: Member) -> None:
-    changed = Members(sites={**members(home), site: member})
-    write_json(home.sites, changed.model_dump(mode="json"))
+@contextlib.contextmanager
+def _changing(home: ServerHome) -> Iterator[dict[str, Member]]:
+    """All sites, to be changed by one process at a time; written when the context ends without an error."""
+    with exclusive(home.sites.with_suffix(".lock")):
+        sites = members(home)
+        yield sites
+        write_json(home.sites, Members(sites=sites).model_dump(mode="json"))
 
 
 def _now() -> str:

@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from normfed_common.errors import RunError, UserError
+from normfed_common.errors import UserError
+from normfed_common.operation.terminal import print_wrapped
 from normfed_server.operation.home import DEFAULT, open_home, run_folder
 
 server = typer.Typer(help="A central server: enrol sites, start, run studies.", no_args_is_help=True)
@@ -45,8 +46,10 @@ def init(
     made = create(home, config)
     console = Console(highlight=False)
     console.print(f"[bold]{name}[/] at {address}. Everything is in {home}; back it up.", soft_wrap=True)
-    console.print(f"Its fingerprint, to read to hospitals by telephone:\n  [bold]{made.fingerprint()}[/]")
-    console.print("Next: normfed server enrol SITE for every hospital, and normfed server start")
+    console.print(
+        f"Its fingerprint, to read to hospitals by telephone:\n  [bold]{made.fingerprint()}[/]", soft_wrap=True
+    )
+    console.print("Next: normfed server enrol SITE for every hospital, and normfed server start", soft_wrap=True)
 
 
 @server.command()
@@ -77,11 +80,11 @@ def accept(
     opened, name = open_home(home), site or key.stem
     line, fingerprint = admission.read_key(key)
     console = Console(highlight=False)
-    console.print(f"The key of [bold]{name}[/]:  [bold]{fingerprint}[/]")
+    console.print(f"The key of [bold]{name}[/]:  [bold]{fingerprint}[/]", soft_wrap=True)
     if not yes:
         typer.confirm(f"Did {name} read you the same over the telephone?", abort=True)
     admission.accept(opened, name, line, fingerprint)
-    console.print(f"{name} is accepted; it is let in as soon as the server runs.")
+    console.print(f"{name} is accepted; it is let in as soon as the server runs.", soft_wrap=True)
 
 
 @server.command()
@@ -102,6 +105,29 @@ def renew(home: Home = DEFAULT) -> None:
     opened.issue_certificate()
     days = certificates.days_left(opened.certificate)
     typer.echo(f"Renewed for {days:.0f} days. A running server takes it up by itself.")
+
+
+@server.command()
+def move(
+    address: Annotated[str, typer.Argument(help="host:port under which sites reach this server from now on.")],
+    home: Home = DEFAULT,
+    port: Annotated[int | None, typer.Option(help="To listen on, if not the address's.")] = None,
+) -> None:
+    """Give the server another address; its sites keep their keys, and learn the address with normfed site move."""
+    from normfed_server.operation import admission
+    from normfed_server.operation.home import move as move_server
+
+    opened = open_home(home)
+    moved = move_server(opened, address, port)
+    console = Console(highlight=False)
+    console.print(
+        f"[bold]{moved.config.name}[/] is at {address} from the next start on. Its certificate is good for "
+        f"{opened.config.host} too, until it is renewed.\nTell every site to run: normfed site move {address}",
+        soft_wrap=True,
+    )
+    for site, member in admission.members(moved).items():
+        if member.state == "invited":
+            console.print(f"{site} has not joined yet; send a new file: normfed server enrol {site} --again")
 
 
 @server.command()
@@ -168,7 +194,8 @@ def status(home: Home = DEFAULT) -> None:
 
     opened, console = open_home(home), Console(highlight=False)
     running = is_running(opened.log)
-    console.print(f"[bold]{opened.config.name}[/] at {opened.config.address}: {'runs' if running else 'does not run'}")
+    word = "runs" if running else "does not run"
+    console.print(f"[bold]{opened.config.name}[/] at {opened.config.address}: {word}", soft_wrap=True)
     for warning in opened.check():
         console.print(f"[yellow]![/] {warning}", soft_wrap=True)
     for service, state in (read_services(opened.log) if running else {}).items():
@@ -195,13 +222,9 @@ def runs(home: Home = DEFAULT) -> None:
 @server.command()
 def stop(name: RunName, home: Home = DEFAULT) -> None:
     """Stop a run; it can be resumed."""
-    from normfed_server.operation.ledger import DONE, Ledger, State
+    from normfed_server.operation import steering
 
-    ledger = Ledger(open_home(home).folder / "runs.sqlite")
-    entry = ledger.get(name)
-    if entry.state in DONE:
-        raise RunError(f"{name}: {entry.state} already.")
-    ledger.set(name, State.STOPPED, "by the operator")
+    steering.stop(open_home(home), name)
     typer.echo(f"{name} stops. Go on with: normfed server resume {name}")
 
 
@@ -213,9 +236,13 @@ def resume(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for scripts.")] = False,
 ) -> None:
     """Go on with a run that was stopped or failed, from its last round."""
-    from normfed_server.operation import keeper
+    from normfed_server.operation import steering
+    from normfed_server.operation.ledger import DONE
 
-    keeper.resume(open_home(home), name)
+    entry = steering.resume(open_home(home), name)
+    if entry.state in DONE and not as_json:
+        typer.echo(steering.nothing_left(entry), err=True)
+        raise typer.Exit(_EXIT[str(entry.state)])
     if not detach:
         _follow(home, name, as_json)
 
@@ -223,10 +250,10 @@ def resume(
 @server.command()
 def excuse(name: RunName, site: Site, home: Home = DEFAULT) -> None:
     """Let a run go on without a site, even the largest, where its quorum is met."""
-    from normfed_server.operation import starting
+    from normfed_server.operation import steering
 
     opened = open_home(home)
-    starting.excuse(opened, run_folder(opened, name), site)
+    steering.excuse(opened, run_folder(opened, name), site)
     typer.echo(f"{name} may go on without {site}.")
 
 
@@ -252,10 +279,10 @@ def _runs(home: Path, console: Console, only_open: bool) -> None:
     if not entries:
         console.print("No run is open." if only_open else "No runs yet. Begin one: normfed server run STUDY.yaml")
         return
-    table = Table("run", "", "began", "", box=None, pad_edge=False)
+    width = max(len(entry.name) for entry in entries)
     for entry in entries:
-        table.add_row(entry.name, str(entry.state), _when(entry.created), entry.why)
-    console.print(table)
+        console.print(f"{entry.name:<{width}}  {_when(entry.created)}  [bold]{entry.state}[/]", soft_wrap=True)
+        print_wrapped(console, entry.why, "    ")
 
 
 def _follow(home: Path, name: str, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rich.console import Console
+from rich.markup import escape
 
 from normfed_common.operation.processes import is_running
 from normfed_server.operation.home import ServerHome
@@ -34,13 +35,16 @@ class Shown(Protocol):
 def follow(home: ServerHome, name: str, shown: Shown) -> Entry:
     """Show every event of a run until it ends; gives how."""
     ledger, events = Ledger(home.folder / "runs.sqlite"), Tail(home.runs / name / "events.jsonl")
-    told = False
+    told, why = False, ""
     while True:
         entry = ledger.get(name)
         for event in events.new():
             shown.event(event)
         if entry.state is not State.OPEN:
             return entry
+        if entry.why and entry.why != why:
+            shown.note(entry.why)
+        why = entry.why
         if not told and not is_running(home.log):
             shown.note("the server does not run; start it: normfed server start")
             told = True
@@ -106,11 +110,11 @@ class Live:
 
         for mark, text in worded(event):
             stamp = time.strftime("%H:%M:%S", time.localtime(event["time"]))
-            self.console.print(f"[dim]{stamp}[/] {_MARKS[mark]} {text.replace('[', chr(92) + '[')}", soft_wrap=True)
+            self.console.print(f"[dim]{stamp}[/] {_MARKS[mark]} {escape(text)}", soft_wrap=True)
 
     def note(self, text: str) -> None:
         """See `Shown`."""
-        self.console.print(f"[yellow]![/] {text}", soft_wrap=True)
+        self.console.print(f"[yellow]![/] {escape(text)}", soft_wrap=True)
 
 
 _MARKS = {"good": "[green]✓[/]", "plain": " ", "look": "[yellow]![/]", "bad": "[red]✗[/]"}

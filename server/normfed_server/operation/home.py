@@ -15,6 +15,7 @@ HOME/
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,7 @@ from pydantic import Field
 from normfed_common.errors import RunError, UserError
 from normfed_common.operation import private, settings
 from normfed_common.operation.enrolment import ADDRESS, certificate_fingerprint
+from normfed_common.operation.processes import is_running
 from normfed_common.study.base import Frozen
 from normfed_server.operation import certificates
 
@@ -168,6 +170,32 @@ def open_home(folder: Path) -> ServerHome:
             f"{folder}: not a server's folder (no server.yaml). Make one: normfed server init --home {folder}"
         )
     return ServerHome(folder.resolve(), settings.read(path, ServerConfig))
+
+
+def move(home: ServerHome, address: str, port: int | None) -> ServerHome:
+    """Give a server another address, and a certificate that is good for the new one and the old one.
+
+    Parameters
+    ----------
+    port
+        To listen on; None to follow the address if it did so before.
+
+    Raises
+    ------
+    UserError
+        If it is not an address, or the server is running.
+    """
+    if not re.fullmatch(ADDRESS, address):
+        raise UserError(f"{address!r} is not an address. Give host:port, such as fed.example.org:8000.")
+    if is_running(home.log):
+        raise UserError(f"{home.folder}: the server is running. Stop it first; open runs go on when it starts again.")
+    path, before, last = home.folder / "server.yaml", home.config, int(address.rpartition(":")[2])
+    followed = before.port == int(before.address.rpartition(":")[2])
+    listening = port if port is not None else last if followed else before.port
+    config = settings.change(path, ServerConfig, {"address": address, "port": listening})
+    moved = ServerHome(home.folder, config)
+    certificates.issue((config.host, before.host), home.ca_key, home.ca, home.key, home.certificate)
+    return moved
 
 
 def run_folder(home: ServerHome, name: str) -> Path:

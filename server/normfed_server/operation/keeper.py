@@ -16,17 +16,16 @@ import httpx
 import psutil
 
 from normfed_common.errors import NormfedError
-from normfed_server.operation import admission
+from normfed_server.operation import admission, deaths
 from normfed_server.operation.control import FINISHED, Control, key_bytes
 from normfed_server.operation.home import ServerHome
-from normfed_server.operation.ledger import DONE, Entry, Ledger, State
-from normfed_server.operation.serving import COORDINATOR, OUTCOME
+from normfed_server.operation.ledger import Entry, Ledger, State
+from normfed_server.operation.notes import OUTCOME, read
 from normfed_server.report.page import write_report
 from normfed_server.report.words import participation_sentence
 from normfed_server.runs import reopen
 
 EVERY_S = 1.0
-STARTS = 6  # of a run that gets no further: then a person must look
 NODES_EVERY_S = 2.0
 WARN_EVERY_S = 86_400.0
 
@@ -49,24 +48,43 @@ class Keeper:
         self._control: Control | None = None
         self._nodes_at = -NODES_EVERY_S
         self._warned_at = time.monotonic()  # who starts a server warns first
-        self._progress: dict[str, int] = {}
+        self._due: dict[str, float] = {}  # run to when it may be started again, by the monotonic clock
+        self._wrong: dict[str, str] = {}  # what could not be looked after, and why
 
     def look(self) -> None:
         """One look at everything; a SuperLink that does not answer is looked at again next time."""
         try:
             if self._control is None:
                 self._control = self._make_control()
+            control = self._control
             if time.monotonic() - self._warned_at > WARN_EVERY_S:
                 self._warned_at = time.monotonic()
-                for warning in self.home.check():
-                    self.say(warning)
+                self._apart("server", self._warn)
             if time.monotonic() - self._nodes_at > NODES_EVERY_S:
                 self._nodes_at = time.monotonic()
-                self._admit(self._control)
+                self._apart("sites", lambda: self._admit(control))
             for entry in self.ledger.all():
-                self._tend(self._control, entry)
-        except httpx.HTTPError:
+                self._apart(entry.name, lambda entry=entry: self._tend(control, entry))  # type: ignore[misc]
+        except httpx.TransportError:
             return
+
+    def _apart(self, what: str, work: Callable[[], None]) -> None:
+        """Look after one thing: whatever is wrong with it, the others are looked after too. Said once per change."""
+        try:
+            work()
+        except httpx.TransportError:
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is said, and the next look may succeed)
+            wrong = str(error) if isinstance(error, NormfedError) else f"{type(error).__name__}: {error}"
+            if self._wrong.get(what) != wrong:
+                self.say(f"{what}: cannot be looked after; trying again. {wrong}")
+            self._wrong[what] = wrong
+            return
+        self._wrong.pop(what, None)
+
+    def _warn(self) -> None:
+        for warning in self.home.check():
+            self.say(warning)
 
     def close(self) -> None:
         """Let go of the SuperLink, which waits at its end until nobody is connected."""
@@ -102,26 +120,37 @@ class Keeper:
             if entry.flower_run is not None:
                 self._stop(control, entry)
             return
-        outcome = _read(folder / OUTCOME)
+        outcome = read(folder / OUTCOME)
         if outcome is not None:
             self._settle(entry, folder, outcome)
             return
         if entry.flower_run is not None:
             run = control.run(entry.flower_run)
-            if run is not None and run.status != FINISHED and not _died(folder, entry.flower_run):
-                self._note_progress(entry, folder)
+            if run is not None and run.status != FINISHED and not deaths.is_dead(folder, entry.flower_run):
                 return
             if (folder / OUTCOME).exists():
                 return  # written while we asked: settled at the next look
-            self.say(f"{entry.name}: its process on this server is gone; going on from the last round.")
-            self._stop(control, entry)
+            self._died(control, entry, entry.flower_run, "" if run is None else run.details)
             return
-        if entry.starts >= STARTS:
-            why = f"its process on this server died {entry.starts} times in the same round; see {folder / 'server.log'}"
+        if time.monotonic() >= self._due.get(entry.name, 0.0):
+            self.ledger.running(entry.name, control.start(entry.name))
+
+    def _died(self, control: Control, entry: Entry, flower_run: int, details: str) -> None:
+        """Its process is gone before the run ended: again, after a pause, or given up where that led nowhere."""
+        folder = self.home.runs / entry.name
+        death = deaths.cause(folder, flower_run, details)
+        self._stop(control, entry)
+        counted = deaths.count(folder, death)
+        if counted.too_many:
+            why = deaths.sentence(folder, counted, death)
             self.ledger.set(entry.name, State.FAILED, why)
-            self.say(f"{entry.name}: failed. {why}.")
+            self.say(f"{entry.name}: failed. {why}")
             return
-        self.ledger.running(entry.name, control.start(entry.name))
+        self._due[entry.name] = time.monotonic() + counted.pause_s
+        when = f" in {counted.pause_s:.0f} s" if counted.pause_s else ""
+        why = f"its process on this server {death.how}; going on from the last round{when}."
+        self.ledger.interrupted(entry.name, why)
+        self.say(f"{entry.name}: {why}")
 
     def _stop(self, control: Control, entry: Entry) -> None:
         if entry.flower_run is None:
@@ -129,7 +158,7 @@ class Keeper:
         run = control.run(entry.flower_run)
         if run is not None and run.status != FINISHED:
             control.stop(entry.flower_run)
-        worker = _worker(self.home.runs / entry.name, entry.flower_run)
+        worker = deaths.worker(self.home.runs / entry.name, entry.flower_run)
         if worker is not None:
             with contextlib.suppress(psutil.NoSuchProcess):
                 worker.terminate()  # it would notice by itself, but only some time later
@@ -140,60 +169,18 @@ class Keeper:
             self.ledger.set(entry.name, State.FAILED, outcome["why"])
             self.say(f"{entry.name}: stopped. {outcome['why']}")
             return
-        metrics = json.loads((folder / "metrics.json").read_text())
-        partial = participation_sentence(metrics)
+        try:
+            partial = participation_sentence(json.loads((folder / "metrics.json").read_text()))
+        except (OSError, ValueError, KeyError) as error:
+            why = (
+                f"{folder / 'metrics.json'} cannot be read ({error}). Make it again: normfed server resume {entry.name}"
+            )
+            self.ledger.set(entry.name, State.FAILED, why)
+            self.say(f"{entry.name}: failed. {why}")
+            return
         try:
             write_report(reopen(folder))
-        except NormfedError as error:  # the figures are there all the same
-            self.say(f"{entry.name}: no report. {error}")
+        except Exception as error:  # noqa: BLE001  (the figures are there all the same)
+            self.say(f"{entry.name}: no report. {type(error).__name__}: {error}")
         self.ledger.set(entry.name, State.PARTIAL if partial else State.FINISHED, partial or "")
         self.say(f"{entry.name}: {self.ledger.get(entry.name).state}. {partial or ''}".rstrip())
-
-    def _note_progress(self, entry: Entry, folder: Path) -> None:
-        """Whether anything new is on disk since this run was started."""
-        newest = max((path.stat().st_mtime_ns for path in folder.glob("arms/*/*.safetensors")), default=0)
-        if newest > self._progress.setdefault(entry.name, newest):
-            self._progress[entry.name] = newest
-            self.ledger.progressed(entry.name)
-
-
-def resume(home: ServerHome, name: str) -> None:
-    """Want a run again that was stopped or failed.
-
-    Raises
-    ------
-    RunError
-        If there is no such run.
-    """
-    ledger = Ledger(home.folder / "runs.sqlite")
-    if ledger.get(name).state in DONE:
-        return
-    (home.runs / name / OUTCOME).unlink(missing_ok=True)
-    ledger.set(name, State.OPEN)
-
-
-def _worker(folder: Path, flower_run: int) -> psutil.Process | None:
-    """The process that works on this Flower run, if it said so and still lives; another that has its number is not."""
-    found = _read(folder / COORDINATOR)
-    if found is None or found["flower_run"] != flower_run:
-        return None
-    try:
-        process = psutil.Process(found["pid"])
-        same = process.create_time() == found["began"] and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return None
-    return process if same else None  # a zombie: its executor does not reap it
-
-
-def _died(folder: Path, flower_run: int) -> bool:
-    """Whether the process that worked on this Flower run is gone: Flower itself notices after a minute."""
-    found = _read(folder / COORDINATOR)
-    return found is not None and found["flower_run"] == flower_run and _worker(folder, flower_run) is None
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import logging
 import os
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 from flwr.app import Context
 from flwr.serverapp import Grid
@@ -22,43 +25,51 @@ from normfed_server.coordinator import Coordinator, Deployment
 from normfed_server.delivery import Delivery
 from normfed_server.operation import admission
 from normfed_server.operation.home import ServerHome, open_home, run_folder
+from normfed_server.operation.notes import COORDINATOR, CRASH, EXCUSED, LOG, OPTIONS, OUTCOME
 
-COORDINATOR = "coordinator.json"  # which process works on the run
-OUTCOME = "outcome.json"  # how it ended, once it did
-EXCUSED = "excused.json"  # sites that the operator said may be left out
-OPTIONS = "options.json"  # how the operator started the run
 CONCURRENT_ARMS = 16  # models trained at the same time: local models need one site each
+
+logger = logging.getLogger(__name__)
 
 
 def run(grid: Grid, context: Context, home_folder: Path) -> None:
     """Run or resume the study of the run that the bundle's configuration names.
 
-    How it ended is written to the run's folder; an error that nobody can mend by words is left to whoever looks
-    after open runs, who tries again.
+    How it ended is written to the run's folder: an outcome where words can mend it, or else the error for whoever
+    looks after open runs, who tries again. The run's log has the reason of every end that is not a kill.
     """
     home = open_home(home_folder)
     folder = run_folder(home, str(context.run_config[RUN_KEY]))
-    with open(folder / "lock", "a", encoding="utf-8") as lock:
+    with open(folder / "lock", "a", encoding="utf-8") as lock, _logging_to(folder / LOG):
         # A coordinator whose SuperLink gave it up may live a little longer: never two on one folder.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _log_to(folder / "server.log")
         write_json(folder / COORDINATOR, _myself(context.run_id))
         try:
             _coordinate(grid, folder, home)
         except Interrupted:
+            logger.warning("told to stop")
             return
-        except NormfedError as error:
-            write_json(folder / OUTCOME, {"state": "failed", "why": str(error)})
-            raise
-        except OSError as error:
-            if is_full(error):
-                why = f"{folder}: the disk is full. Free some space, then: normfed server resume {folder.name}"
-                write_json(folder / OUTCOME, {"state": "failed", "why": why})
-            raise
-        except Exception:
-            logging.getLogger("normfed_server").error("crashed\n%s", traceback.format_exc())
+        except Exception as error:
+            _note(folder, context.run_id, error)
             raise
         write_json(folder / OUTCOME, {"state": "finished", "why": ""})
+
+
+def _note(folder: Path, flower_run: int, error: Exception) -> None:
+    """Write down what ended the run's process: for the log, and for who decides whether to try again."""
+    if isinstance(error, NormfedError):
+        logger.error("stopped: %s", error)
+        write_json(folder / OUTCOME, {"state": "failed", "why": str(error)})
+        return
+    logger.error("crashed\n%s", "".join(traceback.format_exception(error)))
+    if isinstance(error, OSError) and is_full(error):
+        why = f"{folder}: the disk is full. Free some space, then: normfed server resume {folder.name}"
+        write_json(folder / OUTCOME, {"state": "failed", "why": why})
+        return
+    # Without the SuperLink nothing can be done: that is no error of this process.
+    lost = isinstance(error, httpx.TransportError)
+    why = f"{type(error).__name__}: {error}"
+    write_json(folder / CRASH, {"flower_run": flower_run, "lost": lost, "why": why})
 
 
 def _myself(flower_run: int) -> dict[str, Any]:
@@ -96,7 +107,13 @@ def _read(path: Path, default: Any) -> Any:
         raise RunError(f"{path}: damaged ({error}). Remove it, and resume.") from error
 
 
-def _log_to(path: Path) -> None:
+@contextlib.contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger("normfed_server").addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger("normfed_server").removeHandler(handler)
+        handler.close()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 from normfed_common.algorithms.sharing import check_study
 from normfed_common.errors import UserError
 from normfed_common.files import write_json
@@ -14,7 +11,7 @@ from normfed_server import runs
 from normfed_server.operation import admission
 from normfed_server.operation.home import ServerHome
 from normfed_server.operation.ledger import Ledger
-from normfed_server.operation.serving import EXCUSED, OPTIONS
+from normfed_server.operation.notes import EXCUSED, OPTIONS
 
 
 def begin(home: ServerHome, study: StudyConfig, canary: bool, without: tuple[str, ...]) -> str:
@@ -29,25 +26,12 @@ def begin(home: ServerHome, study: StudyConfig, canary: bool, without: tuple[str
     if not accepted:
         raise UserError("No site is accepted yet: normfed server enrol SITE, then normfed server accept SITE.pub")
     for site in without:
-        _known(home, site)
+        admission.known(home, site)
     check_study(study)
+    ledger = Ledger(home.folder / "runs.sqlite")
     run = runs.begin(study, home.runs)
     private.make_folder(run.folder)
     write_json(run.folder / OPTIONS, {"canary": canary})
     write_json(run.folder / EXCUSED, sorted(without))
-    Ledger(home.folder / "runs.sqlite").add(run.folder.name)
+    ledger.add(run.folder.name)
     return run.folder.name
-
-
-def excuse(home: ServerHome, folder: Path, site: str) -> None:
-    """Let a run go on without a site."""
-    _known(home, site)
-    path = folder / EXCUSED
-    excused = json.loads(path.read_text()) if path.exists() else []
-    write_json(path, sorted({*excused, site}))
-
-
-def _known(home: ServerHome, site: str) -> None:
-    known = admission.members(home)
-    if site not in known:
-        raise UserError(f"No site is called {site}. Sites: {', '.join(known) or 'none'}.")

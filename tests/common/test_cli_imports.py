@@ -1,0 +1,83 @@
+"""What a command imports: nothing that computes, where nothing is computed. By modules, since time says little."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from normfed_client.operation import joining
+from normfed_common.operation import enrolment
+from normfed_server.operation import admission
+from normfed_server.operation.home import ServerConfig, create
+from normfed_server.operation.ledger import Ledger, State
+
+HEAVY = {
+    *("torch", "monai", "opacus", "ray", "flwr", "grpc", "starlette", "uvicorn"),
+    *("numpy", "scipy", "sklearn", "nibabel", "nilearn", "SimpleITK", "plotly", "PIL", "jinja2"),
+}
+RUN = "brains-1"
+SCRIPT = """\
+import sys
+from normfed_common.cli import main
+try:
+    main()
+finally:
+    print(*sys.modules, file=open({listed!r}, "w"))
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A server with a run, and a site that joined it."""
+    folder = tmp_path_factory.mktemp("place")
+    (folder / "data").mkdir()
+    home = create(folder / "server", ServerConfig(name="F", address="fed.example.org:8000"))
+    invitation = enrolment.load(admission.enrol(home, "a"))
+    joined = joining.join(invitation, folder / "site", folder / "data", ())
+    joined.public_key.rename(folder / "a.pub")
+    ledger = Ledger(home.folder / "runs.sqlite")
+    ledger.add(RUN)
+    (home.runs / RUN).mkdir()
+    (home.runs / RUN / "study.yaml").touch()
+    ledger.set(RUN, State.PARTIAL, "Partial.")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "--help",
+        "--version",
+        "nonsense",
+        *(f"{name} --help" for name in ("site", "server", "simulate", "compare", "report", "score", "rehearse")),
+        *("inspect --help", "preprocess --help", "strategies", "strategies ditto"),
+        *(f"server {name} --home server" for name in ("status", "runs", "renew")),
+        *(
+            f"server {name} {RUN}{' a' * (name == 'excuse')} --home server"
+            for name in ("stop", "resume", "follow", "excuse")
+        ),
+        *("server accept a.pub --yes --home server", "server revoke a --home server", "server runs --home nowhere"),
+        *("server start --help", "server run --help"),
+        *("site status --home site", "site start --help", "site check --help", "site leave --yes --help"),
+    ],
+)
+def test_a_command_imports_nothing_that_computes(command: str, place: Path) -> None:
+    listed = place / "modules"
+    script = SCRIPT.format(listed=str(listed))
+    done = subprocess.run([sys.executable, "-c", script, *command.split()], cwd=place, capture_output=True, check=False)
+    assert b"Traceback" not in done.stderr
+    modules = {name.partition(".")[0] for name in listed.read_text().split()}
+    assert "normfed_common" in modules
+    assert modules & HEAVY == set()
+
+
+def test_a_sub_command_does_not_import_the_others(place: Path) -> None:
+    listed = place / "modules"
+    script = SCRIPT.format(listed=str(listed))
+    subprocess.run([sys.executable, "-c", script, "site", "--help"], cwd=place, capture_output=True, check=False)
+    modules = listed.read_text().split()
+    assert "normfed_client.operation.cli" in modules
+    assert not any(name.startswith(("normfed_server", "normfed_simulation", "normfed_deploy")) for name in modules)
