@@ -105,7 +105,8 @@ def score(
     out: Annotated[Path, typer.Option(help="Folder for the anomaly maps.")],
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     site: Annotated[
-        str | None, typer.Option(help="Whose model, where sites have models of their own (fedbn, ditto, ...).")
+        str | None,
+        typer.Option(help="As which site of the run: needed where sites have models of their own (fedbn, ditto, ...)."),
     ] = None,
 ) -> None:
     """Anomaly maps of new scans, by the model of a run, on the grid of each scan."""

@@ -108,8 +108,12 @@ def test_maps_overlay_on_their_scans(run: Path, hospitals: Path) -> None:
         found, scan = nibabel.load(path), nibabel.load(visits[path.name.split("_space")[0]].images["T1w"])
         assert found.shape == scan.shape
         np.testing.assert_allclose(found.affine, scan.affine)
-        assert np.isfinite(found.get_fdata()).all()
-        assert found.get_fdata().std() > 0
+        data = found.get_fdata()
+        assert np.isfinite(data).all()
+        assert data.std() > 0
+        assert data.min() == 0  # outside the brain, so that the background is the darkest of all
+        assert (data[np.asarray(scan.dataobj) == 0] == 0).mean() > 0.95
+        assert 0 < found.header["cal_min"] < found.header["cal_max"] <= data.max()
 
 
 def test_the_report_is_one_file_that_asks_for_nothing(run: Path) -> None:

@@ -99,14 +99,23 @@ def same_grid(first: Path, second: Path) -> bool:
     return a.shape[:3] == b.shape[:3] and np.allclose(a.affine, b.affine, atol=1e-2)
 
 
-def write_like(path: Path, data: np.ndarray, reference: Path, description: str) -> None:
-    """Write float32 data, given on the canonical axes of ``reference``, in the file's own axes and space."""
+def write_like(
+    path: Path, data: np.ndarray, reference: Path, description: str, shown: tuple[float, float] = (0.0, 0.0)
+) -> None:
+    """Write float32 data, given on the canonical axes of ``reference``, in the file's own axes and space.
+
+    Parameters
+    ----------
+    shown
+        Values that a viewer should show as black and as white (cal_min and cal_max); both 0 to leave it the choice.
+    """
     native = _open(reference)
     to_canonical = nibabel.io_orientation(native.affine)
     back = nibabel.orientations.ornt_transform(nibabel.orientations.axcodes2ornt("RAS"), to_canonical)
     oriented = nibabel.orientations.apply_orientation(data, back)
     header = nibabel.Nifti1Header()
     header["descrip"] = description.encode()[:79]
+    header["cal_min"], header["cal_max"] = shown
     image = nibabel.Nifti1Image(np.ascontiguousarray(oriented, dtype=np.float32), native.affine, header)
     image.set_sform(native.affine, code=max(int(native.header["sform_code"]), 1))
     image.set_qform(native.affine, code=max(int(native.header["qform_code"]), 1))
