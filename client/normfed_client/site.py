@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +28,7 @@ from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import SiteName
 from normfed_common.study.load import resolve
 
+DEVICE = r"^(auto|cpu|cuda(:\d+)?)$"
 SITES_VARIABLE = "NORMFED_SITES"  # a JSON file with the configurations of all sites on this machine (simulation)
 
 
@@ -38,7 +40,7 @@ class SiteConfig(Frozen):
     owns: tuple[str, ...] = Field(description="values of the column `site` that are this hospital's; all when empty")
     cache: Path = Field(description="folder for preprocessed scans")
     output: Path = Field(description="folder for anomaly maps, per-person figures and logs; never leaves")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str = Field("auto", pattern=DEVICE)
 
 
 class SitesFile(Frozen):
@@ -142,12 +144,16 @@ def choose_device(name: str) -> torch.device:
     Raises
     ------
     DatasetError
-        If CUDA is asked for and there is none.
+        If there is no such device, or CUDA is asked for and there is none.
     """
+    if not re.fullmatch(DEVICE, name):
+        raise DatasetError(f"device {name}: not known. Use --device auto, cpu, cuda, or cuda:1 for the second card.")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise DatasetError(f"device {name}: this machine has no usable CUDA device. Use --device auto or cpu.")
+    if name.startswith("cuda:") and int(name.removeprefix("cuda:")) >= torch.cuda.device_count():
+        raise DatasetError(f"device {name}: this machine has {torch.cuda.device_count()}, counted from cuda:0.")
     return torch.device(name)
 
 
