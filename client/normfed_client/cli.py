@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from pathlib import Path
@@ -114,8 +115,10 @@ def score(
 
     console = Console(stderr=True)
     for done in score_scans(run, scans, out, device, site):
+        known = math.isfinite(done.abnormal_share)
+        share = f"{done.abnormal_share:.2%} of the brain abnormal" if known else "no threshold on this scale in the run"
         console.print(
-            f"{done.path}  98 % quantile {done.subject_score:.4g}, {done.abnormal_share:.2%} of the brain abnormal",
+            f"{done.path}  98 % quantile {done.subject_score:.4g}, {share}",
             highlight=False,
             soft_wrap=True,
         )

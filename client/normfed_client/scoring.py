@@ -34,7 +34,7 @@ NAME = re.compile(r"^(?P<stem>.*?)(?:^|_)(?P<modality>(?:ce-[A-Za-z0-9]+_)?(?:T1
 
 @dataclass(frozen=True)
 class Scored:
-    """One anomaly map."""
+    """One anomaly map; the abnormal share is NaN where the run has no threshold on its scale."""
 
     path: Path
     subject_score: float
@@ -196,9 +196,12 @@ def _setting(study: StudyConfig, device: str) -> Setting:
 
 
 def _threshold(run: Path) -> float | None:
-    """The run's abnormality threshold of the federated model."""
+    """The run's abnormality threshold of the federated model; None where it is on another scale than today's maps."""
     path = run / "metrics.json"
     if not path.exists():
         return None
-    value = json.loads(path.read_text())["evaluation"]["federated"]["threshold"]["value"]
+    metrics = json.loads(path.read_text())
+    if "lowest_score" not in metrics:
+        return None
+    value = metrics["evaluation"]["federated"]["threshold"]["value"]
     return None if value is None else float(np.float32(value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from commands import normfed, run_folder
 
 from normfed_client import evaluation
 from normfed_client.imaging.bids import Visit, read_dataset
+from normfed_client.scoring import score_scans
 from normfed_simulation import patients
 
 pytestmark = pytest.mark.xdist_group("journeys")
@@ -83,6 +85,24 @@ def test_the_report_shows_the_map_of_the_evaluation_to_the_last_bit(run: Run, mo
     assert len(shown) == 2 * len(chosen)  # each modality
     for case, found in zip(chosen, shown[::2], strict=True):
         np.testing.assert_array_equal(found, run.maps[case["name"]])
+
+
+def test_the_abnormal_share_is_by_the_runs_threshold_and_by_none_of_another_scale(
+    run: Run, hospitals: Path, tmp_path: Path
+) -> None:
+    row = next(row for row in run.people() if row["site"] == "c")
+    scans = next(visit for visit in read_dataset(hospitals).visits if visit.name == row["name"]).images.values()
+    (scored,) = score_scans(run.folder, list(scans), tmp_path, "cpu", "c")
+    found = json.loads((run.folder / "metrics.json").read_text())
+    inside = run.maps[row["name"]][run.maps[row["name"]] > 0]
+    threshold = found["evaluation"]["federated"]["threshold"]["value"]
+    assert scored.abnormal_share == pytest.approx((inside >= np.float32(threshold)).mean())
+    older = tmp_path / "older"
+    shutil.copytree(run.folder, older)
+    del found["lowest_score"]
+    (older / "metrics.json").write_text(json.dumps(found))
+    (scored,) = score_scans(older, list(scans), tmp_path, "cpu", "c")
+    assert np.isnan(scored.abnormal_share)
 
 
 def test_other_names_and_folders_are_still_grouped_by_name(run: Run, hospitals: Path, tmp_path: Path) -> None:
