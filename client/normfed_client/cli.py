@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from pathlib import Path
@@ -105,7 +106,8 @@ def score(
     out: Annotated[Path, typer.Option(help="Folder for the anomaly maps.")],
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     site: Annotated[
-        str | None, typer.Option(help="Whose model, where sites have models of their own (fedbn, ditto, ...).")
+        str | None,
+        typer.Option(help="As which site of the run: needed where sites have models of their own (fedbn, ditto, ...)."),
     ] = None,
 ) -> None:
     """Anomaly maps of new scans, by the model of a run, on the grid of each scan."""
@@ -113,8 +115,10 @@ def score(
 
     console = Console(stderr=True)
     for done in score_scans(run, scans, out, device, site):
+        known = math.isfinite(done.abnormal_share)
+        share = f"{done.abnormal_share:.2%} of the brain abnormal" if known else "no threshold on this scale in the run"
         console.print(
-            f"{done.path}  98 % quantile {done.subject_score:.4g}, {done.abnormal_share:.2%} of the brain abnormal",
+            f"{done.path}  98 % quantile {done.subject_score:.4g}, {share}",
             highlight=False,
             soft_wrap=True,
         )

@@ -10,21 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-from normfed_client.imaging.bids import TEMPLATE_SPACE, Participant, Visit
+from normfed_client import anomaly
+from normfed_client.imaging.bids import TEMPLATE_SPACE, Participant, Visit, read_dataset
 from normfed_client.imaging.cache import Cache, default_root
 from normfed_client.imaging.mapping import write_map
 from normfed_client.imaging.preprocessing import Recipe, missing_modalities, prepare
 from normfed_client.imaging.template import common_grid
 from normfed_client.personal import PersonalStore
-from normfed_client.site import choose_device
+from normfed_client.site import Site, choose_device, read_sites
 from normfed_common import arrays as named
-from normfed_common import seeds
 from normfed_common.algorithms.clusters import model_number
 from normfed_common.algorithms.table import configure
 from normfed_common.arrays import Arrays
-from normfed_common.errors import RunError, ScanError, SiteError
+from normfed_common.errors import DatasetError, RunError, ScanError, SiteError
 from normfed_common.metrics.subjects import subject_score
-from normfed_common.models.base import Setting
+from normfed_common.models.base import NormativeModel, Setting
 from normfed_common.models.catalogue import build
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.load import load_study
@@ -34,7 +34,7 @@ NAME = re.compile(r"^(?P<stem>.*?)(?:^|_)(?P<modality>(?:ce-[A-Za-z0-9]+_)?(?:T1
 
 @dataclass(frozen=True)
 class Scored:
-    """One anomaly map."""
+    """One anomaly map; the abnormal share is NaN where the run has no threshold on its scale."""
 
     path: Path
     subject_score: float
@@ -83,7 +83,16 @@ def served_arrays(run: Path, site: str | None) -> Arrays:
 
 
 def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: str | None = None) -> Iterator[Scored]:
-    """Write the anomaly map of every person among ``scans``; see `served_arrays` for ``site``.
+    """Write the anomaly map of every person among ``scans``.
+
+    Parameters
+    ----------
+    scans
+        Those of a BIDS dataset are scored with what the dataset has beside them (a brain mask, other modalities), so
+        that the map of a person of the run is that of the run's evaluation to the last bit.
+    site
+        Whose model: see `served_arrays`. Where it has a part of its own that is never written (one_class.fit_on:
+        location) that part is learnt anew, from the site's dataset; without a site the shared part scores alone.
 
     Raises
     ------
@@ -95,7 +104,7 @@ def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: 
     arrays = served_arrays(run, site)
     study = load_study(run / "study.yaml")
     recipe = Recipe(study.preprocessing, study.data.modalities, ())
-    visits = group(scans)
+    visits = visits_of(scans)
     for visit in visits:
         missing = missing_modalities(visit, study.data.modalities)
         if missing:
@@ -103,17 +112,59 @@ def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: 
                 f"{visit.name}: the model needs {', '.join(study.data.modalities)}; {', '.join(missing)} is missing. "
                 "Give the files of one person together."
             )
-    model = build(study.model, _setting(study, device))
-    model.load(arrays)
     threshold = _threshold(run)
     cache = Cache(default_root() / "scans")
-    for visit in visits:
-        entry = prepare(visit, recipe, cache)
-        volume = entry.volume()
-        anomaly_map = model.score(volume, seeds.generator(study.seed, "score", visit.name))
-        path = write_map(anomaly_map, visit, entry, recipe, out)
-        abnormal = float((anomaly_map[volume.mask] >= threshold).mean()) if threshold is not None else float("nan")
-        yield Scored(path, subject_score(anomaly_map, volume.mask), abnormal)
+    with anomaly.threads_of(study):
+        model = _model(run, study, arrays, device, site)
+        for visit in visits:
+            entry = prepare(visit, recipe, cache)
+            volume = entry.volume()
+            found = anomaly.anomaly_map(model, volume, study, visit.name)
+            path = write_map(found, visit, entry, recipe, out)
+            abnormal = float((found[volume.mask] >= threshold).mean()) if threshold is not None else float("nan")
+            yield Scored(path, subject_score(found, volume.mask), abnormal)
+
+
+def _model(run: Path, study: StudyConfig, arrays: Arrays, device: str, site: str | None) -> NormativeModel:
+    """The model as it scores at ``site``; of the run's sites only a simulation's are on this machine."""
+    model = build(study.model, _setting(study, device))
+    model.load(arrays)
+    if site is not None and model.keeps_to_site:
+        config = next(config for config in read_sites(run / "sites.json") if config.name == site)
+        anomaly.personalise(model, Site(config.model_copy(update={"device": device}), study))
+    return model
+
+
+def visits_of(scans: Sequence[Path]) -> list[Visit]:
+    """The visits that scans belong to: as their dataset has them where they lie in one, else by their names.
+
+    Raises
+    ------
+    ScanError
+        See `group`.
+    """
+    datasets: dict[Path | None, dict[Path, Visit]] = {None: {}}
+    found: dict[str, Visit] = {}
+    loose: list[Path] = []
+    for path in map(Path.absolute, scans):
+        root = next((folder for folder in path.parents if (folder / "participants.tsv").exists()), None)
+        if root is not None and root not in datasets:
+            datasets[root] = _by_image(root)
+        visit = datasets[root].get(path)
+        if visit is None:
+            loose.append(path)
+        else:
+            found[visit.name] = visit
+    return [*(found[name] for name in sorted(found)), *group(loose)]
+
+
+def _by_image(root: Path) -> dict[Path, Visit]:
+    """Scan to visit of a dataset; empty where it cannot be read as one."""
+    try:
+        visits = read_dataset(root).visits
+    except DatasetError:
+        return {}
+    return {image: visit for visit in visits for image in visit.images.values()}
 
 
 def group(scans: Sequence[Path]) -> list[Visit]:
@@ -149,9 +200,12 @@ def _setting(study: StudyConfig, device: str) -> Setting:
 
 
 def _threshold(run: Path) -> float | None:
-    """The run's abnormality threshold of the federated model."""
+    """The run's abnormality threshold of the federated model; None where it is on another scale than today's maps."""
     path = run / "metrics.json"
     if not path.exists():
         return None
-    value = json.loads(path.read_text())["evaluation"]["federated"]["threshold"]["value"]
+    metrics = json.loads(path.read_text())
+    if "lowest_score" not in metrics:
+        return None
+    value = metrics["evaluation"]["federated"]["threshold"]["value"]
     return None if value is None else float(np.float32(value))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,7 +23,7 @@ from normfed_client.imaging.cache import Cache, Entry
 from normfed_client.imaging.cohort import PreparedCohort, Roles, assign, kind, select
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.template import common_grid
-from normfed_client.site_config import SiteConfig
+from normfed_client.site_config import DEVICE, SiteConfig
 from normfed_common.arrays import Arrays
 from normfed_common.errors import DatasetError, ScanError, SiteCode, SiteError
 from normfed_common.models.base import NormativeModel, Setting
@@ -204,12 +205,16 @@ def choose_device(name: str) -> torch.device:
     Raises
     ------
     DatasetError
-        If CUDA is asked for and there is none.
+        If there is no such device, or CUDA is asked for and there is none.
     """
+    if not re.fullmatch(DEVICE, name):
+        raise DatasetError(f"device {name}: not known. Use --device auto, cpu, cuda, or cuda:1 for the second card.")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise DatasetError(f"device {name}: this machine has no usable CUDA device. Use --device auto or cpu.")
+    if name.startswith("cuda:") and int(name.removeprefix("cuda:")) >= torch.cuda.device_count():
+        raise DatasetError(f"device {name}: this machine has {torch.cuda.device_count()}, counted from cuda:0.")
     return torch.device(name)
 
 

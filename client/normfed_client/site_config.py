@@ -10,6 +10,8 @@ from normfed_client.hospital.rules import CustodyConfig
 from normfed_common.study.base import Frozen
 from normfed_common.study.data import SiteName
 
+DEVICE = r"^(auto|cpu|cuda(:\d+)?)$"
+
 
 class SiteConfig(Frozen):
     """What a hospital decides for itself."""
@@ -19,5 +21,5 @@ class SiteConfig(Frozen):
     owns: tuple[str, ...] = Field(description="values of the column `site` that are this hospital's; all when empty")
     cache: Path = Field(description="folder for preprocessed scans")
     output: Path = Field(description="folder for anomaly maps, per-person figures and logs; never leaves")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str = Field("auto", pattern=DEVICE)
     custody: CustodyConfig | None = Field(None, description="a hospital's own rules and records; none in a simulation")

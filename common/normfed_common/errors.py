@@ -5,6 +5,7 @@ NormfedError                our fault                                    exit co
 │   ├── StudyError          the study file
 │   ├── DatasetError        a dataset as a whole
 │   │   └── ScanError       one file or one subject in it
+│   │       └── ReadError   the system, not the file's content: it may work the next time
 │   └── RunError            a run folder
 │       └── DamagedError    a file of ours that is not what was written
 ├── WireError               a message that is not what the protocol says
@@ -38,6 +39,10 @@ class DatasetError(UserError):
 
 class ScanError(DatasetError):
     """One scan, or one subject, cannot be used; the study can go on without it."""
+
+
+class ReadError(ScanError):
+    """The operating system could not read a scan just now, which says nothing of what the scan holds."""
 
 
 class RunError(UserError):

@@ -6,7 +6,8 @@ that name exists, so in simulation only), and the baselines.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -93,18 +94,28 @@ def make(study: StudyConfig, sites: Mapping[str, SiteDescription]) -> Plan:
             arms.append(Arm(LOCAL + name, study.model, (name,), where))
     for repeat in range(1, study.comparisons.repeats):
         arms += [_again(arm, repeat, train) for arm in arms if not arm.repeat and not arm.name.startswith(WITHOUT)]
-    for entry in study.comparisons.baselines:
-        arms.append(Arm(_baseline_name(entry, study), entry, train, everywhere))
+    arms += [Arm(name, entry, train, everywhere) for name, entry in _baselines(study).items()]
     return Plan(tuple(arms), _left_out(members, train, test, minimum))
 
 
 def _other_strategies(study: StudyConfig) -> dict[str, dict[str, Any]]:
-    """Arm to strategy, under the strategy's name, numbered where one comes more than once."""
-    names: dict[str, dict[str, Any]] = {}
-    for entry in study.comparisons.strategies:
-        count = sum(other["name"] == entry["name"] for other in names.values())
-        names[entry["name"] + (f"#{count + 1}" if count else "")] = entry
-    return names
+    """Arm to strategy, under the strategy's name."""
+    return _numbered((entry["name"], entry) for entry in study.comparisons.strategies)
+
+
+def _baselines(study: StudyConfig) -> dict[str, dict[str, Any]]:
+    """Arm to model."""
+    return _numbered((_baseline_name(entry, study), entry) for entry in study.comparisons.baselines)
+
+
+def _numbered(entries: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Entries by name, in order; a name that comes again is numbered: atlas, atlas#2, atlas#3."""
+    names: Counter[str] = Counter()
+    found: dict[str, dict[str, Any]] = {}
+    for name, entry in entries:
+        names[name] += 1
+        found[name if names[name] == 1 else f"{name}#{names[name]}"] = entry
+    return found
 
 
 def _federated(

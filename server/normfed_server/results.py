@@ -68,6 +68,7 @@ def assemble(
         "matrix": _matrix(first),
         "differences": _differences(per_model),
         "league": league(plan, repeats, histories),
+        "lowest_score": 0.0,  # thresholds of runs without this key are on a scale of scores that could be negative
     }
 
 

@@ -12,11 +12,14 @@ from enum import StrEnum
 import numpy as np
 from flwr.app import Message
 
+from normfed_common import arrays as named
 from normfed_common import seeds
+from normfed_common.algorithms.table import configure
 from normfed_common.arrays import Arrays
 from normfed_common.errors import StudyError
 from normfed_common.models.base import NETWORK
-from normfed_common.wire.messages import decode_answer, decode_request, encode
+from normfed_common.wire.compression import compress_update, expand_model, expand_update
+from normfed_common.wire.messages import CONTROL, Request, decode_answer, decode_request, encode
 from normfed_server.plan import LOCAL
 
 LONGER, FLIPPED = 100.0, -10.0
@@ -64,20 +67,22 @@ class Tampering:
         if request.metadata.message_type != "train.round" or reply.has_error():
             return reply
         asked, received = decode_request(request)
-        answer, arrays = decode_answer(reply)
+        answer, sent = decode_answer(reply)
         attack = self.attacks.get(answer.site)
-        if attack is None or asked.arm.startswith(LOCAL) or asked.compression != "none":
+        if attack is None or asked.arm.startswith(LOCAL):
             return reply
         rng = seeds.generator(self.seed, "attack", answer.site, asked.round)
-        reply.content = encode(answer, {n: self._changed(n, a, received, attack, rng) for n, a in arrays.items()})
+        base = _start(asked, received, answer.cluster)
+        trained = expand_update(sent, base, asked.compression)
+        lie = {name: self._changed(name, array, base[name], attack, rng) for name, array in trained.items()}
+        reply.content = encode(answer, compress_update(lie, base, asked.compression, rng))
         return reply
 
     @staticmethod
     def _changed(
-        name: str, array: np.ndarray, received: Arrays, attack: Attack, rng: np.random.Generator
+        name: str, array: np.ndarray, start: np.ndarray, attack: Attack, rng: np.random.Generator
     ) -> np.ndarray:
-        start = received.get(name, received.get(f"0/{name}"))
-        if start is None or not name.startswith(NETWORK):
+        if not name.startswith(NETWORK):
             return array
         update = array - start
         if attack is Attack.NAN:
@@ -89,3 +94,11 @@ class Tampering:
         else:
             changed = LONGER * float(np.sqrt(np.mean(update**2))) * rng.standard_normal(update.shape)
         return (start + changed).astype(array.dtype)
+
+
+def _start(asked: Request, received: Arrays, cluster: int) -> Arrays:
+    """The model that the site began with, as it received it."""
+    model = {name: array for name, array in received.items() if not name.startswith(CONTROL)}
+    if configure(asked.strategy)[0].objective == "best of clusters":
+        model = named.unstacked(model)[cluster]
+    return expand_model(model, asked.compression)

@@ -81,7 +81,7 @@ def simulate(
             raise StudyError("--resume goes on with the run's own study; leave out STUDY and what changes a study.")
         run = reopen(resume)
         experiment.check_resumable(run)
-        data = data or _data_of(run.sites_file)
+        data = data or experiment.data_of(run)
         conditions = experiment.conditions_of(run)
     else:
         changes: dict[str, Any] = _changes(rounds, seed)
@@ -195,14 +195,6 @@ def _run(
     else:
         several = run.study.comparisons.strategies or run.study.comparisons.compressions
         _print_summary(console, run.folder, report_path, bool(several))
-
-
-def _data_of(sites_file: Path) -> Path | None:
-    """The dataset of an interrupted run; None where it was the phantom, which is found by its content."""
-    if not sites_file.exists():
-        return None
-    data = Path(json.loads(sites_file.read_text())["sites"][0]["data"])
-    return None if "phantoms" in data.parts else data
 
 
 def _print_summary(console: Console, folder: Path, report_path: Path, with_league: bool) -> None:

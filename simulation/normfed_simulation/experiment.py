@@ -16,10 +16,12 @@ from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.cohort import assign, select
 from normfed_client.imaging.preprocessing import Recipe
 from normfed_client.preparation import prepare_all
+from normfed_client.site import read_sites
 from normfed_common.algorithms.sharing import check_study
 from normfed_common.errors import DatasetError, RunError
 from normfed_common.files import write_json
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.names import check_names
 from normfed_server import pace
 from normfed_server.runs import Run
 from normfed_simulation import hospital_times, patients, runs
@@ -28,6 +30,7 @@ from normfed_simulation.phantom import hospitals
 from normfed_simulation.runs import CONDITIONS
 
 Engine = Literal["local", "ray"]
+PHANTOMS = "phantoms"  # folder of the cache with the datasets of synthetic hospitals, named after their content
 
 
 class Watcher(Protocol):
@@ -115,11 +118,21 @@ def phantom(study: StudyConfig, cache: Path, workers: int, watcher: Watcher) -> 
     config = study.data.phantom
     if config is None:
         raise DatasetError("The study names no phantom, so it needs a dataset: add --data DIR (a BIDS dataset).")
-    root = cache / "phantoms" / hospitals.digest(config, study.seed)
+    root = cache / PHANTOMS / hospitals.digest(config, study.seed)
     if not hospitals.written(config, study.seed, root):
         watcher.begin("Synthetic people", len(hospitals.people(config)))
     hospitals.write(config, study.seed, root, workers, lambda name: watcher.advance("Synthetic people", name))
     return root
+
+
+def data_of(run: Run) -> Path | None:
+    """The dataset that the run began with; None where it was the study's phantom, which is found by its content."""
+    if not run.sites_file.exists():
+        return None
+    data = read_sites(run.sites_file)[0].data
+    config = run.study.data.phantom
+    made = config is not None and data.parts[-2:] == (PHANTOMS, hospitals.digest(config, run.study.seed))
+    return None if made else data
 
 
 def _prepare(
@@ -128,10 +141,8 @@ def _prepare(
     """Preprocess whoever has a role; gives the sites that take part, and what was left out."""
     dataset = read_dataset(root)
     sites = dataset.sites()
+    check_names(study.data, sites, {visit.participant.subject for visit in dataset.visits}, str(root))
     wanted = study.data.sites or tuple(name for name in sites if name not in study.data.exclude)
-    unknown = [name for name in wanted if name not in sites]
-    if unknown:
-        raise DatasetError(f"{root}: no site called {', '.join(unknown)}. Found: {', '.join(sites)}.")
     problems, visits = list(dataset.problems), list[Visit]()
     for name in wanted:
         chosen, left_out = select(sites[name], study.data)

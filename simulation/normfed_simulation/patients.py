@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from normfed_client import anomaly
 from normfed_client.scoring import served_arrays
 from normfed_client.site import Site, read_sites
-from normfed_common import seeds
 from normfed_common.errors import RunError
 from normfed_common.files import write_json
 from normfed_common.metrics.subjects import wilcoxon_holm
@@ -102,7 +102,9 @@ def _case(run: Run, title: str, row: dict[str, Any], site: Site) -> Case:
     model = build(run.study.model, site.setting)
     model.load(served_arrays(run.folder, site.config.name))
     volume = scan.entry.volume()
-    anomaly_map = model.score(volume, seeds.generator(run.study.seed, "score", scan.visit.name))
+    with anomaly.threads_of(run.study):
+        anomaly.personalise(model, site)
+        anomaly_map = anomaly.anomaly_map(model, volume, run.study, scan.visit.name)
     pictures = [
         (modality, mosaic(np.asarray(volume.images[channel]), anomaly_map, scan.entry.lesion(), volume.mask))
         for channel, modality in enumerate(run.study.data.modalities)

@@ -1,4 +1,9 @@
+import errno
+import gzip
 import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -12,7 +17,7 @@ from normfed_client.imaging.cache import Cache
 from normfed_client.imaging.nifti import Image, read
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.template import common_grid, whole
-from normfed_common.errors import ScanError
+from normfed_common.errors import ReadError, ScanError
 from normfed_common.study.data import PhantomSite
 from normfed_common.study.preprocessing import PreprocessingConfig
 from normfed_simulation.phantom.hospitals import Person, write_person
@@ -98,6 +103,82 @@ def test_what_is_no_brain_is_set_aside_by_name_and_remembered(tmp_path: Path) ->
             prepare(visit, recipe, cache)
     (entry,) = (tmp_path / "c").iterdir()
     assert "registration" in json.loads((entry / "meta.json").read_text())["failure"]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOENT, errno.EACCES, errno.EMFILE, errno.ESTALE])
+@pytest.mark.parametrize("step", ["open", "checksum"])
+def test_what_the_system_cannot_read_is_tried_again(
+    hospitals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, step: str
+) -> None:
+    """The key is known by then: the network drive went away between the two reads."""
+    visit, cache = read_dataset(hospitals).visits[0], Cache(tmp_path)
+    module, name = (nibabel, "load") if step == "open" else (gzip, "open")
+    real = getattr(module, name)
+
+    def gone(path: object, *arguments: object, **more: object) -> object:
+        if path == visit.images["T1w"]:
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, *arguments, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, gone)
+        with pytest.raises(ReadError, match="T1w"):
+            prepare(visit, RECIPE, cache)
+    assert not list(tmp_path.iterdir())
+    assert prepare(visit, RECIPE, cache).volume().mask.any()
+
+
+def test_a_file_that_ends_early_is_remembered_as_what_it_is(hospitals: Path, tmp_path: Path) -> None:
+    visit = read_dataset(hospitals).visits[0]
+    cut = tmp_path / "sub-01_T1w.nii.gz"
+    cut.write_bytes(visit.images["T1w"].read_bytes()[:-2000])
+    broken, cache = replace(visit, images={**visit.images, "T1w": cut}), Cache(tmp_path / "c")
+    with pytest.raises(ScanError, match="ends early or is damaged"):
+        prepare(broken, RECIPE, cache)
+    (entry,) = (tmp_path / "c").iterdir()
+    assert "ends early" in json.loads((entry / "meta.json").read_text())["failure"]
+
+
+@pytest.fixture
+def mask_of(native: Visit, tmp_path: Path) -> Callable[[str, bool], Mask]:
+    """Masks on the grid of the T1 of `native`: empty ones, or with a ball of lesion in the brain."""
+
+    def make(label: str, empty: bool) -> Mask:
+        scan = read(native.images["T1w"])
+        centre = np.argwhere(scan.data > np.percentile(scan.data, 99)).mean(0)
+        distance = np.linalg.norm(np.moveaxis(np.indices(scan.data.shape), 0, -1) - centre, axis=-1)
+        path = tmp_path / f"sub-01_space-T1w_label-{label}_mask.nii.gz"
+        inside = (distance < 0 if empty else distance < 8).astype(np.uint8)
+        nibabel.Nifti1Image(inside, scan.affine).to_filename(path)
+        return Mask(path, "T1w", label)
+
+    return make
+
+
+def test_an_empty_lesion_mask_means_no_lesion_of_its_kind(
+    native: Visit, tmp_path: Path, mask_of: Callable[[str, bool], Mask]
+) -> None:
+    looked = replace(native, lesions=(mask_of("WMH", True),))
+    entry = prepare(looked, RECIPE, Cache(tmp_path / "c"))
+    assert not entry.lesion().any()
+    assert entry.meta()["lesion_voxels_by_label"] == {"WMH": 0}
+    np.testing.assert_array_equal(entry.volume().normal_index, np.flatnonzero(entry.volume().mask))
+
+
+def test_an_empty_mask_leaves_the_lesion_of_another_mask_as_it_is(
+    native: Visit, tmp_path: Path, mask_of: Callable[[str, bool], Mask]
+) -> None:
+    tumour = mask_of("tumour", False)
+    alone = prepare(replace(native, lesions=(tumour,)), RECIPE, Cache(tmp_path / "c"))
+    both = prepare(replace(native, lesions=(mask_of("WMH", True), tumour)), RECIPE, Cache(tmp_path / "c"))
+    assert alone.lesion().any()
+    np.testing.assert_array_equal(both.lesion(), alone.lesion())
+    assert both.meta()["lesion_voxels_by_label"] == {"WMH": 0, "tumour": int(alone.lesion().sum())}
+
+
+def test_an_empty_brain_mask_is_refused(native: Visit, tmp_path: Path, mask_of: Callable[[str, bool], Mask]) -> None:
+    with pytest.raises(ScanError, match="every voxel is 0"):
+        prepare(replace(native, brain=mask_of("brain", True)), RECIPE, Cache(tmp_path / "c"))
 
 
 def test_a_mask_of_another_person_is_noticed(native: Visit, tmp_path: Path) -> None:

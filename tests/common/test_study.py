@@ -123,6 +123,21 @@ def test_command_line_values_replace_the_studys(study_file: Path) -> None:
     assert study.federation.minimum_cohort == TINY["federation"]["minimum_cohort"]  # type: ignore[index]
 
 
+@pytest.mark.parametrize("value", [3, 0, [], "often"])
+def test_a_section_that_is_none_is_one_sentence_with_values_of_the_command_line_too(
+    tmp_path: Path, value: object
+) -> None:
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(changed("federation", value)))
+    for changes in ({}, {"federation": {"rounds": 2}}):
+        with pytest.raises(StudyError, match=r"study\.yaml: federation: [^\n]+\.$"):
+            load_study(tmp_path / "study.yaml", **changes)
+
+
+def test_an_empty_section_takes_values_of_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(changed("federation", None)))
+    assert load_study(tmp_path / "study.yaml", federation={"rounds": 2}).federation.rounds == 2
+
+
 @pytest.mark.parametrize("name", ["demo", "real-brains", "real-t1-controls", "real-flair"])
 def test_shipped_studies_are_valid(name: str) -> None:
     assert load_study(shipped_study(name)).name == name

@@ -108,8 +108,12 @@ def test_maps_overlay_on_their_scans(run: Path, hospitals: Path) -> None:
         found, scan = nibabel.load(path), nibabel.load(visits[path.name.split("_space")[0]].images["T1w"])
         assert found.shape == scan.shape
         np.testing.assert_allclose(found.affine, scan.affine)
-        assert np.isfinite(found.get_fdata()).all()
-        assert found.get_fdata().std() > 0
+        data = found.get_fdata()
+        assert np.isfinite(data).all()
+        assert data.std() > 0
+        assert data.min() == 0  # outside the brain, so that the background is the darkest of all
+        assert (data[np.asarray(scan.dataobj) == 0] == 0).mean() > 0.95
+        assert 0 < found.header["cal_min"] < found.header["cal_max"] <= data.max()
 
 
 def test_the_report_is_one_file_that_asks_for_nothing(run: Path) -> None:
@@ -346,9 +350,17 @@ def test_missing_data_and_unknown_sites_are_said_before_anything_runs(
     raw = yaml.safe_load(study_file.read_text())
     raw["data"]["sites"] = ["a", "zebra"]
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(raw))
-    with pytest.raises(NormfedError, match=r"no site called zebra\. Found: a, b, c"):
+    with pytest.raises(NormfedError, match=r"no site is called zebra .*Known: a, b, c"):
         normfed("simulate", tmp_path / "s.yaml", "--data", hospitals, "--out", tmp_path / "r")
-    raw["data"]["sites"], raw["data"]["control_groups"] = None, ["martian"]
+    raw["data"]["sites"], raw["data"]["out_of_sample"] = None, ["C"]
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(raw))
+    with pytest.raises(NormfedError, match=r"data\.out_of_sample: no site is called C .*Did you mean c\?"):
+        normfed("simulate", tmp_path / "s.yaml", "--data", hospitals, "--out", tmp_path / "r")
+    raw["data"]["out_of_sample"], raw["data"]["exclude"] = [], {"sub-0100": "moved"}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(raw))
+    with pytest.raises(NormfedError, match=r"data\.exclude: no person is called sub-0100 .*Did you mean sub-01"):
+        normfed("simulate", tmp_path / "s.yaml", "--data", hospitals, "--out", tmp_path / "r")
+    raw["data"]["exclude"], raw["data"]["control_groups"] = {}, ["martian"]
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(raw))
     with pytest.raises(NormfedError, match="No site can train"):
         normfed(

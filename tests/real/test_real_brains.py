@@ -1,4 +1,4 @@
-"""Real scans of nine places, where they are at hand."""
+"""Real scans of eleven places, where they are at hand."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import pytest
 
 from normfed_client.imaging.bids import read_dataset
 from normfed_client.imaging.cache import Cache
+from normfed_client.imaging.cohort import assign, select
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_common.errors import ScanError
+from normfed_common.study.load import load_study
+from normfed_common.study.names import check_names
 from normfed_common.study.preprocessing import PreprocessingConfig
+from normfed_simulation.runs import shipped_study
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("real")]
 
@@ -22,14 +26,17 @@ def test_all_people_sites_and_modalities_are_found(real_brains: Path) -> None:
     assert people == {
         "ageing-a": 11,
         "ageing-b": 4,
-        "controls-hammersmith": 7,
+        "controls-hammersmith": 51,
         "controls-novosibirsk": 13,
         "controls-oasis": 14,
         "ms-clinic": 2,
         "ms-followup": 3,
         "routine-clinic": 3,
         "tumour-centre": 4,
+        "wmh-clinic-a": 3,
+        "wmh-clinic-b": 1,
     }
+    assert sum(people.values()) == 109
     assert all("ce-GD_T1w" in v.images and "T1w" not in v.images for v in sites["tumour-centre"])
     assert {v.session for v in sites["ms-followup"]} == {"01", "02"}
     assert all("lies on no scan's grid" in problem.why for problem in dataset.problems)
@@ -45,6 +52,8 @@ def test_all_people_sites_and_modalities_are_found(real_brains: Path) -> None:
         ("sub-MS001", ("T1w", "FLAIR")),  # in MNI space, but its name does not say so
         ("sub-TU003", ("FLAIR",)),  # tumour, no plain T1
         ("sub-WM001", ("FLAIR",)),  # 8 mm slices
+        ("sub-HH052", ("T1w",)),  # 2 mm, axes PSR
+        ("sub-WC001", ("T1w", "FLAIR")),  # skull-stripped, 3 mm slices
     ],
 )
 def test_every_kind_of_scan_comes_to_lie_on_the_template(
@@ -55,6 +64,20 @@ def test_every_kind_of_scan_comes_to_lie_on_the_template(
     overlap = float(str(entry.meta()["overlap"]))
     assert overlap > (0.85 if visit.brain else 0.4)
     assert bool(entry.lesion().any()) == bool(visit.lesions)
+
+
+@pytest.mark.parametrize("name", ["real-brains", "real-flair", "real-t1-controls"])
+def test_every_person_and_site_of_the_shipped_studies_is_there_and_has_a_role(real_brains: Path, name: str) -> None:
+    study = load_study(shipped_study(name))
+    dataset = read_dataset(real_brains)
+    sites = dataset.sites()
+    check_names(study.data, sites, {visit.participant.subject for visit in dataset.visits}, name)
+    assert set(study.data.sites or ()) | set(study.data.exclude) == set(sites)  # nobody is left out without a reason
+    for site in study.data.sites or ():
+        roles = assign(select(sites[site], study.data)[0], site, study)
+        assert bool(roles.train) == study.data.trains(site), site
+        tests = site not in (study.data.train_sites or ())
+        assert bool(roles.test) == tests, site
 
 
 def test_a_registration_that_fails_is_noticed(real_brains: Path, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from starlette.testclient import TestClient
 
 from normfed_client.operation import joining
 from normfed_common import arrays as named
-from normfed_common.errors import RunError, UserError
+from normfed_common.errors import RunError, StudyError, UserError
 from normfed_common.operation import bundle, enrolment
 from normfed_common.operation.processes import only_one
 from normfed_server.monitor.views import Views, prometheus
@@ -261,6 +261,18 @@ def kept(home: ServerHome, tmp_path: Path) -> tuple[Keeper, Flower, list[str]]:
 
 def begun(home: ServerHome, study: Any) -> str:
     return starting.begin(home, study, canary=True, without=())
+
+
+def test_a_study_that_names_a_site_that_no_member_is_does_not_begin(
+    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any
+) -> None:
+    """The site that was to be held out would train; of people only the hospitals know, and are not asked."""
+    held_out = study.model_copy(update={"data": study.data.model_copy(update={"out_of_sample": ("aa",)})})
+    with pytest.raises(StudyError, match=r"data\.out_of_sample: no site is called aa .*Did you mean a\?"):
+        begun(home, held_out)
+    assert not home.runs.exists() or not list(home.runs.iterdir())
+    excluded = study.data.model_copy(update={"out_of_sample": ("a",), "exclude": {"sub-nobody": "moved"}})
+    assert begun(home, study.model_copy(update={"data": excluded}))
 
 
 def test_sites_are_admitted_and_shut_out_as_the_operator_says(

@@ -28,6 +28,22 @@ def test_every_comparison_is_planned_and_small_sites_are_left_out_aloud(study: S
     assert set(plan.left_out) == {"lone"}
 
 
+def test_baselines_of_one_model_are_arms_of_their_own(study: StudyConfig) -> None:
+    entries = (
+        {"name": "atlas", "prior_subjects": 5.0},
+        {"name": "intensity"},
+        {"name": "atlas", "prior_subjects": 0.0},
+        {"name": "intensity", "modality": "FLAIR", "suspicious": "dark"},
+        {"name": "atlas", "prior_subjects": 1.0},
+    )
+    compared = study.model_copy(update={"comparisons": study.comparisons.model_copy(update={"baselines": entries})})
+    arms = make(compared, {"big": SiteDescription(10, 3, 5, ("MS",))}).arms
+    assert len({arm.name for arm in arms}) == len(arms)
+    found = {arm.name: arm.model for arm in arms if arm.model in entries}
+    names = ("atlas", "flair-intensity", "atlas#2", "flair-intensity#2", "atlas#3")
+    assert found == dict(zip(names, entries, strict=True))
+
+
 def test_progress_comes_back_and_belongs_to_its_study(tmp_path: Path) -> None:
     path = tmp_path / "arms" / "federated" / "progress.safetensors"
     assert checkpoints.load(path, "s") is None

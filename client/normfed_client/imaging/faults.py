@@ -18,7 +18,7 @@ def faults(visit: Visit) -> list[str]:
     for mask in (*visit.lesions, *([visit.brain] if visit.brain else [])):
         try:
             if mask.modality in images:
-                read_mask(mask.path, images[mask.modality])
+                read_mask(mask.path, images[mask.modality], may_be_empty=mask is not visit.brain)
         except ScanError as error:
             found.append(str(error))
     return found

@@ -13,7 +13,7 @@ from nibabel.affines import voxel_sizes
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from normfed_common.errors import ScanError
+from normfed_common.errors import ReadError, ScanError
 from normfed_common.files import atomic
 
 MAXIMUM_VOXELS = 1024**3 // 2  # half a gigavoxel: 0.3 mm whole head
@@ -52,30 +52,30 @@ def read(path: Path) -> Image:
     Raises
     ------
     ScanError
-        If the file is missing, unreadable, truncated, not 3-D, too large or small, not finite, constant, or does not
-        say where it lies in space.
+        If the file is truncated, not NIfTI, not 3-D, too large or small, not finite, constant, or does not say where
+        it lies in space; a `ReadError` if the system cannot read it, or there is none.
     """
-    native = _open(path)
-    _check_header(native, path)
-    data = _data(native, path)
-    if not np.isfinite(data).all():
-        bad = int((~np.isfinite(data)).sum())
-        raise ScanError(f"{path}: {bad:,} voxels are not finite (NaN or infinite). Export the scan again.")
-    if data.min() == data.max():
-        raise ScanError(f"{path}: every voxel is {data.flat[0]:g}, so there is no image in it. Export the scan again.")
-    canonical = nibabel.as_closest_canonical(nibabel.Nifti1Image(data, native.affine))
-    return Image(np.ascontiguousarray(canonical.get_fdata(dtype=np.float32)), canonical.affine, path)
+    image = _read(path)
+    _check_varies(image)
+    return image
 
 
-def read_mask(path: Path, reference: Image) -> Image:
+def read_mask(path: Path, reference: Image, may_be_empty: bool = False) -> Image:
     """Read a mask (anything above 0.5 is inside) that must lie on the grid of ``reference``.
+
+    Parameters
+    ----------
+    may_be_empty
+        Whether a mask of zeros means something: for lesions, that somebody looked and found none.
 
     Raises
     ------
     ScanError
         For the faults of `read`, and if the mask lies on another grid or holds values no mask has.
     """
-    mask = read(path)
+    mask = _read(path)
+    if not may_be_empty or mask.data.any():
+        _check_varies(mask)
     if mask.data.shape != reference.data.shape or not np.allclose(mask.affine, reference.affine, atol=1e-2):
         raise ScanError(
             f"{path}: the mask is not on the grid of its image {reference.path.name} "
@@ -99,19 +99,46 @@ def same_grid(first: Path, second: Path) -> bool:
     return a.shape[:3] == b.shape[:3] and np.allclose(a.affine, b.affine, atol=1e-2)
 
 
-def write_like(path: Path, data: np.ndarray, reference: Path, description: str) -> None:
-    """Write float32 data, given on the canonical axes of ``reference``, in the file's own axes and space."""
+def write_like(
+    path: Path, data: np.ndarray, reference: Path, description: str, shown: tuple[float, float] = (0.0, 0.0)
+) -> None:
+    """Write float32 data, given on the canonical axes of ``reference``, in the file's own axes and space.
+
+    Parameters
+    ----------
+    shown
+        Values that a viewer should show as black and as white (cal_min and cal_max); both 0 to leave it the choice.
+    """
     native = _open(reference)
     to_canonical = nibabel.io_orientation(native.affine)
     back = nibabel.orientations.ornt_transform(nibabel.orientations.axcodes2ornt("RAS"), to_canonical)
     oriented = nibabel.orientations.apply_orientation(data, back)
     header = nibabel.Nifti1Header()
     header["descrip"] = description.encode()[:79]
+    header["cal_min"], header["cal_max"] = shown
     image = nibabel.Nifti1Image(np.ascontiguousarray(oriented, dtype=np.float32), native.affine, header)
     image.set_sform(native.affine, code=max(int(native.header["sform_code"]), 1))
     image.set_qform(native.affine, code=max(int(native.header["qform_code"]), 1))
     with atomic(path) as temporary:
         image.to_filename(temporary)
+
+
+def _read(path: Path) -> Image:
+    native = _open(path)
+    _check_header(native, path)
+    data = _data(native, path)
+    if not np.isfinite(data).all():
+        bad = int((~np.isfinite(data)).sum())
+        raise ScanError(f"{path}: {bad:,} voxels are not finite (NaN or infinite). Export the scan again.")
+    canonical = nibabel.as_closest_canonical(nibabel.Nifti1Image(data, native.affine))
+    return Image(np.ascontiguousarray(canonical.get_fdata(dtype=np.float32)), canonical.affine, path)
+
+
+def _check_varies(image: Image) -> None:
+    if image.data.min() == image.data.max():
+        raise ScanError(
+            f"{image.path}: every voxel is {image.data.flat[0]:g}, so there is no image in it. Export the scan again."
+        )
 
 
 def _open(path: Path) -> nibabel.Nifti1Image:
@@ -122,10 +149,9 @@ def _open(path: Path) -> nibabel.Nifti1Image:
     try:
         image = nibabel.load(path)
     except FileNotFoundError as error:
-        raise ScanError(f"{path}: no such file. A broken link, perhaps, or data that were not fetched.") from error
+        raise ReadError(f"{path}: no such file. A broken link, perhaps, or data that were not fetched.") from error
     except (ImageFileError, HeaderDataError, EOFError, OSError, zlib.error, ValueError) as error:
-        if isinstance(error, PermissionError):
-            raise ScanError(f"{path}: may not be read by this user. Change the file's rights.") from error
+        _raise_if_of_the_system(path, error)
         raise ScanError(f"{path}: not readable as NIfTI ({_short(error)}). Copy or convert it again.") from error
     if not isinstance(image, nibabel.Nifti1Image):  # NIfTI-2 is a subclass
         raise ScanError(f"{path}: holds {type(image).__name__}, not NIfTI-1 or NIfTI-2. Convert it again.")
@@ -171,10 +197,21 @@ def _data(image: nibabel.Nifti1Image, path: Path) -> np.ndarray:
                 while stream.read(2**22):
                     continue
     except (EOFError, OSError, zlib.error, ValueError) as error:
+        _raise_if_of_the_system(path, error)
         raise ScanError(
             f"{path}: ends early or is damaged ({_short(error)}). Copy the file again and compare its size."
         ) from error
     return data.reshape(data.shape[:3])
+
+
+def _raise_if_of_the_system(path: Path, error: Exception) -> None:
+    """Only the system's errors have a number; gzip and nibabel raise OSError without one for what a file holds."""
+    if isinstance(error, PermissionError):
+        raise ReadError(f"{path}: may not be read by this user. Change the file's rights.") from error
+    if isinstance(error, OSError) and error.errno is not None:
+        raise ReadError(
+            f"{path}: could not be read just now ({error.strerror}). Check the disk or the network drive; run again."
+        ) from error
 
 
 def _short(error: BaseException) -> str:

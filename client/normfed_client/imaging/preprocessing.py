@@ -20,10 +20,10 @@ from normfed_client.imaging.cache import META, Cache, Entry, write_arrays
 from normfed_client.imaging.nifti import Image, read, read_mask
 from normfed_client.imaging.template import BRAIN_LEVEL, Grid, common_grid, whole
 from normfed_common import digests
-from normfed_common.errors import ScanError
+from normfed_common.errors import ReadError, ScanError
 from normfed_common.study.preprocessing import PreprocessingConfig
 
-VERSION = 2  # of this file's arithmetic and of the cache's layout: raise it and old entries are no longer found
+VERSION = 3  # of this file's arithmetic and of the cache's layout: raise it and old entries are no longer found
 MINIMUM_LIKENESS = 0.35
 MINIMUM_BRAIN_SHARE = 0.5
 
@@ -86,7 +86,8 @@ def prepare(visit: Visit, recipe: Recipe, cache: Cache) -> Entry:
     Raises
     ------
     ScanError
-        If a file fails at the door or registration fails; a failure is remembered, so that it is not tried again.
+        If a file fails at the door or registration fails. What the files hold is remembered as a failure, so that it
+        is not tried again; what the system could not read (`ReadError`) is.
     """
     entry = cache.get_or_build(recipe.key(visit), lambda folder: _build(visit, recipe, folder))
     failure = entry.meta().get("failure")
@@ -98,6 +99,8 @@ def prepare(visit: Visit, recipe: Recipe, cache: Cache) -> Entry:
 def _build(visit: Visit, recipe: Recipe, folder: Path) -> None:
     try:
         meta = _run(visit, recipe, folder)
+    except ReadError:
+        raise  # the key is of what the files hold, and this is not: nothing is kept under it
     except ScanError as error:
         meta = {"failure": str(error)}
     (folder / META).write_text(json.dumps(meta))
@@ -108,7 +111,9 @@ def _run(visit: Visit, recipe: Recipe, folder: Path) -> dict[str, object]:
     grid = common_grid(config.voxel_size_mm)
     scans = {modality: read(visit.images[modality]) for modality in recipe.needed(visit)}
     brain = read_mask(visit.brain.path, scans[visit.brain.modality]) if visit.brain else None
-    lesion_masks = [(mask, read_mask(mask.path, scans[mask.modality])) for mask in recipe.lesions(visit)]
+    lesion_masks = [
+        (mask, read_mask(mask.path, scans[mask.modality], may_be_empty=True)) for mask in recipe.lesions(visit)
+    ]
     reference = recipe.reference(visit)
     matrices = {m: np.eye(4) for m in scans}
     if not visit.in_template_space:
@@ -135,9 +140,11 @@ def _run(visit: Visit, recipe: Recipe, folder: Path) -> dict[str, object]:
             f"({scans[reference].path.name}). List the subject under data.exclude, or get the whole scan."
         )
     lesion = np.zeros(grid.shape, bool)
+    voxels: dict[str, int] = {}
     for found, image in lesion_masks:
-        lesion |= on_grid(image, found.modality) > 0.5
-    lesion &= mask
+        inside = mask & (on_grid(image, found.modality) > 0.5)
+        voxels[found.label] = voxels.get(found.label, 0) + int(inside.sum())
+        lesion |= inside
     images = np.stack(
         [_normalised(image, mask, config, visit.name, m) for image, m in zip(images, recipe.modalities, strict=True)]
     )
@@ -146,6 +153,7 @@ def _run(visit: Visit, recipe: Recipe, folder: Path) -> dict[str, object]:
         "overlap": overlap,
         "brain_voxels": int(mask.sum()),
         "lesion_voxels": int(lesion.sum()),
+        "lesion_voxels_by_label": voxels,
         "to_reference": matrices[reference].tolist(),
     }
 

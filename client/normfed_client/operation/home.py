@@ -24,7 +24,7 @@ from pathlib import Path
 from pydantic import Field
 
 from normfed_client.hospital.rules import CustodyConfig, Rules
-from normfed_client.site_config import SiteConfig
+from normfed_client.site_config import DEVICE, SiteConfig
 from normfed_common.errors import DatasetError, UserError
 from normfed_common.files import inside
 from normfed_common.operation import private, settings
@@ -45,7 +45,7 @@ class Client(Frozen):
     owns: tuple[str, ...] = Field((), description="values of the dataset's column `site` that take part; empty: all")
     bundles: tuple[str, ...] = Field((), description="SHA-256 of the app bundles that are accepted; others are refused")
     ca: Path = Field(Path("ca.crt"), description="certificates that the server's must be signed by, PEM")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str = Field("auto", pattern=DEVICE)
     keep_days: float = Field(14.0, gt=0, le=365, description="answers are kept in the outbox for so long at most")
     checkpoint_minutes: float = Field(3.0, gt=0, le=1440, description="between checkpoints in the middle of a round")
     power_w: float = Field(150.0, gt=0, le=10_000, description="what the machine draws while it trains, for estimates")

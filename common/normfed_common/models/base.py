@@ -6,7 +6,8 @@ A model learns from normal people in two ways, and may use either, both, or none
 - **summed**: in each of ``stages``, in order, every site sends sums over its subjects (sufficient statistics), which
   the server adds. What is made of sums is the same, federated or pooled.
 
-Then ``score`` gives every voxel of a scan a number, higher = more abnormal.
+Then ``score`` gives every voxel of a scan a number: 0 outside the brain, never negative inside, higher = more abnormal,
+so that the background never outranks tissue in a viewer.
 """
 
 from __future__ import annotations
@@ -113,6 +114,8 @@ class NormativeModel(ABC):
     generators
         What the network draws from while it trains, such as dropout's masks: the training loop seeds them before every
         step, so that a step depends on nothing that was drawn before it.
+    keeps_to_site
+        Whether `personalise` learns anything, so that every site scores with a part of its own.
     """
 
     Config: ClassVar[type[Frozen]]
@@ -120,6 +123,7 @@ class NormativeModel(ABC):
     parts: Mapping[str, torch.nn.Module]
     stages: tuple[str, ...] = ()
     generators: tuple[torch.Generator, ...] = ()
+    keeps_to_site: bool = False
 
     def __init__(self, config: Any, setting: Setting) -> None:
         self.config = config
@@ -138,7 +142,11 @@ class NormativeModel(ABC):
 
     @abstractmethod
     def score(self, volume: Volume, rng: np.random.Generator) -> np.ndarray:
-        """The anomaly map: float32 of shape (X, Y, Z), finite inside the mask, 0 outside, higher = more abnormal."""
+        """The anomaly map: float32 of shape (X, Y, Z), higher = more abnormal.
+
+        Finite and never negative inside the mask, exactly 0 outside. Between people of one study maps differ by what
+        the model sees, never by a constant of the person's, so that thresholds mean the same for everybody.
+        """
 
     def batches(self, cohort: Cohort, rng: np.random.Generator) -> Iterator[torch.Tensor]:
         """One epoch of training batches (models with a network)."""

@@ -67,7 +67,7 @@ class Siamese(NormativeModel):
             "decoder": network.decoder,
         }
         self.head = build_head(config.one_class, network.latent_dimension, setting)
-        self.stages = self.head.stages
+        self.stages, self.keeps_to_site = self.head.stages, self.head.keeps_to_site
         self._alpha = config.alpha
 
     @classmethod

@@ -33,9 +33,13 @@ class LatentField:
 
 
 class OneClassHead(Protocol):
-    """Turns latents into anomaly scores; may first need sums over the sites (``stages``) or the site's own people."""
+    """Turns latents into anomaly scores; may first need sums over the sites (``stages``) or the site's own people.
+
+    ``keeps_to_site`` says whether `personalise` learns anything.
+    """
 
     stages: tuple[str, ...]
+    keeps_to_site: bool
 
     def statistics(self, stage: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
         """Sums over a site's normal people that ``stage`` needs, float64."""
@@ -54,7 +58,7 @@ class OneClassHead(Protocol):
         ...
 
     def score(self, field: LatentField, rng: np.random.Generator) -> np.ndarray:
-        """float32 of shape (n,), higher = more abnormal."""
+        """float32 of shape (n,), never negative, higher = more abnormal."""
         ...
 
 
@@ -62,6 +66,7 @@ class NoStages:
     """The parts that a head without federated or personal parts leaves empty."""
 
     stages: tuple[str, ...] = ()
+    keeps_to_site: bool = False
 
     def places(self, stage: str) -> Places | None:
         """Sums are over whole brains."""

@@ -21,7 +21,11 @@ BLOCK = 4096
 
 
 class FederatedHead(NoStages):
-    """Score = rho - w.phi(z), phi(z) = sqrt(2/D) cos(W z + b), W ~ N(0, 2 gamma), b ~ U(0, 2 pi)."""
+    """Score = c - w.phi(z), phi(z) = sqrt(2/D) cos(W z + b), W ~ N(0, 2 gamma), b ~ U(0, 2 pi).
+
+    c = sqrt(2/D) ||w||_1, the most that w.phi can be: the score is minus the decision value w.phi - rho, plus the
+    constant c - rho, which is the same for everybody and makes it no less than 0.
+    """
 
     stages: tuple[str, ...] = ("variance", "machine")
 
@@ -32,7 +36,6 @@ class FederatedHead(NoStages):
         self.nu, self.samples, self.features, self.device = nu, samples, features, device
         self.gamma = 1.0
         self.weights = np.zeros(features)
-        self.offset = 0.0
 
     def statistics(self, stage: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
         """`variance`: n, sum z, sum z^2 over entries. `machine`: w and rho weighted by people."""
@@ -57,13 +60,13 @@ class FederatedHead(NoStages):
             self.gamma = 1.0 / (len(self.directions) * variance) if variance > 0 else 1.0
         else:
             self.weights = total["weights"] / total["people"]
-            self.offset = float(total["offset"][0] / total["people"])
 
     def score(self, field: LatentField, rng: np.random.Generator) -> np.ndarray:
-        """Minus the decision value."""
+        """c - w.phi(z)."""
         weights = torch.from_numpy(self.weights).float().to(self.device)
+        most = float((2 / self.features) ** 0.5 * np.abs(self.weights).sum())
         values = [self._map(block.to(self.device)) @ weights for block in field.latents.split(BLOCK)]
-        return self.offset - torch.cat(values).cpu().numpy()
+        return (most - torch.cat(values)).clamp_(min=0).cpu().numpy()
 
     def _map(self, latents: torch.Tensor) -> torch.Tensor:
         directions = torch.from_numpy(self.directions).to(latents.device) * (2 * self.gamma) ** 0.5

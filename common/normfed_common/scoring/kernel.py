@@ -1,6 +1,11 @@
 """RBF one-class SVMs: libsvm fits them, blocked kernel products in torch evaluate them.
 
-f(z) = sum_i a_i exp(-gamma ||z - s_i||^2) - rho over the support vectors s_i (Schölkopf 2001); negative = outlier.
+f(z) = w.phi(z) - rho = sum_i a_i exp(-gamma ||z - s_i||^2) - rho over the support vectors s_i (Schölkopf 2001);
+negative = outlier.
+
+libsvm's a_i are in [0, 1] and sum to nu n. No f exceeds nu n / 4: ||phi(z)|| = 1, so f <= ||w|| - rho; f(s_i) <= 0
+wherever a_i > 0, so ||w||^2 = sum_i a_i (f(s_i) + rho) <= nu n rho; and sqrt(nu n rho) - rho is largest at
+rho = nu n / 4. Anomaly scores are nu n / 4 - f, the same constant for everybody, so that they are never negative.
 """
 
 from __future__ import annotations
@@ -36,6 +41,14 @@ def scale_gamma(samples: np.ndarray) -> float:
     """1 / (d var), the variance over all entries (scikit-learn's ``scale``); 1 for constant samples."""
     variance = float(samples.var())
     return 1.0 / (samples.shape[1] * variance) if variance > 0 else 1.0
+
+
+def anomaly(machines: Sequence[Machine], latents: torch.Tensor, nu: float, samples: int) -> torch.Tensor:
+    """nu n / 4 - f, (n,) float32, f the mean decision value at latents (n, d) of machines fitted on up to n samples.
+
+    One n for all machines whose scores are compared, so that the constant changes no ranking.
+    """
+    return (nu * samples / 4 - decision(machines, latents)).clamp_(min=0)  # libsvm stops within a tolerance
 
 
 def decision(machines: Sequence[Machine], latents: torch.Tensor) -> torch.Tensor:

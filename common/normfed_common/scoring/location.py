@@ -4,6 +4,10 @@ A location is a cube of ``spacing_mm`` (the voxel size gives the published one m
 normal people of its own fits a one-class SVM per location on their latents; its support vectors are latents of
 identifiable people, so they stay. Elsewhere the score is the Mahalanobis distance to the Gaussian of the location,
 from sums over all sites, drawn to the pooled covariance:  S_v = (n_v C_v + k C) / (n_v + k).
+
+A site with machines has none at the few locations where its people have too little tissue, on the brain's rim. There
+the distance is put on the machines' scale: the distance that a share q of the site's normal voxels stay below becomes
+the machines' score that the same share stays below. A distance beyond all of theirs becomes their highest score.
 """
 
 from __future__ import annotations
@@ -20,12 +24,15 @@ from normfed_common.scoring.base import LatentField, NoStages
 
 MAXIMUM_SAMPLES = 200  # per location's machine
 SHRINKAGE = 20.0  # k, voxels' worth of the pooled covariance
+CALIBRATION_VOXELS = 50_000  # of the site's normal people, which put distances on the machines' scale
+QUANTILES = np.linspace(0, 1, 1001)
 
 
 class LocationHead(NoStages):
     """See the module."""
 
     stages: tuple[str, ...] = ("moments",)
+    keeps_to_site: bool = True
 
     def __init__(
         self,
@@ -41,6 +48,7 @@ class LocationHead(NoStages):
         self.cells = (-(-shape[0] // cell), -(-shape[1] // cell), -(-shape[2] // cell))
         self.upper = np.triu_indices(dimension)
         self.machines: dict[int, kernel.Machine] = {}
+        self.distances = self.scores = np.zeros(len(QUANTILES))
 
     def places(self, stage: str) -> Places | None:
         """The locations."""
@@ -78,7 +86,7 @@ class LocationHead(NoStages):
         self.mean = self.mean.astype(np.float32)
 
     def personalise(self, fields: Iterator[LatentField], subjects: int, rng: np.random.Generator) -> None:
-        """One machine per location, where the site has enough people."""
+        """One machine per location, where the site has enough people, and the two scales at the same quantiles."""
         self.machines = {}
         if subjects < self.minimum_subjects:
             return
@@ -91,23 +99,43 @@ class LocationHead(NoStages):
             if len(rows) >= self.minimum_subjects:
                 chosen = rng.choice(rows, min(len(rows), MAXIMUM_SAMPLES), replace=False)
                 self.machines[int(cell)] = kernel.fit(latents[chosen], self.nu)
+        self._calibrate(latents, where, rng)
 
     def score(self, field: LatentField, rng: np.random.Generator) -> np.ndarray:
-        """Minus the decision value where the site has machines, else the Mahalanobis distance."""
-        where = self._cell_of(field.index)
+        """Minus the machines' decision value plus nu MAXIMUM_SAMPLES / 4 (see `kernel`), or the Mahalanobis distance.
+
+        The distance as it is at a site without machines, on the machines' scale at one with them (see the module).
+        """
+        where, latents = self._cell_of(field.index), field.latents.numpy()
         if not self.machines:
-            centred = field.latents.numpy() - self.mean[where]
-            return self._mahalanobis(centred, where)
-        values = np.zeros(len(where), np.float32)
+            return self._mahalanobis(latents, where)
+        values = self._machine_scores(latents, where)
+        alone = np.isnan(values)
+        values[alone] = np.interp(self._mahalanobis(latents[alone], where[alone]), self.distances, self.scores)
+        return values
+
+    def _calibrate(self, latents: np.ndarray, where: np.ndarray, rng: np.random.Generator) -> None:
+        known = np.flatnonzero(np.isin(where, list(self.machines)))
+        if not len(known):
+            return
+        some = rng.choice(known, min(len(known), CALIBRATION_VOXELS), replace=False)
+        self.distances = np.quantile(self._mahalanobis(latents[some], where[some]), QUANTILES)
+        self.scores = np.quantile(self._machine_scores(latents[some], where[some]), QUANTILES)
+
+    def _machine_scores(self, latents: np.ndarray, where: np.ndarray) -> np.ndarray:
+        """(n,) float32; NaN at locations without a machine."""
+        values = np.full(len(where), np.nan, np.float32)
         order = np.argsort(where, kind="stable")
         cells, starts = np.unique(where[order], return_index=True)
         for cell, rows in zip(cells, np.split(order, starts[1:]), strict=True):
             machine = self.machines.get(int(cell))
             if machine is not None:
-                values[rows] = -kernel.decision([machine], field.latents[torch.from_numpy(rows)]).numpy()
+                here = torch.from_numpy(latents[rows])
+                values[rows] = kernel.anomaly([machine], here, self.nu, MAXIMUM_SAMPLES).numpy()
         return values
 
-    def _mahalanobis(self, centred: np.ndarray, where: np.ndarray) -> np.ndarray:
+    def _mahalanobis(self, latents: np.ndarray, where: np.ndarray) -> np.ndarray:
+        centred = latents - self.mean[where]
         distances = np.empty(len(centred), np.float32)
         for start in range(0, len(centred), 16_384):
             rows = slice(start, start + 16_384)

@@ -20,10 +20,10 @@ class PatientHead(NoStages):
         self.nu, self.samples, self.models, self.device = nu, samples, models, device
 
     def score(self, field: LatentField, rng: np.random.Generator) -> np.ndarray:
-        """Minus the mean decision value."""
+        """Minus the mean decision value, plus nu samples / 4 (see `kernel`), which makes it positive."""
         latents = field.latents.numpy()
         machines = [
             kernel.fit(latents[rng.choice(len(latents), min(self.samples, len(latents)), replace=False)], self.nu)
             for _ in range(self.models)
         ]
-        return -kernel.decision(machines, field.latents.to(self.device)).cpu().numpy()
+        return kernel.anomaly(machines, field.latents.to(self.device), self.nu, self.samples).cpu().numpy()

@@ -64,5 +64,6 @@ class ComparisonConfig(Frozen):
         (), description="the study's own strategy again under other compressions: what they cost"
     )
     baselines: tuple[dict[str, Any], ...] = Field(
-        ({"name": "intensity"}, {"name": "atlas"}), description="models with their parameters, as under `model`"
+        ({"name": "intensity"}, {"name": "atlas"}),
+        description="models with their parameters, as under `model`; a second of one name is numbered, atlas#2",
     )

@@ -40,8 +40,13 @@ def load_study(path: Path, **changes: Any) -> StudyConfig:
     except UserError as error:
         raise StudyError(str(error)) from error
     for key, value in changes.items():
+        before = {} if raw.get(key) is None else raw[key]
         section = isinstance(value, dict) and "name" not in value  # a named entry replaces the one before
-        raw[key] = {**(raw.get(key) or {}), **value} if section else value
+        if not section:
+            raw[key] = value
+        elif isinstance(before, dict):
+            raw[key] = {**before, **value}
+        # What is no section is left as it is, for the check below to name.
     initial = raw.get("initial_model")
     if isinstance(initial, str) and not initial.startswith(DIGEST):
         raw["initial_model"] = str(path.parent / initial)

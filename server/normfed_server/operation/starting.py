@@ -7,6 +7,7 @@ from normfed_common.errors import UserError
 from normfed_common.files import write_json
 from normfed_common.operation import private
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.names import check_names
 from normfed_server import runs
 from normfed_server.operation import admission
 from normfed_server.operation.home import ServerHome
@@ -28,6 +29,7 @@ def begin(home: ServerHome, study: StudyConfig, canary: bool, without: tuple[str
     for site in without:
         admission.known(home, site)
     check_study(study)
+    check_names(study.data, admission.members(home), None, "members of this federation")
     ledger = Ledger(home.folder / "runs.sqlite")
     run = runs.begin(study, home.runs)
     private.make_folder(run.folder)

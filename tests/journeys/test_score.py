@@ -1,0 +1,117 @@
+"""A map of a person of the run is the same wherever it is made: by the evaluation, by `score`, for the report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import yaml
+from commands import normfed, run_folder
+
+from normfed_client import evaluation
+from normfed_client.imaging.bids import Visit, read_dataset
+from normfed_client.scoring import score_scans
+from normfed_simulation import patients
+
+pytestmark = pytest.mark.xdist_group("journeys")
+
+
+@dataclass
+class Run:
+    """A finished run, and the maps that its evaluation made, on the common grid by visit."""
+
+    folder: Path
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def people(self) -> list[dict[str, Any]]:
+        """Rows of the federated model's people, with their site."""
+        files = sorted(self.folder.glob("sites/*/people/federated.json"))
+        return [{"site": path.parts[-3], **row} for path in files for row in json.loads(path.read_text())]
+
+
+@pytest.fixture(scope="module", params=["location", "patient"])
+def run(
+    request: pytest.FixtureRequest, study_file: Path, hospitals: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    """The tiny study; under `location` sites a and b have people enough for machines of their own, and c has not."""
+    raw = yaml.safe_load(study_file.read_text())
+    raw["model"]["one_class"] = {"fit_on": request.param, "minimum_subjects": 3}
+    raw["federation"]["rounds"] = 1
+    raw["comparisons"] = {"local": False, "pooled": False, "baselines": []}
+    out = tmp_path_factory.mktemp(request.param)
+    (out / "study.yaml").write_text(yaml.safe_dump(raw))
+    write, made = evaluation.write_map, dict[str, np.ndarray]()
+
+    def remember(anomaly_map: np.ndarray, visit: Visit, *more: Any) -> Path:
+        made[visit.name] = anomaly_map.copy()
+        return write(anomaly_map, visit, *more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "write_map", remember)
+        result = normfed("simulate", out / "study.yaml", "--out", out / "runs", "--workers", 0, "--quiet")
+    assert result.exit_code == 0, result.output
+    return Run(run_folder(out / "runs"), made)
+
+
+def test_score_gives_the_map_of_the_evaluation_to_the_last_bit(run: Run, hospitals: Path, tmp_path: Path) -> None:
+    visits = {visit.name: visit for visit in read_dataset(hospitals).visits}
+    people = run.people()
+    assert {row["site"] for row in people} == {"a", "b", "c"}
+    for row in people:
+        scans = visits[row["name"]].images.values()
+        assert normfed("score", run.folder, *scans, "--site", row["site"], "--out", tmp_path).exit_code == 0
+        (written,) = tmp_path.glob(f"{row['name']}_*.nii.gz")
+        expected = nibabel.load(run.folder / "maps" / written.name)
+        np.testing.assert_array_equal(nibabel.load(written).get_fdata(), expected.get_fdata())
+
+
+def test_the_report_shows_the_map_of_the_evaluation_to_the_last_bit(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[np.ndarray] = []
+
+    def look(_image: np.ndarray, anomaly_map: np.ndarray, *_: np.ndarray) -> str:
+        shown.append(anomaly_map)
+        return "data:image/png;base64,"
+
+    monkeypatch.setattr(patients, "mosaic", look)
+    assert normfed("report", run.folder).exit_code == 0
+    cases = sorted((row for row in run.people()), key=lambda row: -row["auprc"])
+    chosen = [cases[0], cases[len(cases) // 2], cases[-1]]
+    assert len(shown) == 2 * len(chosen)  # each modality
+    for case, found in zip(chosen, shown[::2], strict=True):
+        np.testing.assert_array_equal(found, run.maps[case["name"]])
+
+
+def test_the_abnormal_share_is_by_the_runs_threshold_and_by_none_of_another_scale(
+    run: Run, hospitals: Path, tmp_path: Path
+) -> None:
+    row = next(row for row in run.people() if row["site"] == "c")
+    scans = next(visit for visit in read_dataset(hospitals).visits if visit.name == row["name"]).images.values()
+    (scored,) = score_scans(run.folder, list(scans), tmp_path, "cpu", "c")
+    found = json.loads((run.folder / "metrics.json").read_text())
+    inside = run.maps[row["name"]][run.maps[row["name"]] > 0]
+    threshold = found["evaluation"]["federated"]["threshold"]["value"]
+    assert scored.abnormal_share == pytest.approx((inside >= np.float32(threshold)).mean())
+    older = tmp_path / "older"
+    shutil.copytree(run.folder, older)
+    del found["lowest_score"]
+    (older / "metrics.json").write_text(json.dumps(found))
+    (scored,) = score_scans(older, list(scans), tmp_path, "cpu", "c")
+    assert np.isnan(scored.abnormal_share)
+
+
+def test_other_names_and_folders_are_still_grouped_by_name(run: Run, hospitals: Path, tmp_path: Path) -> None:
+    """A dataset that is none of ours, here without the column `site`, is no obstacle."""
+    visit = read_dataset(hospitals).visits[0]
+    (tmp_path / "participants.tsv").write_text(f"participant_id\n{visit.participant.subject}\n")
+    scans = []
+    for modality, path in visit.images.items():
+        scans.append(tmp_path / f"new_space-MNI152NLin2009aSym_{modality}.nii.gz")
+        scans[-1].write_bytes(path.read_bytes())
+    assert normfed("score", run.folder, *scans, "--out", tmp_path / "maps").exit_code == 0
+    assert len(list((tmp_path / "maps").glob("new_*.nii.gz"))) == 1
