@@ -177,7 +177,9 @@ def test_a_site_does_not_move_to_a_server_that_is_not_the_federations_nor_while_
         ("SuperNode ID: 5\nReceiving: train.round", "at work"),
         ("SuperNode ID: 5\nReceiving: x\nSending: x\nSent successfully", "connected; the last answer was sent"),
         ("SuperNode ID: 5\nFailed to send message", "an answer could not be sent; it waits in the outbox"),
-        ("SSL/TLS handshake error detected.", "run normfed site check"),
+        ("SSL/TLS handshake error detected.\nExit Code: 305", "run normfed site check"),
+        ("Sent successfully\nExit Code: 305\n[code: 2004] Failed to activate SuperNode.", "of a copy of this folder"),
+        ("Sent successfully\nStarting gRPC health server on 127.0.0.1:1", "calling the server"),
     ],
 )
 def test_a_status_says_what_the_node_does(hospital: Hospital, log: str, sentence: str) -> None:
@@ -185,3 +187,4 @@ def test_a_status_says_what_the_node_does(hospital: Hospital, log: str, sentence
     assert not standing(hospital).running
     with only_one(hospital.log, "it"):
         assert sentence in standing(hospital).sentence
+        assert standing(hospital).well == ("site check" not in sentence and "copy" not in sentence)

@@ -367,7 +367,7 @@ def test_kills_in_quick_succession_do_not_end_a_run_and_the_log_says_what_happen
     assert "was killed by signal 9 (SIGKILL)" in said[-1]
     log = (home.runs / name / LOG).read_text().splitlines()
     assert len(log) == kills
-    assert f"was killed by signal 9 (SIGKILL) ({kills} times in the same round)" in log[-1]
+    assert f"was killed by signal 9 (SIGKILL) (death {kills} in the same round)" in log[-1]
     LEFT.pop().wait()  # reaped: nothing is known any more but that it is gone
     assert "is gone without a word" in deaths.cause(home.runs / name, coordinator["flower_run"], "").how
 

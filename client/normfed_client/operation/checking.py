@@ -58,7 +58,7 @@ def _admitted(hospital: Hospital) -> Finding:
     """Whether the server knows the key: asked of the running client, or else by connecting for a moment."""
     now = standing(hospital)
     if now.running:
-        return Finding(0, "admission", f"the client runs: {now.sentence}")
+        return Finding(0 if now.well else 2, "admission", f"the client runs: {now.sentence}")
     import httpx
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import load_ssh_private_key

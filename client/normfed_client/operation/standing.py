@@ -10,29 +10,39 @@ from normfed_client.operation.home import Hospital
 from normfed_common.operation.processes import is_running, read_services
 
 TAIL_BYTES = 20_000
-# What Flower's node says, and what it means for a hospital; the latest that matches counts.
+# What Flower's node says, what it means for a hospital, and whether that is well; the latest that matches counts.
+CALLING = "calling the server"
 MEANING = (
-    ("SuperNode ID", "connected"),
-    ("Connection successful", "connected again"),
-    ("Connection attempt failed", "the server does not answer; trying again"),
-    ("SSL/TLS handshake error", "the server's certificate is not the federation's: run normfed site check"),
+    ("Starting gRPC health server", CALLING, True),
+    ("SuperNode ID", "connected", True),
+    ("Connection successful", "connected again", True),
+    ("Connection attempt failed", "the server does not answer; trying again", False),
+    ("SSL/TLS handshake error", "the server's certificate is not the federation's: run normfed site check", False),
     (
-        "code 305",
+        "[code: 2004]",
         "not let in: the key is not accepted, or the server still counts another connection with it, of a copy of this "
-        "folder elsewhere or one that broke a minute ago",
+        "folder elsewhere or one that broke a minute ago; trying again",
+        False,
     ),
-    ("Sending:", "sending an answer"),
-    ("Sent successfully", "connected; the last answer was sent"),
-    ("Receiving:", "at work"),
-    ("Failed to send", "an answer could not be sent; it waits in the outbox"),
+    ("Sending:", "sending an answer", True),
+    ("Sent successfully", "connected; the last answer was sent", True),
+    ("Receiving:", "at work", True),
+    ("Failed to send", "an answer could not be sent; it waits in the outbox", True),
 )
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What a status shows."""
+    """What a status shows.
+
+    Parameters
+    ----------
+    well
+        Whether nothing is wrong with the connection, as far as the node's log says.
+    """
 
     running: bool
+    well: bool
     services: dict[str, dict[str, Any]]
     sentence: str
     last: list[str]
@@ -42,15 +52,15 @@ def standing(hospital: Hospital) -> Standing:
     """Look at the processes and at the ends of their logs."""
     running = is_running(hospital.log)
     node = _tail(hospital.log / "node.log")
-    sentence = "not running. Start it: normfed site start"
+    sentence, well = "not running. Start it: normfed site start", False
     if running:
-        sentence = "calling the server"
+        sentence, well = CALLING, True
         for line in node:
-            for mark, meaning in MEANING:
+            for mark, meaning, good in MEANING:
                 if mark in line:
-                    sentence = meaning
+                    sentence, well = meaning, good
     done = [line for line in _tail(hospital.log / "runner.log") if "answered in" in line or "refused" in line]
-    return Standing(running, read_services(hospital.log) if running else {}, sentence, done[-5:])
+    return Standing(running, well, read_services(hospital.log) if running else {}, sentence, done[-5:])
 
 
 def _tail(path: Path) -> list[str]:

@@ -109,7 +109,7 @@ def count(folder: Path, death: Death) -> Deaths:
     counted = Deaths(known.crashes + death.crashed, known.kills + (not death.crashed), newest)
     with contextlib.suppress(OSError):  # a full disk
         write_json(folder / DEATHS, asdict(counted))
-    log(folder, f"its process on this server {death.how} ({counted.crashes + counted.kills} times in the same round)")
+    log(folder, f"its process on this server {death.how} (death {counted.crashes + counted.kills} in the same round)")
     return counted
 
 
