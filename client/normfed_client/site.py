@@ -189,7 +189,9 @@ class Site:
         return [scan for scan in map(self._scan, getattr(self.roles, role)) if scan is not None]
 
     def _scan(self, visit: Visit) -> Scan | None:
-        if visit.name not in self._prepared:
+        known = self._prepared.get(visit.name)
+        # A cache that was deleted under a site that stays open is made again.
+        if visit.name not in self._prepared or (known is not None and not known.entry.folder.is_dir()):
             try:
                 entry = prepare(visit, self.recipe, self.cache)
                 self._prepared[visit.name] = Scan(visit, entry, kind(visit, self.study.data))

@@ -136,6 +136,7 @@ class Cache:
     @contextlib.contextmanager
     def _lock(self, key: str) -> Iterator[None]:
         path = self.root / f".lock-{key}"
+        self.root.mkdir(parents=True, exist_ok=True)  # it may have been deleted meanwhile
         with open(path, "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # the kernel lets go of it when the process dies
             try:

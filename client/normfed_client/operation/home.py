@@ -44,7 +44,7 @@ class Client(Frozen):
     data: Path = Field(description="the BIDS dataset; only read")
     owns: tuple[str, ...] = Field((), description="values of the dataset's column `site` that take part; empty: all")
     bundles: tuple[str, ...] = Field((), description="SHA-256 of the app bundles that are accepted; others are refused")
-    ca: Path = Field(Path("ca.crt"), description="certificates that the server's must be signed by, PEM")
+    ca: str = Field("ca.crt", description="certificates that the server's must be signed by, PEM")
     device: str = Field("auto", pattern=DEVICE)
     keep_days: float = Field(14.0, gt=0, le=365, description="answers are kept in the outbox for so long at most")
     checkpoint_minutes: float = Field(3.0, gt=0, le=1440, description="between checkpoints in the middle of a round")
