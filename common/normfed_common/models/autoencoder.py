@@ -26,6 +26,7 @@ from normfed_common.study.base import Frozen
 
 BOTTLENECK_SIDE = 16
 SLICES_AT_ONCE = 8
+MOST_SLICES = 1000  # of a scan, for a bound: the finest grid has fewer
 
 
 class AutoEncoderConfig(Frozen):
@@ -149,6 +150,10 @@ class AutoEncoder(NormativeModel):
             if pinned:
                 batch = batch.pin_memory()
             yield batch.to(self.setting.device, non_blocking=pinned)
+
+    def most_batches(self, scans: int) -> int:
+        """Those of all slices."""
+        return -(-scans * (self.config.slices_per_subject or MOST_SLICES) // self.config.batch_size)
 
     def loss(self, batch: Tensor) -> Tensor:
         """Mean reconstruction error over the normal tissue and the background of the scan; padding does not count."""

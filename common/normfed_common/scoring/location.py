@@ -8,7 +8,7 @@ from sums over all sites, drawn to the pooled covariance:  S_v = (n_v C_v + k C)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -49,6 +49,10 @@ class LocationHead(NoStages):
             for k, (i, j) in enumerate(zip(*self.upper, strict=True)):
                 second[:, k] += np.bincount(where, latents[:, i] * latents[:, j], size)
         return {"count": count, "sum": first, "products": second}
+
+    def counted(self, stage: str) -> Mapping[str, float]:
+        """A scan has each voxel of a location once."""
+        return {"count": self.cell**3}
 
     def absorb(self, stage: str, total: Arrays) -> None:
         """Means and whitening matrices of all locations."""

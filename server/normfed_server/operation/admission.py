@@ -28,6 +28,7 @@ class Member(Frozen):
     key: str = Field("", max_length=2000, description="public, in OpenSSH's format")
     fingerprint: str = ""
     changed: str = Field(description="when the state last changed")
+    people: int | None = Field(None, ge=1, description="that it is counted with at most in a study, whatever it says")
 
 
 class Members(Frozen):
@@ -52,8 +53,13 @@ def members(home: ServerHome) -> dict[str, Member]:
         raise UserError(f"{home.sites}: damaged ({' '.join(str(error).split())}). Restore it from a backup.") from error
 
 
-def enrol(home: ServerHome, site: str, again: bool = False) -> Path:
+def enrol(home: ServerHome, site: str, again: bool = False, people: int | None = None) -> Path:
     """Invite a site; gives the path of the file to send.
+
+    Parameters
+    ----------
+    people
+        That the site is counted with at most; see `bound`.
 
     Raises
     ------
@@ -78,8 +84,29 @@ def enrol(home: ServerHome, site: str, again: bool = False) -> Path:
     )
     path: Path = home.enrolments / f"{site}.yaml"
     settings.write(path, invitation)
-    _set(home, site, Member(state="invited", changed=_now()))
+    if people is None and site in known:
+        people = known[site].people
+    _set(home, site, Member(state="invited", changed=_now(), people=people))
     return path
+
+
+def bound(home: ServerHome, site: str, people: int) -> None:
+    """Count a site with at most so many people from the next start of a run on, whatever it says.
+
+    Raises
+    ------
+    UserError
+        If there is no such site.
+    """
+    known = members(home)
+    if site not in known:
+        raise UserError(f"No site is called {site}. Sites: {', '.join(known) or 'none'}.")
+    _set(home, site, known[site].model_copy(update={"people": people}))
+
+
+def enrolled(home: ServerHome) -> dict[str, int]:
+    """Sites and the people that they are counted with at most, where the operator said it."""
+    return {site: member.people for site, member in members(home).items() if member.people is not None}
 
 
 def read_key(path: Path) -> tuple[str, str]:
@@ -121,7 +148,8 @@ def accept(home: ServerHome, site: str, key: str, fingerprint: str) -> None:
                 f"This key is or was that of {name} ({member.state}). A key is never used again: have a new one made "
                 "with `normfed site join`."
             )
-    _set(home, site, Member(state="accepted", key=key, fingerprint=fingerprint, changed=_now()))
+    accepted = {"state": "accepted", "key": key, "fingerprint": fingerprint, "changed": _now()}
+    _set(home, site, known[site].model_copy(update=accepted))
 
 
 def revoke(home: ServerHome, site: str) -> None:
