@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def assemble(
     pace: Pace | None,
 ) -> dict[str, Any]:
     """Everything that metrics.json holds; see the README for its keys."""
+    arms = consistent(plan, arms)
     repeats = [models(arms, repeat) for repeat in range(study.comparisons.repeats)]
     per_model, first = repeats[0], _of_repeat(arms, 0)
     histories = {arm.name: _history(folder, arm.name, study) for arm in plan.arms}
@@ -69,6 +71,28 @@ def assemble(
         "differences": _differences(per_model),
         "league": league(plan, repeats, histories),
     }
+
+
+def consistent(plan: Plan, arms: Mapping[str, ArmResult]) -> dict[str, ArmResult]:
+    """Figures that can be set beside each other: of a site that reports other kinds of lesion for one model than for
+    the first, which no honest site does, that model's are left out."""
+    groups: dict[str, tuple[str, ...]] = {}
+    found: dict[str, ArmResult] = {}
+    for name in (arm.name for arm in sorted(plan.arms, key=lambda arm: arm.name != FEDERATED) if arm.name in arms):
+        result = arms[name]
+        kept = {
+            site: summary
+            for site, summary in result.summaries.items()
+            if groups.setdefault(site, summary.groups) == summary.groups
+        }
+        if kept:
+            found[name] = replace(
+                result,
+                summaries=kept,
+                counts={site: counts for site, counts in result.counts.items() if site in kept},
+                image_auroc={site: value for site, value in result.image_auroc.items() if site in kept},
+            )
+    return found
 
 
 def models(results: Mapping[str, ArmResult], repeat: int = 0) -> dict[str, dict[str, Summary]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from datetime import UTC, datetime
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from normfed_common.errors import RunError, SiteCode, WireError
+from normfed_common.errors import NormfedError, RunError, SiteCode, WireError
 from normfed_common.wire.messages import Machine, error_code, requests
 from normfed_server import claims
 from normfed_server.asking import POLL_S, Asker, SiteFailed
@@ -72,6 +73,7 @@ class Roster:
         self.away: dict[str, datetime] = {}
         self._known: set[int] = set()
         self._asked: dict[str, int] = {}  # newcomers that were asked and have not answered: message to node
+        self._listener = threading.Thread(target=self._listen, daemon=True)
         self._closed = threading.Event()
         self._lock = threading.Lock()
 
@@ -151,8 +153,9 @@ class Roster:
                 self._asked |= dict(zip(self.grid.push_messages(messages), new, strict=True))
                 self._known |= set(new)
             self._hear(welcome)
-            if new and self._asked:
-                threading.Thread(target=self._listen, name="newcomers", daemon=True).start()
+            if self._asked and not self._listener.is_alive():
+                self._listener = threading.Thread(target=self._listen, daemon=True)
+                self._listener.start()
             here = {site for site, node in self.nodes.items() if node in present}
             for site in self.nodes:
                 if site in here:
@@ -185,6 +188,9 @@ class Roster:
             for name, reply in self.asker.ask(questions, tolerant, gone).items():
                 self._describe(names[name], reply, welcome)
             self._known |= {node for name, node in names.items() if name not in gone}
+        if not self.asker.forgiving:
+            for name, why in self.set_aside.items():
+                raise SiteFailed(name, "query.describe", why)
 
     def _question(self, node: int) -> Message:
         return requests("query.describe", {"": node}, self.letterhead.general(), {})[""]
@@ -208,7 +214,8 @@ class Roster:
             with self._lock:
                 if not self._asked:
                     return
-                self._hear(self._present()[1])
+                with contextlib.suppress(NormfedError):  # whoever looks at the start of the next round is told
+                    self._hear(self._present()[1])
 
     def _describe(self, node: int, reply: Message, welcome: Mapping[int, str]) -> None:
         site = welcome.get(node)
@@ -239,8 +246,6 @@ class Roster:
             self.machines[name] = answer.machine
 
     def _set_aside(self, site: str | None, node: int, why: str) -> None:
-        if not self.asker.forgiving:
-            raise SiteFailed(site or f"node {node}", "query.describe", why)
         name = site or f"node {node}"
         self.set_aside[name] = why
         self.tell(name, f"set aside: {why}")
