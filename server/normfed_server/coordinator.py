@@ -102,7 +102,8 @@ class Coordinator:
     def _run(self, roster: Roster) -> None:
         sites = dict(roster.sites)
         plan = make(self.study, sites)
-        plan = replace(plan, left_out={**plan.left_out, **roster.set_aside})
+        aside = {site: f"takes no part: {why}" for site, why in roster.set_aside.items()}
+        plan = replace(plan, left_out={**plan.left_out, **aside})
         self._check(plan, sites)
         hospital_pace = pace.load(self.folder)
         bench = Bench(

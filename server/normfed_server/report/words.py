@@ -19,6 +19,15 @@ def participation_sentence(metrics: dict[str, Any]) -> str | None:
     return f"Partial: the federated model was trained without {', '.join(parts)}."
 
 
+def missed_sentences(metrics: dict[str, Any]) -> list[str]:
+    """Which sites' sums, last training or figures are not in which models, and why."""
+    models: dict[tuple[str, str], list[str]] = {}
+    for model, sites in metrics.get("missed", {}).items():
+        for site, why in sites.items():
+            models.setdefault((site, why), []).append(model)
+    return [f"Without {site} in part ({', '.join(names)}): {why}." for (site, why), names in sorted(models.items())]
+
+
 def dominance_sentences(metrics: dict[str, Any]) -> list[str]:
     """Which site had more than half of the weights in a round of the federated model: it decided alone."""
     most: dict[str, float] = {}
@@ -62,6 +71,7 @@ def warnings(metrics: dict[str, Any], attacks: Mapping[str, str]) -> list[str]:
     others = [name for name, sites in metrics["missing"].items() if sites and name != "federated"]
     if others:
         found.append(f"Not every site took part in every round of {', '.join(others)}; see who took part.")
+    found += missed_sentences(metrics)
     found += dominance_sentences(metrics)
     if attacks:
         found.append(f"Malicious by order: {', '.join(f'{site} ({attack})' for site, attack in attacks.items())}.")
