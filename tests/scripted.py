@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from flwr.app import DEFAULT_TTL, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
+from synthetic import setting
 
+from normfed_common import arrays as named
 from normfed_common.arrays import Arrays
 from normfed_common.errors import SiteCode
+from normfed_common.models.catalogue import build
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.load import resolve
 from normfed_common.wire.messages import Answer, Request, answer, decode_request, encode, refusal
+from normfed_server.asking import Asker
+from normfed_server.checkpoints import Progress
+from normfed_server.events import EventLog
+from normfed_server.letterhead import Letterhead
+from normfed_server.pace import Pace
+from normfed_server.plan import Arm
+from normfed_server.roster import Roster
+from normfed_server.training import ArmTraining, Bench
+from normfed_simulation.engines.local import identify
 
 PEOPLE = {"a": 10, "b": 5, "c": 3, "d": 2}
 Behaviour = Callable[[str, int], Any]
@@ -74,6 +88,8 @@ class ScriptedGrid(Grid):
         if callable(found):
             header, arrays = found(name, arrays)
             return Message(encode(header, arrays), reply_to=message)
+        if message.metadata.message_type == "train.canary":
+            (arrays,) = named.unstacked(arrays)
         moved = {n: (a + found).astype(np.float32) for n, a in arrays.items()}
         return answer(message, Answer(site=name, subjects=self.people[name], loss=1.0, steps=2), moved)
 
@@ -82,3 +98,37 @@ def federation(study: StudyConfig, **changes: Any) -> StudyConfig:
     raw = study.model_dump(mode="json")
     raw["federation"] |= {"rounds": 1, "patience_s": 0.2, **changes}
     return resolve(raw, "test")
+
+
+def run(
+    study: StudyConfig,
+    grid: ScriptedGrid,
+    tmp_path: Path,
+    pace: Pace | None = None,
+    wall_clock: bool = True,
+    sites: str = "abcd",
+    **arm: Any,
+) -> tuple[Progress, list[dict[str, Any]]]:
+    identify()
+    asker = Asker(grid, threading.Event())
+    roster = Roster(grid, asker, Letterhead(study))
+    roster.wait_for(len(grid.connected))
+    bench = Bench(Letterhead(study), roster, asker, EventLog(tmp_path / "events.jsonl"), pace, wall_clock=wall_clock)
+    model = build(study.model, setting())
+    described = Arm("federated", study.model, tuple(sites), {}, federated=True, **arm)
+    path = tmp_path / "arms" / "federated" / "progress.safetensors"
+    progress = ArmTraining(described, model, lambda _: model.share(), bench, path).run()
+    return progress, progress.history
+
+
+def moved(study: StudyConfig, progress: Progress) -> float:
+    """How far the global model moved, the same for every weight."""
+    first = build(study.model, setting()).share()
+    return float(np.mean([np.mean(progress.models[0][n] - a) for n, a in first.items()]))
+
+
+STEP = {"a": 0.1, "b": 0.2, "c": 0.4, "d": 0.8}
+
+
+def mean_of(*sites: str) -> float:
+    return sum(PEOPLE[s] * STEP[s] for s in sites) / sum(PEOPLE[s] for s in sites)

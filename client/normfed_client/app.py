@@ -11,17 +11,41 @@ from normfed_client import tasks
 from normfed_client.gate import guarded
 from normfed_client.tasks import Job
 from normfed_common.arrays import Arrays
-from normfed_common.wire.messages import Answer
+from normfed_common.errors import SiteCode
+from normfed_common.wire.messages import FENCE, Answer, refusal
 
 Work = Callable[[Job], tuple[Answer, Arrays]]
 
-app = ClientApp()
+WORK: dict[str, Work] = {
+    "query.describe": tasks.describe,
+    "train.canary": tasks.canary,
+    "train.round": tasks.train,
+    "train.personal": tasks.fine_tune,
+    "train.sums": tasks.sums,
+    "evaluate.score": tasks.score,
+    "evaluate.count": tasks.count,
+    "evaluate.measure": tasks.measure,
+}
 
 
-def _register(category: str, action: str, work: Work) -> None:
+class _Answering(ClientApp):
+    """Refuses a type of message that nobody registered: Flower's own raises, and what it raises ends a worker."""
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        """The answer to a message, or a code."""
+        if message.metadata.message_type not in (*WORK, FENCE):
+            return refusal(message, SiteCode.BAD_REQUEST)
+        return super().__call__(message, context)
+
+
+app = _Answering()
+
+
+def _register(kind: str, work: Work) -> None:
     def handle(message: Message, context: Context) -> Message:
         return guarded(message, context, work)
 
+    category, _, action = kind.partition(".")
     getattr(app, category)(action)(handle)
 
 
@@ -31,11 +55,5 @@ def _fence(message: Message, _context: Context) -> Message:
     return Message(RecordDict(), reply_to=message)
 
 
-_register("query", "describe", tasks.describe)
-_register("train", "canary", tasks.canary)
-_register("train", "round", tasks.train)
-_register("train", "personal", tasks.fine_tune)
-_register("train", "sums", tasks.sums)
-_register("evaluate", "score", tasks.score)
-_register("evaluate", "count", tasks.count)
-_register("evaluate", "measure", tasks.measure)
+for _kind, _work in WORK.items():
+    _register(_kind, _work)

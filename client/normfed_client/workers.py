@@ -81,7 +81,7 @@ class WorkerPool:
                 if process is None or process.poll() is not None:
                     process = self._processes[slot] = self._start()
                 future.set_result(_exchange(process, payload()))
-            except (WorkerDied, OSError) as error:
+            except Exception as error:  # noqa: BLE001  (whoever waits is told; the next job is served all the same)
                 future.set_exception(error)
 
     def _start(self) -> subprocess.Popen[bytes]:

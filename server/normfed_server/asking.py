@@ -6,15 +6,19 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from normfed_common.errors import NormfedError, SiteCode
-from normfed_common.wire.messages import error_code
+from normfed_common.arrays import Arrays
+from normfed_common.errors import NormfedError, SiteCode, WireError
+from normfed_common.wire.messages import Answer, error_code
+from normfed_server import claims
 
 POLL_S = 0.02
+
+T = TypeVar("T")
 
 
 class Interrupted(NormfedError):
@@ -24,9 +28,9 @@ class Interrupted(NormfedError):
 class SiteFailed(NormfedError):
     """A site could not do what a run needs."""
 
-    def __init__(self, site: str, task: str, code: SiteCode) -> None:
-        super().__init__(f"Site {site} could not answer {task}: {describe(code)}.")
-        self.site, self.code = site, code
+    def __init__(self, site: str, task: str, why: str) -> None:
+        super().__init__(f"Site {site} could not answer {task}: {why}.")
+        self.site = site
 
 
 @runtime_checkable
@@ -46,7 +50,7 @@ class Asker:
     patience_s
         How long a site that is not connected is waited for; one that is connected is waited for as long as it works.
     forgiving
-        Whether a run goes on without the sums and figures of a site that failed or is gone.
+        Whether a run goes on without the sums and figures of a site that failed, is gone or says what cannot be.
     excused
         Sites that need not be waited for once they are gone.
     """
@@ -70,6 +74,43 @@ class Asker:
     ) -> dict[str, Message]:
         """All answers at once, refusals with an allowed code among them; see `answers`."""
         return dict(self.answers(requests, codes_allowed, missed))
+
+    def heard(
+        self,
+        requests: Mapping[str, Message],
+        use: Callable[[str, Answer, Arrays], T],
+        codes_allowed: tuple[SiteCode, ...] = (),
+        missed: dict[str, str] | None = None,
+    ) -> Iterator[tuple[str, T]]:
+        """What is made of each answer as it comes; see `answers`. Refusals with an allowed code are passed over.
+
+        Parameters
+        ----------
+        use
+            Takes a site, its answer and its arrays; raises `WireError` where they cannot be used.
+        missed
+            Sites whose answer cannot be used are in it as well.
+
+        Raises
+        ------
+        SiteFailed
+            If an answer cannot be used and nobody forgives it.
+        """
+        for site, reply in self.answers(requests, codes_allowed, missed):
+            if reply.has_error():
+                continue
+            try:
+                answer, arrays = claims.read(reply)
+                if answer.site != site:
+                    raise WireError("the answer says it is another site's")
+                found = use(site, answer, arrays)
+            except WireError as error:
+                if missed is None or not self.forgiving:
+                    task = requests[site].metadata.message_type
+                    raise SiteFailed(site, task, f"its answer cannot be used: {error}") from error
+                missed[site] = f"its answer cannot be used: {error}"
+                continue
+            yield site, found
 
     def answers(
         self,
@@ -161,7 +202,7 @@ class Asker:
         if code in codes_allowed:
             return reply
         if missed is None:
-            raise SiteFailed(site, task, code)
+            raise SiteFailed(site, task, describe(code))
         missed[site] = describe(code)
         return None
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from flwr.app import Message
+
 from normfed_common import arrays as named
 from normfed_common.arrays import Arrays
-from normfed_common.errors import RunError, SiteCode
-from normfed_common.wire.messages import decode_answer, error_code, requests, size_of
+from normfed_common.errors import RunError, SiteCode, WireError
+from normfed_common.wire.compression import expand_update
+from normfed_common.wire.messages import error_code, requests, size_of
+from normfed_server import claims
 from normfed_server.asking import describe
 from normfed_server.plan import Arm
 from normfed_server.training import Bench
@@ -43,10 +47,11 @@ def sing(bench: Bench, arm: Arm, model: Arrays) -> dict[str, Sung]:
         if reply.has_error():
             faults[site] = describe(error_code(reply))
             continue
-        size = size_of(reply)
-        answer, update = decode_answer(reply, consume=True)
-        if not update or not answer.steps:
-            faults[site] = "its answer holds no update"
+        try:
+            size = size_of(reply) if reply.has_content() else 0
+            _check(site, reply, arm, model)
+        except WireError as error:
+            faults[site] = f"its answer cannot be used: {error}"
             continue
         found[site] = Sung(time.perf_counter() - begin, size / MEGABYTE)
     faults = {site: why for site, why in faults.items() if site not in bench.excused()}
@@ -58,3 +63,14 @@ def sing(bench: Bench, arm: Arm, model: Arrays) -> dict[str, Sung]:
         )
     bench.events.say("canary back", arm=arm.name, sites={site: vars(sung) for site, sung in sorted(found.items())})
     return found
+
+
+def _check(site: str, reply: Message, arm: Arm, model: Arrays) -> None:
+    """Whether an answer holds what a round's would: a step, and arrays of the model."""
+    answer, arrays = claims.read(reply, consume=True)
+    if answer.site != site:
+        raise WireError("the answer says it is another site's")
+    update = expand_update(arrays, model, arm.compression)
+    if not update or not answer.steps:
+        raise WireError("it holds no update")
+    claims.check_arrays(update, {name: array for name, array in model.items() if name in update})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import shutil
 import tempfile
@@ -122,6 +123,9 @@ class Collection:
         self.outcomes[site], self.reasons[site] = Outcome.SET_ASIDE, why
 
     def _settle(self, site: str, reply: Message, answered: set[str], early: _Early, its_turn: bool) -> None:
+        if not reply.has_error() and not reply.has_content():
+            self.set_aside(site, "its answer is empty")
+            return
         self.bytes += size_of(reply)
         if reply.has_error():
             code = error_code(reply)
@@ -141,6 +145,7 @@ class _Early:
     def __init__(self) -> None:
         self._held: dict[str, Message | _OnDisk] = {}
         self._bytes = 0
+        self._numbers = itertools.count()
         self._folder: Path | None = None
 
     def put(self, site: str, message: Message, its_turn: bool) -> None:
@@ -151,7 +156,7 @@ class _Early:
             return
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="normfed-early-"))
-        self._held[site] = _OnDisk(message, self._folder / f"{message.metadata.src_node_id}.arrays")
+        self._held[site] = _OnDisk(message, self._folder / f"{next(self._numbers)}.arrays")
 
     def take(self, site: str) -> Message:
         held = self._held.pop(site)

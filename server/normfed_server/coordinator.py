@@ -7,7 +7,7 @@ import math
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,12 +53,15 @@ class Deployment:
         Sites that the operator admitted, and their nodes, as of now.
     excused
         Sites that the operator said may be left out, as of now.
+    enrolled
+        How many people the operator enrolled sites with, where that was said.
     canary
         Whether one batch a site is tried before the first round.
     """
 
     members: Callable[[], Mapping[str, int]]
     excused: Callable[[], frozenset[str]]
+    enrolled: Callable[[], Mapping[str, int]] = dict
     canary: bool = True
 
 
@@ -95,8 +98,16 @@ class Coordinator:
             If no site can train or none can test.
         """
         roster = self._roster()
+        try:
+            self._run(roster)
+        finally:
+            roster.close()
+
+    def _run(self, roster: Roster) -> None:
         sites = dict(roster.sites)
         plan = make(self.study, sites)
+        aside = {site: f"takes no part: {why}" for site, why in roster.set_aside.items()}
+        plan = replace(plan, left_out={**plan.left_out, **aside})
         self._check(plan, sites)
         hospital_pace = pace.load(self.folder)
         bench = Bench(
@@ -126,9 +137,14 @@ class Coordinator:
             roster = Roster(self.grid, self.asker, self.letterhead)
             roster.wait_for(self.expected)
             return roster
-        roster = Roster(self.grid, self.asker, self.letterhead, self.deployment.members)
+        roster = Roster(
+            self.grid, self.asker, self.letterhead, self.deployment.members, self.deployment.enrolled, self._told
+        )
         roster.wait_for_members(self.deployment.excused, lambda sites: self.events.say("connecting", sites=sites))
         return roster
+
+    def _told(self, site: str, text: str) -> None:
+        self.events.say("note", arm=FEDERATED, site=site, text=text)
 
     def _fit(self, plan: Plan, bench: Bench) -> None:
         """Versions and machines against what the study needs; then one batch a site. Once a run.
@@ -232,7 +248,7 @@ class Coordinator:
             return done
         progress = training.run()
         self._write_model(arm, progress, training.personal)
-        result = Evaluator(arm, progress, self.letterhead, bench.roster.nodes, self.asker, self.events).run()
+        result = Evaluator(arm, progress, self.letterhead, bench.roster, self.asker, self.events).run()
         evaluation.save(self._path(arm.name, "evaluation"), result)
         return result
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,17 @@ from normfed_common.arrays import Arrays
 from normfed_common.errors import RunError, SiteCode
 from normfed_common.metrics import histograms, subjects
 from normfed_common.metrics.summary import Summary
-from normfed_common.wire.evaluation import COUNTS, to_summary
-from normfed_common.wire.messages import Task, decode_answer, requests
-from normfed_server.asking import Asker
+from normfed_common.wire.evaluation import COUNTS
+from normfed_common.wire.messages import Answer, Task, requests
+from normfed_server import claims
+from normfed_server.asking import Asker, SiteFailed
 from normfed_server.checkpoints import Progress
 from normfed_server.events import EventLog
 from normfed_server.letterhead import Letterhead
 from normfed_server.plan import Arm
+from normfed_server.roster import Roster
 
+WIDEST = 1e4  # times the scores of the site in the middle
 WITHHELD = (SiteCode.COHORT_TOO_SMALL, SiteCode.NO_TEST_SUBJECTS)
 
 
@@ -78,43 +83,51 @@ class Evaluator:
         arm: Arm,
         progress: Progress,
         letterhead: Letterhead,
-        nodes: Mapping[str, int],
+        roster: Roster,
         asker: Asker,
         events: EventLog,
     ) -> None:
-        self.arm, self.progress, self.letterhead, self.nodes = arm, progress, letterhead, nodes
+        self.arm, self.progress, self.letterhead, self.roster = arm, progress, letterhead, roster
         self.study = letterhead.study
         self.asker, self.events = asker, events
 
     def run(self) -> ArmResult:
-        """All figures of the arm."""
+        """All figures of the arm.
+
+        Raises
+        ------
+        RunError
+            If no site gave any that can be used.
+        """
         result = ArmResult()
         ranking = {site for site, detail in self.arm.evaluate.items() if detail == "ranking"}
-        full = set(self.arm.evaluate) - ranking
         messages: dict[str, Message] = {}
-        for sites, detail in ((full, "full"), (ranking, "ranking")):
+        for sites, detail in ((set(self.arm.evaluate) - ranking, "full"), (ranking, "ranking")):
             for served, model in self._served(sites):
                 messages |= self._requests("evaluate.score", served, model, detail=detail)
-        answers = self.asker.ask(messages, WITHHELD, result.missed)
-        first = {site: answer for site, answer in answers.items() if not answer.has_error()}
-        for site in sorted(ranking & set(first)):
-            result.summaries[site] = self._summary(*decode_answer(first[site]))
-        full &= set(first)
-        if full:
-            self._full(result, {site: decode_answer(first[site])[1]["range"] for site in sorted(full)})
+        ranges: dict[str, tuple[float, float]] = {}
+        for site, found in self.asker.heard(messages, self._scored, WITHHELD, result.missed):
+            if isinstance(found, Summary):
+                result.summaries[site] = found
+            else:
+                ranges[site] = found
+        ranges = self._comparable(ranges, result.missed)
+        if ranges:
+            self._full(result, ranges)
         for site, why in sorted(result.missed.items()):
             self.events.say("missing", arm=self.arm.name, site=site, round=0, outcome="no figures", why=why)
         if not result.summaries:
-            raise RunError(f"{self.arm.name}: no site gave figures. {result.missed or ''} Mend that, and resume.")
+            reasons = "; ".join(f"{site}: {why}" for site, why in sorted(result.missed.items())) or "None may be given"
+            raise RunError(f"{self.arm.name}: no site gave figures. {reasons}. Mend that, and resume.")
         self.events.say("evaluated", arm=self.arm.name, sites=sorted(result.summaries))
         return result
 
-    def _full(self, result: ArmResult, ranges: Mapping[str, np.ndarray]) -> None:
-        low = float(min(r[0] for r in ranges.values()))
-        high = float(max(r[1] for r in ranges.values()))
+    def _full(self, result: ArmResult, ranges: Mapping[str, tuple[float, float]]) -> None:
+        low, high = min(low for low, _ in ranges.values()), max(high for _, high in ranges.values())
         messages = self._requests("evaluate.count", ranges, low=low, high=high)
-        counted = self.asker.answers(messages, missed=result.missed)
-        coarse = named.add(decode_answer(answer)[1] for _, answer in counted)
+        coarse = named.add(found for _, found in self.asker.heard(messages, self._counted, missed=result.missed))
+        if not coarse or not coarse["normal"].any():
+            return  # nobody is left whose figures would have a threshold
         bins, specificity = self.study.evaluation.bins, self.study.evaluation.specificity
         edges = histograms.quantile_edges(coarse["normal"], coarse["lesion"], low, high, bins)
         result.threshold = histograms.quantile(coarse["held_out"], low, high, specificity)
@@ -127,12 +140,39 @@ class Evaluator:
         arrays = {"edges": edges, "held_out_people": people}
         there = [site for site in ranges if site not in result.missed]
         messages = self._requests("evaluate.measure", there, arrays, threshold=result.threshold, maps=self.arm.maps)
-        for site, reply in self.asker.ask(messages, missed=result.missed).items():
-            answer, found = decode_answer(reply)
-            result.summaries[site] = self._summary(answer, found)
-            result.counts[site] = {name: found[name] for name in COUNTS}
-            if "image_auroc" in found:
-                result.image_auroc[site] = float(found["image_auroc"])
+        measured = partial(self._measured, len(edges))
+        for site, (summary, counts, image_auroc) in self.asker.heard(messages, measured, missed=result.missed):
+            result.summaries[site], result.counts[site] = summary, counts
+            if image_auroc is not None:
+                result.image_auroc[site] = image_auroc
+
+    def _scored(self, site: str, answer: Answer, arrays: Arrays) -> Summary | tuple[float, float]:
+        if self.arm.evaluate[site] == "ranking":
+            return self._summary(site, answer, arrays)
+        return claims.score_range(arrays)
+
+    def _counted(self, site: str, answer: Answer, arrays: Arrays) -> Arrays:
+        return claims.coarse_counts(arrays, self.roster.sites[site])
+
+    def _measured(self, edges: int, site: str, answer: Answer, arrays: Arrays) -> tuple[Summary, Arrays, float | None]:
+        counts = claims.counts(arrays, edges, self.roster.sites[site])
+        return self._summary(site, answer, arrays), counts, claims.image_auroc(arrays)
+
+    def _comparable(
+        self, ranges: Mapping[str, tuple[float, float]], missed: dict[str, str]
+    ) -> dict[str, tuple[float, float]]:
+        """Ranges without those so wide that all other sites' scores would fall into one bin of the histograms."""
+        if not ranges:
+            return {}
+        farthest = {site: max(abs(low), abs(high)) for site, (low, high) in ranges.items()}
+        limit = WIDEST * (statistics.median_low(farthest.values()) + 1)
+        wide = {site: far for site, far in farthest.items() if far > limit}
+        for site, far in wide.items():
+            why = f"its answer cannot be used: its scores go to {far:.3g}; at most {limit:.3g} fits the other sites'"
+            if not self.asker.forgiving:
+                raise SiteFailed(site, "evaluate.score", why)
+            missed[site] = why
+        return {site: found for site, found in ranges.items() if site not in wide}
 
     def _served(self, sites: Iterable[str]) -> list[tuple[list[str], Arrays]]:
         """Sites by the model that they are served, so that those of one model share a message."""
@@ -142,14 +182,14 @@ class Evaluator:
             groups.setdefault(id(model), ([], model))[0].append(site)
         return list(groups.values())
 
-    def _summary(self, answer: Any, arrays: Arrays) -> Summary:
-        return to_summary(answer.labels, arrays, self.study.evaluation.bootstrap)
+    def _summary(self, site: str, answer: Answer, arrays: Arrays) -> Summary:
+        return claims.summary(answer, arrays, self.study.evaluation.bootstrap, self.roster.sites[site])
 
     def _requests(
         self, task: Task, sites: Iterable[str], arrays: Arrays | None = None, **fields: Any
     ) -> dict[str, Message]:
         header = self.letterhead.request(self.arm, **fields)
-        return requests(task, {site: self.nodes[site] for site in sites}, header, arrays or {})
+        return requests(task, {site: self.roster.nodes[site] for site in sites}, header, arrays or {})
 
 
 def _rebin(coarse: np.ndarray, low: float, high: float, edges: np.ndarray) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -69,6 +69,10 @@ class Closing:
             None if federation.largest_may_be_left_out else largest,
             excused,
         )
+
+    def without(self, set_aside: Collection[str]) -> Closing:
+        """The same rule once these sites' answers came and could not be used: nobody waits for the largest then."""
+        return replace(self, largest=None) if self.largest in set_aside else self
 
     def quorum(self, answered: Mapping[str, object] | set[str]) -> bool:
         """Whether these answers are enough."""

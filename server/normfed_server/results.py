@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from normfed_common.metrics.summary import EVERYBODY, PER_SCAN, Summary, add, av
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import BELOW_MINIMUM
 from normfed_server import checkpoints
+from normfed_server.checkpoints import Progress
 from normfed_server.evaluation import ArmResult
 from normfed_server.league import league
 from normfed_server.pace import Pace, hospital_time
@@ -31,9 +33,12 @@ def assemble(
     pace: Pace | None,
 ) -> dict[str, Any]:
     """Everything that metrics.json holds; see the README for its keys."""
+    progress = {arm.name: _progress(folder, arm.name, study) for arm in plan.arms}
+    missed = _missed(progress, arms)
+    arms = consistent(plan, arms)
     repeats = [models(arms, repeat) for repeat in range(study.comparisons.repeats)]
     per_model, first = repeats[0], _of_repeat(arms, 0)
-    histories = {arm.name: _history(folder, arm.name, study) for arm in plan.arms}
+    histories = {name: found.history for name, found in progress.items()}
     return {
         "study": study.name,
         "digest": study.digest,
@@ -60,6 +65,7 @@ def assemble(
         "missing": {
             arm.name: missing(histories[arm.name]) for arm in plan.arms if arm.federated and histories[arm.name]
         },
+        "missed": missed,
         "hospital_time": hospital_time(study, sites, histories[FEDERATED], pace),
         "evaluation": {
             name: _model(summaries, arms.get(name), _own_images(name, _of_repeat(arms, 0)))
@@ -70,6 +76,28 @@ def assemble(
         "league": league(plan, repeats, histories),
         "lowest_score": 0.0,  # thresholds of runs without this key are on a scale of scores that could be negative
     }
+
+
+def consistent(plan: Plan, arms: Mapping[str, ArmResult]) -> dict[str, ArmResult]:
+    """Figures that can be set beside each other: of a site that reports other kinds of lesion for one model than for
+    the first, which no honest site does, that model's are left out."""
+    groups: dict[str, tuple[str, ...]] = {}
+    found: dict[str, ArmResult] = {}
+    for name in (arm.name for arm in sorted(plan.arms, key=lambda arm: arm.name != FEDERATED) if arm.name in arms):
+        result = arms[name]
+        kept = {
+            site: summary
+            for site, summary in result.summaries.items()
+            if groups.setdefault(site, summary.groups) == summary.groups
+        }
+        if kept:
+            found[name] = replace(
+                result,
+                summaries=kept,
+                counts={site: counts for site, counts in result.counts.items() if site in kept},
+                image_auroc={site: value for site, value in result.image_auroc.items() if site in kept},
+            )
+    return found
 
 
 def models(results: Mapping[str, ArmResult], repeat: int = 0) -> dict[str, dict[str, Summary]]:
@@ -210,9 +238,16 @@ def _difference(ours: Summary, theirs: Summary, group: str) -> dict[str, Any]:
     return found
 
 
-def _history(folder: Path, arm: str, study: StudyConfig) -> list[dict[str, Any]]:
-    progress = checkpoints.load(folder / arm / "progress.safetensors", study.digest)
-    return progress.history if progress else []
+def _progress(folder: Path, arm: str, study: StudyConfig) -> Progress:
+    """How an arm's training went, without its models: all arms' are more than fits into memory."""
+    found = checkpoints.load(folder / arm / "progress.safetensors", study.digest) or Progress([])
+    return replace(found, models=[], memory={})
+
+
+def _missed(progress: Mapping[str, Progress], arms: Mapping[str, ArmResult]) -> dict[str, dict[str, str]]:
+    """Arm to the sites whose sums, last training or figures are not in it, and why."""
+    found = {name: {**entry.missed, **(arms[name].missed if name in arms else {})} for name, entry in progress.items()}
+    return {name: dict(sorted(sites.items())) for name, sites in found.items() if sites}
 
 
 def _count(people: int) -> int | None:

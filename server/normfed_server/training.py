@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,10 +21,11 @@ from normfed_common.errors import RunError
 from normfed_common.models.base import NETWORK, NormativeModel
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire import messages as wire
-from normfed_common.wire.messages import Request, decode_answer
-from normfed_server import checkpoints
+from normfed_common.wire.messages import Answer, Request
+from normfed_server import checkpoints, claims
 from normfed_server.asking import Asker
 from normfed_server.checkpoints import Progress
+from normfed_server.claims import MOST_SCANS
 from normfed_server.collecting import Collection
 from normfed_server.damage import put_aside
 from normfed_server.events import EventLog
@@ -33,10 +34,13 @@ from normfed_server.pace import Pace
 from normfed_server.participation import Closing, Outcome
 from normfed_server.plan import Arm
 from normfed_server.roster import Roster
+from normfed_server.shares import DOMINANT
 from normfed_server.steps.catalogue import make_step
 from normfed_server.strategy import RoundStrategy
 
 MEGABYTE = 1e6
+
+Layout = tuple[tuple[str, tuple[int, ...], str], ...]
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class ArmTraining:
             step.prepare(found, another)
         self.progress = found
         self._noted: set[tuple[str, str]] = set()
-        self.strategy = RoundStrategy(bench.letterhead, arm, found, self.personal, step)
+        self.strategy = RoundStrategy(bench.letterhead, arm, found, self.personal, step, self._most_steps)
 
     @property
     def complete(self) -> bool:
@@ -119,33 +123,42 @@ class ArmTraining:
         begin = time.perf_counter()
         current = self.progress.round + 1
         asked, people, outcomes = self._asked(current)
-        asked_people = {site: people[site] for site in asked}
-        closing = Closing.of(self.study.federation, asked_people, self.strategy.step.minimum, self.bench.excused)
-        self.strategy.asked, self.strategy.people = asked, people
-        messages = self.strategy.configure_train(
-            current, outgoing or self.strategy.outgoing(), ConfigRecord(), self.bench.asker.grid
-        )
         arrivals = self._arrivals(current, asked, people)
-        requests = dict(zip(sorted(asked), messages, strict=True))
-        collection = Collection(
-            self.bench.asker, requests, closing, arrivals, self.bench.wall_clock, partial(self._waiting, current)
+        closing = Closing.of(
+            self.study.federation,
+            {site: people[site] for site in asked},
+            self.strategy.step.minimum,
+            self.bench.excused,
         )
-        outgoing, losses = self.strategy.aggregate_train(current, (reply for _, reply in collection))
-        for site, why in self.strategy.refused.items():
-            collection.set_aside(site, why)
-        outcomes |= collection.outcomes
-        reasons = collection.reasons | self._absences(outcomes)
-        used = {site for site, outcome in outcomes.items() if outcome is Outcome.TOOK_PART}
-        if outgoing is None or losses is None or not closing.quorum(used):
+        self.strategy.people = people
+        barred: dict[str, str] = {}
+        while True:
+            self.strategy.asked = {site: node for site, node in asked.items() if site not in barred}
+            next_outgoing, losses, collection = self._collect(current, outgoing, closing, arrivals)
+            for site, why in (self.strategy.refused | barred).items():
+                collection.set_aside(site, why)
+            found = outcomes | collection.outcomes
+            reasons = collection.reasons | self._absences(found)
+            used = {site for site, outcome in found.items() if outcome is Outcome.TOOK_PART}
+            enough = closing.without(self._set_aside(found)).quorum(used)
+            fault = self.strategy.fault
+            if fault is None or not enough:
+                break
+            if fault.site is None:
+                raise RunError(self._no_model(current, fault.what))
+            # The others are asked again for the same: they have their answers in hand.
+            barred[fault.site] = f"with its update {fault.what}; {fault.why}"
+        if next_outgoing is None or not enough:
             raise RunError(self._too_few(current, used, closing, reasons))
         self.progress.round = current
         entry: dict[str, Any] = {
             "round": current,
-            "loss": dict(losses),
+            "loss": losses,
             "seconds": time.perf_counter() - begin,
-            "outcomes": {site: str(outcome) for site, outcome in sorted(outcomes.items())},
+            "outcomes": {site: str(outcome) for site, outcome in sorted(found.items())},
             "reasons": dict(sorted(reasons.items())),
             "share": sum(people[site] for site in used) / sum(people.values()),
+            "shares": dict(sorted(self.strategy.shares.items())),
             "site_seconds": self.strategy.seconds,
             "megabytes": {"out": self.strategy.sent / MEGABYTE, "back": collection.bytes / MEGABYTE},
         }
@@ -156,7 +169,30 @@ class ArmTraining:
         self.progress.history.append(entry)
         self._save()
         self._tell(entry)
-        return outgoing
+        return next_outgoing
+
+    def _collect(
+        self, round: int, outgoing: ArrayRecord | None, closing: Closing, arrivals: dict[str, float] | None
+    ) -> tuple[ArrayRecord | None, dict[str, Any], Collection]:
+        """Ask the strategy's sites, and let it make the next models of what they answer."""
+        asked = self.strategy.asked
+        messages = self.strategy.configure_train(
+            round, outgoing or self.strategy.outgoing(), ConfigRecord(), self.bench.asker.grid
+        )
+        requests = dict(zip(sorted(asked), messages, strict=True))
+        collection = Collection(
+            self.bench.asker, requests, closing, arrivals, self.bench.wall_clock, partial(self._waiting, round)
+        )
+        found, losses = self.strategy.aggregate(round, collection)
+        return found, dict(losses or {}), collection
+
+    @staticmethod
+    def _set_aside(outcomes: dict[str, Outcome]) -> set[str]:
+        return {site for site, outcome in outcomes.items() if outcome is Outcome.SET_ASIDE}
+
+    def _most_steps(self, people: int) -> int:
+        """Of the optimiser in a round, over so many people."""
+        return self.study.federation.local_epochs * self.model.most_batches(people * MOST_SCANS)
 
     def _absences(self, outcomes: dict[str, Outcome]) -> dict[str, str]:
         """Since when those are away who were not even asked."""
@@ -198,13 +234,19 @@ class ArmTraining:
         return self.bench.pace.arrivals(round, {site: people[site] for site in asked}, epochs)
 
     def _too_few(self, round: int, used: set[str], closing: Closing, reasons: dict[str, str]) -> str:
-        why = "; ".join(f"{site}: {reason}" for site, reason in sorted(reasons.items())) or "no reasons given"
         share = f" and {closing.share:.0%} of their people" if closing.share else ""
         largest = f", {closing.largest}, the largest, among them" if closing.largest else ""
         return (
             f"Round {round} of {self.arm.name}: {len(used)} of {len(closing.people)} sites sent an update that could "
-            f"be used; {closing.sites}{share} are needed{largest}. {why}. Mend that, or lower federation.quorum, and "
-            "resume."
+            f"be used; {closing.sites}{share} are needed{largest}. {_listed(reasons)}. Mend that, or lower "
+            "federation.quorum, and resume."
+        )
+
+    def _no_model(self, round: int, what: str) -> str:
+        return (
+            f"Round {round} of {self.arm.name}: {what}, and no site says anything that stands out. The last model is "
+            "kept. Lower federation.learning_rate or the strategy's server_learning_rate, or raise "
+            "federation.largest_update, in a new run."
         )
 
     def _tell(self, entry: dict[str, Any]) -> None:
@@ -212,33 +254,65 @@ class ArmTraining:
         for site, text in sorted(found - self._noted):
             self._say("note", site=site, text=text)
         self._noted |= found
+        for site, share in entry["shares"].items():
+            if self.arm.federated and share > DOMINANT and len(entry["outcomes"]) > 1 and not self._told(site):
+                self._say("note", site=site, text=f"has {share:.0%} of the weight; federation.largest_share bounds it")
         for site, why in entry["reasons"].items():
             self._say("missing", site=site, round=entry["round"], outcome=entry["outcomes"][site], why=why)
         self._say("round", **entry, rounds=self.study.federation.rounds)
+
+    def _told(self, site: str) -> bool:
+        """Whether the round before was dominated by the same site."""
+        before = self.progress.history[-2:-1]
+        return any(entry.get("shares", {}).get(site, 0.0) > DOMINANT for entry in before)
 
     def _fine_tune(self) -> None:
         """Every training site trains the model it would be served on, for itself."""
         messages: dict[str, Message] = {}
         present = self.bench.roster.refresh()
+        missed = self._absences({site: Outcome.ABSENT for site in self.progress.used if site not in present})
         for site in sorted(set(self.progress.used) & present):
             header = self._header(round=self.progress.round + 1)
             node = {site: self.bench.roster.nodes[site]}
             messages |= wire.requests("train.personal", node, header, self.progress.model_of(site))
-        missed: dict[str, str] = {}
-        self.bench.asker.ask(messages, missed=missed)
+        for _ in self.bench.asker.heard(messages, lambda *_: None, missed=missed):
+            pass  # nothing is made of the answers: each site keeps its model
         self._missed(missed, "not trained on")
         self.progress.fine_tuned = True
         self._save()
 
     def _sum(self, stage: str) -> None:
+        """Add up one stage's sums; the sites whose sums are laid out otherwise than most sites' are set aside.
+
+        Raises
+        ------
+        RunError
+            If nobody sent any, or as many sites have one layout as another.
+        """
         nodes = {site: self.bench.roster.nodes[site] for site in self.arm.train}
-        model = self.progress.models[0]
-        messages = wire.requests("train.sums", nodes, self._header(stage=stage), model)
+        messages = wire.requests("train.sums", nodes, self._header(stage=stage), self.progress.models[0])
         missed: dict[str, str] = {}
-        answers = self.bench.asker.answers(messages, missed=missed)
-        for name, value in named.add(decode_answer(reply)[1] for _, reply in answers).items():
-            model[f"sums.{stage}.{name}"] = value
+        totals: dict[Layout, tuple[list[str], Arrays]] = {}
+        for site, sums in self.bench.asker.heard(messages, partial(self._claimed_sums, stage), missed=missed):
+            sites, total = totals.setdefault(_layout(sums), ([], {}))
+            sites.append(site)
+            totals[_layout(sums)] = sites, named.add([total, sums] if total else [sums])
+        ranked = sorted(totals.values(), key=lambda entry: -len(entry[0]))
+        if not ranked:
+            raise RunError(f"{self.arm.name}: no site sent sums of {stage}. {_listed(missed)}. Mend that, and resume.")
+        if len(ranked) > 1 and len(ranked[0][0]) == len(ranked[1][0]):
+            raise RunError(
+                f"{self.arm.name}: the sums of {stage} have other names or shapes at {', '.join(ranked[0][0])} than at "
+                f"{', '.join(ranked[1][0])}, and the server cannot know who is right. Mend that, and resume."
+            )
+        for sites, _ in ranked[1:]:
+            missed |= dict.fromkeys(sites, "its sums have other names or shapes than those of most sites")
+        for name, value in ranked[0][1].items():
+            self.progress.models[0][f"sums.{stage}.{name}"] = value
         self._missed(missed, "not in the sums")
+
+    def _claimed_sums(self, stage: str, site: str, answer: Answer, arrays: Arrays) -> Arrays:
+        return claims.sums(arrays, self.model, stage, self.bench.roster.sites[site].train)
 
     def _missed(self, missed: dict[str, str], outcome: str) -> None:
         """A site whose part is not in this model."""
@@ -254,6 +328,15 @@ class ArmTraining:
 
     def _say(self, kind: str, **fields: Any) -> None:
         self.bench.events.say(kind, arm=self.arm.name, **fields)
+
+
+def _listed(reasons: Mapping[str, str]) -> str:
+    return "; ".join(f"{site}: {reason}" for site, reason in sorted(reasons.items())) or "no reasons given"
+
+
+def _layout(arrays: Arrays) -> Layout:
+    """Names, shapes and types: what can be added up has the same."""
+    return tuple((name, array.shape, str(array.dtype)) for name, array in sorted(arrays.items()))
 
 
 def _first(model: NormativeModel, initial: Arrays | None) -> Arrays:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,58 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
-from scripted import PEOPLE, ScriptedGrid, federation
-from synthetic import setting
+from scripted import PEOPLE, STEP, ScriptedGrid, federation, mean_of, moved, run
 
 from normfed_common.arrays import Arrays
 from normfed_common.errors import RunError, SiteCode
-from normfed_common.models.catalogue import build
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import Answer
 from normfed_server import collecting
-from normfed_server.asking import Asker
-from normfed_server.checkpoints import Progress
-from normfed_server.events import EventLog
-from normfed_server.letterhead import Letterhead
 from normfed_server.pace import Pace, SitePace, hospital_time
 from normfed_server.participation import Closing, missing
-from normfed_server.plan import Arm
-from normfed_server.roster import Roster
-from normfed_server.training import ArmTraining, Bench
-from normfed_simulation.engines.local import identify
-
-
-def run(
-    study: StudyConfig,
-    grid: ScriptedGrid,
-    tmp_path: Path,
-    pace: Pace | None = None,
-    wall_clock: bool = True,
-    **arm: Any,
-) -> tuple[Progress, list[dict[str, Any]]]:
-    identify()
-    asker = Asker(grid, threading.Event())
-    roster = Roster(grid, asker, Letterhead(study))
-    roster.wait_for(len(grid.connected))
-    bench = Bench(Letterhead(study), roster, asker, EventLog(tmp_path / "events.jsonl"), pace, wall_clock=wall_clock)
-    model = build(study.model, setting())
-    described = Arm("federated", study.model, tuple(sorted(PEOPLE)), {}, federated=True, **arm)
-    path = tmp_path / "arms" / "federated" / "progress.safetensors"
-    progress = ArmTraining(described, model, lambda _: model.share(), bench, path).run()
-    return progress, progress.history
-
-
-def moved(study: StudyConfig, progress: Progress) -> float:
-    """How far the global model moved, the same for every weight."""
-    first = build(study.model, setting()).share()
-    return float(np.mean([np.mean(progress.models[0][n] - a) for n, a in first.items()]))
-
-
-STEP = {"a": 0.1, "b": 0.2, "c": 0.4, "d": 0.8}
-
-
-def mean_of(*sites: str) -> float:
-    return sum(PEOPLE[s] * STEP[s] for s in sites) / sum(PEOPLE[s] for s in sites)
 
 
 def test_everybody_counts_by_their_people(study: StudyConfig, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import TimeoutError as FutureTimeout
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -36,7 +37,7 @@ from normfed_client.operation.home import HOME_VARIABLE, Hospital, open_hospital
 from normfed_client.operation.outbox import expire
 from normfed_client.serving import from_bytes, to_bytes
 from normfed_client.workers import WorkerDied, WorkerPool
-from normfed_common.errors import SiteCode
+from normfed_common.errors import SiteCode, WireError
 from normfed_common.operation.processes import stop_on_signals
 from normfed_common.wire.messages import FENCE, refusal
 
@@ -119,10 +120,13 @@ class Runner:
         while deaths < DEATHS:
             tried = time.monotonic()
             try:
-                future = self._pool.submit(lambda: to_bytes(message))
+                future = self._pool.submit(partial(to_bytes, message))
                 reply = from_bytes(future.result(self.hospital.config.longest_task_hours * 3600))
                 logger.info("%s answered in %.1f s", kind, time.monotonic() - begin)
                 return reply
+            except WireError:
+                logger.error("%s: the request cannot be read", kind)
+                return refusal(message, SiteCode.BAD_REQUEST)
             except WorkerDied as error:
                 deaths = deaths + 1 if time.monotonic() - tried < SOON_S else 1
                 logger.error("%s: %s (%d of %d)", kind, error, deaths, DEATHS)

@@ -5,6 +5,7 @@ Made of sums over people (n, sum x, sum x^2), so that the federated atlas is the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -50,6 +51,10 @@ class Atlas(NormativeModel):
             "sum": first.reshape(channels, *shape),
             "squares": second.reshape(channels, *shape),
         }
+
+    def counted(self, stage: str) -> Mapping[str, float]:
+        """A scan has a voxel once."""
+        return {"count": 1, "squares": np.inf}
 
     def absorb(self, stage: str, total: Arrays) -> None:
         """Mean and standard deviation from the sums over all sites."""

@@ -159,6 +159,10 @@ class AutoEncoder(NormativeModel):
                 batch = batch.pin_memory()
             yield batch.to(self.setting.device, non_blocking=pinned)
 
+    def most_batches(self, scans: int) -> int:
+        """Those of all slices."""
+        return -(-scans * self.samples_per_person(self.config) // self.config.batch_size)
+
     def loss(self, batch: Tensor) -> Tensor:
         """Mean reconstruction error over the normal tissue and the background of the scan; padding does not count."""
         images, counts = batch[:, :-1], batch[:, -1:]

@@ -152,6 +152,10 @@ class NormativeModel(ABC):
         """One epoch of training batches (models with a network)."""
         raise TypeError(f"{type(self).__name__} has no network to train")
 
+    def most_batches(self, scans: int) -> int:
+        """At most so many batches are an epoch over so many scans (models with a network)."""
+        raise TypeError(f"{type(self).__name__} has no network to train")
+
     def loss(self, batch: torch.Tensor) -> torch.Tensor:
         """Mean loss over a batch, a scalar (models with a network)."""
         raise TypeError(f"{type(self).__name__} has no network to train")
@@ -163,6 +167,10 @@ class NormativeModel(ABC):
     def statistics(self, stage: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         """The sums over the cohort that ``stage`` needs, float64 (models with stages)."""
         raise TypeError(f"{type(self).__name__} has no stage {stage!r}")
+
+    def counted(self, stage: str) -> Mapping[str, float]:
+        """Arrays of ``stage`` that are never negative, each with the most that a scan adds to any of its entries."""
+        return {}
 
     def personalise(self, cohort: Cohort, rng: np.random.Generator) -> None:  # noqa: B027  (most models keep nothing)
         """Learn what never leaves the site, from the site's own training cohort, before scoring."""

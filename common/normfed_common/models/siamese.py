@@ -10,7 +10,7 @@ with the squared norm summed over pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import ClassVar, Literal
 
@@ -24,7 +24,7 @@ from normfed_common.arrays import Arrays
 from normfed_common.models.base import Cohort, NormativeModel, Places, Setting, Volume
 from normfed_common.models.initialisation import initialise
 from normfed_common.models.patch_networks import ARCHITECTURES
-from normfed_common.models.patches import siamese_batches
+from normfed_common.models.patches import SUBJECTS_PER_BATCH, siamese_batches
 from normfed_common.scoring.base import LatentField
 from normfed_common.scoring.catalogue import OneClassConfig, build_head
 from normfed_common.study.base import Frozen
@@ -91,6 +91,11 @@ class Siamese(NormativeModel):
                 batch = batch.pin_memory()
             yield batch.to(self.setting.device, non_blocking=pinned)
 
+    def most_batches(self, scans: int) -> int:
+        """As many as turns of one person, if no two of them shared a batch."""
+        share = max(1, self.config.batch_size // SUBJECTS_PER_BATCH)
+        return scans * -(-self.samples_per_person(self.config) // share)
+
     def notes(self, people: int) -> tuple[str, ...]:
         """A lone person has no pair."""
         return (ALONE,) if people == 1 else ()
@@ -134,6 +139,10 @@ class Siamese(NormativeModel):
     def statistics(self, stage: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         """What the one-class score needs of the site's latents."""
         return self.head.statistics(stage, (self._normal(cohort.volume(i)) for i in range(len(cohort))), rng)
+
+    def counted(self, stage: str) -> Mapping[str, float]:
+        """Those of the one-class score."""
+        return self.head.counted(stage)
 
     def absorb(self, stage: str, total: Arrays) -> None:
         """Hand the sums on to the one-class score."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,6 +49,10 @@ class OneClassHead(Protocol):
         """See `NormativeModel.places`."""
         ...
 
+    def counted(self, stage: str) -> Mapping[str, float]:
+        """See `NormativeModel.counted`."""
+        ...
+
     def absorb(self, stage: str, total: Arrays) -> None:
         """Take the sums over all sites."""
         ...
@@ -75,6 +79,10 @@ class NoStages:
     def statistics(self, stage: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
         """There are no stages."""
         raise ValueError(f"{type(self).__name__} has no stage {stage!r}")
+
+    def counted(self, stage: str) -> Mapping[str, float]:
+        """There are no stages."""
+        return {}
 
     def absorb(self, stage: str, total: Arrays) -> None:
         """There are no stages."""

@@ -7,7 +7,7 @@ gamma = 1 / (d var) comes from federated sums.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -51,6 +51,12 @@ class FederatedHead(NoStages):
             "weights": people * machine.coef_.ravel(),
             "offset": people * machine.offset_.ravel(),
         }
+
+    def counted(self, stage: str) -> Mapping[str, float]:
+        """See `OneClassHead`."""
+        if stage == "variance":
+            return {"entries": self.samples * len(self.directions), "squares": np.inf}
+        return {"people": 1}
 
     def absorb(self, stage: str, total: Arrays) -> None:
         """`variance` gives gamma, `machine` the mean machine."""

@@ -12,7 +12,7 @@ the machines' score that the same share stays below. A distance beyond all of th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -68,6 +68,10 @@ class LocationHead(NoStages):
             for k, (i, j) in enumerate(zip(*self.upper, strict=True)):
                 second[:, k] += np.bincount(where, latents[:, i] * latents[:, j], size)
         return {"count": count, "sum": first, "products": second}
+
+    def counted(self, stage: str) -> Mapping[str, float]:
+        """A scan has each voxel of a location once."""
+        return {"count": self.cell**3}
 
     def absorb(self, stage: str, total: Arrays) -> None:
         """Means and whitening matrices of all locations."""

@@ -43,7 +43,17 @@ class FederationConfig(Frozen):
         3600.0, ge=0, description="a round ends when everybody answered, or after this long with its quorum there"
     )
     largest_update: float = Field(
-        1000.0, gt=0, description="an update longer than this many times the model (plus one) is set aside"
+        1000.0,
+        gt=0,
+        description="an update longer than this many times the model (plus one) is set aside; a round never makes the "
+        "model longer than that either",
+    )
+    largest_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="of the weights in a round that one site may have, whatever it says of its people or losses; below "
+        "1 the server holds all updates of a round at once",
     )
     compression: Compression = Field(
         "none", description="of updates: differences as fp16, bf16 or int8; models go out as fp16 or bf16"

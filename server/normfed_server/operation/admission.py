@@ -30,6 +30,7 @@ class Member(Frozen):
     key: str = Field("", max_length=2000, description="public, in OpenSSH's format")
     fingerprint: str = ""
     changed: str = Field(description="when the state last changed")
+    people: int | None = Field(None, ge=1, description="that it is counted with at most in a study, whatever it says")
 
 
 class Members(Frozen):
@@ -68,8 +69,13 @@ def known(home: ServerHome, site: str) -> Member:
     return found[site]
 
 
-def enrol(home: ServerHome, site: str, again: bool = False) -> Path:
+def enrol(home: ServerHome, site: str, again: bool = False, people: int | None = None) -> Path:
     """Invite a site; gives the path of the file to send.
+
+    Parameters
+    ----------
+    people
+        That the site is counted with at most; see `bound`.
 
     Raises
     ------
@@ -84,7 +90,9 @@ def enrol(home: ServerHome, site: str, again: bool = False) -> Path:
         if site in sites and not (again and sites[site].state == "invited"):
             raise UserError(f"{site} is {sites[site].state} already. Choose another name, or revoke it first.")
         path = _invite(home, site)
-        sites[site] = Member(state="invited", changed=_now())
+        if people is None and site in sites:
+            people = sites[site].people
+        sites[site] = Member(state="invited", changed=_now(), people=people)
     return path
 
 
@@ -102,6 +110,23 @@ def _invite(home: ServerHome, site: str) -> Path:
     path: Path = home.enrolments / f"{site}.yaml"
     settings.write(path, invitation)
     return path
+
+
+def bound(home: ServerHome, site: str, people: int) -> None:
+    """Count a site with at most so many people from the next start of a run on, whatever it says.
+
+    Raises
+    ------
+    UserError
+        If there is no such site.
+    """
+    with _changing(home) as sites:
+        sites[site] = known(home, site).model_copy(update={"people": people})
+
+
+def enrolled(home: ServerHome) -> dict[str, int]:
+    """Sites and the people that they are counted with at most, where the operator said it."""
+    return {site: member.people for site, member in members(home).items() if member.people is not None}
 
 
 def read_key(path: Path) -> tuple[str, str]:
@@ -143,7 +168,8 @@ def accept(home: ServerHome, site: str, key: str, fingerprint: str) -> None:
                     f"This key is or was that of {name} ({member.state}). A key is never used again: have a new one "
                     "made with `normfed site join`."
                 )
-        sites[site] = Member(state="accepted", key=key, fingerprint=fingerprint, changed=_now())
+        changes = {"state": "accepted", "key": key, "fingerprint": fingerprint, "changed": _now()}
+        sites[site] = sites[site].model_copy(update=changes)
 
 
 def revoke(home: ServerHome, site: str) -> None:

@@ -57,11 +57,14 @@ def enrol(
     site: Site,
     home: Home = DEFAULT,
     again: Annotated[bool, typer.Option("--again", help="Write the file once more.")] = False,
+    people: Annotated[
+        int | None, typer.Option(min=1, help="That it is counted with at most, whatever it says of itself.")
+    ] = None,
 ) -> None:
     """Invite a site: writes the file to send to it."""
     from normfed_server.operation import admission
 
-    path = admission.enrol(open_home(home), site, again)
+    path = admission.enrol(open_home(home), site, again, people)
     console = Console(highlight=False)
     console.print(f"Send this file to {site}; it holds no secret:\n  {path}", soft_wrap=True)
     console.print(f"When {site}.pub comes back: normfed server accept {site}.pub")
@@ -85,6 +88,19 @@ def accept(
         typer.confirm(f"Did {name} read you the same over the telephone?", abort=True)
     admission.accept(opened, name, line, fingerprint)
     console.print(f"{name} is accepted; it is let in as soon as the server runs.", soft_wrap=True)
+
+
+@server.command()
+def people(
+    site: Site,
+    count: Annotated[int, typer.Argument(min=1, help="That it is counted with at most.")],
+    home: Home = DEFAULT,
+) -> None:
+    """Bound how many people a site is counted with, whatever it says of itself."""
+    from normfed_server.operation import admission
+
+    admission.bound(open_home(home), site, count)
+    typer.echo(f"{site} is counted with at most {count} people, from the next start of a run on.")
 
 
 @server.command()
@@ -201,12 +217,13 @@ def status(home: Home = DEFAULT) -> None:
     for service, state in (read_services(opened.log) if running else {}).items():
         again = f", started again {state['restarts']} times" if state["restarts"] else ""
         console.print(f"  {service}: {'runs' if state['pid'] else 'down'}{again}")
-    table = Table("site", "", "since", "key", box=None, pad_edge=False)
+    table = Table("site", "", "since", "people at most", "key", box=None, pad_edge=False)
     seen = admission.seen(opened) if running else {}
     for site, member in admission.members(opened).items():
         node = seen.get(site)
         word = member.state if member.state != "accepted" else "connected" if node and node["online"] else "away"
-        table.add_row(site, word, _when(str(node["since"])) if node else "", member.fingerprint)
+        most = str(member.people) if member.people is not None else "–"
+        table.add_row(site, word, _when(str(node["since"])) if node else "", most, member.fingerprint)
     console.print(table)
     _runs(home, console, only_open=True)
     if not running:

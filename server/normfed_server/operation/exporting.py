@@ -36,7 +36,7 @@ def export(folder: Path, out: Path) -> list[Path]:
     for name in FILES:
         shutil.copyfile(folder / name, out / name)
     metrics = json.loads((folder / "metrics.json").read_text())
-    kept = ("round", "outcomes", "reasons", "share", "seconds", "site_seconds", "megabytes")
+    kept = ("round", "outcomes", "reasons", "share", "shares", "seconds", "site_seconds", "megabytes")
     rounds = [{key: entry[key] for key in kept if key in entry} for entry in metrics["rounds"]]
     write_json(out / PARTICIPATION, {"sites": metrics["sites"], "missing": metrics["missing"], "rounds": rounds})
     paths = [out / name for name in (*FILES, PARTICIPATION)]

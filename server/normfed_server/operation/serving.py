@@ -82,6 +82,7 @@ def _coordinate(grid: Grid, folder: Path, home: ServerHome) -> None:
     deployment = Deployment(
         members=lambda: admission.nodes(home),
         excused=lambda: frozenset(_read(folder / EXCUSED, [])),
+        enrolled=lambda: admission.enrolled(home),
         canary=bool(options.get("canary", True)),
     )
     delivery = Delivery(grid, CONCURRENT_ARMS, lambda node, why: _again(coordinator, node, why))

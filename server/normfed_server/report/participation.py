@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +28,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """One model's participation."""
+    """One model's participation.
+
+    Parameters
+    ----------
+    shares
+        Site to its share of the weights, the mean over the rounds in which its update was used.
+    """
 
     model: str
     rounds: list[int]
     rows: dict[str, list[Cell]]
+    shares: dict[str, float]
     complete: bool
 
 
@@ -49,7 +57,16 @@ def tables(metrics: dict[str, Any]) -> list[Table]:
 def _table(name: str, history: list[dict[str, Any]], complete: bool) -> Table:
     sites = sorted({site for entry in history for site in entry["outcomes"]})
     rows = {site: [_cell(entry, site) for entry in history] for site in sites}
-    return Table(name, [entry["round"] for entry in history], rows, complete)
+    return Table(name, [entry["round"] for entry in history], rows, mean_shares(history), complete)
+
+
+def mean_shares(history: list[dict[str, Any]]) -> dict[str, float]:
+    """Site to its mean share of the weights over the rounds in which its update was used."""
+    found: dict[str, list[float]] = {}
+    for entry in history:
+        for site, share in entry.get("shares", {}).items():
+            found.setdefault(site, []).append(share)
+    return {site: statistics.fmean(shares) for site, shares in found.items()}
 
 
 def _cell(entry: dict[str, Any], site: str) -> Cell:

@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+from normfed_server.shares import DOMINANT
+
 
 def participation_sentence(metrics: dict[str, Any]) -> str | None:
     """Who should have taken part in the federated model and did not; None when everybody always did."""
@@ -15,6 +17,30 @@ def participation_sentence(metrics: dict[str, Any]) -> str | None:
     total = len(metrics["rounds"])
     parts = [f"{site} in {_rounds(rounds, total)}" for site, rounds in missing.items()]
     return f"Partial: the federated model was trained without {', '.join(parts)}."
+
+
+def missed_sentences(metrics: dict[str, Any]) -> list[str]:
+    """Which sites' sums, last training or figures are not in which models, and why."""
+    models: dict[tuple[str, str], list[str]] = {}
+    for model, sites in metrics.get("missed", {}).items():
+        for site, why in sites.items():
+            models.setdefault((site, why), []).append(model)
+    return [f"Without {site} in part ({', '.join(names)}): {why}." for (site, why), names in sorted(models.items())]
+
+
+def dominance_sentences(metrics: dict[str, Any]) -> list[str]:
+    """Which site had more than half of the weights in a round of the federated model: it decided alone."""
+    most: dict[str, float] = {}
+    for entry in metrics["rounds"]:
+        for site, share in entry.get("shares", {}).items():
+            if len(entry["outcomes"]) > 1:
+                most[site] = max(share, most.get(site, 0.0))
+    return [
+        f"{site} had up to {share:.0%} of the weight in a round of the federated model; the study's "
+        "federation.largest_share bounds it."
+        for site, share in most.items()
+        if share > DOMINANT
+    ]
 
 
 def _rounds(rounds: list[int], total: int) -> str:
@@ -45,6 +71,8 @@ def warnings(metrics: dict[str, Any], attacks: Mapping[str, str]) -> list[str]:
     others = [name for name, sites in metrics["missing"].items() if sites and name != "federated"]
     if others:
         found.append(f"Not every site took part in every round of {', '.join(others)}; see who took part.")
+    found += missed_sentences(metrics)
+    found += dominance_sentences(metrics)
     if attacks:
         found.append(f"Malicious by order: {', '.join(f'{site} ({attack})' for site, attack in attacks.items())}.")
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from normfed_common.arrays import Arrays
@@ -19,7 +19,7 @@ class Update:
     Parameters
     ----------
     people
-        It trained on.
+        It trained on; fewer where the study bounds its share.
     arrays
         The model as trained, float32.
     received_loss, steps, cluster
@@ -27,7 +27,7 @@ class Update:
     """
 
     site: str
-    people: int
+    people: float
     arrays: Arrays
     received_loss: float | None = None
     steps: int = 1
@@ -45,6 +45,7 @@ class Step(ABC):
 
     minimum = 1  # updates without which the step has no meaning
     offers_all = False  # whether a site is sent every cluster's model
+    claims: frozenset[str] = frozenset()  # of an update's received_loss and steps those that it counts with
 
     def __init__(self, parameters: Any, federation: FederationConfig) -> None:
         self.parameters, self.federation = parameters, federation
@@ -65,6 +66,14 @@ class Step(ABC):
         asked
             All sites that train this model to their people, whether or not they are asked in this round.
         """
+
+    def weight(self, update: Update) -> float:
+        """By what the next model takes after an update."""
+        return update.people
+
+    def reweighted(self, update: Update, weight: float) -> Update:
+        """The same update with another weight."""
+        return replace(update, people=weight)
 
     @abstractmethod
     def add(self, update: Update) -> None:

@@ -20,6 +20,8 @@ from normfed_server.steps.mean import Mean
 class Control(Mean):
     """See the module."""
 
+    claims = frozenset({"steps"})
+
     def beside(self, progress: Progress) -> Arrays:
         """The server's control variate c."""
         return {CONTROL + name: self._control(progress, name) for name in progress.models[0]}

@@ -12,6 +12,8 @@ Sites count alike, whatever their people. Flower's QFedAvg, which holds all repl
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from normfed_common.arrays import Arrays
@@ -24,14 +26,25 @@ LEAST_LOSS = 1e-10  # F^(q-1) of a loss of nothing
 class Fair(Step):
     """See the module."""
 
+    claims = frozenset({"received_loss"})
+
     def begin(self, progress: Progress, asked: dict[str, int]) -> None:
         """See `Step`."""
         self.current, self.sums, self.divisor = progress.models[0], Arrays(), 0.0
 
+    def weight(self, update: Update) -> float:
+        """F^q."""
+        return float(_loss(update) ** self.parameters.q)
+
+    def reweighted(self, update: Update, weight: float) -> Update:
+        """As if the loss were another; with q = 0 all losses weigh alike."""
+        q = self.parameters.q
+        return replace(update, received_loss=weight ** (1 / q)) if q else update
+
     def add(self, update: Update) -> None:
         """See `Step`."""
         q, smoothness = self.parameters.q, self._smoothness()
-        loss = max(update.received_loss or 0.0, LEAST_LOSS)
+        loss = _loss(update)
         square = 0.0
         for name, now in self.current.items():
             gradient = smoothness * (now - update.arrays[name])
@@ -49,3 +62,7 @@ class Fair(Step):
         """See `Step`."""
         divisor = np.float32(self.divisor)
         progress.models[0] = {name: now - self.sums[name] / divisor for name, now in self.current.items()}
+
+
+def _loss(update: Update) -> float:
+    return max(update.received_loss or 0.0, LEAST_LOSS)

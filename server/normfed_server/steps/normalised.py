@@ -16,6 +16,8 @@ from normfed_server.steps.mean import RunningMean
 class Normalised(Step):
     """See the module."""
 
+    claims = frozenset({"steps"})
+
     def begin(self, progress: Progress, asked: dict[str, int]) -> None:
         """See `Step`."""
         self.current, self.mean, self.steps = progress.models[0], RunningMean(), RunningMean()

@@ -15,12 +15,20 @@ from flwr.serverapp.strategy import FedAvg, FedMedian, FedTrimmedAvg, Krum, Mult
 from normfed_common import arrays as named
 from normfed_common.study.federation import FederationConfig
 from normfed_server.checkpoints import Progress
-from normfed_server.steps.base import Gathering
+from normfed_server.steps.base import Gathering, Update
 from normfed_server.steps.flower import WEIGHT, aggregate
 from normfed_server.steps.mean import RunningMean
 
 
-class _ByCoordinate(Gathering):
+class _CountingAlike(Gathering):
+    """Every update counts alike, whatever its site says."""
+
+    def weight(self, update: Update) -> float:
+        """See `Step`."""
+        return 1.0
+
+
+class _ByCoordinate(_CountingAlike):
     """Each array on its own, so that only one array of all sites is copied at a time."""
 
     @abstractmethod
@@ -52,7 +60,7 @@ class TrimmedMean(_ByCoordinate):
         return FedTrimmedAvg(weighted_by_key=WEIGHT, beta=self.parameters.beta)
 
 
-class KrumStep(Gathering):
+class KrumStep(_CountingAlike):
     """The update nearest to its neighbours.
 
     Flower expands squared distances, which loses all digits between float32 weights that differ little: it is given
@@ -85,7 +93,7 @@ class MultiKrumStep(KrumStep):
         return MultiKrum(weighted_by_key=WEIGHT, num_malicious_nodes=malicious, num_nodes_to_select=selected)
 
 
-class ClippedMean(Gathering):
+class ClippedMean(_CountingAlike):
     """The mean of updates, each at most as long as a bound."""
 
     def end(self, progress: Progress) -> None:

@@ -1,0 +1,282 @@
+"""A site may say what it likes of its people, losses and steps: what is made of it stays within what is possible."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commands import normfed
+from hypothesis import given
+from hypothesis import strategies as st
+from scripted import PEOPLE, STEP, ScriptedGrid, federation, mean_of, moved, run
+from synthetic import setting
+
+from normfed_common.arrays import Arrays
+from normfed_common.errors import RunError, UserError
+from normfed_common.models.catalogue import build
+from normfed_common.study.config import StudyConfig
+from normfed_common.study.load import resolve, validate_strategy
+from normfed_common.wire.messages import Answer
+from normfed_server import shares
+from normfed_server.checkpoints import Progress
+from normfed_server.operation import admission
+from normfed_server.operation.home import ServerConfig, create
+from normfed_server.report import participation
+from normfed_server.report.words import warnings
+from normfed_server.steps.base import Update
+from normfed_server.steps.catalogue import make_step
+from normfed_server.strategy import _Snapshot
+
+
+def claiming(**claims: Any) -> Any:
+    """An honest update under a header that claims something."""
+
+    def answer(site: str, arrays: Arrays) -> tuple[Answer, Arrays]:
+        trained = {n: (a + np.float32(STEP[site])).astype(np.float32) for n, a in arrays.items() if "control/" not in n}
+        header = {"site": site, "subjects": 5, "loss": 1.0, "received_loss": 1.0, "steps": 3}
+        return Answer(**(header | claims)), trained
+
+    return answer
+
+
+def liar(**claims: Any) -> ScriptedGrid:
+    """Honest sites a, b, c; d claims something."""
+    return ScriptedGrid(lambda site, _: claiming(**claims) if site == "d" else claiming())
+
+
+def of(study: StudyConfig, strategy: str, **federation_changes: Any) -> tuple[StudyConfig, dict[str, Any]]:
+    entry = validate_strategy({"name": strategy}, "test")
+    return federation(study, **federation_changes), {"strategy": entry}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "claims", "reason"),
+    [
+        ("qfedavg", {"received_loss": 1e39}, "received loss is 1e+39"),
+        ("qfedavg", {"received_loss": None}, "does not say the loss"),
+        ("fednova", {"steps": 10**9}, "1,000,000,000 steps"),
+        ("fednova", {"steps": 10**400}, "absurdly many steps"),
+        ("fednova", {"steps": 0}, "does not say how many steps"),
+        ("scaffold", {"steps": 0}, "does not say how many steps"),
+        ("fedavg", {"loss": -1e300}, "loss is -1e+300"),
+        ("fedavg", {"seconds": 1e300}, "worked for 1e+300 s"),
+        ("fedavg", {"cluster": 10**400}, None),
+    ],
+)
+def test_an_absurd_claim_sets_its_site_aside_and_the_others_models_are_kept(
+    study: StudyConfig, tmp_path: Path, strategy: str, claims: dict[str, Any], reason: str | None
+) -> None:
+    small, arm = of(study, strategy)
+    progress, (entry,) = run(small, liar(**claims), tmp_path / "lie", **arm)
+    if reason is None:  # the claim is about nothing that this strategy asks for
+        assert entry["outcomes"]["d"] == "took part"
+        return
+    assert entry["outcomes"] == {"a": "took part", "b": "took part", "c": "took part", "d": "set aside"}
+    assert reason in entry["reasons"]["d"]
+    three = {site: PEOPLE[site] for site in "abc"}
+    without, _ = run(small, ScriptedGrid(lambda *_: claiming(), three), tmp_path / "three", sites="abc", **arm)
+    for name, array in without.models[0].items():
+        np.testing.assert_allclose(progress.models[0][name], array, rtol=1e-6)
+
+
+def test_a_model_that_is_not_finite_is_not_kept_and_the_round_goes_on_without_whoever_stands_out(
+    study: StudyConfig, tmp_path: Path
+) -> None:
+    """Each claim is possible, but (10^5)^10 is more than float32 can hold."""
+    small, _ = of(study, "qfedavg")
+    arm = {"strategy": validate_strategy({"name": "qfedavg", "q": 10.0}, "test")}
+    grid = liar(received_loss=1e5)
+    progress, (entry,) = run(small, grid, tmp_path / "lie", **arm)
+    assert entry["outcomes"]["d"] == "set aside"
+    assert "the next model would not be finite" in entry["reasons"]["d"]
+    assert "its weight is 1e+50" in entry["reasons"]["d"]
+    assert set(entry["loss"]) == set(progress.used) == {"a", "b", "c"}
+    three = {site: PEOPLE[site] for site in "abc"}
+    without, _ = run(small, ScriptedGrid(lambda *_: claiming(), three), tmp_path / "three", sites="abc", **arm)
+    for name, array in without.models[0].items():
+        np.testing.assert_array_equal(progress.models[0][name], array)
+    # The others were asked for the very same, which their outbox answers.
+    asked = [(site, request.model_dump_json()) for site, _, request, _ in grid.asked if site != "d"]
+    assert len(asked) == 6
+    assert len(set(asked)) == 3
+
+
+def test_a_model_that_is_absurd_with_nobody_to_blame_stops_the_run_and_leaves_the_last(
+    study: StudyConfig, tmp_path: Path
+) -> None:
+    small = federation(study, rounds=2)
+    arm = {"strategy": validate_strategy({"name": "fedavgm", "server_learning_rate": 100.0}, "test")}
+    tight = federation(study, rounds=2, largest_update=10.0)
+    with pytest.raises(
+        RunError, match=r"Round 1 of federated: the next model's norm would be .* no site .* stands out"
+    ):
+        run(tight, ScriptedGrid(lambda *_: claiming()), tmp_path, **arm)
+    assert not list(tmp_path.rglob("progress.safetensors"))
+    progress, _ = run(small, ScriptedGrid(lambda *_: claiming()), tmp_path / "wide", **arm)
+    assert progress.round == 2
+
+
+def test_what_the_server_remembers_is_held_against_its_bound_too(
+    study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FedAdam's second moment is finite in the model and not in the memory: nothing is kept."""
+    from normfed_server.steps.adaptive import Adam
+
+    end = Adam.end
+
+    def poisoned(self: Adam, progress: Progress) -> None:
+        end(self, progress)
+        progress.memory["v/network.decoder.0.bias"] = np.full_like(progress.memory["v/network.decoder.0.bias"], np.inf)
+
+    monkeypatch.setattr(Adam, "end", poisoned)
+    small, arm = of(study, "fedadam")
+    with pytest.raises(RunError, match="what the server remembers of the rounds would have a norm of inf"):
+        run(small, ScriptedGrid(lambda *_: claiming()), tmp_path, **arm)
+    assert not list(tmp_path.rglob("progress.safetensors"))
+
+
+STRATEGIES = [
+    *("fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad", "qfedavg", "fednova", "scaffold", "median"),
+    *("trimmed-mean", "norm-clipping", "ifca", "cfl", "krum", "multi-krum"),
+]
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_step_that_is_taken_back_leaves_no_trace(name: str, study: StudyConfig) -> None:
+    """Whatever a step changes, a snapshot gives back, bit for bit: no step writes into an array that it found."""
+    entry = validate_strategy({"name": name}, "test")
+    rng = np.random.default_rng(0)
+    first = {"network.x": rng.standard_normal(40).astype(np.float32)}
+    progress, sites = Progress([first]), "abcde"
+    step = make_step(entry, federation(study, rounds=4).federation)
+    step.prepare(progress, lambda _: {"network.x": rng.standard_normal(40).astype(np.float32)})
+
+    def play(weights: dict[str, np.ndarray]) -> None:
+        step.begin(progress, dict.fromkeys(sites, 3))
+        for site in sites:
+            step.add(Update(site, 3, {"network.x": weights[site].copy()}, 1.0, 2, 0))
+        step.end(progress)
+
+    play({site: rng.standard_normal(40).astype(np.float32) for site in sites})
+    progress.round = 2
+    before = _Snapshot(progress)
+    kept = [{n: a.copy() for n, a in model.items()} for model in progress.models]
+    memory, clusters = {n: a.copy() for n, a in progress.memory.items()}, dict(progress.clusters)
+    play({site: (site in "ab") * np.float32(9) + rng.standard_normal(40).astype(np.float32) for site in sites})
+    before.restore(progress)
+    assert progress.clusters == clusters
+    assert progress.memory.keys() == memory.keys()
+    for found, expected in zip([*progress.models, progress.memory], [*kept, memory], strict=True):
+        for array_name, array in expected.items():
+            np.testing.assert_array_equal(found[array_name], array)
+
+
+weights = st.dictionaries(st.text(min_size=1, max_size=3), st.floats(0.5, 1e5), min_size=1, max_size=8)
+
+
+@given(weights, st.floats(0.05, 1.0))
+def test_no_site_has_more_than_its_largest_share_and_the_others_keep_their_proportions(
+    found: dict[str, float], most: float
+) -> None:
+    limited = shares.limited(found, most)
+    given_shares = shares.of(limited)
+    assert sum(given_shares.values()) == pytest.approx(1)
+    assert max(given_shares.values()) <= max(most, 1 / len(found)) * (1 + 1e-6)
+    if len(found) * most > 1:
+        for site, weight in found.items():
+            assert limited[site] <= weight
+            if limited[site] < weight * (1 - 1e-6):
+                assert given_shares[site] == pytest.approx(most, rel=1e-5)  # only who reaches the bound is cut
+    else:
+        assert len(set(limited.values())) == 1
+
+
+def test_shares_by_hand() -> None:
+    """t = 0.4 (t + 3 + 2) gives 10/3, of 25/3."""
+    assert shares.limited({"a": 100, "b": 3, "c": 2}, 0.4) == pytest.approx({"a": 10 / 3, "b": 3, "c": 2})
+    assert shares.limited({"a": 100, "b": 3}, 0.4) == {"a": 1.0, "b": 1.0}
+    assert shares.limited({"a": 100, "b": 3}, 1.0) == {"a": 100, "b": 3}
+
+
+BOASTED = {"a": 100_000, "b": 5, "c": 3, "d": 2}
+
+
+def test_a_boaster_has_no_more_than_the_studys_largest_share(study: StudyConfig, tmp_path: Path) -> None:
+    """a's 100,000 people are cut to the level t = 0.4 (t + 10)."""
+    small = federation(study, largest_share=0.4)
+    progress, (entry,) = run(small, ScriptedGrid(lambda s, _: STEP[s], BOASTED), tmp_path)
+    level = 0.4 * 10 / 0.6
+    expected = (level * 0.1 + 5 * 0.2 + 3 * 0.4 + 2 * 0.8) / (level + 10)
+    assert moved(small, progress) == pytest.approx(expected, rel=1e-4)
+    assert entry["shares"] == pytest.approx({"a": 0.4, "b": 0.3, "c": 0.18, "d": 0.12})
+
+
+def test_a_high_loss_has_no_more_than_the_studys_largest_share(study: StudyConfig, tmp_path: Path) -> None:
+    small, arm = of(study, "qfedavg", largest_share=0.4)
+    _, (entry,) = run(small, liar(received_loss=1e9), tmp_path, **arm)
+    assert entry["shares"] == pytest.approx({"a": 0.2, "b": 0.2, "c": 0.2, "d": 0.4})
+
+
+def test_without_a_bound_a_boaster_dominates_and_it_is_said(study: StudyConfig, tmp_path: Path) -> None:
+    small = federation(study, rounds=2)
+    progress, history = run(small, ScriptedGrid(lambda s, _: STEP[s], BOASTED), tmp_path)
+    assert moved(small, progress) == pytest.approx(0.2, rel=1e-2)  # a's, in each of the two rounds
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    notes = [event for event in events if event["event"] == "note"]
+    assert [(note["site"], note["text"]) for note in notes] == [
+        ("a", "has 100% of the weight; federation.largest_share bounds it")
+    ]
+    metrics = {"rounds": history, "missing": {}, "left_out": {}, "failed": {}, "not_served": {}, "rounds_of": {}}
+    (sentence,) = warnings(metrics, {})
+    assert sentence.startswith("a had up to 100% of the weight in a round of the federated model")
+    (table,) = participation.tables(metrics)
+    assert table.shares == pytest.approx({s: n / sum(BOASTED.values()) for s, n in BOASTED.items()})
+
+
+def test_even_shares_warn_nobody(study: StudyConfig, tmp_path: Path) -> None:
+    progress, history = run(federation(study), ScriptedGrid(lambda s, _: STEP[s]), tmp_path)
+    assert history[0]["shares"] == pytest.approx({s: n / 20 for s, n in PEOPLE.items()})
+    assert "federation.largest_share" not in (tmp_path / "events.jsonl").read_text()
+    assert moved(federation(study), progress) == pytest.approx(mean_of(*"abcd"), rel=1e-4)
+
+
+def test_the_largest_site_that_lies_does_not_stop_the_others(study: StudyConfig, tmp_path: Path) -> None:
+    """Nobody waits for the largest once its answer is there and cannot be used."""
+    small, arm = of(study, "fednova")
+    grid = ScriptedGrid(lambda site, _: claiming(steps=10**9) if site == "a" else claiming())
+    _, (entry,) = run(small, grid, tmp_path, **arm)
+    assert entry["outcomes"] == {"a": "set aside", "b": "took part", "c": "took part", "d": "took part"}
+
+
+@pytest.mark.parametrize("name", ["siamese", "autoencoder"])
+def test_no_honest_epoch_has_more_batches_than_the_server_believes(name: str, study: StudyConfig) -> None:
+    from synthetic import People
+
+    entry = {"name": name, "batch_size": 3}
+    entry |= {"patch_size": 9, "pairs_per_subject": 7} if name == "siamese" else {"size": 32, "filters": 8}
+    resolved = resolve(study.model_dump(mode="json") | {"model": entry}, "test").model
+    model = build(resolved, setting())
+    for count in (1, 2, 5):
+        batches = sum(1 for _ in model.batches(People(count), np.random.default_rng(0)))
+        assert 1 <= batches <= model.most_batches(count)
+
+
+def test_the_operator_bounds_the_people_of_a_site(tmp_path: Path) -> None:
+    home = create(tmp_path / "server", ServerConfig(name="F", address="fed.example.org:8000"))
+    where = ("--home", str(home.folder))
+    assert normfed("server", "enrol", "a", "--people", "30", *where).exit_code == 0
+    assert normfed("server", "enrol", "b", *where).exit_code == 0
+    assert admission.enrolled(home) == {"a": 30}
+    admission.accept(home, "a", "ssh-ed25519 AAAA", "SHA256:x")
+    assert admission.enrolled(home) == {"a": 30}
+    assert "30 people" in normfed("server", "people", "a", "30", *where).output
+    assert normfed("server", "people", "b", "7", *where).exit_code == 0
+    assert normfed("server", "enrol", "b", "--again", *where).exit_code == 0
+    assert admission.enrolled(home) == {"a": 30, "b": 7}
+    assert admission.members(home)["a"].state == "accepted"
+    with pytest.raises(UserError, match="No site is called c"):
+        admission.bound(home, "c", 3)
+    assert normfed("server", "people", "a", "0", *where).exit_code == 2

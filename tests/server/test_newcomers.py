@@ -1,0 +1,141 @@
+"""A site that joins in the middle of a run is asked who it is, and holds nobody up until it has answered."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flwr.app import Message
+from scripted import PEOPLE, STEP, ScriptedGrid, federation, run
+
+from normfed_common.errors import RunError
+from normfed_common.study.config import StudyConfig
+from normfed_server import roster
+from normfed_server.asking import Asker
+from normfed_server.letterhead import Letterhead
+from normfed_server.roster import Roster
+from normfed_simulation.engines.local import identify
+
+
+class Preparing(ScriptedGrid):
+    """Sites whose answers to who they are wait until they are let go."""
+
+    def __init__(self, slow: set[str]) -> None:
+        self.members = {**PEOPLE, "e": 20}
+        super().__init__(lambda site, _: STEP.get(site, 1.0), self.members)
+        self.slow, self._held = slow, dict[str, str]()
+        self.described: list[str] = []
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        messages = list(messages)
+        ids = list(super().push_messages(messages))
+        nodes = {node: site for site, node in self.connected.items()}
+        for number, message in zip(ids, messages, strict=True):
+            if message.metadata.message_type == "query.describe":
+                self.described.append(nodes[message.metadata.dst_node_id])
+                self._held[number] = nodes[message.metadata.dst_node_id]
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        return super().pull_messages([i for i in message_ids if self._held.get(i) not in self.slow])
+
+
+def test_a_newcomer_that_prepares_its_scans_holds_up_no_round(study: StudyConfig, tmp_path: Path) -> None:
+    grid = Preparing({"e"})
+    node = grid.connected.pop("e")
+
+    def schedule(site: str, round: int) -> Any:
+        if site == "d" and round == 1:
+            grid.connected["e"] = node
+        if site == "d" and round == 3:
+            grid.slow.clear()
+        return STEP.get(site, 1.0)
+
+    grid.behaviour = schedule
+    _, history = run(federation(study, rounds=4), grid, tmp_path, open=True)
+    assert [sorted(entry["outcomes"]) for entry in history] == [list("abcd")] * 3 + [list("abcde")]
+    assert grid.described.count("e") == 1
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [(e["site"], e["round"]) for e in events if e["event"] == "joined"] == [("e", 4)]
+
+
+def test_a_newcomer_is_heard_between_the_rounds_as_well(study: StudyConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roster, "LISTEN_S", 0.01)
+    identify()
+    grid = Preparing({"e"})
+    node = grid.connected.pop("e")
+    found = Roster(grid, Asker(grid, threading.Event()), Letterhead(study))
+    found.wait_for(4)
+    grid.connected["e"] = node
+    assert found.refresh() == set("abcd")
+    grid.slow.clear()
+    until = time.monotonic() + 60
+    while "e" not in found.sites and time.monotonic() < until:
+        time.sleep(0.01)
+    assert found.trainers(2)["e"] == 20
+    found._listener.join(60)
+    assert not found._listener.is_alive()  # nobody is waited for
+
+
+def test_nobody_listens_for_newcomers_once_the_roster_is_closed(
+    study: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roster, "LISTEN_S", 0.01)
+    identify()
+    grid = Preparing({"e"})
+    node = grid.connected.pop("e")
+    found = Roster(grid, Asker(grid, threading.Event()), Letterhead(study))
+    found.wait_for(4)
+    grid.connected["e"] = node
+    found.refresh()
+    assert found._listener.is_alive()
+    found.close()
+    found._listener.join(60)
+    assert not found._listener.is_alive()
+
+
+def test_the_first_start_waits_for_everybody_but_not_for_who_vanished(study: StudyConfig) -> None:
+    """e connects, is asked, and is gone before it has answered: with patience over the others begin."""
+    identify()
+    grid = Preparing({"e"})
+    members = dict(grid.connected)
+    hasty = federation(study, patience_s=0.1)
+    asker = Asker(grid, threading.Event(), patience_s=0.1, forgiving=True)
+    found = Roster(grid, asker, Letterhead(hasty), lambda: members)
+    waiting = threading.Thread(target=found.wait_for_members, args=(frozenset, lambda sites: None), daemon=True)
+    waiting.start()
+    waiting.join(1.0)
+    assert waiting.is_alive()  # whoever is connected may take as long as it needs
+    node = grid.connected.pop("e")
+    waiting.join(60)
+    assert not waiting.is_alive()
+    assert set(found.sites) == set("abcd")
+    grid.connected["e"] = node
+    grid.slow.clear()
+    assert found.refresh() == set("abcde")  # it is asked again when it is back
+    found.close()
+
+
+def test_who_says_another_size_when_it_comes_back_counts_as_before(study: StudyConfig) -> None:
+    identify()
+    grid = ScriptedGrid(lambda *_: 0.1, dict(PEOPLE))
+    found = Roster(grid, Asker(grid, threading.Event()), Letterhead(study))
+    found.wait_for(4)
+    grid.people["b"], grid.connected["b"] = 90_000, 77
+    assert found.refresh() == set("abcd")
+    assert found.nodes["b"] == 77
+    assert found.sites["b"].train == PEOPLE["b"]
+
+
+def test_too_few_sites_that_say_who_they_are_stop_the_run(study: StudyConfig) -> None:
+    identify()
+    grid = ScriptedGrid(lambda *_: 0.1, {"a": 10, "b": 10**9, "c": 10**9})
+    asker = Asker(grid, threading.Event(), patience_s=0.1, forgiving=True)
+    found = Roster(grid, asker, Letterhead(study), lambda: dict(grid.connected))
+    with pytest.raises(RunError, match=r"1 of 3 sites .*; 2 are needed\. b: what it said .* 1,000,000,000 people"):
+        found.wait_for_members(frozenset, lambda sites: None)
