@@ -127,7 +127,7 @@ def train(job: Job) -> tuple[Answer, Arrays]:
         steps=outcome.progress.steps,
         cluster=outcome.cluster,
         seconds=time.perf_counter() - begin,
-        notes=model.notes(len(cohort)),
+        notes=(*model.notes(len(cohort)), *work.store.notes),
     )
     return header, compress_update(outcome.arrays, base, compression, rng)
 

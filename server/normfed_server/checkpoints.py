@@ -40,6 +40,8 @@ class Progress:
         Site to the last round in which an update of it was used.
     missed
         Sites whose sums are not in the model, or that did not train it on, and why.
+    notes
+        Site to what it said of the method, such as that its sums left as means of cubes.
     """
 
     models: list[Arrays]
@@ -51,6 +53,7 @@ class Progress:
     memory: Arrays = field(default_factory=dict)
     used: dict[str, int] = field(default_factory=dict)
     missed: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
 
     def model_of(self, site: str) -> Arrays:
         """The model that a site is served: its cluster's, or that of most sites for one that has none."""
@@ -67,6 +70,7 @@ def save(path: Path, progress: Progress, study: str) -> None:
         "clusters": progress.clusters,
         "used": progress.used,
         "missed": progress.missed,
+        "notes": progress.notes,
         "study": study,
     }
     memory = {MEMORY + name: array for name, array in progress.memory.items()}
@@ -132,4 +136,5 @@ def load(path: Path, study: str) -> Progress | None:
         memory=memory,
         used=header["used"],
         missed=header["missed"],
+        notes=header["notes"],
     )

@@ -66,11 +66,15 @@ def assemble(
             arm.name: missing(histories[arm.name]) for arm in plan.arms if arm.federated and histories[arm.name]
         },
         "missed": missed,
+        "notes": {name: notes for name, notes in ((name, found.notes) for name, found in progress.items()) if notes},
         "hospital_time": hospital_time(study, sites, histories[FEDERATED], pace),
         "evaluation": {
             name: _model(summaries, arms.get(name), _own_images(name, _of_repeat(arms, 0)))
             for name, summaries in per_model.items()
         },
+        "intervals": "bootstrap"
+        if all(s.resampled for r in arms.values() for s in r.summaries.values())
+        else "moments",
         "matrix": _matrix(first),
         "differences": _differences(per_model),
         "league": league(plan, repeats, histories),
@@ -196,6 +200,12 @@ def _worst(summaries: Mapping[str, Summary]) -> dict[str, Any]:
             site = choose(means, key=lambda name: means[name])
             worst[metric] = {"mean": means[site], "site": site}
     return worst
+
+
+def _intervals(arms: Mapping[str, ArmResult]) -> str:
+    """What 95 % intervals are made of: resamplings, or moments where a site sends no more."""
+    resampled = all(summary.resampled for result in arms.values() for summary in result.summaries.values())
+    return "bootstrap" if resampled else "moments"
 
 
 def _matrix(arms: Mapping[str, ArmResult]) -> dict[str, dict[str, dict[str, float]]]:

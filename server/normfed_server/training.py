@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -88,7 +88,6 @@ class ArmTraining:
             found = Progress([_first(model, bench.initial)])
             step.prepare(found, another)
         self.progress = found
-        self._noted: set[tuple[str, str]] = set()
         self.strategy = RoundStrategy(bench.letterhead, arm, found, self.personal, step, self._most_steps)
 
     @property
@@ -250,16 +249,21 @@ class ArmTraining:
         )
 
     def _tell(self, entry: dict[str, Any]) -> None:
-        found = {(site, text) for site, texts in self.strategy.notes.items() for text in texts}
-        for site, text in sorted(found - self._noted):
-            self._say("note", site=site, text=text)
-        self._noted |= found
+        for site, texts in sorted(self.strategy.notes.items()):
+            self._note(site, texts)
         for site, share in entry["shares"].items():
             if self.arm.federated and share > DOMINANT and len(entry["outcomes"]) > 1 and not self._told(site):
                 self._say("note", site=site, text=f"has {share:.0%} of the weight; federation.largest_share bounds it")
         for site, why in entry["reasons"].items():
             self._say("missing", site=site, round=entry["round"], outcome=entry["outcomes"][site], why=why)
         self._say("round", **entry, rounds=self.study.federation.rounds)
+
+    def _note(self, site: str, texts: Sequence[str]) -> None:
+        """What a site says of the method: kept with the model, and said once."""
+        known = self.progress.notes.setdefault(site, [])
+        for text in [text for text in texts if text not in known]:
+            known.append(text)
+            self._say("note", site=site, text=text)
 
     def _told(self, site: str) -> bool:
         """Whether the round before was dominated by the same site."""
@@ -312,6 +316,7 @@ class ArmTraining:
         self._missed(missed, "not in the sums")
 
     def _claimed_sums(self, stage: str, site: str, answer: Answer, arrays: Arrays) -> Arrays:
+        self._note(site, answer.notes)
         return claims.sums(arrays, self.model, stage, self.bench.roster.sites[site].train)
 
     def _missed(self, missed: dict[str, str], outcome: str) -> None:

@@ -33,6 +33,9 @@ def join(
     owns: Annotated[
         list[str] | None, typer.Option(help="Values of its column `site` that take part; all without it. Repeatable.")
     ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="What `normfed site leave` kept, if this hospital was in a federation before.")
+    ] = None,
     home: Home = DEFAULT,
 ) -> None:
     """Make this hospital's key and its folder."""
@@ -40,7 +43,7 @@ def join(
     from normfed_common.operation.enrolment import load
 
     invitation = load(enrolment)
-    joined = join_federation(invitation, home, data, tuple(owns or ()))
+    joined = join_federation(invitation, home, data, tuple(owns or ()), record)
     console = Console(highlight=False)
     console.print(f"[bold]{invitation.site}[/] can join [bold]{invitation.federation}[/]. Two things are left:\n")
     console.print(f"1. Send this file to the operator; it is not secret:\n     {joined.public_key}\n", soft_wrap=True)
@@ -116,6 +119,29 @@ def status(home: Home = DEFAULT) -> None:
 
 
 @site.command()
+def releases(home: Home = DEFAULT) -> None:
+    """Over how many people this hospital has released anything, ever, and for which runs."""
+    from normfed_client.hospital.releases import Releases
+
+    hospital = open_hospital(home)
+    console = Console(highlight=False)
+    found = Releases(hospital.record).all()
+    if not found:
+        console.print("Nothing was released yet.")
+        return
+    table = Table("people", "of", "first", "last", "times", "last for", "in run", box=None, pad_edge=False)
+    for release in found:
+        days = (datetime.fromisoformat(day).astimezone().strftime("%d %b %Y") for day in (release.first, release.last))
+        table.add_row(str(release.people), release.kind, *days, str(release.times), release.what, release.run)
+    console.print(table)
+    console.print(
+        f"\nEvery row is a set of people, kept as keyed digests. No two of them, nor several together, tell of fewer "
+        f"than {hospital.config.minimum_people} people (minimum_people of site.yaml).",
+        soft_wrap=True,
+    )
+
+
+@site.command()
 def move(
     address: Annotated[str, typer.Argument(help="The server's new address, host:port.")],
     home: Home = DEFAULT,
@@ -134,19 +160,22 @@ def leave(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete this hospital's key and everything the federation left here; the dataset is not touched."""
+    from normfed_client.operation.joining import keep_record
     from normfed_common.operation.processes import is_running
 
     hospital = open_hospital(home)
     if is_running(hospital.log):
         raise UserError(f"{home}: the client is running. Stop it first.")
-    kept = hospital.folder / "state"
+    results, record = hospital.folder / "state", hospital.folder.with_name(f"{hospital.folder.name}-record")
     Console(highlight=False).print(
-        f"This deletes {hospital.folder}: the key, the outbox, and this hospital's own results in {kept}.\n"
-        f"The dataset {hospital.config.data} is not touched.",
+        f"This deletes {hospital.folder}: the key, the outbox, and this hospital's own results in {results}.\n"
+        f"The dataset {hospital.config.data} is not touched. Over whom anything was released stays in {record}: give it "
+        f"to normfed site join --record if this hospital joins again.",
         soft_wrap=True,
     )
     if not yes:
         typer.confirm("Delete?", abort=True)
+    keep_record(hospital, record)
     shutil.rmtree(hospital.folder)
     typer.echo(f"Left. Tell the operator to shut the key out: normfed server revoke {hospital.config.site}")
 

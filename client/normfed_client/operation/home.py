@@ -33,6 +33,7 @@ from normfed_common.study.base import Frozen
 from normfed_common.study.data import SiteName
 
 HOME_VARIABLE = "NORMFED_SITE_HOME"
+PEOPLE, RECORD = "people.secret", "releases.sqlite"
 DEFAULT = Path("normfed-site")
 
 
@@ -69,8 +70,8 @@ class Hospital:
 
     key = property(lambda self: self.folder / "site.key")
     secret = property(lambda self: self.folder / "runner.secret")
-    people_secret = property(lambda self: self.folder / "people.secret")
-    record = property(lambda self: self.folder / "releases.sqlite")
+    people_secret = property(lambda self: self.folder / PEOPLE)
+    record = property(lambda self: self.folder / RECORD)
     log = property(lambda self: self.folder / "log")
     cache = property(lambda self: self.folder / "cache")
     temporary = property(lambda self: self.folder / "tmp")

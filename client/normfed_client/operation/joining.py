@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from normfed_client.hospital.releases import Releases
-from normfed_client.operation.home import HospitalConfig
+from normfed_client.operation.home import PEOPLE, RECORD, Hospital, HospitalConfig
 from normfed_common.errors import UserError
 from normfed_common.files import write_text
 from normfed_common.operation import private, settings
@@ -25,18 +25,43 @@ class Joined:
     key_fingerprint: str
 
 
-def join(enrolment: Enrolment, folder: Path, data: Path, owns: tuple[str, ...]) -> Joined:
-    """Make a hospital's folder with a new key.
+def keep_record(hospital: Hospital, folder: Path) -> None:
+    """Copy what says over whom a hospital released anything: it outlives its membership.
 
     Raises
     ------
     UserError
-        If there is something in the folder already, or no dataset.
+        If there is a record already.
+    """
+    if folder.exists():
+        raise UserError(f"{folder}: there is a record already. Move it away first; it must not be lost.")
+    private.make_folder(folder)
+    for path in (hospital.people_secret, hospital.record):
+        private.write_new(folder / path.name, path.read_bytes())
+
+
+def join(enrolment: Enrolment, folder: Path, data: Path, owns: tuple[str, ...], record: Path | None = None) -> Joined:
+    """Make a hospital's folder with a new key.
+
+    Parameters
+    ----------
+    record
+        What `keep_record` kept: over whom this hospital released anything before, wherever that was.
+
+    Raises
+    ------
+    UserError
+        If there is something in the folder already, no dataset, or no such record.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: there is something already. Choose another --home; keys are never overwritten.")
     if not data.is_dir():
         raise UserError(f"{data}: no such folder. Give the BIDS dataset with --data.")
+    missing = [name for name in (PEOPLE, RECORD) if record is not None and not (record / name).is_file()]
+    if missing:
+        raise UserError(
+            f"{record}: holds no {' and no '.join(missing)}. Give the folder that normfed site leave named."
+        )
     private.make_folder(folder)
     key = ec.generate_private_key(ec.SECP384R1())
     private.write_new(
@@ -49,8 +74,12 @@ def join(enrolment: Enrolment, folder: Path, data: Path, owns: tuple[str, ...]) 
     public = folder / f"{enrolment.site}.pub"
     public.write_bytes(line + f" normfed {enrolment.site}\n".encode())
     private.write_new(folder / "runner.secret", private.secret())
-    private.write_new(folder / "people.secret", private.secret())
-    Releases.create(folder / "releases.sqlite")
+    if record is None:
+        private.write_new(folder / PEOPLE, private.secret())
+        Releases.create(folder / RECORD)
+    else:
+        for name in (PEOPLE, RECORD):
+            private.write_new(folder / name, (record / name).read_bytes())
     write_text(folder / "ca.crt", enrolment.ca)
     private.make_folder(folder / "log")
     config = HospitalConfig(

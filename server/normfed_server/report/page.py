@@ -18,7 +18,7 @@ from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.errors import RunError
 from normfed_common.files import write_text
 from normfed_server.report import figures, participation
-from normfed_server.report.words import trainings_spread, warnings
+from normfed_server.report.words import note_sentences, trainings_spread, warnings
 from normfed_server.results import UNSEEN
 from normfed_server.runs import Run
 
@@ -72,6 +72,8 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
         models=shown,
         strategy=ALGORITHMS[run.study.strategy["name"]],
         warnings=warnings(metrics, patients.attacks),
+        notes=note_sentences(metrics),
+        moments=metrics.get("intervals") == "moments",
         league=metrics["league"] if len(metrics["league"]) > 1 else [],
         league_gains=figures.league_gains(metrics) if _several_strategies(metrics) else "",
         league_sites=figures.league_sites(metrics) if _several_strategies(metrics) else "",

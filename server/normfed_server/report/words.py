@@ -28,6 +28,16 @@ def missed_sentences(metrics: dict[str, Any]) -> list[str]:
     return [f"Without {site} in part ({', '.join(names)}): {why}." for (site, why), names in sorted(models.items())]
 
 
+def note_sentences(metrics: dict[str, Any]) -> list[str]:
+    """What sites said of the method, such as that their sums left as means of cubes, and for which models."""
+    models: dict[tuple[str, str], list[str]] = {}
+    for model, sites in metrics.get("notes", {}).items():
+        for site, texts in sites.items():
+            for text in texts:
+                models.setdefault((site, text), []).append(model)
+    return [f"{site} ({', '.join(names)}): {text}" for (site, text), names in sorted(models.items())]
+
+
 def dominance_sentences(metrics: dict[str, Any]) -> list[str]:
     """Which site had more than half of the weights in a round of the federated model: it decided alone."""
     most: dict[str, float] = {}
