@@ -170,7 +170,7 @@ def leave(
     Console(highlight=False).print(
         f"This deletes {hospital.folder}: the key, the outbox, and this hospital's own results in {results}.\n"
         f"The dataset {hospital.config.data} is not touched. Over whom anything was released stays in {record}: give it "
-        f"to normfed site join --record if this hospital joins again.",
+        "to normfed site join --record if this hospital joins again.",
         soft_wrap=True,
     )
     if not yes:
