@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from normfed_client.anomaly import anomaly_map, personalise
 from normfed_client.damage import put_aside
+from normfed_client.imaging.cohort import NO_LESION
 from normfed_client.imaging.mapping import write_map
 from normfed_client.site import Scan, Site, people_of
 from normfed_common import arrays as named
-from normfed_common import seeds
 from normfed_common.arrays import Arrays
 from normfed_common.errors import DamagedError, RunError, SiteCode, SiteError
 from normfed_common.files import inside, write_json
@@ -125,21 +126,23 @@ class Evaluation:
         size = len(edges) + 1
         normal, lesion = np.zeros(size, np.int64), np.zeros(size, np.int64)
         regions = {name: np.zeros(size) for name in people_of(self.test)}
-        ill = self._people_scores(self.test)
+        ill = [scan for scan in self.test if scan.kind != NO_LESION]
+        told = dict(zip((scan.visit.name for scan in ill), self._people_scores(ill), strict=True))
         rows = []
-        for scan, told in zip(self.test, ill, strict=True):
-            anomaly_map, mask, truth = self._grid(scan)
-            inside_brain, found = np.clip(anomaly_map[mask], *self._range), truth[mask]
+        for scan in self.test:
+            scores, mask, truth = self._grid(scan)
+            inside_brain, found = np.clip(scores[mask], *self._range), truth[mask]
             normal += histograms.count(inside_brain[~found], edges)
             lesion += histograms.count(inside_brain[found], edges)
             weights = region_weights(truth)[mask]
             regions[scan.visit.participant.subject] += histograms.count(inside_brain, edges, weights)
-            row = self._row(anomaly_map, mask, truth, threshold)
+            row = self._row(scores, mask, truth, threshold)
             row["subject_score"] = self._person(scan)
-            row["conformal_p"] = subjects.conformal_p(float(told), edges, held_out_people)
+            if scan.visit.name in told:
+                row["conformal_p"] = subjects.conformal_p(float(told[scan.visit.name]), edges, held_out_people)
             rows.append(row)
             if maps:
-                write_map(anomaly_map, scan.visit, scan.entry, self.site.recipe, self.site.config.output / "maps")
+                write_map(scores, scan.visit, scan.entry, self.site.recipe, self.site.config.output / "maps")
         self._keep(rows)
         healthy = [self._person(scan) for scan in self.held_out]
         return Measured(
@@ -148,9 +151,14 @@ class Evaluation:
             lesion=lesion,
             regions=disclosure.merged_bins(np.stack(list(regions.values())), self.minimum),
             normal_people=histograms.count(self._people_scores(self.held_out), edges),
-            patients=histograms.count(ill, edges),
-            image_auroc=subjects.image_auroc(np.array(healthy), np.array([row["subject_score"] for row in rows])),
+            patients=histograms.count(np.array(list(told.values())), edges),
+            image_auroc=self._image_auroc(healthy, [self._person(scan) for scan in ill]),
         )
+
+    def _image_auroc(self, healthy: Sequence[float], ill: Sequence[float]) -> float:
+        """NaN where either are fewer than may be told of."""
+        enough = min(len(healthy), len(ill)) >= self.minimum
+        return subjects.image_auroc(np.array(healthy), np.array(ill)) if enough else float("nan")
 
     def close(self) -> None:
         """The figures are safe: throw the scores away."""
@@ -188,40 +196,34 @@ class Evaluation:
         scans = [scan for scan in self.test if scan.kind == kind]
         return self.site.may_release("figures", scans, f"{self.arm} figures of a kind of lesion")
 
-    def _row(self, anomaly_map: np.ndarray, mask: np.ndarray, truth: np.ndarray, threshold: float) -> dict[str, float]:
+    def _row(self, scores: np.ndarray, mask: np.ndarray, truth: np.ndarray, threshold: float) -> dict[str, float]:
         evaluation, size = self.site.study.evaluation, self.site.study.preprocessing.voxel_size_mm
-        abnormal = mask & (anomaly_map >= threshold)
-        clusters = ranked_clusters(anomaly_map, mask, threshold, round(evaluation.minimum_cluster_mm3 / size**3))
-        return {
-            **voxel_metrics(curve(anomaly_map, truth, mask)),
-            "dice": dice(abnormal, truth),
-            "surface_dice": surface_dice(abnormal, truth, size, evaluation.surface_tolerance_mm),
-            **cluster_metrics(*clusters, truth),
-        }
+        abnormal = mask & (scores >= threshold)
+        clusters = ranked_clusters(scores, mask, threshold, round(evaluation.minimum_cluster_mm3 / size**3))
+        found = {**voxel_metrics(curve(scores, truth, mask)), **cluster_metrics(*clusters, truth)}
+        if truth.any():  # overlap with a lesion that is not there says nothing
+            found["dice"] = dice(abnormal, truth)
+            found["surface_dice"] = surface_dice(abnormal, truth, size, evaluation.surface_tolerance_mm)
+        return found
 
     def _model(self, entry: dict[str, Any], arrays: Arrays) -> NormativeModel:
         """A model as it is served here: with what it learns from the site's own people."""
         model = self.site.model(entry)
         model.load(arrays)
-        try:
-            cohort = self.site.training_cohort()
-        except SiteError:
-            return model  # a site that only tests has nobody to learn from, and the model copes
-        model.personalise(cohort, seeds.generator(self.site.study.seed, "personalise", self.site.config.name))
+        personalise(model, self.site)
         return model
 
     def _map(self, model: NormativeModel, scan: Scan) -> np.ndarray:
-        rng = seeds.generator(self.site.study.seed, "score", scan.visit.name)
-        anomaly_map = model.score(scan.entry.volume(), rng)
-        if not np.isfinite(anomaly_map).all():
+        found = anomaly_map(model, scan.entry.volume(), self.site.study, scan.visit.name)
+        if not np.isfinite(found).all():
             raise SiteError(SiteCode.NOT_FINITE, f"{scan.visit.name}: the anomaly map of {self.arm} is not finite")
-        return anomaly_map
+        return found
 
     def _grid(self, scan: Scan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         mask = scan.entry.volume().mask
-        anomaly_map = np.zeros(mask.shape, np.float32)
-        anomaly_map[mask] = self._scores(scan)
-        return anomaly_map, mask, scan.entry.lesion()
+        scores = np.zeros(mask.shape, np.float32)
+        scores[mask] = self._scores(scan)
+        return scores, mask, scan.entry.lesion()
 
     @cached_property
     def _range(self) -> tuple[float, float]:

@@ -11,13 +11,12 @@ import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
-import torch
 from flwr.app import Context, Message
-from threadpoolctl import ThreadpoolController
 
+from normfed_client.anomaly import threads_of
 from normfed_client.damage import told
 from normfed_client.hospital import requests
 from normfed_client.hospital.custody import ROLES
@@ -97,7 +96,8 @@ def _answered(
     SiteError
         If it must not leave.
     """
-    found = _limited(job, work)
+    with threads_of(job.site.study):
+        found = work(job)
     if job.site.custody is not None:
         if not job.released and task != DESCRIBE:
             raise SiteError(SiteCode.INTERNAL, "an answer about people who are not on record")
@@ -126,24 +126,6 @@ def _account(task: str, site: Site, seconds: float) -> str:
         f"{study.federation.rounds} rounds of {study.federation.local_epochs} epochs, seed {study.seed}; take part: "
         f"{taking_part}; wait: {waiting or 'nobody'}; limits of site.yaml: {rules.model_dump_json(exclude={'exclude'})}"
     )
-
-
-def _limited(job: Job, work: Callable[[Job], tuple[Answer, Arrays]]) -> tuple[Answer, Arrays]:
-    """Work with as many threads as the study says."""
-    threads = job.site.study.federation.threads_per_site
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with _controller().limit(limits=threads):
-            return work(job)
-    finally:
-        torch.set_num_threads(before)
-
-
-@lru_cache(maxsize=1)
-def _controller() -> ThreadpoolController:
-    """Looking for the libraries that have threads takes 20 ms: done once."""
-    return ThreadpoolController()
 
 
 def _code(error: Exception) -> SiteCode:

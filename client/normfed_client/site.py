@@ -20,7 +20,7 @@ from normfed_client.hospital.custody import ROLES, Custody, Role
 from normfed_client.hospital.releases import Kind
 from normfed_client.imaging.bids import Problem, Visit, read_dataset
 from normfed_client.imaging.cache import Cache, Entry
-from normfed_client.imaging.cohort import PreparedCohort, Roles, assign, kind, select
+from normfed_client.imaging.cohort import NO_LESION, PreparedCohort, Roles, assign, select
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.template import common_grid
 from normfed_client.site_config import DEVICE, SiteConfig
@@ -76,9 +76,11 @@ class Site:
         self.custody = None if config.custody is None else Custody(config.custody, study, everybody, config.output)
         roles = []
         for name, visits in owned.items():
-            chosen, left_out = select(self._allowed(visits), study.data)
+            # A hospital is one site, whatever its own dataset calls its parts.
+            member = config.name if self.custody else name
+            chosen, left_out = select(self._allowed(visits), member, study.data)
             self.problems += left_out
-            roles.append(assign(chosen, name, study, self.custody.lots if self.custody else None))
+            roles.append(assign(chosen, member, study, self.custody.lots if self.custody else None))
         self.roles = Roles(*(sum((getattr(r, part) for r in roles), ()) for part in ROLES))
         self._prepared: dict[str, Scan | None] = {}
 
@@ -194,11 +196,17 @@ class Site:
         if visit.name not in self._prepared or (known is not None and not known.entry.folder.is_dir()):
             try:
                 entry = prepare(visit, self.recipe, self.cache)
-                self._prepared[visit.name] = Scan(visit, entry, kind(visit, self.study.data))
+                self._prepared[visit.name] = Scan(visit, entry, _kind(entry))
             except ScanError as error:
                 self.problems.append(Problem(visit.name, str(error)))
                 self._prepared[visit.name] = None
         return self._prepared[visit.name]
+
+
+def _kind(entry: Entry) -> str:
+    """The kinds of lesion that a scan has a voxel of, joined."""
+    voxels = entry.meta()["lesion_voxels_by_label"]
+    return "+".join(sorted(label for label, count in voxels.items() if count)) or NO_LESION
 
 
 def choose_device(name: str) -> torch.device:

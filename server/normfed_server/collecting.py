@@ -26,6 +26,11 @@ REFUSALS = (
     SiteCode.VERSION_DIFFERS,
     SiteCode.BUNDLE_REFUSED,
     SiteCode.NOT_INSTALLED,
+    SiteCode.MINIMUM_TOO_LOW,
+    SiteCode.TOO_CLOSE_TO_EARLIER,
+    SiteCode.TOO_MUCH_ASKED,
+    SiteCode.NAMES_PEOPLE,
+    SiteCode.RECORD_UNUSABLE,
 )
 EARLY_BYTES = 32 * 2**20  # of answers whose turn has not come; more wait on disk
 

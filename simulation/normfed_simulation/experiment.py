@@ -145,7 +145,7 @@ def _prepare(
     wanted = study.data.sites or tuple(name for name in sites if name not in study.data.exclude)
     problems, visits = list(dataset.problems), list[Visit]()
     for name in wanted:
-        chosen, left_out = select(sites[name], study.data)
+        chosen, left_out = select(sites[name], name, study.data)
         problems += left_out
         visits += assign(chosen, name, study).everybody()
     if not visits:

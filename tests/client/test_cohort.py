@@ -68,9 +68,9 @@ def test_a_number_of_held_out_people_never_takes_everybody(count: int, held: int
 
 def test_exclusions_and_missing_modalities_are_given_with_their_reasons() -> None:
     everybody = visits(3, 0)
-    chosen, left_out = select(everybody, study(exclude={"sub-001": "moved"}).data)
+    chosen, left_out = select(everybody, "a", study(exclude={"sub-001": "moved"}).data)
     assert [visit.name for visit in chosen] == ["sub-000", "sub-002"]
     assert [(p.what, p.why) for p in left_out] == [("sub-001", "excluded by the study: moved")]
-    chosen, left_out = select(everybody, study(modalities=["T1w", "FLAIR"]).data)
+    chosen, left_out = select(everybody, "a", study(modalities=["T1w", "FLAIR"]).data)
     assert chosen == []
     assert {p.why for p in left_out} == {"has no FLAIR"}

@@ -74,7 +74,7 @@ def test_every_person_and_site_of_the_shipped_studies_is_there_and_has_a_role(re
     check_names(study.data, sites, {visit.participant.subject for visit in dataset.visits}, name)
     assert set(study.data.sites or ()) | set(study.data.exclude) == set(sites)  # nobody is left out without a reason
     for site in study.data.sites or ():
-        roles = assign(select(sites[site], study.data)[0], site, study)
+        roles = assign(select(sites[site], site, study.data)[0], site, study)
         assert bool(roles.train) == study.data.trains(site), site
         tests = site not in (study.data.train_sites or ())
         assert bool(roles.test) == tests, site

@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,9 +65,9 @@ class Entry:
         loaded: np.ndarray = np.load(self.folder / "lesion.npy")
         return loaded
 
-    def meta(self) -> dict[str, object]:
+    def meta(self) -> dict[str, Any]:
         """What preprocessing found: matrix to the scan's world, overlap, lesion voxels, or the failure."""
-        loaded: dict[str, object] = json.loads((self.folder / META).read_text())
+        loaded: dict[str, Any] = json.loads((self.folder / META).read_text())
         return loaded
 
 

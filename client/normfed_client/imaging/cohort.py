@@ -19,6 +19,7 @@ from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import DataConfig
 
 OPEN_BYTES = 128 * 2**20
+NO_LESION = "none"  # the kind of lesion of a person with empty masks
 
 
 @dataclass(frozen=True)
@@ -54,16 +55,21 @@ class PreparedCohort:
         return self._open(subject)
 
 
-def select(visits: Iterable[Visit], data: DataConfig) -> tuple[list[Visit], list[Problem]]:
-    """The visits that a study uses, and why each other one is left out."""
+def select(visits: Iterable[Visit], site: str, data: DataConfig) -> tuple[list[Visit], list[Problem]]:
+    """The visits of a site that a study uses, and why each other one is left out.
+
+    Parameters
+    ----------
+    site
+        Its name in the federation, which a hospital's own dataset need not know.
+    """
     chosen: list[Visit] = []
     left_out: list[Problem] = []
+    if data.sites is not None and site not in data.sites:
+        return chosen, left_out
     for visit in visits:
-        person = visit.participant
-        reason = data.exclude.get(person.subject) or data.exclude.get(person.site)
+        reason = data.exclude.get(visit.participant.subject) or data.exclude.get(site)
         missing = missing_modalities(visit, data.modalities)
-        if data.sites is not None and person.site not in data.sites:
-            continue
         if reason:
             left_out.append(Problem(visit.name, f"excluded by the study: {reason}"))
         elif missing:
@@ -158,13 +164,13 @@ def _by_lot(
 
 
 def kind(visit: Visit, data: DataConfig) -> str:
-    """The kind of lesion of a visit: the labels of its masks, joined."""
+    """The kind of lesion of a visit by the labels of its masks, joined; some of them may turn out to be empty."""
     labels = {m.label for m in visit.lesions if data.lesion_labels is None or m.label in data.lesion_labels}
-    return "+".join(sorted(labels)) or "none"
+    return "+".join(sorted(labels)) or NO_LESION
 
 
 def _labelled(visit: Visit, data: DataConfig) -> bool:
-    return kind(visit, data) != "none"
+    return kind(visit, data) != NO_LESION
 
 
 def _people(visits: Iterable[Visit]) -> list[list[Visit]]:

@@ -169,8 +169,8 @@ def leave(
     results, record = hospital.folder / "state", hospital.folder.with_name(f"{hospital.folder.name}-record")
     Console(highlight=False).print(
         f"This deletes {hospital.folder}: the key, the outbox, and this hospital's own results in {results}.\n"
-        f"The dataset {hospital.config.data} is not touched. Over whom anything was released stays in {record}: give it "
-        "to normfed site join --record if this hospital joins again.",
+        f"The dataset {hospital.config.data} is not touched. Over whom anything was released stays in {record}: give "
+        "it to normfed site join --record if this hospital joins again.",
         soft_wrap=True,
     )
     if not yes:

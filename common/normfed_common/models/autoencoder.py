@@ -42,7 +42,9 @@ class AutoEncoderConfig(Frozen):
     residual: Literal["absolute", "positive"] = Field(
         "absolute", description="`positive`: only what is brighter than its reconstruction, for FLAIR"
     )
-    slices_per_subject: int | None = Field(None, ge=1, description="drawn anew for every epoch; all when absent")
+    slices_per_subject: int | None = Field(
+        None, ge=1, le=1_000_000, description="drawn anew for every epoch; all when absent"
+    )
     batch_size: int = Field(8, ge=1, description="slices")
 
     @model_validator(mode="after")

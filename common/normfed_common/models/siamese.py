@@ -40,8 +40,8 @@ class SiameseConfig(Frozen):
     patch_size: int = Field(15, ge=9, le=63, description="voxels, axial; isbi takes 9, 15, 21, ..., alaverdyan only 15")
     norm: Literal["layer", "batch"] = Field("layer", description="`batch` only to reproduce, never with privacy")
     alpha: float = Field(0.005, ge=0, le=10, description="weight of the cosine between a pair's latents (MLCN 2021)")
-    pairs_per_subject: int = Field(25_000, ge=1, description="per epoch (ISBI 2023)")
-    batch_size: int = Field(1000, ge=1, description="pairs (ISBI 2023)")
+    pairs_per_subject: int = Field(25_000, ge=1, le=10_000_000, description="per epoch (ISBI 2023)")
+    batch_size: int = Field(1000, ge=1, le=1_000_000, description="pairs (ISBI 2023)")
     one_class: OneClassConfig = OneClassConfig()
 
     @model_validator(mode="after")

@@ -1,0 +1,59 @@
+"""Figures of a site: a lesion mask that turns out empty is no lesion."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cohorts
+import nibabel
+import numpy as np
+import pytest
+
+from normfed_client.evaluation import Evaluation
+from normfed_client.site import Site
+from normfed_client.site_config import SiteConfig
+from normfed_common.study.load import resolve
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """Four controls and four patients; the mask of one of them is empty."""
+    data = cohorts.write(tmp_path / "data", {"a": {"control": 4, "WMH": 4}})
+    mask = next(data.glob("derivatives/masks/sub-aWMH01/anat/*label-WMH_mask.nii.gz"))
+    image = nibabel.load(mask)
+    nibabel.save(nibabel.Nifti1Image(np.zeros(image.shape, np.float32), image.affine), mask)
+    study = resolve(
+        {
+            "name": "empty",
+            "data": {"modalities": ["T1w", "FLAIR"], "held_out_people": 2},
+            "preprocessing": {"voxel_size_mm": 4},
+            "model": {"name": "intensity"},
+            "federation": {"minimum_cohort": 2},
+            "evaluation": {"bins": 50, "bootstrap": 10},
+        },
+        "test",
+    )
+    config = SiteConfig(
+        name="a", data=data, owns=("a",), cache=tmp_path / "cache", output=tmp_path / "out", device="cpu"
+    )
+    return Site(config, study)
+
+
+def test_a_patient_without_a_lesion_voxel_is_tested_but_is_not_ill(site: Site, tmp_path: Path) -> None:
+    assert [scan.kind for scan in site.test] == ["WMH", "none", "WMH", "WMH"]
+    evaluation = Evaluation(site, "intensity")
+    low, high = evaluation.score({"name": "intensity"}, {})
+    edges = np.linspace(low, high, 40)
+    measured = evaluation.measure(edges, 0.9, np.zeros(41, np.int64), maps=False)
+    assert measured.patients.sum() == 3
+    rows = {row["name"]: row for row in json.loads((tmp_path / "out" / "people" / "intensity.json").read_text())}
+    empty = rows["sub-aWMH01"]
+    assert empty["auroc"] is None
+    assert "dice" not in empty
+    assert "conformal_p" not in empty
+    assert empty["false_clusters"] >= 0
+    whole = [row["subject_score"] for name, row in rows.items() if name != "sub-aWMH01"]
+    healthy = [evaluation._person(scan) for scan in site.held_out]
+    above = np.mean([[(ill > well) + (ill == well) / 2 for well in healthy] for ill in whole])
+    assert measured.image_auroc == pytest.approx(above)
