@@ -64,6 +64,7 @@ def _kept(
 ) -> tuple[Answer, Arrays]:
     """A hospital's answer: what is in its outbox, or else worked out and put there before it is sent."""
     installed.check(request.version)
+    requests.check_run(hospital.site_config(request.run).output, hospital.config)
     hospital.prepare(request.run)
     key, outbox = digest(task, request, arrays), Outbox(hospital.outbox(request.run))
     kept = outbox.get(key, request) if task in KEPT else None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 
@@ -148,6 +149,31 @@ class Site:
         except SiteError:
             return False
         return True
+
+    def cohort_of_places(self) -> PreparedCohort:
+        """The cohort to learn sums per place from: of tissue that enough people have at the same place.
+
+        At a voxel that one person alone has tissue, the sum over all people is that person's. So is the difference of
+        two sums, if of those who are in one of them alone, one has tissue there. Hence every block of people (see
+        `Releases`) has nobody or at least the minimum with normal tissue at a voxel, or nothing of it is told. People
+        whose scans are not at hand are taken to have all that the template has.
+        """
+        if self.custody is None:
+            return self.training_cohort()
+        grid = common_grid(self.study.preprocessing.voxel_size_mm)
+        at_hand: dict[str, list[Entry]] = {}
+        for scan in self._scans("train"):
+            at_hand.setdefault(self.custody.digest(scan.visit.participant.subject), []).append(scan.entry)
+        told = np.ones(grid.brain.size, bool)
+        for block in self.custody.blocks("learning"):
+            people = np.where(grid.brain.ravel(), len(block - at_hand.keys()), 0)
+            for person in block & at_hand.keys():
+                has = np.zeros(grid.brain.size, bool)
+                for entry in at_hand[person]:
+                    has[entry.volume().normal_index] = True
+                people += has
+            told &= (people == 0) | (people >= self.minimum)
+        return PreparedCohort([scan.entry for scan in self.train], told)
 
     def coarsened(self, model: NormativeModel, stage: str, sums: Arrays) -> tuple[Arrays, tuple[str, ...]]:
         """Sums as they may leave: those per voxel over few people as means of cubes; and a note that says so."""

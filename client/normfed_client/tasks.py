@@ -217,6 +217,8 @@ def sums(job: Job) -> tuple[Answer, Arrays]:
     if request.stage not in model.stages:
         raise SiteError(SiteCode.BAD_REQUEST, f"the model has no sums {request.stage!r}")
     model.load(arrays)
+    if model.places(request.stage) is not None:
+        cohort = site.cohort_of_places()
     rng = seeds.generator(site.study.seed, "sums", site.config.name, request.stage)
     total = {
         name: np.asarray(value, np.float64) for name, value in model.statistics(request.stage, cohort, rng).items()

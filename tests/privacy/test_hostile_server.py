@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cohorts
+import nibabel
 import numpy as np
 import pytest
 import yaml
@@ -187,6 +188,12 @@ def training(server: Server) -> list[str]:
     return sorted({visit.participant.subject for visit in site.roles.train})
 
 
+def training_before(server: Server, cohort: Path) -> list[str]:
+    """The same, of the dataset as it was."""
+    config = open_hospital(server.folder).site_config("run-1").model_copy(update={"data": cohort})
+    return sorted({visit.participant.subject for visit in Site(config, study(model=ATLAS)).roles.train})
+
+
 def test_people_who_come_and_go_between_two_studies_cannot_be_told_by_subtraction(
     server: Server, cohort: Path, tmp_path: Path
 ) -> None:
@@ -218,6 +225,45 @@ def test_a_run_keeps_its_people_when_more_come(server: Server, cohort: Path, tmp
     np.testing.assert_array_equal(first["sum"], again["sum"])
     later = server.sums(study(model=ATLAS), "r2")
     assert people(later) - people(first) >= MINIMUM
+
+
+def without_slab(dataset: Path, people: list[str]) -> None:
+    """Take a slab off the brain masks of these people."""
+    for name in people:
+        path = next(dataset.glob(f"derivatives/masks/{name}/anat/*desc-brain_mask.nii.gz"))
+        image = nibabel.load(path)
+        mask = np.asarray(image.dataobj).copy()
+        mask[:, :, :12] = 0
+        nibabel.save(nibabel.Nifti1Image(mask, image.affine), path)
+
+
+def test_where_few_people_have_brain_nothing_is_told(server: Server, cohort: Path, tmp_path: Path) -> None:
+    """At a voxel that one person alone has, the sum over all people is that person's."""
+    trained = training(server)
+    other = edited(server, cohort, tmp_path, [], added=0)
+    without_slab(other, trained[: len(trained) - MINIMUM + 1])
+    sums = server.sums(study(model=ATLAS), "r1")
+    assert (sums["count"][sums["count"] > 0] >= MINIMUM).all()
+    for array in sums.values():
+        assert not array[..., :, :, :12].any()
+    assert people(sums) == len(trained)
+
+
+def test_where_few_of_the_newcomers_have_brain_the_next_sum_tells_nothing(
+    server: Server, cohort: Path, tmp_path: Path
+) -> None:
+    """Else the difference of the two sums at that voxel would be about those few."""
+    first = server.sums(study(model=ATLAS), "r1")
+    other = edited(server, cohort, tmp_path, [], added=20)
+    newcomers = sorted(set(training(server)) - set(training_before(server, cohort)))
+    assert len(newcomers) >= 2 * MINIMUM
+    without_slab(other, newcomers[1:])
+    second = server.sums(study(model=ATLAS), "r2")
+    assert people(second) == people(first) + len(newcomers)
+    difference = second["count"] - first["count"]
+    told = second["count"] > 0
+    assert ((difference[told] == 0) | (difference[told] >= MINIMUM)).all()
+    assert not second["sum"][..., :12].any()
 
 
 @pytest.mark.parametrize("name", ["sub-northWMH00", "sub-nobody"])
@@ -287,6 +333,15 @@ def test_a_hospital_answers_about_so_many_models_and_no_more(server: Server) -> 
     assert error_code(server.ask("train.sums", asked, arm="atlas", stage="moments", low=9.0)) is SiteCode.TOO_MUCH_ASKED
     server.answer("train.sums", asked, arm="atlas~2", stage="moments")
     assert error_code(server.ask("train.sums", asked, arm="atlas~3", stage="moments")) is SiteCode.TOO_MUCH_ASKED
+
+
+def test_a_hospital_keeps_so_many_runs_and_no_more(server: Server) -> None:
+    path = server.folder / "site.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"most_runs": 2}))
+    asked = study(model=ATLAS)
+    for run in ("r1", "r2", "r1"):
+        server.answer("query.describe", asked, run=run)
+    assert error_code(server.ask("query.describe", asked, run="r3")) is SiteCode.TOO_MUCH_ASKED
 
 
 def test_a_message_larger_than_the_hospital_takes_is_refused(server: Server) -> None:

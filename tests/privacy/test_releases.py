@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from normfed_client.hospital.releases import Member, Releases, blocks, releasable, smallest
+from normfed_client.hospital.releases import Member, Releases, blocks, releasable, too_small
 from normfed_common.errors import UserError
 
 
@@ -43,7 +43,7 @@ def test_a_second_release_differs_by_the_minimum_or_not_at_all(
 ) -> None:
     assert record.record("learning", members(*range(20)), 10, "sums", "r1")
     assert record.record("learning", second, 10, "sums", "r2") is allowed
-    assert record.record("figures", second, 10, "figures", "r2") is (len(second) >= 10 and smallest([second]) >= 10)
+    assert record.record("figures", second, 10, "figures", "r2") is (len(second) >= 10 and not too_small([second], 10))
 
 
 def test_three_large_sets_that_cross_in_one_person_are_noticed(record: Releases) -> None:
@@ -52,6 +52,17 @@ def test_three_large_sets_that_cross_in_one_person_are_noticed(record: Releases)
     assert record.record("learning", members(*a, *c), 10, "sums", "r1")
     assert not record.record("learning", members(*a, *b), 10, "sums", "r2")
     assert not record.record("learning", members(*b, *c), 10, "sums", "r3")
+
+
+def test_a_hospital_may_raise_its_minimum(record: Releases) -> None:
+    """Blocks that were large enough once are no news; a new one must be large enough now."""
+    assert record.record("learning", members(*range(30)), 10, "sums", "r1")
+    assert record.record("learning", members(*range(20)), 10, "sums", "r2")  # leaves a block of ten
+    assert record.record("learning", members(*range(20)), 15, "sums", "r3")
+    assert releasable(members(*range(30)), record.sets("learning"), 15, float) == members(*range(30))
+    assert not record.record("learning", members(*range(20, 30)), 15, "sums", "r4")  # ten, and fifteen are asked
+    assert not record.record("learning", members(*range(14)), 15, "sums", "r5")
+    assert record.record("learning", members(*range(50)), 15, "sums", "r6")
 
 
 def test_what_was_refused_leaves_no_trace_and_what_was_allowed_is_counted(record: Releases) -> None:
@@ -87,14 +98,15 @@ def test_whatever_was_released_before_the_next_release_leaves_no_small_block(
         assert found <= asked
         if found:
             released.append(found)
-            assert smallest(released) >= minimum
+            assert all(len({person for person, _ in block}) >= minimum for block in blocks(released).values())
     everybody = sorted({member for found in released for member in found})
     if not everybody:
         return
     # In the span of the released indicator vectors no vector has fewer than `minimum` people: its rows are constant
     # on blocks, and no block is smaller.
     matrix = np.array([[member in found for member in everybody] for found in released], float)
-    for row in np.linalg.svd(matrix, full_matrices=False)[2]:
+    _, strengths, rows = np.linalg.svd(matrix, full_matrices=False)
+    for row in rows[strengths > 1e-9]:
         for block in blocks(released).values():
             inside = [row[i] for i, m in enumerate(everybody) if (m.person, m.version) in block]
             assert np.ptp(inside) < 1e-6 if inside else True

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from normfed_client.hospital.people import PeopleSecret
-from normfed_client.hospital.releases import Kind, Member, Releases, releasable
+from normfed_client.hospital.releases import Kind, Member, Releases, blocks, releasable
 from normfed_client.hospital.rules import CustodyConfig
 from normfed_client.imaging.bids import Visit
 from normfed_client.imaging.cohort import Lots
@@ -106,6 +106,14 @@ class Custody:
                 "began, or could not be preprocessed: put them back, or begin a new run, which leaves out as many as "
                 "it must.",
             )
+
+    def digest(self, person: str) -> str:
+        """What stands for a person in the hospital's records."""
+        return self._secret.digest(person)
+
+    def blocks(self, kind: Kind) -> list[set[str]]:
+        """Digests of the people by the releases of a kind that they were in (see `Releases`)."""
+        return [{person for person, _ in block} for block in blocks(self._releases().sets(kind)).values()]
 
     def _settled(self, people: Callable[[Role], People]) -> Members:
         if self._path.exists():

@@ -15,7 +15,7 @@ People and versions are kept as keyed digests (`PeopleSecret`), in one SQLite fi
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -124,7 +124,7 @@ class Releases:
         with self._open() as database:
             database.execute("BEGIN IMMEDIATE")  # nobody writes between what is read here and what is written
             sets = _sets(database, kind)
-            if smallest([*sets.values(), chosen]) < minimum:
+            if len(chosen) < minimum or too_small([*sets.values(), chosen], minimum):
                 return False
             known = next((number for number, members in sets.items() if members == chosen), None)
             if known is not None:
@@ -178,15 +178,21 @@ def blocks(sets: Iterable[Collection[Member]]) -> dict[frozenset[int], set[Item]
     return found
 
 
-def smallest(sets: Collection[Collection[Member]]) -> int:
-    """How many people the smallest block has; 0 if a set is empty."""
-    if not all(sets):
-        return 0
-    return min(len(_people(block)) for block in blocks(sets).values())
+def too_small(sets: Sequence[Collection[Member]], minimum: int) -> dict[frozenset[int], set[Item]]:
+    """Blocks of fewer people than ``minimum`` that the last of the sets makes.
+
+    Small blocks that were there before it are no news: the hospital's minimum was lower then.
+    """
+    before = {frozenset(block) for block in blocks(sets[:-1]).values()}
+    return {
+        where: block
+        for where, block in blocks(sets).items()
+        if len(_people(block)) < minimum and frozenset(block) not in before
+    }
 
 
 def releasable(
-    people: Collection[Member], earlier: Collection[Collection[Member]], minimum: int, order: Callable[[str], float]
+    people: Collection[Member], earlier: Sequence[Collection[Member]], minimum: int, order: Callable[[str], float]
 ) -> frozenset[Member]:
     """As many of ``people`` as may be in a release, after the ``earlier`` sets: all of them where that is possible.
 
@@ -201,19 +207,19 @@ def releasable(
     chosen = set(people)
     last = len(earlier)  # the number of the set that is sought
     while chosen:
-        cut = blocks([*earlier, chosen])
-        small = [(where, block) for where, block in cut.items() if len(_people(block)) < minimum]
+        small = too_small([*earlier, chosen], minimum)
         if not small:
             break
-        where, block = min(small, key=lambda pair: min(pair[1]))  # the order of a set must not decide
+        where, block = min(small.items(), key=lambda pair: min(pair[1]))  # the order of a set must not decide
         if last in where:
             waiting = _people(block)
-        else:  # left behind by this release alone, since the earlier ones were allowed
-            beside = sorted(_people(cut.get(where | {last}, set())) - _people(block), key=order)
+        else:  # left behind by this release alone
+            inside = blocks([*earlier, chosen]).get(where | {last}, set())
+            beside = sorted(_people(inside) - _people(block), key=order)
             waiting = set(beside[: minimum - len(_people(block))])
         remaining = {member for member in chosen if member.person not in waiting}
         chosen = remaining if len(remaining) < len(chosen) else set()
-    return frozenset(chosen)
+    return frozenset(chosen) if len(chosen) >= minimum else frozenset()
 
 
 def _items(member: Member) -> tuple[Item, Item]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -39,6 +40,27 @@ def check(request: Request, study: StudyConfig, rules: Rules, outbox: Outbox) ->
         raise SiteError(SiteCode.TOO_MUCH_ASKED, f"most_models: {len(models)} models were trained or tested already")
     if not request.round and outbox.answers(request.arm) >= rules.most_requests_per_model:
         raise SiteError(SiteCode.TOO_MUCH_ASKED, f"most_requests_per_model: reached for {request.arm}")
+
+
+def check_run(folder: Path, rules: Rules) -> None:
+    """Refuse a new run where the hospital keeps as many as it allows.
+
+    Parameters
+    ----------
+    folder
+        The run's own, perhaps not there yet; beside it are those of the others.
+
+    Raises
+    ------
+    SiteError
+        If so.
+    """
+    if folder.exists() or not folder.parent.exists():
+        return
+    kept = sum(1 for _ in folder.parent.iterdir())
+    if kept >= rules.most_runs:
+        detail = f"most_runs: {kept} runs are kept in {folder.parent}. Delete those that are not needed any more."
+        raise SiteError(SiteCode.TOO_MUCH_ASKED, detail)
 
 
 def check_size(arrays: Mapping[str, np.ndarray], rules: Rules) -> None:

@@ -32,6 +32,7 @@ class Rules(Frozen):
     most_rounds: int = Field(2000, ge=1, le=100_000, description="of training in one study")
     most_epochs: int = Field(100, ge=1, le=1000, description="passes over the people in one round")
     most_samples_per_person: int = Field(1_000_000, ge=1, description="patches or slices in one pass")
+    most_runs: int = Field(1000, ge=1, le=1_000_000, description="of which anything is kept in the folder `state`")
     most_models: int = Field(300, ge=1, le=10_000, description="trained or tested in one study, comparisons included")
     most_requests_per_model: int = Field(100, ge=1, le=10_000, description="beside the rounds of training")
     largest_message_mb: float = Field(2000.0, gt=0, le=2047, description="that is taken or sent")

@@ -7,8 +7,10 @@ any say in who is in which sum.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+
+import numpy as np
 
 from normfed_client.imaging.bids import Problem, Visit
 from normfed_client.imaging.cache import Entry
@@ -40,12 +42,25 @@ class PreparedCohort:
 
     The scans used last stay mapped, as many as fit into OPEN_BYTES: a training step touches a few people's, and
     memory does not grow with the cohort.
+
+    Parameters
+    ----------
+    entries
+        One per scan.
+    told
+        Voxels (X * Y * Z,) of which anything may be told; elsewhere nobody's tissue counts as normal. All when absent.
     """
 
-    def __init__(self, entries: list[Entry]) -> None:
-        self.entries = entries
+    def __init__(self, entries: list[Entry], told: np.ndarray | None = None) -> None:
+        self.entries, self._told = entries, told
         size = entries[0].size if entries else 1
-        self._open = lru_cache(maxsize=max(4, OPEN_BYTES // size))(lambda subject: self.entries[subject].volume())
+        self._open = lru_cache(maxsize=max(4, OPEN_BYTES // size))(self._volume)
+
+    def _volume(self, subject: int) -> Volume:
+        volume = self.entries[subject].volume()
+        if self._told is None:
+            return volume
+        return replace(volume, normal_index=volume.normal_index[self._told[volume.normal_index]])
 
     def __len__(self) -> int:
         return len(self.entries)
