@@ -37,7 +37,7 @@ def claiming(**claims: Any) -> Any:
     def answer(site: str, arrays: Arrays) -> tuple[Answer, Arrays]:
         trained = {n: (a + np.float32(STEP[site])).astype(np.float32) for n, a in arrays.items() if "control/" not in n}
         header = {"site": site, "subjects": 5, "loss": 1.0, "received_loss": 1.0, "steps": 3}
-        return Answer(**(header | claims)), trained
+        return Answer.model_construct(**(header | claims)), trained  # as a liar does, unchecked
 
     return answer
 
@@ -58,12 +58,12 @@ def of(study: StudyConfig, strategy: str, **federation_changes: Any) -> tuple[St
         ("qfedavg", {"received_loss": 1e39}, "received loss is 1e+39"),
         ("qfedavg", {"received_loss": None}, "does not say the loss"),
         ("fednova", {"steps": 10**9}, "1,000,000,000 steps"),
-        ("fednova", {"steps": 10**400}, "absurdly many steps"),
+        ("fednova", {"steps": 10**400}, "wrong at ('steps',)"),
         ("fednova", {"steps": 0}, "does not say how many steps"),
         ("scaffold", {"steps": 0}, "does not say how many steps"),
         ("fedavg", {"loss": -1e300}, "loss is -1e+300"),
-        ("fedavg", {"seconds": 1e300}, "worked for 1e+300 s"),
-        ("fedavg", {"cluster": 10**400}, None),
+        ("fedavg", {"seconds": 5e8}, "worked for 5e+08 s"),
+        ("fedavg", {"cluster": 9_999}, None),
     ],
 )
 def test_an_absurd_claim_sets_its_site_aside_and_the_others_models_are_kept(

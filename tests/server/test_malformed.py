@@ -125,7 +125,7 @@ def changed(header: dict[str, Any] | None = None, **arrays: Any) -> Tamper:
     def tamper(task: str, request: Request, content: Content) -> Content:
         answer, given = content
         found = {name: value for name, value in {**given, **arrays}.items() if value is not None}
-        return Answer(**(dict(answer) | (header or {}))), found
+        return Answer.model_construct(**(dict(answer) | (header or {}))), found  # as a liar does, unchecked
 
     return tamper
 
@@ -201,13 +201,18 @@ def test_in_a_simulation_it_is_one_sentence_that_names_the_site(
 
 HALF = np.full(COARSE_BINS, 0.5)
 CASES: list[tuple[str, Tamper, str]] = [
-    ("query.describe", changed({"counts": {"train": 10**9, "held_out": 0, "test": 1}}), "1,000,000,000 people"),
-    ("query.describe", changed({"counts": {"train": 10**400, "held_out": 0, "test": 1}}), "absurdly many people"),
-    ("query.describe", changed({"counts": {"train": -5, "held_out": 0, "test": 1}}), "-5 people"),
+    ("query.describe", changed({"counts": {"train": 10**6, "held_out": 0, "test": 1}}), "1,000,000 people"),
+    (
+        "query.describe",
+        changed({"counts": {"train": 10**400, "held_out": 0, "test": 1}}),
+        "wrong at ('counts', 'train')",
+    ),
+    ("query.describe", changed({"counts": {"train": -5, "held_out": 0, "test": 1}}), "wrong at"),
     ("query.describe", changed({"counts": {"train": 5, "held_out": 0, "test": 1, "evil": 1}}), "differs at evil"),
     ("query.describe", changed({"counts": {"train": 5}}), "differs at held_out, test"),
-    ("query.describe", changed({"labels": tuple(map(str, range(101)))}), "kinds of lesion"),
-    ("query.describe", changed({"labels": ("x" * 101,)}), "kinds of lesion"),
+    ("query.describe", changed({"labels": tuple(map(str, range(101)))}), "wrong at ('labels',)"),
+    ("query.describe", changed({"labels": ("x" * 101,)}), "wrong at ('labels', 0)"),
+    ("query.describe", changed({"labels": ("MS", "MS")}), "a kind of lesion twice"),
     ("train.sums", changed(count=np.ones((3, 3))), "other names or shapes than those of most"),
     ("train.sums", changed(evil=np.ones(3)), "other names or shapes than those of most"),
     ("train.sums", changed(count=None), "no sums of count"),

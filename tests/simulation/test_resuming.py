@@ -11,7 +11,7 @@ from normfed_simulation import experiment, runs
 
 def begun(study: StudyConfig, data: Path, tmp_path: Path) -> Run:
     run = begin(study, tmp_path / "runs")
-    runs.write_site_configs(run, data, ["a", "b"], tmp_path / "cache", "cpu")
+    runs.write_site_configs(run, data, ["a", "b"], tmp_path / "cache", "cpu", {})
     return run
 
 
