@@ -26,7 +26,7 @@ from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.template import common_grid
 from normfed_client.site_config import DEVICE, SiteConfig
 from normfed_common.arrays import Arrays
-from normfed_common.errors import DatasetError, ScanError, SiteCode, SiteError
+from normfed_common.errors import DatasetError, ReadError, ScanError, SiteCode, SiteError
 from normfed_common.models.base import NormativeModel, Setting
 from normfed_common.models.catalogue import build
 from normfed_common.privacy.cubes import averaged
@@ -224,7 +224,11 @@ class Site:
                 entry = prepare(visit, self.recipe, self.cache)
                 self._prepared[visit.name] = Scan(visit, entry, _kind(entry))
             except ScanError as error:
-                self.problems.append(Problem(visit.name, str(error)))
+                problem = Problem(visit.name, str(error))
+                if problem not in self.problems:
+                    self.problems.append(problem)
+                if isinstance(error, ReadError):  # the next time it may be read
+                    return None
                 self._prepared[visit.name] = None
         return self._prepared[visit.name]
 

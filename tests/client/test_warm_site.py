@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import cohorts
 import pytest
 
 from normfed_client.hospital.releases import Releases
 from normfed_client.operation.home import Hospital, HospitalConfig
-from normfed_client.site import site_for
+from normfed_client.site import Site, site_for
+from normfed_client.site_config import SiteConfig
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.load import resolve
 
 
 @pytest.mark.parametrize("deleted", ["cache", "state"])
@@ -36,3 +39,17 @@ def test_a_folder_that_was_deleted_under_an_open_site_is_made_again(
     shutil.rmtree(tmp_path / deleted)
     hospital.prepare("run")
     assert len(site_for(hospital.site_config("run"), study.model_dump_json()).training_cohort()) == before
+
+
+def test_a_scan_that_could_not_be_read_for_a_moment_is_read_the_next_time(tmp_path: Path) -> None:
+    data = cohorts.write(tmp_path / "data", {"a": {"control": 3}})
+    raw = {"name": "warm", "data": {"modalities": ["T1w"]}, "preprocessing": {"voxel_size_mm": 4}}
+    study = resolve(raw | {"federation": {"minimum_cohort": 1}}, "test")
+    folders = {"cache": tmp_path / "cache", "output": tmp_path / "out"}
+    site = Site(SiteConfig(name="a", data=data, owns=("a",), device="cpu", **folders), study)
+    scan = next(data.glob(f"{site.roles.train[0].name}/anat/*T1w.nii.gz"))
+    away = scan.rename(scan.with_suffix(".away"))
+    assert len(site.train) == len(site.train) == 1
+    assert len(site.problems) == 1
+    away.rename(scan)
+    assert len(site.train) == 2

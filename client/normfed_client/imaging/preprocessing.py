@@ -41,7 +41,7 @@ class Recipe:
 
         Raises
         ------
-        ScanError
+        ReadError
             If a file cannot be read at all.
         """
         try:
@@ -57,7 +57,7 @@ class Recipe:
                 }
             )
         except OSError as error:
-            raise ScanError(
+            raise ReadError(
                 f"{error.filename}: cannot be read ({error.strerror}). Check the file and its rights."
             ) from error
 
