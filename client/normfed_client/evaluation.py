@@ -48,6 +48,25 @@ class Measured:
     image_auroc: float
 
 
+class _Histogram:
+    """Counts over people, which are told of ``minimum`` people at least together."""
+
+    def __init__(self, bins: int, minimum: int, kind: type[np.number[Any]] = np.int64) -> None:
+        self._total, self._minimum = np.zeros(bins, kind), minimum
+        self._present: dict[str, np.ndarray] = {}
+
+    def add(self, person: str, counts: np.ndarray) -> None:
+        """Add a scan of a person."""
+        self._total += counts
+        if self._minimum > 1:
+            self._present[person] = self._present.get(person, False) | (counts != 0)
+
+    def told(self) -> np.ndarray:
+        """The counts as they may leave: `disclosure.merged_bins`."""
+        present = np.stack(list(self._present.values())) if self._present else np.zeros((0, len(self._total)), bool)
+        return disclosure.merged_bins(self._total, present, self._minimum)
+
+
 class Evaluation:
     """One model's evaluation at one site; scores wait on the site's disk between the steps."""
 
@@ -72,6 +91,13 @@ class Evaluation:
         scans = self.site.held_out
         return scans if len(people_of(scans)) >= self.site.minimum else []
 
+    @cached_property
+    def ill(self) -> list[Scan]:
+        """Scans that have a lesion; nobody's where they are fewer people than may be told of."""
+        scans = [scan for scan in self.test if scan.kind != NO_LESION]
+        enough = len(people_of(scans)) >= self.minimum
+        return scans if enough and self.site.try_release("figures", scans, f"{self.arm} people with lesions") else []
+
     def score(self, entry: dict[str, Any], arrays: Arrays) -> tuple[float, float]:
         """Score everybody who tests or is held out with a model; gives the common range of the scores."""
         named.save(self.folder / SERVED, arrays, {"model": entry})
@@ -91,16 +117,17 @@ class Evaluation:
         own_low, own_high = self._range
         if low > own_low or high < own_high:
             raise SiteError(SiteCode.BAD_REQUEST, f"the range [{low}, {high}] does not hold this site's scores")
-        totals = {name: np.zeros(histograms.COARSE_BINS, np.int64) for name in ("normal", "lesion", "held_out")}
+        normal, lesion, held_out = (_Histogram(histograms.COARSE_BINS, self.minimum) for _ in range(3))
         for scan in self.test:
-            scores, lesion = self._told(scan), self._lesion(scan)
-            totals["normal"] += histograms.coarse_counts(scores[~lesion], low, high)
-            totals["lesion"] += histograms.coarse_counts(scores[lesion], low, high)
+            person, scores, found = scan.visit.participant.subject, self._clipped(scan), self._lesion(scan)
+            normal.add(person, histograms.coarse_counts(scores[~found], low, high))
+            lesion.add(person, histograms.coarse_counts(scores[found], low, high))
         for scan in self.held_out:
-            where = self._normal_voxels(scan)
-            totals["held_out"] += histograms.coarse_counts(self._told(scan)[where], low, high)
-        totals["held_out_people"] = histograms.coarse_counts(self._people_scores(self.held_out), low, high)
-        return totals
+            scores = self._clipped(scan)[self._normal_voxels(scan)]
+            held_out.add(scan.visit.participant.subject, histograms.coarse_counts(scores, low, high))
+        people = histograms.coarse_counts(self._people_scores(self.held_out), low, high)
+        told = {"normal": normal.told(), "lesion": lesion.told(), "held_out": held_out.told()}
+        return {**told, "held_out_people": people}
 
     def measure(self, edges: np.ndarray, threshold: float, held_out_people: np.ndarray, maps: bool) -> Measured:
         """All figures of the site.
@@ -123,19 +150,17 @@ class Evaluation:
         """
         self._check(edges, held_out_people)
         threshold = float(np.clip(threshold, *self._range))  # beyond, few people have a voxel
-        size = len(edges) + 1
-        normal, lesion = np.zeros(size, np.int64), np.zeros(size, np.int64)
-        regions = {name: np.zeros(size) for name in people_of(self.test)}
-        ill = [scan for scan in self.test if scan.kind != NO_LESION]
-        told = dict(zip((scan.visit.name for scan in ill), self._people_scores(ill), strict=True))
+        normal, lesion = (_Histogram(len(edges) + 1, self.minimum) for _ in range(2))
+        regions = _Histogram(len(edges) + 1, self.minimum, np.float64)
+        told = dict(zip((scan.visit.name for scan in self.ill), self._people_scores(self.ill), strict=True))
         rows = []
         for scan in self.test:
             scores, mask, truth = self._grid(scan)
             inside_brain, found = np.clip(scores[mask], *self._range), truth[mask]
-            normal += histograms.count(inside_brain[~found], edges)
-            lesion += histograms.count(inside_brain[found], edges)
-            weights = region_weights(truth)[mask]
-            regions[scan.visit.participant.subject] += histograms.count(inside_brain, edges, weights)
+            person = scan.visit.participant.subject
+            normal.add(person, histograms.count(inside_brain[~found], edges))
+            lesion.add(person, histograms.count(inside_brain[found], edges))
+            regions.add(person, histograms.count(inside_brain, edges, region_weights(truth)[mask]))
             row = self._row(scores, mask, truth, threshold)
             row["subject_score"] = self._person(scan)
             if scan.visit.name in told:
@@ -144,21 +169,15 @@ class Evaluation:
             if maps:
                 write_map(scores, scan.visit, scan.entry, self.site.recipe, self.site.config.output / "maps")
         self._keep(rows)
-        healthy = [self._person(scan) for scan in self.held_out]
         return Measured(
             summary=self._summarise(rows),
-            normal=normal,
-            lesion=lesion,
-            regions=disclosure.merged_bins(np.stack(list(regions.values())), self.minimum),
+            normal=normal.told(),
+            lesion=lesion.told(),
+            regions=regions.told(),
             normal_people=histograms.count(self._people_scores(self.held_out), edges),
             patients=histograms.count(np.array(list(told.values())), edges),
-            image_auroc=self._image_auroc(healthy, [self._person(scan) for scan in ill]),
+            image_auroc=subjects.image_auroc(*(self._persons(scans) for scans in (self.held_out, self.ill))),
         )
-
-    def _image_auroc(self, healthy: Sequence[float], ill: Sequence[float]) -> float:
-        """NaN where either are fewer than may be told of."""
-        enough = min(len(healthy), len(ill)) >= self.minimum
-        return subjects.image_auroc(np.array(healthy), np.array(ill)) if enough else float("nan")
 
     def close(self) -> None:
         """The figures are safe: throw the scores away."""
@@ -194,7 +213,7 @@ class Evaluation:
     def _may_tell(self, kind: str) -> bool:
         """Whether a kind of lesion may be reported apart, after all that was reported before."""
         scans = [scan for scan in self.test if scan.kind == kind]
-        return self.site.may_release("figures", scans, f"{self.arm} figures of a kind of lesion")
+        return self.site.try_release("figures", scans, f"{self.arm} figures of a kind of lesion")
 
     def _row(self, scores: np.ndarray, mask: np.ndarray, truth: np.ndarray, threshold: float) -> dict[str, float]:
         evaluation, size = self.site.study.evaluation, self.site.study.preprocessing.voxel_size_mm
@@ -238,13 +257,13 @@ class Evaluation:
             self.minimum,
         )
 
-    def _told(self, scan: Scan) -> np.ndarray:
+    def _clipped(self, scan: Scan) -> np.ndarray:
         """Scores as they are counted: those beyond the common range as its ends."""
         return np.clip(self._scores(scan), *self._range)
 
     def _people_scores(self, scans: Sequence[Scan]) -> np.ndarray:
         """One score for each scan, as it is told: of several people together (`disclosure.microaggregated`)."""
-        scores = np.array([self._person(scan) for scan in scans])
+        scores = self._persons(scans)
         if self.minimum == 1 or not len(scores):
             return scores
         names, owner = np.unique([scan.visit.participant.subject for scan in scans], return_inverse=True)
@@ -280,6 +299,10 @@ class Evaluation:
 
     def _person(self, scan: Scan) -> float:
         return float(np.quantile(self._scores(scan), subjects.SUBJECT_QUANTILE))
+
+    def _persons(self, scans: Sequence[Scan]) -> np.ndarray:
+        """One score for each scan, (scans,)."""
+        return np.array([self._person(scan) for scan in scans])
 
     def _path(self, scan: Scan) -> Path:
         return self.folder / f"{scan.visit.name}.safetensors"

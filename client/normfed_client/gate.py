@@ -18,7 +18,8 @@ from flwr.app import Context, Message
 
 from normfed_client.anomaly import threads_of
 from normfed_client.damage import told
-from normfed_client.hospital import requests
+from normfed_client.hospital import bounds
+from normfed_client.hospital.asked import Asked
 from normfed_client.hospital.custody import ROLES
 from normfed_client.operation import installed
 from normfed_client.operation.home import HOME_VARIABLE, Hospital, of_environment
@@ -64,17 +65,21 @@ def _kept(
 ) -> tuple[Answer, Arrays]:
     """A hospital's answer: what is in its outbox, or else worked out and put there before it is sent."""
     installed.check(request.version)
-    requests.check_run(hospital.site_config(request.run).output, hospital.config)
+    config = hospital.site_config(request.run)
+    if not config.output.exists():
+        hospital.check_record()
+        bounds.check_run(config.output, hospital.cache, hospital.config)
     hospital.prepare(request.run)
-    key, outbox = digest(task, request, arrays), Outbox(hospital.outbox(request.run))
+    site = site_for(config, request.study)  # its rules are checked, as they are now
+    key = digest(task, request, arrays, hospital.custody(request.run).rules)
+    outbox = Outbox(hospital.outbox(request.run))
     kept = outbox.get(key, request) if task in KEPT else None
     if kept is not None:
         _note(hospital, request, task, "answered from the outbox")
         return kept
     begin = time.perf_counter()
-    site = site_for(hospital.site_config(request.run), request.study)
-    requests.check(request, site.study, hospital.config, outbox)
-    requests.check_size(arrays, hospital.config)
+    bounds.check(task, key, request, site.study, hospital.config, Asked(config.output))
+    bounds.check_size(arrays, hospital.config)
     minutes = hospital.config.checkpoint_minutes
     checkpoints = TrainingCheckpoints(hospital.checkpoints(request.run) / key, 60 * minutes)
     job = Job(site, request, arrays, checkpoints)
@@ -102,7 +107,7 @@ def _answered(
     if job.site.custody is not None:
         if not job.released and task != DESCRIBE:
             raise SiteError(SiteCode.INTERNAL, "an answer about people who are not on record")
-        requests.check_size(found[1], job.site.custody.rules)
+        bounds.check_size(found[1], job.site.custody.rules)
     keep(*found)
     for step in job.afterwards:
         step()

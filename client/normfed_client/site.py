@@ -142,12 +142,14 @@ class Site:
         if self.custody is not None:
             self.custody.release(kind, people_of(scans), what)
 
-    def may_release(self, kind: Kind, scans: Sequence[Scan], what: str) -> bool:
-        """Whether something about these people may leave; if so, it is on record."""
+    def try_release(self, kind: Kind, scans: Sequence[Scan], what: str) -> bool:
+        """Put on record that something about these people leaves; False if it must not."""
         try:
             self.release(kind, scans, what)
-        except SiteError:
-            return False
+        except SiteError as error:
+            if error.code in (SiteCode.COHORT_TOO_SMALL, SiteCode.TOO_CLOSE_TO_EARLIER):
+                return False
+            raise
         return True
 
     def cohort_of_places(self) -> PreparedCohort:
@@ -165,7 +167,7 @@ class Site:
         for scan in self._scans("train"):
             at_hand.setdefault(self.custody.digest(scan.visit.participant.subject), []).append(scan.entry)
         told = np.ones(grid.brain.size, bool)
-        for block in self.custody.blocks("learning"):
+        for block in self.custody.blocks():
             people = np.where(grid.brain.ravel(), len(block - at_hand.keys()), 0)
             for person in block & at_hand.keys():
                 has = np.zeros(grid.brain.size, bool)
@@ -214,7 +216,11 @@ class Site:
         return [scan for scan in scans if scan.visit.participant.subject in members]
 
     def _scans(self, role: Role) -> list[Scan]:
-        return [scan for scan in map(self._scan, getattr(self.roles, role)) if scan is not None]
+        visits = getattr(self.roles, role)
+        # How long opening scans takes must not tell whether there is anybody of whom nothing may be told.
+        if self.custody is not None and len({visit.participant.subject for visit in visits}) < self.minimum:
+            return []
+        return [scan for scan in map(self._scan, visits) if scan is not None]
 
     def _scan(self, visit: Visit) -> Scan | None:
         known = self._prepared.get(visit.name)

@@ -85,6 +85,7 @@ class SiteCode(IntEnum):
     TOO_MUCH_ASKED = 217
     NAMES_PEOPLE = 218
     RECORD_UNUSABLE = 219
+    RECIPE_REFUSED = 220
 
     @property
     def sentence(self) -> str:
@@ -113,6 +114,7 @@ _SENTENCES = {
     SiteCode.TOO_MUCH_ASKED: "the study asks for more than the site allows (rounds, epochs, samples, models, bytes)",
     SiteCode.NAMES_PEOPLE: "the study names single people under data.exclude; that is for each site to decide",
     SiteCode.RECORD_UNUSABLE: "the site cannot read its record of earlier releases, so it releases nothing",
+    SiteCode.RECIPE_REFUSED: "the site does not prepare scans in the way that the study asks; its own log says what",
 }
 
 

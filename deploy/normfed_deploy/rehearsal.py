@@ -17,6 +17,8 @@ from typing import Literal
 
 import psutil
 
+from normfed_client.hospital.people import PeopleSecret
+from normfed_client.hospital.releases import Releases
 from normfed_client.operation import joining
 from normfed_client.operation.home import open_hospital
 from normfed_common import plain_yaml
@@ -84,7 +86,10 @@ class Rehearsal:
         path = joined.folder / "site.yaml"
         write_text(path, plain_yaml.text(plain_yaml.read(path, "a settings file") | changes))
         # Who trains and who tests depends on this secret: a rehearsal must be the same every time.
-        open_hospital(joined.folder).people_secret.write_bytes(f"rehearsal of {site}".encode())
+        secret, hospital = f"rehearsal of {site}".encode(), open_hospital(joined.folder)
+        hospital.people_secret.write_bytes(secret)
+        hospital.record.unlink()
+        Releases.create(hospital.record, PeopleSecret(secret))
         line, fingerprint = admission.read_key(joined.public_key)
         admission.accept(self.home, site, line, fingerprint)
 

@@ -17,6 +17,7 @@ from normfed_common.arrays import Arrays
 from normfed_common.errors import RunError, SiteCode
 from normfed_common.metrics import histograms, subjects
 from normfed_common.metrics.summary import Summary
+from normfed_common.privacy import disclosure
 from normfed_common.wire.evaluation import COUNTS
 from normfed_common.wire.messages import Answer, Task, requests
 from normfed_server import claims
@@ -28,6 +29,7 @@ from normfed_server.plan import Arm
 from normfed_server.roster import Roster
 
 WIDEST = 1e4  # times the scores of the site in the middle
+VOXELS = ("normal", "lesion", "regions")
 WITHHELD = (SiteCode.COHORT_TOO_SMALL, SiteCode.NO_TEST_SUBJECTS)
 
 
@@ -57,11 +59,25 @@ class ArmResult:
     missed: dict[str, str] = field(default_factory=dict)
 
     def merged(self) -> dict[str, histograms.Bracketed]:
-        """Voxel metrics over all sites' scans together."""
+        """Voxel metrics over all sites' scans together.
+
+        Hospitals merge bins until enough people are in them (`disclosure.merged_bins`): the bracket then reaches from
+        all normal voxels as high and all lesions as low as their merged bins allow to the contrary.
+        """
         if not self.counts:
             return {}
-        total = named.add(list(self.counts.values()))
-        return histograms.merged_metrics(total["normal"], total["lesion"], total["regions"])
+        told = named.add(list(self.counts.values()))
+        if all(summary.resampled for summary in self.summaries.values()):
+            return histograms.merged_metrics(told["normal"], told["lesion"], told["regions"])
+        raised = named.add(
+            [{name: disclosure.reach(counts[name]) for name in VOXELS} for counts in self.counts.values()]
+        )
+        lowest = histograms.merged_metrics(raised["normal"], told["lesion"], told["regions"])
+        highest = histograms.merged_metrics(told["normal"], raised["lesion"], raised["regions"])
+        return {
+            name: histograms.Bracketed((low.value + highest[name].value) / 2, low.low, highest[name].high)
+            for name, low in lowest.items()
+        }
 
     def image_auroc_all(self) -> float:
         """Image-level AUROC over all sites' people."""

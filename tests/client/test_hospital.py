@@ -11,7 +11,7 @@ import yaml
 from commands import normfed
 
 from normfed_client.hospital.people import PeopleSecret
-from normfed_client.hospital.releases import Member, Releases
+from normfed_client.hospital.releases import Member
 from normfed_client.imaging.bids import read_dataset
 from normfed_client.operation import joining
 from normfed_client.operation.home import HospitalConfig, open_hospital
@@ -70,16 +70,16 @@ def test_releases_are_listed_for_the_hospitals_own_people(folder: Path) -> None:
     people = [Member(f"{number:032x}", "v") for number in range(12)]
     for run in ("demo-1", "demo-2"):
         assert open_hospital(folder).config.minimum_people == 10
-        assert Releases(folder / "releases.sqlite").record("learning", people, 10, "federated learning", run)
+        assert open_hospital(folder).releases().record("learning", people, 10, "federated learning", run)
     output = normfed("site", "releases", "--home", folder).output
-    assert re.search(r"12\s+learning\s+.*\s+2\s+federated\s+learning\s+demo-2", output)
+    assert re.search(r"12\s+learning\s+2\s+.*\n\s+demo-2, federated learning", output)
     assert "fewer than 10 people" in output
     assert "0000" not in output  # no digest of anybody
 
 
 def test_what_was_released_outlives_membership(folder: Path, invitation: Path, tmp_path: Path) -> None:
     people = [Member(f"{number:032x}", "v") for number in range(12)]
-    Releases(folder / "releases.sqlite").record("learning", people, 10, "sums", "r")
+    open_hospital(folder).releases().record("learning", people, 10, "sums", "r")
     secret = (folder / "people.secret").read_bytes()
     left = normfed("site", "leave", "--home", folder, "--yes")
     assert left.exit_code == 0, left.output
@@ -88,10 +88,25 @@ def test_what_was_released_outlives_membership(folder: Path, invitation: Path, t
     assert str(record) in left.output.replace("\n", "")
     again = joining.join(enrolment.load(invitation), tmp_path / "again", tmp_path / "data", (), record)
     assert (again.folder / "people.secret").read_bytes() == secret
-    assert [release.people for release in Releases(again.folder / "releases.sqlite").all()] == [12]
-    assert not Releases(again.folder / "releases.sqlite").record("learning", people[1:], 10, "sums", "r")
+    assert [release.people for release in open_hospital(again.folder).releases().all()] == [12]
+    assert not open_hospital(again.folder).releases().record("learning", people[1:], 10, "sums", "r")
+    with pytest.raises(UserError, match="Give --record"):  # not by mistake without it
+        joining.join(enrolment.load(invitation), tmp_path / "site", tmp_path / "data", ())
     with pytest.raises(UserError, match=r"holds no people.secret and no releases.sqlite"):
         joining.join(enrolment.load(invitation), tmp_path / "third", tmp_path / "data", (), tmp_path / "data")
+
+
+@pytest.mark.parametrize("secret", [b"", b"another", None])
+def test_a_record_is_worth_nothing_with_another_secret(folder: Path, secret: bytes | None) -> None:
+    """Else everybody would be a stranger to it, and their earlier releases forgotten."""
+    path = folder / "people.secret"
+    path.unlink()
+    if secret is not None:
+        path.write_bytes(secret)
+    with pytest.raises(UserError, match=r"(Restore|missing)"):
+        open_hospital(folder).releases()
+    with pytest.raises(UserError):
+        open_hospital(folder).check()
 
 
 def cohort_study(**data: object) -> StudyConfig:

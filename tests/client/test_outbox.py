@@ -7,16 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from normfed_client.hospital.rules import Rules
 from normfed_client.operation.outbox import Outbox, digest, expire
 from normfed_common.wire.messages import Answer, Request
 
+RULES = Rules()
 REQUEST = Request(study="{}", arm="local-A_B~2", model={"name": "x"}, round=3, run="r")
 ARRAYS = {"w": np.arange(4.0, dtype=np.float32), "n": np.array(3)}
 ANSWER = Answer(site="a", subjects=7, loss=0.25, notes=("n",), counts={"test": 2})
 
 
 def test_an_answer_comes_back_as_it_was(tmp_path: Path) -> None:
-    box, key = Outbox(tmp_path), digest("train.round", REQUEST, ARRAYS)
+    box, key = Outbox(tmp_path), digest("train.round", REQUEST, ARRAYS, RULES)
     assert box.get(key, REQUEST) is None
     box.put(key, REQUEST, ANSWER, ARRAYS)
     answer, arrays = Outbox(tmp_path).get(key, REQUEST) or pytest.fail("lost")
@@ -43,11 +45,17 @@ def test_another_request_has_another_answer(
     task: str, change: dict[str, object], arrays: dict[str, np.ndarray]
 ) -> None:
     other = REQUEST.model_copy(update=change)
-    assert digest(task, other, arrays) != digest("train.round", REQUEST, ARRAYS)
+    assert digest(task, other, arrays, RULES) != digest("train.round", REQUEST, ARRAYS, RULES)
+
+
+def test_an_answer_given_under_other_rules_of_the_hospital_is_not_given_again() -> None:
+    assert digest("train.round", REQUEST, ARRAYS, Rules(minimum_people=35)) != digest(
+        "train.round", REQUEST, ARRAYS, RULES
+    )
 
 
 def test_a_damaged_answer_is_worked_out_again(tmp_path: Path) -> None:
-    box, key = Outbox(tmp_path), digest("train.round", REQUEST, ARRAYS)
+    box, key = Outbox(tmp_path), digest("train.round", REQUEST, ARRAYS, RULES)
     box.put(key, REQUEST, ANSWER, ARRAYS)
     (path,) = [p for p in tmp_path.rglob("*") if p.is_file()]
     path.write_bytes(path.read_bytes()[:40])
@@ -61,7 +69,7 @@ def test_answers_go_when_their_round_is_closed(tmp_path: Path) -> None:
     box = Outbox(tmp_path)
     sums = REQUEST.model_copy(update={"round": 0, "stage": "mean"})
     for request in (sums, REQUEST, REQUEST.model_copy(update={"round": 4})):
-        box.put(digest("t", request, {}), request, ANSWER, {})
+        box.put(digest("t", request, {}, RULES), request, ANSWER, {})
     rounds = sorted(path.name[:6] for path in tmp_path.rglob("*.safetensors"))
     assert rounds == ["000000", "000004"]  # the third is closed; sums have no round
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import cohorts
 import pytest
 
+from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Releases
 from normfed_client.operation.home import Hospital, HospitalConfig
 from normfed_client.site import Site, site_for
@@ -32,7 +33,7 @@ def test_a_folder_that_was_deleted_under_an_open_site_is_made_again(
     )
     hospital = Hospital(tmp_path, config)
     hospital.people_secret.write_bytes(b"secret")
-    Releases.create(hospital.record)
+    Releases.create(hospital.record, PeopleSecret.read(hospital.people_secret))
     hospital.prepare("run")
     site = site_for(hospital.site_config("run"), study.model_dump_json())
     before = len(site.training_cohort())

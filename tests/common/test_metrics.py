@@ -302,17 +302,22 @@ def test_no_group_below_the_minimum_can_be_read_or_worked_out(
     assert reportable_groups(kinds, list(people), minimum) == expected
 
 
-def test_a_metric_defined_for_few_people_is_left_out_of_every_sum_that_tells_it() -> None:
+def test_a_metric_defined_for_few_people_or_for_some_is_left_out_of_every_sum() -> None:
     kinds = ["MS"] * 5 + ["WMH"] * 5
-    rows = [{"auroc": 0.1 * i, "cluster_rank": 1.0} for i in range(10)]
-    for row in rows[6:]:
-        del row["cluster_rank"]  # defined for five with MS and one with WMH: all less MS would be that one
+    rows = [{"auroc": 0.1 * i, "dice": 0.5, "cluster_rank": 1.0, "false_clusters": 2.0} for i in range(10)]
+    del rows[9]["auroc"], rows[9]["dice"]  # has no lesion after all
+    del rows[0]["cluster_rank"]  # whom no cluster hits depends on the model
     groups = (EVERYBODY, "MS", "WMH")
     found = summarise(rows, kinds, groups, 0, 1, "a", people=list("abcdefghij"), minimum=3)
-    assert [found.n("auroc", group) for group in groups] == [10, 5, 5]
-    assert [found.n("cluster_rank", group) for group in groups] == [6, 0, 0]
-    alone = summarise(rows, kinds, groups, 0, 1, "a", people=list("abcdefghij"), minimum=7)
-    assert [alone.n("cluster_rank", group) for group in groups] == [0, 0, 0]
+    assert [found.n("auroc", group) for group in groups] == [9, 5, 4]
+    assert [found.n("dice", group) for group in groups] == [9, 5, 4]
+    assert [found.n("false_clusters", group) for group in groups] == [10, 5, 5]
+    assert [found.n("cluster_rank", group) for group in groups] == [0, 0, 5]
+    # With one more asked for, the four with WMH would be all less MS.
+    more = summarise(rows, kinds, groups, 0, 1, "a", people=list("abcdefghij"), minimum=5)
+    assert [more.n("auroc", group) for group in groups] == [9, 0, 0]
+    hidden = summarise(rows, kinds, groups, 10, 1, "a")  # a simulation hides nothing
+    assert [hidden.n("cluster_rank", group) for group in groups] == [9, 4, 5]
 
 
 def test_intervals_from_moments_are_those_of_scipy() -> None:

@@ -18,10 +18,12 @@ import pytest
 import yaml
 from attacker import MINIMUM, Server, study
 
+from normfed_client import site as site_module
 from normfed_client.gate import LOG
+from normfed_client.imaging.template import common_grid
 from normfed_client.operation.home import open_hospital
 from normfed_client.operation.station import services
-from normfed_client.site import Site
+from normfed_client.site import Site, people_of
 from normfed_common.errors import SiteCode, WireError
 from normfed_common.files import inside
 from normfed_common.models.base import Setting
@@ -98,6 +100,12 @@ def written() -> Iterator[list[str]]:
         yield _watched[-1]
     finally:
         _watched.pop()
+
+
+def settings(server: Server, **changes: object) -> None:
+    """Change the hospital's site.yaml."""
+    path = server.folder / "site.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
 
 
 def whole_run(server: Server, run: str = "run-1", **fields: Any) -> dict[str, np.ndarray]:
@@ -177,8 +185,7 @@ def edited(server: Server, cohort: Path, tmp_path: Path, names: list[str], added
             shutil.copy(path, target)
         with open(other / "participants.tsv", "a") as file:
             file.writelines(f"sub-northnew{number:02d}\tnorth\tcontrol\t50\tF\n" for number in range(added))
-    path = server.folder / "site.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"data": str(other)}))
+    settings(server, data=str(other))
     return other
 
 
@@ -325,8 +332,7 @@ def test_what_the_study_does_not_contain_is_refused(server: Server) -> None:
 
 
 def test_a_hospital_answers_about_so_many_models_and_no_more(server: Server) -> None:
-    path = server.folder / "site.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"most_models": 2, "most_requests_per_model": 3}))
+    settings(server, most_models=2, most_requests_per_model=3)
     asked = study(model=ATLAS)
     for number in range(3):
         server.answer("train.sums", asked, arm="atlas", stage="moments", low=float(number))
@@ -336,8 +342,7 @@ def test_a_hospital_answers_about_so_many_models_and_no_more(server: Server) -> 
 
 
 def test_a_hospital_keeps_so_many_runs_and_no_more(server: Server) -> None:
-    path = server.folder / "site.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"most_runs": 2}))
+    settings(server, most_runs=2)
     asked = study(model=ATLAS)
     for run in ("r1", "r2", "r1"):
         server.answer("query.describe", asked, run=run)
@@ -345,8 +350,7 @@ def test_a_hospital_keeps_so_many_runs_and_no_more(server: Server) -> None:
 
 
 def test_a_message_larger_than_the_hospital_takes_is_refused(server: Server) -> None:
-    path = server.folder / "site.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"largest_message_mb": 0.5}))
+    settings(server, largest_message_mb=0.5)
     arrays = {"w": np.zeros(200_000, np.float32)}
     assert error_code(server.ask("train.round", study(), arrays, round=1)) is SiteCode.TOO_MUCH_ASKED
     # Its own answer, too: an atlas' sums are larger than that.
@@ -355,9 +359,7 @@ def test_a_message_larger_than_the_hospital_takes_is_refused(server: Server) -> 
 
 def test_sums_per_voxel_over_few_people_leave_as_means_of_cubes(server: Server) -> None:
     exact = server.sums(study(model=ATLAS), "r1")
-    path = server.folder / "site.yaml"
-    rules = {"minimum_people_per_voxel": 40, "cube_mm": 8.0}
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | rules))
+    settings(server, minimum_people_per_voxel=40, cube_mm=8.0)
     server.answer("query.describe", study(model=ATLAS), run="r2")
     answer, coarse = server.answer("train.sums", study(model=ATLAS), run="r2", stage="moments")
     assert "means of cubes of 8 mm: they are over fewer people than the 40" in answer.notes[0]
@@ -368,6 +370,145 @@ def test_sums_per_voxel_over_few_people_leave_as_means_of_cubes(server: Server) 
             assert np.ptp(cubes[cube]) == 0
             assert cubes[cube].flat[0] == pytest.approx(volumes[cube].mean())
         assert coarse[name].sum() == pytest.approx(array.sum())
+
+
+@pytest.mark.parametrize(
+    ("section", "change"),
+    [
+        ("preprocessing", {"percentiles": [45.0, 45.002]}),
+        ("preprocessing", {"percentiles": [1.0, 45.0]}),
+        ("preprocessing", {"clip": [-1e12, 1e12]}),
+        ("preprocessing", {"lesion_margin_mm": 20.0}),
+        ("data", {"normal": "lesion-free-tissue", "lesion_labels": ["WMH"]}),
+    ],
+)
+def test_no_way_of_preparing_scans_makes_one_person_outweigh_the_others(
+    server: Server, section: str, change: dict[str, Any]
+) -> None:
+    """Divided by the distance of two neighbouring percentiles, a sum over all is nearly one person's scan."""
+    assert error_code(server.ask("query.describe", study(**{section: change}))) is SiteCode.RECIPE_REFUSED
+
+
+def test_scans_are_prepared_for_a_server_in_so_many_ways_and_no_more(server: Server) -> None:
+    settings(server, most_recipes=2)
+    for number, clip in enumerate((2.0, 2.1, 2.0)):
+        server.answer("query.describe", study(preprocessing={"clip": [0.0, clip]}), run=f"r{number}")
+    other = server.ask("query.describe", study(preprocessing={"clip": [0.0, 2.2]}), run="other")
+    assert error_code(other) is SiteCode.TOO_MUCH_ASKED
+
+
+def test_a_made_up_atlas_does_not_read_single_voxels_of_single_people(server: Server) -> None:
+    """Its mean and spread can give every chosen voxel scores of its own: one bin, one voxel, one person."""
+    asked = study(model=ATLAS)
+    shape = common_grid(4).shape
+    mean, deviation = np.zeros((2, *shape)), np.full((2, *shape), 1e6)
+    chosen = np.flatnonzero(common_grid(4).brain)[::40][:200]
+    mean.reshape(2, -1)[0, chosen] = -(3 * np.arange(200) + 1)
+    deviation.reshape(2, -1)[0, chosen] = 1
+    crafted = {
+        "sums.moments.count": np.full(shape, 1e6),
+        "sums.moments.sum": 1e6 * mean,
+        "sums.moments.squares": 1e6 * (deviation**2 + mean**2),
+    }
+    low, high = server.answer("evaluate.score", asked, crafted)[1]["range"]
+    found = server.answer("evaluate.count", asked, low=float(low), high=float(high))[1]
+    for counts in found.values():
+        assert (counts[counts > 0] >= MINIMUM).all()
+    assert found["normal"].sum() > 100_000
+
+
+def test_a_sum_and_a_figure_of_almost_the_same_people_are_not_both_released(server: Server) -> None:
+    """A figure of a made-up model can be a sum of intensities: both are held against all that was released."""
+    server.sums(study(model=ATLAS, data={"control_groups": ["WMH", "MS"]}), "r1")
+    answer, _ = server.answer("query.describe", study(data={"control_groups": ["control"]}), run="r2")
+    site = Site(open_hospital(server.folder).site_config("r2"), study())
+    first = Site(
+        open_hospital(server.folder).site_config("r1"), study(model=ATLAS, data={"control_groups": ["WMH", "MS"]})
+    )
+    learnt, tested = set(people_of(first.train)), set(people_of(site.test))
+    assert learnt <= set(people_of(first._scans("train")))
+    for only in (learnt - tested, tested - learnt, learnt & tested):
+        assert not 0 < len(only) < MINIMUM
+    assert answer.counts["test"] in (BELOW_MINIMUM, len(tested))
+
+
+def test_of_few_patients_with_a_lesion_nothing_is_told(server: Server, cohort: Path, tmp_path: Path) -> None:
+    other = edited(server, cohort, tmp_path, [], added=0)
+    for path in sorted(other.glob("derivatives/masks/sub-north*/anat/*label-*"))[: 11 - MINIMUM + 1]:
+        image = nibabel.load(path)
+        nibabel.save(nibabel.Nifti1Image(np.zeros(image.shape, np.float32), image.affine), path)
+    found = whole_run(server)
+    for name in ("lesion", "regions", "patients"):
+        assert not found[name].any()
+    assert "image_auroc" not in found
+
+
+@pytest.mark.parametrize("task", ["train.canary", "train.round", "query.describe", "train.sums"])
+def test_every_kind_of_question_is_counted(server: Server, task: str) -> None:
+    settings(server, most_requests_per_model=3)
+    asked = study()
+    network = build(asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
+    fields: dict[str, Any] = {"round": 1} if task == "train.round" else {}
+    if task == "train.sums":
+        fields = {"model": asked.comparisons.baselines[1], "stage": "moments"}
+    codes = []
+    for number in range(12):
+        sent = {f"0/{n}": a for n, a in network.items()} if task == "train.canary" else network
+        arrays = {} if task == "train.sums" else sent
+        reply = server.ask(task, asked, arrays, low=float(number), high=99.0, **fields)
+        codes.append(error_code(reply) if reply.has_error() else None)
+    most = 10 if task == "train.round" else 3
+    assert codes == [None] * most + [SiteCode.TOO_MUCH_ASKED] * (12 - most)
+
+
+def test_only_rounds_have_a_number(server: Server) -> None:
+    for task, number in (("train.sums", 1), ("evaluate.score", 2), ("train.round", 0)):
+        assert error_code(server.ask(task, study(), stage="moments", round=number)) is SiteCode.BAD_REQUEST
+
+
+def test_scans_of_too_few_people_are_not_even_opened(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long that takes would tell whether there is somebody."""
+    opened: list[str] = []
+    prepare = site_module.prepare
+    monkeypatch.setattr(site_module, "prepare", lambda visit, *rest: opened.append(visit.name) or prepare(visit, *rest))
+    few = {"control_groups": ["MS", "WMH"], "lesion_labels": ["none-such"]}
+    server.answer("query.describe", study(data=few))
+    assert opened
+    opened.clear()
+    settings(server, minimum_people=12)
+    asked = study(data=few, federation={"minimum_cohort": 12})
+    server.answer("query.describe", asked, run="r2")
+    assert not opened
+
+
+def test_an_old_copy_of_the_record_is_noticed(server: Server) -> None:
+    record = server.folder / "releases.sqlite"
+    old = record.read_bytes()
+    server.sums(study(model=ATLAS), "r1")
+    server.answer("query.describe", study(model=ATLAS, seed=8), run="r2")
+    record.write_bytes(old)
+    assert error_code(server.ask("query.describe", study(), run="r3")) is SiteCode.RECORD_UNUSABLE
+
+
+@pytest.mark.parametrize("damage", ["releases.sqlite", "people.secret", "state/run-1/members.json"])
+def test_with_a_damaged_record_nothing_is_released(server: Server, damage: str) -> None:
+    server.answer("query.describe", study())
+    path = server.folder / damage
+    content = bytearray(path.read_bytes())
+    place = len(content) // 2 if damage.endswith("json") else 0
+    content[place] ^= 1
+    path.write_bytes(bytes(content))
+    site_module.site_for.cache_clear()
+    run = "run-1" if damage.endswith("json") else "run-2"
+    assert error_code(server.ask("query.describe", study(), run=run)) is SiteCode.RECORD_UNUSABLE
+
+
+def test_answers_given_under_laxer_rules_are_not_given_again(server: Server) -> None:
+    asked = study(model=ATLAS)
+    server.sums(asked, "run-1")
+    settings(server, minimum_people=13)
+    again = server.ask("train.sums", asked, stage="moments")
+    assert error_code(again) is SiteCode.MINIMUM_TOO_LOW
 
 
 def test_no_threshold_singles_out_the_person_with_the_highest_score(server: Server) -> None:

@@ -5,8 +5,10 @@ A simulated site has none: the researcher holds all scans anyway.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -31,17 +33,38 @@ MEMBERS = "members.json"
 
 
 class Members(Frozen):
-    """Digests of the people in each role of a run, and of which study the run is."""
+    """Who takes part in a run.
+
+    Parameters
+    ----------
+    study
+        Digest of the run's study.
+    serial
+        Of the record when this was settled: a record with fewer sets is an old copy.
+    train, held_out, test
+        Digests of the people in each role.
+    waiting
+        Of each role: how many candidates do not take part, for want of others.
+    digest
+        Of all the rest, so that a bit that flips is noticed.
+    """
 
     study: str
+    serial: int
     train: tuple[str, ...]
     held_out: tuple[str, ...]
     test: tuple[str, ...]
+    waiting: dict[str, int]
+    digest: str = ""
 
     def of(self, role: Role) -> tuple[str, ...]:
         """The people of a role."""
         found: tuple[str, ...] = getattr(self, role)
         return found
+
+    def content(self) -> str:
+        """What `digest` is of all the rest."""
+        return digests.of_json(self.model_dump(mode="json", exclude={"digest"}))
 
 
 class Custody:
@@ -64,12 +87,15 @@ class Custody:
         config.rules.check(study)
         self.rules, self.run = config.rules, config.run
         self._study, self._path, self._record = study.digest, folder / MEMBERS, config.record
-        self._secret = PeopleSecret.read(config.people_secret)
+        self._recipe = digests.of_json(study.preprocessing.model_dump(mode="json"))
+        try:
+            self._secret = PeopleSecret.read(config.people_secret)
+        except UserError as error:
+            raise SiteError(SiteCode.RECORD_UNUSABLE, str(error)) from error
         self._visits: dict[str, list[Visit]] = {}
         for visit in visits:
             self._visits.setdefault(visit.participant.subject, []).append(visit)
         self._contents: dict[str, str] = {}
-        self.waiting: dict[Role, int] = {}
 
     @cached_property
     def lots(self) -> Lots:
@@ -98,7 +124,9 @@ class Custody:
         minimum = self.rules.minimum_people
         if len(people) < minimum:
             raise SiteError(SiteCode.COHORT_TOO_SMALL, f"{what}: {len(people)} people, minimum_people is {minimum}")
-        if not self._releases().record(kind, self._members(people), minimum, what, self.run):
+        with self._releases() as releases:
+            recorded = releases.record(kind, self._members(people), minimum, what, self.run)
+        if not recorded:
             raise SiteError(
                 SiteCode.TOO_CLOSE_TO_EARLIER,
                 f"{what}: these {len(people)} people and those of earlier releases differ by fewer than {minimum} "
@@ -111,23 +139,35 @@ class Custody:
         """What stands for a person in the hospital's records."""
         return self._secret.digest(person)
 
-    def blocks(self, kind: Kind) -> list[set[str]]:
-        """Digests of the people by the releases of a kind that they were in (see `Releases`)."""
-        return [{person for person, _ in block} for block in blocks(self._releases().sets(kind)).values()]
+    def blocks(self) -> list[set[str]]:
+        """Digests of the people by the releases that they were in (see `Releases`)."""
+        with self._releases() as releases:
+            found = blocks(releases.sets())
+        return [{person for person, _ in block} for block in found.values()]
+
+    @property
+    def waiting(self) -> dict[str, int]:
+        """Of each role: how many candidates do not take part in the run, for want of others."""
+        return self._read().waiting if self._path.exists() else {}
 
     def _settled(self, people: Callable[[Role], People]) -> Members:
         if self._path.exists():
             return self._read()
         minimum, order = self.rules.minimum_people, lambda person: self._secret.lot(person, "waiting")
         found = {role: self._members(people(role)) for role in ROLES}
-        releases = self._releases()
-        chosen = {"train": releasable(found["train"], releases.sets("learning"), minimum, order)}
-        figures = list(releases.sets("figures"))
-        for role in ("test", "held_out"):
-            chosen[role] = releasable(found[role], figures, minimum, order)
-            figures += [chosen[role]] if chosen[role] else []
-        self.waiting = {role: len(found[role]) - len(chosen[role]) for role in ROLES}
-        settled = Members(study=self._study, **{r: tuple(sorted(m.person for m in chosen[r])) for r in ROLES})
+        with self._releases() as releases:
+            if not releases.admit(self._recipe, self.rules.most_recipes, self.run):
+                detail = f"most_recipes: scans were prepared in {self.rules.most_recipes} ways already"
+                raise SiteError(SiteCode.TOO_MUCH_ASKED, detail)
+            released, serial = list(releases.sets()), releases.serial()
+        chosen = {}
+        for role in ("train", "test", "held_out"):
+            chosen[role] = releasable(found[role], released, minimum, order)
+            released += [chosen[role]] if chosen[role] else []
+        train, held_out, test = (tuple(sorted(member.person for member in chosen[role])) for role in ROLES)
+        waiting: dict[str, int] = {role: len(found[role]) - len(chosen[role]) for role in ROLES}
+        settled = Members(study=self._study, serial=serial, train=train, held_out=held_out, test=test, waiting=waiting)
+        settled = settled.model_copy(update={"digest": settled.content()})
         write_text(self._path, settled.model_dump_json(indent=1) + "\n")
         self._path.chmod(0o600)
         return settled
@@ -138,6 +178,8 @@ class Custody:
         except (OSError, ValidationError, UnicodeDecodeError) as error:
             detail = f"{self._path}: damaged ({' '.join(str(error).split())}). Begin a new run."
             raise SiteError(SiteCode.RECORD_UNUSABLE, detail) from error
+        if found.digest != found.content():
+            raise SiteError(SiteCode.RECORD_UNUSABLE, f"{self._path}: damaged (its digest differs). Begin a new run.")
         if found.study != self._study:
             raise SiteError(SiteCode.STUDY_REFUSED, f"{self._path}: the run began with another study; a run has one.")
         return found
@@ -151,11 +193,22 @@ class Custody:
             self._contents[person] = _content(self._visits[person])
         return self._secret.digest("\n".join([self._contents[person], *sorted(used)]))
 
-    def _releases(self) -> Releases:
+    @contextmanager
+    def _releases(self) -> Iterator[Releases]:
+        """The record; whatever is wrong with it means that nothing is released."""
         try:
-            return Releases(self._record)
+            yield Releases(self._record, self._secret)
         except UserError as error:
             raise SiteError(SiteCode.RECORD_UNUSABLE, str(error)) from error
+
+
+def newest_serial(state: Path) -> int:
+    """The greatest serial of the record that any run in a hospital's folder ``state`` was settled with."""
+    found = [0]
+    for path in state.glob(f"*/{MEMBERS}"):
+        with contextlib.suppress(OSError, ValueError, UnicodeDecodeError):  # a damaged one is refused by its own run
+            found.append(Members.model_validate_json(path.read_text(encoding="utf-8")).serial)
+    return max(found)
 
 
 def _content(visits: Sequence[Visit]) -> str:

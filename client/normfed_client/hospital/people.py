@@ -10,6 +10,8 @@ import hashlib
 import hmac
 from pathlib import Path
 
+from normfed_common.errors import UserError
+
 
 class PeopleSecret:
     """Keyed digests (HMAC-SHA256) of people's names; without the key nobody can try names against them.
@@ -25,8 +27,22 @@ class PeopleSecret:
 
     @classmethod
     def read(cls, path: Path) -> PeopleSecret:
-        """The secret in a file."""
-        return cls(path.read_bytes())
+        """The secret in a file.
+
+        Raises
+        ------
+        UserError
+            If there is none, or it is empty.
+        """
+        try:
+            key = path.read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"{path}: cannot be read ({error.strerror}). Restore it from a backup, with releases.sqlite."
+            ) from error
+        if not key:
+            raise UserError(f"{path}: is empty. Restore it from a backup, with releases.sqlite.")
+        return cls(key)
 
     def digest(self, person: str) -> str:
         """What stands for a person in the hospital's records: 32 hex digits."""

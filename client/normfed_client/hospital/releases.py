@@ -1,10 +1,10 @@
 """Over whom a hospital has released something, for ever; and what it may release next.
 
 Two sums over sets of people that differ by one person give that person by subtraction, and so do three whose
-differences are large but cross (A+B, B+C and A+C give B). So the hospital looks at all sets that it ever released of
-one kind together: they cut its people into **blocks**, the people who were in exactly the same releases. Whatever
-anybody computes from these sums by adding and subtracting is made of whole blocks. No block may ever hold fewer people
-than the hospital's minimum.
+differences are large but cross (A+B, B+C and A+C give B). So the hospital looks at all sets that it ever released
+together, whatever was released of them: they cut its people into **blocks**, the people who were in exactly the same
+releases. Whatever anybody computes from these sums by adding and subtracting is made of whole blocks. No block may ever
+hold fewer people than the hospital's minimum.
 
 A person whose scans were exported anew is the same person with another **version**: sums before and after differ by
 what changed. So versions are cut into blocks in the same way.
@@ -22,13 +22,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from normfed_client.hospital.people import PeopleSecret
 from normfed_common.errors import UserError
 
-# What can be set off against each other: what was learnt (sums, updates, losses), and figures of anomaly maps.
+# What leaves: what was learnt (sums, updates, losses), or figures of anomaly maps. A figure of a made-up model can be a
+# sum of intensities, so the two can be set off against each other.
 Kind = Literal["learning", "figures"]
 Item = tuple[str, str]  # a person and their version; the person as such has the version ""
 
+CHECK = "which secret made the digests"
+
 _TABLES = """
+CREATE TABLE IF NOT EXISTS made (secret TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS recipes (recipe TEXT PRIMARY KEY, first TEXT NOT NULL, run TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS releases (
     id INTEGER PRIMARY KEY, kind TEXT NOT NULL, people INTEGER NOT NULL, first TEXT NOT NULL, last TEXT NOT NULL,
     times INTEGER NOT NULL, what TEXT NOT NULL, run TEXT NOT NULL);
@@ -52,7 +58,7 @@ class Release:
     Parameters
     ----------
     kind
-        Sets of different kinds have nothing that can be subtracted.
+        What left: see `Kind`.
     people
         How many there are in the set.
     first, last
@@ -79,29 +85,39 @@ class Releases:
     ----------
     path
         Of the SQLite file, made by `create` when the hospital joins.
+    secret
+        The hospital's: digests of another would make strangers of everybody.
 
     Raises
     ------
     UserError
-        If the file is missing or damaged: without it nobody knows what may still be released, so nothing is.
+        If the file is missing or damaged, or was written with another secret: without it nobody knows what may still be
+        released, so nothing is.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, secret: PeopleSecret) -> None:
         self.path = path
         if not path.exists():
             raise UserError(
                 f"{path}: missing. It says over whom this hospital has released anything; without it nothing is "
-                "released. Restore it from a backup, or join anew with normfed site join."
+                "released. Restore it, and people.secret with it, from a backup."
+            )
+        with self._open() as database:
+            found = [row[0] for row in database.execute("SELECT secret FROM made")]
+        if found != [secret.digest(CHECK)]:
+            raise UserError(
+                f"{path}: was not written with this people.secret. Restore both from the same backup; nothing is "
+                "released until then."
             )
 
     @classmethod
-    def create(cls, path: Path) -> Releases:
+    def create(cls, path: Path, secret: PeopleSecret) -> Releases:
         """A new record, for its owner only."""
         path.touch(0o600, exist_ok=False)
-        made = cls(path)
-        with made._open() as database:
+        with _database(path) as database:
             database.executescript(_TABLES)
-        return made
+            database.execute("INSERT INTO made VALUES (?)", (secret.digest(CHECK),))
+        return cls(path, secret)
 
     def all(self) -> list[Release]:
         """Every set, the latest last."""
@@ -109,10 +125,30 @@ class Releases:
         with self._open() as database:
             return [Release(*row) for row in database.execute(f"SELECT {columns} FROM releases ORDER BY last, id")]
 
-    def sets(self, kind: Kind) -> list[frozenset[Member]]:
-        """Every set of one kind."""
+    def sets(self) -> list[frozenset[Member]]:
+        """Every set."""
         with self._open() as database:
-            return list(_sets(database, kind).values())
+            return [members for _, members in _sets(database).values()]
+
+    def serial(self) -> int:
+        """How many sets there are: it only grows, so a copy from earlier is told by it."""
+        with self._open() as database:
+            found: int = database.execute("SELECT COUNT(*) FROM releases").fetchone()[0]
+        return found
+
+    def admit(self, recipe: str, most: int, run: str) -> bool:
+        """Whether scans may leave a trace prepared in this way: one of at most so many ways, ever.
+
+        Sums over the same people under ever new normalisations are as many equations about each of them.
+        """
+        with self._open() as database:
+            database.execute("BEGIN IMMEDIATE")
+            known = {row[0] for row in database.execute("SELECT recipe FROM recipes")}
+            if recipe not in known and len(known) >= most:
+                return False
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            database.execute("INSERT OR IGNORE INTO recipes VALUES (?, ?, ?)", (recipe, now, run))
+        return True
 
     def record(self, kind: Kind, people: Collection[Member], minimum: int, what: str, run: str) -> bool:
         """Write down that something about ``people`` leaves; False, and nothing written, if it must not.
@@ -123,10 +159,10 @@ class Releases:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self._open() as database:
             database.execute("BEGIN IMMEDIATE")  # nobody writes between what is read here and what is written
-            sets = _sets(database, kind)
-            if len(chosen) < minimum or too_small([*sets.values(), chosen], minimum):
+            sets = _sets(database)
+            if len(chosen) < minimum or too_small([*(members for _, members in sets.values()), chosen], minimum):
                 return False
-            known = next((number for number, members in sets.items() if members == chosen), None)
+            known = next((number for number, of in sets.items() if of == (kind, chosen)), None)
             if known is not None:
                 database.execute(
                     "UPDATE releases SET last = ?, times = times + 1, what = ?, run = ? WHERE id = ?",
@@ -144,25 +180,32 @@ class Releases:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
-            database = sqlite3.connect(self.path, timeout=30, isolation_level=None)
-            try:
-                database.execute("PRAGMA synchronous = FULL")  # on disk before anything leaves
-                with database:
-                    yield database
-            finally:
-                database.close()
+            with _database(self.path) as database:
+                yield database
         except sqlite3.DatabaseError as error:
             raise UserError(
                 f"{self.path}: cannot be used ({error}). Without it nothing is released. Restore it from a backup."
             ) from error
 
 
-def _sets(database: sqlite3.Connection, kind: Kind) -> dict[int, frozenset[Member]]:
-    query = "SELECT release, person, version FROM members JOIN releases ON release = id WHERE kind = ?"
-    found: dict[int, set[Member]] = {}
-    for release, person, version in database.execute(query, (kind,)):
-        found.setdefault(release, set()).add(Member(person, version))
-    return {release: frozenset(members) for release, members in found.items()}
+@contextmanager
+def _database(path: Path) -> Iterator[sqlite3.Connection]:
+    database = sqlite3.connect(path, timeout=30, isolation_level=None)
+    try:
+        database.execute("PRAGMA synchronous = FULL")  # on disk before anything leaves
+        with database:
+            yield database
+    finally:
+        database.close()
+
+
+def _sets(database: sqlite3.Connection) -> dict[int, tuple[str, frozenset[Member]]]:
+    """Kind and members of every set, by its number."""
+    kinds = dict(database.execute("SELECT id, kind FROM releases"))
+    found: dict[int, set[Member]] = {number: set() for number in kinds}
+    for release, person, version in database.execute("SELECT release, person, version FROM members"):
+        found[release].add(Member(person, version))
+    return {number: (kinds[number], frozenset(members)) for number, members in found.items()}
 
 
 def blocks(sets: Iterable[Collection[Member]]) -> dict[frozenset[int], set[Item]]:

@@ -11,6 +11,8 @@ from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import SubjectName
 
+LOWEST_PERCENTILE, HIGHEST_PERCENTILE, LARGEST_CLIP = 10.0, 90.0, 20.0
+
 
 class Rules(Frozen):
     """Floors and limits; a study that asks for less, or for more, is refused before any scan is opened."""
@@ -29,13 +31,22 @@ class Rules(Frozen):
         0.5, gt=0, lt=1, description="the same, to test only, where patients' lesion-free tissue is trained on"
     )
     exclude: tuple[SubjectName, ...] = Field((), description="people who take part in no study, such as sub-014")
-    most_rounds: int = Field(2000, ge=1, le=100_000, description="of training in one study")
-    most_epochs: int = Field(100, ge=1, le=1000, description="passes over the people in one round")
-    most_samples_per_person: int = Field(1_000_000, ge=1, description="patches or slices in one pass")
-    most_runs: int = Field(1000, ge=1, le=1_000_000, description="of which anything is kept in the folder `state`")
-    most_models: int = Field(300, ge=1, le=10_000, description="trained or tested in one study, comparisons included")
-    most_requests_per_model: int = Field(100, ge=1, le=10_000, description="beside the rounds of training")
-    largest_message_mb: float = Field(2000.0, gt=0, le=2047, description="that is taken or sent")
+    most_rounds: int = Field(2000, ge=1, le=100_000, description="most rounds of training that one study may ask for")
+    most_epochs: int = Field(100, ge=1, le=1000, description="most passes over the people in one round")
+    most_samples_per_person: int = Field(1_000_000, ge=1, description="most samples of one person in one pass")
+    lesion_margin_mm: float = Field(
+        6.0, ge=0, le=100, description="how far from a lesion tissue is normal; a study must have the same"
+    )
+    most_recipes: int = Field(
+        20, ge=1, le=10_000, description="ways of preparing scans (preprocessing of a study) that are ever served"
+    )
+    most_runs: int = Field(1000, ge=1, le=1_000_000, description="most runs that anything is kept of in `state`")
+    most_models: int = Field(300, ge=1, le=10_000, description="most models of one study, comparisons included")
+    most_requests_per_model: int = Field(100, ge=1, le=10_000, description="most other requests about one model")
+    largest_cache_gb: float = Field(
+        500.0, gt=0, description="of preprocessed scans, in GB, above which no new run is served"
+    )
+    largest_message_mb: float = Field(2000.0, gt=0, le=2047, description="largest message, in MB, accepted or sent")
     longest_task_hours: float = Field(48.0, gt=0, le=1000, description="work that takes longer is broken off")
 
     def check(self, study: StudyConfig) -> None:
@@ -56,6 +67,9 @@ class Rules(Frozen):
         if named:
             # Refused whether or not there is such a person, so that nobody can find out.
             raise SiteError(SiteCode.NAMES_PEOPLE, f"data.exclude names {', '.join(named)}")
+        wrong = _recipe_faults(study, self.lesion_margin_mm)
+        if wrong:
+            raise SiteError(SiteCode.RECIPE_REFUSED, "; ".join(wrong))
         for what, asked, most in self._asked(study):
             if asked > most:
                 detail = f"{what}: the study asks for {asked:,}, site.yaml allows {most:,}"
@@ -80,6 +94,23 @@ class CustodyConfig(Frozen):
     people_secret: Path = Field(description="decides roles, and stands for people's names in the record")
     record: Path = Field(description="of releases, SQLite")
     run: str = Field(description="the run that is served")
+
+
+def _recipe_faults(study: StudyConfig, margin_mm: float) -> list[str]:
+    """What in a study's preprocessing could make one person, or one voxel, stand out of a sum."""
+    recipe, faults = study.preprocessing, []
+    low, high = recipe.percentiles
+    if low > LOWEST_PERCENTILE or high < HIGHEST_PERCENTILE:
+        # Divided by the distance of two neighbouring percentiles, whoever's is least outweighs everybody.
+        faults.append(f"percentiles: at most {LOWEST_PERCENTILE:g} and at least {HIGHEST_PERCENTILE:g} are taken")
+    if recipe.clip[0] < -LARGEST_CLIP or recipe.clip[1] > LARGEST_CLIP:
+        faults.append(f"clip: at most {LARGEST_CLIP:g} either way")
+    if recipe.lesion_margin_mm != margin_mm:
+        # Two margins differ by rings of tissue that may be one person's.
+        faults.append(f"lesion_margin_mm: must be {margin_mm:g}, as in site.yaml")
+    if study.data.normal == "lesion-free-tissue" and study.data.lesion_labels is not None:
+        faults.append("lesion_labels: where patients' tissue is learnt from, every mask counts as a lesion")
+    return faults
 
 
 def _samples(study: StudyConfig) -> int:

@@ -121,22 +121,21 @@ def status(home: Home = DEFAULT) -> None:
 @site.command()
 def releases(home: Home = DEFAULT) -> None:
     """Over how many people this hospital has released anything, ever, and for which runs."""
-    from normfed_client.hospital.releases import Releases
-
     hospital = open_hospital(home)
     console = Console(highlight=False)
-    found = Releases(hospital.record).all()
+    found = hospital.releases().all()
     if not found:
         console.print("Nothing was released yet.")
         return
-    table = Table("people", "of", "first", "last", "times", "last for", "in run", box=None, pad_edge=False)
+    table = Table("people", "what", "times", "first", "last", box=None, pad_edge=False)
     for release in found:
         days = (datetime.fromisoformat(day).astimezone().strftime("%d %b %Y") for day in (release.first, release.last))
-        table.add_row(str(release.people), release.kind, *days, str(release.times), release.what, release.run)
+        table.add_row(str(release.people), release.kind, str(release.times), *days)
+        table.add_row("", f"[dim]{release.run}, {release.what}[/]")
     console.print(table)
     console.print(
-        f"\nEvery row is a set of people, kept as keyed digests. No two of them, nor several together, tell of fewer "
-        f"than {hospital.config.minimum_people} people (minimum_people of site.yaml).",
+        f"\nEach row is one set of people, kept as keyed digests, with the run that it was last for. No combination of "
+        f"rows is about fewer than {hospital.config.minimum_people} people (minimum_people of site.yaml).",
         soft_wrap=True,
     )
 
@@ -160,13 +159,13 @@ def leave(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete this hospital's key and everything the federation left here; the dataset is not touched."""
-    from normfed_client.operation.joining import keep_record
+    from normfed_client.operation.joining import keep_record, record_beside
     from normfed_common.operation.processes import is_running
 
     hospital = open_hospital(home)
     if is_running(hospital.log):
         raise UserError(f"{home}: the client is running. Stop it first.")
-    results, record = hospital.folder / "state", hospital.folder.with_name(f"{hospital.folder.name}-record")
+    results, record = hospital.folder / "state", record_beside(hospital.folder)
     Console(highlight=False).print(
         f"This deletes {hospital.folder}: the key, the outbox, and this hospital's own results in {results}.\n"
         f"The dataset {hospital.config.data} is not touched. Over whom anything was released stays in {record}: give "

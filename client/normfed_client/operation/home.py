@@ -23,9 +23,11 @@ from pathlib import Path
 
 from pydantic import Field
 
+from normfed_client.hospital.people import PeopleSecret
+from normfed_client.hospital.releases import Releases
 from normfed_client.hospital.rules import CustodyConfig, Rules
 from normfed_client.site_config import DEVICE, SiteConfig
-from normfed_common.errors import DatasetError, UserError
+from normfed_common.errors import DatasetError, SiteCode, SiteError, UserError
 from normfed_common.files import inside
 from normfed_common.operation import private, settings
 from normfed_common.operation.enrolment import ADDRESS
@@ -115,16 +117,49 @@ class Hospital:
             run=run,
         )
 
+    def releases(self) -> Releases:
+        """Over whom this hospital released anything.
+
+        Raises
+        ------
+        UserError
+            If the record cannot be used.
+        """
+        return Releases(self.record, PeopleSecret.read(self.people_secret))
+
+    def check_record(self) -> None:
+        """Refuse to release anything on the word of an old copy of the record.
+
+        Raises
+        ------
+        SiteError
+            If the record has fewer sets than a run that this folder knows was settled with, or cannot be used.
+        """
+        from normfed_client.hospital.custody import newest_serial
+
+        try:
+            serial = self.releases().serial()
+        except UserError as error:
+            raise SiteError(SiteCode.RECORD_UNUSABLE, str(error)) from error
+        if newest_serial(self.folder / "state") > serial:
+            raise SiteError(
+                SiteCode.RECORD_UNUSABLE,
+                f"{self.record}: is older than the runs in {self.folder / 'state'}. Restore the newest copy; on the "
+                "word of an old one people could be told apart who were released since.",
+            )
+
     def check(self) -> None:
         """Refuse to start with what is weak.
 
         Raises
         ------
         UserError
-            If a secret is missing or readable by others.
+            If a secret is missing or readable by others, or the record of releases cannot be used.
         """
         for path in (self.key, self.secret, self.people_secret, self.record):
             private.check(path)
+        self.releases()
+        self.check_record()
 
     def prepare(self, run: str) -> None:
         """Make the folders of a run, for their owner only."""

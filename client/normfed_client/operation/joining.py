@@ -8,6 +8,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Releases
 from normfed_client.operation.home import PEOPLE, RECORD, Hospital, HospitalConfig
 from normfed_common.errors import UserError
@@ -23,6 +24,11 @@ class Joined:
     folder: Path
     public_key: Path
     key_fingerprint: str
+
+
+def record_beside(folder: Path) -> Path:
+    """Where what was released stays when a hospital leaves."""
+    return folder.with_name(f"{folder.name}-record")
 
 
 def keep_record(hospital: Hospital, folder: Path) -> None:
@@ -57,6 +63,12 @@ def join(enrolment: Enrolment, folder: Path, data: Path, owns: tuple[str, ...], 
         raise UserError(f"{folder}: there is something already. Choose another --home; keys are never overwritten.")
     if not data.is_dir():
         raise UserError(f"{data}: no such folder. Give the BIDS dataset with --data.")
+    beside = record_beside(folder)
+    if record is None and beside.exists():
+        raise UserError(
+            f"{beside}: holds what this hospital released before. Give --record {beside}, or move it away if it is "
+            "another hospital's."
+        )
     missing = [name for name in (PEOPLE, RECORD) if record is not None and not (record / name).is_file()]
     if missing:
         raise UserError(
@@ -76,7 +88,7 @@ def join(enrolment: Enrolment, folder: Path, data: Path, owns: tuple[str, ...], 
     private.write_new(folder / "runner.secret", private.secret())
     if record is None:
         private.write_new(folder / PEOPLE, private.secret())
-        Releases.create(folder / RECORD)
+        Releases.create(folder / RECORD, PeopleSecret.read(folder / PEOPLE))
     else:
         for name in (PEOPLE, RECORD):
             private.write_new(folder / name, (record / name).read_bytes())

@@ -12,14 +12,16 @@ from normfed_common import digests
 from normfed_common.arrays import Arrays
 from normfed_common.errors import DamagedError
 from normfed_common.files import inside
+from normfed_common.study.base import Frozen
 from normfed_common.wire.messages import Answer, Request
 
 ENDING = ".safetensors"
 
 
-def digest(task: str, request: Request, arrays: Arrays) -> str:
-    """SHA-256 of all that a request says: the same request has the same answer."""
-    return digests.of_arrays(f"{task}\n{request.model_dump_json()}", arrays)
+def digest(task: str, request: Request, arrays: Arrays, rules: Frozen) -> str:
+    """SHA-256 of all that a request says, and of what the hospital allows: the same request has the same answer, until
+    the hospital decides otherwise."""
+    return digests.of_arrays(f"{task}\n{request.model_dump_json()}\n{rules.model_dump_json()}", arrays)
 
 
 class Outbox:
@@ -56,14 +58,6 @@ class Outbox:
             for earlier in path.parent.glob(f"[0-9]*-*{ENDING}"):
                 if 0 < int(earlier.name.partition("-")[0]) < request.round:
                     earlier.unlink(missing_ok=True)
-
-    def models(self) -> set[str]:
-        """Names of the models about which something was answered."""
-        return {path.name for path in self.folder.iterdir() if path.is_dir()}
-
-    def answers(self, arm: str) -> int:
-        """How many questions about a model were answered beside its rounds."""
-        return len(list(inside(self.folder, arm).glob(f"{0:06d}-*{ENDING}")))
 
     def _path(self, key: str, request: Request) -> Path:
         return inside(self.folder, request.arm, f"{request.round:06d}-{key}{ENDING}")

@@ -131,7 +131,8 @@ def summarise(
     people
         Whose each row is, where somebody has several.
     minimum
-        A metric that is defined for fewer people of a group, or for fewer beside the groups, is left out.
+        A metric that is defined for fewer people of a group, or for fewer beside the groups, is left out; with more
+        than 1 also one that is not defined for all alike.
     """
     names = np.array(people if people is not None else range(len(rows)))
     table = np.array([[row.get(metric, np.nan) for metric in PER_SCAN] for row in rows]).reshape(
@@ -143,7 +144,14 @@ def summarise(
     defined = np.isfinite(table)
     values = np.where(defined, table, 0.0)
     stacked = np.stack([defined.astype(float), values, values**2], -1)
-    told = np.stack([_told(names, member & defined[:, metric], minimum) for metric in range(len(PER_SCAN))], -1)
+    told = np.stack([_reportable(names, member & defined[:, metric], minimum) for metric in range(len(PER_SCAN))], -1)
+    if minimum > 1:
+        # For whom a metric is defined may depend on the model, and two sums over people who differ by one tell of that
+        # one: it is told where it is defined for everybody, or for all who have a lesion.
+        ill = defined[:, PER_SCAN.index("auroc")]
+        for group, metric in np.ndindex(told.shape):
+            has, whole = defined[member[group], metric], np.ones(int(member[group].sum()), bool)
+            told[group, metric] &= (has == whole).all() or (has == ill[member[group]]).all()
     moments = np.einsum("gp,pmk->gmk", member.astype(float), stacked) * told[..., None]
     rng = seeds.generator(seed, "bootstrap", site)
     draws = (
@@ -155,7 +163,7 @@ def summarise(
     return Summary(tuple(groups), moments, bootstrap)
 
 
-def _told(names: np.ndarray, counted: np.ndarray, minimum: int) -> np.ndarray:
+def _reportable(names: np.ndarray, counted: np.ndarray, minimum: int) -> np.ndarray:
     """Groups (groups,) whose sum over the rows ``counted`` (groups, rows) may be told: the first is everybody's."""
     sizes = np.array([len(np.unique(names[rows])) for rows in counted])
     told = sizes >= minimum

@@ -45,24 +45,47 @@ def microaggregated(scores: np.ndarray, minimum: int) -> np.ndarray:
     return found
 
 
-def merged_bins(per_person: np.ndarray, minimum: int) -> np.ndarray:
-    """Sums over people of histograms (people, bins), where no bin tells of fewer than ``minimum`` people.
+def merged_bins(total: np.ndarray, present: np.ndarray, minimum: int) -> np.ndarray:
+    """A histogram over people, where no bin tells of fewer than ``minimum`` people.
 
-    From the last bin down, bins are added into the lowest of a run until ``minimum`` people are in it; what is left
-    over at the end is added to the last complete run, or is nothing where there is none. Shape (bins,).
+    From the last bin down, bins are added up until ``minimum`` people are in them; the sum stands in the lowest bin of
+    such a run. What is left over at the bottom belongs to the last run, which then begins at the first bin; it is
+    nothing where there is no run. So a run reaches from its bin to the next that is not empty: see `reach`.
+
+    Parameters
+    ----------
+    total
+        (bins,): counts, or sums of weights, of all people.
+    present
+        bool (people, bins): who is in which bin.
+
+    Returns
+    -------
+    (bins,), of the type of ``total``; ``total`` itself for a minimum of 1.
     """
-    total = per_person.sum(0)
     if minimum == 1:
         return total
-    found = np.zeros(len(total), per_person.dtype)
-    people = np.zeros(len(per_person), bool)
-    waiting, last = per_person.dtype.type(0), None
-    for place in range(len(total) - 1, -1, -1):
+    found = np.zeros_like(total)
+    places = np.flatnonzero(present.any(0))[::-1]
+    people = np.zeros(len(present), bool)
+    waiting, last = total.dtype.type(0), None
+    for place in places:
         waiting += total[place]
-        people |= per_person[:, place] != 0
+        people |= present[:, place]
         if people.sum() >= minimum:
             found[place], last = waiting, place
-            waiting, people = per_person.dtype.type(0), np.zeros(len(per_person), bool)
+            waiting, people = total.dtype.type(0), np.zeros(len(present), bool)
     if last is not None:
-        found[last] += waiting
+        whole = found[last] + waiting
+        found[last] = 0
+        found[0] = whole
+    return found
+
+
+def reach(told: np.ndarray) -> np.ndarray:
+    """The same histogram (bins,) with what stands in the lowest bin of each run (`merged_bins`) in its highest."""
+    places = np.flatnonzero(told)
+    found = np.zeros_like(told)
+    if len(places):
+        found[np.append(places[1:] - 1, len(told) - 1)] = told[places]
     return found
