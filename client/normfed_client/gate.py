@@ -28,7 +28,7 @@ from normfed_client.site import SITES_VARIABLE, Site, open_site, people_of, site
 from normfed_client.tasks import Job
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_common.arrays import Arrays
-from normfed_common.errors import DatasetError, SiteCode, SiteError, StudyError, WireError
+from normfed_common.errors import DatasetError, SiteCode, SiteError, StudyError, UserError, WireError
 from normfed_common.files import is_full
 from normfed_common.wire.messages import Answer, Request, answer, decode_request, refusal
 
@@ -67,7 +67,7 @@ def _kept(
     installed.check(request.version)
     config = hospital.site_config(request.run)
     if not config.output.exists():
-        hospital.check_record()
+        _check_record(hospital)
         bounds.check_run(config.output, hospital.cache, hospital.config)
     hospital.prepare(request.run)
     site = site_for(config, request.study)  # its rules are checked, as they are now
@@ -87,6 +87,13 @@ def _kept(
     _note(hospital, request, task, _account(task, site, time.perf_counter() - begin))
     checkpoints.clear()
     return found
+
+
+def _check_record(hospital: Hospital) -> None:
+    try:
+        hospital.check_record()
+    except UserError as error:
+        raise SiteError(SiteCode.RECORD_UNUSABLE, str(error)) from error
 
 
 def _answered(

@@ -207,6 +207,27 @@ class Asker:
         return None
 
 
+OF_THE_STUDY = (
+    SiteCode.STUDY_REFUSED,
+    SiteCode.MINIMUM_TOO_LOW,
+    SiteCode.TOO_MUCH_ASKED,
+    SiteCode.NAMES_PEOPLE,
+    SiteCode.RECIPE_REFUSED,
+)
+
+
+def cure(code: SiteCode, run: str, site: str) -> str:
+    """What an operator can do about a site that refuses a run."""
+    go_on = f"or go on without it: normfed server excuse {run} {site}"
+    if code not in OF_THE_STUDY:
+        return f"Fix that and resume, {go_on}"
+    hints = {
+        SiteCode.MINIMUM_TOO_LOW: " (most hospitals ask for 10)",
+        SiteCode.NAMES_PEOPLE: "; the hospital lists such people under `exclude` of its own site.yaml",
+    }
+    return f"A run keeps its study: change the study and begin a new run{hints.get(code, '')}, {go_on}"
+
+
 def describe(code: SiteCode) -> str:
     """A site's code in words, with its number."""
     return f"{code.sentence} (code {int(code)} {code.name})"

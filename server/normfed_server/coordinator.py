@@ -197,8 +197,12 @@ class Coordinator:
                 site, why = next(iter(federated.not_served.items()))
                 raise RunError(f"No site can test: {site} {why}. Take another strategy.")
             raise RunError(
-                f"No site can test: people to train on/to test on are {found}. Patients need lesion masks "
-                "(derivatives/*/sub-*_label-X_mask.nii.gz)."
+                f"No site can test: people to train on/to test on are {found}. "
+                + (
+                    "Too few: fewer than the site's own minimum of people (minimum_people of its site.yaml)."
+                    if any(site.test == BELOW_MINIMUM for site in sites.values())
+                    else "Patients need lesion masks (derivatives/*/sub-*_label-X_mask.nii.gz)."
+                )
             )
 
     def _run_arms(self, plan: Plan, bench: Bench) -> tuple[dict[str, ArmResult], dict[str, str]]:

@@ -14,7 +14,7 @@ from flwr.serverapp import Grid
 from normfed_common.errors import NormfedError, RunError, SiteCode, WireError
 from normfed_common.wire.messages import Machine, error_code, requests
 from normfed_server import claims
-from normfed_server.asking import POLL_S, Asker, SiteFailed
+from normfed_server.asking import POLL_S, Asker, SiteFailed, cure, describe
 from normfed_server.letterhead import Letterhead
 from normfed_server.participation import Closing
 from normfed_server.plan import POOLED, SiteDescription
@@ -129,17 +129,16 @@ class Roster:
         self.refresh()
         for site, code in self.refusing.items():
             if site not in excused():
-                raise RunError(
-                    f"Site {site} refuses: {code.sentence} (code {int(code)} {code.name}). Mend that and resume, or "
-                    f"go on without it: normfed server excuse {self.letterhead.run} {site}"
-                )
+                raise RunError(f"Site {site} refuses: {describe(code)}. {cure(code, self.letterhead.run, site)}")
         wanted = [site for site in self._members() if site not in excused()]
         needed = Closing.of(federation, dict.fromkeys(wanted, 1), 1).sites if wanted else 1
         if len(self.sites) < needed:
-            reasons = [f"{site}: {why}" for site, why in sorted(self.set_aside.items())]
+            reasons = {**self.set_aside}
+            reasons |= {site: f"excused, and refuses: {describe(code)}" for site, code in self.refusing.items()}
+            listed = "; ".join(f"{site}: {why}" for site, why in sorted(reasons.items()))
             raise RunError(
-                f"{len(self.sites)} of {len(self._members())} sites said of themselves what can be used; {needed} are "
-                f"needed. {'; '.join(reasons) or 'The others are not connected any more'}. Mend that, and resume."
+                f"{len(self.sites)} of {len(self._members())} sites can take part; at least {needed} must. "
+                f"{listed or 'The others are not connected any more'}. Fix that, and resume."
             )
 
     def refresh(self) -> set[str]:

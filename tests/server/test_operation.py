@@ -78,7 +78,7 @@ def test_existing_state_is_never_overwritten(home: ServerHome, tmp_path: Path) -
         create(home.folder, home.config)
     assert home.ca_key.read_bytes() == before
     accepted(home, "a", tmp_path)
-    with pytest.raises(UserError, match="there is something already"):
+    with pytest.raises(UserError, match="is not empty"):
         joining.join(enrolment.load(home.enrolments / "a.yaml"), tmp_path / "at-a", tmp_path / "data", ())
 
 

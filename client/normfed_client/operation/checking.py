@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import version
 
@@ -37,7 +38,7 @@ def _secrets(hospital: Hospital) -> Finding:
         hospital.check()
     except UserError as error:
         return Finding(2, "key", "not safe", str(error))
-    return Finding(0, "key", f"{hospital.key}, for its owner only")
+    return Finding(0, "key", f"{hospital.key}, for its owner only; the record of releases is in order")
 
 
 def _versions(hospital: Hospital) -> Iterator[Finding]:
@@ -151,8 +152,15 @@ def _data(hospital: Hospital, opening_scans: bool) -> Iterator[Finding]:
         f"{len(people)} people, {len(visits)} visits with {', '.join(modalities) or 'no scans'}",
         "" if people else "See `normfed inspect` for what was left out.",
     )
+    minimum = hospital.config.minimum_people
+    groups = Counter(person.group or "?" for person in {v.participant.subject: v.participant for v in visits}.values())
+    few = sorted(f"{group} {count}" for group, count in groups.items() if count < minimum)
+    if few:
+        text = f"fewer than minimum_people ({minimum}) in a group: {', '.join(few)}"
+        yield Finding(1, "people", text, "Nothing that is about them alone leaves; see minimum_people of site.yaml.")
     if os.access(config.data, os.W_OK):
-        yield Finding(1, "data", "this user may write to the dataset", "Not needed: mount it read-only to be sure.")
+        cure = "normfed never writes there; mount it read-only to be sure."
+        yield Finding(1, "data", "this user may write to the dataset", cure)
     wrong = list(dataset.problems)
     found = [f"{problem.what}: {problem.why}" for problem in wrong]
     if opening_scans:

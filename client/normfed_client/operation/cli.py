@@ -52,7 +52,8 @@ def join(
     console.print(f"     the federation's server  [bold]{invitation.ca_fingerprint}[/]\n", soft_wrap=True)
     console.print(
         f"The key {home / 'site.key'} never leaves this machine. What this hospital allows is in "
-        f"{home / 'site.yaml'}.\nNext: normfed site check, then normfed site start",
+        f"{home / 'site.yaml'}.\n"
+        "Back up people.secret and releases.sqlite together: without them nothing leaves.\nNext: normfed site check, then normfed site start",
         soft_wrap=True,
     )
 

@@ -27,7 +27,7 @@ from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Releases
 from normfed_client.hospital.rules import CustodyConfig, Rules
 from normfed_client.site_config import DEVICE, SiteConfig
-from normfed_common.errors import DatasetError, SiteCode, SiteError, UserError
+from normfed_common.errors import DatasetError, UserError
 from normfed_common.files import inside
 from normfed_common.operation import private, settings
 from normfed_common.operation.enrolment import ADDRESS
@@ -132,18 +132,13 @@ class Hospital:
 
         Raises
         ------
-        SiteError
-            If the record has fewer sets than a run that this folder knows was settled with, or cannot be used.
+        UserError
+            If the record has fewer sets than a run in this folder was settled with, or cannot be used.
         """
         from normfed_client.hospital.custody import newest_serial
 
-        try:
-            serial = self.releases().serial()
-        except UserError as error:
-            raise SiteError(SiteCode.RECORD_UNUSABLE, str(error)) from error
-        if newest_serial(self.folder / "state") > serial:
-            raise SiteError(
-                SiteCode.RECORD_UNUSABLE,
+        if newest_serial(self.folder / "state") > self.releases().serial():
+            raise UserError(
                 f"{self.record}: is older than the runs in {self.folder / 'state'}. Restore the newest copy; on the "
                 "word of an old one people could be told apart who were released since.",
             )
@@ -158,7 +153,6 @@ class Hospital:
         """
         for path in (self.key, self.secret, self.people_secret, self.record):
             private.check(path)
-        self.releases()
         self.check_record()
 
     def prepare(self, run: str) -> None:

@@ -60,7 +60,7 @@ def join(enrolment: Enrolment, folder: Path, data: Path, owns: tuple[str, ...], 
         If there is something in the folder already, no dataset, or no such record.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder}: there is something already. Choose another --home; keys are never overwritten.")
+        raise UserError(f"{folder}: is not empty. Choose another --home; keys are never overwritten.")
     if not data.is_dir():
         raise UserError(f"{data}: no such folder. Give the BIDS dataset with --data.")
     beside = record_beside(folder)

@@ -88,7 +88,10 @@ def enrol(home: ServerHome, site: str, again: bool = False, people: int | None =
         raise UserError(f"{site!r} cannot be a site's name: letters, digits, dot, hyphen and underscore.") from error
     with _changing(home) as sites:
         if site in sites and not (again and sites[site].state == "invited"):
-            raise UserError(f"{site} is {sites[site].state} already. Choose another name, or revoke it first.")
+            raise UserError(
+                f"{site} is {sites[site].state} already. To write its file again before it is accepted: normfed server "
+                f"enrol {site} --again. To change how many people it counts with: normfed server people {site} N"
+            )
         path = _invite(home, site)
         if people is None and site in sites:
             people = sites[site].people
