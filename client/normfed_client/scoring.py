@@ -195,8 +195,8 @@ def group(scans: Sequence[Path]) -> list[Visit]:
 
 
 def _setting(study: StudyConfig, device: str) -> Setting:
-    size = study.preprocessing.voxel_size_mm
-    return Setting(study.data.modalities, size, common_grid(size).shape, study.seed, choose_device(device))
+    size, values = study.preprocessing.voxel_size_mm, study.preprocessing.value_range
+    return Setting(study.data.modalities, size, common_grid(size).shape, study.seed, choose_device(device), values)
 
 
 def _threshold(run: Path) -> float | None:

@@ -199,7 +199,8 @@ class Site:
         """What models must know of the study and the site."""
         shape = common_grid(self.study.preprocessing.voxel_size_mm).shape
         data, preprocessing = self.study.data, self.study.preprocessing
-        return Setting(data.modalities, preprocessing.voxel_size_mm, shape, self.study.seed, self.device)
+        size, values = preprocessing.voxel_size_mm, preprocessing.value_range
+        return Setting(data.modalities, size, shape, self.study.seed, self.device, values)
 
     def _allowed(self, visits: list[Visit]) -> list[Visit]:
         """Whom the hospital itself does not exclude."""

@@ -94,6 +94,21 @@ def _unreadable(path: Path, why: object) -> str:
     return f"{path}: not readable as a model ({why}). Copy it again, or resume the run that writes it."
 
 
+def check_shapes(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Whether all of ``shapes`` are there; what else there is does not matter.
+
+    Raises
+    ------
+    WireError
+        If one is not, or has another shape.
+    """
+    for name, shape in shapes.items():
+        if name not in arrays:
+            raise WireError(f"there is no {name}")
+        if arrays[name].shape != shape:
+            raise WireError(f"{name} is of shape {arrays[name].shape}, not {shape}")
+
+
 def add(parts: Iterable[Mapping[str, np.ndarray]]) -> Arrays:
     """Sum named arrays over sites in the order given, one at a time.
 

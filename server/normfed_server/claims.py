@@ -23,7 +23,6 @@ from normfed_server.plan import SiteDescription
 ROLES = ("train", "held_out", "test")
 MOST_PEOPLE = 100_000  # in one role at one site: no hospital has more; UK Biobank's imaging study is as large
 MOST_SCANS = 20  # of one person
-MOST_VOXELS = 100_000_000  # of one scan: a brain has 1.5 million at 1 mm
 LARGEST_LOSS = 1e12
 LARGEST_SUM = 1e15  # of one voxel or latent over all people; sums of sites must stay far from float64's largest
 LARGEST_SCORE = float(np.finfo(np.float32).max)
@@ -125,7 +124,7 @@ def sums(arrays: Arrays, model: NormativeModel, stage: str, people: int) -> Arra
     Raises
     ------
     WireError
-        If they are not float64, absurdly large, or count something that so few people cannot have.
+        If they are not float64, absurdly large, count something that so few people cannot have, or are nobody's.
     """
     scans = people * MOST_SCANS
     counted = model.counted(stage)
@@ -140,6 +139,7 @@ def sums(arrays: Arrays, model: NormativeModel, stage: str, people: int) -> Arra
         low, high = arrays[name].min(initial=0), arrays[name].max(initial=0)
         if low < 0 or high > most * scans:
             raise WireError(f"{name} is between {low:.3g} and {high:.3g}; 0 to {most * scans:.3g} is possible")
+    model.check(stage, arrays)
     return arrays
 
 
@@ -158,8 +158,13 @@ def score_range(arrays: Arrays) -> tuple[float, float]:
     return low, high
 
 
-def coarse_counts(arrays: Arrays, site: SiteDescription) -> Arrays:
+def coarse_counts(arrays: Arrays, site: SiteDescription, voxels: float) -> Arrays:
     """A site's counts over the range of all sites' scores.
+
+    Parameters
+    ----------
+    voxels
+        That the brain of one scan has at most.
 
     Raises
     ------
@@ -170,7 +175,7 @@ def coarse_counts(arrays: Arrays, site: SiteDescription) -> Arrays:
     _check_layout(arrays, dict.fromkeys(("normal", "lesion", "held_out", "held_out_people"), shape))
     tested, held_out = _scans(site.test), _scans(site.held_out)
     for name, scans in (("normal", tested), ("lesion", tested), ("held_out", held_out)):
-        _check_counts(name, arrays[name], scans * MOST_VOXELS)
+        _check_counts(name, arrays[name], scans * voxels)
     _check_counts("held_out_people", arrays["held_out_people"], held_out)
     return arrays
 
@@ -208,8 +213,8 @@ def summary(answer: Answer, arrays: Arrays, resamplings: int, site: SiteDescript
     return found
 
 
-def counts(arrays: Arrays, edges: int, site: SiteDescription) -> Arrays:
-    """A site's counts between ``edges`` common edges.
+def counts(arrays: Arrays, edges: int, site: SiteDescription, voxels: float) -> Arrays:
+    """A site's counts between ``edges`` common edges; ``voxels``: see `coarse_counts`.
 
     Raises
     ------
@@ -221,7 +226,7 @@ def counts(arrays: Arrays, edges: int, site: SiteDescription) -> Arrays:
     _check_layout(found, {name: (size, np.float64 if name == "regions" else np.int64) for name in COUNTS})
     tested, held_out = _scans(site.test), _scans(site.held_out)
     for name in ("normal", "lesion"):
-        _check_counts(name, found[name], tested * MOST_VOXELS)
+        _check_counts(name, found[name], tested * voxels)
     _check_counts("regions", found["regions"], tested + ROUNDING)  # a scan's weights add up to 1
     _check_counts("normal_people", found["normal_people"], held_out)
     _check_counts("patients", found["patients"], tested)

@@ -285,7 +285,9 @@ class Coordinator:
         """The server never sees the grid: models that need its shape use it at the sites only."""
         data, preprocessing = self.study.data, self.study.preprocessing
         chosen = self.study.seed if seed is None else seed
-        return Setting(data.modalities, preprocessing.voxel_size_mm, (1, 1, 1), chosen, torch.device("cpu"))
+        device = torch.device("cpu")
+        size, values = preprocessing.voxel_size_mm, preprocessing.value_range
+        return Setting(data.modalities, size, (1, 1, 1), chosen, device, values)
 
     def _path(self, arm: str, what: str) -> Path:
         return self.folder / ARMS / arm / f"{what}.safetensors"

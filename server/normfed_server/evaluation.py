@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from normfed_common.metrics.summary import Summary
 from normfed_common.privacy import disclosure
 from normfed_common.wire.evaluation import COUNTS
 from normfed_common.wire.messages import Answer, Task, requests
-from normfed_server import claims
+from normfed_server import claims, shares
 from normfed_server.asking import Asker, SiteFailed
 from normfed_server.checkpoints import Progress
 from normfed_server.events import EventLog
@@ -28,7 +28,7 @@ from normfed_server.letterhead import Letterhead
 from normfed_server.plan import Arm
 from normfed_server.roster import Roster
 
-WIDEST = 1e4  # times the scores of the site in the middle
+WIDEST = 100.0  # times the scores of the site in the middle, plus 1: those then fall into hundreds of coarse bins
 VOXELS = ("normal", "lesion", "regions")
 WITHHELD = (SiteCode.COHORT_TOO_SMALL, SiteCode.NO_TEST_SUBJECTS)
 
@@ -141,12 +141,19 @@ class Evaluator:
     def _full(self, result: ArmResult, ranges: Mapping[str, tuple[float, float]]) -> None:
         low, high = min(low for low, _ in ranges.values()), max(high for _, high in ranges.values())
         messages = self._requests("evaluate.count", ranges, low=low, high=high)
-        coarse = named.add(found for _, found in self.asker.heard(messages, self._counted, missed=result.missed))
+        held_out: dict[str, np.ndarray] = {}
+
+        def heard() -> Iterator[Arrays]:
+            for site, found in self.asker.heard(messages, self._counted, missed=result.missed):
+                held_out[site] = found["held_out"]
+                yield found
+
+        coarse = named.add(heard())
         if not coarse or not coarse["normal"].any():
             return  # nobody is left whose figures would have a threshold
         bins, specificity = self.study.evaluation.bins, self.study.evaluation.specificity
         edges = histograms.quantile_edges(coarse["normal"], coarse["lesion"], low, high, bins)
-        result.threshold = histograms.quantile(coarse["held_out"], low, high, specificity)
+        result.threshold = histograms.quantile(self._shared(held_out), low, high, specificity)
         result.threshold_from = "held-out normal people"
         if not np.isfinite(result.threshold):
             # Nobody is held out: tissue outside lesions of the very patients; said so wherever Dice is shown.
@@ -162,16 +169,26 @@ class Evaluator:
             if image_auroc is not None:
                 result.image_auroc[site] = image_auroc
 
+    def _shared(self, counts: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The sum of sites' counts, none of which is more than `federation.largest_share` of it."""
+        most = self.study.federation.largest_share
+        total: np.ndarray = np.sum(list(counts.values()), axis=0)
+        if most == 1 or not total.any():
+            return total
+        sizes = {site: float(found.sum()) for site, found in counts.items() if found.any()}
+        scaled = [counts[site] * (size / sizes[site]) for site, size in shares.limited(sizes, most).items()]
+        return np.sum(scaled, axis=0)
+
     def _scored(self, site: str, answer: Answer, arrays: Arrays) -> Summary | tuple[float, float]:
         if self.arm.evaluate[site] == "ranking":
             return self._summary(site, answer, arrays)
         return claims.score_range(arrays)
 
     def _counted(self, site: str, answer: Answer, arrays: Arrays) -> Arrays:
-        return claims.coarse_counts(arrays, self.roster.sites[site])
+        return claims.coarse_counts(arrays, self.roster.sites[site], self.study.preprocessing.most_voxels)
 
     def _measured(self, edges: int, site: str, answer: Answer, arrays: Arrays) -> tuple[Summary, Arrays, float | None]:
-        counts = claims.counts(arrays, edges, self.roster.sites[site])
+        counts = claims.counts(arrays, edges, self.roster.sites[site], self.study.preprocessing.most_voxels)
         return self._summary(site, answer, arrays), counts, claims.image_auroc(arrays)
 
     def _comparable(

@@ -17,7 +17,7 @@ from normfed_common import seeds
 from normfed_common.algorithms.sharing import personal_arrays
 from normfed_common.algorithms.table import configure
 from normfed_common.arrays import Arrays
-from normfed_common.errors import RunError
+from normfed_common.errors import RunError, WireError
 from normfed_common.models.base import NETWORK, NormativeModel
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire import messages as wire
@@ -291,7 +291,7 @@ class ArmTraining:
         Raises
         ------
         RunError
-            If nobody sent any, or as many sites have one layout as another.
+            If nobody sent any, as many sites have one layout as another, or nothing can be made of the total.
         """
         nodes = {site: self.bench.roster.nodes[site] for site in self.arm.train}
         messages = wire.requests("train.sums", nodes, self._header(stage=stage), self.progress.models[0])
@@ -311,9 +311,26 @@ class ArmTraining:
             )
         for sites, _ in ranked[1:]:
             missed |= dict.fromkeys(sites, "its sums have other names or shapes than those of most sites")
+        self._absorb(stage, ranked[0][1])
         for name, value in ranked[0][1].items():
             self.progress.models[0][f"sums.{stage}.{name}"] = value
         self._missed(missed, "not in the sums")
+
+    def _absorb(self, stage: str, total: Arrays) -> None:
+        """Make of the total what every site will make of it, before it is kept.
+
+        Raises
+        ------
+        RunError
+            If a site could not.
+        """
+        try:
+            self.model.absorb(stage, total)
+        except WireError as error:
+            raise RunError(
+                f"{self.arm.name}: of the sums of {stage} of all sites no model can be made ({error}), though each "
+                "site's alone are possible. Look at what the sites measure, excuse one, and begin a new run."
+            ) from error
 
     def _claimed_sums(self, stage: str, site: str, answer: Answer, arrays: Arrays) -> Arrays:
         self._note(site, answer.notes)

@@ -14,14 +14,18 @@ from hypothesis import strategies as st
 from scripted import PEOPLE, STEP, ScriptedGrid, federation, mean_of, moved, run
 from synthetic import setting
 
+from normfed_common import arrays as named
 from normfed_common.arrays import Arrays
-from normfed_common.errors import RunError, UserError
+from normfed_common.errors import RunError, UserError, WireError
+from normfed_common.metrics import histograms
+from normfed_common.metrics.histograms import COARSE_BINS
 from normfed_common.models.catalogue import build
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.load import resolve, validate_strategy
 from normfed_common.wire.messages import Answer
-from normfed_server import shares
+from normfed_server import claims, shares
 from normfed_server.checkpoints import Progress
+from normfed_server.evaluation import Evaluator
 from normfed_server.operation import admission
 from normfed_server.operation.home import ServerConfig, create
 from normfed_server.report import participation
@@ -280,3 +284,82 @@ def test_the_operator_bounds_the_people_of_a_site(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No site is called c"):
         admission.bound(home, "c", 3)
     assert normfed("server", "people", "a", "0", *where).exit_code == 2
+
+
+def location_sums(mean: float = 0.0, seed: int = 0) -> Arrays:
+    """Of 50 latents at each of the first two of three places, standard normal around ``mean``."""
+    latents = mean + np.random.default_rng(seed).standard_normal((2, 50, 16))
+    first, second = np.triu_indices(16)
+    products = np.einsum("lni,lnj->lij", latents, latents)[:, first, second]
+    found = {"count": np.full(2, 50.0), "sum": latents.sum(1), "products": products}
+    return {name: np.concatenate([value, np.zeros_like(value[:1])]) for name, value in found.items()}
+
+
+PROGRESS = "arms/federated/progress.safetensors"
+LOCATION = {"name": "siamese", "patch_size": 9, "one_class": {"fit_on": "location", "spacing_mm": 8.0}}
+
+
+def by_location(study: StudyConfig, folder: Path, lie: Arrays) -> None:
+    """A run whose sites send sums per location; d lies."""
+
+    def behaviour(site: str, round: int) -> Any:
+        if round:
+            return STEP[site]
+        return lambda name, _: (Answer(site=name), lie if name == "d" else location_sums(seed=ord(name)))
+
+    small = resolve(federation(study).model_dump(mode="json") | {"model": LOCATION}, "test")
+    run(small, ScriptedGrid(behaviour), folder)
+
+
+def test_of_possible_sums_that_make_no_model_together_none_is_kept(study: StudyConfig, tmp_path: Path) -> None:
+    """Latents of 10^7 at a place of its own hide a variance below 0 in what rounding may be."""
+    lie = {name: np.zeros_like(value) for name, value in location_sums().items()}
+    lie["count"][2], lie["sum"][2, 0] = 2, 2e7
+    lie["products"][2, 0], lie["products"][2, 16] = 2e14, -1e5  # of z_0^2 and z_1^2
+    by_location(study, tmp_path / "honest", location_sums(seed=9))
+    assert any("sums.moments" in name for name in named.load(tmp_path / "honest" / PROGRESS))
+    with pytest.raises(RunError, match=r"of the sums of moments of all sites no model can be made"):
+        by_location(study, tmp_path / "lie", lie)
+    assert not any("sums.moments" in name for name in named.load(tmp_path / "lie" / PROGRESS))
+
+
+LIES = {
+    "location": ("moments", {"products": np.full((3, 136), -1e9) * [[1], [1], [0]]}, "products make no covariance"),
+    "variance": ("variance", {"sum": np.array(1e9)}, "contradict each other"),
+    "machine": ("machine", {"weights": np.full(16, 1e9)}, "larger than training makes them"),
+}
+
+
+@pytest.mark.parametrize("what", LIES)
+def test_sums_of_latents_that_nobody_has_are_refused(what: str) -> None:
+    """Once every site that was served the location's model failed, for one site's products."""
+    stage, lie, reason = LIES[what]
+    entry = LOCATION if what == "location" else LOCATION | {"one_class": {"fit_on": "federated", "features": 16}}
+    honest: dict[str, Arrays] = {
+        "location": location_sums(),
+        "variance": {"entries": np.array(800.0), "sum": np.array(3.0), "squares": np.array(800.0)},
+        "machine": {"people": np.array(5.0), "weights": np.ones(16), "offset": np.ones(1)},
+    }
+    model = build(entry, setting(shape=(1, 1, 1)))  # as the server does, which never sees the grid
+    assert claims.sums(honest[what], model, stage, 5) is honest[what]
+    with pytest.raises(WireError, match=reason):
+        claims.sums(honest[what] | lie, model, stage, 5)
+
+
+@pytest.mark.parametrize(("most", "expected"), [(1.0, 1.0), (0.3, 0.75)])
+def test_no_site_has_more_than_its_largest_share_of_the_threshold(
+    study: StudyConfig, tmp_path: Path, most: float, expected: float
+) -> None:
+    """a claims a million voxels at 1 beside the hundred of each other site, at 1/4, 1/2 and 3/4.
+
+    Cut to 3/10 of all, a has no part in the 7/10 that lie below: the quantile at 0.69 is the last honest site's.
+    """
+    small = federation(study, largest_share=most)
+    small = resolve(small.model_dump(mode="json") | {"evaluation": {"specificity": 0.69}}, "test")
+    counts = {s: np.zeros(COARSE_BINS, np.int64) for s in "abcd"}
+    for site, (place, voxels) in {"a": (-1, 10**6), "b": (16_383, 100), "c": (32_767, 100), "d": (49_151, 100)}.items():
+        counts[site][place] = voxels
+    evaluator = object.__new__(Evaluator)
+    evaluator.study = small
+    found = histograms.quantile(evaluator._shared(counts), 0.0, 1.0, small.evaluation.specificity)
+    assert found == pytest.approx(expected)

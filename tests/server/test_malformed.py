@@ -49,7 +49,8 @@ def honest(task: str, site: str, people: int, request: Request, arrays: Arrays) 
         return Answer(site=site, subjects=people, loss=1.0, steps=2), {n: a + np.float32(0.1) for n, a in model.items()}
     if task == "train.sums":
         count = np.full((4, 4, 2), float(people))
-        return Answer(site=site), {"count": count, "sum": count[None] / 2, "squares": count[None] / 3}
+        both = np.stack([count, count])  # T1w and FLAIR
+        return Answer(site=site), {"count": count, "sum": both / 2, "squares": both / 3}
     if task == "evaluate.count":
         counts = {name: np.ones(COARSE_BINS, np.int64) for name in ("normal", "lesion", "held_out")}
         counts["held_out_people"] = np.bincount([9, 99, 999], minlength=COARSE_BINS)
@@ -134,6 +135,11 @@ def scaled(name: str, factor: float) -> Tamper:
     return lambda task, request, content: (content[0], {**content[1], name: content[1][name] * factor})
 
 
+def regridded(task: str, request: Request, content: Content) -> Content:
+    """The same sums over another grid."""
+    return content[0], {name: value[..., :3, :3, :2] for name, value in content[1].items()}
+
+
 EVERYWHERE = {
     "nothing at all": lambda *_: None,
     "an empty record": lambda *_: RecordDict(),
@@ -213,23 +219,30 @@ CASES: list[tuple[str, Tamper, str]] = [
     ("query.describe", changed({"labels": tuple(map(str, range(101)))}), "wrong at ('labels',)"),
     ("query.describe", changed({"labels": ("x" * 101,)}), "wrong at ('labels', 0)"),
     ("query.describe", changed({"labels": ("MS", "MS")}), "a kind of lesion twice"),
-    ("train.sums", changed(count=np.ones((3, 3))), "other names or shapes than those of most"),
+    ("train.sums", regridded, "other names or shapes than those of most"),
+    ("train.sums", changed(count=np.ones((3, 3))), "sum is of shape (2, 4, 4, 2), not (2, 3, 3)"),
     ("train.sums", changed(evil=np.ones(3)), "other names or shapes than those of most"),
     ("train.sums", changed(count=None), "no sums of count"),
     ("train.sums", changed(count=np.ones((4, 4, 2), np.int64)), "int64, not float64"),
     ("train.sums", scaled("count", -1), "count is between -5"),
     ("train.sums", scaled("count", 1000), "count is between 0 and 5e+03"),
     ("train.sums", scaled("squares", -1), "squares is between"),
+    ("train.sums", scaled("squares", 1e9), "squares are not of values between 0 and 2"),
+    ("train.sums", scaled("squares", 0.5), "sums and squares contradict each other"),
+    ("train.sums", scaled("sum", 2e13), "sums are not of values between 0 and 2"),
+    ("train.sums", scaled("sum", -1), "sums are not of values between 0 and 2"),
     ("train.sums", scaled("sum", 1e300), "a sum above 1e+15"),
     ("evaluate.score", changed(range=np.array([1.0, 0.0])), "between 1 and 0"),
     ("evaluate.score", changed(range=np.array([0.0, 1e300])), "between 0 and 1e+300"),
-    ("evaluate.score", changed(range=np.array([-1e30, 1.0])), "at most 2e+04 fits the other sites'"),
+    ("evaluate.score", changed(range=np.array([-1e30, 1.0])), "at most 200 fits the other sites'"),
+    ("evaluate.score", changed(range=np.array([0.0, 4000.0])), "its scores go to 4e+03"),
     ("evaluate.score", changed(range=np.zeros(3)), "of shape (3,)"),
     ("evaluate.score", changed(range=None), "other arrays than it was asked for: range"),
     ("evaluate.count", changed(normal=np.ones(7, np.int64)), "of shape (7,)"),
     ("evaluate.count", changed(normal=HALF), "normal is float64"),
     ("evaluate.count", scaled("lesion", -1), "lesion is not a count"),
     ("evaluate.count", scaled("normal", 2**40), "normal is not a count"),
+    ("evaluate.count", changed(held_out=np.bincount([5], [2e10], COARSE_BINS).astype(np.int64)), "held_out is not"),
     ("evaluate.count", scaled("normal", 2**62), "normal is not a count"),
     ("evaluate.count", scaled("held_out_people", 10**6), "held_out_people is not a count"),
     ("evaluate.count", changed(held_out=None), "other arrays than it was asked for: held_out"),
@@ -288,7 +301,7 @@ def test_nobody_answers_what_can_be_used(study: StudyConfig, tmp_path: Path, tas
 
 
 def test_sums_of_which_nobody_knows_who_is_right_stop_their_model_alone(study: StudyConfig, tmp_path: Path) -> None:
-    grid = Hospitals("train.sums", changed(count=np.ones((3, 3))), liars="bd")
+    grid = Hospitals("train.sums", regridded, liars="bd")
     metrics, _ = play(small(study), tmp_path / "r", grid)
     assert "other names or shapes at a, c than at b, d" in metrics["failed"]["atlas"]
     assert "federated" in metrics["evaluation"]

@@ -216,5 +216,5 @@ def _normalised(
         low, high = float(values.mean()), float(values.mean() + values.std())
     if not high > low:
         raise ScanError(f"{name}: {modality} is constant inside the brain. Is the brain mask this scan's?")
-    scaled = np.clip((image - low) / (high - low), *config.clip if config.normalisation == "percentiles" else (-5, 5))
+    scaled = np.clip((image - low) / (high - low), *config.value_range)
     return np.where(mask, scaled, 0).astype(np.float32)

@@ -11,8 +11,9 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from normfed_common.arrays import Arrays
-from normfed_common.models.base import Cohort, NormativeModel, Places, Volume
+from normfed_common.arrays import Arrays, check_shapes
+from normfed_common.errors import WireError
+from normfed_common.models.base import ROUNDING, Cohort, NormativeModel, Places, Volume
 from normfed_common.study.base import Frozen
 
 
@@ -56,10 +57,34 @@ class Atlas(NormativeModel):
         """A scan has a voxel once."""
         return {"count": 1, "squares": np.inf}
 
+    def check(self, stage: str, sums: Arrays) -> None:
+        """Values lie in the study's range, and (sum x)^2 <= n sum x^2 (Cauchy-Schwarz), at every voxel.
+
+        Both hold for means over cubes of voxels as well.
+        """
+        grid = sums["count"].shape if "count" in sums else ()
+        channels = (len(self.setting.modalities), *grid)
+        check_shapes(sums, {"count": grid, "sum": channels, "squares": channels})
+        count, first, second = sums["count"], sums["sum"], sums["squares"]
+        if (count < 0).any() or (second < 0).any():
+            raise WireError("counts or squares are below 0")
+        low, high = self.setting.value_range
+        largest = max(abs(low), abs(high))
+        slack = ROUNDING * largest * count
+        if (first < low * count - slack).any() or (first > high * count + slack).any():
+            raise WireError(f"sums are not of values between {low:g} and {high:g}")
+        if (second > largest**2 * count * (1 + ROUNDING)).any():
+            raise WireError(f"squares are not of values between {low:g} and {high:g}")
+        if (first**2 > count * second * (1 + ROUNDING)).any():
+            raise WireError("sums and squares contradict each other")
+
     def absorb(self, stage: str, total: Arrays) -> None:
         """Mean and standard deviation from the sums over all sites."""
         super().absorb(stage, total)
         self._mean, variance = self.mean_and_variance()
+        known = total["count"] > 0
+        if not np.isfinite(self._mean[:, known]).all() or not np.isfinite(variance[:, known]).all():
+            raise WireError("sums make a mean or a variance that is not finite")
         self._deviation = np.sqrt(variance + 1e-12)
 
     def mean_and_variance(self) -> tuple[np.ndarray, np.ndarray]:

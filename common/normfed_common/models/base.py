@@ -23,9 +23,11 @@ import torch
 from normfed_common.arrays import Arrays
 from normfed_common.models.normalisation import NORMALISATION
 from normfed_common.study.base import Frozen
+from normfed_common.study.preprocessing import WIDEST_CLIP
 
 NETWORK = "network."
 SUMS = "sums."
+ROUNDING = 1e-6  # by which sums may contradict each other, relative: images are float32
 NORMALISATION_GROUP = "normalisation"
 
 
@@ -45,6 +47,8 @@ class Setting:
         The study's.
     device
         Where networks run at this site.
+    value_range
+        Of normalised images.
     """
 
     modalities: tuple[str, ...]
@@ -52,6 +56,7 @@ class Setting:
     shape: tuple[int, int, int]
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    value_range: tuple[float, float] = (-WIDEST_CLIP, WIDEST_CLIP)
 
 
 @dataclass(frozen=True)
@@ -172,11 +177,27 @@ class NormativeModel(ABC):
         """Arrays of ``stage`` that are never negative, each with the most that a scan adds to any of its entries."""
         return {}
 
+    def check(self, stage: str, sums: Arrays) -> None:  # noqa: B027  (most models have no sums)
+        """Whether there can be people, or parts of people, whose sums these are; finite.
+
+        Raises
+        ------
+        WireError
+            If the sums contradict each other, or what a person can have.
+        """
+
     def personalise(self, cohort: Cohort, rng: np.random.Generator) -> None:  # noqa: B027  (most models keep nothing)
         """Learn what never leaves the site, from the site's own training cohort, before scoring."""
 
     def absorb(self, stage: str, total: Arrays) -> None:
-        """Take the sums over all sites of one stage."""
+        """Take the sums over all sites of one stage.
+
+        Raises
+        ------
+        WireError
+            If they are nobody's (`check`), or no model can be made of them.
+        """
+        self.check(stage, total)
         self._sums[stage] = total
 
     def sums(self, stage: str) -> Arrays:

@@ -144,6 +144,10 @@ class Siamese(NormativeModel):
         """Those of the one-class score."""
         return self.head.counted(stage)
 
+    def check(self, stage: str, sums: Arrays) -> None:
+        """Those of the one-class score."""
+        self.head.check(stage, sums)
+
     def absorb(self, stage: str, total: Arrays) -> None:
         """Hand the sums on to the one-class score."""
         super().absorb(stage, total)

@@ -53,8 +53,12 @@ class OneClassHead(Protocol):
         """See `NormativeModel.counted`."""
         ...
 
+    def check(self, stage: str, sums: Arrays) -> None:
+        """See `NormativeModel.check`."""
+        ...
+
     def absorb(self, stage: str, total: Arrays) -> None:
-        """Take the sums over all sites."""
+        """Take the sums over all sites, which `check` let pass; raises `WireError` where no score is made of them."""
         ...
 
     def personalise(self, fields: Iterator[LatentField], subjects: int, rng: np.random.Generator) -> None:
@@ -83,6 +87,9 @@ class NoStages:
     def counted(self, stage: str) -> Mapping[str, float]:
         """There are no stages."""
         return {}
+
+    def check(self, stage: str, sums: Arrays) -> None:
+        """There are no stages."""
 
     def absorb(self, stage: str, total: Arrays) -> None:
         """There are no stages."""

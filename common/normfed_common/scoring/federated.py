@@ -14,10 +14,13 @@ import torch
 from sklearn.linear_model import SGDOneClassSVM
 
 from normfed_common import seeds
-from normfed_common.arrays import Arrays
+from normfed_common.arrays import Arrays, check_shapes
+from normfed_common.errors import WireError
+from normfed_common.models.base import ROUNDING
 from normfed_common.scoring.base import LatentField, NoStages
 
 BLOCK = 4096
+LARGEST_GAMMA = 1e30  # of latents that hardly differ; its square root times a latent is far from float32's largest
 
 
 class FederatedHead(NoStages):
@@ -58,12 +61,32 @@ class FederatedHead(NoStages):
             return {"entries": self.samples * len(self.directions), "squares": np.inf}
         return {"people": 1}
 
+    def check(self, stage: str, sums: Arrays) -> None:
+        """`variance`: (sum z)^2 <= n sum z^2. `machine`: no site's w is longer than descent can make it.
+
+        With ||phi|| <= sqrt(2) and steps of 1 / (lambda t), lambda = nu / 2, it stays below 2 sqrt(2) / nu
+        (Shalev-Shwartz 2011, Pegasos); a mean over sites does as well.
+        """
+        if stage == "variance":
+            check_shapes(sums, {"entries": (), "sum": (), "squares": ()})
+            entries, squares = sums["entries"], sums["squares"]
+            if entries <= 0 or squares < 0 or sums["sum"] ** 2 > entries * squares * (1 + ROUNDING):
+                raise WireError("entries, sum and squares contradict each other")
+        else:
+            check_shapes(sums, {"people": (), "weights": (self.features,), "offset": (1,)})
+            if sums["people"] <= 0:
+                raise WireError("the machine is nobody's")
+            if np.linalg.norm(sums["weights"]) > sums["people"] * 8**0.5 / self.nu * (1 + ROUNDING):
+                raise WireError("the machine's weights are larger than training makes them")
+
     def absorb(self, stage: str, total: Arrays) -> None:
         """`variance` gives gamma, `machine` the mean machine."""
         if stage == "variance":
             mean = total["sum"] / total["entries"]
             variance = float(total["squares"] / total["entries"] - mean**2)
             self.gamma = 1.0 / (len(self.directions) * variance) if variance > 0 else 1.0
+            if not self.gamma < LARGEST_GAMMA:
+                raise WireError("latents hardly differ")
         else:
             self.weights = total["weights"] / total["people"]
 

@@ -17,7 +17,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import torch
 
-from normfed_common.arrays import Arrays
+from normfed_common.arrays import Arrays, check_shapes
+from normfed_common.errors import WireError
 from normfed_common.models.base import Places
 from normfed_common.scoring import kernel
 from normfed_common.scoring.base import LatentField, NoStages
@@ -26,6 +27,9 @@ MAXIMUM_SAMPLES = 200  # per location's machine
 SHRINKAGE = 20.0  # k, voxels' worth of the pooled covariance
 CALIBRATION_VOXELS = 50_000  # of the site's normal people, which put distances on the machines' scale
 QUANTILES = np.linspace(0, 1, 1001)
+ROUNDING = 1e-9  # of a scatter, relative to its products: float64 sums of 10^7 terms
+LOCATIONS_AT_ONCE = 16_384
+LARGEST_DISTANCE = 1e18  # its square is within float32: what overflows is as far, never infinite
 
 
 class LocationHead(NoStages):
@@ -73,21 +77,51 @@ class LocationHead(NoStages):
         """A scan has each voxel of a location once."""
         return {"count": self.cell**3}
 
+    def check(self, stage: str, sums: Arrays) -> None:
+        """The scatter of every location, sum z z' - sum z sum z' / n, is positive semidefinite.
+
+        Means over cubes of locations keep that. Where nobody is, there is nothing.
+        """
+        size = sums["count"].shape[:1] if "count" in sums else ()
+        sizes = {"count": size, "sum": (*size, self.dimension), "products": (*size, len(self.upper[0]))}
+        check_shapes(sums, sizes)
+        count, first = sums["count"], sums["sum"]
+        if (count < 0).any():
+            raise WireError("counts are below 0")
+        nobody = count == 0
+        if first[nobody].any() or sums["products"][nobody].any():
+            raise WireError("there are sums at locations where nobody is")
+        somebody = np.flatnonzero(~nobody)
+        for start in range(0, len(somebody), LOCATIONS_AT_ONCE):
+            rows = somebody[start : start + LOCATIONS_AT_ONCE]
+            products = self._square(sums["products"][rows])
+            scatter = products - first[rows, :, None] * first[rows, None, :] / count[rows, None, None]
+            slack = ROUNDING * np.trace(products, axis1=1, axis2=2) + np.finfo(np.float64).tiny
+            try:
+                roots = np.linalg.cholesky(scatter + slack[:, None, None] * np.eye(self.dimension))
+            except np.linalg.LinAlgError as error:
+                raise WireError("products make no covariance") from error
+            if not np.isfinite(roots).all():
+                raise WireError("products make no covariance")
+
     def absorb(self, stage: str, total: Arrays) -> None:
         """Means and whitening matrices of all locations."""
         count = total["count"]
         seen = np.maximum(count, 1)
-        products = np.zeros((len(count), self.dimension, self.dimension))
-        products[:, self.upper[0], self.upper[1]] = total["products"]
-        products[:, self.upper[1], self.upper[0]] = total["products"]
+        products = self._square(total["products"])
         self.mean = total["sum"] / seen[:, None]
         scatter = products - seen[:, None, None] * self.mean[:, :, None] * self.mean[:, None, :]
         pooled = scatter[count > 0].sum(0) / max(count.sum(), 1)
         pooled += np.eye(self.dimension) * (1e-6 * np.trace(pooled) / self.dimension + 1e-12)
         covariance = (scatter + SHRINKAGE * pooled) / (count + SHRINKAGE)[:, None, None]
         self.mean[count == 0] = total["sum"].sum(0) / max(count.sum(), 1)
-        self.whitening = np.linalg.inv(np.linalg.cholesky(covariance)).astype(np.float32)
+        try:
+            self.whitening = np.linalg.inv(np.linalg.cholesky(covariance)).astype(np.float32)
+        except np.linalg.LinAlgError as error:
+            raise WireError("products make no covariance") from error
         self.mean = self.mean.astype(np.float32)
+        if not np.isfinite(self.mean).all() or not np.isfinite(self.whitening).all():
+            raise WireError("sums make a mean or a covariance that is not finite")
 
     def personalise(self, fields: Iterator[LatentField], subjects: int, rng: np.random.Generator) -> None:
         """One machine per location, where the site has enough people, and the two scales at the same quantiles."""
@@ -118,6 +152,13 @@ class LocationHead(NoStages):
         values[alone] = np.interp(self._mahalanobis(latents[alone], where[alone]), self.distances, self.scores)
         return values
 
+    def _square(self, products: np.ndarray) -> np.ndarray:
+        """Symmetric matrices (n, d, d) of upper triangles (n, d(d+1)/2)."""
+        matrices = np.zeros((len(products), self.dimension, self.dimension))
+        matrices[:, self.upper[0], self.upper[1]] = products
+        matrices[:, self.upper[1], self.upper[0]] = products
+        return matrices
+
     def _calibrate(self, latents: np.ndarray, where: np.ndarray, rng: np.random.Generator) -> None:
         known = np.flatnonzero(np.isin(where, list(self.machines)))
         if not len(known):
@@ -144,7 +185,7 @@ class LocationHead(NoStages):
         for start in range(0, len(centred), 16_384):
             rows = slice(start, start + 16_384)
             white = np.einsum("nij,nj->ni", self.whitening[where[rows]], centred[rows])
-            distances[rows] = np.sqrt((white**2).sum(1))
+            distances[rows] = np.fmin(np.sqrt((white**2).sum(1)), LARGEST_DISTANCE)
         return distances
 
     def _cell_of(self, index: np.ndarray) -> np.ndarray:

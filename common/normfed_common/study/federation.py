@@ -52,8 +52,8 @@ class FederationConfig(Frozen):
         1.0,
         gt=0,
         le=1,
-        description="of the weights in a round that one site may have, whatever it says of its people or losses; below "
-        "1 the server holds all updates of a round at once",
+        description="of the weights in a round that one site may have, whatever it says of its people or losses, and "
+        "of the held-out voxels that the threshold comes from; below 1 the server holds all updates of a round at once",
     )
     compression: Compression = Field(
         "none", description="of updates: differences as fp16, bf16 or int8; models go out as fp16 or bf16"

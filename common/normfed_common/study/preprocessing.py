@@ -8,6 +8,11 @@ from pydantic import Field, model_validator
 
 from normfed_common.study.base import Frozen
 
+BRAIN_MM3 = 1.9e6  # of the template; on the common grid it has 1.88e6 at every voxel size
+GRID_MM3 = 8e6  # of the common grid, which has 5.0e6 at 1 mm and 7.8e6 at 4 mm
+Z_RANGE = (-5.0, 5.0)
+WIDEST_CLIP = 1e6  # far beyond any normalised value, and its square is far from float32's largest
+
 
 class PreprocessingConfig(Frozen):
     """Registration to MNI152, brain mask, intensity normalisation."""
@@ -31,6 +36,20 @@ class PreprocessingConfig(Frozen):
     def _ranges_ascend(self) -> PreprocessingConfig:
         if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
             raise ValueError("percentiles must ascend within 0 to 100")
-        if not self.clip[0] < self.clip[1]:
-            raise ValueError("clip must ascend")
+        if not -WIDEST_CLIP <= self.clip[0] < self.clip[1] <= WIDEST_CLIP:
+            raise ValueError(f"clip must ascend within {-WIDEST_CLIP:.0e} to {WIDEST_CLIP:.0e}")
         return self
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """What normalised values are clipped to."""
+        return self.clip if self.normalisation == "percentiles" else Z_RANGE
+
+    @property
+    def most_voxels(self) -> float:
+        """At most so many voxels are one scan's brain: a mask with more overlaps too little with the template's.
+
+        A mask of m voxels and a template of b have a Dice of at most 2 b / (m + b).
+        """
+        beyond = BRAIN_MM3 * (2 / max(self.minimum_overlap, 1e-3) - 1)
+        return min(beyond, GRID_MM3) / self.voxel_size_mm**3
