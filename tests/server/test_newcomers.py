@@ -137,5 +137,5 @@ def test_too_few_sites_that_say_who_they_are_stop_the_run(study: StudyConfig) ->
     grid = ScriptedGrid(lambda *_: 0.1, {"a": 10, "b": 10**6, "c": 10**6})
     asker = Asker(grid, threading.Event(), patience_s=0.1, forgiving=True)
     found = Roster(grid, asker, Letterhead(study), lambda: dict(grid.connected))
-    with pytest.raises(RunError, match=r"1 of 3 sites .*; 2 are needed\. b: what it said .* 1,000,000 people"):
+    with pytest.raises(RunError, match=r"1 of 3 sites .*; at least 2 must\. b: what it said .* 1,000,000 people"):
         found.wait_for_members(frozenset, lambda sites: None)
