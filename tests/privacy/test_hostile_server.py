@@ -318,6 +318,21 @@ def test_more_work_than_the_hospital_allows_is_refused(server: Server, changes: 
     assert error_code(server.ask("query.describe", study(**changes))) is code
 
 
+@pytest.mark.parametrize("corner", [True, False])
+def test_an_atlas_of_nobody_is_refused_whether_or_not_anybody_has_brain_at_that_voxel(
+    server: Server, corner: bool
+) -> None:
+    """Once the site said that its maps were not finite, only if somebody had."""
+    shape = common_grid(4).shape
+    asked = study(model=ATLAS)
+    channels = (len(asked.data.modalities), *shape)
+    where = (0, 0, 0) if corner else tuple(n // 2 for n in shape)
+    sums = {"count": np.full(shape, 9.0), "sum": np.full(channels, 4.5), "squares": np.full(channels, 3.0)}
+    sums["count"][where], sums["sum"][(slice(None), *where)] = 1e-300, 1e300
+    arrays = {f"sums.moments.{name}": value for name, value in sums.items()}
+    assert error_code(server.ask("evaluate.score", asked, arrays)) is SiteCode.BAD_REQUEST
+
+
 def test_what_the_study_does_not_contain_is_refused(server: Server) -> None:
     asked = study()
     for fields in (

@@ -242,7 +242,7 @@ CASES: list[tuple[str, Tamper, str]] = [
     ("evaluate.count", changed(normal=HALF), "normal is float64"),
     ("evaluate.count", scaled("lesion", -1), "lesion is not a count"),
     ("evaluate.count", scaled("normal", 2**40), "normal is not a count"),
-    ("evaluate.count", changed(held_out=np.bincount([5], [2e10], COARSE_BINS).astype(np.int64)), "held_out is not"),
+    ("evaluate.count", changed(held_out=np.bincount([5], [1e9], COARSE_BINS).astype(np.int64)), "held_out is not"),
     ("evaluate.count", scaled("normal", 2**62), "normal is not a count"),
     ("evaluate.count", scaled("held_out_people", 10**6), "held_out_people is not a count"),
     ("evaluate.count", changed(held_out=None), "other arrays than it was asked for: held_out"),
