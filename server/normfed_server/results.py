@@ -72,9 +72,7 @@ def assemble(
             name: _model(summaries, arms.get(name), _own_images(name, _of_repeat(arms, 0)))
             for name, summaries in per_model.items()
         },
-        "intervals": "bootstrap"
-        if all(s.resampled for r in arms.values() for s in r.summaries.values())
-        else "moments",
+        "intervals": _intervals(arms),
         "matrix": _matrix(first),
         "differences": _differences(per_model),
         "league": league(plan, repeats, histories),

@@ -328,5 +328,9 @@ def test_intervals_from_moments_are_those_of_scipy() -> None:
     a, b = (summarise([{"auroc": v} for v in values], ["x"] * 14, (EVERYBODY,), 0, 1, "a") for values in (ours, theirs))
     expected = stats.t.interval(0.95, 13, ours.mean(), stats.sem(ours))
     np.testing.assert_allclose(a.interval("auroc"), expected)
+    few = summarise([{"auroc": v, "false_clusters": 9 * v} for v in (0.9, 1.0)], ["x"] * 2, (EVERYBODY,), 0, 1, "a")
+    low, high = few.interval("auroc")
+    assert 0 <= low < 0.95 < high == 1.0  # no interval beyond what the metric can be
+    assert few.interval("false_clusters")[1] > 9
     welch = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
     np.testing.assert_allclose(difference_interval(a, b, "auroc"), tuple(welch))

@@ -766,3 +766,8 @@ def test_days_left_counts_down(home: ServerHome) -> None:
     certificate = x509.load_pem_x509_certificate(home.certificate.read_bytes())
     expected = (certificate.not_valid_after_utc - datetime.now(UTC)) / timedelta(days=1)
     assert certificates.days_left(home.certificate) == pytest.approx(expected, abs=0.01)
+
+
+def test_a_death_by_a_signal_without_a_name_is_described() -> None:
+    assert deaths._signal(9) == "signal 9 (SIGKILL)"
+    assert deaths._signal(35) == "signal 35"

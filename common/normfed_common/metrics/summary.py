@@ -21,6 +21,7 @@ PER_SCAN = (
     "auroc", "auroc30", "auroc30_mcclish", "auprc", "aupro", "aupro30", "best_dice",
     "dice", "surface_dice", "lesion_sensitivity", "cluster_rank", "false_clusters", "froc", "conformal_p",
 )  # fmt: skip
+COUNTED = ("cluster_rank", "false_clusters")  # all others are shares, from 0 to 1
 EVERYBODY = "all"
 
 
@@ -68,11 +69,13 @@ class Summary:
         return self.bootstrap.shape[-1] > 0
 
     def interval(self, metric: str, group: str = EVERYBODY) -> tuple[float, float]:
-        """95 % interval of the mean: percentiles of the resampled means, or from the moments where there are none."""
+        """95 % interval of the mean: percentiles of the resampled means, or from the moments where there are none; then
+        within what the metric can be."""
         if self.resampled:
             return percentile_interval(self.resampled_means(metric, group))
         mean, n = self.mean(metric, group), self.n(metric, group)
-        return t_interval(mean, self.sd(metric, group) / n**0.5 if n else float("nan"), n - 1)
+        low, high = t_interval(mean, self.sd(metric, group) / n**0.5 if n else float("nan"), n - 1)
+        return float(np.maximum(low, 0)), high if metric in COUNTED else float(np.minimum(high, 1))
 
 
 def difference_interval(ours: Summary, theirs: Summary, metric: str, group: str = EVERYBODY) -> tuple[float, float]:

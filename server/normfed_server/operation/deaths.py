@@ -96,8 +96,14 @@ def cause(folder: Path, flower_run: int, details: str) -> Death:
     if code is None:
         return Death(False, "is gone without a word: killed, or its machine went down")
     if code & 0x7F:
-        return Death(False, f"was killed by signal {code & 0x7F} ({signal.Signals(code & 0x7F).name})")
+        return Death(False, f"was killed by {_signal(code & 0x7F)}")
     return Death(False, f"ended with exit code {code >> 8}, without an error")
+
+
+def _signal(number: int) -> str:
+    """A signal by number and name; those for real-time programs have none."""
+    known = {int(one): one.name for one in signal.Signals}
+    return f"signal {number} ({known[number]})" if number in known else f"signal {number}"
 
 
 def count(folder: Path, death: Death) -> Deaths:
