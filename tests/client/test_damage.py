@@ -13,6 +13,7 @@ from flips import flip
 from synthetic import People, setting
 
 from normfed_client.damage import put_aside, told
+from normfed_client.hospital.rules import Rules
 from normfed_client.imaging.cache import DIGESTS, Cache, Entry, write_arrays
 from normfed_client.operation.outbox import Outbox, digest
 from normfed_client.personal import STALE, PersonalStore
@@ -54,7 +55,7 @@ def store(folder: Path, rounds: int) -> PersonalStore:
 
 
 def test_an_answer_in_which_bits_flipped_is_never_sent(tmp_path: Path, said: list[str]) -> None:
-    box, key = Outbox(tmp_path), digest("train.round", REQUEST, ARRAYS)
+    box, key = Outbox(tmp_path), digest("train.round", REQUEST, ARRAYS, Rules())
     box.put(key, REQUEST, Answer(site="a", subjects=7), ARRAYS)
     (path,) = tmp_path.rglob("*.safetensors")
     flip(path)
