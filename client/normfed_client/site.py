@@ -185,10 +185,11 @@ class Site:
         rules = self.custody.rules
         if self.training_people >= rules.minimum_people_per_voxel or places.edge_mm >= rules.cube_mm:
             return sums, ()
-        note = f"Sums per voxel left as means of cubes of {rules.cube_mm:g} mm: they are over fewer people than the "
-        return averaged(sums, places, rules.cube_mm), (
-            note + f"{rules.minimum_people_per_voxel} asked for by the site.",
+        note = (
+            f"Sums per voxel left as means of cubes of {rules.cube_mm:g} mm: they are over fewer people than the "
+            f"{rules.minimum_people_per_voxel} asked for by the site."
         )
+        return averaged(sums, places, rules.cube_mm), (note,)
 
     def model(self, entry: dict[str, object]) -> NormativeModel:
         """A model of a study entry, ready for this site's device."""
@@ -214,7 +215,7 @@ class Site:
         if self.custody is None:
             return scans
         members = self.custody.taking_part(role, lambda other: people_of(self._scans(other)))
-        return [scan for scan in scans if scan.visit.participant.subject in members]
+        return [scan for scan in scans if self.custody.digest(scan.visit.participant.subject) in members]
 
     def _scans(self, role: Role) -> list[Scan]:
         visits = getattr(self.roles, role)

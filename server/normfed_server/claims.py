@@ -14,7 +14,7 @@ from flwr.app import Message
 from normfed_common.arrays import Arrays
 from normfed_common.errors import WireError
 from normfed_common.metrics import histograms
-from normfed_common.metrics.summary import EVERYBODY, PER_SCAN, Summary
+from normfed_common.metrics.summary import COUNTED, EVERYBODY, PER_SCAN, Summary
 from normfed_common.models.base import NormativeModel
 from normfed_common.wire.evaluation import COUNTS, to_summary
 from normfed_common.wire.messages import Answer, decode_answer
@@ -27,7 +27,7 @@ LARGEST_LOSS = 1e12
 LARGEST_SUM = 1e15  # of one voxel or latent over all people; sums of sites must stay far from float64's largest
 LARGEST_SCORE = float(np.finfo(np.float32).max)
 LONGEST_S = 1e8  # three years
-LARGEST_FIGURES = {"cluster_rank": 100.0, "false_clusters": 100.0}  # all others are shares
+LARGEST_FIGURES = dict.fromkeys(COUNTED, 100.0)  # all others are shares
 ROUNDING = 1e-6
 
 

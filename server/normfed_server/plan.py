@@ -14,13 +14,12 @@ from typing import Any, Literal
 from normfed_common.algorithms.table import configure
 from normfed_common.errors import StudyError
 from normfed_common.study.config import StudyConfig
-from normfed_common.study.federation import Compression
+from normfed_common.study.federation import PLAIN, Compression
 from normfed_server.steps.catalogue import make_step
 
 Detail = Literal["full", "ranking"]
 FEDERATED, POOLED, LOCAL, WITHOUT = "federated", "pooled", "local-", "without-"
 REPEAT = "~"  # before the number of a further training of the same arm
-PLAIN = {"name": "fedavg"}
 
 
 @dataclass(frozen=True)

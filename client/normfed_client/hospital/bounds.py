@@ -11,9 +11,9 @@ from normfed_client.hospital.asked import Asked
 from normfed_client.hospital.rules import Rules
 from normfed_common.errors import SiteCode, SiteError
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.federation import PLAIN
 from normfed_common.wire.messages import Request
 
-PLAIN = {"name": "fedavg"}  # under which baselines, local and pooled models are trained
 IN_ROUNDS = ("train.round", "train.personal")
 MOST_OF_A_ROUND = 10  # a round that is begun again after a fault starts from another model at most a few times
 MEGABYTE, GIGABYTE = 1e6, 1e9

@@ -102,16 +102,20 @@ class Custody:
         """How the hospital divides its people."""
         return Lots(self._secret.lot, self.rules.held_out_share, self.rules.test_share)
 
-    def taking_part(self, role: Role, people: Callable[[Role], People]) -> set[str]:
-        """Those of ``people(role)`` who take part in the run: settled when it first asks, the same until it ends.
+    def taking_part(self, role: Role, people: Callable[[Role], People]) -> frozenset[str]:
+        """Digests of those who take part in the run: settled when it first asks, the same until it ends.
+
+        Parameters
+        ----------
+        people
+            The candidates for each role; asked for only when it is not settled yet.
 
         Raises
         ------
         SiteError
             If what was settled is damaged, or belongs to another study.
         """
-        settled = frozenset(self._settled(people).of(role))
-        return {person for person in people(role) if self._secret.digest(person) in settled}
+        return frozenset(self._settled(people).of(role))
 
     def release(self, kind: Kind, people: People, what: str) -> None:
         """Put on record that something about these people leaves.

@@ -15,6 +15,7 @@ def _named(entry: Any) -> Any:
 
 
 StrategyEntry = Annotated[dict[str, Any], BeforeValidator(_named)]
+PLAIN = {"name": "fedavg"}  # the strategy of whatever names none: baselines, local and pooled models too
 Compression = Literal["none", "fp16", "bf16", "int8"]
 
 

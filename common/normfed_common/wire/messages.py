@@ -18,7 +18,7 @@ from normfed_common.arrays import Arrays
 from normfed_common.errors import SiteCode, WireError
 from normfed_common.study.base import Frozen
 from normfed_common.study.data import SiteName
-from normfed_common.study.federation import Compression
+from normfed_common.study.federation import PLAIN, Compression
 from normfed_common.wire import packing
 
 MAXIMUM_BYTES = 2**31 - 2**20  # protobuf's limit, less room for the headers
@@ -96,7 +96,7 @@ class Request(Frozen):
     version: VersionText = ""
     arm: ArmName
     model: dict[str, Any]
-    strategy: dict[str, Any] = Field(default_factory=lambda: {"name": "fedavg"})
+    strategy: dict[str, Any] = Field(default_factory=lambda: dict(PLAIN))
     compression: Compression = "none"
     round: int = Field(0, ge=0, le=MOST_ROUNDS)
     repeat: int = Field(0, ge=0, le=100)
