@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
-import numpy as np
 from flwr.app import DEFAULT_TTL, Array, ArrayRecord, Message, Metadata, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAvg
 
 from normfed_common.arrays import Arrays
+from normfed_common.wire import npy
 
 WEIGHT = "num-subjects"
+# Flower reads arrays with `ast`, which two threads (arms) may not do at once: see `normfed_common.wire.npy`.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def aggregate(strategy: FedAvg, updates: Sequence[tuple[float, Arrays]], round: int = 1) -> Arrays:
     """What ``strategy`` (made with ``weighted_by_key=WEIGHT``) makes of weighted arrays."""
-    aggregated, _ = strategy.aggregate_train(round, [_reply(weight, arrays) for weight, arrays in updates])
+    replies = [_reply(weight, arrays) for weight, arrays in updates]
+    with _ONE_AT_A_TIME:
+        aggregated, _ = strategy.aggregate_train(round, replies)
     if aggregated is None:
         raise ValueError("no update to aggregate")
-    return {name: np.asarray(array.numpy()) for name, array in aggregated.items()}
+    return {name: npy.read(array) for name, array in aggregated.items()}
 
 
 def _reply(weight: float, arrays: Arrays) -> Message:

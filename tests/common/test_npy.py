@@ -1,0 +1,110 @@
+"""The reader of Flower's arrays, against NumPy's own."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from flwr.app import Array
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from normfed_common.wire import npy
+
+TYPES = [np.float32, np.float64, np.int64, np.float16, np.uint16, np.int8]
+ARRAYS = hnp.arrays(st.sampled_from(TYPES), hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4))
+
+
+@given(ARRAYS, st.sampled_from("CF"))
+def test_it_reads_what_numpy_reads(values: np.ndarray, order: str) -> None:
+    array = Array(np.asarray(values, order=order))  # type: ignore[call-overload]
+    found, expected = npy.read(array), array.numpy()
+    assert found.dtype == expected.dtype
+    assert found.flags.f_contiguous == expected.flags.f_contiguous
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_what_it_reads_may_be_written_to() -> None:
+    array = Array(np.zeros(3))
+    npy.read(array)[:] = 1
+    np.testing.assert_array_equal(npy.read(array), np.zeros(3))
+
+
+@given(ARRAYS, st.data())
+def test_changed_bytes_are_refused_or_change_values_only(values: np.ndarray, data: st.DataObject) -> None:
+    honest = Array(values)
+    content = bytearray(honest.data)
+    content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        found = npy.read(Array(honest.dtype, honest.shape, honest.stype, bytes(content)))
+    except ValueError:
+        return
+    assert (found.dtype, found.shape) == (values.dtype, values.shape)
+
+
+@pytest.mark.parametrize("shape", [(4,), (2,), (3, 1), (), (-3,), (-1, -3), (0, 2**62, 2**62)])
+def test_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    honest = Array(np.zeros(3))
+    for content in (honest.data, honest.data.replace(b"(3,)", str(shape).encode())):
+        with pytest.raises(ValueError, match=r"shape|dimension"):
+            npy.read(Array("float64", shape, honest.stype, content))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64", "float16"])
+def test_another_type_is_refused(dtype: str) -> None:
+    honest = Array(np.zeros(3))
+    with pytest.raises(ValueError, match=dtype):
+        npy.read(Array(dtype, (3,), honest.stype, honest.data))
+
+
+@pytest.mark.parametrize("length", [0, 5, 9, 60, 128, 151])
+def test_a_part_is_refused(length: int) -> None:
+    honest = Array(np.zeros(3))
+    with pytest.raises(ValueError, match="not"):
+        npy.read(Array("float64", (3,), honest.stype, honest.data[:length]))
+
+
+class _Yields:
+    """Rubbish in a circle whose collection hands the interpreter to another thread."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        time.sleep(0)
+
+
+@pytest.fixture
+def eager_collector() -> Iterator[None]:
+    before = gc.get_threshold()
+    gc.set_threshold(10, 2, 2)
+    yield
+    gc.set_threshold(*before)
+
+
+@pytest.mark.usefixtures("eager_collector")
+def test_threads_read_at_once() -> None:
+    """Reading with `numpy.load` here fails within a second on Python 3.11.7."""
+    array, failures = Array(np.zeros((3, 4), np.float32)), []
+
+    def at_depth(frames: int) -> None:
+        if frames:
+            return at_depth(frames - 1)
+        try:
+            for _ in range(2000):
+                _Yields()
+                npy.read(array)
+        except BaseException as error:  # noqa: BLE001  # a thread has nobody else to tell
+            failures.append(error)
+
+    threads = [threading.Thread(target=at_depth, args=(7 * k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
