@@ -15,7 +15,7 @@ from normfed_common.study.load import load_study
 from normfed_deploy.tiny import STUDY
 
 # Machines are noisy, and a first call imports: how long an example takes says nothing.
-hypothesis.settings.register_profile("steady", deadline=None)
+hypothesis.settings.register_profile("steady", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("steady")
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "real-brains"
