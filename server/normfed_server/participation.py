@@ -60,15 +60,8 @@ class Closing:
         """The study's rule for the sites asked; ``minimum`` is what the strategy needs."""
         wanted = federation.quorum if federation.quorum is not None else len(people) // 2 + 1
         needed = max(min(wanted, len(people)), minimum)
-        largest = max(people, key=lambda site: (people[site], site), default=None)
-        return cls(
-            people,
-            needed,
-            federation.quorum_subjects,
-            federation.patience_s,
-            None if federation.largest_may_be_left_out else largest,
-            excused,
-        )
+        never = indispensable(federation, people)
+        return cls(people, needed, federation.quorum_subjects, federation.patience_s, never, excused)
 
     def without(self, set_aside: Collection[str]) -> Closing:
         """The same rule once these sites' answers came and could not be used: nobody waits for the largest then."""
@@ -92,6 +85,14 @@ class Closing:
             if self.quorum(there):
                 return max(arrivals[site], self.patience_s)
         return last
+
+
+def indispensable(federation: FederationConfig, people: Mapping[str, int]) -> str | None:
+    """The site without which no round closes unless the operator says so: the one with most people; None if the study
+    lets it be left out."""
+    if federation.largest_may_be_left_out:
+        return None
+    return max(people, key=lambda site: (people[site], site), default=None)
 
 
 def missing(history: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:

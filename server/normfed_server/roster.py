@@ -163,6 +163,13 @@ class Roster:
                     self.away.setdefault(site, datetime.now(UTC))
             return here
 
+    def gone(self) -> dict[str, float]:
+        """Members that are not connected and may come back: for how many seconds each has been found away. Nobody in a
+        simulation, where whoever goes has gone."""
+        _, welcome = self._present()
+        now = datetime.now(UTC)
+        return {site: (now - since).total_seconds() for site, since in self.away.items() if self.nodes[site] in welcome}
+
     def close(self) -> None:
         """Nobody is waited for any more."""
         self._closed.set()

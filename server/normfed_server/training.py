@@ -31,7 +31,7 @@ from normfed_server.damage import put_aside
 from normfed_server.events import EventLog
 from normfed_server.letterhead import Letterhead
 from normfed_server.pace import Pace
-from normfed_server.participation import Closing, Outcome
+from normfed_server.participation import Closing, Outcome, indispensable
 from normfed_server.plan import Arm
 from normfed_server.roster import Roster
 from normfed_server.shares import DOMINANT
@@ -216,8 +216,9 @@ class ArmTraining:
             for site in joined.keys() - self.progress.used.keys():
                 self._say("joined", site=site, round=round)
             people |= joined
-        outcomes = {site: Outcome.ABSENT for site in people if site not in present}
-        there = sorted(site for site in people if site in present)
+        here = present | self._may_return(people)
+        outcomes = {site: Outcome.ABSENT for site in people if site not in here}
+        there = sorted(site for site in people if site in here)
         size = math.ceil(federation.sample * len(there)) if self.arm.federated else len(there)
         rng = seeds.generator(self.study.seed, "participation", round)
         drawn = {there[i] for i in rng.permutation(len(there))[:size]}
@@ -225,6 +226,20 @@ class ArmTraining:
         if not drawn:
             raise RunError(f"Round {round} of {self.arm.name}: no training site is connected.")
         return {site: roster.nodes[site] for site in sorted(drawn)}, people, outcomes
+
+    def _may_return(self, people: Mapping[str, int]) -> set[str]:
+        """Of these sites those that are not connected and asked all the same.
+
+        A link that is cut between two rounds is no other fault than one that is cut within a round: the site is waited
+        for until the study's patience is over, and the largest until the operator excuses it.
+        """
+        if not self.bench.wall_clock:
+            return set()
+        federation = self.study.federation
+        never = indispensable(federation, people)
+        gone = self.bench.roster.gone()
+        waited_for = {site for site, seconds in gone.items() if seconds <= federation.patience_s or site == never}
+        return (waited_for & people.keys()) - self.bench.excused()
 
     def _arrivals(self, round: int, asked: dict[str, int], people: dict[str, int]) -> dict[str, float] | None:
         if self.bench.pace is None or not self.arm.federated:
@@ -273,11 +288,12 @@ class ArmTraining:
     def _fine_tune(self) -> None:
         """Every training site trains the model it would be served on, for itself."""
         messages: dict[str, Message] = {}
-        present = self.bench.roster.refresh()
-        missed = self._absences({site: Outcome.ABSENT for site in self.progress.used if site not in present})
-        for site in sorted(set(self.progress.used) & present):
+        roster = self.bench.roster
+        here = roster.refresh() | self._may_return({site: roster.sites[site].train for site in self.progress.used})
+        missed = self._absences({site: Outcome.ABSENT for site in self.progress.used if site not in here})
+        for site in sorted(set(self.progress.used) & here):
             header = self._header(round=self.progress.round + 1)
-            node = {site: self.bench.roster.nodes[site]}
+            node = {site: roster.nodes[site]}
             messages |= wire.requests("train.personal", node, header, self.progress.model_of(site))
         for _ in self.bench.asker.heard(messages, lambda *_: None, missed=missed):
             pass  # nothing is made of the answers: each site keeps its model

@@ -357,7 +357,7 @@ def test_who_is_away_at_the_last_step_of_fine_tuning_is_said(study: StudyConfig,
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     (missing,) = [e for e in events if e["event"] == "missing" and e["outcome"] == "not trained on"]
     assert missing["site"] == "b"
-    assert missing["why"].startswith("not connected since")
+    assert missing["why"].startswith("not connected")
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flwr.app import Message
 from scripted import PEOPLE, ScriptedGrid, federation
 from synthetic import setting
 
@@ -83,6 +85,75 @@ def test_who_is_excused_is_not_waited_for_though_patience_lasts(study: StudyConf
     patient = federation(study, patience_s=1000.0, quorum=2)
     entry = trained(patient, ScriptedGrid(silent("a", "d")), tmp_path, lambda: frozenset({"a", "d"}))
     assert entry["outcomes"] == {"a": "late", "b": "took part", "c": "took part", "d": "late"}
+
+
+class CutGrid(ScriptedGrid):
+    """Members one of which is cut off between the first round and the second, and comes back after some looks."""
+
+    def __init__(self, site: str, looks: float, revoked: bool = False) -> None:
+        super().__init__(lambda site, round: 0.1)
+        self.site, self.looks, self.revoked, self.cut = site, looks, revoked, False
+
+    def members(self) -> dict[str, int]:
+        return {s: node for s, node in self.connected.items() if not (self.revoked and self.cut and s == self.site)}
+
+    def get_node_ids(self) -> Iterable[int]:
+        return [node for site, node in self.connected.items() if site != self.site or not self.cut]
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        there = set(self.get_node_ids())
+        found = [reply for reply in super().pull_messages(message_ids) if reply.metadata.src_node_id in there]
+        if {round for _, round, *_ in self.asked} == {1}:
+            self.cut = True  # after all answers of the first round
+        elif self.cut:
+            self.looks -= 1
+            self.cut = self.looks > 0
+        return found
+
+
+def second_round(
+    study: StudyConfig, grid: CutGrid, tmp_path: Path, excused: Callable[[], frozenset[str]] = frozenset
+) -> dict[str, Any]:
+    """Who took part in the round that began while one was cut off."""
+    identify()
+    asker = Asker(grid, threading.Event())
+    roster = Roster(grid, asker, Letterhead(study), grid.members)
+    roster.wait_for_members(frozenset, lambda sites: None)
+    bench = Bench(Letterhead(study), roster, asker, EventLog(tmp_path / "e.jsonl"), excused=excused)
+    model = build(study.model, setting())
+    arm = Arm("federated", study.model, tuple(sorted(PEOPLE)), {}, federated=True)
+    progress = ArmTraining(arm, model, lambda _: model.share(), bench, tmp_path / "a" / "b" / "p.safetensors").run()
+    outcomes: dict[str, Any] = progress.history[1]["outcomes"]
+    return outcomes
+
+
+def test_who_is_cut_off_between_two_rounds_is_waited_for_like_one_cut_off_within(
+    study: StudyConfig, tmp_path: Path
+) -> None:
+    patient = federation(study, rounds=2, patience_s=1000.0)
+    outcomes = second_round(patient, CutGrid("b", looks=20), tmp_path)
+    assert outcomes == dict.fromkeys("abcd", "took part")
+
+
+def test_who_was_away_longer_than_patience_is_not_asked_any_more(study: StudyConfig, tmp_path: Path) -> None:
+    hasty = federation(study, rounds=2, patience_s=0.0)
+    outcomes = second_round(hasty, CutGrid("b", looks=math.inf), tmp_path)
+    assert outcomes == {"a": "took part", "b": "absent", "c": "took part", "d": "took part"}
+
+
+def test_the_largest_is_asked_however_long_it_was_away(study: StudyConfig, tmp_path: Path) -> None:
+    hasty = federation(study, rounds=2, patience_s=0.0)
+    assert second_round(hasty, CutGrid("a", looks=20), tmp_path / "1")["a"] == "took part"
+    dispensable = federation(study, rounds=2, patience_s=0.0, largest_may_be_left_out=True)
+    assert second_round(dispensable, CutGrid("a", looks=20), tmp_path / "2")["a"] == "absent"
+
+
+def test_who_is_excused_or_no_member_any_more_is_not_waited_for(study: StudyConfig, tmp_path: Path) -> None:
+    patient = federation(study, rounds=2, patience_s=1000.0)
+    grid = CutGrid("a", looks=math.inf)
+    assert second_round(patient, grid, tmp_path / "1", lambda: frozenset("a" if grid.cut else ""))["a"] == "absent"
+    revoked = CutGrid("a", looks=math.inf, revoked=True)
+    assert second_round(patient, revoked, tmp_path / "2")["a"] == "absent"
 
 
 def test_a_deployed_run_forgives_a_site_that_fails_and_a_simulation_does_not(study: StudyConfig) -> None:
