@@ -41,6 +41,7 @@ T = TypeVar("T")
 
 ARMS = "arms"
 FITNESS = "fitness.json"
+SIGNALS_S = 1.0  # how long a signal may wait
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,8 @@ class Coordinator:
             waiting = set(jobs)
             try:
                 while waiting:
-                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    # Now and then, since a thread that waits without end never handles a signal sent from another.
+                    done, waiting = wait(waiting, SIGNALS_S, FIRST_COMPLETED)
                     for job in done:
                         try:
                             finished[jobs[job]] = job.result()

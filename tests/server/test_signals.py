@@ -1,0 +1,68 @@
+"""A server that waits still hears that it is to end."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from flwr.app import Message
+from scripted import PEOPLE, ScriptedGrid, federation
+
+from normfed_common.study.config import StudyConfig
+from normfed_common.wire.messages import Answer, answer
+from normfed_server.asking import Interrupted
+from normfed_server.coordinator import Coordinator
+from normfed_simulation.engines.local import identify
+
+
+class SilentGrid(ScriptedGrid):
+    """Sites that say who they are, and nothing more."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda site, round: None)
+        self.asked_to_train = threading.Event()
+
+    def _reply(self, message: Message) -> Message | None:
+        if message.metadata.message_type != "query.describe":
+            self.asked_to_train.set()
+            return None
+        site = next(name for name, node in self.connected.items() if node == message.metadata.dst_node_id)
+        return answer(message, Answer(site=site, counts={"train": PEOPLE[site], "held_out": 0, "test": 3}), {})
+
+
+@pytest.fixture
+def heard() -> Iterator[threading.Event]:
+    """Set once the handler of SIGUSR1 was called."""
+    event = threading.Event()
+    before = signal.signal(signal.SIGUSR1, lambda *_: event.set())
+    yield event
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_signal_sent_by_another_thread_is_handled_while_everybody_is_waited_for(
+    study: StudyConfig, tmp_path: Path, heard: threading.Event
+) -> None:
+    """Flower tells a run's process so that its executor has ended; before, it lived on while the SuperLink was away."""
+    identify()
+    grid = SilentGrid()
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(federation(study).model_dump(mode="json")))
+    coordinator = Coordinator(grid, tmp_path, len(PEOPLE))
+
+    in_time: list[bool] = []
+
+    def tell() -> None:
+        grid.asked_to_train.wait(60)
+        signal.raise_signal(signal.SIGUSR1)
+        in_time.append(heard.wait(30))
+        coordinator.stop.set()
+
+    teller = threading.Thread(target=tell)
+    teller.start()
+    with pytest.raises(Interrupted):
+        coordinator.run()
+    teller.join()
+    assert in_time == [True]
