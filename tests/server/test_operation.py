@@ -605,6 +605,17 @@ def test_two_who_change_the_list_of_sites_at_once_lose_nothing(
     assert [member.state for member in admission.members(home).values()] == ["accepted", "accepted"]
 
 
+def test_nobody_waits_for_a_site_that_is_excused_or_revoked(home: ServerHome, tmp_path: Path) -> None:
+    for site in "abc":
+        accepted(home, site, tmp_path)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    assert serving.excused(folder, home) == frozenset()
+    admission.revoke(home, "a")
+    steering.excuse(home, folder, "b")
+    assert serving.excused(folder, home) == {"a", "b"}
+
+
 def test_two_who_excuse_sites_at_once_lose_nothing(
     home: ServerHome, tmp_path: Path, study: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

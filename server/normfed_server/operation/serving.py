@@ -55,6 +55,12 @@ def run(grid: Grid, context: Context, home_folder: Path) -> None:
         write_json(folder / OUTCOME, {"state": "finished", "why": ""})
 
 
+def excused(folder: Path, home: ServerHome) -> frozenset[str]:
+    """Whom this run need not wait for: sites that the operator excused, or revoked meanwhile."""
+    revoked = {name for name, member in admission.members(home).items() if member.state == "revoked"}
+    return frozenset(_read(folder / EXCUSED, [])) | revoked
+
+
 def _note(folder: Path, flower_run: int, error: Exception) -> None:
     """Write down what ended the run's process: for the log, and for who decides whether to try again."""
     if isinstance(error, NormfedError):
@@ -81,7 +87,7 @@ def _coordinate(grid: Grid, folder: Path, home: ServerHome) -> None:
     options = _read(folder / OPTIONS, {})
     deployment = Deployment(
         members=lambda: admission.nodes(home),
-        excused=lambda: frozenset(_read(folder / EXCUSED, [])),
+        excused=lambda: excused(folder, home),
         enrolled=lambda: admission.enrolled(home),
         canary=bool(options.get("canary", True)),
     )
