@@ -48,6 +48,8 @@ class Scenario:
         Of the study, enough to last while it is disturbed.
     repeats
         Whether rounds may be trained twice: the fault destroys work.
+    ready
+        Raises RunError if this machine lacks what the fault is made with.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Scenario:
     disturb: Callable[[Rehearsal, str, np.random.Generator], int]
     rounds: int = 6
     repeats: bool = False
+    ready: Callable[[], object] = bool
 
 
 @dataclass(frozen=True)
@@ -257,15 +260,26 @@ def expired(seconds: float) -> Callable[[Rehearsal, str, np.random.Generator], i
     return disturb
 
 
+def faketime() -> Path:
+    """The library that shows a process another time.
+
+    Raises
+    ------
+    RunError
+        If it is not installed.
+    """
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+    if library is None:
+        raise RunError("a wrong clock needs libfaketime: apt install faketime, or choose other faults with --only")
+    return library
+
+
 def clock(shift: str, seconds: float) -> Callable[[Rehearsal, str, np.random.Generator], int]:
-    """A site's clock is wrong, and is set some time later (needs `faketime`)."""
+    """A site's clock is wrong, and is set some time later."""
 
     def disturb(rehearsal: Rehearsal, run: str, rng: np.random.Generator) -> int:
-        library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
-        if library is None:
-            raise RunError("a wrong clock needs libfaketime: apt install faketime")
         rehearsal.stop("b")
-        wrong = {"LD_PRELOAD": str(library), "FAKETIME": shift, "NO_PROXY": "*", "no_proxy": "*"}
+        wrong = {"LD_PRELOAD": str(faketime()), "FAKETIME": shift, "NO_PROXY": "*", "no_proxy": "*"}
         rehearsal.start("b", wrong)
         time.sleep(seconds)
         rehearsal.stop("b")
@@ -328,8 +342,12 @@ def scenarios(times: int) -> list[Scenario]:
             )
         ),
         Scenario("expired", "server", "certificate", "expired for 45 s, then renewed", SAME, expired(45), 10),
-        Scenario("clock ahead", "b", "connecting", "clock 1 h ahead for 60 s", SAME, clock("+1h", 60), 10),
-        Scenario("clock behind", "b", "connecting", "clock 1 h behind for 60 s", SAME, clock("-1h", 60), 10),
+        Scenario(
+            "clock ahead", "b", "connecting", "clock 1 h ahead for 60 s", SAME, clock("+1h", 60), 10, ready=faketime
+        ),
+        Scenario(
+            "clock behind", "b", "connecting", "clock 1 h behind for 60 s", SAME, clock("-1h", 60), 10, ready=faketime
+        ),
         Scenario(
             "disk full at server",
             "server",

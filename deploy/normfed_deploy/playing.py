@@ -103,6 +103,8 @@ def matrix(
 ) -> bool:
     """Every fault, one after another, on one federation; whether all went as expected."""
     chosen = [s for s in faults.scenarios(times) if not only or s.name.startswith(only)]
+    for scenario in chosen:
+        scenario.ready()  # not after half an hour
     rng = np.random.default_rng(seed)
     references: dict[int, Path] = {}
     seen: list[faults.Seen] = []
