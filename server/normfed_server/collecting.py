@@ -95,8 +95,7 @@ class Collection:
                     for reply in self.asker.grid.pull_messages(list(waiting)):
                         sender = waiting.pop(reply.metadata.reply_to_message_id)
                         self._settle(sender, reply, answered, early, sender == site)
-                    patience_over = time.monotonic() - begin > self.patience_s
-                    if (patience_over or self._only_excused(waiting.values())) and self.closing.quorum(answered):
+                    if self._over(time.monotonic() - begin, waiting.values(), answered):
                         for missing in waiting.values():
                             if missing not in self.outcomes:
                                 self._late(missing, f"no answer within {time.monotonic() - begin:.0f} s")
@@ -113,9 +112,14 @@ class Collection:
             self.asker.forget(waiting)
             early.close()
 
-    def _only_excused(self, waiting: Iterable[str]) -> bool:
-        """Whether the operator said of everybody who is still waited for that they may be left out."""
-        return {site for site in waiting if site not in self.outcomes} <= self.closing.excused()
+    def _over(self, seconds: float, waiting: Iterable[str], answered: set[str]) -> bool:
+        """Whether nobody is waited for any more: the quorum is there, and patience is over or the operator excused all
+        the others; or these are away as well, and the quorum will never be there."""
+        open_ = {site for site in waiting if site not in self.outcomes}
+        only_excused = open_ <= self.closing.excused()
+        if self.closing.quorum(answered):
+            return only_excused or seconds > self.patience_s
+        return only_excused and not any(self._waited_for(open_).values())
 
     def _waited_for(self, sites: Iterable[str]) -> dict[str, bool]:
         """Sites without an answer, and whether each is connected."""

@@ -6,7 +6,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 
 from flwr.app import Message
 from flwr.serverapp import Grid
@@ -50,8 +49,6 @@ class Roster:
         Site to the code with which it refused to say anything.
     set_aside
         Site to why what it said of itself cannot be used.
-    away
-        Site to the moment when it was first found not to be connected any more.
     """
 
     def __init__(
@@ -70,7 +67,7 @@ class Roster:
         self.machines: dict[str, Machine] = {}
         self.refusing: dict[str, SiteCode] = {}
         self.set_aside: dict[str, str] = {}
-        self.away: dict[str, datetime] = {}
+        self._away: dict[str, float] = {}  # since when, by a clock that nobody sets
         self._known: set[int] = set()
         self._asked: dict[str, int] = {}  # newcomers that were asked and have not answered: message to node
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -158,17 +155,22 @@ class Roster:
             here = {site for site, node in self.nodes.items() if node in present}
             for site in self.nodes:
                 if site in here:
-                    self.away.pop(site, None)
+                    self._away.pop(site, None)
                 else:
-                    self.away.setdefault(site, datetime.now(UTC))
+                    self._away.setdefault(site, time.monotonic())
             return here
 
-    def gone(self) -> dict[str, float]:
-        """Members that are not connected and may come back: for how many seconds each has been found away. Nobody in a
-        simulation, where whoever goes has gone."""
-        _, welcome = self._present()
-        now = datetime.now(UTC)
-        return {site: (now - since).total_seconds() for site, since in self.away.items() if self.nodes[site] in welcome}
+    def away(self) -> dict[str, float]:
+        """Sites that are not connected, and for how many seconds each has been found so."""
+        with self._lock:
+            now = time.monotonic()
+            return {site: now - since for site, since in self._away.items()}
+
+    def may_return(self) -> dict[str, float]:
+        """Of those the members: whom the operator let in and did not revoke. Nobody in a simulation, where whoever goes
+        has gone."""
+        members = self._members()
+        return {site: seconds for site, seconds in self.away().items() if members.get(site) == self.nodes[site]}
 
     def close(self) -> None:
         """Nobody is waited for any more."""

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from normfed_server import checkpoints, claims
 from normfed_server.asking import Asker
 from normfed_server.checkpoints import Progress
 from normfed_server.claims import MOST_SCANS
-from normfed_server.collecting import Collection
+from normfed_server.collecting import TELL_AT_MOST_S, TELL_S, Collection
 from normfed_server.damage import put_aside
 from normfed_server.events import EventLog
 from normfed_server.letterhead import Letterhead
@@ -195,9 +196,10 @@ class ArmTraining:
 
     def _absences(self, outcomes: dict[str, Outcome]) -> dict[str, str]:
         """Since when those are away who were not even asked."""
-        away = self.bench.roster.away
+        away, now = self.bench.roster.away(), datetime.now(UTC)
+        since = {site: now - timedelta(seconds=seconds) for site, seconds in away.items()}
         return {
-            site: f"not connected since {away[site]:%d %b %H:%M} UTC" if site in away else "not connected"
+            site: f"not connected since {since[site]:%d %b %H:%M} UTC" if site in since else "not connected"
             for site, outcome in outcomes.items()
             if outcome is Outcome.ABSENT
         }
@@ -209,16 +211,12 @@ class ArmTraining:
     def _asked(self, round: int) -> tuple[dict[str, int], dict[str, int], dict[str, Outcome]]:
         """Sites to ask and their nodes; all that train this arm and their people; what is known of the others."""
         roster, federation = self.bench.roster, self.study.federation
-        present = roster.refresh()
-        people = {site: roster.sites[site].train for site in self.arm.train}
-        if self.arm.open:
-            joined = {s: n for s, n in roster.trainers(federation.minimum_cohort).items() if s not in people}
-            for site in joined.keys() - self.progress.used.keys():
-                self._say("joined", site=site, round=round)
-            people |= joined
-        here = present | self._may_return(people)
-        outcomes = {site: Outcome.ABSENT for site in people if site not in here}
-        there = sorted(site for site in people if site in here)
+        present = self._gather(round, self._trainers)
+        people = self._trainers()
+        for site in people.keys() - set(self.arm.train) - self.progress.used.keys():
+            self._say("joined", site=site, round=round)
+        outcomes = {site: Outcome.ABSENT for site in people if site not in present}
+        there = sorted(site for site in people if site in present)
         size = math.ceil(federation.sample * len(there)) if self.arm.federated else len(there)
         rng = seeds.generator(self.study.seed, "participation", round)
         drawn = {there[i] for i in rng.permutation(len(there))[:size]}
@@ -227,19 +225,41 @@ class ArmTraining:
             raise RunError(f"Round {round} of {self.arm.name}: no training site is connected.")
         return {site: roster.nodes[site] for site in sorted(drawn)}, people, outcomes
 
-    def _may_return(self, people: Mapping[str, int]) -> set[str]:
-        """Of these sites those that are not connected and asked all the same.
+    def _trainers(self) -> dict[str, int]:
+        """Sites that train this arm, and their people."""
+        roster = self.bench.roster
+        people = {site: roster.sites[site].train for site in self.arm.train}
+        return roster.trainers(self.study.federation.minimum_cohort) | people if self.arm.open else people
 
-        A link that is cut between two rounds is no other fault than one that is cut within a round: the site is waited
-        for until the study's patience is over, and the largest until the operator excuses it.
+    def _gather(self, round: int, people: Callable[[], Mapping[str, int]]) -> set[str]:
+        """The connected sites, once nobody is missing of ``people`` who was connected a moment ago.
+
+        A link that is cut between two rounds is no other fault than one that is cut within a round. Members are waited
+        for until they have been away for the study's patience; of an arm that sites train together, the largest is
+        waited for until the operator excuses it.
+
+        Raises
+        ------
+        Interrupted
+            If the run is asked to stop meanwhile.
         """
-        if not self.bench.wall_clock:
-            return set()
-        federation = self.study.federation
-        never = indispensable(federation, people)
-        gone = self.bench.roster.gone()
-        waited_for = {site for site, seconds in gone.items() if seconds <= federation.patience_s or site == never}
-        return (waited_for & people.keys()) - self.bench.excused()
+        begin, tell_at, pause_s = time.monotonic(), TELL_S, TELL_S
+        while True:
+            present, among = self.bench.roster.refresh(), people()
+            never = indispensable(self.study.federation, among) if self.arm.federated else None
+            missing = {
+                site
+                for site, seconds in self.bench.roster.may_return().items()
+                if site in among and (seconds < self.study.federation.patience_s or site == never)
+            } - self.bench.excused()
+            if not missing:
+                return present
+            waited = time.monotonic() - begin
+            if waited > tell_at:
+                self._waiting(round, dict.fromkeys(sorted(missing), False), waited)
+                pause_s = min(2 * pause_s, TELL_AT_MOST_S)
+                tell_at = waited + pause_s
+            self.bench.asker.pause()
 
     def _arrivals(self, round: int, asked: dict[str, int], people: dict[str, int]) -> dict[str, float] | None:
         if self.bench.pace is None or not self.arm.federated:
@@ -288,10 +308,11 @@ class ArmTraining:
     def _fine_tune(self) -> None:
         """Every training site trains the model it would be served on, for itself."""
         messages: dict[str, Message] = {}
-        roster = self.bench.roster
-        here = roster.refresh() | self._may_return({site: roster.sites[site].train for site in self.progress.used})
-        missed = self._absences({site: Outcome.ABSENT for site in self.progress.used if site not in here})
-        for site in sorted(set(self.progress.used) & here):
+        roster, used = self.bench.roster, self.progress.used
+        trained = {site: roster.sites[site].train for site in used.keys() & roster.sites.keys()}
+        present = self._gather(self.progress.round + 1, lambda: trained)
+        missed = self._absences({site: Outcome.ABSENT for site in used if site not in present})
+        for site in sorted(used.keys() & present):
             header = self._header(round=self.progress.round + 1)
             node = {site: roster.nodes[site]}
             messages |= wire.requests("train.personal", node, header, self.progress.model_of(site))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -75,6 +77,25 @@ def test_the_streaming_mean_is_flowers_fedavg(seed: int, count: int) -> None:
     found = updates(seed, count)
     expected = aggregate(FedAvg(weighted_by_key=WEIGHT), [(float(u.people), u.arrays) for u in found])
     assert_close(run("fedavg", start(), found), expected)
+
+
+def test_only_one_arm_at_a_time_uses_flowers_arithmetic() -> None:
+    """Flower reads arrays with `numpy.load`, which threads may not call at once: see `normfed_common.wire.npy`."""
+    inside, most = [], []
+
+    class Slow(FedAvg):
+        def aggregate_train(self, server_round: int, replies: Any) -> Any:
+            inside.append(1)
+            time.sleep(0.05)
+            most.append(len(inside))
+            inside.pop()
+            return super().aggregate_train(server_round, replies)
+
+    sent = [(1.0, {"w": np.zeros(3, np.float32)})]
+    with ThreadPoolExecutor(4) as pool:
+        for job in [pool.submit(aggregate, Slow(weighted_by_key=WEIGHT), sent) for _ in range(4)]:
+            job.result()
+    assert most == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("q", [0.0, 0.5, 1.0, 2.0])

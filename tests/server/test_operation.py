@@ -610,10 +610,10 @@ def test_nobody_waits_for_a_site_that_is_excused_or_revoked(home: ServerHome, tm
         accepted(home, site, tmp_path)
     folder = tmp_path / "run"
     folder.mkdir()
-    assert serving.excused(folder, home) == frozenset()
+    assert serving.Excused(folder, home)() == frozenset()
     admission.revoke(home, "a")
     steering.excuse(home, folder, "b")
-    assert serving.excused(folder, home) == {"a", "b"}
+    assert serving.Excused(folder, home)() == {"a", "b"}
 
 
 def test_two_who_excuse_sites_at_once_lose_nothing(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,13 +18,15 @@ from synthetic import setting
 from normfed_common.errors import RunError, SiteCode
 from normfed_common.models.catalogue import build
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.load import resolve
 from normfed_common.wire.messages import BELOW_MINIMUM, Machine, requests
 from normfed_server import fitness
 from normfed_server.asking import Asker, SiteFailed
 from normfed_server.canary import sing
+from normfed_server.collecting import Collection
 from normfed_server.events import EventLog
 from normfed_server.letterhead import Letterhead
-from normfed_server.participation import Closing
+from normfed_server.participation import Closing, Outcome
 from normfed_server.plan import Arm
 from normfed_server.roster import Roster
 from normfed_server.training import ArmTraining, Bench
@@ -88,41 +92,51 @@ def test_who_is_excused_is_not_waited_for_though_patience_lasts(study: StudyConf
 
 
 class CutGrid(ScriptedGrid):
-    """Members one of which is cut off between the first round and the second, and comes back after some looks."""
+    """Members some of which are cut off between the first round and the second, and come back after some looks."""
 
-    def __init__(self, site: str, looks: float, revoked: bool = False) -> None:
-        super().__init__(lambda site, round: 0.1)
-        self.site, self.looks, self.revoked, self.cut = site, looks, revoked, False
+    def __init__(self, sites: str, looks: float, people: dict[str, int] = PEOPLE, revoked: bool = False) -> None:
+        super().__init__(lambda site, round: 0.1, people)
+        self.sites, self.looks, self.revoked, self.cut = sites, looks, revoked, False
 
     def members(self) -> dict[str, int]:
-        return {s: node for s, node in self.connected.items() if not (self.revoked and self.cut and s == self.site)}
+        return {s: node for s, node in self.connected.items() if not (self.revoked and self.cut and s in self.sites)}
 
     def get_node_ids(self) -> Iterable[int]:
-        return [node for site, node in self.connected.items() if site != self.site or not self.cut]
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        there = set(self.get_node_ids())
-        found = [reply for reply in super().pull_messages(message_ids) if reply.metadata.src_node_id in there]
-        if {round for _, round, *_ in self.asked} == {1}:
-            self.cut = True  # after all answers of the first round
-        elif self.cut:
+        if self.cut:
             self.looks -= 1
             self.cut = self.looks > 0
+        return [node for site, node in self.connected.items() if site not in self.sites or not self.cut]
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        found = super().pull_messages(message_ids)
+        self.cut |= {round for _, round, *_ in self.asked} == {1}  # after all answers of the first round
         return found
 
 
 def second_round(
-    study: StudyConfig, grid: CutGrid, tmp_path: Path, excused: Callable[[], frozenset[str]] = frozenset
+    study: StudyConfig,
+    grid: CutGrid,
+    tmp_path: Path,
+    excused: Callable[[], frozenset[str]] = frozenset,
+    **arm: Any,
 ) -> dict[str, Any]:
-    """Who took part in the round that began while one was cut off."""
+    """Who took part in the round that began while some were cut off; a wait without end fails."""
     identify()
-    asker = Asker(grid, threading.Event())
+    stop = threading.Event()
+    limit = threading.Timer(60, stop.set)
+    limit.start()
+    asker = Asker(grid, stop)
     roster = Roster(grid, asker, Letterhead(study), grid.members)
     roster.wait_for_members(frozenset, lambda sites: None)
-    bench = Bench(Letterhead(study), roster, asker, EventLog(tmp_path / "e.jsonl"), excused=excused)
+    bench = Bench(Letterhead(study), roster, asker, EventLog(tmp_path.parent / "e.jsonl"), excused=excused)
     model = build(study.model, setting())
-    arm = Arm("federated", study.model, tuple(sorted(PEOPLE)), {}, federated=True)
-    progress = ArmTraining(arm, model, lambda _: model.share(), bench, tmp_path / "a" / "b" / "p.safetensors").run()
+    of = {"name": "federated", "train": tuple(sorted(grid.people)), "federated": True} | arm
+    described = Arm(model=study.model, evaluate={}, **of)
+    path = tmp_path / "a" / "b" / "p.safetensors"
+    try:
+        progress = ArmTraining(described, model, lambda _: model.share(), bench, path).run()
+    finally:
+        limit.cancel()
     outcomes: dict[str, Any] = progress.history[1]["outcomes"]
     return outcomes
 
@@ -131,29 +145,126 @@ def test_who_is_cut_off_between_two_rounds_is_waited_for_like_one_cut_off_within
     study: StudyConfig, tmp_path: Path
 ) -> None:
     patient = federation(study, rounds=2, patience_s=1000.0)
-    outcomes = second_round(patient, CutGrid("b", looks=20), tmp_path)
+    outcomes = second_round(patient, CutGrid("bc", looks=20), tmp_path)
     assert outcomes == dict.fromkeys("abcd", "took part")
 
 
-def test_who_was_away_longer_than_patience_is_not_asked_any_more(study: StudyConfig, tmp_path: Path) -> None:
-    hasty = federation(study, rounds=2, patience_s=0.0)
-    outcomes = second_round(hasty, CutGrid("b", looks=math.inf), tmp_path)
-    assert outcomes == {"a": "took part", "b": "absent", "c": "took part", "d": "took part"}
+@pytest.mark.parametrize("patience_s", [0.0, 0.3])
+@pytest.mark.parametrize(("gone", "people"), [("b", {"a": 10, "b": 5}), ("cd", PEOPLE), ("bcd", PEOPLE)])
+def test_who_was_away_longer_than_patience_is_left_out_and_the_quorum_is_of_the_others(
+    study: StudyConfig, tmp_path: Path, gone: str, people: dict[str, int], patience_s: float
+) -> None:
+    hasty = federation(study, rounds=2, patience_s=patience_s, quorum_subjects=0.9)
+    outcomes = second_round(hasty, CutGrid(gone, math.inf, people), tmp_path)
+    assert outcomes == {site: "absent" if site in gone else "took part" for site in people}
 
 
-def test_the_largest_is_asked_however_long_it_was_away(study: StudyConfig, tmp_path: Path) -> None:
+def test_the_largest_is_waited_for_however_long_it_is_away(study: StudyConfig, tmp_path: Path) -> None:
     hasty = federation(study, rounds=2, patience_s=0.0)
     assert second_round(hasty, CutGrid("a", looks=20), tmp_path / "1")["a"] == "took part"
     dispensable = federation(study, rounds=2, patience_s=0.0, largest_may_be_left_out=True)
     assert second_round(dispensable, CutGrid("a", looks=20), tmp_path / "2")["a"] == "absent"
 
 
+def test_a_site_that_trains_alone_and_is_gone_for_good_holds_up_no_run(study: StudyConfig, tmp_path: Path) -> None:
+    hasty = federation(study, rounds=2, patience_s=0.3)
+    with pytest.raises(RunError, match="no training site is connected"):
+        second_round(hasty, CutGrid("b", math.inf), tmp_path, name="local-b", train=("b",), federated=False)
+
+
 def test_who_is_excused_or_no_member_any_more_is_not_waited_for(study: StudyConfig, tmp_path: Path) -> None:
     patient = federation(study, rounds=2, patience_s=1000.0)
-    grid = CutGrid("a", looks=math.inf)
-    assert second_round(patient, grid, tmp_path / "1", lambda: frozenset("a" if grid.cut else ""))["a"] == "absent"
-    revoked = CutGrid("a", looks=math.inf, revoked=True)
+    cut = CutGrid("ab", math.inf)
+    outcomes = second_round(patient, cut, tmp_path / "1", lambda: frozenset("ab" if cut.cut else ""))
+    assert outcomes == {"a": "absent", "b": "absent", "c": "took part", "d": "took part"}
+    revoked = CutGrid("a", math.inf, revoked=True)
     assert second_round(patient, revoked, tmp_path / "2")["a"] == "absent"
+
+
+def test_excusing_in_the_middle_of_the_wait_ends_it(study: StudyConfig, tmp_path: Path) -> None:
+    cut = CutGrid("a", math.inf)
+    looked: list[bool] = []
+
+    def excused() -> frozenset[str]:
+        looked.append(cut.cut)
+        return frozenset("a" if sum(looked) > 20 else "")
+
+    outcomes = second_round(federation(study, rounds=2, patience_s=1000.0), cut, tmp_path, excused)
+    assert outcomes == {"a": "absent", "b": "took part", "c": "took part", "d": "took part"}
+    assert sum(looked) > 20
+
+
+def test_excusing_who_left_within_a_round_ends_it_though_the_quorum_is_out_of_reach(
+    study: StudyConfig, tmp_path: Path
+) -> None:
+    pair = {"a": 10, "b": 5}
+    grid = ScriptedGrid(silent("b"), pair)
+    grid.get_node_ids = lambda: [1] if grid.asked else [1, 2]  # type: ignore[method-assign]
+    identify()
+    stop = threading.Event()
+    limit = threading.Timer(30, stop.set)
+    limit.start()
+    asker = Asker(grid, stop)
+    roster = Roster(grid, asker, Letterhead(study))
+    roster.wait_for(2)
+    requests_ = requests("train.round", {"a": 1, "b": 2}, Letterhead(study).general(), {})
+    closing = Closing(pair, 2, 0.0, math.inf, largest="a", excused=lambda: frozenset("b"))
+    collection = Collection(asker, requests_, closing)
+    assert [site for site, _ in collection] == ["a"]
+    limit.cancel()
+    assert collection.outcomes == {"a": Outcome.TOOK_PART, "b": Outcome.LATE}
+
+
+def test_a_run_that_is_resumed_without_a_site_fine_tunes_the_others(study: StudyConfig, tmp_path: Path) -> None:
+    """Killed between the last round and fine-tuning; d does not come again."""
+    raw = federation(study, patience_s=0.1, minimum_cohort=2).model_dump(mode="json")
+    tuned = resolve(raw | {"strategy": {"name": "fine-tuning", "epochs": 1}}, "test")
+    identify()
+    grid = ScriptedGrid(lambda site, round: 0.1)
+    path = tmp_path / "a" / "b" / "p.safetensors"
+    for sites, last_step in (("abcd", True), ("abc", False)):
+        grid.connected = {site: node for site, node in grid.connected.items() if site in sites}
+        asker = Asker(grid, threading.Event(), patience_s=0.1, forgiving=True)
+        roster = Roster(grid, asker, Letterhead(tuned), lambda: {s: i for i, s in enumerate("abcd", 1)})
+        roster.wait_for_members(frozenset, lambda _: None)
+        model = build(tuned.model, setting())
+        arm = Arm("federated", tuned.model, tuple(sites), {}, federated=True, strategy=tuned.strategy)
+        bench = Bench(Letterhead(tuned), roster, asker, EventLog(tmp_path / "e.jsonl"))
+        training = ArmTraining(arm, model, lambda _, m=model: m.share(), bench, path)  # type: ignore[misc]
+        if last_step:
+            training._fine_tune = lambda: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+            with pytest.raises(KeyboardInterrupt):
+                training.run()
+    progress = training.run()
+    assert progress.fine_tuned
+    assert set(progress.missed) == {"d"}
+
+
+def test_several_arms_look_who_is_away_while_sites_come_and_go(study: StudyConfig) -> None:
+    identify()
+    people = {f"s{i}": 5 for i in range(20)}
+    grid = ScriptedGrid(lambda site, round: 0.1, people)
+    everybody, flaps = dict(grid.connected), itertools.count()
+    roster = Roster(grid, Asker(grid, threading.Event()), Letterhead(study), lambda: everybody)
+    roster.wait_for_members(frozenset, lambda _: None)
+    grid.get_node_ids = lambda: [n for n in everybody.values() if (n + next(flaps)) % 3]  # type: ignore[method-assign]
+    stop = threading.Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            roster.refresh()
+
+    changing = threading.Thread(target=come_and_go)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        changing.start()
+        for _ in range(3000):
+            assert roster.may_return().keys() <= people.keys()
+    finally:
+        sys.setswitchinterval(before)
+        stop.set()
+        changing.join()
 
 
 def test_a_deployed_run_forgives_a_site_that_fails_and_a_simulation_does_not(study: StudyConfig) -> None:

@@ -13,17 +13,20 @@ import numpy as np
 from flwr.app import Array
 
 MAGIC = b"\x93NUMPY\x01\x00"  # format version 1.0: a header of up to 64 KiB
+MOST_DIMENSIONS = 64  # NumPy's own limit
 START = len(MAGIC) + 2  # after the header's length, two bytes
 
 
 def read(array: Array) -> np.ndarray:
-    """The values of an array of a record, a copy.
+    """The values of an array of a record, of a type that the caller allows; a copy.
 
     Raises
     ------
     ValueError
         If the bytes are not those of an array of the type and shape that the record states.
     """
+    if len(array.shape) > MOST_DIMENSIONS:
+        raise ValueError(f"an array of {len(array.shape):,} dimensions")
     dtype, shape, content = np.dtype(array.dtype), tuple(array.shape), array.data
     end = START + int.from_bytes(content[len(MAGIC) : START], "little")
     header = content[START:end].rstrip(b" \n").decode("latin1")

@@ -6,7 +6,9 @@ import contextlib
 import fcntl
 import json
 import logging
+import math
 import os
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +29,7 @@ from normfed_server.operation import admission
 from normfed_server.operation.home import ServerHome, open_home, run_folder
 from normfed_server.operation.notes import COORDINATOR, CRASH, EXCUSED, LOG, OPTIONS, OUTCOME
 
+EXCUSED_S = 0.5  # between two looks at whom the operator excused
 CONCURRENT_ARMS = 16  # models trained at the same time: local models need one site each
 
 logger = logging.getLogger(__name__)
@@ -55,10 +58,21 @@ def run(grid: Grid, context: Context, home_folder: Path) -> None:
         write_json(folder / OUTCOME, {"state": "finished", "why": ""})
 
 
-def excused(folder: Path, home: ServerHome) -> frozenset[str]:
-    """Whom this run need not wait for: sites that the operator excused, or revoked meanwhile."""
-    revoked = {name for name, member in admission.members(home).items() if member.state == "revoked"}
-    return frozenset(_read(folder / EXCUSED, [])) | revoked
+class Excused:
+    """Whom a run need not wait for: sites that the operator excused, or revoked meanwhile; as of a moment ago."""
+
+    def __init__(self, folder: Path, home: ServerHome) -> None:
+        self.folder, self.home = folder, home
+        self._sites: frozenset[str] = frozenset()
+        self._read_at = -math.inf
+
+    def __call__(self) -> frozenset[str]:
+        """Their names."""
+        if time.monotonic() - self._read_at > EXCUSED_S:
+            self._read_at = time.monotonic()
+            revoked = {name for name, member in admission.members(self.home).items() if member.state == "revoked"}
+            self._sites = frozenset(_read(self.folder / EXCUSED, [])) | revoked
+        return self._sites
 
 
 def _note(folder: Path, flower_run: int, error: Exception) -> None:
@@ -87,7 +101,7 @@ def _coordinate(grid: Grid, folder: Path, home: ServerHome) -> None:
     options = _read(folder / OPTIONS, {})
     deployment = Deployment(
         members=lambda: admission.nodes(home),
-        excused=lambda: excused(folder, home),
+        excused=Excused(folder, home),
         enrolled=lambda: admission.enrolled(home),
         canary=bool(options.get("canary", True)),
     )
