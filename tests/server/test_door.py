@@ -319,7 +319,7 @@ def test_strangers_bodies_are_never_taken_in(inside: Inside, home: ServerHome, f
                 stranger.sendall(head("/v1/fleet/pull-messages", 60 * 2**20) + b"x" * 1000)
                 assert stranger.recv(100).split()[1] == b"413"
         assert inside.asked == 0
-        assert "127.0.0.1: announced more than 4,096 bytes for '/v1/fleet/pull-messages'" in _log(home)
+        _until(lambda: "127.0.0.1: announced more than 4,096 bytes for '/v1/fleet/pull-messages'" in _log(home))
 
 
 def test_a_body_that_does_not_end_is_cut_off(
@@ -396,7 +396,7 @@ def test_an_address_has_its_connections_and_no_more(inside: Inside, home: Server
         inside_now = [stack.enter_context(connect(home)) for _ in range(8)]
         with pytest.raises(OSError):  # noqa: PT011  (reset, or the end of the stream: both are no TLS)
             connect(home)
-        assert "127.0.0.1: has too many connections open" in _log(home)
+        _until(lambda: "127.0.0.1: has too many connections open" in _log(home))
         inside_now[0].close()
         _until(lambda: served.guests.enter("127.0.0.1"))
         served.guests.leave("127.0.0.1")
@@ -431,7 +431,7 @@ def test_what_is_not_http_is_written_down_and_closed(inside: Inside, home: Serve
     with serving(inside, home), connect(home) as stranger:
         stranger.sendall(b"\x00\x01 what?\r\n\r\n")
         assert stranger.recv(100).split()[1] == b"400"
-        assert "127.0.0.1: sent what is not HTTP" in _log(home)
+        _until(lambda: "127.0.0.1: sent what is not HTTP" in _log(home))
 
 
 def test_what_is_not_tls_is_written_down(inside: Inside, home: ServerHome, far: None) -> None:
