@@ -35,6 +35,26 @@ REFUSALS = (
 EARLY_BYTES = 32 * 2**20  # of answers whose turn has not come; more wait on disk
 
 
+class Reminder:
+    """When to tell who is waited for: after TELL_S, then after pauses twice as long every time."""
+
+    def __init__(self) -> None:
+        self._begin = time.monotonic()
+        self._due, self._pause_s = TELL_S, TELL_S
+
+    def seconds(self) -> float:
+        """Since the wait began."""
+        return time.monotonic() - self._begin
+
+    def due(self) -> bool:
+        """Whether it is time; true once a pause."""
+        if self.seconds() <= self._due:
+            return False
+        self._pause_s = min(2 * self._pause_s, TELL_AT_MOST_S)
+        self._due = self.seconds() + self._pause_s
+        return True
+
+
 class Collection:
     """One round's answers.
 
@@ -83,8 +103,7 @@ class Collection:
         Interrupted
             If the run is asked to stop meanwhile.
         """
-        begin, order = time.monotonic(), sorted(self.requests)
-        tell_at, pause_s = begin + TELL_S, TELL_S
+        reminder, order = Reminder(), sorted(self.requests)
         ids = self.asker.grid.push_messages([self.requests[site] for site in order])
         waiting = dict(zip(ids, order, strict=True))
         answered: set[str] = set()
@@ -95,16 +114,14 @@ class Collection:
                     for reply in self.asker.grid.pull_messages(list(waiting)):
                         sender = waiting.pop(reply.metadata.reply_to_message_id)
                         self._settle(sender, reply, answered, early, sender == site)
-                    if self._over(time.monotonic() - begin, waiting.values(), answered):
+                    if self._over(reminder.seconds(), waiting.values(), answered):
                         for missing in waiting.values():
                             if missing not in self.outcomes:
-                                self._late(missing, f"no answer within {time.monotonic() - begin:.0f} s")
+                                self._late(missing, f"no answer within {reminder.seconds():.0f} s")
                     elif site not in answered and site not in self.outcomes:
                         self.asker.pause()
-                    if self.tell is not None and time.monotonic() > tell_at:
-                        self.tell(self._waited_for(waiting.values()), time.monotonic() - begin)
-                        pause_s = min(2 * pause_s, TELL_AT_MOST_S)
-                        tell_at = time.monotonic() + pause_s
+                    if self.tell is not None and reminder.due():
+                        self.tell(self._waited_for(waiting.values()), reminder.seconds())
                 if site not in self.outcomes:
                     self.outcomes[site] = Outcome.TOOK_PART
                     yield site, early.take(site)

@@ -27,7 +27,7 @@ from normfed_server import checkpoints, claims
 from normfed_server.asking import Asker
 from normfed_server.checkpoints import Progress
 from normfed_server.claims import MOST_SCANS
-from normfed_server.collecting import TELL_AT_MOST_S, TELL_S, Collection
+from normfed_server.collecting import Collection, Reminder
 from normfed_server.damage import put_aside
 from normfed_server.events import EventLog
 from normfed_server.letterhead import Letterhead
@@ -243,7 +243,7 @@ class ArmTraining:
         Interrupted
             If the run is asked to stop meanwhile.
         """
-        begin, tell_at, pause_s = time.monotonic(), TELL_S, TELL_S
+        reminder = Reminder()
         while True:
             present, among = self.bench.roster.refresh(), people()
             never = indispensable(self.study.federation, among) if self.arm.federated else None
@@ -254,11 +254,8 @@ class ArmTraining:
             } - self.bench.excused()
             if not missing:
                 return present
-            waited = time.monotonic() - begin
-            if waited > tell_at:
-                self._waiting(round, dict.fromkeys(sorted(missing), False), waited)
-                pause_s = min(2 * pause_s, TELL_AT_MOST_S)
-                tell_at = waited + pause_s
+            if reminder.due():
+                self._waiting(round, dict.fromkeys(sorted(missing), False), reminder.seconds())
             self.bench.asker.pause()
 
     def _arrivals(self, round: int, asked: dict[str, int], people: dict[str, int]) -> dict[str, float] | None:
