@@ -22,18 +22,18 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 from flwr.supercore.run import Run
 
+from normfed_common.studies import load_study
 from normfed_common.study.config import StudyConfig
-from normfed_common.study.load import load_study
 from normfed_common.wire.messages import Answer, encode
-from normfed_server.asking import Asker
-from normfed_server.checkpoints import Progress
-from normfed_server.collecting import Collection
-from normfed_server.letterhead import Letterhead
-from normfed_server.participation import Closing
-from normfed_server.plan import Arm
+from normfed_server.arms.plan import Arm
+from normfed_server.arms.strategy import RoundStrategy
+from normfed_server.sites.asking import Asker
+from normfed_server.sites.closing import Closing
+from normfed_server.sites.collecting import Collection
+from normfed_server.sites.letterhead import Letterhead
 from normfed_server.steps.catalogue import make_step
-from normfed_server.strategy import RoundStrategy
-from normfed_simulation import runs
+from normfed_server.steps.progress import Progress
+from normfed_simulation import run_folder as runs
 from normfed_simulation.engines.local import identify
 
 ARRAYS, VALUES = 10, 1_250_000  # 50 MB of float32

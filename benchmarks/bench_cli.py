@@ -16,9 +16,9 @@ from pathlib import Path
 from common import machine
 
 from normfed_client.operation import joining
-from normfed_common.operation import enrolment
-from normfed_server.operation import admission
-from normfed_server.operation.home import ServerConfig, create
+from normfed_common.deployment import enrolment
+from normfed_server.state import admission
+from normfed_server.state.folder import ServerConfig, create
 
 TIMES = 9
 FLOOR = ("-c", "pass")

@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 from common import machine
 
-from normfed_simulation import runs
+from normfed_simulation import run_folder as runs
 
 KINDS = ("fp16", "bf16", "int8")
 AUTOENCODER = {"name": "autoencoder", "size": 64, "slices_per_subject": 20}

@@ -30,18 +30,18 @@ from common import machine
 from flwr.cli.build import build_fab_from_files
 
 from normfed_client.operation import joining
-from normfed_common.models.base import Setting
+from normfed_common.deployment import bundle, enrolment
+from normfed_common.learning.setting import Setting
 from normfed_common.models.catalogue import build
-from normfed_common.operation import bundle, enrolment
-from normfed_common.operation.health import free_port
+from normfed_common.processes.health import free_port
+from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
-from normfed_common.study.load import resolve
 from normfed_deploy import playing
 from normfed_deploy.rehearsal import Rehearsal
 from normfed_deploy.tiny import STUDY
-from normfed_server.operation import admission
-from normfed_server.operation.control import Control
-from normfed_server.operation.home import ServerConfig, create
+from normfed_server.state import admission
+from normfed_server.state.folder import ServerConfig, create
+from normfed_server.superlink.control import Control
 
 MEGABYTE = 1e6
 ROUNDS = 4

@@ -11,7 +11,7 @@ from common import SHAPE, machine, median_seconds
 from safetensors.numpy import load_file, save_file
 
 from normfed_client.imaging.cache import Cache, write_arrays
-from normfed_common import arrays, digests
+from normfed_common.foundation import arrays, digests
 
 LAYERS, ENTRIES = 34, 20
 MODEL_LIMIT, ENTRY_LIMIT_S = 4.0, 2.0  # times a plain load; of a site of a hundred people, per process

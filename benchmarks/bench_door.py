@@ -38,10 +38,11 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_messa
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 
 from normfed_client.operation import joining
-from normfed_common.operation import enrolment
-from normfed_common.operation.health import free_port
-from normfed_server.operation import admission, station
-from normfed_server.operation.home import ServerConfig, ServerHome, create
+from normfed_common.deployment import enrolment
+from normfed_common.processes.health import free_port
+from normfed_server.operation import services as station
+from normfed_server.state import admission
+from normfed_server.state.folder import ServerConfig, ServerHome, create
 
 MEBIBYTE = 2**20
 UNFINISHED, WHOLE = (20, 60), (2, 500)  # bodies, MiB of each

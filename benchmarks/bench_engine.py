@@ -17,24 +17,24 @@ import numpy as np
 import torch
 from common import machine
 
+from normfed_client.hospital.site import SITES_VARIABLE, Site
 from normfed_client.imaging.bids import read_dataset
 from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.cohort import assign
+from normfed_client.imaging.preparation import prepare_all
 from normfed_client.imaging.preprocessing import Recipe
-from normfed_client.preparation import prepare_all
-from normfed_client.site import SITES_VARIABLE, Site
-from normfed_common import seeds
+from normfed_common.foundation import seeds
+from normfed_common.studies import load_study
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import PhantomSite
-from normfed_common.study.load import load_study
-from normfed_server.asking import Asker
-from normfed_server.events import EventLog, subscribe
-from normfed_server.letterhead import Letterhead
-from normfed_server.plan import FEDERATED, Arm
-from normfed_server.roster import Roster
-from normfed_server.runs import begin
-from normfed_server.training import ArmTraining, Bench
-from normfed_simulation import runs
+from normfed_server.arms.plan import Arm
+from normfed_server.arms.training import ArmTraining, Bench
+from normfed_server.events.log import EventLog, subscribe
+from normfed_server.runs.folder import begin
+from normfed_server.sites.asking import Asker
+from normfed_server.sites.letterhead import FEDERATED, Letterhead
+from normfed_server.sites.roster import Roster
+from normfed_simulation import run_folder as runs
 from normfed_simulation.engines.local import LocalGrid, identify
 from normfed_simulation.phantom import hospitals
 

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from common import machine
 
-from normfed_simulation import runs
+from normfed_simulation import run_folder as runs
 
 STRATEGIES = ("median", "trimmed-mean", "krum", "multi-krum", "norm-clipping", "fedavg")
 MALICIOUS, ATTACKS = "ge-3T", "sign-flip,scale,noise"

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from normfed_common.models.base import Setting, Volume
+from normfed_common.learning.cohort import Volume
+from normfed_common.learning.setting import Setting
 
 SHAPE = (89, 106, 80)  # the common grid at 2 mm
 

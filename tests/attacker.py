@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Message, Metadata, RecordDict
 
-from normfed_client.operation.home import HOME_VARIABLE
-from normfed_client.serving import call
-from normfed_common.arrays import Arrays
-from normfed_common.operation.bundle import installed_version
+from normfed_client.answering.serving import call
+from normfed_client.hospital.folder import HOME_VARIABLE
+from normfed_common.deployment.bundle import installed_version
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
-from normfed_common.study.load import resolve
 from normfed_common.wire.messages import Answer, Request, decode_answer, encode, error_code
 
 MINIMUM = 4

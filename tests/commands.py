@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from typer.testing import CliRunner, Result
 
-from normfed_common import arrays as named
 from normfed_common.cli import build
-from normfed_common.errors import NormfedError
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation.errors import NormfedError
 
 
 def normfed(*arguments: object) -> Result:

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from normfed_common.cli import QUIET_FLOWER
+from normfed_common.studies import load_study
 from normfed_common.study.config import StudyConfig
-from normfed_common.study.load import load_study
 from normfed_deploy.tiny import STUDY
 
 # Machines are noisy, and a first call imports: how long an example takes says nothing.

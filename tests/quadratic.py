@@ -11,20 +11,21 @@ import numpy as np
 import torch
 from synthetic import setting
 
-from normfed_client.personal import PersonalStore
+from normfed_client.hospital.personal import PersonalStore
 from normfed_client.training.loop import Settings, mean_loss
 from normfed_client.training.objectives import OBJECTIVES, Outcome, Round
-from normfed_common import arrays as named
 from normfed_common.algorithms.sharing import personal_arrays
 from normfed_common.algorithms.table import configure
-from normfed_common.arrays import Arrays
-from normfed_common.models.base import Cohort, NormativeModel, Volume
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.learning.cohort import Cohort, Volume
+from normfed_common.models.base import NormativeModel
+from normfed_common.studies import validate_strategy
 from normfed_common.study.base import Frozen
 from normfed_common.study.federation import FederationConfig
-from normfed_common.study.load import validate_strategy
-from normfed_server.checkpoints import Progress
 from normfed_server.steps.base import Update
 from normfed_server.steps.catalogue import make_step
+from normfed_server.steps.progress import Progress
 
 STEM, DECODER = "network.stem.weight", "network.decoder.weight"
 

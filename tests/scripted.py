@@ -13,21 +13,21 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from synthetic import setting
 
-from normfed_common import arrays as named
-from normfed_common.arrays import Arrays
-from normfed_common.errors import SiteCode
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import SiteCode
 from normfed_common.models.catalogue import build
+from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
-from normfed_common.study.load import resolve
 from normfed_common.wire.messages import Answer, Request, answer, decode_request, encode, refusal
-from normfed_server.asking import Asker
-from normfed_server.checkpoints import Progress
-from normfed_server.events import EventLog
-from normfed_server.letterhead import Letterhead
-from normfed_server.pace import Pace
-from normfed_server.plan import Arm
-from normfed_server.roster import Roster
-from normfed_server.training import ArmTraining, Bench
+from normfed_server.arms.plan import Arm
+from normfed_server.arms.training import ArmTraining, Bench
+from normfed_server.arms.virtual_clock import Pace
+from normfed_server.events.log import EventLog
+from normfed_server.sites.asking import Asker
+from normfed_server.sites.letterhead import Letterhead
+from normfed_server.sites.roster import Roster
+from normfed_server.steps.progress import Progress
 from normfed_simulation.engines.local import identify
 
 PEOPLE = {"a": 10, "b": 5, "c": 3, "d": 2}

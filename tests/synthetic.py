@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from normfed_common.models.base import Setting, Volume
+from normfed_common.learning.cohort import Volume
+from normfed_common.learning.setting import Setting
 
 SHAPE = (26, 28, 6)
 

@@ -56,9 +56,9 @@ def preprocess(
     """Register and normalise every scan of a dataset into the cache, so that studies start at once."""
     from normfed_client.imaging.bids import Problem, read_dataset
     from normfed_client.imaging.cache import default_root
+    from normfed_client.imaging.preparation import prepare_all
     from normfed_client.imaging.preprocessing import Recipe, missing_modalities
-    from normfed_client.preparation import prepare_all
-    from normfed_common.study.load import load_study
+    from normfed_common.studies import load_study
     from normfed_common.study.preprocessing import PreprocessingConfig
 
     dataset = read_dataset(folder)
@@ -111,7 +111,7 @@ def score(
     ] = None,
 ) -> None:
     """Anomaly maps of new scans, by the model of a run, on the grid of each scan."""
-    from normfed_client.scoring import score_scans
+    from normfed_client.evaluating.scoring import score_scans
 
     console = Console(stderr=True)
     for done in score_scans(run, scans, out, device, site):

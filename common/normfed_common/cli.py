@@ -15,8 +15,8 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from normfed_common.errors import NormfedError
-from normfed_common.files import is_full
+from normfed_common.foundation.errors import NormfedError
+from normfed_common.foundation.files import is_full
 
 # Flower reports usage to its makers and looks for updates unless told otherwise before it is imported.
 QUIET_FLOWER = {

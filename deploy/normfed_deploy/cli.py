@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from normfed_common.errors import StudyError
+from normfed_common.foundation.errors import StudyError
 
 
 def rehearse(

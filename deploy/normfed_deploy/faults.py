@@ -22,15 +22,16 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from normfed_client.operation.home import open_hospital
-from normfed_common import arrays as named
-from normfed_common.errors import RunError
-from normfed_common.files import DAMAGED
+from normfed_client.hospital.folder import open_hospital
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation.errors import RunError
+from normfed_common.foundation.files import DAMAGED
 from normfed_common.study.config import StudyConfig
 from normfed_deploy.rehearsal import Rehearsal, Role
 from normfed_deploy.wire import Condition
-from normfed_server.operation import certificates, steering
-from normfed_server.operation.ledger import Ledger, State
+from normfed_server.runs import steering
+from normfed_server.state import certificates
+from normfed_server.state.ledger import Ledger, State
 
 SAME = "finishes; the same weights; no round trained twice"
 WITHIN_S = 3600.0

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
+from normfed_client.hospital.folder import open_hospital
 from normfed_client.imaging.bids import read_dataset
 from normfed_client.imaging.cache import default_root
-from normfed_client.operation.home import open_hospital
-from normfed_common import arrays as named
+from normfed_common.foundation import arrays as named
+from normfed_common.studies import load_study, resolve
 from normfed_common.study.config import StudyConfig
-from normfed_common.study.load import load_study, resolve
 from normfed_deploy import faults
 from normfed_deploy.rehearsal import Rehearsal, floors
 from normfed_deploy.tiny import STUDY
-from normfed_server.operation.ledger import State
-from normfed_server.runs import Run, begin
+from normfed_server.runs.folder import Run, begin
+from normfed_server.state.ledger import State
 from normfed_simulation import experiment
 
 WITHIN_S = 7200.0

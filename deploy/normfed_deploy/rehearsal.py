@@ -17,21 +17,22 @@ from typing import Literal
 
 import psutil
 
+from normfed_client.hospital.folder import open_hospital
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Releases
 from normfed_client.operation import joining
-from normfed_client.operation.home import open_hospital
-from normfed_common import plain_yaml
-from normfed_common.errors import RunError
-from normfed_common.files import write_text
-from normfed_common.operation import enrolment
-from normfed_common.operation.health import free_port
-from normfed_common.operation.processes import end_with_parent, read_services
+from normfed_common.deployment import enrolment
+from normfed_common.foundation import plain_yaml
+from normfed_common.foundation.errors import RunError
+from normfed_common.foundation.files import write_text
+from normfed_common.processes.health import free_port
+from normfed_common.processes.supervision import end_with_parent, read_services
 from normfed_common.study.config import StudyConfig
 from normfed_deploy.wire import Wire
-from normfed_server.operation import admission, starting
-from normfed_server.operation.home import ServerConfig, create, open_home
-from normfed_server.operation.ledger import Entry, Ledger, State
+from normfed_server.runs import starting
+from normfed_server.state import admission
+from normfed_server.state.folder import ServerConfig, create, open_home
+from normfed_server.state.ledger import Entry, Ledger, State
 
 COMMAND = (sys.executable, "-m", "normfed_common.cli")
 UP_S, DOWN_S = 180.0, 40.0

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from normfed_client.operation.home import HOME_VARIABLE, open_hospital
+from normfed_client.answering.serving import from_bytes, serve_message, to_bytes
+from normfed_client.hospital.folder import HOME_VARIABLE, open_hospital
 from normfed_client.operation.runner import Runner
-from normfed_client.operation.station import services
-from normfed_client.serving import from_bytes, serve_message, to_bytes
-from normfed_common.arrays import Arrays
-from normfed_common.operation.processes import Service, Supervisor, stop_on_signals
+from normfed_client.operation.services import services
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.processes.supervision import Service, Supervisor, stop_on_signals
 from normfed_common.wire import packing
 from normfed_common.wire.messages import decode_answer
 

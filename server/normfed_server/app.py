@@ -8,10 +8,10 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from normfed_common.errors import RunError
+from normfed_common.foundation.errors import RunError
+from normfed_server import deployment as serving
 from normfed_server.coordinator import Coordinator
-from normfed_server.operation import serving
-from normfed_server.operation.home import HOME_VARIABLE
+from normfed_server.state.folder import HOME_VARIABLE
 
 RUN_VARIABLE = "NORMFED_RUN"  # the run folder of a simulation, with its study.yaml
 EXPECTED_VARIABLE = "NORMFED_EXPECTED_SITES"  # how many of its sites to wait for before the start

@@ -14,28 +14,31 @@ from typing import Any, TypeVar
 import torch
 from flwr.serverapp import Grid
 
-from normfed_common import arrays as named
-from normfed_common import digests, seeds
 from normfed_common.algorithms.sharing import check_study
-from normfed_common.arrays import Arrays
-from normfed_common.errors import DamagedError, RunError
-from normfed_common.files import write_json
-from normfed_common.models.base import Setting
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation import digests, seeds
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import DamagedError, RunError
+from normfed_common.foundation.files import write_json
+from normfed_common.learning.setting import Setting
 from normfed_common.models.catalogue import build
+from normfed_common.studies import DIGEST, load_study
 from normfed_common.study.config import StudyConfig
-from normfed_common.study.load import DIGEST, load_study
 from normfed_common.wire.messages import BELOW_MINIMUM
-from normfed_server import canary, evaluation, fitness, pace, results
-from normfed_server.asking import Asker
-from normfed_server.checkpoints import Progress
-from normfed_server.damage import put_aside
-from normfed_server.evaluation import ArmResult, Evaluator
-from normfed_server.events import EventLog
-from normfed_server.letterhead import Letterhead
-from normfed_server.plan import FEDERATED, Arm, Plan, SiteDescription, make
-from normfed_server.roster import Roster
-from normfed_server.runs import INITIAL
-from normfed_server.training import ArmTraining, Bench
+from normfed_server.arms import canary, evaluation, fitness
+from normfed_server.arms import virtual_clock as pace
+from normfed_server.arms.evaluation import ArmResult, Evaluator
+from normfed_server.arms.plan import Arm, Plan, make
+from normfed_server.arms.training import ArmTraining, Bench
+from normfed_server.events.damage import put_aside
+from normfed_server.events.log import EventLog
+from normfed_server.results import metrics as results
+from normfed_server.runs.folder import INITIAL
+from normfed_server.sites.asking import Asker
+from normfed_server.sites.description import SiteDescription
+from normfed_server.sites.letterhead import FEDERATED, Letterhead
+from normfed_server.sites.roster import Roster
+from normfed_server.steps.progress import Progress
 
 T = TypeVar("T")
 

@@ -12,15 +12,15 @@ from enum import StrEnum
 import numpy as np
 from flwr.app import Message
 
-from normfed_common import arrays as named
-from normfed_common import seeds
 from normfed_common.algorithms.table import configure
-from normfed_common.arrays import Arrays
-from normfed_common.errors import StudyError
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation import seeds
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import StudyError
 from normfed_common.models.base import NETWORK
 from normfed_common.wire.compression import compress_update, expand_model, expand_update
 from normfed_common.wire.messages import CONTROL, Request, decode_answer, decode_request, encode
-from normfed_server.plan import LOCAL
+from normfed_server.arms.plan import LOCAL
 
 LONGER, FLIPPED = 100.0, -10.0
 

@@ -13,12 +13,12 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from normfed_common.errors import StudyError
-from normfed_common.study.load import load_study
+from normfed_common.foundation.errors import StudyError
+from normfed_common.studies import load_study
 from normfed_server.report.words import participation_sentence, trainings_spread
 
 if TYPE_CHECKING:
-    from normfed_server.runs import Run
+    from normfed_server.runs.folder import Run
     from normfed_simulation.experiment import Conditions
 
 
@@ -69,9 +69,10 @@ def simulate(
     as_json: JsonOption = False,
 ) -> None:
     """Train one model at several hospitals on this machine, and report how well it finds lesions."""
-    from normfed_client.site import choose_device
-    from normfed_server.runs import begin, reopen
-    from normfed_simulation import experiment, runs
+    from normfed_client.hospital.site import choose_device
+    from normfed_server.runs.folder import begin, reopen
+    from normfed_simulation import experiment
+    from normfed_simulation import run_folder as runs
     from normfed_simulation.comparison import one
 
     choose_device(device)
@@ -122,9 +123,10 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Train the same study under several strategies: who gains, who loses, by how much?"""
-    from normfed_client.site import choose_device
-    from normfed_server.runs import begin
-    from normfed_simulation import comparison, runs
+    from normfed_client.hospital.site import choose_device
+    from normfed_server.runs.folder import begin
+    from normfed_simulation import comparison
+    from normfed_simulation import run_folder as runs
 
     choose_device(device)
     path = study or runs.shipped_study("demo")
@@ -137,7 +139,7 @@ def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
 ) -> None:
     """Build report.html of a finished run again."""
-    from normfed_server.runs import reopen
+    from normfed_server.runs.folder import reopen
     from normfed_simulation import patients
 
     typer.echo(patients.report(reopen(run), None))

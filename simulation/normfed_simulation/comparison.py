@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from normfed_common import plain_yaml
 from normfed_common.algorithms.table import ALGORITHMS
-from normfed_common.errors import StudyError, UserError
+from normfed_common.foundation import plain_yaml
+from normfed_common.foundation.errors import StudyError, UserError
 from normfed_common.study.config import StudyConfig
 
 ANCHORS = ("local", "pooled")

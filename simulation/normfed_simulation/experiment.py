@@ -11,23 +11,24 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from normfed_client.hospital.rules import CustodyConfig
+from normfed_client.hospital.site import read_sites
 from normfed_client.imaging.bids import Problem, Visit, read_dataset
 from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.cohort import assign, select
+from normfed_client.imaging.preparation import prepare_all
 from normfed_client.imaging.preprocessing import Recipe
-from normfed_client.preparation import prepare_all
-from normfed_client.site import read_sites
 from normfed_common.algorithms.sharing import check_study
-from normfed_common.errors import DatasetError, RunError
-from normfed_common.files import write_json
+from normfed_common.foundation.errors import DatasetError, RunError
+from normfed_common.foundation.files import write_json
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.names import check_names
-from normfed_server import pace
-from normfed_server.runs import Run
-from normfed_simulation import hospital_times, patients, runs
+from normfed_server.arms import virtual_clock as pace
+from normfed_server.runs.folder import Run
+from normfed_simulation import hospital_times, patients
+from normfed_simulation import run_folder as runs
 from normfed_simulation.attacks import Attack, Tampering
 from normfed_simulation.phantom import hospitals
-from normfed_simulation.runs import CONDITIONS
+from normfed_simulation.run_folder import CONDITIONS
 
 Engine = Literal["local", "ray"]
 PHANTOMS = "phantoms"  # folder of the cache with the datasets of synthetic hospitals, named after their content

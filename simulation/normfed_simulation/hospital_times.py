@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from normfed_common import seeds
-from normfed_server.pace import Pace, SitePace
+from normfed_common.foundation import seeds
+from normfed_server.arms.virtual_clock import Pace, SitePace
 
 RANGES = {"train_s": (1.8, 20.7), "validate_s": (9.7, 40.2), "download_s": (13.0, 217.0), "upload_s": (20.0, 431.0)}
 

@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from normfed_client import anomaly
-from normfed_client.scoring import served_arrays
-from normfed_client.site import Site, read_sites
-from normfed_common.errors import RunError
-from normfed_common.files import write_json
+from normfed_client.evaluating import maps as anomaly
+from normfed_client.evaluating.scoring import served_arrays
+from normfed_client.hospital.site import Site, read_sites
+from normfed_common.foundation.errors import RunError
+from normfed_common.foundation.files import write_json
 from normfed_common.metrics.subjects import wilcoxon_holm
 from normfed_common.models.catalogue import build
 from normfed_server.report.page import Patients, main_models, write_report
-from normfed_server.results import UNSEEN
-from normfed_server.runs import Run
+from normfed_server.results.metrics import UNSEEN
+from normfed_server.runs.folder import Run
 from normfed_simulation.mosaic import mosaic
-from normfed_simulation.runs import CONDITIONS
+from normfed_simulation.run_folder import CONDITIONS
 
 
 @dataclass(frozen=True)

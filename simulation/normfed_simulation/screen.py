@@ -21,8 +21,8 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from normfed_server.events import subscribe
-from normfed_server.runs import Run
+from normfed_server.events.log import subscribe
+from normfed_server.runs.folder import Run
 
 TRAINING, EVALUATION = "Training", "Evaluation"
 

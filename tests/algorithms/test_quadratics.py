@@ -11,9 +11,9 @@ from quadratic import DECODER, STEM, Bowl, Federation, Quadratic, bowls
 
 from normfed_common.algorithms.sharing import personal_arrays
 from normfed_common.algorithms.table import ALGORITHMS
-from normfed_common.arrays import Arrays
-from normfed_common.errors import SiteError, StudyError
-from normfed_common.study.load import validate_strategy
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import SiteError, StudyError
+from normfed_common.studies import validate_strategy
 
 RATE, STEPS = 0.1, 3
 TWO = ((1.0, -2.0), (5.0, 4.0))

@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from normfed_common.algorithms.table import ALGORITHMS, ServerStep
-from normfed_common.arrays import Arrays
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.studies import validate_strategy
 from normfed_common.study.federation import FederationConfig
-from normfed_common.study.load import validate_strategy
-from normfed_server.checkpoints import Progress, load, save
 from normfed_server.steps.base import Update
 from normfed_server.steps.catalogue import STEPS, make_step
 from normfed_server.steps.flower import WEIGHT, aggregate
+from normfed_server.steps.progress import Progress, load, save
 
 FEDERATION = FederationConfig(rounds=10, optimiser="sgd", learning_rate=0.05)
 
@@ -201,7 +201,7 @@ def test_krum_is_the_papers_choice_even_where_float32_has_no_digits_left() -> No
 
 
 def test_a_clipped_mean_is_bounded_by_its_norm() -> None:
-    from normfed_common import arrays as named
+    from normfed_common.foundation import arrays as named
 
     progress = start()
     before = {n: a.copy() for n, a in progress.models[0].items()}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from normfed_client.imaging.bids import read_dataset
-from normfed_common.errors import DatasetError
+from normfed_common.foundation.errors import DatasetError
 
 
 def image(path: Path, shape: tuple[int, int, int] = (10, 10, 10)) -> None:

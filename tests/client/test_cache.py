@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from normfed_client.imaging.cache import Cache, write_arrays
-from normfed_common.errors import DatasetError
+from normfed_common.foundation.errors import DatasetError
 
 BUILDER = """
 import sys, time

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from normfed_client.imaging.bids import Mask, Participant, Visit
 from normfed_client.imaging.cohort import Roles, assign, select
+from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
-from normfed_common.study.load import resolve
 
 
 def study(**data: object) -> StudyConfig:

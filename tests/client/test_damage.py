@@ -12,17 +12,17 @@ import pytest
 from flips import flip
 from synthetic import People, setting
 
-from normfed_client.damage import put_aside, told
+from normfed_client.hospital.outbox import Outbox, digest
+from normfed_client.hospital.personal import STALE, PersonalStore
 from normfed_client.hospital.rules import Rules
 from normfed_client.imaging.cache import DIGESTS, Cache, Entry, write_arrays
-from normfed_client.operation.outbox import Outbox, digest
-from normfed_client.personal import STALE, PersonalStore
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_client.training.loop import Settings, train
-from normfed_common import digests
-from normfed_common.errors import SiteCode, SiteError
+from normfed_common.foundation import digests
+from normfed_common.foundation.damage import put_aside, told
+from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.models.catalogue import build
-from normfed_common.study.load import validate_model
+from normfed_common.studies import validate_model
 from normfed_common.wire.messages import Answer, Request
 
 REQUEST = Request(study="{}", arm="federated", model={"name": "x"}, round=3, run="r")

@@ -10,10 +10,10 @@ import nibabel
 import numpy as np
 import pytest
 
-from normfed_client.evaluation import Evaluation
-from normfed_client.site import Site
-from normfed_client.site_config import SiteConfig
-from normfed_common.study.load import resolve
+from normfed_client.evaluating.evaluation import Evaluation
+from normfed_client.hospital.config import SiteConfig
+from normfed_client.hospital.site import Site
+from normfed_common.studies import resolve
 
 
 @pytest.fixture

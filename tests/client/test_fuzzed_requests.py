@@ -14,13 +14,13 @@ from flwr.common.serde import message_to_proto
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from normfed_client.app import WORK
-from normfed_client.operation.home import HospitalConfig, open_hospital
+from normfed_client.answering.app import WORK
+from normfed_client.answering.serving import UNREADABLE, call, from_bytes, serve_message, to_bytes
+from normfed_client.hospital.folder import HospitalConfig, open_hospital
+from normfed_client.hospital.site import SITES_VARIABLE, SiteConfig, write_sites
 from normfed_client.operation.runner import Runner
-from normfed_client.serving import UNREADABLE, call, from_bytes, serve_message, to_bytes
-from normfed_client.site import SITES_VARIABLE, SiteConfig, write_sites
-from normfed_common.errors import SiteCode, WireError
-from normfed_common.operation import settings as yaml_settings
+from normfed_common.deployment import settings as yaml_settings
+from normfed_common.foundation.errors import SiteCode, WireError
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import FENCE, Request, encode
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from flwr.app import Context, Message, Metadata, RecordDict
 
-from normfed_client import gate
-from normfed_client.site import SITES_VARIABLE, write_sites
-from normfed_client.site_config import SiteConfig
-from normfed_common.errors import SiteCode, SiteError
+from normfed_client.answering import gate
+from normfed_client.hospital.config import SiteConfig
+from normfed_client.hospital.site import SITES_VARIABLE, write_sites
+from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import Answer, Request, encode, error_code
 

@@ -10,18 +10,18 @@ import pytest
 import yaml
 from commands import normfed
 
+from normfed_client.hospital.folder import HospitalConfig, open_hospital
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Member
+from normfed_client.hospital.site import Site
 from normfed_client.imaging.bids import read_dataset
 from normfed_client.operation import joining
-from normfed_client.operation.home import HospitalConfig, open_hospital
-from normfed_client.site import Site
-from normfed_common.errors import UserError
-from normfed_common.operation import enrolment
+from normfed_common.deployment import enrolment
+from normfed_common.foundation.errors import UserError
+from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
-from normfed_common.study.load import resolve
-from normfed_server.operation import admission
-from normfed_server.operation.home import ServerConfig, create
+from normfed_server.state import admission
+from normfed_server.state.folder import ServerConfig, create
 
 
 @pytest.fixture

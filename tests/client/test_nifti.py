@@ -7,7 +7,7 @@ import pytest
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 
 from normfed_client.imaging import nifti
-from normfed_common.errors import ScanError
+from normfed_common.foundation.errors import ScanError
 
 AFFINE = np.diag([1.5, 2.0, 2.5, 1.0])
 SHAPE = (12, 14, 10)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from normfed_client.hospital.outbox import Outbox, digest, expire
 from normfed_client.hospital.rules import Rules
-from normfed_client.operation.outbox import Outbox, digest, expire
 from normfed_common.wire.messages import Answer, Request
 
 RULES = Rules()

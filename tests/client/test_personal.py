@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 
-from normfed_client.personal import PersonalStore
+from normfed_client.hospital.personal import PersonalStore
 
 
 def state(value: float) -> dict[str, np.ndarray]:

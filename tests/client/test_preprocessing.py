@@ -17,7 +17,7 @@ from normfed_client.imaging.cache import Cache
 from normfed_client.imaging.nifti import Image, read
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.template import common_grid, whole
-from normfed_common.errors import ReadError, ScanError
+from normfed_common.foundation.errors import ReadError, ScanError
 from normfed_common.study.data import PhantomSite
 from normfed_common.study.preprocessing import PreprocessingConfig
 from normfed_simulation.phantom.hospitals import Person, write_person

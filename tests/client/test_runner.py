@@ -10,11 +10,11 @@ import pytest
 from flwr.app import Message, Metadata, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from normfed_client.operation.home import HospitalConfig, open_hospital
+from normfed_client.answering.serving import from_bytes, to_bytes
+from normfed_client.hospital.folder import HospitalConfig, open_hospital
 from normfed_client.operation.runner import DEATHS, Runner
-from normfed_client.serving import from_bytes, to_bytes
-from normfed_common.errors import SiteCode
-from normfed_common.operation import settings
+from normfed_common.deployment import settings
+from normfed_common.foundation.errors import SiteCode
 from normfed_common.wire.messages import FENCE, refusal
 
 LISTED = "a" * 64

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from normfed_client.site import choose_device
-from normfed_common.errors import DatasetError
+from normfed_client.hospital.site import choose_device
+from normfed_common.foundation.errors import DatasetError
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:0", "", "auto\n"])

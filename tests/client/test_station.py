@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from commands import normfed
 
-from normfed_client.operation import station
-from normfed_client.operation.home import Hospital, HospitalConfig, open_hospital
+from normfed_client.hospital.folder import Hospital, HospitalConfig, open_hospital
+from normfed_client.operation import services as station
 from normfed_client.operation.link import Finding
-from normfed_client.operation.standing import standing
-from normfed_common.errors import UserError
-from normfed_common.operation import settings
-from normfed_common.operation.processes import Service, Supervisor, only_one
+from normfed_client.operation.status import standing
+from normfed_common.deployment import settings
+from normfed_common.foundation.errors import UserError
+from normfed_common.processes.supervision import Service, Supervisor, only_one
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from normfed_client.training.corrections import Proximal
 from normfed_client.training.loop import Settings, train
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import build
-from normfed_common.study.load import validate_model
+from normfed_common.studies import validate_model
 
 ENTRY = validate_model({"name": "siamese", "patch_size": 9, "pairs_per_subject": 40, "batch_size": 10}, "test")
 DROPPING = {"name": "autoencoder", "size": 32, "filters": 8, "most_filters": 8, "latent": 4, "batch_size": 3}

@@ -8,13 +8,13 @@ from pathlib import Path
 import cohorts
 import pytest
 
+from normfed_client.hospital.config import SiteConfig
+from normfed_client.hospital.folder import Hospital, HospitalConfig
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Releases
-from normfed_client.operation.home import Hospital, HospitalConfig
-from normfed_client.site import Site, site_for
-from normfed_client.site_config import SiteConfig
+from normfed_client.hospital.site import Site, site_for
+from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
-from normfed_common.study.load import resolve
 
 
 @pytest.mark.parametrize("deleted", ["cache", "state"])

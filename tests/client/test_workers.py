@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from normfed_client.workers import WorkerDied, WorkerPool
+from normfed_common.processes.workers import WorkerDied, WorkerPool
 
 
 def reverse(payload: bytes) -> bytes:

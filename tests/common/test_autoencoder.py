@@ -4,8 +4,9 @@ import torch
 from opacus import GradSampleModule
 from synthetic import People, setting, volume
 
+from normfed_common.learning.cohort import Volume
 from normfed_common.models.autoencoder import AutoEncoder, AutoEncoderConfig
-from normfed_common.models.base import NORMALISATION_GROUP, Volume
+from normfed_common.models.base import NORMALISATION_GROUP
 from normfed_common.models.catalogue import MODELS, build
 
 SMALL = {"name": "autoencoder", "size": 32, "filters": 8, "most_filters": 16, "latent": 8, "batch_size": 4}

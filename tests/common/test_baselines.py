@@ -3,8 +3,8 @@ import pytest
 from scipy.stats import rankdata
 from synthetic import People, setting, split
 
-from normfed_common import arrays as named
-from normfed_common.errors import StudyError
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation.errors import StudyError
 from normfed_common.models.catalogue import build
 
 

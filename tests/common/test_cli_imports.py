@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from normfed_client.operation import joining
-from normfed_common.operation import enrolment
-from normfed_server.operation import admission
-from normfed_server.operation.home import ServerConfig, create
-from normfed_server.operation.ledger import Ledger, State
+from normfed_common.deployment import enrolment
+from normfed_server.state import admission
+from normfed_server.state.folder import ServerConfig, create
+from normfed_server.state.ledger import Ledger, State
 
 HEAVY = {
     *("torch", "monai", "opacus", "ray", "flwr", "grpc", "starlette", "uvicorn"),

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from normfed_common.errors import WireError
+from normfed_common.foundation.errors import WireError
 from normfed_common.study.federation import Compression
 from normfed_common.wire.compression import SCALE, compress_model, compress_update, expand_model, expand_update
 

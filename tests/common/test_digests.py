@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from normfed_common import arrays, digests
-from normfed_common.errors import DamagedError, RunError
-from normfed_common.files import set_apart
+from normfed_common.foundation import arrays, digests
+from normfed_common.foundation.errors import DamagedError, RunError
+from normfed_common.foundation.files import set_apart
 
 SAVED = {"weight": np.arange(6, dtype=np.float32).reshape(2, 3), "stage/count": np.array(3, np.int64)}
 

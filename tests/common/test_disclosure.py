@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from normfed_common.learning.setting import Places
 from normfed_common.metrics.histograms import merged_metrics
-from normfed_common.models.base import Places
 from normfed_common.privacy import cubes, disclosure
 
 counts = hnp.arrays(np.int64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 3))

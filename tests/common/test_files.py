@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from safetensors import SafetensorError
 
-from normfed_common import arrays
-from normfed_common.errors import RunError
-from normfed_common.files import atomic, is_full, write_json, write_text
+from normfed_common.foundation import arrays
+from normfed_common.foundation.errors import RunError
+from normfed_common.foundation.files import atomic, is_full, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

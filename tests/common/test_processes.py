@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from normfed_common.errors import UserError
-from normfed_common.operation import processes
-from normfed_common.operation.processes import Service, Supervisor, is_running, only_one, read_services
+from normfed_common.foundation.errors import UserError
+from normfed_common.processes import supervision as processes
+from normfed_common.processes.supervision import Service, Supervisor, is_running, only_one, read_services
 
 SLEEPER = (sys.executable, "-c", "import time; print('up', flush=True); time.sleep(100)")
 
@@ -104,7 +104,7 @@ def test_a_supervisor_that_is_killed_takes_its_processes_with_it(tmp_path: Path)
 
     script = (
         "import sys, threading; from pathlib import Path\n"
-        "from normfed_common.operation.processes import Service, Supervisor\n"
+        "from normfed_common.processes.supervision import Service, Supervisor\n"
         f"Supervisor([Service('s', {SLEEPER!r})], Path({str(tmp_path)!r}), print).run(threading.Event())"
     )
     parent = subprocess.Popen([sys.executable, "-c", script])

@@ -4,7 +4,7 @@ import torch
 from sklearn.svm import OneClassSVM
 from synthetic import People, setting, split
 
-from normfed_common import arrays as named
+from normfed_common.foundation import arrays as named
 from normfed_common.models.catalogue import build
 from normfed_common.models.siamese import Siamese
 from normfed_common.scoring import kernel

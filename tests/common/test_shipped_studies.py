@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from normfed_common.study.load import load_study
+from normfed_common.studies import load_study
 
 ROOT = Path(__file__).parents[2]
 PARTITION = ROOT.parent / "shared" / "data" / "public-partitions" / "fets2022_partitioning_1.csv"

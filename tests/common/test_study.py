@@ -6,9 +6,9 @@ import pytest
 import yaml
 from conftest import TINY
 
-from normfed_common.errors import StudyError
-from normfed_common.study.load import load_study
-from normfed_simulation.runs import shipped_study
+from normfed_common.foundation.errors import StudyError
+from normfed_common.studies import load_study
+from normfed_simulation.run_folder import shipped_study
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:

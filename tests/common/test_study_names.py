@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from normfed_common.errors import StudyError
+from normfed_common.foundation.errors import StudyError
 from normfed_common.study.data import DataConfig
 from normfed_common.study.names import check_names
 

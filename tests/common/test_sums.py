@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from synthetic import SHAPE, People, setting
 
-from normfed_common.arrays import Arrays
-from normfed_common.errors import WireError
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import WireError
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import build
 from normfed_common.privacy.cubes import averaged

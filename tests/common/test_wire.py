@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from normfed_common.errors import SiteCode, WireError
+from normfed_common.foundation.errors import SiteCode, WireError
 from normfed_common.wire import messages, packing
 from normfed_common.wire.messages import Answer, Request, decode_answer, decode_request, encode
 

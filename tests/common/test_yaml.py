@@ -11,10 +11,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from normfed_common import plain_yaml
-from normfed_common.errors import StudyError, UserError
-from normfed_common.operation import enrolment, settings
-from normfed_common.study.load import load_study
+from normfed_common.deployment import enrolment, settings
+from normfed_common.foundation import plain_yaml
+from normfed_common.foundation.errors import StudyError, UserError
+from normfed_common.studies import load_study
 
 ROOT = Path(__file__).parents[2]
 BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))

@@ -3,8 +3,8 @@ import yaml
 from conftest import TINY
 
 from normfed_common.algorithms.table import ALGORITHMS
-from normfed_common.errors import StudyError
-from normfed_common.study.load import resolve
+from normfed_common.foundation.errors import StudyError
+from normfed_common.studies import resolve
 from normfed_simulation.comparison import changes, one
 
 STUDY = resolve({**TINY, "strategy": {"name": "fedprox", "mu": 0.5}}, "test")

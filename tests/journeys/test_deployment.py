@@ -23,18 +23,18 @@ from commands import assert_same, weights
 from flwr.cli.build import build_fab_from_files
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 
+from normfed_client.hospital.folder import open_hospital
 from normfed_client.operation import checking, joining
-from normfed_client.operation.home import open_hospital
-from normfed_common.operation import bundle, enrolment
+from normfed_common.deployment import bundle, enrolment
+from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
-from normfed_common.study.load import resolve
 from normfed_deploy import playing
 from normfed_deploy.rehearsal import Rehearsal, floors
-from normfed_server import runs
-from normfed_server.operation import admission
-from normfed_server.operation.control import Control
-from normfed_server.operation.home import ServerConfig, create
-from normfed_server.operation.ledger import Ledger, State
+from normfed_server.runs import folder as runs
+from normfed_server.state import admission
+from normfed_server.state.folder import ServerConfig, create
+from normfed_server.state.ledger import Ledger, State
+from normfed_server.superlink.control import Control
 
 pytestmark = pytest.mark.xdist_group("deployment")
 
@@ -116,7 +116,7 @@ def test_no_secret_is_ever_on_a_command_line(federation: Rehearsal, small: Study
     tokens |= {path.read_text() for path in secrets}
     assert len(tokens) > len(secrets)
     assert [line for line in lines if any(token in line for token in tokens)] == []
-    assert any("normfed_server.operation.executor serve" in line for line in lines)  # it was looked at in time
+    assert any("normfed_server.superlink.executor serve" in line for line in lines)  # it was looked at in time
 
 
 def _command_lines() -> Iterator[str]:

@@ -14,9 +14,9 @@ import pytest
 import yaml
 from commands import normfed, run_folder
 
-from normfed_client import evaluation
+from normfed_client.evaluating import evaluation
+from normfed_client.evaluating.scoring import score_scans
 from normfed_client.imaging.bids import Visit, read_dataset
-from normfed_client.scoring import score_scans
 from normfed_simulation import patients
 
 pytestmark = pytest.mark.xdist_group("journeys")

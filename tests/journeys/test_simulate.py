@@ -14,14 +14,14 @@ import pytest
 import torch
 from commands import assert_same, normfed, run_folder, weights
 
+from normfed_client.answering.serving import to_bytes
+from normfed_client.hospital.site import Site, read_sites
 from normfed_client.imaging.bids import read_dataset
-from normfed_client.serving import to_bytes
-from normfed_client.site import Site, read_sites
-from normfed_common import arrays as named
-from normfed_common import seeds
-from normfed_common.errors import NormfedError, RunError
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation import seeds
+from normfed_common.foundation.errors import NormfedError, RunError
 from normfed_common.study.config import StudyConfig
-from normfed_server.events import EventLog
+from normfed_server.events.log import EventLog
 from normfed_simulation.engines import local
 
 pytestmark = pytest.mark.xdist_group("journeys")
@@ -95,7 +95,7 @@ def test_merged_histograms_bracket_what_all_maps_in_one_place_would_give(run: Pa
 
 
 def _study(run: Path) -> StudyConfig:
-    from normfed_common.study.load import load_study
+    from normfed_common.studies import load_study
 
     return load_study(run / "study.yaml")
 
@@ -278,7 +278,7 @@ def test_no_name_path_or_voxel_is_in_any_message(
 def test_a_site_that_fails_stops_the_run_with_its_code_and_keeps_the_reason(
     study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from normfed_client import tasks
+    from normfed_client.answering import tasks
 
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("secret reason in /data/sub-007")

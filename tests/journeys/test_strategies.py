@@ -11,13 +11,13 @@ import pytest
 import yaml
 from commands import assert_same, normfed, run_folder, weights
 
-from normfed_client.personal import PersonalStore
-from normfed_client.serving import to_bytes
-from normfed_common import arrays as named
+from normfed_client.answering.serving import to_bytes
+from normfed_client.hospital.personal import PersonalStore
 from normfed_common.algorithms.table import ALGORITHMS
-from normfed_common.errors import NormfedError, RunError, StudyError
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation.errors import NormfedError, RunError, StudyError
 from normfed_common.wire.messages import decode_request
-from normfed_server.events import EventLog
+from normfed_server.events.log import EventLog
 from normfed_simulation.engines import local
 
 pytestmark = pytest.mark.xdist_group("strategies")

@@ -18,15 +18,15 @@ import pytest
 import yaml
 from attacker import MINIMUM, Server, study
 
-from normfed_client import site as site_module
-from normfed_client.gate import LOG
+from normfed_client.answering.gate import LOG
+from normfed_client.hospital import site as site_module
+from normfed_client.hospital.folder import open_hospital
+from normfed_client.hospital.site import Site, people_of
 from normfed_client.imaging.template import common_grid
-from normfed_client.operation.home import open_hospital
-from normfed_client.operation.station import services
-from normfed_client.site import Site, people_of
-from normfed_common.errors import SiteCode, WireError
-from normfed_common.files import inside
-from normfed_common.models.base import Setting
+from normfed_client.operation.services import services
+from normfed_common.foundation.errors import SiteCode, WireError
+from normfed_common.foundation.files import inside
+from normfed_common.learning.setting import Setting
 from normfed_common.models.catalogue import build
 from normfed_common.wire.messages import BELOW_MINIMUM, decode_answer, error_code
 from normfed_deploy.rehearsal import Rehearsal
@@ -575,7 +575,7 @@ def test_scores_that_are_damaged_between_two_steps_are_made_again(server: Server
 def test_scores_stay_until_the_answer_that_was_made_of_them_is_kept(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from normfed_client.operation.outbox import Outbox
+    from normfed_client.hospital.outbox import Outbox
 
     asked = study()
     network = build(asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Member, Releases, blocks, releasable
-from normfed_common.errors import UserError
+from normfed_common.foundation.errors import UserError
 
 SECRET = PeopleSecret(b"secret")
 

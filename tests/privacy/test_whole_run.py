@@ -16,14 +16,14 @@ import pytest
 from attacker import MINIMUM, RULES, SITES, study
 from flwr.app import Message
 
-from normfed_client.operation.home import open_hospital
-from normfed_common import seeds
-from normfed_common.arrays import Arrays
+from normfed_client.hospital.folder import open_hospital
+from normfed_common.foundation import seeds
+from normfed_common.foundation.arrays import Arrays
 from normfed_common.metrics.summary import PER_SCAN
 from normfed_common.wire.messages import Answer, decode_answer
 from normfed_deploy.rehearsal import Rehearsal
-from normfed_server.runs import begin
-from normfed_simulation import runs
+from normfed_server.runs.folder import begin
+from normfed_simulation import run_folder as runs
 from normfed_simulation.engines import local
 
 TABLE = Path(__file__).parents[2] / "deploy" / "guides" / "what-leaves.md"

@@ -14,25 +14,26 @@ from hypothesis import strategies as st
 from scripted import PEOPLE, STEP, ScriptedGrid, federation, mean_of, moved, run
 from synthetic import setting
 
-from normfed_common import arrays as named
-from normfed_common.arrays import Arrays
-from normfed_common.errors import RunError, UserError, WireError
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import RunError, UserError, WireError
 from normfed_common.metrics import histograms
 from normfed_common.metrics.histograms import COARSE_BINS
 from normfed_common.models.catalogue import build
+from normfed_common.studies import resolve, validate_strategy
 from normfed_common.study.config import StudyConfig
-from normfed_common.study.load import resolve, validate_strategy
 from normfed_common.wire.messages import Answer
-from normfed_server import claims, shares
-from normfed_server.checkpoints import Progress
-from normfed_server.evaluation import Evaluator
-from normfed_server.operation import admission
-from normfed_server.operation.home import ServerConfig, create
+from normfed_server.arms.evaluation import Evaluator
+from normfed_server.arms.strategy import _Snapshot
 from normfed_server.report import participation
 from normfed_server.report.words import warnings
+from normfed_server.sites import claims
+from normfed_server.state import admission
+from normfed_server.state.folder import ServerConfig, create
+from normfed_server.steps import shares
 from normfed_server.steps.base import Update
 from normfed_server.steps.catalogue import make_step
-from normfed_server.strategy import _Snapshot
+from normfed_server.steps.progress import Progress
 
 
 def claiming(**claims: Any) -> Any:

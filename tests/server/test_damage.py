@@ -13,23 +13,23 @@ from flips import flip
 from scripted import PEOPLE, Behaviour, ScriptedGrid, federation
 from synthetic import setting
 
-from normfed_client.personal import STALE
-from normfed_common import arrays as named
-from normfed_common.arrays import Arrays
-from normfed_common.errors import DamagedError
-from normfed_common.files import write_text
+from normfed_client.hospital.personal import STALE
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import DamagedError
+from normfed_common.foundation.files import write_text
 from normfed_common.models.catalogue import build
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import Answer
-from normfed_server import checkpoints
-from normfed_server.asking import Asker
-from normfed_server.events import EventLog
-from normfed_server.letterhead import Letterhead
-from normfed_server.operation.exporting import FILES, export
-from normfed_server.operation.wording import worded
-from normfed_server.plan import Arm
-from normfed_server.roster import Roster
-from normfed_server.training import ArmTraining, Bench
+from normfed_server.arms.plan import Arm
+from normfed_server.arms.training import ArmTraining, Bench
+from normfed_server.events.log import EventLog
+from normfed_server.runs.exporting import FILES, export
+from normfed_server.runs.wording import worded
+from normfed_server.sites.asking import Asker
+from normfed_server.sites.letterhead import Letterhead
+from normfed_server.sites.roster import Roster
+from normfed_server.steps import progress as checkpoints
 from normfed_simulation.engines.local import identify
 
 ROUNDS = 3

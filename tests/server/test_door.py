@@ -30,15 +30,16 @@ from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
 from normfed_client.operation import joining
-from normfed_common.operation import enrolment
-from normfed_common.operation.health import free_port
-from normfed_server.operation import admission, door, listening
-from normfed_server.operation.control import key_bytes
-from normfed_server.operation.door import OPERATOR_HEADER, STRANGER_BYTES, Door, Limits, is_local
-from normfed_server.operation.home import ServerConfig, ServerHome, create
-from normfed_server.operation.listening import Guests, Server
-from normfed_server.operation.refusals import LINES, WINDOW_S, Refusals, network
-from normfed_server.operation.superlink import AcceptedKeys, server
+from normfed_common.deployment import enrolment
+from normfed_common.processes.health import free_port
+from normfed_server.state import admission
+from normfed_server.state.folder import ServerConfig, ServerHome, create
+from normfed_server.superlink import door, listening
+from normfed_server.superlink.control import key_bytes
+from normfed_server.superlink.door import OPERATOR_HEADER, STRANGER_BYTES, Door, Limits, is_local
+from normfed_server.superlink.listening import Guests, Server
+from normfed_server.superlink.process import AcceptedKeys, server
+from normfed_server.superlink.refusals import LINES, WINDOW_S, Refusals, network
 
 SITE, OTHER = ec.generate_private_key(ec.SECP384R1()), ec.generate_private_key(ec.SECP384R1())
 KNOWN = {public_key_to_bytes(SITE.public_key()): "a"}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from normfed_server.operation.executor import Executor
-from normfed_server.operation.home import ServerConfig, create
+from normfed_server.state.folder import ServerConfig, create
+from normfed_server.superlink.executor import Executor
 
 TOKEN = "5ec7e7" * 10
 TELLING = """

@@ -15,19 +15,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scripted import PEOPLE, ScriptedGrid, federation
 
-from normfed_common import arrays as named
-from normfed_common.arrays import Arrays
-from normfed_common.errors import NormfedError, RunError, SiteCode
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import NormfedError, RunError, SiteCode
 from normfed_common.metrics.histograms import COARSE_BINS
 from normfed_common.metrics.summary import PER_SCAN
+from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
-from normfed_common.study.load import resolve
 from normfed_common.wire.messages import Answer, Request, decode_request, encode, refusal
-from normfed_server.asking import SiteFailed
 from normfed_server.coordinator import Coordinator, Deployment
 from normfed_server.report.page import write_report
 from normfed_server.report.words import warnings
-from normfed_server.runs import reopen
+from normfed_server.runs.folder import reopen
+from normfed_server.sites.asking import SiteFailed
 from normfed_simulation.engines.local import identify
 
 TASKS = (

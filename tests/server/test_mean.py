@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from normfed_common.arrays import Arrays
+from normfed_common.foundation.arrays import Arrays
 from normfed_server.steps.mean import RunningMean
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from normfed_common.errors import StudyError
-from normfed_common.operation.health import free_port
-from normfed_common.study.load import validate
+from normfed_common.foundation.errors import StudyError
+from normfed_common.processes.health import free_port
+from normfed_common.study.validation import validate
 from normfed_server.monitor.web import Monitor, application
-from normfed_server.operation.home import ServerConfig, ServerHome, create
+from normfed_server.state.folder import ServerConfig, ServerHome, create
 
 PATHS = ("/", "/state", "/metrics", "/healthz", "/events", "/page.js", "/nowhere")
 REBOUND = (

@@ -13,12 +13,12 @@ import pytest
 from flwr.app import Message
 from scripted import PEOPLE, STEP, ScriptedGrid, federation, run
 
-from normfed_common.errors import RunError
+from normfed_common.foundation.errors import RunError
 from normfed_common.study.config import StudyConfig
-from normfed_server import roster
-from normfed_server.asking import Asker
-from normfed_server.letterhead import Letterhead
-from normfed_server.roster import Roster
+from normfed_server.sites import roster
+from normfed_server.sites.asking import Asker
+from normfed_server.sites.letterhead import Letterhead
+from normfed_server.sites.roster import Roster
 from normfed_simulation.engines.local import identify
 
 

@@ -31,18 +31,21 @@ from rich.console import Console
 from starlette.testclient import TestClient
 
 from normfed_client.operation import joining
-from normfed_common import arrays as named
-from normfed_common.errors import RunError, StudyError, UserError
-from normfed_common.operation import bundle, enrolment
-from normfed_common.operation.processes import only_one
+from normfed_common.deployment import bundle, enrolment
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation.errors import RunError, StudyError, UserError
+from normfed_common.processes.supervision import only_one
+from normfed_server import deployment
 from normfed_server.monitor.views import Views, prometheus
 from normfed_server.monitor.web import application
-from normfed_server.operation import admission, certificates, deaths, exporting, following, serving, starting, steering
-from normfed_server.operation.control import FlowerRun
-from normfed_server.operation.home import ServerConfig, ServerHome, create, open_home
-from normfed_server.operation.keeper import Keeper
-from normfed_server.operation.ledger import Ledger, State
-from normfed_server.operation.notes import COORDINATOR, CRASH, LOG, OUTCOME
+from normfed_server.operation.reconciler import Keeper
+from normfed_server.runs import exporting, following, starting, steering
+from normfed_server.state import admission, certificates
+from normfed_server.state.folder import ServerConfig, ServerHome, create, open_home
+from normfed_server.state.ledger import Ledger, State
+from normfed_server.state.notes import COORDINATOR, CRASH, LOG, OUTCOME
+from normfed_server.superlink import deaths
+from normfed_server.superlink.control import FlowerRun
 
 
 @pytest.fixture
@@ -227,7 +230,7 @@ class Flower:
         return self.registered
 
     def register(self, site: str, key: str) -> int:
-        from normfed_server.operation.control import key_bytes
+        from normfed_server.superlink.control import key_bytes
 
         node = SimpleNamespace(
             node_id=len(self.registered) + 10, status="online", last_activated_at="now", last_deactivated_at=""
@@ -469,10 +472,10 @@ def test_whatever_ends_a_runs_process_is_in_its_log(
     def ends(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(serving, "_coordinate", ends)
+    monkeypatch.setattr(deployment, "_coordinate", ends)
     context = SimpleNamespace(run_config={bundle.RUN_KEY: name}, run_id=7)
     with pytest.raises(type(error)):
-        serving.run(None, context, home.folder)  # type: ignore[arg-type]
+        deployment.run(None, context, home.folder)  # type: ignore[arg-type]
     assert str(error) in (home.runs / name / LOG).read_text()
     assert json.loads((home.runs / name / note).read_text()).items() >= found.items()
 
@@ -610,10 +613,10 @@ def test_nobody_waits_for_a_site_that_is_excused_or_revoked(home: ServerHome, tm
         accepted(home, site, tmp_path)
     folder = tmp_path / "run"
     folder.mkdir()
-    assert serving.Excused(folder, home)() == frozenset()
+    assert deployment.Excused(folder, home)() == frozenset()
     admission.revoke(home, "a")
     steering.excuse(home, folder, "b")
-    assert serving.Excused(folder, home)() == {"a", "b"}
+    assert deployment.Excused(folder, home)() == {"a", "b"}
 
 
 def test_two_who_excuse_sites_at_once_lose_nothing(

@@ -3,11 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from normfed_common.errors import RunError
+from normfed_common.foundation.errors import RunError
 from normfed_common.study.config import StudyConfig
-from normfed_server import checkpoints
-from normfed_server.checkpoints import Progress
-from normfed_server.plan import SiteDescription, make
+from normfed_server.arms.plan import make
+from normfed_server.sites.description import SiteDescription
+from normfed_server.steps import progress as checkpoints
+from normfed_server.steps.progress import Progress
 
 
 def test_every_comparison_is_planned_and_small_sites_are_left_out_aloud(study: StudyConfig) -> None:

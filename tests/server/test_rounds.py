@@ -11,13 +11,13 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from scripted import PEOPLE, STEP, ScriptedGrid, federation, mean_of, moved, run
 
-from normfed_common.arrays import Arrays
-from normfed_common.errors import RunError, SiteCode
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import RunError, SiteCode
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import Answer
-from normfed_server import collecting
-from normfed_server.pace import Pace, SitePace, hospital_time
-from normfed_server.participation import Closing, missing
+from normfed_server.arms.virtual_clock import Pace, SitePace, hospital_time
+from normfed_server.sites import collecting
+from normfed_server.sites.closing import Closing, missing
 
 
 def test_everybody_counts_by_their_people(study: StudyConfig, tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_in_a_simulation_nobody_is_late_by_the_clock_on_the_wall(study: StudyCon
 
 
 def test_what_other_rules_of_waiting_would_save_and_lose(study: StudyConfig, tmp_path: Path) -> None:
-    from normfed_server.plan import SiteDescription
+    from normfed_server.sites.description import SiteDescription
 
     small = federation(study, rounds=3, patience_s=1e5)
     _, history = run(small, ScriptedGrid(lambda s, _: STEP[s]), tmp_path, pace(a=5000))

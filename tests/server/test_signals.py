@@ -14,8 +14,8 @@ from scripted import PEOPLE, ScriptedGrid, federation
 
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import Answer, answer
-from normfed_server.asking import Interrupted
 from normfed_server.coordinator import Coordinator
+from normfed_server.sites.asking import Interrupted
 from normfed_simulation.engines.local import identify
 
 

@@ -4,16 +4,16 @@ from typing import Any
 
 import pytest
 
-from normfed_client.site import SITES_VARIABLE, Site, write_sites
-from normfed_client.site_config import SiteConfig
+from normfed_client.hospital.config import SiteConfig
+from normfed_client.hospital.site import SITES_VARIABLE, Site, write_sites
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import Request, requests
-from normfed_server.asking import Asker
-from normfed_server.events import EventLog, subscribe
-from normfed_server.letterhead import Letterhead
-from normfed_server.plan import Arm
-from normfed_server.roster import Roster
-from normfed_server.training import ArmTraining, Bench
+from normfed_server.arms.plan import Arm
+from normfed_server.arms.training import ArmTraining, Bench
+from normfed_server.events.log import EventLog, subscribe
+from normfed_server.sites.asking import Asker
+from normfed_server.sites.letterhead import Letterhead
+from normfed_server.sites.roster import Roster
 from normfed_simulation.engines.local import LocalGrid, identify
 
 

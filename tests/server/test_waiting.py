@@ -15,21 +15,21 @@ from flwr.app import Message
 from scripted import PEOPLE, ScriptedGrid, federation
 from synthetic import setting
 
-from normfed_common.errors import RunError, SiteCode
+from normfed_common.foundation.errors import RunError, SiteCode
 from normfed_common.models.catalogue import build
+from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
-from normfed_common.study.load import resolve
 from normfed_common.wire.messages import BELOW_MINIMUM, Machine, requests
-from normfed_server import fitness
-from normfed_server.asking import Asker, SiteFailed
-from normfed_server.canary import sing
-from normfed_server.collecting import Collection
-from normfed_server.events import EventLog
-from normfed_server.letterhead import Letterhead
-from normfed_server.participation import Closing, Outcome
-from normfed_server.plan import Arm
-from normfed_server.roster import Roster
-from normfed_server.training import ArmTraining, Bench
+from normfed_server.arms import fitness
+from normfed_server.arms.canary import sing
+from normfed_server.arms.plan import Arm
+from normfed_server.arms.training import ArmTraining, Bench
+from normfed_server.events.log import EventLog
+from normfed_server.sites.asking import Asker, SiteFailed
+from normfed_server.sites.closing import Closing, Outcome
+from normfed_server.sites.collecting import Collection
+from normfed_server.sites.letterhead import Letterhead
+from normfed_server.sites.roster import Roster
 from normfed_simulation.engines.local import identify
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from flwr.app import Message
 
-from normfed_common.arrays import Arrays
-from normfed_common.errors import WireError
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import WireError
 from normfed_common.study.federation import Compression
 from normfed_common.wire.compression import OUTWARD, compress_model, compress_update, expand_model, expand_update
 from normfed_common.wire.messages import Answer, Request, answer, decode_answer, requests

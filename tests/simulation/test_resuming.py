@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from normfed_common.study.config import StudyConfig
-from normfed_server.runs import Run, begin
-from normfed_simulation import experiment, runs
+from normfed_server.runs.folder import Run, begin
+from normfed_simulation import experiment
+from normfed_simulation import run_folder as runs
 
 
 def begun(study: StudyConfig, data: Path, tmp_path: Path) -> Run:

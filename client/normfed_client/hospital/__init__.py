@@ -1,1 +1,1 @@
-"""What a hospital keeps and decides by itself: its minimum of people, who learns and who tests, what it released."""
+"""What the hospital keeps and decides: its folder, rules, whom an answer may be about, outbox, personal parts."""

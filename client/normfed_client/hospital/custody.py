@@ -20,9 +20,9 @@ from normfed_client.hospital.releases import Kind, Member, Releases, blocks, rel
 from normfed_client.hospital.rules import CustodyConfig
 from normfed_client.imaging.bids import Visit
 from normfed_client.imaging.cohort import Lots
-from normfed_common import digests
-from normfed_common.errors import SiteCode, SiteError, UserError
-from normfed_common.files import write_text
+from normfed_common.foundation import digests
+from normfed_common.foundation.errors import SiteCode, SiteError, UserError
+from normfed_common.foundation.files import write_text
 from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
 

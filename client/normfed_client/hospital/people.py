@@ -10,7 +10,7 @@ import hashlib
 import hmac
 from pathlib import Path
 
-from normfed_common.errors import UserError
+from normfed_common.foundation.errors import UserError
 
 
 class PeopleSecret:

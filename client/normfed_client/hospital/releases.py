@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Literal
 
 from normfed_client.hospital.people import PeopleSecret
-from normfed_common.errors import UserError
+from normfed_common.foundation.errors import UserError
 
 # What leaves: what was learnt (sums, updates, losses), or figures of anomaly maps. A figure of a made-up model can be a
 # sum of intensities, so the two can be set off against each other.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from normfed_common.errors import SiteCode, SiteError
+from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import SubjectName

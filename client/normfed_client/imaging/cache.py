@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from normfed_client.damage import put_aside
-from normfed_common import digests
-from normfed_common.errors import DatasetError
-from normfed_common.files import write_json
-from normfed_common.models.base import Volume
+from normfed_common.foundation import digests
+from normfed_common.foundation.damage import put_aside
+from normfed_common.foundation.errors import DatasetError
+from normfed_common.foundation.files import write_json
+from normfed_common.learning.cohort import Volume
 
 META = "meta.json"
 SIZES, DIGESTS = "sizes.json", "digests.json"

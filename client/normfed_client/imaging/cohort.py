@@ -15,8 +15,8 @@ import numpy as np
 from normfed_client.imaging.bids import Problem, Visit
 from normfed_client.imaging.cache import Entry
 from normfed_client.imaging.preprocessing import missing_modalities
-from normfed_common import seeds
-from normfed_common.models.base import Volume
+from normfed_common.foundation import seeds
+from normfed_common.learning.cohort import Volume
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import DataConfig
 

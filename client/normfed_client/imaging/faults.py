@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from normfed_client.imaging.bids import Visit
 from normfed_client.imaging.nifti import read, read_mask
-from normfed_common.errors import ScanError
+from normfed_common.foundation.errors import ScanError
 
 
 def faults(visit: Visit) -> list[str]:

@@ -13,8 +13,8 @@ from nibabel.affines import voxel_sizes
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from normfed_common.errors import ReadError, ScanError
-from normfed_common.files import atomic
+from normfed_common.foundation.errors import ReadError, ScanError
+from normfed_common.foundation.files import atomic
 
 MAXIMUM_VOXELS = 1024**3 // 2  # half a gigavoxel: 0.3 mm whole head
 MINIMUM_SIDE = 8

@@ -19,8 +19,8 @@ from normfed_client.imaging.bids import Mask, Visit
 from normfed_client.imaging.cache import META, Cache, Entry, write_arrays
 from normfed_client.imaging.nifti import Image, read, read_mask
 from normfed_client.imaging.template import BRAIN_LEVEL, Grid, common_grid, whole
-from normfed_common import digests
-from normfed_common.errors import ReadError, ScanError
+from normfed_common.foundation import digests
+from normfed_common.foundation.errors import ReadError, ScanError
 from normfed_common.study.preprocessing import PreprocessingConfig
 
 VERSION = 3  # of this file's arithmetic and of the cache's layout: raise it and old entries are no longer found

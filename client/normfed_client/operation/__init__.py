@@ -1,1 +1,1 @@
-"""A hospital's machine: its folder, joining a federation, and the processes that answer the server."""
+"""What runs a hospital's client: joining, checking, node, runner, services, and the commands for them."""

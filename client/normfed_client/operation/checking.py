@@ -10,12 +10,12 @@ from importlib.metadata import version
 
 import psutil
 
+from normfed_client.hospital.folder import Hospital
 from normfed_client.imaging.bids import read_dataset
-from normfed_client.operation.home import Hospital
 from normfed_client.operation.link import Finding, link
-from normfed_client.operation.standing import standing
-from normfed_common.errors import DatasetError, UserError
-from normfed_common.operation import bundle
+from normfed_client.operation.status import standing
+from normfed_common.deployment import bundle
+from normfed_common.foundation.errors import DatasetError, UserError
 
 DISK_GB, MEMORY_GB = 5.0, 4.0
 SHOWN_FAULTS = 5
@@ -102,8 +102,8 @@ def _admitted(hospital: Hospital) -> Finding:
 
 
 def _machine(hospital: Hospital) -> Iterator[Finding]:
-    from normfed_client.machine import GIGABYTE, free_disk_gb
-    from normfed_client.site import choose_device
+    from normfed_client.hospital.machine import GIGABYTE, free_disk_gb
+    from normfed_client.hospital.site import choose_device
 
     disk = free_disk_gb(hospital.folder)
     cure = "Free some, or move the folder: answers and checkpoints wait there."

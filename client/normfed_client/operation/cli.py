@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from normfed_client.operation.home import DEFAULT, open_hospital
-from normfed_common.errors import UserError
-from normfed_common.operation.terminal import print_wrapped
+from normfed_client.hospital.folder import DEFAULT, open_hospital
+from normfed_common.deployment.terminal import print_wrapped
+from normfed_common.foundation.errors import UserError
 
 if TYPE_CHECKING:
     from normfed_client.operation.link import Finding
@@ -40,7 +40,7 @@ def join(
 ) -> None:
     """Make this hospital's key and its folder."""
     from normfed_client.operation.joining import join as join_federation
-    from normfed_common.operation.enrolment import load
+    from normfed_common.deployment.enrolment import load
 
     invitation = load(enrolment)
     joined = join_federation(invitation, home, data, tuple(owns or ()), record)
@@ -90,8 +90,8 @@ def _show(console: Console, finding: Finding) -> None:
 @site.command()
 def start(home: Home = DEFAULT) -> None:
     """Run the client until Ctrl-C: it keeps calling the server, and starts again whatever dies."""
-    from normfed_client.operation.station import start as start_station
-    from normfed_common.operation.processes import stop_on_signals
+    from normfed_client.operation.services import start as start_station
+    from normfed_common.processes.supervision import stop_on_signals
 
     hospital = open_hospital(home)
     _say(f"{hospital.config.site} calls {hospital.config.server}. Logs: {hospital.log}. Stop with Ctrl-C.")
@@ -102,7 +102,7 @@ def start(home: Home = DEFAULT) -> None:
 @site.command()
 def status(home: Home = DEFAULT) -> None:
     """Does it run, is it connected, what did it do last?"""
-    from normfed_client.operation.standing import standing
+    from normfed_client.operation.status import standing
 
     hospital = open_hospital(home)
     found = standing(hospital)
@@ -162,7 +162,7 @@ def leave(
 ) -> None:
     """Delete this hospital's key and everything the federation left here; the dataset is not touched."""
     from normfed_client.operation.joining import keep_record, record_beside
-    from normfed_common.operation.processes import is_running
+    from normfed_common.processes.supervision import is_running
 
     hospital = open_hospital(home)
     if is_running(hospital.log):

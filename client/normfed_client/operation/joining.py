@@ -8,13 +8,14 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from normfed_client.hospital.folder import PEOPLE, RECORD, Hospital, HospitalConfig
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Releases
-from normfed_client.operation.home import PEOPLE, RECORD, Hospital, HospitalConfig
-from normfed_common.errors import UserError
-from normfed_common.files import write_text
-from normfed_common.operation import private, settings
-from normfed_common.operation.enrolment import Enrolment, key_fingerprint
+from normfed_common.deployment import settings
+from normfed_common.deployment.enrolment import Enrolment, key_fingerprint
+from normfed_common.foundation import private
+from normfed_common.foundation.errors import UserError
+from normfed_common.foundation.files import write_text
 
 
 @dataclass(frozen=True)

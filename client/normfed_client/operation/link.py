@@ -14,7 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 from cryptography import x509
 
-from normfed_client.operation.home import Hospital
+from normfed_client.hospital.folder import Hospital
 
 TIMEOUT_S = 15.0
 # Flower's server lets nobody in whose clock is more than 5 s ahead of its own, or 305 s behind.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from normfed_client.operation.home import Hospital, HospitalConfig
+from normfed_client.hospital.folder import Hospital, HospitalConfig
 from normfed_client.operation.link import link
-from normfed_common.errors import UserError
-from normfed_common.operation import settings
-from normfed_common.operation.enrolment import ADDRESS
-from normfed_common.operation.processes import is_running
+from normfed_common.deployment import settings
+from normfed_common.deployment.enrolment import ADDRESS
+from normfed_common.foundation.errors import UserError
+from normfed_common.processes.supervision import is_running
 
 
 def move(hospital: Hospital, address: str) -> None:

@@ -33,12 +33,12 @@ from flwr.supercore.protobuf.client import ProtobufClientInterceptor
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
-from normfed_client.operation.home import HOME_VARIABLE, Hospital, open_hospital
-from normfed_client.operation.outbox import expire
-from normfed_client.serving import from_bytes, to_bytes
-from normfed_client.workers import WorkerDied, WorkerPool
-from normfed_common.errors import SiteCode, WireError
-from normfed_common.operation.processes import stop_on_signals
+from normfed_client.answering.serving import from_bytes, to_bytes
+from normfed_client.hospital.folder import HOME_VARIABLE, Hospital, open_hospital
+from normfed_client.hospital.outbox import expire
+from normfed_common.foundation.errors import SiteCode, WireError
+from normfed_common.processes.supervision import stop_on_signals
+from normfed_common.processes.workers import WorkerDied, WorkerPool
 from normfed_common.wire.messages import FENCE, refusal
 
 POLL_S = 0.2
@@ -64,7 +64,7 @@ class Runner:
     """
 
     def __init__(
-        self, hospital: Hospital, address: str, function: str = "normfed_client.serving:serve_message"
+        self, hospital: Hospital, address: str, function: str = "normfed_client.answering.serving:serve_message"
     ) -> None:
         self.hospital, self.address, self.function = hospital, address, function
         self._pool = WorkerPool(function, 1)

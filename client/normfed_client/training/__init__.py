@@ -1,1 +1,1 @@
-"""The one training loop."""
+"""The one training loop, what it minimises, and where it goes on after a crash."""

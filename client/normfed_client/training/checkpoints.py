@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from normfed_client.damage import put_aside
-from normfed_common import arrays as named
-from normfed_common.errors import DamagedError
-from normfed_common.files import DAMAGED
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation.damage import put_aside
+from normfed_common.foundation.errors import DamagedError
+from normfed_common.foundation.files import DAMAGED
 
 NETWORK, OPTIMISER = "network/", "optimiser/"
 

@@ -12,9 +12,10 @@ import torch
 
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_client.training.corrections import Correction
-from normfed_common import seeds
-from normfed_common.errors import SiteCode, SiteError
-from normfed_common.models.base import Cohort, NormativeModel
+from normfed_common.foundation import seeds
+from normfed_common.foundation.errors import SiteCode, SiteError
+from normfed_common.learning.cohort import Cohort
+from normfed_common.models.base import NormativeModel
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from normfed_client.personal import PersonalStore
+from normfed_client.hospital.personal import PersonalStore
 from normfed_client.training.corrections import Controlled, Proximal, tensors
 from normfed_client.training.loop import Progress, Settings, mean_loss, train
-from normfed_common import arrays as named
 from normfed_common.algorithms.table import Objective
-from normfed_common.arrays import Arrays
-from normfed_common.models.base import NETWORK, Cohort, NormativeModel
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.learning.cohort import Cohort
+from normfed_common.models.base import NETWORK, NormativeModel
 from normfed_common.wire.messages import CONTROL
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from normfed_common.algorithms.table import configure
-from normfed_common.errors import StudyError
-from normfed_common.models.base import NORMALISATION_GROUP, NormativeModel, Setting
+from normfed_common.foundation.errors import StudyError
+from normfed_common.learning.setting import Setting
+from normfed_common.models.base import NORMALISATION_GROUP, NormativeModel
 from normfed_common.models.catalogue import build
 from normfed_common.study.config import StudyConfig
 

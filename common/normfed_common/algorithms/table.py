@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from normfed_common.algorithms import parameters as p
-from normfed_common.registry import Registry
+from normfed_common.foundation.registry import Registry
 from normfed_common.study.base import Frozen
 
 Sharing = Literal["all", "all but normalisation", "all but the personal parts"]

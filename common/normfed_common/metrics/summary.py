@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
-from normfed_common import seeds
+from normfed_common.foundation import seeds
 
 PER_SCAN = (
     "auroc", "auroc30", "auroc30_mcclish", "auprc", "aupro", "aupro30", "best_dice",

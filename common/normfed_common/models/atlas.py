@@ -11,9 +11,11 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from normfed_common.arrays import Arrays, check_shapes
-from normfed_common.errors import WireError
-from normfed_common.models.base import ROUNDING, Cohort, NormativeModel, Places, Volume
+from normfed_common.foundation.arrays import Arrays, check_shapes
+from normfed_common.foundation.errors import WireError
+from normfed_common.learning.cohort import Cohort, Volume
+from normfed_common.learning.setting import ROUNDING, Places
+from normfed_common.models.base import NormativeModel
 from normfed_common.study.base import Frozen
 
 

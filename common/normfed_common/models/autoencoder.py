@@ -19,8 +19,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from normfed_common import seeds
-from normfed_common.models.base import Cohort, NormativeModel, Setting, Volume
+from normfed_common.foundation import seeds
+from normfed_common.learning.cohort import Cohort, Volume
+from normfed_common.learning.setting import Setting
+from normfed_common.models.base import NormativeModel
 from normfed_common.models.initialisation import initialise
 from normfed_common.study.base import Frozen
 

@@ -14,94 +14,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from normfed_common.arrays import Arrays
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.learning.cohort import Cohort, Volume
+from normfed_common.learning.setting import Places, Setting
 from normfed_common.models.normalisation import NORMALISATION
 from normfed_common.study.base import Frozen
-from normfed_common.study.preprocessing import WIDEST_CLIP
 
 NETWORK = "network."
 SUMS = "sums."
-ROUNDING = 1e-6  # by which sums may contradict each other, relative: images are float32
 NORMALISATION_GROUP = "normalisation"
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a model must know of the study beside its own parameters.
-
-    Parameters
-    ----------
-    modalities
-        BIDS suffixes, in the order of the image channels.
-    voxel_size_mm
-        Of the common grid.
-    shape
-        Of the common grid, voxels along x, y, z.
-    seed
-        The study's.
-    device
-        Where networks run at this site.
-    value_range
-        Of normalised images.
-    """
-
-    modalities: tuple[str, ...]
-    voxel_size_mm: float
-    shape: tuple[int, int, int]
-    seed: int = 0
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    value_range: tuple[float, float] = (-WIDEST_CLIP, WIDEST_CLIP)
-
-
-@dataclass(frozen=True)
-class Volume:
-    """One person's preprocessed scan on the common grid.
-
-    Parameters
-    ----------
-    images
-        float32 of shape (modalities, X, Y, Z), normalised; axial slices are contiguous in memory.
-    mask
-        bool of shape (X, Y, Z): the brain.
-    normal_index
-        int32, sorted flat indices (C order) of the voxels that count as normal.
-    """
-
-    images: np.ndarray
-    mask: np.ndarray
-    normal_index: np.ndarray
-
-
-@dataclass(frozen=True)
-class Places:
-    """A grid of places, each with sums of its own: an array over it begins or ends with ``shape``, flat or not.
-
-    Parameters
-    ----------
-    shape
-        Places along x, y, z.
-    edge_mm
-        Of the cube that a place is.
-    """
-
-    shape: tuple[int, int, int]
-    edge_mm: float
-
-
-class Cohort(Protocol):
-    """People to learn from; a volume is opened when asked for, so that memory does not grow with the cohort."""
-
-    def __len__(self) -> int: ...
-
-    def volume(self, subject: int) -> Volume:
-        """Open the scan of the ``subject``-th person."""
-        ...
 
 
 class NormativeModel(ABC):

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from normfed_common.errors import StudyError
-from normfed_common.registry import Registry
+from normfed_common.foundation.errors import StudyError
+from normfed_common.foundation.registry import Registry
 
 if TYPE_CHECKING:
-    from normfed_common.models.base import NormativeModel, Setting
+    from normfed_common.learning.setting import Setting
+    from normfed_common.models.base import NormativeModel
 
 # Modules are named, not imported: reading a study file must not load what it does not use.
 MODELS: Registry[str] = Registry("model")

@@ -11,8 +11,10 @@ import numpy as np
 from pydantic import Field
 from scipy.stats import rankdata
 
-from normfed_common.errors import StudyError
-from normfed_common.models.base import NormativeModel, Setting, Volume
+from normfed_common.foundation.errors import StudyError
+from normfed_common.learning.cohort import Volume
+from normfed_common.learning.setting import Setting
+from normfed_common.models.base import NormativeModel
 from normfed_common.study.base import Frozen
 
 

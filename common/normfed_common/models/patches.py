@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from normfed_common.models.base import Cohort, Volume
+from normfed_common.learning.cohort import Cohort, Volume
 
 SUBJECTS_PER_BATCH = 4  # different people in one batch, so that a step does not follow one person's scanner
 

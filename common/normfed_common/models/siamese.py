@@ -19,9 +19,11 @@ import torch
 from pydantic import Field, model_validator
 from torch.nn import functional
 
-from normfed_common import seeds
-from normfed_common.arrays import Arrays
-from normfed_common.models.base import Cohort, NormativeModel, Places, Setting, Volume
+from normfed_common.foundation import seeds
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.learning.cohort import Cohort, Volume
+from normfed_common.learning.setting import Places, Setting
+from normfed_common.models.base import NormativeModel
 from normfed_common.models.initialisation import initialise
 from normfed_common.models.patch_networks import ARCHITECTURES
 from normfed_common.models.patches import SUBJECTS_PER_BATCH, siamese_batches

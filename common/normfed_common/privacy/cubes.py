@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
-from normfed_common.arrays import Arrays
-from normfed_common.models.base import Places
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.learning.setting import Places
 
 
 def averaged(sums: Arrays, places: Places, edge_mm: float) -> Arrays:

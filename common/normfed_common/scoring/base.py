@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from normfed_common.arrays import Arrays
-from normfed_common.models.base import Places
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.learning.setting import Places
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from normfed_common.models.base import Setting
+from normfed_common.learning.setting import Setting
 from normfed_common.scoring.base import OneClassHead
 from normfed_common.scoring.federated import FederatedHead
 from normfed_common.scoring.location import LocationHead

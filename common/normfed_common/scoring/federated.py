@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from sklearn.linear_model import SGDOneClassSVM
 
-from normfed_common import seeds
-from normfed_common.arrays import Arrays, check_shapes
-from normfed_common.errors import WireError
-from normfed_common.models.base import ROUNDING
+from normfed_common.foundation import seeds
+from normfed_common.foundation.arrays import Arrays, check_shapes
+from normfed_common.foundation.errors import WireError
+from normfed_common.learning.setting import ROUNDING
 from normfed_common.scoring.base import LatentField, NoStages
 
 BLOCK = 4096

@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import torch
 
-from normfed_common.arrays import Arrays, check_shapes
-from normfed_common.errors import WireError
-from normfed_common.models.base import Places
+from normfed_common.foundation.arrays import Arrays, check_shapes
+from normfed_common.foundation.errors import WireError
+from normfed_common.learning.setting import Places
 from normfed_common.scoring import kernel
 from normfed_common.scoring.base import LatentField, NoStages
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from normfed_common import digests
+from normfed_common.foundation import digests
 from normfed_common.study.base import Frozen
 from normfed_common.study.data import DataConfig
 from normfed_common.study.evaluation import EvaluationConfig

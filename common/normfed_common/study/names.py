@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
-from normfed_common.errors import StudyError
+from normfed_common.foundation.errors import StudyError
 from normfed_common.study.data import DataConfig
 
 SUBJECT = "sub-"

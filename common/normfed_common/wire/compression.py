@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from normfed_common.arrays import Arrays
-from normfed_common.errors import WireError
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import WireError
 from normfed_common.study.federation import Compression
 
 SCALE = "scale/"

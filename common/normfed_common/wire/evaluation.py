@@ -7,15 +7,15 @@ from typing import Protocol
 
 import numpy as np
 
-from normfed_common.arrays import Arrays
-from normfed_common.errors import WireError
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import WireError
 from normfed_common.metrics.summary import PER_SCAN, Summary
 
 COUNTS = ("normal", "lesion", "regions", "normal_people", "patients")
 
 
 class Measured(Protocol):
-    """What a site measured; see `normfed_client.evaluation.Measured`."""
+    """What a site measured; see `normfed_client.evaluating.evaluation.Measured`."""
 
     @property
     def summary(self) -> Summary:

@@ -13,8 +13,8 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
 from pydantic import Field, StringConstraints, ValidationError
 
-from normfed_common.arrays import Arrays
-from normfed_common.errors import SiteCode, WireError
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import SiteCode, WireError
 from normfed_common.study.base import Frozen
 from normfed_common.study.data import SiteName
 from normfed_common.study.federation import PLAIN, Compression

@@ -13,7 +13,7 @@ from flwr.app import Array, ArrayRecord
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from normfed_common.errors import WireError
+from normfed_common.foundation.errors import WireError
 
 NAME, STYPE = "packed", "safetensors"
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from normfed_common.operation.processes import read_services
-from normfed_server.operation import admission, certificates
-from normfed_server.operation.following import Tail
-from normfed_server.operation.home import ServerHome
-from normfed_server.operation.ledger import Entry, Ledger, State
-from normfed_server.operation.wording import worded
+from normfed_common.processes.supervision import read_services
+from normfed_server.runs.following import Tail
+from normfed_server.runs.wording import worded
+from normfed_server.state import admission, certificates
+from normfed_server.state.folder import ServerHome
+from normfed_server.state.ledger import Entry, Ledger, State
 
 SHOWN_RUNS, SHOWN_LINES, PACE_ROUNDS = 20, 12, 5
 FEDERATED = "federated"

@@ -20,10 +20,10 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from normfed_common import digests
-from normfed_common.files import without_nan
+from normfed_common.foundation import digests
+from normfed_common.foundation.files import without_nan
 from normfed_server.monitor.views import Views, prometheus
-from normfed_server.operation.home import ServerHome
+from normfed_server.state.folder import ServerHome
 
 EVERY_S, ALIVE_S = 1.0, 15.0
 TYPES = {

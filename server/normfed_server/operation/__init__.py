@@ -1,1 +1,1 @@
-"""The operator's machine: its folder, its certificates, who may join, and the processes that serve runs."""
+"""What runs a server: its services, and the reconciler that brings open runs back."""

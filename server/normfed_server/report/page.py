@@ -13,14 +13,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from normfed_common import plain_yaml
 from normfed_common.algorithms.table import ALGORITHMS
-from normfed_common.errors import RunError
-from normfed_common.files import write_text
+from normfed_common.foundation import plain_yaml
+from normfed_common.foundation.errors import RunError
+from normfed_common.foundation.files import write_text
 from normfed_server.report import figures, participation
 from normfed_server.report.words import note_sentences, trainings_spread, warnings
-from normfed_server.results import UNSEEN
-from normfed_server.runs import Run
+from normfed_server.results.metrics import UNSEEN
+from normfed_server.runs.folder import Run
 
 MAIN = ("auroc", "auroc30", "auprc", "aupro", "aupro30", "best_dice", "dice", "surface_dice", "image_auroc")
 MORE = ("auroc30_mcclish", "lesion_sensitivity", "cluster_rank", "false_clusters", "froc", "conformal_p")

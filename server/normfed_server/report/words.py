@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from normfed_server.shares import DOMINANT
+from normfed_server.steps.shares import DOMINANT
 
 
 def participation_sentence(metrics: dict[str, Any]) -> str | None:

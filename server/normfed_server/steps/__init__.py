@@ -1,1 +1,1 @@
-"""Server steps: how the next global model is made from the answers of a round; one file a step."""
+"""What a round's updates become: one file a server step, and the progress that they change."""

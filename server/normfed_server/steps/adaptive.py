@@ -19,10 +19,10 @@ import numpy as np
 from flwr.app import Array, ArrayRecord
 from flwr.serverapp.strategy import FedAdagrad, FedAvgM, FedYogi
 
-from normfed_common.arrays import Arrays
-from normfed_server.checkpoints import Progress
+from normfed_common.foundation.arrays import Arrays
 from normfed_server.steps.flower import WEIGHT, aggregate
 from normfed_server.steps.mean import Mean
+from normfed_server.steps.progress import Progress
 
 
 class Momentum(Mean):

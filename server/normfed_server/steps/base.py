@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from normfed_common.arrays import Arrays
+from normfed_common.foundation.arrays import Arrays
 from normfed_common.study.federation import FederationConfig
-from normfed_server.checkpoints import Progress
+from normfed_server.steps.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from collections.abc import Callable
 import numpy as np
 from sklearn.cluster import AgglomerativeClustering
 
-from normfed_common import arrays as named
-from normfed_common.arrays import Arrays
-from normfed_server.checkpoints import Progress
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation.arrays import Arrays
 from normfed_server.steps.base import Gathering, Step, Update
 from normfed_server.steps.mean import RunningMean
+from normfed_server.steps.progress import Progress
 
 LARGEST = "largest update"
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from normfed_common.arrays import Arrays
+from normfed_common.foundation.arrays import Arrays
 from normfed_common.wire.messages import CONTROL
-from normfed_server.checkpoints import Progress
 from normfed_server.steps.base import Update
 from normfed_server.steps.mean import Mean
+from normfed_server.steps.progress import Progress
 
 
 class Control(Mean):

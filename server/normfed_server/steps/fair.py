@@ -16,9 +16,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from normfed_common.arrays import Arrays
-from normfed_server.checkpoints import Progress
+from normfed_common.foundation.arrays import Arrays
 from normfed_server.steps.base import Step, Update
+from normfed_server.steps.progress import Progress
 
 LEAST_LOSS = 1e-10  # F^(q-1) of a loss of nothing
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from flwr.app import DEFAULT_TTL, Array, ArrayRecord, Message, Metadata, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAvg
 
-from normfed_common.arrays import Arrays
+from normfed_common.foundation.arrays import Arrays
 from normfed_common.wire import npy
 
 WEIGHT = "num-subjects"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from normfed_common.arrays import Arrays
-from normfed_server.checkpoints import Progress
+from normfed_common.foundation.arrays import Arrays
 from normfed_server.steps.base import Step, Update
+from normfed_server.steps.progress import Progress
 
 
 class RunningMean:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from normfed_server.checkpoints import Progress
 from normfed_server.steps.base import Step, Update
 from normfed_server.steps.mean import RunningMean
+from normfed_server.steps.progress import Progress
 
 
 class Normalised(Step):

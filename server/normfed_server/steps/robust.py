@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from flwr.serverapp.strategy import FedAvg, FedMedian, FedTrimmedAvg, Krum, MultiKrum
 
-from normfed_common import arrays as named
+from normfed_common.foundation import arrays as named
 from normfed_common.study.federation import FederationConfig
-from normfed_server.checkpoints import Progress
 from normfed_server.steps.base import Gathering, Update
 from normfed_server.steps.flower import WEIGHT, aggregate
 from normfed_server.steps.mean import RunningMean
+from normfed_server.steps.progress import Progress
 
 
 class _CountingAlike(Gathering):

@@ -18,9 +18,9 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-from normfed_client.serving import call, from_bytes, to_bytes
-from normfed_client.site import SITES_VARIABLE
-from normfed_client.workers import WorkerPool
+from normfed_client.answering.serving import call, from_bytes, to_bytes
+from normfed_client.hospital.site import SITES_VARIABLE
+from normfed_common.processes.workers import WorkerPool
 from normfed_server.app import EXPECTED_VARIABLE, RUN_VARIABLE
 from normfed_server.app import app as server_app
 
@@ -45,7 +45,7 @@ class LocalGrid(Grid):
         self.nodes, self.workers, self.tamper = nodes, workers, tamper
         # More arms under way than workers: while one waits for its slowest site, another's sites work.
         self.concurrent_arms = workers + 1 if workers else 1
-        self._pool = WorkerPool("normfed_client.serving:serve_message", workers) if workers else None
+        self._pool = WorkerPool("normfed_client.answering.serving:serve_message", workers) if workers else None
         self._numbers = itertools.count(1)
         self._pending: dict[str, tuple[Message, Future[Message]]] = {}
 

@@ -20,10 +20,10 @@ from scipy.spatial.transform import Rotation
 
 from normfed_client.imaging.nifti import Image
 from normfed_client.imaging.registration import resample
-from normfed_client.workers import WorkerPool
-from normfed_common import digests, seeds
-from normfed_common.errors import DatasetError
-from normfed_common.files import atomic, write_text
+from normfed_common.foundation import digests, seeds
+from normfed_common.foundation.errors import DatasetError
+from normfed_common.foundation.files import atomic, write_text
+from normfed_common.processes.workers import WorkerPool
 from normfed_common.study.base import Frozen
 from normfed_common.study.data import LesionKind, PhantomConfig, PhantomSite
 from normfed_simulation.phantom import anatomy

@@ -1,0 +1,314 @@
+"""Evaluation at the site: maps, per-person figures and scans stay; counts and sums over people leave.
+
+Three steps, since edges and threshold come from all sites: scores and their range; coarse counts; measurement. What
+leaves a hospital is about at least its minimum of people in every number: see `normfed_common.privacy.disclosure`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from normfed_client.evaluating.maps import anomaly_map, personalise
+from normfed_client.hospital.site import Scan, Site, people_of
+from normfed_client.imaging.cohort import NO_LESION
+from normfed_client.imaging.mapping import write_map
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.damage import put_aside
+from normfed_common.foundation.errors import DamagedError, RunError, SiteCode, SiteError
+from normfed_common.foundation.files import inside, write_json
+from normfed_common.metrics import histograms, subjects
+from normfed_common.metrics.curves import curve, region_weights, voxel_metrics
+from normfed_common.metrics.segmentation import cluster_metrics, dice, ranked_clusters, surface_dice
+from normfed_common.metrics.summary import EVERYBODY, Summary, reportable_groups, summarise
+from normfed_common.models.base import NormativeModel
+from normfed_common.privacy import disclosure
+
+SERVED = "served.safetensors"  # the model that is evaluated, for scores that have to be made again
+SCORES = "scores"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What `measure` gives: sums over the site's people, and counts between the common edges."""
+
+    summary: Summary
+    normal: np.ndarray
+    lesion: np.ndarray
+    regions: np.ndarray
+    normal_people: np.ndarray
+    patients: np.ndarray
+    image_auroc: float
+
+
+class _Histogram:
+    """Counts over people, which are told of ``minimum`` people at least together."""
+
+    def __init__(self, bins: int, minimum: int, kind: type[np.number[Any]] = np.int64) -> None:
+        self._total, self._minimum = np.zeros(bins, kind), minimum
+        self._present: dict[str, np.ndarray] = {}
+
+    def add(self, person: str, counts: np.ndarray) -> None:
+        """Add a scan of a person."""
+        self._total += counts
+        if self._minimum > 1:
+            self._present[person] = self._present.get(person, False) | (counts != 0)
+
+    def told(self) -> np.ndarray:
+        """The counts as they may leave: `disclosure.merged_bins`."""
+        present = np.stack(list(self._present.values())) if self._present else np.zeros((0, len(self._total)), bool)
+        return disclosure.merged_bins(self._total, present, self._minimum)
+
+
+class Evaluation:
+    """One model's evaluation at one site; scores wait on the site's disk between the steps."""
+
+    def __init__(self, site: Site, arm: str) -> None:
+        self.site, self.arm = site, arm
+        self.folder = inside(site.config.output, "scores", arm)
+        self.minimum = site.told_together
+        self.people = len(people_of(self.test))
+        if not self.people and site.custody is None:
+            raise SiteError(SiteCode.NO_TEST_SUBJECTS)
+        if self.people < site.minimum:
+            raise SiteError(SiteCode.COHORT_TOO_SMALL, f"{self.people} people to test on")
+
+    @cached_property
+    def test(self) -> list[Scan]:
+        """Scans of people with lesions."""
+        return self.site.test
+
+    @cached_property
+    def held_out(self) -> list[Scan]:
+        """Scans of held-out normal people; nobody's where they are fewer than the minimum."""
+        scans = self.site.held_out
+        return scans if len(people_of(scans)) >= self.site.minimum else []
+
+    @cached_property
+    def ill(self) -> list[Scan]:
+        """Scans that have a lesion; nobody's where they are fewer people than may be told of."""
+        scans = [scan for scan in self.test if scan.kind != NO_LESION]
+        enough = len(people_of(scans)) >= self.minimum
+        return scans if enough and self.site.try_release("figures", scans, f"{self.arm} people with lesions") else []
+
+    def score(self, entry: dict[str, Any], arrays: Arrays) -> tuple[float, float]:
+        """Score everybody who tests or is held out with a model; gives the common range of the scores."""
+        named.save(self.folder / SERVED, arrays, {"model": entry})
+        model = self._model(entry, arrays)
+        for scan in (*self.test, *self.site.held_out):
+            self._save(scan, self._map(model, scan)[scan.entry.volume().mask])
+        return self._range
+
+    def count(self, low: float, high: float) -> Arrays:
+        """Coarse counts over [low, high]: voxels of patients outside and inside lesions, and of normal people.
+
+        Raises
+        ------
+        SiteError
+            If the range is not that of all sites: a narrower one would tell single scores apart.
+        """
+        own_low, own_high = self._range
+        if low > own_low or high < own_high:
+            raise SiteError(SiteCode.BAD_REQUEST, f"the range [{low}, {high}] does not hold this site's scores")
+        normal, lesion, held_out = (_Histogram(histograms.COARSE_BINS, self.minimum) for _ in range(3))
+        for scan in self.test:
+            person, scores, found = scan.visit.participant.subject, self._clipped(scan), self._lesion(scan)
+            normal.add(person, histograms.coarse_counts(scores[~found], low, high))
+            lesion.add(person, histograms.coarse_counts(scores[found], low, high))
+        for scan in self.held_out:
+            scores = self._clipped(scan)[self._normal_voxels(scan)]
+            held_out.add(scan.visit.participant.subject, histograms.coarse_counts(scores, low, high))
+        people = histograms.coarse_counts(self._people_scores(self.held_out), low, high)
+        told = {"normal": normal.told(), "lesion": lesion.told(), "held_out": held_out.told()}
+        return {**told, "held_out_people": people}
+
+    def measure(self, edges: np.ndarray, threshold: float, held_out_people: np.ndarray, maps: bool) -> Measured:
+        """All figures of the site.
+
+        Parameters
+        ----------
+        edges
+            Ascending, the same at every site.
+        threshold
+            A voxel at or above it is called abnormal.
+        held_out_people
+            Counts (len(edges) + 1,) of all sites' normal people's scores: what conformal p-values compare with.
+        maps
+            Whether to write the anomaly maps as NIfTI into the site's output folder.
+
+        Raises
+        ------
+        SiteError
+            If edges or counts are not what this study asks with.
+        """
+        self._check(edges, held_out_people)
+        threshold = float(np.clip(threshold, *self._range))  # beyond, few people have a voxel
+        normal, lesion = (_Histogram(len(edges) + 1, self.minimum) for _ in range(2))
+        regions = _Histogram(len(edges) + 1, self.minimum, np.float64)
+        told = dict(zip((scan.visit.name for scan in self.ill), self._people_scores(self.ill), strict=True))
+        rows = []
+        for scan in self.test:
+            scores, mask, truth = self._grid(scan)
+            inside_brain, found = np.clip(scores[mask], *self._range), truth[mask]
+            person = scan.visit.participant.subject
+            normal.add(person, histograms.count(inside_brain[~found], edges))
+            lesion.add(person, histograms.count(inside_brain[found], edges))
+            regions.add(person, histograms.count(inside_brain, edges, region_weights(truth)[mask]))
+            row = self._row(scores, mask, truth, threshold)
+            row["subject_score"] = self._person(scan)
+            if scan.visit.name in told:
+                row["conformal_p"] = subjects.conformal_p(float(told[scan.visit.name]), edges, held_out_people)
+            rows.append(row)
+            if maps:
+                write_map(scores, scan.visit, scan.entry, self.site.recipe, self.site.config.output / "maps")
+        self._keep(rows)
+        return Measured(
+            summary=self._summarise(rows),
+            normal=normal.told(),
+            lesion=lesion.told(),
+            regions=regions.told(),
+            normal_people=histograms.count(self._people_scores(self.held_out), edges),
+            patients=histograms.count(np.array(list(told.values())), edges),
+            image_auroc=subjects.image_auroc(*(self._persons(scans) for scans in (self.held_out, self.ill))),
+        )
+
+    def close(self) -> None:
+        """The figures are safe: throw the scores away."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def rank(self, entry: dict[str, Any], arrays: Arrays) -> Summary:
+        """Threshold-free figures only, in one step: how a model of another site does here."""
+        model = self._model(entry, arrays)
+        rows = [
+            voxel_metrics(curve(self._map(model, scan), scan.entry.lesion(), scan.entry.volume().mask))
+            for scan in self.test
+        ]
+        return self._summarise(rows)
+
+    def _check(self, edges: np.ndarray, held_out_people: np.ndarray) -> None:
+        most = 2 * self.site.study.evaluation.bins + 2
+        ascend = edges.ndim == 1 and 0 < len(edges) <= most and bool((np.diff(edges) > 0).all())
+        fits = ascend and held_out_people.shape == (len(edges) + 1,)
+        if not fits or held_out_people.dtype != np.int64 or (held_out_people < 0).any():
+            raise SiteError(SiteCode.BAD_REQUEST, "edges or counts are not those of this study")
+
+    def _summarise(self, rows: list[dict[str, float]]) -> Summary:
+        study, kinds = self.site.study, [scan.kind for scan in self.test]
+        people = [scan.visit.participant.subject for scan in self.test]
+        groups = reportable_groups(kinds, people, self.site.minimum)
+        if self.site.custody is not None:
+            groups = (EVERYBODY, *(kind for kind in groups[1:] if self._may_tell(kind)))
+        resamplings = study.evaluation.bootstrap if self.minimum == 1 else 0
+        return summarise(
+            rows, kinds, groups, resamplings, study.seed, self.site.config.name, people=people, minimum=self.minimum
+        )
+
+    def _may_tell(self, kind: str) -> bool:
+        """Whether a kind of lesion may be reported apart, after all that was reported before."""
+        scans = [scan for scan in self.test if scan.kind == kind]
+        return self.site.try_release("figures", scans, f"{self.arm} figures of a kind of lesion")
+
+    def _row(self, scores: np.ndarray, mask: np.ndarray, truth: np.ndarray, threshold: float) -> dict[str, float]:
+        evaluation, size = self.site.study.evaluation, self.site.study.preprocessing.voxel_size_mm
+        abnormal = mask & (scores >= threshold)
+        clusters = ranked_clusters(scores, mask, threshold, round(evaluation.minimum_cluster_mm3 / size**3))
+        found = {**voxel_metrics(curve(scores, truth, mask)), **cluster_metrics(*clusters, truth)}
+        if truth.any():  # overlap with a lesion that is not there says nothing
+            found["dice"] = dice(abnormal, truth)
+            found["surface_dice"] = surface_dice(abnormal, truth, size, evaluation.surface_tolerance_mm)
+        return found
+
+    def _model(self, entry: dict[str, Any], arrays: Arrays) -> NormativeModel:
+        """A model as it is served here: with what it learns from the site's own people."""
+        model = self.site.model(entry)
+        model.load(arrays)
+        personalise(model, self.site)
+        return model
+
+    def _map(self, model: NormativeModel, scan: Scan) -> np.ndarray:
+        found = anomaly_map(model, scan.entry.volume(), self.site.study, scan.visit.name)
+        if not np.isfinite(found).all():
+            raise SiteError(SiteCode.NOT_FINITE, f"{scan.visit.name}: the anomaly map of {self.arm} is not finite")
+        return found
+
+    def _grid(self, scan: Scan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        mask = scan.entry.volume().mask
+        scores = np.zeros(mask.shape, np.float32)
+        scores[mask] = self._scores(scan)
+        return scores, mask, scan.entry.lesion()
+
+    @cached_property
+    def _range(self) -> tuple[float, float]:
+        """That neither end of which is one person's."""
+        ends: dict[str, list[float]] = {}
+        for scan in (*self.test, *self.held_out):
+            scores = self._scores(scan)
+            ends.setdefault(scan.visit.participant.subject, []).extend((float(scores.min()), float(scores.max())))
+        return disclosure.common_range(
+            np.array([min(values) for values in ends.values()]),
+            np.array([max(values) for values in ends.values()]),
+            self.minimum,
+        )
+
+    def _clipped(self, scan: Scan) -> np.ndarray:
+        """Scores as they are counted: those beyond the common range as its ends."""
+        return np.clip(self._scores(scan), *self._range)
+
+    def _people_scores(self, scans: Sequence[Scan]) -> np.ndarray:
+        """One score for each scan, as it is told: of several people together (`disclosure.microaggregated`)."""
+        scores = self._persons(scans)
+        if self.minimum == 1 or not len(scores):
+            return scores
+        names, owner = np.unique([scan.visit.participant.subject for scan in scans], return_inverse=True)
+        means = np.bincount(owner, scores) / np.bincount(owner, minlength=len(names))
+        return np.clip(disclosure.microaggregated(means, self.minimum)[owner], *self._range)
+
+    def _scores(self, scan: Scan) -> np.ndarray:
+        """The scores of the brain's voxels; made again from the model that was served if the file is damaged."""
+        path = self._path(scan)
+        try:
+            return named.load(path)[SCORES]
+        except DamagedError as error:
+            put_aside(path, error.why, "the person is scored again")
+        except RunError as error:
+            if not (self.folder / SERVED).exists():
+                raise SiteError(SiteCode.BAD_REQUEST, f"nothing was scored for {self.arm}") from error
+        arrays, header = named.read(self.folder / SERVED)
+        scores = self._map(self._model(header["model"], arrays), scan)[scan.entry.volume().mask]
+        self._save(scan, scores)
+        return scores
+
+    def _save(self, scan: Scan, scores: np.ndarray) -> None:
+        named.save(self._path(scan), {SCORES: scores})
+
+    def _lesion(self, scan: Scan) -> np.ndarray:
+        return scan.entry.lesion()[scan.entry.volume().mask]
+
+    def _normal_voxels(self, scan: Scan) -> np.ndarray:
+        volume = scan.entry.volume()
+        normal = np.zeros(volume.mask.size, bool)
+        normal[volume.normal_index] = True
+        return normal.reshape(volume.mask.shape)[volume.mask]
+
+    def _person(self, scan: Scan) -> float:
+        return float(np.quantile(self._scores(scan), subjects.SUBJECT_QUANTILE))
+
+    def _persons(self, scans: Sequence[Scan]) -> np.ndarray:
+        """One score for each scan, (scans,)."""
+        return np.array([self._person(scan) for scan in scans])
+
+    def _path(self, scan: Scan) -> Path:
+        return self.folder / f"{scan.visit.name}.safetensors"
+
+    def _keep(self, rows: list[dict[str, float]]) -> None:
+        people = [
+            {"name": scan.visit.name, "kind": scan.kind, **row} for scan, row in zip(self.test, rows, strict=True)
+        ]
+        write_json(inside(self.site.config.output, "people", f"{self.arm}.json"), people)

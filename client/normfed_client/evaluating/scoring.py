@@ -1,0 +1,212 @@
+"""Score new scans with the model of a finished run."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from normfed_client.evaluating import maps as anomaly
+from normfed_client.hospital.personal import PersonalStore
+from normfed_client.hospital.site import Site, choose_device, read_sites
+from normfed_client.imaging.bids import TEMPLATE_SPACE, Participant, Visit, read_dataset
+from normfed_client.imaging.cache import Cache, default_root
+from normfed_client.imaging.mapping import write_map
+from normfed_client.imaging.preprocessing import Recipe, missing_modalities, prepare
+from normfed_client.imaging.template import common_grid
+from normfed_common.algorithms.clusters import model_number
+from normfed_common.algorithms.table import configure
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import DatasetError, RunError, ScanError, SiteError
+from normfed_common.learning.setting import Setting
+from normfed_common.metrics.subjects import subject_score
+from normfed_common.models.base import NormativeModel
+from normfed_common.models.catalogue import build
+from normfed_common.studies import load_study
+from normfed_common.study.config import StudyConfig
+
+NAME = re.compile(r"^(?P<stem>.*?)(?:^|_)(?P<modality>(?:ce-[A-Za-z0-9]+_)?(?:T1w|T2w|FLAIR|pet))\.nii(?:\.gz)?$")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One anomaly map; the abnormal share is NaN where the run has no threshold on its scale."""
+
+    path: Path
+    subject_score: float
+    abnormal_share: float
+
+
+def served_arrays(run: Path, site: str | None) -> Arrays:
+    """The federated model of a finished run as a site is served: of its cluster, with its personal parts.
+
+    Parameters
+    ----------
+    site
+        Whose; None for the model that all sites share.
+
+    Raises
+    ------
+    RunError
+        If the run is not finished, the strategy leaves no model that all share, or the site is not one of the run.
+    """
+    path = run / "model.safetensors"
+    if not path.exists():
+        raise RunError(f"{run}: holds no model.safetensors. Finish the run first: normfed simulate --resume {run}")
+    study = load_study(run / "study.yaml")
+    row, _ = configure(study.strategy)
+    arrays, header = named.read(path, foreign=True)
+    clusters = header.get("clusters", {})
+    sites = sorted(folder.name for folder in (run / "sites").glob("*") if folder.name != "pooled")
+    if site is not None and site not in sites:
+        raise RunError(f"{run}: no site is called {site}. Its sites are {', '.join(sites)}.")
+    if site is None and (clusters or row.needs_every_part):
+        raise RunError(
+            f"{run}: under {study.strategy['name']} sites have models of their own. Say whose with --site: "
+            f"{', '.join(sites)}."
+        )
+    if clusters:
+        arrays = named.unstacked(arrays)[model_number(clusters, str(site))]
+    if not row.personal or site is None:
+        return arrays
+    try:
+        kept = PersonalStore(run / "sites" / site / "personal" / "federated").latest()
+    except SiteError as error:
+        raise RunError(f"{run}: {error.detail}") from error
+    if row.needs_every_part and not kept:
+        raise RunError(f"{run}: {site} did not train, so under {study.strategy['name']} it has no whole model.")
+    return {**arrays, **kept}
+
+
+def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: str | None = None) -> Iterator[Scored]:
+    """Write the anomaly map of every person among ``scans``.
+
+    Parameters
+    ----------
+    scans
+        Those of a BIDS dataset are scored with what the dataset has beside them (a brain mask, other modalities), so
+        that the map of a person of the run is that of the run's evaluation to the last bit.
+    site
+        Whose model: see `served_arrays`. Where it has a part of its own that is never written (one_class.fit_on:
+        location) that part is learnt anew, from the site's dataset; without a site the shared part scores alone.
+
+    Raises
+    ------
+    RunError
+        If the run is not finished.
+    ScanError
+        If a file cannot be used, or a person lacks a modality that the model needs.
+    """
+    arrays = served_arrays(run, site)
+    study = load_study(run / "study.yaml")
+    recipe = Recipe(study.preprocessing, study.data.modalities, ())
+    visits = visits_of(scans)
+    for visit in visits:
+        missing = missing_modalities(visit, study.data.modalities)
+        if missing:
+            raise ScanError(
+                f"{visit.name}: the model needs {', '.join(study.data.modalities)}; {', '.join(missing)} is missing. "
+                "Give the files of one person together."
+            )
+    threshold = _threshold(run)
+    cache = Cache(default_root() / "scans")
+    with anomaly.threads_of(study):
+        model = _model(run, study, arrays, device, site)
+        for visit in visits:
+            entry = prepare(visit, recipe, cache)
+            volume = entry.volume()
+            found = anomaly.anomaly_map(model, volume, study, visit.name)
+            path = write_map(found, visit, entry, recipe, out)
+            abnormal = float((found[volume.mask] >= threshold).mean()) if threshold is not None else float("nan")
+            yield Scored(path, subject_score(found, volume.mask), abnormal)
+
+
+def _model(run: Path, study: StudyConfig, arrays: Arrays, device: str, site: str | None) -> NormativeModel:
+    """The model as it scores at ``site``; of the run's sites only a simulation's are on this machine."""
+    model = build(study.model, _setting(study, device))
+    model.load(arrays)
+    if site is not None and model.keeps_to_site:
+        config = next(config for config in read_sites(run / "sites.json") if config.name == site)
+        anomaly.personalise(model, Site(config.model_copy(update={"device": device}), study))
+    return model
+
+
+def visits_of(scans: Sequence[Path]) -> list[Visit]:
+    """The visits that scans belong to: as their dataset has them where they lie in one, else by their names.
+
+    Raises
+    ------
+    ScanError
+        See `group`.
+    """
+    datasets: dict[Path | None, dict[Path, Visit]] = {None: {}}
+    found: dict[str, Visit] = {}
+    loose: list[Path] = []
+    for path in map(Path.absolute, scans):
+        root = next((folder for folder in path.parents if (folder / "participants.tsv").exists()), None)
+        if root is not None and root not in datasets:
+            datasets[root] = _by_image(root)
+        visit = datasets[root].get(path)
+        if visit is None:
+            loose.append(path)
+        else:
+            found[visit.name] = visit
+    return [*(found[name] for name in sorted(found)), *group(loose)]
+
+
+def _by_image(root: Path) -> dict[Path, Visit]:
+    """Scan to visit of a dataset; empty where it cannot be read as one."""
+    try:
+        visits = read_dataset(root).visits
+    except DatasetError:
+        return {}
+    return {image: visit for visit in visits for image in visit.images.values()}
+
+
+def group(scans: Sequence[Path]) -> list[Visit]:
+    """Scans whose names agree up to the modality, as visits of one person each.
+
+    Raises
+    ------
+    ScanError
+        If a name does not end in a modality, or two scans claim the same.
+    """
+    found: dict[str, dict[str, Path]] = {}
+    for path in scans:
+        match = NAME.match(path.name)
+        if match is None:
+            raise ScanError(
+                f"{path}: the name does not say the modality; expected it to end in _T1w.nii.gz, _FLAIR.nii.gz, ..."
+            )
+        images = found.setdefault(match["stem"], {})
+        if match["modality"] in images:
+            raise ScanError(
+                f"{path}: a second {match['modality']} of {match['stem']}, beside {images[match['modality']]}."
+            )
+        images[match["modality"]] = path
+    return [
+        Visit(Participant(stem, "", ""), None, images, in_template_space=f"space-{TEMPLATE_SPACE}" in stem)
+        for stem, images in sorted(found.items())
+    ]
+
+
+def _setting(study: StudyConfig, device: str) -> Setting:
+    size, values = study.preprocessing.voxel_size_mm, study.preprocessing.value_range
+    return Setting(study.data.modalities, size, common_grid(size).shape, study.seed, choose_device(device), values)
+
+
+def _threshold(run: Path) -> float | None:
+    """The run's abnormality threshold of the federated model; None where it is on another scale than today's maps."""
+    path = run / "metrics.json"
+    if not path.exists():
+        return None
+    metrics = json.loads(path.read_text())
+    if "lowest_score" not in metrics:
+        return None
+    value = metrics["evaluation"]["federated"]["threshold"]["value"]
+    return None if value is None else float(np.float32(value))

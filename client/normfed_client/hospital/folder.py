@@ -1,0 +1,198 @@
+"""A hospital's folder: what it decided, its key, and what its client keeps. Nothing in it ever leaves.
+
+HOME/
+    site.yaml           written by `normfed site join`; the hospital edits it
+    site.key SITE.pub   made here; the first never leaves, the second goes to the operator
+    ca.crt              the federation's certificate authority
+    runner.secret       between Flower's node and our runner
+    people.secret       decides who trains and who tests; stands for people's names in releases.sqlite
+    releases.sqlite     over whom anything was ever released; back it up with people.secret
+    outbox/<run>/       answers, on disk before they are sent
+    checkpoints/<run>/  training in the middle of a round
+    state/<run>/        maps, people's figures, personal parts of models, site.log
+    cache/              preprocessed scans
+    tmp/                of the processes, while they run
+    log/                a log a process, services.json
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field
+
+from normfed_client.hospital.config import DEVICE, SiteConfig
+from normfed_client.hospital.people import PeopleSecret
+from normfed_client.hospital.releases import Releases
+from normfed_client.hospital.rules import CustodyConfig, Rules
+from normfed_common.deployment import settings
+from normfed_common.deployment.enrolment import ADDRESS
+from normfed_common.foundation import private
+from normfed_common.foundation.errors import DatasetError, UserError
+from normfed_common.foundation.files import inside
+from normfed_common.study.base import Frozen
+from normfed_common.study.data import SiteName
+
+HOME_VARIABLE = "NORMFED_SITE_HOME"
+PEOPLE, RECORD = "people.secret", "releases.sqlite"
+DEFAULT = Path("normfed-site")
+
+
+class Client(Frozen):
+    """Where a hospital's client finds what it needs, and how it works."""
+
+    site: SiteName = Field(description="its name in the federation")
+    server: str = Field(pattern=ADDRESS, description="host:port of the server; the one address that is ever called")
+    data: Path = Field(description="the BIDS dataset; only read")
+    owns: tuple[str, ...] = Field((), description="values of the dataset's column `site` that take part; empty: all")
+    bundles: tuple[str, ...] = Field((), description="SHA-256 of the app bundles that are accepted; others are refused")
+    ca: str = Field("ca.crt", description="certificates that the server's must be signed by, PEM")
+    device: str = Field("auto", pattern=DEVICE)
+    keep_days: float = Field(14.0, gt=0, le=365, description="answers are kept in the outbox for so long at most")
+    checkpoint_minutes: float = Field(3.0, gt=0, le=1440, description="between checkpoints in the middle of a round")
+    power_w: float = Field(150.0, gt=0, le=10_000, description="what the machine draws while it trains, for estimates")
+
+
+class HospitalConfig(Rules, Client):
+    """What a hospital decides for itself: `site.yaml`."""
+
+
+class Hospital:
+    """A hospital's folder.
+
+    Parameters
+    ----------
+    folder
+        Absolute.
+    """
+
+    def __init__(self, folder: Path, config: HospitalConfig) -> None:
+        self.folder, self.config = folder, config
+
+    key = property(lambda self: self.folder / "site.key")
+    secret = property(lambda self: self.folder / "runner.secret")
+    people_secret = property(lambda self: self.folder / PEOPLE)
+    record = property(lambda self: self.folder / RECORD)
+    log = property(lambda self: self.folder / "log")
+    cache = property(lambda self: self.folder / "cache")
+    temporary = property(lambda self: self.folder / "tmp")
+
+    @property
+    def ca(self) -> Path:
+        """The certificates that the server's must be signed by."""
+        return self.folder / self.config.ca
+
+    @property
+    def public_key(self) -> Path:
+        """What the operator is sent."""
+        return self.folder / f"{self.config.site}.pub"
+
+    def outbox(self, run: str) -> Path:
+        """Where a run's answers wait."""
+        return self._of_run("outbox", run)
+
+    def checkpoints(self, run: str) -> Path:
+        """Where a run's training is kept in the middle of a round."""
+        return self._of_run("checkpoints", run)
+
+    def site_config(self, run: str) -> SiteConfig:
+        """What the client's apps need to know."""
+        return SiteConfig(
+            name=self.config.site,
+            data=(self.folder / self.config.data).resolve(),
+            owns=self.config.owns,
+            cache=self.cache,
+            output=self._of_run("state", run),
+            device=self.config.device,
+            custody=self.custody(run),
+        )
+
+    def custody(self, run: str) -> CustodyConfig:
+        """What the hospital decides of a run's people."""
+        return CustodyConfig(
+            rules=Rules(**{name: getattr(self.config, name) for name in Rules.model_fields}),
+            people_secret=self.people_secret,
+            record=self.record,
+            run=run,
+        )
+
+    def releases(self) -> Releases:
+        """Over whom this hospital released anything.
+
+        Raises
+        ------
+        UserError
+            If the record cannot be used.
+        """
+        return Releases(self.record, PeopleSecret.read(self.people_secret))
+
+    def check_record(self) -> None:
+        """Refuse to release anything on the word of an old copy of the record.
+
+        Raises
+        ------
+        UserError
+            If the record has fewer sets than a run in this folder was settled with, or cannot be used.
+        """
+        from normfed_client.hospital.custody import newest_serial
+
+        if newest_serial(self.folder / "state") > self.releases().serial():
+            raise UserError(
+                f"{self.record}: is older than the runs in {self.folder / 'state'}. Restore the newest copy; on the "
+                "word of an old one people could be told apart who were released since.",
+            )
+
+    def check(self) -> None:
+        """Refuse to start with what is weak.
+
+        Raises
+        ------
+        UserError
+            If a secret is missing or readable by others, or the record of releases cannot be used.
+        """
+        for path in (self.key, self.secret, self.people_secret, self.record):
+            private.check(path)
+        self.check_record()
+
+    def prepare(self, run: str) -> None:
+        """Make the folders of a run, for their owner only."""
+        for folder in (self.outbox(run), self.checkpoints(run), self.site_config(run).output, self.temporary):
+            private.make_folder(folder)
+
+    def _of_run(self, what: str, run: str) -> Path:
+        return inside(self.folder, what, *([run] if run else []))
+
+
+def open_hospital(folder: Path) -> Hospital:
+    """Open a hospital's folder.
+
+    Raises
+    ------
+    UserError
+        If it is not one, or its site.yaml is wrong.
+    """
+    path = folder / "site.yaml"
+    if not path.exists():
+        raise UserError(
+            f"{folder}: not a site's folder (no site.yaml). Make one: normfed site join ENROLMENT --home {folder}"
+        )
+    return Hospital(folder.resolve(), settings.read(path, HospitalConfig))
+
+
+def of_environment() -> Hospital | None:
+    """The hospital that this process works for; None in a simulation."""
+    folder = os.environ.get(HOME_VARIABLE)
+    if folder is None:
+        return None
+    path = Path(folder) / "site.yaml"
+    try:
+        return _opened(folder, path.stat().st_mtime_ns)
+    except (OSError, UserError) as error:
+        raise DatasetError(str(error)) from error
+
+
+@lru_cache(maxsize=1)
+def _opened(folder: str, _mtime_ns: int) -> Hospital:
+    return open_hospital(Path(folder))

@@ -1,0 +1,43 @@
+"""Is the code that runs the code that was installed? A bundle that brings its own would come first on Python's path."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+
+import normfed_client
+from normfed_common.foundation.errors import SiteCode, SiteError
+
+
+def check(version: str) -> None:
+    """Refuse to work with other code than the installed distribution's, or for a server of another version.
+
+    Raises
+    ------
+    SiteError
+        With the code that says which.
+    """
+    here = Path(normfed_client.__file__).resolve()
+    if here not in _files():
+        raise SiteError(SiteCode.NOT_INSTALLED, f"the client runs from {here}, which is not the installed normfed")
+    if version != _distribution().version:
+        raise SiteError(SiteCode.VERSION_DIFFERS, f"the server has {version}, this site {_distribution().version}")
+
+
+@lru_cache(maxsize=1)
+def _distribution() -> Distribution:
+    return distribution("normfed")
+
+
+@lru_cache(maxsize=1)
+def _files() -> frozenset[Path]:
+    """Every file of the installed distribution; of an editable one the files in its source folders."""
+    found = _distribution()
+    files = {Path(str(found.locate_file(file))).resolve() for file in found.files or ()}
+    for path in [file for file in files if file.suffix == ".pth"]:
+        for line in path.read_text().splitlines():
+            folder = Path(line.strip())
+            if line.strip() and folder.is_dir():
+                files |= {file.resolve() for file in folder.glob("normfed_*/__init__.py")}
+    return frozenset(files)

@@ -1,0 +1,66 @@
+"""Read the files that a person at a machine writes: server.yaml, site.yaml, an enrolment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from normfed_common.foundation import plain_yaml
+from normfed_common.foundation.errors import StudyError, UserError
+from normfed_common.foundation.files import write_text
+from normfed_common.study.validation import validate
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def read(path: Path, kind: type[T]) -> T:
+    """A checked file.
+
+    Raises
+    ------
+    UserError
+        Naming the file, and the key that is wrong.
+    """
+    raw = plain_yaml.read(path, "a settings file")
+    try:
+        return validate(kind, raw, str(path))
+    except StudyError as error:
+        raise UserError(str(error).replace("a key that a study knows", "a key that this file knows")) from error
+
+
+def write(path: Path, values: BaseModel) -> None:
+    """Write such a file, with the description of every key that has one."""
+    lines = []
+    for name, field in type(values).model_fields.items():
+        if field.description:
+            lines.append(f"# {field.description}")
+        value = values.model_dump(mode="json")[name]
+        lines.append(plain_yaml.text({name: value}).rstrip())
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def change(path: Path, kind: type[T], values: Mapping[str, str | int]) -> T:
+    """Change single values of such a file; comments and everything else stay as they are.
+
+    Returns
+    -------
+    The file as it is now.
+
+    Raises
+    ------
+    UserError
+        If the file is not what it should be, or would not be with the new values; then nothing is written.
+    """
+    read(path, kind)
+    text = path.read_text(encoding="utf-8")
+    for key, value in values.items():
+        text = plain_yaml.with_value(text, key, value, str(path))
+    try:
+        changed = validate(kind, plain_yaml.parse(text, str(path)), str(path))
+    except UserError as error:
+        raise UserError(f"{error} Nothing was changed.") from error
+    write_text(path, text)
+    return changed

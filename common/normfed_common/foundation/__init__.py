@@ -1,0 +1,1 @@
+"""What every other room stands on: errors, files, arrays on disk, digests, seeds, registries."""

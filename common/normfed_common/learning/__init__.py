@@ -1,0 +1,1 @@
+"""What a model learns from: people, their scans, and the grid that these lie on."""

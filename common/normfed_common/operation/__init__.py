@@ -1,1 +1,0 @@
-"""What an operator's and a hospital's long-running machines have in common: processes, enrolment, the app bundle."""

@@ -1,0 +1,81 @@
+"""Read a study file; every fault is one sentence that names the key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from normfed_common.algorithms.table import ALGORITHMS
+from normfed_common.foundation import plain_yaml
+from normfed_common.foundation.errors import StudyError, UserError
+from normfed_common.models.catalogue import configure
+from normfed_common.study.config import StudyConfig
+from normfed_common.study.validation import validate
+
+MAXIMUM_BYTES = 1_000_000
+DIGEST = "sha256:"  # what stands in the place of a path once a run begins: no path leaves the researcher's machine
+
+
+def load_study(path: Path, **changes: Any) -> StudyConfig:
+    """Read and resolve a study: all defaults filled in, model and algorithm known.
+
+    Parameters
+    ----------
+    path
+        The YAML file.
+    changes
+        Values given on the command line, by section and key: ``federation={"rounds": 3}``.
+
+    Raises
+    ------
+    StudyError
+        If the file cannot be read, or asks for something unknown or impossible.
+    """
+    try:
+        raw = plain_yaml.read(path, "a study file", MAXIMUM_BYTES)
+    except UserError as error:
+        raise StudyError(str(error)) from error
+    for key, value in changes.items():
+        before = {} if raw.get(key) is None else raw[key]
+        section = isinstance(value, dict) and "name" not in value  # a named entry replaces the one before
+        if not section:
+            raw[key] = value
+        elif isinstance(before, dict):
+            raw[key] = {**before, **value}
+        # What is no section is left as it is, for the check below to name.
+    initial = raw.get("initial_model")
+    if isinstance(initial, str) and not initial.startswith(DIGEST):
+        raw["initial_model"] = str(path.parent / initial)
+    return resolve(raw, str(path))
+
+
+def resolve(raw: dict[str, Any], origin: str) -> StudyConfig:
+    """Check a parsed study and fill in every default, those of its models too."""
+    study = validate(StudyConfig, raw, origin)
+    strategy = validate_strategy(study.strategy, f"{origin}: strategy")
+    strategies = tuple(
+        validate_strategy(entry, f"{origin}: comparisons.strategies[{i}]")
+        for i, entry in enumerate(study.comparisons.strategies)
+    )
+    model = validate_model(study.model, f"{origin}: model")
+    baselines = tuple(
+        validate_model(entry, f"{origin}: comparisons.baselines[{i}]")
+        for i, entry in enumerate(study.comparisons.baselines)
+    )
+    comparisons = study.comparisons.model_copy(update={"baselines": baselines, "strategies": strategies})
+    return study.model_copy(update={"model": model, "strategy": strategy, "comparisons": comparisons})
+
+
+def validate_model(entry: dict[str, Any], origin: str) -> dict[str, Any]:
+    """The same entry with the defaults of its model filled in."""
+    config_type, values = configure(entry, origin)
+    return {"name": entry["name"], **validate(config_type, values, origin).model_dump(mode="json")}
+
+
+def validate_strategy(entry: dict[str, Any], origin: str) -> dict[str, Any]:
+    """The same entry with the defaults of its algorithm filled in."""
+    name = entry.get("name")
+    if not isinstance(name, str):
+        raise StudyError(f"{origin}: name is missing. Known strategies: {', '.join(ALGORITHMS)}.")
+    values = {key: value for key, value in entry.items() if key != "name"}
+    return {"name": name, **validate(ALGORITHMS[name].parameters, values, origin).model_dump(mode="json")}

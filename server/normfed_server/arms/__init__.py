@@ -1,0 +1,1 @@
+"""What a study trains and tests: the plan, rounds, evaluation, and what is tried before."""

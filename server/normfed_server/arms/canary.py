@@ -1,0 +1,76 @@
+"""One round with one batch a site, before the first: finds in two minutes what would otherwise break after hours."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from flwr.app import Message
+
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import RunError, SiteCode, WireError
+from normfed_common.wire.compression import expand_update
+from normfed_common.wire.messages import error_code, requests, size_of
+from normfed_server.arms.plan import Arm
+from normfed_server.arms.training import Bench
+from normfed_server.sites import claims
+from normfed_server.sites.asking import describe
+
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class Sung:
+    """How a site's canary went: seconds from the request to the answer, and megabytes of the answer."""
+
+    seconds: float
+    megabytes: float
+
+
+def sing(bench: Bench, arm: Arm, model: Arrays) -> dict[str, Sung]:
+    """Send every training site the model, let it train one batch and send the update; nothing is kept of it.
+
+    Raises
+    ------
+    RunError
+        Naming every site where it does not work, and why.
+    """
+    nodes = {site: bench.roster.nodes[site] for site in arm.train}
+    bench.events.say("canary", arm=arm.name, sites=sorted(nodes))
+    header = bench.letterhead.request(arm, compression=arm.compression)
+    begin = time.perf_counter()
+    found: dict[str, Sung] = {}
+    faults: dict[str, str] = {}
+    messages = requests("train.canary", nodes, header, named.stacked([model]))
+    for site, reply in bench.asker.answers(messages, tuple(SiteCode), faults):
+        if reply.has_error():
+            faults[site] = describe(error_code(reply))
+            continue
+        try:
+            size = size_of(reply) if reply.has_content() else 0
+            _check(site, reply, arm, model)
+        except WireError as error:
+            faults[site] = f"its answer cannot be used: {error}"
+            continue
+        found[site] = Sung(time.perf_counter() - begin, size / MEGABYTE)
+    faults = {site: why for site, why in faults.items() if site not in bench.excused()}
+    if faults:
+        listed = "; ".join(f"{site}: {why}" for site, why in sorted(faults.items()))
+        raise RunError(
+            f"The canary did not come back from {len(faults)} of {len(nodes)} sites. {listed}. Mend that and resume, "
+            f"or go on without a site: normfed server excuse {bench.letterhead.run} SITE"
+        )
+    bench.events.say("canary back", arm=arm.name, sites={site: vars(sung) for site, sung in sorted(found.items())})
+    return found
+
+
+def _check(site: str, reply: Message, arm: Arm, model: Arrays) -> None:
+    """Whether an answer holds what a round's would: a step, and arrays of the model."""
+    answer, arrays = claims.read(reply, consume=True)
+    if answer.site != site:
+        raise WireError("the answer says it is another site's")
+    update = expand_update(arrays, model, arm.compression)
+    if not update or not answer.steps:
+        raise WireError("it holds no update")
+    claims.check_arrays(update, {name: array for name, array in model.items() if name in update})

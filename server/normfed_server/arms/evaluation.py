@@ -1,0 +1,272 @@
+"""Evaluate one arm at the sites, in three steps, from sums and counts alone."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import Message
+
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import RunError, SiteCode
+from normfed_common.metrics import histograms, subjects
+from normfed_common.metrics.summary import Summary
+from normfed_common.privacy import disclosure
+from normfed_common.wire.evaluation import COUNTS
+from normfed_common.wire.messages import Answer, Task, requests
+from normfed_server.arms.plan import Arm
+from normfed_server.events.log import EventLog
+from normfed_server.sites import claims
+from normfed_server.sites.asking import Asker, SiteFailed
+from normfed_server.sites.letterhead import Letterhead
+from normfed_server.sites.roster import Roster
+from normfed_server.steps import shares
+from normfed_server.steps.progress import Progress
+
+WIDEST = 100.0  # times the scores of the site in the middle, plus 1: those then fall into hundreds of coarse bins
+VOXELS = ("normal", "lesion", "regions")
+WITHHELD = (SiteCode.COHORT_TOO_SMALL, SiteCode.NO_TEST_SUBJECTS)
+
+
+@dataclass
+class ArmResult:
+    """An arm's figures.
+
+    Parameters
+    ----------
+    summaries
+        Per site.
+    counts
+        Per fully evaluated site: normal, lesion, regions (b,), normal_people, patients.
+    image_auroc
+        Per site where it is defined.
+    threshold
+        The voxel score that the study's specificity gives on held-out normal people; NaN without any.
+    missed
+        Sites that should have given figures and did not, and why.
+    """
+
+    summaries: dict[str, Summary] = field(default_factory=dict)
+    counts: dict[str, Arrays] = field(default_factory=dict)
+    image_auroc: dict[str, float] = field(default_factory=dict)
+    threshold: float = float("nan")
+    threshold_from: str = ""
+    missed: dict[str, str] = field(default_factory=dict)
+
+    def merged(self) -> dict[str, histograms.Bracketed]:
+        """Voxel metrics over all sites' scans together.
+
+        Hospitals merge bins until enough people are in them (`disclosure.merged_bins`): the bracket then reaches from
+        all normal voxels as high and all lesions as low as their merged bins allow to the contrary.
+        """
+        if not self.counts:
+            return {}
+        told = named.add(list(self.counts.values()))
+        if all(summary.resampled for summary in self.summaries.values()):
+            return histograms.merged_metrics(told["normal"], told["lesion"], told["regions"])
+        raised = named.add(
+            [{name: disclosure.reach(counts[name]) for name in VOXELS} for counts in self.counts.values()]
+        )
+        lowest = histograms.merged_metrics(raised["normal"], told["lesion"], told["regions"])
+        highest = histograms.merged_metrics(told["normal"], raised["lesion"], raised["regions"])
+        return {
+            name: histograms.Bracketed((low.value + highest[name].value) / 2, low.low, highest[name].high)
+            for name, low in lowest.items()
+        }
+
+    def image_auroc_all(self) -> float:
+        """Image-level AUROC over all sites' people."""
+        if not self.counts:
+            return float("nan")
+        total = named.add(list(self.counts.values()))
+        return subjects.image_auroc_from_counts(total["normal_people"], total["patients"])
+
+    def exceedance_error(self) -> float:
+        """How far p-values of one site's normal people against the other sites' are from uniform."""
+        return subjects.exceedance_error({site: counts["normal_people"] for site, counts in self.counts.items()})
+
+
+class Evaluator:
+    """Runs the three steps for one arm."""
+
+    def __init__(
+        self,
+        arm: Arm,
+        progress: Progress,
+        letterhead: Letterhead,
+        roster: Roster,
+        asker: Asker,
+        events: EventLog,
+    ) -> None:
+        self.arm, self.progress, self.letterhead, self.roster = arm, progress, letterhead, roster
+        self.study = letterhead.study
+        self.asker, self.events = asker, events
+
+    def run(self) -> ArmResult:
+        """All figures of the arm.
+
+        Raises
+        ------
+        RunError
+            If no site gave any that can be used.
+        """
+        result = ArmResult()
+        ranking = {site for site, detail in self.arm.evaluate.items() if detail == "ranking"}
+        messages: dict[str, Message] = {}
+        for sites, detail in ((set(self.arm.evaluate) - ranking, "full"), (ranking, "ranking")):
+            for served, model in self._served(sites):
+                messages |= self._requests("evaluate.score", served, model, detail=detail)
+        ranges: dict[str, tuple[float, float]] = {}
+        for site, found in self.asker.heard(messages, self._scored, WITHHELD, result.missed):
+            if isinstance(found, Summary):
+                result.summaries[site] = found
+            else:
+                ranges[site] = found
+        ranges = self._comparable(ranges, result.missed)
+        if ranges:
+            self._full(result, ranges)
+        for site, why in sorted(result.missed.items()):
+            self.events.say("missing", arm=self.arm.name, site=site, round=0, outcome="no figures", why=why)
+        if not result.summaries:
+            reasons = "; ".join(f"{site}: {why}" for site, why in sorted(result.missed.items())) or "None may be given"
+            raise RunError(f"{self.arm.name}: no site gave figures. {reasons}. Mend that, and resume.")
+        self.events.say("evaluated", arm=self.arm.name, sites=sorted(result.summaries))
+        return result
+
+    def _full(self, result: ArmResult, ranges: Mapping[str, tuple[float, float]]) -> None:
+        low, high = min(low for low, _ in ranges.values()), max(high for _, high in ranges.values())
+        messages = self._requests("evaluate.count", ranges, low=low, high=high)
+        held_out: dict[str, np.ndarray] = {}
+
+        def heard() -> Iterator[Arrays]:
+            for site, found in self.asker.heard(messages, self._counted, missed=result.missed):
+                held_out[site] = found["held_out"]
+                yield found
+
+        coarse = named.add(heard())
+        if not coarse or not coarse["normal"].any():
+            return  # nobody is left whose figures would have a threshold
+        bins, specificity = self.study.evaluation.bins, self.study.evaluation.specificity
+        edges = histograms.quantile_edges(coarse["normal"], coarse["lesion"], low, high, bins)
+        result.threshold = histograms.quantile(self._shared(held_out), low, high, specificity)
+        result.threshold_from = "held-out normal people"
+        if not np.isfinite(result.threshold):
+            # Nobody is held out: tissue outside lesions of the very patients; said so wherever Dice is shown.
+            result.threshold = histograms.quantile(coarse["normal"], low, high, specificity)
+            result.threshold_from = "the patients' own lesion-free tissue"
+        people = _rebin(coarse["held_out_people"], low, high, edges)
+        arrays = {"edges": edges, "held_out_people": people}
+        there = [site for site in ranges if site not in result.missed]
+        messages = self._requests("evaluate.measure", there, arrays, threshold=result.threshold, maps=self.arm.maps)
+        measured = partial(self._measured, len(edges))
+        for site, (summary, counts, image_auroc) in self.asker.heard(messages, measured, missed=result.missed):
+            result.summaries[site], result.counts[site] = summary, counts
+            if image_auroc is not None:
+                result.image_auroc[site] = image_auroc
+
+    def _shared(self, counts: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The sum of sites' counts, none of which is more than `federation.largest_share` of it."""
+        most = self.study.federation.largest_share
+        total: np.ndarray = np.sum(list(counts.values()), axis=0)
+        if most == 1 or not total.any():
+            return total
+        sizes = {site: float(found.sum()) for site, found in counts.items() if found.any()}
+        scaled = [counts[site] * (size / sizes[site]) for site, size in shares.limited(sizes, most).items()]
+        return np.sum(scaled, axis=0)
+
+    def _scored(self, site: str, answer: Answer, arrays: Arrays) -> Summary | tuple[float, float]:
+        if self.arm.evaluate[site] == "ranking":
+            return self._summary(site, answer, arrays)
+        return claims.score_range(arrays)
+
+    def _counted(self, site: str, answer: Answer, arrays: Arrays) -> Arrays:
+        return claims.coarse_counts(arrays, self.roster.sites[site], self.study.preprocessing.most_voxels)
+
+    def _measured(self, edges: int, site: str, answer: Answer, arrays: Arrays) -> tuple[Summary, Arrays, float | None]:
+        counts = claims.counts(arrays, edges, self.roster.sites[site], self.study.preprocessing.most_voxels)
+        return self._summary(site, answer, arrays), counts, claims.image_auroc(arrays)
+
+    def _comparable(
+        self, ranges: Mapping[str, tuple[float, float]], missed: dict[str, str]
+    ) -> dict[str, tuple[float, float]]:
+        """Ranges without those so wide that all other sites' scores would fall into one bin of the histograms."""
+        if not ranges:
+            return {}
+        farthest = {site: max(abs(low), abs(high)) for site, (low, high) in ranges.items()}
+        limit = WIDEST * (statistics.median_low(farthest.values()) + 1)
+        wide = {site: far for site, far in farthest.items() if far > limit}
+        for site, far in wide.items():
+            why = f"its answer cannot be used: its scores go to {far:.3g}; at most {limit:.3g} fits the other sites'"
+            if not self.asker.forgiving:
+                raise SiteFailed(site, "evaluate.score", why)
+            missed[site] = why
+        return {site: found for site, found in ranges.items() if site not in wide}
+
+    def _served(self, sites: Iterable[str]) -> list[tuple[list[str], Arrays]]:
+        """Sites by the model that they are served, so that those of one model share a message."""
+        groups: dict[int, tuple[list[str], Arrays]] = {}
+        for site in sorted(sites):
+            model = self.progress.model_of(site)
+            groups.setdefault(id(model), ([], model))[0].append(site)
+        return list(groups.values())
+
+    def _summary(self, site: str, answer: Answer, arrays: Arrays) -> Summary:
+        return claims.summary(answer, arrays, self.study.evaluation.bootstrap, self.roster.sites[site])
+
+    def _requests(
+        self, task: Task, sites: Iterable[str], arrays: Arrays | None = None, **fields: Any
+    ) -> dict[str, Message]:
+        header = self.letterhead.request(self.arm, **fields)
+        return requests(task, {site: self.roster.nodes[site] for site in sites}, header, arrays or {})
+
+
+def _rebin(coarse: np.ndarray, low: float, high: float, edges: np.ndarray) -> np.ndarray:
+    """Coarse counts as counts between edges, each coarse bin at its centre."""
+    grid = np.linspace(low, high if high > low else low + 1, histograms.COARSE_BINS + 1)
+    centres = (grid[:-1] + grid[1:]) / 2
+    return np.bincount(histograms.bin_of(centres, edges), coarse, minlength=len(edges) + 1).astype(np.int64)
+
+
+def save(path: Path, result: ArmResult) -> None:
+    """Write an arm's figures as one safetensors file, atomically."""
+    arrays: Arrays = {}
+    for site, summary in result.summaries.items():
+        arrays[f"{site}/moments"], arrays[f"{site}/bootstrap"] = summary.moments, summary.bootstrap
+    for site, counts in result.counts.items():
+        arrays |= {f"{site}/{name}": value for name, value in counts.items()}
+    header = {
+        "groups": {site: summary.groups for site, summary in result.summaries.items()},
+        "image_auroc": result.image_auroc,
+        "threshold": result.threshold if np.isfinite(result.threshold) else None,
+        "threshold_from": result.threshold_from,
+        "missed": result.missed,
+    }
+    named.save(path, arrays, header)
+
+
+def load(path: Path) -> ArmResult | None:
+    """Read an arm's figures; None where there are none yet.
+
+    Raises
+    ------
+    DamagedError
+        If they are damaged.
+    """
+    if not path.exists():
+        return None
+    arrays, header = named.read(path)
+    result = ArmResult(
+        image_auroc=header["image_auroc"], threshold_from=header["threshold_from"], missed=header["missed"]
+    )
+    result.threshold = float("nan") if header["threshold"] is None else header["threshold"]
+    for site, groups in header["groups"].items():
+        result.summaries[site] = Summary(tuple(groups), arrays[f"{site}/moments"], arrays[f"{site}/bootstrap"])
+        if f"{site}/normal" in arrays:
+            result.counts[site] = {name: arrays[f"{site}/{name}"] for name in COUNTS}
+    return result

@@ -1,0 +1,209 @@
+"""Which models a study trains and where each is evaluated.
+
+The federated model stands beside every site training alone (`local`), all scans in one place (`pooled`, where a site of
+that name exists, so in simulation only), and the baselines.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from normfed_common.algorithms.table import configure
+from normfed_common.foundation.errors import StudyError
+from normfed_common.study.config import StudyConfig
+from normfed_common.study.federation import PLAIN, Compression
+from normfed_server.sites.description import POOLED, SiteDescription
+from normfed_server.sites.letterhead import FEDERATED
+from normfed_server.steps.catalogue import make_step
+
+Detail = Literal["full", "ranking"]
+LOCAL, WITHOUT = "local-", "without-"
+REPEAT = "~"  # before the number of a further training of the same arm
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One model of the study: who trains it, by which strategy, who evaluates it and how thoroughly.
+
+    Parameters
+    ----------
+    federated
+        Whether sites are sampled, and hospital time counts.
+    open
+        Whether sites that come later may join.
+    repeat
+        Which training of the same model this is; 0 for the first.
+    not_served
+        Sites that could test but have no whole model, with the reason.
+    """
+
+    name: str
+    model: dict[str, Any]
+    train: tuple[str, ...]
+    evaluate: dict[str, Detail]
+    maps: bool = False
+    strategy: dict[str, Any] = field(default_factory=lambda: dict(PLAIN))
+    federated: bool = False
+    open: bool = False
+    compression: Compression = "none"
+    repeat: int = 0
+    not_served: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All arms, and the sites that cannot take part, with the reason."""
+
+    arms: tuple[Arm, ...]
+    left_out: dict[str, str]
+
+
+def make(study: StudyConfig, sites: Mapping[str, SiteDescription]) -> Plan:
+    """The arms of a study, longest training first so that workers finish together."""
+    minimum = study.federation.minimum_cohort
+    members = {name: site for name, site in sites.items() if name != POOLED}
+    train = tuple(sorted(name for name, site in members.items() if site.train >= max(minimum, 1)))
+    test = tuple(sorted(name for name, site in members.items() if site.test >= max(minimum, 1)))
+    everywhere: dict[str, Detail] = dict.fromkeys(test, "full")
+    arms = [_federated(FEDERATED, study, study.strategy, train, everywhere, maps=True)]
+    if study.comparisons.pooled and POOLED in sites:
+        arms.insert(0, Arm(POOLED, study.model, (POOLED,), everywhere))
+    ranked: dict[str, Detail] = dict.fromkeys(test, "ranking")
+    for name, strategy in _other_strategies(study).items():
+        arms.append(_federated(name, study, strategy, train, ranked))
+    for kind in study.comparisons.compressions:
+        arm = _federated(f"{study.strategy['name']}+{kind}", study, study.strategy, train, ranked)
+        arms.append(replace(arm, compression=kind))
+    if study.comparisons.leave_one_site_out:
+        arms += _without_one(study, train, test)
+    if study.comparisons.local:
+        for name in sorted(train, key=lambda name: -members[name].train):
+            where: dict[str, Detail] = {site: "full" if site == name else "ranking" for site in test}
+            arms.append(Arm(LOCAL + name, study.model, (name,), where))
+    for repeat in range(1, study.comparisons.repeats):
+        arms += [_again(arm, repeat, train) for arm in arms if not arm.repeat and not arm.name.startswith(WITHOUT)]
+    arms += [Arm(name, entry, train, everywhere) for name, entry in _baselines(study).items()]
+    return Plan(tuple(arms), _left_out(members, train, test, minimum))
+
+
+def _other_strategies(study: StudyConfig) -> dict[str, dict[str, Any]]:
+    """Arm to strategy, under the strategy's name."""
+    return _numbered((entry["name"], entry) for entry in study.comparisons.strategies)
+
+
+def _baselines(study: StudyConfig) -> dict[str, dict[str, Any]]:
+    """Arm to model."""
+    return _numbered((_baseline_name(entry, study), entry) for entry in study.comparisons.baselines)
+
+
+def _numbered(entries: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Entries by name, in order; a name that comes again is numbered: atlas, atlas#2, atlas#3."""
+    names: Counter[str] = Counter()
+    found: dict[str, dict[str, Any]] = {}
+    for name, entry in entries:
+        names[name] += 1
+        found[name if names[name] == 1 else f"{name}#{names[name]}"] = entry
+    return found
+
+
+def _federated(
+    name: str,
+    study: StudyConfig,
+    strategy: dict[str, Any],
+    train: tuple[str, ...],
+    evaluate: Mapping[str, Detail],
+    maps: bool = False,
+) -> Arm:
+    row, parameters = configure(strategy)
+    needed = make_step(strategy, study.federation).minimum
+    if 0 < len(train) < needed:
+        raise StudyError(
+            f"strategy {strategy['name']}: needs {needed} training sites, and {len(train)} can train. "
+            "Lower `malicious`, or take another strategy."
+        )
+    if row.server_step == "prior clusters":
+        unknown = sorted({site for members in parameters.clusters.values() for site in members} - set(train))
+        if unknown:
+            raise StudyError(
+                f"strategy {strategy['name']}: clusters names {', '.join(unknown)}; sites that train are "
+                f"{', '.join(train)}."
+            )
+    not_served = {
+        site: f"never trained, and {strategy['name']} keeps part of the model at the sites that did"
+        for site in evaluate
+        if row.needs_every_part and site not in train
+    }
+    served = {site: detail for site, detail in evaluate.items() if site not in not_served}
+    return Arm(
+        name,
+        study.model,
+        train,
+        served,
+        maps,
+        strategy,
+        federated=True,
+        open=True,
+        compression=study.federation.compression,
+        not_served=not_served,
+    )
+
+
+def _again(arm: Arm, repeat: int, train: tuple[str, ...]) -> Arm:
+    """The same arm trained once more; of local models only where the league table needs them."""
+    own = arm.name.removeprefix(LOCAL) if arm.name.startswith(LOCAL) else None
+    where: dict[str, Detail] = {s: "ranking" for s in arm.evaluate if own is None or s == own or s not in train}
+    return replace(arm, name=f"{arm.name}{REPEAT}{repeat + 1}", evaluate=where, maps=False, repeat=repeat)
+
+
+def _without_one(study: StudyConfig, train: tuple[str, ...], test: tuple[str, ...]) -> list[Arm]:
+    """A federation without each training site in turn, tested there."""
+    row, _ = configure(study.strategy)
+    if row.needs_every_part:
+        raise StudyError(
+            f"comparisons.leave_one_site_out: {study.strategy['name']} keeps part of the model at the sites, so a site "
+            "that never trained has no whole model. Take another strategy."
+        )
+    if len(train) < 2:
+        raise StudyError("comparisons.leave_one_site_out: needs two training sites or more.")
+    return [
+        Arm(
+            WITHOUT + left_out,
+            study.model,
+            tuple(site for site in train if site != left_out),
+            {left_out: "ranking"},
+            strategy=study.strategy,
+            federated=True,
+            compression=study.federation.compression,
+        )
+        for left_out in train
+        if left_out in test
+    ]
+
+
+def _baseline_name(entry: dict[str, Any], study: StudyConfig) -> str:
+    """flair-intensity for the intensity of FLAIR; else the model's own name."""
+    if entry["name"] != "intensity":
+        return str(entry["name"])
+    modalities = study.data.modalities
+    chosen = entry.get("modality") or ("FLAIR" if "FLAIR" in modalities else modalities[0])
+    return f"{chosen.lower()}-intensity"
+
+
+def _left_out(
+    members: Mapping[str, SiteDescription], train: tuple[str, ...], test: tuple[str, ...], minimum: int
+) -> dict[str, str]:
+    reasons = {}
+    for name, site in members.items():
+        parts = []
+        if name not in train and site.train:
+            parts.append(f"trains nothing: fewer than the minimum of {minimum} people to train on")
+        if name not in test and site.test:
+            parts.append(f"reports nothing: fewer than the minimum of {minimum} people to test on")
+        if not site.train and not site.test:
+            parts.append("takes no part: nobody to train or to test on")
+        if parts:
+            reasons[name] = "; ".join(parts)
+    return reasons

@@ -1,0 +1,140 @@
+"""One run on an operator's server: inside Flower's ServerApp process, between Flower's grid and the coordinator."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import math
+import os
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from flwr.app import Context
+from flwr.serverapp import Grid
+
+from normfed_common.deployment.bundle import RUN_KEY
+from normfed_common.foundation.errors import NormfedError, RunError
+from normfed_common.foundation.files import is_full, write_json
+from normfed_server.coordinator import Coordinator, Deployment
+from normfed_server.sites.asking import Interrupted
+from normfed_server.sites.delivery import Delivery
+from normfed_server.state import admission
+from normfed_server.state.folder import ServerHome, open_home, run_folder
+from normfed_server.state.notes import COORDINATOR, CRASH, EXCUSED, LOG, OPTIONS, OUTCOME
+
+EXCUSED_S = 0.5  # between two looks at whom the operator excused
+CONCURRENT_ARMS = 16  # models trained at the same time: local models need one site each
+
+logger = logging.getLogger(__name__)
+
+
+def run(grid: Grid, context: Context, home_folder: Path) -> None:
+    """Run or resume the study of the run that the bundle's configuration names.
+
+    How it ended is written to the run's folder: an outcome where words can mend it, or else the error for whoever
+    looks after open runs, who tries again. The run's log has the reason of every end that is not a kill.
+    """
+    home = open_home(home_folder)
+    folder = run_folder(home, str(context.run_config[RUN_KEY]))
+    with open(folder / "lock", "a", encoding="utf-8") as lock, _logging_to(folder / LOG):
+        # A coordinator whose SuperLink gave it up may live a little longer: never two on one folder.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        write_json(folder / COORDINATOR, _myself(context.run_id))
+        try:
+            _coordinate(grid, folder, home)
+        except Interrupted:
+            logger.warning("told to stop")
+            return
+        except Exception as error:
+            _note(folder, context.run_id, error)
+            raise
+        write_json(folder / OUTCOME, {"state": "finished", "why": ""})
+
+
+class Excused:
+    """Whom a run need not wait for: sites that the operator excused, or revoked meanwhile; as of a moment ago."""
+
+    def __init__(self, folder: Path, home: ServerHome) -> None:
+        self.folder, self.home = folder, home
+        self._sites: frozenset[str] = frozenset()
+        self._read_at = -math.inf
+
+    def __call__(self) -> frozenset[str]:
+        """Their names."""
+        if time.monotonic() - self._read_at > EXCUSED_S:
+            self._read_at = time.monotonic()
+            revoked = {name for name, member in admission.members(self.home).items() if member.state == "revoked"}
+            self._sites = frozenset(_read(self.folder / EXCUSED, [])) | revoked
+        return self._sites
+
+
+def _note(folder: Path, flower_run: int, error: Exception) -> None:
+    """Write down what ended the run's process: for the log, and for who decides whether to try again."""
+    if isinstance(error, NormfedError):
+        logger.error("stopped: %s", error)
+        write_json(folder / OUTCOME, {"state": "failed", "why": str(error)})
+        return
+    logger.error("crashed\n%s", "".join(traceback.format_exception(error)))
+    if isinstance(error, OSError) and is_full(error):
+        why = f"{folder}: the disk is full. Free some space, then: normfed server resume {folder.name}"
+        write_json(folder / OUTCOME, {"state": "failed", "why": why})
+        return
+    # Without the SuperLink nothing can be done: that is no error of this process.
+    lost = isinstance(error, httpx.TransportError)
+    why = f"{type(error).__name__}: {error}"
+    write_json(folder / CRASH, {"flower_run": flower_run, "lost": lost, "why": why})
+
+
+def _myself(flower_run: int) -> dict[str, Any]:
+    """This process, so that nobody takes another with its number for it."""
+    return {"pid": os.getpid(), "began": psutil.Process().create_time(), "flower_run": flower_run}
+
+
+def _coordinate(grid: Grid, folder: Path, home: ServerHome) -> None:
+    options = _read(folder / OPTIONS, {})
+    deployment = Deployment(
+        members=lambda: admission.nodes(home),
+        excused=Excused(folder, home),
+        enrolled=lambda: admission.enrolled(home),
+        canary=bool(options.get("canary", True)),
+    )
+    delivery = Delivery(grid, CONCURRENT_ARMS, lambda node, why: _again(coordinator, node, why))
+    coordinator = Coordinator(delivery, folder, deployment)
+    try:
+        coordinator.run()
+    finally:
+        delivery.close()
+
+
+def _again(coordinator: Coordinator, node: int, why: str) -> None:
+    members = coordinator.deployment.members() if coordinator.deployment else {}
+    site = next((name for name, number in members.items() if number == node), "?")
+    coordinator.events.say("asked again", site=site, why=why)
+
+
+def _read(path: Path, default: Any) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return default
+    except ValueError as error:
+        raise RunError(f"{path}: damaged ({error}). Remove it, and resume.") from error
+
+
+@contextlib.contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger("normfed_server").addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger("normfed_server").removeHandler(handler)
+        handler.close()

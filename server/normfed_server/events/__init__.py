@@ -1,0 +1,1 @@
+"""What happens in a run, line by line, for files, screens and the monitor."""

@@ -1,0 +1,265 @@
+"""metrics.json: every figure of a run, per site, over all patients, at the worst site, beside its baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from normfed_common.metrics.summary import EVERYBODY, PER_SCAN, Summary, add, averaged, difference_interval
+from normfed_common.study.config import StudyConfig
+from normfed_common.wire.messages import BELOW_MINIMUM
+from normfed_server.arms.evaluation import ArmResult
+from normfed_server.arms.plan import LOCAL, REPEAT, WITHOUT, Plan
+from normfed_server.arms.virtual_clock import Pace, hospital_time
+from normfed_server.results.league import league
+from normfed_server.sites.closing import missing
+from normfed_server.sites.description import POOLED, SiteDescription
+from normfed_server.sites.letterhead import FEDERATED
+from normfed_server.steps import progress as checkpoints
+from normfed_server.steps.progress import Progress
+
+UNSEEN = "leave-one-site-out"
+LOWER_IS_BETTER = ("cluster_rank", "false_clusters", "conformal_p")
+COMPARED = ("auroc", "auprc", "aupro", "best_dice", "dice")
+
+
+def assemble(
+    study: StudyConfig,
+    plan: Plan,
+    sites: Mapping[str, SiteDescription],
+    arms: Mapping[str, ArmResult],
+    failed: Mapping[str, str],
+    folder: Path,
+    pace: Pace | None,
+) -> dict[str, Any]:
+    """Everything that metrics.json holds; see the README for its keys."""
+    progress = {arm.name: _progress(folder, arm.name, study) for arm in plan.arms}
+    missed = _missed(progress, arms)
+    arms = consistent(plan, arms)
+    repeats = [models(arms, repeat) for repeat in range(study.comparisons.repeats)]
+    per_model, first = repeats[0], _of_repeat(arms, 0)
+    histories = {name: found.history for name, found in progress.items()}
+    return {
+        "study": study.name,
+        "digest": study.digest,
+        "seed": study.seed,
+        "sites": [
+            {
+                "name": name,
+                **{role: _count(getattr(s, role)) for role in ("train", "held_out", "test")},
+                "kinds": list(s.kinds),
+            }
+            for name, s in sites.items()
+            if name != POOLED
+        ],
+        "left_out": plan.left_out,
+        "failed": dict(failed),
+        "not_served": {arm.name: arm.not_served for arm in plan.arms if arm.not_served},
+        "strategies": {
+            arm.name: arm.strategy
+            for arm in plan.arms
+            if arm.federated and not arm.repeat and not arm.name.startswith(WITHOUT)
+        },
+        "rounds": histories[FEDERATED],
+        "rounds_of": {name: history for name, history in histories.items() if name != FEDERATED},
+        "missing": {
+            arm.name: missing(histories[arm.name]) for arm in plan.arms if arm.federated and histories[arm.name]
+        },
+        "missed": missed,
+        "notes": {name: notes for name, notes in ((name, found.notes) for name, found in progress.items()) if notes},
+        "hospital_time": hospital_time(study, sites, histories[FEDERATED], pace),
+        "evaluation": {
+            name: _model(summaries, arms.get(name), _own_images(name, _of_repeat(arms, 0)))
+            for name, summaries in per_model.items()
+        },
+        "intervals": _intervals(arms),
+        "matrix": _matrix(first),
+        "differences": _differences(per_model),
+        "league": league(plan, repeats, histories),
+        "lowest_score": 0.0,  # thresholds of runs without this key are on a scale of scores that could be negative
+    }
+
+
+def consistent(plan: Plan, arms: Mapping[str, ArmResult]) -> dict[str, ArmResult]:
+    """Figures that can be set beside each other: of a site that reports other kinds of lesion for one model than for
+    the first, which no honest site does, that model's are left out."""
+    groups: dict[str, tuple[str, ...]] = {}
+    found: dict[str, ArmResult] = {}
+    for name in (arm.name for arm in sorted(plan.arms, key=lambda arm: arm.name != FEDERATED) if arm.name in arms):
+        result = arms[name]
+        kept = {
+            site: summary
+            for site, summary in result.summaries.items()
+            if groups.setdefault(site, summary.groups) == summary.groups
+        }
+        if kept:
+            found[name] = replace(
+                result,
+                summaries=kept,
+                counts={site: counts for site, counts in result.counts.items() if site in kept},
+                image_auroc={site: value for site, value in result.image_auroc.items() if site in kept},
+            )
+    return found
+
+
+def models(results: Mapping[str, ArmResult], repeat: int = 0) -> dict[str, dict[str, Summary]]:
+    """Model to site to summary, of one of the trainings.
+
+    `local` is each site's own model, UNSEEN at each site the one trained without it.
+
+    A site that does not train has no model of its own: there `local` is the mean over the other sites' local models,
+    what it could expect of borrowing one.
+    """
+    arms = _of_repeat(results, repeat)
+    local = {name.removeprefix(LOCAL): result for name, result in arms.items() if name.startswith(LOCAL)}
+    apart = (LOCAL, WITHOUT)
+    shared = {name: dict(result.summaries) for name, result in arms.items() if not name.startswith(apart)}
+    unseen = {
+        name.removeprefix(WITHOUT): result.summaries[name.removeprefix(WITHOUT)]
+        for name, result in arms.items()
+        if name.startswith(WITHOUT) and name.removeprefix(WITHOUT) in result.summaries
+    }
+    ordered = {name: shared[name] for name in (FEDERATED,) if name in shared}
+    if local:
+        tested = sorted({site for result in local.values() for site in result.summaries})
+        ordered["local"] = {site: _own_or_borrowed(site, local) for site in tested}
+    if unseen:
+        ordered[UNSEEN] = unseen
+    return ordered | {
+        name: shared[name] for name in sorted(shared, key=lambda n: (n != POOLED, n)) if name != FEDERATED
+    }
+
+
+def _of_repeat(results: Mapping[str, ArmResult], repeat: int) -> dict[str, ArmResult]:
+    """The arms of one of the trainings, under the names of the first."""
+    if not repeat:
+        return {name: result for name, result in results.items() if REPEAT not in name}
+    end = f"{REPEAT}{repeat + 1}"
+    return {name.removesuffix(end): result for name, result in results.items() if name.endswith(end)}
+
+
+def _own_or_borrowed(site: str, local: Mapping[str, ArmResult]) -> Summary:
+    if site in local and site in local[site].summaries:
+        return local[site].summaries[site]
+    others = [result.summaries[site] for result in local.values() if site in result.summaries]
+    return averaged(others)
+
+
+def _own_images(name: str, arms: Mapping[str, ArmResult]) -> dict[str, float]:
+    if name == UNSEEN:
+        return {}
+    if name == "local":
+        own = {arm.removeprefix(LOCAL): result for arm, result in arms.items() if arm.startswith(LOCAL)}
+        return {site: result.image_auroc[site] for site, result in own.items() if site in result.image_auroc}
+    return arms[name].image_auroc
+
+
+def _model(summaries: Mapping[str, Summary], result: ArmResult | None, images: Mapping[str, float]) -> dict[str, Any]:
+    everybody = add(list(summaries.values()))
+    found: dict[str, Any] = {
+        "sites": {site: _figures(summary, EVERYBODY) for site, summary in summaries.items()},
+        "all": _figures(everybody, EVERYBODY),
+        "kinds": {kind: _figures(everybody, kind) for kind in everybody.groups if kind != EVERYBODY},
+        "worst_site": _worst(summaries),
+    }
+    for site, value in images.items():
+        found["sites"].setdefault(site, {})["image_auroc"] = {"mean": value, "sd": None, "n": 1}
+    if images:
+        site = min(images, key=lambda name: images[name])
+        found["worst_site"]["image_auroc"] = {"mean": images[site], "site": site}
+    if result is not None and result.counts:
+        found["merged"] = {name: vars(bracket) for name, bracket in result.merged().items()}
+        found["threshold"] = {"value": result.threshold, "from": result.threshold_from}
+        found["exceedance_error"] = result.exceedance_error()
+        found["all"]["image_auroc"] = {"mean": result.image_auroc_all(), "sd": None, "n": len(result.counts)}
+    return found
+
+
+def _figures(summary: Summary, group: str) -> dict[str, Any]:
+    figures = {}
+    for metric in PER_SCAN:
+        if summary.n(metric, group):
+            low, high = summary.interval(metric, group)
+            figures[metric] = {
+                "mean": summary.mean(metric, group),
+                "sd": summary.sd(metric, group),
+                "n": summary.n(metric, group),
+                "ci95": [low, high],
+            }
+    return figures
+
+
+def _worst(summaries: Mapping[str, Summary]) -> dict[str, Any]:
+    worst = {}
+    for metric in PER_SCAN:
+        means = {site: summary.mean(metric) for site, summary in summaries.items() if summary.n(metric)}
+        if means:
+            choose = max if metric in LOWER_IS_BETTER else min
+            site = choose(means, key=lambda name: means[name])
+            worst[metric] = {"mean": means[site], "site": site}
+    return worst
+
+
+def _intervals(arms: Mapping[str, ArmResult]) -> str:
+    """What 95 % intervals are made of: resamplings, or moments where a site sends no more."""
+    resampled = all(summary.resampled for result in arms.values() for summary in result.summaries.values())
+    return "bootstrap" if resampled else "moments"
+
+
+def _matrix(arms: Mapping[str, ArmResult]) -> dict[str, dict[str, dict[str, float]]]:
+    """Metric to training site to test site: the local models' means everywhere."""
+    rows = {name.removeprefix(LOCAL): result.summaries for name, result in arms.items() if name.startswith(LOCAL)}
+    return {
+        metric: {
+            train: {test: summary.mean(metric) for test, summary in sorted(row.items())}
+            for train, row in sorted(rows.items())
+        }
+        for metric in ("auroc", "auprc")
+    }
+
+
+def _differences(per_model: Mapping[str, Mapping[str, Summary]]) -> dict[str, Any]:
+    """Federated minus every other model, paired in a simulation: over all patients, per kind, per site."""
+    reference = per_model[FEDERATED]
+    found: dict[str, Any] = {}
+    for name, others in per_model.items():
+        if name == FEDERATED:
+            continue
+        common = [site for site in reference if site in others]
+        if not common:
+            continue
+        ours, theirs = add([reference[s] for s in common]), add([others[s] for s in common])
+        found[name] = {
+            "all": _difference(ours, theirs, EVERYBODY),
+            "kinds": {k: _difference(ours, theirs, k) for k in ours.groups if k != EVERYBODY and k in theirs.groups},
+            "sites": {site: _difference(reference[site], others[site], EVERYBODY) for site in common},
+        }
+    return found
+
+
+def _difference(ours: Summary, theirs: Summary, group: str) -> dict[str, Any]:
+    found = {}
+    for metric in COMPARED:
+        if ours.n(metric, group) and theirs.n(metric, group):
+            low, high = difference_interval(ours, theirs, metric, group)
+            found[metric] = {"mean": ours.mean(metric, group) - theirs.mean(metric, group), "ci95": [low, high]}
+    return found
+
+
+def _progress(folder: Path, arm: str, study: StudyConfig) -> Progress:
+    """How an arm's training went, without its models: all arms' are more than fits into memory."""
+    found = checkpoints.load(folder / arm / "progress.safetensors", study.digest) or Progress([])
+    return replace(found, models=[], memory={})
+
+
+def _missed(progress: Mapping[str, Progress], arms: Mapping[str, ArmResult]) -> dict[str, dict[str, str]]:
+    """Arm to the sites whose sums, last training or figures are not in it, and why."""
+    found = {name: {**entry.missed, **(arms[name].missed if name in arms else {})} for name, entry in progress.items()}
+    return {name: dict(sorted(sites.items())) for name, sites in found.items() if sites}
+
+
+def _count(people: int) -> int | None:
+    """None where the site would not say: fewer than its minimum."""
+    return None if people == BELOW_MINIMUM else people

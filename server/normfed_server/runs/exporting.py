@@ -1,0 +1,49 @@
+"""What a finished run leaves, in one folder to pass on, with checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation.errors import RunError, UserError
+from normfed_common.foundation.files import write_json, write_text
+
+MODEL = "model.safetensors"
+FILES = (MODEL, "metrics.json", "report.html", "study.yaml")
+PARTICIPATION, SUMS = "participation.json", "SHA256SUMS"
+
+
+def export(folder: Path, out: Path) -> list[Path]:
+    """Copy model, figures, report, study and participation; gives the paths.
+
+    Raises
+    ------
+    RunError
+        If the run is not finished, or its model is damaged.
+    UserError
+        If there is something in ``out``.
+    """
+    missing = [name for name in FILES if not (folder / name).exists()]
+    if missing:
+        raise RunError(f"{folder.name}: not finished ({', '.join(missing)} is not there yet).")
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"{out}: there is something already. Choose another --out.")
+    named.load(folder / MODEL, foreign=True)  # checksums of what was damaged before would vouch for it
+    out.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        shutil.copyfile(folder / name, out / name)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    kept = ("round", "outcomes", "reasons", "share", "shares", "seconds", "site_seconds", "megabytes")
+    rounds = [{key: entry[key] for key in kept if key in entry} for entry in metrics["rounds"]]
+    write_json(out / PARTICIPATION, {"sites": metrics["sites"], "missing": metrics["missing"], "rounds": rounds})
+    paths = [out / name for name in (*FILES, PARTICIPATION)]
+    write_text(out / SUMS, "".join(f"{_sha256(path)}  {path.name}\n" for path in paths))
+    return [*paths, out / SUMS]
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,96 @@
+"""A run folder: what a study leaves, and how a new run begins; the same in a simulation and on a server.
+
+runs/<study>-<time>/
+    study.yaml          as resolved
+    initial.safetensors the model that the study starts from, where it names one
+    sites.json          of a simulation: the sites on this machine
+    conditions.json     of a simulation: malicious sites; hospital-times.json: how fast each hospital is
+    events.jsonl        what happened, line by line
+    arms/<arm>/         progress, model and figures of every model trained
+    sites/<site>/       of a simulation: what never leaves a hospital: maps, people's figures, personal parts, log
+    model.safetensors   the federated model
+    metrics.json        all figures
+    report.html
+    maps/               of a simulation: anomaly maps as NIfTI, linked from the sites' folders
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation import digests, plain_yaml
+from normfed_common.foundation.errors import RunError, StudyError
+from normfed_common.foundation.files import write_text
+from normfed_common.study.config import StudyConfig
+from normfed_common.studies import DIGEST, load_study
+
+INITIAL = "initial.safetensors"
+
+
+@dataclass(frozen=True)
+class Run:
+    """An open run folder."""
+
+    folder: Path
+    study: StudyConfig
+
+    @property
+    def sites_file(self) -> Path:
+        """Configurations of the sites, in the order of their partitions."""
+        return self.folder / "sites.json"
+
+    @property
+    def finished(self) -> bool:
+        """Whether all figures are there."""
+        return (self.folder / "metrics.json").exists()
+
+
+def begin(study: StudyConfig, out: Path) -> Run:
+    """Make the run folder ``out/<study>-<time>`` and write the resolved study."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    for attempt in range(100):
+        folder = out / (f"{study.name}-{stamp}" + (f"-{attempt}" if attempt else ""))
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise RunError(f"{folder}: cannot be made ({error.strerror}). Choose another folder with --out.") from error
+    if study.initial_model is not None:
+        study = _with_initial_model(study, folder)
+    write_text(folder / "study.yaml", plain_yaml.text(study.model_dump(mode="json")))
+    return Run(folder, study)
+
+
+def _with_initial_model(study: StudyConfig, folder: Path) -> StudyConfig:
+    """Copy the initial model into the run folder; from here on the study knows its digest, not its path."""
+    path = Path(str(study.initial_model))
+    if not path.is_file():
+        raise StudyError(f"initial_model: {path} is not a file. Give a model.safetensors.")
+    arrays = named.load(path, foreign=True)
+    if any(not np.isfinite(array).all() for array in arrays.values()):
+        raise StudyError(f"initial_model: {path} holds values that are not finite.")
+    shutil.copyfile(path, folder / INITIAL)
+    return study.model_copy(update={"initial_model": DIGEST + digests.of_file(folder / INITIAL)})
+
+
+def reopen(folder: Path) -> Run:
+    """Open a run folder.
+
+    Raises
+    ------
+    RunError
+        If it is not one.
+    """
+    if not (folder / "study.yaml").exists():
+        raise RunError(
+            f"{folder}: not a run folder (no study.yaml). Runs are folders such as runs/demo-20260101-120000."
+        )
+    return Run(folder, load_study(folder / "study.yaml"))

@@ -1,0 +1,120 @@
+"""Watch a run from outside: its events as they are written, until the ledger says that it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.markup import escape
+
+from normfed_common.processes.supervision import is_running
+from normfed_server.state.folder import ServerHome
+from normfed_server.state.ledger import Entry, Ledger, State
+
+EVERY_S = 0.5
+
+
+class Shown(Protocol):
+    """Shows what happens."""
+
+    def event(self, event: dict[str, Any]) -> None:
+        """Something happened in the run."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something to know of the server."""
+        ...
+
+
+def follow(home: ServerHome, name: str, shown: Shown) -> Entry:
+    """Show every event of a run until it ends; gives how."""
+    ledger, events = Ledger(home.folder / "runs.sqlite"), Tail(home.runs / name / "events.jsonl")
+    told, why = False, ""
+    while True:
+        entry = ledger.get(name)
+        for event in events.new():
+            shown.event(event)
+        if entry.state is not State.OPEN:
+            return entry
+        if entry.why and entry.why != why:
+            shown.note(entry.why)
+        why = entry.why
+        if not told and not is_running(home.log):
+            shown.note("the server does not run; start it: normfed server start")
+            told = True
+        time.sleep(EVERY_S)
+
+
+class Tail:
+    """New lines of a file that grows, perhaps not there yet."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._at = 0
+
+    def new(self) -> Iterator[dict[str, Any]]:
+        """What was added since the last look; a line that is not complete waits."""
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self._at)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        return
+                    self._at += len(line)
+                    with contextlib.suppress(ValueError):
+                        yield json.loads(line)
+        except OSError:
+            return
+
+
+class Lines:
+    """One JSON object a line on standard output, for scripts."""
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def event(self, event: dict[str, Any]) -> None:
+        """See `Shown`."""
+        sys.stdout.write(json.dumps(event) + "\n")
+        sys.stdout.flush()
+
+    def note(self, text: str) -> None:
+        """See `Shown`."""
+        self.event({"time": round(time.time(), 3), "event": "note", "text": text})
+
+
+class Live:
+    """A line for every thing worth a line, for a person."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def __enter__(self) -> Live:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def event(self, event: dict[str, Any]) -> None:
+        """See `Shown`."""
+        from normfed_server.runs.wording import worded
+
+        for mark, text in worded(event):
+            stamp = time.strftime("%H:%M:%S", time.localtime(event["time"]))
+            self.console.print(f"[dim]{stamp}[/] {_MARKS[mark]} {escape(text)}", soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """See `Shown`."""
+        self.console.print(f"[yellow]![/] {escape(text)}", soft_wrap=True)
+
+
+_MARKS = {"good": "[green]✓[/]", "plain": " ", "look": "[yellow]![/]", "bad": "[red]✗[/]"}

@@ -1,0 +1,39 @@
+"""Begin a run on a server: a complete folder first, then the entry in the ledger that makes it wanted."""
+
+from __future__ import annotations
+
+from normfed_common.algorithms.sharing import check_study
+from normfed_common.foundation.errors import UserError
+from normfed_common.foundation.files import write_json
+from normfed_common.foundation import private
+from normfed_common.study.config import StudyConfig
+from normfed_common.study.names import check_names
+from normfed_server.runs import folder as runs
+from normfed_server.state import admission
+from normfed_server.state.folder import ServerHome
+from normfed_server.state.ledger import Ledger
+from normfed_server.state.notes import EXCUSED, OPTIONS
+
+
+def begin(home: ServerHome, study: StudyConfig, canary: bool, without: tuple[str, ...]) -> str:
+    """Make a run's folder and want it run; gives its name.
+
+    Raises
+    ------
+    UserError
+        If no site is accepted, or the study cannot be run.
+    """
+    accepted = [name for name, member in admission.members(home).items() if member.state == "accepted"]
+    if not accepted:
+        raise UserError("No site is accepted yet: normfed server enrol SITE, then normfed server accept SITE.pub")
+    for site in without:
+        admission.known(home, site)
+    check_study(study)
+    check_names(study.data, admission.members(home), None, "members of this federation")
+    ledger = Ledger(home.folder / "runs.sqlite")
+    run = runs.begin(study, home.runs)
+    private.make_folder(run.folder)
+    write_json(run.folder / OPTIONS, {"canary": canary})
+    write_json(run.folder / EXCUSED, sorted(without))
+    ledger.add(run.folder.name)
+    return run.folder.name

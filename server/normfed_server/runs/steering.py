@@ -1,0 +1,76 @@
+"""What an operator may say of a run once it is there: stop it, go on with it, let it go on without a site."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from normfed_common.foundation.errors import RunError
+from normfed_common.foundation.files import write_json
+from normfed_common.foundation.locks import exclusive
+from normfed_server.state import admission
+from normfed_server.state.folder import ServerHome
+from normfed_server.state.ledger import DONE, Entry, Ledger, State
+from normfed_server.state.notes import DEATHS, EXCUSED, OUTCOME
+
+
+def stop(home: ServerHome, name: str) -> None:
+    """Stop a run; it can be resumed.
+
+    Raises
+    ------
+    RunError
+        If there is no such run, or it ended already.
+    """
+    ledger = Ledger(home.folder / "runs.sqlite")
+    entry = ledger.get(name)
+    if entry.state in DONE:
+        raise RunError(f"{name}: {entry.state} already.")
+    ledger.set(name, State.STOPPED, "by the operator")
+
+
+def resume(home: ServerHome, name: str) -> Entry:
+    """Want a run again that was stopped or failed; one that finished stays as it is.
+
+    Returns
+    -------
+    How the run stands now.
+
+    Raises
+    ------
+    RunError
+        If there is no such run.
+    """
+    ledger = Ledger(home.folder / "runs.sqlite")
+    entry = ledger.get(name)
+    if entry.state in DONE:
+        return entry
+    for note in (OUTCOME, DEATHS):
+        (home.runs / name / note).unlink(missing_ok=True)
+    ledger.set(name, State.OPEN)
+    return ledger.get(name)
+
+
+def nothing_left(entry: Entry) -> str:
+    """Why a run that finished cannot go on, and what can be done instead."""
+    if entry.state is State.FINISHED:
+        return f"{entry.name} is finished: nothing is left to do."
+    return (
+        f"{entry.name} is finished, and what is missing in it cannot be made up for by resuming. {entry.why} "
+        "For a model with everybody, begin a new run once every site is connected: normfed server run STUDY.yaml"
+    )
+
+
+def excuse(home: ServerHome, folder: Path, site: str) -> None:
+    """Let a run go on without a site.
+
+    Raises
+    ------
+    UserError
+        If there is no such site.
+    """
+    admission.known(home, site)
+    path = folder / EXCUSED
+    with exclusive(folder / f"{EXCUSED}.lock"):
+        excused = json.loads(path.read_text()) if path.exists() else []
+        write_json(path, sorted({*excused, site}))

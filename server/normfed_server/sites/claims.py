@@ -1,0 +1,273 @@
+"""Whatever a site says is a claim: it is held against what is possible before anything is made of it.
+
+Every function takes what a site answered and gives what may be used of it. What cannot be used raises `WireError`,
+whose text says why in a few words; who asked then sets the site aside and goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from flwr.app import Message
+
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import WireError
+from normfed_common.metrics import histograms
+from normfed_common.metrics.summary import COUNTED, EVERYBODY, PER_SCAN, Summary
+from normfed_common.models.base import NormativeModel
+from normfed_common.wire.evaluation import COUNTS, to_summary
+from normfed_common.wire.messages import Answer, decode_answer
+from normfed_server.sites.description import SiteDescription
+
+ROLES = ("train", "held_out", "test")
+MOST_PEOPLE = 100_000  # in one role at one site: no hospital has more; UK Biobank's imaging study is as large
+MOST_SCANS = 20  # of one person
+LARGEST_LOSS = 1e12
+LARGEST_SUM = 1e15  # of one voxel or latent over all people; sums of sites must stay far from float64's largest
+LARGEST_SCORE = float(np.finfo(np.float32).max)
+LONGEST_S = 1e8  # three years
+LARGEST_FIGURES = dict.fromkeys(COUNTED, 100.0)  # all others are shares
+ROUNDING = 1e-6
+
+
+def read(reply: Message, consume: bool = False) -> tuple[Answer, Arrays]:
+    """An answer and its arrays; see `decode_answer`.
+
+    Raises
+    ------
+    WireError
+        If it breaks the protocol, in whatever way.
+    """
+    try:
+        return decode_answer(reply, consume)
+    except WireError:
+        raise
+    except Exception as error:  # NumPy, safetensors and Flower raise a dozen kinds on bytes that are made up
+        raise WireError("it cannot be read") from error
+
+
+def description(answer: Answer) -> SiteDescription:
+    """What a site says of itself.
+
+    Raises
+    ------
+    WireError
+        If it counts other roles than ours, more people than there are, or a kind of lesion twice.
+    """
+    if set(answer.counts) != set(ROLES):
+        strange = sorted(set(answer.counts) ^ set(ROLES))
+        raise WireError(f"it does not count people to {', '.join(ROLES)} (differs at {', '.join(strange)[:100]})")
+    for role, people in answer.counts.items():
+        if people > MOST_PEOPLE:
+            said = f"it says that it has {people:,} people to {role.replace('_', ' ')}"
+            raise WireError(f"{said}; at most {MOST_PEOPLE:,} are believed")
+    _check_kinds(answer.labels)
+    return SiteDescription(**answer.counts, kinds=answer.labels)
+
+
+def believed(said: SiteDescription, enrolled: int | None) -> SiteDescription:
+    """What is counted of what a site says: in no role more people than the operator enrolled it with."""
+    if enrolled is None:
+        return said
+    return SiteDescription(**{role: min(getattr(said, role), enrolled) for role in ROLES}, kinds=said.kinds)
+
+
+def check_training(answer: Answer, claims: frozenset[str], most_steps: int) -> None:
+    """What a site says of its training, beside the weights.
+
+    Parameters
+    ----------
+    claims
+        Of ``steps`` and ``received_loss`` those that the server's step counts with.
+    most_steps
+        That the study's epochs can make of the site's people.
+
+    Raises
+    ------
+    WireError
+        If it is not possible.
+    """
+    for name in ("loss", "received_loss"):
+        value = getattr(answer, name)
+        if value is not None and abs(value) > LARGEST_LOSS:
+            raise WireError(f"its {name.replace('_', ' ')} is {value:.3g}; at most {LARGEST_LOSS:.0e} is believed")
+    if answer.steps > most_steps:
+        raise WireError(f"it says that it made {answer.steps:,} steps; its people make at most {most_steps:,}")
+    if "steps" in claims and answer.steps < 1:
+        raise WireError("it does not say how many steps it made")
+    if "received_loss" in claims and answer.received_loss is None:
+        raise WireError("it does not say the loss of the model that it received")
+    if answer.seconds > LONGEST_S:
+        raise WireError(f"it says that it worked for {answer.seconds:.3g} s")
+
+
+def check_arrays(arrays: Arrays, model: Arrays) -> None:
+    """Whether arrays are those of a model, name by name.
+
+    Raises
+    ------
+    WireError
+        If names, shapes or types differ.
+    """
+    if set(arrays) != set(model):
+        strange = sorted(set(arrays) ^ set(model))
+        raise WireError(f"it has other arrays than the model: {', '.join(strange[:5])[:200]}")
+    for name, array in arrays.items():
+        if array.shape != model[name].shape or array.dtype != model[name].dtype:
+            raise WireError(f"{name} is {array.dtype} of shape {array.shape}, not of {model[name].shape}")
+
+
+def sums(arrays: Arrays, model: NormativeModel, stage: str, people: int) -> Arrays:
+    """A site's sums of one stage.
+
+    Raises
+    ------
+    WireError
+        If they are not float64, absurdly large, count something that so few people cannot have, or are nobody's.
+    """
+    scans = people * MOST_SCANS
+    counted = model.counted(stage)
+    if not arrays or not set(counted) <= set(arrays):
+        raise WireError(f"it has no sums of {', '.join(sorted(set(counted) - set(arrays))) or stage}")
+    for name, value in arrays.items():
+        if value.dtype != np.float64:
+            raise WireError(f"{name[:100]} is {value.dtype}, not float64")
+        if np.abs(value).max(initial=0) > LARGEST_SUM:
+            raise WireError(f"{name[:100]} holds a sum above {LARGEST_SUM:.0e}")
+    for name, most in counted.items():
+        low, high = arrays[name].min(initial=0), arrays[name].max(initial=0)
+        if low < 0 or high > most * scans:
+            raise WireError(f"{name} is between {low:.3g} and {high:.3g}; 0 to {most * scans:.3g} is possible")
+    model.check(stage, arrays)
+    return arrays
+
+
+def score_range(arrays: Arrays) -> tuple[float, float]:
+    """The lowest and the highest of a site's anomaly scores.
+
+    Raises
+    ------
+    WireError
+        If they are not two numbers, the lower first.
+    """
+    _check_layout(arrays, {"range": ((2,), np.float64)})
+    low, high = (float(value) for value in arrays["range"])
+    if low > high or max(abs(low), abs(high)) > LARGEST_SCORE:
+        raise WireError(f"its scores lie between {low:.3g} and {high:.3g}")
+    return low, high
+
+
+def coarse_counts(arrays: Arrays, site: SiteDescription, voxels: float) -> Arrays:
+    """A site's counts over the range of all sites' scores.
+
+    Parameters
+    ----------
+    voxels
+        That the brain of one scan has at most.
+
+    Raises
+    ------
+    WireError
+        If they are not counts, or of more voxels or people than the site has.
+    """
+    shape = ((histograms.COARSE_BINS,), np.int64)
+    _check_layout(arrays, dict.fromkeys(("normal", "lesion", "held_out", "held_out_people"), shape))
+    tested, held_out = _scans(site.test), _scans(site.held_out)
+    for name, scans in (("normal", tested), ("lesion", tested), ("held_out", held_out)):
+        _check_counts(name, arrays[name], scans * voxels)
+    _check_counts("held_out_people", arrays["held_out_people"], held_out)
+    return arrays
+
+
+def summary(answer: Answer, arrays: Arrays, resamplings: int, site: SiteDescription) -> Summary:
+    """A site's sums of figures over its people; other arrays may stand beside them.
+
+    Raises
+    ------
+    WireError
+        If they are not those of this study, or of figures or people that there cannot be.
+    """
+    _check_kinds(answer.labels)
+    strange = set(answer.labels) - {EVERYBODY, *site.kinds}
+    if answer.labels[:1] != (EVERYBODY,) or strange:
+        raise WireError("its figures are not of everybody and of the kinds of lesion that it named")
+    if not {"moments", "bootstrap"} <= set(arrays):
+        raise WireError("it lacks moments or bootstrap")
+    found = to_summary(answer.labels, arrays, resamplings)
+    for name in ("moments", "bootstrap"):
+        if arrays[name].dtype != np.float64:
+            raise WireError(f"{name} is {arrays[name].dtype}, not float64")
+    most = np.array([LARGEST_FIGURES.get(metric, 1.0) for metric in PER_SCAN])[:, None]
+    n, total, squares = np.moveaxis(found.moments, -1, 0)[..., None]
+    resampled_n, resampled = np.moveaxis(found.bootstrap, -2, 0)
+    for count, value in ((n, total), (resampled_n, resampled), (n, squares / most)):
+        if count.min(initial=0) < 0 or count.max(initial=0) > _scans(site.test) or (count % 1).any():
+            raise WireError("it has figures of more people than it tests, or of fewer than nobody")
+        if value.min(initial=0) < -ROUNDING or (value > (count + ROUNDING) * most).any():
+            raise WireError("it has figures that no person can have")
+    if (total**2 > n * squares * (1 + ROUNDING) + ROUNDING).any():
+        raise WireError("its sums of figures and of their squares contradict each other")
+    if not found.n("auroc"):
+        raise WireError("its figures are of nobody")
+    return found
+
+
+def counts(arrays: Arrays, edges: int, site: SiteDescription, voxels: float) -> Arrays:
+    """A site's counts between ``edges`` common edges; ``voxels``: see `coarse_counts`.
+
+    Raises
+    ------
+    WireError
+        If they are not counts, or of more voxels or people than the site has.
+    """
+    found = {name: arrays[name] for name in COUNTS if name in arrays}
+    size = (edges + 1,)
+    _check_layout(found, {name: (size, np.float64 if name == "regions" else np.int64) for name in COUNTS})
+    tested, held_out = _scans(site.test), _scans(site.held_out)
+    for name in ("normal", "lesion"):
+        _check_counts(name, found[name], tested * voxels)
+    _check_counts("regions", found["regions"], tested + ROUNDING)  # a scan's weights add up to 1
+    _check_counts("normal_people", found["normal_people"], held_out)
+    _check_counts("patients", found["patients"], tested)
+    return found
+
+
+def image_auroc(arrays: Arrays) -> float | None:
+    """A site's image-level AUROC; None where it is not defined.
+
+    Raises
+    ------
+    WireError
+        If it is not a share.
+    """
+    if "image_auroc" not in arrays:
+        return None
+    value = arrays["image_auroc"]
+    if value.shape != () or value.dtype != np.float64 or not 0 <= value <= 1:
+        raise WireError("its image-level AUROC is not between 0 and 1")
+    return float(value)
+
+
+def _scans(people: int) -> int:
+    return MOST_SCANS * max(people, 0)
+
+
+def _check_layout(arrays: Arrays, expected: Mapping[str, tuple[tuple[int, ...], type]]) -> None:
+    if set(arrays) != set(expected):
+        strange = sorted(set(arrays) ^ set(expected))
+        raise WireError(f"it has other arrays than it was asked for: {', '.join(strange[:5])[:200]}")
+    for name, (shape, kind) in expected.items():
+        if arrays[name].shape != shape or arrays[name].dtype != kind:
+            raise WireError(f"{name} is {arrays[name].dtype} of shape {arrays[name].shape}, not of {shape}")
+
+
+def _check_counts(name: str, values: np.ndarray, most: float) -> None:
+    # As float64, whose sum cannot wrap round.
+    if values.min(initial=0) < 0 or values.astype(np.float64).sum() > most:
+        raise WireError(f"{name} is not a count of what the site has")
+
+
+def _check_kinds(kinds: tuple[str, ...]) -> None:
+    if len(set(kinds)) != len(kinds):
+        raise WireError("it names a kind of lesion twice")

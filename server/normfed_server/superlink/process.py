@@ -1,0 +1,92 @@
+"""Flower's SuperLink behind the door: the same command line, another way in."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from normfed_common.foundation.errors import UserError
+from normfed_server.state import admission
+from normfed_server.state.folder import HOME_VARIABLE, ServerConfig, ServerHome, open_home
+from normfed_server.superlink.control import key_bytes
+from normfed_server.superlink.door import Door, Known, Limits
+from normfed_server.superlink.listening import Guests, Server
+from normfed_server.superlink.refusals import Refusals
+
+MEGABYTE = 1_000_000
+ENDING_S = 5  # for what is being served when the server is told to stop
+
+
+class AcceptedKeys:
+    """The keys of the sites that the operator accepted, as the file says now."""
+
+    def __init__(self, home: ServerHome) -> None:
+        self.home = home
+        self._read_at = 0
+        self._keys: Known = {}
+
+    def __call__(self) -> Known:
+        """By key, as Flower writes it; a file that is damaged changes nothing."""
+        try:
+            changed_at = self.home.sites.stat().st_mtime_ns
+            if changed_at != self._read_at:
+                accepted = {n: m for n, m in admission.members(self.home).items() if m.state == "accepted"}
+                self._keys = {key_bytes(member.key): name for name, member in accepted.items()}
+                self._read_at = changed_at
+        except (OSError, UserError, ValueError):
+            pass
+        return self._keys
+
+
+def limits(config: ServerConfig) -> Limits:
+    """What server.yaml says."""
+    return Limits(
+        request_bytes=round(config.largest_request_mb * MEGABYTE),
+        message_bytes=round(config.largest_message_mb * MEGABYTE),
+        upload_s=config.longest_upload_minutes * 60,
+    )
+
+
+def server(app: ASGIApp, home: ServerHome, **options: Any) -> Server:
+    """What serves an application behind the door of an operator's folder.
+
+    Parameters
+    ----------
+    options
+        Of uvicorn.
+    """
+    refusals = Refusals(home.log / "door.log")
+    door = Door(app, home.operator_secret.read_bytes(), AcceptedKeys(home), limits(home.config), refusals)
+    # Who is asking is what the connection says, never a header.
+    config = uvicorn.Config(door, **options, ws="none", proxy_headers=False, timeout_graceful_shutdown=ENDING_S)
+    return Server(config, Guests(home.config.connections_per_address), refusals)
+
+
+def main() -> None:
+    """Run `flower-superlink` with its own command line, behind the door."""
+    from flwr.superlink.cli.flower_superlink import flower_superlink
+
+    home = open_home(Path(os.environ[HOME_VARIABLE]))
+
+    def run(app: ASGIApp, **options: Any) -> None:
+        try:
+            serving = server(app, home, **options)
+        except OSError as error:
+            sys.exit(f"{options['host']}:{options['port']}: cannot be listened on ({error.strerror}).")
+        serving.run()
+        if not serving.started:
+            sys.exit(1)
+
+    uvicorn.run = run  # type: ignore[assignment]  # what Flower calls
+    logging.getLogger("uvicorn.access").addFilter(lambda _record: False)  # sites ask every few seconds
+    flower_superlink()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""What a simulation adds to a run folder: the sites on this machine, and their anomaly maps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from normfed_client.hospital.config import SiteConfig
+from normfed_client.hospital.rules import CustodyConfig
+from normfed_client.hospital.site import write_sites
+from normfed_common.foundation.errors import StudyError
+from normfed_server.runs.folder import Run
+from normfed_server.sites.description import POOLED
+
+CONDITIONS = "conditions.json"  # what the simulation does to the federation beside the study
+
+
+def shipped_study(name: str) -> Path:
+    """A study that comes with normfed, from the wheel or from the source tree."""
+    here = Path(__file__).parent
+    for folder in (here / "shipped_studies", here.parents[1] / "studies"):
+        path = folder / f"{name}.yaml"
+        if path.exists():
+            return path
+    raise StudyError(f"No study called {name} comes with normfed.")
+
+
+def write_site_configs(
+    run: Run, data: Path, names: list[str], cache: Path, device: str, custody: Mapping[str, CustodyConfig]
+) -> list[SiteConfig]:
+    """One configuration per hospital; and, where the study compares with pooled training, one that owns all scans."""
+    owners: dict[str, tuple[str, ...]] = {name: (name,) for name in names}
+    if run.study.comparisons.pooled:
+        owners[POOLED] = tuple(names)
+    sites = tuple(
+        SiteConfig(
+            name=name,
+            data=data.resolve(),
+            owns=owned,
+            cache=cache.resolve(),
+            output=(run.folder / "sites" / name).resolve(),
+            device=device,
+            custody=custody.get(name),
+        )
+        for name, owned in owners.items()
+    )
+    write_sites(run.sites_file, sites)
+    return list(sites)
+
+
+def link_maps(run: Run) -> int:
+    """Gather the sites' anomaly maps under maps/ (hard links, else copies); gives how many."""
+    target = run.folder / "maps"
+    target.mkdir(exist_ok=True)
+    count = 0
+    for source in sorted(run.folder.glob("sites/*/maps/*.nii.gz")):
+        link = target / source.name
+        if not link.exists():
+            try:
+                os.link(source, link)
+            except OSError:  # a file system without hard links
+                link.write_bytes(source.read_bytes())
+        count += 1
+    return count
