@@ -28,7 +28,7 @@ from normfed_common.studies import load_study
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import PhantomSite
 from normfed_server.arms.plan import Arm
-from normfed_server.arms.training import ArmTraining, Bench
+from normfed_server.arms.training import ArmTraining, RunContext
 from normfed_server.events.log import EventLog, subscribe
 from normfed_server.runs.folder import begin
 from normfed_server.sites.asking import Asker
@@ -94,7 +94,9 @@ def measure(count: int, folder: Path) -> None:
     asker = Asker(grid, threading.Event())
     roster = Roster(grid, asker, Letterhead(run.study))
     roster.wait_for(count)
-    progress = ArmTraining(arm, model, lambda _: {}, Bench(Letterhead(run.study), roster, asker, events), path).run()
+    progress = ArmTraining(
+        arm, model, lambda _: {}, RunContext(Letterhead(run.study), roster, asker, events), path
+    ).run()
     stop()
     engine = [entry["seconds"] for entry in progress.history]
     # The first round opens sites and fills caches.

@@ -21,7 +21,7 @@ from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import Answer, Request, answer, decode_request, encode, refusal
 from normfed_server.arms.plan import Arm
-from normfed_server.arms.training import ArmTraining, Bench
+from normfed_server.arms.training import ArmTraining, RunContext
 from normfed_server.arms.virtual_clock import Pace
 from normfed_server.events.log import EventLog
 from normfed_server.sites.asking import Asker
@@ -113,11 +113,13 @@ def run(
     asker = Asker(grid, threading.Event())
     roster = Roster(grid, asker, Letterhead(study))
     roster.wait_for(len(grid.connected))
-    bench = Bench(Letterhead(study), roster, asker, EventLog(tmp_path / "events.jsonl"), pace, wall_clock=wall_clock)
+    context = RunContext(
+        Letterhead(study), roster, asker, EventLog(tmp_path / "events.jsonl"), pace, wall_clock=wall_clock
+    )
     model = build(study.model, setting())
     described = Arm("federated", study.model, tuple(sites), {}, federated=True, **arm)
     path = tmp_path / "arms" / "federated" / "progress.safetensors"
-    progress = ArmTraining(described, model, lambda _: model.share(), bench, path).run()
+    progress = ArmTraining(described, model, lambda _: model.share(), context, path).run()
     return progress, progress.history
 
 

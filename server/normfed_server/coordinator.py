@@ -29,7 +29,7 @@ from normfed_server.arms import canary, evaluation, fitness
 from normfed_server.arms import virtual_clock as pace
 from normfed_server.arms.evaluation import ArmResult, Evaluator
 from normfed_server.arms.plan import Arm, Plan, make
-from normfed_server.arms.training import ArmTraining, Bench
+from normfed_server.arms.training import ArmTraining, RunContext
 from normfed_server.events.damage import put_aside
 from normfed_server.events.log import EventLog
 from normfed_server.results import metrics as results
@@ -114,7 +114,7 @@ class Coordinator:
         plan = replace(plan, left_out={**plan.left_out, **aside})
         self._check(plan, sites)
         hospital_pace = pace.load(self.folder)
-        bench = Bench(
+        context = RunContext(
             self.letterhead,
             roster,
             self.asker,
@@ -128,8 +128,8 @@ class Coordinator:
         arms = [[a.name, rounds[a.name], sorted(a.evaluate)] for a in plan.arms]
         self.events.say("plan", arms=arms, sites={k: vars(v) for k, v in sites.items()}, left_out=plan.left_out)
         if self.deployment is not None:
-            self._fit(plan, bench)
-        finished, failed = self._run_arms(plan, bench)
+            self._fit(plan, context)
+        finished, failed = self._run_arms(plan, context)
         metrics = results.assemble(self.study, plan, sites, finished, failed, self.folder / ARMS, hospital_pace)
         named.save(self.folder / "model.safetensors", *named.read(self._path(FEDERATED, "model")))
         write_json(self.folder / "metrics.json", metrics)
@@ -150,7 +150,7 @@ class Coordinator:
     def _told(self, site: str, text: str) -> None:
         self.events.say("note", arm=FEDERATED, site=site, text=text)
 
-    def _fit(self, plan: Plan, bench: Bench) -> None:
+    def _fit(self, plan: Plan, context: RunContext) -> None:
         """Versions and machines against what the study needs; then one batch a site. Once a run.
 
         Raises
@@ -163,21 +163,21 @@ class Coordinator:
         arm = next(arm for arm in plan.arms if arm.name == FEDERATED)
         model = build(arm.model, self._setting(self.study.seed)).share()
         size = sum(array.nbytes for array in model.values())
-        machines = {site: machine for site, machine in bench.roster.machines.items() if site in arm.train}
+        machines = {site: machine for site, machine in context.roster.machines.items() if site in arm.train}
         found = fitness.findings(self.study, machines, size, self.letterhead.general().version)
         described = {
-            site: {**machine.model_dump(), "people": fitness.size_class(bench.roster.sites[site].train)}
-            for site, machine in sorted(bench.roster.machines.items())
+            site: {**machine.model_dump(), "people": fitness.size_class(context.roster.sites[site].train)}
+            for site, machine in sorted(context.roster.machines.items())
         }
         needs = fitness.estimate(size)
         self.events.say("fit", sites=described, needs=needs, findings=[vars(finding) for finding in found])
-        fatal = [f"{f.where} {f.text}" for f in found if f.fatal and f.where not in bench.excused()]
+        fatal = [f"{f.where} {f.text}" for f in found if f.fatal and f.where not in context.excused()]
         if fatal:
             raise RunError(f"Not fit to run: {'; '.join(fatal)}. Mend that, and resume.")
-        sung = {}
+        tried = {}
         if self.deployment is not None and self.deployment.canary and self._learns(arm.model):
-            sung = {site: vars(found) for site, found in canary.sing(bench, arm, model).items()}
-        write_json(self.folder / FITNESS, {"sites": described, "needs": needs, "canary": sung})
+            tried = {site: vars(found) for site, found in canary.try_one_batch(context, arm, model).items()}
+        write_json(self.folder / FITNESS, {"sites": described, "needs": needs, "canary": tried})
 
     def _initial(self) -> Arrays | None:
         """The arrays that the study starts from, copied into the run folder when the run began."""
@@ -209,7 +209,7 @@ class Coordinator:
                 )
             )
 
-    def _run_arms(self, plan: Plan, bench: Bench) -> tuple[dict[str, ArmResult], dict[str, str]]:
+    def _run_arms(self, plan: Plan, context: RunContext) -> tuple[dict[str, ArmResult], dict[str, str]]:
         """All arms, at the same time where the grid can carry them.
 
         Returns
@@ -220,7 +220,7 @@ class Coordinator:
         finished: dict[str, ArmResult] = {}
         failed: dict[str, str] = {}
         with ThreadPoolExecutor(getattr(self.grid, "concurrent_arms", 1)) as pool:
-            jobs = {pool.submit(self._run_arm, arm, bench): arm.name for arm in plan.arms}
+            jobs = {pool.submit(self._run_arm, arm, context): arm.name for arm in plan.arms}
             waiting = set(jobs)
             try:
                 while waiting:
@@ -241,12 +241,12 @@ class Coordinator:
                         job.cancel()
         return {arm.name: finished[arm.name] for arm in plan.arms if arm.name in finished}, failed
 
-    def _run_arm(self, arm: Arm, bench: Bench) -> ArmResult:
+    def _run_arm(self, arm: Arm, context: RunContext) -> ArmResult:
         training = ArmTraining(
             arm,
             build(arm.model, self._setting(seeds.of_repeat(self.study.seed, arm.repeat))),
             lambda number: self._another(arm, number),
-            bench,
+            context,
             self._path(arm.name, "progress"),
         )
         # Figures of a model whose progress was damaged since are not those of the model that is trained again.
@@ -257,7 +257,7 @@ class Coordinator:
             return done
         progress = training.run()
         self._write_model(arm, progress, training.personal)
-        result = Evaluator(arm, progress, self.letterhead, bench.roster, self.asker, self.events).run()
+        result = Evaluator(arm, progress, self.letterhead, context.roster, self.asker, self.events).run()
         evaluation.save(self._path(arm.name, "evaluation"), result)
         return result
 

@@ -14,7 +14,7 @@ from commands import normfed
 from normfed_client.hospital.folder import Hospital, HospitalConfig, open_hospital
 from normfed_client.operation import services as station
 from normfed_client.operation.link import Finding
-from normfed_client.operation.status import standing
+from normfed_client.operation.status import status
 from normfed_common.deployment import settings
 from normfed_common.foundation.errors import UserError
 from normfed_common.processes.supervision import Service, Supervisor, only_one
@@ -184,7 +184,7 @@ def test_a_site_does_not_move_to_a_server_that_is_not_the_federations_nor_while_
 )
 def test_a_status_says_what_the_node_does(hospital: Hospital, log: str, sentence: str) -> None:
     (hospital.log / "node.log").write_text(log)
-    assert not standing(hospital).running
+    assert not status(hospital).running
     with only_one(hospital.log, "it"):
-        assert sentence in standing(hospital).sentence
-        assert standing(hospital).well == ("site check" not in sentence and "copy" not in sentence)
+        assert sentence in status(hospital).sentence
+        assert status(hospital).well == ("site check" not in sentence and "copy" not in sentence)

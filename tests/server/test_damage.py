@@ -22,7 +22,7 @@ from normfed_common.models.catalogue import build
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import Answer
 from normfed_server.arms.plan import Arm
-from normfed_server.arms.training import ArmTraining, Bench
+from normfed_server.arms.training import ArmTraining, RunContext
 from normfed_server.events.log import EventLog
 from normfed_server.runs.exporting import FILES, export
 from normfed_server.runs.wording import worded
@@ -44,10 +44,10 @@ def train(
     asker = Asker(grid, threading.Event())
     roster = Roster(grid, asker, Letterhead(study))
     roster.wait_for(len(PEOPLE))
-    bench = Bench(Letterhead(study), roster, asker, EventLog(folder / "events.jsonl"))
+    context = RunContext(Letterhead(study), roster, asker, EventLog(folder / "events.jsonl"))
     arm = Arm("federated", study.model, tuple(sorted(PEOPLE)), {}, federated=True)
     model = build(study.model, setting())
-    progress = ArmTraining(arm, model, lambda _: model.share(), bench, checkpoint(folder)).run()
+    progress = ArmTraining(arm, model, lambda _: model.share(), context, checkpoint(folder)).run()
     assert [entry["round"] for entry in progress.history] == list(range(1, ROUNDS + 1))
     return progress.models[0], sorted({round for _, round, _, _ in grid.asked})
 

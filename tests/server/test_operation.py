@@ -1,4 +1,4 @@
-"""The operator's folder, certificates, admission, ledger, keeper and door, without processes."""
+"""The operator's folder, certificates, admission, ledger, reconciler and door, without processes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from normfed_common.processes.supervision import only_one
 from normfed_server import deployment
 from normfed_server.monitor.views import Views, prometheus
 from normfed_server.monitor.web import application
-from normfed_server.operation.reconciler import Keeper
+from normfed_server.operation.reconciler import Reconciler
 from normfed_server.runs import exporting, following, starting, steering
 from normfed_server.state import admission, certificates
 from normfed_server.state.folder import ServerConfig, ServerHome, create, open_home
@@ -255,11 +255,11 @@ class Flower:
 
 
 @pytest.fixture
-def kept(home: ServerHome, tmp_path: Path) -> tuple[Keeper, Flower, list[str]]:
+def kept(home: ServerHome, tmp_path: Path) -> tuple[Reconciler, Flower, list[str]]:
     said: list[str] = []
     flower = Flower()
     accepted(home, "a", tmp_path)
-    return Keeper(home, lambda: flower, said.append), flower, said  # type: ignore[arg-type, return-value]
+    return Reconciler(home, lambda: flower, said.append), flower, said  # type: ignore[arg-type, return-value]
 
 
 def begun(home: ServerHome, study: Any) -> str:
@@ -267,7 +267,7 @@ def begun(home: ServerHome, study: Any) -> str:
 
 
 def test_a_study_that_names_a_site_that_no_member_is_does_not_begin(
-    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any
+    home: ServerHome, kept: tuple[Reconciler, Flower, list[str]], study: Any
 ) -> None:
     """The site that was to be held out would train; of people only the hospitals know, and are not asked."""
     held_out = study.model_copy(update={"data": study.data.model_copy(update={"out_of_sample": ("aa",)})})
@@ -279,7 +279,7 @@ def test_a_study_that_names_a_site_that_no_member_is_does_not_begin(
 
 
 def test_sites_are_admitted_and_shut_out_as_the_operator_says(
-    home: ServerHome, kept: tuple[Keeper, Flower, list[str]]
+    home: ServerHome, kept: tuple[Reconciler, Flower, list[str]]
 ) -> None:
     look, flower, said = kept
     look.look()
@@ -298,7 +298,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_open_run_is_started_again_whatever_died(
-    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any, hasty: None
+    home: ServerHome, kept: tuple[Reconciler, Flower, list[str]], study: Any, hasty: None
 ) -> None:
     look, flower, said = kept
     name = begun(home, study)
@@ -319,7 +319,7 @@ def test_an_open_run_is_started_again_whatever_died(
 
 
 def test_a_run_whose_process_fails_again_and_again_is_given_up_with_its_error(
-    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any, hasty: None
+    home: ServerHome, kept: tuple[Reconciler, Flower, list[str]], study: Any, hasty: None
 ) -> None:
     look, flower, _ = kept
     name = begun(home, study)
@@ -355,7 +355,7 @@ LEFT: list[subprocess.Popen[bytes]] = []
 
 
 def test_kills_in_quick_succession_do_not_end_a_run_and_the_log_says_what_happened(
-    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any, hasty: None
+    home: ServerHome, kept: tuple[Reconciler, Flower, list[str]], study: Any, hasty: None
 ) -> None:
     look, _, said = kept
     name = begun(home, study)
@@ -376,7 +376,7 @@ def test_kills_in_quick_succession_do_not_end_a_run_and_the_log_says_what_happen
 
 
 def test_who_follows_a_run_reads_that_its_process_died(
-    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any, capsys: pytest.CaptureFixture[str]
+    home: ServerHome, kept: tuple[Reconciler, Flower, list[str]], study: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     look, flower, _ = kept
     name = begun(home, study)
@@ -424,7 +424,7 @@ def test_other_ends_of_a_runs_process_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_killed_without_end_is_given_up_with_that_word(
-    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any, hasty: None
+    home: ServerHome, kept: tuple[Reconciler, Flower, list[str]], study: Any, hasty: None
 ) -> None:
     look, flower, _ = kept
     name = begun(home, study)
@@ -480,8 +480,8 @@ def test_whatever_ends_a_runs_process_is_in_its_log(
     assert json.loads((home.runs / name / note).read_text()).items() >= found.items()
 
 
-def test_a_run_that_breaks_the_keeper_does_not_keep_it_from_the_others(
-    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any
+def test_a_run_that_breaks_the_reconciler_does_not_keep_it_from_the_others(
+    home: ServerHome, kept: tuple[Reconciler, Flower, list[str]], study: Any
 ) -> None:
     look, _, said = kept
     broken, sound = begun(home, study), begun(home, study)
@@ -495,8 +495,8 @@ def test_a_run_that_breaks_the_keeper_does_not_keep_it_from_the_others(
     assert Ledger(home.folder / "runs.sqlite").get(broken).state is State.FAILED
 
 
-def test_a_refusal_of_flowers_over_one_run_does_not_keep_the_keeper_from_the_others(
-    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_refusal_of_flowers_over_one_run_does_not_keep_the_reconciler_from_the_others(
+    home: ServerHome, kept: tuple[Reconciler, Flower, list[str]], study: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look, flower, _ = kept
     refused, sound = begun(home, study), begun(home, study)
@@ -513,7 +513,7 @@ def test_a_refusal_of_flowers_over_one_run_does_not_keep_the_keeper_from_the_oth
 
 
 def test_figures_that_cannot_be_read_end_a_run_with_a_sentence(
-    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any
+    home: ServerHome, kept: tuple[Reconciler, Flower, list[str]], study: Any
 ) -> None:
     look, _, said = kept
     name = begun(home, study)
@@ -526,7 +526,7 @@ def test_figures_that_cannot_be_read_end_a_run_with_a_sentence(
 
 @pytest.mark.parametrize(("state", "code"), [(State.FINISHED, 0), (State.PARTIAL, 3)])
 def test_resuming_what_finished_says_that_it_cannot_do_anything(
-    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any, state: State, code: int
+    home: ServerHome, kept: tuple[Reconciler, Flower, list[str]], study: Any, state: State, code: int
 ) -> None:
     name = begun(home, study)
     ledger = Ledger(home.folder / "runs.sqlite")
@@ -541,7 +541,7 @@ def test_resuming_what_finished_says_that_it_cannot_do_anything(
 @pytest.mark.parametrize("damage", ["garbage", "empty", "cut", "gone"])
 def test_a_damaged_list_of_runs_is_made_again_from_its_copy(
     home: ServerHome,
-    kept: tuple[Keeper, Flower, list[str]],
+    kept: tuple[Reconciler, Flower, list[str]],
     study: Any,
     caplog: pytest.LogCaptureFixture,
     damage: str,
@@ -571,7 +571,7 @@ def break_list(home: ServerHome, damage: str) -> None:
 
 
 def test_a_list_of_runs_without_a_copy_is_made_again_from_the_run_folders(
-    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any, caplog: pytest.LogCaptureFixture
+    home: ServerHome, kept: tuple[Reconciler, Flower, list[str]], study: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     look, flower, _ = kept
     names = [begun(home, study) for _ in range(3)]
@@ -650,7 +650,7 @@ def at_the_same_time(monkeypatch: pytest.MonkeyPatch, module: Any, works: list[C
 
 
 def test_a_run_that_stopped_on_something_to_mend_waits_for_the_operator(
-    home: ServerHome, kept: tuple[Keeper, Flower, list[str]], study: Any
+    home: ServerHome, kept: tuple[Reconciler, Flower, list[str]], study: Any
 ) -> None:
     look, flower, said = kept
     name = begun(home, study)

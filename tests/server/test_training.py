@@ -9,7 +9,7 @@ from normfed_client.hospital.site import SITES_VARIABLE, Site, write_sites
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import Request, requests
 from normfed_server.arms.plan import Arm
-from normfed_server.arms.training import ArmTraining, Bench
+from normfed_server.arms.training import ArmTraining, RunContext
 from normfed_server.events.log import EventLog, subscribe
 from normfed_server.sites.asking import Asker
 from normfed_server.sites.letterhead import Letterhead
@@ -38,8 +38,8 @@ def test_a_site_with_one_person_is_told_of_aloud(
     model = Site(config, alone).model(alone.model)
     roster = Roster(grid, asker, Letterhead(alone))
     roster.wait_for(1)
-    bench = Bench(Letterhead(alone), roster, asker, EventLog(tmp_path / "e.jsonl"))
-    ArmTraining(arm, model, lambda _: {}, bench, tmp_path / "p.safetensors").run()
+    context = RunContext(Letterhead(alone), roster, asker, EventLog(tmp_path / "e.jsonl"))
+    ArmTraining(arm, model, lambda _: {}, context, tmp_path / "p.safetensors").run()
     stop()
     notes = [event for event in heard if event["event"] == "note"]
     assert [(note["site"], "siamese term is off" in note["text"]) for note in notes] == [("c", True)]

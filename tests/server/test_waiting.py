@@ -21,9 +21,9 @@ from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import BELOW_MINIMUM, Machine, requests
 from normfed_server.arms import fitness
-from normfed_server.arms.canary import sing
+from normfed_server.arms.canary import try_one_batch
 from normfed_server.arms.plan import Arm
-from normfed_server.arms.training import ArmTraining, Bench
+from normfed_server.arms.training import ArmTraining, RunContext
 from normfed_server.events.log import EventLog
 from normfed_server.sites.asking import Asker, SiteFailed
 from normfed_server.sites.closing import Closing, Outcome
@@ -41,10 +41,10 @@ def trained(
     asker = Asker(grid, threading.Event())
     roster = Roster(grid, asker, Letterhead(study))
     roster.wait_for(len(grid.connected))
-    bench = Bench(Letterhead(study), roster, asker, EventLog(tmp_path / "e.jsonl"), excused=excused)
+    context = RunContext(Letterhead(study), roster, asker, EventLog(tmp_path / "e.jsonl"), excused=excused)
     model = build(study.model, setting())
     arm = Arm("federated", study.model, tuple(sorted(PEOPLE)), {}, federated=True)
-    progress = ArmTraining(arm, model, lambda _: model.share(), bench, tmp_path / "a" / "b" / "p.safetensors").run()
+    progress = ArmTraining(arm, model, lambda _: model.share(), context, tmp_path / "a" / "b" / "p.safetensors").run()
     return progress.history[-1]
 
 
@@ -128,13 +128,13 @@ def second_round(
     asker = Asker(grid, stop)
     roster = Roster(grid, asker, Letterhead(study), grid.members)
     roster.wait_for_members(frozenset, lambda sites: None)
-    bench = Bench(Letterhead(study), roster, asker, EventLog(tmp_path.parent / "e.jsonl"), excused=excused)
+    context = RunContext(Letterhead(study), roster, asker, EventLog(tmp_path.parent / "e.jsonl"), excused=excused)
     model = build(study.model, setting())
     of = {"name": "federated", "train": tuple(sorted(grid.people)), "federated": True} | arm
     described = Arm(model=study.model, evaluate={}, **of)
     path = tmp_path / "a" / "b" / "p.safetensors"
     try:
-        progress = ArmTraining(described, model, lambda _: model.share(), bench, path).run()
+        progress = ArmTraining(described, model, lambda _: model.share(), context, path).run()
     finally:
         limit.cancel()
     outcomes: dict[str, Any] = progress.history[1]["outcomes"]
@@ -229,8 +229,8 @@ def test_a_run_that_is_resumed_without_a_site_fine_tunes_the_others(study: Study
         roster.wait_for_members(frozenset, lambda _: None)
         model = build(tuned.model, setting())
         arm = Arm("federated", tuned.model, tuple(sites), {}, federated=True, strategy=tuned.strategy)
-        bench = Bench(Letterhead(tuned), roster, asker, EventLog(tmp_path / "e.jsonl"))
-        training = ArmTraining(arm, model, lambda _, m=model: m.share(), bench, path)  # type: ignore[misc]
+        context = RunContext(Letterhead(tuned), roster, asker, EventLog(tmp_path / "e.jsonl"))
+        training = ArmTraining(arm, model, lambda _, m=model: m.share(), context, path)  # type: ignore[misc]
         if last_step:
             training._fine_tune = lambda: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
             with pytest.raises(KeyboardInterrupt):
@@ -334,13 +334,13 @@ def test_the_canary_names_every_site_where_it_does_not_come_back(study: StudyCon
     roster.wait_for(4)
     model = build(study.model, setting()).share()
     arm = Arm("federated", study.model, tuple(PEOPLE), {}, federated=True)
-    bench = Bench(Letterhead(study, "r"), roster, asker, EventLog(tmp_path / "e.jsonl"))
+    context = RunContext(Letterhead(study, "r"), roster, asker, EventLog(tmp_path / "e.jsonl"))
     with pytest.raises(RunError, match=r"2 of 4 sites\. b: .*code 202 DATA_UNUSABLE\); d: .*code 208 OUT_OF_SPACE"):
-        sing(bench, arm, model)
-    excusing = Bench(bench.letterhead, roster, asker, bench.events, excused=lambda: frozenset({"b", "d"}))
-    sung = sing(excusing, arm, model)
-    assert set(sung) == {"a", "c"}
-    assert sung["a"].megabytes > 0
+        try_one_batch(context, arm, model)
+    excusing = RunContext(context.letterhead, roster, asker, context.events, excused=lambda: frozenset({"b", "d"}))
+    tried = try_one_batch(excusing, arm, model)
+    assert set(tried) == {"a", "c"}
+    assert tried["a"].megabytes > 0
 
 
 def machine(digest: str, **changes: Any) -> Machine:

@@ -13,7 +13,7 @@ import psutil
 from normfed_client.hospital.folder import Hospital
 from normfed_client.imaging.bids import read_dataset
 from normfed_client.operation.link import Finding, link
-from normfed_client.operation.status import standing
+from normfed_client.operation.status import status
 from normfed_common.deployment import bundle
 from normfed_common.foundation.errors import DatasetError, UserError
 
@@ -57,7 +57,7 @@ def _versions(hospital: Hospital) -> Iterator[Finding]:
 
 def _admitted(hospital: Hospital) -> Finding:
     """Whether the server knows the key: asked of the running client, or else by connecting for a moment."""
-    now = standing(hospital)
+    now = status(hospital)
     if now.running:
         return Finding(0 if now.well else 2, "admission", f"the client runs: {now.sentence}")
     import httpx

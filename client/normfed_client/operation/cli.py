@@ -102,10 +102,10 @@ def start(home: Home = DEFAULT) -> None:
 @site.command()
 def status(home: Home = DEFAULT) -> None:
     """Does it run, is it connected, what did it do last?"""
-    from normfed_client.operation.status import standing
+    from normfed_client.operation.status import status
 
     hospital = open_hospital(home)
-    found = standing(hospital)
+    found = status(hospital)
     console = Console(highlight=False)
     table = Table("process", "", "since", "starts again", "last end", box=None, pad_edge=False)
     for name, service in found.services.items():

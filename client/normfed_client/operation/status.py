@@ -32,7 +32,7 @@ MEANING = (
 
 
 @dataclass(frozen=True)
-class Standing:
+class Status:
     """What a status shows.
 
     Parameters
@@ -48,7 +48,7 @@ class Standing:
     last: list[str]
 
 
-def standing(hospital: Hospital) -> Standing:
+def status(hospital: Hospital) -> Status:
     """Look at the processes and at the ends of their logs."""
     running = is_running(hospital.log)
     node = _tail(hospital.log / "node.log")
@@ -60,7 +60,7 @@ def standing(hospital: Hospital) -> Standing:
                 if mark in line:
                     sentence, well = meaning, good
     done = [line for line in _tail(hospital.log / "runner.log") if "answered in" in line or "refused" in line]
-    return Standing(running, well, read_services(hospital.log) if running else {}, sentence, done[-5:])
+    return Status(running, well, read_services(hospital.log) if running else {}, sentence, done[-5:])
 
 
 def _tail(path: Path) -> list[str]:

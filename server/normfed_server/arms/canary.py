@@ -13,7 +13,7 @@ from normfed_common.foundation.errors import RunError, SiteCode, WireError
 from normfed_common.wire.compression import expand_update
 from normfed_common.wire.messages import error_code, requests, size_of
 from normfed_server.arms.plan import Arm
-from normfed_server.arms.training import Bench
+from normfed_server.arms.training import RunContext
 from normfed_server.sites import claims
 from normfed_server.sites.asking import describe
 
@@ -21,14 +21,14 @@ MEGABYTE = 1e6
 
 
 @dataclass(frozen=True)
-class Sung:
+class Tried:
     """How a site's canary went: seconds from the request to the answer, and megabytes of the answer."""
 
     seconds: float
     megabytes: float
 
 
-def sing(bench: Bench, arm: Arm, model: Arrays) -> dict[str, Sung]:
+def try_one_batch(context: RunContext, arm: Arm, model: Arrays) -> dict[str, Tried]:
     """Send every training site the model, let it train one batch and send the update; nothing is kept of it.
 
     Raises
@@ -36,14 +36,14 @@ def sing(bench: Bench, arm: Arm, model: Arrays) -> dict[str, Sung]:
     RunError
         Naming every site where it does not work, and why.
     """
-    nodes = {site: bench.roster.nodes[site] for site in arm.train}
-    bench.events.say("canary", arm=arm.name, sites=sorted(nodes))
-    header = bench.letterhead.request(arm, compression=arm.compression)
+    nodes = {site: context.roster.nodes[site] for site in arm.train}
+    context.events.say("canary", arm=arm.name, sites=sorted(nodes))
+    header = context.letterhead.request(arm, compression=arm.compression)
     begin = time.perf_counter()
-    found: dict[str, Sung] = {}
+    found: dict[str, Tried] = {}
     faults: dict[str, str] = {}
     messages = requests("train.canary", nodes, header, named.stacked([model]))
-    for site, reply in bench.asker.answers(messages, tuple(SiteCode), faults):
+    for site, reply in context.asker.answers(messages, tuple(SiteCode), faults):
         if reply.has_error():
             faults[site] = describe(error_code(reply))
             continue
@@ -53,15 +53,15 @@ def sing(bench: Bench, arm: Arm, model: Arrays) -> dict[str, Sung]:
         except WireError as error:
             faults[site] = f"its answer cannot be used: {error}"
             continue
-        found[site] = Sung(time.perf_counter() - begin, size / MEGABYTE)
-    faults = {site: why for site, why in faults.items() if site not in bench.excused()}
+        found[site] = Tried(time.perf_counter() - begin, size / MEGABYTE)
+    faults = {site: why for site, why in faults.items() if site not in context.excused()}
     if faults:
         listed = "; ".join(f"{site}: {why}" for site, why in sorted(faults.items()))
         raise RunError(
             f"The canary did not come back from {len(faults)} of {len(nodes)} sites. {listed}. Mend that and resume, "
-            f"or go on without a site: normfed server excuse {bench.letterhead.run} SITE"
+            f"or go on without a site: normfed server excuse {context.letterhead.run} SITE"
         )
-    bench.events.say("canary back", arm=arm.name, sites={site: vars(sung) for site, sung in sorted(found.items())})
+    context.events.say("canary back", arm=arm.name, sites={site: vars(tried) for site, tried in sorted(found.items())})
     return found
 
 

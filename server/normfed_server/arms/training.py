@@ -46,7 +46,7 @@ Layout = tuple[tuple[str, tuple[int, ...], str], ...]
 
 
 @dataclass(frozen=True)
-class Bench:
+class RunContext:
     """What every arm of a run is trained with; ``wall_clock``: see `Collection`, ``excused``: see `Closing`."""
 
     letterhead: Letterhead
@@ -78,19 +78,19 @@ class ArmTraining:
     """
 
     def __init__(
-        self, arm: Arm, model: NormativeModel, another: Callable[[int], Arrays], bench: Bench, path: Path
+        self, arm: Arm, model: NormativeModel, another: Callable[[int], Arrays], context: RunContext, path: Path
     ) -> None:
-        self.arm, self.model, self.bench, self.path = arm, model, bench, path
-        self.study = bench.study
+        self.arm, self.model, self.context, self.path = arm, model, context, path
+        self.study = context.study
         self.row, _ = configure(arm.strategy)
         self.personal = personal_arrays(model, arm.strategy) if model.network is not None else frozenset()
         step = make_step(arm.strategy, self.study.federation)
-        found = checkpoints.recover(path, self.study.digest, partial(put_aside, bench.events, arm.name))
+        found = checkpoints.recover(path, self.study.digest, partial(put_aside, context.events, arm.name))
         if found is None:
-            found = Progress([_first(model, bench.initial)])
+            found = Progress([_first(model, context.initial)])
             step.prepare(found, another)
         self.progress = found
-        self.strategy = RoundStrategy(bench.letterhead, arm, found, self.personal, step, self._most_steps)
+        self.strategy = RoundStrategy(context.letterhead, arm, found, self.personal, step, self._most_steps)
 
     @property
     def complete(self) -> bool:
@@ -129,7 +129,7 @@ class ArmTraining:
             self.study.federation,
             {site: people[site] for site in asked},
             self.strategy.step.minimum,
-            self.bench.excused,
+            self.context.excused,
         )
         self.strategy.people = people
         barred: dict[str, str] = {}
@@ -178,11 +178,11 @@ class ArmTraining:
         """Ask the strategy's sites, and let it make the next models of what they answer."""
         asked = self.strategy.asked
         messages = self.strategy.configure_train(
-            round, outgoing or self.strategy.outgoing(), ConfigRecord(), self.bench.asker.grid
+            round, outgoing or self.strategy.outgoing(), ConfigRecord(), self.context.asker.grid
         )
         requests = dict(zip(sorted(asked), messages, strict=True))
         collection = Collection(
-            self.bench.asker, requests, closing, arrivals, self.bench.wall_clock, partial(self._waiting, round)
+            self.context.asker, requests, closing, arrivals, self.context.wall_clock, partial(self._waiting, round)
         )
         found, losses = self.strategy.aggregate(round, collection)
         return found, dict(losses or {}), collection
@@ -197,7 +197,7 @@ class ArmTraining:
 
     def _absences(self, outcomes: dict[str, Outcome]) -> dict[str, str]:
         """Since when those are away who were not even asked."""
-        away, now = self.bench.roster.away(), datetime.now(UTC)
+        away, now = self.context.roster.away(), datetime.now(UTC)
         since = {site: now - timedelta(seconds=seconds) for site, seconds in away.items()}
         return {
             site: f"not connected since {since[site]:%d %b %H:%M} UTC" if site in since else "not connected"
@@ -211,7 +211,7 @@ class ArmTraining:
 
     def _asked(self, round: int) -> tuple[dict[str, int], dict[str, int], dict[str, Outcome]]:
         """Sites to ask and their nodes; all that train this arm and their people; what is known of the others."""
-        roster, federation = self.bench.roster, self.study.federation
+        roster, federation = self.context.roster, self.study.federation
         present = self._gather(round, self._trainers)
         people = self._trainers()
         for site in people.keys() - set(self.arm.train) - self.progress.used.keys():
@@ -228,7 +228,7 @@ class ArmTraining:
 
     def _trainers(self) -> dict[str, int]:
         """Sites that train this arm, and their people."""
-        roster = self.bench.roster
+        roster = self.context.roster
         people = {site: roster.sites[site].train for site in self.arm.train}
         return roster.trainers(self.study.federation.minimum_cohort) | people if self.arm.open else people
 
@@ -246,24 +246,24 @@ class ArmTraining:
         """
         reminder = Reminder()
         while True:
-            present, among = self.bench.roster.refresh(), people()
+            present, among = self.context.roster.refresh(), people()
             never = indispensable(self.study.federation, among) if self.arm.federated else None
             missing = {
                 site
-                for site, seconds in self.bench.roster.may_return().items()
+                for site, seconds in self.context.roster.may_return().items()
                 if site in among and (seconds < self.study.federation.patience_s or site == never)
-            } - self.bench.excused()
+            } - self.context.excused()
             if not missing:
                 return present
             if reminder.due():
                 self._waiting(round, dict.fromkeys(sorted(missing), False), reminder.seconds())
-            self.bench.asker.pause()
+            self.context.asker.pause()
 
     def _arrivals(self, round: int, asked: dict[str, int], people: dict[str, int]) -> dict[str, float] | None:
-        if self.bench.pace is None or not self.arm.federated:
+        if self.context.pace is None or not self.arm.federated:
             return None
         epochs = self.study.federation.local_epochs
-        return self.bench.pace.arrivals(round, {site: people[site] for site in asked}, epochs)
+        return self.context.pace.arrivals(round, {site: people[site] for site in asked}, epochs)
 
     def _too_few(self, round: int, used: set[str], closing: Closing, reasons: dict[str, str]) -> str:
         share = f" and {closing.share:.0%} of their people" if closing.share else ""
@@ -306,7 +306,7 @@ class ArmTraining:
     def _fine_tune(self) -> None:
         """Every training site trains the model it would be served on, for itself."""
         messages: dict[str, Message] = {}
-        roster, used = self.bench.roster, self.progress.used
+        roster, used = self.context.roster, self.progress.used
         trained = {site: roster.sites[site].train for site in used.keys() & roster.sites.keys()}
         present = self._gather(self.progress.round + 1, lambda: trained)
         missed = self._absences({site: Outcome.ABSENT for site in used if site not in present})
@@ -314,7 +314,7 @@ class ArmTraining:
             header = self._header(round=self.progress.round + 1)
             node = {site: roster.nodes[site]}
             messages |= wire.requests("train.personal", node, header, self.progress.model_of(site))
-        for _ in self.bench.asker.heard(messages, lambda *_: None, missed=missed):
+        for _ in self.context.asker.heard(messages, lambda *_: None, missed=missed):
             pass  # nothing is made of the answers: each site keeps its model
         self._missed(missed, "not trained on")
         self.progress.fine_tuned = True
@@ -328,11 +328,11 @@ class ArmTraining:
         RunError
             If nobody sent any, as many sites have one layout as another, or nothing can be made of the total.
         """
-        nodes = {site: self.bench.roster.nodes[site] for site in self.arm.train}
+        nodes = {site: self.context.roster.nodes[site] for site in self.arm.train}
         messages = wire.requests("train.sums", nodes, self._header(stage=stage), self.progress.models[0])
         missed: dict[str, str] = {}
         totals: dict[Layout, tuple[list[str], Arrays]] = {}
-        for site, sums in self.bench.asker.heard(messages, partial(self._claimed_sums, stage), missed=missed):
+        for site, sums in self.context.asker.heard(messages, partial(self._claimed_sums, stage), missed=missed):
             sites, total = totals.setdefault(_layout(sums), ([], {}))
             sites.append(site)
             totals[_layout(sums)] = sites, named.add([total, sums] if total else [sums])
@@ -369,7 +369,7 @@ class ArmTraining:
 
     def _claimed_sums(self, stage: str, site: str, answer: Answer, arrays: Arrays) -> Arrays:
         self._note(site, answer.notes)
-        return claims.sums(arrays, self.model, stage, self.bench.roster.sites[site].train)
+        return claims.sums(arrays, self.model, stage, self.context.roster.sites[site].train)
 
     def _missed(self, missed: dict[str, str], outcome: str) -> None:
         """A site whose part is not in this model."""
@@ -378,13 +378,13 @@ class ArmTraining:
             self._say("missing", site=site, round=0, outcome=outcome, why=why)
 
     def _header(self, **fields: Any) -> Request:
-        return self.bench.letterhead.request(self.arm, **fields)
+        return self.context.letterhead.request(self.arm, **fields)
 
     def _save(self) -> None:
         checkpoints.save(self.path, self.progress, self.study.digest)
 
     def _say(self, kind: str, **fields: Any) -> None:
-        self.bench.events.say(kind, arm=self.arm.name, **fields)
+        self.context.events.say(kind, arm=self.arm.name, **fields)
 
 
 def _listed(reasons: Mapping[str, str]) -> str:

@@ -31,7 +31,7 @@ NODES_EVERY_S = 2.0
 WARN_EVERY_S = 86_400.0
 
 
-class Keeper:
+class Reconciler:
     """Brings what the SuperLink does in line with what the operator wants.
 
     Parameters

@@ -1,4 +1,4 @@
-"""The processes of a server: Flower's SuperLink, its executor beside it, and the keeper of runs and sites."""
+"""The processes of a server: Flower's SuperLink, its executor beside it, and the reconciler of runs and sites."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import partial
 from normfed_common.processes.health import free_port, serving
 from normfed_common.processes.supervision import Service, Supervisor, only_one
 from normfed_server.monitor.web import Monitor
-from normfed_server.operation.reconciler import EVERY_S, Keeper
+from normfed_server.operation.reconciler import EVERY_S, Reconciler
 from normfed_server.state.folder import HOME_VARIABLE, ServerHome
 from normfed_server.superlink.control import Control
 
@@ -27,8 +27,8 @@ def start(home: ServerHome, stop: threading.Event, say: Callable[[str], None], m
     for warning in home.check():
         say(warning)
     with only_one(home.log, "this server"):
-        keeper = Keeper(home, partial(Control, home), say)
-        looking = threading.Thread(target=_keep, args=(keeper, stop, say), daemon=True)
+        reconciler = Reconciler(home, partial(Control, home), say)
+        looking = threading.Thread(target=_keep, args=(reconciler, stop, say), daemon=True)
         looking.start()
         running = services(home)
         with Monitor(home, running[0].healthy or (lambda: True)) if monitor else contextlib.nullcontext():
@@ -63,10 +63,10 @@ def services(home: ServerHome) -> list[Service]:
     ]
 
 
-def _keep(keeper: Keeper, stop: threading.Event, say: Callable[[str], None]) -> None:
+def _keep(reconciler: Reconciler, stop: threading.Event, say: Callable[[str], None]) -> None:
     while not stop.wait(EVERY_S):
         try:
-            keeper.look()
+            reconciler.look()
         except Exception as error:  # noqa: BLE001  (whatever it is, the next look may succeed, and runs go on meanwhile)
-            say(f"keeper: {type(error).__name__}: {error}")
-    keeper.close()
+            say(f"reconciler: {type(error).__name__}: {error}")
+    reconciler.close()

@@ -25,7 +25,7 @@ def worded(event: dict[str, Any]) -> Iterator[tuple[Mark, str]]:
     elif kind == "canary":
         yield "plain", "canary: one batch a site"
     elif kind == "canary back":
-        times = ", ".join(f"{site} {sung['seconds']:.0f} s" for site, sung in event["sites"].items())
+        times = ", ".join(f"{site} {tried['seconds']:.0f} s" for site, tried in event["sites"].items())
         yield "good", f"the canary came back: {times}"
     elif kind == "round":
         yield from _round(event)

@@ -214,7 +214,7 @@ def _from_folder(folder: Path) -> Entry:
     if outcome is not None and outcome.get("state") == "failed":
         state, why = State.FAILED, str(outcome.get("why", ""))
     elif outcome is not None:
-        state, why = State.OPEN, ""  # finished: the keeper settles it, and says whether it is partial
+        state, why = State.OPEN, ""  # finished: the reconciler settles it, and says whether it is partial
     return Entry(folder.name, created, state, worker.get("flower_run") if worker and not outcome else None, why)
 
 

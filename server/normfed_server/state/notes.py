@@ -1,4 +1,4 @@
-"""Small files in a run's folder, by which its process, the keeper and the operator tell each other things."""
+"""Small files in a run's folder, by which its process, the reconciler and the operator tell each other things."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def sentence(folder: Path, counted: Deaths, death: Death) -> str:
 def log(folder: Path, text: str) -> None:
     """Add a line to the run's log, as the run's own process does."""
     with contextlib.suppress(OSError), open(folder / LOG, "a", encoding="utf-8") as file:
-        file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S,000} ERROR keeper: {text}\n")
+        file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S,000} ERROR reconciler: {text}\n")
 
 
 def _process(folder: Path, flower_run: int) -> psutil.Process | None:
