@@ -31,7 +31,7 @@ from normfed_deploy.rehearsal import Rehearsal, Role
 from normfed_deploy.wire import Condition
 from normfed_server.runs import steering
 from normfed_server.state import certificates
-from normfed_server.state.ledger import Ledger, State
+from normfed_server.state.ledger import State
 
 SAME = "finishes; the same weights; no round trained twice"
 WITHIN_S = 3600.0
@@ -184,7 +184,7 @@ def full_disk(what: str, seconds: float) -> Callable[[Rehearsal, str, np.random.
         (folder / "ballast").write_bytes(b"\0" * 60_000)
         time.sleep(seconds)
         subprocess.run(["umount", "-l", str(folder)], check=True)
-        ledger = Ledger(rehearsal.home.folder / "runs.sqlite")
+        ledger = rehearsal.home.ledger
         if ledger.get(run).state is State.FAILED:
             steering.resume(rehearsal.home, run)
         return 1
@@ -446,7 +446,7 @@ def _family(pid: int) -> list[psutil.Process]:
 
 
 def _open(rehearsal: Rehearsal, run: str) -> bool:
-    return Ledger(rehearsal.home.folder / "runs.sqlite").get(run).state is State.OPEN
+    return rehearsal.home.ledger.get(run).state is State.OPEN
 
 
 def _rounds(rehearsal: Rehearsal, run: str) -> int:

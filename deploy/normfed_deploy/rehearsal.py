@@ -32,7 +32,7 @@ from normfed_deploy.wire import Wire
 from normfed_server.runs import starting
 from normfed_server.state import admission
 from normfed_server.state.folder import ServerConfig, create, open_home
-from normfed_server.state.ledger import Entry, Ledger, State
+from normfed_server.state.ledger import Entry, State
 
 COMMAND = (sys.executable, "-m", "normfed_common.cli")
 UP_S, DOWN_S = 180.0, 40.0
@@ -162,7 +162,7 @@ class Rehearsal:
         RunError
             If it lasts longer.
         """
-        ledger, deadline = Ledger(self.home.folder / "runs.sqlite"), time.monotonic() + within_s
+        ledger, deadline = self.home.ledger, time.monotonic() + within_s
         while (entry := ledger.get(run)).state is State.OPEN:
             if time.monotonic() > deadline:
                 raise RunError(f"{run} is still open after {within_s:.0f} s; see {self.home.runs / run}.")

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from normfed_client.evaluating import maps as anomaly
+from normfed_client.evaluating import maps
 from normfed_client.evaluating.scoring import served_arrays
+from normfed_client.hospital.machine import threads_of
 from normfed_client.hospital.site import Site, read_sites
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_json
@@ -102,9 +103,9 @@ def _case(run: Run, title: str, row: dict[str, Any], site: Site) -> Case:
     model = build(run.study.model, site.setting)
     model.load(served_arrays(run.folder, site.config.name))
     volume = scan.entry.volume()
-    with anomaly.threads_of(run.study):
-        anomaly.personalise(model, site)
-        anomaly_map = anomaly.anomaly_map(model, volume, run.study, scan.visit.name)
+    with threads_of(run.study):
+        maps.personalise(model, site)
+        anomaly_map = maps.anomaly_map(model, volume, run.study, scan.visit.name)
     pictures = [
         (modality, mosaic(np.asarray(volume.images[channel]), anomaly_map, scan.entry.lesion(), volume.mask))
         for channel, modality in enumerate(run.study.data.modalities)

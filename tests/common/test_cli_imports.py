@@ -12,7 +12,7 @@ from normfed_client.operation import joining
 from normfed_common.deployment import enrolment
 from normfed_server.state import admission
 from normfed_server.state.folder import ServerConfig, create
-from normfed_server.state.ledger import Ledger, State
+from normfed_server.state.ledger import State
 
 HEAVY = {
     *("torch", "monai", "opacus", "ray", "flwr", "grpc", "starlette", "uvicorn"),
@@ -38,7 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     invitation = enrolment.load(admission.enrol(home, "a"))
     joined = joining.join(invitation, folder / "site", folder / "data", ())
     joined.public_key.rename(folder / "a.pub")
-    ledger = Ledger(home.folder / "runs.sqlite")
+    ledger = home.ledger
     ledger.add(RUN)
     (home.runs / RUN).mkdir()
     (home.runs / RUN / "study.yaml").touch()

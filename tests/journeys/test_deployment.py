@@ -33,7 +33,7 @@ from normfed_deploy.rehearsal import Rehearsal, floors
 from normfed_server.runs import folder as runs
 from normfed_server.state import admission
 from normfed_server.state.folder import ServerConfig, create
-from normfed_server.state.ledger import Ledger, State
+from normfed_server.state.ledger import State
 from normfed_server.superlink.control import Control
 
 pytestmark = pytest.mark.xdist_group("deployment")
@@ -108,7 +108,7 @@ def test_no_secret_is_ever_on_a_command_line(federation: Rehearsal, small: Study
     run = federation.begin(small, canary=False)
     lines: set[str] = set()
     tokens: set[str] = set()
-    while Ledger(federation.home.folder / "runs.sqlite").get(run).state is State.OPEN:
+    while federation.home.ledger.get(run).state is State.OPEN:
         lines |= set(_command_lines())
         tokens |= _tokens(federation.home.database)
     secrets = [federation.home.operator_secret, federation.home.executor_secret]

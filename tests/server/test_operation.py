@@ -42,7 +42,7 @@ from normfed_server.operation.reconciler import Reconciler
 from normfed_server.runs import exporting, following, starting, steering
 from normfed_server.state import admission, certificates
 from normfed_server.state.folder import ServerConfig, ServerHome, create, open_home
-from normfed_server.state.ledger import Ledger, State
+from normfed_server.state.ledger import State
 from normfed_server.state.notes import COORDINATOR, CRASH, LOG, OUTCOME
 from normfed_server.superlink import deaths
 from normfed_server.superlink.control import FlowerRun
@@ -163,7 +163,7 @@ def test_a_server_that_runs_or_is_given_no_address_does_not_move(home: ServerHom
 
 def test_the_list_of_runs_cuts_neither_names_nor_commands(home: ServerHome, monkeypatch: pytest.MonkeyPatch) -> None:
     name, folder = "a-study-with-a-rather-long-name-20260101-120000", "/srv/federation/" + "x" * 70
-    ledger = Ledger(home.folder / "runs.sqlite")
+    ledger = home.ledger
     ledger.add(name)
     ledger.set(name, State.FAILED, f"it failed. See {folder}/server.log; then: normfed server resume {name}")
     monkeypatch.setenv("COLUMNS", "60")
@@ -303,7 +303,7 @@ def test_an_open_run_is_started_again_whatever_died(
     look, flower, said = kept
     name = begun(home, study)
     look.look()
-    assert Ledger(home.folder / "runs.sqlite").get(name).flower_run == 100
+    assert home.ledger.get(name).flower_run == 100
     look.look()
     assert list(flower.runs) == [100]  # it runs: nothing to do
     flower.runs[100] = FlowerRun("finished", "no heartbeat")
@@ -323,7 +323,7 @@ def test_a_run_whose_process_fails_again_and_again_is_given_up_with_its_error(
 ) -> None:
     look, flower, _ = kept
     name = begun(home, study)
-    ledger = Ledger(home.folder / "runs.sqlite")
+    ledger = home.ledger
     for _ in range(3 * deaths.CRASHES):
         look.look()
         number = ledger.get(name).flower_run
@@ -359,7 +359,7 @@ def test_kills_in_quick_succession_do_not_end_a_run_and_the_log_says_what_happen
 ) -> None:
     look, _, said = kept
     name = begun(home, study)
-    ledger, child = Ledger(home.folder / "runs.sqlite"), killed_process()
+    ledger, child = home.ledger, killed_process()
     kills = 2 * deaths.CRASHES
     for _ in range(kills):
         look.look()
@@ -403,7 +403,7 @@ def test_who_follows_a_run_reads_that_its_process_died(
     look.look()
     steering.resume(home, name)
     look.look()
-    assert Ledger(home.folder / "runs.sqlite").get(name).why == ""  # it runs again
+    assert home.ledger.get(name).why == ""  # it runs again
 
 
 def test_other_ends_of_a_runs_process_are_told_apart(tmp_path: Path) -> None:
@@ -431,7 +431,7 @@ def test_a_run_that_is_killed_without_end_is_given_up_with_that_word(
     for _ in range(3 * deaths.KILLS):
         look.look()
         flower.runs = {number: FlowerRun("finished", "no heartbeat") for number in flower.runs}
-    entry = Ledger(home.folder / "runs.sqlite").get(name)
+    entry = home.ledger.get(name)
     assert entry.state is State.FAILED
     assert f"ended from outside {deaths.KILLS} times in the same round" in entry.why
     assert "no heartbeat" in entry.why
@@ -488,11 +488,11 @@ def test_a_run_that_breaks_the_reconciler_does_not_keep_it_from_the_others(
     (home.runs / broken / OUTCOME).write_text('{"neither": "state nor why"}')
     for _ in range(3):
         look.look()
-    assert Ledger(home.folder / "runs.sqlite").get(sound).flower_run == 100
+    assert home.ledger.get(sound).flower_run == 100
     assert len([text for text in said if broken in text]) == 1  # said once, not at every look
     (home.runs / broken / OUTCOME).write_text(json.dumps({"state": "failed", "why": "Site b refuses."}))
     look.look()
-    assert Ledger(home.folder / "runs.sqlite").get(broken).state is State.FAILED
+    assert home.ledger.get(broken).state is State.FAILED
 
 
 def test_a_refusal_of_flowers_over_one_run_does_not_keep_the_reconciler_from_the_others(
@@ -509,7 +509,7 @@ def test_a_refusal_of_flowers_over_one_run_does_not_keep_the_reconciler_from_the
 
     monkeypatch.setattr(flower, "start", starts)
     look.look()
-    assert Ledger(home.folder / "runs.sqlite").get(sound).flower_run == 100
+    assert home.ledger.get(sound).flower_run == 100
 
 
 def test_figures_that_cannot_be_read_end_a_run_with_a_sentence(
@@ -520,7 +520,7 @@ def test_figures_that_cannot_be_read_end_a_run_with_a_sentence(
     (home.runs / name / OUTCOME).write_text(json.dumps({"state": "finished", "why": ""}))
     (home.runs / name / "metrics.json").write_text('{"miss')
     look.look()
-    assert Ledger(home.folder / "runs.sqlite").get(name).state is State.FAILED
+    assert home.ledger.get(name).state is State.FAILED
     assert "metrics.json cannot be read" in said[-1]
 
 
@@ -529,7 +529,7 @@ def test_resuming_what_finished_says_that_it_cannot_do_anything(
     home: ServerHome, kept: tuple[Reconciler, Flower, list[str]], study: Any, state: State, code: int
 ) -> None:
     name = begun(home, study)
-    ledger = Ledger(home.folder / "runs.sqlite")
+    ledger = home.ledger
     ledger.set(name, state, "Partial: the federated model was trained without d in round 3.")
     result = normfed("server", "resume", name, "--home", home.folder)
     assert result.exit_code == code
@@ -547,16 +547,16 @@ def test_a_damaged_list_of_runs_is_made_again_from_its_copy(
     damage: str,
 ) -> None:
     first, second = begun(home, study), begun(home, study)
-    ledger = Ledger(home.folder / "runs.sqlite")
+    ledger = home.ledger
     ledger.running(first, 2**63 + 5)
     ledger.set(second, State.STOPPED, "by the operator")
     before = ledger.all()
     break_list(home, damage)
-    assert Ledger(home.folder / "runs.sqlite").all() == before
+    assert home.ledger.all() == before
     assert "made again from its copy runs.json" in caplog.text
     assert [path.exists() for path in home.folder.glob("runs.sqlite.damaged-*")] == [True] * (damage != "gone")
     ledger.set(second, State.OPEN)  # whoever had it open goes on with the new one
-    assert Ledger(home.folder / "runs.sqlite").get(second).state is State.OPEN
+    assert home.ledger.get(second).state is State.OPEN
 
 
 def break_list(home: ServerHome, damage: str) -> None:
@@ -585,7 +585,7 @@ def test_a_list_of_runs_without_a_copy_is_made_again_from_the_run_folders(
     )
     break_list(home, "garbage")
     (home.folder / "runs.json").write_text("[{")
-    ledger = Ledger(home.folder / "runs.sqlite")
+    ledger = home.ledger
     assert [entry.name for entry in ledger.all()] == names
     assert "made again from the run folders" in caplog.text
     look.look()  # settles the one that had finished, and stops what Flower still runs and nobody is known to want
@@ -657,7 +657,7 @@ def test_a_run_that_stopped_on_something_to_mend_waits_for_the_operator(
     look.look()
     (home.runs / name / OUTCOME).write_text(json.dumps({"state": "failed", "why": "Site b refuses."}))
     look.look()
-    assert Ledger(home.folder / "runs.sqlite").get(name).state is State.FAILED
+    assert home.ledger.get(name).state is State.FAILED
     assert said[-1] == f"{name}: stopped. Site b refuses."
     look.look()
     assert len(flower.runs) == 1

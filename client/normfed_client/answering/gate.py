@@ -18,11 +18,11 @@ from flwr.app import Context, Message
 
 from normfed_client.answering import bounds
 from normfed_client.answering.tasks import Job
-from normfed_client.evaluating.maps import threads_of
 from normfed_client.hospital import installed
 from normfed_client.hospital.asked import Asked
 from normfed_client.hospital.custody import ROLES
 from normfed_client.hospital.folder import HOME_VARIABLE, Hospital, of_environment
+from normfed_client.hospital.machine import threads_of
 from normfed_client.hospital.outbox import Outbox, digest
 from normfed_client.hospital.site import SITES_VARIABLE, Site, open_site, people_of, site_for
 from normfed_client.training.checkpoints import TrainingCheckpoints

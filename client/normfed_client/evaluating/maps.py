@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import lru_cache
-
 import numpy as np
-import torch
-from threadpoolctl import ThreadpoolController
 
 from normfed_client.hospital.site import Site
 from normfed_common.foundation import seeds
@@ -36,21 +30,3 @@ def personalise(model: NormativeModel, site: Site) -> None:
 def anomaly_map(model: NormativeModel, volume: Volume, study: StudyConfig, visit: str) -> np.ndarray:
     """The map of one visit, float32 (X, Y, Z): the same wherever and whenever it is made."""
     return model.score(volume, seeds.generator(study.seed, "score", visit))
-
-
-@contextmanager
-def threads_of(study: StudyConfig) -> Iterator[None]:
-    """As many threads as the study gives a site: sums of floats depend on how many share the work."""
-    count, before = study.federation.threads_per_site, torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        with _controller().limit(limits=count):
-            yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@lru_cache(maxsize=1)
-def _controller() -> ThreadpoolController:
-    """Looking for the libraries that have threads takes 20 ms: done once."""
-    return ThreadpoolController()

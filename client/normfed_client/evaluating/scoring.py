@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from normfed_client.evaluating import maps as anomaly
+from normfed_client.evaluating import maps
+from normfed_client.hospital.machine import threads_of
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.site import Site, choose_device, read_sites
 from normfed_client.imaging.bids import TEMPLATE_SPACE, Participant, Visit, read_dataset
@@ -115,12 +116,12 @@ def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: 
             )
     threshold = _threshold(run)
     cache = Cache(default_root() / "scans")
-    with anomaly.threads_of(study):
+    with threads_of(study):
         model = _model(run, study, arrays, device, site)
         for visit in visits:
             entry = prepare(visit, recipe, cache)
             volume = entry.volume()
-            found = anomaly.anomaly_map(model, volume, study, visit.name)
+            found = maps.anomaly_map(model, volume, study, visit.name)
             path = write_map(found, visit, entry, recipe, out)
             abnormal = float((found[volume.mask] >= threshold).mean()) if threshold is not None else float("nan")
             yield Scored(path, subject_score(found, volume.mask), abnormal)
@@ -132,7 +133,7 @@ def _model(run: Path, study: StudyConfig, arrays: Arrays, device: str, site: str
     model.load(arrays)
     if site is not None and model.keeps_to_site:
         config = next(config for config in read_sites(run / "sites.json") if config.name == site)
-        anomaly.personalise(model, Site(config.model_copy(update={"device": device}), study))
+        maps.personalise(model, Site(config.model_copy(update={"device": device}), study))
     return model
 
 

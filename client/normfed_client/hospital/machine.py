@@ -1,15 +1,20 @@
-"""What an operator may know of a hospital's machine, in round figures."""
+"""A hospital's machine: how many threads a study may use, and what an operator may know of it, in round figures."""
 
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 import torch
+from threadpoolctl import ThreadpoolController
 
 from normfed_client.hospital.site import Site
+from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import Machine
 
 GIGABYTE = 1e9
@@ -41,3 +46,21 @@ def free_disk_gb(folder: Path) -> float:
     while not folder.exists():
         folder = folder.parent
     return psutil.disk_usage(str(folder)).free / GIGABYTE
+
+
+@contextmanager
+def threads_of(study: StudyConfig) -> Iterator[None]:
+    """As many threads as the study gives a site: sums of floats depend on how many share the work."""
+    count, before = study.federation.threads_per_site, torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        with _controller().limit(limits=count):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@lru_cache(maxsize=1)
+def _controller() -> ThreadpoolController:
+    """Looking for the libraries that have threads takes 20 ms: done once."""
+    return ThreadpoolController()

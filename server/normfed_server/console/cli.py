@@ -289,9 +289,9 @@ def export(
 
 
 def _runs(home: Path, console: Console, only_open: bool) -> None:
-    from normfed_server.state.ledger import Ledger, State
+    from normfed_server.state.ledger import State
 
-    entries = Ledger(open_home(home).folder / "runs.sqlite").all()
+    entries = open_home(home).ledger.all()
     entries = [entry for entry in entries if not only_open or entry.state is State.OPEN]
     if not entries:
         console.print("No run is open." if only_open else "No runs yet. Begin one: normfed server run STUDY.yaml")

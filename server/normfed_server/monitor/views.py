@@ -10,7 +10,7 @@ from normfed_server.runs.following import Tail
 from normfed_server.runs.wording import worded
 from normfed_server.state import admission, certificates
 from normfed_server.state.folder import ServerHome
-from normfed_server.state.ledger import Entry, Ledger, State
+from normfed_server.state.ledger import Entry, State
 
 SHOWN_RUNS, SHOWN_LINES, PACE_ROUNDS = 20, 12, 5
 FEDERATED = "federated"
@@ -112,7 +112,7 @@ class Views:
 
     def __init__(self, home: ServerHome) -> None:
         self.home = home
-        self.ledger = Ledger(home.folder / "runs.sqlite")
+        self.ledger = home.ledger
         self._runs: dict[str, RunView] = {}
 
     def state(self) -> dict[str, Any]:

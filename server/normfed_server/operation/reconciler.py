@@ -21,7 +21,7 @@ from normfed_server.report.words import participation_sentence
 from normfed_server.runs.folder import reopen
 from normfed_server.state import admission
 from normfed_server.state.folder import ServerHome
-from normfed_server.state.ledger import Entry, Ledger, State
+from normfed_server.state.ledger import Entry, State
 from normfed_server.state.notes import OUTCOME, read
 from normfed_server.superlink import deaths
 from normfed_server.superlink.control import FINISHED, Control, key_bytes
@@ -44,7 +44,7 @@ class Reconciler:
 
     def __init__(self, home: ServerHome, control: Callable[[], Control], say: Callable[[str], None]) -> None:
         self.home, self.say = home, say
-        self.ledger = Ledger(home.folder / "runs.sqlite")
+        self.ledger = home.ledger
         self._make_control = control
         self._control: Control | None = None
         self._nodes_at = -NODES_EVERY_S

@@ -34,7 +34,7 @@ class Shown(Protocol):
 
 def follow(home: ServerHome, name: str, shown: Shown) -> Entry:
     """Show every event of a run until it ends; gives how."""
-    ledger, events = Ledger(home.folder / "runs.sqlite"), Tail(home.runs / name / "events.jsonl")
+    ledger, events = home.ledger, Tail(home.runs / name / "events.jsonl")
     told, why = False, ""
     while True:
         entry = ledger.get(name)

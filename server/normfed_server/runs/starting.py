@@ -30,7 +30,7 @@ def begin(home: ServerHome, study: StudyConfig, canary: bool, without: tuple[str
         admission.known(home, site)
     check_study(study)
     check_names(study.data, admission.members(home), None, "members of this federation")
-    ledger = Ledger(home.folder / "runs.sqlite")
+    ledger = home.ledger
     run = runs.begin(study, home.runs)
     private.make_folder(run.folder)
     write_json(run.folder / OPTIONS, {"canary": canary})

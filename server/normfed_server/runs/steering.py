@@ -22,7 +22,7 @@ def stop(home: ServerHome, name: str) -> None:
     RunError
         If there is no such run, or it ended already.
     """
-    ledger = Ledger(home.folder / "runs.sqlite")
+    ledger = home.ledger
     entry = ledger.get(name)
     if entry.state in DONE:
         raise RunError(f"{name}: {entry.state} already.")
@@ -41,7 +41,7 @@ def resume(home: ServerHome, name: str) -> Entry:
     RunError
         If there is no such run.
     """
-    ledger = Ledger(home.folder / "runs.sqlite")
+    ledger = home.ledger
     entry = ledger.get(name)
     if entry.state in DONE:
         return entry

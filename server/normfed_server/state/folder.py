@@ -28,6 +28,7 @@ from normfed_common.foundation.errors import RunError, UserError
 from normfed_common.processes.supervision import is_running
 from normfed_common.study.base import Frozen
 from normfed_server.state import certificates
+from normfed_server.state.ledger import Ledger
 
 HOME_VARIABLE = "NORMFED_SERVER_HOME"
 DEFAULT = Path("normfed-server")
@@ -96,6 +97,11 @@ class ServerHome:
     enrolments = property(lambda self: self.folder / "enrolments")
     runs = property(lambda self: self.folder / "runs")
     log = property(lambda self: self.folder / "log")
+
+    @property
+    def ledger(self) -> Ledger:
+        """Of the server's runs."""
+        return Ledger(self.folder / "runs.sqlite")
 
     @property
     def local_address(self) -> str:
