@@ -26,6 +26,27 @@ TINY = {key: value for key, value in STUDY.items() if key != "comparisons"} | {
 }
 
 
+class FailuresAtOnce:
+    """Names a failing test when it fails, not at the end: a suite that is killed half-way has said what broke."""
+
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self.terminal = terminal
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """See the class."""
+        if report.failed:
+            self.terminal.ensure_newline()
+            self.terminal.write_line(f"FAILED {report.nodeid} ({report.when}): {report.longreprtext.splitlines()[-1]}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Where there is a terminal: not in the workers of pytest-xdist."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None:
+        config.pluginmanager.register(FailuresAtOnce(terminal))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache of the tests' own, so that they never touch the user's."""
