@@ -75,7 +75,7 @@ def test_yaml_is_read_in_one_place_only() -> None:
         for path in (ROOT / folder).rglob("*.py")
         if re.search(r"^\s*(import|from) yaml", path.read_text(), re.MULTILINE)
     ]
-    assert found == ["common/normfed_common/plain_yaml.py"]
+    assert found == ["common/normfed_common/foundation/plain_yaml.py"]
 
 
 def test_plain_files_read_as_pyyaml_reads_them(tmp_path: Path) -> None:

@@ -147,12 +147,13 @@ def test_code_in_a_bundle_is_never_run_at_a_site(
     code = HOSTILE.format(mark=str(mark)).encode()
     files = {
         "pyproject.toml": bundle._PYPROJECT.format(version=bundle.installed_version())
-        .replace('fab-include = ["/README.md"]', 'fab-include = ["/README.md", "/normfed_client/*.py"]')
+        .replace('fab-include = ["/README.md"]', 'fab-include = ["/README.md", "/normfed_client/**/*.py"]')
         .encode(),
         "README.md": b"hostile",
         "normfed_client/__init__.py": code,
-        "normfed_client/app.py": code,
-        "normfed_client/site.py": code,
+        "normfed_client/answering/__init__.py": code,
+        "normfed_client/answering/app.py": code,
+        "normfed_client/hospital/site.py": code,
     }
     content = build_fab_from_files(files)[0]
     monkeypatch.setattr(bundle, "content", lambda: content)
