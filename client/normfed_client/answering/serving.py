@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from flwr.app import Context, Message, RecordDict
-from flwr.app.user_config import UserConfig
-from flwr.common.serde import message_from_proto, message_to_proto
-from flwr.proto.message_pb2 import Message as ProtoMessage
-from flwr.supercore.task_identity import TaskIdentity
 
+from normfed_common.flower import UserConfig, act_as, deserialise, serialise
 from normfed_common.foundation.errors import WireError
 
 UNREADABLE = b""  # in the place of an answer, to a message of which not even its sender can be read
@@ -32,8 +29,7 @@ def serve_message(payload: bytes) -> bytes:
         message = from_bytes(payload)
     except WireError:
         return UNREADABLE
-    metadata = message.metadata
-    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = metadata.run_id, metadata.dst_node_id, 1
+    act_as(message.metadata.run_id, message.metadata.dst_node_id)
     return to_bytes(call(message))
 
 
@@ -46,7 +42,7 @@ def to_bytes(message: Message) -> bytes:
         If it holds what no message can.
     """
     try:
-        return message_to_proto(message).SerializeToString()
+        return serialise(message)
     except Exception as error:
         raise WireError("cannot be sent as a message") from error
 
@@ -60,6 +56,6 @@ def from_bytes(payload: bytes) -> Message:
         If it is not one.
     """
     try:
-        return message_from_proto(ProtoMessage.FromString(payload))
+        return deserialise(payload)
     except Exception as error:
         raise WireError("not a message") from error

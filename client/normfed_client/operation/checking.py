@@ -63,11 +63,15 @@ def _admitted(hospital: Hospital) -> Finding:
     import httpx
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import load_ssh_private_key
-    from flwr.proto.fleet_pb2 import ActivateNodeRequest, DeactivateNodeRequest
-    from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
-    from flwr.supercore.primitives.asymmetric import public_key_to_bytes
-    from flwr.supernode.fleet_http_client import FleetHttpClient
-    from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+
+    from normfed_client.operation.flower import (
+        ActivateNodeRequest,
+        DeactivateNodeRequest,
+        FleetHttpClient,
+        NodeAuthHttpInterceptor,
+        RuntimeVersionHttpInterceptor,
+        public_key_to_bytes,
+    )
 
     key = load_ssh_private_key(hospital.key.read_bytes(), None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):

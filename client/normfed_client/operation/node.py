@@ -11,14 +11,14 @@ import os
 import sys
 import traceback
 
-from flwr.supernode.cli.flower_supernode import flower_supernode
+from normfed_client.operation.flower import run_supernode
 
 
 def main() -> None:
     """Run `flower-supernode` with its own command line."""
     code = 1
     try:
-        flower_supernode()
+        run_supernode()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except Exception:  # noqa: BLE001  (whatever it is, it is said, and whoever supervises starts again)

@@ -21,21 +21,24 @@ from pathlib import Path
 
 import httpx
 from flwr.app import Context, Message, RecordDict
-from flwr.proto.runtime_pb2 import AcquireTaskRequest, SendTaskHeartbeatRequest
-from flwr.proto.task_pb2 import Task
-from flwr.supercore.constant import TaskType
-from flwr.supercore.interceptors import (
-    RuntimeTokenHttpInterceptor,
-    RuntimeVersionHttpInterceptor,
-    SuperExecAuthHttpInterceptor,
-)
-from flwr.supercore.protobuf.client import ProtobufClientInterceptor
-from flwr.supercore.runtime import RuntimeHttpClient
-from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
 from normfed_client.answering.serving import from_bytes, to_bytes
 from normfed_client.hospital.folder import HOME_VARIABLE, Hospital, open_hospital
 from normfed_client.hospital.outbox import expire
+from normfed_client.operation.flower import (
+    AcquireTaskRequest,
+    ProtobufClientInterceptor,
+    RuntimeHttpClient,
+    RuntimeTokenHttpInterceptor,
+    RuntimeVersionHttpInterceptor,
+    SendTaskHeartbeatRequest,
+    SuperExecAuthHttpInterceptor,
+    Task,
+    TaskType,
+    pull_task_input,
+    push_message,
+    push_task_output,
+)
 from normfed_common.foundation.errors import SiteCode, WireError
 from normfed_common.processes.supervision import stop_on_signals
 from normfed_common.processes.workers import WorkerDied, WorkerPool

@@ -37,10 +37,10 @@ run = ""
 @lru_cache(maxsize=1)
 def content() -> bytes:
     """The bundle of the installed version; the same bytes on every machine."""
-    from flwr.cli.build import build_fab_from_files
+    from normfed_common.flower import build_fab
 
     pyproject = _PYPROJECT.format(version=installed_version()).encode()
-    return build_fab_from_files({"pyproject.toml": pyproject, "README.md": README})[0]
+    return build_fab({"pyproject.toml": pyproject, "README.md": README})
 
 
 def digest() -> str:

@@ -22,10 +22,9 @@ from datetime import datetime
 
 import httpx
 from flwr.app import ArrayRecord, Message, RecordDict
-from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 
+from normfed_common.flower import NodeInfo, Run
 from normfed_common.foundation.errors import SiteCode
 from normfed_common.wire import messages as wire
 from normfed_common.wire.messages import FENCE

@@ -6,26 +6,28 @@ import hashlib
 from dataclasses import dataclass
 
 import httpx
-from flwr.common.serde import fab_to_proto, user_config_to_proto
-from flwr.proto.control_pb2 import (
-    ListNodesRequest,
-    ListRunsRequest,
-    RegisterNodeRequest,
-    StartRunRequest,
-    StopRunRequest,
-    UnregisterNodeRequest,
-)
-from flwr.proto.node_pb2 import NodeInfo
-from flwr.supercore.control import ControlHttpClient
-from flwr.supercore.fab import Fab
-from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
-from flwr.supercore.primitives.asymmetric import public_key_to_bytes
-from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 
 from normfed_common.deployment import bundle
 from normfed_common.deployment.enrolment import public_key
+from normfed_common.flower import NodeInfo
 from normfed_server.state.folder import ServerHome
 from normfed_server.superlink.door import OPERATOR_HEADER
+from normfed_server.superlink.flower import (
+    ControlHttpClient,
+    Fab,
+    ListNodesRequest,
+    ListRunsRequest,
+    ProtobufCall,
+    ProtobufRequestContext,
+    RegisterNodeRequest,
+    RuntimeVersionHttpInterceptor,
+    StartRunRequest,
+    StopRunRequest,
+    UnregisterNodeRequest,
+    fab_to_proto,
+    public_key_to_bytes,
+    user_config_to_proto,
+)
 
 FINISHED = "finished"
 

@@ -13,19 +13,20 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from queue import Queue
 
 import httpx
-from flwr.proto.runtime_pb2 import AcquireTaskRequest
-from flwr.supercore.constant import TaskType
-from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor, SuperExecAuthHttpInterceptor
-from flwr.supercore.logger import mirror_output_to_queue
-from flwr.supercore.runtime import RuntimeHttpClient
-from flwr.supercore.utils import disable_process_dumping
-from flwr.superlink.runtime import run_serverapp
 
 from normfed_common.processes.supervision import stop_on_signals
 from normfed_server.state.folder import HOME_VARIABLE, ServerHome, open_home
+from normfed_server.superlink.flower import (
+    AcquireTaskRequest,
+    RuntimeHttpClient,
+    RuntimeVersionHttpInterceptor,
+    SuperExecAuthHttpInterceptor,
+    TaskType,
+    disable_process_dumping,
+    run_serverapp,
+)
 
 POLL_S = 0.2
 SERVE = "serve"  # the argument that makes this module the process of one run
@@ -94,11 +95,7 @@ def serve(home: ServerHome, executor: int) -> None:
     executor
         Its process.
     """
-    token = sys.stdin.read()
-    log: Queue[str | None] = Queue()
-    mirror_output_to_queue(log)
-    certificates = home.ca.read_bytes()
-    run_serverapp(home.local_address, log, token, insecure=False, certificates=certificates, parent_pid=executor)
+    run_serverapp(home.local_address, sys.stdin.read(), home.ca.read_bytes(), executor)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from normfed_server.state import admission
 from normfed_server.state.folder import HOME_VARIABLE, ServerConfig, ServerHome, open_home
 from normfed_server.superlink.control import key_bytes
 from normfed_server.superlink.door import Door, Known, Limits
+from normfed_server.superlink.flower import run_superlink
 from normfed_server.superlink.listening import Guests, Server
 from normfed_server.superlink.refusals import Refusals
 
@@ -70,8 +71,6 @@ def server(app: ASGIApp, home: ServerHome, **options: Any) -> Server:
 
 def main() -> None:
     """Run `flower-superlink` with its own command line, behind the door."""
-    from flwr.superlink.cli.flower_superlink import flower_superlink
-
     home = open_home(Path(os.environ[HOME_VARIABLE]))
 
     def run(app: ASGIApp, **options: Any) -> None:
@@ -85,7 +84,7 @@ def main() -> None:
 
     uvicorn.run = run  # type: ignore[assignment]  # what Flower calls
     logging.getLogger("uvicorn.access").addFilter(lambda _record: False)  # sites ask every few seconds
-    flower_superlink()
+    run_superlink()
 
 
 if __name__ == "__main__":

@@ -13,13 +13,11 @@ from functools import partial
 from pathlib import Path
 
 from flwr.app import DEFAULT_TTL, Context, Message, RecordDict
-from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
-from flwr.supercore.task_identity import TaskIdentity
 
 from normfed_client.answering.serving import call, from_bytes, to_bytes
 from normfed_client.hospital.site import SITES_VARIABLE
+from normfed_common.flower import SUPERLINK_NODE_ID, Run, act_as
 from normfed_common.processes.workers import WorkerPool
 from normfed_server.app import EXPECTED_VARIABLE, RUN_VARIABLE
 from normfed_server.app import app as server_app
@@ -113,7 +111,7 @@ def _pass_on(future: Future[Message], job: Future[bytes]) -> None:
 
 def identify() -> None:
     """Tell Flower that this process is the server of a run; its messages carry that."""
-    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = RUN_ID, SUPERLINK_NODE_ID, 1
+    act_as(RUN_ID, SUPERLINK_NODE_ID)
 
 
 def run(folder: Path, sites: Path, count: int, workers: int, tamper: Tamper | None = None) -> None:
