@@ -24,10 +24,7 @@ class RunningMean:
         """Take one more; the first is kept, not copied, and changed by the next."""
         self.weight += weight
         if not self.arrays:
-            mine = {
-                n: np.asarray(a) for n, a in arrays.items()
-            }  # arithmetic on an array of no dimension makes a scalar
-            self.arrays = {n: a if a.flags.writeable and a.flags.owndata else a.copy() for n, a in mine.items()}
+            self.arrays = {name: _own(array) for name, array in arrays.items()}
             return
         share = np.float32(weight / self.weight)
         for name, mean in self.arrays.items():
