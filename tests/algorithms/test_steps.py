@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord
 from flwr.serverapp.strategy import FedAvg, QFedAvg
 from hypothesis import given
 from hypothesis import strategies as st
+from oracles.flower import WEIGHT, aggregate, reply
+from stepping import FEDERATION, copied, run
 
 from normfed_common.algorithms.table import ALGORITHMS, ServerStep
 from normfed_common.foundation.arrays import Arrays
@@ -19,10 +19,7 @@ from normfed_common.studies import validate_strategy
 from normfed_common.study.federation import FederationConfig
 from normfed_server.steps.base import Update
 from normfed_server.steps.catalogue import STEPS, make_step
-from normfed_server.steps.flower import WEIGHT, aggregate
 from normfed_server.steps.progress import Progress, load, save
-
-FEDERATION = FederationConfig(rounds=10, optimiser="sgd", learning_rate=0.05)
 
 
 def updates(seed: int, count: int = 4, around: Arrays | None = None) -> list[Update]:
@@ -36,22 +33,6 @@ def updates(seed: int, count: int = 4, around: Arrays | None = None) -> list[Upd
         }
         made.append(Update(f"s{i}", int(rng.integers(1, 20)), arrays, float(rng.uniform(0.5, 3)), 3 + i))
     return made
-
-
-def copies(found: list[Update]) -> list[Update]:
-    return [
-        Update(u.site, u.people, {n: a.copy() for n, a in u.arrays.items()}, u.received_loss, u.steps) for u in found
-    ]
-
-
-def run(entry: Any, progress: Progress, found: list[Update]) -> Arrays:
-    step = make_step(validate_strategy(entry if isinstance(entry, dict) else {"name": entry}, "test"), FEDERATION)
-    step.begin(progress, {u.site: u.people for u in found})
-    for update in copies(found):
-        step.add(update)
-    step.end(progress)
-    progress.round += 1
-    return progress.models[0]
 
 
 def start() -> Progress:
@@ -79,38 +60,12 @@ def test_the_streaming_mean_is_flowers_fedavg(seed: int, count: int) -> None:
     assert_close(run("fedavg", start(), found), expected)
 
 
-def test_only_one_arm_at_a_time_uses_flowers_arithmetic() -> None:
-    """Flower reads arrays with `numpy.load`, which threads may not call at once: see `normfed_common.wire.npy`."""
-    inside, most = [], []
-
-    class Slow(FedAvg):
-        def aggregate_train(self, server_round: int, replies: Any) -> Any:
-            inside.append(1)
-            time.sleep(0.05)
-            most.append(len(inside))
-            inside.pop()
-            return super().aggregate_train(server_round, replies)
-
-    sent = [(1.0, {"w": np.zeros(3, np.float32)})]
-    with ThreadPoolExecutor(4) as pool:
-        for job in [pool.submit(aggregate, Slow(weighted_by_key=WEIGHT), sent) for _ in range(4)]:
-            job.result()
-    assert most == [1, 1, 1, 1]
-
-
 @pytest.mark.parametrize("q", [0.0, 0.5, 1.0, 2.0])
 def test_q_fedavg_is_flowers(q: float) -> None:
     progress, found = start(), updates(3)
     flower = QFedAvg(client_learning_rate=FEDERATION.learning_rate, q=q, train_loss_key="loss")
     flower.current_arrays = ArrayRecord({n: Array(a.copy()) for n, a in progress.models[0].items()})
-    replies = []
-    for update in found:
-        metrics = MetricRecord({"loss": update.received_loss or 0.0, "num-examples": 1})
-        arrays = ArrayRecord({n: Array(a.copy()) for n, a in update.arrays.items()})
-        from flwr.app import DEFAULT_TTL, Metadata
-
-        metadata = Metadata(0, "", 0, 0, "", "", 0.0, DEFAULT_TTL, "train")
-        replies.append(Message(content=RecordDict({"a": arrays, "m": metrics}), metadata=metadata))  # type: ignore[call-overload]
+    replies = [reply(u.arrays, **{"loss": u.received_loss or 0.0, "num-examples": 1}) for u in found]
     expected, _ = flower.aggregate_train(1, replies)
     assert expected is not None
     assert_close(run({"name": "qfedavg", "q": q}, progress, found), {n: a.numpy() for n, a in expected.items()}, 1e-4)
@@ -122,7 +77,7 @@ def test_q_fedavg_beside_adam_takes_the_update_itself_and_still_trains() -> None
     before = {n: a.copy() for n, a in progress.models[0].items()}
     step = make_step(validate_strategy({"name": "qfedavg", "q": 1.0}, "test"), adam)
     step.begin(progress, {u.site: u.people for u in found})
-    for update in copies(found):
+    for update in copied(found):
         step.add(update)
     step.end(progress)
     losses = [u.received_loss or 0.0 for u in found]
@@ -220,7 +175,7 @@ def test_scaffolds_control_variate_is_weighted_by_people_and_by_who_took_part() 
     step = make_step(validate_strategy({"name": "scaffold"}, "test"), FEDERATION)
     everybody = {u.site: u.people for u in found}
     step.begin(progress, everybody)
-    for update in copies(found[:2]):
+    for update in copied(found[:2]):
         step.add(update)
     step.end(progress)
     for name, start_of in before.items():

@@ -1,0 +1,1 @@
+"""A run's folder: how it begins, is steered, followed, exported."""

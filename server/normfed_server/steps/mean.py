@@ -24,13 +24,19 @@ class RunningMean:
         """Take one more; the first is kept, not copied, and changed by the next."""
         self.weight += weight
         if not self.arrays:
-            self.arrays = {n: a if a.flags.writeable and a.flags.owndata else a.copy() for n, a in arrays.items()}
+            self.arrays = {name: _own(array) for name, array in arrays.items()}
             return
         share = np.float32(weight / self.weight)
         for name, mean in self.arrays.items():
             difference = arrays[name] - mean
             difference *= share
             mean += difference
+
+
+def _own(array: np.ndarray) -> np.ndarray:
+    """The same array where it may be changed, else a copy: also of the scalar that arithmetic makes of no dimension."""
+    taken = np.asarray(array)
+    return taken if taken.flags.writeable and taken.flags.owndata else taken.copy()
 
 
 class Mean(Step):

@@ -1,0 +1,116 @@
+"""What every server step of the table keeps to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from stepping import flat, run, step_of
+
+from normfed_common.algorithms.table import ALGORITHMS
+from normfed_common.foundation.arrays import Arrays
+from normfed_server.steps.base import Update
+from normfed_server.steps.progress import Progress
+
+# A step that is the one update itself where there is one: its other parameters are such that nothing is damped.
+PLAIN: dict[str, dict[str, Any]] = {"fedavgm": {"momentum": 0.0}, "qfedavg": {"q": 0.0}, "krum": {"malicious": 0}}
+PLAIN |= {"multi-krum": {"malicious": 0}, "prior-clusters": {"clusters": {"x": ["a"]}}}
+DAMPED = {"fedadam", "fedyogi", "fedadagrad"}
+
+
+def entry_of(name: str) -> dict[str, Any]:
+    return {"name": name, **PLAIN.get(name, {})}
+
+
+def model(rng: np.random.Generator) -> Arrays:
+    return {n: np.asarray(rng.standard_normal(s), np.float32) for n, s in (("scale", ()), ("w", (3, 2)), ("b", (4,)))}
+
+
+def answers(rng: np.random.Generator, count: int) -> list[Update]:
+    return [Update(f"s{i}", i + 1, model(rng), 1.0 + i, 2 + i) for i in range(count)]
+
+
+def prepared(name: str, start: Arrays) -> Progress:
+    progress = Progress([start])
+    step_of(entry_of(name)).prepare(progress, lambda number: {n: a + number for n, a in start.items()})
+    return progress
+
+
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name not in DAMPED])
+def test_of_one_site_the_next_model_is_its_update(name: str) -> None:
+    rng = np.random.default_rng(0)
+    progress, found = prepared(name, model(rng)), answers(rng, 1)
+    np.testing.assert_allclose(flat(run(entry_of(name), progress, found)), flat(found[0].arrays), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", list(ALGORITHMS))
+def test_the_order_in_which_sites_are_added_changes_nothing_but_the_rounding(name: str) -> None:
+    results = []
+    for order in (slice(None), slice(None, None, -1)):
+        rng = np.random.default_rng(1)
+        progress = prepared(name, model(rng))
+        for _ in range(2):
+            run(entry_of(name), progress, answers(rng, 6)[order])
+        results.append((flat(progress.models[0]), {n: np.asarray(a, float) for n, a in progress.memory.items()}))
+    np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-4, atol=1e-5)
+    assert set(results[0][1]) == set(results[1][1])
+    for remembered, array in results[0][1].items():
+        np.testing.assert_allclose(array, results[1][1][remembered], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", list(ALGORITHMS))
+def test_the_next_model_has_the_names_shapes_and_types_of_the_last_and_no_array_of_it(name: str) -> None:
+    """The last model must stay: it comes back if the next one is absurd."""
+    rng = np.random.default_rng(2)
+    start = model(rng)
+    kept = {n: a.copy() for n, a in start.items()}
+    progress = prepared(name, start)
+    for _ in range(2):
+        run(entry_of(name), progress, answers(rng, 6))
+    for n, before in kept.items():
+        found = progress.models[0][n]
+        assert (found.dtype, found.shape) == (before.dtype, before.shape)
+        np.testing.assert_array_equal(start[n], before)
+
+
+@pytest.mark.parametrize("name", list(ALGORITHMS))
+def test_two_rounds_of_one_step_are_two_rounds_with_a_restart_between(name: str) -> None:
+    """All that a step knows of earlier rounds is in the progress."""
+    results = []
+    for restart in (False, True):
+        rng = np.random.default_rng(3)
+        progress = prepared(name, model(rng))
+        step = step_of(entry_of(name))
+        for _ in range(3):
+            step = step_of(entry_of(name)) if restart else step
+            found = answers(rng, 6)
+            step.begin(progress, {u.site: int(u.people) for u in found})
+            for one in found:
+                step.add(one)
+            step.end(progress)
+            progress.round += 1
+        results.append(flat(progress.models[0]))
+    np.testing.assert_array_equal(*results)
+
+
+def test_steps_that_count_with_a_claim_say_so() -> None:
+    """A site is checked on what it claims only where the next model depends on it."""
+    for name in ALGORITHMS:
+        rng = np.random.default_rng(4)
+        start, found = model(rng), answers(rng, 6)
+        changed: dict[str, Any] = {"received_loss": 9.0, "steps": 50}
+        for claim, value in changed.items():
+            entry = {**entry_of(name), **({"q": 1.0} if name == "qfedavg" else {})}
+            honest, claimed = prepared(name, start), prepared(name, start)
+            run(entry, honest, found)
+            run(entry, claimed, [Update(**{**vars(found[0]), claim: value}), *found[1:]])
+            same = all(
+                np.array_equal(a, b)
+                for a, b in zip(
+                    (*honest.models[0].values(), *honest.memory.values()),
+                    (*claimed.models[0].values(), *claimed.memory.values()),
+                    strict=True,
+                )
+            )
+            assert same == (claim not in step_of(entry).claims), (name, claim)
