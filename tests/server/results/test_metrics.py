@@ -302,12 +302,11 @@ def rounds(**outcomes: str) -> list[dict[str, Any]]:
 
 def test_how_every_training_went_is_told_with_who_was_missing_and_missed(assembled: Assembled) -> None:
     late, fine, alone = rounds(a="took part", b="late"), rounds(a="took part"), rounds(a="failed")
+    weights, missed = [{"w": np.ones(2)}], {"b": "no sums", "a": "late"}
     trained = {
-        "federated": Progress(
-            [{"w": np.ones(2)}], history=late, missed={"b": "no sums", "a": "late"}, notes={"a": ["n"]}
-        ),
-        "fedprox": Progress([{"w": np.ones(2)}], history=fine),
-        "local-a": Progress([{"w": np.ones(2)}], history=alone),
+        "federated": Progress(weights, history=late, missed=missed, notes={"a": ["means of cubes"]}),
+        "fedprox": Progress(weights, history=fine),
+        "local-a": Progress(weights, history=alone),
     }
     for name, progress in trained.items():
         checkpoints.save(assembled.folder / name / "progress.safetensors", progress, assembled.study.digest)
