@@ -9,7 +9,7 @@ import numpy as np
 
 from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.metrics.summary import Summary, add, averaged, difference_interval
-from normfed_server.arms.plan import LOCAL, Arm, Plan
+from normfed_server.arms.plan import LOCAL, REPEAT, Arm, Plan
 from normfed_server.sites.description import POOLED
 from normfed_server.sites.letterhead import FEDERATED
 
@@ -43,7 +43,13 @@ def league(
             ]
     anchors = [row for row in rows if row["name"] in (ANCHOR, POOLED)]
     strategies = [row for row in rows if row not in anchors]
-    return sorted(strategies, key=lambda row: -row["auprc"]["mean"]) + anchors
+    return sorted(strategies, key=_rank) + anchors
+
+
+def _rank(row: Mapping[str, Any]) -> tuple[bool, float]:
+    """Best first; last those whose sites may not say."""
+    mean = row["auprc"]["mean"]
+    return bool(np.isnan(mean)), -mean
 
 
 def _averaged(repeats: Sequence[Mapping[str, Summary]]) -> dict[str, Summary]:
@@ -67,7 +73,9 @@ def _row(
     served, local = per_model[name], per_model.get(ANCHOR)
     arm = arms.get(name)
     trained = [
-        history for key, history in histories.items() if key == name or (name == ANCHOR and key.startswith(LOCAL))
+        history
+        for key, history in histories.items()
+        if key == name or (name == ANCHOR and key.startswith(LOCAL) and REPEAT not in key)
     ]
     row: dict[str, Any] = {
         "name": name,
@@ -80,7 +88,7 @@ def _row(
         "megabytes_per_round": _megabytes(trained) if arm is not None and arm.federated else 0.0,
         "seconds_per_round": _seconds(trained),
     }
-    if local is not None and name != ANCHOR:
+    if local is not None and name != ANCHOR and served.keys() & local.keys():
         row["gain_over_local"] = {metric: _gain(served, local, metric) for metric in METRICS}
     return row
 

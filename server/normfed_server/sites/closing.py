@@ -71,8 +71,9 @@ class Closing:
         """Whether these answers are enough."""
         if self.largest is not None and self.largest not in answered and self.largest not in self.excused():
             return False
-        total = sum(self.people.values())
-        return len(answered) >= self.sites and sum(self.people[site] for site in answered) >= self.share * total
+        total, there = sum(self.people.values()), sum(self.people[site] for site in answered)
+        # As a quotient: 0.55 * 100 is more than 55.
+        return len(answered) >= self.sites and (total == 0 or there / total >= self.share)
 
     def at(self, arrivals: Mapping[str, float]) -> float:
         """The moment a round ends whose answers arrive so; all of ``people`` arrive some time."""

@@ -134,7 +134,9 @@ class Collection:
         the others; or these are away as well, and the quorum will never be there."""
         open_ = {site for site in waiting if site not in self.outcomes}
         only_excused = open_ <= self.closing.excused()
-        if self.closing.quorum(answered):
+        aside = {site for site, outcome in self.outcomes.items() if outcome is Outcome.SET_ASIDE}
+        not_asked_again = self.closing.people.keys() - self.requests.keys()  # its answer came and could not be used
+        if self.closing.without(aside | not_asked_again).quorum(answered):
             return only_excused or seconds > self.patience_s
         return only_excused and not any(self._waited_for(open_).values())
 

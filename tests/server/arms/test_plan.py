@@ -1,0 +1,216 @@
+"""Which models a study trains, in which order, and where each is evaluated: from made-up sites."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from normfed_common.foundation.errors import StudyError
+from normfed_common.studies import resolve
+from normfed_common.study.config import StudyConfig
+from normfed_common.wire.messages import BELOW_MINIMUM
+from normfed_server.arms.plan import Arm, Plan, make
+from normfed_server.sites.description import SiteDescription
+
+MINIMUM = 2  # of the tiny study
+
+
+def site(train: int, test: int, held_out: int = 0) -> SiteDescription:
+    return SiteDescription(train, held_out, test, ("MS",))
+
+
+# c trains most; d only tests, e only trains.
+SITES = {"b": site(3, 4), "d": site(0, 5), "c": site(9, 2), "a": site(5, 2), "e": site(4, 0)}
+
+
+def planned(study: StudyConfig, sites: Mapping[str, SiteDescription] = SITES, **changes: Any) -> Plan:
+    """Of the tiny study without baselines, with some comparisons; ``strategy`` and ``federation`` are the study's."""
+    raw = study.model_dump(mode="json")
+    for key in ("strategy", "federation"):
+        if key in changes:
+            raw[key] = (raw[key] if key == "federation" else {}) | changes.pop(key)
+    raw["comparisons"] |= {"local": False, "baselines": []} | changes
+    return make(resolve(raw, "test"), sites)
+
+
+def by_name(plan: Plan) -> dict[str, Arm]:
+    found = {arm.name: arm for arm in plan.arms}
+    assert len(found) == len(plan.arms)
+    return found
+
+
+def test_the_longest_training_comes_first_and_baselines_last(study: StudyConfig) -> None:
+    plan = planned(
+        study,
+        SITES | {"pooled": site(21, 13)},
+        local=True,
+        strategies=["fedprox", "fedavg"],
+        compressions=["fp16"],
+        leave_one_site_out=True,
+        repeats=2,
+        baselines=[{"name": "atlas"}],
+    )
+    once = ["pooled", "federated", "fedprox", "fedavg", "fedavg+fp16"]
+    without, local = ["without-a", "without-b", "without-c"], ["local-c", "local-a", "local-e", "local-b"]
+    again = [f"{name}~2" for name in (*once, *local)]
+    assert [arm.name for arm in plan.arms] == [*once, *without, *local, *again, "atlas"]
+
+
+def test_only_the_study_s_own_strategy_is_evaluated_fully_and_with_maps(
+    study: StudyConfig,
+) -> None:
+    arms = by_name(planned(study, strategies=["fedprox"], compressions=["int8"], federation={"compression": "fp16"}))
+    assert arms["federated"].evaluate == dict.fromkeys("abcd", "full")
+    for name, compression in (("fedprox", "fp16"), ("fedavg+int8", "int8")):
+        assert arms[name].evaluate == dict.fromkeys("abcd", "ranking")
+        assert arms[name].compression == compression
+    assert {name: arm.maps for name, arm in arms.items() if arm.maps} == {"federated": True}
+    assert {arm.train for arm in arms.values()} == {("a", "b", "c", "e")}
+    assert all(arm.federated and arm.open for arm in arms.values())
+
+
+def test_the_same_strategy_twice_is_numbered(study: StudyConfig) -> None:
+    entries = [{"name": "fedprox", "mu": 0.1}, {"name": "fedprox", "mu": 0.2}, "fedavg"]
+    arms = by_name(planned(study, strategies=entries))
+    assert set(arms) == {"federated", "fedprox", "fedprox#2", "fedavg"}
+    assert arms["fedprox#2"].strategy == {"name": "fedprox", "mu": 0.2}
+
+
+def test_a_site_s_own_model_is_evaluated_fully_at_home_and_ranked_elsewhere(study: StudyConfig) -> None:
+    arms = by_name(planned(study, local=True))
+    assert arms["local-a"].train == ("a",)
+    assert arms["local-a"].evaluate == {"a": "full", "b": "ranking", "c": "ranking", "d": "ranking"}
+    assert arms["local-e"].evaluate == dict.fromkeys("abcd", "ranking")  # has nobody to test on
+    assert not any(arm.federated or arm.open for name, arm in arms.items() if name.startswith("local"))
+
+
+def test_local_models_are_trained_again_only_where_the_league_needs_them(study: StudyConfig) -> None:
+    arms = by_name(planned(study, local=True, repeats=3))
+    assert arms["local-a~3"].evaluate == {"a": "ranking", "d": "ranking"}  # at home, and where nobody trains
+    assert arms["local-e~2"].evaluate == {"d": "ranking"}
+    assert arms["federated~2"].evaluate == dict.fromkeys("abcd", "ranking")
+    assert {name: arm.repeat for name, arm in arms.items() if "local" not in name} == {
+        "federated": 0,
+        "federated~2": 1,
+        "federated~3": 2,
+    }
+    assert not arms["federated~2"].maps
+
+
+def test_a_federation_without_a_site_is_for_those_that_train_and_test(study: StudyConfig) -> None:
+    arms = by_name(planned(study, leave_one_site_out=True))
+    without = {name: arm for name, arm in arms.items() if name.startswith("without")}
+    assert {name: (arm.train, arm.evaluate) for name, arm in without.items()} == {
+        "without-a": (("b", "c", "e"), {"a": "ranking"}),
+        "without-b": (("a", "c", "e"), {"b": "ranking"}),
+        "without-c": (("a", "b", "e"), {"c": "ranking"}),
+    }
+    assert all(arm.federated and not arm.open for arm in without.values())  # who is left out must not join
+
+
+def test_all_scans_in_one_place_train_apart_and_count_as_no_site(study: StudyConfig) -> None:
+    sites = SITES | {"pooled": site(21, 13)}
+    arms = by_name(planned(study, sites))
+    assert arms["pooled"].train == ("pooled",)
+    assert arms["pooled"].evaluate == dict.fromkeys("abcd", "full")
+    assert "pooled" not in arms["federated"].train
+    assert "pooled" not in by_name(planned(study, sites, pooled=False))
+    assert "pooled" not in by_name(planned(study, SITES, pooled=True))
+
+
+@pytest.mark.parametrize(
+    ("modalities", "entry", "name"),
+    [
+        (["T1w", "FLAIR"], {}, "flair-intensity"),
+        (["T1w", "T2w"], {}, "t1w-intensity"),
+        (["T1w", "FLAIR"], {"modality": "T1w"}, "t1w-intensity"),
+    ],
+)
+def test_an_intensity_is_named_after_its_modality(
+    study: StudyConfig, modalities: list[str], entry: dict[str, Any], name: str
+) -> None:
+    data = study.data.model_copy(update={"modalities": tuple(modalities)})
+    baselines = ({"name": "intensity", **entry},)
+    comparisons = study.comparisons.model_copy(update={"baselines": baselines, "local": False})
+    changed = study.model_copy(update={"data": data, "comparisons": comparisons})
+    assert [arm.name for arm in make(changed, SITES).arms] == ["federated", name]
+
+
+def test_where_part_of_the_model_stays_at_the_sites_who_never_trained_is_not_served(study: StudyConfig) -> None:
+    arms = by_name(planned(study, strategy={"name": "fedbn"}, strategies=["fedavg"]))
+    assert arms["federated"].evaluate == dict.fromkeys("abc", "full")
+    assert arms["federated"].not_served == {
+        "d": "never trained, and fedbn keeps part of the model at the sites that did"
+    }
+    assert (set(arms["fedavg"].evaluate), arms["fedavg"].not_served) == (set("abcd"), {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"strategy": {"name": "krum"}}, "strategy krum: needs 5 training sites, and 4 can train. Lower `malicious`"),
+        ({"strategies": [{"name": "krum", "malicious": 2}]}, "needs 7 training sites, and 4 can train"),
+        (
+            {"strategy": {"name": "prior-clusters", "clusters": {"x": ["a", "d"], "y": ["z"]}}},
+            "clusters names d, z; sites that train are a, b, c, e.",
+        ),
+        ({"strategy": {"name": "fedbn"}, "leave_one_site_out": True}, "leave_one_site_out: fedbn keeps part"),
+    ],
+)
+def test_what_these_sites_cannot_train_is_one_sentence(
+    study: StudyConfig, changes: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(StudyError, match=sentence):
+        planned(study, **changes)
+
+
+def test_as_many_sites_as_a_strategy_needs_are_enough(study: StudyConfig) -> None:
+    assert planned(study, SITES | {"f": site(2, 0)}, strategy={"name": "krum", "malicious": 1}).arms
+    assert planned(study, {}, strategy={"name": "krum"}).arms[0].train == ()  # whom nobody trains for is said elsewhere
+
+
+def test_leaving_one_out_needs_two(study: StudyConfig) -> None:
+    with pytest.raises(StudyError, match="needs two training sites or more"):
+        planned(study, {"a": site(5, 5), "d": site(0, 5)}, leave_one_site_out=True)
+    assert len(planned(study, {"a": site(5, 5), "b": site(5, 5)}, leave_one_site_out=True).arms) == 3
+
+
+FEW_TRAIN = f"trains nothing: fewer than the minimum of {MINIMUM} people to train on"
+FEW_TEST = f"reports nothing: fewer than the minimum of {MINIMUM} people to test on"
+
+
+@pytest.mark.parametrize(
+    ("described", "why"),
+    [
+        (site(MINIMUM, MINIMUM), None),
+        (site(MINIMUM - 1, MINIMUM), FEW_TRAIN),
+        (site(MINIMUM, MINIMUM - 1), FEW_TEST),
+        (site(BELOW_MINIMUM, BELOW_MINIMUM), f"{FEW_TRAIN}; {FEW_TEST}"),
+        (site(0, MINIMUM), None),  # by the study's own choice
+        (site(MINIMUM, 0), None),
+        (site(0, 0, held_out=9), "takes no part: nobody to train or to test on"),
+    ],
+)
+def test_who_is_left_out_is_told_why(study: StudyConfig, described: SiteDescription, why: str | None) -> None:
+    plan = planned(study, {"x": described, "pooled": site(1, 1)})
+    assert plan.left_out == ({} if why is None else {"x": why})
+
+
+counts = st.sampled_from([BELOW_MINIMUM, 0, 1, 2, 3, 7])
+names = st.sampled_from(["a", "b", "c", "d", "pooled"])
+
+
+@given(st.dictionaries(names, st.builds(site, counts, counts)), st.integers(1, 3))
+def test_who_trains_and_who_tests_has_the_minimum_of_people_for_it(
+    study: StudyConfig, sites: dict[str, SiteDescription], minimum: int
+) -> None:
+    plan = planned(study, sites, local=True, federation={"minimum_cohort": minimum})
+    arms = by_name(plan)
+    members = {name: described for name, described in sites.items() if name != "pooled"}
+    assert arms["federated"].train == tuple(sorted(name for name, s in members.items() if s.train >= minimum))
+    assert set(arms["federated"].evaluate) == {name for name, s in members.items() if s.test >= minimum}
+    assert {name for name in arms if name.startswith("local-")} == {f"local-{name}" for name in arms["federated"].train}

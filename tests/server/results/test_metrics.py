@@ -1,0 +1,326 @@
+"""What metrics.json says, from made-up figures of sites: merged figures against those of all patients together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+from summaries import constant, patients, summary
+
+from normfed_common.metrics.summary import PER_SCAN, Summary
+from normfed_common.study.config import StudyConfig
+from normfed_common.wire.messages import BELOW_MINIMUM
+from normfed_server.arms.evaluation import ArmResult
+from normfed_server.arms.plan import Arm, Plan
+from normfed_server.results.metrics import assemble, consistent, models
+from normfed_server.sites.description import SiteDescription
+from normfed_server.steps import progress as checkpoints
+from normfed_server.steps.progress import Progress
+
+MODEL = {"name": "siamese"}
+KINDS = {"a": ["MS"] * 6 + ["WMH"] * 5, "b": ["MS"] * 7}
+SITES = {site: SiteDescription(8, 2, len(kinds), ("MS",)) for site, kinds in KINDS.items()}
+
+
+def arm(name: str, **more: Any) -> Arm:
+    return Arm(name, MODEL, tuple(SITES), {}, **({"federated": name.startswith(("fed", "without"))} | more))
+
+
+def results(summaries: Mapping[str, Mapping[str, Summary]]) -> dict[str, ArmResult]:
+    return {name: ArmResult(summaries=dict(of)) for name, of in summaries.items()}
+
+
+class Assembled:
+    """metrics.json of arms' results."""
+
+    def __init__(self, study: StudyConfig, folder: Path) -> None:
+        self.study, self.folder = study, folder
+        self.sites: Mapping[str, SiteDescription] = SITES
+
+    def __call__(self, arms: Mapping[str, ArmResult], plan: Sequence[Arm] = ()) -> dict[str, Any]:
+        planned = {name: arm(name) for name in arms} | {entry.name: entry for entry in plan}
+        return assemble(self.study, Plan(tuple(planned.values()), {}), self.sites, arms, {}, self.folder, None)
+
+    def evaluation(self, arms: Mapping[str, ArmResult], name: str = "federated") -> dict[str, Any]:
+        found: dict[str, Any] = self(arms)["evaluation"][name]
+        return found
+
+
+@pytest.fixture
+def assembled(study: StudyConfig, tmp_path: Path) -> Assembled:
+    return Assembled(study, tmp_path)
+
+
+PATIENTS = {site: patients(len(kinds), seed) for seed, (site, kinds) in enumerate(KINDS.items())}
+
+
+def summed(people: Mapping[str, Sequence[Mapping[str, float]]], resamplings: int = 0) -> dict[str, Summary]:
+    return {site: summary(rows, KINDS[site], resamplings, site) for site, rows in people.items()}
+
+
+def described(values: Sequence[float], metric: str) -> dict[str, Any]:
+    """Figures of patients in one place."""
+    mean = np.mean(values)
+    low, high = stats.t.interval(0.95, len(values) - 1, mean, stats.sem(values))
+    counted = metric in ("cluster_rank", "false_clusters")
+    return {
+        "mean": pytest.approx(mean),
+        "sd": pytest.approx(np.std(values, ddof=1)),
+        "n": len(values),
+        "ci95": pytest.approx([max(low, 0), high if counted else min(high, 1)]),
+    }
+
+
+@pytest.mark.parametrize("metric", PER_SCAN)
+def test_figures_from_sums_are_those_of_the_patients_in_one_place(assembled: Assembled, metric: str) -> None:
+    found = assembled.evaluation(results({"federated": summed(PATIENTS)}))
+    values = {site: [patient[metric] for patient in rows] for site, rows in PATIENTS.items()}
+    everybody, kinds = values["a"] + values["b"], KINDS["a"] + KINDS["b"]
+    assert found["all"][metric] == described(everybody, metric)
+    assert set(found["sites"]) == {"a", "b"}
+    for site, of_site in values.items():
+        assert found["sites"][site][metric] == described(of_site, metric)
+    assert set(found["kinds"]) == {"MS", "WMH"}
+    for kind in found["kinds"]:
+        of_kind = [value for value, of in zip(everybody, kinds, strict=True) if of == kind]
+        assert found["kinds"][kind][metric] == described(of_kind, metric)
+
+
+def test_a_metric_that_is_defined_for_nobody_has_no_figures(assembled: Assembled) -> None:
+    found = assembled.evaluation(results({"federated": {"a": constant(6, auroc=0.5)}}))
+    assert set(found["all"]) == set(found["sites"]["a"]) == set(found["worst_site"]) == {"auroc"}
+
+
+@pytest.mark.parametrize("metric", PER_SCAN)
+def test_the_worst_site_is_the_highest_only_where_lower_is_better(assembled: Assembled, metric: str) -> None:
+    low, high = (constant(6, **dict.fromkeys(PER_SCAN, value)) for value in (0.25, 0.75))
+    found = assembled.evaluation(results({"federated": {"low": low, "high": high}}))["worst_site"][metric]
+    bad = metric in ("cluster_rank", "false_clusters", "conformal_p")  # ranks, false alarms, how normal a lesion looks
+    assert found == {"mean": 0.75, "site": "high"} if bad else {"mean": 0.25, "site": "low"}
+
+
+def test_differences_are_ours_less_theirs_over_the_sites_that_have_both(assembled: Assembled) -> None:
+    ours, theirs = PATIENTS, {"a": patients(len(KINDS["a"]), 9)}
+    found = assembled(results({"federated": summed(ours), "atlas": summed(theirs)}))["differences"]
+    assert set(found) == {"atlas"}
+    a, b = ([patient["auprc"] for patient in of["a"]] for of in (ours, theirs))
+    for group, chosen in (("all", slice(None)), ("MS", slice(6)), ("WMH", slice(6, None))):
+        welch = stats.ttest_ind(a[chosen], b[chosen], equal_var=False).confidence_interval(0.95)
+        figure = (found["atlas"] if group == "all" else found["atlas"]["kinds"])[group]["auprc"]
+        assert figure["mean"] == pytest.approx(np.mean(a[chosen]) - np.mean(b[chosen]))
+        assert figure["ci95"] == pytest.approx(list(welch))
+    assert set(found["atlas"]["sites"]) == {"a"}
+    assert found["atlas"]["sites"]["a"] == found["atlas"]["all"]
+
+
+def test_a_model_without_a_site_in_common_has_no_difference(assembled: Assembled) -> None:
+    found = assembled(results({"federated": {"a": constant(6, auprc=0.5)}, "atlas": {"b": constant(6, auprc=0.5)}}))
+    assert found["differences"] == {}
+
+
+def test_a_difference_of_what_only_one_model_says_is_not_told(assembled: Assembled) -> None:
+    ours, theirs = constant(6, auprc=0.5, dice=0.5), constant(6, auprc=0.25, auroc=0.5)
+    found = assembled(results({"federated": {"a": ours}, "atlas": {"a": theirs}}))["differences"]["atlas"]
+    assert found["all"] == {"auprc": {"mean": 0.25, "ci95": [0.25, 0.25]}}
+
+
+def test_intervals_are_by_resampling_only_where_all_sites_resample(assembled: Assembled) -> None:
+    both = {"federated": summed(PATIENTS, 20), "atlas": summed(PATIENTS, 20)}
+    assert assembled(results(both))["intervals"] == "bootstrap"
+    one_without = both | {"atlas": both["atlas"] | {"b": summed(PATIENTS)["b"]}}
+    assert assembled(results(one_without))["intervals"] == "moments"
+
+
+VALUES = {name: constant(6, auroc=value) for name, value in {"x": 0.125, "y": 0.25, "z": 0.5, "w": 0.75}.items()}
+
+
+def means(found: Mapping[str, Mapping[str, Summary]]) -> dict[str, dict[str, float]]:
+    return {name: {s: summary.mean("auroc") for s, summary in of.items()} for name, of in found.items()}
+
+
+def test_local_is_each_site_s_own_model_and_elsewhere_the_mean_of_the_others() -> None:
+    found = models(
+        results(
+            {
+                "local-a": {"a": VALUES["x"], "b": VALUES["w"], "c": VALUES["y"]},
+                "local-b": {"b": VALUES["z"], "a": VALUES["w"], "c": VALUES["z"]},
+                "local-d": {"c": VALUES["w"], "e": VALUES["x"]},  # gave no figures of its own
+            }
+        )
+    )
+    expected = {"a": 0.125, "b": 0.5, "c": 0.5, "e": 0.125}
+    assert means(found) == {"local": pytest.approx(expected)}
+
+
+def test_unseen_is_at_each_site_the_model_trained_without_it() -> None:
+    found = models(
+        results(
+            {
+                "without-a": {"a": VALUES["x"]},
+                "without-b": {"b": VALUES["y"], "a": VALUES["w"]},
+                "without-c": {"a": VALUES["w"]},  # c was gone
+            }
+        )
+    )
+    assert means(found) == {"leave-one-site-out": {"a": 0.125, "b": 0.25}}
+
+
+def test_models_come_in_one_order_the_federated_first_baselines_by_name() -> None:
+    names = ("zeta", "atlas", "pooled", "without-a", "local-a", "federated", "fedprox")
+    found = models(results({name: {"a": VALUES["x"]} for name in names}))
+    assert list(found) == ["federated", "local", "leave-one-site-out", "pooled", "atlas", "fedprox", "zeta"]
+
+
+def test_a_further_training_is_found_under_the_names_of_the_first() -> None:
+    names = {"federated": "x", "federated~2": "y", "federated~12": "z", "local-a~2": "w", "atlas": "x"}
+    arms = results({name: {"a": VALUES[value]} for name, value in names.items()})
+    assert means(models(arms)) == {"federated": {"a": 0.125}, "atlas": {"a": 0.125}}
+    assert means(models(arms, 1)) == {"federated": {"a": 0.25}, "local": {"a": 0.75}}
+    assert means(models(arms, 11)) == {"federated": {"a": 0.5}}
+    assert models(arms, 2) == {}
+
+
+def test_the_matrix_is_every_local_model_everywhere(assembled: Assembled) -> None:
+    arms = {
+        "federated": {"a": VALUES["x"]},
+        "local-b": {"b": VALUES["z"], "a": VALUES["w"]},
+        "local-a": {"a": VALUES["x"], "b": VALUES["y"]},
+        "local-a~2": {"a": VALUES["w"]},
+    }
+    matrix = assembled(results(arms))["matrix"]["auroc"]
+    assert matrix == {"a": {"a": 0.125, "b": 0.25}, "b": {"a": 0.75, "b": 0.5}}
+    assert [list(matrix), list(matrix["b"])] == [["a", "b"], ["a", "b"]]
+
+
+def test_of_a_site_that_names_other_kinds_than_for_the_federated_model_the_figures_are_left_out() -> None:
+    rows = patients(8, 0)
+    ms, wmh = (summary(rows, [kind] * 8) for kind in ("MS", "WMH"))
+    counts = {"a": {"normal": np.ones(2)}, "b": {"normal": np.ones(2)}}
+    arms = {
+        "atlas": ArmResult({"a": wmh, "b": ms, "c": wmh}, counts, {"a": 0.5, "b": 0.6}, 1.5, "held out"),
+        "federated": ArmResult({"a": ms, "b": ms}),
+        "liar": ArmResult({"a": wmh}),
+    }
+    found = consistent(Plan(tuple(arm(name) for name in arms), {}), arms)
+    assert {name: set(result.summaries) for name, result in found.items()} == {
+        "federated": {"a", "b"},
+        "atlas": {"b", "c"},
+    }
+    assert set(found["atlas"].counts) == set(found["atlas"].image_auroc) == {"b"}
+    assert (found["atlas"].threshold, found["atlas"].threshold_from) == (1.5, "held out")
+    assert set(arms["atlas"].summaries) == {"a", "b", "c"}  # what was kept on disk stays as it was
+
+
+def test_an_arm_without_a_result_is_passed_over() -> None:
+    plan = Plan((arm("federated"), arm("fedprox")), {})
+    assert set(consistent(plan, results({"federated": {"a": VALUES["x"]}}))) == {"federated"}
+
+
+def counted(normal: Sequence[int], ill: Sequence[int], bins: int = 8) -> dict[str, np.ndarray]:
+    """A site's counts: voxels as people, for the scores do not matter here."""
+    of_normal, of_ill = (np.bincount(values, minlength=bins) for values in (normal, ill))
+    return {
+        "normal": of_normal,
+        "lesion": of_ill,
+        "regions": of_ill * 1.0,
+        "normal_people": of_normal,
+        "patients": of_ill,
+    }
+
+
+NORMAL = {"a": [0, 1, 1, 2, 5], "b": [0, 0, 3, 4]}
+ILL = {"a": [2, 6, 7], "b": [1, 5, 5, 7, 7]}
+
+
+def test_merged_figures_are_those_of_all_scans_and_people_in_one_place(assembled: Assembled) -> None:
+    by_site = {
+        site: float(roc_auc_score([0] * len(NORMAL[site]) + [1] * len(ILL[site]), NORMAL[site] + ILL[site]))
+        for site in NORMAL
+    }
+    result = ArmResult(
+        summed(PATIENTS, 5),
+        {site: counted(NORMAL[site], ILL[site]) for site in NORMAL},
+        by_site,
+        3.5,
+        "held-out people",
+    )
+    found = assembled.evaluation({"federated": result})
+    normal, ill = NORMAL["a"] + NORMAL["b"], ILL["a"] + ILL["b"]
+    pooled = roc_auc_score([0] * len(normal) + [1] * len(ill), normal + ill)
+    assert found["merged"]["auroc"]["value"] == pytest.approx(pooled)
+    assert found["all"]["image_auroc"] == {"mean": pytest.approx(pooled), "sd": None, "n": 2}
+    assert found["threshold"] == {"value": 3.5, "from": "held-out people"}
+    assert found["exceedance_error"] == result.exceedance_error()
+    for site, value in by_site.items():
+        assert found["sites"][site]["image_auroc"] == {"mean": value, "sd": None, "n": 1}
+    worst = min(by_site, key=by_site.__getitem__)
+    assert found["worst_site"]["image_auroc"] == {"mean": by_site[worst], "site": worst}
+
+
+def test_a_model_that_was_ranked_only_has_no_merged_figures(assembled: Assembled) -> None:
+    found = assembled.evaluation(results({"federated": summed(PATIENTS)}))
+    assert not {"merged", "threshold", "exceedance_error"} & set(found)
+    assert "image_auroc" not in found["all"] | found["worst_site"]
+
+
+def test_image_figures_of_local_are_each_site_s_own(assembled: Assembled) -> None:
+    own = {"a": VALUES["x"], "b": VALUES["y"]}
+    arms = {
+        "federated": ArmResult(own),
+        "local-a": ArmResult(own, image_auroc={"a": 0.7, "b": 0.1}),
+        "local-b": ArmResult(own, image_auroc={"a": 0.2}),
+        "without-a": ArmResult({"a": VALUES["x"]}, image_auroc={"a": 0.3}),
+    }
+    found = assembled(arms)["evaluation"]
+    assert {site for site, figures in found["local"]["sites"].items() if "image_auroc" in figures} == {"a"}
+    assert found["local"]["worst_site"]["image_auroc"] == {"mean": 0.7, "site": "a"}
+    assert "image_auroc" not in found["leave-one-site-out"]["sites"]["a"]
+
+
+def test_counts_below_the_minimum_are_told_as_nothing_and_the_pooled_site_is_none(assembled: Assembled) -> None:
+    assembled.sites = {
+        "b": SiteDescription(12, BELOW_MINIMUM, 0, ("MS", "WMH")),
+        "pooled": SiteDescription(12, 3, 4, ()),
+        "a": SiteDescription(BELOW_MINIMUM, 0, 5, ()),
+    }
+    assert assembled(results({"federated": {"b": VALUES["x"]}}))["sites"] == [
+        {"name": "b", "train": 12, "held_out": None, "test": 0, "kinds": ["MS", "WMH"]},
+        {"name": "a", "train": None, "held_out": 0, "test": 5, "kinds": []},
+    ]
+
+
+def rounds(**outcomes: str) -> list[dict[str, Any]]:
+    return [
+        {"round": 1, "outcomes": outcomes, "site_seconds": {"a": 2.0}, "megabytes": {"out": 1.0, "back": 0.5}},
+    ]
+
+
+def test_how_every_training_went_is_told_with_who_was_missing_and_missed(assembled: Assembled) -> None:
+    late, fine, alone = rounds(a="took part", b="late"), rounds(a="took part"), rounds(a="failed")
+    weights, missed = [{"w": np.ones(2)}], {"b": "no sums", "a": "late"}
+    trained = {
+        "federated": Progress(weights, history=late, missed=missed, notes={"a": ["means of cubes"]}),
+        "fedprox": Progress(weights, history=fine),
+        "local-a": Progress(weights, history=alone),
+    }
+    for name, progress in trained.items():
+        checkpoints.save(assembled.folder / name / "progress.safetensors", progress, assembled.study.digest)
+    arms = {name: ArmResult({"a": VALUES["x"]}) for name in trained}
+    arms["federated"].missed["b"] = "no figures"
+    served = {"z": "keeps part of the model"}
+    plan = [arm("federated", not_served=served), arm("fedprox", strategy={"name": "fedprox", "mu": 0.5})]
+    found = assembled(arms, [*plan, arm("federated~2", repeat=1), arm("without-a")])
+    assert found["rounds"] == late
+    assert found["rounds_of"] == {"fedprox": fine, "local-a": alone, "federated~2": [], "without-a": []}
+    assert found["missing"] == {"federated": {"b": [1]}, "fedprox": {}}  # who trains alone is missing nowhere
+    assert found["missed"] == {"federated": {"a": "late", "b": "no figures"}}
+    assert list(found["missed"]["federated"]) == ["a", "b"]
+    assert found["notes"] == {"federated": {"a": ["means of cubes"]}}
+    assert found["not_served"] == {"federated": served}
+    assert found["strategies"] == {"federated": {"name": "fedavg"}, "fedprox": {"name": "fedprox", "mu": 0.5}}
+    assert found["league"][0]["megabytes_per_round"] == 1.5
