@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from lesions import SHAPE, case
 from scipy import ndimage
 from scipy.stats import wilcoxon
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve, roc_auc_score, roc_curve
@@ -7,18 +8,6 @@ from statsmodels.stats.multitest import multipletests
 
 from normfed_common.metrics import curves, histograms, segmentation, subjects
 from normfed_common.metrics.summary import EVERYBODY, PER_SCAN, add, difference_interval, reportable_groups, summarise
-
-SHAPE = (14, 15, 12)
-
-
-def case(seed: int, ties: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores, lesions, mask: a few blobs that score a little higher."""
-    rng = np.random.default_rng(seed)
-    lesion = ndimage.gaussian_filter(rng.standard_normal(SHAPE), 1.3)
-    lesion = lesion > np.quantile(lesion, 0.93)
-    scores = rng.standard_normal(SHAPE) + 1.2 * lesion
-    mask = rng.random(SHAPE) < 0.9
-    return (np.round(scores * 3) / 3 if ties else scores).astype(np.float32), lesion, mask
 
 
 def slow_aupro(scores: np.ndarray, lesion: np.ndarray, mask: np.ndarray, limit: float) -> float:

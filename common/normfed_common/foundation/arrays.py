@@ -117,16 +117,16 @@ def add(parts: Iterable[Mapping[str, np.ndarray]]) -> Arrays:
     WireError
         If a site sent other names or shapes than the first.
     """
-    total: Arrays = {}
+    total: Arrays | None = None
     for part in parts:
-        if not total:
+        if total is None:
             total = {name: value.copy() for name, value in part.items()}
         elif {n: v.shape for n, v in part.items()} != {n: v.shape for n, v in total.items()}:
             raise WireError("sites sent sums of different names or shapes")
         else:
             for name in total:
                 total[name] += part[name]
-    return total
+    return total or {}
 
 
 def stacked(models: Sequence[Mapping[str, np.ndarray]]) -> Arrays:

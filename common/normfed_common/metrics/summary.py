@@ -141,7 +141,7 @@ def summarise(
     table = np.array([[row.get(metric, np.nan) for metric in PER_SCAN] for row in rows]).reshape(
         len(rows), len(PER_SCAN)
     )
-    member = np.array([[group in (EVERYBODY, kind) for kind in kinds] for group in groups]).reshape(
+    member = np.array([[group in (EVERYBODY, kind) for kind in kinds] for group in groups], bool).reshape(
         len(groups), len(rows)
     )
     defined = np.isfinite(table)
@@ -193,9 +193,16 @@ def add(parts: Sequence[Summary]) -> Summary:
 
 
 def averaged(parts: Sequence[Summary]) -> Summary:
-    """The mean of several trainings' sums over the same patients: its means and intervals are those of the mean."""
-    moments = np.mean([part.moments for part in parts], axis=0)
-    return Summary(parts[0].groups, moments, np.mean([part.bootstrap for part in parts], axis=0))
+    """The mean of several trainings' sums over the same patients: its means and intervals are those of the mean.
+
+    Of the groups and resamplings that all of them have: what a site tells apart may change from one to the next.
+    """
+    groups = tuple(group for group in parts[0].groups if all(group in part.groups for part in parts))
+    resamplings = min(part.bootstrap.shape[-1] for part in parts)
+    rows = [[part.groups.index(group) for group in groups] for part in parts]
+    moments = np.mean([part.moments[row] for part, row in zip(parts, rows, strict=True)], axis=0)
+    bootstrap = [part.bootstrap[row][..., :resamplings] for part, row in zip(parts, rows, strict=True)]
+    return Summary(groups, moments, np.mean(bootstrap, axis=0))
 
 
 def reportable_groups(kinds: Sequence[str], people: Sequence[str], minimum: int) -> tuple[str, ...]:

@@ -53,7 +53,7 @@ def to_summary(groups: Sequence[str], arrays: Arrays, resamplings: int) -> Summa
         If the shapes are not those of this study.
     """
     expected = (len(groups), len(PER_SCAN))
-    if set(arrays) < {"moments", "bootstrap"}:
+    if not {"moments", "bootstrap"} <= set(arrays):
         raise WireError("a summary lacks moments or bootstrap")
     # A hospital sends no resamplings: from them its patients' figures can be worked out.
     shapes = [(*expected, 2, sent) for sent in (resamplings, 0)]

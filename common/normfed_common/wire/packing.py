@@ -35,7 +35,7 @@ def unpack(record: ArrayRecord, consume: bool) -> dict[str, np.ndarray]:
     Parameters
     ----------
     consume
-        Take the bytes out of the record; the arrays then share them, and cannot be written to.
+        Take the bytes out of the record; the arrays then may share them, and are not to be written to.
 
     Raises
     ------

@@ -1,0 +1,121 @@
+"""Files that are whole or absent, and paths that never lead out of their folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from normfed_common.foundation import files
+from normfed_common.foundation.errors import WireError
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**40), 2**40)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_a_file_has_the_rights_that_the_umask_leaves(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        files.write_text(tmp_path / "a.txt", "x")
+        assert os.umask(umask) == umask  # which is as it was
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o666 & ~umask
+
+
+@pytest.mark.parametrize(("name", "ending"), [("a.nii.gz", ".nii.gz"), ("a.safetensors", ".safetensors"), ("a", "")])
+def test_the_file_aside_is_beside_hidden_and_ends_as_the_whole_one(tmp_path: Path, name: str, ending: str) -> None:
+    with files.atomic(tmp_path / "new" / name) as temporary:
+        assert temporary.parent == tmp_path / "new"
+        assert temporary.name.startswith(".")
+        assert temporary.name.endswith(ending)
+        temporary.write_text("x")
+        assert not (tmp_path / "new" / name).exists()
+    assert (tmp_path / "new" / name).read_text() == "x"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [name]
+
+
+def test_text_is_utf8_whatever_the_locale(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "a", "\u00e4")
+    assert (tmp_path / "a").read_bytes() == b"\xc3\xa4"
+
+
+@given(JSON)
+def test_without_nan_leaves_what_json_can_say(value: object) -> None:
+    assert files.without_nan(value) == value
+    assert json.loads(json.dumps(files.without_nan(value), allow_nan=False)) == value
+
+
+def test_without_nan_goes_to_the_bottom_and_takes_numpys_scalars() -> None:
+    given_value = {1: (np.float32("nan"), [np.int64(3), {"x": -np.inf}]), "b": np.bool_(True), "c": np.array(2.5)}
+    found = files.without_nan(given_value)
+    assert found == {"1": [None, [3, {"x": None}]], "b": True, "c": 2.5}
+    assert type(found["b"]) is bool
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\\\0"), min_size=1, max_size=20)
+
+
+@given(st.lists(NAMES.filter(lambda name: name not in (".", "..")), max_size=3))
+def test_plain_names_lead_below_their_folder(names: list[str]) -> None:
+    root = Path("/nowhere/at/all")
+    path = files.inside(root, *names)
+    assert path.parts == (*root.parts, *names)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc", "a\\b", "a\0b", "a" * 256])
+def test_a_name_that_is_not_one_of_a_single_file_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(WireError, match="cannot name a file or folder"):
+        files.inside(tmp_path, "arms", name)
+
+
+def test_a_name_as_long_as_names_may_be_is_taken(tmp_path: Path) -> None:
+    assert files.inside(tmp_path, "a" * 255).name == "a" * 255
+
+
+@pytest.mark.parametrize("names", [["link"], ["link", "file"], ["folder", "link"]])
+@pytest.mark.parametrize("target", ["..", "other", "/"])
+def test_a_link_does_not_lead_elsewhere_not_even_inside(tmp_path: Path, names: list[str], target: str) -> None:
+    root = tmp_path / "root"
+    (root / "folder").mkdir(parents=True)
+    for folder in (root, root / "folder"):
+        (folder / "link").symlink_to(target)
+    with pytest.raises(WireError, match=r"by a link\. Remove the link"):
+        files.inside(root, *names)
+
+
+def test_a_root_that_is_a_link_itself_is_the_users_own_choice(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "root").symlink_to("real")
+    assert files.inside(tmp_path / "root", "a") == tmp_path / "root" / "a"
+
+
+def test_what_somebody_else_set_apart_meanwhile_is_no_error(tmp_path: Path) -> None:
+    assert not files.set_apart(tmp_path / "gone").exists()
+
+
+def test_a_folder_is_set_apart_whole(tmp_path: Path) -> None:
+    (tmp_path / "entry").mkdir()
+    (tmp_path / "entry" / "a").write_text("x")
+    kept = files.set_apart(tmp_path / "entry")
+    assert (kept / "a").read_text() == "x"
+    assert not (tmp_path / "entry").exists()
+
+
+def test_an_error_with_a_number_of_its_own_is_not_taken_for_a_full_disk() -> None:
+    assert not files.is_full(OSError(5, "10 requested and 0 written"))
+    assert not files.is_full(OSError("something else"))

@@ -1,0 +1,109 @@
+"""One scan's curves against scikit-learn's, and against counting threshold by threshold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from lesions import case
+from sklearn.metrics import auc, average_precision_score, roc_auc_score
+
+from normfed_common.metrics import curves
+
+SHORT = st.integers(2, 40).flatmap(
+    lambda voxels: st.tuples(
+        hnp.arrays(np.float64, voxels, elements=st.sampled_from([-1.5, 0.0, 0.25, 3.0, 7.5])),
+        hnp.arrays(bool, voxels),
+    )
+)
+
+
+def line(scores: np.ndarray, truth: np.ndarray) -> curves.Curve:
+    """The curve of a scan that is one row of voxels, all of them inside the mask."""
+    grid = (len(scores), 1, 1)
+    return curves.curve(scores.reshape(grid), truth.reshape(grid), np.ones(grid, bool))
+
+
+@given(SHORT)
+def test_counts_are_those_of_every_threshold_in_turn(scan: tuple[np.ndarray, np.ndarray]) -> None:
+    scores, truth = scan
+    found = line(scores, truth)
+    thresholds = [np.inf, *np.unique(scores)[::-1]]
+    assert found.negatives.tolist() == [int(((scores >= t) & ~truth).sum()) for t in thresholds]
+    assert found.positives.tolist() == [int(((scores >= t) & truth).sum()) for t in thresholds]
+
+
+@settings(max_examples=30)
+@given(SHORT)
+def test_areas_are_scikit_learns_whatever_ties(scan: tuple[np.ndarray, np.ndarray]) -> None:
+    scores, truth = scan
+    if not 0 < truth.sum() < len(truth):
+        return
+    found = curves.voxel_metrics(line(scores, truth))
+    assert found["auroc"] == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
+    assert found["auprc"] == pytest.approx(average_precision_score(truth, scores), abs=1e-12)
+    assert found["auroc30_mcclish"] == pytest.approx(roc_auc_score(truth, scores, max_fpr=0.3), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_only_the_order_of_scores_counts(seed: int) -> None:
+    scores, lesion, mask = case(seed, ties=True)
+    plain = curves.voxel_metrics(curves.curve(scores, lesion, mask))
+    assert curves.voxel_metrics(curves.curve(np.exp(scores.astype(float)), lesion, mask)) == plain
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_scores_and_lesions_outside_the_mask_count_for_nothing(seed: int) -> None:
+    scores, lesion, mask = case(seed)
+    plain = curves.voxel_metrics(curves.curve(scores, lesion, mask))
+    other = curves.curve(np.where(mask, scores, 1e6), lesion & mask, mask)
+    assert curves.voxel_metrics(other) == plain
+    assert curves.curve(scores, lesion, mask).overlap[-1] == pytest.approx(1)  # of the lesions' parts inside
+
+
+def test_lesions_that_touch_at_a_corner_are_one() -> None:
+    lesion = np.zeros((6, 6, 6), bool)
+    lesion[0, 0, 0] = lesion[1, 1, 1] = True
+    lesion[4, 4, 4] = True
+    weights = curves.region_weights(lesion)
+    assert weights[0, 0, 0] == weights[1, 1, 1] == 0.25
+    assert weights[4, 4, 4] == 0.5
+    assert weights[~lesion].sum() == 0
+
+
+def test_a_scan_without_lesions_has_no_weights() -> None:
+    assert not curves.region_weights(np.zeros((3, 4, 5), bool)).any()
+
+
+ASCENDING = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), max_size=12).map(
+    lambda points: np.sort(np.array([(0, 0), *points, (20, 20)]), axis=0).T / 20
+)
+
+
+@given(ASCENDING, st.integers(1, 20))
+def test_an_area_up_to_a_limit_is_scikit_learns_of_the_curve_cut_there(curve: np.ndarray, twentieths: int) -> None:
+    """A curve may rise straight up, at the limit too."""
+    (x, y), limit = curve, twentieths / 20
+    keep = x <= limit
+    beyond = np.flatnonzero(~keep)[:1]
+    before = int(keep.sum()) - 1
+    end = y[before]
+    if len(beyond):
+        end += (y[beyond[0]] - y[before]) * (limit - x[before]) / (x[beyond[0]] - x[before])
+    expected = auc(np.append(x[keep], limit), np.append(y[keep], end)) / limit
+    assert curves.area(x, y, limit) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("undefined", ["x", "y"])
+def test_an_area_over_what_is_undefined_is_undefined(undefined: str) -> None:
+    axes = {"x": np.array([0.0, 1.0]), "y": np.array([0.0, 1.0])} | {undefined: np.full(2, np.nan)}
+    assert np.isnan(curves.area(axes["x"], axes["y"]))
+
+
+def test_a_scan_without_normal_voxels_has_no_false_positive_rate() -> None:
+    found = line(np.array([1.0, 2.0]), np.array([True, True]))
+    assert np.isnan(found.fpr).all()
+    assert found.tpr.tolist() == [0.0, 0.5, 1.0]
+    assert np.isnan([curves.voxel_metrics(found)[name] for name in ("auroc", "auroc30", "aupro", "aupro30")]).all()

@@ -1,0 +1,205 @@
+"""Sums over people: merged over sites they are the pooled ones, and nobody can be worked out of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from normfed_common.foundation import seeds
+from normfed_common.metrics.summary import (
+    EVERYBODY,
+    PER_SCAN,
+    Summary,
+    add,
+    averaged,
+    difference_interval,
+    percentile_interval,
+    reportable_groups,
+    summarise,
+    t_interval,
+)
+
+KINDS = ("FCD", "MS", "WMH")
+ALL = (EVERYBODY, *KINDS)
+Row = dict[str, float]
+VALUES = st.one_of(st.none(), st.floats(0, 1), st.just(float("nan")))
+PATIENTS = st.lists(st.tuples(st.sampled_from(KINDS), VALUES), max_size=14)
+
+
+def rows_of(patients: list[tuple[str, float | None]]) -> list[Row]:
+    return [{} if value is None else {"dice": value} for _, value in patients]
+
+
+def summary(values: list[float], resamplings: int = 0, seed: int = 1, metric: str = "dice") -> Summary:
+    """Of one site whose patients have these values."""
+    return summarise([{metric: v} for v in values], ["MS"] * len(values), (EVERYBODY,), resamplings, seed, "a")
+
+
+@given(PATIENTS, st.lists(st.integers(0, 14), max_size=3))
+def test_sites_added_up_are_the_pooled_people_however_they_are_split(
+    patients: list[tuple[str, float | None]], cuts: list[int]
+) -> None:
+    """A site reports the kinds it has; absent and undefined values are left out."""
+    bounds = [0, *sorted(min(cut, len(patients)) for cut in cuts), len(patients)]
+    parts = []
+    for number, (begin, end) in enumerate(pairwise(bounds)):
+        own = patients[begin:end]
+        kinds = [kind for kind, _ in own]
+        parts.append(summarise(rows_of(own), kinds, (EVERYBODY, *sorted(set(kinds))), 0, 1, str(number)))
+    total = add(parts)
+    assert total.groups == (EVERYBODY, *sorted({kind for kind, _ in patients}))
+    for group in total.groups:
+        values = [v for kind, v in patients if group in (EVERYBODY, kind) and v is not None and np.isfinite(v)]
+        assert total.n("dice", group) == len(values)
+        mean = np.mean(values) if values else np.nan
+        sd = np.std(values, ddof=1) if len(values) > 1 else np.nan
+        assert total.mean("dice", group) == pytest.approx(mean, nan_ok=True)
+        assert total.sd("dice", group) == pytest.approx(sd, abs=1e-7, nan_ok=True)
+
+
+def test_each_resampling_draws_the_sites_patients_with_replacement() -> None:
+    values = [0.1, 0.4, float("nan"), 0.9]
+    found = summarise([{"dice": v} for v in values], ["MS", "MS", "MS", "WMH"], (EVERYBODY, "WMH"), 50, 7, "site")
+    draws = seeds.generator(7, "bootstrap", "site").multinomial(4, [0.25] * 4, 50)
+    for group, members in ((EVERYBODY, [0, 1, 3]), ("WMH", [3])):
+        drawn = [[values[i] for i in members for _ in range(times[i])] for times in draws]
+        expected = [np.mean(people) if people else np.nan for people in drawn]
+        np.testing.assert_allclose(found.resampled_means("dice", group), expected)
+    usable = found.resampled_means("dice", "WMH")
+    assert np.isnan(usable).any()
+    assert found.interval("dice") == tuple(np.quantile(found.resampled_means("dice"), [0.025, 0.975]))
+
+
+def test_two_sites_resample_apart_and_are_added_resampling_by_resampling() -> None:
+    one, other = summary([0.1, 0.5, 0.9], 20), replace(summary([0.2, 0.3], 20), groups=(EVERYBODY,))
+    np.testing.assert_array_equal(add([one, other]).bootstrap, one.bootstrap + other.bootstrap)
+    fewer = summary([0.2, 0.3], 5)
+    np.testing.assert_array_equal(add([one, fewer]).bootstrap, one.bootstrap[..., :5] + fewer.bootstrap)
+    assert not add([one, summary([0.2, 0.3])]).resampled
+    elsewhere = summarise([{"dice": v} for v in (0.1, 0.5, 0.9)], ["MS"] * 3, (EVERYBODY,), 20, 1, "b")
+    assert (elsewhere.bootstrap != one.bootstrap).any()
+
+
+def test_a_site_without_patients_adds_nothing() -> None:
+    one, nobody = summary([0.1, 0.5], 4), summary([], 4)
+    total = add([one, nobody])
+    np.testing.assert_array_equal(total.moments, one.moments)
+    np.testing.assert_array_equal(total.bootstrap, one.bootstrap)
+    assert np.isnan([nobody.mean("dice"), nobody.sd("dice"), *nobody.interval("dice")]).all()
+
+
+def differences(told: dict[str, set[int]]) -> list[set[int]]:
+    """Rows that follow from what is told: each group, and everybody less all groups."""
+    beside = told[EVERYBODY].difference(*(rows for group, rows in told.items() if group != EVERYBODY))
+    return [*told.values(), *([beside] if told[EVERYBODY] else [])]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from("abcdefg"), st.booleans(), st.booleans()), max_size=16),
+    st.integers(2, 4),
+)
+def test_no_sum_is_about_fewer_people_than_the_minimum_nor_gives_them_away(
+    scans: list[tuple[str, str, bool, bool]], minimum: int
+) -> None:
+    """Somebody may have several scans, of several kinds; who has a lesion has an AUROC."""
+    rows = [{"froc": 0.5} | ({"auroc": 0.5} if ill else {}) | ({"dice": 0.5} if has else {}) for *_, ill, has in scans]
+    kinds, people = [kind for kind, *_ in scans], [who for _, who, *_ in scans]
+    found = summarise(rows, kinds, ALL, 0, 1, "a", people=people, minimum=minimum)
+    for metric in ("froc", "auroc", "dice"):
+        told: dict[str, set[int]] = {}
+        for group in ALL:
+            members = [i for i, kind in enumerate(kinds) if group in (EVERYBODY, kind)]
+            counted = {i for i in members if metric in rows[i]}
+            assert found.n(metric, group) in (0, len(counted))
+            told[group] = counted if found.n(metric, group) else set()
+            if told[group]:
+                assert counted in (set(members), {i for i in members if "auroc" in rows[i]})
+        for group_rows in differences(told):
+            assert not 0 < len({people[i] for i in group_rows}) < minimum
+    absent = [PER_SCAN.index(metric) for metric in PER_SCAN if metric not in ("froc", "auroc", "dice")]
+    assert not found.moments[:, absent].any()
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdefghij"), st.sampled_from(KINDS)), max_size=14, unique_by=lambda x: x[0]),
+    st.integers(1, 4),
+)
+def test_reported_kinds_and_who_is_left_over_are_enough_people(scans: list[tuple[str, str]], minimum: int) -> None:
+    people, kinds = [who for who, _ in scans], [kind for _, kind in scans]
+    everybody, *told = reportable_groups(kinds, people, minimum)
+    assert everybody == EVERYBODY
+    assert told == sorted(told)
+    counts = {kind: kinds.count(kind) for kind in KINDS}
+    left = len(people) - sum(counts[kind] for kind in told)
+    assert all(counts[kind] >= minimum for kind in told)
+    assert not told or not 0 < left < minimum
+    if minimum == 1:
+        assert set(told) == set(kinds)
+
+
+def test_intervals_are_cut_to_what_the_metric_can_be() -> None:
+    few = [0.0, 0.02, 0.9]
+    low, high = stats.t.interval(0.95, 2, np.mean(few), stats.sem(few))
+    assert summary(few).interval("dice") == pytest.approx((0.0, 1.0))
+    assert low < 0 < 1 < high
+    assert summary(few, metric="false_clusters").interval("false_clusters") == pytest.approx((0.0, high))
+
+
+def test_an_interval_needs_two_people() -> None:
+    assert np.isnan(summary([0.3]).interval("dice")).all()
+    assert np.isnan(summary([0.3]).sd("dice"))
+    assert summary([0.3, 0.3]).interval("dice") == pytest.approx((0.3, 0.3))
+
+
+@pytest.mark.parametrize("freedom", [0, -1])
+def test_no_degree_of_freedom_is_no_interval(freedom: float) -> None:
+    assert np.isnan(t_interval(0.5, 0.1, freedom)).all()
+    assert t_interval(0.5, 0.1, 3.5) == pytest.approx(stats.t.interval(0.95, 3.5, 0.5, 0.1))
+
+
+def test_resamplings_without_anybody_do_not_count_in_an_interval() -> None:
+    values = np.array([0.1, np.nan, 0.2, 0.9, np.inf])
+    assert percentile_interval(values) == pytest.approx(tuple(np.quantile([0.1, 0.2, 0.9], [0.025, 0.975])))
+    assert np.isnan(percentile_interval(np.array([np.nan]))).all()
+
+
+def test_a_difference_is_paired_where_both_models_have_the_same_resamplings() -> None:
+    ours, theirs = [0.3, 0.5, 0.9, 0.4], [0.2, 0.3, 0.9, 0.1]
+    a, b = summary(ours, 300), summary(theirs, 300)
+    differences = summary([x - y for x, y in zip(ours, theirs, strict=True)], 300)
+    assert difference_interval(a, b, "dice") == pytest.approx(differences.interval("dice"))
+    unpaired = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+    for one, other in ((a, summary(theirs)), (summary(ours), b)):
+        assert difference_interval(one, other, "dice") == pytest.approx(tuple(unpaired))
+
+
+def test_a_difference_of_single_people_is_undefined_and_one_of_people_who_are_alike_is_a_point() -> None:
+    assert np.isnan(difference_interval(summary([0.3]), summary([0.2, 0.4]), "dice")).all()
+    assert np.isnan(difference_interval(summary([0.2, 0.4]), summary([0.3]), "dice")).all()
+    assert difference_interval(summary([0.5] * 3), summary([0.25] * 4), "dice") == pytest.approx((0.25, 0.25))
+
+
+def test_the_average_of_trainings_has_the_mean_of_their_means() -> None:
+    first, second = summary([0.1, 0.5, 0.9], 30), summary([0.3, 0.5, 0.4], 30)
+    both = averaged([first, second])
+    each = summary([0.2, 0.5, 0.65], 30)
+    assert both.mean("dice") == pytest.approx(each.mean("dice"))
+    assert both.n("dice") == 3
+    assert both.interval("dice") == pytest.approx(each.interval("dice"))
+
+
+def test_trainings_that_tell_of_other_kinds_or_resamplings_are_averaged_where_both_tell() -> None:
+    rows, kinds = [{"dice": v} for v in (0.1, 0.2, 0.6)], ["MS", "WMH", "WMH"]
+    first = summarise(rows, kinds, (EVERYBODY, "MS", "WMH"), 8, 1, "a")
+    second = summarise(rows, kinds, (EVERYBODY, "WMH"), 3, 1, "a")
+    for parts in ([first, second], [second, first]):
+        both = averaged(parts)
+        assert both.groups == (EVERYBODY, "WMH")
+        assert both.mean("dice", "WMH") == pytest.approx(0.4)
+        assert both.bootstrap.shape[-1] == 3

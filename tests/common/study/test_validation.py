@@ -1,0 +1,68 @@
+"""What a person wrote wrongly is one sentence that names the key, what is wrong and what was found there."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+from pydantic import Field, model_validator
+
+from normfed_common.foundation.errors import StudyError
+from normfed_common.study.base import Frozen
+from normfed_common.study.validation import validate
+
+
+class Inner(Frozen):
+    shares: tuple[float, ...] = ()
+    people: int = Field(1, gt=0)
+
+
+class Outer(Frozen):
+    name: str
+    inner: Inner = Inner()
+
+    @model_validator(mode="after")
+    def _not_nobody(self) -> Outer:
+        if self.name == "nobody":
+            raise ValueError("Name must be somebody's")
+        return self
+
+
+@pytest.mark.parametrize(
+    ("raw", "sentence"),
+    [
+        ({}, "name is missing"),
+        ({"name": "x", "nme": 1}, "nme is not a key that a study knows"),
+        ({"name": "x", "inner": {"prs": 1}}, "inner.prs is not a key that a study knows"),
+        ({"name": "x", "inner": {"people": 0}}, "inner.people: input should be greater than 0 (got '0')"),
+        ({"name": "x", "inner": {"shares": [1.0, "b"]}}, "inner.shares.1: input should be a valid number (got 'b')"),
+        ({"name": 5}, "name: input should be a valid string (got '5')"),
+        ({"name": "nobody"}, "the file: name must be somebody's (got \"{'name': 'nobody'}\")"),
+        ({"inner": {"people": 0}}, "name is missing; inner.people: input should be greater than 0 (got '0')"),
+    ],
+)  # fmt: skip
+def test_every_fault_is_named_with_its_place(raw: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        validate(Outer, raw, "a.yaml")
+    assert str(caught.value) == f"a.yaml: {sentence}."
+
+
+def test_of_a_long_value_only_its_beginning_is_repeated() -> None:
+    with pytest.raises(StudyError) as caught:
+        validate(Outer, {"name": "x", "inner": "y" * 500}, "a.yaml")
+    assert f"(got '{'y' * 80}')" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_none_are_refused_like_any_other_value(value: float) -> None:
+    with pytest.raises(StudyError, match=r"inner\.shares\.0: input should be a finite number"):
+        validate(Outer, {"name": "x", "inner": {"shares": [value]}}, "a.yaml")
+
+
+def test_lists_are_taken_for_tuples_and_dates_for_text_but_no_text_for_a_number() -> None:
+    """YAML reads 2026-01-02 as a date."""
+    found = validate(Outer, {"name": datetime.date(2026, 1, 2), "inner": {"shares": [1, 0.5]}}, "a.yaml")
+    assert found == Outer(name="2026-01-02", inner=Inner(shares=(1.0, 0.5)))
+    with pytest.raises(StudyError, match=r"inner\.people: .* \(got '3'\)"):
+        validate(Outer, {"name": "x", "inner": {"people": "3"}}, "a.yaml")

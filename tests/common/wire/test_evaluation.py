@@ -1,0 +1,82 @@
+"""Figures as named arrays, there and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from normfed_common.foundation.errors import WireError
+from normfed_common.metrics.summary import EVERYBODY, PER_SCAN, Summary, summarise
+from normfed_common.wire.evaluation import COUNTS, measured_arrays, summary_arrays, to_summary
+
+GROUPS = (EVERYBODY, "MS")
+
+
+def summary(resamplings: int = 5) -> Summary:
+    rows = [{"dice": 0.25, "froc": 0.5}, {"dice": 0.75}]
+    return summarise(rows, ["MS", "WMH"], GROUPS, resamplings, 1, "a")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Counts of two bins."""
+
+    image_auroc: float
+    summary: Summary = field(default_factory=summary)
+    normal: np.ndarray = field(default_factory=lambda: np.array([3, 4], np.int32))
+    lesion: np.ndarray = field(default_factory=lambda: np.array([1, 2], np.uint64))
+    regions: np.ndarray = field(default_factory=lambda: np.array([0.5, 0.5], np.float32))
+    normal_people: np.ndarray = field(default_factory=lambda: np.array([1, 0]))
+    patients: np.ndarray = field(default_factory=lambda: np.array([0, 1]))
+
+
+@pytest.mark.parametrize("resamplings", [5, 0])
+def test_a_summary_comes_back_as_it_was(resamplings: int) -> None:
+    """A hospital sends no resamplings, whatever the study asks for."""
+    sent = summary(resamplings)
+    found = to_summary(list(GROUPS), summary_arrays(sent), 5)
+    assert found.groups == GROUPS
+    np.testing.assert_array_equal(found.moments, sent.moments)
+    np.testing.assert_array_equal(found.bootstrap, sent.bootstrap)
+
+
+SHORT = summary_arrays(summary())
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        ({}, "lacks"),
+        ({"moments": SHORT["moments"]}, "lacks"),
+        ({"bootstrap": SHORT["bootstrap"]}, "lacks"),
+        ({"moments": SHORT["moments"], "normal": np.zeros(2)}, "lacks"),
+        ({"bootstrap": SHORT["bootstrap"], "normal": np.zeros(2)}, "lacks"),
+        (SHORT | {"moments": SHORT["moments"][:1]}, "shapes"),
+        (SHORT | {"moments": SHORT["moments"][..., :2]}, "shapes"),
+        (SHORT | {"bootstrap": SHORT["bootstrap"][..., :4]}, "shapes"),
+        (SHORT | {"bootstrap": SHORT["bootstrap"][:, :, :1]}, "shapes"),
+        (SHORT | {"bootstrap": SHORT["bootstrap"][:, :-1]}, "shapes"),
+    ],
+)
+def test_a_summary_of_another_form_is_refused(arrays: dict[str, np.ndarray], sentence: str) -> None:
+    with pytest.raises(WireError, match=sentence):
+        to_summary(GROUPS, arrays, 5)
+
+
+def test_counts_go_out_as_whole_numbers_and_weights_as_floats() -> None:
+    measured = Measured(image_auroc=0.75)
+    found = measured_arrays(measured)
+    assert set(found) == {"moments", "bootstrap", "image_auroc", *COUNTS}
+    assert {name: str(found[name].dtype) for name in COUNTS} == dict.fromkeys(COUNTS, "int64") | {"regions": "float64"}
+    for name in COUNTS:
+        np.testing.assert_array_equal(found[name], getattr(measured, name))
+    assert found["image_auroc"].shape == ()
+    assert found["image_auroc"] == 0.75
+    assert to_summary(GROUPS, found, 5).n("dice") == 2
+    assert found["moments"].shape == (2, len(PER_SCAN), 3)
+
+
+def test_an_image_auroc_that_is_not_defined_is_not_sent() -> None:
+    assert "image_auroc" not in measured_arrays(Measured(image_auroc=float("nan")))
