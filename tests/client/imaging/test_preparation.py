@@ -86,7 +86,7 @@ def test_a_worker_prepares_the_visit_that_it_was_given(
 
 
 class Pool:
-    """Workers in this very process, or ones that die."""
+    """Workers in this very process."""
 
     def __init__(self, *_: object) -> None: ...
 
@@ -97,34 +97,39 @@ class Pool:
 
     def submit(self, payload: Callable[[], bytes]) -> Future[bytes]:
         job: Future[bytes] = Future()
-        try:
-            job.set_result(serve_visit(payload()))
-        except WorkerDied as error:
-            job.set_exception(error)
+        job.set_result(serve_visit(payload()))
+        return job
+
+
+class DyingPool(Pool):
+    """Workers that die at once."""
+
+    def submit(self, payload: Callable[[], bytes]) -> Future[bytes]:
+        job: Future[bytes] = Future()
+        job.set_exception(WorkerDied("killed"))
         return job
 
 
 @pytest.mark.parametrize(
-    ("error", "raised", "sentence"),
+    ("pool", "kind", "sentence"),
     [
-        (DatasetError("/cache: the disk is full."), DatasetError, r"^/cache: the disk is full\.$"),
-        (WorkerDied("killed"), NormfedError, r"^sub-a\w+: killed\. Out of memory, perhaps: .* --workers 1"),
+        (Pool, DatasetError, r"^/cache: the disk is full\.$"),
+        (DyingPool, NormfedError, r"^sub-a\w+: killed\. Out of memory, perhaps: .* --workers 1"),
     ],
 )
 def test_what_is_no_visits_fault_ends_the_work_with_its_reason(
     visits: tuple[Visit, ...],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    error: Exception,
-    raised: type[NormfedError],
+    pool: type[Pool],
+    kind: type[NormfedError],
     sentence: str,
 ) -> None:
-    monkeypatch.setattr(preparation, "WorkerPool", Pool)
+    def full(*_: object) -> None:
+        raise DatasetError("/cache: the disk is full.")
 
-    def prepare(*_: object) -> None:
-        raise error
-
-    monkeypatch.setattr(preparation, "prepare", prepare)
+    monkeypatch.setattr(preparation, "WorkerPool", pool)
+    monkeypatch.setattr(preparation, "prepare", full)
     with pytest.raises(NormfedError, match=sentence) as caught:
         prepare_all((visits[0], visits[3]), RECIPE, tmp_path, 2)
-    assert type(caught.value) is raised  # a ScanError would say that the others may go on
+    assert type(caught.value) is kind  # a ScanError would say that the others may go on
