@@ -12,7 +12,7 @@ from pathlib import Path
 from normfed_client.imaging.bids import Mask, Participant, Problem, Visit
 from normfed_client.imaging.cache import Cache
 from normfed_client.imaging.preprocessing import Recipe, prepare
-from normfed_common.foundation.errors import NormfedError, ScanError
+from normfed_common.foundation.errors import DatasetError, NormfedError, ScanError
 from normfed_common.processes.workers import WorkerDied, WorkerPool
 from normfed_common.study.preprocessing import PreprocessingConfig
 from normfed_common.study.validation import validate
@@ -85,7 +85,7 @@ def _in_workers(
                     "what is done is kept."
                 ) from error
             if "stop" in outcome:
-                raise ScanError(outcome["stop"])
+                raise DatasetError(outcome["stop"])
             _note(jobs[job], outcome["failure"], problems, told)
 
 

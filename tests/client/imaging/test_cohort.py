@@ -1,0 +1,202 @@
+"""Who trains, who is held out, who tests: a hospital's own lots, and a simulation's numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from normfed_client.hospital.people import PeopleSecret
+from normfed_client.imaging.bids import Mask, Participant, Visit
+from normfed_client.imaging.cache import META, Entry, write_arrays
+from normfed_client.imaging.cohort import Lots, PreparedCohort, Roles, assign, kind, select
+from normfed_common.studies import resolve
+from normfed_common.study.config import StudyConfig
+
+PATH = Path("x.nii.gz")
+SECRET = PeopleSecret(b"secret")
+LOTS = Lots(SECRET.lot, held_out_share=0.3, test_share=0.4)
+NORMAL = ["controls", "lesion-free-tissue"]
+
+
+def study(**data: object) -> StudyConfig:
+    return resolve({"name": "x", "seed": 4, "data": {"modalities": ["T1w"], **data}}, "test")
+
+
+def visit(number: int, group: str = "control", labels: tuple[str, ...] = (), session: str | None = None) -> Visit:
+    masks = tuple(Mask(PATH, "T1w", label) for label in labels)
+    return Visit(Participant(f"sub-{number:03d}", "a", group), session, {"T1w": PATH}, None, masks)
+
+
+def somebody(number: int) -> Visit:
+    """Every other person is a patient."""
+    return visit(number, "ms", ("MS",)) if number % 2 else visit(number)
+
+
+def roles_of(roles: Roles) -> dict[str, str]:
+    found = [(v.participant.subject, role) for role in ("train", "held_out", "test") for v in getattr(roles, role)]
+    assert len(dict(found)) == len(found)  # nobody twice
+    return dict(found)
+
+
+people = st.sets(st.integers(0, 99), max_size=30)
+
+
+@given(people, people, st.sampled_from(NORMAL), st.booleans())
+def test_whoever_is_added_or_leaves_changes_no_other_persons_role_in_a_hospital(
+    before: set[int], after: set[int], normal: str, trains: bool
+) -> None:
+    """Nor does the study's seed, its numbers, or the name that it calls the hospital by."""
+    sites = ["a", "b"]
+    one = study(normal=normal, sites=sites, train_sites=sites if trains else [])
+    other = study(normal=normal, sites=sites, train_sites=sites if trains else [], held_out_people=7, test_share=0.9)
+    first = roles_of(assign([somebody(n) for n in before], "a", one, LOTS))
+    second = roles_of(assign([somebody(n) for n in after], "b", other.model_copy(update={"seed": 9}), LOTS))
+    assert all(first[person] == second[person] for person in first.keys() & second.keys())
+
+
+@pytest.mark.parametrize("normal", NORMAL)
+@pytest.mark.parametrize("trains", [True, False])
+def test_a_hospitals_people_have_the_roles_of_their_lots(normal: str, trains: bool) -> None:
+    def expected(number: int) -> str | None:
+        held, tests = LOTS.lot(f"sub-{number:03d}", "held out") < 0.3, LOTS.lot(f"sub-{number:03d}", "test") < 0.4
+        if normal == "controls":
+            return "test" if number % 2 else "held_out" if held or not trains else "train"
+        if not number % 2:
+            return None  # healthy people are not looked at
+        return "test" if tests or not trains else "held_out" if held else "train"
+
+    asked = study(normal=normal, sites=["a", "b"], train_sites=["a"] if trains else ["b"])
+    found = roles_of(assign([somebody(number) for number in range(60)], "a", asked, LOTS))
+    assert found == {f"sub-{n:03d}": role for n in range(60) if (role := expected(n)) is not None}
+
+
+@pytest.mark.parametrize(("lot", "drawn"), [(0.0, True), (0.299, True), (0.3, False), (0.999, False)])
+def test_a_lot_below_the_share_is_drawn(lot: float, drawn: bool) -> None:
+    lots = Lots(lambda _person, _purpose: lot, held_out_share=0.3, test_share=0.3)
+    assert lots.held_out([visit(1)]) is drawn
+    assert lots.tests([visit(1)]) is drawn
+
+
+@pytest.mark.parametrize(
+    ("count", "data", "held"),
+    [
+        (0, {}, 0),
+        (2, {}, 0),  # of two nobody is held out
+        (3, {}, 1),  # of three at least one
+        (12, {}, 2),
+        (13, {}, 3),
+        (3, {"held_out_share": 0.9}, 2),  # never everybody
+        (20, {"held_out_share": 0.0}, 0),
+        (20, {"held_out_people": 0}, 0),
+        (20, {"held_out_people": 7, "held_out_share": 0.9}, 7),
+        (4, {"held_out_people": 9}, 3),
+        (0, {"held_out_people": 9}, 0),
+    ],
+)
+def test_a_simulation_holds_out_a_share_or_a_number_of_the_healthy(
+    count: int, data: dict[str, object], held: int
+) -> None:
+    roles = assign([visit(number) for number in range(count)], "a", study(**data))
+    assert (len(roles.held_out), len(roles.train)) == (held, count - held)
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "trains", "sizes"),
+    [
+        (1, 0.5, True, (0, 0, 1)),
+        (10, 0.5, True, (4, 1, 5)),
+        (10, 0.01, True, (7, 2, 1)),
+        (10, 0.5, False, (0, 0, 10)),
+    ],
+)
+def test_of_patients_whose_tissue_is_learnt_from_a_share_tests(
+    count: int, share: float, trains: bool, sizes: tuple[int, int, int]
+) -> None:
+    data = {"normal": "lesion-free-tissue", "test_share": share, "out_of_sample": [] if trains else ["a"]}
+    roles = assign([visit(number, "ms", ("MS",)) for number in range(count)], "a", study(**data))
+    assert (len(roles.train), len(roles.held_out), len(roles.test)) == sizes
+
+
+@pytest.mark.parametrize("lots", [None, LOTS])
+def test_who_is_neither_healthy_nor_has_a_lesion_that_counts_has_no_role(lots: Lots | None) -> None:
+    everybody = [visit(0, "volunteer"), visit(1, "ms"), visit(2, "ms", ("WMH",)), visit(3, "tumour", ("tumour",))]
+    asked = study(control_groups=["volunteer"], lesion_labels=["tumour"], held_out_share=0.0)
+    found = roles_of(assign(everybody, "a", asked, lots and Lots(lots.lot, 0.0, 0.5)))
+    assert found == {"sub-000": "train", "sub-003": "test"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "counted", "expected"),
+    [
+        (("WMH", "MS"), None, "MS+WMH"),
+        (("MS", "MS"), None, "MS"),
+        (("WMH", "MS"), ["WMH"], "WMH"),
+        (("WMH",), ["MS"], "none"),
+        ((), None, "none"),
+    ],
+)
+def test_a_kind_of_lesion_is_the_labels_that_count(
+    labels: tuple[str, ...], counted: list[str] | None, expected: str
+) -> None:
+    assert kind(visit(1, "ms", labels), study(lesion_labels=counted).data) == expected
+
+
+def test_a_site_that_takes_no_part_has_no_visits_and_one_that_is_excluded_says_why() -> None:
+    everybody = [visit(1), visit(2)]
+    assert select(everybody, "c", study(sites=["a", "b"]).data) == ([], [])
+    chosen, left_out = select(everybody, "a", study(exclude={"a": "another scanner", "sub-002": "moved"}).data)
+    assert chosen == []
+    assert [(problem.what, problem.why) for problem in left_out] == [
+        ("sub-001", "excluded by the study: another scanner"),
+        ("sub-002", "excluded by the study: moved"),
+    ]
+    _, left_out = select(everybody, "a", study(modalities=["FLAIR", "T1w", "T2w"]).data)
+    assert {problem.why for problem in left_out} == {"has no FLAIR and no T2w"}
+
+
+@pytest.fixture
+def entries(tmp_path: Path) -> list[Entry]:
+    rng, found = np.random.default_rng(0), []
+    for number in range(6):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        mask = rng.random((3, 4, 2)) < 0.8
+        write_arrays(
+            folder, rng.random((1, *mask.shape)), mask, np.zeros_like(mask), mask & (rng.random(mask.shape) < 0.7)
+        )
+        (folder / META).write_text("{}")
+        found.append(Entry(folder))
+    return found
+
+
+def test_tissue_of_which_nothing_may_be_told_is_normal_in_nobody(entries: list[Entry]) -> None:
+    told = np.arange(24) % 3 > 0
+    cohort = PreparedCohort(entries, told)
+    for number, entry in enumerate(entries):
+        whole = entry.volume()
+        expected = [index for index in whole.normal_index.tolist() if index % 3]
+        assert cohort.volume(number).normal_index.tolist() == expected
+        np.testing.assert_array_equal(cohort.volume(number).images, whole.images)
+        assert PreparedCohort(entries).volume(number).normal_index.tolist() == whole.normal_index.tolist()
+
+
+def test_the_scans_used_last_stay_open_and_no_more_than_fit(
+    entries: list[Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(PreparedCohort([])) == 0
+    whole = PreparedCohort(entries)
+    assert whole.volume(0) is whole.volume(0)
+    for most_bytes, most_open in ((5 * entries[0].size, 5), (1, 4)):  # at least four, however large
+        monkeypatch.setattr("normfed_client.imaging.cohort.OPEN_BYTES", most_bytes)
+        cohort = PreparedCohort(entries)
+        first = cohort.volume(0)
+        for number in range(1, most_open):
+            cohort.volume(number)
+        assert cohort.volume(0) is first
+        for number in range(1, most_open + 1):
+            cohort.volume(number)
+        assert cohort.volume(0) is not first

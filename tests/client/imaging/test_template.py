@@ -1,0 +1,43 @@
+"""The common grid, against nilearn's template where it lies in the world."""
+
+from __future__ import annotations
+
+import nibabel
+import numpy as np
+import pytest
+from nilearn import datasets, image
+
+from normfed_client.imaging.template import MARGIN, common_grid, whole
+
+
+@pytest.mark.parametrize("size_mm", [2, 4])
+def test_the_grids_brain_is_nilearns_mask_at_the_same_place(size_mm: int) -> None:
+    grid = common_grid(size_mm)
+    theirs = datasets.load_mni152_brain_mask(resolution=size_mm)
+    on_grid = image.resample_img(theirs, grid.affine, grid.shape, interpolation="nearest", force_resample=True)
+    inside = on_grid.get_fdata() > 0
+    assert inside.sum() == (theirs.get_fdata() > 0).sum()  # nothing is cut off
+    both = (inside & grid.brain).sum()
+    assert 2 * both / (inside.sum() + grid.brain.sum()) > 0.99
+    np.testing.assert_allclose(nibabel.affines.voxel_sizes(grid.affine), size_mm)
+
+
+@pytest.mark.parametrize("size_mm", [2, 4])
+def test_around_the_brain_there_is_the_margin_or_the_templates_end(size_mm: int) -> None:
+    grid, (template, affine) = common_grid(size_mm), whole("t1", size_mm)
+    start = np.linalg.solve(affine[:3, :3], grid.affine[:3, 3] - affine[:3, 3])
+    np.testing.assert_allclose(start, np.round(start), atol=1e-6)  # whole voxels: nothing was interpolated
+    voxels = np.argwhere(grid.brain)
+    for axis, margin in enumerate(MARGIN):
+        before, after = voxels[:, axis].min(), grid.shape[axis] - 1 - voxels[:, axis].max()
+        end = round(start[axis]) + grid.shape[axis]
+        assert before == margin or (before < margin and round(start[axis]) == 0)
+        assert after == margin or (after < margin and end == template.shape[axis])
+
+
+@pytest.mark.parametrize("kind", ["t1", "gm", "wm"])
+def test_a_template_is_shared_by_all_so_nobody_can_change_it(kind: str) -> None:
+    data, _ = whole(kind, 4)  # type: ignore[arg-type]
+    assert 0 <= data.min() < data.max() <= 1
+    with pytest.raises(ValueError, match="read-only"):
+        data[0, 0, 0] = 1
