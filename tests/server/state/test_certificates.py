@@ -153,7 +153,7 @@ def test_each_says_what_it_may_be_used_for_and_nothing_more(files: Files) -> Non
     assert (ours.digital_signature, ours.key_cert_sign, ours.crl_sign) == (True, False, False)
     assert (theirs.digital_signature, theirs.key_cert_sign, theirs.crl_sign) == (False, True, True)
     for usage in (ours, theirs):
-        assert not (usage.key_encipherment or usage.data_encipherment or usage.key_agreement)
+        assert (usage.key_encipherment, usage.data_encipherment, usage.key_agreement) == (False, False, False)
     issuer = leaf.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
     assert issuer == root.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
 
