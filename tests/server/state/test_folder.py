@@ -135,7 +135,7 @@ def test_where_a_server_listens_after_it_moved(
 @pytest.mark.parametrize("address", ["g", "g:", "g:port", "http://g:1", "g h:1", "g:123456", "2001:db8::7:1"])
 def test_a_server_does_not_move_to_what_is_no_address(home: ServerHome, address: str) -> None:
     before = (home.folder / "server.yaml").read_text(), home.certificate.read_bytes()
-    with pytest.raises(UserError, match="is not an address. Give host:port"):
+    with pytest.raises(UserError, match=r"is not an address\. Give host:port"):
         move(home, address, None)
     assert ((home.folder / "server.yaml").read_text(), home.certificate.read_bytes()) == before
 
