@@ -39,8 +39,9 @@ def mosaic(image: np.ndarray, anomaly_map: np.ndarray, lesion: np.ndarray, mask:
 
 
 def _slices(lesion: np.ndarray, mask: np.ndarray) -> list[int]:
-    """The slice with most lesion, and others spread over the lesion's height, at least three voxels apart."""
-    per_slice = (lesion if lesion.any() else mask).sum((0, 1)).astype(float)
+    """The slice with most lesion, and others spread over the lesion's height, at least three voxels apart; where there
+    is no lesion those with most brain."""
+    per_slice = lesion.sum((0, 1)) + mask.sum((0, 1)) / (1 + mask[..., 0].size)
     chosen: list[int] = []
     while len(chosen) < SLICES:
         z = int(per_slice.argmax())

@@ -98,7 +98,8 @@ class Screen:
                 f"{event['arm']}: {event['file']} is damaged ({event['why']}); kept as {event['kept']}, made again."
             )
         elif kind == "missing":
-            self.warn(f"{event['arm']} round {event['round']}, {event['site']} {event['outcome']}: {event['why']}")
+            where = f"round {event['round']}" if event["round"] else "at the end"
+            self.warn(f"{event['arm']} {where}, {event['site']} {event['outcome']}: {event['why']}")
         elif kind == "failed":
             self.warn(f"{event['arm']} could not be trained to the end. {event['why']}")
         elif kind == "joined":

@@ -416,4 +416,6 @@ def test_the_findings_call_no_strategy_a_trivial_baseline(league: Path) -> None:
     found["evaluation"]["ditto"]["all"]["auprc"]["mean"] = 0.9
     assert not any("trivial baseline" in sentence for sentence in sentences(found))
     found["evaluation"]["atlas"]["all"]["auprc"]["mean"] = 0.5
+    found["evaluation"]["federated"]["all"]["auprc"]["n"] = 20
+    found["differences"]["atlas"]["all"]["auprc"]["ci95"] = [-0.5, -0.3]
     assert any("The trivial baseline atlas is better" in sentence for sentence in sentences(found))

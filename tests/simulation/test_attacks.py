@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import Message
+from scipy.stats import kstest
 
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.foundation.errors import WireError
+from normfed_common.foundation.errors import SiteCode, StudyError, WireError
 from normfed_common.study.federation import Compression
 from normfed_common.wire.compression import OUTWARD, compress_model, compress_update, expand_model, expand_update
-from normfed_common.wire.messages import Answer, Request, answer, decode_answer, requests
-from normfed_simulation.attacks import Attack, Tampering
+from normfed_common.wire.messages import Answer, Request, answer, decode_answer, refusal, requests
+from normfed_simulation.attacks import Attack, Tampering, parse
 from normfed_simulation.engines.local import identify
 
 NAME = "network.w"
@@ -24,7 +25,7 @@ TOLERANCE = {"none": 1e-6, "fp16": 2e-3, "bf16": 2e-2, "int8": 2e-2}  # of the l
 def round_of(kind: Compression, model: Arrays, update: Arrays, **header: Any) -> tuple[Message, Message]:
     """A request with ``model``, and an honest answer to it, as they go over the wire."""
     identify()
-    asked = Request(study="{}", arm="federated", model={}, compression=kind, **header)
+    asked = Request(**{"study": "{}", "arm": "federated", "model": {}, "compression": kind, **header})
     (message,) = requests("train.round", {"c": 1}, asked, compress_model(model, kind)).values()
     message.metadata.__dict__["_message_id"] = "1"
     base = expand_model(compress_model(model, kind), kind)
@@ -70,3 +71,66 @@ def test_honest_sites_and_local_training_are_left_alone(kind: Compression) -> No
     after = decode_answer(Tampering({"d": Attack.SCALE}, seed=0)(asked, honest))[1]
     assert set(after) == set(before)
     assert all((after[name] == before[name]).all() for name in before)
+
+
+def lie(attack: Attack, update: np.ndarray, seed: int = 0, round: int = 1, name: str = NAME) -> np.ndarray:
+    """What the server takes for the update of the malicious site c."""
+    model = {name: np.full(update.shape, 2.0, np.float32)}
+    asked, honest = round_of("none", model, {name: update.astype(np.float32)}, round=round)
+    _, arrays = decode_answer(Tampering({"c": attack}, seed)(asked, honest))
+    return arrays[name] - model[name]
+
+
+def test_noise_is_gaussian_and_a_hundred_times_as_long_whatever_the_update_was() -> None:
+    update = np.random.default_rng(0).exponential(0.3, (200, 100))
+    noise = lie(Attack.NOISE, update)
+    scaled = (noise / (100 * np.sqrt(np.mean(update**2)))).ravel()
+    assert kstest(scaled, "norm").pvalue > 0.001
+    assert abs(np.corrcoef(scaled, update.ravel())[0, 1]) < 5 / np.sqrt(update.size)
+
+
+def test_noise_is_drawn_anew_in_every_round_and_is_the_same_for_the_same_seed() -> None:
+    update = np.ones((3, 3))
+    first = lie(Attack.NOISE, update)
+    np.testing.assert_array_equal(lie(Attack.NOISE, update), first)
+    assert (lie(Attack.NOISE, update, round=2) != first).all()
+    assert (lie(Attack.NOISE, update, seed=1) != first).all()
+
+
+@pytest.mark.parametrize("attack", Attack)
+def test_a_site_lies_about_its_network_alone(attack: Attack) -> None:
+    """Counts and sums beside the network have bounds of their own."""
+    update = np.full((2, 2), 0.5)
+    np.testing.assert_array_equal(lie(attack, update, name="scaling.mean"), update)
+
+
+@pytest.mark.parametrize(("arm", "told"), [("local-c", 0.5), ("federated", 50.0), ("localised", 50.0)])
+def test_training_alone_stays_honest(arm: str, told: float) -> None:
+    model, update = {NAME: np.zeros((2, 2), np.float32)}, {NAME: np.full((2, 2), 0.5, np.float32)}
+    asked, honest = round_of("none", model, update, arm=arm)
+    _, arrays = decode_answer(Tampering({"c": Attack.SCALE}, seed=0)(asked, honest))
+    np.testing.assert_allclose(arrays[NAME], told)
+
+
+def test_other_requests_and_refusals_pass_untouched() -> None:
+    model = {NAME: np.zeros((2, 2), np.float32)}
+    asked, honest = round_of("none", model, model)
+    tampering = Tampering({"c": Attack.NAN}, seed=0)
+    refused = refusal(asked, SiteCode.INTERNAL)
+    assert tampering(asked, refused) is refused
+    before = honest.content
+    asked.metadata.message_type = "train.fine_tune"
+    assert tampering(asked, honest) is honest
+    assert honest.content is before
+
+
+@pytest.mark.parametrize("attack", Attack)
+def test_an_attack_is_ordered_by_site_and_name(attack: Attack) -> None:
+    assert parse(f"a:{attack.value}") == ("a", attack)
+    assert parse(f"a:b:{attack.value}") == ("a:b", attack)
+
+
+@pytest.mark.parametrize("text", ["", "a", "a:", "a:bribery", "scale", "a:scale ", "a:SCALE"])
+def test_what_orders_no_attack_is_refused_with_those_there_are(text: str) -> None:
+    with pytest.raises(StudyError, match=rf"^--attack {text}: .*one of sign-flip, scale, noise, nan\.$"):
+        parse(text)

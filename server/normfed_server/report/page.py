@@ -23,6 +23,7 @@ from normfed_server.results.metrics import UNSEEN
 from normfed_server.runs.folder import Run
 
 MAIN = ("auroc", "auroc30", "auprc", "aupro", "aupro30", "best_dice", "dice", "surface_dice", "image_auroc")
+FEWEST_PATIENTS = 6  # with fewer no paired test can tell two models apart, and an interval of so few says nothing
 MORE = ("auroc30_mcclish", "lesion_sensitivity", "cluster_rank", "false_clusters", "froc", "conformal_p")
 
 
@@ -119,7 +120,7 @@ def sentences(metrics: dict[str, Any]) -> list[str]:
     for name in ("pooled", "local"):
         difference = metrics["differences"].get(name, {}).get("all", {}).get("auroc")
         if difference:
-            found.append(_compared(name, difference))
+            found.append(_compared(name, difference["mean"], *_interval(difference, ours["n"])))
     worst = {name: model["worst_site"].get("auroc") for name, model in models.items()}
     if worst.get("local") and worst.get("federated"):
         ours_worst, local_worst = worst["federated"], worst["local"]
@@ -131,8 +132,11 @@ def sentences(metrics: dict[str, Any]) -> list[str]:
     if best not in ("federated", "pooled", "local", UNSEEN):
         value = models[best]["all"]["auprc"]["mean"]
         ours_ap = models["federated"]["all"]["auprc"]["mean"]
+        difference = metrics["differences"].get(best, {}).get("all", {}).get("auprc")
+        _, high = _interval(difference, models["federated"]["all"]["auprc"]["n"])
+        verdict = "better" if high is not None and high < 0 else "not distinguishable from it"
         found.append(
-            f"The trivial baseline {best} is better: average precision {_number(value)} against {_number(ours_ap)}."
+            f"The trivial baseline {best} is {verdict}: average precision {_number(value)} against {_number(ours_ap)}."
         )
     return found + _best_strategy(metrics["league"])
 
@@ -152,13 +156,20 @@ def _best_strategy(league: list[dict[str, Any]]) -> list[str]:
     return [f"{text}; against training alone {won} of {total} sites gain in AUROC beyond their interval, {lost} lose."]
 
 
-def _compared(name: str, difference: dict[str, Any]) -> str:
+def _interval(difference: dict[str, Any] | None, patients: int) -> tuple[float | None, float | None]:
+    """The 95 % interval of a difference; none where nothing may be called better."""
+    if difference is None or patients < FEWEST_PATIENTS:
+        return None, None
     low, high = difference["ci95"]
+    return low, high
+
+
+def _compared(name: str, mean: float, low: float | None, high: float | None) -> str:
     what = {"pooled": "training on all scans in one place", "local": "every site training alone"}[name]
-    interval = f" (95 % interval {low:+.3f} to {high:+.3f})" if low is not None else ""
-    undecided = low is None or low <= 0 <= high
-    verdict = "not distinguishable from" if undecided else ("better than" if difference["mean"] > 0 else "worse than")
-    return f"It is {verdict} {what}: AUROC {difference['mean']:+.3f}{interval}."
+    if low is None or high is None:
+        return f"It is not distinguishable from {what}: AUROC {mean:+.3f}."
+    verdict = "better than" if low > 0 else "worse than" if high < 0 else "not distinguishable from"
+    return f"It is {verdict} {what}: AUROC {mean:+.3f} (95 % interval {low:+.3f} to {high:+.3f})."
 
 
 def _figure(figure: dict[str, Any] | None) -> Markup:

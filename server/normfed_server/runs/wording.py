@@ -57,8 +57,8 @@ def worded(event: dict[str, Any]) -> Iterator[tuple[Mark, str]]:
 
 
 def _round(event: dict[str, Any]) -> Iterator[tuple[Mark, str]]:
-    losses = event["loss"]
-    mean = sum(losses.values()) / len(losses) if losses else float("nan")
+    losses = [loss for loss in event["loss"].values() if loss is not None]  # a site may say none
+    mean = sum(losses) / len(losses) if losses else float("nan")
     took = sum(outcome == "took part" for outcome in event["outcomes"].values())
     everybody = took == len(event["outcomes"])
     text = f"{event['arm']} round {event['round']} of {event['rounds']}: loss {mean:.3f}, "

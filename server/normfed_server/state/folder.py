@@ -214,7 +214,7 @@ def run_folder(home: ServerHome, name: str) -> Path:
         If there is none.
     """
     path: Path = home.runs / name
-    if "/" in name or not (path / "study.yaml").exists():
-        known = ", ".join(sorted(p.name for p in home.runs.iterdir())) or "none yet"
-        raise RunError(f"No run is called {name}. Runs: {known}.")
+    known = sorted(p.name for p in home.runs.iterdir())
+    if name not in known or not (path / "study.yaml").exists():
+        raise RunError(f"No run is called {name}. Runs: {', '.join(known) or 'none yet'}.")
     return path

@@ -1,0 +1,68 @@
+"""The log of a run's events, and what is said of damage."""
+
+from __future__ import annotations
+
+import json
+import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from normfed_common.foundation.errors import DamagedError
+from normfed_server.events.damage import put_aside
+from normfed_server.events.log import EventLog, subscribe
+
+
+def events(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line, parse_constant=pytest.fail) for line in path.read_text().splitlines()]
+
+
+def test_what_is_said_is_a_line_and_listeners_hear_the_same_until_they_stop(tmp_path: Path) -> None:
+    heard: list[dict[str, Any]] = []
+    log = EventLog(tmp_path / "events.jsonl")
+    stop = subscribe(heard.append)
+    try:
+        log.say("round", loss={"a": math.nan, "b": [math.inf, 1.5]}, text="two\nlines")
+    finally:
+        stop()
+    log.say("finished")
+    first, second = events(log.path)
+    assert heard == [first]
+    assert (first["event"], first["loss"], first["text"]) == ("round", {"a": None, "b": [None, 1.5]}, "two\nlines")
+    assert second["event"] == "finished"
+
+
+def test_a_listener_may_stop_while_it_listens_and_the_others_hear_all(tmp_path: Path) -> None:
+    heard: list[str] = []
+    stops = [subscribe(lambda event: stops[0]()), subscribe(lambda event: heard.append(event["event"]))]
+    try:
+        EventLog(tmp_path / "events.jsonl").say("canary")
+    finally:
+        stops[1]()
+    assert heard == ["canary"]
+
+
+def test_threads_that_speak_at_the_same_time_write_whole_lines(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events.jsonl")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: log.say("round", round=number, text="x" * 5000), range(100)))
+    assert sorted(event["round"] for event in events(log.path)) == list(range(100))
+
+
+def test_a_damaged_file_is_kept_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"half")
+    log = EventLog(tmp_path / "events.jsonl")
+    put_aside(log, "ditto", path, DamagedError("the whole text", "cut short"))
+    (event,) = events(log.path)
+    assert {key: event[key] for key in ("event", "arm", "file", "why")} == {
+        "event": "damaged",
+        "arm": "ditto",
+        "file": "model.safetensors",
+        "why": "cut short",
+    }
+    assert (tmp_path / event["kept"]).read_bytes() == b"half"
+    assert not path.exists()
+    assert f"damaged (cut short). It is kept as {event['kept']}, and made again." in caplog.text

@@ -1,0 +1,147 @@
+"""What the monitor makes of a run's events."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from normfed_server.monitor.views import SHOWN_LINES, SHOWN_RUNS, RunView, Views, prometheus
+from normfed_server.state import admission
+from normfed_server.state.folder import ServerHome
+from normfed_server.state.ledger import Entry, Ledger, State
+
+OPEN = Entry("r", "", State.OPEN, 1, "")
+
+
+def round_event(number: int, seconds: float = 10.0, arm: str = "federated", **changes: Any) -> dict[str, Any]:
+    return {
+        "event": "round",
+        "time": 100.0 * number,
+        "arm": arm,
+        "round": number,
+        "rounds": 9,
+        "loss": {"a": 0.5},
+        "seconds": seconds,
+        "outcomes": {"a": "took part"},
+        "site_seconds": {"a": 36.0, "b": 72.0},
+        "megabytes": {"out": 2.0, "back": 3.0},
+        **changes,
+    }
+
+
+def plan(rounds: int) -> dict[str, Any]:
+    arms = [["federated", rounds, []], ["local-a", 3, []]]
+    return {"event": "plan", "time": 0.0, "arms": arms, "sites": {}, "left_out": {}}
+
+
+def missing(site: str) -> dict[str, Any]:
+    event = {"event": "missing", "time": 0.0, "arm": "federated", "round": 1}
+    return {**event, "site": site, "outcome": "late", "why": "slow"}
+
+
+@pytest.fixture
+def view(home: ServerHome) -> RunView:
+    (home.runs / "r").mkdir()
+    return RunView(home, "r")
+
+
+def happens(home: ServerHome, *events: dict[str, Any]) -> None:
+    with open(home.runs / "r" / "events.jsonl", "a") as file:
+        file.writelines(json.dumps(event) + "\n" for event in events)
+
+
+def test_the_end_is_foreseen_at_the_pace_of_the_last_five_rounds(home: ServerHome, view: RunView) -> None:
+    happens(home, plan(9), round_event(1, 1000.0), *(round_event(n, 10.0 * n) for n in range(2, 7)))
+    view.look()
+    assert view.shown(OPEN)["ends"] == 600.0 + 3 * (20 + 30 + 40 + 50 + 60) / 5
+
+
+@pytest.mark.parametrize(("rounds", "state"), [(2, State.OPEN), (9, State.STOPPED), (9, State.FINISHED)])
+def test_no_end_is_foreseen_where_there_is_none(home: ServerHome, view: RunView, rounds: int, state: State) -> None:
+    assert view.shown(OPEN)["ends"] is None
+    happens(home, plan(rounds), round_event(1), round_event(2))
+    view.look()
+    assert view.shown(Entry("r", "", state, 1, ""))["ends"] is None
+
+
+def test_rounds_that_are_trained_again_after_a_crash_stand_once(home: ServerHome, view: RunView) -> None:
+    happens(home, plan(9), *(round_event(n) for n in (1, 2, 3)), round_event(2, 77.0))
+    view.look()
+    assert [(r["round"], r["seconds"]) for r in view.shown(OPEN)["history"]] == [(1, 10.0), (2, 77.0)]
+    assert view.shown(OPEN)["models"] == {"federated": [2, 9]}
+
+
+def test_other_models_rounds_are_counted_apart(home: ServerHome, view: RunView) -> None:
+    happens(
+        home,
+        plan(9),
+        round_event(1),
+        round_event(2, arm="local-a"),
+        {"event": "evaluated", "time": 1.0, "arm": "local-a", "sites": []},
+    )
+    view.look()
+    shown = view.shown(OPEN)
+    assert (shown["round"], shown["rounds"], shown["evaluated"]) == (1, 9, 1)
+    assert shown["models"] == {"federated": [1, 9], "local-a": [2, 3]}
+
+
+def test_energy_is_seconds_times_watts_of_the_sites_that_said_theirs(home: ServerHome, view: RunView) -> None:
+    machines = {"a": {"power_w": 100.0}, "b": {}}
+    happens(home, {"event": "fit", "time": 0.0, "sites": machines, "findings": []}, round_event(1))
+    view.look()
+    assert view.rounds[0]["energy_wh"] == pytest.approx(1.0)  # 36 s of 100 W are one watt-hour
+
+
+def test_who_was_missing_is_named_until_it_takes_part_again(home: ServerHome, view: RunView) -> None:
+    happens(home, missing("a"), missing("b"), round_event(2, outcomes={"a": "took part", "b": "late"}))
+    view.look()
+    assert view.shown(OPEN)["missing"] == {"b": "late: slow"}
+
+
+def test_who_is_waited_for_is_shown_until_the_round_is_over_or_the_run_is(home: ServerHome, view: RunView) -> None:
+    happens(
+        home, {"event": "waiting", "time": 0.0, "arm": "federated", "round": 1, "sites": {"a": False}, "seconds": 9}
+    )
+    view.look()
+    assert view.shown(OPEN)["waiting"] == {"a": False}
+    assert view.shown(Entry("r", "", State.STOPPED, None, ""))["waiting"] == {}
+    happens(home, round_event(1))
+    view.look()
+    assert view.shown(OPEN)["waiting"] == {}
+
+
+def test_the_latest_lines_come_first_and_the_oldest_go(home: ServerHome, view: RunView) -> None:
+    happens(home, *(round_event(n) for n in range(1, SHOWN_LINES + 3)))
+    view.look()
+    lines = view.shown(OPEN)["lines"]
+    assert len(lines) == SHOWN_LINES
+    assert lines[0]["time"] == 100.0 * (SHOWN_LINES + 2)
+    assert lines[-1]["time"] == 300.0
+
+
+def test_the_latest_runs_are_shown_the_newest_first(home: ServerHome) -> None:
+    ledger = Ledger(home.folder / "runs.sqlite")
+    for number in range(SHOWN_RUNS + 2):
+        ledger.add(f"r{number}")
+    shown = [run["name"] for run in Views(home).state()["runs"]]
+    assert shown == [f"r{number}" for number in reversed(range(2, SHOWN_RUNS + 2))]
+
+
+def test_prometheus_own_parser_reads_every_figure_whatever_a_name_holds(home: ServerHome, view: RunView) -> None:
+    for site in "ab":
+        admission.enrol(home, site)
+    admission.accept(home, "a", "key", "fingerprint")
+    admission.write_seen(home, {"a": {"id": 1, "online": True}})
+    Ledger(home.folder / "runs.sqlite").add("r")
+    happens(home, plan(9), round_event(1, loss={"a": 0.25, "b": None}))
+    state = Views(home).state()
+    state["runs"][0]["name"] = 'a "name"\\with\nall'
+    families = {family.name: family.samples for family in text_string_to_metric_families(prometheus(state))}
+    (loss,) = families["normfed_site_loss"]
+    assert (loss.labels, loss.value) == ({"run": 'a "name"\\with\nall', "site": "a"}, 0.25)
+    assert [(s.labels["site"], s.value) for s in families["normfed_site_connected"]] == [("a", 1.0)]
+    assert {s.labels["way"]: s.value for s in families["normfed_round_megabytes"]} == {"out": 2.0, "back": 3.0}
+    assert families["normfed_runs_open"][0].value == 1.0

@@ -1,0 +1,84 @@
+"""What leaves in an export, and what must not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation.errors import RunError, UserError
+from normfed_server.runs.exporting import FILES, PARTICIPATION, SUMS, export
+
+METRICS = {
+    "sites": [{"name": "a", "train": 3}],
+    "missing": {"federated": {"b": [2]}},
+    "evaluation": {"federated": "figures"},
+    "rounds": [
+        {"round": 1, "outcomes": {"a": "took part"}, "reasons": {}, "loss": {"a": 0.5}, "share": 1.0, "secret": 1},
+        {"round": 2, "outcomes": {"a": "took part"}, "shares": {"a": 1.0}, "seconds": 3.0, "megabytes": {"out": 1.0}},
+    ],
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A finished run."""
+    made = tmp_path / "run"
+    (made / "sites" / "a").mkdir(parents=True)
+    named.save(made / "model.safetensors", {"w": np.arange(3.0)})
+    (made / "metrics.json").write_text(json.dumps(METRICS))
+    for name in ("report.html", "study.yaml", "events.jsonl", "server.log", "sites/a/map.nii.gz"):
+        (made / name).write_bytes(name.encode())
+    return made
+
+
+def test_an_export_is_the_runs_results_and_nothing_else(folder: Path, tmp_path: Path) -> None:
+    paths = export(folder, tmp_path / "out")
+    assert paths == [tmp_path / "out" / name for name in (*FILES, PARTICIPATION, SUMS)]
+    assert sorted(tmp_path.joinpath("out").rglob("*")) == sorted(paths)
+    for name in FILES:
+        assert (tmp_path / "out" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_who_took_part_is_told_without_any_figure(folder: Path, tmp_path: Path) -> None:
+    export(folder, tmp_path / "out")
+    first, second = METRICS["rounds"]
+    told = json.loads((tmp_path / "out" / PARTICIPATION).read_text())
+    expected = {"round": 1, "outcomes": {"a": "took part"}, "reasons": {}, "share": 1.0}
+    assert set(first) - set(expected) == {"loss", "secret"}
+    assert told == {"sites": METRICS["sites"], "missing": METRICS["missing"], "rounds": [expected, second]}
+
+
+def test_checksums_are_those_of_hashlib_and_sha256sum_believes_them(folder: Path, tmp_path: Path) -> None:
+    *paths, sums = export(folder, tmp_path / "out")
+    expected = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in paths]
+    assert sums.read_text().splitlines() == expected
+    if shutil.which("sha256sum"):
+        subprocess.run(["sha256sum", "--check", "--strict", SUMS], cwd=sums.parent, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_run_without_one_of_its_results_is_not_finished(folder: Path, tmp_path: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(RunError, match=rf"^run: not finished \({name} is not there yet\)\.$"):
+        export(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_export_overwrites_nothing(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").touch()
+    with pytest.raises(UserError, match="there is something already"):
+        export(folder, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
+
+
+def test_an_export_goes_into_an_empty_folder(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "deep" / "out").mkdir(parents=True)
+    assert all(path.exists() for path in export(folder, tmp_path / "deep" / "out"))

@@ -1,0 +1,81 @@
+"""A run on a server begins whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import stat
+
+import pytest
+
+from normfed_common.foundation.errors import StudyError, UserError
+from normfed_common.studies import load_study
+from normfed_common.study.config import StudyConfig
+from normfed_server.runs import starting
+from normfed_server.state import admission
+from normfed_server.state.folder import ServerHome
+from normfed_server.state.ledger import Ledger, State
+from normfed_server.state.notes import EXCUSED, OPTIONS
+
+
+@pytest.fixture
+def federation(home: ServerHome) -> ServerHome:
+    """Two sites accepted, one invited."""
+    for site in "abc":
+        admission.enrol(home, site)
+    for site in "ab":
+        admission.accept(home, site, f"key of {site}", f"fingerprint of {site}")
+    return home
+
+
+def runs(home: ServerHome) -> list[str]:
+    return [entry.name for entry in Ledger(home.folder / "runs.sqlite").all()]
+
+
+@pytest.mark.parametrize("canary", [True, False])
+def test_a_run_that_is_wanted_has_all_that_its_process_will_read(
+    federation: ServerHome, study: StudyConfig, canary: bool
+) -> None:
+    name = starting.begin(federation, study, canary, ("b", "a"))
+    folder = federation.runs / name
+    assert load_study(folder / "study.yaml") == study
+    assert json.loads((folder / OPTIONS).read_text()) == {"canary": canary}
+    assert json.loads((folder / EXCUSED).read_text()) == ["a", "b"]
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert Ledger(federation.folder / "runs.sqlite").get(name).state is State.OPEN
+
+
+def test_nobody_accepted_is_said_before_anything_else(home: ServerHome, study: StudyConfig) -> None:
+    admission.enrol(home, "a")
+    with pytest.raises(UserError, match=r"No site is accepted yet: normfed server enrol SITE, then normfed server acc"):
+        starting.begin(home, study, True, ("nobody",))
+    admission.accept(home, "a", "key", "fingerprint")
+    admission.revoke(home, "a")
+    with pytest.raises(UserError, match="No site is accepted yet"):
+        starting.begin(home, study, True, ())
+    assert list(home.runs.iterdir()) == []
+
+
+def test_who_is_left_out_must_be_a_member(federation: ServerHome, study: StudyConfig) -> None:
+    with pytest.raises(UserError, match=r"No site is called d\. Sites: a, b, c\."):
+        starting.begin(federation, study, True, ("a", "d"))
+    assert (list(federation.runs.iterdir()), runs(federation)) == ([], [])
+
+
+def test_a_study_that_cannot_be_run_leaves_no_folder(federation: ServerHome, study: StudyConfig) -> None:
+    lost = study.model_copy(update={"strategy": {"name": "fedbn"}, "model": {"name": "atlas"}})
+    with pytest.raises(StudyError):
+        starting.begin(federation, lost, True, ())
+    assert (list(federation.runs.iterdir()), runs(federation)) == ([], [])
+
+
+def test_a_run_whose_folder_is_not_complete_is_not_wanted(
+    federation: ServerHome, study: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: object, _: object) -> None:
+        if str(path).endswith(EXCUSED):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(starting, "write_json", full)
+    with pytest.raises(OSError, match="No space left"):
+        starting.begin(federation, study, True, ())
+    assert runs(federation) == []

@@ -1,0 +1,123 @@
+"""Where things stand in the pictures of patients."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from normfed_simulation import mosaic as module
+from normfed_simulation.mosaic import SCALE, SLICES, mosaic
+
+SHAPE = (10, 14, 24)
+GREEN = np.array([60, 230, 90])
+
+
+def nothing() -> np.ndarray:
+    return np.zeros(SHAPE, bool)
+
+
+def decoded(uri: str) -> np.ndarray:
+    """int (rows, columns, 3) of a data URI."""
+    kind, _, data = uri.partition(",")
+    assert kind == "data:image/png;base64"
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")).astype(int)
+
+
+def tiles(uri: str) -> np.ndarray:
+    """int (2, SLICES, height, width, 3): scans above, maps below."""
+    pixels = decoded(uri)
+    height, width = SCALE * SHAPE[1], SCALE * SHAPE[0]
+    assert pixels.shape == (2 * height, SLICES * width, 3)
+    return pixels.reshape(2, height, SLICES, width, 3).swapaxes(1, 2)
+
+
+def test_the_slice_with_most_lesion_is_shown_and_others_keep_their_distance() -> None:
+    lesion = nothing()
+    lesion[2:5, 3:8, 4:21] = True
+    lesion[2:7, 3:8, 12] = True
+    chosen = module._slices(lesion, ~nothing())
+    assert 12 in chosen
+    assert chosen == sorted(chosen)
+    assert lesion.any((0, 1))[chosen].all()
+    assert min(np.diff(chosen)) > 3
+
+
+def test_beside_a_lesion_of_one_slice_and_without_any_the_brain_is_shown() -> None:
+    brain = nothing()
+    brain[2:8, 2:12, 4:21] = True
+    brain[1:9, 1:13, 10] = True
+    assert 10 in module._slices(nothing(), brain)
+    lesion = nothing()
+    lesion[4, 4, 15] = True
+    chosen = module._slices(lesion, brain)
+    assert 15 in chosen
+    assert brain.any((0, 1))[chosen].all()
+
+
+def test_front_is_up_and_the_persons_left_is_on_the_right() -> None:
+    """On the common grid x grows to the person's right and y to the front (RAS)."""
+    plane = np.zeros(SHAPE[:2], bool)
+    plane[0, -1] = True  # the person's left, in front
+    rows, columns = np.nonzero(module._turn(plane))
+    width = SCALE * SHAPE[0]
+    assert set(rows) == set(range(SCALE))
+    assert set(columns) == set(range(width - SCALE, width))
+
+
+def test_an_outline_is_every_lesion_pixel_with_a_neighbour_outside() -> None:
+    rng = np.random.default_rng(0)
+    plane = ndimage.binary_opening(rng.random((20, 20)) > 0.3)
+    padded = np.pad(plane, 1)
+    neighbours = [np.roll(padded, shift, axis)[1:-1, 1:-1] for axis in (0, 1) for shift in (-1, 1)]
+    np.testing.assert_array_equal(module._outline(plane), plane & ~np.all(neighbours, 0))
+
+
+def test_above_is_the_scan_with_the_lesions_edge_and_below_the_map_over_it() -> None:
+    brain, lesion = nothing(), nothing()
+    brain[1:9, 1:13, 4:21] = True
+    lesion[3:6, 4:7, 4:21] = True  # less than a tenth of the brain
+    image = np.where(brain, 0.5, 0).astype(np.float32)
+    image[1, 1, 4:21] = 1.0  # one bright corner in every slice sets the scale
+    scores = np.where(lesion, 1.0, 0.0).astype(np.float32)
+    scan, heat = tiles(mosaic(image, scores, lesion, brain))
+    edge = module._outline(module._turn(lesion[..., 10])) > 0
+    inside = module._turn(lesion[..., 10]) & ~edge
+    plain = module._turn(brain[..., 10] & ~lesion[..., 10])
+    bright = module._turn(image[..., 10] == 1)
+    for tile in scan:
+        assert np.abs(tile[edge] - GREEN).max() <= 8  # of 192 colours
+        assert np.abs(tile[inside] - 127.5).max() <= 8
+        assert (tile[bright] == 255).all()
+    for tile in heat:
+        assert tile[inside].min() > 230  # white: the highest scores
+        assert np.abs(tile[plain & ~bright] - 127.5).max() <= 8  # no score, no colour
+    outside = ~module._turn(brain[..., 10])
+    assert scan[:, outside].max() == heat[:, outside].max() == 0
+
+
+def test_scores_outside_the_brain_are_not_drawn() -> None:
+    brain = nothing()
+    brain[2:8, 2:12, 4:21] = True
+    scores = np.random.default_rng(0).random(SHAPE).astype(np.float32)
+    scores[~brain] = 100
+    _, heat = tiles(mosaic(brain.astype(np.float32), scores, nothing(), brain))
+    assert heat[:, ~module._turn(brain[..., 10])].max() == 0
+
+
+def test_a_map_and_a_scan_without_any_contrast_are_drawn_too() -> None:
+    scan, heat = tiles(mosaic(np.zeros(SHAPE, np.float32), np.ones(SHAPE, np.float32), nothing(), ~nothing()))
+    assert scan.max() == heat.max() == 0
+
+
+def test_colours_go_from_dark_red_to_white_and_cover_with_the_score() -> None:
+    grey = np.full((1, 4, 3), 128.0)
+    none, low, middle, high = module._blend(grey, np.array([[0.0, 0.01, 0.5, 1.0]]))[0]
+    np.testing.assert_allclose(none, 128)
+    np.testing.assert_allclose(low, 128 * (1 - 0.09) + np.array([90, 0, 0]) * 0.09)
+    cover = 0.9 * np.sqrt(0.5)
+    np.testing.assert_allclose(middle, 128 * (1 - cover) + np.array([255, 127.5, 0]) * cover)
+    np.testing.assert_allclose(high, 128 * 0.1 + 255 * 0.9)
