@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from normfed_common.processes.supervision import is_running
 from normfed_server.state.folder import ServerHome
-from normfed_server.state.ledger import Entry, Ledger, State
+from normfed_server.state.ledger import Entry, State
 
 EVERY_S = 0.5
 

@@ -11,7 +11,6 @@ from normfed_common.study.names import check_names
 from normfed_server.runs import folder as runs
 from normfed_server.state import admission
 from normfed_server.state.folder import ServerHome
-from normfed_server.state.ledger import Ledger
 from normfed_server.state.notes import EXCUSED, OPTIONS
 
 

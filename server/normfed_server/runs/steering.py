@@ -10,7 +10,7 @@ from normfed_common.foundation.files import write_json
 from normfed_common.foundation.locks import exclusive
 from normfed_server.state import admission
 from normfed_server.state.folder import ServerHome
-from normfed_server.state.ledger import DONE, Entry, Ledger, State
+from normfed_server.state.ledger import DONE, Entry, State
 from normfed_server.state.notes import DEATHS, EXCUSED, OUTCOME
 
 

@@ -101,7 +101,7 @@ class ServerHome:
     @property
     def ledger(self) -> Ledger:
         """Of the server's runs."""
-        return Ledger(self.folder / "runs.sqlite")
+        return self.ledger
 
     @property
     def local_address(self) -> str:

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from normfed_server.monitor.views import SHOWN_LINES, SHOWN_RUNS, RunView, Views, prometheus
 from normfed_server.state import admission
 from normfed_server.state.folder import ServerHome
-from normfed_server.state.ledger import Entry, Ledger, State
+from normfed_server.state.ledger import Entry, State
 
 OPEN = Entry("r", "", State.OPEN, 1, "")
 
@@ -123,7 +123,7 @@ def test_the_latest_lines_come_first_and_the_oldest_go(home: ServerHome, view: R
 
 
 def test_the_latest_runs_are_shown_the_newest_first(home: ServerHome) -> None:
-    ledger = Ledger(home.folder / "runs.sqlite")
+    ledger = home.ledger
     for number in range(SHOWN_RUNS + 2):
         ledger.add(f"r{number}")
     shown = [run["name"] for run in Views(home).state()["runs"]]
@@ -135,7 +135,7 @@ def test_prometheus_own_parser_reads_every_figure_whatever_a_name_holds(home: Se
         admission.enrol(home, site)
     admission.accept(home, "a", "key", "fingerprint")
     admission.write_seen(home, {"a": {"id": 1, "online": True}})
-    Ledger(home.folder / "runs.sqlite").add("r")
+    home.ledger.add("r")
     happens(home, plan(9), round_event(1, loss={"a": 0.25, "b": None}))
     state = Views(home).state()
     state["runs"][0]["name"] = 'a "name"\\with\nall'

@@ -68,7 +68,7 @@ class Script:
 
 @pytest.fixture
 def ledger(home: ServerHome) -> Ledger:
-    found = Ledger(home.folder / "runs.sqlite")
+    found = home.ledger
     found.add("r")
     (home.runs / "r").mkdir()
     return found

@@ -13,7 +13,7 @@ from normfed_common.study.config import StudyConfig
 from normfed_server.runs import starting
 from normfed_server.state import admission
 from normfed_server.state.folder import ServerHome
-from normfed_server.state.ledger import Ledger, State
+from normfed_server.state.ledger import State
 from normfed_server.state.notes import EXCUSED, OPTIONS
 
 
@@ -28,7 +28,7 @@ def federation(home: ServerHome) -> ServerHome:
 
 
 def runs(home: ServerHome) -> list[str]:
-    return [entry.name for entry in Ledger(home.folder / "runs.sqlite").all()]
+    return [entry.name for entry in home.ledger.all()]
 
 
 @pytest.mark.parametrize("canary", [True, False])
@@ -41,7 +41,7 @@ def test_a_run_that_is_wanted_has_all_that_its_process_will_read(
     assert json.loads((folder / OPTIONS).read_text()) == {"canary": canary}
     assert json.loads((folder / EXCUSED).read_text()) == ["a", "b"]
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert Ledger(federation.folder / "runs.sqlite").get(name).state is State.OPEN
+    assert federation.ledger.get(name).state is State.OPEN
 
 
 def test_nobody_accepted_is_said_before_anything_else(home: ServerHome, study: StudyConfig) -> None:

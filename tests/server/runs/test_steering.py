@@ -16,7 +16,7 @@ from normfed_server.state.notes import CRASH, DEATHS, EXCUSED, OPTIONS, OUTCOME
 
 @pytest.fixture
 def ledger(home: ServerHome) -> Ledger:
-    found = Ledger(home.folder / "runs.sqlite")
+    found = home.ledger
     found.add("r")
     (home.runs / "r").mkdir()
     return found
