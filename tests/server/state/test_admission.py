@@ -181,6 +181,7 @@ def test_a_public_key_is_read_as_its_site_wrote_it(tmp_path: Path, curve: ec.Ell
         (public(ed25519.Ed25519PrivateKey.generate()), "not an elliptic-curve key"),
         ("ecdsa-sha2-nistp384 ä".encode(), "ascii"),
     ],
+    ids=["empty", "cut", "another kind", "not ascii"],
 )
 def test_what_is_no_public_key_of_a_site_is_refused_with_its_name(tmp_path: Path, content: bytes, why: str) -> None:
     (tmp_path / "a.pub").write_bytes(content)
