@@ -27,8 +27,8 @@ from normfed_common.foundation import arrays as named
 from normfed_common.foundation import digests, plain_yaml
 from normfed_common.foundation.errors import RunError, StudyError
 from normfed_common.foundation.files import write_text
-from normfed_common.study.config import StudyConfig
 from normfed_common.studies import DIGEST, load_study
+from normfed_common.study.config import StudyConfig
 
 INITIAL = "initial.safetensors"
 

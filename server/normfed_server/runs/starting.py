@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from normfed_common.algorithms.sharing import check_study
+from normfed_common.foundation import private
 from normfed_common.foundation.errors import UserError
 from normfed_common.foundation.files import write_json
-from normfed_common.foundation import private
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.names import check_names
 from normfed_server.runs import folder as runs
