@@ -224,7 +224,8 @@ def test_a_list_that_was_not_made_again_to_the_end_is_made_again_by_the_next(
     """An empty list would be believed, and the next change would empty the copy too."""
     before = ledger.all()
     path.write_bytes(b"\xff" * 4096)
-    with monkeypatch.context() as dies, pytest.raises(sqlite3.OperationalError):
+    with monkeypatch.context() as dies:
         dies.setattr(module, "COLUMNS", "name, created, state, flower_run, no_such_column")
-        ledger._restore("is damaged")
+        with pytest.raises(sqlite3.OperationalError):
+            ledger._restore("is damaged")
     assert Ledger(path).all() == before
