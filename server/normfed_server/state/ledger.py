@@ -156,6 +156,7 @@ class Ledger:
             entries, source = self._known()
             with self._open() as database:
                 database.execute("PRAGMA journal_mode = WAL")
+                database.execute("BEGIN IMMEDIATE")  # else the table is there, and empty, before its rows are
                 database.execute(
                     "CREATE TABLE runs (name TEXT PRIMARY KEY, created TEXT NOT NULL, state TEXT NOT NULL, "
                     "flower_run TEXT, why TEXT NOT NULL DEFAULT '')"

@@ -216,3 +216,16 @@ def test_threads_that_find_the_same_damage_make_the_list_again_once(ledger: Ledg
         found = list(pool.map(lambda _: Ledger(path).all(), range(8)))
     assert found == [before] * 8
     assert len([kept for kept in path.parent.glob("*.damaged-*") if kept.suffix.startswith(".damaged")]) == 1
+
+
+def test_a_list_that_was_not_made_again_to_the_end_is_made_again_by_the_next(
+    ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty list would be believed, and the next change would empty the copy too."""
+    before = ledger.all()
+    path.write_bytes(b"\xff" * 4096)
+    with monkeypatch.context() as dies:
+        dies.setattr(module, "COLUMNS", "name, created, state, flower_run, no_such_column")
+        with pytest.raises(sqlite3.OperationalError):
+            ledger._restore("is damaged")
+    assert Ledger(path).all() == before
