@@ -101,7 +101,7 @@ class ServerHome:
     @property
     def ledger(self) -> Ledger:
         """Of the server's runs."""
-        return self.ledger
+        return Ledger(self.folder / "runs.sqlite")
 
     @property
     def local_address(self) -> str:
