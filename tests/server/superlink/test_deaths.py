@@ -84,8 +84,8 @@ def test_the_log_reads_as_if_the_runs_own_process_had_written_it(tmp_path: Path)
     deaths.log(tmp_path, "one")
     deaths.log(tmp_path, "two")
     first, second = (tmp_path / LOG).read_text().splitlines()
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,000 ERROR keeper: one", first)
-    assert second.endswith("keeper: two")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,000 ERROR reconciler: one", first)
+    assert second.endswith("reconciler: two")
 
 
 @pytest.mark.parametrize(
