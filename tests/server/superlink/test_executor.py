@@ -129,30 +129,10 @@ def test_processes_that_ended_are_reaped_and_those_that_live_are_kept(
 def test_a_process_of_a_run_reads_its_token_and_ends_with_the_executor(
     home: ServerHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    served: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-    monkeypatch.setattr(module, "run_serverapp", lambda *given, **named: served.append((given, named)))
-    monkeypatch.setattr(module, "mirror_output_to_queue", lambda queue: None)
+    served: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(module, "run_serverapp", lambda *given: served.append(given))
     monkeypatch.setenv(HOME_VARIABLE, str(home.folder))
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "")
     monkeypatch.setattr(sys, "argv", ["executor", "serve", "4711"])
     monkeypatch.setattr(sys, "stdin", io.StringIO("token"))
     module.main()
-    (((address, _, token), named),) = served
-    assert (address, token) == ("127.0.0.1:8000", "token")
-    assert named == {"insecure": False, "certificates": home.ca.read_bytes(), "parent_pid": 4711}
-    assert module.os.environ["NO_PROXY"] == module.os.environ["no_proxy"] == "*"
-
-
-def test_without_that_argument_it_is_the_executor_itself(home: ServerHome, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[tuple[ServerHome, threading.Event]] = []
-    stop = threading.Event()
-    monkeypatch.setattr(module, "disable_process_dumping", lambda strict: None)
-    monkeypatch.setattr(module, "stop_on_signals", lambda: stop)
-    monkeypatch.setattr(Executor, "run", lambda self, stop: ran.append((self.home, stop)))
-    monkeypatch.setenv(HOME_VARIABLE, str(home.folder))
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "")
-    monkeypatch.setattr(sys, "argv", ["executor"])
-    module.main()
-    assert [(found.folder, given) for found, given in ran] == [(home.folder, stop)]
+    assert served == [(home.local_address, "token", home.ca.read_bytes(), 4711)]
