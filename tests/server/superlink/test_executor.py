@@ -136,3 +136,17 @@ def test_a_process_of_a_run_reads_its_token_and_ends_with_the_executor(
     monkeypatch.setattr(sys, "stdin", io.StringIO("token"))
     module.main()
     assert served == [(home.local_address, "token", home.ca.read_bytes(), 4711)]
+
+
+def test_without_that_argument_it_is_the_executor_itself(home: ServerHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[ServerHome, threading.Event]] = []
+    stop = threading.Event()
+    monkeypatch.setattr(module, "disable_process_dumping", lambda strict: None)
+    monkeypatch.setattr(module, "stop_on_signals", lambda: stop)
+    monkeypatch.setattr(Executor, "run", lambda self, stop: ran.append((self.home, stop)))
+    monkeypatch.setenv(HOME_VARIABLE, str(home.folder))
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(sys, "argv", ["executor"])
+    module.main()
+    assert [(found.folder, given) for found, given in ran] == [(home.folder, stop)]
