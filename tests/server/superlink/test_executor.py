@@ -15,9 +15,11 @@ from flwr.proto.runtime_pb2 import AcquireTaskResponse
 from flwr.proto.task_pb2 import Task
 from flwr.supercore.constant import TaskType
 from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.superlink import runtime
 
 from normfed_server.state.folder import HOME_VARIABLE, ServerHome
 from normfed_server.superlink import executor as module
+from normfed_server.superlink import flower
 from normfed_server.superlink.executor import Executor
 
 TASK = AcquireTaskResponse(task=Task(task_id=1), token="token")
@@ -129,13 +131,19 @@ def test_processes_that_ended_are_reaped_and_those_that_live_are_kept(
 def test_a_process_of_a_run_reads_its_token_and_ends_with_the_executor(
     home: ServerHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    served: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(module, "run_serverapp", lambda *given: served.append(given))
+    served: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    monkeypatch.setattr(runtime, "run_serverapp", lambda *given, **named: served.append((given, named)))
+    monkeypatch.setattr(flower, "mirror_output_to_queue", lambda queue: None)
     monkeypatch.setenv(HOME_VARIABLE, str(home.folder))
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")
     monkeypatch.setattr(sys, "argv", ["executor", "serve", "4711"])
     monkeypatch.setattr(sys, "stdin", io.StringIO("token"))
     module.main()
-    assert served == [(home.local_address, "token", home.ca.read_bytes(), 4711)]
+    (((address, _, token), named),) = served
+    assert (address, token) == ("127.0.0.1:8000", "token")
+    assert named == {"insecure": False, "certificates": home.ca.read_bytes(), "parent_pid": 4711}
+    assert module.os.environ["NO_PROXY"] == module.os.environ["no_proxy"] == "*"
 
 
 def test_without_that_argument_it_is_the_executor_itself(home: ServerHome, monkeypatch: pytest.MonkeyPatch) -> None:
