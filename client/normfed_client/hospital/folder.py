@@ -173,12 +173,8 @@ def open_hospital(folder: Path) -> Hospital:
     UserError
         If it is not one, or its site.yaml is wrong.
     """
-    path = folder / "site.yaml"
-    if not path.exists():
-        raise UserError(
-            f"{folder}: not a site's folder (no site.yaml). Make one: normfed site join ENROLMENT --home {folder}"
-        )
-    return Hospital(folder.resolve(), settings.read(path, HospitalConfig))
+    make = "normfed site join ENROLMENT"
+    return Hospital(folder.resolve(), settings.read_in(folder, "site.yaml", HospitalConfig, "a site's folder", make))
 
 
 def of_environment() -> Hospital | None:

@@ -31,6 +31,27 @@ def read(path: Path, kind: type[T]) -> T:
         raise UserError(str(error).replace("a key that a study knows", "a key that this file knows")) from error
 
 
+def read_in(folder: Path, name: str, kind: type[T], whose: str, make: str) -> T:
+    """The checked file that makes a folder what it is.
+
+    Parameters
+    ----------
+    whose
+        Folder it is, such as "a site's folder".
+    make
+        The command that makes one; ``--home`` and the folder are added.
+
+    Raises
+    ------
+    UserError
+        If the folder has no such file, or it is wrong.
+    """
+    path = folder / name
+    if not path.exists():
+        raise UserError(f"{folder}: not {whose} (no {name}). Make one: {make} --home {folder}")
+    return read(path, kind)
+
+
 def write(path: Path, values: BaseModel) -> None:
     """Write such a file, with the description of every key that has one."""
     lines = []

@@ -171,12 +171,10 @@ def open_home(folder: Path) -> ServerHome:
     UserError
         If it is not one, or its server.yaml is wrong.
     """
-    path = folder / "server.yaml"
-    if not path.exists():
-        raise UserError(
-            f"{folder}: not a server's folder (no server.yaml). Make one: normfed server init --home {folder}"
-        )
-    return ServerHome(folder.resolve(), settings.read(path, ServerConfig))
+    make = "normfed server init"
+    return ServerHome(
+        folder.resolve(), settings.read_in(folder, "server.yaml", ServerConfig, "a server's folder", make)
+    )
 
 
 def move(home: ServerHome, address: str, port: int | None) -> ServerHome:
