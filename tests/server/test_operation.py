@@ -41,16 +41,11 @@ from normfed_server.monitor.web import application
 from normfed_server.operation.reconciler import Reconciler
 from normfed_server.runs import exporting, following, starting, steering
 from normfed_server.state import admission, certificates
-from normfed_server.state.folder import ServerConfig, ServerHome, create, open_home
+from normfed_server.state.folder import ServerHome, create, open_home
 from normfed_server.state.ledger import State
 from normfed_server.state.notes import COORDINATOR, CRASH, LOG, OUTCOME
 from normfed_server.superlink import deaths
 from normfed_server.superlink.control import FlowerRun
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> ServerHome:
-    return create(tmp_path / "server", ServerConfig(name="F", address="fed.example.org:8000"))
 
 
 def joined(home: ServerHome, site: str, tmp_path: Path) -> joining.Joined:

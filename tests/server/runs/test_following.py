@@ -66,14 +66,6 @@ class Script:
         self.happens.pop(0)()
 
 
-@pytest.fixture
-def ledger(home: ServerHome) -> Ledger:
-    found = home.ledger
-    found.add("r")
-    (home.runs / "r").mkdir()
-    return found
-
-
 def say(home: ServerHome, *numbers: int) -> None:
     with open(home.runs / "r" / "events.jsonl", "a") as file:
         file.writelines(f'{{"n": {number}}}\n' for number in numbers)

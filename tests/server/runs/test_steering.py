@@ -14,14 +14,6 @@ from normfed_server.state.ledger import DONE, Entry, Ledger, State
 from normfed_server.state.notes import CRASH, DEATHS, EXCUSED, OPTIONS, OUTCOME
 
 
-@pytest.fixture
-def ledger(home: ServerHome) -> Ledger:
-    found = home.ledger
-    found.add("r")
-    (home.runs / "r").mkdir()
-    return found
-
-
 @pytest.mark.parametrize("state", State)
 def test_a_run_is_stopped_unless_it_has_ended(home: ServerHome, ledger: Ledger, state: State) -> None:
     ledger.running("r", 7)
@@ -34,7 +26,7 @@ def test_a_run_is_stopped_unless_it_has_ended(home: ServerHome, ledger: Ledger, 
     steering.stop(home, "r")
     entry = ledger.get("r")
     assert (entry.state, entry.why) == (State.STOPPED, "by the operator")
-    assert entry.flower_run == 7  # so that the keeper ends it
+    assert entry.flower_run == 7  # so that the reconciler ends it
 
 
 @pytest.mark.parametrize("state", State)

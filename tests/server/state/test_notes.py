@@ -1,4 +1,4 @@
-"""Small files between a run's process, the keeper and the operator."""
+"""Small files between a run's process, the reconciler and the operator."""
 
 from __future__ import annotations
 
