@@ -95,7 +95,8 @@ def normfed_round(study: StudyConfig, sites: int, model: dict[str, np.ndarray]) 
     arm = Arm("federated", study.model, tuple(f"s{i:03d}" for i in range(1, sites + 1)), {}, federated=True)
     progress = Progress([model])
     step = make_step(arm.strategy, study.federation)
-    strategy = RoundStrategy(Letterhead(study), arm, progress, frozenset(), step, most_steps)
+    strategy = RoundStrategy(Letterhead(study), arm, progress, frozenset(), step)
+    strategy.begin(frozenset(model), most_steps)
     strategy.asked = {site: i for i, site in enumerate(arm.train, 1)}
     strategy.people = dict.fromkeys(arm.train, 1)
     grid = AnsweringGrid()
@@ -113,7 +114,8 @@ def flower_round(study: StudyConfig, sites: int, model: dict[str, np.ndarray]) -
     grid = AnsweringGrid()
     arm = Arm("federated", study.model, ("s001",), {})
     step = make_step(arm.strategy, study.federation)
-    strategy = RoundStrategy(Letterhead(study), arm, Progress([model]), frozenset(), step, most_steps)
+    strategy = RoundStrategy(Letterhead(study), arm, Progress([model]), frozenset(), step)
+    strategy.begin(frozenset(model), most_steps)
     strategy.asked = {f"s{i:03d}": i for i in range(1, sites + 1)}
     replies = []
     for message in strategy.configure_train(1, strategy.outgoing(), ConfigRecord(), grid):

@@ -31,8 +31,9 @@ from flwr.cli.build import build_fab_from_files
 
 from normfed_client.operation import joining
 from normfed_common.deployment import bundle, enrolment
+from normfed_common.learning.entries import build
 from normfed_common.learning.setting import Setting
-from normfed_common.models.catalogue import build
+from normfed_common.models import catalogue
 from normfed_common.processes.health import free_port
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
@@ -124,7 +125,7 @@ def study_of(megabytes: int, rounds: int) -> tuple[StudyConfig, float]:
 
 def _bytes(entry: dict[str, object]) -> int:
     setting = Setting(("T1w", "FLAIR"), 4, (45, 54, 45), 1)
-    return sum(array.nbytes for array in build(entry, setting).share().values())
+    return sum(array.nbytes for array in build(catalogue.MODELS, entry, setting).share().values())
 
 
 def _latent(entry: dict[str, object], first: int, megabytes: int) -> int:

@@ -27,8 +27,9 @@ from normfed_common.foundation import seeds
 from normfed_common.studies import load_study
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import PhantomSite
+from normfed_server.arms.context import RunContext
 from normfed_server.arms.plan import Arm
-from normfed_server.arms.training import ArmTraining, RunContext
+from normfed_server.arms.training import ArmTraining
 from normfed_server.events.log import EventLog, subscribe
 from normfed_server.runs.folder import begin
 from normfed_server.sites.asking import Asker
@@ -62,9 +63,9 @@ def bare_round(sites: list[Site], number: int) -> float:
         assert model.network is not None
         optimiser = torch.optim.Adam(model.network.parameters(), lr=federation.learning_rate, fused=True)
         rng = seeds.generator(site.study.seed, "training", site.config.name, number, 0)
-        for batch in model.batches(cohort, rng):
+        for batch in model.batches("training", cohort, rng):
             optimiser.zero_grad(set_to_none=True)
-            model.loss(batch).backward()
+            model.loss("training", batch, torch.Generator()).mean().backward()
             optimiser.step()
     return time.perf_counter() - begin
 

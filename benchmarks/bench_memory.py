@@ -15,11 +15,13 @@ import numpy as np
 import torch
 from common import Brains, machine, setting
 
+from normfed_client.imaging.bids import Participant, Visit
 from normfed_client.imaging.cache import Entry, write_arrays
 from normfed_client.imaging.cohort import PreparedCohort
 from normfed_client.training.loop import Settings
 from normfed_client.training.loop import train as train_epochs
-from normfed_common.models.catalogue import build
+from normfed_common.learning.entries import build
+from normfed_common.models.catalogue import MODELS
 
 FEW, LIMIT = 50, 1.1
 
@@ -27,9 +29,11 @@ FEW, LIMIT = 50, 1.1
 def train(folder: Path, people: int) -> None:
     """One round over so many people; prints the peak in MiB."""
     torch.set_num_threads(1)
-    model = build({"name": "siamese", "patch_size": 9, "pairs_per_subject": 100, "batch_size": 50}, setting())
-    cohort = PreparedCohort([Entry(folder / str(i)) for i in range(people)])
-    train_epochs(model, cohort, Settings(seed=1, site="a", round=1, epochs=1, learning_rate=1e-3))
+    model = build(MODELS, {"name": "siamese", "patch_size": 9, "pairs_per_subject": 100, "batch_size": 50}, setting())
+    cohort = PreparedCohort(
+        [(Visit(Participant(f"sub-{i}", "", ""), None, {}), Entry(folder / str(i))) for i in range(people)]
+    )
+    train_epochs(model, cohort, Settings(model.phases()[0], seed=1, site="a", round=1, epochs=1, learning_rate=1e-3))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
@@ -37,10 +41,10 @@ def main() -> None:
     print(machine())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        volume = Brains(1).volume(0)
+        scan = Brains(1).scan(0)
         for i in range(10 * FEW):
             (folder / str(i)).mkdir()
-            write_arrays(folder / str(i), volume.images, volume.mask, np.zeros_like(volume.mask), volume.mask)
+            write_arrays(folder / str(i), scan.images, scan.mask, np.zeros_like(scan.mask), scan.mask)
         peaks = []
         for people in (FEW, 10 * FEW):
             command = [sys.executable, __file__, name, str(people)]

@@ -15,7 +15,7 @@ def loop(brains: Brains, pairs: int, patch: int, rng: np.random.Generator) -> np
     """One patch at a time, as first written by most of us."""
     radius, found = patch // 2, []
     while len(found) < pairs:
-        first, second = (brains.volume(int(i)) for i in rng.choice(len(brains), 2, replace=False))
+        first, second = (brains.scan(int(i)) for i in rng.choice(len(brains), 2, replace=False))
         x, y, z = np.unravel_index(int(rng.choice(first.normal_index)), first.mask.shape)
         inside = radius <= x < first.mask.shape[0] - radius and radius <= y < first.mask.shape[1] - radius
         if inside and second.mask[x, y, z]:

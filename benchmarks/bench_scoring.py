@@ -7,7 +7,8 @@ import torch
 from common import Brains, machine, median_seconds, setting
 from sklearn.svm import OneClassSVM
 
-from normfed_common.models.catalogue import build
+from normfed_common.learning.entries import build
+from normfed_common.models.catalogue import MODELS
 from normfed_common.models.patches import extract
 from normfed_common.models.siamese import Siamese
 from normfed_common.scoring import kernel
@@ -17,13 +18,13 @@ LIMIT_S = 1.5
 
 def main() -> None:
     torch.set_num_threads(1)
-    volume = Brains(1).volume(0)
+    scan = Brains(1).scan(0)
     print(machine())
     for architecture, patch in (("isbi", 9), ("isbi", 15), ("alaverdyan", 15)):
-        model = build({"name": "siamese", "architecture": architecture, "patch_size": patch}, setting())
+        model = build(MODELS, {"name": "siamese", "architecture": architecture, "patch_size": patch}, setting())
         assert isinstance(model, Siamese)
-        dense = median_seconds(lambda m=model: m.encode(volume))
-        field = model.encode(volume)
+        dense = median_seconds(lambda m=model: m.encode(scan))
+        field = model.encode(scan)
         some = field.index[:: len(field.index) // 10_000]
 
         def one_by_one(model: Siamese = model, some: np.ndarray = some, patch: int = patch) -> None:
@@ -31,7 +32,7 @@ def main() -> None:
             with torch.inference_mode():
                 for start in range(0, len(inside), 1000):
                     model.autoencoder.encode(
-                        torch.from_numpy(extract(volume.images, np.array(inside[start : start + 1000]), patch))
+                        torch.from_numpy(extract(scan.images, np.array(inside[start : start + 1000]), patch))
                     )
 
         patchwise = median_seconds(one_by_one, 3) * len(field.index) / len(some)
@@ -42,7 +43,7 @@ def main() -> None:
         oracle = OneClassSVM(nu=0.03).fit(samples)
         libsvm = median_seconds(lambda o=oracle, la=latents: o.decision_function(la), 3)
         difference = np.abs(kernel.decision(machines, field.latents).numpy() - oracle.decision_function(latents)).max()
-        whole = median_seconds(lambda m=model: m.score(volume, np.random.default_rng(0)))
+        whole = median_seconds(lambda m=model: m.score([scan], np.random.default_rng(0)))
         print(
             f"{architecture} {patch}, {len(latents):,} voxels: dense {dense:.3f} s, patch by patch {patchwise:.2f} s, "
             f"ratio {patchwise / dense:.0f}; decision {ours:.3f} s, libsvm {libsvm:.3f} s, ratio {libsvm / ours:.1f}, "

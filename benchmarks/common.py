@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from normfed_common.learning.cohort import Volume
+from normfed_common.learning.cohort import Person, Scan
 from normfed_common.learning.setting import Setting
 
 SHAPE = (89, 106, 80)  # the common grid at 2 mm
@@ -43,17 +43,23 @@ class Brains:
     def __init__(self, count: int) -> None:
         axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in SHAPE], indexing="ij")
         rng = np.random.default_rng(0)
-        self.volumes = []
-        for _ in range(count):
+        self.scans = []
+        for person in range(count):
             mask = sum((a / s) ** 2 for a, s in zip(axes, (0.88, 0.9, 1.0), strict=True)) < 0.9
             depth_first = rng.random((2, SHAPE[2], *SHAPE[:2]), np.float32)  # axial slices contiguous, as in the cache
             images = depth_first.transpose(0, 2, 3, 1)
             images *= mask
-            self.volumes.append(Volume(images, mask, np.flatnonzero(mask).astype(np.int32)))
+            self.scans.append(
+                Scan(images, mask, np.flatnonzero(mask).astype(np.int32), np.ones(2, bool), Person(person))
+            )
 
     def __len__(self) -> int:
-        return len(self.volumes)
+        return len(self.scans)
 
-    def volume(self, subject: int) -> Volume:
+    def people(self) -> list[list[int]]:
+        """One scan a person."""
+        return [[index] for index in range(len(self.scans))]
+
+    def scan(self, index: int) -> Scan:
         """One brain."""
-        return self.volumes[subject]
+        return self.scans[index]

@@ -90,5 +90,5 @@ class Server:
     def sums(self, asked: StudyConfig, run: str) -> Arrays:
         """The atlas' sums of a study whose model is the atlas."""
         self.answer("query.describe", asked, run=run)
-        found: dict[str, np.ndarray] = self.answer("train.sums", asked, run=run, stage="moments")[1]
+        found: dict[str, np.ndarray] = self.answer("train.sums", asked, run=run, phase="moments")[1]
         return found

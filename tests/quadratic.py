@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,10 @@ from normfed_common.algorithms.sharing import personal_arrays
 from normfed_common.algorithms.table import configure
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.learning.cohort import Cohort, Volume
+from normfed_common.learning.batch import Batch
+from normfed_common.learning.cohort import Cohort, Scan
+from normfed_common.learning.phase import Phase
+from normfed_common.learning.score import Score
 from normfed_common.models.base import NormativeModel
 from normfed_common.studies import validate_strategy
 from normfed_common.study.base import Frozen
@@ -27,22 +30,26 @@ from normfed_server.steps.base import Update
 from normfed_server.steps.catalogue import make_step
 from normfed_server.steps.progress import Progress
 
+TRAINING = Phase("training", "averaged")
 STEM, DECODER = "network.stem.weight", "network.decoder.weight"
 
 
 @dataclass
 class Bowl:
-    """A site: loss a/2 ||w - b||^2, ``people`` people, ``steps`` batches an epoch."""
+    """A site: loss a/2 ||w - b||^2, ``size`` people, ``steps`` batches an epoch."""
 
-    people: int
+    size: int
     b: np.ndarray
     a: float = 1.0
     steps: int = 3
 
     def __len__(self) -> int:
-        return self.people
+        return self.size
 
-    def volume(self, subject: int) -> Volume:
+    def people(self) -> list[list[int]]:
+        return [[person] for person in range(self.size)]
+
+    def scan(self, index: int) -> Scan:
         raise NotImplementedError
 
 
@@ -73,18 +80,21 @@ class Quadratic(NormativeModel):
             "decoder": self.net.decoder,
         }
 
-    def batches(self, cohort: Cohort, rng: np.random.Generator) -> Iterator[torch.Tensor]:
+    def phases(self) -> tuple[Phase, ...]:
+        return (TRAINING,)
+
+    def batches(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Iterator[Batch]:
         assert isinstance(cohort, Bowl)
         target = torch.from_numpy(np.append(cohort.b, cohort.a).astype(np.float32))
         for _ in range(cohort.steps):
-            yield target[None]
+            yield Batch({"target": target[None]}, torch.zeros(1, 1, dtype=torch.int64))
 
-    def loss(self, batch: torch.Tensor) -> torch.Tensor:
-        target, a = batch[0, :-1], batch[0, -1]
+    def loss(self, phase: str, batch: Batch, rng: torch.Generator) -> torch.Tensor:
+        target, a = batch.data["target"][0, :-1], batch.data["target"][0, -1]
         trained = (self.net.stem.weight, self.net.decoder.weight, self.net.norm.weight)
-        return sum((a / 2 * (w - target).square().sum() for w in trained), torch.zeros(()))
+        return sum((a / 2 * (w - target).square().sum() for w in trained), torch.zeros(1))
 
-    def score(self, volume: Volume, rng: np.random.Generator) -> np.ndarray:
+    def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
         raise NotImplementedError
 
 
@@ -115,7 +125,7 @@ class Federation:
 
     def run(self, rounds: int = 1, only: list[str] | None = None) -> Progress:
         for _ in range(rounds):
-            everybody = {site: bowl.people for site, bowl in self.sites.items()}
+            everybody = {site: bowl.size for site, bowl in self.sites.items()}
             self.step.begin(self.progress, everybody)
             models = [dict(model) for model in self.progress.models]
             beside = self.step.beside(self.progress)
@@ -128,7 +138,7 @@ class Federation:
                 self.sent.append(outcome.arrays)
                 arrays = self.tamper(site, outcome.arrays, models[cluster])
                 full = {**models[cluster], **arrays}
-                people = self.sites[site].people
+                people = self.sites[site].size
                 self.step.add(Update(site, people, full, loss, outcome.progress.steps, cluster))
                 self.progress.used[site] = number
             self.step.end(self.progress)
@@ -141,7 +151,7 @@ class Federation:
         job = Round(
             model=model,
             cohort=bowl,
-            settings=Settings(0, site, number, epochs, rate, self.federation.optimiser),
+            settings=Settings(TRAINING, 0, site, number, epochs, rate, self.federation.optimiser),
             received=received,
             personal=personal_arrays(model, self.entry),
             parameters=self.parameters,

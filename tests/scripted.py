@@ -16,12 +16,14 @@ from synthetic import setting
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode
-from normfed_common.models.catalogue import build
+from normfed_common.learning.entries import build
+from normfed_common.models.catalogue import MODELS
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import Answer, Request, answer, decode_request, encode, refusal
+from normfed_server.arms.context import RunContext
 from normfed_server.arms.plan import Arm
-from normfed_server.arms.training import ArmTraining, RunContext
+from normfed_server.arms.training import ArmTraining
 from normfed_server.arms.virtual_clock import Pace
 from normfed_server.events.log import EventLog
 from normfed_server.sites.asking import Asker
@@ -116,7 +118,7 @@ def run(
     context = RunContext(
         Letterhead(study), roster, asker, EventLog(tmp_path / "events.jsonl"), pace, wall_clock=wall_clock
     )
-    model = build(study.model, setting())
+    model = build(MODELS, study.model, setting())
     described = Arm("federated", study.model, tuple(sites), {}, federated=True, **arm)
     path = tmp_path / "arms" / "federated" / "progress.safetensors"
     progress = ArmTraining(described, model, lambda _: model.share(), context, path).run()
@@ -125,7 +127,7 @@ def run(
 
 def moved(study: StudyConfig, progress: Progress) -> float:
     """How far the global model moved, the same for every weight."""
-    first = build(study.model, setting()).share()
+    first = build(MODELS, study.model, setting()).share()
     return float(np.mean([np.mean(progress.models[0][n] - a) for n, a in first.items()]))
 
 

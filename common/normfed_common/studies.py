@@ -8,9 +8,12 @@ from typing import Any
 from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.foundation import plain_yaml
 from normfed_common.foundation.errors import StudyError, UserError
-from normfed_common.models.catalogue import configure
+from normfed_common.foundation.registry import Registry
+from normfed_common.learning.entries import configure
+from normfed_common.models.catalogue import MODELS
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.validation import validate
+from normfed_common.transforms.catalogue import TRANSFORMS
 
 MAXIMUM_BYTES = 1_000_000
 DIGEST = "sha256:"  # what stands in the place of a path once a run begins: no path leaves the researcher's machine
@@ -57,18 +60,23 @@ def resolve(raw: dict[str, Any], origin: str) -> StudyConfig:
         validate_strategy(entry, f"{origin}: comparisons.strategies[{i}]")
         for i, entry in enumerate(study.comparisons.strategies)
     )
-    model = validate_model(study.model, f"{origin}: model")
+    transforms = tuple(
+        validate_learner(TRANSFORMS, entry, f"{origin}: transforms[{i}]") for i, entry in enumerate(study.transforms)
+    )
+    model = validate_learner(MODELS, study.model, f"{origin}: model")
     baselines = tuple(
-        validate_model(entry, f"{origin}: comparisons.baselines[{i}]")
+        validate_learner(MODELS, entry, f"{origin}: comparisons.baselines[{i}]")
         for i, entry in enumerate(study.comparisons.baselines)
     )
     comparisons = study.comparisons.model_copy(update={"baselines": baselines, "strategies": strategies})
-    return study.model_copy(update={"model": model, "strategy": strategy, "comparisons": comparisons})
+    return study.model_copy(
+        update={"transforms": transforms, "model": model, "strategy": strategy, "comparisons": comparisons}
+    )
 
 
-def validate_model(entry: dict[str, Any], origin: str) -> dict[str, Any]:
-    """The same entry with the defaults of its model filled in."""
-    config_type, values = configure(entry, origin)
+def validate_learner(registry: Registry[Any], entry: dict[str, Any], origin: str) -> dict[str, Any]:
+    """The same entry with the defaults of its model or transform filled in."""
+    config_type, values = configure(registry, entry, origin)
     return {"name": entry["name"], **validate(config_type, values, origin).model_dump(mode="json")}
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from flwr.serverapp import Grid
 
 from normfed_common.algorithms.sharing import check_study
@@ -20,16 +19,19 @@ from normfed_common.foundation import digests, seeds
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import DamagedError, RunError
 from normfed_common.foundation.files import write_json
+from normfed_common.learning.phase import averaged_rounds
 from normfed_common.learning.setting import Setting
-from normfed_common.models.catalogue import build
+from normfed_common.models.base import NormativeModel
+from normfed_common.models.pipeline import assemble
 from normfed_common.studies import DIGEST, load_study
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import BELOW_MINIMUM
 from normfed_server.arms import canary, evaluation, fitness
 from normfed_server.arms import virtual_clock as pace
+from normfed_server.arms.context import RunContext
 from normfed_server.arms.evaluation import ArmResult, Evaluator
 from normfed_server.arms.plan import Arm, Plan, make
-from normfed_server.arms.training import ArmTraining, RunContext
+from normfed_server.arms.training import ArmTraining
 from normfed_server.events.damage import put_aside
 from normfed_server.events.log import EventLog
 from normfed_server.results import metrics as results
@@ -124,8 +126,7 @@ class Coordinator:
             wall_clock=self.deployment is not None,
             excused=self.asker.excused,
         )
-        rounds = {a.name: self.study.federation.rounds if self._learns(a.model) else 0 for a in plan.arms}
-        arms = [[a.name, rounds[a.name], sorted(a.evaluate)] for a in plan.arms]
+        arms = [[a.name, self._rounds(a.model), sorted(a.evaluate)] for a in plan.arms]
         self.events.say("plan", arms=arms, sites={k: vars(v) for k, v in sites.items()}, left_out=plan.left_out)
         if self.deployment is not None:
             self._fit(plan, context)
@@ -161,7 +162,8 @@ class Coordinator:
         if (self.folder / FITNESS).exists():
             return
         arm = next(arm for arm in plan.arms if arm.name == FEDERATED)
-        model = build(arm.model, self._setting(self.study.seed)).share()
+        built = self._model(arm.model)
+        model, phases = built.share(), built.phases()
         size = sum(array.nbytes for array in model.values())
         machines = {site: machine for site, machine in context.roster.machines.items() if site in arm.train}
         found = fitness.findings(self.study, machines, size, self.letterhead.general().version)
@@ -175,7 +177,9 @@ class Coordinator:
         if fatal:
             raise RunError(f"Not fit to run: {'; '.join(fatal)}. Mend that, and resume.")
         tried = {}
-        if self.deployment is not None and self.deployment.canary and self._learns(arm.model):
+        # A network that is trained on what sums make of the scans cannot be tried before these are there.
+        trains_first = bool(phases) and phases[0].kind == "averaged"
+        if self.deployment is not None and self.deployment.canary and trains_first:
             tried = {site: vars(found) for site, found in canary.try_one_batch(context, arm, model).items()}
         write_json(self.folder / FITNESS, {"sites": described, "needs": needs, "canary": tried})
 
@@ -244,7 +248,7 @@ class Coordinator:
     def _run_arm(self, arm: Arm, context: RunContext) -> ArmResult:
         training = ArmTraining(
             arm,
-            build(arm.model, self._setting(seeds.of_repeat(self.study.seed, arm.repeat))),
+            self._model(arm.model, seeds.of_repeat(self.study.seed, arm.repeat)),
             lambda number: self._another(arm, number),
             context,
             self._path(arm.name, "progress"),
@@ -263,7 +267,7 @@ class Coordinator:
 
     def _write_model(self, arm: Arm, progress: Progress, personal: frozenset[str]) -> None:
         """What of an arm's model leaves the server: all but the sites' own parts."""
-        shared = [{n: a for n, a in model.items() if n not in personal} for model in progress.models]
+        shared = [{n: a for n, a in model.items() if n not in personal} for model in progress.whole()]
         several = len(shared) > 1
         header = {"clusters": progress.clusters} if several else {}
         named.save(self._path(arm.name, "model"), named.stacked(shared) if several else shared[0], header)
@@ -280,19 +284,15 @@ class Coordinator:
     def _another(self, arm: Arm, number: int) -> Arrays:
         """First weights of the same model from another draw."""
         seed = seeds.of_repeat(self.study.seed, arm.repeat)
-        return build(arm.model, self._setting(seeds.derive(seed, "cluster", number))).share()
+        return self._model(arm.model, seeds.derive(seed, "cluster", number)).share()
 
-    def _learns(self, model: dict[str, Any]) -> bool:
-        """Whether a model is trained in rounds."""
-        return build(model, self._setting()).network is not None
+    def _rounds(self, entry: dict[str, Any]) -> int:
+        """How many a model is trained in."""
+        return averaged_rounds(self._model(entry).phases(), self.study.federation.rounds)
 
-    def _setting(self, seed: int | None = None) -> Setting:
-        """The server never sees the grid: models that need its shape use it at the sites only."""
-        data, preprocessing = self.study.data, self.study.preprocessing
-        chosen = self.study.seed if seed is None else seed
-        device = torch.device("cpu")
-        size, values = preprocessing.voxel_size_mm, preprocessing.value_range
-        return Setting(data.modalities, size, (1, 1, 1), chosen, device, values)
+    def _model(self, entry: dict[str, Any], seed: int | None = None) -> NormativeModel:
+        """A model with its first weights. The server never sees the grid: what needs it is done at the sites only."""
+        return assemble(self.study.transforms, entry, Setting.of(self.study, seed=seed))
 
     def _path(self, arm: str, what: str) -> Path:
         return self.folder / ARMS / arm / f"{what}.safetensors"

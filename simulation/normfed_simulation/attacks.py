@@ -17,7 +17,7 @@ from normfed_common.foundation import arrays as named
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import StudyError
-from normfed_common.models.base import NETWORK
+from normfed_common.learning.learner import NETWORK
 from normfed_common.wire.compression import compress_update, expand_model, expand_update
 from normfed_common.wire.messages import CONTROL, Request, decode_answer, decode_request, encode
 from normfed_server.arms.plan import LOCAL

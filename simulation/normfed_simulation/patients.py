@@ -16,7 +16,6 @@ from normfed_client.hospital.site import Site, read_sites
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_json
 from normfed_common.metrics.subjects import wilcoxon_holm
-from normfed_common.models.catalogue import build
 from normfed_server.report.page import Patients, main_models, write_report
 from normfed_server.results.metrics import UNSEEN
 from normfed_server.runs.folder import Run
@@ -99,15 +98,15 @@ def cases(run: Run, metric: str = "auprc") -> list[Case]:
 
 
 def _case(run: Run, title: str, row: dict[str, Any], site: Site) -> Case:
-    scan = next(scan for scan in site.test if scan.visit.name == row["name"])
-    model = build(run.study.model, site.setting)
+    case = next(case for case in site.test if case.visit.name == row["name"])
+    model = site.model(run.study.model)
     model.load(served_arrays(run.folder, site.config.name))
-    volume = scan.entry.volume()
+    scan = case.scan()
     with threads_of(run.study):
         maps.personalise(model, site)
-        anomaly_map = maps.anomaly_map(model, volume, run.study, scan.visit.name)
+        anomaly_map = maps.score(model, maps.until(case, site.test), run.study, case.visit.name).anomaly
     pictures = [
-        (modality, mosaic(np.asarray(volume.images[channel]), anomaly_map, scan.entry.lesion(), volume.mask))
+        (modality, mosaic(np.asarray(scan.images[channel]), anomaly_map, case.entry.lesion(), scan.mask))
         for channel, modality in enumerate(run.study.data.modalities)
     ]
     figures = {name: row[name] for name in ("auroc", "auprc", "best_dice", "dice") if row.get(name) is not None}

@@ -71,8 +71,8 @@ def test_what_reduces_to_fedavg_equals_fedavg(tmp_path: Path, strategy: Any, cou
 
 def optimum(sites: dict[str, Bowl]) -> np.ndarray:
     """Of the sum over people of all losses."""
-    weight = sum(site.people * site.a for site in sites.values())
-    return sum(site.people * site.a * site.b for site in sites.values()) / weight
+    weight = sum(site.size * site.a for site in sites.values())
+    return sum(site.size * site.a * site.b for site in sites.values()) / weight
 
 
 def test_scaffold_finds_the_optimum_where_fedavg_drifts(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_scaffold_survives_partial_participation(tmp_path: Path) -> None:
             tail.append(federation.progress.models[0][STEM].copy())
     np.testing.assert_allclose(np.mean(tail, 0), optimum(sites), atol=0.3)
     control = federation.progress.memory[STEM]
-    own = [sites[s].people / 4 * federation.store(s).latest()[f"control/{STEM}"] for s in sites]
+    own = [sites[s].size / 4 * federation.store(s).latest()[f"control/{STEM}"] for s in sites]
     np.testing.assert_allclose(control, np.sum(own, 0), atol=1e-3)  # c = sum p_i c_i, though no c_i was ever sent
 
 

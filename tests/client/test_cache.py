@@ -11,6 +11,7 @@ import pytest
 
 from normfed_client.imaging.cache import Cache, write_arrays
 from normfed_common.foundation.errors import DatasetError
+from normfed_common.learning.cohort import Person
 
 BUILDER = """
 import sys, time
@@ -81,7 +82,7 @@ def test_a_full_or_locked_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path
     assert list((tmp_path / "c").iterdir()) == []
 
 
-def test_volumes_come_back_as_they_were_written(tmp_path: Path) -> None:
+def test_scans_come_back_as_they_were_written(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     images = rng.random((2, 8, 9, 7), np.float32)
     mask, lesion = rng.random((8, 9, 7)) > 0.3, rng.random((8, 9, 7)) > 0.9
@@ -91,10 +92,13 @@ def test_volumes_come_back_as_they_were_written(tmp_path: Path) -> None:
         (folder / "meta.json").write_text('{"overlap": 0.9}')
 
     entry = Cache(tmp_path).get_or_build("key", build)
-    volume = entry.volume()
-    np.testing.assert_array_equal(volume.images, images)
-    np.testing.assert_array_equal(volume.mask, mask)
+    scan = entry.scan(Person(0, 61.0, "F"))
+    np.testing.assert_array_equal(scan.images, images)
+    np.testing.assert_array_equal(scan.mask, mask)
     np.testing.assert_array_equal(entry.lesion(), lesion)
-    np.testing.assert_array_equal(volume.normal_index, np.flatnonzero(mask & ~lesion))
-    assert volume.images[:, :, :, 3].flags["C_CONTIGUOUS"] or volume.images[0, :, :, 3].flags["C_CONTIGUOUS"]
+    np.testing.assert_array_equal(scan.normal_index, np.flatnonzero(mask & ~lesion))
+    assert scan.images[:, :, :, 3].flags["C_CONTIGUOUS"] or scan.images[0, :, :, 3].flags["C_CONTIGUOUS"]
+    assert (scan.present.all(), scan.person.age, scan.person.sex) == (True, 61.0, "F")
+    np.testing.assert_array_equal(entry.mask(), mask)
+    np.testing.assert_array_equal(entry.normal(), mask & ~lesion)
     assert entry.meta() == {"overlap": 0.9}

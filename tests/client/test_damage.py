@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flips import flip
+from learning import training
 from synthetic import People, setting
 
 from normfed_client.hospital.outbox import Outbox, digest
@@ -21,13 +22,16 @@ from normfed_client.training.loop import Settings, train
 from normfed_common.foundation import digests
 from normfed_common.foundation.damage import put_aside, told
 from normfed_common.foundation.errors import SiteCode, SiteError
-from normfed_common.models.catalogue import build
-from normfed_common.studies import validate_model
+from normfed_common.learning.entries import build
+from normfed_common.models.catalogue import MODELS
+from normfed_common.studies import validate_learner
 from normfed_common.wire.messages import Answer, Request
 
 REQUEST = Request(study="{}", arm="federated", model={"name": "x"}, round=3, run="r")
 ARRAYS = {"w": np.arange(4.0, dtype=np.float32)}
-ENTRY = validate_model({"name": "siamese", "patch_size": 9, "pairs_per_subject": 40, "batch_size": 10}, "test")
+ENTRY = validate_learner(
+    MODELS, {"name": "siamese", "patch_size": 9, "pairs_per_subject": 40, "batch_size": 10}, "test"
+)
 
 
 @pytest.fixture
@@ -74,9 +78,9 @@ def test_training_whose_checkpoint_was_damaged_begins_again_and_gives_the_same_w
     tmp_path: Path, said: list[str], damage: str
 ) -> None:
     def trained(folder: Path | None) -> dict[str, np.ndarray]:
-        model = build(ENTRY, setting())
+        model = build(MODELS, ENTRY, setting())
         checkpoints = TrainingCheckpoints(folder, every_s=0.0) if folder is not None else None
-        train(model, People(2), Settings(1, "a", 2, 1, 1e-3, most_steps=4, checkpoints=checkpoints))
+        train(model, People(2), Settings(training(model), 1, "a", 2, 1, 1e-3, most_batches=4, checkpoints=checkpoints))
         return model.share()
 
     trained(tmp_path)  # is whole; what is left is a checkpoint of its last step

@@ -145,7 +145,7 @@ FIELDS = {
     "round": st.integers(-1, 2**70),
     "repeat": st.integers(-1, 2**70),
     "since": st.integers(-1, 2**70),
-    "stage": st.text(max_size=10) | st.sampled_from(["moments", "variance", "machine"]),
+    "phase": st.text(max_size=10) | st.sampled_from(["moments", "variance", "machine"]),
     "detail": st.sampled_from(["full", "ranking", "all"]),
     "low": scalars,
     "high": scalars,

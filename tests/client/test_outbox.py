@@ -67,7 +67,7 @@ def test_a_damaged_answer_is_worked_out_again(tmp_path: Path) -> None:
 
 def test_answers_go_when_their_round_is_closed(tmp_path: Path) -> None:
     box = Outbox(tmp_path)
-    sums = REQUEST.model_copy(update={"round": 0, "stage": "mean"})
+    sums = REQUEST.model_copy(update={"round": 0, "phase": "mean"})
     for request in (sums, REQUEST, REQUEST.model_copy(update={"round": 4})):
         box.put(digest("t", request, {}, RULES), request, ANSWER, {})
     rounds = sorted(path.name[:6] for path in tmp_path.rglob("*.safetensors"))

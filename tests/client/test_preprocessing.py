@@ -18,9 +18,10 @@ from normfed_client.imaging.nifti import Image, read
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.template import common_grid, whole
 from normfed_common.foundation.errors import ReadError, ScanError
+from normfed_common.learning.cohort import Person
 from normfed_common.study.data import PhantomSite
 from normfed_common.study.preprocessing import PreprocessingConfig
-from normfed_simulation.phantom.hospitals import Person, write_person
+from normfed_simulation.phantom.hospitals import SyntheticPerson, write_person
 
 CONFIG = PreprocessingConfig(voxel_size_mm=4)
 RECIPE = Recipe(CONFIG, ("T1w", "FLAIR"), None)
@@ -31,7 +32,7 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> Visit:
     """A person with a tumour whose scans lie tilted in a space of their own, at 2 mm."""
     root = tmp_path_factory.mktemp("native")
     site = PhantomSite(name="a", vendor="siemens", field_tesla=3.0, controls=0, native=True)
-    write_person(Person("sub-01", site, "tumour"), 11, 2, root)
+    write_person(SyntheticPerson("sub-01", site, "tumour"), 11, 2, root)
     (root / "participants.tsv").write_text("participant_id\tsite\nsub-01\ta\n")
     (root / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.9.0"}')
     (visit,) = read_dataset(root).visits
@@ -44,11 +45,11 @@ def test_a_tilted_scan_comes_to_lie_on_the_template(native: Visit, tmp_path: Pat
     assert float(str(meta["overlap"])) > 0.9
     turned = Rotation.from_matrix(_rotation(np.array(meta["to_reference"]))).magnitude()
     assert np.degrees(turned) > 3  # it was tilted, and the tilt was found
-    volume = entry.volume()
-    assert volume.images.shape == (2, *common_grid(4).shape)
+    scan = entry.scan(Person(0))
+    assert scan.images.shape == (2, *common_grid(4).shape)
     assert entry.lesion().sum() > 20
-    assert volume.images.min() >= 0
-    assert volume.images.max() <= CONFIG.clip[1]
+    assert scan.images.min() >= 0
+    assert scan.images.max() <= CONFIG.clip[1]
 
 
 def _rotation(matrix: np.ndarray) -> np.ndarray:
@@ -125,7 +126,7 @@ def test_what_the_system_cannot_read_is_tried_again(
         with pytest.raises(ReadError, match="T1w"):
             prepare(visit, RECIPE, cache)
     assert not list(tmp_path.iterdir())
-    assert prepare(visit, RECIPE, cache).volume().mask.any()
+    assert prepare(visit, RECIPE, cache).mask().any()
 
 
 def test_a_file_that_ends_early_is_remembered_as_what_it_is(hospitals: Path, tmp_path: Path) -> None:
@@ -162,7 +163,7 @@ def test_an_empty_lesion_mask_means_no_lesion_of_its_kind(
     entry = prepare(looked, RECIPE, Cache(tmp_path / "c"))
     assert not entry.lesion().any()
     assert entry.meta()["lesion_voxels_by_label"] == {"WMH": 0}
-    np.testing.assert_array_equal(entry.volume().normal_index, np.flatnonzero(entry.volume().mask))
+    np.testing.assert_array_equal(entry.normal(), entry.mask())
 
 
 def test_an_empty_mask_leaves_the_lesion_of_another_mask_as_it_is(
@@ -207,11 +208,11 @@ def test_content_and_parameters_make_the_key_not_names_or_places(hospitals: Path
 
 def test_percentiles_map_to_zero_and_one_inside_the_brain(hospitals: Path, tmp_path: Path) -> None:
     visit = read_dataset(hospitals).visits[0]
-    volume = prepare(visit, RECIPE, Cache(tmp_path)).volume()
-    for image in volume.images:
-        low, high = np.percentile(image[volume.mask], [1, 99])
+    scan = prepare(visit, RECIPE, Cache(tmp_path)).scan(Person(0))
+    for image in scan.images:
+        low, high = np.percentile(image[scan.mask], [1, 99])
         assert (low, high) == (pytest.approx(0, abs=1e-3), pytest.approx(1, abs=1e-3))
-        assert (image[~volume.mask] == 0).all()
+        assert (image[~scan.mask] == 0).all()
 
 
 def test_normal_tissue_keeps_its_distance_from_lesions(native: Visit, tmp_path: Path) -> None:
@@ -219,11 +220,11 @@ def test_normal_tissue_keeps_its_distance_from_lesions(native: Visit, tmp_path: 
 
     config = PreprocessingConfig(voxel_size_mm=4, lesion_margin_mm=9.0)
     entry = prepare(native, Recipe(config, ("T1w", "FLAIR"), None), Cache(tmp_path))
-    volume, lesion = entry.volume(), entry.lesion()
+    scan, lesion = entry.scan(Person(0)), entry.lesion()
     distance = distance_transform_edt(~lesion, sampling=4)
-    normal = np.zeros(volume.mask.size, bool)
-    normal[volume.normal_index] = True
-    np.testing.assert_array_equal(normal.reshape(volume.mask.shape), volume.mask & (distance > 9.0))
+    normal = np.zeros(scan.mask.size, bool)
+    normal[scan.normal_index] = True
+    np.testing.assert_array_equal(normal.reshape(scan.mask.shape), scan.mask & (distance > 9.0))
 
 
 def test_bias_correction_flattens_a_known_field() -> None:

@@ -16,13 +16,18 @@ from synthetic import People, setting
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_client.training.corrections import Proximal
 from normfed_client.training.loop import Settings, train
+from normfed_common.learning.entries import build
+from normfed_common.learning.phase import Phase
 from normfed_common.models.base import NormativeModel
-from normfed_common.models.catalogue import build
-from normfed_common.studies import validate_model
+from normfed_common.models.catalogue import MODELS
+from normfed_common.studies import validate_learner
 
-ENTRY = validate_model({"name": "siamese", "patch_size": 9, "pairs_per_subject": 40, "batch_size": 10}, "test")
+ENTRY = validate_learner(
+    MODELS, {"name": "siamese", "patch_size": 9, "pairs_per_subject": 40, "batch_size": 10}, "test"
+)
 DROPPING = {"name": "autoencoder", "size": 32, "filters": 8, "most_filters": 8, "latent": 4, "batch_size": 3}
-DROPPING = validate_model({**DROPPING, "norm": "batch", "dropout": 0.5}, "test")
+DROPPING = validate_learner(MODELS, {**DROPPING, "norm": "batch", "dropout": 0.5}, "test")
+TRAINING = Phase("training", "averaged")
 STEPS = 12  # of two epochs over three people's six slices each
 
 
@@ -32,7 +37,7 @@ class Killed(Exception):
 
 def settings(folder: Path | None, optimiser: str) -> Settings:
     checkpoints = None if folder is None else TrainingCheckpoints(folder, every_s=0.0)
-    return Settings(1, "a", 2, epochs=2, learning_rate=1e-3, optimiser=optimiser, checkpoints=checkpoints)  # type: ignore[arg-type]
+    return Settings(TRAINING, 1, "a", 2, epochs=2, learning_rate=1e-3, optimiser=optimiser, checkpoints=checkpoints)  # type: ignore[arg-type]
 
 
 def killed_after(model: NormativeModel, batches: int) -> None:
@@ -59,16 +64,16 @@ def test_interrupted_training_gives_the_same_weights(tmp_path: Path, optimiser: 
         assert model.network is not None
         return Proximal(0.1, [p.detach().clone() for p in model.network.parameters()]) if pulled else None
 
-    whole = build(ENTRY, setting())
+    whole = build(MODELS, ENTRY, setting())
     expected = train(whole, people, settings(None, optimiser), correction(whole))
-    first = build(ENTRY, setting())
+    first = build(MODELS, ENTRY, setting())
     killed_after(first, steps)
     with pytest.raises(Killed):
         train(first, people, settings(tmp_path, optimiser), correction(first))
-    second = build(ENTRY, setting())
+    second = build(MODELS, ENTRY, setting())
     drawn: list[int] = []
     loss = second.loss
-    second.loss = lambda batch: (drawn.append(1), loss(batch))[1]  # type: ignore[method-assign, func-returns-value]
+    second.loss = lambda *given: (drawn.append(1), loss(*given))[1]  # type: ignore[method-assign, func-returns-value]
     found = train(second, people, settings(tmp_path, optimiser), correction(second))
     assert found == expected
     assert len(drawn) == expected.steps - steps  # what was done is not done again
@@ -78,15 +83,15 @@ def test_interrupted_training_gives_the_same_weights(tmp_path: Path, optimiser: 
 
 def assert_resumed_at(step: int, folder: Path, site: str, optimiser: str = "adam") -> None:
     """Training of a network with dropout and running statistics, killed before a step, ends like one that was not."""
-    people, whole = People(3), build(DROPPING, setting())
+    people, whole = People(3), build(MODELS, DROPPING, setting())
     expected = train(whole, people, replace(settings(None, optimiser), site=site))
     assert expected.steps == STEPS
-    killed = build(DROPPING, setting())
+    killed = build(MODELS, DROPPING, setting())
     killed_after(killed, step)
     resuming = replace(settings(folder, optimiser), site=site)
     with pytest.raises(Killed):
         train(killed, people, resuming)
-    again = build(DROPPING, setting())
+    again = build(MODELS, DROPPING, setting())
     assert train(again, people, replace(settings(folder, optimiser), site=site)) == expected
     for name, array in whole.share().items():
         np.testing.assert_array_equal(array, again.share()[name], err_msg=f"step {step}: {name}")
@@ -107,7 +112,7 @@ def test_models_trained_at_the_same_time_in_one_process_do_not_disturb_each_othe
 
 @pytest.mark.parametrize("entry", [ENTRY, DROPPING], ids=lambda entry: entry["name"])
 def test_training_draws_nothing_from_torchs_global_stream(entry: dict[str, Any]) -> None:
-    model = build(entry, setting())
+    model = build(MODELS, entry, setting())
     before = torch.get_rng_state()
     train(model, People(2), settings(None, "adam"))
     assert torch.equal(torch.get_rng_state(), before)
@@ -117,10 +122,9 @@ def test_every_step_of_every_site_and_round_has_masks_of_its_own() -> None:
     seen = set()
 
     def drawn(site: str, round: int) -> None:
-        model = build(DROPPING, setting())
+        model = build(MODELS, DROPPING, setting())
         loss = model.loss
-        (generator,) = model.generators
-        model.loss = lambda batch: (seen.add(generator.initial_seed()), loss(batch))[1]  # type: ignore[method-assign, func-returns-value]
+        model.loss = lambda phase, batch, rng: (seen.add(rng.initial_seed()), loss(phase, batch, rng))[1]  # type: ignore[method-assign, func-returns-value]
         train(model, People(3), replace(settings(None, "adam"), site=site, round=round))
 
     for site, round in (("a", 1), ("a", 2), ("b", 1)):
@@ -134,7 +138,7 @@ def test_a_second_training_of_a_request_has_a_checkpoint_of_its_own(tmp_path: Pa
 
 
 def test_a_damaged_checkpoint_is_a_fresh_start(tmp_path: Path) -> None:
-    people, whole, again = People(2), build(ENTRY, setting()), build(ENTRY, setting())
+    people, whole, again = People(2), build(MODELS, ENTRY, setting()), build(MODELS, ENTRY, setting())
     train(whole, people, settings(tmp_path, "adam"))
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:100])
@@ -148,6 +152,6 @@ def test_a_full_disk_does_not_end_training(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("normfed_client.training.checkpoints.named.save", full)
-    model = build(ENTRY, setting())
+    model = build(MODELS, ENTRY, setting())
     assert train(model, People(2), settings(tmp_path, "adam")).steps == 16
     assert torch.isfinite(torch.cat([p.detach().reshape(-1) for p in model.network.parameters()])).all()  # type: ignore[union-attr]

@@ -1,21 +1,29 @@
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from opacus import GradSampleModule
-from synthetic import People, setting, volume
+from synthetic import People, scan, setting
 
-from normfed_common.learning.cohort import Volume
+from normfed_common.learning.batch import Batch
+from normfed_common.learning.entries import build
+from normfed_common.learning.learner import NORMALISATION_GROUP
 from normfed_common.models.autoencoder import AutoEncoder, AutoEncoderConfig
-from normfed_common.models.base import NORMALISATION_GROUP
-from normfed_common.models.catalogue import MODELS, build
+from normfed_common.models.catalogue import MODELS
 
 SMALL = {"name": "autoencoder", "size": 32, "filters": 8, "most_filters": 16, "latent": 8, "batch_size": 4}
 
 
 def model(**changes: object) -> AutoEncoder:
-    found = build({**SMALL, **changes}, setting())
+    found = build(MODELS, {**SMALL, **changes}, setting())
     assert isinstance(found, AutoEncoder)
     return found
+
+
+def batches(tried: AutoEncoder, people: People, seed: int = 0) -> Iterator[Batch]:
+    return tried.batches("training", people, np.random.default_rng(seed))
 
 
 def test_the_published_network_has_the_published_shape() -> None:
@@ -29,8 +37,8 @@ def test_the_published_network_has_the_published_shape() -> None:
 @pytest.mark.parametrize("shape", [(26, 28, 6), (40, 50, 5)])
 def test_the_score_is_the_residual_on_the_scans_own_grid(residual: str, shape: tuple[int, int, int]) -> None:
     tried = model(residual=residual)
-    one = volume(np.random.default_rng(0), shape=shape)
-    found = tried.score(one, np.random.default_rng(0))
+    one = scan(np.random.default_rng(0), shape=shape)
+    found = tried.score([one], np.random.default_rng(0)).anomaly
     assert found.shape == shape
     assert found.dtype == np.float32
     assert np.isfinite(found).all()
@@ -49,11 +57,11 @@ def test_the_score_is_the_residual_on_the_scans_own_grid(residual: str, shape: t
 def test_tissue_that_is_not_normal_has_no_say_in_the_loss() -> None:
     tried = model(dropout=0.0)
     people = People(1)
-    one = people.volumes[0]
+    one = people.scans[0]
     ill = np.zeros(one.mask.shape, bool)
     ill[10:14, 10:14, 2] = True
-    people.volumes[0] = Volume(one.images, one.mask, np.flatnonzero(one.mask & ~ill).astype(np.int32))
-    weights = torch.cat([b[:, -1, 3:29, 2:30] for b in tried.batches(people, np.random.default_rng(0))])
+    people.scans[0] = replace(one, normal_index=np.flatnonzero(one.mask & ~ill).astype(np.int32))
+    weights = torch.cat([b.data["counts"][:, 0, 3:29, 2:30] for b in batches(tried, people)])
     assert int((weights == 0).sum()) == int((ill & one.mask).sum())
 
 
@@ -63,23 +71,21 @@ def test_it_learns() -> None:
     optimiser = torch.optim.Adam(tried.slices.parameters(), lr=1e-2)
     losses = []
     for epoch in range(12):
-        for batch in tried.batches(people, np.random.default_rng(epoch)):
+        for batch in batches(tried, people, epoch):
             optimiser.zero_grad()
-            loss = tried.loss(batch)
+            loss = tried.loss("training", batch, torch.Generator()).mean()
             loss.backward()
             optimiser.step()
             losses.append(float(loss))
     assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
 
 
-def test_dropout_follows_the_generator_that_the_model_shows() -> None:
+def test_dropout_follows_the_generator_that_it_is_given() -> None:
     tried = model(dropout=0.5)
-    batch = next(iter(tried.batches(People(1), np.random.default_rng(0))))
-    (generator,) = tried.generators
+    batch = next(batches(tried, People(1)))
 
     def loss(seed: int) -> float:
-        generator.manual_seed(seed)
-        return float(tried.loss(batch).detach())
+        return float(tried.loss("training", batch, torch.Generator().manual_seed(seed)).detach().sum())
 
     assert loss(1) == loss(1)
     assert loss(1) != loss(2)
@@ -87,20 +93,21 @@ def test_dropout_follows_the_generator_that_the_model_shows() -> None:
 
 def test_per_sample_gradients_add_up_to_the_gradient() -> None:
     tried = model(dropout=0.0)
-    batch = next(iter(tried.batches(People(1), np.random.default_rng(0))))
-    tried.loss(batch).backward()
+    batch = next(batches(tried, People(1)))
+    tried.loss("training", batch, torch.Generator()).sum().backward()
     expected = {n: p.grad.clone() for n, p in tried.slices.named_parameters() if p.grad is not None}
     tried.slices.zero_grad()
     wrapped = GradSampleModule(tried.slices, loss_reduction="sum")
-    images, counts = batch[:, :-1], batch[:, -1:]
-    (((images - wrapped(images)).abs() * counts).sum() / (counts.sum() * 2)).backward()
+    slices, counts = batch.data["slices"], batch.data["counts"]
+    error = ((slices - wrapped(slices)).abs() * counts).sum((1, 2, 3))
+    (error / (counts.sum((1, 2, 3)) * 2)).sum().backward()
     for name, parameter in wrapped._module.named_parameters():
         np.testing.assert_allclose(parameter.grad_sample.sum(0), expected[name], rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["siamese", "autoencoder"])
 def test_every_array_belongs_to_exactly_one_part(name: str) -> None:
-    tried = build({"name": name}, setting())
+    tried = build(MODELS, {"name": name}, setting())
     groups = tried.groups()
     assert groups.pop(NORMALISATION_GROUP)
     found = sorted(array for part in groups.values() for array in part)
@@ -118,5 +125,5 @@ def test_batch_normalisation_brings_its_running_statistics_but_no_counter() -> N
 
 def test_models_without_a_network_have_no_parts() -> None:
     for name in MODELS:
-        tried = build({"name": name}, setting())
+        tried = build(MODELS, {"name": name}, setting())
         assert bool(tried.groups()) == (tried.network is not None)

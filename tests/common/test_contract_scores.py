@@ -9,11 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from learning import sum_up
 from sklearn.svm import OneClassSVM
-from synthetic import People, setting, volume
+from synthetic import People, scan, setting
 
+from normfed_common.learning.entries import build
 from normfed_common.models.base import NormativeModel
-from normfed_common.models.catalogue import MODELS, build
+from normfed_common.models.catalogue import MODELS
 from normfed_common.models.siamese import Siamese
 from normfed_common.scoring.location import LocationHead
 
@@ -38,9 +40,8 @@ EVERY = [{"name": name, **SMALL.get(name, {}), **variant} for name in MODELS for
 
 def learned(entry: dict[str, Any], people: People) -> NormativeModel:
     """A model with its sums and its site's part, as it scores."""
-    model = build(entry, setting())
-    for stage in model.stages:
-        model.absorb(stage, model.statistics(stage, people, np.random.default_rng(0)))
+    model = build(MODELS, entry, setting())
+    sum_up(model, people)
     model.personalise(people, np.random.default_rng(0))
     return model
 
@@ -49,14 +50,14 @@ def learned(entry: dict[str, Any], people: People) -> NormativeModel:
 def test_a_map_is_finite_never_negative_and_exactly_0_outside_the_brain(entry: dict[str, Any]) -> None:
     people = People(4)
     model = learned(entry, people)
-    for scan in (people.volume(0), volume(np.random.default_rng(9))):
-        found = model.score(scan, np.random.default_rng(1))
+    for one in (people.scan(0), scan(np.random.default_rng(9))):
+        found = model.score([one], np.random.default_rng(1)).anomaly
         assert found.dtype == np.float32
-        assert found.shape == scan.mask.shape
+        assert found.shape == one.mask.shape
         assert np.isfinite(found).all()
         assert (found >= 0).all()
-        assert (found[~scan.mask] == 0).all()
-        assert found[scan.mask].std() > 0
+        assert (found[~one.mask] == 0).all()
+        assert found[one.mask].std() > 0
 
 
 @settings(max_examples=40)
@@ -74,10 +75,10 @@ def test_no_decision_value_exceeds_a_quarter_of_the_sum_of_coefficients(
 
 
 def test_scores_of_the_persons_own_machines_are_minus_the_decision_value_plus_one_constant_for_everybody() -> None:
-    model = build({"name": "siamese", "patch_size": 9, "one_class": {"samples": 200, "models": 1}}, setting())
+    model = build(MODELS, {"name": "siamese", "patch_size": 9, "one_class": {"samples": 200, "models": 1}}, setting())
     assert isinstance(model, Siamese)
     for seed in (0, 1):
-        field = model.encode(volume(np.random.default_rng(seed)))
+        field = model.encode(scan(np.random.default_rng(seed)))
         latents = field.latents.numpy()
         chosen = np.random.default_rng(5).choice(len(latents), 200, replace=False)
         decision = OneClassSVM(nu=0.03, gamma="scale").fit(latents[chosen]).decision_function(latents)
@@ -92,7 +93,7 @@ def test_scores_of_the_federated_machine_are_minus_the_decision_value_plus_one_c
     assert isinstance(model, Siamese)
     constants = []
     for seed in (0, 1):
-        field = model.encode(volume(np.random.default_rng(seed)))
+        field = model.encode(scan(np.random.default_rng(seed)))
         head: Any = model.head
         decision = (head._map(field.latents) @ torch.from_numpy(head.weights).float()).numpy()
         constants.append(head.score(field, np.random.default_rng(0)) + decision)
@@ -114,7 +115,7 @@ def test_a_place_without_a_machine_ranks_like_places_with_one() -> None:
     model, head = location(12, People(12))
     ranks = []
     for seed in range(20, 26):
-        field = model.encode(volume(np.random.default_rng(seed)))
+        field = model.encode(scan(np.random.default_rng(seed)))
         alone = ~np.isin(head._cell_of(field.index), list(head.machines))
         assert 0 < alone.sum() < len(alone) / 2
         scores = head.score(field, np.random.default_rng(0))
@@ -125,7 +126,7 @@ def test_a_place_without_a_machine_ranks_like_places_with_one() -> None:
 
 def test_a_place_without_a_machine_keeps_the_order_of_its_distances_on_the_machines_scale() -> None:
     model, head = location(12, People(12))
-    field = model.encode(volume(np.random.default_rng(30)))
+    field = model.encode(scan(np.random.default_rng(30)))
     where = head._cell_of(field.index)
     alone = ~np.isin(where, list(head.machines))
     scores = head.score(field, np.random.default_rng(0))

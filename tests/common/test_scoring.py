@@ -5,14 +5,15 @@ from sklearn.svm import OneClassSVM
 from synthetic import People, setting, split
 
 from normfed_common.foundation import arrays as named
-from normfed_common.models.catalogue import build
+from normfed_common.learning.entries import build
+from normfed_common.models.catalogue import MODELS
 from normfed_common.models.siamese import Siamese
 from normfed_common.scoring import kernel
 from normfed_common.scoring.location import SHRINKAGE
 
 
 def siamese(**one_class: object) -> Siamese:
-    made = build({"name": "siamese", "patch_size": 9, "one_class": one_class}, setting())
+    made = build(MODELS, {"name": "siamese", "patch_size": 9, "one_class": one_class}, setting())
     assert isinstance(made, Siamese)
     return made
 
@@ -59,7 +60,7 @@ def test_location_gaussian_is_the_shrunk_mahalanobis_distance() -> None:
     people = People(4)
     model = siamese(fit_on="location", spacing_mm=6.0)
     model.absorb("moments", model.statistics("moments", people, np.random.default_rng(0)))
-    fields = [model.encode(people.volume(i)) for i in range(4)]
+    fields = [model.encode(people.scan(i)) for i in range(4)]
     everything = np.concatenate([f.latents.numpy() for f in fields]).astype(float)
     where = np.concatenate([model.head._cell_of(f.index) for f in fields])  # type: ignore[attr-defined]
     pooled = sum(
@@ -80,14 +81,14 @@ def test_a_large_site_fits_its_own_machine_at_every_location_and_keeps_it() -> N
     model = siamese(fit_on="location", minimum_subjects=5, spacing_mm=8.0)
     model.absorb("moments", model.statistics("moments", people, np.random.default_rng(0)))
     shared = {name: value.copy() for name, value in model.share().items()}
-    gaussian = model.score(people.volume(0), np.random.default_rng(0))
+    gaussian = model.score([people.scan(0)], np.random.default_rng(0)).anomaly
     model.personalise(people, np.random.default_rng(0))
-    personal = model.score(people.volume(0), np.random.default_rng(0))
+    personal = model.score([people.scan(0)], np.random.default_rng(0)).anomaly
     assert np.abs(personal - gaussian).max() > 0
     assert set(model.share()) == set(shared)
     assert all((model.share()[name] == shared[name]).all() for name in shared)  # no support vector among what is shared
     model.personalise(People(4), np.random.default_rng(0))
-    np.testing.assert_array_equal(model.score(people.volume(0), np.random.default_rng(0)), gaussian)
+    np.testing.assert_array_equal(model.score([people.scan(0)], np.random.default_rng(0)).anomaly, gaussian)
 
 
 def test_the_federated_machine_is_the_mean_over_people() -> None:
@@ -105,7 +106,7 @@ def test_random_features_approach_the_kernel() -> None:
     people = People(3)
     model = siamese(fit_on="federated", features=16_384, samples=500)
     model.absorb("variance", model.statistics("variance", people, np.random.default_rng(0)))
-    latents = model.encode(people.volume(0)).latents[:40]
+    latents = model.encode(people.scan(0)).latents[:40]
     mapped = model.head._map(latents)  # type: ignore[attr-defined]
     exact = torch.exp(-model.head.gamma * torch.cdist(latents, latents) ** 2)  # type: ignore[attr-defined]
     assert (mapped @ mapped.T - exact).abs().max() < 0.05

@@ -3,10 +3,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from learning import sum_up
 from opacus import GradSampleModule
-from synthetic import People, setting, volume
+from synthetic import People, scan, setting
 
-from normfed_common.models.catalogue import build
+from normfed_common.learning.batch import Batch
+from normfed_common.learning.entries import build
+from normfed_common.models.catalogue import MODELS
 from normfed_common.models.patch_networks import ARCHITECTURES, PatchAutoEncoder
 from normfed_common.models.patches import extract
 from normfed_common.models.siamese import Siamese
@@ -32,10 +35,14 @@ def network(architecture: str, patch: int, norm: str, channels: int = 2) -> Patc
 
 def siamese(**parameters: object) -> Siamese:
     made = build(
-        {"name": "siamese", "patch_size": 9, "pairs_per_subject": 20, "batch_size": 10, **parameters}, setting()
+        MODELS, {"name": "siamese", "patch_size": 9, "pairs_per_subject": 20, "batch_size": 10, **parameters}, setting()
     )
     assert isinstance(made, Siamese)
     return made
+
+
+def batch(pairs: torch.Tensor, lone: bool) -> Batch:
+    return Batch({"pairs": pairs}, torch.tensor([[0, 0 if lone else 1]]).expand(len(pairs), 2))
 
 
 @pytest.mark.parametrize(("architecture", "patch", "norm"), NETWORKS)
@@ -70,7 +77,6 @@ def test_published_parameter_counts() -> None:
 
 def test_loss_is_the_equation_on_a_batch_of_two() -> None:
     model = siamese(alpha=0.3)
-    list(model.batches(People(2), np.random.default_rng(0)))
     pairs = torch.rand(2, 2, 2, 9, 9)
     expected = 0.0
     with torch.inference_mode():
@@ -79,39 +85,42 @@ def test_loss_is_the_equation_on_a_batch_of_two() -> None:
             for x, latent in zip((first, second), z, strict=True):
                 expected += float(((x - model.autoencoder.decode(latent)[0]) ** 2).sum())
             expected -= 0.3 * float((z[0] @ z[1].T) / (z[0].norm() * z[1].norm()))
-        assert float(model.loss(pairs)) == pytest.approx(expected / 2, rel=1e-5)
+        found = model.loss("training", batch(pairs, lone=False), torch.Generator())
+        assert float(found.mean()) == pytest.approx(expected / 2, rel=1e-5)
 
 
 def test_a_lone_person_has_no_siamese_term() -> None:
     model = siamese(alpha=10.0)
-    list(model.batches(People(1), np.random.default_rng(0)))
     pairs = torch.rand(3, 2, 2, 9, 9)
     plain = siamese(alpha=0.0)
     plain.load(model.share())
-    list(plain.batches(People(3), np.random.default_rng(0)))
     with torch.inference_mode():
-        assert float(model.loss(pairs)) == pytest.approx(float(plain.loss(pairs)))
+        found = model.loss("training", batch(pairs, lone=True), torch.Generator())
+        expected = plain.loss("training", batch(pairs, lone=False), torch.Generator())
+    assert torch.equal(found, expected)
 
 
 def test_an_epoch_shows_everybody_as_often_and_pairs_the_same_place() -> None:
     people = People(3)
-    for index, item in enumerate(people.volumes):  # images whose values are their own location, plus who they are
+    for index, item in enumerate(people.scans):  # images whose values are their own location, plus who they are
         item.images[0] = np.arange(item.mask.size).reshape(item.mask.shape)
         item.images[1] = index
     model = siamese(pairs_per_subject=25, batch_size=12)
-    batches = torch.cat(list(model.batches(people, np.random.default_rng(1))))
+    found = list(model.batches("training", people, np.random.default_rng(1)))
+    batches = torch.cat([one.data["pairs"] for one in found])
     assert batches.shape == (75, 2, 2, 9, 9)
     assert torch.equal(batches[:, 0, 0], batches[:, 1, 0])
     first = batches[:, 0, 1, 4, 4].long()
     assert torch.bincount(first).tolist() == [25, 25, 25]
+    assert torch.equal(torch.cat([one.person for one in found]), batches[:, :, 1, 4, 4].long())
     assert (first != batches[:, 1, 1, 4, 4].long()).all()
     centres = batches[:, 0, 0, 4, 4].long().numpy()
-    both = [people.volumes[i].mask.ravel()[centres] for i in range(3)]
+    both = [people.scans[i].mask.ravel()[centres] for i in range(3)]
     assert all(both[int(f)][k] for k, f in enumerate(first))
 
 
 def test_extract_equals_slicing_one_by_one() -> None:
-    item = volume(np.random.default_rng(3))
+    item = scan(np.random.default_rng(3))
     x, y, z = np.array([4, 10, 21]), np.array([4, 12, 23]), np.array([0, 3, 5])
     patches = extract(item.images, np.ravel_multi_index((x, y, z), item.mask.shape), 9)
     for k in range(3):
@@ -121,7 +130,7 @@ def test_extract_equals_slicing_one_by_one() -> None:
 
 def test_latents_of_a_volume_are_those_of_its_patches() -> None:
     model = siamese()
-    item = volume(np.random.default_rng(4))
+    item = scan(np.random.default_rng(4))
     field = model.encode(item)
     inside = [k for k, flat in enumerate(field.index) if _inside(flat, item.mask.shape)][::37]
     patches = torch.from_numpy(extract(item.images, field.index[inside], 9))
@@ -140,10 +149,9 @@ def _inside(flat: int, shape: tuple[int, ...]) -> bool:
 def test_scores_are_finite_repeatable_and_zero_outside_the_brain(fit_on: str) -> None:
     people = People(3)
     model = siamese(one_class={"fit_on": fit_on, "samples": 50, "models": 2, "features": 32})
-    for stage in model.stages:
-        model.absorb(stage, model.statistics(stage, people, np.random.default_rng(0)))
-    item = people.volume(0)
-    first, second = (model.score(item, np.random.default_rng(9)) for _ in range(2))
+    sum_up(model, people)
+    item = people.scan(0)
+    first, second = (model.score([item], np.random.default_rng(9)).anomaly for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert first.dtype == np.float32
     assert np.isfinite(first).all()
@@ -156,13 +164,12 @@ def test_a_model_that_was_shared_scores_like_the_one_that_shared_it(fit_on: str)
     people = People(3)
     one_class = {"fit_on": fit_on, "samples": 50, "models": 2, "features": 32}
     model, other = siamese(one_class=one_class), siamese(one_class=one_class)
-    for stage in model.stages:
-        model.absorb(stage, model.statistics(stage, people, np.random.default_rng(0)))
+    sum_up(model, people)
     with torch.no_grad():
         for parameter in model.autoencoder.parameters():
             parameter += 0.01
     other.load(model.share())
-    scores = [m.score(people.volume(1), np.random.default_rng(2)) for m in (model, other)]
+    scores = [m.score([people.scan(1)], np.random.default_rng(2)).anomaly for m in (model, other)]
     np.testing.assert_array_equal(*scores)
 
 

@@ -11,7 +11,8 @@ import yaml
 from conftest import TINY
 
 from normfed_common.foundation.errors import StudyError
-from normfed_common.studies import MAXIMUM_BYTES, load_study, validate_model, validate_strategy
+from normfed_common.models.catalogue import MODELS
+from normfed_common.studies import MAXIMUM_BYTES, load_study, validate_learner, validate_strategy
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def test_an_error_in_a_list_says_which_entry(written: Any, comparisons: dict[str
 def test_entries_of_comparisons_get_their_defaults_in_their_order(written: Any) -> None:
     found = load_study(written(comparisons={"baselines": [{"name": "intensity"}], "strategies": ["ditto", "fedavg"]}))
     assert found.comparisons.strategies == ({"name": "ditto", "lambda": 0.1}, {"name": "fedavg"})
-    assert found.comparisons.baselines == (validate_model({"name": "intensity"}, "x"),)
+    assert found.comparisons.baselines == (validate_learner(MODELS, {"name": "intensity"}, "x"),)
 
 
 def test_checking_an_entry_leaves_what_was_given_alone() -> None:

@@ -10,12 +10,13 @@ from synthetic import SHAPE, People, setting
 
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import WireError
+from normfed_common.learning.entries import build
 from normfed_common.models.base import NormativeModel
-from normfed_common.models.catalogue import build
+from normfed_common.models.catalogue import MODELS
 from normfed_common.privacy.cubes import averaged
 from normfed_common.study.preprocessing import PreprocessingConfig
 
-MODELS: dict[str, dict[str, object]] = {
+ENTRIES: dict[str, dict[str, object]] = {
     "atlas": {"name": "atlas"},
     "location": {"name": "siamese", "patch_size": 9, "one_class": {"fit_on": "location", "spacing_mm": 8.0}},
     "federated": {"name": "siamese", "patch_size": 9, "one_class": {"fit_on": "federated", "features": 32}},
@@ -23,7 +24,7 @@ MODELS: dict[str, dict[str, object]] = {
 
 
 def model(name: str) -> NormativeModel:
-    return build(MODELS[name], replace(setting(), value_range=(0.0, 2.0)))
+    return build(MODELS, ENTRIES[name], replace(setting(), value_range=(0.0, 2.0)))
 
 
 def honest(name: str, stage: str, people: int = 4) -> Arrays:
@@ -90,7 +91,7 @@ def test_honest_sums_and_their_means_over_cubes_are_taken(name: str, people: int
 @pytest.mark.parametrize("nu", [0.01, 0.03, 0.5, 1.0])
 def test_no_honest_machine_is_longer_than_is_believed(nu: float) -> None:
     entry = {"name": "siamese", "patch_size": 9, "one_class": {"fit_on": "federated", "features": 32, "nu": nu}}
-    made = build(entry, setting())
+    made = build(MODELS, entry, setting())
     for people in (1, 5):
         cohort, rng = People(people), np.random.default_rng(people)
         made.absorb("variance", made.statistics("variance", cohort, rng))
@@ -104,7 +105,7 @@ def test_a_distance_beyond_float32_is_far_and_not_infinite() -> None:
     made.absorb("moments", total)
     made.head.whitening[:] = 1e38  # type: ignore[attr-defined]
     with np.errstate(over="ignore"):
-        found = made.score(people.volume(0), np.random.default_rng(0))
+        found = made.score([people.scan(0)], np.random.default_rng(0)).anomaly
     assert np.isfinite(found).all()
     assert found.max() == np.float32(1e18)
 

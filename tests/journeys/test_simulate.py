@@ -80,11 +80,10 @@ def test_merged_histograms_bracket_what_all_maps_in_one_place_would_give(run: Pa
         site = Site(config, _study(run))
         model = site.model(site.study.model)
         model.load(model_arrays)
-        for scan in site.test:
-            volume = scan.entry.volume()
-            found = model.score(volume, seeds.generator(site.study.seed, "score", scan.visit.name))
-            scores.append(found[volume.mask])
-            truth.append(scan.entry.lesion()[volume.mask])
+        for case in site.test:
+            rng, mask = seeds.generator(site.study.seed, "score", case.visit.name), case.entry.mask()
+            scores.append(model.score([case.scan()], rng).anomaly[mask])
+            truth.append(case.entry.lesion()[mask])
     pooled_scores, pooled_truth = np.concatenate(scores), np.concatenate(truth)
     merged = metrics["evaluation"]["federated"]["merged"]
     for name, exact in (
@@ -211,11 +210,10 @@ def plain_training(site: Site, rounds: int) -> dict[str, np.ndarray]:
         model.network.train()
         optimiser = torch.optim.Adam(model.network.parameters(), lr=federation.learning_rate, fused=True)
         for epoch in range(federation.local_epochs):
-            for batch in model.batches(
-                cohort, seeds.generator(site.study.seed, "training", site.config.name, number, epoch)
-            ):
+            rng = seeds.generator(site.study.seed, "training", site.config.name, number, epoch)
+            for batch in model.batches("training", cohort, rng):
                 optimiser.zero_grad()
-                model.loss(batch).backward()
+                model.loss("training", batch, torch.Generator()).mean().backward()
                 optimiser.step()
     return model.share()
 
@@ -373,8 +371,7 @@ def test_missing_data_and_unknown_sites_are_said_before_anything_runs(
 def test_memory_of_a_site_does_not_hold_its_cohort(run: Path) -> None:
     config = next(site for site in read_sites(run / "sites.json") if site.name == "pooled")
     cohort = Site(config, _study(run)).training_cohort()
-    volume = cohort.volume(0)
-    base: Any = volume.images
+    base: Any = cohort.scan(0).images
     while base.base is not None and not isinstance(base, np.memmap):
         base = base.base
     assert isinstance(base, np.memmap)

@@ -26,8 +26,9 @@ from normfed_client.imaging.template import common_grid
 from normfed_client.operation.services import services
 from normfed_common.foundation.errors import SiteCode, WireError
 from normfed_common.foundation.files import inside
+from normfed_common.learning.entries import build
 from normfed_common.learning.setting import Setting
-from normfed_common.models.catalogue import build
+from normfed_common.models.catalogue import MODELS
 from normfed_common.wire.messages import BELOW_MINIMUM, decode_answer, error_code
 from normfed_deploy.rehearsal import Rehearsal
 
@@ -48,7 +49,7 @@ def test_no_name_of_a_model_is_a_path(server: Server, cohort: Path, task: str, a
     [
         {"run": "../other"},
         {"run": ""},
-        {"stage": "../x"},
+        {"phase": "../x"},
         {"version": "1" * 99},
         {"round": 10**9},
         {"repeat": -1},
@@ -111,13 +112,13 @@ def settings(server: Server, **changes: object) -> None:
 def whole_run(server: Server, run: str = "run-1", **fields: Any) -> dict[str, np.ndarray]:
     """Every task of a run, as an honest server asks; gives the last answer's arrays."""
     asked = study()
-    network = build(asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
+    network = build(MODELS, asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
     first = {f"0/{name}": array for name, array in network.items()}
     server.answer("query.describe", asked, run=run)
     server.answer("train.canary", asked, first, run=run)
     for number in (1, 2):
         server.answer("train.round", asked, network, run=run, round=number)
-    server.answer("train.sums", asked, run=run, stage="moments", model=asked.comparisons.baselines[1], arm="atlas")
+    server.answer("train.sums", asked, run=run, phase="moments", model=asked.comparisons.baselines[1], arm="atlas")
     low, high = server.answer("evaluate.score", asked, network, run=run)[1]["range"]
     server.answer("evaluate.count", asked, run=run, low=float(low), high=float(high))
     edges = np.linspace(low, high, 50)
@@ -145,7 +146,7 @@ def test_a_study_that_asks_for_fewer_people_than_the_hospitals_floor_is_refused(
     """Once an atlas of one person was that person's scan, voxel by voxel."""
     asked = study(model=ATLAS, federation={"minimum_cohort": minimum})
     for task in ("query.describe", "train.sums"):
-        assert error_code(server.ask(task, asked, stage="moments")) is SiteCode.MINIMUM_TOO_LOW
+        assert error_code(server.ask(task, asked, phase="moments")) is SiteCode.MINIMUM_TOO_LOW
 
 
 def test_the_default_floors_of_a_new_hospital_are_ten_and_twenty(cohort: Path, tmp_path: Path) -> None:
@@ -219,7 +220,7 @@ def test_a_run_that_loses_a_person_in_its_middle_is_refused(server: Server, coho
     server.sums(study(model=ATLAS), "r1")
     edited(server, cohort, tmp_path, training(server)[:1], added=0)
     reply = server.ask(
-        "train.sums", study(model=ATLAS), run="r1", stage="moments", since=0, repeat=0, low=1.0, high=2.0
+        "train.sums", study(model=ATLAS), run="r1", phase="moments", since=0, repeat=0, low=1.0, high=2.0
     )
     assert error_code(reply) is SiteCode.TOO_CLOSE_TO_EARLIER
     assert "put them back, or begin a new run" in (server.folder / "state" / "r1" / LOG).read_text()
@@ -228,7 +229,7 @@ def test_a_run_that_loses_a_person_in_its_middle_is_refused(server: Server, coho
 def test_a_run_keeps_its_people_when_more_come(server: Server, cohort: Path, tmp_path: Path) -> None:
     first = server.sums(study(model=ATLAS), "r1")
     edited(server, cohort, tmp_path, [], added=30)
-    again = server.answer("train.sums", study(model=ATLAS), run="r1", stage="moments", low=1.0, high=2.0)[1]
+    again = server.answer("train.sums", study(model=ATLAS), run="r1", phase="moments", low=1.0, high=2.0)[1]
     np.testing.assert_array_equal(first["sum"], again["sum"])
     later = server.sums(study(model=ATLAS), "r2")
     assert people(later) - people(first) >= MINIMUM
@@ -297,7 +298,7 @@ def test_a_kind_of_lesion_of_few_patients_is_not_named(server: Server, cohort: P
 def test_a_canary_sends_back_what_it_was_sent(server: Server) -> None:
     """Once it sent what one batch had taught, which is about four people at most."""
     asked = study()
-    network = build(asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), 3)).share()
+    network = build(MODELS, asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), 3)).share()
     answer, arrays = server.answer("train.canary", asked, {f"0/{n}": a for n, a in network.items()})
     assert answer.loss is None
     assert answer.steps == 1
@@ -350,10 +351,10 @@ def test_a_hospital_answers_about_so_many_models_and_no_more(server: Server) -> 
     settings(server, most_models=2, most_requests_per_model=3)
     asked = study(model=ATLAS)
     for number in range(3):
-        server.answer("train.sums", asked, arm="atlas", stage="moments", low=float(number))
-    assert error_code(server.ask("train.sums", asked, arm="atlas", stage="moments", low=9.0)) is SiteCode.TOO_MUCH_ASKED
-    server.answer("train.sums", asked, arm="atlas~2", stage="moments")
-    assert error_code(server.ask("train.sums", asked, arm="atlas~3", stage="moments")) is SiteCode.TOO_MUCH_ASKED
+        server.answer("train.sums", asked, arm="atlas", phase="moments", low=float(number))
+    assert error_code(server.ask("train.sums", asked, arm="atlas", phase="moments", low=9.0)) is SiteCode.TOO_MUCH_ASKED
+    server.answer("train.sums", asked, arm="atlas~2", phase="moments")
+    assert error_code(server.ask("train.sums", asked, arm="atlas~3", phase="moments")) is SiteCode.TOO_MUCH_ASKED
 
 
 def test_a_hospital_keeps_so_many_runs_and_no_more(server: Server) -> None:
@@ -369,14 +370,14 @@ def test_a_message_larger_than_the_hospital_takes_is_refused(server: Server) -> 
     arrays = {"w": np.zeros(200_000, np.float32)}
     assert error_code(server.ask("train.round", study(), arrays, round=1)) is SiteCode.TOO_MUCH_ASKED
     # Its own answer, too: an atlas' sums are larger than that.
-    assert error_code(server.ask("train.sums", study(model=ATLAS), stage="moments")) is SiteCode.TOO_MUCH_ASKED
+    assert error_code(server.ask("train.sums", study(model=ATLAS), phase="moments")) is SiteCode.TOO_MUCH_ASKED
 
 
 def test_sums_per_voxel_over_few_people_leave_as_means_of_cubes(server: Server) -> None:
     exact = server.sums(study(model=ATLAS), "r1")
     settings(server, minimum_people_per_voxel=40, cube_mm=8.0)
     server.answer("query.describe", study(model=ATLAS), run="r2")
-    answer, coarse = server.answer("train.sums", study(model=ATLAS), run="r2", stage="moments")
+    answer, coarse = server.answer("train.sums", study(model=ATLAS), run="r2", phase="moments")
     assert "means of cubes of 8 mm: they are over fewer people than the 40" in answer.notes[0]
     for name, array in exact.items():
         volumes, cubes = array.reshape(-1, *array.shape[-3:]), coarse[name].reshape(-1, *array.shape[-3:])
@@ -461,10 +462,10 @@ def test_of_few_patients_with_a_lesion_nothing_is_told(server: Server, cohort: P
 def test_every_kind_of_question_is_counted(server: Server, task: str) -> None:
     settings(server, most_requests_per_model=3)
     asked = study()
-    network = build(asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
+    network = build(MODELS, asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
     fields: dict[str, Any] = {"round": 1} if task == "train.round" else {}
     if task == "train.sums":
-        fields = {"model": asked.comparisons.baselines[1], "stage": "moments"}
+        fields = {"model": asked.comparisons.baselines[1], "phase": "moments"}
     codes = []
     for number in range(12):
         sent = {f"0/{n}": a for n, a in network.items()} if task == "train.canary" else network
@@ -477,7 +478,7 @@ def test_every_kind_of_question_is_counted(server: Server, task: str) -> None:
 
 def test_only_rounds_have_a_number(server: Server) -> None:
     for task, number in (("train.sums", 1), ("evaluate.score", 2), ("train.round", 0)):
-        assert error_code(server.ask(task, study(), stage="moments", round=number)) is SiteCode.BAD_REQUEST
+        assert error_code(server.ask(task, study(), phase="moments", round=number)) is SiteCode.BAD_REQUEST
 
 
 def test_scans_of_too_few_people_are_not_even_opened(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -521,7 +522,7 @@ def test_answers_given_under_laxer_rules_are_not_given_again(server: Server) -> 
     asked = study(model=ATLAS)
     server.sums(asked, "run-1")
     settings(server, minimum_people=13)
-    again = server.ask("train.sums", asked, stage="moments")
+    again = server.ask("train.sums", asked, phase="moments")
     assert error_code(again) is SiteCode.MINIMUM_TOO_LOW
 
 
@@ -533,7 +534,7 @@ def test_no_threshold_singles_out_the_person_with_the_highest_score(server: Serv
 
 def test_a_range_narrower_than_the_scores_and_foreign_edges_are_refused(server: Server) -> None:
     asked = study()
-    network = build(asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
+    network = build(MODELS, asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
     low, high = server.answer("evaluate.score", asked, network)[1]["range"]
     narrow = server.ask("evaluate.count", asked, low=float(low), high=float(low + (high - low) / 2))
     assert error_code(narrow) is SiteCode.BAD_REQUEST
@@ -560,7 +561,7 @@ def test_what_is_asked_of_a_hospital_is_in_its_own_log(server: Server) -> None:
 
 def test_scores_that_are_damaged_between_two_steps_are_made_again(server: Server) -> None:
     asked = study()
-    network = build(asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
+    network = build(MODELS, asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
     low, high = server.answer("evaluate.score", asked, network)[1]["range"]
     expected = server.answer("evaluate.count", asked, low=float(low), high=float(high))[1]
     folder = server.folder / "state" / "run-1" / "scores" / "federated"
@@ -578,7 +579,7 @@ def test_scores_stay_until_the_answer_that_was_made_of_them_is_kept(
     from normfed_client.hospital.outbox import Outbox
 
     asked = study()
-    network = build(asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
+    network = build(MODELS, asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
     low, high = server.answer("evaluate.score", asked, network)[1]["range"]
     arrays = {"edges": np.linspace(low, high, 50), "held_out_people": np.zeros(51, np.int64)}
     with monkeypatch.context() as patch:

@@ -17,9 +17,10 @@ from synthetic import setting
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError, UserError, WireError
+from normfed_common.learning.entries import build
 from normfed_common.metrics import histograms
 from normfed_common.metrics.histograms import COARSE_BINS
-from normfed_common.models.catalogue import build
+from normfed_common.models.catalogue import MODELS
 from normfed_common.studies import resolve, validate_strategy
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import Answer
@@ -263,10 +264,10 @@ def test_no_honest_epoch_has_more_batches_than_the_server_believes(name: str, st
     entry = {"name": name, "batch_size": 3}
     entry |= {"patch_size": 9, "pairs_per_subject": 7} if name == "siamese" else {"size": 32, "filters": 8}
     resolved = resolve(study.model_dump(mode="json") | {"model": entry}, "test").model
-    model = build(resolved, setting())
+    model = build(MODELS, resolved, setting())
     for count in (1, 2, 5):
-        batches = sum(1 for _ in model.batches(People(count), np.random.default_rng(0)))
-        assert 1 <= batches <= model.most_batches(count)
+        batches = sum(1 for _ in model.batches("training", People(count), np.random.default_rng(0)))
+        assert 1 <= batches <= model.most_batches("training", count)
 
 
 def test_the_operator_bounds_the_people_of_a_site(tmp_path: Path) -> None:
@@ -341,7 +342,7 @@ def test_sums_of_latents_that_nobody_has_are_refused(what: str) -> None:
         "variance": {"entries": np.array(800.0), "sum": np.array(3.0), "squares": np.array(800.0)},
         "machine": {"people": np.array(5.0), "weights": np.ones(16), "offset": np.ones(1)},
     }
-    model = build(entry, setting(shape=(1, 1, 1)))  # as the server does, which never sees the grid
+    model = build(MODELS, entry, setting(shape=(1, 1, 1)))  # as the server does, which never sees the grid
     assert claims.sums(honest[what], model, stage, 5) is honest[what]
     with pytest.raises(WireError, match=reason):
         claims.sums(honest[what] | lie, model, stage, 5)

@@ -18,11 +18,13 @@ from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import DamagedError
 from normfed_common.foundation.files import write_text
-from normfed_common.models.catalogue import build
+from normfed_common.learning.entries import build
+from normfed_common.models.catalogue import MODELS
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import Answer
+from normfed_server.arms.context import RunContext
 from normfed_server.arms.plan import Arm
-from normfed_server.arms.training import ArmTraining, RunContext
+from normfed_server.arms.training import ArmTraining
 from normfed_server.events.log import EventLog
 from normfed_server.runs.exporting import FILES, export
 from normfed_server.runs.wording import worded
@@ -46,7 +48,7 @@ def train(
     roster.wait_for(len(PEOPLE))
     context = RunContext(Letterhead(study), roster, asker, EventLog(folder / "events.jsonl"))
     arm = Arm("federated", study.model, tuple(sorted(PEOPLE)), {}, federated=True)
-    model = build(study.model, setting())
+    model = build(MODELS, study.model, setting())
     progress = ArmTraining(arm, model, lambda _: model.share(), context, checkpoint(folder)).run()
     assert [entry["round"] for entry in progress.history] == list(range(1, ROUNDS + 1))
     return progress.models[0], sorted({round for _, round, _, _ in grid.asked})

@@ -8,8 +8,9 @@ from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.site import SITES_VARIABLE, Site, write_sites
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import Request, requests
+from normfed_server.arms.context import RunContext
 from normfed_server.arms.plan import Arm
-from normfed_server.arms.training import ArmTraining, RunContext
+from normfed_server.arms.training import ArmTraining
 from normfed_server.events.log import EventLog, subscribe
 from normfed_server.sites.asking import Asker
 from normfed_server.sites.letterhead import Letterhead

@@ -16,14 +16,16 @@ from scripted import PEOPLE, ScriptedGrid, federation
 from synthetic import setting
 
 from normfed_common.foundation.errors import RunError, SiteCode
-from normfed_common.models.catalogue import build
+from normfed_common.learning.entries import build
+from normfed_common.models.catalogue import MODELS
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import BELOW_MINIMUM, Machine, requests
 from normfed_server.arms import fitness
 from normfed_server.arms.canary import try_one_batch
+from normfed_server.arms.context import RunContext
 from normfed_server.arms.plan import Arm
-from normfed_server.arms.training import ArmTraining, RunContext
+from normfed_server.arms.training import ArmTraining
 from normfed_server.events.log import EventLog
 from normfed_server.sites.asking import Asker, SiteFailed
 from normfed_server.sites.closing import Closing, Outcome
@@ -42,7 +44,7 @@ def trained(
     roster = Roster(grid, asker, Letterhead(study))
     roster.wait_for(len(grid.connected))
     context = RunContext(Letterhead(study), roster, asker, EventLog(tmp_path / "e.jsonl"), excused=excused)
-    model = build(study.model, setting())
+    model = build(MODELS, study.model, setting())
     arm = Arm("federated", study.model, tuple(sorted(PEOPLE)), {}, federated=True)
     progress = ArmTraining(arm, model, lambda _: model.share(), context, tmp_path / "a" / "b" / "p.safetensors").run()
     return progress.history[-1]
@@ -129,7 +131,7 @@ def second_round(
     roster = Roster(grid, asker, Letterhead(study), grid.members)
     roster.wait_for_members(frozenset, lambda sites: None)
     context = RunContext(Letterhead(study), roster, asker, EventLog(tmp_path.parent / "e.jsonl"), excused=excused)
-    model = build(study.model, setting())
+    model = build(MODELS, study.model, setting())
     of = {"name": "federated", "train": tuple(sorted(grid.people)), "federated": True} | arm
     described = Arm(model=study.model, evaluate={}, **of)
     path = tmp_path / "a" / "b" / "p.safetensors"
@@ -227,7 +229,7 @@ def test_a_run_that_is_resumed_without_a_site_fine_tunes_the_others(study: Study
         asker = Asker(grid, threading.Event(), patience_s=0.1, forgiving=True)
         roster = Roster(grid, asker, Letterhead(tuned), lambda: {s: i for i, s in enumerate("abcd", 1)})
         roster.wait_for_members(frozenset, lambda _: None)
-        model = build(tuned.model, setting())
+        model = build(MODELS, tuned.model, setting())
         arm = Arm("federated", tuned.model, tuple(sites), {}, federated=True, strategy=tuned.strategy)
         context = RunContext(Letterhead(tuned), roster, asker, EventLog(tmp_path / "e.jsonl"))
         training = ArmTraining(arm, model, lambda _, m=model: m.share(), context, path)  # type: ignore[misc]
@@ -332,7 +334,7 @@ def test_the_canary_names_every_site_where_it_does_not_come_back(study: StudyCon
     asker = Asker(grid, threading.Event())
     roster = Roster(grid, asker, Letterhead(study, "r"))
     roster.wait_for(4)
-    model = build(study.model, setting()).share()
+    model = build(MODELS, study.model, setting()).share()
     arm = Arm("federated", study.model, tuple(PEOPLE), {}, federated=True)
     context = RunContext(Letterhead(study, "r"), roster, asker, EventLog(tmp_path / "e.jsonl"))
     with pytest.raises(RunError, match=r"2 of 4 sites\. b: .*code 202 DATA_UNUSABLE\); d: .*code 208 OUT_OF_SPACE"):

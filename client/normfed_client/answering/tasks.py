@@ -14,21 +14,22 @@ from normfed_client.hospital.custody import Role
 from normfed_client.hospital.folder import of_environment as hospital_of_environment
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.releases import Kind
-from normfed_client.hospital.site import Scan, Site, people_of
+from normfed_client.hospital.site import Case, Site, people_of
 from normfed_client.imaging.cohort import PreparedCohort
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_client.training.loop import Settings, mean_loss
 from normfed_client.training.loop import train as train_epochs
 from normfed_client.training.objectives import OBJECTIVES, Round
-from normfed_common.algorithms.sharing import personal_arrays
+from normfed_common.algorithms.sharing import needs_every_part, personal_arrays
 from normfed_common.algorithms.table import configure
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.foundation.files import inside
+from normfed_common.learning.learner import NETWORK, SUMS, Learner
+from normfed_common.learning.phase import averaged_rounds, phase_of_round
 from normfed_common.metrics.summary import reportable_groups
-from normfed_common.models.base import NETWORK
 from normfed_common.study.federation import Compression
 from normfed_common.wire.compression import compress_update, expand_model
 from normfed_common.wire.evaluation import measured_arrays, summary_arrays
@@ -56,7 +57,7 @@ class Job:
     released: list[Kind] = field(default_factory=list)
     afterwards: list[Callable[[], None]] = field(default_factory=list)
 
-    def release(self, kind: Kind, scans: Sequence[Scan]) -> None:
+    def release(self, kind: Kind, cases: Sequence[Case]) -> None:
         """The answer is about these people.
 
         Raises
@@ -64,7 +65,7 @@ class Job:
         SiteError
             If a hospital must not release it.
         """
-        self.site.release(kind, scans, f"{self.request.arm} {kind}")
+        self.site.release(kind, cases, f"{self.request.arm} {kind}")
         self.released.append(kind)
 
 
@@ -105,7 +106,7 @@ def train(job: Job) -> tuple[Answer, Arrays]:
     work = Round(
         model=model,
         cohort=cohort,
-        settings=replace(_settings(site, request), checkpoints=job.checkpoints),
+        settings=replace(_settings(site, request, model), checkpoints=job.checkpoints),
         received=_expanded(arrays, compression),
         personal=personal_arrays(model, request.strategy),
         parameters=parameters,
@@ -127,7 +128,7 @@ def train(job: Job) -> tuple[Answer, Arrays]:
         steps=outcome.progress.steps,
         cluster=outcome.cluster,
         seconds=time.perf_counter() - begin,
-        notes=(*model.notes(len(cohort)), *work.store.notes),
+        notes=(*model.notes(len(cohort.people())), *work.store.notes),
     )
     return header, compress_update(outcome.arrays, base, compression, rng)
 
@@ -141,9 +142,11 @@ def canary(job: Job) -> tuple[Answer, Arrays]:
     model.load(received)
     cohort = _training_cohort(job)
     personal = personal_arrays(model, request.strategy)
+    settings = replace(_settings(site, request, model), most_batches=1)
     # What one batch teaches is about the few people in it: the weights go back as they came, in the update's place.
-    update = {name: array for name, array in model.share().items() if name not in personal}
-    progress = train_epochs(model, cohort, replace(_settings(site, request), most_steps=1))
+    leaving = model.arrays_of(settings.phase) - personal
+    update = {name: array for name, array in model.share().items() if name in leaving}
+    progress = train_epochs(model, cohort, settings)
     header = Answer(site=site.config.name, steps=progress.steps, seconds=time.perf_counter() - begin)
     rng = seeds.generator(site.study.seed, "compression", site.config.name, 0)
     return header, compress_update(update, received, request.compression, rng)
@@ -157,7 +160,7 @@ def fine_tune(job: Job) -> tuple[Answer, Arrays]:
     cohort = _training_cohort(job)
     model = site.model(request.model)
     model.load(arrays)
-    settings = _settings(site, request)
+    settings = _settings(site, request, model)
     rate = parameters.learning_rate or settings.learning_rate
     settings = replace(settings, epochs=parameters.epochs, learning_rate=rate, checkpoints=job.checkpoints)
     progress = train_epochs(model, cohort, settings)
@@ -173,9 +176,15 @@ def _training_cohort(job: Job) -> PreparedCohort:
     return cohort
 
 
-def _settings(site: Site, request: Request) -> Settings:
-    federation = site.study.federation
+def _settings(site: Site, request: Request, model: Learner) -> Settings:
+    federation, phases = site.study.federation, model.phases()
+    # The canary comes before the first round, fine-tuning after the last.
+    number = min(max(request.round, 1), averaged_rounds(phases, federation.rounds))
+    phase = phase_of_round(phases, federation.rounds, number)
+    if phase is None or request.round > number + 1:
+        raise SiteError(SiteCode.BAD_REQUEST, f"the model has no round {request.round}")
     return Settings(
+        phase=phase,
         seed=seeds.of_repeat(site.study.seed, request.repeat),
         site=site.config.name,
         round=request.round,
@@ -190,40 +199,41 @@ def _store(site: Site, arm: str) -> PersonalStore:
 
 
 def _expanded(arrays: Arrays, compression: Compression) -> Arrays:
-    """Models come compressed; what an algorithm sends beside them does not."""
+    """Networks come compressed; what an algorithm sends beside them does not, nor do sums."""
     if compression == "none":
         return arrays
-    control = {name: array for name, array in arrays.items() if name.startswith(CONTROL)}
-    return expand_model({n: a for n, a in arrays.items() if n not in control}, compression) | control
+    whole = {name: array for name, array in arrays.items() if name.startswith((CONTROL, SUMS))}
+    return expand_model({n: a for n, a in arrays.items() if n not in whole}, compression) | whole
 
 
 def _with_personal_parts(site: Site, request: Request, arrays: Arrays) -> Arrays:
     """The arrays to score with: the server's, and over them the site's own."""
     row, _ = configure(request.strategy)
-    if not row.personal:
+    every_part = needs_every_part(site.study, request.model, request.strategy)
+    if not (row.personal or every_part):
         return arrays
     kept = {n: a for n, a in _store(site, request.arm).latest().items() if n.startswith(NETWORK)}
-    if row.needs_every_part and not kept:
+    if every_part and not kept:
         raise SiteError(SiteCode.PERSONAL_PART_MISSING, f"arm {request.arm}")
     return {**arrays, **kept}
 
 
 def sums(job: Job) -> tuple[Answer, Arrays]:
-    """The sums of one stage over the site's training people."""
+    """The sums of a phase over the site's training people."""
     site, request, arrays = job.site, job.request, job.arrays
     begin = time.perf_counter()
     cohort = _training_cohort(job)
     model = site.model(request.model)
-    if request.stage not in model.stages:
-        raise SiteError(SiteCode.BAD_REQUEST, f"the model has no sums {request.stage!r}")
+    phase = next((p for p in model.phases() if p.name == request.phase and p.kind == "summed"), None)
+    if phase is None or request.iteration >= phase.turns(site.study.federation.rounds):
+        raise SiteError(SiteCode.BAD_REQUEST, f"the model has no sums {request.phase!r}, or not so often")
     model.load(arrays)
-    if model.places(request.stage) is not None:
+    if model.places(phase.name) is not None:
         cohort = site.cohort_of_places()
-    rng = seeds.generator(site.study.seed, "sums", site.config.name, request.stage)
-    total = {
-        name: np.asarray(value, np.float64) for name, value in model.statistics(request.stage, cohort, rng).items()
-    }
-    total, notes = site.coarsened(model, request.stage, total)
+    again = (request.iteration,) if request.iteration else ()
+    rng = seeds.generator(site.study.seed, "sums", site.config.name, phase.name, *again)
+    total = {name: np.asarray(value, np.float64) for name, value in model.statistics(phase.name, cohort, rng).items()}
+    total, notes = site.coarsened(model, phase.name, total)
     seconds = time.perf_counter() - begin
     return Answer(site=site.config.name, subjects=site.training_people, seconds=seconds, notes=notes), total
 

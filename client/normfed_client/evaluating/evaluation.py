@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from normfed_client.evaluating.maps import anomaly_map, personalise
-from normfed_client.hospital.site import Scan, Site, people_of
+from normfed_client.evaluating.maps import personalise, score, until
+from normfed_client.hospital.site import Case, Site, people_of
 from normfed_client.imaging.cohort import NO_LESION
 from normfed_client.imaging.mapping import write_map
 from normfed_common.foundation import arrays as named
@@ -24,6 +24,7 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.damage import put_aside
 from normfed_common.foundation.errors import DamagedError, RunError, SiteCode, SiteError
 from normfed_common.foundation.files import inside, write_json
+from normfed_common.learning.score import ANOMALY, Score
 from normfed_common.metrics import histograms, subjects
 from normfed_common.metrics.curves import curve, region_weights, voxel_metrics
 from normfed_common.metrics.segmentation import cluster_metrics, dice, ranked_clusters, surface_dice
@@ -32,7 +33,6 @@ from normfed_common.models.base import NormativeModel
 from normfed_common.privacy import disclosure
 
 SERVED = "served.safetensors"  # the model that is evaluated, for scores that have to be made again
-SCORES = "scores"
 
 
 @dataclass(frozen=True)
@@ -81,20 +81,20 @@ class Evaluation:
             raise SiteError(SiteCode.COHORT_TOO_SMALL, f"{self.people} people to test on")
 
     @cached_property
-    def test(self) -> list[Scan]:
+    def test(self) -> list[Case]:
         """Scans of people with lesions."""
         return self.site.test
 
     @cached_property
-    def held_out(self) -> list[Scan]:
+    def held_out(self) -> list[Case]:
         """Scans of held-out normal people; nobody's where they are fewer than the minimum."""
         scans = self.site.held_out
         return scans if len(people_of(scans)) >= self.site.minimum else []
 
     @cached_property
-    def ill(self) -> list[Scan]:
+    def ill(self) -> list[Case]:
         """Scans that have a lesion; nobody's where they are fewer people than may be told of."""
-        scans = [scan for scan in self.test if scan.kind != NO_LESION]
+        scans = [case for case in self.test if case.kind != NO_LESION]
         enough = len(people_of(scans)) >= self.minimum
         return scans if enough and self.site.try_release("figures", scans, f"{self.arm} people with lesions") else []
 
@@ -102,8 +102,8 @@ class Evaluation:
         """Score everybody who tests or is held out with a model; gives the common range of the scores."""
         named.save(self.folder / SERVED, arrays, {"model": entry})
         model = self._model(entry, arrays)
-        for scan in (*self.test, *self.site.held_out):
-            self._save(scan, self._map(model, scan)[scan.entry.volume().mask])
+        for case in (*self.test, *self.site.held_out):
+            self._save(case, self._score(model, case))
         return self._range
 
     def count(self, low: float, high: float) -> Arrays:
@@ -118,13 +118,13 @@ class Evaluation:
         if low > own_low or high < own_high:
             raise SiteError(SiteCode.BAD_REQUEST, f"the range [{low}, {high}] does not hold this site's scores")
         normal, lesion, held_out = (_Histogram(histograms.COARSE_BINS, self.minimum) for _ in range(3))
-        for scan in self.test:
-            person, scores, found = scan.visit.participant.subject, self._clipped(scan), self._lesion(scan)
+        for case in self.test:
+            person, scores, found = case.visit.participant.subject, self._clipped(case), self._lesion(case)
             normal.add(person, histograms.coarse_counts(scores[~found], low, high))
             lesion.add(person, histograms.coarse_counts(scores[found], low, high))
-        for scan in self.held_out:
-            scores = self._clipped(scan)[self._normal_voxels(scan)]
-            held_out.add(scan.visit.participant.subject, histograms.coarse_counts(scores, low, high))
+        for case in self.held_out:
+            scores = self._clipped(case)[self._normal_voxels(case)]
+            held_out.add(case.visit.participant.subject, histograms.coarse_counts(scores, low, high))
         people = histograms.coarse_counts(self._people_scores(self.held_out), low, high)
         told = {"normal": normal.told(), "lesion": lesion.told(), "held_out": held_out.told()}
         return {**told, "held_out_people": people}
@@ -152,22 +152,22 @@ class Evaluation:
         threshold = float(np.clip(threshold, *self._range))  # beyond, few people have a voxel
         normal, lesion = (_Histogram(len(edges) + 1, self.minimum) for _ in range(2))
         regions = _Histogram(len(edges) + 1, self.minimum, np.float64)
-        told = dict(zip((scan.visit.name for scan in self.ill), self._people_scores(self.ill), strict=True))
+        told = dict(zip((case.visit.name for case in self.ill), self._people_scores(self.ill), strict=True))
         rows = []
-        for scan in self.test:
-            scores, mask, truth = self._grid(scan)
+        for case in self.test:
+            scores, mask, truth = self._grid(case)
             inside_brain, found = np.clip(scores[mask], *self._range), truth[mask]
-            person = scan.visit.participant.subject
+            person = case.visit.participant.subject
             normal.add(person, histograms.count(inside_brain[~found], edges))
             lesion.add(person, histograms.count(inside_brain[found], edges))
             regions.add(person, histograms.count(inside_brain, edges, region_weights(truth)[mask]))
             row = self._row(scores, mask, truth, threshold)
-            row["subject_score"] = self._person(scan)
-            if scan.visit.name in told:
-                row["conformal_p"] = subjects.conformal_p(float(told[scan.visit.name]), edges, held_out_people)
+            row["subject_score"] = self._person(case)
+            if case.visit.name in told:
+                row["conformal_p"] = subjects.conformal_p(float(told[case.visit.name]), edges, held_out_people)
             rows.append(row)
             if maps:
-                write_map(scores, scan.visit, scan.entry, self.site.recipe, self.site.config.output / "maps")
+                self._write_maps(case)
         self._keep(rows)
         return Measured(
             summary=self._summarise(rows),
@@ -187,8 +187,8 @@ class Evaluation:
         """Threshold-free figures only, in one step: how a model of another site does here."""
         model = self._model(entry, arrays)
         rows = [
-            voxel_metrics(curve(self._map(model, scan), scan.entry.lesion(), scan.entry.volume().mask))
-            for scan in self.test
+            voxel_metrics(curve(self._score(model, case).anomaly, case.entry.lesion(), case.entry.mask()))
+            for case in self.test
         ]
         return self._summarise(rows)
 
@@ -200,8 +200,8 @@ class Evaluation:
             raise SiteError(SiteCode.BAD_REQUEST, "edges or counts are not those of this study")
 
     def _summarise(self, rows: list[dict[str, float]]) -> Summary:
-        study, kinds = self.site.study, [scan.kind for scan in self.test]
-        people = [scan.visit.participant.subject for scan in self.test]
+        study, kinds = self.site.study, [case.kind for case in self.test]
+        people = [case.visit.participant.subject for case in self.test]
         groups = reportable_groups(kinds, people, self.site.minimum)
         if self.site.custody is not None:
             groups = (EVERYBODY, *(kind for kind in groups[1:] if self._may_tell(kind)))
@@ -212,7 +212,7 @@ class Evaluation:
 
     def _may_tell(self, kind: str) -> bool:
         """Whether a kind of lesion may be reported apart, after all that was reported before."""
-        scans = [scan for scan in self.test if scan.kind == kind]
+        scans = [case for case in self.test if case.kind == kind]
         return self.site.try_release("figures", scans, f"{self.arm} figures of a kind of lesion")
 
     def _row(self, scores: np.ndarray, mask: np.ndarray, truth: np.ndarray, threshold: float) -> dict[str, float]:
@@ -232,83 +232,92 @@ class Evaluation:
         personalise(model, self.site)
         return model
 
-    def _map(self, model: NormativeModel, scan: Scan) -> np.ndarray:
-        found = anomaly_map(model, scan.entry.volume(), self.site.study, scan.visit.name)
-        if not np.isfinite(found).all():
-            raise SiteError(SiteCode.NOT_FINITE, f"{scan.visit.name}: the anomaly map of {self.arm} is not finite")
+    def _score(self, model: NormativeModel, case: Case) -> Score:
+        found = score(model, until(case, (*self.test, *self.site.held_out)), self.site.study, case.visit.name)
+        for name, values in found.maps().items():
+            if not np.isfinite(values).all():
+                raise SiteError(SiteCode.NOT_FINITE, f"{case.visit.name}: the {name} map of {self.arm} is not finite")
         return found
 
-    def _grid(self, scan: Scan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        mask = scan.entry.volume().mask
+    def _write_maps(self, case: Case) -> None:
+        mask, folder = case.entry.mask(), self.site.config.output / "maps"
+        for name, values in self._maps(case).items():
+            shown = np.zeros(mask.shape, np.float32)
+            shown[mask] = values
+            write_map(shown, case.visit, case.entry, self.site.recipe, folder, name)
+
+    def _grid(self, case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        mask = case.entry.mask()
         scores = np.zeros(mask.shape, np.float32)
-        scores[mask] = self._scores(scan)
-        return scores, mask, scan.entry.lesion()
+        scores[mask] = self._scores(case)
+        return scores, mask, case.entry.lesion()
 
     @cached_property
     def _range(self) -> tuple[float, float]:
         """That neither end of which is one person's."""
         ends: dict[str, list[float]] = {}
-        for scan in (*self.test, *self.held_out):
-            scores = self._scores(scan)
-            ends.setdefault(scan.visit.participant.subject, []).extend((float(scores.min()), float(scores.max())))
+        for case in (*self.test, *self.held_out):
+            scores = self._scores(case)
+            ends.setdefault(case.visit.participant.subject, []).extend((float(scores.min()), float(scores.max())))
         return disclosure.common_range(
             np.array([min(values) for values in ends.values()]),
             np.array([max(values) for values in ends.values()]),
             self.minimum,
         )
 
-    def _clipped(self, scan: Scan) -> np.ndarray:
+    def _clipped(self, case: Case) -> np.ndarray:
         """Scores as they are counted: those beyond the common range as its ends."""
-        return np.clip(self._scores(scan), *self._range)
+        return np.clip(self._scores(case), *self._range)
 
-    def _people_scores(self, scans: Sequence[Scan]) -> np.ndarray:
+    def _people_scores(self, scans: Sequence[Case]) -> np.ndarray:
         """One score for each scan, as it is told: of several people together (`disclosure.microaggregated`)."""
         scores = self._persons(scans)
         if self.minimum == 1 or not len(scores):
             return scores
-        names, owner = np.unique([scan.visit.participant.subject for scan in scans], return_inverse=True)
+        names, owner = np.unique([case.visit.participant.subject for case in scans], return_inverse=True)
         means = np.bincount(owner, scores) / np.bincount(owner, minlength=len(names))
         return np.clip(disclosure.microaggregated(means, self.minimum)[owner], *self._range)
 
-    def _scores(self, scan: Scan) -> np.ndarray:
-        """The scores of the brain's voxels; made again from the model that was served if the file is damaged."""
-        path = self._path(scan)
+    def _scores(self, case: Case) -> np.ndarray:
+        """The anomaly of the brain's voxels."""
+        return self._maps(case)[ANOMALY]
+
+    def _maps(self, case: Case) -> Arrays:
+        """All maps at the brain's voxels; made again from the model that was served if the file is damaged."""
+        path = self._path(case)
         try:
-            return named.load(path)[SCORES]
+            return named.load(path)
         except DamagedError as error:
             put_aside(path, error.why, "the person is scored again")
         except RunError as error:
             if not (self.folder / SERVED).exists():
                 raise SiteError(SiteCode.BAD_REQUEST, f"nothing was scored for {self.arm}") from error
         arrays, header = named.read(self.folder / SERVED)
-        scores = self._map(self._model(header["model"], arrays), scan)[scan.entry.volume().mask]
-        self._save(scan, scores)
-        return scores
+        self._save(case, self._score(self._model(header["model"], arrays), case))
+        return named.load(path)
 
-    def _save(self, scan: Scan, scores: np.ndarray) -> None:
-        named.save(self._path(scan), {SCORES: scores})
+    def _save(self, case: Case, found: Score) -> None:
+        mask = case.entry.mask()
+        named.save(self._path(case), {name: values[mask] for name, values in found.maps().items()})
 
-    def _lesion(self, scan: Scan) -> np.ndarray:
-        return scan.entry.lesion()[scan.entry.volume().mask]
+    def _lesion(self, case: Case) -> np.ndarray:
+        return case.entry.lesion()[case.entry.mask()]
 
-    def _normal_voxels(self, scan: Scan) -> np.ndarray:
-        volume = scan.entry.volume()
-        normal = np.zeros(volume.mask.size, bool)
-        normal[volume.normal_index] = True
-        return normal.reshape(volume.mask.shape)[volume.mask]
+    def _normal_voxels(self, case: Case) -> np.ndarray:
+        return case.entry.normal()[case.entry.mask()]
 
-    def _person(self, scan: Scan) -> float:
-        return float(np.quantile(self._scores(scan), subjects.SUBJECT_QUANTILE))
+    def _person(self, case: Case) -> float:
+        return float(np.quantile(self._scores(case), subjects.SUBJECT_QUANTILE))
 
-    def _persons(self, scans: Sequence[Scan]) -> np.ndarray:
+    def _persons(self, scans: Sequence[Case]) -> np.ndarray:
         """One score for each scan, (scans,)."""
-        return np.array([self._person(scan) for scan in scans])
+        return np.array([self._person(case) for case in scans])
 
-    def _path(self, scan: Scan) -> Path:
-        return self.folder / f"{scan.visit.name}.safetensors"
+    def _path(self, case: Case) -> Path:
+        return self.folder / f"{case.visit.name}.safetensors"
 
     def _keep(self, rows: list[dict[str, float]]) -> None:
         people = [
-            {"name": scan.visit.name, "kind": scan.kind, **row} for scan, row in zip(self.test, rows, strict=True)
+            {"name": case.visit.name, "kind": case.kind, **row} for case, row in zip(self.test, rows, strict=True)
         ]
         write_json(inside(self.site.config.output, "people", f"{self.arm}.json"), people)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterable
 
-from normfed_client.hospital.site import Site
+from normfed_client.hospital.site import Case, Site
 from normfed_common.foundation import seeds
 from normfed_common.foundation.errors import SiteError
-from normfed_common.learning.cohort import Volume
+from normfed_common.learning.cohort import Visits
+from normfed_common.learning.score import Score
 from normfed_common.models.base import NormativeModel
 from normfed_common.study.config import StudyConfig
 
@@ -27,6 +28,12 @@ def personalise(model: NormativeModel, site: Site) -> None:
     model.personalise(cohort, seeds.generator(site.study.seed, "personalise", site.config.name))
 
 
-def anomaly_map(model: NormativeModel, volume: Volume, study: StudyConfig, visit: str) -> np.ndarray:
-    """The map of one visit, float32 (X, Y, Z): the same wherever and whenever it is made."""
-    return model.score(volume, seeds.generator(study.seed, "score", visit))
+def until(case: Case, cases: Iterable[Case]) -> Visits:
+    """A person's visits up to one, of all cases in the order of the visits."""
+    whose = [other for other in cases if other.visit.participant.subject == case.visit.participant.subject]
+    return Visits([other.scan for other in whose[: whose.index(case) + 1]])
+
+
+def score(model: NormativeModel, visits: Visits, study: StudyConfig, name: str) -> Score:
+    """The maps of the visit of that name, the last: the same wherever and whenever they are made."""
+    return model.score(visits, seeds.generator(study.seed, "score", name))

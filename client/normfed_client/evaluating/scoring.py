@@ -13,13 +13,15 @@ import numpy as np
 from normfed_client.evaluating import maps
 from normfed_client.hospital.machine import threads_of
 from normfed_client.hospital.personal import PersonalStore
-from normfed_client.hospital.site import Site, choose_device, read_sites
+from normfed_client.hospital.site import Case, Site, choose_device, read_sites
 from normfed_client.imaging.bids import TEMPLATE_SPACE, Participant, Visit, read_dataset
 from normfed_client.imaging.cache import Cache, default_root
+from normfed_client.imaging.cohort import NO_LESION
 from normfed_client.imaging.mapping import write_map
 from normfed_client.imaging.preprocessing import Recipe, missing_modalities, prepare
 from normfed_client.imaging.template import common_grid
 from normfed_common.algorithms.clusters import model_number
+from normfed_common.algorithms.sharing import needs_every_part
 from normfed_common.algorithms.table import configure
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
@@ -27,7 +29,7 @@ from normfed_common.foundation.errors import DatasetError, RunError, ScanError, 
 from normfed_common.learning.setting import Setting
 from normfed_common.metrics.subjects import subject_score
 from normfed_common.models.base import NormativeModel
-from normfed_common.models.catalogue import build
+from normfed_common.models.pipeline import assemble
 from normfed_common.studies import load_study
 from normfed_common.study.config import StudyConfig
 
@@ -61,25 +63,26 @@ def served_arrays(run: Path, site: str | None) -> Arrays:
         raise RunError(f"{run}: holds no model.safetensors. Finish the run first: normfed simulate --resume {run}")
     study = load_study(run / "study.yaml")
     row, _ = configure(study.strategy)
+    every_part = needs_every_part(study, study.model, study.strategy)
     arrays, header = named.read(path, foreign=True)
     clusters = header.get("clusters", {})
     sites = sorted(folder.name for folder in (run / "sites").glob("*") if folder.name != "pooled")
     if site is not None and site not in sites:
         raise RunError(f"{run}: no site is called {site}. Its sites are {', '.join(sites)}.")
-    if site is None and (clusters or row.needs_every_part):
+    if site is None and (clusters or every_part):
         raise RunError(
             f"{run}: under {study.strategy['name']} sites have models of their own. Say whose with --site: "
             f"{', '.join(sites)}."
         )
     if clusters:
         arrays = named.unstacked(arrays)[model_number(clusters, str(site))]
-    if not row.personal or site is None:
+    if not (row.personal or every_part) or site is None:
         return arrays
     try:
         kept = PersonalStore(run / "sites" / site / "personal" / "federated").latest()
     except SiteError as error:
         raise RunError(f"{run}: {error.detail}") from error
-    if row.needs_every_part and not kept:
+    if every_part and not kept:
         raise RunError(f"{run}: {site} did not train, so under {study.strategy['name']} it has no whole model.")
     return {**arrays, **kept}
 
@@ -118,18 +121,27 @@ def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: 
     cache = Cache(default_root() / "scans")
     with threads_of(study):
         model = _model(run, study, arrays, device, site)
+        cases: list[Case] = []
         for visit in visits:
-            entry = prepare(visit, recipe, cache)
-            volume = entry.volume()
-            found = maps.anomaly_map(model, volume, study, visit.name)
-            path = write_map(found, visit, entry, recipe, out)
-            abnormal = float((found[volume.mask] >= threshold).mean()) if threshold is not None else float("nan")
-            yield Scored(path, subject_score(found, volume.mask), abnormal)
+            cases.append(Case(visit, prepare(visit, recipe, cache), NO_LESION))
+            yield _score(model, cases, study, recipe, out, threshold)
+
+
+def _score(
+    model: NormativeModel, cases: list[Case], study: StudyConfig, recipe: Recipe, out: Path, threshold: float | None
+) -> Scored:
+    """Write the maps of the last case; those before it may hold earlier visits of the same person."""
+    case = cases[-1]
+    found, mask = maps.score(model, maps.until(case, cases), study, case.visit.name), case.entry.mask()
+    path, *_ = [write_map(values, case.visit, case.entry, recipe, out, name) for name, values in found.maps().items()]
+    abnormal = float((found.anomaly[mask] >= threshold).mean()) if threshold is not None else float("nan")
+    return Scored(path, subject_score(found.anomaly, mask), abnormal)
 
 
 def _model(run: Path, study: StudyConfig, arrays: Arrays, device: str, site: str | None) -> NormativeModel:
     """The model as it scores at ``site``; of the run's sites only a simulation's are on this machine."""
-    model = build(study.model, _setting(study, device))
+    setting = Setting.of(study, common_grid(study.preprocessing.voxel_size_mm).shape, choose_device(device))
+    model = assemble(study.transforms, study.model, setting)
     model.load(arrays)
     if site is not None and model.keeps_to_site:
         config = next(config for config in read_sites(run / "sites.json") if config.name == site)
@@ -194,11 +206,6 @@ def group(scans: Sequence[Path]) -> list[Visit]:
         Visit(Participant(stem, "", ""), None, images, in_template_space=f"space-{TEMPLATE_SPACE}" in stem)
         for stem, images in sorted(found.items())
     ]
-
-
-def _setting(study: StudyConfig, device: str) -> Setting:
-    size, values = study.preprocessing.voxel_size_mm, study.preprocessing.value_range
-    return Setting(study.data.modalities, size, common_grid(size).shape, study.seed, choose_device(device), values)
 
 
 def _threshold(run: Path) -> float | None:

@@ -114,7 +114,10 @@ def _recipe_faults(study: StudyConfig, margin_mm: float) -> list[str]:
 
 
 def _samples(study: StudyConfig) -> int:
-    """Samples of one person in one pass, the most that a model of the study draws."""
-    from normfed_common.models.catalogue import samples_per_person
+    """Samples of one person in one pass, the most that a model or transform of the study draws."""
+    from normfed_common.learning.entries import samples_per_person
+    from normfed_common.models.catalogue import MODELS
+    from normfed_common.transforms.catalogue import TRANSFORMS
 
-    return max(samples_per_person(entry) for entry in (study.model, *study.comparisons.baselines))
+    models = [samples_per_person(MODELS, entry) for entry in (study.model, *study.comparisons.baselines)]
+    return max(models + [samples_per_person(TRANSFORMS, entry) for entry in study.transforms])

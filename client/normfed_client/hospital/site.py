@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,14 +23,15 @@ from normfed_client.hospital.custody import ROLES, Custody, Role
 from normfed_client.hospital.releases import Kind
 from normfed_client.imaging.bids import Problem, Visit, read_dataset
 from normfed_client.imaging.cache import Cache, Entry
-from normfed_client.imaging.cohort import NO_LESION, PreparedCohort, Roles, assign, select
+from normfed_client.imaging.cohort import NO_LESION, PreparedCohort, Roles, assign, person_of, select
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.template import common_grid
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import DatasetError, ReadError, ScanError, SiteCode, SiteError
+from normfed_common.learning.cohort import Scan
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
-from normfed_common.models.catalogue import build
+from normfed_common.models.pipeline import assemble
 from normfed_common.privacy.cubes import averaged
 from normfed_common.studies import resolve
 from normfed_common.study.base import Frozen
@@ -45,19 +47,23 @@ class SitesFile(Frozen):
 
 
 @dataclass(frozen=True)
-class Scan:
-    """A preprocessed visit in its role."""
+class Case:
+    """A preprocessed visit in its role, and the kind of lesion that it shows."""
 
     visit: Visit
     entry: Entry
     kind: str
 
+    def scan(self) -> Scan:
+        """As a model sees it."""
+        return self.entry.scan(person_of(self.visit))
 
-def people_of(scans: Sequence[Scan]) -> dict[str, list[str]]:
-    """Whose scans these are, and which visits with which kinds of lesion."""
+
+def people_of(cases: Sequence[Case]) -> dict[str, list[str]]:
+    """Whose visits these are, and which with which kinds of lesion."""
     found: dict[str, list[str]] = {}
-    for scan in scans:
-        found.setdefault(scan.visit.participant.subject, []).append(f"{scan.visit.name} {scan.kind}")
+    for case in cases:
+        found.setdefault(case.visit.participant.subject, []).append(f"{case.visit.name} {case.kind}")
     return found
 
 
@@ -84,20 +90,20 @@ class Site:
             self.problems += left_out
             roles.append(assign(chosen, member, study, self.custody.lots if self.custody else None))
         self.roles = Roles(*(sum((getattr(r, part) for r in roles), ()) for part in ROLES))
-        self._prepared: dict[str, Scan | None] = {}
+        self._prepared: dict[str, Case | None] = {}
 
     @property
-    def train(self) -> list[Scan]:
+    def train(self) -> list[Case]:
         """Normal people to learn from, in a fixed order."""
         return self._members("train")
 
     @property
-    def held_out(self) -> list[Scan]:
+    def held_out(self) -> list[Case]:
         """Normal people kept from training."""
         return self._members("held_out")
 
     @property
-    def test(self) -> list[Scan]:
+    def test(self) -> list[Case]:
         """People with lesions."""
         return self._members("test")
 
@@ -130,9 +136,9 @@ class Site:
             raise SiteError(SiteCode.NO_TRAINING_SUBJECTS)
         if people < self.minimum:
             raise SiteError(SiteCode.COHORT_TOO_SMALL, f"{people} people to train on")
-        return PreparedCohort([scan.entry for scan in self.train])
+        return PreparedCohort([(case.visit, case.entry) for case in self.train])
 
-    def release(self, kind: Kind, scans: Sequence[Scan], what: str) -> None:
+    def release(self, kind: Kind, cases: Sequence[Case], what: str) -> None:
         """Something about these people is about to leave; see `normfed_client.hospital.releases`.
 
         Raises
@@ -141,12 +147,12 @@ class Site:
             If a hospital must not release it.
         """
         if self.custody is not None:
-            self.custody.release(kind, people_of(scans), what)
+            self.custody.release(kind, people_of(cases), what)
 
-    def try_release(self, kind: Kind, scans: Sequence[Scan], what: str) -> bool:
+    def try_release(self, kind: Kind, cases: Sequence[Case], what: str) -> bool:
         """Put on record that something about these people leaves; False if it must not."""
         try:
-            self.release(kind, scans, what)
+            self.release(kind, cases, what)
         except SiteError as error:
             if error.code in (SiteCode.COHORT_TOO_SMALL, SiteCode.TOO_CLOSE_TO_EARLIER):
                 return False
@@ -165,22 +171,22 @@ class Site:
             return self.training_cohort()
         grid = common_grid(self.study.preprocessing.voxel_size_mm)
         at_hand: dict[str, list[Entry]] = {}
-        for scan in self._scans("train"):
-            at_hand.setdefault(self.custody.digest(scan.visit.participant.subject), []).append(scan.entry)
+        for case in self._cases("train"):
+            at_hand.setdefault(self.custody.digest(case.visit.participant.subject), []).append(case.entry)
         told = np.ones(grid.brain.size, bool)
         for block in self.custody.blocks():
             people = np.where(grid.brain.ravel(), len(block - at_hand.keys()), 0)
             for person in block & at_hand.keys():
                 has = np.zeros(grid.brain.size, bool)
                 for entry in at_hand[person]:
-                    has[entry.volume().normal_index] = True
+                    has |= entry.normal().ravel()
                 people += has
             told &= (people == 0) | (people >= self.minimum)
-        return PreparedCohort([scan.entry for scan in self.train], told)
+        return PreparedCohort([(case.visit, case.entry) for case in self.train], told)
 
-    def coarsened(self, model: NormativeModel, stage: str, sums: Arrays) -> tuple[Arrays, tuple[str, ...]]:
+    def coarsened(self, model: NormativeModel, phase: str, sums: Arrays) -> tuple[Arrays, tuple[str, ...]]:
         """Sums as they may leave: those per voxel over few people as means of cubes; and a note that says so."""
-        places = model.places(stage)
+        places = model.places(phase)
         if self.custody is None or places is None:
             return sums, ()
         rules = self.custody.rules
@@ -192,17 +198,14 @@ class Site:
         )
         return averaged(sums, places, rules.cube_mm), (note,)
 
-    def model(self, entry: dict[str, object]) -> NormativeModel:
-        """A model of a study entry, ready for this site's device."""
-        return build(entry, self.setting)
+    def model(self, entry: dict[str, Any]) -> NormativeModel:
+        """A model of a study entry behind the study's transforms, ready for this site's device."""
+        return assemble(self.study.transforms, entry, self.setting)
 
     @property
     def setting(self) -> Setting:
         """What models must know of the study and the site."""
-        shape = common_grid(self.study.preprocessing.voxel_size_mm).shape
-        data, preprocessing = self.study.data, self.study.preprocessing
-        size, values = preprocessing.voxel_size_mm, preprocessing.value_range
-        return Setting(data.modalities, size, shape, self.study.seed, self.device, values)
+        return Setting.of(self.study, common_grid(self.study.preprocessing.voxel_size_mm).shape, self.device)
 
     def _allowed(self, visits: list[Visit]) -> list[Visit]:
         """Whom the hospital itself does not exclude."""
@@ -210,28 +213,28 @@ class Site:
             return visits
         return [visit for visit in visits if visit.participant.subject not in self.custody.rules.exclude]
 
-    def _members(self, role: Role) -> list[Scan]:
+    def _members(self, role: Role) -> list[Case]:
         """The usable scans of a role; in a hospital of those who take part in the run."""
-        scans = self._scans(role)
+        cases = self._cases(role)
         if self.custody is None:
-            return scans
-        members = self.custody.taking_part(role, lambda other: people_of(self._scans(other)))
-        return [scan for scan in scans if self.custody.digest(scan.visit.participant.subject) in members]
+            return cases
+        members = self.custody.taking_part(role, lambda other: people_of(self._cases(other)))
+        return [case for case in cases if self.custody.digest(case.visit.participant.subject) in members]
 
-    def _scans(self, role: Role) -> list[Scan]:
+    def _cases(self, role: Role) -> list[Case]:
         visits = getattr(self.roles, role)
         # How long opening scans takes must not tell whether there is anybody of whom nothing may be told.
         if self.custody is not None and len({visit.participant.subject for visit in visits}) < self.minimum:
             return []
-        return [scan for scan in map(self._scan, visits) if scan is not None]
+        return [case for case in map(self._case, visits) if case is not None]
 
-    def _scan(self, visit: Visit) -> Scan | None:
+    def _case(self, visit: Visit) -> Case | None:
         known = self._prepared.get(visit.name)
         # A cache that was deleted under a site that stays open is made again.
         if visit.name not in self._prepared or (known is not None and not known.entry.folder.is_dir()):
             try:
                 entry = prepare(visit, self.recipe, self.cache)
-                self._prepared[visit.name] = Scan(visit, entry, _kind(entry))
+                self._prepared[visit.name] = Case(visit, entry, _kind(entry))
             except ScanError as error:
                 problem = Problem(visit.name, str(error))
                 if problem not in self.problems:

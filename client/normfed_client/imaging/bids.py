@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from normfed_common.foundation.errors import DatasetError
+from normfed_common.learning.cohort import Sex
 
 SUFFIXES = ("T1w", "T2w", "FLAIR", "pet")
 TISSUE = ("GM", "WM", "CSF", "brain", "head")
 TEMPLATE_SPACE = "MNI152"  # any of its versions counts as registered
 MISSING = ("", "n/a", "N/A", "nan")
 MAXIMUM_AGE = 120
+SEXES: dict[str, Sex] = {"f": "F", "female": "F", "m": "M", "male": "M"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Participant:
     site: str
     group: str
     age: float | None = None
-    sex: str | None = None
+    sex: Sex | None = None
 
 
 @dataclass(frozen=True)
@@ -169,8 +171,8 @@ def _participant(row: dict[str, str], path: Path, number: int) -> Participant:
         raise DatasetError(f"{path}, line {number}: age {raw_age!r} of {subject} is not a number of years.") from error
     if age is not None and not 0 <= age <= MAXIMUM_AGE:
         raise DatasetError(f"{path}, line {number}: age {raw_age} of {subject} is outside 0 to {MAXIMUM_AGE} years.")
-    sex = (row.get("sex") or "").strip()
-    return Participant(subject, site, (row.get("group") or "").strip(), age, None if sex in MISSING else sex)
+    sex = SEXES.get((row.get("sex") or "").strip().lower())
+    return Participant(subject, site, (row.get("group") or "").strip(), age, sex)
 
 
 def _files(root: Path) -> dict[tuple[str, str | None], _Found]:

@@ -25,7 +25,7 @@ from normfed_common.foundation import digests
 from normfed_common.foundation.damage import put_aside
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.foundation.files import write_json
-from normfed_common.learning.cohort import Volume
+from normfed_common.learning.cohort import Person, Scan
 
 META = "meta.json"
 SIZES, DIGESTS = "sizes.json", "digests.json"
@@ -50,10 +50,27 @@ class Entry:
 
     folder: Path
 
-    def volume(self) -> Volume:
+    def scan(self, person: Person) -> Scan:
         """The scan, mapped into memory: pages come as they are touched, and go with the object."""
         images = np.load(self.folder / "images.npy", mmap_mode="r").transpose(0, 2, 3, 1)
-        return Volume(images, np.load(self.folder / "mask.npy"), np.load(self.folder / "normal.npy", mmap_mode="r"))
+        return Scan(
+            images,
+            self.mask(),
+            np.load(self.folder / "normal.npy", mmap_mode="r"),
+            np.ones(len(images), bool),
+            person,
+        )
+
+    def mask(self) -> np.ndarray:
+        """bool (X, Y, Z): the brain."""
+        loaded: np.ndarray = np.load(self.folder / "mask.npy")
+        return loaded
+
+    def normal(self) -> np.ndarray:
+        """bool (X, Y, Z): tissue that counts as normal."""
+        found = np.zeros(self.mask().shape, bool)
+        found.flat[np.load(self.folder / "normal.npy")] = True
+        return found
 
     @property
     def size(self) -> int:

@@ -6,7 +6,7 @@ any say in who is in which sum.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -16,7 +16,7 @@ from normfed_client.imaging.bids import Problem, Visit
 from normfed_client.imaging.cache import Entry
 from normfed_client.imaging.preprocessing import missing_modalities
 from normfed_common.foundation import seeds
-from normfed_common.learning.cohort import Volume
+from normfed_common.learning.cohort import Person, Scan
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import DataConfig
 
@@ -38,36 +38,51 @@ class Roles:
 
 
 class PreparedCohort:
-    """Preprocessed scans to learn from; see `normfed_common.models.base.Cohort`.
+    """Preprocessed scans to learn from; see `normfed_common.learning.cohort.Cohort`.
 
     The scans used last stay mapped, as many as fit into OPEN_BYTES: a training step touches a few people's, and
     memory does not grow with the cohort.
 
     Parameters
     ----------
-    entries
-        One per scan.
+    visits
+        With the preprocessed scan of each; those of one person in their order.
     told
         Voxels (X * Y * Z,) of which anything may be told; elsewhere nobody's tissue counts as normal. All when absent.
     """
 
-    def __init__(self, entries: list[Entry], told: np.ndarray | None = None) -> None:
-        self.entries, self._told = entries, told
-        size = entries[0].size if entries else 1
-        self._open = lru_cache(maxsize=max(4, OPEN_BYTES // size))(self._volume)
+    def __init__(self, visits: Sequence[tuple[Visit, Entry]], told: np.ndarray | None = None) -> None:
+        self.visits, self._told = list(visits), told
+        numbers: dict[str, list[int]] = {}
+        for index, (visit, _) in enumerate(self.visits):
+            numbers.setdefault(visit.participant.subject, []).append(index)
+        self._people = list(numbers.values())
+        place = {subject: index for index, subject in enumerate(numbers)}
+        self._persons = [person_of(visit, place[visit.participant.subject]) for visit, _ in self.visits]
+        size = self.visits[0][1].size if self.visits else 1
+        self._open = lru_cache(maxsize=max(4, OPEN_BYTES // size))(self._scan)
 
-    def _volume(self, subject: int) -> Volume:
-        volume = self.entries[subject].volume()
+    def _scan(self, index: int) -> Scan:
+        scan = self.visits[index][1].scan(self._persons[index])
         if self._told is None:
-            return volume
-        return replace(volume, normal_index=volume.normal_index[self._told[volume.normal_index]])
+            return scan
+        return replace(scan, normal_index=scan.normal_index[self._told[scan.normal_index]])
 
     def __len__(self) -> int:
-        return len(self.entries)
+        return len(self.visits)
 
-    def volume(self, subject: int) -> Volume:
+    def people(self) -> Sequence[Sequence[int]]:
+        """Each person's scans."""
+        return self._people
+
+    def scan(self, index: int) -> Scan:
         """Open one scan."""
-        return self._open(subject)
+        return self._open(index)
+
+
+def person_of(visit: Visit, index: int = 0) -> Person:
+    """Whom a model is told that a visit is of."""
+    return Person(index, visit.participant.age, visit.participant.sex)
 
 
 def select(visits: Iterable[Visit], site: str, data: DataConfig) -> tuple[list[Visit], list[Problem]]:

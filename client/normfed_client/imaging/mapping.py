@@ -12,11 +12,14 @@ from normfed_client.imaging.nifti import Image, read, write_like
 from normfed_client.imaging.preprocessing import Recipe
 from normfed_client.imaging.registration import resample
 from normfed_client.imaging.template import common_grid
+from normfed_common.learning.score import ANOMALY
 
 SHOWN = (50, 99.8)  # percentiles of the map in the brain that a viewer shows as black and as white
 
 
-def write_map(anomaly_map: np.ndarray, visit: Visit, entry: Entry, recipe: Recipe, folder: Path) -> Path:
+def write_map(
+    values: np.ndarray, visit: Visit, entry: Entry, recipe: Recipe, folder: Path, name: str = ANOMALY
+) -> Path:
     """Write a map of the common grid onto the grid of the person's reference scan, as NIfTI that overlays on it.
 
     The header says how to show it: the quieter half of the brain as black as the background, the rest up to white.
@@ -25,9 +28,9 @@ def write_map(anomaly_map: np.ndarray, visit: Visit, entry: Entry, recipe: Recip
     native = read(visit.images[reference])
     to_reference = np.array(entry.meta()["to_reference"])
     grid = common_grid(recipe.config.voxel_size_mm)
-    source = Image(anomaly_map, grid.affine, native.path)
+    source = Image(values, grid.affine, native.path)
     on_scan = resample(source, np.linalg.inv(to_reference), native.data.shape, native.affine)
-    path = folder / f"{visit.name}_space-{reference}_desc-anomaly_map.nii.gz"
+    path = folder / f"{visit.name}_space-{reference}_desc-{name}_map.nii.gz"
     low, high = np.percentile(on_scan[on_scan > 0], SHOWN) if (on_scan > 0).any() else (0.0, 0.0)
-    write_like(path, on_scan, native.path, "normfed anomaly map", (float(low), float(high)))
+    write_like(path, on_scan, native.path, f"normfed {name} map", (float(low), float(high)))
     return path

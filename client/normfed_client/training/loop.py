@@ -5,17 +5,21 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_client.training.corrections import Correction
+from normfed_client.training.gradients import GradientRule, Plain
+from normfed_client.training.scaling import Scaler
 from normfed_common.foundation import seeds
 from normfed_common.foundation.errors import SiteCode, SiteError
+from normfed_common.learning.batch import Batch
 from normfed_common.learning.cohort import Cohort
-from normfed_common.models.base import NormativeModel
+from normfed_common.learning.learner import NETWORK, Learner
+from normfed_common.learning.phase import Phase
 
 
 @dataclass(frozen=True)
@@ -33,92 +37,92 @@ class Settings:
 
     Parameters
     ----------
+    phase
+        What of the learner is trained.
     seed, site, round
         Where the order of batches and all randomness of a step come from: a round depends on nothing but these, its
         start and the site's data.
-    most_steps
+    most_batches
         Where to stop early: a canary trains one batch.
+    rule
+        How gradients are made.
     checkpoints
         Where to go on from after a crash.
     """
 
+    phase: Phase
     seed: int
     site: str
     round: int
     epochs: int
     learning_rate: float
     optimiser: Literal["adam", "sgd"] = "adam"
-    most_steps: int | None = None
+    most_batches: int | None = None
+    rule: GradientRule = field(default_factory=Plain)
     checkpoints: TrainingCheckpoints | None = None
 
 
 def train(
-    model: NormativeModel,
+    learner: Learner,
     cohort: Cohort,
     settings: Settings,
     correction: Correction | None = None,
     only: Sequence[torch.nn.Parameter] | None = None,
 ) -> Progress:
-    """Train the model's network in place; the optimiser begins anew.
+    """Train the phase's part of the network in place; the optimiser begins anew.
 
     Parameters
     ----------
     correction
         What the algorithm adds to every step.
     only
-        The parameters to train; all when absent.
+        The parameters to train; those of the phase when absent.
 
     Raises
     ------
     SiteError
-        If the loss is not finite.
+        If the loss is not finite, or no step's gradients are.
     """
-    network = _network(model)
+    network = network_of(learner)
     network.train()
-    cuda = model.setting.device.type == "cuda"
-    trained = list(network.parameters() if only is None else only)
+    trained = list(dict(trained_parameters(learner, settings.phase)).values() if only is None else only)
     optimiser = _optimiser(settings, trained)
-    scaler = torch.amp.GradScaler("cuda", enabled=cuda)
-    total = torch.zeros((), dtype=torch.float64, device=model.setting.device)
-    samples = steps = 0
+    scaler = Scaler(learner.setting, optimiser)
+    losses = _Losses(learner)
+    batches = steps = 0
     checkpoint = settings.checkpoints.next() if settings.checkpoints is not None else None
     done = checkpoint.load(network, optimiser) if checkpoint is not None else None
     if done is not None:
-        total.fill_(done["total"])
-        samples, steps = done["samples"], done["steps"]
-        scaler.load_state_dict(done["scaler"])
-    for batch in itertools.islice(_batches(model, cohort, settings), steps, settings.most_steps):
-        for number, generator in enumerate(model.generators):
-            generator.manual_seed(seeds.derive(settings.seed, "step", settings.site, settings.round, steps, number))
+        losses.load(done["losses"])
+        batches, steps = done["batches"], done["steps"]
+        scaler.load(done["scaler"])
+    rng = torch.Generator()
+    for batch in itertools.islice(_batches(learner, cohort, settings), batches, settings.most_batches):
+        rng.manual_seed(seeds.derive(settings.seed, "step", settings.site, settings.round, batches, 0))
         network.zero_grad(set_to_none=True)
-        with torch.autocast("cuda", enabled=cuda):
-            loss = model.loss(batch)
-        scaler.scale(loss).backward()
+        with learner.setting.autocast():
+            loss = learner.loss(settings.phase.name, batch, rng)
+        settings.rule.backward(scaler.scaled(loss), batch, trained)
+        scaler.whole()
         if correction is not None:
-            scaler.unscale_(optimiser)
             correction.gradients(trained)
-        scaler.step(optimiser)
-        scaler.update()
-        if correction is not None:
-            correction.parameters(trained)
-        total.add_(loss.detach(), alpha=len(batch))
-        samples += len(batch)
-        steps += 1
+        if scaler.step():
+            steps += 1
+            if correction is not None:
+                correction.parameters(trained)
+        losses.add(loss)
+        batches += 1
         if checkpoint is not None and checkpoint.due():
-            done = {"total": float(total), "samples": samples, "steps": steps, "scaler": scaler.state_dict()}
-            checkpoint.save(network, optimiser, done)
-    return Progress(_mean(total, samples, settings.round), samples, steps)
-
-
-def _batches(model: NormativeModel, cohort: Cohort, settings: Settings) -> Iterator[Any]:
-    """All batches of a round, epoch after epoch; those before a checkpoint are drawn again and not used."""
-    for epoch in range(settings.epochs):
-        rng = seeds.generator(settings.seed, "training", settings.site, settings.round, epoch)
-        yield from model.batches(cohort, rng)
+            progress = {"losses": losses.state(), "batches": batches, "steps": steps, "scaler": scaler.state()}
+            checkpoint.save(network, optimiser, progress)
+    mean = losses.mean(settings.round)
+    if not steps:
+        raise SiteError(SiteCode.NOT_FINITE, f"round {settings.round}: the gradients of every step overflowed in fp16")
+    return Progress(mean, losses.samples, steps)
 
 
 @torch.inference_mode()
-def mean_loss(model: NormativeModel, cohort: Cohort, settings: Settings) -> float:
+def mean_loss(learner: Learner, cohort: Cohort, settings: Settings) -> float:
     """The loss of the model as it is, over one epoch of the round's batches.
 
     Raises
@@ -126,31 +130,65 @@ def mean_loss(model: NormativeModel, cohort: Cohort, settings: Settings) -> floa
     SiteError
         If it is not finite.
     """
-    network = _network(model)
-    network.eval()
-    total = torch.zeros((), dtype=torch.float64, device=model.setting.device)
-    samples = 0
-    rng = seeds.generator(settings.seed, "training", settings.site, settings.round, 0)
-    for batch in model.batches(cohort, rng):
-        with torch.autocast("cuda", enabled=model.setting.device.type == "cuda"):
-            total.add_(model.loss(batch), alpha=len(batch))
-        samples += len(batch)
-    return _mean(total, samples, settings.round)
+    network_of(learner).eval()
+    losses, rng = _Losses(learner), torch.Generator()
+    for batch in _epoch(learner, cohort, settings, 0):
+        with learner.setting.autocast():
+            losses.add(learner.loss(settings.phase.name, batch, rng))
+    return losses.mean(settings.round)
 
 
-def _network(model: NormativeModel) -> torch.nn.Module:
-    if model.network is None:
-        raise TypeError("the model has no network to train")
-    return model.network
+def trained_parameters(learner: Learner, phase: Phase) -> list[tuple[str, torch.nn.Parameter]]:
+    """The parameters that a phase trains, under the names that they are shared by."""
+    names = learner.arrays_of(phase)
+    named = ((NETWORK + name, parameter) for name, parameter in network_of(learner).named_parameters())
+    return [(name, parameter) for name, parameter in named if name in names]
+
+
+def network_of(learner: Learner) -> torch.nn.Module:
+    """What averaged phases train."""
+    if learner.network is None:
+        raise TypeError("the learner has no network to train")
+    return learner.network
+
+
+class _Losses:
+    """Their sum over a training's samples, on the device: asking for it would make every step wait."""
+
+    def __init__(self, learner: Learner) -> None:
+        self._total = torch.zeros((), dtype=torch.float64, device=learner.setting.device)
+        self.samples = 0
+
+    def add(self, loss: torch.Tensor) -> None:
+        self._total.add_(loss.detach().double().sum())
+        self.samples += len(loss)
+
+    def mean(self, round: int) -> float:
+        mean = float(self._total) / self.samples if self.samples else math.nan
+        if not math.isfinite(mean):
+            raise SiteError(SiteCode.NOT_FINITE, f"round {round}: mean loss {mean} over {self.samples} samples")
+        return mean
+
+    def state(self) -> dict[str, float]:
+        return {"total": float(self._total), "samples": self.samples}
+
+    def load(self, state: dict[str, float]) -> None:
+        self._total.fill_(state["total"])
+        self.samples = int(state["samples"])
+
+
+def _batches(learner: Learner, cohort: Cohort, settings: Settings) -> Iterator[Batch]:
+    """All batches of a round, epoch after epoch; those before a checkpoint are drawn again and not used."""
+    for epoch in range(settings.epochs):
+        yield from _epoch(learner, cohort, settings, epoch)
+
+
+def _epoch(learner: Learner, cohort: Cohort, settings: Settings, epoch: int) -> Iterator[Batch]:
+    rng = seeds.generator(settings.seed, "training", settings.site, settings.round, epoch)
+    for batch in learner.batches(settings.phase.name, settings.rule.sample(cohort, rng), rng):
+        yield batch.to(learner.setting.device)
 
 
 def _optimiser(settings: Settings, trained: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
     kind = torch.optim.Adam if settings.optimiser == "adam" else torch.optim.SGD
     return kind(trained, lr=settings.learning_rate, fused=True)
-
-
-def _mean(total: torch.Tensor, samples: int, round: int) -> float:
-    mean = float(total) / samples if samples else math.nan
-    if not math.isfinite(mean):
-        raise SiteError(SiteCode.NOT_FINITE, f"round {round}: mean loss {mean} over {samples} samples")
-    return mean

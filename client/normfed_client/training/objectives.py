@@ -11,12 +11,12 @@ import torch
 
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.training.corrections import Controlled, Proximal, tensors
-from normfed_client.training.loop import Progress, Settings, mean_loss, train
+from normfed_client.training.loop import Progress, Settings, mean_loss, train, trained_parameters
 from normfed_common.algorithms.table import Objective
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.learning.cohort import Cohort
-from normfed_common.models.base import NETWORK, NormativeModel
+from normfed_common.learning.learner import Learner
 from normfed_common.wire.messages import CONTROL
 
 
@@ -38,7 +38,7 @@ class Round:
         The last round whose update the server used.
     """
 
-    model: NormativeModel
+    model: Learner
     cohort: Cohort
     settings: Settings
     received: Arrays
@@ -53,17 +53,16 @@ class Round:
         self.model.load({**arrays, **{name: kept[name] for name in self.personal if name in kept}})
 
     def end(self) -> Arrays:
-        """Keep what is personal; gives what leaves."""
+        """Keep what is personal; gives what leaves: what the phase trained."""
         found = self.model.share()
         if self.personal:
             self.store.save(self.settings.round, {name: found[name] for name in self.personal}, self.since)
-        return {name: array for name, array in found.items() if name not in self.personal}
+        leaving = self.model.arrays_of(self.settings.phase) - self.personal
+        return {name: array for name, array in found.items() if name in leaving}
 
     def named_parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
-        """The network's parameters under the names that they are shared by."""
-        if self.model.network is None:
-            raise TypeError("the model has no network to train")
-        return [(NETWORK + name, parameter) for name, parameter in self.model.network.named_parameters()]
+        """The parameters that the phase trains, under the names that they are shared by."""
+        return trained_parameters(self.model, self.settings.phase)
 
 
 @dataclass(frozen=True)

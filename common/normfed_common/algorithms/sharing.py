@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import dropwhile
 from typing import Any
 
 from normfed_common.algorithms.table import configure
 from normfed_common.foundation.errors import StudyError
+from normfed_common.learning.learner import NORMALISATION_GROUP
+from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import Setting
-from normfed_common.models.base import NORMALISATION_GROUP, NormativeModel
-from normfed_common.models.catalogue import build
+from normfed_common.models.base import NormativeModel
+from normfed_common.models.pipeline import assemble
 from normfed_common.study.config import StudyConfig
 
 
 def personal_arrays(model: NormativeModel, strategy: dict[str, Any]) -> frozenset[str]:
-    """Names of the model's arrays that stay at the site.
+    """Names of the model's arrays that stay at the site: the strategy's choice, and the model's own.
 
     Raises
     ------
@@ -21,9 +25,10 @@ def personal_arrays(model: NormativeModel, strategy: dict[str, Any]) -> frozense
         If the strategy keeps parts that the model does not have.
     """
     row, parameters = configure(strategy)
-    if row.sharing == "all":
-        return frozenset()
     groups = model.groups()
+    own = frozenset(array for part in model.personal for array in groups[part])
+    if row.sharing == "all":
+        return own
     if row.sharing == "all but normalisation":
         wanted: tuple[str, ...] = (NORMALISATION_GROUP,)
         if not groups[NORMALISATION_GROUP]:
@@ -39,10 +44,16 @@ def personal_arrays(model: NormativeModel, strategy: dict[str, Any]) -> frozense
             f"strategy {strategy['name']}: the model has no part called {', '.join(unknown)}. "
             f"Its parts are {', '.join(groups)}."
         )
-    kept = frozenset(array for name in wanted for array in groups[name])
+    kept = own | frozenset(array for name in wanted for array in groups[name])
     if kept >= {name for names in groups.values() for name in names}:
         raise StudyError(f"strategy {strategy['name']}: every part would stay at the sites; nothing is left to share.")
     return kept
+
+
+def needs_every_part(study: StudyConfig, entry: dict[str, Any], strategy: dict[str, Any]) -> bool:
+    """Whether a site that never trained the study's model has no whole one: part of it never leaves the others."""
+    row, _ = configure(strategy)
+    return row.needs_every_part or bool(assemble(study.transforms, entry, Setting.of(study)).personal)
 
 
 def check_study(study: StudyConfig) -> None:
@@ -53,9 +64,12 @@ def check_study(study: StudyConfig) -> None:
     StudyError
         If its model and one of its strategies do not fit each other.
     """
-    data = study.data
-    setting = Setting(data.modalities, study.preprocessing.voxel_size_mm, (1, 1, 1), study.seed)
-    model = build(study.model, setting)
+    model = assemble(study.transforms, study.model, Setting.of(study))
+    if model.personal and study.comparisons.pooled:
+        raise StudyError(
+            f"comparisons.pooled: the model {study.model['name']} keeps parts of it at the sites, and one that is "
+            "trained in one place has none of theirs. Set pooled: false."
+        )
     for strategy in (study.strategy, *study.comparisons.strategies):
         _check(model, study.model["name"], strategy)
         if study.initial_model is not None and strategy["name"] == "ifca":
@@ -74,10 +88,17 @@ def _check(model: NormativeModel, name: str, strategy: dict[str, Any]) -> None:
             f"strategy {strategy['name']}: the model {name} learns from sums over sites, which are the same under "
             "every strategy. Leave the strategy out."
         )
-    if model.stages and (row.personal or row.clustered):
+    after = _sums_after_training(model.phases())
+    if after and (row.personal or row.clustered or model.personal):
         raise StudyError(
             f"strategy {strategy['name']}: after it sites do not have the same network, but the model {name} adds up "
-            f"{', '.join(model.stages)} of all sites, which needs one. Take a score that each site or person fits for "
+            f"{', '.join(after)} of all sites, which needs one. Take a score that each site or person fits for "
             "itself (one_class.fit_on: patient), or a strategy with one global model."
         )
     personal_arrays(model, strategy)
+
+
+def _sums_after_training(phases: Sequence[Phase]) -> list[str]:
+    """Names of the summed phases that come after an averaged one: they need everybody's network to be the same."""
+    following = dropwhile(lambda phase: phase.kind != "averaged", phases)
+    return [phase.name for phase in following if phase.kind == "summed"]

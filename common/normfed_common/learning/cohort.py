@@ -1,37 +1,96 @@
-"""The people to learn from, and one person's scan."""
+"""The people to learn from, and their scans."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, overload
 
 import numpy as np
 
+Sex = Literal["F", "M"]
+
 
 @dataclass(frozen=True)
-class Volume:
-    """One person's preprocessed scan on the common grid.
+class Person:
+    """Whose scan it is, as far as a model may know: never a name.
+
+    Parameters
+    ----------
+    index
+        In the cohort: all scans of one person have the same.
+    age
+        Years; None where the dataset does not say.
+    sex
+        None where the dataset does not say, or says something else.
+    """
+
+    index: int
+    age: float | None = None
+    sex: Sex | None = None
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One preprocessed visit of a person, on the common grid.
 
     Parameters
     ----------
     images
-        float32 of shape (modalities, X, Y, Z), normalised; axial slices are contiguous in memory.
+        float32 of shape (C, X, Y, Z), normalised; axial slices are contiguous in memory. 0 where a modality is absent.
     mask
         bool of shape (X, Y, Z): the brain.
     normal_index
         int32, sorted flat indices (C order) of the voxels that count as normal.
+    present
+        bool of shape (C,): which modalities the visit has.
+    person
+        Whose it is.
     """
 
     images: np.ndarray
     mask: np.ndarray
     normal_index: np.ndarray
+    present: np.ndarray
+    person: Person
 
 
 class Cohort(Protocol):
-    """People to learn from; a volume is opened when asked for, so that memory does not grow with the cohort."""
+    """People to learn from; a scan is opened when asked for, so that memory does not grow with the cohort."""
 
-    def __len__(self) -> int: ...
-
-    def volume(self, subject: int) -> Volume:
-        """Open the scan of the ``subject``-th person."""
+    def __len__(self) -> int:
+        """How many scans."""
         ...
+
+    def people(self) -> Sequence[Sequence[int]]:
+        """Each person's scans by number, in the order of the visits."""
+        ...
+
+    def scan(self, index: int) -> Scan:
+        """Open a scan."""
+        ...
+
+
+class Visits(Sequence[Scan]):
+    """A person's scans in the order of the visits, each opened when it is looked at.
+
+    Parameters
+    ----------
+    opening
+        One function per visit.
+    """
+
+    def __init__(self, opening: Sequence[Callable[[], Scan]]) -> None:
+        self._opening = tuple(opening)
+
+    def __len__(self) -> int:
+        return len(self._opening)
+
+    @overload
+    def __getitem__(self, index: int) -> Scan: ...
+    @overload
+    def __getitem__(self, index: slice) -> Visits: ...
+    def __getitem__(self, index: int | slice) -> Scan | Visits:
+        if isinstance(index, slice):
+            return Visits(self._opening[index])
+        return self._opening[index]()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
+from normfed_common.learning import precision
+from normfed_common.learning.precision import Precision
+from normfed_common.study.config import StudyConfig
 from normfed_common.study.preprocessing import WIDEST_CLIP
 
+CPU = torch.device("cpu")
 ROUNDING = 1e-6  # by which sums may contradict each other, relative: images are float32
 
 
@@ -29,14 +33,47 @@ class Setting:
         Where networks run at this site.
     value_range
         Of normalised images.
+    precision
+        Of networks, see `normfed_common.learning.precision`.
     """
 
     modalities: tuple[str, ...]
     voxel_size_mm: float
     shape: tuple[int, int, int]
     seed: int = 0
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    device: torch.device = CPU
     value_range: tuple[float, float] = (-WIDEST_CLIP, WIDEST_CLIP)
+    precision: Precision = "float32"
+
+    @classmethod
+    def of(
+        cls,
+        study: StudyConfig,
+        shape: tuple[int, int, int] = (1, 1, 1),
+        device: torch.device = CPU,
+        seed: int | None = None,
+    ) -> Setting:
+        """What a study says; without a grid or a device as the server has it, which opens no scan.
+
+        Parameters
+        ----------
+        seed
+            Of another training of the same model; the study's when absent.
+        """
+        preprocessing = study.preprocessing
+        return cls(
+            study.data.modalities,
+            preprocessing.voxel_size_mm,
+            shape,
+            study.seed if seed is None else seed,
+            device,
+            preprocessing.value_range,
+            precision.choose(study.federation.precision, device),
+        )
+
+    def autocast(self) -> torch.autocast:
+        """The context in which networks compute."""
+        return precision.autocast(self.device, self.precision)
 
 
 @dataclass(frozen=True)

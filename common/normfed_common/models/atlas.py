@@ -5,7 +5,7 @@ Made of sums over people (n, sum x, sum x^2), so that the federated atlas is the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -13,7 +13,9 @@ from pydantic import Field
 
 from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
-from normfed_common.learning.cohort import Cohort, Volume
+from normfed_common.learning.cohort import Cohort, Scan
+from normfed_common.learning.phase import Phase
+from normfed_common.learning.score import Score
 from normfed_common.learning.setting import ROUNDING, Places
 from normfed_common.models.base import NormativeModel
 from normfed_common.study.base import Frozen
@@ -29,22 +31,25 @@ class Atlas(NormativeModel):
     """See the module."""
 
     Config: ClassVar[type[Frozen]] = AtlasConfig
-    stages: tuple[str, ...] = ("moments",)
 
-    def places(self, stage: str) -> Places | None:
+    def phases(self) -> tuple[Phase, ...]:
+        """Moments of every voxel."""
+        return (Phase("moments", "summed"),)
+
+    def places(self, phase: str) -> Places | None:
         """Every voxel is one."""
         return Places(self.setting.shape, self.setting.voxel_size_mm)
 
-    def statistics(self, stage: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
+    def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         """n of shape (X, Y, Z); sums of x and of x^2 of shape (C, X, Y, Z), over normal voxels."""
         channels = len(self.setting.modalities)
         size = int(np.prod(self.setting.shape))
         count = np.zeros(size)
         first, second = np.zeros((channels, size)), np.zeros((channels, size))
-        for subject in range(len(cohort)):
-            volume = cohort.volume(subject)
-            where = np.asarray(volume.normal_index)
-            values = volume.images.reshape(channels, -1)[:, where].astype(np.float64)
+        for index in range(len(cohort)):
+            scan = self.with_every_modality(cohort.scan(index))
+            where = np.asarray(scan.normal_index)
+            values = scan.images.reshape(channels, -1)[:, where].astype(np.float64)
             count[where] += 1
             first[:, where] += values
             second[:, where] += values**2
@@ -55,11 +60,11 @@ class Atlas(NormativeModel):
             "squares": second.reshape(channels, *shape),
         }
 
-    def counted(self, stage: str) -> Mapping[str, float]:
+    def counted(self, phase: str) -> Mapping[str, float]:
         """A scan has a voxel once."""
         return {"count": 1, "squares": np.inf}
 
-    def check(self, stage: str, sums: Arrays) -> None:
+    def check(self, phase: str, sums: Arrays) -> None:
         """Values lie in the study's range, and (sum x)^2 <= n sum x^2 (Cauchy-Schwarz), at every voxel.
 
         Both hold for means over cubes of voxels as well.
@@ -80,14 +85,15 @@ class Atlas(NormativeModel):
         if (first**2 > count * second * (1 + ROUNDING)).any():
             raise WireError("sums and squares contradict each other")
 
-    def absorb(self, stage: str, total: Arrays) -> None:
+    def absorb(self, phase: str, total: Arrays) -> bool:
         """Mean and standard deviation from the sums over all sites."""
-        super().absorb(stage, total)
+        super().absorb(phase, total)
         self._mean, variance = self.mean_and_variance()
         known = total["count"] > 0
         if not np.isfinite(self._mean[:, known]).all() or not np.isfinite(variance[:, known]).all():
             raise WireError("sums make a mean or a variance that is not finite")
         self._deviation = np.sqrt(variance + 1e-12)
+        return False
 
     def mean_and_variance(self) -> tuple[np.ndarray, np.ndarray]:
         """Per modality and voxel, (C, X, Y, Z) each; NaN where nobody had brain."""
@@ -99,8 +105,9 @@ class Atlas(NormativeModel):
         prior = self.config.prior_subjects
         return mean, (count * variance + prior * overall) / (count + prior)
 
-    def score(self, volume: Volume, rng: np.random.Generator) -> np.ndarray:
+    def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
         """Root mean squared z-score; 0 where nobody among the normal people had brain."""
-        z = (volume.images - self._mean) / self._deviation
+        scan = self.with_every_modality(visits[-1])
+        z = (scan.images - self._mean) / self._deviation
         rms = np.sqrt(np.mean(z**2, axis=0))
-        return np.where(volume.mask, np.nan_to_num(rms, nan=0.0), 0.0).astype(np.float32)
+        return Score(np.where(scan.mask, np.nan_to_num(rms, nan=0.0), 0.0).astype(np.float32))

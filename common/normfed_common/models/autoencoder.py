@@ -9,7 +9,7 @@ decoder.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import ClassVar, Literal
 
@@ -20,7 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from normfed_common.foundation import seeds
-from normfed_common.learning.cohort import Cohort, Volume
+from normfed_common.learning.batch import Batch
+from normfed_common.learning.cohort import Cohort, Scan
+from normfed_common.learning.phase import Phase
+from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.initialisation import initialise
@@ -59,7 +62,7 @@ class AutoEncoderConfig(Frozen):
 
 
 class Dropout(nn.Module):
-    """Dropout from a generator of its own: torch's draws from one global stream, which others draw from as well.
+    """Dropout from the generator that it is given: torch's draws from one global stream, as others do.
 
     It draws on the CPU wherever the network is, so that the masks are the same on every device.
     """
@@ -128,7 +131,6 @@ class AutoEncoder(NormativeModel):
         network = SliceNetwork(len(setting.modalities), config)
         initialise(network, seeds.torch_generator(setting.seed, "initial weights", "autoencoder"))
         self.network = self.slices = network.to(setting.device)
-        self.generators = (network.dropout.generator,)
         self.parts = {
             "stem": network.stem,
             "encoder": network.encoder,
@@ -136,67 +138,67 @@ class AutoEncoder(NormativeModel):
             "decoder": network.decoder,
         }
 
+    def phases(self) -> tuple[Phase, ...]:
+        """The network alone."""
+        return (Phase("training", "averaged"),)
+
     @classmethod
     def samples_per_person(cls, config: AutoEncoderConfig) -> int:
         """Slices; without a number all that a brain has, which are fewer than a common grid is deep."""
         return config.slices_per_subject or MOST_SLICES
 
-    def batches(self, cohort: Cohort, rng: np.random.Generator) -> Iterator[Tensor]:
-        """Axial slices, float32 of shape (batch, C + 1, size, size); the last channel is 0 where tissue is not normal.
+    def batches(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Iterator[Batch]:
+        """Axial slices, float32 of shape (n, C, size, size), and which of their pixels count (n, 1, size, size).
 
-        Slices of all people are mixed; every person gives as many.
+        Slices of all scans are mixed; every scan gives as many.
         """
         chosen: list[tuple[int, int]] = []
-        for subject in range(len(cohort)):
-            depths = np.flatnonzero(cohort.volume(subject).mask.any((0, 1)))
+        for index in range(len(cohort)):
+            depths = np.flatnonzero(self.with_every_modality(cohort.scan(index)).mask.any((0, 1)))
             wanted = self.config.slices_per_subject
             if wanted is not None:
                 depths = rng.choice(depths, wanted, replace=wanted > len(depths))
-            chosen += [(subject, int(depth)) for depth in depths]
+            chosen += [(index, int(depth)) for depth in depths]
         order = rng.permutation(len(chosen))
-        pinned = self.setting.device.type == "cuda"
         for start in range(0, len(order), self.config.batch_size):
             rows = [chosen[i] for i in order[start : start + self.config.batch_size]]
-            batch = torch.stack([self._training_slice(cohort.volume(subject), depth) for subject, depth in rows])
-            batch = self._fit(batch)
-            if pinned:
-                batch = batch.pin_memory()
-            yield batch.to(self.setting.device, non_blocking=pinned)
+            scans = [cohort.scan(index) for index, _ in rows]
+            slices = np.stack([scan.images[..., depth] for scan, (_, depth) in zip(scans, rows, strict=True)])
+            counts = np.stack([_counts(scan, depth) for scan, (_, depth) in zip(scans, rows, strict=True)])
+            yield Batch(
+                {"slices": self._fit(torch.from_numpy(slices)), "counts": self._fit(torch.from_numpy(counts))},
+                torch.tensor([[scan.person.index] for scan in scans]),
+            )
 
-    def most_batches(self, scans: int) -> int:
+    def most_batches(self, phase: str, scans: int) -> int:
         """Those of all slices."""
         return -(-scans * self.samples_per_person(self.config) // self.config.batch_size)
 
-    def loss(self, batch: Tensor) -> Tensor:
-        """Mean reconstruction error over the normal tissue and the background of the scan; padding does not count."""
-        images, counts = batch[:, :-1], batch[:, -1:]
-        difference = images - self.slices(images)
+    def loss(self, phase: str, batch: Batch, rng: torch.Generator) -> Tensor:
+        """Mean reconstruction error over a slice's normal tissue and background; padding does not count."""
+        slices, counts = batch.data["slices"], batch.data["counts"]
+        self.slices.dropout.generator = rng
+        difference = slices - self.slices(slices)
         error = difference.abs() if self.config.loss == "l1" else difference.square()
-        return (error * counts).sum() / (counts.sum() * images.shape[1])
+        pixels = counts.sum((1, 2, 3)) * slices.shape[1]
+        return (error * counts).sum((1, 2, 3)) / pixels.clamp(min=1)
 
-    def score(self, volume: Volume, rng: np.random.Generator) -> np.ndarray:
+    def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
         """The residual of every voxel, mean over the modalities."""
-        depth, device = volume.mask.shape[2], self.setting.device
-        anomaly_map = np.zeros(volume.mask.shape, np.float32)
+        scan = self.with_every_modality(visits[-1])
+        depth, device = scan.mask.shape[2], self.setting.device
+        anomaly_map = np.zeros(scan.mask.shape, np.float32)
         self.slices.eval()
-        with torch.inference_mode(), torch.autocast("cuda", enabled=device.type == "cuda"):
+        with torch.inference_mode(), self.setting.autocast():
             for start in range(0, depth, SLICES_AT_ONCE):
                 here = slice(start, min(start + SLICES_AT_ONCE, depth))
-                slices = torch.from_numpy(np.moveaxis(volume.images[..., here], 3, 0).copy()).to(device)
+                slices = torch.from_numpy(np.moveaxis(scan.images[..., here], 3, 0).copy()).to(device)
                 fitted = self._fit(slices)
                 residual = fitted - self.slices(fitted)
                 residual = residual.abs() if self.config.residual == "absolute" else residual.clamp(min=0)
                 shown = self._unfit(residual.float().mean(1, keepdim=True), slices.shape[-2:])
                 anomaly_map[..., here] = shown[:, 0].permute(1, 2, 0).cpu().numpy()
-        return anomaly_map * volume.mask
-
-    def _training_slice(self, volume: Volume, depth: int) -> Tensor:
-        shape = volume.mask.shape
-        counts = ~volume.mask[..., depth]
-        x, y, z = np.unravel_index(volume.normal_index, shape)
-        here = z == depth
-        counts[x[here], y[here]] = True
-        return torch.from_numpy(np.concatenate([volume.images[..., depth], counts[None]]).astype(np.float32))
+        return Score(anomaly_map * scan.mask)
 
     def _fit(self, slices: Tensor) -> Tensor:
         """Centre on the square, after shrinking what is larger; padding is background."""
@@ -213,6 +215,15 @@ class AutoEncoder(NormativeModel):
         left, _, top, _ = _margins(size, self.config.size)
         cut = square[..., top : top + size[0], left : left + size[1]]
         return functional.interpolate(cut, shape, mode="bilinear") if scale < 1 else cut
+
+
+def _counts(scan: Scan, depth: int) -> np.ndarray:
+    """float32 of shape (1, X, Y): 1 where an axial slice's tissue is normal, and in the background."""
+    counts = ~scan.mask[..., depth]
+    x, y, z = np.unravel_index(scan.normal_index, scan.mask.shape)
+    here = z == depth
+    counts[x[here], y[here]] = True
+    return counts[None].astype(np.float32)
 
 
 def _margins(shape: torch.Size, size: int) -> list[int]:

@@ -5,6 +5,7 @@ Meissen, Kaissis, Rueckert 2021 (arXiv 2109.06540): histogram equalisation insid
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -12,7 +13,8 @@ from pydantic import Field
 from scipy.stats import rankdata
 
 from normfed_common.foundation.errors import StudyError
-from normfed_common.learning.cohort import Volume
+from normfed_common.learning.cohort import Scan
+from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.study.base import Frozen
@@ -40,11 +42,15 @@ class Intensity(NormativeModel):
             )
         self.suspicious = config.suspicious or ("bright" if self.modality in ("FLAIR", "T2w") else "both")
 
-    def score(self, volume: Volume, rng: np.random.Generator) -> np.ndarray:
+    def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
         """Equalised intensity; with `both`, its distance from the median rank."""
-        values = volume.images[self.setting.modalities.index(self.modality)][volume.mask]
+        scan = visits[-1]
+        channel = self.setting.modalities.index(self.modality)
+        if not scan.present[channel]:
+            self.with_every_modality(scan)
+        values = scan.images[channel][scan.mask]
         rank = (rankdata(values, method="average") - 0.5) / len(values)
         scored = {"bright": rank, "dark": 1 - rank, "both": 2 * np.abs(rank - 0.5)}[self.suspicious]
-        anomaly_map = np.zeros(volume.mask.shape, np.float32)
-        anomaly_map[volume.mask] = scored
-        return anomaly_map
+        anomaly_map = np.zeros(scan.mask.shape, np.float32)
+        anomaly_map[scan.mask] = scored
+        return Score(anomaly_map)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from normfed_common.models.normalisation import ChannelLayerNorm
+from normfed_common.learning.normalisation import ChannelLayerNorm
 
 Norm = Literal["layer", "batch"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from normfed_common.learning.cohort import Cohort, Volume
+from normfed_common.learning.cohort import Cohort, Scan
 
 SUBJECTS_PER_BATCH = 4  # different people in one batch, so that a step does not follow one person's scanner
 
@@ -32,9 +32,7 @@ def extract(images: np.ndarray, flat_index: np.ndarray, patch_size: int) -> np.n
     return np.moveaxis(windows[:, x - radius, y - radius, z], 0, 1)
 
 
-def shared_locations(
-    first: Volume, second: Volume, count: int, patch_size: int, rng: np.random.Generator
-) -> np.ndarray:
+def shared_locations(first: Scan, second: Scan, count: int, patch_size: int, rng: np.random.Generator) -> np.ndarray:
     """``count`` voxels, with replacement, that are normal in both volumes and whose patch lies inside the grid.
 
     Fewer than ``count`` come back where the two hardly overlap, none where they do not at all.
@@ -59,32 +57,38 @@ def shared_locations(
 
 def siamese_batches(
     cohort: Cohort, pairs_per_subject: int, batch_size: int, patch_size: int, rng: np.random.Generator
-) -> Iterator[np.ndarray]:
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """One epoch of patch pairs at the same location of two different people.
 
-    Everybody is the first of a pair ``pairs_per_subject`` times; the partner is drawn anew for every batch. A lone
-    person is paired with themselves.
+    Every scan is the first of a pair ``pairs_per_subject`` times; the partner is drawn anew for every batch, among the
+    scans of all other people. A lone person is paired with themselves.
 
     Yields
     ------
-    float32 of shape (batch, 2, C, p, p).
+    float32 of shape (n, 2, C, p, p), and int64 of shape (n, 2): whose the patches are.
     """
+    owner = np.empty(len(cohort), int)
+    for person, visits in enumerate(cohort.people()):
+        owner[list(visits)] = person
     share = max(1, batch_size // min(SUBJECTS_PER_BATCH, len(cohort)))
     turns = np.repeat(np.arange(len(cohort)), -(-pairs_per_subject // share))
     sizes = np.minimum(
         share, pairs_per_subject - share * np.tile(np.arange(-(-pairs_per_subject // share)), len(cohort))
     )
-    order = rng.permutation(len(turns))
     parts: list[np.ndarray] = []
-    for turn in order:
+    people: list[np.ndarray] = []
+    for turn in rng.permutation(len(turns)):
         first = int(turns[turn])
-        other = first if len(cohort) == 1 else int((first + 1 + rng.integers(len(cohort) - 1)) % len(cohort))
-        volumes = cohort.volume(first), cohort.volume(other)
-        where = shared_locations(*volumes, int(sizes[turn]), patch_size, rng)
+        following = (first + 1 + np.arange(len(cohort) - 1)) % len(cohort)
+        partners = following[owner[following] != owner[first]]
+        other = int(partners[rng.integers(len(partners))]) if len(partners) else first
+        scans = cohort.scan(first), cohort.scan(other)
+        where = shared_locations(*scans, int(sizes[turn]), patch_size, rng)
         if len(where):
-            parts.append(np.stack([extract(v.images, where, patch_size) for v in volumes], 1))
+            parts.append(np.stack([extract(scan.images, where, patch_size) for scan in scans], 1))
+            people.append(np.tile([scan.person.index for scan in scans], (len(where), 1)))
         if sum(map(len, parts)) >= batch_size:
-            yield np.concatenate(parts)
-            parts = []
+            yield np.concatenate(parts), np.concatenate(people)
+            parts, people = [], []
     if parts:
-        yield np.concatenate(parts)
+        yield np.concatenate(parts), np.concatenate(people)

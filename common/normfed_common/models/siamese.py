@@ -10,7 +10,7 @@ with the squared norm summed over pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import ClassVar, Literal
 
@@ -21,7 +21,10 @@ from torch.nn import functional
 
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.learning.cohort import Cohort, Volume
+from normfed_common.learning.batch import Batch
+from normfed_common.learning.cohort import Cohort, Scan
+from normfed_common.learning.phase import Phase
+from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Places, Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.initialisation import initialise
@@ -69,31 +72,29 @@ class Siamese(NormativeModel):
             "decoder": network.decoder,
         }
         self.head = build_head(config.one_class, network.latent_dimension, setting)
-        self.stages, self.keeps_to_site = self.head.stages, self.head.keeps_to_site
-        self._alpha = config.alpha
+        self.keeps_to_site = self.head.keeps_to_site
+
+    def phases(self) -> tuple[Phase, ...]:
+        """The network, then what the one-class score needs."""
+        return Phase("training", "averaged"), *self.head.phases()
 
     @classmethod
     def samples_per_person(cls, config: SiameseConfig) -> int:
         """Pairs that everybody is the first of."""
         return config.pairs_per_subject
 
-    def places(self, stage: str) -> Places | None:
+    def places(self, phase: str) -> Places | None:
         """Those of the one-class score."""
-        return self.head.places(stage)
+        return self.head.places(phase)
 
-    def batches(self, cohort: Cohort, rng: np.random.Generator) -> Iterator[torch.Tensor]:
-        """Pairs of patches, float32 of shape (batch, 2, C, p, p); a lone person has no pair, so alpha is off."""
-        self._alpha = self.config.alpha if len(cohort) > 1 else 0.0
-        pinned = self.setting.device.type == "cuda"
-        for pairs in siamese_batches(
+    def batches(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Iterator[Batch]:
+        """Pairs of patches at one place of two people, float32 of shape (n, 2, C, p, p)."""
+        for pairs, person in siamese_batches(
             cohort, self.config.pairs_per_subject, self.config.batch_size, self.config.patch_size, rng
         ):
-            batch = torch.from_numpy(pairs)
-            if pinned:
-                batch = batch.pin_memory()
-            yield batch.to(self.setting.device, non_blocking=pinned)
+            yield Batch({"pairs": torch.from_numpy(pairs)}, torch.from_numpy(person))
 
-    def most_batches(self, scans: int) -> int:
+    def most_batches(self, phase: str, scans: int) -> int:
         """As many as turns of one person, if no two of them shared a batch."""
         share = max(1, self.config.batch_size // SUBJECTS_PER_BATCH)
         return scans * -(-self.samples_per_person(self.config) // share)
@@ -102,30 +103,31 @@ class Siamese(NormativeModel):
         """A lone person has no pair."""
         return (ALONE,) if people == 1 else ()
 
-    def loss(self, batch: torch.Tensor) -> torch.Tensor:
-        """The siamese loss, mean over the pairs of (batch, 2, C, p, p)."""
-        patches = batch.flatten(0, 1)
+    def loss(self, phase: str, batch: Batch, rng: torch.Generator) -> torch.Tensor:
+        """The siamese loss of every pair; of a lone person with themselves without alpha."""
+        pairs = batch.data["pairs"]
+        patches = pairs.flatten(0, 1)
         latents = self.autoencoder.encode(patches)
-        residual = (patches - self.autoencoder.decode(latents)).square().sum() / len(batch)
-        if self._alpha == 0:
-            return residual
+        residual = (patches - self.autoencoder.decode(latents)).square().view(len(pairs), -1).sum(1)
         first, second = latents.unflatten(0, (-1, 2)).unbind(1)
-        return residual - self._alpha * functional.cosine_similarity(first, second).mean()
+        two = (batch.person[:, 0] != batch.person[:, 1]).to(residual)
+        return residual - self.config.alpha * two * functional.cosine_similarity(first, second)
 
-    def encode(self, volume: Volume) -> LatentField:
+    def encode(self, scan: Scan) -> LatentField:
         """Latents of every brain voxel, by dense evaluation slab by slab."""
+        self.with_every_modality(scan)
         device = self.setting.device
-        depth = volume.mask.shape[2]
-        index = np.flatnonzero(volume.mask)
+        depth = scan.mask.shape[2]
+        index = np.flatnonzero(scan.mask)
         latents = torch.empty((len(index), self.autoencoder.latent_dimension))
-        x, y, z = np.unravel_index(index, volume.mask.shape)
+        x, y, z = np.unravel_index(index, scan.mask.shape)
         # Outside the brain images are zero, as is what dense encoding pads with: the brain's box is enough.
-        images = volume.images[:, x.min() : x.max() + 1, y.min() : y.max() + 1]
+        images = scan.images[:, x.min() : x.max() + 1, y.min() : y.max() + 1]
         x, y = x - x.min(), y - y.min()
         order = np.argsort(z, kind="stable")
         bounds = np.searchsorted(z[order], np.arange(0, depth + SLICES_AT_ONCE, SLICES_AT_ONCE))
         self.autoencoder.eval()
-        with torch.inference_mode(), torch.autocast("cuda", enabled=device.type == "cuda"):
+        with torch.inference_mode(), self.setting.autocast():
             for slab, (begin, end) in enumerate(pairwise(bounds)):
                 if begin == end:
                     continue
@@ -136,37 +138,39 @@ class Siamese(NormativeModel):
                 rows = order[begin:end]
                 where = (torch.from_numpy(z[rows] - start), torch.from_numpy(x[rows]), torch.from_numpy(y[rows]))
                 latents[torch.from_numpy(rows)] = field[where].float().cpu()
-        return LatentField(latents, index, volume.mask.shape)
+        return LatentField(latents, index, scan.mask.shape)
 
-    def statistics(self, stage: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
+    def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         """What the one-class score needs of the site's latents."""
-        return self.head.statistics(stage, (self._normal(cohort.volume(i)) for i in range(len(cohort))), rng)
+        return self.head.statistics(phase, (self._normal(cohort.scan(i)) for i in range(len(cohort))), rng)
 
-    def counted(self, stage: str) -> Mapping[str, float]:
+    def counted(self, phase: str) -> Mapping[str, float]:
         """Those of the one-class score."""
-        return self.head.counted(stage)
+        return self.head.counted(phase)
 
-    def check(self, stage: str, sums: Arrays) -> None:
+    def check(self, phase: str, sums: Arrays) -> None:
         """Those of the one-class score."""
-        self.head.check(stage, sums)
+        self.head.check(phase, sums)
 
-    def absorb(self, stage: str, total: Arrays) -> None:
+    def absorb(self, phase: str, total: Arrays) -> bool:
         """Hand the sums on to the one-class score."""
-        super().absorb(stage, total)
-        self.head.absorb(stage, total)
+        super().absorb(phase, total)
+        return self.head.absorb(phase, total)
 
     def personalise(self, cohort: Cohort, rng: np.random.Generator) -> None:
         """Fit what the one-class score keeps at the site."""
-        self.head.personalise((self._normal(cohort.volume(i)) for i in range(len(cohort))), len(cohort), rng)
+        fields = (self._normal(cohort.scan(i)) for i in range(len(cohort)))
+        self.head.personalise(fields, len(cohort.people()), rng)
 
-    def score(self, volume: Volume, rng: np.random.Generator) -> np.ndarray:
+    def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
         """The one-class anomaly of every voxel's latent."""
-        field = self.encode(volume)
-        anomaly_map = np.zeros(volume.mask.size, np.float32)
+        scan = visits[-1]
+        field = self.encode(scan)
+        anomaly_map = np.zeros(scan.mask.size, np.float32)
         anomaly_map[field.index] = self.head.score(field, rng)
-        return anomaly_map.reshape(volume.mask.shape)
+        return Score(anomaly_map.reshape(scan.mask.shape))
 
-    def _normal(self, volume: Volume) -> LatentField:
-        field = self.encode(volume)
-        keep = np.isin(field.index, volume.normal_index, assume_unique=True)
+    def _normal(self, scan: Scan) -> LatentField:
+        field = self.encode(scan)
+        keep = np.isin(field.index, scan.normal_index, assume_unique=True)
         return LatentField(field.latents[torch.from_numpy(keep)], field.index[keep], field.shape)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from normfed_common.foundation.arrays import Arrays
+from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import Places
 
 
@@ -33,32 +34,35 @@ class LatentField:
 
 
 class OneClassHead(Protocol):
-    """Turns latents into anomaly scores; may first need sums over the sites (``stages``) or the site's own people.
+    """Turns latents into anomaly scores; may first need sums over the sites, or the site's own people.
 
     ``keeps_to_site`` says whether `personalise` learns anything.
     """
 
-    stages: tuple[str, ...]
     keeps_to_site: bool
 
-    def statistics(self, stage: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
-        """Sums over a site's normal people that ``stage`` needs, float64."""
+    def phases(self) -> tuple[Phase, ...]:
+        """Sums that are needed, in order: all phases are summed."""
         ...
 
-    def places(self, stage: str) -> Places | None:
-        """See `NormativeModel.places`."""
+    def statistics(self, phase: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
+        """Sums over a site's normal people that ``phase`` needs, float64."""
         ...
 
-    def counted(self, stage: str) -> Mapping[str, float]:
-        """See `NormativeModel.counted`."""
+    def places(self, phase: str) -> Places | None:
+        """See `Learner.places`."""
         ...
 
-    def check(self, stage: str, sums: Arrays) -> None:
-        """See `NormativeModel.check`."""
+    def counted(self, phase: str) -> Mapping[str, float]:
+        """See `Learner.counted`."""
         ...
 
-    def absorb(self, stage: str, total: Arrays) -> None:
-        """Take the sums over all sites, which `check` let pass; raises `WireError` where no score is made of them."""
+    def check(self, phase: str, sums: Arrays) -> None:
+        """See `Learner.check`."""
+        ...
+
+    def absorb(self, phase: str, total: Arrays) -> bool:
+        """Take the sums over all sites, which `check` let pass; see `Learner.absorb`."""
         ...
 
     def personalise(self, fields: Iterator[LatentField], subjects: int, rng: np.random.Generator) -> None:
@@ -70,30 +74,33 @@ class OneClassHead(Protocol):
         ...
 
 
-class NoStages:
+class NothingLearnt:
     """The parts that a head without federated or personal parts leaves empty."""
 
-    stages: tuple[str, ...] = ()
     keeps_to_site: bool = False
 
-    def places(self, stage: str) -> Places | None:
+    def phases(self) -> tuple[Phase, ...]:
+        """There are none."""
+        return ()
+
+    def places(self, phase: str) -> Places | None:
         """Sums are over whole brains."""
         return None
 
-    def statistics(self, stage: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
-        """There are no stages."""
-        raise ValueError(f"{type(self).__name__} has no stage {stage!r}")
+    def statistics(self, phase: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
+        """There are no sums."""
+        raise ValueError(f"{type(self).__name__} has no sums {phase!r}")
 
-    def counted(self, stage: str) -> Mapping[str, float]:
-        """There are no stages."""
+    def counted(self, phase: str) -> Mapping[str, float]:
+        """There are no sums."""
         return {}
 
-    def check(self, stage: str, sums: Arrays) -> None:
-        """There are no stages."""
+    def check(self, phase: str, sums: Arrays) -> None:
+        """There are no sums."""
 
-    def absorb(self, stage: str, total: Arrays) -> None:
-        """There are no stages."""
-        raise ValueError(f"{type(self).__name__} has no stage {stage!r}")
+    def absorb(self, phase: str, total: Arrays) -> bool:
+        """There are no sums."""
+        raise ValueError(f"{type(self).__name__} has no sums {phase!r}")
 
     def personalise(self, fields: Iterator[LatentField], subjects: int, rng: np.random.Generator) -> None:
         """Nothing stays at the site."""

@@ -16,35 +16,38 @@ from sklearn.linear_model import SGDOneClassSVM
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
+from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import ROUNDING
-from normfed_common.scoring.base import LatentField, NoStages
+from normfed_common.scoring.base import LatentField, NothingLearnt
 
 BLOCK = 4096
 LARGEST_GAMMA = 1e30  # of latents that hardly differ; its square root times a latent is far from float32's largest
 
 
-class FederatedHead(NoStages):
+class FederatedHead(NothingLearnt):
     """Score = c - w.phi(z), phi(z) = sqrt(2/D) cos(W z + b), W ~ N(0, 2 gamma), b ~ U(0, 2 pi).
 
     c = sqrt(2/D) ||w||_1, the most that w.phi can be: the score is minus the decision value w.phi - rho, plus the
     constant c - rho, which is the same for everybody and makes it no less than 0.
     """
 
-    stages: tuple[str, ...] = ("variance", "machine")
-
     def __init__(self, dimension: int, nu: float, samples: int, features: int, seed: int, device: torch.device) -> None:
         rng = seeds.generator(seed, "random fourier features")
         self.directions = rng.standard_normal((dimension, features)).astype(np.float32)
-        self.phases = rng.uniform(0, 2 * np.pi, features).astype(np.float32)
+        self.shifts = rng.uniform(0, 2 * np.pi, features).astype(np.float32)
         self.nu, self.samples, self.features, self.device = nu, samples, features, device
         self.gamma = 1.0
         self.weights = np.zeros(features)
 
-    def statistics(self, stage: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
+    def phases(self) -> tuple[Phase, ...]:
+        """First the latents' variance, then the machine."""
+        return Phase("variance", "summed"), Phase("machine", "summed")
+
+    def statistics(self, phase: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
         """`variance`: n, sum z, sum z^2 over entries. `machine`: w and rho weighted by people."""
         chosen = [_some(field, self.samples, rng) for field in fields]
         samples = np.concatenate(chosen).astype(np.float64)
-        if stage == "variance":
+        if phase == "variance":
             return {"entries": np.array(float(samples.size)), "sum": samples.sum(), "squares": (samples**2).sum()}
         machine = SGDOneClassSVM(nu=self.nu, random_state=int(rng.integers(2**31)), tol=1e-4, average=True)
         machine.fit(self._map(torch.from_numpy(samples).float()).numpy().astype(np.float64))
@@ -55,19 +58,19 @@ class FederatedHead(NoStages):
             "offset": people * machine.offset_.ravel(),
         }
 
-    def counted(self, stage: str) -> Mapping[str, float]:
+    def counted(self, phase: str) -> Mapping[str, float]:
         """See `OneClassHead`."""
-        if stage == "variance":
+        if phase == "variance":
             return {"entries": self.samples * len(self.directions), "squares": np.inf}
         return {"people": 1}
 
-    def check(self, stage: str, sums: Arrays) -> None:
+    def check(self, phase: str, sums: Arrays) -> None:
         """`variance`: (sum z)^2 <= n sum z^2. `machine`: no site's w is longer than descent can make it.
 
         With ||phi|| <= sqrt(2) and steps of 1 / (lambda t), lambda = nu / 2, it stays below 2 sqrt(2) / nu
         (Shalev-Shwartz 2011, Pegasos); a mean over sites does as well.
         """
-        if stage == "variance":
+        if phase == "variance":
             check_shapes(sums, {"entries": (), "sum": (), "squares": ()})
             entries, squares = sums["entries"], sums["squares"]
             if entries <= 0 or squares < 0 or sums["sum"] ** 2 > entries * squares * (1 + ROUNDING):
@@ -79,9 +82,9 @@ class FederatedHead(NoStages):
             if np.linalg.norm(sums["weights"]) > sums["people"] * 8**0.5 / self.nu * (1 + ROUNDING):
                 raise WireError("the machine's weights are larger than training makes them")
 
-    def absorb(self, stage: str, total: Arrays) -> None:
+    def absorb(self, phase: str, total: Arrays) -> bool:
         """`variance` gives gamma, `machine` the mean machine."""
-        if stage == "variance":
+        if phase == "variance":
             mean = total["sum"] / total["entries"]
             variance = float(total["squares"] / total["entries"] - mean**2)
             self.gamma = 1.0 / (len(self.directions) * variance) if variance > 0 else 1.0
@@ -89,6 +92,7 @@ class FederatedHead(NoStages):
                 raise WireError("latents hardly differ")
         else:
             self.weights = total["weights"] / total["people"]
+        return False
 
     def score(self, field: LatentField, rng: np.random.Generator) -> np.ndarray:
         """c - w.phi(z)."""
@@ -99,8 +103,8 @@ class FederatedHead(NoStages):
 
     def _map(self, latents: torch.Tensor) -> torch.Tensor:
         directions = torch.from_numpy(self.directions).to(latents.device) * (2 * self.gamma) ** 0.5
-        phases = torch.from_numpy(self.phases).to(latents.device)
-        return torch.addmm(phases, latents, directions).cos_().mul_((2 / self.features) ** 0.5)
+        shifts = torch.from_numpy(self.shifts).to(latents.device)
+        return torch.addmm(shifts, latents, directions).cos_().mul_((2 / self.features) ** 0.5)
 
 
 def _some(field: LatentField, count: int, rng: np.random.Generator) -> np.ndarray:

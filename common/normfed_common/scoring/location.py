@@ -19,9 +19,10 @@ import torch
 
 from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
+from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import Places
 from normfed_common.scoring import kernel
-from normfed_common.scoring.base import LatentField, NoStages
+from normfed_common.scoring.base import LatentField, NothingLearnt
 
 MAXIMUM_SAMPLES = 200  # per location's machine
 SHRINKAGE = 20.0  # k, voxels' worth of the pooled covariance
@@ -32,10 +33,9 @@ LOCATIONS_AT_ONCE = 16_384
 LARGEST_DISTANCE = 1e18  # its square is within float32: what overflows is as far, never infinite
 
 
-class LocationHead(NoStages):
+class LocationHead(NothingLearnt):
     """See the module."""
 
-    stages: tuple[str, ...] = ("moments",)
     keeps_to_site: bool = True
 
     def __init__(
@@ -54,11 +54,15 @@ class LocationHead(NoStages):
         self.machines: dict[int, kernel.Machine] = {}
         self.distances = self.scores = np.zeros(len(QUANTILES))
 
-    def places(self, stage: str) -> Places | None:
+    def phases(self) -> tuple[Phase, ...]:
+        """Moments of every location."""
+        return (Phase("moments", "summed"),)
+
+    def places(self, phase: str) -> Places | None:
         """The locations."""
         return Places(self.cells, self.edge_mm)
 
-    def statistics(self, stage: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
+    def statistics(self, phase: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
         """Per location: n, sum z of shape (L, d), sum z z' as the upper triangle (L, d(d+1)/2)."""
         dimension, size = self.dimension, int(np.prod(self.cells))
         count, first = np.zeros(size), np.zeros((size, dimension))
@@ -73,11 +77,11 @@ class LocationHead(NoStages):
                 second[:, k] += np.bincount(where, latents[:, i] * latents[:, j], size)
         return {"count": count, "sum": first, "products": second}
 
-    def counted(self, stage: str) -> Mapping[str, float]:
+    def counted(self, phase: str) -> Mapping[str, float]:
         """A scan has each voxel of a location once."""
         return {"count": self.cell**3}
 
-    def check(self, stage: str, sums: Arrays) -> None:
+    def check(self, phase: str, sums: Arrays) -> None:
         """The scatter of every location, sum z z' - sum z sum z' / n, is positive semidefinite.
 
         Means over cubes of locations keep that. Where nobody is, there is nothing.
@@ -104,7 +108,7 @@ class LocationHead(NoStages):
             if not np.isfinite(roots).all():
                 raise WireError("products make no covariance")
 
-    def absorb(self, stage: str, total: Arrays) -> None:
+    def absorb(self, phase: str, total: Arrays) -> bool:
         """Means and whitening matrices of all locations."""
         count = total["count"]
         seen = np.maximum(count, 1)
@@ -122,6 +126,7 @@ class LocationHead(NoStages):
         self.mean = self.mean.astype(np.float32)
         if not np.isfinite(self.mean).all() or not np.isfinite(self.whitening).all():
             raise WireError("sums make a mean or a covariance that is not finite")
+        return False
 
     def personalise(self, fields: Iterator[LatentField], subjects: int, rng: np.random.Generator) -> None:
         """One machine per location, where the site has enough people, and the two scales at the same quantiles."""

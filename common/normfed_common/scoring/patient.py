@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from normfed_common.scoring import kernel
-from normfed_common.scoring.base import LatentField, NoStages
+from normfed_common.scoring.base import LatentField, NothingLearnt
 
 
-class PatientHead(NoStages):
+class PatientHead(NothingLearnt):
     """An ensemble of machines, each on latents at random places of the person's brain."""
 
     def __init__(self, nu: float, samples: int, models: int, device: torch.device) -> None:

@@ -10,7 +10,7 @@ from normfed_common.foundation import digests
 from normfed_common.study.base import Frozen
 from normfed_common.study.data import DataConfig
 from normfed_common.study.evaluation import EvaluationConfig
-from normfed_common.study.federation import PLAIN, ComparisonConfig, FederationConfig, StrategyEntry
+from normfed_common.study.federation import PLAIN, ComparisonConfig, FederationConfig, NamedEntry
 from normfed_common.study.preprocessing import PreprocessingConfig
 
 StudyName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
@@ -24,11 +24,14 @@ class StudyConfig(Frozen):
     seed: int = Field(0, ge=0, lt=2**53)
     data: DataConfig
     preprocessing: PreprocessingConfig = PreprocessingConfig()
+    transforms: tuple[NamedEntry, ...] = Field(
+        (), max_length=8, description="done to every scan before a model sees it, in order; names and parameters"
+    )
     model: dict[str, Any] = Field(default_factory=lambda: {"name": "siamese"}, description="name and parameters")
     initial_model: str | None = Field(
         None, description="a model.safetensors to start from, relative to the study file; its digest once a run begins"
     )
-    strategy: StrategyEntry = Field(default_factory=lambda: dict(PLAIN), description="name and parameters")
+    strategy: NamedEntry = Field(default_factory=lambda: dict(PLAIN), description="name and parameters")
     federation: FederationConfig = FederationConfig()
     comparisons: ComparisonConfig = ComparisonConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -14,7 +14,7 @@ def _named(entry: Any) -> Any:
     return {"name": entry} if isinstance(entry, str) else entry
 
 
-StrategyEntry = Annotated[dict[str, Any], BeforeValidator(_named)]
+NamedEntry = Annotated[dict[str, Any], BeforeValidator(_named)]
 PLAIN = {"name": "fedavg"}  # the strategy of whatever names none: baselines, local and pooled models too
 Compression = Literal["none", "fp16", "bf16", "int8"]
 
@@ -56,6 +56,10 @@ class FederationConfig(Frozen):
         description="of the weights in a round that one site may have, whatever it says of its people or losses, and "
         "of the held-out voxels that the threshold comes from; below 1 the server holds all updates of a round at once",
     )
+    precision: Literal["auto", "float32", "bf16", "fp16"] = Field(
+        "auto",
+        description="of the sites' networks; auto: bf16 on a GPU that computes in it, float32 elsewhere",
+    )
     compression: Compression = Field(
         "none", description="of updates: differences as fp16, bf16 or int8; models go out as fp16 or bf16"
     )
@@ -67,7 +71,7 @@ class ComparisonConfig(Frozen):
     local: bool = Field(True, description="every site trains alone; gives the train-site x test-site matrix")
     pooled: bool = Field(True, description="all scans in one place, as no federation could (simulation only)")
     leave_one_site_out: bool = Field(False, description="each training site tested on a federation without it")
-    strategies: tuple[StrategyEntry, ...] = Field((), description="other strategies, trained and tested the same way")
+    strategies: tuple[NamedEntry, ...] = Field((), description="other strategies, trained and tested the same way")
     repeats: int = Field(
         1, ge=1, le=100, description="trainings of every strategy, local and pooled, from other weights and batches"
     )

@@ -33,7 +33,7 @@ ALLOWED_TYPES = ("float32", "float64", "int64", "float16", "uint16", "int8")  # 
 # Whatever becomes the name of a file or folder, a label or a size has a pattern and a bound.
 RunName = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,119})?$")]
 ArmName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._#+~-]{0,149}$")]
-StageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{0,60}$")]
+PhaseName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{0,60}$")]
 VersionText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.+_-]{0,50}$")]
 Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]{0,99}$")]
 Note = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,300}$")]
@@ -80,8 +80,8 @@ class Request(Frozen):
     since
         The last round in which the server used an update of this very site; 0 for none. What a site keeps of a round
         that was not used (SCAFFOLD's control variate) does not count.
-    stage
-        Of ``train.sums``: which sums.
+    phase, iteration
+        Of ``train.sums``: which sums, and how often they were asked for before.
     detail
         Of evaluation: "full", or "ranking" for voxel metrics only.
     maps
@@ -100,7 +100,8 @@ class Request(Frozen):
     round: int = Field(0, ge=0, le=MOST_ROUNDS)
     repeat: int = Field(0, ge=0, le=100)
     since: int = Field(0, ge=0, le=MOST_ROUNDS)
-    stage: StageName = ""
+    phase: PhaseName = ""
+    iteration: int = Field(0, ge=0, le=MOST_ROUNDS)
     detail: Literal["full", "ranking"] = "full"
     low: float = 0.0
     high: float = 0.0

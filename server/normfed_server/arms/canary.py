@@ -12,8 +12,8 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError, SiteCode, WireError
 from normfed_common.wire.compression import expand_update
 from normfed_common.wire.messages import error_code, requests, size_of
+from normfed_server.arms.context import RunContext
 from normfed_server.arms.plan import Arm
-from normfed_server.arms.training import RunContext
 from normfed_server.sites import claims
 from normfed_server.sites.asking import describe
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from normfed_common.algorithms.sharing import needs_every_part
 from normfed_common.algorithms.table import configure
 from normfed_common.foundation.errors import StudyError
 from normfed_common.study.config import StudyConfig
@@ -79,9 +80,11 @@ def make(study: StudyConfig, sites: Mapping[str, SiteDescription]) -> Plan:
         arms.append(replace(arm, compression=kind))
     if study.comparisons.leave_one_site_out:
         arms += _without_one(study, train, test)
+    own_parts = needs_every_part(study, study.model, PLAIN)
     if study.comparisons.local:
         for name in sorted(train, key=lambda name: -members[name].train):
-            where: dict[str, Detail] = {site: "full" if site == name else "ranking" for site in test}
+            served = (name,) if own_parts else test
+            where: dict[str, Detail] = {site: "full" if site == name else "ranking" for site in served if site in test}
             arms.append(Arm(LOCAL + name, study.model, (name,), where))
     for repeat in range(1, study.comparisons.repeats):
         arms += [_again(arm, repeat, train) for arm in arms if not arm.repeat and not arm.name.startswith(WITHOUT)]
@@ -118,6 +121,7 @@ def _federated(
     maps: bool = False,
 ) -> Arm:
     row, parameters = configure(strategy)
+    every_part = needs_every_part(study, study.model, strategy)
     needed = make_step(strategy, study.federation).minimum
     if 0 < len(train) < needed:
         raise StudyError(
@@ -134,7 +138,7 @@ def _federated(
     not_served = {
         site: f"never trained, and {strategy['name']} keeps part of the model at the sites that did"
         for site in evaluate
-        if row.needs_every_part and site not in train
+        if every_part and site not in train
     }
     served = {site: detail for site, detail in evaluate.items() if site not in not_served}
     return Arm(
@@ -160,8 +164,7 @@ def _again(arm: Arm, repeat: int, train: tuple[str, ...]) -> Arm:
 
 def _without_one(study: StudyConfig, train: tuple[str, ...], test: tuple[str, ...]) -> list[Arm]:
     """A federation without each training site in turn, tested there."""
-    row, _ = configure(study.strategy)
-    if row.needs_every_part:
+    if needs_every_part(study, study.model, study.strategy):
         raise StudyError(
             f"comparisons.leave_one_site_out: {study.strategy['name']} keeps part of the model at the sites, so a site "
             "that never trained has no whole model. Take another strategy."

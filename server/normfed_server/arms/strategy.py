@@ -55,11 +55,11 @@ class RoundStrategy(Strategy):
         What the rounds change: the models, what the server step remembers, whose updates were used.
     personal
         Names of the arrays that stay at the sites: sent once, as first weights, to a site that has none yet.
-    most_steps
-        How many steps of the optimiser so many people can make in a round.
 
     Attributes
     ----------
+    trained, most_steps
+        See `begin`.
     asked
         Sites to ask in the next round, and their nodes.
     people
@@ -85,10 +85,11 @@ class RoundStrategy(Strategy):
         progress: Progress,
         personal: frozenset[str],
         step: Step,
-        most_steps: Callable[[int], int],
     ) -> None:
         self.letterhead, self.arm, self.progress, self.personal, self.step = letterhead, arm, progress, personal, step
-        self.most_steps, self.federation = most_steps, letterhead.study.federation
+        self.federation = letterhead.study.federation
+        self.trained: frozenset[str] = frozenset()
+        self.most_steps: Callable[[int], int] = int
         self.asked: dict[str, int] = {}
         self.people: dict[str, int] = {}
         self.refused: dict[str, str] = {}
@@ -98,6 +99,18 @@ class RoundStrategy(Strategy):
         self.fault: Fault | None = None
         self.sent = 0
         self._sizes = [named.norm(model) for model in progress.models]
+
+    def begin(self, trained: frozenset[str], most_steps: Callable[[int], int]) -> None:
+        """A round is to begin.
+
+        Parameters
+        ----------
+        trained
+            Names of the arrays that sites train and send back in it; all others stay as they are.
+        most_steps
+            How many steps of the optimiser so many people can make in it.
+        """
+        self.trained, self.most_steps = trained, most_steps
 
     def summary(self) -> None:
         """Nothing to log: the study says it all."""
@@ -112,7 +125,7 @@ class RoundStrategy(Strategy):
     ) -> Iterable[Message]:
         """A request to every site of ``asked``; sites that are sent the same arrays share one record."""
         self.step.begin(self.progress, self.people)
-        beside = to_record(self.step.beside(self.progress))
+        beside = to_record(self.step.beside(self.progress) | self.progress.sums)
         if len(self.progress.models) != len({name.partition("/")[0] for name in arrays}):
             arrays = self.outgoing()  # the step has just made clusters
         self._sizes = [named.norm(model) for model in self.progress.models]
@@ -162,6 +175,7 @@ class RoundStrategy(Strategy):
         before = _Snapshot(self.progress)
         self.shares = taken.end()
         self.step.end(self.progress)
+        self._leave_alone(before)
         what = self._absurd(before)
         if what is not None:
             before.restore(self.progress)
@@ -198,6 +212,11 @@ class RoundStrategy(Strategy):
         self.notes[site], self.seconds[site] = answer.notes, answer.seconds
         return float("nan") if answer.loss is None else answer.loss
 
+    def _leave_alone(self, before: _Snapshot) -> None:
+        """What the round did not train is what it was, to the last bit, whatever the step made of it."""
+        for model, was in zip(self.progress.models, before.models, strict=False):
+            model |= {name: array for name, array in was.items() if name not in self.trained}
+
     def _absurd(self, before: _Snapshot) -> str | None:
         """What is wrong with the models and with what the step remembers; None if nothing is."""
         limit = self.federation.largest_update * (max(self._sizes) + 1)
@@ -232,14 +251,14 @@ class RoundStrategy(Strategy):
             raise WireError("the answer says that nobody was trained on")
         people = self.people[site]  # what it said of itself when it came: a weight is not a round's to claim
         claims.check_training(answer, self.step.claims, self.most_steps(people))
-        model = {n: a for n, a in self.progress.models[cluster].items() if n not in self.personal}
+        model = {n: a for n, a in self.progress.models[cluster].items() if n in self.trained}
         found = expand_update(arrays, model, self.arm.compression)
         claims.check_arrays(found, model)
         limit = self.federation.largest_update * (self._sizes[cluster] + 1)
         length = named.norm(found, model)
         if not np.isfinite(length) or length > limit:
             raise WireError(f"the update is absurdly large: its norm is {length:.3g}, at most {limit:.3g} is taken")
-        kept = {name: self.progress.models[cluster][name] for name in self.personal}
+        kept = {n: a for n, a in self.progress.models[cluster].items() if n not in self.trained}
         return Update(site, people, found | kept, answer.received_loss, answer.steps, cluster), length
 
 

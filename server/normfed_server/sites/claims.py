@@ -13,9 +13,9 @@ from flwr.app import Message
 
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import WireError
+from normfed_common.learning.learner import Learner
 from normfed_common.metrics import histograms
 from normfed_common.metrics.summary import COUNTED, EVERYBODY, PER_SCAN, Summary
-from normfed_common.models.base import NormativeModel
 from normfed_common.wire.evaluation import COUNTS, to_summary
 from normfed_common.wire.messages import Answer, decode_answer
 from normfed_server.sites.description import SiteDescription
@@ -118,8 +118,8 @@ def check_arrays(arrays: Arrays, model: Arrays) -> None:
             raise WireError(f"{name} is {array.dtype} of shape {array.shape}, not of {model[name].shape}")
 
 
-def sums(arrays: Arrays, model: NormativeModel, stage: str, people: int) -> Arrays:
-    """A site's sums of one stage.
+def sums(arrays: Arrays, model: Learner, phase: str, people: int) -> Arrays:
+    """A site's sums of a phase.
 
     Raises
     ------
@@ -127,9 +127,9 @@ def sums(arrays: Arrays, model: NormativeModel, stage: str, people: int) -> Arra
         If they are not float64, absurdly large, count something that so few people cannot have, or are nobody's.
     """
     scans = people * MOST_SCANS
-    counted = model.counted(stage)
+    counted = model.counted(phase)
     if not arrays or not set(counted) <= set(arrays):
-        raise WireError(f"it has no sums of {', '.join(sorted(set(counted) - set(arrays))) or stage}")
+        raise WireError(f"it has no sums of {', '.join(sorted(set(counted) - set(arrays))) or phase}")
     for name, value in arrays.items():
         if value.dtype != np.float64:
             raise WireError(f"{name[:100]} is {value.dtype}, not float64")
@@ -139,7 +139,7 @@ def sums(arrays: Arrays, model: NormativeModel, stage: str, people: int) -> Arra
         low, high = arrays[name].min(initial=0), arrays[name].max(initial=0)
         if low < 0 or high > most * scans:
             raise WireError(f"{name} is between {low:.3g} and {high:.3g}; 0 to {most * scans:.3g} is possible")
-    model.check(stage, arrays)
+    model.check(phase, arrays)
     return arrays
 
 

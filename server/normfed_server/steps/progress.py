@@ -12,6 +12,7 @@ from normfed_common.algorithms.clusters import model_number
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import DamagedError, RunError
+from normfed_common.learning.learner import SUMS
 
 MEMORY = "memory/"
 
@@ -24,12 +25,12 @@ class Progress:
     ----------
     models
         The global model; of clustered strategies one a cluster.
+    sums
+        Of all sites, by the names that a model shares them by.
+    phase, turn
+        The phase that the arm is in, and how many of its rounds are finished.
     round
-        Rounds finished.
-    stages
-        Stages of sums finished.
-    fine_tuned
-        Whether every site trained the last model on for itself.
+        Averaged rounds finished, over all phases.
     history
         One entry per round: loss, outcome and seconds per site, bytes.
     clusters
@@ -45,9 +46,10 @@ class Progress:
     """
 
     models: list[Arrays]
+    sums: Arrays = field(default_factory=dict)
+    phase: int = 0
+    turn: int = 0
     round: int = 0
-    stages: int = 0
-    fine_tuned: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
     clusters: dict[str, int] = field(default_factory=dict)
     memory: Arrays = field(default_factory=dict)
@@ -57,15 +59,19 @@ class Progress:
 
     def model_of(self, site: str) -> Arrays:
         """The model that a site is served: its cluster's, or that of most sites for one that has none."""
-        return self.models[model_number(self.clusters, site)]
+        return self.models[model_number(self.clusters, site)] | self.sums
+
+    def whole(self) -> list[Arrays]:
+        """All models, each with the sums."""
+        return [model | self.sums for model in self.models]
 
 
 def save(path: Path, progress: Progress, study: str) -> None:
     """Write an arm's progress; what was there becomes the second copy."""
     header = {
+        "phase": progress.phase,
+        "turn": progress.turn,
         "round": progress.round,
-        "stages": progress.stages,
-        "fine_tuned": progress.fine_tuned,
         "history": progress.history,
         "clusters": progress.clusters,
         "used": progress.used,
@@ -76,7 +82,7 @@ def save(path: Path, progress: Progress, study: str) -> None:
     memory = {MEMORY + name: array for name, array in progress.memory.items()}
     if path.exists():
         os.replace(path, previous(path))
-    named.save(path, named.stacked(progress.models) | memory, header)
+    named.save(path, named.stacked(progress.models) | memory | progress.sums, header)
 
 
 def previous(path: Path) -> Path:
@@ -126,11 +132,13 @@ def load(path: Path, study: str) -> Progress | None:
             f"{path}: belongs to another study than {path.parents[2] / 'study.yaml'}. Do not edit study.yaml of a run."
         )
     memory = {name.removeprefix(MEMORY): array for name, array in loaded.items() if name.startswith(MEMORY)}
+    weights = {name: array for name, array in loaded.items() if not name.startswith((MEMORY, SUMS))}
     return Progress(
-        models=named.unstacked({name: array for name, array in loaded.items() if not name.startswith(MEMORY)}),
+        models=named.unstacked(weights) or [{}],  # a model of sums alone has no weights
+        sums={name: array for name, array in loaded.items() if name.startswith(SUMS)},
+        phase=header["phase"],
+        turn=header["turn"],
         round=header["round"],
-        stages=header["stages"],
-        fine_tuned=header["fine_tuned"],
         history=header["history"],
         clusters=header["clusters"],
         memory=memory,

@@ -38,7 +38,7 @@ AGES: dict[str, tuple[float, float]] = {
 
 
 @dataclass(frozen=True)
-class Person:
+class SyntheticPerson:
     """One synthetic person, by name; everything else follows from the seed and the name."""
 
     subject: str
@@ -63,12 +63,12 @@ class _Job(Frozen):
     group: str
 
 
-def people(config: PhantomConfig) -> list[Person]:
+def people(config: PhantomConfig) -> list[SyntheticPerson]:
     """Everybody, site by site."""
-    found: list[Person] = []
+    found: list[SyntheticPerson] = []
     for number, site in enumerate(config.sites, start=1):
         groups = ["control"] * site.controls + [k for k in get_args(LesionKind) for _ in range(site.patients.get(k, 0))]
-        found += [Person(f"sub-{number:02d}{i:03d}", site, group) for i, group in enumerate(groups, start=1)]
+        found += [SyntheticPerson(f"sub-{number:02d}{i:03d}", site, group) for i, group in enumerate(groups, start=1)]
     return found
 
 
@@ -120,7 +120,7 @@ def written(config: PhantomConfig, seed: int, root: Path) -> bool:
     return True
 
 
-def _job(person: Person, config: PhantomConfig, seed: int, root: Path) -> bytes:
+def _job(person: SyntheticPerson, config: PhantomConfig, seed: int, root: Path) -> bytes:
     job = _Job(
         root=str(root),
         seed=seed,
@@ -136,7 +136,7 @@ def serve_person(payload: bytes) -> bytes:
     """A worker's function: write one person's scans; gives the error's text, or nothing."""
     job = _Job.model_validate_json(payload)
     try:
-        write_person(Person(job.subject, job.site, job.group), job.seed, job.voxel_size_mm, Path(job.root))
+        write_person(SyntheticPerson(job.subject, job.site, job.group), job.seed, job.voxel_size_mm, Path(job.root))
     except OSError as error:
         text = f"{job.root}: cannot be written ({error.strerror}). Free some space, or set NORMFED_CACHE."
         return text.encode()
@@ -148,7 +148,7 @@ def _checked(failure: bytes) -> None:
         raise DatasetError(failure.decode())
 
 
-def write_person(person: Person, seed: int, voxel_size_mm: int, root: Path) -> None:
+def write_person(person: SyntheticPerson, seed: int, voxel_size_mm: int, root: Path) -> None:
     """T1, FLAIR, brain mask and lesion mask of one person."""
     rng = seeds.generator(seed, "person", person.subject)
     tissue = anatomy.person(person.age(seed), voxel_size_mm, rng)
@@ -192,7 +192,7 @@ def _write(path: Path, data: np.ndarray, affine: np.ndarray, place: np.ndarray) 
         image.to_filename(temporary)
 
 
-def _write_tables(everybody: list[Person], seed: int, root: Path, key: str) -> None:
+def _write_tables(everybody: list[SyntheticPerson], seed: int, root: Path, key: str) -> None:
     rows = ["participant_id\tsite\tage\tsex\tgroup"]
     rows += [f"{p.subject}\t{p.site.name}\t{p.age(seed)}\t{p.sex(seed)}\t{p.group}" for p in everybody]
     write_text(root / "participants.tsv", "\n".join(rows) + "\n")

@@ -13,6 +13,7 @@ from normfed_client.hospital.people import PeopleSecret
 from normfed_client.imaging.bids import Mask, Participant, Visit
 from normfed_client.imaging.cache import META, Entry, write_arrays
 from normfed_client.imaging.cohort import Lots, PreparedCohort, Roles, assign, kind, select
+from normfed_common.learning.cohort import Person
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 
@@ -173,30 +174,35 @@ def entries(tmp_path: Path) -> list[Entry]:
     return found
 
 
+def visits(entries: list[Entry]) -> list[tuple[Visit, Entry]]:
+    """Those of one person each."""
+    return [(visit(i), entry) for i, entry in enumerate(entries)]
+
+
 def test_tissue_of_which_nothing_may_be_told_is_normal_in_nobody(entries: list[Entry]) -> None:
     told = np.arange(24) % 3 > 0
-    cohort = PreparedCohort(entries, told)
+    cohort = PreparedCohort(visits(entries), told)
     for number, entry in enumerate(entries):
-        whole = entry.volume()
+        whole = entry.scan(Person(number))
         expected = [index for index in whole.normal_index.tolist() if index % 3]
-        assert cohort.volume(number).normal_index.tolist() == expected
-        np.testing.assert_array_equal(cohort.volume(number).images, whole.images)
-        assert PreparedCohort(entries).volume(number).normal_index.tolist() == whole.normal_index.tolist()
+        assert cohort.scan(number).normal_index.tolist() == expected
+        np.testing.assert_array_equal(cohort.scan(number).images, whole.images)
+        assert PreparedCohort(visits(entries)).scan(number).normal_index.tolist() == whole.normal_index.tolist()
 
 
 def test_the_scans_used_last_stay_open_and_no_more_than_fit(
     entries: list[Entry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert len(PreparedCohort([])) == 0
-    whole = PreparedCohort(entries)
-    assert whole.volume(0) is whole.volume(0)
+    whole = PreparedCohort(visits(entries))
+    assert whole.scan(0) is whole.scan(0)
     for most_bytes, most_open in ((5 * entries[0].size, 5), (1, 4)):  # at least four, however large
         monkeypatch.setattr("normfed_client.imaging.cohort.OPEN_BYTES", most_bytes)
-        cohort = PreparedCohort(entries)
-        first = cohort.volume(0)
+        cohort = PreparedCohort(visits(entries))
+        first = cohort.scan(0)
         for number in range(1, most_open):
-            cohort.volume(number)
-        assert cohort.volume(0) is first
+            cohort.scan(number)
+        assert cohort.scan(0) is first
         for number in range(1, most_open + 1):
-            cohort.volume(number)
-        assert cohort.volume(0) is not first
+            cohort.scan(number)
+        assert cohort.scan(0) is not first

@@ -1,0 +1,42 @@
+"""What a training step sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one training step.
+
+    Parameters
+    ----------
+    data
+        By name; the first axis of each is the samples'.
+    person
+        int64 of shape (n, k): everybody whom a sample is made of, by `Person.index`; who touches a sample twice is
+        there twice. Privacy of people needs all of them.
+    """
+
+    data: Mapping[str, torch.Tensor]
+    person: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.person)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device; the way to a GPU goes through pinned memory, beside the computation.
+
+        Who the samples are of stays on the CPU.
+        """
+        if device.type == "cpu":
+            return self
+        pinned = device.type == "cuda"
+        moved = {
+            name: (tensor.pin_memory() if pinned else tensor).to(device, non_blocking=pinned)
+            for name, tensor in self.data.items()
+        }
+        return Batch(moved, self.person)

@@ -1,0 +1,48 @@
+"""Learners of a study: an entry names one of a registry, and gives its parameters."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel
+
+from normfed_common.foundation.errors import StudyError
+from normfed_common.foundation.registry import Registry
+
+if TYPE_CHECKING:  # reading a study file must not load torch
+    from normfed_common.learning.learner import Learner
+    from normfed_common.learning.setting import Setting
+
+L = TypeVar("L", bound="Learner")
+
+
+def configure(
+    registry: Registry[type[L]], entry: dict[str, Any], origin: str
+) -> tuple[type[BaseModel], dict[str, Any]]:
+    """Split an entry into its learner's configuration class and the values given for it.
+
+    Raises
+    ------
+    StudyError
+        If it has no name, or one that nobody bears.
+    """
+    name = entry.get("name")
+    if not isinstance(name, str):
+        raise StudyError(f"{origin}: name is missing. Known {registry.kind}s: {', '.join(registry)}.")
+    return registry[name].Config, {key: value for key, value in entry.items() if key != "name"}
+
+
+def samples_per_person(registry: Registry[type[L]], entry: dict[str, Any]) -> int:
+    """How many samples of one person an epoch of a resolved entry's learner draws at most."""
+    return registry[entry["name"]].samples_per_person(_config(registry, entry))
+
+
+def build(registry: Registry[type[L]], entry: dict[str, Any], setting: Setting) -> L:
+    """Make the learner of a resolved entry."""
+    return registry[entry["name"]](_config(registry, entry), setting)
+
+
+def _config(registry: Registry[type[L]], entry: dict[str, Any]) -> BaseModel:
+    kind, values = configure(registry, entry, registry.kind)
+    return kind.model_validate_json(json.dumps(values))

@@ -1,0 +1,207 @@
+"""Small learners of every kind, each with a closed form or a library beside it, added without an edit elsewhere.
+
+A transform that centres scans by federated sums, a mixture by expectation maximisation until it converges, and a
+network in two averaged phases with a part that never leaves a site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from normfed_common.foundation import seeds
+from normfed_common.foundation.arrays import Arrays, check_shapes
+from normfed_common.foundation.errors import WireError
+from normfed_common.learning.batch import Batch
+from normfed_common.learning.cohort import Cohort, Scan
+from normfed_common.learning.phase import Phase
+from normfed_common.learning.score import Score
+from normfed_common.learning.setting import Setting
+from normfed_common.models.base import NormativeModel
+from normfed_common.models.catalogue import MODELS
+from normfed_common.models.initialisation import initialise
+from normfed_common.study.base import Frozen
+from normfed_common.transforms.base import ScanTransform
+from normfed_common.transforms.catalogue import TRANSFORMS
+
+
+@contextmanager
+def registered() -> Iterator[None]:
+    """Within: studies of this process know the toys by name."""
+    added = ((TRANSFORMS, "centring", Centring), (MODELS, "mixture", Mixture), (MODELS, "two-phases", TwoPhases))
+    for registry, name, kind in added:
+        registry.add(name, kind)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for registry, name, _ in added:
+            del registry._entries[name]
+
+
+def normal_values(scan: Scan) -> np.ndarray:
+    """Of normal voxels, float64 of shape (C, n)."""
+    return scan.images.reshape(len(scan.images), -1)[:, np.asarray(scan.normal_index)].astype(np.float64)
+
+
+class Centring(ScanTransform):
+    """x - mean over all sites' normal voxels, per modality."""
+
+    Config: ClassVar[type[Frozen]] = Frozen
+
+    def phases(self) -> tuple[Phase, ...]:
+        return (Phase("means", "summed"),)
+
+    def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
+        values = [normal_values(cohort.scan(index)) for index in range(len(cohort))]
+        return {
+            "count": np.array(float(sum(v.shape[1] for v in values))),
+            "sum": np.sum([v.sum(1) for v in values], axis=0),
+        }
+
+    def check(self, phase: str, sums: Arrays) -> None:
+        check_shapes(sums, {"count": (), "sum": (len(self.setting.modalities),)})
+        if sums["count"] <= 0:
+            raise WireError("the sums are nobody's")
+
+    def absorb(self, phase: str, total: Arrays) -> bool:
+        super().absorb(phase, total)
+        self.mean = (total["sum"] / total["count"]).astype(np.float32)
+        return False
+
+    def transform(self, scan: Scan) -> Scan:
+        return replace(scan, images=(scan.images - self.mean[:, None, None, None]) * scan.mask)
+
+
+class MixtureConfig(Frozen):
+    components: int = Field(2, ge=1, le=8)
+    rounds: int = Field(40, ge=1, le=1000)
+
+
+class Mixture(NormativeModel):
+    """A Gaussian mixture of the first modality, by expectation maximisation over sums (Dempster 1977)."""
+
+    Config: ClassVar[type[Frozen]] = MixtureConfig
+
+    def __init__(self, config: MixtureConfig, setting: Setting) -> None:
+        super().__init__(config, setting)
+        k = config.components
+        self.weights = np.full(k, 1 / k)
+        self.means = np.linspace(0.2, 0.8, k)
+        self.variances = np.full(k, 0.05)
+        self.likelihood = -np.inf
+
+    def phases(self) -> tuple[Phase, ...]:
+        return (Phase("em", "summed", rounds=self.config.rounds),)
+
+    def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
+        totals = {"responsibility": 0.0, "sum": 0.0, "squares": 0.0, "likelihood": 0.0}
+        for index in range(len(cohort)):
+            x = normal_values(cohort.scan(index))[0]
+            joint = self._joint(x)
+            log_p = np.logaddexp.reduce(joint, 0)
+            r = np.exp(joint - log_p)
+            for name, value in (
+                ("responsibility", r.sum(1)),
+                ("sum", r @ x),
+                ("squares", r @ x**2),
+                ("likelihood", log_p.sum()),
+            ):
+                totals[name] = totals[name] + value
+        return {name: np.asarray(value, np.float64) for name, value in totals.items()}
+
+    def check(self, phase: str, sums: Arrays) -> None:
+        k = (self.config.components,)
+        check_shapes(sums, {"responsibility": k, "sum": k, "squares": k, "likelihood": ()})
+        if (sums["responsibility"] < 0).any() or sums["responsibility"].sum() <= 0:
+            raise WireError("the sums are nobody's")
+
+    def absorb(self, phase: str, total: Arrays) -> bool:
+        super().absorb(phase, total)
+        n = np.maximum(total["responsibility"], 1e-12)
+        self.weights = n / n.sum()
+        self.means = total["sum"] / n
+        self.variances = np.maximum(total["squares"] / n - self.means**2, 1e-6)
+        likelihood = float(total["likelihood"] / n.sum())
+        converged = likelihood - self.likelihood < 1e-3
+        self.likelihood = likelihood
+        return converged
+
+    def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
+        scan = visits[-1]
+        log_p = np.logaddexp.reduce(self._joint(scan.images[0][scan.mask].astype(np.float64)), 0)
+        most = np.logaddexp.reduce(np.log(self.weights) - 0.5 * np.log(2 * np.pi * self.variances))
+        found, doubt = np.zeros(scan.mask.shape, np.float32), np.zeros(scan.mask.shape, np.float32)
+        found[scan.mask] = most - log_p
+        doubt[scan.mask] = 1 / np.sqrt(self.sums("em")["responsibility"].sum())
+        return Score(found, uncertainty=doubt, extras={"first": scan.images[0] * scan.mask})
+
+    def _joint(self, x: np.ndarray) -> np.ndarray:
+        """log w_k N(x; mu_k, s_k), (k, n)."""
+        squared = (x[None] - self.means[:, None]) ** 2 / self.variances[:, None]
+        joint: np.ndarray = -0.5 * (squared + np.log(2 * np.pi * self.variances)[:, None])
+        joint += np.log(self.weights)[:, None]
+        return joint
+
+
+class TwoPhases(NormativeModel):
+    """Encoder and adapter first, then a mean of codes by sums, then the decoder; the adapter never leaves a site."""
+
+    Config: ClassVar[type[Frozen]] = Frozen
+    personal = ("adapter",)
+
+    def __init__(self, config: Frozen, setting: Setting) -> None:
+        super().__init__(config, setting)
+        channels = len(setting.modalities)
+        network = torch.nn.ModuleDict(
+            {
+                "encoder": torch.nn.Linear(channels, 3),
+                "adapter": torch.nn.Linear(3, 3),
+                "decoder": torch.nn.Linear(3, channels),
+            }
+        )
+        initialise(network, seeds.torch_generator(setting.seed, "initial weights", "two phases"))
+        self.network = self.parts = network.to(setting.device)  # type: ignore[assignment]
+
+    def phases(self) -> tuple[Phase, ...]:
+        return (
+            Phase("encoding", "averaged", parts=("encoder", "adapter"), rounds=2),
+            Phase("decoding", "averaged", parts=("decoder",), rounds=3),
+        )
+
+    @classmethod
+    def samples_per_person(cls, config: Frozen) -> int:
+        return 64
+
+    def batches(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Iterator[Batch]:
+        for index in rng.permutation(len(cohort)):
+            scan = cohort.scan(int(index))
+            values = normal_values(scan)
+            chosen = values[:, rng.integers(values.shape[1], size=64)].T.astype(np.float32)
+            yield Batch({"voxels": torch.from_numpy(chosen)}, torch.full((64, 1), scan.person.index))
+
+    def most_batches(self, phase: str, scans: int) -> int:
+        return scans
+
+    def loss(self, phase: str, batch: Batch, rng: torch.Generator) -> torch.Tensor:
+        x = batch.data["voxels"]
+        return (x - self._decode(x)).square().sum(1)
+
+    def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
+        scan = visits[-1]
+        with torch.inference_mode():
+            x = torch.from_numpy(scan.images[:, scan.mask].T.copy())
+            error = (x - self._decode(x)).square().sum(1).numpy()
+        found = np.zeros(scan.mask.shape, np.float32)
+        found[scan.mask] = error
+        return Score(found)
+
+    def _decode(self, x: torch.Tensor) -> torch.Tensor:
+        parts = self.parts
+        decoded: torch.Tensor = parts["decoder"](torch.tanh(parts["adapter"](torch.tanh(parts["encoder"](x)))))
+        return decoded
