@@ -24,7 +24,7 @@ from normfed_common.learning.setting import Setting
 from normfed_common.models.catalogue import build
 from normfed_common.studies import DIGEST, load_study
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import BELOW_MINIMUM
+from normfed_common.wire.bounds import BELOW_MINIMUM
 from normfed_server.arms import canary, evaluation, fitness
 from normfed_server.arms import virtual_clock as pace
 from normfed_server.arms.evaluation import ArmResult, Evaluator
@@ -164,7 +164,7 @@ class Coordinator:
         model = build(arm.model, self._setting(self.study.seed)).share()
         size = sum(array.nbytes for array in model.values())
         machines = {site: machine for site, machine in context.roster.machines.items() if site in arm.train}
-        found = fitness.findings(self.study, machines, size, self.letterhead.general().version)
+        found = fitness.findings(self.study, machines, size, self.letterhead.version)
         described = {
             site: {**machine.model_dump(), "people": fitness.size_class(context.roster.sites[site].train)}
             for site, machine in sorted(context.roster.machines.items())

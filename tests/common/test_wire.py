@@ -10,7 +10,9 @@ from hypothesis.extra import numpy as hnp
 
 from normfed_common.foundation.errors import SiteCode, WireError
 from normfed_common.wire import messages, packing
-from normfed_common.wire.messages import Answer, Request, decode_answer, decode_request, encode
+from normfed_common.wire.answers import Answer
+from normfed_common.wire.messages import decode_answer, decode_request, encode
+from normfed_common.wire.requests import Request
 
 
 def message(content: RecordDict) -> Message:

@@ -22,7 +22,10 @@ from normfed_common.foundation.errors import RunError, WireError
 from normfed_common.models.base import NETWORK, NormativeModel
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire import messages as wire
-from normfed_common.wire.messages import Answer, Request
+from normfed_common.wire import offers
+from normfed_common.wire.answers import Answer
+from normfed_common.wire.offers import Offer
+from normfed_common.wire.requests import FineTune, Sums
 from normfed_server.arms.plan import Arm
 from normfed_server.arms.strategy import RoundStrategy
 from normfed_server.arms.virtual_clock import Pace
@@ -311,9 +314,9 @@ class ArmTraining:
         present = self._gather(self.progress.round + 1, lambda: trained)
         missed = self._absences({site: Outcome.ABSENT for site in used if site not in present})
         for site in sorted(used.keys() & present):
-            header = self._header(round=self.progress.round + 1)
-            node = {site: roster.nodes[site]}
-            messages |= wire.requests("train.personal", node, header, self.progress.model_of(site))
+            header = self.arm.request(self.context.letterhead, FineTune(round=self.progress.round + 1))
+            offer = Offer((self.progress.model_of(site),))
+            messages |= wire.requests({site: roster.nodes[site]}, header, offers.encode(offer))
         for _ in self.context.asker.heard(messages, lambda *_: None, missed=missed):
             pass  # nothing is made of the answers: each site keeps its model
         self._missed(missed, "not trained on")
@@ -329,7 +332,8 @@ class ArmTraining:
             If nobody sent any, as many sites have one layout as another, or nothing can be made of the total.
         """
         nodes = {site: self.context.roster.nodes[site] for site in self.arm.train}
-        messages = wire.requests("train.sums", nodes, self._header(stage=stage), self.progress.models[0])
+        header = self.arm.request(self.context.letterhead, Sums(phase=stage))
+        messages = wire.requests(nodes, header, offers.encode(Offer((self.progress.models[0],))))
         missed: dict[str, str] = {}
         totals: dict[Layout, tuple[list[str], Arrays]] = {}
         for site, sums in self.context.asker.heard(messages, partial(self._claimed_sums, stage), missed=missed):
@@ -376,9 +380,6 @@ class ArmTraining:
         self.progress.missed |= missed
         for site, why in sorted(missed.items()):
             self._say("missing", site=site, round=0, outcome=outcome, why=why)
-
-    def _header(self, **fields: Any) -> Request:
-        return self.context.letterhead.request(self.arm, **fields)
 
     def _save(self) -> None:
         checkpoints.save(self.path, self.progress, self.study.digest)

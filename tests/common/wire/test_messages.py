@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from normfed_common.foundation.errors import SiteCode, WireError
 from normfed_common.wire import messages, packing
-from normfed_common.wire.messages import Answer, Machine, Request
+from normfed_common.wire.answers import Answer, Machine
+from normfed_common.wire.requests import Request
 from normfed_simulation.engines.local import identify
 
 REQUEST = {"study": "{}", "arm": "federated", "model": {"name": "atlas"}}
