@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Discriminator, Field
+from pydantic import Field
 
 from normfed_common.foundation.errors import WireError
 from normfed_common.study.base import Frozen
@@ -149,7 +149,6 @@ class Figures(Frozen):
 
 
 Told = Described | CanaryBack | Trained | FineTuned | Summed | ScoredPeople | Counted | Figures
-_ByTask = Discriminator("task", custom_error_type="task", custom_error_message="there is no such task")
 T = TypeVar("T", bound=Frozen)
 
 
@@ -168,7 +167,7 @@ class Answer(Frozen):
     subjects: int = Field(0, ge=0, le=MOST_PEOPLE)
     seconds: float = Field(0.0, ge=0, le=1e9)
     notes: tuple[Note, ...] = Field((), max_length=8, description="fixed sentences about the method, never a person")
-    payload: Annotated[Told, _ByTask]
+    payload: Annotated[Told, Field(discriminator="task")]
 
     @property
     def task(self) -> Task:

@@ -125,7 +125,9 @@ def _header(message: Message, kind: type[Header]) -> Header:
         header = kind.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise WireError(f"a message's header is wrong at {first['loc']}: {first['msg']}") from error
+        # pydantic's sentence on a task that there is not repeats what was said.
+        why = "there is no such task" if first["type"] == "union_tag_invalid" else first["msg"]
+        raise WireError(f"a message's header is wrong at {first['loc']}: {why}") from error
     if header.task != message.metadata.message_type:
         raise WireError(f"a message's header is of {header.task}, the message of another task")
     return header

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field
+from pydantic import Field
 
 from normfed_common.study.base import Frozen
 from normfed_common.study.federation import PLAIN, Compression
@@ -134,7 +134,6 @@ class Measure(Frozen):
 
 
 Payload = Describe | Canary | TrainRound | FineTune | Sums | Score | Count | Measure
-_ByTask = Discriminator("task", custom_error_type="task", custom_error_message="there is no such task")
 
 
 class Request(Frozen):
@@ -165,7 +164,7 @@ class Request(Frozen):
     model: dict[str, Any]
     strategy: dict[str, Any] = Field(default_factory=lambda: dict(PLAIN))
     repeat: int = Field(0, ge=0, le=100)
-    payload: Annotated[Payload, _ByTask]
+    payload: Annotated[Payload, Field(discriminator="task")]
 
     @property
     def task(self) -> Task:
