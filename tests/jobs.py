@@ -22,7 +22,7 @@ STUDY = resolve(
         "federation": {"rounds": 3, "minimum_cohort": 10, "compression": "fp16"},
         "comparisons": {
             "baselines": [{"name": "atlas"}],
-            "strategies": ["ditto"],
+            "strategies": ["ditto", "fine-tuning"],
             "compressions": ["int8"],
             "repeats": 2,
         },

@@ -349,6 +349,22 @@ def test_what_the_study_does_not_contain_is_refused(server: Server) -> None:
         assert error_code(server.ask("train.round", asked, **fields)) is SiteCode.BAD_REQUEST, fields
 
 
+@pytest.mark.parametrize("task", ["train.canary", "train.round", "train.personal", "evaluate.score"])
+def test_arrays_that_are_no_offer_of_one_model_are_refused(server: Server, task: str) -> None:
+    asked = study(strategy={"name": "fine-tuning"})
+    network = build(asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
+    for arrays in (network, offered(network, network), {"1/w": np.zeros(3)}):
+        assert error_code(server.ask(task, asked, arrays)) is SiteCode.BAD_REQUEST
+
+
+@pytest.mark.parametrize("shape", [None, (1,), ()])
+def test_a_control_variate_that_is_not_the_models_is_refused(server: Server, shape: tuple[int, ...] | None) -> None:
+    asked = study(strategy={"name": "scaffold"}, federation={"optimiser": "sgd"})
+    network = build(asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
+    beside = {} if shape is None else {name: np.zeros(shape, np.float32) for name in network}
+    assert error_code(server.ask("train.round", asked, offered(network, **beside))) is SiteCode.BAD_REQUEST
+
+
 def test_a_hospital_answers_about_so_many_models_and_no_more(server: Server) -> None:
     settings(server, most_models=2, most_requests_per_model=3)
     asked = study(model=ATLAS)

@@ -12,7 +12,7 @@ HOME/
     state/<run>/        maps, people's figures, personal parts of models, site.log
     cache/              preprocessed scans
     tmp/                of the processes, while they run
-    log/                a log a process, services.json
+    log/                a log a process, services.json; site.log of runs that were refused
 """
 
 from __future__ import annotations

@@ -6,9 +6,10 @@ from typing import Any
 
 from normfed_client.answering.guards.base import Guard
 from normfed_client.answering.job import Job
+from normfed_common.algorithms.table import configure
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.study.federation import PLAIN
-from normfed_common.wire.requests import Canary, TrainRound
+from normfed_common.wire.requests import Canary, FineTune, TrainRound
 
 
 class Contents(Guard):
@@ -22,6 +23,8 @@ class Contents(Guard):
             raise SiteError(SiteCode.BAD_REQUEST, "the study has no such model")
         if request.strategy not in (study.strategy, *beside.strategies, PLAIN):
             raise SiteError(SiteCode.BAD_REQUEST, "the study has no such strategy")
+        if isinstance(payload, FineTune) and not configure(request.strategy)[0].fine_tuned:
+            raise SiteError(SiteCode.BAD_REQUEST, f"strategy {request.strategy['name']} has no fine-tuning")
         kinds = (study.federation.compression, *beside.compressions, "none")
         if isinstance(payload, Canary | TrainRound) and payload.compression not in kinds:
             raise SiteError(SiteCode.BAD_REQUEST, f"the study has no compression {payload.compression}")

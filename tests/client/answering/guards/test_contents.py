@@ -13,6 +13,7 @@ from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.study.federation import PLAIN
 from normfed_common.wire.requests import Canary, Describe, FineTune, Payload, Sums, TrainRound
 
+TUNED = STUDY.comparisons.strategies[1]
 ROUND = TrainRound(round=1, compression="fp16")
 
 
@@ -28,7 +29,7 @@ ROUND = TrainRound(round=1, compression="fp16")
         (TrainRound(round=1, compression="int8"), {}),
         (TrainRound(round=4, since=4), {}),
         (TrainRound(round=4, since=3), {}),
-        (FineTune(round=4), {}),
+        (FineTune(round=4), {"strategy": TUNED}),
         (Canary(compression="fp16"), {}),
         (Describe(), {}),
         (Sums(phase="moments", iteration=99), {"model": STUDY.comparisons.baselines[0]}),
@@ -50,8 +51,9 @@ def test_what_the_study_contains_may_be_asked(tmp_path: Path, payload: Payload, 
         (TrainRound(round=1, compression="bf16"), {}, "the study has no compression bf16"),
         (Canary(compression="bf16"), {}, "the study has no compression bf16"),
         (TrainRound(round=5), {}, "round 5, repeat 0 are beyond the study"),
-        (FineTune(round=5), {}, "round 5, repeat 0 are beyond the study"),
+        (FineTune(round=5), {"strategy": TUNED}, "round 5, repeat 0 are beyond the study"),
         (TrainRound(round=2, since=3), {}, "round 2, repeat 0 are beyond the study"),
+        (FineTune(round=4), {}, "strategy fedprox has no fine-tuning"),
         (ROUND, {"repeat": 2}, "round 1, repeat 2 are beyond the study"),
     ],
     ids=str,
