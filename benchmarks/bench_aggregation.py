@@ -24,7 +24,9 @@ from flwr.supercore.run import Run
 
 from normfed_common.studies import load_study
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import Answer, encode
+from normfed_common.wire import offers
+from normfed_common.wire.answers import Answer, Trained
+from normfed_common.wire.messages import encode
 from normfed_server.arms.plan import Arm
 from normfed_server.arms.strategy import RoundStrategy
 from normfed_server.sites.asking import Asker
@@ -71,8 +73,8 @@ class AnsweringGrid(Grid):
 
     def answer(self, message: Message) -> Message:
         node = message.metadata.dst_node_id
-        record = encode(Answer(site=f"s{node:03d}", subjects=node, loss=1.0), {})
-        for name, array in message.content.array_records["arrays"].items():
+        record = encode(Answer(site=f"s{node:03d}", subjects=node, payload=Trained(loss=1.0)), {})
+        for name, array in offers.decode(message.content.array_records["arrays"]).model.items():
             record.array_records["arrays"][name] = Array(array.numpy() + np.float32(0.01) * node)
         return Message(record, reply_to=message)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -16,7 +16,11 @@ from normfed_common.deployment.bundle import installed_version
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import Answer, Request, decode_answer, encode, error_code
+from normfed_common.wire import offers
+from normfed_common.wire.answers import Answer
+from normfed_common.wire.messages import decode_answer, encode, error_code
+from normfed_common.wire.offers import Offer
+from normfed_common.wire.requests import Payload, Request
 
 MINIMUM = 4
 SITES = {name: {"control": 14, "WMH": 6, "MS": 5} for name in ("north", "south", "west")}
@@ -37,6 +41,20 @@ RULES: dict[str, object] = {
     "device": "cpu",
 }
 
+PAYLOADS: dict[str, type[Any]] = {kind.model_fields["task"].default: kind for kind in get_args(Payload)}
+EXAMPLES: dict[str, dict[str, Any]] = {  # what a payload cannot do without
+    "train.round": {"round": 1},
+    "train.personal": {"round": 1},
+    "train.sums": {"phase": "moments"},
+    "evaluate.count": {"low": 0.0, "high": 1.0},
+    "evaluate.measure": {"threshold": 0.5},
+}
+
+
+def offered(*models: Arrays, **beside: np.ndarray) -> Arrays:
+    """Models as a request carries them."""
+    return offers.encode(Offer(models, beside))
+
 
 def study(**changes: Any) -> StudyConfig:
     """The study with sections changed."""
@@ -55,7 +73,10 @@ class Server:
         monkeypatch.setenv(HOME_VARIABLE, str(folder))
 
     def ask(self, task: str, asked: StudyConfig, arrays: Arrays | None = None, **fields: Any) -> Message:
-        """The reply to one request."""
+        """The reply to one request; ``fields`` are the header's or the payload's."""
+        kind = PAYLOADS[task]
+        header = {name: value for name, value in fields.items() if name not in kind.model_fields}
+        payload = {name: value for name, value in fields.items() if name in kind.model_fields}
         values = {
             "study": asked.model_dump_json(),
             "run": "run-1",
@@ -63,8 +84,9 @@ class Server:
             "arm": "federated",
             "model": asked.model,
             "strategy": asked.strategy,
+            "payload": kind(**{**EXAMPLES.get(task, {}), **payload}),
         }
-        return self.send(task, encode(Request(**{**values, **fields}), arrays or {}))
+        return self.send(task, encode(Request(**{**values, **header}), arrays or {}))
 
     def send(self, task: str, record: RecordDict) -> Message:
         """The reply to whatever is sent."""
@@ -73,9 +95,13 @@ class Server:
 
     def header(self, task: str, asked: StudyConfig, **fields: Any) -> Message:
         """The reply to a request whose header no `Request` would allow."""
-        request = Request(study=asked.model_dump_json(), arm="federated", model=asked.model, strategy=asked.strategy)
+        study = asked.model_dump_json()
+        payload = PAYLOADS[task](**EXAMPLES.get(task, {}))
+        request = Request(study=study, arm="federated", model=asked.model, strategy=asked.strategy, payload=payload)
         record = encode(request, {})
-        raw = request.model_dump(mode="json") | {"run": "run-1", "version": installed_version()} | fields
+        raw = request.model_dump(mode="json") | {"run": "run-1", "version": installed_version()}
+        for name, value in fields.items():
+            (raw["payload"] if name in type(payload).model_fields else raw)[name] = value
         record["header"] = ConfigRecord({"json": json.dumps(raw)})
         return self.send(task, record)
 

@@ -16,7 +16,6 @@ from normfed_client.training.loop import Settings, mean_loss
 from normfed_client.training.objectives import OBJECTIVES, Outcome, Round
 from normfed_common.algorithms.sharing import personal_arrays
 from normfed_common.algorithms.table import configure
-from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.learning.batch import Batch
 from normfed_common.learning.cohort import Cohort, Scan
@@ -26,6 +25,7 @@ from normfed_common.models.base import NormativeModel
 from normfed_common.studies import validate_strategy
 from normfed_common.study.base import Frozen
 from normfed_common.study.federation import FederationConfig
+from normfed_common.wire.offers import Offer
 from normfed_server.steps.base import Update
 from normfed_server.steps.catalogue import make_step
 from normfed_server.steps.progress import Progress
@@ -132,8 +132,8 @@ class Federation:
             number = self.progress.round + 1
             for site in sorted(only or self.sites):
                 chosen = self.progress.clusters.get(site, 0)
-                received = named.stacked(models) if self.step.offers_all else {**models[chosen], **beside}
-                outcome, loss = self.train(site, received, number)
+                offered = models if self.step.offers_all else [models[chosen]]
+                outcome, loss = self.train(site, Offer(tuple(offered), beside), number)
                 cluster = outcome.cluster if self.step.offers_all else chosen
                 self.sent.append(outcome.arrays)
                 arrays = self.tamper(site, outcome.arrays, models[cluster])
@@ -145,14 +145,14 @@ class Federation:
             self.progress.round = number
         return self.progress
 
-    def train(self, site: str, received: Arrays, number: int) -> tuple[Outcome, float | None]:
+    def train(self, site: str, offer: Offer[np.ndarray], number: int) -> tuple[Outcome, float | None]:
         model, bowl = Quadratic(self.size), self.sites[site]
         rate, epochs = self.federation.learning_rate, self.federation.local_epochs
         job = Round(
             model=model,
             cohort=bowl,
             settings=Settings(TRAINING, 0, site, number, epochs, rate, self.federation.optimiser),
-            received=received,
+            offer=offer,
             personal=personal_arrays(model, self.entry),
             parameters=self.parameters,
             store=self.store(site),
@@ -160,7 +160,7 @@ class Federation:
         )
         loss = None
         if self.row.server_step == "fair":
-            job.start(received)
+            job.start(job.received)
             loss = mean_loss(model, bowl, job.settings)
         return OBJECTIVES[self.row.objective](job), loss
 

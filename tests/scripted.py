@@ -13,14 +13,27 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from synthetic import setting
 
-from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode
 from normfed_common.learning.entries import build
 from normfed_common.models.catalogue import MODELS
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import Answer, Request, answer, decode_request, encode, refusal
+from normfed_common.wire import offers
+from normfed_common.wire.answers import (
+    Answer,
+    CanaryBack,
+    Counted,
+    Described,
+    Figures,
+    FineTuned,
+    ScoredPeople,
+    Summed,
+    Told,
+    Trained,
+)
+from normfed_common.wire.messages import answer, decode_request, encode, refusal
+from normfed_common.wire.requests import Request
 from normfed_server.arms.context import RunContext
 from normfed_server.arms.plan import Arm
 from normfed_server.arms.training import ArmTraining
@@ -33,6 +46,13 @@ from normfed_server.steps.progress import Progress
 from normfed_simulation.engines.local import identify
 
 PEOPLE = {"a": 10, "b": 5, "c": 3, "d": 2}
+TOLD: dict[str, Told] = {
+    told.task: told
+    for told in (
+        *(CanaryBack(steps=2), Trained(loss=1.0, steps=2), FineTuned(loss=1.0), Summed()),
+        *(ScoredPeople(), Counted(), Figures(groups=())),
+    )
+}
 Behaviour = Callable[[str, int], Any]
 
 
@@ -80,7 +100,8 @@ class ScriptedGrid(Grid):
         request, arrays = decode_request(message)
         if message.metadata.message_type == "query.describe":
             counts = {"train": self.people[name], "held_out": 0, "test": 0}
-            return answer(message, Answer(site=name, counts=counts), {})
+            return answer(message, Answer(site=name, payload=Described(counts=counts)), {})
+        arrays = offers.decode(arrays).models[0]
         self.asked.append((name, request.round, request, arrays))
         found = self.behaviour(name, request.round)
         if found is None:
@@ -90,10 +111,8 @@ class ScriptedGrid(Grid):
         if callable(found):
             header, arrays = found(name, arrays)
             return Message(encode(header, arrays), reply_to=message)
-        if message.metadata.message_type == "train.canary":
-            (arrays,) = named.unstacked(arrays)
         moved = {n: (a + found).astype(np.float32) for n, a in arrays.items()}
-        return answer(message, Answer(site=name, subjects=self.people[name], loss=1.0, steps=2), moved)
+        return answer(message, Answer(site=name, subjects=self.people[name], payload=TOLD[request.task]), moved)
 
 
 def federation(study: StudyConfig, **changes: Any) -> StudyConfig:

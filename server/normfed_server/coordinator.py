@@ -25,7 +25,7 @@ from normfed_common.models.base import NormativeModel
 from normfed_common.models.pipeline import assemble
 from normfed_common.studies import DIGEST, load_study
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import BELOW_MINIMUM
+from normfed_common.wire.bounds import BELOW_MINIMUM
 from normfed_server.arms import canary, evaluation, fitness
 from normfed_server.arms import virtual_clock as pace
 from normfed_server.arms.context import RunContext
@@ -166,7 +166,7 @@ class Coordinator:
         model, phases = built.share(), built.phases()
         size = sum(array.nbytes for array in model.values())
         machines = {site: machine for site, machine in context.roster.machines.items() if site in arm.train}
-        found = fitness.findings(self.study, machines, size, self.letterhead.general().version)
+        found = fitness.findings(self.study, machines, size, self.letterhead.version)
         described = {
             site: {**machine.model_dump(), "people": fitness.size_class(context.roster.sites[site].train)}
             for site, machine in sorted(context.roster.machines.items())

@@ -12,14 +12,14 @@ from enum import StrEnum
 import numpy as np
 from flwr.app import Message
 
-from normfed_common.algorithms.table import configure
-from normfed_common.foundation import arrays as named
 from normfed_common.foundation import seeds
-from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import StudyError
 from normfed_common.learning.learner import NETWORK
+from normfed_common.wire import offers
+from normfed_common.wire.answers import Trained
 from normfed_common.wire.compression import compress_update, expand_model, expand_update
-from normfed_common.wire.messages import CONTROL, Request, decode_answer, decode_request, encode
+from normfed_common.wire.messages import decode_answer, decode_request, encode
+from normfed_common.wire.requests import TrainRound
 from normfed_server.arms.plan import LOCAL
 
 LONGER, FLIPPED = 100.0, -10.0
@@ -67,15 +67,17 @@ class Tampering:
         if request.metadata.message_type != "train.round" or reply.has_error():
             return reply
         asked, received = decode_request(request)
+        payload = asked.payload
         answer, sent = decode_answer(reply)
         attack = self.attacks.get(answer.site)
-        if attack is None or asked.arm.startswith(LOCAL):
+        if attack is None or asked.arm.startswith(LOCAL) or not isinstance(payload, TrainRound):
             return reply
-        rng = seeds.generator(self.seed, "attack", answer.site, asked.round)
-        base = _start(asked, received, answer.cluster)
-        trained = expand_update(sent, base, asked.compression)
+        rng = seeds.generator(self.seed, "attack", answer.site, payload.round)
+        model = offers.decode(received).models[answer.told(Trained).cluster]
+        base = expand_model(model, payload.compression)
+        trained = expand_update(sent, base, payload.compression)
         lie = {name: self._changed(name, array, base[name], attack, rng) for name, array in trained.items()}
-        reply.content = encode(answer, compress_update(lie, base, asked.compression, rng))
+        reply.content = encode(answer, compress_update(lie, base, payload.compression, rng))
         return reply
 
     @staticmethod
@@ -94,11 +96,3 @@ class Tampering:
         else:
             changed = LONGER * float(np.sqrt(np.mean(update**2))) * rng.standard_normal(update.shape)
         return (start + changed).astype(array.dtype)
-
-
-def _start(asked: Request, received: Arrays, cluster: int) -> Arrays:
-    """The model that the site began with, as it received it."""
-    model = {name: array for name, array in received.items() if not name.startswith(CONTROL)}
-    if configure(asked.strategy)[0].objective == "best of clusters":
-        model = named.unstacked(model)[cluster]
-    return expand_model(model, asked.compression)

@@ -14,6 +14,7 @@ from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteError, StudyError
 from normfed_common.studies import validate_strategy
+from normfed_common.wire.offers import Offer
 
 RATE, STEPS = 0.1, 3
 TWO = ((1.0, -2.0), (5.0, 4.0))
@@ -109,11 +110,10 @@ def test_an_update_that_was_not_used_leaves_no_control_variate(tmp_path: Path) -
     federation = Federation("scaffold", bowls(*TWO), tmp_path)
     federation.run(2)
     kept = federation.store("a").load(3)
-    federation.train("a", {**federation.progress.models[0], **federation.step.beside(federation.progress)}, 3)
+    offer = Offer((federation.progress.models[0],), federation.step.beside(federation.progress))
+    federation.train("a", offer, 3)
     federation.progress.round = 3  # round 3 went by without site a: its answer came too late
-    outcome, _ = federation.train(
-        "a", {**federation.progress.models[0], **federation.step.beside(federation.progress)}, 4
-    )
+    outcome, _ = federation.train("a", offer, 4)
     now = federation.store("a").latest()[f"control/{STEM}"]
     control, model = federation.progress.memory[STEM], federation.progress.models[0][STEM]
     expected = kept[f"control/{STEM}"] - control + (model - outcome.arrays[STEM]) / (STEPS * RATE)
@@ -185,10 +185,10 @@ def test_a_round_that_is_asked_again_gives_the_same_answer(tmp_path: Path) -> No
     for strategy in ("fedbn", "ditto", "scaffold", "fedrep"):
         federation = Federation(strategy, bowls(*TWO), tmp_path / strategy)
         federation.run(3)
-        received = {**federation.progress.models[0], **federation.step.beside(federation.progress)}
-        first, _ = federation.train("a", received, 4)
+        offer = Offer((federation.progress.models[0],), federation.step.beside(federation.progress))
+        first, _ = federation.train("a", offer, 4)
         kept = federation.store("a").latest()
-        second, _ = federation.train("a", received, 4)
+        second, _ = federation.train("a", offer, 4)
         for name in first.arrays:
             np.testing.assert_array_equal(second.arrays[name], first.arrays[name])
         for name, array in federation.store("a").latest().items():

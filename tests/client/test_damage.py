@@ -25,9 +25,10 @@ from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.entries import build
 from normfed_common.models.catalogue import MODELS
 from normfed_common.studies import validate_learner
-from normfed_common.wire.messages import Answer, Request
+from normfed_common.wire.answers import Answer, Trained
+from normfed_common.wire.requests import Request, TrainRound
 
-REQUEST = Request(study="{}", arm="federated", model={"name": "x"}, round=3, run="r")
+REQUEST = Request(study="{}", arm="federated", model={"name": "x"}, run="r", payload=TrainRound(round=3))
 ARRAYS = {"w": np.arange(4.0, dtype=np.float32)}
 ENTRY = validate_learner(
     MODELS, {"name": "siamese", "patch_size": 9, "pairs_per_subject": 40, "batch_size": 10}, "test"
@@ -59,8 +60,8 @@ def store(folder: Path, rounds: int) -> PersonalStore:
 
 
 def test_an_answer_in_which_bits_flipped_is_never_sent(tmp_path: Path, said: list[str]) -> None:
-    box, key = Outbox(tmp_path), digest("train.round", REQUEST, ARRAYS, Rules())
-    box.put(key, REQUEST, Answer(site="a", subjects=7), ARRAYS)
+    box, key = Outbox(tmp_path), digest(REQUEST, ARRAYS, Rules())
+    box.put(key, REQUEST, Answer(site="a", subjects=7, payload=Trained()), ARRAYS)
     (path,) = tmp_path.rglob("*.safetensors")
     flip(path)
     assert box.get(key, REQUEST) is None
@@ -69,7 +70,7 @@ def test_an_answer_in_which_bits_flipped_is_never_sent(tmp_path: Path, said: lis
     (line,) = said
     assert line.startswith(f"{path}: damaged (")
     assert line.endswith(f"It is kept as {kept.name}; the request is worked on again.")
-    box.put(key, REQUEST, Answer(site="a", subjects=7), ARRAYS)
+    box.put(key, REQUEST, Answer(site="a", subjects=7, payload=Trained()), ARRAYS)
     assert box.get(key, REQUEST) is not None
 
 

@@ -14,6 +14,7 @@ from normfed_client.evaluating.evaluation import Evaluation
 from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.site import Site
 from normfed_common.studies import resolve
+from normfed_common.wire.evaluation import CommonEdges
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_a_patient_without_a_lesion_voxel_is_tested_but_is_not_ill(site: Site, t
     evaluation = Evaluation(site, "intensity")
     low, high = evaluation.score({"name": "intensity"}, {})
     edges = np.linspace(low, high, 40)
-    measured = evaluation.measure(edges, 0.9, np.zeros(41, np.int64), maps=False)
+    measured = evaluation.measure(CommonEdges(edges, np.zeros(41, np.int64)), 0.9, maps=False)
     assert measured.patients.sum() == 3
     rows = {row["name"]: row for row in json.loads((tmp_path / "out" / "people" / "intensity.json").read_text())}
     empty = rows["sub-aWMH01"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attacker import EXAMPLES, PAYLOADS
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, Metadata, MetricRecord, RecordDict
 from flwr.common.serde import message_to_proto
 from hypothesis import HealthCheck, given, settings
@@ -22,7 +23,8 @@ from normfed_client.operation.runner import Runner
 from normfed_common.deployment import settings as yaml_settings
 from normfed_common.foundation.errors import SiteCode, WireError
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import FENCE, Request, encode
+from normfed_common.wire.messages import FENCE, encode
+from normfed_common.wire.requests import Describe, Request
 
 LISTED = "a" * 64
 many = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -114,7 +116,7 @@ good_arrays = st.builds(
     st.sampled_from(["float32", "float64", "int64", "int8"]),
     st.integers(-5, 5),
 )
-names = st.text(max_size=12) | st.sampled_from(["packed", "edges", "held_out_people", "network.decoder.0.bias"])
+names = st.text(max_size=12) | st.sampled_from(["packed", "edges", "held_out_people", "0/network.decoder.0.bias"])
 arrays = st.dictionaries(names, raw_arrays | good_arrays, max_size=4).map(lambda found: ArrayRecord(found))
 
 
@@ -141,11 +143,13 @@ FIELDS = {
     "arm": st.text(max_size=10) | st.sampled_from(["federated", "/", "..", "a/../b"]),
     "model": st.just({"name": "atlas"}) | st.dictionaries(st.text(max_size=5), scalars, max_size=3),
     "strategy": st.sampled_from([{"name": "ditto"}, {"name": "scaffold"}, {"name": "ifca"}, {"name": "?"}, {}]),
+    "task": st.sampled_from(sorted(WORK)) | st.text(max_size=9),
     "compression": st.sampled_from(["none", "fp16", "bf16", "int8", "zip"]),
     "round": st.integers(-1, 2**70),
     "repeat": st.integers(-1, 2**70),
     "since": st.integers(-1, 2**70),
     "phase": st.text(max_size=10) | st.sampled_from(["moments", "variance", "machine"]),
+    "iteration": st.integers(-1, 2**70),
     "detail": st.sampled_from(["full", "ranking", "all"]),
     "low": scalars,
     "high": scalars,
@@ -159,16 +163,22 @@ FIELDS = {
 def test_requests_that_are_almost_right_are_answered_or_refused(
     site: Path, study: StudyConfig, kind: str, changes: dict[str, Any], record: ArrayRecord
 ) -> None:
-    header = json.loads(
-        Request(study=study.model_dump_json(), arm="federated", model={"name": "atlas"}).model_dump_json()
+    text = study.model_dump_json()
+    asked = Request(
+        study=text, arm="federated", model={"name": "atlas"}, payload=PAYLOADS[kind](**EXAMPLES.get(kind, {}))
     )
-    content = RecordDict({"header": ConfigRecord({"json": json.dumps(header | changes)}), "arrays": record})
+    header = json.loads(asked.model_dump_json())
+    for name, value in changes.items():
+        (header["payload"] if name in header["payload"] else header)[name] = value
+    for strange in header.keys() - Request.model_fields.keys():
+        del header[strange]
+    content = RecordDict({"header": ConfigRecord({"json": json.dumps(header)}), "arrays": record})
     payload = serve_message(to_bytes(message(kind, content)))
     check(from_bytes(payload))
 
 
 def test_the_bytes_of_a_message_are_read_back(study: StudyConfig) -> None:
-    header = Request(study=study.model_dump_json(), arm="federated", model=study.model)
+    header = Request(study=study.model_dump_json(), arm="federated", model=study.model, payload=Describe())
     sent = message("query.describe", encode(header, {"x": np.arange(3.0)}))
     assert to_bytes(from_bytes(to_bytes(sent))) == to_bytes(sent)
     with pytest.raises(WireError):

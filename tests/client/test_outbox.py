@@ -9,16 +9,17 @@ import pytest
 
 from normfed_client.hospital.outbox import Outbox, digest, expire
 from normfed_client.hospital.rules import Rules
-from normfed_common.wire.messages import Answer, Request
+from normfed_common.wire.answers import Answer, Trained
+from normfed_common.wire.requests import FineTune, Request, Sums, TrainRound
 
 RULES = Rules()
-REQUEST = Request(study="{}", arm="local-A_B~2", model={"name": "x"}, round=3, run="r")
+REQUEST = Request(study="{}", arm="local-A_B~2", model={"name": "x"}, run="r", payload=TrainRound(round=3))
 ARRAYS = {"w": np.arange(4.0, dtype=np.float32), "n": np.array(3)}
-ANSWER = Answer(site="a", subjects=7, loss=0.25, notes=("n",), counts={"test": 2})
+ANSWER = Answer(site="a", subjects=7, notes=("n",), payload=Trained(loss=0.25))
 
 
 def test_an_answer_comes_back_as_it_was(tmp_path: Path) -> None:
-    box, key = Outbox(tmp_path), digest("train.round", REQUEST, ARRAYS, RULES)
+    box, key = Outbox(tmp_path), digest(REQUEST, ARRAYS, RULES)
     assert box.get(key, REQUEST) is None
     box.put(key, REQUEST, ANSWER, ARRAYS)
     answer, arrays = Outbox(tmp_path).get(key, REQUEST) or pytest.fail("lost")
@@ -30,32 +31,38 @@ def test_an_answer_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "change", "arrays"),
+    ("change", "arrays"),
     [
-        ("train.personal", {}, ARRAYS),
-        ("train.round", {"round": 4}, ARRAYS),
-        ("train.round", {"run": "s"}, ARRAYS),
-        ("train.round", {"since": 1}, ARRAYS),
-        ("train.round", {}, {**ARRAYS, "w": ARRAYS["w"] + 1}),
-        ("train.round", {}, {**ARRAYS, "w": ARRAYS["w"].reshape(2, 2)}),
-        ("train.round", {}, {"w": ARRAYS["w"]}),
+        ({"payload": FineTune(round=3)}, ARRAYS),
+        ({"payload": TrainRound(round=4)}, ARRAYS),
+        ({"payload": TrainRound(round=3, since=1)}, ARRAYS),
+        ({"payload": TrainRound(round=3, compression="fp16")}, ARRAYS),
+        ({"payload": Sums(phase="moments")}, ARRAYS),
+        ({"run": "s"}, ARRAYS),
+        ({"arm": "federated"}, ARRAYS),
+        ({"repeat": 1}, ARRAYS),
+        ({}, {**ARRAYS, "w": ARRAYS["w"] + 1}),
+        ({}, {**ARRAYS, "w": ARRAYS["w"].reshape(2, 2)}),
+        ({}, {"w": ARRAYS["w"]}),
     ],
+    ids=range(11),
 )
-def test_another_request_has_another_answer(
-    task: str, change: dict[str, object], arrays: dict[str, np.ndarray]
-) -> None:
+def test_another_request_has_another_answer(change: dict[str, object], arrays: dict[str, np.ndarray]) -> None:
     other = REQUEST.model_copy(update=change)
-    assert digest(task, other, arrays, RULES) != digest("train.round", REQUEST, ARRAYS, RULES)
+    assert digest(other, arrays, RULES) != digest(REQUEST, ARRAYS, RULES)
+
+
+def test_the_iterations_of_a_phase_have_answers_of_their_own() -> None:
+    first, second = (REQUEST.model_copy(update={"payload": Sums(phase="em", iteration=number)}) for number in (0, 1))
+    assert digest(first, ARRAYS, RULES) != digest(second, ARRAYS, RULES)
 
 
 def test_an_answer_given_under_other_rules_of_the_hospital_is_not_given_again() -> None:
-    assert digest("train.round", REQUEST, ARRAYS, Rules(minimum_people=35)) != digest(
-        "train.round", REQUEST, ARRAYS, RULES
-    )
+    assert digest(REQUEST, ARRAYS, Rules(minimum_people=35)) != digest(REQUEST, ARRAYS, RULES)
 
 
 def test_a_damaged_answer_is_worked_out_again(tmp_path: Path) -> None:
-    box, key = Outbox(tmp_path), digest("train.round", REQUEST, ARRAYS, RULES)
+    box, key = Outbox(tmp_path), digest(REQUEST, ARRAYS, RULES)
     box.put(key, REQUEST, ANSWER, ARRAYS)
     (path,) = [p for p in tmp_path.rglob("*") if p.is_file()]
     path.write_bytes(path.read_bytes()[:40])
@@ -67,9 +74,9 @@ def test_a_damaged_answer_is_worked_out_again(tmp_path: Path) -> None:
 
 def test_answers_go_when_their_round_is_closed(tmp_path: Path) -> None:
     box = Outbox(tmp_path)
-    sums = REQUEST.model_copy(update={"round": 0, "phase": "mean"})
-    for request in (sums, REQUEST, REQUEST.model_copy(update={"round": 4})):
-        box.put(digest("t", request, {}, RULES), request, ANSWER, {})
+    sums = REQUEST.model_copy(update={"payload": Sums(phase="mean")})
+    for request in (sums, REQUEST, REQUEST.model_copy(update={"payload": TrainRound(round=4)})):
+        box.put(digest(request, {}, RULES), request, ANSWER, {})
     rounds = sorted(path.name[:6] for path in tmp_path.rglob("*.safetensors"))
     assert rounds == ["000000", "000004"]  # the third is closed; sums have no round
 

@@ -10,14 +10,18 @@ from hypothesis.extra import numpy as hnp
 
 from normfed_common.foundation.errors import SiteCode, WireError
 from normfed_common.wire import messages, packing
-from normfed_common.wire.messages import Answer, Request, decode_answer, decode_request, encode
+from normfed_common.wire.answers import Answer, Trained
+from normfed_common.wire.messages import decode_answer, decode_request, encode
+from normfed_common.wire.requests import Request, TrainRound
 
 
 def message(content: RecordDict) -> Message:
     return Message(content=content, metadata=Metadata(1, "m", 1, 2, "", "", 0.0, 100.0, "train.round"))  # type: ignore[call-overload,no-any-return]
 
 
-REQUEST = Request(study="{}", arm="federated", model={"name": "siamese"}, round=3)
+REQUEST = Request(study="{}", arm="federated", model={"name": "siamese"}, payload=TrainRound(round=3))
+
+ANSWER = Answer(site="a", payload=Trained())
 
 
 @given(
@@ -43,17 +47,17 @@ def test_arrays_cross_bit_for_bit(arrays: dict[str, np.ndarray]) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
     with pytest.raises(WireError, match="not finite"):
-        decode_answer(message(encode(Answer(site="a"), {"w": np.array([1.0, value])})))
+        decode_answer(message(encode(ANSWER, {"w": np.array([1.0, value])})))
 
 
 @pytest.mark.parametrize("kind", ["complex64", "uint8", "bool", "int32"])
 def test_types_outside_the_list_are_refused(kind: str) -> None:
     with pytest.raises(WireError, match="allowed: float32, float64, int64"):
-        decode_answer(message(encode(Answer(site="a"), {"w": np.zeros(2, kind)})))
+        decode_answer(message(encode(ANSWER, {"w": np.zeros(2, kind)})))
 
 
 def test_pickled_objects_are_refused() -> None:
-    record = encode(Answer(site="a"), {})
+    record = encode(ANSWER, {})
     buffer = io.BytesIO()
     np.save(buffer, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     record["arrays"] = ArrayRecord({"w": Array("float64", (1,), "numpy.ndarray", buffer.getvalue())})
@@ -62,7 +66,7 @@ def test_pickled_objects_are_refused() -> None:
 
 
 def test_a_header_that_lies_about_an_array_is_refused() -> None:
-    record = encode(Answer(site="a"), {})
+    record = encode(ANSWER, {})
     honest = Array(np.zeros(3))
     record["arrays"] = ArrayRecord({"w": Array("float64", (4,), honest.stype, honest.data)})
     with pytest.raises(WireError, match="not what its record says"):
@@ -70,11 +74,11 @@ def test_a_header_that_lies_about_an_array_is_refused() -> None:
 
 
 def test_unknown_fields_and_extra_records_are_refused() -> None:
-    record = encode(Answer(site="a"), {})
-    record["header"] = ConfigRecord({"json": json.dumps({"site": "a", "patient": "Jane"})})
+    record = encode(ANSWER, {})
+    record["header"] = ConfigRecord({"json": json.dumps(ANSWER.model_dump() | {"patient": "Jane"})})
     with pytest.raises(WireError, match="patient"):
         decode_answer(message(record))
-    record = encode(Answer(site="a"), {})
+    record = encode(ANSWER, {})
     record["more"] = ConfigRecord({})
     with pytest.raises(WireError, match="expected arrays and header"):
         decode_answer(message(record))
@@ -83,7 +87,7 @@ def test_unknown_fields_and_extra_records_are_refused() -> None:
 def test_absurd_sizes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(messages, "MAXIMUM_BYTES", 1000)
     with pytest.raises(WireError, match="at most 1,000"):
-        decode_answer(message(encode(Answer(site="a"), {"w": np.zeros(1000)})))
+        decode_answer(message(encode(ANSWER, {"w": np.zeros(1000)})))
 
 
 def test_a_refusal_carries_a_code_and_the_codes_own_sentence_only() -> None:
@@ -139,7 +143,7 @@ def test_what_was_packed_badly_is_refused() -> None:
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_an_answer_is_packed_where_the_request_was(packed: bool) -> None:
-    reply = messages.answer(message(encode(REQUEST, {"w": np.ones(3)}, packed)), Answer(site="a"), {"w": np.zeros(3)})
+    reply = messages.answer(message(encode(REQUEST, {"w": np.ones(3)}, packed)), ANSWER, {"w": np.zeros(3)})
     assert packing.is_packed(reply.content.array_records["arrays"]) is packed
     _, found = decode_answer(reply)
     np.testing.assert_array_equal(found["w"], np.zeros(3))

@@ -16,6 +16,7 @@ from normfed_client.hospital.personal import PersonalStore
 from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.errors import NormfedError, RunError, StudyError
+from normfed_common.wire import offers
 from normfed_common.wire.messages import decode_request
 from normfed_server.events.log import EventLog
 from normfed_simulation.engines import local
@@ -186,7 +187,7 @@ def test_what_is_personal_is_in_no_message(
         crossed.append(to_bytes(reply))
         crossed.append(to_bytes(message))
         if request.round > 1:
-            names.update(arrays)
+            names.update(offers.decode(arrays).model)
         return reply
 
     monkeypatch.setattr(local, "call", sniff)

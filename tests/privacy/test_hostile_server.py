@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -16,9 +15,9 @@ import nibabel
 import numpy as np
 import pytest
 import yaml
-from attacker import MINIMUM, Server, study
+from attacker import MINIMUM, Server, offered, study
 
-from normfed_client.answering.gate import LOG
+from normfed_client.answering.journal import LOG
 from normfed_client.hospital import site as site_module
 from normfed_client.hospital.folder import open_hospital
 from normfed_client.hospital.site import Site, people_of
@@ -29,7 +28,9 @@ from normfed_common.foundation.files import inside
 from normfed_common.learning.entries import build
 from normfed_common.learning.setting import Setting
 from normfed_common.models.catalogue import MODELS
-from normfed_common.wire.messages import BELOW_MINIMUM, decode_answer, error_code
+from normfed_common.wire.answers import CanaryBack, Described
+from normfed_common.wire.bounds import BELOW_MINIMUM
+from normfed_common.wire.messages import decode_answer, error_code
 from normfed_deploy.rehearsal import Rehearsal
 
 ATLAS = {"name": "atlas"}
@@ -45,20 +46,24 @@ def test_no_name_of_a_model_is_a_path(server: Server, cohort: Path, task: str, a
 
 
 @pytest.mark.parametrize(
-    "field",
+    ("task", "field"),
     [
-        {"run": "../other"},
-        {"run": ""},
-        {"phase": "../x"},
-        {"version": "1" * 99},
-        {"round": 10**9},
-        {"repeat": -1},
-        {"low": float("nan")},
-        {"unknown": 1},
+        ("train.sums", {"run": "../other"}),
+        ("train.sums", {"run": ""}),
+        ("train.sums", {"phase": "../x"}),
+        ("train.sums", {"iteration": -1}),
+        ("train.sums", {"version": "1" * 99}),
+        ("train.sums", {"repeat": -1}),
+        ("train.sums", {"unknown": 1}),
+        ("train.round", {"round": 10**9}),
+        ("evaluate.count", {"low": float("nan")}),
+        ("evaluate.measure", {"threshold": None}),
     ],
 )
-def test_every_text_and_size_of_a_request_has_a_pattern_and_a_bound(server: Server, field: dict[str, Any]) -> None:
-    reply = server.header("train.sums", study(), **field)
+def test_every_text_and_size_of_a_request_has_a_pattern_and_a_bound(
+    server: Server, task: str, field: dict[str, Any]
+) -> None:
+    reply = server.header(task, study(), **field)
     assert error_code(reply) in (SiteCode.BAD_REQUEST, SiteCode.VERSION_DIFFERS)
 
 
@@ -113,13 +118,13 @@ def whole_run(server: Server, run: str = "run-1", **fields: Any) -> dict[str, np
     """Every task of a run, as an honest server asks; gives the last answer's arrays."""
     asked = study()
     network = build(MODELS, asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
-    first = {f"0/{name}": array for name, array in network.items()}
+    first = offered(network)
     server.answer("query.describe", asked, run=run)
     server.answer("train.canary", asked, first, run=run)
     for number in (1, 2):
-        server.answer("train.round", asked, network, run=run, round=number)
+        server.answer("train.round", asked, first, run=run, round=number)
     server.answer("train.sums", asked, run=run, phase="moments", model=asked.comparisons.baselines[1], arm="atlas")
-    low, high = server.answer("evaluate.score", asked, network, run=run)[1]["range"]
+    low, high = server.answer("evaluate.score", asked, first, run=run)[1]["range"]
     server.answer("evaluate.count", asked, run=run, low=float(low), high=float(high))
     edges = np.linspace(low, high, 50)
     arrays = {"edges": edges, "held_out_people": np.zeros(51, np.int64)}
@@ -146,7 +151,7 @@ def test_a_study_that_asks_for_fewer_people_than_the_hospitals_floor_is_refused(
     """Once an atlas of one person was that person's scan, voxel by voxel."""
     asked = study(model=ATLAS, federation={"minimum_cohort": minimum})
     for task in ("query.describe", "train.sums"):
-        assert error_code(server.ask(task, asked, phase="moments")) is SiteCode.MINIMUM_TOO_LOW
+        assert error_code(server.ask(task, asked)) is SiteCode.MINIMUM_TOO_LOW
 
 
 def test_the_default_floors_of_a_new_hospital_are_ten_and_twenty(cohort: Path, tmp_path: Path) -> None:
@@ -219,9 +224,7 @@ def test_people_who_come_and_go_between_two_studies_cannot_be_told_by_subtractio
 def test_a_run_that_loses_a_person_in_its_middle_is_refused(server: Server, cohort: Path, tmp_path: Path) -> None:
     server.sums(study(model=ATLAS), "r1")
     edited(server, cohort, tmp_path, training(server)[:1], added=0)
-    reply = server.ask(
-        "train.sums", study(model=ATLAS), run="r1", phase="moments", since=0, repeat=0, low=1.0, high=2.0
-    )
+    reply = server.ask("train.sums", study(model=ATLAS), run="r1", iteration=1)
     assert error_code(reply) is SiteCode.TOO_CLOSE_TO_EARLIER
     assert "put them back, or begin a new run" in (server.folder / "state" / "r1" / LOG).read_text()
 
@@ -229,7 +232,7 @@ def test_a_run_that_loses_a_person_in_its_middle_is_refused(server: Server, coho
 def test_a_run_keeps_its_people_when_more_come(server: Server, cohort: Path, tmp_path: Path) -> None:
     first = server.sums(study(model=ATLAS), "r1")
     edited(server, cohort, tmp_path, [], added=30)
-    again = server.answer("train.sums", study(model=ATLAS), run="r1", phase="moments", low=1.0, high=2.0)[1]
+    again = server.answer("train.sums", study(model=ATLAS), run="r1", iteration=1)[1]
     np.testing.assert_array_equal(first["sum"], again["sum"])
     later = server.sums(study(model=ATLAS), "r2")
     assert people(later) - people(first) >= MINIMUM
@@ -283,7 +286,8 @@ def test_whether_a_person_exists_cannot_be_found_out_by_excluding_them(server: S
 @pytest.mark.parametrize("change", [{"control_groups": ["nobody"]}, {"control_groups": ["north"]}])
 def test_few_people_and_nobody_look_the_same(server: Server, change: dict[str, Any]) -> None:
     answer, _ = server.answer("query.describe", study(data=change))
-    assert (answer.counts["train"], answer.counts["held_out"]) == (BELOW_MINIMUM, BELOW_MINIMUM)
+    counts = answer.told(Described).counts
+    assert (counts["train"], counts["held_out"]) == (BELOW_MINIMUM, BELOW_MINIMUM)
 
 
 def test_a_kind_of_lesion_of_few_patients_is_not_named(server: Server, cohort: Path, tmp_path: Path) -> None:
@@ -291,17 +295,16 @@ def test_a_kind_of_lesion_of_few_patients_is_not_named(server: Server, cohort: P
     rare = next(other.glob("derivatives/masks/sub-northMS00/anat/*label-MS*"))
     rare.rename(rare.with_name(rare.name.replace("label-MS", "label-rare")))
     answer, _ = server.answer("query.describe", study())
-    assert set(answer.labels) <= {"MS", "WMH"}
-    assert answer.counts["test"] == 11
+    assert set(answer.told(Described).kinds) <= {"MS", "WMH"}
+    assert answer.told(Described).counts["test"] == 11
 
 
 def test_a_canary_sends_back_what_it_was_sent(server: Server) -> None:
     """Once it sent what one batch had taught, which is about four people at most."""
     asked = study()
     network = build(MODELS, asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), 3)).share()
-    answer, arrays = server.answer("train.canary", asked, {f"0/{n}": a for n, a in network.items()})
-    assert answer.loss is None
-    assert answer.steps == 1
+    answer, arrays = server.answer("train.canary", asked, offered(network))
+    assert answer.payload == CanaryBack(steps=1)  # and no loss
     for name, array in network.items():
         np.testing.assert_array_equal(arrays[name], array)
 
@@ -331,7 +334,7 @@ def test_an_atlas_of_nobody_is_refused_whether_or_not_anybody_has_brain_at_that_
     sums = {"count": np.full(shape, 9.0), "sum": np.full(channels, 4.5), "squares": np.full(channels, 3.0)}
     sums["count"][where], sums["sum"][(slice(None), *where)] = 1e-300, 1e300
     arrays = {f"sums.moments.{name}": value for name, value in sums.items()}
-    assert error_code(server.ask("evaluate.score", asked, arrays)) is SiteCode.BAD_REQUEST
+    assert error_code(server.ask("evaluate.score", asked, offered(arrays))) is SiteCode.BAD_REQUEST
 
 
 def test_what_the_study_does_not_contain_is_refused(server: Server) -> None:
@@ -347,12 +350,28 @@ def test_what_the_study_does_not_contain_is_refused(server: Server) -> None:
         assert error_code(server.ask("train.round", asked, **fields)) is SiteCode.BAD_REQUEST, fields
 
 
+@pytest.mark.parametrize("task", ["train.canary", "train.round", "train.personal", "evaluate.score"])
+def test_arrays_that_are_no_offer_of_one_model_are_refused(server: Server, task: str) -> None:
+    asked = study(strategy={"name": "fine-tuning"})
+    network = build(MODELS, asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
+    for arrays in (network, offered(network, network), {"1/w": np.zeros(3)}):
+        assert error_code(server.ask(task, asked, arrays)) is SiteCode.BAD_REQUEST
+
+
+@pytest.mark.parametrize("shape", [None, (1,), ()])
+def test_a_control_variate_that_is_not_the_models_is_refused(server: Server, shape: tuple[int, ...] | None) -> None:
+    asked = study(strategy={"name": "scaffold"}, federation={"optimiser": "sgd"})
+    network = build(MODELS, asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
+    beside = {} if shape is None else {name: np.zeros(shape, np.float32) for name in network}
+    assert error_code(server.ask("train.round", asked, offered(network, **beside))) is SiteCode.BAD_REQUEST
+
+
 def test_a_hospital_answers_about_so_many_models_and_no_more(server: Server) -> None:
     settings(server, most_models=2, most_requests_per_model=3)
     asked = study(model=ATLAS)
     for number in range(3):
-        server.answer("train.sums", asked, arm="atlas", phase="moments", low=float(number))
-    assert error_code(server.ask("train.sums", asked, arm="atlas", phase="moments", low=9.0)) is SiteCode.TOO_MUCH_ASKED
+        server.answer("train.sums", asked, arm="atlas", iteration=number)
+    assert error_code(server.ask("train.sums", asked, arm="atlas", iteration=9)) is SiteCode.TOO_MUCH_ASKED
     server.answer("train.sums", asked, arm="atlas~2", phase="moments")
     assert error_code(server.ask("train.sums", asked, arm="atlas~3", phase="moments")) is SiteCode.TOO_MUCH_ASKED
 
@@ -362,7 +381,9 @@ def test_a_hospital_keeps_so_many_runs_and_no_more(server: Server) -> None:
     asked = study(model=ATLAS)
     for run in ("r1", "r2", "r1"):
         server.answer("query.describe", asked, run=run)
-    assert error_code(server.ask("query.describe", asked, run="r3")) is SiteCode.TOO_MUCH_ASKED
+    for _ in range(2):  # once the second time it was served: the refusal's own log had made a folder of the run
+        assert error_code(server.ask("query.describe", asked, run="r3")) is SiteCode.TOO_MUCH_ASKED
+    assert "most_runs: 2 runs are kept" in (server.folder / "log" / LOG).read_text()
 
 
 def test_a_message_larger_than_the_hospital_takes_is_refused(server: Server) -> None:
@@ -425,7 +446,7 @@ def test_a_made_up_atlas_does_not_read_single_voxels_of_single_people(server: Se
         "sums.moments.sum": np.zeros((2, *shape)),
         "sums.moments.squares": 1e6 * variance,
     }
-    low, high = server.answer("evaluate.score", asked, crafted)[1]["range"]
+    low, high = server.answer("evaluate.score", asked, offered(crafted))[1]["range"]
     found = server.answer("evaluate.count", asked, low=float(low), high=float(high))[1]
     for counts in found.values():
         assert (counts[counts > 0] >= MINIMUM).all()
@@ -444,7 +465,7 @@ def test_a_sum_and_a_figure_of_almost_the_same_people_are_not_both_released(serv
     assert learnt <= set(people_of(first._scans("train")))
     for only in (learnt - tested, tested - learnt, learnt & tested):
         assert not 0 < len(only) < MINIMUM
-    assert answer.counts["test"] in (BELOW_MINIMUM, len(tested))
+    assert answer.told(Described).counts["test"] in (BELOW_MINIMUM, len(tested))
 
 
 def test_of_few_patients_with_a_lesion_nothing_is_told(server: Server, cohort: Path, tmp_path: Path) -> None:
@@ -463,14 +484,12 @@ def test_every_kind_of_question_is_counted(server: Server, task: str) -> None:
     settings(server, most_requests_per_model=3)
     asked = study()
     network = build(MODELS, asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
-    fields: dict[str, Any] = {"round": 1} if task == "train.round" else {}
-    if task == "train.sums":
-        fields = {"model": asked.comparisons.baselines[1], "phase": "moments"}
     codes = []
     for number in range(12):
-        sent = {f"0/{n}": a for n, a in network.items()} if task == "train.canary" else network
-        arrays = {} if task == "train.sums" else sent
-        reply = server.ask(task, asked, arrays, low=float(number), high=99.0, **fields)
+        if task == "train.sums":
+            reply = server.ask(task, asked, model=asked.comparisons.baselines[1], iteration=number)
+        else:
+            reply = server.ask(task, asked, offered({n: a * np.float32(1 + number / 100) for n, a in network.items()}))
         codes.append(error_code(reply) if reply.has_error() else None)
     most = 10 if task == "train.round" else 3
     assert codes == [None] * most + [SiteCode.TOO_MUCH_ASKED] * (12 - most)
@@ -478,7 +497,7 @@ def test_every_kind_of_question_is_counted(server: Server, task: str) -> None:
 
 def test_only_rounds_have_a_number(server: Server) -> None:
     for task, number in (("train.sums", 1), ("evaluate.score", 2), ("train.round", 0)):
-        assert error_code(server.ask(task, study(), phase="moments", round=number)) is SiteCode.BAD_REQUEST
+        assert error_code(server.header(task, study(), round=number)) is SiteCode.BAD_REQUEST
 
 
 def test_scans_of_too_few_people_are_not_even_opened(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -535,7 +554,7 @@ def test_no_threshold_singles_out_the_person_with_the_highest_score(server: Serv
 def test_a_range_narrower_than_the_scores_and_foreign_edges_are_refused(server: Server) -> None:
     asked = study()
     network = build(MODELS, asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
-    low, high = server.answer("evaluate.score", asked, network)[1]["range"]
+    low, high = server.answer("evaluate.score", asked, offered(network))[1]["range"]
     narrow = server.ask("evaluate.count", asked, low=float(low), high=float(low + (high - low) / 2))
     assert error_code(narrow) is SiteCode.BAD_REQUEST
     for edges, counts in (
@@ -562,13 +581,14 @@ def test_what_is_asked_of_a_hospital_is_in_its_own_log(server: Server) -> None:
 def test_scores_that_are_damaged_between_two_steps_are_made_again(server: Server) -> None:
     asked = study()
     network = build(MODELS, asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
-    low, high = server.answer("evaluate.score", asked, network)[1]["range"]
+    low, high = server.answer("evaluate.score", asked, offered(network))[1]["range"]
     expected = server.answer("evaluate.count", asked, low=float(low), high=float(high))[1]
     folder = server.folder / "state" / "run-1" / "scores" / "federated"
     first, second, *_ = sorted(folder.glob("sub-*.safetensors"))
     first.write_bytes(first.read_bytes()[:-100])
     second.unlink()
-    again = server.answer("evaluate.count", asked, low=float(low), high=float(high), detail="ranking")[1]
+    another = {"not": np.zeros(1)}  # the same asked otherwise, so that the outbox does not have it
+    again = server.answer("evaluate.count", asked, another, low=float(low), high=float(high))[1]
     for name, counts in expected.items():
         np.testing.assert_array_equal(again[name], counts)
 
@@ -580,7 +600,7 @@ def test_scores_stay_until_the_answer_that_was_made_of_them_is_kept(
 
     asked = study()
     network = build(MODELS, asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
-    low, high = server.answer("evaluate.score", asked, network)[1]["range"]
+    low, high = server.answer("evaluate.score", asked, offered(network))[1]["range"]
     arrays = {"edges": np.linspace(low, high, 50), "held_out_people": np.zeros(51, np.int64)}
     with monkeypatch.context() as patch:
         patch.setattr(Outbox, "put", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
@@ -588,4 +608,4 @@ def test_scores_stay_until_the_answer_that_was_made_of_them_is_kept(
         assert error_code(full) is SiteCode.OUT_OF_SPACE
     reply = server.ask("evaluate.measure", asked, arrays, threshold=float(high))
     assert not reply.has_error()
-    assert json.dumps(decode_answer(reply)[0].counts) == '{"test": 11}'
+    assert decode_answer(reply)[0].subjects == 11

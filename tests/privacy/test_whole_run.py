@@ -20,7 +20,8 @@ from normfed_client.hospital.folder import open_hospital
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.metrics.summary import PER_SCAN
-from normfed_common.wire.messages import Answer, decode_answer
+from normfed_common.wire.answers import Answer, Described, Figures
+from normfed_common.wire.messages import decode_answer
 from normfed_deploy.rehearsal import Rehearsal
 from normfed_server.runs.folder import begin
 from normfed_simulation import run_folder as runs
@@ -114,7 +115,7 @@ def test_no_number_that_leaves_is_a_figure_of_one_patient(seen: dict[bool, Run])
     assert told(run) == set()
     # The search finds what is there to be found: one patient's figure, and two sums that differ by one patient.
     (site, arm, _, name), value = next(iter(secrets(run).items()))
-    header = Answer(site=site)
+    header = Answer(site=site, payload=Figures(groups=()))
     task, model = "evaluate.measure", "planted"
     planted = Run(run.folder, [*run.answers, (task, arm, header, {"figure": np.array([value])})])
     assert told(planted) == {name}
@@ -167,8 +168,8 @@ def test_every_mean_is_over_the_minimum_of_people(seen: dict[bool, Run]) -> None
         if "moments" in arrays:
             people = arrays["moments"][..., 0]
             assert (people[people > 0] >= MINIMUM).all(), (task, header.site)
-        for count in header.counts.values():
-            assert count == -1 or count >= MINIMUM
+        for count in (header.subjects, *getattr(header.payload, "counts", {}).values()):
+            assert count in (0, -1) or count >= MINIMUM
 
 
 def test_no_bin_counts_voxels_of_few_people(seen: dict[bool, Run]) -> None:
@@ -234,7 +235,7 @@ MEANING = {
 def table(run: Run) -> str:
     """Every array that left a hospital, of a model of each kind: shape, bytes, over how many people at each site."""
     rows: dict[tuple[str, str, str, str, str, int], dict[str, str]] = {}
-    held_out = {h.site: h.counts["held_out"] for t, _, h, _ in run.answers if t == "query.describe"}
+    held_out = {h.site: h.told(Described).counts["held_out"] for t, _, h, _ in run.answers if t == "query.describe"}
     for task, arm, header, arrays in run.answers:
         if arm not in ("federated", "atlas"):
             continue

@@ -23,7 +23,7 @@ from normfed_common.metrics.histograms import COARSE_BINS
 from normfed_common.models.catalogue import MODELS
 from normfed_common.studies import resolve, validate_strategy
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import Answer
+from normfed_common.wire.answers import Answer, Summed, Trained
 from normfed_server.arms.evaluation import Evaluator
 from normfed_server.arms.strategy import _Snapshot
 from normfed_server.report import participation
@@ -41,9 +41,11 @@ def claiming(**claims: Any) -> Any:
     """An honest update under a header that claims something."""
 
     def answer(site: str, arrays: Arrays) -> tuple[Answer, Arrays]:
-        trained = {n: (a + np.float32(STEP[site])).astype(np.float32) for n, a in arrays.items() if "control/" not in n}
-        header = {"site": site, "subjects": 5, "loss": 1.0, "received_loss": 1.0, "steps": 3}
-        return Answer.model_construct(**(header | claims)), trained  # as a liar does, unchecked
+        trained = {n: (a + np.float32(STEP[site])).astype(np.float32) for n, a in arrays.items()}
+        told = {"loss": 1.0, "received_loss": 1.0, "steps": 3} | claims
+        header = {name: told.pop(name) for name in ("seconds", "notes") if name in told}
+        payload = Trained.model_construct(**told)  # as a liar does, unchecked
+        return Answer.model_construct(site=site, subjects=5, payload=payload, **header), trained
 
     return answer
 
@@ -64,7 +66,7 @@ def of(study: StudyConfig, strategy: str, **federation_changes: Any) -> tuple[St
         ("qfedavg", {"received_loss": 1e39}, "received loss is 1e+39"),
         ("qfedavg", {"received_loss": None}, "does not say the loss"),
         ("fednova", {"steps": 10**9}, "1,000,000,000 steps"),
-        ("fednova", {"steps": 10**400}, "wrong at ('steps',)"),
+        ("fednova", {"steps": 10**400}, "wrong at ('payload', 'train.round', 'steps')"),
         ("fednova", {"steps": 0}, "does not say how many steps"),
         ("scaffold", {"steps": 0}, "does not say how many steps"),
         ("fedavg", {"loss": -1e300}, "loss is -1e+300"),
@@ -307,7 +309,10 @@ def by_location(study: StudyConfig, folder: Path, lie: Arrays) -> None:
     def behaviour(site: str, round: int) -> Any:
         if round:
             return STEP[site]
-        return lambda name, _: (Answer(site=name), lie if name == "d" else location_sums(seed=ord(name)))
+        return lambda name, _: (
+            Answer(site=name, payload=Summed()),
+            lie if name == "d" else location_sums(seed=ord(name)),
+        )
 
     small = resolve(federation(study).model_dump(mode="json") | {"model": LOCATION}, "test")
     run(small, ScriptedGrid(behaviour), folder)

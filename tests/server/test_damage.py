@@ -21,7 +21,7 @@ from normfed_common.foundation.files import write_text
 from normfed_common.learning.entries import build
 from normfed_common.models.catalogue import MODELS
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import Answer
+from normfed_common.wire.answers import Answer, Trained
 from normfed_server.arms.context import RunContext
 from normfed_server.arms.plan import Arm
 from normfed_server.arms.training import ArmTraining
@@ -114,7 +114,7 @@ def test_a_server_that_died_while_it_wrote_goes_on_from_the_round_before(study: 
 
 def test_a_site_that_lost_a_personal_part_is_told_of_once_in_whatever_round(study: StudyConfig, tmp_path: Path) -> None:
     def stale(site: str, arrays: Arrays) -> tuple[Answer, Arrays]:
-        return Answer(site=site, subjects=PEOPLE[site], notes=(STALE,)), arrays
+        return Answer(site=site, subjects=PEOPLE[site], notes=(STALE,), payload=Trained()), arrays
 
     train(federation(study, rounds=ROUNDS), tmp_path, lambda s, r: stale if s == "b" and r > 1 else 0.1)
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]

@@ -14,13 +14,15 @@ import pytest
 from flwr.app import Error, Message, RecordDict
 
 from normfed_common.foundation.errors import SiteCode
-from normfed_common.wire.messages import FENCE, Answer, Request, answer, decode_request, refusal, requests
+from normfed_common.wire.answers import Answer, Trained
+from normfed_common.wire.messages import FENCE, answer, decode_request, refusal, requests
+from normfed_common.wire.requests import Request, TrainRound
 from normfed_server.sites import delivery as module
 from normfed_server.sites.asking import Forgetful
 from normfed_server.sites.delivery import Delivery
 from normfed_simulation.engines.local import identify
 
-REQUEST = Request(study="{}", arm="federated", model={"name": "x"}, round=1)
+REQUEST = Request(study="{}", arm="federated", model={"name": "x"}, payload=TrainRound(round=1))
 
 
 class Link:
@@ -77,13 +79,13 @@ def good(message: Message) -> Message:
         return Message(RecordDict(), reply_to=message)
     request, arrays = decode_request(message)
     assert request == REQUEST
-    return answer(message, Answer(site="a"), arrays)
+    return answer(message, Answer(site="a", payload=Trained()), arrays)
 
 
 def ask(link: Link, again: list[str] | None = None, looks: int = 400) -> Message | None:
     delivery = Delivery(link, 1, lambda node, why: (again if again is not None else []).append(why))  # type: ignore[arg-type]
     arrays = {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}
-    message = requests("train.round", {"a": 5}, REQUEST, arrays)["a"]
+    message = requests({"a": 5}, REQUEST, arrays)["a"]
     (number,) = delivery.push_messages([message])
     for _ in range(looks):
         time.sleep(0.002)  # answers are fetched by other threads
@@ -161,7 +163,7 @@ def test_a_superlink_that_does_not_answer_is_waited_for() -> None:
     link = Link(lambda message, tries: good(message))
     link.down = True
     delivery = Delivery(link, 1, lambda node, why: None)  # type: ignore[arg-type]
-    (number,) = delivery.push_messages(requests("train.round", {"a": 5}, REQUEST, {}).values())
+    (number,) = delivery.push_messages(requests({"a": 5}, REQUEST, {}).values())
     for _ in range(50):
         time.sleep(0.002)
         assert list(delivery.pull_messages([number])) == []
@@ -180,7 +182,7 @@ def test_a_node_that_came_back_is_given_another_fence() -> None:
     link = Link(lambda message, tries: None)
     link.activated = "2000-01-01T00:00:00+00:00"
     delivery = Delivery(link, 1, lambda node, why: None)  # type: ignore[arg-type]
-    (number,) = delivery.push_messages(requests("train.round", {"a": 5}, REQUEST, {}).values())
+    (number,) = delivery.push_messages(requests({"a": 5}, REQUEST, {}).values())
     for _ in range(20):
         time.sleep(0.002)
         list(delivery.pull_messages([number]))
@@ -200,7 +202,7 @@ def test_a_node_that_came_back_is_given_another_fence() -> None:
 def test_several_sites_share_what_is_packed() -> None:
     link = Link(lambda message, tries: None)
     delivery = Delivery(link, 1, lambda node, why: None)  # type: ignore[arg-type]
-    delivery.push_messages(requests("train.round", {"a": 5, "b": 6}, REQUEST, {"w": np.ones(3)}).values())
+    delivery.push_messages(requests({"a": 5, "b": 6}, REQUEST, {"w": np.ones(3)}).values())
     first, second = (m.content.array_records["arrays"] for m in link.sent if m.metadata.message_type != FENCE)
     assert first["packed"].object_id == second["packed"].object_id  # Flower moves it once
     delivery.close()
@@ -209,7 +211,7 @@ def test_several_sites_share_what_is_packed() -> None:
 def test_what_nobody_waits_for_is_forgotten_and_not_sent_again() -> None:
     link = Link(lambda message, tries: None)
     delivery = Delivery(link, 1, lambda node, why: None)  # type: ignore[arg-type]
-    (number,) = delivery.push_messages(requests("train.round", {"a": 5}, REQUEST, {}).values())
+    (number,) = delivery.push_messages(requests({"a": 5}, REQUEST, {}).values())
     assert isinstance(delivery, Forgetful)
     delivery.forget([number])
     assert delivery._deliveries == {}

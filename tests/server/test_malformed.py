@@ -13,7 +13,7 @@ import yaml
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scripted import PEOPLE, ScriptedGrid, federation
+from scripted import PEOPLE, TOLD, ScriptedGrid, federation
 
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
@@ -22,7 +22,10 @@ from normfed_common.metrics.histograms import COARSE_BINS
 from normfed_common.metrics.summary import PER_SCAN
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import Answer, Request, decode_request, encode, refusal
+from normfed_common.wire import offers
+from normfed_common.wire.answers import Answer, Counted, Described, Figures, FineTuned, ScoredPeople, Summed
+from normfed_common.wire.messages import decode_request, encode, refusal
+from normfed_common.wire.requests import Request, Score
 from normfed_server.coordinator import Coordinator, Deployment
 from normfed_server.report.page import write_report
 from normfed_server.report.words import warnings
@@ -43,34 +46,36 @@ def honest(task: str, site: str, people: int, request: Request, arrays: Arrays) 
     """What a site of ``people`` would answer: every patient's figures are 1/2, every voxel's score lies in [0, 1]."""
     if task == "query.describe":
         counts = {"train": people, "held_out": HELD_OUT, "test": TESTED}
-        return Answer(site=site, counts=counts, labels=("MS",)), {}
+        return Answer(site=site, payload=Described(counts=counts, kinds=("MS",))), {}
     if task in ("train.canary", "train.round"):
-        model = named.unstacked(arrays)[0] if task == "train.canary" else arrays
-        return Answer(site=site, subjects=people, loss=1.0, steps=2), {n: a + np.float32(0.1) for n, a in model.items()}
+        moved = {n: a + np.float32(0.1) for n, a in offers.decode(arrays).models[0].items()}
+        return Answer(site=site, subjects=people, payload=TOLD[task]), moved
     if task == "train.sums":
         count = np.full((4, 4, 2), float(people))
         both = np.stack([count, count])  # T1w and FLAIR
-        return Answer(site=site), {"count": count, "sum": both / 2, "squares": both / 3}
+        return Answer(site=site, payload=Summed()), {"count": count, "sum": both / 2, "squares": both / 3}
     if task == "evaluate.count":
         counts = {name: np.ones(COARSE_BINS, np.int64) for name in ("normal", "lesion", "held_out")}
         counts["held_out_people"] = np.bincount([9, 99, 999], minlength=COARSE_BINS)
-        return Answer(site=site), counts
+        return Answer(site=site, payload=Counted()), counts
     if task == "train.personal":
-        return Answer(site=site, loss=1.0), {}
-    if task == "evaluate.score" and request.detail == "full":
-        return Answer(site=site), {"range": np.array([0.0, 1.0])}
+        return Answer(site=site, payload=FineTuned(loss=1.0)), {}
+    if request.payload == Score(detail="full"):
+        return Answer(site=site, payload=ScoredPeople()), {"range": np.array([0.0, 1.0])}
     figures = {
         "moments": np.tile([TESTED, TESTED / 2, TESTED / 4], (1, len(PER_SCAN), 1)).astype(float),
         "bootstrap": np.stack(2 * [np.full((1, len(PER_SCAN), 50), float(TESTED))], 2) * [[1.0], [0.5]],
     }
-    if task == "evaluate.measure":
+    ranking = task == "evaluate.score"
+    if not ranking:
         size = len(arrays["edges"]) + 1
         figures |= {name: np.ones(size, np.int64) for name in ("normal", "lesion")}
         figures["regions"] = np.full(size, TESTED / size)
         figures["normal_people"] = np.bincount([1] * HELD_OUT, minlength=size)
         figures["patients"] = np.bincount([2] * TESTED, minlength=size)
         figures["image_auroc"] = np.array(0.75)
-    return Answer(site=site, labels=("all",)), figures
+    groups = ("all",)
+    return Answer(site=site, payload=ScoredPeople(groups=groups) if ranking else Figures(groups=groups)), figures
 
 
 class Hospitals(ScriptedGrid):
@@ -121,12 +126,15 @@ def play(
 
 
 def changed(header: dict[str, Any] | None = None, **arrays: Any) -> Tamper:
-    """The honest answer with another header or other arrays; None takes one away."""
+    """The honest answer with other fields of header or payload, or other arrays; None takes one away."""
 
     def tamper(task: str, request: Request, content: Content) -> Content:
         answer, given = content
         found = {name: value for name, value in {**given, **arrays}.items() if value is not None}
-        return Answer.model_construct(**(dict(answer) | (header or {}))), found  # as a liar does, unchecked
+        said = {name: value for name, value in (header or {}).items() if name in type(answer.payload).model_fields}
+        payload = answer.payload.model_copy(update=said)  # as a liar does, unchecked
+        others = {name: value for name, value in (header or {}).items() if name not in said}
+        return answer.model_copy(update={**others, "payload": payload}), found
 
     return tamper
 
@@ -211,14 +219,18 @@ CASES: list[tuple[str, Tamper, str]] = [
     (
         "query.describe",
         changed({"counts": {"train": 10**400, "held_out": 0, "test": 1}}),
-        "wrong at ('counts', 'train')",
+        "wrong at ('payload', 'query.describe', 'counts', 'train')",
     ),
     ("query.describe", changed({"counts": {"train": -5, "held_out": 0, "test": 1}}), "wrong at"),
     ("query.describe", changed({"counts": {"train": 5, "held_out": 0, "test": 1, "evil": 1}}), "differs at evil"),
     ("query.describe", changed({"counts": {"train": 5}}), "differs at held_out, test"),
-    ("query.describe", changed({"labels": tuple(map(str, range(101)))}), "wrong at ('labels',)"),
-    ("query.describe", changed({"labels": ("x" * 101,)}), "wrong at ('labels', 0)"),
-    ("query.describe", changed({"labels": ("MS", "MS")}), "a kind of lesion twice"),
+    (
+        "query.describe",
+        changed({"kinds": tuple(map(str, range(101)))}),
+        "wrong at ('payload', 'query.describe', 'kinds'",
+    ),
+    ("query.describe", changed({"kinds": ("x" * 101,)}), "wrong at ('payload', 'query.describe', 'kinds', 0)"),
+    ("query.describe", changed({"kinds": ("MS", "MS")}), "a kind of lesion twice"),
     ("train.sums", regridded, "other names or shapes than those of most"),
     ("train.sums", changed(count=np.ones((3, 3))), "sum is of shape (2, 4, 4, 2), not (2, 3, 3)"),
     ("train.sums", changed(evil=np.ones(3)), "other names or shapes than those of most"),
@@ -252,9 +264,9 @@ CASES: list[tuple[str, Tamper, str]] = [
     ("evaluate.measure", scaled("moments", 10**6), "more people than it tests"),
     ("evaluate.measure", scaled("moments", 0), "of nobody"),
     ("evaluate.measure", scaled("bootstrap", 1e9), "more people than it tests"),
-    ("evaluate.measure", changed({"labels": ()}), "of everybody and of the kinds"),
-    ("evaluate.measure", changed({"labels": ("MS",)}), "of everybody and of the kinds"),
-    ("evaluate.measure", changed({"labels": ("all", "secret")}), "of everybody and of the kinds"),
+    ("evaluate.measure", changed({"groups": ()}), "of everybody and of the kinds"),
+    ("evaluate.measure", changed({"groups": ("MS",)}), "of everybody and of the kinds"),
+    ("evaluate.measure", changed({"groups": ("all", "secret")}), "of everybody and of the kinds"),
     ("evaluate.measure", changed(patients=None), "other arrays than it was asked for: patients"),
     ("evaluate.measure", scaled("patients", 1000), "patients is not a count"),
     ("evaluate.measure", scaled("regions", 1e9), "regions is not a count"),
@@ -314,7 +326,8 @@ def test_a_site_with_other_kinds_for_one_model_than_for_another_leaves_that_mode
         if request.arm != "atlas":
             return content
         doubled = {n: np.concatenate([content[1][n]] * 2) for n in ("moments", "bootstrap")}
-        return Answer(**(dict(content[0]) | {"labels": ("all", "MS")})), {**content[1], **doubled}
+        answer = content[0].model_copy(update={"payload": Figures(groups=("all", "MS"))})
+        return answer, {**content[1], **doubled}
 
     metrics, _ = play(small(study), tmp_path / "r", Hospitals("evaluate.measure", fickle))
     assert set(metrics["evaluation"]["federated"]["sites"]) == set(PEOPLE)
@@ -370,12 +383,15 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "cluster": st.integers(-1, 3) | st.integers(),
     "seconds": scalars,
     "notes": st.lists(st.text(max_size=9), max_size=2),
-    "labels": st.lists(st.sampled_from(["all", "MS"]) | st.text(max_size=5), max_size=3),
+    "task": st.sampled_from(TASKS) | scalars,
+    "kinds": st.lists(st.sampled_from(["MS", "WMH"]) | st.text(max_size=5), max_size=3),
+    "groups": st.lists(st.sampled_from(["all", "MS"]) | st.text(max_size=5), max_size=3),
     "counts": st.fixed_dictionaries({role: st.integers(-3, 2**17) for role in ("train", "held_out", "test")})
     | st.dictionaries(st.text(max_size=5), st.integers(-3, 2**70), max_size=4),
     "machine": st.none() | st.dictionaries(st.text(max_size=5), scalars, max_size=2),
     "evil": scalars,
 }
+OF_A_PAYLOAD = {*FIELDS} - {*Answer.model_fields, "evil"}
 one_field = st.sampled_from(sorted(FIELDS)).flatmap(lambda name: FIELDS[name].map(lambda value: {name: value}))
 headers = st.just({}) | one_field | st.fixed_dictionaries({}, optional=FIELDS)
 dtypes = st.sampled_from(["float32", "float64", "int64", "float16", "uint16", "int8", "bool", "S3"])
@@ -415,7 +431,10 @@ def tampering(draw: st.DrawFn) -> Tamper:
                 record[name] = Array(str(array.dtype), array.shape, "numpy.ndarray", content)
         if action == "none":
             record = {"packed": Array("uint8", (len(content),), "safetensors", content)}
-        text = json.dumps(json.loads(answer.model_dump_json()) | header)
+        said = json.loads(answer.model_dump_json())
+        for field, claim in header.items():
+            (said["payload"] if field in said["payload"] else said)[field] = claim
+        text = json.dumps({name: claim for name, claim in said.items() if name not in OF_A_PAYLOAD})
         return RecordDict({"header": ConfigRecord({"json": text}), "arrays": ArrayRecord(record)})
 
     return tamper

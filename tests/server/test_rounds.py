@@ -14,7 +14,7 @@ from scripted import PEOPLE, STEP, ScriptedGrid, federation, mean_of, moved, run
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError, SiteCode
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import Answer
+from normfed_common.wire.answers import Answer, Trained
 from normfed_server.arms.virtual_clock import Pace, SitePace, hospital_time
 from normfed_server.sites import collecting
 from normfed_server.sites.closing import Closing, missing
@@ -28,9 +28,13 @@ def test_everybody_counts_by_their_people(study: StudyConfig, tmp_path: Path) ->
     assert missing(history) == {}
 
 
+def trained(site: str, subjects: int = 5) -> Answer:
+    return Answer(site=site, subjects=subjects, payload=Trained())
+
+
 def boaster(site: str, arrays: Arrays) -> tuple[Answer, Arrays]:
     moved = {n: (a + np.float32(STEP[site])).astype(np.float32) for n, a in arrays.items()}
-    return Answer(site=site, subjects=1_000_000), moved
+    return trained(site, 1_000_000), moved
 
 
 def test_a_site_cannot_claim_more_weight_than_its_people(study: StudyConfig, tmp_path: Path) -> None:
@@ -40,31 +44,31 @@ def test_a_site_cannot_claim_more_weight_than_its_people(study: StudyConfig, tmp
 
 
 def nan(site: str, arrays: Arrays) -> tuple[Answer, Arrays]:
-    return Answer(site=site, subjects=5), {n: np.full_like(a, np.nan) for n, a in arrays.items()}
+    return trained(site), {n: np.full_like(a, np.nan) for n, a in arrays.items()}
 
 
 def other_shape(site: str, arrays: Arrays) -> tuple[Answer, Arrays]:
-    return Answer(site=site, subjects=5), {n: np.zeros((2, *a.shape), np.float32) for n, a in arrays.items()}
+    return trained(site), {n: np.zeros((2, *a.shape), np.float32) for n, a in arrays.items()}
 
 
 def other_names(site: str, arrays: Arrays) -> tuple[Answer, Arrays]:
-    return Answer(site=site, subjects=5), {"network.secret": np.zeros(3, np.float32)}
+    return trained(site), {"network.secret": np.zeros(3, np.float32)}
 
 
 def huge(site: str, arrays: Arrays) -> tuple[Answer, Arrays]:
-    return Answer(site=site, subjects=5), {n: a + np.float32(1e6) for n, a in arrays.items()}
+    return trained(site), {n: a + np.float32(1e6) for n, a in arrays.items()}
 
 
 def doubles(site: str, arrays: Arrays) -> tuple[Answer, Arrays]:
-    return Answer(site=site, subjects=5), {n: a.astype(np.float64) for n, a in arrays.items()}
+    return trained(site), {n: a.astype(np.float64) for n, a in arrays.items()}
 
 
 def somebody_else(site: str, arrays: Arrays) -> tuple[Answer, Arrays]:
-    return Answer(site="a", subjects=5), arrays
+    return trained("a"), arrays
 
 
 def nobody(site: str, arrays: Arrays) -> tuple[Answer, Arrays]:
-    return Answer(site=site, subjects=0), arrays
+    return trained(site, 0), arrays
 
 
 @pytest.mark.parametrize(
@@ -134,7 +138,7 @@ def test_part_of_the_sites_is_drawn_anew_for_every_round_and_weights_stay_right(
     assert {site for sites in drawn for site in sites} == set(PEOPLE)
     assert moved(small, progress) == pytest.approx(sum(mean_of(*sites) for sites in drawn), rel=1e-4)
     assert missing(history) == {}  # not sampled is no fault
-    since = {(s, r): request.since for s, r, request, _ in grid.asked}
+    since = {(s, r): request.payload.since for s, r, request, _ in grid.asked}
     for site in PEOPLE:
         last = 0
         for number, sites in enumerate(drawn, 1):
@@ -256,7 +260,7 @@ def test_a_round_closes_when_quorum_and_patience_are_there() -> None:
 
 def test_a_site_is_sent_its_first_personal_part_once(study: StudyConfig, tmp_path: Path) -> None:
     small = federation(study, rounds=2)
-    grid = ScriptedGrid(lambda s, _: lambda site, arrays: (Answer(site=site, subjects=5), shared(arrays)))
+    grid = ScriptedGrid(lambda s, _: lambda site, arrays: (trained(site), shared(arrays)))
 
     def shared(arrays: Arrays) -> Arrays:
         return {n: a for n, a in arrays.items() if ".decoder." not in n}
@@ -272,7 +276,7 @@ def test_models_go_out_as_small_as_the_arm_says(study: StudyConfig, tmp_path: Pa
     small = federation(study)
     sizes = {}
     for kind in ("none", "fp16"):
-        grid = ScriptedGrid(lambda s, _: lambda site, arrays: (Answer(site=site, subjects=5), arrays))
+        grid = ScriptedGrid(lambda s, _: lambda site, arrays: (trained(site), arrays))
         _, history = run(small, grid, tmp_path / kind, compression=kind)
         sizes[kind] = history[0]["megabytes"]
     assert sizes["fp16"]["out"] < 0.7 * sizes["none"]["out"]  # arrays this small have headers to carry

@@ -13,7 +13,8 @@ from flwr.app import Message
 from scripted import PEOPLE, ScriptedGrid, federation
 
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import Answer, answer
+from normfed_common.wire.answers import Answer, Described
+from normfed_common.wire.messages import answer
 from normfed_server.coordinator import Coordinator
 from normfed_server.sites.asking import Interrupted
 from normfed_simulation.engines.local import identify
@@ -31,7 +32,8 @@ class SilentGrid(ScriptedGrid):
             self.asked_to_train.set()
             return None
         site = next(name for name, node in self.connected.items() if node == message.metadata.dst_node_id)
-        return answer(message, Answer(site=site, counts={"train": PEOPLE[site], "held_out": 0, "test": 3}), {})
+        counts = {"train": PEOPLE[site], "held_out": 0, "test": 3}
+        return answer(message, Answer(site=site, payload=Described(counts=counts)), {})
 
 
 @pytest.fixture

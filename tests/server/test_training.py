@@ -7,7 +7,8 @@ import pytest
 from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.site import SITES_VARIABLE, Site, write_sites
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import Request, requests
+from normfed_common.wire.messages import requests
+from normfed_common.wire.requests import Request, TrainRound
 from normfed_server.arms.context import RunContext
 from normfed_server.arms.plan import Arm
 from normfed_server.arms.training import ArmTraining
@@ -48,7 +49,7 @@ def test_a_site_with_one_person_is_told_of_aloud(
 
 def test_messages_to_several_sites_share_one_record(study: StudyConfig) -> None:
     identify()
-    header = Request(study=study.model_dump_json(), arm="x", model=study.model)
-    made = requests("train.round", {"a": 1, "b": 2}, header, {})
+    header = Request(study=study.model_dump_json(), arm="x", model=study.model, payload=TrainRound(round=1))
+    made = requests({"a": 1, "b": 2}, header, {})
     assert made["a"].content is made["b"].content
     assert {site: message.metadata.dst_node_id for site, message in made.items()} == {"a": 1, "b": 2}

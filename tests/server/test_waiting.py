@@ -20,7 +20,10 @@ from normfed_common.learning.entries import build
 from normfed_common.models.catalogue import MODELS
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import BELOW_MINIMUM, Machine, requests
+from normfed_common.wire.answers import Machine
+from normfed_common.wire.bounds import BELOW_MINIMUM
+from normfed_common.wire.messages import requests
+from normfed_common.wire.requests import TrainRound
 from normfed_server.arms import fitness
 from normfed_server.arms.canary import try_one_batch
 from normfed_server.arms.context import RunContext
@@ -209,7 +212,7 @@ def test_excusing_who_left_within_a_round_ends_it_though_the_quorum_is_out_of_re
     asker = Asker(grid, stop)
     roster = Roster(grid, asker, Letterhead(study))
     roster.wait_for(2)
-    requests_ = requests("train.round", {"a": 1, "b": 2}, Letterhead(study).general(), {})
+    requests_ = requests({"a": 1, "b": 2}, Letterhead(study).request(TrainRound(round=1)), {})
     closing = Closing(pair, 2, 0.0, math.inf, largest="a", excused=lambda: frozenset("b"))
     collection = Collection(asker, requests_, closing)
     assert [site for site, _ in collection] == ["a"]
@@ -272,7 +275,7 @@ def test_several_arms_look_who_is_away_while_sites_come_and_go(study: StudyConfi
 def test_a_deployed_run_forgives_a_site_that_fails_and_a_simulation_does_not(study: StudyConfig) -> None:
     identify()
     grid = ScriptedGrid(lambda site, round: SiteCode.OUT_OF_SPACE if site == "b" else 0.1)
-    messages = requests("train.round", {"a": 1, "b": 2}, Letterhead(study).general(), {})
+    messages = requests({"a": 1, "b": 2}, Letterhead(study).request(TrainRound(round=1)), {})
     missed: dict[str, str] = {}
     found = Asker(grid, threading.Event(), forgiving=True).ask(messages, missed=missed)
     assert set(found) == {"a"}
@@ -285,7 +288,7 @@ def test_a_site_that_is_gone_is_not_waited_for_longer_than_patience_and_one_at_w
     identify()
     grid = ScriptedGrid(silent("b"))
     grid.get_node_ids = lambda: [1]  # type: ignore[method-assign]
-    messages = requests("train.round", {"a": 1, "b": 2}, Letterhead(study).general(), {})
+    messages = requests({"a": 1, "b": 2}, Letterhead(study).request(TrainRound(round=1)), {})
     missed: dict[str, str] = {}
     found = Asker(grid, threading.Event(), patience_s=0.05, forgiving=True).ask(messages, missed=missed)
     assert set(found) == {"a"}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from flwr.app import Message
@@ -12,8 +10,12 @@ from scipy.stats import kstest
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, StudyError, WireError
 from normfed_common.study.federation import Compression
+from normfed_common.wire import offers
+from normfed_common.wire.answers import Answer, Trained
 from normfed_common.wire.compression import OUTWARD, compress_model, compress_update, expand_model, expand_update
-from normfed_common.wire.messages import Answer, Request, answer, decode_answer, refusal, requests
+from normfed_common.wire.messages import answer, decode_answer, refusal, requests
+from normfed_common.wire.offers import Offer
+from normfed_common.wire.requests import Request, TrainRound
 from normfed_simulation.attacks import Attack, Tampering, parse
 from normfed_simulation.engines.local import identify
 
@@ -22,16 +24,18 @@ COMPRESSIONS: tuple[Compression, ...] = ("none", *(kind for kind in OUTWARD if k
 TOLERANCE = {"none": 1e-6, "fp16": 2e-3, "bf16": 2e-2, "int8": 2e-2}  # of the length of an update, after two roundings
 
 
-def round_of(kind: Compression, model: Arrays, update: Arrays, **header: Any) -> tuple[Message, Message]:
+def round_of(
+    kind: Compression, model: Arrays, update: Arrays, round: int = 1, arm: str = "federated"
+) -> tuple[Message, Message]:
     """A request with ``model``, and an honest answer to it, as they go over the wire."""
     identify()
-    asked = Request(**{"study": "{}", "arm": "federated", "model": {}, "compression": kind, **header})
-    (message,) = requests("train.round", {"c": 1}, asked, compress_model(model, kind)).values()
+    asked = Request(study="{}", arm=arm, model={}, payload=TrainRound(round=round, compression=kind))
+    (message,) = requests({"c": 1}, asked, offers.encode(Offer((compress_model(model, kind),)))).values()
     message.metadata.__dict__["_message_id"] = "1"
     base = expand_model(compress_model(model, kind), kind)
     trained = {name: base[name] + change for name, change in update.items()}
     sent = compress_update(trained, base, kind, np.random.default_rng(0))
-    return message, answer(message, Answer(site="c", subjects=3), sent)
+    return message, answer(message, Answer(site="c", subjects=3, payload=Trained()), sent)
 
 
 @pytest.mark.parametrize("kind", COMPRESSIONS)
@@ -56,9 +60,15 @@ def test_not_a_number_reaches_the_servers_door(kind: Compression) -> None:
 
 
 def test_of_several_models_the_one_that_the_site_trained_is_tampered_with() -> None:
-    models = {f"0/{NAME}": np.zeros((3, 3), np.float32), f"1/{NAME}": np.full((3, 3), 5, np.float32)}
-    asked, _ = round_of("none", models, {}, strategy={"name": "ifca", "clusters": 2})
-    honest = answer(asked, Answer(site="c", subjects=3, cluster=1), {NAME: np.full((3, 3), 5.5, np.float32)})
+    models = ({NAME: np.zeros((3, 3), np.float32)}, {NAME: np.full((3, 3), 5, np.float32)})
+    identify()
+    strategy = {"name": "ifca", "clusters": 2}
+    header = Request(study="{}", arm="federated", model={}, strategy=strategy, payload=TrainRound(round=1))
+    (asked,) = requests({"c": 1}, header, offers.encode(Offer(models))).values()
+    asked.metadata.__dict__["_message_id"] = "1"
+    honest = answer(
+        asked, Answer(site="c", subjects=3, payload=Trained(cluster=1)), {NAME: np.full((3, 3), 5.5, np.float32)}
+    )
     _, arrays = decode_answer(Tampering({"c": Attack.SIGN_FLIP}, seed=0)(asked, honest))
     np.testing.assert_allclose(arrays[NAME], 0)  # 5 - 10 * 0.5
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from normfed_client.answering import tasks
-from normfed_client.answering.gate import guarded
-from normfed_client.answering.tasks import Job
-from normfed_common.foundation.arrays import Arrays
+from normfed_client.answering.gate import Work, guarded
 from normfed_common.foundation.errors import SiteCode
-from normfed_common.wire.messages import FENCE, Answer, refusal
+from normfed_common.wire.messages import FENCE, refusal
+from normfed_common.wire.requests import Task
 
-Work = Callable[[Job], tuple[Answer, Arrays]]
-
-WORK: dict[str, Work] = {
+WORK: dict[Task, Work] = {
     "query.describe": tasks.describe,
     "train.canary": tasks.canary,
     "train.round": tasks.train,
@@ -41,7 +36,7 @@ class _Answering(ClientApp):
 app = _Answering()
 
 
-def _register(kind: str, work: Work) -> None:
+def _register(kind: Task, work: Work) -> None:
     def handle(message: Message, context: Context) -> Message:
         return guarded(message, context, work)
 

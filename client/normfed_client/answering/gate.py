@@ -1,4 +1,4 @@
-"""The gate of a site: what comes in is checked, what goes out is an answer or a code. Nothing else passes.
+"""The gate of a site: guards look at what comes in and at what goes out; an answer or a code leaves. Nothing else does.
 
 Flower sends an exception's type and text to the server; both may hold a path or a name. So no exception leaves here:
 the site's own log gets the whole story, the server a code.
@@ -8,137 +8,93 @@ from __future__ import annotations
 
 import os
 import time
-import traceback
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from flwr.app import Context, Message
 
-from normfed_client.answering import bounds
-from normfed_client.answering.tasks import Job
-from normfed_client.hospital import installed
-from normfed_client.hospital.asked import Asked
-from normfed_client.hospital.custody import ROLES
+from normfed_client.answering.guards import order
+from normfed_client.answering.job import Job
+from normfed_client.answering.journal import Journal
 from normfed_client.hospital.folder import HOME_VARIABLE, Hospital, of_environment
 from normfed_client.hospital.machine import threads_of
 from normfed_client.hospital.outbox import Outbox, digest
-from normfed_client.hospital.site import SITES_VARIABLE, Site, open_site, people_of, site_for
+from normfed_client.hospital.site import SITES_VARIABLE, playing
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.damage import told
-from normfed_common.foundation.errors import DatasetError, SiteCode, SiteError, StudyError, UserError, WireError
+from normfed_common.foundation.errors import DatasetError, SiteCode, SiteError, StudyError, WireError
 from normfed_common.foundation.files import is_full
-from normfed_common.wire.messages import Answer, Request, answer, decode_request, refusal
+from normfed_common.wire.answers import Answer
+from normfed_common.wire.messages import answer, decode_request, refusal
+from normfed_common.wire.requests import Canary, Describe, Request
 
-LOG = "site.log"
-DESCRIBE = "query.describe"
-KEPT = ("train.round", "train.personal", "train.sums", "evaluate.score", "evaluate.count", "evaluate.measure")
+Work = Callable[[Job[Any]], tuple[Answer, Arrays]]
+
+NEVER_KEPT = (Describe, Canary)  # who is there, and whether all works, is looked at anew
 
 
-def guarded(message: Message, context: Context, work: Callable[[Job], tuple[Answer, Arrays]]) -> Message:
+def guarded(message: Message, context: Context, work: Work) -> Message:
     """Run one task; turn every error into a refusal."""
-    folder: Path | None = None
+    hospital: Hospital | None = None
+    job: Job[Any] | None = None
     try:
         request, arrays = decode_request(message)
         hospital = of_environment()
-        task = message.metadata.message_type
-        if hospital is None:
-            site = open_site(int(context.node_config["partition-id"]), request.study)
-            folder = site.config.output
-            with told(partial(_damaged, folder, task)):
-                return answer(message, *_answered(task, Job(site, request, arrays), work))
-        if not request.run:
-            raise SiteError(SiteCode.BAD_REQUEST, "a request that belongs to no run")
-        folder = hospital.site_config(request.run).output
-        with told(partial(_damaged, folder, task)):
-            return answer(message, *_kept(task, hospital, request, arrays, work))
+        job = _asked_of(hospital, context, request, arrays)
+        with told(partial(Journal(job.config.output).damaged, request.task)):
+            return answer(message, *_answered(job, hospital, work))
     except Exception as error:  # noqa: BLE001  (the gate: nothing may pass)
         code = _code(error)
-        _log(folder or _fallback(), message.metadata.message_type, code, error)
+        _journal(job, hospital).refused(message.metadata.message_type, code, error)
         return refusal(message, code)
 
 
-def _kept(
-    task: str, hospital: Hospital, request: Request, arrays: Arrays, work: Callable[[Job], tuple[Answer, Arrays]]
-) -> tuple[Answer, Arrays]:
-    """A hospital's answer: what is in its outbox, or else worked out and put there before it is sent."""
-    installed.check(request.version)
-    config = hospital.site_config(request.run)
-    if not config.output.exists():
-        _check_record(hospital)
-        bounds.check_run(config.output, hospital.cache, hospital.config)
-    hospital.prepare(request.run)
-    site = site_for(config, request.study)  # its rules are checked, as they are now
-    key = digest(task, request, arrays, hospital.custody(request.run).rules)
-    outbox = Outbox(hospital.outbox(request.run))
-    kept = outbox.get(key, request) if task in KEPT else None
-    if kept is not None:
-        _note(hospital, request, task, "answered from the outbox")
-        return kept
-    begin = time.perf_counter()
-    bounds.check(task, key, request, site.study, hospital.config, Asked(config.output))
-    bounds.check_size(arrays, hospital.config)
-    minutes = hospital.config.checkpoint_minutes
-    checkpoints = TrainingCheckpoints(hospital.checkpoints(request.run) / key, 60 * minutes)
-    job = Job(site, request, arrays, checkpoints)
-    found = _answered(task, job, work, lambda answer, sent: _keep(task, outbox, key, request, answer, sent))
-    _note(hospital, request, task, _account(task, site, time.perf_counter() - begin))
-    checkpoints.clear()
-    return found
-
-
-def _check_record(hospital: Hospital) -> None:
-    try:
-        hospital.check_record()
-    except UserError as error:
-        raise SiteError(SiteCode.RECORD_UNUSABLE, str(error)) from error
-
-
-def _answered(
-    task: str,
-    job: Job,
-    work: Callable[[Job], tuple[Answer, Arrays]],
-    keep: Callable[[Answer, Arrays], None] = lambda _answer, _arrays: None,
-) -> tuple[Answer, Arrays]:
-    """Work; let pass what may leave; keep it; and only then throw away what it was made of.
+def _asked_of(hospital: Hospital | None, context: Context, request: Request, arrays: Arrays) -> Job[Any]:
+    """A request at the site that this process works for, or in a simulation plays.
 
     Raises
     ------
     SiteError
-        If it must not leave.
+        If there is no such site, or nothing says to which of a hospital's runs a request belongs.
     """
+    if hospital is None:
+        return Job(request, request.payload, arrays, playing(int(context.node_config["partition-id"])))
+    if not request.run:
+        raise SiteError(SiteCode.BAD_REQUEST, "a request that belongs to no run")
+    config = hospital.site_config(request.run)
+    key = digest(request, arrays, hospital.custody(request.run).rules)
+    outbox = None if isinstance(request.payload, NEVER_KEPT) else Outbox(hospital.outbox(request.run))
+    minutes = hospital.config.checkpoint_minutes
+    checkpoints = TrainingCheckpoints(hospital.checkpoints(request.run) / key, 60 * minutes)
+    return Job(request, request.payload, arrays, config, key, outbox, checkpoints)
+
+
+def _answered(job: Job[Any], hospital: Hospital | None, work: Work) -> tuple[Answer, Arrays]:
+    """What leaves: the answer that is kept, or else what the guards let pass of what is made now.
+
+    Raises
+    ------
+    SiteError
+        If a guard refuses; nothing is kept then.
+    """
+    guards, journal = order.guards(hospital), Journal(job.config.output)
+    for guard in guards:
+        guard.inbound(job)
+    if job.kept is not None:
+        journal.repeated(job.request)
+        return job.kept
+    begin = time.perf_counter()
     with threads_of(job.site.study):
         found = work(job)
-    if job.site.custody is not None:
-        if not job.released and task != DESCRIBE:
-            raise SiteError(SiteCode.INTERNAL, "an answer about people who are not on record")
-        bounds.check_size(found[1], job.site.custody.rules)
-    keep(*found)
-    for step in job.afterwards:
-        step()
+    for guard in reversed(guards):
+        found = guard.outbound(job, *found)
+    job.keep(*found)
+    if hospital is not None:
+        journal.answered(job, time.perf_counter() - begin)
     return found
-
-
-def _keep(task: str, outbox: Outbox, key: str, request: Request, answer: Answer, arrays: Arrays) -> None:
-    if task in KEPT:
-        outbox.put(key, request, answer, arrays)
-
-
-def _account(task: str, site: Site, seconds: float) -> str:
-    """What a hospital's own people want to know of an answer; of the first, what the study is and who takes part."""
-    text = f"worked {seconds:.1f} s"
-    if task != DESCRIBE or site.custody is None:
-        return text
-    study, rules = site.study, site.custody.rules
-    taking_part = ", ".join(f"{len(people_of(getattr(site, role)))} {role.replace('_', ' ')}" for role in ROLES)
-    waiting = ", ".join(f"{people} {role.replace('_', ' ')}" for role, people in site.custody.waiting.items() if people)
-    return (
-        f"{text}; study {study.name} ({study.digest}), model {study.model['name']}, strategy {study.strategy['name']}, "
-        f"{study.federation.rounds} rounds of {study.federation.local_epochs} epochs, seed {study.seed}; take part: "
-        f"{taking_part}; wait: {waiting or 'nobody'}; limits of site.yaml: {rules.model_dump_json(exclude={'exclude'})}"
-    )
 
 
 def _code(error: Exception) -> SiteCode:
@@ -155,39 +111,11 @@ def _code(error: Exception) -> SiteCode:
     return SiteCode.INTERNAL
 
 
-def _log(folder: Path | None, task: str, code: SiteCode, error: Exception) -> None:
-    if folder is None:
-        return
-    detail = error.detail if isinstance(error, SiteError) and error.detail else str(error)
-    text = f"{task} {code.name} ({int(code)}): {detail}\n"
-    if code is SiteCode.INTERNAL:
-        text += "".join(traceback.format_exception(error))
-    _append(folder, text)
-
-
-def _append(folder: Path, text: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / LOG, "a", encoding="utf-8") as file:
-            file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}")
-    except OSError:
-        return  # a full disk must not hide the code that the server is told
-
-
-def _damaged(folder: Path, task: str, text: str) -> None:
-    _append(folder, f"{task}: {text}\n")
-
-
-def _note(hospital: Hospital, request: Request, task: str, what: str) -> None:
-    """A line a request, so that a hospital's own people can see what was asked of it."""
-    about = f"{task} {request.arm}" + (f" round {request.round}" if request.round else "")
-    _append(hospital.site_config(request.run).output, f"{about}: {what}\n")
-
-
-def _fallback() -> Path | None:
-    """Where to log when the site itself could not be opened: in the hospital's logs, or beside the list of sites."""
-    hospital = os.environ.get(HOME_VARIABLE)
-    if hospital is not None:
-        return Path(hospital) / "log"
-    listed = os.environ.get(SITES_VARIABLE)
-    return Path(listed).parent / "sites" if listed else None
+def _journal(job: Job[Any] | None, hospital: Hospital | None) -> Journal:
+    """Where a refusal is written: with the run; of a run that a hospital does not keep, with the hospital's logs."""
+    if job is not None and (hospital is None or job.config.output.exists()):
+        return Journal(job.config.output)
+    home, listed = os.environ.get(HOME_VARIABLE), os.environ.get(SITES_VARIABLE)
+    if home is not None:
+        return Journal(Path(home) / "log")
+    return Journal(Path(listed).parent / "sites" if listed else None)

@@ -3,76 +3,55 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
+from normfed_client.answering.job import Job
 from normfed_client.evaluating.evaluation import Evaluation
 from normfed_client.hospital import machine
 from normfed_client.hospital.custody import Role
 from normfed_client.hospital.folder import of_environment as hospital_of_environment
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.releases import Kind
-from normfed_client.hospital.site import Case, Site, people_of
+from normfed_client.hospital.site import Site, people_of
 from normfed_client.imaging.cohort import PreparedCohort
-from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_client.training.loop import Settings, mean_loss
 from normfed_client.training.loop import train as train_epochs
 from normfed_client.training.objectives import OBJECTIVES, Round
 from normfed_common.algorithms.sharing import needs_every_part, personal_arrays
 from normfed_common.algorithms.table import configure
-from normfed_common.foundation import arrays as named
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.foundation.files import inside
-from normfed_common.learning.learner import NETWORK, SUMS, Learner
+from normfed_common.learning.learner import NETWORK, Learner
 from normfed_common.learning.phase import averaged_rounds, phase_of_round
 from normfed_common.metrics.summary import reportable_groups
 from normfed_common.study.federation import Compression
+from normfed_common.wire import offers
+from normfed_common.wire.answers import (
+    Answer,
+    CanaryBack,
+    Counted,
+    Described,
+    Figures,
+    FineTuned,
+    ScoredPeople,
+    Summed,
+    Trained,
+)
+from normfed_common.wire.bounds import BELOW_MINIMUM
 from normfed_common.wire.compression import compress_update, expand_model
-from normfed_common.wire.evaluation import measured_arrays, summary_arrays
-from normfed_common.wire.messages import BELOW_MINIMUM, CONTROL, Answer, Request
-
-
-@dataclass(frozen=True)
-class Job:
-    """One request at one site.
-
-    Parameters
-    ----------
-    checkpoints
-        Where training that was interrupted goes on from; absent where nobody would miss it.
-    released
-        Whether the people whom the answer is about are on record; nothing leaves a hospital else.
-    afterwards
-        What is done once the answer is safe.
-    """
-
-    site: Site
-    request: Request
-    arrays: Arrays
-    checkpoints: TrainingCheckpoints | None = None
-    released: list[Kind] = field(default_factory=list)
-    afterwards: list[Callable[[], None]] = field(default_factory=list)
-
-    def release(self, kind: Kind, cases: Sequence[Case]) -> None:
-        """The answer is about these people.
-
-        Raises
-        ------
-        SiteError
-            If a hospital must not release it.
-        """
-        self.site.release(kind, cases, f"{self.request.arm} {kind}")
-        self.released.append(kind)
-
+from normfed_common.wire.evaluation import CommonEdges, ScoreRange, measured_arrays, summary_arrays
+from normfed_common.wire.offers import Offer
+from normfed_common.wire.requests import Canary, Count, Describe, FineTune, Measure, Request, Score, Sums, TrainRound
 
 KINDS: dict[Role, Kind] = {"train": "learning", "held_out": "figures", "test": "figures"}
 
 
-def describe(job: Job) -> tuple[Answer, Arrays]:
+def describe(job: Job[Describe]) -> tuple[Answer, Arrays]:
     """How many people of each role after preprocessing, never exactly below the minimum; and kinds of lesion.
 
     A deployed site also says what its machine is.
@@ -93,52 +72,54 @@ def describe(job: Job) -> tuple[Answer, Arrays]:
     )
     hospital = hospital_of_environment()
     found = machine.describe(site, hospital.config.power_w) if hospital else None
-    return Answer(site=site.config.name, counts=counts, labels=kinds[1:], machine=found), {}
+    return Answer(site=site.config.name, payload=Described(counts=counts, kinds=kinds[1:], machine=found)), {}
 
 
-def train(job: Job) -> tuple[Answer, Arrays]:
+def train(job: Job[TrainRound]) -> tuple[Answer, Arrays]:
     """One round of the strategy: load, train, give back what is shared."""
-    site, request, arrays = job.site, job.request, job.arrays
+    site, request, payload = job.site, job.request, job.payload
     begin = time.perf_counter()
     row, parameters = configure(request.strategy)
-    cohort, compression = _training_cohort(job), request.compression
+    cohort, compression = _training_cohort(job), payload.compression
     model = site.model(request.model)
     work = Round(
         model=model,
         cohort=cohort,
         settings=replace(_settings(site, request, model), checkpoints=job.checkpoints),
-        received=_expanded(arrays, compression),
+        offer=_expanded(offers.decode(job.arrays), compression),
         personal=personal_arrays(model, request.strategy),
         parameters=parameters,
         store=_store(site, request.arm),
-        since=request.since,
+        since=payload.since,
     )
     received_loss = None
     if row.server_step == "fair":
         work.start(work.received)
         received_loss = mean_loss(model, cohort, work.settings)
     outcome = OBJECTIVES[row.objective](work)
-    base = named.unstacked(work.received)[outcome.cluster] if row.objective == "best of clusters" else work.received
-    rng = seeds.generator(site.study.seed, "compression", site.config.name, request.round)
+    base = work.offer.models[outcome.cluster]
+    rng = seeds.generator(site.study.seed, "compression", site.config.name, payload.round)
     header = Answer(
         site=site.config.name,
         subjects=site.training_people,
-        loss=outcome.progress.loss,
-        received_loss=received_loss,
-        steps=outcome.progress.steps,
-        cluster=outcome.cluster,
         seconds=time.perf_counter() - begin,
         notes=(*model.notes(len(cohort.people())), *work.store.notes),
+        payload=Trained(
+            loss=outcome.progress.loss,
+            received_loss=received_loss,
+            steps=outcome.progress.steps,
+            cluster=outcome.cluster,
+        ),
     )
     return header, compress_update(outcome.arrays, base, compression, rng)
 
 
-def canary(job: Job) -> tuple[Answer, Arrays]:
+def canary(job: Job[Canary]) -> tuple[Answer, Arrays]:
     """One batch of the round to come, of which nothing is kept: does everything work that a round needs?"""
     begin = time.perf_counter()
     site, request = job.site, job.request
     model = site.model(request.model)
-    (received,) = named.unstacked(job.arrays)
+    received = offers.decode(job.arrays).model
     model.load(received)
     cohort = _training_cohort(job)
     personal = personal_arrays(model, request.strategy)
@@ -147,29 +128,30 @@ def canary(job: Job) -> tuple[Answer, Arrays]:
     leaving = model.arrays_of(settings.phase) - personal
     update = {name: array for name, array in model.share().items() if name in leaving}
     progress = train_epochs(model, cohort, settings)
-    header = Answer(site=site.config.name, steps=progress.steps, seconds=time.perf_counter() - begin)
+    seconds = time.perf_counter() - begin
+    header = Answer(site=site.config.name, seconds=seconds, payload=CanaryBack(steps=progress.steps))
     rng = seeds.generator(site.study.seed, "compression", site.config.name, 0)
-    return header, compress_update(update, received, request.compression, rng)
+    return header, compress_update(update, received, job.payload.compression, rng)
 
 
-def fine_tune(job: Job) -> tuple[Answer, Arrays]:
+def fine_tune(job: Job[FineTune]) -> tuple[Answer, Arrays]:
     """Train the last global model on, for this site alone; nothing but the loss leaves."""
-    site, request, arrays = job.site, job.request, job.arrays
+    site, request = job.site, job.request
     begin = time.perf_counter()
     _, parameters = configure(request.strategy)
     cohort = _training_cohort(job)
     model = site.model(request.model)
-    model.load(arrays)
+    model.load(offers.decode(job.arrays).model)
     settings = _settings(site, request, model)
     rate = parameters.learning_rate or settings.learning_rate
     settings = replace(settings, epochs=parameters.epochs, learning_rate=rate, checkpoints=job.checkpoints)
     progress = train_epochs(model, cohort, settings)
     _store(site, request.arm).save(request.round, model.share(), since=request.round)
-    seconds = time.perf_counter() - begin
-    return Answer(site=site.config.name, subjects=site.training_people, loss=progress.loss, seconds=seconds), {}
+    seconds, told = time.perf_counter() - begin, FineTuned(loss=progress.loss)
+    return Answer(site=site.config.name, subjects=site.training_people, seconds=seconds, payload=told), {}
 
 
-def _training_cohort(job: Job) -> PreparedCohort:
+def _training_cohort(job: Job[Any]) -> PreparedCohort:
     """Whom to learn from; that something learnt of them leaves is on record."""
     cohort = job.site.training_cohort()
     job.release("learning", job.site.train)
@@ -198,12 +180,16 @@ def _store(site: Site, arm: str) -> PersonalStore:
     return PersonalStore(inside(site.config.output, "personal", arm))
 
 
-def _expanded(arrays: Arrays, compression: Compression) -> Arrays:
-    """Networks come compressed; what an algorithm sends beside them does not, nor do sums."""
+def _expanded(offer: Offer[np.ndarray], compression: Compression) -> Offer[np.ndarray]:
+    """Networks come compressed; sums, and what an algorithm sends beside the models, do not."""
     if compression == "none":
-        return arrays
-    whole = {name: array for name, array in arrays.items() if name.startswith((CONTROL, SUMS))}
-    return expand_model({n: a for n, a in arrays.items() if n not in whole}, compression) | whole
+        return offer
+    return replace(offer, models=tuple(_expanded_model(model, compression) for model in offer.models))
+
+
+def _expanded_model(model: Arrays, compression: Compression) -> Arrays:
+    network = {name: array for name, array in model.items() if name.startswith(NETWORK)}
+    return model | expand_model(network, compression)
 
 
 def _with_personal_parts(site: Site, request: Request, arrays: Arrays) -> Arrays:
@@ -218,70 +204,79 @@ def _with_personal_parts(site: Site, request: Request, arrays: Arrays) -> Arrays
     return {**arrays, **kept}
 
 
-def sums(job: Job) -> tuple[Answer, Arrays]:
-    """The sums of a phase over the site's training people."""
-    site, request, arrays = job.site, job.request, job.arrays
+def sums(job: Job[Sums]) -> tuple[Answer, Arrays]:
+    """The sums of one phase over the site's training people."""
+    site, request = job.site, job.request
     begin = time.perf_counter()
     cohort = _training_cohort(job)
     model = site.model(request.model)
-    phase = next((p for p in model.phases() if p.name == request.phase and p.kind == "summed"), None)
-    if phase is None or request.iteration >= phase.turns(site.study.federation.rounds):
-        raise SiteError(SiteCode.BAD_REQUEST, f"the model has no sums {request.phase!r}, or not so often")
-    model.load(arrays)
-    if model.places(phase.name) is not None:
+    phase = _summed_phase(job, model)
+    model.load(offers.decode(job.arrays).model)
+    if model.places(phase) is not None:
         cohort = site.cohort_of_places()
-    again = (request.iteration,) if request.iteration else ()
-    rng = seeds.generator(site.study.seed, "sums", site.config.name, phase.name, *again)
-    total = {name: np.asarray(value, np.float64) for name, value in model.statistics(phase.name, cohort, rng).items()}
-    total, notes = site.coarsened(model, phase.name, total)
-    seconds = time.perf_counter() - begin
-    return Answer(site=site.config.name, subjects=site.training_people, seconds=seconds, notes=notes), total
+    again = (job.payload.iteration,) if job.payload.iteration else ()
+    rng = seeds.generator(site.study.seed, "sums", site.config.name, phase, *again)
+    total = {name: np.asarray(value, np.float64) for name, value in model.statistics(phase, cohort, rng).items()}
+    total, notes = site.coarsened(model, phase, total)
+    header = Answer(
+        site=site.config.name,
+        subjects=site.training_people,
+        seconds=time.perf_counter() - begin,
+        notes=notes,
+        payload=Summed(),
+    )
+    return header, total
 
 
-def score(job: Job) -> tuple[Answer, Arrays]:
+def _summed_phase(job: Job[Sums], model: Learner) -> str:
+    """The name of the phase, if the model has it and it may take another round."""
+    rounds = job.site.study.federation.rounds
+    turns = {phase.name: phase.turns(rounds) for phase in model.phases() if phase.kind == "summed"}
+    if job.payload.iteration >= turns.get(job.payload.phase, 0):
+        raise SiteError(SiteCode.BAD_REQUEST, f"the model has no sums {job.payload.phase!r}, or not so often")
+    return job.payload.phase
+
+
+def score(job: Job[Score]) -> tuple[Answer, Arrays]:
     """Evaluation, first step; with detail "ranking" the only one."""
     site, request = job.site, job.request
     begin = time.perf_counter()
     evaluation = _evaluation(job)
-    arrays = _with_personal_parts(site, request, job.arrays)
-    if request.detail == "ranking":
+    arrays = _with_personal_parts(site, request, offers.decode(job.arrays).model)
+    groups: tuple[str, ...] = ()
+    if job.payload.detail == "ranking":
         summary = evaluation.rank(request.model, arrays)
-        found = summary_arrays(summary)
-        labels = summary.groups
+        found, groups = summary_arrays(summary), summary.groups
     else:
-        found = {"range": np.array(evaluation.score(request.model, arrays))}
-        labels = ()
-    seconds = time.perf_counter() - begin
-    return Answer(site=site.config.name, subjects=evaluation.people, seconds=seconds, labels=labels), found
+        found = ScoreRange(*evaluation.score(request.model, arrays)).arrays()
+    seconds, told = time.perf_counter() - begin, ScoredPeople(groups=groups)
+    return Answer(site=site.config.name, subjects=evaluation.people, seconds=seconds, payload=told), found
 
 
-def count(job: Job) -> tuple[Answer, Arrays]:
+def count(job: Job[Count]) -> tuple[Answer, Arrays]:
     """Evaluation, second step: coarse counts over the range of all sites."""
     evaluation = _evaluation(job)
-    counts = evaluation.count(job.request.low, job.request.high)
-    return Answer(site=job.site.config.name, subjects=evaluation.people), counts
+    counts = evaluation.count(job.payload.low, job.payload.high)
+    return Answer(site=job.site.config.name, subjects=evaluation.people, payload=Counted()), counts
 
 
-def measure(job: Job) -> tuple[Answer, Arrays]:
+def measure(job: Job[Measure]) -> tuple[Answer, Arrays]:
     """Evaluation, third step: figures over people, counts between the common edges."""
-    site, request, arrays = job.site, job.request, job.arrays
-    if request.threshold is None or set(arrays) != {"edges", "held_out_people"}:
-        raise SiteError(SiteCode.BAD_REQUEST, "measurement without edges or threshold")
+    common = CommonEdges.decode(job.arrays)
     begin = time.perf_counter()
     evaluation = _evaluation(job)
-    measured = evaluation.measure(arrays["edges"], request.threshold, arrays["held_out_people"], request.maps)
+    measured = evaluation.measure(common, job.payload.threshold, job.payload.maps)
     job.afterwards.append(evaluation.close)
     header = Answer(
-        site=site.config.name,
+        site=job.site.config.name,
         subjects=evaluation.people,
         seconds=time.perf_counter() - begin,
-        labels=measured.summary.groups,
-        counts={"test": evaluation.people},
+        payload=Figures(groups=measured.summary.groups),
     )
     return header, measured_arrays(measured)
 
 
-def _evaluation(job: Job) -> Evaluation:
+def _evaluation(job: Job[Any]) -> Evaluation:
     """The evaluation of a model; that figures of the people tested and held out leave is on record."""
     evaluation = Evaluation(job.site, job.request.arm)
     job.release("figures", job.site.test)

@@ -31,6 +31,7 @@ from normfed_common.metrics.segmentation import cluster_metrics, dice, ranked_cl
 from normfed_common.metrics.summary import EVERYBODY, Summary, reportable_groups, summarise
 from normfed_common.models.base import NormativeModel
 from normfed_common.privacy import disclosure
+from normfed_common.wire.evaluation import CommonEdges
 
 SERVED = "served.safetensors"  # the model that is evaluated, for scores that have to be made again
 
@@ -129,26 +130,27 @@ class Evaluation:
         told = {"normal": normal.told(), "lesion": lesion.told(), "held_out": held_out.told()}
         return {**told, "held_out_people": people}
 
-    def measure(self, edges: np.ndarray, threshold: float, held_out_people: np.ndarray, maps: bool) -> Measured:
+    def measure(self, common: CommonEdges, threshold: float, maps: bool) -> Measured:
         """All figures of the site.
 
         Parameters
         ----------
-        edges
-            Ascending, the same at every site.
+        common
+            The same at every site.
         threshold
             A voxel at or above it is called abnormal.
-        held_out_people
-            Counts (len(edges) + 1,) of all sites' normal people's scores: what conformal p-values compare with.
         maps
             Whether to write the anomaly maps as NIfTI into the site's output folder.
 
         Raises
         ------
         SiteError
-            If edges or counts are not what this study asks with.
+            If there are more edges than this study asks with.
         """
-        self._check(edges, held_out_people)
+        edges, held_out_people = common.edges, common.held_out_people
+        most = 2 * self.site.study.evaluation.bins + 2
+        if len(edges) > most:
+            raise SiteError(SiteCode.BAD_REQUEST, f"{len(edges)} edges, of which this study has at most {most}")
         threshold = float(np.clip(threshold, *self._range))  # beyond, few people have a voxel
         normal, lesion = (_Histogram(len(edges) + 1, self.minimum) for _ in range(2))
         regions = _Histogram(len(edges) + 1, self.minimum, np.float64)
@@ -191,13 +193,6 @@ class Evaluation:
             for case in self.test
         ]
         return self._summarise(rows)
-
-    def _check(self, edges: np.ndarray, held_out_people: np.ndarray) -> None:
-        most = 2 * self.site.study.evaluation.bins + 2
-        ascend = edges.ndim == 1 and 0 < len(edges) <= most and bool((np.diff(edges) > 0).all())
-        fits = ascend and held_out_people.shape == (len(edges) + 1,)
-        if not fits or held_out_people.dtype != np.int64 or (held_out_people < 0).any():
-            raise SiteError(SiteCode.BAD_REQUEST, "edges or counts are not those of this study")
 
     def _summarise(self, rows: list[dict[str, float]]) -> Summary:
         study, kinds = self.site.study, [case.kind for case in self.test]

@@ -12,7 +12,7 @@ HOME/
     state/<run>/        maps, people's figures, personal parts of models, site.log
     cache/              preprocessed scans
     tmp/                of the processes, while they run
-    log/                a log a process, services.json
+    log/                a log a process, services.json; site.log of runs that were refused
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ class Hospital:
     people_secret = property(lambda self: self.folder / PEOPLE)
     record = property(lambda self: self.folder / RECORD)
     log = property(lambda self: self.folder / "log")
+    state = property(lambda self: self.folder / "state")
     cache = property(lambda self: self.folder / "cache")
     temporary = property(lambda self: self.folder / "tmp")
 
@@ -138,9 +139,9 @@ class Hospital:
         """
         from normfed_client.hospital.custody import newest_serial
 
-        if newest_serial(self.folder / "state") > self.releases().serial():
+        if newest_serial(self.state) > self.releases().serial():
             raise UserError(
-                f"{self.record}: is older than the runs in {self.folder / 'state'}. Restore the newest copy; on the "
+                f"{self.record}: is older than the runs in {self.state}. Restore the newest copy; on the "
                 "word of an old one people could be told apart who were released since.",
             )
 

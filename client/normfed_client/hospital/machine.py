@@ -15,7 +15,7 @@ from threadpoolctl import ThreadpoolController
 
 from normfed_client.hospital.site import Site
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import Machine
+from normfed_common.wire.answers import Machine
 
 GIGABYTE = 1e9
 

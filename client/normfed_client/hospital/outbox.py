@@ -13,15 +13,16 @@ from normfed_common.foundation.damage import put_aside
 from normfed_common.foundation.errors import DamagedError
 from normfed_common.foundation.files import inside
 from normfed_common.study.base import Frozen
-from normfed_common.wire.messages import Answer, Request
+from normfed_common.wire.answers import Answer
+from normfed_common.wire.requests import Request
 
 ENDING = ".safetensors"
 
 
-def digest(task: str, request: Request, arrays: Arrays, rules: Frozen) -> str:
+def digest(request: Request, arrays: Arrays, rules: Frozen) -> str:
     """SHA-256 of all that a request says, and of what the hospital allows: the same request has the same answer, until
     the hospital decides otherwise."""
-    return digests.of_arrays(f"{task}\n{request.model_dump_json()}\n{rules.model_dump_json()}", arrays)
+    return digests.of_arrays(f"{request.model_dump_json()}\n{rules.model_dump_json()}", arrays)
 
 
 class Outbox:

@@ -283,18 +283,18 @@ def write_sites(path: Path, sites: tuple[SiteConfig, ...]) -> None:
     path.write_text(SitesFile(sites=sites).model_dump_json(indent=1))
 
 
-def open_site(partition: int, study_json: str) -> Site:
-    """The site that this process plays, for a study as it came with a request.
+def playing(partition: int) -> SiteConfig:
+    """The site that this process plays in a simulation.
 
     Raises
     ------
     SiteError
-        If the study is not one that this version can run.
+        If nothing says which sites there are.
     """
     sites = os.environ.get(SITES_VARIABLE)
     if sites is None:
         raise SiteError(SiteCode.INTERNAL, f"the environment has no {SITES_VARIABLE}")
-    return site_for(read_sites(Path(sites))[partition], study_json)
+    return read_sites(Path(sites))[partition]
 
 
 @lru_cache(maxsize=256)  # a site is small: names and paths; opening one reads a dataset's index

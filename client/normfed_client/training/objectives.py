@@ -17,7 +17,9 @@ from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.learning.cohort import Cohort
 from normfed_common.learning.learner import Learner
-from normfed_common.wire.messages import CONTROL
+from normfed_common.wire.offers import Offer
+
+CONTROL = "control/"  # before the names of SCAFFOLD's control variate, which a site keeps
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class Round:
     ----------
     model
         Made anew; not loaded yet.
-    received
-        The server's arrays, as they came.
+    offer
+        What the server sent, expanded.
     personal
         Names of the model's arrays that stay at the site.
     parameters
@@ -41,11 +43,22 @@ class Round:
     model: Learner
     cohort: Cohort
     settings: Settings
-    received: Arrays
+    offer: Offer[np.ndarray]
     personal: frozenset[str]
     parameters: Any
     store: PersonalStore
     since: int
+
+    @property
+    def received(self) -> Arrays:
+        """The one model that was offered.
+
+        Raises
+        ------
+        WireError
+            If several were.
+        """
+        return self.offer.model
 
     def start(self, arrays: Arrays) -> None:
         """Load the received model, with the site's own parts where it has them."""
@@ -92,13 +105,13 @@ def proximal(job: Round) -> Outcome:
 
 def controlled(job: Round) -> Outcome:
     """SCAFFOLD. The site keeps c_i+ = c_i - c + (x - y) / (K rate); the server works it out of y by itself."""
-    model = {name: array for name, array in job.received.items() if not name.startswith(CONTROL)}
-    control = {name.removeprefix(CONTROL): a for name, a in job.received.items() if name.startswith(CONTROL)}
+    model, control = job.received, job.offer.beside
     job.start(model)
     # Rounds whose update the server did not use left no trace in c, so they must leave none in c_i.
     own = job.store.load(min(job.settings.round, job.since + 1), job.since)
     parameters = job.named_parameters()
     names = [name for name, _ in parameters]
+    named.check_shapes(control, {name: tuple(parameter.shape) for name, parameter in parameters})
     own = {name: own.get(CONTROL + name, np.zeros_like(control[name])) for name in names}
     drift = {name: torch.from_numpy(control[name] - own[name]) for name in names}
     correction = Controlled(job.settings.learning_rate, tensors(drift, parameters))
@@ -135,13 +148,13 @@ def alternating(job: Round) -> Outcome:
 
 def best_of_clusters(job: Round) -> Outcome:
     """IFCA: train the one of the received models that has the lowest loss here."""
-    models = named.unstacked(job.received)
+    models = job.offer.models
     losses = []
     for arrays in models:
         job.model.load(arrays)
         losses.append(mean_loss(job.model, job.cohort, job.settings))
     chosen = int(np.argmin(losses))
-    outcome = plain(replace(job, received=models[chosen]))
+    outcome = plain(replace(job, offer=Offer((models[chosen],))))
     return replace(outcome, cluster=chosen)
 
 

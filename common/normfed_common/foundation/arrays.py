@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -21,6 +21,8 @@ from normfed_common.foundation.errors import DamagedError, RunError, WireError
 from normfed_common.foundation.files import atomic
 
 Arrays = dict[str, np.ndarray]
+T = TypeVar("T")  # an array: of NumPy, or of Flower
+NUMBER = re.compile("0|[1-9][0-9]{0,5}")
 HEADER, DIGEST = "normfed", "normfed-sha256"
 
 
@@ -129,12 +131,12 @@ def add(parts: Iterable[Mapping[str, np.ndarray]]) -> Arrays:
     return total or {}
 
 
-def stacked(models: Sequence[Mapping[str, np.ndarray]]) -> Arrays:
+def stacked(models: Sequence[Mapping[str, T]]) -> dict[str, T]:
     """Several models' arrays under one roof: ``0/name``, ``1/name``, ..."""
     return {f"{number}/{name}": array for number, model in enumerate(models) for name, array in model.items()}
 
 
-def unstacked(arrays: Mapping[str, np.ndarray]) -> list[Arrays]:
+def unstacked(arrays: Mapping[str, T]) -> list[dict[str, T]]:
     """Undo `stacked`.
 
     Raises
@@ -142,10 +144,10 @@ def unstacked(arrays: Mapping[str, np.ndarray]) -> list[Arrays]:
     WireError
         If a name carries no number, or a number is missing.
     """
-    found: dict[int, Arrays] = {}
+    found: dict[int, dict[str, T]] = {}
     for name, array in arrays.items():
         number, slash, rest = name.partition("/")
-        if not slash or not number.isdecimal():
+        if not slash or not NUMBER.fullmatch(number):
             raise WireError(f"array {name!r} does not say which model it belongs to")
         found.setdefault(int(number), {})[rest] = array
     if sorted(found) != list(range(len(found))):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +13,84 @@ from normfed_common.foundation.errors import WireError
 from normfed_common.metrics.summary import PER_SCAN, Summary
 
 COUNTS = ("normal", "lesion", "regions", "normal_people", "patients")
+
+
+@dataclass(frozen=True)
+class ScoreRange:
+    """Between what a site's scores lie.
+
+    Raises
+    ------
+    WireError
+        If ``low`` is above ``high``.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.high:
+            raise WireError(f"its scores lie between {self.low:.3g} and {self.high:.3g}")
+
+    def arrays(self) -> Arrays:
+        """As they cross."""
+        return {"range": np.array([self.low, self.high])}
+
+    @classmethod
+    def decode(cls, arrays: Mapping[str, np.ndarray]) -> ScoreRange:
+        """Undo `arrays`.
+
+        Raises
+        ------
+        WireError
+            If they are not two numbers, the lower first.
+        """
+        check_layout(arrays, {"range": ((2,), np.float64)})
+        return cls(*(float(value) for value in arrays["range"]))
+
+
+@dataclass(frozen=True)
+class CommonEdges:
+    """Between which edges every site counts scores, and all sites' held-out normal people counted between them.
+
+    Parameters
+    ----------
+    edges
+        (b,), float64, ascending.
+    held_out_people
+        (b + 1,), int64: below the first edge, between two, from the last: what conformal p-values compare with.
+
+    Raises
+    ------
+    WireError
+        If they are not that.
+    """
+
+    edges: np.ndarray
+    held_out_people: np.ndarray
+
+    def __post_init__(self) -> None:
+        edges, people = self.edges, self.held_out_people
+        if edges.ndim != 1 or not len(edges) or edges.dtype != np.float64 or not (np.diff(edges) > 0).all():
+            raise WireError(f"edges of shape {edges.shape} and type {edges.dtype} do not ascend")
+        if people.shape != (len(edges) + 1,) or people.dtype != np.int64 or (people < 0).any():
+            raise WireError(f"{people.dtype} of shape {people.shape} are not counts between {len(edges)} edges")
+
+    def arrays(self) -> Arrays:
+        """As they cross."""
+        return {"edges": self.edges, "held_out_people": self.held_out_people}
+
+    @classmethod
+    def decode(cls, arrays: Mapping[str, np.ndarray]) -> CommonEdges:
+        """Undo `arrays`.
+
+        Raises
+        ------
+        WireError
+            If they are not edges and counts.
+        """
+        check_names(arrays, ("edges", "held_out_people"))
+        return cls(arrays["edges"], arrays["held_out_people"])
 
 
 class Measured(Protocol):
@@ -60,3 +139,30 @@ def to_summary(groups: Sequence[str], arrays: Arrays, resamplings: int) -> Summa
     if arrays["moments"].shape != (*expected, 3) or arrays["bootstrap"].shape not in shapes:
         raise WireError(f"a summary has shapes {arrays['moments'].shape} and {arrays['bootstrap'].shape}")
     return Summary(tuple(groups), arrays["moments"], arrays["bootstrap"])
+
+
+def check_names(arrays: Mapping[str, np.ndarray], expected: Collection[str]) -> None:
+    """Whether exactly these arrays are there.
+
+    Raises
+    ------
+    WireError
+        If not.
+    """
+    if set(arrays) != set(expected):
+        strange = sorted(set(arrays) ^ set(expected))
+        raise WireError(f"it has other arrays than it was asked for: {', '.join(strange[:5])[:200]}")
+
+
+def check_layout(arrays: Mapping[str, np.ndarray], expected: Mapping[str, tuple[tuple[int, ...], type]]) -> None:
+    """Whether exactly these arrays are there, each of its shape and type.
+
+    Raises
+    ------
+    WireError
+        If not.
+    """
+    check_names(arrays, expected)
+    for name, (shape, kind) in expected.items():
+        if arrays[name].shape != shape or arrays[name].dtype != kind:
+            raise WireError(f"{name} is {arrays[name].dtype} of shape {arrays[name].shape}, not of {shape}")

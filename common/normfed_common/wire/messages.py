@@ -1,4 +1,4 @@
-"""Requests to sites and their answers, as our dataclasses; and the door to Flower's records.
+"""The door to Flower's records: requests to sites and their answers, in and out.
 
 Whatever is decoded was checked: known fields only, arrays of known types, finite, within a size limit.
 """
@@ -7,164 +7,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Literal
+from typing import TypeVar
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import ValidationError
 
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, WireError
-from normfed_common.study.base import Frozen
-from normfed_common.study.data import SiteName
-from normfed_common.study.federation import PLAIN, Compression
 from normfed_common.wire import npy, packing
+from normfed_common.wire.answers import Answer
+from normfed_common.wire.requests import Request
 
 MAXIMUM_BYTES = 2**31 - 2**20  # protobuf's limit, less room for the headers
 MAXIMUM_HEADER = 4_000_000
-MAXIMUM_STUDY = 1_000_000  # as large as a study file may be
 MAXIMUM_ARRAYS = 20_000
-MOST_PEOPLE = 10_000_000  # that anybody can claim
-MOST_ROUNDS = 999_999  # sites number files by it, with six digits
 FENCE = "query.fence"  # a message without content: its answer says that what was sent before it is settled
-CONTROL = "control/"  # before the names of SCAFFOLD's control variate, which goes out beside the model
-BELOW_MINIMUM = -1  # in the place of a count: somebody, but fewer than the minimum cohort
 ALLOWED_TYPES = ("float32", "float64", "int64", "float16", "uint16", "int8")  # the last three only compressed
-# Whatever becomes the name of a file or folder, a label or a size has a pattern and a bound.
-RunName = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,119})?$")]
-ArmName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._#+~-]{0,149}$")]
-PhaseName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{0,60}$")]
-VersionText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.+_-]{0,50}$")]
-Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]{0,99}$")]
-Note = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,300}$")]
-CountName = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,30}$")]
-Count = Annotated[int, Field(ge=BELOW_MINIMUM, le=MOST_PEOPLE)]
-MachineText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 .,:()/+_-]{0,100}$")]
 ARRAY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,249}")
 
-Task = Literal[
-    "query.describe",
-    "train.canary",
-    "train.round",
-    "train.personal",
-    "train.sums",
-    "evaluate.score",
-    "evaluate.count",
-    "evaluate.measure",
-]
-
-
-class Request(Frozen):
-    """What the server asks of a site, beside arrays.
-
-    Parameters
-    ----------
-    study
-        The resolved study as JSON.
-    run
-        The run's name: what a site keeps of one run is apart from what it keeps of others.
-    version
-        Of normfed at the server: a site with another refuses.
-    arm
-        Which of the study's models this is about (federated, local-NAME, pooled, or a baseline's name).
-    model
-        The model's entry of the study.
-    strategy
-        The strategy's entry of the study, for this arm.
-    compression
-        Of the model in ``train.round`` and of the update that answers it.
-    round
-        From 1; 0 outside rounds.
-    repeat
-        Which training of the same model this is: 0 for the first; the order of batches depends on it.
-    since
-        The last round in which the server used an update of this very site; 0 for none. What a site keeps of a round
-        that was not used (SCAFFOLD's control variate) does not count.
-    phase, iteration
-        Of ``train.sums``: which sums, and how often they were asked for before.
-    detail
-        Of evaluation: "full", or "ranking" for voxel metrics only.
-    maps
-        Of evaluation: whether the site writes anomaly maps into its own folder.
-    low, high, threshold
-        Of evaluation: range of all sites' scores, and the abnormality threshold.
-    """
-
-    study: str = Field(max_length=MAXIMUM_STUDY)
-    run: RunName = ""
-    version: VersionText = ""
-    arm: ArmName
-    model: dict[str, Any]
-    strategy: dict[str, Any] = Field(default_factory=lambda: dict(PLAIN))
-    compression: Compression = "none"
-    round: int = Field(0, ge=0, le=MOST_ROUNDS)
-    repeat: int = Field(0, ge=0, le=100)
-    since: int = Field(0, ge=0, le=MOST_ROUNDS)
-    phase: PhaseName = ""
-    iteration: int = Field(0, ge=0, le=MOST_ROUNDS)
-    detail: Literal["full", "ranking"] = "full"
-    low: float = 0.0
-    high: float = 0.0
-    threshold: float | None = None
-    maps: bool = False
-
-
-class Machine(Frozen):
-    """What an operator needs to know of the machine that a site's client runs on, in round figures.
-
-    Parameters
-    ----------
-    study
-        Digest of the study as this site resolves it.
-    memory_gb, disk_gb
-        Free now; of the disk that holds the site's state.
-    gpu
-        Its name; empty without one.
-    power_w
-        What the hospital says that it draws while it trains.
-    """
-
-    normfed: VersionText
-    flwr: VersionText
-    torch: VersionText
-    python: VersionText
-    study: MachineText
-    cores: int = Field(ge=0, le=100_000)
-    memory_gb: float = Field(ge=0, le=1e9)
-    disk_gb: float = Field(ge=0, le=1e9)
-    gpu: MachineText = ""
-    gpu_memory_gb: float = Field(0.0, ge=0, le=1e9)
-    power_w: float = Field(0.0, ge=0, le=1e9)
-
-
-class Answer(Frozen):
-    """What a site says, beside arrays: counts and sums, never a person.
-
-    Parameters
-    ----------
-    loss
-        Mean over the round's batches.
-    received_loss
-        Of the model as it was received, before training (q-FedAvg).
-    steps
-        Of the optimiser in this round (FedNova, SCAFFOLD).
-    cluster
-        Which of the models it was offered the site trained (IFCA).
-    machine
-        Of ``query.describe``, where a site is deployed.
-    """
-
-    site: SiteName
-    subjects: int = Field(0, ge=0, le=MOST_PEOPLE)
-    loss: float | None = None
-    received_loss: float | None = None
-    steps: int = Field(0, ge=0, le=10**12)
-    cluster: int = Field(0, ge=0, le=10_000)
-    seconds: float = Field(0.0, ge=0, le=1e9)
-    notes: tuple[Note, ...] = Field((), max_length=8, description="fixed sentences about the method, never a person")
-    labels: tuple[Label, ...] = Field((), max_length=100)
-    counts: dict[CountName, Count] = Field(default_factory=dict, max_length=16)
-    machine: Machine | None = None
+Header = TypeVar("Header", Request, Answer)
 
 
 def encode(header: Request | Answer, arrays: Arrays, packed: bool = False) -> RecordDict:
@@ -187,7 +49,7 @@ def decode_request(message: Message) -> tuple[Request, Arrays]:
     WireError
         If it breaks the protocol.
     """
-    return _header(message.content, Request), _arrays(message.content)
+    return _header(message, Request), _arrays(message.content)
 
 
 def decode_answer(message: Message, consume: bool = False) -> tuple[Answer, Arrays]:
@@ -203,19 +65,21 @@ def decode_answer(message: Message, consume: bool = False) -> tuple[Answer, Arra
     WireError
         If it breaks the protocol.
     """
-    return _header(message.content, Answer), _arrays(message.content, consume)
+    return _header(message, Answer), _arrays(message.content, consume)
 
 
-def requests(task: Task, nodes: Mapping[str, int], header: Request, arrays: Arrays) -> dict[str, Message]:
+def requests(nodes: Mapping[str, int], header: Request, arrays: Arrays) -> dict[str, Message]:
     """The same message to several sites; they share one record, so that memory does not grow with the sites."""
     record = encode(header, arrays)
-    return {site: Message(record, dst_node_id=node, message_type=task, group_id="0") for site, node in nodes.items()}
+    return {
+        site: Message(record, dst_node_id=node, message_type=header.task, group_id="0") for site, node in nodes.items()
+    }
 
 
-def request(task: Task, node: int, header: Request, arrays: ArrayRecord) -> Message:
+def request(node: int, header: Request, arrays: ArrayRecord) -> Message:
     """A message to one site; ``arrays`` may be shared with other messages."""
     record = RecordDict({"header": ConfigRecord({"json": header.model_dump_json()}), "arrays": arrays})
-    return Message(record, dst_node_id=node, message_type=task, group_id=str(header.round))
+    return Message(record, dst_node_id=node, message_type=header.task, group_id=str(header.round))
 
 
 def size_of(message: Message) -> int:
@@ -250,17 +114,23 @@ def error_code(message: Message) -> SiteCode:
         return SiteCode.INTERNAL
 
 
-def _header(record: RecordDict, kind: type[Any]) -> Any:
+def _header(message: Message, kind: type[Header]) -> Header:
+    record = message.content
     if set(record) != {"header", "arrays"} or set(record.config_records.get("header", {})) != {"json"}:
         raise WireError(f"a message holds {len(record)} records; expected arrays and header")
     text = record.config_records["header"]["json"]
     if not isinstance(text, str) or len(text) > MAXIMUM_HEADER:
         raise WireError("a message's header is not text of a sensible length")
     try:
-        return kind.model_validate_json(text)
+        header = kind.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise WireError(f"a message's header is wrong at {first['loc']}: {first['msg']}") from error
+        # pydantic's sentence on a task that there is not repeats what was said.
+        why = "there is no such task" if first["type"] == "union_tag_invalid" else first["msg"]
+        raise WireError(f"a message's header is wrong at {first['loc']}: {why}") from error
+    if header.task != message.metadata.message_type:
+        raise WireError(f"a message's header is of {header.task}, the message of another task")
+    return header
 
 
 def _arrays(record: RecordDict, consume: bool = False) -> Arrays:

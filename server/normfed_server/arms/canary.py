@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 from flwr.app import Message
 
-from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError, SiteCode, WireError
+from normfed_common.wire import offers
+from normfed_common.wire.answers import CanaryBack
 from normfed_common.wire.compression import expand_update
 from normfed_common.wire.messages import error_code, requests, size_of
+from normfed_common.wire.offers import Offer
+from normfed_common.wire.requests import Canary
 from normfed_server.arms.context import RunContext
 from normfed_server.arms.plan import Arm
 from normfed_server.sites import claims
@@ -38,11 +41,11 @@ def try_one_batch(context: RunContext, arm: Arm, model: Arrays) -> dict[str, Tri
     """
     nodes = {site: context.roster.nodes[site] for site in arm.train}
     context.events.say("canary", arm=arm.name, sites=sorted(nodes))
-    header = context.letterhead.request(arm, compression=arm.compression)
+    header = arm.request(context.letterhead, Canary(compression=arm.compression))
     begin = time.perf_counter()
     found: dict[str, Tried] = {}
     faults: dict[str, str] = {}
-    messages = requests("train.canary", nodes, header, named.stacked([model]))
+    messages = requests(nodes, header, offers.encode(Offer((model,))))
     for site, reply in context.asker.answers(messages, tuple(SiteCode), faults):
         if reply.has_error():
             faults[site] = describe(error_code(reply))
@@ -71,6 +74,6 @@ def _check(site: str, reply: Message, arm: Arm, model: Arrays) -> None:
     if answer.site != site:
         raise WireError("the answer says it is another site's")
     update = expand_update(arrays, model, arm.compression)
-    if not update or not answer.steps:
+    if not update or not answer.told(CanaryBack).steps:
         raise WireError("it holds no update")
     claims.check_arrays(update, {name: array for name, array in model.items() if name in update})

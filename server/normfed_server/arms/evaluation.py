@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from flwr.app import Message
@@ -18,8 +17,12 @@ from normfed_common.foundation.errors import RunError, SiteCode
 from normfed_common.metrics import histograms, subjects
 from normfed_common.metrics.summary import Summary
 from normfed_common.privacy import disclosure
-from normfed_common.wire.evaluation import COUNTS
-from normfed_common.wire.messages import Answer, Task, requests
+from normfed_common.wire import offers
+from normfed_common.wire.answers import Answer, Figures, ScoredPeople
+from normfed_common.wire.evaluation import COUNTS, CommonEdges, ScoreRange
+from normfed_common.wire.messages import requests
+from normfed_common.wire.offers import Offer
+from normfed_common.wire.requests import Count, Measure, Payload, Score
 from normfed_server.arms.plan import Arm
 from normfed_server.events.log import EventLog
 from normfed_server.sites import claims
@@ -119,10 +122,13 @@ class Evaluator:
         result = ArmResult()
         ranking = {site for site, detail in self.arm.evaluate.items() if detail == "ranking"}
         messages: dict[str, Message] = {}
-        for sites, detail in ((set(self.arm.evaluate) - ranking, "full"), (ranking, "ranking")):
+        for sites, payload in (
+            (set(self.arm.evaluate) - ranking, Score(detail="full")),
+            (ranking, Score(detail="ranking")),
+        ):
             for served, model in self._served(sites):
-                messages |= self._requests("evaluate.score", served, model, detail=detail)
-        ranges: dict[str, tuple[float, float]] = {}
+                messages |= self._requests(served, payload, offers.encode(Offer((model,))))
+        ranges: dict[str, ScoreRange] = {}
         for site, found in self.asker.heard(messages, self._scored, WITHHELD, result.missed):
             if isinstance(found, Summary):
                 result.summaries[site] = found
@@ -139,9 +145,9 @@ class Evaluator:
         self.events.say("evaluated", arm=self.arm.name, sites=sorted(result.summaries))
         return result
 
-    def _full(self, result: ArmResult, ranges: Mapping[str, tuple[float, float]]) -> None:
-        low, high = min(low for low, _ in ranges.values()), max(high for _, high in ranges.values())
-        messages = self._requests("evaluate.count", ranges, low=low, high=high)
+    def _full(self, result: ArmResult, ranges: Mapping[str, ScoreRange]) -> None:
+        low, high = min(found.low for found in ranges.values()), max(found.high for found in ranges.values())
+        messages = self._requests(ranges, Count(low=low, high=high))
         held_out: dict[str, np.ndarray] = {}
 
         def heard() -> Iterator[Arrays]:
@@ -161,9 +167,10 @@ class Evaluator:
             result.threshold = histograms.quantile(coarse["normal"], low, high, specificity)
             result.threshold_from = "the patients' own lesion-free tissue"
         people = _rebin(coarse["held_out_people"], low, high, edges)
-        arrays = {"edges": edges, "held_out_people": people}
+        common = CommonEdges(edges, people)
         there = [site for site in ranges if site not in result.missed]
-        messages = self._requests("evaluate.measure", there, arrays, threshold=result.threshold, maps=self.arm.maps)
+        payload = Measure(threshold=result.threshold, maps=self.arm.maps)
+        messages = self._requests(there, payload, common.arrays())
         measured = partial(self._measured, len(edges))
         for site, (summary, counts, image_auroc) in self.asker.heard(messages, measured, missed=result.missed):
             result.summaries[site], result.counts[site] = summary, counts
@@ -180,9 +187,9 @@ class Evaluator:
         scaled = [counts[site] * (size / sizes[site]) for site, size in shares.limited(sizes, most).items()]
         return np.sum(scaled, axis=0)
 
-    def _scored(self, site: str, answer: Answer, arrays: Arrays) -> Summary | tuple[float, float]:
+    def _scored(self, site: str, answer: Answer, arrays: Arrays) -> Summary | ScoreRange:
         if self.arm.evaluate[site] == "ranking":
-            return self._summary(site, answer, arrays)
+            return self._summary(site, answer.told(ScoredPeople).groups, arrays)
         return claims.score_range(arrays)
 
     def _counted(self, site: str, answer: Answer, arrays: Arrays) -> Arrays:
@@ -190,15 +197,13 @@ class Evaluator:
 
     def _measured(self, edges: int, site: str, answer: Answer, arrays: Arrays) -> tuple[Summary, Arrays, float | None]:
         counts = claims.counts(arrays, edges, self.roster.sites[site], self.study.preprocessing.most_voxels)
-        return self._summary(site, answer, arrays), counts, claims.image_auroc(arrays)
+        return self._summary(site, answer.told(Figures).groups, arrays), counts, claims.image_auroc(arrays)
 
-    def _comparable(
-        self, ranges: Mapping[str, tuple[float, float]], missed: dict[str, str]
-    ) -> dict[str, tuple[float, float]]:
+    def _comparable(self, ranges: Mapping[str, ScoreRange], missed: dict[str, str]) -> dict[str, ScoreRange]:
         """Ranges without those so wide that all other sites' scores would fall into one bin of the histograms."""
         if not ranges:
             return {}
-        farthest = {site: max(abs(low), abs(high)) for site, (low, high) in ranges.items()}
+        farthest = {site: max(abs(found.low), abs(found.high)) for site, found in ranges.items()}
         limit = WIDEST * (statistics.median_low(farthest.values()) + 1)
         wide = {site: far for site, far in farthest.items() if far > limit}
         for site, far in wide.items():
@@ -216,14 +221,12 @@ class Evaluator:
             groups.setdefault(id(model), ([], model))[0].append(site)
         return list(groups.values())
 
-    def _summary(self, site: str, answer: Answer, arrays: Arrays) -> Summary:
-        return claims.summary(answer, arrays, self.study.evaluation.bootstrap, self.roster.sites[site])
+    def _summary(self, site: str, groups: tuple[str, ...], arrays: Arrays) -> Summary:
+        return claims.summary(groups, arrays, self.study.evaluation.bootstrap, self.roster.sites[site])
 
-    def _requests(
-        self, task: Task, sites: Iterable[str], arrays: Arrays | None = None, **fields: Any
-    ) -> dict[str, Message]:
-        header = self.letterhead.request(self.arm, **fields)
-        return requests(task, {site: self.roster.nodes[site] for site in sites}, header, arrays or {})
+    def _requests(self, sites: Iterable[str], payload: Payload, arrays: Arrays | None = None) -> dict[str, Message]:
+        header = self.arm.request(self.letterhead, payload)
+        return requests({site: self.roster.nodes[site] for site in sites}, header, arrays or {})
 
 
 def _rebin(coarse: np.ndarray, low: float, high: float, edges: np.ndarray) -> np.ndarray:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import psutil
 
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import BELOW_MINIMUM, Machine
+from normfed_common.wire.answers import Machine
+from normfed_common.wire.bounds import BELOW_MINIMUM
 
 GIGABYTE = 1e9
 SITE_BASE_GB = 1.0  # Python, torch and a cohort's index: measured 0.6 to 0.9

@@ -9,7 +9,7 @@ from typing import Any
 
 from normfed_common.models.base import NormativeModel
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import Request
+from normfed_common.wire.requests import Payload, Request
 from normfed_server.arms.context import RunContext
 from normfed_server.arms.plan import Arm
 from normfed_server.sites.closing import Outcome, indispensable
@@ -97,8 +97,9 @@ class ArmInTraining:
         if self.arm.federated:
             self.say("waiting", round=round, sites=sites, seconds=int(seconds))
 
-    def header(self, **fields: Any) -> Request:
-        return self.context.letterhead.request(self.arm, **fields)
+    def request(self, payload: Payload) -> Request:
+        """What is asked of a site about this arm."""
+        return self.arm.request(self.context.letterhead, payload)
 
     def say(self, kind: str, **fields: Any) -> None:
         """An event of this arm."""

@@ -16,8 +16,9 @@ from normfed_common.algorithms.table import configure
 from normfed_common.foundation.errors import StudyError
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN, Compression
+from normfed_common.wire.requests import Payload, Request
 from normfed_server.sites.description import POOLED, SiteDescription
-from normfed_server.sites.letterhead import FEDERATED
+from normfed_server.sites.letterhead import FEDERATED, Letterhead
 from normfed_server.steps.catalogue import make_step
 
 Detail = Literal["full", "ranking"]
@@ -52,6 +53,10 @@ class Arm:
     compression: Compression = "none"
     repeat: int = 0
     not_served: dict[str, str] = field(default_factory=dict)
+
+    def request(self, letterhead: Letterhead, payload: Payload) -> Request:
+        """A request about this model."""
+        return letterhead.request(payload, self.name, self.model, self.strategy, self.repeat)
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,23 @@ What differs between algorithms is a row of `normfed_common.algorithms.table`, n
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import WireError
+from normfed_common.wire import offers
+from normfed_common.wire.answers import Answer, Trained
 from normfed_common.wire.compression import compress_model, expand_update
-from normfed_common.wire.messages import Answer, request, size_of, to_record
+from normfed_common.wire.messages import request, size_of, to_record
+from normfed_common.wire.offers import Offer
+from normfed_common.wire.requests import TrainRound
 from normfed_server.arms.plan import Arm
 from normfed_server.sites import claims
 from normfed_server.sites.letterhead import Letterhead
@@ -116,18 +120,20 @@ class RoundStrategy(Strategy):
         """Nothing to log: the study says it all."""
 
     def outgoing(self) -> ArrayRecord:
-        """All models as they go out, ``0/name``, ``1/name``, ..."""
-        models = [compress_model(model, self.arm.compression) for model in self.progress.models]
-        return to_record(named.stacked(models))
+        """All models as they go out, an `Offer`: networks compressed, sums as they are."""
+        sums = self.progress.sums
+        models = [compress_model(model, self.arm.compression) | sums for model in self.progress.models]
+        return to_record(offers.encode(Offer(tuple(models))))
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """A request to every site of ``asked``; sites that are sent the same arrays share one record."""
         self.step.begin(self.progress, self.people)
-        beside = to_record(self.step.beside(self.progress) | self.progress.sums)
-        if len(self.progress.models) != len({name.partition("/")[0] for name in arrays}):
-            arrays = self.outgoing()  # the step has just made clusters
+        beside = to_record(self.step.beside(self.progress))
+        models = offers.decode(arrays).models
+        if len(self.progress.models) != len(models):
+            models = offers.decode(self.outgoing()).models  # the step has just made clusters
         self._sizes = [named.norm(model) for model in self.progress.models]
         records: dict[tuple[int, bool], ArrayRecord] = {}
         messages = []
@@ -135,14 +141,11 @@ class RoundStrategy(Strategy):
             new = site not in self.progress.used
             which = -1 if self.step.offers_all else self.progress.clusters.get(site, 0)
             if (which, new) not in records:
-                records[which, new] = self._record(arrays, beside, which, new)
-            header = self.letterhead.request(
-                self.arm,
-                compression=self.arm.compression,
-                round=server_round,
-                since=self.progress.used.get(site, 0),
-            )
-            messages.append(request("train.round", node, header, records[which, new]))
+                offered = models if which < 0 else (models[which],)
+                records[which, new] = self._record(offered, beside, new)
+            since = self.progress.used.get(site, 0)
+            payload = TrainRound(round=server_round, since=since, compression=self.arm.compression)
+            messages.append(request(node, self.arm.request(self.letterhead, payload), records[which, new]))
         self.sent = sum(map(size_of, messages))
         return messages
 
@@ -194,23 +197,19 @@ class RoundStrategy(Strategy):
         """See `configure_evaluate`."""
         return None
 
-    def _record(self, arrays: ArrayRecord, beside: ArrayRecord, which: int, new: bool) -> ArrayRecord:
-        """What a site is sent: the model it trains (-1: all of them), its personal part only at the first time."""
-        chosen = {}
-        for name, array in arrays.items():
-            number, _, rest = name.partition("/")
-            if which >= 0 and int(number) != which:
-                continue
-            if rest not in self.personal or new:
-                chosen[name if which < 0 else rest] = array
-        return ArrayRecord({**chosen, **dict(beside.items())})
+    def _record(self, models: Sequence[Mapping[str, Array]], beside: Mapping[str, Array], new: bool) -> ArrayRecord:
+        """What a site is sent: the model it trains or all of them, the personal part only at the first time."""
+        kept = frozenset() if new else self.personal
+        sent = tuple({name: array for name, array in model.items() if name not in kept} for model in models)
+        return ArrayRecord(offers.encode(Offer(sent, beside)))
 
     def _take(self, site: str, reply: Message, taken: _Taken) -> float:
         """Hand one answer to the step, and gives its loss; keeps nothing of it."""
         answer, arrays = claims.read(reply, consume=True)
         taken.add(*self._checked(site, answer, arrays))
         self.notes[site], self.seconds[site] = answer.notes, answer.seconds
-        return float("nan") if answer.loss is None else answer.loss
+        loss = answer.told(Trained).loss
+        return float("nan") if loss is None else loss
 
     def _leave_alone(self, before: _Snapshot) -> None:
         """What the round did not train is what it was, to the last bit, whatever the step made of it."""
@@ -244,7 +243,8 @@ class RoundStrategy(Strategy):
         """
         if answer.site != site:
             raise WireError("the answer says it is another site's")
-        cluster = answer.cluster if self.step.offers_all else self.progress.clusters.get(site, 0)
+        trained = answer.told(Trained)
+        cluster = trained.cluster if self.step.offers_all else self.progress.clusters.get(site, 0)
         if cluster >= len(self.progress.models):
             raise WireError(f"the answer is about another model than the {len(self.progress.models)} that there are")
         if answer.subjects < 1:
@@ -259,7 +259,7 @@ class RoundStrategy(Strategy):
         if not np.isfinite(length) or length > limit:
             raise WireError(f"the update is absurdly large: its norm is {length:.3g}, at most {limit:.3g} is taken")
         kept = {n: a for n, a in self.progress.models[cluster].items() if n not in self.trained}
-        return Update(site, people, found | kept, answer.received_loss, answer.steps, cluster), length
+        return Update(site, people, found | kept, trained.received_loss, trained.steps, cluster), length
 
 
 class _Taken:

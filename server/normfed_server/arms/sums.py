@@ -10,7 +10,10 @@ from normfed_common.foundation.errors import RunError, WireError
 from normfed_common.learning.learner import named_sums
 from normfed_common.learning.phase import Phase
 from normfed_common.wire import messages as wire
-from normfed_common.wire.messages import Answer
+from normfed_common.wire import offers
+from normfed_common.wire.answers import Answer
+from normfed_common.wire.offers import Offer
+from normfed_common.wire.requests import Sums
 from normfed_server.arms.in_training import ArmInTraining, listed
 from normfed_server.sites import claims
 
@@ -31,8 +34,8 @@ def add_up(job: ArmInTraining, phase: Phase) -> bool:
     """
     name, of = phase.name, f"{job.arm.name}: the sums of {phase.name}"
     nodes = {site: job.context.roster.nodes[site] for site in job.arm.train}
-    header = job.header(phase=name, iteration=job.progress.turn)
-    messages = wire.requests("train.sums", nodes, header, job.progress.models[0] | job.progress.sums)
+    header, offer = job.request(Sums(phase=name, iteration=job.progress.turn)), Offer((job.progress.whole()[0],))
+    messages = wire.requests(nodes, header, offers.encode(offer))
     missed: dict[str, str] = {}
     totals: dict[Layout, tuple[list[str], Arrays]] = {}
     for site, sums in job.context.asker.heard(messages, partial(_claimed, job, name), missed=missed):

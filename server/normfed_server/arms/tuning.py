@@ -5,6 +5,9 @@ from __future__ import annotations
 from flwr.app import Message
 
 from normfed_common.wire import messages as wire
+from normfed_common.wire import offers
+from normfed_common.wire.offers import Offer
+from normfed_common.wire.requests import FineTune
 from normfed_server.arms.in_training import ArmInTraining
 from normfed_server.sites.closing import Outcome
 
@@ -19,7 +22,8 @@ def fine_tune(job: ArmInTraining) -> None:
     missed = job.absences({site: Outcome.ABSENT for site in progress.used if site not in present})
     for site in sorted(progress.used.keys() & present):
         node = {site: roster.nodes[site]}
-        messages |= wire.requests("train.personal", node, job.header(round=number), progress.model_of(site))
+        header, offer = job.request(FineTune(round=number)), Offer((progress.model_of(site),))
+        messages |= wire.requests(node, header, offers.encode(offer))
     for _ in job.context.asker.heard(messages, lambda *_: None, missed=missed):
         pass
     job.missed(missed, "not trained on")

@@ -9,7 +9,7 @@ from typing import Any
 
 from normfed_common.metrics.summary import EVERYBODY, PER_SCAN, Summary, add, averaged, difference_interval
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import BELOW_MINIMUM
+from normfed_common.wire.bounds import BELOW_MINIMUM
 from normfed_server.arms.evaluation import ArmResult
 from normfed_server.arms.plan import LOCAL, REPEAT, WITHOUT, Plan
 from normfed_server.arms.virtual_clock import Pace, hospital_time

@@ -13,7 +13,8 @@ from flwr.serverapp import Grid
 
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import NormfedError, SiteCode, WireError
-from normfed_common.wire.messages import Answer, error_code
+from normfed_common.wire.answers import Answer
+from normfed_common.wire.messages import error_code
 from normfed_server.sites import claims
 
 POLL_S = 0.02

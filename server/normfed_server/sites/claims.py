@@ -6,8 +6,6 @@ whose text says why in a few words; who asked then sets the site aside and goes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from flwr.app import Message
 
@@ -16,8 +14,9 @@ from normfed_common.foundation.errors import WireError
 from normfed_common.learning.learner import Learner
 from normfed_common.metrics import histograms
 from normfed_common.metrics.summary import COUNTED, EVERYBODY, PER_SCAN, Summary
-from normfed_common.wire.evaluation import COUNTS, to_summary
-from normfed_common.wire.messages import Answer, decode_answer
+from normfed_common.wire.answers import Answer, Described, Trained
+from normfed_common.wire.evaluation import COUNTS, ScoreRange, check_layout, to_summary
+from normfed_common.wire.messages import decode_answer
 from normfed_server.sites.description import SiteDescription
 
 ROLES = ("train", "held_out", "test")
@@ -47,7 +46,7 @@ def read(reply: Message, consume: bool = False) -> tuple[Answer, Arrays]:
         raise WireError("it cannot be read") from error
 
 
-def description(answer: Answer) -> SiteDescription:
+def description(answer: Described) -> SiteDescription:
     """What a site says of itself.
 
     Raises
@@ -62,8 +61,8 @@ def description(answer: Answer) -> SiteDescription:
         if people > MOST_PEOPLE:
             said = f"it says that it has {people:,} people to {role.replace('_', ' ')}"
             raise WireError(f"{said}; at most {MOST_PEOPLE:,} are believed")
-    _check_kinds(answer.labels)
-    return SiteDescription(**answer.counts, kinds=answer.labels)
+    _check_kinds(answer.kinds)
+    return SiteDescription(**answer.counts, kinds=answer.kinds)
 
 
 def believed(said: SiteDescription, enrolled: int | None) -> SiteDescription:
@@ -88,15 +87,16 @@ def check_training(answer: Answer, claims: frozenset[str], most_steps: int) -> N
     WireError
         If it is not possible.
     """
+    trained = answer.told(Trained)
     for name in ("loss", "received_loss"):
-        value = getattr(answer, name)
+        value = getattr(trained, name)
         if value is not None and abs(value) > LARGEST_LOSS:
             raise WireError(f"its {name.replace('_', ' ')} is {value:.3g}; at most {LARGEST_LOSS:.0e} is believed")
-    if answer.steps > most_steps:
-        raise WireError(f"it says that it made {answer.steps:,} steps; its people make at most {most_steps:,}")
-    if "steps" in claims and answer.steps < 1:
+    if trained.steps > most_steps:
+        raise WireError(f"it says that it made {trained.steps:,} steps; its people make at most {most_steps:,}")
+    if "steps" in claims and trained.steps < 1:
         raise WireError("it does not say how many steps it made")
-    if "received_loss" in claims and answer.received_loss is None:
+    if "received_loss" in claims and trained.received_loss is None:
         raise WireError("it does not say the loss of the model that it received")
     if answer.seconds > LONGEST_S:
         raise WireError(f"it says that it worked for {answer.seconds:.3g} s")
@@ -143,19 +143,18 @@ def sums(arrays: Arrays, model: Learner, phase: str, people: int) -> Arrays:
     return arrays
 
 
-def score_range(arrays: Arrays) -> tuple[float, float]:
+def score_range(arrays: Arrays) -> ScoreRange:
     """The lowest and the highest of a site's anomaly scores.
 
     Raises
     ------
     WireError
-        If they are not two numbers, the lower first.
+        If they are not two numbers, the lower first, of a size that scores have.
     """
-    _check_layout(arrays, {"range": ((2,), np.float64)})
-    low, high = (float(value) for value in arrays["range"])
-    if low > high or max(abs(low), abs(high)) > LARGEST_SCORE:
-        raise WireError(f"its scores lie between {low:.3g} and {high:.3g}")
-    return low, high
+    found = ScoreRange.decode(arrays)
+    if max(abs(found.low), abs(found.high)) > LARGEST_SCORE:
+        raise WireError(f"its scores lie between {found.low:.3g} and {found.high:.3g}")
+    return found
 
 
 def coarse_counts(arrays: Arrays, site: SiteDescription, voxels: float) -> Arrays:
@@ -172,7 +171,7 @@ def coarse_counts(arrays: Arrays, site: SiteDescription, voxels: float) -> Array
         If they are not counts, or of more voxels or people than the site has.
     """
     shape = ((histograms.COARSE_BINS,), np.int64)
-    _check_layout(arrays, dict.fromkeys(("normal", "lesion", "held_out", "held_out_people"), shape))
+    check_layout(arrays, dict.fromkeys(("normal", "lesion", "held_out", "held_out_people"), shape))
     tested, held_out = _scans(site.test), _scans(site.held_out)
     for name, scans in (("normal", tested), ("lesion", tested), ("held_out", held_out)):
         _check_counts(name, arrays[name], scans * voxels)
@@ -180,21 +179,21 @@ def coarse_counts(arrays: Arrays, site: SiteDescription, voxels: float) -> Array
     return arrays
 
 
-def summary(answer: Answer, arrays: Arrays, resamplings: int, site: SiteDescription) -> Summary:
-    """A site's sums of figures over its people; other arrays may stand beside them.
+def summary(groups: tuple[str, ...], arrays: Arrays, resamplings: int, site: SiteDescription) -> Summary:
+    """A site's sums of figures over its people, of each of ``groups``; other arrays may stand beside them.
 
     Raises
     ------
     WireError
         If they are not those of this study, or of figures or people that there cannot be.
     """
-    _check_kinds(answer.labels)
-    strange = set(answer.labels) - {EVERYBODY, *site.kinds}
-    if answer.labels[:1] != (EVERYBODY,) or strange:
+    _check_kinds(groups)
+    strange = set(groups) - {EVERYBODY, *site.kinds}
+    if groups[:1] != (EVERYBODY,) or strange:
         raise WireError("its figures are not of everybody and of the kinds of lesion that it named")
     if not {"moments", "bootstrap"} <= set(arrays):
         raise WireError("it lacks moments or bootstrap")
-    found = to_summary(answer.labels, arrays, resamplings)
+    found = to_summary(groups, arrays, resamplings)
     for name in ("moments", "bootstrap"):
         if arrays[name].dtype != np.float64:
             raise WireError(f"{name} is {arrays[name].dtype}, not float64")
@@ -223,7 +222,7 @@ def counts(arrays: Arrays, edges: int, site: SiteDescription, voxels: float) -> 
     """
     found = {name: arrays[name] for name in COUNTS if name in arrays}
     size = (edges + 1,)
-    _check_layout(found, {name: (size, np.float64 if name == "regions" else np.int64) for name in COUNTS})
+    check_layout(found, {name: (size, np.float64 if name == "regions" else np.int64) for name in COUNTS})
     tested, held_out = _scans(site.test), _scans(site.held_out)
     for name in ("normal", "lesion"):
         _check_counts(name, found[name], tested * voxels)
@@ -251,15 +250,6 @@ def image_auroc(arrays: Arrays) -> float | None:
 
 def _scans(people: int) -> int:
     return MOST_SCANS * max(people, 0)
-
-
-def _check_layout(arrays: Arrays, expected: Mapping[str, tuple[tuple[int, ...], type]]) -> None:
-    if set(arrays) != set(expected):
-        strange = sorted(set(arrays) ^ set(expected))
-        raise WireError(f"it has other arrays than it was asked for: {', '.join(strange[:5])[:200]}")
-    for name, (shape, kind) in expected.items():
-        if arrays[name].shape != shape or arrays[name].dtype != kind:
-            raise WireError(f"{name} is {arrays[name].dtype} of shape {arrays[name].shape}, not of {shape}")
 
 
 def _check_counts(name: str, values: np.ndarray, most: float) -> None:

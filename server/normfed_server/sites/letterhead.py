@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from normfed_common.deployment.bundle import installed_version
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import Request
+from normfed_common.study.federation import PLAIN
+from normfed_common.wire.requests import Payload, Request
 
 FEDERATED = "federated"  # the arm that a study is about; what is asked of a site as a whole is asked in its name
-
-
-class Trained(Protocol):
-    """One of the study's models, as requests name it: an arm (`normfed_server.arms.plan.Arm`)."""
-
-    @property
-    def name(self) -> str:
-        """Of the arm."""
-        ...
-
-    @property
-    def model(self) -> dict[str, Any]:
-        """The study's entry."""
-        ...
-
-    @property
-    def strategy(self) -> dict[str, Any]:
-        """The study's entry."""
-        ...
-
-    @property
-    def repeat(self) -> int:
-        """Which training of the same model this is."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -44,16 +22,38 @@ class Letterhead:
     study: StudyConfig
     run: str = ""
 
-    def request(self, arm: Trained, **fields: Any) -> Request:
-        """A request about one of the study's models."""
+    @property
+    def version(self) -> str:
+        """Of normfed here."""
+        return installed_version()
+
+    def request(
+        self,
+        payload: Payload,
+        arm: str = FEDERATED,
+        model: Mapping[str, Any] | None = None,
+        strategy: Mapping[str, Any] = PLAIN,
+        repeat: int = 0,
+    ) -> Request:
+        """A request about one of the study's models: an arm, its entries of the study, and which training it is.
+
+        Parameters
+        ----------
+        model
+            The study's own if absent.
+        """
+        entry = self.study.model if model is None else model
         return Request(
-            **self._common, arm=arm.name, model=arm.model, strategy=arm.strategy, repeat=arm.repeat, **fields
+            study=self._study,
+            run=self.run,
+            version=self.version,
+            arm=arm,
+            model=dict(entry),
+            strategy=dict(strategy),
+            repeat=repeat,
+            payload=payload,
         )
 
-    def general(self) -> Request:
-        """A request about the study as a whole."""
-        return Request(**self._common, arm=FEDERATED, model=self.study.model)
-
     @cached_property
-    def _common(self) -> dict[str, Any]:
-        return {"study": self.study.model_dump_json(), "run": self.run, "version": installed_version()}
+    def _study(self) -> str:
+        return self.study.model_dump_json()

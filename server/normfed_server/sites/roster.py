@@ -11,7 +11,9 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from normfed_common.foundation.errors import NormfedError, RunError, SiteCode, WireError
-from normfed_common.wire.messages import Machine, error_code, requests
+from normfed_common.wire.answers import Described, Machine
+from normfed_common.wire.messages import error_code, requests
+from normfed_common.wire.requests import Describe
 from normfed_server.sites import claims
 from normfed_server.sites.asking import POLL_S, Asker, SiteFailed, cure, describe
 from normfed_server.sites.closing import Closing
@@ -201,7 +203,7 @@ class Roster:
                 raise SiteFailed(name, "query.describe", why)
 
     def _question(self, node: int) -> Message:
-        return requests("query.describe", {"": node}, self.letterhead.general(), {})[""]
+        return requests({"": node}, self.letterhead.request(Describe()), {})[""]
 
     def _present(self) -> tuple[set[int], dict[int, str]]:
         """Connected nodes that may take part, and those of them whose names the operator knows."""
@@ -233,7 +235,8 @@ class Roster:
             return
         try:
             answer, _ = claims.read(reply)
-            said = claims.description(answer)
+            told = answer.told(Described)
+            said = claims.description(told)
         except WireError as error:
             self._set_aside(site, node, f"what it said of itself cannot be used: {error}")
             return
@@ -250,8 +253,8 @@ class Roster:
         self.nodes = dict(sorted({**self.nodes, name: node}.items()))
         self.refusing.pop(name, None)
         self.set_aside.pop(name, None)
-        if answer.machine is not None:
-            self.machines[name] = answer.machine
+        if told.machine is not None:
+            self.machines[name] = told.machine
 
     def _set_aside(self, site: str | None, node: int, why: str) -> None:
         name = site or f"node {node}"

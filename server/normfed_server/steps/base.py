@@ -23,7 +23,7 @@ class Update:
     arrays
         The model as trained, float32.
     received_loss, steps, cluster
-        See `normfed_common.wire.messages.Answer`.
+        See `normfed_common.wire.answers.Trained`.
     """
 
     site: str
@@ -54,7 +54,7 @@ class Step(ABC):
         """Before the first round; ``another`` gives first weights from another draw."""
 
     def beside(self, progress: Progress) -> Arrays:
-        """What is sent beside the model, uncompressed."""
+        """What is sent beside the model, uncompressed, under the names of its arrays."""
         return {}
 
     @abstractmethod

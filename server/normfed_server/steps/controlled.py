@@ -11,7 +11,6 @@ from __future__ import annotations
 import numpy as np
 
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.wire.messages import CONTROL
 from normfed_server.steps.base import Update
 from normfed_server.steps.mean import Mean
 from normfed_server.steps.progress import Progress
@@ -24,7 +23,7 @@ class Control(Mean):
 
     def beside(self, progress: Progress) -> Arrays:
         """The server's control variate c."""
-        return {CONTROL + name: self._control(progress, name) for name in progress.models[0]}
+        return {name: self._control(progress, name) for name in progress.models[0]}
 
     def begin(self, progress: Progress, asked: dict[str, int]) -> None:
         """See `Step`."""

@@ -14,14 +14,16 @@ from flips import flip
 from normfed_client.hospital.outbox import Outbox, expire
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.wire.messages import Answer, Request
+from normfed_common.wire.answers import Answer, Described
+from normfed_common.wire.requests import Request, Sums, TrainRound
 
-ANSWER = Answer(site="a", subjects=7, loss=0.1, notes=("n",), labels=("MS",), counts={"test": -1})
+ANSWER = Answer(site="a", subjects=7, notes=("n",), payload=Described(counts={"test": -1}, kinds=("MS",)))
 DAY_S = 86_400
 
 
 def request(round: int = 3, arm: str = "federated") -> Request:
-    return Request(study="{}", arm=arm, model={"name": "x"}, round=round)
+    payload = TrainRound(round=round) if round else Sums(phase="moments")
+    return Request(study="{}", arm=arm, model={"name": "x"}, payload=payload)
 
 
 def arrays(value: float = 1.0) -> Arrays:

@@ -9,7 +9,14 @@ import pytest
 
 from normfed_common.foundation.errors import WireError
 from normfed_common.metrics.summary import EVERYBODY, PER_SCAN, Summary, summarise
-from normfed_common.wire.evaluation import COUNTS, measured_arrays, summary_arrays, to_summary
+from normfed_common.wire.evaluation import (
+    COUNTS,
+    CommonEdges,
+    ScoreRange,
+    measured_arrays,
+    summary_arrays,
+    to_summary,
+)
 
 GROUPS = (EVERYBODY, "MS")
 
@@ -80,3 +87,63 @@ def test_counts_go_out_as_whole_numbers_and_weights_as_floats() -> None:
 
 def test_an_image_auroc_that_is_not_defined_is_not_sent() -> None:
     assert "image_auroc" not in measured_arrays(Measured(image_auroc=float("nan")))
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1.5, 2.5), (0.0, 0.0), (-1e300, 1e300)])
+def test_a_range_comes_back_digit_for_digit(low: float, high: float) -> None:
+    assert ScoreRange.decode(ScoreRange(low, high).arrays()) == ScoreRange(low, high)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {},
+        {"range": np.array([1.0, 0.0])},
+        {"range": np.array([0.0, np.nan])},
+        {"range": np.zeros(3)},
+        {"range": np.zeros((1, 2))},
+        {"range": np.zeros(2, np.float32)},
+        {"range": np.zeros(2, np.int64)},
+        {"range": np.zeros(2), "more": np.zeros(2)},
+    ],
+    ids=["nothing", "turned", "nan", "three", "nested", "float32", "int64", "more"],
+)
+def test_what_is_no_range_is_refused(arrays: dict[str, np.ndarray]) -> None:
+    with pytest.raises(WireError):
+        ScoreRange.decode(arrays)
+
+
+EDGES, PEOPLE = np.array([0.0, 0.5, 1.0]), np.array([0, 3, 0, 1])
+
+
+def test_edges_and_the_people_between_them_come_back_digit_for_digit() -> None:
+    found = CommonEdges.decode(CommonEdges(EDGES, PEOPLE).arrays())
+    np.testing.assert_array_equal(found.edges, EDGES)
+    np.testing.assert_array_equal(found.held_out_people, PEOPLE)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"edges": None},
+        {"held_out_people": None},
+        {"more": EDGES},
+        {"edges": EDGES[::-1]},
+        {"edges": np.array([0.0, 0.0, 1.0])},
+        {"edges": np.array([0.0, np.nan, 1.0])},
+        {"edges": EDGES[None]},
+        {"edges": np.array(0.5)},
+        {"edges": np.zeros(0), "held_out_people": np.zeros(1, np.int64)},
+        {"edges": EDGES.astype(np.float32)},
+        {"edges": np.array([0, 1, 2])},
+        {"held_out_people": PEOPLE[:-1]},
+        {"held_out_people": PEOPLE[None]},
+        {"held_out_people": PEOPLE.astype(np.float64)},
+        {"held_out_people": np.array([0, -1, 0, 0])},
+    ],
+    ids=range(15),
+)
+def test_what_are_no_edges_or_no_counts_is_refused(change: dict[str, np.ndarray | None]) -> None:
+    arrays = {"edges": EDGES, "held_out_people": PEOPLE} | change
+    with pytest.raises(WireError):
+        CommonEdges.decode({name: array for name, array in arrays.items() if array is not None})

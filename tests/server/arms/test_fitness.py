@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import Machine
+from normfed_common.wire.answers import Machine
 from normfed_server.arms import fitness
 from normfed_server.arms.fitness import Finding
 

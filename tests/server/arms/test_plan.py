@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from normfed_common.foundation.errors import StudyError
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import BELOW_MINIMUM
+from normfed_common.wire.bounds import BELOW_MINIMUM
 from normfed_server.arms.plan import Arm, Plan, make
 from normfed_server.sites.description import SiteDescription
 

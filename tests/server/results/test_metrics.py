@@ -14,7 +14,7 @@ from summaries import constant, patients, summary
 
 from normfed_common.metrics.summary import PER_SCAN, Summary
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import BELOW_MINIMUM
+from normfed_common.wire.bounds import BELOW_MINIMUM
 from normfed_server.arms.evaluation import ArmResult
 from normfed_server.arms.plan import Arm, Plan
 from normfed_server.results.metrics import assemble, consistent, models

@@ -18,7 +18,11 @@ from scripted import PEOPLE, ScriptedGrid
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, WireError
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.messages import Answer, error_code, requests
+from normfed_common.wire import offers
+from normfed_common.wire.answers import Answer, ScoredPeople
+from normfed_common.wire.messages import error_code, requests
+from normfed_common.wire.offers import Offer
+from normfed_common.wire.requests import Score
 from normfed_server.sites.asking import Asker, Interrupted, SiteFailed, cure
 from normfed_server.sites.letterhead import Letterhead
 from normfed_simulation.engines.local import identify
@@ -67,7 +71,8 @@ def messages(study: StudyConfig) -> dict[str, Message]:
 
 
 def made(study: StudyConfig, nodes: dict[str, int]) -> dict[str, Message]:
-    return requests("evaluate.score", dict(reversed(nodes.items())), Letterhead(study).general(), {"w": np.zeros(3)})
+    offer = offers.encode(Offer(({"w": np.zeros(3)},)))
+    return requests(dict(reversed(nodes.items())), Letterhead(study).request(Score()), offer)
 
 
 @pytest.mark.parametrize("order", ["".join(p) for p in itertools.permutations("abcd")])
@@ -180,7 +185,7 @@ def test_where_nobody_forgives_a_site_that_is_gone_is_waited_for(messages: dict[
 
 
 def other(site: str, arrays: Arrays) -> tuple[Answer, Arrays]:
-    return Answer(site="a"), arrays
+    return Answer(site="a", payload=ScoredPeople()), arrays
 
 
 def too_small(site: str, answer: Answer, arrays: Arrays) -> float:

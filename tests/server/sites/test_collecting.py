@@ -15,7 +15,10 @@ from scripted import PEOPLE, ScriptedGrid
 
 from normfed_common.foundation.errors import SiteCode
 from normfed_common.study.config import StudyConfig
+from normfed_common.wire import offers
 from normfed_common.wire.messages import decode_answer, requests, size_of
+from normfed_common.wire.offers import Offer
+from normfed_common.wire.requests import TrainRound
 from normfed_server.sites import collecting
 from normfed_server.sites.asking import Asker, Interrupted
 from normfed_server.sites.closing import Closing, Outcome
@@ -61,7 +64,9 @@ def collect(study: StudyConfig, stop: threading.Event) -> Collect:
     ) -> Collection:
         grid = RememberingGrid(behaviour)
         nodes = {site: grid.connected[site] for site in asked}
-        messages = requests("train.round", nodes, Letterhead(study).general(), {"w": WEIGHTS})
+        messages = requests(
+            nodes, Letterhead(study).request(TrainRound(round=1)), offers.encode(Offer(({"w": WEIGHTS},)))
+        )
         closing = Closing(**({"people": PEOPLE, "sites": 2, "share": 0.0, "patience_s": 0.0} | dict(rule or {})))
         return Collection(Asker(grid, stop), messages, closing, **how)
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from stepping import FEDERATION, assert_same_bits, flat, rounds, run, step_of, update, vector
 
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.wire.messages import CONTROL
 from normfed_server.steps.base import Update
 from normfed_server.steps.progress import Progress
 
@@ -41,9 +40,9 @@ def test_the_formulas_over_rounds(given: tuple[Arrays, list[list[Update]]], serv
 
 def test_the_control_variate_goes_out_beside_the_model_and_is_zero_at_first() -> None:
     progress, step = Progress([vector(4.0)]), step_of("scaffold")
-    assert_same_bits(step.beside(progress), {CONTROL + "w": np.zeros(1, np.float32)})
+    assert_same_bits(step.beside(progress), {"w": np.zeros(1, np.float32)})
     run("scaffold", progress, [update("a", 3.0, steps=2)])
-    np.testing.assert_allclose(step.beside(progress)[CONTROL + "w"], [(4 - 3) / (2 * RATE)], rtol=1e-6)
+    np.testing.assert_allclose(step.beside(progress)["w"], [(4 - 3) / (2 * RATE)], rtol=1e-6)
 
 
 def test_all_sites_of_a_round_are_measured_against_the_same_control_variate() -> None:
@@ -54,7 +53,7 @@ def test_all_sites_of_a_round_are_measured_against_the_same_control_variate() ->
     step.begin(progress, {"a": 1})
     step.add(update("a", 100.0))
     np.testing.assert_array_equal(progress.memory["w"], before)
-    np.testing.assert_array_equal(step.beside(progress)[CONTROL + "w"], before)
+    np.testing.assert_array_equal(step.beside(progress)["w"], before)
 
 
 @pytest.mark.parametrize("fields", [{"steps": 0}, {"steps": 1}])

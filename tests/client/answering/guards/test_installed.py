@@ -8,22 +8,30 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from jobs import hospital, job
 
 import normfed_client
-from normfed_client.hospital import installed
+from normfed_client.answering.guards import installed
 from normfed_common.foundation.errors import SiteCode, SiteError
+from normfed_common.wire.requests import Describe
 
-Installed = Callable[[dict[str, str]], None]
+Distribution = Callable[[dict[str, str]], None]
+
+
+def check(version: str) -> None:
+    folder = Path("nowhere")  # which this guard does not look at
+    guard = installed.Installed(hospital(folder))
+    guard.inbound(job(folder, Describe(), new=True, version=version))
 
 
 def refusal(asked: str) -> SiteError:
     with pytest.raises(SiteError) as caught:
-        installed.check(asked)
+        check(asked)
     return caught.value
 
 
 @pytest.fixture
-def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installed]:
+def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Distribution]:
     """A distribution of given files, as if it were the installed one of version 9."""
 
     def make(files: dict[str, str]) -> None:
@@ -50,7 +58,7 @@ def client_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_installed_client_works_for_a_server_of_its_own_version_only() -> None:
-    installed.check(version("normfed"))
+    check(version("normfed"))
     for other in ("", "0.0.0", version("normfed") + ".post1"):
         error = refusal(other)
         assert error.code is SiteCode.VERSION_DIFFERS
@@ -69,26 +77,26 @@ def test_a_client_of_a_bundle_is_refused_whatever_version_it_is_asked_for(
 
 
 def test_a_client_that_was_installed_from_a_wheel_is_among_its_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, distribution: Installed
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, distribution: Distribution
 ) -> None:
     distribution({"normfed_client/__init__.py": "", "normfed-9.dist-info/METADATA": ""})
     client_at(tmp_path / "normfed_client" / "__init__.py", monkeypatch)
-    installed.check("9")
+    check("9")
 
 
 def test_an_editable_installation_has_the_packages_in_its_source_folders(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, distribution: Installed
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, distribution: Distribution
 ) -> None:
     source = tmp_path / "source" / "client"
     client_at(source / "normfed_client" / "__init__.py", monkeypatch)
     distribution({"normfed.pth": f"import sys\n\n{tmp_path / 'gone'}\n{source}\n"})
-    installed.check("9")
+    check("9")
     client_at(source / "another" / "__init__.py", monkeypatch)
     assert refusal("9").code is SiteCode.NOT_INSTALLED
 
 
 def test_a_blank_line_in_a_pth_file_does_not_stand_for_the_working_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, distribution: Installed
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, distribution: Distribution
 ) -> None:
     client_at(tmp_path / "here" / "normfed_client" / "__init__.py", monkeypatch)
     monkeypatch.chdir(tmp_path / "here")

@@ -5,24 +5,25 @@ from __future__ import annotations
 from functools import lru_cache
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
+from typing import Any
 
 import normfed_client
+from normfed_client.answering.guards.base import HospitalGuard
+from normfed_client.answering.job import Job
 from normfed_common.foundation.errors import SiteCode, SiteError
 
 
-def check(version: str) -> None:
-    """Refuse to work with other code than the installed distribution's, or for a server of another version.
+class Installed(HospitalGuard):
+    """Refuses to work with other code than the installed distribution's, or for a server of another version."""
 
-    Raises
-    ------
-    SiteError
-        With the code that says which.
-    """
-    here = Path(normfed_client.__file__).resolve()
-    if here not in _files():
-        raise SiteError(SiteCode.NOT_INSTALLED, f"the client runs from {here}, which is not the installed normfed")
-    if version != _distribution().version:
-        raise SiteError(SiteCode.VERSION_DIFFERS, f"the server has {version}, this site {_distribution().version}")
+    def inbound(self, job: Job[Any]) -> None:
+        """See `Guard`."""
+        here, version = Path(normfed_client.__file__).resolve(), job.request.version
+        if here not in _files():
+            detail = f"the client runs from {here}, which is not the installed normfed"
+            raise SiteError(SiteCode.NOT_INSTALLED, detail)
+        if version != _distribution().version:
+            raise SiteError(SiteCode.VERSION_DIFFERS, f"the server has {version}, this site {_distribution().version}")
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,36 @@
+"""Is what is asked part of the study that it claims to be?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from normfed_client.answering.guards.base import Guard
+from normfed_client.answering.job import Job
+from normfed_common.algorithms.table import configure
+from normfed_common.foundation.errors import SiteCode, SiteError
+from normfed_common.study.federation import PLAIN
+from normfed_common.wire.requests import Canary, FineTune, TrainRound
+
+
+class Contents(Guard):
+    """Refuses what the study does not contain. Opening the site for it holds the study itself against site.yaml."""
+
+    def inbound(self, job: Job[Any]) -> None:
+        """See `Guard`."""
+        request, study = job.request, job.site.study
+        beside, payload = study.comparisons, request.payload
+        if request.model not in (study.model, *beside.baselines):
+            raise SiteError(SiteCode.BAD_REQUEST, "the study has no such model")
+        if request.strategy not in (study.strategy, *beside.strategies, PLAIN):
+            raise SiteError(SiteCode.BAD_REQUEST, "the study has no such strategy")
+        if isinstance(payload, FineTune) and not configure(request.strategy)[0].fine_tuned:
+            raise SiteError(SiteCode.BAD_REQUEST, f"strategy {request.strategy['name']} has no fine-tuning")
+        kinds = (study.federation.compression, *beside.compressions, "none")
+        if isinstance(payload, Canary | TrainRound) and payload.compression not in kinds:
+            raise SiteError(SiteCode.BAD_REQUEST, f"the study has no compression {payload.compression}")
+        since = payload.since if isinstance(payload, TrainRound) else 0
+        # One more round than the study has: fine-tuning comes after the last.
+        beyond = request.round > study.federation.rounds + 1 or since > request.round
+        if beyond or request.repeat >= beside.repeats:
+            detail = f"round {request.round}, repeat {request.repeat} are beyond the study"
+            raise SiteError(SiteCode.BAD_REQUEST, detail)

@@ -1,0 +1,36 @@
+"""Which guards there are, and in what order.
+
+The first is outermost: it sees a request first and an answer last, as the server will see it. The last is nearest to
+the work: what it lets pass, or changes, all others see.
+"""
+
+from __future__ import annotations
+
+from normfed_client.answering.guards.base import Guard, HospitalGuard
+from normfed_client.answering.guards.contents import Contents
+from normfed_client.answering.guards.installed import Installed
+from normfed_client.answering.guards.questions import Questions
+from normfed_client.answering.guards.released import Released
+from normfed_client.answering.guards.runs import Runs
+from normfed_client.answering.guards.size import Size
+from normfed_client.hospital.folder import Hospital
+
+ORDER: tuple[type[Guard], ...] = (
+    Installed,  # other code than was installed could pass over any check below
+    Runs,  # nothing is read or written for a run that there is no room for
+    Size,  # before anything is made of a large message; on the way out, what is really sent
+    Contents,  # opens the site, so no earlier; what is not of the study is not counted as a question
+    Questions,  # counts what would be worked on
+    Released,  # nearest to the work: about what it made, before anything is changed
+)
+
+
+def guards(hospital: Hospital | None) -> tuple[Guard, ...]:
+    """The guards of a hospital; of a simulation those that need none."""
+    found: list[Guard] = []
+    for kind in ORDER:
+        if not issubclass(kind, HospitalGuard):
+            found.append(kind())
+        elif hospital is not None:
+            found.append(kind(hospital))
+    return tuple(found)

@@ -1,0 +1,86 @@
+"""One request at one site: what was asked, and what came of it so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Generic, TypeVar
+
+from normfed_client.hospital.config import SiteConfig
+from normfed_client.hospital.outbox import Outbox
+from normfed_client.hospital.releases import Kind
+from normfed_client.hospital.site import Case, Site, site_for
+from normfed_client.training.checkpoints import TrainingCheckpoints
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.wire.answers import Answer
+from normfed_common.wire.requests import Payload, Request
+
+P = TypeVar("P", bound=Payload)
+
+
+@dataclass(frozen=True)
+class Job(Generic[P]):
+    """One request at one site.
+
+    Parameters
+    ----------
+    payload
+        The request's.
+    key
+        A digest of all that was asked, and of what the hospital allows; empty in a simulation.
+    outbox
+        Where the answer is kept before it is sent; absent where it is made anew every time.
+    checkpoints
+        Where training that was interrupted goes on from; absent where nobody would miss it.
+    released
+        What was put on record of the people whom the answer is about; nothing leaves a hospital else.
+    afterwards
+        What is done once the answer is safe.
+    """
+
+    request: Request
+    payload: P
+    arrays: Arrays
+    config: SiteConfig
+    key: str = ""
+    outbox: Outbox | None = None
+    checkpoints: TrainingCheckpoints | None = None
+    released: list[Kind] = field(default_factory=list)
+    afterwards: list[Callable[[], None]] = field(default_factory=list)
+
+    @cached_property
+    def site(self) -> Site:
+        """The site in the request's study; opened when first asked for.
+
+        Raises
+        ------
+        SiteError
+            If the study is not one that this version can run, or that the hospital allows.
+        """
+        return site_for(self.config, self.request.study)
+
+    @cached_property
+    def kept(self) -> tuple[Answer, Arrays] | None:
+        """The answer, where the same was asked before."""
+        return None if self.outbox is None else self.outbox.get(self.key, self.request)
+
+    def keep(self, answer: Answer, arrays: Arrays) -> None:
+        """Put the answer where the same request finds it; then throw away what it was made of."""
+        if self.outbox is not None:
+            self.outbox.put(self.key, self.request, answer, arrays)
+        for step in self.afterwards:
+            step()
+        if self.checkpoints is not None:
+            self.checkpoints.clear()
+
+    def release(self, kind: Kind, cases: Sequence[Case]) -> None:
+        """The answer is about these people.
+
+        Raises
+        ------
+        SiteError
+            If a hospital must not release it.
+        """
+        self.site.release(kind, cases, f"{self.request.arm} {kind}")
+        self.released.append(kind)

@@ -1,0 +1,177 @@
+"""What the server asks of a site, beside arrays: a header that every request has, and one payload per task."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from normfed_common.study.base import Frozen
+from normfed_common.study.federation import PLAIN, Compression
+from normfed_common.wire.bounds import (
+    MAXIMUM_STUDY,
+    MOST_ITERATIONS,
+    MOST_ROUNDS,
+    ArmName,
+    PhaseName,
+    RunName,
+    VersionText,
+)
+
+Task = Literal[
+    "query.describe",
+    "train.canary",
+    "train.round",
+    "train.personal",
+    "train.sums",
+    "evaluate.score",
+    "evaluate.count",
+    "evaluate.measure",
+]
+
+
+class Describe(Frozen):
+    """Who are you? How many people of each role, what kinds of lesion, what machine."""
+
+    task: Literal["query.describe"] = "query.describe"
+
+
+class Canary(Frozen):
+    """Train one batch of the round to come; the arrays are an `Offer`.
+
+    Parameters
+    ----------
+    compression
+        Of the update that answers it.
+    """
+
+    task: Literal["train.canary"] = "train.canary"
+    compression: Compression = "none"
+
+
+class TrainRound(Frozen):
+    """Train one round; the arrays are an `Offer`.
+
+    Parameters
+    ----------
+    round
+        From 1.
+    since
+        The last round in which the server used an update of this very site; 0 for none. What a site keeps of a round
+        that was not used (SCAFFOLD's control variate) does not count.
+    compression
+        Of the models offered and of the update that answers them.
+    """
+
+    task: Literal["train.round"] = "train.round"
+    round: int = Field(ge=1, le=MOST_ROUNDS)
+    since: int = Field(0, ge=0, le=MOST_ROUNDS)
+    compression: Compression = "none"
+
+
+class FineTune(Frozen):
+    """Train the last global model on, for the site alone; the arrays are an `Offer` of it.
+
+    Parameters
+    ----------
+    round
+        The one after the last.
+    """
+
+    task: Literal["train.personal"] = "train.personal"
+    round: int = Field(ge=1, le=MOST_ROUNDS)
+
+
+class Sums(Frozen):
+    """Add up a phase's statistics over the people to learn from; the arrays are an `Offer` of the model so far.
+
+    Parameters
+    ----------
+    iteration
+        Of a phase that is repeated until it has converged: from 0.
+    """
+
+    task: Literal["train.sums"] = "train.sums"
+    phase: PhaseName
+    iteration: int = Field(0, ge=0, le=MOST_ITERATIONS)
+
+
+class Score(Frozen):
+    """Evaluation, first step: score everybody tested; the arrays are an `Offer` of the model to score with.
+
+    Parameters
+    ----------
+    detail
+        "full", or "ranking" for voxel metrics only: then it is the only step.
+    """
+
+    task: Literal["evaluate.score"] = "evaluate.score"
+    detail: Literal["full", "ranking"] = "full"
+
+
+class Count(Frozen):
+    """Evaluation, second step: coarse counts over the range of all sites' scores."""
+
+    task: Literal["evaluate.count"] = "evaluate.count"
+    low: float
+    high: float
+
+
+class Measure(Frozen):
+    """Evaluation, third step: all figures; the arrays are `CommonEdges`.
+
+    Parameters
+    ----------
+    threshold
+        A voxel at or above it is called abnormal.
+    maps
+        Whether the site writes anomaly maps into its own folder.
+    """
+
+    task: Literal["evaluate.measure"] = "evaluate.measure"
+    threshold: float
+    maps: bool = False
+
+
+Payload = Describe | Canary | TrainRound | FineTune | Sums | Score | Count | Measure
+
+
+class Request(Frozen):
+    """What every request says, and what is asked.
+
+    Parameters
+    ----------
+    study
+        The resolved study as JSON.
+    run
+        The run's name: what a site keeps of one run is apart from what it keeps of others.
+    version
+        Of normfed at the server: a site with another refuses.
+    arm
+        Which of the study's models this is about (federated, local-NAME, pooled, or a baseline's name).
+    model
+        The model's entry of the study.
+    strategy
+        The strategy's entry of the study, for this arm.
+    repeat
+        Which training of the same model this is: 0 for the first; the order of batches depends on it.
+    """
+
+    study: str = Field(max_length=MAXIMUM_STUDY)
+    run: RunName = ""
+    version: VersionText = ""
+    arm: ArmName
+    model: dict[str, Any]
+    strategy: dict[str, Any] = Field(default_factory=lambda: dict(PLAIN))
+    repeat: int = Field(0, ge=0, le=100)
+    payload: Annotated[Payload, Field(discriminator="task")]
+
+    @property
+    def task(self) -> Task:
+        """What is asked; the type of the message that carries this."""
+        return self.payload.task
+
+    @property
+    def round(self) -> int:
+        """From 1; 0 outside rounds."""
+        return self.payload.round if isinstance(self.payload, TrainRound | FineTune) else 0
