@@ -122,9 +122,9 @@ class Federation:
             number = self.progress.round + 1
             for site in sorted(only or self.sites):
                 chosen = self.progress.clusters.get(site, 0)
-                received = named.stacked(models) if self.step.offers_all else {**models[chosen], **beside}
+                received = named.stacked(models) if self.row.offers_every_cluster else {**models[chosen], **beside}
                 outcome, loss = self.train(site, received, number)
-                cluster = outcome.cluster if self.step.offers_all else chosen
+                cluster = outcome.cluster if self.row.offers_every_cluster else chosen
                 self.sent.append(outcome.arrays)
                 arrays = self.tamper(site, outcome.arrays, models[cluster])
                 full = {**models[cluster], **arrays}
@@ -149,7 +149,7 @@ class Federation:
             since=self.progress.used.get(site, 0),
         )
         loss = None
-        if self.row.server_step == "fair":
+        if self.row.needs_received_loss:
             job.start(received)
             loss = mean_loss(model, bowl, job.settings)
         return OBJECTIVES[self.row.objective](job), loss

@@ -99,6 +99,6 @@ class Tampering:
 def _start(asked: Request, received: Arrays, cluster: int) -> Arrays:
     """The model that the site began with, as it received it."""
     model = {name: array for name, array in received.items() if not name.startswith(CONTROL)}
-    if configure(asked.strategy)[0].objective == "best of clusters":
+    if configure(asked.strategy)[0].offers_every_cluster:
         model = named.unstacked(model)[cluster]
     return expand_model(model, asked.compression)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,9 +12,9 @@ import torch
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.training.corrections import Controlled, Proximal, tensors
 from normfed_client.training.loop import Progress, Settings, mean_loss, train
-from normfed_common.algorithms.table import Objective
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.registry import Registry
 from normfed_common.learning.cohort import Cohort
 from normfed_common.models.base import NETWORK, NormativeModel
 from normfed_common.wire.messages import CONTROL
@@ -146,11 +146,13 @@ def best_of_clusters(job: Round) -> Outcome:
     return replace(outcome, cluster=chosen)
 
 
-OBJECTIVES: Mapping[Objective, Callable[[Round], Outcome]] = {
-    "plain": plain,
-    "proximal": proximal,
-    "controlled": controlled,
-    "with a personal model": with_personal_model,
-    "alternating": alternating,
-    "best of clusters": best_of_clusters,
-}
+OBJECTIVES: Registry[Callable[[Round], Outcome]] = Registry(
+    "objective", "normfed.objectives", instance_of="collections.abc:Callable"
+)
+
+OBJECTIVES.add("plain", plain)
+OBJECTIVES.add("proximal", proximal)
+OBJECTIVES.add("controlled", controlled)
+OBJECTIVES.add("with a personal model", with_personal_model)
+OBJECTIVES.add("alternating", alternating)
+OBJECTIVES.add("best of clusters", best_of_clusters)

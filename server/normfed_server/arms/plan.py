@@ -117,20 +117,19 @@ def _federated(
     evaluate: Mapping[str, Detail],
     maps: bool = False,
 ) -> Arm:
-    row, parameters = configure(strategy)
-    needed = make_step(strategy, study.federation).minimum
-    if 0 < len(train) < needed:
+    row, _ = configure(strategy)
+    step = make_step(strategy, study.federation)
+    if 0 < len(train) < step.minimum:
         raise StudyError(
-            f"strategy {strategy['name']}: needs {needed} training sites, and {len(train)} can train. "
+            f"strategy {strategy['name']}: needs {step.minimum} training sites, and {len(train)} can train. "
             "Lower `malicious`, or take another strategy."
         )
-    if row.server_step == "prior clusters":
-        unknown = sorted({site for members in parameters.clusters.values() for site in members} - set(train))
-        if unknown:
-            raise StudyError(
-                f"strategy {strategy['name']}: clusters names {', '.join(unknown)}; sites that train are "
-                f"{', '.join(train)}."
-            )
+    unknown = sorted(step.named_sites() - set(train))
+    if unknown:
+        raise StudyError(
+            f"strategy {strategy['name']}: clusters names {', '.join(unknown)}; sites that train are "
+            f"{', '.join(train)}."
+        )
     not_served = {
         site: f"never trained, and {strategy['name']} keeps part of the model at the sites that did"
         for site in evaluate
