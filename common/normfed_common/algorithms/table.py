@@ -227,9 +227,9 @@ def part(strategy: dict[str, Any], parts: Registry[T], name: str) -> T:
     StudyError
         If this side has none.
     """
-    if name not in parts:
+    try:
+        return parts[name]
+    except StudyError as error:
         raise StudyError(
-            f"strategy {strategy['name']}: there is no {parts.kind} {name!r} here. Install the plug-in that has it, or "
-            f"take another strategy. Known: {', '.join(parts)}."
-        )
-    return parts[name]
+            f"strategy {strategy['name']}: {error} Install the plug-in that has it, or take another strategy."
+        ) from error

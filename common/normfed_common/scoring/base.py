@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.learning.setting import Places
+from normfed_common.learning.setting import Places, Setting
+from normfed_common.study.base import Frozen
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,25 @@ class LatentField:
     shape: tuple[int, ...]
 
 
+class OneClassConfig(Frozen):
+    """One-class SVM in latent space (Alaverdyan 2020; Pinon 2023)."""
+
+    nu: float = Field(0.03, gt=0, le=1, description="upper bound on the share of outliers in the training latents")
+
+
 class OneClassHead(Protocol):
     """Turns latents into anomaly scores; may first need sums over the sites (``stages``) or the site's own people.
 
-    ``keeps_to_site`` says whether `personalise` learns anything.
+    ``Config`` is what a study may say of it, ``keeps_to_site`` whether `personalise` learns anything.
     """
 
+    Config: ClassVar[type[Frozen]]
     stages: tuple[str, ...]
     keeps_to_site: bool
+
+    def __init__(self, config: Any, dimension: int, setting: Setting) -> None:
+        """For latents of ``dimension``."""
+        ...
 
     def statistics(self, stage: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
         """Sums over a site's normal people that ``stage`` needs, float64."""
