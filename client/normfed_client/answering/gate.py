@@ -18,7 +18,7 @@ from flwr.app import Context, Message
 
 from normfed_client.answering import bounds
 from normfed_client.answering.tasks import Job
-from normfed_client.hospital import installed
+from normfed_client.hospital import installed, plugins
 from normfed_client.hospital.asked import Asked
 from normfed_client.hospital.custody import ROLES
 from normfed_client.hospital.folder import HOME_VARIABLE, Hospital, of_environment
@@ -28,8 +28,17 @@ from normfed_client.hospital.site import SITES_VARIABLE, Site, open_site, people
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.damage import told
-from normfed_common.foundation.errors import DatasetError, SiteCode, SiteError, StudyError, UserError, WireError
+from normfed_common.foundation.errors import (
+    DatasetError,
+    PluginError,
+    SiteCode,
+    SiteError,
+    StudyError,
+    UserError,
+    WireError,
+)
 from normfed_common.foundation.files import is_full
+from normfed_common.foundation.registry import admitting
 from normfed_common.wire.messages import Answer, Request, answer, decode_request, refusal
 
 LOG = "site.log"
@@ -52,7 +61,7 @@ def guarded(message: Message, context: Context, work: Callable[[Job], tuple[Answ
         if not request.run:
             raise SiteError(SiteCode.BAD_REQUEST, "a request that belongs to no run")
         folder = hospital.site_config(request.run).output
-        with told(partial(_damaged, folder, task)):
+        with told(partial(_damaged, folder, task)), admitting(hospital.config.plugins):
             return answer(message, *_kept(task, hospital, request, arrays, work))
     except Exception as error:  # noqa: BLE001  (the gate: nothing may pass)
         code = _code(error)
@@ -65,6 +74,7 @@ def _kept(
 ) -> tuple[Answer, Arrays]:
     """A hospital's answer: what is in its outbox, or else worked out and put there before it is sent."""
     installed.check(request.version)
+    plugins.check(hospital.config.plugins, request.plugins)
     config = hospital.site_config(request.run)
     if not config.output.exists():
         _check_record(hospital)
@@ -148,6 +158,8 @@ def _code(error: Exception) -> SiteCode:
         return SiteCode.BAD_REQUEST
     if isinstance(error, StudyError):
         return SiteCode.STUDY_REFUSED
+    if isinstance(error, PluginError):
+        return SiteCode.PLUGIN_REFUSED
     if isinstance(error, DatasetError):
         return SiteCode.DATA_UNUSABLE
     if isinstance(error, OSError) and is_full(error):

@@ -26,7 +26,7 @@ from normfed_client.imaging.cohort import NO_LESION, PreparedCohort, Roles, assi
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.template import common_grid
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.foundation.errors import DatasetError, ReadError, ScanError, SiteCode, SiteError
+from normfed_common.foundation.errors import DatasetError, PluginError, ReadError, ScanError, SiteCode, SiteError
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import build
@@ -302,9 +302,13 @@ def site_for(config: SiteConfig, study_json: str) -> Site:
     ------
     SiteError
         If the study is not one that this version can run.
+    PluginError
+        If it needs a plug-in that is not let in, or cannot be used.
     """
     try:
         study = resolve(json.loads(study_json), "request")
+    except PluginError:
+        raise
     except Exception as error:
         raise SiteError(SiteCode.STUDY_REFUSED, str(error)) from error
     return Site(config, study)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -39,10 +40,11 @@ class Trained(Protocol):
 
 @dataclass(frozen=True)
 class Letterhead:
-    """The study of a run, and the run's name: sites keep what belongs to it apart."""
+    """The study of a run, the run's name (sites keep what belongs to it apart), and the plug-ins that it uses here."""
 
     study: StudyConfig
     run: str = ""
+    plugins: Mapping[str, str] = field(default_factory=dict)
 
     def request(self, arm: Trained, **fields: Any) -> Request:
         """A request about one of the study's models."""
@@ -56,4 +58,9 @@ class Letterhead:
 
     @cached_property
     def _common(self) -> dict[str, Any]:
-        return {"study": self.study.model_dump_json(), "run": self.run, "version": installed_version()}
+        return {
+            "study": self.study.model_dump_json(),
+            "run": self.run,
+            "version": installed_version(),
+            "plugins": self.plugins,
+        }
