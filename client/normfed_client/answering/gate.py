@@ -80,7 +80,8 @@ def _kept(
         _check_record(hospital)
         bounds.check_run(config.output, hospital.cache, hospital.config)
     hospital.prepare(request.run)
-    site = site_for(config, request.study)  # its rules are checked, as they are now
+    let_in = tuple(hospital.config.plugins.items())
+    site = site_for(config, request.study, let_in)  # its rules are checked, as they are now
     key = digest(task, request, arrays, hospital.custody(request.run).rules)
     outbox = Outbox(hospital.outbox(request.run))
     kept = outbox.get(key, request) if task in KEPT else None

@@ -295,8 +295,13 @@ def open_site(partition: int, study_json: str) -> Site:
 
 
 @lru_cache(maxsize=256)  # a site is small: names and paths; opening one reads a dataset's index
-def site_for(config: SiteConfig, study_json: str) -> Site:
+def site_for(config: SiteConfig, study_json: str, _plugins: tuple[tuple[str, str], ...] = ()) -> Site:
     """A hospital in a study as it came with a request.
+
+    Parameters
+    ----------
+    _plugins
+        That are let in: once others are, the study is read anew.
 
     Raises
     ------

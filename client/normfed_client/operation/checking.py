@@ -27,7 +27,7 @@ def examine(hospital: Hospital, opening_scans: bool) -> Iterator[Finding]:
     """Look at everything that a federation needs of a hospital, one finding after another."""
     yield _secrets(hospital)
     yield from _versions(hospital)
-    yield from _plugins(hospital)
+    yield from let_in(hospital)
     reached = list(link(hospital))
     yield from reached
     if all(finding.severity < 2 for finding in reached):
@@ -58,7 +58,7 @@ def _versions(hospital: Hospital) -> Iterator[Finding]:
     )
 
 
-def _plugins(hospital: Hospital) -> Iterator[Finding]:
+def let_in(hospital: Hospital) -> Iterator[Finding]:
     """Every plug-in that is installed or listed, and whether it is let in."""
     here = plugins.installed()
     listed = {canonical(name): version for name, version in hospital.config.plugins.items()}
