@@ -39,7 +39,7 @@ from normfed_server.sites.asking import Asker
 from normfed_server.sites.description import SiteDescription
 from normfed_server.sites.letterhead import FEDERATED, Letterhead
 from normfed_server.sites.roster import Roster
-from normfed_server.steps.catalogue import make_step
+from normfed_server.steps.catalogue import check_steps
 from normfed_server.steps.progress import Progress
 
 T = TypeVar("T")
@@ -88,8 +88,7 @@ class Coordinator:
         with recorded() as plugins:
             self.study: StudyConfig = load_study(folder / "study.yaml")
             check_study(self.study)
-            for strategy in (self.study.strategy, *self.study.comparisons.strategies):
-                make_step(strategy, self.study.federation)  # one that is not here is refused before anybody is asked
+            check_steps(self.study)
         self.events = EventLog(folder / "events.jsonl")
         self.stop = threading.Event()
         self.letterhead = Letterhead(self.study, folder.name, plugins)

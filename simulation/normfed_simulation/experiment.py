@@ -17,6 +17,7 @@ from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.cohort import assign, select
 from normfed_client.imaging.preparation import prepare_all
 from normfed_client.imaging.preprocessing import Recipe
+from normfed_client.training.objectives import objective_of
 from normfed_common.algorithms.sharing import check_study
 from normfed_common.foundation.errors import DatasetError, RunError
 from normfed_common.foundation.files import write_json
@@ -24,6 +25,7 @@ from normfed_common.study.config import StudyConfig
 from normfed_common.study.names import check_names
 from normfed_server.arms import virtual_clock as pace
 from normfed_server.runs.folder import Run
+from normfed_server.steps.catalogue import check_steps
 from normfed_simulation import hospital_times, patients
 from normfed_simulation import run_folder as runs
 from normfed_simulation.attacks import Attack, Tampering
@@ -86,10 +88,13 @@ def simulate(
 
     Raises
     ------
-    DatasetError, RunError
-        If the data or the run do not allow the study.
+    UserError
+        If the study cannot be run here, or the data or the run do not allow it.
     """
     check_study(run.study)
+    check_steps(run.study)
+    for strategy in (run.study.strategy, *run.study.comparisons.strategies):
+        objective_of(strategy)
     cache = default_root()
     root = data if data is not None else phantom(run.study, cache, workers, watcher)
     names, problems = _prepare(run.study, root, cache, workers, watcher)

@@ -19,9 +19,9 @@ from normfed_client.imaging.cohort import PreparedCohort
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_client.training.loop import Settings, mean_loss
 from normfed_client.training.loop import train as train_epochs
-from normfed_client.training.objectives import OBJECTIVES, Round
+from normfed_client.training.objectives import Round, objective_of
 from normfed_common.algorithms.sharing import personal_arrays
-from normfed_common.algorithms.table import configure, part
+from normfed_common.algorithms.table import configure
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
@@ -116,7 +116,7 @@ def train(job: Job) -> tuple[Answer, Arrays]:
     if row.needs_received_loss:
         work.start(work.received)
         received_loss = mean_loss(model, cohort, work.settings)
-    outcome = part(request.strategy, OBJECTIVES, row.objective)(work)
+    outcome = objective_of(request.strategy)(work)
     base = named.unstacked(work.received)[outcome.cluster] if row.offers_every_cluster else work.received
     rng = seeds.generator(site.study.seed, "compression", site.config.name, request.round)
     header = Answer(
@@ -136,7 +136,7 @@ def canary(job: Job) -> tuple[Answer, Arrays]:
     """One batch of the round to come, of which nothing is kept: does everything work that a round needs?"""
     begin = time.perf_counter()
     site, request = job.site, job.request
-    part(request.strategy, OBJECTIVES, configure(request.strategy)[0].objective)  # of the rounds to come: is it here?
+    objective_of(request.strategy)  # of the rounds to come: is it here?
     model = site.model(request.model)
     (received,) = named.unstacked(job.arrays)
     model.load(received)

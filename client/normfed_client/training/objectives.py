@@ -12,6 +12,7 @@ import torch
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.training.corrections import Controlled, Proximal, tensors
 from normfed_client.training.loop import Progress, Settings, mean_loss, train
+from normfed_common.algorithms.table import configure, part
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.registry import Registry
@@ -146,9 +147,9 @@ def best_of_clusters(job: Round) -> Outcome:
     return replace(outcome, cluster=chosen)
 
 
-OBJECTIVES: Registry[Callable[[Round], Outcome]] = Registry(
-    "objective", "normfed.objectives", instance_of="collections.abc:Callable"
-)
+Objective = Callable[[Round], Outcome]
+
+OBJECTIVES: Registry[Objective] = Registry("objective", "normfed.objectives", instance_of="collections.abc:Callable")
 
 OBJECTIVES.add("plain", plain)
 OBJECTIVES.add("proximal", proximal)
@@ -156,3 +157,14 @@ OBJECTIVES.add("controlled", controlled)
 OBJECTIVES.add("with a personal model", with_personal_model)
 OBJECTIVES.add("alternating", alternating)
 OBJECTIVES.add("best of clusters", best_of_clusters)
+
+
+def objective_of(strategy: dict[str, Any]) -> Objective:
+    """What a site does in a round of a resolved strategy entry.
+
+    Raises
+    ------
+    StudyError, PluginError
+        If it is not here.
+    """
+    return part(strategy, OBJECTIVES, configure(strategy)[0].objective)

@@ -6,6 +6,7 @@ from typing import Any
 
 from normfed_common.algorithms.table import configure, part
 from normfed_common.foundation.registry import Registry
+from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import FederationConfig
 from normfed_server.steps.adaptive import Adagrad, Adam, Momentum, Yogi
 from normfed_server.steps.base import Step
@@ -34,6 +35,18 @@ STEPS.add("clipped mean", ClippedMean)
 STEPS.add("clusters", BestOfClusters)
 STEPS.add("prior clusters", PriorClusters)
 STEPS.add("splitting clusters", SplittingClusters)
+
+
+def check_steps(study: StudyConfig) -> None:
+    """Refuse a study with a strategy whose server step is not here.
+
+    Raises
+    ------
+    StudyError, PluginError
+        If there is one.
+    """
+    for strategy in (study.strategy, *study.comparisons.strategies):
+        make_step(strategy, study.federation)
 
 
 def make_step(strategy: dict[str, Any], federation: FederationConfig) -> Step:
