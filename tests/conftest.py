@@ -77,7 +77,7 @@ def hospitals(study: StudyConfig, cache: Path) -> Path:
     from normfed_simulation.phantom import hospitals
 
     assert study.data.phantom is not None
-    root = cache / "phantoms" / hospitals.digest(study.data.phantom, study.seed)
+    root = cache / "datasets" / "phantom" / hospitals.digest(study.data.phantom, study.seed)
     hospitals.write(study.data.phantom, study.seed, root, workers=2)
     return root
 

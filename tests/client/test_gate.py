@@ -78,6 +78,6 @@ def test_an_answer_passes(ask) -> None:  # type: ignore[no-untyped-def]
 def test_an_unreadable_dataset_is_a_code(ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     text = (tmp_path / "sites.json").read_text()
     other = tmp_path / "elsewhere.json"
-    other.write_text(text.replace("phantoms", "no-phantoms"))
+    other.write_text(text.replace("phantom", "no-phantom"))
     monkeypatch.setenv(SITES_VARIABLE, str(other))
     assert error_code(ask(lambda *_: None)) is SiteCode.DATA_UNUSABLE

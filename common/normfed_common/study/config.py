@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from normfed_common.foundation import digests
-from normfed_common.study.base import Frozen
+from normfed_common.study.base import Frozen, NamedEntry
 from normfed_common.study.data import DataConfig
 from normfed_common.study.evaluation import EvaluationConfig
-from normfed_common.study.federation import PLAIN, ComparisonConfig, FederationConfig, StrategyEntry
+from normfed_common.study.federation import PLAIN, ComparisonConfig, FederationConfig
 from normfed_common.study.preprocessing import PreprocessingConfig
 
 StudyName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
@@ -28,7 +28,7 @@ class StudyConfig(Frozen):
     initial_model: str | None = Field(
         None, description="a model.safetensors to start from, relative to the study file; its digest once a run begins"
     )
-    strategy: StrategyEntry = Field(default_factory=lambda: dict(PLAIN), description="name and parameters")
+    strategy: NamedEntry = Field(default_factory=lambda: dict(PLAIN), description="name and parameters")
     federation: FederationConfig = FederationConfig()
     comparisons: ComparisonConfig = ComparisonConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from normfed_common.study.base import Frozen
+from normfed_common.study.base import Frozen, NamedEntry
 
-
-def _named(entry: Any) -> Any:
-    """``ditto`` is short for ``{name: ditto}``."""
-    return {"name": entry} if isinstance(entry, str) else entry
-
-
-StrategyEntry = Annotated[dict[str, Any], BeforeValidator(_named)]
 PLAIN = {"name": "fedavg"}  # the strategy of whatever names none: baselines, local and pooled models too
 Compression = Literal["none", "fp16", "bf16", "int8"]
 
@@ -67,7 +60,7 @@ class ComparisonConfig(Frozen):
     local: bool = Field(True, description="every site trains alone; gives the train-site x test-site matrix")
     pooled: bool = Field(True, description="all scans in one place, as no federation could (simulation only)")
     leave_one_site_out: bool = Field(False, description="each training site tested on a federation without it")
-    strategies: tuple[StrategyEntry, ...] = Field((), description="other strategies, trained and tested the same way")
+    strategies: tuple[NamedEntry, ...] = Field((), description="other strategies, trained and tested the same way")
     repeats: int = Field(
         1, ge=1, le=100, description="trainings of every strategy, local and pooled, from other weights and batches"
     )
