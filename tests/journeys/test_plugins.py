@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,18 @@ from flwr.app import Message
 from plugins import Plugins
 
 from normfed_client.answering import serving
+from normfed_client.training.objectives import OBJECTIVES
+from normfed_common.algorithms.table import ALGORITHMS
+from normfed_common.cli import COMMANDS
 from normfed_common.foundation.errors import PluginError, StudyError
+from normfed_common.models.catalogue import MODELS
+from normfed_common.scoring.catalogue import SCORERS
 from normfed_common.wire.messages import decode_request
+from normfed_server.steps.catalogue import STEPS
+from normfed_simulation.datasets import DATASETS
 from normfed_simulation.engines import local
 
+GUIDE = Path(__file__).parents[2] / "deploy" / "guides" / "plug-ins.md"
 ALGORITHM = """
 from pydantic import Field
 from normfed_client.training.objectives import plain
@@ -135,3 +144,8 @@ def test_a_command_of_a_plug_in_is_one_of_normfeds_and_takes_the_name_of_none(th
     with pytest.raises(PluginError, match=r"The command 'site' is given by .*evil 6"):
         normfed("site", "--help")
     assert not theirs.imported("evil")
+
+
+def test_the_guide_names_every_group_that_something_here_reads() -> None:
+    read = {r.group for r in (MODELS, SCORERS, ALGORITHMS, OBJECTIVES, STEPS, DATASETS, COMMANDS)}
+    assert set(re.findall(r"^\| `(normfed\.[a-z]+)` \|", GUIDE.read_text(), re.MULTILINE)) >= read
