@@ -73,7 +73,7 @@ def bare_round(sites: list[Site], number: int) -> float:
 def measure(count: int, folder: Path) -> None:
     """Print the overhead with ``count`` sites."""
     study = study_with(count)
-    root = default_root() / "phantoms" / hospitals.digest(study.data.phantom, study.seed)  # type: ignore[arg-type]
+    root = default_root() / "datasets" / "phantom" / hospitals.digest(study.data.phantom, study.seed)  # type: ignore[arg-type]
     hospitals.write(study.data.phantom, study.seed, root, workers=2)  # type: ignore[arg-type]
     names = list(read_dataset(root).sites())
     visits = [v for name, found in read_dataset(root).sites().items() for v in assign(found, name, study).everybody()]

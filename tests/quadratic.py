@@ -132,9 +132,9 @@ class Federation:
             number = self.progress.round + 1
             for site in sorted(only or self.sites):
                 chosen = self.progress.clusters.get(site, 0)
-                offered = models if self.step.offers_all else [models[chosen]]
+                offered = models if self.row.offers_every_cluster else [models[chosen]]
                 outcome, loss = self.train(site, Offer(tuple(offered), beside), number)
-                cluster = outcome.cluster if self.step.offers_all else chosen
+                cluster = outcome.cluster if self.row.offers_every_cluster else chosen
                 self.sent.append(outcome.arrays)
                 arrays = self.tamper(site, outcome.arrays, models[cluster])
                 full = {**models[cluster], **arrays}
@@ -159,7 +159,7 @@ class Federation:
             since=self.progress.used.get(site, 0),
         )
         loss = None
-        if self.row.server_step == "fair":
+        if self.row.needs_received_loss:
             job.start(job.received)
             loss = mean_loss(model, bowl, job.settings)
         return OBJECTIVES[self.row.objective](job), loss

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import EntryPoint, entry_points, version
+from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ from typer.core import TyperGroup
 
 from normfed_common.foundation.errors import NormfedError
 from normfed_common.foundation.files import is_full
+from normfed_common.foundation.registry import Registry
 
 # Flower reports usage to its makers and looks for updates unless told otherwise before it is imported.
 QUIET_FLOWER = {
@@ -24,6 +26,10 @@ QUIET_FLOWER = {
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
+
+COMMANDS: Registry[typer.Typer | Callable[..., None]] = Registry(
+    "command", "normfed.commands", instance_of="collections.abc:Callable"
+)
 
 
 def _version(asked: bool) -> None:
@@ -37,25 +43,23 @@ class Installed(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self._entries = {entry.name: entry for entry in entry_points(group="normfed.commands")}
         # Names alone, for "Did you mean ...?"; `get_command` has the commands.
-        self.commands = {name: click.Command(name) for name in sorted(self._entries)}
+        self.commands = {name: click.Command(name) for name in COMMANDS}
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A sub-command; None where there is none of this name."""
-        entry = self._entries.get(cmd_name)
-        return None if entry is None else _loaded(entry)
+        return _command(cmd_name) if cmd_name in COMMANDS else None
 
 
-def _loaded(entry: EntryPoint) -> click.Command:
-    found = entry.load()
+def _command(name: str) -> click.Command:
+    found = COMMANDS[name]
     if isinstance(found, typer.Typer):
         command: click.Command = typer.main.get_group(found)
     else:
         single = typer.Typer(add_completion=False)
-        single.command(entry.name)(found)
+        single.command(name)(found)
         command = typer.main.get_command(single)
-    command.name = entry.name
+    command.name = name
     return command
 
 

@@ -48,7 +48,7 @@ def prepared(study: Path | None, data: Path | None) -> tuple[StudyConfig, Path]:
     # Nobody has all scans in one place here.
     beside = chosen.comparisons.model_copy(update={"pooled": False})
     chosen = chosen.model_copy(update={"comparisons": beside})
-    return chosen, data if data is not None else experiment.phantom(chosen, default_root(), 2, Silent())
+    return chosen, data if data is not None else experiment.make_dataset(chosen, default_root(), 2, Silent())
 
 
 def rehearsal(study: StudyConfig, data: Path, folder: Path, wired: bool) -> Rehearsal:

@@ -19,6 +19,7 @@ from normfed_common.foundation import digests, seeds
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import DamagedError, RunError
 from normfed_common.foundation.files import write_json
+from normfed_common.foundation.registry import recorded
 from normfed_common.learning.phase import averaged_rounds
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
@@ -40,6 +41,7 @@ from normfed_server.sites.asking import Asker
 from normfed_server.sites.description import SiteDescription
 from normfed_server.sites.letterhead import FEDERATED, Letterhead
 from normfed_server.sites.roster import Roster
+from normfed_server.steps.catalogue import check_steps
 from normfed_server.steps.progress import Progress
 
 T = TypeVar("T")
@@ -85,11 +87,13 @@ class Coordinator:
         self.grid, self.folder = grid, folder
         self.expected = who if isinstance(who, int) else 0
         self.deployment = None if isinstance(who, int) else who
-        self.study: StudyConfig = load_study(folder / "study.yaml")
-        check_study(self.study)
+        with recorded() as plugins:
+            self.study: StudyConfig = load_study(folder / "study.yaml")
+            check_study(self.study)
+            check_steps(self.study)
         self.events = EventLog(folder / "events.jsonl")
         self.stop = threading.Event()
-        self.letterhead = Letterhead(self.study, folder.name)
+        self.letterhead = Letterhead(self.study, folder.name, plugins)
         deployed = self.deployment is not None
         patience_s = self.study.federation.patience_s if deployed else math.inf
         excused = self.deployment.excused if self.deployment else frozenset

@@ -17,6 +17,7 @@ from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.cohort import assign, select
 from normfed_client.imaging.preparation import prepare_all
 from normfed_client.imaging.preprocessing import Recipe
+from normfed_client.training.objectives import objective_of
 from normfed_common.algorithms.sharing import check_study
 from normfed_common.foundation.errors import DatasetError, RunError
 from normfed_common.foundation.files import write_json
@@ -24,14 +25,13 @@ from normfed_common.study.config import StudyConfig
 from normfed_common.study.names import check_names
 from normfed_server.arms import virtual_clock as pace
 from normfed_server.runs.folder import Run
-from normfed_simulation import hospital_times, patients
+from normfed_server.steps.catalogue import check_steps
+from normfed_simulation import datasets, hospital_times, patients
 from normfed_simulation import run_folder as runs
 from normfed_simulation.attacks import Attack, Tampering
-from normfed_simulation.phantom import hospitals
 from normfed_simulation.run_folder import CONDITIONS
 
 Engine = Literal["local", "ray"]
-PHANTOMS = "phantoms"  # folder of the cache with the datasets of synthetic hospitals, named after their content
 
 
 class Watcher(Protocol):
@@ -86,12 +86,15 @@ def simulate(
 
     Raises
     ------
-    DatasetError, RunError
-        If the data or the run do not allow the study.
+    UserError
+        If the study cannot be run here, or the data or the run do not allow it.
     """
     check_study(run.study)
+    check_steps(run.study)
+    for strategy in (run.study.strategy, *run.study.comparisons.strategies):
+        objective_of(strategy)
     cache = default_root()
-    root = data if data is not None else phantom(run.study, cache, workers, watcher)
+    root = data if data is not None else make_dataset(run.study, cache, workers, watcher)
     names, problems = _prepare(run.study, root, cache, workers, watcher)
     runs.write_site_configs(run, root, names, cache / "scans", device, conditions.custody)
     strangers = sorted(set(conditions.attacks) - set(names))
@@ -115,25 +118,31 @@ def conditions_of(run: Run) -> Conditions:
     return Conditions(attacks={site: Attack(name) for site, name in json.loads(path.read_text())["attacks"].items()})
 
 
-def phantom(study: StudyConfig, cache: Path, workers: int, watcher: Watcher) -> Path:
-    config = study.data.phantom
-    if config is None:
+def make_dataset(study: StudyConfig, cache: Path, workers: int, watcher: Watcher) -> Path:
+    """The dataset that the study has made, in the cache; made only where it is not there yet.
+
+    Raises
+    ------
+    UserError
+        If the study names none, or it cannot be made.
+    """
+    found = datasets.place_of(study)
+    if found is None:
         raise DatasetError("The study names no phantom, so it needs a dataset: add --data DIR (a BIDS dataset).")
-    root = cache / PHANTOMS / hospitals.digest(config, study.seed)
-    if not hospitals.written(config, study.seed, root):
-        watcher.begin("Synthetic people", len(hospitals.people(config)))
-    hospitals.write(config, study.seed, root, workers, lambda name: watcher.advance("Synthetic people", name))
+    dataset, root = found[0], cache / found[1]
+    if not dataset.written(root):
+        watcher.begin(dataset.what, dataset.parts())
+        dataset.write(root, workers, lambda name: watcher.advance(dataset.what, name))
     return root
 
 
 def data_of(run: Run) -> Path | None:
-    """The dataset that the run began with; None where it was the study's phantom, which is found by its content."""
+    """The dataset that the run began with; None where the study had it made, and it is found by its content."""
     if not run.sites_file.exists():
         return None
     data = read_sites(run.sites_file)[0].data
-    config = run.study.data.phantom
-    made = config is not None and data.parts[-2:] == (PHANTOMS, hospitals.digest(config, run.study.seed))
-    return None if made else data
+    found = datasets.place_of(run.study)
+    return None if found is not None and data.parts[-3:] == found[1].parts else data
 
 
 def _prepare(

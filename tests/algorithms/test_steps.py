@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from oracles.flower import WEIGHT, aggregate, reply
 from stepping import FEDERATION, copied, run
 
-from normfed_common.algorithms.table import ALGORITHMS, ServerStep
+from normfed_client.training.objectives import OBJECTIVES
+from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.studies import validate_strategy
 from normfed_common.study.federation import FederationConfig
@@ -47,10 +48,17 @@ def assert_close(found: Arrays, expected: Arrays, rtol: float = 1e-5) -> None:
         np.testing.assert_allclose(found[name], expected[name], rtol=rtol, atol=1e-6)
 
 
-def test_every_step_of_the_table_is_made() -> None:
-    from typing import get_args
+def test_every_row_names_an_objective_and_a_step_that_there_are_and_none_of_ours_is_unused() -> None:
+    rows = [ALGORITHMS[name] for name in ALGORITHMS]
+    assert set(STEPS) == {row.server_step for row in rows}
+    assert set(OBJECTIVES) == {row.objective for row in rows}
 
-    assert set(STEPS) == set(get_args(ServerStep)) == {ALGORITHMS[name].server_step for name in ALGORITHMS}
+
+def test_a_row_says_what_its_step_counts_with() -> None:
+    for name in ALGORITHMS:
+        row = ALGORITHMS[name]
+        assert row.needs_received_loss == ("received_loss" in STEPS[row.server_step].claims), name
+        assert row.clustered or not (row.offers_every_cluster or row.starts_differ), name
 
 
 @given(st.integers(0, 1000), st.integers(1, 12))

@@ -35,13 +35,16 @@ class Run:
         return [{"site": path.parts[-3], **row} for path in files for row in json.loads(path.read_text())]
 
 
+MACHINES = {"location": {"minimum_subjects": 3}}
+
+
 @pytest.fixture(scope="module", params=["location", "patient"])
 def run(
     request: pytest.FixtureRequest, study_file: Path, hospitals: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Run:
     """The tiny study; under `location` sites a and b have people enough for machines of their own, and c has not."""
     raw = yaml.safe_load(study_file.read_text())
-    raw["model"]["one_class"] = {"fit_on": request.param, "minimum_subjects": 3}
+    raw["model"]["one_class"] = {"fit_on": request.param} | MACHINES.get(request.param, {})
     raw["federation"]["rounds"] = 1
     raw["comparisons"] = {"local": False, "pooled": False, "baselines": []}
     out = tmp_path_factory.mktemp(request.param)

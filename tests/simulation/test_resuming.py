@@ -16,10 +16,10 @@ def begun(study: StudyConfig, data: Path, tmp_path: Path) -> Run:
     return run
 
 
-def test_a_dataset_below_a_folder_called_phantoms_is_found_again(
+def test_a_dataset_below_a_folder_called_as_the_caches_is_found_again(
     study: StudyConfig, hospitals: Path, tmp_path: Path
 ) -> None:
-    data = tmp_path / "phantoms" / "of-the-lab"
+    data = tmp_path / "datasets" / "phantom" / "of-the-lab"
     assert experiment.data_of(begun(study, data, tmp_path)) == data
     without = study.model_copy(update={"data": study.data.model_copy(update={"phantom": None})})
     assert experiment.data_of(begun(without, hospitals, tmp_path)) == hospitals

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,9 @@ from normfed_client.hospital.site import SITES_VARIABLE, playing
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.damage import told
-from normfed_common.foundation.errors import DatasetError, SiteCode, SiteError, StudyError, WireError
+from normfed_common.foundation.errors import DatasetError, PluginError, SiteCode, SiteError, StudyError, WireError
 from normfed_common.foundation.files import is_full
+from normfed_common.foundation.registry import admitting
 from normfed_common.wire.answers import Answer
 from normfed_common.wire.messages import answer, decode_request, refusal
 from normfed_common.wire.requests import Canary, Describe, Request
@@ -44,12 +46,17 @@ def guarded(message: Message, context: Context, work: Work) -> Message:
         request, arrays = decode_request(message)
         hospital = of_environment()
         job = _asked_of(hospital, context, request, arrays)
-        with told(partial(Journal(job.config.output).damaged, request.task)):
+        with told(partial(Journal(job.config.output).damaged, request.task)), _plugins_of(hospital):
             return answer(message, *_answered(job, hospital, work))
     except Exception as error:  # noqa: BLE001  (the gate: nothing may pass)
         code = _code(error)
         _journal(job, hospital).refused(message.metadata.message_type, code, error)
         return refusal(message, code)
+
+
+def _plugins_of(hospital: Hospital | None) -> AbstractContextManager[None]:
+    """Within: no plug-in is imported that the hospital does not let in."""
+    return nullcontext() if hospital is None else admitting(hospital.config.plugins)
 
 
 def _asked_of(hospital: Hospital | None, context: Context, request: Request, arrays: Arrays) -> Job[Any]:
@@ -69,7 +76,8 @@ def _asked_of(hospital: Hospital | None, context: Context, request: Request, arr
     outbox = None if isinstance(request.payload, NEVER_KEPT) else Outbox(hospital.outbox(request.run))
     minutes = hospital.config.checkpoint_minutes
     checkpoints = TrainingCheckpoints(hospital.checkpoints(request.run) / key, 60 * minutes)
-    return Job(request, request.payload, arrays, config, key, outbox, checkpoints)
+    let_in = tuple(hospital.config.plugins.items())
+    return Job(request, request.payload, arrays, config, key, outbox, checkpoints, let_in)
 
 
 def _answered(job: Job[Any], hospital: Hospital | None, work: Work) -> tuple[Answer, Arrays]:
@@ -104,6 +112,10 @@ def _code(error: Exception) -> SiteCode:
         return SiteCode.BAD_REQUEST
     if isinstance(error, StudyError):
         return SiteCode.STUDY_REFUSED
+    if isinstance(error, PluginError):
+        return SiteCode.PLUGIN_REFUSED
+    if isinstance(error, PluginError):
+        return SiteCode.PLUGIN_REFUSED
     if isinstance(error, DatasetError):
         return SiteCode.DATA_UNUSABLE
     if isinstance(error, OSError) and is_full(error):

@@ -33,6 +33,8 @@ class Job(Generic[P]):
         Where the answer is kept before it is sent; absent where it is made anew every time.
     checkpoints
         Where training that was interrupted goes on from; absent where nobody would miss it.
+    let_in
+        Plug-ins and their versions that the hospital lets in.
     released
         What was put on record of the people whom the answer is about; nothing leaves a hospital else.
     afterwards
@@ -46,6 +48,7 @@ class Job(Generic[P]):
     key: str = ""
     outbox: Outbox | None = None
     checkpoints: TrainingCheckpoints | None = None
+    let_in: tuple[tuple[str, str], ...] = ()
     released: list[Kind] = field(default_factory=list)
     afterwards: list[Callable[[], None]] = field(default_factory=list)
 
@@ -57,8 +60,10 @@ class Job(Generic[P]):
         ------
         SiteError
             If the study is not one that this version can run, or that the hospital allows.
+        PluginError
+            If it needs a plug-in that is not let in, or cannot be used.
         """
-        return site_for(self.config, self.request.study)
+        return site_for(self.config, self.request.study, self.let_in)
 
     @cached_property
     def kept(self) -> tuple[Answer, Arrays] | None:

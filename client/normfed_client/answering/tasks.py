@@ -19,7 +19,7 @@ from normfed_client.hospital.site import Site, people_of
 from normfed_client.imaging.cohort import PreparedCohort
 from normfed_client.training.loop import Settings, mean_loss
 from normfed_client.training.loop import train as train_epochs
-from normfed_client.training.objectives import OBJECTIVES, Round
+from normfed_client.training.objectives import Round, objective_of
 from normfed_common.algorithms.sharing import needs_every_part, personal_arrays
 from normfed_common.algorithms.table import configure
 from normfed_common.foundation import seeds
@@ -93,10 +93,10 @@ def train(job: Job[TrainRound]) -> tuple[Answer, Arrays]:
         since=payload.since,
     )
     received_loss = None
-    if row.server_step == "fair":
+    if row.needs_received_loss:
         work.start(work.received)
         received_loss = mean_loss(model, cohort, work.settings)
-    outcome = OBJECTIVES[row.objective](work)
+    outcome = objective_of(request.strategy)(work)
     base = work.offer.models[outcome.cluster]
     rng = seeds.generator(site.study.seed, "compression", site.config.name, payload.round)
     header = Answer(
@@ -118,6 +118,7 @@ def canary(job: Job[Canary]) -> tuple[Answer, Arrays]:
     """One batch of the round to come, of which nothing is kept: does everything work that a round needs?"""
     begin = time.perf_counter()
     site, request = job.site, job.request
+    objective_of(request.strategy)  # of the rounds to come: is it here?
     model = site.model(request.model)
     received = offers.decode(job.arrays).model
     model.load(received)
@@ -165,6 +166,9 @@ def _settings(site: Site, request: Request, model: Learner) -> Settings:
     phase = phase_of_round(phases, federation.rounds, number)
     if phase is None or request.round > number + 1:
         raise SiteError(SiteCode.BAD_REQUEST, f"the model has no round {request.round}")
+    if site.custody is not None and number > site.custody.rules.most_rounds:
+        detail = f"most_rounds: round {number}, site.yaml allows {site.custody.rules.most_rounds}"
+        raise SiteError(SiteCode.TOO_MUCH_ASKED, detail)
     return Settings(
         phase=phase,
         seed=seeds.of_repeat(site.study.seed, request.repeat),

@@ -34,6 +34,7 @@ from normfed_common.foundation.errors import DatasetError, UserError
 from normfed_common.foundation.files import inside
 from normfed_common.study.base import Frozen
 from normfed_common.study.data import SiteName
+from normfed_common.study.plugins import Plugins
 
 HOME_VARIABLE = "NORMFED_SITE_HOME"
 PEOPLE, RECORD = "people.secret", "releases.sqlite"
@@ -48,6 +49,10 @@ class Client(Frozen):
     data: Path = Field(description="the BIDS dataset; only read")
     owns: tuple[str, ...] = Field((), description="values of the dataset's column `site` that take part; empty: all")
     bundles: tuple[str, ...] = Field((), description="SHA-256 of the app bundles that are accepted; others are refused")
+    plugins: Plugins = Field(
+        default_factory=dict,
+        description="installed plug-ins that are let in, as name: 'version'; nothing of any other is ever imported",
+    )
     ca: str = Field("ca.crt", description="certificates that the server's must be signed by, PEM")
     device: str = Field("auto", pattern=DEVICE)
     keep_days: float = Field(14.0, gt=0, le=365, description="answers are kept in the outbox for so long at most")

@@ -27,7 +27,7 @@ from normfed_client.imaging.cohort import NO_LESION, PreparedCohort, Roles, assi
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.template import common_grid
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.foundation.errors import DatasetError, ReadError, ScanError, SiteCode, SiteError
+from normfed_common.foundation.errors import DatasetError, PluginError, ReadError, ScanError, SiteCode, SiteError
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
@@ -298,16 +298,25 @@ def playing(partition: int) -> SiteConfig:
 
 
 @lru_cache(maxsize=256)  # a site is small: names and paths; opening one reads a dataset's index
-def site_for(config: SiteConfig, study_json: str) -> Site:
+def site_for(config: SiteConfig, study_json: str, _plugins: tuple[tuple[str, str], ...] = ()) -> Site:
     """A hospital in a study as it came with a request.
+
+    Parameters
+    ----------
+    _plugins
+        That are let in: once others are, the study is read anew.
 
     Raises
     ------
     SiteError
         If the study is not one that this version can run.
+    PluginError
+        If it needs a plug-in that is not let in, or cannot be used.
     """
     try:
         study = resolve(json.loads(study_json), "request")
+    except PluginError:
+        raise
     except Exception as error:
         raise SiteError(SiteCode.STUDY_REFUSED, str(error)) from error
     return Site(config, study)

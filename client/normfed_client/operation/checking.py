@@ -10,12 +10,14 @@ from importlib.metadata import version
 
 import psutil
 
+from normfed_client.hospital import plugins
 from normfed_client.hospital.folder import Hospital
 from normfed_client.imaging.bids import read_dataset
 from normfed_client.operation.link import Finding, link
 from normfed_client.operation.status import status
 from normfed_common.deployment import bundle
 from normfed_common.foundation.errors import DatasetError, UserError
+from normfed_common.foundation.registry import canonical
 
 DISK_GB, MEMORY_GB = 5.0, 4.0
 SHOWN_FAULTS = 5
@@ -25,6 +27,7 @@ def examine(hospital: Hospital, opening_scans: bool) -> Iterator[Finding]:
     """Look at everything that a federation needs of a hospital, one finding after another."""
     yield _secrets(hospital)
     yield from _versions(hospital)
+    yield from let_in(hospital)
     reached = list(link(hospital))
     yield from reached
     if all(finding.severity < 2 for finding in reached):
@@ -53,6 +56,24 @@ def _versions(hospital: Hospital) -> Iterator[Finding]:
         "If the operator announced this version, add to `bundles` in site.yaml:",
         bundle.digest(),
     )
+
+
+def let_in(hospital: Hospital) -> Iterator[Finding]:
+    """Every plug-in that is installed or listed, and whether it is let in."""
+    here = plugins.installed()
+    listed = {canonical(name): version for name, version in hospital.config.plugins.items()}
+    for name, found in here.items():
+        text = f"{found.plugin} ({found.adds})"
+        if listed.get(name) == found.plugin.version:
+            yield Finding(0, "plug-in", f"{text}: let in")
+            continue
+        other = f"; site.yaml lists its version {listed[name]}" if name in listed else ""
+        cure = "To let it in, write under `plugins` in site.yaml:"
+        line = f"  {name}: '{found.plugin.version}'"
+        yield Finding(1 if other else 0, "plug-in", f"{text}: not let in{other}", cure, line)
+    for name in sorted(listed.keys() - here.keys()):
+        text = f"site.yaml lets {name} {listed[name]} in, which is not installed"
+        yield Finding(1, "plug-in", text, "Install it, or take it out of `plugins` in site.yaml.")
 
 
 def _admitted(hospital: Hospital) -> Finding:

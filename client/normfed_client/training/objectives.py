@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,9 +12,10 @@ import torch
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.training.corrections import Controlled, Proximal, tensors
 from normfed_client.training.loop import Progress, Settings, mean_loss, train, trained_parameters
-from normfed_common.algorithms.table import Objective
+from normfed_common.algorithms.table import configure, part
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.registry import Registry
 from normfed_common.learning.cohort import Cohort
 from normfed_common.learning.learner import Learner
 from normfed_common.wire.offers import Offer
@@ -105,12 +106,13 @@ def proximal(job: Round) -> Outcome:
 
 def controlled(job: Round) -> Outcome:
     """SCAFFOLD. The site keeps c_i+ = c_i - c + (x - y) / (K rate); the server works it out of y by itself."""
-    model, control = job.received, job.offer.beside
+    model = job.received
     job.start(model)
     # Rounds whose update the server did not use left no trace in c, so they must leave none in c_i.
     own = job.store.load(min(job.settings.round, job.since + 1), job.since)
     parameters = job.named_parameters()
     names = [name for name, _ in parameters]
+    control = {name: array for name, array in job.offer.beside.items() if name in set(names)}
     named.check_shapes(control, {name: tuple(parameter.shape) for name, parameter in parameters})
     own = {name: own.get(CONTROL + name, np.zeros_like(control[name])) for name in names}
     drift = {name: torch.from_numpy(control[name] - own[name]) for name in names}
@@ -158,11 +160,24 @@ def best_of_clusters(job: Round) -> Outcome:
     return replace(outcome, cluster=chosen)
 
 
-OBJECTIVES: Mapping[Objective, Callable[[Round], Outcome]] = {
-    "plain": plain,
-    "proximal": proximal,
-    "controlled": controlled,
-    "with a personal model": with_personal_model,
-    "alternating": alternating,
-    "best of clusters": best_of_clusters,
-}
+Objective = Callable[[Round], Outcome]
+
+OBJECTIVES: Registry[Objective] = Registry("objective", "normfed.objectives", instance_of="collections.abc:Callable")
+
+OBJECTIVES.add("plain", plain)
+OBJECTIVES.add("proximal", proximal)
+OBJECTIVES.add("controlled", controlled)
+OBJECTIVES.add("with a personal model", with_personal_model)
+OBJECTIVES.add("alternating", alternating)
+OBJECTIVES.add("best of clusters", best_of_clusters)
+
+
+def objective_of(strategy: dict[str, Any]) -> Objective:
+    """What a site does in a round of a resolved strategy entry.
+
+    Raises
+    ------
+    StudyError, PluginError
+        If it is not here.
+    """
+    return part(strategy, OBJECTIVES, configure(strategy)[0].objective)

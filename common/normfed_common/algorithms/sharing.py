@@ -14,6 +14,7 @@ from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.pipeline import assemble
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.federation import PLAIN
 
 
 def personal_arrays(model: NormativeModel, strategy: dict[str, Any]) -> frozenset[str]:
@@ -72,17 +73,17 @@ def check_study(study: StudyConfig) -> None:
         )
     for strategy in (study.strategy, *study.comparisons.strategies):
         _check(model, study.model["name"], strategy)
-        if study.initial_model is not None and strategy["name"] == "ifca":
+        if study.initial_model is not None and configure(strategy)[0].starts_differ:
             raise StudyError(
-                "strategy ifca: its models must start differently, and initial_model would make them equal. "
-                "Leave one of the two out."
+                f"strategy {strategy['name']}: its models must start differently, and initial_model would make them "
+                "equal. Leave one of the two out."
             )
 
 
 def _check(model: NormativeModel, name: str, strategy: dict[str, Any]) -> None:
-    row, _ = configure(strategy)
-    if strategy["name"] == "fedavg":
+    if strategy == PLAIN:
         return
+    row, _ = configure(strategy)
     if model.network is None:
         raise StudyError(
             f"strategy {strategy['name']}: the model {name} learns from sums over sites, which are the same under "

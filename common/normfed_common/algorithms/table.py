@@ -6,65 +6,73 @@ An algorithm is a row, not a class: one loop trains, one Flower strategy runs ro
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from normfed_common.algorithms import parameters as p
+from normfed_common.foundation.errors import StudyError
 from normfed_common.foundation.registry import Registry
 from normfed_common.study.base import Frozen
 
+T = TypeVar("T")
+
 Sharing = Literal["all", "all but normalisation", "all but the personal parts"]
-Objective = Literal["plain", "proximal", "controlled", "with a personal model", "alternating", "best of clusters"]
-ServerStep = Literal[
-    "mean", "momentum", "adam", "yogi", "adagrad", "fair", "normalised", "controlled",
-    "median", "trimmed mean", "krum", "multi-krum", "clipped mean", "clusters", "splitting clusters", "prior clusters",
-]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Algorithm:
-    """One row.
+    """One row; whoever runs a round asks it for facts, never for a name.
 
     Parameters
     ----------
     sharing
         Which of the model's averaged arrays leave a site.
     objective
-        What a site minimises, and with what.
+        What a site minimises, and with what: a key of the client's objectives.
     server_step
-        How the server makes the next global model from the sites' answers.
+        How the server makes the next global model from the sites' answers: a key of the server's steps.
     parameters
         What a study may set.
     title, source
         What it is called in print, and where it was published.
     fine_tuned
         Whether every site trains the last global model on, for itself.
+    beside_a_personal_model
+        Whether every site keeps a whole model of its own beside the global one.
+    needs_received_loss
+        Whether a site says the loss of the model that it received, before it trains.
+    clustered
+        Whether there may be more than one global model.
+    offers_every_cluster
+        Whether a site is sent all of them, and trains the one that it says.
+    starts_differ
+        Whether the first global models must differ, so that no study may give one.
     """
 
     sharing: Sharing
-    objective: Objective
-    server_step: ServerStep
+    objective: str
+    server_step: str
     parameters: type[Frozen]
     title: str
     source: str
     fine_tuned: bool = False
+    beside_a_personal_model: bool = False
+    needs_received_loss: bool = False
+    clustered: bool = False
+    offers_every_cluster: bool = False
+    starts_differ: bool = False
 
     @property
     def personal(self) -> bool:
         """Whether a site ends with a model of its own."""
-        return self.sharing != "all" or self.objective == "with a personal model" or self.fine_tuned
+        return self.sharing != "all" or self.beside_a_personal_model or self.fine_tuned
 
     @property
     def needs_every_part(self) -> bool:
         """Whether a site that never trained has no whole model: part of it never leaves the others."""
         return self.sharing != "all"
 
-    @property
-    def clustered(self) -> bool:
-        """Whether there may be more than one global model."""
-        return "clusters" in self.server_step
 
-
-ALGORITHMS: Registry[Algorithm] = Registry("strategy")
+ALGORITHMS: Registry[Algorithm] = Registry("strategy", "normfed.strategies", instance_of=Algorithm)
 _add = ALGORITHMS.add
 
 _add("fedavg", Algorithm("all", "plain", "mean", p.Nothing, "FedAvg", "McMahan 2017, arXiv 1602.05629"))
@@ -76,7 +84,12 @@ _add(
     "fedadagrad",
     Algorithm("all", "plain", "adagrad", p.AdagradParameters, "FedAdagrad", "Reddi 2021, arXiv 2003.00295"),
 )
-_add("qfedavg", Algorithm("all", "plain", "fair", p.FairParameters, "q-FedAvg", "Li 2020, arXiv 1905.10497"))
+_add(
+    "qfedavg",
+    Algorithm(
+        "all", "plain", "fair", p.FairParameters, "q-FedAvg", "Li 2020, arXiv 1905.10497", needs_received_loss=True
+    ),
+)
 _add("fednova", Algorithm("all", "plain", "normalised", p.Nothing, "FedNova", "Wang 2020, arXiv 2007.07481"))
 _add(
     "scaffold",
@@ -123,7 +136,15 @@ _add(
 )
 _add(
     "ditto",
-    Algorithm("all", "with a personal model", "mean", p.DittoParameters, "Ditto", "Li 2021, arXiv 2012.04221"),
+    Algorithm(
+        "all",
+        "with a personal model",
+        "mean",
+        p.DittoParameters,
+        "Ditto",
+        "Li 2021, arXiv 2012.04221",
+        beside_a_personal_model=True,
+    ),
 )
 _add(
     "fine-tuning",
@@ -137,10 +158,31 @@ _add(
         fine_tuned=True,
     ),
 )
-_add("ifca", Algorithm("all", "best of clusters", "clusters", p.IfcaParameters, "IFCA", "Ghosh 2020, arXiv 2006.04088"))
+_add(
+    "ifca",
+    Algorithm(
+        "all",
+        "best of clusters",
+        "clusters",
+        p.IfcaParameters,
+        "IFCA",
+        "Ghosh 2020, arXiv 2006.04088",
+        clustered=True,
+        offers_every_cluster=True,
+        starts_differ=True,
+    ),
+)
 _add(
     "cfl",
-    Algorithm("all", "plain", "splitting clusters", p.SplitParameters, "CFL", "Sattler 2020, arXiv 1910.01991"),
+    Algorithm(
+        "all",
+        "plain",
+        "splitting clusters",
+        p.SplitParameters,
+        "CFL",
+        "Sattler 2020, arXiv 1910.01991",
+        clustered=True,
+    ),
 )
 _add(
     "prior-clusters",
@@ -151,6 +193,7 @@ _add(
         p.PriorParameters,
         "prior CFL",
         "Manthe 2024, Medical Image Analysis 97:103270",
+        clustered=True,
     ),
 )
 _add("median", Algorithm("all", "plain", "median", p.Nothing, "coordinate-wise median", "Yin 2018, arXiv 1803.01498"))
@@ -174,3 +217,19 @@ def configure(entry: dict[str, Any]) -> tuple[Algorithm, Any]:
     row = ALGORITHMS[entry["name"]]
     values = {key: value for key, value in entry.items() if key != "name"}
     return row, row.parameters.model_validate(values, strict=False)
+
+
+def part(strategy: dict[str, Any], parts: Registry[T], name: str) -> T:
+    """The objective or server step of that name, which a resolved study entry's row asks for.
+
+    Raises
+    ------
+    StudyError
+        If this side has none.
+    """
+    try:
+        return parts[name]
+    except StudyError as error:
+        raise StudyError(
+            f"strategy {strategy['name']}: {error} Install the plug-in that has it, or take another strategy."
+        ) from error

@@ -31,7 +31,7 @@ from normfed_common.models.initialisation import initialise
 from normfed_common.models.patch_networks import ARCHITECTURES
 from normfed_common.models.patches import SUBJECTS_PER_BATCH, siamese_batches
 from normfed_common.scoring.base import LatentField
-from normfed_common.scoring.catalogue import OneClassConfig, build_head
+from normfed_common.scoring.catalogue import OneClassEntry, build_head
 from normfed_common.study.base import Frozen
 
 ALONE = "The site has one person to train on: pairs have no second member, so the siamese term is off."
@@ -47,7 +47,7 @@ class SiameseConfig(Frozen):
     alpha: float = Field(0.005, ge=0, le=10, description="weight of the cosine between a pair's latents (MLCN 2021)")
     pairs_per_subject: int = Field(25_000, ge=1, le=10_000_000, description="per epoch (ISBI 2023)")
     batch_size: int = Field(1000, ge=1, le=1_000_000, description="pairs (ISBI 2023)")
-    one_class: OneClassConfig = OneClassConfig()
+    one_class: OneClassEntry = Field({}, description="fit_on, which score of the latents, and its own parameters")
 
     @model_validator(mode="after")
     def _patch_fits(self) -> SiameseConfig:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.learning.phase import Phase
-from normfed_common.learning.setting import Places
+from normfed_common.learning.setting import Places, Setting
+from normfed_common.study.base import Frozen
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,24 @@ class LatentField:
     shape: tuple[int, ...]
 
 
+class OneClassConfig(Frozen):
+    """One-class SVM in latent space (Alaverdyan 2020; Pinon 2023)."""
+
+    nu: float = Field(0.03, gt=0, le=1, description="upper bound on the share of outliers in the training latents")
+
+
 class OneClassHead(Protocol):
     """Turns latents into anomaly scores; may first need sums over the sites, or the site's own people.
 
-    ``keeps_to_site`` says whether `personalise` learns anything.
+    ``Config`` is what a study may say of it, ``keeps_to_site`` whether `personalise` learns anything.
     """
 
+    Config: ClassVar[type[Frozen]]
     keeps_to_site: bool
+
+    def __init__(self, config: Any, dimension: int, setting: Setting) -> None:
+        """For latents of ``dimension``."""
+        ...
 
     def phases(self) -> tuple[Phase, ...]:
         """Sums that are needed, in order: all phases are summed."""

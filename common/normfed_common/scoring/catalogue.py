@@ -1,38 +1,52 @@
-"""Which one-class score a study asks for."""
+"""Every one-class score by the name that a study gives as `fit_on`. A new one is its file and one line here."""
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from normfed_common.foundation.errors import StudyError
+from normfed_common.foundation.registry import Registry
 from normfed_common.learning.setting import Setting
-from normfed_common.scoring.base import OneClassHead
-from normfed_common.scoring.federated import FederatedHead
-from normfed_common.scoring.location import LocationHead
-from normfed_common.scoring.patient import PatientHead
-from normfed_common.study.base import Frozen
+
+if TYPE_CHECKING:
+    from normfed_common.scoring.base import OneClassHead
+    from normfed_common.study.base import Frozen
+
+NAME, USUAL = "fit_on", "patient"
+
+SCORERS: Registry[type[OneClassHead]] = Registry(
+    "one-class score", "normfed.scorers", subclass_of="normfed_common.scoring.base:NothingLearnt"
+)
+
+SCORERS.add("patient", "normfed_common.scoring.patient:PatientHead")
+SCORERS.add("location", "normfed_common.scoring.location:LocationHead")
+SCORERS.add("federated", "normfed_common.scoring.federated:FederatedHead")
 
 
-class OneClassConfig(Frozen):
-    """One-class SVM in latent space (Alaverdyan 2020; Pinon 2023)."""
-
-    fit_on: Literal["patient", "location", "federated"] = Field(
-        "patient", description="the person's own latents, each location's normal latents, or all sites' through sums"
-    )
-    nu: float = Field(0.03, gt=0, le=1, description="upper bound on the share of outliers in the training latents")
-    samples: int = Field(500, ge=10, le=20_000, description="latents a machine (patient) or a person (federated)")
-    models: int = Field(5, ge=1, le=100, description="machines whose mean is the score (patient)")
-    features: int = Field(1024, ge=16, le=16_384, description="random Fourier features (federated)")
-    spacing_mm: float = Field(6.0, gt=0, description="edge of a location (location)")
-    minimum_subjects: int = Field(20, ge=2, description="below this a site uses the federated Gaussian (location)")
+def build_head(entry: dict[str, Any], dimension: int, setting: Setting) -> OneClassHead:
+    """The one-class score of a study's entry, for latents of ``dimension``."""
+    return SCORERS[entry.get(NAME, USUAL)](_configured(entry), dimension, setting)
 
 
-def build_head(config: OneClassConfig, dimension: int, setting: Setting) -> OneClassHead:
-    """The one-class score of a study, for latents of ``dimension``."""
-    if config.fit_on == "patient":
-        return PatientHead(config.nu, config.samples, config.models, setting.device)
-    if config.fit_on == "federated":
-        return FederatedHead(dimension, config.nu, config.samples, config.features, setting.seed, setting.device)
-    cell = max(1, round(config.spacing_mm / setting.voxel_size_mm))
-    return LocationHead(dimension, config.nu, cell, setting.shape, config.minimum_subjects, setting.voxel_size_mm)
+def _configured(entry: dict[str, Any]) -> Frozen:
+    config_type = SCORERS[entry.get(NAME, USUAL)].Config
+    return config_type.model_validate_json(json.dumps({key: entry[key] for key in entry if key != NAME}))
+
+
+def _resolved(entry: dict[str, Any]) -> dict[str, Any]:
+    """The same entry with its name and the defaults of its score filled in."""
+    name = entry.get(NAME, USUAL)
+    try:
+        return {NAME: name, **_configured(entry).model_dump(mode="json")}
+    except StudyError as error:
+        fault = PydanticCustomError("unknown", f"no {SCORERS.kind} is called so; known: {', '.join(SCORERS)}")
+        detail = InitErrorDetails(type=fault, loc=(NAME,), input=name)
+        raise ValidationError.from_exception_data("one_class", [detail]) from error
+
+
+# What a study may say of a score: which, and that one's own parameters.
+OneClassEntry = Annotated[dict[str, Any], AfterValidator(_resolved)]

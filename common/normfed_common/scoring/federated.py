@@ -8,20 +8,30 @@ gamma = 1 / (d var) comes from federated sums.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 import numpy as np
 import torch
+from pydantic import Field
 from sklearn.linear_model import SGDOneClassSVM
 
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
 from normfed_common.learning.phase import Phase
-from normfed_common.learning.setting import ROUNDING
-from normfed_common.scoring.base import LatentField, NothingLearnt
+from normfed_common.learning.setting import ROUNDING, Setting
+from normfed_common.scoring.base import LatentField, NothingLearnt, OneClassConfig
+from normfed_common.study.base import Frozen
 
 BLOCK = 4096
 LARGEST_GAMMA = 1e30  # of latents that hardly differ; its square root times a latent is far from float32's largest
+
+
+class FederatedConfig(OneClassConfig):
+    """Parameters of the one machine of all sites."""
+
+    samples: int = Field(500, ge=10, le=20_000, description="latents of each person")
+    features: int = Field(1024, ge=16, le=16_384, description="random Fourier features")
 
 
 class FederatedHead(NothingLearnt):
@@ -31,13 +41,15 @@ class FederatedHead(NothingLearnt):
     constant c - rho, which is the same for everybody and makes it no less than 0.
     """
 
-    def __init__(self, dimension: int, nu: float, samples: int, features: int, seed: int, device: torch.device) -> None:
-        rng = seeds.generator(seed, "random fourier features")
-        self.directions = rng.standard_normal((dimension, features)).astype(np.float32)
-        self.shifts = rng.uniform(0, 2 * np.pi, features).astype(np.float32)
-        self.nu, self.samples, self.features, self.device = nu, samples, features, device
+    Config: ClassVar[type[Frozen]] = FederatedConfig
+
+    def __init__(self, config: FederatedConfig, dimension: int, setting: Setting) -> None:
+        rng = seeds.generator(setting.seed, "random fourier features")
+        self.directions = rng.standard_normal((dimension, config.features)).astype(np.float32)
+        self.shifts = rng.uniform(0, 2 * np.pi, config.features).astype(np.float32)
+        self.nu, self.samples, self.features, self.device = config.nu, config.samples, config.features, setting.device
         self.gamma = 1.0
-        self.weights = np.zeros(features)
+        self.weights = np.zeros(self.features)
 
     def phases(self) -> tuple[Phase, ...]:
         """First the latents' variance, then the machine."""

@@ -13,16 +13,19 @@ the machines' score that the same share stays below. A distance beyond all of th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
 from normfed_common.learning.phase import Phase
-from normfed_common.learning.setting import Places
+from normfed_common.learning.setting import Places, Setting
 from normfed_common.scoring import kernel
-from normfed_common.scoring.base import LatentField, NothingLearnt
+from normfed_common.scoring.base import LatentField, NothingLearnt, OneClassConfig
+from normfed_common.study.base import Frozen
 
 MAXIMUM_SAMPLES = 200  # per location's machine
 SHRINKAGE = 20.0  # k, voxels' worth of the pooled covariance
@@ -33,22 +36,24 @@ LOCATIONS_AT_ONCE = 16_384
 LARGEST_DISTANCE = 1e18  # its square is within float32: what overflows is as far, never infinite
 
 
+class LocationConfig(OneClassConfig):
+    """Parameters of the models per location."""
+
+    spacing_mm: float = Field(6.0, gt=0, description="edge of a location")
+    minimum_subjects: int = Field(20, ge=2, description="below this a site uses the federated Gaussian")
+
+
 class LocationHead(NothingLearnt):
     """See the module."""
 
+    Config: ClassVar[type[Frozen]] = LocationConfig
     keeps_to_site: bool = True
 
-    def __init__(
-        self,
-        dimension: int,
-        nu: float,
-        cell: int,
-        shape: tuple[int, int, int],
-        minimum_subjects: int,
-        voxel_size_mm: float = 1.0,
-    ) -> None:
-        self.dimension, self.nu, self.cell, self.minimum_subjects = dimension, nu, cell, minimum_subjects
-        self.shape, self.edge_mm = shape, cell * voxel_size_mm
+    def __init__(self, config: LocationConfig, dimension: int, setting: Setting) -> None:
+        self.dimension, self.nu, self.minimum_subjects = dimension, config.nu, config.minimum_subjects
+        self.cell = cell = max(1, round(config.spacing_mm / setting.voxel_size_mm))
+        self.shape = shape = setting.shape
+        self.edge_mm = cell * setting.voxel_size_mm
         self.cells = (-(-shape[0] // cell), -(-shape[1] // cell), -(-shape[2] // cell))
         self.upper = np.triu_indices(dimension)
         self.machines: dict[int, kernel.Machine] = {}

@@ -6,18 +6,31 @@ nothing about normal people but the encoder needs to be known.
 
 from __future__ import annotations
 
-import numpy as np
-import torch
+from typing import ClassVar
 
+import numpy as np
+from pydantic import Field
+
+from normfed_common.learning.setting import Setting
 from normfed_common.scoring import kernel
-from normfed_common.scoring.base import LatentField, NothingLearnt
+from normfed_common.scoring.base import LatentField, NothingLearnt, OneClassConfig
+from normfed_common.study.base import Frozen
+
+
+class PatientConfig(OneClassConfig):
+    """Parameters of the score within one person."""
+
+    samples: int = Field(500, ge=10, le=20_000, description="latents that a machine is fitted on")
+    models: int = Field(5, ge=1, le=100, description="machines whose mean is the score")
 
 
 class PatientHead(NothingLearnt):
     """An ensemble of machines, each on latents at random places of the person's brain."""
 
-    def __init__(self, nu: float, samples: int, models: int, device: torch.device) -> None:
-        self.nu, self.samples, self.models, self.device = nu, samples, models, device
+    Config: ClassVar[type[Frozen]] = PatientConfig
+
+    def __init__(self, config: PatientConfig, dimension: int, setting: Setting) -> None:
+        self.nu, self.samples, self.models, self.device = config.nu, config.samples, config.models, setting.device
 
     def score(self, field: LatentField, rng: np.random.Generator) -> np.ndarray:
         """Minus the mean decision value, plus nu samples / 4 (see `kernel`), which makes it positive."""

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from normfed_common.foundation import digests
-from normfed_common.study.base import Frozen
+from normfed_common.study.base import Frozen, NamedEntry
 from normfed_common.study.data import DataConfig
 from normfed_common.study.evaluation import EvaluationConfig
-from normfed_common.study.federation import PLAIN, ComparisonConfig, FederationConfig, NamedEntry
+from normfed_common.study.federation import PLAIN, ComparisonConfig, FederationConfig
 from normfed_common.study.preprocessing import PreprocessingConfig
 
 StudyName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]

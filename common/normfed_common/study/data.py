@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from normfed_common.study.base import Frozen
+from normfed_common.study.base import Frozen, NamedEntry
 
 Modality = Annotated[str, StringConstraints(pattern=r"^(T1w|T2w|FLAIR|pet|ce-[A-Za-z0-9]+_T1w)$")]
 SiteName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
@@ -47,6 +47,9 @@ class DataConfig(Frozen):
     """The cohort of a study."""
 
     phantom: PhantomConfig | None = Field(None, description="make synthetic hospitals instead of reading a dataset")
+    dataset: NamedEntry | None = Field(
+        None, description="make, or fetch, the dataset of that name on this machine: name and parameters"
+    )
     modalities: tuple[Modality, ...] = Field(min_length=1, max_length=4, description="BIDS suffixes, channel order")
     sites: tuple[SiteName, ...] | None = Field(None, description="the sites that take part; all when absent")
     train_sites: tuple[SiteName, ...] | None = Field(
@@ -73,6 +76,11 @@ class DataConfig(Frozen):
         0.5, gt=0, lt=1, description="with lesion-free-tissue: share of each training site's people who only test"
     )
 
+    @property
+    def made(self) -> dict[str, Any] | None:
+        """The dataset that a simulation makes, by name and parameters; None for one that is read."""
+        return self.dataset if self.phantom is None else {"name": "phantom", **self.phantom.model_dump(mode="json")}
+
     def trains(self, site: str) -> bool:
         """Whether a site may train at all."""
         return site not in self.out_of_sample and (self.train_sites is None or site in self.train_sites)
@@ -83,6 +91,8 @@ class DataConfig(Frozen):
             strangers = sorted(set(self.train_sites) - set(self.sites))
             if strangers:
                 raise ValueError(f"train_sites names {', '.join(strangers)}, which sites does not list")
+        if self.phantom is not None and self.dataset is not None:
+            raise ValueError("phantom and dataset exclude each other")
         both = sorted(set(self.train_sites or ()) & set(self.out_of_sample))
         if both:
             raise ValueError(f"{', '.join(both)} is in train_sites and in out_of_sample")

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from normfed_common.study.base import Frozen
+from normfed_common.study.base import Frozen, NamedEntry
 
-
-def _named(entry: Any) -> Any:
-    """``ditto`` is short for ``{name: ditto}``."""
-    return {"name": entry} if isinstance(entry, str) else entry
-
-
-NamedEntry = Annotated[dict[str, Any], BeforeValidator(_named)]
 PLAIN = {"name": "fedavg"}  # the strategy of whatever names none: baselines, local and pooled models too
 Compression = Literal["none", "fp16", "bf16", "int8"]
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from normfed_common.study.base import Frozen
 from normfed_common.study.federation import PLAIN, Compression
+from normfed_common.study.plugins import Plugins
 from normfed_common.wire.bounds import (
     MAXIMUM_STUDY,
     MOST_ITERATIONS,
@@ -147,6 +148,8 @@ class Request(Frozen):
         The run's name: what a site keeps of one run is apart from what it keeps of others.
     version
         Of normfed at the server: a site with another refuses.
+    plugins
+        That the study uses at the server, name to version: the same holds for each.
     arm
         Which of the study's models this is about (federated, local-NAME, pooled, or a baseline's name).
     model
@@ -160,6 +163,7 @@ class Request(Frozen):
     study: str = Field(max_length=MAXIMUM_STUDY)
     run: RunName = ""
     version: VersionText = ""
+    plugins: Plugins = Field(default_factory=dict)
     arm: ArmName
     model: dict[str, Any]
     strategy: dict[str, Any] = Field(default_factory=lambda: dict(PLAIN))

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from normfed_common.algorithms.sharing import needs_every_part
-from normfed_common.algorithms.table import configure
 from normfed_common.foundation.errors import StudyError
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN, Compression
@@ -125,21 +124,19 @@ def _federated(
     evaluate: Mapping[str, Detail],
     maps: bool = False,
 ) -> Arm:
-    row, parameters = configure(strategy)
     every_part = needs_every_part(study, study.model, strategy)
-    needed = make_step(strategy, study.federation).minimum
-    if 0 < len(train) < needed:
+    step = make_step(strategy, study.federation)
+    if 0 < len(train) < step.minimum:
         raise StudyError(
-            f"strategy {strategy['name']}: needs {needed} training sites, and {len(train)} can train. "
+            f"strategy {strategy['name']}: needs {step.minimum} training sites, and {len(train)} can train. "
             "Lower `malicious`, or take another strategy."
         )
-    if row.server_step == "prior clusters":
-        unknown = sorted({site for members in parameters.clusters.values() for site in members} - set(train))
-        if unknown:
-            raise StudyError(
-                f"strategy {strategy['name']}: clusters names {', '.join(unknown)}; sites that train are "
-                f"{', '.join(train)}."
-            )
+    unknown = sorted(step.named_sites() - set(train))
+    if unknown:
+        raise StudyError(
+            f"strategy {strategy['name']}: clusters names {', '.join(unknown)}; sites that train are "
+            f"{', '.join(train)}."
+        )
     not_served = {
         site: f"never trained, and {strategy['name']} keeps part of the model at the sites that did"
         for site in evaluate

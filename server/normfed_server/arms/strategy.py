@@ -14,6 +14,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
+from normfed_common.algorithms.table import configure
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import WireError
@@ -94,6 +95,7 @@ class RoundStrategy(Strategy):
         self.federation = letterhead.study.federation
         self.trained: frozenset[str] = frozenset()
         self.most_steps: Callable[[int], int] = int
+        self.offers_every_cluster = configure(arm.strategy)[0].offers_every_cluster
         self.asked: dict[str, int] = {}
         self.people: dict[str, int] = {}
         self.refused: dict[str, str] = {}
@@ -139,7 +141,7 @@ class RoundStrategy(Strategy):
         messages = []
         for site, node in sorted(self.asked.items()):
             new = site not in self.progress.used
-            which = -1 if self.step.offers_all else self.progress.clusters.get(site, 0)
+            which = -1 if self.offers_every_cluster else self.progress.clusters.get(site, 0)
             if (which, new) not in records:
                 offered = models if which < 0 else (models[which],)
                 records[which, new] = self._record(offered, beside, new)
@@ -244,7 +246,7 @@ class RoundStrategy(Strategy):
         if answer.site != site:
             raise WireError("the answer says it is another site's")
         trained = answer.told(Trained)
-        cluster = trained.cluster if self.step.offers_all else self.progress.clusters.get(site, 0)
+        cluster = trained.cluster if self.offers_every_cluster else self.progress.clusters.get(site, 0)
         if cluster >= len(self.progress.models):
             raise WireError(f"the answer is about another model than the {len(self.progress.models)} that there are")
         if answer.subjects < 1:

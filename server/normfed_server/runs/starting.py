@@ -12,6 +12,7 @@ from normfed_server.runs import folder as runs
 from normfed_server.state import admission
 from normfed_server.state.folder import ServerHome
 from normfed_server.state.notes import EXCUSED, OPTIONS
+from normfed_server.steps.catalogue import check_steps
 
 
 def begin(home: ServerHome, study: StudyConfig, canary: bool, without: tuple[str, ...]) -> str:
@@ -28,6 +29,7 @@ def begin(home: ServerHome, study: StudyConfig, canary: bool, without: tuple[str
     for site in without:
         admission.known(home, site)
     check_study(study)
+    check_steps(study)
     check_names(study.data, admission.members(home), None, "members of this federation")
     ledger = home.ledger
     run = runs.begin(study, home.runs)

@@ -31,6 +31,7 @@ REFUSALS = (
     SiteCode.TOO_MUCH_ASKED,
     SiteCode.NAMES_PEOPLE,
     SiteCode.RECORD_UNUSABLE,
+    SiteCode.PLUGIN_REFUSED,
 )
 EARLY_BYTES = 32 * 2**20  # of answers whose turn has not come; more wait on disk
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -17,10 +17,11 @@ FEDERATED = "federated"  # the arm that a study is about; what is asked of a sit
 
 @dataclass(frozen=True)
 class Letterhead:
-    """The study of a run, and the run's name: sites keep what belongs to it apart."""
+    """The study of a run, the run's name (sites keep what belongs to it apart), and the plug-ins that it uses here."""
 
     study: StudyConfig
     run: str = ""
+    plugins: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def version(self) -> str:
@@ -47,6 +48,7 @@ class Letterhead:
             study=self._study,
             run=self.run,
             version=self.version,
+            plugins=dict(self.plugins),
             arm=arm,
             model=dict(entry),
             strategy=dict(strategy),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.study.federation import FederationConfig
@@ -43,8 +43,8 @@ class Step(ABC):
         The algorithm's.
     """
 
+    linear: ClassVar[bool] = False  # whether of the updates it needs only their weighted sum, and the weights'
     minimum = 1  # updates without which the step has no meaning
-    offers_all = False  # whether a site is sent every cluster's model
     claims: frozenset[str] = frozenset()  # of an update's received_loss and steps those that it counts with
 
     def __init__(self, parameters: Any, federation: FederationConfig) -> None:
@@ -52,6 +52,10 @@ class Step(ABC):
 
     def prepare(self, progress: Progress, another: Callable[[int], Arrays]) -> None:  # noqa: B027  (most have nothing)
         """Before the first round; ``another`` gives first weights from another draw."""
+
+    def named_sites(self) -> frozenset[str]:
+        """Sites that the parameters name; all of them must train."""
+        return frozenset()
 
     def beside(self, progress: Progress) -> Arrays:
         """What is sent beside the model, uncompressed, under the names of its arrays."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from normfed_common.algorithms.table import ServerStep, configure
+from normfed_common.algorithms.table import configure, part
+from normfed_common.foundation.registry import Registry
+from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import FederationConfig
 from normfed_server.steps.adaptive import Adagrad, Adam, Momentum, Yogi
 from normfed_server.steps.base import Step
@@ -15,27 +17,39 @@ from normfed_server.steps.mean import Mean
 from normfed_server.steps.normalised import Normalised
 from normfed_server.steps.robust import ClippedMean, KrumStep, Median, MultiKrumStep, TrimmedMean
 
-STEPS: dict[ServerStep, type[Step]] = {
-    "mean": Mean,
-    "momentum": Momentum,
-    "adam": Adam,
-    "yogi": Yogi,
-    "adagrad": Adagrad,
-    "fair": Fair,
-    "normalised": Normalised,
-    "controlled": Control,
-    "median": Median,
-    "trimmed mean": TrimmedMean,
-    "krum": KrumStep,
-    "multi-krum": MultiKrumStep,
-    "clipped mean": ClippedMean,
-    "clusters": BestOfClusters,
-    "prior clusters": PriorClusters,
-    "splitting clusters": SplittingClusters,
-}
+STEPS: Registry[type[Step]] = Registry("server step", "normfed.steps", subclass_of=Step)
+
+STEPS.add("mean", Mean)
+STEPS.add("momentum", Momentum)
+STEPS.add("adam", Adam)
+STEPS.add("yogi", Yogi)
+STEPS.add("adagrad", Adagrad)
+STEPS.add("fair", Fair)
+STEPS.add("normalised", Normalised)
+STEPS.add("controlled", Control)
+STEPS.add("median", Median)
+STEPS.add("trimmed mean", TrimmedMean)
+STEPS.add("krum", KrumStep)
+STEPS.add("multi-krum", MultiKrumStep)
+STEPS.add("clipped mean", ClippedMean)
+STEPS.add("clusters", BestOfClusters)
+STEPS.add("prior clusters", PriorClusters)
+STEPS.add("splitting clusters", SplittingClusters)
+
+
+def check_steps(study: StudyConfig) -> None:
+    """Refuse a study with a strategy whose server step is not here.
+
+    Raises
+    ------
+    StudyError, PluginError
+        If there is one.
+    """
+    for strategy in (study.strategy, *study.comparisons.strategies):
+        make_step(strategy, study.federation)
 
 
 def make_step(strategy: dict[str, Any], federation: FederationConfig) -> Step:
     """The server step of a resolved strategy entry."""
     row, parameters = configure(strategy)
-    return STEPS[row.server_step](parameters, federation)
+    return part(strategy, STEPS, row.server_step)(parameters, federation)

@@ -21,8 +21,6 @@ LARGEST = "largest update"
 class BestOfClusters(Step):
     """IFCA: k models from different first weights; each is the mean of the sites that chose it."""
 
-    offers_all = True
-
     def prepare(self, progress: Progress, another: Callable[[int], Arrays]) -> None:
         """See `Step`."""
         progress.models += [another(number) for number in range(1, self.parameters.clusters)]
@@ -47,13 +45,16 @@ class PriorClusters(Step):
     """One model for all up to ``from_round``, then one a cluster that starts from it; sites of no cluster stay
     together."""
 
+    def named_sites(self) -> frozenset[str]:
+        """See `Step`."""
+        return frozenset(site for members in self.parameters.clusters.values() for site in members)
+
     def begin(self, progress: Progress, asked: dict[str, int]) -> None:
         """See `Step`."""
         start = self.parameters.from_round or self.federation.rounds // 2 + 1
         if progress.round + 1 >= start and not progress.clusters:
             groups = list(self.parameters.clusters.values())
-            named_sites = {site for group in groups for site in group}
-            rest = [site for site in asked if site not in named_sites]
+            rest = [site for site in asked if site not in self.named_sites()]
             groups = [group for group in [*groups, tuple(rest)] if group]
             progress.clusters = {site: number for number, group in enumerate(groups) for site in group}
             progress.models = [progress.models[0]] * len(groups)

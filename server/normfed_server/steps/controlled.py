@@ -19,6 +19,7 @@ from normfed_server.steps.progress import Progress
 class Control(Mean):
     """See the module."""
 
+    linear = False  # every update counts in c by its own steps
     claims = frozenset({"steps"})
 
     def beside(self, progress: Progress) -> Arrays:

@@ -42,6 +42,8 @@ def _own(array: np.ndarray) -> np.ndarray:
 class Mean(Step):
     """See the module."""
 
+    linear = True
+
     def begin(self, progress: Progress, asked: dict[str, int]) -> None:
         """See `Step`."""
         self.mean = RunningMean()

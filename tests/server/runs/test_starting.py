@@ -6,6 +6,7 @@ import json
 import stat
 
 import pytest
+from plugins import Plugins
 
 from normfed_common.foundation.errors import StudyError, UserError
 from normfed_common.studies import load_study
@@ -64,6 +65,21 @@ def test_who_is_left_out_must_be_a_member(federation: ServerHome, study: StudyCo
 def test_a_study_that_cannot_be_run_leaves_no_folder(federation: ServerHome, study: StudyConfig) -> None:
     lost = study.model_copy(update={"strategy": {"name": "fedbn"}, "model": {"name": "atlas"}})
     with pytest.raises(StudyError):
+        starting.begin(federation, lost, True, ())
+    assert (list(federation.runs.iterdir()), runs(federation)) == ([], [])
+
+
+def test_a_strategy_whose_step_this_server_lacks_leaves_no_folder(
+    federation: ServerHome, study: StudyConfig, plugins: Plugins
+) -> None:
+    code = """
+from dataclasses import replace
+from normfed_common.algorithms.table import ALGORITHMS
+row = replace(ALGORITHMS["fedavg"], server_step="elsewhere")
+"""
+    plugins.install("half", "1", {"normfed.strategies": {"half": "half:row"}}, code)
+    lost = study.model_copy(update={"strategy": {"name": "half"}})
+    with pytest.raises(StudyError, match="strategy half: No server step is called 'elsewhere'"):
         starting.begin(federation, lost, True, ())
     assert (list(federation.runs.iterdir()), runs(federation)) == ([], [])
 

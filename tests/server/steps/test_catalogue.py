@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from normfed_server.steps.progress import Progress
 # A step that is the one update itself where there is one: its other parameters are such that nothing is damped.
 PLAIN: dict[str, dict[str, Any]] = {"fedavgm": {"momentum": 0.0}, "qfedavg": {"q": 0.0}, "krum": {"malicious": 0}}
 PLAIN |= {"multi-krum": {"malicious": 0}, "prior-clusters": {"clusters": {"x": ["a"]}}}
+W = ("scale", "w", "b")
 DAMPED = {"fedadam", "fedyogi", "fedadagrad"}
 
 
@@ -92,6 +94,46 @@ def test_two_rounds_of_one_step_are_two_rounds_with_a_restart_between(name: str)
             progress.round += 1
         results.append(flat(progress.models[0]))
     np.testing.assert_array_equal(*results)
+
+
+# Of clusters such that there are two, and of parameters that clip, so that a step is seen at what it is for.
+CLUSTERED: dict[str, dict[str, Any]] = {"prior-clusters": {"clusters": {"x": ["s0", "s1"]}, "from_round": 1}}
+CLUSTERED |= {"cfl": {"from_round": 1, "standstill": 1.0, "disagreement": 0.0}}
+
+
+def after_rounds(name: str, merged: bool, sites: int = 6) -> Progress:
+    """Two rounds; ``merged``: of one update, the sites' weighted mean with all their people."""
+    rng = np.random.default_rng(5)
+    entry = {"name": name, **CLUSTERED.get(name, {})}
+    progress = prepared(name, model(rng))
+    for _ in range(2):
+        found = [replace(u, cluster=i % len(progress.models)) for i, u in enumerate(answers(rng, sites))]
+        people = {u.site: int(u.people) for u in found}
+        if merged:
+            mean = {n: np.average([u.arrays[n] for u in found], axis=0, weights=list(people.values())) for n in W}
+            arrays = {n: np.asarray(array, np.float32) for n, array in mean.items()}
+            found = [Update("s0", sum(people.values()), arrays, found[0].received_loss, found[0].steps)]
+        run(entry, progress, found, people)
+    return progress
+
+
+def kept(progress: Progress) -> list[np.ndarray]:
+    """All that the next round begins with."""
+    return [*map(flat, progress.models), *([flat(progress.memory)] if progress.memory else [])]
+
+
+@pytest.mark.parametrize("name", list(ALGORITHMS))
+def test_a_linear_step_needs_nothing_but_the_weighted_sum_and_no_other_step_is_content_with_it(name: str) -> None:
+    expected, found = kept(after_rounds(name, merged=False)), kept(after_rounds(name, merged=True))
+    same = len(expected) == len(found) and all(
+        np.allclose(f, e, rtol=1e-4, atol=1e-5) for f, e in zip(found, expected, strict=True)
+    )
+    assert same == step_of(entry_of(name)).linear
+
+
+@pytest.mark.parametrize("name", list(ALGORITHMS))
+def test_a_row_is_clustered_where_its_step_can_make_more_than_one_model(name: str) -> None:
+    assert (len(after_rounds(name, merged=False).models) > 1) == ALGORITHMS[name].clustered
 
 
 def test_steps_that_count_with_a_claim_say_so() -> None:

@@ -29,8 +29,6 @@ class Contents(Guard):
         if isinstance(payload, Canary | TrainRound) and payload.compression not in kinds:
             raise SiteError(SiteCode.BAD_REQUEST, f"the study has no compression {payload.compression}")
         since = payload.since if isinstance(payload, TrainRound) else 0
-        # One more round than the study has: fine-tuning comes after the last.
-        beyond = request.round > study.federation.rounds + 1 or since > request.round
-        if beyond or request.repeat >= beside.repeats:
+        if since > request.round or request.repeat >= beside.repeats:
             detail = f"round {request.round}, repeat {request.repeat} are beyond the study"
             raise SiteError(SiteCode.BAD_REQUEST, detail)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from normfed_client.answering.guards.base import Guard, HospitalGuard
 from normfed_client.answering.guards.contents import Contents
 from normfed_client.answering.guards.installed import Installed
+from normfed_client.answering.guards.let_in import LetIn
 from normfed_client.answering.guards.questions import Questions
 from normfed_client.answering.guards.released import Released
 from normfed_client.answering.guards.runs import Runs
@@ -17,6 +18,7 @@ from normfed_client.hospital.folder import Hospital
 
 ORDER: tuple[type[Guard], ...] = (
     Installed,  # other code than was installed could pass over any check below
+    LetIn,  # so could a plug-in's: nothing of the study is read before
     Runs,  # nothing is read or written for a run that there is no room for
     Size,  # before anything is made of a large message; on the way out, what is really sent
     Contents,  # opens the site, so no earlier; what is not of the study is not counted as a question
