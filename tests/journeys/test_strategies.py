@@ -17,6 +17,7 @@ from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.errors import NormfedError, RunError, StudyError
 from normfed_common.wire.messages import decode_request
+from normfed_server.events.kinds import Event, RoundDone
 from normfed_server.events.log import EventLog
 from normfed_simulation.engines import local
 
@@ -154,9 +155,9 @@ def test_an_interrupted_run_resumes_with_what_sites_and_server_remember(
     )
     say = EventLog.say
 
-    def pull_the_plug(self: EventLog, kind: str, **fields: Any) -> None:
-        say(self, kind, **fields)
-        if kind == "round" and fields["round"] == 1:
+    def pull_the_plug(self: EventLog, event: Event) -> None:
+        say(self, event)
+        if isinstance(event, RoundDone) and event.round == 1:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -681,9 +681,18 @@ def test_what_the_operator_types_is_answered_in_sentences(tmp_path: Path, home: 
         open_home(home.folder)
 
 
+MACHINE = {
+    **dict.fromkeys(("normfed", "flwr", "torch", "python"), "1.0"),
+    "study": "x",
+    "cores": 4,
+    "memory_gb": 8.0,
+    "disk_gb": 99.0,
+    "people": "10–29",
+    "power_w": 180.0,
+}
 EVENTS: list[dict[str, Any]] = [
-    {"time": 1.0, "event": "plan", "arms": [["federated", 4, ["a"]]], "sites": {"a": {}}, "left_out": {}},
-    {"time": 1.0, "event": "fit", "sites": {"a": {"power_w": 180.0}}, "needs": {}, "findings": []},
+    {"time": 1.0, "event": "plan", "arms": [["federated", 4, ["a"]]], "sites": {}, "left_out": {}},
+    {"time": 1.0, "event": "fit", "sites": {"a": MACHINE}, "needs": {}, "findings": []},
     *(
         {
             "time": 10.0 * n,

@@ -21,6 +21,7 @@ from normfed_common.privacy import disclosure
 from normfed_common.wire.evaluation import COUNTS
 from normfed_common.wire.messages import Answer, Task, requests
 from normfed_server.arms.plan import Arm
+from normfed_server.events.kinds import Evaluated, Missing
 from normfed_server.events.log import EventLog
 from normfed_server.sites import claims
 from normfed_server.sites.asking import Asker, SiteFailed
@@ -132,11 +133,11 @@ class Evaluator:
         if ranges:
             self._full(result, ranges)
         for site, why in sorted(result.missed.items()):
-            self.events.say("missing", arm=self.arm.name, site=site, round=0, outcome="no figures", why=why)
+            self.events.say(Missing(arm=self.arm.name, site=site, round=0, outcome="no figures", why=why))
         if not result.summaries:
             reasons = "; ".join(f"{site}: {why}" for site, why in sorted(result.missed.items())) or "None may be given"
             raise RunError(f"{self.arm.name}: no site gave figures. {reasons}. Mend that, and resume.")
-        self.events.say("evaluated", arm=self.arm.name, sites=sorted(result.summaries))
+        self.events.say(Evaluated(arm=self.arm.name, sites=tuple(sorted(result.summaries))))
         return result
 
     def _full(self, result: ArmResult, ranges: Mapping[str, tuple[float, float]]) -> None:

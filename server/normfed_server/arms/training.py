@@ -27,6 +27,7 @@ from normfed_server.arms.plan import Arm
 from normfed_server.arms.strategy import RoundStrategy
 from normfed_server.arms.virtual_clock import Pace
 from normfed_server.events.damage import put_aside
+from normfed_server.events.kinds import Event, Joined, Missing, Noted, RoundDone, StageDone, Waiting
 from normfed_server.events.log import EventLog
 from normfed_server.sites import claims
 from normfed_server.sites.asking import Asker
@@ -117,7 +118,7 @@ class ArmTraining:
             self._sum(stage)
             self.progress.stages += 1
             self._save()
-            self._say("stage", stage=self.progress.stages, stages=len(self.model.stages))
+            self._say(StageDone(arm=self.arm.name, stage=self.progress.stages, stages=len(self.model.stages)))
         return self.progress
 
     def _round(self, outgoing: ArrayRecord | None) -> ArrayRecord:
@@ -207,7 +208,7 @@ class ArmTraining:
 
     def _waiting(self, round: int, sites: dict[str, bool], seconds: float) -> None:
         if self.arm.federated:
-            self._say("waiting", round=round, sites=sites, seconds=int(seconds))
+            self._say(Waiting(arm=self.arm.name, round=round, sites=sites, seconds=int(seconds)))
 
     def _asked(self, round: int) -> tuple[dict[str, int], dict[str, int], dict[str, Outcome]]:
         """Sites to ask and their nodes; all that train this arm and their people; what is known of the others."""
@@ -215,7 +216,7 @@ class ArmTraining:
         present = self._gather(round, self._trainers)
         people = self._trainers()
         for site in people.keys() - set(self.arm.train) - self.progress.used.keys():
-            self._say("joined", site=site, round=round)
+            self._say(Joined(arm=self.arm.name, site=site, round=round))
         outcomes = {site: Outcome.ABSENT for site in people if site not in present}
         there = sorted(site for site in people if site in present)
         size = math.ceil(federation.sample * len(there)) if self.arm.federated else len(there)
@@ -286,17 +287,19 @@ class ArmTraining:
             self._note(site, texts)
         for site, share in entry["shares"].items():
             if self.arm.federated and share > DOMINANT and len(entry["outcomes"]) > 1 and not self._told(site):
-                self._say("note", site=site, text=f"has {share:.0%} of the weight; federation.largest_share bounds it")
+                text = f"has {share:.0%} of the weight; federation.largest_share bounds it"
+                self._say(Noted(arm=self.arm.name, site=site, text=text))
         for site, why in entry["reasons"].items():
-            self._say("missing", site=site, round=entry["round"], outcome=entry["outcomes"][site], why=why)
-        self._say("round", **entry, rounds=self.study.federation.rounds)
+            outcome = entry["outcomes"][site]
+            self._say(Missing(arm=self.arm.name, site=site, round=entry["round"], outcome=outcome, why=why))
+        self._say(RoundDone.of(self.arm.name, self.study.federation.rounds, entry))
 
     def _note(self, site: str, texts: Sequence[str]) -> None:
         """What a site says of the method: kept with the model, and said once."""
         known = self.progress.notes.setdefault(site, [])
         for text in [text for text in texts if text not in known]:
             known.append(text)
-            self._say("note", site=site, text=text)
+            self._say(Noted(arm=self.arm.name, site=site, text=text))
 
     def _told(self, site: str) -> bool:
         """Whether the round before was dominated by the same site."""
@@ -375,7 +378,7 @@ class ArmTraining:
         """A site whose part is not in this model."""
         self.progress.missed |= missed
         for site, why in sorted(missed.items()):
-            self._say("missing", site=site, round=0, outcome=outcome, why=why)
+            self._say(Missing(arm=self.arm.name, site=site, round=0, outcome=outcome, why=why))
 
     def _header(self, **fields: Any) -> Request:
         return self.context.letterhead.request(self.arm, **fields)
@@ -383,8 +386,8 @@ class ArmTraining:
     def _save(self) -> None:
         checkpoints.save(self.path, self.progress, self.study.digest)
 
-    def _say(self, kind: str, **fields: Any) -> None:
-        self.context.events.say(kind, arm=self.arm.name, **fields)
+    def _say(self, event: Event) -> None:
+        self.context.events.say(event)
 
 
 def _listed(reasons: Mapping[str, str]) -> str:
