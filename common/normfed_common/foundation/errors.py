@@ -3,6 +3,7 @@
 NormfedError                our fault                                    exit code 1
 ├── UserError               something that the user can mend             exit code 2
 │   ├── StudyError          the study file
+│   ├── PluginError         an installed plug-in that cannot be used
 │   ├── DatasetError        a dataset as a whole
 │   │   └── ScanError       one file or one subject in it
 │   │       └── ReadError   the system, not the file's content: it may work the next time
@@ -31,6 +32,10 @@ class UserError(NormfedError):
 
 class StudyError(UserError):
     """The study file asks for something that cannot be done."""
+
+
+class PluginError(UserError):
+    """A plug-in cannot be used: its name is taken, it is broken, or this site does not let it in."""
 
 
 class DatasetError(UserError):

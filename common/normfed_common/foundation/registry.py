@@ -1,33 +1,194 @@
-"""Named plug-ins: registered under the name that a study uses, listed in the error when a name is not known."""
+"""Named things of one kind, ours and of plug-ins: found under the name that a study uses, imported when asked for.
+
+A plug-in is any installed distribution with an entry point in the kind's group (``normfed.models``, ...).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Generic, TypeVar
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, EntryPoints, entry_points, version
+from typing import Any, Generic, TypeVar, cast
 
-from normfed_common.foundation.errors import StudyError
+from normfed_common.foundation.errors import PluginError, StudyError
 
 T = TypeVar("T")
+OURS = "normfed"
+
+_admitted: ContextVar[Mapping[str, str] | None] = ContextVar("admitted plug-ins", default=None)
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """An installed distribution; ``distribution`` is spelled as PyPI compares names."""
+
+    distribution: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}"
+
+
+@contextmanager
+def admitting(plugins: Mapping[str, str]) -> Iterator[None]:
+    """Within: no plug-in is imported but those listed, each in exactly the version given for its distribution.
+
+    Without it every installed plug-in is admitted, as in a simulation and at the server.
+    """
+    token = _admitted.set({canonical(name): version for name, version in plugins.items()})
+    try:
+        yield
+    finally:
+        _admitted.reset(token)
+
+
+def canonical(distribution: str) -> str:
+    """The name of a distribution as PyPI compares it (PEP 503): ``My_Models`` is ``my-models``."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+@cache
+def installed(group: str) -> EntryPoints:
+    """The entry points of a group on this machine, read once."""
+    return entry_points(group=group)
 
 
 class Registry(Generic[T]):
-    """A table from name to plug-in of one kind."""
+    """A table from name to thing of one kind.
 
-    def __init__(self, kind: str) -> None:
+    Parameters
+    ----------
+    kind
+        What one of them is called in an error: ``model``.
+    group
+        The entry-point group that plug-ins add to; without it there are none.
+    subclass_of, instance_of
+        What every entry must be, or a reference "module:attribute" to it; without either nothing is checked.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        group: str | None = None,
+        *,
+        subclass_of: str | type | None = None,
+        instance_of: str | type | None = None,
+    ) -> None:
         self.kind = kind
-        self._entries: dict[str, T] = {}
+        self.group = group
+        self._subclass_of = subclass_of
+        self._instance_of = instance_of
+        self._entries: dict[str, T | str] = {}
 
-    def add(self, name: str, entry: T) -> T:
-        """Register ``entry``; a name is taken only once."""
+    def add(self, name: str, entry: T | str) -> None:
+        """Register one of ours: the thing, or a reference "module:attribute" that is imported when it is asked for."""
         if name in self._entries:
             raise ValueError(f"{self.kind} {name!r} is registered twice")
         self._entries[name] = entry
-        return entry
 
     def __getitem__(self, name: str) -> T:
-        if name not in self._entries:
-            raise StudyError(f"No {self.kind} is called {name!r}. Known: {', '.join(sorted(self._entries))}.")
-        return self._entries[name]
+        """The thing of that name.
+
+        Raises
+        ------
+        StudyError
+            If there is none.
+        PluginError
+            If two have the name, or its plug-in is not admitted, cannot be imported or gives something else.
+        """
+        point = self._point(name)
+        if point is not None:
+            return self._load(name, point)
+        entry = self._entries[name]
+        return cast(T, _imported(entry) if isinstance(entry, str) else entry)
+
+    def __contains__(self, name: str) -> bool:
+        return name in set(self)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._entries))
+        """Names of all that are admitted, in order; nothing is imported."""
+        return iter(sorted({*self._entries, *(point.name for point in self._points() if _is_admitted(point))}))
+
+    def origin(self, name: str) -> Plugin | None:
+        """The plug-in that gives the thing of that name; None for one of ours. Raises as a look-up does."""
+        point = self._point(name)
+        return None if point is None or _is_ours(point) else plugin_of(point)
+
+    def _points(self) -> EntryPoints:
+        return EntryPoints() if self.group is None else installed(self.group)
+
+    def _point(self, name: str) -> EntryPoint | None:
+        """The entry point that gives the name; None where the table has it."""
+        points = [point for point in self._points() if point.name == name]
+        admitted = [point for point in points if _is_admitted(point)]
+        owners = [str(plugin_of(point)) for point in admitted]
+        if name in self._entries:
+            owners.insert(0, f"{OURS} {version(OURS)}")
+        if len(owners) > 1:
+            raise PluginError(
+                f"The {self.kind} {name!r} is given by {' and by '.join(owners)}, but a name has one owner. Uninstall "
+                "the plug-in that should not have it."
+            )
+        if owners:
+            return admitted[0] if admitted else None
+        if points:
+            plugin = plugin_of(points[0])
+            raise PluginError(
+                f"The {self.kind} {name!r} belongs to the plug-in {plugin}, which this site does not let in. To let it "
+                f"in, write `{plugin.distribution}: {plugin.version!r}` under plugins in site.yaml."
+            )
+        raise StudyError(f"No {self.kind} is called {name!r}. Known: {', '.join(self)}.")
+
+    def _load(self, name: str, point: EntryPoint) -> T:
+        try:
+            found = point.load()
+        except Exception as error:  # a stranger's module may raise anything
+            raise self._unusable(name, point, f"{type(error).__name__}: {error}") from error
+        if self._subclass_of is not None:
+            wanted = _imported(self._subclass_of)
+            if not (isinstance(found, type) and issubclass(found, wanted)):
+                raise self._unusable(name, point, f"it is no subclass of {_dotted(wanted)}")
+        if self._instance_of is not None:
+            wanted = _imported(self._instance_of)
+            if not isinstance(found, wanted):
+                raise self._unusable(name, point, f"it is no {_dotted(wanted)}")
+        return cast(T, found)
+
+    def _unusable(self, name: str, point: EntryPoint, cause: str) -> PluginError:
+        return PluginError(
+            f"The {self.kind} {name!r} of the plug-in {plugin_of(point)} (entry point {point.name} = {point.value}) "
+            f"cannot be used: {cause}. Uninstall the plug-in, or install a version that fits {OURS} {version(OURS)}."
+        )
+
+
+def plugin_of(point: EntryPoint) -> Plugin:
+    """The distribution that an entry point comes from."""
+    if point.dist is None:  # pragma: no cover - only one that was made by hand has none
+        raise ValueError(f"{point.name} = {point.value} comes from no distribution")
+    return Plugin(canonical(point.dist.name), point.dist.version)
+
+
+def _is_ours(point: EntryPoint) -> bool:
+    return plugin_of(point).distribution == OURS
+
+
+def _is_admitted(point: EntryPoint) -> bool:
+    admitted = _admitted.get()
+    plugin = plugin_of(point)
+    return admitted is None or plugin.distribution == OURS or admitted.get(plugin.distribution) == plugin.version
+
+
+def _imported(reference: Any) -> Any:
+    if not isinstance(reference, str):
+        return reference
+    module, _, attribute = reference.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def _dotted(wanted: type) -> str:
+    return f"{wanted.__module__}.{wanted.__qualname__}"

@@ -11,7 +11,7 @@ from normfed_common.foundation.registry import Registry
 @pytest.fixture
 def models() -> Registry[int]:
     found: Registry[int] = Registry("model")
-    assert found.add("siamese", 1) == 1  # so that it can stand in an assignment
+    found.add("siamese", 1)
     found.add("atlas", 2)
     return found
 
