@@ -45,6 +45,7 @@ from normfed_server.events.kinds import (
     Unfit,
 )
 from normfed_server.events.log import EventLog
+from normfed_server.results import layout
 from normfed_server.results import metrics as results
 from normfed_server.runs.folder import INITIAL
 from normfed_server.sites.asking import Asker
@@ -144,9 +145,9 @@ class Coordinator:
         if self.deployment is not None:
             self._fit(plan, context)
         finished, failed = self._run_arms(plan, context)
-        metrics = results.assemble(self.study, plan, sites, finished, failed, self.folder / ARMS, hospital_pace)
+        found = results.assemble(self.study, plan, sites, finished, failed, self.folder / ARMS, hospital_pace)
         named.save(self.folder / "model.safetensors", *named.read(self._path(FEDERATED, "model")))
-        write_json(self.folder / "metrics.json", metrics)
+        layout.write(self.folder, found)
         self.events.say(Finished())
 
     def _roster(self) -> Roster:

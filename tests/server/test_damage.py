@@ -25,7 +25,7 @@ from normfed_server.arms.plan import Arm
 from normfed_server.arms.training import ArmTraining, RunContext
 from normfed_server.events.kinds import parse
 from normfed_server.events.log import EventLog
-from normfed_server.runs.exporting import FILES, export
+from normfed_server.results.exporting import FILES, export
 from normfed_server.runs.wording import worded
 from normfed_server.sites.asking import Asker
 from normfed_server.sites.letterhead import Letterhead

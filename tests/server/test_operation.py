@@ -39,7 +39,7 @@ from normfed_server import deployment
 from normfed_server.monitor.views import Views, prometheus
 from normfed_server.monitor.web import application
 from normfed_server.operation.reconciler import Reconciler
-from normfed_server.runs import exporting, following, starting, steering
+from normfed_server.results import exporting, following, starting, steering
 from normfed_server.state import admission, certificates
 from normfed_server.state.folder import ServerHome, create, open_home
 from normfed_server.state.ledger import State

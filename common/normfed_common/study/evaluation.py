@@ -14,4 +14,7 @@ class EvaluationConfig(Frozen):
     specificity: float = Field(0.98, gt=0.5, lt=1, description="of the threshold, on held-out normal people's voxels")
     surface_tolerance_mm: float = Field(1.0, gt=0, description="of the surface Dice")
     minimum_cluster_mm3: float = Field(40.0, ge=0, description="smaller clusters of abnormal voxels are not counted")
+    metrics: tuple[str, ...] = Field(
+        (), description="names of plug-in metrics (entry points of the group normfed.metrics), beside the built-in ones"
+    )
     bootstrap: int = Field(1000, ge=0, le=20_000, description="resamplings of the patients within each site")

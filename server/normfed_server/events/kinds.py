@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from normfed_common.foundation.files import without_nan
 from normfed_common.study.base import Frozen
 from normfed_common.wire.messages import Machine
 from normfed_server.events.rounds import RoundFigures
@@ -115,7 +114,7 @@ class RoundDone(RoundFigures, RunEvent):
     @classmethod
     def of(cls, arm: str, rounds: int, entry: Mapping[str, Any]) -> Self:
         """The event of an entry of an arm's history."""
-        return cls.model_validate_json(json.dumps(without_nan({**entry, "arm": arm, "rounds": rounds})))
+        return cls.of_entry({**entry, "arm": arm, "rounds": rounds})
 
 
 class Waiting(RunEvent):

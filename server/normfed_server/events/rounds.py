@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from typing import Any, Self
+
 from pydantic import Field
 
+from normfed_common.foundation.files import without_nan
 from normfed_common.study.base import Frozen
 
 
@@ -40,3 +45,8 @@ class RoundFigures(Frozen):
     megabytes: Megabytes
     clusters: dict[str, int] | None = Field(None, exclude_if=is_none, description="each site's cluster, if any")
     hospital_time: Arrivals | None = Field(None, exclude_if=is_none, description="in a simulation of hospital times")
+
+    @classmethod
+    def of_entry(cls, entry: Mapping[str, Any]) -> Self:
+        """An entry of an arm's history; a loss that is no number is None."""
+        return cls.model_validate_json(json.dumps(without_nan(entry)))

@@ -13,7 +13,7 @@ import pytest
 
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.errors import RunError, UserError
-from normfed_server.runs.exporting import FILES, PARTICIPATION, SUMS, export
+from normfed_server.results.exporting import FILES, PARTICIPATION, SUMS, export
 
 METRICS = {
     "sites": [{"name": "a", "train": 3}],
