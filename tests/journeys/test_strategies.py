@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from commands import assert_same, normfed, run_folder, weights
+from run_results import run_results
 
 from normfed_client.answering.serving import to_bytes
 from normfed_client.hospital.personal import PersonalStore
@@ -415,8 +416,8 @@ def test_the_findings_call_no_strategy_a_trivial_baseline(league: Path) -> None:
     for model in found["evaluation"].values():
         model["all"]["auprc"]["mean"] = 0.1
     found["evaluation"]["ditto"]["all"]["auprc"]["mean"] = 0.9
-    assert not any("trivial baseline" in sentence for sentence in sentences(found))
+    assert not any("trivial baseline" in sentence for sentence in sentences(run_results(**found)))
     found["evaluation"]["atlas"]["all"]["auprc"]["mean"] = 0.5
     found["evaluation"]["federated"]["all"]["auprc"]["n"] = 20
     found["differences"]["atlas"]["all"]["auprc"]["ci95"] = [-0.5, -0.3]
-    assert any("The trivial baseline atlas is better" in sentence for sentence in sentences(found))
+    assert any("The trivial baseline atlas is better" in sentence for sentence in sentences(run_results(**found)))

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from normfed_common.study.base import Frozen
-from normfed_common.wire.messages import Machine
 from normfed_server.events.rounds import RoundFigures
 
 
@@ -42,9 +41,26 @@ class People(Frozen):
     kinds: tuple[str, ...]
 
 
-class FitMachine(Machine):
-    """A site's machine, and the class of its cohort's size."""
+class FitMachine(Frozen):
+    """What a site said of its machine (`wire.messages.Machine`, whose module is too much to load for reading lines).
 
+    Parameters
+    ----------
+    people
+        The class of its cohort's size.
+    """
+
+    normfed: str
+    flwr: str
+    torch: str
+    python: str
+    study: str
+    cores: int
+    memory_gb: float
+    disk_gb: float
+    gpu: str = ""
+    gpu_memory_gb: float = 0.0
+    power_w: float = 0.0
     people: str
 
 

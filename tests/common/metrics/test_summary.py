@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from summaries import PER_SCAN
 
 from normfed_common.foundation import seeds
 from normfed_common.metrics.summary import (
     EVERYBODY,
-    PER_SCAN,
     Summary,
     add,
     averaged,

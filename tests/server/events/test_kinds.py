@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from normfed_common.wire.messages import Machine
 from normfed_server.events import kinds
 from normfed_server.events.kinds import (
     AskedAgain,
@@ -121,6 +122,10 @@ def test_an_event_that_lacks_a_key_or_has_one_more_is_passed_on_but_not_understo
 @given(st.binary() | st.text())
 def test_whatever_is_no_event_is_none(line: bytes | str) -> None:
     assert parse(line) is None
+
+
+def test_a_fit_machine_has_all_that_a_site_says_of_its_machine() -> None:
+    assert set(FitMachine.model_fields) == {*Machine.model_fields, "people"}
 
 
 def test_an_event_cannot_be_changed_and_its_fields_are_what_they_say() -> None:
