@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 import yaml
+from plugins import Plugins
 
 from normfed_common.cli import QUIET_FLOWER
 from normfed_common.studies import load_study
@@ -78,6 +80,15 @@ def hospitals(study: StudyConfig, cache: Path) -> Path:
     root = cache / "phantoms" / hospitals.digest(study.data.phantom, study.seed)
     hospitals.write(study.data.phantom, study.seed, root, workers=2)
     return root
+
+
+@pytest.fixture
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plugins]:
+    """Plug-ins of the test's own."""
+    made = Plugins(tmp_path / "plugins", monkeypatch)
+    yield made
+    monkeypatch.undo()
+    made.forget()
 
 
 @pytest.fixture(scope="session")

@@ -91,6 +91,7 @@ class SiteCode(IntEnum):
     NAMES_PEOPLE = 218
     RECORD_UNUSABLE = 219
     RECIPE_REFUSED = 220
+    PLUGIN_REFUSED = 221
 
     @property
     def sentence(self) -> str:
@@ -109,7 +110,8 @@ _SENTENCES = {
     SiteCode.NOT_FINITE: "training at the site diverged (not a number)",
     SiteCode.OUT_OF_SPACE: "the site's disk is full",
     SiteCode.PERSONAL_PART_MISSING: "the site has no personal part of this model: it never trained it, or lost it",
-    SiteCode.VERSION_DIFFERS: "the site has another version of normfed than the server; one of the two must be updated",
+    SiteCode.VERSION_DIFFERS: "the site has another version of normfed, or of a plug-in that the study uses, than the "
+    "server; one of the two must be updated",
     SiteCode.BUNDLE_REFUSED: "the site does not accept the app bundle that the server sends",
     SiteCode.NOT_INSTALLED: "the site's client runs from elsewhere than its installed distribution",
     SiteCode.TOOK_TOO_LONG: "the work took longer than the site allows",
@@ -120,6 +122,8 @@ _SENTENCES = {
     SiteCode.NAMES_PEOPLE: "the study names single people under data.exclude; that is for each site to decide",
     SiteCode.RECORD_UNUSABLE: "the site cannot read its record of earlier releases, so it releases nothing",
     SiteCode.RECIPE_REFUSED: "the site does not prepare scans in the way that the study asks; its own log says what",
+    SiteCode.PLUGIN_REFUSED: "the site does not have, or does not let in, a plug-in that the study uses; its own log "
+    "says which",
 }
 
 

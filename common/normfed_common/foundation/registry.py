@@ -21,6 +21,8 @@ T = TypeVar("T")
 OURS = "normfed"
 
 _admitted: ContextVar[Mapping[str, str] | None] = ContextVar("admitted plug-ins", default=None)
+_used: ContextVar[dict[str, str] | None] = ContextVar("used plug-ins", default=None)
+_imported_versions: dict[str, str] = {}  # of plug-ins: what this process runs, whatever is installed meanwhile
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,26 @@ class Plugin:
 def admitting(plugins: Mapping[str, str]) -> Iterator[None]:
     """Within: no plug-in is imported but those listed, each in exactly the version given for its distribution.
 
-    Without it every installed plug-in is admitted, as in a simulation and at the server.
+    Without it every installed plug-in is admitted, as in a simulation and at the server. What is installed is read
+    anew: a hospital's process may be older than it.
     """
+    installed.cache_clear()
     token = _admitted.set({canonical(name): version for name, version in plugins.items()})
     try:
         yield
     finally:
         _admitted.reset(token)
+
+
+@contextmanager
+def recorded() -> Iterator[dict[str, str]]:
+    """Within: plug-ins of which anything is looked up are put into the mapping given, name to version."""
+    used: dict[str, str] = {}
+    token = _used.set(used)
+    try:
+        yield used
+    finally:
+        _used.reset(token)
 
 
 def canonical(distribution: str) -> str:
@@ -137,14 +152,12 @@ class Registry(Generic[T]):
         if owners:
             return admitted[0] if admitted else None
         if points:
-            plugin = plugin_of(points[0])
-            raise PluginError(
-                f"The {self.kind} {name!r} belongs to the plug-in {plugin}, which this site does not let in. To let it "
-                f"in, write `{plugin.distribution}: {plugin.version!r}` under plugins in site.yaml."
-            )
+            raise PluginError(f"The {self.kind} {name!r}: {not_admitted(plugin_of(points[0]), _admitted.get() or {})}")
         raise StudyError(f"No {self.kind} is called {name!r}. Known: {', '.join(self)}.")
 
     def _load(self, name: str, point: EntryPoint) -> T:
+        if not _is_ours(point):
+            self._note(name, plugin_of(point))
         try:
             found = point.load()
         except Exception as error:  # a stranger's module may raise anything
@@ -159,11 +172,32 @@ class Registry(Generic[T]):
                 raise self._unusable(name, point, f"it is no {_dotted(wanted)}")
         return cast(T, found)
 
+    def _note(self, name: str, plugin: Plugin) -> None:
+        first = _imported_versions.setdefault(plugin.distribution, plugin.version)
+        if first != plugin.version:
+            raise PluginError(
+                f"The {self.kind} {name!r} belongs to the plug-in {plugin}, but this process has imported {first} "
+                "already. Start it anew."
+            )
+        used = _used.get()
+        if used is not None:
+            used[plugin.distribution] = plugin.version
+
     def _unusable(self, name: str, point: EntryPoint, cause: str) -> PluginError:
         return PluginError(
             f"The {self.kind} {name!r} of the plug-in {plugin_of(point)} (entry point {point.name} = {point.value}) "
             f"cannot be used: {cause}. Uninstall the plug-in, or install a version that fits {OURS} {version(OURS)}."
         )
+
+
+def not_admitted(plugin: Plugin, listed: Mapping[str, str]) -> str:
+    """Why a hospital that lists those plug-ins does not let this one in, and what to do; names are canonical."""
+    other = listed.get(plugin.distribution)
+    return (
+        f"the plug-in {plugin} is installed here, but site.yaml lists {f'its version {other}' if other else 'it not'} "
+        f"under plugins, so nothing of it is imported. To let it in, write there {plugin.distribution}: "
+        f"'{plugin.version}'"
+    )
 
 
 def plugin_of(point: EntryPoint) -> Plugin:

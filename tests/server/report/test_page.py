@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from run_results import run_results
 
 from normfed_common.foundation.errors import RunError
+from normfed_common.metrics.catalogue import BUILT_IN
 from normfed_common.study.config import StudyConfig
 from normfed_server.report import page
 from normfed_server.report.page import sentences, write_report
@@ -285,3 +286,50 @@ def test_the_league_is_on_the_page_only_where_there_is_one(written: Callable[...
     text = written(found)
     assert 'id="league"' in text
     assert "Who gains, who loses against training alone" in text
+
+
+def test_a_run_in_which_no_model_has_auroc_or_average_precision_has_a_report(written: Callable[..., str]) -> None:
+    """Sites may not say them, and a report of what they do say is better than none."""
+    only_dice = {"dice": {"mean": 0.5, "sd": 0.1, "n": 9, "ci95": [0.4, 0.6]}}
+    silent = {"all": only_dice, "sites": {"a": only_dice}, "kinds": {"MS": {}}, "worst_site": {}}
+    found = metrics(local=None, atlas=None)
+    found["evaluation"] = dict.fromkeys(("federated", "local", "atlas"), silent)
+    assert said(found) == ["No site says an AUROC of the federated model."]
+    text = written(found)
+    assert "No site says an AUROC" in text
+    assert "Dice at threshold" in text
+    nothing = {**silent, "all": {}, "sites": {}}
+    found["evaluation"] = dict.fromkeys(("federated", "atlas"), nothing)
+    assert "No site says an AUROC" in written(found)
+
+
+def test_a_strategy_that_no_site_may_say_anything_of_stands_in_the_league_with_dashes(
+    written: Callable[..., str],
+) -> None:
+    found = metrics()
+    silent = {"mean": None, "ci95": [None, None], "worst_site": None, "trainings": [None, None]}
+    last = row("fedbn", 0.3, None)
+    last |= {metric: {**last[metric], **silent} for metric in ("auroc", "auprc")}
+    found["league"] = [row("federated", 0.3, GAIN), last]
+    text = written(found)
+    line = text[text.index("<td>fedbn<br>") :]
+    line = line[: line.index("</tr>")]
+    assert "None" not in line
+    assert line.count("–") >= 7
+
+
+def test_a_metric_is_shown_under_the_title_that_the_file_gives_it(written: Callable[..., str]) -> None:
+    """Whoever builds the report again need not have the plug-in."""
+    found = metrics()
+    peak = {"mean": -0.123, "sd": 0.1, "n": 9, "ci95": [-0.5, 0.5]}
+    ours = found["evaluation"]["federated"]
+    found["evaluation"]["federated"] = {
+        **ours,
+        "all": {**ours["all"], "peak": peak},
+        "sites": {"a": {**ours["sites"]["a"], "peak": peak}},
+    }
+    told = {name: metric.model_dump(mode="json") for name, metric in layout.described(BUILT_IN).items()}
+    found["metrics"] = {**told, "peak": {"title": "peak <in> the lesion"}}
+    text = written(found)
+    assert "<th>peak &lt;in&gt; the lesion</th>" in text
+    assert "-0.123" in text

@@ -1,0 +1,60 @@
+"""Tiny distributions with entry points, installed into a folder as pip would leave them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from normfed_common.foundation import registry
+
+
+class Plugins:
+    """A folder on Python's path, for one test."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        folder.mkdir()
+        monkeypatch.syspath_prepend(folder)
+        monkeypatch.setattr(registry, "_imported_versions", {})
+
+    def install(
+        self, name: str, version: str, points: Mapping[str, Mapping[str, str]], code: str = "", module: str = ""
+    ) -> None:
+        """A distribution whose ``points`` are, by group, names to "module:attribute"; its module holds ``code``.
+
+        Importing the module leaves `imported` beside it.
+        """
+        module = module or name.replace("-", "_")
+        mark = "from pathlib import Path\nPath(__file__).with_name(__name__ + '-imported').touch()\n"
+        (self.folder / f"{module}.py").write_text(mark + code)
+        info = self.folder / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        lines = []
+        for group, entries in points.items():
+            lines += [f"[{group}]", *(f"{key} = {value}" for key, value in entries.items())]
+        (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+        self.forget()
+
+    def uninstall(self, name: str) -> None:
+        """The distribution's metadata go; its module stays."""
+        for info in self.folder.glob(f"{name.replace('-', '_')}-*.dist-info"):
+            for file in info.iterdir():
+                file.unlink()
+            info.rmdir()
+        self.forget()
+
+    def imported(self, module: str) -> bool:
+        """Whether anything ever imported it."""
+        return (self.folder / f"{module}-imported").exists()
+
+    def forget(self) -> None:
+        """As a new process would begin."""
+        registry.installed.cache_clear()
+        importlib.invalidate_caches()
+        for path in self.folder.glob("*.py"):
+            sys.modules.pop(path.stem, None)
