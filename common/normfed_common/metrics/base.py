@@ -16,6 +16,13 @@ from normfed_common.metrics.histograms import Bracketed, MergedCounts
 
 SHARE = "share"  # the unit of what lies from 0 to 1 by its very definition
 ROUNDING = 1e-6
+# What stands beside figures under a name of its own, in people's files and in rows of metrics.json.
+RESERVED = frozenset(
+    {
+        *("name", "kind", "subject_score", "image_auroc"),
+        *("title", "strategy", "sites", "not_served", "gain_over_local", "megabytes_per_round", "seconds_per_round"),
+    }
+)
 Needs = Literal["scores", "threshold"]
 Place = Literal["table", "differences", "patients", "terminal", "league"]
 
@@ -100,7 +107,8 @@ class Metric:
     merged
         The same over all sites' voxels in one ranking, where it can be had from counts between common edges.
     place
-        Order in tables and on the wire; equals come by name.
+        Order of the built-in metrics, in tables and on the wire; equals come by name. Others follow as the study names
+        them.
     shown
         Where it stands beside the plot of every metric at every site: the first table, differences between models,
         single patients, the terminal, the league of strategies.

@@ -9,7 +9,7 @@ from importlib import import_module
 from normfed_common.foundation.errors import StudyError
 from normfed_common.foundation.registry import Registry
 from normfed_common.metrics import per_scan
-from normfed_common.metrics.base import Metric
+from normfed_common.metrics.base import RESERVED, Metric
 
 METRICS: Registry[Metric] = Registry("metric", "normfed.metrics", instance_of=Metric)
 
@@ -46,6 +46,8 @@ def chosen(extra: Sequence[str] = ()) -> tuple[Metric, ...]:
         metric = METRICS[name]
         if metric.name != name:
             raise StudyError(f"The plug-in metric {name!r} calls itself {metric.name!r}. Its two names must be one.")
+        if name in RESERVED:
+            raise StudyError(f"No metric may be called {name!r}, as something else in metrics.json is.")
         if metric in found:
             raise StudyError(f"{name} is computed anyway. Leave it out.")
         found.append(metric)

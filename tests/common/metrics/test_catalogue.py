@@ -11,6 +11,7 @@ from normfed_common.foundation.errors import PluginError, StudyError
 from normfed_common.metrics import catalogue, per_scan
 from normfed_common.metrics.catalogue import BUILT_IN, chosen
 from normfed_common.studies import resolve
+from normfed_server.results.layout import IMAGE_AUROC, LeagueRow
 
 # On the wire, in files and in tables: another order would make one metric's sums another's.
 ORDER = [
@@ -66,6 +67,21 @@ def test_a_name_that_cannot_be_meant_is_refused_in_words(plugins: Plugins, metri
     raw = {"name": "x", "model": {"name": "intensity"}, "data": {"modalities": ["FLAIR"]}}
     with pytest.raises(StudyError, match=sentence):
         resolve({**raw, "evaluation": {"metrics": metrics}}, "study.yaml")
+
+
+@pytest.mark.parametrize("name", sorted({*LeagueRow.model_fields, "name", "kind", "subject_score", IMAGE_AUROC}))
+def test_a_metric_takes_the_name_of_nothing_that_stands_beside_figures(plugins: Plugins, name: str) -> None:
+    code = f"import toy_metric\nfrom dataclasses import replace\nMETRIC = replace(toy_metric.METRIC, name={name!r})\n"
+    plugins.install("toy", "1.0", {"normfed.metrics": {name: "toy_plugin:METRIC"}}, code, module="toy_plugin")
+    with pytest.raises(StudyError, match=f"No metric may be called '{name}'"):
+        chosen((name,))
+
+
+@pytest.mark.parametrize("names", [["Peak"], ["../peak"], ["peak hit"], [""], ["p" * 65], ["peak"] * 33])
+def test_a_study_s_names_of_metrics_have_a_pattern_and_a_bound(names: list[str]) -> None:
+    raw = {"name": "x", "model": {"name": "intensity"}, "data": {"modalities": ["FLAIR"]}}
+    with pytest.raises(StudyError, match=r"study\.yaml: evaluation\.metrics"):
+        resolve({**raw, "evaluation": {"metrics": names}}, "study.yaml")
 
 
 @pytest.mark.parametrize(
