@@ -8,7 +8,7 @@ INSTALL := $(BIN)/pip install --quiet --constraint deploy/lock/constraints.txt
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types arrows benchmarks clean
+.PHONY: help install demo test check lint types arrows schemas benchmarks clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,9 @@ types: $(VENV)/.dev  ## mypy, strict
 
 arrows: $(VENV)/.dev  ## import-linter: the arrows between the packages
 	@$(BIN)/lint-imports
+
+schemas: $(VENV)/.installed  ## write the JSON schemas of metrics.json and events.jsonl anew, from their models
+	@$(BIN)/python -m normfed_server.results.schemas
 
 check: lint types arrows test  ## lint, types, arrows and tests
 

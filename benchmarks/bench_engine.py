@@ -30,6 +30,7 @@ from normfed_common.study.data import PhantomSite
 from normfed_server.arms.context import RunContext
 from normfed_server.arms.plan import Arm
 from normfed_server.arms.training import ArmTraining
+from normfed_server.events.kinds import Event, RoundDone
 from normfed_server.events.log import EventLog, subscribe
 from normfed_server.runs.folder import begin
 from normfed_server.sites.asking import Asker
@@ -91,7 +92,12 @@ def measure(count: int, folder: Path) -> None:
     path = run.folder / "arms" / FEDERATED / "progress.safetensors"
     bare: list[float] = []
     events = EventLog(run.folder / "events.jsonl")
-    stop = subscribe(lambda event: bare.append(bare_round(sites, event["round"])))  # after each round of the engine
+
+    def after_each_round(event: Event) -> None:
+        if isinstance(event, RoundDone):
+            bare.append(bare_round(sites, event.round))
+
+    stop = subscribe(after_each_round)
     asker = Asker(grid, threading.Event())
     roster = Roster(grid, asker, Letterhead(run.study))
     roster.wait_for(count)

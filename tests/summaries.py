@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from normfed_common.metrics.summary import EVERYBODY, PER_SCAN, Summary, summarise
+from normfed_common.metrics.catalogue import BUILT_IN
+from normfed_common.metrics.summary import EVERYBODY, Summary, summarise
 
 Patients = Sequence[Mapping[str, float]]
+
+
+PER_SCAN = tuple(metric.name for metric in BUILT_IN)
 
 
 def patients(count: int, seed: int, shift: float = 0.0) -> list[dict[str, float]]:

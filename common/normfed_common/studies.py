@@ -68,10 +68,21 @@ def resolve(raw: dict[str, Any], origin: str) -> StudyConfig:
         validate_learner(MODELS, entry, f"{origin}: comparisons.baselines[{i}]")
         for i, entry in enumerate(study.comparisons.baselines)
     )
+    if study.evaluation.metrics:
+        _check_metrics(study.evaluation.metrics, origin)
     comparisons = study.comparisons.model_copy(update={"baselines": baselines, "strategies": strategies})
     return study.model_copy(
         update={"transforms": transforms, "model": model, "strategy": strategy, "comparisons": comparisons}
     )
+
+
+def _check_metrics(extra: tuple[str, ...], origin: str) -> None:
+    from normfed_common.metrics.catalogue import chosen
+
+    try:
+        chosen(extra)
+    except StudyError as error:
+        raise StudyError(f"{origin}: evaluation.metrics: {error}") from error
 
 
 def validate_learner(registry: Registry[Any], entry: dict[str, Any], origin: str) -> dict[str, Any]:

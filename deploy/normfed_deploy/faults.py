@@ -29,7 +29,9 @@ from normfed_common.foundation.files import DAMAGED
 from normfed_common.study.config import StudyConfig
 from normfed_deploy.rehearsal import Rehearsal, Role
 from normfed_deploy.wire import Condition
+from normfed_server.events.kinds import AskedAgain, RoundDone, RunEvent
 from normfed_server.runs import steering
+from normfed_server.runs.following import Tail
 from normfed_server.state import certificates
 from normfed_server.state.ledger import State
 
@@ -388,7 +390,7 @@ def play(
     run = rehearsal.begin(study, canary=False)
     folder = rehearsal.home.runs / run
     events = folder / "events.jsonl"
-    _until(lambda: events.exists() and '"event": "round"' in events.read_text(), 300)
+    _until(lambda: _happened(events, RoundDone) > 0, 300)
     times = scenario.disturb(rehearsal, run, rng)
     try:
         entry = rehearsal.wait(run, WITHIN_S)
@@ -401,7 +403,7 @@ def play(
     half = sum(
         1 for root in (folder, *[rehearsal.folder / s for s in rehearsal.sites]) for _ in _half_written(root, run)
     )
-    again = events.read_text().count('"asked again"')
+    again = _happened(events, AskedAgain)
     partial = "partial" in scenario.expected
     return Seen(
         *(scenario.name, scenario.role, scenario.phase, scenario.what, scenario.expected, times, state),
@@ -450,7 +452,11 @@ def _open(rehearsal: Rehearsal, run: str) -> bool:
 
 
 def _rounds(rehearsal: Rehearsal, run: str) -> int:
-    return (rehearsal.home.runs / run / "events.jsonl").read_text().count('"event": "round"')
+    return _happened(rehearsal.home.runs / run / "events.jsonl", RoundDone)
+
+
+def _happened(events: Path, kind: type[RunEvent]) -> int:
+    return sum(isinstance(event, kind) for event in Tail(events).new())
 
 
 def _same(first: Path, second: Path) -> bool:

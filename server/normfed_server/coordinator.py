@@ -34,7 +34,21 @@ from normfed_server.arms.evaluation import ArmResult, Evaluator
 from normfed_server.arms.plan import Arm, Plan, make
 from normfed_server.arms.training import ArmTraining
 from normfed_server.events.damage import put_aside
+from normfed_server.events.kinds import (
+    Connecting,
+    Evaluated,
+    Failed,
+    Finished,
+    Fit,
+    FitMachine,
+    Noted,
+    People,
+    Planned,
+    PlannedArm,
+    Unfit,
+)
 from normfed_server.events.log import EventLog
+from normfed_server.results import layout
 from normfed_server.results import metrics as results
 from normfed_server.runs.folder import INITIAL
 from normfed_server.sites.asking import Asker
@@ -130,15 +144,16 @@ class Coordinator:
             wall_clock=self.deployment is not None,
             excused=self.asker.excused,
         )
-        arms = [[a.name, self._rounds(a.model), sorted(a.evaluate)] for a in plan.arms]
-        self.events.say("plan", arms=arms, sites={k: vars(v) for k, v in sites.items()}, left_out=plan.left_out)
+        arms = tuple(PlannedArm(a.name, self._rounds(a.model), tuple(sorted(a.evaluate))) for a in plan.arms)
+        people = {site: People(**vars(described)) for site, described in sites.items()}
+        self.events.say(Planned(arms=arms, sites=people, left_out=dict(plan.left_out)))
         if self.deployment is not None:
             self._fit(plan, context)
         finished, failed = self._run_arms(plan, context)
-        metrics = results.assemble(self.study, plan, sites, finished, failed, self.folder / ARMS, hospital_pace)
+        found = results.assemble(self.study, plan, sites, finished, failed, self.folder / ARMS, hospital_pace)
         named.save(self.folder / "model.safetensors", *named.read(self._path(FEDERATED, "model")))
-        write_json(self.folder / "metrics.json", metrics)
-        self.events.say("finished")
+        layout.write(self.folder, found)
+        self.events.say(Finished())
 
     def _roster(self) -> Roster:
         """Who is there, once everybody is who is needed."""
@@ -149,11 +164,11 @@ class Coordinator:
         roster = Roster(
             self.grid, self.asker, self.letterhead, self.deployment.members, self.deployment.enrolled, self._told
         )
-        roster.wait_for_members(self.deployment.excused, lambda sites: self.events.say("connecting", sites=sites))
+        roster.wait_for_members(self.deployment.excused, lambda sites: self.events.say(Connecting(sites=tuple(sites))))
         return roster
 
     def _told(self, site: str, text: str) -> None:
-        self.events.say("note", arm=FEDERATED, site=site, text=text)
+        self.events.say(Noted(arm=FEDERATED, site=site, text=text))
 
     def _fit(self, plan: Plan, context: RunContext) -> None:
         """Versions and machines against what the study needs; then one batch a site. Once a run.
@@ -172,11 +187,11 @@ class Coordinator:
         machines = {site: machine for site, machine in context.roster.machines.items() if site in arm.train}
         found = fitness.findings(self.study, machines, size, self.letterhead.version)
         described = {
-            site: {**machine.model_dump(), "people": fitness.size_class(context.roster.sites[site].train)}
+            site: FitMachine(**machine.model_dump(), people=fitness.size_class(context.roster.sites[site].train))
             for site, machine in sorted(context.roster.machines.items())
         }
         needs = fitness.estimate(size)
-        self.events.say("fit", sites=described, needs=needs, findings=[vars(finding) for finding in found])
+        self.events.say(Fit(sites=described, needs=needs, findings=tuple(Unfit(**vars(finding)) for finding in found)))
         fatal = [f"{f.where} {f.text}" for f in found if f.fatal and f.where not in context.excused()]
         if fatal:
             raise RunError(f"Not fit to run: {'; '.join(fatal)}. Mend that, and resume.")
@@ -184,8 +199,9 @@ class Coordinator:
         # A network that is trained on what sums make of the scans cannot be tried before these are there.
         trains_first = bool(phases) and phases[0].kind == "averaged"
         if self.deployment is not None and self.deployment.canary and trains_first:
-            tried = {site: vars(found) for site, found in canary.try_one_batch(context, arm, model).items()}
-        write_json(self.folder / FITNESS, {"sites": described, "needs": needs, "canary": tried})
+            tried = {site: found.model_dump() for site, found in canary.try_one_batch(context, arm, model).items()}
+        machines_told = {site: machine.model_dump() for site, machine in described.items()}
+        write_json(self.folder / FITNESS, {"sites": machines_told, "needs": needs, "canary": tried})
 
     def _initial(self) -> Arrays | None:
         """The arrays that the study starts from, copied into the run folder when the run began."""
@@ -241,7 +257,7 @@ class Coordinator:
                             if jobs[job] == FEDERATED:
                                 raise
                             failed[jobs[job]] = str(error)
-                            self.events.say("failed", arm=jobs[job], why=str(error))
+                            self.events.say(Failed(arm=jobs[job], why=str(error)))
             finally:
                 if waiting:
                     self.stop.set()
@@ -261,7 +277,7 @@ class Coordinator:
         if training.complete and (done := self._intact(arm, "evaluation", evaluation.load)) is not None:
             if self._intact(arm, "model", _read) is None:
                 self._write_model(arm, training.progress, training.personal)
-            self.events.say("evaluated", arm=arm.name, sites=sorted(done.summaries))
+            self.events.say(Evaluated(arm=arm.name, sites=tuple(sorted(done.summaries))))
             return done
         progress = training.run()
         self._write_model(arm, progress, training.personal)

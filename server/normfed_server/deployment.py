@@ -23,6 +23,7 @@ from normfed_common.deployment.bundle import RUN_KEY
 from normfed_common.foundation.errors import NormfedError, RunError
 from normfed_common.foundation.files import is_full, write_json
 from normfed_server.coordinator import Coordinator, Deployment
+from normfed_server.events.kinds import AskedAgain
 from normfed_server.sites.asking import Interrupted
 from normfed_server.sites.delivery import Delivery
 from normfed_server.state import admission
@@ -116,7 +117,7 @@ def _coordinate(grid: Grid, folder: Path, home: ServerHome) -> None:
 def _again(coordinator: Coordinator, node: int, why: str) -> None:
     members = coordinator.deployment.members() if coordinator.deployment else {}
     site = next((name for name, number in members.items() if number == node), "?")
-    coordinator.events.say("asked again", site=site, why=why)
+    coordinator.events.say(AskedAgain(site=site, why=why))
 
 
 def _read(path: Path, default: Any) -> Any:

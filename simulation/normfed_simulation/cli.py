@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from normfed_common.foundation.errors import StudyError
 from normfed_common.studies import load_study
-from normfed_server.report.words import participation_sentence, trainings_spread
 
 if TYPE_CHECKING:
     from normfed_server.runs.folder import Run
@@ -200,65 +197,14 @@ def _run(
 
 
 def _print_summary(console: Console, folder: Path, report_path: Path, with_league: bool) -> None:
-    metrics = json.loads((folder / "metrics.json").read_text())
-    partial = participation_sentence(metrics)
+    from normfed_server.report.words import participation_sentence
+    from normfed_server.results.layout import read
+    from normfed_simulation.tables import league_table, models_table
+
+    results = read(folder)
+    partial = participation_sentence(results)
     if partial:
         console.print(f"[yellow]![/] {partial}", highlight=False)
-    console.print(_league_table(metrics["league"]) if with_league else _models_table(metrics))
+    console.print(league_table(results) if with_league else models_table(results))
     console.print(f"Report: [bold]{report_path}[/]", soft_wrap=True, highlight=False)
     console.print(f"Anomaly maps: {folder / 'maps'}", soft_wrap=True, highlight=False)
-
-
-def _models_table(metrics: dict[str, Any]) -> Table:
-    table = Table(title="Mean over patients [dim](95 % interval)[/]; the worst site on the right", title_justify="left")
-    for column in ("model", "AUROC", "average precision", "best Dice", "worst site's AUROC"):
-        table.add_column(column, justify="left" if column == "model" else "right")
-    for name, model in metrics["evaluation"].items():
-        worst = model["worst_site"]["auroc"]
-        cells = [_cell(model["all"].get(metric)) for metric in ("auroc", "auprc", "best_dice")]
-        table.add_row(name, *cells, f"{worst['mean']:.3f} {worst['site']}", style="bold" if name == "federated" else "")
-    return table
-
-
-def _league_table(league: list[dict[str, Any]]) -> Table:
-    """Narrow enough for 80 columns; the report has the rest."""
-    title = "League table, by average precision (AP)"
-    table = Table(title=title, title_justify="left", caption_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("", "AUROC", "worst", "AP", "gain [dim](95 %)[/]", "+/-", "MB", "s"):
-        table.add_column(column, justify="left" if not column else "right", no_wrap=True)
-    for row in league:
-        auroc, gain = row["auroc"], row["gain_over_local"]
-        gained = gain["auroc"] if gain else None
-        table.add_row(
-            row["name"],
-            _short(auroc["mean"]) + trainings_spread(auroc, " [dim]±{:.3f}[/]").replace("0.", "."),
-            _short(auroc["worst_site"]["mean"]),
-            _short(row["auprc"]["mean"]),
-            _gain(gained) if gained else "–",
-            f"{len(gained['gain'])}/{len(gained['lose'])}" if gained else "–",
-            f"{row['megabytes_per_round']:.2f}" if row["megabytes_per_round"] else "–",
-            f"{row['seconds_per_round']:.1f}" if row["seconds_per_round"] is not None else "–",
-        )
-    table.caption = "gain: in AUROC, over every site training alone; +/-: sites that gain/lose beyond their interval. "
-    table.caption += "worst: AUROC at the worst site. MB, s: of a round, over all its sites."
-    if len(league[0]["auroc"]["trainings"]) > 1:
-        table.caption += " ±: sd over trainings."
-    return table
-
-
-def _gain(gained: dict[str, Any]) -> str:
-    low, high = gained["ci95"]
-    interval = f" [dim]({_short(low, '+')} {_short(high, '+')})[/]" if low is not None else ""
-    return _short(gained["mean"], "+") + interval
-
-
-def _short(value: float, sign: str = "") -> str:
-    """Three decimals without the zero before them."""
-    return f"{value:{sign}.3f}".replace("0.", ".", 1)
-
-
-def _cell(figure: dict[str, Any] | None) -> str:
-    if figure is None:
-        return "–"
-    low, high = figure["ci95"]
-    return f"{figure['mean']:.3f}" + (f" [dim]({low:.3f}–{high:.3f})[/]" if low is not None else "")

@@ -15,8 +15,10 @@ from normfed_client.hospital.machine import threads_of
 from normfed_client.hospital.site import Site, read_sites
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_json
+from normfed_common.metrics.catalogue import chosen
 from normfed_common.metrics.subjects import wilcoxon_holm
 from normfed_server.report.page import Patients, main_models, write_report
+from normfed_server.results import layout
 from normfed_server.results.metrics import UNSEEN
 from normfed_server.runs.folder import Run
 from normfed_simulation.mosaic import mosaic
@@ -55,8 +57,8 @@ def report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
         write_json(remembered, left_out)
     elif remembered.exists():
         left_out = json.loads(remembered.read_text())
-    metrics = json.loads((run.folder / "metrics.json").read_text())
-    others = [model for model in main_models(metrics) if model not in ("federated", UNSEEN)]
+    results = layout.read(run.folder)
+    others = [model for model in main_models(results) if model not in ("federated", UNSEEN)]
     conditions = run.folder / CONDITIONS
     patients = Patients(
         cases=cases(run),
@@ -109,7 +111,8 @@ def _case(run: Run, title: str, row: dict[str, Any], site: Site) -> Case:
         (modality, mosaic(np.asarray(scan.images[channel]), anomaly_map, case.entry.lesion(), scan.mask))
         for channel, modality in enumerate(run.study.data.modalities)
     ]
-    figures = {name: row[name] for name in ("auroc", "auprc", "best_dice", "dice") if row.get(name) is not None}
+    shown = [metric.name for metric in chosen(run.study.evaluation.metrics) if "patients" in metric.shown]
+    figures = {name: row[name] for name in shown if row.get(name) is not None}
     return Case(title, row["name"], row["site"], row["kind"], figures, pictures)
 
 

@@ -7,7 +7,6 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -21,6 +20,8 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from normfed_server.events import kinds
+from normfed_server.events.kinds import Event
 from normfed_server.events.log import subscribe
 from normfed_server.runs.folder import Run
 
@@ -78,34 +79,40 @@ class Screen:
         finally:
             stop()
 
-    def _event(self, event: dict[str, Any]) -> None:
-        kind = event["event"]
-        if kind == "plan":
-            self.begin(TRAINING, sum(rounds for _, rounds, _ in event["arms"]))
-            self.begin(EVALUATION, len(event["arms"]))
-            for site, reason in event["left_out"].items():
-                self.warn(f"{site} {reason}.")
-        elif kind == "round":
-            losses = event["loss"]
-            worst = max(losses, key=lambda site: losses[site])
-            mean = sum(losses.values()) / len(losses)
-            highest = f", highest {worst} {losses[worst]:.3f}" if len(losses) > 1 else ""
-            self.advance(TRAINING, f"{event['arm']} round {event['round']}: loss {mean:.3f}{highest}")
-        elif kind == "note":
-            self.warn(f"{event['arm']}, {event['site']}: {event['text']}")
-        elif kind == "damaged":
-            self.warn(
-                f"{event['arm']}: {event['file']} is damaged ({event['why']}); kept as {event['kept']}, made again."
-            )
-        elif kind == "missing":
-            where = f"round {event['round']}" if event["round"] else "at the end"
-            self.warn(f"{event['arm']} {where}, {event['site']} {event['outcome']}: {event['why']}")
-        elif kind == "failed":
-            self.warn(f"{event['arm']} could not be trained to the end. {event['why']}")
-        elif kind == "joined":
-            self.warn(f"{event['arm']}: {event['site']} joins from round {event['round']} on.")
-        elif kind == "evaluated":
-            self.advance(EVALUATION, event["arm"])
+    def _event(self, event: Event) -> None:
+        match event:
+            case kinds.Planned():
+                self.begin(TRAINING, sum(arm.rounds for arm in event.arms))
+                self.begin(EVALUATION, len(event.arms))
+                for site, reason in event.left_out.items():
+                    self.warn(f"{site} {reason}.")
+            case kinds.RoundDone():
+                self.advance(TRAINING, _losses(event))
+            case kinds.Noted():
+                self.warn(f"{event.arm}, {event.site}: {event.text}")
+            case kinds.Damaged():
+                self.warn(f"{event.arm}: {event.file} is damaged ({event.why}); kept as {event.kept}, made again.")
+            case kinds.Missing():
+                where = f"round {event.round}" if event.round else "at the end"
+                self.warn(f"{event.arm} {where}, {event.site} {event.outcome}: {event.why}")
+            case kinds.Failed():
+                self.warn(f"{event.arm} could not be trained to the end. {event.why}")
+            case kinds.Joined():
+                self.warn(f"{event.arm}: {event.site} joins from round {event.round} on.")
+            case kinds.Evaluated():
+                self.advance(EVALUATION, event.arm)
+            case _:
+                pass
+
+
+def _losses(event: kinds.RoundDone) -> str:
+    losses = {site: loss for site, loss in event.loss.items() if loss is not None}
+    if not losses:
+        return f"{event.arm} round {event.round}: no site says its loss"
+    worst = max(losses, key=lambda site: losses[site])
+    mean = sum(losses.values()) / len(losses)
+    highest = f", highest {worst} {losses[worst]:.3f}" if len(losses) > 1 else ""
+    return f"{event.arm} round {event.round}: loss {mean:.3f}{highest}"
 
 
 class JsonLines:
@@ -122,26 +129,29 @@ class JsonLines:
 
     def begin(self, what: str, total: int) -> None:
         """See `Watcher`."""
-        self._say({"event": "begin", "what": what, "total": total})
+        self._say("begin", what=what, total=total)
 
     def advance(self, what: str, detail: str = "") -> None:
         """See `Watcher`."""
-        self._say({"event": "done", "what": what, "detail": detail})
+        self._say("done", what=what, detail=detail)
 
     def warn(self, text: str) -> None:
         """See `Watcher`."""
-        self._say({"event": "warning", "text": text})
+        self._say("warning", text=text)
 
     @contextlib.contextmanager
     def training(self, run: Run) -> Iterator[None]:
         """See `Watcher`."""
-        stop = subscribe(self._say)
+        stop = subscribe(lambda event: self._write(event.line()))
         try:
             yield
         finally:
             stop()
 
-    def _say(self, event: dict[str, Any]) -> None:
+    def _say(self, event: str, **fields: str | int) -> None:
+        self._write(json.dumps({"time": round(time.time(), 3), "event": event, **fields}))
+
+    def _write(self, line: str) -> None:
         if not self.quiet:
-            sys.stdout.write(json.dumps({"time": round(time.time(), 3), **event}) + "\n")
+            sys.stdout.write(line + "\n")
             sys.stdout.flush()

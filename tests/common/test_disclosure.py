@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lesions import merged
 
 from normfed_common.learning.setting import Places
-from normfed_common.metrics.histograms import merged_metrics
 from normfed_common.privacy import cubes, disclosure
 
 counts = hnp.arrays(np.int64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 3))
@@ -37,9 +37,9 @@ def test_the_bracket_of_merged_bins_holds_what_the_bins_would_give(a: np.ndarray
     told = [disclosure.merged_bins(part.sum(0), part > 0, minimum) for part in (normal, lesion)]
     if not all(array.any() for array in told):
         return
-    low = merged_metrics(disclosure.reach(told[0]), told[1], told[1].astype(float))
-    high = merged_metrics(told[0], disclosure.reach(told[1]), disclosure.reach(told[1]).astype(float))
-    exact = merged_metrics(normal.sum(0), lesion.sum(0), lesion.sum(0).astype(float))
+    low = merged(disclosure.reach(told[0]), told[1], told[1].astype(float))
+    high = merged(told[0], disclosure.reach(told[1]), disclosure.reach(told[1]).astype(float))
+    exact = merged(normal.sum(0), lesion.sum(0), lesion.sum(0).astype(float))
     for metric in ("auroc", "auprc", "best_dice"):
         assert low[metric].low <= exact[metric].low + 1e-12
         assert exact[metric].high <= high[metric].high + 1e-12

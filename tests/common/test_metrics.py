@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
-from lesions import SHAPE, case
+from lesions import SHAPE, case, merged, ranked
 from scipy import ndimage
 from scipy.stats import wilcoxon
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve, roc_auc_score, roc_curve
 from statsmodels.stats.multitest import multipletests
+from summaries import PER_SCAN
 
 from normfed_common.metrics import curves, histograms, segmentation, subjects
-from normfed_common.metrics.summary import EVERYBODY, PER_SCAN, add, difference_interval, reportable_groups, summarise
+from normfed_common.metrics.summary import EVERYBODY, add, difference_interval, reportable_groups, summarise
 
 
 def slow_aupro(scores: np.ndarray, lesion: np.ndarray, mask: np.ndarray, limit: float) -> float:
@@ -28,7 +29,7 @@ def slow_aupro(scores: np.ndarray, lesion: np.ndarray, mask: np.ndarray, limit: 
 @pytest.mark.parametrize("seed", range(10))
 def test_voxel_metrics_equal_scikit_learns(seed: int, ties: bool) -> None:
     scores, lesion, mask = case(seed, ties)
-    found = curves.voxel_metrics(curves.curve(scores, lesion, mask))
+    found = ranked(curves.curve(scores, lesion, mask))
     truth, values = lesion[mask], scores[mask]
     fpr, tpr, _ = roc_curve(truth, values, drop_intermediate=False)
     keep = fpr <= 0.3
@@ -43,7 +44,7 @@ def test_voxel_metrics_equal_scikit_learns(seed: int, ties: bool) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_aupro_equals_its_definition_threshold_by_threshold(seed: int) -> None:
     scores, lesion, mask = case(seed, ties=True)
-    found = curves.voxel_metrics(curves.curve(scores, lesion, mask))
+    found = ranked(curves.curve(scores, lesion, mask))
     assert found["aupro"] == pytest.approx(slow_aupro(scores, lesion, mask, 1.0), abs=1e-10)
     assert found["aupro30"] == pytest.approx(slow_aupro(scores, lesion, mask, 0.3), abs=1e-10)
 
@@ -54,7 +55,7 @@ def test_aupro_counts_each_lesion_the_same_whatever_its_size() -> None:
     lesion[15, 15, 15] = True
     scores = np.where(lesion, 1.0, 0.0)
     scores[15, 15, 15] = -1.0  # the small one is missed entirely
-    found = curves.voxel_metrics(curves.curve(scores, lesion, np.ones_like(lesion)))
+    found = ranked(curves.curve(scores, lesion, np.ones_like(lesion)))
     assert found["aupro"] == pytest.approx(0.5, abs=0.01)  # one of two lesions at once, the other only with everything
     assert found["auroc"] > 0.99
 
@@ -67,9 +68,9 @@ def test_chance_and_perfection_have_their_textbook_values() -> None:
 
 def test_without_lesions_metrics_are_undefined_not_zero() -> None:
     scores, lesion, mask = case(0)
-    found = curves.voxel_metrics(curves.curve(scores, np.zeros_like(lesion), mask))
+    found = ranked(curves.curve(scores, np.zeros_like(lesion), mask))
     assert all(np.isnan(value) for value in found.values())
-    found = curves.voxel_metrics(curves.curve(scores, np.ones_like(lesion), mask))
+    found = ranked(curves.curve(scores, np.ones_like(lesion), mask))
     assert np.isnan(found["auroc"])
 
 
@@ -83,7 +84,7 @@ def test_merged_histograms_bracket_the_exact_pooled_metrics(seed: int, bins: int
     normal = sum(histograms.coarse_counts(s[~t], low, high) for s, t in inside)
     lesion = sum(histograms.coarse_counts(s[t], low, high) for s, t in inside)
     edges = histograms.quantile_edges(normal, lesion, low, high, bins)
-    found = histograms.merged_metrics(
+    found = merged(
         sum(histograms.count(s[~t], edges) for s, t in inside),
         sum(histograms.count(s[t], edges) for s, t in inside),
         sum(
@@ -116,14 +117,14 @@ def test_finer_histograms_give_tighter_brackets() -> None:
     widths = []
     for bins in (10, 100, 1000):
         edges = histograms.quantile_edges(*counts, low, high, bins)
-        found = histograms.merged_metrics(*(histograms.count(values[t], edges) for t in (~truth, truth, truth)))
+        found = merged(*(histograms.count(values[t], edges) for t in (~truth, truth, truth)))
         widths.append(found["auroc"].high - found["auroc"].low)
     assert widths[0] > widths[1] > widths[2]
     assert widths[2] < 1e-3
 
 
 def test_merged_metrics_without_lesions_are_undefined() -> None:
-    found = histograms.merged_metrics(np.array([3, 4]), np.zeros(2, int), np.zeros(2))
+    found = merged(np.array([3, 4]), np.zeros(2, int), np.zeros(2))
     assert all(np.isnan(b.value) for b in found.values())
 
 
@@ -227,12 +228,12 @@ def test_cluster_detection_on_a_case_worked_by_hand() -> None:
     lesion = np.zeros(labels.shape, bool)
     lesion[10:12, 2:4, 2:4] = True  # hit by the second cluster
     lesion[40:42, 2:4, 2:4] = True  # missed
-    found = segmentation.cluster_metrics(labels, np.array([1, 2, 3]), lesion)
+    found = vars(segmentation.detection(labels, np.array([1, 2, 3]), lesion))
     assert found["lesion_sensitivity"] == 0.5
     assert found["cluster_rank"] == 2
     assert found["false_clusters"] == 2
     assert found["froc"] == pytest.approx(0.5)  # half the lesions before the second false cluster
-    nothing = segmentation.cluster_metrics(labels, np.array([1, 2, 3]), np.zeros_like(lesion))
+    nothing = vars(segmentation.detection(labels, np.array([1, 2, 3]), np.zeros_like(lesion)))
     assert np.isnan(nothing["lesion_sensitivity"])
     assert nothing["false_clusters"] == 3
 

@@ -21,6 +21,7 @@ from normfed_common.foundation import arrays as named
 from normfed_common.foundation import seeds
 from normfed_common.foundation.errors import NormfedError, RunError
 from normfed_common.study.config import StudyConfig
+from normfed_server.events.kinds import Event, RoundDone
 from normfed_server.events.log import EventLog
 from normfed_simulation.engines import local
 
@@ -167,9 +168,9 @@ def test_an_interrupted_study_resumes_to_the_same_weights(
 ) -> None:
     say = EventLog.say
 
-    def pull_the_plug(self: EventLog, kind: str, **fields: Any) -> None:
-        say(self, kind, **fields)
-        if kind == "round" and fields["arm"] == "federated" and fields["round"] == after:
+    def pull_the_plug(self: EventLog, event: Event) -> None:
+        say(self, event)
+        if isinstance(event, RoundDone) and event.arm == "federated" and event.round == after:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from commands import assert_same, normfed, run_folder, weights
+from run_results import run_results
 
 from normfed_client.answering.serving import to_bytes
 from normfed_client.hospital.personal import PersonalStore
@@ -18,6 +19,7 @@ from normfed_common.foundation import arrays as named
 from normfed_common.foundation.errors import NormfedError, RunError, StudyError
 from normfed_common.wire import offers
 from normfed_common.wire.messages import decode_request
+from normfed_server.events.kinds import Event, RoundDone
 from normfed_server.events.log import EventLog
 from normfed_simulation.engines import local
 
@@ -155,9 +157,9 @@ def test_an_interrupted_run_resumes_with_what_sites_and_server_remember(
     )
     say = EventLog.say
 
-    def pull_the_plug(self: EventLog, kind: str, **fields: Any) -> None:
-        say(self, kind, **fields)
-        if kind == "round" and fields["round"] == 1:
+    def pull_the_plug(self: EventLog, event: Event) -> None:
+        say(self, event)
+        if isinstance(event, RoundDone) and event.round == 1:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -415,8 +417,8 @@ def test_the_findings_call_no_strategy_a_trivial_baseline(league: Path) -> None:
     for model in found["evaluation"].values():
         model["all"]["auprc"]["mean"] = 0.1
     found["evaluation"]["ditto"]["all"]["auprc"]["mean"] = 0.9
-    assert not any("trivial baseline" in sentence for sentence in sentences(found))
+    assert not any("trivial baseline" in sentence for sentence in sentences(run_results(**found)))
     found["evaluation"]["atlas"]["all"]["auprc"]["mean"] = 0.5
     found["evaluation"]["federated"]["all"]["auprc"]["n"] = 20
     found["differences"]["atlas"]["all"]["auprc"]["ci95"] = [-0.5, -0.3]
-    assert any("The trivial baseline atlas is better" in sentence for sentence in sentences(found))
+    assert any("The trivial baseline atlas is better" in sentence for sentence in sentences(run_results(**found)))

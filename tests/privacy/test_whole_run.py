@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from attacker import MINIMUM, RULES, SITES, study
 from flwr.app import Message
+from summaries import PER_SCAN
 
 from normfed_client.hospital.folder import open_hospital
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.metrics.summary import PER_SCAN
 from normfed_common.wire.answers import Answer, Described, Figures
 from normfed_common.wire.messages import decode_answer
 from normfed_deploy.rehearsal import Rehearsal

@@ -11,6 +11,7 @@ import pytest
 from commands import normfed
 from hypothesis import given
 from hypothesis import strategies as st
+from run_results import run_results
 from scripted import PEOPLE, STEP, ScriptedGrid, federation, mean_of, moved, run
 from synthetic import setting
 
@@ -237,7 +238,7 @@ def test_without_a_bound_a_boaster_dominates_and_it_is_said(study: StudyConfig, 
     assert [(note["site"], note["text"]) for note in notes] == [
         ("a", "has 100% of the weight; federation.largest_share bounds it")
     ]
-    metrics = {"rounds": history, "missing": {}, "left_out": {}, "failed": {}, "not_served": {}, "rounds_of": {}}
+    metrics = run_results(history)
     (sentence,) = warnings(metrics, {})
     assert sentence.startswith("a had up to 100% of the weight in a round of the federated model")
     (table,) = participation.tables(metrics)

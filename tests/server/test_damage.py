@@ -25,8 +25,9 @@ from normfed_common.wire.answers import Answer, Trained
 from normfed_server.arms.context import RunContext
 from normfed_server.arms.plan import Arm
 from normfed_server.arms.training import ArmTraining
+from normfed_server.events.kinds import parse
 from normfed_server.events.log import EventLog
-from normfed_server.runs.exporting import FILES, export
+from normfed_server.results.exporting import FILES, export
 from normfed_server.runs.wording import worded
 from normfed_server.sites.asking import Asker
 from normfed_server.sites.letterhead import Letterhead
@@ -85,7 +86,9 @@ def test_a_damaged_checkpoint_costs_one_round_and_is_said(study: StudyConfig, tm
     (event,) = damages(tmp_path)
     assert event["file"] == "progress.safetensors"
     assert (path.parent / event["kept"]).read_bytes() == damaged  # a person may look at it
-    ((mark, words),) = worded(event)
+    read = parse(json.dumps(event))
+    assert read is not None
+    ((mark, words),) = worded(read)
     assert mark == "look"
     assert words.startswith("federated: progress.safetensors is damaged (")
     assert train(small, tmp_path)[1] == []  # and all is well again

@@ -13,13 +13,14 @@ import yaml
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from run_results import run_results
 from scripted import PEOPLE, TOLD, ScriptedGrid, federation
+from summaries import PER_SCAN
 
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import NormfedError, RunError, SiteCode
 from normfed_common.metrics.histograms import COARSE_BINS
-from normfed_common.metrics.summary import PER_SCAN
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire import offers
@@ -189,12 +190,12 @@ def test_one_malformed_answer_sets_its_site_aside_and_the_run_goes_on(
     assert about
     if task == "query.describe":
         assert "what it said of itself cannot be used" in metrics["left_out"]["b"]
-        assert any(text.startswith("Partial: b takes no part: ") for text in warnings(metrics, {}))
+        assert any(text.startswith("Partial: b takes no part: ") for text in warnings(run_results(**metrics), {}))
         assert {site["name"] for site in metrics["sites"]} == {"a", "c", "d"}
     if task == "train.round":
         assert metrics["rounds"][0]["outcomes"]["b"] == "set aside"
     if task.startswith("evaluate"):
-        assert any(text.startswith("Without b in part (") for text in warnings(metrics, {}))
+        assert any(text.startswith("Without b in part (") for text in warnings(run_results(**metrics), {}))
         assert set(metrics["evaluation"]["federated"]["sites"]) == {"a", "c", "d"}
 
 

@@ -28,6 +28,7 @@ from commands import normfed
 from cryptography import x509
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
+from run_results import run_results
 from starlette.testclient import TestClient
 
 from normfed_client.operation import joining
@@ -39,7 +40,8 @@ from normfed_server import deployment
 from normfed_server.monitor.views import Views, prometheus
 from normfed_server.monitor.web import application
 from normfed_server.operation.reconciler import Reconciler
-from normfed_server.runs import exporting, following, starting, steering
+from normfed_server.results import exporting, layout
+from normfed_server.runs import following, starting, steering
 from normfed_server.state import admission, certificates
 from normfed_server.state.folder import ServerHome, create, open_home
 from normfed_server.state.ledger import State
@@ -575,9 +577,7 @@ def test_a_list_of_runs_without_a_copy_is_made_again_from_the_run_folders(
         (home.runs / name / COORDINATOR).write_text(json.dumps({"pid": 1, "began": 0.0, "flower_run": number}))
     (home.runs / names[1] / OUTCOME).write_text(json.dumps({"state": "failed", "why": "Site b refuses."}))
     (home.runs / names[2] / OUTCOME).write_text(json.dumps({"state": "finished", "why": ""}))
-    (home.runs / names[2] / "metrics.json").write_text(
-        json.dumps({"missing": {"federated": {"d": [3]}}, "rounds": [1] * 4})
-    )
+    layout.write(home.runs / names[2], run_results([{}] * 4, missing={"federated": {"d": [3]}}))
     break_list(home, "garbage")
     (home.folder / "runs.json").write_text("[{")
     ledger = home.ledger
@@ -681,9 +681,18 @@ def test_what_the_operator_types_is_answered_in_sentences(tmp_path: Path, home: 
         open_home(home.folder)
 
 
+MACHINE = {
+    **dict.fromkeys(("normfed", "flwr", "torch", "python"), "1.0"),
+    "study": "x",
+    "cores": 4,
+    "memory_gb": 8.0,
+    "disk_gb": 99.0,
+    "people": "10–29",
+    "power_w": 180.0,
+}
 EVENTS: list[dict[str, Any]] = [
-    {"time": 1.0, "event": "plan", "arms": [["federated", 4, ["a"]]], "sites": {"a": {}}, "left_out": {}},
-    {"time": 1.0, "event": "fit", "sites": {"a": {"power_w": 180.0}}, "needs": {}, "findings": []},
+    {"time": 1.0, "event": "plan", "arms": [["federated", 4, ["a"]]], "sites": {}, "left_out": {}},
+    {"time": 1.0, "event": "fit", "sites": {"a": MACHINE}, "needs": {}, "findings": []},
     *(
         {
             "time": 10.0 * n,
@@ -761,7 +770,7 @@ def test_an_export_has_checksums_and_an_unfinished_run_has_none(
         exporting.export(home.runs / name, tmp_path / "out")
     (home.runs / name / "report.html").write_bytes(b"x")
     named.save(home.runs / name / "model.safetensors", {"w": np.zeros(2)})
-    (home.runs / name / "metrics.json").write_text(json.dumps({"sites": [], "missing": {}, "rounds": [EVENTS[2]]}))
+    layout.write(home.runs / name, run_results([{"outcomes": {"a": "took part"}}]))
     paths = exporting.export(home.runs / name, tmp_path / "out")
     sums = dict(line.split("  ")[::-1] for line in (tmp_path / "out" / "SHA256SUMS").read_text().splitlines())
     assert set(sums) == {path.name for path in paths} - {"SHA256SUMS"}

@@ -1,6 +1,5 @@
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,7 @@ from normfed_common.wire.requests import Request, TrainRound
 from normfed_server.arms.context import RunContext
 from normfed_server.arms.plan import Arm
 from normfed_server.arms.training import ArmTraining
+from normfed_server.events.kinds import Event, Noted
 from normfed_server.events.log import EventLog, subscribe
 from normfed_server.sites.asking import Asker
 from normfed_server.sites.letterhead import Letterhead
@@ -32,7 +32,7 @@ def test_a_site_with_one_person_is_told_of_aloud(
     write_sites(tmp_path / "sites.json", (config,))
     monkeypatch.setenv(SITES_VARIABLE, str(tmp_path / "sites.json"))
     identify()
-    heard: list[dict[str, Any]] = []
+    heard: list[Event] = []
     stop = subscribe(heard.append)
     arm = Arm("federated", alone.model, ("c",), {})
     grid = LocalGrid(1, workers=0)
@@ -43,8 +43,8 @@ def test_a_site_with_one_person_is_told_of_aloud(
     context = RunContext(Letterhead(alone), roster, asker, EventLog(tmp_path / "e.jsonl"))
     ArmTraining(arm, model, lambda _: {}, context, tmp_path / "p.safetensors").run()
     stop()
-    notes = [event for event in heard if event["event"] == "note"]
-    assert [(note["site"], "siamese term is off" in note["text"]) for note in notes] == [("c", True)]
+    notes = [event for event in heard if isinstance(event, Noted)]
+    assert [(note.site, "siamese term is off" in note.text) for note in notes] == [("c", True)]
 
 
 def test_messages_to_several_sites_share_one_record(study: StudyConfig) -> None:

@@ -10,11 +10,33 @@ import pytest
 from rich.console import Console
 
 from normfed_common.study.config import StudyConfig
+from normfed_server.events.kinds import (
+    Damaged,
+    Evaluated,
+    Event,
+    Failed,
+    Finished,
+    Joined,
+    Missing,
+    Noted,
+    Planned,
+    PlannedArm,
+    RoundDone,
+)
 from normfed_server.events.log import EventLog
 from normfed_server.runs.folder import Run
 from normfed_simulation.screen import EVALUATION, TRAINING, JsonLines, Screen
 
-PLAN = {"arms": [["federated", 2, ["a"]], ["atlas", 0, ["a"]]], "left_out": {"c": "takes no part: nobody"}}
+PLAN = Planned(
+    arms=(PlannedArm("federated", 2, ("a",)), PlannedArm("atlas", 0, ("a",))),
+    sites={},
+    left_out={"c": "takes no part: nobody"},
+)
+
+
+def round_done(number: int, **loss: float | None) -> RoundDone:
+    entry = {"round": number, "loss": loss, "seconds": 1.0, "outcomes": {}, "megabytes": {"out": 1.0, "back": 1.0}}
+    return RoundDone.of("federated", 2, entry)
 
 
 @pytest.fixture
@@ -37,55 +59,56 @@ def test_bars_count_every_round_and_every_model_and_the_last_step_clears_the_det
 ) -> None:
     events, run = log
     with screen.training(run):
-        events.say("plan", **PLAN)
+        events.say(PLAN)
         training, evaluation = (screen.progress.tasks[screen.tasks[what]] for what in (TRAINING, EVALUATION))
         assert (training.total, evaluation.total) == (2, 2)
-        events.say("round", arm="federated", round=1, loss={"a": 1.0, "b": 2.0})
+        events.say(round_done(1, a=1.0, b=2.0, c=None))
         assert training.completed == 1
         assert training.fields["detail"] == "federated round 1: loss 1.500, highest b 2.000"
-        events.say("round", arm="federated", round=2, loss={"a": 1.0})
+        events.say(round_done(2, a=1.0))
         assert (training.completed, training.fields["detail"]) == (2, "")
-        events.say("evaluated", arm="atlas")
+        events.say(Evaluated(arm="atlas", sites=("a",)))
         assert (evaluation.completed, evaluation.fields["detail"]) == (1, "atlas")
-    events.say("evaluated", arm="federated")  # nobody looks any more
+    events.say(Evaluated(arm="federated", sites=("a",)))  # nobody looks any more
     assert evaluation.completed == 1
 
 
 @pytest.mark.parametrize(
-    ("kind", "fields", "text"),
+    ("event", "text"),
     [
-        ("plan", PLAN, "! c takes no part: nobody."),
-        ("note", {"arm": "ditto", "site": "a", "text": "[bold]it lost"}, "! ditto, a: [bold]it lost"),
+        (PLAN, "! c takes no part: nobody."),
+        (Noted(arm="ditto", site="a", text="[bold]it lost"), "! ditto, a: [bold]it lost"),
         (
-            "damaged",
-            {"arm": "ditto", "file": "model", "why": "cut short", "kept": "model.damaged-1"},
+            Damaged(arm="ditto", file="model", why="cut short", kept="model.damaged-1"),
             "! ditto: model is damaged (cut short); kept as model.damaged-1, made again.",
         ),
+        (Missing(arm="ditto", round=2, site="a", outcome="late", why="slow"), "! ditto round 2, a late: slow"),
         (
-            "missing",
-            {"arm": "ditto", "round": 2, "site": "a", "outcome": "late", "why": "slow"},
-            "! ditto round 2, a late: slow",
-        ),
-        (
-            "missing",
-            {"arm": "ditto", "round": 0, "site": "a", "outcome": "no figures", "why": "slow"},
+            Missing(arm="ditto", round=0, site="a", outcome="no figures", why="slow"),
             "! ditto at the end, a no figures: slow",
         ),
-        (
-            "failed",
-            {"arm": "ditto", "why": "Site b refuses."},
-            "! ditto could not be trained to the end. Site b refuses.",
-        ),
-        ("joined", {"arm": "ditto", "site": "d", "round": 3}, "! ditto: d joins from round 3 on."),
+        (Failed(arm="ditto", why="Site b refuses."), "! ditto could not be trained to the end. Site b refuses."),
+        (Joined(arm="ditto", site="d", round=3), "! ditto: d joins from round 3 on."),
     ],
+    ids=["plan", "note", "damaged", "missing from a round", "missing at the end", "failed", "joined"],
 )
 def test_what_went_wrong_stays_on_the_screen(
-    screen: Screen, log: tuple[EventLog, Run], kind: str, fields: dict[str, Any], text: str
+    screen: Screen, log: tuple[EventLog, Run], event: Event, text: str
 ) -> None:
     events, run = log
     with screen.training(run):
-        events.say(kind, **fields)
+        events.say(event)
     assert printed(screen) == [text]
+
+
+def test_a_round_without_any_loss_is_counted_all_the_same(screen: Screen, log: tuple[EventLog, Run]) -> None:
+    events, run = log
+    with screen.training(run):
+        events.say(PLAN)
+        events.say(round_done(1, a=None))
+        assert screen.progress.tasks[screen.tasks[TRAINING]].fields["detail"] == (
+            "federated round 1: no site says its loss"
+        )
 
 
 def test_work_that_is_nothing_has_no_bar(screen: Screen) -> None:
@@ -103,8 +126,8 @@ def test_a_program_reads_every_event_as_a_line_or_nothing(
         lines.begin("Preparing", 3)
         lines.advance("Preparing", "sub-1")
         lines.warn("a\nwarning")
-        events.say("finished")
-    events.say("after")
+        events.say(Finished())
+    events.say(Finished())
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     kinds = [event["event"] for event in found]
     assert kinds == ([] if quiet else ["begin", "done", "warning", "finished"])

@@ -25,9 +25,9 @@ from normfed_common.foundation.damage import put_aside
 from normfed_common.foundation.errors import DamagedError, RunError, SiteCode, SiteError
 from normfed_common.foundation.files import inside, write_json
 from normfed_common.learning.score import ANOMALY, Score
-from normfed_common.metrics import histograms, subjects
-from normfed_common.metrics.curves import curve, region_weights, voxel_metrics
-from normfed_common.metrics.segmentation import cluster_metrics, dice, ranked_clusters, surface_dice
+from normfed_common.metrics import catalogue, histograms, subjects
+from normfed_common.metrics.base import Calibration, Metric, ScoredScan, figures
+from normfed_common.metrics.curves import region_weights
 from normfed_common.metrics.summary import EVERYBODY, Summary, reportable_groups, summarise
 from normfed_common.models.base import NormativeModel
 from normfed_common.privacy import disclosure
@@ -80,6 +80,11 @@ class Evaluation:
             raise SiteError(SiteCode.NO_TEST_SUBJECTS)
         if self.people < site.minimum:
             raise SiteError(SiteCode.COHORT_TOO_SMALL, f"{self.people} people to test on")
+
+    @cached_property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What the study computes of a scan."""
+        return catalogue.chosen(self.site.study.evaluation.metrics)
 
     @cached_property
     def test(self) -> list[Case]:
@@ -155,6 +160,7 @@ class Evaluation:
         normal, lesion = (_Histogram(len(edges) + 1, self.minimum) for _ in range(2))
         regions = _Histogram(len(edges) + 1, self.minimum, np.float64)
         told = dict(zip((case.visit.name for case in self.ill), self._people_scores(self.ill), strict=True))
+        calibration = Calibration(edges, held_out_people)
         rows = []
         for case in self.test:
             scores, mask, truth = self._grid(case)
@@ -163,11 +169,8 @@ class Evaluation:
             normal.add(person, histograms.count(inside_brain[~found], edges))
             lesion.add(person, histograms.count(inside_brain[found], edges))
             regions.add(person, histograms.count(inside_brain, edges, region_weights(truth)[mask]))
-            row = self._row(scores, mask, truth, threshold)
-            row["subject_score"] = self._person(case)
-            if case.visit.name in told:
-                row["conformal_p"] = subjects.conformal_p(float(told[case.visit.name]), edges, held_out_people)
-            rows.append(row)
+            scored = self._scored(scores, mask, truth, threshold, float(told.get(case.visit.name, np.nan)), calibration)
+            rows.append({**figures(self.metrics, scored), "subject_score": self._person(case)})
             if maps:
                 self._write_maps(case)
         self._keep(rows)
@@ -188,8 +191,9 @@ class Evaluation:
     def rank(self, entry: dict[str, Any], arrays: Arrays) -> Summary:
         """Threshold-free figures only, in one step: how a model of another site does here."""
         model = self._model(entry, arrays)
+        ranking = [metric for metric in self.metrics if metric.needs == "scores"]
         rows = [
-            voxel_metrics(curve(self._score(model, case).anomaly, case.entry.lesion(), case.entry.mask()))
+            figures(ranking, self._scored(self._score(model, case).anomaly, case.entry.mask(), case.entry.lesion()))
             for case in self.test
         ]
         return self._summarise(rows)
@@ -202,7 +206,15 @@ class Evaluation:
             groups = (EVERYBODY, *(kind for kind in groups[1:] if self._may_tell(kind)))
         resamplings = study.evaluation.bootstrap if self.minimum == 1 else 0
         return summarise(
-            rows, kinds, groups, resamplings, study.seed, self.site.config.name, people=people, minimum=self.minimum
+            rows,
+            kinds,
+            groups,
+            resamplings,
+            study.seed,
+            self.site.config.name,
+            people=people,
+            minimum=self.minimum,
+            metrics=self.metrics,
         )
 
     def _may_tell(self, kind: str) -> bool:
@@ -210,15 +222,27 @@ class Evaluation:
         scans = [case for case in self.test if case.kind == kind]
         return self.site.try_release("figures", scans, f"{self.arm} figures of a kind of lesion")
 
-    def _row(self, scores: np.ndarray, mask: np.ndarray, truth: np.ndarray, threshold: float) -> dict[str, float]:
+    def _scored(
+        self,
+        scores: np.ndarray,
+        mask: np.ndarray,
+        truth: np.ndarray,
+        threshold: float = float("nan"),
+        told_score: float = float("nan"),
+        calibration: Calibration | None = None,
+    ) -> ScoredScan:
         evaluation, size = self.site.study.evaluation, self.site.study.preprocessing.voxel_size_mm
-        abnormal = mask & (scores >= threshold)
-        clusters = ranked_clusters(scores, mask, threshold, round(evaluation.minimum_cluster_mm3 / size**3))
-        found = {**voxel_metrics(curve(scores, truth, mask)), **cluster_metrics(*clusters, truth)}
-        if truth.any():  # overlap with a lesion that is not there says nothing
-            found["dice"] = dice(abnormal, truth)
-            found["surface_dice"] = surface_dice(abnormal, truth, size, evaluation.surface_tolerance_mm)
-        return found
+        return ScoredScan(
+            scores,
+            truth,
+            mask,
+            size,
+            threshold,
+            round(evaluation.minimum_cluster_mm3 / size**3),
+            evaluation.surface_tolerance_mm,
+            told_score,
+            calibration,
+        )
 
     def _model(self, entry: dict[str, Any], arrays: Arrays) -> NormativeModel:
         """A model as it is served here: with what it learns from the site's own people."""

@@ -216,5 +216,5 @@ def _threshold(run: Path) -> float | None:
     metrics = json.loads(path.read_text())
     if "lowest_score" not in metrics:
         return None
-    value = metrics["evaluation"]["federated"]["threshold"]["value"]
+    value = metrics["evaluation"]["federated"].get("threshold", {}).get("value")
     return None if value is None else float(np.float32(value))

@@ -89,33 +89,17 @@ def mcclish(plain: float, limit: float = FPR_LIMIT) -> float:
 
 
 def average_precision(counts: Curve) -> float:
-    """sum (R_n - R_{n-1}) P_n, never the trapezoid (Davis & Goadrich 2006)."""
+    """sum (R_n - R_{n-1}) P_n, never the trapezoid (Davis & Goadrich 2006); NaN without a lesion or a normal voxel."""
     total = counts.positives[-1]
-    if total == 0:
+    if total == 0 or counts.negatives[-1] == 0:
         return float("nan")
     precision = counts.positives[1:] / (counts.positives[1:] + counts.negatives[1:])
     return float(np.sum(np.diff(counts.positives) * precision) / total)
 
 
 def best_dice(counts: Curve) -> float:
-    """The highest Dice over all thresholds: chosen on the answer, so a bound, not a result."""
+    """The highest Dice over all thresholds: chosen on the answer, so a bound, not a result; NaN as above."""
     total = counts.positives[-1]
-    if total == 0:
+    if total == 0 or counts.negatives[-1] == 0:
         return float("nan")
     return float(np.max(2 * counts.positives / (counts.positives + counts.negatives + total)))
-
-
-def voxel_metrics(counts: Curve) -> dict[str, float]:
-    """All threshold-free voxel metrics of one scan; NaN where the scan has no lesion or no normal voxel."""
-    plain = area(counts.fpr, counts.tpr, FPR_LIMIT)
-    has_lesion = counts.positives[-1] > 0
-    overlap = counts.overlap if has_lesion else np.full(len(counts.overlap), np.nan)
-    return {
-        "auroc": area(counts.fpr, counts.tpr),
-        "auroc30": plain,
-        "auroc30_mcclish": mcclish(plain),
-        "auprc": average_precision(counts),
-        "aupro": area(counts.fpr, overlap),
-        "aupro30": area(counts.fpr, overlap, FPR_LIMIT),
-        "best_dice": best_dice(counts),
-    }

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import digamma
 
-from normfed_common.metrics.curves import FPR_LIMIT, area, mcclish
+from normfed_common.metrics.curves import area
 
 COARSE_BINS = 65_536
 
@@ -60,40 +60,68 @@ def count(scores: np.ndarray, edges: np.ndarray, weights: np.ndarray | None = No
     return np.bincount(bin_of(scores, edges), weights, minlength=len(edges) + 1)
 
 
-def merged_metrics(normal: np.ndarray, lesion: np.ndarray, regions: np.ndarray) -> dict[str, Bracketed]:
-    """Voxel metrics of all scans together.
+@dataclass(frozen=True)
+class MergedCounts:
+    """Voxels of all scans together, in ascending bins (b,).
 
     Parameters
     ----------
     normal, lesion
-        Counts (b,) in ascending bins.
+        Counts.
     regions
-        Sums (b,) of region weights, each region's weights adding up to 1.
-
-    Returns
-    -------
-    auroc, auroc30, auroc30_mcclish, auprc, aupro, aupro30, best_dice; NaN where there is no lesion or no normal voxel.
+        Sums of region weights, each region's weights adding up to 1.
     """
-    descending_n, descending_p, descending_r = normal[::-1].astype(float), lesion[::-1].astype(float), regions[::-1]
-    if descending_n.sum() == 0 or descending_p.sum() == 0:
-        nothing = Bracketed(*3 * (float("nan"),))
-        names = ("auroc", "auroc30", "auroc30_mcclish", "auprc", "aupro", "aupro30", "best_dice")
-        return dict.fromkeys(names, nothing)
-    fpr, tpr, overlap = (_share(c) for c in (descending_n, descending_p, descending_r))
-    auroc30 = _area(fpr, tpr, FPR_LIMIT)
-    return {
-        "auroc": _area(fpr, tpr, 1.0),
-        "auroc30": auroc30,
-        "auroc30_mcclish": Bracketed(*(mcclish(v) for v in (auroc30.value, auroc30.low, auroc30.high))),
-        "auprc": _average_precision(descending_n, descending_p),
-        "aupro": _area(fpr, overlap, 1.0),
-        "aupro30": _area(fpr, overlap, FPR_LIMIT),
-        "best_dice": _best_dice(descending_n, descending_p),
-    }
+
+    normal: np.ndarray
+    lesion: np.ndarray
+    regions: np.ndarray
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no lesion or no normal voxel, so that no ranking is defined."""
+        return not (self.normal.any() and self.lesion.any())
+
+    @property
+    def fpr(self) -> np.ndarray:
+        """False positive rate (b + 1,) from the highest bin down."""
+        return _share(self.normal)
+
+    @property
+    def tpr(self) -> np.ndarray:
+        """True positive rate (b + 1,)."""
+        return _share(self.lesion)
+
+    @property
+    def overlap(self) -> np.ndarray:
+        """Mean share (b + 1,) of the lesions."""
+        return _share(self.regions)
+
+    def area(self, rate: np.ndarray, limit: float = 1.0) -> Bracketed:
+        """Area under a rate over the false positive rate up to ``limit``; NaN where nothing is defined."""
+        return UNDEFINED if self.empty else _area(self.fpr, rate, limit)
 
 
-def _share(counts: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0.0], np.cumsum(counts) / counts.sum()])
+UNDEFINED = Bracketed(*3 * (float("nan"),))
+
+
+def average_precision(counts: MergedCounts) -> Bracketed:
+    """Of all voxels; NaN where nothing is defined."""
+    return UNDEFINED if counts.empty else _average_precision(*_descending(counts))
+
+
+def best_dice(counts: MergedCounts) -> Bracketed:
+    """Of all voxels; NaN where nothing is defined."""
+    return UNDEFINED if counts.empty else _best_dice(*_descending(counts))
+
+
+def _descending(counts: MergedCounts) -> tuple[np.ndarray, np.ndarray]:
+    return counts.normal[::-1].astype(float), counts.lesion[::-1].astype(float)
+
+
+def _share(ascending: np.ndarray) -> np.ndarray:
+    counts = ascending[::-1].astype(float)
+    with np.errstate(invalid="ignore"):  # of nothing no share is defined
+        return np.concatenate([[0.0], np.cumsum(counts) / counts.sum()])
 
 
 def _area(x: np.ndarray, y: np.ndarray, limit: float) -> Bracketed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
@@ -80,18 +81,34 @@ def _clusters(found: np.ndarray, minimum_voxels: int) -> tuple[np.ndarray, np.nd
     return labels, numbers[numbers > 0]
 
 
-def cluster_metrics(labels: np.ndarray, ranked: np.ndarray, lesion: np.ndarray) -> dict[str, float]:
-    """Detection by clusters; a lesion (26-connected) is found when a cluster shares a voxel with it.
+@dataclass(frozen=True)
+class Detection:
+    """What a scan's clusters find; NaN where there is no lesion, but for the false ones.
 
-    - `lesion_sensitivity`: share of the lesions found;
-    - `cluster_rank`: place of the first cluster that hits a lesion, NaN where none does;
-    - `false_clusters`: clusters that hit none;
-    - `froc`: mean share of lesions found before 1, 2, 4 and 8 false clusters are exceeded, best clusters first.
+    Parameters
+    ----------
+    lesion_sensitivity
+        Share of the lesions found.
+    cluster_rank
+        Place of the first cluster that hits a lesion; NaN where none does.
+    false_clusters
+        Clusters that hit none.
+    froc
+        Mean share of lesions found before 1, 2, 4 and 8 false clusters are exceeded, best clusters first.
     """
+
+    lesion_sensitivity: float
+    cluster_rank: float
+    false_clusters: float
+    froc: float
+
+
+def detection(labels: np.ndarray, ranked: np.ndarray, lesion: np.ndarray) -> Detection:
+    """Detection by clusters; a lesion (26-connected) is found when a cluster shares a voxel with it."""
     lesions, count = ndimage.label(lesion, TOUCHING)
     if count == 0:
         nan = float("nan")
-        return {"lesion_sensitivity": nan, "cluster_rank": nan, "false_clusters": float(len(ranked)), "froc": nan}
+        return Detection(nan, nan, float(len(ranked)), nan)
     found: set[int] = set()
     false, hits, sensitivity_at = 0, [], []
     for number in ranked:
@@ -103,9 +120,5 @@ def cluster_metrics(labels: np.ndarray, ranked: np.ndarray, lesion: np.ndarray) 
         found |= touched
     final = len(found) / count
     before = [sensitivity_at[limit] if limit < false else final for limit in FALSE_CLUSTERS]
-    return {
-        "lesion_sensitivity": final,
-        "cluster_rank": float(hits.index(True) + 1) if any(hits) else float("nan"),
-        "false_clusters": float(false),
-        "froc": float(np.mean(before)),
-    }
+    rank = float(hits.index(True) + 1) if any(hits) else float("nan")
+    return Detection(final, rank, float(false), float(np.mean(before)))

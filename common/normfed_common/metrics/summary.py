@@ -11,17 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.stats import t as student
 
 from normfed_common.foundation import seeds
+from normfed_common.metrics.base import SHARE, Metric
+from normfed_common.metrics.catalogue import BUILT_IN
 
-PER_SCAN = (
-    "auroc", "auroc30", "auroc30_mcclish", "auprc", "aupro", "aupro30", "best_dice",
-    "dice", "surface_dice", "lesion_sensitivity", "cluster_rank", "false_clusters", "froc", "conformal_p",
-)  # fmt: skip
-COUNTED = ("cluster_rank", "false_clusters")  # all others are shares, from 0 to 1
 EVERYBODY = "all"
 
 
@@ -38,29 +36,40 @@ class Summary:
     bootstrap
         float64 (groups, metrics, 2, resamplings): n and sum in each resampling; no resamplings where they must not
         leave the site.
+    metrics
+        The study's, in the order of the sums.
     """
 
     groups: tuple[str, ...]
     moments: np.ndarray
     bootstrap: np.ndarray
+    metrics: tuple[Metric, ...] = BUILT_IN
+
+    @cached_property
+    def _columns(self) -> dict[str, int]:
+        return {metric.name: column for column, metric in enumerate(self.metrics)}
+
+    def metric(self, name: str) -> Metric:
+        """The metric of that name."""
+        return self.metrics[self._columns[name]]
 
     def mean(self, metric: str, group: str = EVERYBODY) -> float:
         """Mean over patients; NaN without any."""
-        n, total, _ = self.moments[self.groups.index(group), PER_SCAN.index(metric)]
+        n, total, _ = self.moments[self.groups.index(group), self._columns[metric]]
         return float(total / n) if n else float("nan")
 
     def sd(self, metric: str, group: str = EVERYBODY) -> float:
         """Standard deviation over patients (n - 1); NaN with fewer than two."""
-        n, total, squares = self.moments[self.groups.index(group), PER_SCAN.index(metric)]
+        n, total, squares = self.moments[self.groups.index(group), self._columns[metric]]
         return float(np.sqrt(max(squares - total**2 / n, 0) / (n - 1))) if n > 1 else float("nan")
 
     def n(self, metric: str, group: str = EVERYBODY) -> int:
         """Patients for whom the metric is defined."""
-        return int(self.moments[self.groups.index(group), PER_SCAN.index(metric), 0])
+        return int(self.moments[self.groups.index(group), self._columns[metric], 0])
 
     def resampled_means(self, metric: str, group: str = EVERYBODY) -> np.ndarray:
         """Means (resamplings,) for intervals; NaN where a resampling holds nobody."""
-        n, total = self.bootstrap[self.groups.index(group), PER_SCAN.index(metric)]
+        n, total = self.bootstrap[self.groups.index(group), self._columns[metric]]
         return np.divide(total, n, out=np.full_like(total, np.nan), where=n > 0)
 
     @property
@@ -75,7 +84,8 @@ class Summary:
             return percentile_interval(self.resampled_means(metric, group))
         mean, n = self.mean(metric, group), self.n(metric, group)
         low, high = t_interval(mean, self.sd(metric, group) / n**0.5 if n else float("nan"), n - 1)
-        return float(np.maximum(low, 0)), high if metric in COUNTED else float(np.minimum(high, 1))
+        of = self.metric(metric)
+        return float(np.maximum(low, of.lowest)), float(np.minimum(high, of.highest)) if of.unit == SHARE else high
 
 
 def difference_interval(ours: Summary, theirs: Summary, metric: str, group: str = EVERYBODY) -> tuple[float, float]:
@@ -120,6 +130,7 @@ def summarise(
     site: str,
     people: Sequence[str] | None = None,
     minimum: int = 1,
+    metrics: tuple[Metric, ...] = BUILT_IN,
 ) -> Summary:
     """Sums over one site's patients.
 
@@ -136,22 +147,23 @@ def summarise(
     minimum
         A metric that is defined for fewer people of a group, or for fewer beside the groups, is left out; with more
         than 1 also one that is not defined for all alike.
+    metrics
+        The study's: the same rules hold for all of them, whoever made them.
     """
     names = np.array(people if people is not None else range(len(rows)))
-    table = np.array([[row.get(metric, np.nan) for metric in PER_SCAN] for row in rows]).reshape(
-        len(rows), len(PER_SCAN)
-    )
+    columns = [metric.name for metric in metrics]
+    table = np.array([[row.get(name, np.nan) for name in columns] for row in rows]).reshape(len(rows), len(columns))
     member = np.array([[group in (EVERYBODY, kind) for kind in kinds] for group in groups], bool).reshape(
         len(groups), len(rows)
     )
     defined = np.isfinite(table)
     values = np.where(defined, table, 0.0)
     stacked = np.stack([defined.astype(float), values, values**2], -1)
-    told = np.stack([_reportable(names, member & defined[:, metric], minimum) for metric in range(len(PER_SCAN))], -1)
+    told = np.stack([_reportable(names, member & defined[:, metric], minimum) for metric in range(len(columns))], -1)
     if minimum > 1:
         # For whom a metric is defined may depend on the model, and two sums over people who differ by one tell of that
         # one: it is told where it is defined for everybody, or for all who have a lesion.
-        ill = defined[:, PER_SCAN.index("auroc")]
+        ill = defined[:, columns.index("auroc")]
         for group, metric in np.ndindex(told.shape):
             has, whole = defined[member[group], metric], np.ones(int(member[group].sum()), bool)
             told[group, metric] &= (has == whole).all() or (has == ill[member[group]]).all()
@@ -163,7 +175,7 @@ def summarise(
         else np.zeros((resamplings, 0))
     )
     bootstrap = np.einsum("bp,gp,pmk->gmkb", draws.astype(float), member.astype(float), stacked[..., :2], optimize=True)
-    return Summary(tuple(groups), moments, bootstrap)
+    return Summary(tuple(groups), moments, bootstrap, metrics)
 
 
 def _reportable(names: np.ndarray, counted: np.ndarray, minimum: int) -> np.ndarray:
@@ -183,13 +195,14 @@ def add(parts: Sequence[Summary]) -> Summary:
     """The summary over several sites' patients; a kind that a site does not have adds nothing."""
     groups = (EVERYBODY, *sorted({group for part in parts for group in part.groups} - {EVERYBODY}))
     resamplings = min(part.bootstrap.shape[-1] for part in parts)
-    moments = np.zeros((len(groups), len(PER_SCAN), 3))
-    bootstrap = np.zeros((len(groups), len(PER_SCAN), 2, resamplings))
+    metrics = parts[0].metrics
+    moments = np.zeros((len(groups), len(metrics), 3))
+    bootstrap = np.zeros((len(groups), len(metrics), 2, resamplings))
     for part in parts:
         for row, group in enumerate(part.groups):
             moments[groups.index(group)] += part.moments[row]
             bootstrap[groups.index(group)] += part.bootstrap[row][..., :resamplings]
-    return Summary(groups, moments, bootstrap)
+    return Summary(groups, moments, bootstrap, metrics)
 
 
 def averaged(parts: Sequence[Summary]) -> Summary:
@@ -202,7 +215,7 @@ def averaged(parts: Sequence[Summary]) -> Summary:
     rows = [[part.groups.index(group) for group in groups] for part in parts]
     moments = np.mean([part.moments[row] for part, row in zip(parts, rows, strict=True)], axis=0)
     bootstrap = [part.bootstrap[row][..., :resamplings] for part, row in zip(parts, rows, strict=True)]
-    return Summary(groups, moments, np.mean(bootstrap, axis=0))
+    return Summary(groups, moments, np.mean(bootstrap, axis=0), parts[0].metrics)
 
 
 def reportable_groups(kinds: Sequence[str], people: Sequence[str], minimum: int) -> tuple[str, ...]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
 
 from normfed_common.study.base import Frozen
+
+MetricName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 
 class EvaluationConfig(Frozen):
@@ -14,4 +18,9 @@ class EvaluationConfig(Frozen):
     specificity: float = Field(0.98, gt=0.5, lt=1, description="of the threshold, on held-out normal people's voxels")
     surface_tolerance_mm: float = Field(1.0, gt=0, description="of the surface Dice")
     minimum_cluster_mm3: float = Field(40.0, ge=0, description="smaller clusters of abnormal voxels are not counted")
+    metrics: tuple[MetricName, ...] = Field(
+        (),
+        max_length=32,
+        description="names of plug-in metrics (entry points of the group normfed.metrics), beside the built-in ones",
+    )
     bootstrap: int = Field(1000, ge=0, le=20_000, description="resamplings of the patients within each site")

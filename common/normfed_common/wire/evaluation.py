@@ -10,7 +10,9 @@ import numpy as np
 
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import WireError
-from normfed_common.metrics.summary import PER_SCAN, Summary
+from normfed_common.metrics.base import Metric
+from normfed_common.metrics.catalogue import BUILT_IN
+from normfed_common.metrics.summary import Summary
 
 COUNTS = ("normal", "lesion", "regions", "normal_people", "patients")
 
@@ -123,22 +125,24 @@ def measured_arrays(measured: Measured) -> Arrays:
     return arrays
 
 
-def to_summary(groups: Sequence[str], arrays: Arrays, resamplings: int) -> Summary:
-    """Read a summary.
+def to_summary(
+    groups: Sequence[str], arrays: Arrays, resamplings: int, metrics: tuple[Metric, ...] = BUILT_IN
+) -> Summary:
+    """Read a summary of the study's ``metrics``.
 
     Raises
     ------
     WireError
         If the shapes are not those of this study.
     """
-    expected = (len(groups), len(PER_SCAN))
+    expected = (len(groups), len(metrics))
     if not {"moments", "bootstrap"} <= set(arrays):
         raise WireError("a summary lacks moments or bootstrap")
     # A hospital sends no resamplings: from them its patients' figures can be worked out.
     shapes = [(*expected, 2, sent) for sent in (resamplings, 0)]
     if arrays["moments"].shape != (*expected, 3) or arrays["bootstrap"].shape not in shapes:
         raise WireError(f"a summary has shapes {arrays['moments'].shape} and {arrays['bootstrap'].shape}")
-    return Summary(tuple(groups), arrays["moments"], arrays["bootstrap"])
+    return Summary(tuple(groups), arrays["moments"], arrays["bootstrap"], metrics)
 
 
 def check_names(arrays: Mapping[str, np.ndarray], expected: Collection[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from flwr.app import Message
 
@@ -17,18 +16,11 @@ from normfed_common.wire.offers import Offer
 from normfed_common.wire.requests import Canary
 from normfed_server.arms.context import RunContext
 from normfed_server.arms.plan import Arm
+from normfed_server.events.kinds import CanarySent, Tried
 from normfed_server.sites import claims
 from normfed_server.sites.asking import describe
 
 MEGABYTE = 1e6
-
-
-@dataclass(frozen=True)
-class Tried:
-    """How a site's canary went: seconds from the request to the answer, and megabytes of the answer."""
-
-    seconds: float
-    megabytes: float
 
 
 def try_one_batch(context: RunContext, arm: Arm, model: Arrays) -> dict[str, Tried]:
@@ -40,7 +32,7 @@ def try_one_batch(context: RunContext, arm: Arm, model: Arrays) -> dict[str, Tri
         Naming every site where it does not work, and why.
     """
     nodes = {site: context.roster.nodes[site] for site in arm.train}
-    context.events.say("canary", arm=arm.name, sites=sorted(nodes))
+    context.events.say(CanarySent(arm=arm.name, sites=tuple(sorted(nodes))))
     header = arm.request(context.letterhead, Canary(compression=arm.compression))
     begin = time.perf_counter()
     found: dict[str, Tried] = {}
@@ -56,7 +48,7 @@ def try_one_batch(context: RunContext, arm: Arm, model: Arrays) -> dict[str, Tri
         except WireError as error:
             faults[site] = f"its answer cannot be used: {error}"
             continue
-        found[site] = Tried(time.perf_counter() - begin, size / MEGABYTE)
+        found[site] = Tried(seconds=time.perf_counter() - begin, megabytes=size / MEGABYTE)
     faults = {site: why for site, why in faults.items() if site not in context.excused()}
     if faults:
         listed = "; ".join(f"{site}: {why}" for site, why in sorted(faults.items()))
@@ -64,7 +56,7 @@ def try_one_batch(context: RunContext, arm: Arm, model: Arrays) -> dict[str, Tri
             f"The canary did not come back from {len(faults)} of {len(nodes)} sites. {listed}. Mend that and resume, "
             f"or go on without a site: normfed server excuse {context.letterhead.run} SITE"
         )
-    context.events.say("canary back", arm=arm.name, sites={site: vars(tried) for site, tried in sorted(found.items())})
+    context.events.say(CanaryDone(arm=arm.name, sites=dict(sorted(found.items()))))
     return found
 
 

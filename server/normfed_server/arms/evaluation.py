@@ -15,6 +15,8 @@ from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError, SiteCode
 from normfed_common.metrics import histograms, subjects
+from normfed_common.metrics.base import merged_figures
+from normfed_common.metrics.catalogue import BUILT_IN, chosen
 from normfed_common.metrics.summary import Summary
 from normfed_common.privacy import disclosure
 from normfed_common.wire import offers
@@ -24,6 +26,7 @@ from normfed_common.wire.messages import requests
 from normfed_common.wire.offers import Offer
 from normfed_common.wire.requests import Count, Measure, Payload, Score
 from normfed_server.arms.plan import Arm
+from normfed_server.events.kinds import Evaluated, Missing
 from normfed_server.events.log import EventLog
 from normfed_server.sites import claims
 from normfed_server.sites.asking import Asker, SiteFailed
@@ -72,16 +75,20 @@ class ArmResult:
             return {}
         told = named.add(list(self.counts.values()))
         if all(summary.resampled for summary in self.summaries.values()):
-            return histograms.merged_metrics(told["normal"], told["lesion"], told["regions"])
+            return self._merged(told, told)
         raised = named.add(
             [{name: disclosure.reach(counts[name]) for name in VOXELS} for counts in self.counts.values()]
         )
-        lowest = histograms.merged_metrics(raised["normal"], told["lesion"], told["regions"])
-        highest = histograms.merged_metrics(told["normal"], raised["lesion"], raised["regions"])
+        lowest, highest = self._merged(raised, told), self._merged(told, raised)
         return {
             name: histograms.Bracketed((low.value + highest[name].value) / 2, low.low, highest[name].high)
             for name, low in lowest.items()
         }
+
+    def _merged(self, normal: Arrays, lesion: Arrays) -> dict[str, histograms.Bracketed]:
+        metrics = next(iter(self.summaries.values())).metrics
+        counts = histograms.MergedCounts(normal["normal"], lesion["lesion"], lesion["regions"])
+        return merged_figures(metrics, counts)
 
     def image_auroc_all(self) -> float:
         """Image-level AUROC over all sites' people."""
@@ -138,11 +145,11 @@ class Evaluator:
         if ranges:
             self._full(result, ranges)
         for site, why in sorted(result.missed.items()):
-            self.events.say("missing", arm=self.arm.name, site=site, round=0, outcome="no figures", why=why)
+            self.events.say(Missing(arm=self.arm.name, site=site, round=0, outcome="no figures", why=why))
         if not result.summaries:
             reasons = "; ".join(f"{site}: {why}" for site, why in sorted(result.missed.items())) or "None may be given"
             raise RunError(f"{self.arm.name}: no site gave figures. {reasons}. Mend that, and resume.")
-        self.events.say("evaluated", arm=self.arm.name, sites=sorted(result.summaries))
+        self.events.say(Evaluated(arm=self.arm.name, sites=tuple(sorted(result.summaries))))
         return result
 
     def _full(self, result: ArmResult, ranges: Mapping[str, ScoreRange]) -> None:
@@ -222,7 +229,8 @@ class Evaluator:
         return list(groups.values())
 
     def _summary(self, site: str, groups: tuple[str, ...], arrays: Arrays) -> Summary:
-        return claims.summary(groups, arrays, self.study.evaluation.bootstrap, self.roster.sites[site])
+        evaluation = self.study.evaluation
+        return claims.summary(groups, arrays, evaluation.bootstrap, self.roster.sites[site], chosen(evaluation.metrics))
 
     def _requests(self, sites: Iterable[str], payload: Payload, arrays: Arrays | None = None) -> dict[str, Message]:
         header = self.arm.request(self.letterhead, payload)
@@ -245,12 +253,18 @@ def save(path: Path, result: ArmResult) -> None:
         arrays |= {f"{site}/{name}": value for name, value in counts.items()}
     header = {
         "groups": {site: summary.groups for site, summary in result.summaries.items()},
+        "extra_metrics": _extra(result),
         "image_auroc": result.image_auroc,
         "threshold": result.threshold if np.isfinite(result.threshold) else None,
         "threshold_from": result.threshold_from,
         "missed": result.missed,
     }
     named.save(path, arrays, header)
+
+
+def _extra(result: ArmResult) -> list[str]:
+    metrics = next(iter(result.summaries.values())).metrics if result.summaries else BUILT_IN
+    return [metric.name for metric in metrics if metric not in BUILT_IN]
 
 
 def load(path: Path) -> ArmResult | None:
@@ -267,9 +281,10 @@ def load(path: Path) -> ArmResult | None:
     result = ArmResult(
         image_auroc=header["image_auroc"], threshold_from=header["threshold_from"], missed=header["missed"]
     )
+    metrics = chosen(header.get("extra_metrics", ()))
     result.threshold = float("nan") if header["threshold"] is None else header["threshold"]
     for site, groups in header["groups"].items():
-        result.summaries[site] = Summary(tuple(groups), arrays[f"{site}/moments"], arrays[f"{site}/bootstrap"])
+        result.summaries[site] = Summary(tuple(groups), arrays[f"{site}/moments"], arrays[f"{site}/bootstrap"], metrics)
         if f"{site}/normal" in arrays:
             result.counts[site] = {name: arrays[f"{site}/{name}"] for name in COUNTS}
     return result

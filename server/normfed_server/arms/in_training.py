@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from normfed_common.models.base import NormativeModel
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.requests import Payload, Request
 from normfed_server.arms.context import RunContext
 from normfed_server.arms.plan import Arm
+from normfed_server.events.kinds import Event, Missing, Noted, Waiting
 from normfed_server.sites.closing import Outcome, indispensable
 from normfed_server.sites.collecting import Reminder
 from normfed_server.steps.progress import Progress
@@ -85,25 +85,25 @@ class ArmInTraining:
         known = self.progress.notes.setdefault(site, [])
         for text in [text for text in texts if text not in known]:
             known.append(text)
-            self.say("note", site=site, text=text)
+            self.say(Noted(arm=self.arm.name, site=site, text=text))
 
     def missed(self, missed: dict[str, str], outcome: str) -> None:
         """A site whose part is not in this model."""
         self.progress.missed |= missed
         for site, why in sorted(missed.items()):
-            self.say("missing", site=site, round=0, outcome=outcome, why=why)
+            self.say(Missing(arm=self.arm.name, site=site, round=0, outcome=outcome, why=why))
 
     def waiting(self, round: int, sites: dict[str, bool], seconds: float) -> None:
         if self.arm.federated:
-            self.say("waiting", round=round, sites=sites, seconds=int(seconds))
+            self.say(Waiting(arm=self.arm.name, round=round, sites=sites, seconds=int(seconds)))
 
     def request(self, payload: Payload) -> Request:
         """What is asked of a site about this arm."""
         return self.arm.request(self.context.letterhead, payload)
 
-    def say(self, kind: str, **fields: Any) -> None:
-        """An event of this arm."""
-        self.context.events.say(kind, arm=self.arm.name, **fields)
+    def say(self, event: Event) -> None:
+        """Write an event of this arm."""
+        self.context.events.say(event)
 
 
 def listed(reasons: Mapping[str, str]) -> str:

@@ -15,6 +15,7 @@ from normfed_common.foundation.errors import RunError
 from normfed_common.learning.phase import Phase, averaged_rounds
 from normfed_server.arms.in_training import ArmInTraining, listed
 from normfed_server.arms.strategy import RoundStrategy
+from normfed_server.events.kinds import Joined, Missing, RoundDone
 from normfed_server.sites.claims import MOST_SCANS
 from normfed_server.sites.closing import Closing, Outcome
 from normfed_server.sites.collecting import Collection
@@ -110,12 +111,12 @@ class AveragedRounds:
             self.job.note(site, texts)
         for site, share in entry["shares"].items():
             if self.job.arm.federated and share > DOMINANT and len(entry["outcomes"]) > 1 and not self._told(site):
-                self.job.say(
-                    "note", site=site, text=f"has {share:.0%} of the weight; federation.largest_share bounds it"
-                )
+                text = f"has {share:.0%} of the weight; federation.largest_share bounds it"
+                self.job.say(Noted(arm=self.job.arm.name, site=site, text=text))
         for site, why in entry["reasons"].items():
-            self.job.say("missing", site=site, round=entry["round"], outcome=entry["outcomes"][site], why=why)
-        self.job.say("round", **entry, rounds=self.total)
+            outcome = entry["outcomes"][site]
+            self.job.say(Missing(arm=self.job.arm.name, site=site, round=entry["round"], outcome=outcome, why=why))
+        self.job.say(RoundDone.of(self.job.arm.name, self.total, entry))
 
     def _collect(
         self, round: int, closing: Closing, arrivals: dict[str, float] | None
@@ -147,7 +148,7 @@ class AveragedRounds:
         present = self.job.gather(round, self.job.trainers)
         people = self.job.trainers()
         for site in people.keys() - set(self.job.arm.train) - self.job.progress.used.keys():
-            self.job.say("joined", site=site, round=round)
+            self.job.say(Joined(arm=self.job.arm.name, site=site, round=round))
         outcomes = {site: Outcome.ABSENT for site in people if site not in present}
         there = sorted(site for site in people if site in present)
         size = math.ceil(federation.sample * len(there)) if self.job.arm.federated else len(there)

@@ -19,6 +19,7 @@ from normfed_server.arms.rounds import AveragedRounds
 from normfed_server.arms.sums import add_up
 from normfed_server.arms.tuning import fine_tune
 from normfed_server.events.damage import put_aside
+from normfed_server.events.kinds import StageDone
 from normfed_server.steps import progress as checkpoints
 from normfed_server.steps.catalogue import make_step
 from normfed_server.steps.progress import Progress
@@ -82,7 +83,7 @@ class ArmTraining:
     def _sum(self) -> None:
         phase, number = self.phases[self.progress.phase], self.progress.phase + 1
         self._advance(over=add_up(self.job, phase))
-        self.job.say("stage", stage=number, stages=len(self.phases))
+        self.job.say(StageDone(arm=self.job.arm.name, stage=number, stages=len(self.phases)))
 
     def _advance(self, over: bool = False) -> None:
         """A round is done; what comes next is the next phase's if it was the last of its own."""

@@ -281,7 +281,7 @@ def export(
     out: Annotated[Path, typer.Option(help="The folder to make.")] = Path("export"),
 ) -> None:
     """Model, figures, report, participation and checksums of a finished run, to pass on."""
-    from normfed_server.runs.exporting import export as export_run
+    from normfed_server.results.exporting import export as export_run
 
     made = export_run(run_folder(open_home(home), name), out)
     for path in made:

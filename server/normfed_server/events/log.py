@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from normfed_common.foundation.files import without_nan
+from normfed_server.events.kinds import Event
 
-Listener = Callable[[dict[str, Any]], None]
+Listener = Callable[[Event], None]
 
 _listeners: list[Listener] = []
 
@@ -29,11 +26,10 @@ class EventLog:
         self.path = path
         self._lock = threading.Lock()
 
-    def say(self, kind: str, **fields: Any) -> None:
+    def say(self, event: Event) -> None:
         """Record one event."""
-        event = without_nan({"time": round(time.time(), 3), "event": kind, **fields})
         with self._lock:
             with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(event) + "\n")
+                file.write(event.line() + "\n")
             for listener in list(_listeners):
                 listener(event)

@@ -6,6 +6,8 @@ from collections import deque
 from typing import Any
 
 from normfed_common.processes.supervision import read_services
+from normfed_server.events import kinds
+from normfed_server.events.kinds import Event, FitMachine, RoundDone
 from normfed_server.runs.following import Tail
 from normfed_server.runs.wording import worded
 from normfed_server.state import admission, certificates
@@ -15,6 +17,7 @@ from normfed_server.state.ledger import Entry, State
 SHOWN_RUNS, SHOWN_LINES, PACE_ROUNDS = 20, 12, 5
 FEDERATED = "federated"
 JOULES_PER_WH = 3600.0
+SHOWN_OF_A_ROUND = {"round", "time", "loss", "outcomes", "seconds", "site_seconds", "megabytes"}
 
 
 class RunView:
@@ -30,7 +33,7 @@ class RunView:
         self.waiting: dict[str, bool] = {}
         self.missing: dict[str, str] = {}
         self.evaluated: list[str] = []
-        self.machines: dict[str, dict[str, Any]] = {}
+        self.machines: dict[str, FitMachine] = {}
         self.lines: deque[dict[str, Any]] = deque(maxlen=SHOWN_LINES)
 
     def look(self) -> None:
@@ -56,46 +59,37 @@ class RunView:
             "lines": list(self.lines),
         }
 
-    def _apply(self, event: dict[str, Any]) -> None:
-        kind = event["event"]
-        if kind == "plan":
-            self.planned = {arm: rounds for arm, rounds, _ in event["arms"]}
-            self.total = self.planned.get(FEDERATED, 0)
-        elif kind == "fit":
-            self.machines = event["sites"]
-        elif kind == "waiting":
-            self.waiting = event["sites"]
-        elif kind == "missing":
-            self.missing[event["site"]] = f"{event['outcome']}: {event['why']}"
-        elif kind == "evaluated":
-            self.evaluated.append(event["arm"])
-        elif kind == "round":
-            self.arms[event["arm"]] = event["round"]
-            if event["arm"] == FEDERATED:
-                self._round(event)
+    def _apply(self, event: Event) -> None:
+        match event:
+            case kinds.Planned():
+                self.planned = {arm.name: arm.rounds for arm in event.arms}
+                self.total = self.planned.get(FEDERATED, 0)
+            case kinds.Fit():
+                self.machines = event.sites
+            case kinds.Waiting():
+                self.waiting = event.sites
+            case kinds.Missing():
+                self.missing[event.site] = f"{event.outcome}: {event.why}"
+            case kinds.Evaluated():
+                self.evaluated.append(event.arm)
+            case RoundDone():
+                self.arms[event.arm] = event.round
+                if event.arm == FEDERATED:
+                    self._round(event)
+            case _:
+                pass  # for a person's eyes only
         for mark, text in worded(event):
-            self.lines.appendleft({"time": event["time"], "mark": mark, "text": text})
+            self.lines.appendleft({"time": event.time, "mark": mark, "text": text})
 
-    def _round(self, event: dict[str, Any]) -> None:
+    def _round(self, event: RoundDone) -> None:
         self.waiting = {}
-        watts = {site: machine.get("power_w", 0.0) for site, machine in self.machines.items()}
-        joules = sum(seconds * watts.get(site, 0.0) for site, seconds in event["site_seconds"].items())
-        for site, outcome in event["outcomes"].items():
+        watts = {site: machine.power_w for site, machine in self.machines.items()}
+        joules = sum(seconds * watts.get(site, 0.0) for site, seconds in event.site_seconds.items())
+        for site, outcome in event.outcomes.items():
             if outcome == "took part":
                 self.missing.pop(site, None)
-        self.rounds = [r for r in self.rounds if r["round"] < event["round"]]
-        self.rounds.append(
-            {
-                "round": event["round"],
-                "time": event["time"],
-                "loss": event["loss"],
-                "outcomes": event["outcomes"],
-                "seconds": event["seconds"],
-                "site_seconds": event["site_seconds"],
-                "megabytes": event["megabytes"],
-                "energy_wh": joules / JOULES_PER_WH,
-            }
-        )
+        self.rounds = [r for r in self.rounds if r["round"] < event.round]
+        self.rounds.append({**event.model_dump(include=SHOWN_OF_A_ROUND), "energy_wh": joules / JOULES_PER_WH})
 
     def _ends(self) -> float | None:
         """When the last federated round would end at the pace of the latest."""

@@ -6,7 +6,6 @@ The ledger says what the operator wants, the SuperLink what runs; this is what b
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +14,10 @@ from typing import Any
 import httpx
 import psutil
 
-from normfed_common.foundation.errors import NormfedError
+from normfed_common.foundation.errors import DamagedError, NormfedError
 from normfed_server.report.page import write_report
 from normfed_server.report.words import participation_sentence
+from normfed_server.results import layout
 from normfed_server.runs.folder import reopen
 from normfed_server.state import admission
 from normfed_server.state.folder import ServerHome
@@ -171,11 +171,10 @@ class Reconciler:
             self.say(f"{entry.name}: stopped. {outcome['why']}")
             return
         try:
-            partial = participation_sentence(json.loads((folder / "metrics.json").read_text()))
-        except (OSError, ValueError, KeyError) as error:
-            why = (
-                f"{folder / 'metrics.json'} cannot be read ({error}). Make it again: normfed server resume {entry.name}"
-            )
+            partial = participation_sentence(layout.read(folder))
+        except DamagedError as error:
+            path = folder / layout.FILE
+            why = f"{path} cannot be read ({error.why}). Make it again: normfed server resume {entry.name}"
             self.ledger.set(entry.name, State.FAILED, why)
             self.say(f"{entry.name}: failed. {why}")
             return

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from normfed_server.events.rounds import RoundFigures
+from normfed_server.results.layout import RunResults
 
 SIGNS = {
     "took part": ("✓", "yes"),
@@ -43,35 +46,35 @@ class Table:
     complete: bool
 
 
-def tables(metrics: dict[str, Any]) -> list[Table]:
+def tables(results: RunResults) -> list[Table]:
     """The federated model's, and of other strategies those in which somebody was missing."""
-    names = ["federated", *(name for name, sites in metrics["missing"].items() if sites and name != "federated")]
+    names = ["federated", *(name for name, sites in results.missing.items() if sites and name != "federated")]
     found = []
     for name in names:
-        history = metrics["rounds"] if name == "federated" else metrics["rounds_of"].get(name, [])
+        history = results.rounds if name == "federated" else results.rounds_of.get(name, ())
         if history:
-            found.append(_table(name, history, not metrics["missing"].get(name)))
+            found.append(_table(name, history, not results.missing.get(name)))
     return found
 
 
-def _table(name: str, history: list[dict[str, Any]], complete: bool) -> Table:
-    sites = sorted({site for entry in history for site in entry["outcomes"]})
+def _table(name: str, history: Sequence[RoundFigures], complete: bool) -> Table:
+    sites = sorted({site for entry in history for site in entry.outcomes})
     rows = {site: [_cell(entry, site) for entry in history] for site in sites}
-    return Table(name, [entry["round"] for entry in history], rows, mean_shares(history), complete)
+    return Table(name, [entry.round for entry in history], rows, mean_shares(history), complete)
 
 
-def mean_shares(history: list[dict[str, Any]]) -> dict[str, float]:
+def mean_shares(history: Sequence[RoundFigures]) -> dict[str, float]:
     """Site to its mean share of the weights over the rounds in which its update was used."""
     found: dict[str, list[float]] = {}
     for entry in history:
-        for site, share in entry.get("shares", {}).items():
+        for site, share in entry.shares.items():
             found.setdefault(site, []).append(share)
     return {site: statistics.fmean(shares) for site, shares in found.items()}
 
 
-def _cell(entry: dict[str, Any], site: str) -> Cell:
-    if site not in entry["outcomes"]:
+def _cell(entry: RoundFigures, site: str) -> Cell:
+    if site not in entry.outcomes:
         return Cell("", "no", "not in the federation")
-    outcome = entry["outcomes"][site]
+    outcome = entry.outcomes[site]
     sign, kind = SIGNS[outcome]
-    return Cell(sign, kind, f"{outcome}: {entry['reasons'][site]}" if site in entry["reasons"] else outcome)
+    return Cell(sign, kind, f"{outcome}: {entry.reasons[site]}" if site in entry.reasons else outcome)

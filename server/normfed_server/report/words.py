@@ -3,47 +3,47 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
+from normfed_server.results.layout import LeagueFigure, RunResults
 from normfed_server.steps.shares import DOMINANT
 
 
-def participation_sentence(metrics: dict[str, Any]) -> str | None:
+def participation_sentence(results: RunResults) -> str | None:
     """Who should have taken part in the federated model and did not; None when everybody always did."""
-    missing: dict[str, list[int]] = metrics["missing"].get("federated", {})
+    missing = results.missing.get("federated", {})
     if not missing:
         return None
-    total = len(metrics["rounds"])
+    total = len(results.rounds)
     parts = [f"{site} in {_rounds(rounds, total)}" for site, rounds in missing.items()]
     return f"Partial: the federated model was trained without {', '.join(parts)}."
 
 
-def missed_sentences(metrics: dict[str, Any]) -> list[str]:
+def missed_sentences(results: RunResults) -> list[str]:
     """Which sites' sums, last training or figures are not in which models, and why."""
     models: dict[tuple[str, str], list[str]] = {}
-    for model, sites in metrics.get("missed", {}).items():
+    for model, sites in results.missed.items():
         for site, why in sites.items():
             models.setdefault((site, why), []).append(model)
     return [f"Without {site} in part ({', '.join(names)}): {why}." for (site, why), names in sorted(models.items())]
 
 
-def note_sentences(metrics: dict[str, Any]) -> list[str]:
+def note_sentences(results: RunResults) -> list[str]:
     """What sites said of the method, such as that their sums left as means of cubes, and for which models."""
     models: dict[tuple[str, str], list[str]] = {}
-    for model, sites in metrics.get("notes", {}).items():
+    for model, sites in results.notes.items():
         for site, texts in sites.items():
             for text in texts:
                 models.setdefault((site, text), []).append(model)
     return [f"{site} ({', '.join(names)}): {text}" for (site, text), names in sorted(models.items())]
 
 
-def dominance_sentences(metrics: dict[str, Any]) -> list[str]:
+def dominance_sentences(results: RunResults) -> list[str]:
     """Which site had more than half of the weights in a round of the federated model: it decided alone."""
     most: dict[str, float] = {}
-    for entry in metrics["rounds"]:
-        for site, share in entry.get("shares", {}).items():
-            if len(entry["outcomes"]) > 1:
+    for entry in results.rounds:
+        for site, share in entry.shares.items():
+            if len(entry.outcomes) > 1:
                 most[site] = max(share, most.get(site, 0.0))
     return [
         f"{site} had up to {share:.0%} of the weight in a round of the federated model; the study's "
@@ -53,7 +53,7 @@ def dominance_sentences(metrics: dict[str, Any]) -> list[str]:
     ]
 
 
-def _rounds(rounds: list[int], total: int) -> str:
+def _rounds(rounds: Sequence[int], total: int) -> str:
     if len(rounds) == total:
         return "every round"
     if len(rounds) > 6:
@@ -61,28 +61,28 @@ def _rounds(rounds: list[int], total: int) -> str:
     return f"round{'s' if len(rounds) > 1 else ''} {', '.join(map(str, rounds))}"
 
 
-def trainings_spread(figure: dict[str, Any], form: str) -> str:
+def trainings_spread(figure: LeagueFigure, form: str) -> str:
     """The standard deviation over several trainings of the same model in ``form``; nothing for a single one."""
-    values = figure["trainings"]
+    values = [value for value in figure.trainings if value is not None]
     return form.format(statistics.stdev(values)) if len(values) > 1 else ""
 
 
-def warnings(metrics: dict[str, Any], attacks: Mapping[str, str]) -> list[str]:
+def warnings(results: RunResults, attacks: Mapping[str, str]) -> list[str]:
     """What whoever reads the figures must know first."""
     found = []
-    partial = participation_sentence(metrics)
+    partial = participation_sentence(results)
     if partial:
         found.append(partial)
-    found += [f"Partial: {site} {reason}." for site, reason in metrics["left_out"].items()]
-    found += [f"{name} could not be trained to the end. {reason}" for name, reason in metrics["failed"].items()]
-    for name, sites in metrics["not_served"].items():
+    found += [f"Partial: {site} {reason}." for site, reason in results.left_out.items()]
+    found += [f"{name} could not be trained to the end. {reason}" for name, reason in results.failed.items()]
+    for name, sites in results.not_served.items():
         reasons = sorted(set(sites.values()))
         found.append(f"{name} serves no model to {', '.join(sites)}: {'; '.join(reasons)}.")
-    others = [name for name, sites in metrics["missing"].items() if sites and name != "federated"]
+    others = [name for name, sites in results.missing.items() if sites and name != "federated"]
     if others:
         found.append(f"Not every site took part in every round of {', '.join(others)}; see who took part.")
-    found += missed_sentences(metrics)
-    found += dominance_sentences(metrics)
+    found += missed_sentences(results)
+    found += dominance_sentences(results)
     if attacks:
         found.append(f"Malicious by order: {', '.join(f'{site} ({attack})' for site, attack in attacks.items())}.")
     return found

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from normfed_common.algorithms.table import ALGORITHMS
+from normfed_common.metrics.base import Metric
 from normfed_common.metrics.summary import Summary, add, averaged, difference_interval
 from normfed_server.arms.plan import LOCAL, REPEAT, Arm, Plan
+from normfed_server.events.rounds import RoundFigures
+from normfed_server.results.layout import AtSite, Difference, Gain, Gains, LeagueFigure, LeagueRow
 from normfed_server.sites.description import POOLED
 from normfed_server.sites.letterhead import FEDERATED
 
-METRICS = ("auroc", "auprc")
+RANKED_BY = "auprc"
 ANCHOR = "local"
 FEWEST_PATIENTS = 5  # resampling fewer says nothing: one patient's interval has no width at all
 
 
 PerModel = Mapping[str, Mapping[str, Summary]]
+History = Sequence[RoundFigures]
 
 
-def league(
-    plan: Plan, repeats: Sequence[PerModel], histories: Mapping[str, Sequence[Mapping[str, Any]]]
-) -> list[dict[str, Any]]:
+def league(plan: Plan, repeats: Sequence[PerModel], histories: Mapping[str, History]) -> list[LeagueRow]:
     """One row a strategy, then the anchors `local` and `pooled`; best mean average precision first among strategies.
 
     With several trainings of every model (``repeats``) a patient counts with the mean over them, and the spread of the
@@ -35,21 +36,21 @@ def league(
     arms = {arm.name: arm for arm in plan.arms}
     per_model = {name: _averaged([repeat[name] for repeat in repeats if name in repeat]) for name in repeats[0]}
     shown = [name for name in per_model if name in (ANCHOR, POOLED) or _is_strategy(arms.get(name))]
-    rows = [_row(name, arms, per_model, histories) for name in shown if per_model[name]]
-    for row in rows:
-        for metric in METRICS:
-            row[metric]["trainings"] = [
-                _mean(repeat[row["name"]], metric) for repeat in repeats if row["name"] in repeat
-            ]
-    anchors = [row for row in rows if row["name"] in (ANCHOR, POOLED)]
+    rows = [_row(name, arms, repeats, per_model, histories) for name in shown if per_model[name]]
+    anchors = [row for row in rows if row.name in (ANCHOR, POOLED)]
     strategies = [row for row in rows if row not in anchors]
     return sorted(strategies, key=_rank) + anchors
 
 
-def _rank(row: Mapping[str, Any]) -> tuple[bool, float]:
+def shown_in_league(metrics: Iterable[Metric]) -> list[str]:
+    """The metrics by which strategies are compared."""
+    return [metric.name for metric in metrics if "league" in metric.shown]
+
+
+def _rank(row: LeagueRow) -> tuple[bool, float]:
     """Best first; last those whose sites may not say."""
-    mean = row["auprc"]["mean"]
-    return bool(np.isnan(mean)), -mean
+    mean = row.figures[RANKED_BY].mean
+    return (True, 0.0) if mean is None else (False, -mean)
 
 
 def _averaged(repeats: Sequence[Mapping[str, Summary]]) -> dict[str, Summary]:
@@ -67,9 +68,10 @@ def _is_strategy(arm: Arm | None) -> bool:
 def _row(
     name: str,
     arms: Mapping[str, Arm],
+    repeats: Sequence[PerModel],
     per_model: PerModel,
-    histories: Mapping[str, Sequence[Mapping[str, Any]]],
-) -> dict[str, Any]:
+    histories: Mapping[str, History],
+) -> LeagueRow:
     served, local = per_model[name], per_model.get(ANCHOR)
     arm = arms.get(name)
     trained = [
@@ -77,20 +79,22 @@ def _row(
         for key, history in histories.items()
         if key == name or (name == ANCHOR and key.startswith(LOCAL) and REPEAT not in key)
     ]
-    row: dict[str, Any] = {
-        "name": name,
-        "title": _title(name, arm),
-        "strategy": None if arm is None or not arm.federated else arm.strategy,
-        "sites": sorted(served),
-        "not_served": {} if arm is None else arm.not_served,
-        **{metric: _figures(served, metric) for metric in METRICS},
-        "gain_over_local": None,
-        "megabytes_per_round": _megabytes(trained) if arm is not None and arm.federated else 0.0,
-        "seconds_per_round": _seconds(trained),
-    }
+    compared = shown_in_league(next(iter(served.values())).metrics)
+    gains = None
     if local is not None and name != ANCHOR and served.keys() & local.keys():
-        row["gain_over_local"] = {metric: _gain(served, local, metric) for metric in METRICS}
-    return row
+        gains = {metric: _gain(served, local, metric) for metric in compared}
+    trainings = [repeat[name] for repeat in repeats if name in repeat]
+    return LeagueRow(
+        name=name,
+        title=_title(name, arm),
+        strategy=None if arm is None or not arm.federated else dict(arm.strategy),
+        sites=tuple(sorted(served)),
+        not_served={} if arm is None else dict(arm.not_served),
+        gain_over_local=gains,
+        megabytes_per_round=_megabytes(trained) if arm is not None and arm.federated else 0.0,
+        seconds_per_round=_seconds(trained),
+        **{metric: _figures(served, trainings, metric) for metric in compared},
+    )
 
 
 def _title(name: str, arm: Arm | None) -> str:
@@ -109,48 +113,61 @@ def _title(name: str, arm: Arm | None) -> str:
     return f"{title}{f' ({set_here})' if set_here else ''}{compressed}{study}"
 
 
-def _figures(served: Mapping[str, Summary], metric: str) -> dict[str, Any]:
+def _figures(served: Mapping[str, Summary], trainings: Sequence[Mapping[str, Summary]], metric: str) -> LeagueFigure:
     everybody = add(list(served.values()))
     means = {site: summary.mean(metric) for site, summary in served.items() if summary.n(metric)}
-    worst = min(means, key=lambda site: means[site]) if means else None
-    low, high = everybody.interval(metric)
-    return {
-        "mean": everybody.mean(metric),
-        "ci95": [low, high],
-        "worst_site": {"site": worst, "mean": means[worst]} if worst else None,
-        "sd_over_sites": float(np.std(list(means.values()), ddof=1)) if len(means) > 1 else None,
-        "sites": means,
-    }
+    choose = min if everybody.metric(metric).higher_is_better else max
+    worst = choose(means, key=lambda site: means[site]) if means else None
+    return LeagueFigure(
+        mean=everybody.mean(metric),
+        ci95=everybody.interval(metric),
+        worst_site=AtSite(site=worst, mean=means[worst]) if worst is not None else None,
+        sd_over_sites=float(np.std(list(means.values()), ddof=1)) if len(means) > 1 else None,
+        sites=dict(means),
+        trainings=tuple(_mean(training, metric) for training in trainings),
+    )
 
 
-def _gain(served: Mapping[str, Summary], local: Mapping[str, Summary], metric: str) -> dict[str, Any]:
+def _gain(served: Mapping[str, Summary], local: Mapping[str, Summary], metric: str) -> Gains:
     """Mean gain over all patients and at each site, with 95 % intervals where there are patients enough; who gains and
     who loses beyond them."""
     common = [site for site in served if site in local]
     sites = {site: _difference(served[site], local[site], metric) for site in common}
-    return {
-        **_difference(add([served[s] for s in common]), add([local[s] for s in common]), metric),
-        "sites": sites,
-        "gain": sorted(site for site, figure in sites.items() if figure["ci95"][0] > 0),
-        "lose": sorted(site for site, figure in sites.items() if figure["ci95"][1] < 0),
-    }
+    everybody = _difference(add([served[s] for s in common]), add([local[s] for s in common]), metric)
+    higher, lower = (tuple(sorted(site for site, gain in sites.items() if beyond(gain, sign))) for sign in (1, -1))
+    if not served[common[0]].metric(metric).higher_is_better:
+        higher, lower = lower, higher
+    return Gains(
+        mean=everybody.mean,
+        ci95=everybody.ci95,
+        n=everybody.n,
+        sites=sites,
+        gain=higher,
+        lose=lower,
+    )
 
 
-def _difference(ours: Summary, theirs: Summary, metric: str) -> dict[str, Any]:
+def _difference(ours: Summary, theirs: Summary, metric: str) -> Gain:
     patients = min(ours.n(metric), theirs.n(metric))
     low, high = difference_interval(ours, theirs, metric)
     if patients < FEWEST_PATIENTS:
         low = high = float("nan")
-    return {"mean": ours.mean(metric) - theirs.mean(metric), "ci95": [low, high], "n": patients}
+    return Gain(mean=ours.mean(metric) - theirs.mean(metric), ci95=(low, high), n=patients)
 
 
-def _megabytes(histories: Sequence[Sequence[Mapping[str, Any]]]) -> float | None:
+def beyond(difference: Difference, sign: int) -> bool:
+    """Whether the whole interval is on one side of zero: above it (1) or below it (-1)."""
+    nearest = difference.ci95[0 if sign > 0 else 1]
+    return nearest is not None and sign * nearest > 0
+
+
+def _megabytes(histories: Sequence[History]) -> float | None:
     """Out and back, over all sites, of a mean round."""
-    sizes = [entry["megabytes"]["out"] + entry["megabytes"]["back"] for history in histories for entry in history]
+    sizes = [entry.megabytes.out + entry.megabytes.back for history in histories for entry in history]
     return float(np.mean(sizes)) if sizes else None
 
 
-def _seconds(histories: Sequence[Sequence[Mapping[str, Any]]]) -> float | None:
+def _seconds(histories: Sequence[History]) -> float | None:
     """Of a median round, added up over its sites; several models trained beside each other are one round."""
-    rounds = [[sum(entry["site_seconds"].values()) for entry in history] for history in histories if history]
+    rounds = [[sum(entry.site_seconds.values()) for entry in history] for history in histories if history]
     return float(np.sum([np.median(seconds) for seconds in rounds])) if rounds else None

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from normfed_common.metrics.summary import EVERYBODY, PER_SCAN, Summary, add, averaged, difference_interval
+from normfed_common.metrics.base import Metric
+from normfed_common.metrics.catalogue import chosen
+from normfed_common.metrics.summary import EVERYBODY, Summary, add, averaged, difference_interval
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.bounds import BELOW_MINIMUM
 from normfed_server.arms.evaluation import ArmResult
 from normfed_server.arms.plan import LOCAL, REPEAT, WITHOUT, Plan
 from normfed_server.arms.virtual_clock import Pace, hospital_time
-from normfed_server.results.league import league
+from normfed_server.events.rounds import RoundFigures
+from normfed_server.results.layout import (
+    IMAGE_AUROC,
+    AtSite,
+    Cohort,
+    Difference,
+    Differences,
+    Figure,
+    Figures,
+    HospitalTime,
+    Merged,
+    ModelFigures,
+    Number,
+    RunResults,
+    Threshold,
+    described,
+)
+from normfed_server.results.league import league, shown_in_league
 from normfed_server.sites.closing import missing
 from normfed_server.sites.description import POOLED, SiteDescription
 from normfed_server.sites.letterhead import FEDERATED
@@ -21,8 +41,6 @@ from normfed_server.steps import progress as checkpoints
 from normfed_server.steps.progress import Progress
 
 UNSEEN = "leave-one-site-out"
-LOWER_IS_BETTER = ("cluster_rank", "false_clusters", "conformal_p")
-COMPARED = ("auroc", "auprc", "aupro", "best_dice", "dice")
 
 
 def assemble(
@@ -33,53 +51,55 @@ def assemble(
     failed: Mapping[str, str],
     folder: Path,
     pace: Pace | None,
-) -> dict[str, Any]:
-    """Everything that metrics.json holds; see the README for its keys."""
+) -> RunResults:
+    """Everything that metrics.json holds."""
     progress = {arm.name: _progress(folder, arm.name, study) for arm in plan.arms}
     missed = _missed(progress, arms)
     arms = consistent(plan, arms)
     repeats = [models(arms, repeat) for repeat in range(study.comparisons.repeats)]
     per_model, first = repeats[0], _of_repeat(arms, 0)
-    histories = {name: found.history for name, found in progress.items()}
-    return {
-        "study": study.name,
-        "digest": study.digest,
-        "seed": study.seed,
-        "sites": [
-            {
-                "name": name,
-                **{role: _count(getattr(s, role)) for role in ("train", "held_out", "test")},
-                "kinds": list(s.kinds),
-            }
-            for name, s in sites.items()
-            if name != POOLED
-        ],
-        "left_out": plan.left_out,
-        "failed": dict(failed),
-        "not_served": {arm.name: arm.not_served for arm in plan.arms if arm.not_served},
-        "strategies": {
-            arm.name: arm.strategy
+    raw = {name: found.history for name, found in progress.items()}
+    histories = {name: tuple(RoundFigures.of_entry(entry) for entry in history) for name, history in raw.items()}
+    metrics = chosen(study.evaluation.metrics)
+    time = hospital_time(study, sites, raw[FEDERATED], pace)
+    return RunResults(
+        study=study.name,
+        digest=study.digest,
+        seed=study.seed,
+        sites=tuple(_cohort(name, site) for name, site in sites.items() if name != POOLED),
+        left_out=dict(plan.left_out),
+        failed=dict(failed),
+        not_served={arm.name: dict(arm.not_served) for arm in plan.arms if arm.not_served},
+        strategies={
+            arm.name: dict(arm.strategy)
             for arm in plan.arms
             if arm.federated and not arm.repeat and not arm.name.startswith(WITHOUT)
         },
-        "rounds": histories[FEDERATED],
-        "rounds_of": {name: history for name, history in histories.items() if name != FEDERATED},
-        "missing": {
-            arm.name: missing(histories[arm.name]) for arm in plan.arms if arm.federated and histories[arm.name]
+        rounds=histories[FEDERATED],
+        rounds_of={name: history for name, history in histories.items() if name != FEDERATED},
+        missing={
+            arm.name: {site: tuple(rounds) for site, rounds in missing(raw[arm.name]).items()}
+            for arm in plan.arms
+            if arm.federated and raw[arm.name]
         },
-        "missed": missed,
-        "notes": {name: notes for name, notes in ((name, found.notes) for name, found in progress.items()) if notes},
-        "hospital_time": hospital_time(study, sites, histories[FEDERATED], pace),
-        "evaluation": {
-            name: _model(summaries, arms.get(name), _own_images(name, _of_repeat(arms, 0)))
+        missed=missed,
+        notes={
+            name: {site: tuple(texts) for site, texts in found.notes.items()}
+            for name, found in progress.items()
+            if found.notes
+        },
+        hospital_time=None if time is None else HospitalTime.model_validate_json(json.dumps(time)),
+        evaluation={
+            name: _model(metrics, summaries, arms.get(name), _own_images(name, _of_repeat(arms, 0)))
             for name, summaries in per_model.items()
         },
-        "intervals": _intervals(arms),
-        "matrix": _matrix(first),
-        "differences": _differences(per_model),
-        "league": league(plan, repeats, histories),
-        "lowest_score": 0.0,  # thresholds of runs without this key are on a scale of scores that could be negative
-    }
+        intervals=_intervals(arms),
+        matrix=_matrix(metrics, first),
+        differences=_differences(metrics, per_model),
+        league=tuple(league(plan, repeats, histories)),
+        lowest_score=0.0,  # thresholds of runs without this key are on a scale of scores that could be negative
+        metrics=described(metrics),
+    )
 
 
 def consistent(plan: Plan, arms: Mapping[str, ArmResult]) -> dict[str, ArmResult]:
@@ -156,59 +176,63 @@ def _own_images(name: str, arms: Mapping[str, ArmResult]) -> dict[str, float]:
     return arms[name].image_auroc
 
 
-def _model(summaries: Mapping[str, Summary], result: ArmResult | None, images: Mapping[str, float]) -> dict[str, Any]:
+def _model(
+    metrics: Sequence[Metric], summaries: Mapping[str, Summary], result: ArmResult | None, images: Mapping[str, float]
+) -> ModelFigures:
     everybody = add(list(summaries.values()))
-    found: dict[str, Any] = {
-        "sites": {site: _figures(summary, EVERYBODY) for site, summary in summaries.items()},
-        "all": _figures(everybody, EVERYBODY),
-        "kinds": {kind: _figures(everybody, kind) for kind in everybody.groups if kind != EVERYBODY},
-        "worst_site": _worst(summaries),
-    }
+    sites = {site: _figures(metrics, summary, EVERYBODY) for site, summary in summaries.items()}
+    worst, over_all = _worst(metrics, summaries), _figures(metrics, everybody, EVERYBODY)
     for site, value in images.items():
-        found["sites"].setdefault(site, {})["image_auroc"] = {"mean": value, "sd": None, "n": 1}
+        sites.setdefault(site, {})[IMAGE_AUROC] = Figure(mean=value, sd=None, n=1)
     if images:
-        site = min(images, key=lambda name: images[name])
-        found["worst_site"]["image_auroc"] = {"mean": images[site], "site": site}
-    if result is not None and result.counts:
-        found["merged"] = {name: vars(bracket) for name, bracket in result.merged().items()}
-        found["threshold"] = {"value": result.threshold, "from": result.threshold_from}
-        found["exceedance_error"] = result.exceedance_error()
-        found["all"]["image_auroc"] = {"mean": result.image_auroc_all(), "sd": None, "n": len(result.counts)}
-    return found
+        lowest = min(images, key=lambda name: images[name])
+        worst[IMAGE_AUROC] = AtSite(mean=images[lowest], site=lowest)
+    kinds = {kind: _figures(metrics, everybody, kind) for kind in everybody.groups if kind != EVERYBODY}
+    tested = result if result is not None and result.counts else None
+    if tested is not None:
+        over_all[IMAGE_AUROC] = Figure(mean=tested.image_auroc_all(), sd=None, n=len(tested.counts))
+    return ModelFigures(
+        sites=sites,
+        all=over_all,
+        kinds=kinds,
+        worst_site=worst,
+        merged={name: Merged(**vars(bracket)) for name, bracket in tested.merged().items()} if tested else None,
+        threshold=Threshold(value=tested.threshold, source=tested.threshold_from) if tested else None,
+        exceedance_error=tested.exceedance_error() if tested else None,
+    )
 
 
-def _figures(summary: Summary, group: str) -> dict[str, Any]:
-    figures = {}
-    for metric in PER_SCAN:
-        if summary.n(metric, group):
-            low, high = summary.interval(metric, group)
-            figures[metric] = {
-                "mean": summary.mean(metric, group),
-                "sd": summary.sd(metric, group),
-                "n": summary.n(metric, group),
-                "ci95": [low, high],
-            }
-    return figures
+def _figures(metrics: Sequence[Metric], summary: Summary, group: str) -> Figures:
+    return {
+        metric.name: Figure(
+            mean=summary.mean(metric.name, group),
+            sd=summary.sd(metric.name, group),
+            n=summary.n(metric.name, group),
+            ci95=summary.interval(metric.name, group),
+        )
+        for metric in metrics
+        if summary.n(metric.name, group)
+    }
 
 
-def _worst(summaries: Mapping[str, Summary]) -> dict[str, Any]:
+def _worst(metrics: Sequence[Metric], summaries: Mapping[str, Summary]) -> dict[str, AtSite]:
     worst = {}
-    for metric in PER_SCAN:
-        means = {site: summary.mean(metric) for site, summary in summaries.items() if summary.n(metric)}
+    for metric in metrics:
+        means = {site: summary.mean(metric.name) for site, summary in summaries.items() if summary.n(metric.name)}
         if means:
-            choose = max if metric in LOWER_IS_BETTER else min
+            choose = min if metric.higher_is_better else max
             site = choose(means, key=lambda name: means[name])
-            worst[metric] = {"mean": means[site], "site": site}
+            worst[metric.name] = AtSite(mean=means[site], site=site)
     return worst
 
 
-def _intervals(arms: Mapping[str, ArmResult]) -> str:
+def _intervals(arms: Mapping[str, ArmResult]) -> Literal["bootstrap", "moments"]:
     """What 95 % intervals are made of: resamplings, or moments where a site sends no more."""
     resampled = all(summary.resampled for result in arms.values() for summary in result.summaries.values())
     return "bootstrap" if resampled else "moments"
 
 
-def _matrix(arms: Mapping[str, ArmResult]) -> dict[str, dict[str, dict[str, float]]]:
+def _matrix(metrics: Sequence[Metric], arms: Mapping[str, ArmResult]) -> dict[str, dict[str, dict[str, Number]]]:
     """Metric to training site to test site: the local models' means everywhere."""
     rows = {name.removeprefix(LOCAL): result.summaries for name, result in arms.items() if name.startswith(LOCAL)}
     return {
@@ -216,14 +240,15 @@ def _matrix(arms: Mapping[str, ArmResult]) -> dict[str, dict[str, dict[str, floa
             train: {test: summary.mean(metric) for test, summary in sorted(row.items())}
             for train, row in sorted(rows.items())
         }
-        for metric in ("auroc", "auprc")
+        for metric in shown_in_league(metrics)
     }
 
 
-def _differences(per_model: Mapping[str, Mapping[str, Summary]]) -> dict[str, Any]:
+def _differences(metrics: Sequence[Metric], per_model: Mapping[str, Mapping[str, Summary]]) -> dict[str, Differences]:
     """Federated minus every other model, paired in a simulation: over all patients, per kind, per site."""
     reference = per_model[FEDERATED]
-    found: dict[str, Any] = {}
+    compared = [metric.name for metric in metrics if "differences" in metric.shown]
+    found: dict[str, Differences] = {}
     for name, others in per_model.items():
         if name == FEDERATED:
             continue
@@ -231,21 +256,27 @@ def _differences(per_model: Mapping[str, Mapping[str, Summary]]) -> dict[str, An
         if not common:
             continue
         ours, theirs = add([reference[s] for s in common]), add([others[s] for s in common])
-        found[name] = {
-            "all": _difference(ours, theirs, EVERYBODY),
-            "kinds": {k: _difference(ours, theirs, k) for k in ours.groups if k != EVERYBODY and k in theirs.groups},
-            "sites": {site: _difference(reference[site], others[site], EVERYBODY) for site in common},
-        }
+        found[name] = Differences(
+            all=_difference(compared, ours, theirs, EVERYBODY),
+            kinds={
+                kind: _difference(compared, ours, theirs, kind)
+                for kind in ours.groups
+                if kind != EVERYBODY and kind in theirs.groups
+            },
+            sites={site: _difference(compared, reference[site], others[site], EVERYBODY) for site in common},
+        )
     return found
 
 
-def _difference(ours: Summary, theirs: Summary, group: str) -> dict[str, Any]:
-    found = {}
-    for metric in COMPARED:
-        if ours.n(metric, group) and theirs.n(metric, group):
-            low, high = difference_interval(ours, theirs, metric, group)
-            found[metric] = {"mean": ours.mean(metric, group) - theirs.mean(metric, group), "ci95": [low, high]}
-    return found
+def _difference(metrics: Sequence[str], ours: Summary, theirs: Summary, group: str) -> dict[str, Difference]:
+    return {
+        metric: Difference(
+            mean=ours.mean(metric, group) - theirs.mean(metric, group),
+            ci95=difference_interval(ours, theirs, metric, group),
+        )
+        for metric in metrics
+        if ours.n(metric, group) and theirs.n(metric, group)
+    }
 
 
 def _progress(folder: Path, arm: str, study: StudyConfig) -> Progress:
@@ -258,6 +289,16 @@ def _missed(progress: Mapping[str, Progress], arms: Mapping[str, ArmResult]) -> 
     """Arm to the sites whose sums, last training or figures are not in it, and why."""
     found = {name: {**entry.missed, **(arms[name].missed if name in arms else {})} for name, entry in progress.items()}
     return {name: dict(sorted(sites.items())) for name, sites in found.items() if sites}
+
+
+def _cohort(name: str, site: SiteDescription) -> Cohort:
+    return Cohort(
+        name=name,
+        train=_count(site.train),
+        held_out=_count(site.held_out),
+        test=_count(site.test),
+        kinds=tuple(site.kinds),
+    )
 
 
 def _count(people: int) -> int | None:

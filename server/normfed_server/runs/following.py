@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from rich.console import Console
 from rich.markup import escape
 
 from normfed_common.processes.supervision import is_running
+from normfed_server.events.kinds import Event, parse
 from normfed_server.state.folder import ServerHome
 from normfed_server.state.ledger import Entry, State
 
@@ -23,7 +23,7 @@ EVERY_S = 0.5
 class Shown(Protocol):
     """Shows what happens."""
 
-    def event(self, event: dict[str, Any]) -> None:
+    def event(self, event: Event) -> None:
         """Something happened in the run."""
         ...
 
@@ -52,14 +52,14 @@ def follow(home: ServerHome, name: str, shown: Shown) -> Entry:
 
 
 class Tail:
-    """New lines of a file that grows, perhaps not there yet."""
+    """New events of a file that grows, perhaps not there yet."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._at = 0
 
-    def new(self) -> Iterator[dict[str, Any]]:
-        """What was added since the last look; a line that is not complete waits."""
+    def new(self) -> Iterator[Event]:
+        """What was added since the last look; a line that is not complete waits, one that is damaged is passed over."""
         try:
             with open(self.path, "rb") as file:
                 file.seek(self._at)
@@ -67,8 +67,8 @@ class Tail:
                     if not line.endswith(b"\n"):
                         return
                     self._at += len(line)
-                    with contextlib.suppress(ValueError):
-                        yield json.loads(line)
+                    if (event := parse(line)) is not None:
+                        yield event
         except OSError:
             return
 
@@ -82,14 +82,17 @@ class Lines:
     def __exit__(self, *_: object) -> None:
         return
 
-    def event(self, event: dict[str, Any]) -> None:
+    def event(self, event: Event) -> None:
         """See `Shown`."""
-        sys.stdout.write(json.dumps(event) + "\n")
-        sys.stdout.flush()
+        self._write(event.line())
 
     def note(self, text: str) -> None:
         """See `Shown`."""
-        self.event({"time": round(time.time(), 3), "event": "note", "text": text})
+        self._write(json.dumps({"time": round(time.time(), 3), "event": "note", "text": text}))
+
+    def _write(self, line: str) -> None:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
 
 
 class Live:
@@ -104,12 +107,12 @@ class Live:
     def __exit__(self, *_: object) -> None:
         return
 
-    def event(self, event: dict[str, Any]) -> None:
+    def event(self, event: Event) -> None:
         """See `Shown`."""
         from normfed_server.runs.wording import worded
 
         for mark, text in worded(event):
-            stamp = time.strftime("%H:%M:%S", time.localtime(event["time"]))
+            stamp = time.strftime("%H:%M:%S", time.localtime(event.time))
             self.console.print(f"[dim]{stamp}[/] {_MARKS[mark]} {escape(text)}", soft_wrap=True)
 
     def note(self, text: str) -> None:

@@ -13,7 +13,9 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import WireError
 from normfed_common.learning.learner import Learner
 from normfed_common.metrics import histograms
-from normfed_common.metrics.summary import COUNTED, EVERYBODY, PER_SCAN, Summary
+from normfed_common.metrics.base import ROUNDING, Metric
+from normfed_common.metrics.catalogue import BUILT_IN
+from normfed_common.metrics.summary import EVERYBODY, Summary
 from normfed_common.wire.answers import Answer, Described, Trained
 from normfed_common.wire.evaluation import COUNTS, ScoreRange, check_layout, to_summary
 from normfed_common.wire.messages import decode_answer
@@ -26,8 +28,6 @@ LARGEST_LOSS = 1e12
 LARGEST_SUM = 1e15  # of one voxel or latent over all people; sums of sites must stay far from float64's largest
 LARGEST_SCORE = float(np.finfo(np.float32).max)
 LONGEST_S = 1e8  # three years
-LARGEST_FIGURES = dict.fromkeys(COUNTED, 100.0)  # all others are shares
-ROUNDING = 1e-6
 
 
 def read(reply: Message, consume: bool = False) -> tuple[Answer, Arrays]:
@@ -179,8 +179,14 @@ def coarse_counts(arrays: Arrays, site: SiteDescription, voxels: float) -> Array
     return arrays
 
 
-def summary(groups: tuple[str, ...], arrays: Arrays, resamplings: int, site: SiteDescription) -> Summary:
-    """A site's sums of figures over its people, of each of ``groups``; other arrays may stand beside them.
+def summary(
+    groups: tuple[str, ...],
+    arrays: Arrays,
+    resamplings: int,
+    site: SiteDescription,
+    metrics: tuple[Metric, ...] = BUILT_IN,
+) -> Summary:
+    """A site's sums of the study's ``metrics`` over its people, of each of ``groups``; other arrays may stand beside.
 
     Raises
     ------
@@ -193,17 +199,22 @@ def summary(groups: tuple[str, ...], arrays: Arrays, resamplings: int, site: Sit
         raise WireError("its figures are not of everybody and of the kinds of lesion that it named")
     if not {"moments", "bootstrap"} <= set(arrays):
         raise WireError("it lacks moments or bootstrap")
-    found = to_summary(groups, arrays, resamplings)
+    found = to_summary(groups, arrays, resamplings, metrics)
     for name in ("moments", "bootstrap"):
         if arrays[name].dtype != np.float64:
             raise WireError(f"{name} is {arrays[name].dtype}, not float64")
-    most = np.array([LARGEST_FIGURES.get(metric, 1.0) for metric in PER_SCAN])[:, None]
+    least, most = (np.array([getattr(metric, end) for metric in metrics])[:, None] for end in ("lowest", "highest"))
+    largest = np.maximum(-least, most)
     n, total, squares = np.moveaxis(found.moments, -1, 0)[..., None]
     resampled_n, resampled = np.moveaxis(found.bootstrap, -2, 0)
-    for count, value in ((n, total), (resampled_n, resampled), (n, squares / most)):
+    for count, value, low, high in (
+        (n, total, least, most),
+        (resampled_n, resampled, least, most),
+        (n, squares / largest, 0 * least, largest),
+    ):
         if count.min(initial=0) < 0 or count.max(initial=0) > _scans(site.test) or (count % 1).any():
             raise WireError("it has figures of more people than it tests, or of fewer than nobody")
-        if value.min(initial=0) < -ROUNDING or (value > (count + ROUNDING) * most).any():
+        if (value < count * low - ROUNDING * largest).any() or (value > count * high + ROUNDING * largest).any():
             raise WireError("it has figures that no person can have")
     if (total**2 > n * squares * (1 + ROUNDING) + ROUNDING).any():
         raise WireError("its sums of figures and of their squares contradict each other")

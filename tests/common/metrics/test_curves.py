@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from lesions import case
+from lesions import case, ranked
 from sklearn.metrics import auc, average_precision_score, roc_auc_score
 
 from normfed_common.metrics import curves
@@ -41,7 +41,7 @@ def test_areas_are_scikit_learns_whatever_ties(scan: tuple[np.ndarray, np.ndarra
     scores, truth = scan
     if not 0 < truth.sum() < len(truth):
         return
-    found = curves.voxel_metrics(line(scores, truth))
+    found = ranked(line(scores, truth))
     assert found["auroc"] == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
     assert found["auprc"] == pytest.approx(average_precision_score(truth, scores), abs=1e-12)
     assert found["auroc30_mcclish"] == pytest.approx(roc_auc_score(truth, scores, max_fpr=0.3), abs=1e-12)
@@ -50,16 +50,16 @@ def test_areas_are_scikit_learns_whatever_ties(scan: tuple[np.ndarray, np.ndarra
 @pytest.mark.parametrize("seed", range(3))
 def test_only_the_order_of_scores_counts(seed: int) -> None:
     scores, lesion, mask = case(seed, ties=True)
-    plain = curves.voxel_metrics(curves.curve(scores, lesion, mask))
-    assert curves.voxel_metrics(curves.curve(np.exp(scores.astype(float)), lesion, mask)) == plain
+    plain = ranked(curves.curve(scores, lesion, mask))
+    assert ranked(curves.curve(np.exp(scores.astype(float)), lesion, mask)) == plain
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_scores_and_lesions_outside_the_mask_count_for_nothing(seed: int) -> None:
     scores, lesion, mask = case(seed)
-    plain = curves.voxel_metrics(curves.curve(scores, lesion, mask))
+    plain = ranked(curves.curve(scores, lesion, mask))
     other = curves.curve(np.where(mask, scores, 1e6), lesion & mask, mask)
-    assert curves.voxel_metrics(other) == plain
+    assert ranked(other) == plain
     assert curves.curve(scores, lesion, mask).overlap[-1] == pytest.approx(1)  # of the lesions' parts inside
 
 
@@ -102,8 +102,8 @@ def test_an_area_over_what_is_undefined_is_undefined(undefined: str) -> None:
     assert np.isnan(curves.area(axes["x"], axes["y"]))
 
 
-def test_a_scan_without_normal_voxels_has_no_false_positive_rate() -> None:
+def test_a_scan_without_normal_voxels_has_no_false_positive_rate_and_nothing_to_rank() -> None:
     found = line(np.array([1.0, 2.0]), np.array([True, True]))
     assert np.isnan(found.fpr).all()
     assert found.tpr.tolist() == [0.0, 0.5, 1.0]
-    assert np.isnan([curves.voxel_metrics(found)[name] for name in ("auroc", "auroc30", "aupro", "aupro30")]).all()
+    assert np.isnan(list(ranked(found).values())).all()  # average precision too: finding all of it is no feat

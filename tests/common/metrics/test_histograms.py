@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from lesions import case
+from lesions import case, merged, ranked
 from scipy import ndimage
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
@@ -109,7 +109,7 @@ def test_the_brackets_ends_are_the_worst_and_the_best_that_the_order_inside_bins
     normal, lesion = counts
     if not normal.sum() or not lesion.sum():
         return
-    found = histograms.merged_metrics(normal, lesion, lesion / lesion.sum())
+    found = merged(normal, lesion, lesion / lesion.sum())
     as_is, worst, best = (
         unfolded(normal, lesion, shift, together) for shift, together in ((0, True), (-0.5, False), (0.5, True))
     )
@@ -131,10 +131,8 @@ def test_with_at_most_one_kind_of_voxel_in_a_bin_nothing_is_left_open(counts: tu
         return
     truth, scores = unfolded(normal, lesion, 0, together=True)
     grid = (len(truth), 1, 1)
-    exact = curves.voxel_metrics(
-        curves.curve(scores.reshape(grid), truth.astype(bool).reshape(grid), np.ones(grid, bool))
-    )
-    found = histograms.merged_metrics(normal, lesion, lesion.astype(float))  # one region
+    exact = ranked(curves.curve(scores.reshape(grid), truth.astype(bool).reshape(grid), np.ones(grid, bool)))
+    found = merged(normal, lesion, lesion.astype(float))  # one region
     for name, bracket in found.items():
         assert bracket.value == pytest.approx(exact[name], abs=1e-12), name
         if name != "auprc":  # whose ties among lesion voxels alone stay open
@@ -165,7 +163,7 @@ def test_region_overlap_of_all_scans_lies_in_its_bracket(seed: int, bins: int) -
         sum(histograms.coarse_counts(s[m & (le == kind)], low, high) for s, le, m in scans) for kind in (False, True)
     ]
     edges = histograms.quantile_edges(*coarse, low, high, bins)
-    found = histograms.merged_metrics(
+    found = merged(
         *(sum(histograms.count(s[m & (le == kind)], edges) for s, le, m in scans) for kind in (False, True)),
         sum(
             histograms.count(s[m], edges, curves.region_weights(le & m)[m] * count)
@@ -178,7 +176,7 @@ def test_region_overlap_of_all_scans_lies_in_its_bracket(seed: int, bins: int) -
 
 
 def test_without_normal_voxels_nothing_is_defined() -> None:
-    found = histograms.merged_metrics(np.zeros(2, int), np.array([3, 4]), np.array([0.5, 0.5]))
-    scan = curves.voxel_metrics(curves.curve(*case(0)))
+    found = merged(np.zeros(2, int), np.array([3, 4]), np.array([0.5, 0.5]))
+    scan = ranked(curves.curve(*case(0)))
     assert found.keys() == scan.keys()
     assert all(np.isnan([bracket.value, bracket.low, bracket.high]).all() for bracket in found.values())

@@ -153,7 +153,7 @@ def test_detection_is_what_a_reader_who_takes_clusters_in_turn_counts(
     if not lesion.any():
         return
     numbers = np.array([number for number in order if (labels == number).any()], int)
-    found = segmentation.cluster_metrics(labels, numbers, lesion)
+    found = vars(segmentation.detection(labels, numbers, lesion))
     assert found == pytest.approx(slow_metrics(labels, numbers.tolist(), lesion), nan_ok=True)
 
 
@@ -161,7 +161,7 @@ def test_detection_is_what_a_reader_who_takes_clusters_in_turn_counts(
 def test_a_lesion_found_after_false_clusters_counts_from_as_many_on(false: int, froc: float) -> None:
     labels = np.repeat(np.arange(1, 21), 2)[:, None, None]
     lesion = labels == false + 1
-    found = segmentation.cluster_metrics(labels, np.arange(1, false + 2), lesion)
+    found = vars(segmentation.detection(labels, np.arange(1, false + 2), lesion))
     assert found == {
         "lesion_sensitivity": 1.0,
         "cluster_rank": false + 1,

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from summaries import PER_SCAN
+from toy_metric import METRIC
 
 from normfed_common.foundation import seeds
+from normfed_common.metrics.catalogue import BUILT_IN
 from normfed_common.metrics.summary import (
     EVERYBODY,
-    PER_SCAN,
     Summary,
     add,
     averaged,
@@ -203,3 +205,34 @@ def test_trainings_that_tell_of_other_kinds_or_resamplings_are_averaged_where_bo
         assert both.groups == (EVERYBODY, "WMH")
         assert both.mean("dice", "WMH") == pytest.approx(0.4)
         assert both.bootstrap.shape[-1] == 3
+
+
+WITH_TOY = (*BUILT_IN, METRIC)
+
+
+def test_what_a_plug_in_s_metric_would_tell_of_few_is_left_out_as_with_any_other() -> None:
+    """Were it told for the nine for whom it is defined, it would say of the tenth that they have none."""
+    rows = [{"auroc": 0.5, "peak": -1.0 if number % 2 else 1.0} for number in range(10)]
+    whole = summarise(rows, ["MS"] * 10, (EVERYBODY,), 0, 1, "a", minimum=3, metrics=WITH_TOY)
+    assert (whole.n("peak"), whole.mean("peak")) == (10, 0.0)
+    del rows[9]["peak"]
+    assert summarise(rows, ["MS"] * 10, (EVERYBODY,), 0, 1, "a", minimum=3, metrics=WITH_TOY).n("peak") == 0
+    few = summarise(rows[:2], ["MS"] * 2, (EVERYBODY,), 0, 1, "a", minimum=3, metrics=WITH_TOY)
+    assert few.n("peak") == 0
+
+
+def test_sums_of_more_metrics_are_added_and_averaged_with_them() -> None:
+    parts = [
+        summarise([{"peak": value}] * 3, ["MS"] * 3, (EVERYBODY,), 4, 1, site, metrics=WITH_TOY)
+        for site, value in (("a", -1.0), ("b", 0.5))
+    ]
+    assert add(parts).mean("peak") == pytest.approx(-0.25)
+    assert averaged(parts).mean("peak") == pytest.approx(-0.25)
+    assert add(parts).moments.shape == (1, len(WITH_TOY), 3)
+
+
+def test_an_interval_stays_within_what_a_metric_can_be() -> None:
+    rows = [{"peak": -1.0}, {"peak": -1.0}, {"peak": -0.5}]
+    low, high = summarise(rows, ["MS"] * 3, (EVERYBODY,), 0, 1, "a", metrics=WITH_TOY).interval("peak")
+    assert low == -1.0
+    assert high > -0.5

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from summaries import PER_SCAN
 
 from normfed_common.foundation.errors import WireError
-from normfed_common.metrics.summary import EVERYBODY, PER_SCAN, Summary, summarise
+from normfed_common.metrics.summary import EVERYBODY, Summary, summarise
 from normfed_common.wire.evaluation import (
     COUNTS,
     CommonEdges,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 
 from normfed_common.foundation.errors import DamagedError
 from normfed_server.events.damage import put_aside
+from normfed_server.events.kinds import Event, Finished, Noted, StageDone, parse
 from normfed_server.events.log import EventLog, subscribe
 
 
@@ -20,35 +20,35 @@ def events(path: Path) -> list[dict[str, Any]]:
 
 
 def test_what_is_said_is_a_line_and_listeners_hear_the_same_until_they_stop(tmp_path: Path) -> None:
-    heard: list[dict[str, Any]] = []
+    heard: list[Event] = []
     log = EventLog(tmp_path / "events.jsonl")
     stop = subscribe(heard.append)
     try:
-        log.say("round", loss={"a": math.nan, "b": [math.inf, 1.5]}, text="two\nlines")
+        log.say(Noted(arm="ditto", site="a", text="two\nlines"))
     finally:
         stop()
-    log.say("finished")
+    log.say(Finished())
     first, second = events(log.path)
-    assert heard == [first]
-    assert (first["event"], first["loss"], first["text"]) == ("round", {"a": None, "b": [None, 1.5]}, "two\nlines")
+    assert [parse(json.dumps(first))] == heard
+    assert (first["event"], first["text"]) == ("note", "two\nlines")
     assert second["event"] == "finished"
 
 
 def test_a_listener_may_stop_while_it_listens_and_the_others_hear_all(tmp_path: Path) -> None:
     heard: list[str] = []
-    stops = [subscribe(lambda event: stops[0]()), subscribe(lambda event: heard.append(event["event"]))]
+    stops = [subscribe(lambda event: stops[0]()), subscribe(lambda event: heard.append(event.event))]
     try:
-        EventLog(tmp_path / "events.jsonl").say("canary")
+        EventLog(tmp_path / "events.jsonl").say(Finished())
     finally:
         stops[1]()
-    assert heard == ["canary"]
+    assert heard == ["finished"]
 
 
 def test_threads_that_speak_at_the_same_time_write_whole_lines(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events.jsonl")
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda number: log.say("round", round=number, text="x" * 5000), range(100)))
-    assert sorted(event["round"] for event in events(log.path)) == list(range(100))
+        list(pool.map(lambda number: log.say(StageDone(arm="x" * 5000, stage=number, stages=99)), range(100)))
+    assert sorted(event["stage"] for event in events(log.path)) == list(range(100))
 
 
 def test_a_damaged_file_is_kept_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

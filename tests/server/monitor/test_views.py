@@ -89,8 +89,16 @@ def test_other_models_rounds_are_counted_apart(home: ServerHome, view: RunView) 
 
 
 def test_energy_is_seconds_times_watts_of_the_sites_that_said_theirs(home: ServerHome, view: RunView) -> None:
-    machines = {"a": {"power_w": 100.0}, "b": {}}
-    happens(home, {"event": "fit", "time": 0.0, "sites": machines, "findings": []}, round_event(1))
+    machine = {
+        **dict.fromkeys(("normfed", "flwr", "torch", "python"), "1.0"),
+        "study": "x",
+        "cores": 4,
+        "memory_gb": 8.0,
+        "disk_gb": 99.0,
+        "people": "10–29",
+    }
+    machines = {"a": {**machine, "power_w": 100.0}, "b": machine}
+    happens(home, {"event": "fit", "time": 0.0, "sites": machines, "needs": {}, "findings": []}, round_event(1))
     view.look()
     assert view.rounds[0]["energy_wh"] == pytest.approx(1.0)  # 36 s of 100 W are one watt-hour
 

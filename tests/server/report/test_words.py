@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from run_results import run_results
 
 from normfed_server.report import participation
 from normfed_server.report.participation import Cell, mean_shares
 from normfed_server.report.words import dominance_sentences, missed_sentences, participation_sentence, trainings_spread
+from normfed_server.results.layout import LeagueFigure
 from normfed_server.sites.closing import Outcome
 
 
@@ -24,18 +26,18 @@ from normfed_server.sites.closing import Outcome
     ],
 )
 def test_when_a_site_was_missing_is_listed_while_it_is_short(rounds: list[int], total: int, when: str) -> None:
-    metrics: dict[str, Any] = {"missing": {"federated": {"d": rounds}}, "rounds": [{}] * total}
-    assert participation_sentence(metrics) == f"Partial: the federated model was trained without d in {when}."
+    results = run_results([{}] * total, missing={"federated": {"d": rounds}})
+    assert participation_sentence(results) == f"Partial: the federated model was trained without d in {when}."
 
 
 @pytest.mark.parametrize("missing", [{}, {"federated": {}}, {"ditto": {"d": [1]}}])
 def test_a_federated_model_that_everybody_trained_is_not_partial(missing: dict[str, Any]) -> None:
-    assert participation_sentence({"missing": missing, "rounds": [{}]}) is None
+    assert participation_sentence(run_results([{}], missing=missing)) is None
 
 
 def test_what_a_site_missed_for_the_same_reason_is_one_sentence() -> None:
     missed = {"federated": {"b": "full disk", "a": "late"}, "ditto": {"b": "full disk"}}
-    assert missed_sentences({"missed": missed}) == [
+    assert missed_sentences(run_results(missed=missed)) == [
         "Without a in part (federated): late.",
         "Without b in part (federated, ditto): full disk.",
     ]
@@ -44,24 +46,31 @@ def test_what_a_site_missed_for_the_same_reason_is_one_sentence() -> None:
 @pytest.mark.parametrize(("share", "said"), [(0.5, False), (0.51, True)])
 def test_a_site_that_decides_alone_is_named_with_its_largest_share(share: float, said: bool) -> None:
     rounds = [{"shares": {"a": s, "b": 1 - s}, "outcomes": {"a": "", "b": ""}} for s in (0.5, share, 0.5)]
-    found = dominance_sentences({"rounds": rounds})
+    found = dominance_sentences(run_results(rounds))
     assert bool(found) == said
     assert all(sentence.startswith("a had up to 51% of the weight") for sentence in found)
 
 
 def test_a_site_that_is_alone_in_the_federation_dominates_nobody() -> None:
-    assert dominance_sentences({"rounds": [{"shares": {"a": 1.0}, "outcomes": {"a": ""}}]}) == []
+    assert dominance_sentences(run_results([{"shares": {"a": 1.0}, "outcomes": {"a": ""}}])) == []
 
 
 def test_the_spread_of_trainings_is_their_sample_standard_deviation() -> None:
-    assert trainings_spread({"trainings": [0.1, 0.3]}, "{:.4f}") == "0.1414"  # 0.2 / sqrt(2)
-    assert trainings_spread({"trainings": [0.1]}, "{:.4f}") == ""
+    assert trainings_spread(trained(0.1, 0.3), "{:.4f}") == "0.1414"  # 0.2 / sqrt(2)
+    assert trainings_spread(trained(0.1), "{:.4f}") == ""
+    assert trainings_spread(trained(0.1, None, 0.3), "{:.4f}") == "0.1414"  # one training that sites may not tell of
+
+
+def trained(*means: float | None) -> LeagueFigure:
+    return LeagueFigure(
+        mean=0.2, ci95=(None, None), worst_site=None, sd_over_sites=None, sites={}, trainings=tuple(means)
+    )
 
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_every_outcome_of_a_round_has_a_sign_and_its_reason(outcome: Outcome) -> None:
     entry = {"round": 1, "outcomes": {"a": str(outcome)}, "reasons": {"a": "why"}}
-    (table,) = participation.tables({"missing": {}, "rounds": [entry], "rounds_of": {}})
+    (table,) = participation.tables(run_results([entry]))
     ((cell,),) = table.rows.values()
     assert cell.why == f"{outcome}: why"
     expected = {Outcome.TOOK_PART: "yes", Outcome.NOT_SAMPLED: "no"}.get(outcome, "bad")
@@ -74,10 +83,11 @@ def test_a_site_that_joins_later_was_not_in_the_federation_before() -> None:
         {"round": 2, "outcomes": {"a": "took part", "b": "late"}, "reasons": {"b": "slow"}, "shares": {"a": 1.0}},
         {"round": 3, "outcomes": dict.fromkeys("ab", "took part"), "reasons": {}, "shares": {"a": 0.25, "b": 0.75}},
     ]
-    metrics = {"missing": {"federated": {"b": [2]}, "ditto": {}, "krum": {"a": [1]}}, "rounds": rounds}
-    federated, krum = participation.tables({**metrics, "rounds_of": {"ditto": rounds, "krum": rounds[:1]}})
+    missing = {"federated": {"b": [2]}, "ditto": {}, "krum": {"a": [1]}}
+    results = run_results(rounds, missing=missing, rounds_of={"ditto": rounds, "krum": rounds[:1]})
+    federated, krum = participation.tables(results)
     assert (federated.model, federated.complete, krum.model, krum.complete) == ("federated", False, "krum", False)
     assert list(federated.rows) == ["a", "b"]
     assert federated.rows["a"][0] == Cell("", "no", "not in the federation")
     assert federated.rows["b"][1] == Cell("late", "bad", "late: slow")
-    assert mean_shares(rounds) == {"b": 0.875, "a": 0.625}  # over the rounds in which each was used
+    assert mean_shares(results.rounds) == {"b": 0.875, "a": 0.625}  # over the rounds in which each was used

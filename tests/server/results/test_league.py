@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from run_results import rounds as rounds_of
 from scipy import stats
 from summaries import constant, patients, summary
 
@@ -28,11 +28,12 @@ def table(
     histories: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     arms: Sequence[Arm] = (),
 ) -> list[dict[str, Any]]:
-    """Rows of models that are all strategies, but for the anchors and what ``arms`` says."""
+    """Rows of models that are all strategies, but for the anchors and what ``arms`` says; as they stand in the file."""
     repeats = models if isinstance(models, Sequence) else [models]
     plan = {name: strategy(name) for name in repeats[0] if name not in ("local", "pooled")}
     plan |= {arm.name: arm for arm in arms}
-    return league(Plan(tuple(plan.values()), {}), repeats, histories or {})
+    of = {name: rounds_of(*entries) for name, entries in (histories or {}).items()}
+    return [row.model_dump(mode="json") for row in league(Plan(tuple(plan.values()), {}), repeats, of)]
 
 
 def by_name(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -58,7 +59,7 @@ def test_a_strategy_whose_sites_may_not_say_comes_last_and_scrambles_nothing() -
     }
     rows = table(models)
     assert [row["name"] for row in rows] == ["fedprox", "federated", "fedbn"]
-    assert math.isnan(rows[-1]["auprc"]["mean"])
+    assert rows[-1]["auprc"]["mean"] is None
     assert rows[-1]["auprc"]["worst_site"] is None
 
 
@@ -137,7 +138,7 @@ def test_nobody_gains_or_loses_by_a_tie_or_with_fewer_than_five_patients(
     gain = by_name(table(models))["federated"]["gain_over_local"]["auprc"]
     assert gain["gain"] == (["a"] if said and difference > 0 else [])
     assert gain["lose"] == (["a"] if said and difference < 0 else [])
-    assert np.isnan(gain["sites"]["a"]["ci95"]).all() != said
+    assert (gain["sites"]["a"]["ci95"] == [None, None]) != said
     assert gain["sites"]["a"]["mean"] == pytest.approx(difference)
     assert gain["n"] == patients
 
@@ -179,7 +180,10 @@ def test_of_several_trainings_the_mean_counts_and_each_is_shown() -> None:
 def rounds(*seconds: tuple[float, ...], megabytes: float = 1.0) -> list[dict[str, Any]]:
     """A history: of every round the sites' seconds, and as much out as back."""
     return [
-        {"site_seconds": dict(enumerate(of)), "megabytes": {"out": megabytes * len(of), "back": megabytes * len(of)}}
+        {
+            "site_seconds": {f"s{n}": s for n, s in enumerate(of)},
+            "megabytes": {"out": megabytes * len(of), "back": megabytes * len(of)},
+        }
         for of in seconds
     ]
 

@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from run_results import rounds as typed
 from scipy import stats
 from sklearn.metrics import roc_auc_score
-from summaries import constant, patients, summary
+from summaries import PER_SCAN, constant, patients, summary
 
-from normfed_common.metrics.summary import PER_SCAN, Summary
+from normfed_common.metrics.summary import Summary
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.bounds import BELOW_MINIMUM
 from normfed_server.arms.evaluation import ArmResult
 from normfed_server.arms.plan import Arm, Plan
+from normfed_server.results.layout import RunResults
 from normfed_server.results.metrics import assemble, consistent, models
 from normfed_server.sites.description import SiteDescription
 from normfed_server.steps import progress as checkpoints
@@ -44,7 +46,10 @@ class Assembled:
 
     def __call__(self, arms: Mapping[str, ArmResult], plan: Sequence[Arm] = ()) -> dict[str, Any]:
         planned = {name: arm(name) for name in arms} | {entry.name: entry for entry in plan}
-        return assemble(self.study, Plan(tuple(planned.values()), {}), self.sites, arms, {}, self.folder, None)
+        plans = Plan(tuple(planned.values()), {})
+        found = assemble(self.study, plans, self.sites, arms, {}, self.folder, None)
+        assert RunResults.model_validate_json(found.model_dump_json()) == found
+        return found.model_dump(mode="json")
 
     def evaluation(self, arms: Mapping[str, ArmResult], name: str = "federated") -> dict[str, Any]:
         found: dict[str, Any] = self(arms)["evaluation"][name]
@@ -255,7 +260,7 @@ def test_merged_figures_are_those_of_all_scans_and_people_in_one_place(assembled
     assert found["merged"]["auroc"]["value"] == pytest.approx(pooled)
     assert found["all"]["image_auroc"] == {"mean": pytest.approx(pooled), "sd": None, "n": 2}
     assert found["threshold"] == {"value": 3.5, "from": "held-out people"}
-    assert found["exceedance_error"] == result.exceedance_error()
+    assert found["exceedance_error"] == pytest.approx(result.exceedance_error())
     for site, value in by_site.items():
         assert found["sites"][site]["image_auroc"] == {"mean": value, "sd": None, "n": 1}
     worst = min(by_site, key=by_site.__getitem__)
@@ -295,9 +300,8 @@ def test_counts_below_the_minimum_are_told_as_nothing_and_the_pooled_site_is_non
 
 
 def rounds(**outcomes: str) -> list[dict[str, Any]]:
-    return [
-        {"round": 1, "outcomes": outcomes, "site_seconds": {"a": 2.0}, "megabytes": {"out": 1.0, "back": 0.5}},
-    ]
+    entry = {"outcomes": outcomes, "site_seconds": {"a": 2.0}, "megabytes": {"out": 1.0, "back": 0.5}}
+    return [round.model_dump(mode="json") for round in typed(entry)]
 
 
 def test_how_every_training_went_is_told_with_who_was_missing_and_missed(assembled: Assembled) -> None:

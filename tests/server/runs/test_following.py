@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from normfed_common.processes.supervision import only_one
+from normfed_server.events.kinds import AskedAgain, CanarySent, Evaluated, Event, Failed, Noted, StageDone
 from normfed_server.runs import following
 from normfed_server.runs.following import Lines, Live, Tail, follow
 from normfed_server.runs.wording import worded
@@ -24,11 +25,19 @@ from normfed_server.state.ledger import Ledger, State
 NOT_RUNNING = "the server does not run; start it: normfed server start"
 
 
+def note(text: str) -> dict[str, Any]:
+    return {"time": 1.0, "event": "note", "arm": "federated", "site": "a", "text": text}
+
+
+def stage(number: int) -> str:
+    return StageDone(arm="federated", stage=number, stages=9).line()
+
+
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=8), max_size=6), st.lists(st.integers(0, 200)))
 def test_events_come_once_whole_and_in_order_however_the_file_grows(texts: list[str], places: list[int]) -> None:
-    written = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts).encode()
+    written = "".join(json.dumps(note(text), ensure_ascii=False) + "\n" for text in texts).encode()
     cuts = sorted(min(place, len(written)) for place in places)
-    found: list[dict[str, Any]] = []
+    found: list[Event] = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "events.jsonl"
         tail = Tail(path)
@@ -38,14 +47,15 @@ def test_events_come_once_whole_and_in_order_however_the_file_grows(texts: list[
                 file.write(written[start:end])
             found += tail.new()
             assert len(found) == written[:end].count(b"\n")
-    assert [event["text"] for event in found] == texts
+    assert [event.text for event in found if isinstance(event, Noted)] == texts
 
 
 def test_a_line_that_is_damaged_is_passed_over_and_hides_no_other(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    path.write_bytes(b'{"n": 1}\n\0\0\0\n\xff\n{"n": \n{"n": 2}\n')
+    damaged = b'\n\0\0\0\n\xff\n{"n": \n{"n": 2}\n[]\n'
+    path.write_bytes(stage(1).encode() + damaged + stage(2).encode() + b"\n")
     tail = Tail(path)
-    assert [event["n"] for event in tail.new()] == [1, 2]
+    assert [event.stage for event in tail.new() if isinstance(event, StageDone)] == [1, 2]
     assert list(tail.new()) == []
 
 
@@ -56,8 +66,9 @@ class Script:
         self.happens = list(happens)
         self.seen: list[Any] = []
 
-    def event(self, event: dict[str, Any]) -> None:
-        self.seen.append(event["n"])
+    def event(self, event: Event) -> None:
+        assert isinstance(event, StageDone)
+        self.seen.append(event.stage)
 
     def note(self, text: str) -> None:
         self.seen.append(text)
@@ -68,7 +79,7 @@ class Script:
 
 def say(home: ServerHome, *numbers: int) -> None:
     with open(home.runs / "r" / "events.jsonl", "a") as file:
-        file.writelines(f'{{"n": {number}}}\n' for number in numbers)
+        file.writelines(stage(number) + "\n" for number in numbers)
 
 
 def watched(home: ServerHome, script: Script, monkeypatch: pytest.MonkeyPatch) -> State:
@@ -119,26 +130,38 @@ def test_a_server_that_does_not_run_is_said_once(
 def test_scripts_read_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     before = time.time()
     with Lines() as lines:
-        lines.event({"time": 1.0, "event": "round", "text": "é\n[x]"})
+        lines.event(Noted(time=1.0, arm="federated", site="a", text="é\n[x]"))
         lines.note("killed\nagain")
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
-    assert first == {"time": 1.0, "event": "round", "text": "é\n[x]"}
+    assert first == note("é\n[x]")
     assert (second["event"], second["text"]) == ("note", "killed\nagain")
     assert before - 1 < second["time"] < time.time() + 1
+
+
+def test_scripts_read_what_this_version_does_not_know_as_it_stands_in_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = {"time": 1.0, "event": "of a later version", "what": {"a": [1, None]}}
+    (tmp_path / "events.jsonl").write_text(json.dumps(later) + "\n")
+    (event,) = Tail(tmp_path / "events.jsonl").new()
+    Lines().event(event)
+    assert json.loads(capsys.readouterr().out) == later
+    assert list(worded(event)) == []
 
 
 @pytest.mark.parametrize(
     ("event", "mark"),
     [
-        ({"event": "evaluated", "arm": "[red]x[/red]", "sites": ["a"]}, "✓"),
-        ({"event": "canary"}, " "),
-        ({"event": "asked again", "site": "a", "why": "[bold]"}, "!"),
-        ({"event": "failed", "arm": "x", "why": "[/]"}, "✗"),
+        (Evaluated(time=0.0, arm="[red]x[/red]", sites=("a",)), "✓"),
+        (CanarySent(time=0.0, arm="federated", sites=("a",)), " "),
+        (AskedAgain(time=0.0, site="a", why="[bold]"), "!"),
+        (Failed(time=0.0, arm="x", why="[/]"), "✗"),
     ],
+    ids=["evaluated", "canary", "asked again", "failed"],
 )
-def test_a_person_reads_the_time_a_mark_and_the_words_as_they_are(event: dict[str, Any], mark: str) -> None:
+def test_a_person_reads_the_time_a_mark_and_the_words_as_they_are(event: Event, mark: str) -> None:
     out = io.StringIO()
     with Live(Console(file=out, width=20)) as live:
-        live.event({"time": 0.0, **event})
-    ((_, text),) = worded({"time": 0.0, **event})
+        live.event(event)
+    ((_, text),) = worded(event)
     assert out.getvalue() == f"{time.strftime('%H:%M:%S', time.localtime(0))} {mark} {text}\n"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from normfed_server.runs.wording import worded
+from normfed_server.events.kinds import parse
+from normfed_server.runs.wording import Mark, worded
 from normfed_server.sites.closing import Outcome
 
 ROUND: dict[str, Any] = {
@@ -17,7 +19,24 @@ ROUND: dict[str, Any] = {
     "loss": {"a": 1.0, "b": 2.0},
     "outcomes": {"a": "took part", "b": "took part"},
     "seconds": 89.6,
+    "megabytes": {"out": 1.0, "back": 1.0},
 }
+SITE = {"train": 3, "held_out": 2, "test": 1, "kinds": ["MS"]}
+MACHINE = {
+    **dict.fromkeys(("normfed", "flwr", "torch", "python"), "1.0"),
+    "study": "x",
+    "cores": 4,
+    "memory_gb": 8.0,
+    "disk_gb": 99.0,
+    "people": "10–29",
+}
+
+
+def words(event: dict[str, Any]) -> list[tuple[Mark, str]]:
+    """Of an event as it stands in the file."""
+    read = parse(json.dumps({"time": 0.0, **event}))
+    assert read is not None
+    return list(worded(read))
 
 
 @pytest.mark.parametrize(
@@ -25,14 +44,23 @@ ROUND: dict[str, Any] = {
     [
         ({"event": "connecting", "sites": ["a", "b"]}, [("look", "waiting for a, b to connect")]),
         (
-            {"event": "plan", "sites": {"a": {}, "b": {}}, "arms": [1, 2, 3], "left_out": {"c": "takes no part: few"}},
+            {
+                "event": "plan",
+                "sites": {"a": SITE, "b": SITE},
+                "arms": [["federated", 3, ["a", "b"]], ["local-a", 3, ["a"]], ["atlas", 0, ["a"]]],
+                "left_out": {"c": "takes no part: few"},
+            },
             [("good", "2 sites, 3 models to train"), ("look", "c takes no part: few")],
         ),
-        ({"event": "fit", "sites": {"a": {}, "b": {}}, "findings": []}, [("good", "fit to run: a, b")]),
+        (
+            {"event": "fit", "sites": {"a": MACHINE, "b": MACHINE}, "needs": {}, "findings": []},
+            [("good", "fit to run: a, b")],
+        ),
         (
             {
                 "event": "fit",
-                "sites": {"a": {}},
+                "sites": {"a": MACHINE},
+                "needs": {"site_memory_gb": 1.5},
                 "findings": [
                     {"where": "a", "text": "has 1 GB of memory", "fatal": True},
                     {"where": "b", "text": "has an old driver", "fatal": False},
@@ -40,9 +68,13 @@ ROUND: dict[str, Any] = {
             },
             [("bad", "a has 1 GB of memory"), ("look", "b has an old driver")],
         ),
-        ({"event": "canary"}, [("plain", "canary: one batch a site")]),
+        ({"event": "canary", "arm": "federated", "sites": ["a"]}, [("plain", "canary: one batch a site")]),
         (
-            {"event": "canary back", "sites": {"a": {"seconds": 1.4}, "b": {"seconds": 61.6}}},
+            {
+                "event": "canary back",
+                "arm": "federated",
+                "sites": {"a": {"seconds": 1.4, "megabytes": 1.0}, "b": {"seconds": 61.6, "megabytes": 1.0}},
+            },
             [("good", "the canary came back: a 1 s, b 62 s")],
         ),
         (ROUND, [("good", "federated round 2 of 5: loss 1.500, 2 of 2 sites, 90 s")]),
@@ -50,7 +82,7 @@ ROUND: dict[str, Any] = {
             {"event": "asked again", "site": "a", "why": "its link was cut"},
             [("look", "a is asked again: its link was cut")],
         ),
-        ({"event": "joined", "site": "d", "round": 3}, [("look", "d joins from round 3 on")]),
+        ({"event": "joined", "arm": "federated", "site": "d", "round": 3}, [("look", "d joins from round 3 on")]),
         (
             {"event": "failed", "arm": "ditto", "why": "Site b refuses."},
             [("bad", "ditto could not be trained to the end. Site b refuses.")],
@@ -76,13 +108,13 @@ ROUND: dict[str, Any] = {
     ids=lambda value: value["event"] if isinstance(value, dict) else "",
 )
 def test_what_happens_is_said_in_so_many_words(event: dict[str, Any], lines: list[tuple[str, str]]) -> None:
-    assert list(worded(event)) == lines
+    assert words(event) == lines
 
 
 @pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome is not Outcome.TOOK_PART])
 def test_a_round_in_which_somebody_is_missing_is_looked_at_twice(outcome: Outcome) -> None:
     event = {**ROUND, "loss": {"a": 1.0}, "outcomes": {"a": "took part", "b": str(outcome)}}
-    assert list(worded(event)) == [("look", "federated round 2 of 5: loss 1.000, 1 of 2 sites, 90 s")]
+    assert words(event) == [("look", "federated round 2 of 5: loss 1.000, 1 of 2 sites, 90 s")]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +122,7 @@ def test_a_round_in_which_somebody_is_missing_is_looked_at_twice(outcome: Outcom
 )
 def test_a_site_that_says_no_loss_is_not_counted_in_its_mean(loss: dict[str, float | None], shown: str) -> None:
     """A site may leave its loss out, and whoever follows the run must not fall over it."""
-    ((_, text),) = worded({**ROUND, "loss": loss})
+    ((_, text),) = words({**ROUND, "loss": loss})
     assert f": loss {shown}, " in text
 
 
@@ -104,11 +136,11 @@ def test_a_site_that_says_no_loss_is_not_counted_in_its_mean(loss: dict[str, flo
 )
 def test_who_is_waited_for_is_at_work_or_gone(sites: dict[str, bool], mark: str, text: str) -> None:
     event = {"event": "waiting", "arm": "federated", "round": 3, "seconds": 45, "sites": sites}
-    assert list(worded(event)) == [(mark, f"federated round 3, 45 s: {text}")]
+    assert words(event) == [(mark, f"federated round 3, 45 s: {text}")]
 
 
 @pytest.mark.parametrize(("round", "where"), [(3, "round 3"), (0, "at the end")])
 @pytest.mark.parametrize("outcome", [*Outcome, "no figures"])
 def test_who_is_missing_is_named_with_when_and_why(round: int, where: str, outcome: str) -> None:
     event = {"event": "missing", "arm": "ditto", "round": round, "site": "b", "outcome": outcome, "why": "disk full"}
-    assert list(worded(event)) == [("look", f"ditto {where}, b {outcome}: disk full")]
+    assert words(event) == [("look", f"ditto {where}, b {outcome}: disk full")]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from pathlib import Path
 
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.errors import RunError, UserError
 from normfed_common.foundation.files import write_json, write_text
+from normfed_server.results.layout import FILE, read
 
 MODEL = "model.safetensors"
-FILES = (MODEL, "metrics.json", "report.html", "study.yaml")
+FILES = (MODEL, FILE, "report.html", "study.yaml")
+TOLD_OF_A_ROUND = {"round", "outcomes", "reasons", "share", "shares", "seconds", "site_seconds", "megabytes"}
 PARTICIPATION, SUMS = "participation.json", "SHA256SUMS"
 
 
@@ -22,7 +23,7 @@ def export(folder: Path, out: Path) -> list[Path]:
     Raises
     ------
     RunError
-        If the run is not finished, or its model is damaged.
+        If the run is not finished, or its model or figures are damaged.
     UserError
         If there is something in ``out``.
     """
@@ -32,13 +33,13 @@ def export(folder: Path, out: Path) -> list[Path]:
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out}: there is something already. Choose another --out.")
     named.load(folder / MODEL, foreign=True)  # checksums of what was damaged before would vouch for it
+    results = read(folder)
     out.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         shutil.copyfile(folder / name, out / name)
-    metrics = json.loads((folder / "metrics.json").read_text())
-    kept = ("round", "outcomes", "reasons", "share", "shares", "seconds", "site_seconds", "megabytes")
-    rounds = [{key: entry[key] for key in kept if key in entry} for entry in metrics["rounds"]]
-    write_json(out / PARTICIPATION, {"sites": metrics["sites"], "missing": metrics["missing"], "rounds": rounds})
+    told = results.model_dump(mode="json", include={"sites", "missing"})
+    rounds = [entry.model_dump(mode="json", include=TOLD_OF_A_ROUND) for entry in results.rounds]
+    write_json(out / PARTICIPATION, {**told, "rounds": rounds})
     paths = [out / name for name in (*FILES, PARTICIPATION)]
     write_text(out / SUMS, "".join(f"{_sha256(path)}  {path.name}\n" for path in paths))
     return [*paths, out / SUMS]

@@ -7,23 +7,26 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from run_results import run_results
 
 from normfed_common.foundation import arrays as named
-from normfed_common.foundation.errors import RunError, UserError
-from normfed_server.runs.exporting import FILES, PARTICIPATION, SUMS, export
+from normfed_common.foundation.errors import DamagedError, RunError, UserError
+from normfed_server.results import layout
+from normfed_server.results.exporting import FILES, PARTICIPATION, SUMS, export
 
-METRICS = {
-    "sites": [{"name": "a", "train": 3}],
-    "missing": {"federated": {"b": [2]}},
-    "evaluation": {"federated": "figures"},
-    "rounds": [
-        {"round": 1, "outcomes": {"a": "took part"}, "reasons": {}, "loss": {"a": 0.5}, "share": 1.0, "secret": 1},
-        {"round": 2, "outcomes": {"a": "took part"}, "shares": {"a": 1.0}, "seconds": 3.0, "megabytes": {"out": 1.0}},
-    ],
-}
+ROUNDS: list[dict[str, Any]] = [
+    {"round": 1, "outcomes": {"a": "took part"}, "loss": {"a": 0.5}, "share": 1.0, "clusters": {"a": 1}},
+    {"round": 2, "outcomes": {"a": "took part"}, "shares": {"a": 1.0}, "seconds": 3.0, "loss": {"a": 0.4}},
+]
+RESULTS = run_results(
+    ROUNDS,
+    sites=[{"name": "a", "train": 3, "held_out": 1, "test": None, "kinds": ["MS"]}],
+    missing={"federated": {"b": [2]}},
+)
 
 
 @pytest.fixture
@@ -32,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
     made = tmp_path / "run"
     (made / "sites" / "a").mkdir(parents=True)
     named.save(made / "model.safetensors", {"w": np.arange(3.0)})
-    (made / "metrics.json").write_text(json.dumps(METRICS))
+    layout.write(made, RESULTS)
     for name in ("report.html", "study.yaml", "events.jsonl", "server.log", "sites/a/map.nii.gz"):
         (made / name).write_bytes(name.encode())
     return made
@@ -48,11 +51,18 @@ def test_an_export_is_the_runs_results_and_nothing_else(folder: Path, tmp_path: 
 
 def test_who_took_part_is_told_without_any_figure(folder: Path, tmp_path: Path) -> None:
     export(folder, tmp_path / "out")
-    first, second = METRICS["rounds"]
     told = json.loads((tmp_path / "out" / PARTICIPATION).read_text())
-    expected = {"round": 1, "outcomes": {"a": "took part"}, "reasons": {}, "share": 1.0}
-    assert set(first) - set(expected) == {"loss", "secret"}
-    assert told == {"sites": METRICS["sites"], "missing": METRICS["missing"], "rounds": [expected, second]}
+    whole = RESULTS.model_dump(mode="json")
+    secret = {"loss", "clusters", "hospital_time"}
+    expected = [{key: entry[key] for key in entry.keys() - secret} for entry in whole["rounds"]]
+    assert told == {"sites": whole["sites"], "missing": whole["missing"], "rounds": expected}
+
+
+def test_damaged_figures_are_not_exported(folder: Path, tmp_path: Path) -> None:
+    (folder / "metrics.json").write_text('{"study": "x"')
+    with pytest.raises(DamagedError, match=r"metrics\.json cannot be read"):
+        export(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_checksums_are_those_of_hashlib_and_sha256sum_believes_them(folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,158 @@
+"""What a metric is: how it is computed from one scan, and what everybody else needs to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from normfed_common.foundation.errors import StudyError
+from normfed_common.metrics import segmentation
+from normfed_common.metrics.curves import Curve, curve
+from normfed_common.metrics.histograms import Bracketed, MergedCounts
+
+SHARE = "share"  # the unit of what lies from 0 to 1 by its very definition
+ROUNDING = 1e-6
+# What stands beside figures under a name of its own, in people's files and in rows of metrics.json.
+RESERVED = frozenset(
+    {
+        *("name", "kind", "subject_score", "image_auroc"),
+        *("title", "strategy", "sites", "not_served", "gain_over_local", "megabytes_per_round", "seconds_per_round"),
+    }
+)
+Needs = Literal["scores", "threshold"]
+Place = Literal["table", "differences", "patients", "terminal", "league"]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a person's score is held against: counts (len(edges) + 1,) of all sites' normal people."""
+
+    edges: np.ndarray
+    normal_people: np.ndarray
+
+
+@dataclass(frozen=True)
+class ScoredScan:
+    """One scan of a patient, as metrics see it; costly parts are made once, when the first metric asks for them.
+
+    Parameters
+    ----------
+    scores, lesion, mask
+        (X, Y, Z): the anomaly map, ground truth, evaluated voxels.
+    voxel_size_mm
+        Edge of the isotropic voxels.
+    threshold
+        A voxel at or above it is abnormal; NaN where a model is only ranked.
+    minimum_cluster_voxels
+        Smaller clusters are not counted.
+    surface_tolerance_mm
+        How far apart two surfaces still agree.
+    told_score
+        The person's score as it may be told; NaN where it may not.
+    calibration
+        None where a model is only ranked.
+    """
+
+    scores: np.ndarray
+    lesion: np.ndarray
+    mask: np.ndarray
+    voxel_size_mm: float
+    threshold: float = float("nan")
+    minimum_cluster_voxels: int = 1
+    surface_tolerance_mm: float = 1.0
+    told_score: float = float("nan")
+    calibration: Calibration | None = None
+
+    @cached_property
+    def curve(self) -> Curve:
+        """Counts at every threshold."""
+        return curve(self.scores, self.lesion, self.mask)
+
+    @cached_property
+    def abnormal(self) -> np.ndarray:
+        """Voxels (X, Y, Z) at or above the threshold, bool."""
+        return self.mask & (self.scores >= self.threshold)
+
+    @cached_property
+    def detection(self) -> segmentation.Detection:
+        """What the most suspicious clusters find."""
+        clusters = segmentation.ranked_clusters(self.scores, self.mask, self.threshold, self.minimum_cluster_voxels)
+        return segmentation.detection(*clusters, self.lesion)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of one scan; its sums over people leave a site, as all metrics' do, and nothing else.
+
+    Parameters
+    ----------
+    name
+        In a study, in metrics.json and in code.
+    title
+        In tables and figures.
+    compute
+        NaN where the figure is not defined for a scan.
+    needs
+        ``scores``: no threshold and no normal people, so that it is also computed where models are only ranked.
+    lowest, highest
+        No scan can have less or more: a site whose sums say otherwise is not believed.
+    unit
+        ``SHARE``, or what is counted or measured.
+    chance
+        What a map of noise gets, where that does not depend on the lesion.
+    merged
+        The same over all sites' voxels in one ranking, where it can be had from counts between common edges.
+    place
+        Order of the built-in metrics, in tables and on the wire; equals come by name. Others follow as the study names
+        them.
+    shown
+        Where it stands beside the plot of every metric at every site: the first table, differences between models,
+        single patients, the terminal, the league of strategies.
+    """
+
+    name: str
+    title: str
+    compute: Callable[[ScoredScan], float]
+    needs: Needs = "threshold"
+    higher_is_better: bool = True
+    lowest: float = 0.0
+    highest: float = 1.0
+    unit: str = SHARE
+    chance: float | None = None
+    merged: Callable[[MergedCounts], Bracketed] | None = None
+    place: int = 1000
+    shown: frozenset[Place] = frozenset({"differences"})
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite([self.lowest, self.highest]).all() and self.lowest < self.highest):
+            raise ValueError(f"the metric {self.name!r} needs finite bounds, the lowest below the highest")
+
+    def __call__(self, scan: ScoredScan) -> float:
+        """The figure of a scan; NaN where it is not defined.
+
+        Raises
+        ------
+        StudyError
+            If it is beyond what the metric says of itself: such a sum would not be believed anywhere.
+        """
+        value = float(self.compute(scan))
+        if not np.isnan(value) and not self.lowest - ROUNDING <= value <= self.highest + ROUNDING:
+            raise StudyError(
+                f"The metric {self.name!r} is {value:g} for a scan, but says of itself that it lies from "
+                f"{self.lowest:g} to {self.highest:g}. Leave it out of evaluation.metrics, or correct its plug-in."
+            )
+        return value
+
+
+def figures(metrics: Iterable[Metric], scan: ScoredScan) -> dict[str, float]:
+    """Metric to the figure of a scan."""
+    return {metric.name: metric(scan) for metric in metrics}
+
+
+def merged_figures(metrics: Iterable[Metric], counts: MergedCounts) -> dict[str, Bracketed]:
+    """Metric to the figure of all scans together, of those that can be had from counts."""
+    return {metric.name: metric.merged(counts) for metric in metrics if metric.merged is not None}

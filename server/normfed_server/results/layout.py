@@ -1,0 +1,268 @@
+"""What metrics.json holds, key by key; figures that are not defined are null. See the README for what they mean."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
+
+from normfed_common.foundation.errors import DamagedError
+from normfed_common.foundation.files import write_text
+from normfed_common.metrics.base import SHARE, Metric, Place
+from normfed_common.metrics.catalogue import BUILT_IN
+from normfed_common.study.base import Frozen
+from normfed_server.events.rounds import RoundFigures, is_none
+
+FILE = "metrics.json"
+IMAGE_AUROC = "image_auroc"  # of people, not of scans: it is beside the metrics of one scan in every table
+
+
+def _defined(value: Any) -> Any:
+    """JSON has no word for not-a-number."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Number = Annotated[float | None, BeforeValidator(_defined)]
+Interval = tuple[Number, Number]
+
+
+class Cohort(Frozen):
+    """People of a site by role; null where it would not say: fewer than its minimum."""
+
+    name: str
+    train: int | None
+    held_out: int | None
+    test: int | None
+    kinds: tuple[str, ...]
+
+
+class Figure(Frozen):
+    """Of a metric over people: mean, standard deviation, how many, 95 % interval of the mean."""
+
+    mean: Number
+    sd: Number
+    n: int
+    ci95: Interval | None = Field(None, exclude_if=is_none)
+
+
+class AtSite(Frozen):
+    """A mean, and the site where it is."""
+
+    mean: Number
+    site: str
+
+
+class Merged(Frozen):
+    """Of all sites' voxels together: an estimate, and the interval that must hold the exact value."""
+
+    value: Number
+    low: Number
+    high: Number
+
+
+class Threshold(Frozen):
+    """The voxel score from which on a voxel is abnormal, and whose voxels set it."""
+
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
+
+    value: Number
+    source: str = Field(alias="from")
+
+
+Figures = dict[str, Figure]
+
+
+class ModelFigures(Frozen):
+    """How well one model finds lesions; every table is from metric to figure.
+
+    ``merged``, ``threshold`` and ``exceedance_error`` are there where the model was tested in full, not only ranked.
+    """
+
+    sites: dict[str, Figures]
+    all: Figures
+    kinds: dict[str, Figures] = Field(description="by kind of lesion")
+    worst_site: dict[str, AtSite]
+    merged: dict[str, Merged] | None = None
+    threshold: Threshold | None = None
+    exceedance_error: Number = Field(None, description="how far p-values of normal people are from uniform")
+
+    @model_serializer(mode="wrap")
+    def _only_what_was_tested(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = handler(self)
+        if self.merged is None:
+            for key in ("merged", "threshold", "exceedance_error"):
+                found.pop(key, None)
+        return found
+
+
+class Difference(Frozen):
+    """Of two means, and its 95 % interval."""
+
+    mean: Number
+    ci95: Interval
+
+
+class Differences(Frozen):
+    """The federated model less another one; every table is from metric to difference."""
+
+    all: dict[str, Difference]
+    kinds: dict[str, dict[str, Difference]]
+    sites: dict[str, dict[str, Difference]]
+
+
+class Gain(Difference):
+    """A difference to training alone, over so many patients."""
+
+    n: int
+
+
+class Gains(Gain):
+    """The same at each site; who gains and who loses beyond the interval."""
+
+    sites: dict[str, Gain]
+    gain: tuple[str, ...]
+    lose: tuple[str, ...]
+
+
+class LeagueFigure(Frozen):
+    """One metric of a strategy."""
+
+    mean: Number
+    ci95: Interval
+    worst_site: AtSite | None
+    sd_over_sites: Number
+    sites: dict[str, Number]
+    trainings: tuple[Number, ...] = Field(description="mean of each training of the same model")
+
+
+class LeagueRow(Frozen):
+    """One strategy, or an anchor: its figures stand under the names of the league's metrics."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, LeagueFigure]
+
+    name: str
+    title: str
+    strategy: dict[str, JsonValue] | None
+    sites: tuple[str, ...]
+    not_served: dict[str, str]
+    gain_over_local: dict[str, Gains] | None
+    megabytes_per_round: Number
+    seconds_per_round: Number
+
+    @property
+    def figures(self) -> dict[str, LeagueFigure]:
+        """Metric to figure."""
+        return self.__pydantic_extra__
+
+
+class WaitingRule(Frozen):
+    """What another quorum and patience would change: hours in all, and the share of people's updates that is lost."""
+
+    quorum: float
+    patience_s: float
+    hours: float
+    lost: float
+    lost_by_site: dict[str, float]
+
+
+class HospitalTime(Frozen):
+    """How long the study would take in hospitals, and who is last."""
+
+    rounds_h: float
+    evaluation_h: float
+    last: dict[str, int]
+    median_s: dict[str, Number]
+    rules: tuple[WaitingRule, ...]
+    patience_s: float
+
+
+class Described(Frozen):
+    """A metric in words, so that its figures can be read without the plug-in that made them."""
+
+    title: str
+    higher_is_better: bool = True
+    lowest: float = 0.0
+    highest: float = 1.0
+    unit: str = SHARE
+    chance: float | None = None
+    shown: tuple[Place, ...] = ()
+
+
+def described(metrics: tuple[Metric, ...]) -> dict[str, Described]:
+    """Metrics of scans, and the one of people, in the order of tables."""
+    found = {
+        metric.name: Described(
+            title=metric.title,
+            higher_is_better=metric.higher_is_better,
+            lowest=metric.lowest,
+            highest=metric.highest,
+            unit=metric.unit,
+            chance=metric.chance,
+            shown=tuple(sorted(metric.shown)),
+        )
+        for metric in metrics
+    }
+    return found | {IMAGE_AUROC: Described(title="image AUROC", chance=0.5, shown=("table",))}
+
+
+class RunResults(Frozen):
+    """metrics.json: every figure of a run."""
+
+    study: str
+    digest: str = Field(description="of the study as resolved")
+    seed: int
+    sites: tuple[Cohort, ...]
+    left_out: dict[str, str] = Field(description="site to why it takes no part")
+    failed: dict[str, str] = Field(description="model to why it could not be trained to the end")
+    not_served: dict[str, dict[str, str]] = Field(description="model to sites that it serves nothing, and why")
+    strategies: dict[str, dict[str, JsonValue]]
+    rounds: tuple[RoundFigures, ...] = Field(description="of the federated model")
+    rounds_of: dict[str, tuple[RoundFigures, ...]] = Field(description="of every other model")
+    missing: dict[str, dict[str, tuple[int, ...]]] = Field(description="model to site to the rounds it was not in")
+    missed: dict[str, dict[str, str]] = Field({}, description="model to site to why its sums or figures are not in it")
+    notes: dict[str, dict[str, tuple[str, ...]]] = Field({}, description="model to site to what it said of the method")
+    hospital_time: HospitalTime | None
+    evaluation: dict[str, ModelFigures] = Field(description="by model")
+    intervals: Literal["bootstrap", "moments"] = Field("bootstrap", description="what 95 % intervals are made of")
+    matrix: dict[str, dict[str, dict[str, Number]]] = Field(description="metric to training site to test site: mean")
+    differences: dict[str, Differences] = Field(description="the federated model less each other one")
+    league: tuple[LeagueRow, ...]
+    lowest_score: float | None = Field(None, exclude_if=is_none, description="of anomaly maps; without it: unbounded")
+    metrics: dict[str, Described] = Field(
+        default_factory=lambda: described(BUILT_IN), description="what the names of metrics stand for"
+    )
+
+
+def write(folder: Path, results: RunResults) -> None:
+    """Write a run folder's metrics.json, atomically."""
+    write_text(folder / FILE, results.model_dump_json(indent=1) + "\n")
+
+
+def read(folder: Path) -> RunResults:
+    """Read a run folder's metrics.json.
+
+    Raises
+    ------
+    DamagedError
+        If it is not one, or there is none.
+    """
+    path = folder / FILE
+    try:
+        return RunResults.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        why = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+    except OSError as error:
+        why = str(error.strerror)
+    raise DamagedError(f"{path} cannot be read ({why}). Remove it, and resume the run to make it again.", why)

@@ -1,0 +1,43 @@
+"""An arm's figures on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from plugins import Plugins
+from toy_metric import METRIC
+
+from normfed_common.foundation.errors import StudyError
+from normfed_common.metrics.catalogue import BUILT_IN, chosen
+from normfed_common.metrics.summary import EVERYBODY, Summary, summarise
+from normfed_server.arms import evaluation
+from normfed_server.arms.evaluation import ArmResult
+
+
+def of(value: float, *names: str) -> Summary:
+    rows = [{"auroc": value, "peak": -value}] * 3
+    return summarise(rows, ["MS"] * 3, (EVERYBODY,), 4, 1, "a", metrics=chosen(names))
+
+
+def test_figures_are_read_with_the_metrics_that_they_are_of(plugins: Plugins, tmp_path: Path) -> None:
+    plugins.install("toy", "1.0", {"normfed.metrics": {"peak": "toy_metric:METRIC"}}, module="toy_plugin")
+    path = tmp_path / "evaluation.safetensors"
+    evaluation.save(path, ArmResult({"a": of(0.5, "peak"), "b": of(0.25, "peak")}))
+    found = evaluation.load(path)
+    assert found is not None
+    assert [metric.name for metric in found.summaries["b"].metrics] == [*(m.name for m in BUILT_IN), METRIC.name]
+    assert found.summaries["b"].mean("peak") == -0.25
+    plugins.uninstall("toy")
+    with pytest.raises(StudyError, match="No metric is called 'peak'"):
+        evaluation.load(path)
+
+
+def test_figures_without_a_plug_in_s_are_of_the_built_in_metrics(tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.safetensors"
+    evaluation.save(path, ArmResult({"a": of(0.5)}))
+    found = evaluation.load(path)
+    assert found is not None
+    assert found.summaries["a"].metrics == BUILT_IN
+    np.testing.assert_array_equal(found.summaries["a"].moments, of(0.5).moments)

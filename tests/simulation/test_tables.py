@@ -1,0 +1,63 @@
+"""The tables that a simulation ends with, whatever sites may not say."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from run_results import run_results
+
+from normfed_simulation.tables import league_table, models_table
+
+
+def shown(table: Table) -> str:
+    out = io.StringIO()
+    Console(file=out, width=200).print(table)
+    return out.getvalue()
+
+
+def figure(mean: float | None, worst: dict[str, Any] | None) -> dict[str, Any]:
+    interval = [None, None] if mean is None else [mean - 0.1, mean + 0.1]
+    found = {"mean": mean, "ci95": interval, "worst_site": worst, "sd_over_sites": None, "sites": {}}
+    return {**found, "trainings": [mean]}
+
+
+def row(name: str, mean: float | None, worst: dict[str, Any] | None) -> dict[str, Any]:
+    return {
+        "name": name,
+        "title": name,
+        "strategy": {"name": name},
+        "sites": [],
+        "not_served": {},
+        "auroc": figure(mean, worst),
+        "auprc": figure(mean, worst),
+        "gain_over_local": None,
+        "megabytes_per_round": 1.25,
+        "seconds_per_round": None,
+    }
+
+
+def test_a_strategy_without_a_worst_site_has_a_dash() -> None:
+    """No site may say its figures, as hospitals with few patients may not."""
+    league = [row("ditto", 0.75, {"site": "b", "mean": 0.5}), row("fedbn", None, None)]
+    lines = shown(league_table(run_results(league=league))).splitlines()
+    ditto, fedbn = (next(line for line in lines if name in line).split() for name in ("ditto", "fedbn"))
+    assert ditto == ["ditto", ".750", ".500", ".750", "–", "–", "1.25", "–"]
+    assert fedbn == ["fedbn", "–", "–", "–", "–", "–", "1.25", "–"]
+
+
+def test_a_model_without_a_figure_has_dashes_and_the_others_their_intervals() -> None:
+    full = {"auroc": {"mean": 0.75, "sd": 0.1, "n": 9, "ci95": [0.5, 1.0]}}
+    models = {
+        "federated": {"sites": {}, "all": full, "kinds": {}, "worst_site": {"auroc": {"mean": 0.5, "site": "b"}}},
+        "atlas": {"sites": {}, "all": {}, "kinds": {}, "worst_site": {}},
+    }
+    text = shown(models_table(run_results(evaluation=models)))
+    assert "AUROC" in text
+    assert "average precision" in text
+    federated, atlas = (next(line for line in text.splitlines() if name in line) for name in models)
+    assert "0.750 (0.500–1.000)" in federated
+    assert "0.500 b" in federated
+    assert atlas.count("–") == 4
