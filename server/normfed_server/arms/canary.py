@@ -16,7 +16,7 @@ from normfed_common.wire.offers import Offer
 from normfed_common.wire.requests import Canary
 from normfed_server.arms.context import RunContext
 from normfed_server.arms.plan import Arm
-from normfed_server.events.kinds import CanarySent, Tried
+from normfed_server.events.kinds import CanaryDone, CanarySent, Tried
 from normfed_server.sites import claims
 from normfed_server.sites.asking import describe
 

@@ -15,7 +15,7 @@ from normfed_common.foundation.errors import RunError
 from normfed_common.learning.phase import Phase, averaged_rounds
 from normfed_server.arms.in_training import ArmInTraining, listed
 from normfed_server.arms.strategy import RoundStrategy
-from normfed_server.events.kinds import Joined, Missing, RoundDone
+from normfed_server.events.kinds import Joined, Missing, Noted, RoundDone
 from normfed_server.sites.claims import MOST_SCANS
 from normfed_server.sites.closing import Closing, Outcome
 from normfed_server.sites.collecting import Collection
