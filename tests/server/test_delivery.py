@@ -16,8 +16,8 @@ from flwr.app import Error, Message, RecordDict
 from normfed_common.foundation.errors import SiteCode
 from normfed_common.wire.messages import FENCE, Answer, Request, answer, decode_request, refusal, requests
 from normfed_server.sites import delivery as module
-from normfed_server.sites.asking import Forgetful
 from normfed_server.sites.delivery import Delivery
+from normfed_server.sites.exchange import Forgetful
 from normfed_simulation.engines.local import identify
 
 REQUEST = Request(study="{}", arm="federated", model={"name": "x"}, round=1)
