@@ -11,6 +11,7 @@ from flwr.serverapp import Grid, ServerApp
 from normfed_common.foundation.errors import RunError
 from normfed_server import deployment as serving
 from normfed_server.coordinator import Coordinator
+from normfed_server.sites.participants import Simulated
 from normfed_server.state.folder import HOME_VARIABLE
 
 RUN_VARIABLE = "NORMFED_RUN"  # the run folder of a simulation, with its study.yaml
@@ -28,4 +29,5 @@ def main(grid: Grid, context: Context) -> None:
     folder = os.environ.get(RUN_VARIABLE)
     if folder is None:
         raise RunError(f"The environment has no {RUN_VARIABLE}; start a run with `normfed simulate`.")
-    Coordinator(grid, Path(folder), int(os.environ.get(EXPECTED_VARIABLE, "1"))).run()
+    expected = int(os.environ.get(EXPECTED_VARIABLE, "1"))
+    Coordinator(grid, Path(folder), Simulated(expected)).run()

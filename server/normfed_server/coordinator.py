@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,9 +33,9 @@ from normfed_server.events.damage import put_aside
 from normfed_server.events.log import EventLog
 from normfed_server.results import metrics as results
 from normfed_server.runs.folder import INITIAL
-from normfed_server.sites.asking import Asker
 from normfed_server.sites.description import SiteDescription
 from normfed_server.sites.letterhead import FEDERATED, Letterhead
+from normfed_server.sites.participants import Participants
 from normfed_server.sites.roster import Roster
 from normfed_server.steps.progress import Progress
 
@@ -47,51 +46,18 @@ FITNESS = "fitness.json"
 SIGNALS_S = 1.0  # how long a signal may wait
 
 
-@dataclass(frozen=True)
-class Deployment:
-    """What is so only where sites are hospitals, each with a clock and a link of its own.
-
-    Parameters
-    ----------
-    members
-        Sites that the operator admitted, and their nodes, as of now.
-    excused
-        Sites that the operator said may be left out, as of now.
-    enrolled
-        How many people the operator enrolled sites with, where that was said.
-    canary
-        Whether one batch a site is tried before the first round.
-    """
-
-    members: Callable[[], Mapping[str, int]]
-    excused: Callable[[], frozenset[str]]
-    enrolled: Callable[[], Mapping[str, int]] = dict
-    canary: bool = True
-
-
 class Coordinator:
-    """Runs one study in one run folder, from wherever it was interrupted.
+    """Runs one study in one run folder, from wherever it was interrupted."""
 
-    Parameters
-    ----------
-    who
-        How many sites of a simulation to wait for; or who the members of a federation are.
-    """
-
-    def __init__(self, grid: Grid, folder: Path, who: int | Deployment) -> None:
+    def __init__(self, grid: Grid, folder: Path, participants: Participants) -> None:
         logging.getLogger("flwr").setLevel(logging.WARNING)  # Flower's log of every step would drown ours
-        self.grid, self.folder = grid, folder
-        self.expected = who if isinstance(who, int) else 0
-        self.deployment = None if isinstance(who, int) else who
+        self.grid, self.folder, self.participants = grid, folder, participants
         self.study: StudyConfig = load_study(folder / "study.yaml")
         check_study(self.study)
         self.events = EventLog(folder / "events.jsonl")
         self.stop = threading.Event()
         self.letterhead = Letterhead(self.study, folder.name)
-        deployed = self.deployment is not None
-        patience_s = self.study.federation.patience_s if deployed else math.inf
-        excused = self.deployment.excused if self.deployment else frozenset
-        self.asker = Asker(grid, self.stop, patience_s, forgiving=deployed, excused=excused)
+        self.asker = participants.asker(grid, self.stop, self.study)
 
     def run(self) -> None:
         """Train and evaluate everything, then write `metrics.json` and `model.safetensors`.
@@ -101,7 +67,7 @@ class Coordinator:
         RunError
             If no site can train or none can test.
         """
-        roster = self._roster()
+        roster = self.participants.gathered(self.asker, self.letterhead, _Telling(self.events))
         try:
             self._run(roster)
         finally:
@@ -121,34 +87,19 @@ class Coordinator:
             self.events,
             hospital_pace,
             self._initial(),
-            wall_clock=self.deployment is not None,
+            wall_clock=self.participants.deployed,
             excused=self.asker.excused,
         )
         rounds = {a.name: self.study.federation.rounds if self._learns(a.model) else 0 for a in plan.arms}
         arms = [[a.name, rounds[a.name], sorted(a.evaluate)] for a in plan.arms]
         self.events.say("plan", arms=arms, sites={k: vars(v) for k, v in sites.items()}, left_out=plan.left_out)
-        if self.deployment is not None:
+        if self.participants.deployed:
             self._fit(plan, context)
         finished, failed = self._run_arms(plan, context)
         metrics = results.assemble(self.study, plan, sites, finished, failed, self.folder / ARMS, hospital_pace)
         named.save(self.folder / "model.safetensors", *named.read(self._path(FEDERATED, "model")))
         write_json(self.folder / "metrics.json", metrics)
         self.events.say("finished")
-
-    def _roster(self) -> Roster:
-        """Who is there, once everybody is who is needed."""
-        if self.deployment is None:
-            roster = Roster(self.grid, self.asker, self.letterhead)
-            roster.wait_for(self.expected)
-            return roster
-        roster = Roster(
-            self.grid, self.asker, self.letterhead, self.deployment.members, self.deployment.enrolled, self._told
-        )
-        roster.wait_for_members(self.deployment.excused, lambda sites: self.events.say("connecting", sites=sites))
-        return roster
-
-    def _told(self, site: str, text: str) -> None:
-        self.events.say("note", arm=FEDERATED, site=site, text=text)
 
     def _fit(self, plan: Plan, context: RunContext) -> None:
         """Versions and machines against what the study needs; then one batch a site. Once a run.
@@ -175,7 +126,7 @@ class Coordinator:
         if fatal:
             raise RunError(f"Not fit to run: {'; '.join(fatal)}. Mend that, and resume.")
         tried = {}
-        if self.deployment is not None and self.deployment.canary and self._learns(arm.model):
+        if self.participants.canary and self._learns(arm.model):
             tried = {site: vars(found) for site, found in canary.try_one_batch(context, arm, model).items()}
         write_json(self.folder / FITNESS, {"sites": described, "needs": needs, "canary": tried})
 
@@ -296,6 +247,19 @@ class Coordinator:
 
     def _path(self, arm: str, what: str) -> Path:
         return self.folder / ARMS / arm / f"{what}.safetensors"
+
+
+@dataclass(frozen=True)
+class _Telling:
+    """Says it in the events of the run."""
+
+    events: EventLog
+
+    def connecting(self, sites: list[str]) -> None:
+        self.events.say("connecting", sites=sites)
+
+    def note(self, site: str, text: str) -> None:
+        self.events.say("note", arm=FEDERATED, site=site, text=text)
 
 
 def _read(path: Path) -> Arrays | None:

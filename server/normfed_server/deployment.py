@@ -22,9 +22,10 @@ from flwr.serverapp import Grid
 from normfed_common.deployment.bundle import RUN_KEY
 from normfed_common.foundation.errors import NormfedError, RunError
 from normfed_common.foundation.files import is_full, write_json
-from normfed_server.coordinator import Coordinator, Deployment
+from normfed_server.coordinator import Coordinator
 from normfed_server.sites.asking import Interrupted
 from normfed_server.sites.delivery import Delivery
+from normfed_server.sites.participants import Admitted
 from normfed_server.state import admission
 from normfed_server.state.folder import ServerHome, open_home, run_folder
 from normfed_server.state.notes import COORDINATOR, CRASH, EXCUSED, LOG, OPTIONS, OUTCOME
@@ -99,24 +100,23 @@ def _myself(flower_run: int) -> dict[str, Any]:
 
 def _coordinate(grid: Grid, folder: Path, home: ServerHome) -> None:
     options = _read(folder / OPTIONS, {})
-    deployment = Deployment(
+    hospitals = Admitted(
         members=lambda: admission.nodes(home),
         excused=Excused(folder, home),
         enrolled=lambda: admission.enrolled(home),
         canary=bool(options.get("canary", True)),
     )
-    delivery = Delivery(grid, CONCURRENT_ARMS, lambda node, why: _again(coordinator, node, why))
-    coordinator = Coordinator(delivery, folder, deployment)
+
+    def again(node: int, why: str) -> None:
+        site = next((name for name, number in hospitals.members().items() if number == node), "?")
+        coordinator.events.say("asked again", site=site, why=why)
+
+    delivery = Delivery(grid, CONCURRENT_ARMS, again)
+    coordinator = Coordinator(delivery, folder, hospitals)
     try:
         coordinator.run()
     finally:
         delivery.close()
-
-
-def _again(coordinator: Coordinator, node: int, why: str) -> None:
-    members = coordinator.deployment.members() if coordinator.deployment else {}
-    site = next((name for name, number in members.items() if number == node), "?")
-    coordinator.events.say("asked again", site=site, why=why)
 
 
 def _read(path: Path, default: Any) -> Any:
