@@ -22,6 +22,7 @@ from normfed_common.metrics.histograms import COARSE_BINS
 from normfed_common.metrics.summary import PER_SCAN
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.roles import ROLES
 from normfed_common.wire.messages import Answer, Request, decode_request, encode, refusal
 from normfed_server.coordinator import Coordinator
 from normfed_server.report.page import write_report
@@ -372,7 +373,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "seconds": scalars,
     "notes": st.lists(st.text(max_size=9), max_size=2),
     "labels": st.lists(st.sampled_from(["all", "MS"]) | st.text(max_size=5), max_size=3),
-    "counts": st.fixed_dictionaries({role: st.integers(-3, 2**17) for role in ("train", "held_out", "test")})
+    "counts": st.fixed_dictionaries({role: st.integers(-3, 2**17) for role in ROLES})
     | st.dictionaries(st.text(max_size=5), st.integers(-3, 2**70), max_size=4),
     "machine": st.none() | st.dictionaries(st.text(max_size=5), scalars, max_size=2),
     "evil": scalars,

@@ -20,7 +20,6 @@ from normfed_client.answering import bounds
 from normfed_client.answering.tasks import Job
 from normfed_client.hospital import installed
 from normfed_client.hospital.asked import Asked
-from normfed_client.hospital.custody import ROLES
 from normfed_client.hospital.folder import HOME_VARIABLE, Hospital, of_environment
 from normfed_client.hospital.machine import threads_of
 from normfed_client.hospital.outbox import Outbox, digest
@@ -30,6 +29,7 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.damage import told
 from normfed_common.foundation.errors import DatasetError, SiteCode, SiteError, StudyError, UserError, WireError
 from normfed_common.foundation.files import is_full
+from normfed_common.study.roles import ROLES
 from normfed_common.wire.messages import Answer, Request, answer, decode_request, refusal
 
 LOG = "site.log"

@@ -10,7 +10,6 @@ import numpy as np
 
 from normfed_client.evaluating.evaluation import Evaluation
 from normfed_client.hospital import machine
-from normfed_client.hospital.custody import Role
 from normfed_client.hospital.folder import of_environment as hospital_of_environment
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.releases import Kind
@@ -30,6 +29,7 @@ from normfed_common.foundation.files import inside
 from normfed_common.metrics.summary import reportable_groups
 from normfed_common.models.base import NETWORK
 from normfed_common.study.federation import Compression
+from normfed_common.study.roles import Role
 from normfed_common.wire.compression import compress_update, expand_model
 from normfed_common.wire.evaluation import measured_arrays, summary_arrays
 from normfed_common.wire.messages import BELOW_MINIMUM, CONTROL, Answer, Request

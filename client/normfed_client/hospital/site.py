@@ -18,7 +18,7 @@ import torch
 from pydantic import ValidationError
 
 from normfed_client.hospital.config import DEVICE, SiteConfig
-from normfed_client.hospital.custody import ROLES, Custody, Role
+from normfed_client.hospital.custody import Custody
 from normfed_client.hospital.releases import Kind
 from normfed_client.imaging.bids import Problem, Visit, read_dataset
 from normfed_client.imaging.cache import Cache, Entry
@@ -34,6 +34,7 @@ from normfed_common.privacy.cubes import averaged
 from normfed_common.studies import resolve
 from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.roles import ROLES, Role
 
 SITES_VARIABLE = "NORMFED_SITES"  # a JSON file with the configurations of all sites on this machine (simulation)
 

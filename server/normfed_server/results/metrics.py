@@ -9,6 +9,7 @@ from typing import Any
 
 from normfed_common.metrics.summary import EVERYBODY, PER_SCAN, Summary, add, averaged, difference_interval
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.roles import ROLES
 from normfed_common.wire.messages import BELOW_MINIMUM
 from normfed_server.arms.evaluation import ArmResult
 from normfed_server.arms.plan import LOCAL, REPEAT, WITHOUT, Plan
@@ -48,7 +49,7 @@ def assemble(
         "sites": [
             {
                 "name": name,
-                **{role: _count(getattr(s, role)) for role in ("train", "held_out", "test")},
+                **{role: _count(getattr(s, role)) for role in ROLES},
                 "kinds": list(s.kinds),
             }
             for name, s in sites.items()

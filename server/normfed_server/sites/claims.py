@@ -16,11 +16,11 @@ from normfed_common.foundation.errors import WireError
 from normfed_common.metrics import histograms
 from normfed_common.metrics.summary import COUNTED, EVERYBODY, PER_SCAN, Summary
 from normfed_common.models.base import NormativeModel
+from normfed_common.study.roles import ROLES
 from normfed_common.wire.evaluation import COUNTS, to_summary
 from normfed_common.wire.messages import Answer, decode_answer
 from normfed_server.sites.description import SiteDescription
 
-ROLES = ("train", "held_out", "test")
 MOST_PEOPLE = 100_000  # in one role at one site: no hospital has more; UK Biobank's imaging study is as large
 MOST_SCANS = 20  # of one person
 LARGEST_LOSS = 1e12
