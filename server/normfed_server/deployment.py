@@ -16,10 +16,8 @@ from typing import Any
 
 import httpx
 import psutil
-from flwr.app import Context
 from flwr.serverapp import Grid
 
-from normfed_common.deployment.bundle import RUN_KEY
 from normfed_common.foundation.errors import NormfedError, RunError
 from normfed_common.foundation.files import is_full, write_json
 from normfed_server.coordinator import Coordinator
@@ -36,25 +34,25 @@ CONCURRENT_ARMS = 16  # models trained at the same time: local models need one s
 logger = logging.getLogger(__name__)
 
 
-def run(grid: Grid, context: Context, home_folder: Path) -> None:
-    """Run or resume the study of the run that the bundle's configuration names.
+def run(grid: Grid, name: str, flower_run: int, home_folder: Path) -> None:
+    """Run or resume the study of a run, as one of Flower's.
 
     How it ended is written to the run's folder: an outcome where words can mend it, or else the error for whoever
     looks after open runs, who tries again. The run's log has the reason of every end that is not a kill.
     """
     home = open_home(home_folder)
-    folder = run_folder(home, str(context.run_config[RUN_KEY]))
+    folder = run_folder(home, name)
     with open(folder / "lock", "a", encoding="utf-8") as lock, _logging_to(folder / LOG):
         # A coordinator whose SuperLink gave it up may live a little longer: never two on one folder.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        write_json(folder / COORDINATOR, _myself(context.run_id))
+        write_json(folder / COORDINATOR, _myself(flower_run))
         try:
             _coordinate(grid, folder, home)
         except Interrupted:
             logger.warning("told to stop")
             return
         except Exception as error:
-            _note(folder, context.run_id, error)
+            _note(folder, flower_run, error)
             raise
         write_json(folder / OUTCOME, {"state": "finished", "why": ""})
 

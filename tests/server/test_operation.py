@@ -468,9 +468,8 @@ def test_whatever_ends_a_runs_process_is_in_its_log(
         raise error
 
     monkeypatch.setattr(deployment, "_coordinate", ends)
-    context = SimpleNamespace(run_config={bundle.RUN_KEY: name}, run_id=7)
     with pytest.raises(type(error)):
-        deployment.run(None, context, home.folder)  # type: ignore[arg-type]
+        deployment.run(None, name, 7, home.folder)  # type: ignore[arg-type]
     assert str(error) in (home.runs / name / LOG).read_text()
     assert json.loads((home.runs / name / note).read_text()).items() >= found.items()
 
