@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import math
@@ -20,6 +19,7 @@ from flwr.serverapp import Grid
 
 from normfed_common.foundation.errors import NormfedError, RunError
 from normfed_common.foundation.files import is_full, write_json
+from normfed_common.foundation.locks import exclusive
 from normfed_server.coordinator import Coordinator
 from normfed_server.sites.asking import Interrupted
 from normfed_server.sites.delivery import Delivery
@@ -42,9 +42,8 @@ def run(grid: Grid, name: str, flower_run: int, home_folder: Path) -> None:
     """
     home = open_home(home_folder)
     folder = run_folder(home, name)
-    with open(folder / "lock", "a", encoding="utf-8") as lock, _logging_to(folder / LOG):
-        # A coordinator whose SuperLink gave it up may live a little longer: never two on one folder.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    # A coordinator whose SuperLink gave it up may live a little longer: never two on one folder.
+    with exclusive(folder / "lock"), _logging_to(folder / LOG):
         write_json(folder / COORDINATOR, _myself(flower_run))
         try:
             _coordinate(grid, folder, home)
