@@ -175,8 +175,6 @@ class _Answers(Exchange):
 
     def settle(self, site: str, reply: Message) -> bool:
         """See `Exchange`; raises `SiteFailed` where nobody forgives."""
-        if site in self._without:
-            return False
         if not reply.has_error() or (code := error_code(reply)) in self.codes_allowed:
             return True
         if self.missed is None:
@@ -184,17 +182,20 @@ class _Answers(Exchange):
         self._miss(site, describe(code))
         return False
 
-    def give_up(self, waiting: Mapping[str, str]) -> None:
+    def give_up(self, waiting: dict[str, str]) -> None:
         """See `Exchange`: sites that are not connected, once patience is over or the operator excused them."""
         if self.missed is None:
             return
-        open_ = set(waiting.values()) - self._without
-        if time.monotonic() - self._begin <= self.asker.patience_s:
-            open_ &= self.asker.excused()
-        if open_:
-            for site, connected in self.present(sorted(open_)).items():
-                if not connected:
-                    self._miss(site, "not connected")
+        impatient = time.monotonic() - self._begin > self.asker.patience_s
+        excused = self.asker.excused()
+        candidates = {site: number for number, site in waiting.items() if impatient or site in excused}
+        if not candidates:
+            return
+        for site, connected in self.present(candidates).items():
+            if not connected:
+                self._miss(site, "not connected")
+                del waiting[candidates[site]]
+                self.asker.forget([candidates[site]])
 
     def _miss(self, site: str, why: str) -> None:
         if self.missed is not None:

@@ -124,7 +124,7 @@ class Collection(Exchange):
             return False
         return site not in self.outcomes
 
-    def give_up(self, waiting: Mapping[str, str]) -> None:
+    def give_up(self, waiting: dict[str, str]) -> None:
         """See `Exchange`; now and then, tell who is waited for."""
         seconds = self._reminder.seconds()
         if self._over(seconds, waiting.values()):

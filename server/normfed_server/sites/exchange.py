@@ -61,8 +61,9 @@ class Exchange(ABC):
         """Whether an answer is handed on; if not, its sender is `without` from now on."""
 
     @abstractmethod
-    def give_up(self, waiting: Mapping[str, str]) -> None:
-        """Look at who has not answered, by the numbers of the requests: some may not be waited for any more."""
+    def give_up(self, waiting: dict[str, str]) -> None:
+        """Look at who has not answered, by the numbers of the requests. Whoever is not waited for any more is `without`
+        from now on, and is taken out where even a late answer is of no interest."""
 
     def __iter__(self) -> Iterator[tuple[str, Message]]:
         """Site and answer, each as soon as it and those before it are there or given up."""
