@@ -1,4 +1,4 @@
-# `make` lists what there is. `make demo` and `make test` need nothing but Python 3.11+ and a network for the first install.
+# `make` lists what there is. `make demo` and `make test` need nothing but Python 3.11 to 3.13 and a network for the first install.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -14,7 +14,8 @@ from normfed_client.imaging.cache import default_root
 from normfed_common.foundation import arrays as named
 from normfed_common.studies import load_study, resolve
 from normfed_common.study.config import StudyConfig
-from normfed_deploy import faults
+from normfed_deploy.faults import outcomes
+from normfed_deploy.faults.scenarios import scenarios
 from normfed_deploy.rehearsal import Rehearsal, floors
 from normfed_deploy.tiny import STUDY
 from normfed_server.runs.folder import Run, begin
@@ -102,12 +103,12 @@ def matrix(
     say: Callable[[str], None],
 ) -> bool:
     """Every fault, one after another, on one federation; whether all went as expected."""
-    chosen = [s for s in faults.scenarios(times) if not only or s.name.startswith(only)]
+    chosen = [s for s in scenarios(times) if not only or s.name.startswith(only)]
     for scenario in chosen:
         scenario.ready()  # not after half an hour
     rng = np.random.default_rng(seed)
     references: dict[int, Path] = {}
-    seen: list[faults.Seen] = []
+    seen: list[outcomes.Seen] = []
     with rehearsal(study, data, folder, wired=True).up() as federation:
         for scenario in chosen:
             length = study.federation.model_copy(update={"rounds": scenario.rounds})
@@ -116,8 +117,8 @@ def matrix(
                 references[scenario.rounds] = simulated(changed, data, folder / "simulated", federation)
             federation.wait_for_sites(federation.sites, 300)
             say(f"{scenario.name} ({scenario.what}) ...")
-            seen.append(faults.play(scenario, federation, changed, references[scenario.rounds], rng))
-            faults.write(seen, folder)
+            seen.append(outcomes.play(scenario, federation, changed, references[scenario.rounds], rng))
+            outcomes.write(seen, folder)
             last = seen[-1]
             say(
                 f"  {'as expected' if last.well else 'NOT AS EXPECTED'}: {last.state}; {last.times} times, "

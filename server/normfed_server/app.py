@@ -8,9 +8,11 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from normfed_common.deployment.bundle import RUN_KEY
 from normfed_common.foundation.errors import RunError
 from normfed_server import deployment as serving
 from normfed_server.coordinator import Coordinator
+from normfed_server.sites.participants import Simulated
 from normfed_server.state.folder import HOME_VARIABLE
 
 RUN_VARIABLE = "NORMFED_RUN"  # the run folder of a simulation, with its study.yaml
@@ -23,9 +25,10 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run the study of the run folder that the environment names; on a server, the one that the run's bundle names."""
     if HOME_VARIABLE in os.environ:
-        serving.run(grid, context, Path(os.environ[HOME_VARIABLE]))
+        serving.run(grid, str(context.run_config[RUN_KEY]), context.run_id, Path(os.environ[HOME_VARIABLE]))
         return
     folder = os.environ.get(RUN_VARIABLE)
     if folder is None:
         raise RunError(f"The environment has no {RUN_VARIABLE}; start a run with `normfed simulate`.")
-    Coordinator(grid, Path(folder), int(os.environ.get(EXPECTED_VARIABLE, "1"))).run()
+    expected = int(os.environ.get(EXPECTED_VARIABLE, "1"))
+    Coordinator(grid, Path(folder), Simulated(expected)).run()

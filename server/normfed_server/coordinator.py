@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,9 +50,9 @@ from normfed_server.events.log import EventLog
 from normfed_server.results import layout
 from normfed_server.results import metrics as results
 from normfed_server.runs.folder import INITIAL
-from normfed_server.sites.asking import Asker
 from normfed_server.sites.description import SiteDescription
 from normfed_server.sites.letterhead import FEDERATED, Letterhead
+from normfed_server.sites.participants import Participants
 from normfed_server.sites.roster import Roster
 from normfed_server.steps.catalogue import check_steps
 from normfed_server.steps.progress import Progress
@@ -65,42 +64,12 @@ FITNESS = "fitness.json"
 SIGNALS_S = 1.0  # how long a signal may wait
 
 
-@dataclass(frozen=True)
-class Deployment:
-    """What is so only where sites are hospitals, each with a clock and a link of its own.
-
-    Parameters
-    ----------
-    members
-        Sites that the operator admitted, and their nodes, as of now.
-    excused
-        Sites that the operator said may be left out, as of now.
-    enrolled
-        How many people the operator enrolled sites with, where that was said.
-    canary
-        Whether one batch a site is tried before the first round.
-    """
-
-    members: Callable[[], Mapping[str, int]]
-    excused: Callable[[], frozenset[str]]
-    enrolled: Callable[[], Mapping[str, int]] = dict
-    canary: bool = True
-
-
 class Coordinator:
-    """Runs one study in one run folder, from wherever it was interrupted.
+    """Runs one study in one run folder, from wherever it was interrupted."""
 
-    Parameters
-    ----------
-    who
-        How many sites of a simulation to wait for; or who the members of a federation are.
-    """
-
-    def __init__(self, grid: Grid, folder: Path, who: int | Deployment) -> None:
+    def __init__(self, grid: Grid, folder: Path, participants: Participants) -> None:
         logging.getLogger("flwr").setLevel(logging.WARNING)  # Flower's log of every step would drown ours
-        self.grid, self.folder = grid, folder
-        self.expected = who if isinstance(who, int) else 0
-        self.deployment = None if isinstance(who, int) else who
+        self.grid, self.folder, self.participants = grid, folder, participants
         with recorded() as plugins:
             self.study: StudyConfig = load_study(folder / "study.yaml")
             check_study(self.study)
@@ -108,10 +77,7 @@ class Coordinator:
         self.events = EventLog(folder / "events.jsonl")
         self.stop = threading.Event()
         self.letterhead = Letterhead(self.study, folder.name, plugins)
-        deployed = self.deployment is not None
-        patience_s = self.study.federation.patience_s if deployed else math.inf
-        excused = self.deployment.excused if self.deployment else frozenset
-        self.asker = Asker(grid, self.stop, patience_s, forgiving=deployed, excused=excused)
+        self.asker = participants.asker(grid, self.stop, self.study)
 
     def run(self) -> None:
         """Train and evaluate everything, then write `metrics.json` and `model.safetensors`.
@@ -121,7 +87,7 @@ class Coordinator:
         RunError
             If no site can train or none can test.
         """
-        roster = self._roster()
+        roster = self.participants.gathered(self.asker, self.letterhead, _Telling(self.events))
         try:
             self._run(roster)
         finally:
@@ -141,34 +107,19 @@ class Coordinator:
             self.events,
             hospital_pace,
             self._initial(),
-            wall_clock=self.deployment is not None,
+            wall_clock=self.participants.deployed,
             excused=self.asker.excused,
         )
         arms = tuple(PlannedArm(a.name, self._rounds(a.model), tuple(sorted(a.evaluate))) for a in plan.arms)
         people = {site: People(**vars(described)) for site, described in sites.items()}
         self.events.say(Planned(arms=arms, sites=people, left_out=dict(plan.left_out)))
-        if self.deployment is not None:
+        if self.participants.deployed:
             self._fit(plan, context)
         finished, failed = self._run_arms(plan, context)
         found = results.assemble(self.study, plan, sites, finished, failed, self.folder / ARMS, hospital_pace)
         named.save(self.folder / "model.safetensors", *named.read(self._path(FEDERATED, "model")))
         layout.write(self.folder, found)
         self.events.say(Finished())
-
-    def _roster(self) -> Roster:
-        """Who is there, once everybody is who is needed."""
-        if self.deployment is None:
-            roster = Roster(self.grid, self.asker, self.letterhead)
-            roster.wait_for(self.expected)
-            return roster
-        roster = Roster(
-            self.grid, self.asker, self.letterhead, self.deployment.members, self.deployment.enrolled, self._told
-        )
-        roster.wait_for_members(self.deployment.excused, lambda sites: self.events.say(Connecting(sites=tuple(sites))))
-        return roster
-
-    def _told(self, site: str, text: str) -> None:
-        self.events.say(Noted(arm=FEDERATED, site=site, text=text))
 
     def _fit(self, plan: Plan, context: RunContext) -> None:
         """Versions and machines against what the study needs; then one batch a site. Once a run.
@@ -198,7 +149,7 @@ class Coordinator:
         tried = {}
         # A network that is trained on what sums make of the scans cannot be tried before these are there.
         trains_first = bool(phases) and phases[0].kind == "averaged"
-        if self.deployment is not None and self.deployment.canary and trains_first:
+        if self.participants.canary and trains_first:
             tried = {site: found.model_dump() for site, found in canary.try_one_batch(context, arm, model).items()}
         machines_told = {site: machine.model_dump() for site, machine in described.items()}
         write_json(self.folder / FITNESS, {"sites": machines_told, "needs": needs, "canary": tried})
@@ -316,6 +267,19 @@ class Coordinator:
 
     def _path(self, arm: str, what: str) -> Path:
         return self.folder / ARMS / arm / f"{what}.safetensors"
+
+
+@dataclass(frozen=True)
+class _Telling:
+    """Says it in the events of the run."""
+
+    events: EventLog
+
+    def connecting(self, sites: list[str]) -> None:
+        self.events.say(Connecting(sites=tuple(sites)))
+
+    def note(self, site: str, text: str) -> None:
+        self.events.say(Noted(arm=FEDERATED, site=site, text=text))
 
 
 def _read(path: Path) -> Arrays | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import math
@@ -16,16 +15,16 @@ from typing import Any
 
 import httpx
 import psutil
-from flwr.app import Context
 from flwr.serverapp import Grid
 
-from normfed_common.deployment.bundle import RUN_KEY
 from normfed_common.foundation.errors import NormfedError, RunError
 from normfed_common.foundation.files import is_full, write_json
-from normfed_server.coordinator import Coordinator, Deployment
+from normfed_common.foundation.locks import exclusive
+from normfed_server.coordinator import Coordinator
 from normfed_server.events.kinds import AskedAgain
 from normfed_server.sites.asking import Interrupted
 from normfed_server.sites.delivery import Delivery
+from normfed_server.sites.participants import Admitted
 from normfed_server.state import admission
 from normfed_server.state.folder import ServerHome, open_home, run_folder
 from normfed_server.state.notes import COORDINATOR, CRASH, EXCUSED, LOG, OPTIONS, OUTCOME
@@ -36,25 +35,24 @@ CONCURRENT_ARMS = 16  # models trained at the same time: local models need one s
 logger = logging.getLogger(__name__)
 
 
-def run(grid: Grid, context: Context, home_folder: Path) -> None:
-    """Run or resume the study of the run that the bundle's configuration names.
+def run(grid: Grid, name: str, flower_run: int, home_folder: Path) -> None:
+    """Run or resume the study of a run, as one of Flower's.
 
     How it ended is written to the run's folder: an outcome where words can mend it, or else the error for whoever
     looks after open runs, who tries again. The run's log has the reason of every end that is not a kill.
     """
     home = open_home(home_folder)
-    folder = run_folder(home, str(context.run_config[RUN_KEY]))
-    with open(folder / "lock", "a", encoding="utf-8") as lock, _logging_to(folder / LOG):
-        # A coordinator whose SuperLink gave it up may live a little longer: never two on one folder.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        write_json(folder / COORDINATOR, _myself(context.run_id))
+    folder = run_folder(home, name)
+    # A coordinator whose SuperLink gave it up may live a little longer: never two on one folder.
+    with exclusive(folder / "lock"), _logging_to(folder / LOG):
+        write_json(folder / COORDINATOR, _myself(flower_run))
         try:
             _coordinate(grid, folder, home)
         except Interrupted:
             logger.warning("told to stop")
             return
         except Exception as error:
-            _note(folder, context.run_id, error)
+            _note(folder, flower_run, error)
             raise
         write_json(folder / OUTCOME, {"state": "finished", "why": ""})
 
@@ -100,24 +98,23 @@ def _myself(flower_run: int) -> dict[str, Any]:
 
 def _coordinate(grid: Grid, folder: Path, home: ServerHome) -> None:
     options = _read(folder / OPTIONS, {})
-    deployment = Deployment(
+    hospitals = Admitted(
         members=lambda: admission.nodes(home),
         excused=Excused(folder, home),
         enrolled=lambda: admission.enrolled(home),
         canary=bool(options.get("canary", True)),
     )
-    delivery = Delivery(grid, CONCURRENT_ARMS, lambda node, why: _again(coordinator, node, why))
-    coordinator = Coordinator(delivery, folder, deployment)
+
+    def again(node: int, why: str) -> None:
+        site = next((name for name, number in hospitals.members().items() if number == node), "?")
+        coordinator.events.say(AskedAgain(site=site, why=why))
+
+    delivery = Delivery(grid, CONCURRENT_ARMS, again)
+    coordinator = Coordinator(delivery, folder, hospitals)
     try:
         coordinator.run()
     finally:
         delivery.close()
-
-
-def _again(coordinator: Coordinator, node: int, why: str) -> None:
-    members = coordinator.deployment.members() if coordinator.deployment else {}
-    site = next((name for name, number in members.items() if number == node), "?")
-    coordinator.events.say(AskedAgain(site=site, why=why))
 
 
 def _read(path: Path, default: Any) -> Any:

@@ -18,8 +18,8 @@ from normfed_common.wire.answers import Answer, Trained
 from normfed_common.wire.messages import FENCE, answer, decode_request, refusal, requests
 from normfed_common.wire.requests import Request, TrainRound
 from normfed_server.sites import delivery as module
-from normfed_server.sites.asking import Forgetful
 from normfed_server.sites.delivery import Delivery
+from normfed_server.sites.exchange import Forgetful
 from normfed_simulation.engines.local import identify
 
 REQUEST = Request(study="{}", arm="federated", model={"name": "x"}, payload=TrainRound(round=1))

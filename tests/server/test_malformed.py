@@ -27,11 +27,12 @@ from normfed_common.wire import offers
 from normfed_common.wire.answers import Answer, Counted, Described, Figures, FineTuned, ScoredPeople, Summed
 from normfed_common.wire.messages import decode_request, encode, refusal
 from normfed_common.wire.requests import Request, Score
-from normfed_server.coordinator import Coordinator, Deployment
+from normfed_server.coordinator import Coordinator
 from normfed_server.report.page import write_report
 from normfed_server.report.words import warnings
 from normfed_server.runs.folder import reopen
 from normfed_server.sites.asking import SiteFailed
+from normfed_server.sites.participants import Admitted, Simulated
 from normfed_simulation.engines.local import identify
 
 TASKS = (
@@ -119,8 +120,8 @@ def play(
     identify()
     (folder / "study.yaml").parent.mkdir(parents=True, exist_ok=True)
     (folder / "study.yaml").write_text(yaml.safe_dump(study.model_dump(mode="json")))
-    members = Deployment(lambda: dict(grid.connected), frozenset)
-    Coordinator(grid, folder, members if forgiving else len(grid.connected)).run()
+    members = Admitted(lambda: dict(grid.connected), frozenset)
+    Coordinator(grid, folder, members if forgiving else Simulated(len(grid.connected))).run()
     if report:
         write_report(reopen(folder))
     return json.loads((folder / "metrics.json").read_text()), (folder / "events.jsonl").read_text()
@@ -342,7 +343,7 @@ def test_people_count_as_they_were_enrolled(study: StudyConfig, tmp_path: Path) 
     folder = tmp_path / "r"
     folder.mkdir()
     (folder / "study.yaml").write_text(yaml.safe_dump(small(study).model_dump(mode="json")))
-    deployment = Deployment(lambda: dict(grid.connected), frozenset, lambda: {"b": 5})
+    deployment = Admitted(lambda: dict(grid.connected), frozenset, lambda: {"b": 5})
     Coordinator(grid, folder, deployment).run()
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["rounds"][0]["shares"] == pytest.approx({s: n / 20 for s, n in PEOPLE.items()})
@@ -367,7 +368,7 @@ def test_who_is_away_at_the_last_step_of_fine_tuning_is_said(study: StudyConfig,
     folder.mkdir()
     mended = small(study, strategy={"name": "fine-tuning"})
     (folder / "study.yaml").write_text(yaml.safe_dump(mended.model_dump(mode="json")))
-    Coordinator(grid, folder, Deployment(lambda: members, frozenset)).run()
+    Coordinator(grid, folder, Admitted(lambda: members, frozenset)).run()
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     (missing,) = [e for e in events if e["event"] == "missing" and e["outcome"] == "not trained on"]
     assert missing["site"] == "b"

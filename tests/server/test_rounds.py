@@ -16,7 +16,7 @@ from normfed_common.foundation.errors import RunError, SiteCode
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.answers import Answer, Trained
 from normfed_server.arms.virtual_clock import Pace, SitePace, hospital_time
-from normfed_server.sites import collecting
+from normfed_server.sites import exchange
 from normfed_server.sites.closing import Closing, missing
 
 
@@ -184,8 +184,8 @@ def test_answers_that_come_too_early_wait_on_disk(
 ) -> None:
     small = federation(study)
     in_memory, _ = run(small, ScriptedGrid(lambda s, _: STEP[s]), tmp_path / "1")
-    monkeypatch.setattr(collecting, "EARLY_BYTES", 0)
-    monkeypatch.setattr(collecting.tempfile, "mkdtemp", lambda prefix: str(_made(tmp_path / "early")))
+    monkeypatch.setattr(exchange, "EARLY_BYTES", 0)
+    monkeypatch.setattr(exchange.tempfile, "mkdtemp", lambda prefix: str(_made(tmp_path / "early")))
     on_disk, _ = run(small, ScriptedGrid(lambda s, _: STEP[s]), tmp_path / "2")
     for name, array in in_memory.models[0].items():
         np.testing.assert_array_equal(on_disk.models[0][name], array)

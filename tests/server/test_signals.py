@@ -17,6 +17,7 @@ from normfed_common.wire.answers import Answer, Described
 from normfed_common.wire.messages import answer
 from normfed_server.coordinator import Coordinator
 from normfed_server.sites.asking import Interrupted
+from normfed_server.sites.participants import Simulated
 from normfed_simulation.engines.local import identify
 
 
@@ -52,7 +53,7 @@ def test_a_signal_sent_by_another_thread_is_handled_while_everybody_is_waited_fo
     identify()
     grid = SilentGrid()
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(federation(study).model_dump(mode="json")))
-    coordinator = Coordinator(grid, tmp_path, len(PEOPLE))
+    coordinator = Coordinator(grid, tmp_path, Simulated(len(PEOPLE)))
 
     in_time: list[bool] = []
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from normfed_client.answering.job import Job
-from normfed_client.hospital.custody import ROLES
 from normfed_client.hospital.site import people_of
 from normfed_common.foundation.errors import SiteCode, SiteError
+from normfed_common.study.roles import ROLES
 from normfed_common.wire.requests import Describe, Request
 
 LOG = "site.log"

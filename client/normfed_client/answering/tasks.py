@@ -11,7 +11,6 @@ import numpy as np
 from normfed_client.answering.job import Job
 from normfed_client.evaluating.evaluation import Evaluation
 from normfed_client.hospital import machine
-from normfed_client.hospital.custody import Role
 from normfed_client.hospital.folder import of_environment as hospital_of_environment
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.releases import Kind
@@ -30,6 +29,7 @@ from normfed_common.learning.learner import NETWORK, Learner
 from normfed_common.learning.phase import averaged_rounds, phase_of_round
 from normfed_common.metrics.summary import reportable_groups
 from normfed_common.study.federation import Compression
+from normfed_common.study.roles import Role
 from normfed_common.wire import offers
 from normfed_common.wire.answers import (
     Answer,

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 from pydantic import ValidationError
 
@@ -25,10 +24,9 @@ from normfed_common.foundation.errors import SiteCode, SiteError, UserError
 from normfed_common.foundation.files import write_text
 from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.roles import ROLES, Role
 
-Role = Literal["train", "held_out", "test"]
 People = Mapping[str, Sequence[str]]  # name to the visits that are used, each with its kind of lesion
-ROLES: tuple[Role, ...] = ("train", "held_out", "test")
 MEMBERS = "members.json"
 
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from normfed_client.hospital.config import DEVICE, SiteConfig
-from normfed_client.hospital.custody import ROLES, Custody, Role
+from normfed_client.hospital.custody import Custody
 from normfed_client.hospital.releases import Kind
 from normfed_client.imaging.bids import Problem, Visit, read_dataset
 from normfed_client.imaging.cache import Cache, Entry
@@ -34,16 +34,11 @@ from normfed_common.models.base import NormativeModel
 from normfed_common.models.pipeline import assemble
 from normfed_common.privacy.cubes import averaged
 from normfed_common.studies import resolve
-from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.roles import ROLES, Role
 
 SITES_VARIABLE = "NORMFED_SITES"  # a JSON file with the configurations of all sites on this machine (simulation)
-
-
-class SitesFile(Frozen):
-    """All sites of one machine."""
-
-    sites: tuple[SiteConfig, ...]
+_SITES = TypeAdapter(tuple[SiteConfig, ...])
 
 
 @dataclass(frozen=True)
@@ -273,14 +268,14 @@ def choose_device(name: str) -> torch.device:
 def read_sites(path: Path) -> tuple[SiteConfig, ...]:
     """Read the configurations of all sites on this machine."""
     try:
-        return SitesFile.model_validate_json(path.read_text()).sites
+        return _SITES.validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise DatasetError(f"{path}: not a list of sites ({error}).") from error
 
 
 def write_sites(path: Path, sites: tuple[SiteConfig, ...]) -> None:
     """Write what `read_sites` reads."""
-    path.write_text(SitesFile(sites=sites).model_dump_json(indent=1))
+    path.write_bytes(_SITES.dump_json(sites, indent=1))
 
 
 def playing(partition: int) -> SiteConfig:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -25,6 +24,7 @@ from normfed_common.foundation import digests
 from normfed_common.foundation.damage import put_aside
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.foundation.files import write_json
+from normfed_common.foundation.locks import exclusive
 from normfed_common.learning.cohort import Person, Scan
 
 META = "meta.json"
@@ -155,8 +155,7 @@ class Cache:
     def _lock(self, key: str) -> Iterator[None]:
         path = self.root / f".lock-{key}"
         self.root.mkdir(parents=True, exist_ok=True)  # it may have been deleted meanwhile
-        with open(path, "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # the kernel lets go of it when the process dies
+        with exclusive(path):
             try:
                 yield
             finally:

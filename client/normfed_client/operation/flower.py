@@ -1,7 +1,8 @@
-"""What a hospital's processes use of Flower beyond its public interface: a new version of Flower is met here."""
+"""What a hospital's processes use of Flower: a new version of Flower is met here."""
 
 from __future__ import annotations
 
+from flwr.app import Context, Message, RecordDict
 from flwr.proto.fleet_pb2 import ActivateNodeRequest, DeactivateNodeRequest
 from flwr.proto.runtime_pb2 import AcquireTaskRequest, SendTaskHeartbeatRequest
 from flwr.proto.task_pb2 import Task
@@ -19,23 +20,16 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
 __all__ = [
-    "AcquireTaskRequest",
     "ActivateNodeRequest",
     "DeactivateNodeRequest",
     "FleetHttpClient",
+    "Message",
     "NodeAuthHttpInterceptor",
-    "ProtobufClientInterceptor",
-    "RuntimeHttpClient",
-    "RuntimeTokenHttpInterceptor",
+    "NodeTasks",
     "RuntimeVersionHttpInterceptor",
-    "SendTaskHeartbeatRequest",
-    "SuperExecAuthHttpInterceptor",
     "Task",
-    "TaskType",
+    "empty_answer",
     "public_key_to_bytes",
-    "pull_task_input",
-    "push_message",
-    "push_task_output",
     "run_supernode",
 ]
 
@@ -45,3 +39,61 @@ def run_supernode() -> None:
     from flwr.supernode.cli.flower_supernode import flower_supernode  # seconds of imports, for this process alone
 
     flower_supernode()
+
+
+def empty_answer(message: Message) -> Message:
+    """An answer without content."""
+    return Message(RecordDict(), reply_to=message)
+
+
+class NodeTasks:
+    """The tasks of the node on this machine, through its own interface; every call raises `httpx.HTTPError`.
+
+    Without Flower's own retrying, which ends the process when a node has forgotten a task.
+    """
+
+    def __init__(self, address: str, *interceptors: ProtobufClientInterceptor) -> None:
+        self._client = RuntimeHttpClient.from_server_address(
+            address,
+            insecure=True,
+            root_certificates=None,
+            interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr-clientapp"), *interceptors],
+        )
+
+    @classmethod
+    def all(cls, address: str, secret: bytes) -> NodeTasks:
+        """Whoever knows the node's secret may `acquire` tasks."""
+        methods = frozenset({"/flwr.proto.Runtime/AcquireTask"})
+        return cls(address, SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=methods))
+
+    @classmethod
+    def one(cls, address: str, token: str) -> NodeTasks:
+        """Whoever has a task's token may do everything else with it."""
+        return cls(address, RuntimeTokenHttpInterceptor(token))
+
+    def acquire(self) -> tuple[Task, str] | None:
+        """A task and its token, if there is one to do."""
+        found = self._client.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP]))
+        return (found.task, found.token) if found.HasField("task") and found.token else None
+
+    def beat(self) -> None:
+        """The task is alive."""
+        self._client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
+
+    def request(self) -> tuple[Message, Context]:
+        """What the server asks, and what Flower keeps of the run."""
+        message, context, _run, _bundle = pull_task_input(self._client)
+        return message, context
+
+    def answer(self, reply: Message, context: Context) -> None:
+        """Send the answer."""
+        push_message(self._client, reply, context)
+
+    def complete(self, context: Context) -> None:
+        """The task is done. What we keep lies on disk; Flower keeps nothing for us."""
+        context.state = RecordDict()
+        push_task_output(self._client, context, "completed", "")
+
+    def close(self) -> None:
+        """Call nobody any more."""
+        self._client.close()

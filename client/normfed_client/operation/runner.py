@@ -20,25 +20,11 @@ from functools import partial
 from pathlib import Path
 
 import httpx
-from flwr.app import Context, Message, RecordDict
 
 from normfed_client.answering.serving import from_bytes, to_bytes
 from normfed_client.hospital.folder import HOME_VARIABLE, Hospital, open_hospital
 from normfed_client.hospital.outbox import expire
-from normfed_client.operation.flower import (
-    AcquireTaskRequest,
-    ProtobufClientInterceptor,
-    RuntimeHttpClient,
-    RuntimeTokenHttpInterceptor,
-    RuntimeVersionHttpInterceptor,
-    SendTaskHeartbeatRequest,
-    SuperExecAuthHttpInterceptor,
-    Task,
-    TaskType,
-    pull_task_input,
-    push_message,
-    push_task_output,
-)
+from normfed_client.operation.flower import Message, NodeTasks, Task, empty_answer
 from normfed_common.foundation.errors import SiteCode, WireError
 from normfed_common.processes.supervision import stop_on_signals
 from normfed_common.processes.workers import WorkerDied, WorkerPool
@@ -50,7 +36,6 @@ DEATHS = 3  # of the worker with one request, each soon after the other: then it
 SOON_S = 600.0
 PUSH_TRIES, PUSH_PAUSE_S = 30, 1.0
 EXPIRE_EVERY_S = 3600.0
-COMPLETED = "completed"
 
 logger = logging.getLogger("normfed_client.runner")
 
@@ -76,40 +61,35 @@ class Runner:
     def run(self, stop: threading.Event) -> None:
         """Until told to stop."""
         self._pool.submit(lambda: b"")  # gets warm while nothing is asked yet
-        secret = SuperExecAuthHttpInterceptor(
-            master_secret=self.hospital.secret.read_bytes(),
-            protected_methods=frozenset({"/flwr.proto.Runtime/AcquireTask"}),
-        )
-        client = self._client(secret)
-        request = AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP])
+        tasks = NodeTasks.all(self.address, self.hospital.secret.read_bytes())
         try:
             while not stop.wait(POLL_S):
                 self._expire()
                 try:
-                    found = client.AcquireTask(request)
+                    found = tasks.acquire()
                 except httpx.HTTPError:
                     continue  # the node is starting, or starting again
-                if found.HasField("task") and found.token:
+                if found is not None:
                     # A node that was broken off while it received a request leaves a task behind that nobody can
                     # ever do: it must not keep the next ones waiting.
-                    threading.Thread(target=self._serve, args=(found.task, found.token), daemon=True).start()
+                    threading.Thread(target=self._serve, args=found, daemon=True).start()
         finally:
             self._pool.close()
-            client.close()
+            tasks.close()
 
     def _serve(self, task: Task, token: str) -> None:
         """One task; whatever happens, the next one is served."""
-        client = self._client(RuntimeTokenHttpInterceptor(token))
+        node = NodeTasks.one(self.address, token)
         try:
-            with _heartbeat(client):
-                message, context, _run, _bundle = pull_task_input(client)
+            with _heartbeat(node):
+                message, context = node.request()
                 reply = self._answer(message, task.fab_hash)
-                _insist(lambda: push_message(client, reply, context))
-                push_task_output(client, _without_state(context), COMPLETED, "")
+                _insist(lambda: node.answer(reply, context))
+                node.complete(context)
         except Exception as error:  # noqa: BLE001  (what is not delivered waits in the outbox)
             logger.warning("task %s: %s: %s", task.task_id, type(error).__name__, error)
         finally:
-            client.close()
+            node.close()
 
     def _answer(self, message: Message, bundle: str) -> Message:
         kind = message.metadata.message_type
@@ -117,7 +97,7 @@ class Runner:
             logger.error("refused %s: bundle %s is not listed in site.yaml", kind, bundle)
             return refusal(message, SiteCode.BUNDLE_REFUSED)
         if kind == FENCE:
-            return Message(RecordDict(), reply_to=message)
+            return empty_answer(message)
         begin = time.monotonic()
         deaths = 0
         while deaths < DEATHS:
@@ -156,25 +136,16 @@ class Runner:
                 with contextlib.suppress(OSError):
                     expire(self.hospital.folder / what, self.hospital.config.keep_days)
 
-    def _client(self, *interceptors: ProtobufClientInterceptor) -> RuntimeHttpClient:
-        # Without Flower's own retrying, which ends the process when a node has forgotten a task.
-        return RuntimeHttpClient.from_server_address(
-            self.address,
-            insecure=True,
-            root_certificates=None,
-            interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr-clientapp"), *interceptors],
-        )
-
 
 @contextlib.contextmanager
-def _heartbeat(client: RuntimeHttpClient) -> Iterator[None]:
+def _heartbeat(node: NodeTasks) -> Iterator[None]:
     """Tell the node that the task is alive; once the node has forgotten it, the work goes on for the outbox."""
     over = threading.Event()
 
     def beat() -> None:
         while not over.wait(HEARTBEAT_S):
             try:
-                client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
+                node.beat()
             except httpx.TransportError:
                 continue
             except httpx.HTTPStatusError:
@@ -199,12 +170,6 @@ def _insist(send: Callable[[], None]) -> None:
             if attempt == PUSH_TRIES - 1:
                 raise
             time.sleep(PUSH_PAUSE_S)
-
-
-def _without_state(context: Context) -> Context:
-    """What we keep lies on disk; Flower keeps nothing for us."""
-    context.state = RecordDict()
-    return context
 
 
 def main() -> None:

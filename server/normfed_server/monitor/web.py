@@ -22,7 +22,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from normfed_common.foundation import digests
 from normfed_common.foundation.files import without_nan
-from normfed_server.monitor.views import Views, prometheus
+from normfed_server.monitor.figures import exposition
+from normfed_server.monitor.views import Views
 from normfed_server.state.folder import ServerHome
 
 EVERY_S, ALIVE_S = 1.0, 15.0
@@ -87,7 +88,7 @@ def application(home: ServerHome, healthy: Callable[[], bool]) -> Starlette:
         return Response(await run_in_threadpool(text), media_type="application/json")
 
     async def metrics(_: Request) -> Response:
-        content = prometheus(json.loads(await run_in_threadpool(text)))
+        content = exposition(json.loads(await run_in_threadpool(text)))
         return PlainTextResponse(content, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def healthz(_: Request) -> Response:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Protocol, TypeVar, runtime_checkable
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from flwr.app import Message
 from flwr.serverapp import Grid
@@ -16,6 +16,7 @@ from normfed_common.foundation.errors import NormfedError, SiteCode, WireError
 from normfed_common.wire.answers import Answer
 from normfed_common.wire.messages import error_code
 from normfed_server.sites import claims
+from normfed_server.sites.exchange import Exchange, forget
 
 POLL_S = 0.02
 
@@ -32,15 +33,6 @@ class SiteFailed(NormfedError):
     def __init__(self, site: str, task: str, why: str) -> None:
         super().__init__(f"Site {site} could not answer {task}: {why}.")
         self.site = site
-
-
-@runtime_checkable
-class Forgetful(Protocol):
-    """A grid that keeps requests until they are answered, unless told not to."""
-
-    def forget(self, message_ids: Iterable[str]) -> None:
-        """Nobody waits for these any more."""
-        ...
 
 
 class Asker:
@@ -138,45 +130,11 @@ class Asker:
         Interrupted
             If ``stop`` is set meanwhile.
         """
-        missed = missed if self.forgiving else None
-        begin, order = time.monotonic(), sorted(requests)
-        tasks = {site: requests[site].metadata.message_type for site in order}
-        ids = list(self.grid.push_messages([requests[site] for site in order]))
-        waiting = dict(zip(ids, order, strict=True))
-        early: dict[str, Message | None] = {}
-        for site in order:
-            while site not in early:
-                for reply in list(self.grid.pull_messages(list(waiting))):
-                    sender = waiting.pop(reply.metadata.reply_to_message_id)
-                    early[sender] = self._checked(sender, tasks[sender], reply, codes_allowed, missed)
-                if missed is not None:
-                    patience_over = time.monotonic() - begin > self.patience_s
-                    for number, gone in self._gone(waiting, requests, patience_over).items():
-                        missed[gone], early[gone] = "not connected", None
-                        del waiting[number]
-                        self.forget([number])
-                if site not in early:
-                    self.pause()
-            answer = early.pop(site)
-            if answer is not None:
-                yield site, answer
-
-    def _gone(self, waiting: Mapping[str, str], requests: Mapping[str, Message], patience_over: bool) -> dict[str, str]:
-        """Of the sites waited for those that are not connected and not waited for any more."""
-        excused = self.excused()
-        if not patience_over and not excused & set(waiting.values()):
-            return {}
-        present = set(self.grid.get_node_ids())
-        return {
-            number: site
-            for number, site in waiting.items()
-            if (patience_over or site in excused) and requests[site].metadata.dst_node_id not in present
-        }
+        return iter(_Answers(self, requests, codes_allowed, missed if self.forgiving else None))
 
     def forget(self, message_ids: Iterable[str]) -> None:
         """Nobody waits for the answers to these any more."""
-        if isinstance(self.grid, Forgetful):
-            self.grid.forget(message_ids)
+        forget(self.grid, message_ids)
 
     def pause(self) -> None:
         """Wait a moment.
@@ -189,23 +147,61 @@ class Asker:
         if self.stop.wait(POLL_S):
             raise Interrupted("stopped")
 
-    def _checked(
+
+class _Answers(Exchange):
+    """The answers to a request of which nobody is late: whoever is connected is waited for.
+
+    Parameters
+    ----------
+    missed
+        Sites that failed or are gone, and why; None where nobody forgives them.
+    """
+
+    def __init__(
         self,
-        site: str,
-        task: str,
-        reply: Message,
+        asker: Asker,
+        requests: Mapping[str, Message],
         codes_allowed: tuple[SiteCode, ...],
         missed: dict[str, str] | None,
-    ) -> Message | None:
-        if not reply.has_error():
-            return reply
-        code = error_code(reply)
-        if code in codes_allowed:
-            return reply
-        if missed is None:
-            raise SiteFailed(site, task, describe(code))
-        missed[site] = describe(code)
-        return None
+    ) -> None:
+        super().__init__(asker.grid, requests, asker.pause)
+        self.asker, self.codes_allowed, self.missed = asker, codes_allowed, missed
+        self._begin = time.monotonic()
+        self._without: set[str] = set()
+
+    @property
+    def without(self) -> Container[str]:
+        """See `Exchange`."""
+        return self._without
+
+    def settle(self, site: str, reply: Message) -> bool:
+        """See `Exchange`; raises `SiteFailed` where nobody forgives."""
+        if not reply.has_error() or (code := error_code(reply)) in self.codes_allowed:
+            return True
+        if self.missed is None:
+            raise SiteFailed(site, self.requests[site].metadata.message_type, describe(code))
+        self._miss(site, describe(code))
+        return False
+
+    def give_up(self, waiting: dict[str, str]) -> None:
+        """See `Exchange`: sites that are not connected, once patience is over or the operator excused them."""
+        if self.missed is None:
+            return
+        impatient = time.monotonic() - self._begin > self.asker.patience_s
+        excused = self.asker.excused()
+        candidates = {site: number for number, site in waiting.items() if impatient or site in excused}
+        if not candidates:
+            return
+        for site, connected in self.present(candidates).items():
+            if not connected:
+                self._miss(site, "not connected")
+                del waiting[candidates[site]]
+                self.asker.forget([candidates[site]])
+
+    def _miss(self, site: str, why: str) -> None:
+        if self.missed is not None:
+            self.missed[site] = why
+        self._without.add(site)
 
 
 OF_THE_STUDY = (

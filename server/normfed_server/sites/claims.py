@@ -16,12 +16,12 @@ from normfed_common.metrics import histograms
 from normfed_common.metrics.base import ROUNDING, Metric
 from normfed_common.metrics.catalogue import BUILT_IN
 from normfed_common.metrics.summary import EVERYBODY, Summary
+from normfed_common.study.roles import ROLES
 from normfed_common.wire.answers import Answer, Described, Trained
 from normfed_common.wire.evaluation import COUNTS, ScoreRange, check_layout, to_summary
 from normfed_common.wire.messages import decode_answer
 from normfed_server.sites.description import SiteDescription
 
-ROLES = ("train", "held_out", "test")
 MOST_PEOPLE = 100_000  # in one role at one site: no hospital has more; UK Biobank's imaging study is as large
 MOST_SCANS = 20  # of one person
 LARGEST_LOSS = 1e12

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
-from flwr.app import Array, Message
+from flwr.app import Message
 
 from normfed_common.foundation.errors import SiteCode
 from normfed_common.wire.messages import error_code, size_of
 from normfed_server.sites.asking import Asker, describe
 from normfed_server.sites.closing import Closing, Outcome
+from normfed_server.sites.exchange import Exchange
 
 TELL_S, TELL_AT_MOST_S = 15.0, 600.0  # twice as long every time
 REFUSALS = (
@@ -33,7 +30,6 @@ REFUSALS = (
     SiteCode.RECORD_UNUSABLE,
     SiteCode.PLUGIN_REFUSED,
 )
-EARLY_BYTES = 32 * 2**20  # of answers whose turn has not come; more wait on disk
 
 
 class Reminder:
@@ -56,7 +52,7 @@ class Reminder:
         return True
 
 
-class Collection:
+class Collection(Exchange):
     """One round's answers.
 
     Parameters
@@ -84,12 +80,14 @@ class Collection:
         wall_clock: bool = True,
         tell: Callable[[dict[str, bool], float], None] | None = None,
     ) -> None:
-        self.asker, self.requests, self.closing = asker, requests, closing
+        super().__init__(asker.grid, requests, asker.pause)
+        self.closing = closing
         self.tell = tell if wall_clock and arrivals is None else None
         self.patience_s = closing.patience_s if wall_clock and arrivals is None else math.inf
         self.outcomes: dict[str, Outcome] = {}
         self.reasons: dict[str, str] = {}
         self.bytes = 0
+        self._reminder = Reminder()
         if arrivals is not None:
             end = closing.at(arrivals)
             for site in sorted(requests):
@@ -104,118 +102,55 @@ class Collection:
         Interrupted
             If the run is asked to stop meanwhile.
         """
-        reminder, order = Reminder(), sorted(self.requests)
-        ids = self.asker.grid.push_messages([self.requests[site] for site in order])
-        waiting = dict(zip(ids, order, strict=True))
-        answered: set[str] = set()
-        early = _Early()
-        try:
-            for site in order:
-                while site not in answered and site not in self.outcomes:
-                    for reply in self.asker.grid.pull_messages(list(waiting)):
-                        sender = waiting.pop(reply.metadata.reply_to_message_id)
-                        self._settle(sender, reply, answered, early, sender == site)
-                    if self._over(reminder.seconds(), waiting.values(), answered):
-                        for missing in waiting.values():
-                            if missing not in self.outcomes:
-                                self._late(missing, f"no answer within {reminder.seconds():.0f} s")
-                    elif site not in answered and site not in self.outcomes:
-                        self.asker.pause()
-                    if self.tell is not None and reminder.due():
-                        self.tell(self._waited_for(waiting.values()), reminder.seconds())
-                if site not in self.outcomes:
-                    self.outcomes[site] = Outcome.TOOK_PART
-                    yield site, early.take(site)
-        finally:
-            self.asker.forget(waiting)
-            early.close()
+        self._reminder = Reminder()
+        for site, reply in super().__iter__():
+            self.outcomes[site] = Outcome.TOOK_PART
+            yield site, reply
 
-    def _over(self, seconds: float, waiting: Iterable[str], answered: set[str]) -> bool:
-        """Whether nobody is waited for any more: the quorum is there, and patience is over or the operator excused all
-        the others; or these are away as well, and the quorum will never be there."""
-        open_ = {site for site in waiting if site not in self.outcomes}
-        only_excused = open_ <= self.closing.excused()
-        aside = {site for site, outcome in self.outcomes.items() if outcome is Outcome.SET_ASIDE}
-        not_asked_again = self.closing.people.keys() - self.requests.keys()  # its answer came and could not be used
-        if self.closing.without(aside | not_asked_again).quorum(answered):
-            return only_excused or seconds > self.patience_s
-        return only_excused and not any(self._waited_for(open_).values())
+    @property
+    def without(self) -> Container[str]:
+        """See `Exchange`: whatever became of them, they did not take part."""
+        return self.outcomes
 
-    def _waited_for(self, sites: Iterable[str]) -> dict[str, bool]:
-        """Sites without an answer, and whether each is connected."""
-        present = set(self.asker.grid.get_node_ids())
-        open_ = sorted(site for site in sites if site not in self.outcomes)
-        return {site: self.requests[site].metadata.dst_node_id in present for site in open_}
-
-    def set_aside(self, site: str, why: str) -> None:
-        """An answer that came is not used after all."""
-        self.outcomes[site], self.reasons[site] = Outcome.SET_ASIDE, why
-
-    def _settle(self, site: str, reply: Message, answered: set[str], early: _Early, its_turn: bool) -> None:
+    def settle(self, site: str, reply: Message) -> bool:
+        """See `Exchange`; an answer that comes after its site was given up only counts."""
         if not reply.has_error() and not reply.has_content():
             self.set_aside(site, "its answer is empty")
-            return
+            return False
         self.bytes += size_of(reply)
         if reply.has_error():
             code = error_code(reply)
             self.outcomes[site] = Outcome.REFUSED if code in REFUSALS else Outcome.FAILED
             self.reasons[site] = describe(code)
-        elif site not in self.outcomes:
-            answered.add(site)
-            early.put(site, reply, its_turn)
+            return False
+        return site not in self.outcomes
+
+    def give_up(self, waiting: dict[str, str]) -> None:
+        """See `Exchange`; now and then, tell who is waited for."""
+        seconds = self._reminder.seconds()
+        if self._over(seconds, waiting.values()):
+            for site in self._open_among(waiting.values()):
+                self._late(site, f"no answer within {seconds:.0f} s")
+        if self.tell is not None and self._reminder.due():
+            self.tell(self.present(self._open_among(waiting.values())), seconds)
+
+    def set_aside(self, site: str, why: str) -> None:
+        """An answer that came is not used after all."""
+        self.outcomes[site], self.reasons[site] = Outcome.SET_ASIDE, why
+
+    def _over(self, seconds: float, waiting: Iterable[str]) -> bool:
+        """Whether nobody is waited for any more: the quorum is there, and patience is over or the operator excused all
+        the others; or these are away as well, and the quorum will never be there."""
+        open_ = self._open_among(waiting)
+        only_excused = set(open_) <= self.closing.excused()
+        aside = {site for site, outcome in self.outcomes.items() if outcome is Outcome.SET_ASIDE}
+        not_asked_again = self.closing.people.keys() - self.requests.keys()  # its answer came and could not be used
+        if self.closing.without(aside | not_asked_again).quorum(self.answered):
+            return only_excused or seconds > self.patience_s
+        return only_excused and not any(self.present(open_).values())
+
+    def _open_among(self, sites: Iterable[str]) -> list[str]:
+        return sorted(site for site in sites if site not in self.outcomes)
 
     def _late(self, site: str, why: str) -> None:
         self.outcomes[site], self.reasons[site] = Outcome.LATE, why
-
-
-class _Early:
-    """Answers whose turn has not come: in memory up to EARLY_BYTES, beyond that on disk, one file an answer."""
-
-    def __init__(self) -> None:
-        self._held: dict[str, Message | _OnDisk] = {}
-        self._bytes = 0
-        self._numbers = itertools.count()
-        self._folder: Path | None = None
-
-    def put(self, site: str, message: Message, its_turn: bool) -> None:
-        size = size_of(message)
-        if its_turn or self._bytes + size <= EARLY_BYTES:
-            self._held[site] = message
-            self._bytes += size
-            return
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="normfed-early-"))
-        self._held[site] = _OnDisk(message, self._folder / f"{next(self._numbers)}.arrays")
-
-    def take(self, site: str) -> Message:
-        held = self._held.pop(site)
-        if isinstance(held, _OnDisk):
-            return held.read()
-        self._bytes -= size_of(held)
-        return held
-
-    def close(self) -> None:
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-
-
-class _OnDisk:
-    """A message whose arrays wait in a file; written and read array by array, so that it is never in memory twice."""
-
-    def __init__(self, message: Message, path: Path) -> None:
-        self.message, self.path = message, path
-        self.layout: list[tuple[str, str, str, tuple[int, ...], str, int]] = []
-        with open(path, "wb") as file:
-            for record_name, record in message.content.array_records.items():
-                for name in list(record):
-                    array = record.pop(name)
-                    file.write(array.data)
-                    described = (array.dtype, tuple(array.shape), array.stype, len(array.data))
-                    self.layout.append((record_name, name, *described))
-
-    def read(self) -> Message:
-        with open(self.path, "rb") as file:
-            for record_name, name, dtype, shape, stype, size in self.layout:
-                self.message.content.array_records[record_name][name] = Array(dtype, shape, stype, file.read(size))
-        self.path.unlink()
-        return self.message

@@ -11,6 +11,7 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from normfed_common.foundation.errors import NormfedError, RunError, SiteCode, WireError
+from normfed_common.study.roles import ROLES
 from normfed_common.wire.answers import Described, Machine
 from normfed_common.wire.messages import error_code, requests
 from normfed_common.wire.requests import Describe
@@ -273,4 +274,4 @@ class Roster:
 
 
 def _people(site: SiteDescription) -> str:
-    return ", ".join(f"{max(getattr(site, role), 0):,} to {role.replace('_', ' ')}" for role in claims.ROLES)
+    return ", ".join(f"{max(getattr(site, role), 0):,} to {role.replace('_', ' ')}" for role in ROLES)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from normfed_client.hospital.custody import MEMBERS, ROLES, Custody, Members, People, Role, newest_serial
+from normfed_client.hospital.custody import MEMBERS, Custody, Members, People, newest_serial
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Member, Releases
 from normfed_client.hospital.rules import CustodyConfig, Rules
@@ -18,6 +18,7 @@ from normfed_client.imaging.bids import Mask, Participant, Visit
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.roles import ROLES, Role
 
 MINIMUM = 4
 SECRET = PeopleSecret(b"secret")

@@ -16,6 +16,7 @@ from normfed_client.imaging.cohort import Lots, PreparedCohort, Roles, assign, k
 from normfed_common.learning.cohort import Person
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.roles import ROLES
 
 PATH = Path("x.nii.gz")
 SECRET = PeopleSecret(b"secret")
@@ -38,7 +39,7 @@ def somebody(number: int) -> Visit:
 
 
 def roles_of(roles: Roles) -> dict[str, str]:
-    found = [(v.participant.subject, role) for role in ("train", "held_out", "test") for v in getattr(roles, role)]
+    found = [(v.participant.subject, role) for role in ROLES for v in getattr(roles, role)]
     assert len(dict(found)) == len(found)  # nobody twice
     return dict(found)
 

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
-from normfed_server.monitor.views import SHOWN_LINES, SHOWN_RUNS, RunView, Views, prometheus
+from normfed_server.monitor.figures import exposition
+from normfed_server.monitor.views import SHOWN_LINES, SHOWN_RUNS, RunView, Views
 from normfed_server.state import admission
 from normfed_server.state.folder import ServerHome
 from normfed_server.state.ledger import Entry, State
@@ -138,7 +138,7 @@ def test_the_latest_runs_are_shown_the_newest_first(home: ServerHome) -> None:
     assert shown == [f"r{number}" for number in reversed(range(2, SHOWN_RUNS + 2))]
 
 
-def test_prometheus_own_parser_reads_every_figure_whatever_a_name_holds(home: ServerHome, view: RunView) -> None:
+def test_a_metrics_line_is_there_for_every_figure_whatever_a_name_holds(home: ServerHome, view: RunView) -> None:
     for site in "ab":
         admission.enrol(home, site)
     admission.accept(home, "a", "key", "fingerprint")
@@ -147,9 +147,22 @@ def test_prometheus_own_parser_reads_every_figure_whatever_a_name_holds(home: Se
     happens(home, plan(9), round_event(1, loss={"a": 0.25, "b": None}))
     state = Views(home).state()
     state["runs"][0]["name"] = 'a "name"\\with\nall'
-    families = {family.name: family.samples for family in text_string_to_metric_families(prometheus(state))}
-    (loss,) = families["normfed_site_loss"]
-    assert (loss.labels, loss.value) == ({"run": 'a "name"\\with\nall', "site": "a"}, 0.25)
-    assert [(s.labels["site"], s.value) for s in families["normfed_site_connected"]] == [("a", 1.0)]
-    assert {s.labels["way"]: s.value for s in families["normfed_round_megabytes"]} == {"out": 2.0, "back": 3.0}
-    assert families["normfed_runs_open"][0].value == 1.0
+    state["services"] = {"superlink": {"pid": 7, "restarts": 3}, "monitor": {"pid": None, "restarts": 0}}
+    run = r'run="a \"name\"\\with\nall"'  # as Prometheus' format wants it
+    lines = exposition(state).splitlines()
+    assert [line for line in lines if not line.startswith(("#", "normfed_certificate"))] == [
+        'normfed_service_up{service="superlink"} 1.0',
+        'normfed_service_up{service="monitor"} 0.0',
+        'normfed_service_restarts_total{service="superlink"} 3.0',
+        'normfed_service_restarts_total{service="monitor"} 0.0',
+        'normfed_site_connected{site="a"} 1.0',
+        "normfed_runs_open 1.0",
+        f"normfed_run_round{{{run}}} 1.0",
+        f"normfed_run_rounds{{{run}}} 9.0",
+        f"normfed_round_seconds{{{run}}} 10.0",
+        f'normfed_round_megabytes{{{run},way="out"}} 2.0',
+        f'normfed_round_megabytes{{{run},way="back"}} 3.0',
+        f"normfed_round_energy_wh{{{run}}} 0.0",
+        f'normfed_site_loss{{{run},site="a"}} 0.25',
+    ]
+    assert "# TYPE normfed_service_restarts_total counter" in lines

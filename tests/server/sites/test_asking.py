@@ -6,6 +6,7 @@ import itertools
 import math
 import threading
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,10 @@ from normfed_common.foundation.errors import SiteCode, WireError
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire import offers
 from normfed_common.wire.answers import Answer, ScoredPeople
-from normfed_common.wire.messages import error_code, requests
+from normfed_common.wire.messages import decode_answer, error_code, requests
 from normfed_common.wire.offers import Offer
 from normfed_common.wire.requests import Score
+from normfed_server.sites import exchange
 from normfed_server.sites.asking import Asker, Interrupted, SiteFailed, cure
 from normfed_server.sites.letterhead import Letterhead
 from normfed_simulation.engines.local import identify
@@ -95,6 +97,31 @@ def test_a_run_that_is_asked_to_stop_waits_no_longer(messages: dict[str, Message
     stop.set()
     with pytest.raises(Interrupted, match="stopped"):
         list(Asker(ScriptedGrid(silent("c")), stop).answers(messages))
+
+
+def test_sums_and_figures_beyond_what_memory_may_hold_come_back_from_disk_and_refusals_with_them(
+    messages: dict[str, Message], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "early"
+    monkeypatch.setattr(exchange, "EARLY_BYTES", 0)
+    monkeypatch.setattr(exchange.tempfile, "mkdtemp", lambda prefix: folder.mkdir() or str(folder))
+    asker = Unpaused(
+        ScriptedGrid(lambda site, _: REFUSED if site == "b" else ord(site) / 1000), threading.Event(), forgiving=True
+    )
+    found = {}
+    for site, reply in asker.answers(messages, (REFUSED,)):
+        found[site] = None if reply.has_error() else float(decode_answer(reply)[1]["w"][0])
+        assert len(list(folder.iterdir())) == {"a": 2, "b": 2, "c": 1, "d": 0}[site]
+    assert found == {"a": pytest.approx(0.097), "b": None, "c": pytest.approx(0.099), "d": pytest.approx(0.1)}
+    assert not folder.exists()
+
+
+def test_whoever_breaks_off_waits_for_nobody_any_more(messages: dict[str, Message]) -> None:
+    grid = RememberingGrid(silent("c", "d"))
+    answers = Unpaused(grid, threading.Event()).answers(messages)
+    assert next(answers)[0] == "a"
+    answers.close()  # type: ignore[attr-defined]
+    assert sorted(grid.forgotten) == ["2", "3"]
 
 
 REFUSED = SiteCode.COHORT_TOO_SMALL

@@ -19,7 +19,7 @@ from normfed_common.wire import offers
 from normfed_common.wire.messages import decode_answer, requests, size_of
 from normfed_common.wire.offers import Offer
 from normfed_common.wire.requests import TrainRound
-from normfed_server.sites import collecting
+from normfed_server.sites import collecting, exchange
 from normfed_server.sites.asking import Asker, Interrupted
 from normfed_server.sites.closing import Closing, Outcome
 from normfed_server.sites.collecting import Collection, Reminder
@@ -78,7 +78,7 @@ def silent(*sites: str) -> Behaviour:
 
 
 def forgotten(collection: Collection) -> set[str]:
-    grid = collection.asker.grid
+    grid = collection.grid
     assert isinstance(grid, RememberingGrid)
     return {sorted(collection.requests)[int(number)] for number in grid.forgotten}
 
@@ -150,7 +150,7 @@ def test_patience_begins_to_matter_when_the_quorum_is_there(collect: Collect) ->
 def test_without_the_quorum_nobody_is_late_until_the_run_is_stopped(collect: Collect, stop: threading.Event) -> None:
     pulls = []
     collection = collect(silent("d"), {"sites": 4})
-    pull = collection.asker.grid.pull_messages
+    pull = collection.grid.pull_messages
 
     def counted(ids: Iterable[str]) -> Iterable[Message]:
         pulls.append(1)
@@ -158,7 +158,7 @@ def test_without_the_quorum_nobody_is_late_until_the_run_is_stopped(collect: Col
             stop.set()
         return pull(ids)
 
-    collection.asker.grid.pull_messages = counted  # type: ignore[method-assign]
+    collection.grid.pull_messages = counted  # type: ignore[method-assign]
     with pytest.raises(Interrupted):
         list(collection)
     assert "d" not in collection.outcomes
@@ -174,7 +174,7 @@ def empty(message: Message) -> Message:
 
 def test_a_largest_whose_answer_is_empty_holds_up_no_round(collect: Collect, monkeypatch: pytest.MonkeyPatch) -> None:
     collection = collect(silent("d"), {"largest": "a"})
-    grid = collection.asker.grid
+    grid = collection.grid
     assert isinstance(grid, RememberingGrid)
     reply = grid._reply
     monkeypatch.setattr(grid, "_reply", lambda m: empty(m) if m.metadata.dst_node_id == 1 else reply(m))
@@ -197,8 +197,8 @@ def test_answers_beyond_what_memory_may_hold_wait_on_disk_until_their_turn(
 ) -> None:
     (sent,) = {size_of(message) for _, message in collect(silent())}
     folder = tmp_path / "early"
-    monkeypatch.setattr(collecting, "EARLY_BYTES", held * sent)
-    monkeypatch.setattr(collecting.tempfile, "mkdtemp", lambda prefix: folder.mkdir() or str(folder))
+    monkeypatch.setattr(exchange, "EARLY_BYTES", held * sent)
+    monkeypatch.setattr(exchange.tempfile, "mkdtemp", lambda prefix: folder.mkdir() or str(folder))
     on_disk = []
     for site, message in collect(lambda site, _: ord(site) / 1000):
         assert decode(message) == (site, pytest.approx(ord(site) / 1000))
@@ -213,8 +213,8 @@ def test_a_round_that_is_broken_off_leaves_no_file(
     collect: Collect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "early"
-    monkeypatch.setattr(collecting, "EARLY_BYTES", 0)
-    monkeypatch.setattr(collecting.tempfile, "mkdtemp", lambda prefix: folder.mkdir() or str(folder))
+    monkeypatch.setattr(exchange, "EARLY_BYTES", 0)
+    monkeypatch.setattr(exchange.tempfile, "mkdtemp", lambda prefix: folder.mkdir() or str(folder))
     answers = iter(collect(silent()))
     next(answers)
     assert len(list(folder.iterdir())) == 3
@@ -250,7 +250,7 @@ def test_who_is_waited_for_is_told_with_whether_each_is_connected(
 
     rule = {"patience_s": math.inf, "excused": lambda: frozenset(excused)}
     collection = collect(silent("b", "d"), rule, tell=tell)
-    monkeypatch.setattr(collection.asker.grid, "get_node_ids", lambda: [1, 2, 3])
+    monkeypatch.setattr(collection.grid, "get_node_ids", lambda: [1, 2, 3])
     assert [site for site, _ in collection] == ["a", "c"]
     assert told[0] == {"b": True, "d": False}
 

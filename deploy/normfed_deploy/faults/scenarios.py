@@ -1,0 +1,131 @@
+"""The rows of the matrix: each fault, whom it meets, when, and what must come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from normfed_deploy.faults.disturbance import Disturbance
+from normfed_deploy.faults.processes import everything, kill, lie, pause
+from normfed_deploy.faults.surroundings import clock, expired, faketime, flipped, full_disk, link, server_down
+from normfed_deploy.rehearsal import Role
+from normfed_deploy.wire import Condition
+
+SAME = "finishes; the same weights; no round trained twice"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One row of the matrix.
+
+    Parameters
+    ----------
+    disturb
+        Given the rehearsal, the run and a generator, does its worst; gives how often.
+    rounds
+        Of the study, enough to last while it is disturbed.
+    repeats
+        Whether rounds may be trained twice: the fault destroys work.
+    ready
+        Raises RunError if this machine lacks what the fault is made with.
+    """
+
+    name: str
+    role: str
+    phase: str
+    what: str
+    expected: str
+    disturb: Disturbance
+    rounds: int = 6
+    repeats: bool = False
+    ready: Callable[[], object] = bool
+
+
+def scenarios(times: int) -> list[Scenario]:
+    """The matrix; ``times`` is how often a process is killed."""
+    roles: tuple[Role, ...] = ("worker", "serverapp", "executor", "superlink", "server", "runner", "node", "site")
+    kills = [
+        Scenario(
+            f"kill {role}",
+            role,
+            "training",
+            f"SIGKILL at {times} random moments",
+            SAME,
+            kill(role, times, "b"),
+            3 * times,
+        )
+        for role in roles
+    ]
+    return [
+        *kills,
+        Scenario(
+            "everything killed",
+            "server and sites",
+            "training",
+            "SIGKILL to every process at the same moment, 3 times, then all started again",
+            SAME,
+            everything(3),
+            12,
+        ),
+        Scenario(
+            "pause superlink", "superlink", "training", "SIGSTOP for 45 s, 3 times", SAME, pause("superlink", 45, 3), 12
+        ),
+        Scenario("pause serverapp", "serverapp", "training", "SIGSTOP for 90 s", SAME, pause("serverapp", 90), 12),
+        Scenario("server down", "server", "training", "its machine is off for 3 minutes", SAME, server_down(180), 10),
+        Scenario("cut 60 s", "link of b", "training", "cut for 60 s", SAME, link(Condition.CUT, 60, "b"), 10),
+        Scenario("cut 300 s", "link of b", "training", "cut for 5 minutes", SAME, link(Condition.CUT, 300, "b"), 10),
+        Scenario("stall 90 s", "link of b", "training", "stalled for 90 s", SAME, link(Condition.STALLED, 90, "b"), 10),
+        Scenario("slow", "link of b", "training", "20 kB/s for 2 minutes", SAME, link(Condition.SLOW, 120, "b"), 10),
+        *(
+            Scenario(
+                f"lie {kind}",
+                "b",
+                "answer",
+                what,
+                "finished, partial: b's answers are set aside, and said",
+                lie(kind),
+                6,
+            )
+            for kind, what in (
+                ("nan", "answers not-a-number"),
+                ("shapes", "answers other shapes"),
+                ("large", "answers ten times the bytes"),
+                ("names", "answers other names"),
+            )
+        ),
+        Scenario("expired", "server", "certificate", "expired for 45 s, then renewed", SAME, expired(45), 10),
+        Scenario(
+            "clock ahead", "b", "connecting", "clock 1 h ahead for 60 s", SAME, clock("+1h", 60), 10, ready=faketime
+        ),
+        Scenario(
+            "clock behind", "b", "connecting", "clock 1 h behind for 60 s", SAME, clock("-1h", 60), 10, ready=faketime
+        ),
+        Scenario(
+            "disk full at server",
+            "server",
+            "checkpoint",
+            "disk of the run's models full for 30 s, then resumed",
+            "stops with a sentence; resumed, the same weights",
+            full_disk("server", 30),
+            10,
+        ),
+        Scenario(
+            "disk full at site",
+            "b",
+            "outbox",
+            "disk of b's outbox full for 30 s",
+            "finished, partial: b failed with OUT_OF_SPACE; no file half-written",
+            full_disk("b", 30),
+            10,
+        ),
+        Scenario(
+            "flipped bits",
+            "server and b",
+            "between rounds",
+            "bits flip in the models on the server, in b's outbox, checkpoints and cache",
+            "finishes; the same weights, what was damaged trained again",
+            flipped(3),
+            15,
+            repeats=True,
+        ),
+    ]
