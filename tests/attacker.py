@@ -56,6 +56,11 @@ def offered(*models: Arrays, **beside: np.ndarray) -> Arrays:
     return offers.encode(Offer(models, beside))
 
 
+def otherwise(number: int) -> Arrays:
+    """Arrays that a model of sums makes nothing of: with each number the same question in other words."""
+    return offered({"w": np.full(1, number, np.float32)})
+
+
 def study(**changes: Any) -> StudyConfig:
     """The study with sections changed."""
     raw = {key: dict(value) if isinstance(value, dict) else value for key, value in STUDY.items()}

@@ -15,7 +15,7 @@ import nibabel
 import numpy as np
 import pytest
 import yaml
-from attacker import MINIMUM, Server, offered, study
+from attacker import MINIMUM, Server, offered, otherwise, study
 
 from normfed_client.answering.journal import LOG
 from normfed_client.hospital import site as site_module
@@ -224,7 +224,7 @@ def test_people_who_come_and_go_between_two_studies_cannot_be_told_by_subtractio
 def test_a_run_that_loses_a_person_in_its_middle_is_refused(server: Server, cohort: Path, tmp_path: Path) -> None:
     server.sums(study(model=ATLAS), "r1")
     edited(server, cohort, tmp_path, training(server)[:1], added=0)
-    reply = server.ask("train.sums", study(model=ATLAS), run="r1", iteration=1)
+    reply = server.ask("train.sums", study(model=ATLAS), otherwise(1), run="r1")
     assert error_code(reply) is SiteCode.TOO_CLOSE_TO_EARLIER
     assert "put them back, or begin a new run" in (server.folder / "state" / "r1" / LOG).read_text()
 
@@ -232,7 +232,7 @@ def test_a_run_that_loses_a_person_in_its_middle_is_refused(server: Server, coho
 def test_a_run_keeps_its_people_when_more_come(server: Server, cohort: Path, tmp_path: Path) -> None:
     first = server.sums(study(model=ATLAS), "r1")
     edited(server, cohort, tmp_path, [], added=30)
-    again = server.answer("train.sums", study(model=ATLAS), run="r1", iteration=1)[1]
+    again = server.answer("train.sums", study(model=ATLAS), otherwise(1), run="r1")[1]
     np.testing.assert_array_equal(first["sum"], again["sum"])
     later = server.sums(study(model=ATLAS), "r2")
     assert people(later) - people(first) >= MINIMUM
@@ -370,8 +370,8 @@ def test_a_hospital_answers_about_so_many_models_and_no_more(server: Server) -> 
     settings(server, most_models=2, most_requests_per_model=3)
     asked = study(model=ATLAS)
     for number in range(3):
-        server.answer("train.sums", asked, arm="atlas", iteration=number)
-    assert error_code(server.ask("train.sums", asked, arm="atlas", iteration=9)) is SiteCode.TOO_MUCH_ASKED
+        server.answer("train.sums", asked, otherwise(number), arm="atlas")
+    assert error_code(server.ask("train.sums", asked, otherwise(9), arm="atlas")) is SiteCode.TOO_MUCH_ASKED
     server.answer("train.sums", asked, arm="atlas~2", phase="moments")
     assert error_code(server.ask("train.sums", asked, arm="atlas~3", phase="moments")) is SiteCode.TOO_MUCH_ASKED
 
@@ -462,7 +462,7 @@ def test_a_sum_and_a_figure_of_almost_the_same_people_are_not_both_released(serv
         open_hospital(server.folder).site_config("r1"), study(model=ATLAS, data={"control_groups": ["WMH", "MS"]})
     )
     learnt, tested = set(people_of(first.train)), set(people_of(site.test))
-    assert learnt <= set(people_of(first._scans("train")))
+    assert learnt <= set(people_of(first._cases("train")))
     for only in (learnt - tested, tested - learnt, learnt & tested):
         assert not 0 < len(only) < MINIMUM
     assert answer.told(Described).counts["test"] in (BELOW_MINIMUM, len(tested))
@@ -487,7 +487,7 @@ def test_every_kind_of_question_is_counted(server: Server, task: str) -> None:
     codes = []
     for number in range(12):
         if task == "train.sums":
-            reply = server.ask(task, asked, model=asked.comparisons.baselines[1], iteration=number)
+            reply = server.ask(task, asked, otherwise(number), model=asked.comparisons.baselines[1])
         else:
             reply = server.ask(task, asked, offered({n: a * np.float32(1 + number / 100) for n, a in network.items()}))
         codes.append(error_code(reply) if reply.has_error() else None)

@@ -27,6 +27,7 @@ from normfed_common.wire.requests import TrainRound
 from normfed_server.arms import fitness
 from normfed_server.arms.canary import try_one_batch
 from normfed_server.arms.context import RunContext
+from normfed_server.arms.in_training import ArmInTraining
 from normfed_server.arms.plan import Arm
 from normfed_server.arms.training import ArmTraining
 from normfed_server.events.log import EventLog
@@ -220,7 +221,13 @@ def test_excusing_who_left_within_a_round_ends_it_though_the_quorum_is_out_of_re
     assert collection.outcomes == {"a": Outcome.TOOK_PART, "b": Outcome.LATE}
 
 
-def test_a_run_that_is_resumed_without_a_site_fine_tunes_the_others(study: StudyConfig, tmp_path: Path) -> None:
+def interrupted(job: ArmInTraining) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_run_that_is_resumed_without_a_site_fine_tunes_the_others(
+    study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed between the last round and fine-tuning; d does not come again."""
     raw = federation(study, patience_s=0.1, minimum_cohort=2).model_dump(mode="json")
     tuned = resolve(raw | {"strategy": {"name": "fine-tuning", "epochs": 1}}, "test")
@@ -237,11 +244,12 @@ def test_a_run_that_is_resumed_without_a_site_fine_tunes_the_others(study: Study
         context = RunContext(Letterhead(tuned), roster, asker, EventLog(tmp_path / "e.jsonl"))
         training = ArmTraining(arm, model, lambda _, m=model: m.share(), context, path)  # type: ignore[misc]
         if last_step:
-            training._fine_tune = lambda: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
-            with pytest.raises(KeyboardInterrupt):
-                training.run()
+            with monkeypatch.context() as patched:
+                patched.setattr("normfed_server.arms.training.fine_tune", interrupted)
+                with pytest.raises(KeyboardInterrupt):
+                    training.run()
     progress = training.run()
-    assert progress.fine_tuned
+    assert training.complete
     assert set(progress.missed) == {"d"}
 
 

@@ -166,9 +166,7 @@ def _settings(site: Site, request: Request, model: Learner) -> Settings:
     phase = phase_of_round(phases, federation.rounds, number)
     if phase is None or request.round > number + 1:
         raise SiteError(SiteCode.BAD_REQUEST, f"the model has no round {request.round}")
-    if site.custody is not None and number > site.custody.rules.most_rounds:
-        detail = f"most_rounds: round {number}, site.yaml allows {site.custody.rules.most_rounds}"
-        raise SiteError(SiteCode.TOO_MUCH_ASKED, detail)
+    _check_rounds(site, number)
     return Settings(
         phase=phase,
         seed=seeds.of_repeat(site.study.seed, request.repeat),
@@ -178,6 +176,13 @@ def _settings(site: Site, request: Request, model: Learner) -> Settings:
         learning_rate=federation.learning_rate,
         optimiser=federation.optimiser,
     )
+
+
+def _check_rounds(site: Site, number: int) -> None:
+    """What a model takes by itself, in all its phases, is bounded as what the study says is."""
+    if site.custody is not None and number > site.custody.rules.most_rounds:
+        detail = f"most_rounds: round {number}, site.yaml allows {site.custody.rules.most_rounds}"
+        raise SiteError(SiteCode.TOO_MUCH_ASKED, detail)
 
 
 def _store(site: Site, arm: str) -> PersonalStore:
@@ -238,6 +243,7 @@ def _summed_phase(job: Job[Sums], model: Learner) -> str:
     turns = {phase.name: phase.turns(rounds) for phase in model.phases() if phase.kind == "summed"}
     if job.payload.iteration >= turns.get(job.payload.phase, 0):
         raise SiteError(SiteCode.BAD_REQUEST, f"the model has no sums {job.payload.phase!r}, or not so often")
+    _check_rounds(job.site, job.payload.iteration + 1)
     return job.payload.phase
 
 

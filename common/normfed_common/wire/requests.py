@@ -179,3 +179,8 @@ class Request(Frozen):
     def round(self) -> int:
         """From 1; 0 outside rounds."""
         return self.payload.round if isinstance(self.payload, TrainRound | FineTune) else 0
+
+    @property
+    def turn(self) -> int:
+        """The round, or how often sums of the same phase were asked for before; 0 of what is asked once."""
+        return self.payload.iteration if isinstance(self.payload, Sums) else self.round

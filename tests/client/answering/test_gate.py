@@ -9,7 +9,7 @@ from typing import Any, get_args
 import cohorts
 import numpy as np
 import pytest
-from attacker import MINIMUM, PAYLOADS, RULES, Server, study
+from attacker import MINIMUM, PAYLOADS, RULES, Server, otherwise, study
 from flwr.app import Context, Message, Metadata, RecordDict
 
 from normfed_client.answering import gate
@@ -244,7 +244,7 @@ def test_noise_is_drawn_once_however_often_the_same_is_asked(server: Server, mon
     Noise.drawn = 0.0
     first = server.answer("train.sums", asked)[1]
     again = server.answer("train.sums", asked)[1]
-    other = server.answer("train.sums", asked, iteration=1)[1]
+    other = server.answer("train.sums", asked, otherwise(1))[1]
     for name, array in first.items():
         np.testing.assert_array_equal(again[name], array)
         np.testing.assert_allclose(other[name], array + 1, rtol=1e-12)

@@ -32,7 +32,7 @@ ENTRY = validate_learner(MODELS, ENTRY, "test")
 
 
 def settings(model: Learner, **changes: object) -> Settings:
-    return replace(Settings(training(model), 1, "a", 1, epochs=2, learning_rate=0.01, optimiser="sgd"), **changes)  # type: ignore[arg-type]
+    return replace(Settings(training(model), 1, "a", 1, epochs=2, learning_rate=0.001, optimiser="sgd"), **changes)  # type: ignore[arg-type]
 
 
 def siamese(where: Setting | None = None) -> Siamese:

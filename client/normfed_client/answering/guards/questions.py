@@ -20,10 +20,10 @@ class Questions(HospitalGuard):
         if job.kept is not None:
             return
         request, rules = job.request, self.hospital.config
-        same, models = Asked(job.config.output).note(request.task, request.arm, request.round, job.key)
+        same, models = Asked(job.config.output).note(request.task, request.arm, request.turn, job.key)
         if models > rules.most_models:
             raise SiteError(SiteCode.TOO_MUCH_ASKED, f"most_models: {models} models were asked about")
-        most = MOST_OF_A_ROUND if request.round else rules.most_requests_per_model
+        most = MOST_OF_A_ROUND if request.turn else rules.most_requests_per_model
         if same > most:
             detail = f"{request.task} of {request.arm} was asked in {same} ways; at most {most}"
             raise SiteError(SiteCode.TOO_MUCH_ASKED, detail)
