@@ -495,6 +495,17 @@ def test_every_kind_of_question_is_counted(server: Server, task: str) -> None:
     assert codes == [None] * most + [SiteCode.TOO_MUCH_ASKED] * (12 - most)
 
 
+def test_no_round_and_no_sums_are_answered_that_the_model_does_not_have(server: Server) -> None:
+    """However few or many the study has: the model itself says how many rounds its phases take."""
+    asked = study()
+    network = build(MODELS, asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
+    beyond = asked.federation.rounds + 1
+    assert error_code(server.ask("train.round", asked, offered(network), round=beyond)) is SiteCode.BAD_REQUEST
+    for phase, iteration in (("moments", 1), ("nothing", 0)):
+        reply = server.ask("train.sums", study(model=ATLAS), run="r2", phase=phase, iteration=iteration)
+        assert error_code(reply) is SiteCode.BAD_REQUEST
+
+
 def test_only_rounds_have_a_number(server: Server) -> None:
     for task, number in (("train.sums", 1), ("evaluate.score", 2), ("train.round", 0)):
         assert error_code(server.header(task, study(), round=number)) is SiteCode.BAD_REQUEST

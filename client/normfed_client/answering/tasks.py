@@ -26,7 +26,7 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.foundation.files import inside
 from normfed_common.learning.learner import NETWORK, Learner
-from normfed_common.learning.phase import averaged_rounds, phase_of_round
+from normfed_common.learning.phase import phase_of_round
 from normfed_common.metrics.summary import reportable_groups
 from normfed_common.study.federation import Compression
 from normfed_common.study.roles import Role
@@ -162,9 +162,9 @@ def _training_cohort(job: Job[Any]) -> PreparedCohort:
 def _settings(site: Site, request: Request, model: Learner) -> Settings:
     federation, phases = site.study.federation, model.phases()
     # The canary comes before the first round, fine-tuning after the last.
-    number = min(max(request.round, 1), averaged_rounds(phases, federation.rounds))
+    number = request.round - 1 if isinstance(request.payload, FineTune) else max(request.round, 1)
     phase = phase_of_round(phases, federation.rounds, number)
-    if phase is None or request.round > number + 1:
+    if phase is None or number < 1:
         raise SiteError(SiteCode.BAD_REQUEST, f"the model has no round {request.round}")
     _check_rounds(site, number)
     return Settings(

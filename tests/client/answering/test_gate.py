@@ -107,10 +107,10 @@ def test_an_answer_passes(ask: Ask) -> None:
 
 
 def test_a_simulated_site_is_guarded_as_well(ask: Ask, study: StudyConfig) -> None:
-    beyond = Request(
-        study=study.model_dump_json(), arm="x", model=study.model, payload=TrainRound(round=study.federation.rounds + 2)
+    impossible = Request(
+        study=study.model_dump_json(), arm="x", model=study.model, payload=TrainRound(round=1, since=2)
     )
-    assert error_code(ask(unreachable, encode(beyond, {}))) is SiteCode.BAD_REQUEST
+    assert error_code(ask(unreachable, encode(impossible, {}))) is SiteCode.BAD_REQUEST
     forgotten = Answer(site="a", payload=Trained())
     assert error_code(ask(lambda _: (forgotten, {}))) is SiteCode.INTERNAL  # nobody was put on record
 
@@ -118,7 +118,7 @@ def test_a_simulated_site_is_guarded_as_well(ask: Ask, study: StudyConfig) -> No
 def test_an_unreadable_dataset_is_a_code(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (tmp_path / "sites.json").read_text()
     other = tmp_path / "elsewhere.json"
-    other.write_text(text.replace("phantoms", "no-phantoms"))
+    other.write_text(text.replace("phantom", "no-phantom"))
     monkeypatch.setenv(SITES_VARIABLE, str(other))
     assert error_code(ask(unreachable)) is SiteCode.DATA_UNUSABLE
 
