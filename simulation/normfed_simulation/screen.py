@@ -24,6 +24,7 @@ from normfed_server.events import kinds
 from normfed_server.events.kinds import Event
 from normfed_server.events.log import subscribe
 from normfed_server.runs.folder import Run
+from normfed_server.runs.wording import worded
 
 TRAINING, EVALUATION = "Training", "Evaluation"
 
@@ -84,25 +85,17 @@ class Screen:
             case kinds.Planned():
                 self.begin(TRAINING, sum(arm.rounds for arm in event.arms))
                 self.begin(EVALUATION, len(event.arms))
-                for site, reason in event.left_out.items():
-                    self.warn(f"{site} {reason}.")
             case kinds.RoundDone():
                 self.advance(TRAINING, _losses(event))
-            case kinds.Noted():
-                self.warn(f"{event.arm}, {event.site}: {event.text}")
-            case kinds.Damaged():
-                self.warn(f"{event.arm}: {event.file} is damaged ({event.why}); kept as {event.kept}, made again.")
-            case kinds.Missing():
-                where = f"round {event.round}" if event.round else "at the end"
-                self.warn(f"{event.arm} {where}, {event.site} {event.outcome}: {event.why}")
-            case kinds.Failed():
-                self.warn(f"{event.arm} could not be trained to the end. {event.why}")
-            case kinds.Joined():
-                self.warn(f"{event.arm}: {event.site} joins from round {event.round} on.")
+                return
             case kinds.Evaluated():
                 self.advance(EVALUATION, event.arm)
+                return
             case _:
                 pass
+        for mark, text in worded(event):
+            if mark in ("look", "bad"):
+                self.warn(text)
 
 
 def _losses(event: kinds.RoundDone) -> str:

@@ -76,11 +76,11 @@ def test_bars_count_every_round_and_every_model_and_the_last_step_clears_the_det
 @pytest.mark.parametrize(
     ("event", "text"),
     [
-        (PLAN, "! c takes no part: nobody."),
+        (PLAN, "! c takes no part: nobody"),
         (Noted(arm="ditto", site="a", text="[bold]it lost"), "! ditto, a: [bold]it lost"),
         (
             Damaged(arm="ditto", file="model", why="cut short", kept="model.damaged-1"),
-            "! ditto: model is damaged (cut short); kept as model.damaged-1, made again.",
+            "! ditto: model is damaged (cut short); kept as model.damaged-1, made again",
         ),
         (Missing(arm="ditto", round=2, site="a", outcome="late", why="slow"), "! ditto round 2, a late: slow"),
         (
@@ -88,7 +88,7 @@ def test_bars_count_every_round_and_every_model_and_the_last_step_clears_the_det
             "! ditto at the end, a no figures: slow",
         ),
         (Failed(arm="ditto", why="Site b refuses."), "! ditto could not be trained to the end. Site b refuses."),
-        (Joined(arm="ditto", site="d", round=3), "! ditto: d joins from round 3 on."),
+        (Joined(arm="ditto", site="d", round=3), "! ditto: d joins from round 3 on"),
     ],
     ids=["plan", "note", "damaged", "missing from a round", "missing at the end", "failed", "joined"],
 )

@@ -47,7 +47,7 @@ def worded(event: Event) -> Iterator[tuple[Mark, str]]:
             where = f"round {event.round}" if event.round else "at the end"
             yield "look", f"{event.arm} {where}, {event.site} {event.outcome}: {event.why}"
         case kinds.Joined():
-            yield "look", f"{event.site} joins from round {event.round} on"
+            yield "look", f"{event.arm}: {event.site} joins from round {event.round} on"
         case kinds.Failed():
             yield "bad", f"{event.arm} could not be trained to the end. {event.why}"
         case kinds.Damaged():

@@ -82,7 +82,10 @@ def words(event: dict[str, Any]) -> list[tuple[Mark, str]]:
             {"event": "asked again", "site": "a", "why": "its link was cut"},
             [("look", "a is asked again: its link was cut")],
         ),
-        ({"event": "joined", "arm": "federated", "site": "d", "round": 3}, [("look", "d joins from round 3 on")]),
+        (
+            {"event": "joined", "arm": "federated", "site": "d", "round": 3},
+            [("look", "federated: d joins from round 3 on")],
+        ),
         (
             {"event": "failed", "arm": "ditto", "why": "Site b refuses."},
             [("bad", "ditto could not be trained to the end. Site b refuses.")],
