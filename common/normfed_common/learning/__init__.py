@@ -1,1 +1,1 @@
-"""What a model learns from: people, their scans, and the grid that these lie on."""
+"""What learning across sites is: learners and their phases, people and their scans, batches, scores, precision."""

@@ -1,1 +1,1 @@
-"""A run's folder: how it begins, is steered, followed, exported."""
+"""A run's folder: how it begins, is steered, followed, and put into words."""
