@@ -12,9 +12,11 @@ from normfed_common.learning.learner import NORMALISATION_GROUP
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
+from normfed_common.models.catalogue import MODELS
 from normfed_common.models.pipeline import assemble
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN
+from normfed_common.transforms.catalogue import TRANSFORMS
 
 
 def personal_arrays(model: NormativeModel, strategy: dict[str, Any]) -> frozenset[str]:
@@ -54,7 +56,8 @@ def personal_arrays(model: NormativeModel, strategy: dict[str, Any]) -> frozense
 def needs_every_part(study: StudyConfig, entry: dict[str, Any], strategy: dict[str, Any]) -> bool:
     """Whether a site that never trained the study's model has no whole one: part of it never leaves the others."""
     row, _ = configure(strategy)
-    return row.needs_every_part or bool(assemble(study.transforms, entry, Setting.of(study)).personal)
+    learners = (MODELS[entry["name"]], *(TRANSFORMS[transform["name"]] for transform in study.transforms))
+    return row.needs_every_part or any(learner.personal for learner in learners)
 
 
 def check_study(study: StudyConfig) -> None:

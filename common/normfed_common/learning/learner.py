@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.arrays import Arrays, check_shapes
+from normfed_common.foundation.errors import WireError
 from normfed_common.learning.batch import Batch
 from normfed_common.learning.cohort import Cohort
 from normfed_common.learning.normalisation import NORMALISATION
@@ -153,15 +154,22 @@ class Learner:
         return shared
 
     def load(self, shared: Arrays) -> None:
-        """Take what ``share`` gave, here or at another site."""
-        weights = {
-            n.removeprefix(NETWORK): torch.from_numpy(a.copy()) for n, a in shared.items() if n.startswith(NETWORK)
-        }
+        """Take what ``share`` gave, here or at another site; arrays that are neither weights nor sums are passed over.
+
+        Raises
+        ------
+        WireError
+            If the weights are not those of the network, or the sums nobody's.
+        """
+        weights = {name: array for name, array in shared.items() if name.startswith(NETWORK)}
         if self.network is not None and weights:
-            missing = self.network.load_state_dict(weights, strict=False)
-            absent = [name for name in missing.missing_keys if not name.endswith("num_batches_tracked")]
-            if absent or missing.unexpected_keys:
-                raise ValueError(f"arrays do not fit the network: missing {absent}, unknown {missing.unexpected_keys}")
+            ours = self._arrays()
+            unknown = sorted(weights.keys() - ours.keys())
+            if unknown:
+                raise WireError(f"the network has no {unknown[0]}")
+            check_shapes(weights, {name: tuple(tensor.shape) for name, tensor in ours.items()})
+            tensors = {name.removeprefix(NETWORK): torch.from_numpy(array.copy()) for name, array in weights.items()}
+            self.network.load_state_dict(tensors, strict=False)  # all but the counters
         for phase in self.phases():
             prefix = f"{SUMS}{phase.name}."
             arrays = {name.removeprefix(prefix): array for name, array in shared.items() if name.startswith(prefix)}
