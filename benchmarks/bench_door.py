@@ -72,7 +72,7 @@ class Stranger:
         self.context = ssl.create_default_context(cafile=str(home.ca))
 
     def send(self, size: int, whole: bool) -> tuple[str, ssl.SSLSocket]:
-        """One body; gives the answer, "none" while it is waited for, and the open connection."""
+        """One body; returns the answer, "none" while it is waited for, and the open connection."""
         plain = socket.create_connection(("127.0.0.1", self.home.config.port), 30)
         connection = self.context.wrap_socket(plain, server_hostname="localhost")
         head = f"POST /v1/fleet/pull-messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: {PROTOBUF_MEDIA_TYPE}\r\n"
@@ -163,7 +163,7 @@ def _length(size: int) -> bytes:
 
 @contextmanager
 def superlink(home: ServerHome, plain: bool) -> Iterator[int]:
-    """A SuperLink as `normfed server start` starts it, or Flower's own with the same options; gives its process."""
+    """A SuperLink as `normfed server start` starts it, or Flower's own with the same options; returns its process."""
     service = station.services(home)[0]
     command = [PLAIN, *service.command[3:]] if plain else list(service.command)
     environment = {**os.environ, **service.environment, "FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}

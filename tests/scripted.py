@@ -145,7 +145,7 @@ def run(
 
 
 def moved(study: StudyConfig, progress: Progress) -> float:
-    """How far the global model moved, the same for every weight."""
+    """How far the global model moved, always the samey weight."""
     first = build(MODELS, study.model, setting()).share()
     return float(np.mean([np.mean(progress.models[0][n] - a) for n, a in first.items()]))
 

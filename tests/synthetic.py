@@ -23,7 +23,7 @@ def scan(rng: np.random.Generator, channels: int = 2, shape: tuple[int, int, int
 
 
 class People:
-    """A cohort of random scans in memory, one a person."""
+    """A cohort of random scans in memory, one per person."""
 
     def __init__(self, count: int, seed: int = 0, channels: int = 2) -> None:
         rng = np.random.default_rng(seed)

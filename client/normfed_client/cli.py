@@ -53,7 +53,7 @@ def preprocess(
     voxel_size: Annotated[int, typer.Option(min=1, max=4, help="mm, of the common grid.")] = 2,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core without it.")] = None,
 ) -> None:
-    """Register and normalise every scan of a dataset into the cache, so that studies start at once."""
+    """Register and normalise every scan of a dataset into the cache, so that studies start without delay."""
     from normfed_client.imaging.bids import Problem, read_dataset
     from normfed_client.imaging.cache import default_root
     from normfed_client.imaging.preparation import prepare_all

@@ -65,7 +65,7 @@ def rehearsal(study: StudyConfig, data: Path, folder: Path, wired: bool) -> Rehe
 
 
 def simulated(study: StudyConfig, data: Path, folder: Path, federation: Rehearsal) -> Path:
-    """The same study on the local engine, with the hospitals' own division of their people; gives its model."""
+    """The same study on the local engine, with the hospitals' own division of their people; returns its model."""
     run = begin(study, folder)
     custody = {site: open_hospital(federation.folder / site).custody(run.folder.name) for site in federation.sites}
     experiment.simulate(run, data, "local", "cpu", 2, Silent(), experiment.Conditions(custody=custody))

@@ -151,7 +151,7 @@ class Rehearsal:
             time.sleep(0.2)
 
     def begin(self, study: StudyConfig, canary: bool = True) -> str:
-        """Begin a run; gives its name."""
+        """Begin a run; returns its name."""
         return starting.begin(open_home(self.home.folder), study, canary, ())
 
     def wait(self, run: str, within_s: float) -> Entry:

@@ -122,7 +122,7 @@ class Coordinator:
         self.events.say(Finished())
 
     def _fit(self, plan: Plan, context: RunContext) -> None:
-        """Versions and machines against what the study needs; then one batch a site. Once a run.
+        """Versions and machines against what the study needs; then one batch per site. Once a run.
 
         Raises
         ------
@@ -145,7 +145,7 @@ class Coordinator:
         self.events.say(Fit(sites=described, needs=needs, findings=tuple(Unfit(**vars(finding)) for finding in found)))
         fatal = [f"{f.where} {f.text}" for f in found if f.fatal and f.where not in context.excused()]
         if fatal:
-            raise RunError(f"Not fit to run: {'; '.join(fatal)}. Mend that, and resume.")
+            raise RunError(f"Not fit to run: {'; '.join(fatal)}. Fix that, and resume.")
         tried = {}
         # A network that is trained on what sums make of the scans cannot be tried before these are there.
         trains_first = bool(phases) and phases[0].kind == "averaged"

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 def run(grid: Grid, name: str, flower_run: int, home_folder: Path) -> None:
     """Run or resume the study of a run, as one of Flower's.
 
-    How it ended is written to the run's folder: an outcome where words can mend it, or else the error for whoever
+    How it ended is written to the run's folder: an outcome where words can fix it, or else the error for whoever
     looks after open runs, who tries again. The run's log has the reason of every end that is not a kill.
     """
     home = open_home(home_folder)

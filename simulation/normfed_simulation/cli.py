@@ -43,7 +43,7 @@ AttackOption = Annotated[
     list[str] | None, typer.Option(help="SITE:ATTACK, a malicious site: sign-flip, scale, noise or nan. Repeatable.")
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors, and the report's path.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line, for scripts.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object per line, for scripts.")]
 
 
 def simulate(

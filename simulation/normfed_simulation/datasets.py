@@ -16,7 +16,7 @@ from normfed_common.study.data import PhantomConfig
 from normfed_common.study.validation import validate
 from normfed_simulation.phantom import hospitals
 
-FOLDER = "datasets"  # of the cache; below it a folder a name, and in that one a content
+FOLDER = "datasets"  # of the cache; below it a folder per name, and in that one per content
 
 
 class Dataset(ABC):

@@ -82,7 +82,7 @@ def simulate(
     watcher: Watcher,
     conditions: Conditions = Conditions(),
 ) -> Path:
-    """Run a study in its folder, or finish it; gives the report's path.
+    """Run a study in its folder, or finish it; returns the report's path.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def data_of(run: Run) -> Path | None:
 def _prepare(
     study: StudyConfig, root: Path, cache: Path, workers: int, watcher: Watcher
 ) -> tuple[list[str], list[Problem]]:
-    """Preprocess whoever has a role; gives the sites that take part, and what was left out."""
+    """Preprocess whoever has a role; returns the sites that take part, and what was left out."""
     dataset = read_dataset(root)
     sites = dataset.sites()
     check_names(study.data, sites, {visit.participant.subject for visit in dataset.visits}, str(root))
@@ -202,7 +202,7 @@ def _kept_environment() -> Iterator[None]:
 
 
 def default_workers(sites: int) -> int:
-    """One process a core, one a site at most; on a single core none, the work is done here."""
+    """One process per core, at most one per site; on a single core none, the work is done here."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 0 if cores < 2 else min(cores, sites)
 

@@ -50,7 +50,7 @@ def write_site_configs(
 
 
 def link_maps(run: Run) -> int:
-    """Gather the sites' anomaly maps under maps/ (hard links, else copies); gives how many."""
+    """Gather the sites' anomaly maps under maps/ (hard links, else copies); returns how many."""
     target = run.folder / "maps"
     target.mkdir(exist_ok=True)
     count = 0

@@ -109,7 +109,7 @@ def _losses(event: kinds.RoundDone) -> str:
 
 
 class JsonLines:
-    """One JSON object a line on standard output, for scripts."""
+    """One JSON object per line on standard output, for scripts."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet

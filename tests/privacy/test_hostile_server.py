@@ -115,7 +115,7 @@ def settings(server: Server, **changes: object) -> None:
 
 
 def whole_run(server: Server, run: str = "run-1", **fields: Any) -> dict[str, np.ndarray]:
-    """Every task of a run, as an honest server asks; gives the last answer's arrays."""
+    """Every task of a run, as an honest server asks; returns the last answer's arrays."""
     asked = study()
     network = build(MODELS, asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
     first = offered(network)

@@ -41,7 +41,7 @@ ROUNDS = 3
 def train(
     study: StudyConfig, folder: Path, behaviour: Behaviour = lambda _, round: 0.1 * round
 ) -> tuple[Arrays, list[int]]:
-    """From where the folder's checkpoint stands to the end; gives the model, and the rounds that were asked for."""
+    """From where the folder's checkpoint stands to the end; returns the model, and the rounds that were asked for."""
     identify()
     grid = ScriptedGrid(behaviour)
     asker = Asker(grid, threading.Event())

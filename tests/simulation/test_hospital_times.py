@@ -8,7 +8,7 @@ from scipy.stats import kstest, spearmanr
 
 from normfed_simulation.hospital_times import draw
 
-# Pati 2022, Nat. Commun. 13:7346: seconds a person (training, validation) or a model (download, upload).
+# Pati 2022, Nat. Commun. 13:7346: seconds per person (training, validation) or per model (download, upload).
 PUBLISHED = {"train_s": (1.8, 20.7), "validate_s": (9.7, 40.2), "download_s": (13.0, 217.0), "upload_s": (20.0, 431.0)}
 MANY = [f"site-{number}" for number in range(400)]
 

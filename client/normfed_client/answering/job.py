@@ -36,7 +36,7 @@ class Job(Generic[P]):
     let_in
         Plug-ins and their versions that the hospital lets in.
     released
-        What was put on record of the people whom the answer is about; nothing leaves a hospital else.
+        What was put on record of the people whom the answer is about; otherwise nothing leaves a hospital.
     afterwards
         What is done once the answer is safe.
     """

@@ -105,7 +105,7 @@ class Evaluation:
         return scans if enough and self.site.try_release("figures", scans, f"{self.arm} people with lesions") else []
 
     def score(self, entry: dict[str, Any], arrays: Arrays) -> tuple[float, float]:
-        """Score everybody who tests or is held out with a model; gives the common range of the scores."""
+        """Score everybody who tests or is held out with a model; returns the common range of the scores."""
         named.save(self.folder / SERVED, arrays, {"model": entry})
         model = self._model(entry, arrays)
         for case in (*self.test, *self.site.held_out):

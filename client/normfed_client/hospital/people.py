@@ -49,7 +49,7 @@ class PeopleSecret:
         return self._mac("person", person).hex()[:32]
 
     def lot(self, person: str, purpose: str) -> float:
-        """The person's lot for a purpose, uniform in [0, 1), the same for ever."""
+        """The person's lot for a purpose, uniform in [0, 1), always the same."""
         return int.from_bytes(self._mac(purpose, person)[:7], "big") / 2**56
 
     def _mac(self, purpose: str, person: str) -> bytes:

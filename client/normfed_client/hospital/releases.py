@@ -1,4 +1,4 @@
-"""Over whom a hospital has released something, for ever; and what it may release next.
+"""Over whom a hospital has released something, for good; and what it may release next.
 
 Two sums over sets of people that differ by one person give that person by subtraction, and so do three whose
 differences are large but cross (A+B, B+C and A+C give B). So the hospital looks at all sets that it ever released

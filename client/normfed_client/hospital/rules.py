@@ -25,7 +25,7 @@ class Rules(Frozen):
     )
     cube_mm: float = Field(6.0, gt=0, le=100, description="edge of those cubes")
     held_out_share: float = Field(
-        0.2, ge=0, lt=1, description="chance of a normal person to be held out from training, drawn once, for ever"
+        0.2, ge=0, lt=1, description="chance of a normal person to be held out from training, drawn once and for all"
     )
     test_share: float = Field(
         0.5, gt=0, lt=1, description="the same, to test only, where patients' lesion-free tissue is trained on"

@@ -116,7 +116,7 @@ class Lots:
     Parameters
     ----------
     lot
-        Of a person and a purpose: uniform in [0, 1), the same for ever.
+        Of a person and a purpose: uniform in [0, 1), always the same.
     held_out_share
         Chance of a normal person to be held out.
     test_share

@@ -1,4 +1,4 @@
-"""Is a hospital ready? Every finding says what is wrong and how to mend it."""
+"""Is a hospital ready? Every finding says what is wrong and how to fix it."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def _machine(hospital: Hospital) -> Iterator[Finding]:
     try:
         device = choose_device(hospital.config.device)
     except DatasetError as error:
-        yield Finding(2, "GPU", str(error), "Set `device: auto` in site.yaml, or mend the driver.")
+        yield Finding(2, "GPU", str(error), "Set `device: auto` in site.yaml, or fix the driver.")
         return
     if device.type == "cuda":
         import torch

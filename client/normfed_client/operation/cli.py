@@ -64,7 +64,7 @@ def check(
     home: Home = DEFAULT,
     quick: Annotated[bool, typer.Option("--quick", help="Names of scans only; open none.")] = False,
 ) -> None:
-    """What is wrong, and how to mend it: certificates, clock, link, disk, GPU, data, versions."""
+    """What is wrong, and how to fix it: certificates, clock, link, disk, GPU, data, versions."""
     from normfed_client.operation.checking import examine
 
     console = Console(highlight=False)
@@ -73,7 +73,7 @@ def check(
         _show(console, finding)
         worst = max(worst, finding.severity)
     if worst == 2:
-        console.print("\n[red]Not ready.[/] Mend what is marked ✗ and check again.", soft_wrap=True)
+        console.print("\n[red]Not ready.[/] Fix what is marked ✗ and check again.", soft_wrap=True)
         raise typer.Exit(2)
     console.print("\nReady: normfed site start")
 

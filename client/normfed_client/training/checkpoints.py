@@ -54,7 +54,7 @@ class Checkpoint:
         self._last = time.monotonic()
 
     def load(self, network: torch.nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any] | None:
-        """Put both back where they were; gives what `save` was told, None where there is nothing to go on from."""
+        """Put both back where they were; returns what `save` was told, None where there is nothing to go on from."""
         if not self.path.exists():
             return None
         try:

@@ -67,7 +67,7 @@ class Round:
         self.model.load({**arrays, **{name: kept[name] for name in self.personal if name in kept}})
 
     def end(self) -> Arrays:
-        """Keep what is personal; gives what leaves: what the phase trained."""
+        """Keep what is personal; returns what leaves: what the phase trained."""
         found = self.model.share()
         if self.personal:
             self.store.save(self.settings.round, {name: found[name] for name in self.personal}, self.since)

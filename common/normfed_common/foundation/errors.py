@@ -1,7 +1,7 @@
 """Every error of ours.
 
 NormfedError                our fault                                    exit code 1
-├── UserError               something that the user can mend             exit code 2
+├── UserError               something that the user can fix             exit code 2
 │   ├── StudyError          the study file
 │   ├── PluginError         an installed plug-in that cannot be used
 │   ├── DatasetError        a dataset as a whole
@@ -25,7 +25,7 @@ class NormfedError(Exception):
 
 
 class UserError(NormfedError):
-    """Something the user can mend; the text says what, where, why and what to do."""
+    """Something the user can fix; the text says what, where, why and what to do."""
 
     exit_code = 2
 

@@ -1,6 +1,6 @@
 """Statistical disclosure control of figures: what is said of people is said of at least ``minimum`` of them together.
 
-With a minimum of 1, as in a simulation, every function gives back what it was given.
+With a minimum of 1, as in a simulation, every function returns what it was given.
 """
 
 from __future__ import annotations

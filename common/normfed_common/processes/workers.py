@@ -51,7 +51,7 @@ class WorkerPool:
         return future
 
     def close(self) -> None:
-        """End the workers at once, whatever they do; what they write is whole or absent."""
+        """End the workers immediately, whatever they do; what they write is whole or absent."""
         with contextlib.suppress(queue.Empty):
             while True:  # jobs that nobody began are not begun any more
                 job = self._jobs.get_nowait()

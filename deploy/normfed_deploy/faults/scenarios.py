@@ -21,7 +21,7 @@ class Scenario:
     Parameters
     ----------
     disturb
-        Given the rehearsal, the run and a generator, does its worst; gives how often.
+        Given the rehearsal, the run and a generator, does its worst; returns how often.
     rounds
         Of the study, enough to last while it is disturbed.
     repeats

@@ -1,4 +1,4 @@
-"""One round with one batch a site, before the first: finds in two minutes what would otherwise break after hours."""
+"""One round with one batch per site, before the first: finds in two minutes what would otherwise break after hours."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def try_one_batch(context: RunContext, arm: Arm, model: Arrays) -> dict[str, Tri
     if faults:
         listed = "; ".join(f"{site}: {why}" for site, why in sorted(faults.items()))
         raise RunError(
-            f"The canary did not come back from {len(faults)} of {len(nodes)} sites. {listed}. Mend that and resume, "
+            f"The canary did not come back from {len(faults)} of {len(nodes)} sites. {listed}. Fix that and resume, "
             f"or go on without a site: normfed server excuse {context.letterhead.run} SITE"
         )
     context.events.say(CanaryDone(arm=arm.name, sites=dict(sorted(found.items()))))

@@ -148,7 +148,7 @@ class Evaluator:
             self.events.say(Missing(arm=self.arm.name, site=site, round=0, outcome="no figures", why=why))
         if not result.summaries:
             reasons = "; ".join(f"{site}: {why}" for site, why in sorted(result.missed.items())) or "None may be given"
-            raise RunError(f"{self.arm.name}: no site gave figures. {reasons}. Mend that, and resume.")
+            raise RunError(f"{self.arm.name}: no site gave figures. {reasons}. Fix that, and resume.")
         self.events.say(Evaluated(arm=self.arm.name, sites=tuple(sorted(result.summaries))))
         return result
 

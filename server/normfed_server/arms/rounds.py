@@ -42,7 +42,7 @@ class AveragedRounds:
         self._outgoing: ArrayRecord | None = None
 
     def run(self, phase: Phase) -> dict[str, Any]:
-        """Run one round of a phase; gives what is to be told of it, when it is safe.
+        """Run one round of a phase; returns what is to be told of it, when it is safe.
 
         Raises
         ------
@@ -170,7 +170,7 @@ class AveragedRounds:
         largest = f", {closing.largest}, the largest, among them" if closing.largest else ""
         return (
             f"Round {round} of {self.job.arm.name}: {len(used)} of {len(closing.people)} sites sent an update that "
-            f"could be used; {closing.sites}{share} are needed{largest}. {listed(reasons)}. Mend that, or lower "
+            f"could be used; {closing.sites}{share} are needed{largest}. {listed(reasons)}. Fix that, or lower "
             "federation.quorum, and resume."
         )
 

@@ -206,7 +206,7 @@ class RoundStrategy(Strategy):
         return ArrayRecord(offers.encode(Offer(sent, beside)))
 
     def _take(self, site: str, reply: Message, taken: _Taken) -> float:
-        """Hand one answer to the step, and gives its loss; keeps nothing of it."""
+        """Hand one answer to the step, and return its loss; keep nothing of it."""
         answer, arrays = claims.read(reply, consume=True)
         taken.add(*self._checked(site, answer, arrays))
         self.notes[site], self.seconds[site] = answer.notes, answer.seconds
@@ -292,7 +292,7 @@ class _Taken:
             self.step.add(update)
 
     def end(self) -> dict[str, float]:
-        """Hand over whatever waits; gives each site's share of its model's weights."""
+        """Hand over whatever waits; returns each site's share of its model's weights."""
         if self.most < 1:
             self._weights = {number: shares.limited(those, self.most) for number, those in self._weights.items()}
             for update in self._waiting:

@@ -44,11 +44,11 @@ def add_up(job: ArmInTraining, phase: Phase) -> bool:
         totals[_layout(sums)] = sites, named.add([total, sums] if total else [sums])
     ranked = sorted(totals.values(), key=lambda entry: -len(entry[0]))
     if not ranked:
-        raise RunError(f"{job.arm.name}: no site sent sums of {name}. {listed(missed)}. Mend that, and resume.")
+        raise RunError(f"{job.arm.name}: no site sent sums of {name}. {listed(missed)}. Fix that, and resume.")
     if len(ranked) > 1 and len(ranked[0][0]) == len(ranked[1][0]):
         raise RunError(
             f"{of} have other names or shapes at {', '.join(ranked[0][0])} than at {', '.join(ranked[1][0])}, and the "
-            "server cannot know who is right. Mend that, and resume."
+            "server cannot know who is right. Fix that, and resume."
         )
     for sites, _ in ranked[1:]:
         missed |= dict.fromkeys(sites, "its sums have other names or shapes than those of most sites")

@@ -32,7 +32,7 @@ class SitePace(Frozen):
     Parameters
     ----------
     train_s, validate_s
-        Seconds a person: one local epoch, one evaluation.
+        Seconds per person: one local epoch, one evaluation.
     download_s, upload_s
         Seconds a model.
     """

@@ -168,13 +168,13 @@ def run(
     study: Annotated[Path, typer.Argument(help="The study.")],
     home: Home = DEFAULT,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait for its end.")] = False,
-    canary: Annotated[bool, typer.Option(help="Try one batch a site first.")] = True,
+    canary: Annotated[bool, typer.Option(help="Try one batch per site first.")] = True,
     without: Annotated[
         list[str] | None, typer.Option(help="A site that may be left out, if it must. Repeatable.")
     ] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Instead of the study's federation.rounds.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Instead of the study's seed.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for scripts.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line, for scripts.")] = False,
 ) -> None:
     """Train a study with the sites, and follow it; Ctrl-C ends the following, not the run."""
     from normfed_common.studies import load_study
@@ -195,7 +195,7 @@ def run(
 def follow(
     name: RunName,
     home: Home = DEFAULT,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for scripts.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line, for scripts.")] = False,
 ) -> None:
     """Watch a run."""
     run_folder(open_home(home), name)
@@ -250,7 +250,7 @@ def resume(
     name: RunName,
     home: Home = DEFAULT,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait for its end.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for scripts.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line, for scripts.")] = False,
 ) -> None:
     """Go on with a run that was stopped or failed, from its last round."""
     from normfed_server.runs import steering

@@ -14,7 +14,7 @@ _listeners: list[Listener] = []
 
 
 def subscribe(listener: Listener) -> Callable[[], None]:
-    """Call ``listener`` with every event of this process; gives back how to stop."""
+    """Call ``listener`` with every event of this process; returns how to stop it."""
     _listeners.append(listener)
     return lambda: _listeners.remove(listener)
 

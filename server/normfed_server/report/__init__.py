@@ -1,1 +1,1 @@
-"""report.html: one self-contained page a run."""
+"""report.html: one self-contained page per run."""

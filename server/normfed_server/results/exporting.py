@@ -18,7 +18,7 @@ PARTICIPATION, SUMS = "participation.json", "SHA256SUMS"
 
 
 def export(folder: Path, out: Path) -> list[Path]:
-    """Copy model, figures, report, study and participation; gives the paths.
+    """Copy model, figures, report, study and participation; returns the paths.
 
     Raises
     ------

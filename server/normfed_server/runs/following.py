@@ -33,7 +33,7 @@ class Shown(Protocol):
 
 
 def follow(home: ServerHome, name: str, shown: Shown) -> Entry:
-    """Show every event of a run until it ends; gives how."""
+    """Show every event of a run until it ends; returns how."""
     ledger, events = home.ledger, Tail(home.runs / name / "events.jsonl")
     told, why = False, ""
     while True:
@@ -74,7 +74,7 @@ class Tail:
 
 
 class Lines:
-    """One JSON object a line on standard output, for scripts."""
+    """One JSON object per line on standard output, for scripts."""
 
     def __enter__(self) -> Lines:
         return self

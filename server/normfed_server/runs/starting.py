@@ -16,7 +16,7 @@ from normfed_server.steps.catalogue import check_steps
 
 
 def begin(home: ServerHome, study: StudyConfig, canary: bool, without: tuple[str, ...]) -> str:
-    """Make a run's folder and want it run; gives its name.
+    """Make a run's folder and want it run; returns its name.
 
     Raises
     ------

@@ -26,7 +26,7 @@ def worded(event: Event) -> Iterator[tuple[Mark, str]]:
             if not event.findings:
                 yield "good", f"fit to run: {', '.join(event.sites)}"
         case kinds.CanarySent():
-            yield "plain", "canary: one batch a site"
+            yield "plain", "canary: one batch per site"
         case kinds.CanaryDone():
             times = ", ".join(f"{site} {tried.seconds:.0f} s" for site, tried in event.sites.items())
             yield "good", f"the canary came back: {times}"

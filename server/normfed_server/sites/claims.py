@@ -1,6 +1,6 @@
 """Whatever a site says is a claim: it is held against what is possible before anything is made of it.
 
-Every function takes what a site answered and gives what may be used of it. What cannot be used raises `WireError`,
+Every function takes what a site answered and returns what may be used of it. What cannot be used raises `WireError`,
 whose text says why in a few words; who asked then sets the site aside and goes on.
 """
 

@@ -98,7 +98,7 @@ class Exchange(ABC):
 
 
 class _Early:
-    """Answers whose turn has not come: in memory up to EARLY_BYTES, beyond that on disk, one file an answer."""
+    """Answers whose turn has not come: in memory up to EARLY_BYTES, beyond that on disk, one file per answer."""
 
     def __init__(self) -> None:
         self._held: dict[str, Message | _OnDisk] = {}

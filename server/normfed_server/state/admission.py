@@ -70,7 +70,7 @@ def known(home: ServerHome, site: str) -> Member:
 
 
 def enrol(home: ServerHome, site: str, again: bool = False, people: int | None = None) -> Path:
-    """Invite a site; gives the path of the file to send.
+    """Invite a site; returns the path of the file to send.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def enrolled(home: ServerHome) -> dict[str, int]:
 
 
 def read_key(path: Path) -> tuple[str, str]:
-    """A public key file of a site; gives the line and its fingerprint.
+    """A public key file of a site; returns the line and its fingerprint.
 
     Raises
     ------

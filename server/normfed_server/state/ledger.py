@@ -35,7 +35,7 @@ class State(StrEnum):
 
     OPEN = "open"  # wanted: whatever dies, it is started again
     STOPPED = "stopped"  # by the operator
-    FAILED = "failed"  # on something that only a person can mend
+    FAILED = "failed"  # on something that only a person can fix
     FINISHED = "finished"
     PARTIAL = "finished, partial"
 
@@ -81,7 +81,7 @@ class Ledger:
 
     def all(self) -> list[Entry]:
         """Every run, the latest last."""
-        return self._mended(self._read)
+        return self._repaired(self._read)
 
     def get(self, name: str) -> Entry:
         """One run.
@@ -117,7 +117,7 @@ class Ledger:
             with self._open() as database:
                 database.execute(statement, values)
 
-        self._mended(change)
+        self._repaired(change)
         with contextlib.suppress(OSError), exclusive(self.path.with_suffix(".lock")):  # a full disk must not end a run
             write_json(self.copy, [asdict(entry) for entry in self._read()])
 
@@ -126,7 +126,7 @@ class Ledger:
             rows = database.execute(f"SELECT {COLUMNS} FROM runs ORDER BY created, rowid")
             return [_entry(*row) for row in rows]
 
-    def _mended(self, work: Callable[[], T]) -> T:
+    def _repaired(self, work: Callable[[], T]) -> T:
         """Do something with the list; where that shows damage, make the list again first."""
         if not self.path.exists():
             self._restore("is not there")

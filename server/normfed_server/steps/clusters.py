@@ -42,7 +42,7 @@ class BestOfClusters(Step):
 
 
 class PriorClusters(Step):
-    """One model for all up to ``from_round``, then one a cluster that starts from it; sites of no cluster stay
+    """One model for all up to ``from_round``, then one per cluster that starts from it; sites of no cluster stay
     together."""
 
     def named_sites(self) -> frozenset[str]:

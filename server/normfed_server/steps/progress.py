@@ -24,7 +24,7 @@ class Progress:
     Parameters
     ----------
     models
-        The global model; of clustered strategies one a cluster.
+        The global model; of clustered strategies one per cluster.
     sums
         Of all sites, by the names that a model shares them by.
     phase, turn

@@ -53,7 +53,7 @@ class Control:
         )
 
     def start(self, run: str) -> int:
-        """Start a Flower run of one of our runs; gives its number."""
+        """Start a Flower run of one of our runs; returns its number."""
         content = bundle.content()
         fab = Fab(hashlib.sha256(content).hexdigest(), content, {})
         request = StartRunRequest(
@@ -84,7 +84,7 @@ class Control:
         return {node.public_key: node for node in nodes if node.status != "unregistered"}
 
     def register(self, site: str, key: str) -> int:
-        """Admit a key; gives the number of its node."""
+        """Admit a key; returns the number of its node."""
         request = RegisterNodeRequest(public_key=key_bytes(key), name=site)
         return int(self._client.RegisterNode(request).node_id)
 

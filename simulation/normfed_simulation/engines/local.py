@@ -36,7 +36,7 @@ class LocalGrid(Grid):
     workers
         Processes that run ClientApps; 0 runs them here, one after another.
     tamper
-        What happens to an answer on its way: takes the request and the answer, gives the answer that arrives.
+        What happens to an answer on its way: takes the request and the answer, returns the answer that arrives.
     """
 
     def __init__(self, nodes: int, workers: int, tamper: Tamper | None = None) -> None:

@@ -133,7 +133,7 @@ def _job(person: SyntheticPerson, config: PhantomConfig, seed: int, root: Path) 
 
 
 def serve_person(payload: bytes) -> bytes:
-    """A worker's function: write one person's scans; gives the error's text, or nothing."""
+    """A worker's function: write one person's scans; returns the error's text, or nothing."""
     job = _Job.model_validate_json(payload)
     try:
         write_person(SyntheticPerson(job.subject, job.site, job.group), job.seed, job.voxel_size_mm, Path(job.root))

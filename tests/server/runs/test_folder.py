@@ -19,7 +19,7 @@ from normfed_server.runs import folder as runs
 
 @pytest.fixture
 def frozen(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A clock that stands still; gives what it shows."""
+    """A clock that stands still; returns what it shows."""
 
     class Clock(datetime):
         @classmethod

@@ -68,7 +68,7 @@ def words(event: dict[str, Any]) -> list[tuple[Mark, str]]:
             },
             [("bad", "a has 1 GB of memory"), ("look", "b has an old driver")],
         ),
-        ({"event": "canary", "arm": "federated", "sites": ["a"]}, [("plain", "canary: one batch a site")]),
+        ({"event": "canary", "arm": "federated", "sites": ["a"]}, [("plain", "canary: one batch per site")]),
         (
             {
                 "event": "canary back",

@@ -21,7 +21,7 @@ def public(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> bytes
 
 
 def accept(home: ServerHome, site: str) -> str:
-    """Admit a site with a key of its own; gives its fingerprint."""
+    """Admit a site with a key of its own; returns its fingerprint."""
     line = public(ec.generate_private_key(ec.SECP384R1()))
     fingerprint = enrolment.key_fingerprint(line)
     admission.accept(home, site, line.decode(), fingerprint)

@@ -49,7 +49,7 @@ class SuperLink:
 
 @pytest.fixture
 def serve(home: ServerHome, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[SuperLink, list[str]]]:
-    """Let an executor live through these answers; gives the SuperLink and the tokens that it started processes with."""
+    """Let an executor live through these answers; returns the SuperLink and its processes' tokens."""
 
     def lived(*answers: Any) -> tuple[SuperLink, list[str]]:
         stop = threading.Event()
