@@ -96,7 +96,7 @@ class RobustAtlas(NormativeModel):
         return bool((np.abs(self.mean - before) <= self.config.tolerance * np.sqrt(self.variance)).all())
 
     def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
-        """The largest |z| of the modalities, its standard error sqrt((1 + z^2 / 2) / people), and what was expected."""
+        """The largest |z| of the modalities, its error of about sqrt((1 + z^2 / 2) / people), and what was expected."""
         scan = self.with_every_modality(visits[-1])
         z = (np.abs(scan.images - self.mean) / np.sqrt(self.variance)).max(0)
         people = np.maximum(self.sums("moments")["weight"].min(0), 1)
