@@ -8,7 +8,7 @@ INSTALL := $(BIN)/pip install --quiet --constraint deploy/lock/constraints.txt
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types arrows schemas benchmarks clean
+.PHONY: help install dev demo test check lint types arrows schemas benchmarks clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,8 @@ $(VENV)/.dev: $(VENV)/.installed
 	@touch $@
 
 install: $(VENV)/.installed  ## normfed in .venv, for a server or a hospital
+
+dev: $(VENV)/.dev  ## the same, with what the tests need
 
 demo: $(VENV)/.installed  ## six synthetic hospitals train one model together; ends with a report
 	@$(BIN)/normfed simulate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ class Plugins:
     """A folder on Python's path, for one test."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder = folder
+        self.folder, self._monkeypatch = folder, monkeypatch
         folder.mkdir()
         monkeypatch.syspath_prepend(folder)
         monkeypatch.setattr(registry, "_imported_versions", {})
@@ -40,6 +41,16 @@ class Plugins:
         (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
         self.forget()
 
+    def install_project(self, project: Path) -> None:
+        """Build a project into a wheel and install that, as its users would; processes of the test find it as well."""
+        pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input")
+        alone = ("--no-deps", "--no-index")
+        wheels = self.folder.with_name(f"{self.folder.name}-wheels")
+        subprocess.run([*pip, "wheel", *alone, "--no-build-isolation", "--wheel-dir", wheels, project], check=True)
+        subprocess.run([*pip, "install", *alone, "--target", self.folder, *wheels.glob("*.whl")], check=True)
+        self._monkeypatch.setenv("PYTHONPATH", str(self.folder))
+        self.forget()
+
     def uninstall(self, name: str) -> None:
         """The distribution's metadata go; its module stays."""
         for info in self.folder.glob(f"{name.replace('-', '_')}-*.dist-info"):
@@ -56,5 +67,6 @@ class Plugins:
         """As a new process would begin."""
         registry.installed.cache_clear()
         importlib.invalidate_caches()
-        for path in self.folder.glob("*.py"):
-            sys.modules.pop(path.stem, None)
+        names = {path.stem for path in self.folder.glob("*.py")} | {p.parent.name for p in self.folder.glob("*/*.py")}
+        for module in [module for module in sys.modules if module.partition(".")[0] in names]:
+            del sys.modules[module]

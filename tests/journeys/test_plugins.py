@@ -17,8 +17,10 @@ from normfed_client.training.objectives import OBJECTIVES
 from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.cli import COMMANDS
 from normfed_common.foundation.errors import PluginError, StudyError
+from normfed_common.metrics.catalogue import METRICS
 from normfed_common.models.catalogue import MODELS
 from normfed_common.scoring.catalogue import SCORERS
+from normfed_common.transforms.catalogue import TRANSFORMS
 from normfed_common.wire.messages import decode_request
 from normfed_server.steps.catalogue import STEPS
 from normfed_simulation.datasets import DATASETS
@@ -147,5 +149,6 @@ def test_a_command_of_a_plug_in_is_one_of_normfeds_and_takes_the_name_of_none(th
 
 
 def test_the_guide_names_every_group_that_something_here_reads() -> None:
-    read = {r.group for r in (MODELS, SCORERS, ALGORITHMS, OBJECTIVES, STEPS, DATASETS, COMMANDS)}
-    assert set(re.findall(r"^\| `(normfed\.[a-z]+)` \|", GUIDE.read_text(), re.MULTILINE)) >= read
+    registries = (MODELS, SCORERS, TRANSFORMS, METRICS, ALGORITHMS, OBJECTIVES, STEPS, DATASETS, COMMANDS)
+    read = {registry.group for registry in registries}
+    assert set(re.findall(r"^\| `(normfed\.[a-z]+)` \|", GUIDE.read_text(), re.MULTILINE)) == read

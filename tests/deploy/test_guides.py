@@ -1,0 +1,36 @@
+"""The guides show code that runs, and link to pages that are there."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+GUIDES = ROOT / "deploy" / "guides"
+PROJECT = ROOT / "tests" / "third-party" / "normfed-robust"
+PAGES = [*sorted(GUIDES.glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+
+
+def test_every_block_of_code_on_how_to_write_a_model_stands_word_for_word_in_the_plug_in_of_the_tests() -> None:
+    blocks = re.findall(r"^```\w*\n(.*?)^```", (GUIDES / "write-a-model.md").read_text(), re.MULTILINE | re.DOTALL)
+    files = [path.read_text() for path in PROJECT.rglob("*") if path.suffix in {".py", ".toml", ".yaml", ".md"}]
+    assert len(blocks) > 8
+    absent = [b for b in blocks if not any(b in text or textwrap.indent(b, "    ") in text for text in files)]
+    assert absent == []
+
+
+def anchors(page: Path) -> set[str]:
+    """Of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)(?:#([^)\s]+))?\)", page.read_text())
+    inside = [(page.parent / target, anchor) for target, anchor in links if "://" not in target]
+    assert [str(target) for target, _ in inside if not target.exists()] == []
+    assert [anchor for target, anchor in inside if anchor and anchor not in anchors(target)] == []

@@ -1,0 +1,135 @@
+"""The plug-in of the tests does what it says: its code is what the guide teaches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from plugins import Plugins
+from scipy import stats
+from synthetic import SHAPE, People, setting, split
+
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation.errors import WireError
+from normfed_common.learning.entries import build
+from normfed_common.metrics.base import ScoredScan
+from normfed_common.metrics.catalogue import METRICS
+from normfed_common.models.catalogue import MODELS
+from normfed_common.privacy.cubes import averaged
+
+PROJECT = Path(__file__).parent / "normfed-robust"
+RNG = np.random.default_rng(0)
+EXACT = {"tolerance": 1e-9, "iterations": 100, "prior_people": 1e-9}
+
+
+@pytest.fixture(scope="module")
+def robust(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Installed for all tests of this file."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        made = Plugins(tmp_path_factory.mktemp("robust") / "plugins", monkeypatch)
+        made.install_project(PROJECT)
+        yield
+    made.forget()
+
+
+pytestmark = pytest.mark.usefixtures("robust")
+
+
+def fitted(sites: Sequence[People], **parameters: float) -> tuple[Any, int]:
+    """A model, and the iterations that it took."""
+    model = build(MODELS, {"name": "robust-atlas", **parameters}, setting())
+    most = model.phases()[0].turns(1)
+    for iteration in range(1, most + 1):
+        if model.absorb("moments", named.add([model.statistics("moments", site, RNG) for site in sites])):
+            return model, iteration
+    return model, most
+
+
+def test_every_voxel_is_the_student_t_that_scipy_fits() -> None:
+    people = People(12)
+    model, _ = fitted([people], **EXACT)
+    everywhere = np.logical_and.reduce([scan.mask for scan in people.scans])
+    for place in np.argwhere(everywhere)[::400]:
+        where = (1, *place)
+        _, mean, scale = stats.t.fit([float(scan.images[where]) for scan in people.scans], f0=4)
+        assert model.mean[where] == pytest.approx(mean, abs=1e-3)
+        assert model.variance[where] ** 0.5 == pytest.approx(scale, abs=1e-3)
+
+
+def test_it_ends_when_it_has_converged_and_not_before() -> None:
+    """One iteration more moves no mean by a twentieth of a standard deviation; the last but one still did."""
+    people = People(12)
+    model, iterations = fitted([people])
+    assert 2 < iterations < 20
+    before = model.mean
+    model.absorb("moments", model.statistics("moments", people, RNG))
+    assert (np.abs(model.mean - before) <= 0.05 * model.variance**0.5).all()
+    early, _ = fitted([people], iterations=iterations - 2)
+    before = early.mean
+    early.absorb("moments", early.statistics("moments", people, RNG))
+    assert (np.abs(early.mean - before) > 0.05 * early.variance**0.5).any()
+
+
+def test_three_sites_learn_what_one_with_all_their_people_does() -> None:
+    people = People(12)
+    (federated, first), (pooled, second) = fitted(split(people, 3, 8, 1)), fitted([people])
+    assert first == second
+    np.testing.assert_allclose(federated.mean, pooled.mean, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(federated.variance, pooled.variance, rtol=1e-9)
+
+
+def test_one_strange_brain_moves_it_less_than_it_moves_the_atlas() -> None:
+    people, strange = People(12), People(12)
+    strange.scans[0].images[:] = 3.0 * strange.scans[0].mask
+    moved = {}
+    for name in ("robust-atlas", "atlas"):
+        means = []
+        for cohort in (people, strange):
+            model = build(MODELS, {"name": name}, setting())
+            for _ in range(model.phases()[0].turns(1)):
+                model.absorb("moments", model.statistics("moments", cohort, RNG))
+            sums = model.sums("moments")
+            means.append(sums["sum"] / np.maximum(sums["weight" if name == "robust-atlas" else "count"], 1e-9))
+        moved[name] = np.abs(means[1] - means[0])[:, people.scan(0).mask].mean()
+    assert moved["robust-atlas"] < moved["atlas"] / 3
+
+
+def test_the_standard_error_is_the_spread_over_cohorts() -> None:
+    """Of one scan, scored by models of 40 other people each."""
+    scan, scores, told = People(1, seed=99).scan(0), [], []
+    for seed in range(12):
+        score = fitted([People(40, seed=seed)])[0].score([scan], RNG)
+        scores.append(score.anomaly)
+        told.append(score.uncertainty)
+        assert score.extras["expected"][~scan.mask].max() == 0
+    inner = np.zeros(SHAPE, bool)
+    inner[8:18, 8:18, 2:4] = True  # brain in everybody
+    spread = np.std(scores, axis=0, ddof=1)[inner]
+    assert np.median(spread / np.mean(told, axis=0)[inner]) == pytest.approx(1, abs=0.35)
+
+
+@pytest.mark.parametrize(
+    "hostile", [{"weight": -1.0}, {"weight": 0.0}, {"sum": 1e9}, {"squares": 1e30}, {"squares": 0.0}], ids=str
+)
+def test_sums_that_nobody_has_are_refused(hostile: dict[str, float]) -> None:
+    model, _ = fitted([People(4)])
+    total = {name: values.copy() for name, values in model.sums("moments").items()}
+    for edge_mm in (2.0, 6.0):
+        model.check("moments", averaged(total, model.places("moments"), edge_mm))
+    for name, value in hostile.items():
+        total[name][0, SHAPE[0] // 2, SHAPE[1] // 2, 3] = value
+    with pytest.raises(WireError):
+        model.check("moments", total)
+    with pytest.raises(WireError, match="nobody has normal tissue anywhere"):
+        model.absorb("moments", {name: 0 * values for name, values in total.items()})
+
+
+def test_a_first_look_sees_the_share_of_the_lesion_that_lies_in_the_top_twentieth() -> None:
+    scores = np.arange(100.0).reshape(100, 1, 1)
+    mask = np.ones(scores.shape, bool)
+    lesion = np.zeros_like(mask)
+    lesion[[0, 50, 97, 99]] = True  # two of the four are among the five highest
+    assert METRICS["first_look"](ScoredScan(scores, lesion, mask, 1.0)) == 0.5
