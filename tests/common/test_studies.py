@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import csv
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,12 @@ from conftest import TINY
 from normfed_common.foundation.errors import StudyError
 from normfed_common.models.catalogue import MODELS
 from normfed_common.studies import MAXIMUM_BYTES, load_study, validate_learner, validate_strategy
+from normfed_simulation.run_folder import shipped_study
+
+ROOT = Path(__file__).parents[2]
+
+
+PARTITION = ROOT.parent / "shared" / "data" / "public-partitions" / "fets2022_partitioning_1.csv"
 
 
 @pytest.fixture
@@ -100,3 +108,152 @@ def test_a_study_file_may_be_as_large_as_a_request_takes(written: Any) -> None:
     path.write_text(path.read_text() + "#")
     with pytest.raises(StudyError, match="larger than 1,000,000 bytes, so not a study file"):
         load_study(path)
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    raw = copy.deepcopy(TINY)
+    *parents, last = path.split(".")
+    place: Any = raw
+    for parent in parents:
+        place = place.setdefault(parent, {})
+    place[last] = value
+    return raw
+
+
+BAD = [
+    (changed("federation.rouns", 3), "federation.rouns is not a key"),
+    (changed("federation.rounds", 0), "federation.rounds"),
+    (changed("federation.rounds", "three"), "federation.rounds"),
+    (changed("federation.learning_rate", float("nan")), "federation.learning_rate"),
+    (changed("federation.learning_rate", float("inf")), "federation.learning_rate"),
+    (changed("strategy", "fedmagic"), "No strategy is called 'fedmagic'. Known: cfl, ditto, fedadagrad"),
+    (changed("strategy", {"mu": 1.0}), "strategy: name is missing. Known strategies: cfl"),
+    (changed("strategy", {"name": "fedprox", "mu": -1.0}), "strategy: mu"),
+    (changed("strategy", {"name": "fedavg", "mu": 1.0}), "mu is not a key"),
+    (changed("strategy", "prior-clusters"), "strategy: clusters is missing"),
+    (changed("strategy", {"name": "prior-clusters", "clusters": {"x": ["a"], "y": ["a"]}}), "a is in two clusters"),
+    (changed("comparisons.strategies", ["fedavg", "nope"]), "No strategy is called 'nope'"),
+    (changed("federation.quorum", 0), "federation.quorum"),
+    (changed("model.name", "unet"), "No model is called 'unet'. Known: atlas, autoencoder, intensity, siamese"),
+    (changed("model", {"patch_size": 9}), "model: name is missing"),
+    (changed("model.patch_size", 10), "patch_size must be 9, 15, 21"),
+    (changed("model.one_class", {"nu": 1.5}), "one_class.nu"),
+    (changed("model.one_class", {"fit_on": "moon"}), "one_class.fit_on"),
+    (changed("data.modalities", ["T1w", "T1w"]), "modalities lists one of them twice"),
+    (changed("data.modalities", ["CT"]), "data.modalities"),
+    (changed("preprocessing.percentiles", [99, 1]), "percentiles must ascend"),
+    (changed("preprocessing.voxel_size_mm", 0), "preprocessing.voxel_size_mm"),
+    (changed("name", "../escape"), "name"),
+    (changed("seed", -1), "seed"),
+    ({"name": "x"}, "data is missing"),
+    (["not", "a", "mapping"], "not a study"),
+]
+
+
+@pytest.mark.parametrize(("raw", "sentence"), BAD, ids=[str(s)[:40] for _, s in BAD])
+def test_a_wrong_study_is_one_sentence_that_names_the_key(tmp_path: Path, raw: Any, sentence: str) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    with pytest.raises(StudyError) as caught:
+        load_study(path)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_training_sites_must_take_part(tmp_path: Path) -> None:
+    raw = changed("data.sites", ["a", "b"])
+    raw["data"]["train_sites"] = ["c"]
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    with pytest.raises(StudyError, match="train_sites names c"):
+        load_study(path)
+
+
+def test_a_strategy_may_be_one_word_and_gets_its_published_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(changed("strategy", "ditto")))
+    study = load_study(path)
+    assert study.strategy == {"name": "ditto", "lambda": 0.1}
+    path.write_text(yaml.safe_dump(study.model_dump(mode="json")))
+    assert load_study(path) == study
+
+
+def test_sites_out_of_sample_never_train(tmp_path: Path) -> None:
+    raw = changed("data.out_of_sample", ["a"])
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    assert not load_study(path).data.trains("a")
+    assert load_study(path).data.trains("b")
+    raw["data"]["train_sites"] = ["a"]
+    path.write_text(yaml.safe_dump(raw))
+    with pytest.raises(StudyError, match="a is in train_sites and in out_of_sample"):
+        load_study(path)
+
+
+def test_a_file_that_is_not_yaml_or_not_there_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "broken.yaml").write_text("a: [1, 2\nb: }")
+    with pytest.raises(StudyError, match="not YAML"):
+        load_study(tmp_path / "broken.yaml")
+    with pytest.raises(StudyError, match="cannot be read"):
+        load_study(tmp_path / "absent.yaml")
+    (tmp_path / "huge.yaml").write_text("#" * 1_000_001)
+    with pytest.raises(StudyError, match="not a study file"):
+        load_study(tmp_path / "huge.yaml")
+
+
+def test_yaml_cannot_make_objects(tmp_path: Path) -> None:
+    (tmp_path / "evil.yaml").write_text("name: !!python/object/apply:os.system ['touch evil']")
+    with pytest.raises(StudyError, match="not YAML"):
+        load_study(tmp_path / "evil.yaml")
+
+
+def test_resolving_twice_changes_nothing(tmp_path: Path, study_file: Path) -> None:
+    once = load_study(study_file)
+    path = tmp_path / "resolved.yaml"
+    path.write_text(yaml.safe_dump(once.model_dump(mode="json")))
+    assert load_study(path) == once
+    assert load_study(path).digest == once.digest
+
+
+def test_command_line_values_replace_the_studys(study_file: Path) -> None:
+    study = load_study(study_file, federation={"rounds": 9}, seed=1)
+    assert (study.federation.rounds, study.seed) == (9, 1)
+    assert study.federation.minimum_cohort == TINY["federation"]["minimum_cohort"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("value", [3, 0, [], "often"])
+def test_a_section_that_is_none_is_one_sentence_with_values_of_the_command_line_too(
+    tmp_path: Path, value: object
+) -> None:
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(changed("federation", value)))
+    for changes in ({}, {"federation": {"rounds": 2}}):
+        with pytest.raises(StudyError, match=r"study\.yaml: federation: [^\n]+\.$"):
+            load_study(tmp_path / "study.yaml", **changes)
+
+
+def test_an_empty_section_takes_values_of_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(changed("federation", None)))
+    assert load_study(tmp_path / "study.yaml", federation={"rounds": 2}).federation.rounds == 2
+
+
+@pytest.mark.parametrize("name", ["demo", "real-brains", "real-t1-controls", "real-flair"])
+def test_shipped_studies_are_valid(name: str) -> None:
+    assert load_study(shipped_study(name)).name == name
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_study_resolves_under_its_own_name(path: Path) -> None:
+    assert load_study(path).name == path.stem
+
+
+def test_the_23_institutions_have_the_sizes_of_fets_2022() -> None:
+    if not PARTITION.exists():
+        pytest.skip(f"the official partition is not at {PARTITION}")
+    with open(PARTITION) as file:
+        sizes = Counter(int(row["Partition_ID"]) for row in csv.DictReader(file))
+    study = load_study(ROOT / "studies" / "fets-sizes.yaml")
+    assert study.data.phantom is not None
+    found = {int(site.name.rpartition("-")[2]): site.controls - 1 for site in study.data.phantom.sites}
+    total = sum(sizes.values())
+    assert found == {site: max(2, round(42 * count / total)) for site, count in sizes.items()}

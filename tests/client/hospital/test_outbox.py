@@ -11,14 +11,29 @@ import numpy as np
 import pytest
 from flips import flip
 
-from normfed_client.hospital.outbox import Outbox, expire
+from normfed_client.hospital.outbox import Outbox, digest, expire
+from normfed_client.hospital.rules import Rules
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.wire.answers import Answer, Described
-from normfed_common.wire.requests import Request, Sums, TrainRound
+from normfed_common.wire.answers import Answer, Described, Trained
+from normfed_common.wire.requests import FineTune, Request, Sums, TrainRound
 
 ANSWER = Answer(site="a", subjects=7, notes=("n",), payload=Described(counts={"test": -1}, kinds=("MS",)))
+
+
 DAY_S = 86_400
+
+
+RULES = Rules()
+
+
+REQUEST = Request(study="{}", arm="local-A_B~2", model={"name": "x"}, run="r", payload=TrainRound(round=3))
+
+
+ARRAYS = {"w": np.arange(4.0, dtype=np.float32), "n": np.array(3)}
+
+
+TRAINED = Answer(site="a", subjects=7, notes=("n",), payload=Trained(loss=0.25))
 
 
 def request(round: int = 3, arm: str = "federated") -> Request:
@@ -128,3 +143,91 @@ def test_what_is_younger_than_the_hospital_keeps_it_stays_and_runs_go_when_nothi
 def test_nothing_expires_where_nothing_was_ever_answered(tmp_path: Path) -> None:
     expire(tmp_path / "outbox", days=1)
     assert not (tmp_path / "outbox").exists()
+
+
+def test_an_answer_comes_back_as_it_was(tmp_path: Path) -> None:
+    box, key = Outbox(tmp_path), digest(REQUEST, ARRAYS, RULES)
+    assert box.get(key, REQUEST) is None
+    box.put(key, REQUEST, TRAINED, ARRAYS)
+    answer, arrays = Outbox(tmp_path).get(key, REQUEST) or pytest.fail("lost")
+    assert answer == TRAINED
+    assert {name: array.tolist() for name, array in arrays.items()} == {"w": [0, 1, 2, 3], "n": 3}
+    (path,) = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert path.stat().st_mode & 0o077 == 0
+    assert path.parent.parent == tmp_path  # an arm's name leads nowhere else
+
+
+@pytest.mark.parametrize(
+    ("change", "arrays"),
+    [
+        ({"payload": FineTune(round=3)}, ARRAYS),
+        ({"payload": TrainRound(round=4)}, ARRAYS),
+        ({"payload": TrainRound(round=3, since=1)}, ARRAYS),
+        ({"payload": TrainRound(round=3, compression="fp16")}, ARRAYS),
+        ({"payload": Sums(phase="moments")}, ARRAYS),
+        ({"run": "s"}, ARRAYS),
+        ({"arm": "federated"}, ARRAYS),
+        ({"repeat": 1}, ARRAYS),
+        ({}, {**ARRAYS, "w": ARRAYS["w"] + 1}),
+        ({}, {**ARRAYS, "w": ARRAYS["w"].reshape(2, 2)}),
+        ({}, {"w": ARRAYS["w"]}),
+    ],
+    ids=range(11),
+)
+def test_another_request_has_another_answer(change: dict[str, object], arrays: dict[str, np.ndarray]) -> None:
+    other = REQUEST.model_copy(update=change)
+    assert digest(other, arrays, RULES) != digest(REQUEST, ARRAYS, RULES)
+
+
+def test_the_iterations_of_a_phase_have_answers_of_their_own() -> None:
+    first, second = (REQUEST.model_copy(update={"payload": Sums(phase="em", iteration=number)}) for number in (0, 1))
+    assert digest(first, ARRAYS, RULES) != digest(second, ARRAYS, RULES)
+
+
+def test_an_answer_given_under_other_rules_of_the_hospital_is_not_given_again() -> None:
+    assert digest(REQUEST, ARRAYS, Rules(minimum_people=35)) != digest(REQUEST, ARRAYS, RULES)
+
+
+def test_a_damaged_answer_is_worked_out_again(tmp_path: Path) -> None:
+    box, key = Outbox(tmp_path), digest(REQUEST, ARRAYS, RULES)
+    box.put(key, REQUEST, TRAINED, ARRAYS)
+    (path,) = [p for p in tmp_path.rglob("*") if p.is_file()]
+    path.write_bytes(path.read_bytes()[:40])
+    assert box.get(key, REQUEST) is None
+    assert not path.exists()
+    box.put(key, REQUEST, TRAINED, ARRAYS)
+    assert box.get(key, REQUEST) is not None
+
+
+def test_answers_go_when_their_round_is_closed(tmp_path: Path) -> None:
+    box = Outbox(tmp_path)
+    sums = REQUEST.model_copy(update={"payload": Sums(phase="mean")})
+    for request in (sums, REQUEST, REQUEST.model_copy(update={"payload": TrainRound(round=4)})):
+        box.put(digest(request, {}, RULES), request, TRAINED, {})
+    rounds = sorted(path.name[:6] for path in tmp_path.rglob("*.safetensors"))
+    assert rounds == ["000000", "000004"]  # the third is closed; sums have no round
+
+
+def test_what_is_old_is_thrown_away(tmp_path: Path) -> None:
+    for run in ("old", "new"):
+        Outbox(tmp_path / run).folder.mkdir()
+        Outbox(tmp_path / run).put("k", REQUEST, TRAINED, {})
+    for path in (tmp_path / "old").rglob("*.safetensors"):
+        os.utime(path, (time.time() - 15 * 86_400,) * 2)
+    expire(tmp_path, days=14)
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_an_answer_in_which_bits_flipped_is_never_sent(tmp_path: Path, said: list[str]) -> None:
+    box, key = Outbox(tmp_path), digest(REQUEST, ARRAYS, RULES)
+    box.put(key, REQUEST, TRAINED, ARRAYS)
+    (path,) = tmp_path.rglob("*.safetensors")
+    flip(path)
+    assert box.get(key, REQUEST) is None
+    (kept,) = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert kept.name.startswith(f"{path.name}.damaged-")
+    (line,) = said
+    assert line.startswith(f"{path}: damaged (")
+    assert line.endswith(f"It is kept as {kept.name}; the request is worked on again.")
+    box.put(key, REQUEST, TRAINED, ARRAYS)
+    assert box.get(key, REQUEST) is not None

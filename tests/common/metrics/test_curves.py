@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from lesions import case, ranked
-from sklearn.metrics import auc, average_precision_score, roc_auc_score
+from scipy import ndimage
+from sklearn.metrics import auc, average_precision_score, f1_score, roc_auc_score, roc_curve
 
 from normfed_common.metrics import curves
 
@@ -107,3 +108,66 @@ def test_a_scan_without_normal_voxels_has_no_false_positive_rate_and_nothing_to_
     assert np.isnan(found.fpr).all()
     assert found.tpr.tolist() == [0.0, 0.5, 1.0]
     assert np.isnan(list(ranked(found).values())).all()  # average precision too: finding all of it is no feat
+
+
+def slow_aupro(scores: np.ndarray, lesion: np.ndarray, mask: np.ndarray, limit: float) -> float:
+    """AUPRO threshold by threshold, as its definition reads."""
+    labels, count = ndimage.label(lesion & mask, np.ones((3, 3, 3)))
+    x, y = [0.0], [0.0]
+    for threshold in np.unique(scores[mask])[::-1]:
+        found = (scores >= threshold) & mask
+        x.append((found & ~lesion).sum() / (mask & ~lesion).sum())
+        y.append(np.mean([found[labels == k].mean() for k in range(1, count + 1)]))
+    grid = np.concatenate([np.array(x)[np.array(x) <= limit], [limit]])
+    return float(
+        np.trapezoid(np.concatenate([np.array(y)[np.array(x) <= limit], [np.interp(limit, x, y)]]), grid) / limit
+    )
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("seed", range(10))
+def test_voxel_metrics_equal_scikit_learns(seed: int, ties: bool) -> None:
+    scores, lesion, mask = case(seed, ties)
+    found = ranked(curves.curve(scores, lesion, mask))
+    truth, values = lesion[mask], scores[mask]
+    fpr, tpr, _ = roc_curve(truth, values, drop_intermediate=False)
+    keep = fpr <= 0.3
+    plain = np.trapezoid(np.append(tpr[keep], np.interp(0.3, fpr, tpr)), np.append(fpr[keep], 0.3)) / 0.3
+    assert found["auroc"] == pytest.approx(roc_auc_score(truth, values), abs=1e-12)
+    assert found["auroc30"] == pytest.approx(plain, abs=1e-12)
+    assert found["auroc30_mcclish"] == pytest.approx(roc_auc_score(truth, values, max_fpr=0.3), abs=1e-12)
+    assert found["auprc"] == pytest.approx(average_precision_score(truth, values), abs=1e-12)
+    assert found["best_dice"] == pytest.approx(max(f1_score(truth, values >= t) for t in np.unique(values)), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_aupro_equals_its_definition_threshold_by_threshold(seed: int) -> None:
+    scores, lesion, mask = case(seed, ties=True)
+    found = ranked(curves.curve(scores, lesion, mask))
+    assert found["aupro"] == pytest.approx(slow_aupro(scores, lesion, mask, 1.0), abs=1e-10)
+    assert found["aupro30"] == pytest.approx(slow_aupro(scores, lesion, mask, 0.3), abs=1e-10)
+
+
+def test_aupro_counts_each_lesion_the_same_whatever_its_size() -> None:
+    lesion = np.zeros((20, 20, 20), bool)
+    lesion[2:10, 2:10, 2:10] = True
+    lesion[15, 15, 15] = True
+    scores = np.where(lesion, 1.0, 0.0)
+    scores[15, 15, 15] = -1.0  # the small one is missed entirely
+    found = ranked(curves.curve(scores, lesion, np.ones_like(lesion)))
+    assert found["aupro"] == pytest.approx(0.5, abs=0.01)  # one of two lesions at once, the other only with everything
+    assert found["auroc"] > 0.99
+
+
+def test_chance_and_perfection_have_their_textbook_values() -> None:
+    assert curves.area(np.array([0.0, 1.0]), np.array([0.0, 1.0]), 0.3) == pytest.approx(0.15)
+    assert curves.mcclish(0.15) == pytest.approx(0.5)
+    assert curves.mcclish(1.0) == pytest.approx(1.0)
+
+
+def test_without_lesions_metrics_are_undefined_not_zero() -> None:
+    scores, lesion, mask = case(0)
+    found = ranked(curves.curve(scores, np.zeros_like(lesion), mask))
+    assert all(np.isnan(value) for value in found.values())
+    found = ranked(curves.curve(scores, np.ones_like(lesion), mask))
+    assert np.isnan(found["auroc"])

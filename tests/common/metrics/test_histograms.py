@@ -11,12 +11,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from lesions import case, merged, ranked
 from scipy import ndimage
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from normfed_common.metrics import curves, histograms
 
 SCORES = hnp.arrays(np.float64, st.integers(0, 30), elements=st.sampled_from([-2.0, -0.5, 0.0, 0.5, 1.0, 3.0, 9.0]))
+
+
 EDGES = np.array([-0.5, 0.0, 1.0, 3.0])
+
+
 COUNTS = st.integers(1, 4).flatmap(lambda bins: st.tuples(*2 * [hnp.arrays(int, bins, elements=st.integers(0, 4))]))
 
 
@@ -180,3 +184,66 @@ def test_without_normal_voxels_nothing_is_defined() -> None:
     scan = ranked(curves.curve(*case(0)))
     assert found.keys() == scan.keys()
     assert all(np.isnan([bracket.value, bracket.low, bracket.high]).all() for bracket in found.values())
+
+
+@pytest.mark.parametrize("bins", [10, 100])
+@pytest.mark.parametrize("seed", range(50))
+def test_merged_histograms_bracket_the_exact_pooled_metrics(seed: int, bins: int) -> None:
+    patients = [case(1000 * seed + i, ties=seed % 2 == 0) for i in range(3)]
+    inside = [(scores[mask], (lesion & mask)[mask]) for scores, lesion, mask in patients]
+    low = float(min(s.min() for s, _ in inside))
+    high = float(max(s.max() for s, _ in inside))
+    normal = sum(histograms.coarse_counts(s[~t], low, high) for s, t in inside)
+    lesion = sum(histograms.coarse_counts(s[t], low, high) for s, t in inside)
+    edges = histograms.quantile_edges(normal, lesion, low, high, bins)
+    found = merged(
+        sum(histograms.count(s[~t], edges) for s, t in inside),
+        sum(histograms.count(s[t], edges) for s, t in inside),
+        sum(
+            histograms.count(
+                s[m], edges, curves.region_weights(le & m)[m] * ndimage.label(le & m, np.ones((3, 3, 3)))[1]
+            )
+            for s, le, m in patients
+        ),
+    )
+    values, truth = (np.concatenate(parts) for parts in zip(*inside, strict=True))
+    fpr, tpr, _ = roc_curve(truth, values, drop_intermediate=False)
+    precision, recall, _ = precision_recall_curve(truth, values)
+    keep = fpr <= 0.3
+    exact = {
+        "auroc": roc_auc_score(truth, values),
+        "auroc30": np.trapezoid(np.append(tpr[keep], np.interp(0.3, fpr, tpr)), np.append(fpr[keep], 0.3)) / 0.3,
+        "auprc": average_precision_score(truth, values),
+        "best_dice": float(np.max(2 * precision * recall / np.maximum(precision + recall, 1e-12))),
+    }
+    for name, value in exact.items():
+        assert found[name].low - 1e-9 <= value <= found[name].high + 1e-9, name
+        assert found[name].low <= found[name].value <= found[name].high
+
+
+def test_finer_histograms_give_tighter_brackets() -> None:
+    scores, lesion, mask = case(3)
+    values, truth = scores[mask], lesion[mask]
+    low, high = float(values.min()), float(values.max())
+    counts = [histograms.coarse_counts(values[t], low, high) for t in (~truth, truth)]
+    widths = []
+    for bins in (10, 100, 1000):
+        edges = histograms.quantile_edges(*counts, low, high, bins)
+        found = merged(*(histograms.count(values[t], edges) for t in (~truth, truth, truth)))
+        widths.append(found["auroc"].high - found["auroc"].low)
+    assert widths[0] > widths[1] > widths[2]
+    assert widths[2] < 1e-3
+
+
+def test_merged_metrics_without_lesions_are_undefined() -> None:
+    found = merged(np.array([3, 4]), np.zeros(2, int), np.zeros(2))
+    assert all(np.isnan(b.value) for b in found.values())
+
+
+def test_quantile_of_coarse_counts_is_numpys_within_a_bin() -> None:
+    values = np.random.default_rng(0).gamma(2.0, size=100_000)
+    counts = histograms.coarse_counts(values, 0.0, float(values.max()))
+    width = values.max() / histograms.COARSE_BINS
+    assert histograms.quantile(counts, 0.0, float(values.max()), 0.98) == pytest.approx(
+        np.quantile(values, 0.98), abs=3 * width
+    )

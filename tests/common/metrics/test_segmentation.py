@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from lesions import SHAPE, case
 from scipy import ndimage
 from sklearn.metrics import f1_score
 from surface_distance import compute_surface_dice_at_tolerance, compute_surface_distances
@@ -168,3 +169,61 @@ def test_a_lesion_found_after_false_clusters_counts_from_as_many_on(false: int, 
         "false_clusters": false,
         "froc": froc,
     }
+
+
+def test_surface_dice_equals_deepminds_library() -> None:
+    surface_distance = pytest.importorskip("surface_distance")
+    for seed in range(4):
+        _, lesion, _ = case(seed)
+        other = np.roll(lesion, 1, axis=seed % 3)
+        distances = surface_distance.compute_surface_distances(lesion, other, (2.0, 2.0, 2.0))
+        expected = surface_distance.compute_surface_dice_at_tolerance(distances, 1.0)
+        assert segmentation.surface_dice(lesion, other, 2, 1.0) == pytest.approx(expected, abs=1e-5)
+
+
+def test_overlap_of_empty_masks_is_undefined_or_nothing() -> None:
+    empty, full = np.zeros(SHAPE, bool), np.ones(SHAPE, bool)
+    assert np.isnan(segmentation.dice(empty, empty))
+    assert segmentation.dice(empty, full) == 0
+    assert np.isnan(segmentation.surface_dice(empty, empty, 2, 1.0))
+    assert segmentation.surface_dice(empty, full, 2, 1.0) == 0
+
+
+def bumps(heights: list[float], sizes: list[int]) -> np.ndarray:
+    """Well separated cubes on a low floor."""
+    anomaly_map = np.zeros((60, 12, 12), np.float32)
+    for k, (height, size) in enumerate(zip(heights, sizes, strict=True)):
+        anomaly_map[5 * k : 5 * k + size, 2 : 2 + size, 2 : 2 + size] = height
+    return anomaly_map
+
+
+def test_clusters_are_ranked_by_size_and_excess_and_small_ones_dropped() -> None:
+    anomaly_map = bumps([1.0, 3.0, 2.0, 9.0], [4, 3, 2, 1])
+    labels, ranked = segmentation.ranked_clusters(anomaly_map, np.ones(anomaly_map.shape, bool), 0.5, minimum_voxels=8)
+    firsts = [int(np.argwhere(labels == number)[0][0]) // 5 for number in ranked]
+    sizes, excess = np.array([64, 27, 8]), np.array([0.5, 2.5, 1.5])
+    expected = np.argsort(-(0.5 * sizes / 64 + 0.5 * excess / 2.5))
+    assert firsts == expected.tolist()
+
+
+def test_at_most_ten_clusters_stay() -> None:
+    anomaly_map = bumps([1.0 + 0.1 * k for k in range(12)], [3] * 12)
+    _, ranked = segmentation.ranked_clusters(anomaly_map, np.ones(anomaly_map.shape, bool), 0.5, minimum_voxels=1)
+    assert 1 <= len(ranked) <= segmentation.MAXIMUM_CLUSTERS
+
+
+def test_cluster_detection_on_a_case_worked_by_hand() -> None:
+    labels = np.zeros((60, 12, 12), int)
+    for number, place in ((1, 0), (2, 10), (3, 20)):
+        labels[place : place + 3, 2:5, 2:5] = number
+    lesion = np.zeros(labels.shape, bool)
+    lesion[10:12, 2:4, 2:4] = True  # hit by the second cluster
+    lesion[40:42, 2:4, 2:4] = True  # missed
+    found = vars(segmentation.detection(labels, np.array([1, 2, 3]), lesion))
+    assert found["lesion_sensitivity"] == 0.5
+    assert found["cluster_rank"] == 2
+    assert found["false_clusters"] == 2
+    assert found["froc"] == pytest.approx(0.5)  # half the lesions before the second false cluster
+    nothing = vars(segmentation.detection(labels, np.array([1, 2, 3]), np.zeros_like(lesion)))
+    assert np.isnan(nothing["lesion_sensitivity"])
+    assert nothing["false_clusters"] == 3

@@ -9,12 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy.stats import mannwhitneyu, scoreatpercentile
+from scipy.stats import mannwhitneyu, scoreatpercentile, wilcoxon
+from sklearn.metrics import roc_auc_score
+from statsmodels.stats.multitest import multipletests
 
-from normfed_common.metrics import subjects
+from normfed_common.metrics import histograms, subjects
 
 EDGES = np.array([0.0, 1.0, 2.0, 3.0])
+
+
 BINS = len(EDGES) + 1
+
+
 PEOPLE = hnp.arrays(int, st.integers(1, 20), elements=st.integers(0, BINS - 1))
 
 
@@ -103,3 +109,46 @@ def test_corrected_p_values_never_fall_with_the_raw_ones_nor_exceed_one() -> Non
     assert list(found) == ["mixed", "clear", "again", "same"]
     assert found["clear"] == found["again"] == pytest.approx(4 * 2 / 2**7)
     assert found["mixed"] == found["same"] == 1.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_image_auroc_equals_scikit_learns_from_scores_and_from_counts(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    normal, ill = rng.integers(0, 20, 15), rng.integers(5, 25, 12)
+    exact = roc_auc_score(np.r_[np.zeros(15), np.ones(12)], np.r_[normal, ill])
+    assert subjects.image_auroc(normal, ill) == pytest.approx(exact)
+    counts = [np.bincount(values, minlength=26) for values in (normal, ill)]
+    assert subjects.image_auroc_from_counts(*counts) == pytest.approx(exact)
+    assert np.isnan(subjects.image_auroc(np.array([]), ill))
+
+
+def test_conformal_p_values_of_normal_people_are_valid() -> None:
+    rng = np.random.default_rng(0)
+    edges = np.linspace(-4, 4, 4001)
+    p = []
+    for _ in range(3000):
+        drawn = rng.standard_normal(20)
+        p.append(subjects.conformal_p(drawn[0], edges, histograms.count(drawn[1:], edges)))
+    for level in (0.05, 0.1, 0.25, 0.5):
+        assert np.mean(np.array(p) <= level) <= level + 0.025
+    assert min(p) == pytest.approx(1 / 20)
+
+
+def test_a_site_whose_healthy_people_look_ill_shows_in_the_exceedance_error() -> None:
+    rng = np.random.default_rng(0)
+    edges = np.linspace(-5, 8, 2000)
+    alike = {s: histograms.count(rng.standard_normal(60), edges) for s in "abc"}
+    shifted = alike | {"c": histograms.count(rng.standard_normal(60) + 3, edges)}
+    assert subjects.exceedance_error(alike) < 0.08
+    assert subjects.exceedance_error(shifted) > 0.15
+    assert np.isnan(subjects.exceedance_error({"a": alike["a"]}))
+
+
+def test_wilcoxon_with_holms_correction_equals_statsmodels() -> None:
+    rng = np.random.default_rng(0)
+    reference = rng.random(25)
+    others = {name: reference + rng.normal(shift, 0.2, 25) for name, shift in {"a": 0.3, "b": 0.05, "c": 0.12}.items()}
+    raw = [wilcoxon(values - reference).pvalue for values in others.values()]
+    expected = multipletests(raw, method="holm")[1]
+    np.testing.assert_allclose(list(subjects.wilcoxon_holm(reference, others).values()), expected)
+    assert np.isnan(subjects.wilcoxon_holm(reference[:5], {"a": others["a"][:5]})["a"])

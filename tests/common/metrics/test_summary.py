@@ -28,9 +28,17 @@ from normfed_common.metrics.summary import (
 )
 
 KINDS = ("FCD", "MS", "WMH")
+
+
 ALL = (EVERYBODY, *KINDS)
+
+
 Row = dict[str, float]
+
+
 VALUES = st.one_of(st.none(), st.floats(0, 1), st.just(float("nan")))
+
+
 PATIENTS = st.lists(st.tuples(st.sampled_from(KINDS), VALUES), max_size=14)
 
 
@@ -236,3 +244,91 @@ def test_an_interval_stays_within_what_a_metric_can_be() -> None:
     low, high = summarise(rows, ["MS"] * 3, (EVERYBODY,), 0, 1, "a", metrics=WITH_TOY).interval("peak")
     assert low == -1.0
     assert high > -0.5
+
+
+def rows(count: int, seed: int = 0) -> list[dict[str, float]]:
+    rng = np.random.default_rng(seed)
+    table = [{metric: float(rng.random()) for metric in PER_SCAN} for _ in range(count)]
+    table[0]["auroc"] = float("nan")
+    return table
+
+
+def test_sums_of_sites_give_the_pooled_mean_and_spread() -> None:
+    table = rows(9)
+    kinds = ["MS"] * 4 + ["WMH"] * 5
+    groups = (EVERYBODY, "MS", "WMH")
+    parts = [
+        summarise(table[:4], kinds[:4], groups, 10, 1, "a"),
+        summarise(table[4:], kinds[4:], groups, 10, 1, "b"),
+    ]
+    total = add(parts)
+    values = np.array([row["auprc"] for row in table])
+    assert total.mean("auprc") == pytest.approx(values.mean())
+    assert total.sd("auprc") == pytest.approx(values.std(ddof=1))
+    assert total.n("auroc") == 8
+    assert total.mean("auprc", "WMH") == pytest.approx(values[4:].mean())
+
+
+def test_bootstrap_intervals_cover_the_mean_and_are_paired_between_models() -> None:
+    covered = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        values = rng.normal(0.7, 0.1, 30)
+        summary = summarise([{"auroc": v} for v in values], ["x"] * 30, (EVERYBODY,), 400, seed, "a")
+        low, high = summary.interval("auroc")
+        covered += low <= 0.7 <= high
+    assert 0.88 <= covered / 200 <= 0.99
+    better = summarise([{"auroc": v + 0.01} for v in values], ["x"] * 30, (EVERYBODY,), 400, seed, "a")
+    difference = better.resampled_means("auroc") - summary.resampled_means("auroc")
+    np.testing.assert_allclose(difference, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "people", "minimum", "expected"),
+    [
+        (["MS"] * 3 + ["WMH"] * 3, "abcdef", 3, ("all", "MS", "WMH")),
+        (["MS"] * 3 + ["WMH"] * 2, "abcde", 3, ("all",)),  # two WMH would follow from all less MS
+        (["MS"] * 3 + ["WMH"] * 2 + ["FCD"] * 2, "abcdefg", 3, ("all", "MS")),
+        (["MS"] * 4 + ["WMH"] * 3, "aabcdef", 4, ("all",)),  # four scans, but of three people
+        (["MS"], "a", 1, ("all", "MS")),
+        ([], "", 3, ("all",)),
+    ],
+)
+def test_no_group_below_the_minimum_can_be_read_or_worked_out(
+    kinds: list[str], people: str, minimum: int, expected: tuple[str, ...]
+) -> None:
+    assert reportable_groups(kinds, list(people), minimum) == expected
+
+
+def test_a_metric_defined_for_few_people_or_for_some_is_left_out_of_every_sum() -> None:
+    kinds = ["MS"] * 5 + ["WMH"] * 5
+    rows = [{"auroc": 0.1 * i, "dice": 0.5, "cluster_rank": 1.0, "false_clusters": 2.0} for i in range(10)]
+    del rows[9]["auroc"], rows[9]["dice"]  # has no lesion after all
+    del rows[0]["cluster_rank"]  # whom no cluster hits depends on the model
+    groups = (EVERYBODY, "MS", "WMH")
+    found = summarise(rows, kinds, groups, 0, 1, "a", people=list("abcdefghij"), minimum=3)
+    assert [found.n("auroc", group) for group in groups] == [9, 5, 4]
+    assert [found.n("dice", group) for group in groups] == [9, 5, 4]
+    assert [found.n("false_clusters", group) for group in groups] == [10, 5, 5]
+    assert [found.n("cluster_rank", group) for group in groups] == [0, 0, 5]
+    # With one more asked for, the four with WMH would be all less MS.
+    more = summarise(rows, kinds, groups, 0, 1, "a", people=list("abcdefghij"), minimum=5)
+    assert [more.n("auroc", group) for group in groups] == [9, 0, 0]
+    hidden = summarise(rows, kinds, groups, 10, 1, "a")  # a simulation hides nothing
+    assert [hidden.n("cluster_rank", group) for group in groups] == [9, 4, 5]
+
+
+def test_intervals_from_moments_are_those_of_scipy() -> None:
+    from scipy import stats
+
+    rng = np.random.default_rng(1)
+    ours, theirs = rng.normal(0.7, 0.1, 14), rng.normal(0.6, 0.2, 14)
+    a, b = (summarise([{"auroc": v} for v in values], ["x"] * 14, (EVERYBODY,), 0, 1, "a") for values in (ours, theirs))
+    expected = stats.t.interval(0.95, 13, ours.mean(), stats.sem(ours))
+    np.testing.assert_allclose(a.interval("auroc"), expected)
+    few = summarise([{"auroc": v, "false_clusters": 9 * v} for v in (0.9, 1.0)], ["x"] * 2, (EVERYBODY,), 0, 1, "a")
+    low, high = few.interval("auroc")
+    assert 0 <= low < 0.95 < high == 1.0  # no interval beyond what the metric can be
+    assert few.interval("false_clusters")[1] > 9
+    welch = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+    np.testing.assert_allclose(difference_interval(a, b, "auroc"), tuple(welch))

@@ -9,10 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from lesions import merged
 
-from normfed_common.privacy import disclosure
+from normfed_common.learning.setting import Places
+from normfed_common.privacy import cubes, disclosure
 
 PRESENT = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=10))
+
+
+counts = hnp.arrays(np.int64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 3))
 
 
 @given(PRESENT, st.integers(2, 5), st.data())
@@ -104,3 +109,88 @@ def test_fewer_people_than_the_minimum_are_taken_together() -> None:
     """The ends that all of them reach."""
     low, high = disclosure.common_range(np.array([0.0, 1.0]), np.array([128.0, 129.0]), 5)
     assert (low, high) == (1.0, 128.0)
+
+
+@given(counts, st.integers(2, 5))
+def test_no_merged_bin_tells_of_few_people_and_nothing_is_lost(per_person: np.ndarray, minimum: int) -> None:
+    told = disclosure.merged_bins(per_person.sum(0), per_person > 0, minimum)
+    starts = np.flatnonzero(told)
+    if len(starts) == 0:
+        assert (per_person.any(1)).sum() < minimum
+        return
+    assert starts[0] == 0
+    for begin, end in zip(starts, np.append(starts[1:], per_person.shape[1]), strict=True):
+        inside = per_person[:, begin:end]
+        assert told[begin] == inside.sum()
+        assert inside.any(1).sum() >= minimum
+    np.testing.assert_array_equal(disclosure.merged_bins(per_person.sum(0), per_person > 0, 1), per_person.sum(0))
+
+
+@given(counts, counts, st.integers(2, 4))
+def test_the_bracket_of_merged_bins_holds_what_the_bins_would_give(a: np.ndarray, b: np.ndarray, minimum: int) -> None:
+    bins = min(a.shape[1], b.shape[1])
+    normal, lesion = a[:, :bins], b[:, :bins]
+    told = [disclosure.merged_bins(part.sum(0), part > 0, minimum) for part in (normal, lesion)]
+    if not all(array.any() for array in told):
+        return
+    low = merged(disclosure.reach(told[0]), told[1], told[1].astype(float))
+    high = merged(told[0], disclosure.reach(told[1]), disclosure.reach(told[1]).astype(float))
+    exact = merged(normal.sum(0), lesion.sum(0), lesion.sum(0).astype(float))
+    for metric in ("auroc", "auprc", "best_dice"):
+        assert low[metric].low <= exact[metric].low + 1e-12
+        assert exact[metric].high <= high[metric].high + 1e-12
+
+
+@given(hnp.arrays(float, st.integers(1, 30), elements=st.floats(0, 100)), st.integers(2, 6))
+def test_scores_are_told_as_means_of_groups_of_neighbours(scores: np.ndarray, minimum: int) -> None:
+    told = disclosure.microaggregated(scores, minimum)
+    assert told.mean() == pytest.approx(scores.mean())
+    ordered = np.sort(scores)
+    groups = np.array_split(ordered, max(len(scores) // minimum, 1))
+    assert all(len(group) >= min(minimum, len(scores)) for group in groups)
+    np.testing.assert_allclose(np.sort(told), np.sort(np.repeat([g.mean() for g in groups], [len(g) for g in groups])))
+    np.testing.assert_array_equal(disclosure.microaggregated(scores, 1), scores)
+
+
+@given(
+    hnp.arrays(float, st.integers(6, 30), elements=st.floats(0, 10)),
+    hnp.arrays(float, st.integers(6, 30), elements=st.floats(20, 100)),
+    st.integers(2, 6),
+)
+def test_enough_people_reach_either_end_of_the_range(lows: np.ndarray, highs: np.ndarray, minimum: int) -> None:
+    people = min(len(lows), len(highs))
+    lows, highs = lows[:people], highs[:people]
+    low, high = disclosure.common_range(lows, highs, minimum)
+    step = (np.sort(highs)[-minimum] - np.sort(lows)[minimum - 1]) / 32
+    assert (lows <= low + step).sum() >= minimum
+    assert (highs >= high - step).sum() >= minimum
+    assert disclosure.common_range(lows, highs, 1) == (lows.min(), highs.max())
+
+
+def test_the_ends_of_a_range_are_not_those_of_the_one_who_stands_out() -> None:
+    lows, highs = np.array([-50.0, 0, 0.1, 0.2]), np.array([1.0, 1.1, 1.2, 90])
+    low, high = disclosure.common_range(lows, highs, 3)
+    assert -0.2 < low <= 0.1
+    assert 1.1 <= high < 1.4
+
+
+@pytest.mark.parametrize("layout", ["last", "first flat", "first"])
+def test_cubes_hold_the_mean_of_their_places(layout: str) -> None:
+    rng, shape = np.random.default_rng(1), (5, 4, 7)
+    places = Places(shape, 2.0)
+    grid = rng.random((3, *shape))
+    given_array = {"last": grid, "first flat": grid.reshape(3, -1).T, "first": np.moveaxis(grid, 0, -1)}[layout]
+    found = cubes.averaged({"sum": given_array, "entries": np.array(4.0)}, places, 5.0)  # three voxels of 2 mm
+    assert found["entries"] == 4.0
+    back = {
+        "last": found["sum"],
+        "first flat": found["sum"].T.reshape(3, *shape),
+        "first": np.moveaxis(found["sum"], -1, 0),
+    }[layout]
+    for x in (0, 3):
+        for y in (0, 3):
+            for z in (0, 3, 6):
+                cube = (slice(None), slice(x, x + 3), slice(y, y + 3), slice(z, z + 3))
+                expected = grid[cube].mean((1, 2, 3), keepdims=True)
+                np.testing.assert_allclose(back[cube], np.broadcast_to(expected, back[cube].shape))
+    assert cubes.averaged({"sum": given_array}, places, 2.0)["sum"] is given_array

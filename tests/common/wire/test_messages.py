@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
@@ -9,11 +10,21 @@ import numpy as np
 import pytest
 from envelopes import ANSWER, message, of
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from normfed_common.foundation.errors import SiteCode, WireError
 from normfed_common.wire import messages, packing
+from normfed_common.wire.answers import Answer, Trained
+from normfed_common.wire.messages import decode_answer, decode_request, encode
 from normfed_common.wire.requests import Request, Sums, TrainRound
 from normfed_simulation.engines.local import identify
+
+REQUEST = Request(study="{}", arm="federated", model={"name": "siamese"}, payload=TrainRound(round=3))
+
+
+TRAINED = Answer(site="a", payload=Trained())
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "null", '{"site": "a"', '{"site": "a", "site": }', "[" * 100_000])
@@ -147,3 +158,106 @@ def test_packing_a_message_keeps_its_header_and_values() -> None:
 def test_a_code_that_is_not_ours_is_an_internal_error(code: int) -> None:
     failed = Message(Error(code, "Traceback of /home/jane"), reply_to=message(ANSWER))
     assert messages.error_code(failed) is SiteCode.INTERNAL
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,20}", fullmatch=True),
+        hnp.arrays(
+            st.sampled_from([np.float32, np.float64]),
+            hnp.array_shapes(min_dims=0, max_dims=3, max_side=4),
+            elements=st.floats(-1e6, 1e6, width=32),
+        ),
+        max_size=4,
+    )
+)
+def test_arrays_cross_bit_for_bit(arrays: dict[str, np.ndarray]) -> None:
+    header, found = decode_request(of(encode(REQUEST, arrays)))
+    assert header == REQUEST
+    assert set(found) == set(arrays)
+    for name in arrays:
+        assert found[name].dtype == arrays[name].dtype
+        np.testing.assert_array_equal(found[name], arrays[name])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
+    with pytest.raises(WireError, match="not finite"):
+        decode_answer(of(encode(TRAINED, {"w": np.array([1.0, value])})))
+
+
+@pytest.mark.parametrize("kind", ["complex64", "uint8", "bool", "int32"])
+def test_types_outside_the_list_are_refused(kind: str) -> None:
+    with pytest.raises(WireError, match="allowed: float32, float64, int64"):
+        decode_answer(of(encode(TRAINED, {"w": np.zeros(2, kind)})))
+
+
+def test_pickled_objects_are_refused() -> None:
+    record = encode(TRAINED, {})
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    record["arrays"] = ArrayRecord({"w": Array("float64", (1,), "numpy.ndarray", buffer.getvalue())})
+    with pytest.raises(WireError, match="not what its record says"):
+        decode_answer(of(record))
+
+
+def test_a_header_that_lies_about_an_array_is_refused() -> None:
+    record = encode(TRAINED, {})
+    honest = Array(np.zeros(3))
+    record["arrays"] = ArrayRecord({"w": Array("float64", (4,), honest.stype, honest.data)})
+    with pytest.raises(WireError, match="not what its record says"):
+        decode_answer(of(record))
+
+
+def test_unknown_fields_and_extra_records_are_refused() -> None:
+    record = encode(TRAINED, {})
+    record["header"] = ConfigRecord({"json": json.dumps(TRAINED.model_dump() | {"patient": "Jane"})})
+    with pytest.raises(WireError, match="patient"):
+        decode_answer(of(record))
+    record = encode(TRAINED, {})
+    record["more"] = ConfigRecord({})
+    with pytest.raises(WireError, match="expected arrays and header"):
+        decode_answer(of(record))
+
+
+def test_absurd_sizes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messages, "MAXIMUM_BYTES", 1000)
+    with pytest.raises(WireError, match="at most 1,000"):
+        decode_answer(of(encode(TRAINED, {"w": np.zeros(1000)})))
+
+
+def test_a_refusal_carries_a_code_and_the_codes_own_sentence_only() -> None:
+    refused = messages.refusal(of(encode(REQUEST, {})), SiteCode.DATA_UNUSABLE)
+    assert refused.error.code == 202
+    assert refused.error.reason == SiteCode.DATA_UNUSABLE.sentence
+    assert messages.error_code(refused) is SiteCode.DATA_UNUSABLE
+
+
+def test_every_code_has_a_sentence() -> None:
+    assert all(code.sentence for code in SiteCode)
+
+
+def packed_request(record: ArrayRecord) -> Message:
+    return of(RecordDict({"header": ConfigRecord({"json": REQUEST.model_dump_json()}), "arrays": record}))
+
+
+@pytest.mark.parametrize("value", [np.array([np.inf], np.float32), np.zeros(3, np.uint8), np.zeros(2, bool)])
+def test_what_is_packed_is_checked_like_anything_else(value: np.ndarray) -> None:
+    with pytest.raises(WireError, match=r"not finite|allowed"):
+        decode_request(packed_request(packing.pack({"w": value})))
+
+
+def test_what_was_packed_badly_is_refused() -> None:
+    whole = packing.pack({"w": np.ones(3)})[packing.NAME].data
+    for content in (b"", b"\x00" * 8, b"\xff" * 100, whole[:-1], whole + b"x"):
+        record = ArrayRecord({packing.NAME: Array("uint8", (len(content),), packing.STYPE, content)})
+        with pytest.raises(WireError, match="cannot be read"):
+            decode_request(packed_request(record))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_answer_is_packed_where_the_request_was(packed: bool) -> None:
+    reply = messages.answer(of(encode(REQUEST, {"w": np.ones(3)}, packed)), TRAINED, {"w": np.zeros(3)})
+    assert packing.is_packed(reply.content.array_records["arrays"]) is packed
+    _, found = decode_answer(reply)
+    np.testing.assert_array_equal(found["w"], np.zeros(3))

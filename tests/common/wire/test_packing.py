@@ -9,6 +9,7 @@ import pytest
 from flwr.app import Array, ArrayRecord
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from normfed_common.foundation.errors import WireError
 from normfed_common.wire import packing
@@ -69,3 +70,25 @@ def test_a_record_is_packed_by_its_name_and_by_what_it_says_of_itself() -> None:
     assert not packing.is_packed(ArrayRecord({"w": honest[packing.NAME]}))
     assert not packing.is_packed(ArrayRecord({packing.NAME: honest[packing.NAME], "w": Array(np.zeros(2))}))
     assert not packing.is_packed(ArrayRecord())
+
+
+@given(
+    st.dictionaries(
+        st.text(min_size=1, max_size=10).filter(lambda name: name != "__metadata__"),
+        st.one_of(
+            *(
+                hnp.arrays(kind, hnp.array_shapes(min_dims=0, max_dims=3, max_side=4), elements=st.integers(0, 100))
+                for kind in (np.float32, np.float64, np.int64, np.float16, np.uint16, np.int8)
+            )
+        ),
+        max_size=5,
+    )
+)
+def test_packed_arrays_come_back_as_they_were(arrays: dict[str, np.ndarray]) -> None:
+    for consume in (False, True):
+        back = packing.unpack(packing.pack(arrays), consume)
+        assert set(back) == set(arrays)
+        for name, array in arrays.items():
+            assert back[name].dtype == array.dtype
+            assert back[name].shape == array.shape
+            np.testing.assert_array_equal(back[name], array)

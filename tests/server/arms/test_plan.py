@@ -180,6 +180,8 @@ def test_leaving_one_out_needs_two(study: StudyConfig) -> None:
 
 
 FEW_TRAIN = f"trains nothing: fewer than the minimum of {MINIMUM} people to train on"
+
+
 FEW_TEST = f"reports nothing: fewer than the minimum of {MINIMUM} people to test on"
 
 
@@ -201,6 +203,8 @@ def test_who_is_left_out_is_told_why(study: StudyConfig, described: SiteDescript
 
 
 counts = st.sampled_from([BELOW_MINIMUM, 0, 1, 2, 3, 7])
+
+
 names = st.sampled_from(["a", "b", "c", "d", "pooled"])
 
 
@@ -214,3 +218,37 @@ def test_who_trains_and_who_tests_has_the_minimum_of_people_for_it(
     assert arms["federated"].train == tuple(sorted(name for name, s in members.items() if s.train >= minimum))
     assert set(arms["federated"].evaluate) == {name for name, s in members.items() if s.test >= minimum}
     assert {name for name in arms if name.startswith("local-")} == {f"local-{name}" for name in arms["federated"].train}
+
+
+def test_every_comparison_is_planned_and_small_sites_are_left_out_aloud(study: StudyConfig) -> None:
+    sites = {
+        "big": SiteDescription(10, 3, 5, ("MS",)),
+        "lone": SiteDescription(1, 0, 1, ("MS",)),
+        "tests": SiteDescription(0, 2, 4, ("WMH",)),
+        "pooled": SiteDescription(11, 5, 10, ("MS", "WMH")),
+    }
+    plan = make(study, sites)
+    arms = {arm.name: arm for arm in plan.arms}
+    assert set(arms) == {"federated", "pooled", "local-big", "flair-intensity", "atlas"}
+    assert arms["federated"].train == ("big",)
+    assert arms["pooled"].train == ("pooled",)
+    assert arms["federated"].evaluate == {"big": "full", "tests": "full"}
+    assert arms["local-big"].evaluate == {"big": "full", "tests": "ranking"}
+    assert "fewer than the minimum of 2" in plan.left_out["lone"]
+    assert set(plan.left_out) == {"lone"}
+
+
+def test_baselines_of_one_model_are_arms_of_their_own(study: StudyConfig) -> None:
+    entries = (
+        {"name": "atlas", "prior_subjects": 5.0},
+        {"name": "intensity"},
+        {"name": "atlas", "prior_subjects": 0.0},
+        {"name": "intensity", "modality": "FLAIR", "suspicious": "dark"},
+        {"name": "atlas", "prior_subjects": 1.0},
+    )
+    compared = study.model_copy(update={"comparisons": study.comparisons.model_copy(update={"baselines": entries})})
+    arms = make(compared, {"big": SiteDescription(10, 3, 5, ("MS",))}).arms
+    assert len({arm.name for arm in arms}) == len(arms)
+    found = {arm.name: arm.model for arm in arms if arm.model in entries}
+    names = ("atlas", "flair-intensity", "atlas#2", "flair-intensity#2", "atlas#3")
+    assert found == dict(zip(names, entries, strict=True))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from normfed_common.wire.messages import Machine
+from normfed_common.wire.answers import Machine
 from normfed_server.events import kinds
 from normfed_server.events.kinds import (
     AskedAgain,

@@ -166,3 +166,14 @@ def test_a_metrics_line_is_there_for_every_figure_whatever_a_name_holds(home: Se
         f'normfed_site_loss{{{run},site="a"}} 0.25',
     ]
     assert "# TYPE normfed_service_restarts_total counter" in lines
+
+
+def test_the_monitor_shows_rounds_sites_energy_and_the_end(watched: tuple[ServerHome, str]) -> None:
+    home, name = watched
+    state = Views(home).state()
+    (run,) = state["runs"]
+    assert (run["name"], run["round"], run["rounds"], run["state"]) == (name, 2, 4, "open")
+    assert run["history"][-1]["energy_wh"] == pytest.approx(180 * 20 / 3600)
+    assert run["ends"] == pytest.approx(20.0 + 2 * 10.0)
+    assert run["waiting"] == {"a": False}
+    assert [(s["name"], s["online"]) for s in state["sites"]] == [("a", True)]

@@ -11,17 +11,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flips import flip
 from run_results import run_results
 
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.errors import DamagedError, RunError, UserError
-from normfed_server.results import layout
+from normfed_common.foundation.files import write_text
+from normfed_server.results import exporting, layout
 from normfed_server.results.exporting import FILES, PARTICIPATION, SUMS, export
+from normfed_server.state.folder import ServerHome
 
 ROUNDS: list[dict[str, Any]] = [
     {"round": 1, "outcomes": {"a": "took part"}, "loss": {"a": 0.5}, "share": 1.0, "clusters": {"a": 1}},
     {"round": 2, "outcomes": {"a": "took part"}, "shares": {"a": 1.0}, "seconds": 3.0, "loss": {"a": 0.4}},
 ]
+
+
 RESULTS = run_results(
     ROUNDS,
     sites=[{"name": "a", "train": 3, "held_out": 1, "test": None, "kinds": ["MS"]}],
@@ -92,3 +97,32 @@ def test_an_export_overwrites_nothing(folder: Path, tmp_path: Path) -> None:
 def test_an_export_goes_into_an_empty_folder(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "deep" / "out").mkdir(parents=True)
     assert all(path.exists() for path in export(folder, tmp_path / "deep" / "out"))
+
+
+def test_a_damaged_model_is_not_exported_with_a_checksum_that_vouches_for_it(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for name in FILES:
+        write_text(run / name, "{}")
+    named.save(run / "model.safetensors", {"w": np.arange(3.0)})
+    flip(run / "model.safetensors", bits=1)
+    with pytest.raises(DamagedError, match="its digest is not that of its content"):
+        export(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_export_has_checksums_and_an_unfinished_run_has_none(
+    watched: tuple[ServerHome, str], tmp_path: Path
+) -> None:
+    home, name = watched
+    with pytest.raises(RunError, match="not finished"):
+        exporting.export(home.runs / name, tmp_path / "out")
+    (home.runs / name / "report.html").write_bytes(b"x")
+    named.save(home.runs / name / "model.safetensors", {"w": np.zeros(2)})
+    layout.write(home.runs / name, run_results([{"outcomes": {"a": "took part"}}]))
+    paths = exporting.export(home.runs / name, tmp_path / "out")
+    sums = dict(line.split("  ")[::-1] for line in (tmp_path / "out" / "SHA256SUMS").read_text().splitlines())
+    assert set(sums) == {path.name for path in paths} - {"SHA256SUMS"}
+    assert sums["report.html"].startswith("2d711642b726b04401627ca9fbac32f5")
+    assert json.loads((tmp_path / "out" / "participation.json").read_text())["rounds"][0]["outcomes"] == {
+        "a": "took part"
+    }

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import stat
+from pathlib import Path
+from typing import Any
 
 import pytest
+from members import accepted, begun
 from plugins import Plugins
 
 from normfed_common.foundation.errors import StudyError, UserError
@@ -95,3 +98,16 @@ def test_a_run_whose_folder_is_not_complete_is_not_wanted(
     with pytest.raises(OSError, match="No space left"):
         starting.begin(federation, study, True, ())
     assert runs(federation) == []
+
+
+def test_a_study_that_names_a_site_that_no_member_is_does_not_begin(
+    home: ServerHome, tmp_path: Path, study: Any
+) -> None:
+    """The site that was to be held out would train; of people only the hospitals know, and are not asked."""
+    accepted(home, "a", tmp_path)
+    held_out = study.model_copy(update={"data": study.data.model_copy(update={"out_of_sample": ("aa",)})})
+    with pytest.raises(StudyError, match=r"data\.out_of_sample: no site is called aa .*Did you mean a\?"):
+        begun(home, held_out)
+    assert not home.runs.exists() or not list(home.runs.iterdir())
+    excluded = study.data.model_copy(update={"out_of_sample": ("a",), "exclude": {"sub-nobody": "moved"}})
+    assert begun(home, study.model_copy(update={"data": excluded}))

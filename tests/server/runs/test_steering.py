@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
+from members import accepted, at_the_same_time, begun
 
 from normfed_common.foundation.errors import RunError, UserError
 from normfed_server.runs import steering
@@ -73,3 +77,17 @@ def test_sites_are_excused_once_each_in_alphabetical_order(home: ServerHome, led
     with pytest.raises(UserError, match="No site is called d"):
         steering.excuse(home, folder, "d")
     assert json.loads((folder / EXCUSED).read_text()) == ["a", "c"]
+
+
+def test_two_who_excuse_sites_at_once_lose_nothing(
+    home: ServerHome, tmp_path: Path, study: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for site in "ab":
+        accepted(home, site, tmp_path)
+    folder = home.runs / begun(home, study)
+    at_the_same_time(
+        monkeypatch,
+        steering,
+        [partial(steering.excuse, home, folder, site) for site in "ab"],  # type: ignore[misc]
+    )
+    assert json.loads((folder / "excused.json").read_text()) == ["a", "b"]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from members import accepted, at_the_same_time, joined
 
 from normfed_common.deployment import bundle, enrolment
 from normfed_common.foundation.errors import UserError
 from normfed_server.state import admission
-from normfed_server.state.folder import ServerHome
+from normfed_server.state.folder import ServerHome, create
 
 
 def public(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> bytes:
@@ -40,6 +44,8 @@ def bring(home: ServerHome, state: str) -> None:
 
 
 STATES = ("unknown", "invited", "accepted", "revoked", "revoked after")
+
+
 STEPS: dict[str, Callable[[ServerHome], object]] = {
     "enrol": lambda home: admission.enrol(home, "a"),
     "enrol again": lambda home: admission.enrol(home, "a", again=True),
@@ -47,6 +53,8 @@ STEPS: dict[str, Callable[[ServerHome], object]] = {
     "revoke": lambda home: admission.revoke(home, "a"),
     "people": lambda home: admission.bound(home, "a", 5),
 }
+
+
 ALLOWED = {
     ("unknown", "enrol"): "invited",
     ("unknown", "enrol again"): "invited",
@@ -195,3 +203,61 @@ def test_a_change_that_is_refused_lets_go_of_the_list(home: ServerHome) -> None:
         accept(home, "a")
     admission.enrol(home, "a")
     assert json.loads(home.sites.read_text())["sites"]["a"]["state"] == "invited"
+
+
+def test_an_enrolment_holds_no_secret_and_one_that_was_changed_is_refused(home: ServerHome, tmp_path: Path) -> None:
+    path = admission.enrol(home, "a")
+    text = path.read_text()
+    for secret in (home.ca_key, home.key, home.operator_secret, home.executor_secret):
+        assert secret.read_text().splitlines()[-2 if "key" in secret.name else 0] not in text
+    loaded = enrolment.load(path)
+    assert loaded.ca_fingerprint == home.fingerprint()
+    assert loaded.bundle == bundle.digest()
+    other = create(tmp_path / "other", home.config)
+    raw = yaml.safe_load(text) | {"ca": other.ca.read_text()}
+    path.write_text(yaml.safe_dump(raw))
+    with pytest.raises(UserError, match="the certificate in it was changed on the way"):
+        enrolment.load(path)
+    for text in ("not: an enrolment", "[1, 2", "\0"):
+        path.write_text(text)
+        with pytest.raises(UserError, match="is not an enrolment file"):
+            enrolment.load(path)
+
+
+def test_the_private_key_stays_and_the_fingerprints_agree(home: ServerHome, tmp_path: Path) -> None:
+    made = joined(home, "a", tmp_path)
+    private = made.folder / "site.key"
+    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+    assert b"PRIVATE" not in made.public_key.read_bytes()
+    _line, fingerprint = admission.read_key(made.public_key)
+    assert fingerprint == made.key_fingerprint
+    with pytest.raises(UserError, match="is a PRIVATE key"):
+        admission.read_key(private)
+
+
+def test_keys_are_accepted_once_and_never_again(home: ServerHome, tmp_path: Path) -> None:
+    first = accepted(home, "a", tmp_path)
+    admission.enrol(home, "b")
+    with pytest.raises(UserError, match=r"This key is or was that of a \(accepted\)"):
+        admission.accept(home, "b", *admission.read_key(first.public_key))
+    with pytest.raises(UserError, match="a is accepted already"):
+        admission.accept(home, "a", *admission.read_key(first.public_key))
+    with pytest.raises(UserError, match="z was not invited"):
+        admission.accept(home, "z", *admission.read_key(first.public_key))
+    admission.revoke(home, "a")
+    with pytest.raises(UserError, match=r"This key is or was that of a \(revoked\)"):  # replayed
+        admission.accept(home, "b", *admission.read_key(first.public_key))
+    assert admission.members(home)["a"].state == "revoked"
+
+
+def test_two_who_change_the_list_of_sites_at_once_lose_nothing(
+    home: ServerHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each reads before the other writes, unless a lock keeps it from doing so."""
+    made = {site: joined(home, site, tmp_path) for site in "ab"}
+    at_the_same_time(
+        monkeypatch,
+        admission,
+        [partial(admission.accept, home, s, *admission.read_key(m.public_key)) for s, m in made.items()],
+    )
+    assert [member.state for member in admission.members(home).values()] == ["accepted", "accepted"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 import stat
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -10,12 +11,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from commands import normfed
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
+from normfed_common.foundation.errors import UserError
+from normfed_server.state import admission, certificates
 from normfed_server.state.certificates import (
     AUTHORITY_DAYS,
     SERVER_DAYS,
@@ -23,6 +27,7 @@ from normfed_server.state.certificates import (
     issue,
     make_authority,
 )
+from normfed_server.state.folder import ServerHome, open_home
 
 
 class Files(NamedTuple):
@@ -200,3 +205,76 @@ def test_a_key_of_another_kind_is_refused_before_anything_is_written(files: File
     with pytest.raises(TypeError, match=f"the {whose}'s key is not an elliptic-curve key"):
         files.issue("f.org")
     assert not files.certificate.exists()
+
+
+def test_the_certificate_is_good_for_the_address_and_openssl_believes_it(home: ServerHome) -> None:
+    served = x509.load_pem_x509_certificate(home.certificate.read_bytes())
+    names = served.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["fed.example.org", "localhost"]
+    assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1", "::1"]
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(home.certificate, home.key)
+    assert _shake_hands(ssl.create_default_context(cafile=str(home.ca)), server, "fed.example.org") is None
+    wrong = _shake_hands(ssl.create_default_context(cafile=str(home.ca)), server, "other.example.org")
+    assert "Hostname mismatch" in str(wrong)
+    assert "unable to get local issuer" in str(_shake_hands(ssl.create_default_context(), server, "fed.example.org"))
+
+
+def _shake_hands(client: ssl.SSLContext, server: ssl.SSLContext, name: str) -> ssl.SSLError | None:
+    """TLS in memory, as two machines would; the client's complaint."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    left = client.wrap_bio(to_client, to_server, server_hostname=name)
+    right = server.wrap_bio(to_server, to_client, server_side=True)
+    for _ in range(6):
+        for end in (left, right):
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            except ssl.SSLError as error:
+                return error
+    return None
+
+
+def test_renewing_never_invalidates_sites_and_expiry_is_warned_of(home: ServerHome) -> None:
+    authority, key = home.ca.read_bytes(), home.key.read_bytes()
+    certificates.issue(("fed.example.org",), home.ca_key, home.ca, home.key, home.certificate, days=20)
+    (warning,) = home.check()
+    assert "expires in 19 days" in warning or "expires in 20 days" in warning
+    home.issue_certificate()
+    assert home.check() == []
+    assert home.ca.read_bytes() == authority  # what sites trust
+    assert home.key.read_bytes() == key
+    certificates.issue(("fed.example.org",), home.ca_key, home.ca, home.key, home.certificate, days=-3)
+    with pytest.raises(UserError, match=r"expired 3 days ago\. Renew it: normfed server renew"):
+        home.check()
+
+
+def test_a_server_moves_and_its_certificate_is_good_for_both_addresses(home: ServerHome, tmp_path: Path) -> None:
+    path = home.folder / "server.yaml"
+    path.write_text("# ours\n" + path.read_text())
+    admission.enrol(home, "late")
+    authority = home.ca.read_bytes()
+    result = normfed("server", "move", "new.example.org:9000", "--home", home.folder)
+    assert "normfed site move new.example.org:9000" in result.output
+    assert "normfed server enrol late --again" in result.output
+    moved = open_home(home.folder)
+    assert (moved.config.address, moved.config.port, moved.config.host) == (
+        *("new.example.org:9000", 9000),
+        "new.example.org",
+    )
+    assert path.read_text().startswith("# ours\n")
+    assert home.ca.read_bytes() == authority
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(home.certificate, home.key)
+    for name in ("new.example.org", "fed.example.org"):
+        assert _shake_hands(ssl.create_default_context(cafile=str(home.ca)), server, name) is None
+    (home.folder / "server.yaml").write_text("name: F\naddress: fed.example.org:443\nport: 8000\n")
+    normfed("server", "move", "last.example.org:443", "--home", home.folder)
+    assert open_home(home.folder).config.port == 8000  # behind a port mapping, as before
+
+
+def test_days_left_counts_down(home: ServerHome) -> None:
+    certificate = x509.load_pem_x509_certificate(home.certificate.read_bytes())
+    expected = (certificate.not_valid_after_utc - datetime.now(UTC)) / timedelta(days=1)
+    assert certificates.days_left(home.certificate) == pytest.approx(expected, abs=0.01)

@@ -6,9 +6,14 @@ import stat
 from pathlib import Path
 
 import pytest
+from commands import normfed
 from cryptography import x509
+from members import accepted
 
+from normfed_client.operation import joining
+from normfed_common.deployment import enrolment
 from normfed_common.foundation.errors import RunError, UserError
+from normfed_common.processes.supervision import only_one
 from normfed_server.state import certificates
 from normfed_server.state.folder import ServerConfig, ServerHome, create, move, open_home, run_folder
 
@@ -159,3 +164,32 @@ def test_runs_are_found_by_name_and_nothing_outside_is(home: ServerHome) -> None
     for name in ("begun", "..", "../runs/r", "r/../r", str(home.folder)):
         with pytest.raises(RunError, match=r"No run is called .*\. Runs: begun, r\."):
             run_folder(home, name)
+
+
+def test_secrets_are_their_owners_alone_and_weak_ones_are_refused(home: ServerHome) -> None:
+    for name in ("ca.key", "server.key", "operator.secret", "executor.secret"):
+        assert stat.S_IMODE((home.folder / name).stat().st_mode) == 0o600
+    assert stat.S_IMODE(home.folder.stat().st_mode) == 0o700
+    assert home.check() == []
+    home.operator_secret.chmod(0o640)
+    with pytest.raises(UserError, match=r"others than its owner may read it.*chmod 600"):
+        home.check()
+
+
+def test_existing_state_is_never_overwritten(home: ServerHome, tmp_path: Path) -> None:
+    before = home.ca_key.read_bytes()
+    with pytest.raises(UserError, match="there is something already"):
+        create(home.folder, home.config)
+    assert home.ca_key.read_bytes() == before
+    accepted(home, "a", tmp_path)
+    with pytest.raises(UserError, match="is not empty"):
+        joining.join(enrolment.load(home.enrolments / "a.yaml"), tmp_path / "at-a", tmp_path / "data", ())
+
+
+def test_a_server_that_runs_or_is_given_no_address_does_not_move(home: ServerHome) -> None:
+    before = (home.folder / "server.yaml").read_text(), home.certificate.read_bytes()
+    with pytest.raises(UserError, match="is not an address"):
+        normfed("server", "move", "new.example.org", "--home", home.folder)
+    with only_one(home.log, "it"), pytest.raises(UserError, match="Stop it first"):
+        normfed("server", "move", "new.example.org:9000", "--home", home.folder)
+    assert ((home.folder / "server.yaml").read_text(), home.certificate.read_bytes()) == before

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from normfed_common.foundation.errors import DamagedError, RunError
+from normfed_server.steps import progress as checkpoints
 from normfed_server.steps.progress import Progress, load, previous, recover, save
 
 
@@ -74,3 +75,20 @@ def test_a_site_is_served_its_clusters_model_and_a_newcomer_that_of_most() -> No
     models = [{"w": np.full(1, float(number))} for number in range(2)]
     progress = Progress(models, clusters={"a": 0, "b": 1, "c": 1})
     assert [progress.model_of(site)["w"][0] for site in "abcd"] == [0, 1, 1, 1]
+
+
+def test_progress_comes_back_and_belongs_to_its_study(tmp_path: Path) -> None:
+    path = tmp_path / "arms" / "federated" / "progress.safetensors"
+    assert checkpoints.load(path, "s") is None
+    history = [{"round": 1, "loss": {"a": 0.5}, "seconds": 1.0}]
+    models = [{"w": np.arange(4.0)}, {"w": np.ones(4)}]
+    saved = Progress(models, 2, 1, False, history, {"a": 1}, {"m/w": np.zeros(4)}, {"a": 2})
+    checkpoints.save(path, saved, "s")
+    found = checkpoints.load(path, "s")
+    assert found is not None
+    np.testing.assert_equal(vars(found), vars(saved))
+    with pytest.raises(RunError, match="another study"):
+        checkpoints.load(path, "other")
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(RunError, match="not readable as a model"):
+        checkpoints.load(path, "s")

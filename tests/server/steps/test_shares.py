@@ -14,7 +14,12 @@ from hypothesis import strategies as st
 from normfed_server.steps import shares
 
 weights = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 1000), min_size=1)
+
+
 bounds = st.integers(2, 100).map(lambda percent: Fraction(percent, 100))
+
+
+WEIGHTS = st.dictionaries(st.text(min_size=1, max_size=3), st.floats(0.5, 1e5), min_size=1, max_size=8)
 
 
 def searched(weights: Mapping[str, int], most: Fraction) -> dict[str, Fraction]:
@@ -89,3 +94,27 @@ def test_shares_are_the_weights_over_their_sum(found: dict[str, int]) -> None:
 def test_nobody_has_no_share() -> None:
     assert shares.of({}) == {}
     assert shares.limited({}, 0.5) == {}
+
+
+@given(WEIGHTS, st.floats(0.05, 1.0))
+def test_no_site_has_more_than_its_largest_share_and_the_others_keep_their_proportions(
+    found: dict[str, float], most: float
+) -> None:
+    limited = shares.limited(found, most)
+    given_shares = shares.of(limited)
+    assert sum(given_shares.values()) == pytest.approx(1)
+    assert max(given_shares.values()) <= max(most, 1 / len(found)) * (1 + 1e-6)
+    if len(found) * most > 1:
+        for site, weight in found.items():
+            assert limited[site] <= weight
+            if limited[site] < weight * (1 - 1e-6):
+                assert given_shares[site] == pytest.approx(most, rel=1e-5)  # only who reaches the bound is cut
+    else:
+        assert len(set(limited.values())) == 1
+
+
+def test_shares_by_hand() -> None:
+    """t = 0.4 (t + 3 + 2) gives 10/3, of 25/3."""
+    assert shares.limited({"a": 100, "b": 3, "c": 2}, 0.4) == pytest.approx({"a": 10 / 3, "b": 3, "c": 2})
+    assert shares.limited({"a": 100, "b": 3}, 0.4) == {"a": 1.0, "b": 1.0}
+    assert shares.limited({"a": 100, "b": 3}, 1.0) == {"a": 100, "b": 3}

@@ -6,6 +6,9 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -167,3 +170,35 @@ def test_the_kernels_exit_code_is_found_behind_any_name(
     monkeypatch.setattr(deaths, "_process", lambda *_: psutil.Process())
     monkeypatch.setattr(deaths.Path, "read_text", lambda _: line)
     assert deaths._exit_code(tmp_path, 7) == 52
+
+
+def test_other_ends_of_a_runs_process_are_told_apart(tmp_path: Path) -> None:
+    def note(pid: int, began: float) -> None:
+        (tmp_path / COORDINATOR).write_text(json.dumps({"pid": pid, "began": began, "flower_run": 7}))
+
+    assert "ended before it began to work (Flower: no such module)" in deaths.cause(tmp_path, 7, "no such module").how
+    note(os.getpid(), psutil.Process().create_time())
+    assert "lost touch with the SuperLink" in deaths.cause(tmp_path, 7, "no heartbeat").how
+    child = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+    note(child.pid, psutil.Process(child.pid).create_time())
+    while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert "ended with exit code 3" in deaths.cause(tmp_path, 7, "").how
+    child.wait()
+    (tmp_path / CRASH).write_text(json.dumps({"flower_run": 7, "lost": True, "why": "ConnectError: refused"}))
+    assert deaths.cause(tmp_path, 7, "") == deaths.Death(False, "failed with ConnectError: refused")
+
+
+def test_pauses_between_deaths_grow_and_progress_forgets_them(tmp_path: Path) -> None:
+    killed = deaths.Death(False, "was killed")
+    pauses = [deaths.count(tmp_path, killed).pause_s for _ in range(5)]
+    assert pauses == [0, 2, 4, 8, 16]
+    assert deaths.Deaths(kills=50).pause_s == deaths.LONGEST_PAUSE_S
+    (tmp_path / "arms" / "federated").mkdir(parents=True)
+    (tmp_path / "arms" / "federated" / "progress.safetensors").write_bytes(b"a round more")
+    assert deaths.count(tmp_path, killed).pause_s == 0
+
+
+def test_a_death_by_a_signal_without_a_name_is_described() -> None:
+    assert deaths._signal(9) == "signal 9 (SIGKILL)"
+    assert deaths._signal(35) == "signal 35"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,13 +20,32 @@ from flwr.supercore.constant import TaskType
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.superlink import runtime
 
-from normfed_server.state.folder import HOME_VARIABLE, ServerHome
+from normfed_server.state.folder import HOME_VARIABLE, ServerConfig, ServerHome, create
 from normfed_server.superlink import executor as module
 from normfed_server.superlink import flower
 from normfed_server.superlink.executor import Executor
 
 TASK = AcquireTaskResponse(task=Task(task_id=1), token="token")
+
+
 REQUEST = httpx.Request("POST", "https://127.0.0.1:8000")
+
+
+TOKEN = "5ec7e7" * 10
+
+
+TELLING = """
+import json, os, sys
+from pathlib import Path
+seen = {
+    "cmdline": Path("/proc/self/cmdline").read_bytes().decode(),
+    "environment": Path("/proc/self/environ").read_bytes().decode(),
+    "input": sys.stdin.read(),
+    "executor": int(sys.argv[2]),
+    "open": len(os.listdir("/proc/self/fd")),
+}
+Path(sys.argv[1]).write_text(json.dumps(seen))
+"""
 
 
 class SuperLink:
@@ -158,3 +180,18 @@ def test_without_that_argument_it_is_the_executor_itself(home: ServerHome, monke
     monkeypatch.setattr(sys, "argv", ["executor"])
     module.main()
     assert [(found.folder, given) for found, given in ran] == [(home.folder, stop)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_runs_token_goes_through_a_pipe_and_nowhere_else(tmp_path: Path) -> None:
+    home = create(tmp_path / "server", ServerConfig(name="F", address="127.0.0.1:1"))
+    executor = Executor(home, [sys.executable, "-c", TELLING, str(tmp_path / "seen")])
+    executor.start(TOKEN)
+    assert executor.started[0].wait(30) == 0
+    seen = json.loads((tmp_path / "seen").read_text())
+    assert seen["input"] == TOKEN
+    assert seen["executor"] == os.getpid()  # it ends with it
+    assert TOKEN not in seen["cmdline"]
+    assert TOKEN not in seen["environment"]
+    assert seen["open"] == 4  # three streams, and the folder that was just listed
+    assert not [path for path in home.folder.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]

@@ -16,7 +16,7 @@ from normfed_common.foundation import plain_yaml
 from normfed_common.foundation.errors import StudyError, UserError
 from normfed_common.studies import load_study
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BOMB = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
 REFUSED = {
     "a bomb of aliases": (BOMB, "anchors and aliases"),

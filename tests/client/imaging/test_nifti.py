@@ -1,3 +1,5 @@
+"""Files of scans: each fault has its sentence, and what is read is the same whatever the orientation and type."""
+
 import gzip
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""Scans on the common grid: registration finds a known transform, and what is no brain is set aside by name."""
+
 import errno
 import gzip
 import json

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import normfed
-from hypothesis import given
-from hypothesis import strategies as st
 from run_results import run_results
 from scripted import PEOPLE, STEP, ScriptedGrid, federation, mean_of, moved, run
 from synthetic import setting
@@ -32,7 +30,6 @@ from normfed_server.report.words import warnings
 from normfed_server.sites import claims
 from normfed_server.state import admission
 from normfed_server.state.folder import ServerConfig, create
-from normfed_server.steps import shares
 from normfed_server.steps.base import Update
 from normfed_server.steps.catalogue import make_step
 from normfed_server.steps.progress import Progress
@@ -183,33 +180,6 @@ def test_a_step_that_is_taken_back_leaves_no_trace(name: str, study: StudyConfig
             np.testing.assert_array_equal(found[array_name], array)
 
 
-weights = st.dictionaries(st.text(min_size=1, max_size=3), st.floats(0.5, 1e5), min_size=1, max_size=8)
-
-
-@given(weights, st.floats(0.05, 1.0))
-def test_no_site_has_more_than_its_largest_share_and_the_others_keep_their_proportions(
-    found: dict[str, float], most: float
-) -> None:
-    limited = shares.limited(found, most)
-    given_shares = shares.of(limited)
-    assert sum(given_shares.values()) == pytest.approx(1)
-    assert max(given_shares.values()) <= max(most, 1 / len(found)) * (1 + 1e-6)
-    if len(found) * most > 1:
-        for site, weight in found.items():
-            assert limited[site] <= weight
-            if limited[site] < weight * (1 - 1e-6):
-                assert given_shares[site] == pytest.approx(most, rel=1e-5)  # only who reaches the bound is cut
-    else:
-        assert len(set(limited.values())) == 1
-
-
-def test_shares_by_hand() -> None:
-    """t = 0.4 (t + 3 + 2) gives 10/3, of 25/3."""
-    assert shares.limited({"a": 100, "b": 3, "c": 2}, 0.4) == pytest.approx({"a": 10 / 3, "b": 3, "c": 2})
-    assert shares.limited({"a": 100, "b": 3}, 0.4) == {"a": 1.0, "b": 1.0}
-    assert shares.limited({"a": 100, "b": 3}, 1.0) == {"a": 100, "b": 3}
-
-
 BOASTED = {"a": 100_000, "b": 5, "c": 3, "d": 2}
 
 
@@ -301,6 +271,8 @@ def location_sums(mean: float = 0.0, seed: int = 0) -> Arrays:
 
 
 PROGRESS = "arms/federated/progress.safetensors"
+
+
 LOCATION = {"name": "siamese", "patch_size": 9, "one_class": {"fit_on": "location", "spacing_mm": 8.0}}
 
 

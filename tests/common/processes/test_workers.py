@@ -1,3 +1,5 @@
+"""Worker processes: bytes in, bytes out, whatever dies."""
+
 import os
 import signal
 import time

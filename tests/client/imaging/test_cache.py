@@ -1,3 +1,7 @@
+"""A bit that flips on a hospital's disk costs work, never a result: what is damaged is named, set apart, made again."""
+
+from __future__ import annotations
+
 import errno
 import os
 import signal
@@ -8,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flips import flip
 
-from normfed_client.imaging.cache import Cache, write_arrays
+from normfed_client.imaging.cache import DIGESTS, Cache, Entry, write_arrays
+from normfed_common.foundation import digests
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.learning.cohort import Person
 
@@ -102,3 +108,57 @@ def test_scans_come_back_as_they_were_written(tmp_path: Path) -> None:
     np.testing.assert_array_equal(entry.mask(), mask)
     np.testing.assert_array_equal(entry.normal(), mask & ~lesion)
     assert entry.meta() == {"overlap": 0.9}
+
+
+def entry(cache: Cache, built: list[str]) -> Entry:
+    def build_it(folder: Path) -> None:
+        built.append("built")
+        rng = np.random.default_rng(0)
+        mask = rng.random((8, 9, 7)) > 0.3
+        write_arrays(folder, rng.random((2, 8, 9, 7), np.float32), mask, mask, mask)
+        (folder / "meta.json").write_text('{"overlap": 0.9}')
+
+    return cache.get_or_build("key", build_it)
+
+
+def in_a_new_process() -> None:
+    """Files are read once per process; a test has but one."""
+    digests._of_file.cache_clear()
+
+
+FILES = ["images.npy", "mask.npy", "normal.npy", "lesion.npy", "meta.json", "sizes.json", "digests.json"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_preprocessed_scan_in_which_a_bit_flipped_is_made_again(tmp_path: Path, said: list[str], name: str) -> None:
+    cache, built = Cache(tmp_path), list[str]()
+    whole = {path.name: path.read_bytes() for path in entry(cache, built).folder.iterdir()}
+    assert sorted(whole) == sorted(FILES)
+    flip(tmp_path / "key" / name, bits=1)
+    in_a_new_process()
+    again = entry(cache, built)
+    assert built == ["built", "built"]
+    assert {path.name: path.read_bytes() for path in again.folder.iterdir()} == whole
+    (line,) = said
+    assert line.startswith(f"{tmp_path / 'key'}: damaged")
+    assert [p.name.partition(".damaged-")[0] for p in tmp_path.iterdir()] == ["key", "key"]
+
+
+def test_an_entry_is_read_whole_once_per_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(tmp_path)
+    entry(cache, [])
+    in_a_new_process()
+    assert cache.get("key") is not None
+    monkeypatch.setattr("hashlib.file_digest", lambda *_: pytest.fail("read again"))
+    assert cache.get("key") is not None
+
+
+def test_an_entry_from_before_there_were_digests_is_taken_and_watched_from_then_on(tmp_path: Path) -> None:
+    cache, built = Cache(tmp_path), list[str]()
+    (entry(cache, built).folder / DIGESTS).unlink()
+    entry(cache, built)
+    assert built == ["built"]
+    flip(tmp_path / "key" / "images.npy")
+    in_a_new_process()
+    entry(cache, built)
+    assert built == ["built", "built"]

@@ -1,3 +1,5 @@
+"""What is read of a dataset in BIDS, and what is said of one that is not."""
+
 from pathlib import Path
 
 import nibabel

@@ -1,4 +1,4 @@
-"""A site stays open between requests, while people tidy up its folders."""
+"""What a hospital says of the device that it computes on."""
 
 from __future__ import annotations
 
@@ -7,14 +7,34 @@ from pathlib import Path
 
 import cohorts
 import pytest
+import torch
 
 from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.folder import Hospital, HospitalConfig
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Releases
-from normfed_client.hospital.site import Site, site_for
+from normfed_client.hospital.site import Site, choose_device, site_for
+from normfed_common.foundation.errors import DatasetError
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:0", "", "auto\n"])
+def test_a_device_that_is_none_is_one_sentence(name: str) -> None:
+    with pytest.raises(DatasetError, match=r"not known\. Use --device auto, cpu, cuda"):
+        choose_device(name)
+
+
+def test_a_card_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        with pytest.raises(DatasetError, match="no usable CUDA device"):
+            choose_device("cuda:0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(DatasetError, match="cuda:2: this machine has 2"):
+        choose_device("cuda:2")
 
 
 @pytest.mark.parametrize("deleted", ["cache", "state"])

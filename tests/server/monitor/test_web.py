@@ -16,6 +16,8 @@ from normfed_server.monitor.web import Monitor, application
 from normfed_server.state.folder import ServerConfig, ServerHome, create
 
 PATHS = ("/", "/state", "/metrics", "/healthz", "/events", "/page.js", "/nowhere")
+
+
 REBOUND = (
     "evil.example",
     "127.0.0.1.evil.example",
@@ -25,6 +27,8 @@ REBOUND = (
     "[::2]",
     ":80",
 )
+
+
 OWN = (
     "localhost",
     "127.0.0.1",
@@ -93,3 +97,24 @@ def _ask(port: int, headers: str) -> int:
         except ConnectionRefusedError:
             assert time.monotonic() < deadline
             time.sleep(0.1)
+
+
+def test_the_monitor_speaks_to_browsers_prometheus_and_watchdogs(watched: tuple[ServerHome, str]) -> None:
+    home, name = watched
+    well: list[bool] = [True]
+    client = TestClient(application(home, lambda: well[0]), base_url="http://127.0.0.1:8080")
+    page = client.get("/")
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    for reference in ("page.js", "page.css", "icon.svg"):
+        assert reference in page.text
+        assert client.get("/" + reference).status_code == 200
+    assert "http" not in page.text  # nothing from anywhere else
+    lines = client.get("/metrics").text.splitlines()
+    assert 'normfed_site_connected{site="a"} 1.0' in lines
+    assert f'normfed_run_round{{run="{name}"}} 2.0' in lines
+    assert f'normfed_round_megabytes{{run="{name}",way="back"}} 3.0' in lines
+    assert client.get("/healthz").status_code == 200
+    well[0] = False
+    assert client.get("/healthz").status_code == 503
+    for method in ("post", "put", "delete"):
+        assert getattr(client, method)("/state").status_code == 405

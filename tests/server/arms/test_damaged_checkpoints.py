@@ -14,10 +14,7 @@ from scripted import PEOPLE, Behaviour, ScriptedGrid, federation
 from synthetic import setting
 
 from normfed_client.hospital.personal import STALE
-from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.foundation.errors import DamagedError
-from normfed_common.foundation.files import write_text
 from normfed_common.learning.entries import build
 from normfed_common.models.catalogue import MODELS
 from normfed_common.study.config import StudyConfig
@@ -27,7 +24,6 @@ from normfed_server.arms.plan import Arm
 from normfed_server.arms.training import ArmTraining
 from normfed_server.events.kinds import parse
 from normfed_server.events.log import EventLog
-from normfed_server.results.exporting import FILES, export
 from normfed_server.runs.wording import worded
 from normfed_server.sites.asking import Asker
 from normfed_server.sites.letterhead import Letterhead
@@ -123,14 +119,3 @@ def test_a_site_that_lost_a_personal_part_is_told_of_once_in_whatever_round(stud
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     notes = [(event["site"], event["text"]) for event in events if event["event"] == "note"]
     assert notes == [("b", STALE)]
-
-
-def test_a_damaged_model_is_not_exported_with_a_checksum_that_vouches_for_it(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    for name in FILES:
-        write_text(run / name, "{}")
-    named.save(run / "model.safetensors", {"w": np.arange(3.0)})
-    flip(run / "model.safetensors", bits=1)
-    with pytest.raises(DamagedError, match="its digest is not that of its content"):
-        export(run, tmp_path / "out")
-    assert not (tmp_path / "out").exists()

@@ -1,3 +1,5 @@
+"""The baselines that learn little or nothing, against their formulas."""
+
 import numpy as np
 import pytest
 from scipy.stats import rankdata

@@ -1,3 +1,5 @@
+"""The siamese autoencoder of patches, against the published one and by its gradients."""
+
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Whom the server tells what about a training, and how messages to sites share memory."""
+
 import threading
 from pathlib import Path
 

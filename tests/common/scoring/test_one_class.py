@@ -1,3 +1,5 @@
+"""One-class scores in latent space, against scikit-learn and by hand."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""The published network of whole slices: its shape, its score, its gradients."""
+
 from collections.abc import Iterator
 from dataclasses import replace
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from flips import flip
+from learning import training
 from synthetic import People, setting
 
 from normfed_client.training.checkpoints import TrainingCheckpoints
@@ -25,9 +27,17 @@ from normfed_common.studies import validate_learner
 ENTRY = validate_learner(
     MODELS, {"name": "siamese", "patch_size": 9, "pairs_per_subject": 40, "batch_size": 10}, "test"
 )
+
+
 DROPPING = {"name": "autoencoder", "size": 32, "filters": 8, "most_filters": 8, "latent": 4, "batch_size": 3}
+
+
 DROPPING = validate_learner(MODELS, {**DROPPING, "norm": "batch", "dropout": 0.5}, "test")
+
+
 TRAINING = Phase("training", "averaged")
+
+
 STEPS = 12  # of two epochs over three people's six slices each
 
 
@@ -155,3 +165,26 @@ def test_a_full_disk_does_not_end_training(tmp_path: Path, monkeypatch: pytest.M
     model = build(MODELS, ENTRY, setting())
     assert train(model, People(2), settings(tmp_path, "adam")).steps == 16
     assert torch.isfinite(torch.cat([p.detach().reshape(-1) for p in model.network.parameters()])).all()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut short"])
+def test_training_whose_checkpoint_was_damaged_begins_again_and_gives_the_same_weights(
+    tmp_path: Path, said: list[str], damage: str
+) -> None:
+    def trained(folder: Path | None) -> dict[str, np.ndarray]:
+        model = build(MODELS, ENTRY, setting())
+        checkpoints = TrainingCheckpoints(folder, every_s=0.0) if folder is not None else None
+        train(model, People(2), Settings(training(model), 1, "a", 2, 1, 1e-3, most_batches=4, checkpoints=checkpoints))
+        return model.share()
+
+    trained(tmp_path)  # is whole; what is left is a checkpoint of its last step
+    (path,) = tmp_path.iterdir()
+    if damage == "flipped":
+        flip(path)
+    else:
+        path.write_bytes(path.read_bytes()[:100])
+    again, expected = trained(tmp_path), trained(None)
+    assert all(np.array_equal(again[name], expected[name]) for name in expected)
+    assert "this training begins again" in said[0]
+    TrainingCheckpoints(tmp_path, 0.0).clear()
+    assert [p.name.partition(".damaged-")[0] for p in tmp_path.iterdir()] == [path.name]  # a person may look at it
