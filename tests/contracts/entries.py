@@ -54,8 +54,8 @@ SLICES = {"size": 32, "filters": 8, "most_filters": 8, "latent": 4, "batch_size"
 
 # Small parameters by name and variant. What is not here, such as a plug-in, runs with its defaults.
 SMALL_SCORERS: dict[str, Variants] = {
-    "patient": {"": {"samples": 40, "models": 2}},
-    "federated": {"": {"samples": 40, "features": 32}},
+    "patient": {"": {"samples": 40, "models": 2}, "most are outliers": {"samples": 40, "models": 1, "nu": 0.9}},
+    "federated": {"": {"samples": 40, "features": 32}, "most are outliers": {"features": 32, "nu": 0.9}},
     "location": {
         "Gaussian": {"spacing_mm": 8.0, "minimum_subjects": 50},
         "machines": {"spacing_mm": 8.0, "minimum_subjects": 2},
@@ -75,9 +75,18 @@ def entries(registry: Registry[Any], small: Mapping[str, Variants]) -> list[Entr
 HEADS = entries(SCORERS, SMALL_SCORERS)
 
 SMALL_MODELS: dict[str, Variants] = {
-    "siamese": {head.label: {**PATCHES, "one_class": {"fit_on": head.name, **head.values}} for head in HEADS}
+    "siamese": {
+        head.label: {**PATCHES, "one_class": {"fit_on": head.name, **head.values}}
+        for head in HEADS
+        if "nu" not in head.values
+    }
     | {
-        "alaverdyan": {**PATCHES, "architecture": "alaverdyan", "patch_size": 15, "one_class": HEADS[-1].values},
+        "alaverdyan": {
+            **PATCHES,
+            "architecture": "alaverdyan",
+            "patch_size": 15,
+            "one_class": SMALL_SCORERS["patient"][""],
+        },
         "batch norm": {**PATCHES, "norm": "batch", "one_class": {"fit_on": "patient", "samples": 40, "models": 1}},
     },
     "autoencoder": {
@@ -89,7 +98,7 @@ SMALL_MODELS: dict[str, Variants] = {
 }
 SMALL_TRANSFORMS: dict[str, Variants] = {}
 
-# A strategy that the next model is seen of with one site: what its parameters must be for nothing to be damped.
+# Parameters with which the next model is the update where there is one alone: nothing is damped or refused.
 SMALL_STRATEGIES: dict[str, Variants] = {
     "fedavgm": {"": {"momentum": 0.0}},
     "qfedavg": {"": {"q": 0.0}},

@@ -104,7 +104,7 @@ def sums_of(learner: Learner, phase: str, cohort: Cohort, rng: np.random.Generat
     return {name: np.asarray(array, np.float64) for name, array in learner.statistics(phase, cohort, rng).items()}
 
 
-def learnt_alone(model: NormativeModel, cohort: Cohort, site: str) -> None:
+def learnt_alone(model: Learner, cohort: Cohort, site: str) -> None:
     """The same without any federation: a loop over batches with Adam, and the sums of the one cohort."""
     number = 0
     for phase in model.phases():
@@ -118,7 +118,7 @@ def learnt_alone(model: NormativeModel, cohort: Cohort, site: str) -> None:
                 break
 
 
-def _epoch(model: NormativeModel, phase: Phase, cohort: Cohort, site: str, number: int) -> None:
+def _epoch(model: Learner, phase: Phase, cohort: Cohort, site: str, number: int) -> None:
     network = model.network
     assert network is not None
     network.train()

@@ -10,8 +10,9 @@ from plugins import Plugins
 from synthetic import setting
 
 from normfed_common.foundation.errors import PluginError, StudyError
+from normfed_common.models.catalogue import MODELS
 from normfed_common.scoring.catalogue import SCORERS, build_head
-from normfed_common.studies import validate_model
+from normfed_common.studies import validate_learner
 
 # What each score's parameters were before there was a registry, with the published values.
 PUBLISHED: dict[str, dict[str, Any]] = {
@@ -22,7 +23,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 
 
 def resolved(one_class: object) -> dict[str, Any]:
-    found = validate_model({"name": "siamese", "one_class": one_class}, "model")["one_class"]
+    found = validate_learner(MODELS, {"name": "siamese", "one_class": one_class}, "model")["one_class"]
     assert isinstance(found, dict)
     return found
 
@@ -41,7 +42,7 @@ def test_what_is_resolved_stays_so_and_makes_the_score(name: str) -> None:
 
 def test_without_a_name_a_person_is_scored_by_their_own_latents() -> None:
     published = resolved({"fit_on": "patient"})
-    assert validate_model({"name": "siamese"}, "model")["one_class"] == published
+    assert validate_learner(MODELS, {"name": "siamese"}, "model")["one_class"] == published
     assert resolved({}) == published
 
 
