@@ -23,17 +23,20 @@ def scan(rng: np.random.Generator, channels: int = 2, shape: tuple[int, int, int
 
 
 class People:
-    """A cohort of random scans in memory, one per person."""
+    """A cohort of random scans in memory."""
 
-    def __init__(self, count: int, seed: int = 0, channels: int = 2) -> None:
+    def __init__(self, count: int, seed: int = 0, channels: int = 2, visits: int = 1) -> None:
         rng = np.random.default_rng(seed)
-        self.scans = [scan(rng, channels, person=person) for person in range(count)]
+        self.scans = [scan(rng, channels, person=person) for person in range(count) for _ in range(visits)]
 
     def __len__(self) -> int:
         return len(self.scans)
 
     def people(self) -> list[list[int]]:
-        return [[index] for index in range(len(self.scans))]
+        found: dict[int, list[int]] = {}
+        for index, one in enumerate(self.scans):
+            found.setdefault(one.person.index, []).append(index)
+        return list(found.values())
 
     def scan(self, index: int) -> Scan:
         return self.scans[index]

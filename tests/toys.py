@@ -75,7 +75,8 @@ class Centring(ScanTransform):
         return False
 
     def transform(self, scan: Scan) -> Scan:
-        return replace(scan, images=(scan.images - self.mean[:, None, None, None]) * scan.mask)
+        there = scan.present[:, None, None, None] & scan.mask
+        return replace(scan, images=(scan.images - self.mean[:, None, None, None]) * there)
 
 
 class MixtureConfig(Frozen):

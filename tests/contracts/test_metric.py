@@ -11,10 +11,10 @@ from lesions import case
 from toy_metric import METRIC as TOY
 
 from normfed_common.metrics.base import SHARE, Calibration, Metric, ScoredScan, merged_figures
-from normfed_common.metrics.catalogue import BUILT_IN
+from normfed_common.metrics.catalogue import METRICS
 from normfed_common.metrics.histograms import MergedCounts
 
-EVERY = pytest.mark.parametrize("metric", [*BUILT_IN, TOY], ids=lambda metric: metric.name)
+EVERY = pytest.mark.parametrize("metric", [*(METRICS[name] for name in METRICS), TOY], ids=lambda metric: metric.name)
 CALIBRATION = Calibration(np.array([0.0, 1.0, 2.0]), np.array([1, 2, 3, 0]))
 
 

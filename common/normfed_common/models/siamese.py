@@ -89,6 +89,8 @@ class Siamese(NormativeModel):
 
     def batches(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Iterator[Batch]:
         """Pairs of patches at one place of two people, float32 of shape (n, 2, C, p, p)."""
+        for index in range(len(cohort)):
+            self.with_every_modality(cohort.scan(index))
         for pairs, person in siamese_batches(
             cohort, self.config.pairs_per_subject, self.config.batch_size, self.config.patch_size, rng
         ):

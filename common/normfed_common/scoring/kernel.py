@@ -33,7 +33,9 @@ class Machine:
 def fit(samples: np.ndarray, nu: float, gamma: float | None = None) -> Machine:
     """Fit by libsvm on (n, d); gamma = 1 / (d var) unless given, as published."""
     gamma = gamma or scale_gamma(samples)
-    machine = OneClassSVM(kernel="rbf", nu=nu, gamma=gamma).fit(samples)
+    machine = OneClassSVM(kernel="rbf", nu=nu, gamma=gamma)
+    machine.random_state = 0  # libsvm shuffles nothing here, but would be seeded from NumPy's global stream
+    machine.fit(samples)
     return Machine(machine.support_vectors_, machine.dual_coef_[0], float(-machine.intercept_[0]), gamma)
 
 

@@ -133,8 +133,8 @@ def sums(arrays: Arrays, model: Learner, phase: str, people: int) -> Arrays:
     for name, value in arrays.items():
         if value.dtype != np.float64:
             raise WireError(f"{name[:100]} is {value.dtype}, not float64")
-        if np.abs(value).max(initial=0) > LARGEST_SUM:
-            raise WireError(f"{name[:100]} holds a sum above {LARGEST_SUM:.0e}")
+        if not np.abs(value).max(initial=0) <= LARGEST_SUM:  # NaN is never less
+            raise WireError(f"{name[:100]} holds what is no number, or a sum above {LARGEST_SUM:.0e}")
     for name, most in counted.items():
         low, high = arrays[name].min(initial=0), arrays[name].max(initial=0)
         if low < 0 or high > most * scans:

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from learning import sum_up
 from opacus import GradSampleModule
 from synthetic import People, scan, setting
 
@@ -145,38 +144,6 @@ def test_latents_of_a_volume_are_those_of_its_patches() -> None:
 def _inside(flat: int, shape: tuple[int, ...]) -> bool:
     x, y, _ = np.unravel_index(flat, shape)
     return bool(4 <= x < shape[0] - 4 and 4 <= y < shape[1] - 4)
-
-
-# Every score, small enough for a test.
-SCORES = [{"fit_on": "patient", "samples": 50, "models": 2}, {"fit_on": "location"}]
-SCORES += [{"fit_on": "federated", "samples": 50, "features": 32}]
-
-
-@pytest.mark.parametrize("one_class", SCORES, ids=[str(each["fit_on"]) for each in SCORES])
-def test_scores_are_finite_repeatable_and_zero_outside_the_brain(one_class: dict[str, object]) -> None:
-    people = People(3)
-    model = siamese(one_class=one_class)
-    sum_up(model, people)
-    item = people.scan(0)
-    first, second = (model.score([item], np.random.default_rng(9)).anomaly for _ in range(2))
-    np.testing.assert_array_equal(first, second)
-    assert first.dtype == np.float32
-    assert np.isfinite(first).all()
-    assert (first[~item.mask] == 0).all()
-    assert first[item.mask].std() > 0
-
-
-@pytest.mark.parametrize("one_class", SCORES, ids=[str(each["fit_on"]) for each in SCORES])
-def test_a_model_that_was_shared_scores_like_the_one_that_shared_it(one_class: dict[str, object]) -> None:
-    people = People(3)
-    model, other = siamese(one_class=one_class), siamese(one_class=one_class)
-    sum_up(model, people)
-    with torch.no_grad():
-        for parameter in model.autoencoder.parameters():
-            parameter += 0.01
-    other.load(model.share())
-    scores = [m.score([people.scan(1)], np.random.default_rng(2)).anomaly for m in (model, other)]
-    np.testing.assert_array_equal(*scores)
 
 
 def test_initial_weights_depend_on_the_seed_alone() -> None:

@@ -1,0 +1,39 @@
+"""The table of entries by checks: ``pytest tests/contracts --contracts-table tests/contracts/TABLE.md`` writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from contracts.table import CELL, Table, cell_of
+
+OPTION = "--contracts-table"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(OPTION, type=Path, help="write which entry keeps which check, as Markdown")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    path = config.getoption(OPTION)
+    if path is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Table(path))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every check says which cell it is, so that it is known where its report arrives."""
+    for item in items:
+        cell = cell_of(item)
+        if cell is not None:
+            item.user_properties.append((CELL, cell))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Networks this small only wait for a second thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,137 @@
+"""What the contract suites run on: every entry of the registries, small, and the toys of the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import toys
+from synthetic import setting
+
+from normfed_common.algorithms.table import ALGORITHMS
+from normfed_common.foundation.registry import Registry
+from normfed_common.learning.setting import Setting
+from normfed_common.models.base import NormativeModel
+from normfed_common.models.catalogue import MODELS
+from normfed_common.models.pipeline import assemble
+from normfed_common.scoring.catalogue import SCORERS
+from normfed_common.studies import validate_learner
+from normfed_common.transforms.catalogue import TRANSFORMS
+
+Variants = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A named thing of a registry, with parameters that let it run in a second.
+
+    Parameters
+    ----------
+    label
+        Its name, and what of it is tried where there are several variants.
+    transforms
+        Names of those before a model.
+    """
+
+    name: str
+    label: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    transforms: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.label
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        """As a study says it."""
+        return {"name": self.name, **self.values}
+
+
+PATCHES = {"patch_size": 9, "pairs_per_subject": 6, "batch_size": 6}
+SLICES = {"size": 32, "filters": 8, "most_filters": 8, "latent": 4, "batch_size": 4}
+
+# Small parameters by name and variant. What is not here, such as a plug-in, runs with its defaults.
+SMALL_SCORERS: dict[str, Variants] = {
+    "patient": {"": {"samples": 40, "models": 2}, "most are outliers": {"samples": 40, "models": 1, "nu": 0.9}},
+    "federated": {"": {"samples": 40, "features": 32}, "most are outliers": {"features": 32, "nu": 0.9}},
+    "location": {
+        "Gaussian": {"spacing_mm": 8.0, "minimum_subjects": 50},
+        "machines": {"spacing_mm": 8.0, "minimum_subjects": 2},
+    },
+}
+
+
+def entries(registry: Registry[Any], small: Mapping[str, Variants]) -> list[Entry]:
+    """Every entry of a registry, installed plug-ins included, in every variant."""
+    return [
+        Entry(name, f"{name}, {variant}" if variant else name, values)
+        for name in registry
+        for variant, values in small.get(name, {"": {}}).items()
+    ]
+
+
+HEADS = entries(SCORERS, SMALL_SCORERS)
+
+SMALL_MODELS: dict[str, Variants] = {
+    "siamese": {
+        head.label: {**PATCHES, "one_class": {"fit_on": head.name, **head.values}}
+        for head in HEADS
+        if "nu" not in head.values
+    }
+    | {
+        "alaverdyan": {
+            **PATCHES,
+            "architecture": "alaverdyan",
+            "patch_size": 15,
+            "one_class": SMALL_SCORERS["patient"][""],
+        },
+        "batch norm": {**PATCHES, "norm": "batch", "one_class": {"fit_on": "patient", "samples": 40, "models": 1}},
+    },
+    "autoencoder": {
+        "": {**SLICES, "slices_per_subject": 3},
+        "batch norm": {**SLICES, "norm": "batch", "dropout": 0.0},
+        "positive, l2": {**SLICES, "residual": "positive", "loss": "l2", "dropout": 0.5},
+    },
+    "intensity": {suspicious: {"suspicious": suspicious} for suspicious in ("bright", "dark", "both")},
+}
+SMALL_TRANSFORMS: dict[str, Variants] = {}
+
+# Parameters with which the next model is the update where there is one alone: nothing is damped or refused.
+SMALL_STRATEGIES: dict[str, Variants] = {
+    "fedavgm": {"": {"momentum": 0.0}},
+    "qfedavg": {"": {"q": 0.0}},
+    "krum": {"": {"malicious": 0}},
+    "multi-krum": {"": {"malicious": 0}},
+    "prior-clusters": {"": {"clusters": {"x": ["a"]}}},
+}
+
+TOY_MODELS = [
+    Entry("mixture", "toy: mixture", {"rounds": 4}),
+    Entry("two-phases", "toy: two phases"),
+    Entry("atlas", "toy: centring, atlas", transforms=("centring",)),
+    Entry("two-phases", "toy: centring, two phases", transforms=("centring",)),
+]
+TOY_TRANSFORMS = [Entry("centring", "toy: centring")]
+
+EVERY_MODEL = entries(MODELS, SMALL_MODELS) + TOY_MODELS
+EVERY_TRANSFORM = entries(TRANSFORMS, SMALL_TRANSFORMS) + TOY_TRANSFORMS
+EVERY_STRATEGY = entries(ALGORITHMS, SMALL_STRATEGIES)
+
+
+def every(found: Iterable[Entry]) -> pytest.MarkDecorator:
+    """Run a check on each, as its parameter ``entry``."""
+    return pytest.mark.parametrize("entry", list(found), ids=str)
+
+
+def model_of(entry: Entry, where: Setting | None = None) -> NormativeModel:
+    """A model as a study with its entry has it, behind its transforms."""
+    with toys.registered():
+        transforms = [validate_learner(TRANSFORMS, {"name": name}, "test") for name in entry.transforms]
+        return assemble(transforms, validate_learner(MODELS, entry.raw, "test"), where or setting())
+
+
+def not_applicable(reason: str) -> None:
+    """End a check that has nothing to check: the table says why."""
+    pytest.skip(reason)
