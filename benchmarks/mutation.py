@@ -17,6 +17,7 @@ import importlib
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import sys
@@ -80,12 +81,14 @@ class Score:
     tried: int = 0
     killed: int = 0
     at_import: int = 0
+    hung: int = 0
     equivalent: int = 0
     survived: list[Mutant] = field(default_factory=list)
 
     def __str__(self) -> str:
         beside = f", {self.equivalent} equivalent left out" if self.equivalent else ""
-        return f"{self.module}: {self.killed} of {self.tried} killed ({self.at_import} of them at import){beside}"
+        killed = f"{self.killed} of {self.tried} killed ({self.at_import} at import, {self.hung} hung)"
+        return f"{self.module}: {killed}{beside}"
 
 
 @dataclass
@@ -168,10 +171,10 @@ class Project:
     def taken(self, test: str, limit_s: float) -> float | None:
         """Seconds of a test file as things are; None where it fails or takes too long."""
         if test not in self.seconds:
-            begin = time.perf_counter()
-            code, failures = self.run([test], limit_s, baseline=True), Failures(self.root)
-            usable = code == PASSED or (code == FAILED and failures.read())
-            self.seconds[test] = time.perf_counter() - begin if usable else None
+            code, seconds = self.run([test], limit_s, baseline=True)
+            failures = Failures(self.root)
+            usable = seconds <= limit_s and (code == PASSED or (code == FAILED and failures.read()))
+            self.seconds[test] = seconds if usable else None
             if code != PASSED:
                 left_out = ", ".join(failures.read()) if usable else test
                 print(f"  left out, as it fails or takes over {limit_s:g} s without a fault: {left_out}", flush=True)
@@ -179,11 +182,13 @@ class Project:
             failures.file.unlink(missing_ok=True)
         return self.seconds[test]
 
-    def run(self, tests: Sequence[str], limit_s: float, baseline: bool = False) -> int:
-        """Exit code of pytest in a process of its own, HUNG past the limit.
+    def run(self, tests: Sequence[str], limit_s: float, baseline: bool = False) -> tuple[int, float]:
+        """Exit code of pytest in a process of its own, and the processor time that it took, as a machine may be busy.
 
         Parameters
         ----------
+        limit_s
+            Of processor time; one that waits for ever is ended, too: HUNG.
         baseline
             Without a fault: goes on after a failure, and keeps what it compiled.
         """
@@ -193,6 +198,7 @@ class Project:
             silent = os.open(os.devnull, os.O_RDWR)
             for stream in (0, 1, 2):
                 os.dup2(silent, stream)
+            resource.setrlimit(resource.RLIMIT_CPU, (int(limit_s) + 1, int(limit_s) + 2))
             os.chdir(self.root)
             sys.path[:0] = self.path
             os.environ["PYTHONPATH"] = os.pathsep.join(self.path)
@@ -200,15 +206,16 @@ class Project:
             os.environ["PYTHONDONTWRITEBYTECODE"] = "" if baseline else "1"
             options = [*(f"--deselect={test}" for test in self.failing), *([] if baseline else ["-x"]), *OPTIONS]
             os._exit(int(pytest.main([*options, *tests], plugins=[Failures(self.root)] if baseline else [])))
-        end = time.monotonic() + limit_s
+        end = time.monotonic() + 60 + 6 * limit_s
         while time.monotonic() < end:
-            done, status = os.waitpid(child, os.WNOHANG)
+            done, status, usage = os.wait4(child, os.WNOHANG)
             if done:
-                return os.waitstatus_to_exitcode(status)
+                code = os.waitstatus_to_exitcode(status)
+                return code if code >= 0 else HUNG, usage.ru_utime + usage.ru_stime
             time.sleep(0.02)
         os.killpg(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        return HUNG
+        usage = os.wait4(child, 0)[2]
+        return HUNG, usage.ru_utime + usage.ru_stime
 
     def score(self, module: str, sample: int, seed: int, equivalent: set[tuple[str, str, str]]) -> Score:
         """Try a sample of a module's mutants; prints the survivors as they are found."""
@@ -234,6 +241,7 @@ class Project:
                 else:
                     score.killed += 1
                     score.at_import += code in NOT_IMPORTED
+                    score.hung += code == HUNG
         finally:
             path.write_text(source)
         return score
@@ -241,7 +249,7 @@ class Project:
     def _first_failure(self, stages: Sequence[Sequence[str]]) -> int:
         for tests in stages:
             usual = sum(self.seconds[test] or 0.0 for test in tests)
-            code = self.run(tests, 20.0 + 5 * usual)
+            code = self.run(tests, 10.0 + 4 * usual)[0]
             if code != PASSED:
                 return code
         return PASSED
@@ -262,8 +270,8 @@ def main() -> None:
     parser.add_argument("places", nargs="*", default=DEFAULT, help="modules or folders; otherwise the core's")
     parser.add_argument("--sample", type=int, default=20, help="mutants per module")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--longest", type=float, default=12.0, help="s; slower test files only where mirrored")
-    parser.add_argument("--budget", type=float, default=40.0, help="s of tests beside the mirrored ones, per mutant")
+    parser.add_argument("--longest", type=float, default=8.0, help="s; slower test files only where mirrored")
+    parser.add_argument("--budget", type=float, default=20.0, help="s of tests beside the mirrored ones, per mutant")
     options = parser.parse_args()
     known = yaml.safe_load(EQUIVALENT.read_text()) or []
     equivalent = {(entry["module"], entry["before"], entry["after"]) for entry in known}
@@ -278,12 +286,12 @@ def main() -> None:
             score = project.score(module, options.sample, options.seed, equivalent)
             scores.append(score)
             print(score, flush=True)
-    tried, killed, at_import, left_out = (
-        sum(getattr(score, kind) for score in scores) for kind in ("tried", "killed", "at_import", "equivalent")
+    tried, killed, at_import, hung, left_out = (
+        sum(getattr(score, kind) for score in scores) for kind in ("tried", "killed", "at_import", "hung", "equivalent")
     )
     print(f"{len(scores)} modules, up to {options.sample} mutants of each, seed {options.seed}: ", end="")
     print(f"{killed} of {tried} killed, {killed / max(tried, 1):.0%} ", end="")
-    print(f"({at_import} of them at import), {left_out} equivalent ones left out")
+    print(f"({at_import} at import, {hung} hung), {left_out} equivalent ones left out")
 
 
 if __name__ == "__main__":
