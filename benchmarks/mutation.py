@@ -3,8 +3,8 @@
     python benchmarks/mutation.py --sample 20 --seed 1 [module.py or folder ...]
 
 Works on a copy of the project in a temporary folder. What is slow to import is imported once; every mutant then has a
-process of its own, forked from that, which runs the module's mirrored tests and, if they find nothing, those of the
-other test files that import it, the quickest first. A mutant that hangs is found. What `equivalent_mutants.yaml` lists
+process of its own, forked from that, which runs the module's mirrored tests and, if they find nothing, those of other
+test files that import it, the nearest first. A mutant that hangs is found. What `equivalent_mutants.yaml` lists
 cannot be found by any test, and does not count. (mutmut wants one source root and leaves decorated functions alone;
 cosmic-ray edits the working tree, and starts Python for every mutant.)
 """
@@ -145,27 +145,27 @@ class Project:
 
     def mirrored(self, module: str) -> list[str]:
         """Test files of a module by their place."""
-        root, _package, *rooms, name = module.split("/")
-        ours = "/".join(["tests", root, *rooms, f"test_{name}"])
-        return [ours] if ours in self.tests else []
+        place = _place_of_tests(module)
+        return [place] if place in self.tests else []
 
     def importing(self, module: str) -> list[str]:
-        """Other test files that import it; where none does, that import anything of its room."""
+        """Other test files that import it, the nearest first; where none does, that import anything of its room."""
         _, *rooms, name = module.removesuffix(".py").split("/")
-        room = re.escape(".".join(rooms))
+        room, place = re.escape(".".join(rooms)), _place_of_tests(module)
         exact = rf"{room}\.{name}\b|from {room} import .*\b{name}\b"
         found = [test for test, text in self.tests.items() if re.search(exact, text)]
         if not found and not self.mirrored(module):
             above = re.escape(".".join(rooms[:-1]))
             found = [test for test, text in self.tests.items() if re.search(rf"{room}\b|{above}\.", text)]
-        left = [test for test in found if test not in self.mirrored(module) and not test.startswith(NOT_A_UNIT)]
-        timed = [(taken, test) for test in left if (taken := self.taken(test, self.longest_s)) is not None]
+        left = [test for test in found if test != place and not test.startswith(NOT_A_UNIT)]
         chosen, total = [], 0.0
-        for taken, test in sorted(timed):
-            total += taken
-            if total > self.budget_s:
+        for test in sorted(left, key=lambda test: (-len(os.path.commonpath([test, place])), test)):
+            taken = self.taken(test, self.longest_s)
+            if taken is not None and total + taken <= self.budget_s:
+                chosen.append(test)
+                total += taken
+            if total > 0.8 * self.budget_s:
                 break
-            chosen.append(test)
         return chosen
 
     def taken(self, test: str, limit_s: float) -> float | None:
@@ -222,7 +222,7 @@ class Project:
         path, score = self.root / module, Score(module)
         source = path.read_text()
         found = mutants(source)
-        chosen = random.Random(f"{seed} {module}").sample(found, min(sample, len(found)))
+        chosen = random.Random(f"{seed} {module}").sample(found, len(found))[:sample]  # a larger one holds a smaller
         mirrored = [test for test in self.mirrored(module) if self.taken(test, 300.0) is not None]
         stages = [stage for stage in (mirrored, self.importing(module)) if stage]
         for compiled in path.parent.glob(f"__pycache__/{path.stem}.*.pyc"):
@@ -253,6 +253,11 @@ class Project:
             if code != PASSED:
                 return code
         return PASSED
+
+
+def _place_of_tests(module: str) -> str:
+    root, _package, *rooms, name = module.split("/")
+    return "/".join(["tests", root, *rooms, f"test_{name}"])
 
 
 def modules(places: Sequence[str]) -> Iterator[str]:
