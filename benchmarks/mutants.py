@@ -1,8 +1,8 @@
 """Small faults that can be put into a module, one at a time: what a test suite is there to find.
 
 Boundaries and signs, constants off by one, ``and`` for ``or``, negated conditions, statements left out, arguments
-swapped. Annotations, decorators, docstrings and the texts of errors stay; so does ``strict`` of `zip`, a check that
-cannot fail where the code is right.
+swapped. Annotations, decorators, docstrings and the texts of errors stay; so do ``strict`` of `zip`, a check that
+cannot fail where the code is right, and what is ten apart only so that something fits between.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
     ast.RShift: ast.LShift,
 }
 SYMMETRIC = ("min", "max", "np.minimum", "np.maximum")
+LARGE = 1e3  # a float: one more or less is no other
+LONG = 120  # of a longer line only what differs is shown, and a little around it
 LEFT_OUT = (ast.Raise, ast.Delete, ast.Continue, ast.Break, ast.AugAssign)
 
 
@@ -84,15 +86,17 @@ def _places(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST]]
         if field in ("annotation", "returns", "decorator_list", "ops", "op", "ctx"):
             continue
         for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
-            if not isinstance(child, ast.AST) or isinstance(child, ast.JoinedStr) or _is_strict_zip(node, child):
+            if not isinstance(child, ast.AST) or isinstance(child, ast.JoinedStr) or _is_beside_the_point(node, child):
                 continue
             yield node, field, index, child
             yield from _places(child)
 
 
-def _is_strict_zip(node: ast.AST, child: ast.AST) -> bool:
-    of_zip = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "zip"
-    return of_zip and isinstance(child, ast.keyword)
+def _is_beside_the_point(node: ast.AST, child: ast.AST) -> bool:
+    """``strict`` of `zip`, and ``place`` of a metric: places are ten apart."""
+    if not isinstance(node, ast.Call) or not isinstance(child, ast.keyword):
+        return False
+    return (ast.unparse(node.func), child.arg) in {("zip", "strict"), ("Metric", "place")}
 
 
 def _put(owner: ast.AST, field: str, index: int | None, node: ast.AST) -> None:
@@ -117,6 +121,9 @@ def _faults(node: ast.AST) -> Iterator[ast.AST]:
             yield operand
         case ast.Constant(bool() as value):
             yield ast.Constant(not value)
+        case ast.Constant(float() as value) if value >= LARGE:
+            yield ast.Constant(value * 2)
+            yield ast.Constant(value / 2)
         case ast.Constant(int() | float() as value):
             yield ast.Constant(value + 1)
             yield ast.Constant(value - 1)
@@ -178,4 +185,14 @@ def _line(node: ast.AST) -> int:
 def _difference(before: str, after: str) -> tuple[str, str]:
     lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm=""))[3:]
     gone, come = (" ".join(line[1:].strip() for line in lines if line[0] == sign) for sign in "-+")
-    return gone, come
+    if max(len(gone), len(come)) <= LONG:
+        return gone, come
+    begin = max(_shared(gone, come) - LONG // 4, 0)
+    end = max(_shared(gone[::-1], come[::-1]) - LONG // 4, 0)
+    return gone[begin : len(gone) - end], come[begin : len(come) - end]
+
+
+def _shared(one: str, other: str) -> int:
+    """With how many characters both begin."""
+    pairs = zip(one, other, strict=False)
+    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

@@ -54,6 +54,7 @@ NOT_A_UNIT = ("tests/journeys", "tests/real", "tests/deploy")
 OPTIONS = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:anyio", "--hypothesis-seed=1")
 PASSED, FAILED, NOT_IMPORTED = 0, 1, (2, 4)  # pytest's exit codes
 HUNG = -1
+MIRRORED_S = 300.0  # a module's own tests may take as long as they like
 
 
 class Failures:
@@ -106,7 +107,7 @@ class Project:
     root: Path
     longest_s: float
     budget_s: float
-    seconds: dict[str, float | None] = field(default_factory=dict)
+    seconds: dict[tuple[str, float], float | None] = field(default_factory=dict)
     failing: list[str] = field(default_factory=list)
 
     @classmethod
@@ -143,13 +144,17 @@ class Project:
             found[path.relative_to(self.root).as_posix()] = "\n".join([text, *used])
         return found
 
-    def mirrored(self, module: str) -> list[str]:
-        """Test files of a module by their place."""
+    def mirrored(self, module: str) -> dict[str, float]:
+        """The test file at the module's own place, and its seconds."""
         place = _place_of_tests(module)
-        return [place] if place in self.tests else []
+        taken = self.taken(place, MIRRORED_S) if place in self.tests else None
+        return {} if taken is None else {place: taken}
 
-    def importing(self, module: str) -> list[str]:
-        """Other test files that import it, the nearest first; where none does, that import anything of its room."""
+    def importing(self, module: str) -> dict[str, float]:
+        """Other test files that import it, and their seconds, the nearest first.
+
+        Where none does, those that import anything of its room.
+        """
         _, *rooms, name = module.removesuffix(".py").split("/")
         room, place = re.escape(".".join(rooms)), _place_of_tests(module)
         exact = rf"{room}\.{name}\b|from {room} import .*\b{name}\b"
@@ -158,29 +163,28 @@ class Project:
             above = re.escape(".".join(rooms[:-1]))
             found = [test for test, text in self.tests.items() if re.search(rf"{room}\b|{above}\.", text)]
         left = [test for test in found if test != place and not test.startswith(NOT_A_UNIT)]
-        chosen, total = [], 0.0
+        chosen: dict[str, float] = {}
         for test in sorted(left, key=lambda test: (-len(os.path.commonpath([test, place])), test)):
-            taken = self.taken(test, self.longest_s)
+            taken, total = self.taken(test, self.longest_s), sum(chosen.values())
             if taken is not None and total + taken <= self.budget_s:
-                chosen.append(test)
-                total += taken
+                chosen[test] = taken
             if total > 0.8 * self.budget_s:
                 break
         return chosen
 
     def taken(self, test: str, limit_s: float) -> float | None:
         """Seconds of a test file as things are; None where it fails or takes too long."""
-        if test not in self.seconds:
+        if (test, limit_s) not in self.seconds:
             code, seconds = self.run([test], limit_s, baseline=True)
             failures = Failures(self.root)
             usable = seconds <= limit_s and (code == PASSED or (code == FAILED and failures.read()))
-            self.seconds[test] = seconds if usable else None
+            self.seconds[test, limit_s] = seconds if usable else None
             if code != PASSED:
                 left_out = ", ".join(failures.read()) if usable else test
                 print(f"  left out, as it fails or takes over {limit_s:g} s without a fault: {left_out}", flush=True)
             self.failing += failures.read()
             failures.file.unlink(missing_ok=True)
-        return self.seconds[test]
+        return self.seconds[test, limit_s]
 
     def run(self, tests: Sequence[str], limit_s: float, baseline: bool = False) -> tuple[int, float]:
         """Exit code of pytest in a process of its own, and the processor time that it took, as a machine may be busy.
@@ -223,8 +227,9 @@ class Project:
         source = path.read_text()
         found = mutants(source)
         chosen = random.Random(f"{seed} {module}").sample(found, len(found))[:sample]  # a larger one holds a smaller
-        mirrored = [test for test in self.mirrored(module) if self.taken(test, 300.0) is not None]
-        stages = [stage for stage in (mirrored, self.importing(module)) if stage]
+        stages = [stage for stage in (self.mirrored(module), self.importing(module)) if stage]
+        if not stages:
+            print(f"  {module} has no tests that can be used", flush=True)
         for compiled in path.parent.glob(f"__pycache__/{path.stem}.*.pyc"):
             compiled.unlink()  # one of the same size and second would be taken for the mutant's
         try:
@@ -246,10 +251,9 @@ class Project:
             path.write_text(source)
         return score
 
-    def _first_failure(self, stages: Sequence[Sequence[str]]) -> int:
-        for tests in stages:
-            usual = sum(self.seconds[test] or 0.0 for test in tests)
-            code = self.run(tests, 10.0 + 4 * usual)[0]
+    def _first_failure(self, stages: Sequence[dict[str, float]]) -> int:
+        for stage in stages:
+            code, _ = self.run(list(stage), 10.0 + 4 * sum(stage.values()))
             if code != PASSED:
                 return code
         return PASSED

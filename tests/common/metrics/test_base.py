@@ -69,7 +69,10 @@ def test_a_voxel_at_the_threshold_is_abnormal_but_none_outside_the_mask() -> Non
     scores, mask = bars(3), np.ones((3, 3, 8), bool)
     mask[1, 1, 0] = False
     nothing = np.zeros(scores.shape, bool)
-    assert np.argwhere(ScoredScan(scores, nothing, mask, 1.0, threshold=5.0).abnormal).tolist() == [[1, 1, 1], [1, 1, 2]]
+    assert np.argwhere(ScoredScan(scores, nothing, mask, 1.0, threshold=5.0).abnormal).tolist() == [
+        [1, 1, 1],
+        [1, 1, 2],
+    ]
     assert not ScoredScan(scores, nothing, mask, 1.0, threshold=5.1).abnormal.any()
     assert not ScoredScan(scores, nothing, mask, 1.0).abnormal.any()  # only ranked: no threshold
 
