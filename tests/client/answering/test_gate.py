@@ -106,11 +106,25 @@ def test_an_answer_passes(ask: Ask) -> None:
     assert reply.metadata.reply_to_message_id == "m"
 
 
+def test_the_work_is_given_what_was_asked_at_the_site_that_is_played(ask: Ask, study: StudyConfig) -> None:
+    header = Request(study=study.model_dump_json(), arm="x", model=study.model, payload=TrainRound(round=2))
+    jobs: list[Job[Any]] = []
+
+    def work(job: Job[Any]) -> tuple[Answer, Arrays]:
+        jobs.append(job)
+        return answered(job)
+
+    assert ask(work, encode(header, {"w": np.arange(3.0)})).has_content()
+    (job,) = jobs
+    assert (job.request, job.payload, job.config.name) == (header, TrainRound(round=2), "a")
+    assert {name: array.tolist() for name, array in job.arrays.items()} == {"w": [0.0, 1.0, 2.0]}
+
+
 def test_a_simulated_site_is_guarded_as_well(ask: Ask, study: StudyConfig) -> None:
-    beyond = Request(
-        study=study.model_dump_json(), arm="x", model=study.model, payload=TrainRound(round=study.federation.rounds + 2)
+    impossible = Request(
+        study=study.model_dump_json(), arm="x", model=study.model, payload=TrainRound(round=1, since=2)
     )
-    assert error_code(ask(unreachable, encode(beyond, {}))) is SiteCode.BAD_REQUEST
+    assert error_code(ask(unreachable, encode(impossible, {}))) is SiteCode.BAD_REQUEST
     forgotten = Answer(site="a", payload=Trained())
     assert error_code(ask(lambda _: (forgotten, {}))) is SiteCode.INTERNAL  # nobody was put on record
 
@@ -118,7 +132,7 @@ def test_a_simulated_site_is_guarded_as_well(ask: Ask, study: StudyConfig) -> No
 def test_an_unreadable_dataset_is_a_code(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (tmp_path / "sites.json").read_text()
     other = tmp_path / "elsewhere.json"
-    other.write_text(text.replace("phantoms", "no-phantoms"))
+    other.write_text(text.replace("phantom", "no-phantom"))
     monkeypatch.setenv(SITES_VARIABLE, str(other))
     assert error_code(ask(unreachable)) is SiteCode.DATA_UNUSABLE
 
@@ -273,6 +287,11 @@ def test_a_refused_run_leaves_no_folder_and_its_reason_is_in_the_hospitals_own_l
     assert error_code(reply) is SiteCode.VERSION_DIFFERS
     assert not (server.folder / "state" / "made-up").exists()
     assert "the server has 0.0.0" in (server.folder / "log" / LOG).read_text()
+
+
+def test_a_hospital_refuses_a_request_that_belongs_to_no_run(server: Server) -> None:
+    assert error_code(server.ask("query.describe", study(), run="")) is SiteCode.BAD_REQUEST
+    assert "belongs to no run" in (server.folder / "log" / LOG).read_text()
 
 
 def test_every_task_has_a_handler_and_a_payload_for_the_way_back() -> None:
