@@ -289,6 +289,25 @@ def test_a_refused_run_leaves_no_folder_and_its_reason_is_in_the_hospitals_own_l
     assert "the server has 0.0.0" in (server.folder / "log" / LOG).read_text()
 
 
+def test_a_hospitals_request_has_checkpoints_of_its_own_as_often_as_its_configuration_says(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[Job[Any]] = []
+
+    class Watching(Guard):
+        def inbound(self, job: Job[Any]) -> None:
+            jobs.append(job)
+
+    monkeypatch.setattr(order, "ORDER", (*order.ORDER, Watching))
+    server.answer("query.describe", study(model=ATLAS))
+    for number in (1, 2):
+        server.answer("train.sums", study(model=ATLAS), otherwise(number))
+    found = [job.checkpoints for job in jobs if job.checkpoints is not None]
+    assert [checkpoints.every_s for checkpoints in found] == [180.0] * 3  # 3 minutes, unless site.yaml says
+    assert len({checkpoints.folder for checkpoints in found}) == 3
+    assert [job.outbox is None for job in jobs] == [True, False, False]  # who is there is looked at anew
+
+
 def test_a_hospital_refuses_a_request_that_belongs_to_no_run(server: Server) -> None:
     assert error_code(server.ask("query.describe", study(), run="")) is SiteCode.BAD_REQUEST
     assert "belongs to no run" in (server.folder / "log" / LOG).read_text()
