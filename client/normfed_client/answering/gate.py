@@ -114,8 +114,6 @@ def _code(error: Exception) -> SiteCode:
         return SiteCode.STUDY_REFUSED
     if isinstance(error, PluginError):
         return SiteCode.PLUGIN_REFUSED
-    if isinstance(error, PluginError):
-        return SiteCode.PLUGIN_REFUSED
     if isinstance(error, DatasetError):
         return SiteCode.DATA_UNUSABLE
     if isinstance(error, OSError) and is_full(error):

@@ -106,6 +106,20 @@ def test_an_answer_passes(ask: Ask) -> None:
     assert reply.metadata.reply_to_message_id == "m"
 
 
+def test_the_work_is_given_what_was_asked_at_the_site_that_is_played(ask: Ask, study: StudyConfig) -> None:
+    header = Request(study=study.model_dump_json(), arm="x", model=study.model, payload=TrainRound(round=2))
+    jobs: list[Job[Any]] = []
+
+    def work(job: Job[Any]) -> tuple[Answer, Arrays]:
+        jobs.append(job)
+        return answered(job)
+
+    assert ask(work, encode(header, {"w": np.arange(3.0)})).has_content()
+    (job,) = jobs
+    assert (job.request, job.payload, job.config.name) == (header, TrainRound(round=2), "a")
+    assert {name: array.tolist() for name, array in job.arrays.items()} == {"w": [0.0, 1.0, 2.0]}
+
+
 def test_a_simulated_site_is_guarded_as_well(ask: Ask, study: StudyConfig) -> None:
     impossible = Request(
         study=study.model_dump_json(), arm="x", model=study.model, payload=TrainRound(round=1, since=2)
@@ -273,6 +287,30 @@ def test_a_refused_run_leaves_no_folder_and_its_reason_is_in_the_hospitals_own_l
     assert error_code(reply) is SiteCode.VERSION_DIFFERS
     assert not (server.folder / "state" / "made-up").exists()
     assert "the server has 0.0.0" in (server.folder / "log" / LOG).read_text()
+
+
+def test_a_hospitals_request_has_checkpoints_of_its_own_as_often_as_its_configuration_says(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[Job[Any]] = []
+
+    class Watching(Guard):
+        def inbound(self, job: Job[Any]) -> None:
+            jobs.append(job)
+
+    monkeypatch.setattr(order, "ORDER", (*order.ORDER, Watching))
+    server.answer("query.describe", study(model=ATLAS))
+    for number in (1, 2):
+        server.answer("train.sums", study(model=ATLAS), otherwise(number))
+    found = [job.checkpoints for job in jobs if job.checkpoints is not None]
+    assert [checkpoints.every_s for checkpoints in found] == [180.0] * 3  # 3 minutes, unless site.yaml says
+    assert len({checkpoints.folder for checkpoints in found}) == 3
+    assert [job.outbox is None for job in jobs] == [True, False, False]  # who is there is looked at anew
+
+
+def test_a_hospital_refuses_a_request_that_belongs_to_no_run(server: Server) -> None:
+    assert error_code(server.ask("query.describe", study(), run="")) is SiteCode.BAD_REQUEST
+    assert "belongs to no run" in (server.folder / "log" / LOG).read_text()
 
 
 def test_every_task_has_a_handler_and_a_payload_for_the_way_back() -> None:

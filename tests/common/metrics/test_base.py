@@ -55,3 +55,40 @@ def test_every_built_in_figure_has_a_name() -> None:
     found = figures(BUILT_IN, scan())
     assert list(found) == [metric.name for metric in BUILT_IN]
     assert np.isnan(found["conformal_p"])  # nobody to compare with
+
+
+def bars(*lengths: int) -> np.ndarray:
+    """One bar of 5.0 per length, far from each other, on a floor of 0."""
+    scores = np.zeros((3, 3, 8 * len(lengths)))
+    for number, length in enumerate(lengths):
+        scores[1, 1, 8 * number : 8 * number + length] = 5.0
+    return scores
+
+
+def test_a_voxel_at_the_threshold_is_abnormal_but_none_outside_the_mask() -> None:
+    scores, mask = bars(3), np.ones((3, 3, 8), bool)
+    mask[1, 1, 0] = False
+    nothing = np.zeros(scores.shape, bool)
+    assert np.argwhere(ScoredScan(scores, nothing, mask, 1.0, threshold=5.0).abnormal).tolist() == [
+        [1, 1, 1],
+        [1, 1, 2],
+    ]
+    assert not ScoredScan(scores, nothing, mask, 1.0, threshold=5.1).abnormal.any()
+    assert not ScoredScan(scores, nothing, mask, 1.0).abnormal.any()  # only ranked: no threshold
+
+
+@pytest.mark.parametrize(("minimum", "counted"), [({}, 3), ({"minimum_cluster_voxels": 2}, 2)])
+def test_clusters_count_from_the_scans_own_minimum_on(minimum: dict[str, int], counted: int) -> None:
+    scores = bars(1, 2, 3)
+    scan = ScoredScan(scores, np.zeros(scores.shape, bool), np.ones(scores.shape, bool), 1.0, threshold=4.0, **minimum)
+    assert scan.detection.false_clusters == counted
+
+
+@pytest.mark.parametrize(("tolerance", "agree"), [({}, True), ({"surface_tolerance_mm": 0.5}, False)])
+def test_surfaces_agree_within_a_millimetre_unless_told_otherwise(tolerance: dict[str, float], agree: bool) -> None:
+    """Two slabs whose faces lie 1 mm apart."""
+    found, lesion = np.zeros((2, 12, 12, 12))
+    found[3:9], lesion[3:8] = 1.0, 1.0
+    scan = ScoredScan(found, lesion > 0, np.ones(found.shape, bool), 1.0, threshold=1.0, **tolerance)
+    share = figures(BUILT_IN, scan)["surface_dice"]
+    assert (share > 0.99) is agree

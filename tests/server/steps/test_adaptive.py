@@ -103,6 +103,29 @@ def test_without_momentum_a_rate_goes_part_of_the_way_and_nothing_is_remembered(
     assert not progress.memory
 
 
+@settings(max_examples=10)
+@given(rounds())
+def test_with_neither_momentum_nor_a_rate_the_model_is_the_mean_to_the_last_bit(
+    given: tuple[Arrays, list[list[Update]]],
+) -> None:
+    """``now - 1 (now - mean)`` would be off by rounding."""
+    model, (found,) = given
+    progress = Progress([model])
+    after = run({"name": "fedavgm", "momentum": 0.0, "server_learning_rate": 1.0}, progress, found)
+    assert_same_bits(after, mean_of(found))
+    assert not progress.memory
+
+
+@pytest.mark.parametrize(("momentum", "rate", "moved"), [(0.0, 2.0, 16.0), (0.5, 1.0, 8.0)])
+def test_a_rate_above_one_goes_beyond_the_mean_and_momentum_alone_remembers(
+    momentum: float, rate: float, moved: float
+) -> None:
+    progress = Progress([vector(2.0)])
+    after = run({"name": "fedavgm", "momentum": momentum, "server_learning_rate": rate}, progress, [update("a", 10.0)])
+    assert after["w"] == 2 + moved
+    assert progress.memory == ({"w": np.float32(-8)} if momentum else {})
+
+
 def test_adams_first_step_is_not_corrected_for_its_bias() -> None:
     entry = {"name": "fedadam", "server_learning_rate": 0.1, "beta_1": 0.9, "beta_2": 0.99, "tau": 0.5}
     expected = 0.1 * (0.1 * 2) / (np.sqrt(0.01 * 4) + 0.5)

@@ -62,6 +62,11 @@ def test_a_loss_of_nothing_is_no_division_by_zero(loss: float | None, q: float) 
         assert 0 <= float(run({"name": "qfedavg", "q": q}, Progress([vector(0.0)]), found)["w"][0]) <= 3
 
 
+def test_a_loss_that_is_not_told_weighs_as_one_of_nothing() -> None:
+    step = step_of({"name": "qfedavg", "q": 2.0})
+    assert step.weight(update("a", 1.0)) == step.weight(update("a", 1.0, received_loss=0.0)) < 1e-12
+
+
 @given(st.floats(0.5, 10), st.floats(0.1, 5), st.floats(0.01, 100))
 def test_an_update_can_be_given_any_weight(q: float, loss: float, weight: float) -> None:
     step = step_of({"name": "qfedavg", "q": q})

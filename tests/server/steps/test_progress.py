@@ -16,7 +16,7 @@ from normfed_server.steps.progress import Progress, load, previous, recover, sav
 def path(tmp_path: Path) -> Path:
     found = tmp_path / "arms" / "federated" / "progress.safetensors"
     for round in (1, 2, 3):
-        save(found, Progress([{"w": np.full(2, float(round))}], round), "s")
+        save(found, Progress([{"w": np.full(2, float(round))}], round=round), "s")
     return found
 
 
@@ -59,6 +59,33 @@ def test_progress_of_another_study_is_refused_and_not_called_damaged(path: Path)
     with pytest.raises(RunError, match=r"belongs to another study than .*study\.yaml\. Do not edit") as caught:
         recover(path, "other", lambda *_: None)
     assert not isinstance(caught.value, DamagedError)
+
+
+def test_every_model_is_whole_with_the_sums_of_all_sites() -> None:
+    models = [{"w": np.zeros(1)}, {"w": np.ones(1)}]
+    found = Progress(models, sums={"sums.n": np.full(1, 7.0)}).whole()
+    np.testing.assert_equal(found, [{**model, "sums.n": np.full(1, 7.0)} for model in models])
+
+
+def test_all_that_an_arm_carries_comes_back_field_by_field(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "progress.safetensors"
+    kept = Progress(
+        [{"w": np.arange(3.0)}, {"w": np.ones(3)}],
+        sums={"sums.n": np.full(1, 7.0)},
+        phase=1,
+        turn=2,
+        round=5,
+        history=[{"round": 5, "loss": {"a": 0.5}}],
+        clusters={"a": 1},
+        memory={"w": np.full(3, 0.25)},
+        used={"a": 4},
+        missed={"b": "late"},
+        notes={"a": ["a note"]},
+    )
+    save(path, kept, "s")
+    found = load(path, "s")
+    assert found is not None
+    np.testing.assert_equal(vars(found), vars(kept))
 
 
 def test_names_in_a_memory_may_be_those_of_the_model(tmp_path: Path) -> None:
