@@ -43,7 +43,7 @@ class Plugins:
 
     def install_project(self, project: Path) -> None:
         """Build a project into a wheel and install that, as its users would; processes of the test find it as well."""
-        pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input")
+        pip = (sys.executable, "-m", "pip", "--isolated", "--quiet", "--disable-pip-version-check", "--no-input")
         alone = ("--no-deps", "--no-index")
         wheels = self.folder.with_name(f"{self.folder.name}-wheels")
         subprocess.run([*pip, "wheel", *alone, "--no-build-isolation", "--wheel-dir", wheels, project], check=True)

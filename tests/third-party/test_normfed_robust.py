@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ EXACT = {"tolerance": 1e-9, "iterations": 100, "prior_people": 1e-9}
 
 
 @pytest.fixture(scope="module")
-def robust(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def robust(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Installed for all tests of this file."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         made = Plugins(tmp_path_factory.mktemp("robust") / "plugins", monkeypatch)
@@ -35,7 +35,7 @@ def robust(tmp_path_factory: pytest.TempPathFactory) -> Any:
     made.forget()
 
 
-pytestmark = pytest.mark.usefixtures("robust")
+pytestmark = [pytest.mark.usefixtures("robust"), pytest.mark.xdist_group("third party")]
 
 
 def fitted(sites: Sequence[People], **parameters: float) -> tuple[Any, int]:
