@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,12 @@ from normfed_deploy.tiny import STUDY
 # Machines are noisy, and a first call imports: how long an example takes says nothing.
 hypothesis.settings.register_profile("steady", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("steady")
+
+# A test is asked whether its files are whole, not whether the disk is fast: every fsync of ours and of SQLite waits for it.
+MEMORY = Path("/dev/shm")
+ENOUGH_BYTES = 4 * 2**30
+if os.access(MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(MEMORY).free > ENOUGH_BYTES:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "real-brains"
 
