@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,31 @@ def run(study_file: Path, hospitals: Path, tmp_path_factory: pytest.TempPathFact
     assert result.exit_code == 0, result.output
     assert Path(result.stdout.strip()) == run_folder(out) / "report.html"
     return run_folder(out)
+
+
+@dataclass
+class OneRound:
+    """The tiny study over one round, what a program reads of it meanwhile, and every answer that a site gave."""
+
+    folder: Path
+    lines: list[dict[str, Any]]
+    answers: list[bytes]
+
+
+@pytest.fixture(scope="module")
+def one_round(study_file: Path, hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> OneRound:
+    out, answers, call = tmp_path_factory.mktemp("one"), list[bytes](), local.call
+
+    def sniff(message: Any) -> Any:
+        reply = call(message)
+        answers.append(to_bytes(reply))
+        return reply
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "call", sniff)
+        result = normfed("simulate", study_file, "--rounds", 1, "--out", out, "--workers", 0, "--json")
+    assert result.exit_code == 0, result.output
+    return OneRound(run_folder(out), [json.loads(line) for line in result.stdout.splitlines()], answers)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +168,9 @@ def test_worker_processes_give_the_same_weights_and_figures(
     assert json.loads((folder / "metrics.json").read_text())["evaluation"] == metrics["evaluation"]
 
 
-def test_another_seed_gives_other_weights(run: Path, study_file: Path, hospitals: Path, tmp_path: Path) -> None:
+def test_another_seed_gives_other_weights(
+    one_round: OneRound, study_file: Path, hospitals: Path, tmp_path: Path
+) -> None:
     result = normfed(
         "simulate",
         study_file,
@@ -159,7 +187,8 @@ def test_another_seed_gives_other_weights(run: Path, study_file: Path, hospitals
         "--quiet",
     )
     assert result.exit_code == 0, result.output
-    assert any((weights(run)[n] != w).any() for n, w in weights(run_folder(tmp_path)).items())
+    before = weights(one_round.folder)
+    assert any((before[n] != w).any() for n, w in weights(run_folder(tmp_path)).items())
 
 
 @pytest.mark.parametrize("after", [1, 2])
@@ -228,11 +257,8 @@ def test_a_federation_of_one_site_is_plain_training_bit_for_bit(run: Path, arm: 
     assert_same(named.load(run / "arms" / arm / "model.safetensors"), expected)
 
 
-def test_the_federated_model_is_the_weighted_mean_of_what_sites_trained(
-    run: Path, study_file: Path, hospitals: Path, tmp_path: Path
-) -> None:
-    assert normfed("simulate", study_file, "--rounds", 1, "--out", tmp_path, "--workers", 0, "--quiet").exit_code == 0
-    folder = run_folder(tmp_path)
+def test_the_federated_model_is_the_weighted_mean_of_what_sites_trained(one_round: OneRound) -> None:
+    folder = one_round.folder
     torch.set_num_threads(1)
     sites = [Site(config, _study(folder)) for config in read_sites(folder / "sites.json") if config.name != "pooled"]
     trained = [(len(site.train), plain_training(site, rounds=1)) for site in sites]
@@ -253,24 +279,14 @@ def test_federated_atlas_of_a_run_equals_the_atlas_of_all_scans_in_one_place(run
 
 
 def test_no_name_path_or_voxel_is_in_any_message(
-    study_file: Path, hospitals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one_round: OneRound, hospitals: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Sniff every answer of a whole run: no subject, no path, and no array of a scan's size from one person."""
-    answers: list[bytes] = []
-    call = local.call
-
-    def sniff(message: Any) -> Any:
-        reply = call(message)
-        answers.append(to_bytes(reply))
-        return reply
-
-    monkeypatch.setattr(local, "call", sniff)
-    assert normfed("simulate", study_file, "--rounds", 1, "--out", tmp_path, "--workers", 0, "--quiet").exit_code == 0
-    everything = b"".join(answers)
-    assert len(answers) > 40
+    everything = b"".join(one_round.answers)
+    assert len(one_round.answers) > 40
     for visit in read_dataset(hospitals).visits:
         assert visit.participant.subject.encode() not in everything
-    for word in (str(hospitals), str(tmp_path), "nii.gz", "participants", "/tmp"):
+    for word in (str(hospitals), str(tmp_path_factory.getbasetemp()), "nii.gz", "participants", "/tmp", "/dev"):
         assert word.encode() not in everything
 
 
@@ -291,9 +307,8 @@ def test_a_site_that_fails_stops_the_run_with_its_code_and_keeps_the_reason(
     assert any("secret reason" in path.read_text() for path in run_folder(tmp_path).glob("sites/*/site.log"))
 
 
-def test_json_mode_is_one_object_a_line(study_file: Path, tmp_path: Path) -> None:
-    result = normfed("simulate", study_file, "--rounds", 1, "--out", tmp_path, "--workers", 0, "--json")
-    events = [json.loads(line) for line in result.stdout.splitlines()]
+def test_json_mode_is_one_object_a_line(one_round: OneRound) -> None:
+    events = one_round.lines
     kinds = [event["event"] for event in events]
     assert {"begin", "done", "plan", "round", "evaluated", "finished", "report"} <= set(kinds)
     assert kinds[-1] == "report"

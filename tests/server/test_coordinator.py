@@ -58,9 +58,9 @@ def test_a_signal_sent_by_another_thread_is_handled_while_everybody_is_waited_fo
     in_time: list[bool] = []
 
     def tell() -> None:
-        grid.asked_to_train.wait(60)
+        grid.asked_to_train.wait(120)
         signal.raise_signal(signal.SIGUSR1)
-        in_time.append(heard.wait(30))
+        in_time.append(heard.wait(120))
         coordinator.stop.set()
 
     teller = threading.Thread(target=tell)

@@ -141,6 +141,8 @@ class Registry(Generic[T]):
         """The entry point that gives the name; None where the table has it."""
         points = [point for point in self._points() if point.name == name]
         admitted = [point for point in points if _is_admitted(point)]
+        if name in self._entries and not admitted:
+            return None  # the usual case, without reading any distribution's metadata
         owners = [str(plugin_of(point)) for point in admitted]
         if name in self._entries:
             owners.insert(0, f"{OURS} {version(OURS)}")

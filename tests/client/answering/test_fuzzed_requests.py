@@ -76,9 +76,9 @@ def test_an_unknown_type_of_message_and_one_that_cannot_be_parsed_kill_no_worker
         worker = runner._pool._processes[0]
         assert runner._answer(message("train.evil", RecordDict()), LISTED).error.code == SiteCode.BAD_REQUEST
         assert runner._answer(broken, LISTED).error.code == SiteCode.BAD_REQUEST
-        assert runner._pool.submit(lambda: b"\xff not a message").result(60) == UNREADABLE
+        assert runner._pool.submit(lambda: b"\xff not a message").result(120) == UNREADABLE
         assert runner._answer(message(FENCE, RecordDict()), LISTED).has_content()
-        assert runner._pool.submit(lambda: b"").result(60) == b""
+        assert runner._pool.submit(lambda: b"").result(120) == b""
         assert runner._pool._processes[0] is worker
         assert worker.poll() is None
     finally:

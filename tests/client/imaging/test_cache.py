@@ -46,14 +46,14 @@ def test_a_process_killed_in_the_middle_leaves_no_entry_and_the_next_one_builds_
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     assert Cache(tmp_path / "c").get("key") is None
-    assert start(tmp_path / "c", tmp_path / "log", 0).wait(20) == 0
+    assert start(tmp_path / "c", tmp_path / "log", 0).wait(120) == 0
     assert Cache(tmp_path / "c").get("key") is not None
     assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["key"]
 
 
 def test_two_processes_build_an_entry_once(tmp_path: Path) -> None:
     both = [start(tmp_path / "c", tmp_path / "log", 0.5) for _ in range(2)]
-    assert [p.wait(20) for p in both] == [0, 0]
+    assert [p.wait(120) for p in both] == [0, 0]
     assert (tmp_path / "log").read_text() == "built\n"
 
 
@@ -66,14 +66,14 @@ def test_kills_at_random_moments_never_leave_a_broken_entry(tmp_path: Path) -> N
         process.wait()
         entry = Cache(tmp_path / "c").get("key")
         assert entry is None or (entry.folder / "images.npy").stat().st_size == 1000
-    assert start(tmp_path / "c", tmp_path / "log", 0).wait(20) == 0
+    assert start(tmp_path / "c", tmp_path / "log", 0).wait(120) == 0
 
 
 def test_a_file_cut_short_is_noticed_and_the_entry_built_again(tmp_path: Path) -> None:
-    assert start(tmp_path / "c", tmp_path / "log", 0).wait(20) == 0
+    assert start(tmp_path / "c", tmp_path / "log", 0).wait(120) == 0
     (tmp_path / "c" / "key" / "images.npy").write_bytes(b"")
     assert Cache(tmp_path / "c").get("key") is None
-    assert start(tmp_path / "c", tmp_path / "log", 0).wait(20) == 0
+    assert start(tmp_path / "c", tmp_path / "log", 0).wait(120) == 0
     assert Cache(tmp_path / "c").get("key") is not None
 
 

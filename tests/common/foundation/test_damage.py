@@ -21,14 +21,14 @@ def test_what_is_damaged_is_told_to_the_log_of_the_request_that_found_it(
     def answer(site: str) -> None:
         with told(logs[site].append):
             (tmp_path / site).write_text("damaged")
-            together.wait(10)
+            together.wait(120)
             put_aside(tmp_path / site, "for a test", "nothing is done")
 
     threads = [threading.Thread(target=answer, args=(site,)) for site in logs]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(120)
     assert {site: [line.split(":")[0] for line in lines] for site, lines in logs.items()} == {
         "a": [str(tmp_path / "a")],
         "b": [str(tmp_path / "b")],

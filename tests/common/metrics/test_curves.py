@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from lesions import case, ranked
 from scipy import ndimage
-from sklearn.metrics import auc, average_precision_score, f1_score, roc_auc_score, roc_curve
+from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from normfed_common.metrics import curves
 
@@ -137,7 +137,10 @@ def test_voxel_metrics_equal_scikit_learns(seed: int, ties: bool) -> None:
     assert found["auroc30"] == pytest.approx(plain, abs=1e-12)
     assert found["auroc30_mcclish"] == pytest.approx(roc_auc_score(truth, values, max_fpr=0.3), abs=1e-12)
     assert found["auprc"] == pytest.approx(average_precision_score(truth, values), abs=1e-12)
-    assert found["best_dice"] == pytest.approx(max(f1_score(truth, values >= t) for t in np.unique(values)), abs=1e-12)
+    precision, recall, _ = precision_recall_curve(truth, values)
+    assert found["best_dice"] == pytest.approx(
+        np.max(2 * precision * recall / np.maximum(precision + recall, 1e-12)), abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))

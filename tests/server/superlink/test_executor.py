@@ -187,7 +187,7 @@ def test_a_runs_token_goes_through_a_pipe_and_nowhere_else(tmp_path: Path) -> No
     home = create(tmp_path / "server", ServerConfig(name="F", address="127.0.0.1:1"))
     executor = Executor(home, [sys.executable, "-c", TELLING, str(tmp_path / "seen")])
     executor.start(TOKEN)
-    assert executor.started[0].wait(30) == 0
+    assert executor.started[0].wait(120) == 0
     seen = json.loads((tmp_path / "seen").read_text())
     assert seen["input"] == TOKEN
     assert seen["executor"] == os.getpid()  # it ends with it
