@@ -120,6 +120,10 @@ EVERY_TRANSFORM = entries(TRANSFORMS, SMALL_TRANSFORMS) + TOY_TRANSFORMS
 EVERY_STRATEGY = entries(ALGORITHMS, SMALL_STRATEGIES)
 
 
+# What no parameter takes, whatever its type.
+NONSENSE: tuple[Any, ...] = (float("nan"), [[]], {"moon": 1}, -1e300)
+
+
 def every(found: Iterable[Entry]) -> pytest.MarkDecorator:
     """Run a check on each, as its parameter ``entry``."""
     return pytest.mark.parametrize("entry", list(found), ids=str)

@@ -88,7 +88,7 @@ def test_a_map_of_noise_is_at_chance(metric: Metric) -> None:
 
 
 @EVERY
-def test_over_one_scan_whose_bins_are_its_scores_the_merged_figure_is_the_scan_s(metric: Metric) -> None:
+def test_over_one_scan_whose_bins_are_its_scores_the_merged_figure_is_that_of_the_scan(metric: Metric) -> None:
     if metric.merged is None:
         return
     scores = np.arange(40.0)

@@ -117,7 +117,7 @@ def test_what_is_personal_stays_is_kept_and_is_what_the_next_round_begins_with(e
 
 
 @EACH
-def test_a_round_moves_what_it_shares_towards_the_site_s_optimum(entry: Entry, tmp_path: Path) -> None:
+def test_a_round_moves_what_it_shares_towards_the_optimum_of_the_site(entry: Entry, tmp_path: Path) -> None:
     job = job_of(entry, tmp_path)
     outcome = trained(job, entry)
     received = job.offer.models[outcome.cluster]
@@ -178,7 +178,7 @@ def test_a_round_that_is_killed_after_any_batch_goes_on_to_the_same(entry: Entry
             left -= 1
             yield batch
 
-    killed.model.batches = some  # type: ignore[method-assign]
+    killed.model.batches = some  # type: ignore[method-assign, assignment]
     try:
         trained(killed, entry)
     except Killed:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 import torch
-from contracts.entries import HEADS, Entry, every, not_applicable
+from contracts.entries import HEADS, NONSENSE, Entry, every, not_applicable
 from synthetic import SHAPE, setting
 
 from normfed_common.foundation.arrays import Arrays, add
@@ -170,6 +170,6 @@ def test_parameters_refuse_nonsense_by_their_name(entry: Entry) -> None:
     with pytest.raises(StudyError, match=r"one_class\.moon"):
         validate_learner(MODELS, {"name": "siamese", "one_class": {**one_class, "moon": 1}}, "model")
     for name in SCORERS[entry.name].Config.model_fields:
-        for nonsense in (float("nan"), [[]], {"moon": 1}, -1.0):
+        for nonsense in NONSENSE:
             with pytest.raises(StudyError, match=rf"one_class\.{name}"):
                 validate_learner(MODELS, {"name": "siamese", "one_class": {**one_class, name: nonsense}}, "model")

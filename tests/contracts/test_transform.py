@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toys
-from contracts.entries import EVERY_TRANSFORM, Entry, every, model_of, not_applicable
+from contracts.entries import EVERY_TRANSFORM, NONSENSE, Entry, every, model_of, not_applicable
 from contracts.federating import Federation, learnt_alone, sums_of
 from learning import sum_up
 from synthetic import People, scan, setting, split
@@ -196,7 +196,7 @@ def test_parameters_refuse_nonsense_by_their_name(entry: Entry) -> None:
         with pytest.raises(StudyError, match="moon"):
             validate_learner(TRANSFORMS, {**entry.raw, "moon": 1}, "transforms[0]")
         for name in TRANSFORMS[entry.name].Config.model_fields:
-            for nonsense in (float("nan"), [[]], {"moon": 1}):
+            for nonsense in NONSENSE:
                 with pytest.raises(StudyError, match=name):
                     validate_learner(TRANSFORMS, {**entry.raw, name: nonsense}, "transforms[0]")
 

@@ -33,7 +33,7 @@ class Rules(Frozen):
     exclude: tuple[SubjectName, ...] = Field((), description="people who take part in no study, such as sub-014")
     most_rounds: int = Field(2000, ge=1, le=100_000, description="most rounds of training that one study may ask for")
     most_epochs: int = Field(100, ge=1, le=1000, description="most passes over the people in one round")
-    most_samples_per_person: int = Field(1_000_000, ge=1, description="most samples of one person in one pass")
+    most_samples_per_person: int = Field(1_000_000, ge=1, description="most samples of a person's visit in one pass")
     lesion_margin_mm: float = Field(
         6.0, ge=0, le=100, description="how far from a lesion tissue is normal; a study must have the same"
     )
@@ -114,7 +114,7 @@ def _recipe_faults(study: StudyConfig, margin_mm: float) -> list[str]:
 
 
 def _samples(study: StudyConfig) -> int:
-    """Samples of one person in one pass, the most that a model or transform of the study draws."""
+    """Samples of a person's visit in one pass, the most that a model or transform of the study draws."""
     from normfed_common.learning.entries import samples_per_person
     from normfed_common.models.catalogue import MODELS
     from normfed_common.transforms.catalogue import TRANSFORMS

@@ -34,7 +34,7 @@ def configure(
 
 
 def samples_per_person(registry: Registry[type[L]], entry: dict[str, Any]) -> int:
-    """How many samples of one person an epoch of a resolved entry's learner draws at most."""
+    """How many samples an epoch of a resolved entry's learner draws at most of each visit of a person."""
     return registry[entry["name"]].samples_per_person(_config(registry, entry))
 
 

@@ -58,7 +58,8 @@ class Learner:
 
     @classmethod
     def samples_per_person(cls, config: Any) -> int:
-        """How many samples of one person an epoch draws at most (averaged phases)."""
+        """How many samples an epoch draws at most of one person with one visit (averaged phases); of several visits
+        as many for each."""
         return 0
 
     def phases(self) -> tuple[Phase, ...]:
