@@ -7,7 +7,6 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from normfed_common.metrics.base import Metric, ScoredScan
-from normfed_common.metrics.curves import area
 from normfed_common.metrics.histograms import MergedCounts
 from normfed_common.metrics.per_scan.ranking import METRICS
 
@@ -54,7 +53,3 @@ def test_the_limited_area_is_scikit_learns_rescaled_after_mcclish() -> None:
     expected = roc_auc_score(one.lesion.ravel(), one.scores.ravel(), max_fpr=0.3)
     assert BY_NAME["auroc30_mcclish"](one) == pytest.approx(expected)
     assert BY_NAME["auroc"](one) == pytest.approx(roc_auc_score(one.lesion.ravel(), one.scores.ravel()))
-
-
-def test_an_area_without_a_limit_is_that_over_all_rates() -> None:
-    assert area(np.array([0.0, 1.0]), np.array([0.0, 1.0])) == pytest.approx(0.5)
