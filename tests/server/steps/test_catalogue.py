@@ -164,6 +164,11 @@ def test_steps_that_count_with_a_claim_say_so() -> None:
             assert same == (claim not in step_of(entry).claims), (name, claim)
 
 
+def test_a_step_that_is_not_here_is_called_by_its_kind_and_those_that_are_by_name() -> None:
+    with pytest.raises(StudyError, match=r"No server step is called 'median of means'\. Known: .*'?trimmed mean"):
+        catalogue.STEPS["median of means"]
+
+
 def test_a_step_needs_one_update_but_krum_enough_that_the_honest_are_the_more() -> None:
     """2 f + 3 of n sites: Blanchard 2017."""
     needed = {name: step_of({"name": name}).minimum for name in ALGORITHMS if name not in PLAIN}

@@ -36,6 +36,14 @@ def test_a_perfect_map_gets_the_highest_value_of_all(metric: Metric) -> None:
     assert metric.higher_is_better
 
 
+def test_a_lesion_that_scores_lowest_of_all_has_the_lowest_area_and_not_none() -> None:
+    worst = scan(-100)
+    for name in ("auroc", "auroc30", "aupro", "aupro30"):
+        assert BY_NAME[name](worst) == 0
+    level = ScoredScan(np.where(worst.lesion, 0.0, 1.0), worst.lesion, worst.mask, 1.0)  # all of it at one level
+    assert BY_NAME["aupro"](level) == 0
+
+
 @pytest.mark.parametrize("metric", MERGED, ids=lambda metric: metric.name)
 def test_counts_of_one_scan_in_fine_bins_give_the_scans_own_figure(metric: Metric) -> None:
     """One lesion, so that the share of lesions found is the share of voxels found."""
