@@ -84,11 +84,22 @@ def test_clusters_count_from_the_scans_own_minimum_on(minimum: dict[str, int], c
     assert scan.detection.false_clusters == counted
 
 
-@pytest.mark.parametrize(("tolerance", "agree"), [({}, True), ({"surface_tolerance_mm": 0.5}, False)])
-def test_surfaces_agree_within_a_millimetre_unless_told_otherwise(tolerance: dict[str, float], agree: bool) -> None:
-    """Two slabs whose faces lie 1 mm apart."""
+@pytest.mark.parametrize(
+    ("apart", "tolerance", "agree"),
+    [
+        (1, {}, True),
+        (2, {}, False),
+        (2, {"surface_tolerance_mm": 2.0}, True),
+        (1, {"surface_tolerance_mm": 0.5}, False),
+    ],
+    ids=["1 mm", "2 mm", "2 mm of 2", "1 mm of a half"],
+)
+def test_surfaces_agree_within_a_millimetre_unless_told_otherwise(
+    apart: int, tolerance: dict[str, float], agree: bool
+) -> None:
+    """Two slabs, one of whose faces is so many millimetres above the other's."""
     found, lesion = np.zeros((2, 12, 12, 12))
-    found[3:9], lesion[3:8] = 1.0, 1.0
+    found[3:9], lesion[3 : 9 - apart] = 1.0, 1.0
     scan = ScoredScan(found, lesion > 0, np.ones(found.shape, bool), 1.0, threshold=1.0, **tolerance)
     share = figures(BUILT_IN, scan)["surface_dice"]
     assert (share > 0.99) is agree

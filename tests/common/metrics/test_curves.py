@@ -74,6 +74,10 @@ def test_lesions_that_touch_at_a_corner_are_one() -> None:
     assert weights[~lesion].sum() == 0
 
 
+def test_an_area_without_a_limit_is_that_over_all_rates() -> None:
+    assert curves.area(np.array([0.0, 0.5, 1.0]), np.array([0.0, 1.0, 1.0])) == pytest.approx(0.75)
+
+
 def test_a_scan_without_lesions_has_no_weights() -> None:
     assert not curves.region_weights(np.zeros((3, 4, 5), bool)).any()
 

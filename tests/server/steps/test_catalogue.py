@@ -18,6 +18,11 @@ ROBUST = ("krum", "multi-krum")
 CLUSTERS = {"prior-clusters": {"clusters": {"one": ["a"]}}}
 
 
+def test_a_step_that_is_not_here_is_called_by_its_kind_and_those_that_are_by_name() -> None:
+    with pytest.raises(StudyError, match=r"No server step is called 'median of means'\. Known: .*'?trimmed mean"):
+        catalogue.STEPS["median of means"]
+
+
 def test_a_step_needs_one_update_but_krum_enough_that_the_honest_are_the_more() -> None:
     """2 f + 3 of n sites: Blanchard 2017."""
     others = [name for name in ALGORITHMS if name not in ROBUST]

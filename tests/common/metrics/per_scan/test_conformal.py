@@ -22,6 +22,7 @@ def p_value(score: float, calibration: Calibration | None = CALIBRATION) -> floa
 
 def test_it_is_the_share_of_people_who_score_as_high_with_the_person_among_them() -> None:
     assert [p_value(score) for score in (0.5, 1.5, 2.5)] == [(1 + 9) / 10, (1 + 5) / 10, (1 + 2) / 10]
+    assert METRIC.name == "conformal_p"
     assert not METRIC.higher_is_better  # a small p-value finds a patient
 
 

@@ -7,7 +7,6 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from normfed_common.metrics.base import Metric, ScoredScan
-from normfed_common.metrics.curves import area
 from normfed_common.metrics.histograms import MergedCounts
 from normfed_common.metrics.per_scan.ranking import METRICS
 
@@ -37,6 +36,14 @@ def test_a_perfect_map_gets_the_highest_value_of_all(metric: Metric) -> None:
     assert metric.higher_is_better
 
 
+def test_a_lesion_that_scores_lowest_of_all_has_the_lowest_area_and_not_none() -> None:
+    worst = scan(-100)
+    for name in ("auroc", "auroc30", "aupro", "aupro30"):
+        assert BY_NAME[name](worst) == 0
+    level = ScoredScan(np.where(worst.lesion, 0.0, 1.0), worst.lesion, worst.mask, 1.0)  # all of it at one level
+    assert BY_NAME["aupro"](level) == 0
+
+
 @pytest.mark.parametrize("metric", MERGED, ids=lambda metric: metric.name)
 def test_counts_of_one_scan_in_fine_bins_give_the_scans_own_figure(metric: Metric) -> None:
     """One lesion, so that the share of lesions found is the share of voxels found."""
@@ -54,7 +61,3 @@ def test_the_limited_area_is_scikit_learns_rescaled_after_mcclish() -> None:
     expected = roc_auc_score(one.lesion.ravel(), one.scores.ravel(), max_fpr=0.3)
     assert BY_NAME["auroc30_mcclish"](one) == pytest.approx(expected)
     assert BY_NAME["auroc"](one) == pytest.approx(roc_auc_score(one.lesion.ravel(), one.scores.ravel()))
-
-
-def test_an_area_without_a_limit_is_that_over_all_rates() -> None:
-    assert area(np.array([0.0, 1.0]), np.array([0.0, 1.0])) == pytest.approx(0.5)
