@@ -11,6 +11,8 @@ import yaml
 from commands import assert_same, normfed, run_folder, weights
 from flips import flip
 
+pytestmark = pytest.mark.xdist_group("journeys")
+
 
 @pytest.fixture(scope="module")
 def finished(study_file: Path, hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -27,6 +27,8 @@ from normfed_server.runs.folder import begin
 from normfed_simulation import run_folder as runs
 from normfed_simulation.engines import local
 
+pytestmark = pytest.mark.xdist_group("whole run")  # made once
+
 TABLE = Path(__file__).parents[2] / "deploy" / "guides" / "what-leaves.md"
 WRITE_VARIABLE = "NORMFED_WRITE_TABLE"
 

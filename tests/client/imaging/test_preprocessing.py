@@ -25,6 +25,8 @@ from normfed_common.study.data import PhantomSite
 from normfed_common.study.preprocessing import PreprocessingConfig
 from normfed_simulation.phantom.hospitals import SyntheticPerson, write_person
 
+pytestmark = pytest.mark.xdist_group("registration")
+
 CONFIG = PreprocessingConfig(voxel_size_mm=4)
 RECIPE = Recipe(CONFIG, ("T1w", "FLAIR"), None)
 

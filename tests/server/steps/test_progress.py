@@ -109,7 +109,16 @@ def test_progress_comes_back_and_belongs_to_its_study(tmp_path: Path) -> None:
     assert checkpoints.load(path, "s") is None
     history = [{"round": 1, "loss": {"a": 0.5}, "seconds": 1.0}]
     models = [{"w": np.arange(4.0)}, {"w": np.ones(4)}]
-    saved = Progress(models, 2, 1, False, history, {"a": 1}, {"m/w": np.zeros(4)}, {"a": 2})
+    saved = Progress(
+        models,
+        phase=1,
+        turn=2,
+        round=2,
+        history=history,
+        clusters={"a": 1},
+        memory={"m/w": np.zeros(4)},
+        used={"a": 2},
+    )
     checkpoints.save(path, saved, "s")
     found = checkpoints.load(path, "s")
     assert found is not None
