@@ -29,7 +29,7 @@ class Careless(NormativeModel):
 def test_a_plug_in_is_run_through_the_suites_and_what_it_breaks_is_named(plugins: Plugins, tmp_path: Path) -> None:
     plugins.install("careless", "1", {"normfed.models": {"careless": "careless:Careless"}}, CARELESS)
     table = tmp_path / "table.md"
-    suites = [f"tests/contracts/test_{name}.py" for name in ("model", "model_score")]
+    suites = [f"tests/contracts/test_{name}.py" for name in ("model", "model_batches", "model_score")]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "careless", *suites]
     found = subprocess.run(
         [*command, "--contracts-table", table],

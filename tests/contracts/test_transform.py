@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import toys
-from contracts.entries import EVERY_TRANSFORM, NONSENSE, Entry, every, model_of, not_applicable
+from contracts.entries import EVERY_TRANSFORM, NONSENSE, SMALL_MODELS, Entry, every, model_of, not_applicable
 from contracts.federating import Federation, learnt_alone, sums_of
 from learning import sum_up
 from synthetic import People, scan, setting, split
@@ -25,7 +26,8 @@ from normfed_common.transforms.catalogue import TRANSFORMS
 from normfed_server.sites import claims
 
 EACH = every(EVERY_TRANSFORM)
-BEHIND = "autoencoder"  # the model that a transform stands before
+# The model that a transform stands before: it averages, sums up, and keeps machines to the site.
+BEHIND = Entry("siamese", "siamese", SMALL_MODELS["siamese"]["location, machines"])
 
 
 def made(entry: Entry) -> ScanTransform:
@@ -41,8 +43,7 @@ def learnt(entry: Entry, people: People) -> ScanTransform:
 
 
 def before_a_model(entry: Entry) -> Entry:
-    small = {"size": 32, "filters": 8, "most_filters": 8, "latent": 4, "batch_size": 4, "slices_per_subject": 2}
-    return Entry(BEHIND, entry.label, small, (entry.name,))
+    return replace(BEHIND, transforms=(entry.name,))
 
 
 def summed(transform: ScanTransform) -> list[Phase]:
@@ -177,17 +178,17 @@ def test_before_a_model_a_federation_of_one_learns_as_the_two_alone_one_after_th
     transform = learnt(entry, people)
     changed = People(0)
     changed.scans = [transform.transform(one) for one in people.scans]
-    alone = build(MODELS, validate_learner(MODELS, before_a_model(entry).raw, "test"), setting())
+    alone = build(MODELS, validate_learner(MODELS, BEHIND.raw, "test"), setting())
     if any(phase.kind == "averaged" for phase in transform.phases()):
         not_applicable("rounds of a network come before, so that the model's have other numbers and other draws")
     learnt_alone(alone, changed, "a")
+    alone.personalise(changed, np.random.default_rng(0))
     pipeline = federation.model_at("a")
     pipeline.personalise(people, np.random.default_rng(0))
     assert isinstance(pipeline, Pipeline)
     assert_same(pipeline.model.share(), alone.share())
-    rng = np.random.default_rng(1)
-    found = pipeline.score([people.scan(0)], rng).anomaly
-    np.testing.assert_array_equal(found, alone.score([changed.scan(0)], rng).anomaly)
+    found = pipeline.score([people.scan(0)], np.random.default_rng(1)).anomaly
+    np.testing.assert_array_equal(found, alone.score([changed.scan(0)], np.random.default_rng(1)).anomaly)
 
 
 @EACH
