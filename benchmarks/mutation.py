@@ -179,13 +179,14 @@ class Project:
         if (test, limit_s) not in self.seconds:
             code, seconds = self.run([test], limit_s, baseline=True)
             failures = Failures(self.root)
-            usable = seconds <= limit_s and (code == PASSED or (code == FAILED and failures.read()))
-            self.seconds[test, limit_s] = seconds if usable else None
-            if code != PASSED:
-                left_out = ", ".join(failures.read()) if usable else test
-                print(f"  left out, as it fails or takes over {limit_s:g} s without a fault: {left_out}", flush=True)
-            self.failing += failures.read()
+            failing = failures.read() if code == FAILED and seconds <= limit_s else []
             failures.file.unlink(missing_ok=True)
+            usable = seconds <= limit_s and (code == PASSED or failing)
+            self.seconds[test, limit_s] = seconds if usable else None
+            self.failing += failing
+            if code != PASSED:
+                left_out = ", ".join(failing) or test
+                print(f"  left out, as it fails or takes over {limit_s:g} s without a fault: {left_out}", flush=True)
         return self.seconds[test, limit_s]
 
     def run(self, tests: Sequence[str], limit_s: float, baseline: bool = False) -> tuple[int, float]:
