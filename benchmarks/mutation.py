@@ -4,7 +4,7 @@
 
 Works on a copy of the project in a temporary folder. What is slow to import is imported once; every mutant then has a
 process of its own, forked from that, which runs the module's mirrored tests and, if they find nothing, those of other
-test files that import it, the nearest first. A mutant that hangs is found. What `equivalent_mutants.yaml` lists
+test files that import it, or lie beside its own. A mutant that hangs is found. What `equivalent_mutants.yaml` lists
 cannot be found by any test, and does not count. (mutmut wants one source root and leaves decorated functions alone;
 cosmic-ray edits the working tree, and starts Python for every mutant.)
 """
@@ -151,20 +151,22 @@ class Project:
         return {} if taken is None else {place: taken}
 
     def importing(self, module: str) -> dict[str, float]:
-        """Other test files that import it, and their seconds, the nearest first.
+        """Other test files, and their seconds: those that import it, the nearest first; then those beside its own.
 
-        Where none does, those that import anything of its room.
+        Where none imports it, those that import anything of its room.
         """
         _, *rooms, name = module.removesuffix(".py").split("/")
         room, place = re.escape(".".join(rooms)), _place_of_tests(module)
         exact = rf"{room}\.{name}\b|from {room} import .*\b{name}\b"
-        found = [test for test, text in self.tests.items() if re.search(exact, text)]
+        found = {test for test, text in self.tests.items() if re.search(exact, text)}
         if not found and not self.mirrored(module):
             above = re.escape(".".join(rooms[:-1]))
-            found = [test for test, text in self.tests.items() if re.search(rf"{room}\b|{above}\.", text)]
-        left = [test for test in found if test != place and not test.startswith(NOT_A_UNIT)]
+            found = {test for test, text in self.tests.items() if re.search(rf"{room}\b|{above}\.", text)}
+        beside = {test for test in self.tests if os.path.dirname(test) == os.path.dirname(place)}
+        left = [test for test in found | beside if test != place and not test.startswith(NOT_A_UNIT)]
+        left.sort(key=lambda test: (test not in found, -len(os.path.commonpath([test, place])), test))
         chosen: dict[str, float] = {}
-        for test in sorted(left, key=lambda test: (-len(os.path.commonpath([test, place])), test)):
+        for test in left:
             taken, total = self.taken(test, self.longest_s), sum(chosen.values())
             if taken is not None and total + taken <= self.budget_s:
                 chosen[test] = taken
@@ -177,13 +179,14 @@ class Project:
         if (test, limit_s) not in self.seconds:
             code, seconds = self.run([test], limit_s, baseline=True)
             failures = Failures(self.root)
-            usable = seconds <= limit_s and (code == PASSED or (code == FAILED and failures.read()))
-            self.seconds[test, limit_s] = seconds if usable else None
-            if code != PASSED:
-                left_out = ", ".join(failures.read()) if usable else test
-                print(f"  left out, as it fails or takes over {limit_s:g} s without a fault: {left_out}", flush=True)
-            self.failing += failures.read()
+            failing = failures.read() if code == FAILED and seconds <= limit_s else []
             failures.file.unlink(missing_ok=True)
+            usable = seconds <= limit_s and (code == PASSED or failing)
+            self.seconds[test, limit_s] = seconds if usable else None
+            self.failing += failing
+            if code != PASSED:
+                left_out = ", ".join(failing) or test
+                print(f"  left out, as it fails or takes over {limit_s:g} s without a fault: {left_out}", flush=True)
         return self.seconds[test, limit_s]
 
     def run(self, tests: Sequence[str], limit_s: float, baseline: bool = False) -> tuple[int, float]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+from flwr.app import Array
 from pydantic import TypeAdapter, ValidationError
 
-from normfed_common.wire import bounds, messages
+from normfed_common.wire import bounds, messages, npy
 from normfed_common.wire.answers import Answer, Trained
-from normfed_common.wire.requests import Request, Sums, TrainRound
+from normfed_common.wire.requests import Measure, Request, Score, Sums, TrainRound
 
 
 def accepts(kind: Any, value: object) -> bool:
@@ -78,6 +80,19 @@ def test_a_round_has_at_most_six_digits_as_a_sites_files_have(least: dict[str, i
         TrainRound(**{**least, **{name: value + 1 for name, value in most.items()}})
     assert accepts(Sums, {"phase": "moments", "iteration": 100_000})
     assert not accepts(Sums, {"phase": "moments", "iteration": 100_001})
+
+
+def test_an_array_has_as_many_dimensions_as_numpy_allows() -> None:
+    array = np.full((1,) * 64, 7.0)
+    assert npy.read(Array(array)).tolist() == array.tolist()
+
+
+def test_what_a_request_does_not_say_is_the_first_and_the_least() -> None:
+    asked = request()
+    assert (asked.run, asked.version, asked.plugins, asked.repeat) == ("", "", {}, 0)
+    assert (asked.task, asked.round, asked.turn, Sums(phase="moments").iteration) == ("train.sums", 0, 0, 0)
+    assert TrainRound(round=1).since == 0
+    assert (Score().detail, Measure(threshold=0.5).maps) == ("full", False)
 
 
 def test_what_an_answer_does_not_say_is_nothing() -> None:

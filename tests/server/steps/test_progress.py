@@ -61,6 +61,11 @@ def test_progress_of_another_study_is_refused_and_not_called_damaged(path: Path)
     assert not isinstance(caught.value, DamagedError)
 
 
+def test_an_arm_that_has_not_begun_has_nothing_but_its_model() -> None:
+    fresh = vars(Progress([{"w": np.zeros(1)}]))
+    assert not any(value for name, value in fresh.items() if name != "models")
+
+
 def test_every_model_is_whole_with_the_sums_of_all_sites() -> None:
     models = [{"w": np.zeros(1)}, {"w": np.ones(1)}]
     found = Progress(models, sums={"sums.n": np.full(1, 7.0)}).whole()
