@@ -82,7 +82,7 @@ def measure(count: int, folder: Path) -> None:
     prepare_all(visits, recipe, default_root() / "scans", workers=2)
     no_pooled = study.comparisons.model_copy(update={"pooled": False})
     run = begin(study.model_copy(update={"comparisons": no_pooled}), folder)
-    configs = runs.write_site_configs(run, root, names, default_root() / "scans", "cpu")
+    configs = runs.write_site_configs(run, root, names, default_root() / "scans", "cpu", {})
     os.environ[SITES_VARIABLE] = str(run.sites_file)
     identify()
     grid = LocalGrid(count, workers=0)

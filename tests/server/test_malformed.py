@@ -26,7 +26,7 @@ from normfed_common.study.config import StudyConfig
 from normfed_common.wire import offers
 from normfed_common.wire.answers import Answer, Counted, Described, Figures, FineTuned, ScoredPeople, Summed
 from normfed_common.wire.messages import decode_request, encode, refusal
-from normfed_common.wire.requests import Request, Score
+from normfed_common.wire.requests import Request, ScorePeople
 from normfed_server.coordinator import Coordinator
 from normfed_server.report.page import write_report
 from normfed_server.report.words import warnings
@@ -62,7 +62,7 @@ def honest(task: str, site: str, people: int, request: Request, arrays: Arrays) 
         return Answer(site=site, payload=Counted()), counts
     if task == "train.personal":
         return Answer(site=site, payload=FineTuned(loss=1.0)), {}
-    if request.payload == Score(detail="full"):
+    if request.payload == ScorePeople(detail="full"):
         return Answer(site=site, payload=ScoredPeople()), {"range": np.array([0.0, 1.0])}
     figures = {
         "moments": np.tile([TESTED, TESTED / 2, TESTED / 4], (1, len(PER_SCAN), 1)).astype(float),

@@ -46,7 +46,17 @@ from normfed_common.wire.bounds import BELOW_MINIMUM
 from normfed_common.wire.compression import compress_update, expand_model
 from normfed_common.wire.evaluation import CommonEdges, ScoreRange, measured_arrays, summary_arrays
 from normfed_common.wire.offers import Offer
-from normfed_common.wire.requests import Canary, Count, Describe, FineTune, Measure, Request, Score, Sums, TrainRound
+from normfed_common.wire.requests import (
+    Canary,
+    Count,
+    Describe,
+    FineTune,
+    Measure,
+    Request,
+    ScorePeople,
+    Sums,
+    TrainRound,
+)
 
 KINDS: dict[Role, Kind] = {"train": "learning", "held_out": "figures", "test": "figures"}
 
@@ -247,7 +257,7 @@ def _summed_phase(job: Job[Sums], model: Learner) -> str:
     return job.payload.phase
 
 
-def score(job: Job[Score]) -> tuple[Answer, Arrays]:
+def score(job: Job[ScorePeople]) -> tuple[Answer, Arrays]:
     """Evaluation, first step; with detail "ranking" the only one."""
     site, request = job.site, job.request
     begin = time.perf_counter()

@@ -35,14 +35,15 @@ def configure(
 
 def samples_per_person(registry: Registry[type[L]], entry: dict[str, Any]) -> int:
     """How many samples an epoch of a resolved entry's learner draws at most of each visit of a person."""
-    return registry[entry["name"]].samples_per_person(_config(registry, entry))
+    return registry[entry["name"]].samples_per_person(config_of(registry, entry))
 
 
 def build(registry: Registry[type[L]], entry: dict[str, Any], setting: Setting) -> L:
     """Make the learner of a resolved entry."""
-    return registry[entry["name"]](_config(registry, entry), setting)
+    return registry[entry["name"]](config_of(registry, entry), setting)
 
 
-def _config(registry: Registry[type[L]], entry: dict[str, Any]) -> BaseModel:
+def config_of(registry: Registry[type[L]], entry: dict[str, Any]) -> BaseModel:
+    """The configuration of a resolved entry."""
     kind, values = configure(registry, entry, registry.kind)
     return kind.model_validate_json(json.dumps(values))

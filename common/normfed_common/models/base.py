@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,11 @@ from normfed_common.learning.score import Score
 class NormativeModel(Learner, ABC):
     """A model of the normal brain: 0 outside the brain, never negative inside, higher = more abnormal, so that the
     background never outranks tissue in a viewer."""
+
+    @classmethod
+    def title(cls, config: Any, modalities: tuple[str, ...]) -> str | None:
+        """What tables call the model in the place of its name in a study; None: that name."""
+        return None
 
     @abstractmethod
     def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:

@@ -34,13 +34,18 @@ class Intensity(NormativeModel):
 
     def __init__(self, config: IntensityConfig, setting: Setting) -> None:
         super().__init__(config, setting)
-        self.modality = config.modality or ("FLAIR" if "FLAIR" in setting.modalities else setting.modalities[0])
+        self.modality = _modality(config, setting.modalities)
         if self.modality not in setting.modalities:
             raise StudyError(
                 f"intensity: the study has no {self.modality}, only {', '.join(setting.modalities)}. "
                 "Change `modality`, or leave it out."
             )
         self.suspicious = config.suspicious or ("bright" if self.modality in ("FLAIR", "T2w") else "both")
+
+    @classmethod
+    def title(cls, config: IntensityConfig, modalities: tuple[str, ...]) -> str:
+        """flair-intensity for the intensity of FLAIR."""
+        return f"{_modality(config, modalities).lower()}-intensity"
 
     def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
         """Equalised intensity; with `both`, its distance from the median rank."""
@@ -54,3 +59,7 @@ class Intensity(NormativeModel):
         anomaly_map = np.zeros(scan.mask.shape, np.float32)
         anomaly_map[scan.mask] = scored
         return Score(anomaly_map)
+
+
+def _modality(config: IntensityConfig, modalities: tuple[str, ...]) -> str:
+    return config.modality or ("FLAIR" if "FLAIR" in modalities else modalities[0])

@@ -117,7 +117,7 @@ class Summed(Frozen):
 
 
 class ScoredPeople(Frozen):
-    """Answers `Score`; its arrays are a `ScoreRange`, or a summary where only a ranking was asked for.
+    """Answers `ScorePeople`; its arrays are a `ScoreRange`, or a summary where only a ranking was asked for.
 
     Parameters
     ----------

@@ -97,7 +97,7 @@ class Sums(Frozen):
     iteration: int = Field(0, ge=0, le=MOST_ITERATIONS)
 
 
-class Score(Frozen):
+class ScorePeople(Frozen):
     """Evaluation, first step: score everybody tested; the arrays are an `Offer` of the model to score with.
 
     Parameters
@@ -134,7 +134,7 @@ class Measure(Frozen):
     maps: bool = False
 
 
-Payload = Describe | Canary | TrainRound | FineTune | Sums | Score | Count | Measure
+Payload = Describe | Canary | TrainRound | FineTune | Sums | ScorePeople | Count | Measure
 
 
 class Request(Frozen):

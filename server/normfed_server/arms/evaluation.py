@@ -24,7 +24,7 @@ from normfed_common.wire.answers import Answer, Figures, ScoredPeople
 from normfed_common.wire.evaluation import COUNTS, CommonEdges, ScoreRange
 from normfed_common.wire.messages import requests
 from normfed_common.wire.offers import Offer
-from normfed_common.wire.requests import Count, Measure, Payload, Score
+from normfed_common.wire.requests import Count, Measure, Payload, ScorePeople
 from normfed_server.arms.plan import Arm
 from normfed_server.events.kinds import Evaluated, Missing
 from normfed_server.events.log import EventLog
@@ -130,8 +130,8 @@ class Evaluator:
         ranking = {site for site, detail in self.arm.evaluate.items() if detail == "ranking"}
         messages: dict[str, Message] = {}
         for sites, payload in (
-            (set(self.arm.evaluate) - ranking, Score(detail="full")),
-            (ranking, Score(detail="ranking")),
+            (set(self.arm.evaluate) - ranking, ScorePeople(detail="full")),
+            (ranking, ScorePeople(detail="ranking")),
         ):
             for served, model in self._served(sites):
                 messages |= self._requests(served, payload, offers.encode(Offer((model,))))

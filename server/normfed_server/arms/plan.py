@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from normfed_common.algorithms.sharing import needs_every_part
 from normfed_common.foundation.errors import StudyError
+from normfed_common.learning.entries import config_of
+from normfed_common.models.catalogue import MODELS
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN, Compression
 from normfed_common.wire.requests import Payload, Request
@@ -189,12 +191,8 @@ def _without_one(study: StudyConfig, train: tuple[str, ...], test: tuple[str, ..
 
 
 def _baseline_name(entry: dict[str, Any], study: StudyConfig) -> str:
-    """flair-intensity for the intensity of FLAIR; else the model's own name."""
-    if entry["name"] != "intensity":
-        return str(entry["name"])
-    modalities = study.data.modalities
-    chosen = entry.get("modality") or ("FLAIR" if "FLAIR" in modalities else modalities[0])
-    return f"{chosen.lower()}-intensity"
+    """What the model calls itself, or its name in the study."""
+    return MODELS[entry["name"]].title(config_of(MODELS, entry), study.data.modalities) or str(entry["name"])
 
 
 def _left_out(

@@ -26,7 +26,7 @@ from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.answers import Answer, Told, Trained
 from normfed_common.wire.messages import decode_answer, encode, error_code
-from normfed_common.wire.requests import Payload, Request, Score, TrainRound
+from normfed_common.wire.requests import Payload, Request, ScorePeople, TrainRound
 from normfed_deploy.rehearsal import Rehearsal
 
 Ask = Callable[..., Message]
@@ -94,7 +94,7 @@ def test_a_request_that_breaks_the_protocol_or_asks_for_an_unknown_study_is_refu
 
     whole = study.model_dump_json()
     assert error_code(ask(unreachable, encode(header(whole), {"w": np.array([np.nan])}))) is SiteCode.BAD_REQUEST
-    assert error_code(ask(unreachable, encode(header(whole, Score()), {}))) is SiteCode.BAD_REQUEST  # in a round
+    assert error_code(ask(unreachable, encode(header(whole, ScorePeople()), {}))) is SiteCode.BAD_REQUEST  # in a round
     assert error_code(ask(unreachable, RecordDict())) is SiteCode.BAD_REQUEST
     for text in ("{}", "not json", whole.replace('"fedavg"', '"evil"')):
         assert error_code(ask(unreachable, encode(header(text), {}))) is SiteCode.STUDY_REFUSED
@@ -277,7 +277,7 @@ def test_an_answer_in_the_outbox_is_not_given_again_once_a_guard_refuses_the_req
 @pytest.mark.parametrize("task", ["train.round", "query.describe", "evaluate.count"])
 def test_the_payload_of_another_task_than_the_messages_is_refused(server: Server, task: str) -> None:
     asked = study(model=ATLAS)
-    header = Request(study=asked.model_dump_json(), run="run-1", arm="federated", model=ATLAS, payload=Score())
+    header = Request(study=asked.model_dump_json(), run="run-1", arm="federated", model=ATLAS, payload=ScorePeople())
     assert error_code(server.send(task, encode(header, {}))) is SiteCode.BAD_REQUEST
     assert error_code(server.send("evaluate.score", encode(header, {}))) is SiteCode.VERSION_DIFFERS  # read, that is
 

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from normfed_common.wire import bounds, messages, npy
 from normfed_common.wire.answers import Answer, Trained
-from normfed_common.wire.requests import Measure, Request, Score, Sums, TrainRound
+from normfed_common.wire.requests import Measure, Request, ScorePeople, Sums, TrainRound
 
 
 def accepts(kind: Any, value: object) -> bool:
@@ -92,7 +92,7 @@ def test_what_a_request_does_not_say_is_the_first_and_the_least() -> None:
     assert (asked.run, asked.version, asked.plugins, asked.repeat) == ("", "", {}, 0)
     assert (asked.task, asked.round, asked.turn, Sums(phase="moments").iteration) == ("train.sums", 0, 0, 0)
     assert TrainRound(round=1).since == 0
-    assert (Score().detail, Measure(threshold=0.5).maps) == ("full", False)
+    assert (ScorePeople().detail, Measure(threshold=0.5).maps) == ("full", False)
 
 
 def test_what_an_answer_does_not_say_is_nothing() -> None:

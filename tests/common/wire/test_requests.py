@@ -22,7 +22,7 @@ from normfed_common.wire.requests import (
     Measure,
     Payload,
     Request,
-    Score,
+    ScorePeople,
     Sums,
     Task,
     TrainRound,
@@ -38,7 +38,7 @@ PAYLOADS: dict[str, st.SearchStrategy[Payload]] = {
     "train.round": st.builds(TrainRound, round=ROUNDS, since=st.integers(0, bounds.MOST_ROUNDS), compression=KINDS),
     "train.personal": st.builds(FineTune, round=ROUNDS),
     "train.sums": st.builds(Sums, phase=WORD, iteration=st.integers(0, bounds.MOST_ITERATIONS)),
-    "evaluate.score": st.builds(Score, detail=st.sampled_from(["full", "ranking"])),
+    "evaluate.score": st.builds(ScorePeople, detail=st.sampled_from(["full", "ranking"])),
     "evaluate.count": st.builds(Count, low=FINITE, high=FINITE),
     "evaluate.measure": st.builds(Measure, threshold=FINITE, maps=st.booleans()),
 }

@@ -23,7 +23,7 @@ from normfed_common.wire import offers
 from normfed_common.wire.answers import Answer, ScoredPeople
 from normfed_common.wire.messages import decode_answer, error_code, requests
 from normfed_common.wire.offers import Offer
-from normfed_common.wire.requests import Score
+from normfed_common.wire.requests import ScorePeople
 from normfed_server.sites import exchange
 from normfed_server.sites.asking import Asker, Interrupted, SiteFailed, cure
 from normfed_server.sites.letterhead import Letterhead
@@ -74,7 +74,7 @@ def messages(study: StudyConfig) -> dict[str, Message]:
 
 def made(study: StudyConfig, nodes: dict[str, int]) -> dict[str, Message]:
     offer = offers.encode(Offer(({"w": np.zeros(3)},)))
-    return requests(dict(reversed(nodes.items())), Letterhead(study).request(Score()), offer)
+    return requests(dict(reversed(nodes.items())), Letterhead(study).request(ScorePeople()), offer)
 
 
 @pytest.mark.parametrize("order", ["".join(p) for p in itertools.permutations("abcd")])

@@ -10,7 +10,7 @@ from jobs import hospital, job
 from normfed_client.answering.guards.questions import Questions
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.wire.answers import Answer, Described
-from normfed_common.wire.requests import Describe, Payload, Score, Sums, TrainRound
+from normfed_common.wire.requests import Describe, Payload, ScorePeople, Sums, TrainRound
 
 SUMS = Sums(phase="moments")
 
@@ -47,7 +47,7 @@ def test_so_many_questions_are_answered_of_each_kind_about_each_model_and_no_mor
         for number in range(3):
             asked.ask(SUMS, f"sums {number}")
     assert asked.refused(SUMS, "sums 3") == "train.sums of federated was asked in 4 ways; at most 3"
-    asked.ask(Score(), "scores")
+    asked.ask(ScorePeople(), "scores")
     asked.ask(SUMS, "others", arm="other")
 
 
