@@ -92,10 +92,14 @@ class Evaluation:
         return self.site.test
 
     @cached_property
+    def _normal(self) -> list[Case]:
+        """Scans of held-out normal people, however few."""
+        return self.site.held_out
+
+    @cached_property
     def held_out(self) -> list[Case]:
         """Scans of held-out normal people; nobody's where they are fewer than the minimum."""
-        scans = self.site.held_out
-        return scans if len(people_of(scans)) >= self.site.minimum else []
+        return self._normal if len(people_of(self._normal)) >= self.site.minimum else []
 
     @cached_property
     def ill(self) -> list[Case]:
@@ -108,8 +112,9 @@ class Evaluation:
         """Score everybody who tests or is held out with a model; returns the common range of the scores."""
         named.save(self.folder / SERVED, arrays, {"model": entry})
         model = self._model(entry, arrays)
-        for case in (*self.test, *self.site.held_out):
-            self._save(case, self._score(model, case))
+        for cases in (self.test, self._normal):
+            for case in cases:
+                self._save(case, self._score(model, case, cases))
         return self._range
 
     def count(self, low: float, high: float) -> Arrays:
@@ -193,7 +198,10 @@ class Evaluation:
         model = self._model(entry, arrays)
         ranking = [metric for metric in self.metrics if metric.needs == "scores"]
         rows = [
-            figures(ranking, self._scored(self._score(model, case).anomaly, case.entry.mask(), case.entry.lesion()))
+            figures(
+                ranking,
+                self._scored(self._score(model, case, self.test).anomaly, case.entry.mask(), case.entry.lesion()),
+            )
             for case in self.test
         ]
         return self._summarise(rows)
@@ -251,8 +259,9 @@ class Evaluation:
         personalise(model, self.site)
         return model
 
-    def _score(self, model: NormativeModel, case: Case) -> Score:
-        found = score(model, until(case, (*self.test, *self.site.held_out)), self.site.study, case.visit.name)
+    def _score(self, model: NormativeModel, case: Case, cases: Sequence[Case]) -> Score:
+        """The maps of one of ``cases``, which hold all visits of its person."""
+        found = score(model, until(case, cases), self.site.study, case.visit.name)
         for name, values in found.maps().items():
             if not np.isfinite(values).all():
                 raise SiteError(SiteCode.NOT_FINITE, f"{case.visit.name}: the {name} map of {self.arm} is not finite")
@@ -312,7 +321,8 @@ class Evaluation:
             if not (self.folder / SERVED).exists():
                 raise SiteError(SiteCode.BAD_REQUEST, f"nothing was scored for {self.arm}") from error
         arrays, header = named.read(self.folder / SERVED)
-        self._save(case, self._score(self._model(header["model"], arrays), case))
+        cases = self.test if case in self.test else self._normal
+        self._save(case, self._score(self._model(header["model"], arrays), case, cases))
         return named.load(path)
 
     def _save(self, case: Case, found: Score) -> None:

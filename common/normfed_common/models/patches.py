@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -56,12 +56,22 @@ def shared_locations(first: Scan, second: Scan, count: int, patch_size: int, rng
 
 
 def siamese_batches(
-    cohort: Cohort, pairs_per_subject: int, batch_size: int, patch_size: int, rng: np.random.Generator
+    cohort: Cohort,
+    pairs_per_subject: int,
+    batch_size: int,
+    patch_size: int,
+    rng: np.random.Generator,
+    usable: Callable[[Scan], Scan] = lambda scan: scan,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """One epoch of patch pairs at the same location of two different people.
 
     Every scan is the first of a pair ``pairs_per_subject`` times; the partner is drawn anew for every batch, among the
     scans of all other people. A lone person is paired with themselves.
+
+    Parameters
+    ----------
+    usable
+        Looks at every scan that is opened; may raise.
 
     Yields
     ------
@@ -82,7 +92,7 @@ def siamese_batches(
         following = (first + 1 + np.arange(len(cohort) - 1)) % len(cohort)
         partners = following[owner[following] != owner[first]]
         other = int(partners[rng.integers(len(partners))]) if len(partners) else first
-        scans = cohort.scan(first), cohort.scan(other)
+        scans = usable(cohort.scan(first)), usable(cohort.scan(other))
         where = shared_locations(*scans, int(sizes[turn]), patch_size, rng)
         if len(where):
             parts.append(np.stack([extract(scan.images, where, patch_size) for scan in scans], 1))

@@ -89,10 +89,9 @@ class Siamese(NormativeModel):
 
     def batches(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Iterator[Batch]:
         """Pairs of patches at one place of two people, float32 of shape (n, 2, C, p, p)."""
-        for index in range(len(cohort)):
-            self.with_every_modality(cohort.scan(index))
+        config = self.config
         for pairs, person in siamese_batches(
-            cohort, self.config.pairs_per_subject, self.config.batch_size, self.config.patch_size, rng
+            cohort, config.pairs_per_subject, config.batch_size, config.patch_size, rng, self.with_every_modality
         ):
             yield Batch({"pairs": torch.from_numpy(pairs)}, torch.from_numpy(person))
 
