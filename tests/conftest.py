@@ -9,9 +9,12 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import synthetic
+import torch
 import yaml
 from plugins import Plugins
 
+from normfed_client.hospital.machine import repeatable
 from normfed_common.cli import QUIET_FLOWER
 from normfed_common.studies import load_study
 from normfed_common.study.config import StudyConfig
@@ -48,9 +51,14 @@ class FailuresAtOnce:
             self.terminal.write_line(f"FAILED {report.nodeid} ({report.when}): {report.longreprtext.splitlines()[-1]}")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="where networks of tests that know no study compute: cpu or cuda")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Where there is a terminal: not in the workers of pytest-xdist."""
+    """Set the device; name failures where there is a terminal: not in the workers of pytest-xdist."""
+    synthetic.DEVICE = torch.device(config.getoption("--device"))
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal is not None:
         config.pluginmanager.register(FailuresAtOnce(terminal))
@@ -69,6 +77,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _place(item: pytest.Item) -> int:
     groups = {mark.args[0] for mark in item.iter_markers("xdist_group")}
     return next((place for place, group in enumerate(LONG) if group in groups), len(LONG))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def as_at_a_site() -> Iterator[None]:
+    """Sums repeat, on a GPU too."""
+    with repeatable(synthetic.DEVICE):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -92,7 +92,7 @@ class Quadratic(NormativeModel):
     def loss(self, phase: str, batch: Batch, rng: torch.Generator) -> torch.Tensor:
         target, a = batch.data["target"][0, :-1], batch.data["target"][0, -1]
         trained = (self.net.stem.weight, self.net.decoder.weight, self.net.norm.weight)
-        return sum((a / 2 * (w - target).square().sum() for w in trained), torch.zeros(1))
+        return sum((a / 2 * (w - target).square().sum() for w in trained), torch.zeros(1, device=target.device))
 
     def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
         raise NotImplementedError

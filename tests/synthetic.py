@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from normfed_common.learning.cohort import Person, Scan
 from normfed_common.learning.setting import Setting
 
 SHAPE = (26, 28, 6)
+DEVICE = torch.device("cpu")  # of networks; `pytest --device cuda` puts another here
 
 
 def setting(modalities: tuple[str, ...] = ("T1w", "FLAIR"), shape: tuple[int, int, int] = SHAPE) -> Setting:
-    return Setting(modalities, 2, shape, seed=3)
+    return Setting(modalities, 2, shape, seed=3, device=DEVICE)
 
 
 def scan(rng: np.random.Generator, channels: int = 2, shape: tuple[int, int, int] = SHAPE, person: int = 0) -> Scan:

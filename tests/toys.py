@@ -196,8 +196,8 @@ class TwoPhases(NormativeModel):
     def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
         scan = visits[-1]
         with torch.inference_mode():
-            x = torch.from_numpy(scan.images[:, scan.mask].T.copy())
-            error = (x - self._decode(x)).square().sum(1).numpy()
+            x = torch.from_numpy(scan.images[:, scan.mask].T.copy()).to(self.setting.device)
+            error = (x - self._decode(x)).square().sum(1).cpu().numpy()
         found = np.zeros(scan.mask.shape, np.float32)
         found[scan.mask] = error
         return Score(found)

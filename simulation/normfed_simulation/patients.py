@@ -11,7 +11,7 @@ import numpy as np
 
 from normfed_client.evaluating import maps
 from normfed_client.evaluating.scoring import served_arrays
-from normfed_client.hospital.machine import threads_of
+from normfed_client.hospital.machine import computing
 from normfed_client.hospital.site import Site, read_sites
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_json
@@ -104,7 +104,7 @@ def _case(run: Run, title: str, row: dict[str, Any], site: Site) -> Case:
     model = site.model(run.study.model)
     model.load(served_arrays(run.folder, site.config.name))
     scan = case.scan()
-    with threads_of(run.study):
+    with computing(run.study, site.device):
         maps.personalise(model, site)
         anomaly_map = maps.score(model, maps.until(case, site.test), run.study, case.visit.name).anomaly
     pictures = [

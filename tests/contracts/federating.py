@@ -127,5 +127,5 @@ def _epoch(model: Learner, phase: Phase, cohort: Cohort, site: str, number: int)
     for step, batch in enumerate(model.batches(phase.name, cohort, order)):
         network.zero_grad()
         draws = seeds.torch_generator(SEED, "step", site, number, step, 0)
-        model.loss(phase.name, batch, draws).mean().backward()
+        model.loss(phase.name, batch.to(model.setting.device), draws).mean().backward()
         optimiser.step()

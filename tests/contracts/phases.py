@@ -29,7 +29,8 @@ def learning(entry: Entry) -> NormativeModel:
 
 
 def batches(model: NormativeModel, phase: Phase, people: People, seed: int = 0) -> list[Batch]:
-    return list(model.batches(phase.name, people, np.random.default_rng(seed)))
+    made = model.batches(phase.name, people, np.random.default_rng(seed))
+    return [batch.to(model.setting.device) for batch in made]
 
 
 def losses(model: NormativeModel, phase: Phase, batch: Batch) -> torch.Tensor:

@@ -20,7 +20,7 @@ from normfed_client.answering.guards import order
 from normfed_client.answering.job import Job
 from normfed_client.answering.journal import Journal
 from normfed_client.hospital.folder import HOME_VARIABLE, Hospital, of_environment
-from normfed_client.hospital.machine import threads_of
+from normfed_client.hospital.machine import computing
 from normfed_client.hospital.outbox import Outbox, digest
 from normfed_client.hospital.site import SITES_VARIABLE, playing
 from normfed_client.training.checkpoints import TrainingCheckpoints
@@ -95,7 +95,7 @@ def _answered(job: Job[Any], hospital: Hospital | None, work: Work) -> tuple[Ans
         journal.repeated(job.request)
         return job.kept
     begin = time.perf_counter()
-    with threads_of(job.site.study):
+    with computing(job.site.study, job.site.device):
         found = work(job)
     for guard in reversed(guards):
         found = guard.outbound(job, *found)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from normfed_client.evaluating import maps
-from normfed_client.hospital.machine import threads_of
+from normfed_client.hospital.machine import computing
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.site import Case, Site, choose_device, read_sites
 from normfed_client.imaging.bids import TEMPLATE_SPACE, Participant, Visit, read_dataset
@@ -119,8 +120,9 @@ def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: 
             )
     threshold = _threshold(run)
     cache = Cache(default_root() / "scans")
-    with threads_of(study):
-        model = _model(run, study, arrays, device, site)
+    chosen = choose_device(device)
+    with computing(study, chosen):
+        model = _model(run, study, arrays, chosen, site)
         cases: list[Case] = []
         for visit in visits:
             cases.append(Case(visit, prepare(visit, recipe, cache), NO_LESION))
@@ -138,14 +140,14 @@ def _score(
     return Scored(path, subject_score(found.anomaly, mask), abnormal)
 
 
-def _model(run: Path, study: StudyConfig, arrays: Arrays, device: str, site: str | None) -> NormativeModel:
+def _model(run: Path, study: StudyConfig, arrays: Arrays, device: torch.device, site: str | None) -> NormativeModel:
     """The model as it scores at ``site``; of the run's sites only a simulation's are on this machine."""
-    setting = Setting.of(study, common_grid(study.preprocessing.voxel_size_mm).shape, choose_device(device))
+    setting = Setting.of(study, common_grid(study.preprocessing.voxel_size_mm).shape, device)
     model = assemble(study.transforms, study.model, setting)
     model.load(arrays)
     if site is not None and model.keeps_to_site:
         config = next(config for config in read_sites(run / "sites.json") if config.name == site)
-        maps.personalise(model, Site(config.model_copy(update={"device": device}), study))
+        maps.personalise(model, Site(config.model_copy(update={"device": str(device)}), study))
     return model
 
 

@@ -1,7 +1,8 @@
-"""A hospital's machine: how many threads a study may use, and what an operator may know of it, in round figures."""
+"""A hospital's machine: how a study computes on it, and what an operator may know of it, in round figures."""
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,15 +50,47 @@ def free_disk_gb(folder: Path) -> float:
 
 
 @contextmanager
-def threads_of(study: StudyConfig) -> Iterator[None]:
-    """As many threads as the study gives a site: sums of floats depend on how many share the work."""
+def computing(study: StudyConfig, device: torch.device) -> Iterator[None]:
+    """Compute so that the same machine comes to the same weights again.
+
+    Sums of floats depend on how many threads share the work: as many as the study gives a site. On a GPU they depend
+    on which kernel is taken: those that repeat, in true float32. A model that uses an operation without such a kernel
+    goes on, with torch's warning, and may differ in the last digits from one training to the next.
+    """
     count, before = study.federation.threads_per_site, torch.get_num_threads()
     torch.set_num_threads(count)
     try:
-        with _controller().limit(limits=count):
+        with _controller().limit(limits=count), repeatable(device):
             yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """On a GPU only kernels that give the same sums again, and no TF32 in the place of float32."""
+    if device.type != "cuda":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
+    settings = [
+        (torch.backends.cudnn, "deterministic", True),
+        (torch.backends.cudnn, "benchmark", False),
+        (torch.backends.cudnn, "allow_tf32", False),
+        (torch.utils.deterministic, "fill_uninitialized_memory", False),  # finds mistakes, at a kernel per tensor
+    ]
+    before = [getattr(place, name) for place, name, _ in settings]
+    enabled = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    for place, name, value in settings:
+        setattr(place, name, value)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(enabled, warn_only=warned)
+        for (place, name, _), value in zip(settings, before, strict=True):
+            setattr(place, name, value)
 
 
 @lru_cache(maxsize=1)

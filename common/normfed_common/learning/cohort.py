@@ -54,6 +54,14 @@ class Scan:
     present: np.ndarray
     person: Person
 
+    def is_normal(self, flat_index: np.ndarray) -> np.ndarray:
+        """Which of these voxels count as normal, bool of the shape of ``flat_index``."""
+        if not len(self.normal_index):
+            return np.zeros(flat_index.shape, bool)
+        place = np.searchsorted(self.normal_index, flat_index.astype(self.normal_index.dtype, copy=False))
+        place[place == len(self.normal_index)] = 0
+        return self.normal_index[place] == flat_index
+
 
 class Cohort(Protocol):
     """People to learn from; a scan is opened when asked for, so that memory does not grow with the cohort."""

@@ -77,7 +77,7 @@ class Dropout(nn.Module):
         if not self.training or self.share == 0:
             return x
         keep = torch.rand(x.shape, generator=self.generator) >= self.share
-        return x * keep.to(x.device) / (1 - self.share)
+        return x * keep.to(x.device, non_blocking=True) / (1 - self.share)
 
 
 class SliceNetwork(nn.Module):
@@ -220,9 +220,8 @@ class AutoEncoder(NormativeModel):
 def _counts(scan: Scan, depth: int) -> np.ndarray:
     """float32 of shape (1, X, Y): 1 where an axial slice's tissue is normal, and in the background."""
     counts = ~scan.mask[..., depth]
-    x, y, z = np.unravel_index(scan.normal_index, scan.mask.shape)
-    here = z == depth
-    counts[x[here], y[here]] = True
+    brain = np.flatnonzero(~counts)
+    counts.flat[brain] = scan.is_normal(brain * scan.mask.shape[2] + depth)
     return counts[None].astype(np.float32)
 
 

@@ -45,9 +45,7 @@ def shared_locations(first: Scan, second: Scan, count: int, patch_size: int, rng
         candidates = rng.choice(first.normal_index, size=missing + missing // 4 + 8)
         x, y, _z = np.unravel_index(candidates, shape)
         inside = (x >= radius) & (x < shape[0] - radius) & (y >= radius) & (y < shape[1] - radius)
-        place = np.searchsorted(second.normal_index, candidates)
-        place[place == len(second.normal_index)] = 0
-        candidates = candidates[inside & (second.normal_index[place] == candidates)][:missing]
+        candidates = candidates[inside & second.is_normal(candidates)][:missing]
         found.append(candidates)
         missing -= len(candidates)
         if missing == 0:

@@ -88,12 +88,13 @@ class Siamese(NormativeModel):
         return self.head.places(phase)
 
     def batches(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Iterator[Batch]:
-        """Pairs of patches at one place of two people, float32 of shape (n, 2, C, p, p)."""
+        """Pairs of patches at one place of two people, float32 of shape (n, 2, C, p, p), and if they are two."""
         config = self.config
         for pairs, person in siamese_batches(
             cohort, config.pairs_per_subject, config.batch_size, config.patch_size, rng, self.with_every_modality
         ):
-            yield Batch({"pairs": torch.from_numpy(pairs)}, torch.from_numpy(person))
+            two = person[:, 0] != person[:, 1]
+            yield Batch({"pairs": torch.from_numpy(pairs), "two": torch.from_numpy(two)}, torch.from_numpy(person))
 
     def most_batches(self, phase: str, scans: int) -> int:
         """As many as turns of one person, if no two of them shared a batch."""
@@ -111,8 +112,9 @@ class Siamese(NormativeModel):
         latents = self.autoencoder.encode(patches)
         residual = (patches - self.autoencoder.decode(latents)).square().view(len(pairs), -1).sum(1)
         first, second = latents.unflatten(0, (-1, 2)).unbind(1)
-        two = (batch.person[:, 0] != batch.person[:, 1]).to(residual)
-        return residual - self.config.alpha * two * functional.cosine_similarity(first, second)
+        return residual - self.config.alpha * batch.data["two"].to(residual) * functional.cosine_similarity(
+            first, second
+        )
 
     def encode(self, scan: Scan) -> LatentField:
         """Latents of every brain voxel, by dense evaluation slab by slab."""

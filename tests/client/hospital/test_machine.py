@@ -57,3 +57,23 @@ def test_free_space_is_that_of_the_disk_that_will_hold_the_folder(tmp_path: Path
     expected = shutil.disk_usage(tmp_path).free / 1e9
     for folder in (tmp_path, tmp_path / "not" / "yet" / "there"):
         assert machine.free_disk_gb(folder) == pytest.approx(expected, rel=0.05)  # others write meanwhile
+
+
+def flags() -> tuple[object, ...]:
+    return (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.backends.cudnn.deterministic,
+        torch.backends.cudnn.benchmark,
+        torch.backends.cudnn.allow_tf32,
+        torch.backends.cudnn.enabled,
+    )
+
+
+def test_on_a_card_sums_repeat_in_float32_and_afterwards_all_is_as_it_was() -> None:
+    before = flags()
+    with machine.repeatable(torch.device("cuda")):
+        assert flags() == (True, True, True, False, False, True)
+    assert flags() == before
+    with machine.repeatable(torch.device("cpu")):
+        assert flags() == before

@@ -35,7 +35,7 @@ def test_auto_is_bf16_where_a_gpu_computes_in_it_and_float32_elsewhere(
     ("chosen", "kind"), [("float32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
 )
 def test_a_matrix_product_is_of_the_chosen_type(chosen: Precision, kind: torch.dtype) -> None:
-    matrix = torch.ones(3, 3)
+    matrix = torch.ones(3, 3, device=setting().device)
     with replace(setting(), precision=chosen).autocast():
         assert (matrix @ matrix).dtype is kind
     assert (matrix @ matrix).dtype is torch.float32

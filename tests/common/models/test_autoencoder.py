@@ -25,12 +25,13 @@ def model(**changes: object) -> AutoEncoder:
 
 
 def batches(tried: AutoEncoder, people: People, seed: int = 0) -> Iterator[Batch]:
-    return tried.batches("training", people, np.random.default_rng(seed))
+    for batch in tried.batches("training", people, np.random.default_rng(seed)):
+        yield batch.to(setting().device)
 
 
 def test_the_published_network_has_the_published_shape() -> None:
     network = AutoEncoder(AutoEncoderConfig(), setting()).slices
-    x = torch.zeros(1, 2, 128, 128)
+    x = torch.zeros(1, 2, 128, 128, device=setting().device)
     assert network.encoder(network.stem(x)).shape == (1, 128, 16, 16)
     assert network(x).shape == x.shape
 
@@ -51,7 +52,7 @@ def test_the_score_is_the_residual_on_the_scans_own_grid(residual: str, shape: t
         padded[0, :, 3:29, 2:30] = one.images[..., 2]
         tried.slices.eval()
         with torch.inference_mode():
-            left = padded - tried.slices(torch.from_numpy(padded)).numpy()
+            left = padded - tried.slices(torch.from_numpy(padded).to(setting().device)).cpu().numpy()
         by_hand = (np.abs(left) if residual == "absolute" else np.maximum(left, 0)).mean(1)[0, 3:29, 2:30]
         np.testing.assert_allclose(found[..., 2], by_hand * one.mask[..., 2], atol=1e-5)
 
@@ -104,7 +105,7 @@ def test_per_sample_gradients_add_up_to_the_gradient() -> None:
     error = ((slices - wrapped(slices)).abs() * counts).sum((1, 2, 3))
     (error / (counts.sum((1, 2, 3)) * 2)).sum().backward()
     for name, parameter in wrapped._module.named_parameters():
-        np.testing.assert_allclose(parameter.grad_sample.sum(0), expected[name], rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(parameter.grad_sample.sum(0), expected[name], rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["siamese", "autoencoder"])

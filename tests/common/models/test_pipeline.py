@@ -74,6 +74,7 @@ def test_networks_keep_their_parts_under_their_learners_name_and_train_alone() -
     assert encoding.parts == ("model-encoder", "model-adapter")
     assert made.arrays_of(decoding) == {f"{NETWORK}model.decoder.weight", f"{NETWORK}model.decoder.bias"}
     (batch, *_) = made.batches("model-decoding", People(2), np.random.default_rng(0))
+    batch = batch.to(setting().device)
     inner = TwoPhases(Frozen(), setting())
     inner.network.load_state_dict(made.model.network.state_dict())  # type: ignore[union-attr]
     expected = inner.loss("decoding", batch, torch.Generator())

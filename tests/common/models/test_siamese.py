@@ -43,7 +43,9 @@ def siamese(**parameters: object) -> Siamese:
 
 
 def batch(pairs: torch.Tensor, lone: bool) -> Batch:
-    return Batch({"pairs": pairs}, torch.tensor([[0, 0 if lone else 1]]).expand(len(pairs), 2))
+    people = torch.tensor([[0, 0 if lone else 1]]).expand(len(pairs), 2)
+    made = Batch({"pairs": pairs, "two": torch.full((len(pairs),), not lone)}, people)
+    return made.to(setting().device)
 
 
 @pytest.mark.parametrize(("architecture", "patch", "norm"), NETWORKS)
@@ -78,7 +80,7 @@ def test_published_parameter_counts() -> None:
 
 def test_loss_is_the_equation_on_a_batch_of_two() -> None:
     model = siamese(alpha=0.3)
-    pairs = torch.rand(2, 2, 2, 9, 9)
+    pairs = torch.rand(2, 2, 2, 9, 9, device=setting().device)
     expected = 0.0
     with torch.inference_mode():
         for first, second in pairs:
@@ -136,7 +138,7 @@ def test_latents_of_a_volume_are_those_of_its_patches() -> None:
     inside = [k for k, flat in enumerate(field.index) if _inside(flat, item.mask.shape)][::37]
     patches = torch.from_numpy(extract(item.images, field.index[inside], 9))
     with torch.inference_mode():
-        expected = model.autoencoder.encode(patches)
+        expected = model.autoencoder.encode(patches.to(setting().device)).cpu()
     assert (field.latents[inside] - expected).abs().max() < 1e-5
     np.testing.assert_array_equal(field.index, np.flatnonzero(item.mask))
 
