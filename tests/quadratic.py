@@ -73,7 +73,7 @@ class Quadratic(NormativeModel):
 
     def __init__(self, size: int = 2) -> None:
         super().__init__(Frozen(), setting())
-        self.network = self.net = Network(size)
+        self.network = self.net = Network(size).to(self.setting.device)
         self.parts = {
             "stem": self.net.stem,
             "middle": self.net.norm,

@@ -45,7 +45,7 @@ def test_a_sample_names_everybody_whose_scan_it_is_made_of_and_nobody_else(entry
             differs = torch.zeros(len(one), dtype=torch.bool)
             for name, tensor in one.data.items():
                 assert len(tensor) == len(one)
-                differs |= (tensor != other.data[name]).reshape(len(one), -1).any(1)
+                differs |= (tensor != other.data[name]).reshape(len(one), -1).any(1).cpu()
             assert torch.equal(differs, named)
 
 

@@ -77,6 +77,7 @@ def repeatable(device: torch.device) -> Iterator[None]:
         (torch.backends.cudnn, "deterministic", True),
         (torch.backends.cudnn, "benchmark", False),
         (torch.backends.cudnn, "allow_tf32", False),
+        (torch.backends.cuda.matmul, "allow_tf32", False),
         (torch.utils.deterministic, "fill_uninitialized_memory", False),  # finds mistakes, at a kernel per tensor
     ]
     before = [getattr(place, name) for place, name, _ in settings]

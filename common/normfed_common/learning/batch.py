@@ -34,9 +34,9 @@ class Batch:
         """
         if device.type == "cpu":
             return self
-        pinned = device.type == "cuda"
-        moved = {
-            name: (tensor.pin_memory() if pinned else tensor).to(device, non_blocking=pinned)
-            for name, tensor in self.data.items()
-        }
-        return Batch(moved, self.person)
+        return Batch({name: _moved(tensor, device) for name, tensor in self.data.items()}, self.person)
+
+
+def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    pinned = device.type == "cuda" and tensor.device.type == "cpu"
+    return (tensor.pin_memory() if pinned else tensor).to(device, non_blocking=pinned)

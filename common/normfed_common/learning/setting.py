@@ -68,7 +68,7 @@ class Setting:
             study.seed if seed is None else seed,
             device,
             preprocessing.value_range,
-            precision.choose(study.federation.precision, device),
+            study.federation.precision,
         )
 
     def autocast(self) -> torch.autocast:

@@ -49,9 +49,9 @@ class FederationConfig(Frozen):
         description="of the weights in a round that one site may have, whatever it says of its people or losses, and "
         "of the held-out voxels that the threshold comes from; below 1 the server holds all updates of a round at once",
     )
-    precision: Literal["auto", "float32", "bf16", "fp16"] = Field(
-        "auto",
-        description="of the sites' networks; auto: bf16 on a GPU that computes in it, float32 elsewhere",
+    precision: Literal["float32", "bf16", "fp16"] = Field(
+        "float32",
+        description="of the sites' networks; bf16 pays on a GPU with large batches of large images, fp16 on older ones",
     )
     compression: Compression = Field(
         "none", description="of updates: differences as fp16, bf16 or int8; models go out as fp16 or bf16"

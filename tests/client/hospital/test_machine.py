@@ -66,6 +66,7 @@ def flags() -> tuple[object, ...]:
         torch.backends.cudnn.deterministic,
         torch.backends.cudnn.benchmark,
         torch.backends.cudnn.allow_tf32,
+        torch.backends.cuda.matmul.allow_tf32,
         torch.backends.cudnn.enabled,
     )
 
@@ -73,7 +74,7 @@ def flags() -> tuple[object, ...]:
 def test_on_a_card_sums_repeat_in_float32_and_afterwards_all_is_as_it_was() -> None:
     before = flags()
     with machine.repeatable(torch.device("cuda")):
-        assert flags() == (True, True, True, False, False, True)
+        assert flags() == (True, True, True, False, False, False, True)
     assert flags() == before
     with machine.repeatable(torch.device("cpu")):
         assert flags() == before
