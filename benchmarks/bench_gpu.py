@@ -142,7 +142,8 @@ def measure_scoring(title: str, entry: dict[str, Any], people: Brains) -> None:
 
 def main() -> None:
     if not torch.cuda.is_available():
-        raise SystemExit("This machine has no usable CUDA device.")
+        print("This machine has no usable CUDA device: nothing measured.")
+        return
     torch.set_num_threads(min(8, os.cpu_count() or 1))
     print(f"{machine()}, {torch.cuda.get_device_name()}")
     people = Brains(PEOPLE)
