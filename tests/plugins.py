@@ -23,9 +23,16 @@ class Plugins:
         monkeypatch.setattr(registry, "_imported_versions", {})
 
     def install(
-        self, name: str, version: str, points: Mapping[str, Mapping[str, str]], code: str = "", module: str = ""
+        self,
+        name: str,
+        version: str,
+        points: Mapping[str, Mapping[str, str]],
+        code: str = "",
+        module: str = "",
+        claims: str | None = None,
     ) -> None:
         """A distribution whose ``points`` are, by group, names to "module:attribute"; its module holds ``code``.
+        Its metadata say that it is called ``claims``, if that is another name.
 
         Importing the module leaves `imported` beside it.
         """
@@ -34,7 +41,7 @@ class Plugins:
         (self.folder / f"{module}.py").write_text(mark + code)
         info = self.folder / f"{name.replace('-', '_')}-{version}.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {claims or name}\nVersion: {version}\n")
         lines = []
         for group, entries in points.items():
             lines += [f"[{group}]", *(f"{key} = {value}" for key, value in entries.items())]

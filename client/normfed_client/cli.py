@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from normfed_common.foundation.terminal_text import plain
+
 if TYPE_CHECKING:
     from normfed_client.imaging.bids import Problem, Visit
 
@@ -33,7 +35,7 @@ def inspect(
     for column in ("site", "people", "visits", "groups", "ages", "modalities (visits)", "brain masks", "lesion masks"):
         table.add_column(column, justify="right" if column in ("people", "visits", "brain masks") else "left")
     for site, visits in dataset.sites().items():
-        table.add_row(*_row(site, visits))
+        table.add_row(*map(plain, _row(site, visits)))
     console.print(table)
     problems = list(dataset.problems)
     if check:
@@ -87,7 +89,7 @@ def preprocess(
         def told(visit: Visit, failure: str | None) -> None:
             progress.advance(task)
             if failure:
-                progress.console.print(f"[yellow]![/] {failure}", highlight=False)
+                progress.console.print(f"[yellow]![/] {plain(failure)}", highlight=False)
 
         count = workers or len(os.sched_getaffinity(0))
         prepared = prepare_all(ready, Recipe(config, modalities, labels), default_root() / "scans", count, told)
@@ -151,5 +153,5 @@ def _print_problems(console: Console, problems: list[Problem], title: str) -> No
         return
     table = Table("what", "why", title=title, title_justify="left")
     for problem in problems:
-        table.add_row(problem.what, problem.why)
+        table.add_row(plain(problem.what), plain(problem.why))
     console.print(table)

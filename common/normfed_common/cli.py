@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from normfed_common.foundation.errors import NormfedError
 from normfed_common.foundation.files import is_full
 from normfed_common.foundation.registry import Registry
+from normfed_common.foundation.terminal_text import plain
 
 # Flower reports usage to its makers and looks for updates unless told otherwise before it is imported.
 QUIET_FLOWER = {
@@ -90,7 +91,7 @@ def main() -> None:
     try:
         build()()
     except NormfedError as error:
-        Console(stderr=True, highlight=False).print(f"[bold red]Error:[/] {_plain(str(error))}", soft_wrap=True)
+        Console(stderr=True, highlight=False).print(f"[bold red]Error:[/] {plain(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of a pipe went away (`| head`): not an error of anybody.
@@ -101,12 +102,8 @@ def main() -> None:
             raise
         where = f" while writing {error.filename}" if error.filename else ""
         text = f"the disk is full{where}. Free some space; what was finished is kept: normfed simulate --resume RUN."
-        Console(stderr=True, highlight=False).print(f"[bold red]Error:[/] {_plain(text)}", soft_wrap=True)
+        Console(stderr=True, highlight=False).print(f"[bold red]Error:[/] {plain(text)}", soft_wrap=True)
         sys.exit(2)
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from normfed_common.foundation.errors import StudyError
+from normfed_common.foundation.terminal_text import plain
 from normfed_common.studies import load_study
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def _print_summary(console: Console, folder: Path, report_path: Path, with_leagu
     results = read(folder)
     partial = participation_sentence(results)
     if partial:
-        console.print(f"[yellow]![/] {partial}", highlight=False)
+        console.print(f"[yellow]![/] {plain(partial)}", highlight=False)
     console.print(league_table(results) if with_league else models_table(results))
     console.print(f"Report: [bold]{report_path}[/]", soft_wrap=True, highlight=False)
     console.print(f"Anomaly maps: {folder / 'maps'}", soft_wrap=True, highlight=False)

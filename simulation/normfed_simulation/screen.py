@@ -20,6 +20,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from normfed_common.foundation.terminal_text import plain
 from normfed_server.events import kinds
 from normfed_server.events.kinds import Event
 from normfed_server.events.log import subscribe
@@ -69,7 +70,7 @@ class Screen:
 
     def warn(self, text: str) -> None:
         """See `Watcher`."""
-        self.progress.console.print(f"[yellow]![/] {text.replace('[', chr(92) + '[')}", highlight=False)
+        self.progress.console.print(f"[yellow]![/] {plain(text)}", highlight=False)
 
     @contextlib.contextmanager
     def training(self, run: Run) -> Iterator[None]:

@@ -468,6 +468,24 @@ def test_a_sum_and_a_figure_of_almost_the_same_people_are_not_both_released(serv
     assert answer.told(Described).counts["test"] in (BELOW_MINIMUM, len(tested))
 
 
+def test_people_of_whom_a_site_makes_its_own_part_of_a_model_are_on_record(server: Server) -> None:
+    """Figures of maps that one-class machines made are about those the machines were fitted on, too: once a server that
+    asked for nothing else could have them again after one person was added, and nothing noticed."""
+    one_class = {"fit_on": "location", "minimum_subjects": MINIMUM}
+    asked = study(model={"name": "siamese", "patch_size": 9, "one_class": one_class})
+    model = build(MODELS, asked.model, Setting(asked.data.modalities, 4, common_grid(4).shape, asked.seed))
+    places, first, second = np.prod(model.head.cells), *model.head.upper
+    crafted = {
+        "sums.moments.count": np.full(places, 100.0),
+        "sums.moments.sum": np.zeros((places, model.head.dimension)),
+        "sums.moments.products": np.tile(100.0 * (first == second), (places, 1)),
+    }
+    server.answer("evaluate.score", asked, offered(model.share() | crafted))
+    site = Site(open_hospital(server.folder).site_config("run-1"), asked)
+    released = [r.people for r in open_hospital(server.folder).releases().all() if r.kind == "learning"]
+    assert released == [len(people_of(site.train))]
+
+
 def test_of_few_patients_with_a_lesion_nothing_is_told(server: Server, cohort: Path, tmp_path: Path) -> None:
     other = edited(server, cohort, tmp_path, [], added=0)
     for path in sorted(other.glob("derivatives/masks/sub-north*/anat/*label-*"))[: 11 - MINIMUM + 1]:

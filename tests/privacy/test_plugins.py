@@ -90,6 +90,14 @@ def test_nothing_that_is_not_listed_in_its_very_version_is_imported(
     assert "To let it in, write there their-plugin: '1.2'" in text
 
 
+def test_what_calls_itself_normfed_is_not(server: Server, plugins: Plugins) -> None:
+    """Once whatever wrote our name into its own metadata was imported, listed or not."""
+    plugins.install("their-plugin", "1.2", POINTS, CODE, module="theirs", claims="normfed")
+    for asked in STUDIES.values():
+        assert error_code(server.ask("query.describe", asked)) is SiteCode.PLUGIN_REFUSED
+    assert not plugins.imported("theirs")
+
+
 def test_what_is_listed_is_used(server: Server, theirs: Plugins) -> None:
     let_in(server, their_plugin="1.2")
     for name, asked in STUDIES.items():  # a run has one study

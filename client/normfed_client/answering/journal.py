@@ -10,6 +10,7 @@ from typing import Any
 from normfed_client.answering.job import Job
 from normfed_client.hospital.site import people_of
 from normfed_common.foundation.errors import SiteCode, SiteError
+from normfed_common.foundation.terminal_text import printable
 from normfed_common.study.roles import ROLES
 from normfed_common.wire.requests import Describe, Request
 
@@ -52,6 +53,8 @@ class Journal:
     def _append(self, text: str) -> None:
         if self.folder is None:
             return
+        # What was asked may be in it: no line of theirs begins as one of ours does.
+        text = printable(text).replace("\n", "\n    ")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with open(self.folder / LOG, "a", encoding="utf-8") as file:

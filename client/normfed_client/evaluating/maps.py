@@ -18,6 +18,12 @@ def personalise(model: NormativeModel, site: Site) -> None:
 
     It is learnt anew from the scans whenever maps are made: support vectors are latents of people, and what is never
     written cannot leak. A site that only tests has nobody to learn from, and the model scores with what all share.
+    What leaves of the maps is about these people as well, so they are put on record.
+
+    Raises
+    ------
+    SiteError
+        If a hospital must not release anything about them.
     """
     if not model.keeps_to_site:
         return
@@ -25,6 +31,7 @@ def personalise(model: NormativeModel, site: Site) -> None:
         cohort = site.training_cohort()
     except SiteError:
         return
+    site.release("learning", site.train, "figures of maps made with what stays here")
     model.personalise(cohort, seeds.generator(site.study.seed, "personalise", site.config.name))
 
 

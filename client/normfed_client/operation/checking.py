@@ -170,6 +170,10 @@ def _data(hospital: Hospital, opening_scans: bool) -> Iterator[Finding]:
         return
     visits = [v for v in dataset.visits if not config.owns or v.participant.site in config.owns]
     people = {visit.participant.subject for visit in visits}
+    absent = [name for name in hospital.config.exclude if name not in people]
+    if absent:
+        text = f"`exclude` names {', '.join(absent)}, of whom there is no scan"
+        yield Finding(1, "people", text, "Correct the name in site.yaml: whoever is meant takes part until then.")
     modalities = sorted({modality for visit in visits for modality in visit.images})
     yield Finding(
         0 if people else 2,

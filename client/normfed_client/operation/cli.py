@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from normfed_client.hospital.folder import DEFAULT, open_hospital
 from normfed_common.deployment.terminal import print_wrapped
 from normfed_common.foundation.errors import UserError
+from normfed_common.foundation.terminal_text import plain
 
 if TYPE_CHECKING:
     from normfed_client.operation.link import Finding
@@ -84,7 +84,7 @@ def _show(console: Console, finding: Finding) -> None:
     print_wrapped(console, finding.found, " " * INDENT, f"{mark} {finding.what:<{INDENT - 2}}")
     print_wrapped(console, finding.cure, " " * (INDENT + 2), f"{'':<{INDENT}}→ ")
     if finding.copy:
-        console.print(escape(finding.copy), soft_wrap=True)
+        console.print(plain(finding.copy), soft_wrap=True)
 
 
 @site.command()
@@ -115,7 +115,7 @@ def status(home: Home = DEFAULT) -> None:
     console.print(table)
     console.print(f"\n{hospital.config.site} at {hospital.config.server}: {found.sentence}", soft_wrap=True)
     for line in found.last:
-        console.print(f"[dim]{line}[/]", soft_wrap=True)
+        console.print(f"[dim]{plain(line)}[/]", soft_wrap=True)
     if not found.running:
         raise typer.Exit(1)
 
@@ -182,4 +182,4 @@ def leave(
 
 
 def _say(text: str) -> None:
-    Console(highlight=False).print(f"[dim]{datetime.now():%H:%M:%S}[/] {text}", soft_wrap=True)
+    Console(highlight=False).print(f"[dim]{datetime.now():%H:%M:%S}[/] {plain(text)}", soft_wrap=True)

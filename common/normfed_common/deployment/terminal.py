@@ -5,7 +5,8 @@ from __future__ import annotations
 import textwrap
 
 from rich.console import Console
-from rich.markup import escape
+
+from normfed_common.foundation.terminal_text import plain
 
 
 def print_wrapped(console: Console, text: str, margin: str, first: str | None = None) -> None:
@@ -19,4 +20,4 @@ def print_wrapped(console: Console, text: str, margin: str, first: str | None = 
     width = max(console.width - len(margin), 20)
     for number, line in enumerate(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)):
         before = first if first is not None and number == 0 else margin
-        console.print(before + escape(line), soft_wrap=True)
+        console.print(before + plain(line), soft_wrap=True)

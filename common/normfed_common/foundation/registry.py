@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, EntryPoints, entry_points, version
+from importlib.metadata import EntryPoint, EntryPoints, distribution, entry_points, version
 from typing import Any, Generic, TypeVar, cast
 
 from normfed_common.foundation.errors import PluginError, StudyError
@@ -209,14 +209,20 @@ def plugin_of(point: EntryPoint) -> Plugin:
     return Plugin(canonical(point.dist.name), point.dist.version)
 
 
+@cache
+def _our_points() -> frozenset[tuple[str, str, str]]:
+    return frozenset((point.group, point.name, point.value) for point in distribution(OURS).entry_points)
+
+
 def _is_ours(point: EntryPoint) -> bool:
-    return plugin_of(point).distribution == OURS
+    """Whether it is in our own metadata: any distribution can write our name into its own."""
+    return plugin_of(point).distribution == OURS and (point.group, point.name, point.value) in _our_points()
 
 
 def _is_admitted(point: EntryPoint) -> bool:
     admitted = _admitted.get()
     plugin = plugin_of(point)
-    return admitted is None or plugin.distribution == OURS or admitted.get(plugin.distribution) == plugin.version
+    return admitted is None or _is_ours(point) or admitted.get(plugin.distribution) == plugin.version
 
 
 def _imported(reference: Any) -> Any:

@@ -230,6 +230,7 @@ def reportable_groups(kinds: Sequence[str], people: Sequence[str], minimum: int)
         Of every scan: its kind of lesion, and whose it is.
     """
     members = {kind: {who for who, of in zip(people, kinds, strict=True) if of == kind} for kind in set(kinds)}
+    members.pop(EVERYBODY, None)  # a kind that masks call so has no name of its own
     kept = sorted((k for k, who in members.items() if len(who) >= minimum), key=lambda k: (-len(members[k]), k))
     while kept and 0 < len(set(people).difference(*(members[kind] for kind in kept))) < minimum:
         kept.pop()

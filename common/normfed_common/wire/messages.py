@@ -148,7 +148,7 @@ def _arrays(record: RecordDict, consume: bool = False) -> Arrays:
         array = found.pop(name) if consume else found[name]
         if array.stype != "numpy.ndarray" or array.dtype not in ALLOWED_TYPES:
             raise WireError(
-                f"array {name!r} is {array.stype[:20]} of {array.dtype[:20]}; allowed: {', '.join(ALLOWED_TYPES)}"
+                f"array {name!r} is {array.stype[:20]!r} of {array.dtype[:20]!r}; allowed: {', '.join(ALLOWED_TYPES)}"
             )
         try:
             value = npy.read(array)

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from normfed_common.deployment.terminal import print_wrapped
 from normfed_common.foundation.errors import UserError
+from normfed_common.foundation.terminal_text import plain
 from normfed_server.state.folder import DEFAULT, open_home, run_folder
 
 server = typer.Typer(help="A central server: enrol sites, start, run studies.", no_args_is_help=True)
@@ -213,7 +214,7 @@ def status(home: Home = DEFAULT) -> None:
     word = "runs" if running else "does not run"
     console.print(f"[bold]{opened.config.name}[/] at {opened.config.address}: {word}", soft_wrap=True)
     for warning in opened.check():
-        console.print(f"[yellow]![/] {warning}", soft_wrap=True)
+        console.print(f"[yellow]![/] {plain(warning)}", soft_wrap=True)
     for service, state in (read_services(opened.log) if running else {}).items():
         again = f", started again {state['restarts']} times" if state["restarts"] else ""
         console.print(f"  {service}: {'runs' if state['pid'] else 'down'}{again}")
@@ -319,7 +320,7 @@ def _follow(home: Path, name: str, as_json: bool) -> None:
         typer.echo(json.dumps({"event": "ended", "state": str(entry.state), "why": entry.why}))
     else:
         report = opened.runs / name / "report.html"
-        console.print(f"[bold]{entry.state}[/]. {entry.why}".rstrip(), soft_wrap=True)
+        console.print(f"[bold]{entry.state}[/]. {plain(entry.why)}".rstrip(), soft_wrap=True)
         if report.exists():
             console.print(f"Report: [bold]{report}[/]", soft_wrap=True)
     raise typer.Exit(_EXIT[str(entry.state)])
@@ -336,4 +337,4 @@ def _when(stamp: str) -> str:
 
 
 def _say(text: str) -> None:
-    Console(highlight=False).print(f"[dim]{datetime.now():%H:%M:%S}[/] {text}", soft_wrap=True)
+    Console(highlight=False).print(f"[dim]{datetime.now():%H:%M:%S}[/] {plain(text)}", soft_wrap=True)

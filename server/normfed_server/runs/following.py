@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
-from rich.markup import escape
 
+from normfed_common.foundation.terminal_text import plain
 from normfed_common.processes.supervision import is_running
 from normfed_server.events.kinds import Event, parse
 from normfed_server.state.folder import ServerHome
@@ -113,11 +113,11 @@ class Live:
 
         for mark, text in worded(event):
             stamp = time.strftime("%H:%M:%S", time.localtime(event.time))
-            self.console.print(f"[dim]{stamp}[/] {_MARKS[mark]} {escape(text)}", soft_wrap=True)
+            self.console.print(f"[dim]{stamp}[/] {_MARKS[mark]} {plain(text)}", soft_wrap=True)
 
     def note(self, text: str) -> None:
         """See `Shown`."""
-        self.console.print(f"[yellow]![/] {escape(text)}", soft_wrap=True)
+        self.console.print(f"[yellow]![/] {plain(text)}", soft_wrap=True)
 
 
 _MARKS = {"good": "[green]✓[/]", "plain": " ", "look": "[yellow]![/]", "bad": "[red]✗[/]"}

@@ -78,3 +78,13 @@ def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     Journal(tmp_path / "file").damaged("train.round", "x")
     Journal(None).damaged("train.round", "x")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_no_text_of_a_server_makes_a_line_of_its_own(tmp_path: Path) -> None:
+    """Once a key of a study with a line break in it was a line, of whatever the server wanted to be read there."""
+    forged = "2026-01-01T00:00:00+00:00 query.describe federated: worked 1.0 s"
+    for code in (SiteCode.STUDY_REFUSED, SiteCode.INTERNAL):
+        Journal(tmp_path).refused("query.describe", code, SiteError(code, f"evil\n{forged}\x1b[2J\r is no key"))
+    text = (tmp_path / LOG).read_text()
+    assert [line.split()[2] for line in text.splitlines() if re.match(MOMENT, line)] == ["STUDY_REFUSED", "INTERNAL"]
+    assert not {"\x1b", "\r"} & set(text)

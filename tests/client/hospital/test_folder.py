@@ -15,7 +15,7 @@ from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Member
 from normfed_client.hospital.site import Site
 from normfed_client.imaging.bids import read_dataset
-from normfed_client.operation import joining
+from normfed_client.operation import checking, joining
 from normfed_common.deployment import enrolment
 from normfed_common.foundation.errors import UserError
 from normfed_common.studies import resolve
@@ -146,3 +146,14 @@ def test_whom_the_hospital_excludes_takes_part_in_nothing(folder: Path, tmp_path
     site = Site(open_hospital(folder).site_config("r"), cohort_study())
     assert len(site.roles.everybody()) == 5
     assert "sub-northcontrol03" not in {visit.name for visit in site.roles.everybody()}
+
+
+def test_a_check_says_that_exclude_names_nobody_who_is_there(folder: Path, tmp_path: Path) -> None:
+    """Once whoever withdrew took part on, for want of a digit, and nothing said so."""
+    data = cohorts.write(tmp_path / "people", {"north": {"control": 6}})
+    path = folder / "site.yaml"
+    changes = {"data": str(data), "exclude": ["sub-northcontrol03", "sub-northcontrol3"]}
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
+    found = [finding for finding in checking._data(open_hospital(folder), False) if "exclude" in finding.found]
+    assert [(finding.severity, "sub-northcontrol3," in finding.found) for finding in found] == [(1, True)]
+    assert "sub-northcontrol03" not in found[0].found

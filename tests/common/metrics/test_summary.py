@@ -332,3 +332,9 @@ def test_intervals_from_moments_are_those_of_scipy() -> None:
     assert few.interval("false_clusters")[1] > 9
     welch = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
     np.testing.assert_allclose(difference_interval(a, b, "auroc"), tuple(welch))
+
+
+def test_a_kind_of_lesion_that_is_called_as_everybody_is_no_group_of_its_own() -> None:
+    """Once a hospital whose masks say label-all had the name twice, and the server believed none of its figures."""
+    assert reportable_groups(["all"] * 5 + ["MS"] * 5, list("abcdefghij"), 2) == ("all", "MS")
+    assert reportable_groups(["all"] + ["MS"] * 5, list("abcdef"), 2) == ("all",)

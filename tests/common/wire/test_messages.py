@@ -99,7 +99,7 @@ def test_as_many_bytes_as_allowed_are_taken_and_no_more(packed: bool, monkeypatc
 def test_an_array_that_is_written_otherwise_is_refused() -> None:
     honest = Array(np.zeros(2))
     for stype in ("torch.Tensor", packing.STYPE):
-        with pytest.raises(WireError, match=f"array 'w' is {stype} of float64; allowed: float32"):
+        with pytest.raises(WireError, match=f"array 'w' is '{stype}' of 'float64'; allowed: float32"):
             messages.decode_answer(message(ANSWER, ArrayRecord({"w": Array("float64", (2,), stype, honest.data)})))
 
 
@@ -261,3 +261,11 @@ def test_an_answer_is_packed_where_the_request_was(packed: bool) -> None:
     assert packing.is_packed(reply.content.array_records["arrays"]) is packed
     _, found = decode_answer(reply)
     np.testing.assert_array_equal(found["w"], np.zeros(3))
+
+
+@pytest.mark.parametrize(("stype", "dtype"), [("\x1b[2J\x1b[8m", "float32"), ("numpy.ndarray", "\x1b[2J\n")])
+def test_what_a_record_calls_its_arrays_does_not_reach_the_operators_terminal(stype: str, dtype: str) -> None:
+    """Once the screen was cleared, and what came after it hidden, by why a site was set aside."""
+    with pytest.raises(WireError) as refused:
+        decode_answer(message(ANSWER, ArrayRecord({"a": Array(dtype, (1,), stype, b"x")})))
+    assert str(refused.value).isprintable()

@@ -26,6 +26,17 @@ def test_the_list_of_runs_cuts_neither_names_nor_commands(home: ServerHome, monk
     assert sum(name in line for line in lines) == 2
 
 
+def test_why_a_run_failed_may_hold_whatever_a_site_said(home: ServerHome, tmp_path: Path, study: Any) -> None:
+    """Once a bracket in it ended `follow` with a traceback."""
+    accepted(home, "a", tmp_path)
+    name = begun(home, study)
+    home.ledger.set(name, State.FAILED, "a: array 'w' is [/x] of \x1b[2J.")
+    result = normfed("server", "follow", name, "--home", home.folder)
+    assert result.exit_code == 2
+    assert "is [/x] of" in result.output
+    assert "\x1b" not in result.output
+
+
 @pytest.mark.parametrize(("state", "code"), [(State.FINISHED, 0), (State.PARTIAL, 3)])
 def test_resuming_what_finished_says_that_it_cannot_do_anything(
     home: ServerHome, tmp_path: Path, study: Any, state: State, code: int

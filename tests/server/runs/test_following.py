@@ -165,3 +165,12 @@ def test_a_person_reads_the_time_a_mark_and_the_words_as_they_are(event: Event, 
         live.event(event)
     ((_, text),) = worded(event)
     assert out.getvalue() == f"{time.strftime('%H:%M:%S', time.localtime(0))} {mark} {text}\n"
+
+
+def test_no_text_of_a_site_steers_the_operators_terminal() -> None:
+    out = io.StringIO()
+    with Live(Console(file=out, force_terminal=True, color_system=None, width=200)) as shown:
+        shown.event(Noted(arm="federated", site="a", text="\x1b[2J[/x] \x1b[8m"))
+        shown.note("\x1b[2J")
+    assert "[/x]" in out.getvalue()
+    assert "\x1b" not in out.getvalue()
