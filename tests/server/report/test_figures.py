@@ -124,8 +124,14 @@ def gained(name: str, mean: float, sites: dict[str, tuple[float, float, float]])
     of_sites = {site: {"mean": m, "ci95": [low, high], "n": 9} for site, (m, low, high) in sites.items()}
     gain = {"mean": mean, "ci95": [mean - 0.1, mean + 0.1], "n": 20, "sites": of_sites, "gain": [], "lose": []}
     return {
-        "name": name, "title": name, "strategy": {"name": name}, "sites": ["a", "b"], "not_served": {},
-        "gain_over_local": {"auroc": gain}, "megabytes_per_round": 1.0, "seconds_per_round": 1.0,
+        "name": name,
+        "title": name,
+        "strategy": {"name": name},
+        "sites": ["a", "b"],
+        "not_served": {},
+        "gain_over_local": {"auroc": gain},
+        "megabytes_per_round": 1.0,
+        "seconds_per_round": 1.0,
     }
 
 
