@@ -101,10 +101,10 @@ def cases(run: Run, metric: str = "auprc") -> list[Case]:
 
 def _case(run: Run, title: str, row: dict[str, Any], site: Site) -> Case:
     case = next(case for case in site.test if case.visit.name == row["name"])
-    model = site.model(run.study.model)
-    model.load(served_arrays(run.folder, site.config.name))
-    scan = case.scan()
+    scan, arrays = case.scan(), served_arrays(run.folder, site.config.name)
     with computing(run.study, site.device):
+        model = site.model(run.study.model)
+        model.load(arrays)
         maps.personalise(model, site)
         anomaly_map = maps.score(model, maps.until(case, site.test), run.study, case.visit.name).anomaly
     pictures = [

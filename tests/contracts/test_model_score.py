@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 from contracts.entries import EVERY_MODEL, Entry, every, model_of
@@ -10,7 +10,7 @@ from contracts.federating import learnt_alone
 from learning import sum_up
 from synthetic import People, scan
 
-from normfed_common.learning.cohort import Scan, Visits
+from normfed_common.learning.cohort import UNNUMBERED, Scan, Visits
 from normfed_common.learning.score import Score
 from normfed_common.models.base import NormativeModel
 
@@ -26,7 +26,9 @@ def learnt(entry: Entry, people: People) -> NormativeModel:
 
 
 def scored(model: NormativeModel, *visits: Scan, seed: int = 1) -> Score:
-    return model.score(visits, np.random.default_rng(seed))
+    """As a site scores: whoever it is, they have no number among the people trained on."""
+    nobody = [replace(visit, person=replace(visit.person, index=UNNUMBERED)) for visit in visits]
+    return model.score(nobody, np.random.default_rng(seed))
 
 
 def assert_same(found: Score, expected: Score) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from normfed_common.foundation.errors import SiteCode
+
 ROOT = Path(__file__).parents[2]
 GUIDES = ROOT / "deploy" / "guides"
 PROJECT = ROOT / "tests" / "third-party" / "normfed-robust"
@@ -26,6 +28,12 @@ def anchors(page: Path) -> set[str]:
     """Of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("code", SiteCode, ids=lambda code: code.name)
+def test_an_operator_finds_every_code_of_a_site_in_the_table_of_what_to_do(code: SiteCode) -> None:
+    rows = [line for line in (GUIDES / "ten-minutes.md").read_text().splitlines() if line.startswith("| `")]
+    assert len([row for row in rows if f"{int(code)} {code.name}" in row.split(" | ")[0]]) == 1
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

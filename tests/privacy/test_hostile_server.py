@@ -30,7 +30,7 @@ from normfed_common.learning.setting import Setting
 from normfed_common.models.catalogue import MODELS
 from normfed_common.wire.answers import CanaryBack, Described
 from normfed_common.wire.bounds import BELOW_MINIMUM
-from normfed_common.wire.messages import decode_answer, error_code
+from normfed_common.wire.messages import error_code
 from normfed_deploy.rehearsal import Rehearsal
 
 ATLAS = {"name": "atlas"}
@@ -620,21 +620,3 @@ def test_scores_that_are_damaged_between_two_steps_are_made_again(server: Server
     again = server.answer("evaluate.count", asked, another, low=float(low), high=float(high))[1]
     for name, counts in expected.items():
         np.testing.assert_array_equal(again[name], counts)
-
-
-def test_scores_stay_until_the_answer_that_was_made_of_them_is_kept(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from normfed_client.hospital.outbox import Outbox
-
-    asked = study()
-    network = build(MODELS, asked.model, Setting(asked.data.modalities, 4, (1, 1, 1), asked.seed)).share()
-    low, high = server.answer("evaluate.score", asked, offered(network))[1]["range"]
-    arrays = {"edges": np.linspace(low, high, 50), "held_out_people": np.zeros(51, np.int64)}
-    with monkeypatch.context() as patch:
-        patch.setattr(Outbox, "put", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-        full = server.ask("evaluate.measure", asked, arrays, threshold=float(high))
-        assert error_code(full) is SiteCode.OUT_OF_SPACE
-    reply = server.ask("evaluate.measure", asked, arrays, threshold=float(high))
-    assert not reply.has_error()
-    assert decode_answer(reply)[0].subjects == 11

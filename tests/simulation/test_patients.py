@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import synthetic
+import torch
 from scipy.stats import wilcoxon
 from statsmodels.stats.multitest import multipletests
 
+from normfed_client.hospital.site import Site
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.learning.cohort import Scan
+from normfed_common.learning.score import Score
 from normfed_common.study.config import StudyConfig
 from normfed_server.runs.folder import Run
+from normfed_simulation import patients
 from normfed_simulation.patients import rows, significance
 
 PATIENTS = [("a", f"sub-{number}") for number in range(9)] + [("b", f"sub-{number}") for number in range(7)]
@@ -71,3 +80,45 @@ def test_local_figures_are_those_of_each_sites_own_model(run: Run) -> None:
     assert rows(run, "local") == [{"site": "a", "name": "sub-0", "auprc": 0.5}]
     assert rows(run, "local-b") == [{"site": "a", "name": "sub-0", "auprc": 0.9}]
     assert rows(run, "nobody's") == []
+
+
+def test_a_patients_map_is_made_as_a_site_computes_from_loading_the_model_on(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a model makes of its sums when it loads them depends on threads as training does."""
+    seen: dict[str, int] = {}
+    scan = synthetic.scan(np.random.default_rng(0))
+
+    class Watching:
+        keeps_to_site = True
+
+        def load(self, arrays: Arrays) -> None:
+            seen["load"] = torch.get_num_threads()
+
+        def personalise(self, cohort: object, rng: np.random.Generator) -> None:
+            seen["personalise"] = torch.get_num_threads()
+
+        def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
+            seen["score"] = torch.get_num_threads()
+            return Score(np.where(visits[-1].mask, np.float32(1), np.float32(0)))
+
+    visit = SimpleNamespace(name="sub-0", participant=SimpleNamespace(subject="sub-0"))
+    entry = SimpleNamespace(lesion=lambda: scan.mask)
+    site = SimpleNamespace(
+        test=[SimpleNamespace(visit=visit, entry=entry, scan=lambda: scan)],
+        config=SimpleNamespace(name="a"),
+        study=run.study,
+        device=torch.device("cpu"),
+        model=lambda _: Watching(),
+        training_cohort=lambda: None,
+    )
+    monkeypatch.setattr(patients, "served_arrays", lambda *_: {})
+    monkeypatch.setattr(patients, "mosaic", lambda *_: "")
+    before, threads = torch.get_num_threads(), run.study.federation.threads_per_site
+    torch.set_num_threads(threads + 1)
+    try:
+        patients._case(run, "Best", {"name": "sub-0", "site": "a", "kind": "MS"}, cast(Site, site))
+        assert torch.get_num_threads() == threads + 1
+    finally:
+        torch.set_num_threads(before)
+    assert seen == dict.fromkeys(("load", "personalise", "score"), threads)

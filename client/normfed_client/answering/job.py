@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Generic, TypeVar
@@ -37,8 +37,6 @@ class Job(Generic[P]):
         Plug-ins and their versions that the hospital lets in.
     released
         What was put on record of the people whom the answer is about; otherwise nothing leaves a hospital.
-    afterwards
-        What is done once the answer is safe.
     """
 
     request: Request
@@ -50,7 +48,6 @@ class Job(Generic[P]):
     checkpoints: TrainingCheckpoints | None = None
     let_in: tuple[tuple[str, str], ...] = ()
     released: list[Kind] = field(default_factory=list)
-    afterwards: list[Callable[[], None]] = field(default_factory=list)
 
     @cached_property
     def site(self) -> Site:
@@ -74,8 +71,6 @@ class Job(Generic[P]):
         """Put the answer where the same request finds it; then throw away what it was made of."""
         if self.outbox is not None:
             self.outbox.put(self.key, self.request, answer, arrays)
-        for step in self.afterwards:
-            step()
         if self.checkpoints is not None:
             self.checkpoints.clear()
 

@@ -286,7 +286,7 @@ def measure(job: Job[Measure]) -> tuple[Answer, Arrays]:
     begin = time.perf_counter()
     evaluation = _evaluation(job)
     measured = evaluation.measure(common, job.payload.threshold, job.payload.maps)
-    job.afterwards.append(evaluation.close)
+    evaluation.close()
     header = Answer(
         site=job.site.config.name,
         subjects=evaluation.people,

@@ -6,7 +6,6 @@ leaves a hospital is about at least its minimum of people in every number: see `
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +21,7 @@ from normfed_client.imaging.mapping import write_map
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.damage import put_aside
-from normfed_common.foundation.errors import DamagedError, RunError, SiteCode, SiteError
+from normfed_common.foundation.errors import DamagedError, SiteCode, SiteError
 from normfed_common.foundation.files import inside, write_json
 from normfed_common.learning.score import ANOMALY, Score
 from normfed_common.metrics import catalogue, histograms, subjects
@@ -50,7 +49,7 @@ class Measured:
 
 
 class _Histogram:
-    """Counts over people, which are told of ``minimum`` people at least together."""
+    """Counts over people; no bin released covers fewer than ``minimum``."""
 
     def __init__(self, bins: int, minimum: int, kind: type[np.number[Any]] = np.int64) -> None:
         self._total, self._minimum = np.zeros(bins, kind), minimum
@@ -190,8 +189,12 @@ class Evaluation:
         )
 
     def close(self) -> None:
-        """The figures are safe: throw the scores away."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """The figures are made: throw people's scores away. A hospital, which answers a repeated request to score from
+        its outbox, keeps the model, from which it can score anew."""
+        kept = None if self.site.custody is None else SERVED
+        for path in self.folder.glob("*"):
+            if path.name != kept:
+                path.unlink(missing_ok=True)
 
     def rank(self, entry: dict[str, Any], arrays: Arrays) -> Summary:
         """Threshold-free figures only, in one step: how a model of another site does here."""
@@ -252,6 +255,15 @@ class Evaluation:
             calibration,
         )
 
+    @cached_property
+    def _served(self) -> NormativeModel:
+        """The model that everybody was scored with."""
+        path = self.folder / SERVED
+        if not path.exists():
+            raise SiteError(SiteCode.BAD_REQUEST, f"nothing was scored for {self.arm}")
+        arrays, header = named.read(path)
+        return self._model(header["model"], arrays)
+
     def _model(self, entry: dict[str, Any], arrays: Arrays) -> NormativeModel:
         """A model as it is served here: with what it learns from the site's own people."""
         model = self.site.model(entry)
@@ -261,11 +273,10 @@ class Evaluation:
 
     def _score(self, model: NormativeModel, case: Case, cases: Sequence[Case]) -> Score:
         """The maps of one of ``cases``, which hold all visits of its person."""
-        found = score(model, until(case, cases), self.site.study, case.visit.name)
-        for name, values in found.maps().items():
-            if not np.isfinite(values).all():
-                raise SiteError(SiteCode.NOT_FINITE, f"{case.visit.name}: the {name} map of {self.arm} is not finite")
-        return found
+        try:
+            return score(model, until(case, cases), self.site.study, case.visit.name)
+        except SiteError as error:
+            raise SiteError(error.code, f"{self.arm}: {error.detail}") from error
 
     def _write_maps(self, case: Case) -> None:
         mask, folder = case.entry.mask(), self.site.config.output / "maps"
@@ -282,7 +293,7 @@ class Evaluation:
 
     @cached_property
     def _range(self) -> tuple[float, float]:
-        """That neither end of which is one person's."""
+        """Score range; at least ``minimum`` people reach either end."""
         ends: dict[str, list[float]] = {}
         for case in (*self.test, *self.held_out):
             scores = self._scores(case)
@@ -311,18 +322,15 @@ class Evaluation:
         return self._maps(case)[ANOMALY]
 
     def _maps(self, case: Case) -> Arrays:
-        """All maps at the brain's voxels; made again from the model that was served if the file is damaged."""
+        """All maps at the brain's voxels; made again from the model that was served if they are damaged or gone."""
         path = self._path(case)
-        try:
-            return named.load(path)
-        except DamagedError as error:
-            put_aside(path, error.why, "the person is scored again")
-        except RunError as error:
-            if not (self.folder / SERVED).exists():
-                raise SiteError(SiteCode.BAD_REQUEST, f"nothing was scored for {self.arm}") from error
-        arrays, header = named.read(self.folder / SERVED)
+        if path.exists():
+            try:
+                return named.load(path)
+            except DamagedError as error:
+                put_aside(path, error.why, "the person is scored again")
         cases = self.test if case in self.test else self._normal
-        self._save(case, self._score(self._model(header["model"], arrays), case, cases))
+        self._save(case, self._score(self._served, case, cases))
         return named.load(path)
 
     def _save(self, case: Case, found: Score) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from normfed_client.hospital.site import Case, Site
 from normfed_common.foundation import seeds
-from normfed_common.foundation.errors import SiteError
+from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.cohort import Visits
-from normfed_common.learning.score import Score
+from normfed_common.learning.score import ANOMALY, UNCERTAINTY, Score
 from normfed_common.models.base import NormativeModel
 from normfed_common.study.config import StudyConfig
+
+NOBODY_TO_LEARN_FROM = (SiteCode.NO_TRAINING_SUBJECTS, SiteCode.COHORT_TOO_SMALL)
 
 
 def personalise(model: NormativeModel, site: Site) -> None:
@@ -23,14 +27,17 @@ def personalise(model: NormativeModel, site: Site) -> None:
     Raises
     ------
     SiteError
-        If a hospital must not release anything about them.
+        If the site refuses to say who trains there (its maps would be another model's), or must not release anything
+        about them.
     """
     if not model.keeps_to_site:
         return
     try:
         cohort = site.training_cohort()
-    except SiteError:
-        return
+    except SiteError as error:
+        if error.code in NOBODY_TO_LEARN_FROM:
+            return
+        raise
     site.release("learning", site.train, "figures of maps made with what stays here")
     model.personalise(cohort, seeds.generator(site.study.seed, "personalise", site.config.name))
 
@@ -42,5 +49,30 @@ def until(case: Case, cases: Iterable[Case]) -> Visits:
 
 
 def score(model: NormativeModel, visits: Visits, study: StudyConfig, name: str) -> Score:
-    """The maps of the visit of that name, the last: the same wherever and whenever they are made."""
-    return model.score(visits, seeds.generator(study.seed, "score", name))
+    """The maps of the visit of that name, the last: the same wherever and whenever they are made.
+
+    Raises
+    ------
+    SiteError
+        If they are not what a model promises (see `Score`).
+    """
+    found = model.score(visits, seeds.generator(study.seed, "score", name))
+    outside = ~visits[-1].mask
+    for which, values in found.maps().items():
+        wrong = _wrong(which, values, outside)
+        if wrong:
+            raise SiteError(SiteCode.MAP_UNUSABLE, f"{name}: the {which} map {wrong}")
+    return found
+
+
+def _wrong(which: str, values: np.ndarray, outside: np.ndarray) -> str:
+    """What is wrong with a map; empty where nothing is."""
+    if values.shape != outside.shape:
+        return f"has shape {values.shape}, the scan {outside.shape}"
+    if not np.isfinite(values).all():
+        return "is not finite"
+    if values[outside].any():
+        return "is not 0 outside the brain"
+    if which in (ANOMALY, UNCERTAINTY) and values.min(initial=0) < 0:
+        return f"is negative, {values.min():.3g} at the lowest"
+    return ""

@@ -103,7 +103,7 @@ def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: 
     Raises
     ------
     RunError
-        If the run is not finished.
+        If the run is not finished, or its model gives a map that is none (see `Score`).
     ScanError
         If a file cannot be used, or a person lacks a modality that the model needs.
     """
@@ -123,10 +123,12 @@ def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: 
     chosen = choose_device(device)
     with computing(study, chosen):
         model = _model(run, study, arrays, chosen, site)
-        cases: list[Case] = []
-        for visit in visits:
+    cases: list[Case] = []
+    for visit in visits:
+        with computing(study, chosen):  # between two maps the caller computes as it likes
             cases.append(Case(visit, prepare(visit, recipe, cache), NO_LESION))
-            yield _score(model, cases, study, recipe, out, threshold)
+            scored = _score(model, cases, study, recipe, out, threshold)
+        yield scored
 
 
 def _score(
@@ -134,7 +136,11 @@ def _score(
 ) -> Scored:
     """Write the maps of the last case; those before it may hold earlier visits of the same person."""
     case = cases[-1]
-    found, mask = maps.score(model, maps.until(case, cases), study, case.visit.name), case.entry.mask()
+    try:
+        found = maps.score(model, maps.until(case, cases), study, case.visit.name)
+    except SiteError as error:
+        raise RunError(error.detail) from error
+    mask = case.entry.mask()
     path, *_ = [write_map(values, case.visit, case.entry, recipe, out, name) for name, values in found.maps().items()]
     abnormal = float((found.anomaly[mask] >= threshold).mean()) if threshold is not None else float("nan")
     return Scored(path, subject_score(found.anomaly, mask), abnormal)

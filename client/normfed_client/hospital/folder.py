@@ -55,7 +55,9 @@ class Client(Frozen):
     )
     ca: str = Field("ca.crt", description="certificates that the server's must be signed by, PEM")
     device: str = Field("auto", pattern=DEVICE)
-    keep_days: float = Field(14.0, gt=0, le=365, description="answers are kept in the outbox for so long at most")
+    keep_days: float = Field(
+        14.0, gt=0, le=365, description="answers, and scores that wait for more questions, are kept for so long at most"
+    )
     checkpoint_minutes: float = Field(3.0, gt=0, le=1440, description="between checkpoints in the middle of a round")
     power_w: float = Field(150.0, gt=0, le=10_000, description="what the machine draws while it trains, for estimates")
 

@@ -65,7 +65,7 @@ class Outbox:
 
 
 def expire(root: Path, days: float) -> None:
-    """Throw away what is older than a hospital keeps it: answers of runs that nobody finishes."""
+    """Throw away what is older than a hospital keeps it: what is left of runs that nobody finishes."""
     oldest = time.time() - days * 86_400
     for run in root.glob("*"):
         for path in run.rglob("*"):

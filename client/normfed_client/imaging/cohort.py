@@ -16,7 +16,7 @@ from normfed_client.imaging.bids import Problem, Visit
 from normfed_client.imaging.cache import Entry
 from normfed_client.imaging.preprocessing import missing_modalities
 from normfed_common.foundation import seeds
-from normfed_common.learning.cohort import Person, Scan
+from normfed_common.learning.cohort import UNNUMBERED, Person, Scan
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import DataConfig
 
@@ -80,7 +80,7 @@ class PreparedCohort:
         return self._open(index)
 
 
-def person_of(visit: Visit, index: int = 0) -> Person:
+def person_of(visit: Visit, index: int = UNNUMBERED) -> Person:
     """Whom a model is told that a visit is of."""
     return Person(index, visit.participant.age, visit.participant.sex)
 

@@ -132,9 +132,10 @@ class Runner:
     def _expire(self) -> None:
         if time.monotonic() - self._expired > EXPIRE_EVERY_S or not self._expired:
             self._expired = time.monotonic()
-            for what in ("outbox", "checkpoints"):
+            folder = self.hospital.folder
+            for root in (folder / "outbox", folder / "checkpoints", *self.hospital.state.glob("*/scores")):
                 with contextlib.suppress(OSError):
-                    expire(self.hospital.folder / what, self.hospital.config.keep_days)
+                    expire(root, self.hospital.config.keep_days)
 
 
 @contextlib.contextmanager

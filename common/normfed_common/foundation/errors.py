@@ -92,11 +92,17 @@ class SiteCode(IntEnum):
     RECORD_UNUSABLE = 219
     RECIPE_REFUSED = 220
     PLUGIN_REFUSED = 221
+    MAP_UNUSABLE = 222
 
     @property
     def sentence(self) -> str:
         """What the operator of another hospital may know."""
         return _SENTENCES[self]
+
+    @property
+    def of_the_study(self) -> bool:
+        """Whether what the study asks for is refused: no other answer will come before there is another study."""
+        return self in _OF_THE_STUDY
 
 
 _SENTENCES = {
@@ -106,7 +112,7 @@ _SENTENCES = {
     SiteCode.COHORT_TOO_SMALL: "the site has fewer subjects than its minimum cohort",
     SiteCode.NO_TRAINING_SUBJECTS: "the site has nobody to train on",
     SiteCode.NO_TEST_SUBJECTS: "the site has nobody to test on",
-    SiteCode.BAD_REQUEST: "the site could not read the request",
+    SiteCode.BAD_REQUEST: "the site could not read the request, or the study does not provide for it",
     SiteCode.NOT_FINITE: "training at the site diverged (not a number)",
     SiteCode.OUT_OF_SPACE: "the site's disk is full",
     SiteCode.PERSONAL_PART_MISSING: "the site has no personal part of this model: it never trained it, or lost it",
@@ -124,7 +130,19 @@ _SENTENCES = {
     SiteCode.RECIPE_REFUSED: "the site does not prepare scans in the way that the study asks; its own log says what",
     SiteCode.PLUGIN_REFUSED: "the site does not have, or does not let in, a plug-in that the study uses; its own log "
     "says which",
+    SiteCode.MAP_UNUSABLE: "a map that the model makes at the site is not finite, is negative, or is not 0 outside the "
+    "brain; the site's own log says which",
 }
+
+_OF_THE_STUDY = frozenset(
+    {
+        SiteCode.STUDY_REFUSED,
+        SiteCode.MINIMUM_TOO_LOW,
+        SiteCode.TOO_MUCH_ASKED,
+        SiteCode.NAMES_PEOPLE,
+        SiteCode.RECIPE_REFUSED,
+    }
+)
 
 
 class SiteError(NormfedError):

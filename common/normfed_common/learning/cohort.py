@@ -9,6 +9,7 @@ from typing import Literal, Protocol, overload
 import numpy as np
 
 Sex = Literal["F", "M"]
+UNNUMBERED = -1  # the index of a person who is scored
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Person:
     Parameters
     ----------
     index
-        In the cohort: all scans of one person have the same.
+        In the cohort that is learnt from, 0 and up: all scans of one person have the same. `UNNUMBERED` of whoever is
+        scored, training people too.
     age
         Years; None where the dataset does not say.
     sex

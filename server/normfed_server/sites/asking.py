@@ -204,19 +204,10 @@ class _Answers(Exchange):
         self._without.add(site)
 
 
-OF_THE_STUDY = (
-    SiteCode.STUDY_REFUSED,
-    SiteCode.MINIMUM_TOO_LOW,
-    SiteCode.TOO_MUCH_ASKED,
-    SiteCode.NAMES_PEOPLE,
-    SiteCode.RECIPE_REFUSED,
-)
-
-
 def cure(code: SiteCode, run: str, site: str) -> str:
     """What an operator can do about a site that refuses a run."""
     go_on = f"or go on without it: normfed server excuse {run} {site}"
-    if code not in OF_THE_STUDY:
+    if not code.of_the_study:
         return f"Fix that and resume, {go_on}"
     hints = {
         SiteCode.MINIMUM_TOO_LOW: " (most hospitals ask for 10)",

@@ -15,18 +15,14 @@ from normfed_server.sites.closing import Closing, Outcome
 from normfed_server.sites.exchange import Exchange
 
 TELL_S, TELL_AT_MOST_S = 15.0, 600.0  # twice as long every time
-REFUSALS = (
-    SiteCode.STUDY_REFUSED,
+REFUSALS = (  # beside those of the study
     SiteCode.BAD_REQUEST,
     SiteCode.COHORT_TOO_SMALL,
     SiteCode.NO_TRAINING_SUBJECTS,
     SiteCode.VERSION_DIFFERS,
     SiteCode.BUNDLE_REFUSED,
     SiteCode.NOT_INSTALLED,
-    SiteCode.MINIMUM_TOO_LOW,
     SiteCode.TOO_CLOSE_TO_EARLIER,
-    SiteCode.TOO_MUCH_ASKED,
-    SiteCode.NAMES_PEOPLE,
     SiteCode.RECORD_UNUSABLE,
     SiteCode.PLUGIN_REFUSED,
 )
@@ -120,7 +116,8 @@ class Collection(Exchange):
         self.bytes += size_of(reply)
         if reply.has_error():
             code = error_code(reply)
-            self.outcomes[site] = Outcome.REFUSED if code in REFUSALS else Outcome.FAILED
+            refused = code.of_the_study or code in REFUSALS
+            self.outcomes[site] = Outcome.REFUSED if refused else Outcome.FAILED
             self.reasons[site] = describe(code)
             return False
         return site not in self.outcomes

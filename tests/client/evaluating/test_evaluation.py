@@ -1,8 +1,9 @@
-"""Figures of a site: a lesion mask that turns out empty is no lesion."""
+"""Figures of a site: of whom, of which maps, and what stays on its disk."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import cohorts
@@ -10,9 +11,14 @@ import nibabel
 import numpy as np
 import pytest
 
+from normfed_client.evaluating import evaluation as evaluation_module
 from normfed_client.evaluating.evaluation import Evaluation
 from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.site import Site
+from normfed_common.foundation.errors import SiteCode, SiteError
+from normfed_common.learning.cohort import Scan
+from normfed_common.learning.score import Score
+from normfed_common.models.intensity import Intensity
 from normfed_common.studies import resolve
 from normfed_common.wire.evaluation import CommonEdges
 
@@ -58,3 +64,42 @@ def test_a_patient_without_a_lesion_voxel_is_tested_but_is_not_ill(site: Site, t
     healthy = [evaluation._person(scan) for scan in site.held_out]
     above = np.mean([[(ill > well) + (ill == well) / 2 for well in healthy] for ill in whole])
     assert measured.image_auroc == pytest.approx(above)
+
+
+def test_a_simulated_site_keeps_nothing_of_the_scoring(site: Site, tmp_path: Path) -> None:
+    evaluation = Evaluation(site, "intensity")
+    evaluation.close()  # before anybody was scored
+    evaluation.score({"name": "intensity"}, {})
+    assert len(list((tmp_path / "out" / "scores").rglob("*.safetensors"))) == 7
+    evaluation.close()
+    assert not list((tmp_path / "out" / "scores").rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("step", ["score", "rank"])
+def test_a_broken_map_is_refused_and_the_sites_own_log_says_whose_of_which_model(
+    site: Site, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Intensity.score
+
+    def negative(model: Intensity, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
+        return Score(-whole(model, visits, rng).anomaly)
+
+    monkeypatch.setattr(Intensity, "score", negative)
+    with pytest.raises(SiteError) as caught:
+        getattr(Evaluation(site, "intensity~2"), step)({"name": "intensity"}, {})
+    assert caught.value.code is SiteCode.MAP_UNUSABLE
+    assert caught.value.detail == "intensity~2: sub-aWMH00: the anomaly map is negative, -1 at the lowest"
+
+
+def test_everybody_is_scored_anew_with_one_model_when_all_scores_are_gone(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a model learns at the site may take hours; it is learnt once."""
+    expected = Evaluation(site, "intensity").score({"name": "intensity"}, {})
+    for path in (tmp_path / "out" / "scores" / "intensity").glob("sub-*"):
+        path.unlink()
+    made: list[str] = []
+    personalise = evaluation_module.personalise
+    monkeypatch.setattr(evaluation_module, "personalise", lambda *values: made.append("x") or personalise(*values))
+    assert Evaluation(site, "intensity")._range == expected
+    assert made == ["x"]

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from normfed_client.hospital.people import PeopleSecret
+from normfed_client.hospital.site import Case
 from normfed_client.imaging.bids import Mask, Participant, Visit
 from normfed_client.imaging.cache import META, Entry, write_arrays
-from normfed_client.imaging.cohort import Lots, PreparedCohort, Roles, assign, kind, select
+from normfed_client.imaging.cohort import NO_LESION, Lots, PreparedCohort, Roles, assign, kind, select
 from normfed_common.learning.cohort import Person
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
@@ -195,6 +196,14 @@ def test_tissue_of_which_nothing_may_be_told_is_normal_in_nobody(entries: list[E
         assert cohort.scan(number).normal_index.tolist() == expected
         np.testing.assert_array_equal(cohort.scan(number).images, whole.images)
         assert PreparedCohort(visits(entries)).scan(number).normal_index.tolist() == whole.normal_index.tolist()
+
+
+def test_who_is_scored_is_not_mistaken_for_one_of_the_people_trained_on(entries: list[Entry]) -> None:
+    cohort = PreparedCohort(visits(entries))
+    numbers = [cohort.scan(number).person.index for number in range(len(entries))]
+    assert numbers == list(range(len(entries)))
+    scored = [Case(whose, entry, NO_LESION).scan().person.index for whose, entry in visits(entries)]
+    assert not set(scored) & set(numbers)
 
 
 def test_the_scans_used_last_stay_open_and_no_more_than_fit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,3 +75,18 @@ def test_a_fence_needs_no_worker(runner: Runner) -> None:
 def test_a_worker_that_dies_again_and_again_is_a_code(runner: Runner, tmp_path: Path) -> None:
     assert runner._answer(request(), LISTED).error.code == SiteCode.WORKER_DIED
     assert (tmp_path / "marks").read_text() == "x" * DEATHS
+
+
+def test_what_is_left_of_abandoned_runs_goes_and_what_a_run_is_settled_by_stays(runner: Runner, tmp_path: Path) -> None:
+    left = ("outbox/r/a/x", "checkpoints/r/k/x", "state/r/scores/a/sub-01.safetensors")
+    settled = ("state/r/members.json", "state/r/personal/a/x")
+    old = time.time() - 86_400 * (runner.hospital.config.keep_days + 1)
+    for name in (*left, *settled, "state/r/scores/b/sub-01.safetensors"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+        if "/b/" not in name:
+            os.utime(path, (old, old))
+    runner._expire()
+    assert not any((tmp_path / name).exists() for name in left)
+    assert all((tmp_path / name).exists() for name in (*settled, "state/r/scores/b/sub-01.safetensors"))

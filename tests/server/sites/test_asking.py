@@ -269,3 +269,4 @@ def test_an_answer_that_cannot_be_used_stops_a_run_where_nobody_forgives_or_nobo
 )
 def test_a_refusal_s_cure_is_a_new_run_only_where_the_study_is_at_fault(code: SiteCode, sentence: str) -> None:
     assert cure(code, "r7", "b") == sentence
+    assert cure(code, "r7", "b").startswith("A run keeps its study") == code.of_the_study

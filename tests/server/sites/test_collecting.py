@@ -100,10 +100,12 @@ def decode(message: Message) -> tuple[str, float]:
 @pytest.mark.parametrize(
     ("code", "outcome"),
     [
-        (SiteCode.STUDY_REFUSED, Outcome.REFUSED),
+        *((code, Outcome.REFUSED) for code in SiteCode if code.of_the_study),
+        (SiteCode.BAD_REQUEST, Outcome.REFUSED),
         (SiteCode.TOO_CLOSE_TO_EARLIER, Outcome.REFUSED),
         (SiteCode.RECORD_UNUSABLE, Outcome.REFUSED),
         (SiteCode.INTERNAL, Outcome.FAILED),
+        (SiteCode.NOT_FINITE, Outcome.FAILED),
         (SiteCode.TOOK_TOO_LONG, Outcome.FAILED),
         (SiteCode.WORKER_DIED, Outcome.FAILED),
     ],

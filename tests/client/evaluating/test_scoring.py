@@ -1,0 +1,180 @@
+"""Scans scored with the model of a finished run: which model, which scans belong together, what stays as it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cohorts
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from normfed_client.evaluating.scoring import group, score_scans, served_arrays, visits_of
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import RunError, ScanError
+from normfed_common.learning.cohort import Scan
+from normfed_common.learning.score import Score
+from normfed_common.models.intensity import Intensity
+from normfed_common.studies import resolve
+
+THREADS = 2
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three people."""
+    return cohorts.write(tmp_path_factory.mktemp("cohort"), {"a": {"control": 3}})
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """The caller computes with another number of threads than the study gives a site."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS + 1)
+    yield
+    torch.set_num_threads(before)
+
+
+def written(folder: Path, arrays: Arrays | None = None, header: dict[str, Any] | None = None, **study: Any) -> Path:
+    """A finished run of sites a and b, and of pooled training."""
+    raw = {
+        "name": "done",
+        "data": {"modalities": ["T1w", "FLAIR"]},
+        "preprocessing": {"voxel_size_mm": 4},
+        "model": {"name": "intensity"},
+        "federation": {"threads_per_site": THREADS},
+    }
+    for site in ("a", "b", "pooled"):
+        (folder / "sites" / site).mkdir(parents=True)
+    (folder / "study.yaml").write_text(resolve({**raw, **study}, "test").model_dump_json())
+    named.save(folder / "model.safetensors", arrays or {}, header)
+    return folder
+
+
+def scans_of(dataset: Path, *people: int) -> list[Path]:
+    return [path for number in people for path in sorted((dataset / f"sub-acontrol{number:02d}" / "anat").iterdir())]
+
+
+def test_between_maps_and_after_an_abandoned_one_the_caller_computes_as_before(
+    dataset: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    within: list[int] = []
+    whole = Intensity.score
+
+    def score(model: Intensity, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
+        within.append(torch.get_num_threads())
+        return whole(model, visits, rng)
+
+    monkeypatch.setattr(Intensity, "score", score)
+    maps = score_scans(written(tmp_path / "run"), scans_of(dataset, 0, 1, 2), tmp_path / "maps", "cpu")
+    for _ in range(2):
+        next(maps)
+        assert torch.get_num_threads() == THREADS + 1
+    assert within == [THREADS] * 2
+    # `maps` is still alive, and never asked for the third.
+    assert len(list((tmp_path / "maps").iterdir())) == 2
+
+
+def test_a_broken_map_is_not_written_and_the_reason_is_said(
+    dataset: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Intensity.score
+
+    def beyond(model: Intensity, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
+        return Score(whole(model, visits, rng).anomaly + np.float32(0.1))
+
+    monkeypatch.setattr(Intensity, "score", beyond)
+    with pytest.raises(RunError, match=r"^sub-acontrol01: the anomaly map is not 0 outside the brain"):
+        list(score_scans(written(tmp_path / "run"), scans_of(dataset, 1), tmp_path / "maps", "cpu"))
+    assert not (tmp_path / "maps").exists()
+
+
+def test_the_share_above_the_threshold_is_counted_in_the_brain(dataset: Path, cache: Path, tmp_path: Path) -> None:
+    """The intensity baseline ranks the brain's voxels, so that a share q of them is at or above 1 - q."""
+    run = written(tmp_path / "run")
+    (only,) = score_scans(run, scans_of(dataset, 0), tmp_path / "maps", "cpu")
+    assert np.isnan(only.abnormal_share)
+    found = {"lowest_score": 0.0, "evaluation": {"federated": {"threshold": {"value": 0.9}}}}
+    (run / "metrics.json").write_text(json.dumps(found))
+    (again,) = score_scans(run, scans_of(dataset, 0), tmp_path / "maps", "cpu")
+    assert again.abnormal_share == pytest.approx(0.1, abs=0.01)
+    assert again.subject_score == only.subject_score == pytest.approx(0.98, abs=0.01)
+    values = nibabel.load(again.path).get_fdata()
+    assert (values >= 0.9).sum() / (values > 0).sum() == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_person_without_a_modality_of_the_study_is_named_before_anything_is_scored(
+    dataset: Path, cache: Path, tmp_path: Path
+) -> None:
+    loose = []
+    for name, source in (("p_T1w.nii.gz", 0), ("q_T1w.nii.gz", 0), ("q_FLAIR.nii.gz", 1)):
+        loose.append(tmp_path / name)
+        loose[-1].write_bytes(scans_of(dataset, source)[0].read_bytes())
+    with pytest.raises(ScanError, match=r"^p: the model needs T1w, FLAIR; FLAIR is missing"):
+        list(score_scans(written(tmp_path / "run"), loose, tmp_path / "maps", "cpu"))
+    assert not (tmp_path / "maps").exists()
+
+
+NETWORK = {"network.w": np.arange(3.0, dtype=np.float32)}
+SIAMESE = {"name": "siamese", "patch_size": 9}
+
+
+def test_a_run_without_its_model_is_not_finished(tmp_path: Path) -> None:
+    run = written(tmp_path / "run")
+    (run / "model.safetensors").unlink()
+    with pytest.raises(RunError, match=r"holds no model\.safetensors"):
+        served_arrays(run, None)
+
+
+def test_a_site_that_is_none_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"no site is called pooled\. Its sites are a, b\."):
+        served_arrays(written(tmp_path / "run"), "pooled")
+
+
+def test_a_site_is_served_the_model_of_its_cluster_and_nobody_knows_which_without_one(tmp_path: Path) -> None:
+    stacked = named.stacked([NETWORK, {"network.w": NETWORK["network.w"] + 10}])
+    strategy = {"name": "ifca", "clusters": 2}
+    run = written(tmp_path / "run", stacked, {"clusters": {"a": 1, "b": 0}}, model=SIAMESE, strategy=strategy)
+    assert served_arrays(run, "a")["network.w"].tolist() == [10, 11, 12]
+    assert served_arrays(run, "b")["network.w"].tolist() == [0, 1, 2]
+    with pytest.raises(RunError, match=r"under ifca sites have models of their own\. Say whose with --site: a, b\."):
+        served_arrays(run, None)
+
+
+def test_a_site_that_did_not_train_has_no_whole_model_where_parts_stay_at_the_sites(tmp_path: Path) -> None:
+    run = written(tmp_path / "run", NETWORK, model=SIAMESE, strategy={"name": "fedper"})
+    with pytest.raises(RunError, match="b did not train, so under fedper it has no whole model"):
+        served_arrays(run, "b")
+    with pytest.raises(RunError, match="under fedper sites have models of their own"):
+        served_arrays(run, None)
+
+
+def test_scans_whose_names_agree_up_to_the_modality_are_one_visit() -> None:
+    paths = [Path(name) for name in ("x/p_T1w.nii.gz", "x/q_FLAIR.nii", "x/p_ce-GAD_T1w.nii.gz", "x/T2w.nii.gz")]
+    visits = group(paths)
+    assert [visit.participant.subject for visit in visits] == ["", "p", "q"]
+    assert visits[1].images == {"T1w": paths[0], "ce-GAD_T1w": paths[2]}
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (["p_dwi.nii.gz"], r"p_dwi\.nii\.gz: the name does not say the modality"),
+        (["a/p_T1w.nii.gz", "b/p_T1w.nii.gz"], r"b/p_T1w\.nii\.gz: a second T1w of p, beside a/p_T1w\.nii\.gz"),
+    ],
+)
+def test_a_scan_that_belongs_nowhere_or_twice_is_refused(names: list[str], why: str) -> None:
+    with pytest.raises(ScanError, match=why):
+        group([Path(name) for name in names])
+
+
+def test_a_scan_of_a_dataset_is_of_the_visit_that_the_dataset_says(dataset: Path) -> None:
+    (visit,) = visits_of(scans_of(dataset, 2)[:1])
+    assert visit.name == "sub-acontrol02"
+    assert set(visit.images) == {"T1w", "FLAIR"}  # what lies beside it, too
+    assert visit.participant.age == 50

@@ -1,0 +1,155 @@
+"""The sums of all sites are the sums over all their people; who sends others is left out, and said."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scripted import ScriptedGrid
+from synthetic import People, setting, split
+
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import RunError, SiteCode
+from normfed_common.learning.entries import build
+from normfed_common.learning.learner import named_sums
+from normfed_common.models.base import NormativeModel
+from normfed_common.models.catalogue import MODELS
+from normfed_common.study.config import StudyConfig
+from normfed_common.wire.answers import Answer, Summed
+from normfed_server.arms.context import RunContext
+from normfed_server.arms.in_training import ArmInTraining
+from normfed_server.arms.plan import Arm
+from normfed_server.arms.sums import add_up
+from normfed_server.events.kinds import Event, Missing, Noted
+from normfed_server.events.log import EventLog, subscribe
+from normfed_server.sites.asking import Asker, SiteFailed
+from normfed_server.sites.letterhead import Letterhead
+from normfed_server.sites.roster import Roster
+from normfed_server.steps.progress import Progress
+from normfed_simulation.engines.local import identify
+
+ATLAS = {"name": "atlas"}
+COHORTS = dict(zip("abcd", split(People(14), 6, 4, 3, 1), strict=True))
+SIZES = {site: len(cohort) for site, cohort in COHORTS.items()}
+
+
+def atlas() -> NormativeModel:
+    return build(MODELS, ATLAS, setting())
+
+
+def sums_of(cohort: People) -> Arrays:
+    return atlas().statistics("moments", cohort, np.random.default_rng(0))
+
+
+HONEST = {site: sums_of(cohort) for site, cohort in COHORTS.items()}
+Job = Callable[..., ArmInTraining]
+
+
+@pytest.fixture
+def job(study: StudyConfig, tmp_path: Path) -> Job:
+    """An atlas whose sites answer with their sums; ``instead`` says what some of them answer."""
+
+    def made(forgiving: bool = True, notes: tuple[str, ...] = (), **instead: Any) -> ArmInTraining:
+        def behaviour(site: str, _: int) -> Any:
+            found = instead.get(site, HONEST[site])
+            if not isinstance(found, dict):
+                return found
+            return lambda name, _: (Answer(site=name, payload=Summed(), notes=notes), found)
+
+        identify()
+        grid = ScriptedGrid(behaviour, SIZES)
+        asker = Asker(grid, threading.Event(), forgiving=forgiving)
+        roster = Roster(grid, asker, Letterhead(study))
+        roster.wait_for(len(SIZES))
+        context = RunContext(Letterhead(study), roster, asker, EventLog(tmp_path / "events.jsonl"))
+        return ArmInTraining(Arm("atlas", ATLAS, tuple(SIZES), {}), atlas(), context, Progress([{}]))
+
+    return made
+
+
+def add(made: ArmInTraining) -> list[Event]:
+    """One round; returns the events that it said."""
+    heard: list[Event] = []
+    stop = subscribe(heard.append)
+    try:
+        assert add_up(made, atlas().phases()[0]) is False
+    finally:
+        stop()
+    return heard
+
+
+def assert_are(made: ArmInTraining, sites: str) -> None:
+    """The sums are those of all people of these sites in one place, and the model has made of them what it can."""
+    everybody = People(0)
+    everybody.scans = [scan for site in sites for scan in COHORTS[site].scans]
+    expected = named_sums("moments", sums_of(everybody))
+    assert made.progress.sums.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_allclose(made.progress.sums[name], array, rtol=1e-12)
+        np.testing.assert_array_equal(made.model.share()[name], made.progress.sums[name])
+
+
+def test_the_sum_over_sites_is_the_sum_over_all_their_people(job: Job) -> None:
+    made = job()
+    assert add(made) == []
+    assert_are(made, "abcd")
+    assert made.progress.missed == {}
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (SiteCode.DATA_UNUSABLE, "cannot be used as they are"),
+        ({**HONEST["c"], "count": -HONEST["c"]["count"]}, "its answer cannot be used: count is between"),
+        ({**HONEST["c"], "more": np.zeros(1)}, "other names or shapes than those of most sites"),
+    ],
+    ids=["refused", "impossible", "laid out otherwise"],
+)
+def test_a_site_without_sums_that_can_be_added_is_left_out_and_said(job: Job, answer: Any, why: str) -> None:
+    made = job(c=answer)
+    (event,) = add(made)
+    assert isinstance(event, Missing)
+    assert (event.site, event.round, event.outcome) == ("c", 0, "not in the sums")
+    assert why in event.why
+    assert made.progress.missed == {"c": event.why}
+    assert_are(made, "abd")
+
+
+def test_what_most_sites_send_counts_not_what_the_first_sends(job: Job) -> None:
+    made = job(a={**HONEST["a"], "more": np.zeros(1)})
+    (event,) = add(made)
+    assert isinstance(event, Missing)
+    assert event.site == "a"
+    assert_are(made, "bcd")
+
+
+def test_of_two_layouts_that_as_many_sites_have_none_is_taken(job: Job) -> None:
+    other = {site: {**HONEST[site], "more": np.zeros(1)} for site in "bd"}
+    made = job(**other)
+    with pytest.raises(RunError, match=r"other names or shapes at a, c than at b, d, and the server cannot know"):
+        add(made)
+    assert made.progress.sums == {}
+
+
+def test_without_any_sums_a_run_stops_with_every_sites_reason(job: Job) -> None:
+    made = job(**dict.fromkeys("abc", SiteCode.DATA_UNUSABLE), d=SiteCode.OUT_OF_SPACE)
+    with pytest.raises(RunError, match=r"no site sent sums of moments\. a: .* b: .* c: .* d: the site's disk is full"):
+        add(made)
+
+
+def test_a_run_that_forgives_nobody_stops_at_the_first_site_without_sums(job: Job) -> None:
+    made = job(forgiving=False, b=SiteCode.OUT_OF_SPACE)
+    with pytest.raises(SiteFailed, match="Site b"):
+        add(made)
+    assert made.progress.sums == {}
+
+
+def test_what_sites_say_of_their_sums_is_kept_and_said_once(job: Job) -> None:
+    made = job(notes=("as means of cubes",))
+    said = [event for event in add(made) + add(made) if isinstance(event, Noted)]
+    assert [(event.site, event.text) for event in said] == [(site, "as means of cubes") for site in "abcd"]
+    assert made.progress.notes == {site: ["as means of cubes"] for site in "abcd"}
