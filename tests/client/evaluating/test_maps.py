@@ -36,8 +36,16 @@ class Learning:
 
 
 def site(cohort: Callable[[], Any]) -> Site:
-    config = SimpleNamespace(name="a")
-    return cast(Site, SimpleNamespace(training_cohort=cohort, study=STUDY, config=config))
+    config, recorded = SimpleNamespace(name="a"), list[Any]()
+    found = SimpleNamespace(
+        training_cohort=cohort,
+        study=STUDY,
+        config=config,
+        train=["people"],
+        recorded=recorded,
+        release=lambda kind, cases, what: recorded.append((kind, cases)),
+    )
+    return cast(Site, found)
 
 
 def refusing(code: SiteCode) -> Callable[[], Any]:
@@ -50,7 +58,9 @@ def refusing(code: SiteCode) -> Callable[[], Any]:
 def test_a_model_learns_its_sites_part_anew_and_the_same_every_time() -> None:
     first, again = Learning(), Learning()
     for model in (first, again):
-        maps.personalise(cast(NormativeModel, model), site(lambda: "people"))
+        here = site(lambda: "people")
+        maps.personalise(cast(NormativeModel, model), here)
+        assert here.recorded == [("learning", ["people"])]  # type: ignore[attr-defined]
     assert first.learnt_from[0][0] == "people"
     assert first.learnt_from == again.learnt_from
 
