@@ -90,7 +90,7 @@ class FederatedHead(NothingLearnt):
         else:
             check_shapes(sums, {"people": (), "weights": (self.features,), "offset": (1,)})
             if sums["people"] <= 0:
-                raise WireError("the machine is nobody's")
+                raise WireError("the machine covers no people")
             if np.linalg.norm(sums["weights"]) > sums["people"] * 8**0.5 / self.nu * (1 + ROUNDING):
                 raise WireError("the machine's weights are larger than training makes them")
 
