@@ -13,16 +13,16 @@ Sex = Literal["F", "M"]
 
 @dataclass(frozen=True)
 class Person:
-    """Whose scan it is, as far as a model may know: never a name.
+    """The person whose scan it is, as far as a model may know: never a name.
 
     Parameters
     ----------
     index
-        In the cohort: all scans of one person have the same.
+        Within the cohort; the same for all scans of one person.
     age
         Years; None where the dataset does not say.
     sex
-        None where the dataset does not say, or says something else.
+        None where the dataset does not say, or says neither F nor M.
     """
 
     index: int
@@ -45,7 +45,7 @@ class Scan:
     present
         bool of shape (C,): which modalities the visit has.
     person
-        Whose it is.
+        Whose scan it is.
     """
 
     images: np.ndarray
@@ -64,7 +64,7 @@ class Scan:
 
 
 class Cohort(Protocol):
-    """People to learn from; a scan is opened when asked for, so that memory does not grow with the cohort."""
+    """People to learn from. A scan is opened when asked for, so that memory does not grow with the cohort."""
 
     def __len__(self) -> int:
         """How many scans."""

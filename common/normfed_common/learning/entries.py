@@ -1,4 +1,4 @@
-"""Learners of a study: an entry names one of a registry, and gives its parameters."""
+"""Learners of a study: an entry names one in a registry, and gives its parameters."""
 
 from __future__ import annotations
 

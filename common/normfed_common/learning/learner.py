@@ -2,8 +2,8 @@
 
 A learner goes through `phases`, in order. In an **averaged** phase its network is trained at the sites in rounds, and
 its arrays are averaged by the strategy. In a **summed** phase every site sends sums over its people (sufficient
-statistics), which the server adds: once, or again and again until `absorb` says that nothing changes any more, as
-expectation maximisation does. What is made of sums is the same, federated or pooled.
+statistics), which the server adds: once, or again and again until `absorb` says that nothing changes any more, as in
+expectation maximisation. What is made from sums is the same, federated or pooled.
 """
 
 from __future__ import annotations

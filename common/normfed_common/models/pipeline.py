@@ -1,4 +1,4 @@
-"""Transforms and the model behind them, as one model: learnt in order, each on what those before it make of a scan."""
+"""Transforms and the model behind them as one model, learnt in order, each on scans that those before it changed."""
 
 from __future__ import annotations
 

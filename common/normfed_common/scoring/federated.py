@@ -1,4 +1,4 @@
-"""One one-class SVM for all sites, of which no latent leaves a site.
+"""One one-class SVM for all sites; no latent leaves a site.
 
 Random Fourier features (Rahimi & Recht 2007), drawn alike everywhere from the study's seed, make the RBF machine
 linear: each site fits w, rho by stochastic gradient descent, the server averages them over subjects.
@@ -95,7 +95,7 @@ class FederatedHead(NothingLearnt):
                 raise WireError("the machine's weights are larger than training makes them")
 
     def absorb(self, phase: str, total: Arrays) -> bool:
-        """`variance` gives gamma, `machine` the mean machine."""
+        """gamma from the sums of `variance`, the mean machine from those of `machine`."""
         if phase == "variance":
             mean = total["sum"] / total["entries"]
             variance = float(total["squares"] / total["entries"] - mean**2)
