@@ -105,7 +105,7 @@ class Learner:
         """The sums over the cohort that a summed phase needs.
 
         Additive: the sums of disjoint cohorts add up to those of all their people. Hence counts, totals and weighted
-        totals, never means; and what is drawn of ``rng`` must leave sums that may be added all the same.
+        totals, never means. Where something is drawn from ``rng``, sums of other draws must add up as well.
 
         Returns
         -------
@@ -228,6 +228,8 @@ class Learner:
             ]
             if phase.kind == "averaged" and self.network is None:
                 faults.append(f"it has no network, which the phase {phase.name} trains")
+            elif phase.kind == "averaged" and not self.parts:
+                faults.append(f"it names no parts of the network, which the phase {phase.name} trains")
         faults += [f"{part} is personal, but no part" for part in self.personal if part not in self.parts]
         if faults:
             raise PluginError(f"{type(self).__name__} cannot be used: {faults[0]}.")

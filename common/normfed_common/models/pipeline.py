@@ -146,6 +146,7 @@ class Pipeline(NormativeModel):
         before = self._before(len(self.transforms), cohort)
         if self.model.keeps_to_site:
             self.model.personalise(before, rng)
+        self._seen = None  # whoever is scored next is somebody else
 
     def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
         """The model's, of the scans that the transforms have changed."""
@@ -197,7 +198,7 @@ class _Networks(torch.nn.Module):
     def named_modules(
         self, memo: set[torch.nn.Module] | None = None, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, torch.nn.Module]]:
-        """Those of the parameters and buffers follow from them."""
+        """As torch's; the names of parameters and buffers follow from these."""
         for name, module in super().named_modules(memo, "", remove_duplicate):
             yield ".".join(filter(None, (prefix, self._outside(name)))), module
 

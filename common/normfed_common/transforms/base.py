@@ -21,10 +21,12 @@ class ScanTransform(Learner, ABC):
     def transform(self, scan: Scan) -> Scan:
         """Another scan of the same person.
 
-        What counts of it are the images, finite, float32, of the same shape, 0 outside the brain and where a modality
-        is absent; and ``present``: what was absent may be present afterwards. A model may count on values within
-        ``setting.value_range``. A network is in evaluation mode here, and no gradients are recorded. The result must
-        depend on the scan and on what was learnt alone: it is kept, not worked out again at every access.
+        Only two things are taken from it. ``images``: finite float32 of the same shape, 0 outside the brain and where a
+        modality is absent; a model may count on values within ``setting.value_range``. ``present``: what was absent
+        may be present afterwards.
+
+        The result may depend on nothing but the scan and what was learnt, for it is kept and used again. A network is
+        in evaluation mode here, and no gradients are recorded.
 
         Raises
         ------

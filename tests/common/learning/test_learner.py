@@ -119,9 +119,14 @@ class WithoutSums(WithoutNetwork):
         (Faulty, {"wrong": (Phase("a", "averaged"), Phase("b", "averaged"), Phase("a", "averaged"))}, "two phases are"),
         (Faulty, {"wrong": (Phase("a", "averaged", parts=("moon",)),)}, "the phase a trains moon, which is no part"),
         (Faulty, {"personal": ("moon",)}, "moon is personal, but no part"),
+        (
+            Faulty,
+            {"parts": {}, "wrong": (Phase("a", "averaged"),)},
+            "it names no parts of the network, which the phase a trains",
+        ),
         (Faulty, {"parts": {"normalisation": torch.nn.Linear(1, 1)}}, "a part is called normalisation"),
     ],
-    ids=["most_batches", "network", "statistics", "phases", "part", "personal", "normalisation"],
+    ids=["most_batches", "network", "statistics", "phases", "part", "personal", "parts", "normalisation"],
 )
 def test_what_an_author_forgot_is_said_before_anything_is_learnt(
     kind: type[NormativeModel], change: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
