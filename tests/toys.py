@@ -1,7 +1,8 @@
 """Small learners of every kind, each with a closed form or a library beside it, added without an edit elsewhere.
 
-A transform that centres scans by federated sums, a mixture by expectation maximisation until it converges, and a
-network in two averaged phases with a part that never leaves a site.
+Transforms that centre scans by federated sums, by a mean that stays at the site, or pass them through a network; a
+mixture by expectation maximisation until it converges, and a network in two averaged phases with a part that never
+leaves a site.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from normfed_common.learning.cohort import Cohort, Scan
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Setting
+from normfed_common.models.autoencoder import Dropout
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
 from normfed_common.models.initialisation import initialise
@@ -34,7 +36,13 @@ from normfed_common.transforms.catalogue import TRANSFORMS
 @contextmanager
 def registered() -> Iterator[None]:
     """Within: studies of this process know the toys by name."""
-    added = ((TRANSFORMS, "centring", Centring), (MODELS, "mixture", Mixture), (MODELS, "two-phases", TwoPhases))
+    added = (
+        (TRANSFORMS, "centring", Centring),
+        (TRANSFORMS, "site-centring", SiteCentring),
+        (TRANSFORMS, "retouching", Retouching),
+        (MODELS, "mixture", Mixture),
+        (MODELS, "two-phases", TwoPhases),
+    )
     for registry, name, kind in added:
         registry.add(name, kind)  # type: ignore[arg-type]
     try:
@@ -67,7 +75,7 @@ class Centring(ScanTransform):
     def check(self, phase: str, sums: Arrays) -> None:
         check_shapes(sums, {"count": (), "sum": (len(self.setting.modalities),)})
         if sums["count"] <= 0:
-            raise WireError("the sums are nobody's")
+            raise WireError("the sums cover no people")
 
     def absorb(self, phase: str, total: Arrays) -> bool:
         super().absorb(phase, total)
@@ -77,6 +85,76 @@ class Centring(ScanTransform):
     def transform(self, scan: Scan) -> Scan:
         there = scan.present[:, None, None, None] & scan.mask
         return replace(scan, images=(scan.images - self.mean[:, None, None, None]) * there)
+
+
+def voxel_batches(cohort: Cohort, rng: np.random.Generator) -> Iterator[Batch]:
+    """64 normal voxels of every scan."""
+    for index in rng.permutation(len(cohort)):
+        scan = cohort.scan(int(index))
+        values = normal_values(scan)
+        chosen = values[:, rng.integers(values.shape[1], size=64)].T.astype(np.float32)
+        yield Batch({"voxels": torch.from_numpy(chosen)}, torch.full((64, 1), scan.person.index))
+
+
+class SiteCentring(ScanTransform):
+    """x - mean over some of the site's own normal voxels, per modality, which never leaves it."""
+
+    Config: ClassVar[type[Frozen]] = Frozen
+    keeps_to_site = True
+
+    def __init__(self, config: Frozen, setting: Setting) -> None:
+        super().__init__(config, setting)
+        self.mean = np.zeros(len(setting.modalities), np.float32)
+
+    def personalise(self, cohort: Cohort, rng: np.random.Generator) -> None:
+        values = [normal_values(cohort.scan(index)) for index in range(len(cohort))]
+        some = [one[:, rng.integers(one.shape[1], size=50)] for one in values]
+        self.mean = np.concatenate(some, axis=1).mean(1).astype(np.float32)
+
+    def transform(self, scan: Scan) -> Scan:
+        there = scan.present[:, None, None, None] & scan.mask
+        return replace(scan, images=(scan.images - self.mean[:, None, None, None]) * there)
+
+
+class Retouching(ScanTransform):
+    """x + tanh of a linear map of the voxel's values, of which some are dropped in training alone."""
+
+    Config: ClassVar[type[Frozen]] = Frozen
+
+    def __init__(self, config: Frozen, setting: Setting) -> None:
+        super().__init__(config, setting)
+        channels = len(setting.modalities)
+        self.dropout, self.linear = Dropout(0.5), torch.nn.Linear(channels, channels)
+        network = torch.nn.Sequential(self.dropout, self.linear)
+        initialise(network, seeds.torch_generator(setting.seed, "initial weights", "retouching"))
+        self.network = network.to(setting.device)
+        self.parts = {"linear": self.linear}
+
+    def phases(self) -> tuple[Phase, ...]:
+        return (Phase("retouching", "averaged", rounds=1),)
+
+    @classmethod
+    def samples_per_person(cls, config: Frozen) -> int:
+        return 64
+
+    def batches(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Iterator[Batch]:
+        return voxel_batches(cohort, rng)
+
+    def most_batches(self, phase: str, scans: int) -> int:
+        return scans
+
+    def loss(self, phase: str, batch: Batch, rng: torch.Generator) -> torch.Tensor:
+        self.dropout.generator = rng
+        return self._correction(batch.data["voxels"]).square().sum(1)
+
+    def transform(self, scan: Scan) -> Scan:
+        x = torch.from_numpy(scan.images[:, scan.mask].T.copy()).to(self.setting.device)
+        images = scan.images.copy()
+        images[:, scan.mask] += self._correction(x).T.cpu().numpy() * scan.present[:, None]
+        return replace(scan, images=images)
+
+    def _correction(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.linear(self.dropout(x)))
 
 
 class MixtureConfig(Frozen):
@@ -120,7 +198,7 @@ class Mixture(NormativeModel):
         k = (self.config.components,)
         check_shapes(sums, {"responsibility": k, "sum": k, "squares": k, "likelihood": ()})
         if (sums["responsibility"] < 0).any() or sums["responsibility"].sum() <= 0:
-            raise WireError("the sums are nobody's")
+            raise WireError("the sums cover no people")
 
     def absorb(self, phase: str, total: Arrays) -> bool:
         super().absorb(phase, total)
@@ -180,11 +258,7 @@ class TwoPhases(NormativeModel):
         return 64
 
     def batches(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Iterator[Batch]:
-        for index in rng.permutation(len(cohort)):
-            scan = cohort.scan(int(index))
-            values = normal_values(scan)
-            chosen = values[:, rng.integers(values.shape[1], size=64)].T.astype(np.float32)
-            yield Batch({"voxels": torch.from_numpy(chosen)}, torch.full((64, 1), scan.person.index))
+        return voxel_batches(cohort, rng)
 
     def most_batches(self, phase: str, scans: int) -> int:
         return scans

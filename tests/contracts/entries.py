@@ -112,8 +112,13 @@ TOY_MODELS = [
     Entry("two-phases", "toy: two phases"),
     Entry("atlas", "toy: centring, atlas", transforms=("centring",)),
     Entry("two-phases", "toy: centring, two phases", transforms=("centring",)),
+    Entry("two-phases", "toy: site centring, retouching, two phases", transforms=("site-centring", "retouching")),
 ]
-TOY_TRANSFORMS = [Entry("centring", "toy: centring")]
+TOY_TRANSFORMS = [
+    Entry("centring", "toy: centring"),
+    Entry("site-centring", "toy: site centring"),
+    Entry("retouching", "toy: retouching"),
+]
 
 EVERY_MODEL = entries(MODELS, SMALL_MODELS) + TOY_MODELS
 EVERY_TRANSFORM = entries(TRANSFORMS, SMALL_TRANSFORMS) + TOY_TRANSFORMS

@@ -95,7 +95,7 @@ def test_sums_of_parts_of_a_cohort_add_up_to_those_of_the_whole(entry: Entry) ->
 
 
 def spoilt(sums: Arrays, counted: Any) -> Iterator[tuple[str, Arrays]]:
-    """The same sums with one thing that nobody's can be."""
+    """The same sums with one thing that people's cannot be."""
     for name, array in sums.items():
         yield f"{name} of another shape", {**sums, name: array[None]}
         yield f"no {name}", {n: a for n, a in sums.items() if n != name}

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 import toys
 from contracts.entries import EVERY_TRANSFORM, NONSENSE, SMALL_MODELS, Entry, every, model_of, not_applicable
 from contracts.federating import Federation, learnt_alone, sums_of
 from learning import sum_up
 from synthetic import People, scan, setting, split
 
+from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays, add
 from normfed_common.foundation.errors import ScanError, StudyError, WireError
+from normfed_common.learning.batch import Batch
+from normfed_common.learning.cohort import Cohort, Scan
 from normfed_common.learning.entries import build
 from normfed_common.learning.phase import Phase
+from normfed_common.learning.score import Score
+from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
-from normfed_common.models.pipeline import MODEL, Pipeline
+from normfed_common.models.pipeline import Pipeline
 from normfed_common.studies import validate_learner
+from normfed_common.study.base import Frozen
 from normfed_common.transforms.base import ScanTransform
 from normfed_common.transforms.catalogue import TRANSFORMS
+from normfed_common.transforms.transformed import transformed
 from normfed_server.sites import claims
 
 EACH = every(EVERY_TRANSFORM)
@@ -38,8 +47,19 @@ def made(entry: Entry) -> ScanTransform:
 def learnt(entry: Entry, people: People) -> ScanTransform:
     transform = made(entry)
     learnt_alone(transform, people, "a")
-    transform.personalise(people, np.random.default_rng(0))
+    return personalised(transform, people)
+
+
+def personalised(transform: ScanTransform, people: People) -> ScanTransform:
+    """Ready for scans, as the first of a study's transforms is."""
+    transform.personalise(people, seeds.generator(transform.setting.seed, "personalise", "transform-1"))
+    if transform.network is not None:
+        transform.network.eval()
     return transform
+
+
+def images_of(transform: ScanTransform, scan: Scan) -> np.ndarray:
+    return transformed(scan, [transform]).images
 
 
 def before_a_model(entry: Entry) -> Entry:
@@ -65,7 +85,8 @@ def test_the_scan_is_of_the_same_person_on_the_same_grid_finite_and_0_outside_th
     transform = learnt(entry, people)
     for one in (people.scan(0), scan(np.random.default_rng(9))):
         kept = one.images.copy()
-        found = transform.transform(one)
+        with torch.no_grad():
+            found = transform.transform(one)
         np.testing.assert_array_equal(one.images, kept)
         assert found.images.dtype == np.float32
         assert found.images.shape == one.images.shape
@@ -80,10 +101,20 @@ def test_the_scan_is_of_the_same_person_on_the_same_grid_finite_and_0_outside_th
 def test_the_same_scan_becomes_the_same_whatever_was_transformed_before(entry: Entry) -> None:
     people = People(3)
     alone, busy = learnt(entry, people), learnt(entry, people)
-    busy.transform(people.scan(1))
-    expected = alone.transform(people.scan(0)).images
+    images_of(busy, people.scan(1))
+    expected = images_of(alone, people.scan(0))
     for transform in (alone, busy):
-        np.testing.assert_array_equal(transform.transform(people.scan(0)).images, expected)
+        np.testing.assert_array_equal(images_of(transform, people.scan(0)), expected)
+
+
+@EACH
+def test_what_it_keeps_to_its_site_is_learnt_anew_and_it_works_before(entry: Entry) -> None:
+    transform, people = made(entry), People(3)
+    learnt_alone(transform, people, "a")
+    before = images_of(transform, people.scan(0))
+    once = images_of(personalised(transform, people), people.scan(0))
+    np.testing.assert_array_equal(images_of(personalised(transform, people), people.scan(0)), once)
+    assert np.array_equal(before, once) != transform.keeps_to_site
 
 
 @EACH
@@ -96,7 +127,7 @@ def test_a_modality_that_is_there_stays_and_an_absent_one_is_0_filled_in_or_refu
         one.images[channel], one.present[channel] = 0, False
         said = ""
         try:
-            found = transform.transform(one)
+            found = transformed(one, [transform])
         except ScanError as error:
             said = str(error)
         if said:
@@ -125,7 +156,7 @@ def test_sums_of_sites_in_any_order_add_up_to_those_of_everybody(entry: Entry) -
                 for name, array in whole.items():
                     np.testing.assert_allclose(total[name], array, rtol=1e-9, atol=1e-9, err_msg=name)
             transform.absorb(phase.name, total)
-    images = [t.transform(people.scan(0)).images for t in (pooled, *transforms.values())]
+    images = [images_of(transform, people.scan(0)) for transform in (pooled, *transforms.values())]
     for other in images[1:]:
         np.testing.assert_allclose(other, images[0], rtol=1e-5, atol=1e-6)
 
@@ -144,7 +175,7 @@ def test_sums_may_be_absorbed_again_and_nonsense_is_refused(entry: Entry) -> Non
                 with pytest.raises(WireError):
                     claims.sums({**sums, name: wrong}, once, phase.name, len(people))
     assert_same(once.share(), twice.share())
-    np.testing.assert_array_equal(once.transform(people.scan(0)).images, twice.transform(people.scan(0)).images)
+    np.testing.assert_array_equal(images_of(once, people.scan(0)), images_of(twice, people.scan(0)))
 
 
 @EACH
@@ -154,19 +185,86 @@ def test_one_that_was_shared_transforms_like_the_one_that_shared_it(entry: Entry
     learnt_alone(transform, people, "a")
     other.load(transform.share())
     for one in (transform, other):
-        one.personalise(people, np.random.default_rng(0))
-    np.testing.assert_array_equal(other.transform(people.scan(1)).images, transform.transform(people.scan(1)).images)
+        personalised(one, people)
+    np.testing.assert_array_equal(images_of(other, people.scan(1)), images_of(transform, people.scan(1)))
 
 
 @EACH
-def test_its_phases_and_parts_bear_its_name_before_those_of_the_model(entry: Entry) -> None:
-    transform, pipeline = made(entry), model_of(before_a_model(entry))
-    assert isinstance(pipeline, Pipeline)
-    own = [f"transform-1-{phase.name}" for phase in transform.phases()]
-    model = [f"{MODEL}-{phase.name}" for phase in pipeline.model.phases()]
-    assert [phase.name for phase in pipeline.phases()] == own + model
-    assert set(pipeline.personal) >= {f"transform-1-{part}" for part in transform.personal}
-    assert set(pipeline.groups()) >= {f"transform-1-{part}" for part in transform.parts}
+def test_its_phases_parts_and_arrays_bear_its_name_and_the_models_keep_theirs(entry: Entry) -> None:
+    transform, pipeline, alone = made(entry), model_of(before_a_model(entry)), model_of(BEHIND)
+    assert [phase.name for phase in pipeline.phases()] == [
+        *(f"transform-1-{phase.name}" for phase in transform.phases()),
+        *(phase.name for phase in alone.phases()),
+    ]
+    assert set(pipeline.personal) == {*(f"transform-1-{part}" for part in transform.personal), *alone.personal}
+    assert set(pipeline.parts) == {*(f"transform-1-{part}" for part in transform.parts), *alone.parts}
+    own = {name.replace("network.", "network.transform-1.", 1): array for name, array in transform.share().items()}
+    assert_same(pipeline.share(), own | alone.share())
+
+
+class Looking(NormativeModel):
+    """Keeps every image that it is shown."""
+
+    Config: ClassVar[type[Frozen]] = Frozen
+    keeps_to_site = True
+
+    def __init__(self) -> None:
+        super().__init__(Frozen(), setting())
+        self.network = torch.nn.Linear(1, 1)
+        self.parts = {"all": self.network}
+        self.seen: list[np.ndarray] = []
+
+    def phases(self) -> tuple[Phase, ...]:
+        return Phase("training", "averaged"), Phase("sums", "summed")
+
+    def batches(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Iterator[Batch]:
+        self.personalise(cohort, rng)
+        yield from ()
+
+    def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
+        self.personalise(cohort, rng)
+        return {}
+
+    def personalise(self, cohort: Cohort, rng: np.random.Generator) -> None:
+        self.seen = [cohort.scan(index).images for index in range(len(cohort))]
+
+    def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
+        self.seen += [scan.images for scan in visits]
+        return Score(np.zeros(visits[0].mask.shape, np.float32))
+
+
+@EACH
+def test_a_model_is_trained_summed_up_and_personalised_on_the_very_scans_that_it_scores(entry: Entry) -> None:
+    people, shared = People(3), Pipeline([made(entry)], Looking())
+    for phase in shared.phases()[:-2]:
+        if phase.kind == "summed":
+            shared.absorb(phase.name, sums_of(shared, phase.name, people, np.random.default_rng(0)))
+
+    def received() -> tuple[Pipeline, Looking]:
+        """As every task begins."""
+        model = Looking()
+        pipeline = Pipeline([made(entry)], model)
+        pipeline.load(shared.share())
+        return pipeline, model
+
+    pipeline, scored = received()
+    pipeline.personalise(people, np.random.default_rng(5))
+    scored.seen = []
+    for one in people.scans:
+        pipeline.score([one], np.random.default_rng(6))
+    for task in ("training", "mean loss", "sums", "personalising"):
+        pipeline, model = received()
+        if task == "sums":
+            pipeline.statistics("sums", people, np.random.default_rng(7))
+        elif task == "personalising":
+            pipeline.personalise(people, np.random.default_rng(8))
+        else:
+            with torch.inference_mode(mode=task == "mean loss"):
+                for epoch in range(2):
+                    assert not [*pipeline.batches("training", people, np.random.default_rng(epoch))]
+        assert len(model.seen) == 3, task
+        for found, expected in zip(model.seen, scored.seen, strict=True):
+            np.testing.assert_array_equal(found, expected, err_msg=task)
 
 
 @EACH
@@ -177,7 +275,7 @@ def test_before_a_model_a_federation_of_one_learns_as_the_two_alone_one_after_th
     federation = Federation(lambda: model_of(before_a_model(entry)), {"a": people}, tmp_path)
     transform = learnt(entry, people)
     changed = People(0)
-    changed.scans = [transform.transform(one) for one in people.scans]
+    changed.scans = [transformed(one, [transform]) for one in people.scans]
     alone = build(MODELS, validate_learner(MODELS, BEHIND.raw, "test"), setting())
     if any(phase.kind == "averaged" for phase in transform.phases()):
         not_applicable("rounds of a network come before, so that the model's have other numbers and other draws")
@@ -204,7 +302,7 @@ def test_parameters_refuse_nonsense_by_their_name(entry: Entry) -> None:
 
 def test_what_is_summed_up_is_learnt() -> None:
     """Centred scans of the people learnt from have a mean of 0: a closed form for the toy."""
-    people, transform = People(3), made(EVERY_TRANSFORM[-1])
+    people, transform = People(3), toys.Centring(Frozen(), setting())
     sum_up(transform, people)
     values = np.concatenate([toys.normal_values(transform.transform(one)) for one in people.scans], axis=1)
     np.testing.assert_allclose(values.mean(1), 0, atol=1e-6)

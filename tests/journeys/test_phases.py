@@ -16,14 +16,17 @@ from commands import assert_same, normfed, run_folder, weights
 from learning import sum_up
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
-from toys import Mixture, MixtureConfig, TwoPhases, normal_values
+from toys import Mixture, MixtureConfig, SiteCentring, TwoPhases, normal_values
 
 from normfed_client.hospital.site import Site, read_sites
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation import seeds
+from normfed_common.learning.cohort import Cohort
 from normfed_common.learning.learner import NETWORK
 from normfed_common.models.pipeline import Pipeline
 from normfed_common.studies import load_study
+from normfed_common.study.base import Frozen
+from normfed_common.transforms.transformed import TransformedCohort
 from normfed_server.sites.asking import Asker
 
 pytestmark = pytest.mark.xdist_group("journeys")
@@ -72,7 +75,7 @@ def test_federated_expectation_maximisation_ends_where_that_of_all_people_in_one
     model = site_of(mixture, "pooled").model({"name": "mixture", "components": 2, "rounds": 300})
     sum_up(model, site_of(mixture, "pooled").training_cohort())
     expected, found = model.share(), weights(mixture)
-    assert set(found) == set(expected) > {"sums.transform-1-means.sum", "sums.model-em.responsibility"}
+    assert set(found) == set(expected) > {"sums.transform-1-means.sum", "sums.em.responsibility"}
     for name, array in expected.items():
         np.testing.assert_allclose(found[name], array, rtol=1e-9, err_msg=name)
 
@@ -150,10 +153,9 @@ def two_phases(study_file: Path, hospitals: Path, tmp_path_factory: pytest.TempP
     return simulate(path, folder / "runs")
 
 
-def by_hand(site: Site) -> dict[str, np.ndarray]:
+def by_hand(site: Site, cohort: Cohort) -> dict[str, np.ndarray]:
     """Two rounds of the encoder's phase, then three of the decoder's, with nothing of ours around them."""
     model = TwoPhases(TwoPhases.Config(), site.setting)
-    cohort = site.training_cohort()
     for number in range(1, 6):
         phase, parts = ("encoding", ("encoder", "adapter")) if number <= 2 else ("decoding", ("decoder",))
         trained = [parameter for part in parts for parameter in model.parts[part].parameters()]
@@ -168,10 +170,34 @@ def by_hand(site: Site) -> dict[str, np.ndarray]:
 
 def test_two_averaged_phases_at_one_site_are_plain_training_of_one_part_and_then_the_other(two_phases: Path) -> None:
     torch.set_num_threads(1)
-    expected = by_hand(site_of(two_phases, "a"))
-    found = named.load(two_phases / "arms" / "local-a" / "model.safetensors")
+    site = site_of(two_phases, "a")
+    assert_trained(two_phases, by_hand(site, site.training_cohort()))
+
+
+def assert_trained(run: Path, expected: dict[str, np.ndarray]) -> None:
+    """Whether site a's own model has these weights, but for those that stay with it."""
+    found = named.load(run / "arms" / "local-a" / "model.safetensors")
     kept = {name for name in expected if name.startswith(f"{NETWORK}adapter")}
     assert_same(found, {name: array for name, array in expected.items() if name not in kept})
+
+
+def test_a_site_trains_on_scans_that_have_been_changed_by_what_a_transform_keeps_there(
+    study_file: Path, hospitals: Path, tmp_path: Path
+) -> None:
+    path = study_with(
+        study_file,
+        tmp_path / "s.yaml",
+        transforms=["site-centring"],
+        model={"name": "two-phases"},
+        comparisons=LOCAL_BESIDE,
+    )
+    run = simulate(path, tmp_path / "runs")
+    torch.set_num_threads(1)
+    site = site_of(run, "a")
+    cohort, centring = site.training_cohort(), SiteCentring(Frozen(), site.setting)
+    centring.personalise(cohort, seeds.generator(site.study.seed, "personalise", "transform-1"))
+    assert (centring.mean != 0).all()
+    assert_trained(run, by_hand(site, TransformedCohort(cohort, [centring])))
 
 
 def test_a_part_that_is_personal_leaves_no_site_and_is_scored_with(two_phases: Path) -> None:

@@ -232,6 +232,7 @@ def sums(job: Job[Sums]) -> tuple[Answer, Arrays]:
     phase = _summed_phase(job, model)
     model.load(offers.decode(job.arrays).model)
     if model.places(phase) is not None:
+        model.prepare(phase, cohort)
         cohort = site.cohort_of_places()
     again = (job.payload.iteration,) if job.payload.iteration else ()
     rng = seeds.generator(site.study.seed, "sums", site.config.name, phase, *again)

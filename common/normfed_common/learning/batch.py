@@ -15,10 +15,10 @@ class Batch:
     Parameters
     ----------
     data
-        By name; the first axis of each is the samples'.
+        Tensors by name; the first axis of each is over the samples.
     person
-        int64 of shape (n, k): everybody whom a sample is made of, by `Person.index`; who touches a sample twice is
-        there twice. Privacy of people needs all of them.
+        int64 of shape (n, k): everybody whose scans a sample is made of, by `Person.index`; whoever is in a sample
+        twice is listed twice. Privacy of people needs all of them.
     """
 
     data: Mapping[str, torch.Tensor]
@@ -28,9 +28,9 @@ class Batch:
         return len(self.person)
 
     def to(self, device: torch.device) -> Batch:
-        """The same on another device; the way to a GPU goes through pinned memory, beside the computation.
+        """The same on another device. Copies to a GPU from pinned memory, without waiting for it.
 
-        Who the samples are of stays on the CPU.
+        ``person`` stays on the CPU.
         """
         if device.type == "cpu":
             return self

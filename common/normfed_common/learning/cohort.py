@@ -14,7 +14,7 @@ UNNUMBERED = -1  # the index of a person who is scored
 
 @dataclass(frozen=True)
 class Person:
-    """Whose scan it is, as far as a model may know: never a name.
+    """The person whose scan it is, as far as a model may know: never a name.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class Person:
     age
         Years; None where the dataset does not say.
     sex
-        None where the dataset does not say, or says something else.
+        None where the dataset does not say, or says neither F nor M.
     """
 
     index: int
@@ -47,7 +47,7 @@ class Scan:
     present
         bool of shape (C,): which modalities the visit has.
     person
-        Whose it is.
+        Whose scan it is.
     """
 
     images: np.ndarray
@@ -66,7 +66,7 @@ class Scan:
 
 
 class Cohort(Protocol):
-    """People to learn from; a scan is opened when asked for, so that memory does not grow with the cohort."""
+    """People to learn from. A scan is opened when asked for, so that memory does not grow with the cohort."""
 
     def __len__(self) -> int:
         """How many scans."""

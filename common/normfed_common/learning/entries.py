@@ -1,4 +1,4 @@
-"""Learners of a study: an entry names one of a registry, and gives its parameters."""
+"""Learners of a study: an entry names one in a registry, and gives its parameters."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def configure(
     Raises
     ------
     StudyError
-        If it has no name, or one that nobody bears.
+        If the entry has no name, or nothing is registered under it.
     """
     name = entry.get("name")
     if not isinstance(name, str):
@@ -34,13 +34,21 @@ def configure(
 
 
 def samples_per_person(registry: Registry[type[L]], entry: dict[str, Any]) -> int:
-    """How many samples an epoch of a resolved entry's learner draws at most of each visit of a person."""
+    """Upper bound on the samples that an epoch of a resolved entry's learner draws from each visit of a person."""
     return registry[entry["name"]].samples_per_person(config_of(registry, entry))
 
 
 def build(registry: Registry[type[L]], entry: dict[str, Any], setting: Setting) -> L:
-    """Make the learner of a resolved entry."""
-    return registry[entry["name"]](config_of(registry, entry), setting)
+    """Make the learner of a resolved entry.
+
+    Raises
+    ------
+    PluginError
+        If it is not whole, see `Learner.validate`.
+    """
+    learner = registry[entry["name"]](config_of(registry, entry), setting)
+    learner.validate()
+    return learner
 
 
 def config_of(registry: Registry[type[L]], entry: dict[str, Any]) -> BaseModel:

@@ -2,20 +2,21 @@
 
 A learner goes through `phases`, in order. In an **averaged** phase its network is trained at the sites in rounds, and
 its arrays are averaged by the strategy. In a **summed** phase every site sends sums over its people (sufficient
-statistics), which the server adds: once, or again and again until `absorb` says that nothing changes any more, as
-expectation maximisation does. What is made of sums is the same, federated or pooled.
+statistics), which the server adds: once, or again and again until `absorb` says that nothing changes any more, as in
+expectation maximisation. What is made from sums is the same, federated or pooled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import combinations
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from normfed_common.foundation.arrays import Arrays, check_shapes
-from normfed_common.foundation.errors import WireError
+from normfed_common.foundation.errors import PluginError, WireError
 from normfed_common.learning.batch import Batch
 from normfed_common.learning.cohort import Cohort
 from normfed_common.learning.normalisation import NORMALISATION
@@ -26,22 +27,24 @@ from normfed_common.study.base import Frozen
 NETWORK = "network."
 SUMS = "sums."
 NORMALISATION_GROUP = "normalisation"
+METHODS = {"averaged": ("batches", "most_batches", "loss", "samples_per_person"), "summed": ("statistics",)}
 
 
 class Learner:
-    """Learns in phases, which say what of the methods below it must have. See the module.
+    """Anything learnt across sites. Its phases decide which methods a subclass must implement. See the module.
 
     Attributes
     ----------
     network
         What averaged phases train; None where there are none.
     parts
-        The network's parts by name, from the image inwards and out again; every array belongs to exactly one. What a
-        strategy shares and what it keeps at a site is said in their names (`groups`).
+        The network's parts by name, from the image inwards and out again; every array belongs to exactly one. A
+        strategy says by these names what it shares and what it keeps at a site (`groups`).
     personal
-        Parts that never leave a site, whatever the strategy.
+        Names of the parts that never leave a site, whatever the strategy.
     keeps_to_site
-        Whether `personalise` learns anything, so that every site works with something of its own.
+        Whether `personalise` learns anything, so that every site works with something of its own. Where it does not,
+        `personalise` is not called.
     """
 
     Config: ClassVar[type[Frozen]]
@@ -58,8 +61,7 @@ class Learner:
 
     @classmethod
     def samples_per_person(cls, config: Any) -> int:
-        """How many samples an epoch draws at most of one person with one visit (averaged phases); of several visits
-        as many for each."""
+        """Upper bound on the samples that an epoch of an averaged phase draws from each visit of a person."""
         return 0
 
     def phases(self) -> tuple[Phase, ...]:
@@ -67,11 +69,17 @@ class Learner:
         return ()
 
     def batches(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Iterator[Batch]:
-        """One epoch of training batches of an averaged phase, on the CPU."""
+        """One epoch of training batches of an averaged phase.
+
+        Yields
+        ------
+        Tensors on the CPU, float32 unless the loss wants another type. Each batch holds at least one sample and
+        tensors of its own: none is changed after it was yielded, nor shares memory with a scan.
+        """
         raise TypeError(f"{type(self).__name__} trains no network in a phase {phase!r}")
 
     def most_batches(self, phase: str, scans: int) -> int:
-        """At most so many batches are an epoch of an averaged phase, over so many scans."""
+        """Upper bound on the batches in one epoch over ``scans`` scans."""
         raise TypeError(f"{type(self).__name__} trains no network in a phase {phase!r}")
 
     def loss(self, phase: str, batch: Batch, rng: torch.Generator) -> torch.Tensor:
@@ -80,34 +88,46 @@ class Learner:
         Parameters
         ----------
         rng
-            What a step may draw from: on the CPU, seeded by the site, the round and the step alone, so that a training
-            that goes on after a crash is the one that was interrupted.
+            What a step may draw from: on the CPU, seeded by the study, the site, the round and the step alone, so that
+            training resumed after a crash ends in the same weights.
         """
         raise TypeError(f"{type(self).__name__} trains no network in a phase {phase!r}")
 
     def notes(self, people: int) -> tuple[str, ...]:
-        """What everybody should know of training with so many people: fixed sentences, which leave the site."""
+        """What everybody should know about training on ``people`` people: fixed sentences, which leave the site."""
         return ()
 
     def places(self, phase: str) -> Places | None:
-        """The places in the brain that a phase's sums are kept apart by; None where they are over whole brains."""
+        """The places in the brain that a phase keeps separate sums for; None where its sums are over whole brains."""
         return None
 
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
-        """The sums over the cohort that a summed phase needs, float64."""
+        """The sums over the cohort that a summed phase needs.
+
+        Additive: the sums of disjoint cohorts add up to those of all their people. Hence counts, totals and weighted
+        totals, never means. Where something is drawn from ``rng``, sums of other draws must add up as well.
+
+        Returns
+        -------
+        float64 arrays by name. Names and shapes are the same at every site and in every round, whoever is in the
+        cohort.
+        """
         raise TypeError(f"{type(self).__name__} has no sums {phase!r}")
 
     def counted(self, phase: str) -> Mapping[str, float]:
-        """Arrays of a summed phase that are never negative, each with the most that a scan adds to any entry."""
+        """The arrays of a summed phase that are never negative, each with the most that one scan adds to any entry.
+
+        The names are among those that `statistics` returns; infinity where a scan may add any amount.
+        """
         return {}
 
     def check(self, phase: str, sums: Arrays) -> None:
-        """Whether there can be people, or parts of people, whose sums these are; finite.
+        """Whether people, or parts of people, can have these sums, which are finite.
 
         Raises
         ------
         WireError
-            If the sums contradict each other, or what a person can have.
+            If the sums cover no people, contradict each other, or are not what people can have.
         """
 
     def absorb(self, phase: str, total: Arrays) -> bool:
@@ -116,21 +136,30 @@ class Learner:
         Raises
         ------
         WireError
-            If they are nobody's (`check`), or nothing can be made of them.
+            If the sums cover no people (`check`), or nothing can be made of them.
         """
         self.check(phase, total)
         self._sums[phase] = total
         return False
 
     def sums(self, phase: str) -> Arrays:
-        """The sums over all sites of one phase, as they were absorbed last."""
+        """The sums over all sites of one phase, as they were last absorbed."""
         return self._sums[phase]
 
     def personalise(self, cohort: Cohort, rng: np.random.Generator) -> None:
-        """Learn what never leaves the site, from the site's own training cohort, before scoring."""
+        """Learn what never leaves the site, from the site's own training cohort.
+
+        What an earlier call learnt is replaced. A site that only tests never calls it.
+        """
+
+    def prepare(self, phase: str, cohort: Cohort) -> None:
+        """Get ready for a phase at the site with this training cohort.
+
+        Needed only before `batches` or `statistics` are shown less than that cohort; else they see to it themselves.
+        """
 
     def groups(self) -> dict[str, tuple[str, ...]]:
-        """Names of shared network arrays by part, and across all parts those of the normalisation layers."""
+        """Names of the network's arrays by part, and those of the normalisation layers of all parts."""
         if self.network is None:
             return {}
         names = {id(tensor): name for name, tensor in self._arrays().items()}
@@ -148,19 +177,19 @@ class Learner:
         return frozenset(self._arrays())
 
     def share(self) -> Arrays:
-        """All arrays that may leave a site: weights as ``network.*``, sums as ``sums.<phase>.*``."""
+        """What has been learnt: weights as ``network.*``, sums as ``sums.<phase>.*``, all as copies."""
         shared: Arrays = {name: tensor.detach().cpu().numpy().copy() for name, tensor in self._arrays().items()}
         for phase, arrays in self._sums.items():
             shared |= named_sums(phase, arrays)
         return shared
 
     def load(self, shared: Arrays) -> None:
-        """Take what ``share`` gave, here or at another site; arrays that are neither weights nor sums are passed over.
+        """Take what `share` returned, here or at another site; arrays that are neither weights nor sums are ignored.
 
         Raises
         ------
         WireError
-            If the weights are not those of the network, or the sums nobody's.
+            If the weights are not those of the network, or the sums cover no people.
         """
         weights = {name: array for name, array in shared.items() if name.startswith(NETWORK)}
         if self.network is not None and weights:
@@ -170,12 +199,44 @@ class Learner:
                 raise WireError(f"the network has no {unknown[0]}")
             check_shapes(weights, {name: tuple(tensor.shape) for name, tensor in ours.items()})
             tensors = {name.removeprefix(NETWORK): torch.from_numpy(array.copy()) for name, array in weights.items()}
-            self.network.load_state_dict(tensors, strict=False)  # all but the counters
+            self.network.load_state_dict(tensors, strict=False)  # counters are not among them
         for phase in self.phases():
             prefix = f"{SUMS}{phase.name}."
             arrays = {name.removeprefix(prefix): array for name, array in shared.items() if name.startswith(prefix)}
             if arrays:
                 self.absorb(phase.name, arrays)
+
+    def validate(self) -> None:
+        """Refuse what the author of a subclass got wrong, before anything is learnt.
+
+        Raises
+        ------
+        PluginError
+            If a phase lacks a method, a part or the network that it needs, or two things have one name.
+        """
+        phases = self.phases()
+        faults = [
+            f"two phases are called {phase.name}" for one, phase in combinations(phases, 2) if one.name == phase.name
+        ]
+        if NORMALISATION_GROUP in self.parts:
+            faults.append(f"a part is called {NORMALISATION_GROUP}, as all normalisation layers together are")
+        for phase in phases:
+            lacking = [method for method in METHODS[phase.kind] if self._lacks(method)]
+            faults += [f"it does not implement {method}, which the phase {phase.name} needs" for method in lacking]
+            faults += [
+                f"the phase {phase.name} trains {part}, which is no part" for part in {*phase.parts} - {*self.parts}
+            ]
+            if phase.kind == "averaged" and self.network is None:
+                faults.append(f"it has no network, which the phase {phase.name} trains")
+            elif phase.kind == "averaged" and not self.parts:
+                faults.append(f"it names no parts of the network, which the phase {phase.name} trains")
+        faults += [f"{part} is personal, but no part" for part in self.personal if part not in self.parts]
+        if faults:
+            raise PluginError(f"{type(self).__name__} cannot be used: {faults[0]}.")
+
+    def _lacks(self, method: str) -> bool:
+        """Whether no subclass implements it."""
+        return next(kind for kind in type(self).__mro__ if method in vars(kind)) is Learner
 
     def _arrays(self) -> dict[str, torch.Tensor]:
         """The network's arrays that can be averaged, under the names that they are shared by."""
@@ -185,7 +246,7 @@ class Learner:
 
 
 def named_sums(phase: str, sums: Arrays) -> Arrays:
-    """A phase's sums under the names that a learner shares them by."""
+    """A phase's sums under the names by which a learner shares them."""
     return {f"{SUMS}{phase}.{name}": array for name, array in sums.items()}
 
 

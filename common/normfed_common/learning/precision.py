@@ -1,4 +1,4 @@
-"""In what numbers a network computes.
+"""The precision in which a network computes.
 
 Weights and optimiser are float32 throughout (mixed precision: Micikevicius 2018, arXiv 1710.03740). bf16 has the range
 of float32 and needs no scaling of losses; fp16 is for GPUs before 2020. Networks whose steps are many small kernels are

@@ -20,14 +20,14 @@ class Score:
     anomaly
         Higher = more abnormal; finite and never negative inside the brain, exactly 0 outside.
     uncertainty
-        Standard error of the anomaly, in its units; None where the model knows none.
+        Standard error of the anomaly, in its units; None where the model estimates none.
     extras
-        Whatever else a model has to show, such as a reconstruction, by a name of letters and digits.
+        Further maps to show, such as a reconstruction, by names of up to 40 letters and digits.
 
     Raises
     ------
     ValueError
-        If a name is not one, or a map has another shape than the anomaly.
+        If a name is of anything else, or a map has another shape than the anomaly.
     """
 
     anomaly: np.ndarray

@@ -1,4 +1,4 @@
-"""What whoever learns must know of a study: modalities, the common grid, the range of values, the device."""
+"""What a learner must know about a study: modalities, the common grid, the range of values, the device."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROUNDING = 1e-6  # by which sums may contradict each other, relative: images are
 
 @dataclass(frozen=True)
 class Setting:
-    """What a model must know of the study beside its own parameters.
+    """What a model must know about the study besides its own parameters.
 
     Parameters
     ----------
@@ -53,12 +53,12 @@ class Setting:
         device: torch.device = CPU,
         seed: int | None = None,
     ) -> Setting:
-        """What a study says; without a grid or a device as the server has it, which opens no scan.
+        """The setting of a study; by default the server's, which opens no scan and so has no grid and no device.
 
         Parameters
         ----------
         seed
-            Of another training of the same model; the study's when absent.
+            Of another training run of the same model; the study's when absent.
         """
         preprocessing = study.preprocessing
         return cls(
@@ -78,14 +78,14 @@ class Setting:
 
 @dataclass(frozen=True)
 class Places:
-    """A grid of places, each with sums of its own: an array over it begins or ends with ``shape``, flat or not.
+    """A grid of places, each with sums of its own. The shape of such sums begins or ends with ``shape``, flat or not.
 
     Parameters
     ----------
     shape
         Places along x, y, z.
     edge_mm
-        Of the cube that a place is.
+        Of a place, which is a cube.
     """
 
     shape: tuple[int, int, int]

@@ -1,6 +1,6 @@
 """Normative atlas: mean and variance of normal people at every voxel; score = root mean squared z over modalities.
 
-Made of sums over people (n, sum x, sum x^2), so that the federated atlas is the pooled one.
+Made from sums over people (n, sum x, sum x^2), so that the federated atlas is the pooled one.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from normfed_common.study.base import Frozen
 
 
 class AtlasConfig(Frozen):
-    """How far a voxel's variance is drawn to the brain's mean variance, worth so many people."""
+    """Parameters of the atlas: a voxel's variance is drawn to the brain's mean variance, worth so many people."""
 
-    prior_subjects: float = Field(5.0, ge=0, description="0 gives the plain z-score, infinite where nobody varies")
+    prior_subjects: float = Field(
+        5.0, ge=0, description="0 gives the plain z-score, of a deviation of 1e-6 where nobody varies"
+    )
 
 
 class Atlas(NormativeModel):
@@ -37,7 +39,7 @@ class Atlas(NormativeModel):
         return (Phase("moments", "summed"),)
 
     def places(self, phase: str) -> Places | None:
-        """Every voxel is one."""
+        """Every voxel is a place of its own."""
         return Places(self.setting.shape, self.setting.voxel_size_mm)
 
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
@@ -61,7 +63,7 @@ class Atlas(NormativeModel):
         }
 
     def counted(self, phase: str) -> Mapping[str, float]:
-        """A scan has a voxel once."""
+        """A scan counts once at a voxel."""
         return {"count": 1, "squares": np.inf}
 
     def check(self, phase: str, sums: Arrays) -> None:
@@ -106,7 +108,7 @@ class Atlas(NormativeModel):
         return mean, (count * variance + prior * overall) / (count + prior)
 
     def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
-        """Root mean squared z-score; 0 where nobody among the normal people had brain."""
+        """Root mean squared z-score; 0 where none of the normal people has brain."""
         scan = self.with_every_modality(visits[-1])
         z = (scan.images - self._mean) / self._deviation
         rms = np.sqrt(np.mean(z**2, axis=0))

@@ -62,7 +62,7 @@ class AutoEncoderConfig(Frozen):
 
 
 class Dropout(nn.Module):
-    """Dropout from the generator that it is given: torch's draws from one global stream, as others do.
+    """Dropout from a generator of its own: torch's draws from one global stream.
 
     It draws on the CPU wherever the network is, so that the masks are the same on every device.
     """
@@ -144,13 +144,13 @@ class AutoEncoder(NormativeModel):
 
     @classmethod
     def samples_per_person(cls, config: AutoEncoderConfig) -> int:
-        """Slices; without a number all that a brain has, which are fewer than a common grid is deep."""
+        """Slices; where the study gives no number, no fewer than any brain has."""
         return config.slices_per_subject or MOST_SLICES
 
     def batches(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Iterator[Batch]:
         """Axial slices, float32 of shape (n, C, size, size), and which of their pixels count (n, 1, size, size).
 
-        Slices of all scans are mixed; every scan gives as many.
+        Slices of all scans are mixed, as many of each where the study gives a number.
         """
         chosen: list[tuple[int, int]] = []
         for index in range(len(cohort)):
@@ -171,7 +171,7 @@ class AutoEncoder(NormativeModel):
             )
 
     def most_batches(self, phase: str, scans: int) -> int:
-        """Those of all slices."""
+        """Enough for all slices."""
         return -(-scans * self.samples_per_person(self.config) // self.config.batch_size)
 
     def loss(self, phase: str, batch: Batch, rng: torch.Generator) -> Tensor:

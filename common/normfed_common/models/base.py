@@ -1,4 +1,4 @@
-"""What a normative model is: a learner that gives every voxel of a scan a number."""
+"""What a normative model is: a learner that scores every voxel of a scan."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class NormativeModel(Learner, ABC):
 
     @classmethod
     def title(cls, config: Any, modalities: tuple[str, ...]) -> str | None:
-        """What tables call the model in the place of its name in a study; None: that name."""
+        """What tables call the model instead of its name in a study; None for that name."""
         return None
 
     @abstractmethod
     def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
         """What is abnormal at a person's last visit, given those before it.
 
-        Between people of one study maps differ by what the model sees, never by a constant of the person's, so that
-        thresholds mean the same for everybody.
+        All maps of a study are on one scale, with no constant of each person's own, so that a threshold means the same
+        for everybody.
 
         Parameters
         ----------
@@ -47,7 +47,7 @@ class NormativeModel(Learner, ABC):
         Raises
         ------
         ScanError
-            If one is absent.
+            If a modality is absent.
         """
         if not scan.present.all():
             lacking = [name for name, there in zip(self.setting.modalities, scan.present, strict=True) if not there]

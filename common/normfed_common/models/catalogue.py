@@ -1,4 +1,4 @@
-"""Every normative model by the name that a study uses. A new model is its file and one line here."""
+"""Every normative model by the name that a study uses. A new model is a file of its own and one line here."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from torch import nn
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Torch's own defaults (He 2015, uniform), drawn from ``generator``: its layers draw from one global stream, which
-    other threads draw from as well."""
+    """Torch's own defaults (He 2015, uniform), but drawn from ``generator``: torch's layers share one global stream
+    with other threads."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.kaiming_uniform_(layer.weight, a=5**0.5, generator=generator)

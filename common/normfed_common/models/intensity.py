@@ -44,7 +44,7 @@ class Intensity(NormativeModel):
 
     @classmethod
     def title(cls, config: IntensityConfig, modalities: tuple[str, ...]) -> str:
-        """flair-intensity for the intensity of FLAIR."""
+        """Such as flair-intensity, for the intensity of FLAIR."""
         return f"{_modality(config, modalities).lower()}-intensity"
 
     def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:

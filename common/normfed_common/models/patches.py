@@ -35,7 +35,7 @@ def extract(images: np.ndarray, flat_index: np.ndarray, patch_size: int) -> np.n
 def shared_locations(first: Scan, second: Scan, count: int, patch_size: int, rng: np.random.Generator) -> np.ndarray:
     """``count`` voxels, with replacement, that are normal in both volumes and whose patch lies inside the grid.
 
-    Fewer than ``count`` come back where the two hardly overlap, none where they do not at all.
+    Fewer than ``count`` where the two hardly overlap, none where they do not overlap at all.
     """
     shape = first.mask.shape
     radius = patch_size // 2
@@ -69,11 +69,11 @@ def siamese_batches(
     Parameters
     ----------
     usable
-        Looks at every scan that is opened; may raise.
+        Is called on every scan that is opened; may raise.
 
     Yields
     ------
-    float32 of shape (n, 2, C, p, p), and int64 of shape (n, 2): whose the patches are.
+    float32 of shape (n, 2, C, p, p), and int64 of shape (n, 2): the people whose patches they are.
     """
     owner = np.empty(len(cohort), int)
     for person, visits in enumerate(cohort.people()):

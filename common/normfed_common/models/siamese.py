@@ -80,7 +80,7 @@ class Siamese(NormativeModel):
 
     @classmethod
     def samples_per_person(cls, config: SiameseConfig) -> int:
-        """Pairs that everybody is the first of."""
+        """The pairs of which each visit is the first."""
         return config.pairs_per_subject
 
     def places(self, phase: str) -> Places | None:
@@ -88,7 +88,7 @@ class Siamese(NormativeModel):
         return self.head.places(phase)
 
     def batches(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Iterator[Batch]:
-        """Pairs of patches at one place of two people, float32 of shape (n, 2, C, p, p), and if they are two."""
+        """Pairs of patches of two people at one place, float32 (n, 2, C, p, p), and whether they are two, bool (n,)."""
         config = self.config
         for pairs, person in siamese_batches(
             cohort, config.pairs_per_subject, config.batch_size, config.patch_size, rng, self.with_every_modality
@@ -97,16 +97,16 @@ class Siamese(NormativeModel):
             yield Batch({"pairs": torch.from_numpy(pairs), "two": torch.from_numpy(two)}, torch.from_numpy(person))
 
     def most_batches(self, phase: str, scans: int) -> int:
-        """As many as turns of one person, if no two of them shared a batch."""
+        """One for every turn that a person takes, as if no two turns shared a batch."""
         share = max(1, self.config.batch_size // SUBJECTS_PER_BATCH)
         return scans * -(-self.samples_per_person(self.config) // share)
 
     def notes(self, people: int) -> tuple[str, ...]:
-        """A lone person has no pair."""
+        """Says so if there is nobody to pair with."""
         return (ALONE,) if people == 1 else ()
 
     def loss(self, phase: str, batch: Batch, rng: torch.Generator) -> torch.Tensor:
-        """The siamese loss of every pair; of a lone person with themselves without alpha."""
+        """The siamese loss of every pair, without the cosine where a lone person is paired with themselves."""
         pairs = batch.data["pairs"]
         patches = pairs.flatten(0, 1)
         latents = self.autoencoder.encode(patches)

@@ -44,7 +44,7 @@ class OneClassConfig(Frozen):
 class OneClassHead(Protocol):
     """Turns latents into anomaly scores; may first need sums over the sites, or the site's own people.
 
-    ``Config`` is what a study may say of it, ``keeps_to_site`` whether `personalise` learns anything.
+    ``Config`` holds its parameters in a study; ``keeps_to_site`` says whether `personalise` learns anything.
     """
 
     Config: ClassVar[type[Frozen]]
@@ -55,7 +55,7 @@ class OneClassHead(Protocol):
         ...
 
     def phases(self) -> tuple[Phase, ...]:
-        """Sums that are needed, in order: all phases are summed."""
+        """The sums that are needed, in order; all phases are summed."""
         ...
 
     def statistics(self, phase: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
@@ -75,7 +75,7 @@ class OneClassHead(Protocol):
         ...
 
     def absorb(self, phase: str, total: Arrays) -> bool:
-        """Take the sums over all sites, which `check` let pass; see `Learner.absorb`."""
+        """Take the sums over all sites, which have passed `check`; see `Learner.absorb`."""
         ...
 
     def personalise(self, fields: Iterator[LatentField], subjects: int, rng: np.random.Generator) -> None:
@@ -88,7 +88,7 @@ class OneClassHead(Protocol):
 
 
 class NothingLearnt:
-    """The parts that a head without federated or personal parts leaves empty."""
+    """What a head inherits that needs no sums and keeps nothing at the site."""
 
     keeps_to_site: bool = False
 

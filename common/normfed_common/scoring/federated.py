@@ -1,4 +1,4 @@
-"""One one-class SVM for all sites, of which no latent leaves a site.
+"""One one-class SVM for all sites; no latent leaves a site.
 
 Random Fourier features (Rahimi & Recht 2007), drawn alike everywhere from the study's seed, make the RBF machine
 linear: each site fits w, rho by stochastic gradient descent, the server averages them over subjects.
@@ -90,12 +90,12 @@ class FederatedHead(NothingLearnt):
         else:
             check_shapes(sums, {"people": (), "weights": (self.features,), "offset": (1,)})
             if sums["people"] <= 0:
-                raise WireError("the machine is nobody's")
+                raise WireError("the machine covers no people")
             if np.linalg.norm(sums["weights"]) > sums["people"] * 8**0.5 / self.nu * (1 + ROUNDING):
                 raise WireError("the machine's weights are larger than training makes them")
 
     def absorb(self, phase: str, total: Arrays) -> bool:
-        """`variance` gives gamma, `machine` the mean machine."""
+        """gamma from the sums of `variance`, the mean machine from those of `machine`."""
         if phase == "variance":
             mean = total["sum"] / total["entries"]
             variance = float(total["squares"] / total["entries"] - mean**2)

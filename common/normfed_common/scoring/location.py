@@ -83,13 +83,13 @@ class LocationHead(NothingLearnt):
         return {"count": count, "sum": first, "products": second}
 
     def counted(self, phase: str) -> Mapping[str, float]:
-        """A scan has each voxel of a location once."""
+        """A scan counts once at each voxel of a location."""
         return {"count": self.cell**3}
 
     def check(self, phase: str, sums: Arrays) -> None:
         """The scatter of every location, sum z z' - sum z sum z' / n, is positive semidefinite.
 
-        Means over cubes of locations keep that. Where nobody is, there is nothing.
+        So it is for means over cubes of locations. Locations without people have no sums.
         """
         size = sums["count"].shape[:1] if "count" in sums else ()
         sizes = {"count": size, "sum": (*size, self.dimension), "products": (*size, len(self.upper[0]))}
@@ -134,7 +134,7 @@ class LocationHead(NothingLearnt):
         return False
 
     def personalise(self, fields: Iterator[LatentField], subjects: int, rng: np.random.Generator) -> None:
-        """One machine per location, where the site has enough people, and the two scales at the same quantiles."""
+        """Fit one machine per location, where the site has enough people, and match the two scales by quantiles."""
         self.machines = {}
         if subjects < self.minimum_subjects:
             return
@@ -150,9 +150,9 @@ class LocationHead(NothingLearnt):
         self._calibrate(latents, where, rng)
 
     def score(self, field: LatentField, rng: np.random.Generator) -> np.ndarray:
-        """Minus the machines' decision value plus nu MAXIMUM_SAMPLES / 4 (see `kernel`), or the Mahalanobis distance.
+        """nu MAXIMUM_SAMPLES / 4 minus the machines' decision value (see `kernel`), or the Mahalanobis distance.
 
-        The distance as it is at a site without machines, on the machines' scale at one with them (see the module).
+        The distance is plain at a site without machines, and on the machines' scale at one with them (see the module).
         """
         where, latents = self._cell_of(field.index), field.latents.numpy()
         if not self.machines:

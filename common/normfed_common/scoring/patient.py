@@ -1,7 +1,7 @@
 """One-class SVMs fitted on the scanned person's own latents (Pinon 2023, MIDL, arXiv 2304.08058).
 
-Robust because lesions are few and nu allows outliers; no registration error and no scanner shift enters the score, and
-nothing about normal people but the encoder needs to be known.
+Robust because lesions are few and nu allows outliers. No registration error or scanner shift enters the score, and of
+normal people nothing but the encoder is needed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class PatientHead(NothingLearnt):
         self.nu, self.samples, self.models, self.device = config.nu, config.samples, config.models, setting.device
 
     def score(self, field: LatentField, rng: np.random.Generator) -> np.ndarray:
-        """Minus the mean decision value, plus nu samples / 4 (see `kernel`), which makes it positive."""
+        """nu samples / 4 minus the mean decision value, which is never negative (see `kernel`)."""
         latents = field.latents.numpy()
         machines = [
             kernel.fit(latents[rng.choice(len(latents), min(self.samples, len(latents)), replace=False)], self.nu)

@@ -124,7 +124,7 @@ def sums(arrays: Arrays, model: Learner, phase: str, people: int) -> Arrays:
     Raises
     ------
     WireError
-        If they are not float64, absurdly large, count something that so few people cannot have, or are nobody's.
+        If they are not float64, absurdly large, count something that so few people cannot have, or cover no people.
     """
     scans = people * MOST_SCANS
     counted = model.counted(phase)

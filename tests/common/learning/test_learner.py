@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+import toys
 from learning import sum_up
 from synthetic import People, setting
 from toys import Mixture, MixtureConfig, TwoPhases
 
-from normfed_common.foundation.errors import WireError
+from normfed_common.foundation.errors import PluginError, WireError
+from normfed_common.learning.entries import build
 from normfed_common.learning.learner import NETWORK, named_sums
 from normfed_common.learning.phase import Phase
+from normfed_common.learning.setting import Setting
+from normfed_common.models.base import NormativeModel
+from normfed_common.models.catalogue import MODELS
 from normfed_common.study.base import Frozen
 
 
@@ -67,3 +74,70 @@ def test_a_phase_names_the_arrays_of_its_parts_and_without_parts_all() -> None:
 
 def test_sums_are_shared_under_their_phases_name() -> None:
     assert named_sums("em", {"n": np.ones(1)}).keys() == {"sums.em.n"}
+
+
+class Faulty(TwoPhases):
+    """With one thing wrong in its phases or parts."""
+
+    wrong: tuple[Phase, ...] = ()
+
+    def phases(self) -> tuple[Phase, ...]:
+        return self.wrong or super().phases()
+
+
+class WithoutBatches(NormativeModel):
+    """Forgets what its phase needs."""
+
+    Config = Frozen
+
+    def phases(self) -> tuple[Phase, ...]:
+        return (Phase("training", "averaged"),)
+
+    batches, loss, score = TwoPhases.batches, TwoPhases.loss, TwoPhases.score  # type: ignore[assignment]
+
+
+class WithoutNetwork(WithoutBatches):
+    """Has no network."""
+
+    most_batches = TwoPhases.most_batches  # type: ignore[assignment]
+    samples_per_person = TwoPhases.samples_per_person
+
+
+class WithoutSums(WithoutNetwork):
+    """Forgets its statistics."""
+
+    def phases(self) -> tuple[Phase, ...]:
+        return (Phase("moments", "summed"),)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "said"),
+    [
+        (WithoutBatches, {}, "it does not implement most_batches, which the phase training needs"),
+        (WithoutNetwork, {}, "it has no network, which the phase training trains"),
+        (WithoutSums, {}, "it does not implement statistics, which the phase moments needs"),
+        (Faulty, {"wrong": (Phase("a", "averaged"), Phase("b", "averaged"), Phase("a", "averaged"))}, "two phases are"),
+        (Faulty, {"wrong": (Phase("a", "averaged", parts=("moon",)),)}, "the phase a trains moon, which is no part"),
+        (Faulty, {"personal": ("moon",)}, "moon is personal, but no part"),
+        (
+            Faulty,
+            {"parts": {}, "wrong": (Phase("a", "averaged"),)},
+            "it names no parts of the network, which the phase a trains",
+        ),
+        (Faulty, {"parts": {"normalisation": torch.nn.Linear(1, 1)}}, "a part is called normalisation"),
+    ],
+    ids=["most_batches", "network", "statistics", "phases", "part", "personal", "parts", "normalisation"],
+)
+def test_what_an_author_forgot_is_said_before_anything_is_learnt(
+    kind: type[NormativeModel], change: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Made(kind):  # type: ignore[misc, valid-type]
+        def __init__(self, config: Frozen, setting: Setting) -> None:
+            super().__init__(config, setting)
+            for name, value in change.items():
+                setattr(self, name, value)
+
+    with toys.registered():
+        monkeypatch.setitem(MODELS._entries, "made", Made)
+        with pytest.raises(PluginError, match=f"Made cannot be used: {said}"):
+            build(MODELS, {"name": "made"}, setting())

@@ -5,14 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
+import toys
 from learning import sum_up
 from synthetic import People, setting, split
-from toys import Centring, Mixture, MixtureConfig, TwoPhases, normal_values
+from toys import Centring, Mixture, MixtureConfig, Retouching, SiteCentring, TwoPhases, normal_values
 
+from normfed_client.training.loop import trained_parameters
+from normfed_common.algorithms.sharing import personal_arrays
+from normfed_common.foundation.errors import PluginError
 from normfed_common.learning.learner import NETWORK
-from normfed_common.models.pipeline import Pipeline
+from normfed_common.models.catalogue import MODELS
+from normfed_common.models.pipeline import Pipeline, assemble
+from normfed_common.studies import validate_learner, validate_strategy
 from normfed_common.study.base import Frozen
+from normfed_common.transforms.base import ScanTransform
 
 
 def pipeline() -> Pipeline:
@@ -21,7 +29,7 @@ def pipeline() -> Pipeline:
 
 def test_the_transforms_phases_come_first_and_the_models_see_what_they_make() -> None:
     made, people = pipeline(), People(3)
-    assert [phase.name for phase in made.phases()] == ["transform-1-means", "transform-2-means", "model-em"]
+    assert [phase.name for phase in made.phases()] == ["transform-1-means", "transform-2-means", "em"]
     sum_up(made, people)
     first, second = made.transforms
     assert isinstance(first, Centring)
@@ -65,20 +73,115 @@ def test_what_was_shared_is_taken_with_all_transforms() -> None:
     np.testing.assert_array_equal(*scores)
 
 
-def test_networks_keep_their_parts_under_their_learners_name_and_train_alone() -> None:
-    made = Pipeline([Centring(Frozen(), setting())], TwoPhases(Frozen(), setting()))
-    sum_up(made, People(2))
-    assert set(made.parts) == {"model-encoder", "model-adapter", "model-decoder"}
-    assert made.personal == ("model-adapter",)
-    _, encoding, decoding = made.phases()
-    assert encoding.parts == ("model-encoder", "model-adapter")
-    assert made.arrays_of(decoding) == {f"{NETWORK}model.decoder.weight", f"{NETWORK}model.decoder.bias"}
-    (batch, *_) = made.batches("model-decoding", People(2), np.random.default_rng(0))
-    batch = batch.to(setting().device)
-    inner = TwoPhases(Frozen(), setting())
-    inner.network.load_state_dict(made.model.network.state_dict())  # type: ignore[union-attr]
-    expected = inner.loss("decoding", batch, torch.Generator())
-    assert torch.equal(made.loss("model-decoding", batch, torch.Generator()), expected)
+def trained(transforms: list[ScanTransform]) -> Pipeline:
+    return Pipeline(transforms, TwoPhases(Frozen(), setting()))
+
+
+def test_a_model_keeps_its_names_behind_transforms_and_trains_alone() -> None:
+    alone = TwoPhases(Frozen(), setting())
+    centring, retouching = Centring(Frozen(), setting()), Retouching(Frozen(), setting())
+    for made in (trained([centring]), trained([centring, retouching])):
+        sum_up(made, People(2))
+        assert made.personal == ("adapter",)
+        assert {name: set(arrays) for name, arrays in made.groups().items() if name in alone.parts} == {
+            name: set(arrays) for name, arrays in alone.groups().items() if name in alone.parts
+        }
+        for phase, own in zip(made.phases()[-2:], alone.phases(), strict=True):
+            assert phase == own
+            assert made.arrays_of(phase) == alone.arrays_of(own)
+            assert [name for name, _ in trained_parameters(made, phase)] == [
+                name for name, _ in trained_parameters(alone, own)
+            ]
+        (batch, *_) = made.batches("decoding", People(2), np.random.default_rng(0))
+        batch = batch.to(setting().device)
+        expected = alone.loss("decoding", batch, torch.Generator())
+        assert torch.equal(made.loss("decoding", batch, torch.Generator()), expected)
+
+
+def test_a_transforms_network_has_its_arrays_and_its_phase_beside_the_models() -> None:
+    made = trained([Centring(Frozen(), setting()), Retouching(Frozen(), setting())])
+    own = {f"{NETWORK}transform-2.1.weight", f"{NETWORK}transform-2.1.bias"}
+    _, retouching, *others = made.phases()
+    assert retouching.parts == ("transform-2-linear",)
+    assert made.arrays_of(retouching) == own
+    assert all(not made.arrays_of(phase) & own for phase in others)
+    assert set(made.share()) == own | set(TwoPhases(Frozen(), setting()).share())
+    assert {name for name, _ in trained_parameters(made, retouching)} == own
+
+
+def test_networks_beside_each_other_are_saved_and_taken_as_any_other() -> None:
+    made, other = (trained([Retouching(Frozen(), setting())]) for _ in range(2))
+    assert made.network is not None
+    assert other.network is not None
+    with torch.no_grad():
+        for parameter in made.network.parameters():
+            parameter.add_(1)
+    other.network.load_state_dict(made.network.state_dict())
+    other.load(made.share())
+    for name, tensor in made.network.state_dict().items():
+        assert torch.equal(other.network.state_dict()[name], tensor), name
+    assert {name for name, _ in made.network.named_parameters()} == set(made.network.state_dict())
+    nested = torch.nn.ModuleDict({"both": made.network})
+    assert {name for name, _ in nested.named_parameters()} == set(nested.state_dict())
+    with pytest.raises(RuntimeError, match="Missing key"):
+        other.network.load_state_dict({})
+
+
+@pytest.mark.parametrize("name", ["fedper", "lg-fedavg", "fedrep", "fedbn"])
+def test_what_a_strategy_keeps_of_a_model_does_not_depend_on_transforms_before_it(name: str) -> None:
+    with toys.registered():
+        entry = validate_learner(MODELS, {"name": "autoencoder", "size": 32, "filters": 8, "most_filters": 8}, "test")
+        strategy = validate_strategy({"name": name}, "test")
+        expected = personal_arrays(assemble([], entry, setting()), strategy)
+        for transforms in ([{"name": "centring"}], [{"name": "centring"}, {"name": "retouching"}]):
+            assert personal_arrays(assemble(transforms, entry, setting()), strategy) == expected
+
+
+class Claiming(TwoPhases):
+    """Calls a part as a transform's are called."""
+
+    def __init__(self) -> None:
+        super().__init__(Frozen(), setting())
+        self.parts = {**self.parts, "transform-1-decoder": self.parts["decoder"]}
+
+
+def test_a_model_that_takes_the_names_of_transforms_is_refused() -> None:
+    with pytest.raises(PluginError, match="Claiming cannot be used behind transforms: it calls something transform-1-"):
+        Pipeline([Centring(Frozen(), setting())], Claiming())
+
+
+def test_what_a_transform_keeps_to_its_site_is_learnt_once_until_its_model_is_loaded_anew() -> None:
+    people, others = People(3), People(2, seed=1)
+    made = trained(
+        [SiteCentring(Frozen(), setting()), Retouching(Frozen(), setting()), SiteCentring(Frozen(), setting())]
+    )
+    first, _, last = made.transforms
+    assert isinstance(first, SiteCentring)
+    assert isinstance(last, SiteCentring)
+    for phase in ("transform-2-retouching", "encoding"):
+        made.prepare(phase, people)
+        kept = first.mean, last.mean
+        assert kept[0].all()
+        assert last.mean.any() == (phase == "encoding")
+        assert [*made.batches(phase, others, np.random.default_rng(0))]
+        assert (first.mean, last.mean) == kept
+    made.load(made.share())
+    assert [*made.batches("encoding", others, np.random.default_rng(0))]
+    assert (first.mean != kept[0]).all()
+    assert (last.mean != kept[1]).all()
+
+
+def test_a_scan_is_transformed_anew_once_the_transform_has_learnt_more() -> None:
+    made, people = pipeline(), People(3)
+    sum_up(made, people)
+    before = made.statistics("em", people, np.random.default_rng(0))
+    for _ in range(2):
+        again = made.statistics("em", people, np.random.default_rng(0))
+        np.testing.assert_array_equal(again["sum"], before["sum"])
+    total = made.statistics("transform-1-means", people, np.random.default_rng(0))
+    made.absorb("transform-1-means", {**total, "sum": total["sum"] + total["count"]})
+    changed = made.statistics("em", people, np.random.default_rng(0))
+    assert (changed["sum"] != before["sum"]).all()
 
 
 def test_a_transforms_scan_stays_the_persons() -> None:

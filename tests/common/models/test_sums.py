@@ -45,7 +45,7 @@ HOSTILE = {
     "a mean beyond float32": ("location", "moments", {"count": 1.0, "sum": 1e300}),
     "no entries": ("federated", "variance", {"entries": 0.0}),
     "squares that contradict the sum": ("federated", "variance", {"sum": 1e9}),
-    "nobody's machine": ("federated", "machine", {"people": 0.0}),
+    "a machine of no people": ("federated", "machine", {"people": 0.0}),
     "a machine that nobody trains": ("federated", "machine", {"weights": 1e9}),
 }
 

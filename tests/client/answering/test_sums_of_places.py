@@ -1,0 +1,57 @@
+"""Sums per place are over less than the site trains on; what a transform learns of the site is not."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from synthetic import People, setting
+from toys import SiteCentring
+
+from normfed_client.answering import tasks
+from normfed_common.learning.cohort import Scan
+from normfed_common.learning.entries import build
+from normfed_common.models.catalogue import MODELS
+from normfed_common.models.pipeline import Pipeline
+from normfed_common.study.base import Frozen
+from normfed_common.transforms.transformed import transformed
+from normfed_common.wire.requests import Sums
+
+
+def test_sums_per_place_are_of_the_scans_that_the_model_scores() -> None:
+    whole, told, asked_of = People(3), People(2, seed=1), []
+
+    def cohort_of_places() -> People:
+        asked_of.append("places")
+        return told
+
+    model = Pipeline([SiteCentring(Frozen(), setting())], build(MODELS, {"name": "atlas"}, setting()))
+    site: Any = SimpleNamespace(
+        config=SimpleNamespace(name="a"),
+        study=SimpleNamespace(seed=0, federation=SimpleNamespace(rounds=1)),
+        custody=None,
+        train=(),
+        training_people=3,
+        training_cohort=lambda: whole,
+        cohort_of_places=cohort_of_places,
+        model=lambda entry: model,
+        coarsened=lambda model, phase, total: (total, ()),
+    )
+    job: Any = SimpleNamespace(
+        site=site,
+        request=SimpleNamespace(model={}),
+        payload=Sums(phase="moments"),
+        arrays={},
+        release=lambda kind, scans: None,
+    )
+    _, found = tasks.sums(job)
+    assert asked_of == ["places"]
+    model.personalise(whole, np.random.default_rng(1))
+    scored = [transformed(scan, model.transforms) for scan in told.scans]
+    np.testing.assert_allclose(found["sum"], sum(normal(scan) for scan in scored))
+
+
+def normal(scan: Scan) -> np.ndarray:
+    """Images in float64, 0 where tissue is not normal."""
+    return scan.images.astype(np.float64) * scan.mask
