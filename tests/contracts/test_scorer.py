@@ -14,6 +14,7 @@ from normfed_common.foundation.arrays import Arrays, add
 from normfed_common.foundation.errors import StudyError, WireError
 from normfed_common.learning.phase import Phase
 from normfed_common.models.catalogue import MODELS
+from normfed_common.privacy.cubes import averaged
 from normfed_common.scoring.base import LatentField, OneClassHead
 from normfed_common.scoring.catalogue import SCORERS, build_head
 from normfed_common.studies import validate_learner
@@ -117,6 +118,9 @@ def test_sums_of_sites_add_up_to_those_of_everybody_and_are_taken(entry: Entry) 
         for sums in (*parts, total, whole):
             assert all(np.isfinite(array).all() for array in sums.values())
             head.check(phase.name, sums)
+        places = head.places(phase.name)
+        if places is not None:
+            head.check(phase.name, averaged(whole, places, 3 * places.edge_mm))
         for name, most in head.counted(phase.name).items():
             assert 0 <= whole[name].min() <= whole[name].max() <= most * len(people)
         head.absorb(phase.name, total)

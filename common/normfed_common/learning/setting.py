@@ -80,13 +80,18 @@ class Setting:
 class Places:
     """A grid of places, each with sums of its own: an array over it begins or ends with ``shape``, flat or not.
 
+    An array that is not over them leaves a hospital only if ``beside`` names it.
+
     Parameters
     ----------
     shape
         Places along x, y, z.
     edge_mm
         Of the cube that a place is.
+    beside
+        Names of the phase's arrays that are over whole brains.
     """
 
     shape: tuple[int, int, int]
     edge_mm: float
+    beside: tuple[str, ...] = ()
