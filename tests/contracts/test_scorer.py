@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,10 +27,10 @@ DIMENSION = 3
 def fields(count: int, seed: int = 0) -> list[LatentField]:
     """Latents of people who differ a little, at places of their own."""
     rng, size, found = np.random.default_rng(seed), int(np.prod(SHAPE)), []
-    for _ in range(count):
+    for person in range(count):
         index = np.flatnonzero(rng.random(size) < 0.3)
         latents = rng.normal(rng.normal(0, 0.1), 1, (len(index), DIMENSION)).astype(np.float32)
-        found.append(LatentField(torch.from_numpy(latents), index, SHAPE))
+        found.append(LatentField(torch.from_numpy(latents), index, SHAPE, person))
     return found
 
 
@@ -80,7 +81,7 @@ def test_a_latent_far_from_everybody_scores_above_the_middle_of_the_others(entry
     head = learnt(entry, people)
     ill = people[0].latents.clone()
     ill[len(ill) // 2] = 4.0
-    found = scored(head, LatentField(ill, people[0].index, SHAPE))
+    found = scored(head, replace(people[0], latents=ill))
     assert found[len(ill) // 2] > np.median(found)
 
 

@@ -18,7 +18,7 @@ from normfed_common.study.base import Frozen
 
 @dataclass(frozen=True)
 class LatentField:
-    """Latents of one person's voxels.
+    """Latents of one scan's voxels.
 
     Parameters
     ----------
@@ -28,11 +28,14 @@ class LatentField:
         (n,) sorted flat indices into ``shape``.
     shape
         Of the common grid.
+    person
+        Whose scan it is: their index in the cohort.
     """
 
     latents: torch.Tensor
     index: np.ndarray
     shape: tuple[int, ...]
+    person: int
 
 
 class OneClassConfig(Frozen):

@@ -30,7 +30,7 @@ LARGEST_GAMMA = 1e30  # of latents that hardly differ; its square root times a l
 class FederatedConfig(OneClassConfig):
     """Parameters of the one machine of all sites."""
 
-    samples: int = Field(500, ge=10, le=20_000, description="latents of each person")
+    samples: int = Field(500, ge=10, le=20_000, description="latents of each scan")
     features: int = Field(1024, ge=16, le=16_384, description="random Fourier features")
 
 
@@ -57,13 +57,17 @@ class FederatedHead(NothingLearnt):
 
     def statistics(self, phase: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
         """`variance`: n, sum z, sum z^2 over entries. `machine`: w and rho weighted by people."""
-        chosen = [_some(field, self.samples, rng) for field in fields]
+        whose: set[int] = set()
+        chosen = []
+        for field in fields:
+            whose.add(field.person)
+            chosen.append(_some(field, self.samples, rng))
         samples = np.concatenate(chosen).astype(np.float64)
         if phase == "variance":
             return {"entries": np.array(float(samples.size)), "sum": samples.sum(), "squares": (samples**2).sum()}
         machine = SGDOneClassSVM(nu=self.nu, random_state=int(rng.integers(2**31)), tol=1e-4, average=True)
         machine.fit(self._map(torch.from_numpy(samples).float()).numpy().astype(np.float64))
-        people = float(len(chosen))
+        people = float(len(whose))
         return {
             "people": np.array(people),
             "weights": people * machine.coef_.ravel(),
