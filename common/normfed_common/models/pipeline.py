@@ -104,10 +104,11 @@ class Pipeline(NormativeModel):
         learner.check(own, sums)
 
     def absorb(self, phase: str, total: Arrays) -> bool:
-        """By the phase's learner."""
-        super().absorb(phase, total)
+        """By the phase's learner, which checks it."""
         learner, own, _ = self._of(phase)
-        return learner.absorb(own, total)
+        settled = learner.absorb(own, total)
+        self._sums[phase] = total
+        return settled
 
     def personalise(self, cohort: Cohort, rng: np.random.Generator) -> None:
         """Every learner, on scans that the transforms before it have changed."""

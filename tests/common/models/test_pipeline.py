@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from learning import sum_up
 from synthetic import People, setting, split
 from toys import Centring, Mixture, MixtureConfig, TwoPhases, normal_values
 
-from normfed_common.learning.learner import NETWORK
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.learning.learner import NETWORK, Learner
 from normfed_common.models.pipeline import Pipeline
 from normfed_common.study.base import Frozen
 
@@ -63,6 +65,21 @@ def test_what_was_shared_is_taken_with_all_transforms() -> None:
     other.load(made.share())
     scores = [one.score([people.scan(2)], np.random.default_rng(0)).anomaly for one in (made, other)]
     np.testing.assert_array_equal(*scores)
+
+
+def test_sums_are_checked_once_when_they_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, fresh, checked = pipeline(), pipeline(), []
+    sum_up(made, People(3))
+    check = Learner.check
+
+    def noted(learner: Learner, phase: str, sums: Arrays) -> None:
+        checked.append(phase)
+        check(learner, phase, sums)
+
+    for kind in (Centring, Mixture, Pipeline):
+        monkeypatch.setattr(kind, "check", noted)
+    fresh.load(made.share())
+    assert checked == ["means", "means", "em"]
 
 
 def test_networks_keep_their_parts_under_their_learners_name_and_train_alone() -> None:
