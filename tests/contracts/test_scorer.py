@@ -16,7 +16,7 @@ from normfed_common.foundation.errors import StudyError, WireError
 from normfed_common.learning.phase import Phase
 from normfed_common.models.catalogue import MODELS
 from normfed_common.privacy.cubes import averaged
-from normfed_common.scoring.base import LatentField, OneClassHead
+from normfed_common.scoring.base import LatentField, OneClassScore
 from normfed_common.scoring.catalogue import SCORERS, build_head
 from normfed_common.studies import validate_learner
 
@@ -34,15 +34,15 @@ def fields(count: int, seed: int = 0) -> list[LatentField]:
     return found
 
 
-def head_of(entry: Entry) -> OneClassHead:
+def head_of(entry: Entry) -> OneClassScore:
     return build_head({"fit_on": entry.name, **entry.values}, DIMENSION, setting())
 
 
-def sums_of(head: OneClassHead, phase: str, people: Sequence[LatentField], rng: np.random.Generator) -> Arrays:
+def sums_of(head: OneClassScore, phase: str, people: Sequence[LatentField], rng: np.random.Generator) -> Arrays:
     return {name: np.asarray(array, np.float64) for name, array in head.statistics(phase, iter(people), rng).items()}
 
 
-def learnt(entry: Entry, people: Sequence[LatentField], times: int = 1) -> OneClassHead:
+def learnt(entry: Entry, people: Sequence[LatentField], times: int = 1) -> OneClassScore:
     head = head_of(entry)
     for phase in head.phases():
         total = sums_of(head, phase.name, people, np.random.default_rng(0))
@@ -52,11 +52,11 @@ def learnt(entry: Entry, people: Sequence[LatentField], times: int = 1) -> OneCl
     return head
 
 
-def scored(head: OneClassHead, field: LatentField, seed: int = 1) -> np.ndarray:
+def scored(head: OneClassScore, field: LatentField, seed: int = 1) -> np.ndarray:
     return head.score(field, np.random.default_rng(seed))
 
 
-def summed(head: OneClassHead) -> tuple[Phase, ...]:
+def summed(head: OneClassScore) -> tuple[Phase, ...]:
     if not head.phases():
         not_applicable("has no summed phase")
     return head.phases()
@@ -127,7 +127,7 @@ def test_sums_of_sites_add_up_to_those_of_everybody_and_are_taken(entry: Entry) 
         head.absorb(phase.name, total)
 
 
-def wrong_sums(head: OneClassHead, phase: str, sums: Arrays) -> Iterator[Arrays]:
+def wrong_sums(head: OneClassScore, phase: str, sums: Arrays) -> Iterator[Arrays]:
     for name, array in sums.items():
         yield {**sums, name: array[None]}
         yield {other: kept for other, kept in sums.items() if other != name}

@@ -20,7 +20,7 @@ from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import ROUNDING, Setting
-from normfed_common.scoring.base import LatentField, NothingLearnt, OneClassConfig
+from normfed_common.scoring.base import LatentField, OneClassConfig, OneClassScore
 from normfed_common.study.base import Frozen
 
 BLOCK = 4096
@@ -34,7 +34,7 @@ class FederatedConfig(OneClassConfig):
     features: int = Field(1024, ge=16, le=16_384, description="random Fourier features")
 
 
-class FederatedHead(NothingLearnt):
+class FederatedHead(OneClassScore):
     """Score = c - w.phi(z), phi(z) = sqrt(2/D) cos(W z + b), W ~ N(0, 2 gamma), b ~ U(0, 2 pi).
 
     c = sqrt(2/D) ||w||_1, the most that w.phi can be: the score is minus the decision value w.phi - rho, plus the
@@ -75,7 +75,7 @@ class FederatedHead(NothingLearnt):
         }
 
     def counted(self, phase: str) -> Mapping[str, float]:
-        """See `OneClassHead`."""
+        """See `OneClassScore`."""
         if phase == "variance":
             return {"entries": self.samples * len(self.directions), "squares": np.inf}
         return {"people": 1}

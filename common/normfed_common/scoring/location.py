@@ -24,7 +24,7 @@ from normfed_common.foundation.errors import WireError
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import Places, Setting
 from normfed_common.scoring import kernel
-from normfed_common.scoring.base import LatentField, NothingLearnt, OneClassConfig
+from normfed_common.scoring.base import LatentField, OneClassConfig, OneClassScore
 from normfed_common.scoring.reservoir import Reservoir
 from normfed_common.study.base import Frozen
 
@@ -46,7 +46,7 @@ class LocationConfig(OneClassConfig):
     )
 
 
-class LocationHead(NothingLearnt):
+class LocationHead(OneClassScore):
     """See the module."""
 
     Config: ClassVar[type[Frozen]] = LocationConfig
