@@ -122,6 +122,21 @@ class Registry(Generic[T]):
         entry = self._entries[name]
         return cast(T, _imported(entry) if isinstance(entry, str) else entry)
 
+    def chosen(self, entry: Mapping[str, Any], origin: str, key: str = "name") -> tuple[T, dict[str, Any]]:
+        """The thing that an entry of a study names under ``key``, and what the entry says beside.
+
+        Raises
+        ------
+        StudyError
+            If the entry, which is said to be in ``origin``, has no name, or one that nobody bears.
+        PluginError
+            As a look-up does.
+        """
+        name = entry.get(key)
+        if not isinstance(name, str):
+            raise StudyError(f"{origin}: {key} is missing. Known: {', '.join(self)}.")
+        return self[name], {other: value for other, value in entry.items() if other != key}
+
     def __contains__(self, name: str) -> bool:
         return name in set(self)
 
@@ -195,10 +210,10 @@ class Registry(Generic[T]):
 def not_admitted(plugin: Plugin, listed: Mapping[str, str]) -> str:
     """Why a hospital that lists those plug-ins does not let this one in, and what to do; names are canonical."""
     other = listed.get(plugin.distribution)
+    lists = f"lists version {other}" if other else "does not list it"
     return (
-        f"the plug-in {plugin} is installed here, but site.yaml lists {f'its version {other}' if other else 'it not'} "
-        f"under plugins, so nothing of it is imported. To let it in, write there {plugin.distribution}: "
-        f"'{plugin.version}'"
+        f"the plug-in {plugin} is installed here, but site.yaml {lists} under plugins, so nothing of it is imported. "
+        f"To let it in, write there {plugin.distribution}: '{plugin.version}'"
     )
 
 

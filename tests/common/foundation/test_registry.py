@@ -52,6 +52,22 @@ def test_an_unknown_name_is_a_users_error_that_lists_the_known_ones(models: Regi
     assert str(caught.value) == "No model is called 'unet'. Known: atlas, siamese."
 
 
+def test_an_entry_of_a_study_is_the_thing_that_it_names_and_the_rest(models: Registry[int]) -> None:
+    entry = {"name": "atlas", "size": 3}
+    assert models.chosen(entry, "x.yaml: model") == (2, {"size": 3})
+    assert models.chosen({"kind": "siamese", "name": "x"}, "x.yaml", key="kind") == (1, {"name": "x"})
+    assert entry == {"name": "atlas", "size": 3}
+    with pytest.raises(StudyError, match="No model is called 'unet'"):
+        models.chosen({"name": "unet"}, "x.yaml: model")
+
+
+@pytest.mark.parametrize("entry", [{}, {"size": 3}, {"name": None}, {"name": 3}, {"name": ["atlas"]}])
+def test_an_entry_without_a_name_is_named_by_where_it_is(models: Registry[int], entry: dict[str, object]) -> None:
+    with pytest.raises(StudyError) as caught:
+        models.chosen(entry, "x.yaml: model")
+    assert str(caught.value) == "x.yaml: model: name is missing. Known: atlas, siamese."
+
+
 def test_a_name_is_taken_once_and_stays_its_first_owners(models: Registry[int]) -> None:
     with pytest.raises(ValueError, match="model 'atlas' is registered twice"):
         models.add("atlas", 3)
@@ -145,8 +161,9 @@ def test_what_is_not_admitted_in_exactly_its_version_is_never_imported(
         text = refusal(numbers, "big")
         with pytest.raises(StudyError, match=r"Known: whole\."):
             numbers["unet"]
-    assert "plug-in big 1.1 is installed here, but site.yaml lists" in text
-    assert ("its version 1.0" in text) == ("big" in listed)
+    assert "plug-in big 1.1 is installed here, but site.yaml " in text
+    assert ("site.yaml lists version 1.0 under plugins" in text) == ("big" in listed)
+    assert ("site.yaml does not list it under plugins" in text) == ("big" not in listed)
     assert text.endswith("write there big: '1.1'")
     assert not plugins.imported("big")
 
