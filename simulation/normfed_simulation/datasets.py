@@ -47,11 +47,11 @@ class Dataset(ABC):
 
     @abstractmethod
     def parts(self) -> int:
-        """How many times `write` tells of something that is done."""
+        """How many parts `write` says are done."""
 
     @abstractmethod
     def write(self, root: Path, workers: int, told: Callable[[str], None]) -> None:
-        """Make it in ``root``, or complete what was broken off; ``told`` of every part, by its name.
+        """Make it in ``root``, or complete what was broken off; ``told`` is called with every part's name.
 
         Raises
         ------

@@ -87,7 +87,7 @@ def test_nothing_that_is_not_listed_in_its_very_version_is_imported(
     assert not theirs.imported("theirs")
     text = logged(server)
     assert "the plug-in their-plugin 1.2 is installed here, but site.yaml " in text
-    assert "To let it in, write there their-plugin: '1.2'" in text
+    assert "To let it in, add their-plugin: '1.2'" in text
 
 
 def test_what_is_listed_is_used(server: Server, theirs: Plugins) -> None:

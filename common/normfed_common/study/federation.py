@@ -17,7 +17,7 @@ class FederationConfig(Frozen):
 
     rounds: int = Field(20, ge=1, le=100_000)
     local_epochs: int = Field(1, ge=1, le=1000, description="passes over the site's subjects per round")
-    optimiser: Literal["adam", "sgd"] = Field("adam", description="at the sites; new in every round")
+    optimiser: Literal["adam", "sgd"] = Field("adam", description="at the sites; it starts anew in every round")
     learning_rate: float = Field(1e-3, gt=0, le=10, description="of the sites' optimiser")
     minimum_cohort: int = Field(
         3, ge=1, description="a site with fewer training subjects sends no update, with fewer test subjects no figures"
