@@ -38,7 +38,7 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-class Installed(TyperGroup):
+class InstalledCommands(TyperGroup):
     """The installed sub-commands by name, each imported when it is asked for."""
 
     def __init__(self, **settings: Any) -> None:
@@ -66,7 +66,7 @@ def _command(name: str) -> click.Command:
 def build() -> typer.Typer:
     """The command with all installed sub-commands."""
     app = typer.Typer(
-        cls=Installed,
+        cls=InstalledCommands,
         name="normfed",
         help="Federated learning of normative brain models across hospitals that may not share scans.",
         no_args_is_help=True,

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 
 from normfed_common.learning import precision
-from normfed_common.learning.precision import Precision
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.federation import Precision
 from normfed_common.study.preprocessing import WIDEST_CLIP
 
 CPU = torch.device("cpu")
-ROUNDING = 1e-6  # by which sums may contradict each other, relative: images are float32
+SUMS_ROUNDING = 1e-6  # by which sums may contradict each other, relative: images are float32
 
 
 @dataclass(frozen=True)

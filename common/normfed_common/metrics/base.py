@@ -15,7 +15,7 @@ from normfed_common.metrics.curves import Curve, curve
 from normfed_common.metrics.histograms import Bracketed, MergedCounts
 
 SHARE = "share"  # the unit of what lies from 0 to 1 by its very definition
-ROUNDING = 1e-6
+METRIC_ROUNDING = 1e-6  # by which a figure may lie beyond its metric's bounds
 # What stands beside figures under a name of its own, in people's files and in rows of metrics.json.
 RESERVED = frozenset(
     {
@@ -140,7 +140,7 @@ class Metric:
             If it is beyond the metric's own bounds: such a sum would not be believed anywhere.
         """
         value = float(self.compute(scan))
-        if not np.isnan(value) and not self.lowest - ROUNDING <= value <= self.highest + ROUNDING:
+        if not np.isnan(value) and not self.lowest - METRIC_ROUNDING <= value <= self.highest + METRIC_ROUNDING:
             raise StudyError(
                 f"The metric {self.name!r} is {value:g} for a scan, but claims to lie between "
                 f"{self.lowest:g} and {self.highest:g}. Leave it out of evaluation.metrics, or correct its plug-in."

@@ -19,7 +19,7 @@ from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
 from normfed_common.learning.phase import Phase
-from normfed_common.learning.setting import ROUNDING, Setting
+from normfed_common.learning.setting import SUMS_ROUNDING, Setting
 from normfed_common.scoring.base import LatentField, OneClassConfig, OneClassScore
 from normfed_common.study.base import Frozen
 
@@ -89,13 +89,13 @@ class FederatedHead(OneClassScore):
         if phase == "variance":
             check_shapes(sums, {"entries": (), "sum": (), "squares": ()})
             entries, squares = sums["entries"], sums["squares"]
-            if entries <= 0 or squares < 0 or sums["sum"] ** 2 > entries * squares * (1 + ROUNDING):
+            if entries <= 0 or squares < 0 or sums["sum"] ** 2 > entries * squares * (1 + SUMS_ROUNDING):
                 raise WireError("entries, sum and squares contradict each other")
         else:
             check_shapes(sums, {"people": (), "weights": (self.features,), "offset": (1,)})
             if sums["people"] <= 0:
                 raise WireError("the machine is nobody's")
-            if np.linalg.norm(sums["weights"]) > sums["people"] * 8**0.5 / self.nu * (1 + ROUNDING):
+            if np.linalg.norm(sums["weights"]) > sums["people"] * 8**0.5 / self.nu * (1 + SUMS_ROUNDING):
                 raise WireError("the machine's weights are larger than training makes them")
 
     def absorb(self, phase: str, total: Arrays) -> bool:

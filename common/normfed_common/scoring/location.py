@@ -32,7 +32,7 @@ MAXIMUM_SAMPLES = 200  # per location's machine
 SHRINKAGE = 20.0  # k, voxels' worth of the pooled covariance
 CALIBRATION_VOXELS = 50_000  # of the site's normal people, which put distances on the machines' scale
 QUANTILES = np.linspace(0, 1, 1001)
-ROUNDING = 1e-9  # of a scatter, relative to its products: float64 sums of 10^7 terms
+SCATTER_ROUNDING = 1e-9  # of a scatter, relative to its products: float64 sums of 10^7 terms
 LOCATIONS_AT_ONCE = 16_384
 LARGEST_DISTANCE = 1e18  # its square is within float32: what overflows is as far, never infinite
 
@@ -59,7 +59,7 @@ class LocationHead(OneClassScore):
         self.edge_mm = cell * setting.voxel_size_mm
         self.cells = (-(-shape[0] // cell), -(-shape[1] // cell), -(-shape[2] // cell))
         self.upper = np.triu_indices(dimension)
-        self.machines: dict[int, kernel.Machine] = {}
+        self.machines: dict[int, kernel.OneClassMachine] = {}
         self.distances = self.scores = np.zeros(len(QUANTILES))
 
     def phases(self) -> tuple[Phase, ...]:
@@ -108,7 +108,7 @@ class LocationHead(OneClassScore):
             rows = somebody[start : start + LOCATIONS_AT_ONCE]
             products = self._square(sums["products"][rows])
             scatter = products - first[rows, :, None] * first[rows, None, :] / count[rows, None, None]
-            slack = ROUNDING * np.trace(products, axis1=1, axis2=2) + np.finfo(np.float64).tiny
+            slack = SCATTER_ROUNDING * np.trace(products, axis1=1, axis2=2) + np.finfo(np.float64).tiny
             try:
                 roots = np.linalg.cholesky(scatter + slack[:, None, None] * np.eye(self.dimension))
             except np.linalg.LinAlgError as error:

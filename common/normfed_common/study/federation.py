@@ -10,6 +10,7 @@ from normfed_common.study.base import Frozen, NamedEntry
 
 PLAIN = {"name": "fedavg"}  # the strategy of whatever names none: baselines, local and pooled models too
 Compression = Literal["none", "fp16", "bf16", "int8"]
+Precision = Literal["float32", "bf16", "fp16"]
 
 
 class FederationConfig(Frozen):
@@ -49,7 +50,7 @@ class FederationConfig(Frozen):
         description="of the weights in a round that one site may have, whatever it says of its people or losses, and "
         "of the held-out voxels that the threshold comes from; below 1 the server holds all updates of a round at once",
     )
-    precision: Literal["float32", "bf16", "fp16"] = Field(
+    precision: Precision = Field(
         "float32",
         description="of the sites' networks; bf16 pays on a GPU with large batches of large images, fp16 on older ones",
     )
