@@ -31,6 +31,7 @@ from flwr.cli.build import build_fab_from_files
 
 from normfed_client.operation import joining
 from normfed_common.deployment import bundle, enrolment
+from normfed_common.foundation.units import MEGABYTE
 from normfed_common.learning.entries import build
 from normfed_common.learning.setting import Setting
 from normfed_common.models import catalogue
@@ -44,7 +45,6 @@ from normfed_server.state import admission
 from normfed_server.state.folder import ServerConfig, create
 from normfed_server.superlink.control import Control
 
-MEGABYTE = 1e6
 ROUNDS = 4
 BIN = Path(sys.executable).parent
 MODELS = {1: (32, 8, 16, 220), 50: (32, 32, 512, 5), 200: (128, 32, 512, 3)}  # size, filters, most filters, latent

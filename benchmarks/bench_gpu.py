@@ -18,13 +18,13 @@ import torch
 from common import Brains, machine, median_seconds, setting
 
 from normfed_client.hospital.machine import repeatable
-from normfed_client.training.loop import Progress, Settings, train
+from normfed_client.training.loop import Settings, TrainingFigures, train
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.learning.entries import build
-from normfed_common.learning.precision import Precision
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
+from normfed_common.study.federation import Precision
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 MIB = 2**20
@@ -37,7 +37,7 @@ MODELS_MEASURED: dict[str, dict[str, Any]] = {
 PEOPLE, STEPS, WARM = 8, 40, 10
 
 
-def rounds(model: NormativeModel, people: Brains, most: int) -> tuple[Progress, float]:
+def rounds(model: NormativeModel, people: Brains, most: int) -> tuple[TrainingFigures, float]:
     """A round of the loop, and its seconds."""
     torch.cuda.synchronize()
     begin = time.perf_counter()

@@ -39,7 +39,7 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-class Installed(TyperGroup):
+class InstalledCommands(TyperGroup):
     """The installed sub-commands by name, each imported when it is asked for."""
 
     def __init__(self, **settings: Any) -> None:
@@ -67,7 +67,7 @@ def _command(name: str) -> click.Command:
 def build() -> typer.Typer:
     """The command with all installed sub-commands."""
     app = typer.Typer(
-        cls=Installed,
+        cls=InstalledCommands,
         name="normfed",
         help="Federated learning of normative brain models across hospitals that may not share scans.",
         no_args_is_help=True,
@@ -94,7 +94,7 @@ def main() -> None:
         Console(stderr=True, highlight=False).print(f"[bold red]Error:[/] {plain(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        # The reader of a pipe went away (`| head`): not an error of anybody.
+        # The reader of a pipe went away (`| head`): nobody's error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:

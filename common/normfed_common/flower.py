@@ -1,4 +1,4 @@
-"""What both sides use of Flower beyond its public interface: a new version of Flower is met here."""
+"""What both sides use of Flower beyond its public interface: here is what a new version of Flower may break."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.foundation import plain_yaml
 from normfed_common.foundation.errors import StudyError, UserError
 from normfed_common.foundation.registry import Registry
-from normfed_common.learning.entries import configure
 from normfed_common.models.catalogue import MODELS
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.validation import validate
@@ -87,14 +86,11 @@ def _check_metrics(extra: tuple[str, ...], origin: str) -> None:
 
 def validate_learner(registry: Registry[Any], entry: dict[str, Any], origin: str) -> dict[str, Any]:
     """The same entry with the defaults of its model or transform filled in."""
-    config_type, values = configure(registry, entry, origin)
-    return {"name": entry["name"], **validate(config_type, values, origin).model_dump(mode="json")}
+    learner, values = registry.chosen(entry, origin)
+    return {"name": entry["name"], **validate(learner.Config, values, origin).model_dump(mode="json")}
 
 
 def validate_strategy(entry: dict[str, Any], origin: str) -> dict[str, Any]:
     """The same entry with the defaults of its algorithm filled in."""
-    name = entry.get("name")
-    if not isinstance(name, str):
-        raise StudyError(f"{origin}: name is missing. Known strategies: {', '.join(ALGORITHMS)}.")
-    values = {key: value for key, value in entry.items() if key != "name"}
-    return {"name": name, **validate(ALGORITHMS[name].parameters, values, origin).model_dump(mode="json")}
+    row, values = ALGORITHMS.chosen(entry, origin)
+    return {"name": entry["name"], **validate(row.parameters, values, origin).model_dump(mode="json")}

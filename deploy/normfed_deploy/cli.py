@@ -1,4 +1,4 @@
-"""`normfed rehearse`: a whole federation on this machine with everything that is real, before hospitals are asked."""
+"""`normfed rehearse`: a whole federation on this machine, everything real, before hospitals are asked."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from normfed_common.foundation.errors import StudyError
 
 
 def rehearse(
-    study: Annotated[Path | None, typer.Argument(help="The study; else a tiny one with synthetic people.")] = None,
+    study: Annotated[
+        Path | None, typer.Argument(help="The study; without it a tiny one with synthetic people.")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="A BIDS dataset; each of its sites becomes a hospital.")] = None,
-    folder: Annotated[Path | None, typer.Option(help="Where it is kept; a temporary folder without it.")] = None,
-    faults: Annotated[bool, typer.Option("--faults", help="Kill, cut, stall and fill: the matrix of faults.")] = False,
-    only: Annotated[list[str] | None, typer.Option(help="Of the faults, those that begin so. Repeatable.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where to keep it; without it a temporary folder.")] = None,
+    faults: Annotated[
+        bool, typer.Option("--faults", help="Kill, cut, stall, fill disks: the matrix of faults.")
+    ] = False,
+    only: Annotated[list[str] | None, typer.Option(help="Only faults whose names begin with this. Repeatable.")] = None,
     times: Annotated[int, typer.Option(min=1, help="How often each process is killed.")] = 20,
     seed: Annotated[int, typer.Option(help="Of the random moments.")] = 0,
 ) -> None:
@@ -30,7 +34,7 @@ def rehearse(
     chosen, root = playing.prepared(study, data)
     place = folder or Path(tempfile.mkdtemp(prefix="normfed-rehearsal-"))
     if place.exists() and any(place.iterdir()):
-        raise StudyError(f"{place}: there is something already. Choose another --folder.")
+        raise StudyError(f"{place}: not empty. Choose another --folder.")
     console.print(f"Rehearsal in {place}")
     if not faults:
         same = playing.compare(chosen, root, place, say)

@@ -56,7 +56,7 @@ def rehearsal(study: StudyConfig, data: Path, folder: Path, wired: bool) -> Rehe
     """A federation with a hospital for every site of the dataset that takes part."""
     names = study.data.sites or tuple(n for n in read_dataset(data).sites() if n not in study.data.exclude)
     made = Rehearsal(folder, data, {name: (name,) for name in names}, wired=wired, settings=floors(study))
-    for name in names:  # what was preprocessed before need not be again
+    for name in names:  # what was preprocessed before need not be preprocessed again
         cache = folder / name / CACHED
         if not cache.exists():
             (default_root() / "scans").mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A whole federation on this machine with everything that is real: SuperLink, nodes, TLS, keys, processes, links.
+"""A whole federation on this machine, everything real: SuperLink, nodes, TLS, keys, processes, links.
 
 What an operator rehearses here is what hospitals will run; only the distance is missing.
 """
@@ -41,7 +41,7 @@ Role = Literal["superlink", "executor", "serverapp", "server", "node", "runner",
 
 
 def floors(study: StudyConfig) -> dict[str, object]:
-    """A hospital's floors as low as the study's minimum: that they refuse is not what is rehearsed."""
+    """A hospital's floors as low as the study's minimum: their refusals are not what is rehearsed."""
     return dict.fromkeys(("minimum_people", "minimum_people_per_voxel"), study.federation.minimum_cohort)
 
 
@@ -97,7 +97,7 @@ class Rehearsal:
     def start(
         self, what: str, environment: Mapping[str, str] | None = None, command: Sequence[str] | None = None
     ) -> None:
-        """Start the server ("server") or a site by its name; ``command`` in the place of `normfed site start`."""
+        """Start the server ("server") or a site by its name; ``command`` instead of `normfed site start`."""
         usual = [*COMMAND, "server" if what == "server" else "site", "start", "--home", str(self.folder / what)]
         direct = {"NO_PROXY": "*", "no_proxy": "*"} if environment is None else environment
         with open(self.folder / f"{what}.out", "ab") as out:
@@ -155,7 +155,7 @@ class Rehearsal:
         return starting.begin(open_home(self.home.folder), study, canary, ())
 
     def wait(self, run: str, within_s: float) -> Entry:
-        """Until a run ended.
+        """Until a run has ended.
 
         Raises
         ------

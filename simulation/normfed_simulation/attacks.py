@@ -1,7 +1,7 @@
-"""Sites that lie: what a strategy does with a malicious update is tried by tampering with a site's answers.
+"""Sites that lie: how a strategy copes with a malicious update is tried by tampering with a site's answers.
 
 The attacks of the Byzantine literature (Blanchard 2017, arXiv 1703.02757; Yin 2018, arXiv 1803.01498): the update is
-turned round and made ten times as long, made a hundred times as long, or replaced by noise a hundred times its size.
+reversed and made ten times as long, made a hundred times as long, or replaced by noise a hundred times its size.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LONGER, FLIPPED = 100.0, -10.0
 
 
 class Attack(StrEnum):
-    """What a malicious site sends in the place of its update d."""
+    """What a malicious site sends instead of its update d."""
 
     SIGN_FLIP = "sign-flip"  # -d, ten times as long
     SCALE = "scale"  # 100 d

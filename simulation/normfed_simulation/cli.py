@@ -31,7 +31,7 @@ StudyArgument = Annotated[
     Path | None, typer.Argument(help="The study; without it the demo with six synthetic hospitals.")
 ]
 DataOption = Annotated[Path | None, typer.Option(help="A BIDS dataset; participants.tsv needs the column site.")]
-OutOption = Annotated[Path, typer.Option(help="Where the run folder is made.")]
+OutOption = Annotated[Path, typer.Option(help="Where to make the run folder.")]
 EngineOption = Annotated[EngineName, typer.Option(help="local: this process and its workers; ray: Flower's runtime.")]
 RoundsOption = Annotated[int | None, typer.Option(min=1, help="Instead of the study's federation.rounds.")]
 SeedOption = Annotated[int | None, typer.Option(min=0, help="Instead of the study's seed.")]
@@ -77,7 +77,7 @@ def simulate(
     if resume is not None:
         changed = (study, rounds, seed, strategy, attack, hospital_times or None, leave_one_site_out or None)
         if any(change is not None for change in changed):
-            raise StudyError("--resume goes on with the run's own study; leave out STUDY and what changes a study.")
+            raise StudyError("--resume continues the run's own study; leave out STUDY and options that change it.")
         run = reopen(resume)
         experiment.check_resumable(run)
         data = data or experiment.data_of(run)
@@ -98,15 +98,16 @@ def compare(
     strategies: Annotated[
         str | None,
         typer.Option(
-            help="Names with commas, the first is the study's own: fedavg,ditto,fedbn,local,pooled; with parameters: "
-            "'fedavg,{name: ditto, lambda: 0.5}'. `all` for every one; without it those of the study, or the usual."
+            help="Names with commas, the first becomes the study's own: fedavg,ditto,fedbn,local,pooled; with "
+            "parameters: 'fedavg,{name: ditto, lambda: 0.5}'. `all` for every one; without it those of the "
+            "study, or the usual."
         ),
     ] = None,
     repeats: Annotated[
         int | None, typer.Option(min=1, help="Trainings of every model from other weights and batches: their spread.")
     ] = None,
     compressions: Annotated[
-        str | None, typer.Option(help="Also the study's own strategy under: fp16,bf16,int8.")
+        str | None, typer.Option(help="Also the study's own strategy under these: fp16,bf16,int8.")
     ] = None,
     data: DataOption = None,
     out: OutOption = Path("runs"),
@@ -136,7 +137,7 @@ def compare(
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
 ) -> None:
-    """Build report.html of a finished run again."""
+    """Rebuild report.html of a finished run."""
     from normfed_server.runs.folder import reopen
     from normfed_simulation import patients
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from normfed_common.foundation import digests
-from normfed_common.foundation.errors import StudyError
 from normfed_common.foundation.registry import Registry
 from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
@@ -31,7 +30,7 @@ class Dataset(ABC):
     """
 
     Config: ClassVar[type[Frozen]]
-    what: ClassVar[str] = "Dataset"  # is made, as a person who waits is told
+    what: ClassVar[str] = "Dataset"  # what the progress display calls it
     version: ClassVar[int] = 1  # raise it when the same configuration gives other scans
 
     def __init__(self, config: Any, seed: int) -> None:
@@ -48,11 +47,11 @@ class Dataset(ABC):
 
     @abstractmethod
     def parts(self) -> int:
-        """How many times `write` tells of something that is done."""
+        """How many parts `write` says are done."""
 
     @abstractmethod
     def write(self, root: Path, workers: int, told: Callable[[str], None]) -> None:
-        """Make it in ``root``, or complete what was broken off; ``told`` of every part, by its name.
+        """Make it in ``root``, or complete what was broken off; ``told`` is called with every part's name.
 
         Raises
         ------
@@ -97,9 +96,7 @@ def place_of(study: StudyConfig) -> tuple[Dataset, Path] | None:
     entry = study.data.made
     if entry is None:
         return None
-    name = entry.get("name")
-    if not isinstance(name, str):
-        raise StudyError(f"data.dataset: name is missing. Known datasets: {', '.join(DATASETS)}.")
-    kind, values = DATASETS[name], {key: value for key, value in entry.items() if key != "name"}
+    kind, values = DATASETS.chosen(entry, "data.dataset")
+    name = entry["name"]
     dataset = kind(validate(kind.Config, values, f"data.dataset {name}"), study.seed)
     return dataset, Path(FOLDER, name, dataset.digest())

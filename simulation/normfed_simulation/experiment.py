@@ -35,7 +35,7 @@ Engine = Literal["local", "ray"]
 
 
 class Watcher(Protocol):
-    """Shows a person, or a program, how far things are."""
+    """Shows a person, or a program, how far along things are."""
 
     def begin(self, what: str, total: int) -> None:
         """A step with ``total`` parts begins."""
@@ -46,7 +46,7 @@ class Watcher(Protocol):
         ...
 
     def warn(self, text: str) -> None:
-        """Something to know, with which the study goes on."""
+        """Something to know; the study goes on."""
         ...
 
     def training(self, run: Run) -> contextlib.AbstractContextManager[None]:
@@ -111,7 +111,7 @@ def simulate(
 
 
 def conditions_of(run: Run) -> Conditions:
-    """What the run began under; hospital times it finds by itself."""
+    """What the run began under; it finds hospital times by itself."""
     path = run.folder / CONDITIONS
     if not path.exists():
         return Conditions()

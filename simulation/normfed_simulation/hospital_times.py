@@ -1,8 +1,8 @@
 """Draw how fast each simulated hospital is, within what the FeTS federation measured (Pati 2022, Nat. Commun. 13:7346).
 
 Seconds per person: training 1.8 to 20.7, validation 9.7 to 40.2. Per model: download 13 to 217, upload 20 to 431.
-Drawn log-uniformly, once per site. What FeTS gives no figure for is assumed: one transfer in fifty breaks off half-way
-and begins again six minutes later.
+Drawn log-uniformly, once per site. FeTS gives no figure for broken links: we assume that one transfer in
+fifty breaks off half-way and begins again six minutes later.
 """
 
 from __future__ import annotations

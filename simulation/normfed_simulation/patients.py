@@ -26,7 +26,7 @@ from normfed_simulation.run_folder import CONDITIONS
 
 
 @dataclass(frozen=True)
-class Case:
+class PicturedCase:
     """One patient's pictures and figures."""
 
     title: str
@@ -89,7 +89,7 @@ def significance(run: Run, models: list[str], metric: str) -> dict[str, float]:
     return wilcoxon_holm(np.array([_number(value) for value in reference.values()]), others)
 
 
-def cases(run: Run, metric: str = "auprc") -> list[Case]:
+def cases(run: Run, metric: str = "auprc") -> list[PicturedCase]:
     """The best, the median and the worst patient of the federated model."""
     ordered = sorted((r for r in rows(run, "federated") if r.get(metric) is not None), key=lambda row: -row[metric])
     if not ordered:
@@ -99,7 +99,7 @@ def cases(run: Run, metric: str = "auprc") -> list[Case]:
     return [_case(run, title, row, Site(sites[row["site"]], run.study)) for title, row in chosen.items()]
 
 
-def _case(run: Run, title: str, row: dict[str, Any], site: Site) -> Case:
+def _case(run: Run, title: str, row: dict[str, Any], site: Site) -> PicturedCase:
     case = next(case for case in site.test if case.visit.name == row["name"])
     scan, arrays = case.scan(), served_arrays(run.folder, site.config.name)
     with computing(run.study, site.device):
@@ -113,7 +113,7 @@ def _case(run: Run, title: str, row: dict[str, Any], site: Site) -> Case:
     ]
     shown = [metric.name for metric in chosen(run.study.evaluation.metrics) if "patients" in metric.shown]
     figures = {name: row[name] for name in shown if row.get(name) is not None}
-    return Case(title, row["name"], row["site"], row["kind"], figures, pictures)
+    return PicturedCase(title, row["name"], row["site"], row["kind"], figures, pictures)
 
 
 def _number(value: float | None) -> float:

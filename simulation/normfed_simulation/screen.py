@@ -102,7 +102,7 @@ class Screen:
 def _losses(event: kinds.RoundDone) -> str:
     losses = {site: loss for site, loss in event.loss.items() if loss is not None}
     if not losses:
-        return f"{event.arm} round {event.round}: no site says its loss"
+        return f"{event.arm} round {event.round}: no site tells its loss"
     worst = max(losses, key=lambda site: losses[site])
     mean = sum(losses.values()) / len(losses)
     highest = f", highest {worst} {losses[worst]:.3f}" if len(losses) > 1 else ""

@@ -28,6 +28,7 @@ from normfed_common.learning.learner import NORMALISATION_GROUP
 from normfed_common.learning.phase import Phase
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
+from normfed_common.privacy.cubes import averaged
 from normfed_common.studies import validate_learner
 from normfed_server.sites import claims
 
@@ -120,6 +121,9 @@ def test_honest_sums_are_taken_and_those_that_nobody_can_have_are_refused(entry:
         claims.sums(sums, model, phase.name, len(people))
         for part in split(people, 1, 2):
             model.check(phase.name, sums_of(model, phase.name, part, np.random.default_rng(0)))
+        places = model.places(phase.name)
+        if places is not None:
+            model.check(phase.name, averaged(sums, places, 3 * places.edge_mm))
         for what, wrong in spoilt(sums, model.counted(phase.name)):
             assert is_refused(wrong, model, phase, len(people)), what
         model.absorb(phase.name, sums)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from normfed_common.foundation.arrays import Arrays, add
 from normfed_common.foundation.errors import StudyError, WireError
 from normfed_common.learning.phase import Phase
 from normfed_common.models.catalogue import MODELS
-from normfed_common.scoring.base import LatentField, OneClassHead
+from normfed_common.privacy.cubes import averaged
+from normfed_common.scoring.base import LatentField, OneClassScore
 from normfed_common.scoring.catalogue import SCORERS, build_head
 from normfed_common.studies import validate_learner
 
@@ -25,22 +27,22 @@ DIMENSION = 3
 def fields(count: int, seed: int = 0) -> list[LatentField]:
     """Latents of people who differ a little, at places of their own."""
     rng, size, found = np.random.default_rng(seed), int(np.prod(SHAPE)), []
-    for _ in range(count):
+    for person in range(count):
         index = np.flatnonzero(rng.random(size) < 0.3)
         latents = rng.normal(rng.normal(0, 0.1), 1, (len(index), DIMENSION)).astype(np.float32)
-        found.append(LatentField(torch.from_numpy(latents), index, SHAPE))
+        found.append(LatentField(torch.from_numpy(latents), index, SHAPE, person))
     return found
 
 
-def head_of(entry: Entry) -> OneClassHead:
+def head_of(entry: Entry) -> OneClassScore:
     return build_head({"fit_on": entry.name, **entry.values}, DIMENSION, setting())
 
 
-def sums_of(head: OneClassHead, phase: str, people: Sequence[LatentField], rng: np.random.Generator) -> Arrays:
+def sums_of(head: OneClassScore, phase: str, people: Sequence[LatentField], rng: np.random.Generator) -> Arrays:
     return {name: np.asarray(array, np.float64) for name, array in head.statistics(phase, iter(people), rng).items()}
 
 
-def learnt(entry: Entry, people: Sequence[LatentField], times: int = 1) -> OneClassHead:
+def learnt(entry: Entry, people: Sequence[LatentField], times: int = 1) -> OneClassScore:
     head = head_of(entry)
     for phase in head.phases():
         total = sums_of(head, phase.name, people, np.random.default_rng(0))
@@ -50,11 +52,11 @@ def learnt(entry: Entry, people: Sequence[LatentField], times: int = 1) -> OneCl
     return head
 
 
-def scored(head: OneClassHead, field: LatentField, seed: int = 1) -> np.ndarray:
+def scored(head: OneClassScore, field: LatentField, seed: int = 1) -> np.ndarray:
     return head.score(field, np.random.default_rng(seed))
 
 
-def summed(head: OneClassHead) -> tuple[Phase, ...]:
+def summed(head: OneClassScore) -> tuple[Phase, ...]:
     if not head.phases():
         not_applicable("has no summed phase")
     return head.phases()
@@ -79,7 +81,7 @@ def test_a_latent_far_from_everybody_scores_above_the_middle_of_the_others(entry
     head = learnt(entry, people)
     ill = people[0].latents.clone()
     ill[len(ill) // 2] = 4.0
-    found = scored(head, LatentField(ill, people[0].index, SHAPE))
+    found = scored(head, replace(people[0], latents=ill))
     assert found[len(ill) // 2] > np.median(found)
 
 
@@ -117,12 +119,15 @@ def test_sums_of_sites_add_up_to_those_of_everybody_and_are_taken(entry: Entry) 
         for sums in (*parts, total, whole):
             assert all(np.isfinite(array).all() for array in sums.values())
             head.check(phase.name, sums)
+        places = head.places(phase.name)
+        if places is not None:
+            head.check(phase.name, averaged(whole, places, 3 * places.edge_mm))
         for name, most in head.counted(phase.name).items():
             assert 0 <= whole[name].min() <= whole[name].max() <= most * len(people)
         head.absorb(phase.name, total)
 
 
-def wrong_sums(head: OneClassHead, phase: str, sums: Arrays) -> Iterator[Arrays]:
+def wrong_sums(head: OneClassScore, phase: str, sums: Arrays) -> Iterator[Arrays]:
     for name, array in sums.items():
         yield {**sums, name: array[None]}
         yield {other: kept for other, kept in sums.items() if other != name}

@@ -27,6 +27,7 @@ from normfed_common.learning.score import Score
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
 from normfed_common.models.pipeline import Pipeline
+from normfed_common.privacy.cubes import averaged
 from normfed_common.studies import validate_learner
 from normfed_common.study.base import Frozen
 from normfed_common.transforms.base import ScanTransform
@@ -167,6 +168,9 @@ def test_sums_may_be_absorbed_again_and_nonsense_is_refused(entry: Entry) -> Non
     for phase in summed(once):
         sums = sums_of(once, phase.name, people, np.random.default_rng(0))
         claims.sums(sums, once, phase.name, len(people))
+        places = once.places(phase.name)
+        if places is not None:
+            once.check(phase.name, averaged(sums, places, 3 * places.edge_mm))
         once.absorb(phase.name, sums)
         for _ in range(2):
             twice.absorb(phase.name, sums)

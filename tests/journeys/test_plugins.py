@@ -143,7 +143,7 @@ def test_a_command_of_a_plug_in_is_one_of_normfeds_and_takes_the_name_of_none(th
     assert "hello" in normfed("--help").output
     assert normfed("hello").output == "hello\n"
     theirs.install("evil", "6", {"normfed.commands": {"site": "evil:hello"}}, "hello = print")
-    with pytest.raises(PluginError, match=r"The command 'site' is given by .*evil 6"):
+    with pytest.raises(PluginError, match=r"The command 'site' is provided by .*evil 6"):
         normfed("site", "--help")
     assert not theirs.imported("evil")
 

@@ -71,7 +71,7 @@ def test_a_hospital_refuses_it_until_its_site_yaml_has_the_line_that_its_log_say
         assert entry.state is State.FAILED
         assert "code 221 PLUGIN_REFUSED). Fix that and resume" in entry.why
         log = (hospital / "log" / "site.log").read_text()
-        let_in(hospital, yaml.safe_load(log.strip().rpartition("To let it in, write there ")[2]))
+        let_in(hospital, yaml.safe_load(log.strip().rpartition("To let it in, add ")[2]))
         steering.resume(federation.home, run)
         entry = federation.wait(run, WITHIN_S)
         assert entry.state is State.FINISHED, entry.why

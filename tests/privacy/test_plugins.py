@@ -86,8 +86,8 @@ def test_nothing_that_is_not_listed_in_its_very_version_is_imported(
             assert "their" not in reply.error.reason
     assert not theirs.imported("theirs")
     text = logged(server)
-    assert "the plug-in their-plugin 1.2 is installed here, but site.yaml lists" in text
-    assert "To let it in, write there their-plugin: '1.2'" in text
+    assert "the plug-in their-plugin 1.2 is installed here, but site.yaml " in text
+    assert "To let it in, add their-plugin: '1.2'" in text
 
 
 def test_what_calls_itself_normfed_is_not(server: Server, plugins: Plugins) -> None:

@@ -92,7 +92,7 @@ def test_what_is_made_has_a_place_by_name_parameters_and_seed(wards: Plugins) ->
     ("dataset", "sentence"),
     [
         ("moon", "No dataset is called 'moon'. Known: phantom, wards."),
-        ({"people": 3}, "data.dataset: name is missing. Known datasets: phantom, wards."),
+        ({"people": 3}, "data.dataset: name is missing. Known: phantom, wards."),
         ("wards", "data.dataset wards: people is missing."),
         ({"name": "wards", "people": 0}, "data.dataset wards: people: input should be greater than or equal to 1"),
         ({"name": "wards", "people": 3, "beds": 1}, "data.dataset wards: beds is not a key"),

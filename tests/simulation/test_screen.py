@@ -107,7 +107,7 @@ def test_a_round_without_any_loss_is_counted_all_the_same(screen: Screen, log: t
         events.say(PLAN)
         events.say(round_done(1, a=None))
         assert screen.progress.tasks[screen.tasks[TRAINING]].fields["detail"] == (
-            "federated round 1: no site says its loss"
+            "federated round 1: no site tells its loss"
         )
 
 

@@ -15,10 +15,9 @@ import torch
 from threadpoolctl import ThreadpoolController
 
 from normfed_client.hospital.site import Site
+from normfed_common.foundation.units import GIGABYTE
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.answers import Machine
-
-GIGABYTE = 1e9
 
 
 def describe(site: Site, power_w: float) -> Machine:

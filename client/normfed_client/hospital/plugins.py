@@ -13,16 +13,16 @@ GROUPS = "normfed."  # what the names of all groups of plug-ins begin with
 
 
 @dataclass(frozen=True)
-class Installed:
+class InstalledPlugin:
     """A plug-in on this machine and what it adds, such as `models: unet`; nothing of it was imported."""
 
     plugin: Plugin
     adds: str
 
 
-def installed() -> dict[str, Installed]:
+def installed() -> dict[str, InstalledPlugin]:
     """All plug-ins on this machine, by the canonical names of their distributions."""
-    found: dict[str, Installed] = {}
+    found: dict[str, InstalledPlugin] = {}
     for distribution in distributions():
         points = sorted(
             (p.group.removeprefix(GROUPS), p.name) for p in distribution.entry_points if p.group.startswith(GROUPS)
@@ -30,7 +30,7 @@ def installed() -> dict[str, Installed]:
         name = canonical(distribution.name) if points else OURS
         if name != OURS and name not in found:  # the first on Python's path is what is imported
             adds = ", ".join(f"{group}: {point}" for group, point in points)
-            found[name] = Installed(Plugin(name, distribution.version), adds)
+            found[name] = InstalledPlugin(Plugin(name, distribution.version), adds)
     return found
 
 

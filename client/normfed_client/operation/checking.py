@@ -18,6 +18,7 @@ from normfed_client.operation.status import status
 from normfed_common.deployment import bundle
 from normfed_common.foundation.errors import DatasetError, UserError
 from normfed_common.foundation.registry import canonical
+from normfed_common.foundation.units import GIGABYTE
 
 DISK_GB, MEMORY_GB = 5.0, 4.0
 SHOWN_FAULTS = 5
@@ -127,7 +128,7 @@ def _admitted(hospital: Hospital) -> Finding:
 
 
 def _machine(hospital: Hospital) -> Iterator[Finding]:
-    from normfed_client.hospital.machine import GIGABYTE, free_disk_gb
+    from normfed_client.hospital.machine import free_disk_gb
     from normfed_client.hospital.site import choose_device
 
     disk = free_disk_gb(hospital.folder)

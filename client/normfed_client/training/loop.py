@@ -23,7 +23,7 @@ from normfed_common.learning.phase import Phase
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingFigures:
     """What training tells beside the weights: mean loss per sample, samples seen, steps of the optimiser."""
 
     loss: float
@@ -68,7 +68,7 @@ def train(
     settings: Settings,
     correction: Correction | None = None,
     only: Sequence[torch.nn.Parameter] | None = None,
-) -> Progress:
+) -> TrainingFigures:
     """Train the phase's part of the network in place; the optimiser begins anew.
 
     Parameters
@@ -118,7 +118,7 @@ def train(
     mean = losses.mean(settings.round)
     if not steps:
         raise SiteError(SiteCode.NOT_FINITE, f"round {settings.round}: the gradients of every step overflowed in fp16")
-    return Progress(mean, losses.samples, steps)
+    return TrainingFigures(mean, losses.samples, steps)
 
 
 @torch.inference_mode()

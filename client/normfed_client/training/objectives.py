@@ -11,7 +11,7 @@ import torch
 
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.training.corrections import Controlled, Proximal, tensors
-from normfed_client.training.loop import Progress, Settings, mean_loss, train, trained_parameters
+from normfed_client.training.loop import Settings, TrainingFigures, mean_loss, train, trained_parameters
 from normfed_common.algorithms.table import configure, part
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
@@ -84,7 +84,7 @@ class Outcome:
     """What a round gives: the arrays that leave, how training went, and which of the offered models was trained."""
 
     arrays: Arrays
-    progress: Progress
+    progress: TrainingFigures
     cluster: int = 0
 
 

@@ -30,7 +30,7 @@ class AdaptiveParameters(Frozen):
     server_learning_rate: float = Field(1e-2, gt=0, le=100, description="Reddi 2021 tunes it; 0.001 in Manthe 2024")
     beta_1: float = Field(0.9, ge=0, lt=1)
     beta_2: float = Field(0.99, ge=0, lt=1)
-    tau: float = Field(1e-3, gt=0, description="how little adaptivity; Reddi 2021 1e-3, Manthe 2024 1e-8")
+    tau: float = Field(1e-3, gt=0, description="the smaller, the more adaptive; Reddi 2021 1e-3, Manthe 2024 1e-8")
 
 
 class AdagradParameters(Frozen):
@@ -70,7 +70,7 @@ class PersonalStemParameters(Frozen):
 class AlternatingParameters(PersonalPartParameters):
     """FedRep: the personal parts are trained first, then the shared ones with the personal fixed."""
 
-    personal_epochs: int = Field(1, ge=1, le=1000, description="of the personal parts, a round; published 10")
+    personal_epochs: int = Field(1, ge=1, le=1000, description="of the personal parts, per round; published 10")
 
 
 class DittoParameters(Frozen):
@@ -79,7 +79,11 @@ class DittoParameters(Frozen):
     model_config = ConfigDict(serialize_by_alias=True)
 
     lambda_: float = Field(
-        0.1, ge=0, le=1e4, alias="lambda", description="pull of the personal model to the global one; 0 is local-only"
+        0.1,
+        ge=0,
+        le=1e4,
+        alias="lambda",
+        description="pull of the personal model towards the global one; 0 is local-only",
     )
 
 

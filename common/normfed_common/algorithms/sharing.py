@@ -71,8 +71,8 @@ def check_study(study: StudyConfig) -> None:
     model = assemble(study.transforms, study.model, Setting.of(study))
     if model.personal and study.comparisons.pooled:
         raise StudyError(
-            f"comparisons.pooled: the model {study.model['name']} keeps parts of it at the sites, and one that is "
-            "trained in one place has none of theirs. Set pooled: false."
+            f"comparisons.pooled: the model {study.model['name']} keeps parts of itself at the sites, and one "
+            "that is trained in one place has none of theirs. Set pooled: false."
         )
     for strategy in (study.strategy, *study.comparisons.strategies):
         _check(model, study.model["name"], strategy)
@@ -95,7 +95,7 @@ def _check(model: NormativeModel, name: str, strategy: dict[str, Any]) -> None:
     after = _sums_after_training(model.phases())
     if after and (row.personal or row.clustered or model.personal):
         raise StudyError(
-            f"strategy {strategy['name']}: after it sites do not have the same network, but the model {name} adds up "
+            f"strategy {strategy['name']}: after it, sites do not have the same network, but the model {name} adds up "
             f"{', '.join(after)} of all sites, which needs one. Take a score that each site or person fits for "
             "itself (one_class.fit_on: patient), or a strategy with one global model."
         )

@@ -214,8 +214,7 @@ _add(
 
 def configure(entry: dict[str, Any]) -> tuple[Algorithm, Any]:
     """The row of a resolved study entry, and its parameters."""
-    row = ALGORITHMS[entry["name"]]
-    values = {key: value for key, value in entry.items() if key != "name"}
+    row, values = ALGORITHMS.chosen(entry, ALGORITHMS.kind)
     return row, row.parameters.model_validate(values, strict=False)
 
 

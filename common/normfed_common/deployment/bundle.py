@@ -1,4 +1,4 @@
-"""The thin Flower app bundle: names of the two apps and no code. Both sides make it of their installed version.
+"""The thin Flower app bundle: names of the two apps and no code. Both sides make it from their installed version.
 
 Flower sends an app's bundle from the server to the sites, which would run whatever is in it. Ours holds two text
 files: what runs at a site is the distribution that the site installed. Server and sites compute the same bytes, so a

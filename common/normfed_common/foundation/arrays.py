@@ -117,7 +117,7 @@ def add(parts: Iterable[Mapping[str, np.ndarray]]) -> Arrays:
     Raises
     ------
     WireError
-        If a site sent other names or shapes than the first.
+        If a site sent names or shapes other than the first's.
     """
     total: Arrays | None = None
     for part in parts:
@@ -132,7 +132,7 @@ def add(parts: Iterable[Mapping[str, np.ndarray]]) -> Arrays:
 
 
 def stacked(models: Sequence[Mapping[str, T]]) -> dict[str, T]:
-    """Several models' arrays under one roof: ``0/name``, ``1/name``, ..."""
+    """Several models' arrays in one mapping: ``0/name``, ``1/name``, ..."""
     return {f"{number}/{name}": array for number, model in enumerate(models) for name, array in model.items()}
 
 

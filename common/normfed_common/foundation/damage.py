@@ -1,6 +1,6 @@
-"""What a site does with a file of its own that is damaged: sets it apart, says so, and lets it be made again.
+"""What a site does with a damaged file of its own: sets it apart, says so, and lets it be made again.
 
-Who answers a request says where its site's log is (`told`); elsewhere the process's log is told.
+Whoever answers a request names its site's log (`told`); elsewhere the process's log is used.
 """
 
 from __future__ import annotations

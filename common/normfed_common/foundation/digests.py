@@ -30,7 +30,7 @@ def of_arrays(text: str, arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def of_file(path: Path) -> str:
-    """SHA-256 of a file's content; read once per process as long as size and time stay."""
+    """SHA-256 of a file's content; read once per process while its size and time stay the same."""
     stat = path.stat()
     return _of_file(str(path), stat.st_size, stat.st_mtime_ns)
 

@@ -20,7 +20,7 @@ DAMAGED = ".damaged-"  # in the name of what was set apart
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success it becomes ``path``, on any failure nothing is left."""
+    """Yield a temporary path beside ``path``; on success it becomes ``path``, on any failure nothing is left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     suffix = "".join(path.suffixes[-2:])  # libraries choose the format by the ending
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
@@ -40,12 +40,12 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def inside(root: Path, *names: str) -> Path:
-    """A path below ``root`` of names that came from somebody else; it never leads out of it, not by a link either.
+    """A path below ``root`` made of somebody else's names; it never leads out of it, not even by a link.
 
     Raises
     ------
     WireError
-        If a name is not that of one file or folder, or the path leads elsewhere.
+        If a name cannot be that of one file or folder, or the path leads elsewhere.
     """
     for name in names:
         if not name or name in (".", "..") or len(name) > 255 or any(c in name for c in "/\\\0"):
@@ -57,7 +57,7 @@ def inside(root: Path, *names: str) -> Path:
 
 
 def set_apart(path: Path) -> Path:
-    """Rename what is damaged, so that it is made again and a person may look at it; gives where it is now."""
+    """Rename what is damaged, so that it is made again and a person may look at it; returns where it is now."""
     kept = path.with_name(f"{path.name}{DAMAGED}{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
     with contextlib.suppress(FileNotFoundError):  # somebody else noticed it as well
         path.rename(kept)

@@ -12,7 +12,7 @@ from pathlib import Path
 def exclusive(path: Path) -> Iterator[None]:
     """Wait for the lock file ``path`` and hold it: around reading a file, changing it and writing it back.
 
-    It excludes threads as well as processes, but is not re-entrant: who holds it must not ask for it again.
+    It excludes threads as well as processes, but is not re-entrant: whoever holds it must not ask for it again.
     """
     with open(path, "a", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

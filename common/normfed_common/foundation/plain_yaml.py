@@ -68,7 +68,7 @@ def parse(content: str, origin: str) -> Any:
     except yaml.YAMLError as error:
         raise UserError(f"{origin}: not YAML ({_sentence(error)}).") from error
     except ValueError as error:  # 2026-02-30, or a number of ten thousand digits
-        raise UserError(f"{origin}: holds a value that is none ({_sentence(error)}).") from error
+        raise UserError(f"{origin}: holds an invalid value ({_sentence(error)}).") from error
 
 
 def text(value: Any) -> str:
@@ -77,7 +77,7 @@ def text(value: Any) -> str:
 
 
 def with_value(content: str, key: str, value: str | int, origin: str) -> str:
-    """A file's content with one value of its uppermost keys changed or added; everything else stays as it is.
+    """A file's content with the value of one top-level key changed or added; everything else stays as it is.
 
     Raises
     ------
@@ -104,9 +104,9 @@ class _Plain(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if event.anchor is not None:  # an alias has one too
-            raise _refused("anchors and aliases (& and *) are not taken; write the value out", event)
+            raise _refused("anchors and aliases (& and *) are not accepted; write the value out", event)
         if getattr(event, "tag", None) is not None:
-            raise _refused("tags (!) are not taken", event)
+            raise _refused("tags (!) are not accepted", event)
         self._depth += 1
         self._values += 1
         if self._depth > MAXIMUM_DEPTH:
@@ -123,7 +123,7 @@ class _Plain(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
                 raise _refused("a key is a word or a number", key)
             if key.value in known:
-                raise _refused(f"the key {key.value[:40]!r} stands there twice", key)
+                raise _refused(f"the key {key.value[:40]!r} appears twice", key)
             known.add(key.value)
             key.tag = _TEXT  # a site may be called 007, or no
         return super().construct_mapping(node, deep)

@@ -1,4 +1,4 @@
-"""Folders and files that their owner alone may read: keys, secrets, state."""
+"""Folders and files that only their owner may read: keys, secrets, state."""
 
 from __future__ import annotations
 
@@ -49,4 +49,4 @@ def check(path: Path) -> None:
     except FileNotFoundError as error:
         raise UserError(f"{path}: missing. Restore it from a backup; it cannot be made again.") from error
     if stat.S_IMODE(mode) & 0o077:
-        raise UserError(f"{path}: others than its owner may read it. Close it: chmod 600 {path}")
+        raise UserError(f"{path}: not only its owner may read it. Restrict it: chmod 600 {path}")

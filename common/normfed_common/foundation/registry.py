@@ -41,7 +41,7 @@ def admitting(plugins: Mapping[str, str]) -> Iterator[None]:
     """Within: no plug-in is imported but those listed, each in exactly the version given for its distribution.
 
     Without it every installed plug-in is admitted, as in a simulation and at the server. What is installed is read
-    anew: a hospital's process may be older than it.
+    anew: it may be newer than a hospital's process.
     """
     installed.cache_clear()
     token = _admitted.set({canonical(name): version for name, version in plugins.items()})
@@ -114,13 +114,28 @@ class Registry(Generic[T]):
         StudyError
             If there is none.
         PluginError
-            If two have the name, or its plug-in is not admitted, cannot be imported or gives something else.
+            If two have the name, or its plug-in is not admitted, cannot be imported or is something else.
         """
         point = self._point(name)
         if point is not None:
             return self._load(name, point)
         entry = self._entries[name]
         return cast(T, _imported(entry) if isinstance(entry, str) else entry)
+
+    def chosen(self, entry: Mapping[str, Any], origin: str, key: str = "name") -> tuple[T, dict[str, Any]]:
+        """The thing that an entry of a study names under ``key``, and what the entry says beside.
+
+        Raises
+        ------
+        StudyError
+            If the entry, which is said to be in ``origin``, has no name, or one that nobody bears.
+        PluginError
+            As a look-up does.
+        """
+        name = entry.get(key)
+        if not isinstance(name, str):
+            raise StudyError(f"{origin}: {key} is missing. Known: {', '.join(self)}.")
+        return self[name], {other: value for other, value in entry.items() if other != key}
 
     def __contains__(self, name: str) -> bool:
         return name in set(self)
@@ -130,7 +145,7 @@ class Registry(Generic[T]):
         return iter(sorted({*self._entries, *(point.name for point in self._points() if _is_admitted(point))}))
 
     def origin(self, name: str) -> Plugin | None:
-        """The plug-in that gives the thing of that name; None for one of ours. Raises as a look-up does."""
+        """The plug-in that provides the thing of that name; None for one of ours. Raises as a look-up does."""
         point = self._point(name)
         return None if point is None or _is_ours(point) else plugin_of(point)
 
@@ -138,7 +153,7 @@ class Registry(Generic[T]):
         return EntryPoints() if self.group is None else installed(self.group)
 
     def _point(self, name: str) -> EntryPoint | None:
-        """The entry point that gives the name; None where the table has it."""
+        """The entry point that provides the name; None where the table has it."""
         points = [point for point in self._points() if point.name == name]
         admitted = [point for point in points if _is_admitted(point)]
         if name in self._entries and not admitted:
@@ -148,8 +163,8 @@ class Registry(Generic[T]):
             owners.insert(0, f"{OURS} {version(OURS)}")
         if len(owners) > 1:
             raise PluginError(
-                f"The {self.kind} {name!r} is given by {' and by '.join(owners)}, but a name has one owner. Uninstall "
-                "the plug-in that should not have it."
+                f"The {self.kind} {name!r} is provided by {' and by '.join(owners)}, but a name has one owner. "
+                "Uninstall the plug-in that should not have it."
             )
         if owners:
             return admitted[0] if admitted else None
@@ -167,19 +182,19 @@ class Registry(Generic[T]):
         if self._subclass_of is not None:
             wanted = _imported(self._subclass_of)
             if not (isinstance(found, type) and issubclass(found, wanted)):
-                raise self._unusable(name, point, f"it is no subclass of {_dotted(wanted)}")
+                raise self._unusable(name, point, f"it is not a subclass of {_dotted(wanted)}")
         if self._instance_of is not None:
             wanted = _imported(self._instance_of)
             if not isinstance(found, wanted):
-                raise self._unusable(name, point, f"it is no {_dotted(wanted)}")
+                raise self._unusable(name, point, f"it is not a {_dotted(wanted)}")
         return cast(T, found)
 
     def _note(self, name: str, plugin: Plugin) -> None:
         first = _imported_versions.setdefault(plugin.distribution, plugin.version)
         if first != plugin.version:
             raise PluginError(
-                f"The {self.kind} {name!r} belongs to the plug-in {plugin}, but this process has imported {first} "
-                "already. Start it anew."
+                f"The {self.kind} {name!r} belongs to the plug-in {plugin}, but this process has already "
+                f"imported {first}. Restart it."
             )
         used = _used.get()
         if used is not None:
@@ -195,10 +210,10 @@ class Registry(Generic[T]):
 def not_admitted(plugin: Plugin, listed: Mapping[str, str]) -> str:
     """Why a hospital that lists those plug-ins does not let this one in, and what to do; names are canonical."""
     other = listed.get(plugin.distribution)
+    lists = f"lists version {other}" if other else "does not list it"
     return (
-        f"the plug-in {plugin} is installed here, but site.yaml lists {f'its version {other}' if other else 'it not'} "
-        f"under plugins, so nothing of it is imported. To let it in, write there {plugin.distribution}: "
-        f"'{plugin.version}'"
+        f"the plug-in {plugin} is installed here, but site.yaml {lists} under plugins, so nothing of it is imported. "
+        f"To let it in, add {plugin.distribution}: '{plugin.version}'"
     )
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
-from normfed_common.foundation.errors import StudyError
 from normfed_common.foundation.registry import Registry
 
 if TYPE_CHECKING:  # reading a study file must not load torch
@@ -15,22 +14,6 @@ if TYPE_CHECKING:  # reading a study file must not load torch
     from normfed_common.learning.setting import Setting
 
 L = TypeVar("L", bound="Learner")
-
-
-def configure(
-    registry: Registry[type[L]], entry: dict[str, Any], origin: str
-) -> tuple[type[BaseModel], dict[str, Any]]:
-    """Split an entry into its learner's configuration class and the values given for it.
-
-    Raises
-    ------
-    StudyError
-        If the entry has no name, or nothing is registered under it.
-    """
-    name = entry.get("name")
-    if not isinstance(name, str):
-        raise StudyError(f"{origin}: name is missing. Known {registry.kind}s: {', '.join(registry)}.")
-    return registry[name].Config, {key: value for key, value in entry.items() if key != "name"}
 
 
 def samples_per_person(registry: Registry[type[L]], entry: dict[str, Any]) -> int:
@@ -53,5 +36,5 @@ def build(registry: Registry[type[L]], entry: dict[str, Any], setting: Setting) 
 
 def config_of(registry: Registry[type[L]], entry: dict[str, Any]) -> BaseModel:
     """The configuration of a resolved entry."""
-    kind, values = configure(registry, entry, registry.kind)
-    return kind.model_validate_json(json.dumps(values))
+    learner, values = registry.chosen(entry, registry.kind)
+    return learner.Config.model_validate_json(json.dumps(values))

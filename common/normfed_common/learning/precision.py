@@ -7,11 +7,10 @@ faster without: on an H100 casts cost the published models more than they saved 
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 
-Precision = Literal["float32", "bf16", "fp16"]
+from normfed_common.study.federation import Precision
+
 TYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 

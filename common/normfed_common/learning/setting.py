@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 
 from normfed_common.learning import precision
-from normfed_common.learning.precision import Precision
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.federation import Precision
 from normfed_common.study.preprocessing import WIDEST_CLIP
 
 CPU = torch.device("cpu")
-ROUNDING = 1e-6  # by which sums may contradict each other, relative: images are float32
+SUMS_ROUNDING = 1e-6  # by which sums may contradict each other, relative: images are float32
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,18 @@ class Setting:
 class Places:
     """A grid of places, each with sums of its own. The shape of such sums begins or ends with ``shape``, flat or not.
 
+    An array that is not over them leaves a hospital only if ``beside`` names it.
+
     Parameters
     ----------
     shape
         Places along x, y, z.
     edge_mm
         Of a place, which is a cube.
+    beside
+        Names of the phase's arrays that are over whole brains.
     """
 
     shape: tuple[int, int, int]
     edge_mm: float
+    beside: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What a metric is: how it is computed from one scan, and what everybody else needs to know of it."""
+"""What a metric is: how it is computed from one scan, and what everybody else needs to know about it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from normfed_common.metrics.curves import Curve, curve
 from normfed_common.metrics.histograms import Bracketed, MergedCounts
 
 SHARE = "share"  # the unit of what lies from 0 to 1 by its very definition
-ROUNDING = 1e-6
+METRIC_ROUNDING = 1e-6  # by which a figure may lie beyond its metric's bounds
 # What stands beside figures under a name of its own, in people's files and in rows of metrics.json.
 RESERVED = frozenset(
     {
@@ -29,7 +29,7 @@ Place = Literal["table", "differences", "patients", "terminal", "league"]
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a person's score is held against: counts (len(edges) + 1,) of all sites' normal people."""
+    """What a person's score is compared with: counts (len(edges) + 1,) of all sites' normal people."""
 
     edges: np.ndarray
     normal_people: np.ndarray
@@ -137,13 +137,13 @@ class Metric:
         Raises
         ------
         StudyError
-            If it is beyond what the metric says of itself: such a sum would not be believed anywhere.
+            If it is beyond the metric's own bounds: such a sum would not be believed anywhere.
         """
         value = float(self.compute(scan))
-        if not np.isnan(value) and not self.lowest - ROUNDING <= value <= self.highest + ROUNDING:
+        if not np.isnan(value) and not self.lowest - METRIC_ROUNDING <= value <= self.highest + METRIC_ROUNDING:
             raise StudyError(
-                f"The metric {self.name!r} is {value:g} for a scan, but says of itself that it lies from "
-                f"{self.lowest:g} to {self.highest:g}. Leave it out of evaluation.metrics, or correct its plug-in."
+                f"The metric {self.name!r} is {value:g} for a scan, but claims to lie between "
+                f"{self.lowest:g} and {self.highest:g}. Leave it out of evaluation.metrics, or correct its plug-in."
             )
         return value
 

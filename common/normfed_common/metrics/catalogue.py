@@ -31,7 +31,7 @@ def chosen(extra: Sequence[str] = ()) -> tuple[Metric, ...]:
     Parameters
     ----------
     extra
-        ``evaluation.metrics`` of the study: only what it names is taken of installed plug-ins, so that every site and
+        ``evaluation.metrics`` of the study: of installed plug-ins only what it names is taken, so that every site and
         the server have the same metrics whatever else is installed.
 
     Raises
@@ -45,9 +45,11 @@ def chosen(extra: Sequence[str] = ()) -> tuple[Metric, ...]:
     for name in extra:
         metric = METRICS[name]
         if metric.name != name:
-            raise StudyError(f"The plug-in metric {name!r} calls itself {metric.name!r}. Its two names must be one.")
+            raise StudyError(
+                f"The plug-in metric {name!r} calls itself {metric.name!r}. The two names must be the same."
+            )
         if name in RESERVED:
-            raise StudyError(f"No metric may be called {name!r}, as something else in metrics.json is.")
+            raise StudyError(f"No metric may be called {name!r}: metrics.json has something else of that name.")
         if metric in found:
             raise StudyError(f"{name} is computed anyway. Leave it out.")
         found.append(metric)

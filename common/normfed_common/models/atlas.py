@@ -16,7 +16,7 @@ from normfed_common.foundation.errors import WireError
 from normfed_common.learning.cohort import Cohort, Scan
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.score import Score
-from normfed_common.learning.setting import ROUNDING, Places
+from normfed_common.learning.setting import SUMS_ROUNDING, Places
 from normfed_common.models.base import NormativeModel
 from normfed_common.study.base import Frozen
 
@@ -79,12 +79,12 @@ class Atlas(NormativeModel):
             raise WireError("counts or squares are below 0")
         low, high = self.setting.value_range
         largest = max(abs(low), abs(high))
-        slack = ROUNDING * largest * count
+        slack = SUMS_ROUNDING * largest * count
         if (first < low * count - slack).any() or (first > high * count + slack).any():
             raise WireError(f"sums are not of values between {low:g} and {high:g}")
-        if (second > largest**2 * count * (1 + ROUNDING)).any():
+        if (second > largest**2 * count * (1 + SUMS_ROUNDING)).any():
             raise WireError(f"squares are not of values between {low:g} and {high:g}")
-        if (first**2 > count * second * (1 + ROUNDING)).any():
+        if (first**2 > count * second * (1 + SUMS_ROUNDING)).any():
             raise WireError("sums and squares contradict each other")
 
     def absorb(self, phase: str, total: Arrays) -> bool:

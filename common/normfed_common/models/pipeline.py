@@ -120,11 +120,12 @@ class Pipeline(NormativeModel):
         self._learners[number].check(own, sums)
 
     def absorb(self, phase: str, total: Arrays) -> bool:
-        """By the phase's learner."""
-        super().absorb(phase, total)
+        """By the phase's learner, which checks it."""
         number, own = self._of(phase)
         self._changes(number)
-        return self._learners[number].absorb(own, total)
+        settled = self._learners[number].absorb(own, total)
+        self._sums[phase] = total
+        return settled
 
     def load(self, shared: Arrays) -> None:
         """See `Learner.load`; what the transforms keep at the site is learnt anew."""

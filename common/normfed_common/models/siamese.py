@@ -11,6 +11,7 @@ with the squared norm summed over pixels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import ClassVar, Literal
 
@@ -141,7 +142,7 @@ class Siamese(NormativeModel):
                 rows = order[begin:end]
                 where = (torch.from_numpy(z[rows] - start), torch.from_numpy(x[rows]), torch.from_numpy(y[rows]))
                 latents[torch.from_numpy(rows)] = field[where].float().cpu()
-        return LatentField(latents, index, scan.mask.shape)
+        return LatentField(latents, index, scan.mask.shape, scan.person.index)
 
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         """What the one-class score needs of the site's latents."""
@@ -176,4 +177,4 @@ class Siamese(NormativeModel):
     def _normal(self, scan: Scan) -> LatentField:
         field = self.encode(scan)
         keep = np.isin(field.index, scan.normal_index, assume_unique=True)
-        return LatentField(field.latents[torch.from_numpy(keep)], field.index[keep], field.shape)
+        return replace(field, latents=field.latents[torch.from_numpy(keep)], index=field.index[keep])

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def common_range(lows: np.ndarray, highs: np.ndarray, minimum: int) -> tuple[float, float]:
-    """A range of scores that neither end of which is one person's: at least ``minimum`` people reach either.
+    """A range of scores neither end of which is one person's: at least ``minimum`` people reach either.
 
     Parameters
     ----------

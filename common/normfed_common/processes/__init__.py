@@ -1,1 +1,1 @@
-"""Processes that we start: supervised, asked whether they are well, warm ones that answer calls."""
+"""Processes that we start: supervised, asked whether they are well, kept warm to answer calls."""

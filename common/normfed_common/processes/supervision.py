@@ -72,7 +72,7 @@ class Supervisor:
     Parameters
     ----------
     folder
-        Holds `services.json`, and a log a service.
+        Holds `services.json`, and a log per service.
     say
         Told, in a sentence, what a person should know.
     """

@@ -53,7 +53,7 @@ class WorkerPool:
     def close(self) -> None:
         """End the workers immediately, whatever they do; what they write is whole or absent."""
         with contextlib.suppress(queue.Empty):
-            while True:  # jobs that nobody began are not begun any more
+            while True:  # jobs that nobody has begun are dropped
                 job = self._jobs.get_nowait()
                 if job is not None:
                     job[1].cancel()

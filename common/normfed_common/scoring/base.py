@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from normfed_common.study.base import Frozen
 
 @dataclass(frozen=True)
 class LatentField:
-    """Latents of one person's voxels.
+    """Latents of one scan's voxels.
 
     Parameters
     ----------
@@ -28,11 +29,14 @@ class LatentField:
         (n,) sorted flat indices into ``shape``.
     shape
         Of the common grid.
+    person
+        Whose scan it is: their index in the cohort.
     """
 
     latents: torch.Tensor
     index: np.ndarray
     shape: tuple[int, ...]
+    person: int
 
 
 class OneClassConfig(Frozen):
@@ -41,79 +45,54 @@ class OneClassConfig(Frozen):
     nu: float = Field(0.03, gt=0, le=1, description="upper bound on the share of outliers in the training latents")
 
 
-class OneClassHead(Protocol):
+class OneClassScore(ABC):
     """Turns latents into anomaly scores; may first need sums over the sites, or the site's own people.
 
-    ``Config`` holds its parameters in a study; ``keeps_to_site`` says whether `personalise` learns anything.
+    A score without sums, or that keeps nothing to a site, leaves what is for them as it is.
+
+    Attributes
+    ----------
+    Config
+        What a study may say of it.
+    keeps_to_site
+        Whether `personalise` learns anything.
     """
 
     Config: ClassVar[type[Frozen]]
-    keeps_to_site: bool
+    keeps_to_site: bool = False
 
+    @abstractmethod
     def __init__(self, config: Any, dimension: int, setting: Setting) -> None:
         """For latents of ``dimension``."""
-        ...
 
     def phases(self) -> tuple[Phase, ...]:
-        """The sums that are needed, in order; all phases are summed."""
-        ...
+        """Sums that are needed, in order: all phases are summed."""
+        return ()
 
     def statistics(self, phase: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
         """Sums over a site's normal people that ``phase`` needs, float64."""
-        ...
+        raise ValueError(f"{type(self).__name__} has no sums {phase!r}")
 
     def places(self, phase: str) -> Places | None:
         """See `Learner.places`."""
-        ...
+        return None
 
     def counted(self, phase: str) -> Mapping[str, float]:
         """See `Learner.counted`."""
-        ...
-
-    def check(self, phase: str, sums: Arrays) -> None:
-        """See `Learner.check`."""
-        ...
-
-    def absorb(self, phase: str, total: Arrays) -> bool:
-        """Take the sums over all sites, which have passed `check`; see `Learner.absorb`."""
-        ...
-
-    def personalise(self, fields: Iterator[LatentField], subjects: int, rng: np.random.Generator) -> None:
-        """Learn what stays at the site from its ``subjects`` normal people."""
-        ...
-
-    def score(self, field: LatentField, rng: np.random.Generator) -> np.ndarray:
-        """float32 of shape (n,), never negative, higher = more abnormal."""
-        ...
-
-
-class NothingLearnt:
-    """What a head inherits that needs no sums and keeps nothing at the site."""
-
-    keeps_to_site: bool = False
-
-    def phases(self) -> tuple[Phase, ...]:
-        """There are none."""
-        return ()
-
-    def places(self, phase: str) -> Places | None:
-        """Sums are over whole brains."""
-        return None
-
-    def statistics(self, phase: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
-        """There are no sums."""
-        raise ValueError(f"{type(self).__name__} has no sums {phase!r}")
-
-    def counted(self, phase: str) -> Mapping[str, float]:
-        """There are no sums."""
         return {}
 
-    def check(self, phase: str, sums: Arrays) -> None:
-        """There are no sums."""
+    def check(self, phase: str, sums: Arrays) -> None:  # noqa: B027  (there may be nothing to check)
+        """See `Learner.check`."""
 
     def absorb(self, phase: str, total: Arrays) -> bool:
-        """There are no sums."""
+        """Take the sums over all sites, which `check` let pass; see `Learner.absorb`."""
         raise ValueError(f"{type(self).__name__} has no sums {phase!r}")
 
-    def personalise(self, fields: Iterator[LatentField], subjects: int, rng: np.random.Generator) -> None:
-        """Nothing stays at the site."""
+    def personalise(  # noqa: B027  (there may be nothing to learn)
+        self, fields: Iterator[LatentField], subjects: int, rng: np.random.Generator
+    ) -> None:
+        """Learn what stays at the site from its ``subjects`` normal people."""
+
+    @abstractmethod
+    def score(self, field: LatentField, rng: np.random.Generator) -> np.ndarray:
+        """float32 of shape (n,), never negative, higher = more abnormal."""

@@ -13,13 +13,13 @@ from normfed_common.foundation.registry import Registry
 from normfed_common.learning.setting import Setting
 
 if TYPE_CHECKING:
-    from normfed_common.scoring.base import OneClassHead
+    from normfed_common.scoring.base import OneClassScore
     from normfed_common.study.base import Frozen
 
 NAME, USUAL = "fit_on", "patient"
 
-SCORERS: Registry[type[OneClassHead]] = Registry(
-    "one-class score", "normfed.scorers", subclass_of="normfed_common.scoring.base:NothingLearnt"
+SCORERS: Registry[type[OneClassScore]] = Registry(
+    "one-class score", "normfed.scorers", subclass_of="normfed_common.scoring.base:OneClassScore"
 )
 
 SCORERS.add("patient", "normfed_common.scoring.patient:PatientHead")
@@ -27,21 +27,22 @@ SCORERS.add("location", "normfed_common.scoring.location:LocationHead")
 SCORERS.add("federated", "normfed_common.scoring.federated:FederatedHead")
 
 
-def build_head(entry: dict[str, Any], dimension: int, setting: Setting) -> OneClassHead:
+def build_head(entry: dict[str, Any], dimension: int, setting: Setting) -> OneClassScore:
     """The one-class score of a study's entry, for latents of ``dimension``."""
-    return SCORERS[entry.get(NAME, USUAL)](_configured(entry), dimension, setting)
+    score, config = _configured(entry)
+    return score(config, dimension, setting)
 
 
-def _configured(entry: dict[str, Any]) -> Frozen:
-    config_type = SCORERS[entry.get(NAME, USUAL)].Config
-    return config_type.model_validate_json(json.dumps({key: entry[key] for key in entry if key != NAME}))
+def _configured(entry: dict[str, Any]) -> tuple[type[OneClassScore], Frozen]:
+    score, values = SCORERS.chosen({NAME: USUAL, **entry}, SCORERS.kind, NAME)
+    return score, score.Config.model_validate_json(json.dumps(values))
 
 
 def _resolved(entry: dict[str, Any]) -> dict[str, Any]:
     """The same entry with its name and the defaults of its score filled in."""
     name = entry.get(NAME, USUAL)
     try:
-        return {NAME: name, **_configured(entry).model_dump(mode="json")}
+        return {NAME: name, **_configured(entry)[1].model_dump(mode="json")}
     except StudyError as error:
         fault = PydanticCustomError("unknown", f"no {SCORERS.kind} is called so; known: {', '.join(SCORERS)}")
         detail = InitErrorDetails(type=fault, loc=(NAME,), input=name)

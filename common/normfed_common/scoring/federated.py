@@ -19,8 +19,8 @@ from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
 from normfed_common.learning.phase import Phase
-from normfed_common.learning.setting import ROUNDING, Setting
-from normfed_common.scoring.base import LatentField, NothingLearnt, OneClassConfig
+from normfed_common.learning.setting import SUMS_ROUNDING, Setting
+from normfed_common.scoring.base import LatentField, OneClassConfig, OneClassScore
 from normfed_common.study.base import Frozen
 
 BLOCK = 4096
@@ -30,11 +30,11 @@ LARGEST_GAMMA = 1e30  # of latents that hardly differ; its square root times a l
 class FederatedConfig(OneClassConfig):
     """Parameters of the one machine of all sites."""
 
-    samples: int = Field(500, ge=10, le=20_000, description="latents of each person")
+    samples: int = Field(500, ge=10, le=20_000, description="latents of each scan")
     features: int = Field(1024, ge=16, le=16_384, description="random Fourier features")
 
 
-class FederatedHead(NothingLearnt):
+class FederatedHead(OneClassScore):
     """Score = c - w.phi(z), phi(z) = sqrt(2/D) cos(W z + b), W ~ N(0, 2 gamma), b ~ U(0, 2 pi).
 
     c = sqrt(2/D) ||w||_1, the most that w.phi can be: the score is minus the decision value w.phi - rho, plus the
@@ -57,13 +57,17 @@ class FederatedHead(NothingLearnt):
 
     def statistics(self, phase: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
         """`variance`: n, sum z, sum z^2 over entries. `machine`: w and rho weighted by people."""
-        chosen = [_some(field, self.samples, rng) for field in fields]
+        whose: set[int] = set()
+        chosen = []
+        for field in fields:
+            whose.add(field.person)
+            chosen.append(_some(field, self.samples, rng))
         samples = np.concatenate(chosen).astype(np.float64)
         if phase == "variance":
             return {"entries": np.array(float(samples.size)), "sum": samples.sum(), "squares": (samples**2).sum()}
         machine = SGDOneClassSVM(nu=self.nu, random_state=int(rng.integers(2**31)), tol=1e-4, average=True)
         machine.fit(self._map(torch.from_numpy(samples).float()).numpy().astype(np.float64))
-        people = float(len(chosen))
+        people = float(len(whose))
         return {
             "people": np.array(people),
             "weights": people * machine.coef_.ravel(),
@@ -71,7 +75,7 @@ class FederatedHead(NothingLearnt):
         }
 
     def counted(self, phase: str) -> Mapping[str, float]:
-        """See `OneClassHead`."""
+        """See `OneClassScore`."""
         if phase == "variance":
             return {"entries": self.samples * len(self.directions), "squares": np.inf}
         return {"people": 1}
@@ -85,13 +89,13 @@ class FederatedHead(NothingLearnt):
         if phase == "variance":
             check_shapes(sums, {"entries": (), "sum": (), "squares": ()})
             entries, squares = sums["entries"], sums["squares"]
-            if entries <= 0 or squares < 0 or sums["sum"] ** 2 > entries * squares * (1 + ROUNDING):
+            if entries <= 0 or squares < 0 or sums["sum"] ** 2 > entries * squares * (1 + SUMS_ROUNDING):
                 raise WireError("entries, sum and squares contradict each other")
         else:
             check_shapes(sums, {"people": (), "weights": (self.features,), "offset": (1,)})
             if sums["people"] <= 0:
                 raise WireError("the machine covers no people")
-            if np.linalg.norm(sums["weights"]) > sums["people"] * 8**0.5 / self.nu * (1 + ROUNDING):
+            if np.linalg.norm(sums["weights"]) > sums["people"] * 8**0.5 / self.nu * (1 + SUMS_ROUNDING):
                 raise WireError("the machine's weights are larger than training makes them")
 
     def absorb(self, phase: str, total: Arrays) -> bool:

@@ -21,7 +21,7 @@ BLOCK = 8192  # rows whose kernel with a few dozen support vectors stays in the 
 
 
 @dataclass(frozen=True)
-class Machine:
+class OneClassMachine:
     """A fitted one-class SVM: support (m, d), coefficients (m,), offset rho, gamma."""
 
     support: np.ndarray
@@ -30,13 +30,13 @@ class Machine:
     gamma: float
 
 
-def fit(samples: np.ndarray, nu: float, gamma: float | None = None) -> Machine:
+def fit(samples: np.ndarray, nu: float, gamma: float | None = None) -> OneClassMachine:
     """Fit by libsvm on (n, d); gamma = 1 / (d var) unless given, as published."""
     gamma = gamma or scale_gamma(samples)
     machine = OneClassSVM(kernel="rbf", nu=nu, gamma=gamma)
     machine.random_state = 0  # libsvm shuffles nothing here, but would be seeded from NumPy's global stream
     machine.fit(samples)
-    return Machine(machine.support_vectors_, machine.dual_coef_[0], float(-machine.intercept_[0]), gamma)
+    return OneClassMachine(machine.support_vectors_, machine.dual_coef_[0], float(-machine.intercept_[0]), gamma)
 
 
 def scale_gamma(samples: np.ndarray) -> float:
@@ -45,7 +45,7 @@ def scale_gamma(samples: np.ndarray) -> float:
     return 1.0 / (samples.shape[1] * variance) if variance > 0 else 1.0
 
 
-def anomaly(machines: Sequence[Machine], latents: torch.Tensor, nu: float, samples: int) -> torch.Tensor:
+def anomaly(machines: Sequence[OneClassMachine], latents: torch.Tensor, nu: float, samples: int) -> torch.Tensor:
     """nu n / 4 - f, (n,) float32, f the mean decision value at latents (n, d) of machines fitted on up to n samples.
 
     One n for all machines whose scores are compared, so that the constant changes no ranking.
@@ -53,7 +53,7 @@ def anomaly(machines: Sequence[Machine], latents: torch.Tensor, nu: float, sampl
     return (nu * samples / 4 - decision(machines, latents)).clamp_(min=0)  # libsvm stops within a tolerance
 
 
-def decision(machines: Sequence[Machine], latents: torch.Tensor) -> torch.Tensor:
+def decision(machines: Sequence[OneClassMachine], latents: torch.Tensor) -> torch.Tensor:
     """Mean decision value (n,) of the machines at latents (n, d), float32.
 
     The machines' kernels are one product, centred first so that the expanded square keeps its digits.

@@ -5,7 +5,7 @@ normal people of its own fits a one-class SVM per location on their latents; its
 identifiable people, so they stay. Elsewhere the score is the Mahalanobis distance to the Gaussian of the location,
 from sums over all sites, drawn to the pooled covariance:  S_v = (n_v C_v + k C) / (n_v + k).
 
-A site with machines has none at the few locations where its people have too little tissue, on the brain's rim. There
+A site with machines has none at the few locations where too few of its people have tissue, on the brain's rim. There
 the distance is put on the machines' scale: the distance that a share q of the site's normal voxels stay below becomes
 the machines' score that the same share stays below. A distance beyond all of theirs becomes their highest score.
 """
@@ -24,14 +24,15 @@ from normfed_common.foundation.errors import WireError
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import Places, Setting
 from normfed_common.scoring import kernel
-from normfed_common.scoring.base import LatentField, NothingLearnt, OneClassConfig
+from normfed_common.scoring.base import LatentField, OneClassConfig, OneClassScore
+from normfed_common.scoring.reservoir import Reservoir
 from normfed_common.study.base import Frozen
 
 MAXIMUM_SAMPLES = 200  # per location's machine
 SHRINKAGE = 20.0  # k, voxels' worth of the pooled covariance
 CALIBRATION_VOXELS = 50_000  # of the site's normal people, which put distances on the machines' scale
 QUANTILES = np.linspace(0, 1, 1001)
-ROUNDING = 1e-9  # of a scatter, relative to its products: float64 sums of 10^7 terms
+SCATTER_ROUNDING = 1e-9  # of a scatter, relative to its products: float64 sums of 10^7 terms
 LOCATIONS_AT_ONCE = 16_384
 LARGEST_DISTANCE = 1e18  # its square is within float32: what overflows is as far, never infinite
 
@@ -40,10 +41,12 @@ class LocationConfig(OneClassConfig):
     """Parameters of the models per location."""
 
     spacing_mm: float = Field(6.0, gt=0, description="edge of a location")
-    minimum_subjects: int = Field(20, ge=2, description="below this a site uses the federated Gaussian")
+    minimum_subjects: int = Field(
+        20, ge=2, description="where fewer of a site's people have tissue, it uses the federated Gaussian"
+    )
 
 
-class LocationHead(NothingLearnt):
+class LocationHead(OneClassScore):
     """See the module."""
 
     Config: ClassVar[type[Frozen]] = LocationConfig
@@ -56,7 +59,7 @@ class LocationHead(NothingLearnt):
         self.edge_mm = cell * setting.voxel_size_mm
         self.cells = (-(-shape[0] // cell), -(-shape[1] // cell), -(-shape[2] // cell))
         self.upper = np.triu_indices(dimension)
-        self.machines: dict[int, kernel.Machine] = {}
+        self.machines: dict[int, kernel.OneClassMachine] = {}
         self.distances = self.scores = np.zeros(len(QUANTILES))
 
     def phases(self) -> tuple[Phase, ...]:
@@ -105,7 +108,7 @@ class LocationHead(NothingLearnt):
             rows = somebody[start : start + LOCATIONS_AT_ONCE]
             products = self._square(sums["products"][rows])
             scatter = products - first[rows, :, None] * first[rows, None, :] / count[rows, None, None]
-            slack = ROUNDING * np.trace(products, axis1=1, axis2=2) + np.finfo(np.float64).tiny
+            slack = SCATTER_ROUNDING * np.trace(products, axis1=1, axis2=2) + np.finfo(np.float64).tiny
             try:
                 roots = np.linalg.cholesky(scatter + slack[:, None, None] * np.eye(self.dimension))
             except np.linalg.LinAlgError as error:
@@ -138,16 +141,23 @@ class LocationHead(NothingLearnt):
         self.machines = {}
         if subjects < self.minimum_subjects:
             return
-        everybody = list(fields)
-        where = np.concatenate([self._cell_of(field.index) for field in everybody])
-        latents = np.concatenate([field.latents.numpy() for field in everybody])
-        order = np.argsort(where, kind="stable")
-        cells, starts = np.unique(where[order], return_index=True)
-        for cell, rows in zip(cells, np.split(order, starts[1:]), strict=True):
-            if len(rows) >= self.minimum_subjects:
-                chosen = rng.choice(rows, min(len(rows), MAXIMUM_SAMPLES), replace=False)
-                self.machines[int(cell)] = kernel.fit(latents[chosen], self.nu)
-        self._calibrate(latents, where, rng)
+        samples = Reservoir(MAXIMUM_SAMPLES, self.dimension, rng)
+        has_tissue: dict[int, np.ndarray] = {}
+        normal, normal_cells = [], []
+        each = -(-CALIBRATION_VOXELS // subjects)
+        for field in fields:
+            where, latents = self._cell_of(field.index), field.latents.numpy()
+            has_tissue.setdefault(field.person, np.zeros(int(np.prod(self.cells)), bool))[where] = True
+            samples.add(latents, where)
+            some = rng.choice(len(where), min(len(where), each), replace=False)
+            normal.append(latents[some])
+            normal_cells.append(where[some])
+        people = np.sum(list(has_tissue.values()), axis=0)
+        cells, starts = np.unique(samples.cells, return_index=True)
+        for cell, rows in zip(cells, np.split(samples.latents, starts[1:]), strict=True):
+            if people[cell] >= self.minimum_subjects:
+                self.machines[int(cell)] = kernel.fit(rows, self.nu)
+        self._calibrate(np.concatenate(normal), np.concatenate(normal_cells))
 
     def score(self, field: LatentField, rng: np.random.Generator) -> np.ndarray:
         """nu MAXIMUM_SAMPLES / 4 minus the machines' decision value (see `kernel`), or the Mahalanobis distance.
@@ -169,13 +179,12 @@ class LocationHead(NothingLearnt):
         matrices[:, self.upper[1], self.upper[0]] = products
         return matrices
 
-    def _calibrate(self, latents: np.ndarray, where: np.ndarray, rng: np.random.Generator) -> None:
-        known = np.flatnonzero(np.isin(where, list(self.machines)))
-        if not len(known):
+    def _calibrate(self, latents: np.ndarray, where: np.ndarray) -> None:
+        known = np.isin(where, list(self.machines))
+        if not known.any():
             return
-        some = rng.choice(known, min(len(known), CALIBRATION_VOXELS), replace=False)
-        self.distances = np.quantile(self._mahalanobis(latents[some], where[some]), QUANTILES)
-        self.scores = np.quantile(self._machine_scores(latents[some], where[some]), QUANTILES)
+        self.distances = np.quantile(self._mahalanobis(latents[known], where[known]), QUANTILES)
+        self.scores = np.quantile(self._machine_scores(latents[known], where[known]), QUANTILES)
 
     def _machine_scores(self, latents: np.ndarray, where: np.ndarray) -> np.ndarray:
         """(n,) float32; NaN at locations without a machine."""

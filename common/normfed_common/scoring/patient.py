@@ -13,7 +13,7 @@ from pydantic import Field
 
 from normfed_common.learning.setting import Setting
 from normfed_common.scoring import kernel
-from normfed_common.scoring.base import LatentField, NothingLearnt, OneClassConfig
+from normfed_common.scoring.base import LatentField, OneClassConfig, OneClassScore
 from normfed_common.study.base import Frozen
 
 
@@ -24,7 +24,7 @@ class PatientConfig(OneClassConfig):
     models: int = Field(5, ge=1, le=100, description="machines whose mean is the score")
 
 
-class PatientHead(NothingLearnt):
+class PatientHead(OneClassScore):
     """An ensemble of machines, each on latents at random places of the person's brain."""
 
     Config: ClassVar[type[Frozen]] = PatientConfig

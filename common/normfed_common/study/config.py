@@ -17,7 +17,7 @@ StudyName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-
 
 
 class StudyConfig(Frozen):
-    """One experiment, all of it. What a site keeps to itself (paths, devices) is not in here."""
+    """One experiment, all of it. What a site keeps to itself (paths, devices) is not in it."""
 
     name: StudyName
     description: str = ""

@@ -31,7 +31,7 @@ class PhantomSite(Frozen):
     name: SiteName
     vendor: Vendor
     field_tesla: FieldTesla
-    controls: int = Field(ge=0, le=100_000, description="healthy people, those held out from training included")
+    controls: int = Field(ge=0, le=100_000, description="healthy people, including those held out from training")
     patients: dict[LesionKind, int] = Field(default_factory=dict, description="people per kind of lesion")
     native: bool = Field(False, description="written in a tilted native space, so that registration has work to do")
 
@@ -53,7 +53,7 @@ class DataConfig(Frozen):
     modalities: tuple[Modality, ...] = Field(min_length=1, max_length=4, description="BIDS suffixes, channel order")
     sites: tuple[SiteName, ...] | None = Field(None, description="the sites that take part; all when absent")
     train_sites: tuple[SiteName, ...] | None = Field(
-        None, description="the sites that train; when absent all that have somebody normal"
+        None, description="the sites that train; when absent, all that have somebody normal"
     )
     out_of_sample: tuple[SiteName, ...] = Field(
         (), description="sites that never train, so that every model is new to them; their healthy people are held out"

@@ -10,6 +10,7 @@ from normfed_common.study.base import Frozen, NamedEntry
 
 PLAIN = {"name": "fedavg"}  # the strategy of whatever names none: baselines, local and pooled models too
 Compression = Literal["none", "fp16", "bf16", "int8"]
+Precision = Literal["float32", "bf16", "fp16"]
 
 
 class FederationConfig(Frozen):
@@ -17,7 +18,7 @@ class FederationConfig(Frozen):
 
     rounds: int = Field(20, ge=1, le=100_000)
     local_epochs: int = Field(1, ge=1, le=1000, description="passes over the site's subjects per round")
-    optimiser: Literal["adam", "sgd"] = Field("adam", description="at the sites; new in every round")
+    optimiser: Literal["adam", "sgd"] = Field("adam", description="at the sites; it starts anew in every round")
     learning_rate: float = Field(1e-3, gt=0, le=10, description="of the sites' optimiser")
     minimum_cohort: int = Field(
         3, ge=1, description="a site with fewer training subjects sends no update, with fewer test subjects no figures"
@@ -49,7 +50,7 @@ class FederationConfig(Frozen):
         description="of the weights in a round that one site may have, whatever it says of its people or losses, and "
         "of the held-out voxels that the threshold comes from; below 1 the server holds all updates of a round at once",
     )
-    precision: Literal["float32", "bf16", "fp16"] = Field(
+    precision: Precision = Field(
         "float32",
         description="of the sites' networks; bf16 pays on a GPU with large batches of large images, fp16 on older ones",
     )

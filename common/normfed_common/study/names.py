@@ -1,4 +1,4 @@
-"""Names in a study that nobody bears: left unsaid, a typing error lets the very site train that was to be held out."""
+"""Names in a study that nobody has: unnoticed, a typing error lets the very site train that was to be held out."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class PreprocessingConfig(Frozen):
 
     @property
     def most_voxels(self) -> float:
-        """At most so many voxels are one scan's brain: a mask with more overlaps too little with the template's.
+        """The most voxels that one scan's brain can have: a larger mask overlaps too little with the template's.
 
         A mask of m voxels and a template of b have a Dice of at most 2 b / (m + b).
         """

@@ -27,7 +27,7 @@ class Machine(Frozen):
     gpu
         Its name; empty without one.
     power_w
-        What the hospital says that it draws while it trains.
+        What it draws while it trains, as the hospital says.
     """
 
     normfed: VersionText
@@ -51,7 +51,7 @@ class Described(Frozen):
     counts
         People per role.
     kinds
-        Of lesion, those that are figures of their own.
+        Of lesion, those with figures of their own.
     machine
         Where a site is deployed.
     """
@@ -180,7 +180,7 @@ class Answer(Frozen):
         Raises
         ------
         WireError
-            If it is of another.
+            If it is of another kind.
         """
         if not isinstance(self.payload, kind):
             raise WireError(f"it answers {self.task}, which was not asked")

@@ -10,7 +10,7 @@ MAXIMUM_STUDY = 1_000_000  # as large as a study file may be
 MOST_PEOPLE = 10_000_000  # that anybody can claim
 MOST_ROUNDS = 999_999  # sites number files by it, with six digits
 MOST_ITERATIONS = 100_000
-BELOW_MINIMUM = -1  # in the place of a count: somebody, but fewer than the minimum cohort
+BELOW_MINIMUM = -1  # instead of a count: somebody, but fewer than the minimum cohort
 
 RunName = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,119})?$")]
 ArmName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._#+~-]{0,149}$")]

@@ -1,7 +1,7 @@
 """Smaller messages: models as fp16 or bf16, updates as differences in fp16, bf16 or int8.
 
 An update is the difference from the model that the site received; the server adds it to its own exact model, so that
-rounding a model on its way out does not add up over rounds. int8 has one scale an array, max |d| / 127, and is rounded
+rounding a model on its way out does not add up over rounds. int8 has one scale per array, max |d| / 127, and is rounded
 up or down at random so that its mean is right (QSGD, Alistarh 2017, arXiv 1610.02132); models then go out as fp16.
 """
 
@@ -20,7 +20,7 @@ OUTWARD: dict[Compression, Compression] = {"none": "none", "fp16": "fp16", "bf16
 
 
 def compress_model(arrays: Arrays, kind: Compression) -> Arrays:
-    """What the server sends in the place of float32 ``arrays``."""
+    """What the server sends instead of float32 ``arrays``."""
     return {name: _pack(array, OUTWARD[kind]) for name, array in arrays.items()}
 
 
@@ -36,7 +36,7 @@ def expand_model(arrays: Arrays, kind: Compression) -> Arrays:
 
 
 def compress_update(arrays: Arrays, base: Arrays, kind: Compression, rng: np.random.Generator) -> Arrays:
-    """What a site sends in the place of its trained ``arrays``, which began as ``base``."""
+    """What a site sends instead of its trained ``arrays``, which began as ``base``."""
     if kind == "none":
         return arrays
     packed: Arrays = {}

@@ -19,7 +19,7 @@ COUNTS = ("normal", "lesion", "regions", "normal_people", "patients")
 
 @dataclass(frozen=True)
 class ScoreRange:
-    """Between what a site's scores lie.
+    """The range in which a site's scores lie.
 
     Raises
     ------
@@ -53,7 +53,7 @@ class ScoreRange:
 
 @dataclass(frozen=True)
 class CommonEdges:
-    """Between which edges every site counts scores, and all sites' held-out normal people counted between them.
+    """The edges between which every site counts scores, and how many held-out normal people of all sites lie between.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class CommonEdges:
     Raises
     ------
     WireError
-        If they are not that.
+        If they are anything else.
     """
 
     edges: np.ndarray

@@ -44,7 +44,7 @@ class Offer(Generic[T]):
 
 
 def encode(offer: Offer[T]) -> dict[str, T]:
-    """All arrays by name: ``0/name``, ``1/name``, ...; ``beside/name``. Of a single model without arrays nothing."""
+    """All arrays by name: ``0/name``, ``1/name``, ...; ``beside/name``. Nothing for a single model without arrays."""
     return named.stacked(offer.models) | {f"{BESIDE}/{name}": array for name, array in offer.beside.items()}
 
 
@@ -54,7 +54,7 @@ def decode(arrays: Mapping[str, T]) -> Offer[T]:
     Raises
     ------
     WireError
-        If an array says of no model and nothing else that it belongs to it, or a model is missing.
+        If an array does not say what it belongs to, or a model is missing.
     """
     prefix = f"{BESIDE}/"
     beside = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -145,11 +145,11 @@ class Request(Frozen):
     study
         The resolved study as JSON.
     run
-        The run's name: what a site keeps of one run is apart from what it keeps of others.
+        The run's name: what a site keeps, it keeps per run.
     version
         Of normfed at the server: a site with another refuses.
     plugins
-        That the study uses at the server, name to version: the same holds for each.
+        That the study uses at the server, name to version: a site with another version of one refuses too.
     arm
         Which of the study's models this is about (federated, local-NAME, pooled, or a baseline's name).
     model
@@ -182,5 +182,5 @@ class Request(Frozen):
 
     @property
     def turn(self) -> int:
-        """The round, or how often sums of the same phase were asked for before; 0 of what is asked once."""
+        """The round, or how often sums of the same phase were asked for before; 0 for what is asked once."""
         return self.payload.iteration if isinstance(self.payload, Sums) else self.round

@@ -1,4 +1,4 @@
-"""What a scenario led to, held against the same study undisturbed on the simulation's local engine.
+"""What a scenario led to, compared with the same study undisturbed on the simulation's local engine.
 
 The same weights where no update was lost for good, no round trained twice, nothing half-written.
 """

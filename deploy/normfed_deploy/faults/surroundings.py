@@ -1,4 +1,4 @@
-"""What a federation stands on, and what fails of it: links, power, disks, certificates, clocks."""
+"""What a federation stands on, and how it fails: links, power, disks, certificates, clocks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from normfed_server.state.ledger import State
 
 
 def link(condition: Condition, seconds: float, site: str) -> Disturbance:
-    """A site's link for a while."""
+    """A site's link is in this condition for a while."""
 
     def disturb(rehearsal: Rehearsal, run: str, rng: np.random.Generator) -> int:
         time.sleep(float(rng.uniform(0.5, 4.0)))
@@ -138,7 +138,7 @@ def faketime() -> Path:
 
 
 def _flip(paths: Iterable[Path], rng: np.random.Generator) -> int:
-    """Flip a bit of up to twenty bytes in every file that was not found damaged before; gives in how many."""
+    """Flip a bit of up to twenty bytes in every file that was not found damaged before; returns in how many."""
     count = 0
     for path in paths:
         if DAMAGED in str(path) or path.name.startswith(".") or not path.is_file():

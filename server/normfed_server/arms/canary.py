@@ -8,6 +8,7 @@ from flwr.app import Message
 
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError, SiteCode, WireError
+from normfed_common.foundation.units import MEGABYTE
 from normfed_common.wire import offers
 from normfed_common.wire.answers import CanaryBack
 from normfed_common.wire.compression import expand_update
@@ -19,8 +20,6 @@ from normfed_server.arms.plan import Arm
 from normfed_server.events.kinds import CanaryDone, CanarySent, Tried
 from normfed_server.sites import claims
 from normfed_server.sites.asking import describe
-
-MEGABYTE = 1e6
 
 
 def try_one_batch(context: RunContext, arm: Arm, model: Arrays) -> dict[str, Tried]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import psutil
 
+from normfed_common.foundation.units import GIGABYTE
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.answers import Machine
 from normfed_common.wire.bounds import BELOW_MINIMUM
 
-GIGABYTE = 1e9
 SITE_BASE_GB = 1.0  # Python, torch and a cohort's index: measured 0.6 to 0.9
 SITE_MODELS = 7.0  # weights, gradients, Adam's two moments, what came, what goes, a checkpoint being written
 SITE_DISK_MODELS = 9.0  # outbox, checkpoint of weights and moments, personal parts
@@ -21,7 +21,7 @@ CLASSES = (10, 30, 100, 300, 1000)
 
 
 @dataclass(frozen=True)
-class Finding:
+class Misfit:
     """Something that does not fit; ``fatal`` if a run would surely break on it."""
 
     where: str
@@ -39,26 +39,26 @@ def estimate(model_bytes: int) -> dict[str, float]:
     }
 
 
-def findings(study: StudyConfig, machines: Mapping[str, Machine], model_bytes: int, version: str) -> list[Finding]:
+def findings(study: StudyConfig, machines: Mapping[str, Machine], model_bytes: int, version: str) -> list[Misfit]:
     """What does not fit, the fatal first."""
     needs = estimate(model_bytes)
     found = []
     free = psutil.virtual_memory().available / GIGABYTE
     if free < needs["server_memory_gb"]:
         text = f"needs about {needs['server_memory_gb']:.1f} GB of memory, and {free:.1f} are free"
-        found.append(Finding("server", text, False))
+        found.append(Misfit("server", text, False))
     for site, machine in sorted(machines.items()):
         if machine.normfed != version:
             text = f"has normfed {machine.normfed}, the server {version}: update the older one"
-            found.append(Finding(site, text, True))
+            found.append(Misfit(site, text, True))
         if machine.study != study.digest:
-            found.append(Finding(site, "reads this study otherwise than the server: its normfed was changed", True))
+            found.append(Misfit(site, "reads this study otherwise than the server: its normfed was changed", True))
         if machine.memory_gb < needs["site_memory_gb"]:
             text = f"needs about {needs['site_memory_gb']:.1f} GB of memory, and {machine.memory_gb:.1f} are free"
-            found.append(Finding(site, text, False))
+            found.append(Misfit(site, text, False))
         if machine.disk_gb < needs["site_disk_gb"]:
             text = f"needs about {needs['site_disk_gb']:.1f} GB of disk, and {machine.disk_gb:.1f} are free"
-            found.append(Finding(site, text, True))
+            found.append(Misfit(site, text, True))
     return sorted(found, key=lambda finding: (not finding.fatal, finding.where))
 
 

@@ -12,6 +12,7 @@ from flwr.app import ArrayRecord, ConfigRecord
 from normfed_common.algorithms.table import configure
 from normfed_common.foundation import seeds
 from normfed_common.foundation.errors import RunError
+from normfed_common.foundation.units import MEGABYTE
 from normfed_common.learning.phase import Phase, averaged_rounds
 from normfed_server.arms.in_training import ArmInTraining, listed
 from normfed_server.arms.strategy import RoundStrategy
@@ -21,8 +22,6 @@ from normfed_server.sites.closing import Closing, Outcome
 from normfed_server.sites.collecting import Collection
 from normfed_server.steps.base import Step
 from normfed_server.steps.shares import DOMINANT
-
-MEGABYTE = 1e6
 
 
 class AveragedRounds:

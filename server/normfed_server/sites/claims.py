@@ -13,7 +13,7 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import WireError
 from normfed_common.learning.learner import Learner
 from normfed_common.metrics import histograms
-from normfed_common.metrics.base import ROUNDING, Metric
+from normfed_common.metrics.base import METRIC_ROUNDING, Metric
 from normfed_common.metrics.catalogue import BUILT_IN
 from normfed_common.metrics.summary import EVERYBODY, Summary
 from normfed_common.study.roles import ROLES
@@ -214,9 +214,11 @@ def summary(
     ):
         if count.min(initial=0) < 0 or count.max(initial=0) > _scans(site.test) or (count % 1).any():
             raise WireError("it has figures of more people than it tests, or of fewer than nobody")
-        if (value < count * low - ROUNDING * largest).any() or (value > count * high + ROUNDING * largest).any():
+        if (value < count * low - METRIC_ROUNDING * largest).any() or (
+            value > count * high + METRIC_ROUNDING * largest
+        ).any():
             raise WireError("it has figures that no person can have")
-    if (total**2 > n * squares * (1 + ROUNDING) + ROUNDING).any():
+    if (total**2 > n * squares * (1 + METRIC_ROUNDING) + METRIC_ROUNDING).any():
         raise WireError("its sums of figures and of their squares contradict each other")
     if not found.n("auroc"):
         raise WireError("its figures are of nobody")
@@ -237,7 +239,7 @@ def counts(arrays: Arrays, edges: int, site: SiteDescription, voxels: float) -> 
     tested, held_out = _scans(site.test), _scans(site.held_out)
     for name in ("normal", "lesion"):
         _check_counts(name, found[name], tested * voxels)
-    _check_counts("regions", found["regions"], tested + ROUNDING)  # a scan's weights add up to 1
+    _check_counts("regions", found["regions"], tested + METRIC_ROUNDING)  # a scan's weights add up to 1
     _check_counts("normal_people", found["normal_people"], held_out)
     _check_counts("patients", found["patients"], tested)
     return found

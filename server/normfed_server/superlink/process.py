@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from normfed_common.foundation.errors import UserError
+from normfed_common.foundation.units import MEGABYTE
 from normfed_server.state import admission
 from normfed_server.state.folder import HOME_VARIABLE, ServerConfig, ServerHome, open_home
 from normfed_server.superlink.control import key_bytes
@@ -20,7 +21,6 @@ from normfed_server.superlink.flower import run_superlink
 from normfed_server.superlink.listening import Guests, Server
 from normfed_server.superlink.refusals import Refusals
 
-MEGABYTE = 1_000_000
 ENDING_S = 5  # for what is being served when the server is told to stop
 
 

@@ -76,7 +76,7 @@ def test_any_right_of_others_is_refused_with_its_cure(tmp_path: Path, rights: in
     path = tmp_path / "key"
     path.write_bytes(b"secret")
     path.chmod(rights)
-    with pytest.raises(UserError, match=f"others than its owner may read it. Close it: chmod 600 {path}"):
+    with pytest.raises(UserError, match=f"not only its owner may read it. Restrict it: chmod 600 {path}"):
         private.check(path)
     path.chmod(0o700)
     private.check(path)

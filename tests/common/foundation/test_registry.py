@@ -52,6 +52,22 @@ def test_an_unknown_name_is_a_users_error_that_lists_the_known_ones(models: Regi
     assert str(caught.value) == "No model is called 'unet'. Known: atlas, siamese."
 
 
+def test_an_entry_of_a_study_is_the_thing_that_it_names_and_the_rest(models: Registry[int]) -> None:
+    entry = {"name": "atlas", "size": 3}
+    assert models.chosen(entry, "x.yaml: model") == (2, {"size": 3})
+    assert models.chosen({"kind": "siamese", "name": "x"}, "x.yaml", key="kind") == (1, {"name": "x"})
+    assert entry == {"name": "atlas", "size": 3}
+    with pytest.raises(StudyError, match="No model is called 'unet'"):
+        models.chosen({"name": "unet"}, "x.yaml: model")
+
+
+@pytest.mark.parametrize("entry", [{}, {"size": 3}, {"name": None}, {"name": 3}, {"name": ["atlas"]}])
+def test_an_entry_without_a_name_is_named_by_where_it_is(models: Registry[int], entry: dict[str, object]) -> None:
+    with pytest.raises(StudyError) as caught:
+        models.chosen(entry, "x.yaml: model")
+    assert str(caught.value) == "x.yaml: model: name is missing. Known: atlas, siamese."
+
+
 def test_a_name_is_taken_once_and_stays_its_first_owners(models: Registry[int]) -> None:
     with pytest.raises(ValueError, match="model 'atlas' is registered twice"):
         models.add("atlas", 3)
@@ -85,7 +101,7 @@ BIG = "class Big(int): pass"
 def test_a_plug_in_cannot_take_a_name_of_ours(plugins: Plugins, numbers: Registry[type[int]]) -> None:
     plugins.install("bad", "3", {GROUP: {"whole": "bad:Big", "big": "bad:Big"}}, BIG)
     text = refusal(numbers, "whole")
-    assert text.startswith(f"The number 'whole' is given by normfed {version('normfed')} and by bad 3, but")
+    assert text.startswith(f"The number 'whole' is provided by normfed {version('normfed')} and by bad 3, but")
     assert not plugins.imported("bad")
     assert numbers["big"](1) == 1  # what else it has is as good as any
 
@@ -94,7 +110,7 @@ def test_two_plug_ins_cannot_have_one_name(plugins: Plugins, numbers: Registry[t
     plugins.install("one", "1", {GROUP: {"big": "one:Big"}}, BIG)
     plugins.install("two", "2", {GROUP: {"big": "two:Big"}}, BIG)
     text = refusal(numbers, "big")
-    assert re.match(r"The number 'big' is given by (one 1 and by two 2|two 2 and by one 1), but", text)
+    assert re.match(r"The number 'big' is provided by (one 1 and by two 2|two 2 and by one 1), but", text)
     assert not plugins.imported("one")
     assert not plugins.imported("two")
     with admitting({"one": "1"}):  # the other one is nothing to this site
@@ -107,8 +123,8 @@ def test_two_plug_ins_cannot_have_one_name(plugins: Plugins, numbers: Registry[t
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("raise RuntimeError('no GPU')", "RuntimeError: no GPU"),
         ("x = 1", "AttributeError: module 'broken' has no attribute 'Big'"),
-        ("class Big(str): pass", "it is no subclass of builtins.int"),
-        ("Big = 3", "it is no subclass of builtins.int"),
+        ("class Big(str): pass", "it is not a subclass of builtins.int"),
+        ("Big = 3", "it is not a subclass of builtins.int"),
     ],
     ids=["import", "raise", "missing", "subclass", "instance"],
 )
@@ -127,7 +143,7 @@ def test_an_instance_is_asked_for_where_things_are_no_classes(plugins: Plugins) 
     shares: Registry[Fraction] = Registry("share", GROUP, instance_of=Fraction)
     plugins.install("parts", "1", {GROUP: {"half": "parts:half", "some": "parts:some"}}, HALF)
     assert shares["half"] == Fraction(1, 2)
-    with pytest.raises(PluginError, match=r"it is no fractions\.Fraction"):
+    with pytest.raises(PluginError, match=r"it is not a fractions\.Fraction"):
         shares["some"]
 
 
@@ -145,9 +161,10 @@ def test_what_is_not_admitted_in_exactly_its_version_is_never_imported(
         text = refusal(numbers, "big")
         with pytest.raises(StudyError, match=r"Known: whole\."):
             numbers["unet"]
-    assert "plug-in big 1.1 is installed here, but site.yaml lists" in text
-    assert ("its version 1.0" in text) == ("big" in listed)
-    assert text.endswith("write there big: '1.1'")
+    assert "plug-in big 1.1 is installed here, but site.yaml " in text
+    assert ("site.yaml lists version 1.0 under plugins" in text) == ("big" in listed)
+    assert ("site.yaml does not list it under plugins" in text) == ("big" not in listed)
+    assert text.endswith("add big: '1.1'")
     assert not plugins.imported("big")
 
 
@@ -169,7 +186,7 @@ def test_a_process_that_imported_one_version_does_not_pass_for_another(
     plugins.uninstall("big")
     plugins.install("big", "1.2", {GROUP: {"big": "big:Big"}}, BIG)
     with admitting({"big": "1.2"}):
-        assert "has imported 1.1 already. Start it anew" in refusal(numbers, "big")
+        assert "has already imported 1.1. Restart it" in refusal(numbers, "big")
 
 
 def test_what_a_piece_of_work_used_of_plug_ins_is_on_record(plugins: Plugins, numbers: Registry[type[int]]) -> None:

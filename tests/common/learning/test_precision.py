@@ -8,7 +8,7 @@ import pytest
 import torch
 from synthetic import setting
 
-from normfed_common.learning.precision import Precision
+from normfed_common.study.federation import Precision
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def scan() -> ScoredScan:
 def test_a_figure_beyond_its_bounds_is_refused_in_words(value: float) -> None:
     metric = replace(METRIC, compute=lambda _: value)
     with pytest.raises(
-        StudyError, match=r"metric 'peak' is .* lies from -1 to 1\. Leave it out of evaluation\.metrics"
+        StudyError, match=r"metric 'peak' is .* claims to lie between -1 and 1\. Leave it out of evaluation\.metrics"
     ):
         metric(scan())
 

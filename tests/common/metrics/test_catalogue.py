@@ -58,7 +58,7 @@ def test_a_plug_in_that_is_installed_by_chance_leaves_a_study_as_it_is(plugins: 
         (["peek"], r"study\.yaml: evaluation\.metrics: No metric is called 'peek'\. Known: .*auroc.*peak"),
         (["auroc"], r"study\.yaml: evaluation\.metrics: auroc is computed anyway\. Leave it out\."),
         (["peak", "peak"], "peak is computed anyway"),
-        (["other_name"], "'other_name' calls itself 'peak'. Its two names must be one"),
+        (["other_name"], "'other_name' calls itself 'peak'. The two names must be the same"),
     ],
 )
 def test_a_name_that_cannot_be_meant_is_refused_in_words(plugins: Plugins, metrics: list[str], sentence: str) -> None:
@@ -87,8 +87,8 @@ def test_a_study_s_names_of_metrics_have_a_pattern_and_a_bound(names: list[str])
 @pytest.mark.parametrize(
     ("points", "sentence"),
     [
-        ({"auroc": "toy_metric:METRIC"}, "The metric 'auroc' is given by normfed .* and by toy 1.0"),
-        ({"odd": "toy_metric:peak"}, "it is no normfed_common.metrics.base.Metric"),
+        ({"auroc": "toy_metric:METRIC"}, "The metric 'auroc' is provided by normfed .* and by toy 1.0"),
+        ({"odd": "toy_metric:peak"}, "it is not a normfed_common.metrics.base.Metric"),
         ({"odd": "toy_metric:absent"}, "cannot be used: AttributeError"),
     ],
 )

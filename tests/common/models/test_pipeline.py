@@ -14,8 +14,9 @@ from toys import Centring, Mixture, MixtureConfig, Retouching, SiteCentring, Two
 
 from normfed_client.training.loop import trained_parameters
 from normfed_common.algorithms.sharing import personal_arrays
+from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import PluginError
-from normfed_common.learning.learner import NETWORK
+from normfed_common.learning.learner import NETWORK, Learner
 from normfed_common.models.catalogue import MODELS
 from normfed_common.models.pipeline import Pipeline, assemble
 from normfed_common.studies import validate_learner, validate_strategy
@@ -182,6 +183,21 @@ def test_a_scan_is_transformed_anew_once_the_transform_has_learnt_more() -> None
     made.absorb("transform-1-means", {**total, "sum": total["sum"] + total["count"]})
     changed = made.statistics("em", people, np.random.default_rng(0))
     assert (changed["sum"] != before["sum"]).all()
+
+
+def test_sums_are_checked_once_when_they_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, fresh, checked = pipeline(), pipeline(), []
+    sum_up(made, People(3))
+    check = Learner.check
+
+    def noted(learner: Learner, phase: str, sums: Arrays) -> None:
+        checked.append(phase)
+        check(learner, phase, sums)
+
+    for kind in (Centring, Mixture, Pipeline):
+        monkeypatch.setattr(kind, "check", noted)
+    fresh.load(made.share())
+    assert checked == ["means", "means", "em"]
 
 
 def test_a_transforms_scan_stays_the_persons() -> None:

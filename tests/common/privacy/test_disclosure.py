@@ -177,7 +177,7 @@ def test_the_ends_of_a_range_are_not_those_of_the_one_who_stands_out() -> None:
 @pytest.mark.parametrize("layout", ["last", "first flat", "first"])
 def test_cubes_hold_the_mean_of_their_places(layout: str) -> None:
     rng, shape = np.random.default_rng(1), (5, 4, 7)
-    places = Places(shape, 2.0)
+    places = Places(shape, 2.0, beside=("entries",))
     grid = rng.random((3, *shape))
     given_array = {"last": grid, "first flat": grid.reshape(3, -1).T, "first": np.moveaxis(grid, 0, -1)}[layout]
     found = cubes.averaged({"sum": given_array, "entries": np.array(4.0)}, places, 5.0)  # three voxels of 2 mm

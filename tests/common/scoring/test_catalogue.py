@@ -68,5 +68,7 @@ def test_a_wrong_key_or_value_is_named(one_class: object, sentence: str) -> None
 
 def test_what_is_no_score_is_refused_with_its_plug_in(plugins: Plugins) -> None:
     plugins.install("bad-score", "2", {"normfed.scorers": {"bad": "bad_score:Bad"}}, "class Bad: pass")
-    with pytest.raises(PluginError, match=r"'bad' of the plug-in bad-score 2 .* it is no subclass of normfed_common"):
+    with pytest.raises(
+        PluginError, match=r"'bad' of the plug-in bad-score 2 .* it is not a subclass of normfed_common"
+    ):
         resolved({"fit_on": "bad"})

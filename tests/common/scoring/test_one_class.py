@@ -1,17 +1,21 @@
 """One-class scores in latent space, against scikit-learn and by hand."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 from sklearn.svm import OneClassSVM
-from synthetic import People, setting, split
+from synthetic import SHAPE, People, setting, split
 
 from normfed_common.foundation import arrays as named
 from normfed_common.learning.entries import build
 from normfed_common.models.catalogue import MODELS
 from normfed_common.models.siamese import Siamese
 from normfed_common.scoring import kernel
-from normfed_common.scoring.location import SHRINKAGE
+from normfed_common.scoring.base import LatentField
+from normfed_common.scoring.catalogue import build_head
+from normfed_common.scoring.location import SHRINKAGE, LocationHead
 
 
 def siamese(**one_class: object) -> Siamese:
@@ -103,6 +107,55 @@ def test_the_federated_machine_is_the_mean_over_people() -> None:
     model.absorb("machine", named.add(single))
     weights = [s["weights"] / s["people"] for s in single]
     np.testing.assert_allclose(model.head.weights, 0.4 * weights[0] + 0.6 * weights[1])  # type: ignore[attr-defined]
+
+
+def test_a_persons_second_visit_does_not_make_them_two_people() -> None:
+    model = siamese(fit_on="federated", samples=200, features=64)
+    people = People(3, visits=2)
+    model.absorb("variance", model.statistics("variance", people, np.random.default_rng(0)))
+    assert model.statistics("machine", people, np.random.default_rng(0))["people"] == 3
+
+
+def head_with(fields: list[LatentField], people: int, minimum_subjects: int) -> LocationHead:
+    entry = {"fit_on": "location", "minimum_subjects": minimum_subjects, "spacing_mm": 8.0}
+    head = build_head(entry, 2, setting())
+    assert isinstance(head, LocationHead)
+    head.absorb("moments", head.statistics("moments", iter(fields), np.random.default_rng(0)))
+    head.personalise(iter(fields), people, np.random.default_rng(0))
+    return head
+
+
+def field(person: int, *corners: tuple[int, int]) -> LatentField:
+    """Latents at all voxels of the locations in these columns, 4 x 4 x 4 voxels each and less at the end."""
+    grid = np.zeros(SHAPE, bool)
+    for x, y in corners:
+        grid[4 * x : 4 * x + 4, 4 * y : 4 * y + 4, :4] = True
+    index = np.flatnonzero(grid)
+    latents = np.random.default_rng(person).standard_normal((len(index), 2)).astype(np.float32)
+    return LatentField(torch.from_numpy(latents), index, SHAPE, person)
+
+
+def test_a_location_has_a_machine_only_where_enough_people_have_tissue_however_many_voxels_and_visits() -> None:
+    fields = [field(0, (0, 0), (1, 0), (2, 0)), field(0, (0, 0), (1, 0), (2, 0)), field(1, (0, 0), (1, 0))]
+    fields.append(field(2, (0, 0)))
+    head = head_with(fields, people=3, minimum_subjects=3)
+    assert set(head.machines) == {0}
+    two = head_with(fields, people=3, minimum_subjects=2)
+    assert set(two.machines) == {0, int(two._cell_of(np.ravel_multi_index(([4], [0], [0]), SHAPE))[0])}
+
+
+def test_memory_does_not_grow_with_the_cohort() -> None:
+    everywhere = [(x, y) for x in range(7) for y in range(7)]
+    peaks = []
+    for people in (20, 80):
+        head = head_with([field(0, (0, 0))], 1, minimum_subjects=2)
+        fields = (field(person, *everywhere) for person in range(people))
+        tracemalloc.start()
+        head.personalise(fields, people, np.random.default_rng(0))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert len(head.machines) == 49
+    assert peaks[1] < 1.2 * peaks[0]
 
 
 def test_random_features_approach_the_kernel() -> None:

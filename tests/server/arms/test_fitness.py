@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.answers import Machine
 from normfed_server.arms import fitness
-from normfed_server.arms.fitness import Finding
+from normfed_server.arms.fitness import Misfit
 
 BYTES = 500_000_000  # of a model: a site then needs 1 + 7 * 0.5 GB of memory and 9 * 0.5 of disk, the server 2.4
 
@@ -41,14 +41,14 @@ def test_a_machine_that_has_just_enough_is_fit(study: StudyConfig, monkeypatch: 
 @pytest.mark.parametrize(
     ("changes", "finding"),
     [
-        ({"memory_gb": 4.4}, Finding("a", "needs about 4.5 GB of memory, and 4.4 are free", False)),
-        ({"disk_gb": 4.4}, Finding("a", "needs about 4.5 GB of disk, and 4.4 are free", True)),
-        ({"normfed": "1.1"}, Finding("a", "has normfed 1.1, the server 1.0: update the older one", True)),
-        ({"study": "x"}, Finding("a", "reads this study otherwise than the server: its normfed was changed", True)),
+        ({"memory_gb": 4.4}, Misfit("a", "needs about 4.5 GB of memory, and 4.4 are free", False)),
+        ({"disk_gb": 4.4}, Misfit("a", "needs about 4.5 GB of disk, and 4.4 are free", True)),
+        ({"normfed": "1.1"}, Misfit("a", "has normfed 1.1, the server 1.0: update the older one", True)),
+        ({"study": "x"}, Misfit("a", "reads this study otherwise than the server: its normfed was changed", True)),
     ],
 )
 def test_a_run_breaks_on_versions_studies_and_disks_and_may_survive_little_memory(
-    study: StudyConfig, changes: dict[str, Any], finding: Finding
+    study: StudyConfig, changes: dict[str, Any], finding: Misfit
 ) -> None:
     assert fitness.findings(study, {"a": machine(study, **changes)}, BYTES, "1.0") == [finding]
 

@@ -85,7 +85,7 @@ def test_the_monitor_answers_to_its_own_names_in_small_letters() -> None:
 def test_a_secret_that_is_gone_or_others_may_read_is_refused(home: ServerHome, name: str) -> None:
     path: Path = getattr(home, name)
     path.chmod(0o604)
-    with pytest.raises(UserError, match=rf"{path}.*others than its owner may read it"):
+    with pytest.raises(UserError, match=rf"{path}.*not only its owner may read it"):
         home.check()
     path.unlink()
     with pytest.raises(UserError, match=rf"{path}: missing"):
@@ -172,7 +172,7 @@ def test_secrets_are_their_owners_alone_and_weak_ones_are_refused(home: ServerHo
     assert stat.S_IMODE(home.folder.stat().st_mode) == 0o700
     assert home.check() == []
     home.operator_secret.chmod(0o640)
-    with pytest.raises(UserError, match=r"others than its owner may read it.*chmod 600"):
+    with pytest.raises(UserError, match=r"not only its owner may read it.*chmod 600"):
         home.check()
 
 

@@ -7,8 +7,7 @@ from typing import Any
 from normfed_client.answering.guards.base import HospitalGuard
 from normfed_client.answering.job import Job
 from normfed_common.foundation.errors import SiteCode, SiteError, UserError
-
-GIGABYTE = 1e9
+from normfed_common.foundation.units import GIGABYTE
 
 
 class Runs(HospitalGuard):

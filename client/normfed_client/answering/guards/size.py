@@ -11,9 +11,8 @@ from normfed_client.answering.guards.base import HospitalGuard
 from normfed_client.answering.job import Job
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError
+from normfed_common.foundation.units import MEGABYTE
 from normfed_common.wire.answers import Answer
-
-MEGABYTE = 1e6
 
 
 class Size(HospitalGuard):

@@ -27,7 +27,7 @@ def guard(**let_in: str) -> LetIn:
 @pytest.fixture(autouse=True)
 def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """One plug-in is on this machine."""
-    here = {"unet": plugins.Installed(Plugin("unet", "1.0"), "models: unet")}
+    here = {"unet": plugins.InstalledPlugin(Plugin("unet", "1.0"), "models: unet")}
     monkeypatch.setattr(plugins, "installed", lambda: here)
 
 

@@ -18,7 +18,7 @@ from normfed_common.foundation.errors import WireError
 from normfed_common.learning.cohort import Cohort, Scan
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.score import Score
-from normfed_common.learning.setting import ROUNDING, Places
+from normfed_common.learning.setting import SUMS_ROUNDING, Places
 from normfed_common.models.base import NormativeModel
 from normfed_common.study.base import Frozen
 
@@ -76,7 +76,7 @@ class RobustAtlas(NormativeModel):
         check_shapes(sums, dict.fromkeys(SUMS, (len(self.setting.modalities), *grid)))
         weight, first, second = (sums[name] for name in SUMS)
         largest = max(map(abs, self.setting.value_range))
-        most = weight * (1 + ROUNDING)
+        most = weight * (1 + SUMS_ROUNDING)
         if (np.abs(first) > largest * most).any() or (second > largest**2 * most).any():
             raise WireError(f"the sums are not of values up to {largest:g}")
         if (first**2 > most * second).any():
