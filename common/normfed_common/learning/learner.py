@@ -70,6 +70,10 @@ class Learner:
         """One epoch of training batches of an averaged phase, on the CPU."""
         raise TypeError(f"{type(self).__name__} trains no network in a phase {phase!r}")
 
+    def most_samples(self, phase: str, scans: int) -> int:
+        """At most so many samples are an epoch of an averaged phase, over so many scans."""
+        return scans * self.samples_per_person(self.config)
+
     def most_batches(self, phase: str, scans: int) -> int:
         """At most so many batches are an epoch of an averaged phase, over so many scans."""
         raise TypeError(f"{type(self).__name__} trains no network in a phase {phase!r}")

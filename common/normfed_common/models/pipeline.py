@@ -27,11 +27,16 @@ MODEL = "model"
 
 
 def assemble(transforms: Sequence[dict[str, Any]], model: dict[str, Any], setting: Setting) -> NormativeModel:
-    """The model of a resolved study entry, behind the study's transforms where it has any."""
+    """The model of a resolved study entry, behind the study's transforms where it has any.
+
+    Its network is in evaluation mode, which only training leaves: sums and scores draw no dropout.
+    """
     built = build(MODELS, model, setting)
-    if not transforms:
-        return built
-    return Pipeline([build(TRANSFORMS, entry, setting) for entry in transforms], built)
+    if transforms:
+        built = Pipeline([build(TRANSFORMS, entry, setting) for entry in transforms], built)
+    if built.network is not None:
+        built.network.eval()
+    return built
 
 
 class Pipeline(NormativeModel):
@@ -68,6 +73,11 @@ class Pipeline(NormativeModel):
         """Those of the phase's learner, of scans that the transforms before it have changed."""
         learner, own, before = self._of(phase)
         return learner.batches(own, TransformedCohort(cohort, before), rng)
+
+    def most_samples(self, phase: str, scans: int) -> int:
+        """Those of the phase's learner."""
+        learner, own, _ = self._of(phase)
+        return learner.most_samples(own, scans)
 
     def most_batches(self, phase: str, scans: int) -> int:
         """Those of the phase's learner."""
