@@ -101,12 +101,12 @@ def cases(run: Run, metric: str = "auprc") -> list[Case]:
 
 def _case(run: Run, title: str, row: dict[str, Any], site: Site) -> Case:
     case = next(case for case in site.test if case.visit.name == row["name"])
-    model = site.model(run.study.model)
+    model = site.model(run.study.model, run.study.seed)
     model.load(served_arrays(run.folder, site.config.name))
     scan = case.scan()
     with computing(run.study, site.device):
         maps.personalise(model, site)
-        anomaly_map = maps.score(model, maps.until(case, site.test), run.study, case.visit.name).anomaly
+        anomaly_map = maps.score(model, maps.until(case, site.test), case.visit.name).anomaly
     pictures = [
         (modality, mosaic(np.asarray(scan.images[channel]), anomaly_map, case.entry.lesion(), scan.mask))
         for channel, modality in enumerate(run.study.data.modalities)

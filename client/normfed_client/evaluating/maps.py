@@ -10,7 +10,6 @@ from normfed_common.foundation.errors import SiteError
 from normfed_common.learning.cohort import Visits
 from normfed_common.learning.score import Score
 from normfed_common.models.base import NormativeModel
-from normfed_common.study.config import StudyConfig
 
 
 def personalise(model: NormativeModel, site: Site) -> None:
@@ -25,7 +24,7 @@ def personalise(model: NormativeModel, site: Site) -> None:
         cohort = site.training_cohort()
     except SiteError:
         return
-    model.personalise(cohort, seeds.generator(site.study.seed, "personalise", site.config.name))
+    model.personalise(cohort, seeds.generator(model.setting.seed, "personalise", site.config.name))
 
 
 def until(case: Case, cases: Iterable[Case]) -> Visits:
@@ -34,6 +33,6 @@ def until(case: Case, cases: Iterable[Case]) -> Visits:
     return Visits([other.scan for other in whose[: whose.index(case) + 1]])
 
 
-def score(model: NormativeModel, visits: Visits, study: StudyConfig, name: str) -> Score:
+def score(model: NormativeModel, visits: Visits, name: str) -> Score:
     """The maps of the visit of that name, the last: the same wherever and whenever they are made."""
-    return model.score(visits, seeds.generator(study.seed, "score", name))
+    return model.score(visits, seeds.generator(model.setting.seed, "score", name))

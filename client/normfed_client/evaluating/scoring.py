@@ -134,7 +134,7 @@ def _score(
 ) -> Scored:
     """Write the maps of the last case; those before it may hold earlier visits of the same person."""
     case = cases[-1]
-    found, mask = maps.score(model, maps.until(case, cases), study, case.visit.name), case.entry.mask()
+    found, mask = maps.score(model, maps.until(case, cases), case.visit.name), case.entry.mask()
     path, *_ = [write_map(values, case.visit, case.entry, recipe, out, name) for name, values in found.maps().items()]
     abnormal = float((found.anomaly[mask] >= threshold).mean()) if threshold is not None else float("nan")
     return Scored(path, subject_score(found.anomaly, mask), abnormal)

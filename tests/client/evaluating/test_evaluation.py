@@ -43,7 +43,7 @@ def site(tmp_path: Path) -> Site:
 
 def test_a_patient_without_a_lesion_voxel_is_tested_but_is_not_ill(site: Site, tmp_path: Path) -> None:
     assert [scan.kind for scan in site.test] == ["WMH", "none", "WMH", "WMH"]
-    evaluation = Evaluation(site, "intensity")
+    evaluation = Evaluation(site, "intensity", site.study.seed)
     low, high = evaluation.score({"name": "intensity"}, {})
     edges = np.linspace(low, high, 40)
     measured = evaluation.measure(CommonEdges(edges, np.zeros(41, np.int64)), 0.9, maps=False)
