@@ -83,6 +83,10 @@ class Quadratic(NormativeModel):
     def phases(self) -> tuple[Phase, ...]:
         return (TRAINING,)
 
+    @classmethod
+    def samples_per_person(cls, config: Frozen) -> int:
+        return 100
+
     def batches(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Iterator[Batch]:
         assert isinstance(cohort, Bowl)
         target = torch.from_numpy(np.append(cohort.b, cohort.a).astype(np.float32))

@@ -103,10 +103,10 @@ def _case(run: Run, title: str, row: dict[str, Any], site: Site) -> PicturedCase
     case = next(case for case in site.test if case.visit.name == row["name"])
     scan, arrays = case.scan(), served_arrays(run.folder, site.config.name)
     with computing(run.study, site.device):
-        model = site.model(run.study.model)
+        model = site.model(run.study.model, run.study.seed)
         model.load(arrays)
         maps.personalise(model, site)
-        anomaly_map = maps.score(model, maps.until(case, site.test), run.study, case.visit.name).anomaly
+        anomaly_map = maps.score(model, maps.until(case, site.test), case.visit.name).anomaly
     pictures = [
         (modality, mosaic(np.asarray(scan.images[channel]), anomaly_map, case.entry.lesion(), scan.mask))
         for channel, modality in enumerate(run.study.data.modalities)

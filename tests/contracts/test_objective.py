@@ -12,6 +12,8 @@ import pytest
 from contracts.entries import Entry, entries, every, not_applicable
 from quadratic import TRAINING, Quadratic, bowls
 from stepping import step_of
+from synthetic import People, setting
+from toys import TwoPhases
 
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.training.checkpoints import TrainingCheckpoints
@@ -22,6 +24,7 @@ from normfed_common.algorithms.table import ALGORITHMS, Algorithm, configure
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.learning.batch import Batch
 from normfed_common.studies import validate_strategy
+from normfed_common.study.base import Frozen
 from normfed_common.wire.offers import Offer
 from normfed_server.steps.progress import Progress
 
@@ -156,6 +159,44 @@ def test_a_round_that_is_asked_again_gives_the_same(entry: Entry, tmp_path: Path
     assert_same(second.arrays, first.arrays)
     assert_same(still, mine)
     assert (first.progress, first.cluster) == (second.progress, second.cluster)
+
+
+@EACH
+def test_a_part_of_the_models_own_stays_and_goes_on_in_every_phase(entry: Entry, tmp_path: Path) -> None:
+    """Of a phase that trains it, and of one that does not."""
+    strategy, row, _ = of(entry)
+    if row.sharing == "all but normalisation":
+        not_applicable("the toy has no normalisation layers")
+    if row.sharing == "all but the personal parts":
+        strategy = validate_strategy({**strategy, "personal": ["adapter"]}, "test")
+    before: Arrays = {}
+    for number, where in ((1, 0), (2, 0), (3, 1)):
+        model = TwoPhases(Frozen(), setting())
+        personal, phase = personal_arrays(model, strategy), model.phases()[where]
+        # What is personal is sent once.
+        first = {name: array for name, array in model.share().items() if number == 1 or name not in personal}
+        models = [first, {name: array + np.float32(0.1) for name, array in first.items()}]
+        job = Round(
+            model,
+            People(2),
+            Settings(phase, 0, "a", number, epochs=1, learning_rate=0.05, optimiser="sgd"),
+            Offer(
+                tuple(models if row.offers_every_cluster else models[:1]), step_of(strategy).beside(Progress([first]))
+            ),
+            personal,
+            configure(strategy)[1],
+            PersonalStore(tmp_path),
+            number - 1,
+        )
+        outcome = trained(job, entry)
+        assert set(outcome.arrays) == model.arrays_of(phase) - personal
+        mine = {name: array for name, array in kept(job).items() if name in personal}
+        assert mine.keys() == personal
+        if where == 0:
+            assert any((mine[name] != array).any() for name, array in {**first, **before}.items() if name in personal)
+        elif not row.beside_a_personal_model:
+            assert_same(mine, before)  # this phase does not train it
+        before = mine
 
 
 class Killed(Exception):

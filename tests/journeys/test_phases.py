@@ -72,8 +72,9 @@ def mixture(study_file: Path, hospitals: Path, tmp_path_factory: pytest.TempPath
 
 
 def test_federated_expectation_maximisation_ends_where_that_of_all_people_in_one_place_does(mixture: Path) -> None:
-    model = site_of(mixture, "pooled").model({"name": "mixture", "components": 2, "rounds": 300})
-    sum_up(model, site_of(mixture, "pooled").training_cohort())
+    site = site_of(mixture, "pooled")
+    model = site.model({"name": "mixture", "components": 2, "rounds": 300}, site.study.seed)
+    sum_up(model, site.training_cohort())
     expected, found = model.share(), weights(mixture)
     assert set(found) == set(expected) > {"sums.transform-1-means.sum", "sums.em.responsibility"}
     for name, array in expected.items():
@@ -82,7 +83,7 @@ def test_federated_expectation_maximisation_ends_where_that_of_all_people_in_one
 
 def test_it_takes_the_steps_that_scikit_learn_takes(mixture: Path) -> None:
     site, turns = site_of(mixture, "pooled"), len(sum_events(mixture)) - 1
-    model = site.model({"name": "mixture", "components": 2, "rounds": 300})
+    model = site.model({"name": "mixture", "components": 2, "rounds": 300}, site.study.seed)
     assert isinstance(model, Pipeline)
     model.load(weights(mixture))
     inner, cohort, start = model.model, site.training_cohort(), Mixture(MixtureConfig(), site.setting)

@@ -105,7 +105,7 @@ def test_merged_histograms_bracket_what_all_maps_in_one_place_would_give(run: Pa
         if config.name == "pooled":
             continue
         site = Site(config, _study(run))
-        model = site.model(site.study.model)
+        model = site.model(site.study.model, site.study.seed)
         model.load(model_arrays)
         for case in site.test:
             rng, mask = seeds.generator(site.study.seed, "score", case.visit.name), case.entry.mask()
@@ -233,7 +233,7 @@ def test_what_cannot_be_resumed_is_said(run: Path, study_file: Path, tmp_path: P
 def plain_training(site: Site, rounds: int) -> dict[str, np.ndarray]:
     """The oracle: train by hand, with no federation, no messages and no loop of ours."""
     federation = site.study.federation
-    model = site.model(site.study.model)
+    model = site.model(site.study.model, site.study.seed)
     assert model.network is not None
     cohort = site.training_cohort()
     for number in range(1, rounds + 1):
@@ -271,7 +271,7 @@ def test_the_federated_model_is_the_weighted_mean_of_what_sites_trained(one_roun
 def test_federated_atlas_of_a_run_equals_the_atlas_of_all_scans_in_one_place(run: Path) -> None:
     config = next(site for site in read_sites(run / "sites.json") if site.name == "pooled")
     site = Site(config, _study(run))
-    atlas = site.model({"name": "atlas"})
+    atlas = site.model({"name": "atlas"}, site.study.seed)
     pooled = atlas.statistics("moments", site.training_cohort(), np.random.default_rng(0))
     found = named.load(run / "arms" / "atlas" / "model.safetensors")
     for name, value in pooled.items():

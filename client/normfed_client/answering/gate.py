@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,10 @@ def guarded(message: Message, context: Context, work: Work) -> Message:
         with told(partial(Journal(job.config.output).damaged, request.task)), _plugins_of(hospital):
             return answer(message, *_answered(job, hospital, work))
     except Exception as error:  # noqa: BLE001  (the gate: nothing may pass)
-        code = _code(error)
-        _journal(job, hospital).refused(message.metadata.message_type, code, error)
+        code = SiteCode.INTERNAL
+        with suppress(Exception):  # an error that cannot even be looked at, or written down, is refused as well
+            code = _code(error)
+            _journal(job, hospital).refused(message.metadata.message_type, code, error)
         return refusal(message, code)
 
 
@@ -123,7 +125,7 @@ def _code(error: Exception) -> SiteCode:
 
 def _journal(job: Job[Any] | None, hospital: Hospital | None) -> Journal:
     """Where a refusal is written: with the run; of a run that a hospital does not keep, with the hospital's logs."""
-    if job is not None and (hospital is None or job.config.output.exists()):
+    if job is not None and (hospital is None or os.path.exists(job.config.output)):
         return Journal(job.config.output)
     home, listed = os.environ.get(HOME_VARIABLE), os.environ.get(SITES_VARIABLE)
     if home is not None:

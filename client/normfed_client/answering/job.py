@@ -12,7 +12,10 @@ from normfed_client.hospital.outbox import Outbox
 from normfed_client.hospital.releases import Kind
 from normfed_client.hospital.site import Case, Site, site_for
 from normfed_client.training.checkpoints import TrainingCheckpoints
+from normfed_client.training.gradients import GradientRule, Plain
+from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
+from normfed_common.models.base import NormativeModel
 from normfed_common.wire.answers import Answer
 from normfed_common.wire.requests import Payload, Request
 
@@ -35,6 +38,8 @@ class Job(Generic[P]):
         Where training that was interrupted goes on from; absent where nobody would miss it.
     let_in
         Plug-ins and their versions that the hospital lets in.
+    rule
+        How gradients of people are made.
     released
         What was put on record of the people whom the answer is about; otherwise nothing leaves a hospital.
     """
@@ -47,6 +52,7 @@ class Job(Generic[P]):
     outbox: Outbox | None = None
     checkpoints: TrainingCheckpoints | None = None
     let_in: tuple[tuple[str, str], ...] = ()
+    rule: GradientRule = field(default_factory=Plain)
     released: list[Kind] = field(default_factory=list)
 
     @cached_property
@@ -61,6 +67,15 @@ class Job(Generic[P]):
             If it needs a plug-in that is not let in, or cannot be used.
         """
         return site_for(self.config, self.request.study, self.let_in)
+
+    @property
+    def seed(self) -> int:
+        """Of the training that the request belongs to: the study's, or that of one of its repeats."""
+        return seeds.of_repeat(self.site.study.seed, self.request.repeat)
+
+    def model(self) -> NormativeModel:
+        """The request's model with its first weights, made anew."""
+        return self.site.model(self.request.model, self.seed)
 
     @cached_property
     def kept(self) -> tuple[Answer, Arrays] | None:

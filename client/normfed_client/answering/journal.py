@@ -31,7 +31,7 @@ class Journal:
 
     def refused(self, task: str, code: SiteCode, error: Exception) -> None:
         """A refusal, with what is not told to the server: the detail, and of our own faults the whole story."""
-        detail = error.detail if isinstance(error, SiteError) and error.detail else str(error)
+        detail = error.detail if isinstance(error, SiteError) and error.detail else _text(error)
         text = f"{task} {code.name} ({int(code)}): {detail}"
         if code is SiteCode.INTERNAL:
             text += "\n" + "".join(traceback.format_exception(error)).rstrip("\n")
@@ -57,10 +57,18 @@ class Journal:
         text = printable(text).replace("\n", "\n    ")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with open(self.folder / LOG, "a", encoding="utf-8") as file:
+            # A name on the disk may be no text.
+            with open(self.folder / LOG, "a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
         except OSError:
             return  # a full disk must not hide the code that the server is told
+
+
+def _text(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  (a plug-in's own error may be broken)
+        return f"{type(error).__name__}, which has no text"
 
 
 def _about(request: Request) -> str:

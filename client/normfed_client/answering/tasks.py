@@ -91,11 +91,11 @@ def train(job: Job[TrainRound]) -> tuple[Answer, Arrays]:
     begin = time.perf_counter()
     row, parameters = configure(request.strategy)
     cohort, compression = _training_cohort(job), payload.compression
-    model = site.model(request.model)
+    model = job.model()
     work = Round(
         model=model,
         cohort=cohort,
-        settings=replace(_settings(site, request, model), checkpoints=job.checkpoints),
+        settings=replace(_settings(job, model), checkpoints=job.checkpoints),
         offer=_expanded(offers.decode(job.arrays), compression),
         personal=personal_arrays(model, request.strategy),
         parameters=parameters,
@@ -108,7 +108,7 @@ def train(job: Job[TrainRound]) -> tuple[Answer, Arrays]:
         received_loss = mean_loss(model, cohort, work.settings)
     outcome = objective_of(request.strategy)(work)
     base = work.offer.models[outcome.cluster]
-    rng = seeds.generator(site.study.seed, "compression", site.config.name, payload.round)
+    rng = seeds.generator(job.seed, "compression", site.config.name, payload.round)
     header = Answer(
         site=site.config.name,
         subjects=site.training_people,
@@ -129,19 +129,19 @@ def canary(job: Job[Canary]) -> tuple[Answer, Arrays]:
     begin = time.perf_counter()
     site, request = job.site, job.request
     objective_of(request.strategy)  # of the rounds to come: is it here?
-    model = site.model(request.model)
+    model = job.model()
     received = offers.decode(job.arrays).model
     model.load(received)
     cohort = _training_cohort(job)
     personal = personal_arrays(model, request.strategy)
-    settings = replace(_settings(site, request, model), most_batches=1)
+    settings = replace(_settings(job, model), most_batches=1)
     # What one batch teaches is about the few people in it: the weights go back as they came, in the update's place.
     leaving = model.arrays_of(settings.phase) - personal
     update = {name: array for name, array in model.share().items() if name in leaving}
     progress = train_epochs(model, cohort, settings)
     seconds = time.perf_counter() - begin
     header = Answer(site=site.config.name, seconds=seconds, payload=CanaryBack(steps=progress.steps))
-    rng = seeds.generator(site.study.seed, "compression", site.config.name, 0)
+    rng = seeds.generator(job.seed, "compression", site.config.name, 0)
     return header, compress_update(update, received, job.payload.compression, rng)
 
 
@@ -151,13 +151,15 @@ def fine_tune(job: Job[FineTune]) -> tuple[Answer, Arrays]:
     begin = time.perf_counter()
     _, parameters = configure(request.strategy)
     cohort = _training_cohort(job)
-    model = site.model(request.model)
-    model.load(offers.decode(job.arrays).model)
-    settings = _settings(site, request, model)
+    model, store = job.model(), _store(site, request.arm)
+    personal = personal_arrays(model, request.strategy)
+    own = {n: a for n, a in store.load(request.round).items() if n in personal} if personal else {}
+    model.load({**offers.decode(job.arrays).model, **own})
+    settings = _settings(job, model)
     rate = parameters.learning_rate or settings.learning_rate
     settings = replace(settings, epochs=parameters.epochs, learning_rate=rate, checkpoints=job.checkpoints)
     progress = train_epochs(model, cohort, settings)
-    _store(site, request.arm).save(request.round, model.share(), since=request.round)
+    store.save(request.round, model.share(), since=request.round)
     seconds, told = time.perf_counter() - begin, FineTuned(loss=progress.loss)
     return Answer(site=site.config.name, subjects=site.training_people, seconds=seconds, payload=told), {}
 
@@ -169,7 +171,8 @@ def _training_cohort(job: Job[Any]) -> PreparedCohort:
     return cohort
 
 
-def _settings(site: Site, request: Request, model: Learner) -> Settings:
+def _settings(job: Job[Any], model: Learner) -> Settings:
+    site, request = job.site, job.request
     federation, phases = site.study.federation, model.phases()
     # The canary comes before the first round, fine-tuning after the last.
     number = request.round - 1 if isinstance(request.payload, FineTune) else max(request.round, 1)
@@ -179,12 +182,14 @@ def _settings(site: Site, request: Request, model: Learner) -> Settings:
     _check_rounds(site, number)
     return Settings(
         phase=phase,
-        seed=seeds.of_repeat(site.study.seed, request.repeat),
+        seed=job.seed,
         site=site.config.name,
         round=request.round,
         epochs=federation.local_epochs,
         learning_rate=federation.learning_rate,
         optimiser=federation.optimiser,
+        most_epochs=None if site.custody is None else site.custody.rules.most_epochs,
+        rule=job.rule,
     )
 
 
@@ -225,17 +230,17 @@ def _with_personal_parts(site: Site, request: Request, arrays: Arrays) -> Arrays
 
 def sums(job: Job[Sums]) -> tuple[Answer, Arrays]:
     """The sums of one phase over the site's training people."""
-    site, request = job.site, job.request
+    site = job.site
     begin = time.perf_counter()
     cohort = _training_cohort(job)
-    model = site.model(request.model)
+    model = job.model()
     phase = _summed_phase(job, model)
     model.load(offers.decode(job.arrays).model)
     if model.places(phase) is not None:
         model.prepare(phase, cohort)
         cohort = site.cohort_of_places()
     again = (job.payload.iteration,) if job.payload.iteration else ()
-    rng = seeds.generator(site.study.seed, "sums", site.config.name, phase, *again)
+    rng = seeds.generator(job.seed, "sums", site.config.name, phase, *again)
     total = {name: np.asarray(value, np.float64) for name, value in model.statistics(phase, cohort, rng).items()}
     total, notes = site.coarsened(model, phase, total)
     header = Answer(
@@ -299,7 +304,7 @@ def measure(job: Job[Measure]) -> tuple[Answer, Arrays]:
 
 def _evaluation(job: Job[Any]) -> Evaluation:
     """The evaluation of a model; that figures of the people tested and held out leave is on record."""
-    evaluation = Evaluation(job.site, job.request.arm)
+    evaluation = Evaluation(job.site, job.request.arm, job.seed)
     job.release("figures", job.site.test)
     if evaluation.held_out:
         job.release("figures", evaluation.held_out)

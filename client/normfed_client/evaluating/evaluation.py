@@ -68,10 +68,16 @@ class _Histogram:
 
 
 class Evaluation:
-    """One model's evaluation at one site; scores wait on the site's disk between the steps."""
+    """One model's evaluation at one site; scores wait on the site's disk between the steps.
 
-    def __init__(self, site: Site, arm: str) -> None:
-        self.site, self.arm = site, arm
+    Parameters
+    ----------
+    seed
+        Of the training that the model belongs to.
+    """
+
+    def __init__(self, site: Site, arm: str, seed: int) -> None:
+        self.site, self.arm, self.seed = site, arm, seed
         self.folder = inside(site.config.output, "scores", arm)
         self.minimum = site.told_together
         self.people = len(people_of(self.test))
@@ -266,7 +272,7 @@ class Evaluation:
 
     def _model(self, entry: dict[str, Any], arrays: Arrays) -> NormativeModel:
         """A model as it is served here: with what it learns from the site's own people."""
-        model = self.site.model(entry)
+        model = self.site.model(entry, self.seed)
         model.load(arrays)
         personalise(model, self.site)
         return model
@@ -274,7 +280,7 @@ class Evaluation:
     def _score(self, model: NormativeModel, case: Case, cases: Sequence[Case]) -> Score:
         """The maps of one of ``cases``, which hold all visits of its person."""
         try:
-            return score(model, until(case, cases), self.site.study, case.visit.name)
+            return score(model, until(case, cases), case.visit.name)
         except SiteError as error:
             raise SiteError(error.code, f"{self.arm}: {error.detail}") from error
 

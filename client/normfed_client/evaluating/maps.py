@@ -12,7 +12,6 @@ from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.cohort import Visits
 from normfed_common.learning.score import ANOMALY, UNCERTAINTY, Score
 from normfed_common.models.base import NormativeModel
-from normfed_common.study.config import StudyConfig
 
 NOBODY_TO_LEARN_FROM = (SiteCode.NO_TRAINING_SUBJECTS, SiteCode.COHORT_TOO_SMALL)
 
@@ -39,7 +38,7 @@ def personalise(model: NormativeModel, site: Site) -> None:
             return
         raise
     site.release("learning", site.train, "figures of maps made with what stays here")
-    model.personalise(cohort, seeds.generator(site.study.seed, "personalise", site.config.name))
+    model.personalise(cohort, seeds.generator(model.setting.seed, "personalise", site.config.name))
 
 
 def until(case: Case, cases: Iterable[Case]) -> Visits:
@@ -48,7 +47,7 @@ def until(case: Case, cases: Iterable[Case]) -> Visits:
     return Visits([other.scan for other in whose[: whose.index(case) + 1]])
 
 
-def score(model: NormativeModel, visits: Visits, study: StudyConfig, name: str) -> Score:
+def score(model: NormativeModel, visits: Visits, name: str) -> Score:
     """The maps of the visit of that name, the last: the same wherever and whenever they are made.
 
     Raises
@@ -56,7 +55,7 @@ def score(model: NormativeModel, visits: Visits, study: StudyConfig, name: str) 
     SiteError
         If they are not what a model promises (see `Score`).
     """
-    found = model.score(visits, seeds.generator(study.seed, "score", name))
+    found = model.score(visits, seeds.generator(model.setting.seed, "score", name))
     outside = ~visits[-1].mask
     for which, values in found.maps().items():
         wrong = _wrong(which, values, outside)

@@ -137,7 +137,7 @@ def _score(
     """Write the maps of the last case; those before it may hold earlier visits of the same person."""
     case = cases[-1]
     try:
-        found = maps.score(model, maps.until(case, cases), study, case.visit.name)
+        found = maps.score(model, maps.until(case, cases), case.visit.name)
     except SiteError as error:
         raise RunError(error.detail) from error
     mask = case.entry.mask()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from normfed_common.algorithms.table import configure
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
@@ -79,7 +80,8 @@ class Rules(Frozen):
         federation = study.federation
         epochs = [federation.local_epochs]
         for entry in (study.strategy, *study.comparisons.strategies):
-            epochs += [value for key, value in entry.items() if key in ("epochs", "personal_epochs")]
+            row, parameters = configure(entry)
+            epochs.append(row.epochs(parameters))
         return [
             ("most_rounds", federation.rounds, self.most_rounds),
             ("most_epochs", max(epochs), self.most_epochs),

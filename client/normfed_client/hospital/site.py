@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -193,9 +193,15 @@ class Site:
         )
         return averaged(sums, places, rules.cube_mm), (note,)
 
-    def model(self, entry: dict[str, Any]) -> NormativeModel:
-        """A model of a study entry behind the study's transforms, ready for this site's device."""
-        return assemble(self.study.transforms, entry, self.setting)
+    def model(self, entry: dict[str, Any], seed: int) -> NormativeModel:
+        """A model of a study entry behind the study's transforms, ready for this site's device.
+
+        Parameters
+        ----------
+        seed
+            Of the training that it belongs to: the study's, or that of one of its repeats.
+        """
+        return assemble(self.study.transforms, entry, replace(self.setting, seed=seed))
 
     @property
     def setting(self) -> Setting:

@@ -75,16 +75,14 @@ class Checkpoint:
         return time.monotonic() - self._last > self.every_s
 
     def save(self, network: torch.nn.Module, optimiser: torch.optim.Optimizer, progress: dict[str, Any]) -> None:
-        """Write network, optimiser and progress; a disk that is full must not end a training that goes well."""
+        """Write network, optimiser and progress; on a disk that is full the one before stays, and training goes on."""
         tensors = {NETWORK + name: tensor for name, tensor in network.state_dict().items()}
         for index, state in optimiser.state_dict()["state"].items():
             tensors |= {f"{OPTIMISER}{index}/{key}": torch.as_tensor(value) for key, value in state.items()}
         self._last = time.monotonic()
-        try:
-            arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+        with contextlib.suppress(OSError):
             named.save(self.path, arrays, {"progress": progress})
-        except OSError:
-            self.path.unlink(missing_ok=True)
 
 
 def _nested(tensors: dict[str, torch.Tensor]) -> dict[int, dict[str, torch.Tensor]]:

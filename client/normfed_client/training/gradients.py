@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,16 +19,29 @@ class GradientRule(Protocol):
         """Whom an epoch learns from."""
         ...
 
-    def backward(self, loss: torch.Tensor, batch: Batch, parameters: Sequence[torch.nn.Parameter]) -> None:
+    def backward(
+        self, loss: torch.Tensor, batch: Batch, parameters: Sequence[torch.nn.Parameter], scale: float | torch.Tensor
+    ) -> None:
         """Leave a gradient in every parameter that the step trains.
 
         Parameters
         ----------
         loss
-            Of every sample, (n,); in fp16 multiplied by the scaler's factor, by which gradients are divided afterwards.
+            Of every sample, (n,), times ``scale``.
         batch
             What the losses are of, and who touches each sample.
+        scale
+            In fp16 the scaler's factor, a scalar on the device; 1 otherwise. What is left in the parameters is divided
+            by it afterwards: a norm to clip at, or noise, is multiplied by it here.
         """
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What of the rule a training changes, such as where its noise is drawn from, as JSON; for a checkpoint."""
+        ...
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Undo `state`."""
         ...
 
 
@@ -39,6 +52,15 @@ class Plain:
         """Everybody."""
         return cohort
 
-    def backward(self, loss: torch.Tensor, batch: Batch, parameters: Sequence[torch.nn.Parameter]) -> None:
+    def backward(
+        self, loss: torch.Tensor, batch: Batch, parameters: Sequence[torch.nn.Parameter], scale: float | torch.Tensor
+    ) -> None:
         """d mean(loss) / d w."""
         torch.autograd.backward(loss.mean(), inputs=list(parameters))
+
+    def state(self) -> dict[str, Any]:
+        """Nothing changes."""
+        return {}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Nothing."""

@@ -44,8 +44,10 @@ class Settings:
         start and the site's data.
     most_batches
         Where to stop early: a canary trains one batch.
+    most_epochs
+        That a hospital allows, whatever an objective makes of ``epochs``.
     rule
-        How gradients are made.
+        How gradients are made; what it holds between steps is in the checkpoints.
     checkpoints
         Where to go on from after a crash.
     """
@@ -58,6 +60,7 @@ class Settings:
     learning_rate: float
     optimiser: Literal["adam", "sgd"] = "adam"
     most_batches: int | None = None
+    most_epochs: int | None = None
     rule: GradientRule = field(default_factory=Plain)
     checkpoints: TrainingCheckpoints | None = None
 
@@ -69,7 +72,7 @@ def train(
     correction: Correction | None = None,
     only: Sequence[torch.nn.Parameter] | None = None,
 ) -> TrainingFigures:
-    """Train the phase's part of the network in place; the optimiser begins anew.
+    """Train the phase's part of the network in place, the rest in evaluation mode; the optimiser begins anew.
 
     Parameters
     ----------
@@ -81,10 +84,16 @@ def train(
     Raises
     ------
     SiteError
-        If the loss is not finite, or no step's gradients are.
+        If the loss is not finite, no step's gradients are, there are more epochs than the hospital allows, or more
+        samples in one than the learner claims.
+    TypeError
+        If the loss is not one per sample.
     """
+    if settings.most_epochs is not None and settings.epochs > settings.most_epochs:
+        detail = f"most_epochs: a training of {settings.epochs:,} epochs, site.yaml allows {settings.most_epochs:,}"
+        raise SiteError(SiteCode.TOO_MUCH_ASKED, detail)
     network = network_of(learner)
-    network.train()
+    _set_modes(network, learner.arrays_of(settings.phase))
     trained = list(dict(trained_parameters(learner, settings.phase)).values() if only is None else only)
     optimiser = _optimiser(settings, trained)
     scaler = Scaler(learner.setting, optimiser)
@@ -92,17 +101,19 @@ def train(
     batches = steps = 0
     checkpoint = settings.checkpoints.next() if settings.checkpoints is not None else None
     done = checkpoint.load(network, optimiser) if checkpoint is not None else None
+    made = itertools.islice(_batches(learner, cohort, settings), settings.most_batches)
     if done is not None:
         losses.load(done["losses"])
         batches, steps = done["batches"], done["steps"]
         scaler.load(done["scaler"])
+        for _ in itertools.islice(made, batches):
+            pass
+        settings.rule.load(done["rule"])  # after the batches before it: drawing them may have changed the rule
     rng = torch.Generator()
-    for batch in itertools.islice(_batches(learner, cohort, settings), batches, settings.most_batches):
-        rng.manual_seed(seeds.derive(settings.seed, "step", settings.site, settings.round, batches, 0))
+    for batch in made:
         network.zero_grad(set_to_none=True)
-        with learner.setting.autocast():
-            loss = learner.loss(settings.phase.name, batch, rng)
-        settings.rule.backward(scaler.scaled(loss), batch, trained)
+        loss = _loss(learner, batch, settings, batches, rng)
+        settings.rule.backward(scaler.scaled(loss), batch, trained, scaler.factor)
         scaler.whole()
         if correction is not None:
             correction.gradients(trained)
@@ -114,27 +125,26 @@ def train(
         batches += 1
         if checkpoint is not None and checkpoint.due():
             progress = {"losses": losses.state(), "batches": batches, "steps": steps, "scaler": scaler.state()}
-            checkpoint.save(network, optimiser, progress)
+            checkpoint.save(network, optimiser, {**progress, "rule": settings.rule.state()})
     mean = losses.mean(settings.round)
     if not steps:
         raise SiteError(SiteCode.NOT_FINITE, f"round {settings.round}: the gradients of every step overflowed in fp16")
     return TrainingFigures(mean, losses.samples, steps)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: a learner may keep a tensor that it makes here, and train with it
 def mean_loss(learner: Learner, cohort: Cohort, settings: Settings) -> float:
-    """The loss of the model as it is, over one epoch of the round's batches.
+    """The loss of the model as it is, over one epoch of the round's batches, with the draws of its first steps.
 
     Raises
     ------
-    SiteError
-        If it is not finite.
+    SiteError, TypeError
+        As `train` does.
     """
     network_of(learner).eval()
     losses, rng = _Losses(learner), torch.Generator()
-    for batch in _epoch(learner, cohort, settings, 0):
-        with learner.setting.autocast():
-            losses.add(learner.loss(settings.phase.name, batch, rng))
+    for number, batch in enumerate(_epoch(learner, cohort, settings, 0)):
+        losses.add(_loss(learner, batch, settings, number, rng))
     return losses.mean(settings.round)
 
 
@@ -177,6 +187,38 @@ class _Losses:
         self.samples = int(state["samples"])
 
 
+def _set_modes(network: torch.nn.Module, trained: frozenset[str]) -> None:
+    """Training mode for what holds an array of these names, evaluation mode for the rest.
+
+    A module without arrays, such as a dropout, does as the module around it.
+    """
+    ids = {id(tensor) for name, tensor in network.state_dict(keep_vars=True).items() if NETWORK + name in trained}
+
+    def within(module: torch.nn.Module, mode: bool) -> None:
+        for child in module.children():
+            own = [tensor for tensor in child.state_dict(keep_vars=True).values() if tensor.is_floating_point()]
+            its = any(id(tensor) in ids for tensor in own) if own else mode
+            if its is not mode:
+                child.train(its)
+            within(child, its)
+
+    network.train()
+    within(network, True)
+
+
+def _loss(learner: Learner, batch: Batch, settings: Settings, number: int, rng: torch.Generator) -> torch.Tensor:
+    """Of every sample of batch ``number`` of a round, (n,); ``rng`` is seeded for it."""
+    rng.manual_seed(seeds.derive(settings.seed, "step", settings.site, settings.round, number, 0))
+    with learner.setting.autocast():
+        loss = learner.loss(settings.phase.name, batch, rng)
+    if loss.shape != (len(batch),):
+        raise TypeError(
+            f"the loss of {type(learner).__name__} in the phase {settings.phase.name} has shape {tuple(loss.shape)}; "
+            f"it must be one number per sample, ({len(batch)},)"
+        )
+    return loss
+
+
 def _batches(learner: Learner, cohort: Cohort, settings: Settings) -> Iterator[Batch]:
     """All batches of a round, epoch after epoch; those before a checkpoint are drawn again and not used."""
     for epoch in range(settings.epochs):
@@ -184,8 +226,18 @@ def _batches(learner: Learner, cohort: Cohort, settings: Settings) -> Iterator[B
 
 
 def _epoch(learner: Learner, cohort: Cohort, settings: Settings, epoch: int) -> Iterator[Batch]:
-    rng = seeds.generator(settings.seed, "training", settings.site, settings.round, epoch)
-    for batch in learner.batches(settings.phase.name, settings.rule.sample(cohort, rng), rng):
+    rng, phase = seeds.generator(settings.seed, "training", settings.site, settings.round, epoch), settings.phase.name
+    chosen = settings.rule.sample(cohort, rng)
+    samples, most = 0, learner.most_samples(phase, len(chosen))
+    for batch in learner.batches(phase, chosen, rng):
+        samples += len(batch)
+        if samples > most:
+            # A site allows a study by what its models say of themselves.
+            raise SiteError(
+                SiteCode.TOO_MUCH_ASKED,
+                f"samples_per_person: {type(learner).__name__} drew {samples:,} samples in an epoch of the phase "
+                f"{phase}, and claims {most:,} at most of {len(chosen)} scans",
+            )
         yield batch.to(learner.setting.device)
 
 

@@ -66,11 +66,12 @@ class Round:
         kept = self.store.load(self.settings.round, self.since) if self.personal else {}
         self.model.load({**arrays, **{name: kept[name] for name in self.personal if name in kept}})
 
-    def end(self) -> Arrays:
-        """Keep what is personal; returns what leaves: what the phase trained."""
+    def end(self, beside: Arrays | None = None) -> Arrays:
+        """Keep what is personal, and ``beside`` with it; returns what leaves: what the phase trained."""
         found = self.model.share()
-        if self.personal:
-            self.store.save(self.settings.round, {name: found[name] for name in self.personal}, self.since)
+        kept = {name: found[name] for name in self.personal} | (beside or {})
+        if kept:
+            self.store.save(self.settings.round, kept, self.since)
         leaving = self.model.arrays_of(self.settings.phase) - self.personal
         return {name: array for name, array in found.items() if name in leaving}
 
@@ -105,24 +106,27 @@ def proximal(job: Round) -> Outcome:
 
 
 def controlled(job: Round) -> Outcome:
-    """SCAFFOLD. The site keeps c_i+ = c_i - c + (x - y) / (K rate); the server works it out of y by itself."""
+    """SCAFFOLD. The site keeps c_i+ = c_i - c + (x - y) / (K rate); the server works it out of y by itself.
+
+    What is personal has no variate: no other site's drift pulls at it.
+    """
     model = job.received
     job.start(model)
     # Rounds whose update the server did not use left no trace in c, so they must leave none in c_i.
     own = job.store.load(min(job.settings.round, job.since + 1), job.since)
     parameters = job.named_parameters()
-    names = [name for name, _ in parameters]
-    control = {name: array for name, array in job.offer.beside.items() if name in set(names)}
-    named.check_shapes(control, {name: tuple(parameter.shape) for name, parameter in parameters})
-    own = {name: own.get(CONTROL + name, np.zeros_like(control[name])) for name in names}
-    drift = {name: torch.from_numpy(control[name] - own[name]) for name in names}
+    shared = {name: parameter for name, parameter in parameters if name not in job.personal}
+    control = {name: array for name, array in job.offer.beside.items() if name in shared}
+    named.check_shapes(control, {name: tuple(parameter.shape) for name, parameter in shared.items()})
+    own = {name: own.get(CONTROL + name, np.zeros_like(control[name])) for name in shared}
+    drift = {name: torch.zeros_like(parameter) for name, parameter in parameters}
+    drift |= {name: torch.from_numpy(control[name] - own[name]) for name in shared}
     correction = Controlled(job.settings.learning_rate, tensors(drift, parameters))
     progress = train(job.model, job.cohort, job.settings, correction)
-    trained = job.end()
-    scale = progress.steps * job.settings.learning_rate
-    after = {CONTROL + n: own[n] - control[n] + (model[n] - trained[n]) / np.float32(scale) for n in names}
-    job.store.save(job.settings.round, after, job.since)
-    return Outcome(trained, progress)
+    scale = np.float32(progress.steps * job.settings.learning_rate)
+    trained = {name: parameter.detach().cpu().numpy() for name, parameter in shared.items()}
+    after = {CONTROL + n: own[n] - control[n] + (model[n] - trained[n]) / scale for n in shared}
+    return Outcome(job.end(after), progress)
 
 
 def with_personal_model(job: Round) -> Outcome:
@@ -143,8 +147,10 @@ def alternating(job: Round) -> Outcome:
     parameters = job.named_parameters()
     mine = [parameter for name, parameter in parameters if name in job.personal]
     shared = [parameter for name, parameter in parameters if name not in job.personal]
-    train(job.model, job.cohort, replace(job.settings, epochs=job.parameters.personal_epochs), only=mine)
-    progress = train(job.model, job.cohort, job.settings, only=shared)
+    halves = ((job.parameters.personal_epochs, mine), (job.settings.epochs, shared))
+    *_, progress = [
+        train(job.model, job.cohort, replace(job.settings, epochs=epochs), only=half) for epochs, half in halves if half
+    ]
     return Outcome(job.end(), progress)
 
 
@@ -153,7 +159,7 @@ def best_of_clusters(job: Round) -> Outcome:
     models = job.offer.models
     losses = []
     for arrays in models:
-        job.model.load(arrays)
+        job.start(arrays)
         losses.append(mean_loss(job.model, job.cohort, job.settings))
     chosen = int(np.argmin(losses))
     outcome = plain(replace(job, offer=Offer((models[chosen],))))

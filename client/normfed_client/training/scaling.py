@@ -12,13 +12,21 @@ from normfed_common.learning.setting import Setting
 class Scaler:
     """What a step does around the backward pass; in float32 and bf16 nothing.
 
-    Gradients are whole again (`whole`) before anything looks at them: corrections, clipping. A step whose gradients
-    overflowed is left out, and `step` says so, so that nothing else of that step happens either.
+    Whatever makes gradients makes those of the scaled losses, and is told the factor. They are whole again (`whole`)
+    before a correction or the optimiser looks at them. A step whose gradients overflowed is left out, and `step` says
+    so, so that nothing else of that step happens either.
     """
 
     def __init__(self, setting: Setting, optimiser: torch.optim.Optimizer) -> None:
         self._scaler = torch.amp.GradScaler(setting.device.type, enabled=setting.precision == "fp16")
-        self._optimiser = optimiser
+        self._optimiser, self._device = optimiser, setting.device
+
+    @property
+    def factor(self) -> float | torch.Tensor:
+        """By which losses are scaled: in fp16 a scalar on the device, so that nothing waits for it; 1 otherwise."""
+        if not self._scaler.is_enabled():
+            return 1.0
+        return self.scaled(torch.ones((), device=self._device))
 
     def scaled(self, loss: torch.Tensor) -> torch.Tensor:
         """The losses as they go into the backward pass."""

@@ -85,6 +85,7 @@ def check_study(study: StudyConfig) -> None:
 
 def _check(model: NormativeModel, name: str, strategy: dict[str, Any]) -> None:
     if strategy == PLAIN:
+        _check_phases(model, strategy)
         return
     row, _ = configure(strategy)
     if model.network is None:
@@ -99,7 +100,17 @@ def _check(model: NormativeModel, name: str, strategy: dict[str, Any]) -> None:
             f"{', '.join(after)} of all sites, which needs one. Take a score that each site or person fits for "
             "itself (one_class.fit_on: patient), or a strategy with one global model."
         )
-    personal_arrays(model, strategy)
+    _check_phases(model, strategy)
+
+
+def _check_phases(model: NormativeModel, strategy: dict[str, Any]) -> None:
+    personal = personal_arrays(model, strategy)
+    for phase in model.phases():
+        if phase.kind == "averaged" and not model.arrays_of(phase) - personal:
+            raise StudyError(
+                f"strategy {strategy['name']}: all that the model's phase {phase.name} trains stays at the sites, so "
+                "that nothing is left to share in its rounds. Keep fewer parts at the sites, or take another strategy."
+            )
 
 
 def _sums_after_training(phases: Sequence[Phase]) -> list[str]:

@@ -5,6 +5,7 @@ An algorithm is a row, not a class: one loop trains, one Flower strategy runs ro
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -34,6 +35,9 @@ class Algorithm:
         What a study may set.
     title, source
         What it is called in print, and where it was published.
+    epochs
+        The most passes over a site's people in one training that its parameters ask for, beside the study's
+        ``local_epochs``: hospitals bound them.
     fine_tuned
         Whether every site trains the last global model on, for itself.
     beside_a_personal_model
@@ -54,6 +58,7 @@ class Algorithm:
     parameters: type[Frozen]
     title: str
     source: str
+    epochs: Callable[[Any], int] = lambda _: 0
     fine_tuned: bool = False
     beside_a_personal_model: bool = False
     needs_received_loss: bool = False
@@ -132,6 +137,7 @@ _add(
         p.AlternatingParameters,
         "FedRep",
         "Collins 2021, arXiv 2102.07078",
+        epochs=lambda parameters: parameters.personal_epochs,
     ),
 )
 _add(
@@ -155,6 +161,7 @@ _add(
         p.FineTuningParameters,
         "FedAvg, then local fine-tuning",
         "Manthe 2024, Medical Image Analysis 97:103270",
+        epochs=lambda parameters: parameters.epochs,
         fine_tuned=True,
     ),
 )

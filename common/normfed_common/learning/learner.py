@@ -78,6 +78,10 @@ class Learner:
         """
         raise TypeError(f"{type(self).__name__} trains no network in a phase {phase!r}")
 
+    def most_samples(self, phase: str, scans: int) -> int:
+        """At most so many samples are an epoch of an averaged phase, over so many scans."""
+        return scans * self.samples_per_person(self.config)
+
     def most_batches(self, phase: str, scans: int) -> int:
         """Upper bound on the batches in one epoch over ``scans`` scans."""
         raise TypeError(f"{type(self).__name__} trains no network in a phase {phase!r}")

@@ -29,11 +29,16 @@ TRANSFORM = "transform-"  # how the names of a transform's phases, parts and arr
 
 
 def assemble(transforms: Sequence[dict[str, Any]], model: dict[str, Any], setting: Setting) -> NormativeModel:
-    """The model of a resolved study entry, behind the study's transforms where it has any."""
+    """The model of a resolved study entry, behind the study's transforms where it has any.
+
+    Its network is in evaluation mode, which only training leaves: sums and scores draw no dropout.
+    """
     built = build(MODELS, model, setting)
-    if not transforms:
-        return built
-    return Pipeline([build(TRANSFORMS, entry, setting) for entry in transforms], built)
+    if transforms:
+        built = Pipeline([build(TRANSFORMS, entry, setting) for entry in transforms], built)
+    if built.network is not None:
+        built.network.eval()
+    return built
 
 
 class Pipeline(NormativeModel):
@@ -84,6 +89,11 @@ class Pipeline(NormativeModel):
         """Those of the phase's learner, of scans that the transforms before it have changed."""
         number, own = self._of(phase)
         return self._learners[number].batches(own, self._before(number, cohort), rng)
+
+    def most_samples(self, phase: str, scans: int) -> int:
+        """That of the phase's learner."""
+        number, own = self._of(phase)
+        return self._learners[number].most_samples(own, scans)
 
     def most_batches(self, phase: str, scans: int) -> int:
         """That of the phase's learner."""

@@ -157,7 +157,7 @@ class Request(Frozen):
     strategy
         The strategy's entry of the study, for this arm.
     repeat
-        Which training of the same model this is: 0 for the first; the order of batches depends on it.
+        Which training of the same model this is: 0 for the first; all that it draws depends on it.
     """
 
     study: str = Field(max_length=MAXIMUM_STUDY)

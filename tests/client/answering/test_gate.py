@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from attacker import MINIMUM, PAYLOADS, RULES, Server, otherwise, study
 from flwr.app import Context, Message, Metadata, RecordDict
+from jobs import hospital, job
 
 from normfed_client.answering import gate
 from normfed_client.answering.app import WORK
@@ -19,6 +21,7 @@ from normfed_client.answering.guards.base import Guard, HospitalGuard
 from normfed_client.answering.job import Job
 from normfed_client.answering.journal import LOG
 from normfed_client.hospital.config import SiteConfig
+from normfed_client.hospital.folder import HOME_VARIABLE
 from normfed_client.hospital.site import SITES_VARIABLE, write_sites
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
@@ -84,6 +87,59 @@ def test_no_word_of_an_error_leaves_but_its_code(ask: Ask, tmp_path: Path, error
     assert reply.error.reason == code.sentence
     assert not any(part in str(vars(reply)) + reply.error.reason for part in ("Jane", "sub-07", "/data"))
     assert "Jane" in (tmp_path / "out" / LOG).read_text()  # the site's own people can read it
+
+
+class Speechless(OSError):
+    """An error whose text is one more error."""
+
+    def __str__(self) -> str:
+        raise RuntimeError(SECRET)
+
+
+@pytest.mark.parametrize(
+    ("error", "written"),
+    [
+        (Speechless(), ""),
+        (RuntimeError("/data/patients/Jane_\udcff.nii"), "Jane_\\udcff.nii"),
+        (SiteError(SiteCode.INTERNAL, "\ud800"), "\\ud800"),
+    ],
+    ids=["no text", "a path that is no text", "a detail that is no text"],
+)
+def test_an_error_that_cannot_be_written_as_it_is_is_refused_like_any_other(
+    ask: Ask, tmp_path: Path, error: Exception, written: str
+) -> None:
+    def work(_: Job[Any]) -> tuple[Answer, Arrays]:
+        raise error
+
+    assert error_code(ask(work)) is SiteCode.INTERNAL
+    assert written in ((tmp_path / "out" / LOG).read_text() if written else "")
+
+
+def test_a_refusal_is_sent_whatever_befalls_the_log(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise PermissionError(13, "not allowed", SECRET)
+
+    def work(_: Job[Any]) -> tuple[Answer, Arrays]:
+        raise SiteError(SiteCode.NOT_FINITE)
+
+    monkeypatch.setattr(gate, "_journal", broken)
+    assert error_code(ask(work)) is SiteCode.NOT_FINITE
+
+
+def test_a_refusal_in_a_run_whose_folder_cannot_be_looked_at_is_in_the_hospitals_own_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = job(tmp_path, TrainRound(round=1))
+    real = os.stat
+
+    def stat(path: Any, *given: Any, **more: Any) -> os.stat_result:
+        if str(path) == str(asked.config.output):
+            raise PermissionError(13, "not allowed", SECRET)
+        return real(path, *given, **more)
+
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
+    monkeypatch.setattr(os, "stat", stat)
+    assert gate._journal(asked, hospital(tmp_path)).folder == tmp_path / "home" / "log"
 
 
 def test_a_request_that_breaks_the_protocol_or_asks_for_an_unknown_study_is_refused(

@@ -35,12 +35,12 @@ def test_sums_per_place_are_of_the_scans_that_the_model_scores() -> None:
         training_people=3,
         training_cohort=lambda: whole,
         cohort_of_places=cohort_of_places,
-        model=lambda entry: model,
         coarsened=lambda model, phase, total: (total, ()),
     )
     job: Any = SimpleNamespace(
         site=site,
-        request=SimpleNamespace(model={}),
+        model=lambda: model,
+        seed=0,
         payload=Sums(phase="moments"),
         arrays={},
         release=lambda kind, scans: None,

@@ -49,7 +49,7 @@ def site(tmp_path: Path) -> Site:
 
 def test_a_patient_without_a_lesion_voxel_is_tested_but_is_not_ill(site: Site, tmp_path: Path) -> None:
     assert [scan.kind for scan in site.test] == ["WMH", "none", "WMH", "WMH"]
-    evaluation = Evaluation(site, "intensity")
+    evaluation = Evaluation(site, "intensity", site.study.seed)
     low, high = evaluation.score({"name": "intensity"}, {})
     edges = np.linspace(low, high, 40)
     measured = evaluation.measure(CommonEdges(edges, np.zeros(41, np.int64)), 0.9, maps=False)
@@ -67,7 +67,7 @@ def test_a_patient_without_a_lesion_voxel_is_tested_but_is_not_ill(site: Site, t
 
 
 def test_a_simulated_site_keeps_nothing_of_the_scoring(site: Site, tmp_path: Path) -> None:
-    evaluation = Evaluation(site, "intensity")
+    evaluation = Evaluation(site, "intensity", site.study.seed)
     evaluation.close()  # before anybody was scored
     evaluation.score({"name": "intensity"}, {})
     assert len(list((tmp_path / "out" / "scores").rglob("*.safetensors"))) == 7
@@ -86,7 +86,7 @@ def test_a_broken_map_is_refused_and_the_sites_own_log_says_whose_of_which_model
 
     monkeypatch.setattr(Intensity, "score", negative)
     with pytest.raises(SiteError) as caught:
-        getattr(Evaluation(site, "intensity~2"), step)({"name": "intensity"}, {})
+        getattr(Evaluation(site, "intensity~2", site.study.seed), step)({"name": "intensity"}, {})
     assert caught.value.code is SiteCode.MAP_UNUSABLE
     assert caught.value.detail == "intensity~2: sub-aWMH00: the anomaly map is negative, -1 at the lowest"
 
@@ -95,11 +95,11 @@ def test_everybody_is_scored_anew_with_one_model_when_all_scores_are_gone(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a model learns at the site may take hours; it is learnt once."""
-    expected = Evaluation(site, "intensity").score({"name": "intensity"}, {})
+    expected = Evaluation(site, "intensity", site.study.seed).score({"name": "intensity"}, {})
     for path in (tmp_path / "out" / "scores" / "intensity").glob("sub-*"):
         path.unlink()
     made: list[str] = []
     personalise = evaluation_module.personalise
     monkeypatch.setattr(evaluation_module, "personalise", lambda *values: made.append("x") or personalise(*values))
-    assert Evaluation(site, "intensity")._range == expected
+    assert Evaluation(site, "intensity", site.study.seed)._range == expected
     assert made == ["x"]

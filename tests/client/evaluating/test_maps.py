@@ -16,9 +16,8 @@ from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.score import Score
 from normfed_common.models.base import NormativeModel
-from normfed_common.study.config import StudyConfig
 
-STUDY = cast(StudyConfig, SimpleNamespace(seed=7))
+SETTING = synthetic.setting()
 SCAN = synthetic.scan(np.random.default_rng(0))
 NOBODY = {SiteCode.NO_TRAINING_SUBJECTS, SiteCode.COHORT_TOO_SMALL}
 
@@ -29,6 +28,7 @@ class Learning:
     keeps_to_site = True
 
     def __init__(self) -> None:
+        self.setting = SETTING
         self.learnt_from: list[Any] = []
 
     def personalise(self, cohort: Any, rng: np.random.Generator) -> None:
@@ -39,7 +39,6 @@ def site(cohort: Callable[[], Any]) -> Site:
     config, recorded = SimpleNamespace(name="a"), list[Any]()
     found = SimpleNamespace(
         training_cohort=cohort,
-        study=STUDY,
         config=config,
         train=["people"],
         recorded=recorded,
@@ -93,7 +92,7 @@ def giving(**changed: Callable[[np.ndarray], np.ndarray]) -> NormativeModel:
         anomaly = found.pop("anomaly", whole)
         return Score(anomaly, found.pop("uncertainty", None), found)
 
-    return cast(NormativeModel, SimpleNamespace(score=score))
+    return cast(NormativeModel, SimpleNamespace(score=score, setting=SETTING))
 
 
 def with_value(value: float, inside: bool = True) -> Callable[[np.ndarray], np.ndarray]:
@@ -124,13 +123,13 @@ def test_a_map_that_breaks_a_models_promise_is_refused_with_the_reason(
     changed: dict[str, Callable[[np.ndarray], np.ndarray]], why: str
 ) -> None:
     with pytest.raises(SiteError) as caught:
-        maps.score(giving(**changed), [SCAN], STUDY, "sub-1")  # type: ignore[arg-type]
+        maps.score(giving(**changed), [SCAN], "sub-1")  # type: ignore[arg-type]
     assert (caught.value.code, caught.value.detail) == (SiteCode.MAP_UNUSABLE, why)
     assert "sub-1" not in str(caught.value)  # which is what leaves
 
 
 def test_a_map_that_keeps_the_promise_passes_as_it_is() -> None:
-    found = maps.score(giving(residual=with_value(-3.0), uncertainty=with_value(0.0)), [SCAN], STUDY, "sub-1")  # type: ignore[arg-type]
+    found = maps.score(giving(residual=with_value(-3.0), uncertainty=with_value(0.0)), [SCAN], "sub-1")  # type: ignore[arg-type]
     assert found.extras["residual"].min() == -3  # what a model has to show beside may be negative
     assert found.anomaly.max() == 0.5
 

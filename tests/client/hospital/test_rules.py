@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from normfed_client.hospital.rules import Rules
+from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.studies import resolve
+from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
 
 STUDY: dict[str, Any] = {
@@ -130,6 +133,21 @@ def test_what_goes_beyond_a_floor_or_a_limit_is_refused_by_its_name(
 ) -> None:
     error = refusal(RULES, study(**changes))
     assert (error.code, error.detail) == (code, sentence)
+
+
+class Tuned(Frozen):
+    tuning_epochs: int = 1
+
+
+def test_a_strategy_that_asks_for_more_passes_under_a_name_of_its_own_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row = replace(ALGORITHMS["fine-tuning"], parameters=Tuned, epochs=lambda parameters: parameters.tuning_epochs)
+    monkeypatch.setattr(ALGORITHMS, "_entries", dict(ALGORITHMS._entries))
+    ALGORITHMS.add("tuned", row)
+    RULES.check(study(strategy={"name": "tuned", "tuning_epochs": 4}))
+    error = refusal(RULES, study(strategy={"name": "tuned", "tuning_epochs": 5}))
+    assert error.detail == "most_epochs: the study asks for 5, site.yaml allows 4"
 
 
 def test_a_hospital_may_have_another_margin_around_lesions() -> None:

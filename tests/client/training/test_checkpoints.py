@@ -77,7 +77,7 @@ def test_a_checkpoint_is_due_when_more_than_its_time_has_passed_since_the_last(
         assert checkpoint.due()
 
 
-def test_a_disk_that_is_full_leaves_no_older_checkpoint_to_go_on_from_and_is_not_tried_at_every_step(
+def test_a_disk_that_is_full_leaves_the_checkpoint_before_and_is_not_tried_at_every_step(
     tmp_path: Path, now: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint, trained = Checkpoint(tmp_path / "c.safetensors", 60), training(0)
@@ -89,7 +89,8 @@ def test_a_disk_that_is_full_leaves_no_older_checkpoint_to_go_on_from_and_is_not
     monkeypatch.setattr(named, "save_file", full)
     now[0] = 200.0
     checkpoint.save(*trained, {"steps": 2})
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["c.safetensors"]
+    assert checkpoint.load(*training(1)) == {"steps": 1}
     assert not checkpoint.due()
 
 

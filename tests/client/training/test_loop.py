@@ -8,21 +8,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from learning import training
+from learning import sum_up, training
 from synthetic import People, setting
-from toys import TwoPhases
+from toys import Centring, TwoPhases
 
 from normfed_client.training.corrections import Controlled
 from normfed_client.training.gradients import Plain
-from normfed_client.training.loop import Settings, train, trained_parameters
+from normfed_client.training.loop import Settings, mean_loss, train, trained_parameters
 from normfed_client.training.scaling import Scaler
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.batch import Batch
 from normfed_common.learning.cohort import Cohort
 from normfed_common.learning.entries import build
 from normfed_common.learning.learner import Learner
+from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import Setting
 from normfed_common.models.catalogue import MODELS
+from normfed_common.models.pipeline import Pipeline
 from normfed_common.models.siamese import Siamese
 from normfed_common.studies import validate_learner
 from normfed_common.study.base import Frozen
@@ -41,16 +43,15 @@ def siamese(where: Setting | None = None) -> Siamese:
     return found
 
 
-class OneByOne:
+class OneByOne(Plain):
     """The plain rule, a sample at a time: what privacy of people builds on, since each gradient is there on its own."""
 
     def __init__(self) -> None:
         self.people: list[list[int]] = []
 
-    def sample(self, cohort: Cohort, rng: np.random.Generator) -> Cohort:
-        return cohort
-
-    def backward(self, loss: torch.Tensor, batch: Batch, parameters: Sequence[torch.nn.Parameter]) -> None:
+    def backward(
+        self, loss: torch.Tensor, batch: Batch, parameters: Sequence[torch.nn.Parameter], scale: float | torch.Tensor
+    ) -> None:
         totals = [torch.zeros_like(parameter) for parameter in parameters]
         for number, one in enumerate(loss):
             self.people.append(batch.person[number].tolist())
@@ -59,6 +60,21 @@ class OneByOne:
                 total += grad / len(loss)
         for parameter, total in zip(parameters, totals, strict=True):
             parameter.grad = total
+
+
+class Clipped(Plain):
+    """The gradient of the mean loss, no longer than ``norm``."""
+
+    def __init__(self, norm: float) -> None:
+        self.norm = norm
+        self.lengths: list[float] = []
+
+    def backward(
+        self, loss: torch.Tensor, batch: Batch, parameters: Sequence[torch.nn.Parameter], scale: float | torch.Tensor
+    ) -> None:
+        super().backward(loss, batch, parameters, scale)
+        length = float(torch.nn.utils.clip_grad_norm_(parameters, float(self.norm * scale)))
+        self.lengths.append(length / float(scale))
 
 
 class OnlyFirst(Plain):
@@ -158,6 +174,114 @@ def test_training_of_which_every_step_overflows_says_so_with_a_code() -> None:
     with pytest.raises(SiteError) as caught:
         train(model, People(3), settings(model, epochs=1))
     assert caught.value.code is SiteCode.NOT_FINITE
+
+
+def test_a_rule_that_clips_clips_the_same_in_fp16_as_in_float32() -> None:
+    """Scaled losses have gradients tens of thousands of times as long, of which it is told."""
+    lengths, moved = [], []
+    for precision in ("float32", "fp16"):
+        model, rule = TwoPhases(Frozen(), replace(setting(), precision=precision)), Clipped(0.01)  # type: ignore[arg-type]
+        before = model.share()
+        train(model, People(1), settings(model, epochs=1, most_batches=1, learning_rate=1.0, rule=rule))
+        lengths.append(rule.lengths)
+        moved.append(np.sqrt(sum(np.square(a - before[n]).sum() for n, a in model.share().items())))
+    assert lengths[0][0] > 0.1
+    assert lengths[1] == pytest.approx(lengths[0], rel=0.05)
+    assert moved == pytest.approx([0.01, 0.01], rel=0.01)
+
+
+class PartlyNormalised(TwoPhases):
+    """Whose encoder normalises over batches, with dropouts inside a part and between the parts."""
+
+    def __init__(self) -> None:
+        super().__init__(Frozen(), setting())
+        self.encoder = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3), torch.nn.Dropout(0.0))
+        parts = {"encoder": self.encoder, "adapter": self.parts["adapter"], "decoder": self.parts["decoder"]}
+        self.network = torch.nn.ModuleDict({**parts, "between": torch.nn.Dropout(0.0)})
+        self.parts = parts
+        self.modes: list[dict[str, bool]] = []
+
+    def loss(self, phase: str, batch: Batch, rng: torch.Generator) -> torch.Tensor:
+        assert self.network is not None
+        self.modes.append({name: module.training for name, module in self.network.named_modules()})
+        return super().loss(phase, batch, rng)
+
+
+def test_what_a_phase_does_not_train_is_in_evaluation_mode_while_the_rest_trains() -> None:
+    model = PartlyNormalised()
+    encoding, decoding = model.phases()
+    before = model.share()["network.encoder.1.running_mean"]
+    train(model, People(2), settings(model, phase=decoding))
+    np.testing.assert_array_equal(model.share()["network.encoder.1.running_mean"], before)
+    frozen = {"encoder", "encoder.0", "encoder.1", "encoder.2", "adapter"}
+    assert {name for name, mode in model.modes[-1].items() if not mode} == frozen
+    train(model, People(2), settings(model, phase=encoding))  # whatever was trained before
+    assert (model.share()["network.encoder.1.running_mean"] != before).any()
+    assert {name for name, mode in model.modes[-1].items() if not mode} == {"decoder"}
+    train(model, People(2), settings(model, phase=Phase("decoding", "averaged")))
+    assert all(model.modes[-1].values())
+
+
+class Drawing(TwoPhases):
+    """Whose loss draws, and keeps what it needs again."""
+
+    def __init__(self) -> None:
+        super().__init__(Frozen(), setting())
+        self.drawn: list[int] = []
+        self.kept: torch.Tensor | None = None
+
+    def loss(self, phase: str, batch: Batch, rng: torch.Generator) -> torch.Tensor:
+        self.drawn.append(int(torch.randint(1 << 40, (1,), generator=rng)))
+        if self.kept is None:
+            self.kept = torch.full((64,), 2.0)
+        return super().loss(phase, batch, rng) * self.kept
+
+
+def test_the_loss_of_a_model_as_it_is_draws_what_the_first_steps_draw_and_leaves_it_trainable() -> None:
+    measured, trained, people = Drawing(), Drawing(), People(3)
+    found = [mean_loss(measured, people, settings(measured)) for _ in range(2)]
+    train(trained, people, settings(trained, epochs=1))
+    assert found[0] == found[1]
+    assert measured.drawn == 2 * trained.drawn
+    train(measured, people, settings(measured, epochs=1))
+    for name, array in trained.share().items():
+        np.testing.assert_array_equal(measured.share()[name], array)
+
+
+@pytest.mark.parametrize("shape", [(), (64, 1), (1,), (63,)], ids=str)
+def test_a_loss_that_is_not_one_number_per_sample_is_an_error_that_says_so(shape: tuple[int, ...]) -> None:
+    model = TwoPhases(Frozen(), setting())
+    total = model.loss
+    model.loss = lambda *given: total(*given).sum().expand(shape)  # type: ignore[method-assign]
+    for work in (train, mean_loss):
+        with pytest.raises(TypeError, match=r"TwoPhases in the phase encoding has shape .*per sample, \(64,\)"):
+            work(model, People(1), settings(model))
+
+
+def test_more_epochs_than_a_hospital_allows_are_refused_whoever_asks_for_them() -> None:
+    model = TwoPhases(Frozen(), setting())
+    train(model, People(1), settings(model, epochs=2, most_epochs=2))
+    with pytest.raises(SiteError) as caught:
+        train(model, People(1), settings(model, epochs=3, most_epochs=2))
+    assert caught.value.code is SiteCode.TOO_MUCH_ASKED
+    assert caught.value.detail == "most_epochs: a training of 3 epochs, site.yaml allows 2"
+
+
+@pytest.mark.parametrize("claimed", [0, 63])
+def test_a_learner_that_draws_more_samples_than_it_claims_is_stopped(
+    claimed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hospital allows a study by what its models claim; one that claims nothing must not pass."""
+    monkeypatch.setattr(TwoPhases, "samples_per_person", classmethod(lambda cls, config: claimed))
+    model = TwoPhases(Frozen(), setting())
+    behind = Pipeline([Centring(Frozen(), setting())], TwoPhases(Frozen(), setting()))
+    for learner in (model, behind):
+        sum_up(learner, People(2))
+        for work in (train, mean_loss):
+            with pytest.raises(SiteError) as caught:
+                work(learner, People(2), settings(learner))
+            assert caught.value.code is SiteCode.TOO_MUCH_ASKED
+            assert "samples_per_person" in caught.value.detail
 
 
 def test_gradients_are_whole_before_anything_looks_at_them() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,10 @@ from synthetic import People, setting
 
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_client.training.corrections import Proximal
+from normfed_client.training.gradients import Plain
 from normfed_client.training.loop import Settings, train
+from normfed_common.learning.batch import Batch
+from normfed_common.learning.cohort import Cohort
 from normfed_common.learning.entries import build
 from normfed_common.learning.phase import Phase
 from normfed_common.models.base import NormativeModel
@@ -126,6 +129,52 @@ def test_training_draws_nothing_from_torchs_global_stream(entry: dict[str, Any])
     before = torch.get_rng_state()
     train(model, People(2), settings(None, "adam"))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+class Noisy(Plain):
+    """Adds noise of its own stream to every gradient, and counts whom it was asked about."""
+
+    def __init__(self) -> None:
+        self.rng, self.epochs = np.random.default_rng(7), 0
+
+    def sample(self, cohort: Cohort, rng: np.random.Generator) -> Cohort:
+        self.epochs += 1
+        self.rng.random()
+        return cohort
+
+    def backward(
+        self, loss: torch.Tensor, batch: Batch, parameters: Sequence[torch.nn.Parameter], scale: float | torch.Tensor
+    ) -> None:
+        super().backward(loss, batch, parameters, scale)
+        for parameter in parameters:
+            assert parameter.grad is not None
+            parameter.grad += torch.from_numpy(0.1 * self.rng.standard_normal(parameter.shape)).float() * scale
+
+    def state(self) -> dict[str, Any]:
+        return {"rng": self.rng.bit_generator.state, "epochs": self.epochs}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.rng.bit_generator.state, self.epochs = state["rng"], state["epochs"]
+
+
+@pytest.mark.parametrize("step", [1, 5, 6, 7, 11])
+def test_what_a_rule_holds_goes_on_with_the_training(tmp_path: Path, step: int) -> None:
+    """Killed within either epoch of six steps, and between them."""
+
+    def trained(folder: Path | None, until: int | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        model, rule = build(MODELS, DROPPING, setting()), Noisy()
+        if until is not None:
+            killed_after(model, until)
+        train(model, People(3), replace(settings(folder, "adam"), rule=rule))
+        return model.share(), rule.state()
+
+    expected, held = trained(None)
+    with pytest.raises(Killed):
+        trained(tmp_path, step)
+    found, goes_on = trained(tmp_path)
+    assert goes_on == held
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
 
 
 def test_every_step_of_every_site_and_round_has_masks_of_its_own() -> None:

@@ -39,7 +39,7 @@ def test_a_site_with_one_person_is_told_of_aloud(
     arm = Arm("federated", alone.model, ("c",), {})
     grid = LocalGrid(1, workers=0)
     asker = Asker(grid, threading.Event())
-    model = Site(config, alone).model(alone.model)
+    model = Site(config, alone).model(alone.model, alone.seed)
     roster = Roster(grid, asker, Letterhead(alone))
     roster.wait_for(1)
     context = RunContext(Letterhead(alone), roster, asker, EventLog(tmp_path / "e.jsonl"))

@@ -1,0 +1,54 @@
+"""Strategies that a model cannot be trained by are refused before any site is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import toys
+from toys import TwoPhases
+
+from normfed_common.algorithms.sharing import check_study
+from normfed_common.foundation.errors import StudyError
+from normfed_common.studies import resolve
+
+
+@pytest.fixture(autouse=True)
+def known() -> Iterator[None]:
+    with toys.registered():
+        yield
+
+
+def check(strategy: dict[str, Any] | str, *beside: dict[str, Any]) -> None:
+    """A study of the toy of two phases: encoder and adapter, then the decoder; the adapter is the site's own."""
+    study = {
+        "name": "shared",
+        "data": {"modalities": ["T1w"]},
+        "model": {"name": "two-phases"},
+        "strategy": strategy,
+        "comparisons": {"baselines": [], "pooled": False, "strategies": list(beside)},
+    }
+    check_study(resolve(study, "test"))
+
+
+@pytest.mark.parametrize("name", ["fedper", "fedrep"])
+@pytest.mark.parametrize(("part", "phase"), [("decoder", "decoding"), ("encoder", "encoding")])
+def test_a_phase_of_which_nothing_is_left_to_share_is_refused_by_its_name(name: str, part: str, phase: str) -> None:
+    check({"name": name, "personal": ["adapter"]})
+    entry = {"name": name, "personal": [part]}
+    for given in ((entry,), ("fedavg", entry)):
+        with pytest.raises(
+            StudyError, match=f"strategy {name}: all that the model's phase {phase} trains stays at the"
+        ):
+            check(*given)
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fedprox"])
+def test_a_model_that_keeps_a_whole_phase_to_the_sites_is_refused_under_every_strategy(
+    strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check(strategy)
+    monkeypatch.setattr(TwoPhases, "personal", ("decoder",))
+    with pytest.raises(StudyError, match="phase decoding"):
+        check(strategy)
