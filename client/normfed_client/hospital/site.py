@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -142,7 +143,8 @@ class Site:
             If a hospital must not release it.
         """
         if self.custody is not None:
-            self.custody.release(kind, people_of(cases), what)
+            for people in self._groups(cases) or [{}]:
+                self.custody.release(kind, people, what)
 
     def try_release(self, kind: Kind, cases: Sequence[Case], what: str) -> bool:
         """Put on record that something about these people leaves; False if it must not."""
@@ -185,7 +187,8 @@ class Site:
         if self.custody is None or places is None:
             return sums, ()
         rules = self.custody.rules
-        if self.training_people >= rules.minimum_people_per_voxel or places.edge_mm >= rules.cube_mm:
+        fewest = min(Counter(m for had in self._modalities(self.train).values() for m in had).values())
+        if fewest >= rules.minimum_people_per_voxel or places.edge_mm >= rules.cube_mm:
             return sums, ()
         note = (
             f"Sums per voxel left as means of cubes of {rules.cube_mm:g} mm: they are over fewer people than the "
@@ -202,6 +205,21 @@ class Site:
         """What models must know of the study and the site."""
         return Setting.of(self.study, common_grid(self.study.preprocessing.voxel_size_mm).shape, self.device)
 
+    def _modalities(self, cases: Sequence[Case]) -> dict[str, tuple[str, ...]]:
+        """Of the study's modalities those that each person has at any visit."""
+        found: dict[str, set[str]] = {}
+        for case in cases:
+            found.setdefault(case.visit.participant.subject, set()).update(case.visit.images)
+        return {who: tuple(m for m in self.study.data.modalities if m in had) for who, had in found.items()}
+
+    def _groups(self, cases: Sequence[Case]) -> list[dict[str, list[str]]]:
+        """People with their visits, apart by the modalities that they have (see `Groups`)."""
+        modalities = self._modalities(cases)
+        apart: dict[tuple[str, ...], list[Case]] = {}
+        for case in cases:
+            apart.setdefault(modalities[case.visit.participant.subject], []).append(case)
+        return [people_of(group) for _, group in sorted(apart.items())]
+
     def _allowed(self, visits: list[Visit]) -> list[Visit]:
         """Whom the hospital itself does not exclude."""
         if self.custody is None:
@@ -213,7 +231,7 @@ class Site:
         cases = self._cases(role)
         if self.custody is None:
             return cases
-        members = self.custody.taking_part(role, lambda other: people_of(self._cases(other)))
+        members = self.custody.taking_part(role, lambda other: self._groups(self._cases(other)))
         return [case for case in cases if self.custody.digest(case.visit.participant.subject) in members]
 
     def _cases(self, role: Role) -> list[Case]:

@@ -62,6 +62,12 @@ class Learner:
         as many for each."""
         return 0
 
+    @classmethod
+    def needs(cls, config: Any, modalities: tuple[str, ...]) -> tuple[str, ...]:
+        """Which of the study's modalities no scan may lack: all by default. A study whose scans may lack one of them is
+        refused when it is read."""
+        return modalities
+
     def phases(self) -> tuple[Phase, ...]:
         """What is learnt, in order; nothing by default."""
         return ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.learner import Learner
@@ -15,9 +16,19 @@ class ScanTransform(Learner, ABC):
     learns it anew from the sites that the model learns from.
     """
 
+    @classmethod
+    def fills(cls, config: Any, modalities: tuple[str, ...]) -> tuple[str, ...]:
+        """Which of the study's modalities every scan has afterwards, whether or not it had them: none by default."""
+        return ()
+
     @abstractmethod
     def transform(self, scan: Scan) -> Scan:
         """Another scan of the same person: same grid, mask and modalities, finite, 0 outside the brain.
 
-        What was absent may be present afterwards.
+        What was absent may be present afterwards, and is where it is among what the transform `fills`.
+
+        Raises
+        ------
+        ScanError
+            If the scan lacks what the transform `needs`.
         """
