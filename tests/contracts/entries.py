@@ -112,8 +112,9 @@ TOY_MODELS = [
     Entry("two-phases", "toy: two phases"),
     Entry("atlas", "toy: centring, atlas", transforms=("centring",)),
     Entry("two-phases", "toy: centring, two phases", transforms=("centring",)),
+    Entry("two-phases", "toy: filling, two phases", transforms=("filling",)),
 ]
-TOY_TRANSFORMS = [Entry("centring", "toy: centring")]
+TOY_TRANSFORMS = [Entry("centring", "toy: centring"), Entry("filling", "toy: filling")]
 
 EVERY_MODEL = entries(MODELS, SMALL_MODELS) + TOY_MODELS
 EVERY_TRANSFORM = entries(TRANSFORMS, SMALL_TRANSFORMS) + TOY_TRANSFORMS
