@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -143,7 +142,7 @@ class Site:
             If a hospital must not release it.
         """
         if self.custody is not None:
-            for people in self._groups(cases) or [{}]:
+            for people in self.groups(cases).values() or [{}]:
                 self.custody.release(kind, people, what)
 
     def try_release(self, kind: Kind, cases: Sequence[Case], what: str) -> bool:
@@ -187,7 +186,9 @@ class Site:
         if self.custody is None or places is None:
             return sums, ()
         rules = self.custody.rules
-        fewest = min(Counter(m for had in self._modalities(self.train).values() for m in had).values())
+        groups = self.groups(self.train).items()
+        having = [sum(len(people) for had, people in groups if m in had) for m in self.study.data.modalities]
+        fewest = min(count for count in having if count)
         if fewest >= rules.minimum_people_per_voxel or places.edge_mm >= rules.cube_mm:
             return sums, ()
         note = (
@@ -205,20 +206,16 @@ class Site:
         """What models must know of the study and the site."""
         return Setting.of(self.study, common_grid(self.study.preprocessing.voxel_size_mm).shape, self.device)
 
-    def _modalities(self, cases: Sequence[Case]) -> dict[str, tuple[str, ...]]:
-        """Of the study's modalities those that each person has at any visit."""
-        found: dict[str, set[str]] = {}
+    def groups(self, cases: Sequence[Case]) -> dict[tuple[str, ...], dict[str, list[str]]]:
+        """People with their visits, by the modalities of the study that they have at any visit (see `Groups`)."""
+        had: dict[str, set[str]] = {}
         for case in cases:
-            found.setdefault(case.visit.participant.subject, set()).update(case.visit.images)
-        return {who: tuple(m for m in self.study.data.modalities if m in had) for who, had in found.items()}
-
-    def _groups(self, cases: Sequence[Case]) -> list[dict[str, list[str]]]:
-        """People with their visits, apart by the modalities that they have (see `Groups`)."""
-        modalities = self._modalities(cases)
+            had.setdefault(case.visit.participant.subject, set()).update(case.visit.images)
         apart: dict[tuple[str, ...], list[Case]] = {}
         for case in cases:
-            apart.setdefault(modalities[case.visit.participant.subject], []).append(case)
-        return [people_of(group) for _, group in sorted(apart.items())]
+            modalities = tuple(m for m in self.study.data.modalities if m in had[case.visit.participant.subject])
+            apart.setdefault(modalities, []).append(case)
+        return {modalities: people_of(group) for modalities, group in sorted(apart.items())}
 
     def _allowed(self, visits: list[Visit]) -> list[Visit]:
         """Whom the hospital itself does not exclude."""
@@ -231,7 +228,7 @@ class Site:
         cases = self._cases(role)
         if self.custody is None:
             return cases
-        members = self.custody.taking_part(role, lambda other: self._groups(self._cases(other)))
+        members = self.custody.taking_part(role, lambda other: list(self.groups(self._cases(other)).values()))
         return [case for case in cases if self.custody.digest(case.visit.participant.subject) in members]
 
     def _cases(self, role: Role) -> list[Case]:

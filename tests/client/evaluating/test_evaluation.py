@@ -13,6 +13,7 @@ import pytest
 from normfed_client.evaluating.evaluation import Evaluation
 from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.site import Site
+from normfed_common.metrics import histograms
 from normfed_common.studies import resolve
 from normfed_common.wire.evaluation import CommonEdges
 
@@ -58,3 +59,34 @@ def test_a_patient_without_a_lesion_voxel_is_tested_but_is_not_ill(site: Site, t
     healthy = [evaluation._person(scan) for scan in site.held_out]
     above = np.mean([[(ill > well) + (ill == well) / 2 for well in healthy] for ill in whole])
     assert measured.image_auroc == pytest.approx(above)
+
+
+def test_in_a_hospital_every_count_is_of_nobody_or_of_enough_with_a_modality_and_of_enough_without(
+    tmp_path: Path,
+) -> None:
+    """A made-up atlas can give all those without a FLAIR the same scores: they must not hide one person who has it."""
+    data = cohorts.write(tmp_path / "data", {"a": {"WMH": 7}})
+    cohorts.take_away(data, "FLAIR", 3)
+    raw = {"name": "x", "data": {"modalities": ["T1w", "FLAIR"], "may_lack": ["FLAIR"]}, "model": {"name": "atlas"}}
+    raw |= {"preprocessing": {"voxel_size_mm": 4}, "comparisons": {"baselines": []}}
+    study = resolve(raw | {"federation": {"minimum_cohort": 3}}, "test")
+    site = Site(cohorts.hospital(tmp_path / "hospital", data, 3, 5).site_config("run"), study)
+    assert [len(people) for people in site.groups(site.test).values()] == [3, 4]
+    shape = site.setting.shape
+    sums = {"count": np.full((2, *shape), 4.0), "sum": np.zeros((2, *shape)), "squares": np.full((2, *shape), 4.0)}
+    model = site.model(study.model)
+    model.absorb("moments", sums)
+    evaluation = Evaluation(site, "atlas")
+    low, high = evaluation.score(study.model, model.share())
+    told = evaluation.count(low, high)
+    for name, lesion in (("normal", False), ("lesion", True)):
+        starts = np.flatnonzero(told[name])
+        for group in site.groups(site.test).values():
+            people = np.zeros((len(group), histograms.COARSE_BINS), bool)
+            for number, person in enumerate(group):
+                case = next(case for case in site.test if case.visit.participant.subject == person)
+                scores = evaluation._clipped(case)[evaluation._lesion(case) == lesion]
+                people[number] = histograms.coarse_counts(scores, low, high) > 0
+            runs = np.add.reduceat(people, starts, axis=1) > 0
+            assert set(runs.sum(0)) <= {0, 3, 4}
+    assert len(np.flatnonzero(told["normal"])) > 5

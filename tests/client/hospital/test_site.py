@@ -38,34 +38,14 @@ def test_a_card_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatc
         choose_device("cuda:2")
 
 
-def hospital_of(folder: Path, data: Path, minimum: int, per_voxel: int) -> Hospital:
-    """One whose people all train or test."""
-    config = HospitalConfig(
-        site="a",
-        server="f:1",
-        data=data,
-        device="cpu",
-        minimum_people=minimum,
-        minimum_people_per_voxel=per_voxel,
-        held_out_share=0.0,
-    )
-    folder.mkdir()
-    hospital = Hospital(folder, config)
-    hospital.people_secret.write_bytes(b"secret")
-    Releases.create(hospital.record, PeopleSecret.read(hospital.people_secret))
-    hospital.prepare("run")
-    return hospital
-
-
 @pytest.mark.parametrize(("lacking", "waiting"), [(0, 0), (2, 2), (3, 0), (7, 2), (9, 0)])
 def test_a_hospital_tells_of_a_modality_where_enough_people_have_it_and_enough_have_not(
     tmp_path: Path, lacking: int, waiting: int
 ) -> None:
     """Of nine people and a minimum of three: the sum of a modality is about those alone who have it."""
     data = cohorts.write(tmp_path / "data", {"a": {"control": 9}})
-    for path in sorted(data.glob("sub-*/anat/*_FLAIR.nii.gz"))[:lacking]:
-        path.unlink()
-    hospital = hospital_of(tmp_path / "hospital", data, 3, 5)
+    cohorts.take_away(data, "FLAIR", lacking)
+    hospital = cohorts.hospital(tmp_path / "hospital", data, 3, 5)
     raw = {"name": "x", "data": {"modalities": ["T1w", "FLAIR"], "may_lack": ["FLAIR"]}, "model": {"name": "atlas"}}
     raw |= {"preprocessing": {"voxel_size_mm": 4}, "comparisons": {"baselines": []}}
     study = resolve(raw | {"federation": {"minimum_cohort": 3}}, "test")

@@ -18,6 +18,5 @@ def test_people_who_lack_a_modality_are_counted(tmp_path: Path) -> None:
         return next(finding.found for finding in _data(hospital, opening_scans=False) if finding.what == "data")
 
     assert said() == "4 people, 4 visits with FLAIR, T1w"
-    for path in sorted(data.glob("sub-*/anat/*_FLAIR.nii.gz"))[:2]:
-        path.unlink()
+    cohorts.take_away(data, "FLAIR", 2)
     assert said() == "4 people, 4 visits with FLAIR, T1w; 2 without FLAIR"
