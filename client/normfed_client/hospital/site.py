@@ -188,7 +188,7 @@ class Site:
         rules = self.custody.rules
         groups = self.groups(self.train).items()
         having = [sum(len(people) for had, people in groups if m in had) for m in self.study.data.modalities]
-        fewest = min(count for count in having if count)
+        fewest = min((count for count in having if count), default=0)
         if fewest >= rules.minimum_people_per_voxel or places.edge_mm >= rules.cube_mm:
             return sums, ()
         note = (
