@@ -8,6 +8,9 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
+from normfed_client.hospital.folder import Hospital, HospitalConfig
+from normfed_client.hospital.people import PeopleSecret
+from normfed_client.hospital.releases import Releases
 from normfed_client.imaging.template import common_grid, whole
 
 SPACE = "space-MNI152NLin2009cSym"
@@ -61,3 +64,28 @@ def save(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
     """Write a NIfTI file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(nibabel.Nifti1Image(data.astype(np.float32), affine), path)
+
+
+def take_away(data: Path, modality: str, people: int) -> None:
+    """The scans of the first people of a dataset."""
+    for path in sorted(data.glob(f"sub-*/anat/*_{modality}.nii.gz"))[:people]:
+        path.unlink()
+
+
+def hospital(folder: Path, data: Path, minimum: int, per_voxel: int) -> Hospital:
+    """Site a, of which nobody is held out."""
+    config = HospitalConfig(
+        site="a",
+        server="f:1",
+        data=data,
+        device="cpu",
+        minimum_people=minimum,
+        minimum_people_per_voxel=per_voxel,
+        held_out_share=0.0,
+    )
+    folder.mkdir()
+    made = Hospital(folder, config)
+    made.people_secret.write_bytes(b"secret")
+    Releases.create(made.record, PeopleSecret.read(made.people_secret))
+    made.prepare("run")
+    return made

@@ -1,13 +1,13 @@
 """Small learners of every kind, each with a closed form or a library beside it, added without an edit elsewhere.
 
-Transforms that centre scans by federated sums, by a mean that stays at the site, or pass them through a network; a
-mixture by expectation maximisation until it converges, and a network in two averaged phases with a part that never
-leaves a site.
+Transforms that centre scans by federated sums, by a mean that stays at the site, pass them through a network, or fill
+absent modalities in; a mixture by expectation maximisation until it converges, and a network in two averaged phases
+with a part that never leaves a site.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import ClassVar
@@ -40,6 +40,7 @@ def registered() -> Iterator[None]:
         (TRANSFORMS, "centring", Centring),
         (TRANSFORMS, "site-centring", SiteCentring),
         (TRANSFORMS, "retouching", Retouching),
+        (TRANSFORMS, "filling", Filling),
         (MODELS, "mixture", Mixture),
         (MODELS, "two-phases", TwoPhases),
     )
@@ -58,23 +59,28 @@ def normal_values(scan: Scan) -> np.ndarray:
 
 
 class Centring(ScanTransform):
-    """x - mean over all sites' normal voxels, per modality."""
+    """x - mean over all sites' normal voxels, per modality, of those who have it."""
 
     Config: ClassVar[type[Frozen]] = Frozen
+
+    @classmethod
+    def needs(cls, config: Frozen, modalities: tuple[str, ...]) -> tuple[str, ...]:
+        return ()
 
     def phases(self) -> tuple[Phase, ...]:
         return (Phase("means", "summed"),)
 
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
-        values = [normal_values(cohort.scan(index)) for index in range(len(cohort))]
+        scans = [cohort.scan(index) for index in range(len(cohort))]
         return {
-            "count": np.array(float(sum(v.shape[1] for v in values))),
-            "sum": np.sum([v.sum(1) for v in values], axis=0),
+            "count": np.sum([len(scan.normal_index) * scan.present.astype(float) for scan in scans], axis=0),
+            "sum": np.sum([normal_values(scan).sum(1) for scan in scans], axis=0),
         }
 
     def check(self, phase: str, sums: Arrays) -> None:
-        check_shapes(sums, {"count": (), "sum": (len(self.setting.modalities),)})
-        if sums["count"] <= 0:
+        channels = (len(self.setting.modalities),)
+        check_shapes(sums, {"count": channels, "sum": channels})
+        if (sums["count"] <= 0).any():
             raise WireError("the sums cover no people")
 
     def absorb(self, phase: str, total: Arrays) -> bool:
@@ -87,10 +93,12 @@ class Centring(ScanTransform):
         return replace(scan, images=(scan.images - self.mean[:, None, None, None]) * there)
 
 
-def voxel_batches(cohort: Cohort, rng: np.random.Generator) -> Iterator[Batch]:
+def voxel_batches(
+    cohort: Cohort, rng: np.random.Generator, usable: Callable[[Scan], Scan] = lambda scan: scan
+) -> Iterator[Batch]:
     """64 normal voxels of every scan."""
     for index in rng.permutation(len(cohort)):
-        scan = cohort.scan(int(index))
+        scan = usable(cohort.scan(int(index)))
         values = normal_values(scan)
         chosen = values[:, rng.integers(values.shape[1], size=64)].T.astype(np.float32)
         yield Batch({"voxels": torch.from_numpy(chosen)}, torch.full((64, 1), scan.person.index))
@@ -101,6 +109,10 @@ class SiteCentring(ScanTransform):
 
     Config: ClassVar[type[Frozen]] = Frozen
     keeps_to_site = True
+
+    @classmethod
+    def needs(cls, config: Frozen, modalities: tuple[str, ...]) -> tuple[str, ...]:
+        return ()
 
     def __init__(self, config: Frozen, setting: Setting) -> None:
         super().__init__(config, setting)
@@ -120,6 +132,10 @@ class Retouching(ScanTransform):
     """x + tanh of a linear map of the voxel's values, of which some are dropped in training alone."""
 
     Config: ClassVar[type[Frozen]] = Frozen
+
+    @classmethod
+    def needs(cls, config: Frozen, modalities: tuple[str, ...]) -> tuple[str, ...]:
+        return ()
 
     def __init__(self, config: Frozen, setting: Setting) -> None:
         super().__init__(config, setting)
@@ -157,6 +173,25 @@ class Retouching(ScanTransform):
         return torch.tanh(self.linear(self.dropout(x)))
 
 
+class Filling(ScanTransform):
+    """An absent modality is the mean of those that are there."""
+
+    Config: ClassVar[type[Frozen]] = Frozen
+
+    @classmethod
+    def needs(cls, config: Frozen, modalities: tuple[str, ...]) -> tuple[str, ...]:
+        return ()
+
+    @classmethod
+    def fills(cls, config: Frozen, modalities: tuple[str, ...]) -> tuple[str, ...]:
+        return modalities
+
+    def transform(self, scan: Scan) -> Scan:
+        images = np.array(scan.images)
+        images[~scan.present] = images[scan.present].mean(0)
+        return replace(scan, images=images, present=np.ones_like(scan.present))
+
+
 class MixtureConfig(Frozen):
     components: int = Field(2, ge=1, le=8)
     rounds: int = Field(40, ge=1, le=1000)
@@ -175,13 +210,17 @@ class Mixture(NormativeModel):
         self.variances = np.full(k, 0.05)
         self.likelihood = -np.inf
 
+    @classmethod
+    def needs(cls, config: MixtureConfig, modalities: tuple[str, ...]) -> tuple[str, ...]:
+        return modalities[:1]
+
     def phases(self) -> tuple[Phase, ...]:
         return (Phase("em", "summed", rounds=self.config.rounds),)
 
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         totals = {"responsibility": 0.0, "sum": 0.0, "squares": 0.0, "likelihood": 0.0}
         for index in range(len(cohort)):
-            x = normal_values(cohort.scan(index))[0]
+            x = normal_values(self._with_the_first(cohort.scan(index)))[0]
             joint = self._joint(x)
             log_p = np.logaddexp.reduce(joint, 0)
             r = np.exp(joint - log_p)
@@ -212,13 +251,16 @@ class Mixture(NormativeModel):
         return converged
 
     def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
-        scan = visits[-1]
+        scan = self._with_the_first(visits[-1])
         log_p = np.logaddexp.reduce(self._joint(scan.images[0][scan.mask].astype(np.float64)), 0)
         most = np.logaddexp.reduce(np.log(self.weights) - 0.5 * np.log(2 * np.pi * self.variances))
         found, doubt = np.zeros(scan.mask.shape, np.float32), np.zeros(scan.mask.shape, np.float32)
         found[scan.mask] = most - log_p
         doubt[scan.mask] = 1 / np.sqrt(self.sums("em")["responsibility"].sum())
         return Score(found, uncertainty=doubt, extras={"first": scan.images[0] * scan.mask})
+
+    def _with_the_first(self, scan: Scan) -> Scan:
+        return scan if scan.present[0] else self.with_every_modality(scan)
 
     def _joint(self, x: np.ndarray) -> np.ndarray:
         """log w_k N(x; mu_k, s_k), (k, n)."""
@@ -258,7 +300,7 @@ class TwoPhases(NormativeModel):
         return 64
 
     def batches(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Iterator[Batch]:
-        return voxel_batches(cohort, rng)
+        return voxel_batches(cohort, rng, self.with_every_modality)
 
     def most_batches(self, phase: str, scans: int) -> int:
         return scans
@@ -268,7 +310,7 @@ class TwoPhases(NormativeModel):
         return (x - self._decode(x)).square().sum(1)
 
     def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
-        scan = visits[-1]
+        scan = self.with_every_modality(visits[-1])
         with torch.inference_mode():
             x = torch.from_numpy(scan.images[:, scan.mask].T.copy()).to(self.setting.device)
             error = (x - self._decode(x)).square().sum(1).cpu().numpy()

@@ -32,10 +32,12 @@ def inspect(
     dataset = read_dataset(folder)
     console = Console()
     table = Table(title=f"{folder}: {len(dataset.visits)} visits", title_justify="left")
-    for column in ("site", "people", "visits", "groups", "ages", "modalities (visits)", "brain masks", "lesion masks"):
+    columns = ("site", "people", "visits", "groups", "ages", "modalities (visits)", "without (people)", "brain masks")
+    for column in (*columns, "lesion masks"):
         table.add_column(column, justify="right" if column in ("people", "visits", "brain masks") else "left")
+    known = {modality for visit in dataset.visits for modality in visit.images}
     for site, visits in dataset.sites().items():
-        table.add_row(*map(plain, _row(site, visits)))
+        table.add_row(*map(plain, _row(site, visits, known)))
     console.print(table)
     problems = list(dataset.problems)
     if check:
@@ -65,14 +67,15 @@ def preprocess(
 
     dataset = read_dataset(folder)
     config, labels = PreprocessingConfig(voxel_size_mm=voxel_size), None
-    modalities = tuple(modality or ("T1w", "FLAIR"))
+    required = modalities = tuple(modality or ("T1w", "FLAIR"))
     if study is not None:
         loaded = load_study(study)
         config, modalities, labels = loaded.preprocessing, loaded.data.modalities, loaded.data.lesion_labels
-    ready = [visit for visit in dataset.visits if not missing_modalities(visit, modalities)]
+        required = loaded.data.required
+    ready = [visit for visit in dataset.visits if not missing_modalities(visit, required)]
     problems = list(dataset.problems)
     problems += [
-        Problem(v.name, f"has no {' and no '.join(missing_modalities(v, modalities))}")
+        Problem(v.name, f"has no {' and no '.join(missing_modalities(v, required))}")
         for v in dataset.visits
         if v not in ready
     ]
@@ -94,7 +97,7 @@ def preprocess(
         count = workers or len(os.sched_getaffinity(0))
         prepared = prepare_all(ready, Recipe(config, modalities, labels), default_root() / "scans", count, told)
     console.print(
-        f"{prepared.done} of {len(ready)} visits with {' and '.join(modalities)} are in {default_root() / 'scans'}",
+        f"{prepared.done} of {len(ready)} visits with {' and '.join(required)} are in {default_root() / 'scans'}",
         highlight=False,
     )
     _print_problems(console, [*problems, *prepared.problems], "Left out")
@@ -126,7 +129,9 @@ def score(
         )
 
 
-def _row(site: str, visits: list[Visit]) -> list[str]:
+def _row(site: str, visits: list[Visit], known: set[str]) -> list[str]:
+    from normfed_client.imaging.bids import people_without
+
     people = {visit.participant.subject: visit.participant for visit in visits}
     groups = Counter(person.group or "?" for person in people.values())
     ages = [person.age for person in people.values() if person.age is not None]
@@ -139,6 +144,7 @@ def _row(site: str, visits: list[Visit]) -> list[str]:
         _counts(groups),
         f"{min(ages):.0f}–{max(ages):.0f}" if ages else "–",
         _counts(modalities),
+        _counts(people_without(visits, known)) or "–",
         str(sum(visit.brain is not None for visit in visits)),
         _counts(lesions) or "–",
     ]

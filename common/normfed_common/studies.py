@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.foundation import plain_yaml
 from normfed_common.foundation.errors import StudyError, UserError
 from normfed_common.foundation.registry import Registry
+from normfed_common.learning.entries import config_of
 from normfed_common.models.catalogue import MODELS
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.data import DataConfig
 from normfed_common.study.validation import validate
 from normfed_common.transforms.catalogue import TRANSFORMS
 
@@ -69,10 +72,41 @@ def resolve(raw: dict[str, Any], origin: str) -> StudyConfig:
     )
     if study.evaluation.metrics:
         _check_metrics(study.evaluation.metrics, origin)
+    if study.data.may_lack:
+        _check_absent(study.data, transforms, {"model": model, **_numbered("comparisons.baselines", baselines)}, origin)
     comparisons = study.comparisons.model_copy(update={"baselines": baselines, "strategies": strategies})
     return study.model_copy(
         update={"transforms": transforms, "model": model, "strategy": strategy, "comparisons": comparisons}
     )
+
+
+def _numbered(key: str, entries: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Entries of a list by where they stand in the study."""
+    return {f"{key}[{number}]": entry for number, entry in enumerate(entries)}
+
+
+def _check_absent(
+    data: DataConfig, transforms: Sequence[dict[str, Any]], models: dict[str, dict[str, Any]], origin: str
+) -> None:
+    """Refuse a study whose scans may lack what a transform needs, or a model behind the transforms."""
+    absent = set(data.may_lack)
+    for place, entry in _numbered("transforms", transforms).items():
+        kind, config = TRANSFORMS[entry["name"]], config_of(TRANSFORMS, entry)
+        _check_needs(place, entry, kind.needs(config, data.modalities), absent, origin)
+        absent -= set(kind.fills(config, data.modalities))
+    for place, entry in models.items():
+        needed = MODELS[entry["name"]].needs(config_of(MODELS, entry), data.modalities)
+        _check_needs(place, entry, needed, absent, origin)
+
+
+def _check_needs(place: str, entry: dict[str, Any], needed: Sequence[str], absent: set[str], origin: str) -> None:
+    lacking = [modality for modality in needed if modality in absent]
+    if lacking:
+        raise StudyError(
+            f"{origin}: data.may_lack: scans may have no {' and no '.join(lacking)}, which {entry['name']} ({place}) "
+            "needs. Take it out of may_lack, or take another that does without, or a transform before it that fills "
+            "it in."
+        )
 
 
 def _check_metrics(extra: tuple[str, ...], origin: str) -> None:

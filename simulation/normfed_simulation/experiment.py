@@ -160,7 +160,7 @@ def _prepare(
         visits += assign(chosen, name, study).everybody()
     if not visits:
         raise DatasetError(
-            f"{root}: nobody has all of {', '.join(study.data.modalities)}, so nobody takes part. "
+            f"{root}: nobody has all of {', '.join(study.data.required)}, so nobody takes part. "
             f"Try `normfed inspect {root}`."
         )
     watcher.begin("Preprocessing", len(visits))

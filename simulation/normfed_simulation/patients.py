@@ -110,6 +110,7 @@ def _case(run: Run, title: str, row: dict[str, Any], site: Site) -> PicturedCase
     pictures = [
         (modality, mosaic(np.asarray(scan.images[channel]), anomaly_map, case.entry.lesion(), scan.mask))
         for channel, modality in enumerate(run.study.data.modalities)
+        if scan.present[channel]
     ]
     shown = [metric.name for metric in chosen(run.study.evaluation.metrics) if "patients" in metric.shown]
     figures = {name: row[name] for name in shown if row.get(name) is not None}

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import copy
 import csv
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+import toys
 import yaml
 from conftest import TINY
 
 from normfed_common.foundation.errors import StudyError
+from normfed_common.learning.cohort import Scan
 from normfed_common.models.catalogue import MODELS
 from normfed_common.studies import MAXIMUM_BYTES, load_study, validate_learner, validate_strategy
+from normfed_common.study.base import Frozen
+from normfed_common.transforms.base import ScanTransform
+from normfed_common.transforms.catalogue import TRANSFORMS
 from normfed_simulation.run_folder import shipped_study
 
 ROOT = Path(__file__).parents[2]
@@ -110,6 +116,69 @@ def test_a_study_file_may_be_as_large_as_a_request_takes(written: Any) -> None:
         load_study(path)
 
 
+class Greedy(ScanTransform):
+    """Needs all that scans have; does nothing."""
+
+    Config = Frozen
+
+    def transform(self, scan: Scan) -> Scan:
+        return scan
+
+
+T1W, FLAIR = ({"name": "intensity", "modality": modality} for modality in ("T1w", "FLAIR"))
+
+
+@pytest.mark.parametrize(
+    ("may_lack", "changes", "who"),
+    [
+        ("FLAIR", {"model": {"name": "siamese"}}, "siamese (model)"),
+        ("FLAIR", {"model": {"name": "autoencoder"}}, "autoencoder (model)"),
+        ("FLAIR", {"comparisons": {"baselines": [T1W, {"name": "atlas"}]}}, None),
+        ("FLAIR", {"comparisons": {"baselines": [T1W, FLAIR]}}, "intensity (comparisons.baselines[1])"),
+        ("T1w", {"comparisons": {"baselines": [FLAIR, {"name": "intensity"}]}}, None),
+        ("T1w", {"model": {"name": "mixture"}}, "mixture (model)"),
+        ("FLAIR", {"model": {"name": "mixture"}}, None),
+        ("FLAIR", {"model": {"name": "two-phases"}, "transforms": ["centring"]}, "two-phases (model)"),
+        ("FLAIR", {"model": {"name": "two-phases"}, "transforms": ["filling"]}, None),
+        ("FLAIR", {"transforms": ["greedy", "filling"]}, "greedy (transforms[0])"),
+        ("FLAIR", {"transforms": ["filling", "greedy"]}, None),
+    ],
+)
+def test_what_needs_a_modality_that_scans_may_lack_is_refused_unless_it_is_filled_in_before(
+    written: Any, monkeypatch: pytest.MonkeyPatch, may_lack: str, changes: dict[str, Any], who: str | None
+) -> None:
+    monkeypatch.setitem(TRANSFORMS._entries, "greedy", Greedy)
+    data = {**copy.deepcopy(TINY["data"]), "may_lack": [may_lack]}  # type: ignore[dict-item]
+    path = written(**{"data": data, "model": {"name": "atlas"}, "comparisons": {"baselines": []}, **changes})
+    with toys.registered():
+        if who is None:
+            assert load_study(path).data.may_lack == (may_lack,)
+            return
+        with pytest.raises(StudyError) as caught:
+            load_study(path)
+    assert f"study.yaml: data.may_lack: scans may have no {may_lack}, which {who} needs." in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_study_in_which_nothing_is_absent_keeps_its_digest_and_its_synthetic_people(written: Any) -> None:
+    study = load_study(written())
+    text = json.dumps(study.model_dump(mode="json"))
+    assert "may_lack" not in text
+    assert "without" not in text
+    data = {**copy.deepcopy(TINY["data"]), "may_lack": []}  # type: ignore[dict-item]
+    assert load_study(written(data=data)).digest == study.digest
+    assert study.data.required == ("T1w", "FLAIR")
+
+
+def test_what_scans_may_lack_is_part_of_the_digest_and_stays_when_the_study_is_written_again(written: Any) -> None:
+    data = {**copy.deepcopy(TINY["data"]), "may_lack": ["FLAIR"]}  # type: ignore[dict-item]
+    changes = {"model": {"name": "atlas"}, "comparisons": {"baselines": []}}
+    study, plain = load_study(written(data=data, **changes)), load_study(written(**changes))
+    assert (study.data.required, plain.data.required) == (("T1w",), ("T1w", "FLAIR"))
+    assert study.digest != plain.digest
+    assert load_study(written(**study.model_dump(mode="json"))) == study
+
+
 def changed(path: str, value: Any) -> dict[str, Any]:
     raw = copy.deepcopy(TINY)
     *parents, last = path.split(".")
@@ -141,6 +210,9 @@ BAD = [
     (changed("model.one_class", {"fit_on": "moon"}), "one_class.fit_on"),
     (changed("data.modalities", ["T1w", "T1w"]), "modalities lists one of them twice"),
     (changed("data.modalities", ["CT"]), "data.modalities"),
+    (changed("data.may_lack", ["T2w"]), "may_lack names T2w, which modalities does not list"),
+    (changed("data.may_lack", ["FLAIR", "T1w"]), "may_lack lists every modality: of a scan without any"),
+    (changed("data.may_lack", ["CT"]), "data.may_lack"),
     (changed("preprocessing.percentiles", [99, 1]), "percentiles must ascend"),
     (changed("preprocessing.voxel_size_mm", 0), "preprocessing.voxel_size_mm"),
     (changed("name", "../escape"), "name"),

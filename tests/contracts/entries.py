@@ -113,11 +113,13 @@ TOY_MODELS = [
     Entry("atlas", "toy: centring, atlas", transforms=("centring",)),
     Entry("two-phases", "toy: centring, two phases", transforms=("centring",)),
     Entry("two-phases", "toy: site centring, retouching, two phases", transforms=("site-centring", "retouching")),
+    Entry("two-phases", "toy: filling, two phases", transforms=("filling",)),
 ]
 TOY_TRANSFORMS = [
     Entry("centring", "toy: centring"),
     Entry("site-centring", "toy: site centring"),
     Entry("retouching", "toy: retouching"),
+    Entry("filling", "toy: filling"),
 ]
 
 EVERY_MODEL = entries(MODELS, SMALL_MODELS) + TOY_MODELS

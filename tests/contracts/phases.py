@@ -10,6 +10,7 @@ from synthetic import People
 
 from normfed_common.learning.batch import Batch
 from normfed_common.learning.phase import Phase
+from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 
 
@@ -21,9 +22,9 @@ def phases_of(model: NormativeModel, kind: str) -> list[Phase]:
     return found
 
 
-def learning(entry: Entry) -> NormativeModel:
+def learning(entry: Entry, where: Setting | None = None) -> NormativeModel:
     """A model in the midst of learning: with the sums that transforms before it need."""
-    model = model_of(entry)
+    model = model_of(entry, where)
     sum_up(model, People(3))
     return model
 

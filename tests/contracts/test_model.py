@@ -16,7 +16,7 @@ import toys
 from contracts.entries import EVERY_MODEL, NONSENSE, Entry, every, model_of
 from contracts.federating import Federation, learnt_alone, settings, sums_of
 from contracts.phases import batches, learning, losses, phases_of
-from synthetic import People, split
+from synthetic import People, setting, split
 
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_client.training.loop import train
@@ -29,7 +29,8 @@ from normfed_common.learning.phase import Phase
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
 from normfed_common.privacy.cubes import averaged
-from normfed_common.studies import validate_learner
+from normfed_common.studies import resolve, validate_learner
+from normfed_common.study.config import StudyConfig
 from normfed_server.sites import claims
 
 EACH = every(EVERY_MODEL)
@@ -192,23 +193,35 @@ def test_one_person_is_enough_to_learn_from_or_is_refused_in_words(
 
 
 @EACH
-def test_a_scan_without_a_modality_is_coped_with_or_refused_by_its_name_in_training_as_in_scoring(
+def test_a_scan_without_a_modality_is_refused_by_its_name_in_training_and_scoring_where_the_model_needs_it(
     entry: Entry, record_property: Record
 ) -> None:
+    """And coped with where not; a study whose scans may lack what is needed is refused when it is read."""
     refusals = []
-    for channel, modality in enumerate(learning(entry).setting.modalities):
-        model, people = learning(entry), People(3)
+    for channel, modality in enumerate(setting().modalities):
+        unread = refusal(lambda lack=modality: resolved(entry, lack))  # type: ignore[misc]
+        where = replace(setting(), may_lack=(modality,))
+        model, people = learning(entry, where), People(3)
         people.scans[1] = lacking(people.scans[1], channel)
         trained = refusal(lambda model=model, people=people: learn_once(model, people))  # type: ignore[misc]
         scored = refusal(lambda model=model, people=people: score_finite(model, people.scans[1]))  # type: ignore[misc]
-        assert all(modality in said and said.endswith(".") for said in (trained, scored) if said)
-        assert bool(trained) == bool(scored) or not model.phases(), "it learns from what it does not score"
-        refusals += [said for said in (trained, scored) if said][:1]
+        assert bool(scored) == bool(unread)
+        assert bool(trained) == bool(unread) or not model.phases()
+        assert all(modality in said and said.endswith(".") for said in (unread, trained, scored) if said)
+        refusals += [scored] if scored else []
     if refusals:
         record_property("refused", refusals[0])
 
 
-def refusal(tried: Callable[[], None]) -> str:
+def resolved(entry: Entry, may_lack: str) -> StudyConfig:
+    """A study of the model whose scans may lack a modality."""
+    data = {"modalities": setting().modalities, "may_lack": [may_lack]}
+    raw = {"name": "x", "data": data, "model": entry.raw, "transforms": entry.transforms}
+    with toys.registered():
+        return resolve({**raw, "comparisons": {"baselines": []}}, "test")
+
+
+def refusal(tried: Callable[[], object]) -> str:
     """What is said of a scan or a cohort; empty where it is coped with."""
     try:
         tried()

@@ -119,11 +119,13 @@ def test_what_it_keeps_to_its_site_is_learnt_anew_and_it_works_before(entry: Ent
 
 
 @EACH
-def test_a_modality_that_is_there_stays_and_an_absent_one_is_0_filled_in_or_refused_by_its_name(
+def test_a_modality_that_is_there_stays_and_an_absent_one_is_0_filled_in_or_refused_as_the_transform_says(
     entry: Entry, record_property: Callable[[str, object], None]
 ) -> None:
     transform = learnt(entry, People(3))
-    for channel, modality in enumerate(transform.setting.modalities):
+    modalities = transform.setting.modalities
+    needed, filled = (of(transform.config, modalities) for of in (transform.needs, transform.fills))
+    for channel, modality in enumerate(modalities):
         one = scan(np.random.default_rng(9))
         one.images[channel], one.present[channel] = 0, False
         said = ""
@@ -131,11 +133,13 @@ def test_a_modality_that_is_there_stays_and_an_absent_one_is_0_filled_in_or_refu
             found = transformed(one, [transform])
         except ScanError as error:
             said = str(error)
+        assert bool(said) == (modality in needed)
         if said:
             assert modality in said
             record_property("refused", said)
         else:
             assert (found.present | ~one.present).all()
+            assert found.present[channel] or modality not in filled
             assert np.isfinite(found.images).all()
             assert (found.images[~found.present] == 0).all()
 

@@ -11,7 +11,8 @@ from normfed_client.imaging.cache import Cache
 from normfed_client.imaging.cohort import assign, select
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_common.foundation.errors import ScanError
-from normfed_common.studies import load_study
+from normfed_common.learning.cohort import Person
+from normfed_common.studies import load_study, resolve
 from normfed_common.study.names import check_names
 from normfed_common.study.preprocessing import PreprocessingConfig
 from normfed_simulation.run_folder import shipped_study
@@ -84,3 +85,23 @@ def test_a_registration_that_fails_is_noticed(real_brains: Path, tmp_path: Path)
     visit = next(v for v in read_dataset(real_brains).visits if v.name == "sub-ML001_ses-01")
     with pytest.raises(ScanError, match="registration to MNI152 failed, likeness"):
         prepare(visit, Recipe(PreprocessingConfig(voxel_size_mm=4), ("T1w", "FLAIR"), None), Cache(tmp_path))
+
+
+def test_places_without_a_t1_or_a_flair_take_part_where_a_study_lets_them(real_brains: Path, tmp_path: Path) -> None:
+    sites, raw = read_dataset(real_brains).sites(), {"name": "x", "model": {"name": "atlas"}}
+    people: dict[str, dict[str, int]] = {}
+    for may_lack in ([], ["FLAIR"], ["T1w"]):
+        data = {"modalities": ["T1w", "FLAIR"], "may_lack": may_lack}
+        study = resolve({**raw, "data": data, "comparisons": {"baselines": []}}, "test")
+        chosen = {site: select(visits, site, study.data)[0] for site, visits in sites.items()}
+        people[",".join(may_lack)] = {site: len(visits) for site, visits in chosen.items()}
+    everybody = {site: len(visits) for site, visits in sites.items()}
+    for site, lacking, found in (("controls-oasis", "FLAIR", 14), ("tumour-centre", "T1w", 4)):
+        assert people[""][site] == 0
+        assert people[lacking][site] == everybody[site] == found
+    for name, there in (("sub-TU003", [False, True]), ("sub-NO004", [True, False])):
+        visit = next(v for visits in sites.values() for v in visits if v.name == name)
+        recipe = Recipe(PreprocessingConfig(voxel_size_mm=4), ("T1w", "FLAIR"), None)
+        scan = prepare(visit, recipe, Cache(tmp_path)).scan(Person(0))
+        assert scan.present.tolist() == there
+        assert [image.any() for image in scan.images] == there

@@ -6,7 +6,7 @@ leaves a hospital is about at least its minimum of people in every number: see `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -49,10 +49,12 @@ class Measured:
 
 
 class _Histogram:
-    """Counts over people; no bin released covers fewer than ``minimum``."""
+    """Counts over people; no bin released covers fewer than ``minimum`` of a group."""
 
-    def __init__(self, bins: int, minimum: int, kind: type[np.number[Any]] = np.int64) -> None:
-        self._total, self._minimum = np.zeros(bins, kind), minimum
+    def __init__(
+        self, bins: int, minimum: int, groups: Mapping[str, int], kind: type[np.number[Any]] = np.int64
+    ) -> None:
+        self._total, self._minimum, self._groups = np.zeros(bins, kind), minimum, groups
         self._present: dict[str, np.ndarray] = {}
 
     def add(self, person: str, counts: np.ndarray) -> None:
@@ -64,7 +66,8 @@ class _Histogram:
     def told(self) -> np.ndarray:
         """The counts as they may leave: `disclosure.merged_bins`."""
         present = np.stack(list(self._present.values())) if self._present else np.zeros((0, len(self._total)), bool)
-        return disclosure.merged_bins(self._total, present, self._minimum)
+        groups = np.array([self._groups[person] for person in self._present], int)
+        return disclosure.merged_bins(self._total, present, self._minimum, groups)
 
 
 class Evaluation:
@@ -107,6 +110,13 @@ class Evaluation:
         return self._normal if len(people_of(self._normal)) >= self.site.minimum else []
 
     @cached_property
+    def _groups(self) -> dict[str, int]:
+        """The number of each person's group: of those with the same modalities."""
+        groups = [self.site.groups(cases) for cases in (self.test, self.held_out)]
+        numbers = {modalities: number for number, modalities in enumerate(sorted({*groups[0], *groups[1]}))}
+        return {person: numbers[m] for found in groups for m, people in found.items() for person in people}
+
+    @cached_property
     def ill(self) -> list[Case]:
         """Scans that have a lesion; nobody's where they are fewer people than may be told of."""
         scans = [case for case in self.test if case.kind != NO_LESION]
@@ -133,7 +143,7 @@ class Evaluation:
         own_low, own_high = self._range
         if low > own_low or high < own_high:
             raise SiteError(SiteCode.BAD_REQUEST, f"the range [{low}, {high}] does not hold this site's scores")
-        normal, lesion, held_out = (_Histogram(histograms.COARSE_BINS, self.minimum) for _ in range(3))
+        normal, lesion, held_out = (_Histogram(histograms.COARSE_BINS, self.minimum, self._groups) for _ in range(3))
         for case in self.test:
             person, scores, found = case.visit.participant.subject, self._clipped(case), self._lesion(case)
             normal.add(person, histograms.coarse_counts(scores[~found], low, high))
@@ -167,8 +177,8 @@ class Evaluation:
         if len(edges) > most:
             raise SiteError(SiteCode.BAD_REQUEST, f"{len(edges)} edges, of which this study has at most {most}")
         threshold = float(np.clip(threshold, *self._range))  # beyond, few people have a voxel
-        normal, lesion = (_Histogram(len(edges) + 1, self.minimum) for _ in range(2))
-        regions = _Histogram(len(edges) + 1, self.minimum, np.float64)
+        normal, lesion = (_Histogram(len(edges) + 1, self.minimum, self._groups) for _ in range(2))
+        regions = _Histogram(len(edges) + 1, self.minimum, self._groups, np.float64)
         told = dict(zip((case.visit.name for case in self.ill), self._people_scores(self.ill), strict=True))
         calibration = Calibration(edges, held_out_people)
         rows = []
@@ -308,6 +318,7 @@ class Evaluation:
             np.array([min(values) for values in ends.values()]),
             np.array([max(values) for values in ends.values()]),
             self.minimum,
+            np.array([self._groups[person] for person in ends]),
         )
 
     def _clipped(self, case: Case) -> np.ndarray:
@@ -321,7 +332,8 @@ class Evaluation:
             return scores
         names, owner = np.unique([case.visit.participant.subject for case in scans], return_inverse=True)
         means = np.bincount(owner, scores) / np.bincount(owner, minlength=len(names))
-        return np.clip(disclosure.microaggregated(means, self.minimum)[owner], *self._range)
+        groups = np.array([self._groups[name] for name in names])
+        return np.clip(disclosure.microaggregated(means, self.minimum, groups)[owner], *self._range)
 
     def _scores(self, case: Case) -> np.ndarray:
         """The anomaly of the brain's voxels."""

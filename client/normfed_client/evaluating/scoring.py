@@ -112,10 +112,10 @@ def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: 
     recipe = Recipe(study.preprocessing, study.data.modalities, ())
     visits = visits_of(scans)
     for visit in visits:
-        missing = missing_modalities(visit, study.data.modalities)
+        missing = missing_modalities(visit, study.data.required)
         if missing:
             raise ScanError(
-                f"{visit.name}: the model needs {', '.join(study.data.modalities)}; {', '.join(missing)} is missing. "
+                f"{visit.name}: the model needs {', '.join(study.data.required)}; {', '.join(missing)} is missing. "
                 "Give the files of one person together."
             )
     threshold = _threshold(run)

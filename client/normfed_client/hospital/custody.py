@@ -27,6 +27,8 @@ from normfed_common.study.config import StudyConfig
 from normfed_common.study.roles import ROLES, Role
 
 People = Mapping[str, Sequence[str]]  # name to the visits that are used, each with its kind of lesion
+# Each of people with the same modalities: what is learnt of a modality is about those alone who have it.
+Groups = Sequence[People]
 MEMBERS = "members.json"
 
 
@@ -100,7 +102,7 @@ class Custody:
         """How the hospital divides its people."""
         return Lots(self._secret.lot, self.rules.held_out_share, self.rules.test_share)
 
-    def taking_part(self, role: Role, people: Callable[[Role], People]) -> frozenset[str]:
+    def taking_part(self, role: Role, people: Callable[[Role], Groups]) -> frozenset[str]:
         """Digests of those who take part in the run: settled when it first asks, the same until it ends.
 
         Parameters
@@ -116,7 +118,7 @@ class Custody:
         return frozenset(self._settled(people).of(role))
 
     def release(self, kind: Kind, people: People, what: str) -> None:
-        """Put on record that something about these people leaves.
+        """Put on record that something about these people leaves, who have the same modalities.
 
         Raises
         ------
@@ -152,22 +154,25 @@ class Custody:
         """Of each role: how many candidates do not take part in the run, for want of others."""
         return self._read().waiting if self._path.exists() else {}
 
-    def _settled(self, people: Callable[[Role], People]) -> Members:
+    def _settled(self, people: Callable[[Role], Groups]) -> Members:
         if self._path.exists():
             return self._read()
         minimum, order = self.rules.minimum_people, lambda person: self._secret.lot(person, "waiting")
-        found = {role: self._members(people(role)) for role in ROLES}
+        found = {role: [self._members(group) for group in people(role)] for role in ROLES}
         with self._releases() as releases:
             if not releases.admit(self._recipe, self.rules.most_recipes, self.run):
                 detail = f"most_recipes: scans were prepared in {self.rules.most_recipes} ways already"
                 raise SiteError(SiteCode.TOO_MUCH_ASKED, detail)
             released, serial = list(releases.sets()), releases.serial()
-        chosen = {}
-        for role in ("train", "test", "held_out"):
-            chosen[role] = releasable(found[role], released, minimum, order)
-            released += [chosen[role]] if chosen[role] else []
+        chosen: dict[Role, list[Member]] = {role: [] for role in ROLES}
+        order_of_roles: tuple[Role, ...] = ("train", "test", "held_out")
+        for role in order_of_roles:
+            for group in found[role]:
+                together = releasable(group, released, minimum, order)
+                chosen[role] += together
+                released += [together] if together else []
         train, held_out, test = (tuple(sorted(member.person for member in chosen[role])) for role in ROLES)
-        waiting: dict[str, int] = {role: len(found[role]) - len(chosen[role]) for role in ROLES}
+        waiting: dict[str, int] = {role: sum(map(len, found[role])) - len(chosen[role]) for role in ROLES}
         settled = Members(study=self._study, serial=serial, train=train, held_out=held_out, test=test, waiting=waiting)
         settled = settled.model_copy(update={"digest": settled.content()})
         write_text(self._path, settled.model_dump_json(indent=1) + "\n")

@@ -142,7 +142,8 @@ class Site:
             If a hospital must not release it.
         """
         if self.custody is not None:
-            self.custody.release(kind, people_of(cases), what)
+            for people in self.groups(cases).values() or [{}]:
+                self.custody.release(kind, people, what)
 
     def try_release(self, kind: Kind, cases: Sequence[Case], what: str) -> bool:
         """Put on record that something about these people leaves; False if it must not."""
@@ -185,7 +186,10 @@ class Site:
         if self.custody is None or places is None:
             return sums, ()
         rules = self.custody.rules
-        if self.training_people >= rules.minimum_people_per_voxel or places.edge_mm >= rules.cube_mm:
+        groups = self.groups(self.train).items()
+        having = [sum(len(people) for had, people in groups if m in had) for m in self.study.data.modalities]
+        fewest = min((count for count in having if count), default=0)
+        if fewest >= rules.minimum_people_per_voxel or places.edge_mm >= rules.cube_mm:
             return sums, ()
         note = (
             f"Sums per voxel left as means of cubes of {rules.cube_mm:g} mm: they are over fewer people than the "
@@ -208,6 +212,17 @@ class Site:
         """What models must know of the study and the site."""
         return Setting.of(self.study, common_grid(self.study.preprocessing.voxel_size_mm).shape, self.device)
 
+    def groups(self, cases: Sequence[Case]) -> dict[tuple[str, ...], dict[str, list[str]]]:
+        """People with their visits, by the modalities of the study that they have at any visit (see `Groups`)."""
+        had: dict[str, set[str]] = {}
+        for case in cases:
+            had.setdefault(case.visit.participant.subject, set()).update(case.visit.images)
+        apart: dict[tuple[str, ...], list[Case]] = {}
+        for case in cases:
+            modalities = tuple(m for m in self.study.data.modalities if m in had[case.visit.participant.subject])
+            apart.setdefault(modalities, []).append(case)
+        return {modalities: people_of(group) for modalities, group in sorted(apart.items())}
+
     def _allowed(self, visits: list[Visit]) -> list[Visit]:
         """Whom the hospital itself does not exclude."""
         if self.custody is None:
@@ -219,7 +234,7 @@ class Site:
         cases = self._cases(role)
         if self.custody is None:
             return cases
-        members = self.custody.taking_part(role, lambda other: people_of(self._cases(other)))
+        members = self.custody.taking_part(role, lambda other: list(self.groups(self._cases(other)).values()))
         return [case for case in cases if self.custody.digest(case.visit.participant.subject) in members]
 
     def _cases(self, role: Role) -> list[Case]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,13 @@ def read_dataset(root: Path) -> Dataset:
     if not visits:
         raise DatasetError(f"{root}: no scans found. Expected sub-*/[ses-*/]anat/*_T1w.nii.gz and the like (BIDS).")
     return Dataset(root, tuple(visits), tuple(problems))
+
+
+def people_without(visits: Iterable[Visit], modalities: Iterable[str]) -> dict[str, int]:
+    """Modality to how many people have a visit without it; those that everybody has at every visit are left out."""
+    visits = list(visits)
+    lacking = {m: {visit.participant.subject for visit in visits if m not in visit.images} for m in sorted(modalities)}
+    return {modality: len(people) for modality, people in lacking.items() if people}
 
 
 def _participants(path: Path) -> dict[str, Participant]:

@@ -27,7 +27,7 @@ from normfed_common.foundation.files import write_json
 from normfed_common.foundation.locks import exclusive
 from normfed_common.learning.cohort import Person, Scan
 
-META = "meta.json"
+META, PRESENT = "meta.json", "present"
 SIZES, DIGESTS = "sizes.json", "digests.json"
 ROOT_VARIABLE = "NORMFED_CACHE"
 
@@ -57,9 +57,13 @@ class Entry:
             images,
             self.mask(),
             np.load(self.folder / "normal.npy", mmap_mode="r"),
-            np.ones(len(images), bool),
+            self.present(len(images)),
             person,
         )
+
+    def present(self, channels: int) -> np.ndarray:
+        """bool (C,): which modalities the visit has; all in an entry that does not say."""
+        return np.array(self.meta().get(PRESENT, [True] * channels), bool)
 
     def mask(self) -> np.ndarray:
         """bool (X, Y, Z): the brain."""
@@ -83,7 +87,8 @@ class Entry:
         return loaded
 
     def meta(self) -> dict[str, Any]:
-        """What preprocessing found: matrix to the scan's world, overlap, lesion voxels, or the failure."""
+        """What preprocessing found: matrix to the scan's world, overlap, lesion voxels, where not all modalities are
+        present which are; or the failure."""
         loaded: dict[str, Any] = json.loads((self.folder / META).read_text())
         return loaded
 

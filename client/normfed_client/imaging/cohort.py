@@ -99,7 +99,7 @@ def select(visits: Iterable[Visit], site: str, data: DataConfig) -> tuple[list[V
         return chosen, left_out
     for visit in visits:
         reason = data.exclude.get(visit.participant.subject) or data.exclude.get(site)
-        missing = missing_modalities(visit, data.modalities)
+        missing = missing_modalities(visit, data.required)
         if reason:
             left_out.append(Problem(visit.name, f"excluded by the study: {reason}"))
         elif missing:

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from normfed_client.imaging import registration
 from normfed_client.imaging.bids import Mask, Visit
-from normfed_client.imaging.cache import META, Cache, Entry, write_arrays
+from normfed_client.imaging.cache import META, PRESENT, Cache, Entry, write_arrays
 from normfed_client.imaging.nifti import Image, read, read_mask
 from normfed_client.imaging.template import BRAIN_LEVEL, Grid, common_grid, whole
 from normfed_common.foundation import digests
@@ -66,17 +66,18 @@ class Recipe:
         return [m for m in visit.lesions if self.lesion_labels is None or m.label in self.lesion_labels]
 
     def reference(self, visit: Visit) -> str:
-        """The modality that is registered to the template: T1 where there is one."""
+        """The modality that is registered to the template: T1 where there is one, else the study's first."""
         return next((m for m in ("T1w", *self.modalities) if m in visit.images), self.modalities[0])
 
     def needed(self, visit: Visit) -> list[str]:
-        """Modalities whose files matter: the study's, the reference, and those that masks lie on."""
+        """Modalities whose files matter: those of the study that the visit has, the reference, and those that masks lie
+        on."""
         masks = [mask.modality for mask in (*self.lesions(visit), *([visit.brain] if visit.brain else []))]
-        return sorted({*self.modalities, self.reference(visit), *masks})
+        return sorted({*(m for m in self.modalities if m in visit.images), self.reference(visit), *masks})
 
 
 def missing_modalities(visit: Visit, modalities: tuple[str, ...]) -> list[str]:
-    """The study's modalities that the visit lacks."""
+    """Those of the modalities that the visit lacks."""
     return [modality for modality in modalities if modality not in visit.images]
 
 
@@ -125,7 +126,9 @@ def _run(visit: Visit, recipe: Recipe, folder: Path) -> dict[str, object]:
     def on_grid(image: Image, modality: str) -> np.ndarray:
         return registration.resample(image, matrices[modality], grid.shape, grid.affine)
 
-    images = np.stack([on_grid(scans[modality], modality) for modality in recipe.modalities])
+    present = [modality in scans for modality in recipe.modalities]
+    absent = np.zeros(grid.shape, np.float32)
+    images = np.stack([on_grid(scans[m], m) if m in scans else absent for m in recipe.modalities])
     if visit.brain and brain:
         mask = on_grid(brain, visit.brain.modality) > 0.5
         overlap = 2 * float((mask & grid.brain).sum()) / float(mask.sum() + grid.brain.sum())
@@ -145,9 +148,9 @@ def _run(visit: Visit, recipe: Recipe, folder: Path) -> dict[str, object]:
         inside = mask & (on_grid(image, found.modality) > 0.5)
         voxels[found.label] = voxels.get(found.label, 0) + int(inside.sum())
         lesion |= inside
-    images = np.stack(
-        [_normalised(image, mask, config, visit.name, m) for image, m in zip(images, recipe.modalities, strict=True)]
-    )
+    for image, modality in zip(images, recipe.modalities, strict=True):
+        if modality in scans:
+            image[...] = _normalised(image, mask, config, visit.name, modality)
     write_arrays(folder, images, mask, lesion, mask & ~_near(lesion, config))
     return {
         "overlap": overlap,
@@ -155,6 +158,7 @@ def _run(visit: Visit, recipe: Recipe, folder: Path) -> dict[str, object]:
         "lesion_voxels": int(lesion.sum()),
         "lesion_voxels_by_label": voxels,
         "to_reference": matrices[reference].tolist(),
+        **({} if all(present) else {PRESENT: present}),
     }
 
 

@@ -12,7 +12,7 @@ import psutil
 
 from normfed_client.hospital import plugins
 from normfed_client.hospital.folder import Hospital
-from normfed_client.imaging.bids import read_dataset
+from normfed_client.imaging.bids import people_without, read_dataset
 from normfed_client.operation.link import Finding, link
 from normfed_client.operation.status import status
 from normfed_common.deployment import bundle
@@ -176,10 +176,11 @@ def _data(hospital: Hospital, opening_scans: bool) -> Iterator[Finding]:
         text = f"`exclude` names {', '.join(absent)}, of whom there is no scan"
         yield Finding(1, "people", text, "Correct the name in site.yaml: whoever is meant takes part until then.")
     modalities = sorted({modality for visit in visits for modality in visit.images})
+    without = "".join(f"; {count} without {m}" for m, count in people_without(visits, modalities).items())
     yield Finding(
         0 if people else 2,
         "data",
-        f"{len(people)} people, {len(visits)} visits with {', '.join(modalities) or 'no scans'}",
+        f"{len(people)} people, {len(visits)} visits with {', '.join(modalities) or 'no scans'}{without}",
         "" if people else "See `normfed inspect` for what was left out.",
     )
     minimum = hospital.config.minimum_people

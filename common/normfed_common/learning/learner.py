@@ -64,6 +64,12 @@ class Learner:
         """Upper bound on the samples that an epoch of an averaged phase draws from each visit of a person."""
         return 0
 
+    @classmethod
+    def needs(cls, config: Any, modalities: tuple[str, ...]) -> tuple[str, ...]:
+        """Which of the study's modalities no scan may lack: all by default. A study whose scans may lack one of them is
+        refused when it is read."""
+        return modalities
+
     def phases(self) -> tuple[Phase, ...]:
         """What is learnt, in order; nothing by default."""
         return ()

@@ -35,6 +35,8 @@ class Setting:
         Of normalised images.
     precision
         Of networks, see `normfed_common.learning.precision`.
+    may_lack
+        Modalities that scans may lack; all scans have the others.
     """
 
     modalities: tuple[str, ...]
@@ -44,6 +46,7 @@ class Setting:
     device: torch.device = CPU
     value_range: tuple[float, float] = (-WIDEST_CLIP, WIDEST_CLIP)
     precision: Precision = "float32"
+    may_lack: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -69,6 +72,7 @@ class Setting:
             device,
             preprocessing.value_range,
             study.federation.precision,
+            study.data.may_lack,
         )
 
     def autocast(self) -> torch.autocast:

@@ -34,6 +34,11 @@ class Atlas(NormativeModel):
 
     Config: ClassVar[type[Frozen]] = AtlasConfig
 
+    @classmethod
+    def needs(cls, config: AtlasConfig, modalities: tuple[str, ...]) -> tuple[str, ...]:
+        """None: the sums of a modality are over those who have it."""
+        return ()
+
     def phases(self) -> tuple[Phase, ...]:
         """Moments of every voxel."""
         return (Phase("moments", "summed"),)
@@ -43,21 +48,23 @@ class Atlas(NormativeModel):
         return Places(self.setting.shape, self.setting.voxel_size_mm)
 
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
-        """n of shape (X, Y, Z); sums of x and of x^2 of shape (C, X, Y, Z), over normal voxels."""
+        """Sums of x and of x^2 of shape (C, X, Y, Z), over normal voxels; n of shape (X, Y, Z), or where scans may lack
+        modalities (C, X, Y, Z): of those who have the modality."""
         channels = len(self.setting.modalities)
         size = int(np.prod(self.setting.shape))
-        count = np.zeros(size)
+        counted = channels if self.setting.may_lack else 1
+        count = np.zeros((counted, size))
         first, second = np.zeros((channels, size)), np.zeros((channels, size))
         for index in range(len(cohort)):
-            scan = self.with_every_modality(cohort.scan(index))
+            scan = self._usable(cohort.scan(index))
             where = np.asarray(scan.normal_index)
             values = scan.images.reshape(channels, -1)[:, where].astype(np.float64)
-            count[where] += 1
+            count[:, where] += scan.present[:counted, None]
             first[:, where] += values
             second[:, where] += values**2
         shape = self.setting.shape
         return {
-            "count": count.reshape(shape),
+            "count": count.reshape(channels, *shape) if self.setting.may_lack else count.reshape(shape),
             "sum": first.reshape(channels, *shape),
             "squares": second.reshape(channels, *shape),
         }
@@ -71,9 +78,10 @@ class Atlas(NormativeModel):
 
         Both hold for means over cubes of voxels as well.
         """
-        grid = sums["count"].shape if "count" in sums else ()
+        grid = sums["sum"].shape[1:] if "sum" in sums else ()
         channels = (len(self.setting.modalities), *grid)
-        check_shapes(sums, {"count": grid, "sum": channels, "squares": channels})
+        counted = channels if self.setting.may_lack else grid
+        check_shapes(sums, {"count": counted, "sum": channels, "squares": channels})
         count, first, second = sums["count"], sums["sum"], sums["squares"]
         if (count < 0).any() or (second < 0).any():
             raise WireError("counts or squares are below 0")
@@ -91,25 +99,35 @@ class Atlas(NormativeModel):
         """Mean and standard deviation from the sums over all sites."""
         super().absorb(phase, total)
         self._mean, variance = self.mean_and_variance()
-        known = total["count"] > 0
-        if not np.isfinite(self._mean[:, known]).all() or not np.isfinite(variance[:, known]).all():
+        known = np.broadcast_to(total["count"] > 0, variance.shape)
+        if not np.isfinite(self._mean[known]).all() or not np.isfinite(variance[known]).all():
             raise WireError("sums make a mean or a variance that is not finite")
         self._deviation = np.sqrt(variance + 1e-12)
         return False
 
     def mean_and_variance(self) -> tuple[np.ndarray, np.ndarray]:
-        """Per modality and voxel, (C, X, Y, Z) each; NaN where nobody had brain."""
+        """Per modality and voxel, (C, X, Y, Z) each; NaN where nobody with the modality had brain."""
         sums = self.sums("moments")
         count = np.where(sums["count"] > 0, sums["count"], np.nan)
         mean = sums["sum"] / count
         variance = np.maximum(sums["squares"] / count - mean**2, 0)
-        overall = np.nanmean(variance, axis=(1, 2, 3), keepdims=True)
+        known = ~np.isnan(variance)
+        total = np.sum(np.where(known, variance, 0), axis=(1, 2, 3), keepdims=True)
+        overall = total / np.maximum(known.sum((1, 2, 3), keepdims=True), 1)  # of a modality that nobody has: 0
         prior = self.config.prior_subjects
         return mean, (count * variance + prior * overall) / (count + prior)
 
     def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
-        """Root mean squared z-score; 0 where none of the normal people has brain."""
-        scan = self.with_every_modality(visits[-1])
-        z = (scan.images - self._mean) / self._deviation
-        rms = np.sqrt(np.mean(z**2, axis=0))
-        return Score(np.where(scan.mask, np.nan_to_num(rms, nan=0.0), 0.0).astype(np.float32))
+        """Root mean squared z-score over the modalities that the scan has and normal people had there; 0 without any.
+
+        Its mean square in normal people is 1 with any number of modalities; large scores are rarer with more of them.
+        """
+        scan = self._usable(visits[-1])
+        squares = ((scan.images - self._mean) / self._deviation)[scan.present] ** 2
+        known = ~np.isnan(squares)
+        rms = np.sqrt(np.where(known, squares, 0).sum(0) / np.maximum(known.sum(0), 1))
+        return Score(np.where(scan.mask, rms, 0.0).astype(np.float32))
+
+    def _usable(self, scan: Scan) -> Scan:
+        """Only where the study says that scans may lack modalities are people counted for each."""
+        return scan if self.setting.may_lack else self.with_every_modality(scan)

@@ -38,7 +38,7 @@ class NormativeModel(Learner, ABC):
         Raises
         ------
         ScanError
-            If the model needs a modality that the visit lacks.
+            If the visit lacks a modality that the model `needs`.
         """
 
     def with_every_modality(self, scan: Scan) -> Scan:

@@ -47,6 +47,11 @@ class Intensity(NormativeModel):
         """Such as flair-intensity, for the intensity of FLAIR."""
         return f"{_modality(config, modalities).lower()}-intensity"
 
+    @classmethod
+    def needs(cls, config: IntensityConfig, modalities: tuple[str, ...]) -> tuple[str, ...]:
+        """The one that is ranked: there is no rank of another instead."""
+        return (_modality(config, modalities),)
+
     def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
         """Equalised intensity; with `both`, its distance from the median rank."""
         scan = visits[-1]

@@ -1,6 +1,9 @@
 """Statistical disclosure control of figures: what is said of people is said of at least ``minimum`` of them together.
 
 With a minimum of 1, as in a simulation, every function returns what it was given.
+
+Where people are of several ``groups``, int (people,), whatever is said is said of nobody or of at least ``minimum``
+people of each: a made-up model may score all those without a modality alike, and then they hide nobody.
 """
 
 from __future__ import annotations
@@ -8,7 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 
-def common_range(lows: np.ndarray, highs: np.ndarray, minimum: int) -> tuple[float, float]:
+def common_range(
+    lows: np.ndarray, highs: np.ndarray, minimum: int, groups: np.ndarray | None = None
+) -> tuple[float, float]:
     """A range of scores neither end of which is one person's: at least ``minimum`` people reach either.
 
     Parameters
@@ -18,18 +23,19 @@ def common_range(lows: np.ndarray, highs: np.ndarray, minimum: int) -> tuple[flo
 
     Returns
     -------
-    The ``minimum``-th least and the ``minimum``-th greatest of them, rounded outwards to about a hundredth of the
-    range; scores beyond are to be counted as the ends.
+    The ``minimum``-th least and the ``minimum``-th greatest of them (of the group in which it is further out), rounded
+    outwards to about a hundredth of the range; scores beyond are to be counted as the ends.
     """
-    place = min(minimum, len(lows)) - 1
-    low, high = float(np.sort(lows)[place]), float(np.sort(highs)[::-1][place])
+    parts = _parts(len(lows), groups)
+    low = min(float(np.sort(lows[part])[min(minimum, len(part)) - 1]) for part in parts)
+    high = max(float(np.sort(highs[part])[::-1][min(minimum, len(part)) - 1]) for part in parts)
     if minimum == 1 or high <= low:
         return low, max(low, high)
     step = 2.0 ** np.floor(np.log2((high - low) / 64))
     return float(np.floor(low / step) * step), float(np.ceil(high / step) * step)
 
 
-def microaggregated(scores: np.ndarray, minimum: int) -> np.ndarray:
+def microaggregated(scores: np.ndarray, minimum: int, groups: np.ndarray | None = None) -> np.ndarray:
     """Everybody's score (people,) replaced by the mean of a group of at least ``minimum`` with scores next to it.
 
     Univariate microaggregation, groups in the order of the scores (Domingo-Ferrer & Mateo-Sanz 2002, IEEE TKDE
@@ -37,20 +43,21 @@ def microaggregated(scores: np.ndarray, minimum: int) -> np.ndarray:
     """
     if minimum == 1 or len(scores) == 0:
         return scores
-    order = np.argsort(scores, kind="stable")
-    groups = max(len(scores) // minimum, 1)
     found = np.empty(len(scores))
-    for members in np.array_split(order, groups):
-        found[members] = scores[members].mean()
+    for part in _parts(len(scores), groups):
+        order = part[np.argsort(scores[part], kind="stable")]
+        for members in np.array_split(order, max(len(order) // minimum, 1)):
+            found[members] = scores[members].mean()
     return found
 
 
-def merged_bins(total: np.ndarray, present: np.ndarray, minimum: int) -> np.ndarray:
+def merged_bins(total: np.ndarray, present: np.ndarray, minimum: int, groups: np.ndarray | None = None) -> np.ndarray:
     """A histogram over people, where no bin tells of fewer than ``minimum`` people.
 
     From the last bin down, bins are added up until ``minimum`` people are in them; the sum stands in the lowest bin of
-    such a run. What is left over at the bottom belongs to the last run, which then begins at the first bin; it is
-    nothing where there is no run. So a run reaches from its bin to the next that is not empty: see `reach`.
+    such a run. What is left over at the bottom belongs to the last run (and, where few of a group are in both, to the
+    one before it as well), which then begins at the first bin; it is nothing where there is no run. So a run reaches
+    from its bin to the next that is not empty: see `reach`.
 
     Parameters
     ----------
@@ -66,19 +73,27 @@ def merged_bins(total: np.ndarray, present: np.ndarray, minimum: int) -> np.ndar
     if minimum == 1:
         return total
     found = np.zeros_like(total)
-    places = np.flatnonzero(present.any(0))[::-1]
-    people = np.zeros(len(present), bool)
-    waiting, last = total.dtype.type(0), None
-    for place in places:
+    parts = _parts(len(present), groups)
+
+    def enough(people: np.ndarray) -> bool:
+        counts = [int(people[part].sum()) for part in parts]
+        return any(counts) and all(count == 0 or count >= minimum for count in counts)
+
+    runs: list[tuple[int, np.ndarray]] = []  # each one's lowest bin, and who is in it
+    waiting, people = total.dtype.type(0), np.zeros(len(present), bool)
+    for place in np.flatnonzero(present.any(0))[::-1]:
         waiting += total[place]
         people |= present[:, place]
-        if people.sum() >= minimum:
-            found[place], last = waiting, place
+        if enough(people):
+            found[place] = waiting
+            runs.append((place, people))
             waiting, people = total.dtype.type(0), np.zeros(len(present), bool)
-    if last is not None:
-        whole = found[last] + waiting
-        found[last] = 0
-        found[0] = whole
+    while runs and not enough(people):
+        place, others = runs.pop()
+        waiting, people = found[place] + waiting, people | others
+        found[place] = 0
+    if enough(people):
+        found[0] = waiting
     return found
 
 
@@ -89,3 +104,8 @@ def reach(told: np.ndarray) -> np.ndarray:
     if len(places):
         found[np.append(places[1:] - 1, len(told) - 1)] = told[places]
     return found
+
+
+def _parts(people: int, groups: np.ndarray | None) -> list[np.ndarray]:
+    """Who is in each group, by number; everybody in one where there are no groups."""
+    return [np.arange(people)] if groups is None else [np.flatnonzero(groups == group) for group in np.unique(groups)]

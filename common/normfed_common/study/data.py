@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
@@ -22,7 +23,15 @@ def _known_field(tesla: float) -> float:
 
 
 FieldTesla = Annotated[float, AfterValidator(_known_field)]
+Contrast = Literal["T1w", "FLAIR"]  # of the synthetic scanners
 LesionKind = Literal["WMH", "MS", "tumour", "FCD"]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _at_most_one(without: dict[Contrast, float]) -> dict[Contrast, float]:
+    if sum(without.values()) > 1:
+        raise ValueError("the shares add up to more than 1: nobody is without two")
+    return without
 
 
 class PhantomSite(Frozen):
@@ -34,6 +43,11 @@ class PhantomSite(Frozen):
     controls: int = Field(ge=0, le=100_000, description="healthy people, including those held out from training")
     patients: dict[LesionKind, int] = Field(default_factory=dict, description="people per kind of lesion")
     native: bool = Field(False, description="written in a tilted native space, so that registration has work to do")
+    without: Annotated[dict[Contrast, Share], AfterValidator(_at_most_one)] = Field(
+        default_factory=dict,
+        exclude_if=operator.not_,  # datasets that were made without the key keep their digests
+        description="modality to the share of the people who have no such scan",
+    )
 
 
 class PhantomConfig(Frozen):
@@ -51,6 +65,11 @@ class DataConfig(Frozen):
         None, description="make, or fetch, the dataset of that name on this machine: name and parameters"
     )
     modalities: tuple[Modality, ...] = Field(min_length=1, max_length=4, description="BIDS suffixes, channel order")
+    may_lack: tuple[Modality, ...] = Field(
+        (),
+        exclude_if=operator.not_,  # studies without the key keep their digests
+        description="modalities without which a scan is used all the same; whoever lacks another is left out",
+    )
     sites: tuple[SiteName, ...] | None = Field(None, description="the sites that take part; all when absent")
     train_sites: tuple[SiteName, ...] | None = Field(
         None, description="the sites that train; when absent, all that have somebody normal"
@@ -81,6 +100,11 @@ class DataConfig(Frozen):
         """The dataset that a simulation makes, by name and parameters; None for one that is read."""
         return self.dataset if self.phantom is None else {"name": "phantom", **self.phantom.model_dump(mode="json")}
 
+    @property
+    def required(self) -> tuple[Modality, ...]:
+        """The modalities that every scan has."""
+        return tuple(modality for modality in self.modalities if modality not in self.may_lack)
+
     def trains(self, site: str) -> bool:
         """Whether a site may train at all."""
         return site not in self.out_of_sample and (self.train_sites is None or site in self.train_sites)
@@ -98,4 +122,9 @@ class DataConfig(Frozen):
             raise ValueError(f"{', '.join(both)} is in train_sites and in out_of_sample")
         if len(set(self.modalities)) != len(self.modalities):
             raise ValueError("modalities lists one of them twice")
+        unknown = [modality for modality in self.may_lack if modality not in self.modalities]
+        if unknown:
+            raise ValueError(f"may_lack names {', '.join(unknown)}, which modalities does not list")
+        if not self.required:
+            raise ValueError("may_lack lists every modality: of a scan without any there is nothing to see")
         return self

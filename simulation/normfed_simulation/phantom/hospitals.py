@@ -25,10 +25,10 @@ from normfed_common.foundation.errors import DatasetError
 from normfed_common.foundation.files import atomic, write_text
 from normfed_common.processes.workers import WorkerPool
 from normfed_common.study.base import Frozen
-from normfed_common.study.data import LesionKind, PhantomConfig, PhantomSite
+from normfed_common.study.data import Contrast, LesionKind, PhantomConfig, PhantomSite
 from normfed_simulation.phantom import anatomy
 from normfed_simulation.phantom.lesions import Lesion, add_lesions
-from normfed_simulation.phantom.scanner import SCANNERS, Contrast, scan
+from normfed_simulation.phantom.scanner import SCANNERS, scan
 
 VERSION = 1  # raise it when the same configuration gives other images
 SPACE = "space-MNI152NLin2009aSym_"
@@ -52,6 +52,16 @@ class SyntheticPerson:
     def sex(self, seed: int) -> str:
         """F or M."""
         return "FM"[int(seeds.generator(seed, "sex", self.subject).integers(2))]
+
+    def absent(self, seed: int) -> str | None:
+        """The modality that was not taken; None of most people."""
+        lot = float(seeds.generator(seed, "absent", self.subject).uniform())
+        for modality in get_args(Contrast):
+            share = self.site.without.get(modality, 0.0)
+            if lot < share:
+                return str(modality)
+            lot -= share
+        return None
 
 
 class _Job(Frozen):
@@ -149,7 +159,7 @@ def _checked(failure: bytes) -> None:
 
 
 def write_person(person: SyntheticPerson, seed: int, voxel_size_mm: int, root: Path) -> None:
-    """T1, FLAIR, brain mask and lesion mask of one person."""
+    """T1, FLAIR, brain mask and lesion mask of one person, but for the scan that was not taken."""
     rng = seeds.generator(seed, "person", person.subject)
     tissue = anatomy.person(person.age(seed), voxel_size_mm, rng)
     lesion: Lesion | None = None
@@ -162,9 +172,11 @@ def write_person(person: SyntheticPerson, seed: int, voxel_size_mm: int, root: P
     mask_space = "space-T1w_" if person.site.native else SPACE
     scans = root / person.subject / "anat"
     masks = root / "derivatives" / "masks" / person.subject / "anat"
+    absent = person.absent(seed)
     for contrast in get_args(Contrast):
         image = scan(contrast, scanner, tissue, lesion, rng)
-        _write(scans / f"{person.subject}_{space}{contrast}.nii.gz", image, affine, place)
+        if contrast != absent:
+            _write(scans / f"{person.subject}_{space}{contrast}.nii.gz", image, affine, place)
     _write(masks / f"{person.subject}_{mask_space}desc-brain_mask.nii.gz", tissue.brain, affine, place)
     if lesion is not None:
         _write(masks / f"{person.subject}_{mask_space}label-{person.group}_mask.nii.gz", lesion.mask, affine, place)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy import ndimage
 
-from normfed_common.study.data import Vendor
+from normfed_common.study.data import Contrast, Vendor
 from normfed_simulation.phantom.anatomy import Tissue, smooth_noise
 from normfed_simulation.phantom.lesions import Lesion
-
-Contrast = Literal["T1w", "FLAIR"]
 
 
 @dataclass(frozen=True)

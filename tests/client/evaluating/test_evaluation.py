@@ -18,6 +18,7 @@ from normfed_client.hospital.site import Site
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.score import Score
+from normfed_common.metrics import histograms
 from normfed_common.models.intensity import Intensity
 from normfed_common.studies import resolve
 from normfed_common.wire.evaluation import CommonEdges
@@ -103,3 +104,34 @@ def test_everybody_is_scored_anew_with_one_model_when_all_scores_are_gone(
     monkeypatch.setattr(evaluation_module, "personalise", lambda *values: made.append("x") or personalise(*values))
     assert Evaluation(site, "intensity", site.study.seed)._range == expected
     assert made == ["x"]
+
+
+def test_in_a_hospital_every_count_is_of_nobody_or_of_enough_with_a_modality_and_of_enough_without(
+    tmp_path: Path,
+) -> None:
+    """A made-up atlas can give all those without a FLAIR the same scores: they must not hide one person who has it."""
+    data = cohorts.write(tmp_path / "data", {"a": {"WMH": 7}})
+    cohorts.take_away(data, "FLAIR", 3)
+    raw = {"name": "x", "data": {"modalities": ["T1w", "FLAIR"], "may_lack": ["FLAIR"]}, "model": {"name": "atlas"}}
+    raw |= {"preprocessing": {"voxel_size_mm": 4}, "comparisons": {"baselines": []}}
+    study = resolve(raw | {"federation": {"minimum_cohort": 3}}, "test")
+    site = Site(cohorts.hospital(tmp_path / "hospital", data, 3, 5).site_config("run"), study)
+    assert [len(people) for people in site.groups(site.test).values()] == [3, 4]
+    shape = site.setting.shape
+    sums = {"count": np.full((2, *shape), 4.0), "sum": np.zeros((2, *shape)), "squares": np.full((2, *shape), 4.0)}
+    model = site.model(study.model, study.seed)
+    model.absorb("moments", sums)
+    evaluation = Evaluation(site, "atlas", study.seed)
+    low, high = evaluation.score(study.model, model.share())
+    told = evaluation.count(low, high)
+    for name, lesion in (("normal", False), ("lesion", True)):
+        starts = np.flatnonzero(told[name])
+        for group in site.groups(site.test).values():
+            people = np.zeros((len(group), histograms.COARSE_BINS), bool)
+            for number, person in enumerate(group):
+                case = next(case for case in site.test if case.visit.participant.subject == person)
+                scores = evaluation._clipped(case)[evaluation._lesion(case) == lesion]
+                people[number] = histograms.coarse_counts(scores, low, high) > 0
+            runs = np.add.reduceat(people, starts, axis=1) > 0
+            assert set(runs.sum(0)) <= {0, 3, 4}
+    assert len(np.flatnonzero(told["normal"])) > 5

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from normfed_client.hospital.custody import MEMBERS, Custody, Members, People, newest_serial
+from normfed_client.hospital.custody import MEMBERS, Custody, Groups, Members, newest_serial
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Member, Releases
 from normfed_client.hospital.rules import CustodyConfig, Rules
@@ -80,11 +80,11 @@ def digests(numbers: Collection[int]) -> set[str]:
     return {SECRET.digest(NAMES[number]) for number in numbers}
 
 
-def candidates(**roles: Collection[int]) -> Callable[[Role], People]:
-    return lambda role: used(roles.get(role, ()))
+def candidates(**roles: Collection[int]) -> Callable[[Role], Groups]:
+    return lambda role: [used(roles.get(role, ()))]
 
 
-def must_not_ask(role: Role) -> People:
+def must_not_ask(role: Role) -> Groups:
     pytest.fail(f"asked for {role} again")
 
 
@@ -116,6 +116,19 @@ def test_a_run_settles_what_others_released_before_it(opened: Opened, config: Cu
     assert (settled.serial, settled.study) == (1, study().digest)
     lots = {SECRET.digest(name): SECRET.lot(SECRET.digest(name), "waiting") for name in NAMES[:9]}
     assert found == set(sorted(lots, key=lambda person: lots[person])[MINIMUM - 1 :])  # the lowest lots wait
+
+
+def test_people_with_other_modalities_take_part_where_they_are_enough_of_their_own(opened: Opened) -> None:
+    """A sum of a modality is over those who have it: one person without it among ten would be told by subtraction."""
+    groups = [used(range(10)), used(range(10, 10 + MINIMUM)), used(range(20, 20 + MINIMUM - 1))]
+    custody = opened()
+    assert custody.taking_part("train", lambda role: groups if role == "train" else []) == digests(range(10 + MINIMUM))
+    assert custody.waiting == {"train": MINIMUM - 1, "held_out": 0, "test": 0}
+    for group in groups[:2]:
+        custody.release("learning", group, "sums")
+    later = opened("r2")  # of the second group one has left: the rest would tell of them
+    groups[1] = used(range(10, 10 + MINIMUM - 1))
+    assert later.taking_part("train", lambda role: groups if role == "train" else []) == digests(range(10))
 
 
 @pytest.mark.parametrize(("first", "second"), [("train", "test"), ("train", "held_out"), ("test", "held_out")])

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import cohorts
+import numpy as np
 import pytest
 import torch
 
@@ -35,6 +36,36 @@ def test_a_card_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatc
     assert choose_device("cuda:1") == torch.device("cuda:1")
     with pytest.raises(DatasetError, match="cuda:2: this machine has 2"):
         choose_device("cuda:2")
+
+
+@pytest.mark.parametrize(("lacking", "waiting"), [(0, 0), (2, 2), (3, 0), (7, 2), (9, 0)])
+def test_a_hospital_tells_of_a_modality_where_enough_people_have_it_and_enough_have_not(
+    tmp_path: Path, lacking: int, waiting: int
+) -> None:
+    """Of nine people and a minimum of three: the sum of a modality is about those alone who have it."""
+    data = cohorts.write(tmp_path / "data", {"a": {"control": 9}})
+    cohorts.take_away(data, "FLAIR", lacking)
+    hospital = cohorts.hospital(tmp_path / "hospital", data, 3, 5)
+    raw = {"name": "x", "data": {"modalities": ["T1w", "FLAIR"], "may_lack": ["FLAIR"]}, "model": {"name": "atlas"}}
+    raw |= {"preprocessing": {"voxel_size_mm": 4}, "comparisons": {"baselines": []}}
+    study = resolve(raw | {"federation": {"minimum_cohort": 3}}, "test")
+    site = Site(hospital.site_config("run"), study)
+    assert site.training_people == 9 - waiting
+    site.release("learning", site.train, "sums")
+    model, cohort = site.model(study.model, study.seed), site.cohort_of_places()
+    sums = model.statistics("moments", cohort, np.random.default_rng(0))
+    having = [sum(modality in case.visit.images for case in site.train) for modality in ("T1w", "FLAIR")]
+    assert having == sums["count"].max((1, 2, 3)).tolist()
+    assert all(count == 0 or count >= 3 for people in sums["count"] for count in np.unique(people))
+    apart = np.unique(sums["count"][0] - sums["count"][1])  # those without, by subtraction
+    assert all(count == 0 or count >= 3 for count in apart)
+    assert site.custody is not None
+    assert {len(members) for members in Releases(hospital.record, PeopleSecret(b"secret")).sets()} == {
+        people for people in (having[1], having[0] - having[1]) if people
+    }
+    coarse, notes = site.coarsened(model, "moments", sums)
+    assert bool(notes) == (min(count for count in having if count) < 5)
+    assert (coarse is sums) == (not notes)
 
 
 @pytest.mark.parametrize("deleted", ["cache", "state"])

@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from normfed_client.imaging.bids import read_dataset
+from normfed_client.imaging.bids import people_without, read_dataset
 from normfed_common.foundation.errors import DatasetError
 
 
@@ -109,3 +109,14 @@ def test_names_say_what_is_registered_already(tmp_path: Path, hospitals: Path) -
     root = dataset(tmp_path / "d", [ROW])
     image(root / "sub-01/anat/sub-01_T1w.nii.gz")
     assert not read_dataset(root).visits[0].in_template_space
+
+
+def test_people_without_a_modality_are_counted_once_however_many_visits_lack_it(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "d", [ROW.replace("01", f"0{number}") for number in (1, 2, 3)])
+    visits = {"01_ses-1": ["T1w", "FLAIR"], "01_ses-2": ["T1w"], "01_ses-3": ["T1w"], "02_ses-1": ["T1w"]}
+    for name, modalities in {**visits, "03_ses-1": ["T1w", "FLAIR"]}.items():
+        for modality in modalities:
+            image(root / f"sub-{name.replace('_', '/')}" / "anat" / f"sub-{name}_{modality}.nii.gz")
+    found = read_dataset(root).visits
+    assert people_without(found, ["T2w", "T1w", "FLAIR"]) == {"FLAIR": 2, "T2w": 3}
+    assert people_without([], ["T1w"]) == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -108,6 +109,16 @@ def test_scans_come_back_as_they_were_written(tmp_path: Path) -> None:
     np.testing.assert_array_equal(entry.mask(), mask)
     np.testing.assert_array_equal(entry.normal(), mask & ~lesion)
     assert entry.meta() == {"overlap": 0.9}
+
+
+def test_an_entry_says_which_modalities_are_present_and_one_that_does_not_has_all(tmp_path: Path) -> None:
+    mask = np.ones((3, 4, 2), bool)
+    for said, present in (({}, [True, True]), ({"present": [True, False]}, [True, False])):
+        folder = tmp_path / str(len(said))
+        folder.mkdir()
+        write_arrays(folder, np.zeros((2, *mask.shape)), mask, mask, mask)
+        (folder / "meta.json").write_text(json.dumps(said))
+        assert Entry(folder).scan(Person(0)).present.tolist() == present
 
 
 def entry(cache: Cache, built: list[str]) -> Entry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,22 @@ def test_a_site_that_takes_no_part_has_no_visits_and_one_that_is_excluded_says_w
     ]
     _, left_out = select(everybody, "a", study(modalities=["FLAIR", "T1w", "T2w"]).data)
     assert {problem.why for problem in left_out} == {"has no FLAIR and no T2w"}
+
+
+def test_whoever_lacks_only_what_may_be_absent_is_taken() -> None:
+    images = [("T1w", "FLAIR"), ("T1w",), ("FLAIR",), ("T2w",)]
+    everybody = [replace(visit(i), images=dict.fromkeys(names, PATH)) for i, names in enumerate(images)]
+    asked = {"modalities": ["T1w", "FLAIR"]}
+    atlas = {"name": "x", "model": {"name": "atlas"}, "comparisons": {"baselines": []}}
+    for may_lack, taken, reasons in (
+        ([], "0", ["has no FLAIR", "has no T1w", "has no T1w and no FLAIR"]),
+        (["FLAIR"], "01", ["has no T1w", "has no T1w"]),
+        (["T1w"], "02", ["has no FLAIR", "has no FLAIR"]),
+    ):
+        data = resolve({**atlas, "data": asked | {"may_lack": may_lack}}, "test").data
+        chosen, left_out = select(everybody, "a", data)
+        assert [one.name for one in chosen] == [f"sub-00{number}" for number in taken]
+        assert [problem.why for problem in left_out] == reasons
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from normfed_client.imaging.cache import Cache
 from normfed_client.imaging.nifti import Image, read
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.template import common_grid, whole
+from normfed_common.foundation import digests
 from normfed_common.foundation.errors import ReadError, ScanError
 from normfed_common.learning.cohort import Person
 from normfed_common.study.data import PhantomSite
@@ -142,6 +143,46 @@ def test_a_file_that_ends_early_is_remembered_as_what_it_is(hospitals: Path, tmp
         prepare(broken, RECIPE, cache)
     (entry,) = (tmp_path / "c").iterdir()
     assert "ends early" in json.loads((entry / "meta.json").read_text())["failure"]
+
+
+@pytest.mark.parametrize(("absent", "channel"), [("T1w", 0), ("FLAIR", 1)])
+def test_an_absent_modality_is_0_and_the_others_are_as_without_it_in_the_study(
+    native: Visit, tmp_path: Path, absent: str, channel: int
+) -> None:
+    """The scan that is there is registered to the template."""
+    there = {modality: path for modality, path in native.images.items() if modality != absent}
+    masks = [replace(mask, modality=next(iter(there))) for mask in (native.brain, *native.lesions) if mask]
+    lacking = replace(native, images=there, brain=masks[0], lesions=tuple(masks[1:]))
+    entry = prepare(lacking, RECIPE, Cache(tmp_path))
+    assert entry.meta()["present"] == [index != channel for index in (0, 1)]
+    assert RECIPE.reference(lacking) in there
+    assert float(str(entry.meta()["overlap"])) > 0.85
+    scan, alone = entry.scan(Person(0)), prepare(lacking, replace(RECIPE, modalities=tuple(there)), Cache(tmp_path))
+    assert scan.present.tolist() == entry.meta()["present"]
+    assert (scan.images[channel] == 0).all()
+    np.testing.assert_array_equal(scan.images[1 - channel], alone.scan(Person(0)).images[0])
+    for name in ("mask", "lesion", "normal"):
+        np.testing.assert_array_equal(getattr(entry, name)(), getattr(alone, name)())
+    assert "present" not in alone.meta()
+
+
+def test_the_key_of_a_visit_with_every_modality_is_what_it_was_before_any_could_be_absent(hospitals: Path) -> None:
+    visit = next(visit for visit in read_dataset(hospitals).visits if visit.lesions and visit.brain)
+    assert visit.brain is not None
+    assert RECIPE.key(visit) == digests.of_json(
+        {
+            "version": 3,
+            "config": CONFIG.model_dump(mode="json"),
+            "images": [[modality, digests.of_file(visit.images[modality])] for modality in ("FLAIR", "T1w")],
+            "modalities": ["T1w", "FLAIR"],
+            "brain": [visit.brain.modality, digests.of_file(visit.brain.path)],
+            "lesions": [[mask.label, mask.modality, digests.of_file(mask.path)] for mask in visit.lesions],
+            "registered": True,
+        }
+    )
+    bare = replace(visit, lesions=(), brain=None)
+    keys = [RECIPE.key(replace(bare, images={m: visit.images[m]})) for m in ("T1w", "FLAIR")]
+    assert len({*keys, RECIPE.key(bare)}) == 3
 
 
 @pytest.fixture

@@ -1,13 +1,16 @@
 """The baselines that learn little or nothing, against their formulas."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import rankdata
 from synthetic import People, setting, split
 
 from normfed_common.foundation import arrays as named
-from normfed_common.foundation.errors import StudyError
+from normfed_common.foundation.errors import StudyError, WireError
 from normfed_common.learning.entries import build
+from normfed_common.models.atlas import Atlas
 from normfed_common.models.catalogue import MODELS
 
 
@@ -42,6 +45,89 @@ def test_atlas_knows_nothing_where_nobody_had_brain() -> None:
     found = model.score([people.scan(0)], np.random.default_rng(0)).anomaly
     assert np.isfinite(found).all()
     assert (found.ravel()[:2000] == 0).all()
+
+
+def without(people: People, channel: int, *numbers: int) -> People:
+    """The same people, of whom some lack a modality."""
+    for number in numbers:
+        one = people.scans[number]
+        images, present = one.images.copy(), one.present.copy()
+        images[channel], present[channel] = 0, False
+        people.scans[number] = replace(one, images=images, present=present)
+    return people
+
+
+def atlas(may_lack: tuple[str, ...] = (), modalities: tuple[str, ...] = ("T1w", "FLAIR"), **values: float) -> Atlas:
+    made = build(MODELS, {"name": "atlas", **values}, replace(setting(modalities), may_lack=may_lack))
+    assert isinstance(made, Atlas)
+    return made
+
+
+def test_each_modality_of_an_atlas_is_the_atlas_of_those_who_have_it() -> None:
+    people = without(People(8), 1, 0, 3, 4)
+    whole = atlas(("FLAIR",))
+    sums = whole.statistics("moments", people, np.random.default_rng(0))
+    assert sums["count"].shape == sums["sum"].shape
+    whole.absorb("moments", sums)
+    for channel, modality in enumerate(("T1w", "FLAIR")):
+        alone, those = atlas(modalities=(modality,)), People(0)
+        those.scans = [
+            replace(one, images=one.images[[channel]], present=one.present[[channel]])
+            for one in people.scans
+            if one.present[channel]
+        ]
+        alone.absorb("moments", alone.statistics("moments", those, np.random.default_rng(0)))
+        for found, expected in zip(whole.mean_and_variance(), alone.mean_and_variance(), strict=True):
+            np.testing.assert_array_equal(found[channel], expected[0])
+
+
+def test_a_scan_is_scored_by_the_modalities_that_it_has() -> None:
+    people = without(People(8), 1, 0, 3, 4)
+    made, rng = atlas(("FLAIR",), prior_subjects=1.0), np.random.default_rng(0)
+    made.absorb("moments", made.statistics("moments", people, rng))
+    mean, variance = made.mean_and_variance()
+    z = {n: np.nan_to_num(np.abs(people.scan(n).images - mean) / np.sqrt(variance)) for n in (0, 1)}
+    expected = {0: z[0][0], 1: np.sqrt((z[1][0] ** 2 + z[1][1] ** 2) / 2)}
+    everywhere = np.isfinite(mean).all(0)
+    for number, values in expected.items():
+        one = people.scan(number)
+        found = made.score([one], rng).anomaly
+        np.testing.assert_allclose(found[everywhere & one.mask], values[everywhere & one.mask], rtol=1e-4)
+        assert (found[~one.mask] == 0).all()
+
+
+def test_an_atlas_of_a_site_where_nobody_has_a_modality_knows_the_others() -> None:
+    people, both, rng = without(People(4), 1, *range(4)), People(1, seed=9), np.random.default_rng(0)
+    made, alone = atlas(("FLAIR",)), atlas(modalities=("T1w",))
+    made.absorb("moments", made.statistics("moments", people, rng))
+    people.scans = [replace(one, images=one.images[:1], present=one.present[:1]) for one in people.scans]
+    alone.absorb("moments", alone.statistics("moments", people, rng))
+    one = both.scan(0)
+    expected = alone.score([replace(one, images=one.images[:1], present=one.present[:1])], rng).anomaly
+    np.testing.assert_array_equal(made.score([one], rng).anomaly, expected)
+    assert expected.any()
+
+
+def test_an_atlas_scores_the_same_whether_or_not_scans_that_lack_nothing_might() -> None:
+    people, rng = People(5), np.random.default_rng(0)
+    found = []
+    for may_lack in ((), ("FLAIR",), ("T1w",)):
+        made = atlas(may_lack)
+        made.absorb("moments", made.statistics("moments", people, rng))
+        found.append(made.score([people.scan(2)], rng).anomaly)
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
+
+
+def test_sums_of_a_modality_that_nobody_counted_are_nobodys() -> None:
+    made = atlas(("FLAIR",))
+    sums = made.statistics("moments", without(People(4), 1, *range(4)), np.random.default_rng(0))
+    sums["sum"] = sums["sum"].copy()
+    sums["sum"][1] = 1.0
+    with pytest.raises(WireError):
+        made.absorb("moments", sums)
+    with pytest.raises(WireError, match="count is of shape"):
+        made.absorb("moments", {**sums, "count": sums["count"][0]})
 
 
 @pytest.mark.parametrize(

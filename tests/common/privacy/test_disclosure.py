@@ -126,6 +126,48 @@ def test_no_merged_bin_tells_of_few_people_and_nothing_is_lost(per_person: np.nd
     np.testing.assert_array_equal(disclosure.merged_bins(per_person.sum(0), per_person > 0, 1), per_person.sum(0))
 
 
+GROUPED = counts.flatmap(
+    lambda found: st.tuples(st.just(found), hnp.arrays(int, len(found), elements=st.integers(0, 1)))
+)
+
+
+@given(GROUPED, st.integers(2, 3))
+def test_no_merged_bin_tells_of_few_people_of_a_group(drawn: tuple[np.ndarray, np.ndarray], minimum: int) -> None:
+    """With one of which all have the same known scores, the rest of a bin would be about those of the other alone."""
+    per_person, groups = drawn
+    told = disclosure.merged_bins(per_person.sum(0), per_person > 0, minimum, groups)
+    starts = np.flatnonzero(told)
+    having = [int(per_person[groups == group].any(1).sum()) for group in (0, 1)]
+    assert bool(len(starts)) == (any(having) and all(count == 0 or count >= minimum for count in having))
+    if len(starts) == 0:
+        return
+    assert starts[0] == 0
+    for begin, end in zip(starts, np.append(starts[1:], per_person.shape[1]), strict=True):
+        inside = per_person[:, begin:end]
+        assert told[begin] == inside.sum()
+        for group in (0, 1):
+            assert inside[groups == group].any(1).sum() in (0, *range(minimum, len(groups) + 1))
+
+
+@given(GROUPED, st.integers(1, 4))
+def test_one_group_is_as_none(drawn: tuple[np.ndarray, np.ndarray], minimum: int) -> None:
+    per_person, same = drawn[0], np.full(len(drawn[0]), 7)
+    found, scores = (per_person.sum(0), per_person > 0, minimum), per_person.sum(1).astype(float)
+    np.testing.assert_array_equal(disclosure.merged_bins(*found, same), disclosure.merged_bins(*found))
+    told = [disclosure.microaggregated(scores, minimum, groups) for groups in (same, None)]
+    np.testing.assert_array_equal(*told)
+    ranges = [disclosure.common_range(-scores, scores, minimum, groups) for groups in (same, None)]
+    assert ranges[0] == ranges[1]
+
+
+def test_told_scores_and_ranges_are_those_of_enough_people_of_a_group() -> None:
+    scores, groups = np.array([0.0, 1, 2, 3, 50, 51]), np.array([0, 0, 0, 1, 1, 1])
+    np.testing.assert_array_equal(disclosure.microaggregated(scores, 3, groups), [1, 1, 1, *[(3 + 50 + 51) / 3] * 3])
+    low, high = disclosure.common_range(scores, scores + 1, 2, groups)
+    assert 0 < low <= 1  # in the first group two reach it
+    assert 51 <= high < 52
+
+
 @given(counts, counts, st.integers(2, 4))
 def test_the_bracket_of_merged_bins_holds_what_the_bins_would_give(a: np.ndarray, b: np.ndarray, minimum: int) -> None:
     bins = min(a.shape[1], b.shape[1])
