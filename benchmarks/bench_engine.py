@@ -60,7 +60,7 @@ def bare_round(sites: list[Site], number: int) -> float:
     federation = sites[0].study.federation
     begin = time.perf_counter()
     for site in sites:
-        model, cohort = site.model(site.study.model), site.training_cohort()
+        model, cohort = site.model(site.study.model, site.study.seed), site.training_cohort()
         assert model.network is not None
         optimiser = torch.optim.Adam(model.network.parameters(), lr=federation.learning_rate, fused=True)
         rng = seeds.generator(site.study.seed, "training", site.config.name, number, 0)
@@ -88,7 +88,7 @@ def measure(count: int, folder: Path) -> None:
     grid = LocalGrid(count, workers=0)
     arm = Arm(FEDERATED, study.model, tuple(sorted(names)), {})
     sites = [Site(config, run.study) for config in configs]
-    model = sites[0].model(study.model)
+    model = sites[0].model(study.model, study.seed)
     path = run.folder / "arms" / FEDERATED / "progress.safetensors"
     bare: list[float] = []
     events = EventLog(run.folder / "events.jsonl")
