@@ -54,8 +54,8 @@ JsonOption = Annotated[
     bool,
     typer.Option(
         "--json",
-        help="Print one JSON object per line, for scripts; those of training follow "
-        "normfed_server/events/events.schema.json.",
+        help="Print one JSON object per line, for scripts; those of training follow events.schema.json in "
+        "normfed_server/events.",
     ),
 ]
 

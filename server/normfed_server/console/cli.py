@@ -24,7 +24,7 @@ AsJson = Annotated[
     bool,
     typer.Option(
         "--json",
-        help="Print one JSON object per line, for scripts, as in normfed_server/events/events.schema.json.",
+        help="Print one JSON object per line, for scripts, by events.schema.json in normfed_server/events.",
     ),
 ]
 RunName = Annotated[str, typer.Argument(help="A run's name; see `normfed server runs`.")]

@@ -39,7 +39,7 @@ class Outer(Frozen):
         ({"name": "x", "name:{y": 1}, "name:{y is not a key that a study knows (a space is missing after the colon)"),
         ({"name": "x", "inner": [1]}, "inner: keys with values are expected (got '[1]')"),
         ({"name": "x", "inner": {"shares": 1}}, "inner.shares: a list is expected, such as [0.5, 0.5] (got '1')"),
-        ({"name": "x", "others": [{"pople": 1}]}, "others.0.pople is not a key that a study knows (did you mean people?)"),
+        ({"name": "x", "others": [{"x": 1}]}, "others.0.x is not a key that a study knows (known: shares, people)"),
         ({"name": "x", "inner": {"shaers": 1}}, "inner.shaers is not a key that a study knows (did you mean shares?)"),
         ({"name": "x", "inner": {"people": 0}}, "inner.people: input should be greater than 0 (got '0')"),
         ({"name": "x", "inner": {"shares": [1.0, "b"]}}, "inner.shares.1: input should be a valid number (got 'b')"),
