@@ -25,7 +25,7 @@ def inspect(
     folder: Folder,
     check: Annotated[bool, typer.Option(help="Open every scan and mask, as a study would.")] = False,
 ) -> None:
-    """What is in a dataset, per site, and what is wrong with it."""
+    """Show what is in a dataset, per site, and what is wrong with it."""
     from normfed_client.imaging.bids import Problem, read_dataset
     from normfed_client.imaging.faults import faults
 
@@ -52,10 +52,10 @@ def preprocess(
     study: Annotated[Path | None, typer.Option(help="Take modalities and preprocessing from this study.")] = None,
     modality: Annotated[
         list[str] | None,
-        typer.Option(help="T1w, FLAIR, ...; once each. Without it all that a visit has of T1w and FLAIR."),
+        typer.Option(help="T1w, FLAIR, ...; repeatable. Default: T1w and FLAIR, where a visit has them."),
     ] = None,
-    voxel_size: Annotated[int, typer.Option(min=1, max=4, help="mm, of the common grid.")] = 2,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core without it.")] = None,
+    voxel_size: Annotated[int, typer.Option(min=1, max=4, help="Voxel size of the common grid, in mm.")] = 2,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes. Default: one per core.")] = None,
 ) -> None:
     """Register and normalise every scan of a dataset into the cache, so that studies start without delay."""
     from normfed_client.imaging.bids import Problem, read_dataset
@@ -109,13 +109,13 @@ def score(
         list[Path], typer.Argument(help="NIfTI scans; those of one person share the name up to the modality.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for the anomaly maps.")],
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:1 for the second GPU.")] = "auto",
     site: Annotated[
         str | None,
-        typer.Option(help="As which site of the run: needed where sites have models of their own (fedbn, ditto, ...)."),
+        typer.Option(help="Use this site's model; needed where sites have their own (fedbn, ditto, ...)."),
     ] = None,
 ) -> None:
-    """Anomaly maps of new scans, by the model of a run, on the grid of each scan."""
+    """Make anomaly maps of new scans with the model of a run, each on its scan's own grid."""
     from normfed_client.evaluating.scoring import score_scans
 
     console = Console(stderr=True)

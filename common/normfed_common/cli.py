@@ -1,6 +1,7 @@
 """The command ``normfed``. Its sub-commands are entry points, so that this package imports no other.
 
-A sub-command is imported when it is used or listed; the modules that hold them import nothing heavy at their top.
+A sub-command is imported when it is used; ours also when they are listed, so that their modules import nothing heavy
+at their top. A plug-in's is listed by its name alone: its code runs when a person asks for it, and not before.
 """
 
 from __future__ import annotations
@@ -48,8 +49,18 @@ class InstalledCommands(TyperGroup):
         self.commands = {name: click.Command(name) for name in COMMANDS}
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """A sub-command; None where there is none of this name."""
-        return _command(cmd_name) if cmd_name in COMMANDS else None
+        """A sub-command, for the list of all; None where there is none of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        plugin = COMMANDS.origin(cmd_name)
+        return _command(cmd_name) if plugin is None else click.Command(cmd_name, help=f"Of the plug-in {plugin}.")
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The sub-command that is run, a plug-in's too."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command if name is None else _command(name), rest
 
 
 def _command(name: str) -> click.Command:

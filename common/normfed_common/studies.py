@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.foundation import plain_yaml
 from normfed_common.foundation.errors import StudyError, UserError
@@ -121,10 +123,14 @@ def _check_metrics(extra: tuple[str, ...], origin: str) -> None:
 def validate_learner(registry: Registry[Any], entry: dict[str, Any], origin: str) -> dict[str, Any]:
     """The same entry with the defaults of its model or transform filled in."""
     learner, values = registry.chosen(entry, origin)
-    return {"name": entry["name"], **validate(learner.Config, values, origin).model_dump(mode="json")}
+    return {"name": entry["name"], **_parameters(learner.Config, values, entry["name"], origin)}
 
 
 def validate_strategy(entry: dict[str, Any], origin: str) -> dict[str, Any]:
     """The same entry with the defaults of its algorithm filled in."""
     row, values = ALGORITHMS.chosen(entry, origin)
-    return {"name": entry["name"], **validate(row.parameters, values, origin).model_dump(mode="json")}
+    return {"name": entry["name"], **_parameters(row.parameters, values, entry["name"], origin)}
+
+
+def _parameters(kind: type[BaseModel], values: dict[str, Any], name: str, origin: str) -> dict[str, Any]:
+    return validate(kind, values, origin, f"a parameter of {name}").model_dump(mode="json")

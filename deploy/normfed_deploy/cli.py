@@ -15,18 +15,20 @@ from normfed_common.foundation.errors import StudyError
 
 def rehearse(
     study: Annotated[
-        Path | None, typer.Argument(help="The study; without it a tiny one with synthetic people.")
+        Path | None, typer.Argument(help="A study file. Default: a tiny one, with synthetic people.")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="A BIDS dataset; each of its sites becomes a hospital.")] = None,
-    folder: Annotated[Path | None, typer.Option(help="Where to keep it; without it a temporary folder.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Folder to work in. Default: a temporary one.")] = None,
     faults: Annotated[
-        bool, typer.Option("--faults", help="Kill, cut, stall, fill disks: the matrix of faults.")
+        bool, typer.Option("--faults", help="Rehearse faults: kill processes, cut and stall links, fill disks.")
     ] = False,
-    only: Annotated[list[str] | None, typer.Option(help="Only faults whose names begin with this. Repeatable.")] = None,
-    times: Annotated[int, typer.Option(min=1, help="How often each process is killed.")] = 20,
-    seed: Annotated[int, typer.Option(help="Of the random moments.")] = 0,
+    only: Annotated[
+        list[str] | None, typer.Option(help="With --faults: only those whose names begin with this. Repeatable.")
+    ] = None,
+    times: Annotated[int, typer.Option(min=1, help="With --faults: how often each process is killed.")] = 20,
+    seed: Annotated[int, typer.Option(help="With --faults: seed of the random moments.")] = 0,
 ) -> None:
-    """A federation on this machine: real SuperLink, nodes, TLS, keys; its weights beside the simulation's."""
+    """Run a real federation on this machine (SuperLink, nodes, TLS, keys); compare its weights with a simulation's."""
     from normfed_deploy import playing
 
     console = Console(highlight=False)

@@ -16,7 +16,7 @@ from normfed_common.algorithms.sharing import check_study
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation import digests, seeds
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.foundation.errors import DamagedError, RunError
+from normfed_common.foundation.errors import DamagedError, DatasetError, RunError, StudyError
 from normfed_common.foundation.files import write_json
 from normfed_common.foundation.registry import recorded
 from normfed_common.learning.phase import averaged_rounds
@@ -84,7 +84,7 @@ class Coordinator:
 
         Raises
         ------
-        RunError
+        StudyError, DatasetError
             If no site can train or none can test.
         """
         roster = self.participants.gathered(self.asker, self.letterhead, _Telling(self.events))
@@ -167,15 +167,15 @@ class Coordinator:
         federated = next(arm for arm in plan.arms if arm.name == FEDERATED)
         found = ", ".join(f"{name} {_count(s.train)}/{_count(s.test)}" for name, s in sites.items())
         if not federated.train:
-            raise RunError(
+            raise DatasetError(
                 f"No site can train: people to train on/to test on are {found}. "
                 "Check data.normal, data.control_groups, data.modalities and federation.minimum_cohort of the study."
             )
         if not federated.evaluate:
             if federated.not_served:
                 site, why = next(iter(federated.not_served.items()))
-                raise RunError(f"No site can test: {site} {why}. Take another strategy.")
-            raise RunError(
+                raise StudyError(f"No site can test: {site} {why}. Take another strategy.")
+            raise DatasetError(
                 f"No site can test: people to train on/to test on are {found}. "
                 + (
                     "Too few: fewer than the site's own minimum of people (minimum_people of its site.yaml)."

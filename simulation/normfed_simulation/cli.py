@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -28,23 +29,35 @@ class EngineName(StrEnum):
 
 
 StudyArgument = Annotated[
-    Path | None, typer.Argument(help="The study; without it the demo with six synthetic hospitals.")
+    Path | None, typer.Argument(help="A study file. Default: the demo, with six synthetic hospitals.")
 ]
-DataOption = Annotated[Path | None, typer.Option(help="A BIDS dataset; participants.tsv needs the column site.")]
-OutOption = Annotated[Path, typer.Option(help="Where to make the run folder.")]
-EngineOption = Annotated[EngineName, typer.Option(help="local: this process and its workers; ray: Flower's runtime.")]
-RoundsOption = Annotated[int | None, typer.Option(min=1, help="Instead of the study's federation.rounds.")]
-SeedOption = Annotated[int | None, typer.Option(min=0, help="Instead of the study's seed.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-WorkersOption = Annotated[int | None, typer.Option(min=0, help="Processes; 0 does all the work in this one.")]
+DataOption = Annotated[Path | None, typer.Option(help="A BIDS dataset whose participants.tsv has a column `site`.")]
+OutOption = Annotated[Path, typer.Option(help="Folder in which the run folder is made.")]
+EngineOption = Annotated[
+    EngineName, typer.Option(help="local: this process and its workers; ray: Flower's simulation runtime.")
+]
+RoundsOption = Annotated[int | None, typer.Option(min=1, help="Overrides the study's federation.rounds.")]
+SeedOption = Annotated[int | None, typer.Option(min=0, help="Overrides the study's seed.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:1 for the second GPU.")]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=0, help="Worker processes; 0 does all the work in this one. Default: one per core.")
+]
 TimesOption = Annotated[
-    bool, typer.Option("--hospital-times", help="Answers arrive as late as in real hospitals, on a virtual clock.")
+    bool, typer.Option("--hospital-times", help="Simulate how late real hospitals answer, on a virtual clock.")
 ]
 AttackOption = Annotated[
-    list[str] | None, typer.Option(help="SITE:ATTACK, a malicious site: sign-flip, scale, noise or nan. Repeatable.")
+    list[str] | None,
+    typer.Option(help="Make a site malicious, as SITE:ATTACK; attacks are sign-flip, scale, noise, nan. Repeatable."),
 ]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors, and the report's path.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object per line, for scripts.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and the report's path.")]
+JsonOption = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print one JSON object per line, for scripts; those of training follow events.schema.json in "
+        "normfed_server/events.",
+    ),
+]
 
 
 def simulate(
@@ -56,13 +69,18 @@ def simulate(
     seed: SeedOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
-    strategy: Annotated[str | None, typer.Option(help="Instead of the study's: see `normfed strategies`.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="Overrides the study's strategy; see `normfed strategies`.")
+    ] = None,
     leave_one_site_out: Annotated[
-        bool, typer.Option("--leave-one-site-out", help="Also test each training site on a federation without it.")
+        bool,
+        typer.Option("--leave-one-site-out", help="Also train without each training site in turn, and test on it."),
     ] = False,
     hospital_times: TimesOption = False,
     attack: AttackOption = None,
-    resume: Annotated[Path | None, typer.Option(help="Finish an interrupted run.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Run folder of an interrupted run to finish; leave out STUDY.")
+    ] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -90,7 +108,8 @@ def simulate(
             changes["comparisons"] = {"leave_one_site_out": True}
         conditions = _conditions(hospital_times, attack)
         run = begin(load_study(study or runs.shipped_study("demo"), **changes), out)
-    _run(run, data, engine, device, workers, conditions, _Output(quiet, as_json))
+    with nullcontext() if resume is not None else runs.discarded_if_refused(run):
+        _run(run, data, engine, device, workers, conditions, _Output(quiet, as_json))
 
 
 def compare(
@@ -98,16 +117,17 @@ def compare(
     strategies: Annotated[
         str | None,
         typer.Option(
-            help="Names with commas, the first becomes the study's own: fedavg,ditto,fedbn,local,pooled; with "
-            "parameters: 'fedavg,{name: ditto, lambda: 0.5}'. `all` for every one; without it those of the "
-            "study, or the usual."
+            help="Names separated by commas, such as fedavg,ditto,local,pooled; the first becomes the study's own. "
+            "With parameters: 'fedavg,{name: ditto, lambda: 0.5}'. `all` takes every strategy. Default: those of the "
+            "study, or else the usual ones."
         ),
     ] = None,
     repeats: Annotated[
-        int | None, typer.Option(min=1, help="Trainings of every model from other weights and batches: their spread.")
+        int | None,
+        typer.Option(min=1, help="Train every model this often, from other weights and batches, to see the spread."),
     ] = None,
     compressions: Annotated[
-        str | None, typer.Option(help="Also the study's own strategy under these: fp16,bf16,int8.")
+        str | None, typer.Option(help="Also train the study's own strategy under these: fp16,bf16,int8.")
     ] = None,
     data: DataOption = None,
     out: OutOption = Path("runs"),
@@ -130,8 +150,10 @@ def compare(
     choose_device(device)
     path = study or runs.shipped_study("demo")
     changes = comparison.changes(load_study(path), strategies, compressions, repeats)
+    conditions = _conditions(hospital_times, attack)
     run = begin(load_study(path, **_changes(rounds, seed), **changes), out)
-    _run(run, data, engine, device, workers, _conditions(hospital_times, attack), _Output(quiet, as_json))
+    with runs.discarded_if_refused(run):
+        _run(run, data, engine, device, workers, conditions, _Output(quiet, as_json))
 
 
 def report(

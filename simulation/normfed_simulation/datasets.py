@@ -98,5 +98,5 @@ def place_of(study: StudyConfig) -> tuple[Dataset, Path] | None:
         return None
     kind, values = DATASETS.chosen(entry, "data.dataset")
     name = entry["name"]
-    dataset = kind(validate(kind.Config, values, f"data.dataset {name}"), study.seed)
+    dataset = kind(validate(kind.Config, values, f"data.dataset {name}", f"a parameter of {name}"), study.seed)
     return dataset, Path(FOLDER, name, dataset.digest())

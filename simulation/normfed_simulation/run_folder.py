@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.rules import CustodyConfig
 from normfed_client.hospital.site import write_sites
-from normfed_common.foundation.errors import StudyError
+from normfed_common.foundation.errors import DatasetError, PluginError, StudyError
 from normfed_server.runs.folder import Run
 from normfed_server.sites.description import POOLED
 
@@ -24,6 +26,17 @@ def shipped_study(name: str) -> Path:
         if path.exists():
             return path
     raise StudyError(f"No study called {name} comes with normfed.")
+
+
+@contextmanager
+def discarded_if_refused(run: Run) -> Iterator[None]:
+    """Within: a run that is refused for its study or its data before anything is trained leaves no folder."""
+    try:
+        yield
+    except (StudyError, DatasetError, PluginError):
+        if not run.planned:
+            shutil.rmtree(run.folder, ignore_errors=True)
+        raise
 
 
 def write_site_configs(

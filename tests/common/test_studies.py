@@ -81,7 +81,7 @@ def test_an_initial_model_is_looked_for_beside_the_study(written: Any, said: str
     [
         ({"baselines": [{"name": "atlas"}, {"name": "unet"}]}, "No model is called 'unet'"),
         ({"baselines": [{"name": "atlas"}, {"x": 1}]}, "comparisons.baselines[1]: name is missing. Known: "),
-        ({"baselines": [{"name": "atlas", "x": 1}]}, "comparisons.baselines[0]: x is not a key"),
+        ({"baselines": [{"name": "atlas", "x": 1}]}, "comparisons.baselines[0]: x is not a parameter of atlas"),
         ({"strategies": ["fedavg", {"mu": 1.0}]}, "comparisons.strategies[1]: name is missing. Known: cfl,"),
         ({"strategies": ["fedavg", {"name": "fedprox", "mu": -1}]}, "comparisons.strategies[1]: mu: "),
         ({"strategies": [{"name": 3}]}, "comparisons.strategies[0]: name is missing"),
@@ -195,21 +195,34 @@ BAD = [
     (changed("federation.rounds", "three"), "federation.rounds"),
     (changed("federation.learning_rate", float("nan")), "federation.learning_rate"),
     (changed("federation.learning_rate", float("inf")), "federation.learning_rate"),
-    (changed("strategy", "fedmagic"), "No strategy is called 'fedmagic'. Known: cfl, ditto, fedadagrad"),
+    (
+        changed("strategy", "fedmagic"),
+        "strategy: No strategy is called 'fedmagic'. Did you mean fed",
+    ),
+    (
+        changed("strategy", "fed_avg"),
+        "study.yaml: strategy: No strategy is called 'fed_avg'. Did you mean fedavg? Known",
+    ),
+    (changed("strategy", [3]), "strategy: keys with values are expected, such as {name: ditto, lambda: 0.5} (got"),
+    (changed("transforms", "standardise"), "transforms: a list is expected, such as [{name: standardise}] (got"),
+    (changed("model", ["atlas"]), "model: keys with values are expected, such as {name: siamese} (got"),
+    (changed("modle", "atlas"), "study.yaml: modle is not a key that a study knows (did you mean model?)."),
+    (changed("model.patchsize", 9), "model: patchsize is not a parameter of siamese (did you mean patch_size?)."),
     (changed("strategy", {"mu": 1.0}), "strategy: name is missing. Known: cfl"),
     (changed("strategy", {"name": "fedprox", "mu": -1.0}), "strategy: mu"),
-    (changed("strategy", {"name": "fedavg", "mu": 1.0}), "mu is not a key"),
+    (changed("strategy", {"name": "fedavg", "mu": 1.0}), "strategy: mu is not a parameter of fedavg (known: none)."),
     (changed("strategy", "prior-clusters"), "strategy: clusters is missing"),
     (changed("strategy", {"name": "prior-clusters", "clusters": {"x": ["a"], "y": ["a"]}}), "a is in two clusters"),
     (changed("comparisons.strategies", ["fedavg", "nope"]), "No strategy is called 'nope'"),
     (changed("federation.quorum", 0), "federation.quorum"),
-    (changed("model.name", "unet"), "No model is called 'unet'. Known: atlas, autoencoder, "),
+    (changed("model.name", "unet"), "study.yaml: model: No model is called 'unet'. Known: atlas, autoencoder, "),
     (changed("model", {"patch_size": 9}), "model: name is missing"),
     (changed("model.patch_size", 10), "patch_size must be 9, 15, 21"),
     (changed("model.one_class", {"nu": 1.5}), "one_class.nu"),
     (changed("model.one_class", {"fit_on": "moon"}), "one_class.fit_on"),
     (changed("data.modalities", ["T1w", "T1w"]), "modalities lists one of them twice"),
-    (changed("data.modalities", ["CT"]), "data.modalities"),
+    (changed("data.modalities", ["CT"]), "data.modalities.0: must be one of T1w, T2w, FLAIR, pet, or ce-AGENT_T1w"),
+    (changed("data.modalities", ["T1w", "Flair"]), "such as ce-gadolinium_T1w. Did you mean FLAIR? (got 'Flair')."),
     (changed("data.may_lack", ["T2w"]), "may_lack names T2w, which modalities does not list"),
     (changed("data.may_lack", ["FLAIR", "T1w"]), "may_lack lists every modality: of a scan without any"),
     (changed("data.may_lack", ["CT"]), "data.may_lack"),
@@ -231,6 +244,19 @@ def test_a_wrong_study_is_one_sentence_that_names_the_key(tmp_path: Path, raw: A
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_a_model_without_parameters_may_be_its_name_alone(written: Any) -> None:
+    changes = {"comparisons": {"baselines": ["atlas"]}}
+    long = {"comparisons": {"baselines": [{"name": "atlas"}]}}
+    assert load_study(written(model="atlas", **changes)) == load_study(written(model={"name": "atlas"}, **long))
+
+
+def test_a_space_that_is_missing_after_a_colon_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text("name: x\ndata: {modalities: [T1w]}\nmodel:{name: atlas}\n")
+    with pytest.raises(StudyError, match=r"model:\{name is not a key .* \(a space is missing after the colon\)\.$"):
+        load_study(path)
 
 
 def test_training_sites_must_take_part(tmp_path: Path) -> None:

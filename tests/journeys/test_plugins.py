@@ -120,7 +120,7 @@ def test_a_study_of_plug_ins_learns_as_one_of_the_same_things_of_ours(
         ("lost", "strategy lost: No objective is called 'gone'. Known: alternating, "),
         ("stepless", "strategy stepless: No server step is called 'gone'. Known: adagrad, "),
         ({"name": "theirs", "times": 0}, "strategy: times: input should be greater than or equal to 1"),
-        ("nobodys", "No strategy is called 'nobodys'. Known: cfl, "),
+        ("nobodys", "strategy: No strategy is called 'nobodys'. Known: cfl, "),
     ],
     ids=["objective", "step", "parameter", "strategy"],
 )
@@ -140,7 +140,10 @@ def test_a_score_of_a_plug_in_has_its_own_parameters(theirs: Plugins, study_file
 
 
 def test_a_command_of_a_plug_in_is_one_of_normfeds_and_takes_the_name_of_none(theirs: Plugins) -> None:
-    assert "hello" in normfed("--help").output
+    listed = normfed("--help").output
+    assert "hello" in listed
+    assert "Of the plug-in their-plugin 1.2." in listed
+    assert not theirs.imported("theirs")
     assert normfed("hello").output == "hello\n"
     theirs.install("evil", "6", {"normfed.commands": {"site": "evil:hello"}}, "hello = print")
     with pytest.raises(PluginError, match=r"The command 'site' is provided by .*evil 6"):

@@ -380,6 +380,7 @@ def test_missing_data_and_unknown_sites_are_said_before_anything_runs(
         normfed(
             "simulate", tmp_path / "s.yaml", "--data", hospitals, "--out", tmp_path / "r", "--workers", 0, "--quiet"
         )
+    assert list((tmp_path / "r").iterdir()) == []
     with pytest.raises(NormfedError, match="no usable CUDA device"):
         normfed("simulate", study_file, "--device", "cuda")
 

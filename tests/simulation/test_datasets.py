@@ -95,7 +95,10 @@ def test_what_is_made_has_a_place_by_name_parameters_and_seed(wards: Plugins) ->
         ({"people": 3}, "data.dataset: name is missing. Known: phantom, wards."),
         ("wards", "data.dataset wards: people is missing."),
         ({"name": "wards", "people": 0}, "data.dataset wards: people: input should be greater than or equal to 1"),
-        ({"name": "wards", "people": 3, "beds": 1}, "data.dataset wards: beds is not a key"),
+        (
+            {"name": "wards", "people": 3, "beds": 1},
+            "data.dataset wards: beds is not a parameter of wards (known: people).",
+        ),
     ],
     ids=["unknown", "nameless", "missing", "wrong", "key"],
 )

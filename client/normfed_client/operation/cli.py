@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 INDENT = 15  # of what was found, in columns
 
-site = typer.Typer(help="A hospital's client: join a federation, check, start.", no_args_is_help=True)
+site = typer.Typer(help="A hospital's client: join a federation, check, start it.", no_args_is_help=True)
 
 Home = Annotated[Path, typer.Option("--home", help="The site's folder.", envvar="NORMFED_SITE_HOME")]
 
@@ -31,7 +31,7 @@ def join(
     enrolment: Annotated[Path, typer.Argument(help="The file that the operator sent.")],
     data: Annotated[Path, typer.Option(help="The BIDS dataset; only read, never sent.")],
     owns: Annotated[
-        list[str] | None, typer.Option(help="Values of its column `site` that take part; all without it. Repeatable.")
+        list[str] | None, typer.Option(help="Values of its column `site` that take part. Repeatable. Default: all.")
     ] = None,
     record: Annotated[
         Path | None, typer.Option(help="What `normfed site leave` kept, if this hospital was in a federation before.")
@@ -62,9 +62,9 @@ def join(
 @site.command()
 def check(
     home: Home = DEFAULT,
-    quick: Annotated[bool, typer.Option("--quick", help="Names of scans only; open none.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Look at the names of scans only; open none.")] = False,
 ) -> None:
-    """What is wrong, and how to fix it: certificates, clock, link, disk, GPU, data, versions."""
+    """Check certificates, clock, link, disk, GPU, data and versions; say how to fix what is wrong."""
     from normfed_client.operation.checking import examine
 
     console = Console(highlight=False)
@@ -89,7 +89,7 @@ def _show(console: Console, finding: Finding) -> None:
 
 @site.command()
 def start(home: Home = DEFAULT) -> None:
-    """Run the client until Ctrl-C: it keeps calling the server, and starts again whatever dies."""
+    """Run the client until Ctrl-C: it keeps calling the server, and restarts whatever dies."""
     from normfed_client.operation.services import start as start_station
     from normfed_common.processes.supervision import stop_on_signals
 
@@ -101,7 +101,7 @@ def start(home: Home = DEFAULT) -> None:
 
 @site.command()
 def status(home: Home = DEFAULT) -> None:
-    """Does it run, is it connected, what did it do last?"""
+    """Show whether the client runs, whether it is connected, and what it did last."""
     from normfed_client.operation.status import status
 
     hospital = open_hospital(home)
@@ -122,7 +122,7 @@ def status(home: Home = DEFAULT) -> None:
 
 @site.command()
 def releases(home: Home = DEFAULT) -> None:
-    """Over how many people this hospital has released anything, ever, and for which runs."""
+    """Show how many people this hospital has ever released anything about, and for which runs."""
     hospital = open_hospital(home)
     console = Console(highlight=False)
     found = hospital.releases().all()
@@ -147,7 +147,7 @@ def move(
     address: Annotated[str, typer.Argument(help="The server's new address, host:port.")],
     home: Home = DEFAULT,
 ) -> None:
-    """The server has another address: check that it is the same federation's, and write it to site.yaml."""
+    """Follow the server to a new address: check that it is the same federation, and write it to site.yaml."""
     from normfed_client.operation.moving import move as move_server
 
     hospital = open_hospital(home)

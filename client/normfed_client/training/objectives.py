@@ -168,7 +168,9 @@ def best_of_clusters(job: Round) -> Outcome:
 
 Objective = Callable[[Round], Outcome]
 
-OBJECTIVES: Registry[Objective] = Registry("objective", "normfed.objectives", instance_of="collections.abc:Callable")
+OBJECTIVES: Registry[Objective] = Registry(
+    "objective", "normfed.objectives", instance_of="collections.abc:Callable", joined_by="- "
+)
 
 OBJECTIVES.add("plain", plain)
 OBJECTIVES.add("proximal", proximal)

@@ -12,7 +12,7 @@ from normfed_common.algorithms.table import ALGORITHMS, Algorithm
 
 
 def strategies(
-    name: Annotated[str | None, typer.Argument(help="One of them, with what its parameters mean.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Show only this strategy, and what its parameters mean.")] = None,
 ) -> None:
     """List the strategies: what leaves a site, what sites minimise, what the server does, parameters and source."""
     console = Console()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import dropwhile
 from typing import Any
 
-from normfed_common.algorithms.table import configure
+from normfed_common.algorithms.table import Algorithm, configure
 from normfed_common.foundation.errors import StudyError
 from normfed_common.learning.learner import NORMALISATION_GROUP
 from normfed_common.learning.phase import Phase
@@ -45,12 +45,22 @@ def personal_arrays(model: NormativeModel, strategy: dict[str, Any]) -> frozense
     if unknown:
         raise StudyError(
             f"strategy {strategy['name']}: the model has no part called {', '.join(unknown)}. "
-            f"Its parts are {', '.join(groups)}."
+            f"Its parts are {', '.join(groups)}.{_how_to_keep(strategy['name'], row, model, own)}"
         )
     kept = own | frozenset(array for name in wanted for array in groups[name])
     if kept >= {name for names in groups.values() for name in names}:
         raise StudyError(f"strategy {strategy['name']}: every part would stay at the sites; nothing is left to share.")
     return kept
+
+
+def _how_to_keep(strategy: str, row: Algorithm, model: NormativeModel, own: frozenset[str]) -> str:
+    """An entry that keeps the last part without which every phase has something left to share."""
+    if "personal" not in row.parameters.model_fields:
+        return ""
+    groups = model.groups()
+    trained = [model.arrays_of(phase) - own for phase in model.phases() if phase.kind == "averaged"]
+    parts = [part for part in model.parts if all(arrays - set(groups[part]) for arrays in trained)]
+    return f" Write {{name: {strategy}, personal: [{parts[-1]}]}}." if parts else ""
 
 
 def needs_every_part(study: StudyConfig, entry: dict[str, Any], strategy: dict[str, Any]) -> bool:

@@ -236,6 +236,4 @@ def part(strategy: dict[str, Any], parts: Registry[T], name: str) -> T:
     try:
         return parts[name]
     except StudyError as error:
-        raise StudyError(
-            f"strategy {strategy['name']}: {error} Install the plug-in that has it, or take another strategy."
-        ) from error
+        raise StudyError(f"strategy {strategy['name']}: {error} Install that, or take another strategy.") from error

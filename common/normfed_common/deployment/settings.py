@@ -26,9 +26,9 @@ def read(path: Path, kind: type[T]) -> T:
     """
     raw = plain_yaml.read(path, "a settings file")
     try:
-        return validate(kind, raw, str(path))
+        return validate(kind, raw, str(path), "a key that this file knows")
     except StudyError as error:
-        raise UserError(str(error).replace("a key that a study knows", "a key that this file knows")) from error
+        raise UserError(str(error)) from error
 
 
 def read_in(folder: Path, name: str, kind: type[T], whose: str, make: str) -> T:

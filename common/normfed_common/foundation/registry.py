@@ -16,9 +16,11 @@ from importlib.metadata import EntryPoint, EntryPoints, distribution, entry_poin
 from typing import Any, Generic, TypeVar, cast
 
 from normfed_common.foundation.errors import PluginError, StudyError
+from normfed_common.foundation.spelling import meant, sentences
 
 T = TypeVar("T")
 OURS = "normfed"
+JOINTS = {"-": "a hyphen", "_": "an underscore", " ": "a space"}  # of words in names
 
 _admitted: ContextVar[Mapping[str, str] | None] = ContextVar("admitted plug-ins", default=None)
 _used: ContextVar[dict[str, str] | None] = ContextVar("used plug-ins", default=None)
@@ -84,6 +86,8 @@ class Registry(Generic[T]):
         The entry-point group that plug-ins add to; without it there are none.
     subclass_of, instance_of
         What every entry must be, or a reference "module:attribute" to it; without either nothing is checked.
+    joined_by
+        What may stand between the words of a plug-in's name: a hyphen; an underscore where names become keys.
     """
 
     def __init__(
@@ -93,11 +97,13 @@ class Registry(Generic[T]):
         *,
         subclass_of: str | type | None = None,
         instance_of: str | type | None = None,
+        joined_by: str = "-",
     ) -> None:
         self.kind = kind
         self.group = group
         self._subclass_of = subclass_of
         self._instance_of = instance_of
+        self._joined_by = joined_by
         self._entries: dict[str, T | str] = {}
 
     def add(self, name: str, entry: T | str) -> None:
@@ -114,7 +120,8 @@ class Registry(Generic[T]):
         StudyError
             If there is none.
         PluginError
-            If two have the name, or its plug-in is not admitted, cannot be imported or is something else.
+            If two have the name, or it is no name, or its plug-in is not admitted, cannot be imported or is
+            something else.
         """
         point = self._point(name)
         if point is not None:
@@ -135,7 +142,11 @@ class Registry(Generic[T]):
         name = entry.get(key)
         if not isinstance(name, str):
             raise StudyError(f"{origin}: {key} is missing. Known: {', '.join(self)}.")
-        return self[name], {other: value for other, value in entry.items() if other != key}
+        try:
+            found = self[name]
+        except StudyError as error:
+            raise StudyError(f"{origin}: {error}") from error
+        return found, {other: value for other, value in entry.items() if other != key}
 
     def __contains__(self, name: str) -> bool:
         return name in set(self)
@@ -170,10 +181,16 @@ class Registry(Generic[T]):
             return admitted[0] if admitted else None
         if points:
             raise PluginError(f"The {self.kind} {name!r}: {not_admitted(plugin_of(points[0]), _admitted.get() or {})}")
-        raise StudyError(f"No {self.kind} is called {name!r}. Known: {', '.join(self)}.")
+        raise StudyError(self._unknown(name))
+
+    def _unknown(self, name: str) -> str:
+        near = meant(name, list(self))
+        elsewhere = "" if near or self.group is None else "If a plug-in has it: that is not installed here."
+        return sentences(f"No {self.kind} is called {name!r}.", near, f"Known: {', '.join(self)}.", elsewhere)
 
     def _load(self, name: str, point: EntryPoint) -> T:
         if not _is_ours(point):
+            self._check_name(name, point)
             self._note(name, plugin_of(point))
         try:
             found = point.load()
@@ -188,6 +205,13 @@ class Registry(Generic[T]):
             if not isinstance(found, wanted):
                 raise self._unusable(name, point, f"it is not a {_dotted(wanted)}")
         return cast(T, found)
+
+    def _check_name(self, name: str, point: EntryPoint) -> None:
+        if not re.fullmatch(f"[a-z0-9]+([{re.escape(self._joined_by)}][a-z0-9]+)*", name):
+            words = " or ".join(JOINTS[joint] for joint in self._joined_by)
+            raise self._unusable(
+                name, point, f"a {self.kind}'s name has lower-case letters and digits, with {words} between words"
+            )
 
     def _note(self, name: str, plugin: Plugin) -> None:
         first = _imported_versions.setdefault(plugin.distribution, plugin.version)

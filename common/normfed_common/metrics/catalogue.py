@@ -11,7 +11,7 @@ from normfed_common.foundation.registry import Registry
 from normfed_common.metrics import per_scan
 from normfed_common.metrics.base import RESERVED, Metric
 
-METRICS: Registry[Metric] = Registry("metric", "normfed.metrics", instance_of=Metric)
+METRICS: Registry[Metric] = Registry("metric", "normfed.metrics", instance_of=Metric, joined_by="_")
 
 
 def _built_in() -> tuple[Metric, ...]:

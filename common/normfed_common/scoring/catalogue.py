@@ -11,6 +11,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from normfed_common.foundation.errors import StudyError
 from normfed_common.foundation.registry import Registry
 from normfed_common.learning.setting import Setting
+from normfed_common.study.validation import SENTENCE
 
 if TYPE_CHECKING:
     from normfed_common.scoring.base import OneClassScore
@@ -44,7 +45,7 @@ def _resolved(entry: dict[str, Any]) -> dict[str, Any]:
     try:
         return {NAME: name, **_configured(entry)[1].model_dump(mode="json")}
     except StudyError as error:
-        fault = PydanticCustomError("unknown", f"no {SCORERS.kind} is called so; known: {', '.join(SCORERS)}")
+        fault = PydanticCustomError(SENTENCE, str(error).removeprefix(f"{SCORERS.kind}: "))
         detail = InitErrorDetails(type=fault, loc=(NAME,), input=name)
         raise ValidationError.from_exception_data("one_class", [detail]) from error
 

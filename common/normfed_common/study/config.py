@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
@@ -25,13 +25,22 @@ class StudyConfig(Frozen):
     data: DataConfig
     preprocessing: PreprocessingConfig = PreprocessingConfig()
     transforms: tuple[NamedEntry, ...] = Field(
-        (), max_length=8, description="done to every scan before a model sees it, in order; names and parameters"
+        (),
+        max_length=8,
+        description="done to every scan before a model sees it, in order; names and parameters",
+        examples=["[{name: standardise}]"],
     )
-    model: dict[str, Any] = Field(default_factory=lambda: {"name": "siamese"}, description="name and parameters")
+    model: NamedEntry = Field(
+        default_factory=lambda: {"name": "siamese"}, description="name and parameters", examples=["{name: siamese}"]
+    )
     initial_model: str | None = Field(
         None, description="a model.safetensors to start from, relative to the study file; its digest once a run begins"
     )
-    strategy: NamedEntry = Field(default_factory=lambda: dict(PLAIN), description="name and parameters")
+    strategy: NamedEntry = Field(
+        default_factory=lambda: dict(PLAIN),
+        description="name and parameters",
+        examples=["{name: ditto, lambda: 0.5}"],
+    )
     federation: FederationConfig = FederationConfig()
     comparisons: ComparisonConfig = ComparisonConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

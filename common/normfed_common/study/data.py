@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import operator
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from normfed_common.foundation.spelling import meant, sentences
 from normfed_common.study.base import Frozen, NamedEntry
 
-Modality = Annotated[str, StringConstraints(pattern=r"^(T1w|T2w|FLAIR|pet|ce-[A-Za-z0-9]+_T1w)$")]
+
+def _known_modality(name: str) -> str:
+    if name not in MODALITIES and not re.fullmatch(r"ce-[A-Za-z0-9]+_T1w", name):
+        known = f"must be one of {', '.join(MODALITIES)}, or ce-AGENT_T1w such as ce-gadolinium_T1w."
+        raise ValueError(sentences(known, meant(name, MODALITIES)).removesuffix("."))
+    return name
+
+
+MODALITIES = ("T1w", "T2w", "FLAIR", "pet")
+Modality = Annotated[str, AfterValidator(_known_modality)]
 SiteName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 SubjectName = Annotated[str, StringConstraints(pattern=r"^sub-[A-Za-z0-9]+$")]
 
@@ -64,7 +75,9 @@ class DataConfig(Frozen):
     dataset: NamedEntry | None = Field(
         None, description="make, or fetch, the dataset of that name on this machine: name and parameters"
     )
-    modalities: tuple[Modality, ...] = Field(min_length=1, max_length=4, description="BIDS suffixes, channel order")
+    modalities: tuple[Modality, ...] = Field(
+        min_length=1, max_length=4, description="BIDS suffixes, channel order", examples=["[T1w, FLAIR]"]
+    )
     may_lack: tuple[Modality, ...] = Field(
         (),
         exclude_if=operator.not_,  # studies without the key keep their digests

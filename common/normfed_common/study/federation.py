@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -65,14 +65,17 @@ class ComparisonConfig(Frozen):
     local: bool = Field(True, description="every site trains alone; gives the train-site x test-site matrix")
     pooled: bool = Field(True, description="all scans in one place, as no federation could (simulation only)")
     leave_one_site_out: bool = Field(False, description="each training site tested on a federation without it")
-    strategies: tuple[NamedEntry, ...] = Field((), description="other strategies, trained and tested the same way")
+    strategies: tuple[NamedEntry, ...] = Field(
+        (), description="other strategies, trained and tested the same way", examples=["[fedprox, ditto]"]
+    )
     repeats: int = Field(
         1, ge=1, le=100, description="trainings of every strategy, local and pooled, from other weights and batches"
     )
     compressions: tuple[Compression, ...] = Field(
         (), description="the study's own strategy again under other compressions: what they cost"
     )
-    baselines: tuple[dict[str, Any], ...] = Field(
+    baselines: tuple[NamedEntry, ...] = Field(
         ({"name": "intensity"}, {"name": "atlas"}),
         description="models with their parameters, as under `model`; a second of one name is numbered, atlas#2",
+        examples=["[{name: atlas}]"],
     )

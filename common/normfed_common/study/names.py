@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from difflib import get_close_matches
 
 from normfed_common.foundation.errors import StudyError
+from normfed_common.foundation.spelling import meant, sentences
 from normfed_common.study.data import DataConfig
 
 SUBJECT = "sub-"
@@ -42,12 +42,5 @@ def _check(key: str, kind: str, names: Iterable[str], known: Collection[str], wh
         if name not in known:
             shown = sorted(known)[:SHOWN]
             rest = f" and {len(known) - len(shown)} more" if len(known) > len(shown) else ""
-            raise StudyError(
-                f"{key}: no {kind} is called {name} ({where}).{_meant(name, known)} Known: {', '.join(shown)}{rest}."
-            )
-
-
-def _meant(name: str, known: Collection[str]) -> str:
-    by_lower = {other.lower(): other for other in known}
-    close = get_close_matches(name.lower(), by_lower, n=1)
-    return f" Did you mean {by_lower[close[0]]}?" if close else ""
+            unknown = f"{key}: no {kind} is called {name} ({where})."
+            raise StudyError(sentences(unknown, meant(name, known), f"Known: {', '.join(shown)}{rest}."))

@@ -3,29 +3,89 @@
 from __future__ import annotations
 
 import json
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from normfed_common.foundation.errors import StudyError
+from normfed_common.foundation.spelling import meant
 
 T = TypeVar("T", bound=BaseModel)
+SENTENCE = "sentence"  # the type of a fault whose message says all
+EXPECTED = {  # for pydantic's "should be a valid array" and "should be an object", which are JSON's words, not YAML's
+    "tuple_type": "a list is expected",
+    "dict_type": "keys with values are expected",
+    "model_type": "keys with values are expected",
+}
 
 
-def validate(kind: type[T], raw: dict[str, Any], origin: str) -> T:
-    """Check ``raw`` against a model, as JSON so that strict mode still takes lists for tuples."""
+def validate(kind: type[T], raw: dict[str, Any], origin: str, what: str = "a key that a study knows") -> T:
+    """Check ``raw`` against a model, as JSON so that strict mode still takes lists for tuples.
+
+    Parameters
+    ----------
+    what
+        What a key is not that the model does not have.
+
+    Raises
+    ------
+    StudyError
+        A fault after the other, each with its key, and what was probably meant.
+    """
     try:
         return kind.model_validate_json(json.dumps(raw, allow_nan=True, default=str))
     except ValidationError as error:
-        faults = "; ".join(_fault(item) for item in error.errors(include_url=False))
+        faults = "; ".join(_fault(kind, item, what) for item in error.errors(include_url=False))
         raise StudyError(f"{origin}: {faults}.") from error
 
 
-def _fault(item: Any) -> str:
-    where = ".".join(str(part) for part in item["loc"]) or "the file"
+def _fault(kind: type[BaseModel], item: Any, what: str) -> str:
+    loc = item["loc"]
+    where = ".".join(str(part) for part in loc) or "the file"
     if item["type"] == "extra_forbidden":
-        return f"{where} is not a key that a study knows"
+        parent = _model_at(kind, loc[:-1])
+        if parent is None:
+            return f"{where} is not a key that is known there"
+        return f"{where} is not {what} ({_hint(str(loc[-1]), list(_fields(parent)))})"
     if item["type"] == "missing":
         return f"{where} is missing"
     message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == SENTENCE:
+        message = message.removesuffix(".")
+        return f"{where}: {message[0].lower()}{message[1:]}"
+    if item["type"] in EXPECTED:
+        message = EXPECTED[item["type"]] + _such_as(kind, loc)
     return f"{where}: {message[0].lower()}{message[1:]} (got {str(item['input'])[:80]!r})"
+
+
+def _hint(key: str, known: list[str]) -> str:
+    if key.partition(":")[0] in known:
+        return "a space is missing after the colon"
+    near = meant(key, known)
+    return f"{near[0].lower()}{near[1:]}" if near else f"known: {', '.join(known) or 'none'}"
+
+
+def _such_as(kind: type[BaseModel], loc: tuple[str | int, ...]) -> str:
+    parent = _model_at(kind, loc[:-1])
+    field = _fields(parent).get(str(loc[-1])) if parent else None
+    return f", such as {field.examples[0]}" if field and field.examples else ""
+
+
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """By the key that a person writes."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def _model_at(annotation: Any, loc: tuple[str | int, ...]) -> type[BaseModel] | None:
+    """The model that stands at a place within a type; None where there is another thing."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if not loc:
+            return annotation
+        field = _fields(annotation).get(str(loc[0]))
+        return _model_at(field.annotation, loc[1:]) if field else None
+    if get_origin(annotation) in (tuple, list, dict):
+        if not loc:
+            return None
+        loc = loc[1:]
+    return next((found for inner in get_args(annotation) if (found := _model_at(inner, loc))), None)

@@ -151,7 +151,8 @@ class AveragedRounds:
         outcomes = {site: Outcome.ABSENT for site in people if site not in present}
         there = sorted(site for site in people if site in present)
         size = math.ceil(federation.sample * len(there)) if self.job.arm.federated else len(there)
-        rng = seeds.generator(self.study.seed, "participation", round)
+        seed = seeds.of_repeat(self.study.seed, self.job.arm.repeat)
+        rng = seeds.generator(seed, "participation", round)
         drawn = {there[i] for i in rng.permutation(len(there))[:size]}
         outcomes |= {site: Outcome.NOT_SAMPLED for site in there if site not in drawn}
         if not drawn:

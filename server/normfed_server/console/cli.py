@@ -16,21 +16,28 @@ from normfed_common.foundation.errors import UserError
 from normfed_common.foundation.terminal_text import plain
 from normfed_server.state.folder import DEFAULT, open_home, run_folder
 
-server = typer.Typer(help="A central server: enrol sites, start, run studies.", no_args_is_help=True)
+server = typer.Typer(help="The central server: enrol sites, start it, run studies.", no_args_is_help=True)
 
 Home = Annotated[Path, typer.Option("--home", help="The server's folder.", envvar="NORMFED_SERVER_HOME")]
 Site = Annotated[str, typer.Argument(help="A site's name.")]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print one JSON object per line, for scripts, by events.schema.json in normfed_server/events.",
+    ),
+]
 RunName = Annotated[str, typer.Argument(help="A run's name; see `normfed server runs`.")]
 
 
 @server.command()
 def init(
-    name: Annotated[str, typer.Option(help="Of the federation, shown to sites.")],
-    address: Annotated[str, typer.Option(help="host:port under which sites reach this server.")],
+    name: Annotated[str, typer.Option(help="Name of the federation, shown to sites.")],
+    address: Annotated[str, typer.Option(help="host:port at which sites reach this server.")],
     home: Home = DEFAULT,
-    port: Annotated[int | None, typer.Option(help="To listen on, if not the address's.")] = None,
-    listen: Annotated[str, typer.Option(help="Address to listen on; :: for IPv6.")] = "0.0.0.0",
-    monitor_port: Annotated[int, typer.Option(help="Of the monitor, on this machine only.")] = 8080,
+    port: Annotated[int | None, typer.Option(help="Port to listen on. Default: that of the address.")] = None,
+    listen: Annotated[str, typer.Option(help="IP address to listen on; :: for IPv6.")] = "0.0.0.0",
+    monitor_port: Annotated[int, typer.Option(help="Port of the monitor, on this machine only.")] = 8080,
 ) -> None:
     """Make the server's folder: certificate authority, certificate, secrets."""
     from normfed_common.foundation.errors import StudyError
@@ -57,12 +64,12 @@ def init(
 def enrol(
     site: Site,
     home: Home = DEFAULT,
-    again: Annotated[bool, typer.Option("--again", help="Write the file once more.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Write the file again.")] = False,
     people: Annotated[
-        int | None, typer.Option(min=1, help="That it is counted with at most, whatever it says of itself.")
+        int | None, typer.Option(min=1, help="Count the site as at most this many people, whatever it claims.")
     ] = None,
 ) -> None:
-    """Invite a site: writes the file to send to it."""
+    """Invite a site: write the file to send to it."""
     from normfed_server.state import admission
 
     path = admission.enrol(open_home(home), site, again, people)
@@ -75,8 +82,8 @@ def enrol(
 def accept(
     key: Annotated[Path, typer.Argument(help="The public key that a hospital sent, SITE.pub.")],
     home: Home = DEFAULT,
-    site: Annotated[str | None, typer.Option(help="Whose, if the file has another name.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="The fingerprints were compared.")] = False,
+    site: Annotated[str | None, typer.Option(help="Name of the site, if the file is not called SITE.pub.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask: the fingerprints have been compared.")] = False,
 ) -> None:
     """Admit a site with its key; a running federation is not disturbed."""
     from normfed_server.state import admission
@@ -94,10 +101,10 @@ def accept(
 @server.command()
 def people(
     site: Site,
-    count: Annotated[int, typer.Argument(min=1, help="That it is counted with at most.")],
+    count: Annotated[int, typer.Argument(min=1, help="The most people to count.")],
     home: Home = DEFAULT,
 ) -> None:
-    """Bound how many people a site is counted with, whatever it says of itself."""
+    """Count a site as at most so many people, whatever it claims."""
     from normfed_server.state import admission
 
     admission.bound(open_home(home), site, count)
@@ -126,11 +133,11 @@ def renew(home: Home = DEFAULT) -> None:
 
 @server.command()
 def move(
-    address: Annotated[str, typer.Argument(help="host:port under which sites reach this server from now on.")],
+    address: Annotated[str, typer.Argument(help="host:port at which sites reach this server from now on.")],
     home: Home = DEFAULT,
-    port: Annotated[int | None, typer.Option(help="To listen on, if not the address's.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on. Default: that of the address.")] = None,
 ) -> None:
-    """Give the server another address; its sites keep their keys, and learn the address with normfed site move."""
+    """Give the server another address; its sites keep their keys, and learn it with `normfed site move`."""
     from normfed_server.state import admission
     from normfed_server.state.folder import move as move_server
 
@@ -150,9 +157,9 @@ def move(
 @server.command()
 def start(
     home: Home = DEFAULT,
-    monitor: Annotated[bool, typer.Option(help="Serve the monitor, a page on this machine.")] = True,
+    monitor: Annotated[bool, typer.Option(help="Serve the monitor, a web page on this machine.")] = True,
 ) -> None:
-    """Run the server until Ctrl-C; open runs go on from their last round."""
+    """Run the server until Ctrl-C; open runs continue from their last round."""
     from normfed_common.processes.supervision import stop_on_signals
     from normfed_server.operation.services import start as start_station
 
@@ -166,18 +173,18 @@ def start(
 
 @server.command()
 def run(
-    study: Annotated[Path, typer.Argument(help="The study.")],
+    study: Annotated[Path, typer.Argument(help="A study file.")],
     home: Home = DEFAULT,
-    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for its end.")] = False,
-    canary: Annotated[bool, typer.Option(help="Try one batch per site first.")] = True,
+    detach: Annotated[bool, typer.Option("--detach", help="Return without following the run.")] = False,
+    canary: Annotated[bool, typer.Option(help="First try one batch at every site.")] = True,
     without: Annotated[
-        list[str] | None, typer.Option(help="A site that may be left out, if it must. Repeatable.")
+        list[str] | None, typer.Option(help="A site that the run may go on without. Repeatable.")
     ] = None,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Instead of the study's federation.rounds.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the study's seed.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line, for scripts.")] = False,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Overrides the study's federation.rounds.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Overrides the study's seed.")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Train a study with the sites, and follow it; Ctrl-C ends the following, not the run."""
+    """Train a study with the sites, and follow the run; Ctrl-C stops following, not the run."""
     from normfed_common.studies import load_study
     from normfed_server.runs import starting
 
@@ -196,7 +203,7 @@ def run(
 def follow(
     name: RunName,
     home: Home = DEFAULT,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line, for scripts.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Watch a run."""
     run_folder(open_home(home), name)
@@ -205,7 +212,7 @@ def follow(
 
 @server.command()
 def status(home: Home = DEFAULT) -> None:
-    """Does the server run, which sites are connected, what is running?"""
+    """Show whether the server runs, which sites are connected, and which runs are open."""
     from normfed_common.processes.supervision import is_running, read_services
     from normfed_server.state import admission
 
@@ -233,7 +240,7 @@ def status(home: Home = DEFAULT) -> None:
 
 @server.command()
 def runs(home: Home = DEFAULT) -> None:
-    """Every run, and how it stands."""
+    """List all runs and their states."""
     _runs(home, Console(highlight=False), only_open=False)
 
 
@@ -250,10 +257,10 @@ def stop(name: RunName, home: Home = DEFAULT) -> None:
 def resume(
     name: RunName,
     home: Home = DEFAULT,
-    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for its end.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line, for scripts.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Return without following the run.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Go on with a run that was stopped or failed, from its last round."""
+    """Resume a run that was stopped or failed, from its last round."""
     from normfed_server.runs import steering
     from normfed_server.state.ledger import DONE
 
@@ -267,7 +274,7 @@ def resume(
 
 @server.command()
 def excuse(name: RunName, site: Site, home: Home = DEFAULT) -> None:
-    """Let a run go on without a site, even the largest, where its quorum is met."""
+    """Let a run go on without a site, even the largest, as long as its quorum is met."""
     from normfed_server.runs import steering
 
     opened = open_home(home)
@@ -279,9 +286,9 @@ def excuse(name: RunName, site: Site, home: Home = DEFAULT) -> None:
 def export(
     name: RunName,
     home: Home = DEFAULT,
-    out: Annotated[Path, typer.Option(help="The folder to make.")] = Path("export"),
+    out: Annotated[Path, typer.Option(help="Folder to make.")] = Path("export"),
 ) -> None:
-    """Model, figures, report, participation and checksums of a finished run, to pass on."""
+    """Copy a finished run's model, figures, report, participation and checksums, to pass on."""
     from normfed_server.results.exporting import export as export_run
 
     made = export_run(run_folder(open_home(home), name), out)

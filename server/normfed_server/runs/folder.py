@@ -46,13 +46,28 @@ class Run:
         return self.folder / "sites.json"
 
     @property
+    def planned(self) -> bool:
+        """Whether anything of it has happened: the first event says which models will be trained."""
+        return (self.folder / "events.jsonl").exists()
+
+    @property
     def finished(self) -> bool:
         """Whether all figures are there."""
         return (self.folder / "metrics.json").exists()
 
 
 def begin(study: StudyConfig, out: Path) -> Run:
-    """Make the run folder ``out/<study>-<time>`` and write the resolved study."""
+    """Make the run folder ``out/<study>-<time>`` and write the resolved study.
+
+    Raises
+    ------
+    StudyError
+        If its initial model cannot be used; then there is no folder.
+    RunError
+        If the folder cannot be made.
+    """
+    if study.initial_model is not None:
+        _check_initial_model(Path(study.initial_model))
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     for attempt in range(100):
         folder = out / (f"{study.name}-{stamp}" + (f"-{attempt}" if attempt else ""))
@@ -71,14 +86,16 @@ def begin(study: StudyConfig, out: Path) -> Run:
 
 def _with_initial_model(study: StudyConfig, folder: Path) -> StudyConfig:
     """Copy the initial model into the run folder; from here on the study knows its digest, not its path."""
-    path = Path(str(study.initial_model))
+    shutil.copyfile(str(study.initial_model), folder / INITIAL)
+    return study.model_copy(update={"initial_model": DIGEST + digests.of_file(folder / INITIAL)})
+
+
+def _check_initial_model(path: Path) -> None:
     if not path.is_file():
         raise StudyError(f"initial_model: {path} is not a file. Give a model.safetensors.")
     arrays = named.load(path, foreign=True)
     if any(not np.isfinite(array).all() for array in arrays.values()):
         raise StudyError(f"initial_model: {path} holds values that are not finite.")
-    shutil.copyfile(path, folder / INITIAL)
-    return study.model_copy(update={"initial_model": DIGEST + digests.of_file(folder / INITIAL)})
 
 
 def reopen(folder: Path) -> Run:

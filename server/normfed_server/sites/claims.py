@@ -93,7 +93,8 @@ def check_training(answer: Answer, claims: frozenset[str], most_steps: int) -> N
         if value is not None and abs(value) > LARGEST_LOSS:
             raise WireError(f"its {name.replace('_', ' ')} is {value:.3g}; at most {LARGEST_LOSS:.0e} is believed")
     if trained.steps > most_steps:
-        raise WireError(f"it says that it made {trained.steps:,} steps; its people make at most {most_steps:,}")
+        most = f"its people make at most {most_steps:,} (the model's most_batches says so)"
+        raise WireError(f"it says that it made {trained.steps:,} steps; {most}")
     if "steps" in claims and trained.steps < 1:
         raise WireError("it does not say how many steps it made")
     if "received_loss" in claims and trained.received_loss is None:

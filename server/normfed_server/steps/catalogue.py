@@ -17,7 +17,7 @@ from normfed_server.steps.mean import Mean
 from normfed_server.steps.normalised import Normalised
 from normfed_server.steps.robust import ClippedMean, KrumStep, Median, MultiKrumStep, TrimmedMean
 
-STEPS: Registry[type[Step]] = Registry("server step", "normfed.steps", subclass_of=Step)
+STEPS: Registry[type[Step]] = Registry("server step", "normfed.steps", subclass_of=Step, joined_by="- ")
 
 STEPS.add("mean", Mean)
 STEPS.add("momentum", Momentum)

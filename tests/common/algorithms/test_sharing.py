@@ -44,6 +44,15 @@ def test_a_phase_of_which_nothing_is_left_to_share_is_refused_by_its_name(name: 
             check(*given)
 
 
+def test_who_keeps_a_part_that_there_is_not_is_told_how_to_write_those_that_there_are() -> None:
+    with pytest.raises(StudyError) as caught:
+        check({"name": "fedper", "personal": ["head"]})
+    text = str(caught.value)
+    assert "the model has no part called head. Its parts are encoder, " in text
+    assert text.endswith(" Write {name: fedper, personal: [adapter]}.")
+    check({"name": "fedper", "personal": ["adapter"]})
+
+
 @pytest.mark.parametrize("strategy", ["fedavg", "fedprox"])
 def test_a_model_that_keeps_a_whole_phase_to_the_sites_is_refused_under_every_strategy(
     strategy: str, monkeypatch: pytest.MonkeyPatch

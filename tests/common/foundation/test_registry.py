@@ -52,12 +52,29 @@ def test_an_unknown_name_is_a_users_error_that_lists_the_known_ones(models: Regi
     assert str(caught.value) == "No model is called 'unet'. Known: atlas, siamese."
 
 
+@pytest.mark.parametrize("name", ["atlass", "Atlas", "at_las"])
+def test_the_name_that_was_probably_meant_is_said(models: Registry[int], name: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        models[name]
+    assert str(caught.value) == f"No model is called {name!r}. Did you mean atlas? Known: atlas, siamese."
+
+
+def test_what_a_plug_in_may_have_is_said_to_be_not_installed(numbers: Registry[type[int]]) -> None:
+    with pytest.raises(StudyError) as caught:
+        numbers["big"]
+    assert str(caught.value) == (
+        "No number is called 'big'. Known: whole. If a plug-in has it: that is not installed here."
+    )
+    with pytest.raises(StudyError, match=r"Did you mean whole\? Known: whole\.$"):
+        numbers["hole"]
+
+
 def test_an_entry_of_a_study_is_the_thing_that_it_names_and_the_rest(models: Registry[int]) -> None:
     entry = {"name": "atlas", "size": 3}
     assert models.chosen(entry, "x.yaml: model") == (2, {"size": 3})
     assert models.chosen({"kind": "siamese", "name": "x"}, "x.yaml", key="kind") == (1, {"name": "x"})
     assert entry == {"name": "atlas", "size": 3}
-    with pytest.raises(StudyError, match="No model is called 'unet'"):
+    with pytest.raises(StudyError, match=r"^x\.yaml: model: No model is called 'unet'"):
         models.chosen({"name": "unet"}, "x.yaml: model")
 
 
@@ -137,6 +154,25 @@ def test_a_plug_in_that_cannot_be_used_is_named_with_its_version_and_the_cause(
         f"The number 'big' of the plug-in broken 0.3 (entry point big = broken:Big) cannot be used: {cause}."
     )
     assert numbers["whole"] is int
+
+
+@pytest.mark.parametrize("name", ["big_one", "big.one", "big one", "Big", "-big", "big-", "big--one", "größe"])
+def test_a_plug_in_whose_name_is_no_name_is_refused(plugins: Plugins, numbers: Registry[type[int]], name: str) -> None:
+    plugins.install("big", "1.1", {GROUP: {name: "big:Big", "big-1": "big:Big"}}, BIG)
+    text = refusal(numbers, name)
+    assert text.startswith(
+        f"The number {name!r} of the plug-in big 1.1 (entry point {name} = big:Big) cannot be used: "
+    )
+    assert "a number's name has lower-case letters and digits, with a hyphen between words." in text
+    assert not plugins.imported("big")
+    assert numbers["big-1"](3) == 3
+
+
+def test_where_names_become_keys_an_underscore_joins_their_words(plugins: Plugins) -> None:
+    keys: Registry[type[int]] = Registry("number", GROUP, subclass_of="builtins:int", joined_by="_")
+    plugins.install("big", "1.1", {GROUP: {"big_one": "big:Big", "big-one": "big:Big"}}, BIG)
+    assert keys["big_one"](3) == 3
+    assert "with an underscore between words" in refusal(keys, "big-one")
 
 
 def test_an_instance_is_asked_for_where_things_are_no_classes(plugins: Plugins) -> None:

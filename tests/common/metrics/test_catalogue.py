@@ -55,7 +55,10 @@ def test_a_plug_in_that_is_installed_by_chance_leaves_a_study_as_it_is(plugins: 
 @pytest.mark.parametrize(
     ("metrics", "sentence"),
     [
-        (["peek"], r"study\.yaml: evaluation\.metrics: No metric is called 'peek'\. Known: .*auroc.*peak"),
+        (
+            ["peek"],
+            r"study\.yaml: evaluation\.metrics: No metric is called 'peek'\. Did you mean peak\? Known: .*auroc.*peak",
+        ),
         (["auroc"], r"study\.yaml: evaluation\.metrics: auroc is computed anyway\. Leave it out\."),
         (["peak", "peak"], "peak is computed anyway"),
         (["other_name"], "'other_name' calls itself 'peak'. The two names must be the same"),

@@ -54,11 +54,15 @@ def test_without_a_name_a_person_is_scored_by_their_own_latents() -> None:
         ({"fit_on": "federated", "features": 3}, "model: one_class.features: input should be greater than"),
         ({"nu": 0}, "model: one_class.nu: input should be greater than 0"),
         ({"nu": float("nan")}, "model: one_class.nu"),
-        ({"fit_on": "moon"}, "one_class.fit_on: no one-class score is called so; known: federated, location, patient"),
+        (
+            {"fit_on": "moon"},
+            "one_class.fit_on: no one-class score is called 'moon'. Known: federated, location, patient",
+        ),
+        ({"fit_on": "locations"}, "called 'locations'. Did you mean location? Known: federated, location, patient."),
         ({"fit_on": 3}, "model: one_class.fit_on"),
         ("patient", "model: one_class"),
     ],
-    ids=["another's", "unnamed", "bound", "nu", "nan", "unknown", "number", "text"],
+    ids=["another's", "unnamed", "bound", "nu", "nan", "unknown", "near", "number", "text"],
 )
 def test_a_wrong_key_or_value_is_named(one_class: object, sentence: str) -> None:
     with pytest.raises(StudyError) as caught:

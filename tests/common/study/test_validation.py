@@ -14,13 +14,14 @@ from normfed_common.study.validation import validate
 
 
 class Inner(Frozen):
-    shares: tuple[float, ...] = ()
+    shares: tuple[float, ...] = Field((), examples=["[0.5, 0.5]"])
     people: int = Field(1, gt=0)
 
 
 class Outer(Frozen):
     name: str
     inner: Inner = Inner()
+    others: tuple[Inner, ...] | None = None
 
     @model_validator(mode="after")
     def _not_nobody(self) -> Outer:
@@ -33,8 +34,13 @@ class Outer(Frozen):
     ("raw", "sentence"),
     [
         ({}, "name is missing"),
-        ({"name": "x", "nme": 1}, "nme is not a key that a study knows"),
-        ({"name": "x", "inner": {"prs": 1}}, "inner.prs is not a key that a study knows"),
+        ({"name": "x", "nme": 1}, "nme is not a key that a study knows (did you mean name?)"),
+        ({"name": "x", "zzz": 1}, "zzz is not a key that a study knows (known: name, inner, others)"),
+        ({"name": "x", "name:{y": 1}, "name:{y is not a key that a study knows (a space is missing after the colon)"),
+        ({"name": "x", "inner": [1]}, "inner: keys with values are expected (got '[1]')"),
+        ({"name": "x", "inner": {"shares": 1}}, "inner.shares: a list is expected, such as [0.5, 0.5] (got '1')"),
+        ({"name": "x", "others": [{"x": 1}]}, "others.0.x is not a key that a study knows (known: shares, people)"),
+        ({"name": "x", "inner": {"shaers": 1}}, "inner.shaers is not a key that a study knows (did you mean shares?)"),
         ({"name": "x", "inner": {"people": 0}}, "inner.people: input should be greater than 0 (got '0')"),
         ({"name": "x", "inner": {"shares": [1.0, "b"]}}, "inner.shares.1: input should be a valid number (got 'b')"),
         ({"name": 5}, "name: input should be a valid string (got '5')"),
@@ -46,6 +52,12 @@ def test_every_fault_is_named_with_its_place(raw: dict[str, Any], sentence: str)
     with pytest.raises(StudyError) as caught:
         validate(Outer, raw, "a.yaml")
     assert str(caught.value) == f"a.yaml: {sentence}."
+
+
+def test_what_a_key_is_not_is_the_callers_to_say() -> None:
+    with pytest.raises(StudyError) as caught:
+        validate(Inner, {"poeple": 3}, "a.yaml: model", "a parameter of unet")
+    assert str(caught.value) == "a.yaml: model: poeple is not a parameter of unet (did you mean people?)."
 
 
 def test_of_a_long_value_only_its_beginning_is_repeated() -> None:

@@ -11,6 +11,7 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from scripted import PEOPLE, STEP, ScriptedGrid, federation, mean_of, moved, run
 
+from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError, SiteCode
 from normfed_common.study.config import StudyConfig
@@ -145,6 +146,24 @@ def test_part_of_the_sites_is_drawn_anew_for_every_round_and_weights_stay_right(
             if site in sites:
                 assert since[site, number] == last
                 last = number
+
+
+def test_every_repeat_draws_other_sites_and_the_first_those_that_it_always_drew(
+    study: StudyConfig, tmp_path: Path
+) -> None:
+    small = federation(study, rounds=12, sample=0.5)
+
+    def drawn(repeat: int) -> list[set[str]]:
+        _, history = run(small, ScriptedGrid(lambda s, _: STEP[s]), tmp_path / str(repeat), repeat=repeat)
+        return [{s for s, o in entry["outcomes"].items() if o == "took part"} for entry in history]
+
+    first = [
+        {"abcd"[i] for i in seeds.generator(small.seed, "participation", round).permutation(4)[:2]}
+        for round in range(1, 13)
+    ]
+    assert drawn(0) == first
+    assert drawn(1) != first
+    assert drawn(2) not in (first, drawn(1))
 
 
 def test_sites_leave_come_back_under_another_node_and_join(study: StudyConfig, tmp_path: Path) -> None:

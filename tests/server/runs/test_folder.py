@@ -85,6 +85,7 @@ def test_no_study_starts_from_what_is_not_finite(study: StudyConfig, tmp_path: P
     named.save(tmp_path / "m.safetensors", {"a": np.zeros(2), "b": np.array([1.0, value])})
     with pytest.raises(StudyError, match=r"initial_model: .*m\.safetensors holds values that are not finite"):
         runs.begin(starting_from(study, tmp_path / "m.safetensors"), tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_no_study_starts_from_what_is_not_there(study: StudyConfig, tmp_path: Path) -> None:

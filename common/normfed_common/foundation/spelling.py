@@ -1,0 +1,18 @@
+"""Which of the known names was probably meant."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from difflib import get_close_matches
+
+
+def meant(name: str, known: Collection[str]) -> str:
+    """``Did you mean ...?`` with the nearest of the known names, whatever its case; empty if none is near."""
+    by_lower = {other.lower(): other for other in known}
+    close = get_close_matches(name.lower(), by_lower, n=1)
+    return f"Did you mean {by_lower[close[0]]}?" if close else ""
+
+
+def sentences(*texts: str) -> str:
+    """Those that say something, one after the other."""
+    return " ".join(text for text in texts if text)
