@@ -221,11 +221,13 @@ def _run(
 
 
 def _print_summary(console: Console, folder: Path, report_path: Path, with_league: bool) -> None:
+    from normfed_server.report.findings import headline
     from normfed_server.report.words import participation_sentence
     from normfed_server.results.layout import read
     from normfed_simulation.tables import league_table, models_table
 
     results = read(folder)
+    console.print(f"[bold]{plain(headline(results))}[/]", highlight=False)
     partial = participation_sentence(results)
     if partial:
         console.print(f"[yellow]![/] {plain(partial)}", highlight=False)

@@ -17,7 +17,8 @@ from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_json
 from normfed_common.metrics.catalogue import chosen
 from normfed_common.metrics.subjects import wilcoxon_holm
-from normfed_server.report.page import Patients, main_models, write_report
+from normfed_server.report.findings import main_models
+from normfed_server.report.page import Patients, write_report
 from normfed_server.results import layout
 from normfed_server.results.metrics import UNSEEN
 from normfed_server.runs.folder import Run

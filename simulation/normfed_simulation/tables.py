@@ -17,6 +17,8 @@ def models_table(results: RunResults) -> Table:
     shown = {name: metric.title for name, metric in results.metrics.items() if "terminal" in metric.shown}
     for column in ("model", *shown.values(), "worst site's AUROC"):
         table.add_column(column, justify="left" if column == "model" else "right")
+    chances = [results.metrics[metric].chance for metric in shown]
+    table.add_row("chance", *(f"{chance:g}" if chance is not None else "–" for chance in chances), style="dim")
     for name, model in results.evaluation.items():
         worst = model.worst_site.get(AUROC)
         cells = [_cell(model.all.get(metric)) for metric in shown]
@@ -45,7 +47,7 @@ def league_table(results: RunResults) -> Table:
             f"{row.seconds_per_round:.1f}" if row.seconds_per_round is not None else "–",
         )
     table.caption = "gain: in AUROC, over every site training alone; +/-: sites that gain/lose beyond their interval. "
-    table.caption += "worst: AUROC at the worst site. MB, s: of a round, over all its sites."
+    table.caption += "worst: AUROC at the worst site. MB, s: of a round, over all its sites. Chance: AUROC .500."
     if any(len(row.figures[AUROC].trainings) > 1 for row in results.league):
         table.caption += " ±: sd over trainings."
     return table

@@ -411,14 +411,15 @@ def test_strategies_are_listed_with_parameters_and_source() -> None:
 
 
 def test_the_findings_call_no_strategy_a_trivial_baseline(league: Path) -> None:
-    from normfed_server.report.page import sentences
+    from normfed_server.report.findings import headline
 
     found = metrics(league)
-    for model in found["evaluation"].values():
-        model["all"]["auprc"]["mean"] = 0.1
-    found["evaluation"]["ditto"]["all"]["auprc"]["mean"] = 0.9
-    assert not any("trivial baseline" in sentence for sentence in sentences(run_results(**found)))
-    found["evaluation"]["atlas"]["all"]["auprc"]["mean"] = 0.5
-    found["evaluation"]["federated"]["all"]["auprc"]["n"] = 20
-    found["differences"]["atlas"]["all"]["auprc"]["ci95"] = [-0.5, -0.3]
-    assert any("The trivial baseline atlas is better" in sentence for sentence in sentences(run_results(**found)))
+    for metric in ("auroc", "auprc"):
+        found["evaluation"]["federated"]["all"][metric]["n"] = 20
+        for name in ("ditto", "atlas"):
+            found["differences"][name] = found["differences"]["atlas"]
+            found["differences"][name]["all"][metric] = {"mean": -0.4, "ci95": [-0.5, -0.3]}
+    text = headline(run_results(**found))
+    assert "atlas" in text
+    assert "is better" in text or "are better" in text
+    assert "ditto" not in text

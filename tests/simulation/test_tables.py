@@ -61,3 +61,9 @@ def test_a_model_without_a_figure_has_dashes_and_the_others_their_intervals() ->
     assert "0.750 (0.500–1.000)" in federated
     assert "0.500 b" in federated
     assert atlas.count("–") == 4
+
+
+def test_chance_is_named_where_a_metric_has_one() -> None:
+    chance = next(line for line in shown(models_table(run_results())).splitlines() if "chance" in line)
+    assert chance.replace("│", "").split() == ["chance", "0.5", "–", "–"]  # AUROC, average precision, best Dice
+    assert "Chance: AUROC .500" in " ".join(shown(league_table(run_results())).split())

@@ -115,7 +115,7 @@ def gains(differences: Mapping[str, Differences], models: Sequence[str], metric:
 
 
 def matrix(results: RunResults, metric: str) -> str:
-    """Train site x test site of the local models, and the federated model's row below."""
+    """Train site x test site of the local models, and the federated model's row below; red is below chance."""
     rows = results.matrix.get(metric, {})
     if not rows:
         return ""
@@ -129,7 +129,16 @@ def matrix(results: RunResults, metric: str) -> str:
             names.append(model)
             values.append([figure.mean if figure else None for figure in found])
     text = [[f"{v:.3f}" if v is not None else "" for v in row] for row in values]
-    figure = go.Figure(go.Heatmap(z=values, x=tests, y=names, text=text, texttemplate="%{text}", colorscale="Blues"))
+    heat = go.Heatmap(
+        z=values,
+        x=tests,
+        y=names,
+        text=text,
+        texttemplate="%{text}",
+        colorscale="RdBu",
+        zmid=results.metrics[metric].chance,
+    )
+    figure = go.Figure(heat)
     figure.update_layout(
         **{**LAYOUT, "height": 90 + 42 * len(names)}, xaxis_title="tested at", yaxis_title="trained at"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from normfed_server.results.layout import LeagueFigure, RunResults
 from normfed_server.steps.shares import DOMINANT
@@ -86,3 +86,21 @@ def warnings(results: RunResults, attacks: Mapping[str, str]) -> list[str]:
     if attacks:
         found.append(f"Malicious by order: {', '.join(f'{site} ({attack})' for site, attack in attacks.items())}.")
     return found
+
+
+def listed(parts: Iterable[str], word: str = "and") -> str:
+    """``a, b and c``."""
+    *first, last = parts
+    return f"{', '.join(first)} {word} {last}" if first else last
+
+
+def number(value: float | None) -> str:
+    """Three digits or so; a dash for none."""
+    if value is None:
+        return "–"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
+
+
+def signed(value: float | None) -> str:
+    """A difference; a dash for none."""
+    return "–" if value is None else f"{value:+.3f}"

@@ -117,6 +117,7 @@ def test_the_matrix_has_a_row_for_each_training_and_a_column_for_each_test_site(
     assert (heat.y, heat.x) == (("b", "a", "federated"), ("a", "b"))
     assert [list(row) for row in heat.z] == [[0.6, 0.8], [0.7, None], [0.9, None]]
     assert heat.text[1] == ["0.700", ""]
+    assert heat.zmid == 0.5  # white is chance
     assert figures.matrix(results, "dice") == ""  # local models were not ranked by it
 
 

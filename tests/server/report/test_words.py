@@ -9,7 +9,15 @@ from run_results import run_results
 
 from normfed_server.report import participation
 from normfed_server.report.participation import Cell, mean_shares
-from normfed_server.report.words import dominance_sentences, missed_sentences, participation_sentence, trainings_spread
+from normfed_server.report.words import (
+    dominance_sentences,
+    listed,
+    missed_sentences,
+    number,
+    participation_sentence,
+    signed,
+    trainings_spread,
+)
 from normfed_server.results.layout import LeagueFigure
 from normfed_server.sites.closing import Outcome
 
@@ -91,3 +99,28 @@ def test_a_site_that_joins_later_was_not_in_the_federation_before() -> None:
     assert federated.rows["a"][0] == Cell("", "no", "not in the federation")
     assert federated.rows["b"][1] == Cell("late", "bad", "late: slow")
     assert mean_shares(results.rounds) == {"b": 0.875, "a": 0.625}  # over the rounds in which each was used
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "–"),
+        (0.12345, "0.123"),
+        (0.9996, "1.000"),
+        (1.0, "1.00"),
+        (-3.14159, "-3.14"),
+        (10, "10.0"),
+        (-12.34, "-12.3"),
+    ],
+)
+def test_a_number_has_three_digits_or_so(value: float | None, shown: str) -> None:
+    assert number(value) == shown
+
+
+@pytest.mark.parametrize(("value", "shown"), [(None, "–"), (0.1, "+0.100"), (-0.1, "-0.100"), (0.0, "+0.000")])
+def test_a_difference_has_its_sign(value: float | None, shown: str) -> None:
+    assert signed(value) == shown
+
+
+def test_a_list_ends_with_a_word() -> None:
+    assert (listed("a"), listed("ab"), listed("abc", "or")) == ("a", "a and b", "a, b or c")

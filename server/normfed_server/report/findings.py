@@ -1,0 +1,221 @@
+"""What was found, in words: only what the figures say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from normfed_server.report.words import listed, number, signed
+from normfed_server.results.layout import Difference, Figure, LeagueRow, ModelFigures, RunResults
+from normfed_server.results.league import beyond
+from normfed_server.results.metrics import UNSEEN
+
+OURS, AUROC, PRECISION = "federated", "auroc", "auprc"
+TITLES = {AUROC: "AUROC", PRECISION: "average precision"}  # what the findings speak of
+CHANCE = 0.5  # of AUROC, by its definition
+BARELY = 0.1  # of AUROC above chance
+FEWEST_PATIENTS = 6  # with fewer no paired test can tell two models apart, and an interval of so few says nothing
+COMPARED = {
+    "pooled": ("training on all scans in one place", "The pooled model is itself"),
+    "local": ("every site training alone", "The local models are themselves"),
+}
+
+Verdict = Literal["better", "worse", "tied"]
+WHOLE: dict[Verdict, str] = {
+    "better": "better than",
+    "worse": "worse than",
+    "tied": "not distinguishable from",
+}
+REVERSED: dict[Verdict, Verdict] = {"better": "worse", "worse": "better", "tied": "tied"}
+
+
+def main_models(results: RunResults) -> dict[str, ModelFigures]:
+    """What the tables of results show: other strategies stand in the league table."""
+    others = set(results.strategies) - {OURS}
+    return {name: model for name, model in results.evaluation.items() if name not in others}
+
+
+def headline(results: RunResults) -> str:
+    """What was found, in one sentence: beside chance and the trivial baselines."""
+    figure = _figure(results, OURS, AUROC)
+    if figure is None:
+        return "No site says an AUROC of the federated model."
+    if figure.n < FEWEST_PATIENTS:
+        return f"Too few patients to say more than AUROC {number(figure.mean)} over {figure.n} (chance {CHANCE:g})."
+    barely = figure.mean is not None and CHANCE < figure.mean < CHANCE + BARELY
+    chance = beside_chance(results, OURS)
+    level = "barely above chance" if chance == "above chance" and barely else chance
+    found = [f"{level[0].upper()}{level[1:]} (AUROC {number(figure.mean)}; chance {CHANCE:g})"]
+    return "; ".join([*found, *_baselines(results)]) + "."
+
+
+def sentences(results: RunResults) -> list[str]:
+    """The findings, the headline first."""
+    figures = {metric: figure for metric in TITLES if (figure := _figure(results, OURS, metric))}
+    if AUROC not in figures:
+        return [headline(results)]
+    reached = listed(f"{TITLES[metric]} {number(figure.mean)}" for metric, figure in figures.items())
+    baselines = [f"{text[0].upper()}{text[1:]}." for text in _baselines(results, with_figures=True)]
+    return [
+        headline(results),
+        f"The federated model reaches {reached}, means over {figures[AUROC].n} patients.",
+        *(sentence for name in COMPARED for sentence in _compared(results, name)),
+        *_worst_sites(results),
+        *baselines,
+        *_best_strategy(results.league),
+        *_caution(results),
+    ]
+
+
+def verdict(results: RunResults, other: str, metric: str) -> Verdict:
+    """What the federated model is to another: better or worse only beyond the 95 % interval over patients enough, and
+    where each of its trainings says so beside each of the other's."""
+    figure, difference = _figure(results, OURS, metric), _difference(results, other, metric)
+    if figure is None or difference is None or figure.n < FEWEST_PATIENTS:
+        return "tied"
+    theirs = _trainings(results, other, metric) or [_means(results, other)[metric]]
+    gaps = [mine - its for mine in _trainings(results, OURS, metric) for its in theirs]
+    if beyond(difference, 1) and all(gap > 0 for gap in gaps):
+        return "better"
+    return "worse" if beyond(difference, -1) and all(gap < 0 for gap in gaps) else "tied"
+
+
+def beside_chance(results: RunResults, name: str) -> str:
+    """Where a model's AUROC is: above or below chance only beyond its interval, and in each of its trainings."""
+    figure = _figure(results, name, AUROC)
+    low, high = figure.ci95 if figure is not None and figure.ci95 is not None else (None, None)
+    trainings = _trainings(results, name, AUROC)
+    if low is not None and low > CHANCE and all(mean > CHANCE for mean in trainings):
+        return "above chance"
+    if high is not None and high < CHANCE and all(mean < CHANCE for mean in trainings):
+        return "below chance"
+    return "not distinguishable from chance"
+
+
+def _compared(results: RunResults, name: str) -> list[str]:
+    """The federated model beside another way to train it, by every metric; and whether that one beats chance."""
+    found = {metric: difference for metric in TITLES if (difference := _difference(results, name, metric))}
+    patients = {metric: figure.n for metric in found if (figure := _figure(results, OURS, metric))}
+    if not patients:
+        return []
+    what, itself = COMPARED[name]
+    verdicts = {metric: verdict(results, name, metric) for metric in patients}
+    by = {
+        metric: f"{TITLES[metric]} ({_difference_in_words(found[metric], n >= FEWEST_PATIENTS)})"
+        for metric, n in patients.items()
+    }
+    if len(set(verdicts.values())) == 1:
+        (shared,) = set(verdicts.values())
+        text = f"It is {WHOLE[shared]} {what} by {listed(by.values(), 'or' if shared == 'tied' else 'and')}."
+    else:
+        text = f"Against {what} it is {listed(f'{verdicts[metric]} by {by[metric]}' for metric in by)}."
+    theirs = _figure(results, name, AUROC)
+    chance = beside_chance(results, name)
+    if theirs is not None and theirs.n >= FEWEST_PATIENTS and chance != "above chance":
+        text += f" {itself} {chance} (AUROC {number(theirs.mean)}; chance {CHANCE:g})."
+    return [text]
+
+
+def _worst_sites(results: RunResults) -> list[str]:
+    if "local" not in results.evaluation:
+        return []
+    ours, local = results.evaluation[OURS].worst_site, results.evaluation["local"].worst_site
+    both = [metric for metric in TITLES if metric in ours and metric in local]
+    if not both:
+        return []
+    reached, alone = (
+        listed(f"{TITLES[metric]} {number(worst[metric].mean)} ({worst[metric].site})" for metric in both)
+        for worst in (ours, local)
+    )
+    return [f"At its worst site it reaches {reached}; local-only training at its own worst {alone}."]
+
+
+def _baselines(results: RunResults, with_figures: bool = False) -> list[str]:
+    """The trivial baselines, those of one verdict together, the best first."""
+    groups: dict[tuple[tuple[str, Verdict], ...], list[str]] = {}
+    means = {name: _means(results, name) for name in main_models(results)}
+    trivial = [name for name in means if name not in (OURS, *COMPARED, UNSEEN)]
+    for name in sorted(trivial, key=lambda name: -means[name].get(PRECISION, 0.0)):
+        shared = [metric for metric in means[name] if metric in means[OURS]]
+        if shared:
+            verdicts = tuple((metric, REVERSED[verdict(results, name, metric)]) for metric in shared)
+            groups.setdefault(verdicts, []).append(name)
+    found = []
+    for verdicts, names in groups.items():
+        shown = [f"{name} ({_in_words(means[name])})" for name in names] if with_figures else names
+        many = len(names) > 1
+        subject = f"the trivial baseline{'s' if many else ''} {listed(shown)} {'are' if many else 'is'}"
+        found.append(f"{subject} {_together(dict(verdicts))}")
+    return found
+
+
+def _together(verdicts: dict[str, Verdict]) -> str:
+    """What another model is to the federated one, by every metric."""
+    if len(set(verdicts.values())) > 1:
+        return listed(f"{found} by {TITLES[metric]}" for metric, found in verdicts.items())
+    (found,) = set(verdicts.values())
+    return "not distinguishable from it" if found == "tied" else found
+
+
+def _best_strategy(league: Sequence[LeagueRow]) -> list[str]:
+    strategies = [row for row in league if row.strategy]
+    if len(strategies) < 2 or strategies[0].figures[PRECISION].mean is None:
+        return []
+    best = strategies[0]
+    figures_of_best = f"{number(best.figures[PRECISION].mean)}, AUROC {number(best.figures[AUROC].mean)}"
+    text = f"Of {len(strategies)} strategies {best.name} has the highest average precision ({figures_of_best})"
+    text += ", picked on these very patients, so expect less on others"
+    if best.gain_over_local is None:
+        return [f"{text}."]
+    gains = ", ".join(
+        f"{len(gain.gain)} of {len(gain.sites)} sites gain and {len(gain.lose)} lose by {TITLES[metric]}"
+        for metric in TITLES
+        if (gain := best.gain_over_local.get(metric))
+    )
+    return [f"{text}; against training alone, beyond their intervals, {gains}."]
+
+
+def _caution(results: RunResults) -> list[str]:
+    """What the intervals do not know of."""
+    figure = _figure(results, OURS, AUROC)
+    if not results.differences or figure is None or figure.n < FEWEST_PATIENTS:
+        return []
+    trainings = len(_trainings(results, OURS, AUROC))
+    if trainings:
+        return [f"Better and worse: beyond the interval over patients, and in each of {trainings} trainings."]
+    return ["The intervals are over patients, with the trained models held fixed: another seed may decide otherwise."]
+
+
+def _figure(results: RunResults, name: str, metric: str) -> Figure | None:
+    """A model's figure over all patients; None where no site may say it."""
+    figure = results.evaluation[name].all.get(metric) if name in results.evaluation else None
+    return figure if figure is not None and figure.mean is not None else None
+
+
+def _difference(results: RunResults, other: str, metric: str) -> Difference | None:
+    difference = results.differences[other].all.get(metric) if other in results.differences else None
+    return difference if difference is not None and difference.mean is not None else None
+
+
+def _means(results: RunResults, name: str) -> dict[str, float]:
+    figures = {metric: _figure(results, name, metric) for metric in TITLES}
+    return {metric: figure.mean for metric, figure in figures.items() if figure and figure.mean is not None}
+
+
+def _trainings(results: RunResults, name: str, metric: str) -> list[float]:
+    """Means of every training, where there were several."""
+    for row in results.league:
+        if row.name == name and len(row.figures[metric].trainings) > 1:
+            return [mean for mean in row.figures[metric].trainings if mean is not None]
+    return []
+
+
+def _in_words(means: dict[str, float]) -> str:
+    return ", ".join(f"{TITLES[metric]} {number(mean)}" for metric, mean in means.items())
+
+
+def _difference_in_words(difference: Difference, with_interval: bool) -> str:
+    low, high = difference.ci95
+    if low is None or high is None or not with_interval:
+        return signed(difference.mean)
+    return f"{signed(difference.mean)}, 95 % interval {signed(low)} to {signed(high)}"

@@ -1,0 +1,263 @@
+"""What the findings say of the figures, and what they must not say."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from compared import GAIN, difference, metrics, model, row
+from hypothesis import given
+from hypothesis import strategies as st
+from run_results import run_results
+
+from normfed_common.metrics.catalogue import BUILT_IN
+from normfed_server.report import findings
+from normfed_server.report.findings import headline, main_models, sentences
+from normfed_server.results.layout import described
+
+UNSURE = "not distinguishable from"
+
+
+def said(found: Mapping[str, Any]) -> list[str]:
+    return sentences(run_results(**found))
+
+
+def apart(auroc: dict[str, Any], auprc: dict[str, Any]) -> dict[str, Any]:
+    """A difference of its own by each metric."""
+    return {**auroc, "all": {"auroc": auroc["all"]["auroc"], "auprc": auprc["all"]["auprc"]}}
+
+
+BETTER, WORSE, TIED = difference(0.1, 0.05, 0.15), difference(-0.2, -0.3, -0.1), difference(0.02, -0.02, 0.06)
+
+
+def test_the_metrics_that_findings_speak_of_are_called_and_begin_as_everywhere() -> None:
+    known = described(BUILT_IN)
+    assert {metric: known[metric].title for metric in findings.TITLES} == findings.TITLES
+    assert known["auroc"].chance == findings.CHANCE
+
+
+@given(st.floats(-1, 1), st.floats(0, 1), st.floats(0, 1), st.sampled_from(["pooled", "local"]))
+def test_a_model_is_better_or_worse_only_where_the_interval_excludes_a_tie(
+    mean: float, below: float, above: float, name: str
+) -> None:
+    low, high = mean - below, mean + above
+    expected = "better than" if low > 0 else "worse than" if high < 0 else UNSURE
+    text = " ".join(said(metrics(**{name: difference(mean, low, high)})))
+    assert [word for word in ("better than", "worse than", UNSURE) if word in text] == [expected]
+
+
+@pytest.mark.parametrize("ends", [(0.0, 0.2), (-0.2, 0.0), (None, None)])
+def test_an_interval_that_touches_a_tie_or_is_not_known_decides_nothing(
+    ends: tuple[float | None, float | None],
+) -> None:
+    mean = -0.1 if ends[1] == 0 else 0.1
+    (sentence,) = [text for text in said(metrics(local=difference(mean, *ends))) if "training alone" in text]
+    assert sentence.startswith("It is not distinguishable from every site training alone by AUROC (")
+    assert ("95 % interval" in sentence) == (ends[0] is not None)
+
+
+def test_the_findings_name_chance_the_other_trainings_and_the_figures() -> None:
+    assert said(metrics(pooled=difference(-0.02, -0.03, -0.01), local=BETTER)) == [
+        "Above chance (AUROC 0.900; chance 0.5).",
+        "The federated model reaches AUROC 0.900 and average precision 0.200, means over 20 patients.",
+        "It is worse than training on all scans in one place by AUROC (-0.020, 95 % interval -0.030 to -0.010) and "
+        "average precision (-0.020, 95 % interval -0.030 to -0.010).",
+        "It is better than every site training alone by AUROC (+0.100, 95 % interval +0.050 to +0.150) and "
+        "average precision (+0.100, 95 % interval +0.050 to +0.150).",
+        "At its worst site it reaches AUROC 0.800 (b) and average precision 0.100 (b); "
+        "local-only training at its own worst AUROC 0.700 (b) and average precision 0.100 (b).",
+        "The intervals are over patients, with the trained models held fixed: another seed may decide otherwise.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("auroc", "auprc", "expected"),
+    [
+        (TIED, WORSE, "tied by AUROC (+0.020, 95 % interval -0.020 to +0.060) and worse by average precision (-0.200"),
+        (BETTER, WORSE, "better by AUROC (+0.100, 95 % interval +0.050 to +0.150) and worse by average precision (-0"),
+        (WORSE, TIED, "worse by AUROC (-0.200, 95 % interval -0.300 to -0.100) and tied by average precision (+0.020"),
+    ],
+)
+def test_where_the_metrics_disagree_each_says_which_way(
+    auroc: dict[str, Any], auprc: dict[str, Any], expected: str
+) -> None:
+    found = said(metrics(pooled=apart(auroc, auprc)))
+    assert found[2].startswith(f"Against training on all scans in one place it is {expected}")
+    assert UNSURE not in " ".join(found)
+
+
+def test_a_tie_by_both_metrics_is_one() -> None:
+    assert said(metrics(pooled=TIED))[2].startswith(
+        "It is not distinguishable from training on all scans in one place by AUROC (+0.020, 95 % interval -0.020 to "
+        "+0.060) or average precision ("
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "auroc", "expected"),
+    [
+        ("local", 0.43, "The local models are themselves below chance (AUROC 0.430; chance 0.5)."),
+        ("local", 0.52, "The local models are themselves not distinguishable from chance (AUROC 0.520; chance 0.5)."),
+        ("pooled", 0.43, "The pooled model is itself below chance (AUROC 0.430; chance 0.5)."),
+        ("local", 0.56, None),
+    ],
+)
+def test_to_be_better_than_a_model_that_knows_nothing_is_said_to_be_that(
+    name: str, auroc: float, expected: str | None
+) -> None:
+    found = metrics(**{name: BETTER})
+    found["evaluation"][name] = model(auroc)
+    assert said(found)[2].endswith(expected or "+0.150).")
+    found["evaluation"][name] = model(auroc, n=5)
+    assert "chance" not in said(found)[2]
+
+
+@pytest.mark.parametrize(
+    ("auroc", "expected"),
+    [
+        (0.43, "Below chance (AUROC 0.430; chance 0.5)."),
+        (0.45, "Not distinguishable from chance (AUROC 0.450; chance 0.5)."),
+        (0.55, "Not distinguishable from chance (AUROC 0.550; chance 0.5)."),
+        (0.56, "Barely above chance (AUROC 0.560; chance 0.5)."),
+        (0.61, "Above chance (AUROC 0.610; chance 0.5)."),
+    ],
+)
+def test_the_headline_says_where_chance_is(auroc: float, expected: str) -> None:
+    found = metrics()
+    found["evaluation"]["federated"] = model(auroc)
+    assert headline(run_results(**found)) == expected
+    assert said(found)[0] == expected
+
+
+def test_the_headline_names_every_baseline_and_which_way_it_differs() -> None:
+    baselines = {"flair-intensity": WORSE, "atlas": WORSE, "t1-intensity": BETTER, "dark": apart(TIED, WORSE)}
+    found = metrics(**baselines, flat=TIED)
+    better = {"flair-intensity": (0.95, 0.6), "atlas": (0.93, 0.5), "dark": (0.9, 0.4), "flat": (0.9, 0.2)}
+    for name, figures in better.items():
+        found["evaluation"][name] = model(*figures)
+    found["evaluation"]["t1-intensity"] = model(0.6, 0.1)
+    assert headline(run_results(**found)) == (
+        "Above chance (AUROC 0.900; chance 0.5); the trivial baselines flair-intensity and atlas are better; "
+        "the trivial baseline dark is tied by AUROC and better by average precision; "
+        "the trivial baseline flat is not distinguishable from it; the trivial baseline t1-intensity is worse."
+    )
+    assert (
+        "The trivial baselines flair-intensity (AUROC 0.950, average precision 0.600) and "
+        "atlas (AUROC 0.930, average precision 0.500) are better."
+    ) in said(found)
+
+
+@pytest.mark.parametrize("ends", [(-0.4, 0.1), (-0.4, 0.0), (None, None)])
+def test_a_trivial_baseline_is_better_only_beyond_its_interval(ends: tuple[float | None, float | None]) -> None:
+    found = metrics(atlas=difference(-0.3, *ends))
+    found["evaluation"]["atlas"] = model(0.8, 0.5)
+    (sentence,) = [text for text in said(found) if text.startswith("The trivial")]
+    assert (
+        sentence == "The trivial baseline atlas (AUROC 0.800, average precision 0.500) is not distinguishable from it."
+    )
+
+
+@pytest.mark.parametrize(("patients", "better"), [(5, False), (6, True)])
+def test_with_fewer_than_six_patients_nothing_is_called_better(patients: int, better: bool) -> None:
+    found = metrics(local=BETTER, atlas=WORSE)
+    found["evaluation"]["federated"] = model(0.9, n=patients)
+    found["evaluation"]["atlas"] = model(0.8, 0.5, n=patients)
+    text = said(found)
+    assert [word in " ".join(text) for word in ("better", "95 % interval", "seed")] == [better, better, better]
+    few = "Too few patients to say more than AUROC 0.900 over 5 (chance 0.5)."
+    assert (text[0] == few) != better
+    alone = "It is not distinguishable from every site training alone by AUROC (+0.100) or average precision (+0.100)."
+    assert (alone in text) != better
+
+
+def trained(found: dict[str, Any], name: str, auroc: list[float]) -> None:
+    """Give a model a row in the league, with the means of several trainings."""
+    line = row(name, 0.2, None)
+    found.setdefault("league", []).append(
+        {**line, "auroc": {**line["auroc"], "trainings": auroc}, "auprc": {**line["auprc"], "trainings": auroc}}
+    )
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [
+        ([0.9, 0.85], [0.8, 0.84], "It is better than every site training alone"),
+        ([0.9, 0.82], [0.8, 0.84], "It is not distinguishable from every site training alone"),
+        ([0.9], [0.95], "It is better than every site training alone"),  # once: the interval alone decides
+    ],
+)
+def test_what_another_training_turns_round_is_not_called_better(
+    ours: list[float], theirs: list[float], expected: str
+) -> None:
+    found = metrics(local=BETTER)
+    trained(found, "federated", ours)
+    trained(found, "local", theirs)
+    text = said(found)
+    assert any(sentence.startswith(expected) for sentence in text)
+    several = "Better and worse: beyond the interval over patients, and in each of 2 trainings."
+    assert (several in text) == (len(ours) > 1)
+
+
+@pytest.mark.parametrize(("another", "better"), [(0.3, True), (0.6, False)])
+def test_a_baseline_is_better_only_beside_every_training(another: float, better: bool) -> None:
+    found = metrics(atlas=WORSE)
+    found["evaluation"]["atlas"] = model(0.5, 0.5)
+    trained(found, "federated", [0.4, another])
+    assert ("the trivial baseline atlas is better" in headline(run_results(**found))) == better
+
+
+@pytest.mark.parametrize(
+    ("auroc", "another", "expected"),
+    [(0.6, 0.55, "Above"), (0.6, 0.49, "Not distinguishable from"), (0.4, 0.45, "Below"), (0.4, 0.51, "Not dist")],
+)
+def test_a_model_is_beside_chance_as_in_each_training(auroc: float, another: float, expected: str) -> None:
+    found = metrics()
+    found["evaluation"]["federated"] = model(auroc)
+    trained(found, "federated", [auroc, another])
+    assert headline(run_results(**found)).startswith(expected)
+
+
+@pytest.mark.parametrize("other", ["pooled", "local", "leave-one-site-out"])
+def test_what_is_no_baseline_is_never_called_trivial(other: str) -> None:
+    found = metrics(**{other: None})
+    found["evaluation"][other] = model(0.95, 0.9)
+    assert not any("trivial" in sentence for sentence in said(found))
+
+
+def test_the_best_of_several_strategies_is_said_with_where_it_was_picked() -> None:
+    found = metrics()
+    by_precision = {**GAIN, "gain": ["a", "b", "c"], "lose": []}
+    best = row("ditto", 0.4, GAIN)
+    best["gain_over_local"] = {"auroc": GAIN, "auprc": by_precision}
+    found["league"] = [best, row("federated", 0.3, GAIN), {**row("local", 0.9, None), "strategy": None}]
+    text = "Of 2 strategies ditto has the highest average precision (0.400, AUROC 0.750)"
+    text += ", picked on these very patients, so expect less on others"
+    gains = "; against training alone, beyond their intervals, 2 of 3 sites gain and 1 lose by AUROC, "
+    gains += "3 of 3 sites gain and 0 lose by average precision."
+    assert said(found)[-1] == text + gains
+    found["league"][0]["gain_over_local"] = None
+    assert said(found)[-1] == text + "."
+    found["league"] = found["league"][1:]
+    assert not any("strategies" in sentence for sentence in said(found))
+
+
+def test_other_strategies_stand_in_the_league_and_not_among_the_models() -> None:
+    found = metrics(pooled=None, ditto=None, atlas=None)
+    found["strategies"]["ditto"] = {"name": "ditto"}
+    assert list(main_models(run_results(**found))) == ["federated", "pooled", "atlas"]
+
+
+@pytest.mark.parametrize("mean", [None, math.nan])
+def test_what_no_site_says_is_not_compared(mean: float | None) -> None:
+    found = json.loads(json.dumps(metrics(local=BETTER, atlas=WORSE)))
+    for held in (found["evaluation"]["federated"], found["differences"]["local"], found["differences"]["atlas"]):
+        held["all"]["auprc"]["mean"] = mean
+    found["evaluation"]["federated"]["worst_site"] = {}
+    text = said(found)
+    assert not any("average precision" in sentence for sentence in text if not sentence.startswith("The trivial"))
+    assert "It is better than every site training alone by AUROC (+0.100, 95 % interval +0.050 to +0.150)." in text
+    found["evaluation"]["federated"]["all"] = {}
+    assert said(found) == ["No site says an AUROC of the federated model."]
