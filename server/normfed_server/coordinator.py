@@ -175,10 +175,13 @@ class Coordinator:
             if federated.not_served:
                 site, why = next(iter(federated.not_served.items()))
                 raise StudyError(f"No site can test: {site} {why}. Take another strategy.")
+            smallest = "the site's own minimum of people (minimum_people of its site.yaml)"
+            if not self.participants.deployed:
+                smallest = f"federation.minimum_cohort of the study, {self.study.federation.minimum_cohort}"
             raise DatasetError(
                 f"No site can test: people to train on/to test on are {found}. "
                 + (
-                    "Too few: fewer than the site's own minimum of people (minimum_people of its site.yaml)."
+                    f"Too few: fewer than {smallest}."
                     if any(site.test == BELOW_MINIMUM for site in sites.values())
                     else "Patients need lesion masks (derivatives/*/sub-*_label-X_mask.nii.gz)."
                 )

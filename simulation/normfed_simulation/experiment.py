@@ -26,7 +26,7 @@ from normfed_common.study.names import check_names
 from normfed_server.arms import virtual_clock as pace
 from normfed_server.runs.folder import Run
 from normfed_server.steps.catalogue import check_steps
-from normfed_simulation import datasets, hospital_times, patients
+from normfed_simulation import datasets, hospital_times, patients, site_logs
 from normfed_simulation import run_folder as runs
 from normfed_simulation.attacks import Attack, Tampering
 from normfed_simulation.run_folder import CONDITIONS
@@ -104,7 +104,7 @@ def simulate(
     if conditions.hospital_times and pace.load(run.folder) is None:
         pace.save(run.folder, hospital_times.draw(names, run.study.seed))
     tamper = Tampering(conditions.attacks, run.study.seed) if conditions.attacks else None
-    with watcher.training(run), _kept_environment():
+    with watcher.training(run), _kept_environment(), site_logs.quoted(run.folder):
         _engine(engine)(run.folder, run.sites_file, _count(run, names), workers, tamper)
     runs.link_maps(run)
     return patients.report(run, [(p.what, p.why) for p in problems])

@@ -290,7 +290,7 @@ def test_no_name_path_or_voxel_is_in_any_message(
         assert word.encode() not in everything
 
 
-def test_a_site_that_fails_stops_the_run_with_its_code_and_keeps_the_reason(
+def test_a_site_that_fails_stops_the_run_with_its_code_and_its_log_tells_the_reason_to_who_simulates(
     study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from normfed_client.answering import tasks
@@ -303,8 +303,11 @@ def test_a_site_that_fails_stops_the_run_with_its_code_and_keeps_the_reason(
         RunError, match=r"Round 1 of \S+: 0 of \d sites .* are needed. .*its own log says more"
     ) as caught:
         normfed("simulate", study_file, "--out", tmp_path, "--workers", 0, "--quiet")
-    assert "secret" not in str(caught.value)
-    assert any("secret reason" in path.read_text() for path in run_folder(tmp_path).glob("sites/*/site.log"))
+    run = run_folder(tmp_path)
+    first, _, quoted = str(caught.value).partition("\n")
+    assert "secret" not in first + (run / "events.jsonl").read_text()  # what the server knows
+    log = min(run.glob("sites/*/site.log"))
+    assert quoted.startswith(f"Site {log.parent.name}'s log ({log}): RuntimeError: secret reason in /data/sub-007; ")
 
 
 def test_json_mode_is_one_object_a_line(one_round: OneRound) -> None:

@@ -12,12 +12,14 @@ import yaml
 from flwr.app import Message
 from scripted import PEOPLE, ScriptedGrid, federation
 
+from normfed_common.foundation.errors import RunError
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.answers import Answer, Described
+from normfed_common.wire.bounds import BELOW_MINIMUM
 from normfed_common.wire.messages import answer
 from normfed_server.coordinator import Coordinator
 from normfed_server.sites.asking import Interrupted
-from normfed_server.sites.participants import Simulated
+from normfed_server.sites.participants import Admitted, Simulated
 from normfed_simulation.engines.local import identify
 
 
@@ -35,6 +37,32 @@ class SilentGrid(ScriptedGrid):
         site = next(name for name, node in self.connected.items() if node == message.metadata.dst_node_id)
         counts = {"train": PEOPLE[site], "held_out": 0, "test": 3}
         return answer(message, Answer(site=site, payload=Described(counts=counts)), {})
+
+
+class Untested(ScriptedGrid):
+    """Sites that train, and say of those to test on only that they are too few."""
+
+    def _reply(self, message: Message) -> Message | None:
+        site = next(name for name, node in self.connected.items() if node == message.metadata.dst_node_id)
+        counts = {"train": PEOPLE[site], "held_out": 0, "test": BELOW_MINIMUM}
+        return answer(message, Answer(site=site, payload=Described(counts=counts)), {})
+
+
+@pytest.mark.parametrize(
+    ("deployed", "smallest"),
+    [(False, "federation.minimum_cohort of the study, 3."), (True, "(minimum_people of its site.yaml).")],
+)
+def test_where_nobody_can_test_it_is_said_whose_minimum_is_not_reached(
+    study: StudyConfig, tmp_path: Path, deployed: bool, smallest: str
+) -> None:
+    identify()
+    grid = Untested(lambda site, round: None)
+    small = federation(study, minimum_cohort=3)
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(small.model_dump(mode="json")))
+    participants = Admitted(lambda: grid.connected, frozenset) if deployed else Simulated(len(PEOPLE))
+    with pytest.raises(RunError, match=r"No site can test: .*Too few: fewer than ") as caught:
+        Coordinator(grid, tmp_path, participants).run()
+    assert str(caught.value).endswith(smallest)
 
 
 @pytest.fixture

@@ -210,7 +210,9 @@ def test_in_a_simulation_it_is_one_sentence_that_names_the_site(
     grid = Hospitals(task, EVERYWHERE[what])
     if task in ("train.canary", "train.round") or (task, what) == ("query.describe", "another site's name"):
         return  # no canary is tried, a round sets aside, and who a node is a simulation does not know beforehand
-    with pytest.raises(SiteFailed, match=rf"Site (b|node 2) could not answer {task}: ") as caught:
+    with pytest.raises(
+        SiteFailed, match=rf"Site (b|node 2) could not answer {task}( of [a-z]+)?( in round 2)?: "
+    ) as caught:
         play(small(study, strategy=strategy), tmp_path / "r", grid, forgiving=False)
     assert "\n" not in str(caught.value)
 
@@ -234,7 +236,7 @@ CASES: list[tuple[str, Tamper, str]] = [
     ("query.describe", changed({"kinds": ("x" * 101,)}), "wrong at ('payload', 'query.describe', 'kinds', 0)"),
     ("query.describe", changed({"kinds": ("MS", "MS")}), "a kind of lesion twice"),
     ("train.sums", regridded, "other names or shapes than those of most"),
-    ("train.sums", changed(count=np.ones((3, 3))), "sum is of shape (2, 4, 4, 2), not (2, 3, 3)"),
+    ("train.sums", changed(count=np.ones((3, 3))), "count is of shape (3, 3), not (4, 4, 2)"),
     ("train.sums", changed(evil=np.ones(3)), "other names or shapes than those of most"),
     ("train.sums", changed(count=None), "no sums of count"),
     ("train.sums", changed(count=np.ones((4, 4, 2), np.int64)), "int64, not float64"),

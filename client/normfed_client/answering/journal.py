@@ -10,6 +10,7 @@ from typing import Any
 from normfed_client.answering.job import Job
 from normfed_client.hospital.site import people_of
 from normfed_common.foundation.errors import SiteCode, SiteError
+from normfed_common.foundation.exceptions import story, text_of
 from normfed_common.foundation.terminal_text import printable
 from normfed_common.study.roles import ROLES
 from normfed_common.wire.requests import Describe, Request
@@ -31,7 +32,10 @@ class Journal:
 
     def refused(self, task: str, code: SiteCode, error: Exception) -> None:
         """A refusal, with what is not told to the server: the detail, and of our own faults the whole story."""
-        detail = error.detail if isinstance(error, SiteError) and error.detail else _text(error)
+        if isinstance(error, SiteError) and error.detail:
+            detail = error.detail
+        else:
+            detail = story(error) if code is SiteCode.INTERNAL else text_of(error)
         text = f"{task} {code.name} ({int(code)}): {detail}"
         if code is SiteCode.INTERNAL:
             text += "\n" + "".join(traceback.format_exception(error)).rstrip("\n")
@@ -62,13 +66,6 @@ class Journal:
                 file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
         except OSError:
             return  # a full disk must not hide the code that the server is told
-
-
-def _text(error: Exception) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001  (a plug-in's own error may be broken)
-        return f"{type(error).__name__}, which has no text"
 
 
 def _about(request: Request) -> str:

@@ -56,6 +56,8 @@ def score(model: NormativeModel, visits: Visits, name: str) -> Score:
         If they are not what a model promises (see `Score`).
     """
     found = model.score(visits, seeds.generator(model.setting.seed, "score", name))
+    if not isinstance(found, Score):
+        raise SiteError(SiteCode.MAP_UNUSABLE, f"{name}: the model returned a {type(found).__name__}, not a Score")
     outside = ~visits[-1].mask
     for which, values in found.maps().items():
         wrong = _wrong(which, values, outside)

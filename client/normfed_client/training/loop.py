@@ -87,7 +87,7 @@ def train(
         If the loss is not finite, no step's gradients are, there are more epochs than the hospital allows, or more
         samples in one than the learner claims.
     TypeError
-        If the loss is not one per sample.
+        If what the learner yields is no batch, or the loss is not one per sample.
     """
     if settings.most_epochs is not None and settings.epochs > settings.most_epochs:
         detail = f"most_epochs: a training of {settings.epochs:,} epochs, site.yaml allows {settings.most_epochs:,}"
@@ -209,14 +209,19 @@ def _set_modes(network: torch.nn.Module, trained: frozenset[str]) -> None:
 def _loss(learner: Learner, batch: Batch, settings: Settings, number: int, rng: torch.Generator) -> torch.Tensor:
     """Of every sample of batch ``number`` of a round, (n,); ``rng`` is seeded for it."""
     rng.manual_seed(seeds.derive(settings.seed, "step", settings.site, settings.round, number, 0))
+    phase = settings.phase.name
     with learner.setting.autocast():
-        loss = learner.loss(settings.phase.name, batch, rng)
+        loss = learner.loss(phase, batch, rng)
     if loss.shape != (len(batch),):
         raise TypeError(
-            f"the loss of {type(learner).__name__} in the phase {settings.phase.name} has shape {tuple(loss.shape)}; "
-            f"it must be one number per sample, ({len(batch)},)"
+            f"the loss of {_named(learner, phase)} in the phase {phase} has shape {tuple(loss.shape)}; it must be "
+            f"one number per sample, ({len(batch)},)"
         )
     return loss
+
+
+def _named(learner: Learner, phase: str) -> str:
+    return type(learner.whose(phase)).__name__
 
 
 def _batches(learner: Learner, cohort: Cohort, settings: Settings) -> Iterator[Batch]:
@@ -230,12 +235,16 @@ def _epoch(learner: Learner, cohort: Cohort, settings: Settings, epoch: int) -> 
     chosen = settings.rule.sample(cohort, rng)
     samples, most = 0, learner.most_samples(phase, len(chosen))
     for batch in learner.batches(phase, chosen, rng):
+        if not isinstance(batch, Batch):
+            raise TypeError(
+                f"{_named(learner, phase)} yields a {type(batch).__name__} in the phase {phase}; it must be a Batch"
+            )
         samples += len(batch)
         if samples > most:
             # A site allows a study by what its models say of themselves.
             raise SiteError(
                 SiteCode.TOO_MUCH_ASKED,
-                f"samples_per_person: {type(learner).__name__} drew {samples:,} samples in an epoch of the phase "
+                f"samples_per_person: {_named(learner, phase)} drew {samples:,} samples in an epoch of the phase "
                 f"{phase}, and claims {most:,} at most of {len(chosen)} scans",
             )
         yield batch.to(learner.setting.device)

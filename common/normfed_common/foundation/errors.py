@@ -93,6 +93,7 @@ class SiteCode(IntEnum):
     RECIPE_REFUSED = 220
     PLUGIN_REFUSED = 221
     MAP_UNUSABLE = 222
+    METRIC_UNUSABLE = 223
 
     @property
     def sentence(self) -> str:
@@ -132,6 +133,8 @@ _SENTENCES = {
     "says which",
     SiteCode.MAP_UNUSABLE: "a map that the model makes at the site is not finite, is negative, or is not 0 outside the "
     "brain; the site's own log says which",
+    SiteCode.METRIC_UNUSABLE: "a metric of the study is beyond its own bounds for a scan at the site; the site's own "
+    "log says which",
 }
 
 _OF_THE_STUDY = frozenset(

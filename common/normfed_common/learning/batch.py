@@ -19,10 +19,31 @@ class Batch:
     person
         int64 of shape (n, k): everybody whose scans a sample is made of, by `Person.index`; whoever is in a sample
         twice is listed twice. Privacy of people needs all of them.
+
+    Raises
+    ------
+    TypeError
+        If something is not a tensor, or not over the samples.
     """
 
     data: Mapping[str, torch.Tensor]
     person: torch.Tensor
+
+    def __post_init__(self) -> None:
+        for name, value in {**self.data, "person": self.person}.items():
+            if not isinstance(value, torch.Tensor):
+                raise TypeError(f"{name} of a batch is a {type(value).__name__}; it must be a tensor")
+        if self.person.dtype != torch.int64 or self.person.ndim != 2:
+            raise TypeError(
+                f"person of a batch is {self.person.dtype} of shape {tuple(self.person.shape)}; it must be int64 of "
+                "shape (samples, people per sample)"
+            )
+        for name, value in self.data.items():
+            if value.shape[:1] != self.person.shape[:1]:
+                raise TypeError(
+                    f"{name} of a batch has shape {tuple(value.shape)}; its first axis must be over the "
+                    f"{len(self.person)} samples, as person's is"
+                )
 
     def __len__(self) -> int:
         return len(self.person)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
+from normfed_common.foundation.errors import NormfedError, PluginError
+from normfed_common.foundation.exceptions import story
 from normfed_common.foundation.registry import Registry
 
 if TYPE_CHECKING:  # reading a study file must not load torch
@@ -27,11 +29,29 @@ def build(registry: Registry[type[L]], entry: dict[str, Any], setting: Setting) 
     Raises
     ------
     PluginError
-        If it is not whole, see `Learner.validate`.
+        If it is not whole (see `Learner.validate`), or a plug-in's raises what is no error of ours.
     """
-    learner = registry[entry["name"]](config_of(registry, entry), setting)
-    learner.validate()
+    kind, config = registry[entry["name"]], config_of(registry, entry)
+    try:
+        lacking = sorted(getattr(kind, "__abstractmethods__", ()))
+        if lacking:
+            raise PluginError(f"{kind.__name__} cannot be used: it does not implement {', '.join(lacking)}.")
+        learner = kind(config, setting)
+        learner.validate()
+    except PluginError as error:
+        raise PluginError(f"{_named(registry, entry)}: {error}") from error
+    except NormfedError:
+        raise
+    except Exception as error:
+        if registry.origin(entry["name"]) is None:
+            raise
+        raise PluginError(f"{_named(registry, entry)}: {kind.__name__} cannot be made: {story(error)}") from error
     return learner
+
+
+def _named(registry: Registry[type[L]], entry: dict[str, Any]) -> str:
+    name, plugin = entry["name"], registry.origin(entry["name"])
+    return f"The {registry.kind} {name!r}" + (f" of the plug-in {plugin}" if plugin else "")
 
 
 def config_of(registry: Registry[type[L]], entry: dict[str, Any]) -> BaseModel:

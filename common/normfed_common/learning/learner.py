@@ -74,6 +74,10 @@ class Learner:
         """What is learnt, in order; nothing by default."""
         return ()
 
+    def whose(self, phase: str) -> Learner:
+        """The learner that an error in a phase is about: this one, unless it is made of others."""
+        return self
+
     def batches(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Iterator[Batch]:
         """One epoch of training batches of an averaged phase.
 
@@ -224,6 +228,10 @@ class Learner:
         PluginError
             If a phase lacks a method, a part or the network that it needs, or two things have one name.
         """
+        if "_sums" not in vars(self):
+            raise PluginError(
+                f"{type(self).__name__} cannot be used: its __init__ does not call super().__init__(config, setting)."
+            )
         phases = self.phases()
         faults = [
             f"two phases are called {phase.name}" for one, phase in combinations(phases, 2) if one.name == phase.name

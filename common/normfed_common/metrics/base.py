@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from normfed_common.foundation.errors import StudyError
+from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.metrics import segmentation
 from normfed_common.metrics.curves import Curve, curve
 from normfed_common.metrics.histograms import Bracketed, MergedCounts
@@ -136,14 +136,15 @@ class Metric:
 
         Raises
         ------
-        StudyError
+        SiteError
             If it is beyond the metric's own bounds: such a sum would not be believed anywhere.
         """
         value = float(self.compute(scan))
         if not np.isnan(value) and not self.lowest - METRIC_ROUNDING <= value <= self.highest + METRIC_ROUNDING:
-            raise StudyError(
+            raise SiteError(
+                SiteCode.METRIC_UNUSABLE,
                 f"The metric {self.name!r} is {value:g} for a scan, but claims to lie between "
-                f"{self.lowest:g} and {self.highest:g}. Leave it out of evaluation.metrics, or correct its plug-in."
+                f"{self.lowest:g} and {self.highest:g}. Leave it out of evaluation.metrics, or correct its plug-in.",
             )
         return value
 

@@ -85,6 +85,10 @@ class Pipeline(NormativeModel):
         of_model = (replace(phase, parts=_parts(phase, self.model)) for phase in self.model.phases())
         return (*of_transforms, *of_model)
 
+    def whose(self, phase: str) -> Learner:
+        """The phase's learner."""
+        return self._learners[self._of(phase)[0]]
+
     def batches(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Iterator[Batch]:
         """Those of the phase's learner, of scans that the transforms before it have changed."""
         number, own = self._of(phase)

@@ -82,6 +82,11 @@ def request(node: int, header: Request, arrays: ArrayRecord) -> Message:
     return Message(record, dst_node_id=node, message_type=header.task, group_id=str(header.round))
 
 
+def asked(message: Message) -> Request:
+    """What a request of ours asks for, without its arrays."""
+    return _header(message, Request)
+
+
 def size_of(message: Message) -> int:
     """Bytes of the arrays of a message; 0 of an error."""
     if message.has_error():

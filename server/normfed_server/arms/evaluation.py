@@ -216,7 +216,7 @@ class Evaluator:
         for site, far in wide.items():
             why = f"its answer cannot be used: its scores go to {far:.3g}; at most {limit:.3g} fits the other sites'"
             if not self.asker.forgiving:
-                raise SiteFailed(site, "evaluate.score", why)
+                raise SiteFailed(site, f"evaluate.score of {self.arm.name}", why)
             missed[site] = why
         return {site: found for site, found in ranges.items() if site not in wide}
 

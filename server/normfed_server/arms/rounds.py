@@ -170,8 +170,8 @@ class AveragedRounds:
         largest = f", {closing.largest}, the largest, among them" if closing.largest else ""
         return (
             f"Round {round} of {self.job.arm.name}: {len(used)} of {len(closing.people)} sites sent an update that "
-            f"could be used; {closing.sites}{share} are needed{largest}. {listed(reasons)}. Fix that, or lower "
-            "federation.quorum, and resume."
+            f"could be used; {closing.sites}{share} are needed{largest}. {listed(reasons)}. "
+            f"Fix that{', or lower federation.quorum,' if used else ''} and resume."
         )
 
     def _no_model(self, round: int, what: str) -> str:

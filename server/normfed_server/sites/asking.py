@@ -14,13 +14,16 @@ from flwr.serverapp import Grid
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import NormfedError, SiteCode, WireError
 from normfed_common.wire.answers import Answer
-from normfed_common.wire.messages import error_code
+from normfed_common.wire.messages import asked, error_code
 from normfed_server.sites import claims
 from normfed_server.sites.exchange import Exchange, forget
 
 POLL_S = 0.02
 
 T = TypeVar("T")
+
+
+FIX_ANSWER = "Fix the plug-in or the data that it comes from and resume, or change the study and begin a new run"
 
 
 class Interrupted(NormfedError):
@@ -30,8 +33,8 @@ class Interrupted(NormfedError):
 class SiteFailed(NormfedError):
     """A site could not do what a run needs."""
 
-    def __init__(self, site: str, task: str, why: str) -> None:
-        super().__init__(f"Site {site} could not answer {task}: {why}.")
+    def __init__(self, site: str, task: str, why: str, remedy: str = FIX_ANSWER) -> None:
+        super().__init__(f"Site {site} could not answer {task}: {why}. {remedy}.")
         self.site = site
 
 
@@ -99,8 +102,7 @@ class Asker:
                 found = use(site, answer, arrays)
             except WireError as error:
                 if missed is None or not self.forgiving:
-                    task = requests[site].metadata.message_type
-                    raise SiteFailed(site, task, f"its answer cannot be used: {error}") from error
+                    raise SiteFailed(site, _task(requests[site]), f"its answer cannot be used: {error}") from error
                 missed[site] = f"its answer cannot be used: {error}"
                 continue
             yield site, found
@@ -179,7 +181,7 @@ class _Answers(Exchange):
         if not reply.has_error() or (code := error_code(reply)) in self.codes_allowed:
             return True
         if self.missed is None:
-            raise SiteFailed(site, self.requests[site].metadata.message_type, describe(code))
+            raise SiteFailed(site, _task(self.requests[site]), describe(code), _remedy(code))
         self._miss(site, describe(code))
         return False
 
@@ -206,16 +208,26 @@ class _Answers(Exchange):
 
 def cure(code: SiteCode, run: str, site: str) -> str:
     """What an operator can do about a site that refuses a run."""
-    go_on = f"or go on without it: normfed server excuse {run} {site}"
-    if not code.of_the_study:
-        return f"Fix that and resume, {go_on}"
-    hints = {
-        SiteCode.MINIMUM_TOO_LOW: " (most hospitals ask for 10)",
-        SiteCode.NAMES_PEOPLE: "; the hospital lists such people under `exclude` of its own site.yaml",
-    }
-    return f"A run keeps its study: change the study and begin a new run{hints.get(code, '')}, {go_on}"
+    return f"{_remedy(code)}, or go on without it: normfed server excuse {run} {site}"
 
 
 def describe(code: SiteCode) -> str:
     """A site's code in words, with its number."""
     return f"{code.sentence} (code {int(code)} {code.name})"
+
+
+def _remedy(code: SiteCode) -> str:
+    """What has to be done before a site that refused answers."""
+    if not code.of_the_study:
+        return "Fix that and resume"
+    hints = {
+        SiteCode.MINIMUM_TOO_LOW: " (most hospitals ask for 10)",
+        SiteCode.NAMES_PEOPLE: "; the hospital lists such people under `exclude` of its own site.yaml",
+    }
+    return f"A run keeps its study: change the study and begin a new run{hints.get(code, '')}"
+
+
+def _task(message: Message) -> str:
+    """What a request asks for, of which model and in which round."""
+    request = asked(message)
+    return f"{request.task} of {request.arm}" + (f" in round {request.round}" if request.round else "")

@@ -73,6 +73,21 @@ def test_a_refusal_is_written_with_its_detail_and_our_own_fault_with_the_whole_s
     assert ("Traceback" in text) is (code is SiteCode.INTERNAL)
 
 
+def test_of_an_exception_of_a_plug_in_the_first_line_says_what_and_where(tmp_path: Path) -> None:
+    class Broken(Exception):
+        def __str__(self) -> str:
+            raise ValueError
+
+    for error in (KeyError("patches"), Broken()):
+        try:
+            raise error
+        except Exception as caught:  # noqa: BLE001
+            Journal(tmp_path).refused("train.round", SiteCode.INTERNAL, caught)
+    first, second = (line for line in (tmp_path / LOG).read_text().splitlines() if re.match(MOMENT, line))
+    assert re.search(r" train\.round INTERNAL \(200\): KeyError: 'patches'; .*test_journal\.py:\d+$", first)
+    assert "Broken, which has no text" in second
+
+
 def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     Journal(tmp_path / "file").damaged("train.round", "x")

@@ -128,6 +128,16 @@ def test_a_map_that_breaks_a_models_promise_is_refused_with_the_reason(
     assert "sub-1" not in str(caught.value)  # which is what leaves
 
 
+def test_a_model_that_returns_its_bare_map_is_told_what_is_wanted() -> None:
+    bare = cast(NormativeModel, SimpleNamespace(score=lambda visits, rng: SCAN.images[0], setting=SETTING))
+    with pytest.raises(SiteError) as caught:
+        maps.score(bare, [SCAN], "sub-1")  # type: ignore[arg-type]
+    assert (caught.value.code, caught.value.detail) == (
+        SiteCode.MAP_UNUSABLE,
+        "sub-1: the model returned a ndarray, not a Score",
+    )
+
+
 def test_a_map_that_keeps_the_promise_passes_as_it_is() -> None:
     found = maps.score(giving(residual=with_value(-3.0), uncertainty=with_value(0.0)), [SCAN], "sub-1")  # type: ignore[arg-type]
     assert found.extras["residual"].min() == -3  # what a model has to show beside may be negative

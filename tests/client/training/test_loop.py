@@ -258,6 +258,19 @@ def test_a_loss_that_is_not_one_number_per_sample_is_an_error_that_says_so(shape
             work(model, People(1), settings(model))
 
 
+def test_what_is_no_batch_is_an_error_that_names_the_learner_also_behind_transforms(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(TwoPhases, "batches", lambda *_: iter([{"voxels": torch.zeros(64, 2)}]))
+    model = TwoPhases(Frozen(), setting())
+    behind = Pipeline([Centring(Frozen(), setting())], TwoPhases(Frozen(), setting()))
+    for learner in (model, behind):
+        sum_up(learner, People(1))
+        for work in (train, mean_loss):
+            with pytest.raises(TypeError, match="TwoPhases yields a dict in the phase encoding; it must be a Batch"):
+                work(learner, People(1), settings(learner))
+
+
 def test_more_epochs_than_a_hospital_allows_are_refused_whoever_asks_for_them() -> None:
     model = TwoPhases(Frozen(), setting())
     train(model, People(1), settings(model, epochs=2, most_epochs=2))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -19,6 +21,26 @@ def test_a_batch_has_as_many_samples_as_people_are_told_of_and_stays_where_it_is
     moved = batch.to(torch.device("meta"))
     assert moved.data["x"].device.type == "meta"
     assert moved.person is batch.person
+
+
+PERSON = torch.zeros(5, 1, dtype=torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("data", "person", "sentence"),
+    [
+        ({"x": np.zeros((5, 2))}, PERSON, "x of a batch is a ndarray; it must be a tensor"),
+        ({"x": torch.zeros(5, 2)}, PERSON.numpy(), "person of a batch is a ndarray"),
+        ({"x": torch.zeros(5, 2)}, PERSON[:, 0], r"of shape \(5,\); it must be int64 of shape \(samples, people"),
+        ({"x": torch.zeros(5, 2)}, PERSON.float(), r"person of a batch is torch.float32 of shape \(5, 1\)"),
+        ({"x": torch.zeros(2, 5)}, PERSON, r"x of a batch has shape \(2, 5\); its first axis must be over the 5"),
+        ({"x": torch.zeros(())}, PERSON, r"x of a batch has shape \(\)"),
+    ],
+    ids=["an array", "people as an array", "one person flat", "people as floats", "other samples", "no samples"],
+)
+def test_a_batch_of_anything_but_tensors_over_its_samples_is_refused(data: Any, person: Any, sentence: str) -> None:
+    with pytest.raises(TypeError, match=sentence):
+        Batch(data, person)
 
 
 def test_all_maps_of_a_score_have_a_name() -> None:

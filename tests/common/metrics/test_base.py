@@ -9,7 +9,7 @@ import pytest
 from lesions import case
 from toy_metric import METRIC
 
-from normfed_common.foundation.errors import StudyError
+from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.metrics import base
 from normfed_common.metrics.base import Metric, ScoredScan, figures
 from normfed_common.metrics.catalogue import BUILT_IN
@@ -23,10 +23,12 @@ def scan() -> ScoredScan:
 @pytest.mark.parametrize("value", [-1.5, 1.5, float("inf"), float("-inf")])
 def test_a_figure_beyond_its_bounds_is_refused_in_words(value: float) -> None:
     metric = replace(METRIC, compute=lambda _: value)
-    with pytest.raises(
-        StudyError, match=r"metric 'peak' is .* claims to lie between -1 and 1\. Leave it out of evaluation\.metrics"
-    ):
+    with pytest.raises(SiteError) as caught:
         metric(scan())
+    assert caught.value.code is SiteCode.METRIC_UNUSABLE
+    assert caught.value.detail.startswith(
+        f"The metric 'peak' is {value:g} for a scan, but claims to lie between -1 and 1"
+    )
 
 
 @pytest.mark.parametrize("value", [-1.0, 1.0, 1.0 + 1e-9])

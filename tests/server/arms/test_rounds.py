@@ -116,6 +116,12 @@ def test_too_few_sites_stop_the_run_with_every_reason_and_it_resumes(study: Stud
     assert moved(small, progress) == pytest.approx(2 * mean_of(*"abcd"), rel=1e-4)
 
 
+def test_no_quorum_is_advised_where_no_site_at_all_sent_an_update(study: StudyConfig, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"0 of 4 sites .*INTERNAL\)\. Fix that and resume\.$") as caught:
+        run(federation(study), ScriptedGrid(lambda s, _: SiteCode.INTERNAL), tmp_path)
+    assert "federation.quorum" not in str(caught.value)
+
+
 def test_a_quorum_may_ask_for_a_share_of_the_people(study: StudyConfig, tmp_path: Path) -> None:
     small = federation(study, quorum=1, quorum_subjects=0.6)
     with pytest.raises(RunError, match="60% of their people"):

@@ -23,7 +23,7 @@ from normfed_common.wire import offers
 from normfed_common.wire.answers import Answer, ScoredPeople
 from normfed_common.wire.messages import decode_answer, error_code, requests
 from normfed_common.wire.offers import Offer
-from normfed_common.wire.requests import ScorePeople
+from normfed_common.wire.requests import FineTune, ScorePeople
 from normfed_server.sites import exchange
 from normfed_server.sites.asking import Asker, Interrupted, SiteFailed, cure
 from normfed_server.sites.letterhead import Letterhead
@@ -146,8 +146,8 @@ def test_a_refusal_stops_a_run_where_nobody_forgives_or_nobody_keeps_count(
 ) -> None:
     asker = Unpaused(ScriptedGrid(refusing), threading.Event(), forgiving=forgiving)
     sentence = (
-        "Site b could not answer evaluate.score: the site has fewer subjects than its minimum cohort "
-        r"\(code 203 COHORT_TOO_SMALL\)\."
+        "Site b could not answer evaluate.score of federated: the site has fewer subjects than its minimum cohort "
+        r"\(code 203 COHORT_TOO_SMALL\)\. Fix that and resume\."
     )
     with pytest.raises(SiteFailed, match=sentence) as caught:
         asker.ask(messages, (SiteCode.NO_TEST_SUBJECTS,), missed)
@@ -242,8 +242,20 @@ def test_an_answer_that_cannot_be_used_stops_a_run_where_nobody_forgives_or_nobo
         messages, too_small, (), missed
     )
     assert [next(heard)[0], next(heard)[0]] == ["a", "b"]
-    with pytest.raises(SiteFailed, match=r"Site c could .* evaluate\.score: its answer cannot be used: too small"):
+    with pytest.raises(SiteFailed, match=r"evaluate\.score of federated: its answer cannot be used: too small\. Fix"):
         next(heard)
+
+
+def test_who_failed_in_a_round_is_said_with_the_model_and_the_round_and_a_new_run_if_the_study_is_at_fault(
+    study: StudyConfig,
+) -> None:
+    identify()
+    header = Letterhead(study).request(FineTune(round=4), arm="local-b")
+    grid = ScriptedGrid(lambda site, _: SiteCode.TOO_MUCH_ASKED)
+    asked = requests({"b": grid.connected["b"]}, header, offers.encode(Offer(({"w": np.zeros(3)},))))
+    with pytest.raises(SiteFailed, match=r"Site b could not answer train\.personal of local-b in round 4: ") as caught:
+        Unpaused(grid, threading.Event()).ask(asked)
+    assert str(caught.value).endswith(". A run keeps its study: change the study and begin a new run.")
 
 
 @pytest.mark.parametrize(
