@@ -90,7 +90,7 @@ def test_a_range_of_values_that_is_none_is_refused_before_anything_is_learnt(dec
     class Declaring(Spoiling):
         value_range = declared  # type: ignore[assignment]
 
-    with pytest.raises(PluginError, match="Declaring cannot be used: its value_range, .* does not ascend within"):
+    with pytest.raises(PluginError, match=r"Declaring cannot be used: its value_range, .* does not ascend within"):
         Declaring().validate()
 
 
