@@ -7,13 +7,15 @@ import torch
 
 from normfed_common.learning.cohort import Person, Scan
 from normfed_common.learning.setting import Setting
+from normfed_common.study.preprocessing import PreprocessingConfig
 
 SHAPE = (26, 28, 6)
 DEVICE = torch.device("cpu")  # of networks; `pytest --device cuda` puts another here
 
 
 def setting(modalities: tuple[str, ...] = ("T1w", "FLAIR"), shape: tuple[int, int, int] = SHAPE) -> Setting:
-    return Setting(modalities, 2, shape, seed=3, device=DEVICE)
+    """That of a study with its defaults."""
+    return Setting(modalities, 2, shape, seed=3, device=DEVICE, value_range=PreprocessingConfig().value_range)
 
 
 def scan(rng: np.random.Generator, channels: int = 2, shape: tuple[int, int, int] = SHAPE, person: int = 0) -> Scan:

@@ -58,6 +58,12 @@ def normal_values(scan: Scan) -> np.ndarray:
     return scan.images.reshape(len(scan.images), -1)[:, np.asarray(scan.normal_index)].astype(np.float64)
 
 
+def widest_difference(setting: Setting) -> tuple[float, float]:
+    """Between what a value lies less a mean of values."""
+    low, high = setting.value_range
+    return low - high, high - low
+
+
 class Centring(ScanTransform):
     """x - mean over all sites' normal voxels, per modality, of those who have it."""
 
@@ -87,6 +93,10 @@ class Centring(ScanTransform):
         super().absorb(phase, total)
         self.mean = (total["sum"] / total["count"]).astype(np.float32)
         return False
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        return widest_difference(self.setting)
 
     def transform(self, scan: Scan) -> Scan:
         there = scan.present[:, None, None, None] & scan.mask
@@ -122,6 +132,10 @@ class SiteCentring(ScanTransform):
         values = [normal_values(cohort.scan(index)) for index in range(len(cohort))]
         some = [one[:, rng.integers(one.shape[1], size=50)] for one in values]
         self.mean = np.concatenate(some, axis=1).mean(1).astype(np.float32)
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        return widest_difference(self.setting)
 
     def transform(self, scan: Scan) -> Scan:
         there = scan.present[:, None, None, None] & scan.mask
@@ -162,6 +176,11 @@ class Retouching(ScanTransform):
     def loss(self, phase: str, batch: Batch, rng: torch.Generator) -> torch.Tensor:
         self.dropout.generator = rng
         return self._correction(batch.data["voxels"]).square().sum(1)
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        low, high = self.setting.value_range
+        return low - 1, high + 1
 
     def transform(self, scan: Scan) -> Scan:
         x = torch.from_numpy(scan.images[:, scan.mask].T.copy()).to(self.setting.device)

@@ -38,19 +38,19 @@ def assert_same(found: Score, expected: Score) -> None:
 
 
 @EACH
-def test_a_map_is_finite_never_negative_and_exactly_0_outside_the_brain(entry: Entry) -> None:
+def test_a_map_is_finite_never_negative_and_not_constant_and_exactly_0_outside_the_brain(entry: Entry) -> None:
     people = People(4)
     model = learnt(entry, people)
     for one in (people.scan(0), scan(np.random.default_rng(9))):
         found = scored(model, one)
-        for array in found.maps().values():
-            assert array.dtype == np.float32
-            assert array.shape == one.mask.shape
-            assert np.isfinite(array).all()
-            assert (array[~one.mask] == 0).all()
-        assert (found.anomaly >= 0).all()
-        assert found.anomaly[one.mask].std() > 0
-        assert found.uncertainty is None or (found.uncertainty >= 0).all()
+        for name, array in found.maps().items():
+            assert array.dtype == np.float32, f"the map {name} is of {array.dtype}, not of float32"
+            assert array.shape == one.mask.shape, f"the map {name} is of {array.shape}, the scan of {one.mask.shape}"
+            assert np.isfinite(array).all(), f"the map {name} has values that are not finite"
+            assert (array[~one.mask] == 0).all(), f"the map {name} is not 0 outside the brain"
+        assert (found.anomaly >= 0).all(), "the anomaly is negative somewhere"
+        assert found.anomaly[one.mask].std() > 0, "the anomaly is the same at every voxel of a brain of noise"
+        assert found.uncertainty is None or (found.uncertainty >= 0).all(), "the uncertainty is negative somewhere"
 
 
 @EACH

@@ -42,7 +42,7 @@ def test_a_plug_in_is_run_through_the_suites_and_what_it_breaks_is_named(plugins
     assert found.returncode == pytest.ExitCode.TESTS_FAILED, found.stdout
     failed = {line.split("::")[1].split("[")[0] for line in found.stdout.splitlines() if line.startswith("FAILED")}
     assert failed == {
-        "test_a_map_is_finite_never_negative_and_exactly_0_outside_the_brain",
+        "test_a_map_is_finite_never_negative_and_not_constant_and_exactly_0_outside_the_brain",
         "test_a_score_is_the_same_twice_and_whoever_was_scored_before",
         "test_the_last_of_several_visits_is_scored_each_opened_when_it_is_looked_at",
         "test_a_model_that_was_shared_scores_like_the_one_that_shared_it",

@@ -40,9 +40,10 @@ EACH = every(EVERY_TRANSFORM)
 BEHIND = Entry("siamese", "siamese", SMALL_MODELS["siamese"]["location, machines"])
 
 
-def made(entry: Entry) -> ScanTransform:
+def made(entry: Entry, values: tuple[float, float] | None = None) -> ScanTransform:
+    where = setting() if values is None else replace(setting(), value_range=values)
     with toys.registered():
-        return build(TRANSFORMS, validate_learner(TRANSFORMS, entry.raw, "test"), setting())
+        return build(TRANSFORMS, validate_learner(TRANSFORMS, entry.raw, "test"), where)
 
 
 def learnt(entry: Entry, people: People) -> ScanTransform:
@@ -96,6 +97,27 @@ def test_the_scan_is_of_the_same_person_on_the_same_grid_finite_and_0_outside_th
         assert found.person == one.person
         for name in ("mask", "normal_index", "present"):
             np.testing.assert_array_equal(getattr(found, name), getattr(one, name))
+
+
+@EACH
+@pytest.mark.parametrize("before", [(0.0, 2.0), (-5.0, 5.0), (0.1, 0.7)], ids=str)
+def test_values_lie_within_the_range_that_it_declares_of_whatever_lay_within_that_before(
+    entry: Entry, before: tuple[float, float]
+) -> None:
+    """Learnt from values at both ends, from noise, from a constant; then all are transformed."""
+    low, high = before
+    cohorts = [People(2) for _ in range(4)]
+    for cohort, kind in zip(cohorts, ("ends", "noise", "low", "high"), strict=True):
+        for one in cohort.scans:
+            noise = np.random.default_rng(4).random(one.images.shape)
+            share = {"ends": noise.round(), "noise": noise, "low": 0 * noise, "high": 0 * noise + 1}[kind]
+            one.images[:] = np.where(one.mask, low + (high - low) * share, 0)
+            np.clip(one.images, low, high, out=one.images, where=one.mask)
+    for cohort in cohorts:
+        transform = made(entry, before)
+        learnt_alone(transform, cohort, "a")
+        for one in (one for scored in cohorts for one in scored.scans):
+            transformed(one, [personalised(transform, cohort)])
 
 
 @EACH

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from contracts.federating import learnt_alone
 from plugins import Plugins
 from scipy import stats
 from synthetic import SHAPE, People, setting, split
@@ -18,7 +20,10 @@ from normfed_common.learning.entries import build
 from normfed_common.metrics.base import ScoredScan
 from normfed_common.metrics.catalogue import METRICS
 from normfed_common.models.catalogue import MODELS
+from normfed_common.models.pipeline import assemble
 from normfed_common.privacy.cubes import averaged
+from normfed_common.transforms.catalogue import TRANSFORMS
+from normfed_server.sites import claims
 
 PROJECT = Path(__file__).parent / "normfed-robust"
 RNG = np.random.default_rng(0)
@@ -88,7 +93,7 @@ def test_one_strange_brain_moves_it_less_than_it_moves_the_atlas() -> None:
     for name in ("robust-atlas", "atlas"):
         means = []
         for cohort in (people, strange):
-            model = build(MODELS, {"name": name}, setting())
+            model = build(MODELS, {"name": name}, replace(setting(), value_range=(0.0, 3.0)))
             for _ in range(model.phases()[0].turns(1)):
                 model.absorb("moments", model.statistics("moments", cohort, RNG))
             sums = model.sums("moments")
@@ -133,3 +138,65 @@ def test_a_first_look_sees_the_share_of_the_lesion_that_lies_in_the_top_twentiet
     lesion = np.zeros_like(mask)
     lesion[[0, 50, 97, 99]] = True  # two of the four are among the five highest
     assert METRICS["first_look"](ScoredScan(scores, lesion, mask, 1.0)) == 0.5
+
+
+def standardised(sites: Sequence[People]) -> Any:
+    """The transform, learnt over sites."""
+    transform = build(TRANSFORMS, {"name": "standardise"}, setting())
+    transform.absorb("moments", named.add([transform.statistics("moments", site, RNG) for site in sites]))
+    return transform
+
+
+def test_standardised_tissue_of_all_sites_has_mean_0_and_deviation_1_per_modality() -> None:
+    people = People(6)
+    for number, one in enumerate(people.scans):
+        one.images[1] *= 0.1 * (number + 1)
+    transform = standardised(split(people, 1, 2, 3))
+    values = np.concatenate([transform.transform(one).images[:, one.mask] for one in people.scans], axis=1)
+    np.testing.assert_allclose(values.mean(1), 0, atol=1e-6)
+    np.testing.assert_allclose(values.std(1), 1, rtol=1e-5)
+    pooled = standardised([people])
+    np.testing.assert_allclose(transform.mean, pooled.mean, rtol=1e-12)
+    np.testing.assert_allclose(transform.deviation, pooled.deviation, rtol=1e-12)
+
+
+def test_one_hot_voxel_is_clipped_to_what_the_atlas_behind_it_counts_on() -> None:
+    """Values below 0 and above 2, which no scan of the study has, are honest there."""
+    people = People(6)
+    for one in people.scans:
+        one.images[:, one.mask] *= 0.01
+        one.images[0, 13, 14, 3] = 2.0
+    model = assemble([{"name": "standardise"}], {"name": "atlas"}, setting())
+    for phase in model.phases():
+        sums = model.statistics(phase.name, people, RNG)
+        claims.sums(sums, model, phase.name, len(people))
+        model.absorb(phase.name, sums)
+    mean = sums["sum"][0, 13, 14, 3] / sums["count"][13, 14, 3]
+    assert mean == pytest.approx(5)
+
+
+@pytest.mark.parametrize("hostile", [{"sum": 1e9}, {"squares": 1e30}, {"squares": 0.0}, {"count": 0.0}], ids=str)
+def test_moments_that_no_scans_have_are_refused(hostile: dict[str, float]) -> None:
+    transform = standardised([People(3)])
+    total = {name: values.copy() for name, values in transform.sums("moments").items()}
+    transform.check("moments", total)
+    for name, value in hostile.items():
+        total[name][1] = value
+    with pytest.raises(WireError):
+        transform.check("moments", total)
+
+
+def test_voxels_whose_modalities_do_not_go_together_as_in_training_are_abnormal() -> None:
+    """Everybody's FLAIR is dark where T1w is bright; with one number between, only that can be learnt."""
+    people = People(4)
+    for one in people.scans:
+        one.images[1] = (1 - one.images[0]) * one.mask
+    model = build(MODELS, {"name": "voxels"}, setting())
+    learnt_alone(model, people, "a")
+    patient = People(1, seed=9).scan(0)
+    patient.images[1] = (1 - patient.images[0]) * patient.mask
+    lesion = np.zeros_like(patient.mask)
+    lesion[12:14, 12:14, 2:4] = True
+    patient.images[:, lesion] = 1.0
+    anomaly = model.score([patient], RNG).anomaly
+    assert anomaly[lesion].min() > 10 * np.quantile(anomaly[patient.mask & ~lesion], 0.99)

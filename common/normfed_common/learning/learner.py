@@ -226,7 +226,8 @@ class Learner:
         Raises
         ------
         PluginError
-            If a phase lacks a method, a part or the network that it needs, or two things have one name.
+            If a phase lacks a method, a part or the network that it needs, two things have one name, or the parts do
+            not hold every array of the network exactly once.
         """
         if "_sums" not in vars(self):
             raise PluginError(
@@ -249,12 +250,26 @@ class Learner:
             elif phase.kind == "averaged" and not self.parts:
                 faults.append(f"it names no parts of the network, which the phase {phase.name} trains")
         faults += [f"{part} is personal, but no part" for part in self.personal if part not in self.parts]
+        faults += self._misplaced() if self.parts else []
         if faults:
             raise PluginError(f"{type(self).__name__} cannot be used: {faults[0]}.")
 
     def _lacks(self, method: str) -> bool:
         """Whether no subclass implements it."""
         return next(kind for kind in type(self).__mro__ if method in vars(kind)) is Learner
+
+    def _misplaced(self) -> list[str]:
+        """What is wrong with the arrays that are not in exactly one part."""
+        held = {part: {*map(id, module.state_dict(keep_vars=True).values())} for part, module in self.parts.items()}
+        owners = {
+            name: [part for part, tensors in held.items() if id(tensor) in tensors]
+            for name, tensor in self._arrays().items()
+        }
+        return [
+            f"{name} has to be in exactly one of its parts, and is in {' and '.join(found) or 'none'}"
+            for name, found in owners.items()
+            if len(found) != 1
+        ]
 
     def _arrays(self) -> dict[str, torch.Tensor]:
         """The network's arrays that can be averaged, under the names that they are shared by."""

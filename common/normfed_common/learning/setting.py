@@ -32,7 +32,7 @@ class Setting:
     device
         Where networks run at this site.
     value_range
-        Of normalised images.
+        Of the images: normalised ones, or those that the transforms before a learner have made.
     precision
         Of networks, see `normfed_common.learning.precision`.
     may_lack

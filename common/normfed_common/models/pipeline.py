@@ -31,11 +31,16 @@ TRANSFORM = "transform-"  # how the names of a transform's phases, parts and arr
 def assemble(transforms: Sequence[dict[str, Any]], model: dict[str, Any], setting: Setting) -> NormativeModel:
     """The model of a resolved study entry, behind the study's transforms where it has any.
 
+    Each sees, as its setting's range of values, that of the transform before it.
     Its network is in evaluation mode, which only training leaves: sums and scores draw no dropout.
     """
+    before: list[ScanTransform] = []
+    for entry in transforms:
+        before.append(build(TRANSFORMS, entry, setting))
+        setting = replace(setting, value_range=before[-1].value_range)
     built = build(MODELS, model, setting)
-    if transforms:
-        built = Pipeline([build(TRANSFORMS, entry, setting) for entry in transforms], built)
+    if before:
+        built = Pipeline(before, built)
     if built.network is not None:
         built.network.eval()
     return built

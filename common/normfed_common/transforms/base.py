@@ -5,8 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+from normfed_common.foundation.errors import PluginError
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.learner import Learner
+from normfed_common.study.preprocessing import WIDEST_CLIP
 
 
 class ScanTransform(Learner, ABC):
@@ -23,13 +25,32 @@ class ScanTransform(Learner, ABC):
         """Which of the study's modalities every scan has afterwards, whether or not it had them: none by default."""
         return ()
 
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """Between what any value of a transformed scan lies, inside the brain: as before the transform by default.
+
+        ``setting.value_range`` of whatever stands behind it. What scans have before it is its own
+        ``setting.value_range``; nothing that is learnt may change it.
+        """
+        return self.setting.value_range
+
+    def validate(self) -> None:
+        """See `Learner.validate`; a range of values that is none is refused, too."""
+        super().validate()
+        low, high = self.value_range
+        if not -WIDEST_CLIP <= low < high <= WIDEST_CLIP:
+            raise PluginError(
+                f"{type(self).__name__} cannot be used: its value_range, {low:g} to {high:g}, does not ascend within "
+                f"{-WIDEST_CLIP:.0e} to {WIDEST_CLIP:.0e}."
+            )
+
     @abstractmethod
     def transform(self, scan: Scan) -> Scan:
         """Another scan of the same person.
 
         Only two things are taken from it. ``images``: finite float32 of the same shape, 0 outside the brain and where a
-        modality is absent; a model may count on values within ``setting.value_range``. ``present``: what was absent
-        may be present afterwards, and is where it is among what the transform `fills`.
+        modality is absent, elsewhere within `value_range`. ``present``: what was absent may be present afterwards, and
+        is where it is among what the transform `fills`.
 
         The result may depend on nothing but the scan and what was learnt, for it is kept and used again. A network is
         in evaluation mode here, and no gradients are recorded.

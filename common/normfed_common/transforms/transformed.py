@@ -77,7 +77,7 @@ def _after(scan: Scan, transform: ScanTransform) -> Scan:
         transform.network.eval()
     with torch.no_grad():
         found = transform.transform(scan)
-    fault = _fault(scan, found.images, found.present)
+    fault = _fault(scan, found.images, found.present) or _beyond(transform, scan, found)
     if fault:
         raise ValueError(f"the transform {type(transform).__name__} returned {fault}")
     images = np.ascontiguousarray(found.images.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)
@@ -100,6 +100,18 @@ def _fault(scan: Scan, images: np.ndarray, present: np.ndarray) -> str | None:
     if images[~present].any():
         return "values that are not 0 of a modality that is not present"
     return None
+
+
+def _beyond(transform: ScanTransform, scan: Scan, found: Scan) -> str | None:
+    """Which values are beyond the transform's `value_range`; None where none is."""
+    values = found.images[found.present[:, None, None, None] & scan.mask]
+    low, high = transform.value_range
+    if not values.size or (values.min() >= low and values.max() <= high):
+        return None
+    return (
+        f"values from {values.min():g} to {values.max():g}, and declares {low:g} to {high:g}: clip them, or let its "
+        "`value_range` say what they can be"
+    )
 
 
 def _bytes(setting: Setting) -> int:

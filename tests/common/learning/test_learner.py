@@ -85,6 +85,25 @@ class Faulty(TwoPhases):
         return self.wrong or super().phases()
 
 
+class HalfInParts(TwoPhases):
+    """No part holds the decoder."""
+
+    def phases(self) -> tuple[Phase, ...]:
+        return super().phases()[:1]
+
+    def __init__(self, config: Frozen, setting: Setting) -> None:
+        super().__init__(config, setting)
+        self.parts = {name: module for name, module in self.parts.items() if name != "decoder"}
+
+
+class TwiceInParts(TwoPhases):
+    """Two parts hold the decoder."""
+
+    def __init__(self, config: Frozen, setting: Setting) -> None:
+        super().__init__(config, setting)
+        self.parts = {**self.parts, "all": torch.nn.ModuleDict({"decoder": self.parts["decoder"]})}
+
+
 class WithoutBatches(NormativeModel):
     """Forgets what its phase needs."""
 
@@ -125,8 +144,25 @@ class WithoutSums(WithoutNetwork):
             "it names no parts of the network, which the phase a trains",
         ),
         (Faulty, {"parts": {"normalisation": torch.nn.Linear(1, 1)}}, "a part is called normalisation"),
+        (HalfInParts, {}, r"network.decoder.weight has to be in exactly one of its parts, and is in none\."),
+        (
+            TwiceInParts,
+            {},
+            r"network.decoder.weight has to be in exactly one of its parts, and is in decoder and all\.",
+        ),
     ],
-    ids=["most_batches", "network", "statistics", "phases", "part", "personal", "parts", "normalisation"],
+    ids=[
+        "most_batches",
+        "network",
+        "statistics",
+        "phases",
+        "part",
+        "personal",
+        "parts",
+        "normalisation",
+        "half",
+        "twice",
+    ],
 )
 def test_what_an_author_forgot_is_said_before_anything_is_learnt(
     kind: type[NormativeModel], change: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch

@@ -66,6 +66,15 @@ def test_sums_of_sites_give_the_pipeline_of_everybody() -> None:
         np.testing.assert_allclose(federated.share()[name], array, rtol=1e-12, atol=1e-12)
 
 
+def test_each_counts_on_the_values_that_the_transforms_before_it_make() -> None:
+    entries = [{"name": name} for name in ("centring", "retouching", "filling")]
+    with toys.registered():
+        made = assemble(entries, validate_learner(MODELS, {"name": "atlas"}, "test"), setting())
+    assert isinstance(made, Pipeline)
+    seen = [one.setting.value_range for one in (*made.transforms, made.model)]
+    assert seen == [(0, 2), (-2, 2), (-3, 3), (-3, 3)]
+
+
 def test_what_was_shared_is_taken_with_all_transforms() -> None:
     made, other, people = pipeline(), pipeline(), People(3)
     sum_up(made, people)

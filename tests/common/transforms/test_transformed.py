@@ -11,6 +11,7 @@ import torch
 from synthetic import People, setting
 from toys import Centring, Retouching
 
+from normfed_common.foundation.errors import PluginError
 from normfed_common.learning.cohort import Scan
 from normfed_common.study.base import Frozen
 from normfed_common.transforms import transformed as module
@@ -59,6 +60,38 @@ def test_a_transform_that_breaks_its_promise_is_named(change: Callable[[Scan], S
         cohort.scan(0)
     with pytest.raises(ValueError, match=f"the transform Spoiling returned {said}"):
         transformed_visits(people.scans, [Spoiling(change)])[-1]
+
+
+class Doubling(Spoiling):
+    """Whose values are twice those before it, as it says."""
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        low, high = self.setting.value_range
+        return 2 * low, 2 * high
+
+
+def test_values_beyond_the_range_that_a_transform_declares_are_named_with_it_and_what_to_do() -> None:
+    one = People(1).scan(0)
+    for factor, transform in ((2, Spoiling), (4, Doubling)):
+        within, beyond = (
+            with_images(lambda images, to=to: images / images.max() * np.float32(to)) for to in (factor, 5)
+        )
+        transformed(one, [transform(within)])
+        said = (
+            rf"the transform {transform.__name__} returned values from .* to 5, and declares 0 to {factor}: clip them"
+        )
+        with pytest.raises(ValueError, match=said):
+            transformed(one, [transform(beyond)])
+
+
+@pytest.mark.parametrize("declared", [(1.0, 1.0), (0.0, np.inf), (np.nan, 1.0), (-1e9, 0.0)], ids=str)
+def test_a_range_of_values_that_is_none_is_refused_before_anything_is_learnt(declared: tuple[float, float]) -> None:
+    class Declaring(Spoiling):
+        value_range = declared  # type: ignore[assignment]
+
+    with pytest.raises(PluginError, match=r"Declaring cannot be used: its value_range, .* does not ascend within"):
+        Declaring().validate()
 
 
 def test_axial_slices_are_contiguous_and_nobody_can_write_to_what_is_kept() -> None:

@@ -1,1 +1,1 @@
-"""A robust normative atlas, and a metric for a reader's first look."""
+"""A robust normative atlas, an auto-encoder of voxels, standardised scans, and a metric for a reader's first look."""
