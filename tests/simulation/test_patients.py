@@ -91,6 +91,7 @@ def test_a_patients_map_is_made_as_a_site_computes_from_loading_the_model_on(
 
     class Watching:
         keeps_to_site = True
+        setting = synthetic.setting()
 
         def load(self, arrays: Arrays) -> None:
             seen["load"] = torch.get_num_threads()
@@ -109,8 +110,10 @@ def test_a_patients_map_is_made_as_a_site_computes_from_loading_the_model_on(
         config=SimpleNamespace(name="a"),
         study=run.study,
         device=torch.device("cpu"),
-        model=lambda _: Watching(),
+        model=lambda entry, seed: Watching(),
         training_cohort=lambda: None,
+        train=(),
+        release=lambda kind, cases, what: None,
     )
     monkeypatch.setattr(patients, "served_arrays", lambda *_: {})
     monkeypatch.setattr(patients, "mosaic", lambda *_: "")
