@@ -12,7 +12,7 @@ import yaml
 from flwr.app import Message
 from scripted import PEOPLE, ScriptedGrid, federation
 
-from normfed_common.foundation.errors import RunError
+from normfed_common.foundation.errors import DatasetError, RunError
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.answers import Answer, Described
 from normfed_common.wire.bounds import BELOW_MINIMUM
@@ -60,7 +60,7 @@ def test_where_nobody_can_test_it_is_said_whose_minimum_is_not_reached(
     small = federation(study, minimum_cohort=3)
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(small.model_dump(mode="json")))
     participants = Admitted(lambda: grid.connected, frozenset) if deployed else Simulated(len(PEOPLE))
-    with pytest.raises(RunError, match=r"No site can test: .*Too few: fewer than ") as caught:
+    with pytest.raises(DatasetError, match=r"No site can test: .*Too few: fewer than ") as caught:
         Coordinator(grid, tmp_path, participants).run()
     assert str(caught.value).endswith(smallest)
 
