@@ -12,7 +12,7 @@ import yaml
 from flwr.app import Message
 from scripted import PEOPLE, ScriptedGrid, federation
 
-from normfed_common.foundation.errors import DatasetError, RunError
+from normfed_common.foundation.errors import DatasetError
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.answers import Answer, Described
 from normfed_common.wire.bounds import BELOW_MINIMUM
