@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from normfed_common.foundation.terminal_text import plain
+from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
     from normfed_client.imaging.bids import Problem, Visit

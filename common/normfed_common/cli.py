@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from normfed_common.foundation.errors import NormfedError
 from normfed_common.foundation.files import is_full
 from normfed_common.foundation.registry import Registry
-from normfed_common.foundation.terminal_text import plain
+from normfed_common.wording.terminal_text import plain
 
 # Flower reports usage to its makers and looks for updates unless told otherwise before it is imported.
 QUIET_FLOWER = {

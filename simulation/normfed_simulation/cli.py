@@ -13,8 +13,8 @@ import typer
 from rich.console import Console
 
 from normfed_common.foundation.errors import StudyError
-from normfed_common.foundation.terminal_text import plain
 from normfed_common.studies import load_study
+from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
     from normfed_server.runs.folder import Run

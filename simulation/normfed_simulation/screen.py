@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from normfed_common.foundation.terminal_text import plain
+from normfed_common.wording.terminal_text import plain
 from normfed_server.events import kinds
 from normfed_server.events.kinds import Event
 from normfed_server.events.log import subscribe

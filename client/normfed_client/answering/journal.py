@@ -10,10 +10,10 @@ from typing import Any
 from normfed_client.answering.job import Job
 from normfed_client.hospital.site import people_of
 from normfed_common.foundation.errors import SiteCode, SiteError
-from normfed_common.foundation.exceptions import story, text_of
-from normfed_common.foundation.terminal_text import printable
 from normfed_common.study.roles import ROLES
 from normfed_common.wire.requests import Describe, Request
+from normfed_common.wording.exceptions import story, text_of
+from normfed_common.wording.terminal_text import printable
 
 LOG = "site.log"
 

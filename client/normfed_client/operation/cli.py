@@ -14,7 +14,7 @@ from rich.table import Table
 from normfed_client.hospital.folder import DEFAULT, open_hospital
 from normfed_common.deployment.terminal import print_wrapped
 from normfed_common.foundation.errors import UserError
-from normfed_common.foundation.terminal_text import plain
+from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
     from normfed_client.operation.link import Finding

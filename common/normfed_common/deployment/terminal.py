@@ -6,7 +6,7 @@ import textwrap
 
 from rich.console import Console
 
-from normfed_common.foundation.terminal_text import plain
+from normfed_common.wording.terminal_text import plain
 
 
 def print_wrapped(console: Console, text: str, margin: str, first: str | None = None) -> None:

@@ -16,7 +16,7 @@ from importlib.metadata import EntryPoint, EntryPoints, distribution, entry_poin
 from typing import Any, Generic, TypeVar, cast
 
 from normfed_common.foundation.errors import PluginError, StudyError
-from normfed_common.foundation.spelling import meant, sentences
+from normfed_common.wording.spelling import meant, sentences
 
 T = TypeVar("T")
 OURS = "normfed"

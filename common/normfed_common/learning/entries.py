@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel
 
 from normfed_common.foundation.errors import NormfedError, PluginError
-from normfed_common.foundation.exceptions import story
 from normfed_common.foundation.registry import Registry
+from normfed_common.wording.exceptions import story
 
 if TYPE_CHECKING:  # reading a study file must not load torch
     from normfed_common.learning.learner import Learner

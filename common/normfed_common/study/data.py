@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from normfed_common.foundation.spelling import meant, sentences
 from normfed_common.study.base import Frozen, NamedEntry
+from normfed_common.wording.spelling import meant, sentences
 
 
 def _known_modality(name: str) -> str:

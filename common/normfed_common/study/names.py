@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from normfed_common.foundation.errors import StudyError
-from normfed_common.foundation.spelling import meant, sentences
 from normfed_common.study.data import DataConfig
+from normfed_common.wording.spelling import meant, sentences
 
 SUBJECT = "sub-"
 SHOWN = 30  # of the known names in an error

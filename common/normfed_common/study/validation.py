@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from normfed_common.foundation.errors import StudyError
-from normfed_common.foundation.spelling import meant
+from normfed_common.wording.spelling import meant
 
 T = TypeVar("T", bound=BaseModel)
 SENTENCE = "sentence"  # the type of a fault whose message says all

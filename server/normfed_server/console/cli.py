@@ -13,7 +13,7 @@ from rich.table import Table
 
 from normfed_common.deployment.terminal import print_wrapped
 from normfed_common.foundation.errors import UserError
-from normfed_common.foundation.terminal_text import plain
+from normfed_common.wording.terminal_text import plain
 from normfed_server.state.folder import DEFAULT, open_home, run_folder
 
 server = typer.Typer(help="The central server: enrol sites, start it, run studies.", no_args_is_help=True)

@@ -11,8 +11,8 @@ from typing import Protocol
 
 from rich.console import Console
 
-from normfed_common.foundation.terminal_text import plain
 from normfed_common.processes.supervision import is_running
+from normfed_common.wording.terminal_text import plain
 from normfed_server.events.kinds import Event, parse
 from normfed_server.state.folder import ServerHome
 from normfed_server.state.ledger import Entry, State

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from normfed_common.foundation.spelling import meant, sentences
+from normfed_common.wording.spelling import meant, sentences
 
 
 @pytest.mark.parametrize(

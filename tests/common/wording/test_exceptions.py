@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from normfed_common.foundation.arrays import check_shapes
-from normfed_common.foundation.exceptions import story
+from normfed_common.wording.exceptions import story
 
 
 def raised(work: Callable[[], Any]) -> Exception:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from normfed_common.foundation.terminal_text import plain, printable
+from normfed_common.wording.terminal_text import plain, printable
 
 
 @given(st.text())
