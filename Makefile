@@ -38,7 +38,7 @@ demo: $(VENV)/.installed  ## six synthetic hospitals train one model together; e
 	@$(BIN)/normfed simulate
 
 test: $(VENV)/.dev  ## all tests
-	@$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 lint: $(VENV)/.dev  ## ruff
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
