@@ -64,6 +64,12 @@ def widest_difference(setting: Setting) -> tuple[float, float]:
     return low - high, high - low
 
 
+def less(scan: Scan, mean: np.ndarray) -> Scan:
+    """The scan with a mean per modality taken off, where it has brain and the modality."""
+    there = scan.present[:, None, None, None] & scan.mask
+    return replace(scan, images=(scan.images - mean[:, None, None, None]) * there)
+
+
 class Centring(ScanTransform):
     """x - mean over all sites' normal voxels, per modality, of those who have it."""
 
@@ -99,8 +105,7 @@ class Centring(ScanTransform):
         return widest_difference(self.setting)
 
     def transform(self, scan: Scan) -> Scan:
-        there = scan.present[:, None, None, None] & scan.mask
-        return replace(scan, images=(scan.images - self.mean[:, None, None, None]) * there)
+        return less(scan, self.mean)
 
 
 def voxel_batches(
@@ -138,8 +143,7 @@ class SiteCentring(ScanTransform):
         return widest_difference(self.setting)
 
     def transform(self, scan: Scan) -> Scan:
-        there = scan.present[:, None, None, None] & scan.mask
-        return replace(scan, images=(scan.images - self.mean[:, None, None, None]) * there)
+        return less(scan, self.mean)
 
 
 class Retouching(ScanTransform):

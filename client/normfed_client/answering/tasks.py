@@ -153,8 +153,7 @@ def fine_tune(job: Job[FineTune]) -> tuple[Answer, Arrays]:
     cohort = _training_cohort(job)
     model, store = job.model(), _store(site, request.arm)
     personal = personal_arrays(model, request.strategy)
-    own = {n: a for n, a in store.load(request.round).items() if n in personal} if personal else {}
-    model.load({**offers.decode(job.arrays).model, **own})
+    model.load({**offers.decode(job.arrays).model, **store.parts(personal, request.round)})
     settings = _settings(job, model)
     rate = parameters.learning_rate or settings.learning_rate
     settings = replace(settings, epochs=parameters.epochs, learning_rate=rate, checkpoints=job.checkpoints)

@@ -66,6 +66,11 @@ class PersonalStore:
             )
         return {}
 
+    def parts(self, names: frozenset[str], before: int, since: int = 0) -> Arrays:
+        """Those arrays of these names that the state of `load` has; without names nothing is looked for."""
+        kept = self.load(before, since) if names else {}
+        return {name: array for name, array in kept.items() if name in names}
+
     def latest(self) -> Arrays:
         """The latest state of all; see `load`."""
         return self.load(sys.maxsize)

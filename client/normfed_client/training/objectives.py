@@ -63,8 +63,7 @@ class Round:
 
     def start(self, arrays: Arrays) -> None:
         """Load the received model, with the site's own parts where it has them."""
-        kept = self.store.load(self.settings.round, self.since) if self.personal else {}
-        self.model.load({**arrays, **{name: kept[name] for name in self.personal if name in kept}})
+        self.model.load({**arrays, **self.store.parts(self.personal, self.settings.round, self.since)})
 
     def end(self, beside: Arrays | None = None) -> Arrays:
         """Keep what is personal, and ``beside`` with it; returns what leaves: what the phase trained."""

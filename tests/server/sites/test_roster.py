@@ -64,7 +64,8 @@ def test_a_newcomer_that_prepares_its_scans_holds_up_no_round(study: StudyConfig
     assert [(e["site"], e["round"]) for e in events if e["event"] == "joined"] == [("e", 4)]
 
 
-def test_a_newcomer_is_heard_between_the_rounds_as_well(study: StudyConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def with_a_newcomer(study: StudyConfig, monkeypatch: pytest.MonkeyPatch) -> tuple[Preparing, Roster]:
+    """A roster of four that listens often, and a fifth site that has just connected and still prepares."""
     monkeypatch.setattr(roster, "LISTEN_S", 0.01)
     identify()
     grid = Preparing({"e"})
@@ -72,6 +73,11 @@ def test_a_newcomer_is_heard_between_the_rounds_as_well(study: StudyConfig, monk
     found = Roster(grid, Asker(grid, threading.Event()), Letterhead(study))
     found.wait_for(4)
     grid.connected["e"] = node
+    return grid, found
+
+
+def test_a_newcomer_is_heard_between_the_rounds_as_well(study: StudyConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid, found = with_a_newcomer(study, monkeypatch)
     assert found.refresh() == set("abcd")
     grid.slow.clear()
     until = time.monotonic() + 60
@@ -85,13 +91,7 @@ def test_a_newcomer_is_heard_between_the_rounds_as_well(study: StudyConfig, monk
 def test_nobody_listens_for_newcomers_once_the_roster_is_closed(
     study: StudyConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(roster, "LISTEN_S", 0.01)
-    identify()
-    grid = Preparing({"e"})
-    node = grid.connected.pop("e")
-    found = Roster(grid, Asker(grid, threading.Event()), Letterhead(study))
-    found.wait_for(4)
-    grid.connected["e"] = node
+    _, found = with_a_newcomer(study, monkeypatch)
     found.refresh()
     assert found._listener.is_alive()
     found.close()
