@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from normfed_common.learning.anatomy import Anatomy
 from normfed_common.learning.cohort import Person, Scan
 from normfed_common.learning.setting import Setting
 from normfed_common.study.preprocessing import PreprocessingConfig
@@ -13,9 +14,26 @@ SHAPE = (26, 28, 6)
 DEVICE = torch.device("cpu")  # of networks; `pytest --device cuda` puts another here
 
 
+def anatomy(shape: tuple[int, int, int] = SHAPE) -> Anatomy:
+    """Shells: fluid inside, white matter around it, then grey, in an ellipsoid brain."""
+    radius = sum(a**2 for a in np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij"))
+    grey, white, fluid = (
+        ((low <= radius) & (radius < high)).astype(np.float32) for low, high in ((0.5, 0.9), (0.1, 0.5), (0, 0.1))
+    )
+    return Anatomy(0.6 * grey + 0.9 * white + 0.3 * fluid, grey, white, fluid)
+
+
 def setting(modalities: tuple[str, ...] = ("T1w", "FLAIR"), shape: tuple[int, int, int] = SHAPE) -> Setting:
     """That of a study with its defaults."""
-    return Setting(modalities, 2, shape, seed=3, device=DEVICE, value_range=PreprocessingConfig().value_range)
+    return Setting(
+        modalities,
+        2,
+        shape,
+        seed=3,
+        device=DEVICE,
+        value_range=PreprocessingConfig().value_range,
+        open_anatomy=lambda: anatomy(shape),
+    )
 
 
 def scan(rng: np.random.Generator, channels: int = 2, shape: tuple[int, int, int] = SHAPE, person: int = 0) -> Scan:

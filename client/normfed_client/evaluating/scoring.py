@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from normfed_client.imaging.cache import Cache, default_root
 from normfed_client.imaging.cohort import NO_LESION
 from normfed_client.imaging.mapping import write_map
 from normfed_client.imaging.preprocessing import Recipe, missing_modalities, prepare
-from normfed_client.imaging.template import common_grid
+from normfed_client.imaging.template import anatomy, common_grid
 from normfed_common.algorithms.clusters import model_number
 from normfed_common.algorithms.sharing import needs_every_part
 from normfed_common.algorithms.table import configure
@@ -148,7 +149,8 @@ def _score(
 
 def _model(run: Path, study: StudyConfig, arrays: Arrays, device: torch.device, site: str | None) -> NormativeModel:
     """The model as it scores at ``site``; of the run's sites only a simulation's are on this machine."""
-    setting = Setting.of(study, common_grid(study.preprocessing.voxel_size_mm).shape, device)
+    size = study.preprocessing.voxel_size_mm
+    setting = Setting.of(study, common_grid(size).shape, device, open_anatomy=partial(anatomy, size))
     model = assemble(study.transforms, study.model, setting)
     model.load(arrays)
     if site is not None and model.keeps_to_site:

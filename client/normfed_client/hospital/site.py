@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from normfed_client.imaging.bids import Problem, Visit, read_dataset
 from normfed_client.imaging.cache import Cache, Entry
 from normfed_client.imaging.cohort import NO_LESION, PreparedCohort, Roles, assign, person_of, select
 from normfed_client.imaging.preprocessing import Recipe, prepare
-from normfed_client.imaging.template import common_grid
+from normfed_client.imaging.template import anatomy, common_grid
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import DatasetError, PluginError, ReadError, ScanError, SiteCode, SiteError
 from normfed_common.learning.cohort import Scan
@@ -210,7 +210,8 @@ class Site:
     @property
     def setting(self) -> Setting:
         """What models must know of the study and the site."""
-        return Setting.of(self.study, common_grid(self.study.preprocessing.voxel_size_mm).shape, self.device)
+        size = self.study.preprocessing.voxel_size_mm
+        return Setting.of(self.study, common_grid(size).shape, self.device, open_anatomy=partial(anatomy, size))
 
     def groups(self, cases: Sequence[Case]) -> dict[tuple[str, ...], dict[str, list[str]]]:
         """People with their visits, by the modalities of the study that they have at any visit (see `Groups`)."""

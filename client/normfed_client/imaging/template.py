@@ -7,6 +7,9 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
+from scipy import ndimage
+
+from normfed_common.learning.anatomy import Anatomy
 
 MARGIN = (8, 8, 2)  # voxels around the brain: room for half a patch in the axial plane
 BRAIN_LEVEL = 0.2  # of the template's maximum, as nilearn's own brain mask
@@ -21,6 +24,7 @@ class Grid:
     affine: np.ndarray
     brain: np.ndarray
     voxel_size_mm: int
+    box: tuple[slice, slice, slice]  # of the whole template
 
 
 @lru_cache(maxsize=8)
@@ -51,5 +55,32 @@ def common_grid(voxel_size_mm: int) -> Grid:
         box.append(slice(int(start), int(min(inside[-1] + 1 + MARGIN[axis], template.shape[axis]))))
     moved = affine.copy()
     moved[:3, 3] += affine[:3, :3] @ [s.start for s in box]
-    cropped = brain[tuple(box)]
-    return Grid(cropped.shape, moved, cropped, voxel_size_mm)
+    x, y, z = box
+    cropped = brain[x, y, z]
+    return Grid(cropped.shape, moved, cropped, voxel_size_mm, (x, y, z))
+
+
+@lru_cache(maxsize=4)
+def tissues(voxel_size_mm: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shares of grey matter, white matter and fluid in the whole template, float32 (X, Y, Z) each.
+
+    Its maps have the first two only: fluid is what they leave of the brain, holes filled.
+    """
+    t1, _ = whole("t1", voxel_size_mm)
+    grey, white = (whole(kind, voxel_size_mm)[0] for kind in ("gm", "wm"))
+    brain = ndimage.binary_fill_holes(ndimage.binary_closing(t1 > BRAIN_LEVEL, iterations=2))
+    inside = ndimage.gaussian_filter(brain.astype(np.float32), 0.6)
+    total = np.maximum(grey + white, 1e-6)
+    solid = np.minimum(total, inside)
+    grey, white = grey / total * solid, white / total * solid
+    found = grey, white, np.maximum(inside - grey - white, 0) * brain
+    for array in found:
+        array.setflags(write=False)
+    return found
+
+
+@lru_cache(maxsize=4)
+def anatomy(voxel_size_mm: int) -> Anatomy:
+    """What the common grid shows."""
+    box = common_grid(voxel_size_mm).box
+    return Anatomy(whole("t1", voxel_size_mm)[0][box], *(tissue[box] for tissue in tissues(voxel_size_mm)))

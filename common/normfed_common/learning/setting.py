@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from normfed_common.learning import precision
+from normfed_common.learning.anatomy import Anatomy
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import Precision
 from normfed_common.study.preprocessing import WIDEST_CLIP
@@ -37,6 +39,8 @@ class Setting:
         Of networks, see `normfed_common.learning.precision`.
     may_lack
         Modalities that scans may lack; all scans have the others.
+    open_anatomy
+        Returns what the common grid shows, see `anatomy`; None where no scan is opened, as at the server.
     """
 
     modalities: tuple[str, ...]
@@ -47,6 +51,7 @@ class Setting:
     value_range: tuple[float, float] = (-WIDEST_CLIP, WIDEST_CLIP)
     precision: Precision = "float32"
     may_lack: tuple[str, ...] = ()
+    open_anatomy: Callable[[], Anatomy] | None = None
 
     @classmethod
     def of(
@@ -55,6 +60,7 @@ class Setting:
         shape: tuple[int, int, int] = (1, 1, 1),
         device: torch.device = CPU,
         seed: int | None = None,
+        open_anatomy: Callable[[], Anatomy] | None = None,
     ) -> Setting:
         """The setting of a study; by default the server's, which opens no scan and so has no grid and no device.
 
@@ -73,7 +79,21 @@ class Setting:
             preprocessing.value_range,
             study.federation.precision,
             study.data.may_lack,
+            open_anatomy,
         )
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """What the common grid shows; for whatever is done with scans, never for what the server does with sums.
+
+        Raises
+        ------
+        TypeError
+            Where no scan is opened.
+        """
+        if self.open_anatomy is None:
+            raise TypeError("there is no anatomy where no scan is opened")
+        return self.open_anatomy()
 
     def autocast(self) -> torch.autocast:
         """The context in which networks compute."""

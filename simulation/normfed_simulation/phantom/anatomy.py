@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import ndimage
 
-from normfed_client.imaging.template import whole
+from normfed_client.imaging.template import tissues, whole
 
 DEFORMATION_MM = 2.8  # standard deviation of the displacement
 SMOOTHNESS_MM = 35.0
@@ -37,13 +37,7 @@ class Tissue:
 def template(voxel_size_mm: int) -> tuple[Tissue, np.ndarray, np.ndarray]:
     """The template's tissue, displacement directions (3, X, Y, Z) away from the ventricles, and the affine."""
     t1, affine = whole("t1", voxel_size_mm)
-    gm, wm = (whole(kind, voxel_size_mm)[0].copy() for kind in ("gm", "wm"))
-    brain = ndimage.binary_fill_holes(ndimage.binary_closing(t1 > 0.2, iterations=2))
-    edge = ndimage.gaussian_filter(brain.astype(np.float32), 0.6)
-    total = np.maximum(gm + wm, 1e-6)
-    solid = np.minimum(total, edge)
-    gm, wm = gm / total * solid, wm / total * solid
-    csf = np.maximum(edge - gm - wm, 0) * brain
+    gm, wm, csf = tissues(voxel_size_mm)
     ventricles = ventricle_mask(Tissue(gm, wm, csf, csf, voxel_size_mm))
     distance = ndimage.distance_transform_edt(~ventricles, sampling=voxel_size_mm)
     outwards = np.stack(np.gradient(ndimage.gaussian_filter(distance, 2.0 / voxel_size_mm))).astype(np.float32)

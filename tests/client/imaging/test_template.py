@@ -6,8 +6,9 @@ import nibabel
 import numpy as np
 import pytest
 from nilearn import datasets, image
+from scipy import ndimage
 
-from normfed_client.imaging.template import MARGIN, common_grid, whole
+from normfed_client.imaging.template import MARGIN, anatomy, common_grid, whole
 
 
 @pytest.mark.parametrize("size_mm", [2, 4])
@@ -41,3 +42,17 @@ def test_a_template_is_shared_by_all_so_nobody_can_change_it(kind: str) -> None:
     assert 0 <= data.min() < data.max() <= 1
     with pytest.raises(ValueError, match="read-only"):
         data[0, 0, 0] = 1
+
+
+@pytest.mark.parametrize("size_mm", [2, 4])
+def test_tissues_of_the_grid_are_those_of_the_template_and_sum_to_its_brain(size_mm: int) -> None:
+    found, grid = anatomy(size_mm), common_grid(size_mm)
+    assert {array.shape for array in vars(found).values()} == {grid.shape}
+    total = found.grey + found.white + found.fluid
+    assert total.min() >= 0
+    assert total.max() <= 1 + 1e-5
+    deep = ndimage.binary_erosion(grid.brain, iterations=3)
+    np.testing.assert_allclose(total[deep], 1, atol=1e-2)
+    # On T1 fluid is darkest and white matter brightest.
+    means = [found.t1[tissue > 0.8].mean() for tissue in (found.fluid, found.grey, found.white)]
+    assert means == sorted(means)
