@@ -117,7 +117,7 @@ def test_a_phase_ends_when_nothing_changes_any_more_and_not_before(mixture: Path
 
 def test_uncertainty_and_extras_lie_beside_the_anomaly_on_the_persons_scan(mixture: Path) -> None:
     names = {path.name.partition("desc-")[2] for path in mixture.glob("sites/a/maps/*.nii.gz")}
-    assert names == {"anomaly_map.nii.gz", "uncertainty_map.nii.gz", "first_map.nii.gz"}
+    assert names == {"anomaly_map.nii.gz", "uncertainty_map.nii.gz", "first_map.nii.gz", "pvalue_map.nii.gz"}
 
 
 def test_sums_that_are_interrupted_between_two_of_a_phases_rounds_go_on_there(

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from commands import assert_same, normfed, run_folder, weights
+from scipy.stats import spearmanr
 
 from normfed_client.answering.serving import to_bytes
 from normfed_client.hospital.site import Site, read_sites
@@ -128,7 +129,7 @@ def _study(run: Path) -> StudyConfig:
 
 def test_maps_overlay_on_their_scans(run: Path, hospitals: Path) -> None:
     visits = {visit.name: visit for visit in read_dataset(hospitals).visits}
-    maps = sorted((run / "maps").glob("*.nii.gz"))
+    maps = sorted((run / "maps").glob("*desc-anomaly_map.nii.gz"))
     assert len(maps) == 7
     for path in maps:
         found, scan = nibabel.load(path), nibabel.load(visits[path.name.split("_space")[0]].images["T1w"])
@@ -318,6 +319,29 @@ def test_json_mode_is_one_object_a_line(one_round: OneRound) -> None:
     assert Path(events[-1]["path"]).exists()
 
 
+def test_p_values_overlay_on_their_scans_and_are_small_where_the_anomaly_is_high(run: Path) -> None:
+    maps = sorted((run / "maps").glob("*desc-pvalue_map.nii.gz"))
+    assert len(maps) == 7
+    for path in maps:
+        image, anomaly = nibabel.load(path), nibabel.load(str(path).replace("desc-pvalue", "desc-anomaly"))
+        np.testing.assert_allclose(image.affine, anomaly.affine)
+        p, scores = image.get_fdata(), anomaly.get_fdata()
+        assert 0 < p.min() < 0.05
+        assert p.max() == 1
+        assert (p[scores == 0] == 1).all()  # outside the brain nothing is abnormal
+        assert spearmanr(p[scores > 0], scores[scores > 0]).statistic < -0.9
+
+
+def test_what_the_threshold_keeps_is_in_the_figures_and_on_the_page(run: Path) -> None:
+    found = json.loads((run / "metrics.json").read_text())["evaluation"]["federated"]["calibration"]
+    assert found["promised"] == pytest.approx(1 - _study(run).evaluation.specificity)
+    held_out = {site["name"]: site["held_out"] for site in json.loads((run / "metrics.json").read_text())["sites"]}
+    assert {site: its["people"] for site, its in found["sites"].items()} == {s: n for s, n in held_out.items() if n}
+    for its in found["sites"].values():
+        assert its["measured"]["low"] <= its["measured"]["value"] <= its["measured"]["high"]
+    assert "What the thresholds promise and what they keep" in (run / "report.html").read_text()
+
+
 def test_new_scans_are_scored_like_those_of_the_run(run: Path, hospitals: Path, tmp_path: Path) -> None:
     name = json.loads(next(run.glob("sites/a/people/federated.json")).read_text())[0]["name"]
     visit = next(v for v in read_dataset(hospitals).visits if v.name == name)
@@ -330,7 +354,7 @@ def test_new_scans_are_scored_like_those_of_the_run(run: Path, hospitals: Path, 
     found, scan = nibabel.load(written), nibabel.load(scans[0])
     assert found.shape == scan.shape
     # These scans bring no brain mask and another name, so other latents are drawn: alike, not equal.
-    known = nibabel.load(next((run / "maps").glob(f"{name}_*"))).get_fdata()
+    known = nibabel.load(next((run / "maps").glob(f"{name}_*desc-anomaly*"))).get_fdata()
     both = (known != 0) & (found.get_fdata() != 0)
     assert both.mean() > 0.1
     assert np.corrcoef(known[both], found.get_fdata()[both])[0, 1] > 0.6

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import cohorts
+import common_edges
 import nibabel
 import numpy as np
 import pytest
@@ -126,9 +127,8 @@ def whole_run(server: Server, run: str = "run-1", **fields: Any) -> dict[str, np
     server.answer("train.sums", asked, run=run, phase="moments", model=asked.comparisons.baselines[1], arm="atlas")
     low, high = server.answer("evaluate.score", asked, first, run=run)[1]["range"]
     server.answer("evaluate.count", asked, run=run, low=float(low), high=float(high))
-    edges = np.linspace(low, high, 50)
-    arrays = {"edges": edges, "held_out_people": np.zeros(51, np.int64)}
     threshold = float(fields.pop("threshold", high))
+    arrays = common_edges.arrays(np.linspace(low, high, 50), threshold)
     return server.answer("evaluate.measure", asked, arrays, run=run, threshold=threshold, maps=True, **fields)[1]
 
 
@@ -593,7 +593,8 @@ def test_a_range_narrower_than_the_scores_and_foreign_edges_are_refused(server: 
         (np.array([0.0, 1.0]), np.array([0, -1, 0])),
         (np.array([0.0, 1.0]), np.zeros(2, np.int64)),
     ):
-        reply = server.ask("evaluate.measure", asked, {"edges": edges, "held_out_people": counts}, threshold=0.5)
+        arrays = {**common_edges.arrays(np.linspace(0, 1, 2), 0.5), "edges": edges, "held_out_people": counts}
+        reply = server.ask("evaluate.measure", asked, arrays, threshold=0.5)
         assert error_code(reply) is SiteCode.BAD_REQUEST
 
 

@@ -21,6 +21,7 @@ from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import NormfedError, RunError, SiteCode
 from normfed_common.metrics.histograms import COARSE_BINS
+from normfed_common.metrics.tissue import CLASSES
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire import offers
@@ -57,7 +58,8 @@ def honest(task: str, site: str, people: int, request: Request, arrays: Arrays) 
         both = np.stack([count, count])  # T1w and FLAIR
         return Answer(site=site, payload=Summed()), {"count": count, "sum": both / 2, "squares": both / 3}
     if task == "evaluate.count":
-        counts = {name: np.ones(COARSE_BINS, np.int64) for name in ("normal", "lesion", "held_out")}
+        counts = {name: np.ones(COARSE_BINS, np.int64) for name in ("normal", "lesion")}
+        counts["held_out"] = np.ones((len(CLASSES), COARSE_BINS), np.int64)
         counts["held_out_people"] = np.bincount([9, 99, 999], minlength=COARSE_BINS)
         return Answer(site=site, payload=Counted()), counts
     if task == "train.personal":
@@ -258,7 +260,8 @@ CASES: list[tuple[str, Tamper, str]] = [
     ("evaluate.count", changed(normal=HALF), "normal is float64"),
     ("evaluate.count", scaled("lesion", -1), "lesion is not a count"),
     ("evaluate.count", scaled("normal", 2**40), "normal is not a count"),
-    ("evaluate.count", changed(held_out=np.bincount([5], [1e9], COARSE_BINS).astype(np.int64)), "held_out is not"),
+    ("evaluate.count", scaled("held_out", 10**6), "held_out is not a count"),
+    ("evaluate.count", changed(held_out=np.ones(COARSE_BINS, np.int64)), "not of (4, 65536)"),
     ("evaluate.count", scaled("normal", 2**62), "normal is not a count"),
     ("evaluate.count", scaled("held_out_people", 10**6), "held_out_people is not a count"),
     ("evaluate.count", changed(held_out=None), "other arrays than it was asked for: held_out"),

@@ -6,7 +6,7 @@ leaves a hospital is about at least its minimum of people in every number: see `
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from normfed_client.evaluating.counting import ClassHistograms, Extremes, Histogram
 from normfed_client.evaluating.maps import personalise, score, until
 from normfed_client.hospital.site import Case, Site, people_of
 from normfed_client.imaging.cohort import NO_LESION
@@ -26,12 +27,15 @@ from normfed_common.foundation.files import inside, write_json
 from normfed_common.learning.score import ANOMALY, Score
 from normfed_common.metrics import catalogue, histograms, subjects
 from normfed_common.metrics.base import Calibration, Metric, ScoredScan, figures
+from normfed_common.metrics.calibration import p_values
 from normfed_common.metrics.curves import region_weights
 from normfed_common.metrics.summary import EVERYBODY, Summary, reportable_groups, summarise
+from normfed_common.metrics.tissue import tissue_classes
 from normfed_common.models.base import NormativeModel
 from normfed_common.privacy import disclosure
 from normfed_common.wire.evaluation import CommonEdges
 
+P_VALUE = "pvalue"  # the map of how many normal voxels are at least as abnormal
 SERVED = "served.safetensors"  # the model that is evaluated, for scores that have to be made again
 
 
@@ -46,28 +50,6 @@ class Measured:
     normal_people: np.ndarray
     patients: np.ndarray
     image_auroc: float
-
-
-class _Histogram:
-    """Counts over people; no bin released covers fewer than ``minimum`` of a group."""
-
-    def __init__(
-        self, bins: int, minimum: int, groups: Mapping[str, int], kind: type[np.number[Any]] = np.int64
-    ) -> None:
-        self._total, self._minimum, self._groups = np.zeros(bins, kind), minimum, groups
-        self._present: dict[str, np.ndarray] = {}
-
-    def add(self, person: str, counts: np.ndarray) -> None:
-        """Add a scan of a person."""
-        self._total += counts
-        if self._minimum > 1:
-            self._present[person] = self._present.get(person, False) | (counts != 0)
-
-    def told(self) -> np.ndarray:
-        """The counts as they may leave: `disclosure.merged_bins`."""
-        present = np.stack(list(self._present.values())) if self._present else np.zeros((0, len(self._total)), bool)
-        groups = np.array([self._groups[person] for person in self._present], int)
-        return disclosure.merged_bins(self._total, present, self._minimum, groups)
 
 
 class Evaluation:
@@ -133,7 +115,7 @@ class Evaluation:
         return self._range
 
     def count(self, low: float, high: float) -> Arrays:
-        """Coarse counts over [low, high]: voxels of patients outside and inside lesions, and of normal people.
+        """Coarse counts over [low, high]: voxels of patients outside and inside lesions, and of normal people by class.
 
         Raises
         ------
@@ -143,14 +125,15 @@ class Evaluation:
         own_low, own_high = self._range
         if low > own_low or high < own_high:
             raise SiteError(SiteCode.BAD_REQUEST, f"the range [{low}, {high}] does not hold this site's scores")
-        normal, lesion, held_out = (_Histogram(histograms.COARSE_BINS, self.minimum, self._groups) for _ in range(3))
+        normal, lesion = (Histogram(histograms.COARSE_BINS, self.minimum, self._groups) for _ in range(2))
+        held_out = ClassHistograms(low, high, self.minimum, self._groups)
         for case in self.test:
             person, scores, found = case.visit.participant.subject, self._clipped(case), self._lesion(case)
             normal.add(person, histograms.coarse_counts(scores[~found], low, high))
             lesion.add(person, histograms.coarse_counts(scores[found], low, high))
         for case in self.held_out:
-            scores = self._clipped(case)[self._normal_voxels(case)]
-            held_out.add(case.visit.participant.subject, histograms.coarse_counts(scores, low, high))
+            kept = self._normal_voxels(case)
+            held_out.add(case.visit.participant.subject, self._clipped(case)[kept], self._classes(case)[kept])
         people = histograms.coarse_counts(self._people_scores(self.held_out), low, high)
         told = {"normal": normal.told(), "lesion": lesion.told(), "held_out": held_out.told()}
         return {**told, "held_out_people": people}
@@ -163,36 +146,39 @@ class Evaluation:
         common
             The same at every site.
         threshold
-            A voxel at or above it is called abnormal.
+            Of the whole brain; see `Measure`.
         maps
-            Whether to write the anomaly maps as NIfTI into the site's output folder.
+            Whether to write the anomaly maps and p-values as NIfTI into the site's output folder.
 
         Raises
         ------
         SiteError
             If there are more edges than this study asks with.
         """
-        edges, held_out_people = common.edges, common.held_out_people
+        edges = common.edges
         most = 2 * self.site.study.evaluation.bins + 2
         if len(edges) > most:
             raise SiteError(SiteCode.BAD_REQUEST, f"{len(edges)} edges, of which this study has at most {most}")
-        threshold = float(np.clip(threshold, *self._range))  # beyond, few people have a voxel
-        normal, lesion = (_Histogram(len(edges) + 1, self.minimum, self._groups) for _ in range(2))
-        regions = _Histogram(len(edges) + 1, self.minimum, self._groups, np.float64)
+        threshold = float(np.clip(threshold, *self._range))
+        levels = self._levels(np.clip(common.thresholds, *self._range))
+        normal, lesion = (Histogram(len(edges) + 1, self.minimum, self._groups) for _ in range(2))
+        regions = Histogram(len(edges) + 1, self.minimum, self._groups, np.float64)
         told = dict(zip((case.visit.name for case in self.ill), self._people_scores(self.ill), strict=True))
-        calibration = Calibration(edges, held_out_people)
+        calibration = Calibration(edges, common.held_out_people)
         rows = []
         for case in self.test:
             scores, mask, truth = self._grid(case)
+            places = self._places(case)
             inside_brain, found = np.clip(scores[mask], *self._range), truth[mask]
             person = case.visit.participant.subject
             normal.add(person, histograms.count(inside_brain[~found], edges))
             lesion.add(person, histograms.count(inside_brain[found], edges))
             regions.add(person, histograms.count(inside_brain, edges, region_weights(truth)[mask]))
-            scored = self._scored(scores, mask, truth, threshold, float(told.get(case.visit.name, np.nan)), calibration)
+            told_score = float(told.get(case.visit.name, np.nan))
+            scored = self._scored(scores, mask, truth, threshold, told_score, calibration, levels[places])
             rows.append({**figures(self.metrics, scored), "subject_score": self._person(case)})
             if maps:
-                self._write_maps(case)
+                self._write_maps(case, common, places[mask])
         self._keep(rows)
         return Measured(
             summary=self._summarise(rows),
@@ -257,6 +243,7 @@ class Evaluation:
         threshold: float = float("nan"),
         told_score: float = float("nan"),
         calibration: Calibration | None = None,
+        thresholds: np.ndarray | None = None,
     ) -> ScoredScan:
         evaluation, size = self.site.study.evaluation, self.site.study.preprocessing.voxel_size_mm
         return ScoredScan(
@@ -269,7 +256,31 @@ class Evaluation:
             evaluation.surface_tolerance_mm,
             told_score,
             calibration,
+            thresholds,
         )
+
+    def _levels(self, thresholds: np.ndarray) -> np.ndarray:
+        """Thresholds (classes,), float32, as they are used: no figure at one is about few people's voxels."""
+        if self.minimum == 1:
+            return thresholds.astype(np.float32)
+        extremes = Extremes()
+        for case in self.test:
+            extremes.add(case.visit.participant.subject, self._scores(case), self._classes(case))
+        return extremes.settled(thresholds, self._told_of(), self.minimum)
+
+    def _told_of(self) -> list[frozenset[str]]:
+        """The sets of people of whom figures may be told: all with the same modalities, those with a lesion, of a kind,
+        and whom the kinds leave over."""
+        groups = [frozenset(group) for group in self.site.groups(self.test).values()]
+        kinds, people = [case.kind for case in self.test], [case.visit.participant.subject for case in self.test]
+        of_kind = {
+            kind: frozenset(person for person, other in zip(people, kinds, strict=True) if other == kind)
+            for kind in reportable_groups(kinds, people, self.site.minimum)
+            if kind != EVERYBODY
+        }
+        ill = frozenset(person for person, kind in zip(people, kinds, strict=True) if kind != NO_LESION)
+        rest = frozenset(people).difference(*of_kind.values())
+        return [*groups, *of_kind.values(), *(group for group in (ill, rest) if len(group) >= self.minimum)]
 
     @cached_property
     def _served(self) -> NormativeModel:
@@ -294,12 +305,21 @@ class Evaluation:
         except SiteError as error:
             raise SiteError(error.code, f"{self.arm}: {error.detail}") from error
 
-    def _write_maps(self, case: Case) -> None:
+    def _write_maps(self, case: Case, common: CommonEdges, classes: np.ndarray) -> None:
         mask, folder = case.entry.mask(), self.site.config.output / "maps"
-        for name, values in self._maps(case).items():
+        maps = self._maps(case)
+        for name, values in maps.items():
             shown = np.zeros(mask.shape, np.float32)
             shown[mask] = values
             write_map(shown, case.visit, case.entry, self.site.recipe, folder, name)
+        calibration = common.held_out
+        if not calibration.any():
+            return
+        if self.site.study.evaluation.threshold_by == "whole-brain":
+            calibration = np.broadcast_to(calibration.sum(0), calibration.shape)
+        shown = np.ones(mask.shape, np.float32)
+        shown[mask] = p_values(maps[ANOMALY], classes, common.edges, calibration)
+        write_map(shown, case.visit, case.entry, self.site.recipe, folder, P_VALUE, outside=1.0)
 
     def _grid(self, case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         mask = case.entry.mask()
@@ -354,6 +374,19 @@ class Evaluation:
     def _save(self, case: Case, found: Score) -> None:
         mask = case.entry.mask()
         named.save(self._path(case), {name: values[mask] for name, values in found.maps().items()})
+
+    @cached_property
+    def _tissues(self) -> np.ndarray:
+        """The template's grey matter, white matter and fluid, (3, X, Y, Z)."""
+        return self.site.setting.anatomy.tissues()
+
+    def _places(self, case: Case) -> np.ndarray:
+        """The class of every voxel, int8 (X, Y, Z)."""
+        return tissue_classes(self._tissues, case.entry.mask(), self.site.study.preprocessing.voxel_size_mm)
+
+    def _classes(self, case: Case) -> np.ndarray:
+        """The class of the brain's voxels."""
+        return self._places(case)[case.entry.mask()]
 
     def _lesion(self, case: Case) -> np.ndarray:
         return case.entry.lesion()[case.entry.mask()]

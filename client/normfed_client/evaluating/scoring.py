@@ -30,6 +30,7 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import DatasetError, RunError, ScanError, SiteError
 from normfed_common.learning.setting import Setting
 from normfed_common.metrics.subjects import subject_score
+from normfed_common.metrics.tissue import CLASSES, tissue_classes
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.pipeline import assemble
 from normfed_common.studies import load_study
@@ -119,7 +120,7 @@ def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: 
                 f"{visit.name}: the model needs {', '.join(study.data.required)}; {', '.join(missing)} is missing. "
                 "Give the files of one person together."
             )
-    threshold = _threshold(run)
+    thresholds = _thresholds(run)
     cache = Cache(default_root() / "scans")
     chosen = choose_device(device)
     with computing(study, chosen):
@@ -128,12 +129,17 @@ def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: 
     for visit in visits:
         with computing(study, chosen):  # between two maps the caller computes as it likes
             cases.append(Case(visit, prepare(visit, recipe, cache), NO_LESION))
-            scored = _score(model, cases, study, recipe, out, threshold)
+            scored = _score(model, cases, study, recipe, out, thresholds)
         yield scored
 
 
 def _score(
-    model: NormativeModel, cases: list[Case], study: StudyConfig, recipe: Recipe, out: Path, threshold: float | None
+    model: NormativeModel,
+    cases: list[Case],
+    study: StudyConfig,
+    recipe: Recipe,
+    out: Path,
+    thresholds: np.ndarray | None,
 ) -> Scored:
     """Write the maps of the last case; those before it may hold earlier visits of the same person."""
     case = cases[-1]
@@ -143,7 +149,11 @@ def _score(
         raise RunError(error.detail) from error
     mask = case.entry.mask()
     path, *_ = [write_map(values, case.visit, case.entry, recipe, out, name) for name, values in found.maps().items()]
-    abnormal = float((found.anomaly[mask] >= threshold).mean()) if threshold is not None else float("nan")
+    abnormal = float("nan")
+    if thresholds is not None:
+        size = study.preprocessing.voxel_size_mm
+        classes = tissue_classes(anatomy(size).tissues(), mask, size)
+        abnormal = float((found.anomaly >= thresholds[classes])[mask].mean())
     return Scored(path, subject_score(found.anomaly, mask), abnormal)
 
 
@@ -218,13 +228,17 @@ def group(scans: Sequence[Path]) -> list[Visit]:
     ]
 
 
-def _threshold(run: Path) -> float | None:
-    """The run's abnormality threshold of the federated model; None where it is on another scale than today's maps."""
+def _thresholds(run: Path) -> np.ndarray | None:
+    """The run's abnormality thresholds of the federated model, float32 (classes,); None where they are on another scale
+    than today's maps."""
     path = run / "metrics.json"
     if not path.exists():
         return None
     metrics = json.loads(path.read_text())
     if "lowest_score" not in metrics:
         return None
-    value = metrics["evaluation"]["federated"].get("threshold", {}).get("value")
-    return None if value is None else float(np.float32(value))
+    federated = metrics["evaluation"]["federated"]
+    whole = federated.get("threshold", {}).get("value")
+    by_class = federated.get("calibration", {}).get("thresholds", {})
+    values = [by_class.get(name, whole) for name in CLASSES]
+    return None if None in values else np.array(values, np.float32)

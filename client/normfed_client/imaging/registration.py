@@ -42,9 +42,14 @@ def _comparable(image: Image) -> sitk.Image:
 
 
 def resample(
-    image: Image, matrix: np.ndarray, shape: tuple[int, ...], affine: np.ndarray, nearest: bool = False
+    image: Image,
+    matrix: np.ndarray,
+    shape: tuple[int, ...],
+    affine: np.ndarray,
+    nearest: bool = False,
+    outside: float = 0.0,
 ) -> np.ndarray:
-    """The image on another grid, float32 (X, Y, Z); zero where it does not reach.
+    """The image on another grid, float32 (X, Y, Z); ``outside`` where it does not reach.
 
     Parameters
     ----------
@@ -53,7 +58,13 @@ def resample(
     """
     to_voxel = np.linalg.inv(image.affine) @ matrix @ affine
     return ndimage.affine_transform(
-        image.data, to_voxel[:3, :3], to_voxel[:3, 3], output_shape=shape, order=0 if nearest else 1, output=np.float32
+        image.data,
+        to_voxel[:3, :3],
+        to_voxel[:3, 3],
+        output_shape=shape,
+        order=0 if nearest else 1,
+        output=np.float32,
+        cval=outside,
     )
 
 

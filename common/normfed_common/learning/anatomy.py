@@ -24,3 +24,7 @@ class Anatomy:
     grey: np.ndarray
     white: np.ndarray
     fluid: np.ndarray
+
+    def tissues(self) -> np.ndarray:
+        """Grey matter, white matter and fluid, (3, X, Y, Z)."""
+        return np.stack([self.grey, self.white, self.fluid])

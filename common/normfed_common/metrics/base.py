@@ -55,6 +55,9 @@ class ScoredScan:
         The person's score as it may be told; NaN where it may not.
     calibration
         None where a model is only ranked.
+    thresholds
+        float32 (X, Y, Z): where classes of place have thresholds of their own, that of each voxel; None where all have
+        ``threshold``.
     """
 
     scores: np.ndarray
@@ -66,6 +69,7 @@ class ScoredScan:
     surface_tolerance_mm: float = 1.0
     told_score: float = float("nan")
     calibration: Calibration | None = None
+    thresholds: np.ndarray | None = None
 
     @cached_property
     def curve(self) -> Curve:
@@ -74,13 +78,20 @@ class ScoredScan:
 
     @cached_property
     def abnormal(self) -> np.ndarray:
-        """Voxels (X, Y, Z) at or above the threshold, bool."""
-        return self.mask & (self.scores >= self.threshold)
+        """Voxels (X, Y, Z) at or above their threshold, bool."""
+        return self.mask & (self.scores >= (self.threshold if self.thresholds is None else self.thresholds))
+
+    @cached_property
+    def levelled(self) -> np.ndarray:
+        """Scores (X, Y, Z) less what their own threshold is above ``threshold``: abnormal at or above that one."""
+        if self.thresholds is None:
+            return self.scores
+        return self.scores - (self.thresholds - np.float32(self.threshold))
 
     @cached_property
     def detection(self) -> segmentation.Detection:
         """What the most suspicious clusters find."""
-        clusters = segmentation.ranked_clusters(self.scores, self.mask, self.threshold, self.minimum_cluster_voxels)
+        clusters = segmentation.ranked_clusters(self.levelled, self.mask, self.threshold, self.minimum_cluster_voxels)
         return segmentation.detection(*clusters, self.lesion)
 
 

@@ -25,6 +25,11 @@ class Bracketed:
     high: float
 
 
+def grid(low: float, high: float) -> np.ndarray:
+    """Edges (COARSE_BINS + 1,) of the coarse bins over [low, high]."""
+    return np.linspace(low, high if high > low else low + 1, COARSE_BINS + 1)
+
+
 def coarse_counts(scores: np.ndarray, low: float, high: float) -> np.ndarray:
     """Counts (COARSE_BINS,) of scores in equal bins over [low, high], int64."""
     return np.histogram(scores, bins=COARSE_BINS, range=(low, high if high > low else low + 1))[0].astype(np.int64)
@@ -32,12 +37,12 @@ def coarse_counts(scores: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def quantile_edges(normal: np.ndarray, lesion: np.ndarray, low: float, high: float, bins: int) -> np.ndarray:
     """Ascending edges at ``bins`` quantiles of the normal and of the lesion voxels, from coarse counts (k,)."""
-    grid = np.linspace(low, high if high > low else low + 1, COARSE_BINS + 1)
-    edges = [grid[[0, -1]]]
+    places = grid(low, high)
+    edges = [places[[0, -1]]]
     for counts in (normal, lesion):
         if counts.sum():
             share = np.cumsum(counts) / counts.sum()
-            edges.append(grid[1 + np.searchsorted(share, np.arange(1, bins) / bins)])
+            edges.append(places[1 + np.searchsorted(share, np.arange(1, bins) / bins)])
     return np.unique(np.concatenate(edges))
 
 
@@ -45,9 +50,15 @@ def quantile(counts: np.ndarray, low: float, high: float, probability: float) ->
     """The score below which ``probability`` of the coarse counts lie (upper edge of the bin); NaN without counts."""
     if counts.sum() == 0:
         return float("nan")
-    grid = np.linspace(low, high if high > low else low + 1, COARSE_BINS + 1)
     place = int(np.searchsorted(np.cumsum(counts), probability * counts.sum()))
-    return float(grid[min(place + 1, COARSE_BINS)])
+    return float(grid(low, high)[min(place + 1, COARSE_BINS)])
+
+
+def rebinned(coarse: np.ndarray, low: float, high: float, edges: np.ndarray) -> np.ndarray:
+    """Coarse counts (COARSE_BINS,) as counts between edges, int64 (len(edges) + 1,), each coarse bin at its centre."""
+    places = grid(low, high)
+    centres = (places[:-1] + places[1:]) / 2
+    return np.bincount(bin_of(centres, edges), coarse, minlength=len(edges) + 1).astype(np.int64)
 
 
 def bin_of(scores: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
 from normfed_common.study.base import Frozen
 
+ThresholdBy = Literal["whole-brain", "tissue"]
 MetricName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 
@@ -16,6 +17,11 @@ class EvaluationConfig(Frozen):
 
     bins: int = Field(1000, ge=10, le=20_000, description="quantiles of normal and of lesion voxels: histogram edges")
     specificity: float = Field(0.98, gt=0.5, lt=1, description="of the threshold, on held-out normal people's voxels")
+    threshold_by: ThresholdBy = Field(
+        "whole-brain",
+        exclude_if=lambda by: by == "whole-brain",  # studies without the key keep their digests
+        description="one threshold, or one each for grey and white matter, fluid and the brain's rim; p-values alike",
+    )
     surface_tolerance_mm: float = Field(1.0, gt=0, description="of the surface Dice")
     minimum_cluster_mm3: float = Field(40.0, ge=0, description="smaller clusters of abnormal voxels are not counted")
     metrics: tuple[MetricName, ...] = Field(

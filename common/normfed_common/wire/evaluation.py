@@ -13,7 +13,9 @@ from normfed_common.foundation.errors import WireError
 from normfed_common.metrics.base import Metric
 from normfed_common.metrics.catalogue import BUILT_IN
 from normfed_common.metrics.summary import Summary
+from normfed_common.metrics.tissue import CLASSES
 
+COMMON = ("edges", "held_out_people", "held_out", "thresholds")
 COUNTS = ("normal", "lesion", "regions", "normal_people", "patients")
 
 
@@ -53,7 +55,7 @@ class ScoreRange:
 
 @dataclass(frozen=True)
 class CommonEdges:
-    """The edges between which every site counts scores, and how many held-out normal people of all sites lie between.
+    """What every site measures with: edges between which it counts, what normal people have there, and thresholds.
 
     Parameters
     ----------
@@ -61,6 +63,10 @@ class CommonEdges:
         (b,), float64, ascending.
     held_out_people
         (b + 1,), int64: below the first edge, between two, from the last: what conformal p-values compare with.
+    held_out
+        (classes, b + 1), int64: voxels of held-out normal people of all sites, by class (`CLASSES`).
+    thresholds
+        (classes,), float64: a voxel at or above its class's is called abnormal.
 
     Raises
     ------
@@ -70,17 +76,24 @@ class CommonEdges:
 
     edges: np.ndarray
     held_out_people: np.ndarray
+    held_out: np.ndarray
+    thresholds: np.ndarray
 
     def __post_init__(self) -> None:
-        edges, people = self.edges, self.held_out_people
+        edges, classes = self.edges, len(CLASSES)
         if edges.ndim != 1 or not len(edges) or edges.dtype != np.float64 or not (np.diff(edges) > 0).all():
             raise WireError(f"edges of shape {edges.shape} and type {edges.dtype} do not ascend")
-        if people.shape != (len(edges) + 1,) or people.dtype != np.int64 or (people < 0).any():
-            raise WireError(f"{people.dtype} of shape {people.shape} are not counts between {len(edges)} edges")
+        bins = len(edges) + 1
+        for counts, shape in ((self.held_out_people, (bins,)), (self.held_out, (classes, bins))):
+            if counts.shape != shape or counts.dtype != np.int64 or (counts < 0).any():
+                raise WireError(f"{counts.dtype} of shape {counts.shape} are not counts between {len(edges)} edges")
+        levels = self.thresholds
+        if levels.shape != (classes,) or levels.dtype != np.float64 or not np.isfinite(levels).all():
+            raise WireError(f"{levels.dtype} of shape {levels.shape} are not {classes} thresholds")
 
     def arrays(self) -> Arrays:
         """As they cross."""
-        return {"edges": self.edges, "held_out_people": self.held_out_people}
+        return {name: getattr(self, name) for name in COMMON}
 
     @classmethod
     def decode(cls, arrays: Mapping[str, np.ndarray]) -> CommonEdges:
@@ -89,10 +102,10 @@ class CommonEdges:
         Raises
         ------
         WireError
-            If they are not edges and counts.
+            If they are not edges, counts and thresholds.
         """
-        check_names(arrays, ("edges", "held_out_people"))
-        return cls(arrays["edges"], arrays["held_out_people"])
+        check_names(arrays, COMMON)
+        return cls(*(arrays[name] for name in COMMON))
 
 
 class Measured(Protocol):

@@ -124,9 +124,9 @@ class Measure(Frozen):
     Parameters
     ----------
     threshold
-        A voxel at or above it is called abnormal.
+        Of the whole brain; the one at or above which a voxel is called abnormal is its class's, in `CommonEdges`.
     maps
-        Whether the site writes anomaly maps into its own folder.
+        Whether the site writes anomaly maps and p-values into its own folder.
     """
 
     task: Literal["evaluate.measure"] = "evaluate.measure"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from normfed_common.wire.evaluation import COUNTS, CommonEdges, ScoreRange
 from normfed_common.wire.messages import requests
 from normfed_common.wire.offers import Offer
 from normfed_common.wire.requests import Count, Measure, Payload, ScorePeople
+from normfed_server.arms.calibration import Calibration, calibrate
 from normfed_server.arms.plan import Arm
 from normfed_server.events.kinds import Evaluated, Missing
 from normfed_server.events.log import EventLog
@@ -56,6 +58,9 @@ class ArmResult:
         The voxel score that the study's specificity gives on held-out normal people; NaN without any.
     missed
         Sites that should have given figures and did not, and why.
+    calibration
+        What held-out normal people say of the thresholds; None in runs from before it was asked, or where no site gave
+        counts.
     """
 
     summaries: dict[str, Summary] = field(default_factory=dict)
@@ -64,6 +69,7 @@ class ArmResult:
     threshold: float = float("nan")
     threshold_from: str = ""
     missed: dict[str, str] = field(default_factory=dict)
+    calibration: Calibration | None = None
 
     def merged(self) -> dict[str, histograms.Bracketed]:
         """Voxel metrics over all sites' scans together.
@@ -165,16 +171,31 @@ class Evaluator:
         coarse = named.add(heard())
         if not coarse or not coarse["normal"].any():
             return  # nobody is left whose figures would have a threshold
-        bins, specificity = self.study.evaluation.bins, self.study.evaluation.specificity
-        edges = histograms.quantile_edges(coarse["normal"], coarse["lesion"], low, high, bins)
-        result.threshold = histograms.quantile(self._shared(held_out), low, high, specificity)
+        evaluation = self.study.evaluation
+        edges = histograms.quantile_edges(coarse["normal"], coarse["lesion"], low, high, evaluation.bins)
+        whole = self._shared({site: found.sum(0) for site, found in held_out.items()})
+        result.threshold = histograms.quantile(whole, low, high, evaluation.specificity)
         result.threshold_from = "held-out normal people"
         if not np.isfinite(result.threshold):
             # Nobody is held out: tissue outside lesions of the very patients; said so wherever Dice is shown.
-            result.threshold = histograms.quantile(coarse["normal"], low, high, specificity)
+            result.threshold = histograms.quantile(coarse["normal"], low, high, evaluation.specificity)
             result.threshold_from = "the patients' own lesion-free tissue"
-        people = _rebin(coarse["held_out_people"], low, high, edges)
-        common = CommonEdges(edges, people)
+        result.calibration = calibrate(
+            held_out,
+            {site: self.roster.sites[site].held_out for site in held_out},
+            low,
+            high,
+            evaluation.specificity,
+            evaluation.threshold_by,
+            self._shared,
+            result.threshold,
+        )
+        common = CommonEdges(
+            edges,
+            histograms.rebinned(coarse["held_out_people"], low, high, edges),
+            _between(held_out, low, high, edges),
+            result.calibration.by_class(),
+        )
         there = [site for site in ranges if site not in result.missed]
         payload = Measure(threshold=result.threshold, maps=self.arm.maps)
         messages = self._requests(there, payload, common.arrays())
@@ -237,11 +258,11 @@ class Evaluator:
         return requests({site: self.roster.nodes[site] for site in sites}, header, arrays or {})
 
 
-def _rebin(coarse: np.ndarray, low: float, high: float, edges: np.ndarray) -> np.ndarray:
-    """Coarse counts as counts between edges, each coarse bin at its centre."""
-    grid = np.linspace(low, high if high > low else low + 1, histograms.COARSE_BINS + 1)
-    centres = (grid[:-1] + grid[1:]) / 2
-    return np.bincount(histograms.bin_of(centres, edges), coarse, minlength=len(edges) + 1).astype(np.int64)
+def _between(held_out: Mapping[str, np.ndarray], low: float, high: float, edges: np.ndarray) -> np.ndarray:
+    """All sites' coarse counts by class as counts between edges, int64 (classes, len(edges) + 1), for p-values: what
+    merged bins leave open counts as high, so that no p-value is too small."""
+    total = np.sum([[disclosure.reach(row) for row in found] for found in held_out.values()], axis=0)
+    return np.stack([histograms.rebinned(row, low, high, edges) for row in total])
 
 
 def save(path: Path, result: ArmResult) -> None:
@@ -258,6 +279,7 @@ def save(path: Path, result: ArmResult) -> None:
         "threshold": result.threshold if np.isfinite(result.threshold) else None,
         "threshold_from": result.threshold_from,
         "missed": result.missed,
+        "calibration": None if result.calibration is None else result.calibration.model_dump(mode="json"),
     }
     named.save(path, arrays, header)
 
@@ -281,6 +303,8 @@ def load(path: Path) -> ArmResult | None:
     result = ArmResult(
         image_auroc=header["image_auroc"], threshold_from=header["threshold_from"], missed=header["missed"]
     )
+    if header.get("calibration") is not None:
+        result.calibration = Calibration.model_validate_json(json.dumps(header["calibration"]))
     metrics = chosen(header.get("extra_metrics", ()))
     result.threshold = float("nan") if header["threshold"] is None else header["threshold"]
     for site, groups in header["groups"].items():

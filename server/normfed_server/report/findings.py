@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from normfed_server.report.words import listed, number, signed
+from normfed_server.report.words import listed, number, percent, rate, signed
 from normfed_server.results.layout import Difference, Figure, LeagueRow, ModelFigures, RunResults
 from normfed_server.results.league import beyond
 from normfed_server.results.metrics import UNSEEN
@@ -13,6 +13,7 @@ from normfed_server.results.metrics import UNSEEN
 OURS, AUROC, PRECISION = "federated", "auroc", "auprc"
 TITLES = {AUROC: "AUROC", PRECISION: "average precision"}  # what the findings speak of
 CHANCE = 0.5  # of AUROC, by its definition
+BROKEN = 2.0  # times the promised false positives: a promise that is not kept
 BARELY = 0.1  # of AUROC above chance
 FEWEST_PATIENTS = 6  # with fewer no paired test can tell two models apart, and an interval of so few says nothing
 COMPARED = {
@@ -62,6 +63,7 @@ def sentences(results: RunResults) -> list[str]:
         *(sentence for name in COMPARED for sentence in _compared(results, name)),
         *_worst_sites(results),
         *baselines,
+        *_false_positives(results),
         *_best_strategy(results.league),
         *_caution(results),
     ]
@@ -155,6 +157,29 @@ def _together(verdicts: dict[str, Verdict]) -> str:
         return listed(f"{found} by {TITLES[metric]}" for metric, found in verdicts.items())
     (found,) = set(verdicts.values())
     return "not distinguishable from it" if found == "tied" else found
+
+
+def _false_positives(results: RunResults) -> list[str]:
+    """Sites at which other sites' normal people promise less than half of the false positives that are there."""
+    found = results.evaluation[OURS].calibration
+    if found is None:
+        return []
+    beyond_promise = {
+        site: its
+        for site, its in found.sites.items()
+        if its.measured is not None and its.measured.low > BROKEN * found.promised
+    }
+    if not beyond_promise:
+        return []
+    parts = [f"{rate(its.measured)} at {site} ({_people(its.people)})" for site, its in beyond_promise.items()]
+    return [
+        f"The threshold promises to call {percent(found.promised)} % of normal people's voxels abnormal; set on all other "
+        f"sites' people it calls {listed(parts)}: expect false alarms there."
+    ]
+
+
+def _people(count: int) -> str:
+    return "1 person" if count == 1 else f"{count} people"
 
 
 def _best_strategy(league: Sequence[LeagueRow]) -> list[str]:

@@ -18,7 +18,7 @@ from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_text
 from normfed_server.report import figures, participation
 from normfed_server.report.findings import AUROC, main_models, sentences
-from normfed_server.report.words import note_sentences, number, signed, trainings_spread, warnings
+from normfed_server.report.words import note_sentences, number, percent, rate, signed, trainings_spread, warnings
 from normfed_server.results import layout
 from normfed_server.results.layout import Figure, RunResults
 from normfed_server.runs.folder import Run
@@ -65,6 +65,8 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
     environment.filters["signed"] = signed
     environment.filters["spread"] = lambda figure: trainings_spread(figure, " ± {:.3f}")
     environment.filters["p_value"] = _p_value
+    environment.filters["rate"] = rate
+    environment.filters["percent"] = percent
     page = environment.get_template("report.html.jinja").render(
         run=run,
         results=results,
@@ -86,6 +88,7 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
         labels={name: metric.title for name, metric in results.metrics.items()},
         ranked=[name for name, metric in results.metrics.items() if "league" in metric.shown],
         main=[name for name in main if any(name in model.all for model in shown.values())],
+        calibrated={name: model.calibration for name, model in shown.items() if model.calibration is not None},
         merged=[name for name in main if any(name in (model.merged or ()) for model in shown.values())],
         more=[name for name in results.metrics if name not in main],
         kinds=sorted({kind for model in shown.values() for kind in model.kinds}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
+from normfed_server.results.calibration import Rate
 from normfed_server.results.layout import LeagueFigure, RunResults
 from normfed_server.steps.shares import DOMINANT
 
@@ -99,6 +100,19 @@ def number(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
+
+
+def rate(found: Rate | None) -> str:
+    """A share in percent, with what is left open of it in brackets; a dash for none."""
+    if found is None:
+        return "–"
+    low, high = percent(found.low), percent(found.high)
+    return f"{percent(found.value)} %" if low == high else f"{percent(found.value)} % ({low}–{high})"
+
+
+def percent(share: float) -> str:
+    """Two digits or so."""
+    return f"{100 * share:.2g}" if share < 0.1 else f"{100 * share:.0f}"
 
 
 def signed(value: float | None) -> str:

@@ -22,6 +22,7 @@ from normfed_common.metrics.base import SHARE, Metric, Place
 from normfed_common.metrics.catalogue import BUILT_IN
 from normfed_common.study.base import Frozen
 from normfed_server.events.rounds import RoundFigures, is_none
+from normfed_server.results.calibration import Calibrated
 
 FILE = "metrics.json"
 IMAGE_AUROC = "image_auroc"  # of people, not of scans: it is beside the metrics of one scan in every table
@@ -85,7 +86,8 @@ Figures = dict[str, Figure]
 class ModelFigures(Frozen):
     """How well one model finds lesions; every table is from metric to figure.
 
-    ``merged``, ``threshold`` and ``exceedance_error`` are there where the model was tested in full, not only ranked.
+    ``merged``, ``threshold``, ``calibration`` and ``exceedance_error`` are there where it was tested in full, not only
+    ranked.
     """
 
     sites: dict[str, Figures]
@@ -94,6 +96,7 @@ class ModelFigures(Frozen):
     worst_site: dict[str, AtSite]
     merged: dict[str, Merged] | None = None
     threshold: Threshold | None = None
+    calibration: Calibrated | None = Field(None, exclude_if=is_none, description="false positives in normal people")
     exceedance_error: Number = Field(None, description="how far p-values of normal people are from uniform")
 
     @model_serializer(mode="wrap")

@@ -17,6 +17,7 @@ from normfed_server.arms.evaluation import ArmResult
 from normfed_server.arms.plan import LOCAL, REPEAT, WITHOUT, Plan
 from normfed_server.arms.virtual_clock import Pace, hospital_time
 from normfed_server.events.rounds import RoundFigures
+from normfed_server.results.calibration import calibrated
 from normfed_server.results.layout import (
     IMAGE_AUROC,
     AtSite,
@@ -198,6 +199,7 @@ def _model(
         worst_site=worst,
         merged={name: Merged(**vars(bracket)) for name, bracket in tested.merged().items()} if tested else None,
         threshold=Threshold(value=tested.threshold, source=tested.threshold_from) if tested else None,
+        calibration=calibrated(tested.calibration, summaries) if tested and tested.calibration else None,
         exceedance_error=tested.exceedance_error() if tested else None,
     )
 

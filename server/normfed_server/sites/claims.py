@@ -16,6 +16,7 @@ from normfed_common.metrics import histograms
 from normfed_common.metrics.base import METRIC_ROUNDING, Metric
 from normfed_common.metrics.catalogue import BUILT_IN
 from normfed_common.metrics.summary import EVERYBODY, Summary
+from normfed_common.metrics.tissue import CLASSES
 from normfed_common.study.roles import ROLES
 from normfed_common.wire.answers import Answer, Described, Trained
 from normfed_common.wire.evaluation import COUNTS, ScoreRange, check_layout, to_summary
@@ -171,8 +172,10 @@ def coarse_counts(arrays: Arrays, site: SiteDescription, voxels: float) -> Array
     WireError
         If they are not counts, or of more voxels or people than the site has.
     """
-    shape = ((histograms.COARSE_BINS,), np.int64)
-    check_layout(arrays, dict.fromkeys(("normal", "lesion", "held_out", "held_out_people"), shape))
+    layout: dict[str, tuple[tuple[int, ...], type]] = dict.fromkeys(
+        ("normal", "lesion", "held_out_people"), ((histograms.COARSE_BINS,), np.int64)
+    )
+    check_layout(arrays, {**layout, "held_out": ((len(CLASSES), histograms.COARSE_BINS), np.int64)})
     tested, held_out = _scans(site.test), _scans(site.held_out)
     for name, scans in (("normal", tested), ("lesion", tested), ("held_out", held_out)):
         _check_counts(name, arrays[name], scans * voxels)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import cohorts
+import common_edges
 import numpy as np
 import pytest
 from attacker import RULES, Server, offered, study
@@ -57,7 +58,7 @@ def scored(server: Server) -> tuple[float, float]:
 
 def measured(server: Server, low: float, high: float) -> Arrays:
     """The figures between edges over a range, and a threshold in its middle."""
-    arrays = {"edges": np.linspace(low, high, 50), "held_out_people": np.zeros(51, np.int64)}
+    arrays = common_edges.arrays(np.linspace(low, high, 50), 0.5)
     found: Arrays = server.answer("evaluate.measure", ASKED, arrays, threshold=0.5, **RANKS)[1]
     return found
 
@@ -113,7 +114,7 @@ def test_figures_that_could_not_be_kept_are_made_again(server: Server, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(Outbox, "put", full)
-        arrays = {"edges": np.linspace(low, high, 50), "held_out_people": np.zeros(51, np.int64)}
+        arrays = common_edges.arrays(np.linspace(low, high, 50), 0.5)
         reply = server.ask("evaluate.measure", ASKED, arrays, threshold=0.5, **RANKS)
         assert error_code(reply) is SiteCode.OUT_OF_SPACE
     assert left(server) == ["served.safetensors"]  # there is room for the answer now
@@ -132,7 +133,7 @@ def test_figures_that_could_not_be_kept_are_made_again(server: Server, monkeypat
 def test_nothing_is_counted_or_measured_of_what_nobody_scored(
     server: Server, task: str, fields: dict[str, float]
 ) -> None:
-    arrays = {"edges": np.linspace(0, 1, 9), "held_out_people": np.zeros(10, np.int64)}
+    arrays = common_edges.arrays(np.linspace(0, 1, 9), 0.5)
     reply = server.ask(task, ASKED, arrays if task == "evaluate.measure" else None, **fields, **RANKS)
     assert error_code(reply) is SiteCode.BAD_REQUEST
     assert times(server, "nothing was scored for intensity") == 1

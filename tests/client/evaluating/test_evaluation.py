@@ -10,6 +10,7 @@ import cohorts
 import nibabel
 import numpy as np
 import pytest
+from common_edges import common
 
 from normfed_client.evaluating import evaluation as evaluation_module
 from normfed_client.evaluating.evaluation import Evaluation
@@ -21,7 +22,6 @@ from normfed_common.learning.score import Score
 from normfed_common.metrics import histograms
 from normfed_common.models.intensity import Intensity
 from normfed_common.studies import resolve
-from normfed_common.wire.evaluation import CommonEdges
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_patient_without_a_lesion_voxel_is_tested_but_is_not_ill(site: Site, t
     evaluation = Evaluation(site, "intensity", site.study.seed)
     low, high = evaluation.score({"name": "intensity"}, {})
     edges = np.linspace(low, high, 40)
-    measured = evaluation.measure(CommonEdges(edges, np.zeros(41, np.int64)), 0.9, maps=False)
+    measured = evaluation.measure(common(edges, 0.9), 0.9, maps=False)
     assert measured.patients.sum() == 3
     rows = {row["name"]: row for row in json.loads((tmp_path / "out" / "people" / "intensity.json").read_text())}
     empty = rows["sub-aWMH01"]

@@ -115,12 +115,15 @@ def test_what_is_no_range_is_refused(arrays: dict[str, np.ndarray]) -> None:
 
 
 EDGES, PEOPLE = np.array([0.0, 0.5, 1.0]), np.array([0, 3, 0, 1])
+VOXELS, LEVELS = np.arange(16).reshape(4, 4), np.array([0.1, 0.2, 0.3, 0.4])
+WHOLE = {"edges": EDGES, "held_out_people": PEOPLE, "held_out": VOXELS, "thresholds": LEVELS}
 
 
-def test_edges_and_the_people_between_them_come_back_digit_for_digit() -> None:
-    found = CommonEdges.decode(CommonEdges(EDGES, PEOPLE).arrays())
-    np.testing.assert_array_equal(found.edges, EDGES)
-    np.testing.assert_array_equal(found.held_out_people, PEOPLE)
+def test_edges_and_what_belongs_to_them_come_back_digit_for_digit() -> None:
+    found = CommonEdges.decode(CommonEdges(EDGES, PEOPLE, VOXELS, LEVELS).arrays()).arrays()
+    assert found.keys() == WHOLE.keys()
+    for name, array in WHOLE.items():
+        np.testing.assert_array_equal(found[name], array)
 
 
 @pytest.mark.parametrize(
@@ -141,10 +144,19 @@ def test_edges_and_the_people_between_them_come_back_digit_for_digit() -> None:
         {"held_out_people": PEOPLE[None]},
         {"held_out_people": PEOPLE.astype(np.float64)},
         {"held_out_people": np.array([0, -1, 0, 0])},
+        {"held_out": None},
+        {"held_out": VOXELS[:3]},
+        {"held_out": VOXELS[:, :3]},
+        {"held_out": VOXELS.astype(np.float64)},
+        {"held_out": VOXELS - 1},
+        {"thresholds": None},
+        {"thresholds": LEVELS[:1]},
+        {"thresholds": np.array([0.1, 0.2, 0.3, np.nan])},
+        {"thresholds": LEVELS.astype(np.float32)},
     ],
-    ids=range(15),
+    ids=range(24),
 )
-def test_what_are_no_edges_or_no_counts_is_refused(change: dict[str, np.ndarray | None]) -> None:
-    arrays = {"edges": EDGES, "held_out_people": PEOPLE} | change
+def test_what_are_no_edges_no_counts_or_no_thresholds_is_refused(change: dict[str, np.ndarray | None]) -> None:
+    arrays = WHOLE | change
     with pytest.raises(WireError):
         CommonEdges.decode({name: array for name, array in arrays.items() if array is not None})

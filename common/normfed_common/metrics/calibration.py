@@ -1,0 +1,53 @@
+"""Thresholds, false-positive rates and p-values of voxels from merged histograms of held-out normal people.
+
+Conformal p-value (Vovk 2005) of a voxel with score s beside n of calibration: p = (1 + #{calibration >= s}) / (n + 1).
+It is uniform over voxels drawn alike. Those of one person are not independent of each other, so how many fall below a
+level varies more between people than a binomial says.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from normfed_common.metrics import histograms
+
+
+def thresholds(
+    counts: np.ndarray, whole: np.ndarray, low: float, high: float, specificity: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """A threshold for every class, from coarse counts (classes, bins) over [low, high].
+
+    Parameters
+    ----------
+    whole
+        (bins,): counts of the whole brain.
+
+    Returns
+    -------
+    float64 (classes,), NaN where there are no counts at all; and bool (classes,): which had none of their own and have
+    the threshold of the whole brain.
+    """
+    own = np.array([histograms.quantile(row, low, high, specificity) for row in counts])
+    lacking = np.isnan(own)
+    return np.where(lacking, histograms.quantile(whole, low, high, specificity), own), lacking
+
+
+def at_or_above(counts: np.ndarray, low: float, high: float, levels: np.ndarray) -> float:
+    """How many of the coarse counts (classes, bins) lie at or above their class's level, (classes,), an upper edge."""
+    grid = histograms.grid(low, high)
+    first = np.minimum(np.searchsorted(grid, levels), counts.shape[1] - 1)  # the highest score lies on the last edge
+    return float(sum(row[start:].sum() for row, start in zip(counts, first, strict=True)))
+
+
+def p_values(scores: np.ndarray, classes: np.ndarray, edges: np.ndarray, calibration: np.ndarray) -> np.ndarray:
+    """p-values (n,), float32, of scores (n,) of these classes (n,).
+
+    Parameters
+    ----------
+    calibration
+        (classes, len(edges) + 1), int64: counts between ``edges``; those of a score's own bin count as above it. A
+        class without any is compared with all together.
+    """
+    counts = np.where(calibration.any(1, keepdims=True), calibration, calibration.sum(0))
+    above = np.cumsum(counts[:, ::-1], 1)[:, ::-1]
+    return ((1 + above) / (1 + above[:, :1]))[classes, histograms.bin_of(scores, edges)].astype(np.float32)

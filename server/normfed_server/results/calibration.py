@@ -1,0 +1,81 @@
+"""How far thresholds keep what they promise, as metrics.json holds it; see `normfed_server.arms.calibration`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pydantic import Field
+
+from normfed_common.study.base import Frozen
+from normfed_server.arms.calibration import Calibration
+
+
+class Rate(Frozen):
+    """A share of voxels, and the interval that merged bins leave open: of no width in a simulation."""
+
+    value: float
+    low: float
+    high: float
+
+
+class CalibratedSite(Frozen):
+    """A site's held-out normal people; thresholds are by class of place. Of people, not of voxels, there are few."""
+
+    people: int = Field(description="held out at the site")
+    used: Rate = Field(description="their voxels at or above the common thresholds, which they helped to set")
+    measured: Rate | None = Field(description="at or above the thresholds that all other sites' people give")
+    own: dict[str, float] = Field(description="thresholds that these people alone would give")
+    gap: dict[str, float] = Field(description="own thresholds less the common ones")
+
+
+class Calibrated(Frozen):
+    """False positives of a model in normal people: what its thresholds promise, and what was measured on others."""
+
+    promised: float = Field(description="share of normal voxels at or above the thresholds: 1 - specificity")
+    measured: Rate | None = Field(description="over all sites, each with the thresholds of the others")
+    people: int = Field(description="over whom that is")
+    thresholds: dict[str, float] = Field(description="common, by class of place; brain: one for all")
+    lacking: tuple[str, ...] = Field(description="classes without people enough: they have the whole brain's threshold")
+    sites: dict[str, CalibratedSite]
+    unmeasured: str = Field("", description="why nothing was measured")
+
+
+def calibrated(found: Calibration, sites: Iterable[str]) -> Calibrated:
+    """The figures of those ``sites`` that had people enough held out."""
+    kept = {site: found.sites[site] for site in sites if site in found.sites}
+    common = dict(zip(found.classes, found.thresholds, strict=True))
+    shown = {}
+    for site, said in kept.items():
+        own = dict(zip(found.classes, said.own, strict=True))
+        shown[site] = CalibratedSite(
+            people=said.people,
+            used=_rate(said.above, said.voxels),
+            measured=None if said.above_others is None else _rate(said.above_others, said.voxels),
+            own=own,
+            gap={name: own[name] - level for name, level in common.items()},
+        )
+    judged = [said for said in kept.values() if said.above_others is not None]
+    ends = zip(*(said.above_others for said in judged if said.above_others is not None), strict=True)
+    low, high = (sum(end) for end in ends) if judged else (0.0, 0.0)
+    return Calibrated(
+        promised=found.promised,
+        measured=_rate((low, high), sum(said.voxels for said in judged)) if judged else None,
+        people=sum(said.people for said in judged),
+        thresholds=common,
+        lacking=found.lacking,
+        sites=shown,
+        unmeasured="" if judged else _why(found.sites),
+    )
+
+
+def _rate(above: tuple[float, float], voxels: float) -> Rate:
+    low, high = (end / voxels for end in above)
+    return Rate(value=(low + high) / 2, low=low, high=high)
+
+
+def _why(sites: Mapping[str, object]) -> str:
+    if not sites:
+        return "no site has normal people enough held out"
+    if len(sites) == 1:
+        return f"only {next(iter(sites))} has normal people enough held out, so nobody else can judge its threshold"
+    return "no site that has normal people enough held out gave figures"
