@@ -52,6 +52,22 @@ def row(name: str, auprc: float, gain: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
+def calibration(measured: float | None, low: float | None = None, **sites: int) -> dict[str, Any]:
+    """Of thresholds at 2 %, by tissue; every site's people, with that share of false positives."""
+    share = None if measured is None else {"value": measured, "low": measured if low is None else low, "high": measured}
+    places = {"grey": 1.0, "rim": 3.0}
+    of_site = {"used": {"value": 0.02, "low": 0.02, "high": 0.02}, "measured": share, "own": places, "gap": places}
+    return {
+        "promised": 0.02,
+        "measured": share,
+        "people": sum(sites.values()),
+        "thresholds": places,
+        "lacking": ["rim"],
+        "sites": {site: {"people": people, **of_site} for site, people in sites.items()},
+        "unmeasured": "" if measured is not None else "nobody was there",
+    }
+
+
 GAIN = {
     "mean": 0.1,
     "ci95": [0.05, 0.15],

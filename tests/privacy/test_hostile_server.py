@@ -19,6 +19,7 @@ import yaml
 from attacker import MINIMUM, Server, offered, otherwise, study
 
 from normfed_client.answering.journal import LOG
+from normfed_client.evaluating.evaluation import Evaluation
 from normfed_client.hospital import site as site_module
 from normfed_client.hospital.folder import open_hospital
 from normfed_client.hospital.site import Site, people_of
@@ -28,6 +29,7 @@ from normfed_common.foundation.errors import SiteCode, WireError
 from normfed_common.foundation.files import inside
 from normfed_common.learning.entries import build
 from normfed_common.learning.setting import Setting
+from normfed_common.metrics.tissue import CLASSES
 from normfed_common.models.catalogue import MODELS
 from normfed_common.wire.answers import CanaryBack, Described
 from normfed_common.wire.bounds import BELOW_MINIMUM
@@ -578,6 +580,48 @@ def test_no_threshold_singles_out_the_person_with_the_highest_score(server: Serv
     honest = whole_run(server, "r1")
     beyond = whole_run(server, "r2", threshold=1e9)
     np.testing.assert_array_equal(honest["moments"], beyond["moments"])
+
+
+@pytest.mark.parametrize("place", range(len(CLASSES)))
+def test_no_threshold_of_a_class_of_place_singles_out_a_person(server: Server, place: int) -> None:
+    """Once a threshold at the rounded end of the range was reached by fewer patients than the minimum."""
+    asked = study(evaluation={"threshold_by": "tissue"})
+    who = {"model": asked.comparisons.baselines[1], "arm": "atlas"}
+    sums = {f"sums.moments.{n}": v for n, v in server.sums(study(model=ATLAS), "r0").items()}
+    site = Site(open_hospital(server.folder).site_config("r1"), asked)
+    low, high = server.answer("evaluate.score", asked, offered(sums), run="r1", **who)[1]["range"]
+    evaluation = Evaluation(site, "atlas", asked.seed)
+    tops: dict[str, float] = {}
+    for case in site.test:
+        person, scores = case.visit.participant.subject, evaluation._scores(case)[evaluation._classes(case) == place]
+        tops[person] = max(tops.get(person, 0.0), float(scores.max()))
+    ordered = sorted(tops.values(), reverse=True)
+    beyond = [np.nextafter(np.float32(ordered[MINIMUM - 1]), np.float32(np.inf)), *ordered[:MINIMUM:2], high]
+    found = []
+    for number, level in enumerate(beyond):
+        run = f"r{number + 2}"
+        server.answer("evaluate.score", asked, offered(sums), run=run, **who)
+        arrays = common_edges.arrays(np.linspace(low, high, 50), float(low + (high - low) / 10))
+        arrays["thresholds"][place] = level
+        asking = {"run": run, "threshold": float(arrays["thresholds"][place - 1]), **who}
+        found.append(server.answer("evaluate.measure", asked, arrays, **asking)[1]["moments"])
+    for moments in found[1:]:
+        np.testing.assert_array_equal(moments, found[0])
+    assert (found[0][..., 0] > 0).any()
+
+
+def test_brains_are_cut_into_classes_alike_whatever_a_study_asks(server: Server) -> None:
+    """Else the difference of two sums over the same people would be that of a class of few of them."""
+    counted = []
+    for run, by in (("r1", "whole-brain"), ("r2", "tissue")):
+        asked = study(evaluation={"threshold_by": by})
+        who = {"model": asked.comparisons.baselines[0], "arm": "intensity", "run": run}
+        low, high = server.answer("evaluate.score", asked, offered({}), **who)[1]["range"]
+        counted.append(server.answer("evaluate.count", asked, low=float(low), high=float(high), **who)[1])
+    assert counted[0].keys() == counted[1].keys() == {"normal", "lesion", "held_out", "held_out_people"}
+    for name, counts in counted[0].items():
+        np.testing.assert_array_equal(counts, counted[1][name])
+    assert (counted[0]["held_out"].sum(1) > 100).all()
 
 
 def test_a_range_narrower_than_the_scores_and_foreign_edges_are_refused(server: Server) -> None:

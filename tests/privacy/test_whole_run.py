@@ -221,7 +221,7 @@ MEANING = {
     "range": "least and greatest score, of several people each, rounded",
     "normal": "voxels without lesion, counted by score",
     "lesion": "voxels in lesions, counted by score",
-    "held_out": "voxels of held-out normal people, counted by score",
+    "held_out": "voxels of held-out normal people, counted by tissue and score",
     "held_out_people": "held-out normal people, counted by score",
     "normal_people": "the same between the common edges",
     "patients": "patients, counted by score",

@@ -81,20 +81,20 @@ class Extremes:
         owner = np.array([names.index(person) for person in self._people])
         members = np.array([[name in group for name in names] for group in groups])
         lows, highs = np.array(self._lows), np.array(self._highs)
-        # In float32, as the scores are: beyond all of them.
-        never = np.nextafter(np.float32(highs.max()), np.float32(np.inf))
-        always = np.float32(lows.min())
         found = np.array(levels, np.float32)
+
+        def enough(scans: np.ndarray) -> bool:
+            """Whether these scans, bool (scans,), are nobody's or enough people's in every group."""
+            whose = np.isin(np.arange(len(names)), owner[scans])
+            counts = members[:, whose].sum(1)
+            return bool(((counts == 0) | (counts >= minimum)).all())
+
         for number, level in enumerate(found):
-            reach, below = (np.zeros(len(names), bool) for _ in range(2))
-            np.logical_or.at(reach, owner, highs[:, number] >= level)
-            np.logical_or.at(below, owner, lows[:, number] < level)
-            if not _nobody_or_enough(members @ reach.astype(int), minimum):
-                found[number] = never
-            elif not _nobody_or_enough(members @ below.astype(int), minimum):
-                found[number] = always
+            reach, below, have = highs[:, number] >= level, lows[:, number] < level, np.isfinite(highs[:, number])
+            if reach.any() and enough(reach) and below.any() and enough(below):
+                continue
+            # One that none of all scores reaches, or that all reach: the same wherever it was asked to be.
+            found[number] = np.nextafter(np.float32(highs.max()), np.float32(np.inf))
+            if reach.any() and enough(reach) and enough(have):
+                found[number] = lows.min()
         return found
-
-
-def _nobody_or_enough(counts: np.ndarray, minimum: int) -> bool:
-    return bool(((counts == 0) | (counts >= minimum)).all())

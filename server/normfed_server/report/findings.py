@@ -173,8 +173,8 @@ def _false_positives(results: RunResults) -> list[str]:
         return []
     parts = [f"{rate(its.measured)} at {site} ({_people(its.people)})" for site, its in beyond_promise.items()]
     return [
-        f"The threshold promises to call {percent(found.promised)} % of normal people's voxels abnormal; set on all other "
-        f"sites' people it calls {listed(parts)}: expect false alarms there."
+        f"The threshold promises to call {percent(found.promised)} % of normal people's voxels abnormal; set on all "
+        f"other sites' people it calls {listed(parts)}: expect false alarms there."
     ]
 
 

@@ -116,7 +116,8 @@ good_arrays = st.builds(
     st.sampled_from(["float32", "float64", "int64", "int8"]),
     st.integers(-5, 5),
 )
-names = st.text(max_size=12) | st.sampled_from(["packed", "edges", "held_out_people", "held_out", "thresholds", "0/network.decoder.0.bias"])
+KNOWN = ("packed", "edges", "held_out_people", "held_out", "thresholds", "0/network.decoder.0.bias")
+names = st.text(max_size=12) | st.sampled_from(KNOWN)
 arrays = st.dictionaries(names, raw_arrays | good_arrays, max_size=4).map(lambda found: ArrayRecord(found))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cohorts
 import nibabel
@@ -20,8 +21,10 @@ from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.score import Score
 from normfed_common.metrics import histograms
+from normfed_common.metrics.tissue import CLASSES, tissue_classes
 from normfed_common.models.intensity import Intensity
 from normfed_common.studies import resolve
+from normfed_common.wire.evaluation import CommonEdges
 
 
 @pytest.fixture
@@ -65,6 +68,90 @@ def test_a_patient_without_a_lesion_voxel_is_tested_but_is_not_ill(site: Site, t
     healthy = [evaluation._person(scan) for scan in site.held_out]
     above = np.mean([[(ill > well) + (ill == well) / 2 for well in healthy] for ill in whole])
     assert measured.image_auroc == pytest.approx(above)
+
+
+@pytest.fixture
+def by_tissue(site: Site) -> Site:
+    """The site in a study with thresholds by tissue."""
+    raw = site.study.model_dump(mode="json")
+    study = resolve({**raw, "evaluation": {**raw["evaluation"], "threshold_by": "tissue"}}, "test")
+    return Site(site.config, study)
+
+
+def test_held_out_voxels_are_counted_by_class(site: Site) -> None:
+    evaluation = Evaluation(site, "intensity", site.study.seed)
+    low, high = evaluation.score({"name": "intensity"}, {})
+    found = evaluation.count(low, high)["held_out"]
+    tissues, expected = site.setting.anatomy.tissues(), np.zeros_like(found)
+    for case in site.held_out:
+        mask, normal = case.entry.mask(), case.entry.normal()
+        classes = tissue_classes(tissues, mask, 4.0)
+        scores = np.zeros(mask.shape, np.float32)
+        scores[mask] = evaluation._scores(case)
+        for number in range(len(CLASSES)):
+            expected[number] += histograms.coarse_counts(scores[mask & normal & (classes == number)], low, high)
+    np.testing.assert_array_equal(found, expected)
+    assert (found.sum(1) > 100).all()
+
+
+def test_each_class_is_judged_by_its_own_threshold(by_tissue: Site, tmp_path: Path) -> None:
+    evaluation = Evaluation(by_tissue, "intensity", by_tissue.study.seed)
+    low, high = evaluation.score({"name": "intensity"}, {})
+    levels = np.array([0.9, 0.95, 0.5, 2.0])  # no rank is 2
+    asked = CommonEdges(**{**common(np.linspace(low, high, 40), 0.9).arrays(), "thresholds": levels})
+    expected = {}
+    for case in by_tissue.test:
+        scores, mask, truth = evaluation._grid(case)
+        classes = tissue_classes(by_tissue.setting.anatomy.tissues(), mask, 4.0)
+        abnormal = mask & (scores >= np.float32(np.minimum(levels, high))[classes])
+        expected[case.visit.name] = 2 * (abnormal & truth).sum() / (abnormal.sum() + truth.sum())
+    evaluation.measure(asked, 0.9, maps=False)
+    rows = json.loads((tmp_path / "out" / "people" / "intensity.json").read_text())
+    for row in rows:
+        assert row["dice"] is None or row["dice"] == pytest.approx(expected[row["name"]])
+    assert sum(row["dice"] is not None and row["dice"] > 0 for row in rows) >= 2
+
+
+@pytest.mark.parametrize("tissue", [False, True])
+def test_p_values_lie_beside_the_anomaly_and_compare_with_the_class_or_with_the_whole_brain(
+    site: Site, by_tissue: Site, tmp_path: Path, tissue: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = by_tissue if tissue else site
+    evaluation = Evaluation(chosen, "intensity", chosen.study.seed)
+    low, high = evaluation.score({"name": "intensity"}, {})
+    edges = np.linspace(low, high, 60)
+    held_out = np.stack([histograms.rebinned(row, low, high, edges) for row in evaluation.count(low, high)["held_out"]])
+    written: dict[tuple[str, str], np.ndarray] = {}
+    write = evaluation_module.write_map
+
+    def remember(values: np.ndarray, *more: Any, **named: Any) -> Path:
+        path = write(values, *more, **named)
+        written[more[0].name, path.name.split("desc-")[1]] = values
+        return path
+
+    monkeypatch.setattr(evaluation_module, "write_map", remember)
+    expected = {}
+    for case in chosen.test:
+        scores, mask, _ = evaluation._grid(case)
+        classes = tissue_classes(chosen.setting.anatomy.tissues(), mask, 4.0)
+        p = np.ones(mask.shape)
+        for number, row in enumerate(held_out):
+            counts = row if tissue else held_out.sum(0)
+            for place in zip(*np.nonzero(mask & (classes == number)), strict=True):
+                p[place] = (1 + counts[histograms.bin_of(scores[place], edges) :].sum()) / (1 + counts.sum())
+        expected[case.visit.name] = p
+    evaluation.measure(common(edges, 0.9, held_out), 0.9, maps=True)
+    for name, p in expected.items():
+        np.testing.assert_allclose(written[name, "pvalue_map.nii.gz"], p, rtol=1e-6)
+    assert len(list((tmp_path / "out" / "maps").glob("*desc-pvalue_map.nii.gz"))) == len(chosen.test)
+
+
+def test_where_nobody_is_held_out_there_are_no_p_values(site: Site, tmp_path: Path) -> None:
+    evaluation = Evaluation(site, "intensity", site.study.seed)
+    low, high = evaluation.score({"name": "intensity"}, {})
+    evaluation.measure(common(np.linspace(low, high, 40), 0.9), 0.9, maps=True)
+    names = {path.name.split("desc-")[1] for path in (tmp_path / "out" / "maps").iterdir()}
+    assert names == {"anomaly_map.nii.gz"}
 
 
 def test_a_simulated_site_keeps_nothing_of_the_scoring(site: Site, tmp_path: Path) -> None:

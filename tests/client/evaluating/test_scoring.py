@@ -19,6 +19,7 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError, ScanError
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.score import Score
+from normfed_common.metrics.tissue import CLASSES
 from normfed_common.models.intensity import Intensity
 from normfed_common.studies import resolve
 
@@ -106,6 +107,22 @@ def test_the_share_above_the_threshold_is_counted_in_the_brain(dataset: Path, ca
     assert again.subject_score == only.subject_score == pytest.approx(0.98, abs=0.01)
     values = nibabel.load(again.path).get_fdata()
     assert (values >= 0.9).sum() / (values > 0).sum() == pytest.approx(0.1, abs=0.01)
+
+
+def test_where_classes_have_thresholds_of_their_own_the_share_is_by_those(
+    dataset: Path, cache: Path, tmp_path: Path
+) -> None:
+    run = written(tmp_path / "run")
+    shares = {}
+    for name in (*CLASSES, "none"):
+        thresholds = {other: 0.9 if other == name else 2.0 for other in CLASSES}  # no rank is 2
+        federated = {"threshold": {"value": 0.9}, "calibration": {"thresholds": thresholds}}
+        (run / "metrics.json").write_text(json.dumps({"lowest_score": 0.0, "evaluation": {"federated": federated}}))
+        (found,) = score_scans(run, scans_of(dataset, 0), tmp_path / "maps", "cpu")
+        shares[name] = found.abnormal_share
+    assert shares.pop("none") == 0
+    assert sum(shares.values()) == pytest.approx(0.1, abs=0.01)
+    assert sum(share > 0 for share in shares.values()) > 1
 
 
 def test_a_person_without_a_modality_of_the_study_is_named_before_anything_is_scored(

@@ -96,6 +96,14 @@ def test_beyond_the_common_grid_there_is_no_anomaly(tmp_path: Path, entry: Entry
     assert not written.get_fdata()[outside].any()
 
 
+def test_beyond_the_common_grid_a_map_is_what_it_is_outside_the_brain(tmp_path: Path, entry: Entry) -> None:
+    person = visit(T1w=scan(tmp_path / "sub-01_T1w.nii.gz", np.diag([15.0, 15.0, 15.0]), CENTRE))
+    ones = np.ones(GRID.shape, np.float32)
+    written = nibabel.load(write_map(ones, person, entry, recipe("T1w"), tmp_path, "pvalue", outside=1.0))
+    np.testing.assert_allclose(written.get_fdata(), 1.0)
+    assert (float(written.header["cal_min"]), float(written.header["cal_max"])) == (0, 0)
+
+
 def test_the_header_shows_from_the_median_to_nearly_the_largest_of_what_is_anomalous(
     tmp_path: Path, entry: Entry
 ) -> None:

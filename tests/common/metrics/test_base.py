@@ -79,6 +79,21 @@ def test_a_voxel_at_the_threshold_is_abnormal_but_none_outside_the_mask() -> Non
     assert not ScoredScan(scores, nothing, mask, 1.0).abnormal.any()  # only ranked: no threshold
 
 
+def test_with_thresholds_of_their_own_classes_are_judged_as_if_their_scores_stood_on_one_level() -> None:
+    scores, lesion, mask = case(3)
+    raised = np.zeros(scores.shape, np.float32)
+    raised[: len(scores) // 2] = 0.25  # scores of one half are that much higher
+    plain = ScoredScan(scores.astype(np.float32), lesion, mask, 4.0, 1.0)
+    lifted = ScoredScan(plain.scores + raised, lesion, mask, 4.0, 1.0, thresholds=np.float32(1.0) + raised)
+    same = ScoredScan(plain.scores, lesion, mask, 4.0, 1.0, thresholds=np.full(scores.shape, 1.0, np.float32))
+    assert plain.abnormal.any()
+    assert plain.detection.false_clusters > 0
+    for other in (lifted, same):
+        np.testing.assert_array_equal(other.abnormal, plain.abnormal)
+        assert other.detection == plain.detection
+    assert not np.array_equal(replace(lifted, thresholds=None).abnormal, plain.abnormal)
+
+
 @pytest.mark.parametrize(("minimum", "counted"), [({}, 3), ({"minimum_cluster_voxels": 2}, 2)])
 def test_clusters_count_from_the_scans_own_minimum_on(minimum: dict[str, int], counted: int) -> None:
     scores = bars(1, 2, 3)

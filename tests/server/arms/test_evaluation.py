@@ -9,10 +9,12 @@ import pytest
 from plugins import Plugins
 from toy_metric import METRIC
 
+from normfed_common.foundation import arrays as named
 from normfed_common.foundation.errors import StudyError
 from normfed_common.metrics.catalogue import BUILT_IN, chosen
 from normfed_common.metrics.summary import EVERYBODY, Summary, summarise
 from normfed_server.arms import evaluation
+from normfed_server.arms.calibration import Calibration, SiteCalibration
 from normfed_server.arms.evaluation import ArmResult
 
 
@@ -32,6 +34,21 @@ def test_figures_are_read_with_the_metrics_that_they_are_of(plugins: Plugins, tm
     plugins.uninstall("toy")
     with pytest.raises(StudyError, match="No metric is called 'peak'"):
         evaluation.load(path)
+
+
+def test_what_the_thresholds_keep_is_read_as_it_was_and_older_figures_say_nothing_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.safetensors"
+    told = SiteCalibration(people=3, voxels=9.0, own=(0.5,), above=(1.0, 2.0), others=(0.4,), above_others=(3.0, 3.0))
+    calibration = Calibration(promised=0.02, classes=("brain",), thresholds=(0.45,), lacking=(), sites={"a": told})
+    for said in (calibration, None):
+        evaluation.save(path, ArmResult({"a": of(0.5)}, calibration=said))
+        found = evaluation.load(path)
+        assert found is not None
+        assert found.calibration == said
+    arrays, header = named.read(path)
+    del header["calibration"]
+    named.save(path, arrays, header)
+    assert evaluation.load(path) is not None
 
 
 def test_figures_without_a_plug_in_s_are_of_the_built_in_metrics(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from compared import GAIN, difference, metrics, model, row
+from compared import GAIN, calibration, difference, metrics, model, row
 from hypothesis import given
 from hypothesis import strategies as st
 from run_results import run_results
@@ -158,6 +158,29 @@ def test_a_trivial_baseline_is_better_only_beyond_its_interval(ends: tuple[float
     assert (
         sentence == "The trivial baseline atlas (AUROC 0.800, average precision 0.500) is not distinguishable from it."
     )
+
+
+@pytest.mark.parametrize(("low", "said_so"), [(0.0401, True), (0.04, False), (0.01, False)])
+def test_a_promise_is_called_broken_only_where_what_was_measured_is_surely_beyond_twice_it(
+    low: float, said_so: bool
+) -> None:
+    found = metrics()
+    found["evaluation"]["federated"] |= {"merged": {}, "calibration": calibration(0.071, low, a=3, b=1)}
+    text = said(found)
+    assert text[0] == "Above chance (AUROC 0.900; chance 0.5)."
+    open_part = f"7.1 % ({100 * low:.2g}–7.1)"
+    expected = (
+        "The threshold promises to call 2 % of normal people's voxels abnormal; set on all other sites' people it "
+        f"calls {open_part} at a (3 people) and {open_part} at b (1 person): expect false alarms there."
+    )
+    assert (expected in text) == said_so
+    assert any("false alarms" in sentence for sentence in text) == said_so
+
+
+def test_where_nothing_was_measured_no_promise_is_called_broken() -> None:
+    found = metrics()
+    found["evaluation"]["federated"] |= {"merged": {}, "calibration": calibration(None, a=3)}
+    assert not any("false alarms" in sentence for sentence in said(found))
 
 
 @pytest.mark.parametrize(("patients", "better"), [(5, False), (6, True)])

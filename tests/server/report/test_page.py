@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from compared import GAIN, difference, metrics, row
+from compared import GAIN, calibration, difference, metrics, row
 from run_results import run_results
 
 from normfed_common.foundation.errors import RunError
@@ -93,6 +93,33 @@ def test_the_words_of_the_tables_are_explained(written: Callable[..., str]) -> N
 def test_chance_stands_below_the_models_where_a_metric_has_one(written: Callable[..., str]) -> None:
     text = written(metrics())
     assert '<tr class="chance"><td>chance</td><td>0.500</td><td>–</td></tr>' in text  # AUROC, average precision
+
+
+def test_what_thresholds_promise_and_keep_is_a_table_with_everything_that_must_be_known_beside_it(
+    written: Callable[..., str],
+) -> None:
+    found = metrics(atlas=None)
+    found["evaluation"]["federated"] |= {"merged": {}, "calibration": calibration(0.071, 0.05, a=3, b=4)}
+    found["evaluation"]["atlas"] |= {"merged": {}, "calibration": calibration(None, a=3)}
+    text = written(found)
+    assert "<td>a</td><td>3</td><td>2 %</td><td>7.1 % (5–7.1)</td><td>2 %</td><td>1.00</td><td>+1.000</td>" in text
+    assert "<td>all sites</td><td>7</td><td>2 %</td><td>7.1 % (5–7.1)</td>" in text
+    assert "Nothing measured: nobody was there." in text
+    assert "No site had people enough in rim: the whole brain's threshold is used there." in text
+    table = text[text.index('<h2 id="results">') : text.index("<h3>Worst site</h3>")]
+    assert "<th>false positives in normal people</th>" in table
+    assert "<td>7.1 % (5–7.1)</td></tr>" in table
+    assert "<td>–</td></tr>" in table  # of the atlas nothing was measured
+    assert "best Dice: with the threshold that suits each patient best" in table
+
+
+def test_dice_at_the_threshold_stands_beside_the_best_dice() -> None:
+    names = [name for name, metric in layout.described(BUILT_IN).items() if "table" in metric.shown]
+    assert names[names.index("best_dice") + 1] == "dice"
+
+
+def test_a_page_of_before_has_no_table_of_what_thresholds_keep(written: Callable[..., str]) -> None:
+    assert "promise and what they keep" not in written(metrics())
 
 
 def test_the_league_says_of_how_many_sites_some_gain(written: Callable[..., str]) -> None:

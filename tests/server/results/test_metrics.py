@@ -16,6 +16,7 @@ from summaries import PER_SCAN, constant, patients, summary
 from normfed_common.metrics.summary import Summary
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.bounds import BELOW_MINIMUM
+from normfed_server.arms.calibration import Calibration, SiteCalibration
 from normfed_server.arms.evaluation import ArmResult
 from normfed_server.arms.plan import Arm, Plan
 from normfed_server.results.layout import RunResults
@@ -265,6 +266,63 @@ def test_merged_figures_are_those_of_all_scans_and_people_in_one_place(assembled
         assert found["sites"][site]["image_auroc"] == {"mean": value, "sd": None, "n": 1}
     worst = min(by_site, key=by_site.__getitem__)
     assert found["worst_site"]["image_auroc"] == {"mean": by_site[worst], "site": worst}
+
+
+def calibration(**above: tuple[float, float] | None) -> Calibration:
+    """Sites with ten voxels each, of which so many are at or above the others' thresholds."""
+    sites = {
+        site: SiteCalibration(
+            people=3,
+            voxels=10.0,
+            own=(1.0, 2.5),
+            above=(1.0, 2.0),
+            others=None if ends is None else (2.0, 2.0),
+            above_others=ends,
+        )
+        for site, ends in above.items()
+    }
+    return Calibration(promised=0.02, classes=("grey", "white"), thresholds=(2.0, 2.0), lacking=("white",), sites=sites)
+
+
+def in_full(said: Calibration | None) -> dict[str, ArmResult]:
+    counts = {site: counted(NORMAL[site], ILL[site]) for site in NORMAL}
+    return {"federated": ArmResult(summed(PATIENTS, 5), counts, {}, 3.5, "held-out people", calibration=said)}
+
+
+def test_false_positives_are_shares_of_voxels_at_each_site_and_over_all(assembled: Assembled) -> None:
+    found = assembled.evaluation(in_full(calibration(a=(2.0, 4.0), b=(1.0, 1.0))))["calibration"]
+    assert found["sites"]["a"] == {
+        "people": 3,
+        "used": {"value": pytest.approx(0.15), "low": 0.1, "high": 0.2},
+        "measured": {"value": pytest.approx(0.3), "low": 0.2, "high": 0.4},
+        "own": {"grey": 1.0, "white": 2.5},
+        "gap": {"grey": -1.0, "white": 0.5},
+    }
+    assert found["measured"] == {"value": pytest.approx(0.2), "low": pytest.approx(0.15), "high": pytest.approx(0.25)}
+    assert (found["promised"], found["people"], found["unmeasured"]) == (0.02, 6, "")
+    assert (found["thresholds"], found["lacking"]) == ({"grey": 2.0, "white": 2.0}, ["white"])
+
+
+@pytest.mark.parametrize(
+    ("above", "why"),
+    [
+        ({}, "no site has normal people enough held out"),
+        ({"a": None}, "only a has normal people enough held out, so nobody else can judge its threshold"),
+        ({"x": (1.0, 1.0), "y": (1.0, 1.0)}, "no site that has normal people enough held out gave figures"),
+    ],
+)
+def test_where_nothing_was_measured_it_is_said_why(
+    assembled: Assembled, above: dict[str, tuple[float, float] | None], why: str
+) -> None:
+    found = assembled.evaluation(in_full(calibration(**above)))["calibration"]
+    assert (found["measured"], found["people"], found["unmeasured"]) == (None, 0, why)
+    assert set(found["sites"]) == set(above) & {"a"}
+
+
+def test_figures_of_before_say_nothing_of_what_thresholds_keep(assembled: Assembled) -> None:
+    found = assembled.evaluation(in_full(None))
+    assert "merged" in found
+    assert "calibration" not in found
 
 
 def test_a_model_that_was_ranked_only_has_no_merged_figures(assembled: Assembled) -> None:
