@@ -51,9 +51,11 @@ def run(
     (out / "study.yaml").write_text(yaml.safe_dump(raw))
     write, made = evaluation.write_map, dict[str, np.ndarray]()
 
-    def remember(anomaly_map: np.ndarray, visit: Visit, *more: Any) -> Path:
-        made[visit.name] = anomaly_map.copy()
-        return write(anomaly_map, visit, *more)
+    def remember(values: np.ndarray, visit: Visit, *more: Any, **beside: Any) -> Path:
+        path = write(values, visit, *more, **beside)
+        if "desc-anomaly" in path.name:
+            made[visit.name] = values.copy()
+        return path
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluation, "write_map", remember)

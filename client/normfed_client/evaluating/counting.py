@@ -53,7 +53,8 @@ class ClassHistograms:
 
 
 class Extremes:
-    """Every scan's lowest and highest score in each class, for thresholds that single out nobody; they stay here."""
+    """Every scan's lowest and highest score in each class and the whole brain, for thresholds that single out nobody;
+    they stay here."""
 
     def __init__(self) -> None:
         self._lows: list[np.ndarray] = []
@@ -62,13 +63,13 @@ class Extremes:
 
     def add(self, person: str, scores: np.ndarray, classes: np.ndarray) -> None:
         """Add the voxels (n,) of a scan of a person."""
-        parts = [scores[classes == number] for number in range(len(CLASSES))]
+        parts = [*(scores[classes == number] for number in range(len(CLASSES))), scores]
         self._lows.append(np.array([part.min(initial=np.inf) for part in parts]))
         self._highs.append(np.array([part.max(initial=-np.inf) for part in parts]))
         self._people.append(person)
 
     def settled(self, levels: np.ndarray, groups: Sequence[frozenset[str]], minimum: int) -> np.ndarray:
-        """Thresholds (classes,) as they are used, float32.
+        """Thresholds (classes + 1,) as they are used, float32; the last is the whole brain's.
 
         Where few people of a group reach one, nobody is to reach it; where few have anything below it, nobody has.
 

@@ -159,8 +159,8 @@ class Evaluation:
         most = 2 * self.site.study.evaluation.bins + 2
         if len(edges) > most:
             raise SiteError(SiteCode.BAD_REQUEST, f"{len(edges)} edges, of which this study has at most {most}")
-        threshold = float(np.clip(threshold, *self._range))
-        levels = self._levels(np.clip(common.thresholds, *self._range))
+        *by_class, whole = self._levels(np.clip([*common.thresholds, threshold], *self._range))
+        levels = np.array(by_class)
         normal, lesion = (Histogram(len(edges) + 1, self.minimum, self._groups) for _ in range(2))
         regions = Histogram(len(edges) + 1, self.minimum, self._groups, np.float64)
         told = dict(zip((case.visit.name for case in self.ill), self._people_scores(self.ill), strict=True))
@@ -175,7 +175,7 @@ class Evaluation:
             lesion.add(person, histograms.count(inside_brain[found], edges))
             regions.add(person, histograms.count(inside_brain, edges, region_weights(truth)[mask]))
             told_score = float(told.get(case.visit.name, np.nan))
-            scored = self._scored(scores, mask, truth, threshold, told_score, calibration, levels[places])
+            scored = self._scored(scores, mask, truth, float(whole), told_score, calibration, levels[places])
             rows.append({**figures(self.metrics, scored), "subject_score": self._person(case)})
             if maps:
                 self._write_maps(case, common, places[mask])
@@ -260,7 +260,7 @@ class Evaluation:
         )
 
     def _levels(self, thresholds: np.ndarray) -> np.ndarray:
-        """Thresholds (classes,), float32, as they are used: no figure at one is about few people's voxels."""
+        """Thresholds (classes + 1,), float32, as they are used: no figure at one is about few people's voxels."""
         if self.minimum == 1:
             return thresholds.astype(np.float32)
         extremes = Extremes()

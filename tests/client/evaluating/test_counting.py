@@ -76,7 +76,10 @@ def test_of_a_class_of_few_people_nothing_is_told_and_nothing_else_has_its_voxel
 
 def reached(everybody: Everybody, number: int, level: float) -> tuple[set[str], set[str]]:
     """Who has a voxel of a class at or above a level, and who below it."""
-    parts = {person: scores[classes == number] for person, (scores, classes) in everybody.items()}
+    parts = {
+        person: scores if number == len(CLASSES) else scores[classes == number]
+        for person, (scores, classes) in everybody.items()
+    }
     return {p for p, s in parts.items() if (s >= level).any()}, {p for p, s in parts.items() if (s < level).any()}
 
 
@@ -105,7 +108,7 @@ def settled(everybody: Everybody, levels: list[float], groups: list[frozenset[st
     extremes = Extremes()
     for person, (scores, classes) in everybody.items():
         extremes.add(person, scores, classes)
-    return extremes.settled(np.array(levels), groups, MINIMUM)
+    return extremes.settled(np.array([*levels, max(levels)]), groups, MINIMUM)
 
 
 @pytest.mark.parametrize("number", range(len(CLASSES)))
@@ -127,7 +130,8 @@ def test_where_the_highest_scores_of_single_people_lie_cannot_be_found_by_moving
 def test_thresholds_that_enough_people_reach_stay_as_they_are() -> None:
     everybody = people(4, 8, 0.0)
     levels = [0.01, 0.02, 0.03, 0.04]
-    np.testing.assert_array_equal(settled(everybody, levels, [frozenset(everybody)]), np.array(levels, np.float32))
+    found = settled(everybody, levels, [frozenset(everybody)])
+    np.testing.assert_array_equal(found, np.array([*levels, 0.04], np.float32))
 
 
 def test_people_not_scans_are_counted() -> None:
@@ -135,5 +139,6 @@ def test_people_not_scans_are_counted() -> None:
     classes = np.zeros(2, int)
     for person, top in (("a", 0.9), ("a", 0.9), ("a", 0.9), ("b", 0.1), ("c", 0.1), ("d", 0.1)):
         extremes.add(person, np.array([0.05, top], np.float32), classes)
-    found = extremes.settled(np.full(4, 0.5), [frozenset("abcd")], MINIMUM)
+    found = extremes.settled(np.full(5, 0.5), [frozenset("abcd")], MINIMUM)
     assert found[0] > 0.9
+    assert found[-1] > 0.9
