@@ -96,11 +96,11 @@ SMALL_MODELS: dict[str, Variants] = {
     },
     "mixture": {
         "": {"classes": [2, 3], "iterations": 4, "voxels_per_person": 500},
-        "multiple-scale t, density": {
+        "multiple-scale t, proximity": {
             "distribution": "multiple-scale-t",
             "classes": 3,
             "iterations": 3,
-            "score": "density",
+            "score": "proximity",
         },
         "online": {"classes": 2, "iterations": 4, "online": True, "distribution": "multiple-scale-t"},
         "slope": {"classes": [1, 2, 3, 4], "iterations": 3, "criterion": "slope"},

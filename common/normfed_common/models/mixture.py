@@ -1,12 +1,12 @@
 """A mixture of classes of voxels, whatever their place: what no class explains is abnormal.
 
 Arnaud et al. 2018 (IEEE TMI 37:1678); Oudoumanessah et al. 2023 (MICCAI, arXiv 2309.02311). A voxel's modalities are a
-vector y; its classes are Gaussian or have heavy tails (`mixtures.classes`), fitted by expectation maximisation over sums:
-every round a site sends those of the E-step over its normal voxels, and the M-step of their total is the pooled one. The
-first phase sums moments, from which the classes start. With r = `Classes.proximity`, the score is
+vector y; its classes, Gaussian or with heavy tails (`mixtures.classes`), are fitted by expectation maximisation: every
+round a site sends the sums of the E-step over its normal voxels, and the M-step of their total is the pooled one. The
+first phases sum moments, from which the classes start (`mixtures.start`). With r = `Classes.proximity`, the score is
 
-    log(1 + 1 / r)            proximity: 0 is typical, whatever the share of such voxels
     max log p - log p(y)      density, with a bound on the density for its maximum: rare classes are abnormal too
+    log(1 + 1 / r)            proximity: abnormal is only what is so along every axis of its classes
 
 Several numbers of classes are fitted side by side, from the same voxels in the same rounds; the one that costs least
 (`mixtures.selection`) scores. Their criteria are in `Mixture.choices`, and all their sums in the exported model.
@@ -14,7 +14,8 @@ Several numbers of classes are fitted side by side, from the same voxels in the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -26,7 +27,7 @@ from normfed_common.foundation.errors import WireError
 from normfed_common.learning.cohort import Cohort, Scan
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.score import Score
-from normfed_common.learning.setting import Setting
+from normfed_common.learning.setting import SUMS_ROUNDING, Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.mixtures import online, selection, start
 from normfed_common.models.mixtures.classes import Classes, Moments, check_moments, scatter
@@ -60,7 +61,7 @@ class MixtureConfig(Frozen):
     variance_floor: float = Field(
         1e-3, gt=0, le=1, description="least variance of a class, as a share of all voxels' mean over modalities"
     )
-    score: Literal["proximity", "density"] = "proximity"
+    score: Literal["density", "proximity"] = Field("density", description="`proximity` is the published one")
 
     @model_validator(mode="after")
     def _classes_can_be_chosen(self) -> MixtureConfig:
@@ -83,6 +84,8 @@ class Mixture(NormativeModel):
     ----------
     moments
         Of all voxels together; None before they are summed.
+    means, spreads
+        By number of classes, the means whose nearest voxels are summed next, and the sum of squares around the last.
     fitted
         By number of classes, what the next round of sums begins with.
     averaged
@@ -97,87 +100,93 @@ class Mixture(NormativeModel):
         super().__init__(config, setting)
         self.kind = DISTRIBUTIONS[config.distribution]
         self.moments: Moments | None = None
+        self.means: dict[int, np.ndarray] = {}
+        self.spreads: dict[int, float] = {}
         self.fitted: dict[int, Classes] = {}
         self.averaged: dict[int, Classes] = {}
         self.choices: tuple[selection.Choice, ...] = ()
 
     def phases(self) -> tuple[Phase, ...]:
-        """Moments of all voxels, then expectation maximisation."""
-        return Phase("moments", "summed"), Phase("em", "summed", rounds=self.config.iterations)
+        """Moments of all voxels, then of those nearest to K means, then expectation maximisation."""
+        return (
+            Phase("moments", "summed"),
+            Phase("nearest", "summed", rounds=start.ROUNDS),
+            Phase("em", "summed", rounds=self.config.iterations),
+        )
 
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         """Sums over some normal voxels of every scan, the same ones in every round unless `online`.
 
-        ``moments``: count, first (M,), second (M, M). ``em``: count, and for every number of classes K what
-        `Classes.sums` returns, as ``K.name``; with `online` see `online.moved`.
+        ``moments``: count, first (M,), second (M, M). ``nearest`` and ``em``: count, and for every number of classes K
+        what `start.nearest` or `Classes.sums` returns, as ``K.name``; with `online`, ``em`` is as `online.moved` says.
         """
         scans = (self.with_every_modality(cohort.scan(index)) for index in range(len(cohort)))
         if phase == "moments":
             return add(_moments(self._voxels(scan)) for scan in scans)
-        if not self.config.online:
-            return add(self._expected(self._voxels(scan)) for scan in scans)
-        batch = add(self._expected(self._batch(scan, rng)) for scan in scans)
-        return online.moved(batch, self._sums.get(phase), self.config.iterations)
+        of_classes: Mapping[int, Callable[[np.ndarray], Arrays]]
+        if phase == "nearest":
+            of_classes = {k: partial(start.nearest, means) for k, means in self.means.items()}
+        else:
+            of_classes = {k: classes.sums for k, classes in self.fitted.items()}
+        draw = partial(self._batch, rng=rng) if self.config.online else self._voxels
+        found = add(_summed(of_classes, draw(scan)) for scan in scans)
+        if phase == "em" and self.config.online:
+            return online.moved(found, self._sums.get(phase), self.config.iterations)
+        return found
 
     def counted(self, phase: str) -> Mapping[str, float]:
         """A voxel counts once, and at most once in a class."""
         most = self.config.voxels_per_person
         found: dict[str, float] = {online.COUNT: most}
-        if phase == "em":
-            found |= {f"{prefix}responsibility": most for prefix in self._prefixes()}
-            if self.config.online:
-                found[online.STEPS] = most * self.config.iterations
+        if phase != "moments":
+            found |= {f"{prefix}responsibility": most for prefix in self._prefixes(phase)}
+        if phase == "em" and self.config.online:
+            found[online.STEPS] = most * self.config.iterations
         return found
 
     def check(self, phase: str, sums: Arrays) -> None:
         """Counts, moments and weights are those of values in the study's range, and no density is too high."""
         check_shapes(sums, {online.COUNT: ()})
-        count, size = float(sums[online.COUNT]), len(self.setting.modalities)
+        count, size, values = float(sums[online.COUNT]), len(self.setting.modalities), self.setting.value_range
         if not count > 0:
             raise WireError("the sums cover no people")
         if phase == "moments":
             check_shapes(sums, {"first": (size,), "second": (size, size)})
-            check_moments(sums[online.COUNT], sums["first"], sums["second"], self.setting.value_range)
+            check_moments(sums[online.COUNT], sums["first"], sums["second"], values)
             return
-        if self.config.online:
-            self._check_steps(sums, count)
-        peak = self._known_moments().log_peak
-        for prefix, classes in self._prefixes().items():
+        if phase == "em":
+            self._check_rounds(sums, count)
+        for prefix, classes in self._prefixes(phase).items():
             part = _part(sums, prefix)
-            check_shapes(part, {"likelihood": ()})
-            if not part["likelihood"] <= count * (peak + 1e-6 * (1 + abs(peak))):
-                raise WireError("the likelihood is that of no class")
             if part.get("first", np.zeros(0)).shape[-1:] != (size,):
                 raise WireError(f"there are no sums of {size} modalities")
-            self.kind.check(part, count, classes, self.setting.value_range)
+            (Gaussian if phase == "nearest" else self.kind).check(part, count, classes, values)
 
     def absorb(self, phase: str, total: Arrays) -> bool:
-        """Starting classes from moments; an M-step from the rest, True if the likelihood rises no more."""
+        """The next means from the voxels nearest to each, or the next classes by an M-step.
+
+        True if the squared distances to the means shrink, or the likelihood rises, by next to nothing.
+        """
         super().absorb(phase, total)
         if phase == "moments":
-            self.moments = self._moments_of(total)
-            self.fitted = {k: self.kind.start(self.moments, start.means(self.moments, k)) for k in self._candidates()}
-            self.averaged, self.choices = self.fitted, ()
+            self.moments, self.spreads, self.choices = self._moments_of(total), {}, ()
+            self.means = {k: start.first_means(self.moments, k) for k in self.config.candidates}
             return False
         count, moments = float(total[online.COUNT]), self._known_moments()
-        before = {choice.fit.classes: choice.fit.log_likelihood for choice in self.choices}
-        made = {p: self.kind.of(_part(total, p), count, moments) for p in self._prefixes()}
-        self.fitted = {k: made[f"{k}."] for k in self._candidates()}
+        parts = {prefix: _part(total, prefix) for prefix in self._prefixes(phase)}
+        if phase == "nearest":
+            return self._begin(parts, count, moments)
+        made = {prefix: self.kind.of(part, count, moments) for prefix, part in parts.items()}
         scoring = online.AVERAGE if self.config.online else ""
-        self.averaged = {k: made[f"{scoring}{k}."] for k in self._candidates()}
-        likelihoods = {k: float(total[f"{scoring}{k}.likelihood"]) for k in self._candidates()}
-        size = len(self.setting.modalities)
-        fits = [selection.Fit(k, value, self.kind.parameters(k, size)) for k, value in likelihoods.items()]
-        self.choices = selection.choices(fits, count)
-        enough = self.config.tolerance * count
-        rises = (value - before.get(k, -np.inf) for k, value in likelihoods.items())
-        return not self.config.online and all(rise < enough for rise in rises)
+        self.fitted = {k: made[f"{k}."] for k in self.config.candidates}
+        self.averaged = {k: made[f"{scoring}{k}."] for k in self.config.candidates}
+        return self._choose({k: float(parts[f"{scoring}{k}."]["likelihood"]) for k in self.config.candidates}, count)
 
     @property
     def chosen(self) -> int:
         """The number of classes that scores; the first of the study's before anything is fitted."""
         if not self.choices:
-            return self._candidates()[0]
+            return int(self.config.candidates[0])
         return selection.best(self.choices, self.config.criterion).classes
 
     def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
@@ -195,14 +204,30 @@ class Mixture(NormativeModel):
         anomaly_map[scan.mask] = found
         return Score(anomaly_map)
 
-    def _candidates(self) -> tuple[int, ...]:
-        found: tuple[int, ...] = self.config.candidates
-        return found
-
-    def _prefixes(self) -> dict[str, int]:
+    def _prefixes(self, phase: str) -> dict[str, int]:
         """How the arrays of each number of classes begin."""
-        kinds = ("", online.AVERAGE) if self.config.online else ("",)
-        return {f"{kind}{classes}.": classes for kind in kinds for classes in self._candidates()}
+        kinds = ("", online.AVERAGE) if self.config.online and phase == "em" else ("",)
+        return {f"{kind}{classes}.": classes for kind in kinds for classes in self.config.candidates}
+
+    def _begin(self, parts: Mapping[str, Arrays], count: float, moments: Moments) -> bool:
+        """Means and classes of the voxels nearest to each mean; whether the spread shrinks no more."""
+        before, of = self.spreads, {k: parts[f"{k}."] for k in self.config.candidates}
+        self.means = {k: start.next_means(sums, moments) for k, sums in of.items()}
+        self.spreads = {k: start.spread(sums) for k, sums in of.items()}
+        self.fitted = {k: self.kind.start(sums, count, moments) for k, sums in of.items()}
+        self.averaged = self.fitted
+        return all(spread > (1 - start.ENOUGH) * before.get(k, np.inf) for k, spread in self.spreads.items())
+
+    def _choose(self, likelihoods: Mapping[int, float], count: float) -> bool:
+        """The criteria of all numbers of classes; whether the likelihood rises no more."""
+        before, size = (
+            {choice.fit.classes: choice.fit.log_likelihood for choice in self.choices},
+            self.setting.modalities,
+        )
+        fits = [selection.Fit(k, value, self.kind.parameters(k, len(size))) for k, value in likelihoods.items()]
+        self.choices = selection.choices(fits, count)
+        rises = (value - before.get(k, -np.inf) for k, value in likelihoods.items())
+        return not self.config.online and all(rise < self.config.tolerance * count for rise in rises)
 
     def _known_moments(self) -> Moments:
         if self.moments is None:
@@ -215,11 +240,18 @@ class Mixture(NormativeModel):
         floor = self.config.variance_floor * float(np.trace(covariance)) / len(covariance)
         return Moments(total["first"] / count, covariance, max(floor, LEAST_VARIANCE))
 
-    def _check_steps(self, sums: Arrays, count: float) -> None:
-        check_shapes(sums, {online.STEPS: ()})
-        steps = float(sums[online.STEPS]) / count
-        if not 1 <= round(steps) <= self.config.iterations or abs(steps - round(steps)) > 1e-6:
-            raise WireError("the sums are of no round")
+    def _check_rounds(self, sums: Arrays, count: float) -> None:
+        """Likelihoods that classes can have, and with `online` a number of rounds."""
+        peak = self._known_moments().log_peak
+        for prefix in self._prefixes("em"):
+            check_shapes(sums, {f"{prefix}likelihood": ()})
+            if not sums[f"{prefix}likelihood"] <= count * (peak + SUMS_ROUNDING * (1 + abs(peak))):
+                raise WireError("the likelihood is that of no class")
+        if self.config.online:
+            check_shapes(sums, {online.STEPS: ()})
+            steps = float(sums[online.STEPS]) / count
+            if not 1 <= round(steps) <= self.config.iterations or abs(steps - round(steps)) > SUMS_ROUNDING:
+                raise WireError("the sums are of no round")
 
     def _voxels(self, scan: Scan) -> np.ndarray:
         """float64 (M, n): as many as are asked for, the same whoever asks and whenever."""
@@ -229,14 +261,6 @@ class Mixture(NormativeModel):
     def _batch(self, scan: Scan, rng: np.random.Generator) -> np.ndarray:
         voxels = min(len(scan.normal_index), self.config.voxels_per_person)
         return _drawn(scan, max(1, round(self.config.batch_share * voxels)), rng)
-
-    def _expected(self, y: np.ndarray) -> Arrays:
-        """The sums of the E-step over voxels (M, n)."""
-        parts = [y[:, rows] for rows in _chunks(y.shape[1])] or [y]
-        found: Arrays = {online.COUNT: np.asarray(float(y.shape[1]))}
-        for k, classes in self.fitted.items():
-            found |= {f"{k}.{name}": array for name, array in add(classes.sums(part) for part in parts).items()}
-        return found
 
 
 def _drawn(scan: Scan, most: int, rng: np.random.Generator) -> np.ndarray:
@@ -250,6 +274,15 @@ def _drawn(scan: Scan, most: int, rng: np.random.Generator) -> np.ndarray:
 
 def _moments(y: np.ndarray) -> Arrays:
     return {online.COUNT: np.asarray(float(y.shape[1])), "first": y.sum(1), "second": y @ y.T}
+
+
+def _summed(of_classes: Mapping[int, Callable[[np.ndarray], Arrays]], y: np.ndarray) -> Arrays:
+    """Sums over voxels (M, n) of every number of classes."""
+    parts = [y[:, rows] for rows in _chunks(y.shape[1])] or [y]
+    found: Arrays = {online.COUNT: np.asarray(float(y.shape[1]))}
+    for k, sums in of_classes.items():
+        found |= {f"{k}.{name}": array for name, array in add(sums(part) for part in parts).items()}
+    return found
 
 
 def _part(sums: Mapping[str, np.ndarray], prefix: str) -> Arrays:

@@ -71,8 +71,8 @@ class Classes(ABC):
 
     @classmethod
     @abstractmethod
-    def start(cls, moments: Moments, means: np.ndarray) -> Self:
-        """Classes of equal weight around starting means (K, M), which share out the covariance."""
+    def start(cls, sums: Mapping[str, np.ndarray], count: float, moments: Moments) -> Self:
+        """Where expectation maximisation begins, of the sums of `start.nearest`."""
 
     @classmethod
     @abstractmethod
@@ -114,7 +114,7 @@ class Classes(ABC):
         offsets = np.einsum("kmj,kj->km", rows, self.means)
         found = rows.reshape(-1, size) @ y
         found -= offsets.reshape(-1, 1)
-        return np.square(found, out=found).reshape(classes, size, -1)
+        return np.square(found, out=found).reshape(classes, size, y.shape[1])
 
     def shares(self, log_classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """r (K, n) and log p (n,), of log p_k (K, n)."""
@@ -182,6 +182,11 @@ def check_moments(weight: np.ndarray, first: np.ndarray, second: np.ndarray, val
         raise WireError("products are not symmetric")
     if (np.linalg.eigvalsh(scatter(weight, first, second)) < -rounding - np.finfo(np.float64).tiny).any():
         raise WireError("sums and products contradict each other")
+
+
+def products(y: np.ndarray) -> np.ndarray:
+    """y y' of every voxel (M, n), flat, (M^2, n)."""
+    return (y[:, None] * y).reshape(len(y) ** 2, y.shape[1])
 
 
 def scatter(weight: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:

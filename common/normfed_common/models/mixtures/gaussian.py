@@ -13,7 +13,15 @@ from typing import Self
 import numpy as np
 
 from normfed_common.foundation.arrays import Arrays, check_shapes
-from normfed_common.models.mixtures.classes import TINY, Classes, Moments, check_common, check_moments, scatter
+from normfed_common.models.mixtures.classes import (
+    TINY,
+    Classes,
+    Moments,
+    check_common,
+    check_moments,
+    products,
+    scatter,
+)
 
 LEAST_SQUARE = 1e-12  # q of a voxel at the mean itself, so that 1 / q is a number
 
@@ -23,12 +31,9 @@ class Gaussian(Classes):
     """See the module."""
 
     @classmethod
-    def start(cls, moments: Moments, means: np.ndarray) -> Self:
-        """Of the overall covariance's shape, so small that the K ellipsoids have the volume of the whole."""
-        classes, size = means.shape
-        values, axes = np.linalg.eigh(moments.covariance)
-        scales = np.maximum(values / classes ** (2 / size), moments.floor)
-        return cls(np.full(classes, 1 / classes), means, np.stack([axes] * classes), np.stack([scales] * classes))
+    def start(cls, sums: Mapping[str, np.ndarray], count: float, moments: Moments) -> Self:
+        """Of the moments of the voxels nearest to each mean."""
+        return cls.of(sums, count, moments)
 
     @classmethod
     def of(cls, sums: Mapping[str, np.ndarray], count: float, moments: Moments) -> Self:
@@ -56,12 +61,11 @@ class Gaussian(Classes):
         """``first`` = s1, (K, M), and ``second`` = S2, (K, M, M), besides."""
         shares, log_density = self.shares(self.log_classes(self.squares(y)))
         size = len(y)
-        products = (y[:, None] * y).reshape(size * size, -1)
         return {
             "likelihood": np.asarray(log_density.sum()),
             "responsibility": shares.sum(1),
             "first": shares @ y.T,
-            "second": (shares @ products.T).reshape(-1, size, size),
+            "second": (shares @ products(y).T).reshape(-1, size, size),
         }
 
     def log_classes(self, squares: np.ndarray) -> np.ndarray:

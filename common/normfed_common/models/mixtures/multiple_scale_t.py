@@ -28,7 +28,15 @@ from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
 from normfed_common.learning.setting import SUMS_ROUNDING
 from normfed_common.models.mixtures import rotation
-from normfed_common.models.mixtures.classes import TINY, Classes, Moments, check_common, check_moments, scatter
+from normfed_common.models.mixtures.classes import (
+    TINY,
+    Classes,
+    Moments,
+    check_common,
+    check_moments,
+    products,
+    scatter,
+)
 from normfed_common.models.mixtures.gaussian import Gaussian
 
 FREEDOM = (0.1, 200.0)  # the least and the most degrees of freedom; beyond 200 it is a Gaussian
@@ -44,10 +52,10 @@ class MultipleScaleT(Classes):
     freedom: np.ndarray
 
     @classmethod
-    def start(cls, moments: Moments, means: np.ndarray) -> Self:
-        """That of Gaussian classes."""
-        like = Gaussian.start(moments, means)
-        return cls(like.weights, like.means, like.axes, like.scales, np.full(means.shape, START))
+    def start(cls, sums: Mapping[str, np.ndarray], count: float, moments: Moments) -> Self:
+        """Where Gaussian classes begin."""
+        like = Gaussian.start(sums, count, moments)
+        return cls(like.weights, like.means, like.axes, like.scales, np.full(like.scales.shape, START))
 
     @classmethod
     def of(cls, sums: Mapping[str, np.ndarray], count: float, moments: Moments) -> Self:
@@ -104,8 +112,7 @@ class MultipleScaleT(Classes):
         share = shares.sum(1)
         weighted = self.weights_of(squares)
         weighted *= shares[:, None]
-        flat = weighted.reshape(-1, voxels)
-        products = (y[:, None] * y).reshape(size * size, -1)
+        flat = weighted.reshape(len(self.weights) * size, voxels)
         constant = digamma((self.freedom + 1) / 2) - np.log(self.freedom / 2)
         return {
             "likelihood": np.asarray(log_density.sum()),
@@ -113,7 +120,7 @@ class MultipleScaleT(Classes):
             "weight": weighted.sum(2),
             "log_weight": share[:, None] * constant - np.einsum("kn,kmn->km", shares, logs),
             "first": (flat @ y.T).reshape(-1, size, size),
-            "second": (flat @ products.T).reshape(-1, size, size, size),
+            "second": (flat @ products(y).T).reshape(-1, size, size, size),
             "axes": voxels * self.axes,
         }
 

@@ -15,6 +15,7 @@ import numpy as np
 SWEEPS = 3
 ANGLES = np.linspace(-np.pi / 2, np.pi / 2, 64, endpoint=False)  # with 0 among them: the sum has the period pi
 NEWTON_STEPS = 6
+ROUNDING = 1e-13  # of the sum: a Newton step to the minimum is known to more digits than what it lowers
 
 
 def nearest(matrices: np.ndarray) -> np.ndarray:
@@ -62,18 +63,18 @@ class Plane:
 
     def best_angle(self) -> np.ndarray:
         """(K,) radians."""
-        sums = np.stack([self._sum(np.full(len(self.matrices[0]), angle)) for angle in ANGLES])
+        sums = self._sum(np.tile(ANGLES[:, None], len(self.matrices[0])))
         still = np.argmin(np.abs(ANGLES))
         best = np.where(sums.min(0) < sums[still], ANGLES[sums.argmin(0)], 0.0)
         for _ in range(NEWTON_STEPS):
             slope, curvature = self._derivatives(best)
             step = -slope / np.where(curvature > 0, curvature, np.inf)
             best = best + np.clip(step, -np.pi / 64, np.pi / 64)
-        worse = self._sum(best) > self._sum(np.zeros_like(best))
+        worse = self._sum(best) > self._sum(np.zeros_like(best)) + ROUNDING
         return np.where(worse, 0.0, best)
 
     def _variances(self, angle: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Of both axes, with the first and the second derivative by the angle, (K,) each."""
+        """Of both axes, with the first and the second derivative by the angle, (..., K) each."""
         cosine, sine = np.cos(angle), np.sin(angle)
         directions = ((cosine, sine), (-sine, cosine))
         for matrix, (along, across) in zip(self.matrices, directions, strict=True):
@@ -84,8 +85,8 @@ class Plane:
             yield value, slope, curvature
 
     def _sum(self, angle: np.ndarray) -> np.ndarray:
-        """sum h, (K,)."""
-        total = np.zeros(len(angle))
+        """sum h, (..., K)."""
+        total = np.zeros(angle.shape)
         for value, _, _ in self._variances(angle):
             total += np.where(
                 value > self.floor,
@@ -95,8 +96,8 @@ class Plane:
         return total
 
     def _derivatives(self, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of the sum by the angle, the first and the second, (K,) each."""
-        first, second = np.zeros(len(angle)), np.zeros(len(angle))
+        """Of the sum by the angle, the first and the second, (..., K) each."""
+        first, second = np.zeros(angle.shape), np.zeros(angle.shape)
         for value, slope, curvature in self._variances(angle):
             bounded = np.maximum(value, self.floor)
             first += slope / bounded
