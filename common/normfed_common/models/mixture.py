@@ -29,7 +29,7 @@ from normfed_common.learning.phase import Phase
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import SUMS_ROUNDING, Setting
 from normfed_common.models.base import NormativeModel
-from normfed_common.models.mixtures import online, selection, start
+from normfed_common.models.mixtures import online, selection, start, voxels
 from normfed_common.models.mixtures.classes import Classes, Moments, check_moments, scatter
 from normfed_common.models.mixtures.gaussian import Gaussian
 from normfed_common.models.mixtures.multiple_scale_t import MultipleScaleT
@@ -38,7 +38,6 @@ from normfed_common.study.base import Frozen
 DISTRIBUTIONS: dict[str, type[Classes]] = {"gaussian": Gaussian, "multiple-scale-t": MultipleScaleT}
 LEAST_VARIANCE = 1e-12  # where all voxels have one value
 LEAST_PROXIMITY = 1e-30
-VOXELS_AT_ONCE = 16_384  # keep a scan's responsibilities in the processor's cache
 
 ClassCount = Annotated[int, Field(ge=1, le=50)]
 
@@ -91,7 +90,8 @@ class Mixture(NormativeModel):
     averaged
         By number of classes, what scores: `fitted`, or with `online` what averaged sums make.
     choices
-        The criteria of every number of classes, from the likelihood before the last M-step.
+        The criteria of every number of classes, from the likelihood before the last M-step; with `online` of as many
+        voxels as a round has.
     """
 
     Config: ClassVar[type[Frozen]] = MixtureConfig
@@ -122,14 +122,14 @@ class Mixture(NormativeModel):
         """
         scans = (self.with_every_modality(cohort.scan(index)) for index in range(len(cohort)))
         if phase == "moments":
-            return add(_moments(self._voxels(scan)) for scan in scans)
+            return add(voxels.moments(self._voxels(scan)) for scan in scans)
         of_classes: Mapping[int, Callable[[np.ndarray], Arrays]]
         if phase == "nearest":
             of_classes = {k: partial(start.nearest, means) for k, means in self.means.items()}
         else:
             of_classes = {k: classes.sums for k, classes in self.fitted.items()}
         draw = partial(self._batch, rng=rng) if self.config.online else self._voxels
-        found = add(_summed(of_classes, draw(scan)) for scan in scans)
+        found = add(voxels.summed(of_classes, draw(scan)) for scan in scans)
         if phase == "em" and self.config.online:
             return online.moved(found, self._sums.get(phase), self.config.iterations)
         return found
@@ -137,7 +137,7 @@ class Mixture(NormativeModel):
     def counted(self, phase: str) -> Mapping[str, float]:
         """A voxel counts once, and at most once in a class."""
         most = self.config.voxels_per_person
-        found: dict[str, float] = {online.COUNT: most}
+        found: dict[str, float] = {voxels.COUNT: most}
         if phase != "moments":
             found |= {f"{prefix}responsibility": most for prefix in self._prefixes(phase)}
         if phase == "em" and self.config.online:
@@ -146,18 +146,18 @@ class Mixture(NormativeModel):
 
     def check(self, phase: str, sums: Arrays) -> None:
         """Counts, moments and weights are those of values in the study's range, and no density is too high."""
-        check_shapes(sums, {online.COUNT: ()})
-        count, size, values = float(sums[online.COUNT]), len(self.setting.modalities), self.setting.value_range
+        check_shapes(sums, {voxels.COUNT: ()})
+        count, size, values = float(sums[voxels.COUNT]), len(self.setting.modalities), self.setting.value_range
         if not count > 0:
             raise WireError("the sums cover no people")
         if phase == "moments":
             check_shapes(sums, {"first": (size,), "second": (size, size)})
-            check_moments(sums[online.COUNT], sums["first"], sums["second"], values)
+            check_moments(sums[voxels.COUNT], sums["first"], sums["second"], values)
             return
         if phase == "em":
             self._check_rounds(sums, count)
         for prefix, classes in self._prefixes(phase).items():
-            part = _part(sums, prefix)
+            part = voxels.part(sums, prefix)
             if part.get("first", np.zeros(0)).shape[-1:] != (size,):
                 raise WireError(f"there are no sums of {size} modalities")
             (Gaussian if phase == "nearest" else self.kind).check(part, count, classes, values)
@@ -172,8 +172,8 @@ class Mixture(NormativeModel):
             self.moments, self.spreads, self.choices = self._moments_of(total), {}, ()
             self.means = {k: start.first_means(self.moments, k) for k in self.config.candidates}
             return False
-        count, moments = float(total[online.COUNT]), self._known_moments()
-        parts = {prefix: _part(total, prefix) for prefix in self._prefixes(phase)}
+        count, moments = float(total[voxels.COUNT]), self._known_moments()
+        parts = {prefix: voxels.part(total, prefix) for prefix in self._prefixes(phase)}
         if phase == "nearest":
             return self._begin(parts, count, moments)
         made = {prefix: self.kind.of(part, count, moments) for prefix, part in parts.items()}
@@ -195,7 +195,7 @@ class Mixture(NormativeModel):
         classes = self.averaged[self.chosen]
         y = scan.images[:, scan.mask].astype(np.float64)
         found = np.zeros(y.shape[1])
-        for rows in _chunks(y.shape[1]):
+        for rows in voxels.chunks(y.shape[1]):
             if self.config.score == "proximity":
                 found[rows] = np.log1p(1 / np.maximum(classes.proximity(y[:, rows]), LEAST_PROXIMITY))
             else:
@@ -220,11 +220,9 @@ class Mixture(NormativeModel):
 
     def _choose(self, likelihoods: Mapping[int, float], count: float) -> bool:
         """The criteria of all numbers of classes; whether the likelihood rises no more."""
-        before, size = (
-            {choice.fit.classes: choice.fit.log_likelihood for choice in self.choices},
-            self.setting.modalities,
-        )
-        fits = [selection.Fit(k, value, self.kind.parameters(k, len(size))) for k, value in likelihoods.items()]
+        before = {choice.fit.classes: choice.fit.log_likelihood for choice in self.choices}
+        size = len(self.setting.modalities)
+        fits = [selection.Fit(k, value, self.kind.parameters(k, size)) for k, value in likelihoods.items()]
         self.choices = selection.choices(fits, count)
         rises = (value - before.get(k, -np.inf) for k, value in likelihoods.items())
         return not self.config.online and all(rise < self.config.tolerance * count for rise in rises)
@@ -235,13 +233,13 @@ class Mixture(NormativeModel):
         return self.moments
 
     def _moments_of(self, total: Arrays) -> Moments:
-        count = total[online.COUNT]
+        count = total[voxels.COUNT]
         covariance = scatter(count, total["first"], total["second"]) / count
         floor = self.config.variance_floor * float(np.trace(covariance)) / len(covariance)
         return Moments(total["first"] / count, covariance, max(floor, LEAST_VARIANCE))
 
     def _check_rounds(self, sums: Arrays, count: float) -> None:
-        """Likelihoods that classes can have, and with `online` a number of rounds."""
+        """Likelihoods that classes can have, and with `online` rounds that there can be."""
         peak = self._known_moments().log_peak
         for prefix in self._prefixes("em"):
             check_shapes(sums, {f"{prefix}likelihood": ()})
@@ -249,46 +247,15 @@ class Mixture(NormativeModel):
                 raise WireError("the likelihood is that of no class")
         if self.config.online:
             check_shapes(sums, {online.STEPS: ()})
-            steps = float(sums[online.STEPS]) / count
-            if not 1 <= round(steps) <= self.config.iterations or abs(steps - round(steps)) > SUMS_ROUNDING:
+            if not 1 <= online.steps_done(sums) <= self.config.iterations:
                 raise WireError("the sums are of no round")
 
     def _voxels(self, scan: Scan) -> np.ndarray:
         """float64 (M, n): as many as are asked for, the same whoever asks and whenever."""
         purpose = seeds.generator(self.setting.seed, "mixture voxels", len(scan.normal_index))
-        return _drawn(scan, self.config.voxels_per_person, purpose)
+        return voxels.drawn(scan, self.config.voxels_per_person, purpose)
 
     def _batch(self, scan: Scan, rng: np.random.Generator) -> np.ndarray:
-        voxels = min(len(scan.normal_index), self.config.voxels_per_person)
-        return _drawn(scan, max(1, round(self.config.batch_share * voxels)), rng)
-
-
-def _drawn(scan: Scan, most: int, rng: np.random.Generator) -> np.ndarray:
-    """Values (M, n) of at most so many normal voxels."""
-    index = np.asarray(scan.normal_index)
-    if len(index) > most:
-        index = np.sort(rng.choice(index, most, replace=False, shuffle=False))
-    x, y, z = np.unravel_index(index, scan.mask.shape)
-    return scan.images[:, x, y, z].astype(np.float64)
-
-
-def _moments(y: np.ndarray) -> Arrays:
-    return {online.COUNT: np.asarray(float(y.shape[1])), "first": y.sum(1), "second": y @ y.T}
-
-
-def _summed(of_classes: Mapping[int, Callable[[np.ndarray], Arrays]], y: np.ndarray) -> Arrays:
-    """Sums over voxels (M, n) of every number of classes."""
-    parts = [y[:, rows] for rows in _chunks(y.shape[1])] or [y]
-    found: Arrays = {online.COUNT: np.asarray(float(y.shape[1]))}
-    for k, sums in of_classes.items():
-        found |= {f"{k}.{name}": array for name, array in add(sums(part) for part in parts).items()}
-    return found
-
-
-def _part(sums: Mapping[str, np.ndarray], prefix: str) -> Arrays:
-    """The arrays whose names begin so, without it."""
-    return {name.removeprefix(prefix): array for name, array in sums.items() if name.startswith(prefix)}
-
-
-def _chunks(voxels: int) -> list[slice]:
-    return [slice(begin, begin + VOXELS_AT_ONCE) for begin in range(0, voxels, VOXELS_AT_ONCE)]
+        """float64 (M, n): a share of as many, others in every round."""
+        most = min(len(scan.normal_index), self.config.voxels_per_person)
+        return voxels.drawn(scan, max(1, round(self.config.batch_share * most)), rng)

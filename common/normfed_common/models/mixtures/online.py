@@ -16,8 +16,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from normfed_common.foundation.arrays import Arrays
+from normfed_common.models.mixtures.voxels import COUNT
 
-AVERAGE, STEPS, COUNT = "average.", "steps", "count"
+AVERAGE, STEPS = "average.", "steps"
 EXPONENT = 0.6
 
 

@@ -43,13 +43,13 @@ def test_the_sum_never_rises(size: int, floor: float) -> None:
     np.testing.assert_allclose(np.swapaxes(found, 1, 2) @ found, np.stack([np.eye(size)] * 40), atol=1e-13)
 
 
-def test_in_the_plane_it_is_the_best_of_all_angles() -> None:
+def test_in_the_plane_no_angle_is_better() -> None:
     variances = random_variances(np.random.default_rng(0), 20, 2)
     found = objective(rotation.improved(np.stack([np.eye(2)] * 20), variances, FLOOR), variances)
     for k in range(20):
         one = variances[[k]]
         best = min(objective(turned(angle)[None], one)[0] for angle in np.linspace(0, np.pi, 2000))
-        assert found[k] == pytest.approx(best, abs=1e-4)
+        assert found[k] <= best
 
 
 def test_matrices_of_common_axes_are_made_diagonal() -> None:
