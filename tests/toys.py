@@ -41,7 +41,7 @@ def registered() -> Iterator[None]:
         (TRANSFORMS, "site-centring", SiteCentring),
         (TRANSFORMS, "retouching", Retouching),
         (TRANSFORMS, "filling", Filling),
-        (MODELS, "mixture", Mixture),
+        (MODELS, "toy-mixture", Mixture),
         (MODELS, "two-phases", TwoPhases),
     )
     for registry, name, kind in added:

@@ -94,6 +94,17 @@ SMALL_MODELS: dict[str, Variants] = {
         "batch norm": {**SLICES, "norm": "batch", "dropout": 0.0},
         "positive, l2": {**SLICES, "residual": "positive", "loss": "l2", "dropout": 0.5},
     },
+    "mixture": {
+        "": {"classes": [2, 3], "iterations": 4, "voxels_per_person": 500},
+        "multiple-scale t, proximity": {
+            "distribution": "multiple-scale-t",
+            "classes": 3,
+            "iterations": 3,
+            "score": "proximity",
+        },
+        "online": {"classes": 2, "iterations": 4, "online": True, "distribution": "multiple-scale-t"},
+        "slope": {"classes": [1, 2, 3, 4], "iterations": 3, "criterion": "slope"},
+    },
     "intensity": {suspicious: {"suspicious": suspicious} for suspicious in ("bright", "dark", "both")},
 }
 SMALL_TRANSFORMS: dict[str, Variants] = {}
@@ -108,7 +119,7 @@ SMALL_STRATEGIES: dict[str, Variants] = {
 }
 
 TOY_MODELS = [
-    Entry("mixture", "toy: mixture", {"rounds": 4}),
+    Entry("toy-mixture", "toy: mixture", {"rounds": 4}),
     Entry("two-phases", "toy: two phases"),
     Entry("atlas", "toy: centring, atlas", transforms=("centring",)),
     Entry("two-phases", "toy: centring, two phases", transforms=("centring",)),

@@ -34,7 +34,7 @@ def asked() -> dict[str, Any]:
     first["without"], last["without"] = {"FLAIR": 0.5}, {"FLAIR": 1.0}
     raw["data"]["may_lack"] = ["FLAIR"]
     raw["model"] = {"name": "atlas"}
-    baselines = [{"name": "intensity", "modality": "T1w"}, {"name": "mixture", "rounds": 2}]
+    baselines = [{"name": "intensity", "modality": "T1w"}, {"name": "toy-mixture", "rounds": 2}]
     raw["comparisons"] = {"local": True, "pooled": True, "baselines": baselines}
     return raw
 
@@ -83,8 +83,8 @@ def test_everybody_takes_part_and_each_sum_is_over_those_who_have_the_modality(r
 
 def test_every_model_has_figures_of_the_site_where_nobody_has_the_modality(run: Path) -> None:
     evaluation = json.loads((run / "metrics.json").read_text())["evaluation"]
-    assert {"federated", "local", "pooled", "t1w-intensity", "mixture"} <= set(evaluation)
-    for model in ("federated", "local", "pooled", "t1w-intensity", "mixture"):
+    assert {"federated", "local", "pooled", "t1w-intensity", "toy-mixture"} <= set(evaluation)
+    for model in ("federated", "local", "pooled", "t1w-intensity", "toy-mixture"):
         assert evaluation[model]["sites"]["c"]["auprc"]["mean"] is not None, model
 
 

@@ -65,7 +65,7 @@ def mixture(study_file: Path, hospitals: Path, tmp_path_factory: pytest.TempPath
         study_file,
         folder / "s.yaml",
         transforms=["centring"],
-        model={"name": "mixture", "rounds": 300},
+        model={"name": "toy-mixture", "rounds": 300},
         comparisons=NOTHING_BESIDE,
     )
     return simulate(path, folder / "runs")
@@ -73,7 +73,7 @@ def mixture(study_file: Path, hospitals: Path, tmp_path_factory: pytest.TempPath
 
 def test_federated_expectation_maximisation_ends_where_that_of_all_people_in_one_place_does(mixture: Path) -> None:
     site = site_of(mixture, "pooled")
-    model = site.model({"name": "mixture", "components": 2, "rounds": 300}, site.study.seed)
+    model = site.model({"name": "toy-mixture", "components": 2, "rounds": 300}, site.study.seed)
     sum_up(model, site.training_cohort())
     expected, found = model.share(), weights(mixture)
     assert set(found) == set(expected) > {"sums.transform-1-means.sum", "sums.em.responsibility"}
@@ -83,7 +83,7 @@ def test_federated_expectation_maximisation_ends_where_that_of_all_people_in_one
 
 def test_it_takes_the_steps_that_scikit_learn_takes(mixture: Path) -> None:
     site, turns = site_of(mixture, "pooled"), len(sum_events(mixture)) - 1
-    model = site.model({"name": "mixture", "components": 2, "rounds": 300}, site.study.seed)
+    model = site.model({"name": "toy-mixture", "components": 2, "rounds": 300}, site.study.seed)
     assert isinstance(model, Pipeline)
     model.load(weights(mixture))
     inner, cohort, start = model.model, site.training_cohort(), Mixture(MixtureConfig(), site.setting)
@@ -127,7 +127,7 @@ def test_sums_that_are_interrupted_between_two_of_a_phases_rounds_go_on_there(
         study_file,
         tmp_path / "s.yaml",
         transforms=["centring"],
-        model={"name": "mixture", "rounds": 300},
+        model={"name": "toy-mixture", "rounds": 300},
         comparisons=NOTHING_BESIDE,
     )
     heard, asked = Asker.heard, []
