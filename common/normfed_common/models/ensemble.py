@@ -35,6 +35,7 @@ from normfed_common.study.postprocessing import KEY, OFF
 from normfed_common.study.validation import SENTENCE
 
 NAME = "ensemble"
+MOST_MEMBERS = 8
 LONGEST_TITLE = 100  # names of models have a bound on the wire, and more behind them
 
 
@@ -59,8 +60,6 @@ class EnsembleConfig(Frozen):
 
     members: tuple[MemberEntry, ...] = Field(
         ({"name": "atlas"}, {"name": "intensity"}),
-        min_length=1,
-        max_length=8,
         description="names and parameters of models, each with a `postprocessing` of its own or none",
         examples=["[{name: atlas}, {name: intensity}]"],
     )
@@ -70,10 +69,17 @@ class EnsembleConfig(Frozen):
     by: Literal["ranks"] = Field("ranks", description="what is fused: tail probabilities among normal voxels")
     by_tissue: bool = Field(False, description="ranks among voxels of the template's same tissue: grey, white or fluid")
 
+    @field_validator("members")
+    @classmethod
+    def _some(cls, members: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        if not 1 <= len(members) <= MOST_MEMBERS:
+            raise ValueError(f"members must be 1 to {MOST_MEMBERS} models")
+        return members
+
     @field_validator("weights")
     @classmethod
     def _one_each(cls, weights: tuple[float, ...] | None, info: ValidationInfo) -> tuple[float, ...] | None:
-        members = info.data.get("members", ())
+        members = info.data.get("members", weights or ())
         if weights is not None and (len(weights) != len(members) or not sum(weights)):
             raise ValueError(f"weights must be {len(members)} numbers, one per member, not all 0")
         return weights

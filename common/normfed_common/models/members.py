@@ -50,8 +50,8 @@ class Member:
         found = Having(cohort, self)
         if not len(found):
             raise ScanError(
-                f"no scan to learn from has {' and '.join(self.needs)}, which the model's {self.name} "
-                f"({type(self.model).__name__}) needs. Leave the site out, or take a member that copes."
+                f"the model's {self.name} ({type(self.model).__name__}) needs {' and '.join(self.needs)}, which no "
+                "scan to learn from has. Leave the site out, or take a member that copes."
             )
         return found
 
