@@ -23,6 +23,7 @@ from normfed_common.foundation import seeds
 from normfed_common.foundation.errors import PluginError, ScanError, StudyError
 from normfed_common.learning.cohort import Cohort, Scan
 from normfed_common.learning.entries import config_of, postprocessing_of, samples_per_person
+from normfed_common.learning.phase import Phase
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Setting
 from normfed_common.models.calibration import Calibration
@@ -139,6 +140,10 @@ class Ensemble(Composite):
         weighed = zip(config.members, config.weighed, strict=True)
         each = [_needs(entry, modalities) for entry, weight in weighed if weight]
         return tuple(name for name in modalities if all(name in needed for needed in each))
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Of members with networks first: sums that are there already would travel with every round."""
+        return tuple(sorted(super().phases(), key=lambda phase: self.whose(phase.name).network is None))
 
     def personalise(self, cohort: Cohort, rng: np.random.Generator) -> None:
         """Every member that keeps something to its site."""

@@ -123,7 +123,7 @@ def test_phases_parts_and_arrays_of_members_have_their_number_and_are_trained_al
     made = ensemble(AUTOENCODER, "atlas", AUTOENCODER)
     alone = assemble((), validate_learner(MODELS, AUTOENCODER, "test"), setting())
     assert [phase.name for phase in made.phases()] == [
-        *("member-1-training", "member-2-moments", "member-3-training", "scale", "ranks")
+        *("member-1-training", "member-3-training", "member-2-moments", "scale", "ranks")
     ]
     for number in (1, 3):
         (phase,) = (phase for phase in made.phases() if phase.name == f"member-{number}-training")

@@ -14,11 +14,13 @@ from synthetic import SHAPE, People, anatomy, scan, setting
 
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.score import Score
+from normfed_common.learning.setting import Setting
 from normfed_common.models.area_opening import area_opening
 from normfed_common.models.catalogue import MODELS
 from normfed_common.models.pipeline import Pipeline, assemble
 from normfed_common.models.postprocessing import depth_mm, postprocessed, weights
 from normfed_common.studies import validate_learner
+from normfed_common.study.config import StudyConfig
 from normfed_common.study.postprocessing import OFF, PostprocessingConfig
 
 
@@ -140,6 +142,16 @@ def test_an_entrys_own_post_processing_takes_the_place_of_the_studys() -> None:
         made = assemble((), chosen, where)
         assert isinstance(made, Pipeline)
         assert made.postprocessing.smoothing_mm == smoothing
+
+
+def test_the_studys_post_processing_reaches_every_model_by_its_setting(study: StudyConfig) -> None:
+    smoothed = study.model_copy(update={"postprocessing": PostprocessingConfig(smoothing_mm=3.0)})
+    for name in MODELS:
+        chosen = validate_learner(MODELS, {"name": name}, "test")
+        made = assemble((), chosen, Setting.of(smoothed))
+        assert isinstance(made, Pipeline)
+        assert made.postprocessing.smoothing_mm == 3.0
+        assert not isinstance(assemble((), chosen, Setting.of(study)), Pipeline)
 
 
 def test_a_model_learns_the_same_and_its_maps_alone_are_changed() -> None:
