@@ -5,7 +5,8 @@
 with p_i the tail probability of member i's score among normal voxels (`normfed_common.models.calibration`). It is
 Fisher's combination of independent tests (1932, Statistical methods for research workers, 21.1) with weights (Good
 1955, JRSS B 17:264), as a mean: 1 on average in normal people, with any number of members. Unlike a sum of normal
-scores (Stouffer 1949) it stays high where one member alone is certain, as of a lesion that one modality shows.
+scores (Stouffer 1949) it stays high where one member alone is certain, as of a lesion that one modality shows; a member
+that sees nothing costs the others much, and deserves a small weight. Weights are the study's, never fitted.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ class Ensemble(Composite):
                     f"its {member.name} ({type(member.model).__name__}) keeps {', '.join(member.model.personal)} at "
                     "the sites, and scores that are counted together need one model everywhere."
                 )
-        self.calibration = Calibration(setting, self.members, config.by_tissue)
+        self.calibration = Calibration(setting, self.members, config.weighed, config.by_tissue)
         super().__init__(config, setting, {member.name: member.model for member in self.members}, self.calibration)
         self._is_here = False  # whether those who are counted are this site's, and up to date
 
@@ -152,7 +153,7 @@ class Ensemble(Composite):
                 member.model.personalise(member.learns_from(cohort), rng)
 
     def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
-        """The mean evidence of the members that can score the visit.
+        """The evidence of the members that can score the visit, together.
 
         Raises
         ------
@@ -163,16 +164,11 @@ class Ensemble(Composite):
         if not self.setting.may_lack:
             self.with_every_modality(scan)
         index = np.flatnonzero(scan.mask)
-        total, weight = np.zeros(len(index)), 0.0
-        for number, (member, counts) in enumerate(zip(self.members, self.config.weighed, strict=True)):
-            if counts and self.calibration.known[number] and member.can_score(scan):
-                scores = member.anomaly(visits, rng).ravel()[index]
-                total += counts * self.calibration.evidence(number, scores, index)
-                weight += counts
-        if not weight:
+        said = self.calibration.said(self.members, visits, index, rng)
+        if not said:
             self._refuse(scan)
         found = np.zeros(scan.mask.size, np.float32)
-        found[index] = total / weight
+        found[index] = self.calibration.combined(said)
         return Score(found.reshape(scan.mask.shape))
 
     def _refuse(self, scan: Scan) -> None:

@@ -20,7 +20,7 @@ def calibration(by_tissue: bool = False) -> Calibration:
     """Of two members that learn nothing."""
     models = [Intensity(IntensityConfig(modality=name), setting()) for name in ("T1w", "FLAIR")]
     members = [Member(f"member-{number}", model, ()) for number, model in enumerate(models)]
-    return Calibration(setting(), members, by_tissue)
+    return Calibration(setting(), members, (1.0, 1.0), by_tissue)
 
 
 def scores_of(people: People, number: int) -> list[np.ndarray]:

@@ -158,18 +158,44 @@ def test_a_member_has_its_own_post_processing_and_the_ensemble_the_studys() -> N
     assert not isinstance(second, Pipeline)
 
 
-def test_where_a_modality_is_absent_the_others_say_what_they_see_on_the_same_scale() -> None:
+EITHER = replace(setting(), may_lack=("T1w", "FLAIR"))
+
+
+def test_where_a_modality_is_absent_the_others_say_what_they_see_as_if_they_were_alone() -> None:
     people = People(6)
     people.scans[1], people.scans[2] = lacking(people.scans[1], 1), lacking(people.scans[2], 0)
-    where = replace(setting(), may_lack=("FLAIR", "T1w"))
-    made, scan = learnt(ensemble(T1W, FLAIR, where=where), people), People(1, seed=9).scan(0)
+    made, scan = learnt(ensemble(T1W, FLAIR, where=EITHER), people), People(1, seed=9).scan(0)
     for absent, rest, who in ((1, T1W, 2), (0, FLAIR, 1)):
         some = People(0)
         some.scans = [one for number, one in enumerate(people.scans) if number != who]
-        alone = learnt(ensemble(rest, where=replace(setting(), may_lack=())), some)
+        alone = learnt(ensemble(rest), some)
         np.testing.assert_allclose(anomaly(made, lacking(scan, absent)), anomaly(alone, scan), rtol=1e-6)
-    brain = [anomaly(made, one)[scan.mask].mean() for one in (scan, lacking(scan, 0), lacking(scan, 1))]
-    np.testing.assert_allclose(brain, 1, atol=0.05)  # of noise like everybody's, whoever speaks
+
+
+@pytest.mark.parametrize("weights", [None, [3.0, 1.0]], ids=["alike", "weighed"])
+def test_a_threshold_means_the_same_whichever_modality_is_absent(weights: Any) -> None:
+    """Scores of people like those learnt from have the same tails with one member and with several."""
+    people, others = People(8), People(4, seed=9)
+    members = [T1W, FLAIR] if weights else [T1W, FLAIR, FLAIR]  # two that are one: no formula knows how alike they are
+    made = learnt(ensemble(*members, weights=weights, where=EITHER), people)
+    assert [phase.name for phase in made.phases()] == ["scale", "ranks", "sets"]
+    for change in (lambda one: one, lambda one: lacking(one, 0), lambda one: lacking(one, 1)):
+        values = np.concatenate([anomaly(made, change(one))[one.mask] for one in others.scans])
+        assert values.mean() == pytest.approx(1, abs=0.04)
+        for share in (0.5, 0.1, 0.02):
+            assert (values >= -np.log(share)).mean() == pytest.approx(share, rel=0.2)
+
+
+def test_sets_of_members_are_counted_only_where_several_can_meet() -> None:
+    for where, members in ((setting(), (T1W, FLAIR)), (EITHER, ("atlas", "atlas")), (EITHER, ("siamese",))):
+        assert "sets" not in {phase.name for phase in ensemble(*members, where=where).phases()}
+    made = ensemble(T1W, FLAIR, "atlas", where=EITHER)
+    sums = {}
+    for phase in made.phases():
+        sums = made.statistics(phase.name, People(3), np.random.default_rng(0))
+        made.absorb(phase.name, sums)
+    voxels = sum(len(one.normal_index) for one in People(3).scans)
+    np.testing.assert_array_equal(sums["counts"].sum(1), [voxels] * 3)  # all, and two of them without one
 
 
 def test_a_member_is_trained_on_the_scans_that_have_what_it_needs() -> None:
