@@ -141,6 +141,8 @@ T1W, FLAIR = ({"name": "intensity", "modality": modality} for modality in ("T1w"
         ("FLAIR", {"model": {"name": "mixture"}}, None),
         ("FLAIR", {"model": {"name": "two-phases"}, "transforms": ["centring"]}, "two-phases (model)"),
         ("FLAIR", {"model": {"name": "two-phases"}, "transforms": ["filling"]}, None),
+        ("FLAIR", {"model": {"name": "ensemble", "members": ["siamese", FLAIR]}}, "ensemble (model)"),
+        ("FLAIR", {"model": {"name": "ensemble", "members": ["siamese", FLAIR, T1W]}}, None),
         ("FLAIR", {"transforms": ["greedy", "filling"]}, "greedy (transforms[0])"),
         ("FLAIR", {"transforms": ["filling", "greedy"]}, None),
     ],

@@ -14,6 +14,7 @@ from synthetic import People, setting, split
 
 from normfed_client.training.loop import trained_parameters
 from normfed_common.foundation import arrays as named
+from normfed_common.foundation import seeds
 from normfed_common.foundation.errors import PluginError, ScanError, StudyError
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.entries import build, config_of
@@ -34,6 +35,13 @@ AUTOENCODER = {
     "latent": 4,
     "batch_size": 4,
     "slices_per_subject": 3,
+}
+MACHINES = {
+    "name": "siamese",
+    "patch_size": 9,
+    "pairs_per_subject": 6,
+    "batch_size": 6,
+    "one_class": {"fit_on": "location", "spacing_mm": 8.0, "minimum_subjects": 2},
 }
 T1W, FLAIR = ({"name": "intensity", "modality": modality} for modality in ("T1w", "FLAIR"))
 
@@ -215,6 +223,24 @@ def test_where_nobody_has_what_a_member_needs_it_says_so() -> None:
     made = ensemble(AUTOENCODER, "atlas", where=replace(setting(), may_lack=("FLAIR",)))
     with pytest.raises(ScanError, match=r"member-1 \(AutoEncoder\) needs T1w and FLAIR, which no scan"):
         [*made.batches("member-1-training", people, np.random.default_rng(0))]
+
+
+def test_members_are_counted_as_the_site_scores_with_them_and_the_model_stays_as_it_is() -> None:
+    """With machines of the site's own, which another model learns: sums must not change who made them."""
+    people, rng = People(3), np.random.default_rng
+    made, alone = ensemble(MACHINES, "atlas"), assemble((), entry(MACHINES)["members"][0], setting())
+    for model in (made, alone):
+        for phase in model.phases():
+            if phase.kind == "summed" and phase.name != "scale" and phase.name != "ranks":
+                model.absorb(phase.name, model.statistics(phase.name, people, rng(0)))
+    before = anomaly(made.members[0].model, people.scan(0))
+    sums = made.statistics("scale", people, rng(0))
+    np.testing.assert_array_equal(anomaly(made.members[0].model, people.scan(0)), before)
+    alone.personalise(people, seeds.generator(setting().seed, "personalise", "member-1"))
+    scores = [anomaly(alone, one).ravel()[one.normal_index].astype(float) for one in people.scans]
+    assert sums["sum"][0] == pytest.approx(np.concatenate(scores).sum(), rel=1e-12)
+    shared = [before.ravel()[people.scan(0).normal_index], scores[0]]
+    assert not np.allclose(*shared)
 
 
 def test_a_scan_without_what_its_study_promises_is_refused() -> None:
