@@ -16,6 +16,7 @@ from normfed_common.learning.entries import config_of
 from normfed_common.models.catalogue import MODELS
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import DataConfig
+from normfed_common.study.postprocessing import KEY, PostprocessingConfig, shows_fluid
 from normfed_common.study.validation import validate
 from normfed_common.transforms.catalogue import TRANSFORMS
 
@@ -76,6 +77,8 @@ def resolve(raw: dict[str, Any], origin: str) -> StudyConfig:
         _check_metrics(study.evaluation.metrics, origin)
     if study.data.may_lack:
         _check_absent(study.data, transforms, {"model": model, **_numbered("comparisons.baselines", baselines)}, origin)
+    if shows_fluid(study.data.modalities) is None:
+        _check_fluid(study, {"model": model, **_numbered("comparisons.baselines", baselines)}, origin)
     comparisons = study.comparisons.model_copy(update={"baselines": baselines, "strategies": strategies})
     return study.model_copy(
         update={"transforms": transforms, "model": model, "strategy": strategy, "comparisons": comparisons}
@@ -111,6 +114,20 @@ def _check_needs(place: str, entry: dict[str, Any], needed: Sequence[str], absen
         )
 
 
+def _check_fluid(study: StudyConfig, models: dict[str, dict[str, Any]], origin: str) -> None:
+    """Refuse to suppress a person's fluid where no modality shows it."""
+    said: dict[str, Any] = {KEY: study.postprocessing.model_dump()}
+    for place, entry in models.items():
+        members = _numbered(f"{place}.members", entry.get("members", ()))
+        said |= {f"{at}.{KEY}": one[KEY] for at, one in {place: entry, **members}.items() if KEY in one}
+    for place, chosen in said.items():
+        if chosen["fluid"] == "patient":
+            raise StudyError(
+                f"{origin}: {place}.fluid: `patient` tells fluid by T1w, FLAIR or T2w, and the study has only "
+                f"{', '.join(study.data.modalities)}. Write `template`, or `keep`."
+            )
+
+
 def _check_metrics(extra: tuple[str, ...], origin: str) -> None:
     from normfed_common.metrics.catalogue import chosen
 
@@ -121,9 +138,18 @@ def _check_metrics(extra: tuple[str, ...], origin: str) -> None:
 
 
 def validate_learner(registry: Registry[Any], entry: dict[str, Any], origin: str) -> dict[str, Any]:
-    """The same entry with the defaults of its model or transform filled in."""
+    """The same entry with the defaults of its model or transform filled in; a model's may say what is done to maps."""
     learner, values = registry.chosen(entry, origin)
-    return {"name": entry["name"], **_parameters(learner.Config, values, entry["name"], origin)}
+    beside = {}
+    if registry is MODELS and KEY in values:
+        beside = {KEY: _postprocessing(values.pop(KEY), f"{origin}.{KEY}")}
+    return {"name": entry["name"], **_parameters(learner.Config, values, entry["name"], origin), **beside}
+
+
+def _postprocessing(said: Any, origin: str) -> dict[str, Any]:
+    if not isinstance(said, dict):
+        raise StudyError(f"{origin}: keys with values are expected, such as {{smoothing_mm: 1.4}} (got {said!r}).")
+    return validate(PostprocessingConfig, said, origin, "a key of post-processing").model_dump(mode="json")
 
 
 def validate_strategy(entry: dict[str, Any], origin: str) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from conftest import TINY
 from normfed_common.foundation.errors import StudyError
 from normfed_common.learning.cohort import Scan
 from normfed_common.models.catalogue import MODELS
-from normfed_common.studies import MAXIMUM_BYTES, load_study, validate_learner, validate_strategy
+from normfed_common.studies import MAXIMUM_BYTES, load_study, resolve, validate_learner, validate_strategy
 from normfed_common.study.base import Frozen
+from normfed_common.study.postprocessing import PostprocessingConfig
 from normfed_common.transforms.base import ScanTransform
 from normfed_common.transforms.catalogue import TRANSFORMS
 from normfed_simulation.run_folder import shipped_study
@@ -140,6 +141,8 @@ T1W, FLAIR = ({"name": "intensity", "modality": modality} for modality in ("T1w"
         ("FLAIR", {"model": {"name": "toy-mixture"}}, None),
         ("FLAIR", {"model": {"name": "two-phases"}, "transforms": ["centring"]}, "two-phases (model)"),
         ("FLAIR", {"model": {"name": "two-phases"}, "transforms": ["filling"]}, None),
+        ("FLAIR", {"model": {"name": "ensemble", "members": ["siamese", FLAIR]}}, "ensemble (model)"),
+        ("FLAIR", {"model": {"name": "ensemble", "members": ["siamese", FLAIR, T1W]}}, None),
         ("FLAIR", {"transforms": ["greedy", "filling"]}, "greedy (transforms[0])"),
         ("FLAIR", {"transforms": ["filling", "greedy"]}, None),
     ],
@@ -177,6 +180,57 @@ def test_what_scans_may_lack_is_part_of_the_digest_and_stays_when_the_study_is_w
     assert (study.data.required, plain.data.required) == (("T1w",), ("T1w", "FLAIR"))
     assert study.digest != plain.digest
     assert load_study(written(**study.model_dump(mode="json"))) == study
+
+
+def test_a_study_without_post_processing_keeps_its_digest(written: Any) -> None:
+    study = load_study(written())
+    assert "postprocessing" not in json.dumps(study.model_dump(mode="json"))
+    assert load_study(written(postprocessing={})).digest == study.digest
+    assert load_study(written(postprocessing={"smoothing_mm": 1.4})).digest != study.digest
+
+
+def test_post_processing_is_in_the_resolved_study_with_all_that_is_done_and_stays_when_it_is_written_again(
+    written: Any,
+) -> None:
+    baselines = ["atlas", {"name": "intensity", "postprocessing": {"smoothing_mm": 1.4}}]
+    study = load_study(written(postprocessing={"edge_mm": 5}, comparisons={"baselines": baselines}))
+    assert study.postprocessing == PostprocessingConfig(edge_mm=5.0)
+    plain, own = study.comparisons.baselines
+    assert "postprocessing" not in plain
+    assert own["postprocessing"] == PostprocessingConfig(smoothing_mm=1.4).model_dump()
+    assert load_study(written(**study.model_dump(mode="json"))) == study
+
+
+def fluid_of_a_patient(**changes: Any) -> dict[str, Any]:
+    raw = copy.deepcopy(TINY)
+    raw["data"]["modalities"] = ["pet"]  # type: ignore[index]
+    return {**raw, "comparisons": {"baselines": []}, "model": {"name": "atlas"}, **changes}
+
+
+PATIENT = {"fluid": "patient"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"postprocessing": PATIENT}, "postprocessing"),
+        ({"model": {"name": "atlas", "postprocessing": PATIENT}}, "model.postprocessing"),
+        (
+            {"comparisons": {"baselines": ["atlas", {"name": "atlas", "postprocessing": PATIENT}]}},
+            "comparisons.baselines[1].postprocessing",
+        ),
+        (
+            {"model": {"name": "ensemble", "members": ["atlas", {"name": "atlas", "postprocessing": PATIENT}]}},
+            "model.members[1].postprocessing",
+        ),
+    ],
+)
+def test_a_patients_fluid_needs_a_modality_that_shows_it(changes: dict[str, Any], place: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        resolve(fluid_of_a_patient(**changes), "study.yaml")
+    expected = f"study.yaml: {place}.fluid: `patient` tells fluid by T1w, FLAIR or T2w, and the study has only pet."
+    assert str(caught.value).startswith(expected)
+    resolve({**fluid_of_a_patient(**changes), "data": TINY["data"]}, "study.yaml")
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
@@ -228,6 +282,15 @@ BAD = [
     (changed("data.may_lack", ["CT"]), "data.may_lack"),
     (changed("preprocessing.percentiles", [99, 1]), "percentiles must ascend"),
     (changed("preprocessing.voxel_size_mm", 0), "preprocessing.voxel_size_mm"),
+    (
+        changed("postprocessing.smoothing", 1.4),
+        "postprocessing.smoothing is not a key that a study knows (did you mean",
+    ),
+    (changed("postprocessing.fluid", "moon"), "postprocessing.fluid"),
+    (changed("model.postprocessing", {"edge_mm": -1}), "model.postprocessing: edge_mm"),
+    (changed("model.postprocessing", {"edge": 1}), "model.postprocessing: edge is not a key of post-processing (did"),
+    (changed("model.postprocessing", 3), "model.postprocessing: keys with values are expected, such as {smoothing_mm"),
+    (changed("transforms", [{"name": "x", "postprocessing": {}}]), "transforms[0]"),
     (changed("name", "../escape"), "name"),
     (changed("seed", -1), "seed"),
     ({"name": "x"}, "data is missing"),

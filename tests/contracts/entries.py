@@ -105,6 +105,27 @@ SMALL_MODELS: dict[str, Variants] = {
         "online": {"classes": 2, "iterations": 4, "online": True, "distribution": "multiple-scale-t"},
         "slope": {"classes": [1, 2, 3, 4], "iterations": 3, "criterion": "slope"},
     },
+    "ensemble": {
+        "": {"members": ["atlas", "intensity"]},
+        "trained": {
+            "members": [
+                {"name": "autoencoder", **SLICES, "slices_per_subject": 3, "postprocessing": {"smoothing_mm": 2.0}},
+                {"name": "autoencoder", **SLICES, "slices_per_subject": 3, "norm": "batch", "dropout": 0.0},
+            ],
+            "weights": [2.0, 1.0],
+        },
+        "machines": {
+            "members": [
+                {
+                    "name": "siamese",
+                    **PATCHES,
+                    "one_class": {"fit_on": "location", **SMALL_SCORERS["location"]["machines"]},
+                },
+                "atlas",
+            ],
+            "by_tissue": True,
+        },
+    },
     "intensity": {suspicious: {"suspicious": suspicious} for suspicious in ("bright", "dark", "both")},
 }
 SMALL_TRANSFORMS: dict[str, Variants] = {}
@@ -118,10 +139,14 @@ SMALL_STRATEGIES: dict[str, Variants] = {
     "prior-clusters": {"": {"clusters": {"x": ["a"]}}},
 }
 
+SMOOTHED = {"smoothing_mm": 1.4, "fluid": "patient", "edge_mm": 1.5, "edge_factor": 0.5, "minimum_cluster_mm3": 24.0}
 TOY_MODELS = [
     Entry("toy-mixture", "toy: mixture", {"rounds": 4}),
     Entry("two-phases", "toy: two phases"),
+    Entry("toy-mixture", "toy: mixture, post-processed", {"rounds": 4, "postprocessing": SMOOTHED}),
     Entry("atlas", "toy: centring, atlas", transforms=("centring",)),
+    Entry("atlas", "toy: centring, atlas, post-processed", {"postprocessing": SMOOTHED}, transforms=("centring",)),
+    Entry("ensemble", "toy: centring, ensemble", {"members": ["atlas", "intensity"]}, transforms=("centring",)),
     Entry("two-phases", "toy: centring, two phases", transforms=("centring",)),
     Entry("two-phases", "toy: site centring, retouching, two phases", transforms=("site-centring", "retouching")),
     Entry("two-phases", "toy: filling, two phases", transforms=("filling",)),

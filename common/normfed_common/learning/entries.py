@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from normfed_common.foundation.errors import NormfedError, PluginError
 from normfed_common.foundation.registry import Registry
+from normfed_common.study.postprocessing import KEY, PostprocessingConfig
 from normfed_common.wording.exceptions import story
 
 if TYPE_CHECKING:  # reading a study file must not load torch
@@ -55,6 +56,14 @@ def _named(registry: Registry[type[L]], entry: dict[str, Any]) -> str:
 
 
 def config_of(registry: Registry[type[L]], entry: dict[str, Any]) -> BaseModel:
-    """The configuration of a resolved entry."""
+    """The configuration of a resolved entry: its parameters, not what it says beside them."""
     learner, values = registry.chosen(entry, registry.kind)
+    values.pop(KEY, None)
     return learner.Config.model_validate_json(json.dumps(values))
+
+
+def postprocessing_of(entry: dict[str, Any], otherwise: PostprocessingConfig) -> PostprocessingConfig:
+    """A model's entry's own, where it has one."""
+    if KEY not in entry:
+        return otherwise
+    return PostprocessingConfig.model_validate_json(json.dumps(entry[KEY]))

@@ -11,6 +11,7 @@ from normfed_common.learning import precision
 from normfed_common.learning.anatomy import Anatomy
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import Precision
+from normfed_common.study.postprocessing import OFF, PostprocessingConfig
 from normfed_common.study.preprocessing import WIDEST_CLIP
 
 CPU = torch.device("cpu")
@@ -41,6 +42,8 @@ class Setting:
         Modalities that scans may lack; all scans have the others.
     open_anatomy
         Returns what the common grid shows, see `anatomy`; None where no scan is opened, as at the server.
+    postprocessing
+        Of the maps of models whose entry has none of its own.
     """
 
     modalities: tuple[str, ...]
@@ -52,6 +55,7 @@ class Setting:
     precision: Precision = "float32"
     may_lack: tuple[str, ...] = ()
     open_anatomy: Callable[[], Anatomy] | None = None
+    postprocessing: PostprocessingConfig = OFF
 
     @classmethod
     def of(
@@ -80,6 +84,7 @@ class Setting:
             study.federation.precision,
             study.data.may_lack,
             open_anatomy,
+            study.postprocessing,
         )
 
     @property

@@ -11,6 +11,7 @@ from normfed_common.study.base import Frozen, NamedEntry
 from normfed_common.study.data import DataConfig
 from normfed_common.study.evaluation import EvaluationConfig
 from normfed_common.study.federation import PLAIN, ComparisonConfig, FederationConfig
+from normfed_common.study.postprocessing import OFF, PostprocessingConfig
 from normfed_common.study.preprocessing import PreprocessingConfig
 
 StudyName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
@@ -32,6 +33,12 @@ class StudyConfig(Frozen):
     )
     model: NamedEntry = Field(
         default_factory=lambda: {"name": "siamese"}, description="name and parameters", examples=["{name: siamese}"]
+    )
+    postprocessing: PostprocessingConfig = Field(
+        OFF,
+        exclude_if=lambda chosen: chosen == OFF,  # studies without the key keep their digests
+        description="of every model's anomaly maps; a model's entry may have a `postprocessing` of its own instead",
+        examples=["{smoothing_mm: 1.4, edge_mm: 5}"],
     )
     initial_model: str | None = Field(
         None, description="a model.safetensors to start from, relative to the study file; its digest once a run begins"

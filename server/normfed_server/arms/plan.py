@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from normfed_common.algorithms.sharing import needs_every_part
 from normfed_common.foundation.errors import StudyError
-from normfed_common.learning.entries import config_of
+from normfed_common.learning.entries import config_of, postprocessing_of
 from normfed_common.models.catalogue import MODELS
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN, Compression
@@ -191,8 +191,10 @@ def _without_one(study: StudyConfig, train: tuple[str, ...], test: tuple[str, ..
 
 
 def _baseline_name(entry: dict[str, Any], study: StudyConfig) -> str:
-    """What the model calls itself, or its name in the study."""
-    return MODELS[entry["name"]].title(config_of(MODELS, entry), study.data.modalities) or str(entry["name"])
+    """What the model calls itself, or its name in the study; and what is done to its maps where that is its own."""
+    name = MODELS[entry["name"]].title(config_of(MODELS, entry), study.data.modalities) or str(entry["name"])
+    own = postprocessing_of(entry, study.postprocessing)
+    return name if own == study.postprocessing else f"{name}+{own.title}"
 
 
 def _left_out(

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from normfed_common.foundation.errors import StudyError
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.bounds import BELOW_MINIMUM
+from normfed_common.study.postprocessing import PostprocessingConfig
+from normfed_common.wire.bounds import BELOW_MINIMUM, ArmName
 from normfed_server.arms.plan import Arm, Plan, make
 from normfed_server.sites.description import SiteDescription
 
@@ -252,3 +254,33 @@ def test_baselines_of_one_model_are_arms_of_their_own(study: StudyConfig) -> Non
     found = {arm.name: arm.model for arm in arms if arm.model in entries}
     names = ("atlas", "flair-intensity", "atlas#2", "flair-intensity#2", "atlas#3")
     assert found == dict(zip(names, entries, strict=True))
+
+
+def test_a_baseline_with_post_processing_of_its_own_says_so_in_its_name(study: StudyConfig) -> None:
+    """What the study does to all maps is in no name."""
+    smoothed = {"smoothing_mm": 1.4, "edge_mm": 5.0, "edge_factor": 0.5}
+    rest = {"fluid": "patient", "minimum_cluster_mm3": 40.0}
+    entries = (
+        {"name": "intensity"},
+        {"name": "intensity", "postprocessing": smoothed},
+        {"name": "intensity", "postprocessing": rest},
+        {"name": "intensity", "postprocessing": {}},
+        {"name": "atlas", "postprocessing": {"edge_mm": 4.0}},
+    )
+    compared = study.model_copy(
+        update={
+            "comparisons": study.comparisons.model_copy(update={"baselines": entries}),
+            "postprocessing": PostprocessingConfig(edge_mm=4.0),
+        }
+    )
+    arms = [arm for arm in make(compared, {"big": SiteDescription(10, 3, 5, ("MS",))}).arms if arm.model in entries]
+    names = (
+        "flair-intensity",
+        "flair-intensity+smoothed-1.4mm+edge-5mm-x0.5",
+        "flair-intensity+no-patient-fluid+peaks-40mm3",
+        "flair-intensity+raw",
+        "atlas",
+    )
+    assert {arm.name: arm.model for arm in arms} == dict(zip(names, entries, strict=True))
+    for name in names:
+        TypeAdapter(ArmName).validate_python(name)
