@@ -2,13 +2,17 @@
 
 units:   (x - median) / u,  u = (q75 - q25) / 1.349  over the brain, clipped to [-5, 8]
 smooth:  G(v w) / G(w),  G a Gaussian, w the weight of a voxel
+score:   log(1 + e^s),  s how far a voxel is to the suspicious side: s itself where it is large, never below 0
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+Suspicious = Literal["bright", "dark", "both"]
 QUARTILES_PER_SD = 1.349  # between the quartiles of a normal distribution, in standard deviations
 UNITS = (-5.0, 8.0)  # lesions reach further up than anything reaches down
 TRUNCATE = 3.0  # of the Gaussian, in standard deviations
@@ -64,6 +68,19 @@ def smoothed_inside(volume: np.ndarray, weight_mask: np.ndarray, sigma_voxels: f
         values = gaussian_filter(values * weights, sigma_voxels, mode="constant", truncate=TRUNCATE)
         values = np.divide(values, weight, out=np.zeros_like(values), where=inside & (weight > 0))
     return values
+
+
+def suspicion(values: np.ndarray, suspicious: Suspicious) -> np.ndarray:
+    """How far values, signed, are to the suspicious side; for both sides how far they are from 0."""
+    if suspicious == "both":
+        return np.abs(values)
+    return values if suspicious == "bright" else -values
+
+
+def never_negative(suspicions: np.ndarray) -> np.ndarray:
+    """log(1 + e^s), which keeps the order of suspicions, down to where it underflows."""
+    softplus: np.ndarray = np.logaddexp(0, suspicions)
+    return softplus
 
 
 def _units(values: np.ndarray) -> np.ndarray:
