@@ -37,11 +37,12 @@ def setting(modalities: tuple[str, ...] = ("T1w", "FLAIR"), shape: tuple[int, in
 
 
 def scan(rng: np.random.Generator, channels: int = 2, shape: tuple[int, int, int] = SHAPE, person: int = 0) -> Scan:
-    """Noise inside an ellipsoid brain that differs a little from one scan to the next."""
+    """Noise inside an ellipsoid brain that differs a little from scan to scan; every third person has no age or sex."""
     axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij")
     mask = sum(a**2 for a in axes) + 0.1 * rng.standard_normal(shape) < 0.9
     images = rng.random((channels, *shape), np.float32) * mask
-    return Scan(images, mask, np.flatnonzero(mask).astype(np.int32), np.ones(channels, bool), Person(person))
+    whose = Person(person, 30.0 + 9 * person, "F" if person % 2 else "M") if person % 3 else Person(person)
+    return Scan(images, mask, np.flatnonzero(mask).astype(np.int32), np.ones(channels, bool), whose)
 
 
 class People:

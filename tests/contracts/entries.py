@@ -126,7 +126,20 @@ SMALL_MODELS: dict[str, Variants] = {
             "by_tissue": True,
         },
     },
-    "intensity": {suspicious: {"suspicious": suspicious} for suspicious in ("bright", "dark", "both")},
+    "intensity": {suspicious: {"suspicious": suspicious} for suspicious in ("bright", "dark", "both")}
+    | {
+        "smoothed": {"smoothing_mm": 2.0},
+        **{f"units, {side}": {"scale": "units", "suspicious": side} for side in ("bright", "dark", "both")},
+    },
+    "atlas": {
+        "": {},
+        "rms": {"score": "rms"},
+        "both": {"suspicious": {"T1w": "both", "FLAIR": "dark"}},
+        "residual": {"scale": "none", "smoothing_mm": 0.0},
+        "units": {"units": "robust"},
+        "age": {"regress": ["age"]},
+        "age, sex": {"regress": ["age", "sex"], "score": "rms", "units": "robust"},
+    },
 }
 SMALL_TRANSFORMS: dict[str, Variants] = {}
 

@@ -74,7 +74,8 @@ def metrics(run: Path) -> dict[str, Any]:
 def test_a_run_leaves_everything_it_promises(run: Path, metrics: dict[str, Any]) -> None:
     for name in ("study.yaml", "metrics.json", "report.html", "model.safetensors", "events.jsonl", "maps"):
         assert (run / name).exists(), name
-    assert set(metrics["evaluation"]) == {"federated", "local", "pooled", "flair-intensity", "atlas"}
+    baselines = {"flair-intensity", "atlas", "mean-brain-residual"}
+    assert set(metrics["evaluation"]) == {"federated", "local", "pooled", *baselines}
     assert [site["name"] for site in metrics["sites"]] == ["a", "b", "c"]
     assert [entry["round"] for entry in metrics["rounds"]] == [1, 2, 3]
     assert set(metrics["rounds"][0]["loss"]) == {"a", "b", "c"}

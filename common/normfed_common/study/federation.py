@@ -11,6 +11,7 @@ from normfed_common.study.base import Frozen, NamedEntry
 PLAIN = {"name": "fedavg"}  # the strategy of whatever names none: baselines, local and pooled models too
 Compression = Literal["none", "fp16", "bf16", "int8"]
 Precision = Literal["float32", "bf16", "fp16"]
+SumsBy = Literal["by-people", "by-site"]
 
 
 class FederationConfig(Frozen):
@@ -47,8 +48,15 @@ class FederationConfig(Frozen):
         1.0,
         gt=0,
         le=1,
-        description="of the weights in a round that one site may have, whatever it says of its people or losses, and "
-        "of the held-out voxels that the threshold comes from; below 1 the server holds all updates of a round at once",
+        description="of the weights of a round, or of sums, that one site may have, whatever it says of its people or "
+        "losses, and of the held-out voxels that the threshold comes from; below 1 the server holds a round's updates "
+        "or sums all together",
+    )
+    sums: SumsBy = Field(
+        "by-people",
+        exclude_if=lambda by: by == "by-people",  # studies without the key keep their digests
+        description="weights of the sites' sums: by-people they are those of all people in one place; by-site one "
+        "scanner's many people count no more than another's few",
     )
     precision: Precision = Field(
         "float32",
@@ -75,7 +83,7 @@ class ComparisonConfig(Frozen):
         (), description="the study's own strategy again under other compressions: what they cost"
     )
     baselines: tuple[NamedEntry, ...] = Field(
-        ({"name": "intensity"}, {"name": "atlas"}),
+        ({"name": "intensity"}, {"name": "atlas"}, {"name": "atlas", "scale": "none"}),
         description="models with their parameters, as under `model`; a second of one name is numbered, atlas#2",
         examples=["[{name: atlas}]"],
     )

@@ -1,4 +1,11 @@
-"""A round of a summed phase: the sites' sums are added up, and the model absorbs the total."""
+"""A round of a summed phase: the sites' sums are added up, and the model absorbs the total.
+
+By people nothing is weighted, so that the total is that of all people in one place. Otherwise a site of n people whose
+share of the weights is w has its sums multiplied by w N / n, N the people of all sites that are in the total: by site
+every w is alike, and a model learns as much from each site, however many its people. A share above
+`federation.largest_share` is cut, as it is in a round of training. n is what the site has told, and what it counts in
+its sums is held against that (see `claims`).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +16,7 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError, WireError
 from normfed_common.learning.learner import named_sums
 from normfed_common.learning.phase import Phase
+from normfed_common.study.federation import SumsBy
 from normfed_common.wire import messages as wire
 from normfed_common.wire import offers
 from normfed_common.wire.answers import Answer
@@ -16,6 +24,7 @@ from normfed_common.wire.offers import Offer
 from normfed_common.wire.requests import Sums
 from normfed_server.arms.in_training import ArmInTraining, listed
 from normfed_server.sites import claims
+from normfed_server.steps import shares
 
 Layout = tuple[tuple[str, tuple[int, ...], str], ...]
 
@@ -37,25 +46,64 @@ def add_up(job: ArmInTraining, phase: Phase) -> bool:
     header, offer = job.request(Sums(phase=name, iteration=job.progress.turn)), Offer((job.progress.whole()[0],))
     messages = wire.requests(nodes, header, offers.encode(offer))
     missed: dict[str, str] = {}
-    totals: dict[Layout, tuple[list[str], Arrays]] = {}
+    totals: dict[Layout, Total] = {}
     for site, sums in job.context.asker.heard(messages, partial(_claimed, job, name), missed=missed):
-        sites, total = totals.setdefault(_layout(sums), ([], {}))
-        sites.append(site)
-        totals[_layout(sums)] = sites, named.add([total, sums] if total else [sums])
-    ranked = sorted(totals.values(), key=lambda entry: -len(entry[0]))
+        total = totals.setdefault(_layout(sums), Total(job.study.federation.sums, job.study.federation.largest_share))
+        total.add(site, sums, job.context.roster.sites[site].train)
+    ranked = sorted(totals.values(), key=lambda total: -len(total.people))
     if not ranked:
         raise RunError(f"{job.arm.name}: no site sent sums of {name}. {listed(missed)}. Fix that, and resume.")
-    if len(ranked) > 1 and len(ranked[0][0]) == len(ranked[1][0]):
+    if len(ranked) > 1 and len(ranked[0].people) == len(ranked[1].people):
         raise RunError(
-            f"{of} have other names or shapes at {', '.join(ranked[0][0])} than at {', '.join(ranked[1][0])}, and the "
-            "server cannot know who is right. Fix that, and resume."
+            f"{of} have other names or shapes at {', '.join(ranked[0].people)} than at {', '.join(ranked[1].people)}, "
+            "and the server cannot know who is right. Fix that, and resume."
         )
-    for sites, _ in ranked[1:]:
-        missed |= dict.fromkeys(sites, "its sums have other names or shapes than those of most sites")
-    converged = _absorb(job, name, ranked[0][1])
-    job.progress.sums |= named_sums(name, ranked[0][1])
+    for other in ranked[1:]:
+        missed |= dict.fromkeys(other.people, "its sums have other names or shapes than those of most sites")
+    arrays = ranked[0].arrays()
+    converged = _absorb(job, name, arrays)
+    job.progress.sums |= named_sums(name, arrays)
     job.missed(missed, "not in the sums")
     return converged
+
+
+class Total:
+    """Sums of one layout, weighted as the study says. Only where a bound on shares asks for it are all held together.
+
+    Attributes
+    ----------
+    people
+        Site to its training people, of the sites that are in it.
+    """
+
+    def __init__(self, by: SumsBy, largest_share: float) -> None:
+        self.by, self.largest_share = by, largest_share
+        self.people: dict[str, int] = {}
+        self._held: dict[str, Arrays] = {}
+        self._total: Arrays = {}
+
+    def add(self, site: str, sums: Arrays, people: int) -> None:
+        """Take a site's sums."""
+        self.people[site] = people
+        if self.by == "by-people" and self.largest_share < 1:
+            self._held[site] = sums
+            return
+        mine = sums if self.by == "by-people" else _times(sums, 1 / people)
+        self._total = named.add([self._total, mine] if self._total else [mine])
+
+    def arrays(self) -> Arrays:
+        """The total, as if of all people: the weights of its sites sum to their number."""
+        everybody = sum(self.people.values())
+        if self.by == "by-site":
+            return _times(self._total, everybody / len(self.people))
+        if not self._held:
+            return self._total
+        shared = shares.of(shares.limited(self.people, self.largest_share))
+        return named.add(_times(self._held[site], w * everybody / self.people[site]) for site, w in shared.items())
+
+
+def _times(sums: Arrays, factor: float) -> Arrays:
+    return {name: array * factor for name, array in sums.items()}
 
 
 def _claimed(job: ArmInTraining, phase: str, site: str, answer: Answer, arrays: Arrays) -> Arrays:

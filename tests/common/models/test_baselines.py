@@ -4,14 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import rankdata
+from scipy.stats import iqr, rankdata
 from synthetic import People, setting, split
 
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.errors import StudyError, WireError
+from normfed_common.learning.cohort import Scan
 from normfed_common.learning.entries import build
 from normfed_common.models.atlas import Atlas
 from normfed_common.models.catalogue import MODELS
+from normfed_common.models.intensities import smoothed_inside
+from normfed_common.models.intensity import Intensity, IntensityConfig
 
 
 def test_federated_atlas_equals_pooled_atlas() -> None:
@@ -26,7 +29,7 @@ def test_federated_atlas_equals_pooled_atlas() -> None:
 
 def test_atlas_is_the_textbook_z_score_without_a_prior() -> None:
     people = People(9, channels=1)
-    model = build(MODELS, {"name": "atlas", "prior_subjects": 0.0}, setting(("T1w",)))
+    model = build(MODELS, {"name": "atlas", "prior_subjects": 0.0, "score": "rms"}, setting(("T1w",)))
     model.absorb("moments", model.statistics("moments", people, np.random.default_rng(0)))
     item = people.scan(2)
     everywhere = np.logical_and.reduce([v.mask for v in people.scans])
@@ -57,7 +60,7 @@ def without(people: People, channel: int, *numbers: int) -> People:
     return people
 
 
-def atlas(may_lack: tuple[str, ...] = (), modalities: tuple[str, ...] = ("T1w", "FLAIR"), **values: float) -> Atlas:
+def atlas(may_lack: tuple[str, ...] = (), modalities: tuple[str, ...] = ("T1w", "FLAIR"), **values: object) -> Atlas:
     made = build(MODELS, {"name": "atlas", **values}, replace(setting(modalities), may_lack=may_lack))
     assert isinstance(made, Atlas)
     return made
@@ -83,7 +86,7 @@ def test_each_modality_of_an_atlas_is_the_atlas_of_those_who_have_it() -> None:
 
 def test_a_scan_is_scored_by_the_modalities_that_it_has() -> None:
     people = without(People(8), 1, 0, 3, 4)
-    made, rng = atlas(("FLAIR",), prior_subjects=1.0), np.random.default_rng(0)
+    made, rng = atlas(("FLAIR",), prior_subjects=1.0, score="rms"), np.random.default_rng(0)
     made.absorb("moments", made.statistics("moments", people, rng))
     mean, variance = made.mean_and_variance()
     z = {n: np.nan_to_num(np.abs(people.scan(n).images - mean) / np.sqrt(variance)) for n in (0, 1)}
@@ -140,6 +143,55 @@ def test_intensity_is_the_rank_inside_the_brain(modality: str, channel: int, exp
     found = model.score([item], np.random.default_rng(0)).anomaly[item.mask]
     values = item.images[channel][item.mask]
     np.testing.assert_allclose(found, expected((rankdata(values) - 0.5) / len(values)), rtol=1e-6)
+
+
+def measured(item: Scan, **values: object) -> np.ndarray:
+    model = build(MODELS, {"name": "intensity", **values}, setting())
+    return model.score([item], np.random.default_rng(0)).anomaly[item.mask]
+
+
+@pytest.mark.parametrize(("suspicious", "sign"), [("bright", 1), ("dark", -1), ("both", 0)])
+def test_intensity_in_units_is_their_softplus_to_the_suspicious_side(suspicious: str, sign: int) -> None:
+    item = People(1).scan(0)
+    values = item.images[1][item.mask].astype(float)
+    units = (values - np.median(values)) / iqr(values, scale="normal")
+    expected = np.log1p(np.exp(sign * units if sign else np.abs(units)))
+    np.testing.assert_allclose(measured(item, scale="units", suspicious=suspicious), expected, rtol=1e-3)
+
+
+def test_intensity_in_units_of_one_voxel_does_not_change_with_a_lesion_elsewhere_as_its_rank_does() -> None:
+    item = People(1).scan(0)
+    bright, lesion = np.argwhere(item.mask)[-1], np.argwhere(item.mask)[:40]
+    healthy, ill = item.images.copy(), item.images.copy()
+    healthy[(1, *bright)] = ill[(1, *bright)] = 1.2
+    ill[(1, *lesion.T)] = 2.0
+    found = {
+        scale: [measured(replace(item, images=images), scale=scale)[-1] for images in (healthy, ill)]
+        for scale in ("units", "rank")
+    }
+    assert found["rank"][0] > 0.999 > 0.98 > found["rank"][1]
+    assert found["units"][1] == pytest.approx(found["units"][0], rel=0.05)
+
+
+def test_smoothed_intensity_is_ranked_after_smoothing_inside_the_brain() -> None:
+    item = People(1).scan(0)
+    values = smoothed_inside(item.images[1], item.mask, 1.5)[item.mask]
+    expected = (rankdata(values) - 0.5) / len(values)
+    np.testing.assert_allclose(measured(item, smoothing_mm=3.0), expected, rtol=1e-6)
+
+
+def test_variants_of_intensity_have_names_of_their_own() -> None:
+    names = {
+        Intensity.title(IntensityConfig(scale=scale, smoothing_mm=smoothing), ("T1w", "FLAIR"))
+        for scale in ("rank", "units")
+        for smoothing in (0.0, 2.0)
+    }
+    assert names == {
+        "flair-intensity",
+        "flair-intensity-smoothed",
+        "flair-intensity-units",
+        "flair-intensity-units-smoothed",
+    }
 
 
 def test_intensity_of_a_modality_that_the_study_lacks_is_refused() -> None:

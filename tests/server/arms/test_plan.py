@@ -231,7 +231,7 @@ def test_every_comparison_is_planned_and_small_sites_are_left_out_aloud(study: S
     }
     plan = make(study, sites)
     arms = {arm.name: arm for arm in plan.arms}
-    assert set(arms) == {"federated", "pooled", "local-big", "flair-intensity", "atlas"}
+    assert set(arms) == {"federated", "pooled", "local-big", "flair-intensity", "atlas", "mean-brain-residual"}
     assert arms["federated"].train == ("big",)
     assert arms["pooled"].train == ("pooled",)
     assert arms["federated"].evaluate == {"big": "full", "tests": "full"}

@@ -53,7 +53,9 @@ Job = Callable[..., ArmInTraining]
 def job(study: StudyConfig, tmp_path: Path) -> Job:
     """An atlas whose sites answer with their sums; ``instead`` says what some of them answer."""
 
-    def made(forgiving: bool = True, notes: tuple[str, ...] = (), **instead: Any) -> ArmInTraining:
+    def made(
+        forgiving: bool = True, notes: tuple[str, ...] = (), federation: dict[str, Any] | None = None, **instead: Any
+    ) -> ArmInTraining:
         def behaviour(site: str, _: int) -> Any:
             found = instead.get(site, HONEST[site])
             if not isinstance(found, dict):
@@ -65,7 +67,8 @@ def job(study: StudyConfig, tmp_path: Path) -> Job:
         asker = Asker(grid, threading.Event(), forgiving=forgiving)
         roster = Roster(grid, asker, Letterhead(study))
         roster.wait_for(len(SIZES))
-        context = RunContext(Letterhead(study), roster, asker, EventLog(tmp_path / "events.jsonl"))
+        told = study.model_copy(update={"federation": study.federation.model_copy(update=federation or {})})
+        context = RunContext(Letterhead(told), roster, asker, EventLog(tmp_path / "events.jsonl"))
         return ArmInTraining(Arm("atlas", ATLAS, tuple(SIZES), {}), atlas(), context, Progress([{}]))
 
     return made
@@ -98,6 +101,51 @@ def test_the_sum_over_sites_is_the_sum_over_all_their_people(job: Job) -> None:
     assert add(made) == []
     assert_are(made, "abcd")
     assert made.progress.missed == {}
+
+
+def shares_of(made: ArmInTraining, site_sums: dict[str, Arrays]) -> dict[str, float]:
+    """Whose the total is: the factors by which the sites' sums make it up, times their people, by least squares."""
+    given = np.stack([sums["squares"].ravel() for sums in site_sums.values()], 1)
+    total = made.progress.sums["sums.moments.squares"].ravel()
+    factors, left, *_ = np.linalg.lstsq(given, total, rcond=None)
+    assert left < 1e-12 * (total**2).sum()
+    return {site: factor * SIZES[site] for site, factor in zip(site_sums, factors, strict=True)}
+
+
+def test_by_site_every_site_weighs_alike_and_the_total_is_of_as_many_people(job: Job) -> None:
+    made = job(federation={"sums": "by-site"})
+    assert add(made) == []
+    assert shares_of(made, HONEST) == pytest.approx(dict.fromkeys("abcd", 14 / 4))
+
+
+def test_by_site_the_mean_is_the_mean_of_the_sites_means(job: Job) -> None:
+    made = job(federation={"sums": "by-site"})
+    add(made)
+    total, everywhere = made.progress.sums, np.logical_and.reduce([HONEST[s]["count"] == SIZES[s] for s in "abcd"])
+    means = [HONEST[site]["sum"][:, everywhere] / SIZES[site] for site in "abcd"]
+    found = total["sums.moments.sum"][:, everywhere] / total["sums.moments.count"][everywhere]
+    np.testing.assert_allclose(found, np.mean(means, axis=0), rtol=1e-12)
+
+
+def test_no_sites_sums_have_more_than_the_largest_share(job: Job) -> None:
+    """Of 6, 4, 3 and 1 people none has more than three tenths if the two largest count as 3."""
+    made = job(federation={"largest_share": 0.3})
+    add(made)
+    assert shares_of(made, HONEST) == pytest.approx({s: w * 14 / 10 for s, w in zip("abcd", (3, 3, 3, 1), strict=True)})
+
+
+@pytest.mark.parametrize("federation", [{"sums": "by-site"}, {"largest_share": 0.4}], ids=str)
+def test_whoever_is_left_out_has_no_weight(job: Job, federation: dict[str, Any]) -> None:
+    made = job(c=SiteCode.DATA_UNUSABLE, a={**HONEST["a"], "more": np.zeros(1)}, federation=federation)
+    add(made)
+    assert shares_of(made, {site: HONEST[site] for site in "bd"}) == pytest.approx({"b": 2.5, "d": 2.5})
+
+
+def test_a_site_alone_is_not_weighted(job: Job) -> None:
+    for federation in ({"sums": "by-site"}, {"largest_share": 0.3}):
+        made = job(**dict.fromkeys("acd", SiteCode.DATA_UNUSABLE), federation=federation)
+        add(made)
+        assert_are(made, "b")
 
 
 @pytest.mark.parametrize(

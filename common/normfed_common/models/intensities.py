@@ -1,0 +1,92 @@
+"""Intensities that mean the same in every person, and smoothing that takes nothing from outside the brain.
+
+units:   (x - median) / u,  u = (q75 - q25) / 1.349  over the brain, clipped to [-5, 8]
+smooth:  G(v w) / G(w),  G a Gaussian, w the weight of a voxel
+score:   log(1 + e^s),  s how far a voxel is to the suspicious side: s itself where it is large, never below 0
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+Suspicious = Literal["bright", "dark", "both"]
+QUARTILES_PER_SD = 1.349  # between the quartiles of a normal distribution, in standard deviations
+UNITS = (-5.0, 8.0)  # lesions reach further up than anything reaches down
+TRUNCATE = 3.0  # of the Gaussian, in standard deviations
+
+
+def robust_units(images: np.ndarray, mask: np.ndarray, present: np.ndarray, outside: float = 0.0) -> np.ndarray:
+    """Each modality's distance from its median in the brain, in robust standard deviations.
+
+    Where more than half of the brain has one value, its standard deviation stands for u; a constant modality is 0.
+
+    Parameters
+    ----------
+    images
+        (C, X, Y, Z).
+    mask
+        bool of shape (X, Y, Z): the brain.
+    present
+        bool of shape (C,); a modality that is absent is 0 in the brain.
+    outside
+        The value outside the brain.
+
+    Returns
+    -------
+    float32 of shape (C, X, Y, Z), laid out in memory as ``images``.
+    """
+    found = np.full_like(images, outside, dtype=np.float32)
+    for channel in range(len(images)):
+        found[channel][mask] = _units(images[channel][mask].astype(np.float64)) if present[channel] else 0.0
+    return found
+
+
+def smoothed_inside(volume: np.ndarray, weight_mask: np.ndarray, sigma_voxels: float) -> np.ndarray:
+    """A volume after Gaussian smoothing within its weights; 0 where there is no weight.
+
+    Parameters
+    ----------
+    volume
+        (X, Y, Z), finite where it has weight.
+    weight_mask
+        (X, Y, Z), bool or weights of at least 0.
+    sigma_voxels
+        0 leaves the volume as it is.
+
+    Returns
+    -------
+    float32 of shape (X, Y, Z).
+    """
+    inside = weight_mask > 0
+    values = np.where(inside, volume, 0).astype(np.float32)
+    if sigma_voxels > 0:
+        weights = weight_mask.astype(np.float32)
+        weight = gaussian_filter(weights, sigma_voxels, mode="constant", truncate=TRUNCATE)
+        values = gaussian_filter(values * weights, sigma_voxels, mode="constant", truncate=TRUNCATE)
+        values = np.divide(values, weight, out=np.zeros_like(values), where=inside & (weight > 0))
+    return values
+
+
+def suspicion(values: np.ndarray, suspicious: Suspicious) -> np.ndarray:
+    """How far values, signed, are to the suspicious side; for both sides how far they are from 0."""
+    if suspicious == "both":
+        return np.abs(values)
+    return values if suspicious == "bright" else -values
+
+
+def never_negative(suspicions: np.ndarray) -> np.ndarray:
+    """log(1 + e^s), which keeps the order of suspicions, down to where it underflows."""
+    softplus: np.ndarray = np.logaddexp(0, suspicions)
+    return softplus
+
+
+def _units(values: np.ndarray) -> np.ndarray:
+    """(n,) float64."""
+    if not values.size:
+        return values
+    low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
+    unit = (high - low) / QUARTILES_PER_SD or values.std()
+    return np.clip((values - median) / unit, *UNITS) if unit > 0 else np.zeros_like(values)
