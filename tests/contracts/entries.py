@@ -97,12 +97,7 @@ SMALL_MODELS: dict[str, Variants] = {
     },
     "location": {
         "": {**CLOSED_FORM, "spacing_mm": 8.0},
-        "interpolated, smoothed, clipped": {
-            **CLOSED_FORM,
-            "interpolate": True,
-            "smoothing": 0.7,
-            "clip": 2.0,
-        },
+        "smoothed, clipped": {**CLOSED_FORM, "interpolate": False, "smoothing": 0.7, "clip": 2.0},
         "site means, regression": {**CLOSED_FORM, "spacing_mm": 8.0, "centre": "site", "regress": True},
         "patient": {**CLOSED_FORM, "one_class": SMALL_SCORERS["patient"][""]},
         "machines": {**CLOSED_FORM, "one_class": {"fit_on": "location", **SMALL_SCORERS["location"]["machines"]}},

@@ -68,7 +68,9 @@ class LocationConfig(Frozen):
         20.0, gt=0, le=1e9, description="worth of the covariance within all places, to which that of a place is drawn"
     )
     smoothing: float = Field(0.0, ge=0, le=10, description="sd, in places, by which sums are spread over neighbours")
-    interpolate: bool = Field(False, description="Gaussians between the centres of places, instead of one a place")
+    interpolate: bool = Field(
+        True, description="Gaussians between the centres of places are interpolated; else one for all of a place"
+    )
     centre: Literal["shared", "site"] = Field("shared", description="`site`: a site's own means, kept there")
     regress: bool = Field(False, description="on age and sex, within the range of ages that training people cover")
     clip: float | None = Field(

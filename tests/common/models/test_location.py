@@ -22,7 +22,7 @@ from normfed_common.models.patch_directions import PatchDirections
 from normfed_common.models.patches import siamese_batches
 from normfed_common.studies import validate_learner
 
-SMALL = {"patch_size": 5, "latents": 4, "pairs_per_subject": 150, "spacing_mm": 8.0}
+SMALL = {"patch_size": 5, "latents": 4, "pairs_per_subject": 150, "spacing_mm": 8.0, "interpolate": False}
 
 
 def location(**values: Any) -> Location:
@@ -319,7 +319,8 @@ def test_clipped_sums_forget_what_one_person_has_beyond_the_bound() -> None:
 
 def test_a_one_class_score_of_the_latents_is_that_of_the_encoder() -> None:
     people = structured(4)
-    made = learned(people, one_class={"fit_on": "location", "minimum_subjects": 50, "spacing_mm": 8.0}, spacing_mm=6.0)
+    one_class = {"fit_on": "location", "minimum_subjects": 50, "spacing_mm": 8.0}
+    made = learned(people, one_class=one_class, spacing_mm=6.0, interpolate=True)
     plain = learned(people)
     found, expected = (m.score([people.scan(0)], np.random.default_rng(0)) for m in (made, plain))
     np.testing.assert_allclose(found.anomaly, expected.anomaly, rtol=1e-4)
