@@ -50,6 +50,7 @@ class Entry:
 
 
 PATCHES = {"patch_size": 9, "pairs_per_subject": 6, "batch_size": 6}
+CLOSED_FORM = {"patch_size": 5, "latents": 4, "pairs_per_subject": 200}
 SLICES = {"size": 32, "filters": 8, "most_filters": 8, "latent": 4, "batch_size": 4}
 
 # Small parameters by name and variant. What is not here, such as a plug-in, runs with its defaults.
@@ -139,6 +140,13 @@ SMALL_MODELS: dict[str, Variants] = {
         "units": {"units": "robust"},
         "age": {"regress": ["age"]},
         "age, sex": {"regress": ["age", "sex"], "score": "rms", "units": "robust"},
+    },
+    "location": {
+        "": {**CLOSED_FORM, "spacing_mm": 8.0},
+        "smoothed, clipped": {**CLOSED_FORM, "interpolate": False, "smoothing": 0.7, "clip": 2.0},
+        "site means, regression": {**CLOSED_FORM, "spacing_mm": 8.0, "centre": "site", "regress": ["age", "sex"]},
+        "patient": {**CLOSED_FORM, "one_class": SMALL_SCORERS["patient"][""]},
+        "machines": {**CLOSED_FORM, "one_class": {"fit_on": "location", **SMALL_SCORERS["location"]["machines"]}},
     },
 }
 SMALL_TRANSFORMS: dict[str, Variants] = {}

@@ -103,7 +103,7 @@ def test_a_distance_beyond_float32_is_far_and_not_infinite() -> None:
     made, people = model("location"), People(3)
     total = honest("location", "moments")
     made.absorb("moments", total)
-    made.head.whitening[:] = 1e38  # type: ignore[attr-defined]
+    made.head.gaussians.whitening[:] = 1e38  # type: ignore[attr-defined]
     with np.errstate(over="ignore"):
         found = made.score([people.scan(0)], np.random.default_rng(0)).anomaly
     assert np.isfinite(found).all()

@@ -1,0 +1,275 @@
+"""A Gaussian of vectors at every place of the common grid, from sums over sites.
+
+A place is a cube of voxels. Sums over normal tissue, n, sum x and sum x x' per place, make mean m_v and covariance C_v,
+drawn to the pooled covariance C within places, which is worth ``prior_voxels`` k of them:
+
+    S_v = (n_v C_v + k C) / (n_v + k),    d(x, v) = ||W_v (x - m_v)||,    W_v' W_v = S_v^-1
+
+W_v is lower triangular. A place that nobody has takes the mean of all and S_v = C.
+
+Memory: L places of dimension d have 8 L (1 + d + d (d + 1) / 2) bytes of sums: 16 MB at 6 mm and d = 10 on the grid of
+2 mm, 480 MB where every voxel is a place. Means and W_v are float32 and kept only for places that somebody has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from normfed_common.foundation.arrays import Arrays, check_shapes
+from normfed_common.foundation.errors import WireError
+from normfed_common.learning.setting import Places, Setting
+
+SCATTER_ROUNDING = 1e-9  # of a scatter, relative to its products: float64 sums of 10^7 terms
+LARGEST_DISTANCE = 1e18  # its square is within float32: what overflows is as far, never infinite
+AT_ONCE = 16_384  # places or voxels
+CORNERS = np.array(list(np.ndindex(2, 2, 2)))
+
+
+class PlaceGaussians:
+    """See the module. Made where there is no grid, as at the server, it takes sums of any number of places.
+
+    Parameters
+    ----------
+    dimension
+        d, of the vectors.
+    setting
+        Has the common grid.
+    spacing_mm
+        Edge of a place, rounded to voxels and at least one.
+    prior_voxels
+        k above 0, in voxels.
+    smoothing
+        Standard deviation in places of a Gaussian that spreads the sums over neighbours before anything is made of
+        them. Its weights sum to 1, so that n_v is a mean over neighbours. How means differ between neighbours then
+        counts as covariance.
+    interpolated
+        Whether m_v and W_v are interpolated linearly between the centres of places that somebody has, instead of being
+        the same all over a place.
+
+    Attributes
+    ----------
+    cells
+        Places along x, y, z.
+    edge_mm
+        Of a place.
+    mean
+        float32 (rows, d).
+    whitening
+        float32 (rows, d, d): W_v.
+    count
+        (rows,): n_v.
+    row
+        (L,): a place's row of these. The last row is of places that nobody has.
+    """
+
+    def __init__(
+        self,
+        dimension: int,
+        setting: Setting,
+        spacing_mm: float,
+        prior_voxels: float,
+        smoothing: float = 0.0,
+        interpolated: bool = False,
+    ) -> None:
+        self.dimension, self.prior_voxels, self.smoothing = dimension, prior_voxels, smoothing
+        self.cell = cell = max(1, round(spacing_mm / setting.voxel_size_mm))
+        self.shape = shape = setting.shape
+        self.edge_mm = cell * setting.voxel_size_mm
+        self.cells = (-(-shape[0] // cell), -(-shape[1] // cell), -(-shape[2] // cell))
+        self.upper = np.triu_indices(dimension)
+        self.interpolated = interpolated and cell > 1
+
+    @property
+    def places(self) -> Places:
+        """As `Learner.places` says it, of a phase with these sums alone."""
+        return Places(self.cells, self.edge_mm)
+
+    @property
+    def counted(self) -> dict[str, float]:
+        """As `Learner.counted` says it: a scan counts once at each voxel of a place."""
+        return {"count": self.cell**3}
+
+    def cell_of(self, index: np.ndarray) -> np.ndarray:
+        """Flat number of the place of every voxel, both (n,)."""
+        place = np.unravel_index(index, self.shape)
+        flat: np.ndarray = np.ravel_multi_index([axis // self.cell for axis in place], self.cells)
+        return flat
+
+    def statistics(self, fields: Iterable[tuple[np.ndarray, np.ndarray]]) -> Arrays:
+        """Sums over voxels, float64.
+
+        Parameters
+        ----------
+        fields
+            Per scan flat indices (n,) of voxels, each at most once, and their vectors (n, d).
+
+        Returns
+        -------
+        ``count`` (L,), ``sum`` (L, d) and ``products``, the upper triangle row by row, (L, d(d+1)/2).
+        """
+        size = int(np.prod(self.cells))
+        total = {
+            "count": np.zeros(size),
+            "sum": np.zeros((size, self.dimension)),
+            "products": np.zeros((size, len(self.upper[0]))),
+        }
+        for index, vectors in fields:
+            where = self.cell_of(index)
+            order = np.argsort(where, kind="stable")
+            here, starts, counts = np.unique(where[order], return_index=True, return_counts=True)
+            if not len(here):
+                continue
+            columns = np.asarray(vectors, np.float64).T[:, order]
+            products = [np.add.reduceat(columns[i] * columns[j], starts) for i, j in zip(*self.upper, strict=True)]
+            total["count"][here] += counts
+            total["sum"][here] += np.add.reduceat(columns, starts, axis=1).T
+            total["products"][here] += np.stack(products, axis=1)
+        return total
+
+    def check(self, sums: Arrays) -> None:
+        """The scatter of every place, sum x x' - sum x sum x' / n, is positive semidefinite.
+
+        So it is for means over cubes of places. Places without people have no sums.
+
+        Raises
+        ------
+        WireError
+            If not.
+        """
+        size = sums["count"].shape[:1] if "count" in sums else ()
+        sizes = {"count": size, "sum": (*size, self.dimension), "products": (*size, len(self.upper[0]))}
+        check_shapes(sums, sizes)
+        count, first = sums["count"], sums["sum"]
+        if (count < 0).any():
+            raise WireError("counts are below 0")
+        nobody = count == 0
+        if first[nobody].any() or sums["products"][nobody].any():
+            raise WireError("there are sums at locations where nobody is")
+        for rows in _blocks(np.flatnonzero(~nobody)):
+            products = self._square(sums["products"][rows])
+            slack = SCATTER_ROUNDING * np.trace(products, axis1=1, axis2=2) + np.finfo(np.float64).tiny
+            scatter = products - first[rows, :, None] * first[rows, None, :] / count[rows, None, None]
+            _roots(scatter + slack[:, None, None] * np.eye(self.dimension))
+
+    def absorb(self, total: Arrays) -> None:
+        """Means and whitening matrices of all places from sums over all sites, which `check` let pass.
+
+        Raises
+        ------
+        WireError
+            If no mean or covariance can be made of them.
+        """
+        total = self._smoothed(total)
+        known = np.flatnonzero(total["count"] > 0)
+        count, first = total["count"][known], total["sum"][known]
+        people, eye = max(count.sum(), 1), np.eye(self.dimension)
+        mean = first / count[:, None]
+        pooled = np.zeros((self.dimension, self.dimension))
+        for rows in _blocks(np.arange(len(known))):
+            pooled += self._scatter(total["products"][known[rows]], count[rows], mean[rows]).sum(0)
+        pooled /= people
+        pooled += eye * (1e-6 * np.trace(pooled) / self.dimension + 1e-12)
+        whitening = np.empty((len(known) + 1, self.dimension, self.dimension), np.float32)
+        for rows in _blocks(np.arange(len(known))):
+            scatter = self._scatter(total["products"][known[rows]], count[rows], mean[rows])
+            weight = count[rows, None, None] + self.prior_voxels
+            whitening[rows] = np.tril(np.linalg.inv(_roots((scatter + self.prior_voxels * pooled) / weight)))
+        whitening[-1] = np.tril(np.linalg.inv(_roots(pooled)))
+        self.mean = np.concatenate([mean, first.sum(0, keepdims=True) / people]).astype(np.float32)
+        self.whitening = whitening
+        self.count = np.append(count, 0.0)
+        self.row = np.full(len(total["count"]), len(known), np.int32)
+        self.row[known] = np.arange(len(known))
+        if not np.isfinite(self.mean).all() or not np.isfinite(whitening).all():
+            raise WireError("sums make a mean or a covariance that is not finite")
+
+    def count_at(self, index: np.ndarray) -> np.ndarray:
+        """n_v of the places of voxels, both (n,)."""
+        return self.count[self.row[self.cell_of(index)]]
+
+    def mean_at(self, index: np.ndarray) -> np.ndarray:
+        """m_v at voxels (n,), float32 (n, d)."""
+        return self._at(self.mean, index)
+
+    def whitening_at(self, index: np.ndarray) -> np.ndarray:
+        """W_v at voxels (n,), float32 (n, d, d); 4 n d^2 bytes, of a whole brain rather in parts."""
+        return self._at(self.whitening, index)
+
+    def whitened(self, vectors: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """W_v (x - m_v) of vectors (n, d) at voxels (n,), float32 (n, d)."""
+        found = np.empty(vectors.shape, np.float32)
+        for rows in _blocks(np.arange(len(index))):
+            centred = vectors[rows] - self.mean_at(index[rows])
+            found[rows] = np.einsum("nij,nj->ni", self.whitening_at(index[rows]), centred)
+        return found
+
+    def mahalanobis(self, vectors: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """d(x, v) of vectors (n, d) at voxels (n,), float32 (n,), at most `LARGEST_DISTANCE`."""
+        squares = (self.whitened(vectors, index) ** 2).sum(1)
+        return np.fmin(np.sqrt(squares), np.float32(LARGEST_DISTANCE))
+
+    def _at(self, rows: np.ndarray, index: np.ndarray) -> np.ndarray:
+        if not self.interpolated:
+            return rows[self.row[self.cell_of(index)]]
+        found = np.zeros((len(index), *rows.shape[1:]), np.float32)
+        for row, weight in self._neighbours(index):
+            found += weight.reshape(-1, *[1] * (rows.ndim - 1)) * rows[row]
+        return found
+
+    def _neighbours(self, index: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Rows and weights of the eight places whose centres are around voxels, (n,) each; the weights sum to 1."""
+        place = (np.stack(np.unravel_index(index, self.shape), 1) + 0.5) / self.cell - 0.5
+        low = np.floor(place)
+        part = place - low
+        near = low.astype(int)[None] + CORNERS[:, None]
+        inside = np.clip(near, 0, np.array(self.cells) - 1)
+        row = self.row[np.ravel_multi_index(tuple(np.moveaxis(inside, 2, 0)), self.cells)]
+        weight = np.where(CORNERS[:, None] == 1, part, 1 - part).prod(2) * (row < len(self.count) - 1)
+        total = weight.sum(0)
+        weight = np.where(total > 0, weight / np.where(total > 0, total, 1), 1 / len(CORNERS))
+        yield from zip(row, weight.astype(np.float32), strict=True)
+
+    def _smoothed(self, total: Arrays) -> Arrays:
+        """Spread over neighbours, where the grid is known."""
+        if not self.smoothing or len(total["count"]) != np.prod(self.cells):
+            return total
+        found = {}
+        for name in ("count", "sum", "products"):
+            columns = total[name].reshape(len(total[name]), -1)
+            spread = [
+                gaussian_filter(column.reshape(self.cells), self.smoothing, mode="constant").ravel()
+                for column in columns.T
+            ]
+            found[name] = np.stack(spread, 1).reshape(total[name].shape)
+        return found
+
+    def _scatter(self, products: np.ndarray, count: np.ndarray, mean: np.ndarray) -> np.ndarray:
+        """n_v C_v, (n, d, d)."""
+        return self._square(products) - count[:, None, None] * mean[:, :, None] * mean[:, None, :]
+
+    def _square(self, products: np.ndarray) -> np.ndarray:
+        """Symmetric matrices (n, d, d) of upper triangles (n, d(d+1)/2)."""
+        matrices = np.zeros((len(products), self.dimension, self.dimension))
+        matrices[:, self.upper[0], self.upper[1]] = products
+        matrices[:, self.upper[1], self.upper[0]] = products
+        return matrices
+
+
+def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
+    """So many at once that matrices of all of them fit into memory."""
+    for start in range(0, len(rows), AT_ONCE):
+        yield rows[start : start + AT_ONCE]
+
+
+def _roots(covariances: np.ndarray) -> np.ndarray:
+    """Cholesky factors, lower triangular."""
+    try:
+        roots = np.linalg.cholesky(covariances)
+    except np.linalg.LinAlgError as error:
+        raise WireError("products make no covariance") from error
+    if not np.isfinite(roots).all():
+        raise WireError("products make no covariance")
+    return roots
