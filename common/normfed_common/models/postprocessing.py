@@ -1,6 +1,9 @@
 """Post-processing of a map, alike for every model: smoothing, fluid, edges, small peaks.
 
-A voxel's weight w is 0 outside the brain and in suppressed fluid, `edge_factor` in the edge, else 1. With G a Gaussian,
+A voxel's weight w is 0 outside the brain and in suppressed fluid, `edge_factor` in the edge, else 1, times a prior of
+place, g + (1 - g) W: W is the template's white matter spread by 5 mm, as a share of its maximum, g the `grey_factor`. Of
+the false alarms of bright FLAIR most are cortex, and registration is not exact to the width of a gyrus, whence the
+spread. With G a Gaussian,
 
     smoothed = w G(w a) / G(w)
 
@@ -20,6 +23,8 @@ from normfed_common.learning.setting import Setting
 from normfed_common.models.area_opening import area_opening
 from normfed_common.models.fluid import patients_fluid
 from normfed_common.study.postprocessing import PostprocessingConfig
+
+SPREAD_MM = 5.0
 
 
 def postprocessed(score: Score, scan: Scan, config: PostprocessingConfig, setting: Setting) -> Score:
@@ -53,7 +58,16 @@ def weights(scan: Scan, config: PostprocessingConfig, setting: Setting) -> np.nd
         found[setting.anatomy.fluid > 0.5] = 0
     elif config.fluid == "patient":
         found[patients_fluid(scan, setting.modalities)] = 0
+    if config.grey_factor < 1:
+        found *= config.grey_factor + (1 - config.grey_factor) * _white(setting)
     return found
+
+
+def _white(setting: Setting) -> np.ndarray:
+    """W of the module, (X, Y, Z) in [0, 1]."""
+    spread = ndimage.gaussian_filter(setting.anatomy.white.astype(np.float64), SPREAD_MM / setting.voxel_size_mm)
+    share: np.ndarray = spread / spread.max()
+    return share
 
 
 def depth_mm(mask: np.ndarray, voxel_size_mm: float) -> np.ndarray:

@@ -14,7 +14,7 @@ from normfed_common.study.base import Frozen
 
 
 class PostprocessingConfig(Frozen):
-    """In this order: fluid and edges weigh less, smoothing, small peaks cut down."""
+    """In this order: fluid, edges and grey matter weigh less, smoothing, small peaks cut down."""
 
     fluid: Literal["keep", "template", "patient"] = Field(
         "keep",
@@ -22,6 +22,13 @@ class PostprocessingConfig(Frozen):
     )
     edge_mm: float = Field(0.0, ge=0, le=50, description="depth below the brain mask's surface that counts as its edge")
     edge_factor: float = Field(0.0, ge=0, le=1, description="of scores in the edge; 0 is an erosion")
+    grey_factor: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="of scores far from white matter, rising to 1 in the midst of the template's (spread by 5 mm): for "
+        "lesions of white matter, as WMH, MS and most tumours are; needs scores that are near 0 where all is normal",
+    )
     smoothing_mm: float = Field(
         0.0, ge=0, le=20, description="standard deviation of a Gaussian inside the mask; 2.355 times less than its FWHM"
     )
@@ -33,7 +40,8 @@ class PostprocessingConfig(Frozen):
     def is_off(self) -> bool:
         """Whether maps stay as they are."""
         edge = self.edge_mm > 0 and self.edge_factor < 1
-        return not (edge or self.fluid != "keep" or self.smoothing_mm or self.minimum_cluster_mm3)
+        weighted = edge or self.fluid != "keep" or self.grey_factor < 1
+        return not (weighted or self.smoothing_mm or self.minimum_cluster_mm3)
 
     @property
     def title(self) -> str:
@@ -43,6 +51,7 @@ class PostprocessingConfig(Frozen):
             f"smoothed-{self.smoothing_mm:g}mm": self.smoothing_mm,
             edge: self.edge_mm and self.edge_factor < 1,
             f"no-{self.fluid}-fluid": self.fluid != "keep",
+            f"grey-x{self.grey_factor:g}": self.grey_factor < 1,
             f"peaks-{self.minimum_cluster_mm3:g}mm3": self.minimum_cluster_mm3,
         }
         return "+".join(name for name, used in parts.items() if used) or "raw"

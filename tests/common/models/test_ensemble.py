@@ -295,7 +295,7 @@ def test_what_is_wrong_with_members_or_weights_is_said(values: dict[str, Any], s
 
 def test_members_have_all_their_defaults_when_the_study_is_resolved() -> None:
     found = entry("atlas", {**FLAIR, "postprocessing": {"edge_mm": 4.0}})
-    assert found["members"][0] == {"name": "atlas", "prior_subjects": 5.0}
+    assert found["members"][0] == validate_learner(MODELS, {"name": "atlas"}, "model")
     assert found["members"][1]["postprocessing"]["smoothing_mm"] == 0
     assert validate_learner(MODELS, found, "test") == found
 

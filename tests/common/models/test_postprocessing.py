@@ -166,3 +166,24 @@ def test_a_model_learns_the_same_and_its_maps_alone_are_changed() -> None:
     config = PostprocessingConfig(smoothing_mm=3.0)
     np.testing.assert_array_equal(scores[1].anomaly, postprocessed(scores[0], person, config, setting()).anomaly)
     assert (scores[1].anomaly != scores[0].anomaly).any()
+
+
+def test_grey_matter_weighs_less_by_its_distance_from_the_white_matter_of_the_template() -> None:
+    score, person = one()
+    found = after(grey_factor=0.4).anomaly
+    white = anatomy().white.astype(float)
+    voxels = np.argwhere(np.ones(SHAPE)).astype(float)
+    shares = np.zeros(SHAPE)
+    for voxel in np.argwhere(person.mask)[::40]:
+        kernel = np.exp(-((voxels - voxel) ** 2).sum(1) / (2 * 2.5**2)).reshape(SHAPE)
+        shares[tuple(voxel)] = (kernel * white).sum() / kernel.sum()
+    # Deep inside, where no kernel reaches beyond the grid, the ratio of factors is that of the kernels' means.
+    here = (shares > 0) & (ndimage.distance_transform_edt(np.pad(np.ones(SHAPE), 1))[1:-1, 1:-1, 1:-1] > 2.9)
+    factor = found[here] / score.anomaly[here]
+    share = (factor - 0.4) / 0.6
+    assert share.max() <= 1
+    order = np.argsort(shares[here])
+    assert np.corrcoef(share, shares[here])[0, 1] > 0.95
+    assert factor[order[-1]] > factor[order[0]]
+    np.testing.assert_array_equal(after(grey_factor=1.0).anomaly, score.anomaly)
+    assert PostprocessingConfig(grey_factor=0.4, edge_mm=5).title == "edge-5mm+grey-x0.4"
