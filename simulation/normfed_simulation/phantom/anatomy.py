@@ -1,4 +1,13 @@
-"""Synthetic people: the template's tissue maps, smoothly deformed, with ventricles that widen with age."""
+"""Synthetic people: the template's tissue maps, deformed, folded anew, and aged.
+
+The maps are averages over 152 people, too soft for anybody's. A person's are the template's under a random deformation
+(large and smooth, and small at the scale of a gyrus), made sharp again: white matter is where its share and
+band-limited noise of the person's own exceed a level, fluid where the template is dark between gyri.
+
+    fluid = S((c + FLUID_NOISE n - THRESHOLD + THRESHOLD_PER_YEAR (age - REFERENCE_AGE)) / SOFTNESS)
+
+with c the template's likelihood of fluid, n noise, S the logistic curve; so sulci widen with age, and ventricles too.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +19,30 @@ from scipy import ndimage
 
 from normfed_client.imaging.template import tissues, whole
 
-DEFORMATION_MM = 2.8  # standard deviation of the displacement
-SMOOTHNESS_MM = 35.0
+DEFORMATIONS_MM = ((35.0, 2.8), (14.0, 1.2))  # smoothness, standard deviation of the displacement
+HULL_SHARE, HULL_MM = 0.35, 8.0  # of the displacement at the brain's surface, which the skull keeps smooth
 LOWEST_MM = -72  # of the template's grid
-REFERENCE_AGE, WIDENING_PER_YEAR_MM = 35.0, 0.06  # ventricles' walls move outwards with age
+REFERENCE_AGE = 35.0
+WIDENING_FROM_AGE, WIDENING_PER_YEAR_MM, REACH_MM = 50.0, 0.11, 14.0  # ventricles' walls move outwards with age
+WHITE_LEVEL, WHITE_NOISE, FLUID_NOISE, FOLDS_MM = 0.62, 0.12, 0.06, 9.0
+DARKNESS, THRESHOLD, THRESHOLD_PER_YEAR, SOFTNESS = 3.0, 0.42, 0.0025, 0.07
+NEAR_VENTRICLES_MM = 8.0
+DEEP_MM, DEEP_RADII_MM = (0.0, -6.0, 4.0), (33.0, 32.0, 20.0)  # the basal ganglia and the thalamus, as an ellipsoid
 
 
 @dataclass(frozen=True)
 class Tissue:
-    """Tissue shares of one person on the grid, float32 (X, Y, Z) each, summing to the brain."""
+    """Tissue shares of one person on the grid, float32 (X, Y, Z) each, summing to the brain.
+
+    ``deep`` is grey matter's own contrast on T1 (putamen, thalamus, cortex), relative to what white matter has over
+    grey; ``ventricles`` is the part of the fluid that lies in the lateral ventricles.
+    """
 
     gm: np.ndarray
     wm: np.ndarray
     csf: np.ndarray
     deep: np.ndarray
+    ventricles: np.ndarray
     voxel_size_mm: int
 
     @property
@@ -33,25 +52,95 @@ class Tissue:
         return inside
 
 
+@dataclass(frozen=True)
+class Template:
+    """What people are made from, float32 (X, Y, Z) unless said otherwise.
+
+    Parameters
+    ----------
+    brain
+        Share of a voxel that is brain or fluid.
+    white
+        Share of white matter in what is solid.
+    fluid
+        Likelihood of fluid: its share, and in the cortex how much darker T1 is than around.
+    deep
+        See `Tissue`.
+    near
+        1 in and near the lateral ventricles, 0 elsewhere.
+    distance
+        mm to the ventricles, 0 in them.
+    outwards
+        (3, X, Y, Z): directions away from the ventricles, of length 1 but halfway between two of them.
+    free
+        How much of a random displacement there is: less near the surface.
+    affine
+        float (4, 4).
+    """
+
+    brain: np.ndarray
+    white: np.ndarray
+    fluid: np.ndarray
+    deep: np.ndarray
+    near: np.ndarray
+    distance: np.ndarray
+    outwards: np.ndarray
+    free: np.ndarray
+    affine: np.ndarray
+
+
 @lru_cache(maxsize=2)
-def template(voxel_size_mm: int) -> tuple[Tissue, np.ndarray, np.ndarray]:
-    """The template's tissue, displacement directions (3, X, Y, Z) away from the ventricles, and the affine."""
+def template(voxel_size_mm: int) -> Template:
+    """The template at a resolution."""
     t1, affine = whole("t1", voxel_size_mm)
     gm, wm, csf = tissues(voxel_size_mm)
-    ventricles = ventricle_mask(Tissue(gm, wm, csf, csf, voxel_size_mm))
+    brain = gm + wm + csf
+    ventricles = _lateral_ventricles(brain > 0.5, gm, wm, csf, voxel_size_mm)
     distance = ndimage.distance_transform_edt(~ventricles, sampling=voxel_size_mm)
-    outwards = np.stack(np.gradient(ndimage.gaussian_filter(distance, 2.0 / voxel_size_mm))).astype(np.float32)
-    outwards *= np.exp(-distance / 12.0).astype(np.float32)
-    # Grey matter's own contrast (putamen, thalamus, cortex) as the template shows it.
+    signed = distance - ndimage.distance_transform_edt(ventricles, sampling=voxel_size_mm)
+    outwards = np.stack(np.gradient(ndimage.gaussian_filter(signed, 2.0 / voxel_size_mm))).astype(np.float32)
+    outwards /= np.maximum(np.linalg.norm(outwards, axis=0), 0.5 * voxel_size_mm)
+    around = ndimage.gaussian_filter(t1 * brain, 4.0 / voxel_size_mm)
+    around /= np.maximum(ndimage.gaussian_filter(brain, 4.0 / voxel_size_mm), 0.1)
+    cortex = gm * (1 - centrality(voxel_size_mm))
+    fluid = csf + DARKNESS * np.clip(around - t1, 0, 0.3) * cortex
     deep = np.where(gm > 0.2, np.clip((t1 - 0.55) * 2.0, -0.3, 0.5), 0).astype(np.float32)
-    return Tissue(gm, wm, csf, deep, voxel_size_mm), outwards, affine
+    near = logistic(NEAR_VENTRICLES_MM - distance).astype(np.float32)
+    depth = ndimage.distance_transform_edt(brain > 0.5, sampling=voxel_size_mm)
+    free = (1 - (1 - HULL_SHARE) * np.exp(-depth / HULL_MM)).astype(np.float32)
+    return Template(
+        brain, wm / np.maximum(gm + wm, 1e-3), fluid, deep, near, distance.astype(np.float32), outwards, free, affine
+    )
 
 
-def ventricle_mask(tissue: Tissue) -> np.ndarray:
-    """The lateral ventricles: fluid deep in the brain with more white matter than grey around it, unlike cisterns."""
-    inner = ndimage.binary_erosion(tissue.brain, iterations=max(1, round(20 / tissue.voxel_size_mm)))
-    around = [ndimage.gaussian_filter(image, 5 / tissue.voxel_size_mm) for image in (tissue.wm, tissue.gm)]
-    found: np.ndarray = (tissue.csf > 0.5) & inner & (around[0] > around[1]) & cerebrum(tissue)
+@lru_cache(maxsize=2)
+def centrality(voxel_size_mm: int) -> np.ndarray:
+    """float32 (X, Y, Z): 1 among the deep nuclei, 0 in the cortex."""
+    offsets = (positions_mm(voxel_size_mm)[axis] - DEEP_MM[axis] for axis in range(3))
+    radius = np.sqrt(sum((offset / r) ** 2 for offset, r in zip(offsets, DEEP_RADII_MM, strict=True)))
+    inside: np.ndarray = logistic((1 - radius) / 0.06).astype(np.float32)
+    return inside
+
+
+def positions_mm(voxel_size_mm: int) -> list[np.ndarray]:
+    """x, y, z in mm of the template's space, each broadcastable to the grid."""
+    t1, affine = whole("t1", voxel_size_mm)
+    return [
+        (np.arange(side, dtype=np.float32) * voxel_size_mm + affine[axis, 3]).reshape(
+            [-1 if a == axis else 1 for a in range(3)]
+        )
+        for axis, side in enumerate(t1.shape)
+    ]
+
+
+def _lateral_ventricles(
+    brain: np.ndarray, gm: np.ndarray, wm: np.ndarray, csf: np.ndarray, voxel_size_mm: int
+) -> np.ndarray:
+    """bool: fluid deep in the brain with more white matter than grey around it, unlike cisterns."""
+    inner = ndimage.binary_erosion(brain, iterations=max(1, round(20 / voxel_size_mm)))
+    around = [ndimage.gaussian_filter(image, 5 / voxel_size_mm) for image in (wm, gm)]
+    above = (positions_mm(voxel_size_mm)[2] > 0) & inner
+    found: np.ndarray = (csf > 0.5) & above & (around[0] > around[1])
     return found
 
 
@@ -62,43 +151,63 @@ def cerebrum(tissue: Tissue) -> np.ndarray:
 
 
 def person(age: float, voxel_size_mm: int, rng: np.random.Generator) -> Tissue:
-    """One person's tissue: a smooth random deformation, and wider ventricles with age."""
-    tissue, outwards, _ = template(voxel_size_mm)
-    shape = tissue.gm.shape
-    displacement = np.stack([smooth_noise(shape, SMOOTHNESS_MM / voxel_size_mm, rng) for _ in range(3)])
-    displacement *= DEFORMATION_MM / voxel_size_mm
-    widening = (age - REFERENCE_AGE) * WIDENING_PER_YEAR_MM + rng.normal(0, 0.4)
-    displacement -= outwards * np.float32(np.clip(widening, -1.0, 4.0) / voxel_size_mm)
-    gm, wm, csf, deep = (_warp(image, displacement) for image in (tissue.gm, tissue.wm, tissue.csf, tissue.deep))
-    return Tissue(gm, wm, csf, deep, voxel_size_mm)
+    """One person's tissue: deformed, folded, with ventricles and sulci as wide as the age makes them."""
+    seen = template(voxel_size_mm)
+    shape = seen.brain.shape
+    displacement = np.zeros((3, *shape), np.float32)
+    for smoothness_mm, size_mm in DEFORMATIONS_MM:
+        for axis in range(3):
+            displacement[axis] += smooth_noise(shape, smoothness_mm / voxel_size_mm, rng) * (size_mm / voxel_size_mm)
+    displacement *= seen.free
+    displacement -= seen.outwards * _widening(age, seen.distance, rng) / np.float32(voxel_size_mm)
+    sources = (seen.brain, seen.white, seen.fluid, seen.deep, seen.near, centrality(voxel_size_mm))
+    brain, white, fluid, deep, near, central = _warp(np.stack(sources), displacement)
+    folds = [smooth_noise(shape, FOLDS_MM / voxel_size_mm, rng) * (1 - central) for _ in range(2)]
+    threshold = THRESHOLD - THRESHOLD_PER_YEAR * (age - REFERENCE_AGE) + rng.normal(0, 0.02)
+    csf = brain * logistic((fluid + FLUID_NOISE * folds[0] - threshold) / SOFTNESS)
+    share = logistic((white - WHITE_LEVEL + WHITE_NOISE * folds[1]) / 0.1)
+    share += central * (white - share)
+    wm = (brain - csf) * share
+    return Tissue(brain - csf - wm, wm, csf, deep, csf * near, voxel_size_mm)
+
+
+def _widening(age: float, distance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """How far in mm tissue at a distance from the ventricles has moved away from them; less than through the wall, for
+    behind a narrow ventricle tissue begins again."""
+    wall = np.clip((age - WIDENING_FROM_AGE) * WIDENING_PER_YEAR_MM + rng.normal(0, 0.8), -2.0, 5.0)
+    moved = np.minimum(np.float32(wall) * np.exp(distance / np.float32(-REACH_MM)), distance + 0.5)
+    found: np.ndarray = np.where(distance > 0, moved, np.float32(min(wall, 0.0)))
+    return found
 
 
 def smooth_noise(shape: tuple[int, ...], scale: float, rng: np.random.Generator) -> np.ndarray:
-    """Unit-variance noise of correlation length ``scale`` voxels: drawn on a coarse grid, interpolated by splines."""
-    coarse = tuple(int(np.ceil(side / scale)) + 3 for side in shape)
-    noise = ndimage.zoom(rng.standard_normal(coarse).astype(np.float32), 2, order=3)
-    positions = [np.linspace(2, side * 2 - 3, n) for side, n in zip(coarse, shape, strict=True)]
-    field = noise
-    for axis, position in enumerate(positions):  # separable linear interpolation
-        lower = np.floor(position).astype(int)
-        weight = (position - lower).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
-        field = (
-            np.take(field, lower, axis) * (1 - weight)
-            + np.take(field, np.minimum(lower + 1, field.shape[axis] - 1), axis) * weight
-        )
-    field = ndimage.uniform_filter(field, max(1, round(scale / 3)))
+    """Unit-variance noise of correlation length ``scale`` voxels, float32: drawn and smoothed on a coarse grid."""
+    import torch
+    from torch.nn.functional import interpolate
+
+    coarse = tuple(int(np.ceil(2 * side / scale)) + 2 for side in shape)
+    drawn = ndimage.gaussian_filter(rng.standard_normal(coarse, dtype=np.float32), 1.0)
+    field: np.ndarray = interpolate(torch.from_numpy(drawn)[None, None], size=shape, mode="trilinear")[0, 0].numpy()
     return (field - field.mean()) / max(float(field.std()), 1e-6)
 
 
-def _warp(image: np.ndarray, displacement: np.ndarray) -> np.ndarray:
-    """Linear interpolation of ``image`` at x + displacement(x), in torch: ten times faster than splines on the CPU."""
+def logistic(x: np.ndarray) -> np.ndarray:
+    curve: np.ndarray = 0.5 + 0.5 * np.tanh(0.5 * x)
+    return curve
+
+
+def _warp(images: np.ndarray, displacement: np.ndarray) -> np.ndarray:
+    """Linear interpolation of ``images`` (C, X, Y, Z) at x + displacement(x).
+
+    In torch: splines take ten times as long.
+    """
     import torch
     from torch.nn.functional import grid_sample
 
-    axes = [torch.arange(side, dtype=torch.float32) for side in image.shape]
+    axes = [torch.arange(side, dtype=torch.float32) for side in images.shape[1:]]
     identity = torch.stack(torch.meshgrid(*axes, indexing="ij"))
-    size = torch.tensor(image.shape, dtype=torch.float32).view(3, 1, 1, 1)
+    size = torch.tensor(images.shape[1:], dtype=torch.float32).view(3, 1, 1, 1)
     position = (identity + torch.from_numpy(displacement.astype(np.float32))) / (size - 1) * 2 - 1
     grid = position.flip(0).permute(1, 2, 3, 0)[None]
-    warped = grid_sample(torch.from_numpy(np.ascontiguousarray(image))[None, None], grid, align_corners=True)
-    return warped[0, 0].numpy()
+    warped = grid_sample(torch.from_numpy(images)[None], grid, align_corners=True)
+    return warped[0].numpy()

@@ -28,9 +28,10 @@ from normfed_common.study.base import Frozen
 from normfed_common.study.data import Contrast, LesionKind, PhantomConfig, PhantomSite
 from normfed_simulation.phantom import anatomy
 from normfed_simulation.phantom.lesions import Lesion, add_lesions
-from normfed_simulation.phantom.scanner import SCANNERS, scan
+from normfed_simulation.phantom.scanner import SCANNERS, expose, signal
+from normfed_simulation.phantom.variation import vary
 
-VERSION = 1  # raise it when the same configuration gives other images
+VERSION = 2  # raise it when the same configuration gives other images
 SPACE = "space-MNI152NLin2009aSym_"
 AGES: dict[str, tuple[float, float]] = {
     "control": (25, 80), "WMH": (60, 85), "MS": (25, 55), "tumour": (40, 75), "FCD": (18, 45),
@@ -162,24 +163,28 @@ def write_person(person: SyntheticPerson, seed: int, voxel_size_mm: int, root: P
     """T1, FLAIR, brain mask and lesion mask of one person, but for the scan that was not taken."""
     rng = seeds.generator(seed, "person", person.subject)
     tissue = anatomy.person(person.age(seed), voxel_size_mm, rng)
+    variation = vary(tissue, person.age(seed), rng)
     lesion: Lesion | None = None
     if person.group != "control":
         lesion = add_lesions(person.group, tissue, rng)  # type: ignore[arg-type]
     scanner = SCANNERS[person.site.vendor, person.site.field_tesla]
-    affine = anatomy.template(voxel_size_mm)[2]
+    affine = anatomy.template(voxel_size_mm).affine
     place = _tilt(rng) if person.site.native else np.eye(4)
     space = "" if person.site.native else SPACE
     mask_space = "space-T1w_" if person.site.native else SPACE
     scans = root / person.subject / "anat"
     masks = root / "derivatives" / "masks" / person.subject / "anat"
     absent = person.absent(seed)
+    brain = _placed(tissue.brain.astype(np.float32), affine, place) > 0.5
     for contrast in get_args(Contrast):
-        image = scan(contrast, scanner, tissue, lesion, rng)
+        seen = _placed(signal(contrast, scanner, tissue, variation, lesion, rng), affine, place)
+        image = expose(contrast, scanner, seen, brain, voxel_size_mm, rng)
         if contrast != absent:
-            _write(scans / f"{person.subject}_{space}{contrast}.nii.gz", image, affine, place)
-    _write(masks / f"{person.subject}_{mask_space}desc-brain_mask.nii.gz", tissue.brain, affine, place)
+            _write(scans / f"{person.subject}_{space}{contrast}.nii.gz", image, affine)
+    _write(masks / f"{person.subject}_{mask_space}desc-brain_mask.nii.gz", brain.astype(np.uint8), affine)
     if lesion is not None:
-        _write(masks / f"{person.subject}_{mask_space}label-{person.group}_mask.nii.gz", lesion.mask, affine, place)
+        mask = _placed(lesion.mask.astype(np.float32), affine, place) > 0.5
+        _write(masks / f"{person.subject}_{mask_space}label-{person.group}_mask.nii.gz", mask.astype(np.uint8), affine)
 
 
 def _tilt(rng: np.random.Generator) -> np.ndarray:
@@ -190,14 +195,15 @@ def _tilt(rng: np.random.Generator) -> np.ndarray:
     return place
 
 
-def _write(path: Path, data: np.ndarray, affine: np.ndarray, place: np.ndarray) -> None:
-    """Write on the template's grid, or, where the head lay elsewhere, resampled on a grid of the scanner's own."""
-    stored, kind = data, np.uint8 if data.dtype == bool else np.int16
-    if not np.array_equal(place, np.eye(4)):
-        inside = Image(data.astype(np.float32), affine, path)
-        moved = resample(inside, np.linalg.inv(place), data.shape, affine)
-        stored = moved > 0.5 if kind is np.uint8 else np.round(moved)
-    image = nibabel.Nifti1Image(stored.astype(kind), affine)
+def _placed(data: np.ndarray, affine: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """``data`` (X, Y, Z) as it is, or, where the head lay elsewhere, resampled on a grid of the scanner's own."""
+    if np.array_equal(place, np.eye(4)):
+        return data
+    return resample(Image(data, affine, Path("phantom")), np.linalg.inv(place), data.shape, affine)
+
+
+def _write(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
+    image = nibabel.Nifti1Image(data, affine)
     image.set_sform(affine, code=4 if path.name.find(SPACE) >= 0 else 1)
     image.set_qform(affine, code=4 if path.name.find(SPACE) >= 0 else 1)
     with atomic(path) as temporary:

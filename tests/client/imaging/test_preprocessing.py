@@ -37,7 +37,7 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> Visit:
     """A person with a tumour whose scans lie tilted in a space of their own, at 2 mm."""
     root = tmp_path_factory.mktemp("native")
     site = PhantomSite(name="a", vendor="siemens", field_tesla=3.0, controls=0, native=True)
-    write_person(SyntheticPerson("sub-01", site, "tumour"), 11, 2, root)
+    write_person(SyntheticPerson("sub-01", site, "tumour"), 12, 2, root)
     (root / "participants.tsv").write_text("participant_id\tsite\nsub-01\ta\n")
     (root / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.9.0"}')
     (visit,) = read_dataset(root).visits
