@@ -1,8 +1,8 @@
 """Post-processing of a map, alike for every model: smoothing, fluid, edges, small peaks.
 
 A voxel's weight w is 0 outside the brain and in suppressed fluid, `edge_factor` in the edge, else 1, times a prior of
-place, g + (1 - g) W: W is the template's white matter spread by 5 mm, as a share of its maximum, g the `grey_factor`. Of
-the false alarms of bright FLAIR most are cortex, and registration is not exact to the width of a gyrus, whence the
+place, g + (1 - g) W: W is the template's white matter spread by 5 mm, as a share of its maximum, g the `grey_factor`.
+Of the false alarms of bright FLAIR most are cortex, and registration is not exact to the width of a gyrus, whence the
 spread. With G a Gaussian,
 
     smoothed = w G(w a) / G(w)
