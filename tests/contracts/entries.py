@@ -141,6 +141,11 @@ SMALL_MODELS: dict[str, Variants] = {
         "age": {"regress": ["age"]},
         "age, sex": {"regress": ["age", "sex"], "score": "rms", "units": "robust"},
     },
+    "matched-filter": {
+        "": {"scales_mm": [0.0, 2.0, 4.0], "spacing_mm": 8.0},
+        "detector alone": {"normative": 50.0, "modality": "T1w", "suspicious": {"T1w": "bright"}},
+        "brightness alone": {"normative": 0.0},
+    },
     "location": {
         "": {**CLOSED_FORM, "spacing_mm": 8.0},
         "smoothed, clipped": {**CLOSED_FORM, "interpolate": False, "smoothing": 0.7, "clip": 2.0},
