@@ -53,7 +53,7 @@ def add_up(job: ArmInTraining, phase: Phase) -> bool:
     for sites, _ in ranked[1:]:
         missed |= dict.fromkeys(sites, "its sums have other names or shapes than those of most sites")
     converged = _absorb(job, name, ranked[0][1])
-    job.progress.sums |= named_sums(name, ranked[0][1])
+    job.progress.sums |= named_sums(name, job.model.sums(name))
     job.missed(missed, "not in the sums")
     return converged
 
