@@ -88,7 +88,15 @@ SMALL_MODELS: dict[str, Variants] = {
             "patch_size": 15,
             "one_class": SMALL_SCORERS["patient"][""],
         },
-        "batch norm": {**PATCHES, "norm": "batch", "one_class": {"fit_on": "patient", "samples": 40, "models": 1}},
+        "linear": {**PATCHES, "architecture": "linear", "one_class": SMALL_SCORERS["patient"][""]},
+        "layer norm": {**PATCHES, "norm": "layer", "one_class": SMALL_SCORERS["patient"][""]},
+        "published": {
+            **PATCHES,
+            "norm": "batch",
+            "latent": "activated",
+            "inputs": "raw",
+            "one_class": {"fit_on": "patient", "samples": 40, "models": 1},
+        },
     },
     "autoencoder": {
         "": {**SLICES, "slices_per_subject": 3},
