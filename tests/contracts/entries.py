@@ -102,6 +102,19 @@ SMALL_MODELS: dict[str, Variants] = {
         "": {**SLICES, "slices_per_subject": 3},
         "batch norm": {**SLICES, "norm": "batch", "dropout": 0.0},
         "positive, l2": {**SLICES, "residual": "positive", "loss": "l2", "dropout": 0.5},
+        "FLAIR alone": {**SLICES, "modalities": ["FLAIR"], "residual": {"FLAIR": "negative"}, "slices_per_subject": 3},
+    },
+    "vae": {
+        "": {**SLICES, "slices_per_subject": 3},
+        "samples": {**SLICES, "samples": 3, "residual": {"FLAIR": "positive", "T1w": "negative"}, "loss": "l2"},
+        "restoration": {**SLICES, "score": "restoration", "restoration": {"steps": 3}, "slices_per_subject": 3},
+        "restoration, samples": {
+            **SLICES,
+            "score": "restoration",
+            "samples": 2,
+            "restoration": {"steps": 15, "tolerance": 0.01},
+            "slices_per_subject": 3,
+        },
     },
     "mixture": {
         "": {"classes": [2, 3], "iterations": 4, "voxels_per_person": 500},

@@ -16,6 +16,7 @@ MODELS: Registry[type[NormativeModel]] = Registry(
 
 MODELS.add("siamese", "normfed_common.models.siamese:Siamese")
 MODELS.add("autoencoder", "normfed_common.models.autoencoder:AutoEncoder")
+MODELS.add("vae", "normfed_common.models.vae:VariationalAutoEncoder")
 MODELS.add("intensity", "normfed_common.models.intensity:Intensity")
 MODELS.add("atlas", "normfed_common.models.atlas:Atlas")
 MODELS.add("mixture", "normfed_common.models.mixture:Mixture")
