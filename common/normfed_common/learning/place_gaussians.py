@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
+from scipy.sparse import csr_array
 
 from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
@@ -25,7 +26,6 @@ from normfed_common.learning.setting import Places, Setting
 SCATTER_ROUNDING = 1e-9  # of a scatter, relative to its products: float64 sums of 10^7 terms
 LARGEST_DISTANCE = 1e18  # its square is within float32: what overflows is as far, never infinite
 AT_ONCE = 16_384  # places or voxels
-CORNERS = np.array(list(np.ndindex(2, 2, 2)))
 
 
 class PlaceGaussians:
@@ -215,23 +215,29 @@ class PlaceGaussians:
         """What is kept by place, (rows, ...), at voxels (n,): float32 (n, ...)."""
         if not self.interpolated:
             return rows[self.row[self.cell_of(index)]]
-        found = np.zeros((len(index), *rows.shape[1:]), np.float32)
-        for row, weight in self._neighbours(index):
-            found += weight.reshape(-1, *[1] * (rows.ndim - 1)) * rows[row]
-        return found
+        found = self._neighbours(index) @ rows.reshape(len(rows), -1).astype(np.float32, copy=False)
+        return np.asarray(found).reshape(len(index), *rows.shape[1:])
 
-    def _neighbours(self, index: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Rows and weights of the eight places whose centres are around voxels, (n,) each; the weights sum to 1."""
-        place = (np.stack(np.unravel_index(index, self.shape), 1) + 0.5) / self.cell - 0.5
-        low = np.floor(place)
-        part = place - low
-        near = low.astype(int)[None] + CORNERS[:, None]
-        inside = np.clip(near, 0, np.array(self.cells) - 1)
-        row = self.row[np.ravel_multi_index(tuple(np.moveaxis(inside, 2, 0)), self.cells)]
-        weight = np.where(CORNERS[:, None] == 1, part, 1 - part).prod(2) * (row < len(self.count) - 1)
-        total = weight.sum(0)
-        weight = np.where(total > 0, weight / np.where(total > 0, total, 1), 1 / len(CORNERS))
-        yield from zip(row, weight.astype(np.float32), strict=True)
+    def _neighbours(self, index: np.ndarray) -> csr_array:
+        """Weights (n, rows) of the eight places whose centres are around voxels (n,); a voxel's sum to 1."""
+        ends, shares = [], []
+        for axis, voxel in enumerate(np.unravel_index(index, self.shape)):
+            place = (np.arange(self.shape[axis]) + 0.5) / self.cell - 0.5
+            low = np.floor(place).astype(int)
+            near = np.clip([low, low + 1], 0, self.cells[axis] - 1)
+            share = np.array([low + 1 - place, place - low])
+            ends.append(near[:, voxel])
+            shares.append(share[:, voxel])
+        row, weight = np.empty((len(index), 8), np.int32), np.empty((len(index), 8))
+        for corner, (x, y, z) in enumerate(np.ndindex(2, 2, 2)):
+            place = (ends[0][x] * self.cells[1] + ends[1][y]) * self.cells[2] + ends[2][z]
+            row[:, corner] = self.row[place]
+            weight[:, corner] = shares[0][x] * shares[1][y] * shares[2][z]
+        weight *= row < len(self.count) - 1
+        total = weight.sum(1, keepdims=True)
+        weight = np.where(total > 0, weight / np.where(total > 0, total, 1), 1 / 8).astype(np.float32)
+        starts = np.arange(0, row.size + 1, 8)
+        return csr_array((weight.ravel(), row.ravel(), starts), shape=(len(index), len(self.count)))
 
     def _smoothed(self, total: Arrays) -> Arrays:
         """Spread over neighbours, where the grid is known."""

@@ -160,7 +160,7 @@ class MatchedFilter(NormativeModel):
         return Score(anomaly.reshape(scan.mask.shape))
 
     def detector(self, scan: Scan, units: np.ndarray, index: np.ndarray) -> np.ndarray:
-        """m at voxels (n,), float64 (n,).
+        """m at voxels (n,), float32 (n,).
 
         Parameters
         ----------
@@ -168,11 +168,11 @@ class MatchedFilter(NormativeModel):
             Of the scan, (C, X, Y, Z), suspicious side up.
         """
         there = np.repeat(scan.present, len(self.config.scales_mm))
-        features = self._features(scan, units, index)
-        away = (features - self.gaussians.mean_at(index))[:, there]
-        best = np.full(len(index), -np.inf)
-        for filters in self._matched(tuple(scan.present.tolist())):
-            best = np.maximum(best, np.einsum("nd,nd->n", self.gaussians.at(filters, index), away))
+        features = self._features(scan, units, index)[:, there]
+        expected = self.gaussians.mean[:, None, there]
+        here = self.gaussians.at(np.concatenate([self._matched(tuple(scan.present.tolist())), expected], 1), index)
+        outputs = np.einsum("nrd,nd->nr", here[:, :-1], features - here[:, -1])
+        best: np.ndarray = outputs.max(1)
         return best
 
     def signatures(self) -> np.ndarray:
@@ -184,7 +184,7 @@ class MatchedFilter(NormativeModel):
         return np.concatenate([share * left for share in shares], 1)
 
     def _matched(self, present: tuple[bool, ...]) -> np.ndarray:
-        """S_v^-1 s_r / sqrt(s_r' S_v^-1 s_r) of the modalities that are there, float32 (radii, rows, d there)."""
+        """S_v^-1 s_r / sqrt(s_r' S_v^-1 s_r) of the modalities that are there, float32 (rows, radii, d there)."""
         if present not in self._filters:
             there = np.repeat(present, len(self.config.scales_mm))
             spread = np.linalg.inv(self.gaussians.whitening.astype(np.float64))[:, there]
@@ -192,7 +192,7 @@ class MatchedFilter(NormativeModel):
             aims = self.signatures()[:, there].T
             filters = np.linalg.solve(covariance, np.broadcast_to(aims, (len(covariance), *aims.shape)))
             filters /= np.sqrt(np.einsum("vdr,dr->vr", filters, aims))[:, None]
-            self._filters[present] = np.ascontiguousarray(filters.transpose(2, 0, 1), np.float32)
+            self._filters[present] = np.ascontiguousarray(filters.transpose(0, 2, 1), np.float32)
         return self._filters[present]
 
     def _normal(self, cohort: Cohort) -> Iterator[tuple[np.ndarray, np.ndarray]]:
