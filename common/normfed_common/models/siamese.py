@@ -64,7 +64,7 @@ class SiameseConfig(Frozen):
     )
     norm: Norm = Field(
         "none",
-        description="only isbi has any, and fedbn needs one; `batch` as published, only to reproduce, never with privacy",
+        description="only isbi has any, and fedbn needs one; `batch` as published, never with privacy",
     )
     latent: Latent = Field(
         "linear", description="`activated` as published: norm and activation behind the encoder's last convolution"
@@ -79,8 +79,8 @@ class SiameseConfig(Frozen):
     batch_size: int = Field(1000, ge=1, le=1_000_000, description="pairs (ISBI 2023)")
     one_class: OneClassEntry = Field(
         {},
-        description="fit_on, which score of the latents, and its own parameters; `patient`, the default, goes with every "
-        "strategy, `location` finds more behind the linear architecture",
+        description="fit_on, which score of the latents, and its own parameters; `patient`, the default, goes with "
+        "every strategy; `location` finds more behind the linear architecture",
     )
 
     @model_validator(mode="after")
