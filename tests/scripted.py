@@ -11,12 +11,14 @@ import numpy as np
 from flwr.app import DEFAULT_TTL, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
-from synthetic import setting
+from synthetic import People, setting
 
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode
 from normfed_common.learning.entries import build
+from normfed_common.learning.learner import SUMS
 from normfed_common.models.catalogue import MODELS
+from normfed_common.models.siamese import PATCHES
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire import offers
@@ -33,7 +35,7 @@ from normfed_common.wire.answers import (
     Trained,
 )
 from normfed_common.wire.messages import answer, decode_request, encode, refusal
-from normfed_common.wire.requests import Request
+from normfed_common.wire.requests import Request, Sums
 from normfed_server.arms.context import RunContext
 from normfed_server.arms.plan import Arm
 from normfed_server.arms.training import ArmTraining
@@ -101,7 +103,10 @@ class ScriptedGrid(Grid):
         if message.metadata.message_type == "query.describe":
             counts = {"train": self.people[name], "held_out": 0, "test": 0}
             return answer(message, Answer(site=name, payload=Described(counts=counts)), {})
-        arrays = offers.decode(arrays).models[0]
+        if request.payload == Sums(phase=PATCHES):  # what comes before the rounds is nobody's script
+            return answer(message, Answer(site=name, subjects=self.people[name], payload=Summed()), patches(request))
+        received = offers.decode(arrays).models[0]
+        arrays = {name: array for name, array in received.items() if not name.startswith(f"{SUMS}{PATCHES}.")}
         self.asked.append((name, request.round, request, arrays))
         found = self.behaviour(name, request.round)
         if found is None:
@@ -113,6 +118,12 @@ class ScriptedGrid(Grid):
             return Message(encode(header, arrays), reply_to=message)
         moved = {n: (a + found).astype(np.float32) for n, a in arrays.items()}
         return answer(message, Answer(site=name, subjects=self.people[name], payload=TOLD[request.task]), moved)
+
+
+def patches(request: Request) -> Arrays:
+    """Sums of a person's patches, as the siamese model of the request has them."""
+    model = build(MODELS, request.model, setting())
+    return model.statistics(PATCHES, People(1), np.random.default_rng(0))
 
 
 def federation(study: StudyConfig, **changes: Any) -> StudyConfig:

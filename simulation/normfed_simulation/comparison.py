@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from normfed_common.algorithms.sharing import can_serve
 from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.foundation import plain_yaml
 from normfed_common.foundation.errors import StudyError, UserError
@@ -25,7 +26,8 @@ def changes(
     strategies
         Names, or entries such as ``{name: ditto, lambda: 0.5}``, with commas; the first that is not an anchor becomes
         the study's own. ``all``: every one that needs no parameter or has its parameters in the study, and both
-        anchors. None: those of the study; the usual ones where it names none.
+        anchors. None: those of the study; the usual ones where it names none. Neither holds one that the study's model
+        cannot be trained by, such as fedbn without normalisation layers, unless the study names it.
     compressions
         Names with commas.
 
@@ -37,14 +39,14 @@ def changes(
     changed: dict[str, Any] = {}
     comparisons: dict[str, Any] = {}
     if strategies is None and compressions is None and not study.comparisons.strategies:
-        strategies = ",".join([study.strategy["name"], *(n for n in USUAL if n != study.strategy["name"]), *ANCHORS])
+        strategies = ",".join([study.strategy["name"], *_others(study), *ANCHORS])
     if strategies is not None:
         entries = listed(strategies)
         known = {entry["name"]: entry for entry in (*study.comparisons.strategies, study.strategy)}
         given = {entry["name"]: entry for entry in entries if isinstance(entry, dict)}
         names = [entry["name"] if isinstance(entry, dict) else entry for entry in entries]
         if EVERYTHING in names:
-            rest = [name for name in ALGORITHMS if name not in names and (name in known or _complete(name))]
+            rest = [name for name in ALGORITHMS if name not in names and (name in known or _fits(study, name))]
             own = [study.strategy["name"]] if study.strategy["name"] in rest else []
             rest = own + [name for name in rest if name not in own]
             at = names.index(EVERYTHING)
@@ -91,6 +93,14 @@ def one(text: str) -> Any:
     if len(found) != 1:
         raise StudyError(f"--strategy {text}: one strategy is expected. For several: normfed compare --strategies.")
     return found[0]
+
+
+def _others(study: StudyConfig) -> list[str]:
+    return [name for name in USUAL if name != study.strategy["name"] and can_serve(study, name)]
+
+
+def _fits(study: StudyConfig, name: str) -> bool:
+    return _complete(name) and can_serve(study, name)
 
 
 def _complete(name: str) -> bool:

@@ -145,6 +145,15 @@ def test_sums_may_be_absorbed_again_and_stay_as_they_are(entry: Entry) -> None:
     assert_same(dict(second), first)
 
 
+@EACH
+def test_the_reference_of_a_loss_is_none_or_finite_and_above_0(entry: Entry, record_property: Record) -> None:
+    model, people = model_of(entry), People(3)
+    for phase in phases_of(model, "averaged"):
+        learnt_alone(model, people, "a")
+        reference = model.reference_loss(phase.name)
+        assert reference is None or (np.isfinite(reference) and reference > 0)
+
+
 class Killed(Exception):
     pass
 

@@ -27,6 +27,14 @@ def test_without_a_list_the_usual_ones_are_compared() -> None:
     assert changes(STUDY.model_copy(update={"comparisons": own}), None, None) == {}
 
 
+def test_strategies_that_the_model_cannot_be_trained_by_are_compared_only_if_named() -> None:
+    bare = resolve({**TINY, "model": {"name": "siamese", "patch_size": 9}}, "test")  # no normalisation layers
+    for strategies in (None, "all"):
+        assert "fedbn" not in changes(bare, strategies, None)["comparisons"]["strategies"]
+        assert "fedbn" in changes(STUDY, strategies, None)["comparisons"]["strategies"]
+    assert changes(bare, "fedavg,fedbn", None)["comparisons"]["strategies"] == ["fedbn"]
+
+
 def test_entries_may_carry_parameters() -> None:
     found = changes(STUDY, "fedavg, {name: ditto, lambda: 0.5}", "fp16,int8")
     assert found["comparisons"]["strategies"] == [{"name": "ditto", "lambda": 0.5}]

@@ -93,6 +93,15 @@ def check_study(study: StudyConfig) -> None:
             )
 
 
+def can_serve(study: StudyConfig, strategy: str) -> bool:
+    """Whether the study's model and a strategy with its default parameters fit each other."""
+    try:
+        _check(assemble(study.transforms, study.model, Setting.of(study)), study.model["name"], {"name": strategy})
+    except StudyError:
+        return False
+    return True
+
+
 def _check(model: NormativeModel, name: str, strategy: dict[str, Any]) -> None:
     if strategy == PLAIN:
         _check_phases(model, strategy)

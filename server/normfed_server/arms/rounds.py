@@ -93,6 +93,9 @@ class AveragedRounds:
             "site_seconds": self.strategy.seconds,
             "megabytes": {"out": self.strategy.sent / MEGABYTE, "back": collection.bytes / MEGABYTE},
         }
+        reference = self.job.model.reference_loss(phase.name)
+        if reference is not None:
+            entry["reference"] = reference
         if self.row.clustered:
             entry["clusters"] = dict(sorted(self.job.progress.clusters.items()))
         if arrivals is not None:

@@ -36,6 +36,9 @@ class RoundFigures(Frozen):
 
     round: int = Field(ge=1, description="counted from 1")
     loss: dict[str, float | None] = Field(description="mean training loss by site; null where a site says none")
+    reference: float | None = Field(
+        None, exclude_if=is_none, description="mean loss of principal components of the model's size, where it is known"
+    )
     seconds: float = Field(ge=0, description="of the whole round, by the server's clock")
     outcomes: dict[str, str] = Field(description="what became of each site, such as took part, late, refused, absent")
     reasons: dict[str, str] = Field({}, description="why, for the sites that did not take part")

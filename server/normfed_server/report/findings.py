@@ -15,6 +15,7 @@ TITLES = {AUROC: "AUROC", PRECISION: "average precision"}  # what the findings s
 CHANCE = 0.5  # of AUROC, by its definition
 BROKEN = 2.0  # times the promised false positives: a promise that is not kept
 BARELY = 0.1  # of AUROC above chance
+CONVERGED = 1.5  # at most so many times the loss of principal components; nonlinear networks of their size get below it
 FEWEST_PATIENTS = 6  # with fewer no paired test can tell two models apart, and an interval of so few says nothing
 COMPARED = {
     "pooled": ("training on all scans in one place", "The pooled model is itself"),
@@ -54,12 +55,13 @@ def sentences(results: RunResults) -> list[str]:
     """The findings, the headline first."""
     figures = {metric: figure for metric in TITLES if (figure := _figure(results, OURS, metric))}
     if AUROC not in figures:
-        return [headline(results)]
+        return [headline(results), *_convergence(results)]
     reached = listed(f"{TITLES[metric]} {number(figure.mean)}" for metric, figure in figures.items())
     baselines = [f"{text[0].upper()}{text[1:]}." for text in _baselines(results, with_figures=True)]
     return [
         headline(results),
         f"The federated model reaches {reached}, means over {figures[AUROC].n} patients.",
+        *_convergence(results),
         *(sentence for name in COMPARED for sentence in _compared(results, name)),
         *_worst_sites(results),
         *baselines,
@@ -116,6 +118,17 @@ def _compared(results: RunResults, name: str) -> list[str]:
     if theirs is not None and theirs.n >= FEWEST_PATIENTS and chance != "above chance":
         text += f" {itself} {chance} (AUROC {number(theirs.mean)}; chance {CHANCE:g})."
     return [text]
+
+
+def _convergence(results: RunResults) -> list[str]:
+    """Says so if the federated model reconstructs much worse than principal components of its size do."""
+    found = results.convergence.get(OURS)
+    if found is None or found.ratio <= CONVERGED:
+        return []
+    return [
+        f"Training did not converge: in the last round the loss is {number(found.ratio)} times that of PCA with as "
+        "many components. Train for more rounds, or raise federation.learning_rate."
+    ]
 
 
 def _worst_sites(results: RunResults) -> list[str]:

@@ -17,7 +17,7 @@ from normfed_common.foundation import plain_yaml
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_text
 from normfed_server.report import figures, participation
-from normfed_server.report.findings import AUROC, main_models, sentences
+from normfed_server.report.findings import AUROC, CONVERGED, main_models, sentences
 from normfed_server.report.words import note_sentences, number, percent, rate, signed, trainings_spread, warnings
 from normfed_server.results import layout
 from normfed_server.results.layout import Figure, RunResults
@@ -83,6 +83,7 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
         if results.hospital_time
         else "",
         sentences=sentences(results),
+        converged=CONVERGED,
         left_out=patients.left_out,
         chances={name: metric.chance for name, metric in results.metrics.items()},
         labels={name: metric.title for name, metric in results.metrics.items()},

@@ -169,6 +169,17 @@ class LeagueRow(Frozen):
         return self.__pydantic_extra__
 
 
+class Convergence(Frozen):
+    """The mean training loss of a model's last round, beside that of principal components of the same size.
+
+    The loss is that of the sites' people while their weights still moved: a site's mean over its last epochs.
+    """
+
+    loss: float
+    reference: float
+    ratio: float
+
+
 class WaitingRule(Frozen):
     """What another quorum and patience would change: hours in all, and the share of people's updates that is lost."""
 
@@ -232,6 +243,7 @@ class RunResults(Frozen):
     strategies: dict[str, dict[str, JsonValue]]
     rounds: tuple[RoundFigures, ...] = Field(description="of the federated model")
     rounds_of: dict[str, tuple[RoundFigures, ...]] = Field(description="of every other model")
+    convergence: dict[str, Convergence] = Field({}, description="of every model with a known least loss")
     missing: dict[str, dict[str, tuple[int, ...]]] = Field(description="model to site to the rounds it was not in")
     missed: dict[str, dict[str, str]] = Field({}, description="model to site to why its sums or figures are not in it")
     notes: dict[str, dict[str, tuple[str, ...]]] = Field({}, description="model to site to what it said of the method")

@@ -22,6 +22,7 @@ from normfed_server.results.layout import (
     IMAGE_AUROC,
     AtSite,
     Cohort,
+    Convergence,
     Difference,
     Differences,
     Figure,
@@ -78,6 +79,9 @@ def assemble(
         },
         rounds=histories[FEDERATED],
         rounds_of={name: history for name, history in histories.items() if name != FEDERATED},
+        convergence={
+            name: found for name, history in histories.items() if (found := _convergence(history, sites)) is not None
+        },
         missing={
             arm.name: {site: tuple(rounds) for site, rounds in missing(raw[arm.name]).items()}
             for arm in plan.arms
@@ -279,6 +283,17 @@ def _difference(metrics: Sequence[str], ours: Summary, theirs: Summary, group: s
         for metric in metrics
         if ours.n(metric, group) and theirs.n(metric, group)
     }
+
+
+def _convergence(history: Sequence[RoundFigures], sites: Mapping[str, SiteDescription]) -> Convergence | None:
+    """The last round's loss, every site's weighed by its people; None where there is nothing to set beside it."""
+    reference = history[-1].reference if history else None
+    losses = {site: loss for site, loss in history[-1].loss.items() if loss is not None} if history else {}
+    people = {site: max(sites[site].train, 1) for site in losses if site in sites}
+    if reference is None or not people:
+        return None
+    mean = sum(people[site] * losses[site] for site in people) / sum(people.values())
+    return Convergence(loss=mean, reference=reference, ratio=mean / reference)
 
 
 def _progress(folder: Path, arm: str, study: StudyConfig) -> Progress:

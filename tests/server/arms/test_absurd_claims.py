@@ -30,6 +30,7 @@ from normfed_server.report.words import warnings
 from normfed_server.sites import claims
 from normfed_server.state import admission
 from normfed_server.state.folder import ServerConfig, create
+from normfed_server.steps import progress as checkpoints
 from normfed_server.steps.base import Update
 from normfed_server.steps.catalogue import make_step
 from normfed_server.steps.progress import Progress
@@ -110,6 +111,14 @@ def test_a_model_that_is_not_finite_is_not_kept_and_the_round_goes_on_without_wh
     assert len(set(asked)) == 3
 
 
+def kept(folder: Path, study: StudyConfig) -> tuple[int, int]:
+    """Rounds finished, and the phase, that a run has on disk: the sums before its first round are the first phase."""
+    (path,) = folder.rglob("progress.safetensors")
+    found = checkpoints.load(path, study.digest)
+    assert found is not None
+    return found.round, found.phase
+
+
 def test_a_model_that_is_absurd_with_nobody_to_blame_stops_the_run_and_leaves_the_last(
     study: StudyConfig, tmp_path: Path
 ) -> None:
@@ -120,7 +129,7 @@ def test_a_model_that_is_absurd_with_nobody_to_blame_stops_the_run_and_leaves_th
         RunError, match=r"Round 1 of federated: the next model's norm would be .* no site .* stands out"
     ):
         run(tight, ScriptedGrid(lambda *_: claiming()), tmp_path, **arm)
-    assert not list(tmp_path.rglob("progress.safetensors"))
+    assert kept(tmp_path, tight) == (0, 1)
     progress, _ = run(small, ScriptedGrid(lambda *_: claiming()), tmp_path / "wide", **arm)
     assert progress.round == 2
 
@@ -141,7 +150,7 @@ def test_what_the_server_remembers_is_held_against_its_bound_too(
     small, arm = of(study, "fedadam")
     with pytest.raises(RunError, match="what the server remembers of the rounds would have a norm of inf"):
         run(small, ScriptedGrid(lambda *_: claiming()), tmp_path, **arm)
-    assert not list(tmp_path.rglob("progress.safetensors"))
+    assert kept(tmp_path, small) == (0, 1)
 
 
 STRATEGIES = [

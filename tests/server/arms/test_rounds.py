@@ -304,7 +304,7 @@ def test_models_go_out_as_small_as_the_arm_says(study: StudyConfig, tmp_path: Pa
         grid = ScriptedGrid(lambda s, _: lambda site, arrays: (trained(site), arrays))
         _, history = run(small, grid, tmp_path / kind, compression=kind)
         sizes[kind] = history[0]["megabytes"]
-    assert sizes["fp16"]["out"] < 0.7 * sizes["none"]["out"]  # arrays this small have headers to carry
+    assert sizes["fp16"]["out"] < 0.75 * sizes["none"]["out"]  # headers and sums are as large as before
 
 
 def test_a_message_that_is_not_one_of_ours_is_set_aside(study: StudyConfig, tmp_path: Path) -> None:

@@ -73,6 +73,27 @@ def test_the_findings_name_chance_the_other_trainings_and_the_figures() -> None:
     ]
 
 
+def convergence(ratio: float) -> dict[str, Any]:
+    return {"federated": {"loss": 2 * ratio, "reference": 2.0, "ratio": ratio}}
+
+
+@pytest.mark.parametrize(("ratio", "shown"), [(1.0, None), (1.5, None), (1.51, "1.51"), (3.2, "3.20"), (40.0, "40.0")])
+def test_training_that_stays_far_above_principal_components_did_not_converge(ratio: float, shown: str | None) -> None:
+    for figures in (metrics(), {"evaluation": {}}):
+        found = [text for text in said({**figures, "convergence": convergence(ratio)}) if "converge" in text]
+        assert (
+            found
+            == [
+                f"Training did not converge: in the last round the loss is {shown} times that of PCA with as many "
+                "components. Train for more rounds, or raise federation.learning_rate."
+            ][: shown is not None]
+        )
+
+
+def test_nothing_is_said_of_convergence_where_no_least_loss_is_known() -> None:
+    assert not any("converge" in text for text in said(metrics()))
+
+
 @pytest.mark.parametrize(
     ("auroc", "auprc", "expected"),
     [

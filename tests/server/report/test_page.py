@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 from compared import GAIN, calibration, difference, metrics, row
-from run_results import run_results
+from run_results import history, run_results
 
 from normfed_common.foundation.errors import RunError
 from normfed_common.metrics.catalogue import BUILT_IN
@@ -200,3 +200,13 @@ def test_a_metric_is_shown_under_the_title_that_the_file_gives_it(written: Calla
     text = written(found)
     assert "<th>peak &lt;in&gt; the lesion</th>" in text
     assert "-0.123" in text
+
+
+def test_how_far_training_came_stands_beside_principal_components(written: Callable[..., str]) -> None:
+    found = metrics()
+    found["rounds"] = history({"loss": {"a": 6.4}, "reference": 2.0})
+    found["convergence"] = {"federated": {"loss": 6.4, "reference": 2.0, "ratio": 3.2}}
+    text = written(found)
+    assert "<td>federated</td><td>6.40</td><td>2.00</td><td>3.20</td>" in text
+    assert "Training did not converge" in text
+    assert "How far training came" not in written(metrics())

@@ -19,8 +19,8 @@ from normfed_common.wire.bounds import BELOW_MINIMUM
 from normfed_server.arms.calibration import Calibration, SiteCalibration
 from normfed_server.arms.evaluation import ArmResult
 from normfed_server.arms.plan import Arm, Plan
-from normfed_server.results.layout import RunResults
-from normfed_server.results.metrics import assemble, consistent, models
+from normfed_server.results.layout import Convergence, RunResults
+from normfed_server.results.metrics import _convergence, assemble, consistent, models
 from normfed_server.sites.description import SiteDescription
 from normfed_server.steps import progress as checkpoints
 from normfed_server.steps.progress import Progress
@@ -386,3 +386,18 @@ def test_how_every_training_went_is_told_with_who_was_missing_and_missed(assembl
     assert found["not_served"] == {"federated": served}
     assert found["strategies"] == {"federated": {"name": "fedavg"}, "fedprox": {"name": "fedprox", "mu": 0.5}}
     assert found["league"][0]["megabytes_per_round"] == 1.5
+
+
+def test_the_last_loss_stands_beside_principal_components_by_people() -> None:
+    last = {"loss": {"a": 4.0, "b": 8.0, "c": None}, "reference": 2.0}
+    entries = [{"loss": {"a": 9.0, "b": 9.0}, "reference": 2.0}, last]
+    sites = {"a": SiteDescription(6, 0, 0, ()), "b": SiteDescription(2, 0, 0, ()), "c": SiteDescription(50, 0, 0, ())}
+    expected = (6 * 4.0 + 2 * 8.0) / 8
+    found = _convergence(typed(*entries), sites)
+    assert found == Convergence(loss=expected, reference=2.0, ratio=expected / 2.0)
+
+
+def test_without_a_least_loss_or_a_loss_there_is_no_convergence_to_tell_of() -> None:
+    assert _convergence((), SITES) is None
+    assert _convergence(typed({"loss": {"a": 1.0}}), SITES) is None
+    assert _convergence(typed({"loss": {"a": None}, "reference": 2.0}), SITES) is None
