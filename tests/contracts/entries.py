@@ -88,12 +88,33 @@ SMALL_MODELS: dict[str, Variants] = {
             "patch_size": 15,
             "one_class": SMALL_SCORERS["patient"][""],
         },
-        "batch norm": {**PATCHES, "norm": "batch", "one_class": {"fit_on": "patient", "samples": 40, "models": 1}},
+        "linear": {**PATCHES, "architecture": "linear", "one_class": SMALL_SCORERS["patient"][""]},
+        "layer norm": {**PATCHES, "norm": "layer", "one_class": SMALL_SCORERS["patient"][""]},
+        "published": {
+            **PATCHES,
+            "norm": "batch",
+            "latent": "activated",
+            "inputs": "raw",
+            "one_class": {"fit_on": "patient", "samples": 40, "models": 1},
+        },
     },
     "autoencoder": {
         "": {**SLICES, "slices_per_subject": 3},
         "batch norm": {**SLICES, "norm": "batch", "dropout": 0.0},
         "positive, l2": {**SLICES, "residual": "positive", "loss": "l2", "dropout": 0.5},
+        "FLAIR alone": {**SLICES, "modalities": ["FLAIR"], "residual": {"FLAIR": "negative"}, "slices_per_subject": 3},
+    },
+    "vae": {
+        "": {**SLICES, "slices_per_subject": 3},
+        "samples": {**SLICES, "samples": 3, "residual": {"FLAIR": "positive", "T1w": "negative"}, "loss": "l2"},
+        "restoration": {**SLICES, "score": "restoration", "restoration": {"steps": 3}, "slices_per_subject": 3},
+        "restoration, samples": {
+            **SLICES,
+            "score": "restoration",
+            "samples": 2,
+            "restoration": {"steps": 15, "tolerance": 0.01},
+            "slices_per_subject": 3,
+        },
     },
     "mixture": {
         "": {"classes": [2, 3], "iterations": 4, "voxels_per_person": 500},
@@ -140,6 +161,11 @@ SMALL_MODELS: dict[str, Variants] = {
         "units": {"units": "robust"},
         "age": {"regress": ["age"]},
         "age, sex": {"regress": ["age", "sex"], "score": "rms", "units": "robust"},
+    },
+    "matched-filter": {
+        "": {"scales_mm": [0.0, 2.0, 4.0], "spacing_mm": 8.0},
+        "detector alone": {"normative": 50.0, "modality": "T1w", "suspicious": {"T1w": "bright"}},
+        "brightness alone": {"normative": 0.0},
     },
     "location": {
         "": {**CLOSED_FORM, "spacing_mm": 8.0},

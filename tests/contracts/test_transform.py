@@ -306,7 +306,8 @@ def test_before_a_model_a_federation_of_one_learns_as_the_two_alone_one_after_th
     transform = learnt(entry, people)
     changed = People(0)
     changed.scans = [transformed(one, [transform]) for one in people.scans]
-    alone = build(MODELS, validate_learner(MODELS, BEHIND.raw, "test"), setting())
+    behind = replace(setting(), value_range=transform.value_range)
+    alone = build(MODELS, validate_learner(MODELS, BEHIND.raw, "test"), behind)
     if any(phase.kind == "averaged" for phase in transform.phases()):
         not_applicable("rounds of a network come before, so that the model's have other numbers and other draws")
     learnt_alone(alone, changed, "a")

@@ -147,6 +147,8 @@ class Learner:
     def absorb(self, phase: str, total: Arrays) -> bool:
         """Take the sums over all sites; True if another round of the phase would change nothing that matters.
 
+        A learner that keeps only part of them in `sums`, for that is what `share` sends, takes that part as well.
+
         Raises
         ------
         WireError
@@ -156,8 +158,16 @@ class Learner:
         self._sums[phase] = total
         return False
 
+    def reference_loss(self, phase: str) -> float | None:
+        """The mean loss in an averaged phase of the best linear model of the same size (principal components), from the
+        sums absorbed before; None where it is not known, or not above 0.
+
+        A loss that stays far above it says that training did not converge.
+        """
+        return None
+
     def sums(self, phase: str) -> Arrays:
-        """The sums over all sites of one phase, as they were last absorbed."""
+        """What was kept of the sums over all sites of one phase, as they were last absorbed."""
         return self._sums[phase]
 
     def personalise(self, cohort: Cohort, rng: np.random.Generator) -> None:

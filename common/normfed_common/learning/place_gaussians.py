@@ -192,11 +192,11 @@ class PlaceGaussians:
 
     def mean_at(self, index: np.ndarray) -> np.ndarray:
         """m_v at voxels (n,), float32 (n, d)."""
-        return self._at(self.mean, index)
+        return self.at(self.mean, index)
 
     def whitening_at(self, index: np.ndarray) -> np.ndarray:
         """W_v at voxels (n,), float32 (n, d, d); 4 n d^2 bytes, of a whole brain rather in parts."""
-        return self._at(self.whitening, index)
+        return self.at(self.whitening, index)
 
     def whitened(self, vectors: np.ndarray, index: np.ndarray) -> np.ndarray:
         """W_v (x - m_v) of vectors (n, d) at voxels (n,), float32 (n, d)."""
@@ -211,7 +211,8 @@ class PlaceGaussians:
         squares = (self.whitened(vectors, index) ** 2).sum(1)
         return np.fmin(np.sqrt(squares), np.float32(LARGEST_DISTANCE))
 
-    def _at(self, rows: np.ndarray, index: np.ndarray) -> np.ndarray:
+    def at(self, rows: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """What is kept by place, (rows, ...), at voxels (n,): float32 (n, ...)."""
         if not self.interpolated:
             return rows[self.row[self.cell_of(index)]]
         found = np.zeros((len(index), *rows.shape[1:]), np.float32)

@@ -31,6 +31,7 @@ from normfed_common.models.base import NormativeModel
 from normfed_common.models.covariates import Covariate, Covariates
 from normfed_common.models.intensities import (
     UNITS,
+    USUALLY,
     Suspicious,
     never_negative,
     robust_units,
@@ -40,7 +41,6 @@ from normfed_common.models.intensities import (
 from normfed_common.models.regression import Products, check_products, slopes, triangle
 from normfed_common.study.base import Frozen
 
-USUAL: Mapping[str, Suspicious] = {"T1w": "dark", "FLAIR": "bright", "T2w": "bright"}
 SMOOTHING_MM = 2.0  # of signed scores
 
 
@@ -86,7 +86,7 @@ class Atlas(NormativeModel):
                 f"atlas: suspicious names {unknown[0]}, which the study does not have. Take it out, or change it to "
                 f"one of {', '.join(setting.modalities)}."
             )
-        self.suspicious = {name: config.suspicious.get(name, USUAL.get(name, "both")) for name in setting.modalities}
+        self.suspicious = {name: config.suspicious.get(name, USUALLY.get(name, "both")) for name in setting.modalities}
         default_mm = SMOOTHING_MM if config.score == "signed" else 0.0
         self.smoothing_mm = default_mm if config.smoothing_mm is None else config.smoothing_mm
         self.covariates = Covariates(tuple(dict.fromkeys(config.regress)))

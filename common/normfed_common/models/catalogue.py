@@ -16,8 +16,10 @@ MODELS: Registry[type[NormativeModel]] = Registry(
 
 MODELS.add("siamese", "normfed_common.models.siamese:Siamese")
 MODELS.add("autoencoder", "normfed_common.models.autoencoder:AutoEncoder")
+MODELS.add("vae", "normfed_common.models.vae:VariationalAutoEncoder")
 MODELS.add("intensity", "normfed_common.models.intensity:Intensity")
 MODELS.add("atlas", "normfed_common.models.atlas:Atlas")
 MODELS.add("mixture", "normfed_common.models.mixture:Mixture")
 MODELS.add("ensemble", "normfed_common.models.ensemble:Ensemble")
 MODELS.add("location", "normfed_common.models.location:Location")
+MODELS.add("matched-filter", "normfed_common.models.matched_filter:MatchedFilter")

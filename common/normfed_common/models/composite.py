@@ -104,8 +104,13 @@ class Composite(NormativeModel):
         number, own = self._of(phase)
         self._changes(number)
         settled = self._learners[number].absorb(own, total)
-        self._sums[phase] = total
+        self._sums[phase] = self._learners[number].sums(own)
         return settled
+
+    def reference_loss(self, phase: str) -> float | None:
+        """That of the phase's learner."""
+        number, own = self._of(phase)
+        return self._learners[number].reference_loss(own)
 
     def load(self, shared: Arrays) -> None:
         """See `Learner.load`; what is kept at the site is learnt anew."""

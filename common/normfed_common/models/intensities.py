@@ -7,12 +7,14 @@ score:   log(1 + e^s),  s how far a voxel is to the suspicious side: s itself wh
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
 Suspicious = Literal["bright", "dark", "both"]
+USUALLY: Mapping[str, Suspicious] = {"T1w": "dark", "FLAIR": "bright", "T2w": "bright"}  # WMH, MS and most tumours
 QUARTILES_PER_SD = 1.349  # between the quartiles of a normal distribution, in standard deviations
 UNITS = (-5.0, 8.0)  # lesions reach further up than anything reaches down
 TRUNCATE = 3.0  # of the Gaussian, in standard deviations

@@ -37,20 +37,31 @@ def shared_locations(first: Scan, second: Scan, count: int, patch_size: int, rng
 
     Fewer than ``count`` where the two hardly overlap, none where they do not overlap at all.
     """
-    shape = first.mask.shape
-    radius = patch_size // 2
     found: list[np.ndarray] = []
     missing = count
     for _ in range(8):  # each turn finds what the last one missed; brains on a common grid overlap by nine tenths
         candidates = rng.choice(first.normal_index, size=missing + missing // 4 + 8)
-        x, y, _z = np.unravel_index(candidates, shape)
-        inside = (x >= radius) & (x < shape[0] - radius) & (y >= radius) & (y < shape[1] - radius)
+        inside = _inside(candidates, first.mask.shape, patch_size)
         candidates = candidates[inside & second.is_normal(candidates)][:missing]
         found.append(candidates)
         missing -= len(candidates)
         if missing == 0:
             break
     return np.concatenate(found)
+
+
+def normal_locations(scan: Scan, count: int, patch_size: int, rng: np.random.Generator) -> np.ndarray:
+    """``count`` normal voxels, with replacement, whose patch lies inside the grid; none where none is such."""
+    candidates = scan.normal_index[_inside(scan.normal_index, scan.mask.shape, patch_size)]
+    return rng.choice(candidates, count) if len(candidates) else candidates
+
+
+def _inside(flat_index: np.ndarray, shape: tuple[int, ...], patch_size: int) -> np.ndarray:
+    """Around which voxels a patch lies inside the grid."""
+    x, y, _z = np.unravel_index(flat_index, shape)
+    radius = patch_size // 2
+    found: np.ndarray = (x >= radius) & (x < shape[0] - radius) & (y >= radius) & (y < shape[1] - radius)
+    return found
 
 
 def siamese_batches(

@@ -60,9 +60,8 @@ def add_up(job: ArmInTraining, phase: Phase) -> bool:
         )
     for other in ranked[1:]:
         missed |= dict.fromkeys(other.people, "its sums have other names or shapes than those of most sites")
-    arrays = ranked[0].arrays()
-    converged = _absorb(job, name, arrays)
-    job.progress.sums |= named_sums(name, arrays)
+    converged = _absorb(job, name, ranked[0].arrays())
+    job.progress.sums |= named_sums(name, job.model.sums(name))
     job.missed(missed, "not in the sums")
     return converged
 

@@ -1,6 +1,6 @@
 """The published network of whole slices: its shape, its score, its gradients."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +9,14 @@ import torch
 from opacus import GradSampleModule
 from synthetic import People, scan, setting
 
+from normfed_common.foundation.errors import ScanError, StudyError
 from normfed_common.learning.batch import Batch
+from normfed_common.learning.cohort import Scan
 from normfed_common.learning.entries import build
 from normfed_common.learning.learner import NORMALISATION_GROUP
 from normfed_common.models.autoencoder import AutoEncoder, AutoEncoderConfig
 from normfed_common.models.catalogue import MODELS
+from normfed_common.models.slices import signs_of
 
 SMALL = {"name": "autoencoder", "size": 32, "filters": 8, "most_filters": 16, "latent": 8, "batch_size": 4}
 
@@ -36,25 +39,91 @@ def test_the_published_network_has_the_published_shape() -> None:
     assert network(x).shape == x.shape
 
 
-@pytest.mark.parametrize("residual", ["absolute", "positive"])
-@pytest.mark.parametrize("shape", [(26, 28, 6), (40, 50, 5)])
-def test_the_score_is_the_residual_on_the_scans_own_grid(residual: str, shape: tuple[int, int, int]) -> None:
-    tried = model(residual=residual)
-    one = scan(np.random.default_rng(0), shape=shape)
+def left_over(tried: AutoEncoder, one: Scan, depth: int) -> np.ndarray:
+    """The residual of an axial slice by hand, of each modality that the network sees."""
+    padded = np.zeros((1, len(one.images), 32, 32), np.float32)
+    padded[0, :, 3:29, 2:30] = one.images[..., depth]
+    padded = padded[:, tried.channels]
+    tried.slices.eval()
+    with torch.inference_mode():
+        found = tried.slices(torch.from_numpy(padded).to(setting().device)).cpu().numpy()
+    left: np.ndarray = (padded - found)[0, :, 3:29, 2:30] * one.mask[..., depth]
+    return left
+
+
+SIGNS: list[tuple[object, Callable[[np.ndarray, np.ndarray], np.ndarray]]] = [
+    (None, lambda t1, flair: np.maximum(flair, 0)),
+    ("absolute", lambda t1, flair: (np.abs(t1) + np.abs(flair)) / 2),
+    ("positive", lambda t1, flair: (np.maximum(t1, 0) + np.maximum(flair, 0)) / 2),
+    ("negative", lambda t1, flair: (np.maximum(-t1, 0) + np.maximum(-flair, 0)) / 2),
+    ({"T1w": "negative"}, lambda t1, flair: np.maximum(-t1, 0)),
+    (
+        {"FLAIR": "positive", "T1w": "negative"},
+        lambda t1, flair: (np.maximum(-t1, 0) + np.maximum(flair, 0)) / 2,
+    ),
+]
+
+
+@pytest.mark.parametrize(("residual", "expected"), SIGNS, ids=[str(residual) for residual, _ in SIGNS])
+def test_the_score_is_the_residual_of_the_modalities_that_count_in_their_direction(
+    residual: object, expected: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> None:
+    tried, one = model(residual=residual), scan(np.random.default_rng(0))
     found = tried.score([one], np.random.default_rng(0)).anomaly
+    assert found[one.mask].std() > 0
+    for depth in range(6):
+        np.testing.assert_allclose(found[..., depth], expected(*left_over(tried, one, depth)), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(26, 28, 6), (40, 50, 5)])
+def test_the_score_is_on_the_scans_own_grid(shape: tuple[int, int, int]) -> None:
+    one = scan(np.random.default_rng(0), shape=shape)
+    found = model().score([one], np.random.default_rng(0)).anomaly
     assert found.shape == shape
     assert found.dtype == np.float32
     assert np.isfinite(found).all()
     assert (found[~one.mask] == 0).all()
     assert (found >= 0).all()
-    if shape[0] <= 32:  # nothing is resampled: the residual by hand
-        padded = np.zeros((1, 2, 32, 32), np.float32)
-        padded[0, :, 3:29, 2:30] = one.images[..., 2]
-        tried.slices.eval()
-        with torch.inference_mode():
-            left = padded - tried.slices(torch.from_numpy(padded).to(setting().device)).cpu().numpy()
-        by_hand = (np.abs(left) if residual == "absolute" else np.maximum(left, 0)).mean(1)[0, 3:29, 2:30]
-        np.testing.assert_allclose(found[..., 2], by_hand * one.mask[..., 2], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("modalities", "expected"),
+    [
+        (("T1w", "FLAIR", "T2w"), {"FLAIR": "positive"}),
+        (("T1w", "T2w"), {"T2w": "positive"}),
+        (("T1w", "pet"), {"T1w": "absolute", "pet": "absolute"}),
+    ],
+)
+def test_what_counts_by_default_is_what_is_bright_where_lesions_are(
+    modalities: tuple[str, ...], expected: dict[str, str]
+) -> None:
+    assert signs_of(None, modalities) == expected
+
+
+def test_a_network_that_sees_one_modality_needs_no_other() -> None:
+    tried = model(modalities=["FLAIR"])
+    assert tried.needs(tried.config, ("T1w", "FLAIR")) == ("FLAIR",)
+    one = scan(np.random.default_rng(0))
+    without = replace(one, images=one.images * np.array([0, 1], np.float32)[:, None, None, None])
+    without = replace(without, present=np.array([False, True]))
+    found = tried.score([without], np.random.default_rng(0)).anomaly
+    np.testing.assert_array_equal(found, tried.score([one], np.random.default_rng(0)).anomaly)
+    np.testing.assert_allclose(found[..., 2], np.maximum(left_over(tried, one, 2)[0], 0), atol=1e-5)
+    with pytest.raises(ScanError, match="no FLAIR,"):
+        tried.score([replace(one, present=np.array([False, False]))], np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"modalities": ["T2w"]}, "modalities: the study has no T2w, only T1w, FLAIR"),
+        ({"residual": {"T2w": "positive"}}, "residual: the network sees no T2w, only T1w, FLAIR"),
+        ({"modalities": ["T1w"], "residual": {"FLAIR": "positive"}}, "residual: the network sees no FLAIR, only T1w"),
+    ],
+)
+def test_a_modality_that_is_not_there_is_refused_by_its_name(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(StudyError, match=said):
+        model(**changes)
 
 
 def test_tissue_that_is_not_normal_has_no_say_in_the_loss() -> None:
@@ -108,9 +177,9 @@ def test_per_sample_gradients_add_up_to_the_gradient() -> None:
         torch.testing.assert_close(parameter.grad_sample.sum(0), expected[name], rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["siamese", "autoencoder"])
-def test_every_array_belongs_to_exactly_one_part(name: str) -> None:
-    tried = build(MODELS, {"name": name}, setting())
+@pytest.mark.parametrize("entry", [{"name": "siamese", "norm": "layer"}, {"name": "autoencoder"}, {"name": "vae"}])
+def test_every_array_belongs_to_exactly_one_part(entry: dict[str, str]) -> None:
+    tried = build(MODELS, entry, setting())
     groups = tried.groups()
     assert groups.pop(NORMALISATION_GROUP)
     found = sorted(array for part in groups.values() for array in part)

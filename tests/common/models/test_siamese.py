@@ -16,21 +16,32 @@ from normfed_common.models.patches import extract
 from normfed_common.models.siamese import Siamese
 
 NETWORKS = [
-    ("isbi", 9, "layer"),
-    ("isbi", 15, "layer"),
-    ("isbi", 21, "layer"),
-    ("isbi", 15, "batch"),
-    ("alaverdyan", 15, "layer"),
+    ("isbi", 9, "none", "linear", "centred"),
+    ("isbi", 15, "none", "activated", "centred"),
+    ("isbi", 15, "layer", "linear", "raw"),
+    ("isbi", 15, "layer", "activated", "centred"),
+    ("isbi", 21, "layer", "activated", "raw"),
+    ("isbi", 15, "batch", "linear", "centred"),
+    ("isbi", 15, "batch", "activated", "raw"),
+    ("alaverdyan", 15, "none", "linear", "centred"),
+    ("alaverdyan", 15, "none", "activated", "raw"),
+    ("linear", 9, "none", "linear", "centred"),
+    ("linear", 11, "none", "linear", "raw"),
 ]
+EVERY_NETWORK = pytest.mark.parametrize(("architecture", "patch", "norm", "latent", "inputs"), NETWORKS)
 
 
-def network(architecture: str, patch: int, norm: str, channels: int = 2) -> PatchAutoEncoder:
+def network(
+    architecture: str, patch: int, norm: str, latent: str = "activated", inputs: str = "raw", channels: int = 2
+) -> PatchAutoEncoder:
     torch.manual_seed(patch)
-    made = ARCHITECTURES[architecture](channels, patch, norm)  # type: ignore[arg-type]
+    made = ARCHITECTURES[architecture](channels, patch, norm, latent, inputs)  # type: ignore[arg-type]
     for module in made.modules():  # statistics that are not the identity
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean = torch.rand_like(module.running_mean)  # type: ignore[arg-type]
             module.running_var = 0.5 + torch.rand_like(module.running_var)  # type: ignore[arg-type]
+    if inputs == "centred":
+        made.centre_on(torch.rand(channels, patch, patch), 0.3)
     return made.eval()
 
 
@@ -48,9 +59,11 @@ def batch(pairs: torch.Tensor, lone: bool) -> Batch:
     return made.to(setting().device)
 
 
-@pytest.mark.parametrize(("architecture", "patch", "norm"), NETWORKS)
-def test_dense_encoding_equals_encoding_every_patch(architecture: str, patch: int, norm: str) -> None:
-    model = network(architecture, patch, norm)
+@EVERY_NETWORK
+def test_dense_encoding_equals_encoding_every_patch(
+    architecture: str, patch: int, norm: str, latent: str, inputs: str
+) -> None:
+    model = network(architecture, patch, norm, latent, inputs)
     slices = torch.rand(2, 2, 24, 27)
     radius = patch // 2
     padded = torch.nn.functional.pad(slices, (radius,) * 4)
@@ -62,9 +75,11 @@ def test_dense_encoding_equals_encoding_every_patch(architecture: str, patch: in
     assert (dense - one_by_one).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize(("architecture", "patch", "norm"), NETWORKS)
-def test_decoder_gives_back_patches_of_the_encoders_shape(architecture: str, patch: int, norm: str) -> None:
-    model = network(architecture, patch, norm)
+@EVERY_NETWORK
+def test_decoder_gives_back_patches_of_the_encoders_shape(
+    architecture: str, patch: int, norm: str, latent: str, inputs: str
+) -> None:
+    model = network(architecture, patch, norm, latent, inputs)
     patches = torch.rand(3, 2, patch, patch)
     latents = model.encode(patches)
     assert latents.shape == (3, model.latent_dimension)
@@ -72,10 +87,17 @@ def test_decoder_gives_back_patches_of_the_encoders_shape(architecture: str, pat
 
 
 def test_published_parameter_counts() -> None:
-    isbi, alaverdyan = network("isbi", 15, "layer"), network("alaverdyan", 15, "layer", channels=2)
+    isbi, alaverdyan = network("isbi", 15, "batch"), network("alaverdyan", 15, "none")
     count = lambda module: sum(p.numel() for p in module.parameters())  # noqa: E731
     assert (count(isbi.encoder), count(isbi.decoder)) == (2523, 2477)
     assert count(alaverdyan) == 12_034
+
+
+def test_published_settings_build_the_published_layers() -> None:
+    published = siamese(patch_size=15, norm="batch", latent="activated", inputs="raw").autoencoder
+    names = [type(layer).__name__ for layer in (*published.encoder, *published.decoder)]
+    stage = ["BatchNorm2d", "GELU"]
+    assert names == ["Conv2d", *stage] * 4 + ["ConvTranspose2d", *stage] * 3 + ["ConvTranspose2d", "Sigmoid"]
 
 
 def test_loss_is_the_equation_on_a_batch_of_two() -> None:
@@ -131,8 +153,12 @@ def test_extract_equals_slicing_one_by_one() -> None:
         np.testing.assert_array_equal(patches[k], expected)
 
 
-def test_latents_of_a_volume_are_those_of_its_patches() -> None:
-    model = siamese()
+@pytest.mark.parametrize("architecture", ["isbi", "linear"])
+def test_latents_of_a_volume_are_those_of_its_patches(architecture: str) -> None:
+    model = siamese(architecture=architecture)
+    people = People(3)
+    model.absorb("patches", model.statistics("patches", people, np.random.default_rng(0)))
+    assert model.autoencoder.centre.abs().max() > 0
     item = scan(np.random.default_rng(4))
     field = model.encode(item)
     inside = [k for k, flat in enumerate(field.index) if _inside(flat, item.mask.shape)][::37]
@@ -156,10 +182,18 @@ def test_initial_weights_depend_on_the_seed_alone() -> None:
     assert all((first[name] == other[name]).all() for other in others for name in first)
 
 
-@pytest.mark.parametrize(("architecture", "patch"), [("isbi", 9), ("alaverdyan", 15)])
-def test_per_pair_gradients_add_up_to_the_batchs(architecture: str, patch: int) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "patch", "norm", "latent"),
+    [
+        ("isbi", 9, "none", "linear"),
+        ("isbi", 9, "layer", "activated"),
+        ("alaverdyan", 15, "none", "activated"),
+        ("linear", 9, "none", "linear"),
+    ],
+)
+def test_per_pair_gradients_add_up_to_the_batchs(architecture: str, patch: int, norm: str, latent: str) -> None:
     """Opacus must be able to clip per sample; it refuses some layers and is silently wrong for others."""
-    plain, wrapped = network(architecture, patch, "layer"), network(architecture, patch, "layer")
+    plain, wrapped = (network(architecture, patch, norm, latent) for _ in range(2))
     sampled = GradSampleModule(wrapped.train().encoder, loss_reduction="sum", force_functorch=True)
     patches = torch.rand(6, 2, patch, patch)
     plain.encoder(patches).square().sum().backward()

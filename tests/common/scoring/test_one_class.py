@@ -18,8 +18,9 @@ from normfed_common.scoring.catalogue import build_head
 from normfed_common.scoring.location import SHRINKAGE, LocationHead
 
 
-def siamese(**one_class: object) -> Siamese:
-    made = build(MODELS, {"name": "siamese", "patch_size": 9, "one_class": one_class}, setting())
+def siamese(architecture: str = "isbi", **one_class: object) -> Siamese:
+    entry = {"name": "siamese", "architecture": architecture, "patch_size": 9, "one_class": one_class}
+    made = build(MODELS, entry, setting())
     assert isinstance(made, Siamese)
     return made
 
@@ -65,7 +66,7 @@ def test_sums_over_sites_equal_the_pooled_sums(fit_on: str, stage: str) -> None:
 
 def test_location_gaussian_is_the_shrunk_mahalanobis_distance() -> None:
     people = People(4)
-    model = siamese(fit_on="location", spacing_mm=6.0)
+    model = siamese("linear", fit_on="location", spacing_mm=6.0)  # whose latents have a covariance of full rank
     model.absorb("moments", model.statistics("moments", people, np.random.default_rng(0)))
     fields = [model.encode(people.scan(i)) for i in range(4)]
     everything = np.concatenate([f.latents.numpy() for f in fields]).astype(float)

@@ -1,0 +1,177 @@
+"""The matched filter against its formula voxel by voxel, numerical balls, and the theory of detection."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from learning import sum_up
+from scipy import ndimage
+from synthetic import People, scan, setting, split
+
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation.errors import StudyError, WireError
+from normfed_common.learning.cohort import Scan
+from normfed_common.learning.entries import build
+from normfed_common.models.catalogue import MODELS
+from normfed_common.models.intensities import robust_units, smoothed_inside
+from normfed_common.models.matched_filter import MatchedFilter
+from normfed_common.studies import validate_learner
+
+RNG = np.random.default_rng(0)
+SCALES = (0.0, 2.0, 5.0)
+
+
+def made(
+    modalities: tuple[str, ...] = ("T1w", "FLAIR"), may_lack: tuple[str, ...] = (), **values: Any
+) -> MatchedFilter:
+    entry = {"name": "matched-filter", "scales_mm": SCALES, "spacing_mm": 8.0, **values}
+    found = build(MODELS, entry, replace(setting(modalities), may_lack=may_lack))
+    assert isinstance(found, MatchedFilter)
+    return found
+
+
+def features(one: Scan) -> np.ndarray:
+    """(d, X, Y, Z): T1 upside down, FLAIR, each after every Gaussian."""
+    units = robust_units(one.images, one.mask, one.present)
+    return np.stack([smoothed_inside(v, one.mask, s / 2) for v in (-units[0], units[1]) for s in SCALES]).astype(float)
+
+
+def test_the_score_is_brightness_and_the_largest_filter_output_worked_out_voxel_by_voxel() -> None:
+    people, new = People(5), scan(np.random.default_rng(9))
+    model = made(prior_voxels=30.0, beside=0.5, normative=0.25)
+    sum_up(model, people)
+    every = [(one, features(one)) for one in people.scans]
+    cell = {tuple(v): tuple(v // 4) for v in np.argwhere(np.ones(new.mask.shape))}
+    at: dict[tuple[int, ...], list[np.ndarray]] = {}
+    for one, f in every:
+        for voxel in np.argwhere(one.mask):
+            at.setdefault(cell[tuple(voxel)], []).append(f[(slice(None), *voxel)])
+    means = {place: np.mean(found, 0) for place, found in at.items()}
+    total = sum(len(found) for found in at.values())
+    within = sum((np.array(found) - means[p]).T @ (np.array(found) - means[p]) for p, found in at.items()) / total
+    covariances = {
+        p: ((np.array(f) - means[p]).T @ (np.array(f) - means[p]) + 30 * within) / (len(f) + 30) for p, f in at.items()
+    }
+    signatures = model.signatures()
+    found, f = model.score([new], RNG).anomaly, features(new)
+    centres = [v for v in np.argwhere(new.mask) if (v[0] % 4, v[1] % 4) in {(1, 1), (2, 2)} and cell[tuple(v)] in means]
+    checked = 0
+    for voxel in centres:
+        # Midway between centres of places all eight corners weigh in; here the filter is made of each corner's own.
+        corners = np.array(np.meshgrid(*[[0, 1]] * 3, indexing="ij")).reshape(3, -1).T
+        middle = (voxel + 0.5) / 4 - 0.5
+        low = np.floor(middle).astype(int)
+        weights = np.where(corners, middle - low, 1 - (middle - low)).prod(1)
+        near = [tuple(np.clip(low + c, 0, np.array(model.gaussians.cells) - 1)) for c in corners]
+        known = [place in means for place in near]
+        weights = weights * known / (weights * known).sum()
+        mean = sum(w * means[p] for w, p, k in zip(weights, near, known, strict=True) if k)
+        outputs = []
+        for s in signatures:
+            corner = [np.linalg.solve(covariances[p], s) for p, k in zip(near, known, strict=True) if k]
+            used = [w for w, k in zip(weights, known, strict=True) if k]
+            blend = sum(w * h / np.sqrt(h @ s) for w, h in zip(used, corner, strict=True))
+            outputs.append(blend @ (f[(slice(None), *voxel)] - mean))
+        expected = np.log1p(np.exp(f[(3, *voxel)] + 0.25 * max(outputs)))
+        assert found[tuple(voxel)] == pytest.approx(expected, rel=1e-3)
+        checked += 1
+    assert checked > 50
+
+
+def test_a_ball_leaves_in_its_centre_what_a_fine_grid_says() -> None:
+    model = made(modalities=("FLAIR",), radii_mm=(4.0, 9.0))
+    axis = np.arange(-60, 61) * 0.5
+    distance = np.sqrt(sum(a**2 for a in np.meshgrid(axis, axis, axis, indexing="ij")))
+    for radius, signature in zip((4.0, 9.0), model.signatures(), strict=True):
+        ball = (distance <= radius).astype(np.float32)
+        left = [float(ndimage.gaussian_filter(ball, s / 0.5)[60, 60, 60]) if s else 1.0 for s in SCALES]
+        np.testing.assert_allclose(signature, left, atol=0.01)
+
+
+def test_on_normal_tissue_a_filter_has_unit_variance_and_a_ball_raises_it_where_it_is() -> None:
+    people = People(30, channels=1)
+    model = made(modalities=("FLAIR",), radii_mm=(4.0,), spacing_mm=60.0)
+    sum_up(model, people)
+    outputs = [
+        model.detector(one, robust_units(one.images, one.mask, one.present), np.flatnonzero(one.mask))
+        for one in People(5, seed=8, channels=1).scans
+    ]
+    pooled = np.concatenate(outputs)
+    assert pooled.mean() == pytest.approx(0, abs=0.1)
+    assert pooled.std() == pytest.approx(1, abs=0.1)
+    ill = People(1, seed=9, channels=1).scans[0]
+    grid = np.stack(np.meshgrid(*[np.arange(n) for n in ill.mask.shape], indexing="ij"), -1)
+    ball = np.linalg.norm((grid - [13, 14, 3]) * 2.0, axis=-1) <= 4
+    bright = replace(ill, images=ill.images + 0.35 * ball[None].astype(np.float32))
+    scores = [model.score([one], RNG).anomaly for one in (bright, ill)]
+    assert (
+        np.unravel_index(np.argmax(scores[0] - scores[1]), ill.mask.shape) == (13, 14, 3)
+        or ball.ravel()[np.argmax(scores[0] - scores[1])]
+    )
+
+
+def test_federated_is_pooled_to_the_last_digits() -> None:
+    people = People(6)
+    alone, together = made(), made()
+    sum_up(alone, people)
+    parts = [together.statistics("moments", part, RNG) for part in split(people, 1, 2, 3)]
+    together.absorb("moments", named.add(parts))
+    new = scan(np.random.default_rng(4))
+    np.testing.assert_allclose(
+        together.score([new], RNG).anomaly, alone.score([new], RNG).anomaly, rtol=1e-5, atol=1e-6
+    )
+
+
+def test_without_weight_the_score_is_the_units_of_flair_and_flair_is_found_by_its_name() -> None:
+    new = scan(np.random.default_rng(4))
+    model = made(normative=0.0)
+    sum_up(model, People(2))
+    units = robust_units(new.images, new.mask, new.present)[1]
+    np.testing.assert_allclose(model.score([new], RNG).anomaly[new.mask], np.log1p(np.exp(units[new.mask])), rtol=1e-5)
+
+
+def test_without_t1_the_detector_is_that_of_flair_alone() -> None:
+    people, new = People(6), scan(np.random.default_rng(4))
+    both, flair = made(may_lack=("T1w",)), made(modalities=("FLAIR",))
+    sum_up(both, people)
+    only = People(6)
+    only.scans = [replace(one, images=one.images[1:], present=np.ones(1, bool)) for one in people.scans]
+    sum_up(flair, only)
+    images = new.images.copy()
+    images[0] = 0
+    absent = replace(new, images=images, present=np.array([False, True]))
+    np.testing.assert_allclose(
+        both.score([absent], RNG).anomaly,
+        flair.score([replace(new, images=new.images[1:], present=np.ones(1, bool))], RNG).anomaly,
+        rtol=2e-3,
+        atol=1e-4,
+    )
+
+
+HOSTILE: dict[str, tuple[str, Any]] = {
+    "units out of reach": ("sum", lambda a: a * 0 + 1e9),
+    "squares out of reach": ("products", lambda a: a * 1e6),
+    "no covariance": ("products", lambda a: -a),
+    "nobody": ("count", lambda a: a * 0),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_sums_that_nobody_can_have_are_refused(what: str) -> None:
+    model = made()
+    sums = model.statistics("moments", People(3), RNG)
+    model.check("moments", sums)
+    name, change = HOSTILE[what]
+    sums[name] = change(sums[name])
+    with pytest.raises(WireError):
+        model.absorb("moments", sums)
+
+
+def test_a_main_modality_that_the_study_lacks_and_a_side_that_is_none_are_refused_in_words() -> None:
+    with pytest.raises(StudyError, match="no T2w, only T1w, FLAIR"):
+        made(modality="T2w")
+    with pytest.raises(StudyError, match="bright or dark"):
+        validate_learner(MODELS, {"name": "matched-filter", "suspicious": {"FLAIR": "both"}}, "model")
