@@ -1,7 +1,7 @@
 """Every model on real FLAIR, T1 and FLAIR, T1 after healthy people, and the phantom: what it finds, and what it costs.
 
     python benchmarks/bench_models.py --data BIDS [--study NAME ...] [--models LABEL ...] [--slow] [--repeats N]
-        [--out DIR]
+        [--list FILE] [--out DIR]
 
 A model is learnt at some sites and scored at others (`folds`, `transfer`); thresholds and strata: `model_figures`; the
 models: models.yaml. Beside each stands its difference to the best baseline of plain intensity on the same people,
@@ -54,6 +54,7 @@ from normfed_common.study.validation import validate
 
 HERE = Path(__file__).parent
 STUDIES = ("real-flair", "real-brains", "real-t1-controls", "demo")
+MATTERS = {"seed", "data", "preprocessing", "transforms", "federation", "postprocessing"}  # of a study, here
 Result = dict[str, Any]
 
 
@@ -124,7 +125,8 @@ def _say(before: str, line: str) -> None:
 def _asked(study: StudyConfig, entry: Entry, repeats: int) -> dict[str, Any]:
     """What a result depends on besides the code and the scans."""
     model = {key: value for key, value in entry.model_dump(mode="json").items() if key != "slow"}
-    return {"study": study.name, "digest": study.digest, "entry": model, "repeats": repeats if entry.draws else 1}
+    said = study.model_dump(mode="json", include=MATTERS)
+    return {"study": study.name, "said": said, "entry": model, "repeats": repeats if entry.draws else 1}
 
 
 def kept(path: Path | None, asked: dict[str, Any]) -> Result | None:
@@ -240,7 +242,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="a BIDS dataset, for the studies of real scans")
     parser.add_argument("--study", nargs="+", help=f"of studies/; {', '.join(STUDIES)} when absent")
-    parser.add_argument("--models", nargs="+", default=[], help="labels or names of models.yaml; baselines come along")
+    parser.add_argument("--models", nargs="+", default=[], help="labels or names; baselines come along")
+    parser.add_argument("--list", type=Path, default=HERE / "models.yaml", help="the models, with their parameters")
     parser.add_argument("--slow", action="store_true", help="also what is trained in rounds")
     parser.add_argument("--repeats", type=int, default=1, help="trainings of what draws, each of another seed")
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare scans")
@@ -249,7 +252,7 @@ def main() -> None:
     if given.repeats < 1:
         parser.error("--repeats: at least 1")
     try:
-        models = chosen(entries(HERE / "models.yaml"), given.models, given.slow)
+        models = chosen(entries(given.list), given.models, given.slow)
         print(machine())
         for name in given.study or STUDIES:
             study = load_study(HERE.parent / "studies" / f"{name}.yaml")

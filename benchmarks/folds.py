@@ -88,7 +88,7 @@ def cases_of(study: StudyConfig, roles: Mapping[str, Roles], workers: int) -> di
 
 def folds(study: StudyConfig, cases: Mapping[str, Cases]) -> list[Fold]:
     """Who learns and who is scored; see the module."""
-    everybody = {site: [c for role in cases.values() for c in role[site]] for site in cases["test"]}
+    everybody = _some({site: [case for role in cases.values() for case in role[site]] for site in cases["test"]})
     if study.data.normal == "lesion-free-tissue":
         return [
             Fold(
@@ -125,4 +125,5 @@ def _halves(study: StudyConfig, controls: Cases) -> Iterator[Fold]:
 
 
 def _some(cases: Cases) -> dict[str, Sequence[Case]]:
+    """The sites that have people."""
     return {site: people for site, people in cases.items() if people}

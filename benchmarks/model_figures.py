@@ -61,7 +61,7 @@ def _row(person: Scored, normal: np.ndarray, threshold: float, voxel_size_mm: fl
         "kind": person.case.kind,
         "healthy": person.healthy,
         "lesion_ml": float(lesion.sum()) * voxel_ml,
-        **{name: METRICS[name](scan) for name in (*RANKED, "dice")},
+        **{name: METRICS[name](scan) if lesion.any() else float("nan") for name in (*RANKED, "dice")},
         "threshold": threshold,
         "fpr": float((normal >= threshold).mean()) if np.isfinite(threshold) and len(normal) else float("nan"),
         "lesions": _lesions(scan, voxel_ml),
