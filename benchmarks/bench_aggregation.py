@@ -134,7 +134,7 @@ def flower_round(study: StudyConfig, sites: int, model: dict[str, np.ndarray]) -
 def measure(which: str, sites: int) -> None:
     """Print one figure; the result is checked against the closed form."""
     identify()
-    study = load_study(runs.shipped_study("demo"))
+    study = load_study(runs.shipped_study("siamese"))
     rng = np.random.default_rng(1)
     model = {f"network.{i}": rng.standard_normal(VALUES, np.float32) for i in range(ARRAYS)}
     first = model["network.3"].copy()

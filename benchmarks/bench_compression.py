@@ -28,7 +28,7 @@ def main() -> None:
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     print(machine())
-    demo = yaml.safe_load(runs.shipped_study("demo").read_text())
+    demo = yaml.safe_load(runs.shipped_study("siamese").read_text())
     for model in (demo["model"], AUTOENCODER):
         path = out / f"{model['name']}.yaml"
         path.write_text(yaml.safe_dump({**demo, "model": model, "name": f"compression-{model['name']}"}))

@@ -45,7 +45,7 @@ ROUNDS, LIMIT = 4, 0.05
 
 def study_with(sites: int) -> StudyConfig:
     """The demo, with so many sites of four people."""
-    demo = load_study(runs.shipped_study("demo"))
+    demo = load_study(runs.shipped_study("siamese"))
     assert demo.data.phantom is not None
     made = tuple(PhantomSite(name=f"site-{i:02d}", vendor="siemens", field_tesla=3.0, controls=4) for i in range(sites))
     data = demo.data.model_copy(

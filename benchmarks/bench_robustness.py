@@ -52,7 +52,7 @@ def main() -> None:
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     print(machine())
-    study = yaml.safe_load(runs.shipped_study("demo").read_text())
+    study = yaml.safe_load(runs.shipped_study("siamese").read_text())
     study["comparisons"] = {"baselines": []}
     study["federation"]["quorum"] = 1
     path = out / "robustness.yaml"

@@ -148,7 +148,7 @@ def compare(
     from normfed_simulation import run_folder as runs
 
     choose_device(device)
-    path = study or runs.shipped_study("demo")
+    path = study or runs.shipped_study("siamese")
     changes = comparison.changes(load_study(path), strategies, compressions, repeats)
     conditions = _conditions(hospital_times, attack)
     run = begin(load_study(path, **_changes(rounds, seed), **changes), out)
