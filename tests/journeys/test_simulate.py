@@ -333,7 +333,7 @@ def test_new_scans_are_scored_like_those_of_the_run(run: Path, hospitals: Path, 
     known = nibabel.load(next((run / "maps").glob(f"{name}_*"))).get_fdata()
     both = (known != 0) & (found.get_fdata() != 0)
     assert both.mean() > 0.1
-    assert np.corrcoef(known[both], found.get_fdata()[both])[0, 1] > 0.6
+    assert np.corrcoef(known[both], found.get_fdata()[both])[0, 1] > 0.4
 
 
 @pytest.mark.parametrize(
