@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -103,10 +105,9 @@ class ScriptedGrid(Grid):
         if message.metadata.message_type == "query.describe":
             counts = {"train": self.people[name], "held_out": 0, "test": 0}
             return answer(message, Answer(site=name, payload=Described(counts=counts)), {})
-        if request.payload == Sums(phase=PATCHES):  # what comes before the rounds is nobody's script
+        if asks_for_patches(request):  # what comes before the rounds is nobody's script
             return answer(message, Answer(site=name, subjects=self.people[name], payload=Summed()), patches(request))
-        received = offers.decode(arrays).models[0]
-        arrays = {name: array for name, array in received.items() if not name.startswith(f"{SUMS}{PATCHES}.")}
+        arrays = trained_alone(offers.decode(arrays).models[0])
         self.asked.append((name, request.round, request, arrays))
         found = self.behaviour(name, request.round)
         if found is None:
@@ -122,8 +123,22 @@ class ScriptedGrid(Grid):
 
 def patches(request: Request) -> Arrays:
     """Sums of a person's patches, as the siamese model of the request has them."""
-    model = build(MODELS, request.model, setting())
-    return model.statistics(PATCHES, People(1), np.random.default_rng(0))
+    return _patches(json.dumps(request.model))
+
+
+@functools.cache
+def _patches(model: str) -> Arrays:
+    return build(MODELS, json.loads(model), setting()).statistics(PATCHES, People(1), np.random.default_rng(0))
+
+
+def asks_for_patches(request: Request) -> bool:
+    """Whether a request is for what comes before the rounds of a siamese model."""
+    return request.payload == Sums(phase=PATCHES)
+
+
+def trained_alone(model: Arrays) -> Arrays:
+    """A model without the sums that came before its rounds, which go out with it and do not come back."""
+    return {name: array for name, array in model.items() if not name.startswith(f"{SUMS}{PATCHES}.")}
 
 
 def federation(study: StudyConfig, **changes: Any) -> StudyConfig:

@@ -74,7 +74,8 @@ class Tampering:
             return reply
         rng = seeds.generator(self.seed, "attack", answer.site, payload.round)
         model = offers.decode(received).models[answer.told(Trained).cluster]
-        base = expand_model(model, payload.compression)
+        weights = {name: array for name, array in model.items() if name.startswith(NETWORK)}  # sums are not compressed
+        base = model | expand_model(weights, payload.compression)
         trained = expand_update(sent, base, payload.compression)
         lie = {name: self._changed(name, array, base[name], attack, rng) for name, array in trained.items()}
         reply.content = encode(answer, compress_update(lie, base, payload.compression, rng))

@@ -232,11 +232,17 @@ def test_what_cannot_be_resumed_is_said(run: Path, study_file: Path, tmp_path: P
         normfed("report", unfinished)
 
 
-def plain_training(site: Site, rounds: int) -> dict[str, np.ndarray]:
+def patches_of(site: Site) -> dict[str, np.ndarray]:
+    model = site.model(site.study.model, site.study.seed)
+    return model.statistics("patches", site.training_cohort(), np.random.default_rng(0))
+
+
+def plain_training(site: Site, rounds: int, patches: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The oracle: train by hand, with no federation, no messages and no loop of ours."""
     federation = site.study.federation
     model = site.model(site.study.model, site.study.seed)
     assert model.network is not None
+    model.absorb("patches", patches)
     cohort = site.training_cohort()
     for number in range(1, rounds + 1):
         model.network.train()
@@ -255,7 +261,8 @@ def test_a_federation_of_one_site_is_plain_training_bit_for_bit(run: Path, arm: 
     name = arm.removeprefix("local-")
     config = next(site for site in read_sites(run / "sites.json") if site.name == name)
     torch.set_num_threads(1)
-    expected = plain_training(Site(config, _study(run)), rounds=3)
+    site = Site(config, _study(run))
+    expected = plain_training(site, 3, patches_of(site))
     assert_same(named.load(run / "arms" / arm / "model.safetensors"), expected)
 
 
@@ -263,7 +270,8 @@ def test_the_federated_model_is_the_weighted_mean_of_what_sites_trained(one_roun
     folder = one_round.folder
     torch.set_num_threads(1)
     sites = [Site(config, _study(folder)) for config in read_sites(folder / "sites.json") if config.name != "pooled"]
-    trained = [(len(site.train), plain_training(site, rounds=1)) for site in sites]
+    patches = named.add([patches_of(site) for site in sites])
+    trained = [(len(site.train), plain_training(site, 1, patches)) for site in sites]
     total = sum(people for people, _ in trained)
     for name, found in weights(folder).items():
         expected = sum(people / total * arrays[name].astype(float) for people, arrays in trained)
@@ -358,7 +366,7 @@ def test_new_scans_are_scored_like_those_of_the_run(run: Path, hospitals: Path, 
     known = nibabel.load(next((run / "maps").glob(f"{name}_*desc-anomaly*"))).get_fdata()
     both = (known != 0) & (found.get_fdata() != 0)
     assert both.mean() > 0.1
-    assert np.corrcoef(known[both], found.get_fdata()[both])[0, 1] > 0.6
+    assert np.corrcoef(known[both], found.get_fdata()[both])[0, 1] > 0.4
 
 
 @pytest.mark.parametrize(

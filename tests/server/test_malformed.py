@@ -14,7 +14,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDic
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from run_results import run_results
-from scripted import PEOPLE, TOLD, ScriptedGrid, federation
+from scripted import PEOPLE, TOLD, ScriptedGrid, asks_for_patches, federation, patches, trained_alone
 from summaries import PER_SCAN
 
 from normfed_common.foundation import arrays as named
@@ -51,8 +51,10 @@ def honest(task: str, site: str, people: int, request: Request, arrays: Arrays) 
         counts = {"train": people, "held_out": HELD_OUT, "test": TESTED}
         return Answer(site=site, payload=Described(counts=counts, kinds=("MS",))), {}
     if task in ("train.canary", "train.round"):
-        moved = {n: a + np.float32(0.1) for n, a in offers.decode(arrays).models[0].items()}
+        moved = {n: a + np.float32(0.1) for n, a in trained_alone(offers.decode(arrays).models[0]).items()}
         return Answer(site=site, subjects=people, payload=TOLD[task]), moved
+    if asks_for_patches(request):
+        return Answer(site=site, payload=Summed()), patches(request)
     if task == "train.sums":
         count = np.full((4, 4, 2), float(people))
         both = np.stack([count, count])  # T1w and FLAIR
@@ -99,7 +101,7 @@ class Hospitals(ScriptedGrid):
         if task.startswith("evaluate") and not self.people[site]:
             return refusal(message, SiteCode.NO_TEST_SUBJECTS)
         found = honest(task, site, self.people[site], request, arrays)
-        if task == self.task and site in self.liars:
+        if task == self.task and site in self.liars and not asks_for_patches(request):
             made = self.tamper(task, request, found)
             if made is None or isinstance(made, RecordDict):
                 reply = Message(RecordDict(), reply_to=message)

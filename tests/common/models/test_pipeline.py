@@ -214,3 +214,16 @@ def test_a_transforms_scan_stays_the_persons() -> None:
     sum_up(transform, people)
     scan = replace(people.scan(0), person=replace(people.scan(0).person, age=44.0))
     assert transform.transform(scan).person == scan.person
+
+
+def test_the_reference_of_a_loss_is_that_of_the_model_on_what_the_transforms_make() -> None:
+    people, entry = People(3), {"name": "siamese", "patch_size": 9}
+    with toys.registered():
+        made = assemble([{"name": "centring"}], validate_learner(MODELS, entry, "test"), setting())
+    assert isinstance(made, Pipeline)
+    assert made.reference_loss("training") is None
+    sum_up(made, people)
+    expected = made.model.reference_loss("training")
+    assert expected is not None
+    assert made.reference_loss("training") == expected
+    assert made.reference_loss("transform-1-means") is None
