@@ -22,7 +22,7 @@ from normfed_common.foundation.registry import recorded
 from normfed_common.learning.phase import averaged_rounds
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
-from normfed_common.models.pipeline import assemble
+from normfed_common.models.combined.pipeline import assemble
 from normfed_common.studies import DIGEST, load_study
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.bounds import BELOW_MINIMUM
