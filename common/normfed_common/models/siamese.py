@@ -93,6 +93,7 @@ class Siamese(NormativeModel):
     """See the module."""
 
     Config: ClassVar[type[Frozen]] = SiameseConfig
+    trains_without_sums: bool = True  # on patches as they are
 
     def __init__(self, config: SiameseConfig, setting: Setting) -> None:
         super().__init__(config, setting)
