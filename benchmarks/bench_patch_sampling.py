@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from common import Brains, machine, median_seconds
 
-from normfed_common.models.patches import siamese_batches
+from normfed_common.models.patchwise.patches import siamese_batches
 
 PAIRS, LIMIT = 4000, 20_000
 

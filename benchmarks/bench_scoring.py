@@ -9,7 +9,7 @@ from sklearn.svm import OneClassSVM
 
 from normfed_common.learning.entries import build
 from normfed_common.models.catalogue import MODELS
-from normfed_common.models.patches import extract
+from normfed_common.models.patchwise.patches import extract
 from normfed_common.models.siamese import Siamese
 from normfed_common.scoring import kernel
 

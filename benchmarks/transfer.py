@@ -29,7 +29,7 @@ from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
-from normfed_common.models.pipeline import assemble
+from normfed_common.models.combined.pipeline import assemble
 from normfed_common.studies import validate_learner, validate_strategy
 from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig

@@ -22,7 +22,7 @@ from normfed_common.foundation.registry import recorded
 from normfed_common.learning.phase import averaged_rounds
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
-from normfed_common.models.pipeline import assemble
+from normfed_common.models.combined.pipeline import assemble
 from normfed_common.studies import DIGEST, load_study
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.bounds import BELOW_MINIMUM
@@ -147,9 +147,10 @@ class Coordinator:
         if fatal:
             raise RunError(f"Not fit to run: {'; '.join(fatal)}. Fix that, and resume.")
         tried = {}
-        # A network that is trained on what sums make of the scans cannot be tried before these are there.
-        trains_first = bool(phases) and phases[0].kind == "averaged"
-        if self.participants.canary and trains_first:
+        # Most networks that are trained on what sums make of the scans cannot be tried before these are there.
+        kinds = [phase.kind for phase in phases]
+        can_be_tried = "averaged" in kinds and (kinds[0] == "averaged" or built.trains_without_sums)
+        if self.participants.canary and can_be_tried:
             tried = {site: found.model_dump() for site, found in canary.try_one_batch(context, arm, model).items()}
         machines_told = {site: machine.model_dump() for site, machine in described.items()}
         write_json(self.folder / FITNESS, {"sites": machines_told, "needs": needs, "canary": tried})

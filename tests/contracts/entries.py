@@ -15,7 +15,7 @@ from normfed_common.foundation.registry import Registry
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
-from normfed_common.models.pipeline import assemble
+from normfed_common.models.combined.pipeline import assemble
 from normfed_common.scoring.catalogue import SCORERS
 from normfed_common.studies import validate_learner
 from normfed_common.transforms.catalogue import TRANSFORMS

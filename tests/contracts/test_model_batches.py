@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from normfed_client.training.loop import trained_parameters
 from normfed_common.learning.batch import Batch
 from normfed_common.models.base import NormativeModel
-from normfed_common.models.pipeline import Pipeline
+from normfed_common.models.combined.pipeline import Pipeline
 
 EACH = every(EVERY_MODEL)
 

@@ -26,7 +26,7 @@ from normfed_common.learning.phase import Phase
 from normfed_common.learning.score import Score
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
-from normfed_common.models.pipeline import Pipeline
+from normfed_common.models.combined.pipeline import Pipeline
 from normfed_common.privacy.cubes import averaged
 from normfed_common.studies import validate_learner
 from normfed_common.study.base import Frozen

@@ -23,7 +23,7 @@ from normfed_common.foundation import arrays as named
 from normfed_common.foundation import seeds
 from normfed_common.learning.cohort import Cohort
 from normfed_common.learning.learner import NETWORK
-from normfed_common.models.pipeline import Pipeline
+from normfed_common.models.combined.pipeline import Pipeline
 from normfed_common.studies import load_study
 from normfed_common.study.base import Frozen
 from normfed_common.transforms.transformed import TransformedCohort

@@ -20,7 +20,7 @@ from normfed_common.learning.entries import build
 from normfed_common.metrics.base import ScoredScan
 from normfed_common.metrics.catalogue import METRICS
 from normfed_common.models.catalogue import MODELS
-from normfed_common.models.pipeline import assemble
+from normfed_common.models.combined.pipeline import assemble
 from normfed_common.privacy.cubes import averaged
 from normfed_common.transforms.catalogue import TRANSFORMS
 from normfed_server.sites import claims

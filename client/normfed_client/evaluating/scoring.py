@@ -32,7 +32,7 @@ from normfed_common.learning.setting import Setting
 from normfed_common.metrics.subjects import subject_score
 from normfed_common.metrics.tissue import CLASSES, tissue_classes
 from normfed_common.models.base import NormativeModel
-from normfed_common.models.pipeline import assemble
+from normfed_common.models.combined.pipeline import assemble
 from normfed_common.studies import load_study
 from normfed_common.study.config import StudyConfig
 

@@ -31,7 +31,7 @@ from normfed_common.foundation.errors import DatasetError, PluginError, ReadErro
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
-from normfed_common.models.pipeline import assemble
+from normfed_common.models.combined.pipeline import assemble
 from normfed_common.privacy.cubes import averaged
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig

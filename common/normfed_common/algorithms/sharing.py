@@ -13,7 +13,7 @@ from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
-from normfed_common.models.pipeline import assemble
+from normfed_common.models.combined.pipeline import assemble
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN
 from normfed_common.transforms.catalogue import TRANSFORMS

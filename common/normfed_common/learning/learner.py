@@ -45,6 +45,8 @@ class Learner:
     keeps_to_site
         Whether `personalise` learns anything, so that every site works with something of its own. Where it does not,
         `personalise` is not called.
+    trains_without_sums
+        Whether a batch can be tried before the sums of earlier phases are there, so that a canary can be sent.
     """
 
     Config: ClassVar[type[Frozen]]
@@ -52,6 +54,7 @@ class Learner:
     parts: Mapping[str, torch.nn.Module]
     personal: tuple[str, ...] = ()
     keeps_to_site: bool = False
+    trains_without_sums: bool = False
 
     def __init__(self, config: Any, setting: Setting) -> None:
         self.config = config

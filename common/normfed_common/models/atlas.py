@@ -28,8 +28,8 @@ from normfed_common.learning.phase import Phase
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import SUMS_ROUNDING, Places, Setting
 from normfed_common.models.base import NormativeModel
-from normfed_common.models.covariates import Covariate, Covariates
-from normfed_common.models.intensities import (
+from normfed_common.models.voxelwise.covariates import Covariate, Covariates
+from normfed_common.models.voxelwise.intensities import (
     UNITS,
     USUALLY,
     Suspicious,
@@ -38,7 +38,7 @@ from normfed_common.models.intensities import (
     smoothed_inside,
     suspicion,
 )
-from normfed_common.models.regression import Products, check_products, slopes, triangle
+from normfed_common.models.voxelwise.regression import Products, check_products, slopes, triangle
 from normfed_common.study.base import Frozen
 
 SMOOTHING_MM = 2.0  # of signed scores

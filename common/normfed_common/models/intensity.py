@@ -19,7 +19,13 @@ from normfed_common.learning.cohort import Scan
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
-from normfed_common.models.intensities import Suspicious, never_negative, robust_units, smoothed_inside, suspicion
+from normfed_common.models.voxelwise.intensities import (
+    Suspicious,
+    never_negative,
+    robust_units,
+    smoothed_inside,
+    suspicion,
+)
 from normfed_common.study.base import Frozen
 
 

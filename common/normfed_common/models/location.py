@@ -36,8 +36,8 @@ from normfed_common.learning.place_gaussians import LARGEST_DISTANCE, PlaceGauss
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import SUMS_ROUNDING, Places, Setting
 from normfed_common.models.base import NormativeModel
-from normfed_common.models.covariates import Covariate, Covariates
-from normfed_common.models.patch_directions import PatchDirections
+from normfed_common.models.patchwise.patch_directions import PatchDirections
+from normfed_common.models.voxelwise.covariates import Covariate, Covariates
 from normfed_common.scoring.base import LatentField
 from normfed_common.scoring.catalogue import OneClassEntry, build_head
 from normfed_common.study.base import Frozen

@@ -33,7 +33,7 @@ from normfed_common.learning.place_gaussians import PlaceGaussians
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import SUMS_ROUNDING, Places, Setting
 from normfed_common.models.base import NormativeModel
-from normfed_common.models.intensities import (
+from normfed_common.models.voxelwise.intensities import (
     UNITS,
     USUALLY,
     Suspicious,

@@ -37,12 +37,12 @@ from normfed_common.learning.cohort import Cohort, Scan
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Places, Setting
-from normfed_common.models import patch_moments
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.initialisation import initialise
-from normfed_common.models.patch_moments import PatchMoments
-from normfed_common.models.patch_networks import ARCHITECTURES, Inputs, Latent, Norm
-from normfed_common.models.patches import SUBJECTS_PER_BATCH, extract, normal_locations, siamese_batches
+from normfed_common.models.patchwise import patch_moments
+from normfed_common.models.patchwise.patch_moments import PatchMoments
+from normfed_common.models.patchwise.patch_networks import ARCHITECTURES, Inputs, Latent, Norm
+from normfed_common.models.patchwise.patches import SUBJECTS_PER_BATCH, extract, normal_locations, siamese_batches
 from normfed_common.scoring.base import LatentField
 from normfed_common.scoring.catalogue import OneClassEntry, build_head
 from normfed_common.study.base import Frozen
@@ -93,6 +93,7 @@ class Siamese(NormativeModel):
     """See the module."""
 
     Config: ClassVar[type[Frozen]] = SiameseConfig
+    trains_without_sums: bool = True  # on patches as they are
 
     def __init__(self, config: SiameseConfig, setting: Setting) -> None:
         super().__init__(config, setting)

@@ -23,9 +23,9 @@ from normfed_common.foundation import seeds
 from normfed_common.learning.batch import Batch
 from normfed_common.learning.setting import Setting
 from normfed_common.models.initialisation import initialise
-from normfed_common.models.restoration import RestorationConfig, restore
-from normfed_common.models.slice_networks import VariationalSliceNetwork
-from normfed_common.models.slices import SliceConfig, SliceModel
+from normfed_common.models.slicewise.restoration import RestorationConfig, restore
+from normfed_common.models.slicewise.slice_networks import VariationalSliceNetwork
+from normfed_common.models.slicewise.slices import SliceConfig, SliceModel
 from normfed_common.study.base import Frozen
 
 

@@ -13,7 +13,7 @@ from normfed_client.answering import tasks
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.entries import build
 from normfed_common.models.catalogue import MODELS
-from normfed_common.models.pipeline import Pipeline
+from normfed_common.models.combined.pipeline import Pipeline
 from normfed_common.study.base import Frozen
 from normfed_common.transforms.transformed import transformed
 from normfed_common.wire.requests import Sums

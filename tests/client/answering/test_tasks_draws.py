@@ -26,7 +26,7 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.learning.batch import Batch
 from normfed_common.learning.learner import named_sums
 from normfed_common.learning.setting import Setting
-from normfed_common.models.pipeline import assemble
+from normfed_common.models.combined.pipeline import assemble
 from normfed_common.models.siamese import Siamese
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig

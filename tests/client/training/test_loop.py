@@ -24,7 +24,7 @@ from normfed_common.learning.learner import Learner
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import Setting
 from normfed_common.models.catalogue import MODELS
-from normfed_common.models.pipeline import Pipeline
+from normfed_common.models.combined.pipeline import Pipeline
 from normfed_common.models.siamese import Siamese
 from normfed_common.studies import validate_learner
 from normfed_common.study.base import Frozen

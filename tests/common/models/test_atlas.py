@@ -15,7 +15,7 @@ from normfed_common.learning.cohort import Person, Scan
 from normfed_common.learning.entries import build
 from normfed_common.models.atlas import Atlas, AtlasConfig
 from normfed_common.models.catalogue import MODELS
-from normfed_common.models.intensities import robust_units, smoothed_inside
+from normfed_common.models.voxelwise.intensities import robust_units, smoothed_inside
 from normfed_common.privacy.cubes import averaged
 
 RNG = np.random.default_rng(0)

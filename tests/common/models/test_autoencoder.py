@@ -16,7 +16,7 @@ from normfed_common.learning.entries import build
 from normfed_common.learning.learner import NORMALISATION_GROUP
 from normfed_common.models.autoencoder import AutoEncoder, AutoEncoderConfig
 from normfed_common.models.catalogue import MODELS
-from normfed_common.models.slices import signs_of
+from normfed_common.models.slicewise.slices import signs_of
 
 SMALL = {"name": "autoencoder", "size": 32, "filters": 8, "most_filters": 16, "latent": 8, "batch_size": 4}
 

@@ -13,8 +13,8 @@ from normfed_common.learning.cohort import Scan
 from normfed_common.learning.entries import build
 from normfed_common.models.atlas import Atlas
 from normfed_common.models.catalogue import MODELS
-from normfed_common.models.intensities import smoothed_inside
 from normfed_common.models.intensity import Intensity, IntensityConfig
+from normfed_common.models.voxelwise.intensities import smoothed_inside
 
 
 def test_federated_atlas_equals_pooled_atlas() -> None:

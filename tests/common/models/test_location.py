@@ -18,8 +18,8 @@ from normfed_common.learning.entries import build
 from normfed_common.learning.place_gaussians import LARGEST_DISTANCE
 from normfed_common.models.catalogue import MODELS
 from normfed_common.models.location import Location
-from normfed_common.models.patch_directions import PatchDirections
-from normfed_common.models.patches import siamese_batches
+from normfed_common.models.patchwise.patch_directions import PatchDirections
+from normfed_common.models.patchwise.patches import siamese_batches
 from normfed_common.studies import validate_learner
 
 SMALL = {"patch_size": 5, "latents": 4, "pairs_per_subject": 150, "spacing_mm": 8.0, "interpolate": False}

@@ -16,8 +16,8 @@ from normfed_common.foundation.errors import StudyError, WireError
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.entries import build
 from normfed_common.models.catalogue import MODELS
-from normfed_common.models.intensities import robust_units, smoothed_inside
 from normfed_common.models.matched_filter import MatchedFilter
+from normfed_common.models.voxelwise.intensities import robust_units, smoothed_inside
 from normfed_common.studies import validate_learner
 
 RNG = np.random.default_rng(0)

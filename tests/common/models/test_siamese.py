@@ -11,8 +11,8 @@ from synthetic import People, scan, setting
 from normfed_common.learning.batch import Batch
 from normfed_common.learning.entries import build
 from normfed_common.models.catalogue import MODELS
-from normfed_common.models.patch_networks import ARCHITECTURES, PatchAutoEncoder
-from normfed_common.models.patches import extract
+from normfed_common.models.patchwise.patch_networks import ARCHITECTURES, PatchAutoEncoder
+from normfed_common.models.patchwise.patches import extract
 from normfed_common.models.siamese import Siamese
 
 NETWORKS = [

@@ -9,7 +9,7 @@ import pytest
 from sklearn.mixture import GaussianMixture
 from synthetic import scan
 
-from normfed_common.models.fluid import SAMPLE, darkest_class, mixture, patients_fluid
+from normfed_common.models.maps.fluid import SAMPLE, darkest_class, mixture, patients_fluid
 from normfed_common.study.postprocessing import shows_fluid
 
 SHARES, MEANS, DEVIATIONS = (0.15, 0.45, 0.4), (0.2, 0.6, 0.9), (0.06, 0.08, 0.05)

@@ -2,7 +2,7 @@
 
     score = sum_i w_i (-log p_i) / sum_i w_i        over the members that can score the scan
 
-with p_i the tail probability of member i's score among normal voxels (`normfed_common.models.calibration`). It is
+with p_i the tail probability of member i's score among normal voxels (see `calibration`). It is
 Fisher's combination of independent tests (1932, Statistical methods for research workers, 21.1) with weights (Good
 1955, JRSS B 17:264), as a mean: 1 on average in normal people, with any number of members. Unlike a sum of normal
 scores (Stouffer 1949) it stays high where one member alone is certain, as of a lesion that one modality shows; a member
@@ -27,11 +27,11 @@ from normfed_common.learning.entries import config_of, postprocessing_of, sample
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Setting
-from normfed_common.models.calibration import Calibration
 from normfed_common.models.catalogue import MODELS
-from normfed_common.models.composite import Composite
-from normfed_common.models.members import Member
-from normfed_common.models.pipeline import assemble
+from normfed_common.models.combined.calibration import Calibration
+from normfed_common.models.combined.composite import Composite
+from normfed_common.models.combined.members import Member
+from normfed_common.models.combined.pipeline import assemble
 from normfed_common.study.base import Frozen, NamedEntry
 from normfed_common.study.postprocessing import KEY, OFF
 from normfed_common.study.validation import SENTENCE

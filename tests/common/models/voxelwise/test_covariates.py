@@ -11,7 +11,7 @@ from synthetic import People, split
 from normfed_common.foundation.arrays import add
 from normfed_common.foundation.errors import WireError
 from normfed_common.learning.cohort import Person, Sex
-from normfed_common.models.covariates import Covariates
+from normfed_common.models.voxelwise.covariates import Covariates
 
 AGES = (25.0, 71.5, 64.0, None, 38.0, 90.0)
 SEXES: tuple[Sex | None, ...] = ("F", "M", "M", "F", None, "M")

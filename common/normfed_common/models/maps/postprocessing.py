@@ -20,8 +20,8 @@ from scipy import ndimage
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Setting
-from normfed_common.models.area_opening import area_opening
-from normfed_common.models.fluid import patients_fluid
+from normfed_common.models.maps.area_opening import area_opening
+from normfed_common.models.maps.fluid import patients_fluid
 from normfed_common.study.postprocessing import PostprocessingConfig
 
 SPREAD_MM = 5.0

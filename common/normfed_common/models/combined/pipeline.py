@@ -18,8 +18,8 @@ from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
-from normfed_common.models.composite import Composite
-from normfed_common.models.postprocessing import postprocessed
+from normfed_common.models.combined.composite import Composite
+from normfed_common.models.maps.postprocessing import postprocessed
 from normfed_common.study.postprocessing import OFF, PostprocessingConfig
 from normfed_common.transforms.base import ScanTransform
 from normfed_common.transforms.catalogue import TRANSFORMS

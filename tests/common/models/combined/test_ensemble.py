@@ -22,8 +22,8 @@ from normfed_common.learning.learner import NETWORK
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
-from normfed_common.models.ensemble import Ensemble
-from normfed_common.models.pipeline import Pipeline, assemble
+from normfed_common.models.combined.ensemble import Ensemble
+from normfed_common.models.combined.pipeline import Pipeline, assemble
 from normfed_common.studies import validate_learner
 from normfed_common.study.postprocessing import PostprocessingConfig
 

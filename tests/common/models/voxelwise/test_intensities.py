@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import iqr, norm
 from synthetic import SHAPE, scan
 
-from normfed_common.models.intensities import UNITS, robust_units, smoothed_inside
+from normfed_common.models.voxelwise.intensities import UNITS, robust_units, smoothed_inside
 
 BOTH = np.ones(2, bool)
 one = scan(np.random.default_rng(5))

@@ -10,9 +10,9 @@ from normfed_common.foundation.arrays import Arrays, add
 from normfed_common.foundation.errors import WireError
 from normfed_common.learning.batch import Batch
 from normfed_common.learning.entries import build
-from normfed_common.models import patch_moments
 from normfed_common.models.catalogue import MODELS
-from normfed_common.models.patch_moments import PatchMoments
+from normfed_common.models.patchwise import patch_moments
+from normfed_common.models.patchwise.patch_moments import PatchMoments
 from normfed_common.models.siamese import DRAWS, Siamese
 
 RANGE = (0.0, 1.0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from normfed_common.foundation.errors import WireError
-from normfed_common.models.regression import Products, check_products, slopes, triangle
+from normfed_common.models.voxelwise.regression import Products, check_products, slopes, triangle
 
 VOXELS = 5
 

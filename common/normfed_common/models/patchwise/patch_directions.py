@@ -22,7 +22,7 @@ from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import StudyError, WireError
 from normfed_common.learning.cohort import Cohort, Scan
 from normfed_common.learning.setting import SUMS_ROUNDING, Setting
-from normfed_common.models.patches import siamese_batches
+from normfed_common.models.patchwise.patches import siamese_batches
 
 RIDGE = 1e-3  # of S, relative to its mean eigenvalue
 SLICES_AT_ONCE = 4  # stay in the processor's cache

@@ -18,7 +18,7 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import PluginError
 from normfed_common.learning.learner import NETWORK, Learner
 from normfed_common.models.catalogue import MODELS
-from normfed_common.models.pipeline import Pipeline, assemble
+from normfed_common.models.combined.pipeline import Pipeline, assemble
 from normfed_common.studies import validate_learner, validate_strategy
 from normfed_common.study.base import Frozen
 from normfed_common.transforms.base import ScanTransform

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from normfed_common.models.restoration import LOOK_EVERY, RestorationConfig, restore, total_variation
+from normfed_common.models.slicewise.restoration import LOOK_EVERY, RestorationConfig, restore, total_variation
 
 RNG = np.random.default_rng(0)
 PIXELS, LATENT, BETA = 12, 3, 0.7

@@ -15,10 +15,10 @@ from synthetic import SHAPE, People, anatomy, scan, setting
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Setting
-from normfed_common.models.area_opening import area_opening
 from normfed_common.models.catalogue import MODELS
-from normfed_common.models.pipeline import Pipeline, assemble
-from normfed_common.models.postprocessing import depth_mm, postprocessed, weights
+from normfed_common.models.combined.pipeline import Pipeline, assemble
+from normfed_common.models.maps.area_opening import area_opening
+from normfed_common.models.maps.postprocessing import depth_mm, postprocessed, weights
 from normfed_common.studies import validate_learner
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.postprocessing import OFF, PostprocessingConfig

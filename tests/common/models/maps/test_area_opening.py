@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from normfed_common.models.area_opening import area_opening
+from normfed_common.models.maps.area_opening import area_opening
 
 TOUCHING = np.ones((3, 3, 3), bool)
 

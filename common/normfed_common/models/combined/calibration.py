@@ -28,7 +28,7 @@ from normfed_common.learning.cohort import Cohort, Scan, Visits
 from normfed_common.learning.learner import Learner
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import SUMS_ROUNDING, Setting
-from normfed_common.models.members import Member, unnumbered
+from normfed_common.models.combined.members import Member, unnumbered
 from normfed_common.study.base import Frozen
 from normfed_common.study.preprocessing import GRID_MM3
 

@@ -26,7 +26,7 @@ from normfed_common.learning.phase import Phase
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
-from normfed_common.models.slice_networks import SliceNetworkConfig
+from normfed_common.models.slicewise.slice_networks import SliceNetworkConfig
 from normfed_common.study.data import Modality
 
 SLICES_AT_ONCE = 8

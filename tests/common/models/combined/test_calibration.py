@@ -10,9 +10,9 @@ from synthetic import SHAPE, People, anatomy, setting, split
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import WireError
-from normfed_common.models.calibration import BINS, Calibration, Tail
+from normfed_common.models.combined.calibration import BINS, Calibration, Tail
+from normfed_common.models.combined.members import Member
 from normfed_common.models.intensity import Intensity, IntensityConfig
-from normfed_common.models.members import Member
 from normfed_common.study.preprocessing import GRID_MM3
 
 

@@ -1,0 +1,1 @@
+"""Several learners as one: transforms before a model, models side by side."""

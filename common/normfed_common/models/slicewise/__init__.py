@@ -1,0 +1,1 @@
+"""Whole axial slices: fitted to a square, encoded, restored."""
