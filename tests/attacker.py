@@ -29,7 +29,7 @@ STUDY: dict[str, Any] = {
     "seed": 7,
     "data": {"modalities": ["T1w", "FLAIR"]},
     "preprocessing": {"voxel_size_mm": 4},
-    "model": {"name": "siamese", "patch_size": 9, "pairs_per_subject": 60, "batch_size": 30},
+    "model": {"name": "siamese", "patch_size": 9, "norm": "layer", "pairs_per_subject": 60, "batch_size": 30},
     "federation": {"rounds": 2, "minimum_cohort": MINIMUM},
     "comparisons": {"local": False, "pooled": False, "baselines": [{"name": "intensity"}, {"name": "atlas"}]},
     "evaluation": {"bins": 100, "bootstrap": 200},

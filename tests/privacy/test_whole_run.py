@@ -231,6 +231,9 @@ MEANING = {
     "count": "people with tissue at each voxel",
     "sum": "sum of intensities at each voxel",
     "squares": "sum of their squares",
+    "federated.count": "patches drawn, 4,000 of each scan",
+    "federated.sum": "sum of patches, over the whole brain",
+    "products": "sum of products of their pixels, over the whole brain",
 }
 
 
@@ -257,7 +260,8 @@ def table(run: Run) -> str:
         "|---|---|---|---|---|---|---|" + "---|" * len(SITES),
     ]
     for (task, arm, name, kind, about, size), people in rows.items():
-        meaning = MEANING.get(name, "a weight of the network" if name.startswith("network.") else "")
+        usual = MEANING.get(name, "a weight of the network" if name.startswith("network.") else "")
+        meaning = MEANING.get(f"{arm}.{name}", usual)
         cells = [task, arm, f"`{name}`", meaning, kind, f"{size:,}", about, *(people.get(site, "–") for site in SITES)]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
