@@ -476,10 +476,10 @@ def test_people_of_whom_a_site_makes_its_own_part_of_a_model_are_on_record(serve
     one_class = {"fit_on": "location", "minimum_subjects": MINIMUM}
     asked = study(model={"name": "siamese", "patch_size": 9, "one_class": one_class})
     model = build(MODELS, asked.model, Setting(asked.data.modalities, 4, common_grid(4).shape, asked.seed))
-    places, first, second = np.prod(model.head.cells), *model.head.upper
+    places, first, second = np.prod(model.head.gaussians.cells), *model.head.gaussians.upper
     crafted = {
         "sums.moments.count": np.full(places, 100.0),
-        "sums.moments.sum": np.zeros((places, model.head.dimension)),
+        "sums.moments.sum": np.zeros((places, model.head.gaussians.dimension)),
         "sums.moments.products": np.tile(100.0 * (first == second), (places, 1)),
     }
     server.answer("evaluate.score", asked, offered(model.share() | crafted))
