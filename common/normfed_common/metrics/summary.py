@@ -21,6 +21,7 @@ from normfed_common.metrics.base import SHARE, Metric
 from normfed_common.metrics.catalogue import BUILT_IN
 
 EVERYBODY = "all"
+DOMINANCE = 1e-3  # p of the p % rule: all others are at the end of the scale, as good as exactly
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,10 @@ def summarise(
         for group, metric in np.ndindex(told.shape):
             has, whole = defined[member[group], metric], np.ones(int(member[group].sum()), bool)
             told[group, metric] &= (has == whole).all() or (has == ill[member[group]]).all()
+        for column, metric in enumerate(metrics):
+            told[:, column] = _undominated(
+                told[:, column], values[:, column], member & defined[:, column], names, metric
+            )
     moments = np.einsum("gp,pmk->gmk", member.astype(float), stacked) * told[..., None]
     rng = seeds.generator(seed, "bootstrap", site)
     draws = (
@@ -189,6 +194,33 @@ def _reportable(names: np.ndarray, counted: np.ndarray, minimum: int) -> np.ndar
         smallest = min(np.flatnonzero(told[1:]), key=lambda group: sizes[1:][group])
         told[1 + smallest] = False
     return told
+
+
+def _undominated(
+    told: np.ndarray, values: np.ndarray, counted: np.ndarray, names: np.ndarray, metric: Metric
+) -> np.ndarray:
+    """Which groups' sums (groups,) may be told, when none may be all but one person's: where any is, or what is left
+    beside the kinds of lesion, only everybody's may, if that is not."""
+    sums = [rows for rows, one in zip(counted, told, strict=True) if one]
+    if len(sums) > 1:
+        sums.append(sums[0] & ~np.logical_or.reduce(sums[1:]))
+    if not any(_dominated(values[rows], names[rows], metric) for rows in sums):
+        return told
+    found = np.zeros_like(told)
+    found[0] = told[0] and not _dominated(values[counted[0]], names[counted[0]], metric)
+    return found
+
+
+def _dominated(values: np.ndarray, names: np.ndarray, metric: Metric) -> bool:
+    """Whether a sum is as good as its largest share (the p % rule; Hundepool et al. 2012, Statistical
+    Disclosure Control, 4.2): of how far people are above the metric's lowest value. Of ten people nine of
+    whom have 0, the sum is the tenth's."""
+    _, whose = np.unique(names, return_inverse=True)
+    distances = values - metric.lowest
+    if not np.isfinite(distances).all() or not distances.any():
+        return False
+    shares = np.sort(np.bincount(whose, distances))[::-1]
+    return bool(shares[1:].sum() < DOMINANCE * shares[0])
 
 
 def add(parts: Sequence[Summary]) -> Summary:

@@ -338,3 +338,20 @@ def test_a_kind_of_lesion_that_is_called_as_everybody_is_no_group_of_its_own() -
     """Once a hospital whose masks say label-all had the name twice, and the server believed none of its figures."""
     assert reportable_groups(["all"] * 5 + ["MS"] * 5, list("abcdefghij"), 2) == ("all", "MS")
     assert reportable_groups(["all"] + ["MS"] * 5, list("abcdef"), 2) == ("all",)
+
+
+def test_a_sum_that_is_one_persons_because_all_others_have_nothing_is_not_told() -> None:
+    """Nor from the kinds of lesion: everybody's less the other kind's would be this one's."""
+    rows: list[Row] = [{"auroc": 0.6 + 0.01 * i, "dice": 0.0, "best_dice": 0.4 + 0.01 * i} for i in range(8)]
+    rows[0]["dice"] = 0.37
+    kinds = ["MS"] * 4 + ["WMH"] * 4
+    found = summarise(rows, kinds, (EVERYBODY, "MS", "WMH"), 0, 1, "a", minimum=3)
+    assert [found.n("dice", group) for group in found.groups] == [0, 0, 0]
+    assert [found.n("best_dice", group) for group in found.groups] == [8, 4, 4]
+    rows[1]["dice"] = rows[5]["dice"] = rows[6]["dice"] = 0.5
+    found = summarise(rows, kinds, (EVERYBODY, "MS", "WMH"), 0, 1, "a", minimum=3)
+    assert [found.n("dice", group) for group in found.groups] == [8, 4, 4]
+    rows[1]["dice"] = 0.0
+    found = summarise(rows, kinds, (EVERYBODY, "MS", "WMH"), 0, 1, "a", minimum=3)
+    assert [found.n("dice", group) for group in found.groups] == [8, 0, 0]
+    assert summarise(rows, kinds, (EVERYBODY,), 0, 1, "a").n("dice") == 8
