@@ -2,11 +2,11 @@
 
     score = sum_i w_i (-log p_i) / sum_i w_i        over the members that can score the scan
 
-with p_i the tail probability of member i's score among normal voxels (see `calibration`). It is
-Fisher's combination of independent tests (1932, Statistical methods for research workers, 21.1) with weights (Good
-1955, JRSS B 17:264), as a mean: 1 on average in normal people, with any number of members. Unlike a sum of normal
-scores (Stouffer 1949) it stays high where one member alone is certain, as of a lesion that one modality shows; a member
-that sees nothing costs the others much, and deserves a small weight. Weights are the study's, never fitted.
+with p_i the tail probability of member i's score among normal voxels (see `calibration`). It is Fisher's combination of
+independent tests (1932, Statistical methods for research workers, 21.1) with weights (Good 1955, JRSS B 17:264), as a
+mean: 1 on average in normal people, with any number of members. Unlike a sum of normal scores (Stouffer 1949) it stays
+high where one member alone is certain, as of a lesion that one modality shows; a member that sees nothing costs the
+others much, and deserves a small weight. Weights are the study's, never fitted.
 """
 
 from __future__ import annotations

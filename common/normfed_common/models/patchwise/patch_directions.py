@@ -22,6 +22,7 @@ from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import StudyError, WireError
 from normfed_common.learning.cohort import Cohort, Scan
 from normfed_common.learning.setting import SUMS_ROUNDING, Setting
+from normfed_common.models.patchwise.patch_moments import square
 from normfed_common.models.patchwise.patches import siamese_batches
 
 RIDGE = 1e-3  # of S, relative to its mean eigenvalue
@@ -122,7 +123,7 @@ class PatchDirections:
         if patches <= 0 or pairs < 0 or 2 * pairs > patches * (1 + SUMS_ROUNDING):
             raise WireError("there are no patches, or more pairs than there are patches for")
         largest = max(map(abs, self.setting.value_range)) * (1 + SUMS_ROUNDING)
-        products, differences = self._square(sums["products"]), self._square(sums["differences"])
+        products, differences = square(sums["products"], self.size), square(sums["differences"], self.size)
         if (np.abs(sums["sum"]) > largest * patches).any() or (np.diagonal(products) > largest**2 * patches).any():
             raise WireError("patches have values beyond the study's range")
         if pairs == 0 and differences.any():
@@ -143,9 +144,10 @@ class PatchDirections:
         """
         count, pairs = float(total["patches"][0]), float(total["pairs"][0])
         self.mean = total["sum"] / count
-        covariance = self._square(total["products"]) / count - np.outer(self.mean, self.mean)
+        covariance = square(total["products"], self.size) / count - np.outer(self.mean, self.mean)
         eye = np.eye(self.size)
-        within = self._square(total["differences"]) / (2 * pairs) if pairs else eye * np.trace(covariance) / self.size
+        differences = square(total["differences"], self.size)
+        within = differences / (2 * pairs) if pairs else eye * np.trace(covariance) / self.size
         within = within + eye * (RIDGE * np.trace(within) / self.size + np.finfo(np.float32).tiny)
         try:
             values, vectors = eigh(covariance, within, subset_by_index=(self.size - self.latents, self.size - 1))
@@ -193,8 +195,3 @@ class PatchDirections:
             "pairs": (1,),
             "differences": triangle,
         }
-
-    def _square(self, triangle: np.ndarray) -> np.ndarray:
-        matrix = np.zeros((self.size, self.size))
-        matrix[self.upper] = triangle
-        return matrix + np.triu(matrix, 1).T

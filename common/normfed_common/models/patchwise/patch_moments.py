@@ -100,7 +100,7 @@ def check(sums: Arrays, dimension: int, value_range: tuple[float, float]) -> Non
     _check_mean(sums, value_range)
     if not np.isfinite(sums["products"]).all():
         raise WireError("products of patches are not finite")
-    squares = np.diag(_square(sums["products"], dimension))
+    squares = np.diag(square(sums["products"], dimension))
     if (squares > sums["count"] * max(map(abs, value_range)) ** 2 * (1 + SUMS_ROUNDING)).any():
         raise WireError(f"squares are not of values between {value_range[0]:g} and {value_range[1]:g}")
     slack = SCATTER_ROUNDING * squares.sum() + np.finfo(np.float64).tiny
@@ -122,11 +122,12 @@ def _check_mean(sums: Arrays, value_range: tuple[float, float]) -> None:
 
 def _scatter(sums: Arrays) -> np.ndarray:
     first = sums["sum"]
-    scatter: np.ndarray = _square(sums["products"], len(first)) - np.outer(first, first) / float(sums["count"])
+    scatter: np.ndarray = square(sums["products"], len(first)) - np.outer(first, first) / float(sums["count"])
     return scatter
 
 
-def _square(products: np.ndarray, dimension: int) -> np.ndarray:
+def square(products: np.ndarray, dimension: int) -> np.ndarray:
+    """The symmetric matrix (D, D) of an upper triangle (D(D+1)/2,), row by row."""
     matrix = np.zeros((dimension, dimension))
     matrix[np.triu_indices(dimension)] = products
     return matrix + np.triu(matrix, 1).T

@@ -6,7 +6,7 @@ Baur, Denner, Wiestler, Navab, Albarqouni 2021 (Medical Image Analysis 69:101952
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -58,24 +58,33 @@ class Dropout(nn.Module):
         return x * keep.to(x.device, non_blocking=True) / (1 - self.share)
 
 
-class SliceNetwork(nn.Module):
+class _Encoding(nn.Module):
+    """What both networks begin with: strided layers down to SIDE x SIDE, and the dropout of the bottleneck."""
+
+    SIDE: ClassVar[int]
+
+    def __init__(self, channels: int, config: SliceNetworkConfig) -> None:
+        super().__init__()
+        widths = config.widths(self.SIDE)
+        self.stem = _down(channels, widths[0], config)
+        self.encoder = nn.Sequential(*(_down(a, b, config) for a, b in pairwise(widths)))
+        self.dropout = Dropout(config.dropout)
+
+
+class SliceNetwork(_Encoding):
     """The auto-encoder of (N, C, size, size)."""
 
     SIDE = 16
 
     def __init__(self, channels: int, config: SliceNetworkConfig) -> None:
-        super().__init__()
+        super().__init__(channels, config)
         widths = config.widths(self.SIDE)
         deepest, narrow = widths[-1], widths[-1] // 8
-        flat = narrow * self.SIDE**2
-        self.stem = _down(channels, widths[0], config)
-        self.encoder = nn.Sequential(*(_down(a, b, config) for a, b in pairwise(widths)))
-        self.dropout = Dropout(config.dropout)
         self.bottleneck = nn.Sequential(
             nn.Conv2d(deepest, narrow, 1),
             nn.Flatten(),
             self.dropout,
-            nn.Linear(flat, config.latent),
+            nn.Linear(narrow * self.SIDE**2, config.latent),
             *_widening(config.latent, narrow, deepest, self.SIDE),
         )
         self.decoder = _decoder(widths, channels, config)
@@ -86,19 +95,16 @@ class SliceNetwork(nn.Module):
         return out
 
 
-class VariationalSliceNetwork(nn.Module):
+class VariationalSliceNetwork(_Encoding):
     """The variational auto-encoder of (N, C, size, size), with a normal distribution in the bottleneck."""
 
     SIDE = 8
 
     def __init__(self, channels: int, config: SliceNetworkConfig) -> None:
-        super().__init__()
+        super().__init__(channels, config)
         widths = config.widths(self.SIDE)
         deepest, narrow = widths[-1], widths[-1] // 8
         flat = narrow * self.SIDE**2
-        self.stem = _down(channels, widths[0], config)
-        self.encoder = nn.Sequential(*(_down(a, b, config) for a, b in pairwise(widths)))
-        self.dropout = Dropout(config.dropout)
         self.narrowing = nn.Sequential(nn.Conv2d(deepest, narrow, 1), nn.Flatten(), self.dropout)
         self.mean, self.log_sigma = nn.Linear(flat, config.latent), nn.Linear(flat, config.latent)
         self.widening = nn.Sequential(*_widening(config.latent, narrow, deepest, self.SIDE))
