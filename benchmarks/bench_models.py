@@ -180,7 +180,7 @@ def table(study: StudyConfig, found: Sequence[Result]) -> str:
         [
             f"### {study.name}: {len(patients)} people with lesions; false alarms {of}",
             "",
-            *_markdown(head, lines),
+            *markdown(head, lines),
             "",
             *_sizes(found, patients),
             "",
@@ -223,7 +223,7 @@ def _sizes(found: Sequence[Result], patients: Sequence[Row]) -> list[str]:
         ]
         for result in found
     ]
-    return _markdown(head, lines)
+    return markdown(head, lines)
 
 
 def _sites(found: Sequence[Result], patients: Sequence[Row]) -> list[str]:
@@ -231,10 +231,11 @@ def _sites(found: Sequence[Result], patients: Sequence[Row]) -> list[str]:
     lines = [
         [result["entry"]["label"], *(f"{by_site(result['people'])[site]:.3f}" for site in counts)] for result in found
     ]
-    return _markdown(["AP", *(f"{site} ({count})" for site, count in counts.items())], lines)
+    return markdown(["AP", *(f"{site} ({count})" for site, count in counts.items())], lines)
 
 
-def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    """A table's lines."""
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines)]
 
 

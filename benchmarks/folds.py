@@ -107,21 +107,26 @@ def folds(study: StudyConfig, cases: Mapping[str, Cases]) -> list[Fold]:
     }
     patients = _some({site: cases["test"][site] for site in everybody})
     whole = Fold("all controls", controls, patients, dict.fromkeys(patients, "patients"))
-    return [whole, *_halves(study, controls)]
+    return [whole, *_crossed(halves(study, controls))]
 
 
-def _halves(study: StudyConfig, controls: Cases) -> Iterator[Fold]:
+def _crossed(both: tuple[Cases, Cases]) -> Iterator[Fold]:
     """Each half of every site's people, scored by the other."""
-    halves: list[dict[str, list[Case]]] = [{}, {}]
-    for site, people in controls.items():
-        subjects = sorted({case.visit.participant.subject for case in people})
-        order = seeds.generator(study.seed, "halves", site).permutation(subjects)
-        for number, half in enumerate(halves):
-            chosen = {*order[number::2]}
-            half[site] = [case for case in people if case.visit.participant.subject in chosen]
-    for number, half in enumerate(halves):
+    for number, half in enumerate(both):
         name = f"half {number + 1} of the controls"
-        yield Fold(name, _some(halves[1 - number]), _some(half), dict.fromkeys(half, name))
+        yield Fold(name, _some(both[1 - number]), _some(half), dict.fromkeys(half, name))
+
+
+def halves(study: StudyConfig, people: Cases) -> tuple[Cases, Cases]:
+    """Every site's people, in two."""
+    both: tuple[dict[str, list[Case]], dict[str, list[Case]]] = ({}, {})
+    for site, cases in people.items():
+        subjects = sorted({case.visit.participant.subject for case in cases})
+        order = seeds.generator(study.seed, "halves", site).permutation(subjects)
+        for number, half in enumerate(both):
+            chosen = {*order[number::2]}
+            half[site] = [case for case in cases if case.visit.participant.subject in chosen]
+    return both
 
 
 def _some(cases: Cases) -> dict[str, Sequence[Case]]:

@@ -126,10 +126,10 @@ def false_alarms(people: Sequence[Row]) -> float:
     return mean([row for row in people if row["healthy"] == healthy], "fpr")
 
 
-def difference(ours: Sequence[Row], theirs: Sequence[Row]) -> tuple[float, float, float]:
-    """Of the main figure, paired by person, and its 95 % interval by resampling people."""
-    other = {row["name"]: row[MAIN] for row in theirs}
-    values = np.array([row[MAIN] - other[row["name"]] for row in ours if np.isfinite(row[MAIN])])
+def difference(ours: Sequence[Row], theirs: Sequence[Row], key: str = MAIN) -> tuple[float, float, float]:
+    """Of a figure, paired by person, and its 95 % interval by resampling people."""
+    other = {row["name"]: row[key] for row in theirs}
+    values = np.array([row[key] - other[row["name"]] for row in ours if np.isfinite(row[key])])
     if not len(values):
         return (float("nan"),) * 3
     drawn = seeds.generator(0, "bootstrap").integers(len(values), size=(RESAMPLINGS, len(values)))

@@ -7,7 +7,7 @@ made coarser, as a minimum cohort above 1 would have it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -107,6 +107,11 @@ class Federation:
         """The model as every process of a run makes it."""
         return assemble(self.study.transforms, self.model, self.setting)
 
+    @property
+    def trains(self) -> bool:
+        """Whether the model has a network that rounds train."""
+        return any(phase.kind == "averaged" for phase in self.new().phases())
+
     def learn(self) -> Learnt:
         """All phases in order.
 
@@ -129,10 +134,24 @@ class Federation:
                     break
         return Learnt(server.share(), time.perf_counter() - begun + self._saved_s, self._bytes / MEGABYTE)
 
-    def served(self, arrays: Arrays, site: str) -> NormativeModel:
-        """The model with which a site scores; what stays there is learnt there, where somebody trains."""
+    def served(self, arrays: Arrays, site: str, tuned_epochs: int = 0) -> NormativeModel:
+        """The model with which a site scores; what stays there is learnt there, where somebody trains.
+
+        Parameters
+        ----------
+        tuned_epochs
+            Of training at the site alone, at its end, as `fine-tuning` does.
+        """
         model = self._at(arrays)
-        if model.keeps_to_site and site in self.cohorts:
+        if site not in self.cohorts:
+            return model
+        if tuned_epochs:
+            of = self.federation
+            for phase in model.phases():
+                if phase.kind == "averaged":
+                    how = (tuned_epochs, of.learning_rate, of.optimiser)
+                    train(model, self.cohorts[site], Settings(phase, self.seed, site, self._round + 1, *how))
+        if model.keeps_to_site:
             model.personalise(self.cohorts[site], seeds.generator(self.seed, "personalise", site))
         return model
 
@@ -193,10 +212,14 @@ def transferred(
         learnt.append(federation.learn())
         told(f"{fold.name}: learnt in {learnt[-1].seconds:.1f} s")
         for site, people in fold.scored.items():
-            model = federation.served(learnt[-1].arrays, site)
-            for case in people:
-                begun = time.perf_counter()
-                found = maps.score(model, maps.until(case, people), case.visit.name)
-                seconds = time.perf_counter() - begun
-                scored.append(Scored(case, site, fold.group[site], found.anomaly, seconds))
+            found = scores(federation.served(learnt[-1].arrays, site), people)
+            scored += [Scored(case, site, fold.group[site], anomaly, seconds) for case, anomaly, seconds in found]
     return scored, learnt
+
+
+def scores(model: NormativeModel, people: Sequence[Case]) -> Iterator[tuple[Case, np.ndarray, float]]:
+    """Of each person of a site the map, and the seconds that it took."""
+    for case in people:
+        begun = time.perf_counter()
+        found = maps.score(model, maps.until(case, people), case.visit.name)
+        yield case, found.anomaly, time.perf_counter() - begun

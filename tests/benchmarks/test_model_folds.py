@@ -1,4 +1,4 @@
-"""Who learns, who is scored and where thresholds come from, in the benchmark of all models."""
+"""Who learns, who is scored and where thresholds come from, in the benchmarks of models and of federations."""
 
 from __future__ import annotations
 
@@ -34,9 +34,14 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def _module(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for own in ("folds", "transfer", "model_figures"):
+    for own in ("folds", "transfer", "model_figures", "bench_models", "bench_federation"):
         monkeypatch.delitem(sys.modules, own, raising=False)
     return __import__(name)
+
+
+@pytest.fixture
+def arms(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return _module("bench_federation", monkeypatch)
 
 
 def study(**data: Any) -> StudyConfig:
@@ -149,3 +154,58 @@ def test_the_interval_of_a_difference_is_that_of_a_mean_of_paired_differences(fi
     error = np.std(ours - theirs) / np.sqrt(40)
     assert gain == pytest.approx(np.mean(ours - theirs))
     assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.05)
+
+
+def learners(plan: list[Any], arm: str) -> dict[str, list[tuple[dict[str, int], list[str]]]]:
+    """By scored site, how many people of which sites every model has learnt from, and whom it scores."""
+    found: dict[str, list[tuple[dict[str, int], list[str]]]] = {}
+    for one in plan:
+        for site, people in one.fold.scored.items():
+            if one.arm == arm:
+                learn = {other: len(of) for other, of in one.fold.learn.items()}
+                found.setdefault(site, []).append((learn, sorted(case.visit.name for case in people)))
+    return found
+
+
+def test_every_arm_of_a_federation_has_its_people(arms: ModuleType) -> None:
+    of = study(normal="lesion-free-tissue", sites=["a", "b", "c"], out_of_sample=["c"])
+    people = {site: visits(site, count, ill=True) for site, count in (("a", 4), ("b", 3), ("c", 1))}
+    plan = list(arms.trainings(of, cases(of, people)))
+    whole = {site: sorted(v.name for v in found) for site, found in people.items()}
+    unseen = learners(plan, "others-together")
+    assert unseen == {
+        "a": [({"b": 3}, whole["a"])],
+        "b": [({"a": 4}, whole["b"])],
+        "c": [({"a": 4, "b": 3}, whole["c"])],
+    }
+    alone = learners(plan, "another-alone")
+    assert alone == {**unseen, "c": [({"a": 4}, whole["c"]), ({"b": 3}, whole["c"])]}
+    own, together, tuned, pooled = (learners(plan, arm) for arm in ("own-alone", "together", "tuned", "pooled"))
+    assert tuned == together
+    for site, other in (("a", "b"), ("b", "a")):
+        assert Counter(name for _, scored in own[site] for name in scored) == Counter(whole[site])
+        for (mine, scored), (everybody, same), (one_place, also) in zip(
+            own[site], together[site], pooled[site], strict=True
+        ):
+            assert scored == same == also
+            assert mine == {site: len(whole[site]) - len(scored)}
+            assert everybody == {**mine, other: len(whole[other])}
+            assert one_place == {"pooled": sum(everybody.values())}
+    assert "c" not in own
+    for one in plan:
+        learnt = {case.visit.name for found in one.fold.learn.values() for case in found}
+        assert not learnt & {case.visit.name for found in one.fold.scored.values() for case in found}
+
+
+def test_patients_of_sites_that_train_nothing_have_no_model_of_their_own(arms: ModuleType) -> None:
+    of = study(normal="controls", sites=["a", "b", "c"], train_sites=["a", "b"])
+    people = {"a": visits("a", 5, ill=False), "b": visits("b", 4, ill=False), "c": visits("c", 3, ill=True)}
+    plan = list(arms.trainings(of, cases(of, people)))
+    assert {one.arm for one in plan} == {"others-together", "another-alone"}
+    assert {site for one in plan for site in one.fold.scored} == {"c"}
+
+
+def test_a_person_scored_by_several_models_counts_once(arms: ModuleType) -> None:
+    rows = [{"site": "a", "name": name, "auprc": value, "auroc": 0.5} for name, value in (("x", 0.2), ("y", 1.0))]
+    found = arms._of_people([*rows, {**rows[0], "auprc": 0.6}])
+    assert [(row["name"], row["auprc"]) for row in found] == [("x", pytest.approx(0.4)), ("y", 1.0)]

@@ -1,0 +1,241 @@
+"""What a federation is worth: the same models learnt by all sites, by all but one, by one alone, and in one place.
+
+    python benchmarks/bench_federation.py --data BIDS [--study NAME ...] [--models LABEL ...] [--arms ARM ...]
+        [--repeats N] [--list FILE] [--out DIR]
+
+Every site's patients are scored by models of
+
+    others-together   all training sites but this one: what a hospital that never trained gets
+    another-alone     each of these by itself; everybody's mean over them
+    own-alone         the site's own people, the scored one's half apart where patients' normal tissue is learnt from
+    together          own-alone's people and all other sites
+    tuned             the same, then trained on at the site, as `fine-tuning` does (networks only)
+    pooled            the same people as `together`, as if they were one site's
+
+Differences are paired by person, with an interval over people; with --repeats the spread over trainings of what draws.
+People without a site of their own to learn from (`real-t1-controls`) have the first two arms only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from bench_models import HERE, chosen, entries, markdown, told, usable
+from common import machine
+from folds import Cases, Fold, cases_of, halves, prepared
+from model_figures import MAIN, averaged, by_site, difference, mean
+from transfer import Entry, Federation, FirstSums, scores
+
+from normfed_client.hospital.machine import computing
+from normfed_client.hospital.site import Case
+from normfed_common.algorithms.parameters import FineTuningParameters
+from normfed_common.foundation import seeds
+from normfed_common.foundation.errors import UserError
+from normfed_common.foundation.files import write_json
+from normfed_common.metrics.base import ScoredScan
+from normfed_common.metrics.catalogue import METRICS
+from normfed_common.models.base import NormativeModel
+from normfed_common.studies import load_study
+from normfed_common.study.config import StudyConfig
+
+STUDIES = ("real-flair", "real-brains", "real-t1-controls", "demo")
+LABELS = ("matched-filter edge grey", "atlas units by-site edge grey", "location")
+ARMS = ("others-together", "another-alone", "own-alone", "together", "tuned", "pooled")
+COMPARED = (
+    ("others-together", "another-alone"),
+    ("together", "own-alone"),
+    ("tuned", "own-alone"),
+    ("together", "pooled"),
+)
+FIGURES = (MAIN, "auroc")
+Row = dict[str, Any]
+Split = tuple[Sequence[Case], Sequence[Case]]  # of a site: to learn from, to score
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One training of an arm, and whom it scores."""
+
+    arm: str
+    fold: Fold
+    tuned: bool = False
+
+
+def learners(study: StudyConfig, cases: Mapping[str, Cases]) -> dict[str, list[Case]]:
+    """Of every training site whom it has to learn from: healthy people where there are some, else everybody."""
+    roles = ("train", "held_out") if study.data.normal == "controls" else ("train", "held_out", "test")
+    found = {site: [case for role in roles for case in cases[role][site]] for site in cases["test"]}
+    return {site: people for site, people in found.items() if people and study.data.trains(site)}
+
+
+def splits(study: StudyConfig, cases: Mapping[str, Cases]) -> dict[str, list[Split]]:
+    """Of every site with patients, its own people to learn from, none where it trains nothing, and those to score."""
+    learn = learners(study, cases)
+    if study.data.normal == "controls":
+        return {site: [(learn.get(site, []), patients)] for site, patients in cases["test"].items() if patients}
+    found: dict[str, list[Split]] = {}
+    for site in cases["test"]:
+        everybody = [case for role in cases.values() for case in role[site]]
+        if site in learn and len({case.visit.participant.subject for case in everybody}) > 1:
+            one, two = (half[site] for half in halves(study, {site: everybody}))
+            found[site] = [(one, two), (two, one)]
+        elif everybody:
+            found[site] = [([], everybody)]
+    return found
+
+
+def trainings(study: StudyConfig, cases: Mapping[str, Cases]) -> Iterator[Trained]:
+    """All that is to be learnt."""
+    learn, own = learners(study, cases), splits(study, cases)
+    whole: Cases = {site: [case for _, scored in of for case in scored] for site, of in own.items()}
+    for site, people in whole.items():
+        yield Trained("others-together", _fold({other: learn[other] for other in learn if other != site}, site, people))
+    for site, people in learn.items():
+        others = {other: scored for other, scored in whole.items() if other != site}
+        yield Trained("another-alone", Fold(f"{site} alone", {site: people}, others, {}))
+    for site, of in own.items():
+        for mine, people in of:
+            if not mine:
+                continue
+            yield Trained("own-alone", _fold({site: mine}, site, people))
+            everybody = {**{other: learn[other] for other in learn if other != site}, site: mine}
+            together = _fold(everybody, site, people)
+            yield Trained("together", together)
+            yield Trained("tuned", together, tuned=True)
+            one_place = [case for there in everybody.values() for case in there]
+            yield Trained("pooled", _fold({"pooled": one_place}, site, people))
+
+
+def _fold(learn: Cases, site: str, people: Sequence[Case]) -> Fold:
+    return Fold(f"{', '.join(learn)} for {site}", learn, {site: people}, {})
+
+
+def computed(study: StudyConfig, entry: Entry, plan: Sequence[Trained], repeats: int) -> dict[str, Any]:
+    """Of every arm everybody's figures, averaged over trainings, and the means of each training."""
+    found: dict[str, list[list[Row]]] = {}
+    with computing(study, torch.device("cpu")):
+        for repeat in range(repeats if entry.draws else 1):
+            seed, first = seeds.of_repeat(study.seed, repeat), FirstSums()
+            rows: dict[str, list[Row]] = {}
+            for number, one in enumerate(plan, 1):
+                federation = Federation(study, entry, one.fold, seed, first)
+                if one.tuned and not federation.trains:
+                    continue
+                learnt = federation.learn()
+                for site, people in one.fold.scored.items():
+                    model = federation.served(learnt.arrays, site, FineTuningParameters().epochs if one.tuned else 0)
+                    rows.setdefault(one.arm, []).extend(_rows(model, site, people, study.preprocessing.voxel_size_mm))
+                where = f"{study.name}, {entry.label}, training {repeat + 1}"
+                told(f"{where}, {one.arm} {number}/{len(plan)}: learnt in {learnt.seconds:.1f} s")
+            for arm, all_of in rows.items():
+                found.setdefault(arm, []).append(_of_people(all_of))
+    return {
+        "label": entry.label,
+        "trainings": {arm: [{key: mean(one, key) for key in FIGURES} for one in of] for arm, of in found.items()},
+        "people": {arm: averaged(of) for arm, of in found.items()},
+    }
+
+
+def _rows(model: NormativeModel, site: str, people: Sequence[Case], size: float) -> Iterator[Row]:
+    for case, anomaly, _ in scores(model, people):
+        mask = case.entry.mask()
+        lesion = case.entry.lesion() & mask
+        if lesion.any():
+            scan = ScoredScan(anomaly, lesion, mask, size, float("nan"))
+            yield {"site": site, "name": case.visit.name, **{key: METRICS[key](scan) for key in FIGURES}}
+
+
+def _of_people(rows: Sequence[Row]) -> list[Row]:
+    """One row a person: the mean over the models that scored it."""
+    same: dict[str, list[Row]] = {}
+    for row in rows:
+        same.setdefault(row["name"], []).append(row)
+    return [averaged([[row] for row in of])[0] for of in same.values()]
+
+
+def table(study: StudyConfig, found: Sequence[dict[str, Any]]) -> str:
+    """Arms, then their differences, in Markdown."""
+    arms = [
+        [
+            result["label"],
+            arm,
+            str(len(people)),
+            *(_spread(result["trainings"][arm], people, key) for key in FIGURES),
+            "{} {:.3f}".format(*min(by_site(people).items(), key=lambda site: site[1])),
+        ]
+        for result in found
+        for arm, people in result["people"].items()
+    ]
+    gains = [
+        [
+            result["label"],
+            f"{ours} less {theirs}",
+            *(_difference(result["people"], ours, theirs, key) for key in FIGURES),
+        ]
+        for result in found
+        for ours, theirs in COMPARED
+        if {ours, theirs} <= result["people"].keys()
+    ]
+    head = ["model", "learnt by", "people", "AP", "AUROC", "worst site, AP"]
+    differences = ["model", "difference", "AP, 95 %", "AUROC, 95 %"]
+    return "\n".join([f"### {study.name}", "", *markdown(head, arms), "", *markdown(differences, gains)])
+
+
+def _spread(trainings: Sequence[dict[str, float]], people: Sequence[Row], key: str) -> str:
+    """The mean over people, and the standard deviation over trainings of what draws."""
+    value = f"{mean(people, key):.3f}"
+    return value + (f" (sd {np.std([one[key] for one in trainings], ddof=1):.3f})" if len(trainings) > 1 else "")
+
+
+def _difference(people: Mapping[str, Sequence[Row]], ours: str, theirs: str, key: str) -> str:
+    """Of those who are in both arms."""
+    both = {row["name"] for row in people[ours]} & {row["name"] for row in people[theirs]}
+    one, other = ([row for row in people[arm] if row["name"] in both] for arm in (ours, theirs))
+    return "{:+.3f} ({:+.3f} to {:+.3f})".format(*difference(one, other, key))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="a BIDS dataset, for the studies of real scans")
+    parser.add_argument("--study", nargs="+", default=STUDIES, help=f"of studies/; {', '.join(STUDIES)} when absent")
+    parser.add_argument("--models", nargs="+", default=LABELS, help="labels or names; three of sums when absent")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
+    parser.add_argument("--list", type=Path, default=HERE / "models.yaml", help="the models, with their parameters")
+    parser.add_argument("--repeats", type=int, default=1, help="trainings of what draws, each of another seed")
+    parser.add_argument("--workers", type=int, default=1, help="processes that prepare scans")
+    parser.add_argument("--out", type=Path, help="the folder for everybody's figures")
+    given = parser.parse_args()
+    if given.repeats < 1:
+        parser.error("--repeats: at least 1")
+    try:
+        models = chosen(entries(given.list), given.models, slow=True)
+        print(machine())
+        for name in given.study:
+            study = load_study(HERE.parent / "studies" / f"{name}.yaml")
+            if study.data.made is None and given.data is None:
+                print(f"\nNo {name}: --data names no BIDS dataset.")
+                continue
+            cases = cases_of(study, prepared(study, given.data, given.workers), given.workers)
+            plan = [one for one in trainings(study, cases) if one.arm in given.arms]
+            found = []
+            for entry in models:
+                if not entry.baseline and usable(entry, study):
+                    found.append(computed(study, entry, plan, given.repeats))
+                    if given.out is not None:
+                        path = given.out / study.name / f"{re.sub(r'[^A-Za-z0-9]+', '-', entry.label)}.json"
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        write_json(path, found[-1])
+            print(f"\n{table(study, found)}", flush=True)
+    except UserError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()
