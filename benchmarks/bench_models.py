@@ -54,7 +54,15 @@ from normfed_common.study.validation import validate
 
 HERE = Path(__file__).parent
 STUDIES = ("real-flair", "real-brains", "real-t1-controls", "demo")
-MATTERS = {"seed", "data", "preprocessing", "transforms", "federation", "postprocessing"}  # of a study, here
+MATTERS = {
+    "seed",
+    "data",
+    "preprocessing",
+    "transforms",
+    "federation",
+    "postprocessing",
+    "evaluation",
+}  # of a study, here
 Result = dict[str, Any]
 
 
@@ -107,7 +115,7 @@ def computed(study: StudyConfig, entry: Entry, plan: Sequence[Fold], repeats: in
         seed = seeds.of_repeat(study.seed, repeat)
         say = partial(_say, f"{study.name}, {entry.label}, training {repeat + 1}, ")
         people, learnt = transferred(study, entry, plan, seed, say)
-        trainings.append(rows(people, study.preprocessing.voxel_size_mm))
+        trainings.append(rows(people, study.preprocessing.voxel_size_mm, study.evaluation.specificity))
     return {
         **_asked(study, entry, repeats),
         "machine": machine(),

@@ -1,7 +1,7 @@
 """Figures of people whose maps `transfer` has made, and of a model over people.
 
-A threshold is the 98 % quantile of normal voxels of people of other groups, each scored by a model that has not seen
-them: healthy people where there are some, else lesion-free tissue of other sites.
+A threshold is a quantile, the study's specificity, of normal voxels of people of other groups, each scored by a model
+that has not seen them: healthy people where there are some, else lesion-free tissue of other sites.
 """
 
 from __future__ import annotations
@@ -23,13 +23,12 @@ from normfed_common.metrics.summary import percentile_interval
 Row = dict[str, Any]
 RANKED = ("auroc", "auprc", "aupro", "best_dice")
 MAIN = "auprc"
-SPECIFICITY = 0.98
 PEOPLE_ML = {"< 5 ml": (0, 5), "5-25 ml": (5, 25), "> 25 ml": (25, np.inf)}  # of all of a person's lesions
 LESIONS_ML = {"< 0.1 ml": (0, 0.1), "0.1-1 ml": (0.1, 1), "> 1 ml": (1, np.inf)}  # of one, 26-connected
 RESAMPLINGS = 5000
 
 
-def rows(people: Sequence[Scored], voxel_size_mm: float) -> list[Row]:
+def rows(people: Sequence[Scored], voxel_size_mm: float, specificity: float) -> list[Row]:
     """Everybody's figures; NaN where one is not defined, as rankings are without a lesion."""
     normal = [person.anomaly[person.case.entry.normal()] for person in people]
     healthy = any(person.healthy for person in people)
@@ -41,7 +40,7 @@ def rows(people: Sequence[Scored], voxel_size_mm: float) -> list[Row]:
             for person, scores in zip(people, normal, strict=True)
             if person.group != group and person.healthy == healthy
         ]
-        return float(np.quantile(np.concatenate(others), SPECIFICITY)) if others else float("nan")
+        return float(np.quantile(np.concatenate(others), specificity)) if others else float("nan")
 
     return [
         _row(person, scores, threshold(person.group), voxel_size_mm)
