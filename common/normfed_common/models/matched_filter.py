@@ -214,10 +214,12 @@ class MatchedFilter(NormativeModel):
     def _features(self, scan: Scan, units: np.ndarray, index: np.ndarray) -> np.ndarray:
         """f at voxels (n,), float32 (n, d)."""
         size = self.setting.voxel_size_mm
-        smoothed = (
-            smoothed_inside(channel, scan.mask, scale / size) for channel in units for scale in self.config.scales_mm
-        )
-        return np.stack([volume.ravel()[index] for volume in smoothed], 1)
+        flat = units.reshape(len(units), -1)
+        found = np.empty((len(index), len(units), len(self.config.scales_mm)), np.float32)
+        for number, scale in enumerate(self.config.scales_mm):
+            smoothed = smoothed_inside(units, scan.mask, scale / size)
+            found[..., number] = smoothed.reshape(flat.shape)[:, index].T
+        return found.reshape(len(index), -1)
 
 
 def _main(config: MatchedFilterConfig, modalities: tuple[str, ...]) -> str:

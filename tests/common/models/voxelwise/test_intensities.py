@@ -73,6 +73,12 @@ def test_smoothing_is_the_weighted_mean_of_a_truncated_gaussian() -> None:
     assert smoothed_inside(values, one.mask, sigma)[place] == pytest.approx(expected, rel=1e-4)
 
 
+def test_volumes_are_smoothed_together_as_each_alone() -> None:
+    found = smoothed_inside(one.images, one.mask, 1.2)
+    for volume, alone in zip(found, one.images, strict=True):
+        np.testing.assert_array_equal(volume, smoothed_inside(alone, one.mask, 1.2))
+
+
 def test_smoothing_keeps_constants_up_to_the_border_and_nothing_outside() -> None:
     found = smoothed_inside(np.where(one.mask, 3.0, np.nan), one.mask, 1.5)
     np.testing.assert_allclose(found[one.mask], 3, rtol=1e-5)
