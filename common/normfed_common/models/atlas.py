@@ -25,6 +25,7 @@ from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import StudyError, WireError
 from normfed_common.learning.cohort import Cohort, Person, Scan
 from normfed_common.learning.phase import Phase
+from normfed_common.learning.scatter import triangle
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import SUMS_ROUNDING, Places, Setting
 from normfed_common.models.base import NormativeModel
@@ -38,7 +39,7 @@ from normfed_common.models.voxelwise.intensities import (
     smoothed_inside,
     suspicion,
 )
-from normfed_common.models.voxelwise.regression import Products, check_products, slopes, triangle
+from normfed_common.models.voxelwise.regression import Products, check_products, slopes
 from normfed_common.study.base import Frozen
 
 SMOOTHING_MM = 2.0  # of signed scores

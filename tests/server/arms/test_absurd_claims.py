@@ -314,7 +314,11 @@ def test_of_possible_sums_that_make_no_model_together_none_is_kept(study: StudyC
 
 
 LIES = {
-    "location": ("moments", {"products": np.full((3, 136), -1e9) * [[1], [1], [0]]}, "products make no covariance"),
+    "location": (
+        "moments",
+        {"products": np.full((3, 136), -1e9) * [[1], [1], [0]]},
+        "sums and products contradict each other",
+    ),
     "variance": ("variance", {"sum": np.array(1e9)}, "contradict each other"),
     "machine": ("machine", {"weights": np.full(16, 1e9)}, "larger than training makes them"),
 }
