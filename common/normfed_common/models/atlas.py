@@ -29,7 +29,7 @@ from normfed_common.learning.scatter import triangle
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import SUMS_ROUNDING, Places, Setting
 from normfed_common.models.base import NormativeModel
-from normfed_common.models.voxelwise.covariates import Covariate, Covariates
+from normfed_common.models.voxelwise.covariates import Covariates, Regressors
 from normfed_common.models.voxelwise.intensities import (
     UNITS,
     USUALLY,
@@ -68,7 +68,7 @@ class AtlasConfig(Frozen):
     smoothing_mm: float | None = Field(
         None, ge=0, le=20, description="standard deviation, inside the brain; when absent 2 for signed scores, else 0"
     )
-    regress: tuple[Covariate, ...] = Field(
+    regress: Regressors = Field(
         (), description="what the mean is predicted from at every voxel; ages only as far as those trained on reach"
     )
     ridge: float = Field(5.0, gt=0, description="draws predictions to the plain mean, worth so many people")
@@ -90,7 +90,7 @@ class Atlas(NormativeModel):
         self.suspicious = {name: config.suspicious.get(name, USUALLY.get(name, "both")) for name in setting.modalities}
         default_mm = SMOOTHING_MM if config.score == "signed" else 0.0
         self.smoothing_mm = default_mm if config.smoothing_mm is None else config.smoothing_mm
-        self.covariates = Covariates(tuple(dict.fromkeys(config.regress)))
+        self.covariates = Covariates(config.regress)
         self.value_range = UNITS if config.units == "robust" else setting.value_range
 
     @classmethod
@@ -99,7 +99,7 @@ class Atlas(NormativeModel):
         words = ["mean-brain-residual" if config.scale == "none" else "atlas"]
         words += ["rms"] if config.score == "rms" else []
         words += ["units"] if config.units == "robust" else []
-        return "-".join([*words, *dict.fromkeys(config.regress)])
+        return "-".join([*words, *config.regress])
 
     @classmethod
     def needs(cls, config: AtlasConfig, modalities: tuple[str, ...]) -> tuple[str, ...]:
