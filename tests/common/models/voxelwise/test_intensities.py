@@ -3,7 +3,10 @@ import pytest
 from scipy.stats import iqr, norm
 from synthetic import SHAPE, scan
 
-from normfed_common.models.voxelwise.intensities import UNITS, robust_units, smoothed_inside
+from normfed_common.models.intensity import Intensity
+from normfed_common.models.matched_filter import MatchedFilter
+from normfed_common.models.slicewise.slices import signs_of
+from normfed_common.models.voxelwise.intensities import UNITS, main_modality, robust_units, smoothed_inside
 
 BOTH = np.ones(2, bool)
 one = scan(np.random.default_rng(5))
@@ -95,3 +98,20 @@ def test_a_voxel_of_little_weight_says_little() -> None:
 
 def test_no_smoothing_leaves_the_volume() -> None:
     np.testing.assert_array_equal(smoothed_inside(one.images[0], one.mask, 0), np.where(one.mask, one.images[0], 0))
+
+
+@pytest.mark.parametrize(
+    ("modalities", "main"),
+    [
+        (("T1w", "T2w", "FLAIR"), "FLAIR"),
+        (("T1w", "T2w"), "T2w"),
+        (("T1w", "ce-gad_T1w"), "T1w"),
+        (("pet", "T1w"), "pet"),
+    ],
+)
+def test_every_model_takes_the_same_modality_for_the_main_one(modalities: tuple[str, ...], main: str) -> None:
+    assert main_modality(modalities) == main
+    for model in (Intensity, MatchedFilter):
+        assert model.needs(model.Config(), modalities) == (main,)
+    bright = {main: "positive"} if main in ("FLAIR", "T2w") else dict.fromkeys(modalities, "absolute")
+    assert signs_of(None, modalities) == bright
