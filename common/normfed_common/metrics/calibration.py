@@ -2,7 +2,9 @@
 
 Conformal p-value (Vovk 2005) of a voxel with score s beside n of calibration: p = (1 + #{calibration >= s}) / (n + 1).
 It is uniform over voxels drawn alike. Those of one person are not independent of each other, so how many fall below a
-level varies more between people than a binomial says.
+level varies more between people than a binomial says. A person weighs as much as they have scans, each of them about
+alike, since brains have about as many voxels: among n scans nobody moves a p-value by much more than 1 / n, but below
+1 / n it may be a single person's voxels that decide.
 """
 
 from __future__ import annotations

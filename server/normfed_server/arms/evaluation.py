@@ -19,6 +19,7 @@ from normfed_common.metrics import histograms, subjects
 from normfed_common.metrics.base import merged_figures
 from normfed_common.metrics.catalogue import BUILT_IN, chosen
 from normfed_common.metrics.summary import Summary
+from normfed_common.metrics.tissue import CLASSES
 from normfed_common.privacy import disclosure
 from normfed_common.wire import offers
 from normfed_common.wire.answers import Answer, Figures, ScoredPeople
@@ -193,7 +194,7 @@ class Evaluator:
         common = CommonEdges(
             edges,
             histograms.rebinned(coarse["held_out_people"], low, high, edges),
-            _between(held_out, low, high, edges),
+            self._compared_with(held_out, low, high, edges),
             result.calibration.by_class(),
         )
         there = [site for site in ranges if site not in result.missed]
@@ -206,14 +207,29 @@ class Evaluator:
                 result.image_auroc[site] = image_auroc
 
     def _shared(self, counts: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The sum of sites' counts, none of which is more than `federation.largest_share` of it."""
+        """The sum of sites' counts, of any shape, none of which is more than `federation.largest_share` of it."""
         most = self.study.federation.largest_share
         total: np.ndarray = np.sum(list(counts.values()), axis=0)
         if most == 1 or not total.any():
             return total
         sizes = {site: float(found.sum()) for site, found in counts.items() if found.any()}
-        scaled = [counts[site] * (size / sizes[site]) for site, size in shares.limited(sizes, most).items()]
-        return np.sum(scaled, axis=0)
+        return np.sum([counts[site] * factor for site, factor in shares.factors(sizes, most).items()], axis=0)
+
+    def _compared_with(
+        self, held_out: Mapping[str, np.ndarray], low: float, high: float, edges: np.ndarray
+    ) -> np.ndarray:
+        """What p-values compare with: all sites' coarse counts by class, none more than its largest share, as counts
+        between edges, int64 (classes, len(edges) + 1). What merged bins leave open counts as high, and parts of voxels
+        as whole ones, so that no p-value is too small."""
+        raised = {site: np.stack([disclosure.reach(row) for row in found]) for site, found in held_out.items()}
+        if self.study.evaluation.threshold_by == "whole-brain":
+            total = self._shared(raised)
+        else:
+            by_class = ({site: found[number] for site, found in raised.items()} for number in range(len(CLASSES)))
+            total = np.stack([self._shared(counts) for counts in by_class])
+        above = np.ceil(np.cumsum(total[:, ::-1], 1))
+        whole = np.diff(above, axis=1, prepend=0)[:, ::-1].astype(np.int64)
+        return np.stack([histograms.rebinned(row, low, high, edges) for row in whole])
 
     def _scored(self, site: str, answer: Answer, arrays: Arrays) -> Summary | ScoreRange:
         if self.arm.evaluate[site] == "ranking":
@@ -256,13 +272,6 @@ class Evaluator:
     def _requests(self, sites: Iterable[str], payload: Payload, arrays: Arrays | None = None) -> dict[str, Message]:
         header = self.arm.request(self.letterhead, payload)
         return requests({site: self.roster.nodes[site] for site in sites}, header, arrays or {})
-
-
-def _between(held_out: Mapping[str, np.ndarray], low: float, high: float, edges: np.ndarray) -> np.ndarray:
-    """All sites' coarse counts by class as counts between edges, int64 (classes, len(edges) + 1), for p-values: what
-    merged bins leave open counts as high, so that no p-value is too small."""
-    total = np.sum([[disclosure.reach(row) for row in found] for found in held_out.values()], axis=0)
-    return np.stack([histograms.rebinned(row, low, high, edges) for row in total])
 
 
 def save(path: Path, result: ArmResult) -> None:
