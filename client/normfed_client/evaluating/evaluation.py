@@ -26,6 +26,7 @@ from normfed_common.foundation.files import inside, write_json
 from normfed_common.learning.score import ANOMALY
 from normfed_common.metrics import catalogue, histograms, subjects
 from normfed_common.metrics.base import Calibration, Metric, ScoredScan, figures
+from normfed_common.metrics.calibration import NormalVoxels
 from normfed_common.metrics.curves import region_weights
 from normfed_common.metrics.summary import EVERYBODY, Summary, reportable_groups, summarise
 from normfed_common.metrics.tissue import tissue_classes
@@ -266,7 +267,8 @@ class Evaluation:
             shown[mask] = values
             write_map(shown, case.visit, case.entry, self.site.recipe, folder, name)
         if common.held_out.any():
-            shown = p_map(maps[ANOMALY], mask, classes, common, self.site.study.evaluation.threshold_by)
+            normal = NormalVoxels(common.edges, common.held_out)
+            shown = p_map(maps[ANOMALY], mask, classes, normal, self.site.study.evaluation.threshold_by)
             write_map(shown, case.visit, case.entry, self.site.recipe, folder, P_VALUE, outside=1.0)
 
     def _grid(self, case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -11,10 +11,9 @@ from normfed_common.foundation import seeds
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.cohort import Visits
 from normfed_common.learning.score import ANOMALY, UNCERTAINTY, Score
-from normfed_common.metrics.calibration import p_values
+from normfed_common.metrics.calibration import NormalVoxels
 from normfed_common.models.base import NormativeModel
 from normfed_common.study.evaluation import ThresholdBy
-from normfed_common.wire.evaluation import CommonEdges
 
 P_VALUE = "pvalue"  # the map of how many normal voxels are at least as abnormal
 NOBODY_TO_LEARN_FROM = (SiteCode.NO_TRAINING_SUBJECTS, SiteCode.COHORT_TOO_SMALL)
@@ -71,7 +70,7 @@ def score(model: NormativeModel, visits: Visits, name: str) -> Score:
 
 
 def p_map(
-    scores: np.ndarray, mask: np.ndarray, classes: np.ndarray, common: CommonEdges, by: ThresholdBy
+    scores: np.ndarray, mask: np.ndarray, classes: np.ndarray, normal: NormalVoxels, by: ThresholdBy
 ) -> np.ndarray:
     """p-values (X, Y, Z), float32, 1 outside the brain.
 
@@ -81,16 +80,13 @@ def p_map(
         Of the brain's voxels, (n,): the anomaly, and the class of place.
     mask
         bool (X, Y, Z): the brain.
-    common
-        Has held-out people's counts, some of which are not 0.
+    normal
+        Of held-out people, who have some.
     by
         Whether a voxel is compared with those of its class, or with the whole brain's.
     """
-    held_out = common.held_out
-    if by == "whole-brain":
-        held_out = np.broadcast_to(held_out.sum(0), held_out.shape)
     shown = np.ones(mask.shape, np.float32)
-    shown[mask] = p_values(scores, classes, common.edges, held_out)
+    shown[mask] = (normal.whole() if by == "whole-brain" else normal).p_values(scores, classes)
     return shown
 
 

@@ -17,6 +17,7 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError, SiteCode
 from normfed_common.metrics import histograms, subjects
 from normfed_common.metrics.base import merged_figures
+from normfed_common.metrics.calibration import NormalVoxels
 from normfed_common.metrics.catalogue import BUILT_IN, chosen
 from normfed_common.metrics.summary import Summary
 from normfed_common.metrics.tissue import CLASSES
@@ -39,6 +40,7 @@ from normfed_server.steps import shares
 from normfed_server.steps.progress import Progress
 
 WIDEST = 100.0  # times the scores of the site in the middle, plus 1: those then fall into hundreds of coarse bins
+NORMAL_VOXELS = "normal-voxels."  # before the names of arrays; those of sites have a slash behind
 VOXELS = ("normal", "lesion", "regions")
 WITHHELD = (SiteCode.COHORT_TOO_SMALL, SiteCode.NO_TEST_SUBJECTS)
 
@@ -62,6 +64,8 @@ class ArmResult:
     calibration
         What held-out normal people say of the thresholds; None in runs from before it was asked, or where no site gave
         counts.
+    normal_voxels
+        What p-values compare with; None as above, or where nobody is held out.
     """
 
     summaries: dict[str, Summary] = field(default_factory=dict)
@@ -71,6 +75,7 @@ class ArmResult:
     threshold_from: str = ""
     missed: dict[str, str] = field(default_factory=dict)
     calibration: Calibration | None = None
+    normal_voxels: NormalVoxels | None = None
 
     def merged(self) -> dict[str, histograms.Bracketed]:
         """Voxel metrics over all sites' scans together.
@@ -197,6 +202,8 @@ class Evaluator:
             self._compared_with(held_out, low, high, edges),
             result.calibration.by_class(),
         )
+        if common.held_out.any():
+            result.normal_voxels = NormalVoxels(edges, common.held_out)
         there = [site for site in ranges if site not in result.missed]
         payload = Measure(threshold=result.threshold, maps=self.arm.maps)
         messages = self._requests(there, payload, common.arrays())
@@ -281,6 +288,8 @@ def save(path: Path, result: ArmResult) -> None:
         arrays[f"{site}/moments"], arrays[f"{site}/bootstrap"] = summary.moments, summary.bootstrap
     for site, counts in result.counts.items():
         arrays |= {f"{site}/{name}": value for name, value in counts.items()}
+    if result.normal_voxels is not None:
+        arrays |= {NORMAL_VOXELS + name: value for name, value in result.normal_voxels.arrays().items()}
     header = {
         "groups": {site: summary.groups for site, summary in result.summaries.items()},
         "extra_metrics": _extra(result),
@@ -314,6 +323,8 @@ def load(path: Path) -> ArmResult | None:
     )
     if header.get("calibration") is not None:
         result.calibration = Calibration.model_validate_json(json.dumps(header["calibration"]))
+    normal = {n.removeprefix(NORMAL_VOXELS): array for n, array in arrays.items() if n.startswith(NORMAL_VOXELS)}
+    result.normal_voxels = NormalVoxels.of(normal) if normal else None
     metrics = chosen(header.get("extra_metrics", ()))
     result.threshold = float("nan") if header["threshold"] is None else header["threshold"]
     for site, groups in header["groups"].items():

@@ -20,7 +20,7 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError, UserError, WireError
 from normfed_common.learning.entries import build
 from normfed_common.metrics import histograms
-from normfed_common.metrics.calibration import p_values
+from normfed_common.metrics.calibration import NormalVoxels
 from normfed_common.metrics.histograms import COARSE_BINS
 from normfed_common.metrics.tissue import CLASSES
 from normfed_common.models.catalogue import MODELS
@@ -385,7 +385,7 @@ def test_no_site_has_more_than_its_largest_share_of_what_p_values_compare_with(
     edges = np.array([0.0, 0.3, 0.6, 0.9, 1.0])
     found = evaluator._compared_with(counts, 0.0, 1.0, edges)
     assert found.shape == (len(CLASSES), len(edges) + 1)
-    p = p_values(np.full(len(CLASSES), 0.95, np.float32), np.arange(len(CLASSES)), edges, found)
+    p = NormalVoxels(edges, found).p_values(np.full(len(CLASSES), 0.95, np.float32), np.arange(len(CLASSES)))
     np.testing.assert_allclose(p, expected, rtol=0.002)
 
 
