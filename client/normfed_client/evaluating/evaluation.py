@@ -25,7 +25,7 @@ from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.foundation.files import inside, write_json
 from normfed_common.learning.score import ANOMALY
 from normfed_common.metrics import catalogue, histograms, subjects
-from normfed_common.metrics.base import Calibration, Metric, ScoredScan, figures
+from normfed_common.metrics.base import Metric, NormalPeople, ScoredScan, figures
 from normfed_common.metrics.calibration import NormalVoxels
 from normfed_common.metrics.curves import region_weights
 from normfed_common.metrics.summary import EVERYBODY, Summary, reportable_groups, summarise
@@ -158,7 +158,7 @@ class Evaluation:
         normal, lesion = (Histogram(len(edges) + 1, self.minimum, self._groups) for _ in range(2))
         regions = Histogram(len(edges) + 1, self.minimum, self._groups, np.float64)
         told = dict(zip((case.visit.name for case in self.ill), self._people_scores(self.ill), strict=True))
-        calibration = Calibration(edges, common.held_out_people)
+        calibration = NormalPeople(edges, common.held_out_people)
         rows = []
         for case in self.test:
             scores, mask, truth = self._grid(case)
@@ -233,7 +233,7 @@ class Evaluation:
         truth: np.ndarray,
         threshold: float = float("nan"),
         told_score: float = float("nan"),
-        calibration: Calibration | None = None,
+        calibration: NormalPeople | None = None,
         thresholds: np.ndarray | None = None,
     ) -> ScoredScan:
         evaluation, size = self.site.study.evaluation, self.site.study.preprocessing.voxel_size_mm

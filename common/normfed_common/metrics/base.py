@@ -28,11 +28,11 @@ Place = Literal["table", "differences", "patients", "terminal", "league"]
 
 
 @dataclass(frozen=True)
-class Calibration:
+class NormalPeople:
     """What a person's score is compared with: counts (len(edges) + 1,) of all sites' normal people."""
 
     edges: np.ndarray
-    normal_people: np.ndarray
+    counts: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class ScoredScan:
     minimum_cluster_voxels: int = 1
     surface_tolerance_mm: float = 1.0
     told_score: float = float("nan")
-    calibration: Calibration | None = None
+    calibration: NormalPeople | None = None
     thresholds: np.ndarray | None = None
 
     @cached_property

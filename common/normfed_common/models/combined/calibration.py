@@ -62,7 +62,7 @@ class Tail:
         return np.where(common < 0.5, -np.log1p(-np.minimum(common, 0.5)), -np.log(p))
 
 
-class Calibration(Learner):
+class TailCalibration(Learner):
     """Histograms of the members' scores, over whole brains: their scales, counts, then counts of what sets of them say.
 
     People are scored by what was learnt from them: a member that knows them by heart has tails that are too short.
