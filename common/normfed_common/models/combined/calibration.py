@@ -219,8 +219,8 @@ class TailCalibration(Learner):
     @cached_property
     def _tissue(self) -> np.ndarray:
         """The likeliest tissue of the template at every flat index, 0 to 2; where it has no brain, grey matter."""
-        anatomy = self.setting.anatomy
-        return np.stack([anatomy.grey, anatomy.white, anatomy.fluid]).argmax(0).ravel()
+        found: np.ndarray = self.setting.anatomy.tissues().argmax(0).ravel()
+        return found
 
 
 def _bins(scores: np.ndarray, scale: float) -> np.ndarray:
