@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import StudyError, WireError
@@ -72,6 +72,18 @@ class AtlasConfig(Frozen):
         (), description="what the mean is predicted from at every voxel; ages only as far as those trained on reach"
     )
     ridge: float = Field(5.0, gt=0, description="draws predictions to the plain mean, worth so many people")
+
+    @model_validator(mode="after")
+    def _all_is_used(self) -> AtlasConfig:
+        unused = {
+            "suspicious": self.score == "rms" and "a root mean square, which is to either side",
+            "prior_subjects": self.scale == "none" and "a residual that no deviation divides (scale: none)",
+            "ridge": not self.regress and "an atlas without `regress`",
+        }
+        for name, of in unused.items():
+            if of and getattr(self, name) != type(self).model_fields[name].get_default(call_default_factory=True):
+                raise ValueError(f"{name} says nothing of {of}; leave one of them out")
+        return self
 
 
 class Atlas(NormativeModel):

@@ -179,3 +179,8 @@ def test_grey_matter_weighs_less_by_its_distance_from_the_white_matter_of_the_te
     assert factor[order[-1]] > factor[order[0]]
     np.testing.assert_array_equal(after(grey_factor=1.0).anomaly, score.anomaly)
     assert PostprocessingConfig(grey_factor=0.4, edge_mm=5).title == "edge-5mm+grey-x0.4"
+
+
+def test_an_edge_without_a_depth_is_refused() -> None:
+    with pytest.raises(ValueError, match="edge_factor says nothing without edge_mm"):
+        PostprocessingConfig(edge_factor=0.5)
