@@ -83,10 +83,14 @@ class ScoredScan:
 
     @cached_property
     def levelled(self) -> np.ndarray:
-        """Scores (X, Y, Z) less what their own threshold is above ``threshold``: abnormal at or above that one."""
+        """Scores (X, Y, Z) less what their own threshold is above ``threshold``: abnormal at or above that one.
+
+        In float64, where differences of float32 are exact: a score at its threshold stays at it.
+        """
         if self.thresholds is None:
             return self.scores
-        return self.scores - (self.thresholds - np.float32(self.threshold))
+        found: np.ndarray = self.scores - (self.thresholds.astype(np.float64) - self.threshold)
+        return found
 
     @cached_property
     def detection(self) -> segmentation.Detection:
