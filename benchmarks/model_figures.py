@@ -60,7 +60,8 @@ def _row(person: Scored, normal: np.ndarray, threshold: float, voxel_size_mm: fl
         "kind": person.case.kind,
         "healthy": person.healthy,
         "lesion_ml": float(lesion.sum()) * voxel_ml,
-        **{name: METRICS[name](scan) if lesion.any() else float("nan") for name in (*RANKED, "dice")},
+        **{name: METRICS[name](scan) if lesion.any() else float("nan") for name in RANKED},
+        "dice": METRICS["dice"](scan) if lesion.any() and np.isfinite(threshold) else float("nan"),
         "threshold": threshold,
         "fpr": float((normal >= threshold).mean()) if np.isfinite(threshold) and len(normal) else float("nan"),
         "lesions": _lesions(scan, voxel_ml),
@@ -69,12 +70,16 @@ def _row(person: Scored, normal: np.ndarray, threshold: float, voxel_size_mm: fl
 
 
 def _lesions(scan: ScoredScan, voxel_ml: float) -> dict[str, list[float]]:
-    """Of each size how many lesions there are, and how many have an abnormal voxel."""
+    """Of each size how many lesions there are, and how many have an abnormal voxel: NaN without a threshold."""
     labels, count = ndimage.label(scan.lesion, TOUCHING)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:] * voxel_ml
     found = np.isin(np.arange(1, count + 1), labels[scan.abnormal])
     inside = {name: (low <= sizes) & (sizes < high) for name, (low, high) in LESIONS_ML.items()}
-    return {name: [float(these.sum()), float((these & found).sum())] for name, these in inside.items()}
+    known = np.isfinite(scan.threshold)
+    return {
+        name: [float(these.sum()), float((these & found).sum()) if known else float("nan")]
+        for name, these in inside.items()
+    }
 
 
 def averaged(repeats: Sequence[Sequence[Row]]) -> list[Row]:

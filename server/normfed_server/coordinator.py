@@ -21,6 +21,7 @@ from normfed_common.foundation.files import write_json
 from normfed_common.foundation.registry import recorded
 from normfed_common.learning.phase import averaged_rounds
 from normfed_common.learning.setting import Setting
+from normfed_common.metrics import calibration
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.combined.pipeline import assemble
 from normfed_common.studies import DIGEST, load_study
@@ -118,6 +119,8 @@ class Coordinator:
         finished, failed = self._run_arms(plan, context)
         found = results.assemble(self.study, plan, sites, finished, failed, self.folder / ARMS, hospital_pace)
         named.save(self.folder / "model.safetensors", *named.read(self._path(FEDERATED, "model")))
+        if (normal := finished[FEDERATED].normal_voxels) is not None:
+            named.save(self.folder / calibration.FILE, normal.arrays())
         layout.write(self.folder, found)
         self.events.say(Finished())
 

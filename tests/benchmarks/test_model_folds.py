@@ -145,6 +145,18 @@ def test_where_there_are_healthy_people_thresholds_and_false_alarms_are_theirs(
     assert figures.false_alarms(found) == pytest.approx(np.mean(expected))
 
 
+def test_where_nobody_else_sets_a_threshold_nothing_at_one_is_known(figures: ModuleType, tmp_path: Path) -> None:
+    lesion = np.zeros(SHAPE, bool)
+    lesion[2, 2, 2] = True
+    scores = np.random.default_rng(0).random(SHAPE).astype(np.float32) + lesion
+    (alone,) = found = figures.rows([scored(figures, tmp_path, "a", scores, lesion, "WMH")], 2)
+    assert alone["auprc"] == 1
+    assert np.isnan([alone["threshold"], alone["dice"], alone["fpr"]]).all()
+    share, count = figures.found_of_size(found, "< 0.1 ml")
+    assert np.isnan(share)
+    assert count == 1
+
+
 def test_the_interval_of_a_difference_is_that_of_a_mean_of_paired_differences(figures: ModuleType) -> None:
     rng = np.random.default_rng(2)
     ours, theirs = rng.random(40), rng.random(40)

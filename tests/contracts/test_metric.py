@@ -10,12 +10,12 @@ import pytest
 from lesions import case
 from toy_metric import METRIC as TOY
 
-from normfed_common.metrics.base import SHARE, Calibration, Metric, ScoredScan, merged_figures
+from normfed_common.metrics.base import SHARE, Metric, NormalPeople, ScoredScan, merged_figures
 from normfed_common.metrics.catalogue import METRICS
 from normfed_common.metrics.histograms import MergedCounts
 
 EVERY = pytest.mark.parametrize("metric", [*(METRICS[name] for name in METRICS), TOY], ids=lambda metric: metric.name)
-CALIBRATION = Calibration(np.array([0.0, 1.0, 2.0]), np.array([1, 2, 3, 0]))
+CALIBRATION = NormalPeople(np.array([0.0, 1.0, 2.0]), np.array([1, 2, 3, 0]))
 
 
 def scanned(seed: int, **changes: np.ndarray) -> ScoredScan:

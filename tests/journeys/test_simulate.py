@@ -359,8 +359,10 @@ def test_new_scans_are_scored_like_those_of_the_run(run: Path, hospitals: Path, 
         scans.append(tmp_path / f"sub-new_space-MNI152NLin2009aSym_{modality}.nii.gz")
         scans[-1].write_bytes(path.read_bytes())
     assert normfed("score", run, *scans, "--out", tmp_path / "maps").exit_code == 0
-    (written,) = (tmp_path / "maps").glob("*.nii.gz")
+    (written,) = (tmp_path / "maps").glob("*desc-anomaly_map.nii.gz")
     found, scan = nibabel.load(written), nibabel.load(scans[0])
+    p = nibabel.load(str(written).replace("desc-anomaly", "desc-pvalue")).get_fdata()
+    assert spearmanr(p[found.get_fdata() > 0], found.get_fdata()[found.get_fdata() > 0]).statistic < -0.9
     assert found.shape == scan.shape
     # These scans bring no brain mask and another name, so other latents are drawn: alike, not equal.
     known = nibabel.load(next((run / "maps").glob(f"{name}_*desc-anomaly*"))).get_fdata()

@@ -9,34 +9,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from normfed_client.evaluating.counting import ClassHistograms, Extremes, Histogram
-from normfed_client.evaluating.maps import personalise, score, until
+from normfed_client.evaluating.counting import ClassHistograms, Histogram
+from normfed_client.evaluating.kept_maps import KeptMaps
+from normfed_client.evaluating.maps import P_VALUE, p_map
+from normfed_client.evaluating.thresholds import Extremes, groups_told_of
 from normfed_client.hospital.site import Case, Site, people_of
 from normfed_client.imaging.cohort import NO_LESION
 from normfed_client.imaging.mapping import write_map
-from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.foundation.damage import put_aside
-from normfed_common.foundation.errors import DamagedError, SiteCode, SiteError
+from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.foundation.files import inside, write_json
-from normfed_common.learning.score import ANOMALY, Score
+from normfed_common.learning.score import ANOMALY
 from normfed_common.metrics import catalogue, histograms, subjects
-from normfed_common.metrics.base import Calibration, Metric, ScoredScan, figures
-from normfed_common.metrics.calibration import p_values
+from normfed_common.metrics.base import Metric, NormalPeople, ScoredScan, figures
+from normfed_common.metrics.calibration import NormalVoxels
 from normfed_common.metrics.curves import region_weights
 from normfed_common.metrics.summary import EVERYBODY, Summary, reportable_groups, summarise
 from normfed_common.metrics.tissue import tissue_classes
-from normfed_common.models.base import NormativeModel
 from normfed_common.privacy import disclosure
 from normfed_common.wire.evaluation import CommonEdges
-
-P_VALUE = "pvalue"  # the map of how many normal voxels are at least as abnormal
-SERVED = "served.safetensors"  # the model that is evaluated, for scores that have to be made again
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,6 @@ class Evaluation:
 
     def __init__(self, site: Site, arm: str, seed: int) -> None:
         self.site, self.arm, self.seed = site, arm, seed
-        self.folder = inside(site.config.output, "scores", arm)
         self.minimum = site.told_together
         self.people = len(people_of(self.test))
         if not self.people and site.custody is None:
@@ -87,6 +81,10 @@ class Evaluation:
         return self.site.held_out
 
     @cached_property
+    def _kept(self) -> KeptMaps:
+        return KeptMaps(self.site, self.arm, self.seed, (self.test, self._normal))
+
+    @cached_property
     def held_out(self) -> list[Case]:
         """Scans of held-out normal people; nobody's where they are fewer than the minimum."""
         return self._normal if len(people_of(self._normal)) >= self.site.minimum else []
@@ -107,11 +105,7 @@ class Evaluation:
 
     def score(self, entry: dict[str, Any], arrays: Arrays) -> tuple[float, float]:
         """Score everybody who tests or is held out with a model; returns the common range of the scores."""
-        named.save(self.folder / SERVED, arrays, {"model": entry})
-        model = self._model(entry, arrays)
-        for cases in (self.test, self._normal):
-            for case in cases:
-                self._save(case, self._score(model, case, cases))
+        self._kept.make(entry, arrays)
         return self._range
 
     def count(self, low: float, high: float) -> Arrays:
@@ -164,7 +158,7 @@ class Evaluation:
         normal, lesion = (Histogram(len(edges) + 1, self.minimum, self._groups) for _ in range(2))
         regions = Histogram(len(edges) + 1, self.minimum, self._groups, np.float64)
         told = dict(zip((case.visit.name for case in self.ill), self._people_scores(self.ill), strict=True))
-        calibration = Calibration(edges, common.held_out_people)
+        calibration = NormalPeople(edges, common.held_out_people)
         rows = []
         for case in self.test:
             scores, mask, truth = self._grid(case)
@@ -193,19 +187,16 @@ class Evaluation:
     def close(self) -> None:
         """The figures are made: throw people's scores away. A hospital, which answers a repeated request to score from
         its outbox, keeps the model, from which it can score anew."""
-        kept = None if self.site.custody is None else SERVED
-        for path in self.folder.glob("*"):
-            if path.name != kept:
-                path.unlink(missing_ok=True)
+        self._kept.clear(but_the_model=self.site.custody is not None)
 
     def rank(self, entry: dict[str, Any], arrays: Arrays) -> Summary:
         """Threshold-free figures only, in one step: how a model of another site does here."""
-        model = self._model(entry, arrays)
+        model = self._kept.model(entry, arrays)
         ranking = [metric for metric in self.metrics if metric.needs == "scores"]
         rows = [
             figures(
                 ranking,
-                self._scored(self._score(model, case, self.test).anomaly, case.entry.mask(), case.entry.lesion()),
+                self._scored(self._kept.score(model, case).anomaly, case.entry.mask(), case.entry.lesion()),
             )
             for case in self.test
         ]
@@ -242,7 +233,7 @@ class Evaluation:
         truth: np.ndarray,
         threshold: float = float("nan"),
         told_score: float = float("nan"),
-        calibration: Calibration | None = None,
+        calibration: NormalPeople | None = None,
         thresholds: np.ndarray | None = None,
     ) -> ScoredScan:
         evaluation, size = self.site.study.evaluation, self.site.study.preprocessing.voxel_size_mm
@@ -266,60 +257,19 @@ class Evaluation:
         extremes = Extremes()
         for case in self.test:
             extremes.add(case.visit.participant.subject, self._scores(case), self._classes(case))
-        return extremes.settled(thresholds, self._told_of(), self.minimum)
-
-    def _told_of(self) -> list[frozenset[str]]:
-        """The sets of people of whom figures may be told: all with the same modalities, those with a lesion, of a kind,
-        and whom the kinds leave over."""
-        groups = [frozenset(group) for group in self.site.groups(self.test).values()]
-        kinds, people = [case.kind for case in self.test], [case.visit.participant.subject for case in self.test]
-        of_kind = {
-            kind: frozenset(person for person, other in zip(people, kinds, strict=True) if other == kind)
-            for kind in reportable_groups(kinds, people, self.site.minimum)
-            if kind != EVERYBODY
-        }
-        ill = frozenset(person for person, kind in zip(people, kinds, strict=True) if kind != NO_LESION)
-        rest = frozenset(people).difference(*of_kind.values())
-        return [*groups, *of_kind.values(), *(group for group in (ill, rest) if len(group) >= self.minimum)]
-
-    @cached_property
-    def _served(self) -> NormativeModel:
-        """The model that everybody was scored with."""
-        path = self.folder / SERVED
-        if not path.exists():
-            raise SiteError(SiteCode.BAD_REQUEST, f"nothing was scored for {self.arm}")
-        arrays, header = named.read(path)
-        return self._model(header["model"], arrays)
-
-    def _model(self, entry: dict[str, Any], arrays: Arrays) -> NormativeModel:
-        """A model as it is served here: with what it learns from the site's own people."""
-        model = self.site.model(entry, self.seed)
-        model.load(arrays)
-        personalise(model, self.site)
-        return model
-
-    def _score(self, model: NormativeModel, case: Case, cases: Sequence[Case]) -> Score:
-        """The maps of one of ``cases``, which hold all visits of its person."""
-        try:
-            return score(model, until(case, cases), case.visit.name)
-        except SiteError as error:
-            raise SiteError(error.code, f"{self.arm}: {error.detail}") from error
+        return extremes.settled(thresholds, groups_told_of(self.site, self.test), self.minimum)
 
     def _write_maps(self, case: Case, common: CommonEdges, classes: np.ndarray) -> None:
         mask, folder = case.entry.mask(), self.site.config.output / "maps"
-        maps = self._maps(case)
+        maps = self._kept.maps(case)
         for name, values in maps.items():
             shown = np.zeros(mask.shape, np.float32)
             shown[mask] = values
             write_map(shown, case.visit, case.entry, self.site.recipe, folder, name)
-        calibration = common.held_out
-        if not calibration.any():
-            return
-        if self.site.study.evaluation.threshold_by == "whole-brain":
-            calibration = np.broadcast_to(calibration.sum(0), calibration.shape)
-        shown = np.ones(mask.shape, np.float32)
-        shown[mask] = p_values(maps[ANOMALY], classes, common.edges, calibration)
-        write_map(shown, case.visit, case.entry, self.site.recipe, folder, P_VALUE, outside=1.0)
+        if common.held_out.any():
+            normal = NormalVoxels(common.edges, common.held_out)
+            shown = p_map(maps[ANOMALY], mask, classes, normal, self.site.study.evaluation.threshold_by)
+            write_map(shown, case.visit, case.entry, self.site.recipe, folder, P_VALUE, outside=1.0)
 
     def _grid(self, case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         mask = case.entry.mask()
@@ -357,23 +307,7 @@ class Evaluation:
 
     def _scores(self, case: Case) -> np.ndarray:
         """The anomaly of the brain's voxels."""
-        return self._maps(case)[ANOMALY]
-
-    def _maps(self, case: Case) -> Arrays:
-        """All maps at the brain's voxels; made again from the model that was served if they are damaged or gone."""
-        path = self._path(case)
-        if path.exists():
-            try:
-                return named.load(path)
-            except DamagedError as error:
-                put_aside(path, error.why, "the person is scored again")
-        cases = self.test if case in self.test else self._normal
-        self._save(case, self._score(self._served, case, cases))
-        return named.load(path)
-
-    def _save(self, case: Case, found: Score) -> None:
-        mask = case.entry.mask()
-        named.save(self._path(case), {name: values[mask] for name, values in found.maps().items()})
+        return self._kept.maps(case)[ANOMALY]
 
     @cached_property
     def _tissues(self) -> np.ndarray:
@@ -400,9 +334,6 @@ class Evaluation:
     def _persons(self, scans: Sequence[Case]) -> np.ndarray:
         """One score for each scan, (scans,)."""
         return np.array([self._person(case) for case in scans])
-
-    def _path(self, case: Case) -> Path:
-        return self.folder / f"{case.visit.name}.safetensors"
 
     def _keep(self, rows: list[dict[str, float]]) -> None:
         people = [

@@ -11,8 +11,11 @@ from normfed_common.foundation import seeds
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.cohort import Visits
 from normfed_common.learning.score import ANOMALY, UNCERTAINTY, Score
+from normfed_common.metrics.calibration import NormalVoxels
 from normfed_common.models.base import NormativeModel
+from normfed_common.study.evaluation import ThresholdBy
 
+P_VALUE = "pvalue"  # the map of how many normal voxels are at least as abnormal
 NOBODY_TO_LEARN_FROM = (SiteCode.NO_TRAINING_SUBJECTS, SiteCode.COHORT_TOO_SMALL)
 
 
@@ -64,6 +67,27 @@ def score(model: NormativeModel, visits: Visits, name: str) -> Score:
         if wrong:
             raise SiteError(SiteCode.MAP_UNUSABLE, f"{name}: the {which} map {wrong}")
     return found
+
+
+def p_map(
+    scores: np.ndarray, mask: np.ndarray, classes: np.ndarray, normal: NormalVoxels, by: ThresholdBy
+) -> np.ndarray:
+    """p-values (X, Y, Z), float32, 1 outside the brain.
+
+    Parameters
+    ----------
+    scores, classes
+        Of the brain's voxels, (n,): the anomaly, and the class of place.
+    mask
+        bool (X, Y, Z): the brain.
+    normal
+        Of held-out people, who have some.
+    by
+        Whether a voxel is compared with those of its class, or with the whole brain's.
+    """
+    shown = np.ones(mask.shape, np.float32)
+    shown[mask] = (normal.whole() if by == "whole-brain" else normal).p_values(scores, classes)
+    return shown
 
 
 def _wrong(which: str, values: np.ndarray, outside: np.ndarray) -> str:

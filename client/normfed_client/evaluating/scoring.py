@@ -27,8 +27,10 @@ from normfed_common.algorithms.sharing import needs_every_part
 from normfed_common.algorithms.table import configure
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.foundation.errors import DatasetError, RunError, ScanError, SiteError
+from normfed_common.foundation.errors import DatasetError, RunError, ScanError, SiteError, WireError
 from normfed_common.learning.setting import Setting
+from normfed_common.metrics import calibration
+from normfed_common.metrics.calibration import NormalVoxels
 from normfed_common.metrics.subjects import subject_score
 from normfed_common.metrics.tissue import CLASSES, tissue_classes
 from normfed_common.models.base import NormativeModel
@@ -46,6 +48,15 @@ class Scored:
     path: Path
     subject_score: float
     abnormal_share: float
+
+
+@dataclass(frozen=True)
+class Levels:
+    """What the run's normal people say of scores: thresholds, float32 (classes,), and voxels for p-values; None where
+    the run has none."""
+
+    thresholds: np.ndarray | None
+    normal: NormalVoxels | None
 
 
 def served_arrays(run: Path, site: str | None) -> Arrays:
@@ -91,7 +102,8 @@ def served_arrays(run: Path, site: str | None) -> Arrays:
 
 
 def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: str | None = None) -> Iterator[Scored]:
-    """Write the anomaly map of every person among ``scans``.
+    """Write the maps of every person among ``scans``: the anomaly, what else the model makes, and p-values where the
+    run has normal people.
 
     Parameters
     ----------
@@ -120,7 +132,7 @@ def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: 
                 f"{visit.name}: the model needs {', '.join(study.data.required)}; {', '.join(missing)} is missing. "
                 "Give the files of one person together."
             )
-    thresholds = _thresholds(run)
+    levels = Levels(_thresholds(run), _normal_voxels(run))
     cache = Cache(default_root() / "scans")
     chosen = choose_device(device)
     with computing(study, chosen):
@@ -129,7 +141,7 @@ def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: 
     for visit in visits:
         with computing(study, chosen):  # between two maps the caller computes as it likes
             cases.append(Case(visit, prepare(visit, recipe, cache), NO_LESION))
-            scored = _score(model, cases, study, recipe, out, thresholds)
+            scored = _score(model, cases, study, recipe, out, levels)
         yield scored
 
 
@@ -139,7 +151,7 @@ def _score(
     study: StudyConfig,
     recipe: Recipe,
     out: Path,
-    thresholds: np.ndarray | None,
+    levels: Levels,
 ) -> Scored:
     """Write the maps of the last case; those before it may hold earlier visits of the same person."""
     case = cases[-1]
@@ -149,11 +161,12 @@ def _score(
         raise RunError(error.detail) from error
     mask = case.entry.mask()
     path, *_ = [write_map(values, case.visit, case.entry, recipe, out, name) for name, values in found.maps().items()]
-    abnormal = float("nan")
-    if thresholds is not None:
-        size = study.preprocessing.voxel_size_mm
-        classes = tissue_classes(anatomy(size).tissues(), mask, size)
-        abnormal = float((found.anomaly >= thresholds[classes])[mask].mean())
+    size = study.preprocessing.voxel_size_mm
+    scores, classes = found.anomaly[mask], tissue_classes(anatomy(size).tissues(), mask, size)[mask]
+    if levels.normal is not None:
+        p = maps.p_map(scores, mask, classes, levels.normal, study.evaluation.threshold_by)
+        write_map(p, case.visit, case.entry, recipe, out, maps.P_VALUE, outside=1.0)
+    abnormal = float("nan") if levels.thresholds is None else float((scores >= levels.thresholds[classes]).mean())
     return Scored(path, subject_score(found.anomaly, mask), abnormal)
 
 
@@ -242,3 +255,21 @@ def _thresholds(run: Path) -> np.ndarray | None:
     by_class = federated.get("calibration", {}).get("thresholds", {})
     values = [by_class.get(name, whole) for name in CLASSES]
     return None if None in values else np.array(values, np.float32)
+
+
+def _normal_voxels(run: Path) -> NormalVoxels | None:
+    """What p-values compare with; None where nobody was held out, or the run is from before they were kept.
+
+    Raises
+    ------
+    RunError
+        If the run's file holds anything else.
+    """
+    path = run / calibration.FILE
+    if not path.exists():
+        return None
+    arrays = named.load(path, foreign=True)
+    try:
+        return NormalVoxels.of(arrays)
+    except WireError as error:
+        raise RunError(f"{path}: {error}. Remove it, and resume the run to make it again.") from error

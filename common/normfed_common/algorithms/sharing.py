@@ -12,11 +12,9 @@ from normfed_common.learning.learner import NORMALISATION_GROUP
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
-from normfed_common.models.catalogue import MODELS
 from normfed_common.models.combined.pipeline import assemble
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN
-from normfed_common.transforms.catalogue import TRANSFORMS
 
 
 def personal_arrays(model: NormativeModel, strategy: dict[str, Any]) -> frozenset[str]:
@@ -64,10 +62,12 @@ def _how_to_keep(strategy: str, row: Algorithm, model: NormativeModel, own: froz
 
 
 def needs_every_part(study: StudyConfig, entry: dict[str, Any], strategy: dict[str, Any]) -> bool:
-    """Whether a site that never trained the study's model has no whole one: part of it never leaves the others."""
+    """Whether a site that never trained the study's model has no whole one: part of it never leaves the others.
+
+    Asked of the model itself, for what stays at a site may depend on its parameters.
+    """
     row, _ = configure(strategy)
-    learners = (MODELS[entry["name"]], *(TRANSFORMS[transform["name"]] for transform in study.transforms))
-    return row.needs_every_part or any(learner.personal for learner in learners)
+    return row.needs_every_part or bool(assemble(study.transforms, entry, Setting.of(study)).personal)
 
 
 def check_study(study: StudyConfig) -> None:

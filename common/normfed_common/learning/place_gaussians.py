@@ -21,9 +21,9 @@ from scipy.sparse import csr_array
 
 from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
+from normfed_common.learning.scatter import check_semidefinite, symmetric, triangle
 from normfed_common.learning.setting import Places, Setting
 
-SCATTER_ROUNDING = 1e-9  # of a scatter, relative to its products: float64 sums of 10^7 terms
 LARGEST_DISTANCE = 1e18  # its square is within float32: what overflows is as far, never infinite
 AT_ONCE = 16_384  # places or voxels
 
@@ -79,7 +79,7 @@ class PlaceGaussians:
         self.shape = shape = setting.shape
         self.edge_mm = cell * setting.voxel_size_mm
         self.cells = (-(-shape[0] // cell), -(-shape[1] // cell), -(-shape[2] // cell))
-        self.upper = np.triu_indices(dimension)
+        self.upper = triangle(dimension)
         self.interpolated = interpolated and cell > 1
 
     @property
@@ -149,10 +149,9 @@ class PlaceGaussians:
         if first[nobody].any() or sums["products"][nobody].any():
             raise WireError("there are sums at locations where nobody is")
         for rows in _blocks(np.flatnonzero(~nobody)):
-            products = self._square(sums["products"][rows])
-            slack = SCATTER_ROUNDING * np.trace(products, axis1=1, axis2=2) + np.finfo(np.float64).tiny
+            products = symmetric(sums["products"][rows], self.dimension)
             scatter = products - first[rows, :, None] * first[rows, None, :] / count[rows, None, None]
-            _roots(scatter + slack[:, None, None] * np.eye(self.dimension))
+            check_semidefinite(scatter, np.trace(products, axis1=1, axis2=2))
 
     def absorb(self, total: Arrays) -> None:
         """Means and whitening matrices of all places from sums over all sites, which `check` let pass.
@@ -255,14 +254,7 @@ class PlaceGaussians:
 
     def _scatter(self, products: np.ndarray, count: np.ndarray, mean: np.ndarray) -> np.ndarray:
         """n_v C_v, (n, d, d)."""
-        return self._square(products) - count[:, None, None] * mean[:, :, None] * mean[:, None, :]
-
-    def _square(self, products: np.ndarray) -> np.ndarray:
-        """Symmetric matrices (n, d, d) of upper triangles (n, d(d+1)/2)."""
-        matrices = np.zeros((len(products), self.dimension, self.dimension))
-        matrices[:, self.upper[0], self.upper[1]] = products
-        matrices[:, self.upper[1], self.upper[0]] = products
-        return matrices
+        return symmetric(products, self.dimension) - count[:, None, None] * mean[:, :, None] * mean[:, None, :]
 
 
 def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:

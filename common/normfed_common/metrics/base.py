@@ -28,11 +28,11 @@ Place = Literal["table", "differences", "patients", "terminal", "league"]
 
 
 @dataclass(frozen=True)
-class Calibration:
+class NormalPeople:
     """What a person's score is compared with: counts (len(edges) + 1,) of all sites' normal people."""
 
     edges: np.ndarray
-    normal_people: np.ndarray
+    counts: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class ScoredScan:
     minimum_cluster_voxels: int = 1
     surface_tolerance_mm: float = 1.0
     told_score: float = float("nan")
-    calibration: Calibration | None = None
+    calibration: NormalPeople | None = None
     thresholds: np.ndarray | None = None
 
     @cached_property
@@ -83,10 +83,14 @@ class ScoredScan:
 
     @cached_property
     def levelled(self) -> np.ndarray:
-        """Scores (X, Y, Z) less what their own threshold is above ``threshold``: abnormal at or above that one."""
+        """Scores (X, Y, Z) less what their own threshold is above ``threshold``: abnormal at or above that one.
+
+        In float64, where differences of float32 are exact: a score at its threshold stays at it.
+        """
         if self.thresholds is None:
             return self.scores
-        return self.scores - (self.thresholds - np.float32(self.threshold))
+        found: np.ndarray = self.scores - (self.thresholds.astype(np.float64) - self.threshold)
+        return found
 
     @cached_property
     def detection(self) -> segmentation.Detection:

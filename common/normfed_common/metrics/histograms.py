@@ -31,8 +31,9 @@ def grid(low: float, high: float) -> np.ndarray:
 
 
 def coarse_counts(scores: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Counts (COARSE_BINS,) of scores in equal bins over [low, high], int64."""
-    return np.histogram(scores, bins=COARSE_BINS, range=(low, high if high > low else low + 1))[0].astype(np.int64)
+    """Counts (COARSE_BINS,) of scores in the bins of `grid`, int64; those beyond [low, high] as its ends."""
+    within = np.clip(np.asarray(scores, np.float64), low, high)  # of float32 scores NumPy would round the edges, too
+    return np.histogram(within, bins=COARSE_BINS, range=(low, high if high > low else low + 1))[0].astype(np.int64)
 
 
 def quantile_edges(normal: np.ndarray, lesion: np.ndarray, low: float, high: float, bins: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 CLASSES = ("grey", "white", "fluid", "rim")
-RIM_MM = 4.0  # from the border: partial volume, and what an affine registration leaves
+RIM_MM = 3.0  # deep: partial volume, and what an affine registration leaves
 
 
 def tissue_classes(tissues: np.ndarray, mask: np.ndarray, voxel_size_mm: float) -> np.ndarray:
@@ -25,7 +25,12 @@ def tissue_classes(tissues: np.ndarray, mask: np.ndarray, voxel_size_mm: float) 
     """
     found = tissues.argmax(0).astype(np.int8)
     brain = ndimage.binary_fill_holes(mask) & (tissues.sum(0) > 0.5)
-    # Beyond the array there is no brain either.
-    depth = ndimage.distance_transform_edt(np.pad(brain, 1))[1:-1, 1:-1, 1:-1] * voxel_size_mm
-    found[depth <= RIM_MM] = CLASSES.index("rim")
+    found[depth_mm(brain, voxel_size_mm) <= RIM_MM] = CLASSES.index("rim")
     return found
+
+
+def depth_mm(mask: np.ndarray, voxel_size_mm: float) -> np.ndarray:
+    """How far the centre of a voxel lies below the surface, float64 (X, Y, Z), below 0 outside; beyond the grid is
+    outside."""
+    distance: np.ndarray = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=voxel_size_mm)
+    return distance[1:-1, 1:-1, 1:-1] - voxel_size_mm / 2

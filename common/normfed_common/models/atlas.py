@@ -19,16 +19,17 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import StudyError, WireError
 from normfed_common.learning.cohort import Cohort, Person, Scan
 from normfed_common.learning.phase import Phase
+from normfed_common.learning.scatter import triangle
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import SUMS_ROUNDING, Places, Setting
 from normfed_common.models.base import NormativeModel
-from normfed_common.models.voxelwise.covariates import Covariate, Covariates
+from normfed_common.models.voxelwise.covariates import Covariates, Regressors
 from normfed_common.models.voxelwise.intensities import (
     UNITS,
     USUALLY,
@@ -38,7 +39,7 @@ from normfed_common.models.voxelwise.intensities import (
     smoothed_inside,
     suspicion,
 )
-from normfed_common.models.voxelwise.regression import Products, check_products, slopes, triangle
+from normfed_common.models.voxelwise.regression import Products, check_products, slopes
 from normfed_common.study.base import Frozen
 
 SMOOTHING_MM = 2.0  # of signed scores
@@ -67,10 +68,22 @@ class AtlasConfig(Frozen):
     smoothing_mm: float | None = Field(
         None, ge=0, le=20, description="standard deviation, inside the brain; when absent 2 for signed scores, else 0"
     )
-    regress: tuple[Covariate, ...] = Field(
+    regress: Regressors = Field(
         (), description="what the mean is predicted from at every voxel; ages only as far as those trained on reach"
     )
     ridge: float = Field(5.0, gt=0, description="draws predictions to the plain mean, worth so many people")
+
+    @model_validator(mode="after")
+    def _all_is_used(self) -> AtlasConfig:
+        unused = {
+            "suspicious": self.score == "rms" and "a root mean square, which is to either side",
+            "prior_subjects": self.scale == "none" and "a residual that no deviation divides (scale: none)",
+            "ridge": not self.regress and "an atlas without `regress`",
+        }
+        for name, of in unused.items():
+            if of and getattr(self, name) != type(self).model_fields[name].get_default(call_default_factory=True):
+                raise ValueError(f"{name} says nothing of {of}; leave one of them out")
+        return self
 
 
 class Atlas(NormativeModel):
@@ -89,7 +102,7 @@ class Atlas(NormativeModel):
         self.suspicious = {name: config.suspicious.get(name, USUALLY.get(name, "both")) for name in setting.modalities}
         default_mm = SMOOTHING_MM if config.score == "signed" else 0.0
         self.smoothing_mm = default_mm if config.smoothing_mm is None else config.smoothing_mm
-        self.covariates = Covariates(tuple(dict.fromkeys(config.regress)))
+        self.covariates = Covariates(config.regress)
         self.value_range = UNITS if config.units == "robust" else setting.value_range
 
     @classmethod
@@ -98,7 +111,7 @@ class Atlas(NormativeModel):
         words = ["mean-brain-residual" if config.scale == "none" else "atlas"]
         words += ["rms"] if config.score == "rms" else []
         words += ["units"] if config.units == "robust" else []
-        return "-".join([*words, *dict.fromkeys(config.regress)])
+        return "-".join([*words, *config.regress])
 
     @classmethod
     def needs(cls, config: AtlasConfig, modalities: tuple[str, ...]) -> tuple[str, ...]:

@@ -20,7 +20,9 @@ from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.voxelwise.intensities import (
+    BRIGHTEST,
     Suspicious,
+    main_modality,
     never_negative,
     robust_units,
     smoothed_inside,
@@ -32,8 +34,8 @@ from normfed_common.study.base import Frozen
 class IntensityConfig(Frozen):
     """Which modality, on which scale, and whether bright, dark, or both are suspicious."""
 
-    modality: str | None = Field(None, description="FLAIR where the study has it, else the first")
-    suspicious: Suspicious | None = Field(None, description="bright for FLAIR and T2, else both")
+    modality: str | None = Field(None, description="when absent FLAIR, else T2w, else the study's first")
+    suspicious: Suspicious | None = Field(None, description="when absent bright for FLAIR and T2w, else both")
     scale: Literal["rank", "units"] = Field(
         "rank",
         description="rank in the person's own brain, as published, or robust standard deviations from its median",
@@ -56,7 +58,7 @@ class Intensity(NormativeModel):
                 f"intensity: the study has no {self.modality}, only {', '.join(setting.modalities)}. "
                 "Change `modality`, or leave it out."
             )
-        self.suspicious: Suspicious = config.suspicious or ("bright" if self.modality in ("FLAIR", "T2w") else "both")
+        self.suspicious: Suspicious = config.suspicious or ("bright" if self.modality in BRIGHTEST else "both")
 
     @classmethod
     def title(cls, config: IntensityConfig, modalities: tuple[str, ...]) -> str:
@@ -92,4 +94,4 @@ class Intensity(NormativeModel):
 
 
 def _modality(config: IntensityConfig, modalities: tuple[str, ...]) -> str:
-    return config.modality or ("FLAIR" if "FLAIR" in modalities else modalities[0])
+    return config.modality or main_modality(modalities)

@@ -37,7 +37,7 @@ from normfed_common.learning.score import Score
 from normfed_common.learning.setting import SUMS_ROUNDING, Places, Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.patchwise.patch_directions import PatchDirections
-from normfed_common.models.voxelwise.covariates import Covariate, Covariates
+from normfed_common.models.voxelwise.covariates import Covariates, Regressors
 from normfed_common.scoring.base import LatentField
 from normfed_common.scoring.catalogue import OneClassEntry, build_head
 from normfed_common.study.base import Frozen
@@ -74,9 +74,7 @@ class LocationConfig(Frozen):
         True, description="Gaussians between the centres of places are interpolated; else one for all of a place"
     )
     centre: Literal["shared", "site"] = Field("shared", description="`site`: a site's own means, kept there")
-    regress: tuple[Covariate, ...] = Field(
-        (), max_length=2, description="age, sex or both, within the range of ages that training people cover"
-    )
+    regress: Regressors = Field((), description="age, sex or both, within the range of ages that training people cover")
     clip: float | None = Field(
         None, ge=1, le=100, description="latents beyond so many sd over the brain count as that many (winsorised sums)"
     )

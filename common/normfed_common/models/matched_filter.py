@@ -37,6 +37,7 @@ from normfed_common.models.voxelwise.intensities import (
     UNITS,
     USUALLY,
     Suspicious,
+    main_modality,
     never_negative,
     robust_units,
     smoothed_inside,
@@ -44,7 +45,6 @@ from normfed_common.models.voxelwise.intensities import (
 from normfed_common.study.base import Frozen
 
 Millimetres = Annotated[float, Field(ge=0, le=50)]
-MAIN = ("FLAIR", "T2w")  # in the order of preference: lesions are bright there
 LARGEST = max(abs(limit) for limit in UNITS)
 
 
@@ -52,7 +52,8 @@ class MatchedFilterConfig(Frozen):
     """Parameters of the matched filter."""
 
     modality: str | None = Field(
-        None, description="the main one, whose units are the score's; FLAIR, else T2w, else the first of the study"
+        None,
+        description="the main one, whose units are the score's; when absent FLAIR, else T2w, else the study's first",
     )
     suspicious: dict[str, Suspicious] = Field(
         default_factory=dict, description="bright or dark by modality; when absent dark for T1w, else bright"
@@ -214,11 +215,13 @@ class MatchedFilter(NormativeModel):
     def _features(self, scan: Scan, units: np.ndarray, index: np.ndarray) -> np.ndarray:
         """f at voxels (n,), float32 (n, d)."""
         size = self.setting.voxel_size_mm
-        smoothed = (
-            smoothed_inside(channel, scan.mask, scale / size) for channel in units for scale in self.config.scales_mm
-        )
-        return np.stack([volume.ravel()[index] for volume in smoothed], 1)
+        flat = units.reshape(len(units), -1)
+        found = np.empty((len(index), len(units), len(self.config.scales_mm)), np.float32)
+        for number, scale in enumerate(self.config.scales_mm):
+            smoothed = smoothed_inside(units, scan.mask, scale / size)
+            found[..., number] = smoothed.reshape(flat.shape)[:, index].T
+        return found.reshape(len(index), -1)
 
 
 def _main(config: MatchedFilterConfig, modalities: tuple[str, ...]) -> str:
-    return config.modality or next((name for name in MAIN if name in modalities), modalities[0])
+    return config.modality or main_modality(modalities)

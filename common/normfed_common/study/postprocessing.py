@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from normfed_common.study.base import Frozen
 
@@ -35,6 +35,12 @@ class PostprocessingConfig(Frozen):
     minimum_cluster_mm3: float = Field(
         0.0, ge=0, le=100_000, description="a peak is cut down to the level at which it is as large as this"
     )
+
+    @model_validator(mode="after")
+    def _an_edge_has_a_depth(self) -> PostprocessingConfig:
+        if self.edge_factor and not self.edge_mm:
+            raise ValueError("edge_factor says nothing without edge_mm: say how deep the edge is, or leave it out")
+        return self
 
     @property
     def is_off(self) -> bool:

@@ -17,8 +17,10 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError, SiteCode
 from normfed_common.metrics import histograms, subjects
 from normfed_common.metrics.base import merged_figures
+from normfed_common.metrics.calibration import NormalVoxels
 from normfed_common.metrics.catalogue import BUILT_IN, chosen
 from normfed_common.metrics.summary import Summary
+from normfed_common.metrics.tissue import CLASSES
 from normfed_common.privacy import disclosure
 from normfed_common.wire import offers
 from normfed_common.wire.answers import Answer, Figures, ScoredPeople
@@ -38,6 +40,7 @@ from normfed_server.steps import shares
 from normfed_server.steps.progress import Progress
 
 WIDEST = 100.0  # times the scores of the site in the middle, plus 1: those then fall into hundreds of coarse bins
+NORMAL_VOXELS = "normal-voxels."  # before the names of arrays; those of sites have a slash behind
 VOXELS = ("normal", "lesion", "regions")
 WITHHELD = (SiteCode.COHORT_TOO_SMALL, SiteCode.NO_TEST_SUBJECTS)
 
@@ -61,6 +64,8 @@ class ArmResult:
     calibration
         What held-out normal people say of the thresholds; None in runs from before it was asked, or where no site gave
         counts.
+    normal_voxels
+        What p-values compare with; None as above, or where nobody is held out.
     """
 
     summaries: dict[str, Summary] = field(default_factory=dict)
@@ -70,6 +75,7 @@ class ArmResult:
     threshold_from: str = ""
     missed: dict[str, str] = field(default_factory=dict)
     calibration: Calibration | None = None
+    normal_voxels: NormalVoxels | None = None
 
     def merged(self) -> dict[str, histograms.Bracketed]:
         """Voxel metrics over all sites' scans together.
@@ -193,9 +199,11 @@ class Evaluator:
         common = CommonEdges(
             edges,
             histograms.rebinned(coarse["held_out_people"], low, high, edges),
-            _between(held_out, low, high, edges),
+            self._compared_with(held_out, low, high, edges),
             result.calibration.by_class(),
         )
+        if common.held_out.any():
+            result.normal_voxels = NormalVoxels(edges, common.held_out)
         there = [site for site in ranges if site not in result.missed]
         payload = Measure(threshold=result.threshold, maps=self.arm.maps)
         messages = self._requests(there, payload, common.arrays())
@@ -206,14 +214,29 @@ class Evaluator:
                 result.image_auroc[site] = image_auroc
 
     def _shared(self, counts: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The sum of sites' counts, none of which is more than `federation.largest_share` of it."""
+        """The sum of sites' counts, of any shape, none of which is more than `federation.largest_share` of it."""
         most = self.study.federation.largest_share
         total: np.ndarray = np.sum(list(counts.values()), axis=0)
         if most == 1 or not total.any():
             return total
         sizes = {site: float(found.sum()) for site, found in counts.items() if found.any()}
-        scaled = [counts[site] * (size / sizes[site]) for site, size in shares.limited(sizes, most).items()]
-        return np.sum(scaled, axis=0)
+        return np.sum([counts[site] * factor for site, factor in shares.factors(sizes, most).items()], axis=0)
+
+    def _compared_with(
+        self, held_out: Mapping[str, np.ndarray], low: float, high: float, edges: np.ndarray
+    ) -> np.ndarray:
+        """What p-values compare with: all sites' coarse counts by class, none more than its largest share, as counts
+        between edges, int64 (classes, len(edges) + 1). What merged bins leave open counts as high, and parts of voxels
+        as whole ones, so that no p-value is too small."""
+        raised = {site: np.stack([disclosure.reach(row) for row in found]) for site, found in held_out.items()}
+        if self.study.evaluation.threshold_by == "whole-brain":
+            total = self._shared(raised)
+        else:
+            by_class = ({site: found[number] for site, found in raised.items()} for number in range(len(CLASSES)))
+            total = np.stack([self._shared(counts) for counts in by_class])
+        above = np.ceil(np.cumsum(total[:, ::-1], 1))
+        whole = np.diff(above, axis=1, prepend=0)[:, ::-1].astype(np.int64)
+        return np.stack([histograms.rebinned(row, low, high, edges) for row in whole])
 
     def _scored(self, site: str, answer: Answer, arrays: Arrays) -> Summary | ScoreRange:
         if self.arm.evaluate[site] == "ranking":
@@ -258,13 +281,6 @@ class Evaluator:
         return requests({site: self.roster.nodes[site] for site in sites}, header, arrays or {})
 
 
-def _between(held_out: Mapping[str, np.ndarray], low: float, high: float, edges: np.ndarray) -> np.ndarray:
-    """All sites' coarse counts by class as counts between edges, int64 (classes, len(edges) + 1), for p-values: what
-    merged bins leave open counts as high, so that no p-value is too small."""
-    total = np.sum([[disclosure.reach(row) for row in found] for found in held_out.values()], axis=0)
-    return np.stack([histograms.rebinned(row, low, high, edges) for row in total])
-
-
 def save(path: Path, result: ArmResult) -> None:
     """Write an arm's figures as one safetensors file, atomically."""
     arrays: Arrays = {}
@@ -272,6 +288,8 @@ def save(path: Path, result: ArmResult) -> None:
         arrays[f"{site}/moments"], arrays[f"{site}/bootstrap"] = summary.moments, summary.bootstrap
     for site, counts in result.counts.items():
         arrays |= {f"{site}/{name}": value for name, value in counts.items()}
+    if result.normal_voxels is not None:
+        arrays |= {NORMAL_VOXELS + name: value for name, value in result.normal_voxels.arrays().items()}
     header = {
         "groups": {site: summary.groups for site, summary in result.summaries.items()},
         "extra_metrics": _extra(result),
@@ -305,6 +323,8 @@ def load(path: Path) -> ArmResult | None:
     )
     if header.get("calibration") is not None:
         result.calibration = Calibration.model_validate_json(json.dumps(header["calibration"]))
+    normal = {n.removeprefix(NORMAL_VOXELS): array for n, array in arrays.items() if n.startswith(NORMAL_VOXELS)}
+    result.normal_voxels = NormalVoxels.of(normal) if normal else None
     metrics = chosen(header.get("extra_metrics", ()))
     result.threshold = float("nan") if header["threshold"] is None else header["threshold"]
     for site, groups in header["groups"].items():

@@ -11,7 +11,7 @@ from normfed_server.arms.calibration import Calibration
 
 
 class Rate(Frozen):
-    """A share of voxels, and the interval that merged bins leave open: of no width in a simulation."""
+    """A share of voxels, and the interval that merged bins leave open: in a simulation as wide as what is in a bin."""
 
     value: float
     low: float

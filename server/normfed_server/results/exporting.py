@@ -9,6 +9,7 @@ from pathlib import Path
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.errors import RunError, UserError
 from normfed_common.foundation.files import write_json, write_text
+from normfed_common.metrics import calibration
 from normfed_server.results.layout import FILE, read
 
 MODEL = "model.safetensors"
@@ -32,15 +33,18 @@ def export(folder: Path, out: Path) -> list[Path]:
         raise RunError(f"{folder.name}: not finished ({', '.join(missing)} is not there yet).")
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out}: there is something already. Choose another --out.")
-    named.load(folder / MODEL, foreign=True)  # checksums of what was damaged before would vouch for it
+    for name in (MODEL, calibration.FILE):
+        if (folder / name).exists():
+            named.load(folder / name, foreign=True)  # checksums of what was damaged before would vouch for it
     results = read(folder)
     out.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
+    files = [name for name in (*FILES, calibration.FILE) if (folder / name).exists()]  # not all runs hold people out
+    for name in files:
         shutil.copyfile(folder / name, out / name)
     told = results.model_dump(mode="json", include={"sites", "missing"})
     rounds = [entry.model_dump(mode="json", include=TOLD_OF_A_ROUND) for entry in results.rounds]
     write_json(out / PARTICIPATION, {**told, "rounds": rounds})
-    paths = [out / name for name in (*FILES, PARTICIPATION)]
+    paths = [out / name for name in (*files, PARTICIPATION)]
     write_text(out / SUMS, "".join(f"{_sha256(path)}  {path.name}\n" for path in paths))
     return [*paths, out / SUMS]
 

@@ -9,6 +9,7 @@ runs/<study>-<time>/
     arms/<arm>/         progress, model and figures of every model trained
     sites/<site>/       of a simulation: what never leaves a hospital: maps, people's figures, personal parts, log
     model.safetensors   the federated model
+    calibration.safetensors normal voxels that p-values of its maps compare with, where people are held out
     metrics.json        all figures
     report.html
     maps/               of a simulation: anomaly maps as NIfTI, linked from the sites' folders

@@ -30,6 +30,16 @@ def limited(weights: Mapping[str, float], most: float) -> dict[str, float]:
     return {site: min(weight, level) for site, weight in weights.items()}
 
 
+def factors(weights: Mapping[str, float], most: float) -> dict[str, float]:
+    """What to multiply each site's counts by, so that none has more than ``most`` of them all: at most 1.
+
+    See `limited` for the parameters.
+    """
+    kept = {site: weight / weights[site] for site, weight in limited(weights, most).items()}
+    largest = max(kept.values(), default=1.0)
+    return {site: share / largest for site, share in kept.items()}
+
+
 def of(weights: Mapping[str, float]) -> dict[str, float]:
     """Each site's share of the sum."""
     total = sum(weights.values())

@@ -14,6 +14,7 @@ import pytest
 from common_edges import common
 
 from normfed_client.evaluating import evaluation as evaluation_module
+from normfed_client.evaluating import kept_maps
 from normfed_client.evaluating.evaluation import Evaluation
 from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.site import Site
@@ -187,8 +188,8 @@ def test_everybody_is_scored_anew_with_one_model_when_all_scores_are_gone(
     for path in (tmp_path / "out" / "scores" / "intensity").glob("sub-*"):
         path.unlink()
     made: list[str] = []
-    personalise = evaluation_module.personalise
-    monkeypatch.setattr(evaluation_module, "personalise", lambda *values: made.append("x") or personalise(*values))
+    personalise = kept_maps.personalise
+    monkeypatch.setattr(kept_maps, "personalise", lambda *values: made.append("x") or personalise(*values))
     assert Evaluation(site, "intensity", site.study.seed)._range == expected
     assert made == ["x"]
 

@@ -19,11 +19,13 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError, ScanError
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.score import Score
+from normfed_common.metrics.calibration import FILE, NormalVoxels
 from normfed_common.metrics.tissue import CLASSES
 from normfed_common.models.intensity import Intensity
 from normfed_common.studies import resolve
 
 THREADS = 2
+NAMES = ("anomaly", "pvalue")
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +125,38 @@ def test_where_classes_have_thresholds_of_their_own_the_share_is_by_those(
     assert shares.pop("none") == 0
     assert sum(shares.values()) == pytest.approx(0.1, abs=0.01)
     assert sum(share > 0 for share in shares.values()) > 1
+
+
+@pytest.mark.parametrize("by", ["whole-brain", "tissue"])
+def test_p_values_stand_beside_the_anomaly_where_the_run_has_normal_voxels(
+    dataset: Path, cache: Path, tmp_path: Path, by: str
+) -> None:
+    """Of ranks that are compared with as many voxels in each hundredth, p is 1 less the rank; of other classes, 1."""
+    run = written(tmp_path / "run", evaluation={"threshold_by": by})
+    edges = np.linspace(0, 1, 101)
+    counts = np.zeros((len(CLASSES), len(edges) + 1), np.int64)
+    counts[CLASSES.index("grey"), 1:-1] = 1000
+    counts[1:, -1] = 10  # all above every rank
+    normal = NormalVoxels(edges, counts)
+    named.save(run / FILE, normal.arrays())
+    (found,) = score_scans(run, scans_of(dataset, 0), tmp_path / "maps", "cpu")
+    anomaly, p = (nibabel.load(tmp_path / "maps" / found.path.name.replace("anomaly", name)) for name in NAMES)
+    np.testing.assert_array_equal(anomaly.affine, p.affine)
+    scores, values = anomaly.get_fdata(), p.get_fdata()
+    assert (values[scores == 0] == 1).all()
+    grey = (scores > 0) & (values < 0.999)
+    if by == "whole-brain":
+        np.testing.assert_allclose(values[scores > 0], 1 - scores[scores > 0], atol=0.0105)
+    else:
+        assert 0.1 < grey.sum() / (scores > 0).sum() < 0.9
+        np.testing.assert_allclose(values[grey], 1 - scores[grey], atol=0.0105)
+
+
+def test_a_calibration_that_holds_something_else_is_named(dataset: Path, cache: Path, tmp_path: Path) -> None:
+    run = written(tmp_path / "run")
+    named.save(run / FILE, {"edges": np.zeros(2)})
+    with pytest.raises(RunError, match=rf"{FILE}: there are edges instead of edges and counts"):
+        list(score_scans(run, scans_of(dataset, 0), tmp_path / "maps", "cpu"))
 
 
 def test_a_person_without_a_modality_of_the_study_is_named_before_anything_is_scored(

@@ -9,7 +9,7 @@ import pytest
 import toys
 from toys import TwoPhases
 
-from normfed_common.algorithms.sharing import check_study
+from normfed_common.algorithms.sharing import check_study, needs_every_part
 from normfed_common.foundation.errors import StudyError
 from normfed_common.studies import resolve
 
@@ -61,3 +61,19 @@ def test_a_model_that_keeps_a_whole_phase_to_the_sites_is_refused_under_every_st
     monkeypatch.setattr(TwoPhases, "personal", ("decoder",))
     with pytest.raises(StudyError, match="phase decoding"):
         check(strategy)
+
+
+def test_a_part_that_a_parameter_keeps_at_a_site_is_missing_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study = resolve({"name": "kept", "data": {"modalities": ["T1w"]}, "model": {"name": "two-phases"}}, "test")
+    monkeypatch.setattr(TwoPhases, "personal", ())
+    assert not needs_every_part(study, study.model, {"name": "fedavg"})
+    begin = TwoPhases.__init__
+
+    def keeping(model: TwoPhases, *given: Any) -> None:
+        begin(model, *given)
+        model.personal = ("adapter",)
+
+    monkeypatch.setattr(TwoPhases, "__init__", keeping)
+    assert needs_every_part(study, study.model, {"name": "fedavg"})

@@ -120,3 +120,14 @@ def test_surfaces_agree_within_a_millimetre_unless_told_otherwise(
     scan = ScoredScan(found, lesion > 0, np.ones(found.shape, bool), 1.0, threshold=1.0, **tolerance)
     share = figures(BUILT_IN, scan)["surface_dice"]
     assert (share > 0.99) is agree
+
+
+def test_a_voxel_at_its_own_threshold_is_abnormal_for_clusters_as_for_overlap() -> None:
+    rng = np.random.default_rng(0)
+    thresholds = (3 * rng.random((8, 8, 8)) ** 3).astype(np.float32)
+    moved = rng.integers(-1, 2, thresholds.shape)  # a float32 below its threshold, at it, and above
+    scores = np.nextafter(thresholds, np.float32(9) * moved.astype(np.float32), where=moved != 0, out=thresholds.copy())
+    whole = np.ones(scores.shape, bool)
+    scan = ScoredScan(scores, whole, whole, 2.0, float(np.float32(0.7)), thresholds=thresholds)
+    np.testing.assert_array_equal(scan.abnormal, moved >= 0)
+    np.testing.assert_array_equal(scan.levelled >= scan.threshold, scan.abnormal)

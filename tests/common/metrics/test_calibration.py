@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from normfed_common.foundation.errors import WireError
 from normfed_common.metrics import calibration, histograms
+from normfed_common.metrics.calibration import NormalVoxels
 from normfed_common.metrics.tissue import CLASSES
 
 HIGH = 40.0
@@ -77,30 +79,60 @@ def test_p_values_are_those_of_the_scores_where_bins_are_fine_and_never_smaller(
         ]
     )
     fine = np.unique(np.concatenate(parts))
-    found = calibration.p_values(np.concatenate(new), classes, fine, between(parts, fine))
+    found = NormalVoxels(fine, between(parts, fine)).p_values(np.concatenate(new), classes)
     off = np.array([1 / (len(part) + 1) for part in parts])[classes]  # the one score that shares the bin
     assert found.dtype == np.float32
     assert (found >= exact - 1e-6).all()
     assert (found <= exact + off + 1e-6).all()
     few = np.linspace(0, HIGH, 30)
-    assert (calibration.p_values(np.concatenate(new), classes, few, between(parts, few)) >= exact - 1e-6).all()
+    assert (NormalVoxels(few, between(parts, few)).p_values(np.concatenate(new), classes) >= exact - 1e-6).all()
 
 
 def test_p_values_of_voxels_drawn_alike_are_uniform_in_each_class() -> None:
     parts, new = scores(7), scores(8)
     edges = np.unique(np.quantile(np.concatenate(parts), np.linspace(0, 1, 2000)))
+    normal = NormalVoxels(edges, between(parts, edges))
     for number, values in enumerate(new):
-        p = calibration.p_values(values, np.full(len(values), number), edges, between(parts, edges))
+        p = normal.p_values(values, np.full(len(values), number))
         distance = stats.kstest(p, "uniform").statistic
         expected = np.sqrt(-np.log(0.001 / 2) / 2 * (1 / len(values) + 1 / len(parts[number])))  # both are samples
         assert distance < expected + 1 / 400, CLASSES[number]
         other = (number + 1) % len(CLASSES)  # judged by another class they are not
-        wrong = calibration.p_values(values, np.full(len(values), other), edges, between(parts, edges))
+        wrong = normal.p_values(values, np.full(len(values), other))
         assert stats.kstest(wrong, "uniform").statistic > 2 * distance
 
 
 def test_a_class_without_counts_is_judged_by_all_together_and_the_highest_score_has_one_over_n_plus_one() -> None:
     edges = np.array([1.0, 2.0])
     counts = np.array([[3, 0, 0], [0, 0, 0], [0, 2, 0], [0, 0, 4]])
-    found = calibration.p_values(np.array([5.0, 5.0, 1.5]), np.array([0, 1, 1]), edges, counts)
+    found = NormalVoxels(edges, counts).p_values(np.array([5.0, 5.0, 1.5]), np.array([0, 1, 1]))
     np.testing.assert_allclose(found, [1 / 4, 5 / 10, 7 / 10], rtol=1e-6)
+
+
+def test_every_class_may_be_compared_with_the_whole_brain() -> None:
+    parts = scores(9)
+    edges = np.linspace(0, HIGH, 50)
+    one = NormalVoxels(edges, between([np.concatenate(parts), *([np.zeros(0)] * 3)], edges))
+    values, classes = np.concatenate(parts), np.repeat(np.arange(len(CLASSES)), [len(part) for part in parts])
+    found = NormalVoxels(edges, between(parts, edges)).whole().p_values(values, classes)
+    np.testing.assert_array_equal(found, one.p_values(values, classes))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"edges": np.array([0.0, 2.0, 1.0])},
+        {"edges": np.zeros((3, 1))},
+        {"counts": np.ones((4, 3), np.int64)},
+        {"counts": np.ones((3, 4), np.int64)},
+        {"counts": -np.ones((4, 4), np.int64)},
+        {"counts": np.ones((4, 4))},
+        {"people": np.ones(1)},
+    ],
+    ids=str,
+)
+def test_what_is_no_counts_between_edges_is_refused(wrong: dict[str, np.ndarray]) -> None:
+    kept = NormalVoxels(np.array([0.0, 1.0, 2.0]), np.ones((4, 4), np.int64)).arrays()
+    assert NormalVoxels.of(kept).arrays().keys() == kept.keys()
+    with pytest.raises(WireError):
+        NormalVoxels.of(kept | wrong)

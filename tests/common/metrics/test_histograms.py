@@ -247,3 +247,22 @@ def test_quantile_of_coarse_counts_is_numpys_within_a_bin() -> None:
     assert histograms.quantile(counts, 0.0, float(values.max()), 0.98) == pytest.approx(
         np.quantile(values, 0.98), abs=3 * width
     )
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 30.0), (0.31, 12.7), (1e6, 1e6 + 1)])
+def test_coarse_counts_are_between_the_edges_of_the_grid_whatever_the_type_of_the_scores(
+    low: float, high: float
+) -> None:
+    """A threshold is an edge of the grid: a voxel in the bin above it is to be above it."""
+    rng = np.random.default_rng(0)
+    scores = (low + (high - low) * rng.random(50_000)).astype(np.float32)
+    edges = np.append(histograms.grid(low, high)[:-1], np.inf)
+    expected = np.bincount(np.searchsorted(edges, scores.astype(np.float64), side="right") - 1)
+    found = histograms.coarse_counts(scores, low, high)
+    np.testing.assert_array_equal(found[: len(expected)], expected)
+    assert found.sum() == len(scores)
+
+
+def test_scores_beyond_the_range_count_as_its_ends() -> None:
+    found = histograms.coarse_counts(np.array([-1.0, 0.5, 2.0, 3.0]), 0.0, 1.0)
+    assert (found[0], found[-1], found.sum()) == (1, 2, 4)

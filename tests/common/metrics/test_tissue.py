@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
-from normfed_common.metrics.tissue import CLASSES, RIM_MM, tissue_classes
+from normfed_common.metrics.tissue import CLASSES, RIM_MM, depth_mm, tissue_classes
 
 SIDE = 41
 
@@ -16,6 +17,24 @@ def ball(radius: float) -> tuple[np.ndarray, np.ndarray]:
     r = np.sqrt((x**2).sum(0))
     tissues = np.stack([r > radius / 3, (r <= radius / 3) & (r > 2), r <= 2]).astype(np.float32) * (r <= radius)
     return tissues, r
+
+
+def test_depth_is_the_distance_to_the_nearest_voxel_outside_less_half_a_voxel() -> None:
+    mask = np.random.default_rng(0).random((7, 8, 9)) < 0.9  # reaches the end of the grid, and has holes
+    outside = np.argwhere(~np.pad(mask, 1)) - 1
+    expected = 2 * cKDTree(outside).query(np.argwhere(mask))[0] - 1
+    np.testing.assert_allclose(depth_mm(mask, 2)[mask], expected)
+    assert (depth_mm(mask, 2)[~mask] < 0).all()
+
+
+@pytest.mark.parametrize("size", [2.0, 4.0])
+def test_the_rim_is_a_voxel_deep_at_4_mm_and_two_at_2_mm(size: float) -> None:
+    tissues, r = ball(18)
+    reach = 4 / size
+    brain = np.pad(r <= 18, 1)
+    near = cKDTree(np.argwhere(~brain) - 1).query(np.argwhere(r <= 18))[0] <= reach
+    found = tissue_classes(tissues, r <= 18, size)
+    np.testing.assert_array_equal(found[r <= 18] == CLASSES.index("rim"), near)
 
 
 @pytest.mark.parametrize("size", [1.0, 2.0])

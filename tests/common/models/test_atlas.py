@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -233,3 +234,20 @@ def test_variants_of_the_atlas_have_names_of_their_own() -> None:
     assert title(AtlasConfig(), ("T1w",)) == "atlas"
     assert title(AtlasConfig(scale="none"), ("T1w",)) == "mean-brain-residual"
     assert title(AtlasConfig(score="rms", units="robust", regress=("age", "sex")), ()) == "atlas-rms-units-age-sex"
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"score": "rms", "suspicious": {"T1w": "dark"}}, "suspicious"),
+        ({"scale": "none", "prior_subjects": 3.0}, "prior_subjects"),
+        ({"ridge": 2.0}, "ridge"),
+    ],
+)
+def test_a_parameter_that_changes_nothing_is_refused_and_every_default_is_written_out(
+    given: dict[str, Any], name: str
+) -> None:
+    with pytest.raises(ValueError, match=f"{name} says nothing of"):
+        AtlasConfig(**given)
+    whole = AtlasConfig(**{key: value for key, value in given.items() if key != name})
+    assert AtlasConfig.model_validate_json(whole.model_dump_json()) == whole

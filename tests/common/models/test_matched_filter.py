@@ -107,10 +107,7 @@ def test_on_normal_tissue_a_filter_has_unit_variance_and_a_ball_raises_it_where_
     ball = np.linalg.norm((grid - [13, 14, 3]) * 2.0, axis=-1) <= 4
     bright = replace(ill, images=ill.images + 0.35 * ball[None].astype(np.float32))
     scores = [model.score([one], RNG).anomaly for one in (bright, ill)]
-    assert (
-        np.unravel_index(np.argmax(scores[0] - scores[1]), ill.mask.shape) == (13, 14, 3)
-        or ball.ravel()[np.argmax(scores[0] - scores[1])]
-    )
+    assert ball.ravel()[np.argmax(scores[0] - scores[1])]
 
 
 def test_federated_is_pooled_to_the_last_digits() -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import normfed
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from run_results import run_results
 from scripted import PEOPLE, STEP, ScriptedGrid, federation, mean_of, moved, run
 from synthetic import setting
@@ -18,8 +20,11 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError, UserError, WireError
 from normfed_common.learning.entries import build
 from normfed_common.metrics import histograms
+from normfed_common.metrics.calibration import NormalVoxels
 from normfed_common.metrics.histograms import COARSE_BINS
+from normfed_common.metrics.tissue import CLASSES
 from normfed_common.models.catalogue import MODELS
+from normfed_common.privacy.disclosure import reach
 from normfed_common.studies import resolve, validate_strategy
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.answers import Answer, Summed, Trained
@@ -314,7 +319,11 @@ def test_of_possible_sums_that_make_no_model_together_none_is_kept(study: StudyC
 
 
 LIES = {
-    "location": ("moments", {"products": np.full((3, 136), -1e9) * [[1], [1], [0]]}, "products make no covariance"),
+    "location": (
+        "moments",
+        {"products": np.full((3, 136), -1e9) * [[1], [1], [0]]},
+        "sums and products contradict each other",
+    ),
     "variance": ("variance", {"sum": np.array(1e9)}, "contradict each other"),
     "machine": ("machine", {"weights": np.full(16, 1e9)}, "larger than training makes them"),
 }
@@ -353,3 +362,55 @@ def test_no_site_has_more_than_its_largest_share_of_the_threshold(
     evaluator.study = small
     found = histograms.quantile(evaluator._shared(counts), 0.0, 1.0, small.evaluation.specificity)
     assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("by", ["whole-brain", "tissue"])
+@pytest.mark.parametrize(("most", "expected"), [(1.0, 0.997), (0.3, 0.3)])
+def test_no_site_has_more_than_its_largest_share_of_what_p_values_compare_with(
+    study: StudyConfig, most: float, expected: float, by: str
+) -> None:
+    """a claims ten million voxels at 1 in every class beside the ten thousand of each other site, all of them lower."""
+    raw = federation(study, largest_share=most).model_dump(mode="json")
+    evaluator = object.__new__(Evaluator)
+    evaluator.study = resolve(raw | {"evaluation": {"threshold_by": by}}, "test")
+    counts = {site: np.zeros((len(CLASSES), COARSE_BINS), np.int64) for site in "abcd"}
+    for site, (place, voxels) in {
+        "a": (-1, 10**7),
+        "b": (16_383, 10**4),
+        "c": (32_767, 10**4),
+        "d": (49_151, 10**4),
+    }.items():
+        counts[site][:, place] = voxels
+        counts[site][:, place + (site != "a")] += 1  # up to the next voxel those of a bin may reach
+    edges = np.array([0.0, 0.3, 0.6, 0.9, 1.0])
+    found = evaluator._compared_with(counts, 0.0, 1.0, edges)
+    assert found.shape == (len(CLASSES), len(edges) + 1)
+    p = NormalVoxels(edges, found).p_values(np.full(len(CLASSES), 0.95, np.float32), np.arange(len(CLASSES)))
+    np.testing.assert_allclose(p, expected, rtol=0.002)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.floats(1, 1e6), min_size=1, max_size=4), st.floats(0.05, 1), st.integers(0, 10**6))
+def test_parts_of_voxels_never_make_a_p_value_too_small(
+    study: StudyConfig, sizes: list[float], most: float, seed: int
+) -> None:
+    """Cut counts are no whole numbers: as many or more are left at or above every edge, by less than one."""
+    rng, edges = np.random.default_rng(seed), np.linspace(0, 1, 12)
+    evaluator = object.__new__(Evaluator)
+    evaluator.study = federation(study, largest_share=most)
+    counts = {}
+    for number, size in enumerate(sizes):
+        counts[str(number)] = np.zeros((len(CLASSES), COARSE_BINS), np.int64)
+        counts[str(number)][:, rng.integers(COARSE_BINS, size=5)] = round(size)
+    found = evaluator._compared_with(counts, 0.0, 1.0, edges)
+    kept = evaluator._shared({site: np.stack([reach(row) for row in found]) for site, found in counts.items()})
+    exact = np.stack([[row[start:].sum() for start in places(edges)] for row in kept])
+    above = np.cumsum(found[:, ::-1], 1)[:, ::-1][:, 1:]
+    assert (above >= exact - 1e-6 * exact.max()).all()
+    assert (above < exact + 1 + 1e-6 * exact.max()).all()
+
+
+def places(edges: np.ndarray) -> np.ndarray:
+    """The first coarse bin over [0, 1] whose centre is at or above each edge."""
+    centres = (np.arange(COARSE_BINS) + 0.5) / COARSE_BINS
+    return np.searchsorted(centres, edges)

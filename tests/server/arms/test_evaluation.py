@@ -11,6 +11,7 @@ from toy_metric import METRIC
 
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.errors import StudyError
+from normfed_common.metrics.calibration import NormalVoxels
 from normfed_common.metrics.catalogue import BUILT_IN, chosen
 from normfed_common.metrics.summary import EVERYBODY, Summary, summarise
 from normfed_server.arms import evaluation
@@ -58,3 +59,18 @@ def test_figures_without_a_plug_in_s_are_of_the_built_in_metrics(tmp_path: Path)
     assert found is not None
     assert found.summaries["a"].metrics == BUILT_IN
     np.testing.assert_array_equal(found.summaries["a"].moments, of(0.5).moments)
+
+
+def test_what_p_values_compare_with_is_read_as_it_was_and_may_be_absent(tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.safetensors"
+    normal = NormalVoxels(np.array([0.0, 1.0]), np.arange(12).reshape(4, 3))
+    for said in (normal, None):
+        evaluation.save(path, ArmResult({"a": of(0.5)}, normal_voxels=said))
+        found = evaluation.load(path)
+        assert found is not None
+        if said is None:
+            assert found.normal_voxels is None
+        else:
+            assert found.normal_voxels is not None
+            np.testing.assert_array_equal(found.normal_voxels.counts, said.counts)
+            np.testing.assert_array_equal(found.normal_voxels.edges, said.edges)

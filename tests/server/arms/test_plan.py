@@ -128,7 +128,8 @@ def test_all_scans_in_one_place_train_apart_and_count_as_no_site(study: StudyCon
     ("modalities", "entry", "name"),
     [
         (["T1w", "FLAIR"], {}, "flair-intensity"),
-        (["T1w", "T2w"], {}, "t1w-intensity"),
+        (["T1w", "T2w"], {}, "t2w-intensity"),
+        (["T1w"], {}, "t1w-intensity"),
         (["T1w", "FLAIR"], {"modality": "T1w"}, "t1w-intensity"),
     ],
 )

@@ -17,6 +17,7 @@ from run_results import run_results
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.errors import DamagedError, RunError, UserError
 from normfed_common.foundation.files import write_text
+from normfed_common.metrics.calibration import FILE
 from normfed_server.results import exporting, layout
 from normfed_server.results.exporting import FILES, PARTICIPATION, SUMS, export
 from normfed_server.state.folder import ServerHome
@@ -52,6 +53,14 @@ def test_an_export_is_the_runs_results_and_nothing_else(folder: Path, tmp_path: 
     assert sorted(tmp_path.joinpath("out").rglob("*")) == sorted(paths)
     for name in FILES:
         assert (tmp_path / "out" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_what_p_values_compare_with_goes_along_where_it_is_known(folder: Path, tmp_path: Path) -> None:
+    named.save(folder / FILE, {"edges": np.arange(2.0)})
+    assert tmp_path / "out" / FILE in export(folder, tmp_path / "out")
+    flip(folder / FILE, bits=1)
+    with pytest.raises(DamagedError):
+        export(folder, tmp_path / "other")
 
 
 def test_who_took_part_is_told_without_any_figure(folder: Path, tmp_path: Path) -> None:

@@ -118,3 +118,13 @@ def test_shares_by_hand() -> None:
     assert shares.limited({"a": 100, "b": 3, "c": 2}, 0.4) == pytest.approx({"a": 10 / 3, "b": 3, "c": 2})
     assert shares.limited({"a": 100, "b": 3}, 0.4) == {"a": 1.0, "b": 1.0}
     assert shares.limited({"a": 100, "b": 3}, 1.0) == {"a": 100, "b": 3}
+
+
+@given(WEIGHTS, st.floats(0.05, 1.0))
+def test_what_counts_are_multiplied_by_makes_the_limited_ones_and_nothing_larger(
+    found: dict[str, float], most: float
+) -> None:
+    factors = shares.factors(found, most)
+    scaled = {site: weight * factors[site] for site, weight in found.items()}
+    assert shares.of(scaled) == pytest.approx(shares.of(shares.limited(found, most)))
+    assert max(factors.values()) == 1

@@ -11,7 +11,7 @@ from normfed_common.metrics.subjects import conformal_p
 def _p_value(scan: ScoredScan) -> float:
     if scan.calibration is None or math.isnan(scan.told_score):
         return float("nan")
-    return conformal_p(scan.told_score, scan.calibration.edges, scan.calibration.normal_people)
+    return conformal_p(scan.told_score, scan.calibration.edges, scan.calibration.counts)
 
 
 METRICS = (Metric("conformal_p", "conformal p", _p_value, higher_is_better=False, place=140, shown=frozenset()),)

@@ -62,7 +62,7 @@ class Tail:
         return np.where(common < 0.5, -np.log1p(-np.minimum(common, 0.5)), -np.log(p))
 
 
-class Calibration(Learner):
+class TailCalibration(Learner):
     """Histograms of the members' scores, over whole brains: their scales, counts, then counts of what sets of them say.
 
     People are scored by what was learnt from them: a member that knows them by heart has tails that are too short.
@@ -219,8 +219,8 @@ class Calibration(Learner):
     @cached_property
     def _tissue(self) -> np.ndarray:
         """The likeliest tissue of the template at every flat index, 0 to 2; where it has no brain, grey matter."""
-        anatomy = self.setting.anatomy
-        return np.stack([anatomy.grey, anatomy.white, anatomy.fluid]).argmax(0).ravel()
+        found: np.ndarray = self.setting.anatomy.tissues().argmax(0).ravel()
+        return found
 
 
 def _bins(scores: np.ndarray, scale: float) -> np.ndarray:

@@ -28,7 +28,7 @@ from normfed_common.learning.phase import Phase
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Setting
 from normfed_common.models.catalogue import MODELS
-from normfed_common.models.combined.calibration import Calibration
+from normfed_common.models.combined.calibration import TailCalibration
 from normfed_common.models.combined.composite import Composite
 from normfed_common.models.combined.members import Member
 from normfed_common.models.combined.pipeline import assemble
@@ -116,7 +116,7 @@ class Ensemble(Composite):
                     f"its {member.name} ({type(member.model).__name__}) keeps {', '.join(member.model.personal)} at "
                     "the sites, and scores that are counted together need one model everywhere."
                 )
-        self.calibration = Calibration(setting, self.members, config.weighed, config.by_tissue)
+        self.calibration = TailCalibration(setting, self.members, config.weighed, config.by_tissue)
         super().__init__(config, setting, {member.name: member.model for member in self.members}, self.calibration)
         self._is_here = False  # whether those who are counted are this site's, and up to date
 

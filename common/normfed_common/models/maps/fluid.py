@@ -30,9 +30,13 @@ def darkest_class(values: np.ndarray) -> np.ndarray:
 
     The mixture is fitted to evenly spaced order statistics, so that nothing is drawn.
     """
-    if not len(values) or values.min() == values.max():
-        return np.zeros(len(values), bool)
-    weights, means, variances = mixture(np.quantile(values, (np.arange(SAMPLE) + 0.5) / SAMPLE))
+    nowhere = np.zeros(len(values), bool)
+    if not len(values):
+        return nowhere
+    sample = np.quantile(values, (np.arange(SAMPLE) + 0.5) / SAMPLE)
+    if sample[0] == sample[-1]:
+        return nowhere
+    weights, means, variances = mixture(sample)
     order = np.argsort(means)
     likeliest = order[0] == _joint(values, weights, means, variances).argmax(0)
     lowest, second = means[order[:2]]

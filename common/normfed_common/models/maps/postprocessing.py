@@ -20,8 +20,10 @@ from scipy import ndimage
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Setting
+from normfed_common.metrics.tissue import depth_mm
 from normfed_common.models.maps.area_opening import area_opening
 from normfed_common.models.maps.fluid import patients_fluid
+from normfed_common.models.voxelwise.intensities import smoothed_inside
 from normfed_common.study.postprocessing import PostprocessingConfig
 
 SPREAD_MM = 5.0
@@ -70,17 +72,6 @@ def _white(setting: Setting) -> np.ndarray:
     return share
 
 
-def depth_mm(mask: np.ndarray, voxel_size_mm: float) -> np.ndarray:
-    """How far the centre of a voxel lies below the surface, (X, Y, Z); beyond the grid is outside."""
-    distance = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=voxel_size_mm)
-    return distance[1:-1, 1:-1, 1:-1] - voxel_size_mm / 2
-
-
 def _smoothed(values: np.ndarray, weight: np.ndarray, sigma: float) -> np.ndarray:
     """The values of shape (X, Y, Z), smoothed and weighted, as float32; ``sigma`` in voxels."""
-    found = values.astype(np.float64)
-    if sigma > 0:
-        total = ndimage.gaussian_filter(found * weight, sigma, mode="constant")
-        share = ndimage.gaussian_filter(weight, sigma, mode="constant")
-        found = np.divide(total, share, out=np.zeros_like(total), where=weight > 0)
-    return (weight * found).astype(np.float32)
+    return (weight * smoothed_inside(values, weight, sigma)).astype(np.float32)

@@ -21,8 +21,8 @@ from torch.nn import functional
 from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import StudyError, WireError
 from normfed_common.learning.cohort import Cohort, Scan
+from normfed_common.learning.scatter import check_semidefinite, symmetric, triangle
 from normfed_common.learning.setting import SUMS_ROUNDING, Setting
-from normfed_common.models.patchwise.patch_moments import square
 from normfed_common.models.patchwise.patches import siamese_batches
 
 RIDGE = 1e-3  # of S, relative to its mean eigenvalue
@@ -66,7 +66,7 @@ class PatchDirections:
                 f"latents: {latents} are more than the {self.size} values of a patch. Ask for fewer, or for larger "
                 "patches."
             )
-        self.upper = np.triu_indices(self.size)
+        self.upper = triangle(self.size)
 
     @property
     def counted(self) -> dict[str, float]:
@@ -123,16 +123,13 @@ class PatchDirections:
         if patches <= 0 or pairs < 0 or 2 * pairs > patches * (1 + SUMS_ROUNDING):
             raise WireError("there are no patches, or more pairs than there are patches for")
         largest = max(map(abs, self.setting.value_range)) * (1 + SUMS_ROUNDING)
-        products, differences = square(sums["products"], self.size), square(sums["differences"], self.size)
+        products, differences = symmetric(sums["products"], self.size), symmetric(sums["differences"], self.size)
         if (np.abs(sums["sum"]) > largest * patches).any() or (np.diagonal(products) > largest**2 * patches).any():
             raise WireError("patches have values beyond the study's range")
         if pairs == 0 and differences.any():
             raise WireError("there are differences without pairs")
         scatter = products - np.outer(sums["sum"], sums["sum"]) / patches
-        slack = SUMS_ROUNDING * np.trace(products) + np.finfo(np.float64).tiny
-        for matrix in (scatter, differences, 2 * products - differences):
-            if not np.linalg.eigvalsh(matrix)[0] >= -slack:
-                raise WireError("products make no covariance")
+        check_semidefinite(np.stack([scatter, differences, 2 * products - differences]), 2 * np.trace(products))
 
     def absorb(self, total: Arrays) -> None:
         """Mean and directions from the sums over all sites, which `check` let pass.
@@ -144,9 +141,9 @@ class PatchDirections:
         """
         count, pairs = float(total["patches"][0]), float(total["pairs"][0])
         self.mean = total["sum"] / count
-        covariance = square(total["products"], self.size) / count - np.outer(self.mean, self.mean)
+        covariance = symmetric(total["products"], self.size) / count - np.outer(self.mean, self.mean)
         eye = np.eye(self.size)
-        differences = square(total["differences"], self.size)
+        differences = symmetric(total["differences"], self.size)
         within = differences / (2 * pairs) if pairs else eye * np.trace(covariance) / self.size
         within = within + eye * (RIDGE * np.trace(within) / self.size + np.finfo(np.float32).tiny)
         try:
@@ -187,11 +184,11 @@ class PatchDirections:
         return latents
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        triangle = (len(self.upper[0]),)
+        upper = (len(self.upper[0]),)
         return {
             "patches": (1,),
             "sum": (self.size,),
-            "products": triangle,
+            "products": upper,
             "pairs": (1,),
-            "differences": triangle,
+            "differences": upper,
         }

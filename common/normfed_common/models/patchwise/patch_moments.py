@@ -18,9 +18,8 @@ import numpy as np
 
 from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
+from normfed_common.learning.scatter import check_semidefinite, symmetric, triangle
 from normfed_common.learning.setting import SUMS_ROUNDING
-
-SCATTER_ROUNDING = 1e-9  # of a scatter, relative to its products: float64 sums of 10^9 terms
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def sums_of(patches: Iterable[np.ndarray], dimension: int) -> Arrays:
         count += len(rows)
         first += rows.sum(0)
         second += rows.T @ rows
-    return {"count": np.array(float(count)), "sum": first, "products": second[np.triu_indices(dimension)]}
+    return {"count": np.array(float(count)), "sum": first, "products": second[triangle(dimension)]}
 
 
 def check(sums: Arrays, dimension: int, value_range: tuple[float, float]) -> None:
@@ -100,14 +99,10 @@ def check(sums: Arrays, dimension: int, value_range: tuple[float, float]) -> Non
     _check_mean(sums, value_range)
     if not np.isfinite(sums["products"]).all():
         raise WireError("products of patches are not finite")
-    squares = np.diag(square(sums["products"], dimension))
+    squares = np.diag(symmetric(sums["products"], dimension))
     if (squares > sums["count"] * max(map(abs, value_range)) ** 2 * (1 + SUMS_ROUNDING)).any():
         raise WireError(f"squares are not of values between {value_range[0]:g} and {value_range[1]:g}")
-    slack = SCATTER_ROUNDING * squares.sum() + np.finfo(np.float64).tiny
-    try:
-        np.linalg.cholesky(_scatter(sums) + slack * np.eye(dimension))
-    except np.linalg.LinAlgError as error:
-        raise WireError("products of patches make no covariance") from error
+    check_semidefinite(_scatter(sums), squares.sum())
 
 
 def _check_mean(sums: Arrays, value_range: tuple[float, float]) -> None:
@@ -122,12 +117,5 @@ def _check_mean(sums: Arrays, value_range: tuple[float, float]) -> None:
 
 def _scatter(sums: Arrays) -> np.ndarray:
     first = sums["sum"]
-    scatter: np.ndarray = square(sums["products"], len(first)) - np.outer(first, first) / float(sums["count"])
+    scatter: np.ndarray = symmetric(sums["products"], len(first)) - np.outer(first, first) / float(sums["count"])
     return scatter
-
-
-def square(products: np.ndarray, dimension: int) -> np.ndarray:
-    """The symmetric matrix (D, D) of an upper triangle (D(D+1)/2,), row by row."""
-    matrix = np.zeros((dimension, dimension))
-    matrix[np.triu_indices(dimension)] = products
-    return matrix + np.triu(matrix, 1).T

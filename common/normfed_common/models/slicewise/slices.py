@@ -27,11 +27,11 @@ from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.slicewise.slice_networks import SliceNetworkConfig
+from normfed_common.models.voxelwise.intensities import brightest
 from normfed_common.study.data import Modality
 
 SLICES_AT_ONCE = 8
 MOST_SLICES = 512  # of a brain at 1 mm there are fewer than 200
-BRIGHT = ("FLAIR", "T2w")  # where lesions are brighter than normal tissue
 
 Sign = Literal["absolute", "positive", "negative"]
 
@@ -191,7 +191,7 @@ def signs_of(residual: Sign | Mapping[str, Sign] | None, modalities: tuple[str, 
         return dict(residual)
     if residual is not None:
         return dict.fromkeys(modalities, residual)
-    bright = next((modality for modality in BRIGHT if modality in modalities), None)
+    bright = brightest(modalities)
     return {bright: "positive"} if bright else dict.fromkeys(modalities, "absolute")
 
 

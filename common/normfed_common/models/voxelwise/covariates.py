@@ -11,9 +11,10 @@ have an age at all: where that is one person, the sum is their age.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import AfterValidator
 
 from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
@@ -21,6 +22,16 @@ from normfed_common.learning.cohort import Cohort, Person
 from normfed_common.learning.setting import SUMS_ROUNDING
 
 Covariate = Literal["age", "sex"]
+
+
+def _once(names: tuple[Covariate, ...]) -> tuple[Covariate, ...]:
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{twice[0]} is named twice: say it once")
+    return names
+
+
+Regressors = Annotated[tuple[Covariate, ...], AfterValidator(_once)]
 OLDEST = 130.0  # years; nobody was older
 REACH = 2.0  # standard deviations of age around its mean that normal people support
 

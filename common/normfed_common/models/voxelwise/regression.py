@@ -13,15 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from normfed_common.foundation.errors import WireError
-from normfed_common.learning.setting import SUMS_ROUNDING
+from normfed_common.learning.scatter import check_semidefinite, symmetric
 
 VOXELS_AT_ONCE = 1 << 16
-
-
-def triangle(columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of x x' whose sums are sent: the upper triangle, (columns (columns + 1) / 2,) each."""
-    rows, others = np.triu_indices(columns)
-    return rows, others
 
 
 class Products(NamedTuple):
@@ -34,7 +28,7 @@ class Products(NamedTuple):
     x, xy
         Of shape (p, V).
     xx
-        Of x x', as `triangle`: (p (p + 1) / 2, V).
+        Of x x', its upper triangle: (p (p + 1) / 2, V).
     """
 
     n: np.ndarray
@@ -50,10 +44,10 @@ class Products(NamedTuple):
 
     def matrices(self) -> np.ndarray:
         """(V, p + 2, p + 2), symmetric."""
-        top = np.concatenate([self.n[None], self.x, self.y[None]])
-        middle = np.concatenate([self.x[:, None], symmetric(self.xx, len(self.x)), self.xy[:, None]], 1)
-        bottom = np.concatenate([self.y[None], self.xy, self.yy[None]])
-        return np.moveaxis(np.concatenate([top[None], middle, bottom[None]]), -1, 0)
+        x, xy = self.x.T[..., None], self.xy.T[..., None]
+        n, y, yy = (one[:, None, None] for one in (self.n, self.y, self.yy))
+        rows = [[n, x.mT, y], [x, symmetric(self.xx.T, len(self.x)), xy], [y, xy.mT, yy]]
+        return np.concatenate([np.concatenate(row, 2) for row in rows], 1)
 
 
 def slopes(sums: Products, ridge: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -75,13 +69,13 @@ def slopes(sums: Products, ridge: float) -> tuple[np.ndarray, np.ndarray, np.nda
     """
     mean, mean_x = sums.y / sums.n, sums.x / sums.n
     s_xy = sums.xy - sums.x * mean
-    s_xx = symmetric(sums.xx, len(sums.x)) - sums.x[:, None] * mean_x[None]
+    s_xx = symmetric(sums.xx.T, len(sums.x)) - sums.x.T[:, :, None] * mean_x.T[:, None]
     try:
-        solved = np.linalg.solve(np.moveaxis(s_xx, -1, 0) + ridge * np.eye(len(sums.x)), s_xy.T[..., None])
+        solved = np.linalg.solve(s_xx + ridge * np.eye(len(sums.x)), s_xy.T[..., None])
     except np.linalg.LinAlgError as error:
         raise WireError("products of covariates make no slopes") from error
     b: np.ndarray = solved[..., 0].T
-    left = sums.yy - sums.y * mean - 2 * (b * s_xy).sum(0) + np.einsum("iv,ijv,jv->v", b, s_xx, b)
+    left = sums.yy - sums.y * mean - 2 * (b * s_xy).sum(0) + np.einsum("iv,vij,jv->v", b, s_xx, b)
     return mean - (b * mean_x).sum(0), b, np.maximum(left, 0) / sums.n
 
 
@@ -107,18 +101,4 @@ def _check_semidefinite(products: np.ndarray) -> None:
     scaled = products / units[:, :, None] / units[:, None, :]
     if products[roots == 0].any():
         raise WireError("there are products of what nobody has")
-    room = SUMS_ROUNDING + (roots == 0)
-    try:
-        found = np.linalg.cholesky(scaled + room[:, :, None] * np.eye(roots.shape[1]))
-    except np.linalg.LinAlgError as error:
-        raise WireError("sums and products contradict each other") from error
-    if not np.isfinite(found).all():
-        raise WireError("sums and products are too large")
-
-
-def symmetric(xx: np.ndarray, columns: int) -> np.ndarray:
-    """(p, p, V) of upper triangles."""
-    rows, others = triangle(columns)
-    found = np.empty((columns, columns, xx.shape[-1]))
-    found[rows, others] = found[others, rows] = xx
-    return found
+    check_semidefinite(scaled, roots.shape[1])

@@ -6,15 +6,15 @@ import math
 
 import numpy as np
 
-from normfed_common.metrics.base import Calibration, ScoredScan
+from normfed_common.metrics.base import NormalPeople, ScoredScan
 from normfed_common.metrics.per_scan.conformal import METRICS
 
 (METRIC,) = METRICS
 # 4 normal people below 1, 3 between 1 and 2, 2 from 2 on.
-CALIBRATION = Calibration(np.array([1.0, 2.0]), np.array([4, 3, 2]))
+CALIBRATION = NormalPeople(np.array([1.0, 2.0]), np.array([4, 3, 2]))
 
 
-def p_value(score: float, calibration: Calibration | None = CALIBRATION) -> float:
+def p_value(score: float, calibration: NormalPeople | None = CALIBRATION) -> float:
     nothing = np.zeros((2, 2, 2))
     whole = nothing.astype(bool)
     return METRIC(ScoredScan(nothing, whole, whole, 1.0, told_score=score, calibration=calibration))

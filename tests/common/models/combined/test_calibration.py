@@ -10,17 +10,17 @@ from synthetic import SHAPE, People, anatomy, setting, split
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import WireError
-from normfed_common.models.combined.calibration import BINS, Calibration, Tail
+from normfed_common.models.combined.calibration import BINS, Tail, TailCalibration
 from normfed_common.models.combined.members import Member
 from normfed_common.models.intensity import Intensity, IntensityConfig
 from normfed_common.study.preprocessing import GRID_MM3
 
 
-def calibration(by_tissue: bool = False) -> Calibration:
+def calibration(by_tissue: bool = False) -> TailCalibration:
     """Of two members that learn nothing."""
     models = [Intensity(IntensityConfig(modality=name), setting()) for name in ("T1w", "FLAIR")]
     members = [Member(f"member-{number}", model, ()) for number, model in enumerate(models)]
-    return Calibration(setting(), members, (1.0, 1.0), by_tissue)
+    return TailCalibration(setting(), members, (1.0, 1.0), by_tissue)
 
 
 def scores_of(people: People, number: int) -> list[np.ndarray]:
@@ -35,7 +35,7 @@ def pooled(people: People, number: int) -> np.ndarray:
     return np.concatenate([scores.ravel()[one.normal_index] for scores, one in pairs]).astype(float)
 
 
-def learnt(people: People, by_tissue: bool = False) -> Calibration:
+def learnt(people: People, by_tissue: bool = False) -> TailCalibration:
     made = calibration(by_tissue)
     for phase in ("scale", "ranks"):
         made.absorb(phase, made.statistics(phase, people, np.random.default_rng(0)))

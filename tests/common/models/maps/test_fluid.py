@@ -46,6 +46,12 @@ def test_a_constant_image_and_an_empty_one_have_no_fluid() -> None:
     assert darkest_class(np.zeros(0)).shape == (0,)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("odd", [0.1, 0.9])
+def test_an_image_of_one_value_but_for_a_few_voxels_has_no_fluid(odd: float) -> None:
+    assert not darkest_class(np.append(np.full(100_000, 0.5), [odd] * 3)).any()
+
+
 @pytest.mark.parametrize(("modality", "sign"), [("T1w", 1), ("FLAIR", 1), ("T2w", -1)])
 def test_fluid_is_dark_on_t1_and_flair_and_bright_on_t2(modality: str, sign: int) -> None:
     one = scan(np.random.default_rng(0), channels=1)

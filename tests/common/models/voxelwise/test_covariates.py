@@ -11,7 +11,10 @@ from synthetic import People, split
 from normfed_common.foundation.arrays import add
 from normfed_common.foundation.errors import WireError
 from normfed_common.learning.cohort import Person, Sex
+from normfed_common.models.atlas import AtlasConfig
+from normfed_common.models.location import LocationConfig
 from normfed_common.models.voxelwise.covariates import Covariates
+from normfed_common.study.base import Frozen
 
 AGES = (25.0, 71.5, 64.0, None, 38.0, 90.0)
 SEXES: tuple[Sex | None, ...] = ("F", "M", "M", "F", None, "M")
@@ -97,3 +100,10 @@ def test_ages_and_sexes_that_nobody_can_have_are_refused(wrong: dict[str, float]
     sums = made.statistics(people())
     with pytest.raises(WireError):
         made.check({**sums, **{name: np.array(value) for name, value in wrong.items()}})
+
+
+@pytest.mark.parametrize("kind", [AtlasConfig, LocationConfig])
+def test_a_covariate_that_is_named_twice_is_refused(kind: type[Frozen]) -> None:
+    with pytest.raises(ValueError, match="age is named twice"):
+        kind(regress=("age", "sex", "age"))
+    assert kind(regress=("sex", "age")).model_dump()["regress"] == ("sex", "age")

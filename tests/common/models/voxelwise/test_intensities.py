@@ -3,7 +3,10 @@ import pytest
 from scipy.stats import iqr, norm
 from synthetic import SHAPE, scan
 
-from normfed_common.models.voxelwise.intensities import UNITS, robust_units, smoothed_inside
+from normfed_common.models.intensity import Intensity
+from normfed_common.models.matched_filter import MatchedFilter
+from normfed_common.models.slicewise.slices import signs_of
+from normfed_common.models.voxelwise.intensities import UNITS, main_modality, robust_units, smoothed_inside
 
 BOTH = np.ones(2, bool)
 one = scan(np.random.default_rng(5))
@@ -73,6 +76,12 @@ def test_smoothing_is_the_weighted_mean_of_a_truncated_gaussian() -> None:
     assert smoothed_inside(values, one.mask, sigma)[place] == pytest.approx(expected, rel=1e-4)
 
 
+def test_volumes_are_smoothed_together_as_each_alone() -> None:
+    found = smoothed_inside(one.images, one.mask, 1.2)
+    for volume, alone in zip(found, one.images, strict=True):
+        np.testing.assert_array_equal(volume, smoothed_inside(alone, one.mask, 1.2))
+
+
 def test_smoothing_keeps_constants_up_to_the_border_and_nothing_outside() -> None:
     found = smoothed_inside(np.where(one.mask, 3.0, np.nan), one.mask, 1.5)
     np.testing.assert_allclose(found[one.mask], 3, rtol=1e-5)
@@ -89,3 +98,20 @@ def test_a_voxel_of_little_weight_says_little() -> None:
 
 def test_no_smoothing_leaves_the_volume() -> None:
     np.testing.assert_array_equal(smoothed_inside(one.images[0], one.mask, 0), np.where(one.mask, one.images[0], 0))
+
+
+@pytest.mark.parametrize(
+    ("modalities", "main"),
+    [
+        (("T1w", "T2w", "FLAIR"), "FLAIR"),
+        (("T1w", "T2w"), "T2w"),
+        (("T1w", "ce-gad_T1w"), "T1w"),
+        (("pet", "T1w"), "pet"),
+    ],
+)
+def test_every_model_takes_the_same_modality_for_the_main_one(modalities: tuple[str, ...], main: str) -> None:
+    assert main_modality(modalities) == main
+    for model in (Intensity, MatchedFilter):
+        assert model.needs(model.Config(), modalities) == (main,)
+    bright = {main: "positive"} if main in ("FLAIR", "T2w") else dict.fromkeys(modalities, "absolute")
+    assert signs_of(None, modalities) == bright

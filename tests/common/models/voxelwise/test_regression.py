@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from normfed_common.foundation.errors import WireError
-from normfed_common.models.voxelwise.regression import Products, check_products, slopes, triangle
+from normfed_common.learning.scatter import triangle
+from normfed_common.models.voxelwise.regression import Products, check_products, slopes
 
 VOXELS = 5
 
