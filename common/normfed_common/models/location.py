@@ -109,7 +109,7 @@ class Location(NormativeModel):
         self.encoder = PatchDirections(config.patch_size, config.latents, config.pairs_per_subject, setting)
         self.head = None if config.one_class is None else build_head(config.one_class, config.latents, setting)
         self.covariates = Covariates(config.regress) if config.regress else None
-        self.known = len(config.regress)
+        self.known, self.age_and_sex = len(config.regress), bool(config.regress)
         self.gaussians = PlaceGaussians(
             self.known + config.latents,
             setting,
