@@ -232,7 +232,8 @@ class Site:
     def setting(self) -> Setting:
         """What models must know of the study and the site."""
         size = self.study.preprocessing.voxel_size_mm
-        return Setting.of(self.study, common_grid(size).shape, self.device, open_anatomy=partial(anatomy, size))
+        setting = Setting.of(self.study, common_grid(size).shape, self.device, open_anatomy=partial(anatomy, size))
+        return replace(setting, told_together=self.told_together)
 
     def groups(self, cases: Sequence[Case]) -> dict[tuple[str, ...], dict[str, list[str]]]:
         """People with their visits, by the modalities of the study that they have at any visit (see `Groups`)."""
