@@ -161,8 +161,9 @@ class Site:
 
         At a voxel that one person alone has tissue, the sum over all people is that person's. So is the difference of
         two sums, if of those who are in one of them alone, one has tissue there. Hence every block of people (see
-        `Releases`) has nobody or at least the minimum with normal tissue at a voxel, or nothing of it is told. People
-        whose scans are not at hand are taken to have all that the template has.
+        `Releases`) has nobody or at least the minimum with normal tissue at a voxel, or nothing of it is told. Where so
+        few have brain, nobody's is shown: what a model makes of a voxel may be what is beside it. People whose scans
+        are not at hand are taken to have all that the template has.
 
         Parameters
         ----------
@@ -177,17 +178,17 @@ class Site:
         at_hand: dict[str, list[Entry]] = {}
         for case in self._cases("train"):
             at_hand.setdefault(self.custody.digest(case.visit.participant.subject), []).append(case.entry)
-        told = np.ones(grid.brain.size, bool)
+        told = np.ones((2, grid.brain.size), bool)
         alike = [{self.custody.digest(name) for name in group} for group in apart(known)]
         for block in (part for whole in self.custody.blocks() for part in _parts(whole, alike)):
-            people = np.where(grid.brain.ravel(), len(block - at_hand.keys()), 0)
+            people = np.tile(np.where(grid.brain.ravel(), len(block - at_hand.keys()), 0), (2, 1))
             for person in block & at_hand.keys():
-                has = np.zeros(grid.brain.size, bool)
+                has = np.zeros(told.shape, bool)
                 for entry in at_hand[person]:
-                    has |= entry.normal().ravel()
+                    has |= [entry.normal().ravel(), entry.mask().ravel()]
                 people += has
             told &= (people == 0) | (people >= self.minimum)
-        return PreparedCohort([(case.visit, case.entry) for case in self.train], told, known)
+        return PreparedCohort([(case.visit, case.entry) for case in self.train], *told, known=known)
 
     def _demographics(self) -> dict[str, Told] | None:
         """Ages and sexes as a hospital tells them, of those who were in the same releases, with the same modalities."""

@@ -49,6 +49,8 @@ class PreparedCohort:
         With the preprocessed scan of each; those of one person in their order.
     told
         Voxels (X * Y * Z,) of which anything may be told; elsewhere nobody's tissue counts as normal. All when absent.
+    shown
+        Voxels (X * Y * Z,) of which models may see anything; elsewhere nobody has brain. All when absent.
     known
         By person, the age and sex that models are told; the dataset's when absent.
     """
@@ -57,9 +59,10 @@ class PreparedCohort:
         self,
         visits: Sequence[tuple[Visit, Entry]],
         told: np.ndarray | None = None,
+        shown: np.ndarray | None = None,
         known: Mapping[str, tuple[float | None, Sex | None]] | None = None,
     ) -> None:
-        self.visits, self._told = list(visits), told
+        self.visits, self._told, self._shown = list(visits), told, shown
         numbers: dict[str, list[int]] = {}
         for index, (visit, _) in enumerate(self.visits):
             numbers.setdefault(visit.participant.subject, []).append(index)
@@ -74,9 +77,14 @@ class PreparedCohort:
 
     def _scan(self, index: int) -> Scan:
         scan = self.visits[index][1].scan(self._persons[index])
-        if self._told is None:
-            return scan
-        return replace(scan, normal_index=scan.normal_index[self._told[scan.normal_index]])
+        if self._told is not None:
+            scan = replace(scan, normal_index=scan.normal_index[self._told[scan.normal_index]])
+        if self._shown is not None:
+            mask = scan.mask & self._shown.reshape(scan.mask.shape)
+            # In the order of the mapped images, whose axial slices lie together.
+            images = np.where(mask.transpose(2, 0, 1), scan.images.transpose(0, 3, 1, 2), 0).transpose(0, 2, 3, 1)
+            scan = replace(scan, images=images, mask=mask)
+        return scan
 
     def __len__(self) -> int:
         return len(self.visits)
