@@ -65,7 +65,7 @@ class LocationConfig(Frozen):
     one_class: OneClassEntry | None = Field(
         None, description="fit_on, a one-class score of the latents instead of the Gaussian of their place"
     )
-    spacing_mm: float = Field(6.0, gt=0, description="edge of a place; at 2 mm sums take 1 GB, at 6 mm 40 MB")
+    spacing_mm: float = Field(6.0, gt=0, le=1000, description="edge of a place; at 2 mm sums take 1 GB, at 6 mm 40 MB")
     prior_voxels: float = Field(
         20.0, gt=0, le=1e9, description="worth of the covariance within all places, to which that of a place is drawn"
     )

@@ -260,7 +260,8 @@ class Mixture(NormativeModel):
                 raise WireError("the likelihood is that of no class")
         if self.config.online:
             check_shapes(sums, {online.STEPS: ()})
-            if not 1 <= online.steps_done(sums) <= self.config.iterations:
+            # Not the quotient: of next to no voxels it overflows.
+            if not 0.5 * count <= sums[online.STEPS] <= (self.config.iterations + 0.5) * count:
                 raise WireError("the sums are of no round")
 
     def _voxels(self, scan: Scan) -> np.ndarray:
