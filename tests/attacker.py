@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -54,6 +55,11 @@ EXAMPLES: dict[str, dict[str, Any]] = {  # what a payload cannot do without
 def offered(*models: Arrays, **beside: np.ndarray) -> Arrays:
     """Models as a request carries them."""
     return offers.encode(Offer(models, beside))
+
+
+def as_sums(phase: str, sums: Mapping[str, Any]) -> Arrays:
+    """What a server says that the sums of a phase are."""
+    return {f"sums.{phase}.{name}": np.asarray(value, np.float64) for name, value in sums.items()}
 
 
 def otherwise(number: int) -> Arrays:

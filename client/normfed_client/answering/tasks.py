@@ -237,7 +237,7 @@ def sums(job: Job[Sums]) -> tuple[Answer, Arrays]:
     model.load(offers.decode(job.arrays).model)
     if model.places(phase) is not None:
         model.prepare(phase, cohort)
-        cohort = site.cohort_of_places()
+        cohort = site.cohort_of_places(model.age_and_sex)
     again = (job.payload.iteration,) if job.payload.iteration else ()
     rng = seeds.generator(job.seed, "sums", site.config.name, phase, *again)
     total = {name: np.asarray(value, np.float64) for name, value in model.statistics(phase, cohort, rng).items()}

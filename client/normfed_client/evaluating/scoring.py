@@ -28,6 +28,7 @@ from normfed_common.algorithms.table import configure
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import DatasetError, RunError, ScanError, SiteError, WireError
+from normfed_common.learning.learner import NETWORK, SUMS
 from normfed_common.learning.setting import Setting
 from normfed_common.metrics import calibration
 from normfed_common.metrics.calibration import NormalVoxels
@@ -38,6 +39,7 @@ from normfed_common.models.combined.pipeline import assemble
 from normfed_common.studies import load_study
 from normfed_common.study.config import StudyConfig
 
+MODEL = "model.safetensors"
 NAME = re.compile(r"^(?P<stem>.*?)(?:^|_)(?P<modality>(?:ce-[A-Za-z0-9]+_)?(?:T1w|T2w|FLAIR|pet))\.nii(?:\.gz)?$")
 
 
@@ -72,7 +74,7 @@ def served_arrays(run: Path, site: str | None) -> Arrays:
     RunError
         If the run is not finished, the strategy leaves no model that all share, or the site is not one of the run.
     """
-    path = run / "model.safetensors"
+    path = run / MODEL
     if not path.exists():
         raise RunError(f"{run}: holds no model.safetensors. Finish the run first: normfed simulate --resume {run}")
     study = load_study(run / "study.yaml")
@@ -175,11 +177,35 @@ def _model(run: Path, study: StudyConfig, arrays: Arrays, device: torch.device, 
     size = study.preprocessing.voxel_size_mm
     setting = Setting.of(study, common_grid(size).shape, device, open_anatomy=partial(anatomy, size))
     model = assemble(study.transforms, study.model, setting)
-    model.load(arrays)
+    _load(model, arrays, run / MODEL)
     if site is not None and model.keeps_to_site:
         config = next(config for config in read_sites(run / "sites.json") if config.name == site)
         maps.personalise(model, Site(config.model_copy(update={"device": str(device)}), study))
     return model
+
+
+def _load(model: NormativeModel, arrays: Arrays, path: Path) -> None:
+    """Take what a file holds, which may come from anywhere.
+
+    Raises
+    ------
+    RunError
+        If it lacks what the model has learnt, or holds what no training makes.
+    """
+    parts = [f"{SUMS}{phase.name}." for phase in model.phases() if phase.kind == "summed"]
+    parts += [NETWORK] if any(name.startswith(NETWORK) for name in model.share()) else []
+    lacking = [part for part in parts if not any(name.startswith(part) for name in arrays)]
+    numbers = (name for name, array in arrays.items() if array.dtype.kind == "f" and np.isfinite(array).all())
+    strange = sorted(set(arrays) - set(numbers))
+    try:
+        if lacking:
+            raise WireError(f"it holds no {lacking[0]}*")
+        if strange:
+            raise WireError(f"{strange[0][:100]} holds what is no finite number")
+        model.load(arrays)
+    except WireError as error:
+        why = f"{path}: not a model of the run's study ({error})"
+        raise RunError(f"{why}. Copy it again, or resume the run that writes it.") from error
 
 
 def visits_of(scans: Sequence[Path]) -> list[Visit]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from normfed_client.hospital.config import DEVICE, SiteConfig
 from normfed_client.hospital.custody import Custody
+from normfed_client.hospital.demographics import Told, apart, told
 from normfed_client.hospital.releases import Kind
 from normfed_client.imaging.bids import Problem, Visit, read_dataset
 from normfed_client.imaging.cache import Cache, Entry
@@ -131,7 +132,7 @@ class Site:
             raise SiteError(SiteCode.NO_TRAINING_SUBJECTS)
         if people < self.minimum:
             raise SiteError(SiteCode.COHORT_TOO_SMALL, f"{people} people to train on")
-        return PreparedCohort([(case.visit, case.entry) for case in self.train])
+        return PreparedCohort([(case.visit, case.entry) for case in self.train], known=self._demographics())
 
     def release(self, kind: Kind, cases: Sequence[Case], what: str) -> None:
         """Something about these people is about to leave; see `normfed_client.hospital.releases`.
@@ -155,30 +156,51 @@ class Site:
             raise
         return True
 
-    def cohort_of_places(self) -> PreparedCohort:
+    def cohort_of_places(self, age_and_sex: bool = False) -> PreparedCohort:
         """The cohort to learn sums per place from: of tissue that enough people have at the same place.
 
         At a voxel that one person alone has tissue, the sum over all people is that person's. So is the difference of
         two sums, if of those who are in one of them alone, one has tissue there. Hence every block of people (see
-        `Releases`) has nobody or at least the minimum with normal tissue at a voxel, or nothing of it is told. People
-        whose scans are not at hand are taken to have all that the template has.
+        `Releases`) has nobody or at least the minimum with normal tissue at a voxel, or nothing of it is told. Where so
+        few have brain, nobody's is shown: what a model makes of a voxel may be what is beside it. People whose scans
+        are not at hand are taken to have all that the template has.
+
+        Parameters
+        ----------
+        age_and_sex
+            Whether models are told any; those who are told alike are then such a block, too.
         """
-        if self.custody is None:
+        known = self._demographics()
+        if self.custody is None or known is None:
             return self.training_cohort()
+        known = known if age_and_sex else dict.fromkeys(known, (None, None))
         grid = common_grid(self.study.preprocessing.voxel_size_mm)
         at_hand: dict[str, list[Entry]] = {}
         for case in self._cases("train"):
             at_hand.setdefault(self.custody.digest(case.visit.participant.subject), []).append(case.entry)
-        told = np.ones(grid.brain.size, bool)
-        for block in self.custody.blocks():
-            people = np.where(grid.brain.ravel(), len(block - at_hand.keys()), 0)
+        told = np.ones((2, grid.brain.size), bool)
+        alike = [{self.custody.digest(name) for name in group} for group in apart(known)]
+        for block in (part for whole in self.custody.blocks() for part in _parts(whole, alike)):
+            people = np.tile(np.where(grid.brain.ravel(), len(block - at_hand.keys()), 0), (2, 1))
             for person in block & at_hand.keys():
-                has = np.zeros(grid.brain.size, bool)
+                has = np.zeros(told.shape, bool)
                 for entry in at_hand[person]:
-                    has |= entry.normal().ravel()
+                    has |= [entry.normal().ravel(), entry.mask().ravel()]
                 people += has
             told &= (people == 0) | (people >= self.minimum)
-        return PreparedCohort([(case.visit, case.entry) for case in self.train], told)
+        return PreparedCohort([(case.visit, case.entry) for case in self.train], told[0], told[1], known=known)
+
+    def _demographics(self) -> dict[str, Told] | None:
+        """Ages and sexes as a hospital tells them, of those who were in the same releases, with the same modalities."""
+        if self.custody is None:
+            return None
+        known: dict[str, Told] = {}
+        participants = {case.visit.participant.subject: case.visit.participant for case in self.train}
+        for group in self.groups(self.train).values():
+            digests = {self.custody.digest(name): name for name in group}
+            for part in _parts(digests, self.custody.blocks()):
+                known |= told([participants[digests[one]] for one in part], self.minimum)
+        return known
 
     def coarsened(self, model: NormativeModel, phase: str, sums: Arrays) -> tuple[Arrays, tuple[str, ...]]:
         """Sums as they may leave: those per voxel over few people as means of cubes; and a note that says so."""
@@ -211,7 +233,8 @@ class Site:
     def setting(self) -> Setting:
         """What models must know of the study and the site."""
         size = self.study.preprocessing.voxel_size_mm
-        return Setting.of(self.study, common_grid(size).shape, self.device, open_anatomy=partial(anatomy, size))
+        setting = Setting.of(self.study, common_grid(size).shape, self.device, open_anatomy=partial(anatomy, size))
+        return replace(setting, told_together=self.told_together)
 
     def groups(self, cases: Sequence[Case]) -> dict[tuple[str, ...], dict[str, list[str]]]:
         """People with their visits, by the modalities of the study that they have at any visit (see `Groups`)."""
@@ -260,6 +283,14 @@ class Site:
                     return None
                 self._prepared[visit.name] = None
         return self._prepared[visit.name]
+
+
+def _parts(whole: Iterable[str], sets: Sequence[Collection[str]]) -> list[set[str]]:
+    """Who of a whole are in exactly the same sets."""
+    parts: dict[tuple[int, ...], set[str]] = {}
+    for one in whole:
+        parts.setdefault(tuple(n for n, members in enumerate(sets) if one in members), set()).add(one)
+    return list(parts.values())
 
 
 def _kind(entry: Entry) -> str:

@@ -6,7 +6,7 @@ any say in who is in which sum.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -16,7 +16,7 @@ from normfed_client.imaging.bids import Problem, Visit
 from normfed_client.imaging.cache import Entry
 from normfed_client.imaging.preprocessing import missing_modalities
 from normfed_common.foundation import seeds
-from normfed_common.learning.cohort import UNNUMBERED, Person, Scan
+from normfed_common.learning.cohort import UNNUMBERED, Person, Scan, Sex
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import DataConfig
 
@@ -49,24 +49,42 @@ class PreparedCohort:
         With the preprocessed scan of each; those of one person in their order.
     told
         Voxels (X * Y * Z,) of which anything may be told; elsewhere nobody's tissue counts as normal. All when absent.
+    shown
+        Voxels (X * Y * Z,) of which models may see anything; elsewhere nobody has brain. All when absent.
+    known
+        By person, the age and sex that models are told; the dataset's when absent.
     """
 
-    def __init__(self, visits: Sequence[tuple[Visit, Entry]], told: np.ndarray | None = None) -> None:
-        self.visits, self._told = list(visits), told
+    def __init__(
+        self,
+        visits: Sequence[tuple[Visit, Entry]],
+        told: np.ndarray | None = None,
+        shown: np.ndarray | None = None,
+        known: Mapping[str, tuple[float | None, Sex | None]] | None = None,
+    ) -> None:
+        self.visits, self._told, self._shown = list(visits), told, shown
         numbers: dict[str, list[int]] = {}
         for index, (visit, _) in enumerate(self.visits):
             numbers.setdefault(visit.participant.subject, []).append(index)
         self._people = list(numbers.values())
         place = {subject: index for index, subject in enumerate(numbers)}
         self._persons = [person_of(visit, place[visit.participant.subject]) for visit, _ in self.visits]
+        if known is not None:
+            names = [visit.participant.subject for visit, _ in self.visits]
+            self._persons = [Person(p.index, *known[name]) for p, name in zip(self._persons, names, strict=True)]
         size = self.visits[0][1].size if self.visits else 1
         self._open = lru_cache(maxsize=max(4, OPEN_BYTES // size))(self._scan)
 
     def _scan(self, index: int) -> Scan:
         scan = self.visits[index][1].scan(self._persons[index])
-        if self._told is None:
-            return scan
-        return replace(scan, normal_index=scan.normal_index[self._told[scan.normal_index]])
+        if self._told is not None:
+            scan = replace(scan, normal_index=scan.normal_index[self._told[scan.normal_index]])
+        if self._shown is not None:
+            mask = scan.mask & self._shown.reshape(scan.mask.shape)
+            # In the order of the mapped images, whose axial slices lie together.
+            images = np.where(mask.transpose(2, 0, 1), scan.images.transpose(0, 3, 1, 2), 0).transpose(0, 2, 3, 1)
+            scan = replace(scan, images=images, mask=mask)
+        return scan
 
     def __len__(self) -> int:
         return len(self.visits)

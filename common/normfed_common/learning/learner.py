@@ -47,6 +47,8 @@ class Learner:
         `personalise` is not called.
     trains_without_sums
         Whether a batch can be tried before the sums of earlier phases are there, so that a canary can be sent.
+    age_and_sex
+        Whether sums per place depend on people's ages and sexes; where they do not, a hospital shows none for them.
     """
 
     Config: ClassVar[type[Frozen]]
@@ -55,6 +57,7 @@ class Learner:
     personal: tuple[str, ...] = ()
     keeps_to_site: bool = False
     trains_without_sums: bool = False
+    age_and_sex: bool = False
 
     def __init__(self, config: Any, setting: Setting) -> None:
         self.config = config

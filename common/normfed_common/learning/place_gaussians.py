@@ -20,11 +20,12 @@ from scipy.ndimage import gaussian_filter
 from scipy.sparse import csr_array
 
 from normfed_common.foundation.arrays import Arrays, check_shapes
-from normfed_common.foundation.errors import WireError
+from normfed_common.foundation.errors import StudyError, WireError
 from normfed_common.learning.scatter import check_semidefinite, symmetric, triangle
 from normfed_common.learning.setting import Places, Setting
 
 LARGEST_DISTANCE = 1e18  # its square is within float32: what overflows is as far, never infinite
+LARGEST_SUMS = 2 * 10**9  # bytes
 AT_ONCE = 16_384  # places or voxels
 
 
@@ -63,6 +64,11 @@ class PlaceGaussians:
         (rows,): n_v.
     row
         (L,): a place's row of these. The last row is of places that nobody has.
+
+    Raises
+    ------
+    StudyError
+        If the sums are larger than a message.
     """
 
     def __init__(
@@ -81,6 +87,12 @@ class PlaceGaussians:
         self.cells = (-(-shape[0] // cell), -(-shape[1] // cell), -(-shape[2] // cell))
         self.upper = triangle(dimension)
         self.interpolated = interpolated and cell > 1
+        size = 8 * int(np.prod(self.cells)) * (1 + dimension + len(self.upper[0]))
+        if size > LARGEST_SUMS:
+            raise StudyError(
+                f"spacing_mm: places of {self.edge_mm:g} mm have {size / 1e9:,.0f} GB of sums, at most "
+                f"{LARGEST_SUMS / 1e9:.0f} GB fit into a message. Ask for larger places, or for fewer numbers at each."
+            )
 
     @property
     def places(self) -> Places:

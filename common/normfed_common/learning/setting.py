@@ -44,6 +44,9 @@ class Setting:
         Returns what the common grid shows, see `anatomy`; None where no scan is opened, as at the server.
     postprocessing
         Of the maps of models whose entry has none of its own.
+    told_together
+        How many people a number that leaves the site is about at least. Parameters come from the server, and can be
+        made up so that a bin or a class is a voxel of one person: who sums by such parts adds those of few up.
     """
 
     modalities: tuple[str, ...]
@@ -56,6 +59,7 @@ class Setting:
     may_lack: tuple[str, ...] = ()
     open_anatomy: Callable[[], Anatomy] | None = None
     postprocessing: PostprocessingConfig = OFF
+    told_together: int = 1
 
     @classmethod
     def of(

@@ -21,7 +21,8 @@ from normfed_common.metrics.base import SHARE, Metric
 from normfed_common.metrics.catalogue import BUILT_IN
 
 EVERYBODY = "all"
-DOMINANCE = 1e-3  # p of the p % rule: all others are at the end of the scale, as good as exactly
+DOMINANCE = 1e-3  # p of the p % rule: all others have one value, as good as exactly
+SOLVED = 2  # people whose figures follow from a sum and a sum of squares, where everybody else's are known
 
 
 @dataclass(frozen=True)
@@ -212,15 +213,23 @@ def _undominated(
 
 
 def _dominated(values: np.ndarray, names: np.ndarray, metric: Metric) -> bool:
-    """Whether a sum is as good as its largest share (the p % rule; Hundepool et al. 2012, Statistical
-    Disclosure Control, 4.2): of how far people are above the metric's lowest value. Of ten people nine of
-    whom have 0, the sum is the tenth's."""
+    """Whether n, the sum and the sum of squares are as good as the figures of one person, or of two, whom they can be
+    solved for (the p % rule; Hundepool et al. 2012, Statistical Disclosure Control, 4.2): all others have one value,
+    whichever it is. Of ten people nine of whom have 0, the sum is the tenth's; so it is where nine have 1."""
     _, whose = np.unique(names, return_inverse=True)
-    distances = values - metric.lowest
-    if not np.isfinite(distances).all() or not distances.any():
+    if not np.isfinite(values).all():
         return False
-    shares = np.sort(np.bincount(whose, distances))[::-1]
-    return bool(shares[1:].sum() < DOMINANCE * shares[0])
+    common = [metric.lowest, metric.highest]
+    if whose.max(initial=0) > SOLVED + 1:  # of three people two always differ from the one in the middle
+        common.append(float(np.median(values)))
+    return any(_alone(np.bincount(whose, np.abs(values - value))) for value in common)
+
+
+def _alone(distances: np.ndarray) -> bool:
+    """Whether all but one, or two, of people's distances from a value are next to nothing."""
+    shares = np.sort(distances)[::-1]
+    one = (shares[1:] ** 2).sum() < DOMINANCE * shares[:1].max(initial=0) ** 2
+    return bool(one or (len(shares) > SOLVED and shares[SOLVED:].sum() < DOMINANCE * shares[:SOLVED].sum()))
 
 
 def add(parts: Sequence[Summary]) -> Summary:

@@ -103,6 +103,7 @@ class Atlas(NormativeModel):
         default_mm = SMOOTHING_MM if config.score == "signed" else 0.0
         self.smoothing_mm = default_mm if config.smoothing_mm is None else config.smoothing_mm
         self.covariates = Covariates(config.regress)
+        self.age_and_sex = bool(config.regress)
         self.value_range = UNITS if config.units == "robust" else setting.value_range
 
     @classmethod

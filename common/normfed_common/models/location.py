@@ -65,7 +65,7 @@ class LocationConfig(Frozen):
     one_class: OneClassEntry | None = Field(
         None, description="fit_on, a one-class score of the latents instead of the Gaussian of their place"
     )
-    spacing_mm: float = Field(6.0, gt=0, description="edge of a place; at 2 mm sums take 1 GB, at 6 mm 40 MB")
+    spacing_mm: float = Field(6.0, gt=0, le=1000, description="edge of a place; at 2 mm sums take 1 GB, at 6 mm 40 MB")
     prior_voxels: float = Field(
         20.0, gt=0, le=1e9, description="worth of the covariance within all places, to which that of a place is drawn"
     )
@@ -107,7 +107,7 @@ class Location(NormativeModel):
         self.encoder = PatchDirections(config.patch_size, config.latents, config.pairs_per_subject, setting)
         self.head = None if config.one_class is None else build_head(config.one_class, config.latents, setting)
         self.covariates = Covariates(config.regress) if config.regress else None
-        self.known = len(config.regress)
+        self.known, self.age_and_sex = len(config.regress), bool(config.regress)
         self.gaussians = PlaceGaussians(
             self.known + config.latents,
             setting,

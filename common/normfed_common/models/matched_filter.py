@@ -70,7 +70,9 @@ class MatchedFilterConfig(Frozen):
     radii_mm: tuple[Annotated[float, Field(gt=0, le=50)], ...] = Field(
         (1.6, 3.0, 6.0, 12.0, 20.0), min_length=1, max_length=16, description="of the balls that are looked for"
     )
-    spacing_mm: float = Field(6.0, gt=0, description="edge of a place; 16 MB of sums a site at 6 mm, 160 MB at 2 mm")
+    spacing_mm: float = Field(
+        6.0, gt=0, le=1000, description="edge of a place; 16 MB of sums a site at 6 mm, 160 MB at 2 mm"
+    )
     prior_voxels: float = Field(
         200.0, gt=0, le=1e9, description="worth of the covariance within all places, to which that of a place is drawn"
     )

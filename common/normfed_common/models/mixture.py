@@ -123,13 +123,17 @@ class Mixture(NormativeModel):
         scans = (self.with_every_modality(cohort.scan(index)) for index in range(len(cohort)))
         if phase == "moments":
             return add(voxels.moments(self._voxels(scan)) for scan in scans)
+        parts, whose = [], []
         of_classes: Mapping[int, Callable[[np.ndarray], Arrays]]
         if phase == "nearest":
             of_classes = {k: partial(start.nearest, means) for k, means in self.means.items()}
         else:
             of_classes = {k: classes.sums for k, classes in self.fitted.items()}
         draw = partial(self._batch, rng=rng) if self.config.online else self._voxels
-        found = add(voxels.summed(of_classes, draw(scan)) for scan in scans)
+        for scan in scans:
+            parts.append(voxels.summed(of_classes, draw(scan)))
+            whose.append(scan.person.index)
+        found = self._told(parts, np.array(whose))
         if phase == "em" and self.config.online:
             return online.moved(found, self._sums.get(phase), self.config.iterations)
         return found
@@ -204,6 +208,15 @@ class Mixture(NormativeModel):
         anomaly_map[scan.mask] = found
         return Score(anomaly_map)
 
+    def _told(self, parts: Sequence[Arrays], whose: np.ndarray) -> Arrays:
+        """The sums of scans, of the people (scans,), as they may leave: means can be made up that one voxel is near."""
+        found, minimum = add(parts), self.setting.told_together
+        for classes in self.config.candidates if minimum > 1 else ():
+            shares = np.stack([part[f"{classes}.responsibility"] for part in parts])
+            of_people = np.stack([shares[whose == person].sum(0) for person in np.unique(whose)])
+            found = voxels.of_enough_people(found, of_people, f"{classes}.", minimum)
+        return found
+
     def _prefixes(self, phase: str) -> dict[str, int]:
         """How the arrays of each number of classes begin."""
         kinds = ("", online.AVERAGE) if self.config.online and phase == "em" else ("",)
@@ -247,7 +260,8 @@ class Mixture(NormativeModel):
                 raise WireError("the likelihood is that of no class")
         if self.config.online:
             check_shapes(sums, {online.STEPS: ()})
-            if not 1 <= online.steps_done(sums) <= self.config.iterations:
+            # Not the quotient: of next to no voxels it overflows.
+            if not 0.5 * count <= sums[online.STEPS] <= (self.config.iterations + 0.5) * count:
                 raise WireError("the sums are of no round")
 
     def _voxels(self, scan: Scan) -> np.ndarray:

@@ -163,6 +163,8 @@ class Siamese(NormativeModel):
         depth = scan.mask.shape[2]
         index = np.flatnonzero(scan.mask)
         latents = torch.empty((len(index), self.autoencoder.latent_dimension))
+        if not len(index):
+            return LatentField(latents, index, scan.mask.shape, scan.person.index)
         x, y, z = np.unravel_index(index, scan.mask.shape)
         # Outside the brain images are zero, as is what dense encoding pads with: the brain's box is enough.
         images = scan.images[:, x.min() : x.max() + 1, y.min() : y.max() + 1]

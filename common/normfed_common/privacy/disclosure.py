@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
+LARGEST_SHARE = 0.5  # of one person in a part
+FAIR = 0.2  # of what others than the largest would have, were all alike
+
 
 def common_range(
     lows: np.ndarray, highs: np.ndarray, minimum: int, groups: np.ndarray | None = None
@@ -94,6 +97,30 @@ def merged_bins(total: np.ndarray, present: np.ndarray, minimum: int, groups: np
         found[place] = 0
     if enough(people):
         found[0] = waiting
+    return found
+
+
+def concentrated(shares: np.ndarray, minimum: int) -> np.ndarray:
+    """Which parts are as good as a few people's, where everybody has some of everything (p % rule; Hundepool et al.
+    2012, Statistical Disclosure Control, 4.2).
+
+    Parameters
+    ----------
+    shares
+        (people, parts), never negative: how much of a part is whose.
+
+    Returns
+    -------
+    bool (parts,): one person has more than half, or all but the ``minimum`` - 1 with most have next to nothing. A part
+    that is nobody's is not; nor is any for a minimum of 1.
+    """
+    people = len(shares)
+    if minimum == 1 or not people:
+        return np.zeros(shares.shape[1:], bool)
+    ordered, total = np.sort(shares, 0)[::-1], shares.sum(0)
+    least = FAIR * max(people - minimum + 1, 0) / people
+    few = ordered[minimum - 1 :].sum(0) <= least * total
+    found: np.ndarray = (total > 0) & (few | (ordered[0] > LARGEST_SHARE * total))
     return found
 
 

@@ -17,13 +17,14 @@ from sklearn.linear_model import SGDOneClassSVM
 
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays, check_shapes
-from normfed_common.foundation.errors import WireError
+from normfed_common.foundation.errors import StudyError, WireError
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import SUMS_ROUNDING, Setting
 from normfed_common.scoring.base import LatentField, OneClassConfig, OneClassScore
 from normfed_common.study.base import Frozen
 
 BLOCK = 4096
+LARGEST_BYTES = 8 * 10**9  # of the features of all samples
 LARGEST_GAMMA = 1e30  # of latents that hardly differ; its square root times a latent is far from float32's largest
 
 
@@ -65,6 +66,11 @@ class FederatedHead(OneClassScore):
         samples = np.concatenate(chosen).astype(np.float64)
         if phase == "variance":
             return {"entries": np.array(float(samples.size)), "sum": samples.sum(), "squares": (samples**2).sum()}
+        if 8 * len(samples) * self.features > LARGEST_BYTES:
+            raise StudyError(
+                f"one_class: {len(samples):,} latents of {self.features:,} features are more than "
+                f"{LARGEST_BYTES / 1e9:.0f} GB. Ask for fewer `samples` of each scan, or fewer `features`."
+            )
         machine = SGDOneClassSVM(nu=self.nu, random_state=int(rng.integers(2**31)), tol=1e-4, average=True)
         machine.fit(self._map(torch.from_numpy(samples).float()).numpy().astype(np.float64))
         people = float(len(whose))

@@ -37,7 +37,7 @@ QUANTILES = np.linspace(0, 1, 1001)
 class LocationConfig(OneClassConfig):
     """Parameters of the models per location."""
 
-    spacing_mm: float = Field(6.0, gt=0, description="edge of a location")
+    spacing_mm: float = Field(6.0, gt=0, le=1000, description="edge of a location")
     minimum_subjects: int = Field(
         20, ge=2, description="where fewer of a site's people have tissue, it uses the federated Gaussian"
     )

@@ -52,7 +52,9 @@ class PhantomSite(Frozen):
     vendor: Vendor
     field_tesla: FieldTesla
     controls: int = Field(ge=0, le=100_000, description="healthy people, including those held out from training")
-    patients: dict[LesionKind, int] = Field(default_factory=dict, description="people per kind of lesion")
+    patients: dict[LesionKind, Annotated[int, Field(ge=0, le=100_000)]] = Field(
+        default_factory=dict, description="people per kind of lesion"
+    )
     native: bool = Field(False, description="written in a tilted native space, so that registration has work to do")
     without: Annotated[dict[Contrast, Share], AfterValidator(_at_most_one)] = Field(
         default_factory=dict,

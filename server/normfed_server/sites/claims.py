@@ -141,7 +141,10 @@ def sums(arrays: Arrays, model: Learner, phase: str, people: int) -> Arrays:
         low, high = arrays[name].min(initial=0), arrays[name].max(initial=0)
         if low < 0 or high > most * scans:
             raise WireError(f"{name} is between {low:.3g} and {high:.3g}; 0 to {most * scans:.3g} is possible")
-    model.check(phase, arrays)
+    try:
+        model.check(phase, arrays)
+    except (ArithmeticError, LookupError, ValueError) as error:  # of a check that did not think of such sums
+        raise WireError("its sums are none that can be checked") from error
     return arrays
 
 

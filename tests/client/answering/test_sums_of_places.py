@@ -20,10 +20,11 @@ from normfed_common.wire.requests import Sums
 
 
 def test_sums_per_place_are_of_the_scans_that_the_model_scores() -> None:
-    whole, told, asked_of = People(3), People(2, seed=1), []
+    whole, told = People(3), People(2, seed=1)
+    asked_of: list[bool] = []
 
-    def cohort_of_places() -> People:
-        asked_of.append("places")
+    def cohort_of_places(age_and_sex: bool) -> People:
+        asked_of.append(age_and_sex)
         return told
 
     model = Pipeline([SiteCentring(Frozen(), setting())], build(MODELS, {"name": "atlas"}, setting()))
@@ -46,7 +47,7 @@ def test_sums_per_place_are_of_the_scans_that_the_model_scores() -> None:
         release=lambda kind, scans: None,
     )
     _, found = tasks.sums(job)
-    assert asked_of == ["places"]
+    assert asked_of == [False]
     model.personalise(whole, np.random.default_rng(1))
     scored = [transformed(scan, model.transforms) for scan in told.scans]
     np.testing.assert_allclose(found["sum"], sum(normal(scan) for scan in scored))

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from normfed_client.evaluating.scoring import group, score_scans, served_arrays, visits_of
+from normfed_client.imaging.template import common_grid
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError, ScanError
@@ -229,3 +230,37 @@ def test_a_scan_of_a_dataset_is_of_the_visit_that_the_dataset_says(dataset: Path
     assert visit.name == "sub-acontrol02"
     assert set(visit.images) == {"T1w", "FLAIR"}  # what lies beside it, too
     assert visit.participant.age == 50
+
+
+SHAPE = common_grid(4).shape
+SUMS = {
+    "sums.moments.count": np.full(SHAPE, 9.0),
+    "sums.moments.sum": np.zeros((2, *SHAPE)),
+    "sums.moments.squares": np.full((2, *SHAPE), 9.0),
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        (dict.fromkeys(SUMS), r"it holds no sums\.moments\.\*"),
+        ({"sums.moments.count": None}, "there is no count"),
+        ({"sums.moments.sum": np.full((2, *SHAPE), np.nan)}, r"sums\.moments\.sum holds what is no finite number"),
+        ({"sums.moments.count": np.ones(SHAPE, bool)}, r"sums\.moments\.count holds what is no finite number"),
+        ({"sums.moments.squares": np.zeros((3, *SHAPE))}, "squares is of shape"),
+        ({"sums.moments.squares": -SUMS["sums.moments.squares"]}, "below 0"),
+        ({"more": np.array([np.inf])}, "more holds what is no finite number"),
+    ],
+)
+def test_a_tampered_model_is_refused_in_words(
+    dataset: Path, cache: Path, tmp_path: Path, changed: dict[str, np.ndarray | None], why: str
+) -> None:
+    arrays = {name: array for name, array in (SUMS | changed).items() if array is not None}
+    run = written(tmp_path / "run", arrays, model={"name": "atlas"})
+    with pytest.raises(RunError, match=rf"model\.safetensors: not a model of the run's study \(.*{why}"):
+        list(score_scans(run, scans_of(dataset, 0), tmp_path / "maps", "cpu"))
+
+
+def test_a_model_with_more_in_it_than_it_needs_scores(dataset: Path, cache: Path, tmp_path: Path) -> None:
+    run = written(tmp_path / "run", SUMS | {"more": np.zeros(3)}, model={"name": "atlas"})
+    assert len(list(score_scans(run, scans_of(dataset, 0), tmp_path / "maps", "cpu"))) == 1

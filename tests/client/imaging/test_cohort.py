@@ -15,7 +15,7 @@ from normfed_client.hospital.site import Case
 from normfed_client.imaging.bids import Mask, Participant, Visit
 from normfed_client.imaging.cache import META, Entry, write_arrays
 from normfed_client.imaging.cohort import NO_LESION, Lots, PreparedCohort, Roles, assign, kind, select
-from normfed_common.learning.cohort import Person
+from normfed_common.learning.cohort import Person, Sex
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.roles import ROLES
@@ -301,3 +301,30 @@ def test_exclusions_and_missing_modalities_are_given_with_their_reasons() -> Non
     chosen, left_out = select(everybody, "a", study(modalities=["T1w", "FLAIR"]).data)
     assert chosen == []
     assert {p.why for p in left_out} == {"has no FLAIR"}
+
+
+def test_where_nothing_is_shown_nobody_has_brain(entries: list[Entry]) -> None:
+    whole = PreparedCohort(visits(entries))
+    shown = np.ones(whole.scan(0).mask.size, bool)
+    shown[whole.scan(0).normal_index[::2]] = False
+    told = shown.copy()
+    found = PreparedCohort(visits(entries), told, shown)
+    for number in range(len(found)):
+        one, before = found.scan(number), whole.scan(number)
+        there = before.mask & shown.reshape(before.mask.shape)
+        np.testing.assert_array_equal(one.mask, there)
+        np.testing.assert_array_equal(one.images, before.images * there)
+        assert one.images.strides == before.images.strides
+        assert one.mask.ravel()[one.normal_index].all()
+
+
+def test_models_are_told_the_ages_and_sexes_that_the_hospital_tells(entries: list[Entry]) -> None:
+    mine = visits(entries)
+    known: dict[str, tuple[float | None, Sex | None]] = {
+        visit.participant.subject: (40.0 + number, "M") for number, (visit, _) in enumerate(mine)
+    }
+    found = PreparedCohort(mine, known=known)
+    for number, (visit, _) in enumerate(mine):
+        person = found.scan(number).person
+        assert (person.age, person.sex) == known[visit.participant.subject]
+        assert person.index == PreparedCohort(mine).scan(number).person.index

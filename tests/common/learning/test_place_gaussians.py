@@ -11,7 +11,7 @@ from scipy.stats import chi
 from synthetic import SHAPE, setting
 
 from normfed_common.foundation.arrays import add
-from normfed_common.foundation.errors import WireError
+from normfed_common.foundation.errors import StudyError, WireError
 from normfed_common.learning.place_gaussians import PlaceGaussians
 from normfed_common.learning.setting import Places
 
@@ -206,3 +206,11 @@ def test_sums_that_nobody_can_have_at_a_place_are_refused(name: str, value: floa
     sums[name][np.argmax(sums["count"])] = value
     with pytest.raises(WireError), np.errstate(all="ignore"):
         made.check(sums)
+
+
+def test_sums_that_no_message_holds_are_refused_before_there_are_any() -> None:
+    """Else a study that asks for a place a voxel and many latents fills a hospital's memory."""
+    large = replace(setting(), shape=(200, 230, 190), voxel_size_mm=1.0)
+    with pytest.raises(StudyError, match=r"spacing_mm: places of 1 mm have 150 GB of sums"):
+        PlaceGaussians(64, large, 0.1, 20.0)
+    assert PlaceGaussians(16, large, 3.0, 20.0).cells == (67, 77, 64)

@@ -348,10 +348,36 @@ def test_a_sum_that_is_one_persons_because_all_others_have_nothing_is_not_told()
     found = summarise(rows, kinds, (EVERYBODY, "MS", "WMH"), 0, 1, "a", minimum=3)
     assert [found.n("dice", group) for group in found.groups] == [0, 0, 0]
     assert [found.n("best_dice", group) for group in found.groups] == [8, 4, 4]
-    rows[1]["dice"] = rows[5]["dice"] = rows[6]["dice"] = 0.5
+    for number, dice in ((1, 0.5), (2, 0.45), (4, 0.3), (5, 0.5), (6, 0.6)):
+        rows[number]["dice"] = dice
     found = summarise(rows, kinds, (EVERYBODY, "MS", "WMH"), 0, 1, "a", minimum=3)
     assert [found.n("dice", group) for group in found.groups] == [8, 4, 4]
-    rows[1]["dice"] = 0.0
+    rows[1]["dice"] = rows[2]["dice"] = 0.0
     found = summarise(rows, kinds, (EVERYBODY, "MS", "WMH"), 0, 1, "a", minimum=3)
     assert [found.n("dice", group) for group in found.groups] == [8, 0, 0]
     assert summarise(rows, kinds, (EVERYBODY,), 0, 1, "a").n("dice") == 8
+
+
+@pytest.mark.parametrize("common", [0.0, 1.0, 0.5, 0.123])
+@pytest.mark.parametrize("different", [[0.7], [0.05], [0.7, 0.2], [0.7, 0.7]])
+def test_where_all_have_one_value_but_one_or_two_nothing_is_told(common: float, different: list[float]) -> None:
+    """n, the sum and the sum of squares are three equations for the common value and two others."""
+    values = different + [common + 1e-9 * n for n in range(10 - len(different))]
+    rows: list[Row] = [{"auroc": 0.5 + 0.01 * n, "dice": value} for n, value in enumerate(values)]
+    found = summarise(rows, ["MS"] * 10, (EVERYBODY,), 0, 1, "a", minimum=4)
+    assert (found.n("auroc"), found.n("dice")) == (10, 0)
+    assert not found.moments[0, found.metrics.index(found.metric("dice"))].any()
+
+
+@pytest.mark.parametrize("values", [[0.2] * 10, [0.0] * 10, [0.0] * 7 + [0.3, 0.4, 0.5], [0.1, 0.5, 0.9], [0.1, 0.5]])
+def test_where_all_or_three_are_unlike_the_common_value_the_sum_is_told(values: list[float]) -> None:
+    rows: list[Row] = [{"auroc": 0.5 + 0.01 * n, "dice": value} for n, value in enumerate(values)]
+    found = summarise(rows, ["MS"] * len(values), (EVERYBODY,), 0, 1, "a", minimum=2)
+    assert found.n("dice") == len(values)
+
+
+def test_several_scans_of_one_person_are_one_person() -> None:
+    rows: list[Row] = [{"auroc": 0.5 + 0.01 * n, "dice": 0.3 + 0.1 * n if n < 4 else 1.0} for n in range(12)]
+    people = ["a"] * 4 + [f"other-{n}" for n in range(8)]
+    found = summarise(rows, ["MS"] * 12, (EVERYBODY,), 0, 1, "a", people=people, minimum=4)
+    assert found.n("dice") == 0

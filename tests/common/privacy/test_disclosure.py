@@ -236,3 +236,25 @@ def test_cubes_hold_the_mean_of_their_places(layout: str) -> None:
                 expected = grid[cube].mean((1, 2, 3), keepdims=True)
                 np.testing.assert_allclose(back[cube], np.broadcast_to(expected, back[cube].shape))
     assert cubes.averaged({"sum": given_array}, places, 2.0)["sum"] is given_array
+
+
+@pytest.mark.parametrize(
+    ("shares", "minimum", "few"),
+    [
+        ([1, 1, 1, 1], 4, False),
+        ([1, 0, 0, 0], 4, True),
+        ([1, 1, 1, 0], 4, True),
+        ([1, 1, 1, 1e-3], 4, True),
+        ([1, 1, 1, 0.3], 4, False),
+        ([9, 1, 1, 1], 2, True),
+        ([1, 1, 0, 0, 0, 0, 0, 0], 2, False),
+        ([1, 1, 1, 0, 0, 0, 0, 0], 4, True),
+        ([0, 0, 0, 0], 4, False),
+        ([1, 0, 0, 0], 1, False),
+        ([1, 1], 4, True),
+    ],
+)
+def test_a_part_is_as_good_as_few_peoples_where_all_others_have_next_to_nothing(
+    shares: list[float], minimum: int, few: bool
+) -> None:
+    assert disclosure.concentrated(np.array(shares, float)[:, None], minimum).tolist() == [few]

@@ -1,6 +1,7 @@
 """One-class scores in latent space, against scikit-learn and by hand."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from sklearn.svm import OneClassSVM
 from synthetic import SHAPE, People, setting, split
 
 from normfed_common.foundation import arrays as named
+from normfed_common.foundation.errors import StudyError
 from normfed_common.learning.entries import build
 from normfed_common.models.catalogue import MODELS
 from normfed_common.models.siamese import Siamese
@@ -167,3 +169,17 @@ def test_random_features_approach_the_kernel() -> None:
     mapped = model.head._map(latents)  # type: ignore[attr-defined]
     exact = torch.exp(-model.head.gamma * torch.cdist(latents, latents) ** 2)  # type: ignore[attr-defined]
     assert (mapped @ mapped.T - exact).abs().max() < 0.05
+
+
+def test_features_of_more_latents_than_fit_into_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("normfed_common.scoring.federated.LARGEST_BYTES", 8 * 4 * 100 * 32 - 1)
+    head, latents = siamese(fit_on="federated", samples=100, features=32).head, torch.zeros(100, 64)
+    fields = iter([LatentField(latents, np.arange(100), SHAPE, person) for person in range(4)])
+    with pytest.raises(StudyError, match="400 latents of 32 features are more than"):
+        head.statistics("machine", fields, np.random.default_rng(0))
+
+
+def test_of_a_scan_that_shows_no_brain_there_are_no_latents() -> None:
+    """As a hospital's of a place where few have any."""
+    one = replace(People(1).scan(0), mask=np.zeros(SHAPE, bool), normal_index=np.zeros(0, np.int32))
+    assert siamese().encode(one).latents.shape[0] == 0

@@ -29,6 +29,7 @@ from normfed_common.learning.learner import Learner
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import SUMS_ROUNDING, Setting
 from normfed_common.models.combined.members import Member, unnumbered
+from normfed_common.models.combined.of_people import OfPeople
 from normfed_common.study.base import Frozen
 from normfed_common.study.preprocessing import GRID_MM3
 
@@ -100,13 +101,15 @@ class TailCalibration(Learner):
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         """Number and sum of every member's scores of normal voxels, (M,); or their counts, (M, tissues, BINS), or those
         of every set of members, (sets, BINS)."""
-        sums = {name: np.zeros(shape) for name, shape in self._shapes(phase).items()}
+        everybody = OfPeople(self._shapes(phase), self.setting.told_together)
         add = self._add_sets if phase == "sets" else self._add
         for visits in cohort.people():
+            sums, modalities = everybody.begin(), np.zeros(len(self.setting.modalities), bool)
             for last in range(len(visits)):
                 opening = [partial(unnumbered, cohort, index) for index in visits[: last + 1]]
-                add(sums, Visits(opening), rng)
-        return sums
+                modalities |= add(sums, Visits(opening), rng)
+            everybody.take(sums, modalities)
+        return everybody.told()
 
     def counted(self, phase: str) -> Mapping[str, float]:
         """Voxels of a scan, of which there are no more than the grid has."""
@@ -191,8 +194,8 @@ class TailCalibration(Learner):
             return {"count": self._shape[:1], "sum": self._shape[:1]}
         return {"counts": (len(self._sets), BINS) if phase == "sets" else self._shape}
 
-    def _add(self, sums: Arrays, visits: Sequence[Scan], rng: np.random.Generator) -> None:
-        """Add the last visit's scores to the sums."""
+    def _add(self, sums: Arrays, visits: Sequence[Scan], rng: np.random.Generator) -> np.ndarray:
+        """Add the last visit's scores to the sums; returns which modalities it has."""
         scan = visits[-1]
         index = np.asarray(scan.normal_index)
         for number, member in enumerate(self.members):
@@ -208,13 +211,15 @@ class TailCalibration(Learner):
                     place += BINS * self._tissue[index]
                 counts = np.bincount(place, minlength=self._shape[1] * BINS)
                 sums["counts"][number] += counts.reshape(self._shape[1:])
+        return scan.present
 
-    def _add_sets(self, sums: Arrays, visits: Sequence[Scan], rng: np.random.Generator) -> None:
-        """Add what every set of members says of the last visit, if that has all that the set needs."""
+    def _add_sets(self, sums: Arrays, visits: Sequence[Scan], rng: np.random.Generator) -> np.ndarray:
+        """Add what every set of members says of the last visit, if that has all that the set needs; see `_add`."""
         said = self.said(self.members, visits, np.asarray(visits[-1].normal_index), rng)
         for row, members in zip(sums["counts"], self._sets, strict=True):
             if set(members) <= set(said):
                 row += np.bincount(_bins(self._mean(said, members), 1.0), minlength=BINS)
+        return visits[-1].present
 
     @cached_property
     def _tissue(self) -> np.ndarray:

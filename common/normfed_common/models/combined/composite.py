@@ -41,6 +41,7 @@ class Composite(NormativeModel):
         self.parts = {prefix + part: module for prefix, one in self._each() for part, module in one.parts.items()}
         self.personal = tuple(prefix + part for prefix, one in self._each() for part in one.personal)
         self.keeps_to_site = any(learner.keeps_to_site for learner in self._learners)
+        self.age_and_sex = any(learner.age_and_sex for learner in self._learners)
 
     def phases(self) -> tuple[Phase, ...]:
         """Those of all learners."""

@@ -8,8 +8,10 @@ import numpy as np
 
 from normfed_common.foundation.arrays import Arrays, add
 from normfed_common.learning.cohort import Scan
+from normfed_common.privacy import disclosure
 
 COUNT = "count"
+NOT_OF_VOXELS = ("likelihood", "axes")
 AT_ONCE = 16_384  # keep responsibilities in the processor's cache
 
 
@@ -38,6 +40,30 @@ def summed(of_classes: Mapping[int, Callable[[np.ndarray], Arrays]], y: np.ndarr
     for k, sums in of_classes.items():
         total = add(sums(y[:, rows]) for rows in chunks(y.shape[1]))
         found |= {f"{k}.{name}": array for name, array in total.items()}
+    return found
+
+
+def of_enough_people(sums: Arrays, shares: np.ndarray, prefix: str, minimum: int) -> Arrays:
+    """Sums over the voxels of all people, in which a class of few people's voxels is counted to the largest class.
+
+    Parameters
+    ----------
+    shares
+        (people, K): everybody's part of ``responsibility``.
+    prefix
+        Of the arrays of K classes, all sums over their voxels but what stands for the classes themselves.
+    """
+    found, shares = dict(sums), shares.copy()
+    moved = [name for name in sums if name.startswith(prefix) and name.removeprefix(prefix) not in NOT_OF_VOXELS]
+    found |= {name: sums[name].copy() for name in moved}
+    while (few := disclosure.concentrated(shares, minimum)).any() and (shares.sum(0) > 0).sum() > 1:
+        least = min(np.flatnonzero(few), key=lambda number: shares[:, number].sum())
+        total = shares.sum(0)
+        total[least] = -1
+        largest = int(total.argmax())
+        for array in (shares.T, *(found[name] for name in moved)):
+            array[largest] += array[least]
+            array[least] = 0
     return found
 
 

@@ -1,0 +1,114 @@
+"""A server that makes up what it sends before it asks for sums, so that a sum over everybody is one person's."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import yaml
+from attacker import MINIMUM, Server, as_sums, offered, study
+
+from normfed_client.hospital.folder import open_hospital
+from normfed_client.hospital.site import Site
+from normfed_client.imaging.template import common_grid
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.learning.entries import build
+from normfed_common.learning.setting import Setting
+from normfed_common.models.catalogue import MODELS
+from normfed_common.study.config import StudyConfig
+
+ENSEMBLE: dict[str, Any] = {
+    "name": "ensemble",
+    "members": [{"name": "atlas", "prior_subjects": 0.0, "smoothing_mm": 0.0}, {"name": "intensity"}],
+}
+
+
+def test_no_histogram_of_a_made_up_members_scores_reads_a_voxel_of_a_person(server: Server) -> None:
+    """A variance that is tiny at one voxel alone: beyond all other scores there is that voxel, once a person."""
+    asked = study(model=ENSEMBLE)
+    shape, brain = common_grid(4).shape, np.flatnonzero(common_grid(4).brain)
+    squares = np.full((2, *shape), 4.0)
+    squares.reshape(2, -1)[:, brain[len(brain) // 2]] = 1e-6
+    atlas = {"count": np.full(shape, 1e6), "sum": np.zeros((2, *shape)), "squares": 1e6 * squares}
+    made_up = as_sums("member-1-moments", atlas) | as_sums("scale", {"count": [1e6, 1e6], "sum": [1e8, 1e6]})
+    server.answer("query.describe", asked)
+    found = server.answer("train.sums", asked, offered(made_up), phase="ranks")[1]["counts"][0, 0]
+    top = np.flatnonzero(found)
+    assert found.sum() > 100_000
+    assert len(top)
+    assert ((found == 0) | (found >= MINIMUM)).all()
+
+
+@pytest.mark.parametrize("phase", ["nearest", "em"])
+@pytest.mark.parametrize("distribution", ["gaussian", "multiple-scale-t"])
+def test_no_class_of_a_made_up_mixture_is_one_voxel_of_a_person(server: Server, phase: str, distribution: str) -> None:
+    """Once first / responsibility of a class far from all voxels was the nearest voxel, to all its digits."""
+    asked = study(model={"name": "mixture", "classes": 3, "distribution": distribution, "voxels_per_person": 100_000})
+    site = opened(server, asked)
+    y = np.concatenate([scan.images[:, scan.mask] for scan in map(site.training_cohort().scan, range(9))], 1)
+    voxel, across = y[:, y.sum(0).argmax()], np.diff(np.sort(y.sum(0))[-2:])[0] / 4
+    means = np.array([voxel - across - 0.01, voxel - across + 0.01, [0.0, 0.0]])
+    n = 1e6
+    moments = {"count": n, "first": [0.5 * n, 0.5 * n], "second": np.array([[0.3, 0.25], [0.25, 0.3]]) * n}
+    near = {"3.responsibility": np.full(3, n / 3), "3.first": means * n / 3}
+    near["3.second"] = means[:, :, None] * means[:, None] * n / 3
+    made_up = as_sums("moments", moments) | as_sums("nearest", {"count": n, **near})
+    server.answer("query.describe", asked)
+    again = {"iteration": 1} if phase == "nearest" else {}
+    found = server.answer("train.sums", asked, offered(made_up), phase=phase, **again)[1]
+    shares = found["3.responsibility"]
+    assert shares.sum() == pytest.approx(float(found["count"]))
+    assert ((shares == 0) | (shares >= MINIMUM)).all()
+    build(MODELS, asked.model, Setting(asked.data.modalities, 4, common_grid(4).shape)).load(
+        as_sums("moments", moments) | as_sums("nearest", near | {"count": n}) | as_sums(phase, found)
+    )
+
+
+LOCATION = {"name": "location", "patch_size": 9, "latents": 1, "spacing_mm": 4.0, "interpolate": False}
+
+
+def picking(channel: int, x: int, y: int) -> Arrays:
+    """Sums of patches whose only direction is one value of a patch: it alone varies over the brain."""
+    size, n = 162, 1e6
+    place = channel * 81 + x * 9 + y
+    diagonal = np.full(size, 1e-3)
+    diagonal[place] = 1.0
+    upper = np.triu_indices(size)
+    products = n * np.diag(diagonal)[upper]
+    differences = n * 1e-3 * np.eye(size)[upper]
+    return as_sums(
+        "patches",
+        {"patches": [n], "sum": np.zeros(size), "products": products, "pairs": [n / 2], "differences": differences},
+    )
+
+
+def test_no_patch_looks_at_tissue_that_few_people_have(server: Server, cohort: Path, tmp_path: Path) -> None:
+    """A direction that is one value of a patch reads a place beside its own: where one person alone has brain."""
+    asked = study(model=LOCATION)
+    names = sorted({case.visit.participant.subject for case in opened(server, asked).train})
+    other = tmp_path / "edited"
+    shutil.copytree(cohort, other)
+    for name in names[1:]:
+        path = next(other.glob(f"derivatives/masks/{name}/anat/*desc-brain_mask.nii.gz"))
+        image = nibabel.load(path)
+        mask = np.asarray(image.dataobj).copy()
+        mask[:14] = 0
+        nibabel.save(nibabel.Nifti1Image(mask, image.affine), path)
+    site_yaml = server.folder / "site.yaml"
+    site_yaml.write_text(yaml.safe_dump(yaml.safe_load(site_yaml.read_text()) | {"data": str(other)}))
+    server.answer("query.describe", asked)
+    found = server.answer("train.sums", asked, offered(picking(0, 0, 4)), phase="places")[1]
+    grid = common_grid(4).shape
+    count, total = found["count"].reshape(grid), found["sum"][:, 0].reshape(grid)
+    assert not count[:14].any()
+    beside = count[14:18] > 0  # whose patches reach four voxels further, where one person alone has brain
+    assert beside.any()
+    assert not total[14:18].any()
+
+
+def opened(server: Server, asked: StudyConfig) -> Site:
+    return Site(open_hospital(server.folder).site_config("r0"), asked)
