@@ -49,6 +49,8 @@ class PlaceGaussians:
     interpolated
         Whether m_v and W_v are interpolated linearly between the centres of places that somebody has, instead of being
         the same all over a place.
+    covariances
+        Whether there are any; without, sums have no ``products`` and only m_v is made of them.
 
     Attributes
     ----------
@@ -79,15 +81,17 @@ class PlaceGaussians:
         prior_voxels: float,
         smoothing: float = 0.0,
         interpolated: bool = False,
+        covariances: bool = True,
     ) -> None:
         self.dimension, self.prior_voxels, self.smoothing = dimension, prior_voxels, smoothing
+        self.covariances = covariances
         self.cell = cell = max(1, round(spacing_mm / setting.voxel_size_mm))
         self.shape = shape = setting.shape
         self.edge_mm = cell * setting.voxel_size_mm
         self.cells = (-(-shape[0] // cell), -(-shape[1] // cell), -(-shape[2] // cell))
         self.upper = triangle(dimension)
         self.interpolated = interpolated and cell > 1
-        size = 8 * int(np.prod(self.cells)) * (1 + dimension + len(self.upper[0]))
+        size = 8 * int(np.prod(self.cells)) * (1 + dimension + covariances * len(self.upper[0]))
         if size > LARGEST_SUMS:
             raise StudyError(
                 f"spacing_mm: places of {self.edge_mm:g} mm have {size / 1e9:,.0f} GB of sums, at most "
@@ -122,12 +126,7 @@ class PlaceGaussians:
         -------
         ``count`` (L,), ``sum`` (L, d) and ``products``, the upper triangle row by row, (L, d(d+1)/2).
         """
-        size = int(np.prod(self.cells))
-        total = {
-            "count": np.zeros(size),
-            "sum": np.zeros((size, self.dimension)),
-            "products": np.zeros((size, len(self.upper[0]))),
-        }
+        total = {name: np.zeros(shape) for name, shape in self._shapes(int(np.prod(self.cells))).items()}
         for index, vectors in fields:
             where = self.cell_of(index)
             order = np.argsort(where, kind="stable")
@@ -135,11 +134,17 @@ class PlaceGaussians:
             if not len(here):
                 continue
             columns = np.asarray(vectors, np.float64).T[:, order]
-            products = [np.add.reduceat(columns[i] * columns[j], starts) for i, j in zip(*self.upper, strict=True)]
             total["count"][here] += counts
             total["sum"][here] += np.add.reduceat(columns, starts, axis=1).T
-            total["products"][here] += np.stack(products, axis=1)
+            if self.covariances:
+                products = [np.add.reduceat(columns[i] * columns[j], starts) for i, j in zip(*self.upper, strict=True)]
+                total["products"][here] += np.stack(products, axis=1)
         return total
+
+    def _shapes(self, *places: int) -> dict[str, tuple[int, ...]]:
+        """Of the sums."""
+        shapes = {"count": places, "sum": (*places, self.dimension)}
+        return {**shapes, "products": (*places, len(self.upper[0]))} if self.covariances else shapes
 
     def check(self, sums: Arrays) -> None:
         """The scatter of every place, sum x x' - sum x sum x' / n, is positive semidefinite.
@@ -151,15 +156,15 @@ class PlaceGaussians:
         WireError
             If not.
         """
-        size = sums["count"].shape[:1] if "count" in sums else ()
-        sizes = {"count": size, "sum": (*size, self.dimension), "products": (*size, len(self.upper[0]))}
-        check_shapes(sums, sizes)
+        check_shapes(sums, self._shapes(*(sums["count"].shape[:1] if "count" in sums else ())))
         count, first = sums["count"], sums["sum"]
         if (count < 0).any():
             raise WireError("counts are below 0")
         nobody = count == 0
-        if first[nobody].any() or sums["products"][nobody].any():
+        if any(array[nobody].any() for array in sums.values()):
             raise WireError("there are sums at locations where nobody is")
+        if not self.covariances:
+            return
         for rows in _blocks(np.flatnonzero(~nobody)):
             products = symmetric(sums["products"][rows], self.dimension)
             scatter = products - first[rows, :, None] * first[rows, None, :] / count[rows, None, None]
@@ -176,26 +181,34 @@ class PlaceGaussians:
         total = self._smoothed(total)
         known = np.flatnonzero(total["count"] > 0)
         count, first = total["count"][known], total["sum"][known]
-        people, eye = max(count.sum(), 1), np.eye(self.dimension)
+        people = max(count.sum(), 1)
         mean = first / count[:, None]
+        self.mean = np.concatenate([mean, first.sum(0, keepdims=True) / people]).astype(np.float32)
+        self.count = np.append(count, 0.0)
+        self.row = np.full(len(total["count"]), len(known), np.int32)
+        self.row[known] = np.arange(len(known))
+        if self.covariances:
+            self.whitening = self._whitening(total["products"], known, count, mean)
+        if not np.isfinite(self.mean).all():
+            raise WireError("sums make a mean that is not finite")
+
+    def _whitening(self, products: np.ndarray, known: np.ndarray, count: np.ndarray, mean: np.ndarray) -> np.ndarray:
+        """W_v of the places (n,) that somebody has, and of the others: float32 (n + 1, d, d)."""
+        people, eye = max(count.sum(), 1), np.eye(self.dimension)
         pooled = np.zeros((self.dimension, self.dimension))
         for rows in _blocks(np.arange(len(known))):
-            pooled += self._scatter(total["products"][known[rows]], count[rows], mean[rows]).sum(0)
+            pooled += self._scatter(products[known[rows]], count[rows], mean[rows]).sum(0)
         pooled /= people
         pooled += eye * (1e-6 * np.trace(pooled) / self.dimension + 1e-12)
         whitening = np.empty((len(known) + 1, self.dimension, self.dimension), np.float32)
         for rows in _blocks(np.arange(len(known))):
-            scatter = self._scatter(total["products"][known[rows]], count[rows], mean[rows])
+            scatter = self._scatter(products[known[rows]], count[rows], mean[rows])
             weight = count[rows, None, None] + self.prior_voxels
             whitening[rows] = np.tril(np.linalg.inv(_roots((scatter + self.prior_voxels * pooled) / weight)))
         whitening[-1] = np.tril(np.linalg.inv(_roots(pooled)))
-        self.mean = np.concatenate([mean, first.sum(0, keepdims=True) / people]).astype(np.float32)
-        self.whitening = whitening
-        self.count = np.append(count, 0.0)
-        self.row = np.full(len(total["count"]), len(known), np.int32)
-        self.row[known] = np.arange(len(known))
-        if not np.isfinite(self.mean).all() or not np.isfinite(whitening).all():
-            raise WireError("sums make a mean or a covariance that is not finite")
+        if not np.isfinite(whitening).all():
+            raise WireError("sums make a covariance that is not finite")
+        return whitening
 
     def count_at(self, index: np.ndarray) -> np.ndarray:
         """n_v of the places of voxels, both (n,)."""
@@ -255,13 +268,13 @@ class PlaceGaussians:
         if not self.smoothing or len(total["count"]) != np.prod(self.cells):
             return total
         found = {}
-        for name in ("count", "sum", "products"):
-            columns = total[name].reshape(len(total[name]), -1)
+        for name, array in total.items():
+            columns = array.reshape(len(array), -1)
             spread = [
                 gaussian_filter(column.reshape(self.cells), self.smoothing, mode="constant").ravel()
                 for column in columns.T
             ]
-            found[name] = np.stack(spread, 1).reshape(total[name].shape)
+            found[name] = np.stack(spread, 1).reshape(array.shape)
         return found
 
     def _scatter(self, products: np.ndarray, count: np.ndarray, mean: np.ndarray) -> np.ndarray:

@@ -5,9 +5,10 @@
     m = max_r  s_r' S_v^-1 (f - m_v) / sqrt(s_r' S_v^-1 s_r)
     score = log(1 + e^(y + w m)),  y the units of the main modality, w the weight of what is learnt
 
-m_v and S_v are mean and covariance of f in normal tissue at a place (see `place_gaussians`), from one set of sums: the
-federated model is the pooled one, without rounds and without a seed. s_r is what a ball of radius r leaves of itself in
-its centre after each Gaussian, a = r / sigma,
+m_v is the mean of f in normal tissue at a place (see `place_gaussians`), from one set of sums: the federated model is
+the pooled one, without rounds and without a seed. S_v is 1, white noise, or the covariance of f there. White is the
+default: on real scans of other sites a learnt covariance, which is the scanner's, cost more than it told
+(`bench_models`). s_r is what a ball of radius r leaves of itself in its centre after each Gaussian, a = r / sigma,
 
     erf(a / sqrt 2) - sqrt(2 / pi) a exp(-a^2 / 2),
 
@@ -19,7 +20,7 @@ likelihood-ratio test of a ball of unknown size (Kay 1998, Detection Theory, 6.4
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -58,11 +59,18 @@ class MatchedFilterConfig(Frozen):
     suspicious: dict[str, Suspicious] = Field(
         default_factory=dict, description="bright or dark by modality; when absent dark for T1w, else bright"
     )
+    noise: Literal["white", "learnt"] = Field(
+        "white", description="what normal tissue is but for its mean: alike at every scale, or as its covariance says"
+    )
     normative: float = Field(
         0.125, ge=0, le=100, description="weight of the detector; 0 leaves the main modality's units alone"
     )
     beside: float = Field(
-        0.5, ge=0, le=10, description="how much of a lesion the other modalities show, as a share of the main one's"
+        0.0,
+        ge=0,
+        le=10,
+        description="how much of a lesion the other modalities show, as a share of the main one's; at 0 they count "
+        "through a learnt covariance only",
     )
     scales_mm: tuple[Millimetres, ...] = Field(
         (0.0, 1.4, 2.4, 4.0, 7.0), min_length=1, max_length=8, description="standard deviations of the Gaussians"
@@ -71,10 +79,17 @@ class MatchedFilterConfig(Frozen):
         (1.6, 3.0, 6.0, 12.0, 20.0), min_length=1, max_length=16, description="of the balls that are looked for"
     )
     spacing_mm: float = Field(
-        6.0, gt=0, le=1000, description="edge of a place; 16 MB of sums a site at 6 mm, 160 MB at 2 mm"
+        6.0,
+        gt=0,
+        le=1000,
+        description="edge of a place; 2 MB of sums a site at 6 mm, 43 MB at 2 mm; of two modalities with learnt noise "
+        "19 and 480 MB",
     )
     prior_voxels: float = Field(
-        200.0, gt=0, le=1e9, description="worth of the covariance within all places, to which that of a place is drawn"
+        200.0,
+        gt=0,
+        le=1e9,
+        description="worth of the covariance within all places, to which a learnt one of a place is drawn",
     )
 
     @field_validator("suspicious")
@@ -103,14 +118,20 @@ class MatchedFilter(NormativeModel):
                 )
         sides = {name: config.suspicious.get(name, USUALLY.get(name, "bright")) for name in setting.modalities}
         self.signs = np.array([-1.0 if side == "dark" else 1.0 for side in sides.values()], np.float32)
+        self.used = np.array([name == self.main or self._learnt or config.beside > 0 for name in setting.modalities])
         self.gaussians = PlaceGaussians(
-            len(setting.modalities) * len(config.scales_mm),
+            int(self.used.sum()) * len(config.scales_mm),
             setting,
             config.spacing_mm,
             config.prior_voxels,
             interpolated=True,
+            covariances=self._learnt,
         )
         self._filters: dict[tuple[bool, ...], np.ndarray] = {}
+
+    @property
+    def _learnt(self) -> bool:
+        return self.config.noise == "learnt"
 
     @classmethod
     def needs(cls, config: MatchedFilterConfig, modalities: tuple[str, ...]) -> tuple[str, ...]:
@@ -126,7 +147,8 @@ class MatchedFilter(NormativeModel):
         return self.gaussians.places
 
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
-        """Sums of f and of f f' over the normal tissue of every place, of scans with every modality."""
+        """Sums of f, and of f f' where noise is learnt, over the normal tissue of every place, of scans with all that f
+        needs."""
         return self.gaussians.statistics(self._normal(cohort))
 
     def counted(self, phase: str) -> Mapping[str, float]:
@@ -134,18 +156,20 @@ class MatchedFilter(NormativeModel):
         return self.gaussians.counted
 
     def check(self, phase: str, sums: Arrays) -> None:
-        """Places have Gaussians, of values that units reach."""
+        """Places have means, and Gaussians where noise is learnt, of values that units reach."""
         self.gaussians.check(sums)
         most = LARGEST * sums["count"][:, None] * (1 + SUMS_ROUNDING)
-        squares = sums["products"][:, np.equal(*self.gaussians.upper)]
-        if (np.abs(sums["sum"]) > most).any() or (squares > LARGEST * most).any():
+        beyond = (np.abs(sums["sum"]) > most).any()
+        if self._learnt:
+            beyond |= (sums["products"][:, np.equal(*self.gaussians.upper)] > LARGEST * most).any()
+        if beyond:
             raise WireError("sums are not of intensities in robust units")
 
     def absorb(self, phase: str, total: Arrays) -> bool:
         """The Gaussians, from which filters are made when a scan is scored."""
         super().absorb(phase, total)
         if not total["count"].any():
-            raise WireError("sums cover nobody who has every modality")
+            raise WireError("sums cover nobody who has every modality that counts")
         self.gaussians.absorb(total)
         self._filters = {}
         return False
@@ -170,38 +194,42 @@ class MatchedFilter(NormativeModel):
         units
             Of the scan, (C, X, Y, Z), suspicious side up.
         """
-        there = np.repeat(scan.present, len(self.config.scales_mm))
+        there = np.repeat(scan.present[self.used], len(self.config.scales_mm))
         features = self._features(scan, units, index)[:, there]
-        expected = self.gaussians.mean[:, None, there]
-        here = self.gaussians.at(np.concatenate([self._matched(tuple(scan.present.tolist())), expected], 1), index)
-        outputs = np.einsum("nrd,nd->nr", here[:, :-1], features - here[:, -1])
+        if self._learnt:
+            expected = self.gaussians.mean[:, None, there]
+            here = self.gaussians.at(np.concatenate([self._matched(tuple(there.tolist())), expected], 1), index)
+            outputs = np.einsum("nrd,nd->nr", here[:, :-1], features - here[:, -1])
+        else:
+            aims = self.signatures()[:, there]
+            aims /= np.linalg.norm(aims, axis=1, keepdims=True)
+            outputs = (features - self.gaussians.mean_at(index)[:, there]) @ aims.T.astype(np.float32)
         best: np.ndarray = outputs.max(1)
         return best
 
     def signatures(self) -> np.ndarray:
-        """s_r, float64 (radii, d): what a ball leaves in its centre after every Gaussian, in every modality."""
+        """s_r, float64 (radii, d): what a ball leaves in its centre after every Gaussian, in every modality of f."""
         radii, scales = np.array(self.config.radii_mm)[:, None], np.array(self.config.scales_mm)
         a = radii / np.maximum(scales, 1e-3 * radii)  # of the voxel itself nothing is lost, as of a = 1000
         left = erf(a / np.sqrt(2)) - np.sqrt(2 / np.pi) * a * np.exp(-(a**2) / 2)
-        shares = [1.0 if name == self.main else self.config.beside for name in self.setting.modalities]
-        return np.concatenate([share * left for share in shares], 1)
+        names = np.array(self.setting.modalities)[self.used]
+        return np.concatenate([left if name == self.main else self.config.beside * left for name in names], 1)
 
-    def _matched(self, present: tuple[bool, ...]) -> np.ndarray:
-        """S_v^-1 s_r / sqrt(s_r' S_v^-1 s_r) of the modalities that are there, float32 (rows, radii, d there)."""
-        if present not in self._filters:
-            there = np.repeat(present, len(self.config.scales_mm))
-            spread = np.linalg.inv(self.gaussians.whitening.astype(np.float64))[:, there]
+    def _matched(self, there: tuple[bool, ...]) -> np.ndarray:
+        """S_v^-1 s_r / sqrt(s_r' S_v^-1 s_r) of the features that are there, float32 (rows, radii, d there)."""
+        if there not in self._filters:
+            spread = np.linalg.inv(self.gaussians.whitening.astype(np.float64))[:, np.array(there)]
             covariance = spread @ spread.transpose(0, 2, 1)
-            aims = self.signatures()[:, there].T
+            aims = self.signatures()[:, np.array(there)].T
             filters = np.linalg.solve(covariance, np.broadcast_to(aims, (len(covariance), *aims.shape)))
             filters /= np.sqrt(np.einsum("vdr,dr->vr", filters, aims))[:, None]
-            self._filters[present] = np.ascontiguousarray(filters.transpose(0, 2, 1), np.float32)
-        return self._filters[present]
+            self._filters[there] = np.ascontiguousarray(filters.transpose(0, 2, 1), np.float32)
+        return self._filters[there]
 
     def _normal(self, cohort: Cohort) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for number in range(len(cohort)):
             scan = self._with_main(cohort.scan(number))
-            if scan.present.all():
+            if scan.present[self.used].all():
                 index = np.asarray(scan.normal_index)
                 yield index, self._features(scan, self._units(scan), index)
 
@@ -217,11 +245,11 @@ class MatchedFilter(NormativeModel):
     def _features(self, scan: Scan, units: np.ndarray, index: np.ndarray) -> np.ndarray:
         """f at voxels (n,), float32 (n, d)."""
         size = self.setting.voxel_size_mm
-        flat = units.reshape(len(units), -1)
-        found = np.empty((len(index), len(units), len(self.config.scales_mm)), np.float32)
+        used = units[self.used]
+        found = np.empty((len(index), len(used), len(self.config.scales_mm)), np.float32)
         for number, scale in enumerate(self.config.scales_mm):
-            smoothed = smoothed_inside(units, scan.mask, scale / size)
-            found[..., number] = smoothed.reshape(flat.shape)[:, index].T
+            smoothed = smoothed_inside(used, scan.mask, scale / size)
+            found[..., number] = smoothed.reshape(len(used), -1)[:, index].T
         return found.reshape(len(index), -1)
 
 

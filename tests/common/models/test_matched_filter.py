@@ -27,7 +27,14 @@ SCALES = (0.0, 2.0, 5.0)
 def made(
     modalities: tuple[str, ...] = ("T1w", "FLAIR"), may_lack: tuple[str, ...] = (), **values: Any
 ) -> MatchedFilter:
-    entry = {"name": "matched-filter", "scales_mm": SCALES, "spacing_mm": 8.0, **values}
+    entry = {
+        "name": "matched-filter",
+        "scales_mm": SCALES,
+        "spacing_mm": 8.0,
+        "noise": "learnt",
+        "beside": 0.5,
+        **values,
+    }
     found = build(MODELS, entry, replace(setting(modalities), may_lack=may_lack))
     assert isinstance(found, MatchedFilter)
     return found
@@ -79,6 +86,44 @@ def test_the_score_is_brightness_and_the_largest_filter_output_worked_out_voxel_
         assert found[tuple(voxel)] == pytest.approx(expected, rel=1e-3)
         checked += 1
     assert checked > 50
+
+
+@pytest.mark.parametrize("beside", [0.0, 0.5])
+def test_in_white_noise_only_means_are_learnt_and_the_filter_is_the_ball_itself(beside: float) -> None:
+    people, new = People(5), scan(np.random.default_rng(9))
+    model = made(noise="white", beside=beside, normative=0.25, spacing_mm=2.0)
+    sums = model.statistics("moments", people, RNG)
+    assert sorted(sums) == ["count", "sum"]
+    sum_up(model, people)
+    every = np.stack([features(one) * one.mask for one in people.scans]).sum(0)
+    count = np.sum([one.mask for one in people.scans], 0)
+    everywhere = every.sum((1, 2, 3)) / count.sum()
+    mean = np.where(count > 0, every / np.maximum(count, 1), everywhere[:, None, None, None])
+    flair = model.signatures()[:, -len(SCALES) :]
+    balls = np.concatenate([beside * flair, flair], 1)
+    outputs = np.einsum("rd,dxyz->rxyz", balls / np.linalg.norm(balls, axis=1)[:, None], features(new) - mean)
+    expected = np.log1p(np.exp(features(new)[3] + 0.25 * outputs.max(0)))
+    np.testing.assert_allclose(model.score([new], RNG).anomaly[new.mask], expected[new.mask], rtol=1e-4)
+
+
+def test_without_a_share_in_it_t1_is_neither_asked_for_nor_sent() -> None:
+    model = made(noise="white", beside=0.0, may_lack=("T1w",))
+    people = People(4)
+    sum_up(model, people)
+    new = scan(np.random.default_rng(4))
+    found = model.score([new], RNG).anomaly
+    images = new.images.copy()
+    images[0] = 0
+    without = model.score([replace(new, images=images, present=np.array([False, True]))], RNG).anomaly
+    np.testing.assert_array_equal(found, without)
+    lacking = People(4)
+    lacking.scans = [
+        replace(one, images=one.images * [[[[0]]], [[[1]]]], present=np.array([False, True])) for one in lacking.scans
+    ]
+    assert (
+        model.statistics("moments", lacking, RNG)["count"].sum()
+        == model.statistics("moments", people, RNG)["count"].sum()
+    )
 
 
 def test_a_ball_leaves_in_its_centre_what_a_fine_grid_says() -> None:
