@@ -8,6 +8,10 @@ from sums over all sites, drawn to the pooled covariance:  S_v = (n_v C_v + k C)
 A site with machines has none at the few locations where too few of its people have tissue, on the brain's rim. There
 the distance is put on the machines' scale: the distance that a share q of the site's normal voxels stay below becomes
 the machines' score that the same share stays below. A distance beyond all of theirs becomes their highest score.
+
+Memory of the fit does not grow with the people: at most 200 latents of each location are kept, and thrice as much is
+used while more come in. 20 people at 2 mm with 10,700 locations of 6 mm and 16 latents take 21 CPU seconds to fit and
+one to score (`benchmarks/bench_scoring.py`).
 """
 
 from __future__ import annotations
