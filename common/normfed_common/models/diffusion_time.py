@@ -7,8 +7,13 @@ deviation of b under the network's posterior p, between 0 and B - 1:
 
     s = sum_b p_b b,    sd^2 = sum_b p_b b^2 - s^2
 
-Published constants are the defaults; Adam with 1e-4 (`federation.learning_rate`) and a weight decay of 5e-4 is
-published, and the latter is left out.
+Constants are the published ones, but Adam starts anew in every round, at `federation.learning_rate` (published 1e-4),
+and has no weight decay (published 5e-4); the network learns from its logits (published, from a softmax of them).
+
+Latents at their place matter more than the network. Leave-one-site-out on real T1 and FLAIR, 10 rounds, one seed, 21
+people, average precision: location `ignored`, as published, .102; `coordinates` .161; `gaussian` .307. The distance
+that `location` has of the same latents reaches .297 without a network (+.010, 95 % -.000 to +.022: a tie), plain
+intensity .654.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch.nn import functional
 
 from normfed_common.foundation import seeds
@@ -55,6 +60,12 @@ class DiffusionTimeConfig(DirectionsConfig):
     bins: int = Field(7, ge=2, le=100, description="of the times")
     voxels_per_subject: int = Field(4000, ge=1, le=1_000_000, description="of each scan, in an epoch")
     batch_size: int = Field(64, ge=1, le=1_000_000, description="voxels")
+
+    @model_validator(mode="after")
+    def _places_are_used(self) -> DiffusionTimeConfig:
+        if self.location != "gaussian" and self.spacing_mm != type(self).model_fields["spacing_mm"].default:
+            raise ValueError(f"spacing_mm says nothing where location is {self.location}; leave one of them out")
+        return self
 
     def of_location(self) -> LocationConfig:
         """Of the latents and their places."""

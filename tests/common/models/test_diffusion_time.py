@@ -18,7 +18,7 @@ from normfed_common.models.diffusion_time import DiffusionTime
 from normfed_common.models.patchwise.patches import extract, normal_locations, siamese_batches
 from normfed_common.studies import validate_learner
 
-SMALL = {"patch_size": 5, "latents": 4, "pairs_per_subject": 300, "spacing_mm": 8.0, "hidden": [32, 32]}
+SMALL = {"patch_size": 5, "latents": 4, "pairs_per_subject": 300, "hidden": [32, 32]}
 
 
 def learned(people: People, **values: Any) -> DiffusionTime:
@@ -89,9 +89,9 @@ def test_latents_have_variance_1_over_the_patches_that_were_summed() -> None:
 
 
 def test_latents_have_variance_1_at_their_place() -> None:
-    """On the average of places, whose covariance is drawn to that within all places."""
+    """On the average of places large enough for interpolation between them to change little."""
     people = People(3)
-    made = learned(people, location="gaussian")
+    made = learned(people, location="gaussian", spacing_mm=8.0)
     scans = [people.scan(number) for number in range(3)]
     vectors = np.concatenate(
         [made._standardised(made.latents.encoder.encode(one, one.normal_index), one.normal_index) for one in scans]
@@ -133,6 +133,11 @@ def test_only_gaussians_need_sums_of_places() -> None:
     assert names["ignored"] == names["coordinates"] == ["patches", "training"]
     assert names["gaussian"] == ["patches", "places", "training"]
     assert training(learned(people)).name == "training"
+
+
+def test_a_spacing_of_places_that_are_not_used_is_refused() -> None:
+    with pytest.raises(StudyError, match="spacing_mm says nothing where location is coordinates"):
+        validate_learner(MODELS, {"name": "diffusion-time", "location": "coordinates", "spacing_mm": 8.0}, "model")
 
 
 @pytest.mark.parametrize("wrong", [{"hidden": []}, {"hidden": [0]}, {"patch_size": 8}, {"bins": 1}, {"dropout": 1.0}])
