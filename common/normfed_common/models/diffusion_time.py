@@ -13,7 +13,7 @@ and has no weight decay (published 5e-4); the network learns from its logits (pu
 Latents at their place matter more than the network. Leave-one-site-out on real T1 and FLAIR, 10 rounds, one seed, 21
 people, average precision: location `ignored`, as published, .102; `coordinates` .161; `gaussian` .307. The distance
 that `location` has of the same latents reaches .297 without a network (+.010, 95 % -.000 to +.022: a tie), plain
-intensity .654.
+intensity .654. On T1 after healthy people of three sites, 21 others: `gaussian` .076, `location` .085, the atlas .153.
 """
 
 from __future__ import annotations
