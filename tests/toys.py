@@ -26,8 +26,8 @@ from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
+from normfed_common.models.dropout import Dropout
 from normfed_common.models.initialisation import initialise
-from normfed_common.models.slicewise.slice_networks import Dropout
 from normfed_common.study.base import Frozen
 from normfed_common.transforms.base import ScanTransform
 from normfed_common.transforms.catalogue import TRANSFORMS

@@ -51,6 +51,7 @@ class Entry:
 
 PATCHES = {"patch_size": 9, "pairs_per_subject": 6, "batch_size": 6}
 CLOSED_FORM = {"patch_size": 5, "latents": 4, "pairs_per_subject": 200}
+TIMES = {"hidden": [16, 8], "voxels_per_subject": 20, "batch_size": 8}
 SLICES = {"size": 32, "filters": 8, "most_filters": 8, "latent": 4, "batch_size": 4}
 
 # Small parameters by name and variant. What is not here, such as a plug-in, runs with its defaults.
@@ -173,6 +174,11 @@ SMALL_MODELS: dict[str, Variants] = {
         "site means, regression": {**CLOSED_FORM, "spacing_mm": 8.0, "centre": "site", "regress": ["age", "sex"]},
         "patient": {**CLOSED_FORM, "one_class": SMALL_SCORERS["patient"][""]},
         "machines": {**CLOSED_FORM, "one_class": {"fit_on": "location", **SMALL_SCORERS["location"]["machines"]}},
+    },
+    "diffusion-time": {
+        "": {**CLOSED_FORM, **TIMES, "spacing_mm": 8.0},
+        "published": {**CLOSED_FORM, **TIMES, "location": "ignored"},
+        "coordinates": {**CLOSED_FORM, **TIMES, "location": "coordinates", "dropout": 0.0},
     },
 }
 SMALL_TRANSFORMS: dict[str, Variants] = {}

@@ -26,7 +26,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
@@ -36,7 +36,7 @@ from normfed_common.learning.place_gaussians import LARGEST_DISTANCE, PlaceGauss
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import SUMS_ROUNDING, Places, Setting
 from normfed_common.models.base import NormativeModel
-from normfed_common.models.patchwise.patch_directions import PatchDirections
+from normfed_common.models.patchwise.patch_directions import DirectionsConfig, PatchDirections
 from normfed_common.models.voxelwise.covariates import Covariates, Regressors
 from normfed_common.scoring.base import LatentField
 from normfed_common.scoring.catalogue import OneClassEntry, build_head
@@ -56,12 +56,9 @@ class _Own:
     people: np.ndarray
 
 
-class LocationConfig(Frozen):
+class LocationConfig(DirectionsConfig):
     """Parameters of the model of latents per place; those below `one_class` are for the Gaussians alone."""
 
-    patch_size: int = Field(9, ge=3, le=21, description="voxels, axial, odd; larger ones at 2 mm are worse")
-    latents: int = Field(16, ge=1, le=64, description="directions; 32 are no better")
-    pairs_per_subject: int = Field(4000, ge=1, le=1_000_000, description="pairs of which each visit is the first")
     one_class: OneClassEntry | None = Field(
         None, description="fit_on, a one-class score of the latents instead of the Gaussian of their place"
     )
@@ -78,13 +75,6 @@ class LocationConfig(Frozen):
     clip: float | None = Field(
         None, ge=1, le=100, description="latents beyond so many sd over the brain count as that many (winsorised sums)"
     )
-
-    @field_validator("patch_size")
-    @classmethod
-    def _odd(cls, size: int) -> int:
-        if size % 2 == 0:
-            raise ValueError("a patch has a voxel in its middle: its size is odd")
-        return size
 
     @model_validator(mode="after")
     def _of_gaussians(self) -> LocationConfig:

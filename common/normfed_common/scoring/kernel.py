@@ -30,10 +30,13 @@ class OneClassMachine:
     gamma: float
 
 
-def fit(samples: np.ndarray, nu: float, gamma: float | None = None) -> OneClassMachine:
-    """Fit by libsvm on (n, d); gamma = 1 / (d var) unless given, as published."""
+def fit(samples: np.ndarray, nu: float, gamma: float | None = None, tolerance: float = 1e-3) -> OneClassMachine:
+    """Fit by libsvm on (n, d); gamma = 1 / (d var) unless given, as published.
+
+    Decision values are within about a tenth of libsvm's ``tolerance``, in which the order of the samples matters.
+    """
     gamma = gamma or scale_gamma(samples)
-    machine = OneClassSVM(kernel="rbf", nu=nu, gamma=gamma)
+    machine = OneClassSVM(kernel="rbf", nu=nu, gamma=gamma, tol=tolerance)
     machine.random_state = 0  # libsvm shuffles nothing here, but would be seeded from NumPy's global stream
     machine.fit(samples)
     return OneClassMachine(machine.support_vectors_, machine.dual_coef_[0], float(-machine.intercept_[0]), gamma)
@@ -46,7 +49,7 @@ def scale_gamma(samples: np.ndarray) -> float:
 
 
 def anomaly(machines: Sequence[OneClassMachine], latents: torch.Tensor, nu: float, samples: int) -> torch.Tensor:
-    """nu n / 4 - f, (n,) float32, f the mean decision value at latents (n, d) of machines fitted on up to n samples.
+    """nu n / 4 - f, (n,), f the mean decision value at latents (n, d) of machines fitted on up to n samples.
 
     One n for all machines whose scores are compared, so that the constant changes no ranking.
     """
@@ -54,28 +57,28 @@ def anomaly(machines: Sequence[OneClassMachine], latents: torch.Tensor, nu: floa
 
 
 def decision(machines: Sequence[OneClassMachine], latents: torch.Tensor) -> torch.Tensor:
-    """Mean decision value (n,) of the machines at latents (n, d), float32.
+    """Mean decision value (n,) of the machines at latents (n, d), in the latents' precision.
 
     The machines' kernels are one product, centred first so that the expanded square keeps its digits.
     """
-    device = latents.device
+    device, precision = latents.device, latents.dtype
     support = torch.from_numpy(np.concatenate([m.support for m in machines])).to(device)
     centre = support.mean(0)
     gamma = torch.from_numpy(np.concatenate([np.full(len(m.support), m.gamma) for m in machines])).to(device)
     weights = torch.from_numpy(np.concatenate([m.coefficients for m in machines])).to(device) / len(machines)
     offset = float(np.mean([m.offset for m in machines]))
-    scaled = ((support - centre) * gamma.sqrt()[:, None]).float()
-    root, half = gamma.sqrt().float(), scaled.square().sum(1) / 2
+    scaled = ((support - centre) * gamma.sqrt()[:, None]).to(precision)
+    root, half = gamma.sqrt().to(precision), scaled.square().sum(1) / 2
     single = len({m.gamma for m in machines}) == 1
-    values = torch.empty(len(latents), device=device)
+    values = torch.empty(len(latents), dtype=precision, device=device)
     for start in range(0, len(latents), BLOCK):
-        block = latents[start : start + BLOCK] - centre.float()
+        block = latents[start : start + BLOCK] - centre.to(precision)
         square = block.square().sum(1, keepdim=True)
-        square = square * gamma[0].float() if single else square * gamma.float()
+        square = square * gamma[0].to(precision) if single else square * gamma.to(precision)
         # -gamma |z - s|^2 = 2 (root z).(root s) - gamma |z|^2 - gamma |s|^2
         exponent = (
             torch.addmm(-half, block * root[0], scaled.T) if single else (block @ (scaled * root[:, None]).T) - half
         )
         kernel = exponent.mul_(2).sub_(square).exp_()
-        values[start : start + BLOCK] = kernel @ weights.float() - offset
+        values[start : start + BLOCK] = kernel @ weights.to(precision) - offset
     return values

@@ -17,7 +17,7 @@ from normfed_common.models.siamese import Siamese
 from normfed_common.scoring import kernel
 from normfed_common.scoring.base import LatentField
 from normfed_common.scoring.catalogue import build_head
-from normfed_common.scoring.location import SHRINKAGE, LocationHead
+from normfed_common.scoring.location import MAXIMUM_SAMPLES, SHRINKAGE, LocationHead
 
 
 def siamese(architecture: str = "isbi", **one_class: object) -> Siamese:
@@ -117,6 +117,41 @@ def test_a_persons_second_visit_does_not_make_them_two_people() -> None:
     people = People(3, visits=2)
     model.absorb("variance", model.statistics("variance", people, np.random.default_rng(0)))
     assert model.statistics("machine", people, np.random.default_rng(0))["people"] == 3
+
+
+@pytest.mark.parametrize("spacing_mm", [2.0, 6.0], ids=["a voxel", "a cube of 27 voxels"])
+def test_machines_of_locations_are_scikit_learns_on_the_controls_latents_there(spacing_mm: float) -> None:
+    """Alaverdyan 2020: per voxel v one machine on {z_i(v)} of the n controls, gamma = 1 / (d var).
+
+    Six people have at most 162 latents in a cube, so that nothing is drawn.
+    """
+    rng, size, dimension = np.random.default_rng(0), int(np.prod(SHAPE)), 16
+    controls = [
+        LatentField(
+            torch.from_numpy(5 + rng.standard_normal((len(index), dimension), np.float32)), index, SHAPE, person
+        )
+        for person in range(6)
+        for index in [np.flatnonzero(rng.random(size) < 0.9)]
+    ]
+    far = 5 + 2 * rng.standard_normal((size, dimension), np.float32)
+    patient = LatentField(torch.from_numpy(far), np.arange(size), SHAPE, -1)
+    entry = {"fit_on": "location", "minimum_subjects": 5, "spacing_mm": spacing_mm, "nu": 0.1}
+    head = build_head(entry, dimension, setting())
+    assert isinstance(head, LocationHead)
+    head.absorb("moments", head.statistics("moments", iter(controls), rng))
+    head.personalise(iter(controls), len(controls), rng)
+    found = head._machine_scores(patient.latents.numpy(), patient.index)
+    latents, voxels = np.concatenate([field.latents for field in controls]), np.concatenate([f.index for f in controls])
+    whose = np.concatenate([np.full(len(field.index), field.person) for field in controls])
+    places = head._cell_of(voxels)
+    for place in np.unique(places)[:: 40 if spacing_mm == 2.0 else 4]:
+        here = head._cell_of(patient.index) == place
+        if len(np.unique(whose[places == place])) < 5:
+            assert np.isnan(found[here]).all()
+            continue
+        oracle = OneClassSVM(kernel="rbf", nu=0.1, gamma="scale", tol=1e-8).fit(latents[places == place])
+        decision = oracle.decision_function(patient.latents[here].numpy())
+        np.testing.assert_allclose(0.1 * MAXIMUM_SAMPLES / 4 - found[here], decision, atol=1e-6)
 
 
 def head_with(fields: list[LatentField], people: int, minimum_subjects: int) -> LocationHead:

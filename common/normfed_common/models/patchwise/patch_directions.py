@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from pydantic import Field, field_validator
 from scipy.linalg import eigh
 from torch.nn import functional
 
@@ -24,10 +25,26 @@ from normfed_common.learning.cohort import Cohort, Scan
 from normfed_common.learning.scatter import check_semidefinite, symmetric, triangle
 from normfed_common.learning.setting import SUMS_ROUNDING, Setting
 from normfed_common.models.patchwise.patches import siamese_batches
+from normfed_common.study.base import Frozen
 
 RIDGE = 1e-3  # of S, relative to its mean eigenvalue
 SLICES_AT_ONCE = 4  # stay in the processor's cache
 Scans = Callable[[Scan], Scan]
+
+
+class DirectionsConfig(Frozen):
+    """Parameters of the directions."""
+
+    patch_size: int = Field(9, ge=3, le=21, description="voxels, axial, odd; larger ones at 2 mm are worse")
+    latents: int = Field(16, ge=1, le=64, description="directions; 32 are no better")
+    pairs_per_subject: int = Field(4000, ge=1, le=1_000_000, description="pairs of which each visit is the first")
+
+    @field_validator("patch_size")
+    @classmethod
+    def _odd(cls, size: int) -> int:
+        if size % 2 == 0:
+            raise ValueError("a patch has a voxel in its middle: its size is odd")
+        return size
 
 
 class PatchDirections:
@@ -156,6 +173,12 @@ class PatchDirections:
         self.eigenvalues = np.maximum(values[::-1], 0)
         if not np.isfinite(self.directions).all() or not np.isfinite(self.directions.astype(np.float32)).all():
             raise WireError("sums make directions that are not finite")
+
+    def encode_patches(self, patches: np.ndarray) -> np.ndarray:
+        """z of patches (n, C, p, p), float32 (n, latents)."""
+        centred = patches.reshape(len(patches), self.size) - self.mean.astype(np.float32)
+        latents: np.ndarray = centred @ self.directions.astype(np.float32)
+        return latents
 
     def encode(self, scan: Scan, index: np.ndarray) -> np.ndarray:
         """z at voxels of the brain (n,), float32 (n, latents): one convolution, of which the kernels are W."""

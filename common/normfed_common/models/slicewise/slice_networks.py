@@ -8,10 +8,10 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import ClassVar, Literal
 
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from normfed_common.models.dropout import Dropout
 from normfed_common.study.base import Frozen
 
 
@@ -37,25 +37,6 @@ class SliceNetworkConfig(Frozen):
         """Channels after each halving down to a square of ``side``."""
         halvings = self.size.bit_length() - side.bit_length()
         return [min(self.filters * 2**i, self.most_filters) for i in range(halvings)]
-
-
-class Dropout(nn.Module):
-    """Dropout from a generator of its own: torch's draws from one global stream.
-
-    It draws on the CPU wherever the network is, so that the masks are the same on every device.
-    """
-
-    def __init__(self, share: float) -> None:
-        super().__init__()
-        self.share = share
-        self.generator = torch.Generator()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Zero a share of x in training, scale the rest."""
-        if not self.training or self.share == 0:
-            return x
-        keep = torch.rand(x.shape, generator=self.generator) >= self.share
-        return x * keep.to(x.device, non_blocking=True) / (1 - self.share)
 
 
 class _Encoding(nn.Module):
