@@ -64,16 +64,18 @@ def run(
     return Run(run_folder(out / "runs"), made)
 
 
-def test_score_gives_the_map_of_the_evaluation_to_the_last_bit(run: Run, hospitals: Path, tmp_path: Path) -> None:
+def test_score_gives_the_maps_of_the_evaluation_to_the_last_bit(run: Run, hospitals: Path, tmp_path: Path) -> None:
     visits = {visit.name: visit for visit in read_dataset(hospitals).visits}
     people = run.people()
     assert {row["site"] for row in people} == {"a", "b", "c"}
     for row in people:
         scans = visits[row["name"]].images.values()
         assert normfed("score", run.folder, *scans, "--site", row["site"], "--out", tmp_path).exit_code == 0
-        (written,) = tmp_path.glob(f"{row['name']}_*.nii.gz")
-        expected = nibabel.load(run.folder / "maps" / written.name)
-        np.testing.assert_array_equal(nibabel.load(written).get_fdata(), expected.get_fdata())
+        written = sorted(tmp_path.glob(f"{row['name']}_*.nii.gz"))
+        assert [path.name.partition("desc-")[2] for path in written] == ["anomaly_map.nii.gz", "pvalue_map.nii.gz"]
+        for path in written:
+            expected = nibabel.load(run.folder / "maps" / path.name)
+            np.testing.assert_array_equal(nibabel.load(path).get_fdata(), expected.get_fdata())
 
 
 def test_the_report_shows_the_map_of_the_evaluation_to_the_last_bit(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,4 +121,4 @@ def test_other_names_and_folders_are_still_grouped_by_name(run: Run, hospitals: 
         scans.append(tmp_path / f"new_space-MNI152NLin2009aSym_{modality}.nii.gz")
         scans[-1].write_bytes(path.read_bytes())
     assert normfed("score", run.folder, *scans, "--out", tmp_path / "maps").exit_code == 0
-    assert len(list((tmp_path / "maps").glob("new_*.nii.gz"))) == 1
+    assert len(list((tmp_path / "maps").glob("new_*desc-anomaly_map.nii.gz"))) == 1

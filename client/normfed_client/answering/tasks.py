@@ -52,7 +52,6 @@ from normfed_common.wire.requests import (
     Describe,
     FineTune,
     Measure,
-    Request,
     ScorePeople,
     Sums,
     TrainRound,
@@ -215,10 +214,11 @@ def _expanded_model(model: Arrays, compression: Compression) -> Arrays:
     return model | expand_model(network, compression)
 
 
-def _with_personal_parts(site: Site, request: Request, arrays: Arrays) -> Arrays:
+def _with_personal_parts(job: Job[ScorePeople], arrays: Arrays) -> Arrays:
     """The arrays to score with: the server's, and over them the site's own."""
+    site, request = job.site, job.request
     row, _ = configure(request.strategy)
-    every_part = needs_every_part(site.study, request.model, request.strategy)
+    every_part = needs_every_part(job.model(), request.strategy)
     if not (row.personal or every_part):
         return arrays
     kept = {n: a for n, a in _store(site, request.arm).latest().items() if n.startswith(NETWORK)}
@@ -267,7 +267,7 @@ def score(job: Job[ScorePeople]) -> tuple[Answer, Arrays]:
     site, request = job.site, job.request
     begin = time.perf_counter()
     evaluation = _evaluation(job)
-    arrays = _with_personal_parts(site, request, offers.decode(job.arrays).model)
+    arrays = _with_personal_parts(job, offers.decode(job.arrays).model)
     groups: tuple[str, ...] = ()
     if job.payload.detail == "ranking":
         summary = evaluation.rank(request.model, arrays)

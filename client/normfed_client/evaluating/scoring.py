@@ -79,7 +79,7 @@ def served_arrays(run: Path, site: str | None) -> Arrays:
         raise RunError(f"{run}: holds no model.safetensors. Finish the run first: normfed simulate --resume {run}")
     study = load_study(run / "study.yaml")
     row, _ = configure(study.strategy)
-    every_part = needs_every_part(study, study.model, study.strategy)
+    every_part = needs_every_part(assemble(study.transforms, study.model, Setting.of(study)), study.strategy)
     arrays, header = named.read(path, foreign=True)
     clusters = header.get("clusters", {})
     sites = sorted(folder.name for folder in (run / "sites").glob("*") if folder.name != "pooled")

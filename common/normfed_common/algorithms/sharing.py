@@ -61,13 +61,10 @@ def _how_to_keep(strategy: str, row: Algorithm, model: NormativeModel, own: froz
     return f" Write {{name: {strategy}, personal: [{parts[-1]}]}}." if parts else ""
 
 
-def needs_every_part(study: StudyConfig, entry: dict[str, Any], strategy: dict[str, Any]) -> bool:
-    """Whether a site that never trained the study's model has no whole one: part of it never leaves the others.
-
-    Asked of the model itself, for what stays at a site may depend on its parameters.
-    """
+def needs_every_part(model: NormativeModel, strategy: dict[str, Any]) -> bool:
+    """Whether a site that never trained the model has no whole one: part of it never leaves the others."""
     row, _ = configure(strategy)
-    return row.needs_every_part or bool(assemble(study.transforms, entry, Setting.of(study)).personal)
+    return row.needs_every_part or bool(model.personal)
 
 
 def check_study(study: StudyConfig) -> None:

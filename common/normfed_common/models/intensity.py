@@ -20,7 +20,7 @@ from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.voxelwise.intensities import (
-    BRIGHTEST,
+    MAIN,
     Suspicious,
     main_modality,
     never_negative,
@@ -52,24 +52,24 @@ class Intensity(NormativeModel):
 
     def __init__(self, config: IntensityConfig, setting: Setting) -> None:
         super().__init__(config, setting)
-        self.modality = _modality(config, setting.modalities)
+        self.modality = main_modality(config.modality, setting.modalities)
         if self.modality not in setting.modalities:
             raise StudyError(
                 f"intensity: the study has no {self.modality}, only {', '.join(setting.modalities)}. "
                 "Change `modality`, or leave it out."
             )
-        self.suspicious: Suspicious = config.suspicious or ("bright" if self.modality in BRIGHTEST else "both")
+        self.suspicious: Suspicious = config.suspicious or ("bright" if self.modality in MAIN else "both")
 
     @classmethod
     def title(cls, config: IntensityConfig, modalities: tuple[str, ...]) -> str:
         """Such as flair-intensity, for the intensity of FLAIR, or flair-intensity-units-smoothed."""
         variant = ("-units" if config.scale == "units" else "") + ("-smoothed" if config.smoothing_mm else "")
-        return f"{_modality(config, modalities).lower()}-intensity{variant}"
+        return f"{main_modality(config.modality, modalities).lower()}-intensity{variant}"
 
     @classmethod
     def needs(cls, config: IntensityConfig, modalities: tuple[str, ...]) -> tuple[str, ...]:
         """The one that is ranked: there is no rank of another instead."""
-        return (_modality(config, modalities),)
+        return (main_modality(config.modality, modalities),)
 
     def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
         """Equalised intensity; with `both`, its distance from the median. Units are made positive by log(1 + e^s)."""
@@ -91,7 +91,3 @@ class Intensity(NormativeModel):
 
     def _measured(self, units: np.ndarray) -> np.ndarray:
         return never_negative(suspicion(units, self.suspicious))
-
-
-def _modality(config: IntensityConfig, modalities: tuple[str, ...]) -> str:
-    return config.modality or main_modality(modalities)

@@ -109,7 +109,7 @@ class MatchedFilter(NormativeModel):
 
     def __init__(self, config: MatchedFilterConfig, setting: Setting) -> None:
         super().__init__(config, setting)
-        self.main = _main(config, setting.modalities)
+        self.main = main_modality(config.modality, setting.modalities)
         for name in (self.main, *config.suspicious):
             if name not in setting.modalities:
                 raise StudyError(
@@ -136,7 +136,7 @@ class MatchedFilter(NormativeModel):
     @classmethod
     def needs(cls, config: MatchedFilterConfig, modalities: tuple[str, ...]) -> tuple[str, ...]:
         """The main modality; without another the detector is that of those that are there."""
-        return (_main(config, modalities),)
+        return (main_modality(config.modality, modalities),)
 
     def phases(self) -> tuple[Phase, ...]:
         """Moments of every place."""
@@ -251,7 +251,3 @@ class MatchedFilter(NormativeModel):
             smoothed = smoothed_inside(used, scan.mask, scale / size)
             found[..., number] = smoothed.reshape(len(used), -1)[:, index].T
         return found.reshape(len(index), -1)
-
-
-def _main(config: MatchedFilterConfig, modalities: tuple[str, ...]) -> str:
-    return config.modality or main_modality(modalities)

@@ -14,7 +14,10 @@ from typing import Any, Literal
 from normfed_common.algorithms.sharing import needs_every_part
 from normfed_common.foundation.errors import StudyError
 from normfed_common.learning.entries import config_of, postprocessing_of
+from normfed_common.learning.setting import Setting
+from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
+from normfed_common.models.combined.pipeline import assemble
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN, Compression
 from normfed_common.wire.requests import Payload, Request
@@ -86,7 +89,7 @@ def make(study: StudyConfig, sites: Mapping[str, SiteDescription]) -> Plan:
         arms.append(replace(arm, compression=kind))
     if study.comparisons.leave_one_site_out:
         arms += _without_one(study, train, test)
-    own_parts = needs_every_part(study, study.model, PLAIN)
+    own_parts = needs_every_part(_whole_model(study), PLAIN)
     if study.comparisons.local:
         for name in sorted(train, key=lambda name: -members[name].train):
             served = (name,) if own_parts else test
@@ -126,7 +129,7 @@ def _federated(
     evaluate: Mapping[str, Detail],
     maps: bool = False,
 ) -> Arm:
-    every_part = needs_every_part(study, study.model, strategy)
+    every_part = needs_every_part(_whole_model(study), strategy)
     step = make_step(strategy, study.federation)
     if 0 < len(train) < step.minimum:
         raise StudyError(
@@ -159,6 +162,10 @@ def _federated(
     )
 
 
+def _whole_model(study: StudyConfig) -> NormativeModel:
+    return assemble(study.transforms, study.model, Setting.of(study))
+
+
 def _again(arm: Arm, repeat: int, train: tuple[str, ...]) -> Arm:
     """The same arm trained once more; of local models only where the league table needs them."""
     own = arm.name.removeprefix(LOCAL) if arm.name.startswith(LOCAL) else None
@@ -168,7 +175,7 @@ def _again(arm: Arm, repeat: int, train: tuple[str, ...]) -> Arm:
 
 def _without_one(study: StudyConfig, train: tuple[str, ...], test: tuple[str, ...]) -> list[Arm]:
     """A federation without each training site in turn, tested there."""
-    if needs_every_part(study, study.model, study.strategy):
+    if needs_every_part(_whole_model(study), study.strategy):
         raise StudyError(
             f"comparisons.leave_one_site_out: {study.strategy['name']} keeps part of the model at the sites, so a site "
             "that never trained has no whole model. Take another strategy."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scored_people import Everybody, people
 
-from normfed_client.evaluating.thresholds import Extremes
+from normfed_client.evaluating.thresholds import Extremes, groups_told_of
+from normfed_client.hospital.site import Site
+from normfed_client.imaging.cohort import NO_LESION
 from normfed_common.metrics.tissue import CLASSES
 
 MINIMUM = 3
@@ -84,3 +88,18 @@ def test_people_not_scans_are_counted() -> None:
     found = extremes.settled(np.full(5, 0.5), [frozenset("abcd")], MINIMUM)
     assert found[0] > 0.9
     assert found[-1] > 0.9
+
+
+def case(person: str, kind: str) -> Any:
+    return SimpleNamespace(kind=kind, visit=SimpleNamespace(participant=SimpleNamespace(subject=person)))
+
+
+@pytest.mark.parametrize("minimum", [2, 3])
+def test_figures_are_told_of_modalities_of_kinds_of_the_ill_and_of_whom_the_kinds_leave_over(minimum: int) -> None:
+    """Of WMH nothing is told: beside both kinds one healthy person would be left over."""
+    kinds = {"a": "MS", "b": "MS", "c": "MS", "d": "WMH", "e": "WMH", "f": NO_LESION}
+    lacking = {("FLAIR",): {"a": [], "b": []}, ("T1w", "FLAIR"): {"c": [], "d": [], "e": [], "f": []}}
+    site = SimpleNamespace(minimum=minimum, told_together=minimum, groups=lambda _: lacking)
+    found = groups_told_of(cast(Site, site), [case(person, kind) for person, kind in kinds.items()])
+    expected = [{"a", "b"}, {"c", "d", "e", "f"}, {"a", "b", "c"}, {"a", "b", "c", "d", "e"}, {"d", "e", "f"}]
+    assert sorted(map(sorted, found)) == sorted(map(sorted, expected))

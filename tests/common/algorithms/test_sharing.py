@@ -11,6 +11,8 @@ from toys import TwoPhases
 
 from normfed_common.algorithms.sharing import check_study, needs_every_part
 from normfed_common.foundation.errors import StudyError
+from normfed_common.learning.setting import Setting
+from normfed_common.models.combined.pipeline import assemble
 from normfed_common.studies import resolve
 
 
@@ -68,7 +70,7 @@ def test_a_part_that_a_parameter_keeps_at_a_site_is_missing_elsewhere(
 ) -> None:
     study = resolve({"name": "kept", "data": {"modalities": ["T1w"]}, "model": {"name": "two-phases"}}, "test")
     monkeypatch.setattr(TwoPhases, "personal", ())
-    assert not needs_every_part(study, study.model, {"name": "fedavg"})
+    assert not needs_every_part(assemble((), study.model, Setting.of(study)), {"name": "fedavg"})
     begin = TwoPhases.__init__
 
     def keeping(model: TwoPhases, *given: Any) -> None:
@@ -76,4 +78,4 @@ def test_a_part_that_a_parameter_keeps_at_a_site_is_missing_elsewhere(
         model.personal = ("adapter",)
 
     monkeypatch.setattr(TwoPhases, "__init__", keeping)
-    assert needs_every_part(study, study.model, {"name": "fedavg"})
+    assert needs_every_part(assemble((), study.model, Setting.of(study)), {"name": "fedavg"})

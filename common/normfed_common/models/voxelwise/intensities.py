@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 Suspicious = Literal["bright", "dark", "both"]
 USUALLY: Mapping[str, Suspicious] = {"T1w": "dark", "FLAIR": "bright", "T2w": "bright"}  # WMH, MS and most tumours
 QUARTILES_PER_SD = 1.349  # between the quartiles of a normal distribution, in standard deviations
-BRIGHTEST = ("FLAIR", "T2w")  # where lesions are bright, in the order in which they stand out
+MAIN = ("FLAIR", "T2w")  # where lesions are bright, in the order in which they stand out
 UNITS = (-5.0, 8.0)  # lesions reach further up than anything reaches down
 TRUNCATE = 3.0  # standard deviations of the Gaussian, which is 1.3 % narrower for it
 
@@ -75,12 +75,12 @@ def smoothed_inside(volumes: np.ndarray, weights: np.ndarray, sigma_voxels: floa
 
 def brightest(modalities: Sequence[str]) -> str | None:
     """The modality on which lesions are bright and stand out most: FLAIR, else T2w; None without either."""
-    return next((name for name in BRIGHTEST if name in modalities), None)
+    return next((name for name in MAIN if name in modalities), None)
 
 
-def main_modality(modalities: Sequence[str]) -> str:
-    """The one to look at where one has to be chosen: the `brightest`, else the study's first."""
-    return brightest(modalities) or modalities[0]
+def main_modality(named: str | None, modalities: Sequence[str]) -> str:
+    """The one to look at where one has to be chosen: that which a study names, else the `brightest`, or the first."""
+    return named or brightest(modalities) or modalities[0]
 
 
 def suspicion(values: np.ndarray, suspicious: Suspicious) -> np.ndarray:

@@ -110,7 +110,8 @@ def test_no_smoothing_leaves_the_volume() -> None:
     ],
 )
 def test_every_model_takes_the_same_modality_for_the_main_one(modalities: tuple[str, ...], main: str) -> None:
-    assert main_modality(modalities) == main
+    assert main_modality(None, modalities) == main
+    assert main_modality("x", modalities) == "x"
     for model in (Intensity, MatchedFilter):
         assert model.needs(model.Config(), modalities) == (main,)
     bright = {main: "positive"} if main in ("FLAIR", "T2w") else dict.fromkeys(modalities, "absolute")
