@@ -16,9 +16,11 @@ from normfed_client.hospital.folder import open_hospital
 from normfed_client.hospital.site import Site
 from normfed_client.imaging.template import common_grid
 from normfed_common.foundation.arrays import Arrays
+from normfed_common.learning.cohort import Scan
 from normfed_common.learning.entries import build
 from normfed_common.learning.setting import Setting
 from normfed_common.models.catalogue import MODELS
+from normfed_common.models.location import Location
 from normfed_common.study.config import StudyConfig
 
 ENSEMBLE: dict[str, Any] = {
@@ -135,6 +137,30 @@ def test_no_patch_looks_at_tissue_that_few_people_have(server: Server, cohort: P
     beside = count[14:18] > 0  # whose patches reach four voxels further, where one person alone has brain
     assert beside.any()
     assert not total[14:18].any()
+
+
+@pytest.mark.xfail(strict=True, reason="products of fewer people than latents span no more than their own latents")
+def test_who_has_a_scan_cannot_tell_whether_it_is_among_those_learnt_from(server: Server) -> None:
+    asked = study(model={**LOCATION, "latents": 16, "pairs_per_subject": 500})
+    server.answer("query.describe", asked)
+    patches = server.answer("train.sums", asked, phase="patches")[1]
+    places = server.answer("train.sums", asked, offered(as_sums("patches", patches)), phase="places")[1]
+    model = build(MODELS, asked.model, Setting(asked.data.modalities, 4, common_grid(4).shape))
+    assert isinstance(model, Location)
+    model.load(as_sums("patches", patches))
+    where = np.flatnonzero(places["count"] == places["count"].max())[:50]
+    products = model.gaussians._square(places["products"][where])
+    site = opened(server, asked)
+
+    def beyond(scan: Scan) -> float:
+        """The share of a scan's latents that is not in the span of those learnt from."""
+        latents = model.encoder.encode(scan, where)
+        outside = np.linalg.eigh(products)[1][:, :, : 16 - round(places["count"].max())]
+        return float(np.linalg.norm(np.einsum("nij,ni->nj", outside, latents)) / np.linalg.norm(latents))
+
+    learnt = max(beyond(case.scan()) for case in site.train)
+    others = min(beyond(case.scan()) for case in site.held_out)
+    assert learnt > others / 100
 
 
 def opened(server: Server, asked: StudyConfig) -> Site:
