@@ -70,6 +70,19 @@ def test_no_made_up_mean_age_sets_the_oldest_apart(server: Server, cohort: Path,
     assert np.abs(intensities[:, people < 1e-3]).max(initial=0) < 1e-9
 
 
+@pytest.mark.parametrize(("regress", "cubes"), [((), False), (("age",), True)])
+def test_sums_of_ages_are_means_of_cubes_where_a_group_has_fewer_than_a_voxel_asks_for(
+    server: Server, cohort: Path, tmp_path: Path, regress: tuple[str, ...], cubes: bool
+) -> None:
+    dataset(server, cohort, tmp_path, [f"{30 + number}\tF" for number in range(14)])
+    path = server.folder / "site.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"minimum_people_per_voxel": MINIMUM + 2}))
+    server.answer("query.describe", asked(*regress), run="r1")
+    crafted = offered(as_sums("covariates", of_mean_and_sd(37, 4)) if regress else {})
+    answer, _ = server.answer("train.sums", asked(*regress), crafted, run="r1", phase="moments")
+    assert any("means of cubes" in note for note in answer.notes) == cubes
+
+
 def test_where_few_of_those_who_are_told_alike_have_brain_nothing_is_told(
     server: Server, cohort: Path, tmp_path: Path
 ) -> None:

@@ -210,6 +210,8 @@ class Site:
         rules = self.custody.rules
         groups = self.groups(self.train).items()
         having = [sum(len(people) for had, people in groups if m in had) for m in self.study.data.modalities]
+        if model.age_and_sex:  # the sums with and those without a covariate make those of the people told alike
+            having += map(len, apart(self._demographics() or {}))
         fewest = min((count for count in having if count), default=0)
         if fewest >= rules.minimum_people_per_voxel or places.edge_mm >= rules.cube_mm:
             return sums, ()

@@ -4,8 +4,10 @@
     sex:  (male - p) / sqrt(p (1 - p)),  p the share of men
 
 Nobody is predicted beyond the ages that were seen: a slope that is extrapolated does worse than none. Who does not say
-counts as the mean, 0. The sums that make m, s and p are over scans, six numbers a site. They say how many of its people
-have an age at all: where that is one person, the sum is their age.
+counts as the mean, 0. The sums that make m, s and p are over scans, six numbers a site.
+
+Whoever chooses m and s cuts the people in two wherever they like, and the sum of x y is then that of the few beyond the
+cut. So a hospital tells ages and sexes of groups of people only.
 """
 
 from __future__ import annotations
