@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from normfed_common.learning.masks import once_per_mask
+
 CLASSES = ("grey", "white", "fluid", "rim")
 RIM_MM = 4.0  # from the border: partial volume, and what an affine registration leaves
 
@@ -24,8 +26,19 @@ def tissue_classes(tissues: np.ndarray, mask: np.ndarray, voxel_size_mm: float) 
         bool (X, Y, Z): the person's brain.
     """
     found = tissues.argmax(0).astype(np.int8)
-    brain = ndimage.binary_fill_holes(mask) & (tissues.sum(0) > 0.5)
-    # Beyond the array there is no brain either.
-    depth = ndimage.distance_transform_edt(np.pad(brain, 1))[1:-1, 1:-1, 1:-1] * voxel_size_mm
-    found[depth <= RIM_MM] = CLASSES.index("rim")
+    brain = _filled(mask) & (tissues.sum(0) > 0.5)
+    found[_rim(brain, voxel_size_mm)] = CLASSES.index("rim")
     return found
+
+
+@once_per_mask
+def _filled(mask: np.ndarray) -> np.ndarray:
+    filled: np.ndarray = ndimage.binary_fill_holes(mask)
+    return filled
+
+
+@once_per_mask
+def _rim(brain: np.ndarray, voxel_size_mm: float) -> np.ndarray:
+    """Whether a voxel is not below the rim, bool (X, Y, Z); beyond the array there is no brain either."""
+    depth = ndimage.distance_transform_edt(np.pad(brain, 1))[1:-1, 1:-1, 1:-1] * voxel_size_mm
+    return depth <= RIM_MM

@@ -110,6 +110,11 @@ class MatchedFilter(NormativeModel):
         self._filters: dict[tuple[bool, ...], np.ndarray] = {}
 
     @classmethod
+    def draws(cls, config: MatchedFilterConfig) -> bool:
+        """Nothing: sums are over all people and all their normal tissue."""
+        return False
+
+    @classmethod
     def needs(cls, config: MatchedFilterConfig, modalities: tuple[str, ...]) -> tuple[str, ...]:
         """The main modality; without another the detector is that of those that are there."""
         return (_main(config, modalities),)
@@ -213,11 +218,12 @@ class MatchedFilter(NormativeModel):
 
     def _features(self, scan: Scan, units: np.ndarray, index: np.ndarray) -> np.ndarray:
         """f at voxels (n,), float32 (n, d)."""
-        size = self.setting.voxel_size_mm
-        smoothed = (
-            smoothed_inside(channel, scan.mask, scale / size) for channel in units for scale in self.config.scales_mm
-        )
-        return np.stack([volume.ravel()[index] for volume in smoothed], 1)
+        size, scales = self.setting.voxel_size_mm, self.config.scales_mm
+        found = np.empty((len(index), len(units), len(scales)), np.float32)
+        for place, scale in enumerate(scales):
+            for channel, volume in enumerate(smoothed_inside(units, scan.mask, scale / size)):
+                found[:, channel, place] = volume.ravel()[index]
+        return found.reshape(len(index), -1)
 
 
 def _main(config: MatchedFilterConfig, modalities: tuple[str, ...]) -> str:

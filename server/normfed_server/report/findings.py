@@ -8,7 +8,7 @@ from typing import Literal
 from normfed_server.report.words import listed, number, percent, rate, signed
 from normfed_server.results.layout import Difference, Figure, LeagueRow, ModelFigures, RunResults
 from normfed_server.results.league import beyond
-from normfed_server.results.metrics import UNSEEN
+from normfed_server.results.models import BORROWED, UNSEEN
 
 OURS, AUROC, PRECISION = "federated", "auroc", "auprc"
 TITLES = {AUROC: "AUROC", PRECISION: "average precision"}  # what the findings speak of
@@ -149,7 +149,7 @@ def _baselines(results: RunResults, with_figures: bool = False) -> list[str]:
     """The trivial baselines, those of one verdict together, the best first."""
     groups: dict[tuple[tuple[str, Verdict], ...], list[str]] = {}
     means = {name: _means(results, name) for name in main_models(results)}
-    trivial = [name for name in means if name not in (OURS, *COMPARED, UNSEEN)]
+    trivial = [name for name in means if name not in (OURS, *COMPARED, UNSEEN, BORROWED)]
     for name in sorted(trivial, key=lambda name: -means[name].get(PRECISION, 0.0)):
         shared = [metric for metric in means[name] if metric in means[OURS]]
         if shared:

@@ -13,6 +13,8 @@ from typing import Literal
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from normfed_common.learning.masks import box_of
+
 Suspicious = Literal["bright", "dark", "both"]
 USUALLY: Mapping[str, Suspicious] = {"T1w": "dark", "FLAIR": "bright", "T2w": "bright"}  # WMH, MS and most tumours
 QUARTILES_PER_SD = 1.349  # between the quartiles of a normal distribution, in standard deviations
@@ -52,7 +54,7 @@ def smoothed_inside(volume: np.ndarray, weight_mask: np.ndarray, sigma_voxels: f
     Parameters
     ----------
     volume
-        (X, Y, Z), finite where it has weight.
+        (..., X, Y, Z), finite where it has weight: one, or several with the same weights.
     weight_mask
         (X, Y, Z), bool or weights of at least 0.
     sigma_voxels
@@ -60,16 +62,19 @@ def smoothed_inside(volume: np.ndarray, weight_mask: np.ndarray, sigma_voxels: f
 
     Returns
     -------
-    float32 of shape (X, Y, Z).
+    float32 of the shape of ``volume``.
     """
-    inside = weight_mask > 0
-    values = np.where(inside, volume, 0).astype(np.float32)
-    if sigma_voxels > 0:
-        weights = weight_mask.astype(np.float32)
+    found = np.zeros(volume.shape, np.float32)
+    box = box_of(weight_mask > 0)  # nothing comes from beyond
+    weights = weight_mask[box].astype(np.float32)
+    inside, here = weight_mask[box] > 0, (..., *box)
+    values = np.where(inside, volume[here], 0).astype(np.float32)
+    if sigma_voxels > 0 and inside.any():
         weight = gaussian_filter(weights, sigma_voxels, mode="constant", truncate=TRUNCATE)
-        values = gaussian_filter(values * weights, sigma_voxels, mode="constant", truncate=TRUNCATE)
+        values = gaussian_filter(values * weights, sigma_voxels, mode="constant", truncate=TRUNCATE, axes=(-3, -2, -1))
         values = np.divide(values, weight, out=np.zeros_like(values), where=inside & (weight > 0))
-    return values
+    found[here] = values
+    return found
 
 
 def suspicion(values: np.ndarray, suspicious: Suspicious) -> np.ndarray:
