@@ -70,8 +70,8 @@ def region_weights(lesion: np.ndarray) -> np.ndarray:
     labels, count = ndimage.label(lesion[box], TOUCHING)
     if count == 0:
         return found
-    weights = 1 / (np.bincount(labels.ravel(), minlength=count + 1).astype(float) * count)
-    weights[0] = 0
+    sizes = np.bincount(labels.ravel()).astype(float)
+    weights = np.append(0.0, 1 / (sizes[1:] * count))
     found[box] = weights[labels]
     return found
 

@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 from normfed_common.algorithms.sharing import needs_every_part
 from normfed_common.foundation.errors import StudyError
-from normfed_common.learning.entries import config_of, draws, postprocessing_of
+from normfed_common.learning.entries import config_of, postprocessing_of
 from normfed_common.models.catalogue import MODELS
+from normfed_common.models.combined.pipeline import draws_anything
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN, Compression
-from normfed_common.transforms.catalogue import TRANSFORMS
 from normfed_common.wire.requests import Payload, Request
 from normfed_server.sites.description import POOLED, SiteDescription
 from normfed_server.sites.letterhead import FEDERATED, Letterhead
@@ -102,12 +102,7 @@ def make(study: StudyConfig, sites: Mapping[str, SiteDescription]) -> Plan:
 
 def trainings(study: StudyConfig) -> int:
     """How often the study's model is trained: once where nothing is drawn, for every training is the same."""
-    return study.comparisons.repeats if draws_anything(study, study.model) else 1
-
-
-def draws_anything(study: StudyConfig, model: Mapping[str, Any]) -> bool:
-    """Whether a model of the study, or a transform before it, draws anything (see `Learner.draws`)."""
-    return draws(MODELS, dict(model)) or any(draws(TRANSFORMS, entry) for entry in study.transforms)
+    return study.comparisons.repeats if draws_anything(study.transforms, study.model) else 1
 
 
 def _other_strategies(study: StudyConfig) -> dict[str, dict[str, Any]]:

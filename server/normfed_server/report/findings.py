@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from normfed_server.report.words import listed, number, percent, rate, signed
+from normfed_server.report.words import SAME_MODEL, listed, number, percent, rate, signed
 from normfed_server.results.layout import Difference, Figure, LeagueRow, ModelFigures, RunResults
 from normfed_server.results.league import beyond
 from normfed_server.results.models import BORROWED, UNSEEN
@@ -63,6 +63,7 @@ def sentences(results: RunResults) -> list[str]:
         f"The federated model reaches {reached}, means over {figures[AUROC].n} patients.",
         *_convergence(results),
         *(sentence for name in COMPARED for sentence in _compared(results, name)),
+        *_at_unseen_hospitals(results),
         *_worst_sites(results),
         *baselines,
         *_false_positives(results),
@@ -118,6 +119,41 @@ def _compared(results: RunResults, name: str) -> list[str]:
     if theirs is not None and theirs.n >= FEWEST_PATIENTS and chance != "above chance":
         text += f" {itself} {chance} (AUROC {number(theirs.mean)}; chance {CHANCE:g})."
     return [text]
+
+
+def _at_unseen_hospitals(results: RunResults) -> list[str]:
+    """The federation's model that never saw a hospital beside all other hospitals' own, on that hospital's people."""
+    if results.unseen is None:
+        return []
+    found = {metric: results.unseen.all[metric] for metric in TITLES if metric in results.unseen.all}
+    if not found or max(beside.n for beside in found.values()) < FEWEST_PATIENTS:
+        return []
+    reached = listed(f"{TITLES[metric]} {number(beside.unseen)}" for metric, beside in found.items())
+    means = listed(
+        _beside(results, metric, beside.borrowed, beside.over_borrowed, "the mean of all other hospitals' own models")
+        for metric, beside in found.items()
+    )
+    bests = listed(
+        _beside(results, metric, beside.best, beside.over_best, "the best of them") for metric, beside in found.items()
+    )
+    return [
+        f"At a hospital that it never saw the federation's model reaches {reached}: {means}.",
+        f"There it is {bests}; the best is picked on these very patients at each hospital, which favours it.",
+    ]
+
+
+def _beside(results: RunResults, metric: str, theirs: float | None, difference: Difference, what: str) -> str:
+    found = WHOLE[_unseen_verdict(results, metric, difference)]
+    return f"{found} {what} by {TITLES[metric]} ({number(theirs)}; {_difference_in_words(difference, True)})"
+
+
+def _unseen_verdict(results: RunResults, metric: str, difference: Difference) -> Verdict:
+    """As `verdict`; trainings are compared with those of the mean of the other hospitals' models."""
+    ours, theirs = (_trainings(results, name, metric) or [0.0] for name in (UNSEEN, BORROWED))
+    several = len(ours) > 1
+    if beyond(difference, 1) and (not several or min(ours) > max(theirs)):
+        return "better"
+    return "worse" if beyond(difference, -1) and (not several or max(ours) < min(theirs)) else "tied"
 
 
 def _convergence(results: RunResults) -> list[str]:
@@ -221,6 +257,8 @@ def _caution(results: RunResults) -> list[str]:
     trainings = len(_trainings(results, OURS, AUROC))
     if trainings:
         return [f"Better and worse: beyond the interval over patients, and in each of {trainings} trainings."]
+    if OURS in results.nothing_drawn:
+        return [f"The intervals are over patients. {SAME_MODEL}"]
     return ["The intervals are over patients, with the trained models held fixed: another seed may decide otherwise."]
 
 
@@ -242,6 +280,9 @@ def _means(results: RunResults, name: str) -> dict[str, float]:
 
 def _trainings(results: RunResults, name: str, metric: str) -> list[float]:
     """Means of every training, where there were several."""
+    model = results.evaluation.get(name)
+    if model is not None and metric in model.trainings:
+        return [mean for mean in model.trainings[metric].means if mean is not None]
     for row in results.league:
         if row.name == name and len(row.figures[metric].trainings) > 1:
             return [mean for mean in row.figures[metric].trainings if mean is not None]

@@ -13,10 +13,11 @@ import numpy as np
 from normfed_common.metrics.base import Metric
 from normfed_common.metrics.catalogue import chosen
 from normfed_common.metrics.summary import EVERYBODY, Summary, add, difference_interval, t_interval
+from normfed_common.models.combined.pipeline import draws_anything
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.bounds import BELOW_MINIMUM
 from normfed_server.arms.evaluation import ArmResult
-from normfed_server.arms.plan import LOCAL, WITHOUT, Plan, draws_anything, trainings
+from normfed_server.arms.plan import LOCAL, WITHOUT, Plan, trainings
 from normfed_server.arms.virtual_clock import Pace, hospital_time
 from normfed_server.events.rounds import RoundFigures
 from normfed_server.results.calibration import calibrated
@@ -99,7 +100,9 @@ def assemble(
         },
         hospital_time=None if time is None else HospitalTime.model_validate_json(json.dumps(time)),
         evaluation={
-            name: _model(metrics, summaries, arms.get(name), _own_images(name, first), _trainings(metrics, repeats, name))
+            name: _model(
+                metrics, summaries, arms.get(name), _own_images(name, first), _trainings(metrics, repeats, name)
+            )
             for name, summaries in per_model.items()
         },
         nothing_drawn=_nothing_drawn(study, plan, per_model),
@@ -147,14 +150,14 @@ def _own_images(name: str, arms: Mapping[str, ArmResult]) -> dict[str, float]:
 def _nothing_drawn(study: StudyConfig, plan: Plan, names: Iterable[str]) -> tuple[str, ...]:
     """The models of which every training is the same."""
     entries = {arm.name: arm.model for arm in plan.arms}
-    return tuple(name for name in names if not draws_anything(study, entries.get(name, study.model)))
+    return tuple(name for name in names if not draws_anything(study.transforms, entries.get(name, study.model)))
 
 
 def _trainings(
     metrics: Sequence[Metric], repeats: Sequence[Mapping[str, Mapping[str, Summary]]], name: str
 ) -> dict[str, Trainings]:
-    """By metric, where a model was trained several times: the mean over patients of each training, and the 95 % interval
-    of their mean (Student's t over trainings), as if the patients were held fixed."""
+    """By metric, where a model was trained several times: each training's mean over patients, and the 95 % interval of
+    their mean (Student's t over trainings), for these very patients."""
     parts = [add(list(repeat[name].values())) for repeat in repeats if repeat.get(name)]
     if len(parts) < 2:
         return {}

@@ -9,9 +9,7 @@ from normfed_server.results.layout import Beside, Difference, Unseen
 from normfed_server.results.models import BORROWED, UNSEEN, Summaries, others
 
 
-def unseen(
-    per_model: Mapping[str, Summaries], local: Mapping[str, Summaries], metrics: Sequence[str]
-) -> Unseen | None:
+def unseen(per_model: Mapping[str, Summaries], local: Mapping[str, Summaries], metrics: Sequence[str]) -> Unseen | None:
     """What a hospital has of the federation before it takes part; None where nothing of it was tested.
 
     Parameters
