@@ -8,7 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from normfed_server.report.words import trainings_spread
-from normfed_server.results.layout import Difference, Figure, Interval, RunResults, Trainings, Unseen
+from normfed_server.results.layout import Difference, Figure, Gains, Interval, RunResults, Trainings, Unseen
+from normfed_server.results.models import UNSEEN
 
 AUROC, PRECISION = "auroc", "auprc"
 NARROW: dict[str, Any] = {
@@ -23,7 +24,7 @@ def models_table(results: RunResults) -> Table:
     """Every model's figures over all patients, narrow enough for 80 columns."""
     table = Table(title="Mean over patients [dim](95 % interval below)[/]; the worst site on the right", **NARROW)
     shown = {name: metric.title for name, metric in results.metrics.items() if "terminal" in metric.shown}
-    table.add_column("", overflow="fold")
+    table.add_column("", overflow="fold", min_width=len(UNSEEN))
     for title in (*shown.values(), "worst site's AUROC"):
         table.add_column(title, justify="right")
     chances = [results.metrics[metric].chance for metric in shown]
@@ -36,23 +37,26 @@ def models_table(results: RunResults) -> Table:
     if any(model.trainings for model in results.evaluation.values()):
         table.caption = "tr.: 95 % interval over trainings."
     elif results.nothing_drawn:
-        table.caption = f"{', '.join(results.nothing_drawn)}: nothing is drawn, every training gives this same model."
+        others = [name for name in results.evaluation if name not in results.nothing_drawn]
+        table.caption = f"Nothing is drawn{' but in ' + ', '.join(others) if others else ''}: "
+        table.caption += "every training gives this same model."
     return table
 
 
 def unseen_table(unseen: Unseen) -> Table:
     """At hospitals that models never saw: the federation's beside the others' own, by average precision."""
-    title = "At a hospital that the model never saw: average precision [dim](95 % of differences)[/]"
+    title = "At a hospital that the model never saw: average precision [dim](95 %)[/]"
     table = Table(title=title, **NARROW)
-    for column in ("", "federation", "others' own, mean", "difference", "best of these", "difference"):
-        table.add_column(column, justify="right" if column else "left")
+    for column in ("", "federation", "others", "difference", "their best", "difference"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for place, figures in {"all": unseen.all, **unseen.sites}.items():
         if PRECISION in figures:
             found = figures[PRECISION]
-            cells = (found.borrowed, found.over_borrowed), (found.best, found.over_best)
-            beside = [text for mean, over in cells for text in (_short(mean), _gain(over))]
-            table.add_row(place, _short(found.unseen), *beside, style="bold" if place == "all" else "")
-    table.caption = "The best is picked on these very patients, which favours it."
+            mean, best = (_over(over) for over in (found.over_borrowed, found.over_best))
+            cells = (_short(found.unseen), _short(found.borrowed), mean, _short(found.best), best)
+            table.add_row(place, *cells, style="bold" if place == "all" else "")
+    table.caption = "others: the mean of all other hospitals' own models. Their best is picked on these very "
+    table.caption += "patients, which favours it."
     return table
 
 
@@ -82,7 +86,14 @@ def league_table(results: RunResults) -> Table:
     return table
 
 
-def _gain(gained: Difference) -> str:
+def _over(difference: Difference) -> str:
+    """The interval on a line of its own."""
+    low, high = difference.ci95
+    interval = f"\n[dim]{_short(low, '+')} {_short(high, '+')}[/]" if low is not None else ""
+    return _short(difference.mean, "+") + interval
+
+
+def _gain(gained: Gains) -> str:
     low, high = gained.ci95
     interval = f" [dim]({_short(low, '+')} {_short(high, '+')})[/]" if low is not None else ""
     return _short(gained.mean, "+") + interval

@@ -129,22 +129,22 @@ def _at_unseen_hospitals(results: RunResults) -> list[str]:
     if not found or max(beside.n for beside in found.values()) < FEWEST_PATIENTS:
         return []
     reached = listed(f"{TITLES[metric]} {number(beside.unseen)}" for metric, beside in found.items())
-    means = listed(
-        _beside(results, metric, beside.borrowed, beside.over_borrowed, "the mean of all other hospitals' own models")
-        for metric, beside in found.items()
-    )
-    bests = listed(
-        _beside(results, metric, beside.best, beside.over_best, "the best of them") for metric, beside in found.items()
-    )
+    mean = _judged(results, {metric: (beside.borrowed, beside.over_borrowed) for metric, beside in found.items()})
+    best = _judged(results, {metric: (beside.best, beside.over_best) for metric, beside in found.items()})
     return [
-        f"At a hospital that it never saw the federation's model reaches {reached}: {means}.",
-        f"There it is {bests}; the best is picked on these very patients at each hospital, which favours it.",
+        f"At a hospital that it never saw the federation's model reaches {reached}; beside the mean of all other "
+        f"hospitals' own models there it is {mean}.",
+        f"Beside the best of these, picked on the very patients of each hospital, which favours it, it is {best}.",
     ]
 
 
-def _beside(results: RunResults, metric: str, theirs: float | None, difference: Difference, what: str) -> str:
-    found = WHOLE[_unseen_verdict(results, metric, difference)]
-    return f"{found} {what} by {TITLES[metric]} ({number(theirs)}; {_difference_in_words(difference, True)})"
+def _judged(results: RunResults, theirs: dict[str, tuple[float | None, Difference]]) -> str:
+    """Better, worse or tied by every metric, those of one verdict together."""
+    groups: dict[Verdict, list[str]] = {}
+    for metric, (figure, difference) in theirs.items():
+        by = f"{TITLES[metric]} ({number(figure)}; {_difference_in_words(difference, True)})"
+        groups.setdefault(_unseen_verdict(results, metric, difference), []).append(by)
+    return listed(f"{found} by {listed(metrics)}" for found, metrics in groups.items())
 
 
 def _unseen_verdict(results: RunResults, metric: str, difference: Difference) -> Verdict:

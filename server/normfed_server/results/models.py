@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+import numpy as np
 
 from normfed_common.metrics.summary import Summary, averaged
 from normfed_server.arms.evaluation import ArmResult
@@ -45,7 +48,7 @@ def models(results: Mapping[str, ArmResult], repeat: int = 0, train: Collection[
     if local:
         ordered["local"] = {site: _own_or_borrowed(site, local) for site in tested}
     if without:
-        never_trained = {site: summary for site, summary in shared.get(FEDERATED, {}).items() if site not in train}
+        never_trained = {site: _ranked(found) for site, found in shared.get(FEDERATED, {}).items() if site not in train}
         ordered[UNSEEN] = never_trained | without
         borrowed = {site: averaged(list(found.values())) for site in tested if (found := others(site, local))}
         if borrowed:
@@ -71,6 +74,12 @@ def local_models(arms: Mapping[str, ArmResult]) -> dict[str, Summaries]:
 def others(site: str, local: Mapping[str, Summaries]) -> Summaries:
     """Every other site's own model at this one, by the site that trained it."""
     return {trainer: found[site] for trainer, found in local.items() if trainer != site and site in found}
+
+
+def _ranked(summary: Summary) -> Summary:
+    """Of the metrics alone that need no threshold, as all that is only ranked has them."""
+    keep = np.array([metric.needs == "scores" for metric in summary.metrics])
+    return replace(summary, moments=summary.moments * keep[:, None], bootstrap=summary.bootstrap * keep[:, None, None])
 
 
 def _own_or_borrowed(site: str, local: Mapping[str, Summaries]) -> Summary:

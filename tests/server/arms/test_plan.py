@@ -30,7 +30,7 @@ SITES = {"b": site(3, 4), "d": site(0, 5), "c": site(9, 2), "a": site(5, 2), "e"
 
 
 def planned(study: StudyConfig, sites: Mapping[str, SiteDescription] = SITES, **changes: Any) -> Plan:
-    """Of the tiny study without baselines, with some comparisons; ``strategy``, ``model``, ``federation`` are the study's."""
+    """Of the tiny study without baselines, with some comparisons; the other changes are the study's own."""
     raw = study.model_dump(mode="json")
     for key in ("strategy", "model", "federation"):
         if key in changes:
