@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from normfed_common.foundation.errors import SiteCode, SiteError
-from normfed_common.learning.masks import box_of
+from normfed_common.foundation.masks import box_of
 from normfed_common.metrics import segmentation
 from normfed_common.metrics.curves import Curve, curve
 from normfed_common.metrics.histograms import Bracketed, MergedCounts

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from normfed_common.learning.masks import box_of
+from normfed_common.foundation.masks import box_of
 
 FPR_LIMIT = 0.3
 TOUCHING = np.ones((3, 3, 3), bool)  # 26-connectivity, the convention for lesions in 3-D

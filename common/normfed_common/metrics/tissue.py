@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from normfed_common.learning.masks import once_per_mask
+from normfed_common.foundation.masks import once_per_mask
 
 CLASSES = ("grey", "white", "fluid", "rim")
 RIM_MM = 4.0  # from the border: partial volume, and what an affine registration leaves

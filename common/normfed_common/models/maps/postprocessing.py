@@ -17,8 +17,8 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
+from normfed_common.foundation.masks import once_per_mask
 from normfed_common.learning.cohort import Scan
-from normfed_common.learning.masks import once_per_mask
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Setting
 from normfed_common.models.maps.area_opening import area_opening

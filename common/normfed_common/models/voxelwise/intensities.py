@@ -8,12 +8,12 @@ score:   log(1 + e^s),  s how far a voxel is to the suspicious side: s itself wh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from normfed_common.learning.masks import box_of
+from normfed_common.foundation.masks import box_of
 
 Suspicious = Literal["bright", "dark", "both"]
 USUALLY: Mapping[str, Suspicious] = {"T1w": "dark", "FLAIR": "bright", "T2w": "bright"}  # WMH, MS and most tumours
@@ -67,7 +67,8 @@ def smoothed_inside(volume: np.ndarray, weight_mask: np.ndarray, sigma_voxels: f
     found = np.zeros(volume.shape, np.float32)
     box = box_of(weight_mask > 0)  # nothing comes from beyond
     weights = weight_mask[box].astype(np.float32)
-    inside, here = weight_mask[box] > 0, (..., *box)
+    inside = weight_mask[box] > 0
+    here: Any = (..., *box)
     values = np.where(inside, volume[here], 0).astype(np.float32)
     if sigma_voxels > 0 and inside.any():
         weight = gaussian_filter(weights, sigma_voxels, mode="constant", truncate=TRUNCATE)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from normfed_common.learning import masks
-from normfed_common.learning.masks import box_of, once_per_mask
+from normfed_common.foundation import masks
+from normfed_common.foundation.masks import box_of, once_per_mask
 
 RNG = np.random.default_rng(0)
 MASKS = [RNG.random((5, 6, 7)) < 0.3 for _ in range(4)]

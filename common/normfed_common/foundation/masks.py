@@ -24,8 +24,8 @@ def once_per_mask(function: Found[P]) -> Found[P]:
     kept: OrderedDict[tuple[object, ...], np.ndarray] = OrderedDict()
 
     @wraps(function)
-    def found(mask: np.ndarray, *args: P.args, **kwargs: P.kwargs) -> np.ndarray:
-        digest = hashlib.sha256(np.packbits(mask)).digest()
+    def found(mask: np.ndarray, /, *args: P.args, **kwargs: P.kwargs) -> np.ndarray:
+        digest = hashlib.sha256(np.packbits(mask).tobytes()).digest()
         key = (digest, mask.shape, args, tuple(sorted(kwargs.items())))
         packed = kept.pop(key, None)
         if packed is None:
