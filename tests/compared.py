@@ -76,3 +76,12 @@ GAIN = {
     "gain": ["a", "b"],
     "lose": ["c"],
 }
+
+
+def unseen(over_borrowed: dict[str, Any], over_best: dict[str, Any], n: int = 20) -> dict[str, Any]:
+    """At hospitals that no model saw, with the same figures for both metrics; a `difference` says how they compare."""
+    first, second = over_borrowed["all"]["auroc"], over_best["all"]["auroc"]
+    found = {"n": n, "unseen": 0.8, "borrowed": 0.7, "best": 0.75, "over_borrowed": first, "over_best": second}
+    of_all, of_site = ({**found, "best_site": site} for site in (None, "b"))
+    both = dict.fromkeys(("auroc", "auprc"), of_all)
+    return {"all": both, "kinds": {"MS": both}, "sites": {"a": dict.fromkeys(("auroc", "auprc"), of_site)}}

@@ -224,7 +224,7 @@ def _print_summary(console: Console, folder: Path, report_path: Path, with_leagu
     from normfed_server.report.findings import headline
     from normfed_server.report.words import participation_sentence
     from normfed_server.results.layout import read
-    from normfed_simulation.tables import league_table, models_table
+    from normfed_simulation.tables import league_table, models_table, unseen_table
 
     results = read(folder)
     console.print(f"[bold]{plain(headline(results))}[/]", highlight=False)
@@ -232,5 +232,7 @@ def _print_summary(console: Console, folder: Path, report_path: Path, with_leagu
     if partial:
         console.print(f"[yellow]![/] {plain(partial)}", highlight=False)
     console.print(league_table(results) if with_league else models_table(results))
+    if results.unseen is not None:
+        console.print(unseen_table(results.unseen))
     console.print(f"Report: [bold]{report_path}[/]", soft_wrap=True, highlight=False)
     console.print(f"Anomaly maps: {folder / 'maps'}", soft_wrap=True, highlight=False)

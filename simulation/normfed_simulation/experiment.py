@@ -106,6 +106,7 @@ def simulate(
     tamper = Tampering(conditions.attacks, run.study.seed) if conditions.attacks else None
     with watcher.training(run), _kept_environment(), site_logs.quoted(run.folder):
         _engine(engine)(run.folder, run.sites_file, _count(run, names), workers, tamper)
+    runs.forget_sums(run)
     runs.link_maps(run)
     return patients.report(run, [(p.what, p.why) for p in problems])
 

@@ -20,7 +20,7 @@ from normfed_common.metrics.subjects import wilcoxon_holm
 from normfed_server.report.findings import main_models
 from normfed_server.report.page import Patients, write_report
 from normfed_server.results import layout
-from normfed_server.results.metrics import UNSEEN
+from normfed_server.results.models import BORROWED, UNSEEN
 from normfed_server.runs.folder import Run
 from normfed_simulation.mosaic import mosaic
 from normfed_simulation.run_folder import CONDITIONS
@@ -59,7 +59,7 @@ def report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
     elif remembered.exists():
         left_out = json.loads(remembered.read_text())
     results = layout.read(run.folder)
-    others = [model for model in main_models(results) if model not in ("federated", UNSEEN)]
+    others = [model for model in main_models(results) if model not in ("federated", UNSEEN, BORROWED)]
     conditions = run.folder / CONDITIONS
     patients = Patients(
         cases=cases(run),

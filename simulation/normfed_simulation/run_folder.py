@@ -11,6 +11,7 @@ from pathlib import Path
 from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.rules import CustodyConfig
 from normfed_client.hospital.site import write_sites
+from normfed_client.training.made_before import FOLDER
 from normfed_common.foundation.errors import DatasetError, PluginError, StudyError
 from normfed_server.runs.folder import Run
 from normfed_server.sites.description import POOLED
@@ -76,3 +77,9 @@ def link_maps(run: Run) -> int:
                 link.write_bytes(source.read_bytes())
         count += 1
     return count
+
+
+def forget_sums(run: Run) -> None:
+    """Remove the sums that the sites kept for models that were still to be trained."""
+    for folder in run.folder.glob(f"sites/*/{FOLDER}"):
+        shutil.rmtree(folder, ignore_errors=True)

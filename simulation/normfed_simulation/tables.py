@@ -2,35 +2,68 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from normfed_server.report.words import trainings_spread
-from normfed_server.results.layout import Figure, Gains, RunResults
+from normfed_server.results.layout import Difference, Figure, Gains, Interval, RunResults, Trainings, Unseen
+from normfed_server.results.models import UNSEEN
 
 AUROC, PRECISION = "auroc", "auprc"
+NARROW: dict[str, Any] = {
+    "title_justify": "left",
+    "caption_justify": "left",
+    "box": SIMPLE_HEAD,
+    "padding": (0, 1, 0, 0),
+}
 
 
 def models_table(results: RunResults) -> Table:
-    """Every model's figures over all patients."""
-    table = Table(title="Mean over patients [dim](95 % interval)[/]; the worst site on the right", title_justify="left")
+    """Every model's figures over all patients, narrow enough for 80 columns."""
+    table = Table(title="Mean over patients [dim](95 % interval below)[/]; the worst site on the right", **NARROW)
     shown = {name: metric.title for name, metric in results.metrics.items() if "terminal" in metric.shown}
-    for column in ("model", *shown.values(), "worst site's AUROC"):
-        table.add_column(column, justify="left" if column == "model" else "right")
+    table.add_column("", overflow="fold", min_width=len(UNSEEN))
+    for title in (*shown.values(), "worst site's AUROC"):
+        table.add_column(title, justify="right")
     chances = [results.metrics[metric].chance for metric in shown]
-    table.add_row("chance", *(f"{chance:g}" if chance is not None else "–" for chance in chances), style="dim")
+    table.add_row("chance", *map(_short, chances), style="dim")
     for name, model in results.evaluation.items():
         worst = model.worst_site.get(AUROC)
-        cells = [_cell(model.all.get(metric)) for metric in shown]
-        where = f"{_number(worst.mean)} {worst.site}" if worst else "–"
+        cells = [_cell(model.all.get(metric), model.trainings.get(metric)) for metric in shown]
+        where = f"{_short(worst.mean)}\n[dim]{worst.site}[/]" if worst else "–"
         table.add_row(name, *cells, where, style="bold" if name == "federated" else "")
+    if any(model.trainings for model in results.evaluation.values()):
+        table.caption = "tr.: 95 % interval over trainings."
+    elif results.nothing_drawn:
+        others = [name for name in results.evaluation if name not in results.nothing_drawn]
+        table.caption = f"Nothing is drawn{' but in ' + ', '.join(others) if others else ''}: "
+        table.caption += "every training gives this same model."
+    return table
+
+
+def unseen_table(unseen: Unseen) -> Table:
+    """At hospitals that models never saw: the federation's beside the others' own, by average precision."""
+    title = "At a hospital that the model never saw: average precision [dim](95 %)[/]"
+    table = Table(title=title, **NARROW)
+    for column in ("", "federation", "others", "difference", "their best", "difference"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    for place, figures in {"all": unseen.all, **unseen.sites}.items():
+        if PRECISION in figures:
+            found = figures[PRECISION]
+            mean, best = (_over(over) for over in (found.over_borrowed, found.over_best))
+            cells = (_short(found.unseen), _short(found.borrowed), mean, _short(found.best), best)
+            table.add_row(place, *cells, style="bold" if place == "all" else "")
+    table.caption = "others: the mean of all other hospitals' own models. Their best is picked on these very "
+    table.caption += "patients, which favours it."
     return table
 
 
 def league_table(results: RunResults) -> Table:
     """Strategies beside each other, narrow enough for 80 columns."""
     title = "League table, by average precision (AP)"
-    table = Table(title=title, title_justify="left", caption_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=title, **NARROW)
     for column in ("", "AUROC", "worst", "AP", "gain [dim](95 %)[/]", "+/-", "MB", "s"):
         table.add_column(column, justify="left" if not column else "right", no_wrap=True)
     for row in results.league:
@@ -53,6 +86,13 @@ def league_table(results: RunResults) -> Table:
     return table
 
 
+def _over(difference: Difference) -> str:
+    """The interval on a line of its own."""
+    low, high = difference.ci95
+    interval = f"\n[dim]{_short(low, '+')} {_short(high, '+')}[/]" if low is not None else ""
+    return _short(difference.mean, "+") + interval
+
+
 def _gain(gained: Gains) -> str:
     low, high = gained.ci95
     interval = f" [dim]({_short(low, '+')} {_short(high, '+')})[/]" if low is not None else ""
@@ -64,12 +104,14 @@ def _short(value: float | None, sign: str = "") -> str:
     return "–" if value is None else f"{value:{sign}.3f}".replace("0.", ".", 1)
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _cell(figure: Figure | None) -> str:
+def _cell(figure: Figure | None, trained: Trainings | None = None) -> str:
     if figure is None or figure.mean is None:
         return "–"
-    low, high = figure.ci95 or (None, None)
-    return f"{figure.mean:.3f}" + (f" [dim]({low:.3f}–{high:.3f})[/]" if low is not None else "")
+    text = _short(figure.mean) + _interval("", figure.ci95)
+    return text if trained is None else text + _interval("tr. ", trained.ci95)
+
+
+def _interval(what: str, ends: Interval | None) -> str:
+    """On a line of its own."""
+    low, high = ends or (None, None)
+    return "" if low is None or high is None else f"\n[dim]{what}{_short(low)}–{_short(high)}[/]"

@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import toys
-from contracts.entries import EVERY_MODEL, NONSENSE, Entry, every, model_of
+from contracts.entries import EVERY_MODEL, NONSENSE, Entry, every, model_of, not_applicable
 from contracts.federating import Federation, learnt_alone, settings, sums_of
 from contracts.phases import batches, learning, losses, phases_of
 from synthetic import People, setting, split
@@ -28,6 +29,7 @@ from normfed_common.learning.learner import NORMALISATION_GROUP
 from normfed_common.learning.phase import Phase
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
+from normfed_common.models.combined.pipeline import draws_anything
 from normfed_common.privacy.cubes import averaged
 from normfed_common.studies import resolve, validate_learner
 from normfed_common.study.config import StudyConfig
@@ -76,6 +78,26 @@ def test_phases_have_names_of_their_own_and_every_array_is_in_one_part(entry: En
     assert set(model.personal) <= set(groups)
     assert all(set(phase.parts) <= set(groups) for phase in model.phases())
     assert all(model.arrays_of(phase) for phase in model.phases() if phase.kind == "averaged")
+
+
+@EACH
+def test_where_nothing_is_drawn_another_seed_ends_in_the_same_model(entry: Entry, tmp_path: Path) -> None:
+    with toys.registered():
+        if draws_anything([{"name": name} for name in entry.transforms], entry.raw):
+            not_applicable("it draws")
+    people, found = People(3), []
+    for seed in (3, 4):
+        where = replace(setting(), seed=seed)
+        learnt = Federation(partial(model_of, entry, where), {"a": people}, tmp_path / str(seed)).server
+        rng = np.random.default_rng(seed)
+        before = rng.bit_generator.state
+        for phase in learnt.phases():
+            sums_of(learnt, phase.name, people, rng)
+        maps = learnt.score([people.scan(0)], rng).maps()
+        assert rng.bit_generator.state == before
+        found.append(learnt.share() | maps)
+    assert_same(*found)
+    assert all(phase.kind == "summed" for phase in model_of(entry).phases())  # batches are drawn
 
 
 @EACH

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import Any
 
+from compared import difference, unseen
 from rich.console import Console
 from rich.table import Table
 from run_results import run_results
 
-from normfed_simulation.tables import league_table, models_table
+from normfed_server.results.layout import Unseen
+from normfed_simulation.tables import league_table, models_table, unseen_table
 
 
 def shown(table: Table) -> str:
@@ -57,13 +60,38 @@ def test_a_model_without_a_figure_has_dashes_and_the_others_their_intervals() ->
     text = shown(models_table(run_results(evaluation=models)))
     assert "AUROC" in text
     assert "average precision" in text
-    federated, atlas = (next(line for line in text.splitlines() if name in line) for name in models)
-    assert "0.750 (0.500–1.000)" in federated
-    assert "0.500 b" in federated
-    assert atlas.count("–") == 4
+    lines = text.splitlines()
+    federated, atlas = (next(at for at, line in enumerate(lines) if name in line) for name in models)
+    assert lines[federated].split() == ["federated", ".750", "–", "–", ".500"]
+    assert lines[federated + 1].split() == [".500–1.000", "b"]
+    assert lines[atlas].count("–") == 4
 
 
 def test_chance_is_named_where_a_metric_has_one() -> None:
     chance = next(line for line in shown(models_table(run_results())).splitlines() if "chance" in line)
-    assert chance.replace("│", "").split() == ["chance", "0.5", "–", "–"]  # AUROC, average precision, best Dice
+    assert chance.replace("│", "").split() == ["chance", ".500", "–", "–"]  # AUROC, average precision, best Dice
     assert "Chance: AUROC .500" in " ".join(shown(league_table(run_results())).split())
+
+
+def test_hospitals_that_no_model_saw_have_both_differences_with_their_intervals() -> None:
+    found = Unseen.model_validate_json(json.dumps(unseen(difference(0.1, 0.05, 0.15), difference(0.02, -0.01, 0.05))))
+    lines = shown(unseen_table(found)).splitlines()
+    at = next(at for at, line in enumerate(lines) if line.split()[:1] == ["a"])
+    assert lines[at].split() == ["a", ".800", ".700", "+.100", ".750", "+.020"]
+    assert lines[at + 1].split() == ["+.050", "+.150", "-.010", "+.050"]
+
+
+def test_where_nothing_is_drawn_the_table_says_so_and_else_trainings_have_an_interval() -> None:
+    full = {"auroc": {"mean": 0.75, "sd": 0.1, "n": 9, "ci95": [0.5, 1.0]}}
+    model: dict[str, Any] = {"sites": {}, "all": full, "kinds": {}, "worst_site": {}}
+    models = {"federated": model, "vae": model}
+
+    def text(**said: Any) -> str:
+        return " ".join(shown(models_table(run_results(**said))).split())
+
+    assert "Nothing is drawn but in vae: every training" in text(evaluation=models, nothing_drawn=["federated"])
+    assert "Nothing is drawn: every" in text(evaluation=models, nothing_drawn=["federated", "vae"])
+    trained = {"auroc": {"means": [0.7, 0.8], "mean": 0.75, "ci95": [0.1, 0.9]}}
+    several = text(evaluation=models | {"vae": model | {"trainings": trained}}, nothing_drawn=["federated"])
+    assert "tr. .100–.900" in several
+    assert "over trainings" in several

@@ -18,6 +18,7 @@ from normfed_client.hospital.site import Site, people_of
 from normfed_client.imaging.cohort import PreparedCohort
 from normfed_client.training.loop import Settings, mean_loss
 from normfed_client.training.loop import train as train_epochs
+from normfed_client.training.made_before import made_before
 from normfed_client.training.objectives import Round, objective_of
 from normfed_common.algorithms.sharing import needs_every_part, personal_arrays
 from normfed_common.algorithms.table import configure
@@ -234,13 +235,18 @@ def sums(job: Job[Sums]) -> tuple[Answer, Arrays]:
     cohort = _training_cohort(job)
     model = job.model()
     phase = _summed_phase(job, model)
-    model.load(offers.decode(job.arrays).model)
+    received = offers.decode(job.arrays).model
+    model.load(received)
     if model.places(phase) is not None:
         model.prepare(phase, cohort)
         cohort = site.cohort_of_places(model.age_and_sex)
     again = (job.payload.iteration,) if job.payload.iteration else ()
     rng = seeds.generator(job.seed, "sums", site.config.name, phase, *again)
-    total = {name: np.asarray(value, np.float64) for name, value in model.statistics(phase, cohort, rng).items()}
+
+    def made() -> Arrays:
+        return {name: np.asarray(value, np.float64) for name, value in model.statistics(phase, cohort, rng).items()}
+
+    total = made_before(site, job.request.model, phase, received, made)
     total, notes = site.coarsened(model, phase, total)
     header = Answer(
         site=site.config.name,

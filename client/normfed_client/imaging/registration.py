@@ -6,6 +6,8 @@ One thread and fixed seeds: the same scan gives the same matrix everywhere. Sour
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
@@ -74,10 +76,11 @@ def rigid(fixed: Image, moving: Image) -> np.ndarray:
     start = sitk.CenteredTransformInitializer(
         target, movable, sitk.Euler3DTransform(), sitk.CenteredTransformInitializerFilter.GEOMETRY
     )
-    headers = sitk.Euler3DTransform(start)
+    centres, headers = sitk.Euler3DTransform(start), sitk.Euler3DTransform(start)
     headers.SetTranslation((0.0, 0.0, 0.0))
     # Scans of one visit usually share the scanner's frame; where they do not, their centres are a better start.
-    best = min((headers, sitk.Euler3DTransform(start)), key=lambda t: _evaluate(target, movable, t, None))
+    starts = [headers, centres] if any(centres.GetTranslation()) else [headers]
+    best = _likeliest(starts, target, movable, None)
     return _matrix(_optimise(target, movable, _optimise(target, movable, best, None, (4,)), None, (2,), search=True))
 
 
@@ -103,7 +106,7 @@ def affine(template: Image, brain: np.ndarray, moving: Image, moving_mask: np.nd
         )
         starts.append(sitk.Euler3DTransform(initial))
     coarse = [_optimise(fixed, movable, start, mask, (8,)) for start in _with_heights(starts, moving_mask is None)]
-    turned = min(coarse, key=lambda t: _evaluate(fixed, movable, t, mask))
+    turned = _likeliest(coarse, fixed, movable, mask)
     turned = _optimise(fixed, movable, turned, mask, (4,))
     full = sitk.AffineTransform(3)
     full.SetCenter(turned.GetCenter())
@@ -201,6 +204,15 @@ def _optimise(
     except RuntimeError:  # SimpleITK: no overlap along the way; the start is as good as it gets
         return start
     return transform
+
+
+def _likeliest(
+    candidates: Sequence[sitk.Euler3DTransform], fixed: sitk.Image, moving: sitk.Image, mask: sitk.Image | None
+) -> sitk.Euler3DTransform:
+    """The candidate under which the two scans are most alike; the first of equals."""
+    if len(candidates) == 1:
+        return candidates[0]
+    return min(candidates, key=lambda candidate: _evaluate(fixed, moving, candidate, mask))
 
 
 def _evaluate(fixed: sitk.Image, moving: sitk.Image, transform: sitk.Transform, mask: sitk.Image | None) -> float:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from scipy import ndimage
 
+from normfed_client.imaging.cache import Cache, default_root
+from normfed_common.foundation import digests
+from normfed_common.foundation.errors import DatasetError
 from normfed_common.learning.anatomy import Anatomy
 
 MARGIN = (8, 8, 2)  # voxels around the brain: room for half a patch in the axial plane
 BRAIN_LEVEL = 0.2  # of the template's maximum, as nilearn's own brain mask
+FILES = ("data.npy", "affine.npy")
 Kind = Literal["t1", "gm", "wm"]
 
 
@@ -29,7 +35,26 @@ class Grid:
 
 @lru_cache(maxsize=8)
 def whole(kind: Kind, voxel_size_mm: int) -> tuple[np.ndarray, np.ndarray]:
-    """The whole template or tissue map: float32 (X, Y, Z) in [0, 1], and its affine."""
+    """The whole template or tissue map: float32 (X, Y, Z) in [0, 1], and its affine.
+
+    Kept in the cache, where there is room for it: every process of a run needs it, and resampling takes a second.
+    """
+    key = digests.of_json({"template": kind, "voxel_size_mm": voxel_size_mm, "nilearn": version("nilearn")})
+
+    def build(folder: Path) -> None:
+        for name, array in zip(FILES, _resampled(kind, voxel_size_mm), strict=True):
+            np.save(folder / name, array)
+
+    try:
+        folder = Cache(default_root() / "templates").get_or_build(key, build).folder
+        data, affine = (np.load(folder / name) for name in FILES)
+    except (DatasetError, OSError):  # a disk that is full, or only read
+        data, affine = _resampled(kind, voxel_size_mm)
+    data.setflags(write=False)
+    return data, affine
+
+
+def _resampled(kind: Kind, voxel_size_mm: int) -> tuple[np.ndarray, np.ndarray]:
     from nilearn import datasets
 
     load = {
@@ -38,9 +63,7 @@ def whole(kind: Kind, voxel_size_mm: int) -> tuple[np.ndarray, np.ndarray]:
         "wm": datasets.load_mni152_wm_template,
     }[kind]
     image = load(resolution=voxel_size_mm)
-    data = image.get_fdata(dtype=np.float32)
-    data.setflags(write=False)
-    return data, image.affine
+    return image.get_fdata(dtype=np.float32), image.affine
 
 
 @lru_cache(maxsize=4)

@@ -24,6 +24,11 @@ def samples_per_person(registry: Registry[type[L]], entry: dict[str, Any]) -> in
     return registry[entry["name"]].samples_per_person(config_of(registry, entry))
 
 
+def draws(registry: Registry[type[L]], entry: dict[str, Any]) -> bool:
+    """Whether a resolved entry's learner draws anything (see `Learner.draws`)."""
+    return registry[entry["name"]].draws(config_of(registry, entry))
+
+
 def build(registry: Registry[type[L]], entry: dict[str, Any], setting: Setting) -> L:
     """Make the learner of a resolved entry.
 

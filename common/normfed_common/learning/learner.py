@@ -71,6 +71,15 @@ class Learner:
         return 0
 
     @classmethod
+    def draws(cls, config: Any) -> bool:
+        """Whether anything is drawn, from a seed or an ``rng``, while it learns or is used: True by default.
+
+        Where nothing is, every training on the same people ends in this same model, and it is trained once, however
+        many trainings a study asks for.
+        """
+        return True
+
+    @classmethod
     def needs(cls, config: Any, modalities: tuple[str, ...]) -> tuple[str, ...]:
         """Which of the study's modalities no scan may lack: all by default. A study whose scans may lack one of them is
         refused when it is read."""

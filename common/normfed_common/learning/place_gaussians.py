@@ -247,16 +247,19 @@ class PlaceGaussians:
         ends, shares = [], []
         for axis, voxel in enumerate(np.unravel_index(index, self.shape)):
             place = (np.arange(self.shape[axis]) + 0.5) / self.cell - 0.5
-            low = np.floor(place).astype(int)
+            low = np.floor(place).astype(np.int32)
             near = np.clip([low, low + 1], 0, self.cells[axis] - 1)
             share = np.array([low + 1 - place, place - low])
             ends.append(near[:, voxel])
             shares.append(share[:, voxel])
         row, weight = np.empty((len(index), 8), np.int32), np.empty((len(index), 8))
-        for corner, (x, y, z) in enumerate(np.ndindex(2, 2, 2)):
-            place = (ends[0][x] * self.cells[1] + ends[1][y]) * self.cells[2] + ends[2][z]
-            row[:, corner] = self.row[place]
-            weight[:, corner] = shares[0][x] * shares[1][y] * shares[2][z]
+        for x, y in np.ndindex(2, 2):
+            column = (ends[0][x] * self.cells[1] + ends[1][y]) * self.cells[2]
+            share = shares[0][x] * shares[1][y]
+            for z in range(2):
+                corner = (2 * x + y) * 2 + z
+                row[:, corner] = self.row[column + ends[2][z]]
+                weight[:, corner] = share * shares[2][z]
         weight *= row < len(self.count) - 1
         total = weight.sum(1, keepdims=True)
         weight = np.where(total > 0, weight / np.where(total > 0, total, 1), 1 / 8).astype(np.float32)

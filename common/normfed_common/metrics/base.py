@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from normfed_common.foundation.errors import SiteCode, SiteError
+from normfed_common.foundation.masks import box_of
 from normfed_common.metrics import segmentation
 from normfed_common.metrics.curves import Curve, curve
 from normfed_common.metrics.histograms import Bracketed, MergedCounts
@@ -95,8 +96,11 @@ class ScoredScan:
     @cached_property
     def detection(self) -> segmentation.Detection:
         """What the most suspicious clusters find."""
-        clusters = segmentation.ranked_clusters(self.levelled, self.mask, self.threshold, self.minimum_cluster_voxels)
-        return segmentation.detection(*clusters, self.lesion)
+        box = box_of(self.mask | self.lesion)  # outside nothing is found
+        clusters = segmentation.ranked_clusters(
+            self.levelled[box], self.mask[box], self.threshold, self.minimum_cluster_voxels
+        )
+        return segmentation.detection(*clusters, self.lesion[box])
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from normfed_common.foundation.masks import box_of
+
 FPR_LIMIT = 0.3
 TOUCHING = np.ones((3, 3, 3), bool)  # 26-connectivity, the convention for lesions in 3-D
 
@@ -63,13 +65,15 @@ def curve(anomaly_map: np.ndarray, lesion: np.ndarray, mask: np.ndarray) -> Curv
 
 def region_weights(lesion: np.ndarray) -> np.ndarray:
     """1 / (size of the voxel's lesion x number of lesions), 0 elsewhere: sums to 1, or to 0 without lesions."""
-    labels, count = ndimage.label(lesion, TOUCHING)
+    found = np.zeros(lesion.shape)
+    box = box_of(lesion)
+    labels, count = ndimage.label(lesion[box], TOUCHING)
     if count == 0:
-        return np.zeros(lesion.shape)
-    weights = 1 / (np.bincount(labels.ravel()).astype(float) * count)
-    weights[0] = 0
-    gathered: np.ndarray = weights[labels]
-    return gathered
+        return found
+    sizes = np.bincount(labels.ravel()).astype(float)
+    weights = np.append(0.0, 1 / (sizes[1:] * count))
+    found[box] = weights[labels]
+    return found
 
 
 def area(x: np.ndarray, y: np.ndarray, limit: float = 1.0) -> float:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from normfed_common.foundation.masks import once_per_mask
+
 CLASSES = ("grey", "white", "fluid", "rim")
 RIM_MM = 3.0  # deep: partial volume, and what an affine registration leaves
 
@@ -24,9 +26,22 @@ def tissue_classes(tissues: np.ndarray, mask: np.ndarray, voxel_size_mm: float) 
         bool (X, Y, Z): the person's brain.
     """
     found = tissues.argmax(0).astype(np.int8)
-    brain = ndimage.binary_fill_holes(mask) & (tissues.sum(0) > 0.5)
-    found[depth_mm(brain, voxel_size_mm) <= RIM_MM] = CLASSES.index("rim")
+    brain = _filled(mask) & (tissues.sum(0) > 0.5)
+    found[_rim(brain, voxel_size_mm)] = CLASSES.index("rim")
     return found
+
+
+@once_per_mask
+def _filled(mask: np.ndarray) -> np.ndarray:
+    filled: np.ndarray = ndimage.binary_fill_holes(mask)
+    return filled
+
+
+@once_per_mask
+def _rim(brain: np.ndarray, voxel_size_mm: float) -> np.ndarray:
+    """Whether a voxel is not below the rim, bool (X, Y, Z)."""
+    rim: np.ndarray = depth_mm(brain, voxel_size_mm) <= RIM_MM
+    return rim
 
 
 def depth_mm(mask: np.ndarray, voxel_size_mm: float) -> np.ndarray:

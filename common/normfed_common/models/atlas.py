@@ -115,6 +115,11 @@ class Atlas(NormativeModel):
         return "-".join([*words, *config.regress])
 
     @classmethod
+    def draws(cls, config: AtlasConfig) -> bool:
+        """Nothing: sums are over all people and all their normal tissue."""
+        return False
+
+    @classmethod
     def needs(cls, config: AtlasConfig, modalities: tuple[str, ...]) -> tuple[str, ...]:
         """None: the sums of a modality are over those who have it."""
         return ()

@@ -67,6 +67,11 @@ class Intensity(NormativeModel):
         return f"{main_modality(config.modality, modalities).lower()}-intensity{variant}"
 
     @classmethod
+    def draws(cls, config: IntensityConfig) -> bool:
+        """Nothing: it is the scan's own ranks or units."""
+        return False
+
+    @classmethod
     def needs(cls, config: IntensityConfig, modalities: tuple[str, ...]) -> tuple[str, ...]:
         """The one that is ranked: there is no rank of another instead."""
         return (main_modality(config.modality, modalities),)

@@ -134,6 +134,11 @@ class MatchedFilter(NormativeModel):
         return self.config.noise == "learnt"
 
     @classmethod
+    def draws(cls, config: MatchedFilterConfig) -> bool:
+        """Nothing: sums are over all people and all their normal tissue."""
+        return False
+
+    @classmethod
     def needs(cls, config: MatchedFilterConfig, modalities: tuple[str, ...]) -> tuple[str, ...]:
         """The main modality; without another the detector is that of those that are there."""
         return (main_modality(config.modality, modalities),)

@@ -72,12 +72,18 @@ class ComparisonConfig(Frozen):
 
     local: bool = Field(True, description="every site trains alone; gives the train-site x test-site matrix")
     pooled: bool = Field(True, description="all scans in one place, as no federation could (simulation only)")
-    leave_one_site_out: bool = Field(False, description="each training site tested on a federation without it")
+    leave_one_site_out: bool = Field(
+        False, description="each training site tested on a federation without it, beside all other sites' own models"
+    )
     strategies: tuple[NamedEntry, ...] = Field(
         (), description="other strategies, trained and tested the same way", examples=["[fedprox, ditto]"]
     )
     repeats: int = Field(
-        1, ge=1, le=100, description="trainings of every strategy, local and pooled, from other weights and batches"
+        1,
+        ge=1,
+        le=100,
+        description="trainings of the study's model, however it is trained, from other weights and batches; one where "
+        "nothing is drawn",
     )
     compressions: tuple[Compression, ...] = Field(
         (), description="the study's own strategy again under other compressions: what they cost"

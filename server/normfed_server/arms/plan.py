@@ -17,7 +17,7 @@ from normfed_common.learning.entries import config_of, postprocessing_of
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
-from normfed_common.models.combined.pipeline import assemble
+from normfed_common.models.combined.pipeline import assemble, draws_anything
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN, Compression
 from normfed_common.wire.requests import Payload, Request
@@ -95,10 +95,16 @@ def make(study: StudyConfig, sites: Mapping[str, SiteDescription]) -> Plan:
             served = (name,) if own_parts else test
             where: dict[str, Detail] = {site: "full" if site == name else "ranking" for site in served if site in test}
             arms.append(Arm(LOCAL + name, study.model, (name,), where))
-    for repeat in range(1, study.comparisons.repeats):
-        arms += [_again(arm, repeat, train) for arm in arms if not arm.repeat and not arm.name.startswith(WITHOUT)]
+    for repeat in range(1, trainings(study)):
+        ranked_at = test if study.comparisons.leave_one_site_out else tuple(site for site in test if site not in train)
+        arms += [_again(arm, repeat, ranked_at) for arm in arms if not arm.repeat]
     arms += [Arm(name, entry, train, everywhere) for name, entry in _baselines(study).items()]
     return Plan(tuple(arms), _left_out(members, train, test, minimum))
+
+
+def trainings(study: StudyConfig) -> int:
+    """How often the study's model is trained: once where nothing is drawn, for every training is the same."""
+    return study.comparisons.repeats if draws_anything(study.transforms, study.model) else 1
 
 
 def _other_strategies(study: StudyConfig) -> dict[str, dict[str, Any]]:
@@ -166,10 +172,10 @@ def _whole_model(study: StudyConfig) -> NormativeModel:
     return assemble(study.transforms, study.model, Setting.of(study))
 
 
-def _again(arm: Arm, repeat: int, train: tuple[str, ...]) -> Arm:
-    """The same arm trained once more; of local models only where the league table needs them."""
+def _again(arm: Arm, repeat: int, borrowing: tuple[str, ...]) -> Arm:
+    """The same arm trained once more; local models are tested at home and at the sites that borrow them."""
     own = arm.name.removeprefix(LOCAL) if arm.name.startswith(LOCAL) else None
-    where: dict[str, Detail] = {s: "ranking" for s in arm.evaluate if own is None or s == own or s not in train}
+    where: dict[str, Detail] = {s: "ranking" for s in arm.evaluate if own is None or s == own or s in borrowing}
     return replace(arm, name=f"{arm.name}{REPEAT}{repeat + 1}", evaluate=where, maps=False, repeat=repeat)
 
 

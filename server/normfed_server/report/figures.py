@@ -20,12 +20,12 @@ from normfed_server.results.layout import (
 )
 from normfed_server.results.league import beyond
 
-COLOURS = ["#0b6e99", "#d9822b", "#6b7a8f", "#3a9a5b", "#a855a0", "#b94a48", "#8a6d3b"]
+COLOURS = ["#0b6e99", "#d9822b", "#6b7a8f", "#3a9a5b", "#a855a0", "#b94a48", "#8a6d3b", "#2e4057", "#c9a227"]
 MOST_ABOVE = 8  # entries of a legend
 LAYOUT = {
     "template": "plotly_white",
     "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#1f2933"},
-    "margin": {"l": 60, "r": 20, "t": 30, "b": 50},
+    "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
     "legend": {"orientation": "h", "y": 1.12},
     "height": 380,
 }
@@ -46,7 +46,9 @@ def loss_curves(results: RunResults) -> str:
     rounds = [entry.round for entry in results.rounds]
     for number, site in enumerate(sites):
         values = [entry.loss.get(site) for entry in results.rounds]
-        figure.add_scatter(x=rounds, y=values, name=site, mode="lines+markers", line={"color": COLOURS[number % 7]})
+        figure.add_scatter(
+            x=rounds, y=values, name=site, mode="lines+markers", line={"color": COLOURS[number % len(COLOURS)]}
+        )
     pooled = results.rounds_of.get("pooled", ())
     if pooled:
         values = [entry.loss.get("pooled") for entry in pooled]
@@ -71,7 +73,7 @@ def per_site(evaluation: Mapping[str, ModelFigures], metrics: Mapping[str, Descr
                 error_y=_bars(found),
                 name=name,
                 visible=metric == shown[0],
-                marker_color=COLOURS[number % 7],
+                marker_color=COLOURS[number % len(COLOURS)],
             )
     count = len(evaluation)
     buttons = [
@@ -85,8 +87,9 @@ def per_site(evaluation: Mapping[str, ModelFigures], metrics: Mapping[str, Descr
         }
         for k, metric in enumerate(shown)
     ]
-    menu = {"buttons": buttons, "x": 0, "y": 1.32, "xanchor": "left", "yanchor": "top"}
-    figure.update_layout(**{**LAYOUT, "height": 440, "margin": {**LAYOUT["margin"], "t": 100}}, barmode="group")  # type: ignore[dict-item]
+    menu = {"buttons": buttons, "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"}
+    below = {"orientation": "h", "y": -0.12, "yanchor": "top"}  # names of models are long, and many
+    figure.update_layout(**{**LAYOUT, "height": 420 + 12 * count, "legend": below}, barmode="group")
     figure.update_layout(updatemenus=[menu], yaxis_title=metrics[shown[0]].title if shown else "")
     return _html(figure)
 
@@ -104,7 +107,7 @@ def gains(differences: Mapping[str, Differences], models: Sequence[str], metric:
             error_x=_bars(list(values.values())),
             name=f"minus {name}",
             mode="markers",
-            marker={"size": 9, "color": COLOURS[(number + 1) % 7]},
+            marker={"size": 9, "color": COLOURS[(number + 1) % len(COLOURS)]},
         )
     figure.add_vline(x=0, line_color="#444", line_width=1)
     places = max((len(found.sites) for found in differences.values()), default=0)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from normfed_server.report.words import listed, number, percent, rate, signed
+from normfed_server.report.words import SAME_MODEL, listed, number, percent, rate, signed
 from normfed_server.results.layout import Difference, Figure, LeagueRow, ModelFigures, RunResults
 from normfed_server.results.league import beyond
-from normfed_server.results.metrics import UNSEEN
+from normfed_server.results.models import BORROWED, UNSEEN
 
 OURS, AUROC, PRECISION = "federated", "auroc", "auprc"
 TITLES = {AUROC: "AUROC", PRECISION: "average precision"}  # what the findings speak of
@@ -63,6 +63,7 @@ def sentences(results: RunResults) -> list[str]:
         f"The federated model reaches {reached}, means over {figures[AUROC].n} patients.",
         *_convergence(results),
         *(sentence for name in COMPARED for sentence in _compared(results, name)),
+        *_at_unseen_hospitals(results),
         *_worst_sites(results),
         *baselines,
         *_false_positives(results),
@@ -120,6 +121,41 @@ def _compared(results: RunResults, name: str) -> list[str]:
     return [text]
 
 
+def _at_unseen_hospitals(results: RunResults) -> list[str]:
+    """The federation's model that never saw a hospital beside all other hospitals' own, on that hospital's people."""
+    if results.unseen is None:
+        return []
+    found = {metric: results.unseen.all[metric] for metric in TITLES if metric in results.unseen.all}
+    if not found or max(beside.n for beside in found.values()) < FEWEST_PATIENTS:
+        return []
+    reached = listed(f"{TITLES[metric]} {number(beside.unseen)}" for metric, beside in found.items())
+    mean = _judged(results, {metric: (beside.borrowed, beside.over_borrowed) for metric, beside in found.items()})
+    best = _judged(results, {metric: (beside.best, beside.over_best) for metric, beside in found.items()})
+    return [
+        f"At a hospital that it never saw the federation's model reaches {reached}; beside the mean of all other "
+        f"hospitals' own models there it is {mean}.",
+        f"Beside the best of these, picked on the very patients of each hospital, which favours it, it is {best}.",
+    ]
+
+
+def _judged(results: RunResults, theirs: dict[str, tuple[float | None, Difference]]) -> str:
+    """Better, worse or tied by every metric, those of one verdict together."""
+    groups: dict[Verdict, list[str]] = {}
+    for metric, (figure, difference) in theirs.items():
+        by = f"{TITLES[metric]} ({number(figure)}; {_difference_in_words(difference, True)})"
+        groups.setdefault(_unseen_verdict(results, metric, difference), []).append(by)
+    return listed(f"{found} by {listed(metrics)}" for found, metrics in groups.items())
+
+
+def _unseen_verdict(results: RunResults, metric: str, difference: Difference) -> Verdict:
+    """As `verdict`; trainings are compared with those of the mean of the other hospitals' models."""
+    ours, theirs = (_trainings(results, name, metric) or [0.0] for name in (UNSEEN, BORROWED))
+    several = len(ours) > 1
+    if beyond(difference, 1) and (not several or min(ours) > max(theirs)):
+        return "better"
+    return "worse" if beyond(difference, -1) and (not several or max(ours) < min(theirs)) else "tied"
+
+
 def _convergence(results: RunResults) -> list[str]:
     """Says so if the federated model reconstructs much worse than principal components of its size do."""
     found = results.convergence.get(OURS)
@@ -149,7 +185,7 @@ def _baselines(results: RunResults, with_figures: bool = False) -> list[str]:
     """The trivial baselines, those of one verdict together, the best first."""
     groups: dict[tuple[tuple[str, Verdict], ...], list[str]] = {}
     means = {name: _means(results, name) for name in main_models(results)}
-    trivial = [name for name in means if name not in (OURS, *COMPARED, UNSEEN)]
+    trivial = [name for name in means if name not in (OURS, *COMPARED, UNSEEN, BORROWED)]
     for name in sorted(trivial, key=lambda name: -means[name].get(PRECISION, 0.0)):
         shared = [metric for metric in means[name] if metric in means[OURS]]
         if shared:
@@ -221,6 +257,8 @@ def _caution(results: RunResults) -> list[str]:
     trainings = len(_trainings(results, OURS, AUROC))
     if trainings:
         return [f"Better and worse: beyond the interval over patients, and in each of {trainings} trainings."]
+    if OURS in results.nothing_drawn:
+        return [f"The intervals are over patients. {SAME_MODEL}"]
     return ["The intervals are over patients, with the trained models held fixed: another seed may decide otherwise."]
 
 
@@ -242,6 +280,9 @@ def _means(results: RunResults, name: str) -> dict[str, float]:
 
 def _trainings(results: RunResults, name: str, metric: str) -> list[float]:
     """Means of every training, where there were several."""
+    model = results.evaluation.get(name)
+    if model is not None and metric in model.trainings:
+        return [mean for mean in model.trainings[metric].means if mean is not None]
     for row in results.league:
         if row.name == name and len(row.figures[metric].trainings) > 1:
             return [mean for mean in row.figures[metric].trainings if mean is not None]

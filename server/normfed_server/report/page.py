@@ -18,7 +18,16 @@ from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_text
 from normfed_server.report import figures, participation
 from normfed_server.report.findings import AUROC, CONVERGED, main_models, sentences
-from normfed_server.report.words import note_sentences, number, percent, rate, signed, trainings_spread, warnings
+from normfed_server.report.words import (
+    interval,
+    note_sentences,
+    number,
+    percent,
+    rate,
+    signed,
+    trainings_spread,
+    warnings,
+)
 from normfed_server.results import layout
 from normfed_server.results.layout import Figure, RunResults
 from normfed_server.runs.folder import Run
@@ -63,6 +72,7 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
     environment.filters["figure"] = _figure
     environment.filters["number"] = number
     environment.filters["signed"] = signed
+    environment.filters["interval"] = interval
     environment.filters["spread"] = lambda figure: trainings_spread(figure, " ± {:.3f}")
     environment.filters["p_value"] = _p_value
     environment.filters["rate"] = rate
@@ -87,6 +97,11 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
         left_out=patients.left_out,
         chances={name: metric.chance for name, metric in results.metrics.items()},
         labels={name: metric.title for name, metric in results.metrics.items()},
+        chief=[name for name, metric in results.metrics.items() if "terminal" in metric.shown],
+        trained={
+            name: max((len(found.means) for found in model.trainings.values()), default=1)
+            for name, model in shown.items()
+        },
         ranked=[name for name, metric in results.metrics.items() if "league" in metric.shown],
         main=[name for name in main if any(name in model.all for model in shown.values())],
         calibrated={name: model.calibration for name, model in shown.items() if model.calibration is not None},

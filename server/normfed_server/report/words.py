@@ -9,6 +9,8 @@ from normfed_server.results.calibration import Rate
 from normfed_server.results.layout import LeagueFigure, RunResults
 from normfed_server.steps.shares import DOMINANT
 
+SAME_MODEL = "Nothing is drawn in its training: every training gives this same model."
+
 
 def participation_sentence(results: RunResults) -> str | None:
     """Who should have taken part in the federated model and did not; None when everybody always did."""
@@ -87,6 +89,13 @@ def warnings(results: RunResults, attacks: Mapping[str, str]) -> list[str]:
     if attacks:
         found.append(f"Malicious by order: {', '.join(f'{site} ({attack})' for site, attack in attacks.items())}.")
     return found
+
+
+def interval(found: tuple[float | None, float | None] | None) -> str:
+    """Its two ends; nothing for none."""
+    if found is None or found[0] is None or found[1] is None:
+        return ""
+    return f"{number(found[0])}–{number(found[1])}"
 
 
 def listed(parts: Iterable[str], word: str = "and") -> str:

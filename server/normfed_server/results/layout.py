@@ -33,6 +33,11 @@ def _defined(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def is_nothing(value: Any) -> bool:
+    """Whether a table is empty."""
+    return not value
+
+
 Number = Annotated[float | None, BeforeValidator(_defined)]
 Interval = tuple[Number, Number]
 
@@ -80,6 +85,15 @@ class Threshold(Frozen):
     source: str = Field(alias="from")
 
 
+class Trainings(Frozen):
+    """Of several trainings of one model: each one's mean over patients, and theirs with its 95 % interval (Student's t
+    over trainings)."""
+
+    means: tuple[Number, ...]
+    mean: Number
+    ci95: Interval
+
+
 Figures = dict[str, Figure]
 
 
@@ -94,6 +108,9 @@ class ModelFigures(Frozen):
     all: Figures
     kinds: dict[str, Figures] = Field(description="by kind of lesion")
     worst_site: dict[str, AtSite]
+    trainings: dict[str, Trainings] = Field(
+        {}, exclude_if=is_nothing, description="where the model was trained several times; other figures: the first's"
+    )
     merged: dict[str, Merged] | None = None
     threshold: Threshold | None = None
     calibration: Calibrated | None = Field(None, exclude_if=is_none, description="false positives in normal people")
@@ -121,6 +138,30 @@ class Differences(Frozen):
     all: dict[str, Difference]
     kinds: dict[str, dict[str, Difference]]
     sites: dict[str, dict[str, Difference]]
+
+
+class Beside(Frozen):
+    """Means over so many patients of models that never saw their hospital: the federation's, and other hospitals' own.
+
+    ``borrowed`` is the mean over all of these, ``best`` the one that is best on these very patients, which nobody knows
+    beforehand; of all patients the best at each site.
+    """
+
+    n: int
+    unseen: Number
+    borrowed: Number
+    best: Number
+    best_site: str | None = Field(description="who trained the best")
+    over_borrowed: Difference = Field(description="unseen less borrowed")
+    over_best: Difference = Field(description="unseen less best")
+
+
+class Unseen(Frozen):
+    """At hospitals that the models never saw; every table is from metric to figures."""
+
+    all: dict[str, Beside]
+    kinds: dict[str, dict[str, Beside]]
+    sites: dict[str, dict[str, Beside]]
 
 
 class Gain(Difference):
@@ -252,6 +293,10 @@ class RunResults(Frozen):
     intervals: Literal["bootstrap", "moments"] = Field("bootstrap", description="what 95 % intervals are made of")
     matrix: dict[str, dict[str, dict[str, Number]]] = Field(description="metric to training site to test site: mean")
     differences: dict[str, Differences] = Field(description="the federated model less each other one")
+    unseen: Unseen | None = Field(
+        None, exclude_if=is_none, description="at hospitals that a model never saw, where that was tested"
+    )
+    nothing_drawn: tuple[str, ...] = Field((), description="models of which every training is the same")
     league: tuple[LeagueRow, ...]
     lowest_score: float | None = Field(None, exclude_if=is_none, description="of anomaly maps; without it: unbounded")
     metrics: dict[str, Described] = Field(

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from normfed_common.metrics.base import Metric
 from normfed_common.metrics.catalogue import chosen
-from normfed_common.metrics.summary import EVERYBODY, Summary, add, averaged, difference_interval
+from normfed_common.metrics.summary import EVERYBODY, Summary, add, difference_interval, t_interval
+from normfed_common.models.combined.pipeline import draws_anything
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.bounds import BELOW_MINIMUM
 from normfed_server.arms.evaluation import ArmResult
-from normfed_server.arms.plan import LOCAL, REPEAT, WITHOUT, Plan
+from normfed_server.arms.plan import LOCAL, WITHOUT, Plan, trainings
 from normfed_server.arms.virtual_clock import Pace, hospital_time
 from normfed_server.events.rounds import RoundFigures
 from normfed_server.results.calibration import calibrated
@@ -33,16 +36,17 @@ from normfed_server.results.layout import (
     Number,
     RunResults,
     Threshold,
+    Trainings,
     described,
 )
 from normfed_server.results.league import league, shown_in_league
+from normfed_server.results.models import BORROWED, UNSEEN, local_models, models, of_repeat
+from normfed_server.results.unseen import unseen
 from normfed_server.sites.closing import missing
 from normfed_server.sites.description import POOLED, SiteDescription
 from normfed_server.sites.letterhead import FEDERATED
 from normfed_server.steps import progress as checkpoints
 from normfed_server.steps.progress import Progress
-
-UNSEEN = "leave-one-site-out"
 
 
 def assemble(
@@ -58,8 +62,9 @@ def assemble(
     progress = {arm.name: _progress(folder, arm.name, study) for arm in plan.arms}
     missed = _missed(progress, arms)
     arms = consistent(plan, arms)
-    repeats = [models(arms, repeat) for repeat in range(study.comparisons.repeats)]
-    per_model, first = repeats[0], _of_repeat(arms, 0)
+    train = next((arm.train for arm in plan.arms if arm.name == FEDERATED), ())
+    repeats = [models(arms, repeat, train) for repeat in range(trainings(study))]
+    per_model, first = repeats[0], of_repeat(arms, 0)
     raw = {name: found.history for name, found in progress.items()}
     histories = {name: tuple(RoundFigures.of_entry(entry) for entry in history) for name, history in raw.items()}
     metrics = chosen(study.evaluation.metrics)
@@ -95,12 +100,16 @@ def assemble(
         },
         hospital_time=None if time is None else HospitalTime.model_validate_json(json.dumps(time)),
         evaluation={
-            name: _model(metrics, summaries, arms.get(name), _own_images(name, _of_repeat(arms, 0)))
+            name: _model(
+                metrics, summaries, arms.get(name), _own_images(name, first), _trainings(metrics, repeats, name)
+            )
             for name, summaries in per_model.items()
         },
+        nothing_drawn=_nothing_drawn(study, plan, per_model),
         intervals=_intervals(arms),
         matrix=_matrix(metrics, first),
         differences=_differences(metrics, per_model),
+        unseen=unseen(per_model, local_models(first), shown_in_league(metrics)),
         league=tuple(league(plan, repeats, histories)),
         lowest_score=0.0,  # thresholds of runs without this key are on a scale of scores that could be negative
         metrics=described(metrics),
@@ -129,51 +138,8 @@ def consistent(plan: Plan, arms: Mapping[str, ArmResult]) -> dict[str, ArmResult
     return found
 
 
-def models(results: Mapping[str, ArmResult], repeat: int = 0) -> dict[str, dict[str, Summary]]:
-    """Model to site to summary, of one of the trainings.
-
-    `local` is each site's own model, UNSEEN at each site the one trained without it.
-
-    A site that does not train has no model of its own: there `local` is the mean over the other sites' local models,
-    what it could expect of borrowing one.
-    """
-    arms = _of_repeat(results, repeat)
-    local = {name.removeprefix(LOCAL): result for name, result in arms.items() if name.startswith(LOCAL)}
-    apart = (LOCAL, WITHOUT)
-    shared = {name: dict(result.summaries) for name, result in arms.items() if not name.startswith(apart)}
-    unseen = {
-        name.removeprefix(WITHOUT): result.summaries[name.removeprefix(WITHOUT)]
-        for name, result in arms.items()
-        if name.startswith(WITHOUT) and name.removeprefix(WITHOUT) in result.summaries
-    }
-    ordered = {name: shared[name] for name in (FEDERATED,) if name in shared}
-    if local:
-        tested = sorted({site for result in local.values() for site in result.summaries})
-        ordered["local"] = {site: _own_or_borrowed(site, local) for site in tested}
-    if unseen:
-        ordered[UNSEEN] = unseen
-    return ordered | {
-        name: shared[name] for name in sorted(shared, key=lambda n: (n != POOLED, n)) if name != FEDERATED
-    }
-
-
-def _of_repeat(results: Mapping[str, ArmResult], repeat: int) -> dict[str, ArmResult]:
-    """The arms of one of the trainings, under the names of the first."""
-    if not repeat:
-        return {name: result for name, result in results.items() if REPEAT not in name}
-    end = f"{REPEAT}{repeat + 1}"
-    return {name.removesuffix(end): result for name, result in results.items() if name.endswith(end)}
-
-
-def _own_or_borrowed(site: str, local: Mapping[str, ArmResult]) -> Summary:
-    if site in local and site in local[site].summaries:
-        return local[site].summaries[site]
-    others = [result.summaries[site] for result in local.values() if site in result.summaries]
-    return averaged(others)
-
-
 def _own_images(name: str, arms: Mapping[str, ArmResult]) -> dict[str, float]:
-    if name == UNSEEN:
+    if name in (UNSEEN, BORROWED):
         return {}
     if name == "local":
         own = {arm.removeprefix(LOCAL): result for arm, result in arms.items() if arm.startswith(LOCAL)}
@@ -181,8 +147,35 @@ def _own_images(name: str, arms: Mapping[str, ArmResult]) -> dict[str, float]:
     return arms[name].image_auroc
 
 
+def _nothing_drawn(study: StudyConfig, plan: Plan, names: Iterable[str]) -> tuple[str, ...]:
+    """The models of which every training is the same."""
+    entries = {arm.name: arm.model for arm in plan.arms}
+    return tuple(name for name in names if not draws_anything(study.transforms, entries.get(name, study.model)))
+
+
+def _trainings(
+    metrics: Sequence[Metric], repeats: Sequence[Mapping[str, Mapping[str, Summary]]], name: str
+) -> dict[str, Trainings]:
+    """By metric, where a model was trained several times: each training's mean over patients, and the 95 % interval of
+    their mean (Student's t over trainings), for these very patients."""
+    parts = [add(list(repeat[name].values())) for repeat in repeats if repeat.get(name)]
+    if len(parts) < 2:
+        return {}
+    found = {}
+    for metric in metrics:
+        means = np.array([part.mean(metric.name) for part in parts if part.n(metric.name)])
+        if len(means) > 1:
+            low, high = t_interval(float(means.mean()), float(means.std(ddof=1) / len(means) ** 0.5), len(means) - 1)
+            found[metric.name] = Trainings(means=tuple(means.tolist()), mean=float(means.mean()), ci95=(low, high))
+    return found
+
+
 def _model(
-    metrics: Sequence[Metric], summaries: Mapping[str, Summary], result: ArmResult | None, images: Mapping[str, float]
+    metrics: Sequence[Metric],
+    summaries: Mapping[str, Summary],
+    result: ArmResult | None,
+    images: Mapping[str, float],
+    trained: dict[str, Trainings],
 ) -> ModelFigures:
     everybody = add(list(summaries.values()))
     sites = {site: _figures(metrics, summary, EVERYBODY) for site, summary in summaries.items()}
@@ -201,6 +194,7 @@ def _model(
         all=over_all,
         kinds=kinds,
         worst_site=worst,
+        trainings=trained,
         merged={name: Merged(**vars(bracket)) for name, bracket in tested.merged().items()} if tested else None,
         threshold=Threshold(value=tested.threshold, source=tested.threshold_from) if tested else None,
         calibration=calibrated(tested.calibration, summaries) if tested and tested.calibration else None,
@@ -240,11 +234,10 @@ def _intervals(arms: Mapping[str, ArmResult]) -> Literal["bootstrap", "moments"]
 
 def _matrix(metrics: Sequence[Metric], arms: Mapping[str, ArmResult]) -> dict[str, dict[str, dict[str, Number]]]:
     """Metric to training site to test site: the local models' means everywhere."""
-    rows = {name.removeprefix(LOCAL): result.summaries for name, result in arms.items() if name.startswith(LOCAL)}
     return {
         metric: {
             train: {test: summary.mean(metric) for test, summary in sorted(row.items())}
-            for train, row in sorted(rows.items())
+            for train, row in sorted(local_models(arms).items())
         }
         for metric in shown_in_league(metrics)
     }

@@ -30,7 +30,7 @@ def test_sums_per_place_are_of_the_scans_that_the_model_scores() -> None:
     model = Pipeline([SiteCentring(Frozen(), setting())], build(MODELS, {"name": "atlas"}, setting()))
     site: Any = SimpleNamespace(
         config=SimpleNamespace(name="a"),
-        study=SimpleNamespace(seed=0, federation=SimpleNamespace(rounds=1)),
+        study=SimpleNamespace(seed=0, model={"name": "siamese"}, federation=SimpleNamespace(rounds=1)),
         custody=None,
         train=(),
         training_people=3,
@@ -41,6 +41,7 @@ def test_sums_per_place_are_of_the_scans_that_the_model_scores() -> None:
     job: Any = SimpleNamespace(
         site=site,
         model=lambda: model,
+        request=SimpleNamespace(model={"name": "atlas"}),
         seed=0,
         payload=Sums(phase="moments"),
         arrays={},

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import nibabel
 import numpy as np
 import pytest
 from nilearn import datasets, image
 from scipy import ndimage
 
+from normfed_client.imaging import template
+from normfed_client.imaging.cache import ROOT_VARIABLE
 from normfed_client.imaging.template import MARGIN, anatomy, common_grid, whole
 
 
@@ -47,7 +52,7 @@ def test_a_template_is_shared_by_all_so_nobody_can_change_it(kind: str) -> None:
 @pytest.mark.parametrize("size_mm", [2, 4])
 def test_tissues_of_the_grid_are_those_of_the_template_and_sum_to_its_brain(size_mm: int) -> None:
     found, grid = anatomy(size_mm), common_grid(size_mm)
-    assert {array.shape for array in vars(found).values()} == {grid.shape}
+    assert {array.shape for array in (found.t1, *found.tissues())} == {grid.shape}
     total = found.grey + found.white + found.fluid
     assert total.min() >= 0
     assert total.max() <= 1 + 1e-5
@@ -56,3 +61,30 @@ def test_tissues_of_the_grid_are_those_of_the_template_and_sum_to_its_brain(size
     # On T1 fluid is darkest and white matter brightest.
     means = [found.t1[tissue > 0.8].mean() for tissue in (found.fluid, found.grey, found.white)]
     assert means == sorted(means)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache, and a process that has asked for no template."""
+    monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path / "cache"))
+    template.whole.cache_clear()
+    yield tmp_path / "cache"
+    template.whole.cache_clear()
+
+
+def test_a_template_that_another_process_has_resampled_is_the_same_and_is_not_resampled_again(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, affine = whole("gm", 4)
+    template.whole.cache_clear()
+    monkeypatch.delattr(template, "_resampled")
+    again, same_affine = whole("gm", 4)
+    np.testing.assert_array_equal(again, first)
+    np.testing.assert_array_equal(same_affine, affine)
+    assert len(list((fresh / "templates").iterdir())) == 1
+
+
+def test_without_room_for_it_a_template_is_resampled_by_every_process(fresh: Path) -> None:
+    fresh.write_text("not a folder")
+    expected = datasets.load_mni152_gm_template(resolution=4).get_fdata()
+    np.testing.assert_allclose(whole("gm", 4)[0], expected)

@@ -30,9 +30,9 @@ SITES = {"b": site(3, 4), "d": site(0, 5), "c": site(9, 2), "a": site(5, 2), "e"
 
 
 def planned(study: StudyConfig, sites: Mapping[str, SiteDescription] = SITES, **changes: Any) -> Plan:
-    """Of the tiny study without baselines, with some comparisons; ``strategy`` and ``federation`` are the study's."""
+    """Of the tiny study without baselines, with some comparisons; the other changes are the study's own."""
     raw = study.model_dump(mode="json")
-    for key in ("strategy", "federation"):
+    for key in ("strategy", "model", "federation"):
         if key in changes:
             raw[key] = (raw[key] if key == "federation" else {}) | changes.pop(key)
     raw["comparisons"] |= {"local": False, "baselines": []} | changes
@@ -58,7 +58,7 @@ def test_the_longest_training_comes_first_and_baselines_last(study: StudyConfig)
     )
     once = ["pooled", "federated", "fedprox", "fedavg", "fedavg+fp16"]
     without, local = ["without-a", "without-b", "without-c"], ["local-c", "local-a", "local-e", "local-b"]
-    again = [f"{name}~2" for name in (*once, *local)]
+    again = [f"{name}~2" for name in (*once, *without, *local)]
     assert [arm.name for arm in plan.arms] == [*once, *without, *local, *again, "atlas"]
 
 
@@ -101,6 +101,19 @@ def test_local_models_are_trained_again_only_where_the_league_needs_them(study: 
         "federated~3": 2,
     }
     assert not arms["federated~2"].maps
+
+
+def test_where_models_are_borrowed_every_training_of_them_is_tested_everywhere(study: StudyConfig) -> None:
+    arms = by_name(planned(study, local=True, repeats=2, leave_one_site_out=True))
+    assert arms["local-a~2"].evaluate == dict.fromkeys("abcd", "ranking")
+    assert arms["without-a~2"].evaluate == {"a": "ranking"}
+
+
+def test_a_model_of_which_nothing_is_drawn_is_trained_once_however_often_it_is_asked_for(study: StudyConfig) -> None:
+    def names(**changes: Any) -> list[str]:
+        return [arm.name for arm in planned(study, model={"name": "matched-filter"}, **changes).arms]
+
+    assert names(local=True, repeats=3) == names(local=True)
 
 
 def test_a_federation_without_a_site_is_for_those_that_train_and_test(study: StudyConfig) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from compared import GAIN, calibration, difference, metrics, model, row
+from compared import GAIN, calibration, difference, metrics, model, row, unseen
 from hypothesis import given
 from hypothesis import strategies as st
 from run_results import run_results
@@ -305,3 +305,39 @@ def test_what_no_site_says_is_not_compared(mean: float | None) -> None:
     assert "It is better than every site training alone by AUROC (+0.100, 95 % interval +0.050 to +0.150)." in text
     found["evaluation"]["federated"]["all"] = {}
     assert said(found) == ["No site says an AUROC of the federated model."]
+
+
+@pytest.mark.parametrize(
+    ("difference_to", "word"), [(BETTER, "better than"), (WORSE, "worse than"), (TIED, UNSURE)], ids=["+", "-", "="]
+)
+def test_what_the_federation_is_worth_to_a_hospital_it_never_saw(difference_to: dict[str, Any], word: str) -> None:
+    verdict = {"better than": "better", "worse than": "worse", UNSURE: "tied"}[word]
+    mean, best = said(metrics(local=TIED) | {"unseen": unseen(difference_to, TIED)})[3:5]
+    assert mean.startswith("At a hospital that it never saw the federation's model reaches AUROC 0.800 and average")
+    assert f"there it is {verdict} by AUROC (0.700; " in mean
+    assert "picked on the very patients of each hospital, which favours it, it is tied by AUROC (0.750; " in best
+
+
+def test_of_few_patients_at_unseen_hospitals_nothing_is_said() -> None:
+    few = metrics(local=TIED) | {"unseen": unseen(BETTER, BETTER, n=5)}
+    assert not any("never saw" in text for text in said(few))
+
+
+def test_at_unseen_hospitals_a_training_that_says_otherwise_makes_a_tie() -> None:
+    found = metrics(**{"leave-one-site-out": None, "borrowed": None, "local": TIED}) | {"unseen": unseen(BETTER, TIED)}
+    of_trainings = {"means": [0.8, 0.72], "mean": 0.76, "ci95": [0.2, 1.0]}
+    found["evaluation"]["leave-one-site-out"]["trainings"] = {"auroc": of_trainings, "auprc": of_trainings}
+    found["evaluation"]["borrowed"]["trainings"] = {
+        "auroc": {**of_trainings, "means": [0.7, 0.71]},
+        "auprc": {**of_trainings, "means": [0.7, 0.73]},
+    }
+    (text,) = [text for text in said(found) if "never saw" in text]
+    assert "better by AUROC" in text
+    assert "tied by average precision" in text
+
+
+def test_a_model_of_which_nothing_is_drawn_says_so_instead_of_warning_of_seeds() -> None:
+    found = metrics(local=TIED)
+    assert "another seed may decide otherwise" in said(found)[-1]
+    assert said(found | {"nothing_drawn": ["federated"]})[-1].endswith("every training gives this same model.")
+    assert "seed" in said(found | {"nothing_drawn": ["atlas"]})[-1]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from compared import GAIN, calibration, difference, metrics, row
+from compared import GAIN, calibration, difference, metrics, row, unseen
 from run_results import history, run_results
 
 from normfed_common.foundation.errors import RunError
@@ -210,3 +210,32 @@ def test_how_far_training_came_stands_beside_principal_components(written: Calla
     assert "<td>federated</td><td>6.40</td><td>2.00</td><td>3.20</td>" in text
     assert "Training did not converge" in text
     assert "How far training came" not in written(metrics())
+
+
+def test_models_have_intervals_over_patients_and_over_trainings_or_say_why_not(written: Callable[..., str]) -> None:
+    found = metrics(local=difference(0.02, -0.02, 0.06)) | {"nothing_drawn": ["local"]}
+    trained = {"means": [0.5, 0.6, 0.7], "mean": 0.6, "ci95": [0.352, 0.848]}
+    found["evaluation"]["federated"]["trainings"] = {"auroc": trained}
+    page = written(found)
+    assert '0.900<br><span class="soft">0.850–0.950<br>trainings 0.352–0.848</span>' in page
+    assert "<td>3</td>" in page
+    assert "<td>all the same</td>" in page
+    assert "nothing is drawn, so every training gives this same model" in page
+    assert "nothing is drawn" not in written(metrics(local=difference(0.02, -0.02, 0.06)))
+
+
+def test_unseen_hospitals_stand_in_a_table_of_their_own(written: Callable[..., str]) -> None:
+    found = metrics(local=difference(0.02, -0.02, 0.06))
+    assert "the model never saw" not in written(found)
+    page = written(found | {"unseen": unseen(difference(0.1, 0.05, 0.15), difference(0.05, -0.01, 0.11))})
+    assert page.count("federation without it") == 2  # by average precision, by AUROC
+    cells = '<td>20</td><td>0.800</td><td>0.700</td><td>+0.100<br><span class="soft">+0.050 to +0.150</span></td>'
+    assert page.count(cells) == 6  # all, a site, a kind
+    assert page.count('<td>0.750<br><span class="soft">b</span></td>') == 2
+
+
+def test_a_figure_over_fewer_patients_says_of_how_many(written: Callable[..., str]) -> None:
+    found = metrics(local=difference(0.02, -0.02, 0.06))
+    assert '<span class="soft">of ' not in written(found)
+    found["evaluation"]["local"]["all"]["auroc"]["n"] = 12
+    assert '<span class="soft">of 12</span>' in written(found)

@@ -20,7 +20,8 @@ from normfed_server.arms.calibration import Calibration, SiteCalibration
 from normfed_server.arms.evaluation import ArmResult
 from normfed_server.arms.plan import Arm, Plan
 from normfed_server.results.layout import Convergence, RunResults
-from normfed_server.results.metrics import _convergence, assemble, consistent, models
+from normfed_server.results.metrics import _convergence, assemble, consistent
+from normfed_server.results.models import models
 from normfed_server.sites.description import SiteDescription
 from normfed_server.steps import progress as checkpoints
 from normfed_server.steps.progress import Progress
@@ -176,6 +177,24 @@ def test_unseen_is_at_each_site_the_model_trained_without_it() -> None:
     assert means(found) == {"leave-one-site-out": {"a": 0.125, "b": 0.25}}
 
 
+def test_where_a_site_trains_nothing_the_federated_model_never_saw_it() -> None:
+    arms = results({"federated": {"a": VALUES["z"], "d": VALUES["w"]}, "without-a": {"a": VALUES["x"]}})
+    assert means(models(arms, train=("a",)))["leave-one-site-out"] == {"a": 0.125, "d": 0.75}
+    gone = results({"federated": {"a": VALUES["z"], "b": VALUES["w"]}, "without-a": {"a": VALUES["x"]}})
+    assert means(models(gone, train=("a", "b")))["leave-one-site-out"] == {"a": 0.125}
+
+
+def test_borrowed_is_at_each_site_the_mean_of_the_others_models() -> None:
+    local = {
+        "local-a": {"a": VALUES["w"], "b": VALUES["x"], "c": VALUES["y"]},
+        "local-b": {"a": VALUES["y"], "b": VALUES["w"], "c": VALUES["z"]},
+        "local-c": {"a": VALUES["z"]},
+    }
+    found = means(models(results(local | {"without-a": {"a": VALUES["x"]}})))
+    assert found["borrowed"] == pytest.approx({"a": 0.375, "b": 0.125, "c": 0.375})
+    assert "borrowed" not in models(results(local))  # nothing is there to stand beside it
+
+
 def test_models_come_in_one_order_the_federated_first_baselines_by_name() -> None:
     names = ("zeta", "atlas", "pooled", "without-a", "local-a", "federated", "fedprox")
     found = models(results({name: {"a": VALUES["x"]} for name in names}))
@@ -189,6 +208,24 @@ def test_a_further_training_is_found_under_the_names_of_the_first() -> None:
     assert means(models(arms, 1)) == {"federated": {"a": 0.25}, "local": {"a": 0.75}}
     assert means(models(arms, 11)) == {"federated": {"a": 0.5}}
     assert models(arms, 2) == {}
+
+
+def test_trainings_have_an_interval_of_their_own_and_the_figures_are_the_first_s(
+    assembled: Assembled, study: StudyConfig
+) -> None:
+    comparisons = study.comparisons.model_copy(update={"repeats": 3})
+    assembled.study = study.model_copy(update={"comparisons": comparisons})
+    names = {"federated": "x", "federated~2": "y", "federated~3": "z", "atlas": "w"}
+    atlas = Arm("atlas", {"name": "atlas"}, tuple(SITES), {})
+    found = assembled(results({name: {"a": VALUES[value]} for name, value in names.items()}), [atlas])
+    means_of = [0.125, 0.25, 0.5]
+    low, high = stats.t.interval(0.95, 2, np.mean(means_of), stats.sem(means_of))
+    federated = found["evaluation"]["federated"]
+    assert federated["all"]["auroc"]["mean"] == 0.125
+    assert federated["trainings"]["auroc"]["means"] == means_of
+    assert federated["trainings"]["auroc"]["ci95"] == pytest.approx([low, high])
+    assert "trainings" not in found["evaluation"]["atlas"]
+    assert found["nothing_drawn"] == ["atlas"]
 
 
 def test_the_matrix_is_every_local_model_everywhere(assembled: Assembled) -> None:

@@ -23,7 +23,7 @@ from pydantic_core import PydanticCustomError
 from normfed_common.foundation import seeds
 from normfed_common.foundation.errors import PluginError, ScanError, StudyError
 from normfed_common.learning.cohort import Cohort, Scan
-from normfed_common.learning.entries import config_of, postprocessing_of, samples_per_person
+from normfed_common.learning.entries import config_of, draws, postprocessing_of, samples_per_person
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Setting
@@ -134,6 +134,11 @@ class Ensemble(Composite):
     def samples_per_person(cls, config: EnsembleConfig) -> int:
         """The most that a member draws: they are trained in phases of their own."""
         return max(samples_per_person(MODELS, entry) for entry in config.members)
+
+    @classmethod
+    def draws(cls, config: EnsembleConfig) -> bool:
+        """What a member draws: its scores are counted over all people."""
+        return any(draws(MODELS, entry) for entry in config.members)
 
     @classmethod
     def needs(cls, config: EnsembleConfig, modalities: tuple[str, ...]) -> tuple[str, ...]:

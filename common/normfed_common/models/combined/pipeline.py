@@ -13,7 +13,7 @@ import torch
 from normfed_common.foundation import seeds
 from normfed_common.foundation.errors import PluginError
 from normfed_common.learning.cohort import Cohort, Scan
-from normfed_common.learning.entries import build, postprocessing_of
+from normfed_common.learning.entries import build, draws, postprocessing_of
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
@@ -46,6 +46,11 @@ def assemble(transforms: Sequence[dict[str, Any]], model: dict[str, Any], settin
     if built.network is not None:
         built.network.eval()
     return built
+
+
+def draws_anything(transforms: Sequence[dict[str, Any]], model: dict[str, Any]) -> bool:
+    """Whether what `assemble` makes draws anything (see `Learner.draws`)."""
+    return draws(MODELS, model) or any(draws(TRANSFORMS, entry) for entry in transforms)
 
 
 class Pipeline(Composite):

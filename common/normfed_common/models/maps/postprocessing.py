@@ -15,8 +15,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from scipy import ndimage
 
+from normfed_common.foundation.masks import once_per_mask
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Setting
@@ -55,21 +55,22 @@ def weights(scan: Scan, config: PostprocessingConfig, setting: Setting) -> np.nd
     """Of every voxel, float64 of shape (X, Y, Z) in [0, 1]."""
     found = scan.mask.astype(np.float64)
     if config.edge_mm > 0:
-        found[depth_mm(scan.mask, setting.voxel_size_mm) < config.edge_mm] *= config.edge_factor
+        found[_edge(scan.mask, setting.voxel_size_mm, config.edge_mm)] *= config.edge_factor
     if config.fluid == "template":
         found[setting.anatomy.fluid > 0.5] = 0
     elif config.fluid == "patient":
         found[patients_fluid(scan, setting.modalities)] = 0
     if config.grey_factor < 1:
-        found *= config.grey_factor + (1 - config.grey_factor) * _white(setting)
+        found *= config.grey_factor + (1 - config.grey_factor) * setting.anatomy.spread_white(
+            SPREAD_MM / setting.voxel_size_mm
+        )
     return found
 
 
-def _white(setting: Setting) -> np.ndarray:
-    """W of the module, (X, Y, Z) in [0, 1]."""
-    spread = ndimage.gaussian_filter(setting.anatomy.white.astype(np.float64), SPREAD_MM / setting.voxel_size_mm)
-    share: np.ndarray = spread / spread.max()
-    return share
+@once_per_mask
+def _edge(mask: np.ndarray, voxel_size_mm: float, edge_mm: float) -> np.ndarray:
+    """Whether a voxel lies less than that deep, bool (X, Y, Z)."""
+    return depth_mm(mask, voxel_size_mm) < edge_mm
 
 
 def _smoothed(values: np.ndarray, weight: np.ndarray, sigma: float) -> np.ndarray:

@@ -8,10 +8,12 @@ score:   log(1 + e^s),  s how far a voxel is to the suspicious side: s itself wh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
+
+from normfed_common.foundation.masks import box_of
 
 Suspicious = Literal["bright", "dark", "both"]
 USUALLY: Mapping[str, Suspicious] = {"T1w": "dark", "FLAIR": "bright", "T2w": "bright"}  # WMH, MS and most tumours
@@ -63,14 +65,18 @@ def smoothed_inside(volumes: np.ndarray, weights: np.ndarray, sigma_voxels: floa
     -------
     float32 of shape (..., X, Y, Z).
     """
-    inside = weights > 0
-    values = np.where(inside, volumes, 0).astype(np.float32)
-    if sigma_voxels > 0:
-        weights = weights.astype(np.float32)
-        weight = _blurred(weights, sigma_voxels)
-        values = _blurred(values * weights, sigma_voxels)
-        values = np.divide(values, weight, out=np.zeros_like(values), where=inside & (weight > 0))
-    return values
+    found = np.zeros(volumes.shape, np.float32)
+    box = box_of(weights > 0)  # nothing comes from beyond
+    here: Any = (..., *box)
+    weight = weights[box].astype(np.float32)
+    inside = weights[box] > 0
+    values = np.where(inside, volumes[here], 0).astype(np.float32)
+    if sigma_voxels > 0 and inside.any():
+        blurred = _blurred(weight, sigma_voxels)
+        values = _blurred(values * weight, sigma_voxels)
+        values = np.divide(values, blurred, out=np.zeros_like(values), where=inside & (blurred > 0))
+    found[here] = values
+    return found
 
 
 def brightest(modalities: Sequence[str]) -> str | None:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 from scipy.stats import iqr, norm
 from synthetic import SHAPE, scan
 
@@ -94,6 +95,20 @@ def test_a_voxel_of_little_weight_says_little() -> None:
     heavy = smoothed_inside(values, weights, 1)[4, 4, 5]
     weights[4, 4, 4] = 0.01
     assert 0 < smoothed_inside(values, weights, 1)[4, 4, 5] < 0.02 * heavy
+
+
+@pytest.mark.parametrize("weights", [one.mask, one.mask * np.linspace(0.1, 1, SHAPE[0])[:, None, None]])
+def test_several_volumes_are_smoothed_alike_and_as_on_the_whole_grid(weights: np.ndarray) -> None:
+    def plain(volume: np.ndarray) -> np.ndarray:
+        both = (
+            gaussian_filter(v.astype(np.float32), 2, mode="constant", truncate=3) for v in (volume * weights, weights)
+        )
+        return np.divide(*both, out=np.zeros(SHAPE, np.float32), where=one.mask)
+
+    found = smoothed_inside(one.images, weights, 2)
+    for volume, smoothed in zip(one.images, found, strict=True):
+        np.testing.assert_allclose(smoothed, plain(volume), rtol=1e-5)
+        np.testing.assert_array_equal(smoothed, smoothed_inside(volume, weights, 2))
 
 
 def test_no_smoothing_leaves_the_volume() -> None:
