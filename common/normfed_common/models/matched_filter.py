@@ -37,6 +37,7 @@ from normfed_common.models.voxelwise.intensities import (
     UNITS,
     USUALLY,
     Suspicious,
+    main_modality,
     never_negative,
     robust_units,
     smoothed_inside,
@@ -44,7 +45,6 @@ from normfed_common.models.voxelwise.intensities import (
 from normfed_common.study.base import Frozen
 
 Millimetres = Annotated[float, Field(ge=0, le=50)]
-MAIN = ("FLAIR", "T2w")  # in the order of preference: lesions are bright there
 LARGEST = max(abs(limit) for limit in UNITS)
 
 
@@ -91,7 +91,7 @@ class MatchedFilter(NormativeModel):
 
     def __init__(self, config: MatchedFilterConfig, setting: Setting) -> None:
         super().__init__(config, setting)
-        self.main = _main(config, setting.modalities)
+        self.main = main_modality(config.modality, setting.modalities)
         for name in (self.main, *config.suspicious):
             if name not in setting.modalities:
                 raise StudyError(
@@ -112,7 +112,7 @@ class MatchedFilter(NormativeModel):
     @classmethod
     def needs(cls, config: MatchedFilterConfig, modalities: tuple[str, ...]) -> tuple[str, ...]:
         """The main modality; without another the detector is that of those that are there."""
-        return (_main(config, modalities),)
+        return (main_modality(config.modality, modalities),)
 
     def phases(self) -> tuple[Phase, ...]:
         """Moments of every place."""
@@ -218,7 +218,3 @@ class MatchedFilter(NormativeModel):
             smoothed_inside(channel, scan.mask, scale / size) for channel in units for scale in self.config.scales_mm
         )
         return np.stack([volume.ravel()[index] for volume in smoothed], 1)
-
-
-def _main(config: MatchedFilterConfig, modalities: tuple[str, ...]) -> str:
-    return config.modality or next((name for name in MAIN if name in modalities), modalities[0])

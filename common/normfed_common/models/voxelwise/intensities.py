@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter
 Suspicious = Literal["bright", "dark", "both"]
 USUALLY: Mapping[str, Suspicious] = {"T1w": "dark", "FLAIR": "bright", "T2w": "bright"}  # WMH, MS and most tumours
 QUARTILES_PER_SD = 1.349  # between the quartiles of a normal distribution, in standard deviations
+MAIN = ("FLAIR", "T2w")  # in the order of preference: lesions are bright there
 UNITS = (-5.0, 8.0)  # lesions reach further up than anything reaches down
 TRUNCATE = 3.0  # of the Gaussian, in standard deviations
 
@@ -46,7 +47,9 @@ def robust_units(images: np.ndarray, mask: np.ndarray, present: np.ndarray, outs
     return found
 
 
-def smoothed_inside(volume: np.ndarray, weight_mask: np.ndarray, sigma_voxels: float) -> np.ndarray:
+def smoothed_inside(
+    volume: np.ndarray, weight_mask: np.ndarray, sigma_voxels: float | tuple[float, float, float]
+) -> np.ndarray:
     """A volume after Gaussian smoothing within its weights; 0 where there is no weight.
 
     Parameters
@@ -56,7 +59,7 @@ def smoothed_inside(volume: np.ndarray, weight_mask: np.ndarray, sigma_voxels: f
     weight_mask
         (X, Y, Z), bool or weights of at least 0.
     sigma_voxels
-        0 leaves the volume as it is.
+        Alike or along every axis; 0 leaves the volume as it is.
 
     Returns
     -------
@@ -64,12 +67,17 @@ def smoothed_inside(volume: np.ndarray, weight_mask: np.ndarray, sigma_voxels: f
     """
     inside = weight_mask > 0
     values = np.where(inside, volume, 0).astype(np.float32)
-    if sigma_voxels > 0:
+    if np.any(np.greater(sigma_voxels, 0)):
         weights = weight_mask.astype(np.float32)
         weight = gaussian_filter(weights, sigma_voxels, mode="constant", truncate=TRUNCATE)
         values = gaussian_filter(values * weights, sigma_voxels, mode="constant", truncate=TRUNCATE)
         values = np.divide(values, weight, out=np.zeros_like(values), where=inside & (weight > 0))
     return values
+
+
+def main_modality(named: str | None, modalities: tuple[str, ...]) -> str:
+    """Whose units are the score's: the one that a study names, else FLAIR, T2w, or the first."""
+    return named or next((name for name in MAIN if name in modalities), modalities[0])
 
 
 def suspicion(values: np.ndarray, suspicious: Suspicious) -> np.ndarray:
