@@ -68,7 +68,10 @@ class SyntheticConfig(Frozen):
         (0.5, 4.0), description="of the faintest and the strongest blob in the main modality, robust units"
     )
     beside: float = Field(
-        0.6, ge=0, le=10, description="how much of a blob the other modalities show at most, as a share of the main one's"
+        0.6,
+        ge=0,
+        le=10,
+        description="how much of a blob the other modalities show at most, as a share of the main one's",
     )
     foreign: float = Field(0.2, ge=0, le=1, description="share of blobs that are tissue from elsewhere in a person")
     in_white: float = Field(0.7, ge=0, le=1, description="share of blobs with their centre in white matter")
@@ -103,7 +106,9 @@ class SyntheticAnomalies(NormativeModel):
         for name in (main, *config.suspicious):
             if name not in setting.modalities:
                 known = ", ".join(setting.modalities)
-                raise StudyError(f"synthetic-anomalies: the study has no {name}, only {known}. Change it, or leave it out.")
+                raise StudyError(
+                    f"synthetic-anomalies: the study has no {name}, only {known}. Change it, or leave it out."
+                )
         sides = {name: config.suspicious.get(name, USUALLY.get(name, "bright")) for name in setting.modalities}
         self.recipe = Recipe(
             main=setting.modalities.index(main),

@@ -25,7 +25,11 @@ AXES_SPREAD = 0.3  # standard deviation of the logarithm of an axis over the rad
 ROUGHNESS = 0.3  # of the edge, in radii
 SOFTNESS = (0.25, 1.2)  # voxels
 FOLLOWS, LIKENESS = 0.5, (0.5, 1.2)  # share of blobs that follow tissue, and how unlike it may be, in units
-FLATTENED, FLATNESS, TEXTURE_VOXELS = 0.4, 0.8, 0.7  # share of blobs, how much of their texture goes, what comes instead
+FLATTENED, FLATNESS, TEXTURE_VOXELS = (
+    0.4,
+    0.8,
+    0.7,
+)  # share of blobs, how much of their texture goes, what comes instead
 LEAST, FAINT = 0.5, 0.01  # a blob that reaches less is dropped; where it is fainter it ends
 SUSPICIOUS = 0.9  # share of blobs that change the main modality to the suspicious side
 UNCHANGED = 0.1  # share of blobs that others show and the main modality does not

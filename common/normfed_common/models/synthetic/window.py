@@ -1,6 +1,6 @@
 """What a network of slices sees: the template's brain and a margin, and beside intensities where in the brain they are.
 
-    stack of slice z = (y_1(z-1), y_1(z), y_1(z+1), y_2(z-1), ...; grey, white, T1 of the template at z; |x|, y, z)
+stack of slice z = (y_1(z-1), y_1(z), y_1(z+1), y_2(z-1), ...; grey, white, T1 of the template at z; |x|, y, z)
 """
 
 from __future__ import annotations
