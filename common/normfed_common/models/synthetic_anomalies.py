@@ -1,12 +1,13 @@
 """A small U-Net that learns, without labels, to find anomalies planted in normal tissue and to undo them.
 
-    loss(slice)  = sum over normal voxels of BCE(L, t) + undo * sum over modalities of |r - (x0 - x)|, per voxel of a slice
+    loss(slice)  = 1 / n sum over normal voxels of BCE(L, t) + undo sum over modalities of |r - (x0 - x)|
     score(voxel) = log(1 + e^(y + w L'))
 
 x0 is normal tissue in robust units, x the same with anomalies, t how much they have changed it (`planting`), both as
-another scanner might have them (`augmentation`); L and r are what the network says of x and its neighbouring slices, and
-of where in the brain they are (`window`). y are the units of the main modality, suspicious side up; L' is the mean of L
-over the scan and its mirror image, at least -8. y + w L' is far below 0 in normal tissue, where the score is almost 0.
+another scanner might have them (`augmentation`); n are the voxels of a mean slice. L and r are what the network says of
+x, of the slices beside it and of their place in the brain (`window`). y are the units of the main modality, suspicious
+side up; L' is the mean of L over the scan and its mirror image, at least -8. y + w L' is far below 0 in normal tissue,
+where the score is almost 0.
 
 Kin of foreign patch interpolation (Tan et al. 2020, arXiv 2011.04197) and of DISYRE (Naval Marimont, Tarroni 2023,
 arXiv 2311.15453). Whoever trains needs no lesion, but what is planted says what is looked for.
@@ -15,12 +16,14 @@ arXiv 2311.15453). Whoever trains needs no lesion, but what is planted says what
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cache, cached_property
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
@@ -41,6 +44,7 @@ from normfed_common.models.voxelwise.intensities import USUALLY, main_modality, 
 from normfed_common.study.base import Frozen
 
 SLAB = 6  # slices that are learnt from, with one more on either side
+SLABS_MIXED = 8  # slices of one slab are too alike for a batch of their own
 SLICES_AT_ONCE = 8  # stays in the processor's cache
 FLOOR = -8.0  # of the logit: how normal is normal does not matter
 FLIPPED, MOVED = 0.5, 0.7  # shares of slabs in the mirror, and with the template moved by up to a voxel
@@ -77,7 +81,7 @@ class SyntheticConfig(Frozen):
     in_white: float = Field(0.7, ge=0, le=1, description="share of blobs with their centre in white matter")
     undo: float = Field(0.3, ge=0, le=100, description="weight of undoing the anomaly beside finding it")
     slabs_per_subject: int = Field(4, ge=1, le=1_000_000, description="of six slices, in an epoch")
-    batch_size: int = Field(12, ge=1, le=100_000, description="slices")
+    batch_size: int = Field(4, ge=1, le=100_000, description="slices")
 
     @model_validator(mode="after")
     def _from_low_to_high(self) -> SyntheticConfig:
@@ -149,20 +153,24 @@ class SyntheticAnomalies(NormativeModel):
         """Stacks of slices with anomalies, float32 (n, 3 C + 6, X, Y); how much is changed there (n, 1, X, Y), what
         would undo it (n, C, X, Y), and which voxels are normal (n, 1, X, Y).
 
-        Slabs of all scans are mixed, as many of each; where foreign tissue is planted, a sample is of two people.
+        Slices of eight slabs at a time are mixed, as many slabs of each scan. Foreign tissue is of the scan before, and
+        such a sample of two people.
         """
-        waiting: list[Batch] = []
-        turns = np.repeat(np.arange(len(cohort)), self.config.slabs_per_subject)
-        for number in rng.permutation(turns):
-            made = self._planted_slab(cohort, int(number), rng)
-            if made is not None:
-                waiting.append(made)
-            while sum(map(len, waiting)) >= self.config.batch_size:
-                full, left = _split(_joined(waiting), self.config.batch_size)
-                waiting = [left] if len(left) else []
-                yield full
-        if waiting:
-            yield _joined(waiting)
+        size, waiting = self.config.batch_size, list[Batch]()
+        turns = rng.permutation(np.repeat(np.arange(len(cohort)), self.config.slabs_per_subject))
+        donor = self._opened(cohort, turns[-1])
+        for start in range(0, len(turns), SLABS_MIXED):
+            for number in turns[start : start + SLABS_MIXED]:
+                scan = self._opened(cohort, number)
+                made = self._planted_slab(scan, donor, rng)
+                waiting += [] if made is None else [made]
+                donor = scan
+            if waiting:
+                mixed = _joined(waiting)
+                order = torch.from_numpy(rng.permutation(len(mixed)))
+                full = len(mixed) // size * size if start + SLABS_MIXED < len(turns) else len(mixed)
+                yield from (_some(mixed, rows) for rows in order[:full].split(size) if len(rows))
+                waiting = [_some(mixed, order[full:])] if full < len(mixed) else []
 
     def loss(self, phase: str, batch: Batch, rng: torch.Generator) -> Tensor:
         """Of every slice, (n,): finding and undoing at its normal voxels, as if all slices had equally many."""
@@ -201,20 +209,24 @@ class SyntheticAnomalies(NormativeModel):
                 found[here] = (both.float() / 2).clamp(min=FLOOR).cpu().numpy()
         return window.back(found, shape, FLOOR)
 
-    def _planted_slab(self, cohort: Cohort, number: int, rng: np.random.Generator) -> Batch | None:
+    def _opened(self, cohort: Cohort, number: int) -> _Opened:
+        scan = self.with_every_modality(cohort.scan(int(number)))
+        normal = np.zeros(scan.mask.size, bool)
+        normal[scan.normal_index] = True
+        units = robust_units(scan.images, scan.mask, scan.present, OUTSIDE)
+        return _Opened(Tissue(units, normal.reshape(scan.mask.shape)), scan.mask, scan.person.index)
+
+    def _planted_slab(self, scan: _Opened, donor: _Opened, rng: np.random.Generator) -> Batch | None:
         """The slices with normal tissue of a slab of a scan; None if there are none."""
-        window = self.window
-        scan = self.with_every_modality(cohort.scan(number))
-        other = self.with_every_modality(cohort.scan(_another(number, len(cohort), rng)))
-        depths = np.flatnonzero((normal := _normal(scan)).any((0, 1)))
+        window, normal = self.window, scan.tissue.normal
+        depths = np.flatnonzero(normal.any((0, 1)))
         if not len(depths):
             return None
         first = int(rng.integers(depths[0] - SLAB + 1, depths[-1] + 1)) - 1
         part = (first, SLAB + 2)
-        clean = Tissue(window.slab(_units(scan), *part, OUTSIDE), window.slab(normal, *part))
-        donor = cache(lambda: Tissue(_units(other), _normal(other)))
-        ill, foreign = planted(clean, window.slab(window.white, *part), donor, self.recipe, rng)
-        pair = augmented(np.stack([clean.units, ill]), window.slab(scan.mask, *part), rng)
+        clean = Tissue(window.slab(scan.tissue.units, *part, OUTSIDE), window.slab(normal, *part))
+        ill, foreign = planted(clean, window.slab(window.white, *part), donor.tissue, self.recipe, rng)
+        pair, reach = augmented(np.stack([clean.units, ill]), window.slab(scan.mask, *part), rng)
         guides = _moved(window, part, rng)
         counts = clean.normal[..., 1:-1].astype(np.float32)
         stack, undoing = stacks(pair[1], guides), (pair[0] - pair[1])[..., 1:-1]
@@ -228,28 +240,21 @@ class SyntheticAnomalies(NormativeModel):
         kept = counts.any((0, 1))
         if not kept.any():
             return None
-        near = _near(foreign)
-        person = np.array([[scan.person.index, (other if strange else scan).person.index] for strange in near])
+        strange = _near(foreign, 1 + reach)[1:-1]
+        person = np.where(strange[:, None] & [False, True], donor.person, scan.person)
         return Batch(
             {name: torch.from_numpy(np.ascontiguousarray(_mirror(v, mirrored)[kept])) for name, v in planes.items()},
             torch.from_numpy(person[kept].astype(np.int64)),
         )
 
 
-def _units(scan: Scan) -> np.ndarray:
-    return robust_units(scan.images, scan.mask, scan.present, OUTSIDE)
+@dataclass(frozen=True)
+class _Opened:
+    """A scan in robust units, its brain, and whose it is."""
 
-
-def _normal(scan: Scan) -> np.ndarray:
-    """bool (X, Y, Z)."""
-    found = np.zeros(scan.mask.size, bool)
-    found[scan.normal_index] = True
-    return found.reshape(scan.mask.shape)
-
-
-def _another(number: int, count: int, rng: np.random.Generator) -> int:
-    """Of another scan, where there is one."""
-    return (number + int(rng.integers(1, count))) % count if count > 1 else number
+    tissue: Tissue
+    mask: np.ndarray
+    person: int
 
 
 def _moved(window: Window, part: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -258,10 +263,9 @@ def _moved(window: Window, part: tuple[int, int], rng: np.random.Generator) -> n
     return np.roll(window.slab(window.guides, part[0] + int(z), part[1]), (x, y), (1, 2))
 
 
-def _near(foreign: np.ndarray) -> np.ndarray:
-    """Which inner slices of a slab see foreign tissue."""
-    found: np.ndarray = foreign[:-2] | foreign[1:-1] | foreign[2:]
-    return found
+def _near(foreign: np.ndarray, reach: int) -> np.ndarray:
+    """Which slices have foreign tissue within reach."""
+    return ndimage.binary_dilation(foreign, np.ones(2 * reach + 1, bool))
 
 
 def _mirror(planes: np.ndarray, mirrored: bool) -> np.ndarray:
@@ -276,10 +280,6 @@ def _joined(parts: Sequence[Batch]) -> Batch:
     )
 
 
-def _split(batch: Batch, size: int) -> tuple[Batch, Batch]:
-    """The first samples, and the others, with tensors of their own."""
-
-    def part(rows: slice) -> Batch:
-        return Batch({name: v[rows].clone() for name, v in batch.data.items()}, batch.person[rows].clone())
-
-    return part(slice(size)), part(slice(size, None))
+def _some(batch: Batch, rows: Tensor) -> Batch:
+    """Samples by their numbers, as tensors of their own."""
+    return Batch({name: tensor[rows] for name, tensor in batch.data.items()}, batch.person[rows])

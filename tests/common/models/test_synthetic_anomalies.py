@@ -60,7 +60,7 @@ def test_without_augmentation_nothing_but_normal_tissue_differs_and_undoing_undo
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     module = "normfed_common.models.synthetic_anomalies"
-    monkeypatch.setattr(f"{module}.augmented", lambda both, mask, rng: both)
+    monkeypatch.setattr(f"{module}.augmented", lambda both, mask, rng: (both, 0))
     monkeypatch.setattr(f"{module}.FLIPPED", 0.0)
     model, people = made(foreign=0.0, slabs_per_subject=4), partly_normal(People(1))
     one = people.scans[0]

@@ -1,19 +1,19 @@
 """Anomalies planted in normal tissue, blob by blob.
 
-    m = sigmoid((1 - d) r / s)     d the distance from the centre in radii of an ellipsoid with a rough edge, s its softness
+    m = sigmoid((1 - d) r / s)
 
-A blob adds sign * amplitude * m to the main modality and a share of it to the others, or blends in tissue from elsewhere
-in another person (foreign patch interpolation; Tan, Hou, Batten, Qiu, Kainz 2020, arXiv 2011.04197). Half of the blobs
-follow tissue: m fades where the intensity is unlike that of the centre. Some are flattened first, as lesions have less
-texture than what they replace. What the network is asked for is how much a voxel has changed (Naval Marimont, Tarroni
-2023, DISYRE, arXiv 2311.15453), in robust units, less what nobody would see:
+d is the distance from the centre in radii r of an ellipsoid with a rough edge, s its softness. A blob adds sign *
+amplitude * m to the main modality and a share of it to the others, or blends in tissue from elsewhere in another person
+(foreign patch interpolation; Tan, Hou, Batten, Qiu, Kainz 2020, arXiv 2011.04197). Half of the blobs follow tissue: m
+fades where the intensity is unlike that of the centre. Some are flattened first, as lesions have less texture than what
+they replace. What the network is asked for is how much a voxel has changed (Naval Marimont, Tarroni 2023, DISYRE,
+arXiv 2311.15453), in robust units, less what nobody would see:
 
     target = clip(max over modalities |x - x0| - 0.7, 0, 1)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,7 +79,7 @@ class Tissue:
 
 
 def planted(
-    tissue: Tissue, white: np.ndarray, donor: Callable[[], Tissue], recipe: Recipe, rng: np.random.Generator
+    tissue: Tissue, white: np.ndarray, donor: Tissue, recipe: Recipe, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """The slab with anomalies in normal tissue; what is not normal stays as it was.
 
@@ -88,7 +88,7 @@ def planted(
     white
         Of the template, (X, Y, Z).
     donor
-        Opens the whole brain that foreign tissue comes from.
+        The whole brain that foreign tissue comes from.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def planted(
             continue
         here = (slice(None), *box)
         if is_foreign:
-            units[here], blended = _blended(units[here], blob, donor(), centre, box, rng)
+            units[here], blended = _blended(units[here], blob, donor, centre, box, rng)
             foreign[box[2]] |= blended
         else:
             units[here] = _changed(units[here], blob, recipe, rng)
@@ -134,11 +134,11 @@ def blob_at(
     """
     axes = radius * np.exp(rng.normal(0, AXES_SPREAD, 3))
     softness = rng.uniform(*SOFTNESS)
-    reach = axes.max() * (1 + ROUGHNESS + softness / radius * np.log(1 / FAINT))
+    reach = axes.max() * (1 + 2 * ROUGHNESS + softness / radius * np.log(1 / FAINT))
     box = tuple(
         slice(max(0, int(at - reach)), min(size, int(at + reach) + 1)) for at, size in zip(centre, shape, strict=True)
     )
-    x, y, z = np.ogrid[box]
+    x, y, z = np.ogrid[box[0], box[1], box[2]]
     angle = rng.uniform(0, np.pi)
     east, north = x - centre[0], y - centre[1]
     along, across = np.cos(angle) * east + np.sin(angle) * north, np.cos(angle) * north - np.sin(angle) * east
@@ -187,10 +187,10 @@ def _blended(
         return units, np.zeros(blob.shape[2], bool)
     there = _voxel(rng.choice(normal), donor.normal.shape)
     at = [np.arange(side.start, side.stop) + b - a for side, a, b in zip(box, centre, there, strict=True)]
-    inside = [(0 <= index) & (index < size) for index, size in zip(at, donor.normal.shape, strict=True)]
+    inside = [(index >= 0) & (index < size) for index, size in zip(at, donor.normal.shape, strict=True)]
     near = np.ix_(*[np.clip(index, 0, size - 1) for index, size in zip(at, donor.normal.shape, strict=True)])
     weight = blob * rng.uniform(*BLENDED) * donor.normal[near] * np.all(np.meshgrid(*inside, indexing="ij"), 0)
-    foreign = donor.units[(slice(None), *near)]
+    foreign = donor.units[:, near[0], near[1], near[2]]
     return units + weight * (foreign - units), weight.any((0, 1))
 
 

@@ -54,7 +54,7 @@ class Window:
         if all(a < b for a, b in zip(low, high, strict=True)):
             source = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
             goal = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, begin, strict=True))
-            found[(..., *goal)] = volume[(..., *source)]
+            found[..., goal[0], goal[1], goal[2]] = volume[..., source[0], source[1], source[2]]
         return found
 
     def back(self, slices: np.ndarray, shape: tuple[int, ...], outside: float) -> np.ndarray:
