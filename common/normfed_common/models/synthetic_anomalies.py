@@ -63,7 +63,7 @@ class SyntheticConfig(Frozen):
         default_factory=dict, description="bright or dark by modality; when absent dark for T1w, else bright"
     )
     learnt: float = Field(
-        0.5, ge=0, le=100, description="weight of the network's logit; 0 leaves the main modality's units alone"
+        0.125, ge=0, le=100, description="weight of the network's logit; 0 leaves the main modality's units alone"
     )
     filters: Literal[4, 8, 16, 32] = Field(8, description="of the network's first layers")
     blobs: float = Field(5.0, gt=0, le=100, description="planted in six slices, on average")
