@@ -55,6 +55,13 @@ class Entry(Frozen):
     slow: bool = False
     without: str | None = Field(None, description="a modality; studies with it leave the entry out")
     rounds: int | None = Field(None, ge=1, description="of averaged phases; the study's when absent")
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        le=10,
+        exclude_if=lambda rate: rate is None,  # figures that were kept without the key still answer
+        description="of the sites' optimiser; the study's when absent",
+    )
 
 
 @dataclass(frozen=True)
@@ -96,8 +103,10 @@ class Federation:
         self.setting = Setting.of(study, common_grid(size).shape, seed=seed, open_anatomy=partial(anatomy, size))
         self.model = validate_learner(MODELS, entry.model, entry.label)
         self.study, self.seed, self._first = study, seed, first
-        rounds = {} if entry.rounds is None else {"rounds": entry.rounds}
-        self.federation: FederationConfig = study.federation.model_copy(update={"sums": entry.sums, **rounds})
+        asked = {"sums": entry.sums, "rounds": entry.rounds, "learning_rate": entry.learning_rate}
+        self.federation: FederationConfig = study.federation.model_copy(
+            update={key: value for key, value in asked.items() if value is not None}
+        )
         self.cohorts = {
             site: PreparedCohort([(case.visit, case.entry) for case in people]) for site, people in fold.learn.items()
         }

@@ -168,6 +168,19 @@ SMALL_MODELS: dict[str, Variants] = {
         "detector alone": {"normative": 50.0, "modality": "T1w", "suspicious": {"T1w": "bright"}},
         "brightness alone": {"normative": 0.0},
     },
+    "synthetic-anomalies": {
+        "": {"slabs_per_subject": 2, "batch_size": 4},
+        "foreign tissue, T1 is the main one": {
+            "slabs_per_subject": 2,
+            "batch_size": 3,
+            "filters": 4,
+            "foreign": 0.8,
+            "radius_mm": [3.0, 8.0],
+            "modality": "T1w",
+            "suspicious": {"FLAIR": "dark"},
+        },
+        "brightness alone": {"slabs_per_subject": 1, "batch_size": 4, "learnt": 0.0},
+    },
     "location": {
         "": {**CLOSED_FORM, "spacing_mm": 8.0},
         "smoothed, clipped": {**CLOSED_FORM, "interpolate": False, "smoothing": 0.7, "clip": 2.0},

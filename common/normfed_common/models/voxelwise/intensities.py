@@ -49,7 +49,9 @@ def robust_units(images: np.ndarray, mask: np.ndarray, present: np.ndarray, outs
     return found
 
 
-def smoothed_inside(volumes: np.ndarray, weights: np.ndarray, sigma_voxels: float) -> np.ndarray:
+def smoothed_inside(
+    volumes: np.ndarray, weights: np.ndarray, sigma_voxels: float | tuple[float, float, float]
+) -> np.ndarray:
     """Volumes after Gaussian smoothing within their weights; 0 where there is no weight.
 
     Parameters
@@ -59,7 +61,7 @@ def smoothed_inside(volumes: np.ndarray, weights: np.ndarray, sigma_voxels: floa
     weights
         (X, Y, Z), bool or weights of at least 0.
     sigma_voxels
-        0 leaves the volumes as they are.
+        Alike or along every axis; 0 leaves the volumes as they are.
 
     Returns
     -------
@@ -71,7 +73,7 @@ def smoothed_inside(volumes: np.ndarray, weights: np.ndarray, sigma_voxels: floa
     weight = weights[box].astype(np.float32)
     inside = weights[box] > 0
     values = np.where(inside, volumes[here], 0).astype(np.float32)
-    if sigma_voxels > 0 and inside.any():
+    if np.any(np.greater(sigma_voxels, 0)) and inside.any():
         blurred = _blurred(weight, sigma_voxels)
         values = _blurred(values * weight, sigma_voxels)
         values = np.divide(values, blurred, out=np.zeros_like(values), where=inside & (blurred > 0))
@@ -102,7 +104,7 @@ def never_negative(suspicions: np.ndarray) -> np.ndarray:
     return softplus
 
 
-def _blurred(volumes: np.ndarray, sigma_voxels: float) -> np.ndarray:
+def _blurred(volumes: np.ndarray, sigma_voxels: float | tuple[float, float, float]) -> np.ndarray:
     axes = (-3, -2, -1)
     found: np.ndarray = gaussian_filter(volumes, sigma_voxels, mode="constant", truncate=TRUNCATE, axes=axes)
     return found
