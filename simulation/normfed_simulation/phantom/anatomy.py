@@ -25,7 +25,7 @@ DEFORMATIONS_MM = ((35.0, 2.8), (14.0, 1.2))  # smoothness, standard deviation o
 HULL_SHARE, HULL_MM = 0.35, 8.0  # of the displacement at the brain's surface, which the skull keeps smooth
 LOWEST_MM = -72  # of the template's grid
 REFERENCE_AGE = 35.0
-WIDENING_FROM_AGE, WIDENING_PER_YEAR_MM, REACH_MM = 52.0, 0.14, 16.0  # ventricles' walls move outwards with age
+YOUNG_WALL_MM, WIDENING_FROM_AGE, WIDENING_PER_YEAR_MM, REACH_MM = -1.6, 55.0, 0.25, 16.0  # ventricles' walls, of age
 WHITE_LEVEL, WHITE_NOISE, FLUID_NOISE, FOLDS_MM = 0.62, 0.12, 0.06, 9.0
 DARKNESS, THRESHOLD, THRESHOLD_PER_YEAR, SOFTNESS = 3.0, 0.45, 0.0025, 0.09
 NUCLEI_CONTRAST, FOLIA = (
@@ -34,7 +34,7 @@ NUCLEI_CONTRAST, FOLIA = (
 )  # what the average of many lost: internal capsule and striatum, the cerebellum's leaves
 CALM = 0.5  # of a random displacement at the ventricles, whose walls are smooth
 SHEETS_MM = (7.5, 0.45, 1.1, 3.3)  # correlation length, share of depth-dependent noise, half width of fluid, of cortex
-SHEET_FLUID, SHEET_GREY = 0.42, 0.75  # what a sheet adds to the likelihood of fluid, takes of white matter's
+SHEET_FLUID, SHEET_GREY = 0.42, 0.65  # what a sheet adds to the likelihood of fluid, takes of white matter's
 SHEET_DEPTH_MM = (14.0, 6.0)  # below the hull: mean, standard deviation
 CONVEXITY_MM = (-20.0, 5.0)  # height, softness: sheets are the cerebrum's
 NEAR_VENTRICLES_MM = 8.0
@@ -247,7 +247,9 @@ def _sheets(seen: Template, voxel_size_mm: int, rng: np.random.Generator) -> tup
 def _widening(age: float, distance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """How far in mm tissue at a distance from the ventricles has moved away from them; less than through the wall, for
     behind a narrow ventricle tissue begins again."""
-    wall = np.clip((age - WIDENING_FROM_AGE) * WIDENING_PER_YEAR_MM + rng.normal(0, 0.8), -2.0, 5.0)
+    wall = np.clip(
+        YOUNG_WALL_MM + max(age - WIDENING_FROM_AGE, 0) * WIDENING_PER_YEAR_MM + rng.normal(0, 0.8), -2.5, 5.5
+    )
     moved = np.minimum(np.float32(wall) * np.exp(distance / np.float32(-REACH_MM)), distance + 0.5)
     found: np.ndarray = np.where(distance > 0, moved, np.float32(min(wall, 0.0)))
     return found

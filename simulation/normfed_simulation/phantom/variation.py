@@ -34,7 +34,7 @@ WHITE: tuple[Place, ...] = (
     (0, -38, 14, 16, 9, 9, -0.14),
 )
 CAPS: tuple[Place, ...] = ((18, 34, 8, 10, 10, 12, 1.0), (28, -62, 10, 10, 14, 12, 1.0))
-PLEXUS: tuple[Place, ...] = ((24, -40, 8, 8, 12, 12, 1.0), (10, -14, 18, 8, 22, 7, 0.8))
+PLEXUS: tuple[Place, ...] = ((24, -40, 8, 8, 12, 12, 1.0), (10, -14, 14, 6, 18, 6, 0.5))
 # Of white matter on T1: brain stem, internal capsule, corpus callosum; of grey matter: the caudate.
 TRACTS: tuple[Place, ...] = (
     (0, -28, -28, 14, 14, 20, 0.12),
