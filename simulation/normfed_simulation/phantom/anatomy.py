@@ -21,17 +21,14 @@ from scipy import ndimage
 
 from normfed_client.imaging.template import tissues, whole
 
-DEFORMATIONS_MM = ((35.0, 2.8), (14.0, 1.2))  # smoothness, standard deviation of the displacement
-HULL_SHARE, HULL_MM = 0.35, 8.0  # of the displacement at the brain's surface, which the skull keeps smooth
+DEFORMATIONS_MM = ((35.0, 3.4), (14.0, 1.2))  # smoothness, standard deviation of the displacement
+HULL_SHARE, HULL_MM = 0.5, 8.0  # of the displacement at the brain's surface, which the skull keeps smooth
 LOWEST_MM = -72  # of the template's grid
 REFERENCE_AGE = 35.0
 YOUNG_WALL_MM, WIDENING_FROM_AGE, WIDENING_PER_YEAR_MM, REACH_MM = -1.6, 55.0, 0.25, 16.0  # ventricles' walls, of age
 WHITE_LEVEL, WHITE_NOISE, FLUID_NOISE, FOLDS_MM = 0.62, 0.12, 0.06, 9.0
 DARKNESS, THRESHOLD, THRESHOLD_PER_YEAR, SOFTNESS = 3.0, 0.45, 0.0025, 0.09
-NUCLEI_CONTRAST, FOLIA = (
-    1.4,
-    9.0,
-)  # what the average of many lost: internal capsule and striatum, the cerebellum's leaves
+NUCLEI_CONTRAST, FOLIA = 1.4, 9.0  # what the average of many lost: striatum in the capsule, the cerebellum's leaves
 CALM = 0.5  # of a random displacement at the ventricles, whose walls are smooth
 SHEETS_MM = (7.5, 0.45, 1.1, 3.3)  # correlation length, share of depth-dependent noise, half width of fluid, of cortex
 SHEET_FLUID, SHEET_GREY = 0.42, 0.65  # what a sheet adds to the likelihood of fluid, takes of white matter's
