@@ -2,11 +2,7 @@
 
     python benchmarks/bench_phantom.py [--real BIDS] [--leave-out SITE ...] [--study FILE] [--pictures DIR]
 
-Both sides come through the project's own preprocessing, and the same estimators look at both. Levels are medians over
-normal voxels of a tissue: where the template's share is above .8, one voxel in from its border. Inner grey is mostly
-cerebellum, limbic cortex and nuclei; cortex, which is thin, is what that erosion took away. Noise is the scaled median
-absolute deviation of x minus the mean of its six neighbours, in deep white matter, divided by sqrt(7/6), its value for
-white noise of unit variance.
+Both sides come through the project's own preprocessing, and the same estimators look at both (`phantom_figures`).
 """
 
 from __future__ import annotations
@@ -14,163 +10,26 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from common import machine
+from phantom_figures import MODALITIES, Subject, figures
 from PIL import Image as Picture
-from scipy import ndimage
 from scipy.stats import theilslopes
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from normfed_client.imaging.bids import Visit, read_dataset
-from normfed_client.imaging.cache import Cache, Entry, default_root
-from normfed_client.imaging.cohort import kind, person_of
+from normfed_client.imaging.cache import Cache, default_root
+from normfed_client.imaging.cohort import kind
 from normfed_client.imaging.preparation import prepare_all
 from normfed_client.imaging.preprocessing import Recipe, prepare
-from normfed_client.imaging.template import anatomy, common_grid
-from normfed_common.learning.cohort import Scan
+from normfed_client.imaging.template import common_grid
 from normfed_common.studies import load_study
 from normfed_common.study.config import StudyConfig
 from normfed_simulation.phantom import hospitals
 
-MODALITIES = ("T1w", "FLAIR")
 SHOWN, SLICES_MM = 12, (-22, 4, 22, 40)  # people of each mosaic, heights of their axial slices
-VENTRICLES_MM = ((-40, 40), (-65, 40), (-12, 42))  # a box around the lateral ventricles, of every age
-FEWEST = 100  # voxels for a level
 WORKERS = 2
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A prepared person."""
-
-    visit: Visit
-    entry: Entry
-    kind: str
-
-    def scan(self) -> Scan:
-        """The images."""
-        return self.entry.scan(person_of(self.visit))
-
-
-@dataclass(frozen=True)
-class Regions:
-    """Parts of the common grid, bool (X, Y, Z) each."""
-
-    white: np.ndarray
-    inner_grey: np.ndarray
-    cortex: np.ndarray
-    fluid: np.ndarray
-    folds: np.ndarray
-    ventricles: np.ndarray
-
-
-@lru_cache(maxsize=1)
-def regions() -> Regions:
-    """Of the template at 2 mm."""
-    seen, grid = anatomy(2), common_grid(2)
-    inner = ndimage.distance_transform_edt(grid.brain) > 10
-    axes = [np.arange(n) * 2 + origin for n, origin in zip(grid.shape, grid.affine[:3, 3], strict=True)]
-    box = [(low < axis) & (axis < high) for axis, (low, high) in zip(axes, VENTRICLES_MM, strict=True)]
-    central = np.einsum("i,j,k->ijk", *box).astype(bool) & inner
-    grey = seen.grey > 0.8
-    return Regions(
-        ndimage.binary_erosion(seen.white > 0.8),
-        ndimage.binary_erosion(grey),
-        grey & ~ndimage.binary_dilation(ndimage.binary_erosion(grey)),
-        ndimage.binary_erosion(seen.fluid > 0.8),
-        (seen.grey + seen.fluid > 0.5) & ~inner,
-        central,
-    )
-
-
-def noise(image: np.ndarray, where: np.ndarray) -> float:
-    """Standard deviation of what one voxel has and its neighbours have not."""
-    kernel = ndimage.generate_binary_structure(3, 1) / -6.0
-    kernel[1, 1, 1] = 1.0
-    rest = ndimage.convolve(image, kernel)[where]
-    return float(1.4826 * np.median(np.abs(rest - np.median(rest))) / np.sqrt(7 / 6))
-
-
-def likeness(image: np.ndarray, where: np.ndarray, axis: int) -> float:
-    """Correlation of neighbours along an axis, after what varies over more than 6 mm is taken out."""
-    weight = np.maximum(ndimage.gaussian_filter(where.astype(np.float32), 3), 1e-3)
-    rest = (image - ndimage.gaussian_filter(image * where, 3) / weight) * where
-    both = where & np.roll(where, 1, axis)
-    return float(np.corrcoef(rest[both], np.roll(rest, 1, axis)[both])[0, 1])
-
-
-def contrast_figures(name: str, image: np.ndarray, mask: np.ndarray, normal: np.ndarray) -> dict[str, float]:
-    """Levels, noise and texture of one image (X, Y, Z)."""
-    parts = regions()
-    tissues = {field: getattr(parts, field) & normal for field in ("white", "inner_grey", "cortex", "fluid")}
-    if min(tissue.sum() for tissue in tissues.values()) < FEWEST:
-        return {}
-    level = {field: float(np.median(image[tissue])) for field, tissue in tissues.items()}
-    sigma = noise(image, tissues["white"])
-    dark = image < (level["fluid"] + level["cortex"]) / 2
-    found = {
-        "cortex-white contrast / noise": abs(level["cortex"] - level["white"]) / sigma,
-        "inner grey-white contrast / noise": abs(level["inner_grey"] - level["white"]) / sigma,
-        "cortex / white": level["cortex"] / level["white"],
-        "inner grey / white": level["inner_grey"] / level["white"],
-        "fluid / white": level["fluid"] / level["white"],
-        "noise / white": sigma / level["white"],
-        "spread of white / white": float(np.subtract(*np.percentile(image[tissues["white"]], [75, 25])))
-        / level["white"],
-        "spread of cortex / white": float(np.subtract(*np.percentile(image[tissues["cortex"]], [75, 25])))
-        / level["white"],
-        "dark as fluid, % of brain": 100 * float(dark[mask].mean()),
-        "dark as fluid, % of the folds": 100 * float(dark[mask & parts.folds].mean()),
-        "likeness of neighbours, in plane": likeness(image, tissues["white"], 0),
-        "likeness of neighbours, through": likeness(image, tissues["white"], 2),
-    }
-    for share in (1, 5, 25, 75, 95, 99, 99.9):
-        found[f"quantile {share} % / white"] = float(np.percentile(image[normal], share)) / level["white"]
-    return {f"{name}: {key}": value for key, value in found.items()}
-
-
-def lesion_figures(
-    subject: Subject, flair: np.ndarray | None, mask: np.ndarray, normal: np.ndarray
-) -> dict[str, float]:
-    """Volume, and how well plain FLAIR tells lesion from the rest."""
-    lesion = subject.entry.lesion()
-    if not lesion.any():
-        return {}
-    count = ndimage.label(lesion, np.ones((3, 3, 3)))[1]
-    found = {f"{subject.kind}: ml": float(lesion.sum()) * 8e-3, f"{subject.kind}: pieces": float(count)}
-    if flair is not None:
-        middle = np.median(flair[lesion])
-        white = np.median(flair[regions().white & normal])
-        found |= {
-            f"{subject.kind}: FLAIR / white": float(middle / white),
-            f"{subject.kind}: normal brighter than its median, %": 100 * float((flair[normal] > middle).mean()),
-            f"{subject.kind}: AUROC of FLAIR": float(roc_auc_score(lesion[mask], flair[mask])),
-            f"{subject.kind}: AP of FLAIR": float(average_precision_score(lesion[mask], flair[mask])),
-        }
-    return found
-
-
-def figures(subject: Subject) -> dict[str, float]:
-    """All figures of one person."""
-    scan, normal = subject.scan(), subject.entry.normal()
-    images = {
-        name: np.ascontiguousarray(image)
-        for name, image, there in zip(MODALITIES, scan.images, scan.present, strict=True)
-        if there
-    }
-    found: dict[str, float] = {}
-    for name, image in images.items():
-        found |= contrast_figures(name.removesuffix("w"), image, scan.mask, normal)
-    if "T1w" in images:
-        t1, parts = images["T1w"], regions()
-        levels = [np.median(t1[region & normal]) for region in (parts.fluid, parts.inner_grey)]
-        inside = parts.ventricles & scan.mask & (t1 < np.mean(levels))
-        found["ventricles: ml"] = float(inside.sum()) * 8e-3
-    return found | lesion_figures(subject, images.get("FLAIR"), scan.mask, normal)
 
 
 def prepared(root: Path, study: StudyConfig, left_out: Iterable[str]) -> list[Subject]:
@@ -212,7 +71,7 @@ def cell(sites: list[list[dict[str, float]]], key: str) -> str:
     values = [found for found in values if len(found)]
     if not values:
         return "-"
-    own = key.partition(":")[0] not in ("T1", "FLAIR")
+    own = key.partition(":")[0] not in ("T1", "FLAIR", "folds")
     spread = np.concatenate(values) if own else np.array([np.median(found) for found in values])
     middle = f"{np.median(np.concatenate(values)):.3g}"
     return middle if len(spread) < 2 else f"{middle} ({spread.min():.3g} to {spread.max():.3g})"
@@ -235,8 +94,8 @@ def _order(rows: list[dict[str, float]]) -> object:
     for row in rows:
         for key in row:
             first.setdefault(key, len(first))
-    groups = {"FLAIR": 0, "T1": 1, "ventricles": 2}
-    return lambda key: (groups.get(key.partition(":")[0], 3), key.partition(":")[0], first[key])
+    groups = {"FLAIR": 0, "T1": 1, "folds": 2, "ventricles": 3}
+    return lambda key: (groups.get(key.partition(":")[0], 4), key.partition(":")[0], first[key])
 
 
 def picture(subjects: list[Subject], channel: int, path: Path) -> None:

@@ -4,9 +4,11 @@ The maps are averages over 152 people, too soft for anybody's. A person's are th
 (large and smooth, and small at the scale of a gyrus), made sharp again: white matter is where its share and
 band-limited noise of the person's own exceed a level, fluid where the template is dark between gyri.
 
-    fluid = S((c + FLUID_NOISE n - THRESHOLD + THRESHOLD_PER_YEAR (age - REFERENCE_AGE)) / SOFTNESS)
+    fluid = S((c + f + FLUID_NOISE n - THRESHOLD + THRESHOLD_PER_YEAR (age - REFERENCE_AGE)) / SOFTNESS)
 
-with c the template's likelihood of fluid, n noise, S the logistic curve; so sulci widen with age, and ventricles too.
+with c the template's likelihood of fluid, f the person's own folds, n noise, S the logistic curve; so sulci widen with
+age, and ventricles too. Only the great sulci are alike enough in all people to be seen in an average (Ono 1990); f adds
+the others: sheets perpendicular to the hull, where noise over the hull changes its sign, with cortex on both sides.
 """
 
 from __future__ import annotations
@@ -19,13 +21,19 @@ from scipy import ndimage
 
 from normfed_client.imaging.template import tissues, whole
 
-DEFORMATIONS_MM = ((35.0, 2.8), (14.0, 1.2))  # smoothness, standard deviation of the displacement
-HULL_SHARE, HULL_MM = 0.35, 8.0  # of the displacement at the brain's surface, which the skull keeps smooth
+DEFORMATIONS_MM = ((35.0, 3.4), (14.0, 1.2))  # smoothness, standard deviation of the displacement
+HULL_SHARE, HULL_MM = 0.5, 8.0  # of the displacement at the brain's surface, which the skull keeps smooth
 LOWEST_MM = -72  # of the template's grid
 REFERENCE_AGE = 35.0
-WIDENING_FROM_AGE, WIDENING_PER_YEAR_MM, REACH_MM = 50.0, 0.11, 14.0  # ventricles' walls move outwards with age
+YOUNG_WALL_MM, WIDENING_FROM_AGE, WIDENING_PER_YEAR_MM, REACH_MM = -1.6, 55.0, 0.25, 16.0  # ventricles' walls, of age
 WHITE_LEVEL, WHITE_NOISE, FLUID_NOISE, FOLDS_MM = 0.62, 0.12, 0.06, 9.0
-DARKNESS, THRESHOLD, THRESHOLD_PER_YEAR, SOFTNESS = 3.0, 0.42, 0.0025, 0.07
+DARKNESS, THRESHOLD, THRESHOLD_PER_YEAR, SOFTNESS = 3.0, 0.45, 0.0025, 0.09
+NUCLEI_CONTRAST, FOLIA = 1.4, 9.0  # what the average of many lost: striatum in the capsule, the cerebellum's leaves
+CALM = 0.5  # of a random displacement at the ventricles, whose walls are smooth
+SHEETS_MM = (7.5, 0.45, 1.1, 3.3)  # correlation length, share of depth-dependent noise, half width of fluid, of cortex
+SHEET_FLUID, SHEET_GREY = 0.42, 0.65  # what a sheet adds to the likelihood of fluid, takes of white matter's
+SHEET_DEPTH_MM = (14.0, 6.0)  # below the hull: mean, standard deviation
+CONVEXITY_MM = (-20.0, 5.0)  # height, softness: sheets are the cerebrum's
 NEAR_VENTRICLES_MM = 8.0
 DEEP_MM, DEEP_RADII_MM = (0.0, -6.0, 4.0), (33.0, 32.0, 20.0)  # the basal ganglia and the thalamus, as an ellipsoid
 
@@ -74,6 +82,12 @@ class Template:
         (3, X, Y, Z): directions away from the ventricles, of length 1 but halfway between two of them.
     free
         How much of a random displacement there is: less near the surface.
+    depth
+        mm below the hull.
+    hull
+        int (3, X, Y, Z): the nearest point of the hull.
+    folding
+        1 where people have folds of their own, 0 in the cerebellum, among the nuclei and at the midline.
     affine
         float (4, 4).
     """
@@ -86,6 +100,9 @@ class Template:
     distance: np.ndarray
     outwards: np.ndarray
     free: np.ndarray
+    depth: np.ndarray
+    hull: np.ndarray
+    folding: np.ndarray
     affine: np.ndarray
 
 
@@ -105,12 +122,39 @@ def template(voxel_size_mm: int) -> Template:
     cortex = gm * (1 - centrality(voxel_size_mm))
     fluid = csf + DARKNESS * np.clip(around - t1, 0, 0.3) * cortex
     deep = np.where(gm > 0.2, np.clip((t1 - 0.55) * 2.0, -0.3, 0.5), 0).astype(np.float32)
+    detail = np.where(_cerebellum(voxel_size_mm) > 0.5, t1 - ndimage.gaussian_filter(t1, 3.0 / voxel_size_mm), 0)
+    deep = (deep + np.clip(FOLIA * detail, -0.8, 0.8) * (brain > 0.9)).astype(np.float32)
     near = logistic(NEAR_VENTRICLES_MM - distance).astype(np.float32)
-    depth = ndimage.distance_transform_edt(brain > 0.5, sampling=voxel_size_mm)
-    free = (1 - (1 - HULL_SHARE) * np.exp(-depth / HULL_MM)).astype(np.float32)
-    return Template(
-        brain, wm / np.maximum(gm + wm, 1e-3), fluid, deep, near, distance.astype(np.float32), outwards, free, affine
+    depth, hull = ndimage.distance_transform_edt(
+        ndimage.binary_closing(brain > 0.5, iterations=max(1, round(6 / voxel_size_mm))),
+        sampling=voxel_size_mm,
+        return_indices=True,
     )
+    free = (1 - (1 - HULL_SHARE) * np.exp(-depth / HULL_MM)).astype(np.float32)
+    free *= 1 - CALM * np.exp(-distance / np.float32(NEAR_VENTRICLES_MM))
+    return Template(
+        brain=brain,
+        white=wm / np.maximum(gm + wm, 1e-3),
+        fluid=fluid,
+        deep=deep,
+        near=near,
+        distance=distance.astype(np.float32),
+        outwards=outwards,
+        free=free,
+        depth=depth.astype(np.float32),
+        hull=hull,
+        folding=_folding(near, voxel_size_mm),
+        affine=affine,
+    )
+
+
+def _folding(near: np.ndarray, voxel_size_mm: int) -> np.ndarray:
+    """See `Template`."""
+    x, _, z = positions_mm(voxel_size_mm)
+    height, softness = CONVEXITY_MM
+    cerebral = logistic((z - height) / softness) * (1 - _cerebellum(voxel_size_mm))
+    found: np.ndarray = cerebral * logistic(np.abs(x) - 7) * (1 - near) * (1 - centrality(voxel_size_mm))
+    return found.astype(np.float32)
 
 
 @lru_cache(maxsize=2)
@@ -120,6 +164,13 @@ def centrality(voxel_size_mm: int) -> np.ndarray:
     radius = np.sqrt(sum((offset / r) ** 2 for offset, r in zip(offsets, DEEP_RADII_MM, strict=True)))
     inside: np.ndarray = logistic((1 - radius) / 0.06).astype(np.float32)
     return inside
+
+
+def _cerebellum(voxel_size_mm: int) -> np.ndarray:
+    """float32 (1, Y, Z): 1 behind and below the tentorium, roughly."""
+    _, y, z = positions_mm(voxel_size_mm)
+    below: np.ndarray = logistic((-38 - y) / 3) * logistic((-18 - 0.35 * (y + 60) - z) / 3)
+    return below.astype(np.float32)
 
 
 def positions_mm(voxel_size_mm: int) -> list[np.ndarray]:
@@ -161,20 +212,41 @@ def person(age: float, voxel_size_mm: int, rng: np.random.Generator) -> Tissue:
     displacement *= seen.free
     displacement -= seen.outwards * _widening(age, seen.distance, rng) / np.float32(voxel_size_mm)
     sources = (seen.brain, seen.white, seen.fluid, seen.deep, seen.near, centrality(voxel_size_mm))
-    brain, white, fluid, deep, near, central = _warp(np.stack(sources), displacement)
+    brain, white, fluid, deep, near, central = warp(np.stack(sources), displacement)
     folds = [smooth_noise(shape, FOLDS_MM / voxel_size_mm, rng) * (1 - central) for _ in range(2)]
     threshold = THRESHOLD - THRESHOLD_PER_YEAR * (age - REFERENCE_AGE) + rng.normal(0, 0.02)
-    csf = brain * logistic((fluid + FLUID_NOISE * folds[0] - threshold) / SOFTNESS)
-    share = logistic((white - WHITE_LEVEL + WHITE_NOISE * folds[1]) / 0.1)
-    share += central * (white - share)
+    gap, ribbon = _sheets(seen, voxel_size_mm, rng)
+    csf = brain * logistic((fluid + SHEET_FLUID * gap + FLUID_NOISE * folds[0] - threshold) / SOFTNESS)
+    share = logistic((white - WHITE_LEVEL - SHEET_GREY * ribbon + WHITE_NOISE * folds[1]) / 0.1)
+    share += central * (np.clip(NUCLEI_CONTRAST * (white - 0.5) + 0.5, 0, 1) - share)
     wm = (brain - csf) * share
     return Tissue(brain - csf - wm, wm, csf, deep, csf * near, voxel_size_mm)
+
+
+def _sheets(seen: Template, voxel_size_mm: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A person's own folds, in [0, 1]: how near a sheet's middle, for fluid and for the cortex on both sides of it."""
+    shape = seen.brain.shape
+    length, varying, gap, cortex = SHEETS_MM
+    over_hull, anywhere, deepest = (smooth_noise(shape, mm / voxel_size_mm, rng) for mm in (length, length, 20.0))
+    field = (1 - varying) * over_hull[tuple(seen.hull)] + varying * anywhere
+    field = ndimage.gaussian_filter(field, 2.0 / voxel_size_mm)
+    steepness = np.sqrt(sum(slope**2 for slope in np.gradient(field))) / voxel_size_mm
+    away = np.abs(field) / np.maximum(steepness, 0.3 * steepness.mean())  # mm, to first order
+    limit = SHEET_DEPTH_MM[0] + SHEET_DEPTH_MM[1] * deepest
+    return tuple(  # type: ignore[return-value]
+        (seen.folding * np.exp(-((away / width) ** 2)) * logistic((limit + width - seen.depth) / 1.0)).astype(
+            np.float32
+        )
+        for width in (gap, cortex)
+    )
 
 
 def _widening(age: float, distance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """How far in mm tissue at a distance from the ventricles has moved away from them; less than through the wall, for
     behind a narrow ventricle tissue begins again."""
-    wall = np.clip((age - WIDENING_FROM_AGE) * WIDENING_PER_YEAR_MM + rng.normal(0, 0.8), -2.0, 5.0)
+    wall = np.clip(
+        YOUNG_WALL_MM + max(age - WIDENING_FROM_AGE, 0) * WIDENING_PER_YEAR_MM + rng.normal(0, 0.8), -2.5, 5.5
+    )
     moved = np.minimum(np.float32(wall) * np.exp(distance / np.float32(-REACH_MM)), distance + 0.5)
     found: np.ndarray = np.where(distance > 0, moved, np.float32(min(wall, 0.0)))
     return found
@@ -196,7 +268,7 @@ def logistic(x: np.ndarray) -> np.ndarray:
     return curve
 
 
-def _warp(images: np.ndarray, displacement: np.ndarray) -> np.ndarray:
+def warp(images: np.ndarray, displacement: np.ndarray) -> np.ndarray:
     """Linear interpolation of ``images`` (C, X, Y, Z) at x + displacement(x).
 
     In torch: splines take ten times as long.

@@ -27,11 +27,12 @@ from normfed_common.processes.workers import WorkerPool
 from normfed_common.study.base import Frozen
 from normfed_common.study.data import Contrast, LesionKind, PhantomConfig, PhantomSite
 from normfed_simulation.phantom import anatomy
-from normfed_simulation.phantom.lesions import Lesion, add_lesions
+from normfed_simulation.phantom.lesions import add_lesions
 from normfed_simulation.phantom.scanner import SCANNERS, expose, signal
+from normfed_simulation.phantom.shapes import Lesion
 from normfed_simulation.phantom.variation import vary
 
-VERSION = 2  # raise it when the same configuration gives other images
+VERSION = 3  # raise it when the same configuration gives other images
 SPACE = "space-MNI152NLin2009aSym_"
 AGES: dict[str, tuple[float, float]] = {
     "control": (25, 80), "WMH": (60, 85), "MS": (25, 55), "tumour": (40, 75), "FCD": (18, 45),
@@ -163,10 +164,10 @@ def write_person(person: SyntheticPerson, seed: int, voxel_size_mm: int, root: P
     """T1, FLAIR, brain mask and lesion mask of one person, but for the scan that was not taken."""
     rng = seeds.generator(seed, "person", person.subject)
     tissue = anatomy.person(person.age(seed), voxel_size_mm, rng)
-    variation = vary(tissue, person.age(seed), rng)
     lesion: Lesion | None = None
     if person.group != "control":
-        lesion = add_lesions(person.group, tissue, rng)  # type: ignore[arg-type]
+        tissue, lesion = add_lesions(person.group, tissue, rng)  # type: ignore[arg-type]
+    variation = vary(tissue, person.age(seed), rng)
     scanner = SCANNERS[person.site.vendor, person.site.field_tesla]
     affine = anatomy.template(voxel_size_mm).affine
     place = _tilt(rng) if person.site.native else np.eye(4)

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from normfed_common.study.data import Contrast, Vendor
 from normfed_simulation.phantom.anatomy import Tissue, smooth_noise
-from normfed_simulation.phantom.lesions import Lesion
+from normfed_simulation.phantom.shapes import Lesion
 from normfed_simulation.phantom.variation import Variation
 
 GRAIN_MM = 1.1  # noise of neighbours is alike, standard deviation: scanners interpolate, and so does registration
@@ -50,12 +50,12 @@ class Scanner:
 # Six scanners as in CC359: three vendors at 1.5 and 3 T. Higher field: less noise, more shading, a brighter cortex.
 # Levels and noise lie in the bands of ten real sites at 2 mm (benchmarks/RESULTS.md).
 SCANNERS: dict[tuple[Vendor, float], Scanner] = {
-    ("siemens", 1.5): Scanner((0.62, 0.92, 0.26), (0.62, 0.52, 0.07), 1.00, 0.13, (0.020, 0.037), 0.7, 5.0, 900),
-    ("siemens", 3.0): Scanner((0.58, 0.90, 0.22), (0.70, 0.54, 0.05), 0.95, 0.24, (0.015, 0.034), 0.5, 3.0, 1500),
-    ("ge", 1.5): Scanner((0.67, 0.94, 0.32), (0.58, 0.50, 0.10), 1.15, 0.17, (0.024, 0.042), 0.9, 5.0, 4000),
-    ("ge", 3.0): Scanner((0.64, 0.92, 0.28), (0.69, 0.56, 0.08), 1.05, 0.27, (0.017, 0.035), 0.6, 3.0, 6000),
-    ("philips", 1.5): Scanner((0.57, 0.88, 0.30), (0.64, 0.55, 0.10), 0.90, 0.16, (0.022, 0.038), 0.8, 4.0, 300),
-    ("philips", 3.0): Scanner((0.56, 0.90, 0.24), (0.75, 0.58, 0.06), 0.85, 0.27, (0.020, 0.045), 0.6, 2.0, 500),
+    ("siemens", 1.5): Scanner((0.62, 0.92, 0.34), (0.62, 0.52, 0.07), 1.00, 0.10, (0.020, 0.037), 0.7, 5.0, 900),
+    ("siemens", 3.0): Scanner((0.58, 0.90, 0.28), (0.70, 0.54, 0.05), 0.95, 0.16, (0.015, 0.034), 0.5, 3.0, 1500),
+    ("ge", 1.5): Scanner((0.67, 0.94, 0.42), (0.58, 0.50, 0.10), 1.15, 0.12, (0.024, 0.042), 0.9, 5.0, 4000),
+    ("ge", 3.0): Scanner((0.64, 0.92, 0.36), (0.69, 0.56, 0.08), 1.05, 0.18, (0.017, 0.035), 0.6, 3.0, 6000),
+    ("philips", 1.5): Scanner((0.57, 0.88, 0.34), (0.64, 0.55, 0.10), 0.90, 0.12, (0.022, 0.038), 0.8, 4.0, 300),
+    ("philips", 3.0): Scanner((0.56, 0.90, 0.28), (0.75, 0.58, 0.06), 0.85, 0.18, (0.020, 0.056), 0.6, 2.0, 500),
 }
 
 
