@@ -188,7 +188,7 @@ class Site:
                     has |= [entry.normal().ravel(), entry.mask().ravel()]
                 people += has
             told &= (people == 0) | (people >= self.minimum)
-        return PreparedCohort([(case.visit, case.entry) for case in self.train], *told, known=known)
+        return PreparedCohort([(case.visit, case.entry) for case in self.train], told[0], told[1], known)
 
     def _demographics(self) -> dict[str, Told] | None:
         """Ages and sexes as a hospital tells them, of those who were in the same releases, with the same modalities."""
