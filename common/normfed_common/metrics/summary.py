@@ -228,8 +228,8 @@ def _dominated(values: np.ndarray, names: np.ndarray, metric: Metric) -> bool:
 def _alone(distances: np.ndarray) -> bool:
     """Whether all but one, or two, of people's distances from a value are next to nothing."""
     shares = np.sort(distances)[::-1]
-    one = (shares[1:] ** 2).sum() < DOMINANCE * shares[:1].max(initial=0) ** 2
-    return bool(one or (len(shares) > SOLVED and shares[SOLVED:].sum() < DOMINANCE * shares[:SOLVED].sum()))
+    others = [(shares[:most].sum(), shares[most:].sum()) for most in range(1, SOLVED + 1) if most < len(shares)]
+    return any(rest < DOMINANCE * most for most, rest in others)
 
 
 def add(parts: Sequence[Summary]) -> Summary:

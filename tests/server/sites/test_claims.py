@@ -51,6 +51,19 @@ def test_sums_of_other_metrics_than_the_study_s_are_refused() -> None:
             claims.summary(GROUPS, said("auroc", 0.5, there), 4, SITE, asked)
 
 
+def test_figures_without_an_auroc_are_believed_and_those_of_nobody_are_not() -> None:
+    """A hospital leaves out what is one person's: AUROCs are of which all others are 1."""
+    rows = [{"auroc": 1.0, "dice": 0.1 * n} for n in range(PEOPLE)]
+    rows[0]["auroc"] = 0.7
+    for told in (rows, [{} for _ in rows]):
+        sums = summary_arrays(summarise(told, ["MS"] * PEOPLE, GROUPS, 4, 1, "a", minimum=3, metrics=METRICS))
+        if told is rows:
+            assert claims.summary(GROUPS, sums, 4, SITE, METRICS).n("auroc") == 0
+            continue
+        with pytest.raises(WireError, match="of nobody"):
+            claims.summary(GROUPS, sums, 4, SITE, METRICS)
+
+
 def otherwise(array: np.ndarray) -> Iterator[np.ndarray]:
     """Of other shapes, and of the same with numbers that nobody has."""
     yield from (np.array(1.0), np.zeros(0), np.zeros((0,) * max(array.ndim, 1)), array[..., None], array[None])
