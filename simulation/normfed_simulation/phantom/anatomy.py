@@ -233,7 +233,7 @@ def _sheets(seen: Template, voxel_size_mm: int, rng: np.random.Generator) -> tup
     steepness = np.sqrt(sum(slope**2 for slope in np.gradient(field))) / voxel_size_mm
     away = np.abs(field) / np.maximum(steepness, 0.3 * steepness.mean())  # mm, to first order
     limit = SHEET_DEPTH_MM[0] + SHEET_DEPTH_MM[1] * deepest
-    return tuple(  # type: ignore[return-value]
+    return tuple(
         (seen.folding * np.exp(-((away / width) ** 2)) * logistic((limit + width - seen.depth) / 1.0)).astype(
             np.float32
         )
