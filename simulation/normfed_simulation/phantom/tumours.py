@@ -39,7 +39,7 @@ def add_tumour(volume_ml: float, tissue: Tissue, rng: np.random.Generator) -> tu
     around = (tissue.csf < 0.3) & tissue.brain & (tissue.wm > 0.2) & ~core
     oedema = highest(-reach, around, max(volume_ml - ml(core, tissue), 1.0), tissue)
     filled = ndimage.gaussian_filter((core | oedema).astype(np.float32), 2.5 / size) > 0.5
-    mask = largest(filled & tissue.brain & (tissue.ventricles < 0.5) | core)
+    mask = largest((filled & (tissue.ventricles < 0.5) | core) & tissue.brain)
     soft, water = (
         ndimage.gaussian_filter(part.astype(np.float32), mm / size) for part, mm in ((core, 1.4), (mask & ~core, 2.0))
     )
