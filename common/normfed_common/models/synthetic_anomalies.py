@@ -11,6 +11,11 @@ where the score is almost 0.
 
 Kin of foreign patch interpolation (Tan et al. 2020, arXiv 2011.04197) and of DISYRE (Naval Marimont, Tarroni 2023,
 arXiv 2311.15453). Whoever trains needs no lesion, but what is planted says what is looked for.
+
+Measured on real FLAIR of 28 people at sites that were not learnt from, edge and grey matter weighed down, ten rounds at
+a learning rate of 3e-3, mean of three seeds: average precision .765 for w = 1/16, .766 for 1/8, .760 for 1/4, .759
+without the network. Over people with more than 25 ml of lesion it gains .008, with less than 5 ml nothing. Where w is
+chosen at the other sites, the gain is .004, 95 % interval over people -.002 to .010: a tie.
 """
 
 from __future__ import annotations
@@ -63,7 +68,7 @@ class SyntheticConfig(Frozen):
         default_factory=dict, description="bright or dark by modality; when absent dark for T1w, else bright"
     )
     learnt: float = Field(
-        0.125, ge=0, le=100, description="weight of the network's logit; 0 leaves the main modality's units alone"
+        0.0625, ge=0, le=100, description="weight of the network's logit; 0 leaves the main modality's units alone"
     )
     filters: Literal[4, 8, 16, 32] = Field(8, description="of the network's first layers")
     blobs: float = Field(5.0, gt=0, le=100, description="planted in six slices, on average")
