@@ -31,7 +31,7 @@ from bench_models import HERE, chosen, entries, markdown, told, usable
 from common import machine
 from folds import Cases, Fold, cases_of, halves, prepared
 from model_figures import MAIN, averaged, by_site, difference, mean
-from transfer import Entry, Federation, FirstSums, scores
+from transfer import Entry, Federation, FirstSums, Learnt, scores
 
 from normfed_client.hospital.machine import computing
 from normfed_client.hospital.site import Case
@@ -124,11 +124,14 @@ def computed(study: StudyConfig, entry: Entry, plan: Sequence[Trained], repeats:
         for repeat in range(repeats if entry.draws else 1):
             seed, first = seeds.of_repeat(study.seed, repeat), FirstSums()
             rows: dict[str, list[Row]] = {}
+            before: tuple[Fold, Federation, Learnt] | None = None
             for number, one in enumerate(plan, 1):
-                federation = Federation(study, entry, one.fold, seed, first)
+                if before is None or before[0] is not one.fold:  # `tuned` goes on from `together`
+                    federation = Federation(study, entry, one.fold, seed, first)
+                    before = one.fold, federation, federation.learn()
+                _, federation, learnt = before
                 if one.tuned and not federation.trains:
                     continue
-                learnt = federation.learn()
                 for site, people in one.fold.scored.items():
                     model = federation.served(learnt.arrays, site, FineTuningParameters().epochs if one.tuned else 0)
                     rows.setdefault(one.arm, []).extend(_rows(model, site, people, study.preprocessing.voxel_size_mm))

@@ -48,7 +48,7 @@ from normfed_common.foundation import plain_yaml, seeds
 from normfed_common.foundation.errors import StudyError, UserError
 from normfed_common.foundation.files import write_json
 from normfed_common.models.catalogue import MODELS
-from normfed_common.studies import load_study, validate_learner
+from normfed_common.studies import load_study, resolve, validate_learner
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.validation import validate
 
@@ -89,6 +89,23 @@ def chosen(everything: Sequence[Entry], names: Sequence[str], slow: bool) -> lis
         for entry in everything
         if entry.baseline or ({entry.label, entry.model["name"]} & {*names} if names else slow or not entry.slow)
     ]
+
+
+def changed(study: StudyConfig, voxel_size_mm: int | None, sites: Sequence[str] | None) -> StudyConfig:
+    """The study on another grid, or with some of its sites.
+
+    Raises
+    ------
+    StudyError
+        If there is no such grid or site.
+    """
+    raw = study.model_dump(mode="json")
+    if voxel_size_mm is not None:
+        raw["preprocessing"]["voxel_size_mm"] = voxel_size_mm
+    if sites is not None:
+        raw["data"]["sites"] = list(sites)
+        raw["data"]["out_of_sample"] = [site for site in study.data.out_of_sample if site in sites]
+    return resolve(raw, study.name)
 
 
 def usable(entry: Entry, study: StudyConfig) -> bool:
@@ -256,6 +273,8 @@ def main() -> None:
     parser.add_argument("--slow", action="store_true", help="also what is trained in rounds")
     parser.add_argument("--repeats", type=int, default=1, help="trainings of what draws, each of another seed")
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare scans")
+    parser.add_argument("--voxel-size", type=int, help="of the common grid, in mm; the study's when absent")
+    parser.add_argument("--sites", nargs="+", help="of the study; all when absent")
     parser.add_argument("--out", type=Path, help="the folder for everybody's figures")
     given = parser.parse_args()
     if given.repeats < 1:
@@ -264,7 +283,7 @@ def main() -> None:
         models = chosen(entries(given.list), given.models, given.slow)
         print(machine())
         for name in given.study or STUDIES:
-            study = load_study(HERE.parent / "studies" / f"{name}.yaml")
+            study = changed(load_study(HERE.parent / "studies" / f"{name}.yaml"), given.voxel_size, given.sites)
             if study.data.made is None and given.data is None:
                 print(f"\nNo {name}: --data names no BIDS dataset.")
                 continue

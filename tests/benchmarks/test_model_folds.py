@@ -221,3 +221,13 @@ def test_a_person_scored_by_several_models_counts_once(arms: ModuleType) -> None
     rows = [{"site": "a", "name": name, "auprc": value, "auroc": 0.5} for name, value in (("x", 0.2), ("y", 1.0))]
     found = arms._of_people([*rows, {**rows[0], "auprc": 0.6}])
     assert [(row["name"], row["auprc"]) for row in found] == [("x", pytest.approx(0.4)), ("y", 1.0)]
+
+
+def test_a_study_on_another_grid_with_some_of_its_sites(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = _module("bench_models", monkeypatch)
+    of = study(normal="lesion-free-tissue", sites=["a", "b", "c"], out_of_sample=["c"])
+    assert models.changed(of, None, None) == of
+    fewer = models.changed(of, 1, ["a", "b"])
+    assert fewer.preprocessing.voxel_size_mm == 1
+    assert fewer.data.sites == ("a", "b")
+    assert not fewer.data.out_of_sample
