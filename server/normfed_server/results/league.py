@@ -18,6 +18,7 @@ from normfed_server.sites.letterhead import FEDERATED
 RANKED_BY = "auprc"
 ANCHOR = "local"
 FEWEST_PATIENTS = 5  # resampling fewer says nothing: one patient's interval has no width at all
+SHOWN = 0.0005  # half of the last digit of a figure in tables
 
 
 PerModel = Mapping[str, Mapping[str, Summary]]
@@ -156,9 +157,12 @@ def _difference(ours: Summary, theirs: Summary, metric: str) -> Gain:
 
 
 def beyond(difference: Difference, sign: int) -> bool:
-    """Whether the whole interval is on one side of zero: above it (1) or below it (-1)."""
+    """Whether the whole interval is on one side of zero, above it (1) or below it (-1), in the digits that tables show.
+
+    Deterministic models differ by parts of a thousandth with great certainty; nobody would call that better.
+    """
     nearest = difference.ci95[0 if sign > 0 else 1]
-    return nearest is not None and sign * nearest > 0
+    return nearest is not None and sign * nearest >= SHOWN
 
 
 def _megabytes(histories: Sequence[History]) -> float | None:

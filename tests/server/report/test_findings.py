@@ -17,6 +17,7 @@ from normfed_common.metrics.catalogue import BUILT_IN
 from normfed_server.report import findings
 from normfed_server.report.findings import headline, main_models, sentences
 from normfed_server.results.layout import described
+from normfed_server.results.league import SHOWN
 
 UNSURE = "not distinguishable from"
 
@@ -44,7 +45,7 @@ def test_a_model_is_better_or_worse_only_where_the_interval_excludes_a_tie(
     mean: float, below: float, above: float, name: str
 ) -> None:
     low, high = mean - below, mean + above
-    expected = "better than" if low > 0 else "worse than" if high < 0 else UNSURE
+    expected = "better than" if low >= SHOWN else "worse than" if high <= -SHOWN else UNSURE
     text = " ".join(said(metrics(**{name: difference(mean, low, high)})))
     assert [word for word in ("better than", "worse than", UNSURE) if word in text] == [expected]
 

@@ -13,7 +13,8 @@ from summaries import constant, patients, summary
 
 from normfed_common.metrics.summary import Summary
 from normfed_server.arms.plan import Arm, Plan
-from normfed_server.results.league import league
+from normfed_server.results.layout import Difference
+from normfed_server.results.league import beyond, league
 
 MODEL = {"name": "siamese"}
 Models = Mapping[str, Mapping[str, Summary]]
@@ -241,3 +242,10 @@ def test_anchors_have_a_title_and_no_strategy() -> None:
     assert (rows["pooled"]["title"], rows["pooled"]["strategy"]) == ("all scans in one place", None)
     assert rows["pooled"]["not_served"] == {"z": "too far"}
     assert rows["local"]["not_served"] == {}
+
+
+@pytest.mark.parametrize(("nearest", "sure"), [(0.0006, True), (0.0004, False), (-0.0004, False), (None, False)])
+def test_what_tables_show_as_nothing_is_no_difference_however_sure(nearest: float | None, sure: bool) -> None:
+    assert beyond(Difference(mean=0.001, ci95=(nearest, None if nearest is None else 0.002)), 1) is sure
+    mirrored = None if nearest is None else -nearest
+    assert beyond(Difference(mean=-0.001, ci95=(None if nearest is None else -0.002, mirrored)), -1) is sure
