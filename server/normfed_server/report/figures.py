@@ -39,6 +39,12 @@ def _layout(entries: int, height: int = 380) -> dict[str, Any]:
     return {**LAYOUT, "legend": legend, "height": max(height, 60 + 19 * entries)}
 
 
+def _legend_below(height: int, entries: int) -> dict[str, Any]:
+    """The layout of a figure of many models, whose names are long: above they would lie over the plot."""
+    below = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"}
+    return {**LAYOUT, "legend": below, "height": height + 12 * entries}
+
+
 def loss_curves(results: RunResults) -> str:
     """Loss per round: every site of the federation, and pooled training."""
     figure = go.Figure()
@@ -88,8 +94,7 @@ def per_site(evaluation: Mapping[str, ModelFigures], metrics: Mapping[str, Descr
         for k, metric in enumerate(shown)
     ]
     menu = {"buttons": buttons, "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"}
-    below = {"orientation": "h", "y": -0.12, "yanchor": "top"}  # names of models are long, and many
-    figure.update_layout(**{**LAYOUT, "height": 420 + 12 * count, "legend": below}, barmode="group")
+    figure.update_layout(**_legend_below(420, count), barmode="group")
     figure.update_layout(updatemenus=[menu], yaxis_title=metrics[shown[0]].title if shown else "")
     return _html(figure)
 
@@ -111,7 +116,7 @@ def gains(differences: Mapping[str, Differences], models: Sequence[str], metric:
         )
     figure.add_vline(x=0, line_color="#444", line_width=1)
     places = max((len(found.sites) for found in differences.values()), default=0)
-    layout = _layout(len(models), max(380, 130 + 26 * places))
+    layout = _legend_below(max(380, 130 + 26 * places), len(models))
     figure.update_layout(**layout, xaxis_title=f"federated minus the other, {title}", scattermode="group")
     figure.update_yaxes(autorange="reversed")
     return _html(figure)
