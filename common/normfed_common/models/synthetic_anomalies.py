@@ -71,7 +71,7 @@ class SyntheticConfig(Frozen):
         0.0625, ge=0, le=100, description="weight of the network's logit; 0 leaves the main modality's units alone"
     )
     filters: Literal[4, 8, 16, 32] = Field(8, description="of the network's first layers")
-    blobs: float = Field(5.0, gt=0, le=100, description="planted in six slices, on average")
+    blobs: float = Field(5.0, gt=0, le=100, description="drawn on average for six slices and one more on either side")
     radius_mm: tuple[Millimetres, Millimetres] = Field((1.6, 18.0), description="of the smallest and the largest blob")
     amplitude: tuple[Annotated[float, Field(gt=0, le=20)], Annotated[float, Field(gt=0, le=20)]] = Field(
         (0.5, 4.0), description="of the faintest and the strongest blob in the main modality, robust units"
