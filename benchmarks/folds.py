@@ -106,7 +106,7 @@ def folds(study: StudyConfig, cases: Mapping[str, Cases]) -> list[Fold]:
         site: [*cases["train"][site], *cases["held_out"][site]] for site in everybody if study.data.trains(site)
     }
     patients = _some({site: cases["test"][site] for site in everybody})
-    whole = Fold("all controls", controls, patients, dict.fromkeys(patients, "patients"))
+    whole = Fold("all controls", _some(controls), patients, dict.fromkeys(patients, "patients"))
     return [whole, *_crossed(halves(study, controls))]
 
 

@@ -105,6 +105,12 @@ def test_controls_are_scored_by_the_other_half_of_their_site_and_patients_by_all
     assert len(set.union(*groups)) == 3
 
 
+def test_a_training_site_with_patients_alone_is_not_learnt_from(folds: ModuleType) -> None:
+    of = study(normal="controls", sites=["a", "b"])
+    people = {"a": visits("a", 4, ill=False), "b": visits("b", 3, ill=True)}
+    assert {site for fold in folds.folds(of, cases(of, people)) for site in fold.learn} == {"a"}
+
+
 def scored(figures: ModuleType, tmp_path: Path, group: str, scores: np.ndarray, lesion: np.ndarray, kind: str) -> Any:
     folder = tmp_path / f"{group}{kind}"
     folder.mkdir()

@@ -247,16 +247,21 @@ def add(parts: Sequence[Summary]) -> Summary:
 
 
 def averaged(parts: Sequence[Summary]) -> Summary:
-    """The mean of several trainings' sums over the same patients: its means and intervals are those of the mean.
+    """The mean of several trainings' sums over the same patients: its means are those of the mean.
 
-    Of the groups and resamplings that all of them have: what a site tells apart may change from one to the next.
+    So are intervals of resamplings. Those of moments are wider, never narrower: squares are a single training's, and
+    how one patient's figures go together over trainings does not leave a site.
+
+    Of the groups and resamplings that all of them have: what a site tells apart may change from one to the next. A
+    metric that a site tells of some trainings only is the mean over these.
     """
     groups = tuple(group for group in parts[0].groups if all(group in part.groups for part in parts))
     resamplings = min(part.bootstrap.shape[-1] for part in parts)
     rows = [[part.groups.index(group) for group in groups] for part in parts]
-    moments = np.mean([part.moments[row] for part, row in zip(parts, rows, strict=True)], axis=0)
-    bootstrap = [part.bootstrap[row][..., :resamplings] for part, row in zip(parts, rows, strict=True)]
-    return Summary(groups, moments, np.mean(bootstrap, axis=0), parts[0].metrics)
+    moments = np.array([part.moments[row] for part, row in zip(parts, rows, strict=True)])
+    bootstrap = np.array([part.bootstrap[row][..., :resamplings] for part, row in zip(parts, rows, strict=True)])
+    telling = np.maximum((moments[..., 0] > 0).sum(0), 1)[..., None]
+    return Summary(groups, moments.sum(0) / telling, bootstrap.sum(0) / telling[..., None], parts[0].metrics)
 
 
 def reportable_groups(kinds: Sequence[str], people: Sequence[str], minimum: int) -> tuple[str, ...]:

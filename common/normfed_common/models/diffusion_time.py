@@ -42,6 +42,7 @@ from normfed_common.models.patchwise.patches import SUBJECTS_PER_BATCH, extract,
 from normfed_common.study.base import Frozen
 
 TRAINING = "training"
+LEAST_VARIANCE = 1e-6  # of a latent, relative to the largest: float32 knows less as rounding
 AT_ONCE = 512  # voxels whose activations stay in the processor's cache
 Width = Annotated[int, Field(ge=1, le=4096)]
 
@@ -54,7 +55,7 @@ class DiffusionTimeConfig(DirectionsConfig):
         description="`ignored` as published; `coordinates` are inputs beside the latents; `gaussian` standardises "
         "latents by mean and covariance of their place",
     )
-    spacing_mm: float = Field(6.0, gt=0, description="edge of a place, where location is `gaussian`")
+    spacing_mm: float = Field(6.0, gt=0, le=1000, description="edge of a place, where location is `gaussian`")
     hidden: tuple[Width, ...] = Field((256, 512, 256), min_length=1, max_length=8, description="widths of the layers")
     dropout: float = Field(0.5, ge=0, lt=1, description="behind all hidden layers but the first")
     bins: int = Field(7, ge=2, le=100, description="of the times")
@@ -188,7 +189,8 @@ class DiffusionTime(NormativeModel):
         """Latents (n, d) of voxels (n,) with variance 1, over the brain or at their place, float32."""
         if self._by_place:
             return self.latents.gaussians.whitened(latents, index)
-        variance = np.maximum(self.latents.encoder.eigenvalues, np.finfo(np.float32).tiny)
+        variance = self.latents.encoder.eigenvalues
+        variance = np.maximum(variance, LEAST_VARIANCE * variance.max() + np.finfo(np.float32).tiny)
         return latents / np.sqrt(variance).astype(np.float32)
 
     def _with_place(self, vectors: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -12,9 +12,10 @@ default: on real scans of other sites a learnt covariance, which is the scanner'
 
     erf(a / sqrt 2) - sqrt(2 / pi) a exp(-a^2 / 2),
 
-for the main modality, and a share of it for the others. For a known r the second line is the best linear detector of
-that ball (matched filter; North 1943), with unit variance in normal tissue; its maximum over r is the generalised
-likelihood-ratio test of a ball of unknown size (Kay 1998, Detection Theory, 6.4).
+for the main modality, and a share of it for the others. Where S_v is the covariance, the second line is for a known r
+the best linear detector of that ball (matched filter; North 1943), with unit variance in normal tissue; its maximum
+over r is the generalised likelihood-ratio test of a ball of unknown size (Kay 1998, Detection Theory, 6.4). With white
+noise it is a correlation with the ball, in robust units, and its variance in normal tissue depends on r.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class SyntheticConfig(Frozen):
         0.0625, ge=0, le=100, description="weight of the network's logit; 0 leaves the main modality's units alone"
     )
     filters: Literal[4, 8, 16, 32] = Field(8, description="of the network's first layers")
-    blobs: float = Field(5.0, gt=0, le=100, description="planted in six slices, on average")
+    blobs: float = Field(5.0, gt=0, le=100, description="drawn on average for six slices and one more on either side")
     radius_mm: tuple[Millimetres, Millimetres] = Field((1.6, 18.0), description="of the smallest and the largest blob")
     amplitude: tuple[Annotated[float, Field(gt=0, le=20)], Annotated[float, Field(gt=0, le=20)]] = Field(
         (0.5, 4.0), description="of the faintest and the strongest blob in the main modality, robust units"
@@ -200,18 +200,16 @@ class SyntheticAnomalies(NormativeModel):
     def logit(self, units: np.ndarray) -> np.ndarray:
         """L' of the module, float32 (X, Y, Z), of robust units (C, X, Y, Z) that are OUTSIDE outside the brain."""
         shape, window = units.shape[1:], self.window
-        seen = stacks(
-            window.slab(units, -1, window.depth + 2, OUTSIDE), window.slab(window.guides, -1, window.depth + 2)
-        )
         found = np.full((window.depth, *window.sides), FLOOR, np.float32)
         depths = np.flatnonzero((units[0] != OUTSIDE).any((0, 1)))
         self.unet.eval()
         with torch.inference_mode(), self.setting.autocast():
-            for start in range(0, len(depths), SLICES_AT_ONCE):
-                here = depths[start : start + SLICES_AT_ONCE]
-                batch = torch.from_numpy(seen[here]).to(self.setting.device)
+            for start in range(depths[0], depths[-1] + 1, SLICES_AT_ONCE) if len(depths) else ():
+                part = (start - 1, min(SLICES_AT_ONCE, depths[-1] + 1 - start) + 2)
+                seen = stacks(window.slab(units, *part, OUTSIDE), window.slab(window.guides, *part))
+                batch = torch.from_numpy(seen).to(self.setting.device)
                 both = self.unet(batch)[:, 0] + self.unet(batch.flip(2))[:, 0].flip(1)
-                found[here] = (both.float() / 2).clamp(min=FLOOR).cpu().numpy()
+                found[start : start + len(seen)] = (both.float() / 2).clamp(min=FLOOR).cpu().numpy()
         return window.back(found, shape, FLOOR)
 
     def _opened(self, cohort: Cohort, number: int) -> _Opened:

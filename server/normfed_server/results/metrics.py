@@ -157,14 +157,16 @@ def _trainings(
     metrics: Sequence[Metric], repeats: Sequence[Mapping[str, Mapping[str, Summary]]], name: str
 ) -> dict[str, Trainings]:
     """By metric, where a model was trained several times: each training's mean over patients, and the 95 % interval of
-    their mean (Student's t over trainings), for these very patients."""
-    parts = [add(list(repeat[name].values())) for repeat in repeats if repeat.get(name)]
-    if len(parts) < 2:
+    their mean (Student's t over trainings), for these very patients: those of the sites that tell the metric of every
+    training."""
+    trained = [repeat[name] for repeat in repeats if repeat.get(name)]
+    if len(trained) < 2:
         return {}
     found = {}
     for metric in metrics:
-        means = np.array([part.mean(metric.name) for part in parts if part.n(metric.name)])
-        if len(means) > 1:
+        sites = [site for site in trained[0] if all(site in one and one[site].n(metric.name) for one in trained)]
+        if sites:
+            means = np.array([add([one[site] for site in sites]).mean(metric.name) for one in trained])
             low, high = t_interval(float(means.mean()), float(means.std(ddof=1) / len(means) ** 0.5), len(means) - 1)
             found[metric.name] = Trainings(means=tuple(means.tolist()), mean=float(means.mean()), ci95=(low, high))
     return found

@@ -46,7 +46,7 @@ def test_what_a_caller_does_to_a_result_stays_with_the_caller() -> None:
 
 
 def test_the_mask_used_longest_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(masks, "KEPT_BYTES", 2 * 8)
+    monkeypatch.setattr(masks, "KEPT_BYTES", 2 * np.packbits(MASKS[0]).nbytes)
     shifting = Shifting()
     for number in (0, 1, 0, 2, 0, 1):
         shifting.kept(MASKS[number], 0)

@@ -218,6 +218,22 @@ def test_trainings_that_tell_of_other_kinds_or_resamplings_are_averaged_where_bo
 WITH_TOY = (*BUILT_IN, METRIC)
 
 
+def test_what_is_told_of_one_training_alone_is_of_as_many_people_as_there() -> None:
+    told, other = summary([0.2, 0.4, 0.9], resamplings=5), summary([0.1, 0.3, 0.5], resamplings=5)
+    silent = replace(other, moments=np.zeros_like(other.moments), bootstrap=np.zeros_like(other.bootstrap))
+    both = averaged([silent, told, silent])
+    assert (both.n("dice"), both.mean("dice")) == (3, pytest.approx(0.5))
+    assert both.sd("dice") == pytest.approx(told.sd("dice"))
+    np.testing.assert_allclose(both.resampled_means("dice"), told.resampled_means("dice"))
+
+
+def test_without_resamplings_the_interval_of_an_average_is_no_narrower_than_that_of_patients_averages() -> None:
+    one, two = [0.1, 0.5, 0.6, 0.9], [0.7, 0.4, 0.8, 0.2]
+    low, high = averaged([summary(one), summary(two)]).interval("dice")
+    least, most = summary(np.mean([one, two], 0).tolist()).interval("dice")
+    assert low < least < most < high
+
+
 def test_what_a_plug_in_s_metric_would_tell_of_few_is_left_out_as_with_any_other() -> None:
     """Were it told for the nine for whom it is defined, it would say of the tenth that they have none."""
     rows = [{"auroc": 0.5, "peak": -1.0 if number % 2 else 1.0} for number in range(10)]

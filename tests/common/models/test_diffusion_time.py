@@ -88,6 +88,26 @@ def test_latents_have_variance_1_over_the_patches_that_were_summed() -> None:
     np.testing.assert_allclose(np.cov(vectors.T, bias=True), np.eye(4), atol=1e-3)
 
 
+def test_a_direction_without_variance_says_nothing_instead_of_rounding_at_a_large_scale() -> None:
+    """Two modalities that are one have half as many directions as numbers."""
+    people = People(3)
+    for number in range(3):
+        one = people.scan(number)
+        one.images[1] = one.images[0]
+    made = learned(people, location="ignored", patch_size=3, latents=12)
+    assert made.latents.encoder.eigenvalues[9:].max() < 1e-9
+    one = people.scan(0)
+    index = np.asarray(one.normal_index)
+    vectors = made._standardised(made.latents.encoder.encode(one, index), index)
+    assert np.abs(vectors[:, 9:]).max() < 0.1
+    assert vectors[:, :9].std() == pytest.approx(1, abs=0.2)
+
+
+def test_a_place_larger_than_any_head_is_refused_with_the_study() -> None:
+    with pytest.raises(StudyError, match="spacing_mm"):
+        validate_learner(MODELS, {"name": "diffusion-time", "spacing_mm": 1001.0}, "model")
+
+
 def test_latents_have_variance_1_at_their_place() -> None:
     """On the average of places large enough for interpolation between them to change little."""
     people = People(3)

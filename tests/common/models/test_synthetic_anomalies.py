@@ -17,6 +17,7 @@ from normfed_common.foundation.errors import StudyError
 from normfed_common.learning.batch import Batch
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.entries import build
+from normfed_common.models import synthetic_anomalies
 from normfed_common.models.catalogue import MODELS
 from normfed_common.models.synthetic.window import stacks
 from normfed_common.models.synthetic_anomalies import SyntheticAnomalies
@@ -113,6 +114,24 @@ def test_scoring_is_the_network_on_stacks_built_by_hand_and_on_their_mirror_imag
     for x, y, z in np.argwhere(one.mask)[::17]:
         said = max(float(logit[z, x - window.start[0], y - window.start[1]]), -8)
         assert anomaly[x, y, z] == pytest.approx(np.log1p(np.exp(units[1, x, y, z] + 0.3 * said)), rel=1e-4)
+
+
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_slices_are_scored_a_few_at_a_time_and_alike(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a whole brain at 1 mm the stacks alone take hundreds of megabytes."""
+    model, one = made(), scan(np.random.default_rng(5))
+    units = robust_units(one.images, one.mask, one.present, -5.0)
+    together, depths = model.logit(units), list[int]()
+    monkeypatch.setattr(synthetic_anomalies, "SLICES_AT_ONCE", at_once)
+    slab = model.window.slab
+
+    def watched(volume: np.ndarray, first: int, depth: int, outside: float = 0.0) -> np.ndarray:
+        depths.append(depth)
+        return slab(volume, first, depth, outside)
+
+    monkeypatch.setattr(model.window, "slab", watched)
+    np.testing.assert_allclose(model.logit(units), together, atol=1e-5)
+    assert max(depths) == at_once + 2
 
 
 def test_without_weight_the_score_is_brightness_and_on_t1_darkness() -> None:

@@ -228,6 +228,16 @@ def test_trainings_have_an_interval_of_their_own_and_the_figures_are_the_first_s
     assert found["nothing_drawn"] == ["atlas"]
 
 
+def test_trainings_are_compared_on_the_same_patients_where_a_site_lacks_one(
+    assembled: Assembled, study: StudyConfig
+) -> None:
+    """Else the spread of the trainings would hold that of the sites."""
+    comparisons = study.comparisons.model_copy(update={"repeats": 2})
+    assembled.study = study.model_copy(update={"comparisons": comparisons})
+    found = assembled(results({"federated": {"a": VALUES["x"], "b": VALUES["w"]}, "federated~2": {"a": VALUES["y"]}}))
+    assert found["evaluation"]["federated"]["trainings"]["auroc"]["means"] == [0.125, 0.25]
+
+
 def test_the_matrix_is_every_local_model_everywhere(assembled: Assembled) -> None:
     arms = {
         "federated": {"a": VALUES["x"]},

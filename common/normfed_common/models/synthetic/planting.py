@@ -25,11 +25,8 @@ AXES_SPREAD = 0.3  # standard deviation of the logarithm of an axis over the rad
 ROUGHNESS = 0.3  # of the edge, in radii
 SOFTNESS = (0.25, 1.2)  # voxels
 FOLLOWS, LIKENESS = 0.5, (0.5, 1.2)  # share of blobs that follow tissue, and how unlike it may be, in units
-FLATTENED, FLATNESS, TEXTURE_VOXELS = (
-    0.4,
-    0.8,
-    0.7,
-)  # share of blobs, how much of their texture goes, what comes instead
+FLATTENED, FLATNESS = 0.4, 0.8  # share of blobs, how much of their texture goes
+TEXTURE_VOXELS = 0.7  # standard deviation of the Gaussian that smooths what comes instead
 LEAST, FAINT = 0.5, 0.01  # a blob that reaches less is dropped; where it is fainter it ends
 SUSPICIOUS = 0.9  # share of blobs that change the main modality to the suspicious side
 UNCHANGED = 0.1  # share of blobs that others show and the main modality does not
@@ -51,7 +48,7 @@ class Recipe:
     sides
         float of shape (C,): 1 where a channel's lesions are bright, -1 where they are dark.
     blobs
-        On average in a slab.
+        On average drawn for a slab; those of which little is in normal tissue are dropped.
     radius, amplitude
         Smallest and largest; voxels, units.
     beside
