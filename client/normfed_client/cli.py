@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter
 from pathlib import Path
@@ -115,13 +114,14 @@ def score(
         typer.Option(help="Use this site's model; needed where sites have their own (fedbn, ditto, ...)."),
     ] = None,
 ) -> None:
-    """Make anomaly maps of new scans with the model of a run, each on its scan's own grid."""
+    """Make anomaly maps of new scans with the model of a run, each on its scan's own grid, and list their clusters."""
     from normfed_client.evaluating.scoring import score_scans
 
     console = Console(stderr=True)
     for done in score_scans(run, scans, out, device, site):
-        known = math.isfinite(done.abnormal_share)
-        share = f"{done.abnormal_share:.2%} of the brain abnormal" if known else "no threshold on this scale in the run"
+        share = f"{done.abnormal_share:.2%} of the brain abnormal"
+        if done.clusters is None:
+            share = "no threshold on this scale in the run, so no clusters"
         console.print(
             f"{done.path}  98 % quantile {done.subject_score:.4g}, {share}",
             highlight=False,

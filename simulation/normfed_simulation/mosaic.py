@@ -11,6 +11,8 @@ from scipy import ndimage
 
 SLICES = 4
 SCALE = 2
+PROJECTED = (99, 99.95)  # percentiles; of a lower one every line of sight meets some
+BRAIN = 70  # grey of its shadow
 OUTLINE = np.array([60, 230, 90], np.float32)
 
 
@@ -36,6 +38,33 @@ def mosaic(image: np.ndarray, anomaly_map: np.ndarray, lesion: np.ndarray, mask:
         rows[0].append(_draw(base, edge))
         rows[1].append(_draw(_blend(base, _turn(heat[..., z])), edge * 0.55))
     return _png(np.concatenate([np.concatenate(row, 1) for row in rows]))
+
+
+def projections(anomaly_map: np.ndarray, lesion: np.ndarray, mask: np.ndarray) -> str:
+    """The map's highest scores along each axis, seen from below, from the front and from the person's left, with the
+    outline of the lesion's shadow.
+
+    Parameters
+    ----------
+    anomaly_map, lesion, mask
+        (X, Y, Z) on the common grid.
+
+    Returns
+    -------
+    A data URI.
+    """
+    low, high = np.percentile(anomaly_map[mask], PROJECTED)
+    heat = np.clip((anomaly_map - low) / max(float(high - low), 1e-9), 0, 1) * mask
+    tiles = []
+    for axis in (2, 1, 0):
+        brain = _turn(mask.any(axis))[..., None] * np.full(3, BRAIN, np.float32)
+        tiles.append(_draw(_blend(brain, _turn(heat.max(axis))), _outline(_turn(lesion.any(axis)))))
+    height = max(len(tile) for tile in tiles)
+    spare = [height - len(tile) for tile in tiles]
+    centred = [
+        np.pad(tile, ((rest // 2, rest - rest // 2), (0, 0), (0, 0))) for tile, rest in zip(tiles, spare, strict=True)
+    ]
+    return _png(np.concatenate(centred, 1))
 
 
 def _slices(lesion: np.ndarray, mask: np.ndarray) -> list[int]:

@@ -10,25 +10,30 @@ from typing import Any
 import numpy as np
 
 from normfed_client.evaluating import maps
+from normfed_client.evaluating.levels import at_thresholds, thresholds_of
 from normfed_client.evaluating.scoring import served_arrays
 from normfed_client.hospital.machine import computing
-from normfed_client.hospital.site import Site, read_sites
+from normfed_client.hospital.site import Case, Site, read_sites
+from normfed_client.imaging.mapping import scan_affine
+from normfed_client.imaging.template import anatomy
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_json
 from normfed_common.metrics.catalogue import chosen
+from normfed_common.metrics.cluster_list import Cluster, list_clusters
 from normfed_common.metrics.subjects import wilcoxon_holm
+from normfed_common.metrics.tissue import tissue_classes
 from normfed_server.report.findings import main_models
 from normfed_server.report.page import Patients, write_report
 from normfed_server.results import layout
 from normfed_server.results.models import BORROWED, UNSEEN
 from normfed_server.runs.folder import Run
-from normfed_simulation.mosaic import mosaic
+from normfed_simulation.mosaic import mosaic, projections
 from normfed_simulation.run_folder import CONDITIONS
 
 
 @dataclass(frozen=True)
 class PicturedCase:
-    """One patient's pictures and figures."""
+    """One patient's pictures and figures; clusters are None where the run has no threshold on the scale of its maps."""
 
     title: str
     name: str
@@ -36,6 +41,8 @@ class PicturedCase:
     kind: str
     figures: dict[str, float]
     pictures: list[tuple[str, str]]
+    projections: str
+    clusters: list[Cluster] | None
 
 
 def report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
@@ -108,14 +115,36 @@ def _case(run: Run, title: str, row: dict[str, Any], site: Site) -> PicturedCase
         model.load(arrays)
         maps.personalise(model, site)
         anomaly_map = maps.score(model, maps.until(case, site.test), case.visit.name).anomaly
+    lesion = case.entry.lesion()
     pictures = [
-        (modality, mosaic(np.asarray(scan.images[channel]), anomaly_map, case.entry.lesion(), scan.mask))
+        (modality, mosaic(np.asarray(scan.images[channel]), anomaly_map, lesion, scan.mask))
         for channel, modality in enumerate(run.study.data.modalities)
         if scan.present[channel]
     ]
     shown = [metric.name for metric in chosen(run.study.evaluation.metrics) if "patients" in metric.shown]
     figures = {name: row[name] for name in shown if row.get(name) is not None}
-    return PicturedCase(title, row["name"], row["site"], row["kind"], figures, pictures)
+    return PicturedCase(
+        title,
+        row["name"],
+        row["site"],
+        row["kind"],
+        figures,
+        pictures,
+        projections(anomaly_map, lesion, scan.mask),
+        _clusters(run, case, anomaly_map, scan.mask, lesion),
+    )
+
+
+def _clusters(
+    run: Run, case: Case, anomaly_map: np.ndarray, mask: np.ndarray, lesion: np.ndarray
+) -> list[Cluster] | None:
+    thresholds = thresholds_of(run.folder)
+    if thresholds is None:
+        return None
+    size = run.study.preprocessing.voxel_size_mm
+    classes = tissue_classes(anatomy(size).tissues(), mask, size)
+    scan = at_thresholds(anomaly_map, mask, lesion, classes, thresholds, run.study)
+    return list_clusters(scan, classes, scan_affine(case.entry, size))
 
 
 def _number(value: float | None) -> float:

@@ -243,7 +243,7 @@ class Evaluation:
             mask,
             size,
             threshold,
-            round(evaluation.minimum_cluster_mm3 / size**3),
+            evaluation.minimum_cluster_voxels(size),
             evaluation.surface_tolerance_mm,
             told_score,
             calibration,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,13 +12,15 @@ import numpy as np
 import torch
 
 from normfed_client.evaluating import maps
+from normfed_client.evaluating.cluster_table import write_clusters
+from normfed_client.evaluating.levels import Levels, at_thresholds, normal_voxels, thresholds_of
 from normfed_client.hospital.machine import computing
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.site import Case, Site, choose_device, read_sites
 from normfed_client.imaging.bids import TEMPLATE_SPACE, Participant, Visit, read_dataset
 from normfed_client.imaging.cache import Cache, default_root
 from normfed_client.imaging.cohort import NO_LESION
-from normfed_client.imaging.mapping import write_map
+from normfed_client.imaging.mapping import scan_affine, write_map
 from normfed_client.imaging.preprocessing import Recipe, missing_modalities, prepare
 from normfed_client.imaging.template import anatomy, common_grid
 from normfed_common.algorithms.clusters import model_number
@@ -30,10 +31,9 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import DatasetError, RunError, ScanError, SiteError, WireError
 from normfed_common.learning.learner import NETWORK, SUMS
 from normfed_common.learning.setting import Setting
-from normfed_common.metrics import calibration
-from normfed_common.metrics.calibration import NormalVoxels
+from normfed_common.metrics.cluster_list import list_clusters
 from normfed_common.metrics.subjects import subject_score
-from normfed_common.metrics.tissue import CLASSES, tissue_classes
+from normfed_common.metrics.tissue import tissue_classes
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.combined.pipeline import assemble
 from normfed_common.studies import load_study
@@ -45,20 +45,13 @@ NAME = re.compile(r"^(?P<stem>.*?)(?:^|_)(?P<modality>(?:ce-[A-Za-z0-9]+_)?(?:T1
 
 @dataclass(frozen=True)
 class Scored:
-    """One anomaly map; the abnormal share is NaN where the run has no threshold on its scale."""
+    """One anomaly map; where the run has no threshold on its scale, the abnormal share is NaN, and there is no table of
+    clusters."""
 
     path: Path
     subject_score: float
     abnormal_share: float
-
-
-@dataclass(frozen=True)
-class Levels:
-    """What the run's normal people say of scores: thresholds, float32 (classes,), and voxels for p-values; None where
-    the run has none."""
-
-    thresholds: np.ndarray | None
-    normal: NormalVoxels | None
+    clusters: Path | None
 
 
 def served_arrays(run: Path, site: str | None) -> Arrays:
@@ -105,7 +98,7 @@ def served_arrays(run: Path, site: str | None) -> Arrays:
 
 def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: str | None = None) -> Iterator[Scored]:
     """Write the maps of every person among ``scans``: the anomaly, what else the model makes, and p-values where the
-    run has normal people.
+    run has normal people; and where it has thresholds a table of the clusters beside the anomaly.
 
     Parameters
     ----------
@@ -134,7 +127,7 @@ def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: 
                 f"{visit.name}: the model needs {', '.join(study.data.required)}; {', '.join(missing)} is missing. "
                 "Give the files of one person together."
             )
-    levels = Levels(_thresholds(run), _normal_voxels(run))
+    levels = Levels(thresholds_of(run), normal_voxels(run))
     cache = Cache(default_root() / "scans")
     chosen = choose_device(device)
     with computing(study, chosen):
@@ -164,12 +157,17 @@ def _score(
     mask = case.entry.mask()
     path, *_ = [write_map(values, case.visit, case.entry, recipe, out, name) for name, values in found.maps().items()]
     size = study.preprocessing.voxel_size_mm
-    scores, classes = found.anomaly[mask], tissue_classes(anatomy(size).tissues(), mask, size)[mask]
+    classes = tissue_classes(anatomy(size).tissues(), mask, size)
+    p = None
     if levels.normal is not None:
-        p = maps.p_map(scores, mask, classes, levels.normal, study.evaluation.threshold_by)
+        p = maps.p_map(found.anomaly[mask], mask, classes[mask], levels.normal, study.evaluation.threshold_by)
         write_map(p, case.visit, case.entry, recipe, out, maps.P_VALUE, outside=1.0)
-    abnormal = float("nan") if levels.thresholds is None else float((scores >= levels.thresholds[classes]).mean())
-    return Scored(path, subject_score(found.anomaly, mask), abnormal)
+    person = subject_score(found.anomaly, mask)
+    if levels.thresholds is None:
+        return Scored(path, person, float("nan"), None)
+    scan = at_thresholds(found.anomaly, mask, np.zeros_like(mask), classes, levels.thresholds, study)
+    clusters = list_clusters(scan, classes, scan_affine(case.entry, size), p)
+    return Scored(path, person, float(scan.abnormal[mask].mean()), write_clusters(clusters, path))
 
 
 def _model(run: Path, study: StudyConfig, arrays: Arrays, device: torch.device, site: str | None) -> NormativeModel:
@@ -265,37 +263,3 @@ def group(scans: Sequence[Path]) -> list[Visit]:
         Visit(Participant(stem, "", ""), None, images, in_template_space=f"space-{TEMPLATE_SPACE}" in stem)
         for stem, images in sorted(found.items())
     ]
-
-
-def _thresholds(run: Path) -> np.ndarray | None:
-    """The run's abnormality thresholds of the federated model, float32 (classes,); None where they are on another scale
-    than today's maps."""
-    path = run / "metrics.json"
-    if not path.exists():
-        return None
-    metrics = json.loads(path.read_text())
-    if "lowest_score" not in metrics:
-        return None
-    federated = metrics["evaluation"]["federated"]
-    whole = federated.get("threshold", {}).get("value")
-    by_class = federated.get("calibration", {}).get("thresholds", {})
-    values = [by_class.get(name, whole) for name in CLASSES]
-    return None if None in values else np.array(values, np.float32)
-
-
-def _normal_voxels(run: Path) -> NormalVoxels | None:
-    """What p-values compare with; None where nobody was held out, or the run is from before they were kept.
-
-    Raises
-    ------
-    RunError
-        If the run's file holds anything else.
-    """
-    path = run / calibration.FILE
-    if not path.exists():
-        return None
-    arrays = named.load(path, foreign=True)
-    try:
-        return NormalVoxels.of(arrays)
-    except WireError as error:
-        raise RunError(f"{path}: {error}. Remove it, and resume the run to make it again.") from error

@@ -17,6 +17,12 @@ from normfed_common.learning.score import ANOMALY
 SHOWN = (50, 99.8)  # percentiles of the map in the brain that a viewer shows as black and as white
 
 
+def scan_affine(entry: Entry, voxel_size_mm: int) -> np.ndarray:
+    """From voxels of the common grid to the world of the person's reference scan in mm, RAS, (4, 4)."""
+    found: np.ndarray = np.array(entry.meta()["to_reference"]) @ common_grid(voxel_size_mm).affine
+    return found
+
+
 def write_map(
     values: np.ndarray,
     visit: Visit,

@@ -94,13 +94,21 @@ class ScoredScan:
         return found
 
     @cached_property
+    def box(self) -> tuple[slice, ...]:
+        """Where the brain and the lesion lie; outside nothing is found."""
+        return box_of(self.mask | self.lesion)
+
+    @cached_property
+    def clusters(self) -> tuple[np.ndarray, np.ndarray]:
+        """Labels of the most suspicious clusters in the `box`, and their numbers, the first to look at first."""
+        return segmentation.ranked_clusters(
+            self.levelled[self.box], self.mask[self.box], self.threshold, self.minimum_cluster_voxels
+        )
+
+    @cached_property
     def detection(self) -> segmentation.Detection:
         """What the most suspicious clusters find."""
-        box = box_of(self.mask | self.lesion)  # outside nothing is found
-        clusters = segmentation.ranked_clusters(
-            self.levelled[box], self.mask[box], self.threshold, self.minimum_cluster_voxels
-        )
-        return segmentation.detection(*clusters, self.lesion[box])
+        return segmentation.detection(*self.clusters, self.lesion[self.box])
 
 
 @dataclass(frozen=True)

@@ -30,3 +30,7 @@ class EvaluationConfig(Frozen):
         description="names of plug-in metrics (entry points of the group normfed.metrics), beside the built-in ones",
     )
     bootstrap: int = Field(1000, ge=0, le=20_000, description="resamplings of the patients within each site")
+
+    def minimum_cluster_voxels(self, voxel_size_mm: float) -> int:
+        """The smallest cluster that is counted."""
+        return round(self.minimum_cluster_mm3 / voxel_size_mm**3)
