@@ -57,8 +57,9 @@ def projections(anomaly_map: np.ndarray, lesion: np.ndarray, mask: np.ndarray) -
     heat = np.clip((anomaly_map - low) / max(float(high - low), 1e-9), 0, 1) * mask
     tiles = []
     for axis in (2, 1, 0):
-        brain = _turn(mask.any(axis))[..., None] * np.full(3, BRAIN, np.float32)
-        tiles.append(_draw(_blend(brain, _turn(heat.max(axis))), _outline(_turn(lesion.any(axis)))))
+        brain, shadow = (np.asarray(inside.any(axis)) for inside in (mask, lesion))
+        base = _turn(brain)[..., None] * np.full(3, BRAIN, np.float32)
+        tiles.append(_draw(_blend(base, _turn(heat.max(axis))), _outline(_turn(shadow))))
     height = max(len(tile) for tile in tiles)
     spare = [height - len(tile) for tile in tiles]
     centred = [

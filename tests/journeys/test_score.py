@@ -17,6 +17,7 @@ from commands import normfed, run_folder
 from normfed_client.evaluating import evaluation
 from normfed_client.evaluating.scoring import score_scans
 from normfed_client.imaging.bids import Visit, read_dataset
+from normfed_server.runs.folder import reopen
 from normfed_simulation import patients
 
 pytestmark = pytest.mark.xdist_group("journeys")
@@ -92,6 +93,31 @@ def test_the_report_shows_the_map_of_the_evaluation_to_the_last_bit(run: Run, mo
     assert len(shown) == 2 * len(chosen)  # each modality
     for case, found in zip(chosen, shown[::2], strict=True):
         np.testing.assert_array_equal(found, run.maps[case["name"]])
+
+
+def test_the_reports_clusters_are_those_of_the_metrics_and_of_score(run: Run, hospitals: Path, tmp_path: Path) -> None:
+    rows = {row["name"]: row for row in run.people()}
+    visits = {visit.name: visit for visit in read_dataset(hospitals).visits}
+    found = json.loads((run.folder / "metrics.json").read_text())
+    threshold = found["evaluation"]["federated"]["threshold"]["value"]
+    compared = 0
+    for case in patients.cases(reopen(run.folder)):
+        assert case.clusters is not None
+        row = rows[case.name]
+        hits = [cluster.rank for cluster in case.clusters if cluster.hit]
+        highest = max(run.maps[name].max() for name, other in rows.items() if other["site"] == case.site)
+        if threshold <= highest:  # else the site's metrics are at its own highest score
+            assert (hits[0] if hits else None) == row["cluster_rank"]
+            assert len(case.clusters) - len(hits) == row["false_clusters"]
+            compared += 1
+        images = visits[case.name].images.values()
+        (scored,) = score_scans(run.folder, list(images), tmp_path, "cpu", case.site)
+        assert scored.clusters is not None
+        table = [line.split("\t") for line in scored.clusters.read_text().splitlines()[1:]]
+        expected = [(f"{cluster.volume_mm3:.1f}", f"{cluster.peak_score:.6g}") for cluster in case.clusters]
+        assert [(line[1], line[2]) for line in table] == expected
+        assert all(0 < float(line[4]) <= 1 for line in table)
+    assert compared
 
 
 def test_the_abnormal_share_is_by_the_runs_threshold_and_by_none_of_another_scale(

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 from normfed_simulation import mosaic as module
-from normfed_simulation.mosaic import SCALE, SLICES, mosaic
+from normfed_simulation.mosaic import SCALE, SLICES, mosaic, projections
 
 SHAPE = (10, 14, 24)
 GREEN = np.array([60, 230, 90])
@@ -121,3 +121,31 @@ def test_colours_go_from_dark_red_to_white_and_cover_with_the_score() -> None:
     cover = 0.9 * np.sqrt(0.5)
     np.testing.assert_allclose(middle, 128 * (1 - cover) + np.array([255, 127.5, 0]) * cover)
     np.testing.assert_allclose(high, 128 * 0.1 + 255 * 0.9)
+
+
+def test_projections_show_the_highest_score_of_every_line_of_sight_and_the_lesions_shadow() -> None:
+    brain, lesion = nothing(), nothing()
+    brain[1:9, 1:13, 2:22] = True
+    lesion[2:6, 3:8, 4:10] = True
+    scores = np.zeros(SHAPE, np.float32)
+    scores[7, 11, 20] = 5.0  # right, in front, high
+    pixels = decoded(projections(scores, lesion, brain))
+    x, y, z = (SCALE * side for side in SHAPE)
+    assert pixels.shape == (z, 2 * x + y, 3)
+    spare = (z - y) // 2
+    below, front, left = pixels[spare : spare + y, :x], pixels[:, x : 2 * x], pixels[:, 2 * x :]
+    for tile, axis in ((below, 2), (front, 1), (left, 0)):
+        bright = module._turn(scores.max(axis) > 0)
+        edge = module._outline(module._turn(lesion.any(axis))) > 0
+        assert tile[bright].min() > 220
+        assert np.abs(tile[edge] - GREEN).max() <= 8
+        assert tile[~bright & ~edge].max() <= module.BRAIN + 8
+    assert np.nonzero(left.min(-1) > 220)[1].max() < y / 2  # the face is on the left
+    assert np.nonzero(front.min(-1) > 220)[1].max() < x / 2  # and the person's right
+
+
+def test_scores_outside_the_brain_are_not_projected() -> None:
+    scores = np.ones(SHAPE, np.float32)
+    brain = nothing()
+    brain[4:6, 5:8, 9:12] = True
+    assert decoded(projections(scores, nothing(), brain)).max() <= module.BRAIN + 8

@@ -117,11 +117,13 @@ def test_a_patients_map_is_made_as_a_site_computes_from_loading_the_model_on(
     )
     monkeypatch.setattr(patients, "served_arrays", lambda *_: {})
     monkeypatch.setattr(patients, "mosaic", lambda *_: "")
+    monkeypatch.setattr(patients, "projections", lambda *_: "")
     before, threads = torch.get_num_threads(), run.study.federation.threads_per_site
     torch.set_num_threads(threads + 1)
     try:
-        patients._case(run, "Best", {"name": "sub-0", "site": "a", "kind": "MS"}, cast(Site, site))
+        shown = patients._case(run, "Best", {"name": "sub-0", "site": "a", "kind": "MS"}, cast(Site, site))
         assert torch.get_num_threads() == threads + 1
+        assert shown.clusters is None  # the run has no threshold
     finally:
         torch.set_num_threads(before)
     assert seen == dict.fromkeys(("load", "personalise", "score"), threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from nibabel.affines import apply_affine
+from scipy import ndimage
 
 from normfed_client.evaluating.scoring import group, score_scans, served_arrays, visits_of
 from normfed_client.imaging.template import common_grid
@@ -110,6 +113,35 @@ def test_the_share_above_the_threshold_is_counted_in_the_brain(dataset: Path, ca
     assert again.subject_score == only.subject_score == pytest.approx(0.98, abs=0.01)
     values = nibabel.load(again.path).get_fdata()
     assert (values >= 0.9).sum() / (values > 0).sum() == pytest.approx(0.1, abs=0.01)
+
+
+def test_clusters_at_the_threshold_stand_beside_the_map_at_the_places_where_it_shows_them(
+    dataset: Path, cache: Path, tmp_path: Path
+) -> None:
+    """The scans lie on the common grid, so that the map itself has the clusters, of one voxel of 64 mm3 or more."""
+    run = written(tmp_path / "run")
+    (only,) = score_scans(run, scans_of(dataset, 0), tmp_path / "maps", "cpu")
+    assert only.clusters is None
+    assert not list((tmp_path / "maps").glob("*_clusters*"))
+    found = {"lowest_score": 0.0, "evaluation": {"federated": {"threshold": {"value": 0.9998}}}}
+    (run / "metrics.json").write_text(json.dumps(found))
+    (again,) = score_scans(run, scans_of(dataset, 0), tmp_path / "maps", "cpu")
+    assert again.clusters == again.path.with_name(again.path.name.replace("_map.nii.gz", "_clusters.tsv"))
+    with again.clusters.open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    image = nibabel.load(again.path)
+    values = image.get_fdata()
+    labels, _ = ndimage.label(values >= np.float32(0.9998), np.ones((3, 3, 3)))
+    assert 1 < len(rows) < 10  # so few that the threshold stays
+    for row in rows:
+        place = [float(row[f"{axis}_mm"]) for axis in "xyz"]
+        voxel = tuple(apply_affine(np.linalg.inv(image.affine), place).round().astype(int))
+        cluster = values[labels == labels[voxel]]
+        assert values[voxel] == cluster.max() == pytest.approx(float(row["peak_score"]), abs=1e-5)
+        assert float(row["volume_mm3"]) == 64 * cluster.size
+        assert float(row["mean_score"]) == pytest.approx(cluster.mean(), abs=1e-5)
+        assert row["p_value"] == "n/a"
+        assert row["tissue"] in CLASSES
 
 
 def test_where_classes_have_thresholds_of_their_own_the_share_is_by_those(

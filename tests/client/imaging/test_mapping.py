@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from normfed_client.imaging.bids import Participant, Visit
 from normfed_client.imaging.cache import META, Entry
-from normfed_client.imaging.mapping import write_map
+from normfed_client.imaging.mapping import scan_affine, write_map
 from normfed_client.imaging.preprocessing import Recipe
 from normfed_client.imaging.template import common_grid
 from normfed_common.study.preprocessing import PreprocessingConfig
@@ -138,3 +138,15 @@ def test_without_a_t1_a_map_lies_on_the_first_of_the_studys_scans(tmp_path: Path
     person = visit(FLAIR=scan(tmp_path / "sub-01_FLAIR.nii.gz", NATIVE["tilted"], CENTRE))
     path = write_map(np.ones(GRID.shape, np.float32), person, entry, recipe("FLAIR"), tmp_path)
     assert path.name == "sub-01_ses-02_space-FLAIR_desc-anomaly_map.nii.gz"
+
+
+def test_a_voxel_of_the_common_grid_lies_on_the_scan_where_its_map_is(tmp_path: Path, entry: Entry) -> None:
+    person = visit(T1w=scan(tmp_path / "sub-01_T1w.nii.gz", NATIVE["sagittal"], CENTRE))
+    voxel = np.round(nibabel.affines.apply_affine(np.linalg.inv(GRID.affine), [0.0, -15.0, 15.0]))  # amid the scan
+    distance = np.linalg.norm(world(GRID.affine, GRID.shape) - GRID.affine[:3] @ [*voxel, 1], axis=-1)
+    near = np.exp(-(distance**2) / 200).astype(np.float32)
+    written = nibabel.load(write_map(near, person, entry, recipe("T1w"), tmp_path))
+    brightest = np.unravel_index(written.get_fdata().argmax(), written.shape)
+    expected = nibabel.affines.apply_affine(written.affine, brightest)
+    found = nibabel.affines.apply_affine(scan_affine(entry, 4), voxel)
+    assert np.linalg.norm(found - expected) < np.linalg.norm([3, 4, 5]) / 2 + 0.5  # half a voxel of the scan
