@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: 
     Raises
     ------
     RunError
-        If the run is not finished, or its model gives a map that is none (see `Score`).
+        If the run is not finished, its model gives a map that is none (see `Score`), or ``out`` cannot be made.
     ScanError
         If a file cannot be used, or a person lacks a modality that the model needs.
     """
@@ -127,6 +128,10 @@ def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: 
                 f"{visit.name}: the model needs {', '.join(study.data.required)}; {', '.join(missing)} is missing. "
                 "Give the files of one person together."
             )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{out}: cannot be made ({error.strerror}). Choose another folder with --out.") from error
     levels = Levels(thresholds_of(run), normal_voxels(run))
     cache = Cache(default_root() / "scans")
     chosen = choose_device(device)
@@ -217,7 +222,7 @@ def visits_of(scans: Sequence[Path]) -> list[Visit]:
     datasets: dict[Path | None, dict[Path, Visit]] = {None: {}}
     found: dict[str, Visit] = {}
     loose: list[Path] = []
-    for path in map(Path.absolute, scans):
+    for path in (Path(os.path.abspath(scan)) for scan in scans):  # absolute() would keep ..
         root = next((folder for folder in path.parents if (folder / "participants.tsv").exists()), None)
         if root is not None and root not in datasets:
             datasets[root] = _by_image(root)

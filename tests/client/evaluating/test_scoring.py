@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def test_a_broken_map_is_not_written_and_the_reason_is_said(
     monkeypatch.setattr(Intensity, "score", beyond)
     with pytest.raises(RunError, match=r"^sub-acontrol01: the anomaly map is not 0 outside the brain"):
         list(score_scans(written(tmp_path / "run"), scans_of(dataset, 1), tmp_path / "maps", "cpu"))
-    assert not (tmp_path / "maps").exists()
+    assert not list((tmp_path / "maps").glob("*"))
 
 
 def test_the_share_above_the_threshold_is_counted_in_the_brain(dataset: Path, cache: Path, tmp_path: Path) -> None:
@@ -262,6 +263,24 @@ def test_a_scan_of_a_dataset_is_of_the_visit_that_the_dataset_says(dataset: Path
     assert visit.name == "sub-acontrol02"
     assert set(visit.images) == {"T1w", "FLAIR"}  # what lies beside it, too
     assert visit.participant.age == 50
+
+
+def test_a_scan_is_in_its_dataset_by_whatever_path_it_is_named(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    paths = [Path(os.path.relpath(scan)) for scan in scans_of(dataset, 2)[:1]]
+    assert ".." in paths[0].parts
+    assert [visit.name for visit in visits_of(paths)] == ["sub-acontrol02"]
+
+
+def test_a_folder_for_maps_that_cannot_be_made_is_named_before_anything_is_scored(
+    dataset: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"file/maps: cannot be made \(Not a directory\)"):
+        next(score_scans(written(tmp_path / "run"), scans_of(dataset, 2)[:1], tmp_path / "file" / "maps", "cpu"))
 
 
 SHAPE = common_grid(4).shape
