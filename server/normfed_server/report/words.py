@@ -126,4 +126,7 @@ def percent(share: float) -> str:
 
 def signed(value: float | None) -> str:
     """A difference; a dash for none."""
-    return "–" if value is None else f"{value:+.3f}"
+    if value is None:
+        return "–"
+    shown = f"{value:+.3f}"
+    return shown[1:] if float(shown) == 0 else shown

@@ -117,8 +117,11 @@ def test_a_number_has_three_digits_or_so(value: float | None, shown: str) -> Non
     assert number(value) == shown
 
 
-@pytest.mark.parametrize(("value", "shown"), [(None, "–"), (0.1, "+0.100"), (-0.1, "-0.100"), (0.0, "+0.000")])
-def test_a_difference_has_its_sign(value: float | None, shown: str) -> None:
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "–"), (0.1, "+0.100"), (-0.1, "-0.100"), (0.0, "0.000"), (-0.0004, "0.000"), (0.0006, "+0.001")],
+)
+def test_a_difference_has_its_sign_where_there_is_any(value: float | None, shown: str) -> None:
     assert signed(value) == shown
 
 
