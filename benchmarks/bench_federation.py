@@ -18,16 +18,13 @@ People without a site of their own to learn from (`real-t1-controls`) have the f
 
 from __future__ import annotations
 
-import argparse
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from bench_models import HERE, chosen, entries, markdown, told, usable
+from bench_models import STUDIES, arguments, chosen, entries, file_of, markdown, studies_of, told, usable
 from common import machine
 from folds import Cases, Fold, cases_of, halves, prepared
 from model_figures import MAIN, averaged, by_site, difference, mean
@@ -42,10 +39,8 @@ from normfed_common.foundation.files import write_json
 from normfed_common.metrics.base import ScoredScan
 from normfed_common.metrics.catalogue import METRICS
 from normfed_common.models.base import NormativeModel
-from normfed_common.studies import load_study
 from normfed_common.study.config import StudyConfig
 
-STUDIES = ("real-flair", "real-brains", "real-t1-controls", "demo")
 LABELS = ("matched-filter edge grey", "atlas units by-site edge grey", "location")
 ARMS = ("others-together", "another-alone", "own-alone", "together", "tuned", "pooled")
 COMPARED = (
@@ -205,34 +200,23 @@ def _difference(people: Mapping[str, Sequence[Row]], ours: str, theirs: str, key
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="a BIDS dataset, for the studies of real scans")
-    parser.add_argument("--study", nargs="+", default=STUDIES, help=f"of studies/; {', '.join(STUDIES)} when absent")
-    parser.add_argument("--models", nargs="+", default=LABELS, help="labels or names; three of sums when absent")
+    parser = arguments(str(__doc__), STUDIES, LABELS)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
-    parser.add_argument("--list", type=Path, default=HERE / "models.yaml", help="the models, with their parameters")
-    parser.add_argument("--repeats", type=int, default=1, help="trainings of what draws, each of another seed")
-    parser.add_argument("--workers", type=int, default=1, help="processes that prepare scans")
-    parser.add_argument("--out", type=Path, help="the folder for everybody's figures")
     given = parser.parse_args()
     if given.repeats < 1:
         parser.error("--repeats: at least 1")
     try:
         models = chosen(entries(given.list), given.models, slow=True)
         print(machine())
-        for name in given.study:
-            study = load_study(HERE.parent / "studies" / f"{name}.yaml")
-            if study.data.made is None and given.data is None:
-                print(f"\nNo {name}: --data names no BIDS dataset.")
-                continue
+        for study in studies_of(given):
             cases = cases_of(study, prepared(study, given.data, given.workers), given.workers)
             plan = [one for one in trainings(study, cases) if one.arm in given.arms]
             found = []
             for entry in models:
                 if not entry.baseline and usable(entry, study):
                     found.append(computed(study, entry, plan, given.repeats))
-                    if given.out is not None:
-                        path = given.out / study.name / f"{re.sub(r'[^A-Za-z0-9]+', '-', entry.label)}.json"
+                    path = file_of(given.out, study, entry)
+                    if path is not None:
                         path.parent.mkdir(parents=True, exist_ok=True)
                         write_json(path, found[-1])
             print(f"\n{table(study, found)}", flush=True)

@@ -17,7 +17,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -173,8 +173,7 @@ def results(study: StudyConfig, models: Sequence[Entry], given: argparse.Namespa
     for entry in models:
         if not usable(entry, study):
             continue
-        name = re.sub(r"[^A-Za-z0-9]+", "-", entry.label)
-        path = None if given.out is None else given.out / study.name / f"{name}.json"
+        path = file_of(given.out, study, entry)
         result = kept(path, _asked(study, entry, given.repeats))
         if result is None:
             if not plan:
@@ -264,29 +263,47 @@ def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines)]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def file_of(out: Path | None, study: StudyConfig, entry: Entry) -> Path | None:
+    """Where a model's figures in a study are kept, if they are."""
+    return None if out is None else out / study.name / f"{re.sub(r'[^A-Za-z0-9]+', '-', entry.label)}.json"
+
+
+def arguments(doc: str, studies: Sequence[str], labels: Sequence[str]) -> argparse.ArgumentParser:
+    """What the benchmarks of models share; studies and labels are what is compared when nothing is said."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="a BIDS dataset, for the studies of real scans")
-    parser.add_argument("--study", nargs="+", help=f"of studies/; {', '.join(STUDIES)} when absent")
-    parser.add_argument("--models", nargs="+", default=[], help="labels or names; baselines come along")
+    parser.add_argument("--study", nargs="+", default=studies, help=f"of studies/; {', '.join(studies)} when absent")
+    usual = ", ".join(labels) or "all"
+    parser.add_argument("--models", nargs="+", default=labels, help=f"labels or names; {usual} when absent")
     parser.add_argument("--list", type=Path, default=HERE / "models.yaml", help="the models, with their parameters")
-    parser.add_argument("--slow", action="store_true", help="also what is trained in rounds")
     parser.add_argument("--repeats", type=int, default=1, help="trainings of what draws, each of another seed")
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare scans")
     parser.add_argument("--voxel-size", type=int, help="of the common grid, in mm; the study's when absent")
     parser.add_argument("--sites", nargs="+", help="of the study; all when absent")
     parser.add_argument("--out", type=Path, help="the folder for everybody's figures")
+    return parser
+
+
+def studies_of(given: argparse.Namespace) -> Iterator[StudyConfig]:
+    """The studies that are asked for, but those whose dataset is not given."""
+    for name in given.study:
+        study = changed(load_study(HERE.parent / "studies" / f"{name}.yaml"), given.voxel_size, given.sites)
+        if study.data.made is None and given.data is None:
+            print(f"\nNo {name}: --data names no BIDS dataset.")
+        else:
+            yield study
+
+
+def main() -> None:
+    parser = arguments(str(__doc__), STUDIES, ())
+    parser.add_argument("--slow", action="store_true", help="also what is trained in rounds")
     given = parser.parse_args()
     if given.repeats < 1:
         parser.error("--repeats: at least 1")
     try:
         models = chosen(entries(given.list), given.models, given.slow)
         print(machine())
-        for name in given.study or STUDIES:
-            study = changed(load_study(HERE.parent / "studies" / f"{name}.yaml"), given.voxel_size, given.sites)
-            if study.data.made is None and given.data is None:
-                print(f"\nNo {name}: --data names no BIDS dataset.")
-                continue
+        for study in studies_of(given):
             print(f"\n{table(study, results(study, models, given))}", flush=True)
     except UserError as error:
         parser.error(str(error))

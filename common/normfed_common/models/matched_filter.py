@@ -28,7 +28,7 @@ from pydantic import Field, field_validator
 from scipy.special import erf
 
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.foundation.errors import StudyError, WireError
+from normfed_common.foundation.errors import WireError
 from normfed_common.learning.cohort import Cohort, Scan
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.place_gaussians import PlaceGaussians
@@ -37,8 +37,8 @@ from normfed_common.learning.setting import SUMS_ROUNDING, Places, Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.voxelwise.intensities import (
     UNITS,
-    USUALLY,
     Suspicious,
+    main_and_signs,
     main_modality,
     never_negative,
     robust_units,
@@ -110,16 +110,9 @@ class MatchedFilter(NormativeModel):
 
     def __init__(self, config: MatchedFilterConfig, setting: Setting) -> None:
         super().__init__(config, setting)
-        self.main = main_modality(config.modality, setting.modalities)
-        for name in (self.main, *config.suspicious):
-            if name not in setting.modalities:
-                raise StudyError(
-                    f"matched-filter: the study has no {name}, only {', '.join(setting.modalities)}. "
-                    "Change it, or leave it out."
-                )
-        sides = {name: config.suspicious.get(name, USUALLY.get(name, "bright")) for name in setting.modalities}
-        self.signs = np.array([-1.0 if side == "dark" else 1.0 for side in sides.values()], np.float32)
-        self.used = np.array([name == self.main or self._learnt or config.beside > 0 for name in setting.modalities])
+        modalities = setting.modalities
+        self.main, self.signs = main_and_signs("matched-filter", config.modality, config.suspicious, modalities)
+        self.used = np.array([name == self.main or self._learnt or config.beside > 0 for name in modalities])
         self.gaussians = PlaceGaussians(
             int(self.used.sum()) * len(config.scales_mm),
             setting,

@@ -33,7 +33,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from normfed_common.foundation import seeds
-from normfed_common.foundation.errors import StudyError
 from normfed_common.learning.batch import Batch
 from normfed_common.learning.cohort import Cohort, Scan
 from normfed_common.learning.phase import Phase
@@ -45,7 +44,7 @@ from normfed_common.models.synthetic.augmentation import augmented
 from normfed_common.models.synthetic.planting import Recipe, Tissue, planted, target_of
 from normfed_common.models.synthetic.unet import UNet
 from normfed_common.models.synthetic.window import GUIDES, OUTSIDE, Window, stacks
-from normfed_common.models.voxelwise.intensities import USUALLY, main_modality, never_negative, robust_units
+from normfed_common.models.voxelwise.intensities import main_and_signs, never_negative, robust_units
 from normfed_common.study.base import Frozen
 
 SLAB = 6  # slices that are learnt from, with one more on either side
@@ -111,17 +110,10 @@ class SyntheticAnomalies(NormativeModel):
 
     def __init__(self, config: SyntheticConfig, setting: Setting) -> None:
         super().__init__(config, setting)
-        main = main_modality(config.modality, setting.modalities)
-        for name in (main, *config.suspicious):
-            if name not in setting.modalities:
-                known = ", ".join(setting.modalities)
-                raise StudyError(
-                    f"synthetic-anomalies: the study has no {name}, only {known}. Change it, or leave it out."
-                )
-        sides = {name: config.suspicious.get(name, USUALLY.get(name, "bright")) for name in setting.modalities}
+        main, signs = main_and_signs("synthetic-anomalies", config.modality, config.suspicious, setting.modalities)
         self.recipe = Recipe(
             main=setting.modalities.index(main),
-            sides=np.array([-1.0 if side == "dark" else 1.0 for side in sides.values()], np.float32),
+            sides=signs,
             blobs=config.blobs,
             radius=(config.radius_mm[0] / setting.voxel_size_mm, config.radius_mm[1] / setting.voxel_size_mm),
             amplitude=config.amplitude,

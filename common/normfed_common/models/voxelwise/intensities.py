@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from normfed_common.foundation.errors import StudyError
 from normfed_common.foundation.masks import box_of
 
 Suspicious = Literal["bright", "dark", "both"]
@@ -89,6 +90,33 @@ def brightest(modalities: Sequence[str]) -> str | None:
 def main_modality(named: str | None, modalities: Sequence[str]) -> str:
     """The one to look at where one has to be chosen: that which a study names, else the `brightest`, or the first."""
     return named or brightest(modalities) or modalities[0]
+
+
+def main_and_signs(
+    model: str, named: str | None, suspicious: Mapping[str, Suspicious], modalities: Sequence[str]
+) -> tuple[str, np.ndarray]:
+    """The `main_modality`, and of every modality 1 where lesions are bright there, else -1: float32 (C,).
+
+    Parameters
+    ----------
+    model
+        For the message.
+    suspicious
+        Bright or dark by modality; `USUALLY` says the others.
+
+    Raises
+    ------
+    StudyError
+        If a modality is named that the study does not have.
+    """
+    main = main_modality(named, modalities)
+    for name in (main, *suspicious):
+        if name not in modalities:
+            raise StudyError(
+                f"{model}: the study has no {name}, only {', '.join(modalities)}. Change it, or leave it out."
+            )
+    sides = [suspicious.get(name, USUALLY.get(name, "bright")) for name in modalities]
+    return main, np.array([-1.0 if side == "dark" else 1.0 for side in sides], np.float32)
 
 
 def suspicion(values: np.ndarray, suspicious: Suspicious) -> np.ndarray:
