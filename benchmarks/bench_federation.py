@@ -28,7 +28,7 @@ from bench_models import STUDIES, arguments, chosen, entries, file_of, markdown,
 from common import machine
 from folds import Cases, Fold, cases_of, halves, prepared
 from model_figures import MAIN, averaged, by_site, difference, mean
-from transfer import Entry, Federation, FirstSums, Learnt, scores
+from transfer import Entry, Federation, FirstSums, scores
 
 from normfed_client.hospital.machine import computing
 from normfed_client.hospital.site import Case
@@ -114,31 +114,33 @@ def _fold(learn: Cases, site: str, people: Sequence[Case]) -> Fold:
 
 def computed(study: StudyConfig, entry: Entry, plan: Sequence[Trained], repeats: int) -> dict[str, Any]:
     """Of every arm everybody's figures, averaged over trainings, and the means of each training."""
-    found: dict[str, list[list[Row]]] = {}
     with computing(study, torch.device("cpu")):
-        for repeat in range(repeats if entry.draws else 1):
-            seed, first = seeds.of_repeat(study.seed, repeat), FirstSums()
-            rows: dict[str, list[Row]] = {}
-            before: tuple[Fold, Federation, Learnt] | None = None
-            for number, one in enumerate(plan, 1):
-                if before is None or before[0] is not one.fold:  # `tuned` goes on from `together`
-                    federation = Federation(study, entry, one.fold, seed, first)
-                    before = one.fold, federation, federation.learn()
-                _, federation, learnt = before
-                if one.tuned and not federation.trains:
-                    continue
-                for site, people in one.fold.scored.items():
-                    model = federation.served(learnt.arrays, site, FineTuningParameters().epochs if one.tuned else 0)
-                    rows.setdefault(one.arm, []).extend(_rows(model, site, people, study.preprocessing.voxel_size_mm))
-                where = f"{study.name}, {entry.label}, training {repeat + 1}"
-                told(f"{where}, {one.arm} {number}/{len(plan)}: learnt in {learnt.seconds:.1f} s")
-            for arm, all_of in rows.items():
-                found.setdefault(arm, []).append(_of_people(all_of))
+        trained = [_training(study, entry, plan, repeat) for repeat in range(repeats if entry.draws else 1)]
+    arms = {arm: [training[arm] for training in trained] for arm in trained[0]}
     return {
         "label": entry.label,
-        "trainings": {arm: [{key: mean(one, key) for key in FIGURES} for one in of] for arm, of in found.items()},
-        "people": {arm: averaged(of) for arm, of in found.items()},
+        "trainings": {arm: [{key: mean(one, key) for key in FIGURES} for one in of] for arm, of in arms.items()},
+        "people": {arm: averaged(of) for arm, of in arms.items()},
     }
+
+
+def _training(study: StudyConfig, entry: Entry, plan: Sequence[Trained], repeat: int) -> dict[str, list[Row]]:
+    """Of every arm one row a person, after one training of each."""
+    seed, first = seeds.of_repeat(study.seed, repeat), FirstSums()
+    rows: dict[str, list[Row]] = {}
+    fold: Fold | None = None
+    for number, one in enumerate(plan, 1):
+        if one.fold is not fold:  # else `tuned`, which goes on from `together`
+            fold, federation = one.fold, Federation(study, entry, one.fold, seed, first)
+            learnt = federation.learn()
+        if one.tuned and not federation.trains:
+            continue
+        for site, people in one.fold.scored.items():
+            model = federation.served(learnt.arrays, site, FineTuningParameters().epochs if one.tuned else 0)
+            rows.setdefault(one.arm, []).extend(_rows(model, site, people, study.preprocessing.voxel_size_mm))
+        where = f"{study.name}, {entry.label}, training {repeat + 1}"
+        told(f"{where}, {one.arm} {number}/{len(plan)}: learnt in {learnt.seconds:.1f} s")
+    return {arm: _of_people(all_of) for arm, all_of in rows.items()}
 
 
 def _rows(model: NormativeModel, site: str, people: Sequence[Case], size: float) -> Iterator[Row]:
