@@ -34,7 +34,7 @@ REAL = Path(__file__).parents[2] / "shared" / "data" / "real-brains"
 
 TINY = {key: value for key, value in STUDY.items() if key != "comparisons"} | {
     "name": "tiny",
-    "model": {**STUDY["model"], "norm": "layer"},  # which every strategy can train
+    "model": {**STUDY["model"], "architecture": "isbi", "norm": "layer"},  # which every strategy can train
     "federation": {"rounds": 3, "minimum_cohort": 2},
 }
 

@@ -89,10 +89,11 @@ SMALL_MODELS: dict[str, Variants] = {
             "patch_size": 15,
             "one_class": SMALL_SCORERS["patient"][""],
         },
-        "linear": {**PATCHES, "architecture": "linear", "one_class": SMALL_SCORERS["patient"][""]},
-        "layer norm": {**PATCHES, "norm": "layer", "one_class": SMALL_SCORERS["patient"][""]},
+        "isbi": {**PATCHES, "architecture": "isbi", "one_class": SMALL_SCORERS["patient"][""]},
+        "layer norm": {**PATCHES, "architecture": "isbi", "norm": "layer", "one_class": SMALL_SCORERS["patient"][""]},
         "published": {
             **PATCHES,
+            "architecture": "isbi",
             "norm": "batch",
             "latent": "activated",
             "inputs": "raw",

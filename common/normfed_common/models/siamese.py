@@ -10,10 +10,11 @@ with the squared norm summed over pixels.
 Published are `norm: batch` and `latent: activated` (isbi; without a norm for alaverdyan) on `inputs: raw` in [0, 1].
 What they cost was measured on real T1 and FLAIR at 2 mm (AUROC of the isbi network with a patient's own one-class SVM,
 mean and standard deviation over three seeds, chance .5): batch norm, activated .513 +- .096; layer norm, activated
-.647 +- .036; no norm, activated .605 +- .156; no norm, linear latent .772 +- .006. Hence the defaults.
+.647 +- .036; no norm, activated .605 +- .156; no norm, linear latent .772 +- .006.
 At 9 x 9 the isbi network stays at twice the loss of principal components or more, however long it trains; `linear` gets
-within 3 % of them. On ten people of five sites (AUROC and average precision, chance .5 and .013, one seed): isbi
-.775 / .033 by `fit_on: patient`, .685 / .062 by `location`; linear .774 / .056, .867 / .235.
+within 3 % of them at a learning rate of .003. Hence the defaults. On ten people of five sites (AUROC and average
+precision, chance .5 and .013, one seed): isbi .775 / .033 by `fit_on: patient` and .685 / .062 by `location`,
+linear .774 / .056 and .867 / .235.
 
 Beside the loss stands that of principal components, from the sums of the phase `patches` (see `patch_moments`).
 """
@@ -54,13 +55,19 @@ SLICES_AT_ONCE = 4  # a slab that stays in the processor's cache: four times fas
 
 
 class SiameseConfig(Frozen):
-    """Parameters of the siamese auto-encoder; the published ones are a patch of 15 at 1 mm."""
+    """Parameters of the siamese auto-encoder; published are `architecture: isbi` and a patch of 15 at 1 mm."""
 
     architecture: Literal["isbi", "alaverdyan", "linear"] = Field(
-        "isbi", description="`linear`: one convolution and one back, which trained long enough are principal components"
+        "linear",
+        description="`linear`: one convolution and one back, which trained long enough are principal components; "
+        "`isbi` and `alaverdyan` as published",
     )
     patch_size: int = Field(
-        15, ge=9, le=63, description="voxels, axial; isbi takes 9, 15, 21, ..., alaverdyan only 15, linear odd ones"
+        9,
+        ge=9,
+        le=63,
+        description="voxels, axial (published: 15 at 1 mm); isbi takes 9, 15, 21, ..., alaverdyan only 15, linear odd "
+        "ones",
     )
     norm: Norm = Field(
         "none",
@@ -75,8 +82,8 @@ class SiameseConfig(Frozen):
         "images lie in [0, 1]",
     )
     alpha: float = Field(0.005, ge=0, le=10, description="weight of the cosine between a pair's latents (MLCN 2021)")
-    pairs_per_subject: int = Field(25_000, ge=1, le=10_000_000, description="per epoch (ISBI 2023)")
-    batch_size: int = Field(1000, ge=1, le=1_000_000, description="pairs (ISBI 2023)")
+    pairs_per_subject: int = Field(2000, ge=1, le=10_000_000, description="per epoch (published: 25,000, ISBI 2023)")
+    batch_size: int = Field(50, ge=1, le=1_000_000, description="pairs (published: 1,000, ISBI 2023)")
     one_class: OneClassEntry = Field(
         {},
         description="fit_on, which score of the latents, and its own parameters; `patient`, the default, goes with "

@@ -177,7 +177,9 @@ def test_per_sample_gradients_add_up_to_the_gradient() -> None:
         torch.testing.assert_close(parameter.grad_sample.sum(0), expected[name], rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("entry", [{"name": "siamese", "norm": "layer"}, {"name": "autoencoder"}, {"name": "vae"}])
+@pytest.mark.parametrize(
+    "entry", [{"name": "siamese", "architecture": "isbi", "norm": "layer"}, {"name": "autoencoder"}, {"name": "vae"}]
+)
 def test_every_array_belongs_to_exactly_one_part(entry: dict[str, str]) -> None:
     tried = build(MODELS, entry, setting())
     groups = tried.groups()

@@ -94,7 +94,7 @@ def test_published_parameter_counts() -> None:
 
 
 def test_published_settings_build_the_published_layers() -> None:
-    published = siamese(patch_size=15, norm="batch", latent="activated", inputs="raw").autoencoder
+    published = siamese(architecture="isbi", patch_size=15, norm="batch", latent="activated", inputs="raw").autoencoder
     names = [type(layer).__name__ for layer in (*published.encoder, *published.decoder)]
     stage = ["BatchNorm2d", "GELU"]
     assert names == ["Conv2d", *stage] * 4 + ["ConvTranspose2d", *stage] * 3 + ["ConvTranspose2d", "Sigmoid"]
