@@ -34,7 +34,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def _module(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for own in ("folds", "transfer", "model_figures", "bench_models", "bench_federation"):
+    for own in ("folds", "transfer", "model_figures", "bench_models", "bench_federation", "bench_choice"):
         monkeypatch.delitem(sys.modules, own, raising=False)
     return __import__(name)
 
@@ -237,3 +237,16 @@ def test_a_study_on_another_grid_with_some_of_its_sites(monkeypatch: pytest.Monk
     assert fewer.preprocessing.voxel_size_mm == 1
     assert fewer.data.sites == ("a", "b")
     assert not fewer.data.out_of_sample
+
+
+def test_constants_are_chosen_by_the_figures_of_other_sites(monkeypatch: pytest.MonkeyPatch) -> None:
+    choice = _module("bench_choice", monkeypatch)
+
+    def people(**values: float) -> list[dict[str, Any]]:
+        return [{"site": name[0], "name": name, "auprc": value} for name, value in values.items()]
+
+    found, chosen = choice.nested(
+        {"one": people(a1=0.9, a2=0.8, b1=0.1, c1=0.3), "other": people(a1=0.2, a2=0.2, b1=0.6, c1=0.4)}
+    )
+    assert chosen == {"a": "other", "b": "one", "c": "one"}  # at b and c the two of a outweigh the third
+    assert [row["auprc"] for row in found] == [0.2, 0.2, 0.1, 0.3]
