@@ -153,7 +153,7 @@ class Evaluation:
         most = 2 * self.site.study.evaluation.bins + 2
         if len(edges) > most:
             raise SiteError(SiteCode.BAD_REQUEST, f"{len(edges)} edges, of which this study has at most {most}")
-        *by_class, whole = self._levels(np.clip([*common.thresholds, threshold], *self._range))
+        *by_class, whole = self._levels(np.array([*common.thresholds, threshold]))
         levels = np.array(by_class)
         normal, lesion = (Histogram(len(edges) + 1, self.minimum, self._groups) for _ in range(2))
         regions = Histogram(len(edges) + 1, self.minimum, self._groups, np.float64)
