@@ -103,7 +103,7 @@ def preprocess(
 
 
 def score(
-    run: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    run: Annotated[Path, typer.Argument(help="A finished run folder, such as runs/demo-20260101-120000.")],
     scans: Annotated[
         list[Path], typer.Argument(help="NIfTI scans; those of one person share the name up to the modality.")
     ],

@@ -37,7 +37,7 @@ from normfed_common.metrics.subjects import subject_score
 from normfed_common.metrics.tissue import tissue_classes
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.combined.pipeline import assemble
-from normfed_common.studies import load_study
+from normfed_common.studies import study_of_run
 from normfed_common.study.config import StudyConfig
 
 MODEL = "model.safetensors"
@@ -66,12 +66,13 @@ def served_arrays(run: Path, site: str | None) -> Arrays:
     Raises
     ------
     RunError
-        If the run is not finished, the strategy leaves no model that all share, or the site is not one of the run.
+        If ``run`` is no run folder or not finished, the strategy leaves no model that all share, or the site is not one
+        of the run.
     """
+    study = study_of_run(run)
     path = run / MODEL
     if not path.exists():
         raise RunError(f"{run}: holds no model.safetensors. Finish the run first: normfed simulate --resume {run}")
-    study = load_study(run / "study.yaml")
     row, _ = configure(study.strategy)
     every_part = needs_every_part(assemble(study.transforms, study.model, Setting.of(study)), study.strategy)
     arrays, header = named.read(path, foreign=True)
@@ -113,12 +114,13 @@ def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: 
     Raises
     ------
     RunError
-        If the run is not finished, its model gives a map that is none (see `Score`), or ``out`` cannot be made.
+        If ``run`` is no run folder or not finished, its model gives a map that is none (see `Score`), or ``out`` cannot
+        be made.
     ScanError
         If a file cannot be used, or a person lacks a modality that the model needs.
     """
     arrays = served_arrays(run, site)
-    study = load_study(run / "study.yaml")
+    study = study_of_run(run)
     recipe = Recipe(study.preprocessing, study.data.modalities, ())
     visits = visits_of(scans)
     for visit in visits:

@@ -212,8 +212,22 @@ SIAMESE = {"name": "siamese", "patch_size": 9}
 def test_a_run_without_its_model_is_not_finished(tmp_path: Path) -> None:
     run = written(tmp_path / "run")
     (run / "model.safetensors").unlink()
-    with pytest.raises(RunError, match=r"holds no model\.safetensors"):
+    with pytest.raises(RunError, match=r"holds no model\.safetensors\. Finish the run first: normfed simulate"):
         served_arrays(run, None)
+
+
+@pytest.mark.parametrize("what", ["study", "folder", "nothing"])
+def test_what_is_no_run_is_said_with_what_is_needed_and_how_to_make_one(tmp_path: Path, what: str) -> None:
+    given = {"study": tmp_path / "my.yaml", "folder": tmp_path, "nothing": tmp_path / "run"}[what]
+    (tmp_path / "my.yaml").write_text("name: my")
+    found = {"study": "a file", "folder": "a folder without study.yaml", "nothing": "no such folder"}[what]
+    made_by = given if what == "study" else "STUDY.yaml"
+    with pytest.raises(RunError) as refused:
+        list(score_scans(given, [tmp_path / "sub-1_T1w.nii.gz"], tmp_path / "maps", "cpu", None))
+    assert str(refused.value) == (
+        f"{given}: {found}, where a run folder is needed, such as runs/demo-20260101-120000. "
+        f"`normfed simulate {made_by}` makes one."
+    )
 
 
 def test_a_site_that_is_none_is_refused_with_those_that_are(tmp_path: Path) -> None:
