@@ -181,8 +181,9 @@ def _taking_part(
         if visits:
             people[name] = visits
     if not people:
+        example = f" For example {problems[-1].what}: {problems[-1].why}." if problems else ""
         raise DatasetError(
-            f"{root}: nobody has all of {', '.join(study.data.required)}, so nobody takes part. "
+            f"{root}: nobody has all of {', '.join(study.data.required)}, so nobody takes part.{example} "
             f"Try `normfed inspect {root}`."
         )
     strangers = sorted(set(conditions.attacks) - set(people))

@@ -128,10 +128,7 @@ def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: 
     for visit in visits:
         missing = missing_modalities(visit, study.data.required)
         if missing:
-            raise ScanError(
-                f"{visit.name}: the model needs {', '.join(study.data.required)}; {', '.join(missing)} is missing. "
-                "Give the files of one person together."
-            )
+            raise ScanError(_incomplete(visit, missing, study.data.required))
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -178,6 +175,14 @@ def _score(
     scan = at_thresholds(found.anomaly, mask, np.zeros_like(mask), classes, levels.thresholds, study)
     clusters = list_clusters(scan, classes, place.affine, p)
     return Scored(path, person, float(scan.abnormal[mask].mean()), write_clusters(clusters, path))
+
+
+def _incomplete(visit: Visit, missing: Sequence[str], required: Sequence[str]) -> str:
+    needs = f"{visit.name}: the model needs {', '.join(required)}"
+    if visit.participant.site:  # as its dataset has it, not by the names of the files that were given
+        return f"{needs}, and the dataset {visit.lacks(missing)}."
+    name = f"{visit.name}_{missing[0]}.nii.gz"
+    return f"{needs}; {', '.join(missing)} is missing. Give the files of one person together, here {name} as well."
 
 
 def _shown_on(visit: Visit, recipe: Recipe, scans: Sequence[Path]) -> str:

@@ -201,9 +201,21 @@ def test_a_person_without_a_modality_of_the_study_is_named_before_anything_is_sc
     for name, source in (("p_T1w.nii.gz", 0), ("q_T1w.nii.gz", 0), ("q_FLAIR.nii.gz", 1)):
         loose.append(tmp_path / name)
         loose[-1].write_bytes(scans_of(dataset, source)[0].read_bytes())
-    with pytest.raises(ScanError, match=r"^p: the model needs T1w, FLAIR; FLAIR is missing"):
+    with pytest.raises(ScanError, match=r"^p: the model needs T1w, FLAIR; FLAIR is missing\. .* here p_FLAIR\.nii\.gz"):
         list(score_scans(written(tmp_path / "run"), loose, tmp_path / "maps", "cpu"))
     assert not (tmp_path / "maps").exists()
+
+
+def test_of_a_person_of_a_dataset_it_is_said_where_the_modality_was_expected(tmp_path: Path) -> None:
+    data = cohorts.write(tmp_path / "data", {"a": {"control": 1}})
+    t1, flair = (next(data.glob(f"sub-*/anat/*_{modality}.nii.gz")) for modality in ("T1w", "FLAIR"))
+    flair.rename(flair.with_name(flair.name.replace("FLAIR", "flair")))
+    with pytest.raises(ScanError) as refused:
+        list(score_scans(written(tmp_path / "run"), [t1], tmp_path / "maps", "cpu"))
+    assert str(refused.value).startswith(
+        "sub-acontrol00: the model needs T1w, FLAIR, and the dataset has no FLAIR (expected "
+        "sub-acontrol00/anat/sub-acontrol00_FLAIR.nii.gz; found sub-acontrol00/anat/sub-acontrol00_"
+    )
 
 
 NETWORK = {"network.w": np.arange(3.0, dtype=np.float32)}
