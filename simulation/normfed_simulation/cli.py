@@ -223,6 +223,8 @@ def _run(
     else:
         several = run.study.comparisons.strategies or run.study.comparisons.compressions
         _print_summary(console, run.folder, report_path, bool(several))
+        if data is None:
+            console.print(f"Scans: {experiment.scans_of(run)}", soft_wrap=True, highlight=False)
 
 
 def _print_summary(console: Console, folder: Path, report_path: Path, with_league: bool) -> None:

@@ -160,9 +160,14 @@ def data_of(run: Run) -> Path | None:
     """The dataset that the run began with; None where the study had it made, and it is found by its content."""
     if not run.sites_file.exists():
         return None
-    data = read_sites(run.sites_file)[0].data
+    data = scans_of(run)
     found = datasets.place_of(run.study)
     return None if found is not None and data.parts[-3:] == found[1].parts else data
+
+
+def scans_of(run: Run) -> Path:
+    """The dataset of a run that has begun, wherever it came from."""
+    return read_sites(run.sites_file)[0].data
 
 
 def _taking_part(
