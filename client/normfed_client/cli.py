@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -17,31 +20,45 @@ from normfed_common.wording.terminal_text import plain
 if TYPE_CHECKING:
     from normfed_client.imaging.bids import Problem, Visit
 
+COLUMNS = (
+    "site",
+    "people",
+    "visits",
+    "groups",
+    "ages",
+    "modalities (visits)",
+    "without (people)",
+    "brain masks",
+    "lesion masks",
+)
+NUMBERS = ("people", "visits", "brain masks")
+WIDEST = 10_000  # columns; no table is
+NUMBER = re.compile(r"(?<!\w)\d+(?:\.\d+)?(?!\w)")
+
 Folder = Annotated[Path, typer.Argument(help="A BIDS dataset.")]
 
 
 def inspect(
     folder: Folder,
     check: Annotated[bool, typer.Option(help="Open every scan and mask, as a study would.")] = False,
+    every: Annotated[
+        bool, typer.Option("--every", help="Name everybody with a problem that many have, not one of them.")
+    ] = False,
 ) -> None:
     """Show what is in a dataset, per site, and what is wrong with it."""
     from normfed_client.imaging.bids import Problem, read_dataset
     from normfed_client.imaging.faults import faults
 
     dataset = read_dataset(folder)
-    console = Console()
-    table = Table(title=f"{folder}: {len(dataset.visits)} visits", title_justify="left")
-    columns = ("site", "people", "visits", "groups", "ages", "modalities (visits)", "without (people)", "brain masks")
-    for column in (*columns, "lesion masks"):
-        table.add_column(column, justify="right" if column in ("people", "visits", "brain masks") else "left")
+    console = Console(width=None if sys.stdout.isatty() else WIDEST)  # a file has no width
+    console.print(f"[italic]{plain(str(folder))}: {len(dataset.visits)} visits[/]", highlight=False, soft_wrap=True)
     known = {modality for visit in dataset.visits for modality in visit.images}
-    for site, visits in dataset.sites().items():
-        table.add_row(*map(plain, _row(site, visits, known)))
-    console.print(table)
+    _print_sites(console, [_row(site, visits, known) for site, visits in dataset.sites().items()])
     problems = list(dataset.problems)
+    problems += [Problem(v.name, v.lacks(nearly)) for v in dataset.visits if (nearly := v.nearly_has())]
     if check:
         problems += [Problem(visit.name, fault) for visit in dataset.visits for fault in faults(visit)]
-    _print_problems(console, problems, "Left out, or worth a look")
+    _print_problems(console, problems, "Left out, or worth a look", every)
     if not check:
         console.print("[dim]Names only were read. To open every scan: normfed inspect --check[/]", highlight=False)
 
@@ -73,11 +90,7 @@ def preprocess(
         required = loaded.data.required
     ready = [visit for visit in dataset.visits if not missing_modalities(visit, required)]
     problems = list(dataset.problems)
-    problems += [
-        Problem(v.name, f"has no {' and no '.join(missing_modalities(v, required))}")
-        for v in dataset.visits
-        if v not in ready
-    ]
+    problems += [Problem(v.name, v.lacks(missing_modalities(v, required))) for v in dataset.visits if v not in ready]
     console = Console(stderr=True)
     columns = (
         TextColumn("Preprocessing"),
@@ -103,7 +116,7 @@ def preprocess(
 
 
 def score(
-    run: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    run: Annotated[Path, typer.Argument(help="A finished run folder, such as runs/demo-20260101-120000.")],
     scans: Annotated[
         list[Path], typer.Argument(help="NIfTI scans; those of one person share the name up to the modality.")
     ],
@@ -154,10 +167,39 @@ def _counts(counter: dict[str, int]) -> str:
     return ", ".join(f"{name} {number}" for name, number in sorted(counter.items()))
 
 
-def _print_problems(console: Console, problems: list[Problem], title: str) -> None:
+def _print_sites(console: Console, rows: list[list[str]]) -> None:
+    """As a table where it fits with every word whole, if need be with a line per item; else a paragraph per site."""
+    natural = console.options.update(width=WIDEST)
+    for between in (" ", "\n"):
+        table = Table()
+        for column in COLUMNS:
+            table.add_column(column.replace(" ", between), justify="right" if column in NUMBERS else "left")
+        for site, *values in rows:
+            table.add_row(plain(site), *(plain(value).replace(", ", f",{between}") for value in values))
+        if Measurement.get(console, natural, table).maximum <= console.width:
+            console.print(table)
+            return
+    for site, *values in rows:
+        facts = "; ".join(f"{column} {value}" for column, value in zip(COLUMNS[1:], values, strict=True))
+        console.print(f"[bold]{plain(site)}[/]\n  {plain(facts)}", highlight=False, soft_wrap=True)
+
+
+def _print_problems(console: Console, problems: list[Problem], title: str, every: bool = False) -> None:
+    """One line per problem; one that many have is told of the first."""
     if not problems:
         return
-    table = Table("what", "why", title=title, title_justify="left")
-    for problem in problems:
-        table.add_row(plain(problem.what), plain(problem.why))
-    console.print(table)
+    console.print(f"[italic]{title}[/]")
+    alike: dict[str, list[Problem]] = {}
+    for number, problem in enumerate(problems):
+        alike.setdefault(str(number) if every else _kind(problem), []).append(problem)
+    for first, *others in alike.values():
+        more = f" and {len(others)} more" if others else ""
+        console.print(f"  {plain(first.what)}{more}: {plain(first.why)}", highlight=False, soft_wrap=True)
+
+
+def _kind(problem: Problem) -> str:
+    """What a problem says but for whose it is and for the numbers in it; the numbers of T1w and MNI152 are names."""
+    why = problem.why
+    for part in problem.what.split("_"):
+        why = why.replace(part, "*")
+    return NUMBER.sub("*", why)

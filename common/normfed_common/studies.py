@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.foundation import plain_yaml
-from normfed_common.foundation.errors import StudyError, UserError
+from normfed_common.foundation.errors import RunError, StudyError, UserError
 from normfed_common.foundation.registry import Registry
 from normfed_common.learning.entries import config_of
 from normfed_common.models.catalogue import MODELS
@@ -126,6 +126,27 @@ def _check_fluid(study: StudyConfig, models: dict[str, dict[str, Any]], origin: 
                 f"{origin}: {place}.fluid: `patient` tells fluid by T1w, FLAIR or T2w, and the study has only "
                 f"{', '.join(study.data.modalities)}. Write `template`, or `keep`."
             )
+
+
+def study_of_run(folder: Path) -> StudyConfig:
+    """The study of a run folder, as resolved when the run began.
+
+    Raises
+    ------
+    RunError
+        If the folder is not that of a run.
+    """
+    path = folder / "study.yaml"
+    if path.is_file():
+        return load_study(path)
+    found = "no such folder"
+    if folder.exists():
+        found = "a folder without study.yaml" if folder.is_dir() else "a file"
+    study = folder if folder.is_file() and folder.suffix in (".yaml", ".yml") else "STUDY.yaml"
+    raise RunError(
+        f"{folder}: {found}, where a run folder is needed, such as runs/demo-20260101-120000. "
+        f"`normfed simulate {study}` makes one."
+    )
 
 
 def _check_metrics(extra: tuple[str, ...], origin: str) -> None:

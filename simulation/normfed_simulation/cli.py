@@ -100,6 +100,7 @@ def simulate(
         experiment.check_resumable(run)
         data = data or experiment.data_of(run)
         conditions = experiment.conditions_of(run)
+        experiment.check(run.study, data, conditions)
     else:
         changes: dict[str, Any] = _changes(rounds, seed)
         if strategy is not None:
@@ -107,7 +108,9 @@ def simulate(
         if leave_one_site_out:
             changes["comparisons"] = {"leave_one_site_out": True}
         conditions = _conditions(hospital_times, attack)
-        run = begin(load_study(study or runs.shipped_study("demo"), **changes), out)
+        chosen = load_study(study or runs.shipped_study("demo"), **changes)
+        experiment.check(chosen, data, conditions)
+        run = begin(chosen, out)
     with nullcontext() if resume is not None else runs.discarded_if_refused(run):
         _run(run, data, engine, device, workers, conditions, _Output(quiet, as_json))
 
@@ -144,14 +147,16 @@ def compare(
     """Train the same study under several strategies: who gains, who loses, by how much?"""
     from normfed_client.hospital.site import choose_device
     from normfed_server.runs.folder import begin
-    from normfed_simulation import comparison
+    from normfed_simulation import comparison, experiment
     from normfed_simulation import run_folder as runs
 
     choose_device(device)
     path = study or runs.shipped_study("siamese")
     changes = comparison.changes(load_study(path), strategies, compressions, repeats)
     conditions = _conditions(hospital_times, attack)
-    run = begin(load_study(path, **_changes(rounds, seed), **changes), out)
+    chosen = load_study(path, **_changes(rounds, seed), **changes)
+    experiment.check(chosen, data, conditions)
+    run = begin(chosen, out)
     with runs.discarded_if_refused(run):
         _run(run, data, engine, device, workers, conditions, _Output(quiet, as_json))
 
@@ -218,6 +223,8 @@ def _run(
     else:
         several = run.study.comparisons.strategies or run.study.comparisons.compressions
         _print_summary(console, run.folder, report_path, bool(several))
+        if data is None:
+            console.print(f"Scans: {experiment.scans_of(run)}", soft_wrap=True, highlight=False)
 
 
 def _print_summary(console: Console, folder: Path, report_path: Path, with_league: bool) -> None:

@@ -89,17 +89,13 @@ def simulate(
     UserError
         If the study cannot be run here, or the data or the run do not allow it.
     """
-    check_study(run.study)
-    check_steps(run.study)
-    for strategy in (run.study.strategy, *run.study.comparisons.strategies):
-        objective_of(strategy)
+    check(run.study, data, conditions)
     cache = default_root()
     root = data if data is not None else make_dataset(run.study, cache, workers, watcher)
-    names, problems = _prepare(run.study, root, cache, workers, watcher)
+    people, problems = _taking_part(run.study, root, conditions)
+    names = list(people)
+    problems += _prepare(run.study, people, cache, workers, watcher)
     runs.write_site_configs(run, root, names, cache / "scans", device, conditions.custody)
-    strangers = sorted(set(conditions.attacks) - set(names))
-    if strangers:
-        raise DatasetError(f"--attack: no site called {', '.join(strangers)}. Sites are {', '.join(names)}.")
     write_json(run.folder / CONDITIONS, {"attacks": conditions.attacks})
     if conditions.hospital_times and pace.load(run.folder) is None:
         pace.save(run.folder, hospital_times.draw(names, run.study.seed))
@@ -109,6 +105,24 @@ def simulate(
     runs.forget_sums(run)
     runs.link_maps(run)
     return patients.report(run, [(p.what, p.why) for p in problems])
+
+
+def check(study: StudyConfig, data: Path | None, conditions: Conditions = Conditions()) -> None:
+    """Whether `simulate` can begin, as far as it shows before anything is made, so that what is refused leaves nothing.
+
+    Raises
+    ------
+    UserError
+        If the study cannot be run here, or the data do not allow it.
+    """
+    check_study(study)
+    check_steps(study)
+    for strategy in (study.strategy, *study.comparisons.strategies):
+        objective_of(strategy)
+    if data is not None:
+        _taking_part(study, data, conditions)
+    else:
+        _made_dataset(study)
 
 
 def conditions_of(run: Run) -> Conditions:
@@ -127,43 +141,67 @@ def make_dataset(study: StudyConfig, cache: Path, workers: int, watcher: Watcher
     UserError
         If the study names none, or it cannot be made.
     """
-    found = datasets.place_of(study)
-    if found is None:
-        raise DatasetError("The study names no phantom, so it needs a dataset: add --data DIR (a BIDS dataset).")
-    dataset, root = found[0], cache / found[1]
+    dataset, place = _made_dataset(study)
+    root = cache / place
     if not dataset.written(root):
         watcher.begin(dataset.what, dataset.parts())
         dataset.write(root, workers, lambda name: watcher.advance(dataset.what, name))
     return root
 
 
+def _made_dataset(study: StudyConfig) -> tuple[datasets.Dataset, Path]:
+    found = datasets.place_of(study)
+    if found is None:
+        raise DatasetError("The study names no phantom, so it needs a dataset: add --data DIR (a BIDS dataset).")
+    return found
+
+
 def data_of(run: Run) -> Path | None:
     """The dataset that the run began with; None where the study had it made, and it is found by its content."""
     if not run.sites_file.exists():
         return None
-    data = read_sites(run.sites_file)[0].data
+    data = scans_of(run)
     found = datasets.place_of(run.study)
     return None if found is not None and data.parts[-3:] == found[1].parts else data
 
 
-def _prepare(
-    study: StudyConfig, root: Path, cache: Path, workers: int, watcher: Watcher
-) -> tuple[list[str], list[Problem]]:
-    """Preprocess whoever has a role; returns the sites that take part, and what was left out."""
+def scans_of(run: Run) -> Path:
+    """The dataset of a run that has begun, wherever it came from."""
+    return read_sites(run.sites_file)[0].data
+
+
+def _taking_part(
+    study: StudyConfig, root: Path, conditions: Conditions
+) -> tuple[dict[str, list[Visit]], list[Problem]]:
+    """By site that takes part, the visits that have a role; and what is left out."""
     dataset = read_dataset(root)
     sites = dataset.sites()
     check_names(study.data, sites, {visit.participant.subject for visit in dataset.visits}, str(root))
     wanted = study.data.sites or tuple(name for name in sites if name not in study.data.exclude)
-    problems, visits = list(dataset.problems), list[Visit]()
+    problems, people = list(dataset.problems), dict[str, list[Visit]]()
     for name in wanted:
         chosen, left_out = select(sites[name], name, study.data)
         problems += left_out
-        visits += assign(chosen, name, study).everybody()
-    if not visits:
+        visits = list(assign(chosen, name, study).everybody())
+        if visits:
+            people[name] = visits
+    if not people:
+        example = f" For example {problems[-1].what}: {problems[-1].why}." if problems else ""
         raise DatasetError(
-            f"{root}: nobody has all of {', '.join(study.data.required)}, so nobody takes part. "
+            f"{root}: nobody has all of {', '.join(study.data.required)}, so nobody takes part.{example} "
             f"Try `normfed inspect {root}`."
         )
+    strangers = sorted(set(conditions.attacks) - set(people))
+    if strangers:
+        raise DatasetError(f"--attack: no site called {', '.join(strangers)}. Sites are {', '.join(people)}.")
+    return people, problems
+
+
+def _prepare(
+    study: StudyConfig, people: Mapping[str, list[Visit]], cache: Path, workers: int, watcher: Watcher
+) -> tuple[Problem, ...]:
+    """Preprocess whoever has a role; returns what cannot be."""
+    visits = [visit for of_site in people.values() for visit in of_site]
     watcher.begin("Preprocessing", len(visits))
     recipe = Recipe(study.preprocessing, study.data.modalities, study.data.lesion_labels)
 
@@ -172,9 +210,7 @@ def _prepare(
         if failure:
             watcher.warn(f"Left out: {failure}")
 
-    prepared = prepare_all(visits, recipe, cache / "scans", workers, told)
-    present = {visit.participant.site for visit in visits}
-    return [name for name in wanted if name in present], problems + list(prepared.problems)
+    return tuple(prepare_all(visits, recipe, cache / "scans", workers, told).problems)
 
 
 def _count(run: Run, names: list[str]) -> int:

@@ -14,7 +14,7 @@ from normfed_client.evaluating.levels import at_thresholds, thresholds_of
 from normfed_client.evaluating.scoring import served_arrays
 from normfed_client.hospital.machine import computing
 from normfed_client.hospital.site import Case, Site, read_sites
-from normfed_client.imaging.mapping import scan_affine
+from normfed_client.imaging.mapping import place_on
 from normfed_client.imaging.template import anatomy
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_json
@@ -131,12 +131,12 @@ def _case(run: Run, title: str, row: dict[str, Any], site: Site) -> PicturedCase
         figures,
         pictures,
         projections(anomaly_map, lesion, scan.mask),
-        _clusters(run, case, anomaly_map, scan.mask, lesion),
+        _clusters(run, case, site, anomaly_map, scan.mask, lesion),
     )
 
 
 def _clusters(
-    run: Run, case: Case, anomaly_map: np.ndarray, mask: np.ndarray, lesion: np.ndarray
+    run: Run, case: Case, site: Site, anomaly_map: np.ndarray, mask: np.ndarray, lesion: np.ndarray
 ) -> list[Cluster] | None:
     thresholds = thresholds_of(run.folder)
     if thresholds is None:
@@ -144,7 +144,7 @@ def _clusters(
     size = run.study.preprocessing.voxel_size_mm
     classes = tissue_classes(anatomy(size).tissues(), mask, size)
     scan = at_thresholds(anomaly_map, mask, lesion, classes, thresholds, run.study)
-    return list_clusters(scan, classes, scan_affine(case.entry, size))
+    return list_clusters(scan, classes, place_on(case.visit, case.entry, site.recipe).affine)
 
 
 def _number(value: float | None) -> float:

@@ -221,7 +221,7 @@ def test_an_interrupted_study_resumes_to_the_same_weights(
 def test_what_cannot_be_resumed_is_said(run: Path, study_file: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="already finished"):
         normfed("simulate", "--resume", run)
-    with pytest.raises(RunError, match="not a run folder"):
+    with pytest.raises(RunError, match="where a run folder is needed"):
         normfed("simulate", "--resume", tmp_path)
     with pytest.raises(NormfedError, match="leave out STUDY"):
         normfed("simulate", study_file, "--resume", run)

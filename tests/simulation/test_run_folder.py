@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cohorts
 import pytest
+from typer.testing import CliRunner
 
+from normfed_common.cli import build
 from normfed_common.foundation.errors import DatasetError, NormfedError, PluginError, RunError, StudyError
 from normfed_common.study.config import StudyConfig
 from normfed_server.runs.folder import begin
@@ -27,3 +30,30 @@ def test_only_what_is_refused_before_anything_happened_leaves_no_folder(
     with pytest.raises(kind), discarded_if_refused(run):
         raise kind("no")
     assert run.folder.exists() == (planned or not refused)
+
+
+@pytest.mark.parametrize("command", ["simulate", "compare"])
+@pytest.mark.parametrize(
+    ("data", "more", "sentence"),
+    [
+        ("nowhere", [], "nowhere: no such folder"),
+        ("empty", [], "participants.tsv: missing"),
+        (None, [], "add --data DIR"),
+        ("people", [], "nobody has all of T1w, FLAIR, T2w"),
+        ("people", ["--attack", "zebra:nan"], "no site called zebra"),
+    ],
+)
+def test_what_the_data_do_not_allow_is_said_before_anything_is_shown_or_made(
+    tmp_path: Path, command: str, data: str | None, more: list[str], sentence: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    cohorts.write(tmp_path / "people", {"a": {"control": 2}})
+    modalities = "[T1w, FLAIR]" if more else "[T1w, FLAIR, T2w]"
+    (tmp_path / "s.yaml").write_text(f"{{name: s, data: {{modalities: {modalities}}}, model: {{name: siamese}}}}")
+    given = ["--data", tmp_path / data] if data else []
+    words = [command, tmp_path / "s.yaml", *given, *more, "--out", tmp_path / "runs", "--workers", 0]
+    result = CliRunner().invoke(build(), [str(word) for word in words])
+    assert isinstance(result.exception, DatasetError)
+    assert sentence in str(result.exception)
+    assert result.output == ""
+    assert not (tmp_path / "runs").exists()

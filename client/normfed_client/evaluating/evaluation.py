@@ -19,7 +19,7 @@ from normfed_client.evaluating.maps import P_VALUE, p_map
 from normfed_client.evaluating.thresholds import Extremes, groups_told_of
 from normfed_client.hospital.site import Case, Site, people_of
 from normfed_client.imaging.cohort import NO_LESION
-from normfed_client.imaging.mapping import write_map
+from normfed_client.imaging.mapping import place_on, write_map
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.foundation.files import inside, write_json
@@ -153,7 +153,7 @@ class Evaluation:
         most = 2 * self.site.study.evaluation.bins + 2
         if len(edges) > most:
             raise SiteError(SiteCode.BAD_REQUEST, f"{len(edges)} edges, of which this study has at most {most}")
-        *by_class, whole = self._levels(np.clip([*common.thresholds, threshold], *self._range))
+        *by_class, whole = self._levels(np.array([*common.thresholds, threshold]))
         levels = np.array(by_class)
         normal, lesion = (Histogram(len(edges) + 1, self.minimum, self._groups) for _ in range(2))
         regions = Histogram(len(edges) + 1, self.minimum, self._groups, np.float64)
@@ -261,15 +261,15 @@ class Evaluation:
 
     def _write_maps(self, case: Case, common: CommonEdges, classes: np.ndarray) -> None:
         mask, folder = case.entry.mask(), self.site.config.output / "maps"
-        maps = self._kept.maps(case)
+        maps, place = self._kept.maps(case), place_on(case.visit, case.entry, self.site.recipe)
         for name, values in maps.items():
             shown = np.zeros(mask.shape, np.float32)
             shown[mask] = values
-            write_map(shown, case.visit, case.entry, self.site.recipe, folder, name)
+            write_map(shown, case.visit, place, folder, name)
         if common.held_out.any():
             normal = NormalVoxels(common.edges, common.held_out)
             shown = p_map(maps[ANOMALY], mask, classes, normal, self.site.study.evaluation.threshold_by)
-            write_map(shown, case.visit, case.entry, self.site.recipe, folder, P_VALUE, outside=1.0)
+            write_map(shown, case.visit, place, folder, P_VALUE, outside=1.0)
 
     def _grid(self, case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         mask = case.entry.mask()

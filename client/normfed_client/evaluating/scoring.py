@@ -21,7 +21,7 @@ from normfed_client.hospital.site import Case, Site, choose_device, read_sites
 from normfed_client.imaging.bids import TEMPLATE_SPACE, Participant, Visit, read_dataset
 from normfed_client.imaging.cache import Cache, default_root
 from normfed_client.imaging.cohort import NO_LESION
-from normfed_client.imaging.mapping import scan_affine, write_map
+from normfed_client.imaging.mapping import ScanPlace, place_on, write_map
 from normfed_client.imaging.preprocessing import Recipe, missing_modalities, prepare
 from normfed_client.imaging.template import anatomy, common_grid
 from normfed_common.algorithms.clusters import model_number
@@ -37,7 +37,7 @@ from normfed_common.metrics.subjects import subject_score
 from normfed_common.metrics.tissue import tissue_classes
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.combined.pipeline import assemble
-from normfed_common.studies import load_study
+from normfed_common.studies import study_of_run
 from normfed_common.study.config import StudyConfig
 
 MODEL = "model.safetensors"
@@ -66,12 +66,13 @@ def served_arrays(run: Path, site: str | None) -> Arrays:
     Raises
     ------
     RunError
-        If the run is not finished, the strategy leaves no model that all share, or the site is not one of the run.
+        If ``run`` is no run folder or not finished, the strategy leaves no model that all share, or the site is not one
+        of the run.
     """
+    study = study_of_run(run)
     path = run / MODEL
     if not path.exists():
         raise RunError(f"{run}: holds no model.safetensors. Finish the run first: normfed simulate --resume {run}")
-    study = load_study(run / "study.yaml")
     row, _ = configure(study.strategy)
     every_part = needs_every_part(assemble(study.transforms, study.model, Setting.of(study)), study.strategy)
     arrays, header = named.read(path, foreign=True)
@@ -101,6 +102,8 @@ def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: 
     """Write the maps of every person among ``scans``: the anomaly, what else the model makes, and p-values where the
     run has normal people; and where it has thresholds a table of the clusters beside the anomaly.
 
+    They lie on the grid of a scan that was named: of the reference (T1w) where it is among them, else of the first.
+
     Parameters
     ----------
     scans
@@ -113,21 +116,19 @@ def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: 
     Raises
     ------
     RunError
-        If the run is not finished, its model gives a map that is none (see `Score`), or ``out`` cannot be made.
+        If ``run`` is no run folder or not finished, its model gives a map that is none (see `Score`), or ``out`` cannot
+        be made.
     ScanError
         If a file cannot be used, or a person lacks a modality that the model needs.
     """
     arrays = served_arrays(run, site)
-    study = load_study(run / "study.yaml")
+    study = study_of_run(run)
     recipe = Recipe(study.preprocessing, study.data.modalities, ())
     visits = visits_of(scans)
     for visit in visits:
         missing = missing_modalities(visit, study.data.required)
         if missing:
-            raise ScanError(
-                f"{visit.name}: the model needs {', '.join(study.data.required)}; {', '.join(missing)} is missing. "
-                "Give the files of one person together."
-            )
+            raise ScanError(_incomplete(visit, missing, study.data.required))
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -141,7 +142,8 @@ def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: 
     for visit in visits:
         with computing(study, chosen):  # between two maps the caller computes as it likes
             cases.append(Case(visit, prepare(visit, recipe, cache), NO_LESION))
-            scored = _score(model, cases, study, recipe, out, levels)
+            place = place_on(visit, cases[-1].entry, recipe, _shown_on(visit, recipe, scans))
+            scored = _score(model, cases, study, place, out, levels)
         yield scored
 
 
@@ -149,7 +151,7 @@ def _score(
     model: NormativeModel,
     cases: list[Case],
     study: StudyConfig,
-    recipe: Recipe,
+    place: ScanPlace,
     out: Path,
     levels: Levels,
 ) -> Scored:
@@ -160,19 +162,40 @@ def _score(
     except SiteError as error:
         raise RunError(error.detail) from error
     mask = case.entry.mask()
-    path, *_ = [write_map(values, case.visit, case.entry, recipe, out, name) for name, values in found.maps().items()]
+    path, *_ = [write_map(values, case.visit, place, out, name) for name, values in found.maps().items()]
     size = study.preprocessing.voxel_size_mm
     classes = tissue_classes(anatomy(size).tissues(), mask, size)
     p = None
     if levels.normal is not None:
         p = maps.p_map(found.anomaly[mask], mask, classes[mask], levels.normal, study.evaluation.threshold_by)
-        write_map(p, case.visit, case.entry, recipe, out, maps.P_VALUE, outside=1.0)
+        write_map(p, case.visit, place, out, maps.P_VALUE, outside=1.0)
     person = subject_score(found.anomaly, mask)
     if levels.thresholds is None:
         return Scored(path, person, float("nan"), None)
     scan = at_thresholds(found.anomaly, mask, np.zeros_like(mask), classes, levels.thresholds, study)
-    clusters = list_clusters(scan, classes, scan_affine(case.entry, size), p)
+    clusters = list_clusters(scan, classes, place.affine, p)
     return Scored(path, person, float(scan.abnormal[mask].mean()), write_clusters(clusters, path))
+
+
+def _incomplete(visit: Visit, missing: Sequence[str], required: Sequence[str]) -> str:
+    needs = f"{visit.name}: the model needs {', '.join(required)}"
+    if visit.participant.site:  # as its dataset has it, not by the names of the files that were given
+        return f"{needs}, and the dataset {visit.lacks(missing)}."
+    name = f"{visit.name}_{missing[0]}.nii.gz"
+    return f"{needs}; {', '.join(missing)} is missing. Give the files of one person together, here {name} as well."
+
+
+def _shown_on(visit: Visit, recipe: Recipe, scans: Sequence[Path]) -> str:
+    """The modality on whose grid a visit's maps lie: the reference where it is among the scans that were named, as in a
+    run, else the first that was."""
+    modalities = {image: modality for modality, image in visit.images.items()}
+    named = [modalities[path] for path in map(_absolute, scans) if path in modalities]
+    reference = recipe.reference(visit)
+    return reference if reference in named else named[0]
+
+
+def _absolute(scan: Path) -> Path:
+    return Path(os.path.abspath(scan))  # absolute() would keep ..
 
 
 def _model(run: Path, study: StudyConfig, arrays: Arrays, device: torch.device, site: str | None) -> NormativeModel:
@@ -222,7 +245,7 @@ def visits_of(scans: Sequence[Path]) -> list[Visit]:
     datasets: dict[Path | None, dict[Path, Visit]] = {None: {}}
     found: dict[str, Visit] = {}
     loose: list[Path] = []
-    for path in (Path(os.path.abspath(scan)) for scan in scans):  # absolute() would keep ..
+    for path in map(_absolute, scans):
         root = next((folder for folder in path.parents if (folder / "participants.tsv").exists()), None)
         if root is not None and root not in datasets:
             datasets[root] = _by_image(root)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from normfed_client.imaging.near_matches import NearMatch, Visited, instead, near_matches
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.learning.cohort import Sex
 
@@ -54,11 +55,27 @@ class Visit:
     brain: Mask | None = None
     lesions: tuple[Mask, ...] = ()
     in_template_space: bool = False
+    near: tuple[NearMatch, ...] = ()
 
     @property
     def name(self) -> str:
         """sub-01 or sub-01_ses-02."""
-        return self.participant.subject + (f"_ses-{self.session}" if self.session else "")
+        return _name(self.participant.subject, self.session)
+
+    def lacks(self, modalities: Sequence[str]) -> str:
+        """`has no FLAIR (expected ...)`: where each of these modalities was expected, and what there is that is nearly
+        one."""
+        return "has " + " and ".join(f"no {modality} ({self._expected(modality)})" for modality in modalities)
+
+    def nearly_has(self) -> list[str]:
+        """Modalities that the visit lacks, and of which it has a file that is nearly a scan."""
+        return sorted({match.modality for match in self.near if not match.broken} - self.images.keys())
+
+    def _expected(self, modality: str) -> str:
+        session = (f"ses-{self.session}",) if self.session else ()
+        folder = Path(self.participant.subject, *session, "pet" if modality == "pet" else "anat")
+        said = f"expected {folder / f'{self.name}_{modality}.nii.gz'}"
+        return said + instead([near for near in self.near if near.modality == modality], self.name)
 
 
 @dataclass(frozen=True)
@@ -92,6 +109,7 @@ class _Found:
     images: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
     masks: list[tuple[Path, dict[str, str], str]] = field(default_factory=list)
     spaces: dict[str, str] = field(default_factory=dict)
+    broken: list[Path] = field(default_factory=list)
 
 
 def read_dataset(root: Path) -> Dataset:
@@ -108,23 +126,32 @@ def read_dataset(root: Path) -> Dataset:
     problems: list[Problem] = []
     visits: list[Visit] = []
     seen: set[str] = set()
-    for (subject, session), found in sorted(_files(root).items(), key=lambda item: (item[0][0], item[0][1] or "")):
+    files = _files(root)
+    near = near_matches(root, {path for found in files.values() for paths in found.images.values() for path in paths})
+    for (subject, session), found in sorted(files.items(), key=lambda item: (item[0][0], item[0][1] or "")):
         participant = participants.get(subject)
-        name = subject + (f"_ses-{session}" if session else "")
+        name = _name(subject, session)
         if participant is None:
             problems.append(Problem(name, "not listed in participants.tsv"))
             continue
         seen.add(subject)
-        visit = _visit(participant, session, found, problems)
+        whose = near[subject, session] + (near[subject, None] if session else [])
+        visit = replace(_visit(participant, session, found, problems), near=tuple(whose))
+        problems += [Problem(name, f"{path.name} is a broken link") for path in found.broken]
         if visit.images:
             visits.append(visit)
         else:
-            problems.append(Problem(name, "no T1w, T2w, FLAIR or pet image"))
-    problems += [
-        Problem(subject, "in participants.tsv, but has no files") for subject in participants if subject not in seen
-    ]
+            problems.append(Problem(name, f"no T1w, T2w, FLAIR or pet image{instead(whose, name)}"))
+    for subject in participants:
+        if subject not in seen:
+            whose = [match for (person, _), matches in near.items() if person == subject for match in matches]
+            problems.append(Problem(subject, f"in participants.tsv, but has no files{instead(whose, subject)}"))
     if not visits:
-        raise DatasetError(f"{root}: no scans found. Expected sub-*/[ses-*/]anat/*_T1w.nii.gz and the like (BIDS).")
+        example = instead([match for matches in near.values() for match in matches], "sub-")
+        raise DatasetError(
+            f"{root}: no scans found (expected sub-*/[ses-*/]anat/sub-*_T1w.nii.gz and the like{example}). Rename them "
+            "as BIDS has it, or give the folder above them."
+        )
     return Dataset(root, tuple(visits), tuple(problems))
 
 
@@ -183,14 +210,20 @@ def _participant(row: dict[str, str], path: Path, number: int) -> Participant:
     return Participant(subject, site, (row.get("group") or "").strip(), age, sex)
 
 
-def _files(root: Path) -> dict[tuple[str, str | None], _Found]:
+def _name(subject: str, session: str | None) -> str:
+    return subject + (f"_ses-{session}" if session else "")
+
+
+def _files(root: Path) -> dict[Visited, _Found]:
     import ancpbids
 
-    found: dict[tuple[str, str | None], _Found] = defaultdict(_Found)
+    found: dict[Visited, _Found] = defaultdict(_Found)
     for artifact in _artifacts(ancpbids.load_dataset(str(root)), root):
         entities, suffix, path = artifact
         key = (f"sub-{entities['sub']}", entities.get("ses"))
-        if suffix in ("mask", "dseg"):
+        if not path.exists():
+            found[key].broken.append(path)
+        elif suffix in ("mask", "dseg"):
             found[key].masks.append((path, entities, suffix))
         elif "derivatives" not in path.relative_to(root).parts:
             modality = f"ce-{entities['ce']}_{suffix}" if "ce" in entities else suffix

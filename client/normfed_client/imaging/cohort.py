@@ -121,7 +121,7 @@ def select(visits: Iterable[Visit], site: str, data: DataConfig) -> tuple[list[V
         if reason:
             left_out.append(Problem(visit.name, f"excluded by the study: {reason}"))
         elif missing:
-            left_out.append(Problem(visit.name, f"has no {' and no '.join(missing)}"))
+            left_out.append(Problem(visit.name, visit.lacks(missing)))
         else:
             chosen.append(visit)
     return chosen, left_out

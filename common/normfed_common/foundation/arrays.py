@@ -29,6 +29,8 @@ HEADER, DIGEST = "normfed", "normfed-sha256"
 def save(path: Path, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any] | None = None) -> None:
     """Write named arrays, and JSON beside them, as one safetensors file, atomically.
 
+    The same content is the same bytes.
+
     Raises
     ------
     OSError
@@ -42,6 +44,19 @@ def save(path: Path, arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]
         except SafetensorError as error:  # an operating system's error, whose number it keeps in the text
             number = re.search(r"os error (\d+)", str(error))
             raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
+        _order_metadata(temporary)
+
+
+def _order_metadata(path: Path) -> None:
+    """Sort the metadata in a file's header, in its place: safetensors writes it in the order of a hash map, which is
+    another in every process."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        found = json.loads(file.read(size))
+        metadata = dict(sorted(found.pop("__metadata__").items()))
+        ordered = json.dumps({"__metadata__": metadata, **found}, ensure_ascii=False, separators=(",", ":"))
+        file.seek(8)
+        file.write(ordered.encode().ljust(size))  # as many bytes: safetensors, too, fills up with spaces
 
 
 def read(path: Path, foreign: bool = False) -> tuple[Arrays, dict[str, Any]]:

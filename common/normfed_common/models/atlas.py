@@ -22,7 +22,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from normfed_common.foundation.arrays import Arrays, check_shapes
-from normfed_common.foundation.errors import StudyError, WireError
+from normfed_common.foundation.errors import WireError
 from normfed_common.learning.cohort import Cohort, Person, Scan
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.scatter import triangle
@@ -34,6 +34,7 @@ from normfed_common.models.voxelwise.intensities import (
     UNITS,
     USUALLY,
     Suspicious,
+    check_named,
     never_negative,
     robust_units,
     smoothed_inside,
@@ -93,12 +94,7 @@ class Atlas(NormativeModel):
 
     def __init__(self, config: AtlasConfig, setting: Setting) -> None:
         super().__init__(config, setting)
-        unknown = sorted(config.suspicious.keys() - set(setting.modalities))
-        if unknown:
-            raise StudyError(
-                f"atlas: suspicious names {unknown[0]}, which the study does not have. Take it out, or change it to "
-                f"one of {', '.join(setting.modalities)}."
-            )
+        check_named("atlas", "suspicious", config.suspicious, setting.modalities)
         self.suspicious = {name: config.suspicious.get(name, USUALLY.get(name, "both")) for name in setting.modalities}
         default_mm = SMOOTHING_MM if config.score == "signed" else 0.0
         self.smoothing_mm = default_mm if config.smoothing_mm is None else config.smoothing_mm

@@ -14,7 +14,6 @@ import numpy as np
 from pydantic import Field
 from scipy.stats import rankdata
 
-from normfed_common.foundation.errors import StudyError
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Setting
@@ -22,6 +21,7 @@ from normfed_common.models.base import NormativeModel
 from normfed_common.models.voxelwise.intensities import (
     MAIN,
     Suspicious,
+    check_named,
     main_modality,
     never_negative,
     robust_units,
@@ -53,11 +53,7 @@ class Intensity(NormativeModel):
     def __init__(self, config: IntensityConfig, setting: Setting) -> None:
         super().__init__(config, setting)
         self.modality = main_modality(config.modality, setting.modalities)
-        if self.modality not in setting.modalities:
-            raise StudyError(
-                f"intensity: the study has no {self.modality}, only {', '.join(setting.modalities)}. "
-                "Change `modality`, or leave it out."
-            )
+        check_named("intensity", "modality", [self.modality], setting.modalities)
         self.suspicious: Suspicious = config.suspicious or ("bright" if self.modality in MAIN else "both")
 
     @classmethod

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 from scipy.special import erf
 
 from normfed_common.foundation.arrays import Arrays
@@ -37,7 +37,7 @@ from normfed_common.learning.setting import SUMS_ROUNDING, Places, Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.voxelwise.intensities import (
     UNITS,
-    Suspicious,
+    Side,
     main_and_signs,
     main_modality,
     never_negative,
@@ -57,7 +57,7 @@ class MatchedFilterConfig(Frozen):
         None,
         description="the main one, whose units are the score's; when absent FLAIR, else T2w, else the study's first",
     )
-    suspicious: dict[str, Suspicious] = Field(
+    suspicious: dict[str, Side] = Field(
         default_factory=dict, description="bright or dark by modality; when absent dark for T1w, else bright"
     )
     noise: Literal["white", "learnt"] = Field(
@@ -92,14 +92,6 @@ class MatchedFilterConfig(Frozen):
         le=1e9,
         description="worth of the covariance within all places, to which a learnt one of a place is drawn",
     )
-
-    @field_validator("suspicious")
-    @classmethod
-    def _one_side(cls, sides: dict[str, Suspicious]) -> dict[str, Suspicious]:
-        both = [name for name, side in sides.items() if side == "both"]
-        if both:
-            raise ValueError(f"{both[0]} must be bright or dark: a filter is matched to one of them")
-        return sides
 
 
 class MatchedFilter(NormativeModel):

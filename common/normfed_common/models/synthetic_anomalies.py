@@ -44,7 +44,7 @@ from normfed_common.models.synthetic.augmentation import augmented
 from normfed_common.models.synthetic.planting import Recipe, Tissue, planted, target_of
 from normfed_common.models.synthetic.unet import UNet
 from normfed_common.models.synthetic.window import GUIDES, OUTSIDE, Window, stacks
-from normfed_common.models.voxelwise.intensities import main_and_signs, never_negative, robust_units
+from normfed_common.models.voxelwise.intensities import Side, main_and_signs, never_negative, robust_units
 from normfed_common.study.base import Frozen
 
 SLAB = 6  # slices that are learnt from, with one more on either side
@@ -53,7 +53,6 @@ SLICES_AT_ONCE = 8  # stays in the processor's cache
 FLOOR = -8.0  # of the logit: how normal is normal does not matter
 FLIPPED, MOVED = 0.5, 0.7  # shares of slabs in the mirror, and with the template moved by up to a voxel
 
-Side = Literal["bright", "dark"]
 Millimetres = Annotated[float, Field(gt=0, le=50)]
 
 

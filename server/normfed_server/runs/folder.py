@@ -28,7 +28,7 @@ from normfed_common.foundation import arrays as named
 from normfed_common.foundation import digests, plain_yaml
 from normfed_common.foundation.errors import RunError, StudyError
 from normfed_common.foundation.files import write_text
-from normfed_common.studies import DIGEST, load_study
+from normfed_common.studies import DIGEST, study_of_run
 from normfed_common.study.config import StudyConfig
 
 INITIAL = "initial.safetensors"
@@ -107,8 +107,4 @@ def reopen(folder: Path) -> Run:
     RunError
         If it is not one.
     """
-    if not (folder / "study.yaml").exists():
-        raise RunError(
-            f"{folder}: not a run folder (no study.yaml). Runs are folders such as runs/demo-20260101-120000."
-        )
-    return Run(folder, load_study(folder / "study.yaml"))
+    return Run(folder, study_of_run(folder))

@@ -16,12 +16,14 @@ from common_edges import common
 from normfed_client.evaluating import evaluation as evaluation_module
 from normfed_client.evaluating import kept_maps
 from normfed_client.evaluating.evaluation import Evaluation
+from normfed_client.evaluating.levels import at_thresholds
 from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.site import Site
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.score import Score
 from normfed_common.metrics import histograms
+from normfed_common.metrics.cluster_list import list_clusters
 from normfed_common.metrics.tissue import CLASSES, tissue_classes
 from normfed_common.models.intensity import Intensity
 from normfed_common.studies import resolve
@@ -104,13 +106,33 @@ def test_each_class_is_judged_by_its_own_threshold(by_tissue: Site, tmp_path: Pa
     for case in by_tissue.test:
         scores, mask, truth = evaluation._grid(case)
         classes = tissue_classes(by_tissue.setting.anatomy.tissues(), mask, 4.0)
-        abnormal = mask & (scores >= np.float32(np.minimum(levels, high))[classes])
+        abnormal = mask & (scores >= np.float32(levels)[classes])
         expected[case.visit.name] = 2 * (abnormal & truth).sum() / (abnormal.sum() + truth.sum())
     evaluation.measure(asked, 0.9, maps=False)
     rows = json.loads((tmp_path / "out" / "people" / "intensity.json").read_text())
     for row in rows:
         assert row["dice"] is None or row["dice"] == pytest.approx(expected[row["name"]])
     assert sum(row["dice"] is not None and row["dice"] > 0 for row in rows) >= 2
+
+
+def test_where_nothing_reaches_the_threshold_the_metrics_count_no_cluster_as_score_lists_none(
+    site: Site, tmp_path: Path
+) -> None:
+    raw = site.study.model_dump(mode="json")
+    study = resolve({**raw, "evaluation": {**raw["evaluation"], "minimum_cluster_mm3": 0}}, "test")
+    evaluation = Evaluation(Site(site.config, study), "intensity", study.seed)
+    low, high = evaluation.score({"name": "intensity"}, {})
+    for threshold, counted in ((high, True), (high + 0.01, False)):  # of all sites, of which another reaches higher
+        evaluation.measure(common(np.linspace(low, high + 0.02, 40), threshold), threshold, maps=False)
+        levels = np.full(len(CLASSES) + 1, threshold, np.float32)
+        listed = 0
+        for case in evaluation.test:
+            scores, mask, truth = evaluation._grid(case)
+            classes = evaluation._places(case)
+            listed += len(list_clusters(at_thresholds(scores, mask, truth, classes, levels, study), classes, np.eye(4)))
+        rows = json.loads((tmp_path / "out" / "people" / "intensity.json").read_text())
+        assert (sum(row["false_clusters"] for row in rows) > 0) == counted
+        assert (listed > 0) == counted
 
 
 @pytest.mark.parametrize("tissue", [False, True])

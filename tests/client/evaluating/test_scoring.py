@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -200,9 +201,21 @@ def test_a_person_without_a_modality_of_the_study_is_named_before_anything_is_sc
     for name, source in (("p_T1w.nii.gz", 0), ("q_T1w.nii.gz", 0), ("q_FLAIR.nii.gz", 1)):
         loose.append(tmp_path / name)
         loose[-1].write_bytes(scans_of(dataset, source)[0].read_bytes())
-    with pytest.raises(ScanError, match=r"^p: the model needs T1w, FLAIR; FLAIR is missing"):
+    with pytest.raises(ScanError, match=r"^p: the model needs T1w, FLAIR; FLAIR is missing\. .* here p_FLAIR\.nii\.gz"):
         list(score_scans(written(tmp_path / "run"), loose, tmp_path / "maps", "cpu"))
     assert not (tmp_path / "maps").exists()
+
+
+def test_of_a_person_of_a_dataset_it_is_said_where_the_modality_was_expected(tmp_path: Path) -> None:
+    data = cohorts.write(tmp_path / "data", {"a": {"control": 1}})
+    t1, flair = (next(data.glob(f"sub-*/anat/*_{modality}.nii.gz")) for modality in ("T1w", "FLAIR"))
+    flair.rename(flair.with_name(flair.name.replace("FLAIR", "flair")))
+    with pytest.raises(ScanError) as refused:
+        list(score_scans(written(tmp_path / "run"), [t1], tmp_path / "maps", "cpu"))
+    assert str(refused.value).startswith(
+        "sub-acontrol00: the model needs T1w, FLAIR, and the dataset has no FLAIR (expected "
+        "sub-acontrol00/anat/sub-acontrol00_FLAIR.nii.gz; found sub-acontrol00/anat/sub-acontrol00_"
+    )
 
 
 NETWORK = {"network.w": np.arange(3.0, dtype=np.float32)}
@@ -212,8 +225,22 @@ SIAMESE = {"name": "siamese", "patch_size": 9}
 def test_a_run_without_its_model_is_not_finished(tmp_path: Path) -> None:
     run = written(tmp_path / "run")
     (run / "model.safetensors").unlink()
-    with pytest.raises(RunError, match=r"holds no model\.safetensors"):
+    with pytest.raises(RunError, match=r"holds no model\.safetensors\. Finish the run first: normfed simulate"):
         served_arrays(run, None)
+
+
+@pytest.mark.parametrize("what", ["study", "folder", "nothing"])
+def test_what_is_no_run_is_said_with_what_is_needed_and_how_to_make_one(tmp_path: Path, what: str) -> None:
+    given = {"study": tmp_path / "my.yaml", "folder": tmp_path, "nothing": tmp_path / "run"}[what]
+    (tmp_path / "my.yaml").write_text("name: my")
+    found = {"study": "a file", "folder": "a folder without study.yaml", "nothing": "no such folder"}[what]
+    made_by = given if what == "study" else "STUDY.yaml"
+    with pytest.raises(RunError) as refused:
+        list(score_scans(given, [tmp_path / "sub-1_T1w.nii.gz"], tmp_path / "maps", "cpu", None))
+    assert str(refused.value) == (
+        f"{given}: {found}, where a run folder is needed, such as runs/demo-20260101-120000. "
+        f"`normfed simulate {made_by}` makes one."
+    )
 
 
 def test_a_site_that_is_none_is_refused_with_those_that_are(tmp_path: Path) -> None:
@@ -273,6 +300,52 @@ def test_a_scan_is_in_its_dataset_by_whatever_path_it_is_named(
     paths = [Path(os.path.relpath(scan)) for scan in scans_of(dataset, 2)[:1]]
     assert ".." in paths[0].parts
     assert [visit.name for visit in visits_of(paths)] == ["sub-acontrol02"]
+
+
+@pytest.mark.parametrize(
+    ("named", "on"),
+    [(["FLAIR"], "FLAIR"), (["T1w"], "T1w"), (["FLAIR", "T1w"], "T1w"), (["T2w", "FLAIR"], "T2w")],
+    ids=["FLAIR", "T1w", "both", "one that the study lacks, first"],
+)
+def test_maps_lie_on_the_scan_that_is_named_or_on_the_t1_where_it_is_among_them(
+    tmp_path: Path, cache: Path, named: list[str], on: str
+) -> None:
+    data = cohorts.write(tmp_path / "data", {"a": {"control": 1}})
+    shutil.rmtree(data / "derivatives")  # the brain mask lies on the grid that all scans had
+    (person,) = data.glob("sub-*")
+    flair = nibabel.load(next(person.glob("anat/*_FLAIR.nii.gz")))
+    smaller = nibabel.Nifti1Image(flair.get_fdata()[2:, 1:, :-3].astype(np.float32), flair.affine @ shift(2, 1, 0))
+    nibabel.save(smaller, flair.get_filename())
+    nibabel.save(nibabel.Nifti1Image(smaller.get_fdata()[::2], smaller.affine @ np.diag([2, 1, 1, 1])), _t2_of(flair))
+    run = written(tmp_path / "run")
+    (run / "metrics.json").write_text(
+        json.dumps({"lowest_score": 0.0, "evaluation": {"federated": {"threshold": {"value": 0.9998}}}})
+    )
+    scans = [next(person.glob(f"anat/*_{modality}.nii.gz")) for modality in named]
+    (found,) = score_scans(run, scans, tmp_path / "maps", "cpu")
+    lies_on, shown = nibabel.load(next(person.glob(f"anat/*_{on}.nii.gz"))), nibabel.load(found.path)
+    assert f"_space-{on}_" in found.path.name
+    assert shown.shape == lies_on.shape
+    np.testing.assert_allclose(shown.affine, lies_on.affine, atol=1e-6)
+    assert found.clusters is not None
+    assert f"_space-{on}_" in found.clusters.name
+    with found.clusters.open() as file:
+        peaks = [[float(row[f"{axis}_mm"]) for axis in "xyz"] for row in csv.DictReader(file, delimiter="\t")]
+    assert len(peaks) > 1
+    values = shown.get_fdata()
+    for peak in peaks if on != "T2w" else []:  # on half the slices a peak may fall between two
+        assert values[tuple(apply_affine(np.linalg.inv(shown.affine), peak).round().astype(int))] > 0.9997
+
+
+def shift(*voxels: int) -> np.ndarray:
+    """The affine of an image that begins so many voxels later."""
+    found = np.eye(4)
+    found[:3, 3] = voxels
+    return found
+
+
+def _t2_of(flair: nibabel.Nifti1Image) -> str:
+    return str(flair.get_filename()).replace("_FLAIR", "_T2w")
 
 
 def test_a_folder_for_maps_that_cannot_be_made_is_named_before_anything_is_scored(

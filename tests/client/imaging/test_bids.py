@@ -120,3 +120,88 @@ def test_people_without_a_modality_are_counted_once_however_many_visits_lack_it(
     found = read_dataset(root).visits
     assert people_without(found, ["T2w", "T1w", "FLAIR"]) == {"FLAIR": 2, "T2w": 3}
     assert people_without([], ["T1w"]) == {}
+
+
+TAKEN = "sub-01/anat/sub-01_T1w.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("sub-01/anat/sub-01_flair.nii.gz", "whose name does not end in _FLAIR.nii.gz"),
+        ("sub-01/anat/sub-01-FLAIR.nii.gz", "whose name does not end in _FLAIR.nii.gz"),
+        ("sub-01/anat/sub-01_T2FLAIR.nii.gz", "whose name does not end in _FLAIR.nii.gz"),
+        ("sub-01/anat/sub-01_space-T1w_FLAIR_brain.nii", "whose name does not end in _FLAIR.nii.gz"),
+        ("sub-01/anat/FLAIR.nii.gz", "whose name does not begin with sub-01"),
+        ("sub-01/anat/sub-02_FLAIR.nii.gz", "whose name does not begin with sub-01"),
+        ("sub-01/anat/sub-01_FLAIR.mgz", "which is no NIfTI file"),
+        ("derivatives/prep/sub-01/anat/sub-01_FLAIR.nii.gz", "which lies in derivatives"),
+    ],
+)
+def test_a_missing_scan_is_said_with_where_it_was_expected_and_what_is_nearly_it(
+    tmp_path: Path, place: str, why: str
+) -> None:
+    root = dataset(tmp_path / "d", [ROW, ROW.replace("01", "02")])
+    for name in (TAKEN, TAKEN.replace("01", "02")):
+        image(root / name)
+    (root / place).parent.mkdir(parents=True, exist_ok=True)
+    (root / place).touch()
+    visit, other = read_dataset(root).visits
+    assert visit.lacks(["FLAIR"]) == (f"has no FLAIR (expected sub-01/anat/sub-01_FLAIR.nii.gz; found {place}, {why})")
+    assert visit.nearly_has() == ["FLAIR"]
+    assert visit.lacks(["T2w"]) == "has no T2w (expected sub-01/anat/sub-01_T2w.nii.gz)"
+    assert visit.lacks(["FLAIR", "pet"]).endswith(" and no pet (expected sub-01/pet/sub-01_pet.nii.gz)")
+    assert other.nearly_has() == []
+
+
+def test_a_scan_that_is_a_broken_link_is_no_scan_and_is_said(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "d", [ROW])
+    image(root / TAKEN)
+    (root / "sub-01/anat/sub-01_FLAIR.nii.gz").symlink_to(root / ".git/annex/objects/1")
+    found = read_dataset(root)
+    (visit,) = found.visits
+    assert set(visit.images) == {"T1w"}
+    assert [(p.what, p.why) for p in found.problems] == [("sub-01", "sub-01_FLAIR.nii.gz is a broken link")]
+    expected = "sub-01/anat/sub-01_FLAIR.nii.gz"
+    assert visit.lacks(["FLAIR"]) == f"has no FLAIR (expected {expected}; found {expected}, which is a broken link)"
+
+
+def test_a_scan_whose_name_lacks_the_session_of_its_folder_is_nearly_that_sessions(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "d", [ROW])
+    folder = root / "sub-01/ses-1/anat"
+    image(folder / "sub-01_ses-1_T1w.nii.gz")
+    image(folder / "sub-01_FLAIR.nii.gz")
+    image(root / "sub-01/ses-2/anat/sub-01_ses-2_T1w.nii.gz")
+    visits = {visit.name: visit for visit in read_dataset(root).visits}
+    assert visits["sub-01_ses-1"].lacks(["FLAIR"]) == (
+        "has no FLAIR (expected sub-01/ses-1/anat/sub-01_ses-1_FLAIR.nii.gz; "
+        "found sub-01/ses-1/anat/sub-01_FLAIR.nii.gz, whose name does not begin with sub-01_ses-1)"
+    )
+    assert visits["sub-01_ses-2"].nearly_has() == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sub-01_space-FLAIR_label-MS_mask.nii.gz", "sub-01_FLAIR_seg.nii.gz", "sub-01_FLAIR.json", ".sub-01_FLAIR.nii.gz"],
+)
+def test_what_is_no_scan_is_not_nearly_one(tmp_path: Path, name: str) -> None:
+    root = dataset(tmp_path / "d", [ROW])
+    image(root / TAKEN)
+    (root / "sub-01/anat" / name).touch()
+    (visit,) = read_dataset(root).visits
+    assert visit.near == ()
+
+
+def test_a_dataset_without_a_scan_says_what_is_nearly_one(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "d", [ROW])
+    (root / "sub-01/anat").mkdir(parents=True)
+    for modality in ("t1", "flair"):
+        (root / f"sub-01/anat/sub-01_{modality}.nii.gz").touch()
+    with pytest.raises(DatasetError, match=r"no scans .*; found sub-01/anat/sub-01_flair\.nii\.gz, whose name does"):
+        read_dataset(root)
+    image(root / "sub-02/anat/sub-02_T1w.nii.gz")
+    (root / "participants.tsv").write_text("participant_id\tsite\nsub-01\ta\nsub-02\ta\n")
+    ((what, why),) = [(p.what, p.why) for p in read_dataset(root).problems]
+    assert (what, why.split(";")[0]) == ("sub-01", "in participants.tsv, but has no files")
+    assert "found sub-01/anat/sub-01_flair.nii.gz" in why
+    assert why.endswith(" and 1 more")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from safetensors.numpy import save_file
+from safetensors.numpy import load, save_file
 
 from normfed_common.foundation import arrays, digests
 from normfed_common.foundation.errors import DamagedError, RunError, WireError
@@ -107,6 +110,37 @@ def test_the_header_is_whatever_json_can_say_and_empty_by_default(tmp_path: Path
     assert arrays.header(tmp_path / "a.safetensors") == said
     arrays.save(tmp_path / "b.safetensors", {})
     assert arrays.read(tmp_path / "b.safetensors") == ({}, {})
+
+
+WRITING = """
+import sys
+from pathlib import Path
+import numpy as np
+from normfed_common.foundation import arrays
+held = {"b": np.arange(3.0), "a": np.ones((2, 2), np.float32), "c": np.zeros(0, np.int64)}
+for number in range(8):
+    arrays.save(Path(sys.argv[1], f"{number}.safetensors"), held, {"round": 3})
+"""
+
+
+def test_the_same_content_is_the_same_bytes_in_every_process(tmp_path: Path) -> None:
+    for seed in ("1", "2"):
+        (tmp_path / seed).mkdir()
+        subprocess.run([sys.executable, "-c", WRITING, tmp_path / seed], env={"PYTHONHASHSEED": seed}, check=True)
+    written = {path.read_bytes() for path in tmp_path.glob("*/*.safetensors")}
+    assert len(written) == 1
+    back = load(written.pop())
+    assert {name: array.tolist() for name, array in back.items()} == {"a": [[1, 1], [1, 1]], "b": [0, 1, 2], "c": []}
+
+
+@given(st.text(), st.lists(st.text(min_size=1), unique=True, max_size=3))
+def test_any_text_is_read_back_from_the_header(said: str, names: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "m.safetensors")
+        arrays.save(path, {name: np.full(2, float(index)) for index, name in enumerate(names)}, {"said": said})
+        back, header = arrays.read(path)
+    assert header == {"said": said}
+    assert {name: array.tolist() for name, array in back.items()} == {n: [i, i] for i, n in enumerate(names)}
 
 
 @pytest.mark.parametrize("text", ["not json", "3", "null", "[1]"])

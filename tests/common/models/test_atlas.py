@@ -11,7 +11,7 @@ from learning import sum_up
 from synthetic import SHAPE, People, scan, setting, split
 
 from normfed_common.foundation import arrays as named
-from normfed_common.foundation.errors import StudyError, WireError
+from normfed_common.foundation.errors import WireError
 from normfed_common.learning.cohort import Person, Scan
 from normfed_common.learning.entries import build
 from normfed_common.models.atlas import Atlas, AtlasConfig
@@ -77,11 +77,6 @@ def test_of_other_modalities_both_sides_are_suspicious() -> None:
         "T1w": "dark",
         "FLAIR": "bright",
     }
-
-
-def test_a_side_of_a_modality_that_the_study_lacks_is_refused() -> None:
-    with pytest.raises(StudyError, match="suspicious names T2w, which the study does not have"):
-        atlas(suspicious={"T2w": "bright"})
 
 
 def test_the_mean_brain_residual_is_the_signed_distance_from_the_mean() -> None:

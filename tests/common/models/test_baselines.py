@@ -8,7 +8,7 @@ from scipy.stats import iqr, rankdata
 from synthetic import People, setting, split
 
 from normfed_common.foundation import arrays as named
-from normfed_common.foundation.errors import StudyError, WireError
+from normfed_common.foundation.errors import WireError
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.entries import build
 from normfed_common.models.atlas import Atlas
@@ -192,8 +192,3 @@ def test_variants_of_intensity_have_names_of_their_own() -> None:
         "flair-intensity-units",
         "flair-intensity-units-smoothed",
     }
-
-
-def test_intensity_of_a_modality_that_the_study_lacks_is_refused() -> None:
-    with pytest.raises(StudyError, match="the study has no T2w, only T1w, FLAIR"):
-        build(MODELS, {"name": "intensity", "modality": "T2w"}, setting())

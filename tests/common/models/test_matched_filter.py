@@ -12,13 +12,12 @@ from scipy import ndimage
 from synthetic import People, scan, setting, split
 
 from normfed_common.foundation import arrays as named
-from normfed_common.foundation.errors import StudyError, WireError
+from normfed_common.foundation.errors import WireError
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.entries import build
 from normfed_common.models.catalogue import MODELS
 from normfed_common.models.matched_filter import MatchedFilter
 from normfed_common.models.voxelwise.intensities import robust_units, smoothed_inside
-from normfed_common.studies import validate_learner
 
 RNG = np.random.default_rng(0)
 SCALES = (0.0, 2.0, 5.0)
@@ -210,10 +209,3 @@ def test_sums_that_nobody_can_have_are_refused(what: str) -> None:
     sums[name] = change(sums[name])
     with pytest.raises(WireError):
         model.absorb("moments", sums)
-
-
-def test_a_main_modality_that_the_study_lacks_and_a_side_that_is_none_are_refused_in_words() -> None:
-    with pytest.raises(StudyError, match="no T2w, only T1w, FLAIR"):
-        made(modality="T2w")
-    with pytest.raises(StudyError, match="bright or dark"):
-        validate_learner(MODELS, {"name": "matched-filter", "suspicious": {"FLAIR": "both"}}, "model")

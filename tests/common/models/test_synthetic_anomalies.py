@@ -171,11 +171,7 @@ def test_training_finds_what_was_planted_in_an_unseen_scan_where_intensity_canno
     assert found() > max(0.9, before)
 
 
-def test_a_modality_that_the_study_lacks_and_limits_in_the_wrong_order_are_refused_in_words() -> None:
-    with pytest.raises(StudyError, match="no T2w, only T1w, FLAIR"):
-        made(modality="T2w")
-    with pytest.raises(StudyError, match="no T2w, only T1w, FLAIR"):
-        made(suspicious={"T2w": "dark"})
+def test_limits_in_the_wrong_order_are_refused_in_words() -> None:
     for name, limits in (("radius_mm", [9.0, 2.0]), ("amplitude", [4.0, 0.5])):
         with pytest.raises(StudyError, match="the smaller comes first"):
             validate_learner(MODELS, {"name": "synthetic-anomalies", name: limits}, "model")

@@ -52,7 +52,7 @@ def test_a_run_is_finished_once_all_its_figures_are_there(study: StudyConfig, tm
 
 
 def test_a_folder_without_a_study_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=rf"^{re.escape(str(tmp_path))}: not a run folder \(no study\.yaml\)"):
+    with pytest.raises(RunError, match=rf"^{re.escape(str(tmp_path))}: a folder without study\.yaml"):
         runs.reopen(tmp_path)
 
 

@@ -7,7 +7,7 @@ score:   log(1 + e^s),  s how far a voxel is to the suspicious side: s itself wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -16,8 +16,9 @@ from scipy.ndimage import gaussian_filter
 from normfed_common.foundation.errors import StudyError
 from normfed_common.foundation.masks import box_of
 
-Suspicious = Literal["bright", "dark", "both"]
-USUALLY: Mapping[str, Suspicious] = {"T1w": "dark", "FLAIR": "bright", "T2w": "bright"}  # WMH, MS and most tumours
+Side = Literal["bright", "dark"]
+Suspicious = Side | Literal["both"]
+USUALLY: Mapping[str, Side] = {"T1w": "dark", "FLAIR": "bright", "T2w": "bright"}  # WMH, MS and most tumours
 QUARTILES_PER_SD = 1.349  # between the quartiles of a normal distribution, in standard deviations
 MAIN = ("FLAIR", "T2w")  # where lesions are bright, in the order in which they stand out
 UNITS = (-5.0, 8.0)  # lesions reach further up than anything reaches down
@@ -92,8 +93,29 @@ def main_modality(named: str | None, modalities: Sequence[str]) -> str:
     return named or brightest(modalities) or modalities[0]
 
 
+def check_named(model: str, key: str, named: Iterable[str], modalities: Sequence[str]) -> None:
+    """Whether the study has every modality that a parameter of a model names.
+
+    Parameters
+    ----------
+    model, key
+        Whose parameter, for the message.
+
+    Raises
+    ------
+    StudyError
+        If it does not.
+    """
+    for name in named:
+        if name not in modalities:
+            raise StudyError(
+                f"{model}: `{key}` names {name}, but the study has no {name}, only {', '.join(modalities)}. "
+                f"Change `{key}`, or leave it out."
+            )
+
+
 def main_and_signs(
-    model: str, named: str | None, suspicious: Mapping[str, Suspicious], modalities: Sequence[str]
+    model: str, named: str | None, suspicious: Mapping[str, Side], modalities: Sequence[str]
 ) -> tuple[str, np.ndarray]:
     """The `main_modality`, and of every modality 1 where lesions are bright there, else -1: float32 (C,).
 
@@ -110,11 +132,8 @@ def main_and_signs(
         If a modality is named that the study does not have.
     """
     main = main_modality(named, modalities)
-    for name in (main, *suspicious):
-        if name not in modalities:
-            raise StudyError(
-                f"{model}: the study has no {name}, only {', '.join(modalities)}. Change it, or leave it out."
-            )
+    check_named(model, "modality", [main], modalities)
+    check_named(model, "suspicious", suspicious, modalities)
     sides = [suspicious.get(name, USUALLY.get(name, "bright")) for name in modalities]
     return main, np.array([-1.0 if side == "dark" else 1.0 for side in sides], np.float32)
 

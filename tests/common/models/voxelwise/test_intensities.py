@@ -2,12 +2,16 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 from scipy.stats import iqr, norm
-from synthetic import SHAPE, scan
+from synthetic import SHAPE, scan, setting
 
+from normfed_common.foundation.errors import StudyError
+from normfed_common.learning.entries import build
+from normfed_common.models.catalogue import MODELS
 from normfed_common.models.intensity import Intensity
 from normfed_common.models.matched_filter import MatchedFilter
 from normfed_common.models.slicewise.slices import signs_of
 from normfed_common.models.voxelwise.intensities import UNITS, main_modality, robust_units, smoothed_inside
+from normfed_common.studies import validate_learner
 
 BOTH = np.ones(2, bool)
 one = scan(np.random.default_rng(5))
@@ -131,3 +135,32 @@ def test_every_model_takes_the_same_modality_for_the_main_one(modalities: tuple[
         assert model.needs(model.Config(), modalities) == (main,)
     bright = {main: "positive"} if main in ("FLAIR", "T2w") else dict.fromkeys(modalities, "absolute")
     assert signs_of(None, modalities) == bright
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "value"),
+    [
+        ("intensity", "modality", "T2w"),
+        ("matched-filter", "modality", "T2w"),
+        ("synthetic-anomalies", "modality", "T2w"),
+        ("atlas", "suspicious", {"FLAIR": "bright", "T2w": "bright"}),
+        ("matched-filter", "suspicious", {"FLAIR": "bright", "T2w": "bright"}),
+        ("synthetic-anomalies", "suspicious", {"FLAIR": "bright", "T2w": "bright"}),
+    ],
+)
+def test_every_model_refuses_a_modality_that_the_study_lacks_in_the_same_words(
+    model: str, key: str, value: object
+) -> None:
+    with pytest.raises(StudyError) as refused:
+        build(MODELS, {"name": model, key: value}, setting())
+    assert str(refused.value) == (
+        f"{model}: `{key}` names T2w, but the study has no T2w, only T1w, FLAIR. Change `{key}`, or leave it out."
+    )
+
+
+@pytest.mark.parametrize("model", ["matched-filter", "synthetic-anomalies"])
+def test_a_model_that_looks_to_one_side_refuses_both(model: str) -> None:
+    with pytest.raises(
+        StudyError, match=r"^model: suspicious\.FLAIR: input should be 'bright' or 'dark' \(got 'both'\)"
+    ):
+        validate_learner(MODELS, {"name": model, "suspicious": {"FLAIR": "both"}}, "model")
