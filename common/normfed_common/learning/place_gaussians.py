@@ -173,8 +173,7 @@ class PlaceGaussians:
         return shapes
 
     def check(self, sums: Arrays) -> None:
-        """The scatter of every place, sum x x' - sum x sum x' / n, is positive semidefinite, and so is that of the means
-        of scans.
+        """The scatter of every place, sum x x' - sum x sum x' / n, is positive semidefinite, and that of scans' means.
 
         So they are for means over cubes of places. Places without people have no sums.
 

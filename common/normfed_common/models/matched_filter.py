@@ -167,8 +167,9 @@ class MatchedFilter(NormativeModel):
         return self.gaussians.places
 
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
-        """Sums of f, of f f' where noise is learnt, and of squared means, over the normal tissue of every place, of scans
-        with all that f needs."""
+        """Sums of f, of f f' where noise is learnt, and of scans' squared means, over the normal tissue of every place.
+
+        Of scans with all that f needs."""
         return self.gaussians.statistics(self._normal(cohort))
 
     def counted(self, phase: str) -> Mapping[str, float]:
