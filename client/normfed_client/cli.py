@@ -140,6 +140,8 @@ def score(
             highlight=False,
             soft_wrap=True,
         )
+        for remark in done.remarks:
+            console.print(f"[yellow]![/] {done.path.name}: {plain(remark)}", highlight=False, soft_wrap=True)
 
 
 def _row(site: str, visits: list[Visit], known: set[str]) -> list[str]:

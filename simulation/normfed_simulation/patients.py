@@ -33,7 +33,8 @@ from normfed_simulation.run_folder import CONDITIONS
 
 @dataclass(frozen=True)
 class PicturedCase:
-    """One patient's pictures and figures; clusters are None where the run has no threshold on the scale of its maps."""
+    """One patient's pictures and figures, and what the model remarks on the scan (see `Score`); clusters are None where
+    the run has no threshold on the scale of its maps."""
 
     title: str
     name: str
@@ -43,6 +44,7 @@ class PicturedCase:
     pictures: list[tuple[str, str]]
     projections: str
     clusters: list[Cluster] | None
+    remarks: tuple[str, ...] = ()
 
 
 def report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
@@ -114,7 +116,8 @@ def _case(run: Run, title: str, row: dict[str, Any], site: Site) -> PicturedCase
         model = site.model(run.study.model, run.study.seed)
         model.load(arrays)
         maps.personalise(model, site)
-        anomaly_map = maps.score(model, maps.until(case, site.test), case.visit.name).anomaly
+        found = maps.score(model, maps.until(case, site.test), case.visit.name)
+    anomaly_map = found.anomaly
     lesion = case.entry.lesion()
     pictures = [
         (modality, mosaic(np.asarray(scan.images[channel]), anomaly_map, lesion, scan.mask))
@@ -132,6 +135,7 @@ def _case(run: Run, title: str, row: dict[str, Any], site: Site) -> PicturedCase
         pictures,
         projections(anomaly_map, lesion, scan.mask),
         _clusters(run, case, site, anomaly_map, scan.mask, lesion),
+        found.remarks,
     )
 
 

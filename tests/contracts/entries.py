@@ -168,6 +168,8 @@ SMALL_MODELS: dict[str, Variants] = {
         "": {"scales_mm": [0.0, 2.0, 4.0], "spacing_mm": 8.0},
         "detector alone": {"normative": 50.0, "modality": "T1w", "suspicious": {"T1w": "bright"}},
         "brightness alone": {"normative": 0.0},
+        "learnt noise": {"noise": "learnt", "beside": 0.5, "scales_mm": [0.0, 3.0], "spacing_mm": 8.0},
+        "anything is like": {"beside": 0.5, "scales_mm": [2.0, 0.0], "spacing_mm": 8.0, "unlike": 1.0},
     },
     "synthetic-anomalies": {
         "": {"slabs_per_subject": 2, "batch_size": 4},

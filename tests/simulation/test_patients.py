@@ -101,7 +101,7 @@ def test_a_patients_map_is_made_as_a_site_computes_from_loading_the_model_on(
 
         def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
             seen["score"] = torch.get_num_threads()
-            return Score(np.where(visits[-1].mask, np.float32(1), np.float32(0)))
+            return Score(np.where(visits[-1].mask, np.float32(1), np.float32(0)), remarks=("Its T1w is odd.",))
 
     visit = SimpleNamespace(name="sub-0", participant=SimpleNamespace(subject="sub-0"))
     entry = SimpleNamespace(lesion=lambda: scan.mask)
@@ -124,6 +124,7 @@ def test_a_patients_map_is_made_as_a_site_computes_from_loading_the_model_on(
         shown = patients._case(run, "Best", {"name": "sub-0", "site": "a", "kind": "MS"}, cast(Site, site))
         assert torch.get_num_threads() == threads + 1
         assert shown.clusters is None  # the run has no threshold
+        assert shown.remarks == ("Its T1w is odd.",)
     finally:
         torch.set_num_threads(before)
     assert seen == dict.fromkeys(("load", "personalise", "score"), threads)

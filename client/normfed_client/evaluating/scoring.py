@@ -47,12 +47,13 @@ NAME = re.compile(r"^(?P<stem>.*?)(?:^|_)(?P<modality>(?:ce-[A-Za-z0-9]+_)?(?:T1
 @dataclass(frozen=True)
 class Scored:
     """One anomaly map; where the run has no threshold on its scale, the abnormal share is NaN, and there is no table of
-    clusters."""
+    clusters. The remarks are the model's, of this scan (see `Score`)."""
 
     path: Path
     subject_score: float
     abnormal_share: float
     clusters: Path | None
+    remarks: tuple[str, ...] = ()
 
 
 def served_arrays(run: Path, site: str | None) -> Arrays:
@@ -171,10 +172,10 @@ def _score(
         write_map(p, case.visit, place, out, maps.P_VALUE, outside=1.0)
     person = subject_score(found.anomaly, mask)
     if levels.thresholds is None:
-        return Scored(path, person, float("nan"), None)
+        return Scored(path, person, float("nan"), None, found.remarks)
     scan = at_thresholds(found.anomaly, mask, np.zeros_like(mask), classes, levels.thresholds, study)
     clusters = list_clusters(scan, classes, place.affine, p)
-    return Scored(path, person, float(scan.abnormal[mask].mean()), write_clusters(clusters, path))
+    return Scored(path, person, float(scan.abnormal[mask].mean()), write_clusters(clusters, path), found.remarks)
 
 
 def _incomplete(visit: Visit, missing: Sequence[str], required: Sequence[str]) -> str:

@@ -7,26 +7,37 @@ drawn to the pooled covariance C within places, which is worth ``prior_voxels`` 
 
 W_v is lower triangular. A place that nobody has takes the mean of all and S_v = C.
 
+How the mean a_i of a scan i over its n_i voxels at a place varies from scan to scan is told by one more sum,
+sum n_i a_i^2: of N = n / cell^3 scans, the fewest that can have so many voxels there, it has the variance
+
+    V_v = N / (N - 1) (sum n_i a_i^2 / n - m_v^2)
+
+and a further scan of the same people has, with probability 1 - p and normal means, its own within
+m_v +- t(N - 1, 1 - p/2) sqrt((1 + 1/N) V_v), the prediction interval of a normal sample (Geisser 1993, Predictive
+Inference, 2.1).
+
 Memory: L places of dimension d have 8 L (1 + d + d (d + 1) / 2) bytes of sums: 16 MB at 6 mm and d = 10 on the grid of
 2 mm, 480 MB where every voxel is a place. Means and W_v are float32 and kept only for places that somebody has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.sparse import csr_array
+from scipy.special import stdtrit
 
 from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import StudyError, WireError
-from normfed_common.learning.scatter import check_semidefinite, symmetric, triangle
+from normfed_common.learning.scatter import ROUNDING, check_semidefinite, symmetric, triangle
 from normfed_common.learning.setting import Places, Setting
 
 LARGEST_DISTANCE = 1e18  # its square is within float32: what overflows is as far, never infinite
 LARGEST_SUMS = 2 * 10**9  # bytes
 AT_ONCE = 16_384  # places or voxels
+FEWEST_SCANS = 3  # at a place, of whose spread anything is said
 
 
 class PlaceGaussians:
@@ -51,6 +62,9 @@ class PlaceGaussians:
         the same all over a place.
     covariances
         Whether there are any; without, sums have no ``products`` and only m_v is made of them.
+    between
+        Of which b of the d numbers it is learnt how a scan's mean at a place varies from scan to scan; without any,
+        sums have no ``between``.
 
     Attributes
     ----------
@@ -64,6 +78,8 @@ class PlaceGaussians:
         float32 (rows, d, d): W_v.
     count
         (rows,): n_v.
+    spread
+        float64 (rows, b): sqrt(V_v); 0 where N is below 3.
     row
         (L,): a place's row of these. The last row is of places that nobody has.
 
@@ -82,16 +98,18 @@ class PlaceGaussians:
         smoothing: float = 0.0,
         interpolated: bool = False,
         covariances: bool = True,
+        between: Sequence[int] = (),
     ) -> None:
         self.dimension, self.prior_voxels, self.smoothing = dimension, prior_voxels, smoothing
-        self.covariances = covariances
+        self.covariances, self.between = covariances, np.array(between, np.intp)
         self.cell = cell = max(1, round(spacing_mm / setting.voxel_size_mm))
         self.shape = shape = setting.shape
         self.edge_mm = cell * setting.voxel_size_mm
         self.cells = (-(-shape[0] // cell), -(-shape[1] // cell), -(-shape[2] // cell))
         self.upper = triangle(dimension)
         self.interpolated = interpolated and cell > 1
-        size = 8 * int(np.prod(self.cells)) * (1 + dimension + covariances * len(self.upper[0]))
+        numbers = 1 + dimension + covariances * len(self.upper[0]) + len(self.between)
+        size = 8 * int(np.prod(self.cells)) * numbers
         if size > LARGEST_SUMS:
             raise StudyError(
                 f"spacing_mm: places of {self.edge_mm:g} mm have {size / 1e9:,.0f} GB of sums, at most "
@@ -124,7 +142,8 @@ class PlaceGaussians:
 
         Returns
         -------
-        ``count`` (L,), ``sum`` (L, d) and ``products``, the upper triangle row by row, (L, d(d+1)/2).
+        ``count`` (L,), ``sum`` (L, d), ``products``, the upper triangle row by row, (L, d(d+1)/2), and ``between``
+        (L, b).
         """
         total = {name: np.zeros(shape) for name, shape in self._shapes(int(np.prod(self.cells))).items()}
         for index, vectors in fields:
@@ -135,7 +154,10 @@ class PlaceGaussians:
                 continue
             columns = np.asarray(vectors, np.float64).T[:, order]
             total["count"][here] += counts
-            total["sum"][here] += np.add.reduceat(columns, starts, axis=1).T
+            first = np.add.reduceat(columns, starts, axis=1).T
+            total["sum"][here] += first
+            if len(self.between):
+                total["between"][here] += first[:, self.between] ** 2 / counts[:, None]
             if self.covariances:
                 products = [np.add.reduceat(columns[i] * columns[j], starts) for i, j in zip(*self.upper, strict=True)]
                 total["products"][here] += np.stack(products, axis=1)
@@ -144,12 +166,16 @@ class PlaceGaussians:
     def _shapes(self, *places: int) -> dict[str, tuple[int, ...]]:
         """Of the sums."""
         shapes = {"count": places, "sum": (*places, self.dimension)}
-        return {**shapes, "products": (*places, len(self.upper[0]))} if self.covariances else shapes
+        if self.covariances:
+            shapes["products"] = (*places, len(self.upper[0]))
+        if len(self.between):
+            shapes["between"] = (*places, len(self.between))
+        return shapes
 
     def check(self, sums: Arrays) -> None:
-        """The scatter of every place, sum x x' - sum x sum x' / n, is positive semidefinite.
+        """The scatter of every place, sum x x' - sum x sum x' / n, is positive semidefinite, and that of scans' means.
 
-        So it is for means over cubes of places. Places without people have no sums.
+        So they are for means over cubes of places. Places without people have no sums.
 
         Raises
         ------
@@ -163,6 +189,11 @@ class PlaceGaussians:
         nobody = count == 0
         if any(array[nobody].any() for array in sums.values()):
             raise WireError("there are sums at locations where nobody is")
+        if len(self.between):
+            known = ~nobody
+            least = first[known][:, self.between] ** 2 / count[known, None]
+            if (sums["between"][known] < least * (1 - ROUNDING)).any():
+                raise WireError("sums and those of scans contradict each other")
         if not self.covariances:
             return
         for rows in _blocks(np.flatnonzero(~nobody)):
@@ -189,6 +220,8 @@ class PlaceGaussians:
         self.row[known] = np.arange(len(known))
         if self.covariances:
             self.whitening = self._whitening(total["products"], known, count, mean)
+        if len(self.between):
+            self.spread = np.pad(self._spread(total["between"][known], count, mean), ((0, 1), (0, 0)))
         if not np.isfinite(self.mean).all():
             raise WireError("sums make a mean that is not finite")
 
@@ -209,6 +242,37 @@ class PlaceGaussians:
         if not np.isfinite(whitening).all():
             raise WireError("sums make a covariance that is not finite")
         return whitening
+
+    def _spread(self, between: np.ndarray, count: np.ndarray, mean: np.ndarray) -> np.ndarray:
+        """sqrt(V_v) of the places (n,) that somebody has, (n, b)."""
+        scans = count[:, None] / self.cell**3
+        variance = np.maximum(between / count[:, None] - mean[:, self.between] ** 2, 0)
+        correction = scans / np.maximum(scans - 1, 1)
+        return np.where(scans >= FEWEST_SCANS, np.sqrt(correction * variance), 0.0)
+
+    def beyond(self, values: np.ndarray, index: np.ndarray, probability: float) -> np.ndarray:
+        """Share of a scan's voxels at places where its mean is outside the prediction interval (see the module), (b,).
+
+        Of places with fewer than 3 scans, or where all have one mean, nothing is said, and they count for nothing; the
+        share is 0 where there is no other.
+
+        Parameters
+        ----------
+        values
+            (n, b), at voxels ``index`` (n,): those of the d numbers that ``between`` names.
+        probability
+            p, of a scan of the same people to be outside at a place.
+        """
+        here, place, counts = np.unique(self.cell_of(index), return_inverse=True, return_counts=True)
+        sums = np.stack([np.bincount(place, column, len(here)) for column in values.T.astype(np.float64)], 1)
+        row = self.row[here]
+        spread = self.spread[row]
+        scans = np.maximum(self.count[row, None] / self.cell**3, FEWEST_SCANS)
+        reach = stdtrit(scans - 1, 1 - probability / 2) * np.sqrt(1 + 1 / scans) * spread
+        outside = np.abs(sums / counts[:, None] - self.mean[row][:, self.between]) > reach
+        weight = counts[:, None] * (spread > 0)
+        share: np.ndarray = (weight * outside).sum(0) / np.maximum(weight.sum(0), 1)
+        return share
 
     def count_at(self, index: np.ndarray) -> np.ndarray:
         """n_v of the places of voxels, both (n,)."""

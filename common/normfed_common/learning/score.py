@@ -23,6 +23,9 @@ class Score:
         Standard error of the anomaly, in its units; None where the model estimates none.
     extras
         Further maps to show, such as a reconstruction, by names of up to 40 letters and digits.
+    remarks
+        What whoever reads the maps should know about this scan, a sentence each. They are about one person, and never
+        leave the site.
 
     Raises
     ------
@@ -33,6 +36,7 @@ class Score:
     anomaly: np.ndarray
     uncertainty: np.ndarray | None = None
     extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, values in self.maps().items():

@@ -16,11 +16,18 @@ for the main modality, and a share of it for the others. Where S_v is the covari
 the best linear detector of that ball (matched filter; North 1943), with unit variance in normal tissue; its maximum
 over r is the generalised likelihood-ratio test of a ball of unknown size (Kay 1998, Detection Theory, 6.4). With white
 noise it is a correlation with the ball, in robust units, and its variance in normal tissue depends on r.
+
+Whether a scan is like those learnt from is asked of every modality that counts, before it does. A scan of the same
+people has its mean of y_c at a place outside the prediction interval of `PlaceGaussians` with probability p = q / 20.
+However places hang together, by Markov's inequality at most 5 % of such scans are outside at more than a share q of
+their brain: a modality that is, is unlike, and is left out of f as if it were absent. The main one cannot be left out:
+that is only told. Lesions count for no more than their share of the brain.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -48,6 +55,7 @@ from normfed_common.study.base import Frozen
 
 Millimetres = Annotated[float, Field(ge=0, le=50)]
 LARGEST = max(abs(limit) for limit in UNITS)
+UNLIKE_BY_CHANCE = 0.05  # of scans of the same people, at most
 
 
 class MatchedFilterConfig(Frozen):
@@ -83,7 +91,7 @@ class MatchedFilterConfig(Frozen):
         6.0,
         gt=0,
         le=1000,
-        description="edge of a place; 2 MB of sums a site at 6 mm, 43 MB at 2 mm; of two modalities with learnt noise "
+        description="edge of a place; 2 MB of sums a site at 6 mm, 50 MB at 2 mm; of two modalities with learnt noise "
         "19 and 480 MB",
     )
     prior_voxels: float = Field(
@@ -91,6 +99,14 @@ class MatchedFilterConfig(Frozen):
         gt=0,
         le=1e9,
         description="worth of the covariance within all places, to which a learnt one of a place is drawn",
+    )
+
+    unlike: float = Field(
+        0.1,
+        gt=0,
+        le=1,
+        description="share of the brain above which a modality that is unlike the learnt one counts as absent, and the "
+        "main one is reported; 1 never",
     )
 
 
@@ -105,13 +121,18 @@ class MatchedFilter(NormativeModel):
         modalities = setting.modalities
         self.main, self.signs = main_and_signs("matched-filter", config.modality, config.suspicious, modalities)
         self.used = np.array([name == self.main or self._learnt or config.beside > 0 for name in modalities])
+        self.names = tuple(name for name, used in zip(modalities, self.used, strict=True) if used)
+        scales = len(config.scales_mm)
+        # Of the sharpest: the mean over a place is nearly the same after every Gaussian that is smaller.
+        self.sharpest = np.arange(len(self.names)) * scales + int(np.argmin(config.scales_mm))
         self.gaussians = PlaceGaussians(
-            int(self.used.sum()) * len(config.scales_mm),
+            len(self.names) * scales,
             setting,
             config.spacing_mm,
             config.prior_voxels,
             interpolated=True,
             covariances=self._learnt,
+            between=self.sharpest.tolist() if config.unlike < 1 else (),
         )
         self._filters: dict[tuple[bool, ...], np.ndarray] = {}
 
@@ -138,13 +159,15 @@ class MatchedFilter(NormativeModel):
         return self.gaussians.places
 
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
-        """Sums of f, and of f f' where noise is learnt, over the normal tissue of every place, of scans with all that f
-        needs."""
+        """Sums of f, of f f' where noise is learnt, and of scans' squared means, over the normal tissue of every place.
+
+        Of scans with all that f needs."""
         return self.gaussians.statistics(self._normal(cohort))
 
     def counted(self, phase: str) -> Mapping[str, float]:
-        """Those of the Gaussians."""
-        return self.gaussians.counted
+        """Those of the Gaussians, and squared units over the voxels of a place."""
+        between = {"between": LARGEST**2 * self.gaussians.cell**3} if self.config.unlike < 1 else {}
+        return {**self.gaussians.counted, **between}
 
     def check(self, phase: str, sums: Arrays) -> None:
         """Places have means, and Gaussians where noise is learnt, of values that units reach."""
@@ -153,6 +176,8 @@ class MatchedFilter(NormativeModel):
         beyond = (np.abs(sums["sum"]) > most).any()
         if self._learnt:
             beyond |= (sums["products"][:, np.equal(*self.gaussians.upper)] > LARGEST * most).any()
+        if self.config.unlike < 1:
+            beyond |= (sums["between"] > LARGEST * most).any()
         if beyond:
             raise WireError("sums are not of intensities in robust units")
 
@@ -166,16 +191,46 @@ class MatchedFilter(NormativeModel):
         return False
 
     def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
-        """Brightness and detector, of what the scan has."""
-        scan, main = self._with_main(visits[-1]), self.setting.modalities.index(self.main)
-        index = np.flatnonzero(scan.mask)
-        units = self._units(scan)
-        suspicion = units[main].ravel()[index].astype(np.float64)
+        """Brightness and detector, of what the scan has and is like what was learnt from."""
+        scan = self._with_main(visits[-1])
+        index, units = np.flatnonzero(scan.mask), self._units(scan)
+        scan, remarks = self._without_unlike(scan, units, index)
+        suspicion = units[self.setting.modalities.index(self.main)].ravel()[index].astype(np.float64)
         if self.config.normative:
             suspicion += self.config.normative * self.detector(scan, units, index)
         anomaly = np.zeros(scan.mask.size, np.float32)
         anomaly[index] = never_negative(suspicion)
-        return Score(anomaly.reshape(scan.mask.shape))
+        return Score(anomaly.reshape(scan.mask.shape), remarks=remarks)
+
+    def unlike(self, scan: Scan, units: np.ndarray, index: np.ndarray) -> dict[str, float]:
+        """Of every modality that counts and is there, the share of the brain where it is unlike what was learnt from.
+
+        Parameters
+        ----------
+        units
+            Of the scan, (C, X, Y, Z), suspicious side up.
+        index
+            (n,): the brain.
+        """
+        if self.config.unlike == 1:
+            return {}
+        used = units[self.used]
+        sharpest = min(self.config.scales_mm) / self.setting.voxel_size_mm
+        values = smoothed_inside(used, scan.mask, sharpest).reshape(len(used), -1)[:, index].T
+        shares = self.gaussians.beyond(values, index, UNLIKE_BY_CHANCE * self.config.unlike)
+        there = zip(self.names, shares, scan.present[self.used], strict=True)
+        return {name: float(share) for name, share, present in there if present}
+
+    def _without_unlike(self, scan: Scan, units: np.ndarray, index: np.ndarray) -> tuple[Scan, tuple[str, ...]]:
+        """The scan as if what is unlike were absent, but for the main modality, and what to say of it."""
+        found = {name: share for name, share in self.unlike(scan, units, index).items() if share > self.config.unlike}
+        dropped = [name != self.main and name in found for name in self.setting.modalities]
+        remarks = tuple(
+            f"{name} is unlike what the model learnt from, in {share:.0%} of the brain: "
+            + ("look at the scan before you trust the map." if name == self.main else "it was left out of the map.")
+            for name, share in found.items()
+        )
+        return replace(scan, present=scan.present & ~np.array(dropped)), remarks
 
     def detector(self, scan: Scan, units: np.ndarray, index: np.ndarray) -> np.ndarray:
         """m at voxels (n,), float32 (n,).
@@ -203,8 +258,7 @@ class MatchedFilter(NormativeModel):
         radii, scales = np.array(self.config.radii_mm)[:, None], np.array(self.config.scales_mm)
         a = radii / np.maximum(scales, 1e-3 * radii)  # of the voxel itself nothing is lost, as of a = 1000
         left = erf(a / np.sqrt(2)) - np.sqrt(2 / np.pi) * a * np.exp(-(a**2) / 2)
-        names = np.array(self.setting.modalities)[self.used]
-        return np.concatenate([left if name == self.main else self.config.beside * left for name in names], 1)
+        return np.concatenate([left if name == self.main else self.config.beside * left for name in self.names], 1)
 
     def _matched(self, there: tuple[bool, ...]) -> np.ndarray:
         """S_v^-1 s_r / sqrt(s_r' S_v^-1 s_r) of the features that are there, float32 (rows, radii, d there)."""

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+import typer
 from nibabel.affines import apply_affine
 from scipy import ndimage
+from typer.testing import CliRunner
 
+from normfed_client import cli
 from normfed_client.evaluating.scoring import group, score_scans, served_arrays, visits_of
 from normfed_client.imaging.template import common_grid
 from normfed_common.foundation import arrays as named
@@ -101,6 +105,34 @@ def test_a_broken_map_is_not_written_and_the_reason_is_said(
     with pytest.raises(RunError, match=r"^sub-acontrol01: the anomaly map is not 0 outside the brain"):
         list(score_scans(written(tmp_path / "run"), scans_of(dataset, 1), tmp_path / "maps", "cpu"))
     assert not list((tmp_path / "maps").glob("*"))
+
+
+@pytest.mark.parametrize("threshold", [False, True])
+def test_what_a_model_remarks_on_a_scan_is_said_to_whoever_scores_it(
+    dataset: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threshold: bool
+) -> None:
+    whole, remark = Intensity.score, "T1w is unlike [all] others."
+
+    def unlike(model: Intensity, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
+        return replace(whole(model, visits, rng), remarks=(remark,))
+
+    run = written(tmp_path / "run", postprocessing={"edge_mm": 5})
+    if threshold:
+        found = {"lowest_score": 0.0, "evaluation": {"federated": {"threshold": {"value": 0.9}}}}
+        (run / "metrics.json").write_text(json.dumps(found))
+    scans = [*map(str, scans_of(dataset, 0))]
+    app = typer.Typer()
+    app.command()(cli.score)
+
+    def said() -> str:
+        result = CliRunner().invoke(app, [str(run), *scans, "--out", str(tmp_path / "maps")])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    assert "!" not in said()
+    monkeypatch.setattr(Intensity, "score", unlike)
+    name = "sub-acontrol00_space-T1w_desc-anomaly_map.nii.gz"
+    assert f"! {name}: {remark}" in said()
 
 
 def test_the_share_above_the_threshold_is_counted_in_the_brain(dataset: Path, cache: Path, tmp_path: Path) -> None:

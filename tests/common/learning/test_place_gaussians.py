@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
-from scipy.stats import chi
+from scipy.stats import chi, t
 from synthetic import SHAPE, setting
 
 from normfed_common.foundation.arrays import add
@@ -18,7 +18,7 @@ from normfed_common.learning.setting import Places
 Fields = list[tuple[np.ndarray, np.ndarray]]
 
 
-def gaussians(dimension: int = 3, spacing_mm: float = 6.0, prior_voxels: float = 5.0, **more: float) -> PlaceGaussians:
+def gaussians(dimension: int = 3, spacing_mm: float = 6.0, prior_voxels: float = 5.0, **more: object) -> PlaceGaussians:
     return PlaceGaussians(dimension, setting(), spacing_mm, prior_voxels, **more)  # type: ignore[arg-type]
 
 
@@ -205,6 +205,79 @@ def test_sums_that_nobody_can_have_at_a_place_are_refused(name: str, value: floa
     made.check(sums)
     sums[name][np.argmax(sums["count"])] = value
     with pytest.raises(WireError), np.errstate(all="ignore"):
+        made.check(sums)
+
+
+def test_how_scans_vary_and_where_another_is_beyond_them_is_what_loops_over_scans_and_places_say() -> None:
+    fields, made = scans(9), gaussians(spacing_mm=6.0, between=(0, 2))
+    *learnt, (index, vectors) = fields
+    vectors = vectors * [1, 1, 1.3]
+    total = add([made.statistics(learnt[:3]), made.statistics(learnt[3:])])
+    made.check(total)
+    made.absorb(total)
+    between = np.zeros_like(total["between"])
+    own: dict[int, list[np.ndarray]] = {}
+    for scan_index, scan_vectors in (*learnt, (index, vectors)):
+        places = made.cell_of(scan_index)
+        for place in np.unique(places):
+            here = scan_vectors[places == place][:, [0, 2]]
+            own.setdefault(place, []).append(np.array([len(here), *here.mean(0)]))
+            if scan_index is not index:
+                between[place] += len(here) * here.mean(0) ** 2
+    np.testing.assert_allclose(total["between"], between, rtol=1e-9)
+    outside, known = np.zeros(2), np.zeros(2)
+    for place in np.unique(made.cell_of(index)):
+        *before, (voxels, *means) = own[place]
+        weights, values = np.array(before)[:, 0], np.array(before)[:, 1:]
+        fewest = weights.sum() / 27
+        if fewest >= 3:
+            centre = np.average(values, 0, weights)
+            spread = np.sqrt(np.average((values - centre) ** 2, 0, weights) * fewest / (fewest - 1))
+            reach = t(fewest - 1).ppf(0.85) * spread * np.sqrt(1 + 1 / fewest)
+            outside += voxels * (np.abs(means - centre) > reach)
+            known += voxels
+    found = made.beyond(vectors[:, [0, 2]], index, 0.3)
+    np.testing.assert_allclose(found, outside / known, rtol=1e-6)
+    assert 0 < found[0] < found[1] < 1
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_scan_of_the_same_people_is_beyond_them_at_as_many_places_as_promised(together: bool) -> None:
+    """Whether every place has a number of its own or all have one: over scans and trainings the mean share is p, so
+    that by Markov at most p / q of them are beyond a share q."""
+    rng, index, shares = np.random.default_rng(2), np.arange(np.prod(SHAPE)), []
+    made = gaussians(1, spacing_mm=12.0, covariances=False, between=(0,))
+    places = made.cell_of(index)
+
+    def one() -> np.ndarray:
+        normal = rng.standard_normal(1) if together else rng.standard_normal(int(np.prod(made.cells)))
+        return np.broadcast_to(normal, int(np.prod(made.cells)))[places, None]
+
+    for _ in range(400 if together else 40):
+        made.absorb(made.statistics((index, one()) for _ in range(6)))
+        shares += [float(made.beyond(one(), index, 0.1)[0]) for _ in range(5)]
+    # Places that the grid cuts off count as fewer scans, with a wider interval: the share is p at most.
+    assert np.mean(shares) < 0.1 + 0.015
+    assert np.mean(shares) > 0.04
+    assert np.mean(np.array(shares) > 0.5) <= 0.1 / 0.5
+
+
+def test_of_places_with_two_scans_nothing_is_said() -> None:
+    fields, made = scans(4, share=1.0), gaussians(between=(0,))
+    made.absorb(made.statistics(fields[:2]))
+    index, vectors = fields[2]
+    assert made.beyond(vectors[:, :1] + 1e6, index, 0.5) == 0
+    made.absorb(made.statistics(fields[:3]))
+    assert made.beyond(vectors[:, :1] + 1e6, index, 0.5) == 1
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.0, 1e-3])
+def test_squared_means_of_scans_below_the_square_of_their_mean_are_refused(value: float) -> None:
+    made = gaussians(between=(1,))
+    sums = made.statistics(scans())
+    made.check(sums)
+    sums["between"][np.argmax(sums["count"])] = value
+    with pytest.raises(WireError, match="those of scans contradict"):
         made.check(sums)
 
 

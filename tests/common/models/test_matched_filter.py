@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,7 @@ def test_in_white_noise_only_means_are_learnt_and_the_filter_is_the_ball_itself(
     people, new = People(5), scan(np.random.default_rng(9))
     model = made(noise="white", beside=beside, normative=0.25, spacing_mm=2.0)
     sums = model.statistics("moments", people, RNG)
-    assert sorted(sums) == ["count", "sum"]
+    assert sorted(sums) == ["between", "count", "sum"]
     sum_up(model, people)
     every = np.stack([features(one) * one.mask for one in people.scans]).sum(0)
     count = np.sum([one.mask for one in people.scans], 0)
@@ -192,7 +193,97 @@ def test_without_t1_the_detector_is_that_of_flair_alone() -> None:
     )
 
 
+HEAD = ndimage.gaussian_filter(RNG.standard_normal((26, 28, 6)), 3.0)  # what everybody's brain looks like
+
+
+def alike(person: int, contrast: float = 6.0) -> Scan:
+    """A person whose T1 and FLAIR show one anatomy, as two of an own."""
+    one = scan(np.random.default_rng(100 + person))
+    own = np.random.default_rng(200 + person)
+    images = np.stack([contrast * HEAD / HEAD.std(), -contrast * HEAD / HEAD.std()])
+    images += ndimage.gaussian_filter(own.standard_normal(images.shape), (0, 2, 2, 2)) * 6
+    return replace(one, images=((images + own.standard_normal(images.shape)) * one.mask).astype(np.float32))
+
+
+@cache
+def learnt(**values: Any) -> MatchedFilter:
+    people = People(12)
+    people.scans = [alike(person) for person in range(12)]
+    model = made(**values)
+    sum_up(model, people)
+    return model
+
+
+def changed(one: Scan, channel: int, how: Any) -> Scan:
+    images = one.images.copy()
+    images[channel] = how(images[channel]) * one.mask
+    return replace(one, images=images)
+
+
+def lacking_t1(one: Scan) -> Scan:
+    return replace(one, images=one.images * [[[[0]]], [[[1]]]], present=np.array([False, True]))
+
+
+UNLIKE: dict[str, Any] = {
+    "inverted": lambda t1: -t1,
+    "noise": lambda t1: np.random.default_rng(7).standard_normal(t1.shape).astype(np.float32),
+    "of a head that is turned round": lambda t1: t1[::-1, ::-1],
+}
+
+
+@pytest.mark.parametrize("noise", ["white", "learnt"])
+@pytest.mark.parametrize("how", UNLIKE)
+def test_a_t1_unlike_what_was_learnt_counts_as_absent_and_the_map_says_so(how: str, noise: str) -> None:
+    model = learnt(noise=noise, may_lack=("T1w",))
+    unlike = changed(alike(20), 0, UNLIKE[how])
+    found = model.score([unlike], RNG)
+    np.testing.assert_array_equal(found.anomaly, model.score([lacking_t1(unlike)], RNG).anomaly)
+    (remark,) = found.remarks
+    assert remark.startswith("T1w is unlike what the model learnt from, in ")
+    assert remark.endswith("it was left out of the map.")
+    unchecked = learnt(noise=noise, may_lack=("T1w",), unlike=1.0).score([unlike], RNG)
+    assert unchecked.remarks == ()
+    assert np.abs(unchecked.anomaly - found.anomaly).max() > 0.01
+
+
+ALIKE: dict[str, Any] = {
+    "as it is": lambda t1: t1,
+    "in other units": lambda t1: 40 * t1 + 300,
+    "with a steeper contrast in the middle": lambda t1: np.tanh(t1 / 2 / t1[t1 != 0].std()),
+    "with a lesion in a twentieth of the brain": lambda t1: np.where(np.indices(t1.shape)[0] < 4, -60, t1),
+}
+
+
+@pytest.mark.parametrize("noise", ["white", "learnt"])
+@pytest.mark.parametrize("how", ALIKE)
+def test_a_t1_of_the_same_tissue_counts_as_if_nothing_were_checked(how: str, noise: str) -> None:
+    for person in (20, 21, 22):
+        one = changed(alike(person), 0, ALIKE[how])
+        found = learnt(noise=noise).score([one], RNG)
+        assert found.remarks == ()
+        np.testing.assert_array_equal(found.anomaly, learnt(noise=noise, unlike=1.0).score([one], RNG).anomaly)
+
+
+def test_a_flair_unlike_what_was_learnt_is_told_and_still_counts() -> None:
+    for values in ({"noise": "white", "beside": 0.0}, {}):
+        unlike = changed(alike(20), 1, UNLIKE["inverted"])
+        found = learnt(**values).score([unlike], RNG)
+        (remark,) = found.remarks
+        assert remark.startswith("FLAIR is unlike what the model learnt from")
+        assert remark.endswith("look at the scan before you trust the map.")
+        np.testing.assert_array_equal(found.anomaly, learnt(**values, unlike=1.0).score([unlike], RNG).anomaly)
+
+
+def test_sums_of_a_model_that_could_not_tell_what_is_unlike_are_refused_by_one_that_can() -> None:
+    older, model = learnt(unlike=1.0), made()
+    with pytest.raises(WireError, match="there is no between"):
+        model.load(older.share())
+    older.load(learnt().share())  # what it has no use for does not matter
+
+
 HOSTILE: dict[str, tuple[str, Any]] = {
+    "scans out of reach": ("between", lambda a: a + 1e9),
+    "scans below their mean": ("between", lambda a: a * 0.5),
     "units out of reach": ("sum", lambda a: a * 0 + 1e9),
     "squares out of reach": ("products", lambda a: a * 1e6),
     "no covariance": ("products", lambda a: -a),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -137,6 +138,15 @@ def test_text_of_a_site_is_text_on_the_page(written: Callable[..., str]) -> None
     assert "<b>bold" not in text
     assert "&lt;b&gt;bold&lt;/b&gt;" in text
     assert "&lt;i&gt;" in text
+
+
+def test_what_a_model_remarks_on_a_pictured_scan_stands_beside_it(written: Callable[..., str]) -> None:
+    case = SimpleNamespace(
+        title="Best", name="sub-1", site="a", kind="MS", figures={}, pictures=[], projections="", clusters=None
+    )
+    for remarks in ((), ("Its T1w is <odd>.",)):
+        case.remarks = remarks
+        assert ("<p>Its T1w is &lt;odd&gt;.</p>" in written(metrics(), page.Patients(cases=[case]))) == bool(remarks)
 
 
 @pytest.mark.parametrize(("intervals", "said"), [("moments", "Welch"), ("bootstrap", "Paired 95 % bootstrap")])

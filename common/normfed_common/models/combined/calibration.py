@@ -27,6 +27,7 @@ from normfed_common.foundation.errors import WireError
 from normfed_common.learning.cohort import Cohort, Scan, Visits
 from normfed_common.learning.learner import Learner
 from normfed_common.learning.phase import Phase
+from normfed_common.learning.score import Score
 from normfed_common.learning.setting import SUMS_ROUNDING, Setting
 from normfed_common.models.combined.members import Member, unnumbered
 from normfed_common.models.combined.of_people import OfPeople
@@ -154,15 +155,17 @@ class TailCalibration(Learner):
             found[tissue == which] = tail.evidence(scores[tissue == which])
         return found
 
-    def said(
-        self, members: Sequence[Member], visits: Sequence[Scan], index: np.ndarray, rng: np.random.Generator
-    ) -> dict[int, np.ndarray]:
-        """The evidence of those of the members that count and can score the last visit, at flat indices, by number."""
-        found = {}
-        for number, member in enumerate(members):
-            if self._weights[number] and self._known[number] and member.can_score(visits[-1]):
-                found[number] = self.evidence(number, member.anomaly(visits, rng).ravel()[index], index)
-        return found
+    def scores(self, members: Sequence[Member], visits: Sequence[Scan], rng: np.random.Generator) -> dict[int, Score]:
+        """Of those of the members that count and can score the last visit, by number."""
+        return {
+            number: member.score(visits, rng)
+            for number, member in enumerate(members)
+            if self._weights[number] and self._known[number] and member.can_score(visits[-1])
+        }
+
+    def said(self, scores: Mapping[int, Score], index: np.ndarray) -> dict[int, np.ndarray]:
+        """The evidence of members' scores at flat indices, by number."""
+        return {number: self.evidence(number, one.anomaly.ravel()[index], index) for number, one in scores.items()}
 
     def combined(self, said: Mapping[int, np.ndarray]) -> np.ndarray:
         """The evidence of several members as one, (n,); of mean 1 in normal voxels, whoever they are."""
@@ -201,7 +204,7 @@ class TailCalibration(Learner):
         for number, member in enumerate(self.members):
             if not member.can_score(scan):
                 continue
-            scores = member.anomaly(visits, rng).ravel()[index].astype(np.float64)
+            scores = member.score(visits, rng).anomaly.ravel()[index].astype(np.float64)
             if "sum" in sums:
                 sums["count"][number] += len(scores)
                 sums["sum"][number] += scores.sum()
@@ -215,7 +218,7 @@ class TailCalibration(Learner):
 
     def _add_sets(self, sums: Arrays, visits: Sequence[Scan], rng: np.random.Generator) -> np.ndarray:
         """Add what every set of members says of the last visit, if that has all that the set needs; see `_add`."""
-        said = self.said(self.members, visits, np.asarray(visits[-1].normal_index), rng)
+        said = self.said(self.scores(self.members, visits, rng), np.asarray(visits[-1].normal_index))
         for row, members in zip(sums["counts"], self._sets, strict=True):
             if set(members) <= set(said):
                 row += np.bincount(_bins(self._mean(said, members), 1.0), minlength=BINS)

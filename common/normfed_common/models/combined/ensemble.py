@@ -98,7 +98,7 @@ class Ensemble(Composite):
     Members are learnt one after the other, each as if it were alone, then calibrated together. What is theirs begins
     with their number, ``member-1-moments``. The first draws from the study's seed, the others from seeds of their own,
     so that the same network twice is two networks. The map is the ensemble's alone: neither uncertainties of its
-    members nor their further maps are on its scale.
+    members nor their further maps are on its scale. What they remark on a scan is passed on.
 
     Raises
     ------
@@ -169,12 +169,13 @@ class Ensemble(Composite):
         if not self.setting.may_lack:
             self.with_every_modality(scan)
         index = np.flatnonzero(scan.mask)
-        said = self.calibration.said(self.members, visits, index, rng)
-        if not said:
+        scores = self.calibration.scores(self.members, visits, rng)
+        if not scores:
             self._refuse(scan)
         found = np.zeros(scan.mask.size, np.float32)
-        found[index] = self.calibration.combined(said)
-        return Score(found.reshape(scan.mask.shape))
+        found[index] = self.calibration.combined(self.calibration.said(scores, index))
+        remarks = dict.fromkeys(remark for one in scores.values() for remark in one.remarks)
+        return Score(found.reshape(scan.mask.shape), remarks=tuple(remarks))
 
     def _refuse(self, scan: Scan) -> None:
         self.with_every_modality(scan)

@@ -9,6 +9,7 @@ import numpy as np
 
 from normfed_common.foundation.errors import ScanError
 from normfed_common.learning.cohort import UNNUMBERED, Cohort, Scan
+from normfed_common.learning.score import Score
 from normfed_common.models.base import NormativeModel
 
 
@@ -31,11 +32,11 @@ class Member:
         modalities = self.model.setting.modalities
         return all(scan.present[modalities.index(name)] for name in self.needs)
 
-    def anomaly(self, visits: Sequence[Scan], rng: np.random.Generator) -> np.ndarray:
-        """Its anomaly of the last visit, (X, Y, Z), in the light of those earlier ones that it can use."""
+    def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
+        """Its score of the last visit, in the light of those earlier ones that it can use."""
         if self._always_there:
-            return self.model.score(visits, rng).anomaly
-        return self.model.score([visit for visit in visits if self.can_score(visit)], rng).anomaly
+            return self.model.score(visits, rng)
+        return self.model.score([visit for visit in visits if self.can_score(visit)], rng)
 
     def learns_from(self, cohort: Cohort) -> Cohort:
         """The scans of a cohort that have what it needs.

@@ -19,11 +19,14 @@ from normfed_common.foundation.errors import PluginError, ScanError, StudyError
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.entries import build, config_of
 from normfed_common.learning.learner import NETWORK
+from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Setting
+from normfed_common.models.atlas import Atlas
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
 from normfed_common.models.combined.ensemble import Ensemble
 from normfed_common.models.combined.pipeline import Pipeline, assemble
+from normfed_common.models.intensity import Intensity
 from normfed_common.studies import validate_learner
 from normfed_common.study.postprocessing import PostprocessingConfig
 
@@ -102,6 +105,20 @@ def test_a_member_without_weight_changes_nothing() -> None:
     people = People(4)
     both, first = learnt(ensemble("atlas", FLAIR, weights=[1.0, 0.0]), people), learnt(ensemble("atlas"), people)
     np.testing.assert_array_equal(anomaly(both, people.scan(0)), anomaly(first, people.scan(0)))
+
+
+def test_what_members_remark_on_a_scan_is_passed_on_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = learnt(ensemble("atlas", "intensity"), People(3))
+    one = People(1, seed=5).scan(0)
+    assert model.score([one], np.random.default_rng(0)).remarks == ()
+    for kind, remarks in ((Atlas, ("odd", "dark")), (Intensity, ("odd",))):
+        whole = kind.score
+
+        def score(self: Any, visits: Any, rng: Any, whole: Any = whole, remarks: Any = remarks) -> Score:
+            return replace(whole(self, visits, rng), remarks=remarks)
+
+        monkeypatch.setattr(kind, "score", score)
+    assert model.score([one], np.random.default_rng(0)).remarks == ("odd", "dark")
 
 
 def test_the_federated_ensemble_is_the_pooled_one() -> None:
