@@ -415,7 +415,7 @@ def test_scans_are_scored_with_the_model_of_a_site(study_file: Path, hospitals: 
 
 
 def test_strategies_are_listed_with_parameters_and_source() -> None:
-    listed = normfed("strategies").output
+    listed = " ".join(normfed("strategies").output.split())
     for name in ALGORITHMS:
         assert name in listed
         assert ALGORITHMS[name].source in listed

@@ -90,6 +90,7 @@ class Atlas(NormativeModel):
     """See the module."""
 
     Config: ClassVar[type[Frozen]] = AtlasConfig
+    source: ClassVar[str] = "z-scores over modalities: Stouffer 1949"
 
     def __init__(self, config: AtlasConfig, setting: Setting) -> None:
         super().__init__(config, setting)
