@@ -116,6 +116,13 @@ class Atlas(NormativeModel):
         return "-".join([*words, *config.regress])
 
     @classmethod
+    def words(cls, config: AtlasConfig, modalities: tuple[str, ...]) -> str:
+        """Such as atlas, mean-brain residual (root mean square), or atlas of age and sex."""
+        what = "mean-brain residual" if config.scale == "none" else "atlas"
+        of = f" of {' and '.join(config.regress)}" if config.regress else ""
+        return f"{what}{of}{' (root mean square)' if config.score == 'rms' else ''}"
+
+    @classmethod
     def draws(cls, config: AtlasConfig) -> bool:
         """Nothing: sums are over all people and all their normal tissue."""
         return False

@@ -31,8 +31,13 @@ class NormativeModel(Learner, ABC):
 
     @classmethod
     def title(cls, config: Any, modalities: tuple[str, ...]) -> str | None:
-        """What tables call the model instead of its name in a study; None for that name."""
+        """What files call the model instead of its name in a study; None for that name."""
         return None
+
+    @classmethod
+    def words(cls, config: Any, modalities: tuple[str, ...]) -> str | None:
+        """What people read of the model, such as ``FLAIR intensity``: by default its title."""
+        return cls.title(config, modalities)
 
     @abstractmethod
     def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:

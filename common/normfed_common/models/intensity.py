@@ -68,6 +68,11 @@ class Intensity(NormativeModel):
         return f"{main_modality(config.modality, modalities).lower()}-intensity{variant}"
 
     @classmethod
+    def words(cls, config: IntensityConfig, modalities: tuple[str, ...]) -> str:
+        """Such as FLAIR intensity: in ranks or units, since these order the voxels of a scan alike."""
+        return f"{'smoothed ' if config.smoothing_mm else ''}{main_modality(config.modality, modalities)} intensity"
+
+    @classmethod
     def draws(cls, config: IntensityConfig) -> bool:
         """Nothing: it is the scan's own ranks or units."""
         return False

@@ -99,8 +99,8 @@ def interval(found: tuple[float | None, float | None] | None) -> str:
 
 
 def listed(parts: Iterable[str], word: str = "and") -> str:
-    """``a, b and c``."""
-    *first, last = parts
+    """``a, b and c``; empty for none."""
+    *first, last = [*parts] or [""]
     return f"{', '.join(first)} {word} {last}" if first else last
 
 
