@@ -149,7 +149,7 @@ def test_the_report_is_one_file_that_asks_for_nothing(run: Path) -> None:
     outside = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
     assert not re.findall(r"""(?:src|href)=["']?(?:https?:)?//""", outside)
     assert outside.count("data:image/png;base64,") == 9  # best, median and worst: T1, FLAIR and projections each
-    for words in ("Who gains, who loses", "Worst site", "The study as it ran", "flair-intensity", "minimum_cohort"):
+    for words in ("Who gains, who loses", "Worst site", "The study as it ran", "FLAIR intensity", "minimum_cohort"):
         assert words in page
 
 

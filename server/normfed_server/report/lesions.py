@@ -40,14 +40,14 @@ def beside_chance(figure: Figure | None, trainings: Sequence[float] = ()) -> Cha
 
 
 def level(figures: Figures) -> Level | None:
-    """How well a kind of lesion is found, see the module; None for too few patients."""
+    """How well a kind of lesion is found, see the module; None for too few patients, or without an interval."""
     auroc, precision = figures[AUROC], figures[PRECISION]
-    if min(auroc.n, precision.n) < FEWEST_PATIENTS:
+    (low, _), (lowest, _) = (figure.ci95 or (None, None) for figure in (precision, auroc))
+    if min(auroc.n, precision.n) < FEWEST_PATIENTS or low is None or lowest is None:
         return None
     if beside_chance(auroc) != "above chance":
         return "not"
-    low = precision.ci95[0] if precision.ci95 is not None else None
-    if low is None or low < IN_PART:
+    if low < IN_PART:
         return "hardly"
     return "found" if low >= FOUND else "in part"
 

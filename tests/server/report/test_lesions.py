@@ -15,8 +15,9 @@ SURE = (0.9, 0.99)
 def figures(auroc: Any, precision: Any, n: int = 9) -> Figures:
     """Of intervals, with the mean in their midst."""
 
-    def figure(ends: tuple[float, float] | None) -> Figure:
-        return Figure(mean=0.5 if ends is None else sum(ends) / 2, sd=0.1, n=n, ci95=ends)
+    def figure(ends: Any) -> Figure:
+        known = ends is not None and None not in ends
+        return Figure(mean=sum(ends) / 2 if known else 0.5, sd=0.1, n=n, ci95=ends)
 
     return {"auroc": figure(auroc), "auprc": figure(precision)}
 
@@ -28,13 +29,16 @@ def figures(auroc: Any, precision: Any, n: int = 9) -> Figures:
         (SURE, (FOUND - 0.001, 0.99), "in part"),  # whatever the mean
         (SURE, (IN_PART, 0.2), "in part"),
         (SURE, (IN_PART - 0.001, 0.9), "hardly"),
-        (SURE, None, "hardly"),
         ((0.5, 0.9), (0.9, 0.95), "not"),  # an interval that touches chance decides nothing
         ((0.1, 0.4), (0.9, 0.95), "not"),
-        (None, (0.9, 0.95), "not"),
+        (SURE, None, None),
+        (SURE, (None, None), None),
+        (None, (0.9, 0.95), None),
     ],
 )
-def test_the_level_is_read_from_the_lower_ends_of_both_intervals(auroc: Any, precision: Any, expected: str) -> None:
+def test_the_level_is_read_from_the_lower_ends_of_both_intervals(
+    auroc: Any, precision: Any, expected: str | None
+) -> None:
     assert level(figures(auroc, precision)) == expected
     assert level(figures(auroc, precision, FEWEST_PATIENTS)) == expected
     assert level(figures(auroc, precision, FEWEST_PATIENTS - 1)) is None
