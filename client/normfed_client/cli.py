@@ -18,7 +18,7 @@ from rich.table import Table
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
-    from normfed_client.imaging.bids import Problem, Visit
+    from normfed_client.imaging.bids import Dataset, Problem, Visit
 
 COLUMNS = (
     "site",
@@ -54,6 +54,9 @@ def inspect(
     console.print(f"[italic]{plain(str(folder))}: {len(dataset.visits)} visits[/]", highlight=False, soft_wrap=True)
     known = {modality for visit in dataset.visits for modality in visit.images}
     _print_sites(console, [_row(site, visits, known) for site, visits in dataset.sites().items()])
+    few = _too_few_sites(dataset)
+    if few:
+        console.print(f"[yellow]![/] {plain(few)}", highlight=False)
     problems = list(dataset.problems)
     problems += [Problem(v.name, v.lacks(nearly)) for v in dataset.visits if (nearly := v.nearly_has())]
     if check:
@@ -163,6 +166,27 @@ def _row(site: str, visits: list[Visit], known: set[str]) -> list[str]:
         str(sum(visit.brain is not None for visit in visits)),
         _counts(lesions) or "–",
     ]
+
+
+def _too_few_sites(dataset: Dataset) -> str:
+    """That a study could train at one site or none, by the default minimum or by that of hospitals; empty else."""
+    from normfed_client.hospital.rules import Rules
+    from normfed_client.imaging.cohort import people_to_train_on
+    from normfed_common.study.federation import FederationConfig
+
+    people = people_to_train_on(dataset.sites())
+    minima = {
+        "a study asks for (federation.minimum_cohort)": FederationConfig().minimum_cohort,
+        "hospitals ask for (minimum_people of site.yaml)": Rules().minimum_people,
+    }
+    for who, minimum in minima.items():
+        enough = [site for site, count in people.items() if count >= minimum]
+        if len(enough) < 2:
+            return (
+                f"{f'Only {enough[0]}' if enough else 'No site'} has the {minimum} people to train on that {who} by "
+                "default, without those held out: training at fewer than two sites is no federation."
+            )
+    return ""
 
 
 def _counts(counter: dict[str, int]) -> str:

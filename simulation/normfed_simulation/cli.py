@@ -229,11 +229,13 @@ def _run(
 
 def _print_summary(console: Console, folder: Path, report_path: Path, with_league: bool) -> None:
     from normfed_server.report.findings import headline
-    from normfed_server.report.words import participation_sentence
+    from normfed_server.report.words import alone_sentences, participation_sentence
     from normfed_server.results.layout import read
     from normfed_simulation.tables import league_table, models_table, unseen_table
 
     results = read(folder)
+    for sentence in alone_sentences(results):
+        console.print(f"[yellow]![/] {plain(sentence)}", highlight=False)
     console.print(f"[bold]{plain(headline(results))}[/]", highlight=False)
     partial = participation_sentence(results)
     if partial:

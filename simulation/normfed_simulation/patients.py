@@ -24,6 +24,7 @@ from normfed_common.metrics.subjects import wilcoxon_holm
 from normfed_common.metrics.tissue import tissue_classes
 from normfed_server.report.findings import main_models
 from normfed_server.report.page import Patients, write_report
+from normfed_server.report.words import percent
 from normfed_server.results import layout
 from normfed_server.results.models import BORROWED, UNSEEN
 from normfed_server.runs.folder import Run
@@ -33,13 +34,23 @@ from normfed_simulation.run_folder import CONDITIONS
 
 @dataclass(frozen=True)
 class PicturedCase:
-    """One patient's pictures and figures, and what the model remarks on the scan (see `Score`); clusters are None where
-    the run has no threshold on the scale of its maps."""
+    """One patient's pictures and figures.
+
+    Parameters
+    ----------
+    detected
+        Of the lesions, see `detected`; empty where the run has no threshold on the scale of its maps.
+    clusters
+        None where it has none.
+    remarks
+        Of the model on the scan, see `Score`.
+    """
 
     title: str
     name: str
     site: str
     kind: str
+    detected: str
     figures: dict[str, float]
     pictures: list[tuple[str, str]]
     projections: str
@@ -126,29 +137,40 @@ def _case(run: Run, title: str, row: dict[str, Any], site: Site) -> PicturedCase
     ]
     shown = [metric.name for metric in chosen(run.study.evaluation.metrics) if "patients" in metric.shown]
     figures = {name: row[name] for name in shown if row.get(name) is not None}
+    said, clusters = _detection(run, case, site, anomaly_map, scan.mask, lesion)
     return PicturedCase(
         title,
         row["name"],
         row["site"],
         row["kind"],
+        said,
         figures,
         pictures,
         projections(anomaly_map, lesion, scan.mask),
-        _clusters(run, case, site, anomaly_map, scan.mask, lesion),
+        clusters,
         found.remarks,
     )
 
 
-def _clusters(
+def _detection(
     run: Run, case: Case, site: Site, anomaly_map: np.ndarray, mask: np.ndarray, lesion: np.ndarray
-) -> list[Cluster] | None:
+) -> tuple[str, list[Cluster] | None]:
+    """Of the lesions and by which clusters, as a `PicturedCase` has it."""
     thresholds = thresholds_of(run.folder)
     if thresholds is None:
-        return None
+        return "", None
     size = run.study.preprocessing.voxel_size_mm
     classes = tissue_classes(anatomy(size).tissues(), mask, size)
     scan = at_thresholds(anomaly_map, mask, lesion, classes, thresholds, run.study)
-    return list_clusters(scan, classes, place_on(case.visit, case.entry, site.recipe).affine)
+    affine = place_on(case.visit, case.entry, site.recipe).affine
+    return detected(scan.detection.lesion_sensitivity), list_clusters(scan, classes, affine)
+
+
+def detected(share: float) -> str:
+    """``missed``, ``found``, or the share of a patient's lesions that a cluster touches; empty where there is none."""
+    if np.isnan(share):
+        return ""
+    return {0.0: "missed", 1.0: "found"}.get(share, f"{percent(share)} % of the lesions found")
 
 
 def _number(value: float | None) -> float:

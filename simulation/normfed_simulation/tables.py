@@ -33,11 +33,11 @@ def models_table(results: RunResults) -> Table:
         worst = model.worst_site.get(AUROC)
         cells = [_cell(model.all.get(metric), model.trainings.get(metric)) for metric in shown]
         where = f"{_short(worst.mean)}\n[dim]{worst.site}[/]" if worst else "–"
-        table.add_row(name, *cells, where, style="bold" if name == "federated" else "")
+        table.add_row(results.title(name), *cells, where, style="bold" if name == "federated" else "")
     if any(model.trainings for model in results.evaluation.values()):
         table.caption = "tr.: 95 % interval over trainings."
     elif results.nothing_drawn:
-        others = [name for name in results.evaluation if name not in results.nothing_drawn]
+        others = [results.title(name) for name in results.evaluation if name not in results.nothing_drawn]
         table.caption = f"Nothing is drawn{' but in ' + ', '.join(others) if others else ''}: "
         table.caption += "every training gives this same model."
     return table

@@ -109,6 +109,8 @@ def test_the_reports_clusters_are_those_of_the_metrics_and_of_score(run: Run, ho
         if threshold <= highest:  # else the site's metrics are at its own highest score
             assert (hits[0] if hits else None) == row["cluster_rank"]
             assert len(case.clusters) - len(hits) == row["false_clusters"]
+            assert case.detected == patients.detected(row["lesion_sensitivity"])
+            assert (case.detected == "missed") == (not hits)
             compared += 1
         images = visits[case.name].images.values()
         (scored,) = score_scans(run.folder, list(images), tmp_path, "cpu", case.site)

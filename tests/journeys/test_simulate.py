@@ -149,7 +149,7 @@ def test_the_report_is_one_file_that_asks_for_nothing(run: Path) -> None:
     outside = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
     assert not re.findall(r"""(?:src|href)=["']?(?:https?:)?//""", outside)
     assert outside.count("data:image/png;base64,") == 9  # best, median and worst: T1, FLAIR and projections each
-    for words in ("Who gains, who loses", "Worst site", "The study as it ran", "flair-intensity", "minimum_cohort"):
+    for words in ("Who gains, who loses", "Worst site", "The study as it ran", "FLAIR intensity", "minimum_cohort"):
         assert words in page
 
 
@@ -390,6 +390,35 @@ def test_inspect_and_preprocess_show_what_there_is(hospitals: Path) -> None:
     assert "22 visits" in shown
     assert all(site in shown for site in "abc")
     assert normfed("preprocess", hospitals, "--voxel-size", 4, "--workers", 1).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("controls", "said"),
+    [
+        ((13, 13), None),
+        ((13, 12), None),  # 10 are left of 12 or 13
+        ((13, 11), "Only a has the 10 people to train on that hospitals ask for"),
+        ((11, 11), "No site has the 10 people to train on that hospitals ask for"),
+        ((13, 2), "Only a has the 3 people to train on that a study asks for"),
+        ((2, 2), "No site has the 3 people to train on that a study asks for"),
+        ((13,), "Only a has the 3 people to train on that a study asks for"),
+    ],
+)
+def test_inspect_warns_where_fewer_than_two_sites_could_train(
+    tmp_path: Path, controls: tuple[int, ...], said: str | None
+) -> None:
+    lines = ["participant_id\tsite\tgroup"]
+    for site, count in zip("ab", controls, strict=False):
+        for number in range(count):
+            subject = f"sub-{site}{number}"
+            lines.append(f"{subject}\t{site}\tcontrol")
+            scan = tmp_path / subject / "anat" / f"{subject}_T1w.nii.gz"
+            scan.parent.mkdir(parents=True)
+            scan.touch()
+    (tmp_path / "participants.tsv").write_text("\n".join(lines))
+    shown = " ".join(normfed("inspect", tmp_path).stdout.split())
+    assert ("no federation" in shown) == (said is not None)
+    assert said is None or said in shown
 
 
 def test_missing_data_and_unknown_sites_are_said_before_anything_runs(

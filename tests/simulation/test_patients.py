@@ -19,6 +19,7 @@ from normfed_client.hospital.site import Site
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.score import Score
+from normfed_common.metrics.base import ScoredScan
 from normfed_common.study.config import StudyConfig
 from normfed_server.runs.folder import Run
 from normfed_simulation import patients
@@ -124,7 +125,21 @@ def test_a_patients_map_is_made_as_a_site_computes_from_loading_the_model_on(
         shown = patients._case(run, "Best", {"name": "sub-0", "site": "a", "kind": "MS"}, cast(Site, site))
         assert torch.get_num_threads() == threads + 1
         assert shown.clusters is None  # the run has no threshold
+        assert not shown.detected
         assert shown.remarks == ("Its T1w is odd.",)
     finally:
         torch.set_num_threads(before)
     assert seen == dict.fromkeys(("load", "personalise", "score"), threads)
+
+
+@pytest.mark.parametrize(
+    ("found", "lesions", "said"),
+    [(0, 3, "missed"), (3, 3, "found"), (1, 4, "25 % of the lesions found"), (1, 300, "0.33 % of the lesions found")],
+)
+def test_a_caption_says_missed_where_no_cluster_touches_a_lesion(found: int, lesions: int, said: str) -> None:
+    lesion = np.zeros((3, 3, 2 * lesions), bool)
+    lesion[1, 1, ::2] = True
+    scores = np.zeros(lesion.shape)
+    scores[1, 1, : 2 * found : 2] = 1
+    whole = ScoredScan(scores, lesion, np.ones(lesion.shape, bool), 2.0, threshold=0.5)
+    assert patients.detected(whole.detection.lesion_sensitivity) == said

@@ -57,7 +57,8 @@ def test_a_model_without_a_figure_has_dashes_and_the_others_their_intervals() ->
         "federated": {"sites": {}, "all": full, "kinds": {}, "worst_site": {"auroc": {"mean": 0.5, "site": "b"}}},
         "atlas": {"sites": {}, "all": {}, "kinds": {}, "worst_site": {}},
     }
-    text = shown(models_table(run_results(evaluation=models)))
+    text = shown(models_table(run_results(evaluation=models, titles={"atlas": "atlas of age"})))
+    assert "atlas of age" in text
     assert "AUROC" in text
     assert "average precision" in text
     lines = text.splitlines()

@@ -178,6 +178,17 @@ def assign(visits: list[Visit], site: str, study: StudyConfig, lots: Lots | None
     return Roles(*(tuple(visit for person in people for visit in person) for people in (train, held_out, test)))
 
 
+def people_to_train_on(sites: Mapping[str, Sequence[Visit]]) -> dict[str, int]:
+    """How many people of each site a study trains on that leaves everything to its defaults: healthy ones less those
+    held out, or where the dataset has none patients, whose lesion-free tissue it learns from."""
+    data = DataConfig(modalities=("T1w",))
+    everybody = [visit for visits in sites.values() for visit in visits]
+    if not any(visit.participant.group in data.control_groups for visit in everybody):
+        data = DataConfig(modalities=("T1w",), normal="lesion-free-tissue")
+    study = StudyConfig(name="default", data=data)
+    return {site: len(_people(assign(list(visits), site, study).train)) for site, visits in sites.items()}
+
+
 def _drawn(
     controls: list[list[Visit]], patients: list[list[Visit]], site: str, study: StudyConfig
 ) -> tuple[list[list[Visit]], list[list[Visit]], list[list[Visit]]]:

@@ -91,6 +91,7 @@ class Atlas(NormativeModel):
     """See the module."""
 
     Config: ClassVar[type[Frozen]] = AtlasConfig
+    source: ClassVar[str] = "z-scores over modalities: Stouffer 1949"
 
     def __init__(self, config: AtlasConfig, setting: Setting) -> None:
         super().__init__(config, setting)
@@ -109,6 +110,13 @@ class Atlas(NormativeModel):
         words += ["rms"] if config.score == "rms" else []
         words += ["units"] if config.units == "robust" else []
         return "-".join([*words, *config.regress])
+
+    @classmethod
+    def words(cls, config: AtlasConfig, modalities: tuple[str, ...]) -> str:
+        """Such as atlas, mean-brain residual (root mean square), or atlas of age and sex."""
+        what = "mean-brain residual" if config.scale == "none" else "atlas"
+        of = f" of {' and '.join(config.regress)}" if config.regress else ""
+        return f"{what}{of}{' (root mean square)' if config.score == 'rms' else ''}"
 
     @classmethod
     def draws(cls, config: AtlasConfig) -> bool:

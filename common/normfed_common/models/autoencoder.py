@@ -34,6 +34,7 @@ class AutoEncoder(SliceModel):
     """See the module."""
 
     Config: ClassVar[type[Frozen]] = AutoEncoderConfig
+    source: ClassVar[str] = "Baur 2021, Medical Image Analysis 69:101952"
 
     def __init__(self, config: AutoEncoderConfig, setting: Setting) -> None:
         super().__init__(config, setting)

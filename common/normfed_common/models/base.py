@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,12 +16,28 @@ from normfed_common.learning.score import Score
 
 class NormativeModel(Learner, ABC):
     """A model of the normal brain: 0 outside the brain, never negative inside, higher = more abnormal, so that the
-    background never outranks tissue in a viewer."""
+    background never outranks tissue in a viewer.
+
+    `normfed models` says of a model the first paragraph of its docstring, or of its module's where it begins with
+    ``See the module.``
+
+    Attributes
+    ----------
+    source
+        Where it was published; empty where it was not.
+    """
+
+    source: ClassVar[str] = ""
 
     @classmethod
     def title(cls, config: Any, modalities: tuple[str, ...]) -> str | None:
-        """What tables call the model instead of its name in a study; None for that name."""
+        """What files call the model instead of its name in a study; None for that name."""
         return None
+
+    @classmethod
+    def words(cls, config: Any, modalities: tuple[str, ...]) -> str | None:
+        """What people read of the model, such as ``FLAIR intensity``: by default its title."""
+        return cls.title(config, modalities)
 
     @abstractmethod
     def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:

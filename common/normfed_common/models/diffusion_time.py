@@ -82,6 +82,7 @@ class DiffusionTime(NormativeModel):
     """See the module."""
 
     Config: ClassVar[type[Frozen]] = DiffusionTimeConfig
+    source: ClassVar[str] = "Livernoche 2024, ICLR"
     config: DiffusionTimeConfig
 
     def __init__(self, config: DiffusionTimeConfig, setting: Setting) -> None:

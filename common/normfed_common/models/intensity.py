@@ -49,6 +49,7 @@ class Intensity(NormativeModel):
     """Score = rank of the intensity in the person's own brain, in [0, 1], or its robust units; nothing is learnt."""
 
     Config: ClassVar[type[Frozen]] = IntensityConfig
+    source: ClassVar[str] = "Meissen 2021, arXiv 2109.06540"
 
     def __init__(self, config: IntensityConfig, setting: Setting) -> None:
         super().__init__(config, setting)
@@ -61,6 +62,11 @@ class Intensity(NormativeModel):
         """Such as flair-intensity, for the intensity of FLAIR, or flair-intensity-units-smoothed."""
         variant = ("-units" if config.scale == "units" else "") + ("-smoothed" if config.smoothing_mm else "")
         return f"{main_modality(config.modality, modalities).lower()}-intensity{variant}"
+
+    @classmethod
+    def words(cls, config: IntensityConfig, modalities: tuple[str, ...]) -> str:
+        """Such as FLAIR intensity: in ranks or units, since these order the voxels of a scan alike."""
+        return f"{'smoothed ' if config.smoothing_mm else ''}{main_modality(config.modality, modalities)} intensity"
 
     @classmethod
     def draws(cls, config: IntensityConfig) -> bool:

@@ -90,6 +90,7 @@ class Location(NormativeModel):
     """See the module."""
 
     Config: ClassVar[type[Frozen]] = LocationConfig
+    source: ClassVar[str] = "as a siamese network: Alaverdyan 2020, Medical Image Analysis 60:101618"
     config: LocationConfig
 
     def __init__(self, config: LocationConfig, setting: Setting) -> None:

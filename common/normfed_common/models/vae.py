@@ -51,6 +51,7 @@ class VariationalAutoEncoder(SliceModel):
     """See the module."""
 
     Config: ClassVar[type[Frozen]] = VariationalConfig
+    source: ClassVar[str] = "Baur 2021, Medical Image Analysis 69:101952; restoration: You 2019, PMLR 102:540"
 
     def __init__(self, config: VariationalConfig, setting: Setting) -> None:
         super().__init__(config, setting)

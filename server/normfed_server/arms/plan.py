@@ -107,6 +107,15 @@ def trainings(study: StudyConfig) -> int:
     return study.comparisons.repeats if draws_anything(study.transforms, study.model) else 1
 
 
+def baseline_titles(study: StudyConfig) -> dict[str, str]:
+    """Baseline's arm to what people read: ``FLAIR intensity with the same post-processing``."""
+    titles = {name: _baseline_title(entry, study) for name, entry in _baselines(study).items()}
+    times = Counter(titles.values())
+    return {
+        name: title if times[title] == 1 or title == name else f"{title} ({name})" for name, title in titles.items()
+    }
+
+
 def _other_strategies(study: StudyConfig) -> dict[str, dict[str, Any]]:
     """Arm to strategy, under the strategy's name."""
     return _numbered((entry["name"], entry) for entry in study.comparisons.strategies)
@@ -208,6 +217,17 @@ def _baseline_name(entry: dict[str, Any], study: StudyConfig) -> str:
     name = MODELS[entry["name"]].title(config_of(MODELS, entry), study.data.modalities) or str(entry["name"])
     own = postprocessing_of(entry, study.postprocessing)
     return name if own == study.postprocessing else f"{name}+{own.title}"
+
+
+def _baseline_title(entry: dict[str, Any], study: StudyConfig) -> str:
+    """What the model is in words, and how its maps are changed beside those of the study's model."""
+    title = MODELS[entry["name"]].words(config_of(MODELS, entry), study.data.modalities) or str(entry["name"])
+    own, ours = (postprocessing_of(each, study.postprocessing) for each in (entry, study.model))
+    if own.is_off:
+        return title
+    return (
+        f"{title} with the same post-processing" if own == ours else f"{title} with other post-processing ({own.title})"
+    )
 
 
 def _left_out(

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from normfed_server.report.lesions import AUROC, CHANCE, FEWEST_PATIENTS, PRECISION, beside_chance, found, plural
 from normfed_server.report.words import SAME_MODEL, listed, number, percent, rate, signed
-from normfed_server.results.layout import Difference, Figure, LeagueRow, ModelFigures, RunResults
+from normfed_server.results.layout import Difference, Figure, Figures, LeagueRow, ModelFigures, RunResults
 from normfed_server.results.league import beyond
 from normfed_server.results.models import BORROWED, UNSEEN
 
-OURS, AUROC, PRECISION = "federated", "auroc", "auprc"
+OURS = "federated"
 TITLES = {AUROC: "AUROC", PRECISION: "average precision"}  # what the findings speak of
-CHANCE = 0.5  # of AUROC, by its definition
 BROKEN = 2.0  # times the promised false positives: a promise that is not kept
 BARELY = 0.1  # of AUROC above chance
 CONVERGED = 1.5  # at most so many times the loss of principal components; nonlinear networks of their size get below it
-FEWEST_PATIENTS = 6  # with fewer no paired test can tell two models apart, and an interval of so few says nothing
 COMPARED = {
     "pooled": ("training on all scans in one place", "The pooled model is itself"),
     "local": ("every site training alone", "The local models are themselves"),
@@ -28,6 +27,7 @@ WHOLE: dict[Verdict, str] = {
     "worse": "worse than",
     "tied": "not distinguishable from",
 }
+HEADLINE: dict[Verdict, str] = {"better": "better than", "worse": "worse than", "tied": "no better than"}
 REVERSED: dict[Verdict, Verdict] = {"better": "worse", "worse": "better", "tied": "tied"}
 
 
@@ -38,17 +38,21 @@ def main_models(results: RunResults) -> dict[str, ModelFigures]:
 
 
 def headline(results: RunResults) -> str:
-    """What was found, in one sentence: beside chance and the trivial baselines."""
+    """What was found, in a few sentences: which kinds of lesion, beside chance and the trivial baselines."""
     figure = _figure(results, OURS, AUROC)
     if figure is None:
         return "No site says an AUROC of the federated model."
     if figure.n < FEWEST_PATIENTS:
         return f"Too few patients to say more than AUROC {number(figure.mean)} over {figure.n} (chance {CHANCE:g})."
-    barely = figure.mean is not None and CHANCE < figure.mean < CHANCE + BARELY
-    chance = beside_chance(results, OURS)
-    level = "barely above chance" if chance == "above chance" and barely else chance
-    found = [f"{level[0].upper()}{level[1:]} (AUROC {number(figure.mean)}; chance {CHANCE:g})"]
-    return "; ".join([*found, *_baselines(results)]) + "."
+    trainings = _trainings(results, OURS, AUROC)
+    kinds = found(results.evaluation[OURS].kinds) if all(mean > CHANCE for mean in trainings) else []
+    beside = _beside_baselines(results)
+    if any(text.startswith("Finds") for text in kinds):
+        return " ".join([*kinds, *beside])
+    chance = beside_chance(figure, trainings)
+    barely = chance == "above chance" and figure.mean is not None and figure.mean < CHANCE + BARELY
+    level = f"{'barely ' if barely else ''}{chance}"
+    return " ".join([f"{_capital(level)} (AUROC {number(figure.mean)}; chance {CHANCE:g}).", *kinds, *beside])
 
 
 def sentences(results: RunResults) -> list[str]:
@@ -56,8 +60,8 @@ def sentences(results: RunResults) -> list[str]:
     figures = {metric: figure for metric in TITLES if (figure := _figure(results, OURS, metric))}
     if AUROC not in figures:
         return [headline(results), *_convergence(results)]
-    reached = listed(f"{TITLES[metric]} {number(figure.mean)}" for metric, figure in figures.items())
-    baselines = [f"{text[0].upper()}{text[1:]}." for text in _baselines(results, with_figures=True)]
+    chances = {AUROC: f" (chance {CHANCE:g})", PRECISION: ""}
+    reached = listed(f"{TITLES[metric]} {number(figure.mean)}{chances[metric]}" for metric, figure in figures.items())
     return [
         headline(results),
         f"The federated model reaches {reached}, means over {figures[AUROC].n} patients.",
@@ -65,7 +69,8 @@ def sentences(results: RunResults) -> list[str]:
         *(sentence for name in COMPARED for sentence in _compared(results, name)),
         *_at_unseen_hospitals(results),
         *_worst_sites(results),
-        *baselines,
+        *_baselines(results),
+        *_worse_on_kinds(results),
         *_false_positives(results),
         *_best_strategy(results.league),
         *_caution(results),
@@ -83,18 +88,6 @@ def verdict(results: RunResults, other: str, metric: str) -> Verdict:
     if beyond(difference, 1) and all(gap > 0 for gap in gaps):
         return "better"
     return "worse" if beyond(difference, -1) and all(gap < 0 for gap in gaps) else "tied"
-
-
-def beside_chance(results: RunResults, name: str) -> str:
-    """Where a model's AUROC is: above or below chance only beyond its interval, and in each of its trainings."""
-    figure = _figure(results, name, AUROC)
-    low, high = figure.ci95 if figure is not None and figure.ci95 is not None else (None, None)
-    trainings = _trainings(results, name, AUROC)
-    if low is not None and low > CHANCE and all(mean > CHANCE for mean in trainings):
-        return "above chance"
-    if high is not None and high < CHANCE and all(mean < CHANCE for mean in trainings):
-        return "below chance"
-    return "not distinguishable from chance"
 
 
 def _compared(results: RunResults, name: str) -> list[str]:
@@ -115,7 +108,7 @@ def _compared(results: RunResults, name: str) -> list[str]:
     else:
         text = f"Against {what} it is {listed(f'{verdicts[metric]} by {by[metric]}' for metric in by)}."
     theirs = _figure(results, name, AUROC)
-    chance = beside_chance(results, name)
+    chance = beside_chance(theirs, _trainings(results, name, AUROC))
     if theirs is not None and theirs.n >= FEWEST_PATIENTS and chance != "above chance":
         text += f" {itself} {chance} (AUROC {number(theirs.mean)}; chance {CHANCE:g})."
     return [text]
@@ -181,23 +174,67 @@ def _worst_sites(results: RunResults) -> list[str]:
     return [f"At its worst site it reaches {reached}; local-only training at its own worst {alone}."]
 
 
-def _baselines(results: RunResults, with_figures: bool = False) -> list[str]:
-    """The trivial baselines, those of one verdict together, the best first."""
+def _baselines(results: RunResults) -> list[str]:
+    """The trivial baselines with their figures, those of one verdict together, the best first."""
+    said = []
+    for verdicts, names in _trivial(results).items():
+        shown = [f"{results.title(name)} ({_in_words(_means(results, name))})" for name in names]
+        many = len(names) > 1
+        subject = f"The trivial baseline{'s' if many else ''} {listed(shown)} {'are' if many else 'is'}"
+        reversed_verdicts = {metric: REVERSED[ours] for metric, ours in verdicts}
+        said.append(f"{subject} {_together(reversed_verdicts)}.")
+    return said
+
+
+def _worse_on_kinds(results: RunResults) -> list[str]:
+    """The kinds of lesion that a trivial baseline finds surely better, whatever the mean over all patients says."""
+    kinds = results.evaluation[OURS].kinds
+    parts = []
+    for name in (name for names in _trivial(results).values() for name in names if name in results.differences):
+        for kind, differences in results.differences[name].kinds.items():
+            worse = [
+                f"{TITLES[metric]} ({_difference_in_words(differences[metric], True)})"
+                for metric in TITLES
+                if metric in differences and beyond(differences[metric], -1) and _enough(kinds.get(kind, {}), metric)
+            ]
+            if worse:
+                parts.append(f"than {results.title(name)} on {plural(kind)} by {listed(worse)}")
+    return [f"By kind of lesion it is worse {'; '.join(parts)}."] if parts else []
+
+
+def _enough(figures: Figures, metric: str) -> bool:
+    """Whether patients are enough to call one model better than another."""
+    return metric in figures and figures[metric].n >= FEWEST_PATIENTS
+
+
+def _beside_baselines(results: RunResults) -> list[str]:
+    """``No better than FLAIR intensity; better than atlas by average precision (tied by AUROC).``"""
+    parts = [_beside(dict(verdicts), map(results.title, names)) for verdicts, names in _trivial(results).items()]
+    return [f"{_capital('; '.join(parts))}."] if parts else []
+
+
+def _beside(verdicts: dict[str, Verdict], names: Iterable[str]) -> str:
+    """What the federated model is to others; where metrics disagree by the one that decides, the other in brackets."""
+    others = listed(names)
+    if len(set(verdicts.values())) == 1:
+        (shared,) = set(verdicts.values())
+        return f"{HEADLINE[shared]} {others}"
+    deciding = next(metric for metric in reversed(verdicts) if verdicts[metric] != "tied")
+    rest = listed(f"{verdict} by {TITLES[metric]}" for metric, verdict in verdicts.items() if metric != deciding)
+    return f"{verdicts[deciding]} than {others} by {TITLES[deciding]} ({rest})"
+
+
+def _trivial(results: RunResults) -> dict[tuple[tuple[str, Verdict], ...], list[str]]:
+    """What the federated model is to the trivial baselines by every metric, and to which, the best first."""
     groups: dict[tuple[tuple[str, Verdict], ...], list[str]] = {}
     means = {name: _means(results, name) for name in main_models(results)}
     trivial = [name for name in means if name not in (OURS, *COMPARED, UNSEEN, BORROWED)]
     for name in sorted(trivial, key=lambda name: -means[name].get(PRECISION, 0.0)):
         shared = [metric for metric in means[name] if metric in means[OURS]]
         if shared:
-            verdicts = tuple((metric, REVERSED[verdict(results, name, metric)]) for metric in shared)
+            verdicts = tuple((metric, verdict(results, name, metric)) for metric in shared)
             groups.setdefault(verdicts, []).append(name)
-    found = []
-    for verdicts, names in groups.items():
-        shown = [f"{name} ({_in_words(means[name])})" for name in names] if with_figures else names
-        many = len(names) > 1
-        subject = f"the trivial baseline{'s' if many else ''} {listed(shown)} {'are' if many else 'is'}"
-        found.append(f"{subject} {_together(dict(verdicts))}")
-    return found
+    return groups
 
 
 def _together(verdicts: dict[str, Verdict]) -> str:
@@ -298,3 +335,8 @@ def _difference_in_words(difference: Difference, with_interval: bool) -> str:
     if low is None or high is None or not with_interval:
         return signed(difference.mean)
     return f"{signed(difference.mean)}, 95 % interval {signed(low)} to {signed(high)}"
+
+
+def _capital(text: str) -> str:
+    """A sentence's beginning; names in it keep their case."""
+    return f"{text[:1].upper()}{text[1:]}"

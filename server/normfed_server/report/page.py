@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -17,7 +17,8 @@ from normfed_common.foundation import plain_yaml
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_text
 from normfed_server.report import figures, participation
-from normfed_server.report.findings import AUROC, CONVERGED, main_models, sentences
+from normfed_server.report.findings import CONVERGED, main_models, sentences
+from normfed_server.report.lesions import AUROC
 from normfed_server.report.words import (
     interval,
     note_sentences,
@@ -31,6 +32,8 @@ from normfed_server.report.words import (
 from normfed_server.results import layout
 from normfed_server.results.layout import Figure, RunResults
 from normfed_server.runs.folder import Run
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
     environment.filters["signed"] = signed
     environment.filters["interval"] = interval
     environment.filters["spread"] = lambda figure: trainings_spread(figure, " ± {:.3f}")
+    environment.filters["titled"] = results.title
     environment.filters["p_value"] = _p_value
     environment.filters["rate"] = rate
     environment.filters["percent"] = percent
@@ -110,8 +114,10 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
         kinds=sorted({kind for model in shown.values() for kind in model.kinds}),
         significance=patients.significance,
         loss=figures.loss_curves(results) if results.rounds else "",
-        per_site=figures.per_site(shown, results.metrics),
-        gains=figures.gains(results.differences, list(shown), AUROC, results.metrics[AUROC].title)
+        per_site=figures.per_site(_titled(results, shown), results.metrics),
+        gains=figures.gains(
+            _titled(results, results.differences), list(map(results.title, shown)), AUROC, results.metrics[AUROC].title
+        )
         if results.differences
         else "",
         matrix=figures.matrix(results, AUROC),
@@ -123,6 +129,11 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
     path = run.folder / "report.html"
     write_text(path, page)
     return path
+
+
+def _titled(results: RunResults, by_model: Mapping[str, T]) -> dict[str, T]:
+    """The same by what people read of a model."""
+    return {results.title(name): found for name, found in by_model.items()}
 
 
 def _several_strategies(results: RunResults) -> bool:

@@ -12,6 +12,17 @@ from normfed_server.steps.shares import DOMINANT
 SAME_MODEL = "Nothing is drawn in its training: every training gives this same model."
 
 
+def alone_sentences(results: RunResults) -> list[str]:
+    """That nothing was federated, where a single site trained: the first thing to know of every figure."""
+    if len(results.trained) != 1:
+        return []
+    (site,) = results.trained
+    return [
+        f"Only one site trained: this is no federation. The federated model is that of {site} alone, and nothing here "
+        "says what a federation is worth."
+    ]
+
+
 def participation_sentence(results: RunResults) -> str | None:
     """Who should have taken part in the federated model and did not; None when everybody always did."""
     missing = results.missing.get("federated", {})
@@ -72,7 +83,7 @@ def trainings_spread(figure: LeagueFigure, form: str) -> str:
 
 def warnings(results: RunResults, attacks: Mapping[str, str]) -> list[str]:
     """What whoever reads the figures must know first."""
-    found = []
+    found = alone_sentences(results)
     partial = participation_sentence(results)
     if partial:
         found.append(partial)
@@ -99,8 +110,8 @@ def interval(found: tuple[float | None, float | None] | None) -> str:
 
 
 def listed(parts: Iterable[str], word: str = "and") -> str:
-    """``a, b and c``."""
-    *first, last = parts
+    """``a, b and c``; empty for none."""
+    *first, last = [*parts] or [""]
     return f"{', '.join(first)} {word} {last}" if first else last
 
 

@@ -282,6 +282,8 @@ class RunResults(Frozen):
     failed: dict[str, str] = Field(description="model to why it could not be trained to the end")
     not_served: dict[str, dict[str, str]] = Field(description="model to sites that it serves nothing, and why")
     strategies: dict[str, dict[str, JsonValue]]
+    titles: dict[str, str] = Field({}, description="model to what people read, where that is not its name")
+    trained: tuple[str, ...] = Field((), description="the sites that train the federated model; none of older runs")
     rounds: tuple[RoundFigures, ...] = Field(description="of the federated model")
     rounds_of: dict[str, tuple[RoundFigures, ...]] = Field(description="of every other model")
     convergence: dict[str, Convergence] = Field({}, description="of every model with a known least loss")
@@ -302,6 +304,10 @@ class RunResults(Frozen):
     metrics: dict[str, Described] = Field(
         default_factory=lambda: described(BUILT_IN), description="what the names of metrics stand for"
     )
+
+    def title(self, model: str) -> str:
+        """What people read of a model."""
+        return self.titles.get(model, model)
 
 
 def write(folder: Path, results: RunResults) -> None:

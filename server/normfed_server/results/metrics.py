@@ -17,7 +17,7 @@ from normfed_common.models.combined.pipeline import draws_anything
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.bounds import BELOW_MINIMUM
 from normfed_server.arms.evaluation import ArmResult
-from normfed_server.arms.plan import LOCAL, WITHOUT, Plan, trainings
+from normfed_server.arms.plan import LOCAL, WITHOUT, Plan, baseline_titles, trainings
 from normfed_server.arms.virtual_clock import Pace, hospital_time
 from normfed_server.events.rounds import RoundFigures
 from normfed_server.results.calibration import calibrated
@@ -82,6 +82,8 @@ def assemble(
             for arm in plan.arms
             if arm.federated and not arm.repeat and not arm.name.startswith(WITHOUT)
         },
+        titles=baseline_titles(study),
+        trained=tuple(train),
         rounds=histories[FEDERATED],
         rounds_of={name: history for name, history in histories.items() if name != FEDERATED},
         convergence={

@@ -15,7 +15,16 @@ from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.site import Case
 from normfed_client.imaging.bids import Mask, Participant, Problem, Visit
 from normfed_client.imaging.cache import META, Entry, write_arrays
-from normfed_client.imaging.cohort import NO_LESION, Lots, PreparedCohort, Roles, assign, kind, select
+from normfed_client.imaging.cohort import (
+    NO_LESION,
+    Lots,
+    PreparedCohort,
+    Roles,
+    assign,
+    kind,
+    people_to_train_on,
+    select,
+)
 from normfed_common.learning.cohort import Person, Sex
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
@@ -335,3 +344,12 @@ def test_models_are_told_the_ages_and_sexes_that_the_hospital_tells(entries: lis
         person = found.scan(number).person
         assert (person.age, person.sex) == known[visit.participant.subject]
         assert person.index == PreparedCohort(mine).scan(number).person.index
+
+
+def test_people_to_train_on_are_those_of_a_study_with_its_defaults() -> None:
+    """A fifth of the healthy people is held out; without any, half of the patients trains, less a fifth of these."""
+    healthy = {"a": [visit(number, session="1") for number in range(10)], "b": [visit(20), visit(21)]}
+    healthy["a"] += [visit(0, session="2"), visit(30, "ms", ("MS",))]
+    assert people_to_train_on(healthy) == {"a": 8, "b": 2}
+    assert people_to_train_on({"a": [visit(number, "ms", ("MS",)) for number in range(20)]}) == {"a": 8}
+    assert people_to_train_on({}) == {}

@@ -15,7 +15,7 @@ from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.postprocessing import PostprocessingConfig
 from normfed_common.wire.bounds import BELOW_MINIMUM, ArmName
-from normfed_server.arms.plan import Arm, Plan, make
+from normfed_server.arms.plan import Arm, Plan, baseline_titles, make
 from normfed_server.sites.description import SiteDescription
 
 MINIMUM = 2  # of the tiny study
@@ -298,3 +298,38 @@ def test_a_baseline_with_post_processing_of_its_own_says_so_in_its_name(study: S
     assert {arm.name: arm.model for arm in arms} == dict(zip(names, entries, strict=True))
     for name in names:
         TypeAdapter(ArmName).validate_python(name)
+
+
+def test_people_read_a_baseline_in_words_and_what_is_done_to_its_maps_beside_the_model_s(study: StudyConfig) -> None:
+    own, other = {"edge_mm": 5.0, "grey_factor": 0.4}, {"smoothing_mm": 2.0}
+    entries = (
+        {"name": "intensity"},
+        {"name": "intensity", "scale": "units", "postprocessing": own},
+        {"name": "intensity", "smoothing_mm": 2.0, "postprocessing": other},
+        {"name": "atlas", "scale": "none"},
+        {"name": "atlas", "regress": ["age", "sex"]},
+        {"name": "atlas", "score": "rms"},
+        {"name": "atlas"},
+        {"name": "atlas", "prior_subjects": 0.0},
+        {"name": "ensemble"},
+        {"name": "autoencoder"},
+    )
+    raw = study.model_dump(mode="json")
+    raw |= {"model": {"name": "atlas", "postprocessing": own}}
+    raw["comparisons"]["baselines"] = list(entries)
+    assert baseline_titles(resolve(raw, "test")) == {
+        "flair-intensity": "FLAIR intensity",
+        "flair-intensity-units+edge-5mm+grey-x0.4": "FLAIR intensity with the same post-processing",
+        "flair-intensity-smoothed+smoothed-2mm": "smoothed FLAIR intensity with other post-processing (smoothed-2mm)",
+        "mean-brain-residual": "mean-brain residual",
+        "atlas-age-sex": "atlas of age and sex",
+        "atlas-rms": "atlas (root mean square)",
+        "atlas": "atlas",
+        "atlas#2": "atlas (atlas#2)",
+        "ensemble-of-atlas+flair-intensity": "ensemble-of-atlas+flair-intensity",
+        "autoencoder": "autoencoder",
+    }
+    raw["postprocessing"] = own
+    same = baseline_titles(resolve(raw, "test"))
+    assert same["atlas-age-sex"] == "atlas of age and sex with the same post-processing"
+    assert same["flair-intensity"] == "FLAIR intensity with the same post-processing (flair-intensity)"

@@ -63,7 +63,7 @@ def test_an_interval_that_touches_a_tie_or_is_not_known_decides_nothing(
 def test_the_findings_name_chance_the_other_trainings_and_the_figures() -> None:
     assert said(metrics(pooled=difference(-0.02, -0.03, -0.01), local=BETTER)) == [
         "Above chance (AUROC 0.900; chance 0.5).",
-        "The federated model reaches AUROC 0.900 and average precision 0.200, means over 20 patients.",
+        "The federated model reaches AUROC 0.900 (chance 0.5) and average precision 0.200, means over 20 patients.",
         "It is worse than training on all scans in one place by AUROC (-0.020, 95 % interval -0.030 to -0.010) and "
         "average precision (-0.020, 95 % interval -0.030 to -0.010).",
         "It is better than every site training alone by AUROC (+0.100, 95 % interval +0.050 to +0.150) and "
@@ -162,14 +162,70 @@ def test_the_headline_names_every_baseline_and_which_way_it_differs() -> None:
         found["evaluation"][name] = model(*figures)
     found["evaluation"]["t1-intensity"] = model(0.6, 0.1)
     assert headline(run_results(**found)) == (
-        "Above chance (AUROC 0.900; chance 0.5); the trivial baselines flair-intensity and atlas are better; "
-        "the trivial baseline dark is tied by AUROC and better by average precision; "
-        "the trivial baseline flat is not distinguishable from it; the trivial baseline t1-intensity is worse."
+        "Above chance (AUROC 0.900; chance 0.5). Worse than flair-intensity and atlas; worse than dark by average "
+        "precision (tied by AUROC); no better than flat; better than t1-intensity."
     )
     assert (
         "The trivial baselines flair-intensity (AUROC 0.950, average precision 0.600) and "
         "atlas (AUROC 0.930, average precision 0.500) are better."
     ) in said(found)
+
+
+def test_people_read_of_a_baseline_by_what_it_is_called_and_not_by_its_name_in_files() -> None:
+    found = metrics(**{"flair-intensity-units+edge-5mm": TIED}) | {
+        "titles": {"flair-intensity-units+edge-5mm": "FLAIR intensity with the same post-processing"}
+    }
+    text = said(found)
+    assert text[0].endswith("No better than FLAIR intensity with the same post-processing.")
+    assert any(
+        sentence.startswith("The trivial baseline FLAIR intensity with the same post-processing (") for sentence in text
+    )
+    assert "flair-intensity" not in " ".join(text)
+
+
+def of_kinds(**precisions: tuple[float, float, int]) -> dict[str, Any]:
+    """Kind to its figures: AUROC, average precision, patients."""
+    return {kind: model(*found)["all"] for kind, found in precisions.items()}
+
+
+def test_the_headline_says_what_is_found_before_it_compares() -> None:
+    found = metrics(atlas=WORSE)
+    found["evaluation"]["federated"]["kinds"] = of_kinds(
+        MS=(0.97, 0.5, 9), tumour=(0.97, 0.93, 9), FCD=(0.54, 0.005, 6), WMH=(0.99, 0.84, 4)
+    )
+    assert said(found)[0] == (
+        "Finds tumours (average precision 0.930), MS (0.500) in part, no FCD (AUROC 0.540; chance 0.5). "
+        "Too few patients to say more of WMH (average precision 0.840 over 4). Worse than atlas."
+    )
+
+
+def test_where_no_kind_has_patients_enough_the_headline_speaks_of_all_patients() -> None:
+    found = metrics()
+    found["evaluation"]["federated"]["kinds"] = of_kinds(MS=(0.97, 0.9, 5))
+    assert said(found)[0] == (
+        "Above chance (AUROC 0.900; chance 0.5). Too few patients to say more of MS (average precision 0.900 over 5)."
+    )
+
+
+def test_no_kind_is_called_found_where_one_training_is_not_above_chance() -> None:
+    found = metrics()
+    found["evaluation"]["federated"]["kinds"] = of_kinds(MS=(0.97, 0.9, 20))
+    trained(found, "federated", [0.9, 0.9])
+    assert said(found)[0].startswith("Finds MS")
+    found["league"].clear()
+    trained(found, "federated", [0.9, 0.49])
+    assert said(found)[0] == "Not distinguishable from chance (AUROC 0.900; chance 0.5)."
+
+
+@pytest.mark.parametrize(("patients", "high", "worse"), [(6, -0.01, True), (5, -0.01, False), (6, 0.01, False)])
+def test_a_kind_that_a_baseline_finds_surely_better_is_said(patients: int, high: float, worse: bool) -> None:
+    found = metrics(atlas=BETTER)
+    found["evaluation"]["federated"]["kinds"] = of_kinds(tumour=(0.9, 0.5, patients))
+    one = {"mean": -0.1, "ci95": [-0.2, high]}
+    found["differences"]["atlas"] = {**BETTER, "kinds": {"tumour": {"auroc": one}}}
+    sentence = "By kind of lesion it is worse than atlas on tumours by AUROC (-0.100, 95 % interval -0.200 to -0.010)."
+    assert (sentence in said(found)) == worse
+    assert any(text.startswith("By kind") for text in said(found)) == worse
 
 
 @pytest.mark.parametrize("ends", [(-0.4, 0.1), (-0.4, 0.0), (None, None)])
@@ -251,7 +307,7 @@ def test_a_baseline_is_better_only_beside_every_training(another: float, better:
     found = metrics(atlas=WORSE)
     found["evaluation"]["atlas"] = model(0.5, 0.5)
     trained(found, "federated", [0.4, another])
-    assert ("the trivial baseline atlas is better" in headline(run_results(**found))) == better
+    assert ("Worse than atlas." in headline(run_results(**found))) == better
 
 
 @pytest.mark.parametrize(

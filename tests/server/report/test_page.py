@@ -249,3 +249,10 @@ def test_a_figure_over_fewer_patients_says_of_how_many(written: Callable[..., st
     assert '<span class="soft">of ' not in written(found)
     found["evaluation"]["local"]["all"]["auroc"]["n"] = 12
     assert '<span class="soft">of 12</span>' in written(found)
+
+
+def test_every_table_scrolls_within_itself_where_the_page_is_narrow(written: Callable[..., str]) -> None:
+    text = written(metrics(local=difference(0.1, 0.0, 0.2)), page.Patients(left_out=[("sub-1", "no FLAIR")]))
+    before = re.findall(r'(<div class="[a-z ]*">)?<table', text)
+    assert len(before) > 5
+    assert all("scroll" in opening for opening in before)

@@ -10,6 +10,7 @@ from run_results import run_results
 from normfed_server.report import participation
 from normfed_server.report.participation import Cell, mean_shares
 from normfed_server.report.words import (
+    alone_sentences,
     dominance_sentences,
     listed,
     missed_sentences,
@@ -17,9 +18,20 @@ from normfed_server.report.words import (
     participation_sentence,
     signed,
     trainings_spread,
+    warnings,
 )
 from normfed_server.results.layout import LeagueFigure
 from normfed_server.sites.closing import Outcome
+
+
+@pytest.mark.parametrize(("trained", "alone"), [((), False), (("a",), True), (("a", "b"), False)])
+def test_where_one_site_trained_the_first_warning_is_that_nothing_was_federated(
+    trained: tuple[str, ...], alone: bool
+) -> None:
+    results = run_results([{}], trained=trained, missing={"federated": {"d": [1]}}, left_out={"d": "trains nothing"})
+    first = warnings(results, {})[0]
+    assert first.startswith("Only one site trained: this is no federation.") == alone
+    assert [first] == (alone_sentences(results) or [participation_sentence(results)])
 
 
 @pytest.mark.parametrize(

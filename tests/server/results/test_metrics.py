@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -448,3 +449,9 @@ def test_without_a_least_loss_or_a_loss_there_is_no_convergence_to_tell_of() -> 
     assert _convergence((), SITES) is None
     assert _convergence(typed({"loss": {"a": 1.0}}), SITES) is None
     assert _convergence(typed({"loss": {"a": None}, "reference": 2.0}), SITES) is None
+
+
+def test_the_results_say_who_trained_and_what_people_read_of_the_baselines(assembled: Assembled) -> None:
+    found = assembled(results({"federated": summed(PATIENTS)}), [replace(arm("federated"), train=("b",))])
+    assert found["trained"] == ["b"]
+    assert found["titles"]["flair-intensity"] == "FLAIR intensity"

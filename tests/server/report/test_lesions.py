@@ -1,0 +1,65 @@
+"""A kind of lesion is found, in part, hardly or not, by its intervals; of few patients nothing is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from normfed_server.report.lesions import FEWEST_PATIENTS, FOUND, IN_PART, found, level
+from normfed_server.results.layout import Figure, Figures
+
+SURE = (0.9, 0.99)
+
+
+def figures(auroc: Any, precision: Any, n: int = 9) -> Figures:
+    """Of intervals, with the mean in their midst."""
+
+    def figure(ends: Any) -> Figure:
+        known = ends is not None and None not in ends
+        return Figure(mean=sum(ends) / 2 if known else 0.5, sd=0.1, n=n, ci95=ends)
+
+    return {"auroc": figure(auroc), "auprc": figure(precision)}
+
+
+@pytest.mark.parametrize(
+    ("auroc", "precision", "expected"),
+    [
+        (SURE, (FOUND, 0.9), "found"),
+        (SURE, (FOUND - 0.001, 0.99), "in part"),  # whatever the mean
+        (SURE, (IN_PART, 0.2), "in part"),
+        (SURE, (IN_PART - 0.001, 0.9), "hardly"),
+        ((0.5, 0.9), (0.9, 0.95), "not"),  # an interval that touches chance decides nothing
+        ((0.1, 0.4), (0.9, 0.95), "not"),
+        (SURE, None, None),
+        (SURE, (None, None), None),
+        (None, (0.9, 0.95), None),
+    ],
+)
+def test_the_level_is_read_from_the_lower_ends_of_both_intervals(
+    auroc: Any, precision: Any, expected: str | None
+) -> None:
+    assert level(figures(auroc, precision)) == expected
+    assert level(figures(auroc, precision, FEWEST_PATIENTS)) == expected
+    assert level(figures(auroc, precision, FEWEST_PATIENTS - 1)) is None
+
+
+def test_kinds_stand_with_the_best_first_and_the_figure_that_decided() -> None:
+    kinds = {
+        "WMH": figures(SURE, (0.8, 0.9)),
+        "tumour": figures(SURE, (0.9, 0.96)),
+        "MS": figures(SURE, (0.1, 0.3)),
+        "FCD": figures((0.4, 0.6), (0.0, 0.1)),
+        "stroke": figures(SURE, (0.01, 0.05)),
+    }
+    assert found(kinds) == [
+        "Finds tumours (average precision 0.930) and WMH (0.850), MS (0.200) in part, hardly any stroke (0.030), "
+        "no FCD (AUROC 0.500; chance 0.5)."
+    ]
+
+
+def test_of_kinds_with_few_patients_only_the_figure_is_said() -> None:
+    few = figures(SURE, (0.8, 0.9), 5)
+    assert found({"WMH": few}) == ["Too few patients to say more of WMH (average precision 0.850 over 5)."]
+    assert found({}) == found({"WMH": {}}) == []
+    assert found({"MS": figures((0.4, 0.6), (0.0, 0.1))}) == ["Finds no MS (AUROC 0.500; chance 0.5)."]
