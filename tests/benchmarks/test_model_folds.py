@@ -237,3 +237,16 @@ def test_a_study_on_another_grid_with_some_of_its_sites(monkeypatch: pytest.Monk
     assert fewer.preprocessing.voxel_size_mm == 1
     assert fewer.data.sites == ("a", "b")
     assert not fewer.data.out_of_sample
+
+
+def test_entries_are_left_out_of_studies_with_a_modality_or_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = _module("bench_models", monkeypatch)
+    studies = [study(modalities=modalities) for modalities in (["T1w"], ["FLAIR"], ["T1w", "FLAIR"])]
+    for said, expected in (
+        ({}, [True, True, True]),
+        ({"without": "FLAIR"}, [True, False, False]),
+        ({"having": "FLAIR"}, [False, True, True]),
+        ({"having": "T1w", "without": "FLAIR"}, [True, False, False]),
+    ):
+        entry = bench.Entry(label="a", model={"name": "intensity"}, **said)
+        assert [bench.usable(entry, study) for study in studies] == expected
