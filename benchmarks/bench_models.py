@@ -110,7 +110,8 @@ def changed(study: StudyConfig, voxel_size_mm: int | None, sites: Sequence[str] 
 
 def usable(entry: Entry, study: StudyConfig) -> bool:
     """Whether a study can have a model; says why not."""
-    if entry.without in study.data.modalities:
+    modalities = study.data.modalities
+    if entry.without in modalities or (entry.having is not None and entry.having not in modalities):
         return False
     try:
         validate_learner(MODELS, entry.model, entry.label)

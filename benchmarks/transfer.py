@@ -54,6 +54,11 @@ class Entry(Frozen):
     draws: bool = Field(False, description="another seed gives another model")
     slow: bool = False
     without: str | None = Field(None, description="a modality; studies with it leave the entry out")
+    having: str | None = Field(
+        None,
+        exclude_if=lambda modality: modality is None,  # as for learning_rate
+        description="a modality; studies without it leave the entry out",
+    )
     rounds: int | None = Field(None, ge=1, description="of averaged phases; the study's when absent")
     learning_rate: float | None = Field(
         None,

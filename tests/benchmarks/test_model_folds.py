@@ -250,3 +250,16 @@ def test_constants_are_chosen_by_the_figures_of_other_sites(monkeypatch: pytest.
     )
     assert chosen == {"a": "other", "b": "one", "c": "one"}  # at b and c the two of a outweigh the third
     assert [row["auprc"] for row in found] == [0.2, 0.2, 0.1, 0.3]
+
+
+def test_entries_are_left_out_of_studies_with_a_modality_or_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = _module("bench_models", monkeypatch)
+    studies = [study(modalities=modalities) for modalities in (["T1w"], ["FLAIR"], ["T1w", "FLAIR"])]
+    for said, expected in (
+        ({}, [True, True, True]),
+        ({"without": "FLAIR"}, [True, False, False]),
+        ({"having": "FLAIR"}, [False, True, True]),
+        ({"having": "T1w", "without": "FLAIR"}, [True, False, False]),
+    ):
+        entry = bench.Entry(label="a", model={"name": "intensity"}, **said)
+        assert [bench.usable(entry, study) for study in studies] == expected

@@ -51,7 +51,8 @@ SLAB = 6  # slices that are learnt from, with one more on either side
 SLABS_MIXED = 8  # slices of one slab are too alike for a batch of their own
 SLICES_AT_ONCE = 8  # stays in the processor's cache
 FLOOR = -8.0  # of the logit: how normal is normal does not matter
-FLIPPED, MOVED = 0.5, 0.7  # shares of slabs in the mirror, and with the template moved by up to a voxel
+FLIPPED, MOVED, MOVED_MM = 0.5, 0.7, 2.0  # shares of slabs in the mirror, and with the template moved, and how far
+BLOBS_MM = 16.0  # of height, that blobs are counted for
 
 Millimetres = Annotated[float, Field(gt=0, le=50)]
 
@@ -69,7 +70,7 @@ class SyntheticConfig(Frozen):
         0.0625, ge=0, le=100, description="weight of the network's logit; 0 leaves the main modality's units alone"
     )
     filters: Literal[4, 8, 16, 32] = Field(8, description="of the network's first layers")
-    blobs: float = Field(5.0, gt=0, le=100, description="drawn on average for six slices and one more on either side")
+    blobs: float = Field(5.0, gt=0, le=100, description="drawn on average for 16 mm of a brain's height")
     radius_mm: tuple[Millimetres, Millimetres] = Field((1.6, 18.0), description="of the smallest and the largest blob")
     amplitude: tuple[Annotated[float, Field(gt=0, le=20)], Annotated[float, Field(gt=0, le=20)]] = Field(
         (0.5, 4.0), description="of the faintest and the strongest blob in the main modality, robust units"
@@ -114,12 +115,13 @@ class SyntheticAnomalies(NormativeModel):
         self.recipe = Recipe(
             main=setting.modalities.index(main),
             sides=signs,
-            blobs=config.blobs,
-            radius=(config.radius_mm[0] / setting.voxel_size_mm, config.radius_mm[1] / setting.voxel_size_mm),
+            blobs=config.blobs * (SLAB + 2) * setting.voxel_size_mm / BLOBS_MM,
+            radius_mm=config.radius_mm,
             amplitude=config.amplitude,
             beside=config.beside,
             foreign=config.foreign,
             in_white=config.in_white,
+            voxel_size_mm=setting.voxel_size_mm,
         )
         channels = len(setting.modalities)
         network = UNet(3 * channels + GUIDES, 1 + channels, config.filters)
@@ -131,7 +133,7 @@ class SyntheticAnomalies(NormativeModel):
     @cached_property
     def window(self) -> Window:
         """What of the grid the network sees, made where scans are opened."""
-        return Window(self.setting.anatomy)
+        return Window(self.setting.anatomy, self.setting.voxel_size_mm)
 
     def phases(self) -> tuple[Phase, ...]:
         """The network alone."""
@@ -221,8 +223,9 @@ class SyntheticAnomalies(NormativeModel):
         part = (first, SLAB + 2)
         clean = Tissue(window.slab(scan.tissue.units, *part, OUTSIDE), window.slab(normal, *part))
         ill, foreign = planted(clean, window.slab(window.white, *part), donor.tissue, self.recipe, rng)
-        pair, reach = augmented(np.stack([clean.units, ill]), window.slab(scan.mask, *part), rng)
-        guides = _moved(window, part, rng)
+        mask, size_mm = window.slab(scan.mask, *part), self.setting.voxel_size_mm
+        pair, reach = augmented(np.stack([clean.units, ill]), mask, size_mm, rng)
+        guides = _moved(window, part, max(1, round(MOVED_MM / size_mm)), rng)
         counts = clean.normal[..., 1:-1].astype(np.float32)
         stack, undoing = stacks(pair[1], guides), (pair[0] - pair[1])[..., 1:-1]
         planes = {
@@ -252,9 +255,9 @@ class _Opened:
     person: int
 
 
-def _moved(window: Window, part: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """The guides of a slab, some as if registration had been off by a voxel."""
-    x, y, z = rng.integers(-1, 2, 3) * (rng.random() < MOVED)
+def _moved(window: Window, part: tuple[int, int], voxels: int, rng: np.random.Generator) -> np.ndarray:
+    """The guides of a slab, some as if registration had been off by up to so many voxels."""
+    x, y, z = rng.integers(-voxels, voxels + 1, 3) * (rng.random() < MOVED)
     return np.roll(window.slab(window.guides, part[0] + int(z), part[1]), (x, y), (1, 2))
 
 

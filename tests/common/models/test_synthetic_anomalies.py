@@ -61,7 +61,7 @@ def test_without_augmentation_nothing_but_normal_tissue_differs_and_undoing_undo
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     module = "normfed_common.models.synthetic_anomalies"
-    monkeypatch.setattr(f"{module}.augmented", lambda both, mask, rng: (both, 0))
+    monkeypatch.setattr(f"{module}.augmented", lambda both, *_: (both, 0))
     monkeypatch.setattr(f"{module}.FLIPPED", 0.0)
     model, people = made(foreign=0.0, slabs_per_subject=4), partly_normal(People(1))
     one = people.scans[0]
@@ -77,6 +77,23 @@ def test_without_augmentation_nothing_but_normal_tissue_differs_and_undoing_undo
             assert np.abs(whole - healed).max((1, 2, 3)).min() < 1e-4
         changed += target.sum()
     assert changed > 0
+
+
+@pytest.mark.parametrize(("voxel_size_mm", "blobs", "voxels"), [(2, 5.0, 1), (1, 2.5, 2)])
+def test_slabs_of_half_the_height_have_half_the_blobs_and_are_moved_as_far(
+    voxel_size_mm: int, blobs: float, voxels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = build(
+        MODELS, {"name": "synthetic-anomalies", "blobs": 5.0}, replace(setting(), voxel_size_mm=voxel_size_mm)
+    )
+    assert isinstance(found, SyntheticAnomalies)
+    assert found.recipe.blobs == pytest.approx(blobs)
+    moved = list[int]()
+    monkeypatch.setattr(
+        synthetic_anomalies, "_moved", lambda window, part, by, _: moved.append(by) or window.slab(window.guides, *part)
+    )
+    epoch(found, People(1))
+    assert {*moved} == {voxels}
 
 
 def test_seeds_repeat() -> None:

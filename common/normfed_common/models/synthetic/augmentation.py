@@ -12,14 +12,16 @@ from normfed_common.models.synthetic.planting import smooth_noise
 from normfed_common.models.voxelwise.intensities import TRUNCATE, UNITS, smoothed_inside
 
 CONTRAST = 0.35  # largest logarithm of c
-BIAS, BIAS_VOXELS = 0.15, 30.0  # largest standard deviation of the field's logarithm, distance of its knots
-BLURRED, IN_PLANE = 0.4, 0.8  # share of slabs, largest standard deviation in voxels
-THICK, THROUGH_PLANE = 0.5, 1.5  # of those, as if slices had been thick
+BIAS, BIAS_MM = 0.15, 60.0  # largest standard deviation of the field's logarithm, distance of its knots
+BLURRED, IN_PLANE_MM = 0.4, 1.6  # share of slabs, largest standard deviation
+THICK, THROUGH_PLANE_MM = 0.5, 3.0  # of those, as if slices had been thick
 SCALE, MEDIAN = 0.1, 0.15  # standard deviations, of the logarithm and in units
 NOISE = 0.25  # largest standard deviation, units
 
 
-def augmented(both: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+def augmented(
+    both: np.ndarray, mask: np.ndarray, voxel_size_mm: float, rng: np.random.Generator
+) -> tuple[np.ndarray, int]:
     """Units of the same tissue without and with anomalies, as another scanner might have them.
 
     Parameters
@@ -36,27 +38,27 @@ def augmented(both: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> t
     found, reach = np.empty(both.shape, np.float32), 0
     for channel in range(both.shape[1]):
         one = both[:, channel].astype(np.float32)
-        blur = _blur(rng)
-        found[:, channel] = np.where(mask, _augmented(one, mask, blur, rng), one)
+        blur = _blur(voxel_size_mm, rng)
+        found[:, channel] = np.where(mask, _augmented(one, mask, blur, BIAS_MM / voxel_size_mm, rng), one)
         reach = max(reach, int(TRUNCATE * blur[2] + 0.5))
     return found, reach
 
 
-def _blur(rng: np.random.Generator) -> tuple[float, float, float]:
-    """Standard deviations along x, y, z; all 0 in most slabs."""
+def _blur(voxel_size_mm: float, rng: np.random.Generator) -> tuple[float, float, float]:
+    """Standard deviations along x, y, z, voxels; all 0 in most slabs."""
     blurred, thick = rng.random(2) < (BLURRED, THICK)
-    in_plane, through_plane = rng.uniform(0, (IN_PLANE, THROUGH_PLANE)) * blurred
+    in_plane, through_plane = rng.uniform(0, (IN_PLANE_MM, THROUGH_PLANE_MM)) / voxel_size_mm * blurred
     return float(in_plane), float(in_plane), float(through_plane * thick)
 
 
 def _augmented(
-    pair: np.ndarray, mask: np.ndarray, blur: tuple[float, float, float], rng: np.random.Generator
+    pair: np.ndarray, mask: np.ndarray, blur: tuple[float, float, float], knots: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """(2, X, Y, Z)."""
+    """(2, X, Y, Z), with a bias field that bends every so many voxels."""
     lowest = UNITS[0]
     power = np.exp(rng.uniform(-CONTRAST, CONTRAST))
     bent = (np.maximum(pair - lowest, 0) ** power - (-lowest) ** power) / (power * (-lowest) ** (power - 1))
-    field = np.exp(rng.uniform(0, BIAS) * smooth_noise(mask.shape, BIAS_VOXELS, rng))
+    field = np.exp(rng.uniform(0, BIAS) * smooth_noise(mask.shape, knots, rng))
     bent = (bent - lowest) * field + lowest
     if any(blur):
         bent = np.stack([smoothed_inside(one, mask, blur) for one in bent])

@@ -22,11 +22,11 @@ from scipy import ndimage
 from normfed_common.models.voxelwise.intensities import UNITS
 
 AXES_SPREAD = 0.3  # standard deviation of the logarithm of an axis over the radius
-ROUGHNESS = 0.3  # of the edge, in radii
-SOFTNESS = (0.25, 1.2)  # voxels
+ROUGHNESS, CELL_MM = 0.3, 4.0  # of the edge, in radii, and the least distance between its bumps
+SOFTNESS_MM = (0.5, 2.4)
 FOLLOWS, LIKENESS = 0.5, (0.5, 1.2)  # share of blobs that follow tissue, and how unlike it may be, in units
 FLATTENED, FLATNESS = 0.4, 0.8  # share of blobs, how much of their texture goes
-TEXTURE_VOXELS = 0.7  # standard deviation of the Gaussian that smooths what comes instead
+TEXTURE_MM = 1.4  # standard deviation of the Gaussian that smooths what comes instead
 LEAST, FAINT = 0.5, 0.01  # a blob that reaches less is dropped; where it is fainter it ends
 SUSPICIOUS = 0.9  # share of blobs that change the main modality to the suspicious side
 UNCHANGED = 0.1  # share of blobs that others show and the main modality does not
@@ -49,22 +49,25 @@ class Recipe:
         float of shape (C,): 1 where a channel's lesions are bright, -1 where they are dark.
     blobs
         On average drawn for a slab; those of which little is in normal tissue are dropped.
-    radius, amplitude
-        Smallest and largest; voxels, units.
+    radius_mm, amplitude
+        Smallest and largest; amplitudes in units.
     beside
         Largest share of the amplitude that the other channels show.
     foreign, in_white
         Shares of blobs that are tissue from elsewhere, and of centres in white matter.
+    voxel_size_mm
+        Of the grid, so that lesions are of the same size on any.
     """
 
     main: int
     sides: np.ndarray
     blobs: float
-    radius: tuple[float, float]
+    radius_mm: tuple[float, float]
     amplitude: tuple[float, float]
     beside: float
     foreign: float
     in_white: float
+    voxel_size_mm: float
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,8 @@ def planted(
     for is_foreign in sorted(rng.random(rng.poisson(recipe.blobs)) < recipe.foreign):
         centres = in_white if len(in_white) and rng.random() < recipe.in_white else everywhere
         centre = _voxel(rng.choice(centres), tissue.normal.shape)
-        box, blob = blob_at(centre, tissue.normal.shape, _log_uniform(recipe.radius, rng), rng)
+        radius_mm, size_mm = _log_uniform(recipe.radius_mm, rng), recipe.voxel_size_mm
+        box, blob = blob_at(centre, tissue.normal.shape, radius_mm, size_mm, rng)
         blob = _following(blob, units[(recipe.main, *box)], units[(recipe.main, *centre)], rng) * tissue.normal[box]
         if blob.max() < LEAST:
             continue
@@ -120,17 +124,16 @@ def target_of(units: np.ndarray, clean: np.ndarray) -> np.ndarray:
 
 
 def blob_at(
-    centre: tuple[int, ...], shape: tuple[int, ...], radius: float, rng: np.random.Generator
+    centre: tuple[int, ...],
+    shape: tuple[int, ...],
+    radius_mm: float,
+    voxel_size_mm: float,
+    rng: np.random.Generator,
 ) -> tuple[Box, np.ndarray]:
-    """m of the module around a voxel, as far as it lies in the grid: its box, and float32 of the box's shape.
-
-    Parameters
-    ----------
-    radius
-        Voxels.
-    """
+    """m of the module around a voxel, as far as it lies in the grid: its box, and float32 of the box's shape."""
+    radius = radius_mm / voxel_size_mm
     axes = radius * np.exp(rng.normal(0, AXES_SPREAD, 3))
-    softness = rng.uniform(*SOFTNESS)
+    softness = rng.uniform(*SOFTNESS_MM) / voxel_size_mm
     reach = axes.max() * (1 + 2 * ROUGHNESS + softness / radius * np.log(1 / FAINT))
     box = tuple(
         slice(max(0, int(at - reach)), min(size, int(at + reach) + 1)) for at, size in zip(centre, shape, strict=True)
@@ -140,7 +143,7 @@ def blob_at(
     east, north = x - centre[0], y - centre[1]
     along, across = np.cos(angle) * east + np.sin(angle) * north, np.cos(angle) * north - np.sin(angle) * east
     distance = np.sqrt((along / axes[0]) ** 2 + (across / axes[1]) ** 2 + ((z - centre[2]) / axes[2]) ** 2)
-    distance = distance + ROUGHNESS * smooth_noise(distance.shape, max(2.0, 0.8 * radius), rng)
+    distance = distance + ROUGHNESS * smooth_noise(distance.shape, max(CELL_MM / voxel_size_mm, 0.8 * radius), rng)
     blob = 1 / (1 + np.exp(np.minimum((distance - 1) * radius / softness, 50)))
     blob[blob < FAINT] = 0
     return (box[0], box[1], box[2]), blob.astype(np.float32)
@@ -155,7 +158,7 @@ def smooth_noise(shape: tuple[int, ...], cell: float, rng: np.random.Generator) 
 def _changed(units: np.ndarray, blob: np.ndarray, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
     """(C, ...) with a blob brighter or darker, and with less texture in some."""
     if rng.random() < FLATTENED:
-        units = units + FLATNESS * blob * (_flat(units, blob, rng) - units)
+        units = units + FLATNESS * blob * (_flat(units, blob, TEXTURE_MM / recipe.voxel_size_mm, rng) - units)
     side = 1.0 if rng.random() < SUSPICIOUS else -1.0
     shifts = side * rng.uniform(*recipe.amplitude) * recipe.sides
     for channel in range(len(shifts)):
@@ -167,11 +170,11 @@ def _changed(units: np.ndarray, blob: np.ndarray, recipe: Recipe, rng: np.random
     return units + shifts[:, None, None, None] * blob
 
 
-def _flat(units: np.ndarray, blob: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _flat(units: np.ndarray, blob: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
     """A blob's mean in every channel, with a little texture."""
     mean = (units * blob).sum((1, 2, 3), keepdims=True) / blob.sum()
     noise = rng.standard_normal(units.shape)
-    found: np.ndarray = mean + ndimage.gaussian_filter(noise, (0, *[TEXTURE_VOXELS] * 3))
+    found: np.ndarray = mean + ndimage.gaussian_filter(noise, (0, *[sigma] * 3))
     return found
 
 

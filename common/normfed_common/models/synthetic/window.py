@@ -12,9 +12,9 @@ from normfed_common.learning.anatomy import Anatomy
 from normfed_common.models.voxelwise.intensities import UNITS
 
 OUTSIDE = UNITS[0]  # of the brain
-MARGIN = 2  # voxels around the template's brain: registration is not exact
+MARGIN_MM = 4.0  # around the template's brain: registration is not exact
 HALVINGS = 2
-BRAIN, SPREAD_VOXELS = 0.05, 0.7
+BRAIN, SPREAD_MM = 0.05, 1.4
 GUIDES = 6  # channels beside intensities
 
 
@@ -27,18 +27,19 @@ class Window:
         On the grid of the scans.
     """
 
-    def __init__(self, anatomy: Anatomy) -> None:
+    def __init__(self, anatomy: Anatomy, voxel_size_mm: float) -> None:
+        margin, sigma = round(MARGIN_MM / voxel_size_mm), SPREAD_MM / voxel_size_mm
         brain = anatomy.tissues().sum(0) > BRAIN
         if not brain.any():
             brain = np.ones_like(brain)
         ends = [np.flatnonzero(brain.any(tuple({0, 1, 2} - {axis})))[[0, -1]] for axis in range(3)]
-        self.start = tuple(int(low) - MARGIN for low, _ in ends[:2])
-        self.sides = tuple(_halving(int(high - low) + 1 + 2 * MARGIN) for low, high in ends[:2])
+        self.start = tuple(int(low) - margin for low, _ in ends[:2])
+        self.sides = tuple(_halving(int(high - low) + 1 + 2 * margin) for low, high in ends[:2])
         self.depth = brain.shape[2]
         self.area = float(brain.sum() / (ends[2][1] - ends[2][0] + 1))  # of a slice's brain, voxels
         axes = [np.arange(size) for size in brain.shape]
         at = np.meshgrid(*[_centred(axis, *end) for axis, end in zip(axes, ends, strict=True)], indexing="ij")
-        tissues = [ndimage.gaussian_filter(v, SPREAD_VOXELS) for v in (anatomy.grey, anatomy.white, anatomy.t1)]
+        tissues = [ndimage.gaussian_filter(v, sigma) for v in (anatomy.grey, anatomy.white, anatomy.t1)]
         self.guides = np.stack([*tissues, np.abs(at[0]), at[1], at[2]]).astype(np.float32)
         self.white = anatomy.white
 

@@ -14,11 +14,12 @@ RECIPE = Recipe(
     main=1,
     sides=np.array([-1.0, 1.0], np.float32),
     blobs=6.0,
-    radius=(1.0, 6.0),
+    radius_mm=(2.0, 12.0),
     amplitude=(1.0, 3.0),
     beside=0.6,
     foreign=0.3,
     in_white=0.5,
+    voxel_size_mm=2,
 )
 
 
@@ -68,7 +69,7 @@ def test_only_slices_that_are_named_have_anything_of_the_donor() -> None:
 
 
 def test_blobs_are_bright_on_flair_in_nine_of_ten_and_dark_on_t1_more_often_than_bright() -> None:
-    recipe = replace(RECIPE, blobs=1.0, foreign=0.0, amplitude=(3.0, 3.0), radius=(4.0, 4.0))
+    recipe = replace(RECIPE, blobs=1.0, foreign=0.0, amplitude=(3.0, 3.0), radius_mm=(8.0, 8.0))
     largest = []
     for seed in range(300):
         before, after, _ = grown(recipe, seed)
@@ -85,7 +86,7 @@ def test_blobs_are_bright_on_flair_in_nine_of_ten_and_dark_on_t1_more_often_than
 
 def test_centres_are_in_white_matter_as_often_as_asked() -> None:
     for share in (0.0, 1.0):
-        recipe = replace(RECIPE, blobs=1.0, foreign=0.0, in_white=share, radius=(1.0, 1.0), amplitude=(3.0, 3.0))
+        recipe = replace(RECIPE, blobs=1.0, foreign=0.0, in_white=share, radius_mm=(2.0, 2.0), amplitude=(3.0, 3.0))
         strongest = []
         for seed in range(150):
             before, after, _ = grown(recipe, seed)
@@ -99,9 +100,9 @@ def test_centres_are_in_white_matter_as_often_as_asked() -> None:
 
 def test_a_blob_without_roughness_is_a_sigmoid_of_the_distance_in_an_ellipsoid(monkeypatch: pytest.MonkeyPatch) -> None:
     module = "normfed_common.models.synthetic.planting"
-    for name, value in {"ROUGHNESS": 0.0, "AXES_SPREAD": 0.0, "SOFTNESS": (0.8, 0.8)}.items():
+    for name, value in {"ROUGHNESS": 0.0, "AXES_SPREAD": 0.0, "SOFTNESS_MM": (1.6, 1.6)}.items():
         monkeypatch.setattr(f"{module}.{name}", value)
-    box, blob = blob_at((15, 3, 6), SHAPE, 4.0, np.random.default_rng(0))
+    box, blob = blob_at((15, 3, 6), SHAPE, 8.0, 2, np.random.default_rng(0))
     found = np.zeros(SHAPE)
     found[box] = blob
     for voxel in np.ndindex(*SHAPE):
@@ -110,13 +111,27 @@ def test_a_blob_without_roughness_is_a_sigmoid_of_the_distance_in_an_ellipsoid(m
         assert found[voxel] == pytest.approx(expected if expected >= 0.01 else 0, abs=1e-5)
 
 
-@pytest.mark.parametrize("radius", [0.8, 2.0, 9.0])
-def test_blobs_are_of_the_size_asked(radius: float) -> None:
+@pytest.mark.parametrize("voxel_size_mm", [1, 2])
+@pytest.mark.parametrize("radius_mm", [1.6, 4.0, 18.0])
+def test_blobs_are_of_the_size_asked_on_any_grid(radius_mm: float, voxel_size_mm: int) -> None:
     """Half of the maximum is reached at the edge, so that voxels above it fill about the ellipsoid."""
     rng = np.random.default_rng(3)
-    shape = (64, 64, 64)
-    volumes = [(blob_at((32, 32, 32), shape, radius, rng)[1] >= 0.5).sum() for _ in range(60)]
-    assert np.median(volumes) == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.5)
+    shape = (128 // voxel_size_mm,) * 3
+    centre = (64 // voxel_size_mm,) * 3
+    volumes = [(blob_at(centre, shape, radius_mm, voxel_size_mm, rng)[1] >= 0.5).sum() for _ in range(60)]
+    assert np.median(volumes) * voxel_size_mm**3 == pytest.approx(4 / 3 * np.pi * radius_mm**3, rel=0.5)
+
+
+def test_edges_are_as_soft_in_mm_on_any_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same draws at half the voxel size: every second voxel is the same."""
+    monkeypatch.setattr("normfed_common.models.synthetic.planting.ROUGHNESS", 0.0)
+    for seed in range(10):
+        volumes = []
+        for size, shape, centre in ((2, (32, 32, 32), (16, 16, 16)), (1, (64, 64, 64), (32, 32, 32))):
+            box, blob = blob_at(centre, shape, 10.0, size, np.random.default_rng(seed))
+            volumes.append(np.zeros(shape))
+            volumes[-1][box] = blob
+        np.testing.assert_allclose(volumes[1][::2, ::2, ::2], volumes[0], atol=1e-6)
 
 
 def test_the_target_is_the_change_less_what_nobody_sees() -> None:

@@ -22,7 +22,7 @@ def shifted(margin: int) -> Anatomy:
 @pytest.mark.parametrize("margin", [0, 3, 9])
 def test_sides_halve_twice_and_hold_the_brain(margin: int) -> None:
     shells = shifted(margin)
-    window = Window(shells)
+    window = Window(shells, 2)
     assert all(side % 4 == 0 for side in window.sides)
     brain = shells.tissues().sum(0)
     assert window.slab(brain, 0, brain.shape[2]).sum() == pytest.approx(brain.sum())
@@ -33,7 +33,7 @@ def test_sides_halve_twice_and_hold_the_brain(margin: int) -> None:
 @pytest.mark.parametrize("first", [-3, 0, 2, 50])
 def test_a_slab_is_the_volume_where_there_is_one(margin: int, first: int) -> None:
     shells = shifted(margin)
-    window = Window(shells)
+    window = Window(shells, 2)
     volume = RNG.random((2, *shells.t1.shape))
     found = window.slab(volume, first, 5, outside=-5.0)
     assert found.shape == (2, *window.sides, 5)
@@ -46,7 +46,7 @@ def test_a_slab_is_the_volume_where_there_is_one(margin: int, first: int) -> Non
 def test_back_undoes_the_cut_within_the_window() -> None:
     for margin in (0, 9):
         shells = shifted(margin)
-        window, volume = Window(shells), RNG.random(shells.t1.shape)
+        window, volume = Window(shells, 2), RNG.random(shells.t1.shape)
         slices = np.moveaxis(window.slab(volume, 0, window.depth), 2, 0)
         found = window.back(slices, volume.shape, outside=-8.0)
         here = found != -8.0
@@ -55,7 +55,7 @@ def test_back_undoes_the_cut_within_the_window() -> None:
 
 
 def test_a_stack_is_three_slices_of_every_modality_and_where_they_are() -> None:
-    window = Window(anatomy())
+    window = Window(anatomy(), 2)
     units = RNG.random((2, *SHAPE))
     found = stacks(window.slab(units, -1, SHAPE[2] + 2, -5.0), window.slab(window.guides, -1, SHAPE[2] + 2))
     assert found.shape == (SHAPE[2], 12, *window.sides)
@@ -71,9 +71,24 @@ def test_a_stack_is_three_slices_of_every_modality_and_where_they_are() -> None:
 
 
 def test_places_run_from_minus_1_to_1_over_the_brain_and_know_no_left_or_right() -> None:
-    guides = Window(anatomy()).guides
+    guides = Window(anatomy(), 2).guides
     np.testing.assert_allclose(guides[3], guides[3][::-1], atol=1e-6)
     brain = anatomy().tissues().sum(0) > 0
     for axis, low in ((3, 0), (4, -1), (5, -1)):
         assert guides[axis][brain].min() == pytest.approx(low, abs=0.1)
         assert guides[axis][brain].max() == pytest.approx(1, abs=0.1)
+
+
+def test_guides_and_margins_are_as_wide_in_mm_on_any_grid() -> None:
+    """A cube of white matter of 8 mm: variance of its guide along an axis, in mm, and room around the brain."""
+    variances = []
+    for voxel_size_mm in (1, 2):
+        cube = np.zeros([64 // voxel_size_mm] * 3, np.float32)
+        cube[tuple([slice(28 // voxel_size_mm, 36 // voxel_size_mm)] * 3)] = 1
+        window = Window(Anatomy(cube, 0 * cube, cube, 0 * cube), voxel_size_mm)
+        assert window.start[0] * voxel_size_mm == 28 - 4
+        profile = window.guides[1].sum((1, 2))
+        at = (np.arange(len(profile)) + 0.5) * voxel_size_mm
+        variances.append(np.average((at - 32) ** 2, weights=profile) + voxel_size_mm**2 / 12)
+    # A uniform cube's variance is 8^2 / 12, and variances add up.
+    np.testing.assert_allclose(variances, 8**2 / 12 + 1.4**2, rtol=0.02)
