@@ -23,6 +23,9 @@ from normfed_client.imaging.template import tissues, whole
 
 DEFORMATIONS_MM = ((35.0, 3.4, 1), (14.0, 1.2, 3))  # smoothness, standard deviation, power of `Template.free`
 HULL_SHARE, HULL_MM = 0.5, 8.0  # of the displacement at the brain's surface, which the skull keeps smooth
+# The fluid behind the third ventricle, which the average has far too wide: mean and standard deviation of how far its
+# walls come together, in an ellipsoid.
+VELUM_MM, VELUM = (2.6, 1.2), ((0.0, -28.0, 6.0), (14.0, 16.0, 16.0))
 FALX_MM, FALX = 10.0, 0.8  # the midline is held straight: over what width, and by how much
 MARGIN_MM = 14  # around the template's brain: nobody's is larger
 LOWEST_MM = -72  # of the template's grid
@@ -237,6 +240,7 @@ def person(age: float, voxel_size_mm: int, rng: np.random.Generator) -> Tissue:
         for axis in range(3):
             displacement[axis] += smooth_noise(shape, smoothness_mm / voxel_size_mm, rng) * size
     displacement[0] *= 1 - FALX * np.exp(-((positions_mm(voxel_size_mm)[0] / FALX_MM) ** 2))
+    displacement[0] += _narrowing(voxel_size_mm, rng) / np.float32(voxel_size_mm)
     displacement -= seen.outwards * _widening(age, seen.distance, rng) / np.float32(voxel_size_mm)
     sources = (seen.brain, seen.white, seen.fluid, seen.deep, seen.near, centrality(voxel_size_mm))
     brain, white, fluid, deep, near, central = warp(np.stack(sources), displacement, seen.box)
@@ -269,6 +273,16 @@ def _sheets(seen: Template, voxel_size_mm: int, rng: np.random.Generator) -> tup
         )
         for width in (gap, cortex)
     )
+
+
+def _narrowing(voxel_size_mm: int, rng: np.random.Generator) -> np.ndarray:
+    """How far in mm, along x, tissue beside the fluid behind the third ventricle has moved towards the midline."""
+    x, y, z = positions_mm(voxel_size_mm)
+    middle, radii = VELUM
+    squares = [((a - m) / r) ** 2 for a, m, r in zip((x, y, z), middle, radii, strict=True)]
+    inwards = np.sign(x) * (1 - np.exp(-((x / 2) ** 2))) * np.float32(max(rng.normal(*VELUM_MM), 0.0))
+    moved: np.ndarray = inwards * np.exp(-(squares[0] + squares[1] + squares[2]))
+    return moved
 
 
 def _widening(age: float, distance: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -49,7 +49,7 @@ IRON: tuple[Place, ...] = (
     (12, 13, 9, 6, 13, 10, -0.20),
     (9, -18, -11, 7, 7, 6, -0.06),
 )
-CAPS: tuple[Place, ...] = ((18, 34, 8, 10, 10, 12, 1.0), (28, -62, 10, 10, 14, 12, 1.0))
+CAPS: tuple[Place, ...] = ((18, 34, 8, 10, 10, 12, 1.0), (28, -62, 10, 10, 20, 12, 1.4))
 PLEXUS: tuple[Place, ...] = ((24, -40, 8, 8, 12, 12, 1.0), (10, -14, 14, 6, 18, 6, 0.5))
 # Of white matter on T1: internal capsule, corpus callosum; of grey matter: the caudate.
 TRACTS: tuple[Place, ...] = (
