@@ -29,6 +29,23 @@ DEPTHS_MM = ((2, 6), (6, 12), (12, 20))  # below the hull
 FOLDS_MM = (16, 8)  # higher, and farther from the midline
 AGES = (40, 60, 75)
 FEWEST = 100  # voxels for a level
+BANDS_MM = ((2.5, 5.0), (4.0, 8.0), (8.0, 16.0))  # of unevenness: standard deviations of two Gaussian filters
+BASE_MM = ((-34, 34), (-50, 24), (-34, -2))  # a box around the basal cisterns
+PARTIAL = (0.3, 0.6, 0.8)  # of white matter's level: darker is fluid, then fluid in part
+# Ellipsoids on both sides: |x|, y, z of the middle and the radii, in mm.
+PLACES_MM = {
+    "pallidum": ((18, -4, 0), (5, 6, 5)),
+    "putamen": ((27, 4, 2), (4, 10, 7)),
+    "caudate": ((13, 14, 8), (4, 6, 6)),
+    "thalamus": ((12, -18, 8), (7, 9, 6)),
+    "amygdala": ((23, -4, -18), (6, 5, 5)),
+    "insula": ((38, 4, 2), (4, 14, 10)),
+    "corpus callosum, behind": ((0, -38, 14), (8, 6, 8)),
+    "centrum semiovale": ((26, -36, 32), (7, 14, 8)),
+    "frontal white matter": ((22, 34, 14), (6, 10, 10)),
+    "brain stem": ((0, -26, -32), (9, 7, 9)),
+    "cerebellum": ((24, -62, -36), (14, 14, 10)),
+}
 NEAR_MM = 6  # of the ventricles
 VOXEL_ML = 8e-3
 
@@ -56,6 +73,7 @@ class Regions:
     fluid: np.ndarray
     folds: np.ndarray
     ventricles: np.ndarray
+    base: np.ndarray
 
 
 @lru_cache(maxsize=1)
@@ -64,8 +82,12 @@ def regions() -> Regions:
     seen, grid = anatomy(2), common_grid(2)
     inner = ndimage.distance_transform_edt(grid.brain) > 10
     axes = [np.arange(n) * 2 + origin for n, origin in zip(grid.shape, grid.affine[:3, 3], strict=True)]
-    box = [(low < axis) & (axis < high) for axis, (low, high) in zip(axes, VENTRICLES_MM, strict=True)]
-    central = np.einsum("i,j,k->ijk", *box).astype(bool) & inner
+    central, base = (
+        np.einsum(
+            "i,j,k->ijk", *[(low < axis) & (axis < high) for axis, (low, high) in zip(axes, box, strict=True)]
+        ).astype(bool)
+        for box in (VENTRICLES_MM, BASE_MM)
+    )
     grey = seen.grey > 0.8
     return Regions(
         ndimage.binary_erosion(seen.white > 0.8),
@@ -73,7 +95,8 @@ def regions() -> Regions:
         grey & ~ndimage.binary_dilation(ndimage.binary_erosion(grey)),
         ndimage.binary_erosion(seen.fluid > 0.8),
         (seen.grey + seen.fluid > 0.5) & ~inner,
-        central,
+        central & inner,
+        base,
     )
 
 
@@ -98,6 +121,47 @@ def shading(image: np.ndarray, where: np.ndarray) -> float:
     weight = ndimage.gaussian_filter(where.astype(np.float32), 5)
     broad = ndimage.gaussian_filter(image * where, 5)[where] / weight[where]
     return float(np.subtract(*np.percentile(broad, [75, 25])))
+
+
+def unevenness(image: np.ndarray, where: np.ndarray, low_mm: float, high_mm: float) -> float:
+    """Scaled median absolute deviation of a tissue, between two scales."""
+    near, far = (
+        ndimage.gaussian_filter(image * where, mm / 2) / np.maximum(ndimage.gaussian_filter(where * 1.0, mm / 2), 1e-3)
+        for mm in (low_mm, high_mm)
+    )
+    rest = (near - far)[where]
+    return float(1.4826 * np.median(np.abs(rest - np.median(rest))))
+
+
+@lru_cache(maxsize=1)
+def places() -> dict[str, np.ndarray]:
+    """`PLACES_MM` on the grid, bool (X, Y, Z) each."""
+    grid = common_grid(2)
+    x, y, z = (index * 2 + origin for index, origin in zip(np.indices(grid.shape), grid.affine[:3, 3], strict=True))
+    return {
+        name: sum(((a - m) / r) ** 2 for a, m, r in zip((abs(x), y, z), middle, radii, strict=True)) < 1
+        for name, (middle, radii) in PLACES_MM.items()
+    }
+
+
+def place_figures(name: str, image: np.ndarray, mask: np.ndarray, normal: np.ndarray) -> dict[str, float]:
+    """What differs from place to place: levels, unevenness, and fluid in part at the base; over white matter."""
+    parts, solid = regions(), normal & mask
+    white = parts.white & normal
+    relative = image / np.median(image[white])
+    found = {
+        f"white matter uneven at {low}-{high} mm": unevenness(relative, white, low, high) for low, high in BANDS_MM
+    }
+    if name == "FLAIR":
+        for part, where in (("folds", parts.folds & solid), ("base", parts.base & mask)):
+            dark, half, nearly = (100 * float((relative[where] < level).mean()) for level in PARTIAL)
+            found |= {f"{part}: fluid, %": dark, f"{part}: fluid in part, %": nearly - dark}
+            found[f"{part}: fluid in large part, %"] = half - dark
+    for place, inside in places().items():
+        values = relative[inside & solid & (relative > 0.45)]
+        if len(values) > FEWEST / 3:
+            found[f"{place} / white"] = float(np.median(values))
+    return {f"{name}: {key}": value for key, value in found.items()}
 
 
 def contrast_figures(name: str, image: np.ndarray, mask: np.ndarray, normal: np.ndarray) -> dict[str, float]:
@@ -224,9 +288,17 @@ def figures(subject: Subject) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, image in images.items():
         found |= contrast_figures(name.removesuffix("w"), image, scan.mask, normal)
+        found |= place_figures(name.removesuffix("w"), image, scan.mask, normal)
     if "T1w" in images:
         found |= fold_figures(images["T1w"], scan.mask, normal)
-        volume = float(ventricles(images["T1w"], scan.mask, normal).sum()) * VOXEL_ML
+        fluid = ventricles(images["T1w"], scan.mask, normal)
+        volume = float(fluid.sum()) * VOXEL_ML
+        inside = ndimage.binary_erosion(fluid)
+        if "FLAIR" in images and inside.sum() > FEWEST / 2:
+            white = np.median(images["FLAIR"][regions().white & normal])
+            found["FLAIR: choroid plexus (95 % of the ventricles) / white"] = float(
+                np.percentile(images["FLAIR"][inside], 95) / white
+            )
         found |= {"ventricles: ml": volume} | {f"ventricles: ml, {ages(subject)}": volume}
     return found | lesion_figures(subject, images, scan.mask, normal)
 

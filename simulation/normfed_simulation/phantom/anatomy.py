@@ -21,12 +21,21 @@ from scipy import ndimage
 
 from normfed_client.imaging.template import tissues, whole
 
-DEFORMATIONS_MM = ((35.0, 3.4), (14.0, 1.2))  # smoothness, standard deviation of the displacement
+DEFORMATIONS_MM = ((35.0, 3.4, 1), (14.0, 1.2, 3))  # smoothness, standard deviation, power of `Template.free`
 HULL_SHARE, HULL_MM = 0.5, 8.0  # of the displacement at the brain's surface, which the skull keeps smooth
+# The fluid behind the third ventricle, which the average has far too wide: mean and standard deviation of how far its
+# walls come together, in an ellipsoid.
+VELUM_MM, VELUM = (2.6, 1.2), ((0.0, -28.0, 6.0), (14.0, 16.0, 16.0))
+FALX_MM, FALX = 10.0, 0.8  # the midline is held straight: over what width, and by how much
+MARGIN_MM = 14  # around the template's brain: nobody's is larger
 LOWEST_MM = -72  # of the template's grid
 REFERENCE_AGE = 35.0
 YOUNG_WALL_MM, WIDENING_FROM_AGE, WIDENING_PER_YEAR_MM, REACH_MM = -1.6, 55.0, 0.25, 16.0  # ventricles' walls, of age
 WHITE_LEVEL, WHITE_NOISE, FLUID_NOISE, FOLDS_MM = 0.62, 0.12, 0.06, 9.0
+# The basal cisterns: what they add to the threshold of fluid and to its softness, and how people differ. Vessels and
+# nerves cross them, and membranes; the template, an average, has them wider than anybody.
+CISTERNS, CISTERNS_SPREAD, CISTERNS_SOFTNESS = 0.10, 0.09, 0.14
+CISTERNS_MM = ((0.0, -14.0, -20.0), (34.0, 38.0, 20.0))
 DARKNESS, THRESHOLD, THRESHOLD_PER_YEAR, SOFTNESS = 3.0, 0.45, 0.0025, 0.09
 NUCLEI_CONTRAST, FOLIA = 1.4, 9.0  # what the average of many lost: striatum in the capsule, the cerebellum's leaves
 CALM = 0.5  # of a random displacement at the ventricles, whose walls are smooth
@@ -86,6 +95,8 @@ class Template:
         mm below the hull.
     hull
         int (3, X, Y, Z): the nearest point of the hull.
+    box
+        Slices that hold every person's brain.
     folding
         1 where people have folds of their own, 0 in the cerebellum, among the nuclei and at the midline.
     affine
@@ -102,6 +113,7 @@ class Template:
     free: np.ndarray
     depth: np.ndarray
     hull: np.ndarray
+    box: tuple[slice, ...]
     folding: np.ndarray
     affine: np.ndarray
 
@@ -143,9 +155,16 @@ def template(voxel_size_mm: int) -> Template:
         free=free,
         depth=depth.astype(np.float32),
         hull=hull,
+        box=_box(brain > 0.01, voxel_size_mm),
         folding=_folding(near, voxel_size_mm),
         affine=affine,
     )
+
+
+def _box(brain: np.ndarray, voxel_size_mm: int) -> tuple[slice, ...]:
+    """See `Template`."""
+    margin = round(MARGIN_MM / voxel_size_mm)
+    return tuple(slice(max(s.start - margin, 0), s.stop + margin) for s in ndimage.find_objects(brain.astype(int))[0])
 
 
 def _folding(near: np.ndarray, voxel_size_mm: int) -> np.ndarray:
@@ -163,6 +182,16 @@ def centrality(voxel_size_mm: int) -> np.ndarray:
     offsets = (positions_mm(voxel_size_mm)[axis] - DEEP_MM[axis] for axis in range(3))
     radius = np.sqrt(sum((offset / r) ** 2 for offset, r in zip(offsets, DEEP_RADII_MM, strict=True)))
     inside: np.ndarray = logistic((1 - radius) / 0.06).astype(np.float32)
+    return inside
+
+
+@lru_cache(maxsize=2)
+def cisterns(voxel_size_mm: int) -> np.ndarray:
+    """float32 (X, Y, Z): 1 at the base of the brain, between its lobes and around the stem."""
+    (middle, radii) = CISTERNS_MM
+    offsets = zip(positions_mm(voxel_size_mm), middle, radii, strict=True)
+    radius = np.sqrt(sum(((position - m) / r) ** 2 for position, m, r in offsets))
+    inside: np.ndarray = logistic((1 - radius) / 0.08).astype(np.float32)
     return inside
 
 
@@ -206,17 +235,22 @@ def person(age: float, voxel_size_mm: int, rng: np.random.Generator) -> Tissue:
     seen = template(voxel_size_mm)
     shape = seen.brain.shape
     displacement = np.zeros((3, *shape), np.float32)
-    for smoothness_mm, size_mm in DEFORMATIONS_MM:
+    for smoothness_mm, size_mm, power in DEFORMATIONS_MM:
+        size = seen.free**power * np.float32(size_mm / voxel_size_mm)
         for axis in range(3):
-            displacement[axis] += smooth_noise(shape, smoothness_mm / voxel_size_mm, rng) * (size_mm / voxel_size_mm)
-    displacement *= seen.free
+            displacement[axis] += smooth_noise(shape, smoothness_mm / voxel_size_mm, rng) * size
+    displacement[0] *= 1 - FALX * np.exp(-((positions_mm(voxel_size_mm)[0] / FALX_MM) ** 2))
+    displacement[0] += _narrowing(voxel_size_mm, rng) / np.float32(voxel_size_mm)
     displacement -= seen.outwards * _widening(age, seen.distance, rng) / np.float32(voxel_size_mm)
     sources = (seen.brain, seen.white, seen.fluid, seen.deep, seen.near, centrality(voxel_size_mm))
-    brain, white, fluid, deep, near, central = warp(np.stack(sources), displacement)
+    brain, white, fluid, deep, near, central = warp(np.stack(sources), displacement, seen.box)
     folds = [smooth_noise(shape, FOLDS_MM / voxel_size_mm, rng) * (1 - central) for _ in range(2)]
     threshold = THRESHOLD - THRESHOLD_PER_YEAR * (age - REFERENCE_AGE) + rng.normal(0, 0.02)
+    basal = cisterns(voxel_size_mm)
+    thresholds = threshold + np.float32(CISTERNS + rng.normal(0, CISTERNS_SPREAD)) * basal
     gap, ribbon = _sheets(seen, voxel_size_mm, rng)
-    csf = brain * logistic((fluid + SHEET_FLUID * gap + FLUID_NOISE * folds[0] - threshold) / SOFTNESS)
+    likelihood = fluid + SHEET_FLUID * gap + FLUID_NOISE * (1 + basal) * folds[0]
+    csf = brain * logistic((likelihood - thresholds) / (SOFTNESS + CISTERNS_SOFTNESS * basal))
     share = logistic((white - WHITE_LEVEL - SHEET_GREY * ribbon + WHITE_NOISE * folds[1]) / 0.1)
     share += central * (np.clip(NUCLEI_CONTRAST * (white - 0.5) + 0.5, 0, 1) - share)
     wm = (brain - csf) * share
@@ -239,6 +273,16 @@ def _sheets(seen: Template, voxel_size_mm: int, rng: np.random.Generator) -> tup
         )
         for width in (gap, cortex)
     )
+
+
+def _narrowing(voxel_size_mm: int, rng: np.random.Generator) -> np.ndarray:
+    """How far in mm, along x, tissue beside the fluid behind the third ventricle has moved towards the midline."""
+    x, y, z = positions_mm(voxel_size_mm)
+    middle, radii = VELUM
+    squares = [((a - m) / r) ** 2 for a, m, r in zip((x, y, z), middle, radii, strict=True)]
+    inwards = np.sign(x) * (1 - np.exp(-((x / 2) ** 2))) * np.float32(max(rng.normal(*VELUM_MM), 0.0))
+    moved: np.ndarray = inwards * np.exp(-(squares[0] + squares[1] + squares[2]))
+    return moved
 
 
 def _widening(age: float, distance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -268,18 +312,19 @@ def logistic(x: np.ndarray) -> np.ndarray:
     return curve
 
 
-def warp(images: np.ndarray, displacement: np.ndarray) -> np.ndarray:
-    """Linear interpolation of ``images`` (C, X, Y, Z) at x + displacement(x).
+def warp(images: np.ndarray, displacement: np.ndarray, box: tuple[slice, ...]) -> np.ndarray:
+    """Linear interpolation of ``images`` (C, X, Y, Z) at x + displacement(x), for x in ``box``; 0 elsewhere.
 
     In torch: splines take ten times as long.
     """
     import torch
     from torch.nn.functional import grid_sample
 
-    axes = [torch.arange(side, dtype=torch.float32) for side in images.shape[1:]]
+    axes = [torch.arange(side, dtype=torch.float32)[part] for side, part in zip(images.shape[1:], box, strict=True)]
     identity = torch.stack(torch.meshgrid(*axes, indexing="ij"))
     size = torch.tensor(images.shape[1:], dtype=torch.float32).view(3, 1, 1, 1)
-    position = (identity + torch.from_numpy(displacement.astype(np.float32))) / (size - 1) * 2 - 1
+    position = (identity + torch.from_numpy(displacement[:, *box].astype(np.float32))) / (size - 1) * 2 - 1
     grid = position.flip(0).permute(1, 2, 3, 0)[None]
-    warped = grid_sample(torch.from_numpy(images)[None], grid, align_corners=True)
-    return warped[0].numpy()
+    warped = np.zeros_like(images)
+    warped[:, *box] = grid_sample(torch.from_numpy(images)[None], grid, align_corners=True)[0].numpy()
+    return warped

@@ -23,11 +23,11 @@ from normfed_simulation.phantom.tumours import add_tumour
 
 # Median ml, standard deviation of the logarithm, least and most ml.
 VOLUMES_ML: dict[LesionKind, tuple[float, float, float, float]] = {
-    "WMH": (22.0, 0.9, 1.0, 90.0),
+    "WMH": (30.0, 1.0, 1.0, 90.0),
     "MS": (7.0, 0.6, 2.0, 20.0),
-    "tumour": (130.0, 0.4, 60.0, 280.0),
+    "tumour": (165.0, 0.35, 60.0, 280.0),
 }
-PENUMBRA = 0.4  # of a lesion's own change, around it
+PENUMBRA = 0.5  # of a lesion's own change, around it
 
 
 def add_lesions(kind: LesionKind, tissue: Tissue, rng: np.random.Generator) -> tuple[Tissue, Lesion]:
@@ -61,7 +61,7 @@ def _ms(tissue: Tissue, rng: np.random.Generator) -> Lesion:
     wanted = _volume_ml("MS", rng)
     mask = np.zeros(white.shape, bool)
     for number in range(80):
-        radius = float(np.clip(2.3 * np.exp(rng.normal(0, 0.55)), 1.3, 8.0)) * (wanted / 7) ** 0.2
+        radius = float(np.clip(1.9 * np.exp(rng.normal(0, 0.75)), 1.1, 8.0)) * (wanted / 7) ** 0.2
         centres = places[0 if number % 2 == 0 else int(rng.integers(1, 3))]
         mask |= blob(centres, radius, (1.0, 2.2), tissue, rng) & (tissue.wm > 0.3)
         if ml(mask, tissue) > wanted:

@@ -45,7 +45,7 @@ def add_tumour(volume_ml: float, tissue: Tissue, rng: np.random.Generator) -> tu
     )
     dead = soft * np.clip(ndimage.gaussian_filter(core.astype(np.float32), radius / 2.5 / size) * 1.6 - 0.7, 0, 1)
     t1 = soft * (-0.18 + 0.06 * fine) - 0.30 * dead - 0.22 * water
-    flair = soft * (0.75 + 0.14 * fine + 0.18 * rough) - 0.50 * dead + water * (0.80 + 0.22 * rough)
+    flair = soft * (0.75 + 0.14 * fine + 0.18 * rough) - 0.50 * dead + water**1.5 * (0.85 + 0.22 * rough)
     nothing = np.zeros(mask.shape, np.float32)
     fill = np.clip(soft + 0.5 * water, 0, 1)
     return tissue, Lesion(mask, t1.astype(np.float32), flair.astype(np.float32), nothing, fill)
@@ -62,7 +62,7 @@ def _pushed(tissue: Tissue, centre: np.ndarray, radius: float) -> Tissue:
     moved *= 1 - np.exp(-template(size).depth / HULL_MM)
     inwards = template(size).outwards * (SQUEEZED_MM / size * near * np.exp(-template(size).distance / WALL_MM))
     maps = np.stack((tissue.gm, tissue.wm, tissue.csf, tissue.deep, tissue.ventricles))
-    gm, wm, csf, deep, ventricles = warp(maps, inwards - away / distance * moved)
+    gm, wm, csf, deep, ventricles = warp(maps, inwards - away / distance * moved, template(size).box)
     pressure = EFFACED * near
     rest = np.clip((csf - pressure) / (1 - pressure), 0, None)
     filled = 1 + (csf - rest) / np.maximum(gm + wm, 1e-3) * (gm + wm > 0.02)
