@@ -1,4 +1,4 @@
-"""Which kinds of lesion a model finds, in words, by rules that are fixed here and nowhere fitted.
+"""Which kinds of lesion a model finds, in words, by rules that are the same for every model and study.
 
 Of a kind with patients enough, by the 95 % intervals of its means over patients:
 
@@ -21,7 +21,7 @@ from normfed_server.results.layout import Figure, Figures
 AUROC, PRECISION = "auroc", "auprc"
 CHANCE = 0.5  # of AUROC, by its definition
 FEWEST_PATIENTS = 6  # with fewer no paired test can tell two models apart, and an interval of so few says nothing
-FOUND = 2 / 3  # of average precision: two of three voxels that are called abnormal are lesion, over all thresholds
+FOUND = 0.5  # of average precision: of the voxels called abnormal every second is lesion, over all thresholds
 IN_PART = 0.1  # nine of ten are not
 PLURAL = {"tumour": "tumours"}  # of kinds that are no abbreviation
 

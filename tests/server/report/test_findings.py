@@ -162,8 +162,9 @@ def test_the_headline_names_every_baseline_and_which_way_it_differs() -> None:
         found["evaluation"][name] = model(*figures)
     found["evaluation"]["t1-intensity"] = model(0.6, 0.1)
     assert headline(run_results(**found)) == (
-        "Above chance (AUROC 0.900; chance 0.5). Worse than flair-intensity and atlas; worse than dark by average "
-        "precision (tied by AUROC); no better than flat; better than t1-intensity."
+        "Above chance (AUROC 0.900; chance 0.5). Worse than flair-intensity (average precision -0.200) and atlas "
+        "(average precision -0.200); worse than dark (-0.200) by average precision (tied by AUROC); no better than "
+        "flat; better than t1-intensity (average precision +0.100)."
     )
     assert (
         "The trivial baselines flair-intensity (AUROC 0.950, average precision 0.600) and "
@@ -195,7 +196,8 @@ def test_the_headline_says_what_is_found_before_it_compares() -> None:
     )
     assert said(found)[0] == (
         "Finds tumours (average precision 0.930), MS (0.500) in part, no FCD (AUROC 0.540; chance 0.5). "
-        "Too few patients to say more of WMH (average precision 0.840 over 4). Worse than atlas."
+        "Too few patients to say more of WMH (average precision 0.840 over 4). "
+        "Worse than atlas (average precision -0.200)."
     )
 
 
@@ -307,7 +309,7 @@ def test_a_baseline_is_better_only_beside_every_training(another: float, better:
     found = metrics(atlas=WORSE)
     found["evaluation"]["atlas"] = model(0.5, 0.5)
     trained(found, "federated", [0.4, another])
-    assert ("Worse than atlas." in headline(run_results(**found))) == better
+    assert ("Worse than atlas (" in headline(run_results(**found))) == better
 
 
 @pytest.mark.parametrize(
@@ -373,6 +375,24 @@ def test_what_the_federation_is_worth_to_a_hospital_it_never_saw(difference_to: 
     assert mean.startswith("At a hospital that it never saw the federation's model reaches AUROC 0.800 and average")
     assert f"there it is {verdict} by AUROC (0.700; " in mean
     assert "picked on the very patients of each hospital, which favours it, it is tied by AUROC (0.750; " in best
+
+
+@pytest.mark.parametrize(
+    ("local", "borrowed", "expected"),
+    [
+        (BETTER, BETTER, None),
+        (TIED, BETTER, "that is what this federation is for."),
+        (WORSE, BETTER, "that is what this federation is for."),
+        (TIED, TIED, "no hospital is seen to gain by average precision from the others, whether it trains or not."),
+    ],
+)
+def test_whom_a_federation_serves_is_said_where_it_is_not_the_hospitals_that_train(
+    local: dict[str, Any], borrowed: dict[str, Any], expected: str | None
+) -> None:
+    text = said(metrics(local=local) | {"unseen": unseen(borrowed, TIED)})
+    served = [sentence for sentence in text if "gain" in sentence]
+    assert len(served) == (expected is not None)
+    assert all(sentence.endswith(str(expected)) for sentence in served)
 
 
 def test_of_few_patients_at_unseen_hospitals_nothing_is_said() -> None:

@@ -142,7 +142,15 @@ def test_text_of_a_site_is_text_on_the_page(written: Callable[..., str]) -> None
 
 def test_what_a_model_remarks_on_a_pictured_scan_stands_beside_it(written: Callable[..., str]) -> None:
     case = SimpleNamespace(
-        title="Best", name="sub-1", site="a", kind="MS", figures={}, pictures=[], projections="", clusters=None
+        title="Best",
+        name="sub-1",
+        site="a",
+        kind="MS",
+        detected="",
+        figures={},
+        pictures=[],
+        projections="",
+        clusters=None,
     )
     for remarks in ((), ("Its T1w is <odd>.",)):
         case.remarks = remarks
