@@ -132,6 +132,7 @@ TAKEN = "sub-01/anat/sub-01_T1w.nii.gz"
         ("sub-01/anat/sub-01-FLAIR.nii.gz", "whose name does not end in _FLAIR.nii.gz"),
         ("sub-01/anat/sub-01_T2FLAIR.nii.gz", "whose name does not end in _FLAIR.nii.gz"),
         ("sub-01/anat/sub-01_space-T1w_FLAIR_brain.nii", "whose name does not end in _FLAIR.nii.gz"),
+        ("sub-01/anat/sub-01_FLAIR.NII.GZ", "whose name does not end in _FLAIR.nii.gz"),
         ("sub-01/anat/FLAIR.nii.gz", "whose name does not begin with sub-01"),
         ("sub-01/anat/sub-02_FLAIR.nii.gz", "whose name does not begin with sub-01"),
         ("sub-01/anat/sub-01_FLAIR.mgz", "which is no NIfTI file"),
@@ -178,6 +179,14 @@ def test_a_scan_whose_name_lacks_the_session_of_its_folder_is_nearly_that_sessio
         "found sub-01/ses-1/anat/sub-01_FLAIR.nii.gz, whose name does not begin with sub-01_ses-1)"
     )
     assert visits["sub-01_ses-2"].nearly_has() == []
+
+
+def test_a_file_that_is_nearly_a_scan_of_a_session_and_of_none_is_counted_once(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "d", [ROW])
+    image(root / "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz")
+    (root / "sub-01/ses-1/anat/sub-01_flair.nii.gz").touch()
+    (visit,) = read_dataset(root).visits
+    assert visit.lacks(["FLAIR"]).endswith("/sub-01_flair.nii.gz, whose name does not begin with sub-01_ses-1)")
 
 
 @pytest.mark.parametrize(
