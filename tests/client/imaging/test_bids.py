@@ -162,7 +162,9 @@ def test_a_scan_that_is_a_broken_link_is_no_scan_and_is_said(tmp_path: Path) -> 
     found = read_dataset(root)
     (visit,) = found.visits
     assert set(visit.images) == {"T1w"}
-    assert [(p.what, p.why) for p in found.problems] == [("sub-01", "sub-01_FLAIR.nii.gz is a broken link")]
+    assert [(p.what, p.why) for p in found.problems] == [
+        ("sub-01", "sub-01_FLAIR.nii.gz is a broken link: get the file that it points to")
+    ]
     expected = "sub-01/anat/sub-01_FLAIR.nii.gz"
     assert visit.lacks(["FLAIR"]) == f"has no FLAIR (expected {expected}; found {expected}, which is a broken link)"
 
@@ -199,6 +201,15 @@ def test_what_is_no_scan_is_not_nearly_one(tmp_path: Path, name: str) -> None:
     (root / "sub-01/anat" / name).touch()
     (visit,) = read_dataset(root).visits
     assert visit.near == ()
+
+
+def test_where_nobody_with_scans_is_listed_that_is_what_is_said(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "d", [ROW])
+    image(root / TAKEN.replace("01", "02"))
+    with pytest.raises(
+        DatasetError, match=r"nobody who has scans is listed in participants\.tsv, such as sub-02\. List"
+    ):
+        read_dataset(root)
 
 
 def test_a_dataset_without_a_scan_says_what_is_nearly_one(tmp_path: Path) -> None:
