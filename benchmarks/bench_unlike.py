@@ -33,7 +33,7 @@ from normfed_common.models.matched_filter import MatchedFilter
 from normfed_common.models.voxelwise.intensities import robust_units, smoothed_inside
 from normfed_common.study.config import StudyConfig
 
-ALTERED = "T1w"
+ALTERED, MAIN = "T1w", "FLAIR"
 SMOOTHING_VOXELS = 1.5
 Values = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of the volume and its mask, the new values in the mask
 HOW: Mapping[str, Values] = {
@@ -81,7 +81,7 @@ def rows(study: StudyConfig, entry: Entry, fold: Fold) -> Iterator[list[str]]:
 def _shares(model: MatchedFilter, scan: Scan) -> list[float]:
     units = robust_units(scan.images, scan.mask, scan.present) * model.signs[:, None, None, None]
     found = model.unlike(scan, units, np.flatnonzero(scan.mask))
-    return [found[name] for name in model.setting.modalities]
+    return [found[name] for name in (ALTERED, MAIN)]
 
 
 def _scored(model: Any, people: list[Case], scans: list[Scan]) -> tuple[int, float]:
@@ -103,6 +103,9 @@ def main() -> None:
         models = [entry for entry in chosen(entries(given.list), given.models, slow=False) if not entry.baseline]
         print(machine())
         for study in studies_of(given):
+            if not {ALTERED, MAIN} <= set(study.data.modalities):
+                print(f"\nNo {study.name}: it lacks {ALTERED} or {MAIN}.")
+                continue
             plan = folds(study, cases_of(study, prepared(study, given.data, given.workers), given.workers))
             for entry in models:
                 with computing(study, torch.device("cpu")):

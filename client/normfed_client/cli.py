@@ -61,7 +61,9 @@ def inspect(
     problems += [Problem(v.name, v.lacks(nearly)) for v in dataset.visits if (nearly := v.nearly_has())]
     if check:
         problems += [Problem(visit.name, fault) for visit in dataset.visits for fault in faults(visit)]
-    _print_problems(console, problems, "Left out, or worth a look", every)
+    everybody = _print_problems(console, problems, "Left out, or worth a look", every)
+    if not everybody:
+        console.print("[dim]To name everybody: normfed inspect --every[/]", highlight=False)
     if not check:
         console.print("[dim]Names only were read. To open every scan: normfed inspect --check[/]", highlight=False)
 
@@ -184,7 +186,8 @@ def _too_few_sites(dataset: Dataset) -> str:
         if len(enough) < 2:
             return (
                 f"{f'Only {enough[0]}' if enough else 'No site'} has the {minimum} people to train on that {who} by "
-                "default, without those held out: training at fewer than two sites is no federation."
+                "default, without those held out: training at fewer than two sites is no federation. Add people or "
+                "sites, or lower the minimum where that is allowed."
             )
     return ""
 
@@ -210,10 +213,10 @@ def _print_sites(console: Console, rows: list[list[str]]) -> None:
         console.print(f"[bold]{plain(site)}[/]\n  {plain(facts)}", highlight=False, soft_wrap=True)
 
 
-def _print_problems(console: Console, problems: list[Problem], title: str, every: bool = False) -> None:
-    """One line per problem; one that many have is told of the first."""
+def _print_problems(console: Console, problems: list[Problem], title: str, every: bool = False) -> bool:
+    """One line per problem; one that many have is told of the first. Returns whether everybody was named."""
     if not problems:
-        return
+        return True
     console.print(f"[italic]{title}[/]")
     alike: dict[str, list[Problem]] = {}
     for number, problem in enumerate(problems):
@@ -221,6 +224,7 @@ def _print_problems(console: Console, problems: list[Problem], title: str, every
     for first, *others in alike.values():
         more = f" and {len(others)} more" if others else ""
         console.print(f"  {plain(first.what)}{more}: {plain(first.why)}", highlight=False, soft_wrap=True)
+    return len(alike) == len(problems)
 
 
 def _kind(problem: Problem) -> str:

@@ -89,7 +89,7 @@ def simulate(
     UserError
         If the study cannot be run here, or the data or the run do not allow it.
     """
-    check(run.study, data, conditions)
+    _check_study(run.study)
     cache = default_root()
     root = data if data is not None else make_dataset(run.study, cache, workers, watcher)
     people, problems = _taking_part(run.study, root, conditions)
@@ -115,14 +115,18 @@ def check(study: StudyConfig, data: Path | None, conditions: Conditions = Condit
     UserError
         If the study cannot be run here, or the data do not allow it.
     """
-    check_study(study)
-    check_steps(study)
-    for strategy in (study.strategy, *study.comparisons.strategies):
-        objective_of(strategy)
+    _check_study(study)
     if data is not None:
         _taking_part(study, data, conditions)
     else:
         _made_dataset(study)
+
+
+def _check_study(study: StudyConfig) -> None:
+    check_study(study)
+    check_steps(study)
+    for strategy in (study.strategy, *study.comparisons.strategies):
+        objective_of(strategy)
 
 
 def conditions_of(run: Run) -> Conditions:

@@ -137,7 +137,9 @@ def read_dataset(root: Path) -> Dataset:
         seen.add(subject)
         whose = near[subject, session] + (near[subject, None] if session else [])
         visit = replace(_visit(participant, session, found, problems), near=tuple(whose))
-        problems += [Problem(name, f"{path.name} is a broken link") for path in found.broken]
+        problems += [
+            Problem(name, f"{path.name} is a broken link: get the file that it points to") for path in found.broken
+        ]
         if visit.images:
             visits.append(visit)
         else:
@@ -147,6 +149,12 @@ def read_dataset(root: Path) -> Dataset:
             whose = [match for (person, _), matches in near.items() if person == subject for match in matches]
             problems.append(Problem(subject, f"in participants.tsv, but has no files{instead(whose, subject)}"))
     if not visits:
+        unlisted = sorted({subject for subject, _ in files} - participants.keys())
+        if unlisted:
+            raise DatasetError(
+                f"{root}: nobody who has scans is listed in participants.tsv, such as {unlisted[0]}. List everybody "
+                "there, by the names of their folders."
+            )
         example = instead([match for matches in near.values() for match in matches], "sub-")
         raise DatasetError(
             f"{root}: no scans found (expected sub-*/[ses-*/]anat/sub-*_T1w.nii.gz and the like{example}). Rename them "

@@ -76,10 +76,17 @@ def _key(text: str) -> Visited | None:
 
 
 def instead(near: Sequence[NearMatch], name: str) -> str:
-    """What there is that is nearly a scan of a visit, and why it is none; nothing where there is nothing."""
+    """The end of a sentence: what there is that is nearly a scan, and why it is none; empty where there is nothing.
+
+    Parameters
+    ----------
+    name
+        With which a scan's name would begin, such as that of the visit.
+    """
     if not near:
         return ""
-    first, more = near[0], f" and {len(near) - 1} more" if len(near) > 1 else ""
+    first, *others = dict.fromkeys(near)  # one that lies in one visit's folder and bears another's name is of both
+    more = f" and {len(others)} more" if others else ""
     return f"; found {first.place}, {_why_not(first, name)}{more}"
 
 
@@ -87,7 +94,7 @@ def _why_not(match: NearMatch, name: str) -> str:
     file = match.place.name
     if match.broken:
         return "which is a broken link"
-    if not file.endswith(NIFTI):
+    if not file.lower().endswith(NIFTI):
         return "which is no NIfTI file"
     if match.place.parts[0] == "derivatives":
         return "which lies in derivatives"

@@ -16,8 +16,8 @@ and a further scan of the same people has, with probability 1 - p and normal mea
 m_v +- t(N - 1, 1 - p/2) sqrt((1 + 1/N) V_v), the prediction interval of a normal sample (Geisser 1993, Predictive
 Inference, 2.1).
 
-Memory: L places of dimension d have 8 L (1 + d + d (d + 1) / 2) bytes of sums: 16 MB at 6 mm and d = 10 on the grid of
-2 mm, 480 MB where every voxel is a place. Means and W_v are float32 and kept only for places that somebody has.
+Memory: L places of dimension d have 8 L (1 + d + d (d + 1) / 2) bytes of sums: 15 MB at 6 mm and d = 10 on the grid of
+2 mm, 400 MB where every voxel is a place. Means and W_v are float32 and kept only for places that somebody has.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ ONE_CLASS = "one_class"  # the parameter whose own parameters depend on what it 
 
 Way = Literal["sums", "rounds", "nothing of its own"]
 TITLES: dict[Way, str] = {
-    "sums": "Learnt from sums over people, without rounds: federated is the same as pooled",
-    "rounds": "Trained by rounds",
+    "sums": "Learnt from sums over people, whose total is the pooled one: federated is the same as pooled",
+    "rounds": "Trained by rounds of averaging",
     "nothing of its own": "Baselines and ensembles: nothing is learnt, or what the members learn",
 }
 

@@ -93,14 +93,14 @@ def verdict(results: RunResults, other: str, metric: str) -> Verdict:
 
 def _compared(results: RunResults, name: str) -> list[str]:
     """The federated model beside another way to train it, by every metric; and whether that one beats chance."""
-    found = {metric: difference for metric in TITLES if (difference := _difference(results, name, metric))}
-    patients = {metric: figure.n for metric in found if (figure := _figure(results, OURS, metric))}
+    differences = {metric: difference for metric in TITLES if (difference := _difference(results, name, metric))}
+    patients = {metric: figure.n for metric in differences if (figure := _figure(results, OURS, metric))}
     if not patients:
         return []
     what, itself = COMPARED[name]
     verdicts = {metric: verdict(results, name, metric) for metric in patients}
     by = {
-        metric: f"{TITLES[metric]} ({_difference_in_words(found[metric], n >= FEWEST_PATIENTS)})"
+        metric: f"{TITLES[metric]} ({_difference_in_words(differences[metric], n >= FEWEST_PATIENTS)})"
         for metric, n in patients.items()
     }
     if len(set(verdicts.values())) == 1:

@@ -57,21 +57,22 @@ def found(kinds: Mapping[str, Figures]) -> list[str]:
     kinds there are too few patients."""
     known = {kind: figures for kind, figures in kinds.items() if _is_said(figures)}
     ordered = sorted(known, key=lambda kind: -(known[kind][PRECISION].mean or 0.0))
-    levels: dict[Level | None, list[str]] = {}
-    named = False
+    levels: dict[Level | None, list[str]] = {reached: [] for reached in ("found", "in part", "hardly", "not", None)}
     for kind in ordered:
-        reached = level(known[kind])
-        figure = _figure(known[kind], reached, named)
-        named = named or (reached is not None and reached != "not")
-        levels.setdefault(reached, []).append(f"{plural(kind)} ({figure})")
+        levels[level(known[kind])].append(kind)
+    first = next((kinds[0] for kinds in levels.values() if kinds), None)
+    shown = {
+        reached: [f"{plural(kind)} ({_figure(known[kind], reached, kind != first)})" for kind in kinds]
+        for reached, kinds in levels.items()
+    }
     parts = [
-        listed(levels.get("found", ())),
-        _with(levels.get("in part", ()), after=" in part"),
-        _with(levels.get("hardly", ()), before="hardly any "),
-        _with(levels.get("not", ()), before="no "),
+        listed(shown["found"]),
+        _with(shown["in part"], after=" in part"),
+        _with(shown["hardly"], before="hardly any "),
+        _with(shown["not"], before="no "),
     ]
     said = ", ".join(part for part in parts if part)
-    few = listed(levels.get(None, ()))
+    few = listed(shown[None])
     return [
         *([f"Finds {said}."] if said else []),
         *([f"Too few patients to say more of {few}."] if few else []),

@@ -7,8 +7,9 @@ band-limited noise of the person's own exceed a level, fluid where the template 
     fluid = S((c + f + FLUID_NOISE n - THRESHOLD + THRESHOLD_PER_YEAR (age - REFERENCE_AGE)) / SOFTNESS)
 
 with c the template's likelihood of fluid, f the person's own folds, n noise, S the logistic curve; so sulci widen with
-age, and ventricles too. Only the great sulci are alike enough in all people to be seen in an average (Ono 1990); f adds
-the others: sheets perpendicular to the hull, where noise over the hull changes its sign, with cortex on both sides.
+age, and ventricles too. In the basal cisterns threshold, softness and noise are larger (`CISTERNS`). Only the great
+sulci are alike enough in all people to be seen in an average (Ono 1990); f adds the others: sheets perpendicular to the
+hull, where noise over the hull changes its sign, with cortex on both sides.
 """
 
 from __future__ import annotations
@@ -276,7 +277,8 @@ def _sheets(seen: Template, voxel_size_mm: int, rng: np.random.Generator) -> tup
 
 
 def _narrowing(voxel_size_mm: int, rng: np.random.Generator) -> np.ndarray:
-    """How far in mm, along x, tissue beside the fluid behind the third ventricle has moved towards the midline."""
+    """How far in mm, along x, tissue beside the fluid behind the third ventricle has moved towards the midline:
+    signed as x is, float (X, Y, Z)."""
     x, y, z = positions_mm(voxel_size_mm)
     middle, radii = VELUM
     squares = [((a - m) / r) ** 2 for a, m, r in zip((x, y, z), middle, radii, strict=True)]

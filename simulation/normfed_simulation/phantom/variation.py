@@ -96,10 +96,10 @@ def vary(tissue: Tissue, age: float, rng: np.random.Generator) -> Variation:
     near = ndimage.gaussian_filter(tissue.ventricles, 1.6 / size) * 2
     far = ndimage.gaussian_filter(tissue.ventricles, 4.0 / size) * 3
     caps = _places(CAPS, size) * far * np.clip(1 + fine, 0, None)
-    rim = lining * (near * np.clip(1 + 0.5 * ribbon, 0, None) + caps) + everywhere
+    rim = lining * (near * np.clip(1 + 0.5 * ribbon, 0, None) + caps)
     plexus = np.clip(strength["plexus"] * _places(PLEXUS, size), 0, 1) * logistic((fine - 0.9) * 4) * tissue.ventricles
     flow = 0.07 * strength["flow"] * _places(BASE, size) * np.clip(1 + broad + ribbon, 0, 3) * tissue.csf
-    flair = tissue.gm * grey + tissue.wm * white + rim * solid + 1.3 * plexus + flow
+    flair = tissue.gm * grey + tissue.wm * white + (rim + everywhere) * solid + 1.3 * plexus + flow
     t1 = tissue.gm * (0.03 * ribbon + NUCLEI * centrality(size) + _places(CAUDATE, size))
     t1 += tissue.wm * (0.02 * broad + 0.015 * fine + _places(TRACTS, size)) + 0.4 * plexus
     t1 += solid * (_places(CORE, size) + _places(CEREBELLUM, size))

@@ -132,6 +132,7 @@ TAKEN = "sub-01/anat/sub-01_T1w.nii.gz"
         ("sub-01/anat/sub-01-FLAIR.nii.gz", "whose name does not end in _FLAIR.nii.gz"),
         ("sub-01/anat/sub-01_T2FLAIR.nii.gz", "whose name does not end in _FLAIR.nii.gz"),
         ("sub-01/anat/sub-01_space-T1w_FLAIR_brain.nii", "whose name does not end in _FLAIR.nii.gz"),
+        ("sub-01/anat/sub-01_FLAIR.NII.GZ", "whose name does not end in _FLAIR.nii.gz"),
         ("sub-01/anat/FLAIR.nii.gz", "whose name does not begin with sub-01"),
         ("sub-01/anat/sub-02_FLAIR.nii.gz", "whose name does not begin with sub-01"),
         ("sub-01/anat/sub-01_FLAIR.mgz", "which is no NIfTI file"),
@@ -161,7 +162,9 @@ def test_a_scan_that_is_a_broken_link_is_no_scan_and_is_said(tmp_path: Path) -> 
     found = read_dataset(root)
     (visit,) = found.visits
     assert set(visit.images) == {"T1w"}
-    assert [(p.what, p.why) for p in found.problems] == [("sub-01", "sub-01_FLAIR.nii.gz is a broken link")]
+    assert [(p.what, p.why) for p in found.problems] == [
+        ("sub-01", "sub-01_FLAIR.nii.gz is a broken link: get the file that it points to")
+    ]
     expected = "sub-01/anat/sub-01_FLAIR.nii.gz"
     assert visit.lacks(["FLAIR"]) == f"has no FLAIR (expected {expected}; found {expected}, which is a broken link)"
 
@@ -180,6 +183,14 @@ def test_a_scan_whose_name_lacks_the_session_of_its_folder_is_nearly_that_sessio
     assert visits["sub-01_ses-2"].nearly_has() == []
 
 
+def test_a_file_that_is_nearly_a_scan_of_a_session_and_of_none_is_counted_once(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "d", [ROW])
+    image(root / "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz")
+    (root / "sub-01/ses-1/anat/sub-01_flair.nii.gz").touch()
+    (visit,) = read_dataset(root).visits
+    assert visit.lacks(["FLAIR"]).endswith("/sub-01_flair.nii.gz, whose name does not begin with sub-01_ses-1)")
+
+
 @pytest.mark.parametrize(
     "name",
     ["sub-01_space-FLAIR_label-MS_mask.nii.gz", "sub-01_FLAIR_seg.nii.gz", "sub-01_FLAIR.json", ".sub-01_FLAIR.nii.gz"],
@@ -190,6 +201,15 @@ def test_what_is_no_scan_is_not_nearly_one(tmp_path: Path, name: str) -> None:
     (root / "sub-01/anat" / name).touch()
     (visit,) = read_dataset(root).visits
     assert visit.near == ()
+
+
+def test_where_nobody_with_scans_is_listed_that_is_what_is_said(tmp_path: Path) -> None:
+    root = dataset(tmp_path / "d", [ROW])
+    image(root / TAKEN.replace("01", "02"))
+    with pytest.raises(
+        DatasetError, match=r"nobody who has scans is listed in participants\.tsv, such as sub-02\. List"
+    ):
+        read_dataset(root)
 
 
 def test_a_dataset_without_a_scan_says_what_is_nearly_one(tmp_path: Path) -> None:

@@ -58,6 +58,11 @@ def test_kinds_stand_with_the_best_first_and_the_figure_that_decided() -> None:
     ]
 
 
+def test_average_precision_is_named_where_the_sentence_first_has_it() -> None:
+    kinds = {"WMH": figures(SURE, (0.7, 0.8)), "MS": figures(SURE, (0.6, 1.0))}  # of the higher mean, in part
+    assert found(kinds) == ["Finds WMH (average precision 0.750), MS (0.800) in part."]
+
+
 def test_of_kinds_with_few_patients_only_the_figure_is_said() -> None:
     few = figures(SURE, (0.8, 0.9), 5)
     assert found({"WMH": few}) == ["Too few patients to say more of WMH (average precision 0.850 over 5)."]

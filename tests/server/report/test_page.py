@@ -140,8 +140,8 @@ def test_text_of_a_site_is_text_on_the_page(written: Callable[..., str]) -> None
     assert "&lt;i&gt;" in text
 
 
-def test_what_a_model_remarks_on_a_pictured_scan_stands_beside_it(written: Callable[..., str]) -> None:
-    case = SimpleNamespace(
+def pictured() -> SimpleNamespace:
+    return SimpleNamespace(
         title="Best",
         name="sub-1",
         site="a",
@@ -151,7 +151,21 @@ def test_what_a_model_remarks_on_a_pictured_scan_stands_beside_it(written: Calla
         pictures=[],
         projections="",
         clusters=None,
+        remarks=(),
     )
+
+
+def test_whether_lesions_were_found_stands_in_the_title_and_under_every_picture(written: Callable[..., str]) -> None:
+    case = pictured()
+    case.pictures = [("T1w", ""), ("FLAIR", "")]
+    for case.detected, times in (("", 0), ("25 % of the lesions found", 4)):
+        text = written(metrics(), page.Patients(cases=[case]))
+        assert text.count(": 25 % of the lesions found<") == times
+        assert ("MS, sub-1 at a</h3>" in text) == (times == 0)
+
+
+def test_what_a_model_remarks_on_a_pictured_scan_stands_beside_it(written: Callable[..., str]) -> None:
+    case = pictured()
     for remarks in ((), ("Its T1w is <odd>.",)):
         case.remarks = remarks
         assert ("<p>Its T1w is &lt;odd&gt;.</p>" in written(metrics(), page.Patients(cases=[case]))) == bool(remarks)
