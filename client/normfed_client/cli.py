@@ -226,6 +226,6 @@ def _print_problems(console: Console, problems: list[Problem], title: str, every
 def _kind(problem: Problem) -> str:
     """What a problem says but for whose it is and for the numbers in it; the numbers of T1w and MNI152 are names."""
     why = problem.why
-    for part in problem.what.split("_"):
+    for part in filter(None, problem.what.split("_")):
         why = why.replace(part, "*")
     return NUMBER.sub("*", why)
