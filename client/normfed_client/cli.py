@@ -139,12 +139,12 @@ def score(
         if done.clusters is None:
             share = "no threshold on this scale in the run, so no clusters"
         console.print(
-            f"{done.path}  98 % quantile {done.subject_score:.4g}, {share}",
+            f"{plain(str(done.path))}  98 % quantile {done.subject_score:.4g}, {share}",
             highlight=False,
             soft_wrap=True,
         )
         for remark in done.remarks:
-            console.print(f"[yellow]![/] {done.path.name}: {plain(remark)}", highlight=False, soft_wrap=True)
+            console.print(f"[yellow]![/] {plain(f'{done.path.name}: {remark}')}", highlight=False, soft_wrap=True)
 
 
 def _row(site: str, visits: list[Visit], known: set[str]) -> list[str]:
