@@ -141,12 +141,12 @@ def score(
         if done.clusters is None:
             share = "no threshold on this scale in the run, so no clusters"
         console.print(
-            f"{done.path}  98 % quantile {done.subject_score:.4g}, {share}",
+            f"{plain(str(done.path))}  98 % quantile {done.subject_score:.4g}, {share}",
             highlight=False,
             soft_wrap=True,
         )
         for remark in done.remarks:
-            console.print(f"[yellow]![/] {done.path.name}: {plain(remark)}", highlight=False, soft_wrap=True)
+            console.print(f"[yellow]![/] {plain(f'{done.path.name}: {remark}')}", highlight=False, soft_wrap=True)
 
 
 def _row(site: str, visits: list[Visit], known: set[str]) -> list[str]:
@@ -230,6 +230,6 @@ def _print_problems(console: Console, problems: list[Problem], title: str, every
 def _kind(problem: Problem) -> str:
     """What a problem says but for whose it is and for the numbers in it; the numbers of T1w and MNI152 are names."""
     why = problem.why
-    for part in problem.what.split("_"):
+    for part in filter(None, problem.what.split("_")):
         why = why.replace(part, "*")
     return NUMBER.sub("*", why)

@@ -83,3 +83,9 @@ def test_inspect_says_what_is_nearly_a_scan(tmp_path: Path) -> None:
     everybody = normfed("inspect", data, "--every").stdout
     assert everybody.count("has no FLAIR (expected ") == 3
     assert "To name everybody" not in everybody
+
+
+def test_a_name_of_many_underscores_is_as_alike_as_any_other() -> None:
+    """Whose kind once doubled in length with every underscore."""
+    for name in ("sub-1", "sub-2" + "_" * 60):
+        assert cli._kind(Problem(name, f"{name} has no files")).count("*") < 70

@@ -87,3 +87,30 @@ def test_what_a_model_remarks_on_a_scan_stays_at_the_hospital(server: Server, mo
         assert "unlike" not in said
         assert not any(name in said for name in made)
         assert all(array.dtype.kind in "fi" for array in arrays.values())
+
+
+def test_how_scans_vary_within_a_place_is_not_that_of_few_people(server: Server, cohort: Path, tmp_path: Path) -> None:
+    """In the first slabs two voxels of a place have half of the people each, and one person alone has both: sums over
+    voxels less those of scans would be half the squared difference of that person's two."""
+    site = Site(open_hospital(server.folder).site_config("r0"), asked(8.0))
+    names = sorted({case.visit.participant.subject for case in site.train})
+    half = len(names) // 2 + 1
+    assert half >= MINIMUM
+    other = tmp_path / "edited"
+    shutil.copytree(cohort, other)
+    for number, name in enumerate(names):
+        path = next(other.glob(f"derivatives/masks/{name}/anat/*desc-brain_mask.nii.gz"))
+        image = nibabel.load(path)
+        brain = np.asarray(image.dataobj) > 0
+        mask = brain.copy()
+        mask[:14] = False
+        mask[:14:2, ::2, ::2] = brain[:14:2, ::2, ::2] & (number < half)
+        mask[1:14:2, ::2, ::2] = brain[1:14:2, ::2, ::2] & (number >= half - 1)
+        nibabel.save(nibabel.Nifti1Image(mask.astype(np.float32), image.affine), path)
+    site_yaml = server.folder / "site.yaml"
+    site_yaml.write_text(yaml.safe_dump(yaml.safe_load(site_yaml.read_text()) | {"data": str(other)}))
+    found = moments(server, 8.0)
+    within = found["products"][:, [0, 2]] - found["between"]  # of two modalities
+    grid = within.reshape(25, 30, 21, 2)
+    assert (grid[7:] > 1e-6).any()
+    assert not (grid[:7] > 1e-6).any()

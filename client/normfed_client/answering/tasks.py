@@ -237,9 +237,10 @@ def sums(job: Job[Sums]) -> tuple[Answer, Arrays]:
     phase = _summed_phase(job, model)
     received = offers.decode(job.arrays).model
     model.load(received)
-    if model.places(phase) is not None:
+    places = model.places(phase)
+    if places is not None:
         model.prepare(phase, cohort)
-        cohort = site.cohort_of_places(model.age_and_sex)
+        cohort = site.cohort_of_places(model.age_and_sex, places)
     again = (job.payload.iteration,) if job.payload.iteration else ()
     rng = seeds.generator(job.seed, "sums", site.config.name, phase, *again)
 

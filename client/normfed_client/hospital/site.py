@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -30,10 +30,11 @@ from normfed_client.imaging.template import anatomy, common_grid
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import DatasetError, PluginError, ReadError, ScanError, SiteCode, SiteError
 from normfed_common.learning.cohort import Scan
-from normfed_common.learning.setting import Setting
+from normfed_common.learning.setting import Places, Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.combined.pipeline import assemble
 from normfed_common.privacy.cubes import averaged
+from normfed_common.privacy.overlaps import in_common
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.roles import ROLES, Role
@@ -156,7 +157,7 @@ class Site:
             raise
         return True
 
-    def cohort_of_places(self, age_and_sex: bool = False) -> PreparedCohort:
+    def cohort_of_places(self, age_and_sex: bool = False, places: Places | None = None) -> PreparedCohort:
         """The cohort to learn sums per place from: of tissue that enough people have at the same place.
 
         At a voxel that one person alone has tissue, the sum over all people is that person's. So is the difference of
@@ -165,10 +166,16 @@ class Site:
         few have brain, nobody's is shown: what a model makes of a voxel may be what is beside it. People whose scans
         are not at hand are taken to have all that the template has.
 
+        Of two voxels at a place each may be enough people's, and both only one person's, whose difference between the
+        two is then what sums of scans' means lack to those of voxels. So where there are such sums, at least the
+        minimum of every block have all that is told of a place (see `in_common`).
+
         Parameters
         ----------
         age_and_sex
             Whether models are told any; those who are told alike are then such a block, too.
+        places
+            Of the sums; each voxel by itself when absent.
         """
         known = self._demographics()
         if self.custody is None or known is None:
@@ -180,7 +187,8 @@ class Site:
             at_hand.setdefault(self.custody.digest(case.visit.participant.subject), []).append(case.entry)
         told = np.ones((2, grid.brain.size), bool)
         alike = [{self.custody.digest(name) for name in group} for group in apart(known)]
-        for block in (part for whole in self.custody.blocks() for part in _parts(whole, alike)):
+        blocks = [part for whole in self.custody.blocks() for part in _parts(whole, alike)]
+        for block in blocks:
             people = np.tile(np.where(grid.brain.ravel(), len(block - at_hand.keys()), 0), (2, 1))
             for person in block & at_hand.keys():
                 has = np.zeros(told.shape, bool)
@@ -188,6 +196,12 @@ class Site:
                     has |= [entry.normal().ravel(), entry.mask().ravel()]
                 people += has
             told &= (people == 0) | (people >= self.minimum)
+        if places is not None and places.of_scans:
+            place = places.of_voxels(grid.brain.shape, self.study.preprocessing.voxel_size_mm)
+            for block in blocks:
+                scans = [at_hand[person] for person in sorted(block & at_hand.keys())]
+                absent = [grid.brain.reshape(1, -1)] * min(len(block - at_hand.keys()), self.minimum)
+                told[0] &= in_common(partial(_tissue, scans, absent), told[0], place, self.minimum)
         return PreparedCohort([(case.visit, case.entry) for case in self.train], told[0], told[1], known=known)
 
     def _demographics(self) -> dict[str, Told] | None:
@@ -285,6 +299,13 @@ class Site:
                     return None
                 self._prepared[visit.name] = None
         return self._prepared[visit.name]
+
+
+def _tissue(people: Sequence[Sequence[Entry]], beside: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    """Normal tissue (scans, voxels) of people, and of those beside them."""
+    for entries in people:
+        yield np.stack([entry.normal().ravel() for entry in entries])
+    yield from beside
 
 
 def _parts(whole: Iterable[str], sets: Sequence[Collection[str]]) -> list[set[str]]:

@@ -16,6 +16,7 @@ from typing import Any
 from normfed_client.imaging.near_matches import NearMatch, Visited, instead, near_matches
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.learning.cohort import Sex
+from normfed_common.wording.terminal_text import printable
 
 SUFFIXES = ("T1w", "T2w", "FLAIR", "pet")
 TISSUE = ("GM", "WM", "CSF", "brain", "head")
@@ -80,10 +81,14 @@ class Visit:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something left out, and why."""
+    """Something left out, and why: a line of text each, whatever a file's name holds."""
 
     what: str
     why: str
+
+    def __post_init__(self) -> None:
+        for name in ("what", "why"):
+            object.__setattr__(self, name, printable(getattr(self, name)).replace("\n", "\\n"))
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def read(path: Path, foreign: bool = False) -> tuple[Arrays, dict[str, Any]]:
         raise _damaged(path, "its digest is not that of its content")
     try:
         return arrays, dict(json.loads(text))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise _damaged(path, "its header is not JSON") from error
 
 

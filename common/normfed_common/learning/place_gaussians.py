@@ -119,7 +119,7 @@ class PlaceGaussians:
     @property
     def places(self) -> Places:
         """As `Learner.places` says it, of a phase with these sums alone."""
-        return Places(self.cells, self.edge_mm)
+        return Places(self.cells, self.edge_mm, of_scans=len(self.between) > 0)
 
     @property
     def counted(self) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from normfed_common.learning import precision
@@ -123,8 +124,19 @@ class Places:
         Of a place, which is a cube.
     beside
         Names of the phase's arrays that are over whole brains.
+    of_scans
+        Whether any sum is of what a scan has at a place as a whole, such as its mean; else every sum is over voxels.
     """
 
     shape: tuple[int, int, int]
     edge_mm: float
     beside: tuple[str, ...] = ()
+    of_scans: bool = False
+
+    def of_voxels(self, shape: tuple[int, ...], voxel_size_mm: float) -> np.ndarray:
+        """The flat number (X * Y * Z,) of the place of every voxel of a grid (X, Y, Z)."""
+        cell = max(1, round(self.edge_mm / voxel_size_mm))
+        axes = np.ogrid[tuple(slice(length) for length in shape)]
+        places = [np.minimum(axis // cell, most - 1) for axis, most in zip(axes, self.shape, strict=True)]
+        found: np.ndarray = np.ravel_multi_index(np.broadcast_arrays(*places), self.shape).ravel()
+        return found

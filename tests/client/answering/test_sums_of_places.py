@@ -6,12 +6,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from synthetic import People, setting
+from synthetic import SHAPE, People, setting
 from toys import SiteCentring
 
 from normfed_client.answering import tasks
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.entries import build
+from normfed_common.learning.setting import Places
 from normfed_common.models.catalogue import MODELS
 from normfed_common.models.combined.pipeline import Pipeline
 from normfed_common.study.base import Frozen
@@ -23,7 +24,8 @@ def test_sums_per_place_are_of_the_scans_that_the_model_scores() -> None:
     whole, told = People(3), People(2, seed=1)
     asked_of: list[bool] = []
 
-    def cohort_of_places(age_and_sex: bool) -> People:
+    def cohort_of_places(age_and_sex: bool, places: Places) -> People:
+        assert places.shape == SHAPE
         asked_of.append(age_and_sex)
         return told
 

@@ -135,6 +135,29 @@ def test_what_a_model_remarks_on_a_scan_is_said_to_whoever_scores_it(
     assert f"! {name}: {remark}" in said()
 
 
+def test_a_scans_name_is_said_as_it_is_and_does_nothing_to_the_terminal(
+    dataset: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Intensity.score
+
+    def unlike(model: Intensity, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
+        return replace(whole(model, visits, rng), remarks=("It is unlike all others.",))
+
+    monkeypatch.setattr(Intensity, "score", unlike)
+    scans = []
+    for path in scans_of(dataset, 0):
+        scans.append(tmp_path / path.name.replace("sub-", "[red]\x1b[2J"))
+        shutil.copy(path, scans[-1])
+    app = typer.Typer()
+    app.command()(cli.score)
+    out = tmp_path / "[" / "]"  # a path that closes what is not open
+    arguments = [str(written(tmp_path / "run")), *map(str, scans), "--out", str(out)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "\x1b" not in result.output
+    assert result.output.count("[red]\\x1b[2Jacontrol00_space-") == 2
+
+
 def test_the_share_above_the_threshold_is_counted_in_the_brain(dataset: Path, cache: Path, tmp_path: Path) -> None:
     """The intensity baseline ranks the brain's voxels, so that a share q of them is at or above 1 - q."""
     run = written(tmp_path / "run")

@@ -1,12 +1,14 @@
 """What is read of a dataset in BIDS, and what is said of one that is not."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 
-from normfed_client.imaging.bids import people_without, read_dataset
+from normfed_client.imaging.bids import Problem, people_without, read_dataset
 from normfed_common.foundation.errors import DatasetError
 
 
@@ -225,3 +227,20 @@ def test_a_dataset_without_a_scan_says_what_is_nearly_one(tmp_path: Path) -> Non
     assert (what, why.split(";")[0]) == ("sub-01", "in participants.tsv, but has no files")
     assert "found sub-01/anat/sub-01_flair.nii.gz" in why
     assert why.endswith(" and 1 more")
+
+
+def test_whatever_a_files_name_holds_a_problem_is_one_line_that_can_be_written(tmp_path: Path) -> None:
+    """A name with a line break would forge a line, one with an escape sequence erase others, one that is no UTF-8 break
+    the report that it is to stand in."""
+    data = dataset(tmp_path, ["sub-01\ta\t50\tF\tcontrol"])
+    image(data / "sub-01" / "anat" / "sub-01_T1w.nii.gz")
+    for name in (b"flair_\xff.nii", b"flair_\x1b[2J\n  sub-99: all is well.nii"):
+        (data / "sub-01" / "anat" / os.fsdecode(name)).touch()
+    (visit,) = read_dataset(data).visits
+    assert len(visit.near) == 2
+    for match in visit.near:
+        found = Problem("sub-01\n", replace(visit, near=(match,)).lacks(["FLAIR"]))
+        assert "flair_" in found.why
+        for text in (found.what, found.why):
+            assert text.isprintable()
+            text.encode()

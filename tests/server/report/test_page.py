@@ -140,6 +140,17 @@ def test_text_of_a_site_is_text_on_the_page(written: Callable[..., str]) -> None
     assert "&lt;i&gt;" in text
 
 
+def test_titles_and_sites_of_somebody_elses_figures_are_text_on_the_page_and_in_its_drawings(
+    written: Callable[..., str],
+) -> None:
+    bad = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
+    found = metrics(local=difference(0.1, 0.0, 0.2), atlas=difference(0.1, 0.0, 0.2))
+    text = written(found | {"titles": {"atlas": bad, "local": f"own {bad}"}, "trained": [bad]})
+    assert text.count("alert(1)") > 10
+    assert "<script>alert" not in text
+    assert "<img src=x" not in text
+
+
 def pictured() -> SimpleNamespace:
     return SimpleNamespace(
         title="Best",
