@@ -91,10 +91,10 @@ class Evaluation:
 
     @cached_property
     def _groups(self) -> dict[str, int]:
-        """The number of each person's group: of those with the same modalities."""
+        """The number of each person's group: of those with the same modalities at their visits."""
         groups = [self.site.groups(cases) for cases in (self.test, self.held_out)]
-        numbers = {modalities: number for number, modalities in enumerate(sorted({*groups[0], *groups[1]}))}
-        return {person: numbers[m] for found in groups for m, people in found.items() for person in people}
+        numbers = {visits: number for number, visits in enumerate(sorted({*groups[0], *groups[1]}))}
+        return {person: numbers[v] for found in groups for v, people in found.items() for person in people}
 
     @cached_property
     def ill(self) -> list[Case]:
