@@ -114,10 +114,11 @@ class Evaluation:
         Raises
         ------
         SiteError
-            If the range is not that of all sites: a narrower one would tell single scores apart.
+            If the range is not that of all sites: a narrower one would tell single scores apart, and of one that is
+            wider than numbers reach there are no bins.
         """
         own_low, own_high = self._range
-        if low > own_low or high < own_high:
+        if low > own_low or high < own_high or not np.isfinite(high - low):
             raise SiteError(SiteCode.BAD_REQUEST, f"the range [{low}, {high}] does not hold this site's scores")
         normal, lesion = (Histogram(histograms.COARSE_BINS, self.minimum, self._groups) for _ in range(2))
         held_out = ClassHistograms(low, high, self.minimum, self._groups)
