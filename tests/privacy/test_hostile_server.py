@@ -665,3 +665,11 @@ def test_scores_that_are_damaged_between_two_steps_are_made_again(server: Server
     again = server.answer("evaluate.count", asked, another, low=float(low), high=float(high))[1]
     for name, counts in expected.items():
         np.testing.assert_array_equal(again[name], counts)
+
+
+def test_a_range_that_is_wider_than_numbers_reach_is_a_bad_request(server: Server) -> None:
+    asked = study(model={"name": "intensity"})
+    server.answer("query.describe", asked)
+    server.answer("evaluate.score", asked, offered({"w": np.zeros(1, np.float32)}))
+    reply = server.ask("evaluate.count", asked, low=-1e308, high=1e308)
+    assert error_code(reply) == SiteCode.BAD_REQUEST

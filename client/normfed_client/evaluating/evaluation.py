@@ -91,10 +91,10 @@ class Evaluation:
 
     @cached_property
     def _groups(self) -> dict[str, int]:
-        """The number of each person's group: of those with the same modalities."""
+        """The number of each person's group: of those with the same modalities at their visits."""
         groups = [self.site.groups(cases) for cases in (self.test, self.held_out)]
-        numbers = {modalities: number for number, modalities in enumerate(sorted({*groups[0], *groups[1]}))}
-        return {person: numbers[m] for found in groups for m, people in found.items() for person in people}
+        numbers = {visits: number for number, visits in enumerate(sorted({*groups[0], *groups[1]}))}
+        return {person: numbers[v] for found in groups for v, people in found.items() for person in people}
 
     @cached_property
     def ill(self) -> list[Case]:
@@ -114,10 +114,11 @@ class Evaluation:
         Raises
         ------
         SiteError
-            If the range is not that of all sites: a narrower one would tell single scores apart.
+            If the range is not that of all sites: a narrower one would tell single scores apart, and of one that is
+            wider than numbers reach there are no bins.
         """
         own_low, own_high = self._range
-        if low > own_low or high < own_high:
+        if low > own_low or high < own_high or not np.isfinite(high - low):
             raise SiteError(SiteCode.BAD_REQUEST, f"the range [{low}, {high}] does not hold this site's scores")
         normal, lesion = (Histogram(histograms.COARSE_BINS, self.minimum, self._groups) for _ in range(2))
         held_out = ClassHistograms(low, high, self.minimum, self._groups)

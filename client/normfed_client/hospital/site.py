@@ -223,7 +223,8 @@ class Site:
             return sums, ()
         rules = self.custody.rules
         groups = self.groups(self.train).items()
-        having = [sum(len(people) for had, people in groups if m in had) for m in self.study.data.modalities]
+        together = {frozenset(visit) for visits, _ in groups for visit in visits}  # what a sum may need at one visit
+        having = [sum(len(people) for visits, people in groups if any(m.issubset(v) for v in visits)) for m in together]
         if model.age_and_sex:  # the sums with and those without a covariate make those of the people told alike
             having += map(len, apart(self._demographics() or {}))
         fewest = min((count for count in having if count), default=0)
@@ -252,16 +253,20 @@ class Site:
         setting = Setting.of(self.study, common_grid(size).shape, self.device, open_anatomy=partial(anatomy, size))
         return replace(setting, told_together=self.told_together)
 
-    def groups(self, cases: Sequence[Case]) -> dict[tuple[str, ...], dict[str, list[str]]]:
-        """People with their visits, by the modalities of the study that they have at any visit (see `Groups`)."""
-        had: dict[str, set[str]] = {}
+    def groups(self, cases: Sequence[Case]) -> dict[tuple[tuple[str, ...], ...], dict[str, list[str]]]:
+        """People with their visits, by the modalities of the study that they have at each visit (see `Groups`).
+
+        Not by those that they have at any: of ten people one may have all at the same visit, and what is learnt of all
+        together is about that one.
+        """
+        had: dict[str, set[tuple[str, ...]]] = {}
         for case in cases:
-            had.setdefault(case.visit.participant.subject, set()).update(case.visit.images)
-        apart: dict[tuple[str, ...], list[Case]] = {}
+            present = tuple(m for m in self.study.data.modalities if m in case.visit.images)
+            had.setdefault(case.visit.participant.subject, set()).add(present)
+        apart: dict[tuple[tuple[str, ...], ...], list[Case]] = {}
         for case in cases:
-            modalities = tuple(m for m in self.study.data.modalities if m in had[case.visit.participant.subject])
-            apart.setdefault(modalities, []).append(case)
-        return {modalities: people_of(group) for modalities, group in sorted(apart.items())}
+            apart.setdefault(tuple(sorted(had[case.visit.participant.subject])), []).append(case)
+        return {visits: people_of(group) for visits, group in sorted(apart.items())}
 
     def _allowed(self, visits: list[Visit]) -> list[Visit]:
         """Whom the hospital itself does not exclude."""

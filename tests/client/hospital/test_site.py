@@ -68,6 +68,36 @@ def test_a_hospital_tells_of_a_modality_where_enough_people_have_it_and_enough_h
     assert (coarse is sums) == (not notes)
 
 
+def test_sums_over_visits_that_have_all_are_not_those_of_the_one_person_with_such_a_visit(tmp_path: Path) -> None:
+    """All nine people have three modalities, eight of them never all at one visit."""
+    data = cohorts.write(tmp_path / "data", {"a": {"control": 9}})
+    for number, person in enumerate(sorted(data.glob("sub-*"))):
+        flair = next(person.glob("anat/*_FLAIR.nii.gz"))
+        shutil.copy(flair, str(flair).replace("_FLAIR", "_T2w"))
+        if number:
+            masks = data / "derivatives" / "masks" / person.name
+            for session, lacking in (("1", "T2w"), ("2", "T1w")):
+                for folder in (person, masks):
+                    for path in folder.glob("anat/*.nii.gz"):
+                        if not path.name.endswith(f"_{lacking}.nii.gz"):
+                            name = path.name.replace(person.name, f"{person.name}_ses-{session}")
+                            (folder / f"ses-{session}" / "anat").mkdir(parents=True, exist_ok=True)
+                            shutil.copy(path, folder / f"ses-{session}" / "anat" / name)
+            for folder in (person, masks):
+                shutil.rmtree(folder / "anat")
+    hospital = cohorts.hospital(tmp_path / "hospital", data, 3, 5)
+    modalities = {"modalities": ["FLAIR", "T1w", "T2w"], "may_lack": ["T1w", "T2w"]}
+    model = {"name": "matched-filter", "beside": 1.0, "spacing_mm": 4.0}
+    raw = {"name": "x", "data": modalities, "model": model, "preprocessing": {"voxel_size_mm": 4}}
+    raw |= {"comparisons": {"baselines": []}, "federation": {"minimum_cohort": 3}}
+    site = Site(hospital.site_config("run"), resolve(raw, "test"))
+    site.release("learning", site.train, "sums")
+    learner = site.model(model, 0)
+    cohort = site.cohort_of_places(places=learner.places("moments"))
+    assert len(cohort.people()) == 8
+    assert not learner.statistics("moments", cohort, np.random.default_rng(0))["count"].any()
+
+
 @pytest.mark.parametrize("deleted", ["cache", "state"])
 def test_a_folder_that_was_deleted_under_an_open_site_is_made_again(
     hospitals: Path, tmp_path: Path, study: StudyConfig, deleted: str
