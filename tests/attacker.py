@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+import nibabel
 import numpy as np
 import pytest
+import yaml
 from flwr.app import ConfigRecord, Message, Metadata, RecordDict
 
 from normfed_client.answering.serving import call
@@ -81,6 +84,19 @@ def study(**changes: Any) -> StudyConfig:
         added = isinstance(values, dict) and "name" not in values  # a named entry replaces the one before
         raw[section] = {**raw.get(section, {}), **values} if added else values
     return resolve(raw, "test")
+
+
+def only_one_has_the_first_slabs(server: Server, cohort: Path, names: Sequence[str], other: Path) -> None:
+    """Give the hospital a copy of the cohort in which nobody but the first of these people has brain in 14 slabs."""
+    shutil.copytree(cohort, other)
+    for name in names[1:]:
+        path = next(other.glob(f"derivatives/masks/{name}/anat/*desc-brain_mask.nii.gz"))
+        image = nibabel.load(path)
+        mask = np.asarray(image.dataobj).copy()
+        mask[:14] = 0
+        nibabel.save(nibabel.Nifti1Image(mask, image.affine), path)
+    site_yaml = server.folder / "site.yaml"
+    site_yaml.write_text(yaml.safe_dump(yaml.safe_load(site_yaml.read_text()) | {"data": str(other)}))
 
 
 class Server:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import pytest
-import yaml
-from attacker import MINIMUM, Server, as_sums, offered, study
+from attacker import MINIMUM, Server, as_sums, offered, only_one_has_the_first_slabs, study
 
 from normfed_client.hospital.folder import open_hospital
 from normfed_client.hospital.site import Site
@@ -119,16 +116,7 @@ def test_no_patch_looks_at_tissue_that_few_people_have(server: Server, cohort: P
     """A direction that is one value of a patch reads a place beside its own: where one person alone has brain."""
     asked = study(model=LOCATION)
     names = sorted({case.visit.participant.subject for case in opened(server, asked).train})
-    other = tmp_path / "edited"
-    shutil.copytree(cohort, other)
-    for name in names[1:]:
-        path = next(other.glob(f"derivatives/masks/{name}/anat/*desc-brain_mask.nii.gz"))
-        image = nibabel.load(path)
-        mask = np.asarray(image.dataobj).copy()
-        mask[:14] = 0
-        nibabel.save(nibabel.Nifti1Image(mask, image.affine), path)
-    site_yaml = server.folder / "site.yaml"
-    site_yaml.write_text(yaml.safe_dump(yaml.safe_load(site_yaml.read_text()) | {"data": str(other)}))
+    only_one_has_the_first_slabs(server, cohort, names, tmp_path / "edited")
     server.answer("query.describe", asked)
     found = server.answer("train.sums", asked, offered(picking(0, 0, 4)), phase="places")[1]
     grid = common_grid(4).shape

@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 import yaml
-from attacker import MINIMUM, Server, as_sums, offered, study
+from attacker import MINIMUM, Server, as_sums, offered, only_one_has_the_first_slabs, study
 
 from normfed_client.evaluating import maps
 from normfed_client.hospital.folder import open_hospital
@@ -41,16 +41,7 @@ def test_how_scans_vary_is_not_told_of_a_place_that_few_people_have(
     """One person alone has brain in the first 14 slabs: there the squared mean would be that person's own."""
     site = Site(open_hospital(server.folder).site_config("r0"), asked(4.0))
     names = sorted({case.visit.participant.subject for case in site.train})
-    other = tmp_path / "edited"
-    shutil.copytree(cohort, other)
-    for name in names[1:]:
-        path = next(other.glob(f"derivatives/masks/{name}/anat/*desc-brain_mask.nii.gz"))
-        image = nibabel.load(path)
-        mask = np.asarray(image.dataobj).copy()
-        mask[:14] = 0
-        nibabel.save(nibabel.Nifti1Image(mask, image.affine), path)
-    site_yaml = server.folder / "site.yaml"
-    site_yaml.write_text(yaml.safe_dump(yaml.safe_load(site_yaml.read_text()) | {"data": str(other)}))
+    only_one_has_the_first_slabs(server, cohort, names, tmp_path / "edited")
     found = moments(server, 4.0)
     assert not found["between"].reshape(*common_grid(4).shape, 2)[:14].any()
     told = found["between"].any(1)
