@@ -63,9 +63,9 @@ def inspect(
         problems += [Problem(visit.name, fault) for visit in dataset.visits for fault in faults(visit)]
     everybody = _print_problems(console, problems, "Left out, or worth a look", every)
     if not everybody:
-        console.print("[dim]To name everybody: normfed inspect --every[/]", highlight=False)
+        console.print("[dim]To name everybody: normfed inspect DIR --every[/]", highlight=False)
     if not check:
-        console.print("[dim]Names only were read. To open every scan: normfed inspect --check[/]", highlight=False)
+        console.print("[dim]Names only were read. To open every scan: normfed inspect DIR --check[/]", highlight=False)
 
 
 def preprocess(

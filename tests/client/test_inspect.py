@@ -79,7 +79,7 @@ def test_inspect_says_what_is_nearly_a_scan(tmp_path: Path) -> None:
     shown = normfed("inspect", data).stdout
     assert "  sub-acontrol00 and 2 more: has no FLAIR (expected " in shown
     assert "02" not in shown.split("Left out")[1]
-    assert "To name everybody: normfed inspect --every" in shown
+    assert "To name everybody: normfed inspect DIR --every" in shown
     everybody = normfed("inspect", data, "--every").stdout
     assert everybody.count("has no FLAIR (expected ") == 3
     assert "To name everybody" not in everybody

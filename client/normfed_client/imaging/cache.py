@@ -36,7 +36,7 @@ def default_root() -> Path:
     """Where preprocessed scans and synthetic hospitals are kept: $NORMFED_CACHE, else the user's cache folder."""
     given = os.environ.get(ROOT_VARIABLE)
     if given:
-        return Path(given).expanduser()
+        return Path(os.path.abspath(Path(given).expanduser()))  # workers and links have folders of their own
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "normfed"
 
 

@@ -230,7 +230,11 @@ class MatchedFilter(NormativeModel):
         dropped = [name != self.main and name in found for name in self.setting.modalities]
         remarks = tuple(
             f"{name} is unlike what the model learnt from, in {share:.0%} of the brain: "
-            + ("look at the scan before you trust the map." if name == self.main else "it was left out of the map.")
+            + (
+                "look at the scan before you trust the map (a large lesion does this, too)."
+                if name == self.main
+                else "it was left out of the map."
+            )
             for name, share in found.items()
         )
         return replace(scan, present=scan.present & ~np.array(dropped)), remarks

@@ -29,7 +29,6 @@ HULL_SHARE, HULL_MM = 0.5, 8.0  # of the displacement at the brain's surface, wh
 VELUM_MM, VELUM = (2.6, 1.2), ((0.0, -28.0, 6.0), (14.0, 16.0, 16.0))
 FALX_MM, FALX = 10.0, 0.8  # the midline is held straight: over what width, and by how much
 MARGIN_MM = 14  # around the template's brain: nobody's is larger
-LOWEST_MM = -72  # of the template's grid
 REFERENCE_AGE = 35.0
 YOUNG_WALL_MM, WIDENING_FROM_AGE, WIDENING_PER_YEAR_MM, REACH_MM = -1.6, 55.0, 0.25, 16.0  # ventricles' walls, of age
 WHITE_LEVEL, WHITE_NOISE, FLUID_NOISE, FOLDS_MM = 0.62, 0.12, 0.06, 9.0
@@ -43,6 +42,7 @@ CALM = 0.5  # of a random displacement at the ventricles, whose walls are smooth
 SHEETS_MM = (7.5, 0.45, 1.1, 3.3)  # correlation length, share of depth-dependent noise, half width of fluid, of cortex
 SHEET_FLUID, SHEET_GREY = 0.42, 0.65  # what a sheet adds to the likelihood of fluid, takes of white matter's
 SHEET_DEPTH_MM = (14.0, 6.0)  # below the hull: mean, standard deviation
+STEM_MM = (22.0, 2.0)  # half width of what holds the brain stem, and its top
 CONVEXITY_MM = (-20.0, 5.0)  # height, softness: sheets are the cerebrum's
 NEAR_VENTRICLES_MM = 8.0
 DEEP_MM, DEEP_RADII_MM = (0.0, -6.0, 4.0), (33.0, 32.0, 20.0)  # the basal ganglia and the thalamus, as an ellipsoid
@@ -225,10 +225,12 @@ def _lateral_ventricles(
     return found
 
 
-def cerebrum(tissue: Tissue) -> np.ndarray:
-    """bool, broadcastable to the grid: above the brain stem and most of the cerebellum (z > 0 mm in template space)."""
-    height_mm = np.arange(tissue.gm.shape[2]) * tissue.voxel_size_mm + LOWEST_MM
-    return (height_mm > 0)[None, None, :]
+def cerebrum(voxel_size_mm: int) -> np.ndarray:
+    """bool (X, Y, Z): neither cerebellum nor brain stem, roughly, in the template's space."""
+    x, _, z = positions_mm(voxel_size_mm)
+    stem = (np.abs(x) < STEM_MM[0]) & (z < STEM_MM[1])
+    found: np.ndarray = ~(stem | (_cerebellum(voxel_size_mm) > 0.5))
+    return found
 
 
 def person(age: float, voxel_size_mm: int, rng: np.random.Generator) -> Tissue:

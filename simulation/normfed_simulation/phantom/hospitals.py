@@ -32,7 +32,7 @@ from normfed_simulation.phantom.scanner import SCANNERS, expose, signal
 from normfed_simulation.phantom.shapes import Lesion
 from normfed_simulation.phantom.variation import vary
 
-VERSION = 5  # raise it when the same configuration gives other images
+VERSION = 6  # raise it when the same configuration gives other images
 SPACE = "space-MNI152NLin2009aSym_"
 AGES: dict[str, tuple[float, float]] = {
     "control": (25, 80), "WMH": (60, 85), "MS": (25, 55), "tumour": (40, 75), "FCD": (18, 45),

@@ -47,7 +47,7 @@ def _wmh(tissue: Tissue, rng: np.random.Generator) -> Lesion:
     around = 1.0 - distance / 13 + 0.40 * patchy + 0.10 * ragged
     scattered = rng.uniform(0.2, 0.5) + 0.22 * spotty + 0.2 * patchy - 0.01 * distance
     propensity = np.maximum(around, scattered) + 0.7 * depth - 0.8 * middle
-    where = (tissue.wm > 0.5) & cerebrum(tissue)
+    where = (tissue.wm > 0.5) & cerebrum(tissue.voxel_size_mm)
     mask = highest(propensity, where, _volume_ml("WMH", rng), tissue)
     return _graded(mask, tissue, t1=-0.20, flair=0.72, rng=rng)
 
@@ -55,7 +55,7 @@ def _wmh(tissue: Tissue, rng: np.random.Generator) -> Lesion:
 def _ms(tissue: Tissue, rng: np.random.Generator) -> Lesion:
     """Ovoid plaques, mostly beside the ventricles, some under the cortex; dark on T1."""
     distance = ventricle_distance(tissue)
-    white = (tissue.wm > 0.5) & cerebrum(tissue)
+    white = (tissue.wm > 0.5) & cerebrum(tissue.voxel_size_mm)
     under = white & (distance > 15) & (ndimage.gaussian_filter(tissue.gm, 3.0 / tissue.voxel_size_mm) > 0.25)
     places = [np.argwhere(part) for part in (white & (distance < 8), white & (distance < 20), under)]
     wanted = _volume_ml("MS", rng)
@@ -71,7 +71,7 @@ def _ms(tissue: Tissue, rng: np.random.Generator) -> Lesion:
 
 def _fcd(tissue: Tissue, rng: np.random.Generator) -> Lesion:
     """Focal cortical dysplasia: cortex that is too thick, and its border blurred, on T1; barely seen on FLAIR."""
-    cortex = (tissue.gm > 0.5) & cerebrum(tissue) & (ventricle_distance(tissue) > 20)
+    cortex = (tissue.gm > 0.5) & cerebrum(tissue.voxel_size_mm) & (ventricle_distance(tissue) > 20)
     border = cortex & ndimage.binary_dilation(tissue.wm > 0.6)
     region = blob(np.argwhere(border), rng.uniform(9, 14), (1.0, 1.2), tissue, rng)
     thickened = (

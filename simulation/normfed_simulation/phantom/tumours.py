@@ -29,7 +29,7 @@ def add_tumour(volume_ml: float, tissue: Tissue, rng: np.random.Generator) -> tu
     size = tissue.voxel_size_mm
     inner = ndimage.binary_erosion(tissue.brain, iterations=max(1, round(14 / size)))
     radius = float((volume_ml * rng.uniform(*CORE_SHARE) * 1e3 * 0.75 / np.pi) ** (1 / 3))
-    centres = np.argwhere(inner & (tissue.wm > 0.4) & (tissue.ventricles < 0.1) & cerebrum(tissue))
+    centres = np.argwhere(inner & (tissue.wm > 0.4) & (tissue.ventricles < 0.1) & cerebrum(tissue.voxel_size_mm))
     core = blob(centres, radius, (1.0, 1.3), tissue, rng, roughness=0.2) & tissue.brain
     side = np.sign(positions_mm(size)[0])  # the falx holds a mass back
     core &= side == np.sign((core * side).sum())

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from flips import flip
 
-from normfed_client.imaging.cache import DIGESTS, Cache, Entry, write_arrays
+from normfed_client.imaging.cache import DIGESTS, ROOT_VARIABLE, Cache, Entry, default_root, write_arrays
 from normfed_common.foundation import digests
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.learning.cohort import Person
@@ -173,3 +173,10 @@ def test_an_entry_from_before_there_were_digests_is_taken_and_watched_from_then_
     in_a_new_process()
     entry(cache, built)
     assert built == ["built", "built"]
+
+
+def test_a_relative_cache_is_that_of_the_folder_one_is_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Workers have folders of their own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(ROOT_VARIABLE, "../here")
+    assert default_root() == tmp_path.parent / "here"

@@ -270,7 +270,7 @@ def test_a_flair_unlike_what_was_learnt_is_told_and_still_counts() -> None:
         found = learnt(**values).score([unlike], RNG)
         (remark,) = found.remarks
         assert remark.startswith("FLAIR is unlike what the model learnt from")
-        assert remark.endswith("look at the scan before you trust the map.")
+        assert remark.endswith("before you trust the map (a large lesion does this, too).")
         np.testing.assert_array_equal(found.anomaly, learnt(**values, unlike=1.0).score([unlike], RNG).anomaly)
 
 

@@ -151,6 +151,13 @@ def test_titles_and_sites_of_somebody_elses_figures_are_text_on_the_page_and_in_
     assert "<img src=x" not in text
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_every_link_of_the_page_leads_somewhere(written: Callable[..., str], several: bool) -> None:
+    found = metrics(local=difference(0.1, 0.0, 0.2)) if several else metrics()
+    text = written(found)
+    assert set(re.findall(r'href="#([a-z]+)"', text)) <= set(re.findall(r'id="([a-z]+)"', text))
+
+
 def pictured() -> SimpleNamespace:
     return SimpleNamespace(
         title="Best",

@@ -88,6 +88,16 @@ def test_hyperintensities_lie_in_white_matter_most_of_them_at_the_ventricles() -
     assert ndimage.label(mask)[1] > 3
 
 
+def test_hyperintensities_end_at_no_plane_of_the_template() -> None:
+    lowest = []
+    for number in range(5):
+        rng = seeds.generator(6, "plane", str(number))
+        areas = add_lesions("WMH", somebody(), rng)[1].mask.sum((0, 1))
+        lowest.append(int(np.flatnonzero(areas)[0]))
+        assert areas[lowest[-1]] < 0.2 * areas.max()
+    assert len(set(lowest)) > 2
+
+
 def test_around_hyperintensities_white_matter_is_a_little_brighter() -> None:
     lesion = add_lesions("WMH", somebody(), seeds.generator(6, "place"))[1]
     distance = ndimage.distance_transform_edt(~lesion.mask, sampling=2)
