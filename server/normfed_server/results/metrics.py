@@ -40,7 +40,7 @@ from normfed_server.results.layout import (
     described,
 )
 from normfed_server.results.league import league, shown_in_league
-from normfed_server.results.models import BORROWED, UNSEEN, local_models, models, of_repeat
+from normfed_server.results.models import BORROWED, TITLES, UNSEEN, local_models, models, of_repeat
 from normfed_server.results.unseen import unseen
 from normfed_server.sites.closing import missing
 from normfed_server.sites.description import POOLED, SiteDescription
@@ -82,7 +82,7 @@ def assemble(
             for arm in plan.arms
             if arm.federated and not arm.repeat and not arm.name.startswith(WITHOUT)
         },
-        titles=baseline_titles(study),
+        titles={name: title for name, title in TITLES.items() if name in per_model} | baseline_titles(study),
         trained=tuple(train),
         rounds=histories[FEDERATED],
         rounds_of={name: history for name, history in histories.items() if name != FEDERATED},

@@ -15,6 +15,7 @@ from normfed_server.sites.letterhead import FEDERATED
 
 UNSEEN = "leave-one-site-out"
 BORROWED = "borrowed"
+TITLES = {UNSEEN: "federation without the site", BORROWED: "other sites' own models"}
 
 Summaries = dict[str, Summary]  # by site
 
