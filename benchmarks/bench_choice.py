@@ -70,7 +70,7 @@ FAMILIES = {
         FLAIR,
         _entries(_prior(INTENSITY, "intensity", edge_mm=(0.0, 2.5, 5.0, 7.5), grey_factor=(1.0, 0.6, 0.4, 0.2))),
         "intensity, edge_mm 5, grey_factor 0.4",
-        "intensity, edge_mm 5, grey_factor 1",  # the best of plain intensity
+        "intensity, edge_mm 5, grey_factor 1",  # without a prior of place
     ),
     "filter": Family(
         FLAIR,
@@ -111,9 +111,7 @@ def nested(candidates: Mapping[str, Sequence[Row]]) -> tuple[list[Row], dict[str
         for site in by_site(first)
     }
     people = [
-        next(row for row in candidates[label] if row["name"] == person["name"])
-        for person in first
-        if (label := chosen.get(person["site"])) is not None
+        candidates[chosen[person["site"]]][number] for number, person in enumerate(first) if person["site"] in chosen
     ]
     return people, chosen
 

@@ -30,7 +30,7 @@ from normfed_common.metrics.base import ScoredScan
 from normfed_common.metrics.catalogue import METRICS
 from normfed_common.models.combined.pipeline import Pipeline
 from normfed_common.models.matched_filter import MatchedFilter
-from normfed_common.models.voxelwise.intensities import robust_units, smoothed_inside
+from normfed_common.models.voxelwise.intensities import smoothed_inside
 from normfed_common.study.config import StudyConfig
 
 ALTERED, MAIN = "T1w", "FLAIR"
@@ -79,8 +79,7 @@ def rows(study: StudyConfig, entry: Entry, fold: Fold) -> Iterator[list[str]]:
 
 
 def _shares(model: MatchedFilter, scan: Scan) -> list[float]:
-    units = robust_units(scan.images, scan.mask, scan.present) * model.signs[:, None, None, None]
-    found = model.unlike(scan, units, np.flatnonzero(scan.mask))
+    found = model.unlike(scan, model.units_of(scan), np.flatnonzero(scan.mask))
     return [found[name] for name in (ALTERED, MAIN)]
 
 

@@ -195,7 +195,7 @@ class MatchedFilter(NormativeModel):
     def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
         """Brightness and detector, of what the scan has and is like what was learnt from."""
         scan = self._with_main(visits[-1])
-        index, units = np.flatnonzero(scan.mask), self._units(scan)
+        index, units = np.flatnonzero(scan.mask), self.units_of(scan)
         suspicion = units[self.setting.modalities.index(self.main)].ravel()[index].astype(np.float64)
         remarks: tuple[str, ...] = ()
         if self.config.normative:
@@ -283,15 +283,15 @@ class MatchedFilter(NormativeModel):
             scan = self._with_main(cohort.scan(number))
             if scan.present[self.used].all():
                 index = np.asarray(scan.normal_index)
-                yield index, self._features(scan, self._units(scan), index)
+                yield index, self._features(scan, self.units_of(scan), index)
 
     def _with_main(self, scan: Scan) -> Scan:
         """The scan; refused without the main modality, or one that the study says all scans have."""
         lacks_main = not scan.present[self.setting.modalities.index(self.main)]
         return self.with_every_modality(scan) if lacks_main or not self.setting.may_lack else scan
 
-    def _units(self, scan: Scan) -> np.ndarray:
-        """(C, X, Y, Z), suspicious side up."""
+    def units_of(self, scan: Scan) -> np.ndarray:
+        """Robust units of the scan, float32 (C, X, Y, Z), suspicious side up."""
         return robust_units(scan.images, scan.mask, scan.present) * self.signs[:, None, None, None]
 
     def _features(self, scan: Scan, units: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -229,8 +229,8 @@ def _enough(figures: Figures, metric: str) -> bool:
 def _beside_baselines(results: RunResults) -> list[str]:
     """``No better than FLAIR intensity; better than atlas (+0.031) by average precision (tied by AUROC).``"""
     parts = [
-        _beside(dict(verdicts), [_by_how_much(results, name, dict(verdicts)) for name in names])
-        for verdicts, names in _trivial(results).items()
+        _beside(verdicts, [_by_how_much(results, name, verdicts) for name in names])
+        for verdicts, names in ((dict(pairs), names) for pairs, names in _trivial(results).items())
     ]
     return [f"{_capital('; '.join(parts))}."] if parts else []
 
