@@ -13,6 +13,7 @@ from normfed_common.study.evaluation import EvaluationConfig
 from normfed_common.study.federation import PLAIN, ComparisonConfig, FederationConfig
 from normfed_common.study.postprocessing import OFF, PostprocessingConfig
 from normfed_common.study.preprocessing import PreprocessingConfig
+from normfed_common.study.privacy import NONE, PrivacyConfig
 
 StudyName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 
@@ -49,6 +50,12 @@ class StudyConfig(Frozen):
         examples=["{name: ditto, lambda: 0.5}"],
     )
     federation: FederationConfig = FederationConfig()
+    privacy: PrivacyConfig = Field(
+        NONE,
+        exclude_if=lambda chosen: chosen == NONE,  # studies without the key keep their digests
+        description="differential privacy of patients or of sites, and secure aggregation",
+        examples=["{epsilon: 4}", "{secure_aggregation: true}"],
+    )
     comparisons: ComparisonConfig = ComparisonConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 

@@ -1,0 +1,89 @@
+"""What a study protects, from whom, and how strongly."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from normfed_common.study.base import Frozen
+
+
+class SecureAggregationConfig(Frozen):
+    """The server learns sums over sites only (Bonawitz 2017, ACM CCS, doi 10.1145/3133956.3133982)."""
+
+    minimum_sites: int = Field(
+        4,
+        ge=3,
+        le=1000,
+        description="a sum is over at least so many sites: one of them and the server together still learn no more "
+        "than the sum of the others",
+    )
+    largest_change: float = Field(
+        8.0,
+        gt=0,
+        le=1e6,
+        description="of a weight in one round; a site whose update has a larger one sends nothing",
+    )
+
+
+class CentralConfig(Frozen):
+    """Clipping and noise at a trusted server: nobody who sees a model learns whether a *site* took part (McMahan 2018,
+    arXiv 1710.06963)."""
+
+    epsilon: float = Field(8.0, gt=0, le=1000, description="per site, of one model and all its rounds")
+    delta: float = Field(1e-5, gt=0, lt=1)
+    clip_norm: float = Field(
+        1.0, gt=0, le=1e6, description="of a site's update; with `adaptive` that of the first round"
+    )
+    adaptive: bool = Field(
+        False, description="whether the norm follows the median of the updates' norms (Andrew 2021, arXiv 1905.03871)"
+    )
+
+
+def _switched(entry: Any) -> Any:
+    """``true`` is short for the defaults, ``false`` for nothing."""
+    if entry is True:
+        return {}
+    return None if entry is False else entry
+
+
+class PrivacyConfig(Frozen):
+    """Differential privacy of people, at their own site; of sites, at the server; and secure aggregation."""
+
+    epsilon: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="of one model, all its sums and rounds together, per patient of a site, against everybody who sees "
+        "what leaves the site; nothing is clipped and no noise added when absent",
+    )
+    delta: float = Field(1e-5, gt=0, lt=1, description="chance that more is told; far below one over the people")
+    unit: Literal["patient", "sample"] = Field(
+        "patient", description="who is protected; `sample` protects one patch or slice of a person, which is no person"
+    )
+    clip_norm: float = Field(1.0, gt=0, le=1e6, description="of one patient's gradient")
+    sampling_rate: float = Field(0.25, gt=0, le=1, description="chance of a patient to be in a step of training")
+    steps_per_round: int | None = Field(
+        None, ge=1, le=100_000, description="local_epochs divided by sampling_rate when absent"
+    )
+    samples_per_patient: int = Field(
+        100, ge=1, le=1_000_000, description="of one patient in one step, at most; their mean gradient is clipped"
+    )
+    sums_share: float = Field(
+        0.5, gt=0, lt=1, description="of epsilon for sums, where a model is made of sums and of rounds"
+    )
+    noise: Literal["each-site", "distributed"] = Field(
+        "each-site",
+        description="every site adds all the noise, and needs to trust nobody; or each its share, so that only the sum "
+        "has it all: needs secure_aggregation, and is for sums and single steps of sgd",
+    )
+    secure_aggregation: Annotated[SecureAggregationConfig | None, BeforeValidator(_switched)] = Field(
+        None, description="`true`, or its parameters", examples=["{minimum_sites: 4}"]
+    )
+    central: Annotated[CentralConfig | None, BeforeValidator(_switched)] = Field(
+        None, description="`true`, or its parameters", examples=["{epsilon: 8}"]
+    )
+
+
+NONE = PrivacyConfig()
