@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 class SampledGaussian:
     """Sums of vectors, one per person of a Poisson sample, each at most C long, plus noise N(0, (z C)^2 I).
 
-    Two neighbouring cohorts differ by one person, whose vector is a zero in one of them (Kairouz 2021, arXiv 2103.00039,
-    "zero-out"); how many people there are is public.
+    Two neighbouring cohorts differ by one person, whose vector is zero in one of them (Kairouz 2021, arXiv
+    2103.00039, "zero-out"); how many people there are is public.
 
     Parameters
     ----------
