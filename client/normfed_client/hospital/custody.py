@@ -143,6 +143,10 @@ class Custody:
         """What stands for a person in the hospital's records."""
         return self._secret.digest(person)
 
+    def noise_key(self, *names: str) -> bytes:
+        """A key for noise; other names, another key."""
+        return self._secret.noise_key(*names)
+
     def blocks(self) -> list[set[str]]:
         """Digests of the people by the releases that they were in (see `Releases`)."""
         with self._releases() as releases:

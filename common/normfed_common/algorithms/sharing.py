@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import dropwhile
 from typing import Any
 
+from normfed_common.algorithms.private_training import check_training
 from normfed_common.algorithms.table import Algorithm, configure
 from normfed_common.foundation.errors import StudyError
 from normfed_common.learning.learner import NORMALISATION_GROUP
@@ -88,6 +89,21 @@ def check_study(study: StudyConfig) -> None:
                 f"strategy {strategy['name']}: its models must start differently, and initial_model would make them "
                 "equal. Leave one of the two out."
             )
+    if study.privacy.epsilon is not None:
+        _check_privacy(study, model)
+
+
+def _check_privacy(study: StudyConfig, model: NormativeModel) -> None:
+    """Whether people are protected in every training of the study."""
+    compared, name = study.comparisons, study.model["name"]
+    strategies = [study.strategy, *compared.strategies]
+    if compared.local or compared.pooled or compared.leave_one_site_out:
+        strategies.append(PLAIN)
+    for strategy in strategies if model.network is not None else ():
+        check_training(model, name, personal_arrays(model, strategy), study.privacy)
+    for entry in compared.baselines:
+        baseline = assemble(study.transforms, entry, Setting.of(study))
+        check_training(baseline, entry["name"], personal_arrays(baseline, PLAIN), study.privacy)
 
 
 def can_serve(study: StudyConfig, strategy: str) -> bool:

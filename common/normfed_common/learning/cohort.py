@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Literal, Protocol, overload
 
 import numpy as np
@@ -79,6 +80,37 @@ class Cohort(Protocol):
     def scan(self, index: int) -> Scan:
         """Open a scan."""
         ...
+
+
+class Subcohort:
+    """See `Cohort`: some people of another one, as if there were nobody else; they keep their indices.
+
+    Their ages and sexes are not told: a hospital rounds a person's by those of others.
+
+    Parameters
+    ----------
+    numbers
+        Places of the people in ``cohort.people()``.
+    """
+
+    def __init__(self, cohort: Cohort, numbers: Sequence[int]) -> None:
+        self._cohort = cohort
+        visits = [cohort.people()[number] for number in numbers]
+        self._index = [index for person in visits for index in person]
+        ends = accumulate(map(len, visits))
+        self._people = [range(end - len(person), end) for end, person in zip(ends, visits, strict=True)]
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def people(self) -> Sequence[Sequence[int]]:
+        """Each person's scans."""
+        return self._people
+
+    def scan(self, index: int) -> Scan:
+        """Open a scan."""
+        scan = self._cohort.scan(self._index[index])
+        return replace(scan, person=Person(scan.person.index))
 
 
 class Visits(Sequence[Scan]):

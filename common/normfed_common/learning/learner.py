@@ -70,6 +70,11 @@ class Learner:
         """Upper bound on the samples that an epoch of an averaged phase draws from each visit of a person."""
         return 0
 
+    def people_per_sample(self, phase: str) -> int:
+        """Of how many people a sample of an averaged phase is made at most, and how many `batches` needs to draw from
+        as it should: 1 by default."""
+        return 1
+
     @classmethod
     def draws(cls, config: Any) -> bool:
         """Whether anything is drawn, from a seed or an ``rng``, while it learns or is used: True by default.

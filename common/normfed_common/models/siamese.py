@@ -130,6 +130,10 @@ class Siamese(NormativeModel):
         """The pairs of which each visit is the first."""
         return config.pairs_per_subject
 
+    def people_per_sample(self, phase: str) -> int:
+        """The two of a pair."""
+        return 2
+
     def places(self, phase: str) -> Places | None:
         """Those of the one-class score; patches are of whole brains."""
         return None if phase == PATCHES else self.head.places(phase)

@@ -81,7 +81,7 @@ class Trained(Frozen):
     Parameters
     ----------
     loss
-        Mean over the round's batches.
+        Mean over the round's batches; None where people are protected.
     received_loss
         Of the model as it was received, before training (q-FedAvg).
     steps
@@ -103,11 +103,11 @@ class FineTuned(Frozen):
     Parameters
     ----------
     loss
-        Mean over all batches.
+        Mean over all batches; None where people are protected.
     """
 
     task: Literal["train.personal"] = "train.personal"
-    loss: float
+    loss: float | None = None
 
 
 class Summed(Frozen):

@@ -94,7 +94,7 @@ def check_training(answer: Answer, claims: frozenset[str], most_steps: int) -> N
         if value is not None and abs(value) > LARGEST_LOSS:
             raise WireError(f"its {name.replace('_', ' ')} is {value:.3g}; at most {LARGEST_LOSS:.0e} is believed")
     if trained.steps > most_steps:
-        most = f"its people make at most {most_steps:,} (the model's most_batches says so)"
+        most = f"its people make at most {most_steps:,} (the model's most_batches or the study's privacy says so)"
         raise WireError(f"it says that it made {trained.steps:,} steps; {most}")
     if "steps" in claims and trained.steps < 1:
         raise WireError("it does not say how many steps it made")

@@ -66,6 +66,11 @@ class Composite(NormativeModel):
         number, own = self._of(phase)
         return self._learners[number].most_samples(own, scans)
 
+    def people_per_sample(self, phase: str) -> int:
+        """That of the phase's learner."""
+        number, own = self._of(phase)
+        return self._learners[number].people_per_sample(own)
+
     def most_batches(self, phase: str, scans: int) -> int:
         """That of the phase's learner."""
         number, own = self._of(phase)
