@@ -32,6 +32,7 @@ expected number of samples: what is protected is one sample of a step, one patch
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -85,12 +86,13 @@ class PerPatient:
     def divided(self, epochs: Sequence[int]) -> Sequence[PerPatient]:
         """As many steps for each as its share of the epochs says, one at least if there are enough; all together take
         those of this one."""
-        ends = np.rint(np.cumsum(epochs) / sum(epochs) * self.release.times).astype(int)
-        ends = np.maximum(ends, 1 + np.arange(len(epochs)))  # each has one, the last ones first
-        ends = np.maximum(np.minimum(ends, self.release.times - np.arange(len(epochs))[::-1]), 0)
-        counts = np.diff(ends, prepend=0)
+        whole, counts = self.release.times, list[int]()
+        for number, so_far in enumerate(itertools.accumulate(epochs), 1):
+            least = sum(counts) + 1
+            end = max(round(so_far / sum(epochs) * whole), least)
+            counts.append(max(min(end, whole - len(epochs) + number), 0) - sum(counts))
         return [
-            replace(self, key=derived_key(self.key, f"part {number}"), release=replace(self.release, times=int(count)))
+            replace(self, key=derived_key(self.key, f"part {number}"), release=replace(self.release, times=count))
             for number, count in enumerate(counts)
         ]
 
