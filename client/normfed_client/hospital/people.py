@@ -55,11 +55,14 @@ class PeopleSecret:
         So two simulations of one study have noise of their own, and one that goes on has what it had.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        with exclusive(path.with_suffix(".lock")):
-            if not path.exists():
-                with atomic(path) as temporary:
-                    temporary.chmod(0o600)
-                    temporary.write_bytes(private.secret())
+        if not path.exists():
+            lock = path.with_suffix(".lock")
+            with exclusive(lock):
+                if not path.exists():
+                    with atomic(path) as temporary:
+                        temporary.chmod(0o600)
+                        temporary.write_bytes(private.secret())
+                lock.unlink(missing_ok=True)
         return cls.read(path)
 
     def digest(self, person: str) -> str:

@@ -35,7 +35,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -56,7 +56,7 @@ OF_PEOPLE = (NormfedError, ArithmeticError, LookupError, OSError, ValueError)
 
 @dataclass(frozen=True)
 class PerPatient:
-    """See the module.
+    """See the module. Each is for one training, of which the accountant knows.
 
     Parameters
     ----------
@@ -77,6 +77,7 @@ class PerPatient:
     clip_norm: float
     samples: int
     unit: Literal["patient", "sample"] = "patient"
+    _used: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
     tells_loss = False
 
     def passes(self, epochs: int) -> int:
@@ -86,6 +87,7 @@ class PerPatient:
     def divided(self, epochs: Sequence[int]) -> Sequence[PerPatient]:
         """As many steps for each as its share of the epochs says, one at least if there are enough; all together take
         those of this one."""
+        self._use()
         whole, counts = self.release.times, list[int]()
         for number, so_far in enumerate(itertools.accumulate(epochs), 1):
             least = sum(counts) + 1
@@ -98,9 +100,18 @@ class PerPatient:
 
     def steps(self, draws: Draws, cohort: Cohort, epochs: int) -> Iterator[Step]:
         """All steps; none needs another's draws, so those before a checkpoint cost nothing."""
+        self._use()
         # From the same weights the same noise, and never the same noise under other gradients.
         key = derived_key(self.key, draws.start)
         return (partial(self._step, key, draws, cohort, number) for number in range(self.release.times))
+
+    def _use(self) -> None:
+        if self._used:
+            raise TypeError(
+                "an objective trains again under a rule that accounts for one training of a round; it must ask for "
+                "`divided` rules, or train plainly what never leaves the site"
+            )
+        self._used.append("used")
 
     def _step(
         self,

@@ -113,7 +113,7 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
         more=[name for name in results.metrics if name not in main],
         kinds=sorted({kind for model in shown.values() for kind in model.kinds}),
         significance=patients.significance,
-        loss=figures.loss_curves(results) if results.rounds else "",
+        loss=figures.loss_curves(results) if _tells_losses(results) else "",
         per_site=figures.per_site(_titled(results, shown), results.metrics),
         gains=figures.gains(
             _titled(results, results.differences), list(map(results.title, shown)), AUROC, results.metrics[AUROC].title
@@ -129,6 +129,11 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
     path = run.folder / "report.html"
     write_text(path, page)
     return path
+
+
+def _tells_losses(results: RunResults) -> bool:
+    """Whether a site said any; where people are protected none does."""
+    return any(loss is not None for entry in results.rounds for loss in entry.loss.values())
 
 
 def _titled(results: RunResults, by_model: Mapping[str, T]) -> dict[str, T]:

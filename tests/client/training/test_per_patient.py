@@ -173,7 +173,7 @@ def test_no_person_moves_the_sum_by_more_than_the_norm_whatever_their_scans_are(
     absent = [None if number == who else person for number, person in enumerate(cohort)]
     protecting = rule(times=6, clip_norm=clip_norm, q=0.7, unit=unit)
     present, without = (
-        gradients(Averaging(together, batch_size=2, gossip=True), Points(each), protecting, round=1)  # type: ignore[arg-type]
+        gradients(Averaging(together, batch_size=2, gossip=True), Points(each), replace(protecting))  # type: ignore[arg-type]
         for each in (cohort, absent)
     )
     groups = max(len(cohort) // min(together, len(cohort)), 1)
@@ -248,7 +248,7 @@ def test_the_gradient_of_a_step_is_that_of_opacus_clipped_by_person_or_by_sample
     people = clipped(np.stack([vectors.mean(0) for vectors in each]))
     assert not np.allclose(people, [vectors.mean(0) for vectors in each])  # somebody is clipped
     protecting = rule(clip_norm=clip_norm, samples=4)
-    found = gradients(Network(batch_size=batch_size), Points(cohort), protecting)[0]
+    found = gradients(Network(batch_size=batch_size), Points(cohort), replace(protecting))[0]
     np.testing.assert_allclose(found, people.mean(0), rtol=1e-4, atol=1e-5)
     samples = clipped(np.concatenate(each))
     found = gradients(Network(batch_size=batch_size), Points(cohort), replace(protecting, unit="sample"))[0]
@@ -515,8 +515,8 @@ def test_whose_gradient_cannot_be_made_or_is_not_finite_counts_as_nobody_and_not
         def loss(self, phase: str, batch: Batch, rng: torch.Generator) -> torch.Tensor:
             return super().loss(phase, batch, rng) * (1 + 1e30 * (batch.data["x"].abs().max() > 1e29))
 
-    found = gradients(Infinite(), Points(cohort), protecting)[0]
-    np.testing.assert_allclose(found, gradients(Infinite(), Points(others), protecting)[0] * 2 / 3, rtol=1e-6)
+    found, without = (gradients(Infinite(), Points(each), replace(protecting))[0] for each in (cohort, others))
+    np.testing.assert_allclose(found, without * 2 / 3, rtol=1e-6)
 
 
 def test_the_site_s_own_people_are_told_of_groups_that_were_left_out() -> None:
@@ -552,9 +552,21 @@ def test_trainings_that_are_one_round_together_take_its_steps_and_have_noise_of_
     assert all(abs(one - other) < len(epochs) for one, other in zip(counts, ideal, strict=True))
 
 
+def test_a_rule_is_for_the_one_training_that_is_accounted_for() -> None:
+    protecting = rule()
+    gradients(Averaging(), Points(points(2)), protecting)
+    with pytest.raises(TypeError, match="accounts for one training of a round"):
+        gradients(Averaging(), Points(points(2)), protecting)
+    divided = rule(times=4)
+    for part in divided.divided([1, 1]):
+        assert len(gradients(Averaging(), Points(points(2)), part)) == 2
+    with pytest.raises(TypeError, match="accounts for one training of a round"):
+        divided.divided([1, 1])
+
+
 def test_a_hospital_bounds_how_often_everybody_is_gone_through() -> None:
     protecting = rule(1.0, 0.3, 10, 1.0)  # each is expected three times
-    assert train(Averaging(), Points(points(2)), settings(protecting, most_epochs=3)).steps == 10
+    assert train(Averaging(), Points(points(2)), settings(replace(protecting), most_epochs=3)).steps == 10
     with pytest.raises(SiteError) as caught:
         train(Averaging(), Points(points(2)), settings(protecting, most_epochs=2))
     assert caught.value.code is SiteCode.TOO_MUCH_ASKED
