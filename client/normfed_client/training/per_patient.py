@@ -46,7 +46,7 @@ from normfed_client.training.gradients import Draws, Scaled, Step
 from normfed_common.foundation.damage import say
 from normfed_common.foundation.errors import NormfedError
 from normfed_common.learning.batch import Batch
-from normfed_common.learning.cohort import Cohort, Subcohort
+from normfed_common.learning.cohort import Cohort, Subcohort, Untold
 from normfed_common.privacy.mechanisms import SampledGaussian
 from normfed_common.privacy.noise import SecretNoise, derived_key
 
@@ -103,7 +103,8 @@ class PerPatient:
         self._use()
         # From the same weights the same noise, and never the same noise under other gradients.
         key = derived_key(self.key, draws.start)
-        return (partial(self._step, key, draws, cohort, number) for number in range(self.release.times))
+        untold = Untold(cohort)
+        return (partial(self._step, key, draws, untold, number) for number in range(self.release.times))
 
     def _use(self) -> None:
         if self._used:

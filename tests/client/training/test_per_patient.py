@@ -17,6 +17,7 @@ from learning import sum_up, training
 from opacus.grad_sample import GradSampleModule
 from scipy import stats
 from synthetic import People, setting
+from toys import Centring
 
 from normfed_client.training.gradients import GradientRule
 from normfed_client.training.loop import Settings, TrainingFigures, train
@@ -30,6 +31,7 @@ from normfed_common.learning.phase import Phase
 from normfed_common.learning.score import Score
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
+from normfed_common.models.combined.pipeline import Pipeline
 from normfed_common.privacy.mechanisms import SampledGaussian
 from normfed_common.studies import validate_learner
 from normfed_common.study.base import Frozen
@@ -373,6 +375,24 @@ def without_noise(model: Any, phase: str, batch: Batch, rng: torch.Generator) ->
     """A variational auto-encoder's loss, which draws nothing."""
     found: torch.Tensor = model.negative_elbo(batch.data["slices"], batch.data["counts"], None)
     return found
+
+
+def test_a_scan_behind_a_transform_is_transformed_once_however_often_its_person_is_drawn() -> None:
+    people, done = People(4), []
+
+    class Marking(Centring):
+        def transform(self, scan: Scan) -> Scan:
+            done.append(scan.person)
+            return super().transform(scan)
+
+    transform = Marking(Frozen(), setting())
+    entry = validate_learner(MODELS, {"name": "siamese", **SMALL["siamese"]}, "test")
+    siamese = build(MODELS, entry, replace(setting(), value_range=transform.value_range))
+    model = Pipeline([transform], siamese)
+    sum_up(model, people)
+    done.clear()
+    train(model, people, replace(settings(rule(times=5)), phase=training(model)))
+    assert sorted(done, key=lambda person: person.index) == [Person(number) for number in range(4)]  # without ages
 
 
 def test_how_samples_are_batched_changes_nothing_but_rounding() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from synthetic import People
 
-from normfed_common.learning.cohort import Person, Scan, Subcohort, Visits
+from normfed_common.learning.cohort import Person, Scan, Subcohort, Untold, Visits
 
 
 def test_a_visit_is_opened_when_it_is_looked_at() -> None:
@@ -32,11 +32,15 @@ def test_some_people_of_a_cohort_are_one_with_all_their_visits_and_their_own_num
     assert [list(visits) for visits in some.people()] == [[0, 1], [2, 3]]
     for index, expected in enumerate([6, 7, 2, 3]):
         np.testing.assert_array_equal(some.scan(index).images, people.scan(expected).images)
-    assert [some.scan(index).person for index in range(4)] == [Person(3), Person(3), Person(1), Person(1)]
+    assert [some.scan(index).person for index in range(4)] == [people.scan(index).person for index in (6, 7, 2, 3)]
+    other = People(4, seed=1, visits=2)
+    np.testing.assert_array_equal(some.of(other).scan(2).images, other.scan(2).images)
 
 
-def test_ages_and_sexes_are_not_told_of_some_people_of_a_cohort() -> None:
-    """A hospital's are those of others, too."""
-    people = People(2)
-    assert people.scan(1).person != Person(1)
-    assert Subcohort(people, [1]).scan(0).person == Person(1)
+def test_of_people_who_are_untold_nothing_is_known_but_which_scans_are_one_person_s() -> None:
+    people = People(3, visits=2)
+    untold = Untold(people)
+    assert (len(untold), untold.people()) == (6, people.people())
+    assert people.scan(2).person != Person(1)
+    assert [untold.scan(index).person for index in range(6)] == [Person(index // 2) for index in range(6)]
+    np.testing.assert_array_equal(untold.scan(3).images, people.scan(3).images)
