@@ -16,6 +16,7 @@ from common import Brains, machine, setting
 from opacus import GradSampleModule
 
 from normfed_client.training.gradients import Draws as Drawn
+from normfed_client.imaging.template import anatomy
 from normfed_client.training.gradients import GradientRule, Plain, Scaled
 from normfed_client.training.loop import Settings, train
 from normfed_client.training.per_patient import PerPatient
@@ -33,7 +34,7 @@ MEASURED: dict[str, dict[str, Any]] = {
     "siamese, isbi": {"name": "siamese", "architecture": "isbi", "pairs_per_subject": 800, "batch_size": 50},
     "auto-encoder": {"name": "autoencoder", "slices_per_subject": 8},
     "variational": {"name": "vae", "slices_per_subject": 8},
-    "planted anomalies": {"name": "synthetic-anomalies", "slabs_per_subject": 2},
+    "planted anomalies": {"name": "synthetic-anomalies"},
 }
 
 
@@ -57,7 +58,8 @@ class Hooked(Plain):
 
 def made(entry: dict[str, Any]) -> Learner:
     """A model of the demo's setting."""
-    return build(MODELS, validate_learner(MODELS, entry, "benchmark"), setting())
+    where = replace(setting(), open_anatomy=lambda: anatomy(2))
+    return build(MODELS, validate_learner(MODELS, entry, "benchmark"), where)
 
 
 def seconds_per_sample(learner: Learner, people: Brains, rule: Callable[[], GradientRule]) -> float:

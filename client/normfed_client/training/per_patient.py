@@ -127,22 +127,23 @@ class PerPatient:
         noise = SecretNoise(key)
         groups = self._groups(noise, len(cohort.people()), draws.people_per_sample)
         there = noise.uniform(len(groups)) < self.release.sampling_rate
-        total = torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64, device=parameters[0].device)
+        total = [torch.zeros_like(parameter, dtype=torch.float64) for parameter in parameters]
         lost: list[Exception] = []
         for place in np.flatnonzero(there):
             rng = np.random.default_rng(int.from_bytes(derived_key(key, f"group {place}"), "big"))
             whose = Subcohort(cohort, groups[place].tolist())
             samples = self._samples(draws, whose, rng, len(groups[place]))
             try:
-                total += self._contribution(samples, draws, (number, int(place)), parameters)
+                self._add(total, list(samples), draws, (number, int(place)), parameters)
             except OF_PEOPLE as error:
                 lost.append(error)
         if lost:
             say(f"step {number}: {len(lost)} of {there.sum()} groups of people were left out ({lost[0]})")
         z, longest = self.release.noise_multiplier, self.clip_norm
-        noised = noise.noised(total.cpu().numpy(), z * longest if z else 0.0)
-        mean = torch.from_numpy(noised / self._expected(draws, groups)).to(parameters[0].device)
-        for parameter, part in zip(parameters, mean.split([p.numel() for p in parameters]), strict=True):
+        together = torch.cat([one.reshape(-1) for one in total]).cpu().numpy()
+        mean = noise.noised(together, z * longest if z else 0.0) / self._expected(draws, groups)
+        parts = torch.from_numpy(mean).split([parameter.numel() for parameter in parameters])
+        for parameter, part in zip(parameters, parts, strict=True):
             parameter.grad = part.view_as(parameter).to(parameter)
 
     def _groups(self, noise: SecretNoise, people: int, size: int) -> np.ndarray:
@@ -168,32 +169,39 @@ class PerPatient:
             if left <= 0:
                 return
 
-    def _contribution(
-        self, samples: Iterator[Batch], draws: Draws, place: tuple[int, int], parameters: Sequence[torch.nn.Parameter]
-    ) -> torch.Tensor:
-        """What a group adds to the sum, float64 (all parameters,)."""
+    def _add(
+        self,
+        total: Sequence[torch.Tensor],
+        samples: Sequence[Batch],
+        draws: Draws,
+        place: tuple[int, int],
+        parameters: Sequence[torch.nn.Parameter],
+    ) -> None:
+        """What a group has to say, onto the sum over groups, float64 per parameter."""
         if self.unit == "patient":
-            return self._clipped(_gradient(list(samples), draws, place, parameters))
-        alone = (one for batch in samples for one in batch.apart())
-        vectors = (_gradient([one], draws, (*place, n), parameters) for n, one in enumerate(alone))
-        return sum((self._clipped(vector) for vector in vectors), torch.zeros((), dtype=torch.float64))
+            self._add_clipped(total, _gradient(samples, draws, place, parameters))
+            return
+        for number, alone in enumerate(one for batch in samples for one in batch.apart()):
+            self._add_clipped(total, _gradient([alone], draws, (*place, number), parameters))
 
-    def _clipped(self, vector: torch.Tensor) -> torch.Tensor:
-        """No longer than C; 0 if it is not finite."""
-        length = float(torch.linalg.vector_norm(vector))
+    def _add_clipped(self, total: Sequence[torch.Tensor], gradient: Sequence[torch.Tensor]) -> None:
+        """A gradient, no longer than C over all parameters together; nothing of one that is not finite."""
+        lengths = [torch.linalg.vector_norm(part, dtype=torch.float64) for part in gradient]
+        length = float(torch.linalg.vector_norm(torch.stack(lengths)))
         if not math.isfinite(length):
-            return torch.zeros_like(vector)
-        return vector if length <= self.clip_norm else vector * (self.clip_norm / length)
+            return
+        factor = 1.0 if length <= self.clip_norm else self.clip_norm / length
+        for one, part in zip(total, gradient, strict=True):
+            one.add_(part, alpha=factor)
 
 
 def _gradient(
     samples: Sequence[Batch], draws: Draws, place: tuple[int, ...], parameters: Sequence[torch.nn.Parameter]
-) -> torch.Tensor:
-    """Of the mean loss over all samples, float64 (all parameters,); 0 without samples."""
+) -> list[torch.Tensor]:
+    """Of the mean loss over all samples, by parameter; 0 without samples."""
     count = sum(map(len, samples))
     for parameter in parameters:
         parameter.grad = None
     for number, batch in enumerate(samples):
         torch.autograd.backward(draws.loss(batch, *place, number).sum() / count, inputs=list(parameters))
-    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    return torch.cat([grad.reshape(-1) for grad in grads]).double()
+    return [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
