@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ import torch
 from common import Brains, machine, setting
 from opacus import GradSampleModule
 
-from normfed_client.training.gradients import Draws as Drawn
 from normfed_client.imaging.template import anatomy
+from normfed_client.training.gradients import Draws as Drawn
 from normfed_client.training.gradients import GradientRule, Plain, Scaled
 from normfed_client.training.loop import Settings, train
 from normfed_client.training.per_patient import PerPatient
