@@ -117,7 +117,9 @@ def train(job: Job[TrainRound]) -> tuple[Answer, Arrays]:
     outcome = objective_of(request.strategy)(work)
     base = work.offer.models[outcome.cluster]
     if site.study.privacy.epsilon is not None:
-        check_buffers(model, outcome.arrays, base)
+        untrained = job.model()
+        untrained.load(base)
+        check_buffers(model, outcome.arrays, untrained.share())
     rng = seeds.generator(job.seed, "compression", site.config.name, payload.round)
     header = Answer(
         site=site.config.name,

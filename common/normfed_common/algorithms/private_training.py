@@ -69,18 +69,23 @@ def _check_normalisation(
             )
 
 
-def check_buffers(model: NormativeModel, leaving: Arrays, received: Arrays) -> None:
+def check_buffers(model: NormativeModel, leaving: Arrays, before: Arrays) -> None:
     """Refuse to let out what training changed and no gradient did: statistics of people without noise.
+
+    Parameters
+    ----------
+    before
+        What the model shared before it was trained.
 
     Raises
     ------
     SiteError
-        If a buffer of the network differs from what was received.
+        If a buffer of the network is another than before.
     """
     assert model.network is not None
     trained = {NETWORK + name for name, _ in model.network.named_parameters()}
     for name, array in leaving.items():
-        if name not in trained and not (array == received[name]).all():
+        if name not in trained and not (array == before[name]).all():
             raise SiteError(
                 SiteCode.STUDY_REFUSED, f"{name}: training changed it without a gradient, so no noise would cover it"
             )
