@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from normfed_client.answering.job import Job
+from normfed_client.answering.private_sums import private_sums
 from normfed_client.evaluating.evaluation import Evaluation
 from normfed_client.hospital import machine
 from normfed_client.hospital.folder import of_environment as hospital_of_environment
@@ -29,6 +30,7 @@ from normfed_common.foundation.files import inside
 from normfed_common.learning.learner import NETWORK, Learner
 from normfed_common.learning.phase import phase_of_round
 from normfed_common.metrics.summary import reportable_groups
+from normfed_common.privacy.spending import spending
 from normfed_common.study.federation import Compression
 from normfed_common.study.roles import Role
 from normfed_common.wire import offers
@@ -237,12 +239,18 @@ def sums(job: Job[Sums]) -> tuple[Answer, Arrays]:
     phase = _summed_phase(job, model)
     received = offers.decode(job.arrays).model
     model.load(received)
+    again = (job.payload.iteration,) if job.payload.iteration else ()
+    names = ("sums", site.config.name, phase, *again)
+    spent = spending(site.study.privacy, site.study.federation, model.phases())
+    if spent is not None and spent.sums is not None:
+        total = private_sums(job, model, cohort, received, names, spent.sums.noise_multiplier)
+        seconds = time.perf_counter() - begin
+        return Answer(site=site.config.name, subjects=site.training_people, seconds=seconds, payload=Summed()), total
     places = model.places(phase)
     if places is not None:
         model.prepare(phase, cohort)
         cohort = site.cohort_of_places(model.age_and_sex, places)
-    again = (job.payload.iteration,) if job.payload.iteration else ()
-    rng = seeds.generator(job.seed, "sums", site.config.name, phase, *again)
+    rng = seeds.generator(job.seed, *names)
 
     def made() -> Arrays:
         return {name: np.asarray(value, np.float64) for name, value in model.statistics(phase, cohort, rng).items()}

@@ -143,6 +143,10 @@ class Custody:
         """What stands for a person in the hospital's records."""
         return self._secret.digest(person)
 
+    def noise_secret(self) -> bytes:
+        """What the noise of releases is drawn from; lost with the hospital's secret."""
+        return self._secret.for_noise()
+
     def blocks(self) -> list[set[str]]:
         """Digests of the people by the releases that they were in (see `Releases`)."""
         with self._releases() as releases:

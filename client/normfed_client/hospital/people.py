@@ -52,5 +52,9 @@ class PeopleSecret:
         """The person's lot for a purpose, uniform in [0, 1), always the same."""
         return int.from_bytes(self._mac(purpose, person)[:7], "big") / 2**56
 
+    def for_noise(self) -> bytes:
+        """What the noise of releases is drawn from: 32 bytes, which say nothing of the secret."""
+        return self._mac("noise", "")
+
     def _mac(self, purpose: str, person: str) -> bytes:
         return hmac.new(self._key, f"{purpose}\0{person}".encode(), hashlib.sha256).digest()

@@ -27,6 +27,7 @@ from normfed_client.imaging.cache import Cache, Entry
 from normfed_client.imaging.cohort import NO_LESION, PreparedCohort, Roles, assign, person_of, select
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.template import anatomy, common_grid
+from normfed_common.foundation import private
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import DatasetError, PluginError, ReadError, ScanError, SiteCode, SiteError
 from normfed_common.learning.cohort import Scan
@@ -39,6 +40,7 @@ from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.roles import ROLES, Role
 
+NOISE = "noise.secret"
 SITES_VARIABLE = "NORMFED_SITES"  # a JSON file with the configurations of all sites on this machine (simulation)
 _SITES = TypeAdapter(tuple[SiteConfig, ...])
 
@@ -134,6 +136,13 @@ class Site:
         if people < self.minimum:
             raise SiteError(SiteCode.COHORT_TOO_SMALL, f"{people} people to train on")
         return PreparedCohort([(case.visit, case.entry) for case in self.train], known=self._demographics())
+
+    @property
+    def noise_secret(self) -> bytes:
+        """What the noise of releases is drawn from: the hospital's own secret, in a simulation one of the run's."""
+        if self.custody is not None:
+            return self.custody.noise_secret()
+        return private.kept(self.config.output / NOISE)
 
     def release(self, kind: Kind, cases: Sequence[Case], what: str) -> None:
         """Something about these people is about to leave; see `normfed_client.hospital.releases`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import stat
@@ -34,6 +35,19 @@ def write_new(path: Path, content: bytes) -> None:
 def secret() -> bytes:
     """A new secret of 256 bits, as text."""
     return secrets.token_hex(32).encode()
+
+
+def kept(path: Path) -> bytes:
+    """The secret in a file, which is made with a new one where it is missing: the same for all processes at once."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}-{os.getpid()}")
+        aside.unlink(missing_ok=True)
+        write_new(aside, secret())
+        with contextlib.suppress(FileExistsError):
+            os.link(aside, path)
+        aside.unlink()
+    return path.read_bytes()
 
 
 def check(path: Path) -> None:
