@@ -30,7 +30,7 @@ from transfer import Entry, Federation, Scored, scores
 
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.learning.bounded import Bounded
+from normfed_common.learning.bounded import Bounded, Wrapped
 from normfed_common.learning.cohort import Cohort
 from normfed_common.learning.phase import Phase
 from normfed_common.models.base import NormativeModel
@@ -76,19 +76,19 @@ ENTRIES: Mapping[str, Sequence[Entry]] = {
 Kept = dict[tuple[str, ...], Arrays]
 
 
-class Remembering(Bounded):
+class Remembering(Wrapped):
     """Contributions that are worked out once per person and what their model has learnt before."""
 
     def __init__(self, inner: Bounded, kept: Kept, key: tuple[str, ...]) -> None:
-        self._inner, self._kept, self._key = inner, kept, key
-        self.shapes, self.beside, self.repaired = inner.shapes, inner.beside, inner.repaired  # type: ignore[method-assign]
+        super().__init__(inner)
+        self._kept, self._key = kept, key
 
     def contribution(self, person: Cohort, rng: np.random.Generator) -> Arrays:
         """See `Bounded`."""
         visits = [person._cohort.visits[number][0].name for number in person._visits]  # type: ignore[attr-defined]
         key = (*self._key, *visits)
         if key not in self._kept:
-            self._kept[key] = self._inner.contribution(person, rng)
+            self._kept[key] = self.inner.contribution(person, rng)
         return self._kept[key]
 
 

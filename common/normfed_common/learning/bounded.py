@@ -60,6 +60,29 @@ class Bounded(ABC):
         """
 
 
+class Wrapped(Bounded):
+    """Another's, for a subclass to change some of."""
+
+    def __init__(self, inner: Bounded) -> None:
+        self.inner = inner
+
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """The other's."""
+        return self.inner.shapes()
+
+    def contribution(self, person: Cohort, rng: np.random.Generator) -> Arrays:
+        """The other's."""
+        return self.inner.contribution(person, rng)
+
+    def beside(self, people: int) -> Arrays:
+        """The other's."""
+        return self.inner.beside(people)
+
+    def repaired(self, total: Arrays, noise: float) -> Arrays:
+        """The other's."""
+        return self.inner.repaired(total, noise)
+
+
 def longest(people: float, noise: float, dimension: int) -> float:
     """No total of so many contributions, with noise in its ``dimension`` numbers, is longer but for one in 10^17.
 

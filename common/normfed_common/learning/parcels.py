@@ -33,6 +33,8 @@ SMOOTHING_MM = 3.0
 BRAIN = 0.5  # of the tissues' probability
 LEAST_VARIANCE = 0.1  # of a parcel, as a share of that of all
 LEAST_OF_ALL = 0.01  # as a share of s^2, where noise leaves nothing of it
+REACH = (4.0, 1.5)  # levels and depths, within which parcels are alike
+ALONE = 0.02  # share of what differs between parcels that is each one's own
 TINY = 1e-12
 Fields = Iterable[tuple[np.ndarray, np.ndarray]]
 
@@ -72,6 +74,13 @@ class Parcels:
         """Flat indices (n,) of the voxels that are in a parcel."""
         return np.flatnonzero(self.place >= 0)
 
+    def template(self, units: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Mean of the template's T1 in each parcel, (P,), after ``units`` have been made of its brain (n,)."""
+        where = self.place[self.brain]
+        values = units(self._setting.anatomy.t1.ravel()[self.brain].astype(np.float64))
+        found: np.ndarray = np.bincount(where, values, PARCELS) / np.maximum(self.voxels, 1)
+        return found
+
     def at(self, values: np.ndarray) -> np.ndarray:
         """What is kept by parcel, (P, d), at the voxels of `brain`: (n, d)."""
         found: np.ndarray = values[self.place[self.brain]]
@@ -89,8 +98,11 @@ class ParcelMeans(Bounded):
         (d,): s, about the root mean square of each number over a brain; public.
     value_range
         Between what all numbers lie.
+    centre
+        Returns the numbers, (P, d), that are taken from a person's before they are bounded: public, about what people
+        have; 0 when absent.
     squares
-        Whether mean squares per parcel are released, too; they take two thirds of a contribution's length.
+        Whether mean squares per parcel, from that centre, are released, too.
     products
         Whether the mean products of all pairs of numbers over the brain are.
     """
@@ -101,11 +113,12 @@ class ParcelMeans(Bounded):
         fields: Callable[[Cohort, np.random.Generator], Fields],
         scale: np.ndarray,
         value_range: tuple[float, float] = (-np.inf, np.inf),
+        centre: Callable[[], np.ndarray] | None = None,
         squares: bool = False,
         products: bool = False,
     ) -> None:
         self._parcels, self._fields, self._scale = parcels, fields, np.asarray(scale, np.float64)
-        self._range = value_range
+        self._range, self._centre = value_range, centre
         d = len(self._scale)
         # Per number a person's own share of the length: alike in all of them.
         self._units = {"mean": self._scale * np.sqrt(d)}
@@ -122,11 +135,13 @@ class ParcelMeans(Bounded):
     def contribution(self, person: Cohort, rng: np.random.Generator) -> Arrays:
         """See the module; 0 of a parcel where the person has no normal tissue."""
         d = len(self._scale)
+        centre = self._centred
         count, total = np.zeros(PARCELS), {name: np.zeros(shape) for name, shape in self.shapes().items()}
         for index, vectors in self._fields(person, rng):
             place = self._parcels.place[index]
             inside = place >= 0
             place, values = place[inside], np.asarray(vectors, np.float64)[inside]
+            values = values - centre[place]
             count += np.bincount(place, minlength=PARCELS)
             for axis in range(d):
                 total["mean"][:, axis] += np.bincount(place, values[:, axis], PARCELS)
@@ -144,8 +159,9 @@ class ParcelMeans(Bounded):
         return total
 
     def beside(self, people: int) -> Arrays:
-        """``people`` () and ``voxels`` (P,), of the template's parcels, once per person."""
-        return {"people": np.asarray(float(people)), "voxels": people * self._parcels.voxels}
+        """``people`` (), and once per person ``voxels`` (P,) of the template's parcels and ``centre`` (P, d)."""
+        voxels, centre = people * self._parcels.voxels, people * self._centred
+        return {"people": np.asarray(float(people)), "voxels": voxels, "centre": centre}
 
     def repaired(self, total: Arrays, noise: float) -> Arrays:
         """``count`` (P,), ``sum`` (P, d), ``squares`` (P, d), and ``products``, over as many voxels as the template has.
@@ -157,7 +173,7 @@ class ParcelMeans(Bounded):
         WireError
             If these are not numbers of people and voxels.
         """
-        check_shapes({name: total[name] for name in ("people", "voxels") if name in total}, _BESIDE)
+        check_shapes(total, {"people": (), "voxels": (PARCELS,), "centre": (PARCELS, len(self._scale))})
         people, count = float(total["people"]), total["voxels"]
         if not (people > 0 and (count >= 0).all() and count.sum() > 0):
             raise WireError("the sums cover no people")
@@ -169,17 +185,23 @@ class ParcelMeans(Bounded):
             for name, unit in self._units.items()
         }
         variance = (error * self._units["mean"]) ** 2
-        mean = np.clip(shrunk(raw["mean"], share, variance), *self._range)
+        alike, centre = _alike(), total["centre"] / people
+        away = shrunk(raw["mean"], share, variance, alike)
+        mean = np.clip(centre + away, *self._range)
         found = {"count": count, "sum": count[:, None] * mean}
         if "squares" in raw:
             within = raw["squares"] - raw["mean"] ** 2 + variance
-            of_within = (error * self._units["squares"]) ** 2 + 4 * mean**2 * variance
+            of_within = (error * self._units["squares"]) ** 2 + 4 * away**2 * variance
             floor = LEAST_VARIANCE * np.maximum((share[:, None] * within).sum(0), LEAST_OF_ALL * self._scale**2)
-            squares = np.maximum(shrunk(within, share, of_within), floor) + mean**2
+            squares = np.maximum(shrunk(within, share, of_within, alike), floor) + mean**2
             found["squares"] = count[:, None] * np.minimum(squares, max(map(abs, self._range)) ** 2)
         if "products" in raw:
-            found["products"] = count.sum() * _within(raw["products"], self._upper, mean, share)[self._upper]
+            found["products"] = count.sum() * _within(raw["products"], self._upper, away, share)[self._upper]
         return found
+
+    @property
+    def _centred(self) -> np.ndarray:
+        return np.zeros((PARCELS, len(self._scale))) if self._centre is None else self._centre()
 
     @property
     def _share(self) -> np.ndarray:
@@ -188,26 +210,46 @@ class ParcelMeans(Bounded):
         return found
 
 
-_BESIDE = {"people": (), "voxels": (PARCELS,)}
+def shrunk(means: np.ndarray, share: np.ndarray, variances: np.ndarray, alike: np.ndarray | None = None) -> np.ndarray:
+    """What noisy means most likely are: each drawn to that of all, and to those that are like it, by as much as its noise
+    exceeds what differs between them. Without noise, the means as they are.
 
-
-def shrunk(means: np.ndarray, share: np.ndarray, variances: np.ndarray) -> np.ndarray:
-    """Noisy means of parcels, each drawn to that of all by as much as its noise exceeds what differs between them: the
-    empirical Bayes estimate (Efron & Morris 1973, JASA 68:117). Without noise, the means as they are.
+    The posterior mean of a Gaussian process, whose variance is what the means vary by more than their noise does
+    (Rasmussen & Williams 2006, 2.2; empirical Bayes: Efron & Morris 1973, JASA 68:117).
 
     Parameters
     ----------
     means
-        (P, d).
+        (P, d); of parcels without a share whatever.
     share
         (P,), of the brain; they sum to 1.
     variances
         (P, d), of the noise.
+    alike
+        (P, P), correlations between parcels; none when absent.
     """
-    centre = (share[:, None] * means).sum(0)
-    signal = np.maximum((share[:, None] * ((means - centre) ** 2 - variances)).sum(0), 0.0)
-    kept = np.where(variances > 0, signal / np.where(variances > 0, signal + variances, 1), 1.0)
-    found: np.ndarray = centre + (means - centre) * kept
+    alike = np.eye(len(means)) if alike is None else alike
+    known, found = np.flatnonzero(share), np.zeros_like(means)
+    weight = share[known, None]
+    centre = (weight * means[known]).sum(0)
+    signal = np.maximum((weight * ((means[known] - centre) ** 2 - variances[known])).sum(0), 0.0)
+    for column, (of, spread) in enumerate(zip(signal, variances[known].T, strict=True)):
+        if not spread.any():
+            found[known, column] = means[known, column]
+        elif of > 0:
+            covariance = of * alike[np.ix_(known, known)]
+            weights = np.linalg.solve(covariance + np.diag(spread), means[known, column] - centre[column])
+            found[known, column] = centre[column] + covariance @ weights
+        else:
+            found[known, column] = centre[column]
+    return found
+
+
+def _alike() -> np.ndarray:
+    """Correlations of what differs between parcels, (P, P): neighbours in level and depth are alike."""
+    level, depth = np.divmod(np.arange(PARCELS), DEPTHS)
+    squares = np.subtract.outer(level, level) ** 2 / REACH[0] ** 2 + np.subtract.outer(depth, depth) ** 2 / REACH[1] ** 2
+    found: np.ndarray = (1 - ALONE) * np.exp(-squares / 2) + ALONE * np.eye(PARCELS)
     return found
 
 

@@ -12,7 +12,7 @@ import torch
 
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.learning.batch import Batch
-from normfed_common.learning.bounded import Bounded
+from normfed_common.learning.bounded import Bounded, Wrapped
 from normfed_common.learning.cohort import Cohort
 from normfed_common.learning.learner import Learner
 from normfed_common.learning.phase import Phase
@@ -154,23 +154,16 @@ class Composite(NormativeModel):
         return number, phase.removeprefix(self._prefixes[number])
 
 
-class _Seen(Bounded):
+class _Seen(Wrapped):
     """Contributions of scans that were changed first."""
 
     def __init__(self, inner: Bounded, seen: Callable[[Cohort], Cohort]) -> None:
-        self._inner, self._seen = inner, seen
-
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        return self._inner.shapes()
+        super().__init__(inner)
+        self._seen = seen
 
     def contribution(self, person: Cohort, rng: np.random.Generator) -> Arrays:
-        return self._inner.contribution(self._seen(person), rng)
-
-    def beside(self, people: int) -> Arrays:
-        return self._inner.beside(people)
-
-    def repaired(self, total: Arrays, noise: float) -> Arrays:
-        return self._inner.repaired(total, noise)
+        """Of the person's scans as the learner sees them."""
+        return self.inner.contribution(self._seen(person), rng)
 
 
 class Networks(torch.nn.Module):
