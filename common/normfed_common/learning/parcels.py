@@ -35,7 +35,6 @@ LEAST_VARIANCE = 0.1  # of a parcel, as a share of that of all
 LEAST_OF_ALL = 0.01  # as a share of s^2, where noise leaves nothing of it
 REACH = (4.0, 1.5)  # levels and depths, within which parcels are alike
 ALONE = 0.02  # share of what differs between parcels that is each one's own
-TINY = 1e-12
 Fields = Iterable[tuple[np.ndarray, np.ndarray]]
 
 
@@ -74,13 +73,6 @@ class Parcels:
         """Flat indices (n,) of the voxels that are in a parcel."""
         return np.flatnonzero(self.place >= 0)
 
-    def template(self, units: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Mean of the template's T1 in each parcel, (P,), after ``units`` have been made of its brain (n,)."""
-        where = self.place[self.brain]
-        values = units(self._setting.anatomy.t1.ravel()[self.brain].astype(np.float64))
-        found: np.ndarray = np.bincount(where, values, PARCELS) / np.maximum(self.voxels, 1)
-        return found
-
     def at(self, values: np.ndarray) -> np.ndarray:
         """What is kept by parcel, (P, d), at the voxels of `brain`: (n, d)."""
         found: np.ndarray = values[self.place[self.brain]]
@@ -98,11 +90,9 @@ class ParcelMeans(Bounded):
         (d,): s, about the root mean square of each number over a brain; public.
     value_range
         Between what all numbers lie.
-    centre
-        Returns the numbers, (P, d), that are taken from a person's before they are bounded: public, about what people
-        have; 0 when absent.
     squares
-        Whether mean squares per parcel, from that centre, are released, too.
+        (d,): about the root mean square, over a brain, of the mean squares of parcels; these are released, too, if it is
+        given.
     products
         Whether the mean products of all pairs of numbers over the brain are.
     """
@@ -113,17 +103,16 @@ class ParcelMeans(Bounded):
         fields: Callable[[Cohort, np.random.Generator], Fields],
         scale: np.ndarray,
         value_range: tuple[float, float] = (-np.inf, np.inf),
-        centre: Callable[[], np.ndarray] | None = None,
-        squares: bool = False,
+        squares: np.ndarray | None = None,
         products: bool = False,
     ) -> None:
         self._parcels, self._fields, self._scale = parcels, fields, np.asarray(scale, np.float64)
-        self._range, self._centre = value_range, centre
+        self._range = value_range
         d = len(self._scale)
         # Per number a person's own share of the length: alike in all of them.
         self._units = {"mean": self._scale * np.sqrt(d)}
-        if squares:
-            self._units["squares"] = 2 * self._scale**2 * np.sqrt(d)
+        if squares is not None:
+            self._units["squares"] = np.asarray(squares, np.float64) * np.sqrt(d)
         self._upper = np.triu_indices(d)
         if products:
             self._units["products"] = 2 * self._scale[self._upper[0]] * self._scale[self._upper[1]] * np.sqrt(d)
@@ -135,13 +124,11 @@ class ParcelMeans(Bounded):
     def contribution(self, person: Cohort, rng: np.random.Generator) -> Arrays:
         """See the module; 0 of a parcel where the person has no normal tissue."""
         d = len(self._scale)
-        centre = self._centred
         count, total = np.zeros(PARCELS), {name: np.zeros(shape) for name, shape in self.shapes().items()}
         for index, vectors in self._fields(person, rng):
             place = self._parcels.place[index]
             inside = place >= 0
             place, values = place[inside], np.asarray(vectors, np.float64)[inside]
-            values = values - centre[place]
             count += np.bincount(place, minlength=PARCELS)
             for axis in range(d):
                 total["mean"][:, axis] += np.bincount(place, values[:, axis], PARCELS)
@@ -159,9 +146,8 @@ class ParcelMeans(Bounded):
         return total
 
     def beside(self, people: int) -> Arrays:
-        """``people`` (), and once per person ``voxels`` (P,) of the template's parcels and ``centre`` (P, d)."""
-        voxels, centre = people * self._parcels.voxels, people * self._centred
-        return {"people": np.asarray(float(people)), "voxels": voxels, "centre": centre}
+        """``people`` (), and once per person ``voxels`` (P,) of the template's parcels."""
+        return {"people": np.asarray(float(people)), "voxels": people * self._parcels.voxels}
 
     def repaired(self, total: Arrays, noise: float) -> Arrays:
         """``count`` (P,), ``sum`` (P, d), ``squares`` (P, d), and ``products``, over as many voxels as the template has.
@@ -173,7 +159,7 @@ class ParcelMeans(Bounded):
         WireError
             If these are not numbers of people and voxels.
         """
-        check_shapes(total, {"people": (), "voxels": (PARCELS,), "centre": (PARCELS, len(self._scale))})
+        check_shapes(total, {"people": (), "voxels": (PARCELS,)})
         people, count = float(total["people"]), total["voxels"]
         if not (people > 0 and (count >= 0).all() and count.sum() > 0):
             raise WireError("the sums cover no people")
@@ -185,23 +171,19 @@ class ParcelMeans(Bounded):
             for name, unit in self._units.items()
         }
         variance = (error * self._units["mean"]) ** 2
-        alike, centre = _alike(), total["centre"] / people
-        away = shrunk(raw["mean"], share, variance, alike)
-        mean = np.clip(centre + away, *self._range)
+        alike = _alike()
+        mean = np.clip(shrunk(raw["mean"], share, variance, alike), *self._range)
         found = {"count": count, "sum": count[:, None] * mean}
         if "squares" in raw:
             within = raw["squares"] - raw["mean"] ** 2 + variance
-            of_within = (error * self._units["squares"]) ** 2 + 4 * away**2 * variance
+            of_within = (error * self._units["squares"]) ** 2 + 4 * mean**2 * variance
             floor = LEAST_VARIANCE * np.maximum((share[:, None] * within).sum(0), LEAST_OF_ALL * self._scale**2)
             squares = np.maximum(shrunk(within, share, of_within, alike), floor) + mean**2
             found["squares"] = count[:, None] * np.minimum(squares, max(map(abs, self._range)) ** 2)
         if "products" in raw:
-            found["products"] = count.sum() * _within(raw["products"], self._upper, away, share)[self._upper]
+            least = LEAST_OF_ALL * float((self._scale**2).mean())
+            found["products"] = count.sum() * _within(raw["products"], self._upper, mean, share, least)[self._upper]
         return found
-
-    @property
-    def _centred(self) -> np.ndarray:
-        return np.zeros((PARCELS, len(self._scale))) if self._centre is None else self._centre()
 
     @property
     def _share(self) -> np.ndarray:
@@ -253,16 +235,18 @@ def _alike() -> np.ndarray:
     return found
 
 
-def _within(products: np.ndarray, upper: tuple[np.ndarray, np.ndarray], mean: np.ndarray, share: np.ndarray) -> np.ndarray:
+def _within(
+    products: np.ndarray, upper: tuple[np.ndarray, np.ndarray], mean: np.ndarray, share: np.ndarray, least: float
+) -> np.ndarray:
     """The covariance (d, d) within parcels, of mean products over the brain; no eigenvalue is below a tenth of their
-    mean."""
+    mean, nor of ``least``."""
     d = mean.shape[1]
     whole = np.empty((d, d))
     whole[upper] = products
     whole.T[upper] = products
     covariance = whole - (share[:, None] * mean).T @ mean
     values, axes = np.linalg.eigh(covariance)
-    floor = LEAST_VARIANCE * max(float(values.mean()), TINY)
+    floor = LEAST_VARIANCE * max(float(values.mean()), least)
     found: np.ndarray = (axes * np.maximum(values, floor)) @ axes.T
     return found
 

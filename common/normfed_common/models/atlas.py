@@ -28,7 +28,7 @@ from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
 from normfed_common.learning.bounded import Bounded
 from normfed_common.learning.cohort import Cohort, Person, Scan
-from normfed_common.learning.parcels import PARCELS, ParcelMeans, Parcels
+from normfed_common.learning.parcels import ParcelMeans, Parcels
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.scatter import triangle
 from normfed_common.learning.score import Score
@@ -44,13 +44,15 @@ from normfed_common.models.voxelwise.intensities import (
     robust_units,
     smoothed_inside,
     suspicion,
-    units_of,
 )
 from normfed_common.models.voxelwise.regression import Products, check_products, slopes
 from normfed_common.study.base import Frozen
 from normfed_common.study.preprocessing import GRID_MM3
 
 SMOOTHING_MM = 2.0  # of signed scores
+# About the mean squares of parcels, by which they are bounded: of robust units, fluid is darkest on FLAIR; and of what the
+# study normalises, as a share of its largest value.
+ROBUST_SQUARES, LARGEST_SQUARES, SQUARES = {"T1w": 1.5}, 4.0, 0.4
 
 
 class AtlasConfig(Frozen):
@@ -151,8 +153,9 @@ class Atlas(NormativeModel):
         """Means and mean squares of parcels, of people who have every modality; no regression."""
         if self.covariates.names or self.setting.may_lack:
             return None
-        scale = np.full(len(self.setting.modalities), 0.5)
-        return _ChannelsFirst(self.parcels, self._values, scale, self.value_range, self._template, squares=True)
+        robust, usual = self.config.units == "robust", SQUARES * max(map(abs, self.setting.value_range))
+        squares = [ROBUST_SQUARES.get(name, LARGEST_SQUARES) if robust else usual for name in self.setting.modalities]
+        return _ChannelsFirst(self.parcels, self._values, np.ones(len(squares)), self.value_range, np.array(squares))
 
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         """Sums of y and of y^2 of shape (C, X, Y, Z), over normal voxels; n of shape (X, Y, Z), or where scans may lack
@@ -303,15 +306,6 @@ class Atlas(NormativeModel):
             voxels = np.zeros((*array.shape[:-1], int(np.prod(grid))))
             voxels[..., self.parcels.brain] = np.moveaxis(self.parcels.at((array / each).T), 0, -1)
             found[name] = voxels.reshape(*array.shape[:-1], *grid)
-        return found
-
-    def _template(self) -> np.ndarray:
-        """About what people have in parcels, (P, C): on T1 what the template has, elsewhere nothing is known."""
-        found = np.zeros((PARCELS, len(self.setting.modalities)))
-        if self.config.units == "robust":
-            for channel, name in enumerate(self.setting.modalities):
-                if name == "T1w":
-                    found[:, channel] = self.parcels.template(units_of)
         return found
 
     def _values(self, person: Cohort, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -47,7 +47,7 @@ def robust_units(images: np.ndarray, mask: np.ndarray, present: np.ndarray, outs
     """
     found = np.full_like(images, outside, dtype=np.float32)
     for channel in range(len(images)):
-        found[channel][mask] = units_of(images[channel][mask].astype(np.float64)) if present[channel] else 0.0
+        found[channel][mask] = _units(images[channel][mask].astype(np.float64)) if present[channel] else 0.0
     return found
 
 
@@ -157,8 +157,8 @@ def _blurred(volumes: np.ndarray, sigma_voxels: float | tuple[float, float, floa
     return found
 
 
-def units_of(values: np.ndarray) -> np.ndarray:
-    """Robust units of the values (n,) of a brain, float64 (n,)."""
+def _units(values: np.ndarray) -> np.ndarray:
+    """(n,) float64."""
     if not values.size:
         return values
     low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
