@@ -68,6 +68,13 @@ class Parcels:
         """How many the template has in each parcel, float64 (P,)."""
         return np.bincount(self.place[self.place >= 0], minlength=PARCELS).astype(np.float64)
 
+    @cached_property
+    def tissues(self) -> np.ndarray:
+        """Grey matter, white matter and fluid in each parcel, as shares of it, (P, 3)."""
+        maps = self._setting.anatomy.tissues().reshape(3, -1)[:, self.brain]
+        found = np.stack([np.bincount(self.place[self.brain], one, PARCELS) for one in maps], 1)
+        return found / np.maximum(found.sum(1, keepdims=True), np.finfo(np.float64).tiny)
+
     @property
     def brain(self) -> np.ndarray:
         """Flat indices (n,) of the voxels that are in a parcel."""
@@ -87,9 +94,11 @@ class ParcelMeans(Bounded):
     fields
         Of a person, per visit flat indices (n,) of normal voxels, each at most once, and their vectors (n, d).
     scale
-        (d,): s, about the root mean square of each number over a brain; public.
+        (d,): s, about the root mean square of each number over a brain, from ``centre``; public.
     value_range
         Between what all numbers lie.
+    centre
+        Returns what is taken from each number in each parcel before it is bounded, (P, d); public. 0 when absent.
     squares
         (d,): about the root mean square, over a brain, of the mean squares of parcels; these are released, too, if it is
         given.
@@ -103,11 +112,12 @@ class ParcelMeans(Bounded):
         fields: Callable[[Cohort, np.random.Generator], Fields],
         scale: np.ndarray,
         value_range: tuple[float, float] = (-np.inf, np.inf),
+        centre: Callable[[], np.ndarray] | None = None,
         squares: np.ndarray | None = None,
         products: bool = False,
     ) -> None:
         self._parcels, self._fields, self._scale = parcels, fields, np.asarray(scale, np.float64)
-        self._range = value_range
+        self._range, self._centre = value_range, centre
         d = len(self._scale)
         # Per number a person's own share of the length: alike in all of them.
         self._units = {"mean": self._scale * np.sqrt(d)}
@@ -124,11 +134,13 @@ class ParcelMeans(Bounded):
     def contribution(self, person: Cohort, rng: np.random.Generator) -> Arrays:
         """See the module; 0 of a parcel where the person has no normal tissue."""
         d = len(self._scale)
+        centre = self._centred()
         count, total = np.zeros(PARCELS), {name: np.zeros(shape) for name, shape in self.shapes().items()}
         for index, vectors in self._fields(person, rng):
             place = self._parcels.place[index]
             inside = place >= 0
             place, values = place[inside], np.asarray(vectors, np.float64)[inside]
+            values = values - centre[place]
             count += np.bincount(place, minlength=PARCELS)
             for axis in range(d):
                 total["mean"][:, axis] += np.bincount(place, values[:, axis], PARCELS)
@@ -146,8 +158,9 @@ class ParcelMeans(Bounded):
         return total
 
     def beside(self, people: int) -> Arrays:
-        """``people`` (), and once per person ``voxels`` (P,) of the template's parcels."""
-        return {"people": np.asarray(float(people)), "voxels": people * self._parcels.voxels}
+        """``people`` (), and once per person ``voxels`` (P,) of the template's parcels and ``centre`` (P, d)."""
+        voxels, centre = people * self._parcels.voxels, people * self._centred()
+        return {"people": np.asarray(float(people)), "voxels": voxels, "centre": centre}
 
     def repaired(self, total: Arrays, noise: float) -> Arrays:
         """``count`` (P,), ``sum`` (P, d), ``squares`` (P, d), and ``products``, over as many voxels as the template has.
@@ -159,7 +172,7 @@ class ParcelMeans(Bounded):
         WireError
             If these are not numbers of people and voxels.
         """
-        check_shapes(total, {"people": (), "voxels": (PARCELS,)})
+        check_shapes(total, {"people": (), "voxels": (PARCELS,), "centre": (PARCELS, len(self._scale))})
         people, count = float(total["people"]), total["voxels"]
         if not (people > 0 and (count >= 0).all() and count.sum() > 0):
             raise WireError("the sums cover no people")
@@ -172,18 +185,22 @@ class ParcelMeans(Bounded):
         }
         variance = (error * self._units["mean"]) ** 2
         alike = _alike()
-        mean = np.clip(shrunk(raw["mean"], share, variance, alike), *self._range)
+        away = shrunk(raw["mean"], share, variance, alike)
+        mean = np.clip(total["centre"] / people + away, *self._range)
         found = {"count": count, "sum": count[:, None] * mean}
         if "squares" in raw:
             within = raw["squares"] - raw["mean"] ** 2 + variance
-            of_within = (error * self._units["squares"]) ** 2 + 4 * mean**2 * variance
+            of_within = (error * self._units["squares"]) ** 2 + 4 * away**2 * variance
             floor = LEAST_VARIANCE * np.maximum((share[:, None] * within).sum(0), LEAST_OF_ALL * self._scale**2)
             squares = np.maximum(shrunk(within, share, of_within, alike), floor) + mean**2
             found["squares"] = count[:, None] * np.minimum(squares, max(map(abs, self._range)) ** 2)
         if "products" in raw:
             least = LEAST_OF_ALL * float((self._scale**2).mean())
-            found["products"] = count.sum() * _within(raw["products"], self._upper, mean, share, least)[self._upper]
+            found["products"] = count.sum() * _within(raw["products"], self._upper, away, share, least)[self._upper]
         return found
+
+    def _centred(self) -> np.ndarray:
+        return np.zeros((PARCELS, len(self._scale))) if self._centre is None else self._centre()
 
     @property
     def _share(self) -> np.ndarray:

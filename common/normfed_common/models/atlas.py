@@ -19,6 +19,7 @@ Where sums leave with noise (`Setting.private`) a place is a parcel of the templ
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -46,13 +47,11 @@ from normfed_common.models.voxelwise.intensities import (
     suspicion,
 )
 from normfed_common.models.voxelwise.regression import Products, check_products, slopes
+from normfed_common.models.voxelwise.usual import centre_of, usual
 from normfed_common.study.base import Frozen
 from normfed_common.study.preprocessing import GRID_MM3
 
 SMOOTHING_MM = 2.0  # of signed scores
-# About the mean squares of parcels, by which they are bounded: of robust units, fluid is darkest on FLAIR; and of what the
-# study normalises, as a share of its largest value.
-ROBUST_SQUARES, LARGEST_SQUARES, SQUARES = {"T1w": 1.5}, 4.0, 0.4
 
 
 class AtlasConfig(Frozen):
@@ -153,9 +152,10 @@ class Atlas(NormativeModel):
         """Means and mean squares of parcels, of people who have every modality; no regression."""
         if self.covariates.names or self.setting.may_lack:
             return None
-        robust, usual = self.config.units == "robust", SQUARES * max(map(abs, self.setting.value_range))
-        squares = [ROBUST_SQUARES.get(name, LARGEST_SQUARES) if robust else usual for name in self.setting.modalities]
-        return _ChannelsFirst(self.parcels, self._values, np.ones(len(squares)), self.value_range, np.array(squares))
+        of = usual(self.setting, self.config.units)
+        away, squares = (np.array([getattr(one, name) for one in of]) for name in ("away", "squares"))
+        centre = partial(centre_of, self.parcels, of)
+        return _ChannelsFirst(self.parcels, self._values, away, self.value_range, centre, squares)
 
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         """Sums of y and of y^2 of shape (C, X, Y, Z), over normal voxels; n of shape (X, Y, Z), or where scans may lack

@@ -58,11 +58,13 @@ from normfed_common.models.voxelwise.intensities import (
     robust_units,
     smoothed_inside,
 )
+from normfed_common.models.voxelwise.usual import centre_of, usual
 from normfed_common.study.base import Frozen
 from normfed_common.study.preprocessing import GRID_MM3
 
 Millimetres = Annotated[float, Field(ge=0, le=50)]
 LARGEST = max(abs(limit) for limit in UNITS)
+RANGE = (-LARGEST, LARGEST)  # of units that may have been turned round
 UNLIKE_BY_CHANCE = 0.05  # of scans of the same people, at most
 
 
@@ -176,7 +178,13 @@ class MatchedFilter(NormativeModel):
         """Means of parcels, of people who have every modality that counts; no covariances."""
         if self._learnt or self.setting.may_lack:
             return None
-        return ParcelMeans(self.parcels, self._units_of_normal, np.ones(len(self.names)), UNITS)
+        of = [one for one, used in zip(usual(self.setting, "robust"), self.used, strict=True) if used]
+        signs = self.signs[self.used]
+
+        def centre() -> np.ndarray:
+            return centre_of(self.parcels, of) * signs
+
+        return ParcelMeans(self.parcels, self._units_of_normal, np.array([one.away for one in of]), RANGE, centre)
 
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         """Sums of f, of f f' where noise is learnt, and of scans' squared means, over the normal tissue of every place.
