@@ -25,6 +25,7 @@ from normfed_common.learning.bounded import Bounded
 from normfed_common.learning.cohort import Cohort
 from normfed_common.learning.parcels import shrunk
 
+RIM = 0.05  # of the range of values
 LEAST = 1e-4  # of a spectrum, as a share of what is usual
 Moments = tuple[float, np.ndarray, np.ndarray]  # n, sum x (D,), sum x x' (D, D)
 
@@ -85,14 +86,16 @@ class PatchSpectrum(Bounded):
         people = float(total["people"])
         if not people > 0:
             raise WireError("the sums cover no people")
-        mean = np.clip(total["mean"] * self._reach * np.sqrt(self._channels) / people, *self._range)
+        low, high = self._range
+        rim = RIM * (high - low)  # a mean at either end leaves no room for a covariance
+        mean = np.clip(total["mean"] * self._reach * np.sqrt(self._channels) / people, low + rim, high - rim)
         units = np.sqrt(self._channels * self._size**2)
         ratio = (total["spectrum"] * units / people).T
         share = np.full(len(ratio), 1 / len(ratio))
         ratio = np.maximum(shrunk(ratio, share, np.full(ratio.shape, (noise * units / people) ** 2)), LEAST).T
         each = np.repeat(mean, self._size**2)
         covariance = block_diag(*[(self._basis.T * row) @ self._basis for row in ratio * self._usual])
-        room = max(map(abs, self._range)) ** 2 - each**2
+        room = self._reach**2 - each**2
         covariance *= min(1.0, float((room / np.diagonal(covariance)).min()))
         n = people * self._patches
         return self._named((n, n * each, n * (covariance + np.outer(each, each))))
