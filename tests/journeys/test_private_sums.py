@@ -42,7 +42,9 @@ def model_of(run: Path) -> Arrays:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model["name"])
-def test_a_private_study_ends_with_a_model_and_its_figures(model: dict[str, Any], hospitals: Path, tmp_path: Path) -> None:
+def test_a_private_study_ends_with_a_model_and_its_figures(
+    model: dict[str, Any], hospitals: Path, tmp_path: Path
+) -> None:
     run = simulated(tmp_path / "run", model=model)
     assert MISSED not in (run / "events.jsonl").read_text()
     assert "federated" in json.dumps(json.loads((run / "metrics.json").read_text()))
@@ -65,5 +67,5 @@ def test_two_runs_of_one_study_have_other_noise(hospitals: Path, tmp_path: Path)
 def test_a_model_that_bounds_nobody_s_part_is_refused_in_words_that_name_those_that_do(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump({**TINY, "privacy": {"epsilon": 8}, "model": {"name": "atlas", "regress": ["age"]}}))
-    with pytest.raises(StudyError, match="privacy.epsilon: the model atlas adds up .*matched-filter and"):
+    with pytest.raises(StudyError, match=r"privacy\.epsilon: the model atlas adds up .*matched-filter and"):
         normfed("simulate", path, "--out", tmp_path / "runs", "--workers", 0)

@@ -120,7 +120,8 @@ def test_what_a_server_made_up_changes_nothing_but_the_noise(server: Server, mod
 
 
 @pytest.mark.parametrize(
-    ("model", "phase"), [(MIXTURE, "histogram"), (FILTER, "moments"), ({"name": "atlas"}, "moments"), (LOCATION, "patches")]
+    ("model", "phase"),
+    [(MIXTURE, "histogram"), (FILTER, "moments"), ({"name": "atlas"}, "moments"), (LOCATION, "patches")],
 )
 def test_whoever_knows_everybody_else_cannot_tell_better_than_the_mechanism_lets_them(
     server: Server, model: dict[str, Any], phase: str
@@ -134,7 +135,10 @@ def test_whoever_knows_everybody_else_cannot_tell_better_than_the_mechanism_lets
     length = np.sqrt(sum((array**2).sum() for array in person.values()))
     assert 0.05 < length <= 1 + 1e-9
     scores = [
-        sum(np.vdot(SecretNoise(bytes([number % 251] * 31 + [there])).noised(there * array, z), array) for array in person.values())
+        sum(
+            np.vdot(SecretNoise(bytes([number % 251] * 31 + [there])).noised(there * array, z), array)
+            for array in person.values()
+        )
         for there in (0, 1)
         for number in range(200)
     ]

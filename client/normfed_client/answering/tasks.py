@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from normfed_client.answering.job import Job
-from normfed_client.answering.private_sums import private_sums
 from normfed_client.evaluating.evaluation import Evaluation
 from normfed_client.hospital import machine
 from normfed_client.hospital.folder import of_environment as hospital_of_environment
@@ -21,9 +20,10 @@ from normfed_client.training.loop import Settings, mean_loss
 from normfed_client.training.loop import train as train_epochs
 from normfed_client.training.made_before import made_before
 from normfed_client.training.objectives import Round, objective_of
+from normfed_client.training.private_sums import private_sums
 from normfed_common.algorithms.sharing import needs_every_part, personal_arrays
 from normfed_common.algorithms.table import configure
-from normfed_common.foundation import seeds
+from normfed_common.foundation import digests, seeds
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.foundation.files import inside
@@ -243,7 +243,9 @@ def sums(job: Job[Sums]) -> tuple[Answer, Arrays]:
     names = ("sums", site.config.name, phase, *again)
     spent = spending(site.study.privacy, site.study.federation, model.phases())
     if spent is not None and spent.sums is not None:
-        total = private_sums(job, model, cohort, received, names, spent.sums.noise_multiplier)
+        asked = digests.of_json(job.request.model_dump(mode="json", exclude={"run"}))
+        release, seed = digests.of_arrays(asked, received), seeds.derive(job.seed, *names)
+        total = private_sums(site, model, phase, cohort, release, seed, spent.sums.noise_multiplier)
         seconds = time.perf_counter() - begin
         return Answer(site=site.config.name, subjects=site.training_people, seconds=seconds, payload=Summed()), total
     places = model.places(phase)

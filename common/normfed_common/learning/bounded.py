@@ -1,6 +1,6 @@
 """What one person adds to the sums of a phase where nobody's part may be told (differential privacy).
 
-Sums alone say nothing of how much of them is one person's. Under privacy a phase has other sums, whose parts are bounded:
+Sums alone say nothing of how much of them is one person's. Under privacy a phase has other sums, of bounded parts:
 
     contribution:  what one person adds, all arrays as one vector, whose length is about 1 in most people
     beside:        what is sent besides and is the same whoever the people are, such as their number

@@ -6,11 +6,11 @@ anatomy that the template shows, so that a few parcels of it tell nearly as much
     16 levels of the template's T1, smoothed by 3 mm within the brain, times 4 depths below its rim, at quartiles
 
 A person's mean a_p over the normal tissue of parcel p counts as sqrt(w_p) a_p / s, w_p the parcel's share of the
-template's brain: then the length of all is the root mean square over the brain, at most about 1, and the noise is as if
-every voxel had its own. What is made of the total is drawn to the brain's mean by as much as it may be noise (`shrunk`).
+template's brain: then the length of all is the root mean square over the brain, about 1 at most, and noise is as if
+each voxel had its own. What is made of the total is drawn to the brain's mean by as much as it may be noise (`shrunk`).
 
-Of real T1 after 78 healthy people, an atlas of 64 parcels has an average precision of .21, one of all voxels .24, and
-one of cubes of 16 mm .09 (`bench_private_sums`).
+Of real T1 after 78 healthy people, an atlas of 64 parcels has an average precision of .21, one of all voxels .24
+(`bench_private_sums`), and one of cubes of 16 mm .09.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ class ParcelMeans(Bounded):
     centre
         Returns what is taken from each number in each parcel before it is bounded, (P, d); public. 0 when absent.
     squares
-        (d,): about the root mean square, over a brain, of the mean squares of parcels; these are released, too, if it is
-        given.
+        (d,): about the root mean square, over a brain, of the mean squares of parcels; these are released, too, where
+        it is given.
     products
         Whether the mean products of all pairs of numbers over the brain are.
     """
@@ -129,7 +129,9 @@ class ParcelMeans(Bounded):
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """``mean`` and ``squares`` (P, d), ``products``, the upper triangle, (d (d + 1) / 2,)."""
-        return {name: (len(unit),) if name == "products" else (PARCELS, len(unit)) for name, unit in self._units.items()}
+        return {
+            name: (len(unit),) if name == "products" else (PARCELS, len(unit)) for name, unit in self._units.items()
+        }
 
     def contribution(self, person: Cohort, rng: np.random.Generator) -> Arrays:
         """See the module; 0 of a parcel where the person has no normal tissue."""
@@ -163,7 +165,7 @@ class ParcelMeans(Bounded):
         return {"people": np.asarray(float(people)), "voxels": voxels, "centre": centre}
 
     def repaired(self, total: Arrays, noise: float) -> Arrays:
-        """``count`` (P,), ``sum`` (P, d), ``squares`` (P, d), and ``products``, over as many voxels as the template has.
+        """``count`` (P,), ``sum`` and ``squares`` (P, d), and ``products``, over as many voxels as the template has.
 
         Variances are at least a tenth of the brain's.
 
@@ -180,7 +182,10 @@ class ParcelMeans(Bounded):
         known = share > 0
         error = np.where(known, noise / people / np.sqrt(np.where(known, share, 1)), 0.0)[:, None]
         raw = {
-            name: total[name] * unit / people / (1 if name == "products" else np.sqrt(np.where(known, share, 1))[:, None])
+            name: total[name]
+            * unit
+            / people
+            / (1 if name == "products" else np.sqrt(np.where(known, share, 1))[:, None])
             for name, unit in self._units.items()
         }
         variance = (error * self._units["mean"]) ** 2
@@ -210,8 +215,8 @@ class ParcelMeans(Bounded):
 
 
 def shrunk(means: np.ndarray, share: np.ndarray, variances: np.ndarray, alike: np.ndarray | None = None) -> np.ndarray:
-    """What noisy means most likely are: each drawn to that of all, and to those that are like it, by as much as its noise
-    exceeds what differs between them. Without noise, the means as they are.
+    """What noisy means most likely are: each drawn to that of all, and to those that are like it, by as much as its
+    noise exceeds what differs between them. Without noise, the means as they are.
 
     The posterior mean of a Gaussian process, whose variance is what the means vary by more than their noise does
     (Rasmussen & Williams 2006, 2.2; empirical Bayes: Efron & Morris 1973, JASA 68:117).
@@ -247,7 +252,9 @@ def shrunk(means: np.ndarray, share: np.ndarray, variances: np.ndarray, alike: n
 def _alike() -> np.ndarray:
     """Correlations of what differs between parcels, (P, P): neighbours in level and depth are alike."""
     level, depth = np.divmod(np.arange(PARCELS), DEPTHS)
-    squares = np.subtract.outer(level, level) ** 2 / REACH[0] ** 2 + np.subtract.outer(depth, depth) ** 2 / REACH[1] ** 2
+    squares = (
+        np.subtract.outer(level, level) ** 2 / REACH[0] ** 2 + np.subtract.outer(depth, depth) ** 2 / REACH[1] ** 2
+    )
     found: np.ndarray = (1 - ALONE) * np.exp(-squares / 2) + ALONE * np.eye(PARCELS)
     return found
 

@@ -17,8 +17,8 @@ P_v people, with w = n_v / (n_v + k) the weight of the place's own covariance an
 the first two terms from the mean, the last from the covariance. Where nobody is P_v counts as 1. As a person's voxels
 differ, it is rather too large: twice the scatter over cohorts of six or seven real people at 6 mm.
 
-Where sums leave with noise (`Setting.private`) directions are those of a spectrum (see `patch_spectrum`), means of latents
-are those of parcels of the template (see `learning.parcels`), and all places have one covariance.
+Where sums leave with noise (`Setting.private`) directions are those of a spectrum (see `patch_spectrum`), means of
+latents are those of parcels of the template (see `learning.parcels`), and all places have one covariance.
 """
 
 from __future__ import annotations

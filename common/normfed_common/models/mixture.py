@@ -11,8 +11,8 @@ first phases sum moments, from which the classes start (`mixtures.start`). With 
 Several numbers of classes are fitted side by side, from the same voxels in the same rounds; the one that costs least
 (`mixtures.selection`) scores. Their criteria are in `Mixture.choices`, and all their sums in the exported model.
 
-Where sums leave with noise (`Setting.private`) a site sends a histogram of its voxels, once, and everybody fits the same
-classes to voxels drawn from that of all sites: noise in every round would be noise a hundred times.
+Where sums leave with noise (`Setting.private`) a site sends a histogram of its voxels, once, and everybody fits the
+same classes to voxels drawn from that of all sites: noise in every round would be noise a hundred times.
 """
 
 from __future__ import annotations

@@ -44,8 +44,8 @@ from normfed_common.models.base import NormativeModel
 from normfed_common.models.initialisation import initialise
 from normfed_common.models.patchwise import patch_moments
 from normfed_common.models.patchwise.patch_moments import PatchMoments
-from normfed_common.models.patchwise.patch_spectrum import Moments, PatchSpectrum
 from normfed_common.models.patchwise.patch_networks import ARCHITECTURES, Inputs, Latent, Norm
+from normfed_common.models.patchwise.patch_spectrum import Moments, PatchSpectrum
 from normfed_common.models.patchwise.patches import SUBJECTS_PER_BATCH, extract, normal_locations, siamese_batches
 from normfed_common.scoring.base import LatentField
 from normfed_common.scoring.catalogue import OneClassEntry, build_head

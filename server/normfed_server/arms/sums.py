@@ -119,9 +119,7 @@ def _times(sums: Arrays, factor: float) -> Arrays:
     return {name: array * factor for name, array in sums.items()}
 
 
-def _claimed(
-    job: ArmInTraining, phase: str, noise: float | None, site: str, answer: Answer, arrays: Arrays
-) -> Arrays:
+def _claimed(job: ArmInTraining, phase: str, noise: float | None, site: str, answer: Answer, arrays: Arrays) -> Arrays:
     job.note(site, answer.notes)
     return claims.sums(arrays, job.model, phase, job.context.roster.sites[site].train, noise)
 

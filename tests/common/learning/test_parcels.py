@@ -101,7 +101,9 @@ def test_shrunk_means_are_nearer_to_the_truth_than_noisy_ones() -> None:
     assert np.mean(errors) < 0.3
 
 
-@pytest.mark.parametrize("change", [{"people": np.asarray(0.0)}, {"voxels": np.zeros(PARCELS)}, {"voxels": -np.ones(PARCELS)}])
+@pytest.mark.parametrize(
+    "change", [{"people": np.asarray(0.0)}, {"voxels": np.zeros(PARCELS)}, {"voxels": -np.ones(PARCELS)}]
+)
 def test_sums_of_nobody_are_refused(change: dict[str, np.ndarray]) -> None:
     bounded = means()
     total = released(bounded, People(2), np.random.default_rng, SecretNoise(bytes(32)), 0.0)

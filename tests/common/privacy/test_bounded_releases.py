@@ -130,7 +130,9 @@ def test_who_comes_twice_counts_once(entry: dict[str, Any]) -> None:
 
 
 @EVERY_MODEL
-def test_the_noise_of_a_release_is_gaussian_in_every_entry_of_the_width_that_is_asked_for(entry: dict[str, Any]) -> None:
+def test_the_noise_of_a_release_is_gaussian_in_every_entry_of_the_width_that_is_asked_for(
+    entry: dict[str, Any],
+) -> None:
     people, bounded = People(3), first_phase(private(entry))
     plain = totals(bounded, people)
     noise = np.concatenate(
@@ -157,7 +159,9 @@ def test_sums_of_sites_add_up_to_those_of_all_their_people(entry: dict[str, Any]
     people, bounded = People(4), first_phase(private(entry))
     parts = [People(0), People(0)]
     parts[0].scans, parts[1].scans = people.scans[:1], people.scans[1:]
-    alike = [released(bounded, one, lambda _: np.random.default_rng(1), SecretNoise(KEY), 0.0) for one in (people, *parts)]
+    alike = [
+        released(bounded, one, lambda _: np.random.default_rng(1), SecretNoise(KEY), 0.0) for one in (people, *parts)
+    ]
     for name, whole in alike[0].items():
         np.testing.assert_allclose(alike[1][name] + alike[2][name], whole, rtol=1e-9, atol=1e-12)
 

@@ -1,9 +1,9 @@
 """A histogram of voxel vectors y in R^M, as it leaves a site with noise, and voxels drawn from it.
 
 The bins are those of a grid over the study's range of values. Of a person they add up to 1, so that their length as a
-vector is that of a distribution over about as many bins as voxels fill evenly: a fifth or less. The total with noise in
-it is projected onto the histograms that there can be, the nearest that is nowhere below 0 and adds up to 1; so bins that
-hold nothing but noise become empty (Duchi et al. 2008, ICML, doi 10.1145/1390156.1390191).
+vector is that of a distribution over about as many bins as voxels fill evenly: a fifth or less. The total with noise
+in it is projected onto the histograms that there can be, the nearest that is nowhere below 0 and adds up to 1; so bins
+that hold nothing but noise become empty (Duchi et al. 2008, ICML, doi 10.1145/1390156.1390191).
 """
 
 from __future__ import annotations

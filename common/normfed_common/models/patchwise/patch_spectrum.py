@@ -1,13 +1,13 @@
 """What patches look like, in few enough numbers to leave with noise: a mean and a spectrum per modality.
 
-Moments of patches x of D = C p p numbers have D (D + 1) / 2 products, most of them far below the noise. Patches of images
-have nearly the covariance of a stationary process, which the discrete cosine transform B diagonalises (Ahmed, Natarajan &
-Rao 1974, IEEE Trans. Comput. C-23:90). So of a person only these leave:
+Moments of patches x of D = C p p numbers have D (D + 1) / 2 products, most of them far below the noise. Patches of
+images have nearly the covariance of a stationary process, which the discrete cosine transform B diagonalises (Ahmed,
+Natarajan & Rao 1974, IEEE Trans. Comput. C-23:90). So of a person only these leave:
 
     mean_c = mean of x over the patches of modality c,   spectrum_ck = mean (b_k' (x_c - mean_c))^2,  k = 1 ... p p
 
-and the covariance is B diag(spectrum) B', without what modalities have in common. A spectrum falls with the square of the
-frequency; by that it is divided, so that all frequencies count alike.
+and the covariance is B diag(spectrum) B', without what modalities have in common. A spectrum falls with the square of
+the frequency; by that it is divided, so that all frequencies count alike.
 """
 
 from __future__ import annotations
