@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import stat
@@ -41,12 +40,15 @@ def kept(path: Path) -> bytes:
     """The secret in a file, which is made with a new one where it is missing: the same for all processes at once."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}-{os.getpid()}")
-        aside.unlink(missing_ok=True)
+        aside = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
         write_new(aside, secret())
-        with contextlib.suppress(FileExistsError):
+        try:
             os.link(aside, path)
-        aside.unlink()
+        except FileExistsError:  # another process was faster
+            pass
+        except OSError:  # a file system without hard links
+            os.replace(aside, path)
+        aside.unlink(missing_ok=True)
     return path.read_bytes()
 
 
