@@ -22,6 +22,7 @@ from normfed_client.training.loop import train as train_epochs
 from normfed_client.training.made_before import made_before
 from normfed_client.training.objectives import Round, objective_of
 from normfed_client.training.per_patient import PerPatient
+from normfed_client.training.private_sums import private_sums
 from normfed_common.algorithms.private_training import check_buffers, check_training
 from normfed_common.algorithms.sharing import needs_every_part, personal_arrays
 from normfed_common.algorithms.table import configure
@@ -33,6 +34,7 @@ from normfed_common.learning.learner import NETWORK, Learner
 from normfed_common.learning.phase import phase_of_round
 from normfed_common.metrics.summary import reportable_groups
 from normfed_common.models.base import NormativeModel
+from normfed_common.privacy.noise import SecretNoise
 from normfed_common.privacy.spending import spending
 from normfed_common.study.federation import Compression
 from normfed_common.study.roles import Role
@@ -272,12 +274,19 @@ def sums(job: Job[Sums]) -> tuple[Answer, Arrays]:
     phase = _summed_phase(job, model)
     received = offers.decode(job.arrays).model
     model.load(received)
+    again = (job.payload.iteration,) if job.payload.iteration else ()
+    names = ("sums", site.config.name, phase, *again)
+    spent = spending(site.study.privacy, site.study.federation, model.phases())
+    if spent is not None and spent.sums is not None:
+        noise, seed = SecretNoise(job.noise_key("sums", cohort.content())), seeds.derive(job.seed, *names)
+        total = private_sums(model, phase, cohort, noise, seed, spent.sums.noise_multiplier)
+        seconds = time.perf_counter() - begin
+        return Answer(site=site.config.name, subjects=site.training_people, seconds=seconds, payload=Summed()), total
     places = model.places(phase)
     if places is not None:
         model.prepare(phase, cohort)
         cohort = site.cohort_of_places(model.age_and_sex, places)
-    again = (job.payload.iteration,) if job.payload.iteration else ()
-    rng = seeds.generator(job.seed, "sums", site.config.name, phase, *again)
+    rng = seeds.generator(job.seed, *names)
 
     def made() -> Arrays:
         return {name: np.asarray(value, np.float64) for name, value in model.statistics(phase, cohort, rng).items()}
