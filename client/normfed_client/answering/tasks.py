@@ -23,13 +23,14 @@ from normfed_client.training.objectives import Round, objective_of
 from normfed_client.training.private_sums import private_sums
 from normfed_common.algorithms.sharing import needs_every_part, personal_arrays
 from normfed_common.algorithms.table import configure
-from normfed_common.foundation import digests, seeds
+from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.foundation.files import inside
 from normfed_common.learning.learner import NETWORK, Learner
 from normfed_common.learning.phase import phase_of_round
 from normfed_common.metrics.summary import reportable_groups
+from normfed_common.privacy.noise import SecretNoise
 from normfed_common.privacy.spending import spending
 from normfed_common.study.federation import Compression
 from normfed_common.study.roles import Role
@@ -243,9 +244,8 @@ def sums(job: Job[Sums]) -> tuple[Answer, Arrays]:
     names = ("sums", site.config.name, phase, *again)
     spent = spending(site.study.privacy, site.study.federation, model.phases())
     if spent is not None and spent.sums is not None:
-        asked = digests.of_json(job.request.model_dump(mode="json", exclude={"run"}))
-        release, seed = digests.of_arrays(asked, received), seeds.derive(job.seed, *names)
-        total = private_sums(site, model, phase, cohort, release, seed, spent.sums.noise_multiplier)
+        noise, seed = SecretNoise(job.noise_key("sums", site.config.name)), seeds.derive(job.seed, *names)
+        total = private_sums(model, phase, cohort, noise, seed, spent.sums.noise_multiplier)
         seconds = time.perf_counter() - begin
         return Answer(site=site.config.name, subjects=site.training_people, seconds=seconds, payload=Summed()), total
     places = model.places(phase)

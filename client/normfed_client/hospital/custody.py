@@ -143,9 +143,9 @@ class Custody:
         """What stands for a person in the hospital's records."""
         return self._secret.digest(person)
 
-    def noise_secret(self) -> bytes:
-        """What the noise of releases is drawn from; lost with the hospital's secret."""
-        return self._secret.for_noise()
+    def noise_key(self, *names: str) -> bytes:
+        """A key for noise; other names, another key."""
+        return self._secret.noise_key(*names)
 
     def blocks(self) -> list[set[str]]:
         """Digests of the people by the releases that they were in (see `Releases`)."""

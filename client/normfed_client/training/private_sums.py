@@ -10,27 +10,24 @@ from functools import partial
 
 import numpy as np
 
-from normfed_client.hospital.site import Site
-from normfed_client.imaging.cohort import PreparedCohort
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError
-from normfed_common.models.base import NormativeModel
-from normfed_common.privacy.noise import SecretNoise, derived_key
+from normfed_common.learning.cohort import Cohort
+from normfed_common.learning.learner import Learner
+from normfed_common.privacy.noise import SecretNoise
 from normfed_common.privacy.releases import released
 
 
 def private_sums(
-    site: Site, model: NormativeModel, phase: str, cohort: PreparedCohort, release: str, seed: int, multiplier: float
+    model: Learner, phase: str, cohort: Cohort, noise: SecretNoise, seed: int, multiplier: float
 ) -> Arrays:
-    """The sums of a phase over the site's training people.
+    """The sums of a phase over a site's training people.
 
     Parameters
     ----------
     model
         With all that it received.
-    release
-        A digest of all that was asked and received, but of no run: the same about the same scans has the same noise.
     seed
         Of what is drawn and is no secret; each person has draws of their own.
     multiplier
@@ -44,7 +41,6 @@ def private_sums(
     bounded = model.bounded(phase)
     if bounded is None:
         raise SiteError(SiteCode.STUDY_REFUSED, f"nobody's part in the sums {phase} is bounded")
-    noise = SecretNoise(derived_key(site.noise_secret, "sums", release, site.config.name, cohort.content()))
     return released(bounded, cohort, partial(_draws, seed), noise, multiplier)
 
 

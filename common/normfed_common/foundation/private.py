@@ -36,22 +36,6 @@ def secret() -> bytes:
     return secrets.token_hex(32).encode()
 
 
-def kept(path: Path) -> bytes:
-    """The secret in a file, which is made with a new one where it is missing: the same for all processes at once."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-        write_new(aside, secret())
-        try:
-            os.link(aside, path)
-        except FileExistsError:  # another process was faster
-            pass
-        except OSError:  # a file system without hard links
-            os.replace(aside, path)
-        aside.unlink(missing_ok=True)
-    return path.read_bytes()
-
-
 def check(path: Path) -> None:
     """Refuse a secret that others could have read.
 
