@@ -54,7 +54,6 @@ ENTRIES: Mapping[str, Sequence[Entry]] = {
     "real-flair": (
         entry("intensity", name="intensity", scale="units", postprocessing=PRIOR),
         entry("matched-filter", **FILTER),
-        entry("matched-filter, weight 0.5", **FILTER, normative=0.5),
         entry("atlas", "by-site", name="atlas", units="robust", postprocessing=T1),
         entry("mixture", name="mixture"),
         entry("location", name="location"),
@@ -83,7 +82,7 @@ class Remembering(Wrapped):
         self._kept, self._key = kept, key
 
     def contribution(self, person: Cohort, rng: np.random.Generator) -> Arrays:
-        """See `Bounded`."""
+        """As it was when the person was first seen."""
         visits = [person._cohort.visits[number][0].name for number in person._visits]  # type: ignore[attr-defined]
         key = (*self._key, *visits)
         if key not in self._kept:
@@ -96,23 +95,24 @@ class PrivateFederation(Federation):
 
     Parameters
     ----------
+    epsilon
+        0 for contributions without noise.
     people
         That every site stands for; as many as there are when 0.
+    kept
+        Contributions to first sums, by site, phase and visits.
     """
 
-    def __init__(
-        self, study: StudyConfig, entry: Entry, fold: Fold, epsilon: float, people: int, kept: Kept, first: bool
-    ) -> None:
+    def __init__(self, study: StudyConfig, entry: Entry, fold: Fold, epsilon: float, people: int, kept: Kept) -> None:
         super().__init__(study, entry, fold, study.seed, {})
         self.setting = replace(self.setting, private=True)
-        self._people, self._kept, self._remembers = people, kept, first
-        privacy = PrivacyConfig(epsilon=epsilon or 8)
-        spent = spending(privacy, self.federation, self.new().phases())
+        self._people, self._kept = people, kept
+        spent = spending(PrivacyConfig(epsilon=epsilon or 1), self.federation, self.new().phases())
         assert spent is not None
         self.multiplier = spent.sums.noise_multiplier if epsilon and spent.sums is not None else 0.0
 
     def _sum(self, server: NormativeModel, phase: Phase, turn: int, first: bool) -> bool:
-        received, total = server.share(), Total(self.federation.sums, 1.0)
+        received, total = server.share(), Total(self.federation.sums, self.federation.largest_share)
         noises: dict[str, float] = {}
         for site, cohort in sorted(self.cohorts.items()):
             bounded = self._at(received).bounded(phase.name)
@@ -178,7 +178,7 @@ def compared(study: StudyConfig, entries: Sequence[Entry], given: argparse.Names
                         continue
                     draws = []
                     for _ in range(given.repeats if epsilon else 1):
-                        private = [PrivateFederation(study, one, fold, epsilon, people, kept, True) for fold in plan]
+                        private = [PrivateFederation(study, one, fold, epsilon, people, kept) for fold in plan]
                         draws.append(figures(study, plan, private))
                     yield {**of, "epsilon": epsilon, "people": people, "draws": draws}
 

@@ -278,7 +278,7 @@ def sums(job: Job[Sums]) -> tuple[Answer, Arrays]:
     names = ("sums", site.config.name, phase, *again)
     spent = spending(site.study.privacy, site.study.federation, model.phases())
     if spent is not None and spent.sums is not None:
-        noise, seed = SecretNoise(job.noise_key("sums", cohort.content())), seeds.derive(job.seed, *names)
+        noise, seed = SecretNoise(job.noise_key("sums", site.config.name)), seeds.derive(job.seed, *names)
         total = private_sums(model, phase, cohort, noise, seed, spent.sums.noise_multiplier)
         seconds = time.perf_counter() - begin
         return Answer(site=site.config.name, subjects=site.training_people, seconds=seconds, payload=Summed()), total

@@ -15,7 +15,7 @@ import numpy as np
 from normfed_client.imaging.bids import Problem, Visit
 from normfed_client.imaging.cache import Entry
 from normfed_client.imaging.preprocessing import missing_modalities
-from normfed_common.foundation import digests, seeds
+from normfed_common.foundation import seeds
 from normfed_common.learning.cohort import UNNUMBERED, Person, Scan, Sex
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import DataConfig
@@ -85,11 +85,6 @@ class PreparedCohort:
             images = np.where(mask.transpose(2, 0, 1), scan.images.transpose(0, 3, 1, 2), 0).transpose(0, 2, 3, 1)
             scan = replace(scan, images=images, mask=mask)
         return scan
-
-    def content(self) -> str:
-        """A digest of whose scans these are, what they hold, and what models are told of the people."""
-        pairs = zip(self.visits, self._persons, strict=True)
-        return digests.of_json([[visit.name, entry.folder.name, p.index, p.age, p.sex] for (visit, entry), p in pairs])
 
     def __len__(self) -> int:
         return len(self.visits)

@@ -14,13 +14,13 @@ from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.cohort import Cohort
-from normfed_common.models.base import NormativeModel
+from normfed_common.learning.learner import Learner
 from normfed_common.privacy.noise import SecretNoise
 from normfed_common.privacy.releases import released
 
 
 def private_sums(
-    model: NormativeModel, phase: str, cohort: Cohort, noise: SecretNoise, seed: int, multiplier: float
+    model: Learner, phase: str, cohort: Cohort, noise: SecretNoise, seed: int, multiplier: float
 ) -> Arrays:
     """The sums of a phase over a site's training people.
 
@@ -28,8 +28,6 @@ def private_sums(
     ----------
     model
         With all that it received.
-    noise
-        Of this release and no other: the same about the same scans has the same.
     seed
         Of what is drawn and is no secret; each person has draws of their own.
     multiplier

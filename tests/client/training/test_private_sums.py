@@ -1,60 +1,47 @@
-"""Noise comes from a secret and from all that a release depends on, and from nothing else."""
+"""A site's sums with noise: people draw apart, and what nothing bounds stays."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from synthetic import People, setting
 
-from normfed_client.imaging.cohort import PreparedCohort
 from normfed_client.training.private_sums import private_sums
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.entries import build
 from normfed_common.models.catalogue import MODELS
 from normfed_common.privacy.noise import SecretNoise
+from normfed_common.studies import validate_learner
+
+ATLAS: dict[str, Any] = {"name": "atlas"}
+LOCATION: dict[str, Any] = {"name": "location", "patch_size": 5, "latents": 2, "pairs_per_subject": 50}
 
 
-def release(key: bytes = b"k" * 32, multiplier: float = 1.0, count: int = 3) -> Arrays:
-    model = build(MODELS, {"name": "atlas"}, replace(setting(), private=True))
-    return private_sums(model, "moments", People(count), SecretNoise(key), 5, multiplier)
+def release(entry: dict[str, Any], people: int, multiplier: float = 0.0, key: int = 0, seed: int = 5) -> Arrays:
+    model = build(MODELS, validate_learner(MODELS, entry, "test"), replace(setting(), private=True))
+    noise = SecretNoise(bytes([key] * 32))
+    return private_sums(model, model.phases()[0].name, People(people), noise, seed, multiplier)
 
 
-def test_the_same_release_has_the_same_noise() -> None:
-    for name, array in release().items():
-        np.testing.assert_array_equal(array, release()[name])
-
-
-def test_another_release_has_noise_of_its_own() -> None:
-    difference = release(b"l" * 32)["mean"] - release()["mean"]
-    assert np.std(difference) == pytest.approx(np.sqrt(2), rel=0.2)
-
-
-def test_without_noise_neighbours_differ_by_the_one_person_alone() -> None:
+@pytest.mark.parametrize("entry", [ATLAS, LOCATION], ids=lambda entry: entry["name"])
+def test_without_noise_neighbours_differ_by_the_one_person_alone(entry: dict[str, Any]) -> None:
     """What the others draw does not depend on who is there."""
-    more, fewer = release(multiplier=0.0, count=4), release(multiplier=0.0, count=3)
-    length = np.sqrt(sum(((more[name] - fewer[name]) ** 2).sum() for name in ("mean", "squares")))
-    assert 0 < length <= 1 + 1e-9
+    more, fewer = release(entry, 4), release(entry, 3)
+    noisy = [name for name in more if name not in ("people", "voxels", "centre")]
+    assert 0 < np.sqrt(sum(((more[name] - fewer[name]) ** 2).sum() for name in noisy)) <= 1 + 1e-9
+
+
+def test_what_people_draw_follows_the_seed_and_the_noise_its_key() -> None:
+    assert (release(LOCATION, 3, seed=6)["spectrum"] != release(LOCATION, 3)["spectrum"]).any()
+    noise = release(ATLAS, 3, 1.0, key=1)["mean"] - release(ATLAS, 3, 1.0)["mean"]
+    assert noise.std() == pytest.approx(np.sqrt(2), rel=0.2)
 
 
 def test_sums_that_nothing_bounds_do_not_leave() -> None:
-    model = build(MODELS, {"name": "atlas", "regress": ["age"]}, replace(setting(), private=True))
     with pytest.raises(SiteError) as raised:
-        private_sums(model, "moments", People(3), SecretNoise(b"k" * 32), 5, 1.0)
+        release({"name": "atlas", "regress": ["age"]}, 3)
     assert raised.value.code == SiteCode.STUDY_REFUSED
-
-
-def test_the_content_of_a_cohort_is_whose_scans_they_are_what_they_hold_and_what_is_told() -> None:
-    def content(visit: str = "sub-1", key: str = "k", age: float | None = 40.0) -> str:
-        participant = SimpleNamespace(subject="sub-1", age=age, sex="F")
-        entry = SimpleNamespace(folder=Path("cache") / key, size=1)
-        of: Any = [(SimpleNamespace(name=visit, participant=participant), entry)]
-        return PreparedCohort(of).content()
-
-    assert content() == content()
-    assert len({content(), content(visit="sub-2"), content(key="l"), content(age=None)}) == 4

@@ -1,7 +1,7 @@
 """A histogram of voxel vectors y in R^M, as it leaves a site with noise, and voxels drawn from it.
 
 The bins are those of a grid over the study's range of values. Of a person they add up to 1, so that their length as a
-vector is that of a distribution over about as many bins as voxels fill evenly: a fifth or less. The total with noise
+vector is that of a distribution over about as many bins as voxels fill evenly: a third or less. The total with noise
 in it is projected onto the histograms that there can be, the nearest that is nowhere below 0 and adds up to 1; so bins
 that hold nothing but noise become empty (Duchi et al. 2008, ICML, doi 10.1145/1390156.1390191).
 """
@@ -22,7 +22,7 @@ from normfed_common.models.mixtures.voxels import COUNT
 HISTOGRAM = "histogram"
 BINS = {1: 64, 2: 32, 3: 16}  # along each axis, by modalities; of more, as many as make no more than MOST_BINS
 MOST_BINS = 4096
-LENGTH = {1: 0.25, 2: 0.15}  # of most people's histograms; 0.1 with more modalities
+LENGTH = {1: 0.35, 2: 0.15}  # of most people's histograms; 0.1 with more modalities
 DRAWN = 20_000
 
 
