@@ -143,6 +143,10 @@ class Custody:
         """What stands for a person in the hospital's records."""
         return self._secret.digest(person)
 
+    def content(self, people: People) -> str:
+        """A digest of all scans and masks of people, and of what the study uses of them."""
+        return digests.of_json([[member.person, member.version] for member in self._members(people)])
+
     def blocks(self) -> list[set[str]]:
         """Digests of the people by the releases that they were in (see `Releases`)."""
         with self._releases() as releases:
