@@ -77,8 +77,8 @@ def _sentence(
     found, asked = spent(before, delta), f"{new.release.what} of {new.release.arm}"
     wait = "Wait for the next year, ask" if name == "epsilon_per_year" else "Ask"
     return (
-        f"{name}: {found:.3g} of {limit:g} is spent {when}, {max(limit - found, 0.0):.3g} is left (at delta {delta:g}). "
-        f"With {asked} it would be {_number(after)}. {wait} for a study with a smaller "
+        f"{name}: {found:.3g} of {limit:g} is spent {when}, {max(limit - found, 0.0):.3g} is left (at delta "
+        f"{delta:g}). With {asked} it would be {_number(after)}. {wait} for a study with a smaller "
         f"privacy.epsilon, or raise {name} in site.yaml."
     )
 

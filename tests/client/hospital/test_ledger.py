@@ -106,7 +106,7 @@ def test_the_budget_holds_as_many_releases_as_epsilon_allows_and_says_what_is_le
     why = reserve(ledger, "one too many")
     assert why.startswith(
         f"epsilon_per_year: {found:.3g} of 1 is spent in 2026, {1 - found:.3g} is left (at delta 1e-05). With "
-        f"train.sums of federated it would be {epsilon([ONE] * (number + 1), 1e-5):.3g}. Wait for the next year, ask for a study"
+        f"train.sums of federated it would be {epsilon([ONE] * (number + 1), 1e-5):.3g}. Wait for the next year, ask "
     )
     assert len(ledger.entries()) == number
     assert reserve(ledger, "0") == ""  # what was released before is no other release
