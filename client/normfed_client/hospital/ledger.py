@@ -104,8 +104,7 @@ class Ledger:
         UserError
             If the ledger is damaged, or was edited.
         """
-        with self._open() as database:
-            return [entry for entry, _ in self._read(database)]
+        return [entry for entry, _ in self._all()]
 
     def reserve(self, release: Release, refusal: Callable[[Sequence[Entry], Entry], str]) -> str:
         """Write down what is about to be spent; or return why it must not be, with nothing written.
@@ -138,18 +137,20 @@ class Ledger:
 
     def settle(self, key: str) -> None:
         """The answer was made; nothing is to be done for what never was an entry."""
+        if not self.path.exists():
+            return
         with self._open() as database:
             if _made(database):
                 database.execute("UPDATE entries SET settled = 1 WHERE key = ?", (key,))
 
     def counter(self, signer: Signer) -> Counter | None:
         """How long the ledger is, signed; None where nothing was spent."""
+        entries, head = self.mark()
+        if not entries:
+            return None
         with self._open() as database:
-            heads = [head for _, head in self._read(database)]
-            if not heads:
-                return None
             database.execute("INSERT OR IGNORE INTO signers VALUES (?)", (signer.line,))
-        return signer.signed(len(heads), heads[-1])
+        return signer.signed(entries, head)
 
     def check(self, counter: Counter, signer: Signer) -> None:
         """Hold the ledger against a counter that a server sent back.
@@ -161,8 +162,10 @@ class Ledger:
         SiteError
             If this hospital never signed such a counter.
         """
-        with self._open() as database:
-            lines = [row[0] for row in database.execute("SELECT line FROM signers")] if _made(database) else []
+        lines: list[str] = []
+        if self._all():
+            with self._open() as database:
+                lines = [row[0] for row in database.execute("SELECT line FROM signers")]
         if not signer.made(counter, lines):
             raise SiteError(SiteCode.BAD_REQUEST, "the server sent a counter of the ledger that this site never signed")
         self.check_marks([(counter.entries, counter.head, "the server")])
@@ -175,8 +178,7 @@ class Ledger:
         UserError
             If it has fewer, or they are others.
         """
-        with self._open() as database:
-            heads = [found for _, found in self._read(database)]
+        heads = [found for _, found in self._all()]
         for entries, head, whose in marks:
             if len(heads) < entries:
                 raise UserError(
@@ -191,16 +193,18 @@ class Ledger:
 
     def mark(self) -> tuple[int, str]:
         """How many entries there are, and the digest of the last."""
-        with self._open() as database:
-            heads = [head for _, head in self._read(database)]
+        heads = [head for _, head in self._all()]
         return len(heads), heads[-1] if heads else ""
+
+    def _all(self) -> list[tuple[Entry, str]]:
+        """Every entry and its digest."""
+        if not self.path.exists():  # nothing was spent, or `check_marks` knows better
+            return []
+        with self._open() as database:
+            return self._read(database)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        if not self.path.exists():  # nothing was spent, or `check_marks` knows better
-            with _memory() as database:
-                yield database
-            return
         try:
             with _database(self.path) as database:
                 yield database
@@ -235,15 +239,6 @@ def _database(path: Path) -> Iterator[sqlite3.Connection]:
         database.execute("PRAGMA synchronous = FULL")  # on disk before anything leaves
         with database:
             yield database
-    finally:
-        database.close()
-
-
-@contextmanager
-def _memory() -> Iterator[sqlite3.Connection]:
-    database = sqlite3.connect(":memory:")
-    try:
-        yield database
     finally:
         database.close()
 
