@@ -10,6 +10,7 @@ from normfed_common.foundation.errors import WireError
 from normfed_common.study.base import Frozen
 from normfed_common.study.data import SiteName
 from normfed_common.wire.bounds import MOST_PEOPLE, CountName, Label, MachineText, Note, People, VersionText
+from normfed_common.wire.counter import Counter
 from normfed_common.wire.requests import Task
 
 MOST_STEPS = 10**12
@@ -161,12 +162,15 @@ class Answer(Frozen):
         How many people it is about; 0 where that is not told.
     seconds
         That it took.
+    ledger
+        How long the site's ledger is, for the server to keep; absent where nothing was spent yet.
     """
 
     site: SiteName
     subjects: int = Field(0, ge=0, le=MOST_PEOPLE)
     seconds: float = Field(0.0, ge=0, le=1e9)
     notes: tuple[Note, ...] = Field((), max_length=8, description="fixed sentences about the method, never a person")
+    ledger: Counter | None = None
     payload: Annotated[Told, Field(discriminator="task")]
 
     @property
