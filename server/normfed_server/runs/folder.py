@@ -5,6 +5,7 @@ runs/<study>-<time>/
     initial.safetensors the model that the study starts from, where it names one
     sites.json          of a simulation: the sites on this machine
     conditions.json     of a simulation: malicious sites; hospital-times.json: how fast each hospital is
+    central.secret      of the noise of central privacy; nobody but the owner may read it
     events.jsonl        what happened, line by line
     arms/<arm>/         progress, model and figures of every model trained
     sites/<site>/       of a simulation: what never leaves a hospital: maps, people's figures, personal parts, log
