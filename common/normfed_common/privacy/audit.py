@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from normfed_common.foundation.errors import DamagedError
 from normfed_common.foundation.files import write_text
 from normfed_common.study.base import Frozen
 
@@ -50,7 +51,7 @@ class Finding(Frozen):
 class Protection(Frozen):
     """What the study claims to protect people by."""
 
-    epsilon: float | None = Field(None, description="upper bound, per patient and model; absent where nothing is noised")
+    epsilon: float | None = Field(None, description="upper bound, per person and model; absent where there is no noise")
     delta: float
     unit: str
     secure_aggregation: bool
@@ -87,6 +88,19 @@ def save(folder: Path, audit: PrivacyAudit) -> Path:
     return path
 
 
-def read(folder: Path) -> PrivacyAudit:
-    """What `save` wrote."""
-    return PrivacyAudit.model_validate_json((folder / FILE).read_text())
+def read(folder: Path) -> PrivacyAudit | None:
+    """What `save` wrote; None where no audit was made.
+
+    Raises
+    ------
+    DamagedError
+        If it cannot be read.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        return PrivacyAudit.model_validate_json(path.read_bytes())
+    except (ValidationError, OSError) as error:
+        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error.strerror)
+        raise DamagedError(f"{path} cannot be read ({why}). Audit the run again.", why) from error

@@ -8,7 +8,6 @@ from pydantic import Field
 
 from normfed_common.study.base import Frozen
 
-
 Kind = Literal["sums", "rounds"]
 Unit = Literal["patient", "sample", "site"]
 

@@ -6,6 +6,7 @@ The figures follow from the study alone, as the sites compute them too: no model
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+
 from normfed_common.learning.phase import Phase, averaged_rounds
 from normfed_common.learning.setting import Setting
 from normfed_common.models.combined.pipeline import assemble

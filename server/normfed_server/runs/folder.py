@@ -12,7 +12,8 @@ runs/<study>-<time>/
     model.safetensors   the federated model
     calibration.safetensors normal voxels that p-values of its maps compare with, where people are held out
     metrics.json        all figures
-    report.html
+    report.html         what was found; privacy.html: what is promised to patients, and what is not
+    privacy-audit.json  what attackers reached, where the run was audited
     maps/               of a simulation: anomaly maps as NIfTI, linked from the sites' folders
 """
 
