@@ -88,6 +88,6 @@ def drowned(run: Run, results: RunResults) -> str | None:
     times = spent.mechanisms[0].noise_multiplier * math.sqrt(weights) / asked
     return (
         f"In every round the noise on the {weights:,} weights together is about {times:.2g} times as long as the mean "
-        f"of {asked} hospitals' updates can be. It falls with the number of hospitals: with thousands it is small, with "
-        "few it costs nearly everything."
+        f"of {asked} hospitals' updates can be. It falls with the number of hospitals: with thousands it is small, "
+        "with few it costs nearly everything."
     )

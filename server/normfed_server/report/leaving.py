@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from normfed_server.events.kinds import Event, Evaluated, Planned, StageDone, parse
+from normfed_server.events.kinds import Evaluated, Event, Planned, StageDone, parse
 from normfed_server.events.rounds import RoundFigures
 from normfed_server.results.guarantees import PrivacyFigures
 from normfed_server.results.layout import RunResults

@@ -21,9 +21,8 @@ from normfed_server.report import cost, leaving, promises, roc
 from normfed_server.report.words import interval, listed, number
 from normfed_server.results.guarantees import Guarantee, PrivacyFigures
 from normfed_server.results.layout import RunResults
-from normfed_server.runs.folder import Run
+from normfed_server.runs.folder import PRIVACY, Run
 
-FILE = "privacy.html"
 SHOWN_RATES = {"0.01": "1 %", "0.1": "10 %"}  # of others mistaken
 
 Tone = Literal["promised", "partly", "nothing"]
@@ -63,6 +62,7 @@ def write_privacy(run: Run, results: RunResults) -> Path:
         "upwards": promises.upwards,
         "share": promises.share,
         "factor": promises.factor,
+        "one_in": promises.one_in,
         "strength": promises.strength,
         "by_kind": lambda spent: {mechanism.of: mechanism for mechanism in spent.mechanisms},
         "result": _result,
@@ -91,7 +91,7 @@ def write_privacy(run: Run, results: RunResults) -> Path:
         simulated=run.sites_file.exists(),
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),
     )
-    path = run.folder / FILE
+    path = run.folder / PRIVACY
     write_text(path, page)
     return path
 

@@ -13,6 +13,7 @@ from normfed_server.results.layout import RunResults
 WITHOUT = "Without differential privacy."
 SUSPICIONS = (0.01, 0.1, 0.5)
 STRONG, MODERATE = 1.0, 10.0  # epsilon per person up to which: Ponomareva 2023, arXiv 2303.00654, section 5.2
+DIGITS = 3
 ALMOST_SURE = 0.9995
 
 
@@ -35,9 +36,9 @@ def summary(privacy: PrivacyFigures | None) -> str:
 
 
 def _of(guarantee: Guarantee) -> str:
-    figures = f"epsilon {upwards(guarantee.epsilon)} per {_noun(guarantee)} and model (delta {guarantee.delta:g})"
+    figures = f"epsilon {upwards(guarantee.epsilon)} per {_noun(guarantee)} and model"
     if len(guarantee.models) > 1:
-        figures += f", all models of the study together {upwards(guarantee.total)}"
+        figures += f", {upwards(guarantee.total)} for all models of the study together"
     if guarantee.unit == "sample":
         return f"Patients are not protected, only single samples of them: {figures}."
     if guarantee.unit == "site":
@@ -50,8 +51,8 @@ def _noun(guarantee: Guarantee) -> str:
 
 
 def of_one_model(guarantee: Guarantee) -> float:
-    """Epsilon of the model that takes most."""
-    return max((spent.epsilon for spent in guarantee.models.values()), default=0.0)
+    """Epsilon of the model that takes most, as it is told: rounded up."""
+    return _up(max((spent.epsilon for spent in guarantee.models.values()), default=0.0), DIGITS)
 
 
 def factor(epsilon: float) -> str:
@@ -59,7 +60,12 @@ def factor(epsilon: float) -> str:
     if epsilon > math.log(1e6):
         return "more than a million times"
     times = math.exp(epsilon)
-    return f"{times:,.0f} times" if times >= 10 else f"{_up(times, 2):g} times"
+    return f"{math.ceil(times):,} times" if times >= 10 else f"{_up(times, 2):g} times"
+
+
+def one_in(delta: float) -> str:
+    """A small chance: ``1 in 100,000``."""
+    return f"1 in {math.floor(1 / delta + 1e-6):,}"
 
 
 def suspicions(epsilons: Iterable[float]) -> list[tuple[str, list[str]]]:
@@ -70,7 +76,7 @@ def suspicions(epsilons: Iterable[float]) -> list[tuple[str, list[str]]]:
 def at_most(before: float, epsilon: float) -> str:
     """A probability after odds rose by the factor e^epsilon."""
     after = before / (before + (1 - before) * math.exp(-epsilon))
-    return "almost certainty" if after > ALMOST_SURE else share(_up(after, 3))
+    return "almost certainty" if after > ALMOST_SURE else share(_up(after, DIGITS))
 
 
 def share(value: float) -> str:
@@ -83,13 +89,13 @@ def strength(epsilon: float) -> str:
     if epsilon <= STRONG:
         return "a strong promise"
     if epsilon <= MODERATE:
-        return "a moderate promise: in practice attacks reach far less than it allows, which should be measured"
-    return "a weak promise, which says little by itself: what it is worth must be measured"
+        return "a moderate promise: known attacks reach far less than it allows, which an audit measures"
+    return "a weak promise, which says little by itself: what it is worth, an audit must measure"
 
 
 def upwards(value: float) -> str:
-    """To three digits, never less than it is."""
-    return f"{_up(value, 3):.3g}"
+    """To a few digits, never less than it is."""
+    return f"{_up(value, DIGITS):.{DIGITS}g}"
 
 
 def _up(value: float, digits: int) -> float:
@@ -132,8 +138,8 @@ def _of_mechanisms(results: RunResults, privacy: PrivacyFigures) -> list[Gap]:
             Gap(
                 "Anything from the server itself",
                 "noise is added there, after it has seen every hospital's own update. Whoever runs it, or breaks into "
-                "it, sees these as they are. Of a single patient, whom a hospital's update is only partly made of, the "
-                "models tell at most twice the epsilon of a hospital.",
+                "it, sees these as they are. What the models tell of a single patient is bounded by twice the epsilon "
+                "of the patient's hospital.",
             )
         )
     if privacy.outside and (privacy.people is not None or privacy.sites is not None):
@@ -143,8 +149,9 @@ def _of_mechanisms(results: RunResults, privacy: PrivacyFigures) -> list[Gap]:
         found.append(
             Gap(
                 "The sum of the honest hospitals",
-                f"secure aggregation hides one hospital among the others of a sum, which are at least "
-                f"{privacy.minimum_sites} together. Hospitals that tell the server what they sent leave the others' sum.",
+                "secure aggregation hides one hospital among the others of a sum, which are at least "
+                f"{privacy.minimum_sites} together. Hospitals that tell the server what they sent leave the sum of the "
+                "others.",
             )
         )
     if privacy.distributed:

@@ -1,4 +1,4 @@
-"""What membership attacks reached, as one drawing without scripts: recognised against mistaken, on a scale of shares."""
+"""What membership attacks reached, as one drawing without scripts: recognised against mistaken people."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from normfed_server.report.figures import COLOURS
 Curve = Sequence[tuple[float, float]]  # false- and true-positive rates
 
 WIDTH, HEIGHT = 680, 400
-LEFT, RIGHT, TOP, BOTTOM = 58, 16, 14, 48
+LEFT, RIGHT, TOP, BOTTOM = 58, 26, 14, 48
 LEAST = 1e-3  # false-positive rate at the left end
 SHARES = (0.001, 0.01, 0.1, 1.0)  # along the scale of false positives
 POINTS = 200
@@ -51,13 +51,11 @@ def allowed(false_positives: float, epsilon: float, delta: float) -> float:
 
 def _steps(curve: Curve) -> list[tuple[float, float]]:
     """A curve as it goes in the drawing: what lies left of the scale begins at its end."""
-    found: list[tuple[float, float]] = []
     height = 0.0
+    found = [(LEAST, height)]
     for false, true in curve:
-        if false > LEAST:
-            found += [(max(found[-1][0], LEAST) if found else LEAST, height), (false, height)]
-        height = max(height, true)
-        found.append((max(false, LEAST), height))
+        found += [(max(false, LEAST), height), (max(false, LEAST), true)]
+        height = true
     return found
 
 
@@ -96,10 +94,10 @@ def _axes() -> Markup:
 
 
 def _legend(curves: Mapping[str, Curve], claimed: bool) -> Markup:
-    key = '<span class="key"><svg viewBox="0 0 26 10"><path d="M0 5H26" stroke="{}" stroke-width="{}"{}/></svg>{}</span>'
-    entries = [
-        Markup(key).format(COLOURS[number % len(COLOURS)], 2, "", title) for number, title in enumerate(curves)
-    ]
+    key = (
+        '<span class="key"><svg viewBox="0 0 26 10"><path d="M0 5H26" stroke="{}" stroke-width="{}"{}/></svg>{}</span>'
+    )
+    entries = [Markup(key).format(COLOURS[number % len(COLOURS)], 2, "", title) for number, title in enumerate(curves)]
     entries.append(Markup(key).format("#6b7a8f", 2, Markup(' stroke-dasharray="5 4"'), "guessing"))
     if claimed:
         entries.append(Markup(key).format("#dcebf2", 10, "", "no attack can come here, if the claim holds"))
