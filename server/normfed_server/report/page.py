@@ -16,9 +16,10 @@ from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.foundation import plain_yaml
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_text
-from normfed_server.report import figures, participation
+from normfed_server.report import figures, participation, promises
 from normfed_server.report.findings import CONVERGED, main_models, sentences
 from normfed_server.report.lesions import AUROC
+from normfed_server.report.privacy import write_privacy
 from normfed_server.report.words import (
     interval,
     note_sentences,
@@ -59,7 +60,7 @@ class Patients:
 
 
 def write_report(run: Run, patients: Patients = Patients()) -> Path:
-    """Write report.html.
+    """Write report.html, and privacy.html beside it; returns the path of the first.
 
     Raises
     ------
@@ -97,6 +98,7 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
         if results.hospital_time
         else "",
         sentences=sentences(results),
+        privacy=promises.summary(results.privacy),
         converged=CONVERGED,
         left_out=patients.left_out,
         chances={name: metric.chance for name, metric in results.metrics.items()},
@@ -128,6 +130,7 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
     )
     path = run.folder / "report.html"
     write_text(path, page)
+    write_privacy(run, results)
     return path
 
 
