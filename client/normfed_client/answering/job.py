@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import version
 from typing import Generic, TypeVar
 
 from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.outbox import Outbox
+from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.releases import Kind
 from normfed_client.hospital.site import Case, Site, site_for
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_common.foundation import digests, seeds
 from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.files import inside
 from normfed_common.models.base import NormativeModel
 from normfed_common.wire.answers import Answer
-from normfed_common.wire.requests import Payload, Request
+from normfed_common.wire.requests import Payload, Request, TrainRound
 
 P = TypeVar("P", bound=Payload)
 
@@ -73,19 +76,29 @@ class Job(Generic[P]):
         """The request's model with its first weights, made anew."""
         return self.site.model(self.request.model, self.seed)
 
-    def noise_key(self, *purpose: str) -> bytes:
-        """The key of the noise of what this answer releases of the people to learn from, see `privacy.noise`.
+    def personal_store(self) -> PersonalStore:
+        """What the site keeps of the request's arm for itself."""
+        return PersonalStore(inside(self.config.output, "personal", self.request.arm))
 
-        The same request about the same scans has the same key in any run: asked again, nothing new is released. The
-        key of anything else is another.
+    @cached_property
+    def origin(self) -> str:
+        """A digest of all that the answer is made of, as far as it is about the people to learn from.
 
-        Parameters
-        ----------
-        purpose
-            What else the release depends on, such as what the site kept of earlier rounds.
+        Whatever it is the same for, in any run, has the same noise and is entered in the ledger once; whatever has
+        noise of its own is entered by itself. So it is looked at before the work, which may change what the site keeps.
         """
-        asked = self.request.model_copy(update={"run": ""}).model_dump_json()
-        return self.site.noise_key(digests.of_arrays(asked, self.arrays), self.site.content, *purpose)
+        asked = self.request.model_dump_json(exclude={"run", "ledger"})
+        rules = "" if self.site.custody is None else self.site.custody.rules.model_dump_json()
+        software = [version("normfed"), version("torch"), *map(str, self.let_in), str(self.site.device)]
+        kept: list[str] = []
+        if isinstance(self.payload, TrainRound):
+            store = self.personal_store()
+            kept = [store.digest(before) for before in (self.payload.round, self.payload.since + 1)]
+        return digests.of_arrays(digests.of_json([asked, rules, software, self.site.content, kept]), self.arrays)
+
+    def noise_key(self, purpose: str) -> bytes:
+        """The key of the noise of what this answer releases of the people to learn from: see `origin`."""
+        return self.site.noise_key(purpose, self.origin)
 
     @cached_property
     def kept(self) -> tuple[Answer, Arrays] | None:

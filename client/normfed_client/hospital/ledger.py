@@ -47,7 +47,7 @@ class Release:
     Parameters
     ----------
     key
-        The same for what has the same noise.
+        The same for what has the same noise, see `Job.origin`.
     spent
         With how much noise; empty for what stays.
     run, arm, what

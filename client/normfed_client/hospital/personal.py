@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from normfed_common.foundation import arrays as named
@@ -67,13 +68,12 @@ class PersonalStore:
             )
         return {}
 
-    def digest(self, before: int, since: int = 0) -> str:
-        """Of what `load` returns; of nothing where nothing is left."""
-        try:
-            kept = self.load(before, since)
-        except SiteError:
-            kept = {}
-        return digests.of_arrays("", kept)
+    def digest(self, before: int) -> str:
+        """Of what `load` would return, which alone says what is damaged; of nothing where nothing is left."""
+        for number in reversed([number for number in self._rounds() if number < before]):
+            with suppress(DamagedError):
+                return digests.of_arrays("", named.load(self._path(number)))
+        return digests.of_arrays("", {})
 
     def parts(self, names: frozenset[str], before: int, since: int = 0) -> Arrays:
         """Those arrays of these names that the state of `load` has; without names nothing is looked for."""

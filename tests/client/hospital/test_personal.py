@@ -155,6 +155,16 @@ def test_strange_files_are_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "notes.txt").exists()
 
 
+def test_the_digest_of_a_state_is_that_of_what_is_loaded_and_leaves_a_damaged_file_to_be_told(tmp_path: Path) -> None:
+    store = used(tmp_path, 2)
+    assert store.digest(9) != store.digest(2) != store.digest(1)
+    of_round(tmp_path, 2).write_bytes(b"torn")
+    assert store.digest(9) == store.digest(2)
+    assert store.notes == ()
+    store.load(before=9)
+    assert store.notes == (STALE,)
+
+
 def of_round(folder: Path, round: int) -> Path:
     return folder / f"round-{round:06d}.safetensors"
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from hashlib import sha256
 from typing import Any
 
 from normfed_client.answering.guards.base import HospitalGuard
 from normfed_client.answering.job import Job
 from normfed_client.hospital.budget import refusal
 from normfed_client.hospital.ledger import Kind, Ledger, Release
-from normfed_client.hospital.site import people_of
 from normfed_common.algorithms.sharing import personal_arrays
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError, UserError
@@ -56,7 +54,7 @@ class Budget(HospitalGuard):
         """See `Guard`."""
         if isinstance(job.payload, TrainRound | FineTune | Sums):
             with _ledger(self.hospital) as ledger:
-                ledger.settle(_key(job))
+                ledger.settle(job.origin)
         return answer, arrays
 
 
@@ -89,18 +87,11 @@ def _releases(job: Job[Any]) -> list[Release]:
     found: list[Release] = []
     if spent:
         kind: Kind = "without noise" if WITHOUT_NOISE in spent else "noise"
-        found.append(Release(_key(job), kind, spent, request.run, request.arm, what))
+        found.append(Release(job.origin, kind, spent, request.run, request.arm, what))
     trains = isinstance(job.payload, TrainRound | FineTune)
     if trains and (isinstance(job.payload, FineTune) or personal_arrays(job.model(), request.strategy)):
-        found.append(Release(_key(job), "stays", (), request.run, request.arm, what))
+        found.append(Release(job.origin, "stays", (), request.run, request.arm, what))
     return found
-
-
-def _key(job: Job[Any]) -> str:
-    """The same for the same request about the same scans, which has the same answer."""
-    custody = job.site.custody
-    content = "" if custody is None else custody.content(people_of(job.site.train))
-    return sha256(f"{job.key}\n{content}".encode()).hexdigest()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -21,6 +22,7 @@ from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.phase import Phase
 from normfed_common.privacy.spending import spending
 from normfed_common.study.base import Frozen
+from normfed_common.study.config import StudyConfig
 from normfed_common.study.privacy import PrivacyConfig
 from normfed_common.wire.answers import Answer, Trained
 from normfed_common.wire.requests import Canary, Describe, FineTune, Measure, Payload, ScorePeople, Sums, TrainRound
@@ -38,9 +40,9 @@ class Model:
         return PHASES
 
 
-def asked(folder: Path, payload: Payload, key: str = "k", private: bool = True, **header: Any) -> Job[Any]:
-    found = job(folder, payload, key=key, **header)
-    site = SimpleNamespace(study=PRIVATE if private else STUDY, custody=None, model=lambda *_: Model())
+def asked(folder: Path, payload: Payload, study: StudyConfig = PRIVATE, scans: str = "s", **header: Any) -> Job[Any]:
+    found = job(folder, payload, **header)
+    site = SimpleNamespace(study=study, custody=None, device="cpu", content=scans, model=lambda *_: Model())
     found.__dict__["site"] = site
     return found
 
@@ -72,18 +74,18 @@ def test_sums_and_rounds_spend_what_the_study_gives_each_and_nothing_else_spends
     assert spent_by(asked(tmp_path, FineTune(round=4))) == ()
     for payload in (Describe(), Canary(), ScorePeople(), Measure(threshold=0.0)):
         assert spent_by(asked(tmp_path, payload)) == ()
-        assert spent_by(asked(tmp_path, payload, private=False)) == ()
+        assert spent_by(asked(tmp_path, payload, STUDY)) == ()
     for payload in (Sums(phase="moments"), TrainRound(round=1), FineTune(round=4)):
-        assert spent_by(asked(tmp_path, payload, private=False)) == (WITHOUT_NOISE,)
+        assert spent_by(asked(tmp_path, payload, STUDY)) == (WITHOUT_NOISE,)
 
 
 def test_a_whole_study_spends_its_epsilon_and_is_entered_once_a_request(tmp_path: Path) -> None:
     ours = hospital(tmp_path)
     guard, rounds = Budget(ours), PRIVATE.federation.rounds
     for _ in range(2):  # asked again, as after a fault
-        guard.inbound(asked(tmp_path, Sums(phase="moments"), key="sums"))
+        guard.inbound(asked(tmp_path, Sums(phase="moments")))
         for number in range(1, rounds + 1):
-            request = asked(tmp_path, TrainRound(round=number), key=f"round {number}")
+            request = asked(tmp_path, TrainRound(round=number))
             guard.inbound(request)
             assert guard.outbound(request, answer := Answer(site="a", payload=Trained()), {}) == (answer, {})
     entries = ours.ledger().entries()
@@ -92,11 +94,28 @@ def test_a_whole_study_spends_its_epsilon_and_is_entered_once_a_request(tmp_path
     assert spent(entries, PRIVATE.privacy.delta) <= 2.0
 
 
+def test_what_has_the_same_noise_is_entered_once_and_what_has_noise_of_its_own_by_itself(tmp_path: Path) -> None:
+    ours = hospital(tmp_path)
+    guard, round_2 = Budget(ours), TrainRound(round=2)
+    same = [asked(tmp_path, round_2), asked(tmp_path, round_2), asked(tmp_path, round_2, run="another")]
+    guard.inbound(same[0])
+    same.append(asked(tmp_path, round_2, ledger=ours.ledger_counter()))
+    others = [asked(tmp_path, round_2, scans="others"), asked(tmp_path, round_2, arm="another")]
+    store = others[0].personal_store()
+    before = {one.origin for one in (*same, *others)}
+    store.save(1, {"w": np.ones(2, np.float32)}, since=0)
+    others.append(asked(tmp_path, round_2))
+    assert others[-1].origin not in before
+    for one in (*same, *others):
+        guard.inbound(one)
+    assert len(ours.ledger().entries()) == len({one.origin for one in (*same, *others)}) == 1 + len(others)
+
+
 def test_a_request_beyond_the_budget_is_refused_in_words_and_not_worked_on(tmp_path: Path) -> None:
     ours = hospital(tmp_path, epsilon_per_year=1.2)
     guard = Budget(ours)
-    guard.inbound(asked(tmp_path, Sums(phase="moments"), key="sums"))
-    error = refused(guard, asked(tmp_path, Sums(phase="moments"), key="other sums"))
+    guard.inbound(asked(tmp_path, Sums(phase="moments")))
+    error = refused(guard, asked(tmp_path, Sums(phase="moments"), arm="another"))
     assert error.code is SiteCode.BUDGET_SPENT
     assert error.detail.startswith("epsilon_per_year: ")
     assert len(ours.ledger().entries()) == 1
@@ -105,32 +124,32 @@ def test_a_request_beyond_the_budget_is_refused_in_words_and_not_worked_on(tmp_p
 @pytest.mark.parametrize("rules", [{"require_privacy": True}, {"epsilon_per_year": 9.0}, {"epsilon_for_life": 9.0}])
 def test_a_study_without_noise_is_refused_from_its_first_request_on(tmp_path: Path, rules: dict[str, Any]) -> None:
     guard = Budget(hospital(tmp_path, **rules))
-    assert refused(guard, asked(tmp_path, Describe(), private=False)).code is SiteCode.PRIVACY_REQUIRED
+    assert refused(guard, asked(tmp_path, Describe(), STUDY)).code is SiteCode.PRIVACY_REQUIRED
     guard.inbound(asked(tmp_path, Describe()))
 
 
 def test_without_a_budget_a_study_without_noise_is_entered_as_such(tmp_path: Path) -> None:
     ours = hospital(tmp_path)
-    Budget(ours).inbound(asked(tmp_path, TrainRound(round=1), private=False))
+    Budget(ours).inbound(asked(tmp_path, TrainRound(round=1), STUDY))
     assert [entry.release.kind for entry in ours.ledger().entries()] == ["without noise"]
 
 
 def test_what_stays_at_the_site_has_an_entry_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("normfed_client.answering.guards.budget.personal_arrays", lambda *_: frozenset({"norm"}))
     ours = hospital(tmp_path)
-    Budget(ours).inbound(asked(tmp_path, TrainRound(round=1), key="a"))
-    Budget(ours).inbound(asked(tmp_path, FineTune(round=4), key="b"))
+    Budget(ours).inbound(asked(tmp_path, TrainRound(round=1)))
+    Budget(ours).inbound(asked(tmp_path, FineTune(round=4)))
     assert [entry.release.kind for entry in ours.ledger().entries()] == ["noise", "stays", "stays"]
 
 
 def test_an_old_copy_is_refused_by_the_servers_counter_and_by_the_folders_of_the_runs(tmp_path: Path) -> None:
     ours = hospital(tmp_path)
     guard = Budget(ours)
-    guard.inbound(asked(tmp_path, TrainRound(round=1), key="1"))
+    guard.inbound(asked(tmp_path, TrainRound(round=1)))
     shutil.copy(ours.ledger_file, tmp_path / "backup")
-    guard.inbound(asked(tmp_path, TrainRound(round=2), key="2"))
+    guard.inbound(asked(tmp_path, TrainRound(round=2)))
     counter = ours.ledger_counter()
-    guard.inbound(asked(tmp_path, TrainRound(round=2), key="2", ledger=counter))
+    guard.inbound(asked(tmp_path, TrainRound(round=2), ledger=counter))
     shutil.copy(tmp_path / "backup", ours.ledger_file)
     error = refused(guard, asked(tmp_path, Describe()))
     assert error.code is SiteCode.RECORD_UNUSABLE
