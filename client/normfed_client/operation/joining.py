@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from normfed_client.hospital.folder import LEDGER, PEOPLE, RECORD, Hospital, HospitalConfig
+from normfed_client.hospital.ledger import Ledger
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Releases
 from normfed_common.deployment import settings
@@ -38,14 +39,14 @@ def keep_record(hospital: Hospital, folder: Path) -> None:
     Raises
     ------
     UserError
-        If there is a record already.
+        If there is a record already, or the ledger cannot be used.
     """
     if folder.exists():
         raise UserError(f"{folder}: there is a record already. Move it away first; it must not be lost.")
+    Ledger(hospital.ledger_file).entries()  # what a crash left in its write-ahead log is in the file afterwards
     private.make_folder(folder)
-    for path in (hospital.people_secret, hospital.record, hospital.ledger_file):
-        if path == hospital.ledger_file and not path.exists():  # nothing was spent
-            continue
+    spent = [hospital.ledger_file] if hospital.ledger_file.exists() else []
+    for path in (hospital.people_secret, hospital.record, *spent):
         private.write_new(folder / path.name, path.read_bytes())
 
 

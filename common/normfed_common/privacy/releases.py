@@ -14,13 +14,21 @@ from dataclasses import replace
 import numpy as np
 
 from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.damage import say
+from normfed_common.foundation.errors import NormfedError
 from normfed_common.learning.bounded import Bounded
-from normfed_common.learning.cohort import Cohort, Scan
+from normfed_common.learning.cohort import Cohort, Person, Scan
 from normfed_common.privacy.noise import SecretNoise
+
+OF_PEOPLE = (NormfedError, ArithmeticError, LookupError, OSError, ValueError)
+"""What a scan can make a model raise; an error would tell of it. What a model's author got wrong is a TypeError."""
 
 
 class Alone:
-    """One person of a cohort, with all visits; see `Cohort`."""
+    """One person of a cohort, with all visits; see `Cohort`.
+
+    No age or sex is told: a hospital rounds a person's by those of others.
+    """
 
     def __init__(self, cohort: Cohort, visits: Sequence[int]) -> None:
         self._cohort, self._visits = cohort, tuple(visits)
@@ -35,7 +43,7 @@ class Alone:
     def scan(self, index: int) -> Scan:
         """Open a scan."""
         scan = self._cohort.scan(self._visits[index])
-        return replace(scan, person=replace(scan.person, index=0))
+        return replace(scan, person=Person(0))
 
 
 def shortened(contribution: Arrays) -> Arrays:
@@ -57,7 +65,7 @@ def released(
     noise: SecretNoise,
     multiplier: float,
 ) -> Arrays:
-    """The sums of a phase as they may leave the site.
+    """The sums of a phase as they may leave the site; of whom nothing can be made counts as zero.
 
     Parameters
     ----------
@@ -68,9 +76,16 @@ def released(
     """
     total = {name: np.zeros(shape) for name, shape in sorted(bounded.shapes().items())}
     people = cohort.people()
+    lost: list[Exception] = []
     for number, visits in enumerate(people):
-        part = shortened(bounded.contribution(Alone(cohort, visits), draws(number)))
+        try:
+            part = shortened(bounded.contribution(Alone(cohort, visits), draws(number)))
+        except OF_PEOPLE as error:
+            lost.append(error)
+            continue
         for name, array in total.items():
             array += part[name]
+    if lost:
+        say(f"{len(lost)} of {len(people)} people were left out of the sums ({lost[0]})")
     noisy = {name: noise.noised(array, multiplier) for name, array in total.items()}
     return noisy | bounded.beside(len(people))

@@ -15,8 +15,9 @@ from scipy import stats
 from synthetic import People, setting
 
 from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import ScanError
 from normfed_common.learning.bounded import Bounded
-from normfed_common.learning.cohort import Cohort
+from normfed_common.learning.cohort import Cohort, Person, Scan
 from normfed_common.learning.entries import build
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
@@ -98,6 +99,32 @@ def test_a_malicious_person_moves_the_total_by_1_at_most(entry: dict[str, Any], 
             part = shortened(bounded.contribution(Alone(people, [number]), draws(number)))
             others = {name: others[name] + part[name] for name in others}
     assert distance(total, others) <= 1 + 1e-9
+
+
+class Unreadable(People):
+    """Honest people, and one whose scan cannot be opened."""
+
+    def scan(self, index: int) -> Scan:
+        if index == 1:
+            raise ScanError("its file is torn")
+        return super().scan(index)
+
+
+def test_a_scan_that_cannot_be_opened_counts_as_zero_and_is_told_to_nobody() -> None:
+    people, bounded = Unreadable(3), first_phase(private({"name": "atlas"}))
+    others = [shortened(bounded.contribution(Alone(people, [number]), draws(number))) for number in (0, 2)]
+    found = released(bounded, people, draws, SecretNoise(KEY), 0.0)
+    for name in bounded.shapes():
+        np.testing.assert_allclose(found[name], np.sum([one[name] for one in others], 0), rtol=1e-12)
+    for name, array in bounded.beside(3).items():
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_no_contribution_knows_an_age_or_a_sex() -> None:
+    """A hospital rounds a person's by those of others, whom a contribution must not depend on."""
+    people = People(2)
+    people.scans[1] = replace(people.scans[1], person=Person(1, 70.0, "F"))
+    assert Alone(people, [1]).scan(0).person == Person(0)
 
 
 @EVERY_MODEL
