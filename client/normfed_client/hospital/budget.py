@@ -28,7 +28,9 @@ class BudgetRules(Frozen):
     )
     epsilon_for_life: float | None = Field(None, gt=0, le=10_000, description="the same, of all years together")
     budget_delta: float = Field(1e-5, gt=0, lt=1, description="delta of both; far below one over the people")
-    require_privacy: bool = Field(False, description="whether a study without differential privacy is refused")
+    require_privacy: bool = Field(
+        False, description="whether a study without differential privacy of patients is refused"
+    )
 
     @property
     def limited(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -33,10 +34,13 @@ class Budget(HospitalGuard):
         SiteError
             Also if the ledger cannot be used, or is older than the server or the folders of the runs know.
         """
-        rules = self.hospital.config
-        if job.site.study.privacy.epsilon is None and (rules.require_privacy or rules.limited):
+        rules, privacy = self.hospital.config, job.site.study.privacy
+        if privacy.epsilon is None and (rules.require_privacy or rules.limited):
             name = "require_privacy" if rules.require_privacy else "epsilon_per_year or epsilon_for_life"
             raise SiteError(SiteCode.PRIVACY_REQUIRED, f"{name} is set, and the study has no privacy.epsilon")
+        if privacy.unit == "sample" and rules.require_privacy:
+            detail = "require_privacy is set, and privacy.unit of the study is sample, which protects no patient"
+            raise SiteError(SiteCode.PRIVACY_REQUIRED, detail)
         with _ledger(self.hospital) as ledger:
             if job.request.ledger is not None:
                 ledger.check(job.request.ledger, self.hospital.signer())
@@ -61,6 +65,9 @@ class Budget(HospitalGuard):
 def spent_by(job: Job[Any]) -> tuple[SampledGaussian, ...]:
     """What leaves of the people to learn from with the answer to a request; nothing for what is not about them.
 
+    It is counted per patient, also where the study protects samples: a patient in a step takes part in at most
+    ``samples_per_patient`` times the people per sample, and moves their sum by as many norms.
+
     Raises
     ------
     SiteError
@@ -69,7 +76,8 @@ def spent_by(job: Job[Any]) -> tuple[SampledGaussian, ...]:
     payload, study = job.payload, job.site.study
     if not isinstance(payload, TrainRound | FineTune | Sums):
         return ()
-    found = spending(study.privacy, study.federation, job.model().phases())
+    privacy, model = study.privacy, job.model()
+    found = spending(privacy, study.federation, model.phases())
     if found is None:
         return (WITHOUT_NOISE,)
     if isinstance(payload, FineTune):  # the model stays, and under differential privacy its loss is not told
@@ -77,6 +85,10 @@ def spent_by(job: Job[Any]) -> tuple[SampledGaussian, ...]:
     release = found.sums if isinstance(payload, Sums) else found.round
     if release is None:
         raise SiteError(SiteCode.BAD_REQUEST, f"{job.request.task}: the model has nothing of the kind")
+    if isinstance(payload, TrainRound) and privacy.unit == "sample":
+        people = max(model.people_per_sample(phase.name) for phase in model.phases() if phase.kind == "averaged")
+        most = privacy.samples_per_patient * people
+        release = replace(release, noise_multiplier=release.noise_multiplier / most)
     return (release,)
 
 

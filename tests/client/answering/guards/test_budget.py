@@ -39,6 +39,9 @@ class Model:
     def phases(self) -> tuple[Phase, ...]:
         return PHASES
 
+    def people_per_sample(self, phase: str) -> int:
+        return 2
+
 
 def asked(folder: Path, payload: Payload, study: StudyConfig = PRIVATE, scans: str = "s", **header: Any) -> Job[Any]:
     found = job(folder, payload, **header)
@@ -77,6 +80,21 @@ def test_sums_and_rounds_spend_what_the_study_gives_each_and_nothing_else_spends
         assert spent_by(asked(tmp_path, payload, STUDY)) == ()
     for payload in (Sums(phase="moments"), TrainRound(round=1), FineTune(round=4)):
         assert spent_by(asked(tmp_path, payload, STUDY)) == (WITHOUT_NOISE,)
+
+
+def test_a_study_that_protects_samples_spends_what_it_tells_of_a_patient(tmp_path: Path) -> None:
+    """Of whom there are 2 x 5 in a step: together they move the sum by 10 norms."""
+    privacy = PrivacyConfig(epsilon=2.0, unit="sample", samples_per_patient=5)
+    study = STUDY.model_copy(update={"privacy": privacy})
+    plan = spending(privacy, study.federation, PHASES)
+    assert plan is not None
+    assert plan.round is not None
+    (release,) = spent_by(asked(tmp_path, TrainRound(round=1), study))
+    assert release.noise_multiplier == pytest.approx(plan.round.noise_multiplier / 10)
+    assert release.times == plan.round.times
+    assert spent_by(asked(tmp_path, Sums(phase="moments"), study)) == (plan.sums,)
+    error = refused(Budget(hospital(tmp_path, require_privacy=True)), asked(tmp_path, Describe(), study))
+    assert error.code is SiteCode.PRIVACY_REQUIRED
 
 
 def test_a_whole_study_spends_its_epsilon_and_is_entered_once_a_request(tmp_path: Path) -> None:
