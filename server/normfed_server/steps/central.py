@@ -44,7 +44,6 @@ from normfed_common.privacy.mechanisms import SampledGaussian
 from normfed_common.privacy.noise import SecretNoise, derived_key
 from normfed_common.study.privacy import CentralConfig
 from normfed_server.steps.base import Step, Update
-from normfed_server.steps.mean import RunningMean
 from normfed_server.steps.progress import Progress
 
 QUANTILE, RATE = 0.5, 0.2  # of Andrew 2021, section 3
@@ -138,7 +137,8 @@ class Central(Step):
         self.expected = math.ceil(self.federation.sample * len(asked))
         self.current = progress.models[0]
         self.clip_norm = float(progress.memory.get(CLIP_NORM, self._first_norm))
-        self.mean, self.trained, self.sites, self.below = RunningMean(), set[str](), 0, 0
+        self.total: Arrays = {}
+        self.sites = self.below = 0
 
     def weight(self, update: Update) -> float:
         """All alike."""
@@ -146,59 +146,40 @@ class Central(Step):
 
     def add(self, update: Update) -> None:
         """See `Step`."""
-        length = named.norm(update.arrays, self.current)
+        trained = {name: array for name, array in sorted(update.arrays.items()) if array is not self.current[name]}
+        changes = {name: array.astype(np.float64) - self.current[name] for name, array in trained.items()}
+        length = named.norm(changes)
+        share = min(1.0, self.clip_norm / length) if length else 1.0
         self.sites += 1
         self.below += length <= self.clip_norm
-        self.trained |= {name for name, array in update.arrays.items() if array is not self.current[name]}
-        self.mean.add(clipped(update.arrays, self.current, length, self.clip_norm), 1.0)
+        for name, change in changes.items():
+            self.total[name] = np.asarray(self.total.get(name, 0) + share * change)
 
     def end(self, progress: Progress) -> None:
         """See `Step`."""
         noise = SecretNoise(derived_key(self.secret, "central", self.purpose, self._digest(progress)))
-        scale = self.noise.of_sum(self.expected) * self.clip_norm / self.expected if self.noise.multiplier else 0.0
-        self.inner.add(Update(EVERYBODY, 1, self._noised_mean(noise, scale)))
+        self.inner.add(Update(EVERYBODY, 1, self._noised_mean(noise)))
         self.inner.end(progress)
         if self.noise.adaptive:
             spread = self.noise.of_count(self.expected) if self.noise.multiplier else 0.0
-            count = self.below - self.sites / 2 + float(noise.gaussian(1, spread)[0])
+            count = float(noise.noised(np.array(self.below - self.sites / 2), spread))
             share = 0.5 + count / self.expected
             progress.memory[CLIP_NORM] = np.array(self.clip_norm * math.exp(-RATE * (share - QUANTILE)))
 
-    def _noised_mean(self, noise: SecretNoise, scale: float) -> Arrays:
-        """The mean as if sites that are away had sent no change; what no site trained stays."""
-        missing = 1 - self.sites / self.expected
+    def _noised_mean(self, noise: SecretNoise) -> Arrays:
+        """w' of the module; what no site trained stays."""
+        scale = self.noise.of_sum(self.expected) * self.clip_norm if self.noise.multiplier else 0.0
         found = dict(self.current)
-        for name in sorted(self.trained):
-            now, mean = self.current[name], self.mean.arrays[name]
-            found[name] = noise.noised(mean - missing * (mean - now), scale).astype(now.dtype)
+        for name, total in sorted(self.total.items()):
+            now = self.current[name]
+            found[name] = np.asarray(now + noise.noised(total, scale) / self.expected, now.dtype)
         return found
 
     def _digest(self, progress: Progress) -> str:
         """Of all that a round's model is made of."""
         text = f"{progress.round + 1} {self.clip_norm!r} {self.sites} {self.below} {self.expected}"
         before = {f"before/{name}": array for name, array in self.current.items()}
-        return digests.of_arrays(text, before | self.mean.arrays)
-
-
-def clipped(arrays: Arrays, current: Arrays, length: float, norm: float) -> Arrays:
-    """Arrays moved back towards ``current`` so that they are at most ``norm`` from it; those that are stay as they are.
-
-    Parameters
-    ----------
-    length
-        Their distance to it.
-    """
-    if length <= norm:
-        return arrays
-    share = norm / length
-    return {name: _towards(array, current[name], share) for name, array in arrays.items()}
-
-
-def _towards(array: np.ndarray, now: np.ndarray, share: float) -> np.ndarray:
-    if array is now:
-        return array
-    moved: np.ndarray = now + share * (array.astype(np.float64) - now)
-    return moved.astype(now.dtype)
+        return digests.of_arrays(text, before | self.total)
 
 
 def around(step: Step, config: CentralConfig, rounds: int, secret: bytes, purpose: str) -> Step:
