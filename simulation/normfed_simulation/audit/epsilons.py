@@ -27,9 +27,7 @@ def one_run_p_value(canaries: int, guesses: int, correct: int, epsilon: float, d
     return min(1.0, by_luck + worst * delta * 2 * canaries)
 
 
-def one_run_bound(
-    canaries: int, guesses: int, correct: int, delta: float, significance: float = SIGNIFICANCE
-) -> float:
+def one_run_bound(canaries: int, guesses: int, correct: int, delta: float, significance: float = SIGNIFICANCE) -> float:
     """The largest epsilon that is refuted at this significance; 0 where none is."""
     if one_run_p_value(canaries, guesses, correct, 0.0, delta) > significance:
         return 0.0

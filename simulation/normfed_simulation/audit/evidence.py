@@ -74,6 +74,20 @@ def anomalies(model: NormativeModel, people: Sequence[Person]) -> np.ndarray:
     return np.array(found)
 
 
+def sums_of(model: NormativeModel, phase: str, person: Person, private: bool) -> Arrays:
+    """What a person adds to the sums of a phase, float64, at a model that has learnt what comes before.
+
+    Parameters
+    ----------
+    private
+        Whether what is added is the model's bounded contribution of a person, as where the sums leave with noise.
+    """
+    cohort, rng = cohort_of(person), seeds.generator(model.setting.seed, "sums", person.site, phase)
+    bounded = getattr(model, "bounded", None) if private else None
+    found = model.statistics(phase, cohort, rng) if bounded is None else bounded(phase).contribution(cohort, rng)
+    return {name: np.asarray(array, np.float64) for name, array in found.items()}
+
+
 @dataclass
 class Tracing:
     """Candidates' own sums, to hold against those of models.
@@ -84,11 +98,14 @@ class Tracing:
         Makes the study's model, as it begins.
     shared
         Of a model that was trained: which of its sums can be worked out of one person.
+    private
+        Whether sums leave with noise, see `sums_of`.
     """
 
     new: Callable[[], NormativeModel]
     shared: Arrays
     people: Sequence[Person]
+    private: bool = False
     phase: Phase | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -124,9 +141,7 @@ class Tracing:
         before = before[: before.index(phase.name)]
         known = tuple(f"{SUMS}{name}." for name in before)
         model.load({n: a for n, a in self.shared.items() if n.startswith(known) or (before and n.startswith(NETWORK))})
-        rng = seeds.generator(model.setting.seed, "sums", person.site, phase.name)
-        found = model.statistics(phase.name, cohort_of(person), rng)
-        return {name: np.asarray(array, np.float64) for name, array in found.items()}
+        return sums_of(model, phase.name, person, self.private)
 
     def _of(self, person: Person, phase: Phase) -> np.ndarray:
         return self._flat(self._statistics(person, phase))

@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from flwr.app import Message
 
 from normfed_client.evaluating.scoring import MODEL
-from normfed_client.hospital.rules import CustodyConfig
 from normfed_client.imaging.bids import Visit, read_dataset
 from normfed_client.imaging.cohort import Roles, assign, select
 from normfed_common.foundation import arrays as named
@@ -194,7 +192,6 @@ class Training:
     def trained(
         self,
         without: Collection[str],
-        custody: Mapping[str, CustodyConfig] | None = None,
         secure: bool | None = None,
         **federation: Any,
     ) -> Federation:
@@ -202,8 +199,6 @@ class Training:
 
         Parameters
         ----------
-        custody
-            Sites at which a hospital's own rules hold.
         secure
             Whether the attacker sees sums only; as the study has it when absent.
         federation
@@ -213,7 +208,7 @@ class Training:
         roles = self.roles(study)
         listening = Eavesdropper(study.privacy.secure_aggregation is not None if secure is None else secure)
         run = begin(study, self.folder)
-        experiment.federate(run, self.data, list(roles), self.cache, self.device, tamper=listening, custody=custody)
+        experiment.federate(run, self.data, list(roles), self.cache, self.device, tamper=listening)
         arrays, _ = named.read(run.folder / MODEL, foreign=True)
         heard = listening.of_everybody(arrays) if listening.secure else listening.heard
         return Federation(arrays, roles, heard, listening.refused)

@@ -50,7 +50,9 @@ class Finding(Frozen):
 class Protection(Frozen):
     """What the study claims to protect people by."""
 
-    epsilon: float | None = Field(None, description="upper bound, per patient and model; absent where nothing is noised")
+    epsilon: float | None = Field(
+        None, description="upper bound, per patient and model; absent where nothing is noised"
+    )
     delta: float
     unit: str
     secure_aggregation: bool

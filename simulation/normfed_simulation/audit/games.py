@@ -70,7 +70,7 @@ class Game:
         if np.isnan(found):
             return 0.0, 1.0
         if found in (0.0, 1.0):
-            few = int(min(members.sum(), (~members).sum()))
+            few = int(min(members.sum(), (~members).sum(), np.isfinite(self.scores).any(0).sum()))
             return clopper_pearson(int(found) * few, few)
         rng, drawn = np.random.default_rng(seed), []
         strata = [np.arange(len(self.groups))]

@@ -67,7 +67,7 @@ def attack(target: Target) -> tuple[Finding, ...]:
     if target.options.shadows < LEAST:
         return (_missing(f"Needs at least {LEAST} shadow federations: --shadows {LEAST}."),)
     people, groups = target.candidates, target.groups
-    tracing = Tracing(target.new, target.arrays, people)
+    tracing = Tracing(target.new, target.arrays, people, target.private)
     of_run = scored(target.model(target.arrays), people, tracing, target.arrays)
     of_shadows = [scored(target.model(one.arrays), people, tracing, one.arrays) for one in target.shadows]
     inside = np.stack([target.inside(one) for one in target.shadows])
@@ -80,13 +80,11 @@ def attack(target: Target) -> tuple[Finding, ...]:
         each = Game(_in_turn(shadows, inside), inside, groups)
         simple = Game(shadows, inside, groups)
         told_of_all = finding(NAME, kind, each, title=f"The same, on {len(shadows)} federations like the run")
-        bound, notes = _least_epsilon(each, target)
         knows = f"{KNOWS[kind]}, and {len(shadows) - 1} federations with people of the attacker's choice"
         update = {
             "baselines": {"threshold": simple.auc()},
-            "epsilon_at_least": bound,
-            "epsilon_of": "one federation, the mean over those attacked",
-            "notes": (*told_of_all.notes, *notes),
+            "epsilon_at_least": least_epsilon(shadows, inside, groups, target.run.study.privacy.delta),
+            "epsilon_of": "the model that a federation ends with",
             "knows": knows,
         }
         found[-1] = found[-1].model_copy(update={"knows": knows})
@@ -100,16 +98,19 @@ def _in_turn(shadows: np.ndarray, inside: np.ndarray) -> np.ndarray:
     return np.stack([likelihood_ratio(shadows[n], shadows[rest], inside[rest]) for n, rest in enumerate(others)])
 
 
-def _least_epsilon(game: Game, target: Target) -> tuple[float, tuple[str, ...]]:
-    """Of every federation, by one-run auditing with people as canaries, the half that the attacker is surest of
-    guessed; the mean over federations, each of which is a bound by itself."""
-    bounds = []
-    for scores, inside in zip(game.centred, game.members, strict=True):
-        asked = np.flatnonzero(np.isfinite(scores))
-        guessed = asked[np.argsort(-np.abs(scores[asked]))[: max(1, len(asked) // 2)]]
-        correct = int(((scores[guessed] > 0) == inside[guessed]).sum())
-        bounds.append(one_run_bound(len(asked), len(guessed), correct, target.run.study.privacy.delta))
-    return float(np.mean(bounds)), ()
+def least_epsilon(shadows: np.ndarray, inside: np.ndarray, groups: np.ndarray, delta: float) -> float:
+    """Lower bound on the epsilon of one federation, with people as the canaries of one-run auditing.
+
+    The second half of the federations is attacked with what the first half shows, which no coin of the second half has
+    any part in; their coins are independent, so all their decisions count as one run's. The half that the attacker is
+    surest of is guessed.
+    """
+    half = len(shadows) // 2
+    ratios = [likelihood_ratio(told, shadows[:half], inside[:half]) for told in shadows[half:]]
+    scores, members = Game(np.stack(ratios), inside[half:], groups).pooled()
+    guessed = np.argsort(-np.abs(scores), kind="stable")[: max(1, len(scores) // 2)]
+    correct = int(((scores[guessed] > 0) == members[guessed]).sum())
+    return one_run_bound(len(scores), len(guessed), correct, delta)
 
 
 def _missing(why: str) -> Finding:

@@ -26,7 +26,7 @@ def attack(target: Target) -> tuple[Finding, ...]:
     """Of the run itself: its training people against those held out at the same sites; beside it, apart, the people of
     sites that did not train."""
     people, groups, members = target.candidates, target.groups, target.members
-    tracing = Tracing(target.new, target.arrays, people)
+    tracing = Tracing(target.new, target.arrays, people, target.private)
     found = []
     for kind, scores in scored(target.model(target.arrays), people, tracing, target.arrays).items():
         game = Game(scores[None], members[None], groups)

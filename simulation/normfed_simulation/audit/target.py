@@ -130,6 +130,11 @@ class Target:
         found.load(arrays)
         return found
 
+    @property
+    def private(self) -> bool:
+        """Whether what leaves a site carries noise for its people."""
+        return self.run.study.privacy.epsilon is not None
+
     @cached_property
     def training(self) -> Training:
         """How federations are trained."""
