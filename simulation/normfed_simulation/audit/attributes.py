@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,11 @@ from normfed_simulation.audit.target import Target
 NAME = "attributes"
 DIRECTIONS = 256
 FEWEST = 6  # sites: of fewer, guessing all of them right proves nothing at 95 %
-SHARED = {"attack": NAME, "measure": "accuracy", "knows": "every site's updates, and the other sites' attributes"}
+SHARED: dict[str, Any] = {
+    "attack": NAME,
+    "measure": "accuracy",
+    "knows": "every site's updates, and the other sites' attributes",
+}
 
 
 def attack(target: Target) -> tuple[Finding, ...]:
@@ -44,13 +49,13 @@ def attack(target: Target) -> tuple[Finding, ...]:
 
 def _finding(title: str, vectors: Sequence[dict[str, np.ndarray]], told: dict[str, str]) -> Finding:
     kinds, counts = np.unique(list(told.values()), return_counts=True)
-    shared = {**SHARED, "title": f"{title} of a site", "people": 0}
+    shared: dict[str, Any] = {**SHARED, "title": f"{title} of a site", "people": 0}
     if len(kinds) < 2 or counts.min() < 2:
         why = f"Of {len(told)} sites too few are alike to guess one from another: {_listed(kinds, counts)}."
         return Finding(**shared, notes=(why,))
     right = sum(guessed(vectors, told, site) == kind for site, kind in told.items())
     low, high = clopper_pearson(right, len(told))
-    notes = (f"{right} of {len(told)} sites: {_listed(kinds, counts)}.",)
+    notes: tuple[str, ...] = (f"{right} of {len(told)} sites: {_listed(kinds, counts)}.",)
     if len(told) < FEWEST:
         notes += (f"With fewer than {FEWEST} sites nothing can be concluded.",)
     return Finding(

@@ -14,12 +14,16 @@ from normfed_server.runs.folder import Run
 from normfed_simulation.audit import findings
 from normfed_simulation.audit.canaries import claimed
 from normfed_simulation.audit.catalogue import ATTACKS
-from normfed_simulation.audit.findings import PrivacyAudit, Protection
+from normfed_simulation.audit.findings import Finding, PrivacyAudit, Protection
 from normfed_simulation.audit.target import Options, Target, opened
 
 
 def audit(
-    run: Run, data: Path | None, options: Options, chosen: Sequence[str] = (), told: Callable[[str], None] = str
+    run: Run,
+    data: Path | None,
+    options: Options,
+    chosen: Sequence[str] = (),
+    told: Callable[[str], None] = lambda _text: None,
 ) -> PrivacyAudit:
     """Attack a finished run of a simulation; the result is also in its folder.
 
@@ -38,7 +42,7 @@ def audit(
         If the run cannot be audited, or an attack is not known.
     """
     attacks = {name: ATTACKS[name] for name in chosen or ATTACKS}
-    begun, found = time.perf_counter(), []
+    begun, found = time.perf_counter(), list[Finding]()
     with opened(run, data, options, told) as target, computing(run.study, choose_device(options.device)):
         for name, attack in attacks.items():
             told(name)

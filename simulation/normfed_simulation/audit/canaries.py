@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -106,8 +106,8 @@ class Canaries(Learner):
     def __init__(self, inside: np.ndarray, length: float) -> None:
         super().__init__(CanaryConfig(), Setting(("T1w",), 1, (1, 1, 1)))
         self._lengths = torch.from_numpy(np.where(inside, length, 0.0).astype(np.float32))
-        self.network = torch.nn.ParameterDict({"w": torch.nn.Parameter(torch.zeros(len(inside)))})
-        self.parts = {"all": self.network}
+        self._weights = torch.nn.ParameterDict({"w": torch.nn.Parameter(torch.zeros(len(inside)))})
+        self.network, self.parts = self._weights, {"all": self._weights}
 
     def phases(self) -> tuple[Phase, ...]:
         """One."""
@@ -130,9 +130,8 @@ class Canaries(Learner):
 
     def loss(self, phase: str, batch: Batch, rng: torch.Generator) -> torch.Tensor:
         """- length_i w_i"""
-        assert self.network is not None
         number = batch.data["canary"]
-        return -self._lengths[number] * self.network["w"][number]
+        return -self._lengths[number] * self._weights["w"][number]
 
 
 class _Slots:
@@ -196,7 +195,7 @@ def attack(target: Target) -> tuple[Finding, ...]:
     return (finding,)
 
 
-_SHARED = {
+_SHARED: dict[str, Any] = {
     "attack": NAME,
     "title": "Canaries in one run of the mechanism",
     "knows": "all that leaves a site, and what each canary would add to it",

@@ -8,6 +8,7 @@ for all brains are alike: a correlation of 0 is what the others' mean tells.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from normfed_simulation.audit.target import Person, Target
 
 NAME = "differencing"
 PEOPLE = 3  # who leave, one after the other
-SHARED = {
+SHARED: dict[str, Any] = {
     "attack": NAME,
     "measure": "correlation",
     "chance": 0.0,
@@ -94,7 +95,12 @@ def _unruled(target: Target, people: list[Person]) -> Finding:
 
 def _ruled(target: Target, people: list[Person]) -> Finding:
     """The same where the hospital keeps its record of releases: one of its people withdraws between two studies."""
-    shared = {**SHARED, "title": "Difference of two sums, with the site's rules", "people": 1, "trials": 2}
+    shared: dict[str, Any] = {
+        **SHARED,
+        "title": "Difference of two sums, with the site's rules",
+        "people": 1,
+        "trials": 2,
+    }
     config, least = target.sites[people[0].site].config, len(people) - 1
     hospital = _hospital(target.folder / "hospital", config, least, target.run.study)
     study = target.training.study(())

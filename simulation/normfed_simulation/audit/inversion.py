@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,7 +68,11 @@ class Step:
 def attack(target: Target) -> tuple[Finding, ...]:
     """A batch of one sample and plain gradients, the worst case; and a whole batch by the study's optimiser."""
     study, model = target.run.study, target.model(target.arrays)
-    shared = {"attack": NAME, "measure": "PSNR in dB", "knows": "the model and one site's update of one step"}
+    shared: dict[str, Any] = {
+        "attack": NAME,
+        "measure": "PSNR in dB",
+        "knows": "the model and one site's update of one step",
+    }
     phases = [phase for phase in model.phases() if phase.kind == "averaged"]
     if not phases:
         why = "The model trains no network: there is no update."
@@ -85,7 +90,7 @@ def attack(target: Target) -> tuple[Finding, ...]:
 
 
 def _measured(
-    target: Target, model: NormativeModel, phase: Phase, step: Step, most: int | None, shared: dict[str, str]
+    target: Target, model: NormativeModel, phase: Phase, step: Step, most: int | None, shared: dict[str, Any]
 ) -> Finding:
     people = [person for person, member in zip(target.candidates, target.members, strict=True) if member]
     rng = seeds.generator(target.options.seed, NAME)

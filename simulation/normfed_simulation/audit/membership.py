@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -90,7 +91,7 @@ def finding(attack: str, kind: str, game: Game, notes: Sequence[str] = (), title
     value = game.auc()
     inside, outside = game.counts()
     people = int(np.isfinite(game.scores).any(0).sum())
-    shared = {
+    shared: dict[str, Any] = {
         "attack": attack,
         "title": title or f"Membership by {TITLES[kind]}",
         "knows": KNOWS[kind],
