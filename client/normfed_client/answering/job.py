@@ -84,7 +84,7 @@ class Job(Generic[P]):
         purpose
             What else the release depends on, such as what the site kept of earlier rounds.
         """
-        asked = self.request.model_copy(update={"run": ""}).model_dump_json()
+        asked = self.request.model_copy(update={"run": "", "ledger": None}).model_dump_json()
         return self.site.noise_key(digests.of_arrays(asked, self.arrays), self.site.content, *purpose)
 
     @cached_property
