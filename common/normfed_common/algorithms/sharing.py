@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import dropwhile
 from typing import Any
 
+from normfed_common.algorithms.secure import check_secure_sums
 from normfed_common.algorithms.table import Algorithm, configure
 from normfed_common.foundation.errors import StudyError
 from normfed_common.learning.learner import NORMALISATION_GROUP
@@ -75,6 +76,7 @@ def check_study(study: StudyConfig) -> None:
     StudyError
         If its model and one of its strategies do not fit each other.
     """
+    check_secure_sums(study)
     model = assemble(study.transforms, study.model, Setting.of(study))
     if model.personal and study.comparisons.pooled:
         raise StudyError(

@@ -94,6 +94,10 @@ class SiteCode(IntEnum):
     PLUGIN_REFUSED = 221
     MAP_UNUSABLE = 222
     METRIC_UNUSABLE = 223
+    SECURE_SUM_REFUSED = 230
+    OUT_OF_RANGE = 231
+    PEERS_UNKNOWN = 232
+    SECURE_SUMS_ONLY = 233
 
     @property
     def sentence(self) -> str:
@@ -135,6 +139,13 @@ _SENTENCES = {
     "brain; the site's own log says which",
     SiteCode.METRIC_UNUSABLE: "a metric of the study is beyond its own bounds for a scan at the site; the site's own "
     "log says which",
+    SiteCode.SECURE_SUM_REFUSED: "the site takes no part in this secure sum: too few sites, keys that are not its "
+    "peers' own, a second answer, or not all sites were told the same; its own log says which",
+    SiteCode.OUT_OF_RANGE: "a number of the site's is beyond the range that the study declares for secure sums "
+    "(largest_change, largest_sum), or not one",
+    SiteCode.PEERS_UNKNOWN: "the site knows the keys of too few other sites for secure aggregation (peers of its "
+    "site.yaml), or its minimum of sites in a sum is higher than the study's",
+    SiteCode.SECURE_SUMS_ONLY: "the site takes part with secure aggregation only",
 }
 
 _OF_THE_STUDY = frozenset(
@@ -144,6 +155,8 @@ _OF_THE_STUDY = frozenset(
         SiteCode.TOO_MUCH_ASKED,
         SiteCode.NAMES_PEOPLE,
         SiteCode.RECIPE_REFUSED,
+        SiteCode.PEERS_UNKNOWN,
+        SiteCode.SECURE_SUMS_ONLY,
     }
 )
 

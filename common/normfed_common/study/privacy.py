@@ -36,8 +36,8 @@ class SecureAggregationConfig(Frozen):
         1e12,
         gt=0,
         le=1e15,
-        description="of a site, in any one number of its sums; a site with a larger one sends nothing; sums are exact "
-        "to sites * largest_sum / 2^62",
+        description="of a site, in any one number of its sums; a site with a larger one sends nothing; sums "
+        "keep the digits of float64",
     )
 
     @model_validator(mode="after")

@@ -60,7 +60,7 @@ def add_up(job: ArmInTraining, phase: Phase) -> bool:
         )
     for other in ranked[1:]:
         missed |= dict.fromkeys(other.people, "its sums have other names or shapes than those of most sites")
-    converged = _absorb(job, name, ranked[0].arrays())
+    converged = absorb(job, name, ranked[0].arrays())
     job.progress.sums |= named_sums(name, job.model.sums(name))
     job.missed(missed, "not in the sums")
     return converged
@@ -110,7 +110,7 @@ def _claimed(job: ArmInTraining, phase: str, site: str, answer: Answer, arrays: 
     return claims.sums(arrays, job.model, phase, job.context.roster.sites[site].train)
 
 
-def _absorb(job: ArmInTraining, phase: str, total: Arrays) -> bool:
+def absorb(job: ArmInTraining, phase: str, total: Arrays) -> bool:
     """Make of the total what every site will make of it, before it is kept.
 
     Raises

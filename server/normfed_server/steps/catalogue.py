@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from normfed_common.algorithms.table import configure, part
+from normfed_common.foundation.errors import StudyError
 from normfed_common.foundation.registry import Registry
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import FederationConfig
@@ -38,7 +39,7 @@ STEPS.add("splitting clusters", SplittingClusters)
 
 
 def check_steps(study: StudyConfig) -> None:
-    """Refuse a study with a strategy whose server step is not here.
+    """Refuse a study with a strategy whose server step is not here, or cannot work with secure sums.
 
     Raises
     ------
@@ -46,7 +47,12 @@ def check_steps(study: StudyConfig) -> None:
         If there is one.
     """
     for strategy in (study.strategy, *study.comparisons.strategies):
-        make_step(strategy, study.federation)
+        step = make_step(strategy, study.federation)
+        if study.privacy.secure_aggregation is not None and not step.linear:
+            raise StudyError(
+                f"privacy.secure_aggregation: strategy {strategy['name']} must see every site's update, and a secure "
+                "sum shows none. Take one that needs their mean only, such as fedavg, or leave one of the two out."
+            )
 
 
 def make_step(strategy: dict[str, Any], federation: FederationConfig) -> Step:

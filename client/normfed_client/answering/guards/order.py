@@ -10,6 +10,7 @@ from normfed_client.answering.guards.base import Guard, HospitalGuard
 from normfed_client.answering.guards.contents import Contents
 from normfed_client.answering.guards.installed import Installed
 from normfed_client.answering.guards.let_in import LetIn
+from normfed_client.answering.guards.masked import Masked
 from normfed_client.answering.guards.questions import Questions
 from normfed_client.answering.guards.released import Released
 from normfed_client.answering.guards.runs import Runs
@@ -22,6 +23,7 @@ ORDER: tuple[type[Guard], ...] = (
     Runs,  # nothing is read or written for a run that there is no room for
     Size,  # before anything is made of a large message; on the way out, what is really sent
     Contents,  # opens the site, so no earlier; what is not of the study is not counted as a question
+    Masked,  # after all others have changed what leaves; what is really sent is what Size looks at
     Questions,  # counts what would be worked on
     Released,  # nearest to the work: about what it made, before anything is changed
 )
