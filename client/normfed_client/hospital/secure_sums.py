@@ -104,9 +104,8 @@ class SecureSums:
 
     def write(self, step: SecureStep, kept: Kept) -> None:
         """Keep it, on the disk before anything of it leaves."""
-        path = self._path(step)
         private.make_folder(self.folder)
-        write_text(path, kept.model_dump_json() + "\n")
+        _write(self._path(step), kept)
 
     def signed_elsewhere(self, step: SecureStep) -> bool:
         """Whether the site signed a list of survivors in another attempt at the same step."""
@@ -125,7 +124,12 @@ class SecureSums:
             with contextlib.suppress(OSError, ValidationError, UnicodeDecodeError):  # a damaged one is read by nobody
                 kept = Kept.model_validate_json(path.read_text(encoding="utf-8"))
                 if kept.secrets is not None or kept.adverts:
-                    write_text(path, kept.without_secrets().model_dump_json() + "\n")
+                    _write(path, kept.without_secrets())
 
     def _path(self, step: SecureStep) -> Path:
         return inside(self.folder, f"{step.name}-{step.attempt}.json")
+
+
+def _write(path: Path, kept: Kept) -> None:
+    write_text(path, kept.model_dump_json() + "\n")
+    path.chmod(0o600)  # in a folder that nobody else may enter

@@ -261,6 +261,8 @@ class Participation:
         if len(signatures) < self.threshold:
             raise WireError(f"{len(signatures)} sites signed the list of survivors; {self.threshold} must")
         for site, signature in signatures.items():
+            if site == self.site:  # this site signed it, whatever the server says
+                continue
             self.identity.check(site, self._public[site].line, agreed.statement(), signature)
         return {site: held[site][1 if site in agreed.survivors else 0] for site in agreed.sharers}
 

@@ -240,7 +240,8 @@ def _nodes(sites: list[str]) -> tuple[dict[str, NodeIdentity], dict[str, str]]:
     }
     lines = {site: NodeIdentity(content, {}).line for site, content in private.items()}
     peers = {site: key_fingerprint(line.encode()) for site, line in lines.items()}
-    return {site: NodeIdentity(content, peers) for site, content in private.items()}, peers
+    others = {site: {name: known for name, known in peers.items() if name != site} for site in sites}
+    return {site: NodeIdentity(content, others[site]) for site, content in private.items()}, peers
 
 
 def test_with_the_nodes_keys_the_sum_is_the_plain_sum():

@@ -220,9 +220,9 @@ class SecureSum:
             aside |= dict.fromkeys(answers[other], "its part has other names or shapes than those of most sites")
         self._aside(aside)
         found = answers[ranked[0]] if ranked else {}
+        self._enough(len(found), self.least, "sent their parts")
         if not enough(set(found)):
             return False
-        self._enough(len(found), self.least, "sent their parts")
         self.progress.total = parts.shaped(totals[ranked[0]], ranked[0])
         self.progress.headers = {site: answer.model_dump(mode="json") for site, answer in found.items()}
         self.progress.survivors = tuple(sorted(found))
