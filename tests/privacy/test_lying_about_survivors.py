@@ -211,6 +211,12 @@ def test_a_site_that_was_sent_another_model_stops_all_shares(liar: Liar) -> None
         assert refused(liar.ask(site, Unmask(step=STEP, signatures=signatures)))
 
 
+def test_what_is_beyond_the_declared_range_does_not_leave(liar: Liar) -> None:
+    liar.study = secure_runs.small(privacy={"secure_aggregation": {"largest_sum": 1.0}}, model={"name": "atlas"})
+    boxes = liar.boxes()
+    assert refused(liar.masked("a", boxes), SiteCode.OUT_OF_RANGE)
+
+
 def test_shares_are_given_once_and_the_secrets_are_gone_then(liar: Liar) -> None:
     boxes = liar.sent()
     signatures = liar.signed(dict.fromkeys(NAMES, NAMES))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from normfed_server.arms.secure.rounds import EVERYBODY
 from normfed_server.sites import claims
 from normfed_server.steps.base import Update
 from normfed_server.steps.mean import Mean
+from normfed_simulation.engines import ray
 
 pytestmark = pytest.mark.xdist_group("secure sums")  # made once
 TOLERANCE = 2e-6  # six sites at a resolution of 2^-25, float32, and sums that differ in the last bits of float64
@@ -220,6 +222,18 @@ def test_a_server_killed_in_any_exchange_comes_to_the_same_model(
     if task in ("query.survivors", "query.unmask"):
         files = list(run.folder.glob("sites/*/secure/*/train.round--1-*.json"))
         assert len(files) == len(SITES)  # the same attempt was ended
+
+
+def test_rays_engine_comes_to_the_model_of_the_local_one(data: Path, scans: Path, tmp_path: Path, plain: Path) -> None:
+    pytest.importorskip("ray")
+    run = prepare(small(**SECURE), tmp_path / "s", data, scans)
+    before = dict(os.environ)
+    try:
+        ray.run(run.folder, run.sites_file, len(SITES), 2)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    assert_close(model(run.folder), model(plain))
 
 
 def test_a_federation_that_is_too_small_is_refused_in_words(data: Path, scans: Path, tmp_path: Path) -> None:
