@@ -1,4 +1,11 @@
-"""What secure aggregation cannot serve, said when a study is read."""
+"""What secure aggregation cannot serve, said when a study is read.
+
+A secure sum hides a site's part among those of the others, once. It does not hide what two sums differ by: where a site
+is in one round and not in the next, their difference tells of it, blurred by what the model has learnt meanwhile and by
+the other batches; where a server sends the same model twice to repeated sums, by nothing. Nor does it hide the site
+in a study that is run twice, once without it (So 2023, arXiv 2106.03328). That is what differential privacy is for. What
+is refused here is a study that gives such a difference away by itself.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +32,11 @@ def check_secure_sums(study: StudyConfig) -> None:
         raise StudyError(
             f"{KEY}: strategy {study.strategy['name']} has several models, and whose update is in which of them only "
             "single updates say. Take a strategy with one global model, such as fedavg."
+        )
+    if study.privacy.central is not None:
+        raise StudyError(
+            f"{KEY}: privacy.central clips every site's update at the server, and a secure sum shows it none. Leave "
+            "one of the two out; privacy.epsilon protects patients at the sites."
         )
     if federation.compression != "none" or set(beside.compressions) - {"none"}:
         raise StudyError(

@@ -92,7 +92,7 @@ class Transcript(Frozen):
         Sites whose masked numbers are in the sum.
     received
         Digest of what the sites were sent to work on: a server that sends one site another model than all others
-        learns from the sum what it already knows of those, and of that one the rest.
+        learns from the sum what it already knows of those, and of that one the rest (Pasquini 2022, arXiv 2111.07380).
     """
 
     context: str

@@ -27,6 +27,7 @@ LINEAR = ["fedavg", "fedprox", "fedbn", "ditto", "fedavgm", "fedadam", "fedyogi"
     [
         ({"strategy": {"name": "ifca", "clusters": 2}}, "several models"),
         ({"strategy": {"name": "cfl"}}, "several models"),
+        ({"privacy": {"secure_aggregation": True, "central": True}}, "clips every site's update"),
         ({"federation": {"compression": "int8"}}, "cannot be compressed"),
         ({"comparisons": {"compressions": ["fp16"]}}, "cannot be compressed"),
         ({"federation": {"largest_share": 0.4}}, "largest_share is 0.4"),

@@ -28,6 +28,7 @@ from normfed_common.wire import messages as wire
 from normfed_common.wire.answers import Answer
 from normfed_common.wire.requests import Payload, Sums, TrainRound
 from normfed_common.wire.secure import (
+    MOST_ATTEMPTS,
     KeysMade,
     MakeKeys,
     Masking,
@@ -240,7 +241,8 @@ class SecureSum:
         progress, survivors = self.progress, self.survivors
         signed = self._rest(SignSurvivors(step=progress.step, survivors=survivors), survivors)
         signatures = {site: answer.told(SurvivorsSigned).signature for site, answer in signed.items()}
-        told = self._rest(Unmask(step=progress.step, signatures=signatures), list(signed))
+        # All survivors are asked, not those alone that were quick to sign: one of these may be gone by now.
+        told = self._rest(Unmask(step=progress.step, signatures=signatures), survivors)
         layout = parts.layout(progress.total)
         vector = parts.flat(progress.total, self.bits)
         context = self.job.request(MakeKeys(step=progress.step)).context(progress.step)
@@ -271,6 +273,8 @@ class SecureSum:
 
     def _next_attempt(self) -> SecureStep:
         step = self.progress.step
+        if step.attempt >= MOST_ATTEMPTS:
+            raise RunError(f"{self.what}: {step.attempt + 1} attempts at a secure sum failed. Begin a new run.")
         return step.model_copy(update={"attempt": step.attempt + 1})
 
     def _keys(self, people: Mapping[str, int]) -> tuple[Advert, ...]:
