@@ -3,8 +3,8 @@
 A secure sum hides a site's part among those of the others, once. It does not hide what two sums differ by: where a site
 is in one round and not in the next, their difference tells of it, blurred by what the model has learnt meanwhile and by
 the other batches; where a server sends the same model twice to repeated sums, by nothing. Nor does it hide the site
-in a study that is run twice, once without it (So 2023, arXiv 2106.03328). That is what differential privacy is for. What
-is refused here is a study that gives such a difference away by itself.
+in a study that is run twice, once without it (So 2023, arXiv 2106.03328). That is what differential privacy is for.
+What is refused here is a study that gives such a difference away by itself.
 """
 
 from __future__ import annotations
