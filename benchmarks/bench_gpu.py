@@ -41,7 +41,7 @@ def rounds(model: NormativeModel, people: Brains, most: int) -> tuple[TrainingFi
     """A round of the loop, and its seconds."""
     torch.cuda.synchronize()
     begin = time.perf_counter()
-    settings = Settings(model.phases()[0], seed=1, site="a", round=1, epochs=100, learning_rate=1e-3, most_batches=most)
+    settings = Settings(model.phases()[0], seed=1, site="a", round=1, epochs=100, learning_rate=1e-3, most_steps=most)
     progress = train(model, people, settings)
     torch.cuda.synchronize()
     return progress, time.perf_counter() - begin

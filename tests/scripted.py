@@ -154,6 +154,7 @@ def run(
     pace: Pace | None = None,
     wall_clock: bool = True,
     sites: str = "abcd",
+    secret: bytes = b"",
     **arm: Any,
 ) -> tuple[Progress, list[dict[str, Any]]]:
     identify()
@@ -161,10 +162,16 @@ def run(
     roster = Roster(grid, asker, Letterhead(study))
     roster.wait_for(len(grid.connected))
     context = RunContext(
-        Letterhead(study), roster, asker, EventLog(tmp_path / "events.jsonl"), pace, wall_clock=wall_clock
+        Letterhead(study),
+        roster,
+        asker,
+        EventLog(tmp_path / "events.jsonl"),
+        pace,
+        wall_clock=wall_clock,
+        secret=secret,
     )
     model = build(MODELS, study.model, setting())
-    described = Arm("federated", study.model, tuple(sites), {}, federated=True, **arm)
+    described = Arm("federated", study.model, tuple(sites), {}, **{"federated": True, **arm})
     path = tmp_path / "arms" / "federated" / "progress.safetensors"
     progress = ArmTraining(described, model, lambda _: model.share(), context, path).run()
     return progress, progress.history

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from normfed_common.algorithms.privacy import check_strategy
 from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.foundation import plain_yaml
 from normfed_common.foundation.errors import RunError, StudyError, UserError
@@ -65,6 +66,8 @@ def resolve(raw: dict[str, Any], origin: str) -> StudyConfig:
         validate_strategy(entry, f"{origin}: comparisons.strategies[{i}]")
         for i, entry in enumerate(study.comparisons.strategies)
     )
+    for entry in (strategy, *strategies):
+        check_strategy(entry, study.federation, study.privacy, origin)
     transforms = tuple(
         validate_learner(TRANSFORMS, entry, f"{origin}: transforms[{i}]") for i, entry in enumerate(study.transforms)
     )

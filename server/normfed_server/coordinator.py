@@ -14,7 +14,7 @@ from flwr.serverapp import Grid
 
 from normfed_common.algorithms.sharing import check_study
 from normfed_common.foundation import arrays as named
-from normfed_common.foundation import digests, seeds
+from normfed_common.foundation import digests, private, seeds
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import DamagedError, DatasetError, RunError, StudyError
 from normfed_common.foundation.files import write_json
@@ -62,6 +62,7 @@ T = TypeVar("T")
 
 ARMS = "arms"
 FITNESS = "fitness.json"
+SECRET = "central.secret"
 SIGNALS_S = 1.0  # how long a signal may wait
 
 
@@ -110,6 +111,7 @@ class Coordinator:
             self._initial(),
             wall_clock=self.participants.deployed,
             excused=self.asker.excused,
+            secret=self._secret() if self.study.privacy.central is not None else b"",
         )
         arms = tuple(PlannedArm(a.name, self._rounds(a.model), tuple(sorted(a.evaluate))) for a in plan.arms)
         people = {site: People(**vars(described)) for site, described in sites.items()}
@@ -157,6 +159,18 @@ class Coordinator:
             tried = {site: found.model_dump() for site, found in canary.try_one_batch(context, arm, model).items()}
         machines_told = {site: machine.model_dump() for site, machine in described.items()}
         write_json(self.folder / FITNESS, {"sites": machines_told, "needs": needs, "canary": tried})
+
+    def _secret(self) -> bytes:
+        """The run's own, drawn when it begins: of the noise of central privacy. It never leaves the run folder."""
+        path = self.folder / SECRET
+        if not path.exists() and not self._begun():
+            private.write_new(path, private.secret())
+        private.check(path)
+        return path.read_bytes()
+
+    def _begun(self) -> bool:
+        """Whether a model has been trained for a round."""
+        return any((self.folder / ARMS).glob("*/progress.safetensors"))
 
     def _initial(self) -> Arrays | None:
         """The arrays that the study starts from, copied into the run folder when the run began."""

@@ -23,6 +23,7 @@ from normfed_common.foundation.locks import exclusive
 from normfed_server.coordinator import Coordinator
 from normfed_server.events.kinds import AskedAgain
 from normfed_server.sites.asking import Interrupted
+from normfed_server.sites.counters import KeptCounters
 from normfed_server.sites.delivery import Delivery
 from normfed_server.sites.participants import Admitted
 from normfed_server.state import admission
@@ -103,6 +104,7 @@ def _coordinate(grid: Grid, folder: Path, home: ServerHome) -> None:
         excused=Excused(folder, home),
         enrolled=lambda: admission.enrolled(home),
         canary=bool(options.get("canary", True)),
+        counters=KeptCounters(home.counters),
     )
 
     def again(node: int, why: str) -> None:

@@ -50,6 +50,17 @@ def test_a_sample_names_everybody_whose_scan_it_is_made_of_and_nobody_else(entry
 
 
 @EACH
+def test_a_sample_is_of_no_more_people_than_the_model_says_however_many_there_are(entry: Entry) -> None:
+    """Where people are protected, it is drawn from so many alone."""
+    model = learning(entry)
+    for phase in phases_of(model, "averaged"):
+        most = model.people_per_sample(phase.name)
+        found = batches(model, phase, People(most))
+        assert {len(set(row)) for batch in found for row in batch.person.tolist()} <= set(range(1, most + 1))
+        assert max(len(set(row)) for batch in found for row in batch.person.tolist()) == most
+
+
+@EACH
 def test_an_epoch_has_no_more_samples_and_batches_than_is_claimed(entry: Entry) -> None:
     model = learning(entry)
     learner = model.model if isinstance(model, Pipeline) else model

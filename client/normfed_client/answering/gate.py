@@ -26,7 +26,15 @@ from normfed_client.hospital.site import SITES_VARIABLE, playing
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.damage import told
-from normfed_common.foundation.errors import DatasetError, PluginError, SiteCode, SiteError, StudyError, WireError
+from normfed_common.foundation.errors import (
+    DatasetError,
+    PluginError,
+    SiteCode,
+    SiteError,
+    StudyError,
+    UserError,
+    WireError,
+)
 from normfed_common.foundation.files import is_full
 from normfed_common.foundation.registry import admitting
 from normfed_common.wire.answers import Answer
@@ -47,7 +55,7 @@ def guarded(message: Message, context: Context, work: Work) -> Message:
         hospital = of_environment()
         job = _asked_of(hospital, context, request, arrays)
         with told(partial(Journal(job.config.output).damaged, request.task)), _plugins_of(hospital):
-            return answer(message, *_answered(job, hospital, work))
+            return answer(message, *_counted(hospital, *_answered(job, hospital, work)))
     except Exception as error:  # noqa: BLE001  (the gate: nothing may pass)
         code = SiteCode.INTERNAL
         with suppress(Exception):  # an error that cannot even be looked at, or written down, is refused as well
@@ -105,6 +113,16 @@ def _answered(job: Job[Any], hospital: Hospital | None, work: Work) -> tuple[Ans
     if hospital is not None:
         journal.answered(job, time.perf_counter() - begin)
     return found
+
+
+def _counted(hospital: Hospital | None, found: Answer, arrays: Arrays) -> tuple[Answer, Arrays]:
+    """An answer with how long the hospital's ledger is now: one from the outbox as well."""
+    if hospital is None:
+        return found, arrays
+    try:
+        return found.model_copy(update={"ledger": hospital.ledger_counter()}), arrays
+    except UserError as error:
+        raise SiteError(SiteCode.RECORD_UNUSABLE, str(error)) from error
 
 
 def _code(error: Exception) -> SiteCode:

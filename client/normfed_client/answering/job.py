@@ -12,8 +12,7 @@ from normfed_client.hospital.outbox import Outbox
 from normfed_client.hospital.releases import Kind
 from normfed_client.hospital.site import Case, Site, site_for
 from normfed_client.training.checkpoints import TrainingCheckpoints
-from normfed_client.training.gradients import GradientRule, Plain
-from normfed_common.foundation import seeds
+from normfed_common.foundation import digests, seeds
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.models.base import NormativeModel
 from normfed_common.wire.answers import Answer
@@ -38,8 +37,6 @@ class Job(Generic[P]):
         Where training that was interrupted goes on from; absent where nobody would miss it.
     let_in
         Plug-ins and their versions that the hospital lets in.
-    rule
-        How gradients of people are made.
     released
         What was put on record of the people whom the answer is about; otherwise nothing leaves a hospital.
     """
@@ -52,7 +49,6 @@ class Job(Generic[P]):
     outbox: Outbox | None = None
     checkpoints: TrainingCheckpoints | None = None
     let_in: tuple[tuple[str, str], ...] = ()
-    rule: GradientRule = field(default_factory=Plain)
     released: list[Kind] = field(default_factory=list)
 
     @cached_property
@@ -76,6 +72,20 @@ class Job(Generic[P]):
     def model(self) -> NormativeModel:
         """The request's model with its first weights, made anew."""
         return self.site.model(self.request.model, self.seed)
+
+    def noise_key(self, *purpose: str) -> bytes:
+        """The key of the noise of what this answer releases of the people to learn from, see `privacy.noise`.
+
+        The same request about the same scans has the same key in any run: asked again, nothing new is released. The
+        key of anything else is another.
+
+        Parameters
+        ----------
+        purpose
+            What else the release depends on, such as what the site kept of earlier rounds.
+        """
+        asked = self.request.model_copy(update={"run": ""}).model_dump_json()
+        return self.site.noise_key(digests.of_arrays(asked, self.arrays), self.site.content, *purpose)
 
     @cached_property
     def kept(self) -> tuple[Answer, Arrays] | None:

@@ -16,10 +16,14 @@ from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.releases import Kind
 from normfed_client.hospital.site import Site, people_of
 from normfed_client.imaging.cohort import PreparedCohort
+from normfed_client.training.gradients import GradientRule, Plain
 from normfed_client.training.loop import Settings, mean_loss
 from normfed_client.training.loop import train as train_epochs
 from normfed_client.training.made_before import made_before
 from normfed_client.training.objectives import Round, objective_of
+from normfed_client.training.per_patient import PerPatient
+from normfed_client.training.private_sums import private_sums
+from normfed_common.algorithms.private_training import check_buffers, check_training
 from normfed_common.algorithms.sharing import needs_every_part, personal_arrays
 from normfed_common.algorithms.table import configure
 from normfed_common.foundation import seeds
@@ -29,6 +33,9 @@ from normfed_common.foundation.files import inside
 from normfed_common.learning.learner import NETWORK, Learner
 from normfed_common.learning.phase import phase_of_round
 from normfed_common.metrics.summary import reportable_groups
+from normfed_common.models.base import NormativeModel
+from normfed_common.privacy.noise import SecretNoise
+from normfed_common.privacy.spending import spending
 from normfed_common.study.federation import Compression
 from normfed_common.study.roles import Role
 from normfed_common.wire import offers
@@ -92,14 +99,17 @@ def train(job: Job[TrainRound]) -> tuple[Answer, Arrays]:
     row, parameters = configure(request.strategy)
     cohort, compression = _training_cohort(job), payload.compression
     model = job.model()
+    store, personal = _store(site, request.arm), personal_arrays(model, request.strategy)
+    kept = (_store(site, request.arm).digest(n, payload.since) for n in (payload.round, payload.since + 1))
+    rule = _rule(job, model, personal, *kept)
     work = Round(
         model=model,
         cohort=cohort,
-        settings=replace(_settings(job, model), checkpoints=job.checkpoints),
+        settings=replace(_settings(job, model), checkpoints=job.checkpoints, rule=rule),
         offer=_expanded(offers.decode(job.arrays), compression),
-        personal=personal_arrays(model, request.strategy),
+        personal=personal,
         parameters=parameters,
-        store=_store(site, request.arm),
+        store=store,
         since=payload.since,
     )
     received_loss = None
@@ -108,6 +118,10 @@ def train(job: Job[TrainRound]) -> tuple[Answer, Arrays]:
         received_loss = mean_loss(model, cohort, work.settings)
     outcome = objective_of(request.strategy)(work)
     base = work.offer.models[outcome.cluster]
+    if site.study.privacy.epsilon is not None:
+        untrained = job.model()
+        untrained.load(base)
+        check_buffers(model, outcome.arrays, untrained.share())
     rng = seeds.generator(job.seed, "compression", site.config.name, payload.round)
     header = Answer(
         site=site.config.name,
@@ -134,7 +148,7 @@ def canary(job: Job[Canary]) -> tuple[Answer, Arrays]:
     model.load(received)
     cohort = _training_cohort(job)
     personal = personal_arrays(model, request.strategy)
-    settings = replace(_settings(job, model), most_batches=1)
+    settings = replace(_settings(job, model), most_steps=1, rule=_rule(job, model, personal))
     # What one batch teaches is about the few people in it: the weights go back as they came, in the update's place.
     leaving = model.arrays_of(settings.phase) - personal
     update = {name: array for name, array in model.share().items() if name in leaving}
@@ -159,7 +173,8 @@ def fine_tune(job: Job[FineTune]) -> tuple[Answer, Arrays]:
     settings = replace(settings, epochs=parameters.epochs, learning_rate=rate, checkpoints=job.checkpoints)
     progress = train_epochs(model, cohort, settings)
     store.save(request.round, model.share(), since=request.round)
-    seconds, told = time.perf_counter() - begin, FineTuned(loss=progress.loss)
+    protected = site.study.privacy.epsilon is not None
+    seconds, told = time.perf_counter() - begin, FineTuned(loss=None if protected else progress.loss)
     return Answer(site=site.config.name, subjects=site.training_people, seconds=seconds, payload=told), {}
 
 
@@ -188,8 +203,30 @@ def _settings(job: Job[Any], model: Learner) -> Settings:
         learning_rate=federation.learning_rate,
         optimiser=federation.optimiser,
         most_epochs=None if site.custody is None else site.custody.rules.most_epochs,
-        rule=job.rule,
     )
+
+
+def _rule(job: Job[Any], model: NormativeModel, personal: frozenset[str], *kept: str) -> GradientRule:
+    """How gradients are made of which something leaves; worked out here from the study, whatever the server says of it.
+
+    Parameters
+    ----------
+    kept
+        Digests of what the site kept of earlier rounds and begins from.
+
+    Raises
+    ------
+    StudyError
+        If people cannot be protected in this training.
+    """
+    study = job.site.study
+    spent = spending(study.privacy, study.federation, model.phases())
+    if spent is None or spent.round is None:
+        return Plain()
+    check_training(model, job.request.model["name"], personal, study.privacy)
+    privacy = study.privacy
+    key = job.noise_key("training", *kept)
+    return PerPatient(key, spent.round, privacy.clip_norm, privacy.samples_per_patient, privacy.unit)
 
 
 def _check_rounds(site: Site, number: int) -> None:
@@ -237,12 +274,19 @@ def sums(job: Job[Sums]) -> tuple[Answer, Arrays]:
     phase = _summed_phase(job, model)
     received = offers.decode(job.arrays).model
     model.load(received)
+    again = (job.payload.iteration,) if job.payload.iteration else ()
+    names = ("sums", site.config.name, phase, *again)
+    spent = spending(site.study.privacy, site.study.federation, model.phases())
+    if spent is not None and spent.sums is not None:
+        noise, seed = SecretNoise(job.noise_key("sums", site.config.name)), seeds.derive(job.seed, *names)
+        total = private_sums(model, phase, cohort, noise, seed, spent.sums.noise_multiplier)
+        seconds = time.perf_counter() - begin
+        return Answer(site=site.config.name, subjects=site.training_people, seconds=seconds, payload=Summed()), total
     places = model.places(phase)
     if places is not None:
         model.prepare(phase, cohort)
         cohort = site.cohort_of_places(model.age_and_sex, places)
-    again = (job.payload.iteration,) if job.payload.iteration else ()
-    rng = seeds.generator(job.seed, "sums", site.config.name, phase, *again)
+    rng = seeds.generator(job.seed, *names)
 
     def made() -> Arrays:
         return {name: np.asarray(value, np.float64) for name, value in model.statistics(phase, cohort, rng).items()}

@@ -143,6 +143,14 @@ class Custody:
         """What stands for a person in the hospital's records."""
         return self._secret.digest(person)
 
+    def noise_key(self, *names: str) -> bytes:
+        """A key for noise; other names, another key."""
+        return self._secret.noise_key(*names)
+
+    def content(self, people: People) -> str:
+        """A digest of all scans and masks of people, and of what the study uses of them."""
+        return digests.of_json([[member.person, member.version] for member in self._members(people)])
+
     def blocks(self) -> list[set[str]]:
         """Digests of the people by the releases that they were in (see `Releases`)."""
         with self._releases() as releases:

@@ -7,6 +7,7 @@ HOME/
     runner.secret       between Flower's node and our runner
     people.secret       decides who trains and who tests; stands for people's names in releases.sqlite
     releases.sqlite     over whom anything was ever released; back it up with people.secret
+    ledger.sqlite       what was spent of people's privacy; back it up with the others, always the newest
     outbox/<run>/       answers, on disk before they are sent
     checkpoints/<run>/  training in the middle of a round
     state/<run>/        maps, people's figures, personal parts of models, site.log
@@ -17,13 +18,17 @@ HOME/
 
 from __future__ import annotations
 
+import json
 import os
 from functools import lru_cache
 from pathlib import Path
 
 from pydantic import Field
 
+from normfed_client.hospital.budget import BudgetRules
 from normfed_client.hospital.config import DEVICE, SiteConfig
+from normfed_client.hospital.counting import Signer
+from normfed_client.hospital.ledger import Ledger
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Releases
 from normfed_client.hospital.rules import CustodyConfig, Rules
@@ -31,13 +36,14 @@ from normfed_common.deployment import settings
 from normfed_common.deployment.enrolment import ADDRESS
 from normfed_common.foundation import private
 from normfed_common.foundation.errors import DatasetError, UserError
-from normfed_common.foundation.files import inside
+from normfed_common.foundation.files import inside, write_json
 from normfed_common.study.base import Frozen
 from normfed_common.study.data import SiteName
 from normfed_common.study.plugins import Plugins
+from normfed_common.wire.counter import Counter
 
 HOME_VARIABLE = "NORMFED_SITE_HOME"
-PEOPLE, RECORD = "people.secret", "releases.sqlite"
+PEOPLE, RECORD, LEDGER, MARK = "people.secret", "releases.sqlite", "ledger.sqlite", "ledger.json"
 DEFAULT = Path("normfed-site")
 
 
@@ -62,7 +68,7 @@ class Client(Frozen):
     power_w: float = Field(150.0, gt=0, le=10_000, description="what the machine draws while it trains, for estimates")
 
 
-class HospitalConfig(Rules, Client):
+class HospitalConfig(Rules, BudgetRules, Client):
     """What a hospital decides for itself: `site.yaml`."""
 
 
@@ -81,6 +87,7 @@ class Hospital:
     key = property(lambda self: self.folder / "site.key")
     secret = property(lambda self: self.folder / "runner.secret")
     people_secret = property(lambda self: self.folder / PEOPLE)
+    ledger_file = property(lambda self: self.folder / LEDGER)
     record = property(lambda self: self.folder / RECORD)
     log = property(lambda self: self.folder / "log")
     state = property(lambda self: self.folder / "state")
@@ -136,6 +143,33 @@ class Hospital:
         """
         return Releases(self.record, PeopleSecret.read(self.people_secret))
 
+    def ledger(self) -> Ledger:
+        """What this hospital spent of its people's privacy.
+
+        Raises
+        ------
+        UserError
+            If it cannot be used, or has fewer entries than a run in this folder knows of.
+        """
+        found = Ledger(self.ledger_file)
+        found.check_marks(_mark(path) for path in sorted(self.state.glob(f"*/{MARK}")))
+        return found
+
+    def mark_ledger(self, run: str) -> None:
+        """Note in a run's folder how long the ledger is."""
+        entries, head = Ledger(self.ledger_file).mark()
+        write_json(self._of_run("state", run) / MARK, {"entries": entries, "head": head})
+
+    def ledger_counter(self) -> Counter | None:
+        """How long the ledger is, signed; None where nothing was spent."""
+        if not self.ledger_file.exists():
+            return None
+        return Ledger(self.ledger_file).counter(self.signer())
+
+    def signer(self) -> Signer:
+        """Signs counters of the ledger."""
+        return Signer(self.key, self.config.site)
+
     def check_record(self) -> None:
         """Refuse to release anything on the word of an old copy of the record.
 
@@ -163,6 +197,7 @@ class Hospital:
         for path in (self.key, self.secret, self.people_secret, self.record):
             private.check(path)
         self.check_record()
+        self.ledger().entries()
 
     def prepare(self, run: str) -> None:
         """Make the folders of a run, for their owner only."""
@@ -171,6 +206,15 @@ class Hospital:
 
     def _of_run(self, what: str, run: str) -> Path:
         return inside(self.folder, what, *([run] if run else []))
+
+
+def _mark(path: Path) -> tuple[int, str, str]:
+    """What a run's folder remembers of the ledger."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return int(found["entries"]), str(found["head"]), str(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: damaged ({error}). Compare ledger.sqlite with a backup, then delete it.") from error
 
 
 def open_hospital(folder: Path) -> Hospital:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from normfed_common.foundation import arrays as named
+from normfed_common.foundation import digests
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.damage import put_aside
 from normfed_common.foundation.errors import DamagedError, SiteCode, SiteError
@@ -65,6 +66,14 @@ class PersonalStore:
                 "Copy one back from a backup; without it this site's part of the run is lost.",
             )
         return {}
+
+    def digest(self, before: int, since: int = 0) -> str:
+        """Of what `load` returns; of nothing where nothing is left."""
+        try:
+            kept = self.load(before, since)
+        except SiteError:
+            kept = {}
+        return digests.of_arrays("", kept)
 
     def parts(self, names: frozenset[str], before: int, since: int = 0) -> Arrays:
         """Those arrays of these names that the state of `load` has; without names nothing is looked for."""

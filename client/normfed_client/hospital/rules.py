@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from pydantic import Field
 
 from normfed_common.algorithms.table import configure
 from normfed_common.foundation.errors import SiteCode, SiteError
+from normfed_common.privacy.spending import steps_of
 from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import SubjectName
@@ -77,8 +79,10 @@ class Rules(Frozen):
                 raise SiteError(SiteCode.TOO_MUCH_ASKED, detail)
 
     def _asked(self, study: StudyConfig) -> list[tuple[str, int, int]]:
-        federation = study.federation
+        federation, privacy = study.federation, study.privacy
         epochs = [federation.local_epochs]
+        if privacy.epsilon is not None:
+            epochs.append(math.ceil(steps_of(privacy, federation.local_epochs) * privacy.sampling_rate - 1e-9))
         for entry in (study.strategy, *study.comparisons.strategies):
             row, parameters = configure(entry)
             epochs.append(row.epochs(parameters))

@@ -21,14 +21,17 @@ from pydantic import TypeAdapter, ValidationError
 from normfed_client.hospital.config import DEVICE, SiteConfig
 from normfed_client.hospital.custody import Custody
 from normfed_client.hospital.demographics import Told, apart, told
+from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Kind
 from normfed_client.imaging.bids import Problem, Visit, read_dataset
 from normfed_client.imaging.cache import Cache, Entry
 from normfed_client.imaging.cohort import NO_LESION, PreparedCohort, Roles, assign, person_of, select
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.template import anatomy, common_grid
+from normfed_common.foundation import digests
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import DatasetError, PluginError, ReadError, ScanError, SiteCode, SiteError
+from normfed_common.foundation.files import inside
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.setting import Places, Setting
 from normfed_common.models.base import NormativeModel
@@ -39,6 +42,7 @@ from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.roles import ROLES, Role
 
+NOISE = "noise.secret"  # of a simulated site, in its own folder
 SITES_VARIABLE = "NORMFED_SITES"  # a JSON file with the configurations of all sites on this machine (simulation)
 _SITES = TypeAdapter(tuple[SiteConfig, ...])
 
@@ -156,6 +160,17 @@ class Site:
                 return False
             raise
         return True
+
+    @property
+    def content(self) -> str:
+        """A digest of all scans to learn from, and of whose they are."""
+        return digests.of_json([[case.visit.participant.subject, case.entry.content()] for case in self.train])
+
+    def noise_key(self, *names: str) -> bytes:
+        """A key for noise that nobody else can draw: of the hospital's secret, or the simulated site's."""
+        if self.custody is not None:
+            return self.custody.noise_key(*names)
+        return PeopleSecret.made(inside(self.config.output, NOISE)).noise_key(*names)
 
     def cohort_of_places(self, age_and_sex: bool = False, places: Places | None = None) -> PreparedCohort:
         """The cohort to learn sums per place from: of tissue that enough people have at the same place.

@@ -76,6 +76,10 @@ class Entry:
         found.flat[np.load(self.folder / "normal.npy")] = True
         return found
 
+    def content(self) -> str:
+        """A digest of all files; they are read once per process, as `Cache.get` did."""
+        return digests.of_json({path.name: digests.of_file(path) for path in self.folder.glob("*.npy")})
+
     @property
     def size(self) -> int:
         """Bytes of the images."""

@@ -143,6 +143,22 @@ def releases(home: Home = DEFAULT) -> None:
 
 
 @site.command()
+def ledger(
+    as_json: Annotated[bool, typer.Option("--json", help="All entries, for programs.")] = False,
+    home: Home = DEFAULT,
+) -> None:
+    """Show how much of its people's privacy this hospital has spent, and what is left of its budget."""
+    from normfed_client.operation import spent
+
+    hospital = open_hospital(home)
+    entries = hospital.ledger().entries()
+    if as_json:
+        typer.echo(spent.as_json(entries, hospital.config))
+        return
+    spent.show(Console(highlight=False), entries, hospital.config)
+
+
+@site.command()
 def move(
     address: Annotated[str, typer.Argument(help="The server's new address, host:port.")],
     home: Home = DEFAULT,

@@ -8,7 +8,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from normfed_client.hospital.folder import PEOPLE, RECORD, Hospital, HospitalConfig
+from normfed_client.hospital.folder import LEDGER, PEOPLE, RECORD, Hospital, HospitalConfig
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Releases
 from normfed_common.deployment import settings
@@ -43,7 +43,9 @@ def keep_record(hospital: Hospital, folder: Path) -> None:
     if folder.exists():
         raise UserError(f"{folder}: there is a record already. Move it away first; it must not be lost.")
     private.make_folder(folder)
-    for path in (hospital.people_secret, hospital.record):
+    for path in (hospital.people_secret, hospital.record, hospital.ledger_file):
+        if path == hospital.ledger_file and not path.exists():  # nothing was spent
+            continue
         private.write_new(folder / path.name, path.read_bytes())
 
 
@@ -91,7 +93,7 @@ def join(enrolment: Enrolment, folder: Path, data: Path, owns: tuple[str, ...], 
         private.write_new(folder / PEOPLE, private.secret())
         Releases.create(folder / RECORD, PeopleSecret.read(folder / PEOPLE))
     else:
-        for name in (PEOPLE, RECORD):
+        for name in (PEOPLE, RECORD, *([LEDGER] if (record / LEDGER).exists() else [])):
             private.write_new(folder / name, (record / name).read_bytes())
     write_text(folder / "ca.crt", enrolment.ca)
     private.make_folder(folder / "log")

@@ -6,15 +6,17 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
+import numpy as np
 import torch
 
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_client.training.corrections import Correction
 from normfed_client.training.gradients import GradientRule, Plain
 from normfed_client.training.scaling import Scaler
-from normfed_common.foundation import seeds
+from normfed_common.foundation import digests, seeds
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.batch import Batch
 from normfed_common.learning.cohort import Cohort
@@ -24,9 +26,10 @@ from normfed_common.learning.phase import Phase
 
 @dataclass(frozen=True)
 class TrainingFigures:
-    """What training tells beside the weights: mean loss per sample, samples seen, steps of the optimiser."""
+    """What training tells beside the weights: mean loss per sample and samples seen, None and 0 where the rule tells
+    nothing of people; steps of the optimiser."""
 
-    loss: float
+    loss: float | None
     samples: int
     steps: int
 
@@ -42,12 +45,12 @@ class Settings:
     seed, site, round
         Where the order of batches and all randomness of a step come from: a round depends on nothing but these, its
         start and the site's data.
-    most_batches
-        Where to stop early: a canary trains one batch.
+    most_steps
+        Where to stop early: a canary takes one.
     most_epochs
         That a hospital allows, whatever an objective makes of ``epochs``.
     rule
-        How gradients are made; what it holds between steps is in the checkpoints.
+        Which steps there are, and how their gradients are made.
     checkpoints
         Where to go on from after a crash.
     """
@@ -59,7 +62,7 @@ class Settings:
     epochs: int
     learning_rate: float
     optimiser: Literal["adam", "sgd"] = "adam"
-    most_batches: int | None = None
+    most_steps: int | None = None
     most_epochs: int | None = None
     rule: GradientRule = field(default_factory=Plain)
     checkpoints: TrainingCheckpoints | None = None
@@ -89,31 +92,29 @@ def train(
     TypeError
         If what the learner yields is no batch, or the loss is not one per sample.
     """
-    if settings.most_epochs is not None and settings.epochs > settings.most_epochs:
-        detail = f"most_epochs: a training of {settings.epochs:,} epochs, site.yaml allows {settings.most_epochs:,}"
+    passes = settings.rule.passes(settings.epochs)
+    if settings.most_epochs is not None and passes > settings.most_epochs:
+        detail = f"most_epochs: a training of {passes:,} epochs, site.yaml allows {settings.most_epochs:,}"
         raise SiteError(SiteCode.TOO_MUCH_ASKED, detail)
     network = network_of(learner)
     _set_modes(network, learner.arrays_of(settings.phase))
     trained = list(dict(trained_parameters(learner, settings.phase)).values() if only is None else only)
     optimiser = _optimiser(settings, trained)
     scaler = Scaler(learner.setting, optimiser)
-    losses = _Losses(learner)
+    draws = _Draws(learner, settings)
+    made = itertools.islice(settings.rule.steps(draws, cohort, settings.epochs), settings.most_steps)
     batches = steps = 0
     checkpoint = settings.checkpoints.next() if settings.checkpoints is not None else None
     done = checkpoint.load(network, optimiser) if checkpoint is not None else None
-    made = itertools.islice(_batches(learner, cohort, settings), settings.most_batches)
     if done is not None:
-        losses.load(done["losses"])
+        draws.losses.load(done["losses"])
         batches, steps = done["batches"], done["steps"]
         scaler.load(done["scaler"])
         for _ in itertools.islice(made, batches):
             pass
-        settings.rule.load(done["rule"])  # after the batches before it: drawing them may have changed the rule
-    rng = torch.Generator()
-    for batch in made:
+    for step in made:
         network.zero_grad(set_to_none=True)
-        loss = _loss(learner, batch, settings, batches, rng)
-        settings.rule.backward(scaler.scaled(loss), batch, trained, scaler.factor)
+        step(trained, scaler.scaled)
         scaler.whole()
         if correction is not None:
             correction.gradients(trained)
@@ -121,15 +122,14 @@ def train(
             steps += 1
             if correction is not None:
                 correction.parameters(trained)
-        losses.add(loss)
         batches += 1
         if checkpoint is not None and checkpoint.due():
-            progress = {"losses": losses.state(), "batches": batches, "steps": steps, "scaler": scaler.state()}
-            checkpoint.save(network, optimiser, {**progress, "rule": settings.rule.state()})
-    mean = losses.mean(settings.round)
-    if not steps:
+            progress = {"losses": draws.losses.state(), "batches": batches, "steps": steps, "scaler": scaler.state()}
+            checkpoint.save(network, optimiser, progress)
+    mean = draws.losses.mean(settings.round) if settings.rule.tells_loss else None
+    if batches and not steps:
         raise SiteError(SiteCode.NOT_FINITE, f"round {settings.round}: the gradients of every step overflowed in fp16")
-    return TrainingFigures(mean, losses.samples, steps)
+    return TrainingFigures(mean, draws.losses.samples, steps)
 
 
 @torch.no_grad()  # not inference_mode: a learner may keep a tensor that it makes here, and train with it
@@ -142,10 +142,10 @@ def mean_loss(learner: Learner, cohort: Cohort, settings: Settings) -> float:
         As `train` does.
     """
     network_of(learner).eval()
-    losses, rng = _Losses(learner), torch.Generator()
-    for number, batch in enumerate(_epoch(learner, cohort, settings, 0)):
-        losses.add(_loss(learner, batch, settings, number, rng))
-    return losses.mean(settings.round)
+    draws = _Draws(learner, settings)
+    for number, batch in enumerate(draws.epoch(cohort, 0)):
+        draws.loss(batch, number, 0)
+    return draws.losses.mean(settings.round)
 
 
 def trained_parameters(learner: Learner, phase: Phase) -> list[tuple[str, torch.nn.Parameter]]:
@@ -160,6 +160,66 @@ def network_of(learner: Learner) -> torch.nn.Module:
     if learner.network is None:
         raise TypeError("the learner has no network to train")
     return learner.network
+
+
+class _Draws:
+    """What a rule is given of a training, see `Draws`."""
+
+    def __init__(self, learner: Learner, settings: Settings) -> None:
+        self._learner, self._settings, self._phase = learner, settings, settings.phase.name
+        self._rng = torch.Generator()
+        self.losses = _Losses(learner)
+
+    @cached_property
+    def start(self) -> str:
+        return digests.of_arrays(self._phase, self._learner.share())
+
+    @property
+    def people_per_sample(self) -> int:
+        return self._learner.people_per_sample(self._phase)
+
+    def most_samples(self, scans: int) -> int:
+        return self._learner.most_samples(self._phase, scans)
+
+    def epoch(self, cohort: Cohort, number: int) -> Iterator[Batch]:
+        settings = self._settings
+        rng = seeds.generator(settings.seed, "training", settings.site, settings.round, number)
+        return self.batches(cohort, rng)
+
+    def batches(self, cohort: Cohort, rng: np.random.Generator) -> Iterator[Batch]:
+        samples, most = 0, self.most_samples(len(cohort))
+        for batch in self._learner.batches(self._phase, cohort, rng):
+            if not isinstance(batch, Batch):
+                raise TypeError(
+                    f"{self._named} yields a {type(batch).__name__} in the phase {self._phase}; it must be a Batch"
+                )
+            samples += len(batch)
+            if samples > most:
+                # A site allows a study by what its models say of themselves.
+                raise SiteError(
+                    SiteCode.TOO_MUCH_ASKED,
+                    f"samples_per_person: {self._named} drew {samples:,} samples in an epoch of the phase "
+                    f"{self._phase}, and claims {most:,} at most of {len(cohort)} scans",
+                )
+            yield batch.to(self._learner.setting.device)
+
+    def loss(self, batch: Batch, *place: int) -> torch.Tensor:
+        settings = self._settings
+        self._rng.manual_seed(seeds.derive(settings.seed, "step", settings.site, settings.round, *place))
+        with self._learner.setting.autocast():
+            loss = self._learner.loss(self._phase, batch, self._rng)
+        if loss.shape != (len(batch),):
+            raise TypeError(
+                f"the loss of {self._named} in the phase {self._phase} has shape {tuple(loss.shape)}; it must be one "
+                f"number per sample, ({len(batch)},)"
+            )
+        if self._settings.rule.tells_loss:
+            self.losses.add(loss)
+        return loss
+
+    @property
+    def _named(self) -> str:
+        return type(self._learner.whose(self._phase)).__name__
 
 
 class _Losses:
@@ -204,50 +264,6 @@ def _set_modes(network: torch.nn.Module, trained: frozenset[str]) -> None:
 
     network.train()
     within(network, True)
-
-
-def _loss(learner: Learner, batch: Batch, settings: Settings, number: int, rng: torch.Generator) -> torch.Tensor:
-    """Of every sample of batch ``number`` of a round, (n,); ``rng`` is seeded for it."""
-    rng.manual_seed(seeds.derive(settings.seed, "step", settings.site, settings.round, number, 0))
-    phase = settings.phase.name
-    with learner.setting.autocast():
-        loss = learner.loss(phase, batch, rng)
-    if loss.shape != (len(batch),):
-        raise TypeError(
-            f"the loss of {_named(learner, phase)} in the phase {phase} has shape {tuple(loss.shape)}; it must be "
-            f"one number per sample, ({len(batch)},)"
-        )
-    return loss
-
-
-def _named(learner: Learner, phase: str) -> str:
-    return type(learner.whose(phase)).__name__
-
-
-def _batches(learner: Learner, cohort: Cohort, settings: Settings) -> Iterator[Batch]:
-    """All batches of a round, epoch after epoch; those before a checkpoint are drawn again and not used."""
-    for epoch in range(settings.epochs):
-        yield from _epoch(learner, cohort, settings, epoch)
-
-
-def _epoch(learner: Learner, cohort: Cohort, settings: Settings, epoch: int) -> Iterator[Batch]:
-    rng, phase = seeds.generator(settings.seed, "training", settings.site, settings.round, epoch), settings.phase.name
-    chosen = settings.rule.sample(cohort, rng)
-    samples, most = 0, learner.most_samples(phase, len(chosen))
-    for batch in learner.batches(phase, chosen, rng):
-        if not isinstance(batch, Batch):
-            raise TypeError(
-                f"{_named(learner, phase)} yields a {type(batch).__name__} in the phase {phase}; it must be a Batch"
-            )
-        samples += len(batch)
-        if samples > most:
-            # A site allows a study by what its models say of themselves.
-            raise SiteError(
-                SiteCode.TOO_MUCH_ASKED,
-                f"samples_per_person: {_named(learner, phase)} drew {samples:,} samples in an epoch of the phase "
-                f"{phase}, and claims {most:,} at most of {len(chosen)} scans",
-            )
-        yield batch.to(learner.setting.device)
 
 
 def _optimiser(settings: Settings, trained: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:

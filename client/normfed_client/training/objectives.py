@@ -11,6 +11,7 @@ import torch
 
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.training.corrections import Controlled, Proximal, tensors
+from normfed_client.training.gradients import Plain
 from normfed_client.training.loop import Settings, TrainingFigures, mean_loss, train, trained_parameters
 from normfed_common.algorithms.table import configure, part
 from normfed_common.foundation import arrays as named
@@ -129,26 +130,37 @@ def controlled(job: Round) -> Outcome:
 
 
 def with_personal_model(job: Round) -> Outcome:
-    """Ditto: the global model as in FedAvg; beside it a personal one, pulled towards the global one it received."""
+    """Ditto: the global model as in FedAvg; beside it a personal one, pulled towards the global one it received.
+
+    Under a rule that protects people the personal one is trained plainly: no gradient of it reaches what leaves.
+    """
     job.start(job.received)
     anchor = [parameter.detach().clone() for _, parameter in job.named_parameters()]
     progress = train(job.model, job.cohort, job.settings)
     trained = job.end()
     job.model.load(job.store.load(job.settings.round, job.since) or job.received)
-    train(job.model, job.cohort, job.settings, Proximal(job.parameters.lambda_, anchor))
+    alone = replace(job.settings, rule=Plain())
+    train(job.model, job.cohort, alone, Proximal(job.parameters.lambda_, anchor))
     job.store.save(job.settings.round, job.model.share(), job.since)
     return Outcome(trained, progress)
 
 
 def alternating(job: Round) -> Outcome:
-    """FedRep: first the personal parts with the shared ones fixed, then the shared ones with the personal fixed."""
+    """FedRep: first the personal parts with the shared ones fixed, then the shared ones with the personal fixed.
+
+    The gradients of the shared ones depend on the personal ones: where a rule protects people it makes both, and the
+    two halves are one training.
+    """
     job.start(job.received)
     parameters = job.named_parameters()
     mine = [parameter for name, parameter in parameters if name in job.personal]
     shared = [parameter for name, parameter in parameters if name not in job.personal]
-    halves = ((job.parameters.personal_epochs, mine), (job.settings.epochs, shared))
+    halves = [(job.parameters.personal_epochs, mine)] if mine else []
+    halves += [(job.settings.epochs, shared)] if shared else []
+    rules = job.settings.rule.divided([epochs for epochs, _ in halves])
     *_, progress = [
-        train(job.model, job.cohort, replace(job.settings, epochs=epochs), only=half) for epochs, half in halves if half
+        train(job.model, job.cohort, replace(job.settings, epochs=epochs, rule=rule), only=half)
+        for (epochs, half), rule in zip(halves, rules, strict=True)
     ]
     return Outcome(job.end(), progress)
 

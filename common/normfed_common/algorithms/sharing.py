@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from itertools import dropwhile
 from typing import Any
 
+from normfed_common.algorithms.private_training import check_training
 from normfed_common.algorithms.table import Algorithm, configure
-from normfed_common.foundation.errors import StudyError
+from normfed_common.foundation.errors import NormfedError, StudyError
 from normfed_common.learning.learner import NORMALISATION_GROUP
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
+from normfed_common.models.catalogue import MODELS
 from normfed_common.models.combined.pipeline import assemble
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN
@@ -76,6 +78,9 @@ def check_study(study: StudyConfig) -> None:
         If its model and one of its strategies do not fit each other.
     """
     model = assemble(study.transforms, study.model, Setting.of(study))
+    if study.privacy.epsilon is not None:
+        for entry in (study.model, *study.comparisons.baselines):
+            _check_bounded(study, entry)
     if model.personal and study.comparisons.pooled:
         raise StudyError(
             f"comparisons.pooled: the model {study.model['name']} keeps parts of itself at the sites, and one "
@@ -88,6 +93,48 @@ def check_study(study: StudyConfig) -> None:
                 f"strategy {strategy['name']}: its models must start differently, and initial_model would make them "
                 "equal. Leave one of the two out."
             )
+    if study.privacy.epsilon is not None:
+        _check_privacy(study, model)
+
+
+def _check_privacy(study: StudyConfig, model: NormativeModel) -> None:
+    """Whether people are protected in every training of the study."""
+    compared, name = study.comparisons, study.model["name"]
+    strategies = [study.strategy, *compared.strategies]
+    if compared.local or compared.pooled or compared.leave_one_site_out:
+        strategies.append(PLAIN)
+    for strategy in strategies if model.network is not None else ():
+        check_training(model, name, personal_arrays(model, strategy), study.privacy)
+    for entry in compared.baselines:
+        baseline = assemble(study.transforms, entry, Setting.of(study))
+        check_training(baseline, entry["name"], personal_arrays(baseline, PLAIN), study.privacy)
+
+
+def _check_bounded(study: StudyConfig, entry: dict[str, Any]) -> None:
+    """Refuse a model with sums in which nobody's part is bounded: no noise hides it."""
+    unbounded = _unbounded(study, entry)
+    if unbounded:
+        others = [name for name in MODELS if name != entry["name"] and _can_be_private(study, name)]
+        raise StudyError(
+            f"privacy.epsilon: the model {entry['name']} adds up {' and '.join(unbounded)} over people, and nothing "
+            "bounds how much one person is in it, as it stands in this study, so that no noise hides anybody. "
+            f"{' and '.join(others)} can be had with privacy. Take one of them, or leave epsilon out."
+        )
+
+
+def _unbounded(study: StudyConfig, entry: dict[str, Any]) -> list[str]:
+    model = assemble(study.transforms, entry, Setting.of(study))
+    return [phase.name for phase in model.phases() if phase.kind == "summed" and model.bounded(phase.name) is None]
+
+
+def _can_be_private(study: StudyConfig, name: str) -> bool:
+    """Whether a model with its defaults has sums in the study that are all bounded."""
+    try:
+        entry = {"name": name}
+        model = assemble(study.transforms, entry, Setting.of(study))
+        return any(phase.kind == "summed" for phase in model.phases()) and not _unbounded(study, entry)
+    except NormfedError:
+        return False
 
 
 def can_serve(study: StudyConfig, strategy: str) -> bool:

@@ -28,6 +28,11 @@ def told(say: Say) -> Iterator[None]:
         _say.reset(token)
 
 
+def say(text: str) -> None:
+    """Tell the site's own people something that no answer tells."""
+    _say.get()(text)
+
+
 def put_aside(path: Path, why: str, instead: str) -> None:
     """Rename a damaged file or folder and say so.
 
@@ -39,4 +44,4 @@ def put_aside(path: Path, why: str, instead: str) -> None:
         What is done without it, such as "the round begins again".
     """
     kept = set_apart(path)
-    _say.get()(f"{path}: damaged ({why}). It is kept as {kept.name}; {instead}.")
+    say(f"{path}: damaged ({why}). It is kept as {kept.name}; {instead}.")

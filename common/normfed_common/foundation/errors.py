@@ -94,6 +94,8 @@ class SiteCode(IntEnum):
     PLUGIN_REFUSED = 221
     MAP_UNUSABLE = 222
     METRIC_UNUSABLE = 223
+    BUDGET_SPENT = 224
+    PRIVACY_REQUIRED = 225
 
     @property
     def sentence(self) -> str:
@@ -135,6 +137,9 @@ _SENTENCES = {
     "brain; the site's own log says which",
     SiteCode.METRIC_UNUSABLE: "a metric of the study is beyond its own bounds for a scan at the site; the site's own "
     "log says which",
+    SiteCode.BUDGET_SPENT: "the site's privacy budget does not allow what the study asks for; its own log says what is "
+    "left",
+    SiteCode.PRIVACY_REQUIRED: "the site takes part in studies with differential privacy only (privacy.epsilon)",
 }
 
 _OF_THE_STUDY = frozenset(
@@ -144,6 +149,8 @@ _OF_THE_STUDY = frozenset(
         SiteCode.TOO_MUCH_ASKED,
         SiteCode.NAMES_PEOPLE,
         SiteCode.RECIPE_REFUSED,
+        SiteCode.BUDGET_SPENT,
+        SiteCode.PRIVACY_REQUIRED,
     }
 )
 

@@ -48,6 +48,15 @@ class Batch:
     def __len__(self) -> int:
         return len(self.person)
 
+    def first(self, count: int) -> Batch:
+        """The first so many samples."""
+        return Batch({name: tensor[:count] for name, tensor in self.data.items()}, self.person[:count])
+
+    def apart(self) -> list[Batch]:
+        """Every sample as a batch of its own."""
+        rows = zip(self.person.split(1), *(tensor.split(1) for tensor in self.data.values()), strict=True)
+        return [Batch(dict(zip(self.data, tensors, strict=True)), person) for person, *tensors in rows]
+
     def to(self, device: torch.device) -> Batch:
         """The same on another device. Copies to a GPU from pinned memory, without waiting for it.
 

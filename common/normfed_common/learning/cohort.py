@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Literal, Protocol, overload
 
 import numpy as np
@@ -79,6 +80,59 @@ class Cohort(Protocol):
     def scan(self, index: int) -> Scan:
         """Open a scan."""
         ...
+
+
+class Untold:
+    """See `Cohort`: another one, of whose people no age or sex is told: a hospital rounds a person's by others'."""
+
+    def __init__(self, cohort: Cohort) -> None:
+        self._cohort = cohort
+
+    def __len__(self) -> int:
+        return len(self._cohort)
+
+    def people(self) -> Sequence[Sequence[int]]:
+        """Each person's scans."""
+        return self._cohort.people()
+
+    def scan(self, index: int) -> Scan:
+        """Open a scan."""
+        scan = self._cohort.scan(index)
+        return replace(scan, person=Person(scan.person.index))
+
+
+class Subcohort:
+    """See `Cohort`: some people of another one, as if there were nobody else; they keep their indices.
+
+    Parameters
+    ----------
+    whole
+        The other one.
+    numbers
+        Places of the people in ``whole.people()``.
+    """
+
+    def __init__(self, whole: Cohort, numbers: Sequence[int]) -> None:
+        self.whole, self._numbers = whole, numbers
+        visits = [whole.people()[number] for number in numbers]
+        self._index = [index for person in visits for index in person]
+        ends = accumulate(map(len, visits))
+        self._people = [range(end - len(person), end) for end, person in zip(ends, visits, strict=True)]
+
+    def of(self, whole: Cohort) -> Subcohort:
+        """The same people in a version of the other cohort in which scans are made of no scan but their own."""
+        return Subcohort(whole, self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def people(self) -> Sequence[Sequence[int]]:
+        """Each person's scans."""
+        return self._people
+
+    def scan(self, index: int) -> Scan:
+        """Open a scan."""
+        return self.whole.scan(self._index[index])
 
 
 class Visits(Sequence[Scan]):

@@ -18,6 +18,7 @@ import torch
 from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import PluginError, WireError
 from normfed_common.learning.batch import Batch
+from normfed_common.learning.bounded import Bounded
 from normfed_common.learning.cohort import Cohort
 from normfed_common.learning.normalisation import NORMALISATION
 from normfed_common.learning.phase import Phase
@@ -69,6 +70,11 @@ class Learner:
     def samples_per_person(cls, config: Any) -> int:
         """Upper bound on the samples that an epoch of an averaged phase draws from each visit of a person."""
         return 0
+
+    def people_per_sample(self, phase: str) -> int:
+        """Of how many people a sample of an averaged phase is made at most, and how many `batches` needs to draw from
+        as it should: 1 by default."""
+        return 1
 
     @classmethod
     def draws(cls, config: Any) -> bool:
@@ -158,6 +164,13 @@ class Learner:
         WireError
             If the sums cover no people, contradict each other, or are not what people can have.
         """
+
+    def bounded(self, phase: str) -> Bounded | None:
+        """The sums of a phase where `Setting.private`, in the place of `statistics`; None where nothing is bounded.
+
+        A study that asks for privacy is refused with a model that has a summed phase without.
+        """
+        return None
 
     def absorb(self, phase: str, total: Arrays) -> bool:
         """Take the sums over all sites; True if another round of the phase would change nothing that matters.

@@ -48,6 +48,8 @@ class Setting:
     told_together
         How many people a number that leaves the site is about at least. Parameters come from the server, and can be
         made up so that a bin or a class is a voxel of one person: who sums by such parts adds those of few up.
+    private
+        Whether sums leave a site with noise that hides any person (see `Learner.bounded`).
     """
 
     modalities: tuple[str, ...]
@@ -61,6 +63,7 @@ class Setting:
     open_anatomy: Callable[[], Anatomy] | None = None
     postprocessing: PostprocessingConfig = OFF
     told_together: int = 1
+    private: bool = False
 
     @classmethod
     def of(
@@ -90,6 +93,7 @@ class Setting:
             study.data.may_lack,
             open_anatomy,
             study.postprocessing,
+            private=study.privacy.epsilon is not None,
         )
 
     @property

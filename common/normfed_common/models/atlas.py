@@ -11,11 +11,15 @@ Made from sums over people (n, sum x, sum x^2), so that the federated atlas is t
 from their products (see `regression`), after a phase of six numbers that standardises them (see `covariates`). A site
 sends V (1 + 2 C) float64, 18 MB for T1 alone on the grid of 2 mm (V = 755,000), 30 MB with FLAIR; age adds
 2 + C arrays of V, age and sex 5 + 2 C. Whoever learns or scores holds twice as much.
+
+Where sums leave with noise (`Setting.private`) a place is a parcel of the template instead of a voxel (see
+`learning.parcels`), of P = 64: a site sends P (1 + 2 C) numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -23,7 +27,9 @@ from pydantic import Field, model_validator
 
 from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
+from normfed_common.learning.bounded import Bounded
 from normfed_common.learning.cohort import Cohort, Person, Scan
+from normfed_common.learning.parcels import ParcelMeans, Parcels
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.scatter import triangle
 from normfed_common.learning.score import Score
@@ -41,7 +47,9 @@ from normfed_common.models.voxelwise.intensities import (
     suspicion,
 )
 from normfed_common.models.voxelwise.regression import Products, check_products, slopes
+from normfed_common.models.voxelwise.usual import centre_of, usual
 from normfed_common.study.base import Frozen
+from normfed_common.study.preprocessing import GRID_MM3
 
 SMOOTHING_MM = 2.0  # of signed scores
 
@@ -102,6 +110,7 @@ class Atlas(NormativeModel):
         self.covariates = Covariates(config.regress)
         self.age_and_sex = bool(config.regress)
         self.value_range = UNITS if config.units == "robust" else setting.value_range
+        self.parcels = Parcels(setting)
 
     @classmethod
     def title(cls, config: AtlasConfig, modalities: tuple[str, ...]) -> str:
@@ -134,8 +143,19 @@ class Atlas(NormativeModel):
         return (Phase("covariates", "summed"), moments) if self.covariates.names else (moments,)
 
     def places(self, phase: str) -> Places | None:
-        """Every voxel is a place of its own."""
-        return None if phase == "covariates" else Places(self.setting.shape, self.setting.voxel_size_mm)
+        """Every voxel is a place of its own; parcels are not."""
+        if phase == "covariates" or self.setting.private:
+            return None
+        return Places(self.setting.shape, self.setting.voxel_size_mm)
+
+    def bounded(self, phase: str) -> Bounded | None:
+        """Means and mean squares of parcels, of people who have every modality; no regression."""
+        if self.covariates.names or self.setting.may_lack:
+            return None
+        of = usual(self.setting, self.config.units)
+        away, squares = (np.array([getattr(one, name) for one in of]) for name in ("away", "squares"))
+        centre = partial(centre_of, self.parcels, of)
+        return _ChannelsFirst(self.parcels, self._values, away, self.value_range, centre, squares)
 
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         """Sums of y and of y^2 of shape (C, X, Y, Z), over normal voxels; n of shape (X, Y, Z), or where scans may lack
@@ -154,7 +174,9 @@ class Atlas(NormativeModel):
 
     def counted(self, phase: str) -> Mapping[str, float]:
         """A scan counts once at a voxel."""
-        return self.covariates.counted() if phase == "covariates" else {"count": 1, "squares": np.inf}
+        if phase == "covariates":
+            return self.covariates.counted()
+        return {"count": GRID_MM3 / self.setting.voxel_size_mm**3 if self.setting.private else 1, "squares": np.inf}
 
     def check(self, phase: str, sums: Arrays) -> None:
         """Values lie in their range, and (sum y)^2 <= n sum y^2 (Cauchy-Schwarz), at every voxel; so do covariates.
@@ -184,8 +206,10 @@ class Atlas(NormativeModel):
         if phase == "covariates":
             self.covariates.absorb(total)
             return False
+        if self.setting.private and not self.parcels.known:
+            return False
         self._mean, variance, self._slopes = self._fitted()
-        known = np.broadcast_to(total["count"] > 0, variance.shape)
+        known = np.broadcast_to(self._by_voxel()["count"] > 0, variance.shape)
         learnt = (self._mean, variance, *(np.where(known, slope, 0) for slope in self._slopes))
         if not all(np.isfinite(array[known]).all() for array in learnt):
             raise WireError("sums make a mean or a variance that is not finite")
@@ -258,7 +282,7 @@ class Atlas(NormativeModel):
 
     def _fitted(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Mean and variance, see `mean_and_variance`, and slopes of shape (p, C, X, Y, Z)."""
-        sums = self.sums("moments")
+        sums = self._by_voxel()
         count = np.where(sums["count"] > 0, sums["count"], np.nan)
         if self.covariates.names:
             mean, variance, slope = self._regressed(np.broadcast_to(count, sums["sum"].shape))
@@ -270,6 +294,26 @@ class Atlas(NormativeModel):
         overall = total / np.maximum(known.sum((1, 2, 3), keepdims=True), 1)  # of a modality that nobody has: 0
         prior = self.config.prior_subjects
         return mean, (count * variance + prior * overall) / (count + prior), slope
+
+    def _by_voxel(self) -> Arrays:
+        """Sums of every voxel; of one in a parcel, the parcel's share of voxel and people alike."""
+        sums, grid = self.sums("moments"), self.setting.shape
+        if not self.setting.private:
+            return sums
+        each = np.maximum(self.parcels.voxels, 1)
+        found = {}
+        for name, array in sums.items():
+            voxels = np.zeros((*array.shape[:-1], int(np.prod(grid))))
+            voxels[..., self.parcels.brain] = np.moveaxis(self.parcels.at((array / each).T), 0, -1)
+            found[name] = voxels.reshape(*array.shape[:-1], *grid)
+        return found
+
+    def _values(self, person: Cohort, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Normal voxels of a person's scans, and their intensities (n, C)."""
+        for number in range(len(person)):
+            scan = self._usable(person.scan(number))
+            index, images = np.asarray(scan.normal_index), self._images(scan)
+            yield index, images.reshape(len(images), -1)[:, index].T
 
     def _regressed(self, count: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         mean, variance = np.full_like(count, np.nan), np.full_like(count, np.nan)
@@ -303,3 +347,11 @@ class Atlas(NormativeModel):
     def _usable(self, scan: Scan) -> Scan:
         """Only where the study says that scans may lack modalities are people counted for each."""
         return scan if self.setting.may_lack else self.with_every_modality(scan)
+
+
+class _ChannelsFirst(ParcelMeans):
+    """Laid out as the sums of voxels."""
+
+    def repaired(self, total: Arrays, noise: float) -> Arrays:
+        """``count`` (P,), ``sum`` and ``squares`` (C, P)."""
+        return {name: array.T for name, array in super().repaired(total, noise).items()}

@@ -16,6 +16,9 @@ P_v people, with w = n_v / (n_v + k) the weight of the place's own covariance an
 
 the first two terms from the mean, the last from the covariance. Where nobody is P_v counts as 1. As a person's voxels
 differ, it is rather too large: twice the scatter over cohorts of six or seven real people at 6 mm.
+
+Where sums leave with noise (`Setting.private`) directions are those of a spectrum (see `patch_spectrum`), means of
+latents are those of parcels of the template (see `learning.parcels`), and all places have one covariance.
 """
 
 from __future__ import annotations
@@ -30,9 +33,12 @@ from pydantic import Field, model_validator
 
 from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
+from normfed_common.learning.bounded import Bounded
 from normfed_common.learning.cohort import Cohort, Person, Scan
+from normfed_common.learning.parcels import PARCELS, ParcelMeans, Parcels
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.place_gaussians import LARGEST_DISTANCE, PlaceGaussians
+from normfed_common.learning.scatter import check_semidefinite, symmetric
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import SUMS_ROUNDING, Places, Setting
 from normfed_common.models.base import NormativeModel
@@ -41,7 +47,9 @@ from normfed_common.models.voxelwise.covariates import Covariates, Regressors
 from normfed_common.scoring.base import LatentField
 from normfed_common.scoring.catalogue import OneClassEntry, build_head
 from normfed_common.study.base import Frozen
+from normfed_common.study.preprocessing import GRID_MM3
 
+LEAST_SPREAD = 1e-6  # of a latent over the brain
 PATCHES, PLACES = "patches", "places"
 ALONE = "The site has one person to train on: how people differ at one place is learnt at other sites alone."
 
@@ -107,6 +115,7 @@ class Location(NormativeModel):
             config.smoothing,
             config.interpolate,
         )
+        self.parcels = Parcels(setting)
         self.keeps_to_site = config.centre == "site" if self.head is None else self.head.keeps_to_site
         self.own: _Own | None = None
 
@@ -120,7 +129,7 @@ class Location(NormativeModel):
 
     def places(self, phase: str) -> Places | None:
         """None of the patches; those of the Gaussians."""
-        if phase == PATCHES:
+        if phase == PATCHES or self.setting.private:
             return None
         return self.gaussians.places if self.head is None else self.head.places(phase)
 
@@ -135,8 +144,19 @@ class Location(NormativeModel):
         people = np.zeros(int(np.prod(self.gaussians.cells)))
         return self.gaussians.statistics(self._vectors(cohort, people)) | {"people": people}
 
+    def bounded(self, phase: str) -> Bounded | None:
+        """A spectrum of patches, then means of latents; neither regression nor another score."""
+        if self.covariates is not None or self.head is not None or self.setting.may_lack:
+            return None
+        if phase == PATCHES:
+            return self.encoder.bounded(self.with_every_modality)
+        spread = np.sqrt(getattr(self.encoder, "eigenvalues", np.ones(self.config.latents)))
+        return ParcelMeans(self.parcels, self._latents, np.maximum(spread, LEAST_SPREAD), products=True)
+
     def counted(self, phase: str) -> Mapping[str, float]:
         """Patches and pairs, or voxels and people at a place."""
+        if self.setting.private and phase == PLACES:
+            return {"count": GRID_MM3 / self.setting.voxel_size_mm**3}
         if phase == PATCHES:
             return {**self.encoder.counted, **({} if self.covariates is None else self.covariates.counted())}
         return self.gaussians.counted | {"people": 1} if self.head is None else self.head.counted(phase)
@@ -149,6 +169,12 @@ class Location(NormativeModel):
                 self.covariates.check(sums)
         elif self.head is not None:
             self.head.check(phase, sums)
+        elif self.setting.private:
+            d = self.config.latents
+            check_shapes(sums, {"count": (PARCELS,), "sum": (PARCELS, d), "products": (d * (d + 1) // 2,)})
+            check_semidefinite(symmetric(sums["products"], d), float(np.abs(sums["products"]).sum()))
+            if (sums["count"] < 0).any():
+                raise WireError("counts are below 0")
         else:
             self.gaussians.check(sums)
             self._check_latents(sums)
@@ -163,6 +189,10 @@ class Location(NormativeModel):
             return False
         if self.head is not None:
             return self.head.absorb(phase, total)
+        if self.setting.private:
+            if not self.parcels.known:
+                return False
+            total = self._by_place(total)
         self.gaussians.absorb(total)
         self.people = total["people"]
         self.own = None
@@ -259,6 +289,26 @@ class Location(NormativeModel):
                 there[self.gaussians.cell_of(index)] = True
                 yield index, self._with_covariates(latents, scan.person)
             people += there
+
+    def _latents(self, person: Cohort, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Voxels of normal tissue of a person's scans, and their latents (n, d)."""
+        for number in range(len(person)):
+            scan = self.with_every_modality(person.scan(number))
+            index = np.asarray(scan.normal_index)
+            yield index, self.encoder.encode(scan, index)
+
+    def _by_place(self, sums: Arrays) -> Arrays:
+        """Sums at places, as if everybody had the mean latents of all parcels, and one covariance around them."""
+        index = self.parcels.brain
+        expected = sums["sum"] / np.maximum(sums["count"], np.finfo(np.float64).tiny)[:, None]
+        found = self.gaussians.statistics([(index, self.parcels.at(expected))])
+        people = sums["count"].sum() / len(index)
+        within = found["count"][:, None] * sums["products"] / sums["count"].sum()
+        first = found["sum"]
+        rows, columns = self.gaussians.upper
+        known = np.maximum(found["count"], 1)[:, None]
+        found["products"] = first[:, rows] * first[:, columns] / known + within
+        return {**{name: people * array for name, array in found.items()}, "people": people * (found["count"] > 0)}
 
     def _with_covariates(self, latents: np.ndarray, person: Person) -> np.ndarray:
         """(n, known + latents)."""

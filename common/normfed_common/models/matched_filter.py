@@ -23,6 +23,10 @@ However places hang together, by Markov's inequality at most 5 % of such scans a
 their brain: a modality that is, is unlike, and is left out of f as if it were absent. The main one cannot be left out:
 that is only told. Lesions count for no more than the places that they reach into. Sums `by-site` count the scans of a
 small site more than once, and more scans may then be beyond the limit than is promised.
+
+Where sums leave with noise (`Setting.private`) they are of y alone, over parcels of the template (see
+`learning.parcels`): the mean of f is what the Gaussians make of the mean of y. Noise is white then, and nothing is told
+of how unlike a scan is.
 """
 
 from __future__ import annotations
@@ -35,9 +39,11 @@ import numpy as np
 from pydantic import Field
 from scipy.special import erf
 
-from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
+from normfed_common.learning.bounded import Bounded
 from normfed_common.learning.cohort import Cohort, Scan
+from normfed_common.learning.parcels import PARCELS, ParcelMeans, Parcels
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.place_gaussians import PlaceGaussians
 from normfed_common.learning.score import Score
@@ -52,10 +58,13 @@ from normfed_common.models.voxelwise.intensities import (
     robust_units,
     smoothed_inside,
 )
+from normfed_common.models.voxelwise.usual import centre_of, usual
 from normfed_common.study.base import Frozen
+from normfed_common.study.preprocessing import GRID_MM3
 
 Millimetres = Annotated[float, Field(ge=0, le=50)]
 LARGEST = max(abs(limit) for limit in UNITS)
+RANGE = (-LARGEST, LARGEST)  # of units that may have been turned round
 UNLIKE_BY_CHANCE = 0.05  # of scans of the same people, at most
 
 
@@ -134,13 +143,18 @@ class MatchedFilter(NormativeModel):
             config.prior_voxels,
             interpolated=True,
             covariances=self._learnt,
-            between=self.sharpest.tolist() if config.unlike < 1 else (),
+            between=self.sharpest.tolist() if self._asks_unlike else (),
         )
+        self.parcels = Parcels(setting)
         self._filters: dict[tuple[bool, ...], np.ndarray] = {}
 
     @property
     def _learnt(self) -> bool:
         return self.config.noise == "learnt"
+
+    @property
+    def _asks_unlike(self) -> bool:
+        return self.config.unlike < 1 and not self.setting.private
 
     @classmethod
     def draws(cls, config: MatchedFilterConfig) -> bool:
@@ -157,8 +171,20 @@ class MatchedFilter(NormativeModel):
         return (Phase("moments", "summed"),)
 
     def places(self, phase: str) -> Places | None:
-        """Those of the Gaussians."""
-        return self.gaussians.places
+        """Those of the Gaussians; none of parcels."""
+        return None if self.setting.private else self.gaussians.places
+
+    def bounded(self, phase: str) -> Bounded | None:
+        """Means of parcels, of people who have every modality that counts; no covariances."""
+        if self._learnt or self.setting.may_lack:
+            return None
+        of = [one for one, used in zip(usual(self.setting, "robust"), self.used, strict=True) if used]
+        signs = self.signs[self.used]
+
+        def centre() -> np.ndarray:
+            return centre_of(self.parcels, of) * signs
+
+        return ParcelMeans(self.parcels, self._units_of_normal, np.array([one.away for one in of]), RANGE, centre)
 
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         """Sums of f, of f f' where noise is learnt, and of scans' squared means, over the normal tissue of every place.
@@ -168,17 +194,24 @@ class MatchedFilter(NormativeModel):
 
     def counted(self, phase: str) -> Mapping[str, float]:
         """Those of the Gaussians, and squared units over the voxels of a place."""
-        between = {"between": LARGEST**2 * self.gaussians.cell**3} if self.config.unlike < 1 else {}
+        if self.setting.private:
+            return {"count": GRID_MM3 / self.setting.voxel_size_mm**3}
+        between = {"between": LARGEST**2 * self.gaussians.cell**3} if self._asks_unlike else {}
         return {**self.gaussians.counted, **between}
 
     def check(self, phase: str, sums: Arrays) -> None:
         """Places have means, and Gaussians where noise is learnt, of values that units reach."""
-        self.gaussians.check(sums)
+        if self.setting.private:
+            check_shapes(sums, {"count": (PARCELS,), "sum": (PARCELS, len(self.names))})
+            if (sums["count"] < 0).any():
+                raise WireError("counts are below 0")
+        else:
+            self.gaussians.check(sums)
         most = LARGEST * sums["count"][:, None] * (1 + SUMS_ROUNDING)
         beyond = (np.abs(sums["sum"]) > most).any()
         if self._learnt:
             beyond |= (sums["products"][:, np.equal(*self.gaussians.upper)] > LARGEST * most).any()
-        if self.config.unlike < 1:
+        if self._asks_unlike:
             beyond |= (sums["between"] > LARGEST * most).any()
         if beyond:
             raise WireError("sums are not of intensities in robust units")
@@ -188,6 +221,10 @@ class MatchedFilter(NormativeModel):
         super().absorb(phase, total)
         if not total["count"].any():
             raise WireError("sums cover nobody who has every modality that counts")
+        if self.setting.private:
+            if not self.parcels.known:
+                return False
+            total = self._by_place(total)
         self.gaussians.absorb(total)
         self._filters = {}
         return False
@@ -215,7 +252,7 @@ class MatchedFilter(NormativeModel):
         index
             (n,): the brain.
         """
-        if self.config.unlike == 1:
+        if not self._asks_unlike:
             return {}
         used = units[self.used]
         sharpest = min(self.config.scales_mm) / self.setting.voxel_size_mm
@@ -285,6 +322,25 @@ class MatchedFilter(NormativeModel):
                 index = np.asarray(scan.normal_index)
                 yield index, self._features(scan, self.units_of(scan), index)
 
+    def _units_of_normal(self, person: Cohort, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Normal voxels of a person's scans, and the units there of the modalities that count, (n, C)."""
+        for number in range(len(person)):
+            scan = self._with_main(person.scan(number))
+            index, units = np.asarray(scan.normal_index), self.units_of(scan)[self.used]
+            yield index, units.reshape(len(units), -1)[:, index].T
+
+    def _by_place(self, sums: Arrays) -> Arrays:
+        """Sums of f at places, as if everybody looked like the mean of all parcels."""
+        index, grid = self.parcels.brain, self.setting.shape
+        units = np.zeros((len(self.used), int(np.prod(grid))), np.float32)
+        expected = sums["sum"] / np.maximum(sums["count"], np.finfo(np.float64).tiny)[:, None]
+        units[np.ix_(self.used, index)] = self.parcels.at(expected).T
+        mask = np.zeros(grid, bool)
+        mask.flat[index] = True
+        features = self._features_of(units.reshape(-1, *grid), mask, index)
+        people = sums["count"].sum() / len(index)
+        return {name: people * array for name, array in self.gaussians.statistics([(index, features)]).items()}
+
     def _with_main(self, scan: Scan) -> Scan:
         """The scan; refused without the main modality, or one that the study says all scans have."""
         lacks_main = not scan.present[self.setting.modalities.index(self.main)]
@@ -296,10 +352,13 @@ class MatchedFilter(NormativeModel):
 
     def _features(self, scan: Scan, units: np.ndarray, index: np.ndarray) -> np.ndarray:
         """f at voxels (n,), float32 (n, d)."""
+        return self._features_of(units, scan.mask, index)
+
+    def _features_of(self, units: np.ndarray, mask: np.ndarray, index: np.ndarray) -> np.ndarray:
         size = self.setting.voxel_size_mm
         used = units[self.used]
         found = np.empty((len(index), len(used), len(self.config.scales_mm)), np.float32)
         for number, scale in enumerate(self.config.scales_mm):
-            smoothed = smoothed_inside(used, scan.mask, scale / size)
+            smoothed = smoothed_inside(used, mask, scale / size)
             found[..., number] = smoothed.reshape(len(used), -1)[:, index].T
         return found.reshape(len(index), -1)

@@ -10,6 +10,9 @@ first phases sum moments, from which the classes start (`mixtures.start`). With 
 
 Several numbers of classes are fitted side by side, from the same voxels in the same rounds; the one that costs least
 (`mixtures.selection`) scores. Their criteria are in `Mixture.choices`, and all their sums in the exported model.
+
+Where sums leave with noise (`Setting.private`) a site sends a histogram of its voxels, once, and everybody fits the
+same classes to voxels drawn from that of all sites: noise in every round would be noise a hundred times.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from pydantic import Field, model_validator
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays, add, check_shapes
 from normfed_common.foundation.errors import WireError
+from normfed_common.learning.bounded import Bounded
 from normfed_common.learning.cohort import Cohort, Scan
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.score import Score
@@ -32,6 +36,7 @@ from normfed_common.models.base import NormativeModel
 from normfed_common.models.mixtures import online, selection, start, voxels
 from normfed_common.models.mixtures.classes import Classes, Moments, check_moments, scatter
 from normfed_common.models.mixtures.gaussian import Gaussian
+from normfed_common.models.mixtures.histogram import HISTOGRAM, VoxelHistogram
 from normfed_common.models.mixtures.multiple_scale_t import MultipleScaleT
 from normfed_common.study.base import Frozen
 
@@ -106,9 +111,12 @@ class Mixture(NormativeModel):
         self.fitted: dict[int, Classes] = {}
         self.averaged: dict[int, Classes] = {}
         self.choices: tuple[selection.Choice, ...] = ()
+        self.histogram = VoxelHistogram(len(setting.modalities), setting.value_range, self._normal)
 
     def phases(self) -> tuple[Phase, ...]:
         """Moments of all voxels, then of those nearest to K means, then expectation maximisation."""
+        if self.setting.private:
+            return (Phase(HISTOGRAM, "summed"),)
         return (
             Phase("moments", "summed"),
             Phase("nearest", "summed", rounds=start.ROUNDS),
@@ -139,8 +147,16 @@ class Mixture(NormativeModel):
             return online.moved(found, self._sums.get(phase), self.config.iterations)
         return found
 
+    def bounded(self, phase: str) -> Bounded | None:
+        """A histogram, of people who have every modality."""
+        if self.setting.may_lack or self.config.online:
+            return None
+        return self.histogram
+
     def counted(self, phase: str) -> Mapping[str, float]:
         """A voxel counts once, and at most once in a class."""
+        if phase == HISTOGRAM:
+            return {voxels.COUNT: 1, HISTOGRAM: 1}
         most = self.config.voxels_per_person
         found: dict[str, float] = {voxels.COUNT: most}
         if phase != "moments":
@@ -155,6 +171,9 @@ class Mixture(NormativeModel):
         count, size, values = float(sums[voxels.COUNT]), len(self.setting.modalities), self.setting.value_range
         if not count > 0:
             raise WireError("the sums cover no people")
+        if phase == HISTOGRAM:
+            self.histogram.check(sums)
+            return
         if phase == "moments":
             check_shapes(sums, {"first": (size,), "second": (size, size)})
             check_moments(sums[voxels.COUNT], sums["first"], sums["second"], values)
@@ -173,6 +192,9 @@ class Mixture(NormativeModel):
         True if the squared distances to the means shrink, or the likelihood rises, by next to nothing.
         """
         super().absorb(phase, total)
+        return self._fit(total) if phase == HISTOGRAM else self._learn(phase, total)
+
+    def _learn(self, phase: str, total: Arrays) -> bool:
         if phase == "moments":
             self.moments, self.spreads, self.choices = self._moments_of(total), {}, ()
             self.means = {k: start.first_means(self.moments, k) for k in self.config.candidates}
@@ -208,6 +230,18 @@ class Mixture(NormativeModel):
         anomaly_map = np.zeros(scan.mask.shape, np.float32)
         anomaly_map[scan.mask] = found
         return Score(anomaly_map)
+
+    def _fit(self, total: Arrays) -> bool:
+        """All phases, of voxels drawn from a histogram of everybody's."""
+        y = self.histogram.drawn(total, seeds.generator(self.setting.seed, "voxels of a histogram"))
+        self._learn("moments", voxels.moments(y))
+        for _ in range(start.ROUNDS):
+            if self._learn("nearest", voxels.summed({k: partial(start.nearest, m) for k, m in self.means.items()}, y)):
+                break
+        for _ in range(self.config.iterations):
+            if self._learn("em", voxels.summed({k: classes.sums for k, classes in self.fitted.items()}, y)):
+                break
+        return False
 
     def _told(self, parts: Sequence[Arrays], whose: np.ndarray) -> Arrays:
         """The sums of scans, of the people (scans,), as they may leave: means can be made up that one voxel is near."""
@@ -264,6 +298,11 @@ class Mixture(NormativeModel):
             # Not the quotient: of next to no voxels it overflows.
             if not 0.5 * count <= sums[online.STEPS] <= (self.config.iterations + 0.5) * count:
                 raise WireError("the sums are of no round")
+
+    def _normal(self, person: Cohort) -> np.ndarray:
+        """All normal voxels of a person, float64 (M, n)."""
+        scans = (self.with_every_modality(person.scan(number)) for number in range(len(person)))
+        return np.concatenate([voxels.drawn(scan, scan.mask.size, np.random.default_rng(0)) for scan in scans], 1)
 
     def _voxels(self, scan: Scan) -> np.ndarray:
         """float64 (M, n): as many as are asked for, the same whoever asks and whenever."""

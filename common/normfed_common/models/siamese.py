@@ -34,8 +34,10 @@ from torch.nn import functional
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.learning.batch import Batch
+from normfed_common.learning.bounded import Bounded
 from normfed_common.learning.cohort import Cohort, Scan
 from normfed_common.learning.phase import Phase
+from normfed_common.learning.scatter import symmetric, triangle
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Places, Setting
 from normfed_common.models.base import NormativeModel
@@ -43,6 +45,7 @@ from normfed_common.models.initialisation import initialise
 from normfed_common.models.patchwise import patch_moments
 from normfed_common.models.patchwise.patch_moments import PatchMoments
 from normfed_common.models.patchwise.patch_networks import ARCHITECTURES, Inputs, Latent, Norm
+from normfed_common.models.patchwise.patch_spectrum import Moments, PatchSpectrum
 from normfed_common.models.patchwise.patches import SUBJECTS_PER_BATCH, extract, normal_locations, siamese_batches
 from normfed_common.scoring.base import LatentField
 from normfed_common.scoring.catalogue import OneClassEntry, build_head
@@ -130,6 +133,10 @@ class Siamese(NormativeModel):
         """The pairs of which each visit is the first."""
         return config.pairs_per_subject
 
+    def people_per_sample(self, phase: str) -> int:
+        """The two of a pair."""
+        return 2
+
     def places(self, phase: str) -> Places | None:
         """Those of the one-class score; patches are of whole brains."""
         return None if phase == PATCHES else self.head.places(phase)
@@ -199,6 +206,22 @@ class Siamese(NormativeModel):
         if phase == PATCHES:
             return patch_moments.sums_of(map(self._patches, scans), self.dimension)
         return self.head.statistics(phase, (self._normal(scan) for scan in scans), rng)
+
+    def bounded(self, phase: str) -> Bounded | None:
+        """The spectrum of patches, of people who have every modality; none of the one-class score."""
+        if phase != PATCHES or self.setting.may_lack:
+            return None
+        upper = triangle(self.dimension)
+
+        def moments(person: Cohort, rng: np.random.Generator) -> Moments:
+            found = self.statistics(PATCHES, person, rng)
+            return float(found["count"]), found["sum"], symmetric(found["products"], self.dimension)
+
+        def named(of: Moments) -> Arrays:
+            return {"count": np.array(of[0]), "sum": of[1], "products": of[2][upper]}
+
+        size, values = self.config.patch_size, self.setting.value_range
+        return PatchSpectrum(len(self.setting.modalities), size, values, moments, DRAWS, named)
 
     def counted(self, phase: str) -> Mapping[str, float]:
         """A scan counts as often as patches are drawn of it; those of the one-class score."""

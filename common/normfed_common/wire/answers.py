@@ -10,6 +10,7 @@ from normfed_common.foundation.errors import WireError
 from normfed_common.study.base import Frozen
 from normfed_common.study.data import SiteName
 from normfed_common.wire.bounds import MOST_PEOPLE, CountName, Label, MachineText, Note, People, VersionText
+from normfed_common.wire.counter import Counter
 from normfed_common.wire.requests import Task
 
 MOST_STEPS = 10**12
@@ -81,7 +82,7 @@ class Trained(Frozen):
     Parameters
     ----------
     loss
-        Mean over the round's batches.
+        Mean over the round's batches; None where people are protected.
     received_loss
         Of the model as it was received, before training (q-FedAvg).
     steps
@@ -103,11 +104,11 @@ class FineTuned(Frozen):
     Parameters
     ----------
     loss
-        Mean over all batches.
+        Mean over all batches; None where people are protected.
     """
 
     task: Literal["train.personal"] = "train.personal"
-    loss: float
+    loss: float | None = None
 
 
 class Summed(Frozen):
@@ -161,12 +162,15 @@ class Answer(Frozen):
         How many people it is about; 0 where that is not told.
     seconds
         That it took.
+    ledger
+        How long the site's ledger is, for the server to keep; absent where nothing was spent yet.
     """
 
     site: SiteName
     subjects: int = Field(0, ge=0, le=MOST_PEOPLE)
     seconds: float = Field(0.0, ge=0, le=1e9)
     notes: tuple[Note, ...] = Field((), max_length=8, description="fixed sentences about the method, never a person")
+    ledger: Counter | None = None
     payload: Annotated[Told, Field(discriminator="task")]
 
     @property

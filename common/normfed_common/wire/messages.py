@@ -17,6 +17,7 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, WireError
 from normfed_common.wire import npy, packing
 from normfed_common.wire.answers import Answer
+from normfed_common.wire.counter import Counter
 from normfed_common.wire.requests import Request
 
 MAXIMUM_BYTES = 2**31 - 2**20  # protobuf's limit, less room for the headers
@@ -80,6 +81,26 @@ def request(node: int, header: Request, arrays: ArrayRecord) -> Message:
     """A message to one site; ``arrays`` may be shared with other messages."""
     record = RecordDict({"header": ConfigRecord({"json": header.model_dump_json()}), "arrays": arrays})
     return Message(record, dst_node_id=node, message_type=header.task, group_id=str(header.round))
+
+
+def stamped(message: Message, ledger: Counter) -> Message:
+    """The same request with the counter of the site's ledger; it shares the arrays."""
+    header = _header(message, Request).model_copy(update={"ledger": ledger})
+    record = RecordDict(
+        {"header": ConfigRecord({"json": header.model_dump_json()}), "arrays": _record(message.content)}
+    )
+    metadata = message.metadata
+    return Message(record, metadata.dst_node_id, metadata.message_type, group_id=metadata.group_id)
+
+
+def ledger_of(message: Message) -> Counter | None:
+    """The counter that came with an answer; None where there is none, or nothing that can be read."""
+    if not message.has_content():
+        return None
+    try:
+        return _header(message, Answer).ledger
+    except WireError:
+        return None
 
 
 def asked(message: Message) -> Request:

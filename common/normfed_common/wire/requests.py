@@ -18,6 +18,7 @@ from normfed_common.wire.bounds import (
     RunName,
     VersionText,
 )
+from normfed_common.wire.counter import Counter
 
 Task = Literal[
     "query.describe",
@@ -158,6 +159,8 @@ class Request(Frozen):
         The strategy's entry of the study, for this arm.
     repeat
         Which training of the same model this is: 0 for the first; all that it draws depends on it.
+    ledger
+        The site's own counter, as the server last had it; no part of what is asked.
     """
 
     study: str = Field(max_length=MAXIMUM_STUDY)
@@ -168,6 +171,7 @@ class Request(Frozen):
     model: dict[str, Any]
     strategy: dict[str, Any] = Field(default_factory=lambda: dict(PLAIN))
     repeat: int = Field(0, ge=0, le=100)
+    ledger: Counter | None = None
     payload: Annotated[Payload, Field(discriminator="task")]
 
     @property

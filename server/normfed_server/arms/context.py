@@ -16,7 +16,7 @@ from normfed_server.sites.roster import Roster
 
 @dataclass(frozen=True)
 class RunContext:
-    """See the module; ``wall_clock``: see `Collection`, ``excused``: see `Closing`."""
+    """See the module; ``wall_clock``: see `Collection`, ``excused``: see `Closing`, ``secret``: see `Central`."""
 
     letterhead: Letterhead
     roster: Roster
@@ -26,6 +26,7 @@ class RunContext:
     initial: Arrays | None = None
     wall_clock: bool = True
     excused: Callable[[], frozenset[str]] = frozenset
+    secret: bytes = b""
 
     @property
     def study(self) -> StudyConfig:

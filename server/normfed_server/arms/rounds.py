@@ -14,6 +14,7 @@ from normfed_common.foundation import seeds
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.units import MEGABYTE
 from normfed_common.learning.phase import Phase, averaged_rounds
+from normfed_common.privacy.spending import steps_of
 from normfed_server.arms.in_training import ArmInTraining, listed
 from normfed_server.arms.strategy import RoundStrategy
 from normfed_server.events.kinds import Joined, Missing, Noted, RoundDone
@@ -190,5 +191,7 @@ class AveragedRounds:
         return any(entry.get("shares", {}).get(site, 0.0) > DOMINANT for entry in before)
 
     def _most_steps(self, phase: Phase, people: int) -> int:
-        """Of the optimiser in a round, over so many people."""
+        """Of the optimiser in a round, over so many people; where they are protected, the study says how many."""
+        if self.study.privacy.epsilon is not None:
+            return steps_of(self.study.privacy, self.study.federation.local_epochs)
         return self.study.federation.local_epochs * self.job.model.most_batches(phase.name, people * MOST_SCANS)

@@ -211,7 +211,7 @@ class RoundStrategy(Strategy):
         taken.add(*self._checked(site, answer, arrays))
         self.notes[site], self.seconds[site] = answer.notes, answer.seconds
         loss = answer.told(Trained).loss
-        return float("nan") if loss is None else loss
+        return float("nan") if loss is None or not self.step.tells_losses else loss
 
     def _leave_alone(self, before: _Snapshot) -> None:
         """What the round did not train is what it was, to the last bit, whatever the step made of it."""

@@ -5,10 +5,14 @@ share of the weights is w has its sums multiplied by w N / n, N the people of al
 every w is alike, and a model learns as much from each site, however many its people. A share above
 `federation.largest_share` is cut, as it is in a round of training. n is what the site has told, and what it counts in
 its sums is held against that (see `claims`).
+
+Where the study asks for privacy, every site's sums have noise in them, some of which cancels in the total. Only then
+is the total made one that people can have (see `normfed_common.learning.bounded`).
 """
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 from normfed_common.foundation import arrays as named
@@ -16,6 +20,7 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError, WireError
 from normfed_common.learning.learner import named_sums
 from normfed_common.learning.phase import Phase
+from normfed_common.privacy.spending import spending
 from normfed_common.study.federation import SumsBy
 from normfed_common.wire import messages as wire
 from normfed_common.wire import offers
@@ -47,7 +52,8 @@ def add_up(job: ArmInTraining, phase: Phase) -> bool:
     messages = wire.requests(nodes, header, offers.encode(offer))
     missed: dict[str, str] = {}
     totals: dict[Layout, Total] = {}
-    for site, sums in job.context.asker.heard(messages, partial(_claimed, job, name), missed=missed):
+    noise = _noise_of(job)
+    for site, sums in job.context.asker.heard(messages, partial(_claimed, job, name, noise), missed=missed):
         total = totals.setdefault(_layout(sums), Total(job.study.federation.sums, job.study.federation.largest_share))
         total.add(site, sums, job.context.roster.sites[site].train)
     ranked = sorted(totals.values(), key=lambda total: -len(total.people))
@@ -60,7 +66,7 @@ def add_up(job: ArmInTraining, phase: Phase) -> bool:
         )
     for other in ranked[1:]:
         missed |= dict.fromkeys(other.people, "its sums have other names or shapes than those of most sites")
-    converged = _absorb(job, name, ranked[0].arrays())
+    converged = _absorb(job, name, _repaired(job, name, ranked[0], noise))
     job.progress.sums |= named_sums(name, job.model.sums(name))
     job.missed(missed, "not in the sums")
     return converged
@@ -92,22 +98,44 @@ class Total:
 
     def arrays(self) -> Arrays:
         """The total, as if of all people: the weights of its sites sum to their number."""
-        everybody = sum(self.people.values())
         if self.by == "by-site":
-            return _times(self._total, everybody / len(self.people))
+            return _times(self._total, sum(self.people.values()) / len(self.people))
         if not self._held:
             return self._total
+        return named.add(_times(self._held[site], factor) for site, factor in self.factors().items())
+
+    def factors(self) -> dict[str, float]:
+        """By what each site's sums are multiplied in the total."""
+        everybody = sum(self.people.values())
+        if self.by == "by-site":
+            return {site: everybody / len(self.people) / people for site, people in self.people.items()}
+        if self.largest_share == 1:
+            return dict.fromkeys(self.people, 1.0)
         shared = shares.of(shares.limited(self.people, self.largest_share))
-        return named.add(_times(self._held[site], w * everybody / self.people[site]) for site, w in shared.items())
+        return {site: w * everybody / self.people[site] for site, w in shared.items()}
 
 
 def _times(sums: Arrays, factor: float) -> Arrays:
     return {name: array * factor for name, array in sums.items()}
 
 
-def _claimed(job: ArmInTraining, phase: str, site: str, answer: Answer, arrays: Arrays) -> Arrays:
+def _claimed(job: ArmInTraining, phase: str, noise: float | None, site: str, answer: Answer, arrays: Arrays) -> Arrays:
     job.note(site, answer.notes)
-    return claims.sums(arrays, job.model, phase, job.context.roster.sites[site].train)
+    return claims.sums(arrays, job.model, phase, job.context.roster.sites[site].train, noise)
+
+
+def _noise_of(job: ArmInTraining) -> float | None:
+    """In every entry of a site's contributions; None where the study asks for no privacy."""
+    spent = spending(job.study.privacy, job.study.federation, job.model.phases())
+    return None if spent is None or spent.sums is None else spent.sums.noise_multiplier
+
+
+def _repaired(job: ArmInTraining, phase: str, total: Total, noise: float | None) -> Arrays:
+    """The total, with whatever noise made impossible made possible."""
+    bounded = None if noise is None else job.model.bounded(phase)
+    if noise is None or bounded is None:
+        return total.arrays()
+    return bounded.repaired(total.arrays(), noise * math.hypot(*total.factors().values()))
 
 
 def _absorb(job: ArmInTraining, phase: str, total: Arrays) -> bool:

@@ -11,6 +11,7 @@ from normfed_common.algorithms.table import configure
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError
 from normfed_common.learning.learner import NETWORK
+from normfed_common.learning.phase import averaged_rounds
 from normfed_common.models.base import NormativeModel
 from normfed_server.arms.context import RunContext
 from normfed_server.arms.in_training import ArmInTraining
@@ -20,6 +21,7 @@ from normfed_server.arms.sums import add_up
 from normfed_server.arms.tuning import fine_tune
 from normfed_server.events.damage import put_aside
 from normfed_server.events.kinds import StageDone
+from normfed_server.steps import central
 from normfed_server.steps import progress as checkpoints
 from normfed_server.steps.catalogue import make_step
 from normfed_server.steps.progress import Progress
@@ -46,6 +48,9 @@ class ArmTraining:
         self.tunes = configure(arm.strategy)[0].fine_tuned
         self.personal = personal_arrays(model, arm.strategy)
         step = make_step(arm.strategy, self.study.federation)
+        if arm.federated and self.study.privacy.central is not None:
+            rounds = averaged_rounds(self.phases, self.study.federation.rounds)
+            step = central.around(step, self.study.privacy.central, rounds, context.secret, arm.name)
         found = checkpoints.recover(path, self.study.digest, partial(put_aside, context.events, arm.name))
         if found is None:
             found = Progress([_first(model, context.initial)])

@@ -24,6 +24,7 @@ from normfed_common.foundation import digests
 from normfed_common.foundation.files import without_nan
 from normfed_server.monitor.figures import exposition
 from normfed_server.monitor.views import Views
+from normfed_server.runs.folder import PRIVACY
 from normfed_server.state.folder import ServerHome
 
 EVERY_S, ALIVE_S = 1.0, 15.0
@@ -39,6 +40,10 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
+}
+OF_A_RUN = {  # whose page has its style inside, and nothing that runs
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; "
+    "base-uri 'none'; form-action 'none'"
 }
 
 
@@ -72,7 +77,8 @@ class _Headers(BaseHTTPMiddleware):
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         response = await call_next(request)
-        response.headers.update(HEADERS)
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
         return response
 
 
@@ -95,6 +101,17 @@ def application(home: ServerHome, healthy: Callable[[], bool]) -> Starlette:
         well = await run_in_threadpool(healthy)
         return PlainTextResponse("ok\n" if well else "the SuperLink does not answer\n", 200 if well else 503)
 
+    def page_of(run: str) -> bytes | None:
+        known = run in {entry.name for entry in home.ledger.all()}
+        path = home.runs / run / PRIVACY
+        return path.read_bytes() if known and path.is_file() else None
+
+    async def privacy(request: Request) -> Response:
+        page = await run_in_threadpool(page_of, request.path_params["run"])
+        if page is None:
+            return PlainTextResponse("There is no such page.\n", 404)
+        return Response(page, headers=OF_A_RUN, media_type=TYPES["html"])
+
     async def events(request: Request) -> Response:
         async def changes() -> AsyncIterator[str]:
             last, quiet = "", 0.0
@@ -114,6 +131,7 @@ def application(home: ServerHome, healthy: Callable[[], bool]) -> Starlette:
 
     routes = [
         *(Route(path, _static(name)) for path, name in PAGES.items()),
+        Route(f"/runs/{{run}}/{PRIVACY}", privacy),
         Route("/state", state),
         Route("/events", events),
         Route("/metrics", metrics),

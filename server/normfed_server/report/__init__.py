@@ -1,1 +1,1 @@
-"""report.html: one self-contained page per run."""
+"""report.html and privacy.html: self-contained pages, written once per run."""

@@ -16,9 +16,10 @@ from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.foundation import plain_yaml
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_text
-from normfed_server.report import figures, participation
+from normfed_server.report import figures, participation, promises
 from normfed_server.report.findings import CONVERGED, main_models, sentences
 from normfed_server.report.lesions import AUROC
+from normfed_server.report.privacy import write_privacy
 from normfed_server.report.words import (
     interval,
     note_sentences,
@@ -59,7 +60,7 @@ class Patients:
 
 
 def write_report(run: Run, patients: Patients = Patients()) -> Path:
-    """Write report.html.
+    """Write report.html, and privacy.html beside it; returns the path of the first.
 
     Raises
     ------
@@ -97,6 +98,7 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
         if results.hospital_time
         else "",
         sentences=sentences(results),
+        privacy=promises.summary(results.privacy),
         converged=CONVERGED,
         left_out=patients.left_out,
         chances={name: metric.chance for name, metric in results.metrics.items()},
@@ -113,7 +115,7 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
         more=[name for name in results.metrics if name not in main],
         kinds=sorted({kind for model in shown.values() for kind in model.kinds}),
         significance=patients.significance,
-        loss=figures.loss_curves(results) if results.rounds else "",
+        loss=figures.loss_curves(results) if _tells_losses(results) else "",
         per_site=figures.per_site(_titled(results, shown), results.metrics),
         gains=figures.gains(
             _titled(results, results.differences), list(map(results.title, shown)), AUROC, results.metrics[AUROC].title
@@ -128,7 +130,13 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
     )
     path = run.folder / "report.html"
     write_text(path, page)
+    write_privacy(run, results)
     return path
+
+
+def _tells_losses(results: RunResults) -> bool:
+    """Whether a site said any; where people are protected none does."""
+    return any(loss is not None for entry in results.rounds for loss in entry.loss.values())
 
 
 def _titled(results: RunResults, by_model: Mapping[str, T]) -> dict[str, T]:

@@ -10,10 +10,13 @@ from normfed_common.foundation import arrays as named
 from normfed_common.foundation.errors import RunError, UserError
 from normfed_common.foundation.files import write_json, write_text
 from normfed_common.metrics import calibration
+from normfed_common.privacy import audit
 from normfed_server.results.layout import FILE, read
+from normfed_server.runs.folder import PRIVACY
 
 MODEL = "model.safetensors"
 FILES = (MODEL, FILE, "report.html", "study.yaml")
+NOT_OF_EVERY_RUN = (PRIVACY, audit.FILE, calibration.FILE)
 TOLD_OF_A_ROUND = {"round", "outcomes", "reasons", "share", "shares", "seconds", "site_seconds", "megabytes"}
 PARTICIPATION, SUMS = "participation.json", "SHA256SUMS"
 
@@ -38,7 +41,7 @@ def export(folder: Path, out: Path) -> list[Path]:
             named.load(folder / name, foreign=True)  # checksums of what was damaged before would vouch for it
     results = read(folder)
     out.mkdir(parents=True, exist_ok=True)
-    files = [name for name in (*FILES, calibration.FILE) if (folder / name).exists()]  # not all runs hold people out
+    files = [name for name in (*FILES, *NOT_OF_EVERY_RUN) if (folder / name).exists()]
     for name in files:
         shutil.copyfile(folder / name, out / name)
     told = results.model_dump(mode="json", include={"sites", "missing"})

@@ -23,6 +23,7 @@ from normfed_common.metrics.catalogue import BUILT_IN
 from normfed_common.study.base import Frozen
 from normfed_server.events.rounds import RoundFigures, is_none
 from normfed_server.results.calibration import Calibrated
+from normfed_server.results.guarantees import PrivacyFigures
 
 FILE = "metrics.json"
 IMAGE_AUROC = "image_auroc"  # of people, not of scans: it is beside the metrics of one scan in every table
@@ -297,6 +298,9 @@ class RunResults(Frozen):
     differences: dict[str, Differences] = Field(description="the federated model less each other one")
     unseen: Unseen | None = Field(
         None, exclude_if=is_none, description="at hospitals that a model never saw, where that was tested"
+    )
+    privacy: PrivacyFigures | None = Field(
+        None, exclude_if=is_none, description="what is claimed; absent where the study asked for none"
     )
     nothing_drawn: tuple[str, ...] = Field((), description="models of which every training is the same")
     league: tuple[LeagueRow, ...]

@@ -41,6 +41,7 @@ from normfed_server.results.layout import (
 )
 from normfed_server.results.league import league, shown_in_league
 from normfed_server.results.models import BORROWED, TITLES, UNSEEN, local_models, models, of_repeat
+from normfed_server.results.privacy import privacy_figures
 from normfed_server.results.unseen import unseen
 from normfed_server.sites.closing import missing
 from normfed_server.sites.description import POOLED, SiteDescription
@@ -107,6 +108,7 @@ def assemble(
             )
             for name, summaries in per_model.items()
         },
+        privacy=privacy_figures(study, plan),
         nothing_drawn=_nothing_drawn(study, plan, per_model),
         intervals=_intervals(arms),
         matrix=_matrix(metrics, first),

@@ -5,13 +5,15 @@ runs/<study>-<time>/
     initial.safetensors the model that the study starts from, where it names one
     sites.json          of a simulation: the sites on this machine
     conditions.json     of a simulation: malicious sites; hospital-times.json: how fast each hospital is
+    central.secret      of the noise of central privacy; nobody but the owner may read it
     events.jsonl        what happened, line by line
     arms/<arm>/         progress, model and figures of every model trained
     sites/<site>/       of a simulation: what never leaves a hospital: maps, people's figures, personal parts, log
     model.safetensors   the federated model
     calibration.safetensors normal voxels that p-values of its maps compare with, where people are held out
     metrics.json        all figures
-    report.html
+    report.html         what was found; privacy.html: what is promised to patients, and what is not
+    privacy-audit.json  what attackers reached, where the run was audited
     maps/               of a simulation: anomaly maps as NIfTI, linked from the sites' folders
 """
 
@@ -31,7 +33,7 @@ from normfed_common.foundation.files import write_text
 from normfed_common.studies import DIGEST, study_of_run
 from normfed_common.study.config import StudyConfig
 
-INITIAL = "initial.safetensors"
+INITIAL, PRIVACY = "initial.safetensors", "privacy.html"
 
 
 @dataclass(frozen=True)

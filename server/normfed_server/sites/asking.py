@@ -16,6 +16,7 @@ from normfed_common.foundation.errors import NormfedError, SiteCode, WireError
 from normfed_common.wire.answers import Answer
 from normfed_common.wire.messages import asked, error_code
 from normfed_server.sites import claims
+from normfed_server.sites.counters import Counters
 from normfed_server.sites.exchange import Exchange, forget
 
 POLL_S = 0.02
@@ -49,6 +50,8 @@ class Asker:
         Whether a run goes on without the sums and figures of a site that failed, is gone or says what cannot be.
     excused
         Sites that need not be waited for once they are gone.
+    counters
+        Of the sites' ledgers.
     """
 
     def __init__(
@@ -58,9 +61,11 @@ class Asker:
         patience_s: float = math.inf,
         forgiving: bool = False,
         excused: Callable[[], frozenset[str]] = frozenset,
+        counters: Counters | None = None,
     ) -> None:
         self.grid, self.stop, self.patience_s, self.forgiving = grid, stop, patience_s, forgiving
         self.excused = excused
+        self.counters = counters or Counters()
 
     def ask(
         self,
@@ -166,7 +171,7 @@ class _Answers(Exchange):
         codes_allowed: tuple[SiteCode, ...],
         missed: dict[str, str] | None,
     ) -> None:
-        super().__init__(asker.grid, requests, asker.pause)
+        super().__init__(asker.grid, requests, asker.pause, asker.counters)
         self.asker, self.codes_allowed, self.missed = asker, codes_allowed, missed
         self._begin = time.monotonic()
         self._without: set[str] = set()

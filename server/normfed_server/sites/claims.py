@@ -9,9 +9,11 @@ from __future__ import annotations
 import numpy as np
 from flwr.app import Message
 
-from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
+from normfed_common.learning.bounded import longest, of_size
 from normfed_common.learning.learner import Learner
+from normfed_common.learning.setting import SUMS_ROUNDING
 from normfed_common.metrics import histograms
 from normfed_common.metrics.base import METRIC_ROUNDING, Metric
 from normfed_common.metrics.catalogue import BUILT_IN
@@ -94,7 +96,7 @@ def check_training(answer: Answer, claims: frozenset[str], most_steps: int) -> N
         if value is not None and abs(value) > LARGEST_LOSS:
             raise WireError(f"its {name.replace('_', ' ')} is {value:.3g}; at most {LARGEST_LOSS:.0e} is believed")
     if trained.steps > most_steps:
-        most = f"its people make at most {most_steps:,} (the model's most_batches says so)"
+        most = f"its people make at most {most_steps:,} (the model's most_batches or the study's privacy says so)"
         raise WireError(f"it says that it made {trained.steps:,} steps; {most}")
     if "steps" in claims and trained.steps < 1:
         raise WireError("it does not say how many steps it made")
@@ -120,8 +122,15 @@ def check_arrays(arrays: Arrays, model: Arrays) -> None:
             raise WireError(f"{name} is {array.dtype} of shape {array.shape}, not of {model[name].shape}")
 
 
-def sums(arrays: Arrays, model: Learner, phase: str, people: int) -> Arrays:
+def sums(arrays: Arrays, model: Learner, phase: str, people: int, noise: float | None = None) -> Arrays:
     """A site's sums of a phase.
+
+    Parameters
+    ----------
+    noise
+        In every entry of its people's contributions, where the study asks for privacy (see `Bounded`); None where it
+        does not. With it the sums may be none that people can have, but no further from such than noise can make them,
+        and are returned as they are, for noise of sites to cancel.
 
     Raises
     ------
@@ -130,22 +139,39 @@ def sums(arrays: Arrays, model: Learner, phase: str, people: int) -> Arrays:
     """
     scans = people * MOST_SCANS
     counted = model.counted(phase)
-    if not arrays or not set(counted) <= set(arrays):
+    if not arrays or (noise is None and not set(counted) <= set(arrays)):
         raise WireError(f"it has no sums of {', '.join(sorted(set(counted) - set(arrays))) or phase}")
     for name, value in arrays.items():
         if value.dtype != np.float64:
             raise WireError(f"{name[:100]} is {value.dtype}, not float64")
         if not np.abs(value).max(initial=0) <= LARGEST_SUM:  # NaN is never less
             raise WireError(f"{name[:100]} holds what is no number, or a sum above {LARGEST_SUM:.0e}")
-    for name, most in counted.items():
-        low, high = arrays[name].min(initial=0), arrays[name].max(initial=0)
-        if low < 0 or high > most * scans:
-            raise WireError(f"{name} is between {low:.3g} and {high:.3g}; 0 to {most * scans:.3g} is possible")
     try:
-        model.check(phase, arrays)
+        possible = arrays if noise is None else _possible(arrays, model, phase, people, noise)
+        for name, most in counted.items():
+            low, high = possible[name].min(initial=0), possible[name].max(initial=0)
+            if low < 0 or high > most * scans:
+                raise WireError(f"{name} is between {low:.3g} and {high:.3g}; 0 to {most * scans:.3g} is possible")
+        model.check(phase, possible)
     except (ArithmeticError, LookupError, ValueError) as error:  # of a check that did not think of such sums
         raise WireError("its sums are none that can be checked") from error
     return arrays
+
+
+def _possible(arrays: Arrays, model: Learner, phase: str, people: int, noise: float) -> Arrays:
+    """Sums with noise, repaired; refused where their people's contributions are longer than people and noise are."""
+    bounded = model.bounded(phase)
+    if bounded is None:
+        raise WireError(f"nobody's part in the sums of {phase} is bounded")
+    shapes = bounded.shapes()
+    check_shapes({name: array for name, array in arrays.items() if name in shapes}, shapes)
+    most = longest(people, noise, of_size(shapes))
+    length = float(np.sqrt(sum(np.square(arrays[name]).sum() for name in shapes)))
+    if length > most * (1 + SUMS_ROUNDING):
+        raise WireError(
+            f"its people's parts add up to a length of {length:.3g}; with all noise at most {most:.3g} is possible"
+        )
+    return bounded.repaired(arrays, noise)
 
 
 def score_range(arrays: Arrays) -> ScoreRange:

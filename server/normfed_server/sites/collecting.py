@@ -76,7 +76,7 @@ class Collection(Exchange):
         wall_clock: bool = True,
         tell: Callable[[dict[str, bool], float], None] | None = None,
     ) -> None:
-        super().__init__(asker.grid, requests, asker.pause)
+        super().__init__(asker.grid, requests, asker.pause, asker.counters)
         self.closing = closing
         self.tell = tell if wall_clock and arrivals is None else None
         self.patience_s = closing.patience_s if wall_clock and arrivals is None else math.inf

@@ -14,6 +14,7 @@ from flwr.app import Array, Message
 from flwr.serverapp import Grid
 
 from normfed_common.wire.messages import size_of
+from normfed_server.sites.counters import Counters
 
 EARLY_BYTES = 32 * 2**20  # of answers whose turn has not come; more wait on disk
 
@@ -40,6 +41,8 @@ class Exchange(ABC):
     ----------
     pause
         Waits a moment; may raise, and then nobody is waited for any more.
+    counters
+        Of the sites' ledgers: they go with requests and come with answers.
 
     Attributes
     ----------
@@ -47,8 +50,10 @@ class Exchange(ABC):
         Sites whose answers were handed on or will be.
     """
 
-    def __init__(self, grid: Grid, requests: Mapping[str, Message], pause: Callable[[], None]) -> None:
-        self.grid, self.requests, self._pause = grid, requests, pause
+    def __init__(
+        self, grid: Grid, requests: Mapping[str, Message], pause: Callable[[], None], counters: Counters
+    ) -> None:
+        self.grid, self.requests, self._pause, self._counters = grid, requests, pause, counters
         self.answered: set[str] = set()
 
     @property
@@ -68,7 +73,7 @@ class Exchange(ABC):
     def __iter__(self) -> Iterator[tuple[str, Message]]:
         """Site and answer, each as soon as it and those before it are there or given up."""
         order = sorted(self.requests)
-        ids = self.grid.push_messages([self.requests[site] for site in order])
+        ids = self.grid.push_messages([self._counters.stamped(site, self.requests[site]) for site in order])
         waiting = dict(zip(ids, order, strict=True))
         early = _Early()
         try:
@@ -76,6 +81,7 @@ class Exchange(ABC):
                 while self._open(site):
                     for reply in list(self.grid.pull_messages(list(waiting))):
                         sender = waiting.pop(reply.metadata.reply_to_message_id)
+                        self._counters.hear(sender, reply)
                         if self.settle(sender, reply):
                             self.answered.add(sender)
                             early.put(sender, reply, sender == site)

@@ -11,6 +11,7 @@ from flwr.serverapp import Grid
 
 from normfed_common.study.config import StudyConfig
 from normfed_server.sites.asking import Asker
+from normfed_server.sites.counters import Counters
 from normfed_server.sites.letterhead import Letterhead
 from normfed_server.sites.roster import Roster
 
@@ -88,17 +89,21 @@ class Admitted:
         How many people the operator enrolled sites with, where that was said.
     canary
         See `Participants`.
+    counters
+        Of the hospitals' ledgers.
     """
 
     members: Callable[[], Mapping[str, int]]
     excused: Callable[[], frozenset[str]]
     enrolled: Callable[[], Mapping[str, int]] = dict
     canary: bool = True
+    counters: Counters | None = None
     deployed = True
 
     def asker(self, grid: Grid, stop: threading.Event, study: StudyConfig) -> Asker:
         """See `Participants`."""
-        return Asker(grid, stop, study.federation.patience_s, forgiving=True, excused=self.excused)
+        patience_s = study.federation.patience_s
+        return Asker(grid, stop, patience_s, forgiving=True, excused=self.excused, counters=self.counters)
 
     def gathered(self, asker: Asker, letterhead: Letterhead, telling: Telling) -> Roster:
         """See `Participants`."""

@@ -8,6 +8,7 @@ HOME/
     executor.secret        between the SuperLink and its executor
     sites.json             sites: invited, accepted, revoked
     enrolments/SITE.yaml   what a hospital is sent
+    counters/SITE.json     how long a site's ledger was last; back them up
     superlink.db           Flower's own state
     runs.sqlite runs/      runs and their folders
     log/                   a log a process, door.log (who was turned away), services.json
@@ -95,6 +96,7 @@ class ServerHome:
     database = property(lambda self: self.folder / "superlink.db")
     sites = property(lambda self: self.folder / "sites.json")
     enrolments = property(lambda self: self.folder / "enrolments")
+    counters = property(lambda self: self.folder / "counters")
     runs = property(lambda self: self.folder / "runs")
     log = property(lambda self: self.folder / "log")
 

@@ -44,6 +44,7 @@ class Step(ABC):
     """
 
     linear: ClassVar[bool] = False  # whether of the updates it needs only their weighted sum, and the weights'
+    tells_losses: ClassVar[bool] = True  # whether what single sites say of their losses may be passed on
     minimum = 1  # updates without which the step has no meaning
     claims: frozenset[str] = frozenset()  # of an update's received_loss and steps those that it counts with
 

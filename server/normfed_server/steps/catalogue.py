@@ -6,8 +6,11 @@ from typing import Any
 
 from normfed_common.algorithms.table import configure, part
 from normfed_common.foundation.registry import Registry
+from normfed_common.learning.setting import Setting
+from normfed_common.models.combined.pipeline import assemble
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import FederationConfig
+from normfed_server.steps import central
 from normfed_server.steps.adaptive import Adagrad, Adam, Momentum, Yogi
 from normfed_server.steps.base import Step
 from normfed_server.steps.clusters import BestOfClusters, PriorClusters, SplittingClusters
@@ -38,7 +41,7 @@ STEPS.add("splitting clusters", SplittingClusters)
 
 
 def check_steps(study: StudyConfig) -> None:
-    """Refuse a study with a strategy whose server step is not here.
+    """Refuse a study with a strategy whose server step is not here, or does not go with its central privacy.
 
     Raises
     ------
@@ -46,7 +49,10 @@ def check_steps(study: StudyConfig) -> None:
         If there is one.
     """
     for strategy in (study.strategy, *study.comparisons.strategies):
-        make_step(strategy, study.federation)
+        step = make_step(strategy, study.federation)
+        if study.privacy.central is not None:
+            phases = assemble(study.transforms, study.model, Setting.of(study)).phases()
+            central.check(strategy["name"], step, study.model["name"], phases)
 
 
 def make_step(strategy: dict[str, Any], federation: FederationConfig) -> Step:

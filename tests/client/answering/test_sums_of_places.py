@@ -16,6 +16,7 @@ from normfed_common.learning.setting import Places
 from normfed_common.models.catalogue import MODELS
 from normfed_common.models.combined.pipeline import Pipeline
 from normfed_common.study.base import Frozen
+from normfed_common.study.privacy import NONE
 from normfed_common.transforms.transformed import transformed
 from normfed_common.wire.requests import Sums
 
@@ -32,7 +33,7 @@ def test_sums_per_place_are_of_the_scans_that_the_model_scores() -> None:
     model = Pipeline([SiteCentring(Frozen(), setting())], build(MODELS, {"name": "atlas"}, setting()))
     site: Any = SimpleNamespace(
         config=SimpleNamespace(name="a"),
-        study=SimpleNamespace(seed=0, model={"name": "siamese"}, federation=SimpleNamespace(rounds=1)),
+        study=SimpleNamespace(seed=0, model={"name": "siamese"}, federation=SimpleNamespace(rounds=1), privacy=NONE),
         custody=None,
         train=(),
         training_people=3,

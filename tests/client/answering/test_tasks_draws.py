@@ -1,8 +1,8 @@
-"""What tasks draw belongs to the request's repeat, and gradients are made by the job's rule."""
+"""What tasks draw belongs to the request's repeat."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import toys
 import yaml
 from quadratic import Quadratic
@@ -20,10 +19,8 @@ from normfed_client.answering.job import Job
 from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.rules import Rules
-from normfed_client.training.gradients import Plain
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.learning.batch import Batch
 from normfed_common.learning.learner import named_sums
 from normfed_common.learning.setting import Setting
 from normfed_common.models.combined.pipeline import assemble
@@ -137,24 +134,6 @@ def test_fine_tuning_goes_on_from_the_sites_own_part_not_from_the_servers_first_
         tasks.fine_tune(replace(job, arrays=offers.encode(Offer((weights,)))))
     for name, array in mine.items():
         np.testing.assert_array_equal(store.latest()[name], array)
-
-
-class Counted(Plain):
-    """The plain rule, which counts the steps it is asked for."""
-
-    steps = 0
-
-    def backward(
-        self, loss: torch.Tensor, batch: Batch, parameters: Sequence[torch.nn.Parameter], scale: float | torch.Tensor
-    ) -> None:
-        self.steps += 1
-        super().backward(loss, batch, parameters, scale)
-
-
-def test_gradients_are_made_by_the_rule_of_the_job(asked: Asked) -> None:
-    rule, job = Counted(), asked(TrainRound(round=1))
-    tasks.train(replace(job, rule=rule, arrays=offers.encode(Offer((job.model().share(),)))))
-    assert rule.steps > 0
 
 
 def test_a_hospitals_most_epochs_bound_whatever_trains(asked: Asked) -> None:

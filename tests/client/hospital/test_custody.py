@@ -310,3 +310,7 @@ def test_a_version_is_a_keyed_digest_too(opened: Opened, config: CustodyConfig) 
     assert {member.person for member in members} == digests(range(4))
     assert all(isinstance(member, Member) and len(member.version) == 32 for member in members)
     assert len({member.version for member in members}) == 4
+
+
+def test_keys_of_noise_come_of_the_hospital_s_secret(opened: Opened) -> None:
+    assert opened("r1").noise_key("a", "b") == SECRET.noise_key("a", "b")

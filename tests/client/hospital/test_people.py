@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,22 @@ def test_without_its_secret_a_hospital_is_told_to_restore_both_files(
         path.write_bytes(content)
     with pytest.raises(UserError, match=rf"{sentence}\. Restore it from a backup, with releases\.sqlite"):
         PeopleSecret.read(path)
+
+
+def test_the_secret_of_a_simulated_site_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "site" / "noise.secret"
+    with ThreadPoolExecutor(4) as pool:
+        keys = {found.noise_key("x") for found in pool.map(PeopleSecret.made, [path] * 20)}
+    assert len(keys) == 1
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [entry.name for entry in path.parent.iterdir()] == ["noise.secret"]
+    assert PeopleSecret.made(tmp_path / "other" / "noise.secret").noise_key("x") not in keys
+
+
+def test_keys_of_noise_depend_on_every_name_and_on_the_secret_and_are_no_digest_of_a_person() -> None:
+    secret = PeopleSecret(b"key")
+    keys = [secret.noise_key(*names) for names in ((), ("a",), ("a", "b"), ("ab",), ("b", "a"))]
+    keys.append(PeopleSecret(b"other").noise_key("a"))
+    assert len(set(keys)) == len(keys)
+    assert {len(key) for key in keys} == {32}
+    assert not any(key.hex().startswith(secret.digest(name)) for key in keys for name in ("a", "b", "ab", ""))

@@ -46,6 +46,8 @@ def refusal(rules: Rules, asked: StudyConfig) -> SiteError:
         {"data": {"lesion_labels": ["MS"]}},
         {"data": {"normal": "lesion-free-tissue"}},
         {"federation": {"local_epochs": 4}},
+        {"privacy": {"epsilon": 4, "sampling_rate": 0.1, "steps_per_round": 40}},
+        {"privacy": {"sampling_rate": 0.1, "steps_per_round": 41}},
         {"strategy": {"name": "fine-tuning", "epochs": 4}},
         {"comparisons": {"strategies": [{"name": "fedrep", "personal_epochs": 4}]}},
         {"comparisons": {"baselines": [{"name": "siamese", "pairs_per_subject": 60, "patch_size": 9}]}},
@@ -113,6 +115,11 @@ def test_what_reaches_a_floor_or_a_limit_is_allowed(changes: dict[str, Any]) -> 
         ),
         (
             {"comparisons": {"strategies": [{"name": "fedrep", "personal_epochs": 5}]}},
+            SiteCode.TOO_MUCH_ASKED,
+            "most_epochs: the study asks for 5, site.yaml allows 4",
+        ),
+        (
+            {"privacy": {"epsilon": 4, "sampling_rate": 0.1, "steps_per_round": 41}},
             SiteCode.TOO_MUCH_ASKED,
             "most_epochs: the study asks for 5, site.yaml allows 4",
         ),

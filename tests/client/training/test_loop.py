@@ -13,12 +13,10 @@ from synthetic import People, setting
 from toys import Centring, TwoPhases
 
 from normfed_client.training.corrections import Controlled
-from normfed_client.training.gradients import Plain
 from normfed_client.training.loop import Settings, mean_loss, train, trained_parameters
 from normfed_client.training.scaling import Scaler
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.batch import Batch
-from normfed_common.learning.cohort import Cohort
 from normfed_common.learning.entries import build
 from normfed_common.learning.learner import Learner
 from normfed_common.learning.phase import Phase
@@ -41,70 +39,6 @@ def siamese(where: Setting | None = None) -> Siamese:
     found = build(MODELS, ENTRY, where or setting())
     assert isinstance(found, Siamese)
     return found
-
-
-class OneByOne(Plain):
-    """The plain rule, a sample at a time: what privacy of people builds on, since each gradient is there on its own."""
-
-    def __init__(self) -> None:
-        self.people: list[list[int]] = []
-
-    def backward(
-        self, loss: torch.Tensor, batch: Batch, parameters: Sequence[torch.nn.Parameter], scale: float | torch.Tensor
-    ) -> None:
-        totals = [torch.zeros_like(parameter) for parameter in parameters]
-        for number, one in enumerate(loss):
-            self.people.append(batch.person[number].tolist())
-            grads = torch.autograd.grad(one, list(parameters), retain_graph=True)
-            for total, grad in zip(totals, grads, strict=True):
-                total += grad / len(loss)
-        for parameter, total in zip(parameters, totals, strict=True):
-            parameter.grad = total
-
-
-class Clipped(Plain):
-    """The gradient of the mean loss, no longer than ``norm``."""
-
-    def __init__(self, norm: float) -> None:
-        self.norm = norm
-        self.lengths: list[float] = []
-
-    def backward(
-        self, loss: torch.Tensor, batch: Batch, parameters: Sequence[torch.nn.Parameter], scale: float | torch.Tensor
-    ) -> None:
-        super().backward(loss, batch, parameters, scale)
-        length = float(torch.nn.utils.clip_grad_norm_(parameters, float(self.norm * scale)))
-        self.lengths.append(length / float(scale))
-
-
-class OnlyFirst(Plain):
-    """Learns of the first person alone."""
-
-    def sample(self, cohort: Cohort, rng: np.random.Generator) -> Cohort:
-        chosen = People(0)
-        chosen.scans = [cohort.scan(0)]
-        return chosen
-
-
-def test_a_rule_that_goes_sample_by_sample_gives_the_weights_of_the_plain_one_and_sees_everybody() -> None:
-    plain, rule = siamese(), OneByOne()
-    sampled = siamese()
-    first = train(plain, People(3), settings(plain))
-    second = train(sampled, People(3), settings(sampled, rule=rule))
-    assert (first.samples, first.steps) == (second.samples, second.steps)
-    assert len(rule.people) == first.samples
-    assert {person for pair in rule.people for person in pair} == {0, 1, 2}
-    assert all(one != other for one, other in rule.people)
-    for name, array in plain.share().items():
-        np.testing.assert_allclose(sampled.share()[name], array, rtol=1e-3, atol=1e-4)
-
-
-def test_a_rule_decides_whom_an_epoch_learns_from() -> None:
-    chosen, alone = siamese(), siamese()
-    train(chosen, People(3), settings(chosen, rule=OnlyFirst()))
-    train(alone, People(1), settings(alone))
-    for name, array in alone.share().items():
-        np.testing.assert_array_equal(chosen.share()[name], array)
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -174,20 +108,6 @@ def test_training_of_which_every_step_overflows_says_so_with_a_code() -> None:
     with pytest.raises(SiteError) as caught:
         train(model, People(3), settings(model, epochs=1))
     assert caught.value.code is SiteCode.NOT_FINITE
-
-
-def test_a_rule_that_clips_clips_the_same_in_fp16_as_in_float32() -> None:
-    """Scaled losses have gradients tens of thousands of times as long, of which it is told."""
-    lengths, moved = [], []
-    for precision in ("float32", "fp16"):
-        model, rule = TwoPhases(Frozen(), replace(setting(), precision=precision)), Clipped(0.01)  # type: ignore[arg-type]
-        before = model.share()
-        train(model, People(1), settings(model, epochs=1, most_batches=1, learning_rate=1.0, rule=rule))
-        lengths.append(rule.lengths)
-        moved.append(np.sqrt(sum(np.square(a - before[n]).sum() for n, a in model.share().items())))
-    assert lengths[0][0] > 0.1
-    assert lengths[1] == pytest.approx(lengths[0], rel=0.05)
-    assert moved == pytest.approx([0.01, 0.01], rel=0.01)
 
 
 class PartlyNormalised(TwoPhases):
@@ -310,7 +230,7 @@ def test_gradients_are_whole_before_anything_looks_at_them() -> None:
 
     for precision in ("float32", "fp16"):
         model = TwoPhases(Frozen(), replace(setting(), precision=precision))  # type: ignore[arg-type]
-        train(model, People(1), settings(model, epochs=1, most_batches=1), Looking())
+        train(model, People(1), settings(model, epochs=1, most_steps=1), Looking())
     half = len(seen) // 2
     for exact, scaled in zip(seen[:half], seen[half:], strict=True):
         torch.testing.assert_close(scaled, exact, rtol=0.05, atol=0.02)

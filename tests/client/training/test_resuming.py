@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,14 +18,15 @@ from synthetic import People, setting
 
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_client.training.corrections import Proximal
-from normfed_client.training.gradients import Plain
+from normfed_client.training.gradients import Draws, GradientRule, Step
 from normfed_client.training.loop import Settings, train
-from normfed_common.learning.batch import Batch
+from normfed_client.training.per_patient import PerPatient
 from normfed_common.learning.cohort import Cohort
 from normfed_common.learning.entries import build
 from normfed_common.learning.phase import Phase
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
+from normfed_common.privacy.mechanisms import SampledGaussian
 from normfed_common.studies import validate_learner
 
 ENTRY = validate_learner(
@@ -131,48 +133,47 @@ def test_training_draws_nothing_from_torchs_global_stream(entry: dict[str, Any])
     assert torch.equal(torch.get_rng_state(), before)
 
 
-class Noisy(Plain):
-    """Adds noise of its own stream to every gradient, and counts whom it was asked about."""
+class DiesAfter:
+    """A rule that takes so many steps of another one."""
 
-    def __init__(self) -> None:
-        self.rng, self.epochs = np.random.default_rng(7), 0
+    tells_loss = False
 
-    def sample(self, cohort: Cohort, rng: np.random.Generator) -> Cohort:
-        self.epochs += 1
-        self.rng.random()
-        return cohort
+    def __init__(self, rule: PerPatient, steps: int) -> None:
+        self.rule, self.taken = rule, steps
 
-    def backward(
-        self, loss: torch.Tensor, batch: Batch, parameters: Sequence[torch.nn.Parameter], scale: float | torch.Tensor
-    ) -> None:
-        super().backward(loss, batch, parameters, scale)
-        for parameter in parameters:
-            assert parameter.grad is not None
-            parameter.grad += torch.from_numpy(0.1 * self.rng.standard_normal(parameter.shape)).float() * scale
+    def passes(self, epochs: int) -> int:
+        return self.rule.passes(epochs)
 
-    def state(self) -> dict[str, Any]:
-        return {"rng": self.rng.bit_generator.state, "epochs": self.epochs}
+    def divided(self, epochs: Sequence[int]) -> Sequence[GradientRule]:
+        return self.rule.divided(epochs)
 
-    def load(self, state: dict[str, Any]) -> None:
-        self.rng.bit_generator.state, self.epochs = state["rng"], state["epochs"]
+    def steps(self, draws: Draws, cohort: Cohort, epochs: int) -> Iterator[Step]:
+        made = self.rule.steps(draws, cohort, epochs)  # as the rule itself, before anything else
+        return itertools.chain(itertools.islice(made, self.taken), self._death())
+
+    def _death(self) -> Iterator[Step]:
+        raise Killed
+        yield
 
 
-@pytest.mark.parametrize("step", [1, 5, 6, 7, 11])
-def test_what_a_rule_holds_goes_on_with_the_training(tmp_path: Path, step: int) -> None:
-    """Killed within either epoch of six steps, and between them."""
+@pytest.mark.parametrize("unit", ["patient", "sample"])
+@pytest.mark.parametrize("step", [1, 2, 5])
+def test_training_that_protects_people_draws_the_same_lots_and_noise_after_a_crash(
+    tmp_path: Path, unit: Literal["patient", "sample"], step: int
+) -> None:
+    rule = PerPatient(bytes(32), SampledGaussian(0.5, 0.6, times=6), 1.0, samples=5, unit=unit)
 
-    def trained(folder: Path | None, until: int | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        model, rule = build(MODELS, DROPPING, setting()), Noisy()
-        if until is not None:
-            killed_after(model, until)
-        train(model, People(3), replace(settings(folder, "adam"), rule=rule))
-        return model.share(), rule.state()
+    def trained(folder: Path | None, until: int = 6) -> dict[str, np.ndarray]:
+        model = build(MODELS, ENTRY, setting())
+        chosen: GradientRule = replace(rule) if until == 6 else DiesAfter(replace(rule), until)
+        train(model, People(6), replace(settings(folder, "adam"), rule=chosen))
+        return model.share()
 
-    expected, held = trained(None)
+    expected = trained(None)
     with pytest.raises(Killed):
         trained(tmp_path, step)
-    found, goes_on = trained(tmp_path)
-    assert goes_on == held
+    assert list(tmp_path.iterdir())  # there is a checkpoint to go on from
+    found = trained(tmp_path)
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
 
@@ -223,7 +224,7 @@ def test_training_whose_checkpoint_was_damaged_begins_again_and_gives_the_same_w
     def trained(folder: Path | None) -> dict[str, np.ndarray]:
         model = build(MODELS, ENTRY, setting())
         checkpoints = TrainingCheckpoints(folder, every_s=0.0) if folder is not None else None
-        train(model, People(2), Settings(training(model), 1, "a", 2, 1, 1e-3, most_batches=4, checkpoints=checkpoints))
+        train(model, People(2), Settings(training(model), 1, "a", 2, 1, 1e-3, most_steps=4, checkpoints=checkpoints))
         return model.share()
 
     trained(tmp_path)  # is whole; what is left is a checkpoint of its last step

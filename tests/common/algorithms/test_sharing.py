@@ -79,3 +79,47 @@ def test_a_part_that_a_parameter_keeps_at_a_site_is_missing_elsewhere(
 
     monkeypatch.setattr(TwoPhases, "__init__", keeping)
     assert needs_every_part(assemble((), study.model, Setting.of(study)), {"name": "fedavg"})
+
+
+def check_private(model: dict[str, Any], *baselines: dict[str, Any], **data: Any) -> None:
+    """A study that asks for privacy."""
+    study = {
+        "name": "private",
+        "data": {"modalities": ["T1w", "FLAIR"], **data},
+        "model": model,
+        "privacy": {"epsilon": 4},
+        "comparisons": {"baselines": list(baselines), "pooled": False},
+    }
+    check_study(resolve(study, "test"))
+
+
+@pytest.mark.parametrize(
+    "name", ["atlas", "matched-filter", "mixture", "location", "siamese", "intensity", "autoencoder"]
+)
+def test_a_model_whose_sums_are_bounded_or_that_has_none_can_be_private(name: str) -> None:
+    check_private({"name": name})
+
+
+@pytest.mark.parametrize(
+    ("model", "sums"),
+    [
+        ({"name": "atlas", "regress": ["age"]}, "covariates and moments"),
+        ({"name": "matched-filter", "noise": "learnt"}, "moments"),
+        ({"name": "siamese", "one_class": {"fit_on": "location"}}, "[a-z-]+"),
+        ({"name": "ensemble", "members": [{"name": "atlas"}, {"name": "mixture"}]}, "scale and ranks"),
+    ],
+    ids=str,
+)
+def test_a_model_with_sums_that_nothing_bounds_is_refused_as_a_model_and_as_a_baseline(
+    model: dict[str, Any], sums: str
+) -> None:
+    said = rf"privacy\.epsilon: the model {model['name']} adds up {sums} over people.*mixture"
+    for entries in ((model,), ({"name": "mixture"}, model)):
+        with pytest.raises(StudyError, match=said):
+            check_private(*entries)
+
+
+def test_scans_that_may_lack_a_modality_are_refused() -> None:
+    """Whoever lacks it would count as if they had it."""
+    with pytest.raises(StudyError, match=r"privacy\.epsilon: the model atlas adds up moments"):
+        check_private({"name": "atlas"}, may_lack=["FLAIR"])

@@ -43,6 +43,18 @@ def test_a_batch_of_anything_but_tensors_over_its_samples_is_refused(data: Any, 
         Batch(data, person)
 
 
+def test_a_batch_s_first_samples_and_each_by_itself_are_batches() -> None:
+    batch = Batch({"x": torch.arange(10.0).view(5, 2), "y": torch.arange(5)}, PERSON)
+    first = batch.first(2)
+    assert torch.equal(first.data["x"], batch.data["x"][:2])
+    assert torch.equal(first.person, PERSON[:2])
+    alone = batch.apart()
+    assert [len(one) for one in alone] == [1] * 5
+    for name, tensor in batch.data.items():
+        assert torch.equal(torch.cat([one.data[name] for one in alone]), tensor)
+    assert torch.equal(torch.cat([one.person for one in alone]), PERSON)
+
+
 def test_all_maps_of_a_score_have_a_name() -> None:
     score = Score(MAP, uncertainty=MAP + 1, extras={"first": MAP + 2})
     assert list(score.maps()) == ["anomaly", "uncertainty", "first"]

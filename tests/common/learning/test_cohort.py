@@ -1,11 +1,11 @@
-"""A person's visits are opened when they are looked at, and not before."""
+"""A person's visits are opened when they are looked at, and not before; some people of a cohort are a cohort."""
 
 from __future__ import annotations
 
 import numpy as np
 from synthetic import People
 
-from normfed_common.learning.cohort import Scan, Visits
+from normfed_common.learning.cohort import Person, Scan, Subcohort, Untold, Visits
 
 
 def test_a_visit_is_opened_when_it_is_looked_at() -> None:
@@ -23,3 +23,24 @@ def test_a_visit_is_opened_when_it_is_looked_at() -> None:
     assert isinstance(earlier, Visits)
     assert (len(earlier), opened) == (2, [2])
     assert [scan.person.index for scan in earlier] == [0, 1]
+
+
+def test_some_people_of_a_cohort_are_one_with_all_their_visits_and_their_own_numbers() -> None:
+    people = People(4, visits=2)
+    some = Subcohort(people, [3, 1])
+    assert len(some) == 4
+    assert [list(visits) for visits in some.people()] == [[0, 1], [2, 3]]
+    for index, expected in enumerate([6, 7, 2, 3]):
+        np.testing.assert_array_equal(some.scan(index).images, people.scan(expected).images)
+    assert [some.scan(index).person for index in range(4)] == [people.scan(index).person for index in (6, 7, 2, 3)]
+    other = People(4, seed=1, visits=2)
+    np.testing.assert_array_equal(some.of(other).scan(2).images, other.scan(2).images)
+
+
+def test_of_people_who_are_untold_nothing_is_known_but_which_scans_are_one_person_s() -> None:
+    people = People(3, visits=2)
+    untold = Untold(people)
+    assert (len(untold), untold.people()) == (6, people.people())
+    assert people.scan(2).person != Person(1)
+    assert [untold.scan(index).person for index in range(6)] == [Person(index // 2) for index in range(6)]
+    np.testing.assert_array_equal(untold.scan(3).images, people.scan(3).images)

@@ -242,7 +242,7 @@ def test_the_largest_site_that_lies_does_not_stop_the_others(study: StudyConfig,
     grid = ScriptedGrid(lambda site, _: claiming(steps=10**9) if site == "a" else claiming())
     _, (entry,) = run(small, grid, tmp_path, **arm)
     assert entry["outcomes"] == {"a": "set aside", "b": "took part", "c": "took part", "d": "took part"}
-    assert entry["reasons"]["a"].endswith("(the model's most_batches says so)")
+    assert entry["reasons"]["a"].endswith("(the model's most_batches or the study's privacy says so)")
 
 
 @pytest.mark.parametrize("name", ["siamese", "autoencoder"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,16 @@ from synthetic import People, setting, split
 
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError, SiteCode
+from normfed_common.learning.bounded import Bounded
 from normfed_common.learning.entries import build
 from normfed_common.learning.learner import named_sums
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
+from normfed_common.privacy.noise import SecretNoise
+from normfed_common.privacy.releases import released
+from normfed_common.privacy.spending import spending
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.privacy import NONE, PrivacyConfig
 from normfed_common.wire.answers import Answer, Summed
 from normfed_server.arms.context import RunContext
 from normfed_server.arms.in_training import ArmInTraining
@@ -45,6 +51,20 @@ def sums_of(cohort: People) -> Arrays:
     return atlas().statistics("moments", cohort, np.random.default_rng(0))
 
 
+def private_atlas() -> NormativeModel:
+    return build(MODELS, ATLAS, replace(setting(), private=True))
+
+
+def bounded() -> Bounded:
+    found = private_atlas().bounded("moments")
+    assert found is not None
+    return found
+
+
+def private_sums(cohort: People, multiplier: float, key: int = 0) -> Arrays:
+    return released(bounded(), cohort, np.random.default_rng, SecretNoise(bytes([key] * 32)), multiplier)
+
+
 HONEST = {site: sums_of(cohort) for site, cohort in COHORTS.items()}
 Job = Callable[..., ArmInTraining]
 
@@ -54,7 +74,11 @@ def job(study: StudyConfig, tmp_path: Path) -> Job:
     """An atlas whose sites answer with their sums; ``instead`` says what some of them answer."""
 
     def made(
-        forgiving: bool = True, notes: tuple[str, ...] = (), federation: dict[str, Any] | None = None, **instead: Any
+        forgiving: bool = True,
+        notes: tuple[str, ...] = (),
+        federation: dict[str, Any] | None = None,
+        privacy: PrivacyConfig = NONE,
+        **instead: Any,
     ) -> ArmInTraining:
         def behaviour(site: str, _: int) -> Any:
             found = instead.get(site, HONEST[site])
@@ -67,9 +91,11 @@ def job(study: StudyConfig, tmp_path: Path) -> Job:
         asker = Asker(grid, threading.Event(), forgiving=forgiving)
         roster = Roster(grid, asker, Letterhead(study))
         roster.wait_for(len(SIZES))
-        told = study.model_copy(update={"federation": study.federation.model_copy(update=federation or {})})
+        federated = study.federation.model_copy(update=federation or {})
+        told = study.model_copy(update={"federation": federated, "privacy": privacy})
         context = RunContext(Letterhead(told), roster, asker, EventLog(tmp_path / "events.jsonl"))
-        return ArmInTraining(Arm("atlas", ATLAS, tuple(SIZES), {}), atlas(), context, Progress([{}]))
+        model = atlas() if privacy is NONE else private_atlas()
+        return ArmInTraining(Arm("atlas", ATLAS, tuple(SIZES), {}), model, context, Progress([{}]))
 
     return made
 
@@ -201,3 +227,46 @@ def test_what_sites_say_of_their_sums_is_kept_and_said_once(job: Job) -> None:
     said = [event for event in add(made) + add(made) if isinstance(event, Noted)]
     assert [(event.site, event.text) for event in said] == [(site, "as means of cubes") for site in "abcd"]
     assert made.progress.notes == {site: ["as means of cubes"] for site in "abcd"}
+
+
+WEIGHTS = pytest.mark.parametrize(
+    ("federation", "factors"),
+    [
+        ({}, {"a": 1, "b": 1, "c": 1, "d": 1}),
+        ({"sums": "by-site"}, {site: 14 / 4 / people for site, people in SIZES.items()}),
+        ({"largest_share": 0.3}, {"a": 3 * 14 / 60, "b": 3 * 14 / 40, "c": 1.4, "d": 1.4}),
+    ],
+    ids=["by people", "by site", "largest share"],
+)
+
+
+@WEIGHTS
+def test_noisy_sums_are_added_first_and_repaired_once_by_the_noise_that_is_in_the_total(
+    job: Job, federation: dict[str, Any], factors: dict[str, float]
+) -> None:
+    """Independent noises add up as the squares of their weights do."""
+    privacy = PrivacyConfig(epsilon=6)
+    made = job(federation=federation, privacy=privacy)
+    spent = spending(privacy, made.study.federation, made.model.phases())
+    assert spent is not None
+    assert spent.sums is not None
+    z = spent.sums.noise_multiplier
+    noisy = {site: private_sums(cohort, z, key) for key, (site, cohort) in enumerate(COHORTS.items())}
+    made = job(federation=federation, privacy=privacy, **noisy)
+    assert add(made) == []
+    names = noisy["a"]
+    total = {name: np.sum([factors[site] * sums[name] for site, sums in noisy.items()], 0) for name in names}
+    expected = bounded().repaired(total, z * np.sqrt(sum(factor**2 for factor in factors.values())))
+    for name, array in expected.items():
+        np.testing.assert_allclose(made.progress.sums[f"sums.moments.{name}"], array, rtol=1e-8, atol=1e-9)
+
+
+def test_a_site_whose_private_sums_are_longer_than_its_people_and_noise_are_is_left_out(job: Job) -> None:
+    honest = {site: private_sums(cohort, 0.0) for site, cohort in COHORTS.items()}
+    loud = {**honest["b"], "mean": honest["b"]["mean"] + 10.0}
+    made = job(privacy=PrivacyConfig(epsilon=8), **honest | {"b": loud})
+    (missing,) = add(made)
+    assert isinstance(missing, Missing)
+    assert missing.site == "b"
+    assert "parts add up to a length of" in missing.why
+    assert made.progress.sums["sums.moments.count"].sum() == pytest.approx(10 * honest["a"]["voxels"].sum() / 6)

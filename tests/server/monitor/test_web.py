@@ -118,3 +118,33 @@ def test_the_monitor_speaks_to_browsers_prometheus_and_watchdogs(watched: tuple[
     assert client.get("/healthz").status_code == 503
     for method in ("post", "put", "delete"):
         assert getattr(client, method)("/state").status_code == 405
+
+
+def test_the_privacy_page_of_a_run_is_served_where_nothing_in_it_can_run(watched: tuple[ServerHome, str]) -> None:
+    home, name = watched
+    client = TestClient(application(home, lambda: True), base_url="http://127.0.0.1")
+    address = f"/runs/{name}/privacy.html"
+    assert client.get(address).status_code == 404
+    assert client.get("/state").json()["runs"][0]["privacy"] is False
+    (home.runs / name / "privacy.html").write_text("<style>b {}</style>promised")
+    assert client.get("/state").json()["runs"][0]["privacy"] is True
+    page = client.get(address)
+    assert "promised" in page.text
+    assert page.headers["content-type"].startswith("text/html")
+    policy = page.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; ")
+    assert "script" not in policy
+    assert page.headers["x-content-type-options"] == "nosniff"
+
+
+def test_no_other_file_of_a_run_is_served(watched: tuple[ServerHome, str]) -> None:
+    home, name = watched
+    (home.runs / name / "central.secret").write_text("never")
+    (home.folder / "privacy.html").write_text("never")
+    (home.runs / "stranger").mkdir()
+    (home.runs / "stranger" / "privacy.html").write_text("never")
+    client = TestClient(application(home, lambda: True), base_url="http://127.0.0.1")
+    for path in (f"{name}/central.secret", "../privacy.html", "%2e%2e/privacy.html", "stranger/privacy.html"):
+        answer = client.get(f"/runs/{path}")
+        assert answer.status_code == 404, path
+        assert "never" not in answer.text

@@ -55,6 +55,17 @@ def test_an_export_is_the_runs_results_and_nothing_else(folder: Path, tmp_path: 
         assert (tmp_path / "out" / name).read_bytes() == (folder / name).read_bytes()
 
 
+@pytest.mark.parametrize("name", ["privacy.html", "privacy-audit.json"])
+def test_what_is_promised_and_what_attacks_reached_goes_along_where_it_is_known(
+    folder: Path, tmp_path: Path, name: str
+) -> None:
+    (folder / name).write_text("{}")
+    (folder / "central.secret").write_text("never")
+    paths = export(folder, tmp_path / "out")
+    assert tmp_path / "out" / name in paths
+    assert "central.secret" not in [path.name for path in tmp_path.joinpath("out").iterdir()]
+
+
 def test_what_p_values_compare_with_goes_along_where_it_is_known(folder: Path, tmp_path: Path) -> None:
     named.save(folder / FILE, {"edges": np.arange(2.0)})
     assert tmp_path / "out" / FILE in export(folder, tmp_path / "out")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,10 +15,17 @@ from toy_metric import METRIC
 
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import WireError
+from normfed_common.learning.bounded import longest, of_size
+from normfed_common.learning.entries import build
 from normfed_common.metrics.base import Metric
 from normfed_common.metrics.catalogue import BUILT_IN
 from normfed_common.metrics.summary import EVERYBODY, summarise
+from normfed_common.models.base import NormativeModel
+from normfed_common.models.catalogue import MODELS
 from normfed_common.models.mixture import Mixture, MixtureConfig
+from normfed_common.privacy.noise import SecretNoise
+from normfed_common.privacy.releases import released
+from normfed_common.studies import validate_learner
 from normfed_common.wire.evaluation import summary_arrays
 from normfed_server.sites import claims
 from normfed_server.sites.description import SiteDescription
@@ -97,3 +105,63 @@ def test_a_check_that_did_not_think_of_such_sums_costs_its_site_only() -> None:
 
     with pytest.raises(WireError, match="none that can be checked"):
         claims.sums({"count": np.ones(2)}, Careless(MixtureConfig(), setting()), "moments", 4)
+
+
+PRIVATE: tuple[dict[str, object], ...] = ({"name": "atlas"}, {"name": "matched-filter"}, {"name": "mixture"})
+
+
+def private_sums(entry: dict[str, object], multiplier: float) -> tuple[NormativeModel, str, Arrays]:
+    """A server's model, its first phase, and what a site of `PEOPLE` people answers."""
+    raw = validate_learner(MODELS, entry, "test")
+    here = build(MODELS, raw, replace(setting(), private=True))
+    there = build(MODELS, raw, replace(setting(), private=True, shape=(1, 1, 1), open_anatomy=None))
+    phase = here.phases()[0].name
+    bounded = here.bounded(phase)
+    assert bounded is not None
+    noise = SecretNoise(bytes(range(32)))
+    return there, phase, released(bounded, People(PEOPLE), np.random.default_rng, noise, multiplier)
+
+
+@pytest.mark.parametrize("multiplier", [0.0, 0.5, 20.0])
+@pytest.mark.parametrize("entry", PRIVATE, ids=lambda entry: entry["name"])
+def test_noisy_sums_are_believed_and_returned_as_they_are(entry: dict[str, object], multiplier: float) -> None:
+    """Noise of sites is to cancel: what is repaired at each would be biased."""
+    model, phase, found = private_sums(entry, multiplier)
+    for name, array in claims.sums(found, model, phase, PEOPLE, multiplier).items():
+        np.testing.assert_array_equal(array, found[name])
+
+
+@pytest.mark.parametrize("entry", PRIVATE, ids=lambda entry: entry["name"])
+def test_noisy_sums_that_are_longer_than_people_and_noise_are_refused(entry: dict[str, object]) -> None:
+    """Just below the longest that so many people and ten sigmas of noise can be, and just beyond."""
+    model, phase, found = private_sums(entry, 0.0)
+    bounded = model.bounded(phase)
+    assert bounded is not None
+    size = of_size(bounded.shapes())
+    most = longest(PEOPLE, 0.7, size)
+    for length, believed in ((0.999 * most, True), (1.01 * most, False)):
+        each = {name: np.full(shape, length / np.sqrt(size)) for name, shape in bounded.shapes().items()}
+        if believed:
+            claims.sums(found | each, model, phase, PEOPLE, 0.7)
+        else:
+            with pytest.raises(WireError, match="parts add up to a length of"):
+                claims.sums(found | each, model, phase, PEOPLE, 0.7)
+
+
+@pytest.mark.parametrize("entry", PRIVATE, ids=lambda entry: entry["name"])
+def test_noisy_sums_of_other_shapes_of_more_people_or_that_are_no_numbers_are_refused(entry: dict[str, object]) -> None:
+    model, phase, found = private_sums(entry, 0.5)
+    name = max(found, key=lambda name: found[name].size)
+    strange = (
+        {name: found[name][:-1]},
+        {name: np.full_like(found[name], np.nan)},
+        {name: found[name].astype(np.float32)},
+        {count: np.full_like(found[count], 1e12) for count in ("count", "people", "voxels") if count in found},
+        {count: np.zeros_like(found[count]) for count in ("count", "people", "voxels") if count in found},
+    )
+    for change in strange:
+        with pytest.raises(WireError):
+            claims.sums(found | change, model, phase, PEOPLE, 0.5)
+    lacking = {other: array for other, array in found.items() if other != name}
+    with pytest.raises(WireError):
+        claims.sums(lacking, model, phase, PEOPLE, 0.5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from stepping import step_of
 
@@ -40,3 +42,18 @@ def test_a_study_with_a_step_that_is_not_here_is_refused(beside: bool, monkeypat
         catalogue.STEPS.add(name, Mean)
     with pytest.raises(StudyError, match=r"server step .*'yogi'"):
         check_steps(study)
+
+
+@pytest.mark.parametrize(
+    ("model", "strategies", "why"),
+    [
+        ("siamese", {}, r"siamese learns from sums over sites as well \(patches\)"),
+        ("autoencoder", {"comparisons": {"strategies": ["median"]}}, "the strategy median needs every"),
+        ("autoencoder", {"strategy": {"name": "scaffold"}}, "the strategy scaffold needs every"),
+    ],
+)
+def test_central_privacy_refuses_what_it_cannot_cover(model: str, strategies: dict[str, Any], why: str) -> None:
+    entry = {"name": "x", "data": {"modalities": ["T1w"]}, "model": {"name": model}, **strategies}
+    check_steps(resolve(entry, "test"))
+    with pytest.raises(StudyError, match=why):
+        check_steps(resolve({**entry, "privacy": {"central": True}}, "test"))

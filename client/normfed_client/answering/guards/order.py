@@ -7,6 +7,7 @@ the work: what it lets pass, or changes, all others see.
 from __future__ import annotations
 
 from normfed_client.answering.guards.base import Guard, HospitalGuard
+from normfed_client.answering.guards.budget import Budget
 from normfed_client.answering.guards.contents import Contents
 from normfed_client.answering.guards.installed import Installed
 from normfed_client.answering.guards.let_in import LetIn
@@ -23,6 +24,7 @@ ORDER: tuple[type[Guard], ...] = (
     Size,  # before anything is made of a large message; on the way out, what is really sent
     Contents,  # opens the site, so no earlier; what is not of the study is not counted as a question
     Questions,  # counts what would be worked on
+    Budget,  # spends what will leave, so after all that refuses what is asked
     Released,  # nearest to the work: about what it made, before anything is changed
 )
 

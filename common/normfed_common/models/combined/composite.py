@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.learning.batch import Batch
+from normfed_common.learning.bounded import Bounded, Wrapped
 from normfed_common.learning.cohort import Cohort
 from normfed_common.learning.learner import Learner
 from normfed_common.learning.phase import Phase
@@ -66,6 +68,11 @@ class Composite(NormativeModel):
         number, own = self._of(phase)
         return self._learners[number].most_samples(own, scans)
 
+    def people_per_sample(self, phase: str) -> int:
+        """That of the phase's learner."""
+        number, own = self._of(phase)
+        return self._learners[number].people_per_sample(own)
+
     def most_batches(self, phase: str, scans: int) -> int:
         """That of the phase's learner."""
         number, own = self._of(phase)
@@ -99,6 +106,15 @@ class Composite(NormativeModel):
         """By the phase's learner."""
         number, own = self._of(phase)
         self._learners[number].check(own, sums)
+
+    def bounded(self, phase: str) -> Bounded | None:
+        """That of the phase's learner, on scans as it sees them; None where a learner before it learns something from
+        the whole cohort for the site alone, so that a person's scans depend on others."""
+        number, own = self._of(phase)
+        if any(learner.keeps_to_site for learner in self._learners[:number]):
+            return None
+        found = self._learners[number].bounded(own)
+        return None if found is None else _Seen(found, partial(self._seen_by, number))
 
     def absorb(self, phase: str, total: Arrays) -> bool:
         """By the phase's learner, which checks it."""
@@ -141,6 +157,18 @@ class Composite(NormativeModel):
         """The place of a phase's learner, and what it calls the phase itself."""
         number = next(number for number, prefix in enumerate(self._prefixes) if phase.startswith(prefix))
         return number, phase.removeprefix(self._prefixes[number])
+
+
+class _Seen(Wrapped):
+    """Contributions of scans that were changed first."""
+
+    def __init__(self, inner: Bounded, seen: Callable[[Cohort], Cohort]) -> None:
+        super().__init__(inner)
+        self._seen = seen
+
+    def contribution(self, person: Cohort, rng: np.random.Generator) -> Arrays:
+        """Of the person's scans as the learner sees them."""
+        return self.inner.contribution(self._seen(person), rng)
 
 
 class Networks(torch.nn.Module):

@@ -12,7 +12,7 @@ import torch
 
 from normfed_common.foundation import seeds
 from normfed_common.foundation.errors import PluginError
-from normfed_common.learning.cohort import Cohort, Scan
+from normfed_common.learning.cohort import Cohort, Scan, Subcohort
 from normfed_common.learning.entries import build, draws, postprocessing_of
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import Setting
@@ -100,6 +100,8 @@ class Pipeline(Composite):
         self._personalise(number, cohort)
         if number == 0:
             return cohort
+        if isinstance(cohort, Subcohort):  # the transforms are learnt, so a scan is the same beside whomever
+            return cohort.of(self._seen_by(number, cohort.whole))
         if self._seen is None or self._seen.cohort is not cohort or len(self._seen.transforms) != number:
             self._seen = TransformedCohort(cohort, self.transforms[:number])
         return self._seen

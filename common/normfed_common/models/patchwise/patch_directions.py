@@ -24,6 +24,7 @@ from normfed_common.foundation.errors import StudyError, WireError
 from normfed_common.learning.cohort import Cohort, Scan
 from normfed_common.learning.scatter import check_semidefinite, symmetric, triangle
 from normfed_common.learning.setting import SUMS_ROUNDING, Setting
+from normfed_common.models.patchwise.patch_spectrum import Moments, PatchSpectrum
 from normfed_common.models.patchwise.patches import siamese_batches
 from normfed_common.study.base import Frozen
 
@@ -125,6 +126,22 @@ class PatchDirections:
             total["pairs"] += len(difference)
             total["differences"] += (difference.T @ difference)[self.upper]
         return total
+
+    def bounded(self, with_modalities: Scans) -> PatchSpectrum:
+        """Of one person nobody makes a pair: directions are the principal components of what a spectrum says."""
+
+        def moments(person: Cohort, rng: np.random.Generator) -> Moments:
+            found = self.statistics(person, with_modalities, rng)
+            return float(found["patches"][0]), found["sum"], symmetric(found["products"], self.size)
+
+        channels, values = len(self.setting.modalities), self.setting.value_range
+        return PatchSpectrum(channels, self.patch_size, values, moments, self.pairs_per_subject, self._named)
+
+    def _named(self, moments: Moments) -> Arrays:
+        none = np.zeros(len(self.upper[0]))
+        count, first, second = moments
+        named = {"patches": np.array([count]), "sum": first, "products": second[self.upper]}
+        return {**named, "pairs": np.zeros(1), "differences": none}
 
     def check(self, sums: Arrays) -> None:
         """Patches in the study's range have such sums: both scatters are positive semidefinite, and because of

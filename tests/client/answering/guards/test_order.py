@@ -8,6 +8,7 @@ from jobs import hospital
 
 from normfed_client.answering.guards import order
 from normfed_client.answering.guards.base import HospitalGuard
+from normfed_client.answering.guards.budget import Budget
 from normfed_client.answering.guards.contents import Contents
 from normfed_client.answering.guards.installed import Installed
 from normfed_client.answering.guards.let_in import LetIn
@@ -19,7 +20,7 @@ from normfed_client.answering.guards.size import Size
 
 def test_a_hospital_has_every_guard_in_the_order_that_is_written_down(tmp_path: Path) -> None:
     assert tuple(type(guard) for guard in order.guards(hospital(tmp_path))) == order.ORDER
-    assert (Installed, LetIn, Runs, Size, Contents, Questions, Released) == order.ORDER
+    assert (Installed, LetIn, Runs, Size, Contents, Questions, Budget, Released) == order.ORDER
 
 
 def test_a_simulation_has_the_guards_that_need_no_hospital_in_the_same_order() -> None:

@@ -16,7 +16,11 @@ from normfed_client.training.loop import trained_parameters
 from normfed_common.algorithms.sharing import personal_arrays
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import PluginError
+from normfed_common.learning.cohort import Scan
+from normfed_common.learning.entries import build
 from normfed_common.learning.learner import NETWORK, Learner
+from normfed_common.learning.setting import Setting
+from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
 from normfed_common.models.combined.pipeline import Pipeline, assemble
 from normfed_common.studies import validate_learner, validate_strategy
@@ -227,3 +231,37 @@ def test_the_reference_of_a_loss_is_that_of_the_model_on_what_the_transforms_mak
     assert expected is not None
     assert made.reference_loss("training") == expected
     assert made.reference_loss("transform-1-means") is None
+
+
+class Halving(ScanTransform):
+    """Half of every value; nothing is learnt."""
+
+    Config = Frozen
+
+    def transform(self, scan: Scan) -> Scan:
+        return replace(scan, images=scan.images / 2)
+
+
+def private_model() -> tuple[NormativeModel, Setting]:
+    where = replace(setting(), private=True)
+    return build(MODELS, validate_learner(MODELS, {"name": "atlas"}, "test"), where), where
+
+
+def test_a_persons_part_in_private_sums_is_of_the_scan_as_the_transforms_make_it() -> None:
+    (model, where), people = private_model(), People(1)
+    behind = Pipeline([Halving(Frozen(), where)], model).bounded("moments")
+    alone, halved = model.bounded("moments"), People(1)
+    halved.scans = [replace(scan, images=scan.images / 2) for scan in people.scans]
+    assert alone is not None
+    assert behind is not None
+    expected = alone.contribution(halved, np.random.default_rng(0))
+    for name, array in behind.contribution(people, np.random.default_rng(0)).items():
+        np.testing.assert_array_equal(array, expected[name])
+
+
+def test_behind_what_a_site_learns_of_everybody_no_person_s_part_is_bounded() -> None:
+    """What others have would change it."""
+    model, where = private_model()
+    made = Pipeline([SiteCentring(Frozen(), where)], model)
+    assert made.bounded("moments") is None
+    assert Pipeline([Centring(Frozen(), where)], model).bounded("transform-1-means") is None

@@ -1,0 +1,217 @@
+"""What privacy costs models of sums on real scans: figures by epsilon, with the noise of sites of so many people.
+
+    python benchmarks/bench_private_sums.py --data BIDS [--study NAME ...] [--models LABEL ...] [--people N ...]
+        [--epsilon E ...] [--repeats N] [--out FILE]
+
+Who learns and who is scored is as in `bench_models`; contributions, noise and repairs are the product's own, without
+messages between sites. A site of n people stands for one of N by the noise that N people have, z n / N, on the total of
+the n that there are: noise shrinks with the number of people, what people's differences leave of the mean does not.
+"0 people" are as many as there are. Beside each model stands the same without privacy, and intensity with the same
+post-processing. An epsilon of 0 is none: bounded contributions without noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from bench_models import arguments, markdown, studies_of, told
+from common import machine
+from folds import Fold, cases_of, folds, prepared
+from model_figures import mean, rows
+from transfer import Entry, Federation, Scored, scores
+
+from normfed_common.foundation import seeds
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.learning.bounded import Bounded, Wrapped
+from normfed_common.learning.cohort import Cohort
+from normfed_common.learning.phase import Phase
+from normfed_common.models.base import NormativeModel
+from normfed_common.privacy.noise import SecretNoise
+from normfed_common.privacy.releases import released
+from normfed_common.privacy.spending import spending
+from normfed_common.study.config import StudyConfig
+from normfed_common.study.privacy import PrivacyConfig
+from normfed_server.arms.sums import Total
+
+FIGURES = ("auprc", "auroc", "best_dice", "dice")
+PRIOR, T1 = {"edge_mm": 5, "grey_factor": 0.4}, {"smoothing_mm": 3, "edge_mm": 5, "grey_factor": 0.3}
+
+
+def entry(label: str, sums: Any = "by-people", **model: Any) -> Entry:
+    """A model to compare."""
+    return Entry(label=label, model=model, sums=sums)
+
+
+FILTER = {"name": "matched-filter", "postprocessing": PRIOR}
+ENTRIES: Mapping[str, Sequence[Entry]] = {
+    "real-flair": (
+        entry("intensity", name="intensity", scale="units", postprocessing=PRIOR),
+        entry("matched-filter", **FILTER),
+        entry("atlas", "by-site", name="atlas", units="robust", postprocessing=T1),
+        entry("mixture", name="mixture"),
+        entry("location", name="location"),
+    ),
+    "real-brains": (
+        entry("intensity", name="intensity", scale="units", postprocessing=PRIOR),
+        entry("matched-filter", **FILTER, beside=0.5),
+        entry("atlas", "by-site", name="atlas", units="robust", postprocessing=T1),
+        entry("mixture", name="mixture"),
+        entry("location", name="location"),
+    ),
+    "real-t1-controls": (
+        entry("intensity", name="intensity", scale="units", suspicious="dark", postprocessing=T1),
+        entry("atlas", "by-site", name="atlas", units="robust", postprocessing=T1),
+        entry("location", name="location"),
+    ),
+}
+Kept = dict[tuple[str, ...], Arrays]
+
+
+class Remembering(Wrapped):
+    """Contributions that are worked out once per person and what their model has learnt before."""
+
+    def __init__(self, inner: Bounded, kept: Kept, key: tuple[str, ...]) -> None:
+        super().__init__(inner)
+        self._kept, self._key = kept, key
+
+    def contribution(self, person: Cohort, rng: np.random.Generator) -> Arrays:
+        """As it was when the person was first seen."""
+        visits = [person._cohort.visits[number][0].name for number in person._visits]  # type: ignore[attr-defined]
+        key = (*self._key, *visits)
+        if key not in self._kept:
+            self._kept[key] = self.inner.contribution(person, rng)
+        return self._kept[key]
+
+
+class PrivateFederation(Federation):
+    """A federation whose sums leave with noise.
+
+    Parameters
+    ----------
+    epsilon
+        0 for contributions without noise.
+    people
+        That every site stands for; as many as there are when 0.
+    kept
+        Contributions to first sums, by site, phase and visits.
+    """
+
+    def __init__(self, study: StudyConfig, entry: Entry, fold: Fold, epsilon: float, people: int, kept: Kept) -> None:
+        super().__init__(study, entry, fold, study.seed, {})
+        self.setting = replace(self.setting, private=True)
+        self._people, self._kept = people, kept
+        spent = spending(PrivacyConfig(epsilon=epsilon or 1), self.federation, self.new().phases())
+        assert spent is not None
+        self.multiplier = spent.sums.noise_multiplier if epsilon and spent.sums is not None else 0.0
+
+    def _sum(self, server: NormativeModel, phase: Phase, turn: int, first: bool) -> bool:
+        received, total = server.share(), Total(self.federation.sums, self.federation.largest_share)
+        noises: dict[str, float] = {}
+        for site, cohort in sorted(self.cohorts.items()):
+            bounded = self._at(received).bounded(phase.name)
+            assert bounded is not None
+            if first:  # later sums depend on noisy ones
+                bounded = Remembering(bounded, self._kept, (site, phase.name))
+            there = len(cohort.people())
+            noises[site] = self.multiplier * (there / self._people if self._people else 1)
+            sums = released(bounded, cohort, self._draws(site), SecretNoise(secrets.token_bytes(32)), noises[site])
+            self._bytes = max(self._bytes, sum(array.nbytes for array in sums.values()))
+            total.add(site, sums, there)
+        bounded = server.bounded(phase.name)
+        assert bounded is not None
+        noise = math.hypot(*(noises[site] * factor for site, factor in total.factors().items()))
+        return server.absorb(phase.name, bounded.repaired(total.arrays(), noise))
+
+    def _draws(self, site: str) -> Any:
+        return lambda person: seeds.generator(self.seed, "sums", site, "person", person)
+
+
+def scored(federation: Federation, fold: Fold) -> Iterator[Scored]:
+    """Everybody's map of a fold."""
+    arrays = federation.learn().arrays
+    for site, people in fold.scored.items():
+        for case, anomaly, seconds in scores(federation.served(arrays, site), people):
+            yield Scored(case, site, fold.group[site], anomaly, seconds)
+
+
+def figures(study: StudyConfig, plan: Sequence[Fold], federations: Sequence[Federation]) -> dict[str, float]:
+    """Means over people with lesions."""
+    people = [person for pair in zip(federations, plan, strict=True) for person in scored(*pair)]
+    table = rows(people, study.preprocessing.voxel_size_mm, study.evaluation.specificity)
+    return {name: mean(table, name) for name in FIGURES}
+
+
+def plans(study: StudyConfig, plan: Sequence[Fold]) -> dict[str, Sequence[Fold]]:
+    """Who learns: everybody; and where a site has 50 people, these alone, and 10 of them."""
+    found = {"all sites": plan}
+    for site, cases in plan[0].learn.items():
+        if len(cases) >= 50:
+            names = sorted({case.visit.participant.subject for case in cases})
+            few = set(seeds.generator(study.seed, "few").permutation(names)[:10])
+            some = [case for case in cases if case.visit.participant.subject in few]
+            found[f"{site}, {len(names)} people"] = [replace(plan[0], learn={site: cases})]
+            found[f"{site}, 10 people"] = [replace(plan[0], learn={site: some})]
+    return found
+
+
+def compared(study: StudyConfig, entries: Sequence[Entry], given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """A row per model, cohort, epsilon and number of people."""
+    cases = cases_of(study, prepared(study, given.data, given.workers), given.workers)
+    for cohort, plan in plans(study, folds(study, cases)).items():
+        for one in entries:
+            of = {"study": study.name, "cohort": cohort, "model": one.label}
+            plain = [Federation(study, one, fold, study.seed, {}) for fold in plan]
+            yield {**of, "epsilon": None, "people": 0, "draws": [figures(study, plan, plain)]}
+            if not any(phase.kind == "summed" for phase in plain[0].new().phases()):
+                continue
+            kept: Kept = {}
+            for people in given.people if cohort == "all sites" else (0,):
+                for epsilon in given.epsilon:
+                    if not epsilon and people != given.people[0]:
+                        continue
+                    draws = []
+                    for _ in range(given.repeats if epsilon else 1):
+                        private = [PrivateFederation(study, one, fold, epsilon, people, kept) for fold in plan]
+                        draws.append(figures(study, plan, private))
+                    yield {**of, "epsilon": epsilon, "people": people, "draws": draws}
+
+
+def line(row: dict[str, Any]) -> list[str]:
+    """A row of the table: the mean over draws, and their range where there are several."""
+    cells = []
+    for name in FIGURES:
+        values = [draw[name] for draw in row["draws"]]
+        spread = f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
+        cells.append(f"{np.mean(values):.3f}{spread if name == 'auprc' else ''}")
+    epsilon = "not private" if row["epsilon"] is None else f"{row['epsilon']:g}" if row["epsilon"] else "no noise"
+    return [row["model"], row["cohort"], str(row["people"] or "as they are"), epsilon, *cells]
+
+
+def main() -> None:
+    parser = arguments(str(__doc__), tuple(ENTRIES), ())
+    parser.add_argument("--people", type=int, nargs="+", default=(0, 10, 50), help="that every site stands for")
+    parser.add_argument("--epsilon", type=float, nargs="+", default=(0, 16, 8, 4, 2, 1))
+    parser.set_defaults(repeats=3)
+    given = parser.parse_args()
+    print(machine())
+    for study in studies_of(given):
+        entries = [one for one in ENTRIES[study.name] if not given.models or one.label in given.models]
+        head = ["model", "learnt from", "people a site", "epsilon", "AP", "AUROC", "best Dice", "Dice"]
+        print("\n".join(["", f"### {study.name}", "", *markdown(head, [])]), flush=True)
+        for row in compared(study, entries, given):
+            told(f"{study.name}: {row['model']}, epsilon {row['epsilon']}, {row['people']} people")
+            print(f"| {' | '.join(line(row))} |", flush=True)
+            if given.out is not None:
+                with given.out.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()

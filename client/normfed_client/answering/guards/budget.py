@@ -1,0 +1,112 @@
+"""Is there privacy left for what is asked? It is spent here, before the work begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
+from normfed_client.answering.guards.base import HospitalGuard
+from normfed_client.answering.job import Job
+from normfed_client.hospital.budget import refusal
+from normfed_client.hospital.ledger import Kind, Ledger, Release
+from normfed_client.hospital.site import people_of
+from normfed_common.algorithms.sharing import personal_arrays
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import SiteCode, SiteError, UserError
+from normfed_common.privacy.mechanisms import SampledGaussian
+from normfed_common.privacy.spending import spending
+from normfed_common.wire.answers import Answer
+from normfed_common.wire.requests import FineTune, Sums, TrainRound
+
+WITHOUT_NOISE = SampledGaussian(0.0)
+
+
+class Budget(HospitalGuard):
+    """Enters in the ledger what an answer will spend, and refuses what the budget has not got."""
+
+    def inbound(self, job: Job[Any]) -> None:
+        """See `Guard`. What was answered before has the same noise, and costs nothing.
+
+        Raises
+        ------
+        SiteError
+            Also if the ledger cannot be used, or is older than the server or the folders of the runs know.
+        """
+        rules = self.hospital.config
+        if job.site.study.privacy.epsilon is None and (rules.require_privacy or rules.limited):
+            name = "require_privacy" if rules.require_privacy else "epsilon_per_year or epsilon_for_life"
+            raise SiteError(SiteCode.PRIVACY_REQUIRED, f"{name} is set, and the study has no privacy.epsilon")
+        with _ledger(self.hospital) as ledger:
+            if job.request.ledger is not None:
+                ledger.check(job.request.ledger, self.hospital.signer())
+            if job.kept is not None:
+                return
+            releases = _releases(job)
+            for release in releases:
+                why = ledger.reserve(release, partial(refusal, rules))
+                if why:
+                    raise SiteError(SiteCode.BUDGET_SPENT, why)
+            if releases:
+                self.hospital.mark_ledger(job.request.run)
+
+    def outbound(self, job: Job[Any], answer: Answer, arrays: Arrays) -> tuple[Answer, Arrays]:
+        """See `Guard`."""
+        if isinstance(job.payload, TrainRound | FineTune | Sums):
+            with _ledger(self.hospital) as ledger:
+                ledger.settle(_key(job))
+        return answer, arrays
+
+
+def spent_by(job: Job[Any]) -> tuple[SampledGaussian, ...]:
+    """What leaves of the people to learn from with the answer to a request; nothing for what is not about them.
+
+    Raises
+    ------
+    SiteError
+        If the model has no such training or sums.
+    """
+    payload, study = job.payload, job.site.study
+    if not isinstance(payload, TrainRound | FineTune | Sums):
+        return ()
+    found = spending(study.privacy, study.federation, job.model().phases())
+    if found is None:
+        return (WITHOUT_NOISE,)
+    if isinstance(payload, FineTune):  # the model stays, and under differential privacy its loss is not told
+        return ()
+    release = found.sums if isinstance(payload, Sums) else found.round
+    if release is None:
+        raise SiteError(SiteCode.BAD_REQUEST, f"{job.request.task}: the model has nothing of the kind")
+    return (release,)
+
+
+def _releases(job: Job[Any]) -> list[Release]:
+    request = job.request
+    what = request.task + (f" {request.turn}" if request.turn else "")
+    spent = spent_by(job)
+    found: list[Release] = []
+    if spent:
+        kind: Kind = "without noise" if WITHOUT_NOISE in spent else "noise"
+        found.append(Release(_key(job), kind, spent, request.run, request.arm, what))
+    trains = isinstance(job.payload, TrainRound | FineTune)
+    if trains and (isinstance(job.payload, FineTune) or personal_arrays(job.model(), request.strategy)):
+        found.append(Release(_key(job), "stays", (), request.run, request.arm, what))
+    return found
+
+
+def _key(job: Job[Any]) -> str:
+    """The same for the same request about the same scans, which has the same answer."""
+    custody = job.site.custody
+    content = "" if custody is None else custody.content(people_of(job.site.train))
+    return sha256(f"{job.key}\n{content}".encode()).hexdigest()
+
+
+@contextmanager
+def _ledger(hospital: Any) -> Iterator[Ledger]:
+    """The ledger; whatever is wrong with it means that nothing is released."""
+    try:
+        yield hospital.ledger()
+    except UserError as error:
+        raise SiteError(SiteCode.RECORD_UNUSABLE, str(error)) from error

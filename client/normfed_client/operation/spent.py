@@ -1,0 +1,109 @@
+"""The ledger as its hospital reads it: a row per year, a bar per budget, and what it was spent on."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from normfed_client.hospital.budget import BudgetRules, spent
+from normfed_client.hospital.ledger import Entry
+from normfed_common.wording.terminal_text import plain
+
+BAR = 40  # columns
+
+
+def as_json(entries: Sequence[Entry], rules: BudgetRules) -> str:
+    """Every entry, epsilon of each year and for life (null where something left without noise), and the budget."""
+    years = sorted({entry.year for entry in entries})
+    found = {
+        "delta": rules.budget_delta,
+        "epsilon_per_year": rules.epsilon_per_year,
+        "epsilon_for_life": rules.epsilon_for_life,
+        "spent_per_year": {str(year): _told(_of(entries, year), rules) for year in years},
+        "spent_for_life": _told(entries, rules),
+        "entries": [
+            {
+                "time": entry.time,
+                "kind": entry.release.kind,
+                "run": entry.release.run,
+                "arm": entry.release.arm,
+                "what": entry.release.what,
+                "settled": entry.settled,
+                "spent": [[m.noise_multiplier, m.sampling_rate, m.times] for m in entry.release.spent],
+            }
+            for entry in entries
+        ],
+    }
+    return json.dumps(found, indent=1, allow_nan=False)
+
+
+def show(console: Console, entries: Sequence[Entry], rules: BudgetRules) -> None:
+    """Print tables and bars."""
+    if not entries:
+        console.print("Nothing was spent yet.")
+    years = sorted({entry.year for entry in entries})
+    if entries:
+        console.print(_years(entries, years, rules))
+        console.print()
+    this = years[-1] if years else None
+    for name, limit, counted in (
+        (f"{this or 'year'}", rules.epsilon_per_year, _of(entries, this)),
+        ("life", rules.epsilon_for_life, entries),
+    ):
+        if limit is not None:
+            console.print(_bar(name, spent(counted, rules.budget_delta), limit), soft_wrap=True)
+    if not rules.limited:
+        console.print("No budget is set (epsilon_per_year and epsilon_for_life of site.yaml).", soft_wrap=True)
+    if entries:
+        console.print()
+        console.print(_purposes(entries, rules))
+        console.print(
+            f"\nEpsilon is per patient, at delta {rules.budget_delta:g} (budget_delta), as if each were in everything. "
+            "What was reserved counts, whether it left or not. What stays is not counted.",
+            soft_wrap=True,
+        )
+
+
+def _years(entries: Sequence[Entry], years: Sequence[int], rules: BudgetRules) -> Table:
+    table = Table("year", "epsilon", "with noise", "without noise", "stays", box=None, pad_edge=False)
+    for name, counted in [*((str(year), _of(entries, year)) for year in years), ("life", entries)]:
+        table.add_row(name, _number(spent(counted, rules.budget_delta)), *_kinds(counted))
+    return table
+
+
+def _purposes(entries: Sequence[Entry], rules: BudgetRules) -> Table:
+    table = Table("run", "model", "epsilon", "with noise", "without noise", "stays", "last", box=None, pad_edge=False)
+    models = dict.fromkeys((entry.release.run, entry.release.arm) for entry in entries)
+    for run, arm in models:
+        of = [entry for entry in entries if (entry.release.run, entry.release.arm) == (run, arm)]
+        table.add_row(plain(run), plain(arm), _number(spent(of, rules.budget_delta)), *_kinds(of), of[-1].time[:10])
+    return table
+
+
+def _kinds(entries: Sequence[Entry]) -> list[str]:
+    kinds = [entry.release.kind for entry in entries]
+    return [str(kinds.count(kind) or "–") for kind in ("noise", "without noise", "stays")]
+
+
+def _bar(name: str, found: float, limit: float) -> str:
+    full = BAR if math.isinf(found) else min(BAR, math.ceil(BAR * found / limit))
+    colour = "green" if found < 0.8 * limit else "yellow" if found <= limit else "red"
+    left = f"{_number(found)} of {limit:g} is spent, {max(limit - found, 0.0):.3g} is left"
+    return f"{name:<5} [{colour}]{'█' * full}[/][dim]{'░' * (BAR - full)}[/] {left}"
+
+
+def _of(entries: Sequence[Entry], year: int | None) -> list[Entry]:
+    return [entry for entry in entries if entry.year == year]
+
+
+def _told(entries: Sequence[Entry], rules: BudgetRules) -> float | None:
+    found = spent(entries, rules.budget_delta)
+    return None if math.isinf(found) else found
+
+
+def _number(epsilon: float) -> str:
+    return "∞" if math.isinf(epsilon) else f"{epsilon:.3g}"

@@ -1,0 +1,171 @@
+"""What a request spends is on record before the work, or the request is refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from jobs import STUDY, job
+
+from normfed_client.answering.guards.budget import WITHOUT_NOISE, Budget, spent_by
+from normfed_client.answering.job import Job
+from normfed_client.hospital.budget import spent
+from normfed_client.hospital.folder import Hospital, HospitalConfig
+from normfed_client.hospital.outbox import digest
+from normfed_common.foundation.errors import SiteCode, SiteError
+from normfed_common.learning.phase import Phase
+from normfed_common.privacy.spending import spending
+from normfed_common.study.base import Frozen
+from normfed_common.study.privacy import PrivacyConfig
+from normfed_common.wire.answers import Answer, Trained
+from normfed_common.wire.requests import Canary, Describe, FineTune, Measure, Payload, ScorePeople, Sums, TrainRound
+
+PRIVATE = STUDY.model_copy(update={"privacy": PrivacyConfig(epsilon=2.0)})
+PHASES = (Phase("moments", "summed"), Phase("training", "averaged"))
+
+
+class Model:
+    """Sums, then rounds; nothing of it stays."""
+
+    network = None
+
+    def phases(self) -> tuple[Phase, ...]:
+        return PHASES
+
+
+def asked(folder: Path, payload: Payload, key: str = "k", private: bool = True, **header: Any) -> Job[Any]:
+    found = job(folder, payload, key=key, **header)
+    site = SimpleNamespace(study=PRIVATE if private else STUDY, custody=None, model=lambda *_: Model())
+    found.__dict__["site"] = site
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("normfed_client.answering.guards.budget.personal_arrays", lambda *_: frozenset())
+
+
+def hospital(folder: Path, **rules: Any) -> Hospital:
+    found = Hospital(folder, HospitalConfig(site="a", server="f:1", data=folder, **rules))
+    key = ec.generate_private_key(ec.SECP384R1())
+    formats = serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    found.key.write_bytes(key.private_bytes(*formats))
+    return found
+
+
+def refused(guard: Budget, asked: Job[Any]) -> SiteError:
+    with pytest.raises(SiteError) as caught:
+        guard.inbound(asked)
+    return caught.value
+
+
+def test_sums_and_rounds_spend_what_the_study_gives_each_and_nothing_else_spends(tmp_path: Path) -> None:
+    plan = spending(PRIVATE.privacy, PRIVATE.federation, PHASES)
+    assert plan is not None
+    assert spent_by(asked(tmp_path, Sums(phase="moments"))) == (plan.sums,)
+    assert spent_by(asked(tmp_path, TrainRound(round=1))) == (plan.round,)
+    assert spent_by(asked(tmp_path, FineTune(round=4))) == ()
+    for payload in (Describe(), Canary(), ScorePeople(), Measure(threshold=0.0)):
+        assert spent_by(asked(tmp_path, payload)) == ()
+        assert spent_by(asked(tmp_path, payload, private=False)) == ()
+    for payload in (Sums(phase="moments"), TrainRound(round=1), FineTune(round=4)):
+        assert spent_by(asked(tmp_path, payload, private=False)) == (WITHOUT_NOISE,)
+
+
+def test_a_whole_study_spends_its_epsilon_and_is_entered_once_a_request(tmp_path: Path) -> None:
+    ours = hospital(tmp_path)
+    guard, rounds = Budget(ours), PRIVATE.federation.rounds
+    for _ in range(2):  # asked again, as after a fault
+        guard.inbound(asked(tmp_path, Sums(phase="moments"), key="sums"))
+        for number in range(1, rounds + 1):
+            request = asked(tmp_path, TrainRound(round=number), key=f"round {number}")
+            guard.inbound(request)
+            assert guard.outbound(request, answer := Answer(site="a", payload=Trained()), {}) == (answer, {})
+    entries = ours.ledger().entries()
+    assert [entry.settled for entry in entries] == [False] + [True] * rounds
+    assert spent(entries, PRIVATE.privacy.delta) == pytest.approx(2.0, rel=5e-3)
+    assert spent(entries, PRIVATE.privacy.delta) <= 2.0
+
+
+def test_a_request_beyond_the_budget_is_refused_in_words_and_not_worked_on(tmp_path: Path) -> None:
+    ours = hospital(tmp_path, epsilon_per_year=1.2)
+    guard = Budget(ours)
+    guard.inbound(asked(tmp_path, Sums(phase="moments"), key="sums"))
+    error = refused(guard, asked(tmp_path, Sums(phase="moments"), key="other sums"))
+    assert error.code is SiteCode.BUDGET_SPENT
+    assert error.detail.startswith("epsilon_per_year: ")
+    assert len(ours.ledger().entries()) == 1
+
+
+@pytest.mark.parametrize("rules", [{"require_privacy": True}, {"epsilon_per_year": 9.0}, {"epsilon_for_life": 9.0}])
+def test_a_study_without_noise_is_refused_from_its_first_request_on(tmp_path: Path, rules: dict[str, Any]) -> None:
+    guard = Budget(hospital(tmp_path, **rules))
+    assert refused(guard, asked(tmp_path, Describe(), private=False)).code is SiteCode.PRIVACY_REQUIRED
+    guard.inbound(asked(tmp_path, Describe()))
+
+
+def test_without_a_budget_a_study_without_noise_is_entered_as_such(tmp_path: Path) -> None:
+    ours = hospital(tmp_path)
+    Budget(ours).inbound(asked(tmp_path, TrainRound(round=1), private=False))
+    assert [entry.release.kind for entry in ours.ledger().entries()] == ["without noise"]
+
+
+def test_what_stays_at_the_site_has_an_entry_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("normfed_client.answering.guards.budget.personal_arrays", lambda *_: frozenset({"norm"}))
+    ours = hospital(tmp_path)
+    Budget(ours).inbound(asked(tmp_path, TrainRound(round=1), key="a"))
+    Budget(ours).inbound(asked(tmp_path, FineTune(round=4), key="b"))
+    assert [entry.release.kind for entry in ours.ledger().entries()] == ["noise", "stays", "stays"]
+
+
+def test_an_old_copy_is_refused_by_the_servers_counter_and_by_the_folders_of_the_runs(tmp_path: Path) -> None:
+    ours = hospital(tmp_path)
+    guard = Budget(ours)
+    guard.inbound(asked(tmp_path, TrainRound(round=1), key="1"))
+    shutil.copy(ours.ledger_file, tmp_path / "backup")
+    guard.inbound(asked(tmp_path, TrainRound(round=2), key="2"))
+    counter = ours.ledger_counter()
+    guard.inbound(asked(tmp_path, TrainRound(round=2), key="2", ledger=counter))
+    shutil.copy(tmp_path / "backup", ours.ledger_file)
+    error = refused(guard, asked(tmp_path, Describe()))
+    assert error.code is SiteCode.RECORD_UNUSABLE
+    assert "ledger.json knows of 2. Restore the newest copy" in error.detail
+    shutil.rmtree(ours.state)  # restored with the rest of the folder
+    guard.inbound(asked(tmp_path, Describe()))
+    error = refused(guard, asked(tmp_path, Describe(), ledger=counter))
+    assert error.code is SiteCode.RECORD_UNUSABLE
+    assert "the server knows of 2. Restore the newest copy" in error.detail
+
+
+def test_a_counter_of_the_servers_own_making_is_refused(tmp_path: Path) -> None:
+    ours = hospital(tmp_path)
+    Budget(ours).inbound(asked(tmp_path, TrainRound(round=1)))
+    counter = ours.ledger_counter()
+    assert counter is not None
+    made_up = counter.model_copy(update={"entries": 7})
+    assert refused(Budget(ours), asked(tmp_path, Describe(), ledger=made_up)).code is SiteCode.BAD_REQUEST
+
+
+def test_a_damaged_ledger_lets_nothing_out(tmp_path: Path) -> None:
+    ours = hospital(tmp_path)
+    ours.ledger_file.write_bytes(b"x" * 5000)
+    error = refused(Budget(ours), asked(tmp_path, TrainRound(round=1)))
+    assert error.code is SiteCode.RECORD_UNUSABLE
+    assert "Restore its newest copy" in error.detail
+
+
+def test_the_counter_is_no_part_of_what_is_asked(tmp_path: Path) -> None:
+    class Nothing(Frozen):
+        """No rules."""
+
+    ours = hospital(tmp_path)
+    Budget(ours).inbound(asked(tmp_path, TrainRound(round=1)))
+    with_it = asked(tmp_path, TrainRound(round=1), ledger=ours.ledger_counter()).request
+    assert with_it.ledger is not None
+    without = with_it.model_copy(update={"ledger": None})
+    assert digest(with_it, {}, Nothing()) == digest(without, {}, Nothing())

@@ -1,0 +1,73 @@
+"""`normfed site ledger`: what the hospital reads of its budget."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+import yaml
+from commands import normfed
+
+from normfed_client.hospital.budget import BudgetRules, refusal
+from normfed_client.hospital.folder import open_hospital
+from normfed_client.hospital.ledger import Kind, Release
+from normfed_common.foundation.errors import UserError
+from normfed_common.privacy.accounting import epsilon
+from normfed_common.privacy.mechanisms import SampledGaussian
+
+ONE = SampledGaussian(10.0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    settings = {"site": "a", "server": "f:1", "data": str(tmp_path), "epsilon_per_year": 1.0}
+    (tmp_path / "site.yaml").write_text(yaml.safe_dump(settings))
+    return tmp_path
+
+
+def enter(folder: Path, key: str, arm: str, kind: Kind = "noise") -> None:
+    spent = {"noise": (ONE,), "without noise": (SampledGaussian(0.0),), "stays": ()}[kind]
+    release = Release(key, kind, spent, "run-1", arm, "train.sums")
+    assert not open_hospital(folder).ledger().reserve(release, partial(refusal, BudgetRules()))
+
+
+def test_before_anything_was_spent_the_budget_is_whole(folder: Path) -> None:
+    output = normfed("site", "ledger", "--home", folder).output
+    assert "Nothing was spent yet." in output
+    assert "0 of 1 is spent, 1 is left" in output
+
+
+def test_years_models_and_what_is_left_are_shown(folder: Path) -> None:
+    for key in "ab":
+        enter(folder, key, "atlas")
+    enter(folder, "c", "federated")
+    enter(folder, "c", "federated", "stays")
+    output = normfed("site", "ledger", "--home", folder).output
+    three, two = epsilon([ONE] * 3, 1e-5), epsilon([ONE] * 2, 1e-5)
+    assert f"{three:.3g} of 1 is spent, {1 - three:.3g} is left" in output
+    rows = [line.split() for line in output.splitlines() if line.startswith("run-1")]
+    assert [row[1:6] for row in rows] == [["atlas", f"{two:.3g}", "2", "–", "–"], ["federated", *rows[1][2:6]]]
+    assert rows[1][3:6] == ["1", "–", "1"]
+
+
+def test_a_year_in_which_something_left_without_noise_has_no_epsilon(folder: Path) -> None:
+    enter(folder, "a", "atlas", "without noise")
+    assert "∞ of 1 is spent, 0 is left" in normfed("site", "ledger", "--home", folder).output
+    found = json.loads(normfed("site", "ledger", "--json", "--home", folder).output)
+    assert found["spent_for_life"] is None
+
+
+def test_programs_read_every_entry(folder: Path) -> None:
+    enter(folder, "a", "atlas")
+    found = json.loads(normfed("site", "ledger", "--json", "--home", folder).output)
+    assert found["spent_for_life"] == epsilon([ONE], 1e-5)
+    assert list(found["spent_per_year"].values()) == [epsilon([ONE], 1e-5)]
+    assert found["entries"][0]["spent"] == [[10.0, 1.0, 1]]
+
+
+def test_a_damaged_ledger_is_said_in_one_sentence(folder: Path) -> None:
+    (folder / "ledger.sqlite").write_bytes(b"x" * 5000)
+    with pytest.raises(UserError, match=r"cannot be used \(file is not a database\)"):
+        normfed("site", "ledger", "--home", folder)

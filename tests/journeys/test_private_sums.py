@@ -1,0 +1,71 @@
+"""Studies whose sums leave with noise, through the command line on tiny synthetic hospitals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from commands import normfed, run_folder, weights
+from conftest import TINY
+
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import StudyError
+
+pytestmark = pytest.mark.xdist_group("journeys")
+MISSED = '"missing"'  # the event of a site that did not take part
+MODELS: tuple[dict[str, Any], ...] = (
+    {"name": "atlas"},
+    {"name": "matched-filter"},
+    {"name": "mixture", "classes": 2, "iterations": 10},
+    {"name": "location", "patch_size": 5, "latents": 3, "pairs_per_subject": 200},
+)
+
+
+def simulated(folder: Path, **changes: Any) -> Path:
+    """The run folder of the tiny study with privacy and other changes."""
+    folder.mkdir()
+    raw = {**TINY, "privacy": {"epsilon": 8}, **changes}
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    result = normfed("simulate", path, "--out", folder / "runs", "--workers", 0, "--quiet")
+    assert result.exit_code == 0, result.output
+    return run_folder(folder / "runs")
+
+
+def model_of(run: Path) -> Arrays:
+    """What all sites of a run have learnt."""
+    return weights(run)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model["name"])
+def test_a_private_study_ends_with_a_model_and_its_figures(
+    model: dict[str, Any], hospitals: Path, tmp_path: Path
+) -> None:
+    run = simulated(tmp_path / "run", model=model)
+    assert MISSED not in (run / "events.jsonl").read_text()
+    assert "federated" in json.dumps(json.loads((run / "metrics.json").read_text()))
+    assert (run / "report.html").exists()
+
+
+def test_by_site_every_site_weighs_alike_in_private_sums_too(hospitals: Path, tmp_path: Path) -> None:
+    federation = {**TINY["federation"], "sums": "by-site"}
+    found = model_of(simulated(tmp_path / "run", model={"name": "atlas"}, federation=federation))
+    assert all(np.isfinite(array).all() for array in found.values())
+
+
+def test_two_runs_of_one_study_have_other_noise(hospitals: Path, tmp_path: Path) -> None:
+    one, other = (model_of(simulated(tmp_path / name, model={"name": "atlas"})) for name in ("one", "other"))
+    assert one.keys() == other.keys()
+    assert np.abs(one["sums.moments.sum"] - other["sums.moments.sum"]).max() > 0
+    np.testing.assert_array_equal(one["sums.moments.count"], other["sums.moments.count"])
+
+
+def test_a_model_that_bounds_nobody_s_part_is_refused_in_words_that_name_those_that_do(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump({**TINY, "privacy": {"epsilon": 8}, "model": {"name": "atlas", "regress": ["age"]}}))
+    with pytest.raises(StudyError, match=r"privacy\.epsilon: the model atlas adds up .*matched-filter and"):
+        normfed("simulate", path, "--out", tmp_path / "runs", "--workers", 0)
