@@ -85,7 +85,10 @@ def sums_of(model: NormativeModel, phase: str, person: Person, private: bool) ->
     """
     cohort, rng = cohort_of(person), seeds.generator(model.setting.seed, "sums", person.site, phase)
     bounded = model.bounded(phase) if private else None
-    found = model.statistics(phase, cohort, rng) if bounded is None else shortened(bounded.contribution(cohort, rng))
+    if bounded is None:
+        found = model.statistics(phase, cohort, rng)
+    else:  # in the layout that the server makes of released totals
+        found = bounded.repaired({**shortened(bounded.contribution(cohort, rng)), **bounded.beside(1)}, 0.0)
     return {name: np.asarray(array, np.float64) for name, array in found.items()}
 
 
