@@ -17,14 +17,19 @@ import torch
 
 from normfed_client.training.gradients import GradientRule
 from normfed_client.training.loop import Settings, train
+from normfed_client.training.per_patient import PerPatient
 from normfed_common.foundation import seeds
+from normfed_common.foundation.arrays import Arrays
 from normfed_common.learning.batch import Batch
+from normfed_common.learning.bounded import Bounded
 from normfed_common.learning.cohort import Cohort, Person, Scan
 from normfed_common.learning.learner import Learner
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import Setting
 from normfed_common.privacy import accounting
 from normfed_common.privacy.mechanisms import SampledGaussian
+from normfed_common.privacy.noise import SecretNoise, derived_key
+from normfed_common.privacy.releases import released
 from normfed_common.privacy.spending import Spending, spending
 from normfed_common.study.base import Frozen
 from normfed_common.study.privacy import PrivacyConfig
@@ -171,6 +176,50 @@ def through_training(rules: Sequence[GradientRule], length: float) -> Mechanism:
     return mechanism
 
 
+def as_a_site_does(privacy: PrivacyConfig, spent: Spending, seed: int) -> Mechanism:
+    """The mechanism by the code that a site runs: sums released with noise, and rounds of private training."""
+
+    def mechanism(inside: np.ndarray) -> np.ndarray:
+        total, key = np.zeros(len(inside)), derived_key(b"audit", str(seed))
+        if spent.sums is not None:
+            z, canaries = spent.sums.noise_multiplier, _Unit(inside)
+            for number in range(spent.requests):
+                noise = SecretNoise(derived_key(key, f"sums {number}"))
+                found = released(canaries, _Slots(len(inside)), lambda person: np.random.default_rng(person), noise, z)
+                total += found["canaries"] / z**2
+        if spent.round is not None:
+            keys = [derived_key(key, f"round {number}") for number in range(spent.rounds)]
+            rules = [PerPatient(one, spent.round, privacy.clip_norm, 1) for one in keys]
+            trained = through_training(rules, privacy.clip_norm)(inside)
+            expected = spent.round.sampling_rate * len(inside)
+            total += trained * expected / privacy.clip_norm / spent.round.noise_multiplier**2
+        return total
+
+    return mechanism
+
+
+class _Unit(Bounded):
+    """Sums to which person i adds e_i, or nothing for whoever is out."""
+
+    def __init__(self, inside: np.ndarray) -> None:
+        self._inside = inside
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"canaries": self._inside.shape}
+
+    def contribution(self, person: Cohort, rng: np.random.Generator) -> Arrays:
+        found = np.zeros(len(self._inside))
+        number = int(person.scan(0).normal_index[0])
+        found[number] = self._inside[number]
+        return {"canaries": found}
+
+    def beside(self, people: int) -> Arrays:
+        return {}
+
+    def repaired(self, total: Arrays, noise: float) -> Arrays:
+        return total
+
+
 def attack(target: Target) -> tuple[Finding, ...]:
     """The mechanism that the study's privacy configures, at the study's delta, held against what it claims."""
     study = target.run.study
@@ -179,7 +228,9 @@ def attack(target: Target) -> tuple[Finding, ...]:
     if not releases:
         return (Finding(**_SHARED, notes=("Nothing of this model leaves a site, so there is nothing to audit.",)),)
     count = target.options.canaries
-    found = one_run(gaussians(releases, target.options.seed), count, study.privacy.delta, target.options.seed)
+    seed = target.options.seed
+    mechanism = gaussians(releases, seed) if spent is None else as_a_site_does(study.privacy, spent, seed)
+    found = one_run(mechanism, count, study.privacy.delta, seed)
     claim = accounting.epsilon(releases, study.privacy.delta)
     notes = [f"{found.correct} of {found.guesses} guesses were right.", _verdict(found.epsilon, claim)]
     finding = Finding(

@@ -110,7 +110,7 @@ def _ruled(target: Target, people: list[Person]) -> Finding:
             "data": study.data.model_copy(update={"exclude": {}}),
         }
     )
-    before: set[str] = set()
+    released: list[frozenset[str]] = []
     for run, gone in (("first", ()), ("second", (people[0].name,))):
         custody = hospital.custody(run)
         custody = custody.model_copy(update={"rules": custody.rules.model_copy(update={"exclude": gone})})
@@ -119,13 +119,17 @@ def _ruled(target: Target, people: list[Person]) -> Finding:
             site.training_cohort()
             site.release("learning", site.train, "sums")
         except SiteError as error:
-            what = "second" if before else "first"
+            what = "second" if released else "first"
             return Finding(**shared, notes=(f"The {what} sum is refused: {error.code.sentence}.",))
-        told = set(people_of(site.train))
-        if before == told:
-            return Finding(**shared, notes=("Both sums are of the same people, so there is no difference.",))
-        before = told
-    return Finding(**shared, notes=("Both sums were released: the rules did not prevent it.",))
+        released.append(frozenset(people_of(site.train)))
+    apart = len(released[0] ^ released[1])
+    if apart == 0:
+        return Finding(**shared, notes=("Both sums are of the same people, so there is no difference.",))
+    if apart >= least:
+        note = f"The second sum leaves out others as well: the two differ by {apart} people, of whom none stands out."
+        return Finding(**shared, notes=(note,))
+    note = f"Both sums were released, and differ by {apart} people: the rules did not prevent it."
+    return Finding(**shared, notes=(note,))
 
 
 def _hospital(folder: Path, config: SiteConfig, minimum: int, study: StudyConfig) -> Hospital:

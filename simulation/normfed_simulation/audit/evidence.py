@@ -25,6 +25,7 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.learning.learner import NETWORK, SUMS
 from normfed_common.learning.phase import Phase
 from normfed_common.models.base import NormativeModel
+from normfed_common.privacy.releases import shortened
 from normfed_simulation.audit.target import Person
 
 DRAWS = 3  # epochs of a person's batches, so that what is drawn in them does not decide
@@ -83,8 +84,11 @@ def sums_of(model: NormativeModel, phase: str, person: Person, private: bool) ->
         Whether what is added is the model's bounded contribution of a person, as where the sums leave with noise.
     """
     cohort, rng = cohort_of(person), seeds.generator(model.setting.seed, "sums", person.site, phase)
-    bounded = getattr(model, "bounded", None) if private else None
-    found = model.statistics(phase, cohort, rng) if bounded is None else bounded(phase).contribution(cohort, rng)
+    bounded = model.bounded(phase) if private else None
+    if bounded is None:
+        found = model.statistics(phase, cohort, rng)
+    else:  # in the layout that the server makes of released totals
+        found = bounded.repaired({**shortened(bounded.contribution(cohort, rng)), **bounded.beside(1)}, 0.0)
     return {name: np.asarray(array, np.float64) for name, array in found.items()}
 
 

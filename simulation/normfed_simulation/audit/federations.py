@@ -97,7 +97,7 @@ class Eavesdropper:
     def of_everybody(self, final: Arrays) -> list[Heard]:
         """Of every round how the model changed, from the requests and the final model alone."""
         rounds = sorted(self._models)
-        after = [*(self._models[number] for number in rounds[1:]), final]
+        after = [self._models[number] for number in rounds[1:]] + [final] * bool(rounds)
         found = [Heard(EVERYBODY, n, _less(new, self._models[n])) for n, new in zip(rounds, after, strict=True)]
         return [one for one in found if one.arrays]
 

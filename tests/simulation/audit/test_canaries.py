@@ -8,7 +8,9 @@ import pytest
 from normfed_client.training.gradients import Plain
 from normfed_common.privacy import accounting
 from normfed_common.privacy.mechanisms import SampledGaussian
-from normfed_simulation.audit.canaries import gaussians, one_run, through_training
+from normfed_common.privacy.spending import Spending
+from normfed_common.study.privacy import PrivacyConfig
+from normfed_simulation.audit.canaries import as_a_site_does, gaussians, one_run, through_training
 
 DELTA, COUNT = 1e-5, 600
 
@@ -43,3 +45,27 @@ def test_the_training_loop_with_the_noise_left_out_is_caught(rounds: int) -> Non
 def test_what_the_training_loop_lets_out_of_a_canary_is_its_gradient() -> None:
     inside = np.array([True, False, True])
     np.testing.assert_allclose(through_training([Plain()], length=0.5)(inside), 0.5 * inside)
+
+
+SPENDINGS = {
+    "sums": Spending(SampledGaussian(0.7), None, 2, 0),
+    "rounds": Spending(None, SampledGaussian(0.8, 0.25, 4), 0, 5),
+    "both": Spending(SampledGaussian(1.0), SampledGaussian(1.0, 0.5, 2), 1, 3),
+}
+
+
+@pytest.mark.parametrize("kind", SPENDINGS)
+def test_what_a_site_runs_is_as_private_as_the_accountant_says(kind: str) -> None:
+    spent, privacy = SPENDINGS[kind], PrivacyConfig(epsilon=8.0, clip_norm=0.5)
+    found = one_run(as_a_site_does(privacy, spent, 0), 300, DELTA, 0)
+    assert found.epsilon < accounting.epsilon(spent.releases(), DELTA)
+    assert found.auc > 0.6  # the canaries are in what is released
+
+
+@pytest.mark.parametrize("kind", SPENDINGS)
+def test_what_a_site_runs_releases_what_the_accountant_thinks(kind: str) -> None:
+    """The attacker's area is that of the mechanism of the books, of orthogonal canaries."""
+    spent, privacy = SPENDINGS[kind], PrivacyConfig(epsilon=8.0, clip_norm=0.5)
+    site = one_run(as_a_site_does(privacy, spent, 1), 300, DELTA, 1).auc
+    books = one_run(gaussians(spent.releases(), 2), 300, DELTA, 2).auc
+    assert site == pytest.approx(books, abs=0.12)
