@@ -98,6 +98,11 @@ def upwards(value: float) -> str:
     return f"{_up(value, DIGITS):.{DIGITS}g}"
 
 
+def rounded(value: float) -> str:
+    """To two digits, never as a power of ten."""
+    return f"{float(f'{value:.2g}'):,.10g}"
+
+
 def _up(value: float, digits: int) -> float:
     if value <= 0:
         return 0.0
