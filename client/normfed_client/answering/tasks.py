@@ -98,11 +98,11 @@ def train(job: Job[TrainRound]) -> tuple[Answer, Arrays]:
     cohort, compression = _training_cohort(job), payload.compression
     model = job.model()
     personal = personal_arrays(model, request.strategy)
-    rule = _rule(job, model, personal)
+    settings = _settings(job, model)
     work = Round(
         model=model,
         cohort=cohort,
-        settings=replace(_settings(job, model), checkpoints=job.checkpoints, rule=rule),
+        settings=replace(settings, checkpoints=job.checkpoints, rule=_rule(job, model, personal)),
         offer=_expanded(offers.decode(job.arrays), compression),
         personal=personal,
         parameters=parameters,
@@ -213,8 +213,9 @@ def _rule(job: Job[Any], model: NormativeModel, personal: frozenset[str]) -> Gra
     """
     study = job.site.study
     spent = spending(study.privacy, study.federation, model.phases())
-    if spent is None or spent.round is None:
+    if spent is None:
         return Plain()
+    assert spent.round is not None  # as the model has the phase
     check_training(model, job.request.model["name"], personal, study.privacy)
     privacy = study.privacy
     key = job.noise_key("training")
@@ -265,22 +266,22 @@ def sums(job: Job[Sums]) -> tuple[Answer, Arrays]:
     again = (job.payload.iteration,) if job.payload.iteration else ()
     names = ("sums", site.config.name, phase, *again)
     spent = spending(site.study.privacy, site.study.federation, model.phases())
-    if spent is not None and spent.sums is not None:
+    notes: tuple[str, ...] = ()
+    if spent is not None:
+        assert spent.sums is not None  # as the model has the phase
         noise, seed = SecretNoise(job.noise_key("sums")), seeds.derive(job.seed, *names)
         total = private_sums(model, phase, cohort, noise, seed, spent.sums.noise_multiplier)
-        seconds = time.perf_counter() - begin
-        return Answer(site=site.config.name, subjects=site.training_people, seconds=seconds, payload=Summed()), total
-    places = model.places(phase)
-    if places is not None:
-        model.prepare(phase, cohort)
-        cohort = site.cohort_of_places(model.age_and_sex, places)
-    rng = seeds.generator(job.seed, *names)
+    else:
+        places = model.places(phase)
+        if places is not None:
+            model.prepare(phase, cohort)
+            cohort = site.cohort_of_places(model.age_and_sex, places)
+        rng = seeds.generator(job.seed, *names)
 
-    def made() -> Arrays:
-        return {name: np.asarray(value, np.float64) for name, value in model.statistics(phase, cohort, rng).items()}
+        def made() -> Arrays:
+            return {name: np.asarray(value, np.float64) for name, value in model.statistics(phase, cohort, rng).items()}
 
-    total = made_before(site, job.request.model, phase, received, made)
-    total, notes = site.coarsened(model, phase, total)
+        total, notes = site.coarsened(model, phase, made_before(site, job.request.model, phase, received, made))
     header = Answer(
         site=site.config.name,
         subjects=site.training_people,

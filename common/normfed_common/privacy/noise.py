@@ -99,14 +99,6 @@ class SecretNoise:
         """0 to count - 1 in random order, int64 (count,)."""
         return np.argsort(self._stream().integers(count), kind="stable")
 
-    def state(self) -> dict[str, int]:
-        """How many draws were made, as JSON; never the key."""
-        return {"draws": self._draws}
-
-    def load(self, state: dict[str, int]) -> None:
-        """Go on after as many draws."""
-        self._draws = state["draws"]
-
     def _stream(self) -> _Keystream:
         self._draws += 1
         return _Keystream(self._key, self._draws - 1)

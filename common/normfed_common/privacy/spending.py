@@ -6,12 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 from normfed_common.learning.phase import Phase
 from normfed_common.privacy import accounting
 from normfed_common.privacy.mechanisms import SampledGaussian
 from normfed_common.study.federation import FederationConfig
 from normfed_common.study.privacy import PrivacyConfig
+
+Kind = Literal["sums", "rounds"]
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,18 @@ class Spending:
     requests: int
     rounds: int
 
+    def by_kind(self) -> dict[Kind, SampledGaussian]:
+        """All that leaves a site of one model, its sums and its rounds, as far as it has them."""
+        found: dict[Kind, SampledGaussian] = {}
+        if self.sums is not None:
+            found["sums"] = self.sums.repeated(self.requests)
+        if self.round is not None:
+            found["rounds"] = self.round.repeated(self.rounds)
+        return found
+
     def releases(self) -> tuple[SampledGaussian, ...]:
         """All that leaves a site of one model, from its first sums to its last round."""
-        found = ((self.sums, self.requests), (self.round, self.rounds))
-        return tuple(release.repeated(times) for release, times in found if release is not None and times)
+        return tuple(self.by_kind().values())
 
 
 def steps_of(privacy: PrivacyConfig, local_epochs: int) -> int:

@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from normfed_common.privacy.spending import Kind
 from normfed_common.study.base import Frozen
 
-Kind = Literal["sums", "rounds"]
 Unit = Literal["patient", "sample", "site"]
 
 

@@ -12,10 +12,10 @@ from normfed_common.learning.setting import Setting
 from normfed_common.models.combined.pipeline import assemble
 from normfed_common.privacy import accounting
 from normfed_common.privacy.mechanisms import SampledGaussian
-from normfed_common.privacy.spending import spending
+from normfed_common.privacy.spending import Kind, spending
 from normfed_common.study.config import StudyConfig
 from normfed_server.arms.plan import Arm, Plan
-from normfed_server.results.guarantees import Guarantee, Kind, Mechanism, PrivacyFigures, Spent, Unit
+from normfed_server.results.guarantees import Guarantee, Mechanism, PrivacyFigures, Spent, Unit
 from normfed_server.sites.description import POOLED
 from normfed_server.steps.central import central_noise, releases
 
@@ -45,11 +45,7 @@ def _people(study: StudyConfig, arms: Sequence[Arm], phases: Mapping[str, Sequen
     for arm in arms:
         spent = spending(study.privacy, study.federation, phases[arm.name])
         assert spent is not None
-        found[arm.name] = {}
-        if spent.sums is not None:
-            found[arm.name]["sums"] = spent.sums.repeated(spent.requests)
-        if spent.round is not None:
-            found[arm.name]["rounds"] = spent.round.repeated(spent.rounds)
+        found[arm.name] = spent.by_kind()
     return _guarantee(study.privacy.unit, study.privacy.epsilon, study.privacy.delta, arms, found)
 
 

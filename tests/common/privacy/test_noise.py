@@ -91,20 +91,6 @@ def test_a_study_s_seed_changes_nothing() -> None:
     np.testing.assert_array_equal(*drawn)
 
 
-@given(st.integers(0, 20))
-def test_draws_go_on_where_a_state_was_saved(before: int) -> None:
-    whole, begun, resumed = (SecretNoise(KEY) for _ in range(3))
-    for noise in (whole, begun):
-        for _ in range(before):
-            noise.uniform(3)
-    resumed.load(begun.state())
-    np.testing.assert_array_equal(resumed.gaussian(9, 2.0), whole.gaussian(9, 2.0))
-
-
-def test_a_state_does_not_show_the_key() -> None:
-    assert SecretNoise(KEY).state() == SecretNoise(OTHER).state()
-
-
 def test_noised_values_are_the_values_and_the_gaussian_numbers_on_a_grid() -> None:
     values = np.linspace(-1, 1, 1001)
     noised, noise = SecretNoise(KEY).noised(values, 0.7), SecretNoise(KEY).gaussian(1001, 0.7)
