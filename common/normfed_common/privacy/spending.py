@@ -54,7 +54,7 @@ class Spending:
 
 def steps_of(privacy: PrivacyConfig, local_epochs: int) -> int:
     """Steps of the optimiser in a round."""
-    return privacy.steps_per_round or math.ceil(local_epochs / privacy.sampling_rate)
+    return privacy.steps_per_round or math.ceil(local_epochs / privacy.sampling_rate - 1e-9)
 
 
 def spending(privacy: PrivacyConfig, federation: FederationConfig, phases: Sequence[Phase]) -> Spending | None:

@@ -92,7 +92,8 @@ def _covered(privacy: PrivacyFigures | None, sums: bool) -> str:
     if privacy is None:
         return NOT
     if privacy.people is not None:
-        return COVERED if privacy.people.unit == "patient" else "of single samples only"
+        # Of sums a patient's part is bounded as a whole, whatever is protected in training.
+        return COVERED if privacy.people.unit == "patient" or sums else "of single samples only"
     return BY_THE_SERVER if privacy.sites is not None and not sums else NOT
 
 

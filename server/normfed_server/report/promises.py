@@ -190,6 +190,14 @@ def _always(results: RunResults) -> list[Gap]:
     if results.privacy is not None and results.privacy.people is not None:
         found.append(
             Gap(
+                "What figures say of parts of models that stay at a hospital",
+                "with such strategies as Ditto or fine-tuning, a hospital trains these without noise on the same "
+                "patients. They never leave it; how well they find lesions does, and no guarantee covers what that "
+                "says of these patients.",
+            )
+        )
+        found.append(
+            Gap(
                 "Other studies and other years",
                 "this page adds up one study. Each hospital's own ledger adds up all of them, and refuses what is too "
                 "much: normfed site ledger.",

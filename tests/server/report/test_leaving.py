@@ -58,7 +58,7 @@ def test_a_run_whose_events_are_gone_says_what_its_figures_say(tmp_path: Path) -
         (None, "no", "no"),
         ({"minimum_sites": 4}, "no", "no"),
         ({"people": guarantee()}, "yes", "yes"),
-        ({"people": guarantee("sample")}, "of single samples only", "of single samples only"),
+        ({"people": guarantee("sample")}, "yes", "of single samples only"),
         ({"sites": guarantee("site")}, "no", "only from whoever sees the models, not from the server"),
     ],
 )

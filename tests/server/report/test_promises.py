@@ -89,7 +89,7 @@ ALWAYS = {
     "That a hospital took part, and how many people it has",
     "What is true of people in general",
 }
-OTHERS = "Other studies and other years"
+STAYS, OTHERS = "What figures say of parts of models that stay at a hospital", "Other studies and other years"
 
 
 @pytest.mark.parametrize(
@@ -97,18 +97,18 @@ OTHERS = "Other studies and other years"
     [
         (None, {"Single patients"}),
         ({"minimum_sites": 4}, {"Single patients", "The sum of the honest hospitals"}),
-        ({"people": guarantee()}, {OTHERS}),
-        ({"people": guarantee("sample")}, {"Patients as a whole", OTHERS}),
+        ({"people": guarantee()}, {STAYS, OTHERS}),
+        ({"people": guarantee("sample")}, {"Patients as a whole", STAYS, OTHERS}),
         (
             {"people": guarantee(), "minimum_sites": 4, "distributed": True},
-            {"The sum of the honest hospitals", "A hospital whose partners add no noise", OTHERS},
+            {"The sum of the honest hospitals", "A hospital whose partners add no noise", STAYS, OTHERS},
         ),
         ({"sites": guarantee("site")}, {"Anything from the server itself"}),
         (
             {"sites": guarantee("site"), "outside": ["local-a"]},
             {"Anything from the server itself", "Models beside the study's own"},
         ),
-        ({"sites": guarantee("site"), "people": guarantee()}, {OTHERS}),
+        ({"sites": guarantee("site"), "people": guarantee()}, {STAYS, OTHERS}),
     ],
 )
 def test_what_is_not_protected_is_listed(said: dict[str, Any] | None, more: set[str]) -> None:
