@@ -51,7 +51,7 @@ def test_a_private_study_ends_with_a_model_and_its_figures(
     assert (run / "report.html").exists()
 
 
-def test_by_site_every_site_weighs_alike_in_private_sums_too(hospitals: Path, tmp_path: Path) -> None:
+def test_sums_by_site_can_be_private_too(hospitals: Path, tmp_path: Path) -> None:
     federation = {**TINY["federation"], "sums": "by-site"}
     found = model_of(simulated(tmp_path / "run", model={"name": "atlas"}, federation=federation))
     assert all(np.isfinite(array).all() for array in found.values())
