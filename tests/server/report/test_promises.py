@@ -100,8 +100,8 @@ OTHERS = "Other studies and other years"
         ({"people": guarantee()}, {OTHERS}),
         ({"people": guarantee("sample")}, {"Patients as a whole", OTHERS}),
         (
-            {"people": guarantee(), "minimum_sites": 4, "distributed": True},
-            {"The sum of the honest hospitals", "A hospital whose partners add no noise", OTHERS},
+            {"people": guarantee(), "minimum_sites": 4},
+            {"The sum of the honest hospitals", OTHERS},
         ),
         ({"sites": guarantee("site")}, {"Anything from the server itself"}),
         (
