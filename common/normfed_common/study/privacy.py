@@ -96,11 +96,6 @@ class PrivacyConfig(Frozen):
     sums_share: float = Field(
         0.5, gt=0, lt=1, description="of epsilon for sums, where a model is made of sums and of rounds"
     )
-    noise: Literal["each-site", "distributed"] = Field(
-        "each-site",
-        description="every site adds all the noise, and needs to trust nobody; or each its share, so that only the sum "
-        "has it all: needs secure_aggregation, and is for sums and single steps of sgd",
-    )
     secure_aggregation: Annotated[SecureAggregationConfig | None, BeforeValidator(_switched)] = Field(
         None, description="`true`, or its parameters", examples=["{minimum_sites: 4}"]
     )

@@ -159,14 +159,6 @@ def _of_mechanisms(results: RunResults, privacy: PrivacyFigures) -> list[Gap]:
                 "others.",
             )
         )
-    if privacy.distributed:
-        found.append(
-            Gap(
-                "A hospital whose partners add no noise",
-                "each adds its share only. The guarantee holds as long as the hospitals of a sum add theirs, and "
-                "secure aggregation shows no single one.",
-            )
-        )
     return found
 
 

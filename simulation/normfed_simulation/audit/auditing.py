@@ -9,12 +9,13 @@ from pathlib import Path
 
 from normfed_client.hospital.machine import computing
 from normfed_client.hospital.site import choose_device
+from normfed_common.privacy.audit import Finding, PrivacyAudit, Protection, save
 from normfed_common.privacy.spending import spending
+from normfed_server.report.privacy import write_privacy
+from normfed_server.results import layout
 from normfed_server.runs.folder import Run
-from normfed_simulation.audit import findings
 from normfed_simulation.audit.canaries import claimed
 from normfed_simulation.audit.catalogue import ATTACKS
-from normfed_simulation.audit.findings import Finding, PrivacyAudit, Protection
 from normfed_simulation.audit.target import Options, Target, opened
 
 
@@ -59,7 +60,8 @@ def audit(
             seconds=time.perf_counter() - begun,
             findings=tuple(found),
         )
-    findings.save(run.folder, result)
+    save(run.folder, result)
+    write_privacy(run, layout.read(run.folder))
     return result
 
 

@@ -16,9 +16,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import norm
 
+from normfed_common.privacy.audit import Finding
 from normfed_simulation.audit.epsilons import one_run_bound
 from normfed_simulation.audit.evidence import KNOWS, TITLES, Tracing
-from normfed_simulation.audit.findings import Finding
 from normfed_simulation.audit.games import Game
 from normfed_simulation.audit.membership import finding, scored
 from normfed_simulation.audit.target import Target

@@ -12,9 +12,9 @@ import numpy as np
 
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.models.base import NormativeModel
+from normfed_common.privacy.audit import Figure, Finding
 from normfed_simulation.audit import evidence
 from normfed_simulation.audit.evidence import ANOMALY, KNOWS, LOSS, TITLES, TRACED, Tracing
-from normfed_simulation.audit.findings import Figure, Finding
 from normfed_simulation.audit.games import Game, curve
 from normfed_simulation.audit.target import Person, Target
 

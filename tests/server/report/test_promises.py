@@ -100,8 +100,8 @@ STAYS, OTHERS = "What figures say of parts of models that stay at a hospital", "
         ({"people": guarantee()}, {STAYS, OTHERS}),
         ({"people": guarantee("sample")}, {"Patients as a whole", STAYS, OTHERS}),
         (
-            {"people": guarantee(), "minimum_sites": 4, "distributed": True},
-            {"The sum of the honest hospitals", "A hospital whose partners add no noise", STAYS, OTHERS},
+            {"people": guarantee(), "minimum_sites": 4},
+            {"The sum of the honest hospitals", STAYS, OTHERS},
         ),
         ({"sites": guarantee("site")}, {"Anything from the server itself"}),
         (

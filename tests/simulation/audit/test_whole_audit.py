@@ -11,13 +11,13 @@ import yaml
 from commands import normfed, run_folder
 
 from normfed_common.foundation.errors import RunError, StudyError
+from normfed_common.privacy.audit import PrivacyAudit, read
 from normfed_common.study.config import StudyConfig
 from normfed_server.runs.folder import begin, reopen
 from normfed_simulation.audit import inversion
 from normfed_simulation.audit.catalogue import ATTACKS
 from normfed_simulation.audit.evidence import ANOMALY, TRACED, Tracing
 from normfed_simulation.audit.federations import EVERYBODY
-from normfed_simulation.audit.findings import PrivacyAudit, read
 from normfed_simulation.audit.games import Game
 from normfed_simulation.audit.membership import measure
 from normfed_simulation.audit.target import Options, opened
