@@ -9,14 +9,16 @@ from typing import Generic, TypeVar
 
 from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.outbox import Outbox
+from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.releases import Kind
 from normfed_client.hospital.site import Case, Site, site_for
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_common.foundation import digests, seeds
 from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.files import inside
 from normfed_common.models.base import NormativeModel
 from normfed_common.wire.answers import Answer
-from normfed_common.wire.requests import Payload, Request
+from normfed_common.wire.requests import Payload, Request, TrainRound
 
 P = TypeVar("P", bound=Payload)
 
@@ -84,8 +86,24 @@ class Job(Generic[P]):
         purpose
             What else the release depends on, such as what the site kept of earlier rounds.
         """
-        asked = self.request.model_copy(update={"run": ""}).model_dump_json()
+        asked = self.request.model_copy(update={"run": "", "ledger": None}).model_dump_json()
         return self.site.noise_key(digests.of_arrays(asked, self.arrays), self.site.content, *purpose)
+
+    @cached_property
+    def store(self) -> PersonalStore:
+        """What the site keeps of the request's model for itself."""
+        return PersonalStore(inside(self.config.output, "personal", self.request.arm))
+
+    @cached_property
+    def begins_from(self) -> tuple[str, ...]:
+        """Digests of what the site kept of earlier rounds, and a round may begin from: as it was when first looked at.
+
+        The key of a round's noise depends on them, so its entry in the ledger does, too.
+        """
+        asked = self.payload
+        if not isinstance(asked, TrainRound):
+            return ()
+        return tuple(self.store.digest(before, asked.since) for before in (asked.round, asked.since + 1))
 
     @cached_property
     def kept(self) -> tuple[Answer, Arrays] | None:

@@ -12,7 +12,6 @@ from normfed_client.answering.job import Job
 from normfed_client.evaluating.evaluation import Evaluation
 from normfed_client.hospital import machine
 from normfed_client.hospital.folder import of_environment as hospital_of_environment
-from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.releases import Kind
 from normfed_client.hospital.site import Site, people_of
 from normfed_client.imaging.cohort import PreparedCohort
@@ -29,7 +28,6 @@ from normfed_common.algorithms.table import configure
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError
-from normfed_common.foundation.files import inside
 from normfed_common.learning.learner import NETWORK, Learner
 from normfed_common.learning.phase import phase_of_round
 from normfed_common.metrics.summary import reportable_groups
@@ -99,9 +97,8 @@ def train(job: Job[TrainRound]) -> tuple[Answer, Arrays]:
     row, parameters = configure(request.strategy)
     cohort, compression = _training_cohort(job), payload.compression
     model = job.model()
-    store, personal = _store(site, request.arm), personal_arrays(model, request.strategy)
-    kept = (_store(site, request.arm).digest(n, payload.since) for n in (payload.round, payload.since + 1))
-    rule = _rule(job, model, personal, *kept)
+    personal = personal_arrays(model, request.strategy)
+    rule = _rule(job, model, personal)
     work = Round(
         model=model,
         cohort=cohort,
@@ -109,7 +106,7 @@ def train(job: Job[TrainRound]) -> tuple[Answer, Arrays]:
         offer=_expanded(offers.decode(job.arrays), compression),
         personal=personal,
         parameters=parameters,
-        store=store,
+        store=job.store,
         since=payload.since,
     )
     received_loss = None
@@ -165,7 +162,7 @@ def fine_tune(job: Job[FineTune]) -> tuple[Answer, Arrays]:
     begin = time.perf_counter()
     _, parameters = configure(request.strategy)
     cohort = _training_cohort(job)
-    model, store = job.model(), _store(site, request.arm)
+    model, store = job.model(), job.store
     personal = personal_arrays(model, request.strategy)
     model.load({**offers.decode(job.arrays).model, **store.parts(personal, request.round)})
     settings = _settings(job, model)
@@ -206,13 +203,8 @@ def _settings(job: Job[Any], model: Learner) -> Settings:
     )
 
 
-def _rule(job: Job[Any], model: NormativeModel, personal: frozenset[str], *kept: str) -> GradientRule:
+def _rule(job: Job[Any], model: NormativeModel, personal: frozenset[str]) -> GradientRule:
     """How gradients are made of which something leaves; worked out here from the study, whatever the server says of it.
-
-    Parameters
-    ----------
-    kept
-        Digests of what the site kept of earlier rounds and begins from.
 
     Raises
     ------
@@ -225,7 +217,7 @@ def _rule(job: Job[Any], model: NormativeModel, personal: frozenset[str], *kept:
         return Plain()
     check_training(model, job.request.model["name"], personal, study.privacy)
     privacy = study.privacy
-    key = job.noise_key("training", *kept)
+    key = job.noise_key("training", *job.begins_from)
     return PerPatient(key, spent.round, privacy.clip_norm, privacy.samples_per_patient, privacy.unit)
 
 
@@ -234,10 +226,6 @@ def _check_rounds(site: Site, number: int) -> None:
     if site.custody is not None and number > site.custody.rules.most_rounds:
         detail = f"most_rounds: round {number}, site.yaml allows {site.custody.rules.most_rounds}"
         raise SiteError(SiteCode.TOO_MUCH_ASKED, detail)
-
-
-def _store(site: Site, arm: str) -> PersonalStore:
-    return PersonalStore(inside(site.config.output, "personal", arm))
 
 
 def _expanded(offer: Offer[np.ndarray], compression: Compression) -> Offer[np.ndarray]:
@@ -259,7 +247,7 @@ def _with_personal_parts(job: Job[ScorePeople], arrays: Arrays) -> Arrays:
     every_part = needs_every_part(job.model(), request.strategy)
     if not (row.personal or every_part):
         return arrays
-    kept = {n: a for n, a in _store(site, request.arm).latest().items() if n.startswith(NETWORK)}
+    kept = {n: a for n, a in job.store.latest().items() if n.startswith(NETWORK)}
     if every_part and not kept:
         raise SiteError(SiteCode.PERSONAL_PART_MISSING, f"arm {request.arm}")
     return {**arrays, **kept}

@@ -97,10 +97,11 @@ def _releases(job: Job[Any]) -> list[Release]:
 
 
 def _key(job: Job[Any]) -> str:
-    """The same for the same request about the same scans, which has the same answer."""
-    custody = job.site.custody
-    content = "" if custody is None else custody.content(people_of(job.site.train))
-    return sha256(f"{job.key}\n{content}".encode()).hexdigest()
+    """The same for the same request about the same scans, which has the same answer: another wherever one of them, or
+    anything that the key of the noise depends on, is another."""
+    site = job.site
+    content = "" if site.custody is None else site.custody.content(people_of(site.train))
+    return sha256("\n".join([job.key, content, site.content, *job.begins_from]).encode()).hexdigest()
 
 
 @contextmanager

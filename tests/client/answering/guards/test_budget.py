@@ -40,7 +40,7 @@ class Model:
 
 def asked(folder: Path, payload: Payload, key: str = "k", private: bool = True, **header: Any) -> Job[Any]:
     found = job(folder, payload, key=key, **header)
-    site = SimpleNamespace(study=PRIVATE if private else STUDY, custody=None, model=lambda *_: Model())
+    site = SimpleNamespace(study=PRIVATE if private else STUDY, custody=None, content="", model=lambda *_: Model())
     found.__dict__["site"] = site
     return found
 
