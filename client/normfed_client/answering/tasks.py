@@ -242,7 +242,7 @@ def _expanded_model(model: Arrays, compression: Compression) -> Arrays:
 
 def _with_personal_parts(job: Job[ScorePeople], arrays: Arrays) -> Arrays:
     """The arrays to score with: the server's, and over them the site's own."""
-    site, request = job.site, job.request
+    request = job.request
     row, _ = configure(request.strategy)
     every_part = needs_every_part(job.model(), request.strategy)
     if not (row.personal or every_part):

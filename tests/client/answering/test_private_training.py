@@ -139,7 +139,7 @@ def test_what_the_site_kept_of_earlier_rounds_has_part_in_the_noise(asked: Asked
     assert store.digest(2) != PersonalStore(job.config.output / "x").digest(2)
     after = tasks._rule(asked(TrainRound(round=2), "fedper"), job.model(), frozenset())
     assert rule.key != after.key  # type: ignore[attr-defined]
-    assert not same(first, weights(job))
+    assert not same(first, weights(asked(TrainRound(round=2), "fedper")))
 
 
 def test_the_content_of_a_site_changes_with_any_of_its_scans(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
