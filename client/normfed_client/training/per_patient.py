@@ -44,14 +44,11 @@ import torch
 
 from normfed_client.training.gradients import Draws, Scaled, Step
 from normfed_common.foundation.damage import say
-from normfed_common.foundation.errors import NormfedError
 from normfed_common.learning.batch import Batch
 from normfed_common.learning.cohort import Cohort, Subcohort, Untold
 from normfed_common.privacy.mechanisms import SampledGaussian
 from normfed_common.privacy.noise import SecretNoise, derived_key
-
-OF_PEOPLE = (NormfedError, ArithmeticError, LookupError, OSError, ValueError)
-"""What a scan can make a model raise; an error would tell of it. What a model's author got wrong is a TypeError."""
+from normfed_common.privacy.releases import OF_PEOPLE
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,14 @@ from dataclasses import replace
 import numpy as np
 
 from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.damage import say
+from normfed_common.foundation.errors import NormfedError
 from normfed_common.learning.bounded import Bounded
 from normfed_common.learning.cohort import Cohort, Scan
 from normfed_common.privacy.noise import SecretNoise
+
+OF_PEOPLE = (NormfedError, ArithmeticError, LookupError, OSError, ValueError)
+"""What a scan can make a model raise; an error would tell of it. What a model's author got wrong is a TypeError."""
 
 
 class Alone:
@@ -57,7 +62,7 @@ def released(
     noise: SecretNoise,
     multiplier: float,
 ) -> Arrays:
-    """The sums of a phase as they may leave the site.
+    """The sums of a phase as they may leave the site. Of whom no contribution can be made, zeros are added.
 
     Parameters
     ----------
@@ -67,10 +72,17 @@ def released(
         z, the standard deviation of the noise in every entry of the total of contributions; 0 for none.
     """
     total = {name: np.zeros(shape) for name, shape in sorted(bounded.shapes().items())}
-    people = cohort.people()
+    people, lost = cohort.people(), list[Exception]()
     for number, visits in enumerate(people):
-        part = shortened(bounded.contribution(Alone(cohort, visits), draws(number)))
-        for name, array in total.items():
-            array += part[name]
+        try:
+            part = shortened(bounded.contribution(Alone(cohort, visits), draws(number)))
+            adding = [(array, part[name]) for name, array in total.items()]
+        except OF_PEOPLE as error:
+            lost.append(error)
+            continue
+        for array, added in adding:
+            array += added
+    if lost:
+        say(f"{len(lost)} of {len(people)} people are not in the sums ({lost[0]})")
     noisy = {name: noise.noised(array, multiplier) for name, array in total.items()}
     return noisy | bounded.beside(len(people))

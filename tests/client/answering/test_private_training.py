@@ -16,7 +16,7 @@ from normfed_client.answering.job import Job
 from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.personal import PersonalStore
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.foundation.errors import StudyError
+from normfed_common.foundation.errors import SiteCode, SiteError, StudyError
 from normfed_common.privacy.spending import steps_of
 from normfed_common.studies import resolve
 from normfed_common.wire import offers
@@ -97,6 +97,22 @@ def test_a_canary_takes_one_step_and_what_stays_at_the_site_tells_no_loss(asked:
     assert answer.told(CanaryBack).steps == 1
     assert same(arrays, asked(Canary()).model().share())
     assert tasks.fine_tune(asked(FineTune(round=4), "fine-tuning"))[0].told(FineTuned).loss is None
+
+
+@pytest.mark.parametrize("strategy", ["fine-tuning", "ditto"])
+def test_whether_a_model_that_stays_can_be_trained_is_not_told(
+    asked: Asked, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server can choose weights of which only some people's losses are finite: a refusal would tell who is there."""
+    job = asked(FineTune(round=2) if strategy == "fine-tuning" else TrainRound(round=1), strategy)
+    monkeypatch.setattr("normfed_client.training.loop._Losses.mean", not_finite)
+    answer, _ = (tasks.fine_tune if strategy == "fine-tuning" else tasks.train)(job)
+    assert answer.payload.loss is None  # type: ignore[union-attr]
+    assert same(job.store.latest(), job.model().share())
+
+
+def not_finite(*_: Any) -> float:
+    raise SiteError(SiteCode.NOT_FINITE, "a person's loss is not")
 
 
 def test_the_same_request_has_the_same_noise_in_any_run(asked: Asked) -> None:

@@ -15,8 +15,9 @@ from scipy import stats
 from synthetic import People, setting
 
 from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import ScanError
 from normfed_common.learning.bounded import Bounded
-from normfed_common.learning.cohort import Cohort
+from normfed_common.learning.cohort import Cohort, Scan
 from normfed_common.learning.entries import build
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
@@ -199,3 +200,21 @@ def test_a_model_says_nothing_of_private_sums_that_nothing_bounds() -> None:
     ):
         assert private(entry).bounded("moments") is None
     assert private({"name": "atlas"}, may_lack=("FLAIR",)).bounded("moments") is None
+
+
+class Unreadable(People):
+    """Honest people, and one whose scan cannot be opened."""
+
+    def scan(self, index: int) -> Scan:
+        if index == 2:
+            raise ScanError("the scan is damaged")
+        return super().scan(index)
+
+
+@EVERY_MODEL
+def test_whose_scan_cannot_be_used_adds_nothing_and_no_error_tells_of_it(entry: dict[str, Any]) -> None:
+    bounded = first_phase(private(entry))
+    others = [shortened(bounded.contribution(Alone(People(4), [number]), draws(number))) for number in (0, 1, 3)]
+    found = totals(bounded, Unreadable(4))
+    for name, array in found.items():
+        np.testing.assert_allclose(array, sum(one[name] for one in others), atol=1e-12)
