@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from normfed_common.algorithms.privacy import WITHOUT
+from normfed_common.algorithms.table import configure
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError, StudyError
 from normfed_common.learning.learner import NETWORK
@@ -67,6 +70,21 @@ def _check_normalisation(
                 f"model {name}: batch normalisation mixes samples, of which privacy.unit `sample` protects each by "
                 "itself. Take another `norm`, or protect the `patient`."
             )
+
+
+def scores_with_people(model: NormativeModel, strategy: dict[str, Any], personal: frozenset[str]) -> bool:
+    """Whether a site scores with something that it learnt of its training people without noise: a model that it trained
+    plainly, running statistics, or what `personalise` learns. Then so are all figures of its maps.
+
+    Parameters
+    ----------
+    personal
+        Names of the model's arrays that stay at the site.
+    """
+    row, _ = configure(strategy)
+    network = () if model.network is None else model.network.named_parameters()
+    trained = {NETWORK + name for name, _ in network}
+    return row.fine_tuned or row.beside_a_personal_model or model.keeps_to_site or bool(personal - trained)
 
 
 def check_buffers(model: NormativeModel, leaving: Arrays, before: Arrays) -> None:

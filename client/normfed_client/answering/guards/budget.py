@@ -13,15 +13,19 @@ from normfed_client.answering.job import Job
 from normfed_client.hospital.budget import refusal
 from normfed_client.hospital.ledger import Kind, Ledger, Release
 from normfed_client.hospital.site import people_of
+from normfed_common.algorithms.private_training import scores_with_people
 from normfed_common.algorithms.sharing import personal_arrays
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError, UserError
 from normfed_common.privacy.mechanisms import SampledGaussian
 from normfed_common.privacy.spending import spending
+from normfed_common.study.privacy import PrivacyConfig
 from normfed_common.wire.answers import Answer
-from normfed_common.wire.requests import FineTune, Sums, TrainRound
+from normfed_common.wire.requests import Count, FineTune, Measure, ScorePeople, Sums, TrainRound
 
 WITHOUT_NOISE = SampledGaussian(0.0)
+LEARNING = (TrainRound, FineTune, Sums)
+SCORING = (ScorePeople, Count, Measure)
 
 
 class Budget(HospitalGuard):
@@ -36,9 +40,10 @@ class Budget(HospitalGuard):
             Also if the ledger cannot be used, or is older than the server or the folders of the runs know.
         """
         rules = self.hospital.config
-        if job.site.study.privacy.epsilon is None and (rules.require_privacy or rules.limited):
+        if not _of_people(job.site.study.privacy) and (rules.require_privacy or rules.limited):
             name = "require_privacy" if rules.require_privacy else "epsilon_per_year or epsilon_for_life"
-            raise SiteError(SiteCode.PRIVACY_REQUIRED, f"{name} is set, and the study has no privacy.epsilon")
+            lacking = "no privacy.epsilon, or privacy.unit is not patient"
+            raise SiteError(SiteCode.PRIVACY_REQUIRED, f"{name} is set, and the study has {lacking}")
         with _ledger(self.hospital) as ledger:
             if job.request.ledger is not None:
                 ledger.check(job.request.ledger, self.hospital.signer())
@@ -54,7 +59,7 @@ class Budget(HospitalGuard):
 
     def outbound(self, job: Job[Any], answer: Answer, arrays: Arrays) -> tuple[Answer, Arrays]:
         """See `Guard`."""
-        if isinstance(job.payload, TrainRound | FineTune | Sums):
+        if isinstance(job.payload, (*LEARNING, *SCORING)):
             with _ledger(self.hospital) as ledger:
                 ledger.settle(_key(job))
         return answer, arrays
@@ -63,13 +68,19 @@ class Budget(HospitalGuard):
 def spent_by(job: Job[Any]) -> tuple[SampledGaussian, ...]:
     """What leaves of the people to learn from with the answer to a request; nothing for what is not about them.
 
+    Under differential privacy figures of maps are about them where a site scores with what it learnt without noise.
+
     Raises
     ------
     SiteError
         If the model has no such training or sums.
     """
     payload, study = job.payload, job.site.study
-    if not isinstance(payload, TrainRound | FineTune | Sums):
+    if isinstance(payload, SCORING) and study.privacy.epsilon is not None:
+        model, strategy = job.model(), job.request.strategy
+        told = scores_with_people(model, strategy, personal_arrays(model, strategy))
+        return (WITHOUT_NOISE,) if told else ()
+    if not isinstance(payload, LEARNING):
         return ()
     found = spending(study.privacy, study.federation, job.model().phases())
     if found is None:
@@ -79,7 +90,14 @@ def spent_by(job: Job[Any]) -> tuple[SampledGaussian, ...]:
     release = found.sums if isinstance(payload, Sums) else found.round
     if release is None:
         raise SiteError(SiteCode.BAD_REQUEST, f"{job.request.task}: the model has nothing of the kind")
+    if isinstance(payload, TrainRound) and not _of_people(study.privacy):  # of a person there are many samples
+        return (WITHOUT_NOISE,)
     return (release,)
+
+
+def _of_people(privacy: PrivacyConfig) -> bool:
+    """Whether a study protects people, and not one sample of a person at a time."""
+    return privacy.epsilon is not None and privacy.unit == "patient"
 
 
 def _releases(job: Job[Any]) -> list[Release]:

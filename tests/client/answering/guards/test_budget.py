@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jobs import STUDY, job
@@ -23,7 +24,17 @@ from normfed_common.privacy.spending import spending
 from normfed_common.study.base import Frozen
 from normfed_common.study.privacy import PrivacyConfig
 from normfed_common.wire.answers import Answer, Trained
-from normfed_common.wire.requests import Canary, Describe, FineTune, Measure, Payload, ScorePeople, Sums, TrainRound
+from normfed_common.wire.requests import (
+    Canary,
+    Count,
+    Describe,
+    FineTune,
+    Measure,
+    Payload,
+    ScorePeople,
+    Sums,
+    TrainRound,
+)
 
 PRIVATE = STUDY.model_copy(update={"privacy": PrivacyConfig(epsilon=2.0)})
 PHASES = (Phase("moments", "summed"), Phase("training", "averaged"))
@@ -33,14 +44,19 @@ class Model:
     """Sums, then rounds; nothing of it stays."""
 
     network = None
+    keeps_to_site = False
 
     def phases(self) -> tuple[Phase, ...]:
         return PHASES
 
 
-def asked(folder: Path, payload: Payload, key: str = "k", private: bool = True, **header: Any) -> Job[Any]:
+def asked(
+    folder: Path, payload: Payload, key: str = "k", private: bool = True, unit: str = "patient", **header: Any
+) -> Job[Any]:
     found = job(folder, payload, key=key, **header)
-    site = SimpleNamespace(study=PRIVATE if private else STUDY, custody=None, content="", model=lambda *_: Model())
+    study = PRIVATE if private else STUDY
+    study = study.model_copy(update={"privacy": study.privacy.model_copy(update={"unit": unit})})
+    site = SimpleNamespace(study=study, custody=None, content="", model=lambda *_: Model())
     found.__dict__["site"] = site
     return found
 
@@ -100,6 +116,38 @@ def test_a_request_beyond_the_budget_is_refused_in_words_and_not_worked_on(tmp_p
     assert error.code is SiteCode.BUDGET_SPENT
     assert error.detail.startswith("epsilon_per_year: ")
     assert len(ours.ledger().entries()) == 1
+
+
+def test_noise_for_one_sample_protects_nobody_and_counts_as_none(tmp_path: Path) -> None:
+    """A person's samples add up: their round once was entered as if it had only one."""
+    assert spent_by(asked(tmp_path, TrainRound(round=1), unit="sample")) == (WITHOUT_NOISE,)
+    for rules in ({"require_privacy": True}, {"epsilon_per_year": 9.0}):
+        error = refused(Budget(hospital(tmp_path, **rules)), asked(tmp_path, Describe(), unit="sample"))
+        assert error.code is SiteCode.PRIVACY_REQUIRED
+
+
+@pytest.mark.parametrize("payload", [ScorePeople(), Count(low=0.0, high=1.0), Measure(threshold=0.0)])
+def test_figures_of_what_was_learnt_of_people_without_noise_are_without_noise(
+    tmp_path: Path, payload: Payload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for strategy in ({"name": "ditto"}, {"name": "fine-tuning"}):
+        assert spent_by(asked(tmp_path, payload, strategy=strategy)) == (WITHOUT_NOISE,)
+    for strategy in ({"name": "fedavg"}, {"name": "fedprox", "mu": 0.1}):
+        assert spent_by(asked(tmp_path, payload, strategy=strategy)) == ()
+    monkeypatch.setattr(Model, "keeps_to_site", True)
+    assert spent_by(asked(tmp_path, payload)) == (WITHOUT_NOISE,)
+    error = refused(Budget(hospital(tmp_path, epsilon_per_year=9.0)), asked(tmp_path, payload))
+    assert error.code is SiteCode.BUDGET_SPENT
+
+
+def test_running_statistics_that_stay_make_figures_without_noise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Model, "network", torch.nn.BatchNorm1d(2))
+    for name, expected in (("weight", ()), ("running_mean", (WITHOUT_NOISE,))):
+        stays = frozenset({f"network.{name}"})
+        monkeypatch.setattr("normfed_client.answering.guards.budget.personal_arrays", lambda *_, its=stays: its)
+        assert spent_by(asked(tmp_path, ScorePeople())) == expected
 
 
 @pytest.mark.parametrize("rules", [{"require_privacy": True}, {"epsilon_per_year": 9.0}, {"epsilon_for_life": 9.0}])
