@@ -91,8 +91,10 @@ class Job(Generic[P]):
 
     @cached_property
     def store(self) -> PersonalStore:
-        """What the site keeps of the request's model for itself."""
-        return PersonalStore(inside(self.config.output, "personal", self.request.arm))
+        """What the site keeps of the request's model for itself, as this strategy trained it."""
+        asked = self.request
+        whose = digests.of_json({"model": asked.model, "strategy": asked.strategy, "repeat": asked.repeat})
+        return PersonalStore(inside(self.config.output, "personal", asked.arm), whose)
 
     @cached_property
     def begins_from(self) -> tuple[str, ...]:

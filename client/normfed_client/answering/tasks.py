@@ -226,7 +226,7 @@ def _rule(job: Job[Any], model: NormativeModel, personal: frozenset[str]) -> Gra
     spent = spending(study.privacy, study.federation, model.phases())
     if spent is None or spent.round is None:
         return Plain()
-    check_training(model, job.request.model["name"], personal, study.privacy)
+    check_training(model, job.request.model["name"], personal, study.privacy, job.request.strategy)
     privacy = study.privacy
     key = job.noise_key("training", *job.begins_from)
     return PerPatient(key, spent.round, privacy.clip_norm, privacy.samples_per_patient, privacy.unit)

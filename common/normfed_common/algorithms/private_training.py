@@ -17,7 +17,9 @@ from normfed_common.models.combined.pipeline import Pipeline
 from normfed_common.study.privacy import PrivacyConfig
 
 
-def check_training(model: NormativeModel, name: str, personal: frozenset[str], privacy: PrivacyConfig) -> None:
+def check_training(
+    model: NormativeModel, name: str, personal: frozenset[str], privacy: PrivacyConfig, strategy: dict[str, Any]
+) -> None:
     """Refuse a model of which something else leaves, or passes from one person's gradient into another's.
 
     Parameters
@@ -39,6 +41,13 @@ def check_training(model: NormativeModel, name: str, personal: frozenset[str], p
         raise StudyError(
             f"transforms: one is fitted to a site's people, and the model {name} would learn of each through all "
             f"others: privacy.epsilon cannot cover that. Leave it out, {WITHOUT}."
+        )
+    row, _ = configure(strategy)
+    if personal and (row.fine_tuned or row.beside_a_personal_model):
+        raise StudyError(
+            f"strategy {strategy['name']}: trains the model {name} without noise beside its rounds, and these would "
+            f"begin from the parts that it keeps at the sites, which privacy.epsilon does not cover. Take another "
+            f"strategy, {WITHOUT}."
         )
     for phase in phases:
         _check_normalisation(model, name, phase, personal, privacy)
