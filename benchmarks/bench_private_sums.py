@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,20 +23,12 @@ from bench_models import arguments, markdown, studies_of, told
 from common import machine
 from folds import Fold, cases_of, folds, prepared
 from model_figures import mean, rows
+from private_federation import Kept, PrivateFederation
 from transfer import Entry, Federation, Scored, scores
 
 from normfed_common.foundation import seeds
-from normfed_common.foundation.arrays import Arrays
-from normfed_common.learning.bounded import Bounded, Wrapped
-from normfed_common.learning.cohort import Cohort
-from normfed_common.learning.phase import Phase
-from normfed_common.models.base import NormativeModel
-from normfed_common.privacy.noise import SecretNoise
-from normfed_common.privacy.releases import released
-from normfed_common.privacy.spending import spending
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.privacy import PrivacyConfig
-from normfed_server.arms.sums import Total
 
 FIGURES = ("auprc", "auroc", "best_dice", "dice")
 PRIOR, T1 = {"edge_mm": 5, "grey_factor": 0.4}, {"smoothing_mm": 3, "edge_mm": 5, "grey_factor": 0.3}
@@ -71,71 +61,11 @@ ENTRIES: Mapping[str, Sequence[Entry]] = {
         entry("location", name="location"),
     ),
 }
-Kept = dict[tuple[str, ...], Arrays]
-
-
-class Remembering(Wrapped):
-    """Contributions that are worked out once per person and what their model has learnt before."""
-
-    def __init__(self, inner: Bounded, kept: Kept, key: tuple[str, ...]) -> None:
-        super().__init__(inner)
-        self._kept, self._key = kept, key
-
-    def contribution(self, person: Cohort, rng: np.random.Generator) -> Arrays:
-        """As it was when the person was first seen."""
-        visits = [person._cohort.visits[number][0].name for number in person._visits]  # type: ignore[attr-defined]
-        key = (*self._key, *visits)
-        if key not in self._kept:
-            self._kept[key] = self.inner.contribution(person, rng)
-        return self._kept[key]
-
-
-class PrivateFederation(Federation):
-    """A federation whose sums leave with noise.
-
-    Parameters
-    ----------
-    epsilon
-        0 for contributions without noise.
-    people
-        That every site stands for; as many as there are when 0.
-    kept
-        Contributions to first sums, by site, phase and visits.
-    """
-
-    def __init__(self, study: StudyConfig, entry: Entry, fold: Fold, epsilon: float, people: int, kept: Kept) -> None:
-        super().__init__(study, entry, fold, study.seed, {})
-        self.setting = replace(self.setting, private=True)
-        self._people, self._kept = people, kept
-        spent = spending(PrivacyConfig(epsilon=epsilon or 1), self.federation, self.new().phases())
-        assert spent is not None
-        self.multiplier = spent.sums.noise_multiplier if epsilon and spent.sums is not None else 0.0
-
-    def _sum(self, server: NormativeModel, phase: Phase, turn: int, first: bool) -> bool:
-        received, total = server.share(), Total(self.federation.sums, self.federation.largest_share)
-        noises: dict[str, float] = {}
-        for site, cohort in sorted(self.cohorts.items()):
-            bounded = self._at(received).bounded(phase.name)
-            assert bounded is not None
-            if first:  # later sums depend on noisy ones
-                bounded = Remembering(bounded, self._kept, (site, phase.name))
-            there = len(cohort.people())
-            noises[site] = self.multiplier * (there / self._people if self._people else 1)
-            sums = released(bounded, cohort, self._draws(site), SecretNoise(secrets.token_bytes(32)), noises[site])
-            self._bytes = max(self._bytes, sum(array.nbytes for array in sums.values()))
-            total.add(site, sums, there)
-        bounded = server.bounded(phase.name)
-        assert bounded is not None
-        noise = math.hypot(*(noises[site] * factor for site, factor in total.factors().items()))
-        return server.absorb(phase.name, bounded.repaired(total.arrays(), noise))
-
-    def _draws(self, site: str) -> Any:
-        return lambda person: seeds.generator(self.seed, "sums", site, "person", person)
 
 
 def scored(federation: Federation, fold: Fold) -> Iterator[Scored]:
     """Everybody's map of a fold."""
-    arrays = federation.learn().arrays
+    arrays = federation.learnt.arrays
     for site, people in fold.scored.items():
         for case, anomaly, seconds in scores(federation.served(arrays, site), people):
             yield Scored(case, site, fold.group[site], anomaly, seconds)
@@ -177,8 +107,11 @@ def compared(study: StudyConfig, entries: Sequence[Entry], given: argparse.Names
                     if not epsilon and people != given.people[0]:
                         continue
                     draws = []
+                    privacy = PrivacyConfig(epsilon=epsilon or None)
                     for _ in range(given.repeats if epsilon else 1):
-                        private = [PrivateFederation(study, one, fold, epsilon, people, kept) for fold in plan]
+                        private = [
+                            PrivateFederation(study, one, fold, study.seed, privacy, kept, people) for fold in plan
+                        ]
                         draws.append(figures(study, plan, private))
                     yield {**of, "epsilon": epsilon, "people": people, "draws": draws}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -117,6 +117,11 @@ class Federation:
         }
         self._round, self._bytes, self._saved_s = 0, 0, 0.0
 
+    @cached_property
+    def learnt(self) -> Learnt:
+        """What is learnt when first asked for."""
+        return self.learn()
+
     def new(self) -> NormativeModel:
         """The model as every process of a run makes it."""
         return assemble(self.study.transforms, self.model, self.setting)
@@ -174,6 +179,10 @@ class Federation:
         model.load(arrays)
         return model
 
+    def _settings(self, phase: Phase, site: str) -> Settings:
+        of = self.federation
+        return Settings(phase, self.seed, site, self._round, of.local_epochs, of.learning_rate, of.optimiser)
+
     def _sum(self, server: NormativeModel, phase: Phase, turn: int, first: bool) -> bool:
         received = server.share()
         total, sent = Total(self.federation.sums, self.federation.largest_share), 0
@@ -205,9 +214,8 @@ class Federation:
         names = server.arrays_of(phase)
         self._bytes += sum(weights[name].nbytes for name in names)
         for site, cohort in sorted(self.cohorts.items()):
-            model, of = self._at(received), self.federation
-            how = (of.local_epochs, of.learning_rate, of.optimiser)
-            train(model, cohort, Settings(phase, self.seed, site, self._round, *how))
+            model = self._at(received)
+            train(model, cohort, self._settings(phase, site))
             trained = model.share()
             step.add(Update(site, people[site], {**weights, **{name: trained[name] for name in names}}))
         step.end(progress)

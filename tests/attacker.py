@@ -11,6 +11,7 @@ from typing import Any, get_args
 import nibabel
 import numpy as np
 import pytest
+import secure_payloads
 import yaml
 from flwr.app import ConfigRecord, Message, Metadata, RecordDict
 
@@ -59,6 +60,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {  # what a payload cannot do without
     "train.sums": {"phase": "moments"},
     "evaluate.count": {"low": 0.0, "high": 1.0},
     "evaluate.measure": {"threshold": 0.5},
+    **secure_payloads.SHORT_REQUESTS,
 }
 
 

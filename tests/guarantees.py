@@ -20,5 +20,5 @@ def guarantee(unit: str = "patient", epsilon: float = 4.0, total: float = 8.805,
 
 
 def figures(**said: Any) -> PrivacyFigures:
-    nothing = {"people": None, "distributed": False, "sites": None, "minimum_sites": None, "outside": ()}
+    nothing = {"people": None, "sites": None, "minimum_sites": None, "outside": ()}
     return PrivacyFigures.model_validate({**nothing, **said}, strict=False)

@@ -75,6 +75,7 @@ class Rehearsal:
         self.wires = {site: Wire(("127.0.0.1", port)) for site in owns} if wired else {}
         for site, values in owns.items():
             self.join(site, data, values, settings or {})
+        self.introduce()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def join(self, site: str, data: Path, owns: tuple[str, ...], settings: Mapping[str, object]) -> None:
@@ -93,6 +94,14 @@ class Rehearsal:
         Releases.create(hospital.record, PeopleSecret(secret))
         line, fingerprint = admission.read_key(joined.public_key)
         admission.accept(self.home, site, line, fingerprint)
+
+    def introduce(self) -> None:
+        """Write every site's fingerprint into the others' site.yaml, as hospitals do that compared them."""
+        known = {site: admission.read_key(self.folder / site / f"{site}.pub")[1] for site in self.sites}
+        for site in self.sites:
+            path = self.folder / site / "site.yaml"
+            peers = {other: fingerprint for other, fingerprint in known.items() if other != site}
+            write_text(path, plain_yaml.text(plain_yaml.read(path, "a settings file") | {"peers": peers}))
 
     def start(
         self, what: str, environment: Mapping[str, str] | None = None, command: Sequence[str] | None = None

@@ -32,6 +32,7 @@ from normfed_server.arms import virtual_clock as pace
 from normfed_server.arms.context import RunContext
 from normfed_server.arms.evaluation import ArmResult, Evaluator
 from normfed_server.arms.plan import Arm, Plan, make
+from normfed_server.arms.secure.planning import restricted
 from normfed_server.arms.training import ArmTraining
 from normfed_server.events.damage import put_aside
 from normfed_server.events.kinds import (
@@ -97,7 +98,7 @@ class Coordinator:
 
     def _run(self, roster: Roster) -> None:
         sites = dict(roster.sites)
-        plan = make(self.study, sites)
+        plan, without = restricted(make(self.study, sites), self.study, self.participants.deployed)
         aside = {site: f"takes no part: {why}" for site, why in roster.set_aside.items()}
         plan = replace(plan, left_out={**plan.left_out, **aside})
         self._check(plan, sites)
@@ -118,7 +119,10 @@ class Coordinator:
         self.events.say(Planned(arms=arms, sites=people, left_out=dict(plan.left_out)))
         if self.participants.deployed:
             self._fit(plan, context)
+        for arm, why in without.items():
+            self.events.say(Failed(arm=arm, why=why))
         finished, failed = self._run_arms(plan, context)
+        failed |= without
         found = results.assemble(self.study, plan, sites, finished, failed, self.folder / ARMS, hospital_pace)
         named.save(self.folder / "model.safetensors", *named.read(self._path(FEDERATED, "model")))
         if (normal := finished[FEDERATED].normal_voxels) is not None:

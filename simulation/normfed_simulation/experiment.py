@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from normfed_client.hospital.rules import CustodyConfig
 from normfed_client.hospital.site import read_sites
@@ -30,6 +30,9 @@ from normfed_simulation import datasets, hospital_times, patients, site_logs
 from normfed_simulation import run_folder as runs
 from normfed_simulation.attacks import Attack, Tampering
 from normfed_simulation.run_folder import CONDITIONS
+
+if TYPE_CHECKING:
+    from normfed_simulation.engines.local import Tamper
 
 Engine = Literal["local", "ray"]
 
@@ -95,16 +98,47 @@ def simulate(
     people, problems = _taking_part(run.study, root, conditions)
     names = list(people)
     problems += _prepare(run.study, people, cache, workers, watcher)
-    runs.write_site_configs(run, root, names, cache / "scans", device, conditions.custody)
     write_json(run.folder / CONDITIONS, {"attacks": conditions.attacks})
     if conditions.hospital_times and pace.load(run.folder) is None:
         pace.save(run.folder, hospital_times.draw(names, run.study.seed))
     tamper = Tampering(conditions.attacks, run.study.seed) if conditions.attacks else None
-    with watcher.training(run), _kept_environment(), site_logs.quoted(run.folder):
-        _engine(engine)(run.folder, run.sites_file, _count(run, names), workers, tamper)
-    runs.forget_sums(run)
+    with watcher.training(run):
+        federate(run, root, names, cache / "scans", device, engine, workers, tamper, conditions.custody)
     runs.link_maps(run)
     return patients.report(run, [(p.what, p.why) for p in problems])
+
+
+def federate(
+    run: Run,
+    data: Path,
+    names: list[str],
+    cache: Path,
+    device: str,
+    engine: Engine = "local",
+    workers: int = 0,
+    tamper: Tamper | None = None,
+    custody: Mapping[str, CustodyConfig] | None = None,
+) -> None:
+    """Train and evaluate the models of a study whose dataset lies ready.
+
+    Parameters
+    ----------
+    names
+        The sites that take part.
+    cache
+        Of preprocessed scans.
+    tamper
+        See `LocalGrid`.
+
+    Raises
+    ------
+    UserError
+        If the study cannot be run here, or the data do not allow it.
+    """
+    runs.write_site_configs(run, data, names, cache, device, custody or {})
+    with _kept_environment(), site_logs.quoted(run.folder):
+        _engine(engine)(run.folder, run.sites_file, _count(run, names), workers, tamper)
+    runs.forget_sums(run)
 
 
 def check(study: StudyConfig, data: Path | None, conditions: Conditions = Conditions()) -> None:
@@ -221,7 +255,7 @@ def _count(run: Run, names: list[str]) -> int:
     return len(names) + (1 if run.study.comparisons.pooled else 0)
 
 
-def _engine(name: Engine) -> Callable[[Path, Path, int, int, Tampering | None], None]:
+def _engine(name: Engine) -> Callable[[Path, Path, int, int, Tamper | None], None]:
     if name == "ray":
         from normfed_simulation.engines import ray
 

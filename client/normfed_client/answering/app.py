@@ -5,7 +5,7 @@ from __future__ import annotations
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from normfed_client.answering import tasks
+from normfed_client.answering import secure, tasks
 from normfed_client.answering.gate import Work, guarded
 from normfed_common.foundation.errors import SiteCode
 from normfed_common.wire.messages import FENCE, refusal
@@ -13,6 +13,10 @@ from normfed_common.wire.requests import Task
 
 WORK: dict[Task, Work] = {
     "query.describe": tasks.describe,
+    "query.keys": secure.keys,
+    "query.shares": secure.shares,
+    "query.survivors": secure.survivors,
+    "query.unmask": secure.unmask,
     "train.canary": tasks.canary,
     "train.round": tasks.train,
     "train.personal": tasks.fine_tune,

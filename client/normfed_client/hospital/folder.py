@@ -10,7 +10,7 @@ HOME/
     ledger.sqlite       what was spent of people's privacy; back it up with the others, always the newest
     outbox/<run>/       answers, on disk before they are sent
     checkpoints/<run>/  training in the middle of a round
-    state/<run>/        maps, people's figures, personal parts of models, site.log
+    state/<run>/        maps, people's figures, personal parts of models, secrets of a secure sum under way, site.log
     cache/              preprocessed scans
     tmp/                of the processes, while they run
     log/                a log a process, services.json; site.log of runs that were refused
@@ -131,6 +131,7 @@ class Hospital:
             people_secret=self.people_secret,
             record=self.record,
             run=run,
+            node_key=self.key,
         )
 
     def releases(self) -> Releases:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from normfed_common.algorithms.table import configure
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.privacy.spending import steps_of
 from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
-from normfed_common.study.data import SubjectName
+from normfed_common.study.data import SiteName, SubjectName
 
 LOWEST_PERCENTILE, HIGHEST_PERCENTILE, LARGEST_CLIP = 10.0, 90.0, 20.0
+
+Fingerprint = Annotated[str, StringConstraints(pattern=r"^ *([0-9A-Fa-f]{4} *){8}$")]
 
 
 class Rules(Frozen):
@@ -51,6 +54,20 @@ class Rules(Frozen):
     )
     largest_message_mb: float = Field(2000.0, gt=0, le=2047, description="largest message, in MB, accepted or sent")
     longest_task_hours: float = Field(48.0, gt=0, le=1000, description="work that takes longer is broken off")
+    peers: dict[SiteName, Fingerprint] = Field(
+        default_factory=dict,
+        max_length=1000,
+        description="other sites and the fingerprints of their keys, compared by telephone; a secure sum is over these "
+        "only",
+    )
+    minimum_sites_in_sum: int = Field(
+        4, ge=3, le=1000, description="of a secure sum; a study that takes fewer is refused"
+    )
+    require_secure_aggregation: bool = Field(False, description="whether a study without secure aggregation is refused")
+
+    def __hash__(self) -> int:
+        """Of the content: sites are kept open by it, and `peers` by itself has none."""
+        return hash(self.model_dump_json())
 
     def check(self, study: StudyConfig) -> None:
         """Refuse a study that asks for less protection than these floors, or for more work than these limits.
@@ -70,6 +87,7 @@ class Rules(Frozen):
         if named:
             # Refused whether or not there is such a person, so that nobody can find out.
             raise SiteError(SiteCode.NAMES_PEOPLE, f"data.exclude names {', '.join(named)}")
+        self._check_secure_sums(study)
         wrong = _recipe_faults(study, self.lesion_margin_mm)
         if wrong:
             raise SiteError(SiteCode.RECIPE_REFUSED, "; ".join(wrong))
@@ -77,6 +95,19 @@ class Rules(Frozen):
             if asked > most:
                 detail = f"{what}: the study asks for {asked:,}, site.yaml allows {most:,}"
                 raise SiteError(SiteCode.TOO_MUCH_ASKED, detail)
+
+    def _check_secure_sums(self, study: StudyConfig) -> None:
+        secure = study.privacy.secure_aggregation
+        if secure is None:
+            if self.require_secure_aggregation:
+                raise SiteError(SiteCode.SECURE_SUMS_ONLY, "require_secure_aggregation: the study has none")
+            return
+        if secure.minimum_sites < self.minimum_sites_in_sum:
+            detail = f"minimum_sites is {secure.minimum_sites}, minimum_sites_in_sum {self.minimum_sites_in_sum}"
+            raise SiteError(SiteCode.PEERS_UNKNOWN, detail)
+        if len(self.peers) < secure.minimum_sites - 1:
+            detail = f"peers: {len(self.peers)} are known; {secure.minimum_sites - 1} at least are in a sum with us"
+            raise SiteError(SiteCode.PEERS_UNKNOWN, detail)
 
     def _asked(self, study: StudyConfig) -> list[tuple[str, int, int]]:
         federation, privacy = study.federation, study.privacy
@@ -100,6 +131,7 @@ class CustodyConfig(Frozen):
     people_secret: Path = Field(description="decides roles, and stands for people's names in the record")
     record: Path = Field(description="of releases, SQLite")
     run: str = Field(description="the run that is served")
+    node_key: Path | None = Field(None, description="of the site's node: it signs the keys of secure sums")
 
 
 def _recipe_faults(study: StudyConfig, margin_mm: float) -> list[str]:

@@ -7,6 +7,7 @@ from itertools import dropwhile
 from typing import Any
 
 from normfed_common.algorithms.private_training import check_training
+from normfed_common.algorithms.secure import check_secure_sums
 from normfed_common.algorithms.table import Algorithm, configure
 from normfed_common.foundation.errors import NormfedError, StudyError
 from normfed_common.learning.learner import NORMALISATION_GROUP
@@ -77,6 +78,7 @@ def check_study(study: StudyConfig) -> None:
     StudyError
         If its model and one of its strategies do not fit each other.
     """
+    check_secure_sums(study)
     model = assemble(study.transforms, study.model, Setting.of(study))
     if study.privacy.epsilon is not None:
         for entry in (study.model, *study.comparisons.baselines):

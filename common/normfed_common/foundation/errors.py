@@ -96,6 +96,10 @@ class SiteCode(IntEnum):
     METRIC_UNUSABLE = 223
     BUDGET_SPENT = 224
     PRIVACY_REQUIRED = 225
+    SECURE_SUM_REFUSED = 230
+    OUT_OF_RANGE = 231
+    PEERS_UNKNOWN = 232
+    SECURE_SUMS_ONLY = 233
 
     @property
     def sentence(self) -> str:
@@ -140,6 +144,13 @@ _SENTENCES = {
     SiteCode.BUDGET_SPENT: "the site's privacy budget does not allow what the study asks for; its own log says what is "
     "left",
     SiteCode.PRIVACY_REQUIRED: "the site takes part in studies with differential privacy only (privacy.epsilon)",
+    SiteCode.SECURE_SUM_REFUSED: "the site takes no part in this secure sum: too few sites, keys that are not its "
+    "peers' own, a second answer, or not all sites were told the same; its own log says which",
+    SiteCode.OUT_OF_RANGE: "a number of the site's is beyond the range that the study declares for secure sums "
+    "(largest_change, largest_sum), or not one",
+    SiteCode.PEERS_UNKNOWN: "the site knows the keys of too few other sites for secure aggregation (peers of its "
+    "site.yaml), or its minimum of sites in a sum is higher than the study's",
+    SiteCode.SECURE_SUMS_ONLY: "the site takes part with secure aggregation only",
 }
 
 _OF_THE_STUDY = frozenset(
@@ -151,6 +162,8 @@ _OF_THE_STUDY = frozenset(
         SiteCode.RECIPE_REFUSED,
         SiteCode.BUDGET_SPENT,
         SiteCode.PRIVACY_REQUIRED,
+        SiteCode.PEERS_UNKNOWN,
+        SiteCode.SECURE_SUMS_ONLY,
     }
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from normfed_common.study.base import Frozen
 
@@ -19,12 +19,35 @@ class SecureAggregationConfig(Frozen):
         description="a sum is over at least so many sites: one of them and the server together still learn no more "
         "than the sum of the others",
     )
+    colluding_sites: int = Field(
+        1,
+        ge=0,
+        le=998,
+        description="that may work for the server, against which all others are protected together; the more, the "
+        "fewer may drop out: of n sites (n - colluding_sites - 1) / 2",
+    )
     largest_change: float = Field(
         8.0,
         gt=0,
         le=1e6,
         description="of a weight in one round; a site whose update has a larger one sends nothing",
     )
+    largest_sum: float = Field(
+        1e12,
+        gt=0,
+        le=1e15,
+        description="of a site, in any one number of its sums; a site with a larger one sends nothing; sums "
+        "keep the digits of float64",
+    )
+
+    @model_validator(mode="after")
+    def _others_remain(self) -> SecureAggregationConfig:
+        if self.minimum_sites < self.colluding_sites + 2:
+            raise ValueError(
+                f"minimum_sites is {self.minimum_sites}: a sum of so few, less the parts of {self.colluding_sites} "
+                "colluding sites, may be one site's; at least colluding_sites + 2 must be in it"
+            )
+        return self
 
 
 class CentralConfig(Frozen):
@@ -72,11 +95,6 @@ class PrivacyConfig(Frozen):
     )
     sums_share: float = Field(
         0.5, gt=0, lt=1, description="of epsilon for sums, where a model is made of sums and of rounds"
-    )
-    noise: Literal["each-site", "distributed"] = Field(
-        "each-site",
-        description="every site adds all the noise, and needs to trust nobody; or each its share, so that only the sum "
-        "has it all: needs secure_aggregation, and is for sums and single steps of sgd",
     )
     secure_aggregation: Annotated[SecureAggregationConfig | None, BeforeValidator(_switched)] = Field(
         None, description="`true`, or its parameters", examples=["{minimum_sites: 4}"]

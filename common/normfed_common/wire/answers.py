@@ -12,6 +12,7 @@ from normfed_common.study.data import SiteName
 from normfed_common.wire.bounds import MOST_PEOPLE, CountName, Label, MachineText, Note, People, VersionText
 from normfed_common.wire.counter import Counter
 from normfed_common.wire.requests import Task
+from normfed_common.wire.secure import KeysMade, SecretsShared, SurvivorsSigned, Unmasked
 
 MOST_STEPS = 10**12
 
@@ -149,7 +150,20 @@ class Figures(Frozen):
     groups: tuple[Label, ...] = Field(max_length=100)
 
 
-Told = Described | CanaryBack | Trained | FineTuned | Summed | ScoredPeople | Counted | Figures
+Told = (
+    Described
+    | CanaryBack
+    | Trained
+    | FineTuned
+    | Summed
+    | ScoredPeople
+    | Counted
+    | Figures
+    | KeysMade
+    | SecretsShared
+    | SurvivorsSigned
+    | Unmasked
+)
 T = TypeVar("T", bound=Frozen)
 
 

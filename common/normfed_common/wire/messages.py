@@ -24,7 +24,8 @@ MAXIMUM_BYTES = 2**31 - 2**20  # protobuf's limit, less room for the headers
 MAXIMUM_HEADER = 4_000_000
 MAXIMUM_ARRAYS = 20_000
 FENCE = "query.fence"  # a message without content: its answer says that what was sent before it is settled
-ALLOWED_TYPES = ("float32", "float64", "int64", "float16", "uint16", "int8")  # the last three only compressed
+COMPRESSED, MASKED = ("float16", "uint16", "int8"), ("uint32", "uint64")
+ALLOWED_TYPES = ("float32", "float64", "int64", *COMPRESSED, *MASKED)
 ARRAY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,249}")
 
 Header = TypeVar("Header", Request, Answer)

@@ -19,9 +19,23 @@ from normfed_common.wire.bounds import (
     VersionText,
 )
 from normfed_common.wire.counter import Counter
+from normfed_common.wire.secure import (
+    MakeKeys,
+    Masking,
+    OfStep,
+    SecureStep,
+    ShareSecrets,
+    SignSurvivors,
+    Unmask,
+    context_of,
+)
 
 Task = Literal[
     "query.describe",
+    "query.keys",
+    "query.shares",
+    "query.survivors",
+    "query.unmask",
     "train.canary",
     "train.round",
     "train.personal",
@@ -63,12 +77,15 @@ class TrainRound(Frozen):
         that was not used (SCAFFOLD's control variate) does not count.
     compression
         Of the models offered and of the update that answers them.
+    secure
+        With what the update is masked; it leaves in the clear when absent.
     """
 
     task: Literal["train.round"] = "train.round"
     round: int = Field(ge=1, le=MOST_ROUNDS)
     since: int = Field(0, ge=0, le=MOST_ROUNDS)
     compression: Compression = "none"
+    secure: Masking | None = None
 
 
 class FineTune(Frozen):
@@ -91,11 +108,14 @@ class Sums(Frozen):
     ----------
     iteration
         Of a phase that is repeated until it has converged: from 0.
+    secure
+        With what the sums are masked; they leave in the clear when absent.
     """
 
     task: Literal["train.sums"] = "train.sums"
     phase: PhaseName
     iteration: int = Field(0, ge=0, le=MOST_ITERATIONS)
+    secure: Masking | None = None
 
 
 class ScorePeople(Frozen):
@@ -135,7 +155,20 @@ class Measure(Frozen):
     maps: bool = False
 
 
-Payload = Describe | Canary | TrainRound | FineTune | Sums | ScorePeople | Count | Measure
+Payload = (
+    Describe
+    | Canary
+    | TrainRound
+    | FineTune
+    | Sums
+    | ScorePeople
+    | Count
+    | Measure
+    | MakeKeys
+    | ShareSecrets
+    | SignSurvivors
+    | Unmask
+)
 
 
 class Request(Frozen):
@@ -182,9 +215,28 @@ class Request(Frozen):
     @property
     def round(self) -> int:
         """From 1; 0 outside rounds."""
-        return self.payload.round if isinstance(self.payload, TrainRound | FineTune) else 0
+        return self.payload.round if isinstance(self.payload, TrainRound | FineTune | OfStep) else 0
 
     @property
     def turn(self) -> int:
         """The round, or how often sums of the same phase were asked for before; 0 for what is asked once."""
+        if isinstance(self.payload, OfStep):
+            return self.payload.step.turn
         return self.payload.iteration if isinstance(self.payload, Sums) else self.round
+
+    @property
+    def step(self) -> SecureStep | None:
+        """The secure sum that this belongs to."""
+        payload = self.payload
+        if isinstance(payload, OfStep):
+            return payload.step
+        if not isinstance(payload, TrainRound | Sums) or payload.secure is None:
+            return None
+        attempt = payload.secure.attempt
+        if isinstance(payload, Sums):
+            return SecureStep(of=payload.task, phase=payload.phase, turn=payload.iteration, attempt=attempt)
+        return SecureStep(of=payload.task, turn=payload.round, attempt=attempt)
+
+    def context(self, step: SecureStep) -> str:
+        """Digest of all that names one attempt at one secure sum about this model."""
+        return context_of(self.study, self.run, self.arm, (self.model, self.strategy, self.repeat), step)

@@ -20,7 +20,7 @@ from normfed_server.arms.strategy import RoundStrategy
 from normfed_server.events.kinds import Joined, Missing, Noted, RoundDone
 from normfed_server.sites.claims import MOST_SCANS
 from normfed_server.sites.closing import Closing, Outcome
-from normfed_server.sites.collecting import Collection
+from normfed_server.sites.collecting import Collected, Collection
 from normfed_server.steps.base import Step
 from normfed_server.steps.shares import DOMINANT
 
@@ -38,7 +38,7 @@ class AveragedRounds:
         self.job, self.personal, self.study = job, personal, job.study
         self.row, _ = configure(job.arm.strategy)
         self.total = averaged_rounds(job.model.phases(), job.study.federation.rounds)
-        self.strategy = RoundStrategy(job.context.letterhead, job.arm, job.progress, personal, step)
+        self.strategy: RoundStrategy = RoundStrategy(job.context.letterhead, job.arm, job.progress, personal, step)
         self._outgoing: ArrayRecord | None = None
 
     def run(self, phase: Phase) -> dict[str, Any]:
@@ -123,7 +123,7 @@ class AveragedRounds:
 
     def _collect(
         self, round: int, closing: Closing, arrivals: dict[str, float] | None
-    ) -> tuple[ArrayRecord | None, dict[str, Any], Collection]:
+    ) -> tuple[ArrayRecord | None, dict[str, Any], Collected]:
         """Ask the strategy's sites, and let it make the next models of what they answer."""
         asked = self.strategy.asked
         messages = self.strategy.configure_train(

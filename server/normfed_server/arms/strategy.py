@@ -177,7 +177,7 @@ class RoundStrategy(Strategy):
         record = MetricRecord(dict(sorted(losses.items())))
         if len(losses) < self.step.minimum:
             return None, record
-        before = _Snapshot(self.progress)
+        before = Snapshot(self.progress)
         self.shares = taken.end()
         self.step.end(self.progress)
         self._leave_alone(before)
@@ -213,12 +213,12 @@ class RoundStrategy(Strategy):
         loss = answer.told(Trained).loss
         return float("nan") if loss is None or not self.step.tells_losses else loss
 
-    def _leave_alone(self, before: _Snapshot) -> None:
+    def _leave_alone(self, before: Snapshot) -> None:
         """What the round did not train is what it was, to the last bit, whatever the step made of it."""
         for model, was in zip(self.progress.models, before.models, strict=False):
             model |= {name: array for name, array in was.items() if name not in self.trained}
 
-    def _absurd(self, before: _Snapshot) -> str | None:
+    def _absurd(self, before: Snapshot) -> str | None:
         """What is wrong with the models and with what the step remembers; None if nothing is."""
         limit = self.federation.largest_update * (max(self._sizes) + 1)
         for number, model in enumerate(self.progress.models):
@@ -314,7 +314,7 @@ class _Taken:
         return site, why
 
 
-class _Snapshot:
+class Snapshot:
     """What a round changes, before it does; steps put new arrays in the place of the old, and change none."""
 
     def __init__(self, progress: Progress) -> None:

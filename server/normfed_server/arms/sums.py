@@ -13,6 +13,7 @@ is the total made one that people can have (see `normfed_common.learning.bounded
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import partial
 
 from normfed_common.foundation import arrays as named
@@ -52,7 +53,7 @@ def add_up(job: ArmInTraining, phase: Phase) -> bool:
     messages = wire.requests(nodes, header, offers.encode(offer))
     missed: dict[str, str] = {}
     totals: dict[Layout, Total] = {}
-    noise = _noise_of(job)
+    noise = noise_of(job)
     for site, sums in job.context.asker.heard(messages, partial(_claimed, job, name, noise), missed=missed):
         total = totals.setdefault(_layout(sums), Total(job.study.federation.sums, job.study.federation.largest_share))
         total.add(site, sums, job.context.roster.sites[site].train)
@@ -66,7 +67,7 @@ def add_up(job: ArmInTraining, phase: Phase) -> bool:
         )
     for other in ranked[1:]:
         missed |= dict.fromkeys(other.people, "its sums have other names or shapes than those of most sites")
-    converged = _absorb(job, name, _repaired(job, name, ranked[0], noise))
+    converged = absorb(job, name, repaired(job, name, ranked[0].arrays(), in_total(noise, ranked[0].factors())))
     job.progress.sums |= named_sums(name, job.model.sums(name))
     job.missed(missed, "not in the sums")
     return converged
@@ -106,13 +107,19 @@ class Total:
 
     def factors(self) -> dict[str, float]:
         """By what each site's sums are multiplied in the total."""
-        everybody = sum(self.people.values())
         if self.by == "by-site":
-            return {site: everybody / len(self.people) / people for site, people in self.people.items()}
+            return by_site(self.people)
+        everybody = sum(self.people.values())
         if self.largest_share == 1:
             return dict.fromkeys(self.people, 1.0)
         shared = shares.of(shares.limited(self.people, self.largest_share))
         return {site: w * everybody / self.people[site] for site, w in shared.items()}
+
+
+def by_site(people: Mapping[str, int]) -> dict[str, float]:
+    """By what sites' sums are multiplied so that all weigh the same, and together as all their people."""
+    everybody = sum(people.values())
+    return {site: everybody / len(people) / of for site, of in people.items()}
 
 
 def _times(sums: Arrays, factor: float) -> Arrays:
@@ -124,21 +131,24 @@ def _claimed(job: ArmInTraining, phase: str, noise: float | None, site: str, ans
     return claims.sums(arrays, job.model, phase, job.context.roster.sites[site].train, noise)
 
 
-def _noise_of(job: ArmInTraining) -> float | None:
+def noise_of(job: ArmInTraining) -> float | None:
     """In every entry of a site's contributions; None where the study asks for no privacy."""
     spent = spending(job.study.privacy, job.study.federation, job.model.phases())
     return None if spent is None or spent.sums is None else spent.sums.noise_multiplier
 
 
-def _repaired(job: ArmInTraining, phase: str, total: Total, noise: float | None) -> Arrays:
-    """The total, with whatever noise made impossible made possible."""
+def in_total(noise: float | None, factors: Mapping[str, float]) -> float | None:
+    """The same in the total of sites whose sums are multiplied by these factors."""
+    return None if noise is None else noise * math.hypot(*factors.values())
+
+
+def repaired(job: ArmInTraining, phase: str, total: Arrays, noise: float | None) -> Arrays:
+    """The total, with whatever noise made impossible made possible; ``noise`` is that in the total."""
     bounded = None if noise is None else job.model.bounded(phase)
-    if noise is None or bounded is None:
-        return total.arrays()
-    return bounded.repaired(total.arrays(), noise * math.hypot(*total.factors().values()))
+    return total if noise is None or bounded is None else bounded.repaired(total, noise)
 
 
-def _absorb(job: ArmInTraining, phase: str, total: Arrays) -> bool:
+def absorb(job: ArmInTraining, phase: str, total: Arrays) -> bool:
     """Make of the total what every site will make of it, before it is kept.
 
     Raises

@@ -17,6 +17,10 @@ from normfed_server.arms.context import RunContext
 from normfed_server.arms.in_training import ArmInTraining
 from normfed_server.arms.plan import Arm
 from normfed_server.arms.rounds import AveragedRounds
+from normfed_server.arms.secure.planning import is_masked
+from normfed_server.arms.secure.progress import FILE
+from normfed_server.arms.secure.rounds import MaskedRounds
+from normfed_server.arms.secure.sums import add_up_masked
 from normfed_server.arms.sums import add_up
 from normfed_server.arms.tuning import fine_tune
 from normfed_server.events.damage import put_aside
@@ -58,7 +62,12 @@ class ArmTraining:
         model.load(found.sums)
         self.progress = found
         self.job = ArmInTraining(arm, model, context, found)
-        self.rounds = AveragedRounds(self.job, self.personal, step)
+        self.secure = path.with_name(FILE) if is_masked(context.study, arm) else None
+        self.rounds = (
+            AveragedRounds(self.job, self.personal, step)
+            if self.secure is None
+            else MaskedRounds(self.job, self.personal, step, self.secure)
+        )
 
     @property
     def complete(self) -> bool:
@@ -87,7 +96,8 @@ class ArmTraining:
 
     def _sum(self) -> None:
         phase, number = self.phases[self.progress.phase], self.progress.phase + 1
-        self._advance(over=add_up(self.job, phase))
+        over = add_up(self.job, phase) if self.secure is None else add_up_masked(self.job, phase, self.secure)
+        self._advance(over)
         self.job.say(StageDone(arm=self.job.arm.name, stage=number, stages=len(self.phases)))
 
     def _advance(self, over: bool = False) -> None:

@@ -10,6 +10,7 @@ from normfed_common.foundation import arrays as named
 from normfed_common.foundation.errors import NormfedError
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.privacy import NONE
+from normfed_server.report import promises
 from normfed_server.report.findings import OURS, main_models
 from normfed_server.results import layout
 from normfed_server.results.layout import Figures, RunResults
@@ -85,9 +86,9 @@ def drowned(run: Run, results: RunResults) -> str | None:
     spent = sites.models[OURS]
     weights = sum(array.size for array in named.load(run.folder / MODEL).values())
     asked = math.ceil(run.study.federation.sample * len(spent.sites))
-    times = spent.mechanisms[0].noise_multiplier * math.sqrt(weights) / asked
+    times = promises.rounded(spent.mechanisms[0].noise_multiplier * math.sqrt(weights) / asked)
     return (
-        f"In every round the noise on the {weights:,} weights together is about {times:.2g} times as long as the mean "
+        f"In every round the noise on the {weights:,} weights together is about {times} times as long as the mean "
         f"of {asked} hospitals' updates can be. It falls with the number of hospitals: with thousands it is small, "
         "with few it costs nearly everything."
     )

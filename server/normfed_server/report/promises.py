@@ -98,6 +98,11 @@ def upwards(value: float) -> str:
     return f"{_up(value, DIGITS):.{DIGITS}g}"
 
 
+def rounded(value: float) -> str:
+    """To two digits, never as a power of ten."""
+    return f"{float(f'{value:.2g}'):,.10g}"
+
+
 def _up(value: float, digits: int) -> float:
     if value <= 0:
         return 0.0
@@ -152,14 +157,6 @@ def _of_mechanisms(results: RunResults, privacy: PrivacyFigures) -> list[Gap]:
                 "secure aggregation hides one hospital among the others of a sum, which are at least "
                 f"{privacy.minimum_sites} together. Hospitals that tell the server what they sent leave the sum of the "
                 "others.",
-            )
-        )
-    if privacy.distributed:
-        found.append(
-            Gap(
-                "A hospital whose partners add no noise",
-                "each adds its share only. The guarantee holds as long as the hospitals of a sum add theirs, and "
-                "secure aggregation shows no single one.",
             )
         )
     return found

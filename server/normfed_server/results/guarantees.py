@@ -43,7 +43,6 @@ class PrivacyFigures(Frozen):
     """What is claimed."""
 
     people: Guarantee | None
-    distributed: bool = Field(description="whether only the sum over sites has all the noise")
     sites: Guarantee | None
     minimum_sites: int | None = Field(
         description="in a sum by secure aggregation; null where the server sees single sites"

@@ -31,7 +31,6 @@ def privacy_figures(study: StudyConfig, plan: Plan) -> PrivacyFigures | None:
     covered = {name for guarantee in (people, sites) if guarantee is not None for name in guarantee.models}
     return PrivacyFigures(
         people=people,
-        distributed=people is not None and asked.noise == "distributed",
         sites=sites,
         minimum_sites=asked.secure_aggregation.minimum_sites if asked.secure_aggregation is not None else None,
         outside=tuple(arm.name for arm in learnt if arm.name not in covered),

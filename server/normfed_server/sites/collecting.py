@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from typing import Protocol
 
 from flwr.app import Message
 
@@ -25,7 +26,21 @@ REFUSALS = (  # beside those of the study
     SiteCode.TOO_CLOSE_TO_EARLIER,
     SiteCode.RECORD_UNUSABLE,
     SiteCode.PLUGIN_REFUSED,
+    SiteCode.SECURE_SUM_REFUSED,
+    SiteCode.OUT_OF_RANGE,
 )
+
+
+class Collected(Protocol):
+    """What became of the sites that were asked; see `Collection`."""
+
+    outcomes: dict[str, Outcome]
+    reasons: dict[str, str]
+    bytes: int
+
+    def set_aside(self, site: str, why: str) -> None:
+        """An answer that came is not used after all."""
+        ...
 
 
 class Reminder:

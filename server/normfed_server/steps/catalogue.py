@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from normfed_common.algorithms.table import configure, part
+from normfed_common.foundation.errors import StudyError
 from normfed_common.foundation.registry import Registry
 from normfed_common.learning.setting import Setting
 from normfed_common.models.combined.pipeline import assemble
@@ -41,7 +42,8 @@ STEPS.add("splitting clusters", SplittingClusters)
 
 
 def check_steps(study: StudyConfig) -> None:
-    """Refuse a study with a strategy whose server step is not here, or does not go with its central privacy.
+    """Refuse a study with a strategy whose server step is not here, or does not go with its central privacy or with
+    secure sums.
 
     Raises
     ------
@@ -53,6 +55,11 @@ def check_steps(study: StudyConfig) -> None:
         if study.privacy.central is not None:
             phases = assemble(study.transforms, study.model, Setting.of(study)).phases()
             central.check(strategy["name"], step, study.model["name"], phases)
+        if study.privacy.secure_aggregation is not None and not step.linear:
+            raise StudyError(
+                f"privacy.secure_aggregation: strategy {strategy['name']} must see every site's update, and a secure "
+                "sum shows none. Take one that needs their mean only, such as fedavg, or leave one of the two out."
+            )
 
 
 def make_step(strategy: dict[str, Any], federation: FederationConfig) -> Step:

@@ -161,3 +161,30 @@ def test_a_hospital_may_have_another_margin_around_lesions() -> None:
     rules = RULES.model_copy(update={"lesion_margin_mm": 8.0})
     rules.check(study(preprocessing={"lesion_margin_mm": 8.0}))
     assert refusal(rules, study()).code is SiteCode.RECIPE_REFUSED
+
+
+PEERS = dict.fromkeys("bcd", "0123 4567 89AB CDEF 0123 4567 89AB CDEF")
+SECURE = {"privacy": {"secure_aggregation": {"minimum_sites": 4}}}
+
+
+def test_a_study_of_secure_sums_is_taken_by_a_site_that_knows_enough_peers() -> None:
+    RULES.model_copy(update={"peers": PEERS, "require_secure_aggregation": True}).check(study(**SECURE))
+
+
+@pytest.mark.parametrize(
+    ("rules", "asked", "code"),
+    [
+        ({}, SECURE, SiteCode.PEERS_UNKNOWN),
+        ({"peers": dict(list(PEERS.items())[:2])}, SECURE, SiteCode.PEERS_UNKNOWN),
+        ({"peers": PEERS, "minimum_sites_in_sum": 5}, SECURE, SiteCode.PEERS_UNKNOWN),
+        ({"peers": PEERS, "require_secure_aggregation": True}, {}, SiteCode.SECURE_SUMS_ONLY),
+    ],
+)
+def test_what_a_site_does_not_take_of_secure_sums(rules: dict[str, Any], asked: dict[str, Any], code: SiteCode) -> None:
+    assert refusal(RULES.model_copy(update=rules), study(**asked)).code is code
+
+
+def test_rules_are_hashed_by_content_and_a_fingerprint_has_its_form() -> None:
+    assert hash(Rules(peers=PEERS)) == hash(Rules(peers=dict(PEERS))) != hash(Rules())
+    with pytest.raises(ValueError, match="peers"):
+        Rules(peers={"b": "0123"})

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+import secure_payloads
 from envelopes import ANSWER, message, of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +58,7 @@ PAYLOADS: dict[str, st.SearchStrategy[Told]] = {
     "evaluate.score": st.builds(ScoredPeople, groups=LABELS),
     "evaluate.count": st.just(Counted()),
     "evaluate.measure": st.builds(Figures, groups=LABELS),
+    **secure_payloads.ANSWERS,
 }
 HEADERS = {
     "site": WORD,
@@ -73,6 +75,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "evaluate.score": {},
     "evaluate.count": {},
     "evaluate.measure": {"groups": ["all"]},
+    **secure_payloads.SHORT_ANSWERS,
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+import secure_payloads
 from envelopes import REQUEST, message, of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,12 +36,21 @@ KINDS = st.sampled_from(["none", "fp16", "bf16", "int8"])
 PAYLOADS: dict[str, st.SearchStrategy[Payload]] = {
     "query.describe": st.just(Describe()),
     "train.canary": st.builds(Canary, compression=KINDS),
-    "train.round": st.builds(TrainRound, round=ROUNDS, since=st.integers(0, bounds.MOST_ROUNDS), compression=KINDS),
+    "train.round": st.builds(
+        TrainRound,
+        round=ROUNDS,
+        since=st.integers(0, bounds.MOST_ROUNDS),
+        compression=KINDS,
+        secure=st.none() | secure_payloads.MASKINGS,
+    ),
     "train.personal": st.builds(FineTune, round=ROUNDS),
-    "train.sums": st.builds(Sums, phase=WORD, iteration=st.integers(0, bounds.MOST_ITERATIONS)),
+    "train.sums": st.builds(
+        Sums, phase=WORD, iteration=st.integers(0, bounds.MOST_ITERATIONS), secure=st.none() | secure_payloads.MASKINGS
+    ),
     "evaluate.score": st.builds(ScorePeople, detail=st.sampled_from(["full", "ranking"])),
     "evaluate.count": st.builds(Count, low=FINITE, high=FINITE),
     "evaluate.measure": st.builds(Measure, threshold=FINITE, maps=st.booleans()),
+    **secure_payloads.REQUESTS,
 }
 HEADERS = {
     "study": st.text(max_size=30),
@@ -59,6 +69,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "evaluate.score": {},
     "evaluate.count": {"low": 0.0, "high": 1.0},
     "evaluate.measure": {"threshold": 0.5},
+    **secure_payloads.SHORT_REQUESTS,
 }
 
 

@@ -29,7 +29,7 @@ from normfed_common.studies import resolve, validate_strategy
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.answers import Answer, Summed, Trained
 from normfed_server.arms.evaluation import Evaluator
-from normfed_server.arms.strategy import _Snapshot
+from normfed_server.arms.strategy import Snapshot
 from normfed_server.report import participation
 from normfed_server.report.words import warnings
 from normfed_server.sites import claims
@@ -182,7 +182,7 @@ def test_a_step_that_is_taken_back_leaves_no_trace(name: str, study: StudyConfig
 
     play({site: rng.standard_normal(40).astype(np.float32) for site in sites})
     progress.round = 2
-    before = _Snapshot(progress)
+    before = Snapshot(progress)
     kept = [{n: a.copy() for n, a in model.items()} for model in progress.models]
     memory, clusters = {n: a.copy() for n, a in progress.memory.items()}, dict(progress.clusters)
     play({site: (site in "ab") * np.float32(9) + rng.standard_normal(40).astype(np.float32) for site in sites})

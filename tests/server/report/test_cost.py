@@ -85,6 +85,6 @@ def test_noise_at_the_server_is_told_by_its_length(
     named.save(run.folder / "model.safetensors", {"w": np.zeros((100, 100), np.float32)})
     text = drowned(run, results)
     assert text is not None
-    assert f"the noise on the 10,000 weights together is about {2.8 * 100 / asked:.2g} times" in text
+    assert f"the noise on the 10,000 weights together is about {280 // asked} times" in text
     assert f"of {asked} hospitals' updates" in text
     assert drowned(run, run_results(privacy=CLAIMED)) is None

@@ -100,8 +100,8 @@ OTHERS = "Other studies and other years"
         ({"people": guarantee()}, {OTHERS}),
         ({"people": guarantee("sample")}, {"Patients as a whole", OTHERS}),
         (
-            {"people": guarantee(), "minimum_sites": 4, "distributed": True},
-            {"The sum of the honest hospitals", "A hospital whose partners add no noise", OTHERS},
+            {"people": guarantee(), "minimum_sites": 4},
+            {"The sum of the honest hospitals", OTHERS},
         ),
         ({"sites": guarantee("site")}, {"Anything from the server itself"}),
         (
@@ -122,3 +122,8 @@ def test_models_that_no_guarantee_covers_are_named() -> None:
     privacy = figures(sites=guarantee("site"), outside=["local-a", "atlas"]).model_dump(mode="json")
     found = {gap.what: gap.why for gap in promises.gaps(run_results(privacy=privacy))}
     assert found["Models beside the study's own"] == "no guarantee covers local-a and atlas."
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0.123, "0.12"), (1.26, "1.3"), (601.2, "600"), (123456.0, "120,000")])
+def test_a_figure_of_two_digits_is_written_out(value: float, shown: str) -> None:
+    assert promises.rounded(value) == shown

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from normfed_common.privacy import accounting
 from normfed_common.privacy.mechanisms import SampledGaussian
 from normfed_common.studies import resolve
@@ -89,12 +87,6 @@ def test_secure_aggregation_alone_is_told_with_its_minimum_and_covers_nobody() -
     found = figures(asked({"secure_aggregation": {"minimum_sites": 5}}))
     assert (found.people, found.sites, found.minimum_sites) == (None, None, 5)
     assert "federated" in found.outside
-
-
-@pytest.mark.parametrize("noise", ["each-site", "distributed"])
-def test_it_is_told_who_adds_the_noise(noise: str) -> None:
-    privacy = {"epsilon": 4, "noise": noise, "secure_aggregation": True}
-    assert figures(asked(privacy)).distributed == (noise == "distributed")
 
 
 def test_it_comes_back_from_json_as_it_was() -> None:

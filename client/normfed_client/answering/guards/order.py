@@ -11,6 +11,7 @@ from normfed_client.answering.guards.budget import Budget
 from normfed_client.answering.guards.contents import Contents
 from normfed_client.answering.guards.installed import Installed
 from normfed_client.answering.guards.let_in import LetIn
+from normfed_client.answering.guards.masked import Masked
 from normfed_client.answering.guards.questions import Questions
 from normfed_client.answering.guards.released import Released
 from normfed_client.answering.guards.runs import Runs
@@ -23,6 +24,7 @@ ORDER: tuple[type[Guard], ...] = (
     Runs,  # nothing is read or written for a run that there is no room for
     Size,  # before anything is made of a large message; on the way out, what is really sent
     Contents,  # opens the site, so no earlier; what is not of the study is not counted as a question
+    Masked,  # after all others have changed what leaves; what is really sent is what Size looks at
     Questions,  # counts what would be worked on
     Budget,  # spends what will leave, so after all that refuses what is asked
     Released,  # nearest to the work: about what it made, before anything is changed

@@ -12,6 +12,7 @@ from normfed_client.answering.guards.budget import Budget
 from normfed_client.answering.guards.contents import Contents
 from normfed_client.answering.guards.installed import Installed
 from normfed_client.answering.guards.let_in import LetIn
+from normfed_client.answering.guards.masked import Masked
 from normfed_client.answering.guards.questions import Questions
 from normfed_client.answering.guards.released import Released
 from normfed_client.answering.guards.runs import Runs
@@ -20,12 +21,13 @@ from normfed_client.answering.guards.size import Size
 
 def test_a_hospital_has_every_guard_in_the_order_that_is_written_down(tmp_path: Path) -> None:
     assert tuple(type(guard) for guard in order.guards(hospital(tmp_path))) == order.ORDER
-    assert (Installed, LetIn, Runs, Size, Contents, Questions, Budget, Released) == order.ORDER
+    assert (Installed, LetIn, Runs, Size, Contents, Masked, Questions, Budget, Released) == order.ORDER
 
 
 def test_a_simulation_has_the_guards_that_need_no_hospital_in_the_same_order() -> None:
     kinds = tuple(type(guard) for guard in order.guards(None))
-    assert kinds == tuple(kind for kind in order.ORDER if not issubclass(kind, HospitalGuard)) == (Contents, Released)
+    ours = tuple(kind for kind in order.ORDER if not issubclass(kind, HospitalGuard))
+    assert kinds == ours == (Contents, Masked, Released)
 
 
 def test_every_guard_of_a_hospital_decides_by_that_hospitals_rules(tmp_path: Path) -> None:

@@ -1,0 +1,104 @@
+"""Is what leaves of a round, or of sums, masked where the study says that sums are secure?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from normfed_client.answering.guards.base import Guard
+from normfed_client.answering.job import Job
+from normfed_client.answering.participating import asked_for, checked, participation, refusing, step_of, sums_of
+from normfed_client.hospital.secure_sums import Kept
+from normfed_common.algorithms.sharing import personal_arrays
+from normfed_common.foundation import digests
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import SiteCode, SiteError
+from normfed_common.secure import parts
+from normfed_common.secure.fixed_point import FixedPoint, RangeError, WidePoint
+from normfed_common.secure.participation import Participation
+from normfed_common.wire import offers
+from normfed_common.wire.answers import Answer, Trained
+from normfed_common.wire.requests import Sums, TrainRound
+
+
+class Masked(Guard):
+    """Refuses what is asked in the clear, and masks what the guards before have left of an answer: noise is in it.
+
+    In a simulation what is asked in the clear is answered so: the models that one site trains alone are no sums.
+    """
+
+    def inbound(self, job: Job[Any]) -> None:
+        """See `Guard`; before the hours of training it is certain that the answer can be masked."""
+        payload = job.payload
+        if not isinstance(payload, TrainRound | Sums):
+            return
+        if payload.secure is None:
+            if job.site.study.privacy.secure_aggregation is not None and job.site.custody is not None:
+                raise SiteError(SiteCode.SECURE_SUM_REFUSED, f"{job.request.task}: asked for in the clear")
+            return
+        asked_for(job)
+        if isinstance(payload, TrainRound) and payload.compression != "none":
+            raise SiteError(SiteCode.BAD_REQUEST, "a masked update cannot be compressed")
+        if job.kept is not None:
+            return
+        step, store = step_of(job), sums_of(job)
+        received = _received(job)
+        with store.alone(), refusing(job):
+            kept = checked(job, store.read(step))
+            held = participation(job, kept).open(payload.secure.boxes)
+            if kept.held and (kept.held != held or kept.received != received):
+                detail = f"{step.name}: other shares, or another model, than this attempt began with"
+                raise SiteError(SiteCode.SECURE_SUM_REFUSED, detail)
+            store.write(step, kept.model_copy(update={"held": held, "received": received}))
+
+    def outbound(self, job: Job[Any], answer: Answer, arrays: Arrays) -> tuple[Answer, Arrays]:
+        """See `Guard`."""
+        payload = job.payload
+        if not isinstance(payload, TrainRound | Sums) or payload.secure is None:
+            return answer, arrays
+        step, store = step_of(job), sums_of(job)
+        with store.alone(), refusing(job):
+            kept = checked(job, store.read(step))
+            participant = participation(job, kept)
+            part = _part(job, answer, arrays, kept, participant)
+            content = digests.of_arrays("", part)
+            if kept.part not in ("", content):
+                # Masked alike, the difference of two answers would be in the clear.
+                raise SiteError(SiteCode.SECURE_SUM_REFUSED, f"{step.name}: another answer than the first")
+            store.write(step, kept.model_copy(update={"part": content}))
+        bits = parts.ROUND_BITS if isinstance(payload, TrainRound) else parts.SUMS_BITS
+        vector = parts.flat(part, bits)
+        participant.mask(vector, kept.held.keys())
+        if isinstance(answer.payload, Trained):
+            answer = answer.model_copy(update={"payload": answer.payload.model_copy(update={"loss": None})})
+        return answer, parts.shaped(vector, parts.layout(part))
+
+
+def _part(job: Job[Any], answer: Answer, arrays: Arrays, kept: Kept, participant: Participation) -> Arrays:
+    """The answer as integers.
+
+    Raises
+    ------
+    SiteError
+        If a number is beyond the range, or the people are others than the site signed for.
+    """
+    config, sites, people = asked_for(job), len(kept.adverts), kept.advert.people
+    if answer.subjects != people:
+        detail = f"{answer.subjects} people are in the answer; the site signed for {people}"
+        raise SiteError(SiteCode.SECURE_SUM_REFUSED, detail)
+    try:
+        if isinstance(answer.payload, Trained):
+            point = FixedPoint(parts.ROUND_BITS, config.largest_change, sites)
+            base, loss = offers.decode(job.arrays).model, answer.payload.loss
+            return parts.of_update(arrays, base, people, participant.most_people, loss, point)
+        if job.site.study.federation.sums == "by-site":
+            arrays = {name: array / people for name, array in arrays.items()}
+        return parts.of_sums(arrays, people, WidePoint(parts.SUMS_BITS, config.largest_sum, sites))
+    except RangeError as error:
+        which = "largest_change" if isinstance(answer.payload, Trained) else "largest_sum"
+        raise SiteError(SiteCode.OUT_OF_RANGE, f"{which}: {error}") from error
+
+
+def _received(job: Job[Any]) -> str:
+    """Digest of the model that all sites are sent alike: without the parts of their own that new ones are sent once."""
+    personal = personal_arrays(job.model(), job.request.strategy)
+    return digests.of_arrays("", {n: a for n, a in job.arrays.items() if n.partition("/")[2] not in personal})

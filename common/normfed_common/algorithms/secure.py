@@ -1,0 +1,66 @@
+"""What secure aggregation cannot serve, said when a study is read.
+
+A secure sum hides a site's part among those of the others, once. It does not hide what two sums differ by: where a site
+is in one round and not in the next, their difference tells of it, blurred by what the model has learnt meanwhile and by
+the other batches; where a server sends the same model twice to repeated sums, by nothing. Nor does it hide the site
+in a study that is run twice, once without it (So 2023, arXiv 2106.03328). That is what differential privacy is for.
+What is refused here is a study that gives such a difference away by itself.
+"""
+
+from __future__ import annotations
+
+from normfed_common.algorithms.table import configure
+from normfed_common.foundation.errors import StudyError
+from normfed_common.study.config import StudyConfig
+from normfed_common.study.federation import PLAIN
+
+KEY = "privacy.secure_aggregation"
+
+
+def check_secure_sums(study: StudyConfig) -> None:
+    """Refuse a study whose sums cannot be secure, or whose sums together give away a site's part.
+
+    Raises
+    ------
+    StudyError
+        If so.
+    """
+    if study.privacy.secure_aggregation is None:
+        return
+    federation, beside = study.federation, study.comparisons
+    if configure(study.strategy)[0].clustered:
+        raise StudyError(
+            f"{KEY}: strategy {study.strategy['name']} has several models, and whose update is in which of them only "
+            "single updates say. Take a strategy with one global model, such as fedavg."
+        )
+    if study.privacy.central is not None:
+        raise StudyError(
+            f"{KEY}: privacy.central clips every site's update at the server, and a secure sum shows it none. Leave "
+            "one of the two out; privacy.epsilon protects patients at the sites."
+        )
+    if federation.compression != "none" or set(beside.compressions) - {"none"}:
+        raise StudyError(
+            f"{KEY}: masked numbers cannot be compressed. Set federation.compression: none and leave out "
+            "comparisons.compressions."
+        )
+    if federation.largest_share < 1:
+        raise StudyError(
+            f"{KEY}: federation.largest_share is {federation.largest_share:g}, and the weight of one site cannot be "
+            "cut in a sum that hides it. Set it to 1."
+        )
+    if beside.leave_one_site_out:
+        raise StudyError(
+            f"{KEY}: the sum of all sites less that of all but one is that site's own update. Set "
+            "comparisons.leave_one_site_out: false."
+        )
+    if beside.strategies or beside.compressions:
+        raise StudyError(
+            f"{KEY}: strategies that are compared begin with the same model; where a site drops out of one of them "
+            "alone, the difference of their sums is that site's own update. Leave out comparisons.strategies, and "
+            "run a study with a seed of its own for each."
+        )
+    if study.strategy == PLAIN and study.model in beside.baselines:
+        raise StudyError(
+            f"{KEY}: comparisons.baselines has the study's own model; the sums of the two would be alike but for the "
+            "sites that drop out, whose parts would be their difference. Leave it out."
+        )

@@ -1,0 +1,62 @@
+"""What secure aggregation cannot serve is refused in words when the study is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from normfed_common.algorithms.secure import check_secure_sums
+from normfed_common.foundation.errors import StudyError
+from normfed_common.studies import resolve
+from normfed_server.steps.catalogue import check_steps
+
+STUDY: dict[str, Any] = {
+    "name": "asked",
+    "data": {"modalities": ["T1w"]},
+    "model": {"name": "siamese"},
+    "privacy": {"secure_aggregation": True},
+    "comparisons": {"baselines": []},
+}
+NOT_LINEAR = ["krum", "multi-krum", "median", "trimmed-mean", "norm-clipping", "qfedavg", "fednova", "scaffold"]
+LINEAR = ["fedavg", "fedprox", "fedbn", "ditto", "fedavgm", "fedadam", "fedyogi", "fedadagrad", "fine-tuning"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"strategy": {"name": "ifca", "clusters": 2}}, "several models"),
+        ({"strategy": {"name": "cfl"}}, "several models"),
+        ({"privacy": {"secure_aggregation": True, "central": True}}, "clips every site's update"),
+        ({"federation": {"compression": "int8"}}, "cannot be compressed"),
+        ({"comparisons": {"compressions": ["fp16"]}}, "cannot be compressed"),
+        ({"federation": {"largest_share": 0.4}}, "largest_share is 0.4"),
+        ({"comparisons": {"leave_one_site_out": True}}, "is that site's own update"),
+        ({"comparisons": {"strategies": ["fedprox"]}}, "begin with the same model"),
+        ({"model": {"name": "atlas"}, "comparisons": {"baselines": ["atlas"]}}, "the study's own model"),
+    ],
+)
+def test_it_says_what_secure_sums_cannot_serve(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(StudyError, match=f"privacy.secure_aggregation: .*{words}"):
+        check_secure_sums(resolve(STUDY | changes, "test"))
+    check_secure_sums(resolve(STUDY | changes | {"privacy": {}}, "test"))
+
+
+@pytest.mark.parametrize("name", NOT_LINEAR)
+def test_strategies_that_must_see_single_updates_are_refused(name: str) -> None:
+    study = resolve(STUDY | {"strategy": {"name": name}}, "test")
+    with pytest.raises(StudyError, match=f"strategy {name} must see every site's update"):
+        check_steps(study)
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_strategies_that_need_the_mean_only_are_served(name: str) -> None:
+    study = resolve(STUDY | {"strategy": {"name": name}}, "test")
+    check_secure_sums(study)
+    check_steps(study)
+
+
+def test_a_sum_of_as_few_as_collude_is_refused() -> None:
+    config = {"secure_aggregation": {"minimum_sites": 4, "colluding_sites": 3}}
+    with pytest.raises(StudyError, match=r"at least colluding_sites \+ 2 must be in it"):
+        resolve(STUDY | {"privacy": config}, "test")

@@ -1,0 +1,226 @@
+"""A server that lies in a secure sum to hospitals that compared their keys: it is refused, and learns nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cohorts
+import numpy as np
+import pytest
+import secure_runs
+from attacker import offered
+from flwr.app import Message
+from secure_runs import SITES
+
+from normfed_client.answering.serving import call
+from normfed_client.hospital.config import CustodyConfig
+from normfed_client.hospital.site import SITES_VARIABLE
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import SiteCode
+from normfed_common.secure.adverts import Advert
+from normfed_common.secure.participation import Secrets
+from normfed_common.wire.answers import Answer
+from normfed_common.wire.messages import decode_answer, error_code, requests
+from normfed_common.wire.requests import Payload, Request, Sums
+from normfed_common.wire.secure import MakeKeys, Masking, SecureStep, ShareSecrets, SignSurvivors, Unmask
+from normfed_simulation.engines.local import identify
+
+NAMES = sorted(SITES)
+STEP = SecureStep(of="train.sums", phase="moments", turn=0)
+REFUSED = SiteCode.SECURE_SUM_REFUSED
+
+pytestmark = pytest.mark.xdist_group("secure sums")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cohorts.write(tmp_path_factory.mktemp("six"), SITES)
+
+
+@pytest.fixture(scope="module")
+def custody(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, CustodyConfig]:
+    return secure_runs.hospitals(tmp_path_factory.mktemp("hospitals") / "h", data)
+
+
+class Liar:
+    """Asks six hospitals whatever it likes about one run whose model is the atlas."""
+
+    def __init__(self, folder: Path, data: Path, cache: Path, custody: Mapping[str, CustodyConfig]) -> None:
+        self.study = secure_runs.small(**secure_runs.SECURE, model={"name": "atlas"})
+        self.run = secure_runs.prepare(self.study, folder, data, cache / "scans", custody)
+
+    def ask(self, site: str, payload: Payload, arrays: Arrays | None = None, arm: str = "federated") -> Message:
+        """A site's reply."""
+        model, strategy = self.study.model, self.study.strategy
+        text = self.study.model_dump_json()
+        header = Request(study=text, run="run", arm=arm, model=model, strategy=strategy, payload=payload)
+        return call(requests({site: NAMES.index(site) + 1}, header, arrays or {})[site])
+
+    def told(self, site: str, payload: Payload, arrays: Arrays | None = None, arm: str = "federated") -> Any:
+        """The payload of a site's answer."""
+        return self.answer(site, payload, arrays, arm)[0].payload
+
+    def answer(
+        self, site: str, payload: Payload, arrays: Arrays | None = None, arm: str = "federated"
+    ) -> tuple[Answer, Arrays]:
+        """A site's answer, which is not refused."""
+        reply = self.ask(site, payload, arrays, arm)
+        assert not reply.has_error(), error_code(reply)
+        return decode_answer(reply)
+
+    def adverts(self, step: SecureStep = STEP, arm: str = "federated") -> tuple[Advert, ...]:
+        """Of all sites."""
+        return tuple(self.told(site, MakeKeys(step=step), arm=arm).advert for site in NAMES)
+
+    def boxes(self, step: SecureStep = STEP) -> dict[str, dict[str, str]]:
+        """Of all sites, honestly asked for."""
+        adverts = self.adverts(step)
+        return {site: self.told(site, ShareSecrets(step=step, adverts=adverts)).boxes for site in NAMES}
+
+    def masked(
+        self, site: str, boxes: Mapping[str, Mapping[str, str]], model: Arrays | None = None, attempt: int = 0
+    ) -> Message:
+        """A site's reply to a request for its masked sums."""
+        mine = {other: boxes[other][site] for other in NAMES if other != site}
+        secure = Masking(attempt=attempt, boxes=mine)
+        return self.ask(site, Sums(phase="moments", secure=secure), offered(model or {}))
+
+    def sent(self, step: SecureStep = STEP) -> dict[str, dict[str, str]]:
+        """Everybody's masked sums were sent; the boxes."""
+        boxes = self.boxes(step)
+        for site in NAMES:
+            assert not self.masked(site, boxes, attempt=step.attempt).has_error()
+        return boxes
+
+    def signed(self, lists: Mapping[str, list[str]], step: SecureStep = STEP) -> dict[str, str]:
+        """Each site's signature under the list that it is told."""
+        return {
+            site: self.told(site, SignSurvivors(step=step, survivors=tuple(names))).signature
+            for site, names in lists.items()
+        }
+
+
+@pytest.fixture
+def liar(
+    data: Path, cache: Path, custody: dict[str, CustodyConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Liar:
+    identify()
+    found = Liar(tmp_path / "run", data, cache, custody)
+    monkeypatch.setenv(SITES_VARIABLE, str(found.run.sites_file))
+    return found
+
+
+def refused(reply: Message, code: SiteCode = REFUSED) -> bool:
+    return bool(reply.has_error()) and error_code(reply) is code
+
+
+def test_sums_that_are_asked_for_in_the_clear_are_refused(liar: Liar) -> None:
+    assert refused(liar.ask("a", Sums(phase="moments"), offered({})))
+
+
+def test_sites_that_are_told_of_different_survivors_give_no_share(liar: Liar) -> None:
+    liar.sent()
+    lists = {site: NAMES if site in "abc" else NAMES[:5] for site in NAMES[:5]}
+    signatures = liar.signed(lists)
+    for site in lists:
+        assert refused(liar.ask(site, Unmask(step=STEP, signatures=signatures)))
+        # nor for those alone that signed the same: they are too few
+        same = {other: signatures[other] for other in lists if lists[other] == lists[site]}
+        assert refused(liar.ask(site, Unmask(step=STEP, signatures=same)))
+
+
+def test_a_second_list_is_signed_neither_in_this_attempt_nor_in_another(liar: Liar) -> None:
+    liar.sent()
+    first = liar.signed(dict.fromkeys(NAMES, NAMES))
+    assert liar.signed({"a": NAMES}) == {"a": first["a"]}
+    assert refused(liar.ask("a", SignSurvivors(step=STEP, survivors=tuple(NAMES[:5]))))
+    assert refused(liar.ask("a", MakeKeys(step=STEP.model_copy(update={"attempt": 1}))))
+
+
+def test_an_attempt_that_began_before_the_list_was_signed_is_not_signed_either(liar: Liar) -> None:
+    second = STEP.model_copy(update={"attempt": 1})
+    liar.sent()
+    liar.sent(second)
+    liar.signed(dict.fromkeys(NAMES, NAMES), second)
+    for site in NAMES:
+        assert refused(liar.ask(site, SignSurvivors(step=STEP, survivors=tuple(NAMES[:5]))))
+
+
+def test_the_same_sums_under_another_arm_s_name_are_refused(liar: Liar) -> None:
+    liar.adverts()
+    assert refused(liar.ask("a", MakeKeys(step=STEP), arm="federated2"))
+
+
+def test_a_list_of_too_few_is_not_signed(liar: Liar) -> None:
+    liar.sent()
+    assert refused(liar.ask("a", SignSurvivors(step=STEP, survivors=("a", "b", "c"))))
+
+
+def test_a_list_without_the_site_or_with_a_stranger_is_not_signed(liar: Liar) -> None:
+    liar.sent()
+    assert refused(liar.ask("a", SignSurvivors(step=STEP, survivors=tuple(NAMES[1:]))))
+    assert refused(liar.ask("a", SignSurvivors(step=STEP, survivors=(*NAMES, "stranger"))))
+
+
+def test_keys_of_the_server_s_own_in_a_site_s_place_are_refused(liar: Liar) -> None:
+    adverts = liar.adverts()
+    own = Secrets.new()
+    f = adverts[5]
+    forged = f.model_copy(update={"mask": own.mask, "cipher": own.cipher})
+    assert refused(liar.ask("a", ShareSecrets(step=STEP, adverts=(*adverts[:5], forged))))
+    heavier = f.model_copy(update={"people": 100_000})
+    assert refused(liar.ask("a", ShareSecrets(step=STEP, adverts=(*adverts[:5], heavier))))
+    assert not refused(liar.ask("a", ShareSecrets(step=STEP, adverts=adverts)))
+
+
+def test_shares_are_made_for_one_list_of_keys(liar: Liar) -> None:
+    adverts = liar.adverts()
+    assert not liar.ask("a", ShareSecrets(step=STEP, adverts=adverts)).has_error()
+    assert refused(liar.ask("a", ShareSecrets(step=STEP, adverts=adverts[:5])))
+
+
+def test_shares_and_keys_of_another_attempt_are_refused(liar: Liar) -> None:
+    old = liar.boxes()
+    second = STEP.model_copy(update={"attempt": 1})
+    adverts = liar.adverts(second)
+    first = liar.told("f", MakeKeys(step=STEP)).advert
+    assert refused(liar.ask("a", ShareSecrets(step=second, adverts=(*adverts[:5], first))))
+    for site in NAMES:
+        liar.told(site, ShareSecrets(step=second, adverts=adverts))
+    assert refused(liar.masked("a", old, attempt=1))
+
+
+def test_a_second_part_under_the_same_keys_is_refused(liar: Liar) -> None:
+    boxes = liar.boxes()
+    first, again = liar.masked("a", boxes), liar.masked("a", boxes)
+    found, repeated = decode_answer(first)[1], decode_answer(again)[1]
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, repeated[name])
+    assert refused(liar.masked("a", boxes, {"w": np.ones(3, np.float32)}))
+
+
+def test_a_site_that_was_sent_another_model_stops_all_shares(liar: Liar) -> None:
+    boxes = liar.boxes()
+    for site in NAMES:
+        other = {"w": np.ones(3, np.float32)} if site == "f" else None
+        assert not liar.masked(site, boxes, other).has_error()
+    signatures = liar.signed(dict.fromkeys(NAMES, NAMES))
+    for site in NAMES:
+        assert refused(liar.ask(site, Unmask(step=STEP, signatures=signatures)))
+
+
+def test_what_is_beyond_the_declared_range_does_not_leave(liar: Liar) -> None:
+    liar.study = secure_runs.small(privacy={"secure_aggregation": {"largest_sum": 1.0}}, model={"name": "atlas"})
+    boxes = liar.boxes()
+    assert refused(liar.masked("a", boxes), SiteCode.OUT_OF_RANGE)
+
+
+def test_shares_are_given_once_and_the_secrets_are_gone_then(liar: Liar) -> None:
+    boxes = liar.sent()
+    signatures = liar.signed(dict.fromkeys(NAMES, NAMES))
+    first = liar.told("a", Unmask(step=STEP, signatures=signatures)).shares
+    assert set(first) == set(NAMES)
+    assert liar.told("a", Unmask(step=STEP, signatures=signatures)).shares == first
+    assert refused(liar.masked("a", boxes))
