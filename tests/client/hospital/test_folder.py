@@ -11,6 +11,7 @@ import yaml
 from commands import normfed
 
 from normfed_client.hospital.folder import HospitalConfig, open_hospital
+from normfed_client.hospital.ledger import Release
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Member
 from normfed_client.hospital.site import Site
@@ -94,6 +95,16 @@ def test_what_was_released_outlives_membership(folder: Path, invitation: Path, t
         joining.join(enrolment.load(invitation), tmp_path / "site", tmp_path / "data", ())
     with pytest.raises(UserError, match=r"holds no people.secret and no releases.sqlite"):
         joining.join(enrolment.load(invitation), tmp_path / "third", tmp_path / "data", (), tmp_path / "data")
+
+
+def test_a_ledger_that_others_may_read_or_write_is_refused(folder: Path) -> None:
+    hospital = open_hospital(folder)
+    hospital.check()
+    hospital.ledger().reserve(Release("k", "stays", (), "run", "federated", "train.personal"), lambda *_: "")
+    hospital.check()
+    hospital.ledger_file.chmod(0o622)
+    with pytest.raises(UserError, match="ledger.sqlite: not only its owner"):
+        hospital.check()
 
 
 @pytest.mark.parametrize("secret", [b"", b"another", None])
