@@ -103,7 +103,7 @@ def test_a_ledger_that_others_may_read_or_write_is_refused(folder: Path) -> None
     hospital.ledger().reserve(Release("k", "stays", (), "run", "federated", "train.personal"), lambda *_: "")
     hospital.check()
     hospital.ledger_file.chmod(0o622)
-    with pytest.raises(UserError, match="ledger.sqlite: not only its owner"):
+    with pytest.raises(UserError, match=r"ledger\.sqlite: not only its owner"):
         hospital.check()
 
 
