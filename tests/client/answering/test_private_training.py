@@ -158,10 +158,15 @@ def test_what_the_site_kept_of_earlier_rounds_has_part_in_the_noise(asked: Asked
     assert not same(first, weights(asked(TrainRound(round=2), "fedper")))
 
 
-def test_the_content_of_a_site_changes_with_any_of_its_scans(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_content_of_a_site_changes_with_any_of_its_scans_and_with_what_computes(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = asked(TrainRound(round=1))
     before = job.site.content
     assert job.site.content == before
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("torch.backends.cpu.get_cpu_capability", lambda: "another")
+        assert job.site.content != before
     monkeypatch.setattr(type(job.site.train[0].entry), "content", lambda entry: "0")
     assert job.site.content != before
 
