@@ -55,3 +55,14 @@ def test_a_round_under_other_noise_is_another_entry(server: Server) -> None:
     _, second = server.answer("train.round", asked, weights(asked), round=3)
     same = all((first[name] == second[name]).all() for name in first)
     assert entries(server) == (1 if same else 2)
+
+
+def test_figures_of_a_model_that_was_fine_tuned_without_noise_are_entered_as_such(server: Server) -> None:
+    asked = study(strategy=TUNED, privacy=PRIVATE)
+    server.answer("query.describe", asked)
+    server.answer("train.round", asked, weights(asked), round=1)
+    server.answer("evaluate.score", asked, weights(asked), arm="plain", strategy={"name": "fedavg"})
+    assert entries(server, "without noise") == 0
+    server.answer("train.personal", asked, weights(asked), round=3)
+    server.answer("evaluate.score", asked, weights(asked))
+    assert (entries(server, "stays"), entries(server, "without noise")) == (1, 1)
