@@ -22,7 +22,9 @@ from normfed_common.secure import parts
 from normfed_common.secure.fixed_point import FixedPoint
 from normfed_common.wire.answers import Answer
 from normfed_common.wire.messages import asked, decode_answer, error_code
+from normfed_server.arms import virtual_clock
 from normfed_server.arms.secure.rounds import EVERYBODY
+from normfed_server.arms.virtual_clock import Pace, SitePace
 from normfed_server.sites import claims
 from normfed_server.steps.base import Update
 from normfed_server.steps.mean import Mean
@@ -222,6 +224,34 @@ def test_a_server_killed_in_any_exchange_comes_to_the_same_model(
     if task in ("query.survivors", "query.unmask"):
         files = list(run.folder.glob("sites/*/secure/*/train.round--1-*.json"))
         assert len(files) == len(SITES)  # the same attempt was ended
+
+
+@pytest.mark.parametrize("strategy", [{"name": "fedbn"}, {"name": "fedadam", "server_learning_rate": 0.01}])
+def test_strategies_that_need_the_mean_only_come_to_the_plain_model(
+    data: Path, scans: Path, tmp_path: Path, strategy: dict[str, Any]
+) -> None:
+    """With a second round, in which new sites are sent the personal parts and others are not."""
+    wanted = {"strategy": strategy, "federation": {"minimum_cohort": 4, "rounds": 2}}
+    secure = play(prepare(small(**SECURE, **wanted), tmp_path / "s", data, scans))
+    assert_close(model(secure), model(play(prepare(small(**wanted), tmp_path / "p", data, scans))), 1e-4)
+
+
+def test_a_site_that_is_late_by_hospital_time_is_left_out_of_a_secure_round(
+    data: Path, scans: Path, tmp_path: Path
+) -> None:
+    found = {}
+    for name, changes in (("s", SECURE), ("p", {})):
+        run = prepare(small(**changes), tmp_path / name, data, scans)
+        paces = {
+            site: SitePace(train_s=1.0, validate_s=1.0, download_s=1.0, upload_s=1e5 if site == "c" else 1.0)
+            for site in SITES
+        }
+        virtual_clock.save(run.folder, Pace(seed=0, sites=paces, spread_s=0.0, drop=0.0, back_s=1.0))
+        found[name] = play(run)
+        lines = [json.loads(line) for line in (run.folder / "events.jsonl").read_text().splitlines()]
+        (done,) = [line for line in lines if line["event"] == "round"]
+        assert done["outcomes"] == {site: "late" if site == "c" else "took part" for site in SITES}
+    assert_close(model(found["s"]), model(found["p"]))
 
 
 def test_rays_engine_comes_to_the_model_of_the_local_one(data: Path, scans: Path, tmp_path: Path, plain: Path) -> None:

@@ -82,7 +82,7 @@ class SecureSums:
     def alone(self) -> Iterator[None]:
         """While nobody else looks at them: a server that asks twice at the same moment gets one answer."""
         private.make_folder(self.folder)
-        with exclusive(self.folder / ".lock"):
+        with exclusive(self.folder / "lock"):
             yield
 
     def read(self, step: SecureStep) -> Kept | None:
