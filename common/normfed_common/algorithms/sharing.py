@@ -80,9 +80,6 @@ def check_study(study: StudyConfig) -> None:
     """
     check_secure_sums(study)
     model = assemble(study.transforms, study.model, Setting.of(study))
-    if study.privacy.epsilon is not None:
-        for entry in (study.model, *study.comparisons.baselines):
-            _check_bounded(study, entry)
     if model.personal and study.comparisons.pooled:
         raise StudyError(
             f"comparisons.pooled: the model {study.model['name']} keeps parts of itself at the sites, and one "
@@ -97,6 +94,8 @@ def check_study(study: StudyConfig) -> None:
             )
     if study.privacy.epsilon is not None:
         _check_privacy(study, model)
+        for entry in (study.model, *study.comparisons.baselines):
+            _check_bounded(study, entry)
 
 
 def _check_privacy(study: StudyConfig, model: NormativeModel) -> None:
@@ -117,10 +116,11 @@ def _check_bounded(study: StudyConfig, entry: dict[str, Any]) -> None:
     unbounded = _unbounded(study, entry)
     if unbounded:
         others = [name for name in MODELS if name != entry["name"] and _can_be_private(study, name)]
+        instead = f"{' and '.join(others)} can be had with privacy. Take one of them, or leave" if others else "Leave"
         raise StudyError(
             f"privacy.epsilon: the model {entry['name']} adds up {' and '.join(unbounded)} over people, and nothing "
             "bounds how much one person is in it, as it stands in this study, so that no noise hides anybody. "
-            f"{' and '.join(others)} can be had with privacy. Take one of them, or leave epsilon out."
+            f"{instead} epsilon out."
         )
 
 

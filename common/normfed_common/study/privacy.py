@@ -81,9 +81,7 @@ class PrivacyConfig(Frozen):
         description="of one model, all its sums and rounds together, per patient of a site, against everybody who sees "
         "what leaves the site; nothing is clipped and no noise added when absent",
     )
-    delta: float = Field(
-        1e-5, ge=1e-15, le=0.01, description="chance that more is told; far below one over the people"
-    )
+    delta: float = Field(1e-5, ge=1e-15, le=0.01, description="chance that more is told; far below one over the people")
     unit: Literal["patient", "sample"] = Field(
         "patient", description="who is protected; `sample` protects one patch or slice of a person, which is no person"
     )
