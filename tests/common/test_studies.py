@@ -418,3 +418,12 @@ def test_the_23_institutions_have_the_sizes_of_fets_2022() -> None:
     found = {int(site.name.rpartition("-")[2]): site.controls - 1 for site in study.data.phantom.sites}
     total = sum(sizes.values())
     assert found == {site: max(2, round(42 * count / total)) for site, count in sizes.items()}
+
+
+@pytest.mark.parametrize(
+    "privacy", [{"delta": 0.5}, {"delta": 1e-300}, {"sampling_rate": 1e-9}, {"central": {"delta": 0.5}}]
+)
+def test_privacy_that_is_none_or_that_nobody_can_work_out_is_refused(privacy: dict[str, Any]) -> None:
+    """A delta of one half gives every other person away; a rate of 1e-9 made 1e9 steps of nothing but noise."""
+    with pytest.raises(StudyError, match=next(iter(privacy))):
+        resolve({"name": "s", "data": {"modalities": ["T1w"]}, "privacy": {"epsilon": 4, **privacy}}, "test")

@@ -76,10 +76,6 @@ class Job(Generic[P]):
         """The request's model with its first weights, made anew."""
         return self.site.model(self.request.model, self.seed)
 
-    def personal_store(self) -> PersonalStore:
-        """What the site keeps of the request's arm for itself."""
-        return PersonalStore(inside(self.config.output, "personal", self.request.arm))
-
     @cached_property
     def origin(self) -> str:
         """A digest of all that the answer is made of, as far as it is about the people to learn from.
@@ -89,16 +85,22 @@ class Job(Generic[P]):
         """
         asked = self.request.model_dump_json(exclude={"run", "ledger"})
         rules = "" if self.site.custody is None else self.site.custody.rules.model_dump_json()
-        software = [version("normfed"), version("torch"), *map(str, self.let_in), str(self.site.device)]
+        software = [version("normfed"), *map(str, self.let_in), str(self.site.device)]
         kept: list[str] = []
         if isinstance(self.payload, TrainRound):
-            store = self.personal_store()
-            kept = [store.digest(before) for before in (self.payload.round, self.payload.since + 1)]
+            kept = [self.store.digest(before) for before in (self.payload.round, self.payload.since + 1)]
         return digests.of_arrays(digests.of_json([asked, rules, software, self.site.content, kept]), self.arrays)
 
     def noise_key(self, purpose: str) -> bytes:
         """The key of the noise of what this answer releases of the people to learn from: see `origin`."""
         return self.site.noise_key(purpose, self.origin)
+
+    @cached_property
+    def store(self) -> PersonalStore:
+        """What the site keeps of the request's model for itself, as this strategy trained it."""
+        asked = self.request
+        whose = digests.of_json({"model": asked.model, "strategy": asked.strategy, "repeat": asked.repeat})
+        return PersonalStore(inside(self.config.output, "personal", asked.arm), whose)
 
     @cached_property
     def kept(self) -> tuple[Answer, Arrays] | None:

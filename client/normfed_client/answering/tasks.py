@@ -27,12 +27,14 @@ from normfed_common.algorithms.sharing import needs_every_part, personal_arrays
 from normfed_common.algorithms.table import configure
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.damage import say
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.learner import NETWORK, Learner
 from normfed_common.learning.phase import phase_of_round
 from normfed_common.metrics.summary import reportable_groups
 from normfed_common.models.base import NormativeModel
 from normfed_common.privacy.noise import SecretNoise
+from normfed_common.privacy.releases import OF_PEOPLE
 from normfed_common.privacy.spending import spending
 from normfed_common.study.federation import Compression
 from normfed_common.study.roles import Role
@@ -106,7 +108,7 @@ def train(job: Job[TrainRound]) -> tuple[Answer, Arrays]:
         offer=_expanded(offers.decode(job.arrays), compression),
         personal=personal,
         parameters=parameters,
-        store=job.personal_store(),
+        store=job.store,
         since=payload.since,
     )
     received_loss = None
@@ -157,21 +159,30 @@ def canary(job: Job[Canary]) -> tuple[Answer, Arrays]:
 
 
 def fine_tune(job: Job[FineTune]) -> tuple[Answer, Arrays]:
-    """Train the last global model on, for this site alone; nothing but the loss leaves."""
+    """Train the last global model on, for this site alone; nothing but the loss leaves. Where people are protected, not
+    even whether it can be trained: where it cannot, it stays as it is."""
     site, request = job.site, job.request
     begin = time.perf_counter()
     _, parameters = configure(request.strategy)
     cohort = _training_cohort(job)
-    model, store = job.model(), job.personal_store()
+    model, store = job.model(), job.store
     personal = personal_arrays(model, request.strategy)
-    model.load({**offers.decode(job.arrays).model, **store.parts(personal, request.round)})
+    before = {**offers.decode(job.arrays).model, **store.parts(personal, request.round)}
+    model.load(before)
     settings = _settings(job, model)
     rate = parameters.learning_rate or settings.learning_rate
     settings = replace(settings, epochs=parameters.epochs, learning_rate=rate, checkpoints=job.checkpoints)
-    progress = train_epochs(model, cohort, settings)
-    store.save(request.round, model.share(), since=request.round)
     protected = site.study.privacy.epsilon is not None
-    seconds, told = time.perf_counter() - begin, FineTuned(loss=None if protected else progress.loss)
+    loss = None
+    try:
+        loss = train_epochs(model, cohort, settings).loss
+    except OF_PEOPLE as error:
+        if not protected:
+            raise
+        say(f"the model was not fine-tuned ({error})")
+        model.load(before)
+    store.save(request.round, model.share(), since=request.round)
+    seconds, told = time.perf_counter() - begin, FineTuned(loss=None if protected else loss)
     return Answer(site=site.config.name, subjects=site.training_people, seconds=seconds, payload=told), {}
 
 
@@ -216,7 +227,7 @@ def _rule(job: Job[Any], model: NormativeModel, personal: frozenset[str]) -> Gra
     if spent is None:
         return Plain()
     assert spent.round is not None  # as the model has the phase
-    check_training(model, job.request.model["name"], personal, study.privacy)
+    check_training(model, job.request.model["name"], personal, study.privacy, job.request.strategy)
     privacy = study.privacy
     key = job.noise_key("training")
     return PerPatient(key, spent.round, privacy.clip_norm, privacy.samples_per_patient, privacy.unit)
@@ -248,7 +259,7 @@ def _with_personal_parts(job: Job[ScorePeople], arrays: Arrays) -> Arrays:
     every_part = needs_every_part(job.model(), request.strategy)
     if not (row.personal or every_part):
         return arrays
-    kept = {n: a for n, a in job.personal_store().latest().items() if n.startswith(NETWORK)}
+    kept = {n: a for n, a in job.store.latest().items() if n.startswith(NETWORK)}
     if every_part and not kept:
         raise SiteError(SiteCode.PERSONAL_PART_MISSING, f"arm {request.arm}")
     return {**arrays, **kept}

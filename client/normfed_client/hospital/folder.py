@@ -197,6 +197,8 @@ class Hospital:
         """
         for path in (self.key, self.secret, self.people_secret, self.record):
             private.check(path)
+        if self.ledger_file.exists():  # it is made with the first entry
+            private.check(self.ledger_file)
         self.check_record()
         self.ledger().entries()
 

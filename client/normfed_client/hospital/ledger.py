@@ -235,8 +235,8 @@ class Ledger:
 def _database(path: Path) -> Iterator[sqlite3.Connection]:
     database = sqlite3.connect(path, timeout=60, isolation_level=None)
     try:
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")  # on disk before anything leaves
+        # On disk before anything leaves; and in this one file, not in a log beside it that a copy would lack.
+        database.execute("PRAGMA synchronous = FULL")
         with database:
             yield database
     finally:

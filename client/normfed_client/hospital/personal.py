@@ -29,6 +29,9 @@ class PersonalStore:
     ----------
     folder
         Made when something is saved, with owner-only rights.
+    whose
+        What trains the arm: a state that something else left there is refused, as it may be covered by less noise.
+        Any is read when empty.
 
     Attributes
     ----------
@@ -36,8 +39,8 @@ class PersonalStore:
         What the server should know of what was loaded: fixed sentences.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, whose: str = "") -> None:
+        self.folder, self.whose = folder, whose
         self.notes: tuple[str, ...] = ()
 
     def load(self, before: int, since: int = 0) -> Arrays:
@@ -51,15 +54,19 @@ class PersonalStore:
         Raises
         ------
         SiteError
-            If there was a state, and none is left.
+            If there was a state, and none is left; or it is of another model or strategy.
         """
         earlier = [number for number in self._rounds() if number < before]
         for number in reversed(earlier):
             try:
-                return named.load(self._path(number))
+                arrays, header = named.read(self._path(number))
             except DamagedError as error:
                 put_aside(self._path(number), error.why, "that of an earlier round is used, if one is left")
                 self.notes = (STALE,)
+                continue
+            if self.whose and header.get("whose", self.whose) != self.whose:
+                raise SiteError(SiteCode.BAD_REQUEST, f"{self.folder}: another model or strategy was trained under it")
+            return arrays
         if since or any(number < before for number in self._rounds(damaged=True)):
             raise SiteError(
                 SiteCode.PERSONAL_PART_MISSING,
@@ -92,7 +99,7 @@ class PersonalStore:
         """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self._path(round)
-        named.save(path, arrays, {"since": since})
+        named.save(path, arrays, {"since": since, "whose": self.whose})
         path.chmod(0o600)
         earlier = [number for number in self._rounds() if number < round]
         needed = min([since or round, *(self._since(number) for number in earlier[-1:]), *earlier[-2:]])

@@ -163,8 +163,15 @@ class Site:
 
     @property
     def content(self) -> str:
-        """A digest of all scans to learn from, and of whose they are."""
-        return digests.of_json([[case.visit.participant.subject, case.entry.content()] for case in self.train])
+        """A digest of all scans to learn from, of whose they are, and of what computes.
+
+        Elsewhere the last digits of a gradient are others, which a model that a server made up can blow up: of two
+        answers with the same noise the difference would be without.
+        """
+        cuda = self.device.type == "cuda"
+        kernels = torch.cuda.get_device_name(self.device) if cuda else torch.backends.cpu.get_cpu_capability()
+        scans = [[case.visit.participant.subject, case.entry.content()] for case in self.train]
+        return digests.of_json([str(torch.__version__), kernels, scans])
 
     def noise_key(self, *names: str) -> bytes:
         """A key for noise that nobody else can draw: of the hospital's secret, or the simulated site's."""

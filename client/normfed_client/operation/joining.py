@@ -43,7 +43,7 @@ def keep_record(hospital: Hospital, folder: Path) -> None:
     """
     if folder.exists():
         raise UserError(f"{folder}: there is a record already. Move it away first; it must not be lost.")
-    Ledger(hospital.ledger_file).entries()  # what a crash left in its write-ahead log is in the file afterwards
+    Ledger(hospital.ledger_file).entries()  # what a crash left in a journal beside it is settled
     private.make_folder(folder)
     spent = [hospital.ledger_file] if hospital.ledger_file.exists() else []
     for path in (hospital.people_secret, hospital.record, *spent):

@@ -16,9 +16,11 @@ from normfed_client.training.loop import Settings, TrainingFigures, mean_loss, t
 from normfed_common.algorithms.table import configure, part
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.damage import say
 from normfed_common.foundation.registry import Registry
 from normfed_common.learning.cohort import Cohort
 from normfed_common.learning.learner import Learner
+from normfed_common.privacy.releases import OF_PEOPLE
 from normfed_common.wire.offers import Offer
 
 CONTROL = "control/"  # before the names of SCAFFOLD's control variate, which a site keeps
@@ -132,15 +134,23 @@ def controlled(job: Round) -> Outcome:
 def with_personal_model(job: Round) -> Outcome:
     """Ditto: the global model as in FedAvg; beside it a personal one, pulled towards the global one it received.
 
-    Under a rule that protects people the personal one is trained plainly: no gradient of it reaches what leaves.
+    Under a rule that protects people the personal one is trained plainly: no gradient of it reaches what leaves. Nor
+    does whether it can be trained: where it cannot, it stays as it was.
     """
     job.start(job.received)
     anchor = [parameter.detach().clone() for _, parameter in job.named_parameters()]
     progress = train(job.model, job.cohort, job.settings)
     trained = job.end()
-    job.model.load(job.store.load(job.settings.round, job.since) or job.received)
+    before = job.store.load(job.settings.round, job.since) or job.received
+    job.model.load(before)
     alone = replace(job.settings, rule=Plain())
-    train(job.model, job.cohort, alone, Proximal(job.parameters.lambda_, anchor))
+    try:
+        train(job.model, job.cohort, alone, Proximal(job.parameters.lambda_, anchor))
+    except OF_PEOPLE as error:
+        if job.settings.rule.tells_loss:
+            raise
+        say(f"round {job.settings.round}: the personal model was not trained ({error})")
+        job.model.load(before)
     job.store.save(job.settings.round, job.model.share(), job.since)
     return Outcome(trained, progress)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from normfed_common.algorithms.privacy import WITHOUT
+from normfed_common.algorithms.table import configure
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError, StudyError
 from normfed_common.learning.learner import NETWORK
@@ -14,7 +17,9 @@ from normfed_common.models.combined.pipeline import Pipeline
 from normfed_common.study.privacy import PrivacyConfig
 
 
-def check_training(model: NormativeModel, name: str, personal: frozenset[str], privacy: PrivacyConfig) -> None:
+def check_training(
+    model: NormativeModel, name: str, personal: frozenset[str], privacy: PrivacyConfig, strategy: dict[str, Any]
+) -> None:
     """Refuse a model of which something else leaves, or passes from one person's gradient into another's.
 
     Parameters
@@ -36,6 +41,13 @@ def check_training(model: NormativeModel, name: str, personal: frozenset[str], p
         raise StudyError(
             f"transforms: one is fitted to a site's people, and the model {name} would learn of each through all "
             f"others: privacy.epsilon cannot cover that. Leave it out, {WITHOUT}."
+        )
+    row, _ = configure(strategy)
+    if personal and (row.fine_tuned or row.beside_a_personal_model):
+        raise StudyError(
+            f"strategy {strategy['name']}: trains the model {name} without noise beside its rounds, and these would "
+            f"begin from the parts that it keeps at the sites, which privacy.epsilon does not cover. Take another "
+            f"strategy, {WITHOUT}."
         )
     for phase in phases:
         _check_normalisation(model, name, phase, personal, privacy)
@@ -67,6 +79,21 @@ def _check_normalisation(
                 f"model {name}: batch normalisation mixes samples, of which privacy.unit `sample` protects each by "
                 "itself. Take another `norm`, or protect the `patient`."
             )
+
+
+def scores_with_people(model: NormativeModel, strategy: dict[str, Any], personal: frozenset[str]) -> bool:
+    """Whether a site scores with something that it learnt of its training people without noise: a model that it trained
+    plainly, running statistics, or what `personalise` learns. Then so are all figures of its maps.
+
+    Parameters
+    ----------
+    personal
+        Names of the model's arrays that stay at the site.
+    """
+    row, _ = configure(strategy)
+    network = () if model.network is None else model.network.named_parameters()
+    trained = {NETWORK + name for name, _ in network}
+    return row.fine_tuned or row.beside_a_personal_model or model.keeps_to_site or bool(personal - trained)
 
 
 def check_buffers(model: NormativeModel, leaving: Arrays, before: Arrays) -> None:

@@ -103,10 +103,10 @@ def _check_privacy(study: StudyConfig, model: NormativeModel) -> None:
     if compared.local or compared.pooled or compared.leave_one_site_out:
         strategies.append(PLAIN)
     for strategy in strategies if model.network is not None else ():
-        check_training(model, name, personal_arrays(model, strategy), study.privacy)
+        check_training(model, name, personal_arrays(model, strategy), study.privacy, strategy)
     for entry in compared.baselines:
         baseline = assemble(study.transforms, entry, Setting.of(study))
-        check_training(baseline, entry["name"], personal_arrays(baseline, PLAIN), study.privacy)
+        check_training(baseline, entry["name"], personal_arrays(baseline, PLAIN), study.privacy, PLAIN)
     for entry in (study.model, *compared.baselines):
         _check_bounded(study, entry)
 

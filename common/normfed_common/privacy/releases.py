@@ -65,7 +65,7 @@ def released(
     noise: SecretNoise,
     multiplier: float,
 ) -> Arrays:
-    """The sums of a phase as they may leave the site; of whom nothing can be made counts as zero.
+    """The sums of a phase as they may leave the site. Of whom no contribution can be made, zeros are added.
 
     Parameters
     ----------
@@ -75,17 +75,17 @@ def released(
         z, the standard deviation of the noise in every entry of the total of contributions; 0 for none.
     """
     total = {name: np.zeros(shape) for name, shape in sorted(bounded.shapes().items())}
-    people = cohort.people()
-    lost: list[Exception] = []
+    people, lost = cohort.people(), list[Exception]()
     for number, visits in enumerate(people):
         try:
             part = shortened(bounded.contribution(Alone(cohort, visits), draws(number)))
+            adding = [(array, part[name]) for name, array in total.items()]
         except OF_PEOPLE as error:
             lost.append(error)
             continue
-        for name, array in total.items():
-            array += part[name]
+        for array, added in adding:
+            array += added
     if lost:
-        say(f"{len(lost)} of {len(people)} people were left out of the sums ({lost[0]})")
+        say(f"{len(lost)} of {len(people)} people are not in the sums ({lost[0]})")
     noisy = {name: noise.noised(array, multiplier) for name, array in total.items()}
     return noisy | bounded.beside(len(people))

@@ -55,7 +55,7 @@ class CentralConfig(Frozen):
     arXiv 1710.06963)."""
 
     epsilon: float = Field(8.0, gt=0, le=1000, description="per site, of one model and all its rounds")
-    delta: float = Field(1e-5, gt=0, lt=1)
+    delta: float = Field(1e-5, ge=1e-15, le=0.01)
     clip_norm: float = Field(
         1.0, gt=0, le=1e6, description="of a site's update; with `adaptive` that of the first round"
     )
@@ -81,12 +81,12 @@ class PrivacyConfig(Frozen):
         description="of one model, all its sums and rounds together, per patient of a site, against everybody who sees "
         "what leaves the site; nothing is clipped and no noise added when absent",
     )
-    delta: float = Field(1e-5, gt=0, lt=1, description="chance that more is told; far below one over the people")
+    delta: float = Field(1e-5, ge=1e-15, le=0.01, description="chance that more is told; far below one over the people")
     unit: Literal["patient", "sample"] = Field(
         "patient", description="who is protected; `sample` protects one patch or slice of a person, which is no person"
     )
     clip_norm: float = Field(1.0, gt=0, le=1e6, description="of one patient's gradient")
-    sampling_rate: float = Field(0.25, gt=0, le=1, description="chance of a patient to be in a step of training")
+    sampling_rate: float = Field(0.25, ge=1e-4, le=1, description="chance of a patient to be in a step of training")
     steps_per_round: int | None = Field(
         None, ge=1, le=100_000, description="local_epochs divided by sampling_rate when absent"
     )

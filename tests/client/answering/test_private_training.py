@@ -15,7 +15,7 @@ from normfed_client.answering import tasks
 from normfed_client.answering.job import Job
 from normfed_client.hospital.config import SiteConfig
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.foundation.errors import StudyError
+from normfed_common.foundation.errors import SiteCode, SiteError, StudyError
 from normfed_common.privacy.spending import steps_of
 from normfed_common.studies import resolve
 from normfed_common.wire import offers
@@ -99,6 +99,22 @@ def test_a_canary_takes_one_step_and_what_stays_at_the_site_tells_no_loss(asked:
     assert tasks.fine_tune(asked(FineTune(round=4), "fine-tuning"))[0].told(FineTuned).loss is None
 
 
+@pytest.mark.parametrize("strategy", ["fine-tuning", "ditto"])
+def test_whether_a_model_that_stays_can_be_trained_is_not_told(
+    asked: Asked, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server can choose weights of which only some people's losses are finite: a refusal would tell who is there."""
+    job = asked(FineTune(round=2) if strategy == "fine-tuning" else TrainRound(round=1), strategy)
+    monkeypatch.setattr("normfed_client.training.loop._Losses.mean", not_finite)
+    answer, _ = (tasks.fine_tune if strategy == "fine-tuning" else tasks.train)(job)
+    assert answer.payload.loss is None  # type: ignore[union-attr]
+    assert same(job.store.latest(), job.model().share())
+
+
+def not_finite(*_: Any) -> float:
+    raise SiteError(SiteCode.NOT_FINITE, "a person's loss is not")
+
+
 def test_the_same_request_has_the_same_noise_in_any_run(asked: Asked) -> None:
     """Asked again, after a crash or by another run, nothing new is released."""
     first = weights(asked(TrainRound(round=1)))
@@ -133,7 +149,7 @@ def test_whatever_else_is_asked_of_whomever_has_noise_of_its_own(asked: Asked, m
 def test_what_the_site_kept_of_earlier_rounds_has_part_in_the_noise(asked: Asked) -> None:
     """Of two answers with the same noise, one of them from another personal part, the difference would be without."""
     job = asked(TrainRound(round=2), "fedper")
-    again, store = replace(job), job.personal_store()
+    again, store = replace(job), job.store
     first = weights(job)
     personal = {name: array + 1 for name, array in job.model().share().items() if ".decoder." in name}
     store.save(1, personal, since=0)
@@ -141,10 +157,15 @@ def test_what_the_site_kept_of_earlier_rounds_has_part_in_the_noise(asked: Asked
     assert not same(first, weights(again))
 
 
-def test_the_content_of_a_site_changes_with_any_of_its_scans(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_content_of_a_site_changes_with_any_of_its_scans_and_with_what_computes(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = asked(TrainRound(round=1))
     before = job.site.content
     assert job.site.content == before
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("torch.backends.cpu.get_cpu_capability", lambda: "another")
+        assert job.site.content != before
     monkeypatch.setattr(type(job.site.train[0].entry), "content", lambda entry: "0")
     assert job.site.content != before
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import cohorts
@@ -13,7 +11,7 @@ import yaml
 from commands import normfed
 
 from normfed_client.hospital.folder import HospitalConfig, open_hospital
-from normfed_client.hospital.ledger import Ledger, Release
+from normfed_client.hospital.ledger import Release
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Member
 from normfed_client.hospital.site import Site
@@ -99,20 +97,14 @@ def test_what_was_released_outlives_membership(folder: Path, invitation: Path, t
         joining.join(enrolment.load(invitation), tmp_path / "third", tmp_path / "data", (), tmp_path / "data")
 
 
-def test_what_a_crash_left_in_the_write_ahead_log_of_the_ledger_outlives_membership(
-    folder: Path, tmp_path: Path
-) -> None:
-    ours = open_hospital(folder)
-    log = folder / "ledger.sqlite-wal"
-    assert not ours.ledger().reserve(Release("a", "noise", (), "r", "federated", "sums"), lambda *_: "")
-    with closing(sqlite3.connect(ours.ledger_file)) as another:  # so that nobody puts the log into the file
-        another.execute("SELECT * FROM entries").fetchall()
-        assert not ours.ledger().reserve(Release("b", "noise", (), "r", "federated", "sums"), lambda *_: "")
-        crashed = {path: path.read_bytes() for path in (ours.ledger_file, log)}
-    for path, content in crashed.items():
-        path.write_bytes(content)
-    joining.keep_record(ours, tmp_path / "record")
-    assert [entry.release.key for entry in Ledger(tmp_path / "record" / "ledger.sqlite").entries()] == ["a", "b"]
+def test_a_ledger_that_others_may_read_or_write_is_refused(folder: Path) -> None:
+    hospital = open_hospital(folder)
+    hospital.check()
+    hospital.ledger().reserve(Release("k", "stays", (), "run", "federated", "train.personal"), lambda *_: "")
+    hospital.check()
+    hospital.ledger_file.chmod(0o622)
+    with pytest.raises(UserError, match=r"ledger\.sqlite: not only its owner"):
+        hospital.check()
 
 
 @pytest.mark.parametrize("secret", [b"", b"another", None])

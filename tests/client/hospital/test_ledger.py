@@ -12,6 +12,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -250,6 +251,17 @@ def test_a_process_that_is_killed_at_any_moment_has_on_record_what_left(tmp_path
         assert left <= {entry.release.key for entry in entries}
         assert spent(entries, 1e-5) <= 1.0
     assert seen  # some died in the middle
+
+
+def test_a_copy_of_the_one_file_has_all_that_left_whoever_else_has_it_open(ledger: Ledger) -> None:
+    """In a log beside it the last entries were once missing from `normfed site leave`, and from any backup."""
+    assert not reserve(ledger, "first")
+    with closing(sqlite3.connect(ledger.path)) as another_process:
+        another_process.execute("SELECT * FROM entries").fetchall()
+        assert not reserve(ledger, "second")
+        copy = Ledger(ledger.path.with_name("copy.sqlite"))
+        shutil.copy(ledger.path, copy.path)
+    assert [entry.release.key for entry in copy.entries()] == ["first", "second"]
 
 
 def test_two_processes_at_the_same_time_spend_the_budget_once(tmp_path: Path) -> None:

@@ -214,3 +214,13 @@ def test_a_server_that_lost_a_round_finds_every_state_that_it_began_from(tmp_pat
     for round, since in ((1, 0), (2, 1), (3, 1), (4, 1), (5, 4)):
         personal.save(round, filled(round), since)
     assert personal.load(before=2)["w"][0] == 1  # round 4 again, whose controls are of round 1
+
+
+def test_what_another_strategy_left_is_refused(tmp_path: Path) -> None:
+    """Fine-tuning leaves what it trained without noise: rounds that begin from it would tell of people."""
+    PersonalStore(tmp_path, "fine-tuning").save(1, state(1), 0)
+    with pytest.raises(SiteError) as caught:
+        PersonalStore(tmp_path, "fedper").load(2)
+    assert caught.value.code is SiteCode.BAD_REQUEST
+    for whose in ("fine-tuning", ""):
+        np.testing.assert_array_equal(PersonalStore(tmp_path, whose).load(2)["round"], state(1)["round"])

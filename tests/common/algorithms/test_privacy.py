@@ -105,6 +105,14 @@ def test_batch_normalisation_is_refused_where_each_sample_is_protected_by_itself
         check_study(study({"epsilon": 4, "unit": "sample"}, model=ISBI, strategy={"name": "fedbn"}))
 
 
+@pytest.mark.parametrize("strategy", ["ditto", "fine-tuning"])
+def test_rounds_do_not_begin_from_parts_that_were_trained_without_noise(strategy: str) -> None:
+    model = {"name": "two-phases"}
+    with pytest.raises(StudyError, match="begin from the parts that it keeps at the sites"):
+        check_study(study(model=model, strategy={"name": strategy}))
+    check_study(study(model=model))
+
+
 def test_a_transform_that_is_fitted_to_a_site_s_people_is_refused() -> None:
     with pytest.raises(StudyError, match="transforms: one is fitted to a site's people"):
         check_study(study(transforms=[{"name": "site-centring"}]))

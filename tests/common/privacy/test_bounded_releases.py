@@ -101,25 +101,6 @@ def test_a_malicious_person_moves_the_total_by_1_at_most(entry: dict[str, Any], 
     assert distance(total, others) <= 1 + 1e-9
 
 
-class Unreadable(People):
-    """Honest people, and one whose scan cannot be opened."""
-
-    def scan(self, index: int) -> Scan:
-        if index == 1:
-            raise ScanError("its file is torn")
-        return super().scan(index)
-
-
-def test_a_scan_that_cannot_be_opened_counts_as_zero_and_is_told_to_nobody() -> None:
-    people, bounded = Unreadable(3), first_phase(private({"name": "atlas"}))
-    others = [shortened(bounded.contribution(Alone(people, [number]), draws(number))) for number in (0, 2)]
-    found = released(bounded, people, draws, SecretNoise(KEY), 0.0)
-    for name in bounded.shapes():
-        np.testing.assert_allclose(found[name], np.sum([one[name] for one in others], 0), rtol=1e-12)
-    for name, array in bounded.beside(3).items():
-        np.testing.assert_array_equal(found[name], array)
-
-
 def test_no_contribution_knows_an_age_or_a_sex() -> None:
     """A hospital rounds a person's by those of others, whom a contribution must not depend on."""
     people = People(2)
@@ -226,3 +207,21 @@ def test_a_model_says_nothing_of_private_sums_that_nothing_bounds() -> None:
     ):
         assert private(entry).bounded("moments") is None
     assert private({"name": "atlas"}, may_lack=("FLAIR",)).bounded("moments") is None
+
+
+class Unreadable(People):
+    """Honest people, and one whose scan cannot be opened."""
+
+    def scan(self, index: int) -> Scan:
+        if index == 2:
+            raise ScanError("the scan is damaged")
+        return super().scan(index)
+
+
+@EVERY_MODEL
+def test_whose_scan_cannot_be_used_adds_nothing_and_no_error_tells_of_it(entry: dict[str, Any]) -> None:
+    bounded = first_phase(private(entry))
+    others = [shortened(bounded.contribution(Alone(People(4), [number]), draws(number))) for number in (0, 1, 3)]
+    found = totals(bounded, Unreadable(4))
+    for name, array in found.items():
+        np.testing.assert_allclose(array, sum(one[name] for one in others), atol=1e-12)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,15 +11,19 @@ from normfed_client.answering.guards.base import HospitalGuard
 from normfed_client.answering.job import Job
 from normfed_client.hospital.budget import refusal
 from normfed_client.hospital.ledger import Kind, Ledger, Release
+from normfed_common.algorithms.private_training import scores_with_people
 from normfed_common.algorithms.sharing import personal_arrays
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError, UserError
 from normfed_common.privacy.mechanisms import SampledGaussian
 from normfed_common.privacy.spending import spending
+from normfed_common.study.privacy import PrivacyConfig
 from normfed_common.wire.answers import Answer
-from normfed_common.wire.requests import FineTune, Sums, TrainRound
+from normfed_common.wire.requests import Count, FineTune, Measure, ScorePeople, Sums, TrainRound
 
 WITHOUT_NOISE = SampledGaussian(0.0)
+LEARNING = (TrainRound, FineTune, Sums)
+SCORING = (ScorePeople, Count, Measure)
 
 
 class Budget(HospitalGuard):
@@ -34,13 +37,11 @@ class Budget(HospitalGuard):
         SiteError
             Also if the ledger cannot be used, or is older than the server or the folders of the runs know.
         """
-        rules, privacy = self.hospital.config, job.site.study.privacy
-        if privacy.epsilon is None and (rules.require_privacy or rules.limited):
+        rules = self.hospital.config
+        if not _of_people(job.site.study.privacy) and (rules.require_privacy or rules.limited):
             name = "require_privacy" if rules.require_privacy else "epsilon_per_year or epsilon_for_life"
-            raise SiteError(SiteCode.PRIVACY_REQUIRED, f"{name} is set, and the study has no privacy.epsilon")
-        if privacy.unit == "sample" and rules.require_privacy:
-            detail = "require_privacy is set, and privacy.unit of the study is sample, which protects no patient"
-            raise SiteError(SiteCode.PRIVACY_REQUIRED, detail)
+            lacking = "no privacy.epsilon, or privacy.unit is not patient"
+            raise SiteError(SiteCode.PRIVACY_REQUIRED, f"{name} is set, and the study has {lacking}")
         with _ledger(self.hospital) as ledger:
             if job.request.ledger is not None:
                 ledger.check(job.request.ledger, self.hospital.signer())
@@ -56,7 +57,7 @@ class Budget(HospitalGuard):
 
     def outbound(self, job: Job[Any], answer: Answer, arrays: Arrays) -> tuple[Answer, Arrays]:
         """See `Guard`."""
-        if isinstance(job.payload, TrainRound | FineTune | Sums):
+        if isinstance(job.payload, (*LEARNING, *SCORING)):
             with _ledger(self.hospital) as ledger:
                 ledger.settle(job.origin)
         return answer, arrays
@@ -65,8 +66,7 @@ class Budget(HospitalGuard):
 def spent_by(job: Job[Any]) -> tuple[SampledGaussian, ...]:
     """What leaves of the people to learn from with the answer to a request; nothing for what is not about them.
 
-    It is counted per patient, also where the study protects samples: a patient in a step takes part in at most
-    ``samples_per_patient`` times the people per sample, and moves their sum by as many norms.
+    Under differential privacy figures of maps are about them where a site scores with what it learnt without noise.
 
     Raises
     ------
@@ -74,7 +74,11 @@ def spent_by(job: Job[Any]) -> tuple[SampledGaussian, ...]:
         If the model has no such training or sums.
     """
     payload, study = job.payload, job.site.study
-    if not isinstance(payload, TrainRound | FineTune | Sums):
+    if isinstance(payload, SCORING) and study.privacy.epsilon is not None:
+        model, strategy = job.model(), job.request.strategy
+        told = scores_with_people(model, strategy, personal_arrays(model, strategy))
+        return (WITHOUT_NOISE,) if told else ()
+    if not isinstance(payload, LEARNING):
         return ()
     privacy, model = study.privacy, job.model()
     found = spending(privacy, study.federation, model.phases())
@@ -85,11 +89,14 @@ def spent_by(job: Job[Any]) -> tuple[SampledGaussian, ...]:
     release = found.sums if isinstance(payload, Sums) else found.round
     if release is None:
         raise SiteError(SiteCode.BAD_REQUEST, f"{job.request.task}: the model has nothing of the kind")
-    if isinstance(payload, TrainRound) and privacy.unit == "sample":
-        people = max(model.people_per_sample(phase.name) for phase in model.phases() if phase.kind == "averaged")
-        most = privacy.samples_per_patient * people
-        release = replace(release, noise_multiplier=release.noise_multiplier / most)
+    if isinstance(payload, TrainRound) and not _of_people(study.privacy):  # of a person there are many samples
+        return (WITHOUT_NOISE,)
     return (release,)
+
+
+def _of_people(privacy: PrivacyConfig) -> bool:
+    """Whether a study protects people, and not one sample of a person at a time."""
+    return privacy.epsilon is not None and privacy.unit == "patient"
 
 
 def _releases(job: Job[Any]) -> list[Release]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jobs import STUDY, job
@@ -25,7 +26,17 @@ from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.privacy import PrivacyConfig
 from normfed_common.wire.answers import Answer, Trained
-from normfed_common.wire.requests import Canary, Describe, FineTune, Measure, Payload, ScorePeople, Sums, TrainRound
+from normfed_common.wire.requests import (
+    Canary,
+    Count,
+    Describe,
+    FineTune,
+    Measure,
+    Payload,
+    ScorePeople,
+    Sums,
+    TrainRound,
+)
 
 PRIVATE = STUDY.model_copy(update={"privacy": PrivacyConfig(epsilon=2.0)})
 PHASES = (Phase("moments", "summed"), Phase("training", "averaged"))
@@ -35,6 +46,7 @@ class Model:
     """Sums, then rounds; nothing of it stays."""
 
     network = None
+    keeps_to_site = False
 
     def phases(self) -> tuple[Phase, ...]:
         return PHASES
@@ -43,8 +55,11 @@ class Model:
         return 2
 
 
-def asked(folder: Path, payload: Payload, study: StudyConfig = PRIVATE, scans: str = "s", **header: Any) -> Job[Any]:
+def asked(
+    folder: Path, payload: Payload, study: StudyConfig = PRIVATE, scans: str = "s", unit: str = "patient", **header: Any
+) -> Job[Any]:
     found = job(folder, payload, **header)
+    study = study.model_copy(update={"privacy": study.privacy.model_copy(update={"unit": unit})})
     site = SimpleNamespace(study=study, custody=None, device="cpu", content=scans, model=lambda *_: Model())
     found.__dict__["site"] = site
     return found
@@ -82,21 +97,6 @@ def test_sums_and_rounds_spend_what_the_study_gives_each_and_nothing_else_spends
         assert spent_by(asked(tmp_path, payload, STUDY)) == (WITHOUT_NOISE,)
 
 
-def test_a_study_that_protects_samples_spends_what_it_tells_of_a_patient(tmp_path: Path) -> None:
-    """Of whom there are 2 x 5 in a step: together they move the sum by 10 norms."""
-    privacy = PrivacyConfig(epsilon=2.0, unit="sample", samples_per_patient=5)
-    study = STUDY.model_copy(update={"privacy": privacy})
-    plan = spending(privacy, study.federation, PHASES)
-    assert plan is not None
-    assert plan.round is not None
-    (release,) = spent_by(asked(tmp_path, TrainRound(round=1), study))
-    assert release.noise_multiplier == pytest.approx(plan.round.noise_multiplier / 10)
-    assert release.times == plan.round.times
-    assert spent_by(asked(tmp_path, Sums(phase="moments"), study)) == (plan.sums,)
-    error = refused(Budget(hospital(tmp_path, require_privacy=True)), asked(tmp_path, Describe(), study))
-    assert error.code is SiteCode.PRIVACY_REQUIRED
-
-
 def test_a_whole_study_spends_its_epsilon_and_is_entered_once_a_request(tmp_path: Path) -> None:
     ours = hospital(tmp_path)
     guard, rounds = Budget(ours), PRIVATE.federation.rounds
@@ -119,7 +119,7 @@ def test_what_has_the_same_noise_is_entered_once_and_what_has_noise_of_its_own_b
     guard.inbound(same[0])
     same.append(asked(tmp_path, round_2, ledger=ours.ledger_counter()))
     others = [asked(tmp_path, round_2, scans="others"), asked(tmp_path, round_2, arm="another")]
-    store = others[0].personal_store()
+    store = others[0].store
     before = {one.origin for one in (*same, *others)}
     store.save(1, {"w": np.ones(2, np.float32)}, since=0)
     others.append(asked(tmp_path, round_2))
@@ -137,6 +137,38 @@ def test_a_request_beyond_the_budget_is_refused_in_words_and_not_worked_on(tmp_p
     assert error.code is SiteCode.BUDGET_SPENT
     assert error.detail.startswith("epsilon_per_year: ")
     assert len(ours.ledger().entries()) == 1
+
+
+def test_noise_for_one_sample_protects_nobody_and_counts_as_none(tmp_path: Path) -> None:
+    """A person's samples add up: their round once was entered as if it had only one."""
+    assert spent_by(asked(tmp_path, TrainRound(round=1), unit="sample")) == (WITHOUT_NOISE,)
+    for rules in ({"require_privacy": True}, {"epsilon_per_year": 9.0}):
+        error = refused(Budget(hospital(tmp_path, **rules)), asked(tmp_path, Describe(), unit="sample"))
+        assert error.code is SiteCode.PRIVACY_REQUIRED
+
+
+@pytest.mark.parametrize("payload", [ScorePeople(), Count(low=0.0, high=1.0), Measure(threshold=0.0)])
+def test_figures_of_what_was_learnt_of_people_without_noise_are_without_noise(
+    tmp_path: Path, payload: Payload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for strategy in ({"name": "ditto"}, {"name": "fine-tuning"}):
+        assert spent_by(asked(tmp_path, payload, strategy=strategy)) == (WITHOUT_NOISE,)
+    for strategy in ({"name": "fedavg"}, {"name": "fedprox", "mu": 0.1}):
+        assert spent_by(asked(tmp_path, payload, strategy=strategy)) == ()
+    monkeypatch.setattr(Model, "keeps_to_site", True)
+    assert spent_by(asked(tmp_path, payload)) == (WITHOUT_NOISE,)
+    error = refused(Budget(hospital(tmp_path, epsilon_per_year=9.0)), asked(tmp_path, payload))
+    assert error.code is SiteCode.BUDGET_SPENT
+
+
+def test_running_statistics_that_stay_make_figures_without_noise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Model, "network", torch.nn.BatchNorm1d(2))
+    for name, expected in (("weight", ()), ("running_mean", (WITHOUT_NOISE,))):
+        stays = frozenset({f"network.{name}"})
+        monkeypatch.setattr("normfed_client.answering.guards.budget.personal_arrays", lambda *_, its=stays: its)
+        assert spent_by(asked(tmp_path, ScorePeople())) == expected
 
 
 @pytest.mark.parametrize("rules", [{"require_privacy": True}, {"epsilon_per_year": 9.0}, {"epsilon_for_life": 9.0}])
