@@ -25,14 +25,15 @@ from normfed_common.foundation.arrays import Arrays, add
 from normfed_common.foundation.errors import ScanError, StudyError, WireError
 from normfed_common.learning.batch import Batch
 from normfed_common.learning.cohort import Scan
+from normfed_common.learning.entries import draws
 from normfed_common.learning.learner import NORMALISATION_GROUP
 from normfed_common.learning.phase import Phase
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
-from normfed_common.models.combined.pipeline import draws_anything
 from normfed_common.privacy.cubes import averaged
 from normfed_common.studies import resolve, validate_learner
 from normfed_common.study.config import StudyConfig
+from normfed_common.transforms.catalogue import TRANSFORMS
 from normfed_server.sites import claims
 
 EACH = every(EVERY_MODEL)
@@ -83,7 +84,7 @@ def test_phases_have_names_of_their_own_and_every_array_is_in_one_part(entry: En
 @EACH
 def test_where_nothing_is_drawn_another_seed_ends_in_the_same_model(entry: Entry, tmp_path: Path) -> None:
     with toys.registered():
-        if draws_anything([{"name": name} for name in entry.transforms], entry.raw):
+        if draws(MODELS, entry.raw) or any(draws(TRANSFORMS, {"name": name}) for name in entry.transforms):
             not_applicable("it draws")
     people, found = People(3), []
     for seed in (3, 4):

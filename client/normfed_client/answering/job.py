@@ -81,9 +81,10 @@ class Job(Generic[P]):
         """A digest of all that the answer is made of, as far as it is about the people to learn from.
 
         Whatever it is the same for, in any run, has the same noise and is entered in the ledger once; whatever has
-        noise of its own is entered by itself. So it is looked at before the work, which may change what the site keeps.
+        noise of its own is entered by itself: another attempt at a secure sum masks the same. So it is looked at before
+        the work, which may change what the site keeps.
         """
-        asked = self.request.model_dump_json(exclude={"run", "ledger"})
+        asked = self.request.model_dump_json(exclude={"run": True, "ledger": True, "payload": {"secure": True}})
         rules = "" if self.site.custody is None else self.site.custody.rules.model_dump_json()
         software = [version("normfed"), *map(str, self.let_in), str(self.site.device)]
         kept: list[str] = []

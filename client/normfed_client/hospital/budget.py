@@ -14,6 +14,9 @@ from pydantic import Field
 from normfed_client.hospital.ledger import Entry
 from normfed_common.privacy import accounting
 from normfed_common.study.base import Frozen
+from normfed_common.study.privacy import PrivacyConfig
+
+ROUNDING = 1e-6  # of epsilon: the same releases in another order
 
 
 class BudgetRules(Frozen):
@@ -64,6 +67,24 @@ def refusal(rules: BudgetRules, entries: Sequence[Entry], new: Entry) -> str:
         if after > limit:
             return _sentence(name, limit, before, new, after, when, rules.budget_delta)
     return ""
+
+
+def beyond_study(privacy: PrivacyConfig, entries: Sequence[Entry], new: Entry) -> str:
+    """Why an entry must not follow the others, as one model would cost more than its study says; nothing where it may.
+
+    An honest server never asks for so much: what it asks for again is the same, and has its entry.
+    """
+    if privacy.epsilon is None or new.release.kind != "noise":
+        return ""
+    of = (new.release.run, new.release.arm)
+    found = spent([*(e for e in entries if (e.release.run, e.release.arm) == of), new], privacy.delta)
+    if found <= privacy.epsilon * (1 + ROUNDING):
+        return ""
+    return (
+        f"privacy.epsilon: the study says {privacy.epsilon:g} per patient and model, and with {new.release.what} of "
+        f"{new.release.arm} it would be {_number(found)}: the server asks for more, or in other ways, than the study "
+        "takes. Begin a new run."
+    )
 
 
 def _sentence(

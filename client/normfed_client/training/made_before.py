@@ -24,7 +24,7 @@ def made_before(site: Site, entry: dict[str, Any], phase: str, received: Arrays,
     none: it answers a repeated request from its outbox, and puts every release on record.
     """
     study = site.study
-    if site.custody is not None or entry != study.model or draws_anything(study.transforms, entry):
+    if site.custody is not None or entry != study.model or draws_anything(study, entry):
         return make()
     name = digests.of_arrays(digests.of_json({"model": entry, "phase": phase}), received)
     path = inside(site.config.output, FOLDER, f"{name}.safetensors")

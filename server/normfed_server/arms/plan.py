@@ -104,7 +104,7 @@ def make(study: StudyConfig, sites: Mapping[str, SiteDescription]) -> Plan:
 
 def trainings(study: StudyConfig) -> int:
     """How often the study's model is trained: once where nothing is drawn, for every training is the same."""
-    return study.comparisons.repeats if draws_anything(study.transforms, study.model) else 1
+    return study.comparisons.repeats if draws_anything(study, study.model) else 1
 
 
 def baseline_titles(study: StudyConfig) -> dict[str, str]:

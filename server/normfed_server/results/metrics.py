@@ -154,7 +154,7 @@ def _own_images(name: str, arms: Mapping[str, ArmResult]) -> dict[str, float]:
 def _nothing_drawn(study: StudyConfig, plan: Plan, names: Iterable[str]) -> tuple[str, ...]:
     """The models of which every training is the same."""
     entries = {arm.name: arm.model for arm in plan.arms}
-    return tuple(name for name in names if not draws_anything(study.transforms, entries.get(name, study.model)))
+    return tuple(name for name in names if not draws_anything(study, entries.get(name, study.model)))
 
 
 def _trainings(

@@ -14,8 +14,9 @@ from normfed_common.foundation.errors import StudyError
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.postprocessing import PostprocessingConfig
+from normfed_common.study.privacy import PrivacyConfig
 from normfed_common.wire.bounds import BELOW_MINIMUM, ArmName
-from normfed_server.arms.plan import Arm, Plan, baseline_titles, make
+from normfed_server.arms.plan import Arm, Plan, baseline_titles, make, trainings
 from normfed_server.sites.description import SiteDescription
 
 MINIMUM = 2  # of the tiny study
@@ -333,3 +334,11 @@ def test_people_read_a_baseline_in_words_and_what_is_done_to_its_maps_beside_the
     same = baseline_titles(resolve(raw, "test"))
     assert same["atlas-age-sex"] == "atlas of age and sex with the same post-processing"
     assert same["flair-intensity"] == "FLAIR intensity with the same post-processing (flair-intensity)"
+
+
+def test_under_privacy_every_training_draws_noise_so_that_repeats_are_trained() -> None:
+    study = resolve(
+        {"name": "t", "data": {"modalities": ["T1w"]}, "model": "atlas", "comparisons": {"repeats": 3}}, "t"
+    )
+    assert trainings(study) == 1
+    assert trainings(study.model_copy(update={"privacy": PrivacyConfig(epsilon=4.0)})) == 3

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from normfed_client.answering.guards.base import HospitalGuard
 from normfed_client.answering.job import Job
-from normfed_client.hospital.budget import refusal
-from normfed_client.hospital.ledger import Kind, Ledger, Release
+from normfed_client.hospital.budget import BudgetRules, beyond_study, refusal
+from normfed_client.hospital.ledger import Entry, Kind, Ledger, Release
 from normfed_common.algorithms.private_training import scores_with_people
 from normfed_common.algorithms.sharing import personal_arrays
 from normfed_common.foundation.arrays import Arrays
@@ -49,7 +49,7 @@ class Budget(HospitalGuard):
                 return
             releases = _releases(job)
             for release in releases:
-                why = ledger.reserve(release, partial(refusal, rules))
+                why = ledger.reserve(release, partial(_refusal, rules, job.site.study.privacy))
                 if why:
                     raise SiteError(SiteCode.BUDGET_SPENT, why)
             if releases:
@@ -97,6 +97,10 @@ def spent_by(job: Job[Any]) -> tuple[SampledGaussian, ...]:
 def _of_people(privacy: PrivacyConfig) -> bool:
     """Whether a study protects people, and not one sample of a person at a time."""
     return privacy.epsilon is not None and privacy.unit == "patient"
+
+
+def _refusal(rules: BudgetRules, privacy: PrivacyConfig, entries: Sequence[Entry], new: Entry) -> str:
+    return refusal(rules, entries, new) or beyond_study(privacy, entries, new)
 
 
 def _releases(job: Job[Any]) -> list[Release]:

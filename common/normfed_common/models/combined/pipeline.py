@@ -20,6 +20,7 @@ from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
 from normfed_common.models.combined.composite import Composite
 from normfed_common.models.maps.postprocessing import postprocessed
+from normfed_common.study.config import StudyConfig
 from normfed_common.study.postprocessing import OFF, PostprocessingConfig
 from normfed_common.transforms.base import ScanTransform
 from normfed_common.transforms.catalogue import TRANSFORMS
@@ -48,9 +49,11 @@ def assemble(transforms: Sequence[dict[str, Any]], model: dict[str, Any], settin
     return built
 
 
-def draws_anything(transforms: Sequence[dict[str, Any]], model: dict[str, Any]) -> bool:
-    """Whether what `assemble` makes draws anything (see `Learner.draws`)."""
-    return draws(MODELS, model) or any(draws(TRANSFORMS, entry) for entry in transforms)
+def draws_anything(study: StudyConfig, model: dict[str, Any]) -> bool:
+    """Whether anything is drawn when a study's model learns or is used (see `Learner.draws`), noise of privacy too."""
+    if draws(MODELS, model) or any(draws(TRANSFORMS, entry) for entry in study.transforms):
+        return True
+    return study.privacy.epsilon is not None and bool(assemble(study.transforms, model, Setting.of(study)).phases())
 
 
 class Pipeline(Composite):

@@ -112,6 +112,22 @@ def test_a_whole_study_spends_its_epsilon_and_is_entered_once_a_request(tmp_path
     assert spent(entries, PRIVATE.privacy.delta) <= 2.0
 
 
+def test_a_model_never_costs_more_than_its_study_says_however_it_is_asked_for(tmp_path: Path) -> None:
+    """No budget is set: a round is asked for in ever new ways, each of which has noise of its own."""
+    guard = Budget(hospital(tmp_path))
+    plan = spending(PRIVATE.privacy, PRIVATE.federation, PHASES)
+    assert plan is not None
+    for turn in range(plan.requests):
+        guard.inbound(asked(tmp_path, Sums(phase="moments", iteration=turn)))
+    for number in range(plan.rounds):
+        guard.inbound(asked(tmp_path, TrainRound(round=number + 1)))
+    guard.inbound(asked(tmp_path, TrainRound(round=1)))  # the same again
+    guard.inbound(asked(tmp_path, TrainRound(round=1), arm="another"))
+    error = refused(guard, asked(tmp_path, TrainRound(round=1, since=1)))
+    assert error.code is SiteCode.BUDGET_SPENT
+    assert "privacy.epsilon: the study says 2 per patient and model" in error.detail
+
+
 def test_what_has_the_same_noise_is_entered_once_and_what_has_noise_of_its_own_by_itself(tmp_path: Path) -> None:
     ours = hospital(tmp_path)
     guard, round_2 = Budget(ours), TrainRound(round=2)
