@@ -28,7 +28,8 @@ MODELS: tuple[dict[str, Any], ...] = (
 def simulated(folder: Path, **changes: Any) -> Path:
     """The run folder of the tiny study with privacy and other changes."""
     folder.mkdir()
-    raw = {**TINY, "privacy": {"epsilon": 8}, **changes}
+    comparisons = {"local": False, "pooled": False, "baselines": []}
+    raw = {**TINY, "privacy": {"epsilon": 8}, "comparisons": comparisons, **changes}
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump(raw))
     result = normfed("simulate", path, "--out", folder / "runs", "--workers", 0, "--quiet")

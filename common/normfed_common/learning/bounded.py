@@ -23,6 +23,7 @@ import numpy as np
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.learning.cohort import Cohort
 
+PEOPLE = "people"  # how many they are, of all that is sent beside contributions
 SIGMAS = 9.0  # beyond which no noise is believed: one in 10^17
 
 
@@ -45,7 +46,7 @@ class Bounded(ABC):
 
     @abstractmethod
     def beside(self, people: int) -> Arrays:
-        """What is sent beside the total of so many people's contributions, additive like them."""
+        """What is sent beside the total of so many people's contributions, additive like them; `PEOPLE` () is, too."""
 
     @abstractmethod
     def repaired(self, total: Arrays, noise: float) -> Arrays:

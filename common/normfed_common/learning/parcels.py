@@ -23,7 +23,7 @@ from scipy import ndimage
 
 from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
-from normfed_common.learning.bounded import Bounded
+from normfed_common.learning.bounded import PEOPLE, Bounded
 from normfed_common.learning.cohort import Cohort
 from normfed_common.learning.setting import Setting
 
@@ -162,7 +162,7 @@ class ParcelMeans(Bounded):
     def beside(self, people: int) -> Arrays:
         """``people`` (), and once per person ``voxels`` (P,) of the template's parcels and ``centre`` (P, d)."""
         voxels, centre = people * self._parcels.voxels, people * self._centred()
-        return {"people": np.asarray(float(people)), "voxels": voxels, "centre": centre}
+        return {PEOPLE: np.asarray(float(people)), "voxels": voxels, "centre": centre}
 
     def repaired(self, total: Arrays, noise: float) -> Arrays:
         """``count`` (P,), ``sum`` and ``squares`` (P, d), and ``products``, over as many voxels as the template has.
@@ -174,8 +174,8 @@ class ParcelMeans(Bounded):
         WireError
             If these are not numbers of people and voxels.
         """
-        check_shapes(total, {"people": (), "voxels": (PARCELS,), "centre": (PARCELS, len(self._scale))})
-        people, count = float(total["people"]), total["voxels"]
+        check_shapes(total, {PEOPLE: (), "voxels": (PARCELS,), "centre": (PARCELS, len(self._scale))})
+        people, count = float(total[PEOPLE]), total["voxels"]
         if not (people > 0 and (count >= 0).all() and count.sum() > 0):
             raise WireError("the sums cover no people")
         share = count / count.sum()

@@ -18,7 +18,8 @@ the first two terms from the mean, the last from the covariance. Where nobody is
 differ, it is rather too large: twice the scatter over cohorts of six or seven real people at 6 mm.
 
 Where sums leave with noise (`Setting.private`) directions are those of a spectrum (see `patch_spectrum`), means of
-latents are those of parcels of the template (see `learning.parcels`), and all places have one covariance.
+latents are those of parcels of the template (see `learning.parcels`), and all places have one covariance. That
+is far less than the sums tell without: on real FLAIR an average precision of .06 instead of .18 before any noise.
 """
 
 from __future__ import annotations

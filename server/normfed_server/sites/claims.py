@@ -11,7 +11,7 @@ from flwr.app import Message
 
 from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
-from normfed_common.learning.bounded import longest, of_size
+from normfed_common.learning.bounded import PEOPLE, longest, of_size
 from normfed_common.learning.learner import Learner
 from normfed_common.learning.setting import SUMS_ROUNDING
 from normfed_common.metrics import histograms
@@ -165,6 +165,9 @@ def _possible(arrays: Arrays, model: Learner, phase: str, people: int, noise: fl
         raise WireError(f"nobody's part in the sums of {phase} is bounded")
     shapes = bounded.shapes()
     check_shapes({name: array for name, array in arrays.items() if name in shapes}, shapes)
+    check_shapes(arrays, {PEOPLE: ()})
+    if not 0 < arrays[PEOPLE] <= people:
+        raise WireError(f"its sums are of {float(arrays[PEOPLE]):g} people; it has {people}")
     most = longest(people, noise, of_size(shapes))
     length = float(np.sqrt(sum(np.square(arrays[name]).sum() for name in shapes)))
     if length > most * (1 + SUMS_ROUNDING):

@@ -156,8 +156,10 @@ def test_noisy_sums_of_other_shapes_of_more_people_or_that_are_no_numbers_are_re
         {name: found[name][:-1]},
         {name: np.full_like(found[name], np.nan)},
         {name: found[name].astype(np.float32)},
-        {count: np.full_like(found[count], 1e12) for count in ("count", "people", "voxels") if count in found},
-        {count: np.zeros_like(found[count]) for count in ("count", "people", "voxels") if count in found},
+        {"people": np.asarray(PEOPLE + 1.0)},
+        {"people": np.asarray(0.0)},
+        {"people": np.full(1, 1.0)},
+        *({"voxels": found["voxels"] * factor} for factor in (0, 1e9) if "voxels" in found),
     )
     for change in strange:
         with pytest.raises(WireError):

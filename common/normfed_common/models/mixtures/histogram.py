@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter
 
 from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
-from normfed_common.learning.bounded import Bounded
+from normfed_common.learning.bounded import PEOPLE, Bounded
 from normfed_common.learning.cohort import Cohort
 from normfed_common.learning.setting import SUMS_ROUNDING
 from normfed_common.models.mixtures.voxels import COUNT
@@ -65,12 +65,13 @@ class VoxelHistogram(Bounded):
         return {HISTOGRAM: counts / max(counts.sum(), 1.0) / self._length}
 
     def beside(self, people: int) -> Arrays:
-        """``count`` (), of people."""
-        return {COUNT: np.asarray(float(people))}
+        """``people`` ()."""
+        return {PEOPLE: np.asarray(float(people))}
 
     def repaired(self, total: Arrays, noise: float) -> Arrays:
         """``count`` (), and ``histogram``, which adds up to it."""
-        count = total[COUNT]
+        check_shapes(total, {PEOPLE: ()})
+        count = total[PEOPLE]
         if not count > 0:
             raise WireError("the sums cover no people")
         shares = (total[HISTOGRAM] * self._length / count).reshape((self._bins,) * self._size)

@@ -19,9 +19,9 @@ import numpy as np
 from scipy.fft import dct
 from scipy.linalg import block_diag
 
-from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
-from normfed_common.learning.bounded import Bounded
+from normfed_common.learning.bounded import PEOPLE, Bounded
 from normfed_common.learning.cohort import Cohort
 from normfed_common.learning.parcels import shrunk
 
@@ -79,11 +79,12 @@ class PatchSpectrum(Bounded):
 
     def beside(self, people: int) -> Arrays:
         """``people`` ()."""
-        return {"people": np.asarray(float(people))}
+        return {PEOPLE: np.asarray(float(people))}
 
     def repaired(self, total: Arrays, noise: float) -> Arrays:
         """Sums of so many patches with this mean and this covariance."""
-        people = float(total["people"])
+        check_shapes(total, {PEOPLE: ()})
+        people = float(total[PEOPLE])
         if not people > 0:
             raise WireError("the sums cover no people")
         low, high = self._range

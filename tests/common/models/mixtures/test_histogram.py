@@ -75,7 +75,7 @@ def test_histograms_of_nobody_and_such_as_do_not_add_up_are_refused() -> None:
         with pytest.raises(WireError, match="add up"):
             of(y).check(good | bad)
     with pytest.raises(WireError, match="no people"):
-        of(y).repaired(good | {"count": np.asarray(0.0)}, 1.0)
+        of(y).repaired(good | {"people": np.asarray(0.0)}, 1.0)
 
 
 def test_without_noise_nothing_is_smoothed_and_with_it_a_histogram_comes_nearer_to_the_truth() -> None:
