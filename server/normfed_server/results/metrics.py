@@ -152,9 +152,12 @@ def _own_images(name: str, arms: Mapping[str, ArmResult]) -> dict[str, float]:
 
 
 def _nothing_drawn(study: StudyConfig, plan: Plan, names: Iterable[str]) -> tuple[str, ...]:
-    """The models of which every training is the same."""
+    """The models of which every training is the same: those without draws, and without noise that a secret draws."""
     entries = {arm.name: arm.model for arm in plan.arms}
-    return tuple(name for name in names if not draws_anything(study.transforms, entries.get(name, study.model)))
+    found = [name for name in names if not draws_anything(study.transforms, entries.get(name, study.model))]
+    privacy = privacy_figures(study, plan)
+    noisy = set() if privacy is None or privacy.people is None else set(privacy.people.models)
+    return tuple(name for name in found if (name if name in entries else FEDERATED) not in noisy)
 
 
 def _trainings(
