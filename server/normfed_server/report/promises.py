@@ -43,6 +43,8 @@ def _of(guarantee: Guarantee) -> str:
         return f"Patients are not protected, only single samples of them: {figures}."
     if guarantee.unit == "site":
         return f"Hospitals are protected at a server that they trust: {figures}."
+    if of_one_model(guarantee) > MODERATE:
+        return f"Patients are protected weakly: {figures}."
     return f"Patients are protected: {figures}."
 
 
