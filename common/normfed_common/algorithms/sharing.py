@@ -120,7 +120,8 @@ def _check_bounded(study: StudyConfig, entry: dict[str, Any]) -> None:
         raise StudyError(
             f"privacy.epsilon: the model {entry['name']} adds up {' and '.join(unbounded)} over people, and nothing "
             "bounds how much one person is in it, as it stands in this study, so that no noise hides anybody. "
-            f"{' and '.join(others)} can be had with privacy. Take one of them, or leave epsilon out."
+            f"Of models with sums, these can be had with privacy: {', '.join(others)}. Take one of them, or leave "
+            "epsilon out."
         )
 
 
