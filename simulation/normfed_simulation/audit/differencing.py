@@ -108,6 +108,7 @@ def _ruled(target: Target, people: list[Person]) -> Finding:
         update={
             "federation": study.federation.model_copy(update={"minimum_cohort": hospital.config.minimum_people}),
             "data": study.data.model_copy(update={"exclude": {}}),
+            "privacy": study.privacy.model_copy(update={"secure_aggregation": None}),  # its hospital has no peers
         }
     )
     released: list[frozenset[str]] = []

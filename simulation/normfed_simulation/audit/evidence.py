@@ -86,10 +86,7 @@ def added_by(model: NormativeModel, phase: str, person: Person, private: bool) -
     """
     cohort, rng = cohort_of(person), seeds.generator(model.setting.seed, "sums", person.site, phase)
     bounded = model.bounded(phase) if private else None
-    if bounded is None:
-        found = model.statistics(phase, cohort, rng)
-    else:
-        found = shortened(bounded.contribution(cohort, rng))
+    found = model.statistics(phase, cohort, rng) if bounded is None else shortened(bounded.contribution(cohort, rng))
     return {name: np.asarray(array, np.float64) for name, array in found.items()}
 
 
