@@ -229,8 +229,10 @@ def _run(
 
 def _print_summary(console: Console, folder: Path, report_path: Path, with_league: bool) -> None:
     from normfed_server.report.findings import headline
+    from normfed_server.report.promises import summary
     from normfed_server.report.words import alone_sentences, participation_sentence
     from normfed_server.results.layout import read
+    from normfed_server.runs.folder import PRIVACY
     from normfed_simulation.tables import league_table, models_table, unseen_table
 
     results = read(folder)
@@ -244,4 +246,6 @@ def _print_summary(console: Console, folder: Path, report_path: Path, with_leagu
     if results.unseen is not None:
         console.print(unseen_table(results.unseen))
     console.print(f"Report: [bold]{report_path}[/]", soft_wrap=True, highlight=False)
+    if results.privacy is not None:
+        console.print(f"Privacy: {folder / PRIVACY}. {summary(results.privacy)}", soft_wrap=True, highlight=False)
     console.print(f"Anomaly maps: {folder / 'maps'}", soft_wrap=True, highlight=False)

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from importlib.metadata import version
 
 import psutil
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 
 from normfed_client.hospital import plugins
 from normfed_client.hospital.folder import Hospital
@@ -16,6 +18,7 @@ from normfed_client.imaging.bids import people_without, read_dataset
 from normfed_client.operation.link import Finding, link
 from normfed_client.operation.status import status
 from normfed_common.deployment import bundle
+from normfed_common.deployment.enrolment import key_fingerprint
 from normfed_common.foundation.errors import DatasetError, UserError
 from normfed_common.foundation.registry import canonical
 from normfed_common.foundation.units import GIGABYTE
@@ -42,7 +45,15 @@ def _secrets(hospital: Hospital) -> Finding:
         hospital.check()
     except UserError as error:
         return Finding(2, "key", "not safe", str(error))
-    return Finding(0, "key", f"{hospital.key}, for its owner only; the record of releases is in order")
+    try:
+        public = serialization.load_ssh_private_key(hospital.key.read_bytes(), None).public_key()
+        fingerprint = key_fingerprint(
+            public.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+        )
+    except (ValueError, UnsupportedAlgorithm):
+        return Finding(2, "key", "site.key is not an elliptic-curve key", "Join again with normfed site join.")
+    found = f"{hospital.key}, for its owner only; the record of releases is in order"
+    return Finding(0, "key", f"{found}. Its fingerprint: {fingerprint}")
 
 
 def _versions(hospital: Hospital) -> Iterator[Finding]:

@@ -116,7 +116,11 @@ def _check_bounded(study: StudyConfig, entry: dict[str, Any]) -> None:
     unbounded = _unbounded(study, entry)
     if unbounded:
         others = [name for name in MODELS if name != entry["name"] and _can_be_private(study, name)]
-        cure = f"{' and '.join(others)} can be had with privacy. Take one of them, or leave" if others else "Leave"
+        cure = "Leave"
+        if others:
+            cure = (
+                f"Of models with sums, these can be had with privacy: {', '.join(others)}. Take one of them, or leave"
+            )
         raise StudyError(
             f"privacy.epsilon: the model {entry['name']} adds up {' and '.join(unbounded)} over people, and nothing "
             "bounds how much one person is in it, as it stands in this study, so that no noise hides anybody. "

@@ -64,6 +64,17 @@ class CentralConfig(Frozen):
     )
 
 
+OF_EPSILON = (
+    "delta",
+    "unit",
+    "clip_norm",
+    "sampling_rate",
+    "steps_per_round",
+    "samples_per_patient",
+    "sums_share",
+)  # say nothing without it
+
+
 def _switched(entry: Any) -> Any:
     """``true`` is short for the defaults, ``false`` for nothing."""
     if entry is True:
@@ -102,6 +113,18 @@ class PrivacyConfig(Frozen):
     central: Annotated[CentralConfig | None, BeforeValidator(_switched)] = Field(
         None, description="`true`, or its parameters", examples=["{epsilon: 8}"]
     )
+
+    @model_validator(mode="after")
+    def _epsilon_for_its_parameters(self) -> PrivacyConfig:
+        if self.epsilon is None:
+            fields = type(self).model_fields
+            said = [name for name in OF_EPSILON if getattr(self, name) != fields[name].default]
+            if said:
+                raise ValueError(
+                    f"{', '.join(said)} without epsilon: no noise would be added. Add epsilon, such as 4, or leave "
+                    f"{'them' if len(said) > 1 else 'it'} out"
+                )
+        return self
 
 
 NONE = PrivacyConfig()

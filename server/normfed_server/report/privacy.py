@@ -98,7 +98,7 @@ def write_privacy(run: Run, results: RunResults) -> Path:
 
 def _tone(privacy: PrivacyFigures | None) -> Tone:
     if privacy is not None and privacy.people is not None and privacy.people.unit == "patient":
-        return "promised"
+        return "promised" if promises.of_one_model(privacy.people) <= promises.MODERATE else "partly"
     return "partly" if privacy is not None and privacy.sites is not None else "nothing"
 
 

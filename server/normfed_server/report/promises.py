@@ -43,6 +43,8 @@ def _of(guarantee: Guarantee) -> str:
         return f"Patients are not protected, only single samples of them: {figures}."
     if guarantee.unit == "site":
         return f"Hospitals are protected at a server that they trust: {figures}."
+    if of_one_model(guarantee) > MODERATE:
+        return f"Patients are protected weakly: {figures}."
     return f"Patients are protected: {figures}."
 
 
@@ -76,7 +78,8 @@ def suspicions(epsilons: Iterable[float]) -> list[tuple[str, list[str]]]:
 def at_most(before: float, epsilon: float) -> str:
     """A probability after odds rose by the factor e^epsilon."""
     after = before / (before + (1 - before) * math.exp(-epsilon))
-    return "almost certainty" if after > ALMOST_SURE else share(_up(after, DIGITS))
+    told = _up(after, DIGITS)
+    return "almost certainty" if told > ALMOST_SURE else share(told)
 
 
 def share(value: float) -> str:
@@ -191,8 +194,8 @@ def _always(results: RunResults) -> list[Gap]:
         found.append(
             Gap(
                 "Other studies and other years",
-                "this page adds up one study. Each hospital's own ledger adds up all of them, and refuses what is too "
-                "much: normfed site ledger.",
+                "this page adds up one study. Each hospital's own ledger adds up all of them, and refuses what goes "
+                "beyond the budget that the hospital has set, if it has set one: normfed site ledger.",
             )
         )
     return found

@@ -22,7 +22,7 @@ from normfed_common.foundation.errors import SiteError
 from normfed_common.foundation.private import secret
 from normfed_common.privacy.audit import Figure, Finding
 from normfed_common.study.config import StudyConfig
-from normfed_simulation.audit.evidence import sums_of
+from normfed_simulation.audit.evidence import added_by
 from normfed_simulation.audit.federations import Federation
 from normfed_simulation.audit.target import Person, Target
 
@@ -62,7 +62,7 @@ def recovered(difference: Arrays, person: Arrays, others: Arrays) -> float:
 def _unruled(target: Target, people: list[Person]) -> Finding:
     phase = target.new().phases()[0].name
     model = target.new()
-    own = [sums_of(model, phase, person, target.private) for person in people]
+    own = [added_by(model, phase, person, target.private) for person in people]
     with_all = _sums(_of_site(target, people, people), people[0].site, phase)
     if with_all is None:
         return Finding(
@@ -108,6 +108,7 @@ def _ruled(target: Target, people: list[Person]) -> Finding:
         update={
             "federation": study.federation.model_copy(update={"minimum_cohort": hospital.config.minimum_people}),
             "data": study.data.model_copy(update={"exclude": {}}),
+            "privacy": study.privacy.model_copy(update={"secure_aggregation": None}),  # its hospital has no peers
         }
     )
     released: list[frozenset[str]] = []

@@ -75,21 +75,29 @@ def anomalies(model: NormativeModel, people: Sequence[Person]) -> np.ndarray:
     return np.array(found)
 
 
-def sums_of(model: NormativeModel, phase: str, person: Person, private: bool) -> Arrays:
-    """What a person adds to the sums of a phase, float64, at a model that has learnt what comes before.
+def added_by(model: NormativeModel, phase: str, person: Person, private: bool) -> Arrays:
+    """What a person adds to what a site sends of a phase, float64, at a model that has learnt what comes before; not
+    what is sent besides whoever the people are.
 
     Parameters
     ----------
     private
-        Whether what is added is the model's bounded contribution of a person, as where the sums leave with noise.
+        Whether that is the model's bounded contribution of a person, as where the sums leave with noise.
     """
     cohort, rng = cohort_of(person), seeds.generator(model.setting.seed, "sums", person.site, phase)
     bounded = model.bounded(phase) if private else None
-    if bounded is None:
-        found = model.statistics(phase, cohort, rng)
-    else:  # in the layout that the server makes of released totals
-        found = bounded.repaired({**shortened(bounded.contribution(cohort, rng)), **bounded.beside(1)}, 0.0)
+    found = model.statistics(phase, cohort, rng) if bounded is None else shortened(bounded.contribution(cohort, rng))
     return {name: np.asarray(array, np.float64) for name, array in found.items()}
+
+
+def sums_of(model: NormativeModel, phase: str, person: Person, private: bool) -> Arrays:
+    """The same in the layout of the model's sums, which the server makes of what sites send; see `added_by`."""
+    found = added_by(model, phase, person, private)
+    bounded = model.bounded(phase) if private else None
+    if bounded is None:
+        return found
+    repaired = bounded.repaired({**found, **bounded.beside(1)}, 0.0)
+    return {name: np.asarray(array, np.float64) for name, array in repaired.items()}
 
 
 @dataclass

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import cohorts
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from normfed_client.hospital.folder import Hospital, HospitalConfig
-from normfed_client.operation.checking import _data
+from normfed_client.operation.checking import _data, _secrets
+from normfed_common.deployment.enrolment import key_fingerprint
 
 
 def test_people_who_lack_a_modality_are_counted(tmp_path: Path) -> None:
@@ -20,3 +24,14 @@ def test_people_who_lack_a_modality_are_counted(tmp_path: Path) -> None:
     assert said() == "4 people, 4 visits with FLAIR, T1w"
     cohorts.take_away(data, "FLAIR", 2)
     assert said() == "4 people, 4 visits with FLAIR, T1w; 2 without FLAIR"
+
+
+def test_the_fingerprint_that_others_need_is_that_of_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hospital = Hospital(tmp_path, HospitalConfig(site="a", server="f:1", data=tmp_path, device="cpu"))
+    monkeypatch.setattr(Hospital, "check", lambda _: None)
+    key = ec.generate_private_key(ec.SECP384R1())
+    hospital.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    assert _secrets(hospital).found.endswith(f"fingerprint: {key_fingerprint(line)}")
+    hospital.key.write_text("nothing")
+    assert _secrets(hospital).severity == 2

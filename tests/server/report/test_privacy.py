@@ -84,6 +84,7 @@ def written(run: Run) -> Written:
         ({"minimum_sites": 4}, "nothing", "Without differential privacy. Secure aggregation"),
         ({"people": guarantee("sample")}, "nothing", "Patients are not protected, only single samples"),
         ({"sites": guarantee("site")}, "partly", "Hospitals are protected at a server that they trust"),
+        ({"people": guarantee("patient", 12.0, federated=12.0)}, "partly", "Patients are protected weakly: epsilon 12"),
         ({"people": guarantee()}, "promised", "Patients are protected: epsilon 4"),
     ],
 )
@@ -134,7 +135,7 @@ def test_whoever_did_not_audit_is_told_how(written: Written, run: Run) -> None:
 def test_attacks_stand_in_a_table_and_a_drawing(written: Written) -> None:
     text = written({"people": guarantee()}, audited(finding(), finding(title="Other", figure=None, notes=("No <b>.",))))
     assert "<td>0.710 (0.620–0.800)</td><td>0.500</td>" in text
-    assert "<td>8 %</td><td>–</td><td>80</td><td>0.620</td>" in text
+    assert '<td>8 %</td><td>–</td><td>80</td><td class="words">0.620</td>' in text
     assert "not made" in text
     assert "Other: No &lt;b&gt;." in text
     assert text.count("<polyline") == 3

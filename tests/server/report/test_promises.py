@@ -28,6 +28,10 @@ from normfed_server.report import promises
             "least 5 hospitals only.",
         ),
         (
+            {"people": guarantee("patient", 12.0, federated=12.0)},
+            "Patients are protected weakly: epsilon 12 per patient and model.",
+        ),
+        (
             {"people": guarantee("sample", federated=3.998)},
             "Patients are not protected, only single samples of them: epsilon 4 per sample and model.",
         ),
@@ -58,6 +62,11 @@ def test_a_suspicion_becomes_what_bayes_says_and_is_never_said_to_become_less(be
 
 def test_half_a_suspicion_by_epsilon_of_log_3_is_three_quarters() -> None:
     assert promises.at_most(0.5, math.log(3)) == "75 %"
+
+
+def test_no_suspicion_becomes_a_hundred_percent() -> None:
+    assert promises.at_most(0.5, 7.15) == "almost certainty"  # e^7.15 / (1 + e^7.15) is 0.9992
+    assert promises.at_most(0.5, 6.5) == "99.9 %"
 
 
 @given(st.floats(1e-6, 1e6))

@@ -16,6 +16,7 @@ from summaries import PER_SCAN, constant, patients, summary
 
 from normfed_common.metrics.summary import Summary
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.privacy import PrivacyConfig
 from normfed_common.wire.bounds import BELOW_MINIMUM
 from normfed_server.arms.calibration import Calibration, SiteCalibration
 from normfed_server.arms.evaluation import ArmResult
@@ -227,6 +228,16 @@ def test_trainings_have_an_interval_of_their_own_and_the_figures_are_the_first_s
     assert federated["trainings"]["auroc"]["ci95"] == pytest.approx([low, high])
     assert "trainings" not in found["evaluation"]["atlas"]
     assert found["nothing_drawn"] == ["atlas"]
+
+
+def test_noise_is_drawn_in_what_learns_under_privacy_and_in_nothing_else(
+    assembled: Assembled, study: StudyConfig
+) -> None:
+    assembled.study = study.model_copy(update={"privacy": PrivacyConfig(epsilon=4)})
+    arms = [Arm(name, {"name": name}, tuple(SITES), {}) for name in ("atlas", "intensity")]
+    names = ("federated", "atlas", "intensity")
+    found = assembled(results({name: {"a": VALUES["x"]} for name in names}), arms)
+    assert found["nothing_drawn"] == ["intensity"]
 
 
 def test_trainings_are_compared_on_the_same_patients_where_a_site_lacks_one(

@@ -137,6 +137,39 @@ def test_with_secure_aggregation_nothing_is_heard_but_the_sum(run: Path) -> None
             np.testing.assert_allclose(array, mean, atol=1e-5)
 
 
+def test_noise_hides_the_person_in_a_difference_of_private_sums(
+    study: StudyConfig, hospitals: Path, tmp_path: Path
+) -> None:
+    """The arrays held against each other are the person's own, and never public ones, which do not differ."""
+    text = study.model_dump(mode="json") | {"model": {"name": "atlas"}, "privacy": {"epsilon": 4}}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(text))
+    normfed("simulate", tmp_path / "study.yaml", "--out", tmp_path / "runs", "--workers", 0, "--quiet")
+    run = run_folder(tmp_path / "runs")
+    normfed("audit-privacy", run, "--attack", "differencing", "--device", "cpu", "--quiet")
+    found = read(run)
+    assert found is not None
+    free = found.findings[0].figure
+    assert free is not None
+    assert free.low is not None
+    assert free.high is not None
+    assert free.low < free.high
+    assert -0.9 < free.value < 0.9
+
+
+def test_the_rules_are_tried_on_a_run_with_secure_sums_too(study: StudyConfig, hospitals: Path, tmp_path: Path) -> None:
+    privacy = {"secure_aggregation": {"minimum_sites": 3}}
+    compared = {"comparisons": {"local": False, "pooled": False, "baselines": []}}
+    text = study.model_dump(mode="json") | compared | {"model": {"name": "atlas"}, "privacy": privacy}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(text))
+    normfed("simulate", tmp_path / "study.yaml", "--out", tmp_path / "runs", "--workers", 0, "--quiet")
+    run = run_folder(tmp_path / "runs")
+    normfed("audit-privacy", run, "--attack", "differencing", "--device", "cpu", "--quiet")
+    found = read(run)
+    assert found is not None
+    assert [finding.figure for finding in found.findings] == [None, None]
+    assert "Secure aggregation" in found.findings[0].notes[0]
+
+
 def test_what_is_no_finished_simulation_is_refused_in_words(study: StudyConfig, tmp_path: Path) -> None:
     run = begin(study, tmp_path)
     with pytest.raises(RunError, match="no simulation on this machine"):
