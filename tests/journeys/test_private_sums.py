@@ -68,5 +68,5 @@ def test_two_runs_of_one_study_have_other_noise(hospitals: Path, tmp_path: Path)
 def test_a_model_that_bounds_nobody_s_part_is_refused_in_words_that_name_those_that_do(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump({**TINY, "privacy": {"epsilon": 8}, "model": {"name": "atlas", "regress": ["age"]}}))
-    with pytest.raises(StudyError, match=r"privacy\.epsilon: the model atlas adds up .*matched-filter and"):
+    with pytest.raises(StudyError, match=r"privacy\.epsilon: the model atlas adds up .*: location, matched-filter"):
         normfed("simulate", path, "--out", tmp_path / "runs", "--workers", 0)

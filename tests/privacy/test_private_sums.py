@@ -43,9 +43,9 @@ def multiplier(server: Server, asked: StudyConfig) -> float:
     return found.sums.noise_multiplier
 
 
-def told(server: Server, asked: StudyConfig, made_up: Arrays, **fields: Any) -> Arrays:
-    server.answer("query.describe", asked)
-    found: Arrays = server.answer("train.sums", asked, offered(made_up), **fields)[1]
+def told(server: Server, asked: StudyConfig, made_up: Arrays, run: str = "run-1", **fields: Any) -> Arrays:
+    server.answer("query.describe", asked, run=run)
+    found: Arrays = server.answer("train.sums", asked, offered(made_up), run=run, **fields)[1]
     return found
 
 
@@ -56,10 +56,20 @@ def bounded_at(server: Server, asked: StudyConfig, phase: str) -> tuple[Bounded,
     return bounded, site.training_cohort()
 
 
+def test_one_run_answers_no_more_questions_than_its_study_has(server: Server) -> None:
+    asked = private(MIXTURE)
+    told(server, asked, as_sums("made-up", {"x": [0]}), phase="histogram")
+    reply = server.ask("train.sums", asked, offered(as_sums("made-up", {"x": [1]})), run="run-1", phase="histogram")
+    assert error_code(reply) == SiteCode.BUDGET_SPENT
+
+
 def test_two_questions_about_the_same_people_differ_by_noise_alone(server: Server) -> None:
     """Of two mixtures that are almost alike the difference was once one voxel."""
     asked = private(MIXTURE)
-    answers = [told(server, asked, as_sums("made-up", {"x": [n]}), phase="histogram")["histogram"] for n in range(2)]
+    answers = [
+        told(server, asked, as_sums("made-up", {"x": [n]}), f"run-{n}", phase="histogram")["histogram"]
+        for n in range(2)
+    ]
     difference = answers[1] - answers[0]
     assert stats.kstest(difference / multiplier(server, asked) / np.sqrt(2), "norm").pvalue > 1e-4
 
@@ -114,7 +124,7 @@ def test_no_scatter_between_scans_leaves_whatever_between_is_made_up(server: Ser
 def test_what_a_server_made_up_changes_nothing_but_the_noise(server: Server, model: dict[str, Any], phase: str) -> None:
     """With an epsilon that leaves next to none."""
     asked = private(model, 1000)
-    one, other = (told(server, asked, as_sums("made-up", {"x": [n]}), phase=phase) for n in range(2))
+    one, other = (told(server, asked, as_sums("made-up", {"x": [n]}), f"run-{n}", phase=phase) for n in range(2))
     for name, array in one.items():
         np.testing.assert_allclose(other[name], array, atol=7 * np.sqrt(2) * multiplier(server, asked))
 

@@ -92,7 +92,7 @@ def strength(epsilon: float) -> str:
     if epsilon <= STRONG:
         return "a strong promise"
     if epsilon <= MODERATE:
-        return "a moderate promise: known attacks reach far less than it allows, which an audit measures"
+        return "a moderate promise: how far known attacks reach, an audit measures"
     return "a weak promise, which says little by itself: what it is worth, an audit must measure"
 
 

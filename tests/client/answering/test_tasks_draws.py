@@ -17,7 +17,6 @@ from quadratic import Quadratic
 from normfed_client.answering import tasks
 from normfed_client.answering.job import Job
 from normfed_client.hospital.config import SiteConfig
-from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.rules import Rules
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
@@ -129,7 +128,7 @@ def test_fine_tuning_goes_on_from_the_sites_own_part_not_from_the_servers_first_
         weights = job.model().share()
         mine = {name: array + 1 for name, array in weights.items() if ".adapter." in name}
         assert mine
-        store = PersonalStore(job.config.output / "personal" / request.arm)
+        store = job.store
         store.save(5, mine, since=5)
         tasks.fine_tune(replace(job, arrays=offers.encode(Offer((weights,)))))
     for name, array in mine.items():

@@ -47,7 +47,6 @@ def refusal(rules: Rules, asked: StudyConfig) -> SiteError:
         {"data": {"normal": "lesion-free-tissue"}},
         {"federation": {"local_epochs": 4}},
         {"privacy": {"epsilon": 4, "sampling_rate": 0.1, "steps_per_round": 40}},
-        {"privacy": {"sampling_rate": 0.1, "steps_per_round": 41}},
         {"strategy": {"name": "fine-tuning", "epochs": 4}},
         {"comparisons": {"strategies": [{"name": "fedrep", "personal_epochs": 4}]}},
         {"comparisons": {"baselines": [{"name": "siamese", "pairs_per_subject": 60, "patch_size": 9}]}},

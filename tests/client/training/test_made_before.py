@@ -11,6 +11,7 @@ import pytest
 from flips import flip
 
 from normfed_client.training.made_before import FOLDER, made_before
+from normfed_common.study.privacy import PrivacyConfig
 
 ATLAS = {"name": "atlas"}
 SUMS = {"count": np.array([3.0, 4.0]), "sum": np.random.default_rng(0).random((2, 5))}
@@ -28,7 +29,7 @@ class Made:
 
 
 def site(folder: Path, model: dict[str, Any], custody: object = None) -> Any:
-    study = SimpleNamespace(transforms=(), model=model)
+    study = SimpleNamespace(transforms=(), model=model, privacy=PrivacyConfig())
     return SimpleNamespace(custody=custody, study=study, config=SimpleNamespace(output=folder))
 
 
