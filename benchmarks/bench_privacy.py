@@ -11,7 +11,6 @@ area of .5 is chance. Nobody's part is bounded, and no noise added, where epsilo
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from bench_models import arguments, markdown, studies_of, told
-from bench_private_sums import FIGURES, figures
+from bench_private_sums import FIGURES, figures, written
 from common import machine
 from folds import Fold, cases_of, folds, prepared
 from private_federation import Kept, PrivateFederation
@@ -171,10 +170,7 @@ def main() -> None:
         with computing(study, torch.device("cpu")):
             for row in compared(study, entries, given):
                 told(f"{study.name}: {row['model']}, {row['people']} people, epsilon {row['epsilon']}")
-                print(f"| {' | '.join(line(row))} |", flush=True)
-                if given.out is not None:
-                    with given.out.open("a") as file:
-                        file.write(json.dumps(row) + "\n")
+                written(row, line(row), given.out)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,14 @@ def line(row: dict[str, Any]) -> list[str]:
     return [row["model"], row["cohort"], str(row["people"] or "as they are"), epsilon, *cells]
 
 
+def written(row: dict[str, Any], cells: Sequence[str], out: Path | None) -> None:
+    """A row on the screen, and as JSON in a file where one is named."""
+    print(f"| {' | '.join(cells)} |", flush=True)
+    if out is not None:
+        with out.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
 def main() -> None:
     parser = arguments(str(__doc__), tuple(ENTRIES), ())
     parser.add_argument("--people", type=int, nargs="+", default=(0, 10, 50), help="that every site stands for")
@@ -140,10 +149,7 @@ def main() -> None:
         print("\n".join(["", f"### {study.name}", "", *markdown(head, [])]), flush=True)
         for row in compared(study, entries, given):
             told(f"{study.name}: {row['model']}, epsilon {row['epsilon']}, {row['people']} people")
-            print(f"| {' | '.join(line(row))} |", flush=True)
-            if given.out is not None:
-                with given.out.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
+            written(row, line(row), given.out)
 
 
 if __name__ == "__main__":
