@@ -4,8 +4,8 @@
         [--workers N] [--out DIR]
 
 Every run is `normfed simulate` with another line of privacy, and nothing beside the federation but the intensity
-baseline with the same post-processing. A seed is another set of people, another initialisation and other noise. Nothing is
-bounded, and no noise added, where epsilon is 0. The run folders stay where --out is given.
+baseline with the same post-processing. A seed is another set of people, another initialisation and other noise.
+Nothing is bounded, and no noise added, where epsilon is 0. The run folders stay where --out is given.
 """
 
 from __future__ import annotations
