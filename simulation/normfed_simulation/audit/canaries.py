@@ -20,6 +20,7 @@ from normfed_client.training.loop import Settings, train
 from normfed_client.training.per_patient import PerPatient
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.keys import derived_key
 from normfed_common.learning.batch import Batch
 from normfed_common.learning.bounded import Bounded
 from normfed_common.learning.cohort import Cohort, Person, Scan
@@ -29,7 +30,7 @@ from normfed_common.learning.setting import Setting
 from normfed_common.privacy import accounting
 from normfed_common.privacy.audit import Figure, Finding
 from normfed_common.privacy.mechanisms import SampledGaussian
-from normfed_common.privacy.noise import SecretNoise, derived_key
+from normfed_common.privacy.noise import SecretNoise
 from normfed_common.privacy.releases import released
 from normfed_common.privacy.spending import Spending, spending
 from normfed_common.study.base import Frozen
