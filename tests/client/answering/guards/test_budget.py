@@ -16,8 +16,10 @@ from jobs import STUDY, job
 
 from normfed_client.answering.guards.budget import WITHOUT_NOISE, Budget, spent_by
 from normfed_client.answering.job import Job
+from normfed_client.hospital import folder as folder_module
 from normfed_client.hospital.budget import spent
 from normfed_client.hospital.folder import Hospital, HospitalConfig
+from normfed_client.hospital.ledger import Ledger, Release
 from normfed_client.hospital.outbox import digest
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.phase import Phase
@@ -225,6 +227,21 @@ def test_an_old_copy_is_refused_by_the_servers_counter_and_by_the_folders_of_the
     error = refused(guard, asked(tmp_path, Describe(), ledger=counter))
     assert error.code is SiteCode.RECORD_UNUSABLE
     assert "the server knows of 2. Restore the newest copy" in error.detail
+
+
+def test_a_ledger_that_another_process_goes_on_with_meanwhile_is_no_old_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, read = hospital(tmp_path), folder_module._mark
+    Budget(ours).inbound(asked(tmp_path, TrainRound(round=1)))
+
+    def meanwhile(path: Path) -> tuple[int, str, str]:
+        Ledger(ours.ledger_file).reserve(Release("k", "stays", (), "run", "federated", "train.round 2"), lambda *_: "")
+        ours.mark_ledger("run")
+        return read(path)
+
+    monkeypatch.setattr(folder_module, "_mark", meanwhile)
+    assert len(ours.ledger().entries()) == 2
 
 
 def test_a_counter_of_the_servers_own_making_is_refused(tmp_path: Path) -> None:
