@@ -77,7 +77,8 @@ class PrivateFederation(Federation):
         self.setting = replace(self.setting, private=True)
         self.told: dict[str, Arrays] = {}
         self._people, self._kept = people, kept
-        self._privacy, self._spent = privacy, spending(privacy, self.federation, self.new().phases())
+        private = study.model_copy(update={"privacy": privacy, "federation": self.federation})
+        self._privacy, self._spent = privacy, spending(private, self.new().phases())
         sums = None if self._spent is None else self._spent.sums
         self.multiplier = 0.0 if sums is None else sums.noise_multiplier
 

@@ -38,7 +38,7 @@ def site_of(server: Server, asked: StudyConfig) -> Site:
 
 
 def multiplier(server: Server, asked: StudyConfig) -> float:
-    found = spending(asked.privacy, asked.federation, site_of(server, asked).model(asked.model, asked.seed).phases())
+    found = spending(asked, site_of(server, asked).model(asked.model, asked.seed).phases())
     assert found is not None
     assert found.sums is not None
     return found.sums.noise_multiplier

@@ -35,7 +35,6 @@ from normfed_common.metrics.summary import reportable_groups
 from normfed_common.models.base import NormativeModel
 from normfed_common.privacy.noise import SecretNoise
 from normfed_common.privacy.releases import OF_PEOPLE
-from normfed_common.privacy.spending import spending
 from normfed_common.study.federation import Compression
 from normfed_common.study.roles import Role
 from normfed_common.wire import offers
@@ -222,15 +221,12 @@ def _rule(job: Job[Any], model: NormativeModel, personal: frozenset[str]) -> Gra
     StudyError
         If people cannot be protected in this training.
     """
-    study = job.site.study
-    spent = spending(study.privacy, study.federation, model.phases())
-    if spent is None:
+    privacy, mechanism = job.site.study.privacy, job.mechanism(model)
+    if mechanism is None:
         return Plain()
-    assert spent.round is not None  # as the model has the phase
-    check_training(model, job.request.model["name"], personal, study.privacy, job.request.strategy)
-    privacy = study.privacy
+    check_training(model, job.request.model["name"], personal, privacy, job.request.strategy)
     key = job.noise_key("training")
-    return PerPatient(key, spent.round, privacy.clip_norm, privacy.samples_per_patient, privacy.unit)
+    return PerPatient(key, mechanism, privacy.clip_norm, privacy.samples_per_patient, privacy.unit)
 
 
 def _check_rounds(site: Site, number: int) -> None:
@@ -276,12 +272,11 @@ def sums(job: Job[Sums]) -> tuple[Answer, Arrays]:
     model.load(received)
     again = (job.payload.iteration,) if job.payload.iteration else ()
     names = ("sums", site.config.name, phase, *again)
-    spent = spending(site.study.privacy, site.study.federation, model.phases())
+    mechanism = job.mechanism(model)
     notes: tuple[str, ...] = ()
-    if spent is not None:
-        assert spent.sums is not None  # as the model has the phase
+    if mechanism is not None:
         noise, seed = SecretNoise(job.noise_key("sums")), seeds.derive(job.seed, *names)
-        total = private_sums(model, phase, cohort, noise, seed, spent.sums.noise_multiplier)
+        total = private_sums(model, phase, cohort, noise, seed, mechanism.noise_multiplier)
     else:
         places = model.places(phase)
         if places is not None:

@@ -48,6 +48,7 @@ def test_sums_per_place_are_of_the_scans_that_the_model_scores() -> None:
         seed=0,
         payload=Sums(phase="moments"),
         arrays={},
+        mechanism=lambda model: None,
         release=lambda kind, scans: None,
     )
     _, found = tasks.sums(job)

@@ -17,7 +17,6 @@ from normfed_common.algorithms.sharing import personal_arrays
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError, UserError
 from normfed_common.privacy.mechanisms import SampledGaussian
-from normfed_common.privacy.spending import spending
 from normfed_common.study.privacy import PrivacyConfig
 from normfed_common.wire.answers import Answer
 from normfed_common.wire.counter import Counter
@@ -80,18 +79,12 @@ def spent_by(job: Job[Any]) -> tuple[SampledGaussian, ...]:
         return (WITHOUT_NOISE,) if told else ()
     if not isinstance(payload, LEARNING):
         return ()
-    privacy, model = study.privacy, job.model()
-    found = spending(privacy, study.federation, model.phases())
-    if found is None:
-        return (WITHOUT_NOISE,)
-    if isinstance(payload, FineTune):  # the model stays, and under differential privacy its loss is not told
-        return ()
-    release = found.sums if isinstance(payload, Sums) else found.round
-    if release is None:
-        raise SiteError(SiteCode.BAD_REQUEST, f"{job.request.task}: the model has nothing of the kind")
+    if isinstance(payload, FineTune) and study.privacy.epsilon is not None:
+        return ()  # the model stays, and its loss is not told
+    found = job.mechanism(job.model())
     if isinstance(payload, TrainRound) and not _of_people(study.privacy):  # of a person there are many samples
         return (WITHOUT_NOISE,)
-    return (release,)
+    return (WITHOUT_NOISE,) if found is None else (found,)
 
 
 def _of_people(privacy: PrivacyConfig) -> bool:

@@ -87,7 +87,7 @@ def refused(guard: Budget, asked: Job[Any]) -> SiteError:
 
 
 def test_sums_and_rounds_spend_what_the_study_gives_each_and_nothing_else_spends(tmp_path: Path) -> None:
-    plan = spending(PRIVATE.privacy, PRIVATE.federation, PHASES)
+    plan = spending(PRIVATE, PHASES)
     assert plan is not None
     assert spent_by(asked(tmp_path, Sums(phase="moments"))) == (plan.sums,)
     assert spent_by(asked(tmp_path, TrainRound(round=1))) == (plan.round,)
@@ -117,7 +117,7 @@ def test_a_whole_study_spends_its_epsilon_and_is_entered_once_a_request(tmp_path
 def test_a_model_never_costs_more_than_its_study_says_however_it_is_asked_for(tmp_path: Path) -> None:
     """No budget is set: a round is asked for in ever new ways, each of which has noise of its own."""
     guard = Budget(hospital(tmp_path))
-    plan = spending(PRIVATE.privacy, PRIVATE.federation, PHASES)
+    plan = spending(PRIVATE, PHASES)
     assert plan is not None
     for turn in range(plan.requests):
         guard.inbound(asked(tmp_path, Sums(phase="moments", iteration=turn)))
