@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Generic, TypeVar
 
 from normfed_client.hospital.config import SiteConfig
+from normfed_client.hospital.origin import content, noise_key
 from normfed_client.hospital.outbox import Outbox
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.releases import Kind
@@ -94,7 +95,7 @@ class Job(Generic[P]):
         kept: list[str] = []
         if isinstance(self.payload, TrainRound):
             kept = [self.store.digest(before) for before in (self.payload.round, self.payload.since + 1)]
-        return digests.of_arrays(digests.of_json([asked, rules, software, self.site.content, kept]), self.arrays)
+        return digests.of_arrays(digests.of_json([asked, rules, software, content(self.site), kept]), self.arrays)
 
     def mechanism(self, model: Learner) -> SampledGaussian | None:
         """By which what is learnt of people leaves with the answer; None where it leaves without noise.
@@ -114,7 +115,7 @@ class Job(Generic[P]):
 
     def noise_key(self, purpose: str) -> bytes:
         """The key of the noise of what this answer releases of the people to learn from: see `origin`."""
-        return self.site.noise_key(purpose, self.origin)
+        return noise_key(self.site, purpose, self.origin)
 
     @cached_property
     def store(self) -> PersonalStore:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from normfed_client.hospital.device import choose_device
 from normfed_client.hospital.machine import computing
-from normfed_client.hospital.site import choose_device
 from normfed_common.privacy.audit import Finding, PrivacyAudit, Protection, save
 from normfed_server.report.privacy import write_privacy
 from normfed_server.results import layout

@@ -14,7 +14,9 @@ import numpy as np
 
 from normfed_client.evaluating.scoring import served_arrays
 from normfed_client.hospital.config import SiteConfig
-from normfed_client.hospital.site import Case, Site, choose_device, read_sites
+from normfed_client.hospital.device import choose_device
+from normfed_client.hospital.simulated import read_sites
+from normfed_client.hospital.site import Case, Site
 from normfed_client.imaging.template import anatomy, common_grid
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays

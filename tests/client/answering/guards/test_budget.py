@@ -62,7 +62,12 @@ def asked(
 ) -> Job[Any]:
     found = job(folder, payload, **header)
     study = study.model_copy(update={"privacy": study.privacy.model_copy(update={"unit": unit})})
-    site = SimpleNamespace(study=study, custody=None, device="cpu", content=scans, model=lambda *_: Model())
+    case = SimpleNamespace(
+        visit=SimpleNamespace(participant=SimpleNamespace(subject="sub-1")),
+        entry=SimpleNamespace(content=lambda: scans),
+    )
+    device = torch.device("cpu")
+    site = SimpleNamespace(study=study, custody=None, device=device, train=[case], model=lambda *_: Model())
     found.__dict__["site"] = site
     return found
 
