@@ -234,6 +234,27 @@ def test_an_old_copy_is_refused_by_the_servers_counter_and_by_the_folders_of_the
     assert "the server knows of 2. Restore the newest copy" in error.detail
 
 
+def test_a_request_reads_the_whole_ledger_when_it_comes_when_it_is_entered_and_when_its_answer_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, read, times = hospital(tmp_path), Ledger._read, [0]
+    Budget(ours).inbound(asked(tmp_path, TrainRound(round=1)))
+    counter = ours.ledger_counter()
+
+    def counting(ledger: Ledger, *arguments: Any) -> Any:
+        times[0] += 1
+        return read(ledger, *arguments)
+
+    monkeypatch.setattr(Ledger, "_read", counting)
+    request = asked(tmp_path, TrainRound(round=2), ledger=counter)
+    Budget(ours).inbound(request)
+    assert times == [2]
+    Budget(ours).outbound(request, Answer(site="a", payload=Trained()), {})
+    found = ours.ledger_counter()
+    assert found is not None
+    assert (found.entries, times) == (2, [3])
+
+
 def test_a_ledger_that_another_process_goes_on_with_meanwhile_is_no_old_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
