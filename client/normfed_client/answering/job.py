@@ -97,22 +97,6 @@ class Job(Generic[P]):
             kept = [self.store.digest(before) for before in (self.payload.round, self.payload.since + 1)]
         return digests.of_arrays(digests.of_json([asked, rules, software, content(self.site), kept]), self.arrays)
 
-    def mechanism(self, model: Learner) -> SampledGaussian | None:
-        """By which what is learnt of people leaves with the answer; None where it leaves without noise.
-
-        Raises
-        ------
-        SiteError
-            If the model has no such training or sums.
-        """
-        spent = spending(self.site.study, model.phases())
-        if spent is None:
-            return None
-        found = spent.sums if isinstance(self.payload, Sums) else spent.round
-        if found is None:
-            raise SiteError(SiteCode.BAD_REQUEST, f"{self.request.task}: the model has nothing of the kind")
-        return found
-
     def noise_key(self, purpose: str) -> bytes:
         """The key of the noise of what this answer releases of the people to learn from: see `origin`."""
         return noise_key(self.site, purpose, self.origin)
@@ -135,6 +119,22 @@ class Job(Generic[P]):
             self.outbox.put(self.key, self.request, answer, arrays)
         if self.checkpoints is not None:
             self.checkpoints.clear()
+
+    def mechanism(self, model: Learner) -> SampledGaussian | None:
+        """By which what is learnt of people leaves with the answer; None where it leaves without noise.
+
+        Raises
+        ------
+        SiteError
+            If the model has no such training or sums.
+        """
+        spent = spending(self.site.study, model.phases())
+        if spent is None:
+            return None
+        found = spent.sums if isinstance(self.payload, Sums) else spent.round
+        if found is None:
+            raise SiteError(SiteCode.BAD_REQUEST, f"{self.request.task}: the model has nothing of the kind")
+        return found
 
     def release(self, kind: Kind, cases: Sequence[Case]) -> None:
         """The answer is about these people.
