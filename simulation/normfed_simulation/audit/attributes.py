@@ -15,7 +15,7 @@ import numpy as np
 
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.privacy.audit import Figure, Finding
+from normfed_server.results.audit import Figure, Finding
 from normfed_simulation.audit.federations import Heard
 from normfed_simulation.audit.games import clopper_pearson
 from normfed_simulation.audit.target import Target

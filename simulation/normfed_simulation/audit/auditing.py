@@ -9,10 +9,10 @@ from pathlib import Path
 
 from normfed_client.hospital.machine import computing
 from normfed_client.hospital.site import choose_device
-from normfed_common.privacy.audit import Finding, PrivacyAudit, Protection, save
 from normfed_common.privacy.spending import spending
 from normfed_server.report.privacy import write_privacy
 from normfed_server.results import layout
+from normfed_server.results.audit import Finding, PrivacyAudit, Protection, save
 from normfed_server.runs.folder import Run
 from normfed_simulation.audit.canaries import claimed
 from normfed_simulation.audit.catalogue import ATTACKS

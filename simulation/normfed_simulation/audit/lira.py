@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import norm
 
-from normfed_common.privacy.audit import Finding
+from normfed_server.results.audit import Finding
 from normfed_simulation.audit.epsilons import one_run_bound
 from normfed_simulation.audit.evidence import KNOWS, TITLES, Tracing
 from normfed_simulation.audit.games import Game

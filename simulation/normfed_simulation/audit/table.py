@@ -8,7 +8,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from normfed_common.privacy.audit import Finding, PrivacyAudit
+from normfed_server.results.audit import Finding, PrivacyAudit
 
 LAYOUT: dict[str, Any] = {
     "title_justify": "left",

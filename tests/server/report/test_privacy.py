@@ -8,51 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from audits import audited, finding
 from compared import metrics
 from guarantees import figures, guarantee
 from run_results import history, run_results
 
-from normfed_common.privacy import audit
 from normfed_common.study.config import StudyConfig
 from normfed_server.report.page import write_report
-from normfed_server.results import layout
+from normfed_server.results import audit, layout
 from normfed_server.runs import folder as runs
 from normfed_server.runs.folder import PRIVACY, Run
-
-DIGEST = "0" * 64
-NOBODY = audit.Protection(delta=1e-5, unit="patient", secure_aggregation=False)
-
-
-def finding(**changes: Any) -> audit.Finding:
-    said = {
-        "attack": "loss",
-        "title": "Loss threshold",
-        "knows": "the model",
-        "measure": "AUC",
-        "figure": audit.Figure(value=0.71, low=0.62, high=0.8),
-        "chance": 0.5,
-        "rates": {"0.01": 0.08, "0.1": None},
-        "curve": ((0.0, 0.0), (0.1, 0.4), (1.0, 1.0)),
-        "people": 80,
-        "epsilon_at_least": 0.62,
-    }
-    return audit.Finding(**{**said, **changes})
-
-
-def audited(*findings: audit.Finding, digest: str = DIGEST) -> audit.PrivacyAudit:
-    return audit.PrivacyAudit(
-        version="1.0",
-        run="r",
-        study="tiny",
-        digest=digest,
-        model="siamese",
-        protection=NOBODY,
-        shadows=16,
-        seed=0,
-        seconds=1.0,
-        findings=findings,
-    )
-
 
 Written = Callable[..., str]
 

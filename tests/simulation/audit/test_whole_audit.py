@@ -11,8 +11,8 @@ import yaml
 from commands import normfed, run_folder
 
 from normfed_common.foundation.errors import RunError, StudyError
-from normfed_common.privacy.audit import PrivacyAudit, read
 from normfed_common.study.config import StudyConfig
+from normfed_server.results.audit import PrivacyAudit, read
 from normfed_server.runs.folder import begin, reopen
 from normfed_simulation.audit import inversion
 from normfed_simulation.audit.catalogue import ATTACKS

@@ -5,40 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from audits import audited, finding
 
 from normfed_common.foundation.errors import DamagedError
-from normfed_common.privacy import audit
-from normfed_common.privacy.audit import Figure, Finding, PrivacyAudit, Protection
-
-
-def found() -> PrivacyAudit:
-    finding = Finding(
-        attack="loss",
-        title="Loss",
-        knows="the model",
-        measure="AUC",
-        figure=Figure(value=0.6),
-        rates={"0.01": None},
-        curve=((0.0, 0.5), (1.0, 1.0)),
-    )
-    return PrivacyAudit(
-        version="1",
-        run="r",
-        study="s",
-        digest="d",
-        model="atlas",
-        protection=Protection(delta=1e-5, unit="patient", secure_aggregation=False),
-        shadows=1,
-        seed=0,
-        seconds=1.0,
-        findings=(finding,),
-    )
+from normfed_server.results import audit
+from normfed_server.results.audit import Protection
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert audit.read(tmp_path) is None
-    audit.save(tmp_path, found())
-    assert audit.read(tmp_path) == found()
+    found = audited(finding())
+    audit.save(tmp_path, found)
+    assert audit.read(tmp_path) == found
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"version": 1}', "[]"])
