@@ -64,6 +64,7 @@ def write_privacy(run: Run, results: RunResults) -> Path:
         "factor": promises.factor,
         "one_in": promises.one_in,
         "strength": promises.strength,
+        "protected": promises.protected,
         "by_kind": lambda spent: {mechanism.of: mechanism for mechanism in spent.mechanisms},
         "result": _result,
         "rate": _rate,

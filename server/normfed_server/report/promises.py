@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from normfed_server.report.words import listed
+from normfed_server.results.audit import Protection
 from normfed_server.results.guarantees import Guarantee, PrivacyFigures
 from normfed_server.results.layout import RunResults
 
@@ -33,6 +34,18 @@ def summary(privacy: PrivacyFigures | None) -> str:
     if privacy.minimum_sites is not None:
         found.append(f"Secure aggregation: the server sees sums over at least {privacy.minimum_sites} hospitals only.")
     return " ".join(found)
+
+
+def protected(claim: Protection) -> str:
+    """What an audited run claims, for a table."""
+    said = ["no differential privacy"]
+    if claim.epsilon is not None:
+        said = [f"epsilon of at most {upwards(claim.epsilon)} per {claim.unit}"]
+    if claim.central_epsilon is not None:
+        said.append(f"epsilon of at most {upwards(claim.central_epsilon)} per site")
+    if claim.secure_aggregation:
+        said.append("secure aggregation")
+    return ", ".join(said)
 
 
 def _of(guarantee: Guarantee) -> str:

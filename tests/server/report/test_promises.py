@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from run_results import run_results
 
 from normfed_server.report import promises
+from normfed_server.results.audit import Protection
 
 
 @pytest.mark.parametrize(
@@ -136,3 +137,21 @@ def test_models_that_no_guarantee_covers_are_named() -> None:
 @pytest.mark.parametrize(("value", "shown"), [(0.123, "0.12"), (1.26, "1.3"), (601.2, "600"), (123456.0, "120,000")])
 def test_a_figure_of_two_digits_is_written_out(value: float, shown: str) -> None:
     assert promises.rounded(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("protection", "words"),
+    [
+        (Protection(delta=1e-5, unit="patient", secure_aggregation=False), "no differential privacy"),
+        (
+            Protection(epsilon=3.99812, delta=1e-5, unit="patient", secure_aggregation=True),
+            "epsilon of at most 4 per patient, secure aggregation",
+        ),
+        (
+            Protection(delta=1e-5, unit="patient", secure_aggregation=False, central_epsilon=8.0),
+            "no differential privacy, epsilon of at most 8 per site",
+        ),
+    ],
+)
+def test_a_protection_is_said_in_words(protection: Protection, words: str) -> None:
+    assert promises.protected(protection) == words
