@@ -15,7 +15,8 @@ from markupsafe import Markup
 
 from normfed_common.foundation.errors import DamagedError
 from normfed_common.foundation.files import write_text
-from normfed_server.report import cost, leaving, promises, roc
+from normfed_server.report import arms, cost, leaving, promises, roc
+from normfed_server.report.drowned import drowned
 from normfed_server.report.words import interval, listed, number
 from normfed_server.results import audit
 from normfed_server.results.audit import Finding, PrivacyAudit
@@ -79,6 +80,7 @@ def write_privacy(run: Run, results: RunResults) -> Path:
         tone=_tone(privacy),
         headline=promises.summary(privacy),
         guarantees=guarantees,
+        models=arms.explained((name for found in guarantees for name in found.models), results),
         of_one=promises.of_one_model,
         suspicions={found.unit: promises.suspicions(_epsilons(found)) for found in guarantees},
         gaps=promises.gaps(results),
@@ -87,7 +89,7 @@ def write_privacy(run: Run, results: RunResults) -> Path:
         rates=SHOWN_RATES,
         sent=leaving.sent(run.folder, results),
         cost=cost.cost(run, results),
-        drowned=cost.drowned(run, results),
+        drowned=drowned(results),
         chief=[name for name, metric in results.metrics.items() if "terminal" in metric.shown],
         simulated=run.sites_file.exists(),
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),

@@ -105,7 +105,7 @@ def strength(epsilon: float) -> str:
     if epsilon <= STRONG:
         return "a strong promise"
     if epsilon <= MODERATE:
-        return "a moderate promise: how far known attacks reach, an audit measures"
+        return "a moderate promise: what attacks make of it, an audit measures"
     return "a weak promise, which says little by itself: what it is worth, an audit must measure"
 
 
@@ -198,10 +198,19 @@ def _always(results: RunResults) -> list[Gap]:
     if results.privacy is not None and results.privacy.people is not None:
         found.append(
             Gap(
-                "What figures say of parts of models that stay at a hospital",
-                "with such strategies as Ditto or fine-tuning, a hospital trains these without noise on the same "
-                "patients. They never leave it; how well they find lesions does, and no guarantee covers what that "
-                "says of these patients.",
+                "Parts of models that stay at a hospital",
+                "with such strategies as Ditto or fine-tuning, each hospital trains a model, or a part, for itself: "
+                "without noise, on the same patients. It never leaves, and the hospital's ledger has a line for it, "
+                "as without noise. How well it finds lesions does leave, and no guarantee covers what that says of "
+                "these patients.",
+            )
+        )
+        found.append(
+            Gap(
+                "How long a hospital takes",
+                "the server sees when each answer comes, and is told the seconds of work. Both depend on the scans "
+                "that were worked on, and no noise hides them. What holds: how many steps are made, and how many "
+                "patients are in each, depends on no scan.",
             )
         )
         found.append(

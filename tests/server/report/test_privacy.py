@@ -89,6 +89,23 @@ def test_the_ledger_has_a_line_for_every_model_and_one_for_all(written: Written)
     assert "Nothing was counted" in written()
 
 
+def test_the_models_of_the_ledger_are_explained_above_it(written: Written) -> None:
+    text = written({"people": guarantee(**{"federated": 3.9, "local-a": 3.9, "local-b": 3.9})})
+    spent = text[text.index('<h2 id="spent"') : text.index('<h2 id="attacks"')]
+    assert spent.index("<li><strong>federated</strong>: ") < spent.index("<li><strong>local-…</strong>: ")
+    assert spent.index("local-…") < spent.index("<td>local-a</td>")
+    assert spent.count("trained by the hospital of that name alone") == 1
+    assert "These models learnt" not in written()
+
+
+def test_before_an_audit_nothing_is_said_of_what_attacks_reach(written: Written) -> None:
+    """Only that it is not measured."""
+    for claims in (None, {"people": guarantee()}, {"people": guarantee("patient", 12.0, federated=12.0)}):
+        text = written(claims)
+        assert "Not measured yet." in text
+        assert not re.search(r"attacks? (reach(es|ed)?|g[eo]ts?|goes) (far|much|less|no)", text)
+
+
 def test_whoever_did_not_audit_is_told_how(written: Written, run: Run) -> None:
     assert "<pre>normfed audit-privacy RUN</pre>" in written()
     run.sites_file.write_text("[]")

@@ -99,7 +99,8 @@ ALWAYS = {
     "That a hospital took part, and how many people it has",
     "What is true of people in general",
 }
-STAYS, OTHERS = "What figures say of parts of models that stay at a hospital", "Other studies and other years"
+STAYS, TIMES = "Parts of models that stay at a hospital", "How long a hospital takes"
+OTHERS = "Other studies and other years"
 
 
 @pytest.mark.parametrize(
@@ -107,18 +108,18 @@ STAYS, OTHERS = "What figures say of parts of models that stay at a hospital", "
     [
         (None, {"Single patients"}),
         ({"minimum_sites": 4}, {"Single patients", "The sum of the honest hospitals"}),
-        ({"people": guarantee()}, {STAYS, OTHERS}),
-        ({"people": guarantee("sample")}, {"Patients as a whole", STAYS, OTHERS}),
+        ({"people": guarantee()}, {STAYS, TIMES, OTHERS}),
+        ({"people": guarantee("sample")}, {"Patients as a whole", STAYS, TIMES, OTHERS}),
         (
             {"people": guarantee(), "minimum_sites": 4},
-            {"The sum of the honest hospitals", STAYS, OTHERS},
+            {"The sum of the honest hospitals", STAYS, TIMES, OTHERS},
         ),
         ({"sites": guarantee("site")}, {"Anything from the server itself"}),
         (
             {"sites": guarantee("site"), "outside": ["local-a"]},
             {"Anything from the server itself", "Models beside the study's own"},
         ),
-        ({"sites": guarantee("site"), "people": guarantee()}, {STAYS, OTHERS}),
+        ({"sites": guarantee("site"), "people": guarantee()}, {STAYS, TIMES, OTHERS}),
     ],
 )
 def test_what_is_not_protected_is_listed(said: dict[str, Any] | None, more: set[str]) -> None:
