@@ -66,7 +66,7 @@ def write_privacy(run: Run, results: RunResults) -> Path:
         "one_in": promises.one_in,
         "strength": promises.strength,
         "protected": promises.protected,
-        "by_kind": lambda spent: {mechanism.of: mechanism for mechanism in spent.mechanisms},
+        "kinds": lambda lines: [kind for kind in ("sums", "rounds") if any(kind in line.mechanisms for line in lines)],
         "result": _result,
         "rate": _rate,
     }
@@ -81,6 +81,7 @@ def write_privacy(run: Run, results: RunResults) -> Path:
         headline=promises.summary(privacy),
         guarantees=guarantees,
         models=arms.explained((name for found in guarantees for name in found.models), results),
+        spent={found.unit: arms.spendings(found, results) for found in guarantees},
         of_one=promises.of_one_model,
         suspicions={found.unit: promises.suspicions(_epsilons(found)) for found in guarantees},
         gaps=promises.gaps(results),

@@ -131,4 +131,4 @@ def _over(target: Target, site: str, value: Callable[[tuple[float | None, str | 
 
 
 def _listed(kinds: np.ndarray, counts: np.ndarray) -> str:
-    return ", ".join(f"{count} {kind}" for kind, count in zip(kinds, counts, strict=True))
+    return ", ".join(f"{count} x {kind}" for kind, count in zip(kinds, counts, strict=True))

@@ -83,9 +83,12 @@ def test_the_promise_is_told_as_a_factor_and_of_suspicions(written: Written) -> 
 
 def test_the_ledger_has_a_line_for_every_model_and_one_for_all(written: Written) -> None:
     text = written({"people": guarantee()})
-    line = "<td>–</td><td>–</td><td>80</td><td>2.8</td><td>25 %</td><td>4</td></tr>"
-    assert f"<td>federated</td><td>2</td>{line}" in text
-    assert re.search(r"<td>all together</td>(<td></td>){6}<td>8\.81</td>", text)
+    line = "<td>80</td><td>2.8</td><td>25 %</td><td>4</td></tr>"  # there are no sums, and no columns for them
+    assert f"<td>federated</td><td>1</td><td>2</td>{line}" in text
+    assert re.search(r"<td>all together</td><td>2</td>(<td></td>){4}<td>8\.81</td>", text)
+    of_sites = written({"sites": guarantee("site")})
+    assert "<td>federated</td><td>1</td><td>2</td><td>80</td><td>2.8</td><td>4</td></tr>" in of_sites
+    assert "<td>all together</td><td>2</td><td></td><td></td><td></td><td>8.81</td>" in of_sites
     assert "Nothing was counted" in written()
 
 
@@ -93,8 +96,8 @@ def test_the_models_of_the_ledger_are_explained_above_it(written: Written) -> No
     text = written({"people": guarantee(**{"federated": 3.9, "local-a": 3.9, "local-b": 3.9})})
     spent = text[text.index('<h2 id="spent"') : text.index('<h2 id="attacks"')]
     assert spent.index("<li><strong>federated</strong>: ") < spent.index("<li><strong>local-…</strong>: ")
-    assert spent.index("local-…") < spent.index("<td>local-a</td>")
-    assert spent.count("trained by the hospital of that name alone") == 1
+    assert spent.index("local-…") < spent.index("<td>local-…</td><td>2</td>")
+    assert spent.count("trained by one hospital alone") == 1
     assert "These models learnt" not in written()
 
 
