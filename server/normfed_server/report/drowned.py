@@ -8,7 +8,7 @@ each of s sites adds its own. The steps of a training add up, and their noise le
 
 It is the least that it can be, for people never add the same vector. Above 1 it decides nothing: most of what is
 learnt may be needless. So the second is asked of the figures: a model is drowned if, beyond its 95 % interval, it does
-not rank lesions above chance, or ranks them worse than a model that learns nothing.
+not rank lesions above chance, or ranks them worse, so that it is noticed, than a model that learns nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from normfed_server.results.guarantees import Guarantee, Mechanism, PrivacyFigur
 from normfed_server.results.layout import Figures, RunResults
 from normfed_server.results.models import BORROWED, UNSEEN
 from normfed_server.sites.description import POOLED
+
+NOTICED = 0.02  # of AUROC or average precision: without any noise, models that learn lose a few thousandths to others
 
 
 def drowned(results: RunResults) -> list[str]:
@@ -100,6 +102,13 @@ def _untaught(results: RunResults, privacy: PrivacyFigures) -> list[str]:
 
 
 def _worse(results: RunResults, other: str) -> bool:
-    """By one metric at least, and better by none."""
-    found = {verdict(results, other, metric) for metric in TITLES}
-    return "worse" in found and "better" not in found
+    """Surely by `NOTICED` or more in one metric at least, and better in none."""
+    found = {metric: verdict(results, other, metric) for metric in TITLES}
+    lost = [_most(results, other, metric) for metric, word in found.items() if word == "worse"]
+    return "better" not in found.values() and min(lost, default=0.0) < -NOTICED
+
+
+def _most(results: RunResults, other: str, metric: str) -> float:
+    """The upper end of a difference's interval."""
+    high = results.differences[other].all[metric].ci95[1]
+    return 0.0 if high is None else high

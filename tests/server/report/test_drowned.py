@@ -41,6 +41,7 @@ def results(
         (4, 0.52, {}, ""),  # poor, and not by the noise
         (64, 0.7, {"intensity": WORSE}, "lesions are ranked worse than by intensity, where nothing is learnt"),
         (64, 0.7, {"intensity": TIED}, ""),
+        (64, 0.7, {"intensity": difference(-0.003, -0.005, -0.001)}, ""),  # surely, and nobody would notice
         (64, 0.7, {"local": WORSE, "pooled": WORSE}, ""),  # these learn, too
         (4, 0.7, {"intensity": WORSE}, ""),
         (0, 0.52, {}, ""),  # of a run that did not count them
