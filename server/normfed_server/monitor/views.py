@@ -8,7 +8,7 @@ from typing import Any
 from normfed_common.processes.supervision import read_services
 from normfed_server.events import kinds
 from normfed_server.events.kinds import Event, FitMachine, RoundDone
-from normfed_server.runs.folder import PRIVACY
+from normfed_server.runs.folder import PRIVACY, REPORT
 from normfed_server.runs.following import Tail
 from normfed_server.runs.wording import worded
 from normfed_server.state import admission, certificates
@@ -26,8 +26,8 @@ class RunView:
 
     def __init__(self, home: ServerHome, name: str) -> None:
         self.name = name
-        self._privacy = home.runs / name / PRIVACY
-        self._tail = Tail(home.runs / name / "events.jsonl")
+        self._folder = home.runs / name
+        self._tail = Tail(self._folder / "events.jsonl")
         self.rounds: list[dict[str, Any]] = []
         self.total = 0
         self.arms: dict[str, int] = {}
@@ -59,7 +59,8 @@ class RunView:
             "missing": self.missing,
             "ends": self._ends() if entry.state is State.OPEN else None,
             "lines": list(self.lines),
-            "privacy": self._privacy.exists(),
+            "report": (self._folder / REPORT).is_file(),
+            "privacy": (self._folder / PRIVACY).is_file(),
         }
 
     def _apply(self, event: Event) -> None:

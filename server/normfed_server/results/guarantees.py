@@ -19,6 +19,7 @@ class Mechanism(Frozen):
     noise_multiplier: float = Field(description="standard deviation of the noise, in norms")
     sampling_rate: float
     releases: int = Field(description="in all; of rounds the steps of training, at a trusted server the rounds")
+    numbers: int = Field(0, description="that the largest release consists of; 0 of runs before this was counted")
 
 
 class Spent(Frozen):

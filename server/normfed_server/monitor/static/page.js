@@ -69,7 +69,8 @@ function run(r) {
   const tone = { open: "plain", finished: "good", failed: "bad" }[r.state] || "look";
   const card = el("article", { class: "run" });
   card.append(el("div", { class: "head" }, el("h3", {}, r.name), el("span", { class: "word " + tone }, r.state)));
-  if (r.privacy) card.append(el("p", {}, el("a", { href: `runs/${encodeURIComponent(r.name)}/privacy.html` }, "privacy of its patients")));
+  const pages = [[r.report, "report.html", "report"], [r.privacy, "privacy.html", "privacy of its patients"]].filter(([there]) => there);
+  if (pages.length) card.append(el("p", {}, ...pages.flatMap(([, file, text], i) => [i ? " · " : "", el("a", { href: `runs/${encodeURIComponent(r.name)}/${file}` }, text)])));
   if (r.why) card.append(el("p", { class: tone }, r.why));
   const others = Object.entries(r.models).filter(([name]) => name !== "federated").map(([name, [done, all]]) => `${name} ${done}/${all}`);
   card.append(el("progress", { max: Math.max(1, r.rounds), value: r.round }));
