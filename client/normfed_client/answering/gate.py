@@ -39,11 +39,21 @@ from normfed_common.foundation.files import is_full
 from normfed_common.foundation.registry import admitting
 from normfed_common.wire.answers import Answer
 from normfed_common.wire.messages import answer, decode_request, refusal
-from normfed_common.wire.requests import Canary, Describe, Request
+from normfed_common.wire.requests import Canary, Describe, FineTune, Request, Sums, TrainRound
+from normfed_common.wording.exceptions import story
 
 Work = Callable[[Job[Any]], tuple[Answer, Arrays]]
 
 NEVER_KEPT = (Describe, Canary)  # who is there, and whether all works, is looked at anew
+LEARNING = (Canary, TrainRound, FineTune, Sums)
+SAID = (  # of work that failed, where people are protected
+    SiteCode.BAD_REQUEST,
+    SiteCode.COHORT_TOO_SMALL,
+    SiteCode.NO_TRAINING_SUBJECTS,
+    SiteCode.TOO_MUCH_ASKED,
+    SiteCode.TOO_CLOSE_TO_EARLIER,
+    SiteCode.RECORD_UNUSABLE,
+)
 
 
 def guarded(message: Message, context: Context, work: Work) -> Message:
@@ -106,13 +116,31 @@ def _answered(job: Job[Any], hospital: Hospital | None, work: Work) -> tuple[Ans
         return job.kept
     begin = time.perf_counter()
     with computing(job.site.study, job.site.device):
-        found = work(job)
+        found = _worked(job, work)
     for guard in reversed(guards):
         found = guard.outbound(job, *found)
     job.keep(*found)
     if hospital is not None:
         journal.answered(job, time.perf_counter() - begin)
     return found
+
+
+def _worked(job: Job[Any], work: Work) -> tuple[Answer, Arrays]:
+    """What the work gives. Where people are protected, why it failed may be about one of those learnt from, and is not
+    told; beside what follows from the study, the request and how many there are.
+
+    Raises
+    ------
+    SiteError
+        If it failed so.
+    """
+    try:
+        return work(job)
+    except Exception as error:
+        code = _code(error)
+        if job.site.study.privacy.epsilon is None or not isinstance(job.payload, LEARNING) or code in SAID:
+            raise
+        raise SiteError(SiteCode.NOT_SAID, f"{code.name} ({int(code)}): {story(error)}") from error
 
 
 def _counted(hospital: Hospital | None, found: Answer, arrays: Arrays) -> tuple[Answer, Arrays]:

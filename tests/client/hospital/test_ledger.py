@@ -106,8 +106,9 @@ def test_the_budget_holds_as_many_releases_as_epsilon_allows_and_says_what_is_le
     found = epsilon([ONE] * number, 1e-5)
     why = reserve(ledger, "one too many")
     assert why.startswith(
-        f"epsilon_per_year: {found:.3g} of 1 is spent in 2026, {1 - found:.3g} is left (at delta 1e-05). With "
-        f"train.sums of federated it would be {epsilon([ONE] * (number + 1), 1e-5):.3g}. Wait for the next year, ask "
+        f"epsilon_per_year: {found:.3g} of 1 is spent in the last 365 days, {1 - found:.3g} is left (at delta 1e-05). "
+        f"With train.sums of federated it would be {epsilon([ONE] * (number + 1), 1e-5):.3g}. Wait until "
+        "2027-06-01, when the first of it is a year old, ask for a study"
     )
     assert len(ledger.entries()) == number
     assert reserve(ledger, "0") == ""  # what was released before is no other release
@@ -125,6 +126,18 @@ def test_a_new_year_has_a_new_budget_and_a_life_has_one(ledger: Ledger, clock: C
     assert 0 < years[2] < of_a_year
     assert why.startswith("epsilon_for_life: ")
     assert "Ask for a study" in why
+
+
+def test_a_budget_is_not_spent_twice_around_new_year(ledger: Ledger, clock: Clock) -> None:
+    """Once a calendar year had a budget: as much again was there a day later."""
+    clock.now_is = datetime(2026, 12, 31, tzinfo=UTC)
+    while not reserve(ledger, str(len(ledger.entries()))):
+        pass
+    for month, allowed in ((1, False), (12, False)):
+        clock.now_is = datetime(2027, month, 30, tzinfo=UTC)
+        assert (reserve(ledger, "later") == "") is allowed
+    clock.now_is = datetime(2027, 12, 31, tzinfo=UTC)
+    assert reserve(ledger, "later") == ""
 
 
 def test_a_clock_that_is_set_back_opens_no_old_budget(ledger: Ledger, clock: Clock) -> None:
