@@ -18,10 +18,10 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from normfed_client.hospital import clock
 from normfed_client.hospital.counting import Signer
 from normfed_common.foundation.errors import SiteCode, SiteError, UserError
 from normfed_common.privacy.mechanisms import SampledGaussian
@@ -129,7 +129,7 @@ class Ledger:
             known = next((e for e in entries if (e.release.key, e.release.kind) == (release.key, release.kind)), None)
             if known is not None:
                 return again(known)
-            now = datetime.now(UTC).isoformat(timespec="seconds")
+            now = clock.now(database).isoformat(timespec="seconds")
             entry = Entry(release, max([now, *(e.time for e in entries[-1:])]), False)  # a clock may have been set back
             why = refusal(entries, entry)
             if why:
