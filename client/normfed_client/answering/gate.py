@@ -53,6 +53,7 @@ SAID = (  # of work that failed, where people are protected
     SiteCode.TOO_MUCH_ASKED,
     SiteCode.TOO_CLOSE_TO_EARLIER,
     SiteCode.RECORD_UNUSABLE,
+    SiteCode.PERSONAL_PART_MISSING,
 )
 
 

@@ -61,6 +61,17 @@ class BudgetRules(Frozen):
         """Whether there is a budget."""
         return self.epsilon_per_year is not None or self.epsilon_for_life is not None
 
+    @property
+    def demanding(self) -> str:
+        """Which of these rules lets nothing out that is learnt of people without noise; empty where none does."""
+        rules = {
+            "require_privacy": self.require_privacy,
+            "largest_epsilon": self.largest_epsilon is not None,
+            "epsilon_per_year": self.epsilon_per_year is not None,
+            "epsilon_for_life": self.epsilon_for_life is not None,
+        }
+        return next((name for name, there in rules.items() if there), "")
+
     def check_privacy(self, privacy: PrivacyConfig) -> None:
         """Hold a study's privacy against these rules, whatever is left of the budget.
 
@@ -69,13 +80,8 @@ class BudgetRules(Frozen):
         SiteError
             If people must be protected and are not, or not enough.
         """
-        rules = {
-            "require_privacy": self.require_privacy,
-            "a budget": self.limited,
-            "largest_epsilon": self.largest_epsilon is not None,
-        }
-        name = next((name for name, there in rules.items() if there), None)
-        if name is None:
+        name = self.demanding
+        if not name:
             return
         if not of_people(privacy):
             detail = f"{name} is set, and the study has no privacy.epsilon, or privacy.unit is not patient"
@@ -119,6 +125,12 @@ def refusal(rules: BudgetRules, entries: Sequence[Entry], new: Entry) -> str:
     """Why an entry must not follow the others, with what is left of the budget; nothing where it may."""
     if not counts(new):
         return ""
+    if new.release.kind == "without noise" and rules.demanding:
+        return (
+            f"{rules.demanding}: is set, and {new.release.what} of {new.release.arm} would tell what was learnt of "
+            "people without noise: of a model that stays at the site, or is fitted to its people. Ask for a study "
+            "without such a strategy or model."
+        )
     limits = (
         ("epsilon_per_year", rules.epsilon_per_year, within_a_year(entries, new.time), "in the last 365 days"),
         ("epsilon_for_life", rules.epsilon_for_life, entries, "so far"),

@@ -196,8 +196,10 @@ def test_figures_of_what_was_learnt_of_people_without_noise_are_without_noise(
         assert spent_by(asked(tmp_path, payload, strategy=strategy)) == ()
     monkeypatch.setattr(Model, "keeps_to_site", True)
     assert spent_by(asked(tmp_path, payload)) == (WITHOUT_NOISE,)
-    error = refused(Budget(hospital(tmp_path, epsilon_per_year=9.0)), asked(tmp_path, payload))
-    assert error.code is SiteCode.BUDGET_SPENT
+    for rules in ({"epsilon_per_year": 9.0}, {"largest_epsilon": 9.0}, {"require_privacy": True, "largest_epsilon": 9}):
+        error = refused(Budget(hospital(tmp_path, **rules)), asked(tmp_path, payload))
+        assert error.code is SiteCode.BUDGET_SPENT
+        assert "without noise: of a model that stays at the site" in error.detail
 
 
 def test_running_statistics_that_stay_make_figures_without_noise(
