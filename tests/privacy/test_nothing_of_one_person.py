@@ -113,6 +113,17 @@ def test_why_training_failed_is_one_code_whatever_happened(
     assert "Traceback" in log
 
 
+def test_that_a_file_of_one_person_cannot_be_read_is_not_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the work, too: who takes part is settled by what the files hold."""
+
+    def fails(_: Path) -> str:
+        raise PermissionError(13, "Permission denied", "sub-007_T1w.nii.gz")
+
+    monkeypatch.setattr("normfed_client.hospital.custody.digests.of_file", fails)
+    assert error_code(server.ask("train.sums", private(model=ATLAS))) is SiteCode.NOT_SAID
+    assert error_code(server.ask("train.sums", study(model=ATLAS), run="plain")) is SiteCode.INTERNAL
+
+
 def test_what_follows_from_the_request_alone_keeps_its_code(server: Server) -> None:
     asked = private(model=ATLAS)
     assert error_code(server.ask("train.sums", asked, phase="nothing")) is SiteCode.BAD_REQUEST

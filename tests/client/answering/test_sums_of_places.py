@@ -37,7 +37,7 @@ def test_sums_per_place_are_of_the_scans_that_the_model_scores() -> None:
         custody=None,
         train=(),
         training_people=3,
-        training_cohort=lambda: whole,
+        training_cohort=lambda *_: whole,
         cohort_of_places=cohort_of_places,
         coarsened=lambda model, phase, total: (total, ()),
     )
