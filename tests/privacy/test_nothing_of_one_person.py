@@ -116,10 +116,10 @@ def test_why_training_failed_is_one_code_whatever_happened(
 def test_that_a_file_of_one_person_cannot_be_read_is_not_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the work, too: who takes part is settled by what the files hold."""
 
-    def fails(_: Path) -> str:
+    def fails(_: object) -> str:
         raise PermissionError(13, "Permission denied", "sub-007_T1w.nii.gz")
 
-    monkeypatch.setattr("normfed_client.hospital.custody.digests.of_file", fails)
+    monkeypatch.setattr("normfed_client.hospital.custody._content", fails)
     assert error_code(server.ask("train.sums", private(model=ATLAS))) is SiteCode.NOT_SAID
     assert error_code(server.ask("train.sums", study(model=ATLAS), run="plain")) is SiteCode.INTERNAL
 
