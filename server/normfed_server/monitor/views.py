@@ -93,7 +93,8 @@ class RunView:
             if outcome == "took part":
                 self.missing.pop(site, None)
         self.rounds = [r for r in self.rounds if r["round"] < event.round]
-        self.rounds.append({**event.model_dump(include=SHOWN_OF_A_ROUND), "energy_wh": joules / JOULES_PER_WH})
+        energy = joules / JOULES_PER_WH if event.site_seconds else None  # sites that protect people do not say
+        self.rounds.append({**event.model_dump(include=SHOWN_OF_A_ROUND), "energy_wh": energy})
 
     def _ends(self) -> float | None:
         """When the last federated round would end at the pace of the latest."""

@@ -85,8 +85,8 @@ function run(r) {
   if (away.length) card.append(el("p", { class: "look" }, "waited for, not connected: " + away.join(", ")));
   if (r.history.length) {
     const last = r.history[r.history.length - 1], [picture, names] = chart(r.history);
-    const energy = last.energy_wh >= 1 ? number(last.energy_wh, 1) + " Wh" : number(last.energy_wh * 1000, 0) + " mWh";
-    const left = el("div", {}, picture, el("p", {}, `last round: ${number(last.seconds, 1)} s, ${number(last.megabytes.out, 2)} MB out, ${number(last.megabytes.back, 2)} MB back, about ${energy} at the sites`), lastRound(last, names));
+    const energy = last.energy_wh === null ? "" : ", about " + (last.energy_wh >= 1 ? number(last.energy_wh, 1) + " Wh" : number(last.energy_wh * 1000, 0) + " mWh") + " at the sites";
+    const left = el("div", {}, picture, el("p", {}, `last round: ${number(last.seconds, 1)} s, ${number(last.megabytes.out, 2)} MB out, ${number(last.megabytes.back, 2)} MB back${energy}`), lastRound(last, names));
     card.append(el("div", { class: "columns" }, left, lines(r)));
   } else card.append(lines(r));
   return card;
