@@ -12,14 +12,17 @@ from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.outbox import Outbox
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.releases import Kind
+from normfed_client.hospital.secure_sums import SecureSums
 from normfed_client.hospital.site import Case, Site, site_for
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_common.foundation import digests, seeds
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.files import inside
 from normfed_common.models.base import NormativeModel
+from normfed_common.privacy.distributed import NoiseShare
+from normfed_common.privacy.spending import spending
 from normfed_common.wire.answers import Answer
-from normfed_common.wire.requests import Payload, Request, TrainRound
+from normfed_common.wire.requests import Payload, Request, Sums, TrainRound
 
 P = TypeVar("P", bound=Payload)
 
@@ -83,6 +86,9 @@ class Job(Generic[P]):
         Whatever it is the same for, in any run, has the same noise and is entered in the ledger once; whatever has
         noise of its own is entered by itself: another attempt at a secure sum masks the same. So it is looked at before
         the work, which may change what the site keeps.
+
+        Distributed noise is drawn anew for every attempt in every run, from keys that nobody has chosen: two sums over
+        different sites must not have a site's share in common (see `normfed_common.privacy.distributed`).
         """
         asked = self.request.model_dump_json(exclude={"run": True, "ledger": True, "payload": {"secure": True}})
         rules = "" if self.site.custody is None else self.site.custody.rules.model_dump_json()
@@ -90,11 +96,35 @@ class Job(Generic[P]):
         kept: list[str] = []
         if isinstance(self.payload, TrainRound):
             kept = [self.store.digest(before) for before in (self.payload.round, self.payload.since + 1)]
+        if self.noise_share is not None:
+            kept += [self.request.run, self._own_keys]
         return digests.of_arrays(digests.of_json([asked, rules, software, self.site.content, kept]), self.arrays)
 
     def noise_key(self, purpose: str) -> bytes:
         """The key of the noise of what this answer releases of the people to learn from: see `origin`."""
         return self.site.noise_key(purpose, self.origin)
+
+    @property
+    def noise_share(self) -> NoiseShare | None:
+        """What this site adds of the noise of the secure sum that its answer goes into; None where it adds all."""
+        if not isinstance(self.payload, Sums) or self.payload.secure is None or self.site.study.privacy.noise_sites < 2:
+            return None
+        spent = spending(self.site.study.privacy, self.site.study.federation, self.model().phases())
+        assert spent is not None  # as distributed noise needs an epsilon
+        return None if spent.sums is None else NoiseShare.of(spent.sums)
+
+    @cached_property
+    def secure_sums(self) -> SecureSums:
+        """What the site keeps of the secure sums of the request's model."""
+        asked = self.request
+        return SecureSums(self.config.output, (asked.model, asked.strategy, asked.repeat))
+
+    @property
+    def _own_keys(self) -> str:
+        """This site's public keys for the attempt at a sum; empty where none were made, and nothing will be masked."""
+        step = self.request.step
+        kept = None if step is None else self.secure_sums.read(step)
+        return "" if kept is None else kept.advert.model_dump_json()
 
     @cached_property
     def store(self) -> PersonalStore:

@@ -281,7 +281,7 @@ def sums(job: Job[Sums]) -> tuple[Answer, Arrays]:
     if spent is not None:
         assert spent.sums is not None  # as the model has the phase
         noise, seed = SecretNoise(job.noise_key("sums")), seeds.derive(job.seed, *names)
-        total = private_sums(model, phase, cohort, noise, seed, spent.sums.noise_multiplier)
+        total = private_sums(model, phase, cohort, noise, seed, job.noise_share or spent.sums.noise_multiplier)
     else:
         places = model.places(phase)
         if places is not None:

@@ -9,12 +9,17 @@ What is refused here is a study that gives such a difference away by itself.
 
 from __future__ import annotations
 
+from typing import Any
+
 from normfed_common.algorithms.table import configure
 from normfed_common.foundation.errors import StudyError
+from normfed_common.learning.setting import Setting
+from normfed_common.models.combined.pipeline import assemble
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN
 
 KEY = "privacy.secure_aggregation"
+NOISE = f"{KEY}.noise: distributed"
 
 
 def check_secure_sums(study: StudyConfig) -> None:
@@ -63,4 +68,41 @@ def check_secure_sums(study: StudyConfig) -> None:
         raise StudyError(
             f"{KEY}: comparisons.baselines has the study's own model; the sums of the two would be alike but for the "
             "sites that drop out, whose parts would be their difference. Leave it out."
+        )
+    for entry in (study.model, *beside.baselines):
+        check_distributed_noise(study, entry)
+
+
+def check_distributed_noise(study: StudyConfig, entry: dict[str, Any]) -> None:
+    """Refuse a model whose parts in secure sums each site's share of the noise would not hide anybody in.
+
+    A part must be a sum over people of vectors of one length, made from nothing but the scans and what all sites were
+    sent, so that noise that is added to any part is as good as noise that is added to the sum. Sums are. A round of
+    training is not: what is learnt in its first step goes into the gradients of the next, with the noise that was there
+    by then, which is one site's share.
+
+    Parameters
+    ----------
+    entry
+        Of the model.
+
+    Raises
+    ------
+    StudyError
+        If so.
+    """
+    if study.privacy.noise_sites == 1:
+        return
+    if study.federation.sums == "by-site":
+        raise StudyError(
+            f"{NOISE}: with federation.sums: by-site a person of a small site moves the sum by more than one of a "
+            "large site, and the shares of the noise are too little for that. Write by-people, or noise: each-site."
+        )
+    phases = assemble(study.transforms, entry, Setting.of(study)).phases()
+    averaged = [phase.name for phase in phases if phase.kind == "averaged"]
+    if averaged:
+        raise StudyError(
+            f"{NOISE}: the model {entry['name']} trains a network ({', '.join(averaged)}), and every step after a "
+            "round's first would learn from people under one site's share of the noise alone. Take a model of sums, "
+            "or noise: each-site."
         )

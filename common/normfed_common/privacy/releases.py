@@ -18,6 +18,7 @@ from normfed_common.foundation.damage import say
 from normfed_common.foundation.errors import NormfedError
 from normfed_common.learning.bounded import Bounded
 from normfed_common.learning.cohort import Cohort, Person, Scan
+from normfed_common.privacy.distributed import NoiseShare
 from normfed_common.privacy.noise import SecretNoise
 
 OF_PEOPLE = (NormfedError, ArithmeticError, LookupError, OSError, ValueError)
@@ -63,7 +64,7 @@ def released(
     cohort: Cohort,
     draws: Callable[[int], np.random.Generator],
     noise: SecretNoise,
-    multiplier: float,
+    multiplier: float | NoiseShare,
 ) -> Arrays:
     """The sums of a phase as they may leave the site. Of whom no contribution can be made, zeros are added.
 
@@ -72,13 +73,24 @@ def released(
     draws
         Returns what the person of a number draws from: the same whoever else is there.
     multiplier
-        z, the standard deviation of the noise in every entry of the total of contributions; 0 for none.
+        z, the standard deviation of the noise in every entry of the total of contributions; 0 for none. Or this site's
+        share of the noise of a secure sum: then the total is in whole steps of its grid.
+
+    Raises
+    ------
+    SiteError
+        If it is of too many people for its share of the noise.
     """
-    total = {name: np.zeros(shape) for name, shape in sorted(bounded.shapes().items())}
+    share, scale = (multiplier, 0.0) if isinstance(multiplier, NoiseShare) else (None, multiplier)
+    kind = np.float64 if share is None else np.int64
+    total = {name: np.zeros(shape, kind) for name, shape in sorted(bounded.shapes().items())}
     people, lost = cohort.people(), list[Exception]()
+    if share is not None:
+        share.check(len(people))
     for number, visits in enumerate(people):
         try:
             part = shortened(bounded.contribution(Alone(cohort, visits), draws(number)))
+            part = part if share is None else share.rounded(part)
             adding = [(array, part[name]) for name, array in total.items()]
         except OF_PEOPLE as error:
             lost.append(error)
@@ -87,5 +99,9 @@ def released(
             array += added
     if lost:
         say(f"{len(lost)} of {len(people)} people are not in the sums ({lost[0]})")
-    noisy = {name: noise.noised(array, multiplier) for name, array in total.items()}
+
+    def noised(array: np.ndarray) -> np.ndarray:
+        return noise.noised(array, scale) if share is None else share.noised(array, noise) * share.step
+
+    noisy = {name: noised(array) for name, array in total.items()}
     return noisy | bounded.beside(len(people))

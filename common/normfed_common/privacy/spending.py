@@ -24,7 +24,8 @@ class Spending:
     Parameters
     ----------
     sums
-        What one answer with sums is; None where the model has none.
+        What one answer with sums is, its noise that of several sites where it is distributed; None where the model has
+        none.
     round
         What one round of training is, all its steps; None where the model trains no network.
     requests
@@ -77,7 +78,8 @@ def _spending(privacy: PrivacyConfig, steps: int, requests: int, rounds: int) ->
     if requests:
         target = privacy.epsilon * (privacy.sums_share if rounds else 1)
         sums = SampledGaussian(
-            accounting.noise_multiplier(target, privacy.delta, lambda z: [SampledGaussian(z, times=requests)])
+            accounting.noise_multiplier(target, privacy.delta, lambda z: [SampledGaussian(z, times=requests)]),
+            sites=privacy.noise_sites,
         )
     if rounds:
         before = [sums.repeated(requests)] if sums else []

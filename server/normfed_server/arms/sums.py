@@ -21,6 +21,7 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError, WireError
 from normfed_common.learning.learner import named_sums
 from normfed_common.learning.phase import Phase
+from normfed_common.privacy.distributed import NoiseShare
 from normfed_common.privacy.spending import spending
 from normfed_common.study.federation import SumsBy
 from normfed_common.wire import messages as wire
@@ -132,9 +133,15 @@ def _claimed(job: ArmInTraining, phase: str, noise: float | None, site: str, ans
 
 
 def noise_of(job: ArmInTraining) -> float | None:
-    """In every entry of a site's contributions; None where the study asks for no privacy."""
+    """In every entry of the contributions of a site that adds all noise; None where the study asks for no privacy."""
     spent = spending(job.study.privacy, job.study.federation, job.model.phases())
     return None if spent is None or spent.sums is None else spent.sums.noise_multiplier
+
+
+def share_of(job: ArmInTraining) -> NoiseShare | None:
+    """What each site adds of the noise of a secure sum; None where each adds all of it, or none."""
+    spent = spending(job.study.privacy, job.study.federation, job.model.phases())
+    return None if spent is None or spent.sums is None or spent.sums.sites == 1 else NoiseShare.of(spent.sums)
 
 
 def in_total(noise: float | None, factors: Mapping[str, float]) -> float | None:

@@ -5,7 +5,8 @@ The figures follow from the study alone, as the sites compute them too: no model
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from normfed_common.learning.phase import Phase, averaged_rounds
 from normfed_common.learning.setting import Setting
@@ -44,8 +45,13 @@ def _people(study: StudyConfig, arms: Sequence[Arm], phases: Mapping[str, Sequen
     for arm in arms:
         spent = spending(study.privacy, study.federation, phases[arm.name])
         assert spent is not None
-        found[arm.name] = spent.by_kind()
+        found[arm.name] = spent.by_kind() if arm.federated else _by_one_site(spent.by_kind())
     return _guarantee(study.privacy.unit, study.privacy.epsilon, study.privacy.delta, arms, found)
+
+
+def _by_one_site(releases: Mapping[Kind, SampledGaussian]) -> dict[Kind, SampledGaussian]:
+    """The same of a model that is in no secure sum: who trains it adds all the noise."""
+    return {kind: replace(release, sites=1) for kind, release in releases.items()}
 
 
 def _sites(study: StudyConfig, arms: Sequence[Arm], phases: Mapping[str, Sequence[Phase]]) -> Guarantee | None:
@@ -81,11 +87,18 @@ def _guarantee(
                 epsilon=together([arm]),
                 sites=arm.train,
                 mechanisms=tuple(_mechanism(kind, release) for kind, release in found[arm.name].items()),
+                alone=_alone(found[arm.name].values(), delta),
             )
             for arm in arms
         },
         total=max((together([arm for arm in arms if site in arm.train]) for site in everywhere), default=0.0),
     )
+
+
+def _alone(releases: Collection[SampledGaussian], delta: float) -> float | None:
+    if all(release.sites == 1 for release in releases):
+        return None
+    return accounting.epsilon([release.alone() for release in releases], delta)
 
 
 def _mechanism(kind: Kind, release: SampledGaussian) -> Mechanism:
@@ -94,4 +107,5 @@ def _mechanism(kind: Kind, release: SampledGaussian) -> Mechanism:
         noise_multiplier=release.noise_multiplier,
         sampling_rate=release.sampling_rate,
         releases=release.times,
+        sites=release.sites,
     )
