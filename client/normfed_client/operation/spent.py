@@ -79,7 +79,7 @@ def _distributed(entries: Sequence[Entry], rules: BudgetRules) -> str | None:
         return None
     alone = accounting.epsilon((m.alone() for entry in entries for m in entry.release.spent), rules.budget_delta)
     return (
-        f"\n{sum(m.times for m in shared)} sums left with this hospital's share of distributed noise. They count as if "
+        f"\nReleases with this hospital's share of distributed noise: {sum(m.times for m in shared)}. They count as if "
         f"the noise of {max(m.sites for m in shared)} hospitals were in each, its own among them. If no other "
         f"added its share, epsilon would be {_number(alone)} for life."
     )

@@ -60,3 +60,26 @@ def test_a_sum_of_as_few_as_collude_is_refused() -> None:
     config = {"secure_aggregation": {"minimum_sites": 4, "colluding_sites": 3}}
     with pytest.raises(StudyError, match=r"at least colluding_sites \+ 2 must be in it"):
         resolve(STUDY | {"privacy": config}, "test")
+
+
+DISTRIBUTED = {"privacy": {"epsilon": 4, "secure_aggregation": {"noise": "distributed"}}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "the model siamese trains a network \\(training\\), and every step after a round's first"),
+        ({"model": {"name": "atlas"}, "comparisons": {"baselines": ["autoencoder"]}}, "the model autoencoder trains"),
+        ({"model": {"name": "atlas"}, "federation": {"sums": "by-site"}}, "a person of a small site moves the sum"),
+    ],
+    ids=["rounds", "a baseline's rounds", "by site"],
+)
+def test_it_says_what_distributed_noise_cannot_hide(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(StudyError, match=f"privacy.secure_aggregation.noise: distributed: .*{words}"):
+        check_secure_sums(resolve(STUDY | changes | DISTRIBUTED, "test"))
+    check_secure_sums(resolve(STUDY | changes | {"privacy": {"epsilon": 4, "secure_aggregation": True}}, "test"))
+
+
+@pytest.mark.parametrize("name", ["atlas", "matched-filter", "mixture", "location"])
+def test_every_model_of_bounded_sums_may_have_distributed_noise(name: str) -> None:
+    check_secure_sums(resolve(STUDY | DISTRIBUTED | {"model": {"name": name}}, "test"))
