@@ -9,8 +9,8 @@ the n that there are: noise shrinks with the number of people, what people's dif
 "0 people" are as many as there are. Beside each model stands the same without privacy, and intensity with the same
 post-processing. An epsilon of 0 is none: bounded contributions without noise.
 
-With `--noise-from` sums are by people, and where it is not 0 the noise is distributed: of so many of the sites that must
-be in a sum all but one add it together.
+With `--noise-from` sums are by people, and where it is not 0 the noise is distributed: so large a share of the sites
+must be in a sum, and all but one of these add it together.
 """
 
 from __future__ import annotations
