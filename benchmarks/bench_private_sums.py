@@ -102,7 +102,7 @@ def compared(study: StudyConfig, entries: Sequence[Entry], given: argparse.Names
     for cohort, plan in plans(study, folds(study, cases)).items():
         for one in entries:
             if any(given.noise_from):
-                one = replace(one, sums="by-people")
+                one = one.model_copy(update={"sums": "by-people"})
             of = {"study": study.name, "cohort": cohort, "model": one.label}
             plain = [Federation(study, one, fold, study.seed, {}) for fold in plan]
             yield {**of, "epsilon": None, "people": 0, "draws": [figures(study, plan, plain)]}

@@ -107,11 +107,13 @@ class Job(Generic[P]):
     @property
     def noise_share(self) -> NoiseShare | None:
         """What this site adds of the noise of the secure sum that its answer goes into; None where it adds all."""
-        if not isinstance(self.payload, Sums) or self.payload.secure is None or self.site.study.privacy.noise_sites < 2:
+        payload, study = self.payload, self.site.study
+        if not isinstance(payload, Sums | TrainRound) or payload.secure is None or study.privacy.noise_sites == 1:
             return None
-        spent = spending(self.site.study.privacy, self.site.study.federation, self.model().phases())
+        spent = spending(study.privacy, study.federation, self.model().phases())
         assert spent is not None  # as distributed noise needs an epsilon
-        return None if spent.sums is None else NoiseShare.of(spent.sums)
+        release = spent.sums if isinstance(payload, Sums) else spent.round
+        return None if release is None else NoiseShare.of(release)
 
     @cached_property
     def secure_sums(self) -> SecureSums:

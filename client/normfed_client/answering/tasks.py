@@ -20,7 +20,7 @@ from normfed_client.training.loop import Settings, mean_loss
 from normfed_client.training.loop import train as train_epochs
 from normfed_client.training.made_before import made_before
 from normfed_client.training.objectives import Round, objective_of
-from normfed_client.training.per_patient import PerPatient
+from normfed_client.training.per_patient import PerPatient, shared_gradients
 from normfed_client.training.private_sums import private_sums
 from normfed_common.algorithms.private_training import check_buffers, check_training
 from normfed_common.algorithms.sharing import needs_every_part, personal_arrays
@@ -100,11 +100,11 @@ def train(job: Job[TrainRound]) -> tuple[Answer, Arrays]:
     cohort, compression = _training_cohort(job), payload.compression
     model = job.model()
     personal = personal_arrays(model, request.strategy)
-    settings = _settings(job, model)
+    settings, rule = _settings(job, model), _rule(job, model, personal)
     work = Round(
         model=model,
         cohort=cohort,
-        settings=replace(settings, checkpoints=job.checkpoints, rule=_rule(job, model, personal)),
+        settings=replace(settings, checkpoints=None if job.noise_share else job.checkpoints, rule=rule),
         offer=_expanded(offers.decode(job.arrays), compression),
         personal=personal,
         parameters=parameters,
@@ -134,6 +134,8 @@ def train(job: Job[TrainRound]) -> tuple[Answer, Arrays]:
             cluster=outcome.cluster,
         ),
     )
+    if isinstance(rule, PerPatient) and rule.share is not None:
+        return header, shared_gradients(rule, dict(work.named_parameters()))
     return header, compress_update(outcome.arrays, base, compression, rng)
 
 
@@ -230,7 +232,8 @@ def _rule(job: Job[Any], model: NormativeModel, personal: frozenset[str]) -> Gra
     check_training(model, job.request.model["name"], personal, study.privacy, job.request.strategy)
     privacy = study.privacy
     key = job.noise_key("training")
-    return PerPatient(key, spent.round, privacy.clip_norm, privacy.samples_per_patient, privacy.unit)
+    samples, unit = privacy.samples_per_patient, privacy.unit
+    return PerPatient(key, spent.round, privacy.clip_norm, samples, unit, job.noise_share)
 
 
 def _check_rounds(site: Site, number: int) -> None:

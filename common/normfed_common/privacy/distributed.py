@@ -80,6 +80,11 @@ class NoiseShare:
         """g."""
         return self.scale / 2**BITS
 
+    @property
+    def per_length(self) -> float:
+        """Steps that a contribution of length 1 is rounded from, a little less than 1 / g."""
+        return SHORTER / self.step
+
     def check(self, people: int) -> None:
         """Refuse sums over so many people that the integers may be too large; it depends on no scan.
 
@@ -98,8 +103,7 @@ class NoiseShare:
 
     def rounded(self, contribution: Arrays) -> Arrays:
         """A contribution of length 1 at most, in whole steps, no longer: int64."""
-        factor = SHORTER / self.step
-        return {name: np.trunc(array * factor).astype(np.int64) for name, array in contribution.items()}
+        return {name: np.trunc(array * self.per_length).astype(np.int64) for name, array in contribution.items()}
 
     def noised(self, total: np.ndarray, noise: SecretNoise) -> np.ndarray:
         """A total of whole steps and this site's noise, int64."""

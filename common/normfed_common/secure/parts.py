@@ -27,6 +27,17 @@ SUMS_BITS: Bits = 64
 Layout = tuple[tuple[str, tuple[int, ...], str], ...]
 
 
+@dataclass(frozen=True)
+class OnGrid:
+    """Which of the arrays of a part are whole steps of a grid, as distributed noise makes them."""
+
+    names: frozenset[str]
+    multiples: Multiples
+
+
+NOTHING = OnGrid(frozenset(), Multiples(1.0))
+
+
 def of_update(
     update: Arrays, base: Arrays, people: int, most_people: int, loss: float | None, point: FixedPoint
 ) -> Arrays:
@@ -51,17 +62,6 @@ def of_update(
     return found | {PEOPLE: np.asarray(people, TYPES[point.bits])}
 
 
-@dataclass(frozen=True)
-class OnGrid:
-    """Which of a phase's sums are whole steps of a grid, as distributed noise makes them."""
-
-    names: frozenset[str]
-    multiples: Multiples
-
-
-NOTHING = OnGrid(frozenset(), Multiples(1.0))
-
-
 def of_sums(sums: Arrays, people: int, point: WidePoint, grid: OnGrid = NOTHING) -> Arrays:
     """A site's part of sums, float64; two integers per number, and one where it is on the grid.
 
@@ -77,6 +77,18 @@ def of_sums(sums: Arrays, people: int, point: WidePoint, grid: OnGrid = NOTHING)
     return found | {PEOPLE: np.asarray(people, TYPES[point.bits])}
 
 
+def of_gradients(gradients: Arrays, people: int, grid: OnGrid) -> Arrays:
+    """A site's part of a round of one step, gradients with distributed noise, all on the grid; one integer per number.
+
+    Raises
+    ------
+    RangeError
+        If one is beyond the range, or not on the grid.
+    """
+    found = {name: grid.multiples.encode(array) for name, array in gradients.items()}
+    return found | {PEOPLE: np.asarray(people, TYPES[SUMS_BITS])}
+
+
 def mean_update(total: Arrays, base: Arrays, people: int, most_people: int, point: FixedPoint) -> Arrays:
     """The mean model, float32, of the sum of parts without masks."""
     weight = most_people / people
@@ -84,6 +96,21 @@ def mean_update(total: Arrays, base: Arrays, people: int, most_people: int, poin
         name: (base[name] + point.decode(array) * weight).astype(np.float32)
         for name, array in total.items()
         if name not in (PEOPLE, LOSS)
+    }
+
+
+def mean_step(total: Arrays, base: Arrays, rate: float, grid: OnGrid) -> Arrays:
+    """The model, float32, after one step down the sum of parts, which are gradients with distributed noise.
+
+    Parameters
+    ----------
+    rate
+        By which the sum is multiplied.
+    """
+    return {
+        name: (base[name] - grid.multiples.decode(array) * rate).astype(np.float32)
+        for name, array in total.items()
+        if name in grid.names
     }
 
 

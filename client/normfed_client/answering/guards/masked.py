@@ -68,7 +68,8 @@ class Masked(Guard):
                 # Masked alike, the difference of two answers would be in the clear.
                 raise SiteError(SiteCode.SECURE_SUM_REFUSED, f"{step.name}: another answer than the first")
             store.write(step, kept.model_copy(update={"part": content}))
-        bits = parts.ROUND_BITS if isinstance(payload, TrainRound) else parts.SUMS_BITS
+        whole = isinstance(payload, TrainRound) and job.noise_share is None
+        bits = parts.ROUND_BITS if whole else parts.SUMS_BITS
         vector = parts.flat(part, bits)
         participant.mask(vector, kept.held.keys())
         if isinstance(answer.payload, Trained):
@@ -89,6 +90,8 @@ def _part(job: Job[Any], answer: Answer, arrays: Arrays, kept: Kept, participant
         detail = f"{answer.subjects} people are in the answer; the site signed for {people}"
         raise SiteError(SiteCode.SECURE_SUM_REFUSED, detail)
     try:
+        if isinstance(answer.payload, Trained) and job.noise_share is not None:
+            return parts.of_gradients(arrays, people, job.noise_share.grid(arrays))
         if isinstance(answer.payload, Trained):
             point = FixedPoint(parts.ROUND_BITS, config.largest_change, sites)
             base, loss = offers.decode(job.arrays).model, answer.payload.loss
@@ -110,7 +113,7 @@ def _check_noise(job: Job[Any]) -> None:
         If so.
     """
     try:
-        check_distributed_noise(job.site.study, job.request.model)
+        check_distributed_noise(job.site.study, job.request.model, job.request.strategy)
     except StudyError as error:
         raise SiteError(SiteCode.STUDY_REFUSED, str(error)) from error
 

@@ -79,7 +79,7 @@ def _believed(job: ArmInTraining, phase: str, total: Total) -> Arrays:
     RunError
         If it is not: whose sums are to blame nobody can know.
     """
-    config, share = job.study.privacy.secure_aggregation, share_of(job)
+    config, share = job.study.privacy.secure_aggregation, share_of(job, "sums")
     point = WidePoint(parts.SUMS_BITS, config.largest_sum if config else 1.0, total.sites)
     shape = job.model.bounded(phase) if share is not None else None
     grid = parts.NOTHING if share is None or shape is None else share.grid(shape.shapes())
