@@ -12,14 +12,16 @@ import pytest
 import secure_runs
 from flwr.app import Message
 from scipy import stats
-from secure_runs import SITES, drop_out, play, prepare, small
+from secure_runs import SITES, drop_out, model, play, prepare, small
 
 from normfed_client.hospital.config import CustodyConfig
 from normfed_client.hospital.site import Site, read_sites
 from normfed_common.foundation.arrays import Arrays
+from normfed_common.learning.phase import Phase
 from normfed_common.privacy import accounting
+from normfed_common.privacy.distributed import NoiseShare
 from normfed_common.privacy.mechanisms import SampledGaussian
-from normfed_common.privacy.noise import SecretNoise
+from normfed_common.privacy.noise import SecretNoise, derived_key
 from normfed_common.privacy.releases import released
 from normfed_common.privacy.spending import spending
 from normfed_common.secure import parts
@@ -70,8 +72,8 @@ def study(epsilon: float = 4.0, **secure: Any) -> StudyConfig:
 def noise_in(total: Arrays, run: Run, asked: StudyConfig, sites: str) -> np.ndarray:
     """Of a sum over these sites, in standard deviations of what is accounted: what contributions leave of it."""
     opened = {config.name: Site(config, asked) for config in read_sites(run.sites_file)}
-    model = opened["a"].model(asked.model, asked.seed)
-    bounded, spent = model.bounded("moments"), spending(asked.privacy, asked.federation, model.phases())
+    atlas = opened["a"].model(asked.model, asked.seed)
+    bounded, spent = atlas.bounded("moments"), spending(asked.privacy, asked.federation, atlas.phases())
     assert bounded is not None
     assert spent is not None
     assert spent.sums is not None
@@ -112,11 +114,55 @@ def test_a_run_of_hospitals_claims_the_epsilon_of_the_sum_and_says_what_a_share_
     assert results.privacy is not None
     people = results.privacy.people
     assert people is not None
-    (model,) = people.models.values()
-    assert (model.noise_sites, people.noise_sites) == (3, 3)
-    assert 3.9 < model.epsilon <= 4
-    share = SampledGaussian(model.mechanisms[0].noise_multiplier / math.sqrt(3))
-    assert model.alone == pytest.approx(accounting.epsilon([share], 1e-5))
+    (claimed,) = people.models.values()
+    assert (claimed.noise_sites, people.noise_sites) == (3, 3)
+    assert 3.9 < claimed.epsilon <= 4
+    share = SampledGaussian(claimed.mechanisms[0].noise_multiplier / math.sqrt(3))
+    assert claimed.alone == pytest.approx(accounting.epsilon([share], 1e-5))
     assert "as long as 3 hospitals of every sum add their shares" in promises.summary(results.privacy)
     (gap,) = [gap for gap in promises.gaps(results) if "the only one to add noise" in gap.what]
     assert f"epsilon would be {promises.upwards(people.alone)} in the place of 4" in gap.why
+
+
+def rounds(noise: str) -> StudyConfig:
+    """One step of gradient descent over everybody, whose gradients are of one person each."""
+    network = {"name": "autoencoder", "size": 32, "filters": 8, "most_filters": 16, "latent": 8, "norm": "group"}
+    return small(
+        model=network,
+        federation={"minimum_cohort": 4, "rounds": 1, "optimiser": "sgd", "learning_rate": 0.5},
+        privacy={
+            "epsilon": 4.0,
+            "sampling_rate": 1.0,
+            "steps_per_round": 1,
+            "samples_per_patient": 4,
+            "secure_aggregation": {"minimum_sites": 4, "noise": noise},
+        },
+    )
+
+
+def test_a_round_of_one_step_is_that_of_everybody_with_the_noise_of_all_sites(
+    data: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = rounds("distributed")
+
+    def noise_key(site: Site, purpose: str, *_: str) -> bytes:
+        """The same samples in all runs."""
+        return derived_key(bytes(32), site.config.name, purpose)
+
+    monkeypatch.setattr(Site, "noise_key", noise_key)
+    run = prepare(asked, tmp_path / "n", data, scans)
+    noisy = model(play(run))
+    monkeypatch.setattr(SecretNoise, "noised", lambda _self, values, _scale: values)
+    monkeypatch.setattr(NoiseShare, "noised", lambda _self, total, _noise: total)
+    plain = model(play(prepare(rounds("each-site"), tmp_path / "p", data, scans)))
+    found = model(play(prepare(asked, tmp_path / "s", data, scans)))
+    for name, array in plain.items():
+        np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-6, err_msg=name)
+    spent = spending(asked.privacy, asked.federation, [Phase("training", "averaged")])
+    assert spent is not None
+    assert spent.round is not None
+    people = sum(Site(config, asked).training_people for config in read_sites(run.sites_file))
+    scale = 0.5 * spent.round.noise_multiplier * math.sqrt(6 / 3) / people
+    noise = np.concatenate([(noisy[name] - found[name]).ravel() for name in found]) / scale
+    assert noise.size > 1000
+    assert stats.kstest(noise, "norm").pvalue > LEAST_P
