@@ -114,6 +114,8 @@ class PerPatient:
     def steps(self, draws: Draws, cohort: Cohort, epochs: int) -> Iterator[Step]:
         """All steps; none needs another's draws, so those before a checkpoint cost nothing."""
         self._use()
+        if self.share is not None:
+            self.share.check(len(cohort.people()))
         # From the same weights the same noise, and never the same noise under other gradients.
         key = derived_key(self.key, draws.start)
         untold = Untold(cohort)

@@ -657,6 +657,12 @@ def test_distributed_noise_of_more_steps_than_one_does_not_leave() -> None:
     assert raised.value.code is SiteCode.STUDY_REFUSED
 
 
+def test_a_step_over_too_many_people_for_the_grid_of_its_noise_is_refused() -> None:
+    with pytest.raises(SiteError) as raised:
+        gradients(Averaging(), Points(points(3)), rule(share=NoiseShare(1e-12, 3)))
+    assert raised.value.code is SiteCode.OUT_OF_RANGE
+
+
 def test_what_leaves_of_a_step_has_the_names_and_shapes_of_the_parameters() -> None:
     protecting = rule(share=SHARE)
     model = Network()
