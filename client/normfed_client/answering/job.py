@@ -104,7 +104,7 @@ class Job(Generic[P]):
         """The key of the noise of what this answer releases of the people to learn from: see `origin`."""
         return self.site.noise_key(purpose, self.origin)
 
-    @property
+    @cached_property
     def noise_share(self) -> NoiseShare | None:
         """What this site adds of the noise of the secure sum that its answer goes into; None where it adds all."""
         payload, study = self.payload, self.site.study
