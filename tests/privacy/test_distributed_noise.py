@@ -14,14 +14,17 @@ from flwr.app import Message
 from scipy import stats
 from secure_runs import SITES, drop_out, model, play, prepare, small
 
+from normfed_client.answering.job import Job
 from normfed_client.hospital.config import CustodyConfig
-from normfed_client.hospital.site import Site, read_sites
+from normfed_client.hospital.simulated import read_sites
+from normfed_client.hospital.site import Site
 from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.keys import derived_key
 from normfed_common.learning.phase import Phase
 from normfed_common.privacy import accounting
 from normfed_common.privacy.distributed import NoiseShare
 from normfed_common.privacy.mechanisms import SampledGaussian
-from normfed_common.privacy.noise import SecretNoise, derived_key
+from normfed_common.privacy.noise import SecretNoise
 from normfed_common.privacy.releases import released
 from normfed_common.privacy.spending import spending
 from normfed_common.secure import parts
@@ -73,7 +76,7 @@ def noise_in(total: Arrays, run: Run, asked: StudyConfig, sites: str) -> np.ndar
     """Of a sum over these sites, in standard deviations of what is accounted: what contributions leave of it."""
     opened = {config.name: Site(config, asked) for config in read_sites(run.sites_file)}
     atlas = opened["a"].model(asked.model, asked.seed)
-    bounded, spent = atlas.bounded("moments"), spending(asked.privacy, asked.federation, atlas.phases())
+    bounded, spent = atlas.bounded("moments"), spending(asked, atlas.phases())
     assert bounded is not None
     assert spent is not None
     assert spent.sums is not None
@@ -145,11 +148,11 @@ def test_a_round_of_one_step_is_that_of_everybody_with_the_noise_of_all_sites(
 ) -> None:
     asked = rounds("distributed")
 
-    def noise_key(site: Site, purpose: str, *_: str) -> bytes:
+    def noise_key(job: Job[Any], purpose: str) -> bytes:
         """The same samples in all runs."""
-        return derived_key(bytes(32), site.config.name, purpose)
+        return derived_key(bytes(32), job.site.config.name, purpose)
 
-    monkeypatch.setattr(Site, "noise_key", noise_key)
+    monkeypatch.setattr(Job, "noise_key", noise_key)
     run = prepare(asked, tmp_path / "n", data, scans)
     noisy = model(play(run))
     monkeypatch.setattr(SecretNoise, "noised", lambda _self, values, _scale: values)
@@ -158,7 +161,7 @@ def test_a_round_of_one_step_is_that_of_everybody_with_the_noise_of_all_sites(
     found = model(play(prepare(asked, tmp_path / "s", data, scans)))
     for name, array in plain.items():
         np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-6, err_msg=name)
-    spent = spending(asked.privacy, asked.federation, [Phase("training", "averaged")])
+    spent = spending(asked, [Phase("training", "averaged")])
     assert spent is not None
     assert spent.round is not None
     people = sum(Site(config, asked).training_people for config in read_sites(run.sites_file))

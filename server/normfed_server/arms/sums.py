@@ -134,13 +134,13 @@ def _claimed(job: ArmInTraining, phase: str, noise: float | None, site: str, ans
 
 def noise_of(job: ArmInTraining) -> float | None:
     """In every entry of the contributions of a site that adds all noise; None where the study asks for no privacy."""
-    spent = spending(job.study.privacy, job.study.federation, job.model.phases())
+    spent = spending(job.study, job.model.phases())
     return None if spent is None or spent.sums is None else spent.sums.noise_multiplier
 
 
 def share_of(job: ArmInTraining, kind: Kind) -> NoiseShare | None:
     """What each site adds of the noise of a secure sum; None where each adds all of it, or none."""
-    spent = spending(job.study.privacy, job.study.federation, job.model.phases())
+    spent = spending(job.study, job.model.phases())
     release = None if spent is None else spent.by_kind().get(kind)
     return None if release is None or release.sites == 1 else NoiseShare.of(release)
 

@@ -19,19 +19,21 @@ from synthetic import People
 
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError
+from normfed_common.foundation.keys import derived_key
 from normfed_common.learning.bounded import Bounded
 from normfed_common.learning.cohort import Cohort
 from normfed_common.learning.phase import Phase
 from normfed_common.privacy import accounting
 from normfed_common.privacy.distributed import BITS, NoiseShare
 from normfed_common.privacy.mechanisms import SampledGaussian
-from normfed_common.privacy.noise import SecretNoise, derived_key
+from normfed_common.privacy.noise import SecretNoise
 from normfed_common.privacy.releases import released, shortened
 from normfed_common.privacy.spending import spending
 from normfed_common.secure import parts
 from normfed_common.secure.fixed_point import WidePoint
 from normfed_common.secure.participation import Terms
-from normfed_common.study.federation import FederationConfig
+from normfed_common.studies import resolve
+from normfed_common.study.config import StudyConfig
 from normfed_common.study.privacy import PrivacyConfig
 
 LEAST_P = 1e-4  # the draws are fixed by their keys: a test that passed once passes always
@@ -197,6 +199,12 @@ def test_the_epsilon_that_is_claimed_is_no_less_than_an_oracle_finds_for_sums_of
     assert found > 0.99 * claimed
 
 
+def of(privacy: PrivacyConfig) -> StudyConfig:
+    """A study that asks for this."""
+    study = resolve({"name": "asked", "data": {"modalities": ["T1w"]}, "model": {"name": "atlas"}}, "test")
+    return study.model_copy(update={"privacy": privacy})
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.floats(0.2, 20), st.integers(4, 30), st.integers(0, 2), st.integers(1, 5))
 def test_a_study_s_sums_claim_its_epsilon_together_and_more_where_a_site_is_alone(
@@ -204,7 +212,7 @@ def test_a_study_s_sums_claim_its_epsilon_together_and_more_where_a_site_is_alon
 ) -> None:
     secure = {"minimum_sites": minimum, "colluding_sites": colluding, "noise": "distributed"}
     privacy = PrivacyConfig.model_validate({"epsilon": epsilon, "secure_aggregation": secure})
-    plan = spending(privacy, FederationConfig(), [Phase("moments", "summed", rounds=rounds)])
+    plan = spending(of(privacy), [Phase("moments", "summed", rounds=rounds)])
     assert plan is not None
     assert plan.sums is not None
     assert plan.sums.sites == minimum - colluding
@@ -212,7 +220,7 @@ def test_a_study_s_sums_claim_its_epsilon_together_and_more_where_a_site_is_alon
     assert 0.99 * epsilon < together <= epsilon < alone
     of_one = math.sqrt(sum([plan.sums.alone().noise_multiplier ** 2] * (minimum - colluding)))
     assert of_one == pytest.approx(plan.sums.noise_multiplier)
-    each = spending(PrivacyConfig(epsilon=epsilon), FederationConfig(), [Phase("moments", "summed", rounds=rounds)])
+    each = spending(of(PrivacyConfig(epsilon=epsilon)), [Phase("moments", "summed", rounds=rounds)])
     assert each is not None
     assert each.sums is not None
     assert (each.sums.noise_multiplier, each.sums.sites) == (plan.sums.noise_multiplier, 1)
