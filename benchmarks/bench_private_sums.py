@@ -1,18 +1,22 @@
 """What privacy costs models of sums on real scans: figures by epsilon, with the noise of sites of so many people.
 
     python benchmarks/bench_private_sums.py --data BIDS [--study NAME ...] [--models LABEL ...] [--people N ...]
-        [--epsilon E ...] [--repeats N] [--out FILE]
+        [--epsilon E ...] [--noise-from SHARE ...] [--repeats N] [--out FILE]
 
 Who learns and who is scored is as in `bench_models`; contributions, noise and repairs are the product's own, without
 messages between sites. A site of n people stands for one of N by the noise that N people have, z n / N, on the total of
 the n that there are: noise shrinks with the number of people, what people's differences leave of the mean does not.
 "0 people" are as many as there are. Beside each model stands the same without privacy, and intensity with the same
 post-processing. An epsilon of 0 is none: bounded contributions without noise.
+
+With `--noise-from` sums are by people, and where it is not 0 the noise is distributed: so large a share of the sites
+must be in a sum, and all but one of these add it together.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -97,24 +101,31 @@ def compared(study: StudyConfig, entries: Sequence[Entry], given: argparse.Names
     cases = cases_of(study, prepared(study, given.data, given.workers), given.workers)
     for cohort, plan in plans(study, folds(study, cases)).items():
         for one in entries:
+            if any(given.noise_from):
+                one = one.model_copy(update={"sums": "by-people"})
             of = {"study": study.name, "cohort": cohort, "model": one.label}
             plain = [Federation(study, one, fold, study.seed, {}) for fold in plan]
             yield {**of, "epsilon": None, "people": 0, "draws": [figures(study, plan, plain)]}
             if not any(phase.kind == "summed" for phase in plain[0].new().phases()):
                 continue
             kept: Kept = {}
-            for people in given.people if cohort == "all sites" else (0,):
-                for epsilon in given.epsilon:
-                    if not epsilon and people != given.people[0]:
-                        continue
-                    draws = []
-                    privacy = PrivacyConfig(epsilon=epsilon or None)
-                    for _ in range(given.repeats if epsilon else 1):
-                        private = [
-                            PrivateFederation(study, one, fold, study.seed, privacy, kept, people) for fold in plan
-                        ]
-                        draws.append(figures(study, plan, private))
-                    yield {**of, "epsilon": epsilon, "people": people, "draws": draws}
+            everywhere = cohort == "all sites"
+            settings = itertools.product(
+                given.people if everywhere else (0,), given.epsilon, given.noise_from if everywhere else (0.0,)
+            )
+            for people, epsilon, noise_from in settings:
+                if not epsilon and (people, noise_from) != (given.people[0], given.noise_from[0]):
+                    continue
+                draws, sites = [], set()
+                privacy = PrivacyConfig(epsilon=epsilon or None)
+                for _ in range(given.repeats if epsilon else 1):
+                    private = [
+                        PrivateFederation(study, one, fold, study.seed, privacy, kept, people, noise_from)
+                        for fold in plan
+                    ]
+                    sites = {federation.noise_sites for federation in private}
+                    draws.append(figures(study, plan, private))
+                yield {**of, "epsilon": epsilon, "people": people, "noise_sites": min(sites), "draws": draws}
 
 
 def line(row: dict[str, Any]) -> list[str]:
@@ -125,7 +136,8 @@ def line(row: dict[str, Any]) -> list[str]:
         spread = f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
         cells.append(f"{np.mean(values):.3f}{spread if name == 'auprc' else ''}")
     epsilon = "not private" if row["epsilon"] is None else f"{row['epsilon']:g}" if row["epsilon"] else "no noise"
-    return [row["model"], row["cohort"], str(row["people"] or "as they are"), epsilon, *cells]
+    noise = str(row.get("noise_sites", 1)) if row["epsilon"] else "–"
+    return [row["model"], row["cohort"], str(row["people"] or "as they are"), epsilon, noise, *cells]
 
 
 def written(row: dict[str, Any], cells: Sequence[str], out: Path | None) -> None:
@@ -140,12 +152,15 @@ def main() -> None:
     parser = arguments(str(__doc__), tuple(ENTRIES), ())
     parser.add_argument("--people", type=int, nargs="+", default=(0, 10, 50), help="that every site stands for")
     parser.add_argument("--epsilon", type=float, nargs="+", default=(0, 16, 8, 4, 2, 1))
+    parser.add_argument(
+        "--noise-from", type=float, nargs="+", default=(0.0,), help="share of the sites that must be in a sum"
+    )
     parser.set_defaults(repeats=3)
     given = parser.parse_args()
     print(machine())
     for study in studies_of(given):
         entries = [one for one in ENTRIES[study.name] if not given.models or one.label in given.models]
-        head = ["model", "learnt from", "people a site", "epsilon", "AP", "AUROC", "best Dice", "Dice"]
+        head = ["model", "learnt from", "people a site", "epsilon", "sites add it", "AP", "AUROC", "best Dice", "Dice"]
         print("\n".join(["", f"### {study.name}", "", *markdown(head, [])]), flush=True)
         for row in compared(study, entries, given):
             told(f"{study.name}: {row['model']}, epsilon {row['epsilon']}, {row['people']} people")

@@ -19,6 +19,7 @@ from normfed_common.learning.bounded import Bounded, Wrapped
 from normfed_common.learning.cohort import Alone, Cohort, Subcohort
 from normfed_common.learning.phase import Phase
 from normfed_common.models.base import NormativeModel
+from normfed_common.privacy.distributed import NoiseShare
 from normfed_common.privacy.noise import SecretNoise
 from normfed_common.privacy.releases import released, shortened
 from normfed_common.privacy.spending import spending
@@ -54,6 +55,9 @@ class PrivateFederation(Federation):
         Of the study; one without an epsilon bounds contributions to sums, and adds no noise.
     people
         That every site stands for; as many as there are when 0.
+    noise_from
+        The share of the sites that must be in a sum, all but one of which add its noise together; each site adds all of
+        it when 0.
     kept
         Contributions to first sums, by site, phase and visits.
 
@@ -72,6 +76,7 @@ class PrivateFederation(Federation):
         privacy: PrivacyConfig,
         kept: Kept,
         people: int = 0,
+        noise_from: float = 0.0,
     ) -> None:
         super().__init__(study, entry, fold, seed, {})
         self.setting = replace(self.setting, private=True)
@@ -81,6 +86,7 @@ class PrivateFederation(Federation):
         self._privacy, self._spent = privacy, spending(private, self.new().phases())
         sums = None if self._spent is None else self._spent.sums
         self.multiplier = 0.0 if sums is None else sums.noise_multiplier
+        self.noise_sites = math.ceil(noise_from * len(self.cohorts)) - 1 if noise_from else 1
 
     def contributions(self, site: str, cohort: Cohort) -> list[Arrays]:
         """What each person would add to the first sums of a site."""
@@ -101,14 +107,18 @@ class PrivateFederation(Federation):
                 bounded = Remembering(bounded, self._kept, (site, phase.name), visits)
             there = len(cohort.people())
             noises[site] = self.multiplier * (there / self._people if self._people else 1)
-            sums = released(bounded, cohort, self._draws(site), SecretNoise(secrets.token_bytes(32)), noises[site])
+            noise: float | NoiseShare = noises[site]
+            if self.noise_sites > 1 and self.multiplier:
+                noise = NoiseShare(noises[site], self.noise_sites)
+                noises[site] = noise.scale
+            sums = released(bounded, cohort, self._draws(site), SecretNoise(secrets.token_bytes(32)), noise)
             self.told.setdefault(site, sums)
             self._bytes = max(self._bytes, sum(array.nbytes for array in sums.values()))
             total.add(site, sums, there)
         bounded = server.bounded(phase.name)
         assert bounded is not None
-        noise = math.hypot(*(noises[site] * factor for site, factor in total.factors().items()))
-        return server.absorb(phase.name, bounded.repaired(total.arrays(), noise))
+        of_all = math.hypot(*(noises[site] * factor for site, factor in total.factors().items()))
+        return server.absorb(phase.name, bounded.repaired(total.arrays(), of_all))
 
     def _draws(self, site: str) -> Callable[[int], np.random.Generator]:
         return lambda person: seeds.generator(self.seed, "sums", site, "person", person)

@@ -56,9 +56,9 @@ def forgiving(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Simulated, "asker", asker)
 
 
-def hospitals(folder: Path, data: Path) -> dict[str, CustodyConfig]:
+def hospitals(folder: Path, data: Path, **rules: Any) -> dict[str, CustodyConfig]:
     """Six hospitals that compared the fingerprints of their keys."""
-    made = Rehearsal(folder, data, {name: (name,) for name in SITES}, settings=RULES)
+    made = Rehearsal(folder, data, {name: (name,) for name in SITES}, settings=RULES | rules)
     return {site: open_hospital(made.folder / site).custody("run") for site in SITES}
 
 

@@ -41,14 +41,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def custody(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, CustodyConfig]:
-    return secure_runs.hospitals(tmp_path_factory.mktemp("hospitals") / "h", data)
+    return secure_runs.hospitals(tmp_path_factory.mktemp("hospitals") / "h", data, noise_from_sites=3)
 
 
 class Liar:
     """Asks six hospitals whatever it likes about one run whose model is the atlas."""
 
-    def __init__(self, folder: Path, data: Path, cache: Path, custody: Mapping[str, CustodyConfig]) -> None:
-        self.study = secure_runs.small(**secure_runs.SECURE, model={"name": "atlas"})
+    def __init__(
+        self, folder: Path, data: Path, cache: Path, custody: Mapping[str, CustodyConfig], privacy: dict[str, Any]
+    ) -> None:
+        self.study = secure_runs.small(privacy=privacy, model={"name": "atlas"})
         self.run = secure_runs.prepare(self.study, folder, data, cache / "scans", custody)
 
     def ask(self, site: str, payload: Payload, arrays: Arrays | None = None, arm: str = "federated") -> Message:
@@ -103,11 +105,22 @@ class Liar:
 
 
 @pytest.fixture
+def privacy() -> dict[str, Any]:
+    """What the study of `liar` asks for."""
+    return {"secure_aggregation": True}
+
+
+@pytest.fixture
 def liar(
-    data: Path, cache: Path, custody: dict[str, CustodyConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path,
+    cache: Path,
+    custody: dict[str, CustodyConfig],
+    privacy: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Liar:
     identify()
-    found = Liar(tmp_path / "run", data, cache, custody)
+    found = Liar(tmp_path / "run", data, cache, custody, privacy)
     monkeypatch.setenv(SITES_VARIABLE, str(found.run.sites_file))
     return found
 
@@ -224,3 +237,33 @@ def test_shares_are_given_once_and_the_secrets_are_gone_then(liar: Liar) -> None
     assert set(first) == set(NAMES)
     assert liar.told("a", Unmask(step=STEP, signatures=signatures)).shares == first
     assert refused(liar.masked("a", boxes))
+
+
+NEXT = STEP.model_copy(update={"attempt": 1})
+DISTRIBUTED = pytest.mark.parametrize(
+    "privacy", [{"epsilon": 4.0, "secure_aggregation": {"noise": "distributed"}}], ids=["distributed noise"]
+)
+
+
+@DISTRIBUTED
+def test_no_part_with_distributed_noise_is_in_the_sums_of_two_attempts(liar: Liar) -> None:
+    """With more sites in one than in the other, their difference would have the noise of these few alone."""
+    boxes = liar.boxes()
+    assert not liar.masked("a", boxes).has_error()
+    assert refused(liar.ask("a", MakeKeys(step=NEXT)))
+    liar.told("b", MakeKeys(step=NEXT))  # it has not sent its part, so it goes on in the other
+    assert refused(liar.masked("b", boxes))
+    assert not liar.masked("a", boxes).has_error()  # the same again
+
+
+def test_a_part_in_which_a_site_s_own_noise_is_whole_may_be_sent_in_two_attempts(liar: Liar) -> None:
+    liar.sent()
+    liar.told("a", MakeKeys(step=NEXT))
+
+
+@DISTRIBUTED
+def test_a_site_refuses_a_study_whose_distributed_noise_hides_nobody_whatever_let_it_through(liar: Liar) -> None:
+    by_site = {"sums": "by-site"}
+    liar.study = liar.study.model_copy(update={"federation": liar.study.federation.model_copy(update=by_site)})
+    boxes = liar.boxes()
+    assert refused(liar.masked("a", boxes), SiteCode.STUDY_REFUSED)

@@ -13,6 +13,7 @@ from normfed_client.hospital.origin import content, noise_key
 from normfed_client.hospital.outbox import Outbox
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.releases import Kind
+from normfed_client.hospital.secure_sums import SecureSums
 from normfed_client.hospital.site import Case, Site, site_for
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_common.foundation import digests, seeds
@@ -21,6 +22,7 @@ from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.foundation.files import inside
 from normfed_common.learning.learner import Learner
 from normfed_common.models.base import NormativeModel
+from normfed_common.privacy.distributed import NoiseShare
 from normfed_common.privacy.mechanisms import SampledGaussian
 from normfed_common.privacy.spending import spending
 from normfed_common.wire.answers import Answer
@@ -98,6 +100,9 @@ class Job(Generic[P]):
         Whatever it is the same for has the same noise and is entered in the ledger once: in any run, where the work
         comes to the same again, else in this run. Whatever has noise of its own is entered by itself: another attempt
         at a secure sum masks the same. So it is looked at before the work, which may change what the site keeps.
+
+        Distributed noise is drawn anew for every attempt in every run, from keys that nobody has chosen: two sums over
+        different sites must not have a site's share in common (see `normfed_common.privacy.distributed`).
         """
         no_part: dict[str, Any] = {"ledger": True, "payload": {"secure": True}, "run": self.repeats}
         asked = self.request.model_dump_json(exclude=no_part)
@@ -107,12 +112,36 @@ class Job(Generic[P]):
         kept: list[str] = []
         if isinstance(self.payload, TrainRound):
             kept = [self.store.digest(before) for before in (self.payload.round, self.payload.since + 1)]
+        if self.noise_share is not None:
+            kept += [self.request.run, self._own_keys]
         scans = content(self.site)
         return digests.of_arrays(digests.of_json([asked, rules, software, whose, scans, kept]), self.arrays)
 
     def noise_key(self, purpose: str) -> bytes:
         """The key of the noise of what this answer releases of the people to learn from: see `origin`."""
         return noise_key(self.site, purpose, self.origin)
+
+    @cached_property
+    def noise_share(self) -> NoiseShare | None:
+        """What this site adds of the noise of the secure sum that its answer goes into; None where it adds all."""
+        payload, study = self.payload, self.site.study
+        if not isinstance(payload, Sums | TrainRound) or payload.secure is None or study.privacy.noise_sites == 1:
+            return None
+        mechanism = self.mechanism(self.model())
+        return None if mechanism is None else NoiseShare.of(mechanism)
+
+    @cached_property
+    def secure_sums(self) -> SecureSums:
+        """What the site keeps of the secure sums of the request's model."""
+        asked = self.request
+        return SecureSums(self.config.output, (asked.model, asked.strategy, asked.repeat))
+
+    @property
+    def _own_keys(self) -> str:
+        """This site's public keys for the attempt at a sum; empty where none were made, and nothing will be masked."""
+        step = self.request.step
+        kept = None if step is None else self.secure_sums.read(step)
+        return "" if kept is None else kept.advert.model_dump_json()
 
     @cached_property
     def store(self) -> PersonalStore:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from normfed_client.answering.job import Job
-from normfed_client.hospital.secure_sums import Kept, SecureSums
+from normfed_client.hospital.secure_sums import Kept
 from normfed_common.deployment.node_identity import NodeIdentity
 from normfed_common.foundation.errors import SiteCode, SiteError, WireError
 from normfed_common.secure.adverts import Identity, Unsigned
@@ -42,12 +42,6 @@ def step_of(job: Job[Any]) -> SecureStep:
     if step is None:
         raise SiteError(SiteCode.BAD_REQUEST, "a request that belongs to no secure sum")
     return step
-
-
-def sums_of(job: Job[Any]) -> SecureSums:
-    """What the site keeps of the secure sums of the request's model."""
-    request = job.request
-    return SecureSums(job.config.output, (request.model, request.strategy, request.repeat))
 
 
 def identity_of(job: Job[Any]) -> Identity:

@@ -14,7 +14,6 @@ from normfed_client.answering.participating import (
     identity_of,
     participation,
     refusing,
-    sums_of,
 )
 from normfed_client.hospital.secure_sums import Kept
 from normfed_common.foundation.arrays import Arrays
@@ -39,12 +38,14 @@ def keys(job: Job[MakeKeys]) -> tuple[Answer, Arrays]:
     """Keys for a step that the study has, and how many people the site's part will be about."""
     asked_for(job)
     _check(job, job.payload.step)
-    begin, step, store = time.perf_counter(), job.payload.step, sums_of(job)
+    begin, step, store = time.perf_counter(), job.payload.step, job.secure_sums
     site = job.site.config.name
     job.site.training_cohort()  # a site with too few people refuses now, not when others wait for it
     with store.alone():
         if store.signed_elsewhere(step):
             raise _refused(step, "a list of survivors is signed in another attempt")
+        if job.site.study.privacy.noise_sites > 1 and store.sent_elsewhere(step):
+            raise _refused(step, "this site's part was sent in another attempt, and distributed noise covers one sum")
         kept = store.read(step)
         if kept is None:
             secrets, context = Secrets.new(), job.request.context(step)
@@ -58,7 +59,7 @@ def keys(job: Job[MakeKeys]) -> tuple[Answer, Arrays]:
 
 def shares(job: Job[ShareSecrets]) -> tuple[Answer, Arrays]:
     """Shares of the secrets, for the sites whose keys came, once these are found to be their own."""
-    begin, step, store = time.perf_counter(), job.payload.step, sums_of(job)
+    begin, step, store = time.perf_counter(), job.payload.step, job.secure_sums
     with store.alone(), refusing(job):
         kept = checked(job, store.read(step))
         if kept.adverts not in ((), job.payload.adverts):
@@ -72,7 +73,7 @@ def shares(job: Job[ShareSecrets]) -> tuple[Answer, Arrays]:
 
 def survivors(job: Job[SignSurvivors]) -> tuple[Answer, Arrays]:
     """Sign one list of who is in the sum, and no other for the same step."""
-    begin, step, store = time.perf_counter(), job.payload.step, sums_of(job)
+    begin, step, store = time.perf_counter(), job.payload.step, job.secure_sums
     with store.alone(), refusing(job):
         kept = checked(job, store.read(step))
         if not kept.signature:
@@ -93,7 +94,7 @@ def survivors(job: Job[SignSurvivors]) -> tuple[Answer, Arrays]:
 
 def unmask(job: Job[Unmask]) -> tuple[Answer, Arrays]:
     """One share per site, once enough sites signed the same list; then the secrets are thrown away."""
-    begin, step, store = time.perf_counter(), job.payload.step, sums_of(job)
+    begin, step, store = time.perf_counter(), job.payload.step, job.secure_sums
     with store.alone(), refusing(job):
         kept = checked(job, store.read(step))
         if not kept.signature:

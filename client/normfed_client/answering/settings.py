@@ -58,7 +58,8 @@ def rule_of(job: Job[Any], model: NormativeModel, personal: frozenset[str]) -> G
         return Plain()
     check_training(model, job.request.model["name"], personal, privacy, job.request.strategy)
     key = job.noise_key("training")
-    return PerPatient(key, mechanism, privacy.clip_norm, privacy.samples_per_patient, privacy.unit)
+    samples, unit = privacy.samples_per_patient, privacy.unit
+    return PerPatient(key, mechanism, privacy.clip_norm, samples, unit, job.noise_share)
 
 
 def summed_phase(job: Job[Sums], model: Learner) -> str:

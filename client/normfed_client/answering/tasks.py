@@ -21,6 +21,7 @@ from normfed_client.training.loop import mean_loss
 from normfed_client.training.loop import train as train_epochs
 from normfed_client.training.made_before import made_before
 from normfed_client.training.objectives import Round, objective_of
+from normfed_client.training.per_patient import PerPatient, shared_gradients
 from normfed_client.training.private_sums import private_sums
 from normfed_common.algorithms.private_training import check_buffers
 from normfed_common.algorithms.sharing import needs_every_part, personal_arrays
@@ -97,11 +98,11 @@ def train(job: Job[TrainRound]) -> tuple[Answer, Arrays]:
     cohort, compression = _training_cohort(job), payload.compression
     model = job.model()
     personal = personal_arrays(model, request.strategy)
-    settings = settings_of(job, model)
+    settings, rule = settings_of(job, model), rule_of(job, model, personal)
     work = Round(
         model=model,
         cohort=cohort,
-        settings=replace(settings, checkpoints=job.checkpoints, rule=rule_of(job, model, personal)),
+        settings=replace(settings, checkpoints=None if job.noise_share else job.checkpoints, rule=rule),
         offer=_expanded(offers.decode(job.arrays), compression),
         personal=personal,
         parameters=parameters,
@@ -132,6 +133,8 @@ def train(job: Job[TrainRound]) -> tuple[Answer, Arrays]:
             cluster=outcome.cluster,
         ),
     )
+    if isinstance(rule, PerPatient) and rule.share is not None:
+        return header, shared_gradients(rule, dict(work.named_parameters()))
     return header, compress_update(outcome.arrays, base, compression, rng)
 
 
@@ -231,7 +234,7 @@ def sums(job: Job[Sums]) -> tuple[Answer, Arrays]:
     notes: tuple[str, ...] = ()
     if mechanism is not None:
         noise, seed = SecretNoise(job.noise_key("sums")), seeds.derive(job.seed, *names)
-        total = private_sums(model, phase, cohort, noise, seed, mechanism.noise_multiplier)
+        total = private_sums(model, phase, cohort, noise, seed, job.noise_share or mechanism.noise_multiplier)
     else:
         places = model.places(phase)
         if places is not None:

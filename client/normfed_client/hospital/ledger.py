@@ -247,7 +247,7 @@ class Ledger:
         head = _start(database)
         rows = database.execute(f"SELECT number, {_COLUMNS} FROM entries ORDER BY number").fetchall()
         for place, (number, time, key, kind, spent, run, arm, what, written, settled) in enumerate(rows, 1):
-            mechanisms = tuple(SampledGaussian(z, q, times) for z, q, times in json.loads(spent))
+            mechanisms = tuple(SampledGaussian(*mechanism) for mechanism in json.loads(spent))
             entry = Entry(Release(key, kind, mechanisms, run, arm, what), time, bool(settled))
             head = _digest(head, entry)
             if (number, written) != (place, head):
@@ -287,8 +287,14 @@ def _start(database: sqlite3.Connection) -> str:
 
 
 def _row(release: Release) -> tuple[str, ...]:
-    spent = json.dumps([[m.noise_multiplier, m.sampling_rate, m.times] for m in release.spent])
+    spent = json.dumps([_numbers(mechanism) for mechanism in release.spent])
     return release.key, release.kind, spent, release.run, release.arm, release.what
+
+
+def _numbers(mechanism: SampledGaussian) -> list[float]:
+    """Of how many sites the noise is only stands there if it is of several: entries keep their digests."""
+    found = [mechanism.noise_multiplier, mechanism.sampling_rate, mechanism.times]
+    return [*found, mechanism.sites] if mechanism.sites > 1 else found
 
 
 def _digest(before: str, entry: Entry) -> str:

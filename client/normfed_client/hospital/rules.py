@@ -63,6 +63,13 @@ class Rules(Frozen):
     minimum_sites_in_sum: int = Field(
         4, ge=3, le=1000, description="of a secure sum; a study that takes fewer is refused"
     )
+    noise_from_sites: int | None = Field(
+        None,
+        ge=2,
+        le=1000,
+        description="trusted to add their shares of the noise of a secure sum, this site and others together: a study "
+        "with distributed noise that counts on more is refused, and all are when absent",
+    )
     require_secure_aggregation: bool = Field(False, description="whether a study without secure aggregation is refused")
 
     def __hash__(self) -> int:
@@ -108,6 +115,10 @@ class Rules(Frozen):
         if len(self.peers) < secure.minimum_sites - 1:
             detail = f"peers: {len(self.peers)} are known; {secure.minimum_sites - 1} at least are in a sum with us"
             raise SiteError(SiteCode.PEERS_UNKNOWN, detail)
+        sharing = study.privacy.noise_sites
+        if sharing > (self.noise_from_sites or 1):
+            detail = f"noise_from_sites is {self.noise_from_sites}: the study counts on the noise of {sharing} sites"
+            raise SiteError(SiteCode.OWN_NOISE_ONLY, detail)
 
     def _asked(self, study: StudyConfig) -> list[tuple[str, int, int]]:
         federation, privacy = study.federation, study.privacy

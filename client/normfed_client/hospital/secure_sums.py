@@ -109,12 +109,18 @@ class SecureSums:
 
     def signed_elsewhere(self, step: SecureStep) -> bool:
         """Whether the site signed a list of survivors in another attempt at the same step."""
+        return any(other.signature for other in self._other_attempts(step))
+
+    def sent_elsewhere(self, step: SecureStep) -> bool:
+        """Whether the site masked a part in another attempt at the same step."""
+        return any(other.part for other in self._other_attempts(step))
+
+    def _other_attempts(self, step: SecureStep) -> Iterator[Kept]:
         for path in self.folder.glob(f"{step.name}-*.json"):
             if path != self._path(step):
                 other = self.read(step.model_copy(update={"attempt": int(path.stem.rpartition("-")[2])}))
-                if other is not None and other.signature:
-                    return True
-        return False
+                if other is not None:
+                    yield other
 
     def forget_secrets(self, step: SecureStep) -> None:
         """Throw away those of every other attempt and step."""

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from normfed_client.hospital.budget import BudgetRules, spent, within_a_year
 from normfed_client.hospital.ledger import Entry
+from normfed_common.privacy import accounting
 from normfed_common.wording.terminal_text import plain
 
 BAR = 40  # columns
@@ -37,6 +38,7 @@ def as_json(entries: Sequence[Entry], rules: BudgetRules) -> str:
                 "what": entry.release.what,
                 "settled": entry.settled,
                 "spent": [[m.noise_multiplier, m.sampling_rate, m.times] for m in entry.release.spent],
+                "noise_sites": max((m.sites for m in entry.release.spent), default=1),
             }
             for entry in entries
         ],
@@ -68,6 +70,21 @@ def show(console: Console, entries: Sequence[Entry], rules: BudgetRules) -> None
             "What was reserved counts, whether it left or not. What stays is not counted.",
             soft_wrap=True,
         )
+        if (note := _distributed(entries, rules)) is not None:
+            console.print(note, soft_wrap=True)
+
+
+def _distributed(entries: Sequence[Entry], rules: BudgetRules) -> str | None:
+    """What is trusted where noise was distributed, and what it would be worth else."""
+    shared = [m for entry in entries for m in entry.release.spent if m.sites > 1]
+    if not shared:
+        return None
+    alone = accounting.epsilon((m.alone() for entry in entries for m in entry.release.spent), rules.budget_delta)
+    return (
+        f"\nReleases with this hospital's share of distributed noise: {sum(m.times for m in shared)}. They count as if "
+        f"the noise of {max(m.sites for m in shared)} hospitals were in each, its own among them. If no other "
+        f"added its share, epsilon would be {_number(alone)} for life."
+    )
 
 
 def _years(entries: Sequence[Entry], years: Sequence[int], rules: BudgetRules) -> Table:

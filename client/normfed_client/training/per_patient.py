@@ -26,6 +26,12 @@ to divide the noise by.
 **Assumptions**, which `algorithms.private_training` checks: nothing else of a step passes from a group to another or
 out of the site; so no running statistics leave, and no transform before the model is fitted to the site's own people.
 
+**Distributed noise.** Where an answer goes into a secure sum and a round is one step of gradient descent, the site
+sends the sum of step 4 before it is divided, with its share of the noise, on the grid of
+`normfed_common.privacy.distributed`. The server divides the sum over all sites by q N / k, N all their people: that is
+step 4 over everybody, with FedAvg's weights but for the few people whom a division leaves over. With more steps this
+does not hold: the gradients of the second are taken where the first has led, under no more than a share of the noise.
+
 With ``unit="sample"`` every sample's own gradient is clipped in the place of the group's mean, and divided by the
 expected number of samples: what is protected is one sample of a step, one patch or slice, and never a person.
 """
@@ -34,7 +40,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
@@ -43,10 +49,13 @@ import numpy as np
 import torch
 
 from normfed_client.training.gradients import Draws, Scaled, Step
+from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.damage import say
+from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.foundation.keys import derived_key
 from normfed_common.learning.batch import Batch
 from normfed_common.learning.cohort import Cohort, Subcohort, Untold
+from normfed_common.privacy.distributed import NoiseShare
 from normfed_common.privacy.mechanisms import SampledGaussian
 from normfed_common.privacy.noise import SecretNoise
 from normfed_common.privacy.releases import OF_PEOPLE, lasting
@@ -68,6 +77,11 @@ class PerPatient:
         m, of one person in one step.
     unit
         Whose gradient is clipped.
+    share
+        This site's of the noise of a secure sum over sites, of which then the one step is a part; where absent, the
+        noise of every step is whole.
+    parts
+        Filled with the step's part: its sum in lengths of C, on the grid of the share, (parameters,).
     """
 
     key: bytes
@@ -75,6 +89,8 @@ class PerPatient:
     clip_norm: float
     samples: int
     unit: Literal["patient", "sample"] = "patient"
+    share: NoiseShare | None = None
+    parts: list[np.ndarray] = field(default_factory=list, init=False, repr=False, compare=False)
     _used: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
     tells_loss = False
 
@@ -99,6 +115,8 @@ class PerPatient:
     def steps(self, draws: Draws, cohort: Cohort, epochs: int) -> Iterator[Step]:
         """All steps; none needs another's draws, so those before a checkpoint cost nothing."""
         self._use()
+        if self.share is not None:
+            self.share.check(len(cohort.people()))
         # From the same weights the same noise, and never the same noise under other gradients.
         key = derived_key(self.key, draws.start)
         untold = Untold(cohort)
@@ -139,12 +157,18 @@ class PerPatient:
                 lost.append(error)
         if lost:
             say(f"step {number}: {len(lost)} of {there.sum()} groups of people were left out ({lost[0]})")
-        z, longest = self.release.noise_multiplier, self.clip_norm
         together = torch.cat([one.reshape(-1) for one in total]).cpu().numpy()
-        mean = noise.noised(together, z * longest if z else 0.0) / self._expected(draws, groups)
+        mean = self._noised(together, noise) / self._expected(draws, groups)
         parts = torch.from_numpy(mean).split([parameter.numel() for parameter in parameters])
         for parameter, part in zip(parameters, parts, strict=True):
             parameter.grad = part.view_as(parameter).to(parameter)
+
+    def _noised(self, total: np.ndarray, noise: SecretNoise) -> np.ndarray:
+        z, longest = self.release.noise_multiplier, self.clip_norm
+        if self.share is None:
+            return noise.noised(total, z * longest if z else 0.0)
+        self.parts.append(self.share.noised(total.astype(np.int64), noise) * self.share.step)
+        return self.parts[-1] * longest
 
     def _groups(self, noise: SecretNoise, people: int, size: int) -> np.ndarray:
         """Numbers of people, (groups, people per group); where there are fewer than ``size``, one group of all."""
@@ -192,7 +216,10 @@ class PerPatient:
             return
         factor = 1.0 if length <= self.clip_norm else self.clip_norm / length
         for one, part in zip(total, gradient, strict=True):
-            one.add_(part, alpha=factor)
+            if self.share is None:
+                one.add_(part, alpha=factor)
+            else:
+                one.add_(torch.trunc(part.double() * (factor * self.share.per_length / self.clip_norm)))
 
 
 def _gradient(
@@ -205,3 +232,18 @@ def _gradient(
     for number, batch in enumerate(samples):
         torch.autograd.backward(draws.loss(batch, *place, number).sum() / count, inputs=list(parameters))
     return [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+
+
+def shared_gradients(rule: PerPatient, parameters: Mapping[str, torch.nn.Parameter]) -> Arrays:
+    """What leaves of a step with distributed noise: its part of the sum by parameter, float64 in lengths of C.
+
+    Raises
+    ------
+    SiteError
+        If there was another number of steps than one, whose sum would not be all that is learnt from.
+    """
+    if len(rule.parts) != 1:
+        raise SiteError(SiteCode.STUDY_REFUSED, f"distributed noise is of one step per round, not {len(rule.parts)}")
+    ends = np.cumsum([parameter.numel() for parameter in parameters.values()])[:-1]
+    found = zip(parameters.items(), np.split(rule.parts[0], ends), strict=True)
+    return {name: part.reshape(tuple(parameter.shape)) for (name, parameter), part in found}

@@ -15,12 +15,13 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.cohort import Cohort
 from normfed_common.learning.learner import Learner
+from normfed_common.privacy.distributed import NoiseShare
 from normfed_common.privacy.noise import SecretNoise
 from normfed_common.privacy.releases import released
 
 
 def private_sums(
-    model: Learner, phase: str, cohort: Cohort, noise: SecretNoise, seed: int, multiplier: float
+    model: Learner, phase: str, cohort: Cohort, noise: SecretNoise, seed: int, multiplier: float | NoiseShare
 ) -> Arrays:
     """The sums of a phase over a site's training people.
 

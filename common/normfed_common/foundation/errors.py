@@ -102,6 +102,7 @@ class SiteCode(IntEnum):
     OUT_OF_RANGE = 231
     PEERS_UNKNOWN = 232
     SECURE_SUMS_ONLY = 233
+    OWN_NOISE_ONLY = 234
 
     @property
     def sentence(self) -> str:
@@ -156,6 +157,8 @@ _SENTENCES = {
     SiteCode.PEERS_UNKNOWN: "the site knows the keys of too few other sites for secure aggregation (peers of its "
     "site.yaml), or its minimum of sites in a sum is higher than the study's",
     SiteCode.SECURE_SUMS_ONLY: "the site takes part with secure aggregation only",
+    SiteCode.OWN_NOISE_ONLY: "the site does not count on the noise of so many sites (noise_from_sites of its "
+    "site.yaml): lower minimum_sites, or write noise: each-site",
 }
 
 _OF_THE_STUDY = frozenset(
@@ -170,6 +173,7 @@ _OF_THE_STUDY = frozenset(
         SiteCode.TOO_LITTLE_PRIVACY,
         SiteCode.PEERS_UNKNOWN,
         SiteCode.SECURE_SUMS_ONLY,
+        SiteCode.OWN_NOISE_ONLY,
     }
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 
@@ -20,12 +21,19 @@ class SampledGaussian:
         q, each person's chance to be in a sample, (0, 1]; 1 for everybody.
     times
         How many such sums are released, each with a sample and noise of its own.
+    sites
+        How many add the noise together, each its share; 1 where a site adds all of it (see `distributed`).
     """
 
     noise_multiplier: float
     sampling_rate: float = 1.0
     times: int = 1
+    sites: int = 1
 
     def repeated(self, times: int) -> SampledGaussian:
         """All of these again and again, ``times`` times."""
         return replace(self, times=self.times * times)
+
+    def alone(self) -> SampledGaussian:
+        """What is left of these where no other site adds its share of the noise."""
+        return replace(self, noise_multiplier=self.noise_multiplier / math.sqrt(self.sites), sites=1)

@@ -77,6 +77,10 @@ class SecretNoise:
         """Uniform in [0, 1), float64 (count,), of 53 binary digits."""
         return self._stream().uniform(count)
 
+    def integers(self, count: int) -> np.ndarray:
+        """Uniform of 64 bits, uint64 (count,)."""
+        return self._stream().integers(count)
+
     def permutation(self, count: int) -> np.ndarray:
         """0 to count - 1 in random order, int64 (count,)."""
         return np.argsort(self._stream().integers(count), kind="stable")

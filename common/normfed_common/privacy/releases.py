@@ -17,6 +17,7 @@ from normfed_common.foundation.damage import say
 from normfed_common.foundation.errors import NormfedError
 from normfed_common.learning.bounded import Bounded
 from normfed_common.learning.cohort import Alone, Cohort
+from normfed_common.privacy.distributed import NoiseShare
 from normfed_common.privacy.noise import SecretNoise
 
 OF_PEOPLE = (NormfedError, ArithmeticError, AssertionError, LookupError, OSError, RuntimeError, ValueError)
@@ -49,7 +50,7 @@ def released(
     cohort: Cohort,
     draws: Callable[[int], np.random.Generator],
     noise: SecretNoise,
-    multiplier: float,
+    multiplier: float | NoiseShare,
 ) -> Arrays:
     """The sums of a phase as they may leave the site. Of whom no contribution can be made, zeros are added.
 
@@ -58,13 +59,24 @@ def released(
     draws
         Returns what the person of a number draws from: the same whoever else is there.
     multiplier
-        z, the standard deviation of the noise in every entry of the total of contributions; 0 for none.
+        z, the standard deviation of the noise in every entry of the total of contributions; 0 for none. Or this site's
+        share of the noise of a secure sum: then the total is in whole steps of its grid.
+
+    Raises
+    ------
+    SiteError
+        If it is of too many people for its share of the noise.
     """
-    total = {name: np.zeros(shape) for name, shape in sorted(bounded.shapes().items())}
+    share, scale = (multiplier, 0.0) if isinstance(multiplier, NoiseShare) else (None, multiplier)
+    kind = np.float64 if share is None else np.int64
+    total = {name: np.zeros(shape, kind) for name, shape in sorted(bounded.shapes().items())}
     people, lost = len(cohort.people()), list[Exception]()
+    if share is not None:
+        share.check(people)
     for number in range(people):
         try:
             part = shortened(bounded.contribution(Alone(cohort, number), draws(number)))
+            part = part if share is None else share.rounded(part)
             adding = [(array, part[name]) for name, array in total.items()]
         except OF_PEOPLE as error:
             if lasting(error):
@@ -75,5 +87,9 @@ def released(
             array += added
     if lost:
         say(f"{len(lost)} of {people} people are not in the sums ({lost[0]})")
-    noisy = {name: noise.noised(array, multiplier) for name, array in total.items()}
+
+    def noised(array: np.ndarray) -> np.ndarray:
+        return noise.noised(array, scale) if share is None else share.noised(array, noise) * share.step
+
+    noisy = {name: noised(array) for name, array in total.items()}
     return noisy | bounded.beside(people)

@@ -24,9 +24,10 @@ class Spending:
     Parameters
     ----------
     sums
-        What one answer with sums is; None where the model has none.
+        What one answer with sums is, its noise that of several sites where it is distributed; None where the model has
+        none.
     round
-        What one round of training is, all its steps; None where the model trains no network.
+        What one round of training is, all its steps, likewise; None where the model trains no network.
     requests
         How often sums are asked for at most, over all phases.
     rounds
@@ -78,13 +79,14 @@ def _spending(privacy: PrivacyConfig, steps: int, requests: int, rounds: int) ->
     if requests:
         target = privacy.epsilon * (privacy.sums_share if rounds else 1)
         sums = SampledGaussian(
-            accounting.noise_multiplier(target, privacy.delta, lambda z: [SampledGaussian(z, times=requests)])
+            accounting.noise_multiplier(target, privacy.delta, lambda z: [SampledGaussian(z, times=requests)]),
+            sites=privacy.noise_sites,
         )
     if rounds:
         before = [sums.repeated(requests)] if sums else []
 
         def one(z: float) -> SampledGaussian:
-            return SampledGaussian(z, privacy.sampling_rate, steps)
+            return SampledGaussian(z, privacy.sampling_rate, steps, privacy.noise_sites)
 
         round = one(
             accounting.noise_multiplier(privacy.epsilon, privacy.delta, lambda z: [*before, one(z).repeated(rounds)])

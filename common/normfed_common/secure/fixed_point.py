@@ -10,6 +10,8 @@ is off by half of that per site at most: with 23 sites, 32 bits and |x| <= 8 the
 Sums of squares are held against sums to a millionth of themselves, however small: one integer of 64 bits is too coarse.
 `WidePoint` is two of them, the second for what the first leaves: with 23 sites and |x| <= 1e12 the resolution is
 6.6e-24, and sums are those of float64 to its last bits.
+
+Numbers with distributed noise are whole steps of a grid before they come here, and stay exactly that: `Multiples`.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from functools import cached_property
 import numpy as np
 
 from normfed_common.secure.keystream import TYPES, Bits
+
+LARGEST_MULTIPLE = 2**50  # of one site: float64 keeps it, and a sum of 2^12 sites, more than there are, never wraps
 
 
 class RangeError(ValueError):
@@ -121,3 +125,37 @@ class WidePoint:
     def decode(self, total: np.ndarray) -> np.ndarray:
         """The sum, float64."""
         return self.coarse.decode(total[0]) + self.fine.decode(total[1])
+
+
+@dataclass(frozen=True)
+class Multiples:
+    """Whole steps of a grid as the integers that they are, 64 bits: nothing is rounded.
+
+    Parameters
+    ----------
+    step
+        Of the grid.
+    """
+
+    step: float
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Unsigned integers of the same shape.
+
+        Raises
+        ------
+        RangeError
+            If one is beyond the range, not on the grid, or not a number.
+        """
+        steps = np.asarray(values, np.float64) / self.step
+        largest = np.abs(steps).max(initial=0.0)
+        if not largest <= LARGEST_MULTIPLE:  # NaN is never less
+            raise RangeError(f"{largest:.3g} steps are not within {LARGEST_MULTIPLE:.3g}")
+        whole = np.rint(steps)
+        if not (np.asarray(values, np.float64) == whole * self.step).all():
+            raise RangeError("a number with distributed noise is not on its grid")
+        return whole.astype(np.int64).astype(TYPES[64])
+
+    def decode(self, total: np.ndarray) -> np.ndarray:
+        """The sum, float64, of the sum of sites' integers."""
+        return np.asarray(total).view("<i8") * self.step

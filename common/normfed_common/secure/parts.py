@@ -10,12 +10,13 @@ FedAvg's mean. That the n_i add up to the people whom the sites signed for shows
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import WireError
-from normfed_common.secure.fixed_point import FixedPoint, WidePoint
+from normfed_common.secure.fixed_point import FixedPoint, Multiples, WidePoint
 from normfed_common.secure.keystream import TYPES, Bits
 
 PEOPLE, LOSS = "secure/people", "secure/loss"  # beside the arrays, masked as these are
@@ -24,6 +25,17 @@ ROUND_BITS: Bits = 32
 SUMS_BITS: Bits = 64
 
 Layout = tuple[tuple[str, tuple[int, ...], str], ...]
+
+
+@dataclass(frozen=True)
+class OnGrid:
+    """Which of the arrays of a part are whole steps of a grid, as distributed noise makes them."""
+
+    names: frozenset[str]
+    multiples: Multiples
+
+
+NOTHING = OnGrid(frozenset(), Multiples(1.0))
 
 
 def of_update(
@@ -50,15 +62,31 @@ def of_update(
     return found | {PEOPLE: np.asarray(people, TYPES[point.bits])}
 
 
-def of_sums(sums: Arrays, people: int, point: WidePoint) -> Arrays:
-    """A site's part of sums, float64; two integers per number.
+def of_sums(sums: Arrays, people: int, point: WidePoint, grid: OnGrid = NOTHING) -> Arrays:
+    """A site's part of sums, float64; two integers per number, and one where it is on the grid.
 
     Raises
     ------
     RangeError
         If a sum is beyond the range, or no number.
     """
-    return {name: point.encode(array) for name, array in sums.items()} | {PEOPLE: np.asarray(people, TYPES[point.bits])}
+    found = {
+        name: grid.multiples.encode(array) if name in grid.names else point.encode(array)
+        for name, array in sums.items()
+    }
+    return found | {PEOPLE: np.asarray(people, TYPES[point.bits])}
+
+
+def of_gradients(gradients: Arrays, people: int, grid: OnGrid) -> Arrays:
+    """A site's part of a round of one step, gradients with distributed noise, all on the grid; one integer per number.
+
+    Raises
+    ------
+    RangeError
+        If one is beyond the range, or not on the grid.
+    """
+    found = {name: grid.multiples.encode(array) for name, array in gradients.items()}
+    return found | {PEOPLE: np.asarray(people, TYPES[SUMS_BITS])}
 
 
 def mean_update(total: Arrays, base: Arrays, people: int, most_people: int, point: FixedPoint) -> Arrays:
@@ -71,6 +99,21 @@ def mean_update(total: Arrays, base: Arrays, people: int, most_people: int, poin
     }
 
 
+def mean_step(total: Arrays, base: Arrays, rate: float, grid: OnGrid) -> Arrays:
+    """The model, float32, after one step down the sum of parts, which are gradients with distributed noise.
+
+    Parameters
+    ----------
+    rate
+        By which the sum is multiplied.
+    """
+    return {
+        name: (base[name] - grid.multiples.decode(array) * rate).astype(np.float32)
+        for name, array in total.items()
+        if name in grid.names
+    }
+
+
 def mean_loss(total: Arrays, people: int, most_people: int, point: FixedPoint) -> float:
     """Over the people of all sites; NaN where the sites sent none."""
     if LOSS not in total:
@@ -78,9 +121,13 @@ def mean_loss(total: Arrays, people: int, most_people: int, point: FixedPoint) -
     return float(_of_loss(point.sites).decode(total[LOSS])) * most_people / people
 
 
-def total_sums(total: Arrays, point: WidePoint) -> Arrays:
+def total_sums(total: Arrays, point: WidePoint, grid: OnGrid = NOTHING) -> Arrays:
     """The sums, float64, of the sum of parts without masks."""
-    return {name: np.asarray(point.decode(array)) for name, array in total.items() if name != PEOPLE}
+    return {
+        name: np.asarray(grid.multiples.decode(array) if name in grid.names else point.decode(array))
+        for name, array in total.items()
+        if name != PEOPLE
+    }
 
 
 def _of_loss(sites: int) -> WidePoint:

@@ -39,6 +39,12 @@ class SecureAggregationConfig(Frozen):
         description="of a site, in any one number of its sums; a site with a larger one sends nothing; sums "
         "keep the digits of float64",
     )
+    noise: Literal["each-site", "distributed"] = Field(
+        "each-site",
+        exclude_if=lambda noise: noise == "each-site",  # studies without the key keep their digests
+        description="with epsilon: every site adds all the noise, and trusts nobody; or each its share, so that the "
+        "sum of minimum_sites - colluding_sites of them has it all, which are trusted to add theirs",
+    )
 
     @model_validator(mode="after")
     def _others_remain(self) -> SecureAggregationConfig:
@@ -124,7 +130,20 @@ class PrivacyConfig(Frozen):
                     f"{', '.join(said)} without epsilon: no noise would be added. Add epsilon, such as 4, or leave "
                     f"{'them' if len(said) > 1 else 'it'} out"
                 )
+            if self.secure_aggregation is not None and self.secure_aggregation.noise == "distributed":
+                raise ValueError(
+                    "secure_aggregation.noise is distributed, without epsilon: no noise would be added. Add epsilon, "
+                    "such as 4, or leave noise out"
+                )
         return self
+
+    @property
+    def noise_sites(self) -> int:
+        """How many sites the noise of a secure sum is of, each adding its share; 1 where each adds all of it."""
+        secure = self.secure_aggregation
+        if self.epsilon is None or secure is None or secure.noise == "each-site":
+            return 1
+        return secure.minimum_sites - secure.colluding_sites
 
 
 NONE = PrivacyConfig()

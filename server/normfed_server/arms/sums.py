@@ -21,7 +21,8 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError, WireError
 from normfed_common.learning.learner import named_sums
 from normfed_common.learning.phase import Phase
-from normfed_common.privacy.spending import spending
+from normfed_common.privacy.distributed import NoiseShare
+from normfed_common.privacy.spending import Kind, spending
 from normfed_common.study.federation import SumsBy
 from normfed_common.wire import messages as wire
 from normfed_common.wire import offers
@@ -132,9 +133,16 @@ def _claimed(job: ArmInTraining, phase: str, noise: float | None, site: str, ans
 
 
 def noise_of(job: ArmInTraining) -> float | None:
-    """In every entry of a site's contributions; None where the study asks for no privacy."""
+    """In every entry of the contributions of a site that adds all noise; None where the study asks for no privacy."""
     spent = spending(job.study, job.model.phases())
     return None if spent is None or spent.sums is None else spent.sums.noise_multiplier
+
+
+def share_of(job: ArmInTraining, kind: Kind) -> NoiseShare | None:
+    """What each site adds of the noise of a secure sum; None where each adds all of it, or none."""
+    spent = spending(job.study, job.model.phases())
+    release = None if spent is None else spent.by_kind().get(kind)
+    return None if release is None or release.sites == 1 else NoiseShare.of(release)
 
 
 def in_total(noise: float | None, factors: Mapping[str, float]) -> float | None:

@@ -58,7 +58,8 @@ def noise_length(guarantee: Guarantee, spent: Spent, results: RunResults) -> flo
 
 def _length(mechanism: Mechanism, members: int, parts: int) -> float:
     steps = 1 if mechanism.of == "sums" else mechanism.releases
-    noise = mechanism.noise_multiplier * math.sqrt(mechanism.numbers * parts * steps)
+    times = parts * steps / mechanism.sites  # that noise of the whole multiplier is added
+    noise = mechanism.noise_multiplier * math.sqrt(mechanism.numbers * times)
     return noise / (mechanism.sampling_rate * members * steps)
 
 

@@ -57,8 +57,15 @@ def _of(guarantee: Guarantee) -> str:
     if guarantee.unit == "site":
         return f"Hospitals are protected at a server that they trust: {figures}."
     if of_one_model(guarantee) > MODERATE:
-        return f"Patients are protected weakly: {figures}."
-    return f"Patients are protected: {figures}."
+        return f"Patients are protected weakly{_by_whom(guarantee)}: {figures}."
+    return f"Patients are protected{_by_whom(guarantee)}: {figures}."
+
+
+def _by_whom(guarantee: Guarantee) -> str:
+    """Who must do what is asked of them, where it is not a patient's own hospital alone."""
+    if guarantee.noise_sites == 1:
+        return ""
+    return f", as long as {guarantee.noise_sites} hospitals of every sum add their shares of the noise"
 
 
 def _noun(guarantee: Guarantee) -> str:
@@ -166,6 +173,16 @@ def _of_mechanisms(results: RunResults, privacy: PrivacyFigures) -> list[Gap]:
     if privacy.outside and (privacy.people is not None or privacy.sites is not None):
         names = listed(results.title(name) for name in privacy.outside)
         found.append(Gap("Models beside the study's own", f"no guarantee covers {names}."))
+    if privacy.people is not None and privacy.people.noise_sites > 1:
+        found.append(
+            Gap(
+                "A patient whose hospital is the only one to add noise",
+                f"each hospital adds its share only, so that any {privacy.people.noise_sites} of them add all of it "
+                "together. That they do is trusted, not checked. If a patient's own hospital were the only one, "
+                f"epsilon would be {upwards(privacy.people.alone)} in the place of "
+                f"{upwards(of_one_model(privacy.people))}.",
+            )
+        )
     if privacy.minimum_sites is not None:
         found.append(
             Gap(

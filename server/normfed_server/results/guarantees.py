@@ -20,6 +20,7 @@ class Mechanism(Frozen):
     sampling_rate: float
     releases: int = Field(description="in all; of rounds the steps of training, at a trusted server the rounds")
     numbers: int = Field(0, description="that the largest release consists of; 0 of runs before this was counted")
+    sites: int = Field(1, description="that add the noise together, each its share, at the least; 1 where each adds it")
 
 
 class Spent(Frozen):
@@ -28,6 +29,14 @@ class Spent(Frozen):
     epsilon: float
     sites: tuple[str, ...] = Field(description="that train it")
     mechanisms: tuple[Mechanism, ...]
+    alone: float | None = Field(
+        None, description="epsilon where no other site adds its share of distributed noise; null where each adds all"
+    )
+
+    @property
+    def noise_sites(self) -> int:
+        """How many sites are trusted to add their shares of the noise; 1 where none is trusted."""
+        return max((mechanism.sites for mechanism in self.mechanisms), default=1)
 
 
 class Guarantee(Frozen):
@@ -38,6 +47,16 @@ class Guarantee(Frozen):
     delta: float
     models: dict[str, Spent]
     total: float = Field(description="epsilon of all models together, at the site that is in most")
+
+    @property
+    def noise_sites(self) -> int:
+        """The most that a model's noise is of; 1 where no site is trusted to add any."""
+        return max((spent.noise_sites for spent in self.models.values()), default=1)
+
+    @property
+    def alone(self) -> float:
+        """Epsilon of the model that takes most, where a site's own share is all the noise that there is."""
+        return max((spent.alone or spent.epsilon for spent in self.models.values()), default=0.0)
 
 
 class PrivacyFigures(Frozen):

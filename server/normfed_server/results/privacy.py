@@ -5,7 +5,8 @@ The figures follow from the study alone, as the sites compute them too: no model
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from normfed_common.learning.bounded import of_size
 from normfed_common.learning.phase import Phase, averaged_rounds
@@ -64,8 +65,13 @@ def _people(
     for arm in arms:
         spent = spending(study, phases[arm.name])
         assert spent is not None
-        found[arm.name] = spent.by_kind()
+        found[arm.name] = spent.by_kind() if arm.federated else _by_one_site(spent.by_kind())
     return _guarantee(study.privacy.unit, study.privacy.epsilon, study.privacy.delta, arms, found, sizes)
+
+
+def _by_one_site(releases: Mapping[Kind, SampledGaussian]) -> dict[Kind, SampledGaussian]:
+    """The same of a model that is in no secure sum: who trains it adds all the noise."""
+    return {kind: replace(release, sites=1) for kind, release in releases.items()}
 
 
 def _sites(
@@ -106,11 +112,18 @@ def _guarantee(
                 mechanisms=tuple(
                     _mechanism(kind, release, sizes[arm.name][kind]) for kind, release in found[arm.name].items()
                 ),
+                alone=_alone(found[arm.name].values(), delta),
             )
             for arm in arms
         },
         total=max((together([arm for arm in arms if site in arm.train]) for site in everywhere), default=0.0),
     )
+
+
+def _alone(releases: Collection[SampledGaussian], delta: float) -> float | None:
+    if all(release.sites == 1 for release in releases):
+        return None
+    return accounting.epsilon([release.alone() for release in releases], delta)
 
 
 def _mechanism(kind: Kind, release: SampledGaussian, numbers: int) -> Mechanism:
@@ -120,4 +133,5 @@ def _mechanism(kind: Kind, release: SampledGaussian, numbers: int) -> Mechanism:
         sampling_rate=release.sampling_rate,
         releases=release.times,
         numbers=numbers,
+        sites=release.sites,
     )

@@ -166,6 +166,13 @@ PEERS = dict.fromkeys("bcd", "0123 4567 89AB CDEF 0123 4567 89AB CDEF")
 SECURE = {"privacy": {"secure_aggregation": {"minimum_sites": 4}}}
 
 
+DISTRIBUTED = {"privacy": {"epsilon": 4, "secure_aggregation": {"minimum_sites": 4, "noise": "distributed"}}}
+
+
+def test_a_study_with_distributed_noise_is_taken_by_a_site_that_trusts_as_many_to_add_theirs() -> None:
+    RULES.model_copy(update={"peers": PEERS, "noise_from_sites": 3}).check(study(**DISTRIBUTED))
+
+
 def test_a_study_of_secure_sums_is_taken_by_a_site_that_knows_enough_peers() -> None:
     RULES.model_copy(update={"peers": PEERS, "require_secure_aggregation": True}).check(study(**SECURE))
 
@@ -177,6 +184,9 @@ def test_a_study_of_secure_sums_is_taken_by_a_site_that_knows_enough_peers() -> 
         ({"peers": dict(list(PEERS.items())[:2])}, SECURE, SiteCode.PEERS_UNKNOWN),
         ({"peers": PEERS, "minimum_sites_in_sum": 5}, SECURE, SiteCode.PEERS_UNKNOWN),
         ({"peers": PEERS, "require_secure_aggregation": True}, {}, SiteCode.SECURE_SUMS_ONLY),
+        ({"peers": PEERS}, DISTRIBUTED, SiteCode.OWN_NOISE_ONLY),
+        ({"peers": PEERS, "noise_from_sites": 2}, DISTRIBUTED, SiteCode.OWN_NOISE_ONLY),
+        ({"peers": PEERS, "noise_from_sites": 3, "minimum_sites_in_sum": 5}, DISTRIBUTED, SiteCode.PEERS_UNKNOWN),
     ],
 )
 def test_what_a_site_does_not_take_of_secure_sums(rules: dict[str, Any], asked: dict[str, Any], code: SiteCode) -> None:

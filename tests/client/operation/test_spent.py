@@ -67,6 +67,22 @@ def test_programs_read_every_entry(folder: Path) -> None:
     assert found["entries"][0]["spent"] == [[10.0, 1.0, 1]]
 
 
+def test_of_distributed_noise_it_is_said_who_is_trusted_and_what_the_site_s_own_share_is_worth(
+    folder: Path,
+) -> None:
+    shared = SampledGaussian(10.0, sites=4)
+    release = Release("a", "noise", (shared,), "run-1", "atlas", "train.sums")
+    assert not open_hospital(folder).ledger().reserve(release, lambda *_: "")
+    enter(folder, "b", "atlas")
+    output = " ".join(normfed("site", "ledger", "--home", folder).output.split())
+    assert f"{epsilon([ONE] * 2, 1e-5):.3g} of 1 is spent" in output
+    assert "with this hospital's share of distributed noise: 1. They count" in output
+    assert "as if the noise of 4 hospitals were in each" in output
+    assert f"epsilon would be {epsilon([ONE, SampledGaussian(5.0)], 1e-5):.3g} for life" in output
+    entries = json.loads(normfed("site", "ledger", "--json", "--home", folder).output)["entries"]
+    assert [entry["noise_sites"] for entry in entries] == [4, 1]
+
+
 def test_a_damaged_ledger_is_said_in_one_sentence(folder: Path) -> None:
     (folder / "ledger.sqlite").write_bytes(b"x" * 5000)
     with pytest.raises(UserError, match=r"cannot be used \(file is not a database\)"):

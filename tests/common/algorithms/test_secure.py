@@ -60,3 +60,39 @@ def test_a_sum_of_as_few_as_collude_is_refused() -> None:
     config = {"secure_aggregation": {"minimum_sites": 4, "colluding_sites": 3}}
     with pytest.raises(StudyError, match=r"at least colluding_sites \+ 2 must be in it"):
         resolve(STUDY | {"privacy": config}, "test")
+
+
+DISTRIBUTED: dict[str, Any] = {"privacy": {"epsilon": 4, "secure_aggregation": {"noise": "distributed"}}}
+ONE_STEP: dict[str, Any] = DISTRIBUTED["privacy"] | {"steps_per_round": 1}
+STEP: dict[str, Any] = {"privacy": ONE_STEP, "federation": {"optimiser": "sgd"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "the model siamese trains a network \\(training\\), and in a round of 4 steps every step after the first"),
+        ({"model": {"name": "atlas"}, "comparisons": {"baselines": ["autoencoder"]}}, "the model autoencoder trains"),
+        ({"model": {"name": "atlas"}, "federation": {"sums": "by-site"}}, "a person of a small site moves the sum"),
+        (STEP | {"federation": {"optimiser": "adam"}}, "the optimiser adam divides a site's gradient"),
+        (STEP | {"strategy": {"name": "fedprox"}}, "under the strategy fedprox a site's update is not its gradient"),
+        (STEP | {"strategy": {"name": "fedbn"}}, "under the strategy fedbn"),
+        (STEP | {"privacy": ONE_STEP | {"unit": "sample"}}, "unit is sample, which protects no person"),
+    ],
+    ids=["rounds", "a baseline's rounds", "by site", "adam", "fedprox", "fedbn", "sample"],
+)
+def test_it_says_what_distributed_noise_cannot_hide(changes: dict[str, Any], words: str) -> None:
+    asked = STUDY | DISTRIBUTED | changes
+    with pytest.raises(StudyError, match=f"privacy.secure_aggregation.noise: distributed: .*{words}"):
+        check_secure_sums(resolve(asked, "test"))
+    privacy = asked["privacy"] | {"secure_aggregation": True}
+    check_secure_sums(resolve(asked | {"privacy": privacy}, "test"))
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fedavgm", "fedadam"])
+def test_rounds_of_one_step_of_gradient_descent_may_have_distributed_noise(strategy: str) -> None:
+    check_secure_sums(resolve(STUDY | STEP | {"strategy": {"name": strategy}}, "test"))
+
+
+@pytest.mark.parametrize("name", ["atlas", "matched-filter", "mixture", "location"])
+def test_every_model_of_bounded_sums_may_have_distributed_noise(name: str) -> None:
+    check_secure_sums(resolve(STUDY | DISTRIBUTED | {"model": {"name": name}}, "test"))

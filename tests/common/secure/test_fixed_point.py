@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from normfed_common.secure.fixed_point import FixedPoint, RangeError, WidePoint
+from normfed_common.secure.fixed_point import FixedPoint, Multiples, RangeError, WidePoint
 
 BITS = st.sampled_from([32, 64])
 RANGES = st.floats(1e-3, 1e15)
@@ -74,3 +74,21 @@ def test_a_square_of_one_person_is_that_person_s_sum_squared_however_small():
     for value in (20.0, 1.0, 1e-3, 1e-6, 1e-8, 0.0):
         first, second = (float(point.decode(point.encode(np.array(x)))) for x in (value, value**2))
         assert first**2 == pytest.approx(second, rel=1e-6)
+
+
+STEPS = st.floats(1e-12, 1e3)
+
+
+@given(STEPS, st.lists(st.lists(st.integers(-(2**50), 2**50), min_size=3, max_size=3), min_size=1, max_size=20))
+def test_whole_steps_of_a_grid_are_added_up_exactly_whatever_the_step(step, sites):
+    multiples = Multiples(step)
+    with np.errstate(over="ignore"):
+        total = sum((multiples.encode(np.array(row, np.float64) * step) for row in sites), np.zeros(3, np.uint64))
+    np.testing.assert_array_equal(total.view("<i8"), np.sum(np.array(sites, object), 0).astype(np.int64))
+    np.testing.assert_array_equal(multiples.decode(total), total.view("<i8") * step)
+
+
+@pytest.mark.parametrize("value", [0.5, 1 + 1e-9, 2.0**51, np.nan, -np.inf])
+def test_what_is_no_whole_step_or_too_many_is_refused(value):
+    with pytest.raises(RangeError):
+        Multiples(1.0).encode(np.array([0.0, value]))

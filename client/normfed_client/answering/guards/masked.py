@@ -6,15 +6,17 @@ from typing import Any
 
 from normfed_client.answering.guards.base import Guard
 from normfed_client.answering.job import Job
-from normfed_client.answering.participating import asked_for, checked, participation, refusing, step_of, sums_of
+from normfed_client.answering.participating import asked_for, checked, participation, refusing, step_of
 from normfed_client.hospital.secure_sums import Kept
+from normfed_common.algorithms.secure import check_distributed_noise
 from normfed_common.algorithms.sharing import personal_arrays
 from normfed_common.foundation import digests
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.foundation.errors import SiteCode, SiteError
+from normfed_common.foundation.errors import SiteCode, SiteError, StudyError
 from normfed_common.secure import parts
 from normfed_common.secure.fixed_point import FixedPoint, RangeError, WidePoint
 from normfed_common.secure.participation import Participation
+from normfed_common.secure.parts import OnGrid
 from normfed_common.wire import offers
 from normfed_common.wire.answers import Answer, Trained
 from normfed_common.wire.requests import Sums, TrainRound
@@ -36,11 +38,12 @@ class Masked(Guard):
                 raise SiteError(SiteCode.SECURE_SUM_REFUSED, f"{job.request.task}: asked for in the clear")
             return
         asked_for(job)
+        _check_noise(job)
         if isinstance(payload, TrainRound) and payload.compression != "none":
             raise SiteError(SiteCode.BAD_REQUEST, "a masked update cannot be compressed")
         if job.kept is not None:
             return
-        step, store = step_of(job), sums_of(job)
+        step, store = step_of(job), job.secure_sums
         received = _received(job)
         with store.alone(), refusing(job):
             kept = checked(job, store.read(step))
@@ -55,7 +58,7 @@ class Masked(Guard):
         payload = job.payload
         if not isinstance(payload, TrainRound | Sums) or payload.secure is None:
             return answer, arrays
-        step, store = step_of(job), sums_of(job)
+        step, store = step_of(job), job.secure_sums
         with store.alone(), refusing(job):
             kept = checked(job, store.read(step))
             participant = participation(job, kept)
@@ -65,7 +68,8 @@ class Masked(Guard):
                 # Masked alike, the difference of two answers would be in the clear.
                 raise SiteError(SiteCode.SECURE_SUM_REFUSED, f"{step.name}: another answer than the first")
             store.write(step, kept.model_copy(update={"part": content}))
-        bits = parts.ROUND_BITS if isinstance(payload, TrainRound) else parts.SUMS_BITS
+        whole = isinstance(payload, TrainRound) and job.noise_share is None
+        bits = parts.ROUND_BITS if whole else parts.SUMS_BITS
         vector = parts.flat(part, bits)
         participant.mask(vector, kept.held.keys())
         if isinstance(answer.payload, Trained):
@@ -86,16 +90,44 @@ def _part(job: Job[Any], answer: Answer, arrays: Arrays, kept: Kept, participant
         detail = f"{answer.subjects} people are in the answer; the site signed for {people}"
         raise SiteError(SiteCode.SECURE_SUM_REFUSED, detail)
     try:
+        if isinstance(answer.payload, Trained) and job.noise_share is not None:
+            return parts.of_gradients(arrays, people, job.noise_share.grid(arrays))
         if isinstance(answer.payload, Trained):
             point = FixedPoint(parts.ROUND_BITS, config.largest_change, sites)
             base, loss = offers.decode(job.arrays).model, answer.payload.loss
             return parts.of_update(arrays, base, people, participant.most_people, loss, point)
         if job.site.study.federation.sums == "by-site":
             arrays = {name: array / people for name, array in arrays.items()}
-        return parts.of_sums(arrays, people, WidePoint(parts.SUMS_BITS, config.largest_sum, sites))
+        return parts.of_sums(arrays, people, WidePoint(parts.SUMS_BITS, config.largest_sum, sites), _grid(job))
     except RangeError as error:
         which = "largest_change" if isinstance(answer.payload, Trained) else "largest_sum"
         raise SiteError(SiteCode.OUT_OF_RANGE, f"{which}: {error}") from error
+
+
+def _check_noise(job: Job[Any]) -> None:
+    """Refuse a part that distributed noise does not hide anybody in, whatever let the study through.
+
+    Raises
+    ------
+    SiteError
+        If so.
+    """
+    try:
+        check_distributed_noise(job.site.study, job.request.model, job.request.strategy)
+    except StudyError as error:
+        raise SiteError(SiteCode.STUDY_REFUSED, str(error)) from error
+
+
+def _grid(job: Job[Sums]) -> OnGrid:
+    """Which of the sums have distributed noise, and on what grid."""
+    share = job.noise_share
+    if share is None:
+        return parts.NOTHING
+    model = job.model()
+    model.load(offers.decode(job.arrays).model)
+    bounded = model.bounded(job.payload.phase)
+    assert bounded is not None  # as the sums were made of it
+    return share.grid(bounded.shapes())
 
 
 def _received(job: Job[Any]) -> str:

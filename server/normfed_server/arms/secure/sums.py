@@ -22,7 +22,7 @@ from normfed_common.wire.secure import SecureStep
 from normfed_server.arms.in_training import ArmInTraining
 from normfed_server.arms.secure.exchange import SecureSum, Total
 from normfed_server.arms.secure.gathering import OfSums
-from normfed_server.arms.sums import absorb, by_site, in_total, noise_of, repaired
+from normfed_server.arms.sums import absorb, by_site, in_total, noise_of, repaired, share_of
 from normfed_server.sites import claims
 
 
@@ -79,13 +79,15 @@ def _believed(job: ArmInTraining, phase: str, total: Total) -> Arrays:
     RunError
         If it is not: whose sums are to blame nobody can know.
     """
-    config = job.study.privacy.secure_aggregation
+    config, share = job.study.privacy.secure_aggregation, share_of(job, "sums")
     point = WidePoint(parts.SUMS_BITS, config.largest_sum if config else 1.0, total.sites)
-    sums = parts.total_sums(total.arrays, point)
+    shape = job.model.bounded(phase) if share is not None else None
+    grid = parts.NOTHING if share is None or shape is None else share.grid(shape.shapes())
+    sums = parts.total_sums(total.arrays, point, grid)
     if job.study.federation.sums == "by-site":
         sums = {name: np.asarray(array * (total.everybody / len(total.people))) for name, array in sums.items()}
     factors = by_site(total.people) if job.study.federation.sums == "by-site" else dict.fromkeys(total.people, 1.0)
-    noise = in_total(noise_of(job), factors)
+    noise = in_total(noise_of(job) if share is None else share.scale, factors)
     try:
         return repaired(job, phase, claims.sums(sums, job.model, phase, total.everybody, noise), noise)
     except WireError as error:

@@ -22,9 +22,12 @@ from normfed_client.hospital.budget import spent
 from normfed_client.hospital.folder import Hospital, HospitalConfig
 from normfed_client.hospital.ledger import Ledger, Release
 from normfed_client.hospital.outbox import digest
+from normfed_client.hospital.secure_sums import Kept
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.phase import Phase
+from normfed_common.privacy import accounting
 from normfed_common.privacy.spending import spending
+from normfed_common.secure.adverts import Advert
 from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.privacy import PrivacyConfig
@@ -40,6 +43,7 @@ from normfed_common.wire.requests import (
     Sums,
     TrainRound,
 )
+from normfed_common.wire.secure import Masking
 
 PRIVATE = STUDY.model_copy(update={"privacy": PrivacyConfig(epsilon=2.0)})
 PHASES = (Phase("moments", "summed"), Phase("training", "averaged"))
@@ -384,3 +388,52 @@ def test_the_counter_is_no_part_of_what_is_asked(tmp_path: Path) -> None:
     assert with_it.ledger is not None
     without = with_it.model_copy(update={"ledger": None})
     assert digest(with_it, {}, Nothing()) == digest(without, {}, Nothing())
+
+
+class OfSums(Model):
+    """Two rounds of sums."""
+
+    def phases(self) -> tuple[Phase, ...]:
+        return (Phase("moments", "summed", rounds=2),)
+
+
+def masked(folder: Path, attempt: int = 0, run: str = "run", seed: str = "0" * 64) -> Job[Any]:
+    """Asked for sums with distributed noise, once this site has made keys for them."""
+    secure = {"secure_aggregation": {"minimum_sites": 4, "noise": "distributed"}}
+    study = STUDY.model_copy(update={"privacy": PrivacyConfig.model_validate({"epsilon": 2.0} | secure)})
+    payload = Sums(phase="moments", secure=Masking(attempt=attempt, boxes={}))
+    found = asked(folder, payload, study, run=run)
+    found.site.model = lambda *_: OfSums()
+    advert = Advert(site="a", people=10, cipher="1" * 64, mask="2" * 64, seed=seed)
+    step = found.request.step
+    assert step is not None
+    found.secure_sums.write(step, Kept(context="", advert=advert, secrets=None))
+    return found
+
+
+def test_distributed_noise_is_another_in_every_run_and_attempt_and_the_same_for_the_same_again(tmp_path: Path) -> None:
+    """Two sums over other sites that have noise of a site in common would differ by less noise than is charged."""
+    same = [masked(tmp_path), masked(tmp_path)]
+    others = [masked(tmp_path, run="another"), masked(tmp_path, attempt=1, seed="3" * 64)]
+    assert len({job.origin for job in (*same, *others)}) == 3
+    assert same[0].origin == same[1].origin
+
+
+def test_distributed_noise_is_charged_as_that_of_the_sum_with_how_many_sites_it_is_of(tmp_path: Path) -> None:
+    ours = hospital(tmp_path)
+    guard = Budget(ours)
+    guard.inbound(masked(tmp_path))
+    guard.inbound(masked(tmp_path))  # the same again
+    (entry,) = ours.ledger().entries()
+    (release,) = entry.release.spent
+    assert (release.sites, entry.release.kind) == (3, "noise")
+    delta = PRIVATE.privacy.delta
+    assert accounting.epsilon([release.repeated(2)], delta) == pytest.approx(2.0, rel=5e-3)
+    assert accounting.epsilon([release.alone().repeated(2)], delta) > 3.5
+
+
+def test_attempts_whose_noise_is_another_cost_no_more_together_than_the_study_says(tmp_path: Path) -> None:
+    guard = Budget(hospital(tmp_path))
+    for attempt in range(2):  # as many as the study has sums
+        guard.inbound(masked(tmp_path, attempt, seed=f"{attempt}" * 64))
+    assert refused(guard, masked(tmp_path, 2, seed="2" * 64)).code is SiteCode.BUDGET_SPENT
