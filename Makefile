@@ -49,7 +49,7 @@ types: $(VENV)/.dev  ## mypy, strict
 arrows: $(VENV)/.dev  ## import-linter: the arrows between the packages
 	@$(BIN)/lint-imports
 
-schemas: $(VENV)/.installed  ## write the JSON schemas of metrics.json and events.jsonl anew, from their models
+schemas: $(VENV)/.installed  ## write the JSON schemas of metrics.json, privacy-audit.json and events.jsonl anew, from their models
 	@$(BIN)/python -m normfed_server.results.schemas
 
 check: lint types arrows test  ## lint, types, arrows and tests

@@ -89,9 +89,10 @@ def as_at_a_site() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of the tests' own, so that they never touch the user's."""
+    """A cache, and a list of sites, of the tests' own, so that they never touch the user's."""
     root = tmp_path_factory.mktemp("cache")
-    os.environ.update(QUIET_FLOWER, NORMFED_CACHE=str(root))
+    state = str(tmp_path_factory.mktemp("state"))
+    os.environ.update(QUIET_FLOWER, NORMFED_CACHE=str(root), XDG_STATE_HOME=state)
     return root
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from normfed_client.hospital.folder import open_hospital
 from normfed_client.imaging.bids import read_dataset
 from normfed_client.imaging.cache import default_root
+from normfed_client.imaging.cohort import Lots
 from normfed_common.foundation import arrays as named
 from normfed_common.studies import load_study, resolve
 from normfed_common.study.config import StudyConfig
@@ -24,6 +25,7 @@ from normfed_simulation import experiment
 
 WITHIN_S = 7200.0
 CACHED = "cache"
+MOST_TRAIN = Lots(lambda _person, _purpose: 1.0, 0.0, 0.0)  # as many as any hospital's own division lets train
 
 
 class Silent:
@@ -44,11 +46,18 @@ class Silent:
 
 
 def prepared(study: Path | None, data: Path | None) -> tuple[StudyConfig, Path]:
-    """The study, and the dataset that the hospitals share out; synthetic people are made where it names them."""
+    """The study, and the dataset that the hospitals share out; synthetic people are made where it names them.
+
+    Raises
+    ------
+    UserError
+        If no hospitals of this dataset could run the study, however they divide their people.
+    """
     chosen = load_study(study) if study is not None else resolve(STUDY, "the rehearsal's study")
     # Nobody has all scans in one place here.
     beside = chosen.comparisons.model_copy(update={"pooled": False})
     chosen = chosen.model_copy(update={"comparisons": beside})
+    experiment.check(chosen, data, lots=MOST_TRAIN)
     return chosen, data if data is not None else experiment.make_dataset(chosen, default_root(), 2, Silent())
 
 

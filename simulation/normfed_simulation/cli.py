@@ -228,6 +228,7 @@ def _run(
 
 
 def _print_summary(console: Console, folder: Path, report_path: Path, with_league: bool) -> None:
+    from normfed_server.report.drowned import drowned
     from normfed_server.report.findings import headline
     from normfed_server.report.promises import summary
     from normfed_server.report.words import alone_sentences, participation_sentence
@@ -246,6 +247,8 @@ def _print_summary(console: Console, folder: Path, report_path: Path, with_leagu
     if results.unseen is not None:
         console.print(unseen_table(results.unseen))
     console.print(f"Report: [bold]{report_path}[/]", soft_wrap=True, highlight=False)
+    for sentence in drowned(results):
+        console.print(f"[yellow]![/] {plain(sentence)}", highlight=False)
     if results.privacy is not None:
         console.print(f"Privacy: {folder / PRIVACY}. {summary(results.privacy)}", soft_wrap=True, highlight=False)
     console.print(f"Anomaly maps: {folder / 'maps'}", soft_wrap=True, highlight=False)

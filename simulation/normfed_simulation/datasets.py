@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
+from normfed_client.imaging.bids import Dataset as Bids
 from normfed_common.foundation import digests
 from normfed_common.foundation.registry import Registry
 from normfed_common.study.base import Frozen
@@ -45,6 +46,10 @@ class Dataset(ABC):
         """Whether ``root`` holds all of it: `write` writes dataset_description.json last."""
         return (root / "dataset_description.json").exists()
 
+    def planned(self, root: Path) -> Bids | None:
+        """What will be read of ``root`` once it is written; None where that shows no sooner."""
+        return None
+
     @abstractmethod
     def parts(self) -> int:
         """How many parts `write` says are done."""
@@ -70,6 +75,10 @@ class Phantom(Dataset):
     def written(self, root: Path) -> bool:
         """Whether ``root`` holds it; raises `DatasetError` if it holds another."""
         return hospitals.written(self.config, self.seed, root)
+
+    def planned(self, root: Path) -> Bids:
+        """See `Dataset`."""
+        return Bids(root, hospitals.visits(self.config, self.seed, root), ())
 
     def parts(self) -> int:
         """People."""

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from normfed_client.hospital.rules import CustodyConfig
 from normfed_client.hospital.simulated import read_sites
-from normfed_client.imaging.bids import Problem, Visit, read_dataset
+from normfed_client.imaging.bids import Dataset, Problem, Visit, read_dataset
 from normfed_client.imaging.cache import default_root
-from normfed_client.imaging.cohort import assign, select
+from normfed_client.imaging.cohort import Lots, Roles, assign, select
 from normfed_client.imaging.preparation import prepare_all
 from normfed_client.imaging.preprocessing import Recipe
 from normfed_client.training.objectives import objective_of
@@ -24,7 +24,10 @@ from normfed_common.foundation.files import write_json
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.names import check_names
 from normfed_server.arms import virtual_clock as pace
+from normfed_server.arms.plan import make
+from normfed_server.arms.secure.planning import restricted
 from normfed_server.runs.folder import Run
+from normfed_server.sites.description import SiteDescription
 from normfed_server.steps.catalogue import check_steps
 from normfed_simulation import datasets, hospital_times, patients, site_logs
 from normfed_simulation import run_folder as runs
@@ -95,7 +98,7 @@ def simulate(
     _check_study(run.study)
     cache = default_root()
     root = data if data is not None else make_dataset(run.study, cache, workers, watcher)
-    people, problems = _taking_part(run.study, root, conditions)
+    people, problems = _taking_part(run.study, read_dataset(root), conditions)
     names = list(people)
     problems += _prepare(run.study, people, cache, workers, watcher)
     write_json(run.folder / CONDITIONS, {"attacks": conditions.attacks})
@@ -141,8 +144,15 @@ def federate(
     runs.forget_sums(run)
 
 
-def check(study: StudyConfig, data: Path | None, conditions: Conditions = Conditions()) -> None:
+def check(
+    study: StudyConfig, data: Path | None, conditions: Conditions = Conditions(), lots: Lots | None = None
+) -> None:
     """Whether `simulate` can begin, as far as it shows before anything is made, so that what is refused leaves nothing.
+
+    Parameters
+    ----------
+    lots
+        Of hospitals that divide their people themselves; see `assign`.
 
     Raises
     ------
@@ -151,9 +161,12 @@ def check(study: StudyConfig, data: Path | None, conditions: Conditions = Condit
     """
     _check_study(study)
     if data is not None:
-        _taking_part(study, data, conditions)
+        dataset: Dataset | None = read_dataset(data)
     else:
-        _made_dataset(study)
+        made, place = _made_dataset(study)
+        dataset = made.planned(default_root() / place)
+    if dataset is not None:
+        _taking_part(study, dataset, conditions, lots)
 
 
 def _check_study(study: StudyConfig) -> None:
@@ -209,30 +222,43 @@ def scans_of(run: Run) -> Path:
 
 
 def _taking_part(
-    study: StudyConfig, root: Path, conditions: Conditions
+    study: StudyConfig, dataset: Dataset, conditions: Conditions, lots: Lots | None = None
 ) -> tuple[dict[str, list[Visit]], list[Problem]]:
     """By site that takes part, the visits that have a role; and what is left out."""
-    dataset = read_dataset(root)
-    sites = dataset.sites()
+    root, sites = dataset.root, dataset.sites()
     check_names(study.data, sites, {visit.participant.subject for visit in dataset.visits}, str(root))
     wanted = study.data.sites or tuple(name for name in sites if name not in study.data.exclude)
-    problems, people = list(dataset.problems), dict[str, list[Visit]]()
+    problems, roles = list(dataset.problems), dict[str, Roles]()
     for name in wanted:
         chosen, left_out = select(sites[name], name, study.data)
         problems += left_out
-        visits = list(assign(chosen, name, study).everybody())
-        if visits:
-            people[name] = visits
-    if not people:
+        found = assign(chosen, name, study, lots)
+        if found.everybody():
+            roles[name] = found
+    if not roles:
         example = f" For example {problems[-1].what}: {problems[-1].why}." if problems else ""
         raise DatasetError(
             f"{root}: nobody has all of {', '.join(study.data.required)}, so nobody takes part.{example} "
             f"Try `normfed inspect {root}`."
         )
-    strangers = sorted(set(conditions.attacks) - set(people))
+    strangers = sorted(set(conditions.attacks) - set(roles))
     if strangers:
-        raise DatasetError(f"--attack: no site called {', '.join(strangers)}. Sites are {', '.join(people)}.")
-    return people, problems
+        raise DatasetError(f"--attack: no site called {', '.join(strangers)}. Sites are {', '.join(roles)}.")
+    if not conditions.custody:  # otherwise hospitals divide their people themselves
+        _check_plan(study, roles)
+    return {name: list(of.everybody()) for name, of in roles.items()}, problems
+
+
+def _check_plan(study: StudyConfig, roles: Mapping[str, Roles]) -> None:
+    """Whether so many people at so many sites are enough, if all of them can be prepared."""
+
+    def count(visits: tuple[Visit, ...]) -> int:
+        return len({visit.participant.subject for visit in visits})
+
+    sites = {
+        name: SiteDescription(count(of.train), count(of.held_out), count(of.test), ()) for name, of in roles.items()
+    }
+    restricted(make(study, sites), study, deployed=False)
 
 
 def _prepare(

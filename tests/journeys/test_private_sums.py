@@ -14,6 +14,8 @@ from conftest import TINY
 
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import StudyError
+from normfed_server.report.drowned import noise_length
+from normfed_server.results import layout
 
 pytestmark = pytest.mark.xdist_group("journeys")
 MISSED = '"missing"'  # the event of a site that did not take part
@@ -50,6 +52,23 @@ def test_a_private_study_ends_with_a_model_and_its_figures(
     assert MISSED not in (run / "events.jsonl").read_text()
     assert "federated" in json.dumps(json.loads((run / "metrics.json").read_text()))
     assert (run / "report.html").exists()
+
+
+@pytest.mark.parametrize(("model", "epsilon", "drowned"), [("matched-filter", 1, False), ("atlas", 0.02, True)])
+def test_a_model_that_the_noise_drowned_is_told_and_one_that_it_did_not_is_not(
+    model: str, epsilon: float, drowned: bool, hospitals: Path, tmp_path: Path
+) -> None:
+    """Noise is longer than what people added in both."""
+    beside = {"local": False, "pooled": False, "baselines": [{"name": "intensity"}]}
+    run = simulated(tmp_path / "run", model={"name": model}, privacy={"epsilon": epsilon}, comparisons=beside)
+    for page in ("report.html", "privacy.html"):
+        assert ("Noise drowns federated" in (run / page).read_text()) == drowned, page
+    results = layout.read(run)
+    assert results.privacy is not None
+    assert results.privacy.people is not None
+    length = noise_length(results.privacy.people, results.privacy.people.models["federated"], results)
+    assert length is not None
+    assert length > 1
 
 
 def test_sums_by_site_can_be_private_too(hospitals: Path, tmp_path: Path) -> None:

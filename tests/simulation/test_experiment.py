@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
 from commands import normfed
 
+from normfed_common.foundation.errors import DatasetError, StudyError
 from normfed_common.study.config import StudyConfig
 from normfed_server.runs.folder import Run, begin
 from normfed_simulation import cli, experiment
@@ -52,3 +55,34 @@ def test_where_scans_lie_that_a_study_had_made_is_said_at_the_end(
     (tmp_path / "s.yaml").write_text(study.model_dump_json())
     result = normfed("simulate", tmp_path / "s.yaml", *given, "--out", tmp_path / "runs")
     assert (f"Scans: {hospitals.resolve()}\n" in result.stderr) == made
+
+
+@pytest.mark.parametrize("controls", [[3, 3, 1], [3, 3]])
+def test_too_few_sites_for_secure_sums_are_refused_before_anybody_is_made(
+    study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, controls: list[int]
+) -> None:
+    """A third site has one person only."""
+    monkeypatch.setenv("NORMFED_CACHE", str(tmp_path / "cache"))
+    sites = [
+        {"name": name, "vendor": "ge", "field_tesla": 3.0, "controls": count, "patients": {"MS": 1}}
+        for name, count in zip("abc", controls, strict=False)
+    ]
+    text = study.model_dump(mode="json")
+    text["data"] |= {"phantom": {"sites": sites, "voxel_size_mm": 4}, "held_out_people": 1}
+    text["privacy"] = {"secure_aggregation": {"minimum_sites": 3}}
+    (tmp_path / "s.yaml").write_text(json.dumps(text | {"federation": {"minimum_cohort": 2}}))
+    said = "privacy.secure_aggregation: 2 sites can train; a secure sum is over 3 at least. "
+    for command in (["simulate", "--out", tmp_path / "runs"], ["rehearse", "--folder", tmp_path / "rehearsal"]):
+        with pytest.raises(StudyError, match=f"^{re.escape(said)}[^.]*\\.$"):
+            normfed(command[0], tmp_path / "s.yaml", *command[1:])
+    assert [path.name for path in tmp_path.iterdir()] == ["s.yaml"]
+
+
+def test_a_malicious_site_that_there_is_not_is_refused_before_anybody_is_made(
+    study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NORMFED_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "s.yaml").write_text(study.model_dump_json())
+    with pytest.raises(DatasetError, match="no site called nobody"):
+        normfed("simulate", tmp_path / "s.yaml", "--attack", "nobody:nan", "--out", tmp_path / "runs")
+    assert [path.name for path in tmp_path.iterdir()] == ["s.yaml"]

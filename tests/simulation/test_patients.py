@@ -112,7 +112,7 @@ def test_a_patients_map_is_made_as_a_site_computes_from_loading_the_model_on(
         study=run.study,
         device=torch.device("cpu"),
         model=lambda entry, seed: Watching(),
-        training_cohort=lambda: None,
+        training_cohort=lambda **_: None,
         train=(),
         release=lambda kind, cases, what: None,
     )

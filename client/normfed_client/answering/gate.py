@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Container, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,24 @@ from normfed_common.foundation.files import is_full
 from normfed_common.foundation.registry import admitting
 from normfed_common.wire.answers import Answer
 from normfed_common.wire.messages import answer, decode_request, refusal
-from normfed_common.wire.requests import Canary, Describe, Request
+from normfed_common.wire.requests import Canary, Describe, FineTune, Request, Sums, TrainRound
+from normfed_common.wire.secure import MakeKeys
+from normfed_common.wording.exceptions import story
 
 Work = Callable[[Job[Any]], tuple[Answer, Arrays]]
 
 NEVER_KEPT = (Describe, Canary)  # who is there, and whether all works, is looked at anew
+LEARNING = (MakeKeys, Canary, TrainRound, FineTune, Sums)
+SAID = (  # of work that failed, where people are protected
+    SiteCode.BAD_REQUEST,
+    SiteCode.COHORT_TOO_SMALL,
+    SiteCode.NO_TRAINING_SUBJECTS,
+    SiteCode.TOO_MUCH_ASKED,
+    SiteCode.TOO_CLOSE_TO_EARLIER,
+    SiteCode.RECORD_UNUSABLE,
+    SiteCode.SECURE_SUM_REFUSED,
+    SiteCode.PERSONAL_PART_MISSING,
+)
 
 
 def guarded(message: Message, context: Context, work: Work) -> Message:
@@ -99,13 +112,14 @@ def _answered(job: Job[Any], hospital: Hospital | None, work: Work) -> tuple[Ans
         If a guard refuses; nothing is kept then.
     """
     guards, journal = order.guards(hospital), Journal(job.config.output)
-    for guard in guards:
-        guard.inbound(job)
+    with _quiet(job, set(SiteCode) - {SiteCode.INTERNAL}):
+        for guard in guards:
+            guard.inbound(job)
     if job.kept is not None:
         journal.repeated(job.request)
         return job.kept
     begin = time.perf_counter()
-    with computing(job.site.study, job.site.device):
+    with computing(job.site.study, job.site.device), _quiet(job, SAID):
         found = work(job)
     for guard in reversed(guards):
         found = guard.outbound(job, *found)
@@ -113,6 +127,25 @@ def _answered(job: Job[Any], hospital: Hospital | None, work: Work) -> tuple[Ans
     if hospital is not None:
         journal.answered(job, time.perf_counter() - begin)
     return found
+
+
+@contextmanager
+def _quiet(job: Job[Any], said: Container[SiteCode]) -> Iterator[None]:
+    """Within: where people are protected, why learning fails may be about one of them, and is not told; but for codes
+    that follow from the study, the request and how many people there are.
+
+    Raises
+    ------
+    SiteError
+        In the place of any other error.
+    """
+    try:
+        yield
+    except Exception as error:
+        code, opened = _code(error), "site" in job.__dict__
+        if code in said or not (opened and isinstance(job.payload, LEARNING) and job.site.study.privacy.epsilon):
+            raise
+        raise SiteError(SiteCode.NOT_SAID, f"{code.name} ({int(code)}): {story(error)}") from error
 
 
 def _counted(hospital: Hospital | None, found: Answer, arrays: Arrays) -> tuple[Answer, Arrays]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.origin import content, noise_key
@@ -29,6 +29,8 @@ from normfed_common.wire.answers import Answer
 from normfed_common.wire.requests import Payload, Request, Sums, TrainRound
 
 P = TypeVar("P", bound=Payload)
+
+LIBRARIES = ("normfed", "numpy", "scipy")  # others' last digits may differ; torch's is in the site's content
 
 
 @dataclass(frozen=True)
@@ -83,26 +85,37 @@ class Job(Generic[P]):
         """The request's model with its first weights, made anew."""
         return self.site.model(self.request.model, self.seed)
 
+    @property
+    def repeats(self) -> bool:
+        """Whether the same request is sure to come to the same bits again: on a CPU, with nobody else's code.
+
+        A GPU may add in another order; what a plug-in draws is not ours to say.
+        """
+        return str(self.site.device) == "cpu" and not self.let_in
+
     @cached_property
     def origin(self) -> str:
         """A digest of all that the answer is made of, as far as it is about the people to learn from.
 
-        Whatever it is the same for, in any run, has the same noise and is entered in the ledger once; whatever has
-        noise of its own is entered by itself: another attempt at a secure sum masks the same. So it is looked at before
-        the work, which may change what the site keeps.
+        Whatever it is the same for has the same noise and is entered in the ledger once: in any run, where the work
+        comes to the same again, else in this run. Whatever has noise of its own is entered by itself: another attempt
+        at a secure sum masks the same. So it is looked at before the work, which may change what the site keeps.
 
         Distributed noise is drawn anew for every attempt in every run, from keys that nobody has chosen: two sums over
         different sites must not have a site's share in common (see `normfed_common.privacy.distributed`).
         """
-        asked = self.request.model_dump_json(exclude={"run": True, "ledger": True, "payload": {"secure": True}})
+        no_part: dict[str, Any] = {"ledger": True, "payload": {"secure": True}, "run": self.repeats}
+        asked = self.request.model_dump_json(exclude=no_part)
         rules = "" if self.site.custody is None else self.site.custody.rules.model_dump_json()
-        software = [version("normfed"), *map(str, self.let_in), str(self.site.device)]
+        software = [*map(version, LIBRARIES), *map(str, self.let_in), str(self.site.device)]
+        whose = [self.config.name, noise_key(self.site, "whose").hex()]
         kept: list[str] = []
         if isinstance(self.payload, TrainRound):
             kept = [self.store.digest(before) for before in (self.payload.round, self.payload.since + 1)]
         if self.noise_share is not None:
             kept += [self.request.run, self._own_keys]
-        return digests.of_arrays(digests.of_json([asked, rules, software, content(self.site), kept]), self.arrays)
+        scans = content(self.site)
+        return digests.of_arrays(digests.of_json([asked, rules, software, whose, scans, kept]), self.arrays)
 
     def noise_key(self, purpose: str) -> bytes:
         """The key of the noise of what this answer releases of the people to learn from: see `origin`."""

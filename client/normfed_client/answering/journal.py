@@ -37,7 +37,7 @@ class Journal:
         else:
             detail = story(error) if code is SiteCode.INTERNAL else text_of(error)
         text = f"{task} {code.name} ({int(code)}): {detail}"
-        if code is SiteCode.INTERNAL:
+        if code in (SiteCode.INTERNAL, SiteCode.NOT_SAID):
             text += "\n" + "".join(traceback.format_exception(error)).rstrip("\n")
         self._append(text)
 

@@ -108,6 +108,7 @@ def train(job: Job[TrainRound]) -> tuple[Answer, Arrays]:
         parameters=parameters,
         store=job.store,
         since=payload.since,
+        openable=None if site.study.privacy.epsilon is None else site.training_cohort(openable=True),
     )
     received_loss = None
     if row.needs_received_loss:
@@ -164,7 +165,7 @@ def fine_tune(job: Job[FineTune]) -> tuple[Answer, Arrays]:
     site, request = job.site, job.request
     begin = time.perf_counter()
     _, parameters = configure(request.strategy)
-    cohort = _training_cohort(job)
+    cohort = _training_cohort(job, openable=True)
     model, store = job.model(), job.store
     personal = personal_arrays(model, request.strategy)
     before = {**offers.decode(job.arrays).model, **store.parts(personal, request.round)}
@@ -186,9 +187,9 @@ def fine_tune(job: Job[FineTune]) -> tuple[Answer, Arrays]:
     return Answer(site=site.config.name, subjects=site.training_people, seconds=seconds, payload=told), {}
 
 
-def _training_cohort(job: Job[Any]) -> PreparedCohort:
+def _training_cohort(job: Job[Any], openable: bool = False) -> PreparedCohort:
     """Whom to learn from; that something learnt of them leaves is on record."""
-    cohort = job.site.training_cohort()
+    cohort = job.site.training_cohort(openable)
     job.release("learning", job.site.train)
     return cohort
 

@@ -35,7 +35,7 @@ def personalise(model: NormativeModel, site: Site) -> None:
     if not model.keeps_to_site:
         return
     try:
-        cohort = site.training_cohort()
+        cohort = site.training_cohort(openable=True)
     except SiteError as error:
         if error.code in NOBODY_TO_LEARN_FROM:
             return

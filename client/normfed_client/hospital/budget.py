@@ -1,4 +1,4 @@
-"""How much of its people's privacy a hospital spends at most: per calendar year, and for life.
+"""How much of its people's privacy a hospital spends at most: on one model, in a year, and for life.
 
 A patient may be in every cohort, so all releases count together, whatever study or model they were for. Among cohorts
 that share nobody less is spent than the ledger says.
@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from normfed_client.hospital.ledger import Entry
+from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.privacy import accounting
 from normfed_common.study.base import Frozen
 from normfed_common.study.privacy import PrivacyConfig
 
 ROUNDING = 1e-6  # of epsilon: the same releases in another order
+YEAR = timedelta(days=365)  # a calendar year's budget could be spent twice around New Year
 
 
 class BudgetRules(Frozen):
@@ -26,19 +29,80 @@ class BudgetRules(Frozen):
         None,
         gt=0,
         le=10_000,
-        description="privacy that all studies together may spend in a calendar year (UTC), per patient; a study "
-        "without differential privacy is refused once this or epsilon_for_life is set",
+        description="privacy that all studies together may spend within any 365 days, per patient; a study "
+        "without differential privacy is refused once this, epsilon_for_life or largest_epsilon is set",
     )
     epsilon_for_life: float | None = Field(None, gt=0, le=10_000, description="the same, of all years together")
     budget_delta: float = Field(1e-5, gt=0, lt=1, description="delta of both; far below one over the people")
-    require_privacy: bool = Field(
-        False, description="whether a study without differential privacy of patients is refused"
+    largest_epsilon: float | None = Field(
+        None, gt=0, le=1000, description="most that one model of a study may spend; a study with more is refused"
     )
+    largest_delta: float = Field(
+        1e-5, gt=0, lt=1, description="the same of privacy.delta, where studies must have differential privacy"
+    )
+    require_privacy: bool = Field(
+        False,
+        description="whether a study without differential privacy of patients is refused; needs largest_epsilon or a "
+        "budget beside it, or a study with any epsilon would do",
+    )
+
+    @model_validator(mode="after")
+    def _something_bounds_epsilon(self) -> BudgetRules:
+        if self.require_privacy and not self.limited and self.largest_epsilon is None:
+            raise ValueError(
+                "require_privacy bounds nothing by itself: a study with an epsilon of 1000 has differential privacy "
+                "and protects nobody. Add largest_epsilon, such as 4; better a budget as well, such as "
+                "epsilon_per_year: 8"
+            )
+        return self
 
     @property
     def limited(self) -> bool:
         """Whether there is a budget."""
         return self.epsilon_per_year is not None or self.epsilon_for_life is not None
+
+    @property
+    def demanding(self) -> str:
+        """Which of these rules lets nothing out that is learnt of people without noise; empty where none does."""
+        rules = {
+            "require_privacy": self.require_privacy,
+            "largest_epsilon": self.largest_epsilon is not None,
+            "epsilon_per_year": self.epsilon_per_year is not None,
+            "epsilon_for_life": self.epsilon_for_life is not None,
+        }
+        return next((name for name, there in rules.items() if there), "")
+
+    def check_privacy(self, privacy: PrivacyConfig) -> None:
+        """Hold a study's privacy against these rules, whatever is left of the budget.
+
+        Raises
+        ------
+        SiteError
+            If people must be protected and are not, or not enough.
+        """
+        name = self.demanding
+        if not name:
+            return
+        if not of_people(privacy):
+            detail = f"{name} is set, and the study has no privacy.epsilon, or privacy.unit is not patient"
+            raise SiteError(SiteCode.PRIVACY_REQUIRED, detail)
+        assert privacy.epsilon is not None
+        for of, asked, most in (
+            ("epsilon", privacy.epsilon, self.largest_epsilon),
+            ("delta", privacy.delta, self.largest_delta),
+        ):
+            if most is not None and asked > most:
+                detail = (
+                    f"privacy.{of}: the study says {asked:g}, and largest_{of} of site.yaml is {most:g}: it would "
+                    f"protect this hospital's people less than the hospital asks. Ask for a study with {most:g}, or "
+                    f"raise largest_{of}."
+                )
+                raise SiteError(SiteCode.TOO_LITTLE_PRIVACY, detail)
+
+
+def of_people(privacy: PrivacyConfig) -> bool:
+    """Whether a study protects people, and not one sample of a person at a time."""
+    return privacy.epsilon is not None and privacy.unit == "patient"
 
 
 def spent(entries: Iterable[Entry], delta: float) -> float:
@@ -51,13 +115,24 @@ def counts(entry: Entry) -> bool:
     return entry.release.kind != "stays"
 
 
+def within_a_year(entries: Iterable[Entry], time: str) -> list[Entry]:
+    """Those that are less than 365 days old at a time (UTC, ISO 8601)."""
+    oldest = datetime.fromisoformat(time) - YEAR
+    return [entry for entry in entries if datetime.fromisoformat(entry.time) > oldest]
+
+
 def refusal(rules: BudgetRules, entries: Sequence[Entry], new: Entry) -> str:
     """Why an entry must not follow the others, with what is left of the budget; nothing where it may."""
     if not counts(new):
         return ""
-    year = [entry for entry in entries if entry.year == new.year]
+    if new.release.kind == "without noise" and rules.demanding:
+        return (
+            f"{rules.demanding}: is set, and {new.release.what} of {new.release.arm} would tell what was learnt of "
+            "people without noise: of a model that stays at the site, or is fitted to its people. Ask for a study "
+            "without such a strategy or model."
+        )
     limits = (
-        ("epsilon_per_year", rules.epsilon_per_year, year, f"in {new.year}"),
+        ("epsilon_per_year", rules.epsilon_per_year, within_a_year(entries, new.time), "in the last 365 days"),
         ("epsilon_for_life", rules.epsilon_for_life, entries, "so far"),
     )
     for name, limit, before, when in limits:
@@ -98,7 +173,10 @@ def _sentence(
             "released with a budget set; normfed site ledger lists such releases."
         )
     found, asked = spent(before, delta), f"{new.release.what} of {new.release.arm}"
-    wait = "Wait for the next year, ask" if name == "epsilon_per_year" else "Ask"
+    wait = "Ask"
+    if name == "epsilon_per_year" and found:
+        first = datetime.fromisoformat(next(e.time for e in before if counts(e))) + YEAR
+        wait = f"Wait until {first:%Y-%m-%d}, when the first of it is a year old, ask"
     return (
         f"{name}: {found:.3g} of {limit:g} is spent {when}, {max(limit - found, 0.0):.3g} is left (at delta "
         f"{delta:g}). With {asked} it would be {_number(after)}. {wait} for a study with a smaller "

@@ -53,6 +53,11 @@ class Client(Frozen):
     site: SiteName = Field(description="its name in the federation")
     server: str = Field(pattern=ADDRESS, description="host:port of the server; the one address that is ever called")
     data: Path = Field(description="the BIDS dataset; only read")
+    records: str = Field(
+        ".",
+        description="folder with people.secret, releases.sqlite and ledger.sqlite; of two folders over one dataset, as "
+        "in two federations, one names the other here: then what both release and spend counts together",
+    )
     owns: tuple[str, ...] = Field((), description="values of the dataset's column `site` that take part; empty: all")
     bundles: tuple[str, ...] = Field((), description="SHA-256 of the app bundles that are accepted; others are refused")
     plugins: Plugins = Field(
@@ -86,9 +91,10 @@ class Hospital:
 
     key = property(lambda self: self.folder / "site.key")
     secret = property(lambda self: self.folder / "runner.secret")
-    people_secret = property(lambda self: self.folder / PEOPLE)
-    ledger_file = property(lambda self: self.folder / LEDGER)
-    record = property(lambda self: self.folder / RECORD)
+    records = property(lambda self: (self.folder / self.config.records).resolve())
+    people_secret = property(lambda self: self.records / PEOPLE)
+    ledger_file = property(lambda self: self.records / LEDGER)
+    record = property(lambda self: self.records / RECORD)
     log = property(lambda self: self.folder / "log")
     state = property(lambda self: self.folder / "state")
     cache = property(lambda self: self.folder / "cache")

@@ -18,10 +18,10 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from normfed_client.hospital import clock
 from normfed_client.hospital.counting import Signer
 from normfed_common.foundation.errors import SiteCode, SiteError, UserError
 from normfed_common.privacy.mechanisms import SampledGaussian
@@ -109,22 +109,30 @@ class Ledger:
         """
         return [entry for entry, _ in self._all()]
 
-    def reserve(self, release: Release, refusal: Callable[[Sequence[Entry], Entry], str]) -> str:
+    def reserve(
+        self,
+        release: Release,
+        refusal: Callable[[Sequence[Entry], Entry], str],
+        again: Callable[[Entry], str] = lambda _entry: "",
+    ) -> str:
         """Write down what is about to be spent; or return why it must not be, with nothing written.
 
         Parameters
         ----------
         refusal
             Returns why an entry must not follow those that there are, or nothing.
+        again
+            Returns why what is entered already must not be worked on once more, or nothing.
         """
         self.path.touch(0o600)
         with self._open() as database:
             database.execute("BEGIN IMMEDIATE")  # nobody spends between what is read here and what is written
             read = self._read(database)
             entries = [entry for entry, _ in read]
-            if any((e.release.key, e.release.kind) == (release.key, release.kind) for e in entries):
-                return ""
-            now = datetime.now(UTC).isoformat(timespec="seconds")
+            known = next((e for e in entries if (e.release.key, e.release.kind) == (release.key, release.kind)), None)
+            if known is not None:
+                return again(known)
+            now = clock.now(database).isoformat(timespec="seconds")
             entry = Entry(release, max([now, *(e.time for e in entries[-1:])]), False)  # a clock may have been set back
             why = refusal(entries, entry)
             if why:
@@ -138,13 +146,17 @@ class Ledger:
             database.execute(f"INSERT INTO entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         return ""
 
-    def settle(self, key: str) -> None:
-        """The answer was made; nothing is to be done for what never was an entry."""
+    def settle(self, key: str) -> bool:
+        """The answer was made; nothing is to be done for what never was an entry. Returns whether it is the first."""
         if not self.path.exists():
-            return
+            return True
         with self._open() as database:
-            if _made(database):
-                database.execute("UPDATE entries SET settled = 1 WHERE key = ?", (key,))
+            if not _made(database):
+                return True
+            database.execute("BEGIN IMMEDIATE")
+            before = [row[0] for row in database.execute("SELECT settled FROM entries WHERE key = ?", (key,))]
+            database.execute("UPDATE entries SET settled = 1 WHERE key = ?", (key,))
+        return not any(before)
 
     def counter(self, signer: Signer) -> Counter | None:
         """How long the ledger is, signed; None where nothing was spent."""

@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 from normfed_client.hospital.config import SiteConfig
@@ -17,7 +18,7 @@ from normfed_client.hospital.demographics import Told, parts, told
 from normfed_client.hospital.device import choose_device
 from normfed_client.hospital.releases import Kind
 from normfed_client.imaging.bids import Problem, Visit, read_dataset
-from normfed_client.imaging.cache import Cache, Entry
+from normfed_client.imaging.cache import Cache, Entry, Unprepared
 from normfed_client.imaging.cohort import NO_LESION, PreparedCohort, Roles, assign, person_of, select
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.template import anatomy, common_grid
@@ -76,6 +77,7 @@ class Site:
             roles.append(assign(chosen, member, study, self.custody.lots if self.custody else None))
         self.roles = Roles(*(sum((getattr(r, part) for r in roles), ()) for part in ROLES))
         self._prepared: dict[str, Case | None] = {}
+        self._protects = study.privacy.epsilon is not None
 
     @property
     def train(self) -> list[Case]:
@@ -108,8 +110,16 @@ class Site:
         """How many people any number inside a figure is about at least; 1 in a simulation, which hides nothing."""
         return self.minimum if self.custody else 1
 
-    def training_cohort(self) -> PreparedCohort:
+    def training_cohort(self, openable: bool = False) -> PreparedCohort:
         """The cohort to learn from.
+
+        Where people are protected it has everybody, whether their scans can be prepared or not: how many there are is
+        told, and must not depend on what is in one person's scans. Whose scans cannot be opened adds nothing.
+
+        Parameters
+        ----------
+        openable
+            Only those whose scans can be opened: for what stays here.
 
         Raises
         ------
@@ -121,7 +131,8 @@ class Site:
             raise SiteError(SiteCode.NO_TRAINING_SUBJECTS)
         if people < self.minimum:
             raise SiteError(SiteCode.COHORT_TOO_SMALL, f"{people} people to train on")
-        return PreparedCohort([(case.visit, case.entry) for case in self.train], known=self.demographics())
+        used = _openable(self.train, but_nobody=openable)
+        return PreparedCohort([(case.visit, case.entry) for case in used], known=self.demographics())
 
     def release(self, kind: Kind, cases: Sequence[Case], what: str) -> None:
         """Something about these people is about to leave; see `normfed_client.hospital.releases`.
@@ -209,7 +220,13 @@ class Site:
         # How long opening scans takes must not tell whether there is anybody of whom nothing may be told.
         if self.custody is not None and len({visit.participant.subject for visit in visits}) < self.minimum:
             return []
-        return [case for case in map(self._case, visits) if case is not None]
+        found = [(visit, self._case(visit)) for visit in visits]
+        if role == "train" and self._protects:
+            return [
+                case or Case(visit, Unprepared(Path(), f"{visit.name}: cannot be prepared"), NO_LESION)
+                for visit, case in found
+            ]
+        return [case for _, case in found if case is not None]
 
     def _case(self, visit: Visit) -> Case | None:
         known = self._prepared.get(visit.name)
@@ -226,6 +243,17 @@ class Site:
                     return None
                 self._prepared[visit.name] = None
         return self._prepared[visit.name]
+
+
+def _openable(cases: Sequence[Case], but_nobody: bool) -> list[Case]:
+    """Those that can be opened; of whoever has none the first one that cannot, if not ``but_nobody``."""
+    found = [case for case in cases if not isinstance(case.entry, Unprepared)]
+    if but_nobody or len(found) == len(cases):
+        return found
+    stand = {case.visit.participant.subject: case for case in reversed(cases)}
+    there = {case.visit.participant.subject for case in found}
+    kept = {id(case) for case in (*found, *(case for name, case in stand.items() if name not in there))}
+    return [case for case in cases if id(case) in kept]
 
 
 def _kind(entry: Entry) -> str:

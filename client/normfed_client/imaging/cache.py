@@ -22,7 +22,7 @@ import numpy as np
 
 from normfed_common.foundation import digests
 from normfed_common.foundation.damage import put_aside
-from normfed_common.foundation.errors import DatasetError
+from normfed_common.foundation.errors import DatasetError, ScanError
 from normfed_common.foundation.files import write_json
 from normfed_common.foundation.locks import exclusive
 from normfed_common.learning.cohort import Person, Scan
@@ -95,6 +95,38 @@ class Entry:
         present which are; or the failure."""
         loaded: dict[str, Any] = json.loads((self.folder / META).read_text())
         return loaded
+
+
+@dataclass(frozen=True)
+class Unprepared(Entry):
+    """In the place of a scan that cannot be prepared, where nobody may learn that there is one: it cannot be opened.
+
+    Parameters
+    ----------
+    why
+        For the site's own log.
+    """
+
+    why: str
+
+    def scan(self, person: Person) -> Scan:
+        """There is none.
+
+        Raises
+        ------
+        ScanError
+            Always.
+        """
+        raise ScanError(self.why)
+
+    def content(self) -> str:
+        """The same of all that cannot be opened: there is nothing in them."""
+        return ""
+
+    @property
+    def size(self) -> int:
+        """None."""
+        return 0
 
 
 class Cache:

@@ -72,8 +72,8 @@ class PreparedCohort:
         if known is not None:
             names = [visit.participant.subject for visit, _ in self.visits]
             self._persons = [Person(p.index, *known[name]) for p, name in zip(self._persons, names, strict=True)]
-        size = self.visits[0][1].size if self.visits else 1
-        self._open = lru_cache(maxsize=max(4, OPEN_BYTES // size))(self._scan)
+        size = max((entry.size for _, entry in self.visits), default=0)
+        self._open = lru_cache(maxsize=max(4, OPEN_BYTES // max(size, 1)))(self._scan)
 
     def _scan(self, index: int) -> Scan:
         scan = self.visits[index][1].scan(self._persons[index])

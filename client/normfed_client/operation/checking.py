@@ -13,7 +13,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from normfed_client.hospital import plugins
+from normfed_client.hospital.budget import spent, within_a_year
 from normfed_client.hospital.folder import Hospital
+from normfed_client.hospital.neighbours import neighbours
 from normfed_client.imaging.bids import people_without, read_dataset
 from normfed_client.operation.link import Finding, link
 from normfed_client.operation.status import status
@@ -36,6 +38,8 @@ def examine(hospital: Hospital, opening_scans: bool) -> Iterator[Finding]:
     yield from reached
     if all(finding.severity < 2 for finding in reached):
         yield _admitted(hospital)
+    yield from _privacy(hospital)
+    yield from counted_apart(hospital)
     yield from _machine(hospital)
     yield from _data(hospital, opening_scans)
 
@@ -54,6 +58,45 @@ def _secrets(hospital: Hospital) -> Finding:
         return Finding(2, "key", "site.key is not an elliptic-curve key", "Join again with normfed site join.")
     found = f"{hospital.key}, for its owner only; the record of releases is in order"
     return Finding(0, "key", f"{found}. Its fingerprint: {fingerprint}")
+
+
+def _privacy(hospital: Hospital) -> Iterator[Finding]:
+    """Whether there is a budget, where studies must have differential privacy."""
+    rules = hospital.config
+    if rules.limited:
+        try:
+            entries = hospital.ledger().entries()
+        except UserError as error:
+            yield Finding(2, "privacy", "the ledger cannot be used", str(error))
+            return
+        limits = {"within 365 days": rules.epsilon_per_year, "for life": rules.epsilon_for_life}
+        text = ", ".join(f"{limit:g} {when}" for when, limit in limits.items() if limit is not None)
+        counted = within_a_year(entries, entries[-1].time) if entries else []
+        found = f"epsilon of all studies at most {text}; {spent(counted, rules.budget_delta):.3g} in the latest year"
+        yield Finding(0, "privacy", found)
+    elif rules.largest_epsilon is not None:
+        yield Finding(
+            1,
+            "privacy",
+            f"a model may spend an epsilon of {rules.largest_epsilon:g}, and nothing says how many models may",
+            "Every model of every study costs anew. Write a budget into site.yaml, such as:",
+            f"epsilon_per_year: {2 * rules.largest_epsilon:g}",
+        )
+    else:
+        yield Finding(0, "privacy", "studies without differential privacy are served, too (see require_privacy)")
+
+
+def counted_apart(hospital: Hospital) -> Iterator[Finding]:
+    """Other folders over the same people, whose ledgers do not know of each other."""
+    for folder in neighbours(hospital):
+        yield Finding(
+            1,
+            "records",
+            f"{folder} serves people of the same dataset, with a ledger and a record of releases of its own: what the "
+            "two tell of a person adds up, and neither knows",
+            "In the folder that has released nothing yet (normfed site releases), write into site.yaml:",
+            f"records: {folder}",
+        )
 
 
 def _versions(hospital: Hospital) -> Iterator[Finding]:

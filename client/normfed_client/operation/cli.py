@@ -39,6 +39,7 @@ def join(
     home: Home = DEFAULT,
 ) -> None:
     """Make this hospital's key and its folder."""
+    from normfed_client.operation.checking import counted_apart
     from normfed_client.operation.joining import join as join_federation
     from normfed_common.deployment.enrolment import load
 
@@ -57,6 +58,8 @@ def join(
         "Next: normfed site check, then normfed site start",
         soft_wrap=True,
     )
+    for finding in counted_apart(open_hospital(home)):
+        _show(console, finding)
 
 
 @site.command()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
 
-from normfed_client.hospital.budget import BudgetRules, spent
+from normfed_client.hospital.budget import BudgetRules, spent, within_a_year
 from normfed_client.hospital.ledger import Entry
 from normfed_common.privacy import accounting
 from normfed_common.wording.terminal_text import plain
@@ -18,13 +19,15 @@ BAR = 40  # columns
 
 
 def as_json(entries: Sequence[Entry], rules: BudgetRules) -> str:
-    """Every entry, epsilon of each year and for life (null where something left without noise), and the budget."""
+    """Every entry, epsilon of each year, of the last 365 days and for life (null where something left without noise),
+    and the budget."""
     years = sorted({entry.year for entry in entries})
     found = {
         "delta": rules.budget_delta,
         "epsilon_per_year": rules.epsilon_per_year,
         "epsilon_for_life": rules.epsilon_for_life,
         "spent_per_year": {str(year): _told(_of(entries, year), rules) for year in years},
+        "spent_in_365_days": _told(_lately(entries), rules),
         "spent_for_life": _told(entries, rules),
         "entries": [
             {
@@ -51,9 +54,8 @@ def show(console: Console, entries: Sequence[Entry], rules: BudgetRules) -> None
     if entries:
         console.print(_years(entries, years, rules))
         console.print()
-    this = years[-1] if years else None
     for name, limit, counted in (
-        (f"{this or 'year'}", rules.epsilon_per_year, _of(entries, this)),
+        ("365 days", rules.epsilon_per_year, _lately(entries)),
         ("life", rules.epsilon_for_life, entries),
     ):
         if limit is not None:
@@ -110,11 +112,17 @@ def _bar(name: str, found: float, limit: float) -> str:
     full = BAR if math.isinf(found) else min(BAR, math.ceil(BAR * found / limit))
     colour = "green" if found < 0.8 * limit else "yellow" if found <= limit else "red"
     left = f"{_number(found)} of {limit:g} is spent, {max(limit - found, 0.0):.3g} is left"
-    return f"{name:<5} [{colour}]{'█' * full}[/][dim]{'░' * (BAR - full)}[/] {left}"
+    return f"{name:<8} [{colour}]{'█' * full}[/][dim]{'░' * (BAR - full)}[/] {left}"
 
 
-def _of(entries: Sequence[Entry], year: int | None) -> list[Entry]:
+def _of(entries: Sequence[Entry], year: int) -> list[Entry]:
     return [entry for entry in entries if entry.year == year]
+
+
+def _lately(entries: Sequence[Entry]) -> list[Entry]:
+    """As the next release will find them: by the clock, or if that was set back by the last entry."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return within_a_year(entries, max([now, *(entry.time for entry in entries[-1:])]))
 
 
 def _told(entries: Sequence[Entry], rules: BudgetRules) -> float | None:

@@ -42,6 +42,9 @@ class Round:
         The algorithm's.
     since
         The last round whose update the server used.
+    openable
+        Of the cohort those whose scans can be opened, for what is trained plainly beside what protects people; all when
+        absent.
     """
 
     model: Learner
@@ -52,6 +55,7 @@ class Round:
     parameters: Any
     store: PersonalStore
     since: int
+    openable: Cohort | None = None
 
     @property
     def received(self) -> Arrays:
@@ -145,7 +149,12 @@ def with_personal_model(job: Round) -> Outcome:
     job.model.load(before)
     alone = replace(job.settings, rule=Plain())
     try:
-        train(job.model, job.cohort, alone, Proximal(job.parameters.lambda_, anchor))
+        train(
+            job.model,
+            job.cohort if job.openable is None else job.openable,
+            alone,
+            Proximal(job.parameters.lambda_, anchor),
+        )
     except OF_PEOPLE as error:
         if job.settings.rule.tells_loss:
             raise

@@ -58,7 +58,7 @@ from normfed_common.learning.cohort import Cohort, Subcohort, Untold
 from normfed_common.privacy.distributed import NoiseShare
 from normfed_common.privacy.mechanisms import SampledGaussian
 from normfed_common.privacy.noise import SecretNoise
-from normfed_common.privacy.releases import OF_PEOPLE
+from normfed_common.privacy.releases import OF_PEOPLE, lasting
 
 
 @dataclass(frozen=True)
@@ -152,6 +152,8 @@ class PerPatient:
             try:
                 self._add(total, list(samples), draws, (number, int(place)), parameters)
             except OF_PEOPLE as error:
+                if lasting(error):
+                    raise
                 lost.append(error)
         if lost:
             say(f"step {number}: {len(lost)} of {there.sum()} groups of people were left out ({lost[0]})")

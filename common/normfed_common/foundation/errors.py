@@ -96,6 +96,8 @@ class SiteCode(IntEnum):
     METRIC_UNUSABLE = 223
     BUDGET_SPENT = 224
     PRIVACY_REQUIRED = 225
+    TOO_LITTLE_PRIVACY = 226
+    NOT_SAID = 227
     SECURE_SUM_REFUSED = 230
     OUT_OF_RANGE = 231
     PEERS_UNKNOWN = 232
@@ -145,6 +147,9 @@ _SENTENCES = {
     SiteCode.BUDGET_SPENT: "the site's privacy budget does not allow what the study asks for; its own log says what is "
     "left",
     SiteCode.PRIVACY_REQUIRED: "the site takes part in studies with differential privacy only (privacy.epsilon)",
+    SiteCode.TOO_LITTLE_PRIVACY: "the study's privacy.epsilon or privacy.delta is larger than the site allows",
+    SiteCode.NOT_SAID: "the site could not do the work, and in a study with privacy.epsilon does not say why, for that "
+    "may be about one person; its own log does",
     SiteCode.SECURE_SUM_REFUSED: "the site takes no part in this secure sum: too few sites, keys that are not its "
     "peers' own, a second answer, or not all sites were told the same; its own log says which",
     SiteCode.OUT_OF_RANGE: "a number of the site's is beyond the range that the study declares for secure sums "
@@ -165,6 +170,7 @@ _OF_THE_STUDY = frozenset(
         SiteCode.RECIPE_REFUSED,
         SiteCode.BUDGET_SPENT,
         SiteCode.PRIVACY_REQUIRED,
+        SiteCode.TOO_LITTLE_PRIVACY,
         SiteCode.PEERS_UNKNOWN,
         SiteCode.SECURE_SUMS_ONLY,
         SiteCode.OWN_NOISE_ONLY,

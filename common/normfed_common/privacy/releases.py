@@ -20,8 +20,17 @@ from normfed_common.learning.cohort import Alone, Cohort
 from normfed_common.privacy.distributed import NoiseShare
 from normfed_common.privacy.noise import SecretNoise
 
-OF_PEOPLE = (NormfedError, ArithmeticError, LookupError, OSError, ValueError)
-"""What a scan can make a model raise; an error would tell of it. What a model's author got wrong is a TypeError."""
+OF_PEOPLE = (NormfedError, ArithmeticError, AssertionError, LookupError, OSError, RuntimeError, ValueError)
+"""What a scan can make a model, or torch, raise; an error would tell of it. What a model's author got wrong is a
+TypeError."""
+
+
+def lasting(error: Exception) -> bool:
+    """Whether what failed for one person will fail for all who follow, so that leaving out the one is not enough.
+
+    After torch's AcceleratorError a card computes nothing any more.
+    """
+    return type(error).__name__ == "AcceleratorError"
 
 
 def shortened(contribution: Arrays) -> Arrays:
@@ -70,6 +79,8 @@ def released(
             part = part if share is None else share.rounded(part)
             adding = [(array, part[name]) for name, array in total.items()]
         except OF_PEOPLE as error:
+            if lasting(error):
+                raise
             lost.append(error)
             continue
         for array, added in adding:

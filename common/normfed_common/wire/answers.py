@@ -175,7 +175,7 @@ class Answer(Frozen):
     subjects
         How many people it is about; 0 where that is not told.
     seconds
-        That it took.
+        That it took; 0 where that is not told, as it depends on whose scans there are.
     ledger
         How long the site's ledger is, for the server to keep; absent where nothing was spent yet.
     """

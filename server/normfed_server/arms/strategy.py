@@ -209,7 +209,8 @@ class RoundStrategy(Strategy):
         """Hand one answer to the step, and return its loss; keep nothing of it."""
         answer, arrays = claims.read(reply, consume=True)
         taken.add(*self._checked(site, answer, arrays))
-        self.notes[site], self.seconds[site] = answer.notes, answer.seconds
+        self.notes[site] = answer.notes
+        self.seconds |= {site: answer.seconds} if answer.seconds else {}  # a hospital may not say
         loss = answer.told(Trained).loss
         return float("nan") if loss is None or not self.step.tells_losses else loss
 

@@ -65,7 +65,7 @@ class _Figures(Collector):
             "normfed_round_energy_wh",
             "Estimated, of the sites' training in the last round.",
             ["run"],
-            [((r,), h["energy_wh"]) for r, h in last],
+            [((r,), h["energy_wh"]) for r, h in last if h["energy_wh"] is not None],
         )
         yield _gauge(
             "normfed_site_loss",

@@ -8,7 +8,7 @@ from typing import Any
 from normfed_common.processes.supervision import read_services
 from normfed_server.events import kinds
 from normfed_server.events.kinds import Event, FitMachine, RoundDone
-from normfed_server.runs.folder import PRIVACY
+from normfed_server.runs.folder import PRIVACY, REPORT
 from normfed_server.runs.following import Tail
 from normfed_server.runs.wording import worded
 from normfed_server.state import admission, certificates
@@ -26,8 +26,8 @@ class RunView:
 
     def __init__(self, home: ServerHome, name: str) -> None:
         self.name = name
-        self._privacy = home.runs / name / PRIVACY
-        self._tail = Tail(home.runs / name / "events.jsonl")
+        self._folder = home.runs / name
+        self._tail = Tail(self._folder / "events.jsonl")
         self.rounds: list[dict[str, Any]] = []
         self.total = 0
         self.arms: dict[str, int] = {}
@@ -59,7 +59,8 @@ class RunView:
             "missing": self.missing,
             "ends": self._ends() if entry.state is State.OPEN else None,
             "lines": list(self.lines),
-            "privacy": self._privacy.exists(),
+            "report": (self._folder / REPORT).is_file(),
+            "privacy": (self._folder / PRIVACY).is_file(),
         }
 
     def _apply(self, event: Event) -> None:
@@ -92,7 +93,8 @@ class RunView:
             if outcome == "took part":
                 self.missing.pop(site, None)
         self.rounds = [r for r in self.rounds if r["round"] < event.round]
-        self.rounds.append({**event.model_dump(include=SHOWN_OF_A_ROUND), "energy_wh": joules / JOULES_PER_WH})
+        energy = joules / JOULES_PER_WH if event.site_seconds else None  # sites that protect people do not say
+        self.rounds.append({**event.model_dump(include=SHOWN_OF_A_ROUND), "energy_wh": energy})
 
     def _ends(self) -> float | None:
         """When the last federated round would end at the pace of the latest."""

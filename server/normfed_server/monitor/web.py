@@ -24,7 +24,7 @@ from normfed_common.foundation import digests
 from normfed_common.foundation.files import without_nan
 from normfed_server.monitor.figures import exposition
 from normfed_server.monitor.views import Views
-from normfed_server.runs.folder import PRIVACY
+from normfed_server.runs.folder import PRIVACY, REPORT
 from normfed_server.state.folder import ServerHome
 
 EVERY_S, ALIVE_S = 1.0, 15.0
@@ -41,9 +41,12 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-OF_A_RUN = {  # whose page has its style inside, and nothing that runs
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; "
-    "base-uri 'none'; form-action 'none'"
+NOWHERE = "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+OF_A_RUN = {  # page to its policy: nothing is loaded from anywhere, this server included
+    PRIVACY: f"default-src 'none'; style-src 'unsafe-inline'; {NOWHERE}",
+    # The report's drawings run scripts, so it is shown as a page of nobody, to which this server is a stranger.
+    REPORT: "sandbox allow-scripts allow-downloads; default-src 'none'; script-src 'unsafe-inline'; "
+    f"style-src 'unsafe-inline'; img-src data: blob:; {NOWHERE}",
 }
 
 
@@ -101,16 +104,17 @@ def application(home: ServerHome, healthy: Callable[[], bool]) -> Starlette:
         well = await run_in_threadpool(healthy)
         return PlainTextResponse("ok\n" if well else "the SuperLink does not answer\n", 200 if well else 503)
 
-    def page_of(run: str) -> bytes | None:
-        known = run in {entry.name for entry in home.ledger.all()}
-        path = home.runs / run / PRIVACY
+    def page_of(run: str, name: str) -> bytes | None:
+        known = name in OF_A_RUN and run in {entry.name for entry in home.ledger.all()}
+        path = home.runs / run / name
         return path.read_bytes() if known and path.is_file() else None
 
-    async def privacy(request: Request) -> Response:
-        page = await run_in_threadpool(page_of, request.path_params["run"])
+    async def of_a_run(request: Request) -> Response:
+        name = request.path_params["page"]
+        page = await run_in_threadpool(page_of, request.path_params["run"], name)
         if page is None:
             return PlainTextResponse("There is no such page.\n", 404)
-        return Response(page, headers=OF_A_RUN, media_type=TYPES["html"])
+        return Response(page, headers={"Content-Security-Policy": OF_A_RUN[name]}, media_type=TYPES["html"])
 
     async def events(request: Request) -> Response:
         async def changes() -> AsyncIterator[str]:
@@ -131,7 +135,7 @@ def application(home: ServerHome, healthy: Callable[[], bool]) -> Starlette:
 
     routes = [
         *(Route(path, _static(name)) for path, name in PAGES.items()),
-        Route(f"/runs/{{run}}/{PRIVACY}", privacy),
+        Route("/runs/{run}/{page}", of_a_run),
         Route("/state", state),
         Route("/events", events),
         Route("/metrics", metrics),

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from normfed_common.foundation import arrays as named
 from normfed_common.foundation.errors import NormfedError
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.privacy import NONE
-from normfed_server.report import promises
 from normfed_server.report.findings import OURS, main_models
 from normfed_server.results import layout
 from normfed_server.results.layout import Figures, RunResults
 from normfed_server.runs.folder import Run, reopen
 
 NAMELESS = {"name": "any", "description": "", "privacy": NONE}
-MODEL = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -76,19 +72,3 @@ def _readable(folder: Path) -> Run | None:
 
 def _nameless(study: StudyConfig) -> StudyConfig:
     return study.model_copy(update=NAMELESS)
-
-
-def drowned(run: Run, results: RunResults) -> str | None:
-    """How the noise at a trusted server compares with what it is added to; None where there is none, or no model."""
-    sites = results.privacy.sites if results.privacy is not None else None
-    if sites is None or OURS not in sites.models or not (run.folder / MODEL).exists():
-        return None
-    spent = sites.models[OURS]
-    weights = sum(array.size for array in named.load(run.folder / MODEL).values())
-    asked = math.ceil(run.study.federation.sample * len(spent.sites))
-    times = promises.rounded(spent.mechanisms[0].noise_multiplier * math.sqrt(weights) / asked)
-    return (
-        f"In every round the noise on the {weights:,} weights together is about {times} times as long as the mean "
-        f"of {asked} hospitals' updates can be. It falls with the number of hospitals: with thousands it is small, "
-        "with few it costs nearly everything."
-    )

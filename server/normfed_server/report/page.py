@@ -17,6 +17,7 @@ from normfed_common.foundation import plain_yaml
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_text
 from normfed_server.report import figures, participation, promises
+from normfed_server.report.drowned import drowned
 from normfed_server.report.findings import CONVERGED, main_models, sentences
 from normfed_server.report.lesions import AUROC
 from normfed_server.report.privacy import write_privacy
@@ -32,7 +33,7 @@ from normfed_server.report.words import (
 )
 from normfed_server.results import layout
 from normfed_server.results.layout import Figure, RunResults
-from normfed_server.runs.folder import Run
+from normfed_server.runs.folder import REPORT, Run
 
 T = TypeVar("T")
 
@@ -87,7 +88,7 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
         results=results,
         models=shown,
         strategy=ALGORITHMS[run.study.strategy["name"]],
-        warnings=warnings(results, patients.attacks),
+        warnings=[*warnings(results, patients.attacks), *drowned(results)],
         notes=note_sentences(results),
         moments=results.intervals == "moments",
         league=results.league if len(results.league) > 1 else (),
@@ -128,7 +129,7 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),
         plotly=get_plotlyjs(),
     )
-    path = run.folder / "report.html"
+    path = run.folder / REPORT
     write_text(path, page)
     write_privacy(run, results)
     return path

@@ -15,10 +15,11 @@ from markupsafe import Markup
 
 from normfed_common.foundation.errors import DamagedError
 from normfed_common.foundation.files import write_text
-from normfed_common.privacy import audit
-from normfed_common.privacy.audit import Finding, PrivacyAudit
-from normfed_server.report import cost, leaving, promises, roc
+from normfed_server.report import arms, cost, leaving, promises, roc
+from normfed_server.report.drowned import drowned
 from normfed_server.report.words import interval, listed, number
+from normfed_server.results import audit
+from normfed_server.results.audit import Finding, PrivacyAudit
 from normfed_server.results.guarantees import Guarantee, PrivacyFigures
 from normfed_server.results.layout import RunResults
 from normfed_server.runs.folder import PRIVACY, Run
@@ -64,7 +65,8 @@ def write_privacy(run: Run, results: RunResults) -> Path:
         "factor": promises.factor,
         "one_in": promises.one_in,
         "strength": promises.strength,
-        "by_kind": lambda spent: {mechanism.of: mechanism for mechanism in spent.mechanisms},
+        "protected": promises.protected,
+        "kinds": lambda lines: [kind for kind in ("sums", "rounds") if any(kind in line.mechanisms for line in lines)],
         "result": _result,
         "rate": _rate,
     }
@@ -78,6 +80,8 @@ def write_privacy(run: Run, results: RunResults) -> Path:
         tone=_tone(privacy),
         headline=promises.summary(privacy),
         guarantees=guarantees,
+        models=arms.explained((name for found in guarantees for name in found.models), results),
+        spent={found.unit: arms.spendings(found, results) for found in guarantees},
         of_one=promises.of_one_model,
         suspicions={found.unit: promises.suspicions(_epsilons(found)) for found in guarantees},
         gaps=promises.gaps(results),
@@ -86,7 +90,7 @@ def write_privacy(run: Run, results: RunResults) -> Path:
         rates=SHOWN_RATES,
         sent=leaving.sent(run.folder, results),
         cost=cost.cost(run, results),
-        drowned=cost.drowned(run, results),
+        drowned=drowned(results),
         chief=[name for name, metric in results.metrics.items() if "terminal" in metric.shown],
         simulated=run.sites_file.exists(),
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from normfed_server.report.words import listed
+from normfed_server.results.audit import Protection
 from normfed_server.results.guarantees import Guarantee, PrivacyFigures
 from normfed_server.results.layout import RunResults
 
@@ -33,6 +34,18 @@ def summary(privacy: PrivacyFigures | None) -> str:
     if privacy.minimum_sites is not None:
         found.append(f"Secure aggregation: the server sees sums over at least {privacy.minimum_sites} hospitals only.")
     return " ".join(found)
+
+
+def protected(claim: Protection) -> str:
+    """What an audited run claims, for a table."""
+    said = ["no differential privacy"]
+    if claim.epsilon is not None:
+        said = [f"epsilon of at most {upwards(claim.epsilon)} per {claim.unit}"]
+    if claim.central_epsilon is not None:
+        said.append(f"epsilon of at most {upwards(claim.central_epsilon)} per site")
+    if claim.secure_aggregation:
+        said.append("secure aggregation")
+    return ", ".join(said)
 
 
 def _of(guarantee: Guarantee) -> str:
@@ -99,7 +112,7 @@ def strength(epsilon: float) -> str:
     if epsilon <= STRONG:
         return "a strong promise"
     if epsilon <= MODERATE:
-        return "a moderate promise: how far known attacks reach, an audit measures"
+        return "a moderate promise: what attacks make of it, an audit measures"
     return "a weak promise, which says little by itself: what it is worth, an audit must measure"
 
 
@@ -202,10 +215,19 @@ def _always(results: RunResults) -> list[Gap]:
     if results.privacy is not None and results.privacy.people is not None:
         found.append(
             Gap(
-                "What figures say of parts of models that stay at a hospital",
-                "with such strategies as Ditto or fine-tuning, a hospital trains these without noise on the same "
-                "patients. They never leave it; how well they find lesions does, and no guarantee covers what that "
-                "says of these patients.",
+                "Parts of models that stay at a hospital",
+                "with such strategies as Ditto or fine-tuning, each hospital trains a model, or a part, for itself: "
+                "without noise, on the same patients. It never leaves, and the hospital's ledger has a line for it, "
+                "as without noise. How well it finds lesions does leave, and no guarantee covers what that says of "
+                "these patients.",
+            )
+        )
+        found.append(
+            Gap(
+                "How long a hospital takes",
+                "the server sees when each answer comes, and is told the seconds of work. Both depend on the scans "
+                "that were worked on, and no noise hides them. What holds: how many steps are made, and how many "
+                "patients are in each, depends on no scan.",
             )
         )
         found.append(

@@ -10,7 +10,7 @@ from normfed_common.foundation import arrays as named
 from normfed_common.foundation.errors import RunError, UserError
 from normfed_common.foundation.files import write_json, write_text
 from normfed_common.metrics import calibration
-from normfed_common.privacy import audit
+from normfed_server.results import audit
 from normfed_server.results.layout import FILE, read
 from normfed_server.runs.folder import PRIVACY
 

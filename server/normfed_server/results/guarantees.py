@@ -20,6 +20,7 @@ class Mechanism(Frozen):
     sampling_rate: float
     releases: int = Field(description="in all; of rounds the steps of training, at a trusted server the rounds")
     sites: int = Field(1, description="that add the noise together, each its share, at the least; 1 where each adds it")
+    numbers: int = Field(0, description="that the largest release consists of; 0 of runs before this was counted")
 
 
 class Spent(Frozen):

@@ -172,6 +172,8 @@ def _megabytes(histories: Sequence[History]) -> float | None:
 
 
 def _seconds(histories: Sequence[History]) -> float | None:
-    """Of a median round, added up over its sites; several models trained beside each other are one round."""
-    rounds = [[sum(entry.site_seconds.values()) for entry in history] for history in histories if history]
+    """Of a median round, added up over its sites; several models trained beside each other are one round.
+    None where no site says."""
+    told = [[entry.site_seconds for entry in history if entry.site_seconds] for history in histories]
+    rounds = [[sum(seconds.values()) for seconds in history] for history in told if history]
     return float(np.sum([np.median(seconds) for seconds in rounds])) if rounds else None

@@ -33,7 +33,7 @@ from normfed_common.foundation.files import write_text
 from normfed_common.studies import DIGEST, study_of_run
 from normfed_common.study.config import StudyConfig
 
-INITIAL, PRIVACY = "initial.safetensors", "privacy.html"
+INITIAL, PRIVACY, REPORT = "initial.safetensors", "privacy.html", "report.html"
 
 
 @dataclass(frozen=True)

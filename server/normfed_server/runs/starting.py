@@ -7,8 +7,10 @@ from normfed_common.foundation import private
 from normfed_common.foundation.errors import UserError
 from normfed_common.foundation.files import write_json
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.data import DataConfig
 from normfed_common.study.names import check_names
 from normfed_server.runs import folder as runs
+from normfed_server.sites.secure import check_enough
 from normfed_server.state import admission
 from normfed_server.state.folder import ServerHome
 from normfed_server.state.notes import EXCUSED, OPTIONS
@@ -21,7 +23,7 @@ def begin(home: ServerHome, study: StudyConfig, canary: bool, without: tuple[str
     Raises
     ------
     UserError
-        If no site is accepted, or the study cannot be run.
+        If no site is accepted, too few are for secure sums, or the study cannot be run.
     """
     accepted = [name for name, member in admission.members(home).items() if member.state == "accepted"]
     if not accepted:
@@ -31,6 +33,7 @@ def begin(home: ServerHome, study: StudyConfig, canary: bool, without: tuple[str
     check_study(study)
     check_steps(study)
     check_names(study.data, admission.members(home), None, "members of this federation")
+    check_enough(study, [site for site in accepted if _may_train(site, study.data)], deployed=True)
     ledger = home.ledger
     run = runs.begin(study, home.runs)
     private.make_folder(run.folder)
@@ -38,3 +41,7 @@ def begin(home: ServerHome, study: StudyConfig, canary: bool, without: tuple[str
     write_json(run.folder / EXCUSED, sorted(without))
     ledger.add(run.folder.name)
     return run.folder.name
+
+
+def _may_train(site: str, data: DataConfig) -> bool:
+    return data.trains(site) and site not in data.exclude and (data.sites is None or site in data.sites)

@@ -15,7 +15,7 @@ import numpy as np
 
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.privacy.audit import Figure, Finding
+from normfed_server.results.audit import Figure, Finding
 from normfed_simulation.audit.federations import Heard
 from normfed_simulation.audit.games import clopper_pearson
 from normfed_simulation.audit.target import Target
@@ -131,4 +131,4 @@ def _over(target: Target, site: str, value: Callable[[tuple[float | None, str | 
 
 
 def _listed(kinds: np.ndarray, counts: np.ndarray) -> str:
-    return ", ".join(f"{count} {kind}" for kind, count in zip(kinds, counts, strict=True))
+    return ", ".join(f"{count} x {kind}" for kind, count in zip(kinds, counts, strict=True))

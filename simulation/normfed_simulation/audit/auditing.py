@@ -9,9 +9,9 @@ from pathlib import Path
 
 from normfed_client.hospital.device import choose_device
 from normfed_client.hospital.machine import computing
-from normfed_common.privacy.audit import Finding, PrivacyAudit, Protection, save
 from normfed_server.report.privacy import write_privacy
 from normfed_server.results import layout
+from normfed_server.results.audit import Finding, PrivacyAudit, Protection, save
 from normfed_server.runs.folder import Run
 from normfed_simulation.audit.canaries import claimed
 from normfed_simulation.audit.catalogue import ATTACKS

@@ -28,13 +28,13 @@ from normfed_common.learning.learner import Learner
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import Setting
 from normfed_common.privacy import accounting
-from normfed_common.privacy.audit import Figure, Finding
 from normfed_common.privacy.mechanisms import SampledGaussian
 from normfed_common.privacy.noise import SecretNoise
 from normfed_common.privacy.releases import released
 from normfed_common.privacy.spending import Spending
 from normfed_common.study.base import Frozen
 from normfed_common.study.privacy import PrivacyConfig
+from normfed_server.results.audit import Figure, Finding
 from normfed_simulation.audit.epsilons import SIGNIFICANCE, one_run_bound
 from normfed_simulation.audit.games import Game
 from normfed_simulation.audit.target import Target

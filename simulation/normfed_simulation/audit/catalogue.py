@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from normfed_common.foundation.registry import Registry
-from normfed_common.privacy.audit import Finding
+from normfed_server.results.audit import Finding
 from normfed_simulation.audit.target import Target
 
 Attack = Callable[[Target], tuple[Finding, ...]]

@@ -35,10 +35,10 @@ def audit_privacy(
     Several runs, such as one with privacy and one without, come into one table.
     """
     from normfed_client.hospital.device import choose_device
-    from normfed_common.privacy.audit import FILE
+    from normfed_server.results.audit import FILE
     from normfed_server.runs.folder import reopen
     from normfed_simulation.audit.auditing import audit
-    from normfed_simulation.audit.table import table
+    from normfed_simulation.audit.table import shown
     from normfed_simulation.audit.target import Options
 
     options = Options(shadows, canaries, seed, str(choose_device(device)))
@@ -55,6 +55,6 @@ def audit_privacy(
         for folder in runs:
             typer.echo(folder / FILE)
         return
-    console.print(table(found))
+    console.print(shown(found))
     for folder in runs:
         console.print(f"Audit: [bold]{folder / FILE}[/]", soft_wrap=True, highlight=False)

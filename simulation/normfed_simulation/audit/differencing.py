@@ -20,8 +20,8 @@ from normfed_client.hospital.site import Site, people_of
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteError
 from normfed_common.foundation.private import secret
-from normfed_common.privacy.audit import Figure, Finding
 from normfed_common.study.config import StudyConfig
+from normfed_server.results.audit import Figure, Finding
 from normfed_simulation.audit.evidence import added_by
 from normfed_simulation.audit.federations import Federation
 from normfed_simulation.audit.target import Person, Target

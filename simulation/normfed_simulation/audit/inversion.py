@@ -25,7 +25,7 @@ from normfed_common.foundation import seeds
 from normfed_common.learning.batch import Batch
 from normfed_common.learning.phase import Phase
 from normfed_common.models.base import NormativeModel
-from normfed_common.privacy.audit import Figure, Finding
+from normfed_server.results.audit import Figure, Finding
 from normfed_simulation.audit.target import Target
 
 NAME = "inversion"

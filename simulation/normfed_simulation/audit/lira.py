@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import norm
 
-from normfed_common.privacy.audit import Finding
+from normfed_server.results.audit import Finding
 from normfed_simulation.audit.epsilons import one_run_bound
 from normfed_simulation.audit.evidence import KNOWS, TITLES, Tracing
 from normfed_simulation.audit.games import Game
@@ -75,11 +75,11 @@ def attack(target: Target) -> tuple[Finding, ...]:
     for kind, told in of_run.items():
         shadows = np.stack([scores[kind] for scores in of_shadows])
         ratio = likelihood_ratio(told, shadows, inside)
-        run = Game(ratio[None], target.members[None], groups)
-        found.append(finding(NAME, kind, run, title=f"Likelihood ratio of {TITLES[kind]}"))
+        run, title = Game(ratio[None], target.members[None], groups), f"Likelihood ratio of {TITLES[kind]}"
+        found.append(finding(NAME, kind, run, title=title))
         each = Game(_in_turn(shadows, inside), inside, groups)
         simple = Game(shadows, inside, groups)
-        told_of_all = finding(NAME, kind, each, title=f"The same, on {len(shadows)} federations like the run")
+        told_of_all = finding(NAME, kind, each, title=f"{title}, on {len(shadows)} federations like the run")
         knows = f"{KNOWS[kind]}, and {len(shadows) - 1} federations with people of the attacker's choice"
         update = {
             "baselines": {"threshold": simple.auc()},

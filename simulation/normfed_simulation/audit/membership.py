@@ -12,7 +12,7 @@ import numpy as np
 
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.models.base import NormativeModel
-from normfed_common.privacy.audit import Figure, Finding
+from normfed_server.results.audit import Figure, Finding
 from normfed_simulation.audit import evidence
 from normfed_simulation.audit.evidence import ANOMALY, KNOWS, LOSS, TITLES, TRACED, Tracing
 from normfed_simulation.audit.games import Game, curve

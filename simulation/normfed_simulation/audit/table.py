@@ -1,4 +1,4 @@
-"""What an audit found, as one table; of several runs one below the other for every attack."""
+"""What audits found, as it is shown in a terminal, of 80 columns too: a table per run, one below the other."""
 
 from __future__ import annotations
 
@@ -6,53 +6,69 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from normfed_common.privacy.audit import Finding, PrivacyAudit
+from normfed_server.report.promises import protected
+from normfed_server.results.audit import Finding, PrivacyAudit
 
-LAYOUT: dict[str, Any] = {
-    "title_justify": "left",
-    "caption_justify": "left",
-    "box": SIMPLE_HEAD,
-    "padding": (0, 1, 0, 0),
-}
+LAYOUT: dict[str, Any] = {"box": SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False}
+WIDEST = 64  # of the column of attacks: longer lines are hard to read
+LEGEND = (
+    "In brackets 95 % intervals. TPR at FPR: how many of those who took part are recognised, where of the others so "
+    "many are mistaken. epsilon: what the attack proves of it. –: not measured, or too few people. All notes are in "
+    "privacy-audit.json."
+)
 
 
-def table(audits: Sequence[PrivacyAudit]) -> Table:
+def shown(audits: Sequence[PrivacyAudit]) -> Group:
     """Every attack with its figure, chance, rates, and what it says of epsilon."""
-    found = Table(title="What an attacker could still learn [dim](95 % interval)[/]", **LAYOUT)
-    for column in ("attack, and what the attacker knows", "figure", "chance", "TPR at 1 % / 10 % FPR"):
-        found.add_column(column, justify="left" if "attack" in column else "right")
-    found.add_column("epsilon at least", justify="right")
-    found.add_column("claimed at most", justify="right")
+    parts: list[RenderableType] = [Text("What an attacker could still learn", style="italic")]
     for audit in audits:
-        claim = "none" if audit.protection.epsilon is None else f"{audit.protection.epsilon:.2f}"
-        found.add_row(f"[bold]{audit.run}[/] ({audit.model}, {audit.protection.words})")
-        for finding in audit.findings:
-            least = "–" if finding.epsilon_at_least is None else f"{finding.epsilon_at_least:.2f}"
-            what = f"{finding.title}\n[dim]{finding.knows}; n = {finding.people}[/]"
-            found.add_row(what, _figure(finding), _chance(finding), _rates(finding), least, claim)
-    found.caption = (
-        "–: not measured, or too few people for such a rate. Notes on each attack are in privacy-audit.json."
-    )
+        parts += [Text(), _heading(audit), _table(audit)]
+    return Group(*parts, Text(LEGEND, style="dim"))
+
+
+def _heading(audit: PrivacyAudit) -> Text:
+    return Text.assemble((audit.run, "bold"), f" ({audit.model}); claimed: {protected(audit.protection)}")
+
+
+def _table(audit: PrivacyAudit) -> Table:
+    found = Table(**LAYOUT)
+    found.add_column("attack", max_width=WIDEST)
+    for column in ("reached", "chance", "TPR at 1 %,\n10 % FPR", "epsilon\nat least"):
+        found.add_column(column, justify="right", no_wrap=True)
+    for finding in audit.findings:
+        least = "–" if finding.epsilon_at_least is None else f"{finding.epsilon_at_least:.2f}"
+        chance = "–" if finding.chance is None else f"{finding.chance:.2f}"
+        found.add_row(_attack(finding), _figure(finding), chance, _rates(finding), least)
+        found.add_section()
     return found
+
+
+def _attack(finding: Finding) -> str:
+    """What it is and what it knows; why it was not made; what needs no attack."""
+    lines = [f"knows {finding.knows}{f'; {finding.people} people' if finding.people else ''}"]
+    if finding.figure is None:
+        lines = list(finding.notes[:1])
+    if finding.baselines:
+        told = ", ".join(f"{name} {value:.2f}" for name, value in finding.baselines.items())
+        lines.append(f"beside it: {told}")
+    if finding.epsilon_of and finding.epsilon_at_least is not None:
+        lines.append(f"epsilon of {finding.epsilon_of}")
+    return "\n".join([escape(finding.title), *(f"[dim]{escape(line)}[/]" for line in lines)])
 
 
 def _figure(finding: Finding) -> str:
     if finding.figure is None:
         return "–"
-    shown = f"{finding.measure} {finding.figure.value:.2f}"
+    reached = escape(f"{finding.measure} {finding.figure.value:.2f}")
     if finding.figure.low is None or finding.figure.high is None:
-        return shown
-    return f"{shown}\n[dim]{finding.figure.low:.2f} to {finding.figure.high:.2f}[/]"
-
-
-def _chance(finding: Finding) -> str:
-    shown = [] if finding.chance is None else [f"{finding.chance:.2f}"]
-    return "\n".join(shown + [f"[dim]{name}[/] {value:.2f}" for name, value in finding.baselines.items()]) or "–"
+        return reached
+    return f"{reached}\n[dim]({finding.figure.low:.2f} to {finding.figure.high:.2f})[/]"
 
 
 def _rates(finding: Finding) -> str:
-    if not finding.rates:
-        return ""
-    return " / ".join("–" if rate is None else f"{rate:.2f}" for rate in finding.rates.values())
+    return ", ".join("–" if rate is None else f"{rate:.2f}" for rate in finding.rates.values())

@@ -18,11 +18,13 @@ import nibabel
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from normfed_client.imaging.bids import Mask, Participant, Visit
 from normfed_client.imaging.nifti import Image
 from normfed_client.imaging.registration import resample
 from normfed_common.foundation import digests, seeds
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.foundation.files import atomic, write_text
+from normfed_common.learning.cohort import Sex
 from normfed_common.processes.workers import WorkerPool
 from normfed_common.study.base import Frozen
 from normfed_common.study.data import Contrast, LesionKind, PhantomConfig, PhantomSite
@@ -34,8 +36,9 @@ from normfed_simulation.phantom.variation import vary
 
 VERSION = 6  # raise it when the same configuration gives other images
 SPACE = "space-MNI152NLin2009aSym_"
+CONTROL = "control"
 AGES: dict[str, tuple[float, float]] = {
-    "control": (25, 80), "WMH": (60, 85), "MS": (25, 55), "tumour": (40, 75), "FCD": (18, 45),
+    CONTROL: (25, 80), "WMH": (60, 85), "MS": (25, 55), "tumour": (40, 75), "FCD": (18, 45),
 }  # fmt: skip
 
 
@@ -51,9 +54,10 @@ class SyntheticPerson:
         """Years, uniform in the range of the group."""
         return round(float(seeds.generator(seed, "age", self.subject).uniform(*AGES[self.group])), 1)
 
-    def sex(self, seed: int) -> str:
-        """F or M."""
-        return "FM"[int(seeds.generator(seed, "sex", self.subject).integers(2))]
+    def sex(self, seed: int) -> Sex:
+        """Either as likely."""
+        sex: Sex = get_args(Sex)[int(seeds.generator(seed, "sex", self.subject).integers(2))]
+        return sex
 
     def absent(self, seed: int) -> str | None:
         """The modality that was not taken; None of most people."""
@@ -79,9 +83,51 @@ def people(config: PhantomConfig) -> list[SyntheticPerson]:
     """Everybody, site by site."""
     found: list[SyntheticPerson] = []
     for number, site in enumerate(config.sites, start=1):
-        groups = ["control"] * site.controls + [k for k in get_args(LesionKind) for _ in range(site.patients.get(k, 0))]
+        groups = [CONTROL] * site.controls + [k for k in get_args(LesionKind) for _ in range(site.patients.get(k, 0))]
         found += [SyntheticPerson(f"sub-{number:02d}{i:03d}", site, group) for i, group in enumerate(groups, start=1)]
     return found
+
+
+def visits(config: PhantomConfig, seed: int, root: Path) -> tuple[Visit, ...]:
+    """What is read of ``root`` once it is written, known beforehand."""
+    found = []
+    for person in people(config):
+        files = _files(person, seed, root)
+        grid = "T1w" if person.site.native and "T1w" in files.images else min(files.images)
+        lesions = () if person.group == CONTROL else (Mask(files.lesions, grid, person.group),)
+        found.append(
+            Visit(
+                Participant(person.subject, person.site.name, person.group, person.age(seed), person.sex(seed)),
+                None,
+                dict(files.images),
+                Mask(files.brain, grid, "brain"),
+                lesions,
+                in_template_space=not person.site.native,
+            )
+        )
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Of one person: scans by modality, and masks; no lesion mask is written of healthy people."""
+
+    images: dict[str, Path]
+    brain: Path
+    lesions: Path
+
+
+def _files(person: SyntheticPerson, seed: int, root: Path) -> _Files:
+    scans = root / person.subject / "anat"
+    masks = root / "derivatives" / "masks" / person.subject / "anat"
+    space = "" if person.site.native else SPACE
+    mask_space = "space-T1w_" if person.site.native else SPACE
+    taken = [contrast for contrast in get_args(Contrast) if contrast != person.absent(seed)]
+    return _Files(
+        {contrast: scans / f"{person.subject}_{space}{contrast}.nii.gz" for contrast in taken},
+        masks / f"{person.subject}_{mask_space}desc-brain_mask.nii.gz",
+        masks / f"{person.subject}_{mask_space}label-{person.group}_mask.nii.gz",
+    )
 
 
 def digest(config: PhantomConfig, seed: int) -> str:
@@ -165,27 +211,23 @@ def write_person(person: SyntheticPerson, seed: int, voxel_size_mm: int, root: P
     rng = seeds.generator(seed, "person", person.subject)
     tissue = anatomy.person(person.age(seed), voxel_size_mm, rng)
     lesion: Lesion | None = None
-    if person.group != "control":
+    if person.group != CONTROL:
         tissue, lesion = add_lesions(person.group, tissue, rng)  # type: ignore[arg-type]
     variation = vary(tissue, person.age(seed), rng)
     scanner = SCANNERS[person.site.vendor, person.site.field_tesla]
     affine = anatomy.template(voxel_size_mm).affine
     place = _tilt(rng) if person.site.native else np.eye(4)
-    space = "" if person.site.native else SPACE
-    mask_space = "space-T1w_" if person.site.native else SPACE
-    scans = root / person.subject / "anat"
-    masks = root / "derivatives" / "masks" / person.subject / "anat"
-    absent = person.absent(seed)
+    files = _files(person, seed, root)
     brain = _placed(tissue.brain.astype(np.float32), affine, place) > 0.5
     for contrast in get_args(Contrast):
         seen = _placed(signal(contrast, scanner, tissue, variation, lesion, rng), affine, place)
         image = expose(contrast, scanner, seen, brain, voxel_size_mm, rng)
-        if contrast != absent:
-            _write(scans / f"{person.subject}_{space}{contrast}.nii.gz", image, affine)
-    _write(masks / f"{person.subject}_{mask_space}desc-brain_mask.nii.gz", brain.astype(np.uint8), affine)
+        if contrast in files.images:
+            _write(files.images[contrast], image, affine)
+    _write(files.brain, brain.astype(np.uint8), affine)
     if lesion is not None:
         mask = _placed(lesion.mask.astype(np.float32), affine, place) > 0.5
-        _write(masks / f"{person.subject}_{mask_space}label-{person.group}_mask.nii.gz", mask.astype(np.uint8), affine)
+        _write(files.lesions, mask.astype(np.uint8), affine)
 
 
 def _tilt(rng: np.random.Generator) -> np.ndarray:

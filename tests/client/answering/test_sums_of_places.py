@@ -38,7 +38,7 @@ def test_sums_per_place_are_of_the_scans_that_the_model_scores(monkeypatch: pyte
         custody=None,
         train=(),
         training_people=3,
-        training_cohort=lambda: whole,
+        training_cohort=lambda *_: whole,
     )
     job: Any = SimpleNamespace(
         site=site,

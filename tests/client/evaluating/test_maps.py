@@ -38,7 +38,7 @@ class Learning:
 def site(cohort: Callable[[], Any]) -> Site:
     config, recorded = SimpleNamespace(name="a"), list[Any]()
     found = SimpleNamespace(
-        training_cohort=cohort,
+        training_cohort=lambda openable: cohort(),
         config=config,
         train=["people"],
         recorded=recorded,

@@ -13,7 +13,7 @@ import stat
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from normfed_client.hospital import clock as clock_module
 from normfed_client.hospital import ledger as module
 from normfed_client.hospital.budget import BudgetRules, refusal, spent
 from normfed_client.hospital.counting import Signer
@@ -64,18 +65,32 @@ def signer(tmp_path: Path) -> Signer:
 
 
 class Clock:
-    """The time that the ledger sees; a test puts another in."""
+    """The time that the ledger sees, and the machine that keeps it; a test puts another in.
 
-    now_is = datetime(2026, 6, 1, tzinfo=UTC)
+    Parameters
+    ----------
+    now_is
+        What the clock says; the machine runs on with it.
+    """
 
-    def now(self, _zone: object) -> datetime:
-        return self.now_is
+    def __init__(self) -> None:
+        self.said, self.boot, self.running = datetime(2026, 6, 1, tzinfo=UTC), "boot 1", 0.0
+
+    @property
+    def now_is(self) -> datetime:
+        return self.said
+
+    @now_is.setter
+    def now_is(self, time: datetime) -> None:
+        self.running += max((time - self.said).total_seconds(), 0.0)
+        self.said = time
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
-    monkeypatch.setattr(module, "datetime", found)
+    monkeypatch.setattr(clock_module, "wall", lambda: found.said)
+    monkeypatch.setattr(clock_module, "started", lambda: (found.boot, found.running))
     return found
 
 
@@ -106,8 +121,9 @@ def test_the_budget_holds_as_many_releases_as_epsilon_allows_and_says_what_is_le
     found = epsilon([ONE] * number, 1e-5)
     why = reserve(ledger, "one too many")
     assert why.startswith(
-        f"epsilon_per_year: {found:.3g} of 1 is spent in 2026, {1 - found:.3g} is left (at delta 1e-05). With "
-        f"train.sums of federated it would be {epsilon([ONE] * (number + 1), 1e-5):.3g}. Wait for the next year, ask "
+        f"epsilon_per_year: {found:.3g} of 1 is spent in the last 365 days, {1 - found:.3g} is left (at delta 1e-05). "
+        f"With train.sums of federated it would be {epsilon([ONE] * (number + 1), 1e-5):.3g}. Wait until "
+        "2027-06-01, when the first of it is a year old, ask for a study"
     )
     assert len(ledger.entries()) == number
     assert reserve(ledger, "0") == ""  # what was released before is no other release
@@ -127,6 +143,18 @@ def test_a_new_year_has_a_new_budget_and_a_life_has_one(ledger: Ledger, clock: C
     assert "Ask for a study" in why
 
 
+def test_a_budget_is_not_spent_twice_around_new_year(ledger: Ledger, clock: Clock) -> None:
+    """Once a calendar year had a budget: as much again was there a day later."""
+    clock.now_is = datetime(2026, 12, 31, tzinfo=UTC)
+    while not reserve(ledger, str(len(ledger.entries()))):
+        pass
+    for month, allowed in ((1, False), (12, False)):
+        clock.now_is = datetime(2027, month, 30, tzinfo=UTC)
+        assert (reserve(ledger, "later") == "") is allowed
+    clock.now_is = datetime(2027, 12, 31, tzinfo=UTC)
+    assert reserve(ledger, "later") == ""
+
+
 def test_a_clock_that_is_set_back_opens_no_old_budget(ledger: Ledger, clock: Clock) -> None:
     while not reserve(ledger, str(len(ledger.entries()))):
         pass
@@ -134,6 +162,33 @@ def test_a_clock_that_is_set_back_opens_no_old_budget(ledger: Ledger, clock: Clo
     assert reserve(ledger, "back") != ""
     assert reserve(ledger, "back", BudgetRules()) == ""
     assert ledger.entries()[-1].year == 2026
+
+
+def test_a_clock_that_is_set_forward_opens_no_new_budget(ledger: Ledger, clock: Clock) -> None:
+    """Once a clock that a false time server had set two years ahead opened a year that was not yet."""
+    while not reserve(ledger, str(len(ledger.entries()))):
+        pass
+    clock.said = datetime(2028, 6, 2, tzinfo=UTC)  # while the machine runs
+    assert reserve(ledger, "forward") != ""
+    clock.running += timedelta(days=366).total_seconds()
+    assert reserve(ledger, "forward") == ""
+    assert ledger.entries()[-1].time < "2027-06-03"
+
+
+def test_across_a_start_of_the_machine_its_clock_is_believed(ledger: Ledger, clock: Clock) -> None:
+    """What stays open: nobody knows how long it was off."""
+    while not reserve(ledger, str(len(ledger.entries()))):
+        pass
+    clock.said, clock.boot, clock.running = datetime(2028, 6, 2, tzinfo=UTC), "boot 2", 0.0
+    assert reserve(ledger, "later") == ""
+
+
+def test_a_system_that_does_not_say_when_it_started_has_its_clock_alone(
+    ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock_module, "started", lambda: None)
+    assert reserve(ledger, "a") == ""
+    assert ledger.entries()[0].time == "2026-06-01T00:00:00+00:00"
 
 
 def test_without_a_budget_everything_is_written_down_and_a_year_without_noise_has_no_bound(ledger: Ledger) -> None:

@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from normfed_client.hospital.folder import Hospital, HospitalConfig
-from normfed_client.operation.checking import _data, _secrets
+from normfed_client.operation.checking import _data, _privacy, _secrets
+from normfed_client.operation.link import Finding
 from normfed_common.deployment.enrolment import key_fingerprint
 
 
@@ -24,6 +25,20 @@ def test_people_who_lack_a_modality_are_counted(tmp_path: Path) -> None:
     assert said() == "4 people, 4 visits with FLAIR, T1w"
     cohorts.take_away(data, "FLAIR", 2)
     assert said() == "4 people, 4 visits with FLAIR, T1w; 2 without FLAIR"
+
+
+def test_a_hospital_that_bounds_one_model_and_not_all_of_them_is_told_so(tmp_path: Path) -> None:
+    def found(**rules: float | bool) -> Finding:
+        config = HospitalConfig(site="a", server="f:1", data=tmp_path, **rules)
+        (finding,) = _privacy(Hospital(tmp_path, config))
+        return finding
+
+    assert found().severity == 0
+    unbounded = found(require_privacy=True, largest_epsilon=4.0)
+    assert (unbounded.severity, unbounded.copy) == (1, "epsilon_per_year: 8")
+    bounded = found(epsilon_per_year=8.0, epsilon_for_life=20.0)
+    assert bounded.severity == 0
+    assert bounded.found.startswith("epsilon of all studies at most 8 within 365 days, 20 for life; 0 in the latest")
 
 
 def test_the_fingerprint_that_others_need_is_that_of_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

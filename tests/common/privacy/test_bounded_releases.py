@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -215,9 +216,11 @@ def test_a_model_says_nothing_of_private_sums_that_nothing_bounds() -> None:
 class Unreadable(People):
     """Honest people, and one whose scan cannot be opened."""
 
+    error: Exception = ScanError("the scan is damaged")
+
     def scan(self, index: int) -> Scan:
         if index == 2:
-            raise ScanError("the scan is damaged")
+            raise self.error
         return super().scan(index)
 
 
@@ -228,3 +231,20 @@ def test_whose_scan_cannot_be_used_adds_nothing_and_no_error_tells_of_it(entry: 
     found = totals(bounded, Unreadable(4))
     for name, array in found.items():
         np.testing.assert_allclose(array, sum(one[name] for one in others), atol=1e-12)
+
+
+def test_what_torch_raises_for_one_person_leaves_out_the_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a RuntimeError, a plug-in's or torch's, ended the work with a code of its own."""
+    bounded = first_phase(private({"name": "atlas"}))
+    without = totals(bounded, Unreadable(4))
+    monkeypatch.setattr(Unreadable, "error", torch.linalg.LinAlgError("singular"))
+    for name, array in totals(bounded, Unreadable(4)).items():
+        np.testing.assert_array_equal(array, without[name])
+
+
+def test_a_card_that_stopped_for_one_person_ends_the_work_for_it_would_lose_all_who_follow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Unreadable, "error", torch.AcceleratorError("device-side assert"))
+    with pytest.raises(torch.AcceleratorError):
+        totals(first_phase(private({"name": "atlas"})), Unreadable(4))

@@ -103,6 +103,12 @@ def test_energy_is_seconds_times_watts_of_the_sites_that_said_theirs(home: Serve
     assert view.rounds[0]["energy_wh"] == pytest.approx(1.0)  # 36 s of 100 W are one watt-hour
 
 
+def test_sites_that_do_not_say_how_long_they_trained_have_no_energy(home: ServerHome, view: RunView) -> None:
+    happens(home, round_event(1, site_seconds={}))
+    view.look()
+    assert view.rounds[0]["energy_wh"] is None
+
+
 def test_who_was_missing_is_named_until_it_takes_part_again(home: ServerHome, view: RunView) -> None:
     happens(home, missing("a"), missing("b"), round_event(2, outcomes={"a": "took part", "b": "late"}))
     view.look()

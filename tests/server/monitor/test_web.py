@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from pathlib import Path
 
 import pytest
+from compared import metrics
+from run_results import history, run_results
 from starlette.testclient import TestClient
 
 from normfed_common.foundation.errors import StudyError
 from normfed_common.processes.health import free_port
+from normfed_common.study.config import StudyConfig
 from normfed_common.study.validation import validate
 from normfed_server.monitor.web import Monitor, application
+from normfed_server.report.page import write_report
+from normfed_server.results import layout
+from normfed_server.runs.folder import PRIVACY, REPORT, begin
 from normfed_server.state.folder import ServerConfig, ServerHome, create
 
 PATHS = ("/", "/state", "/metrics", "/healthz", "/events", "/page.js", "/nowhere")
@@ -120,21 +127,43 @@ def test_the_monitor_speaks_to_browsers_prometheus_and_watchdogs(watched: tuple[
         assert getattr(client, method)("/state").status_code == 405
 
 
-def test_the_privacy_page_of_a_run_is_served_where_nothing_in_it_can_run(watched: tuple[ServerHome, str]) -> None:
+@pytest.mark.parametrize("key", ["privacy", "report"])
+def test_a_page_of_a_run_is_served_where_it_reaches_nothing(watched: tuple[ServerHome, str], key: str) -> None:
     home, name = watched
     client = TestClient(application(home, lambda: True), base_url="http://127.0.0.1")
-    address = f"/runs/{name}/privacy.html"
+    address = f"/runs/{name}/{key}.html"
     assert client.get(address).status_code == 404
-    assert client.get("/state").json()["runs"][0]["privacy"] is False
-    (home.runs / name / "privacy.html").write_text("<style>b {}</style>promised")
-    assert client.get("/state").json()["runs"][0]["privacy"] is True
+    assert client.get("/state").json()["runs"][0][key] is False
+    (home.runs / name / f"{key}.html").write_text("<style>b {}</style>found")
+    assert client.get("/state").json()["runs"][0][key] is True
     page = client.get(address)
-    assert "promised" in page.text
+    assert "found" in page.text
     assert page.headers["content-type"].startswith("text/html")
-    policy = page.headers["content-security-policy"]
-    assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; ")
-    assert "script" not in policy
+    policy = dict(part.partition(" ")[::2] for part in page.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == "'none'"  # so no request, no frame, no worker
+    assert policy["form-action"] == policy["frame-ancestors"] == "'none'"
+    if key == "privacy":
+        assert "script-src" not in policy
+    else:  # a page whose scripts run must not be of this server's origin
+        assert "allow-same-origin" not in policy["sandbox"]
     assert page.headers["x-content-type-options"] == "nosniff"
+
+
+def test_every_link_of_a_runs_pages_leads_to_a_page_of_the_monitor(
+    watched: tuple[ServerHome, str], study: StudyConfig, tmp_path: Path
+) -> None:
+    home, name = watched
+    made = begin(study, tmp_path)
+    layout.write(made.folder, run_results(**{**metrics(atlas=None), "rounds": history({})}))
+    write_report(made)
+    client = TestClient(application(home, lambda: True), base_url="http://127.0.0.1")
+    for page in (PRIVACY, REPORT):
+        (home.runs / name / page).write_bytes((made.folder / page).read_bytes())
+    for page in (PRIVACY, REPORT):
+        links = re.findall(r'<a href="([a-z]+\.html)"', client.get(f"/runs/{name}/{page}").text)
+        assert links, page
+        for link in links:
+            assert client.get(f"/runs/{name}/{link}").status_code == 200, link
 
 
 def test_no_other_file_of_a_run_is_served(watched: tuple[ServerHome, str]) -> None:

@@ -1,4 +1,4 @@
-"""What privacy cost: beside which run the figures stand, and how long noise is."""
+"""What privacy cost: beside which run the figures stand."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
 from compared import metrics, model
 from guarantees import figures, guarantee
 from run_results import run_results
 
-from normfed_common.foundation import arrays as named
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.privacy import PrivacyConfig
-from normfed_server.report.cost import cost, drowned, without_privacy
+from normfed_server.report.cost import cost, without_privacy
 from normfed_server.results import layout
 from normfed_server.results.layout import RunResults
 from normfed_server.runs import folder as runs
@@ -71,20 +68,3 @@ def test_a_study_without_privacy_is_compared_with_nothing(study: StudyConfig, tm
     finished(study, tmp_path)
     results = run_results(**metrics())
     assert cost(finished(study, tmp_path, results), results).without is None
-
-
-@pytest.mark.parametrize(("sample", "asked"), [(1.0, 2), (0.5, 1)])
-def test_noise_at_the_server_is_told_by_its_length(
-    study: StudyConfig, tmp_path: Path, sample: float, asked: int
-) -> None:
-    """2.8 norms in each of 10,000 directions, over so many sites."""
-    sampled = study.model_copy(update={"federation": study.federation.model_copy(update={"sample": sample})})
-    run = runs.begin(sampled, tmp_path)
-    results = run_results(privacy=figures(sites=guarantee("site")).model_dump(mode="json"))
-    assert drowned(run, results) is None  # no model to count the weights of
-    named.save(run.folder / "model.safetensors", {"w": np.zeros((100, 100), np.float32)})
-    text = drowned(run, results)
-    assert text is not None
-    assert f"the noise on the 10,000 weights together is about {280 // asked} times" in text
-    assert f"of {asked} hospitals' updates" in text
-    assert drowned(run, run_results(privacy=CLAIMED)) is None

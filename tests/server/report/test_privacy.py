@@ -8,51 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from audits import audited, finding
 from compared import metrics
 from guarantees import figures, guarantee
 from run_results import history, run_results
 
-from normfed_common.privacy import audit
 from normfed_common.study.config import StudyConfig
 from normfed_server.report.page import write_report
-from normfed_server.results import layout
+from normfed_server.results import audit, layout
 from normfed_server.runs import folder as runs
 from normfed_server.runs.folder import PRIVACY, Run
-
-DIGEST = "0" * 64
-NOBODY = audit.Protection(delta=1e-5, unit="patient", secure_aggregation=False)
-
-
-def finding(**changes: Any) -> audit.Finding:
-    said = {
-        "attack": "loss",
-        "title": "Loss threshold",
-        "knows": "the model",
-        "measure": "AUC",
-        "figure": audit.Figure(value=0.71, low=0.62, high=0.8),
-        "chance": 0.5,
-        "rates": {"0.01": 0.08, "0.1": None},
-        "curve": ((0.0, 0.0), (0.1, 0.4), (1.0, 1.0)),
-        "people": 80,
-        "epsilon_at_least": 0.62,
-    }
-    return audit.Finding(**{**said, **changes})
-
-
-def audited(*findings: audit.Finding, digest: str = DIGEST) -> audit.PrivacyAudit:
-    return audit.PrivacyAudit(
-        version="1.0",
-        run="r",
-        study="tiny",
-        digest=digest,
-        model="siamese",
-        protection=NOBODY,
-        shadows=16,
-        seed=0,
-        seconds=1.0,
-        findings=findings,
-    )
-
 
 Written = Callable[..., str]
 
@@ -118,10 +83,30 @@ def test_the_promise_is_told_as_a_factor_and_of_suspicions(written: Written) -> 
 
 def test_the_ledger_has_a_line_for_every_model_and_one_for_all(written: Written) -> None:
     text = written({"people": guarantee()})
-    line = "<td>–</td><td>–</td><td>80</td><td>2.8</td><td>25 %</td><td>4</td></tr>"
-    assert f"<td>federated</td><td>2</td>{line}" in text
-    assert re.search(r"<td>all together</td>(<td></td>){6}<td>8\.81</td>", text)
+    line = "<td>80</td><td>2.8</td><td>25 %</td><td>4</td></tr>"  # there are no sums, and no columns for them
+    assert f"<td>federated</td><td>1</td><td>2</td>{line}" in text
+    assert re.search(r"<td>all together</td><td>2</td>(<td></td>){4}<td>8\.81</td>", text)
+    of_sites = written({"sites": guarantee("site")})
+    assert "<td>federated</td><td>1</td><td>2</td><td>80</td><td>2.8</td><td>4</td></tr>" in of_sites
+    assert "<td>all together</td><td>2</td><td></td><td></td><td></td><td>8.81</td>" in of_sites
     assert "Nothing was counted" in written()
+
+
+def test_the_models_of_the_ledger_are_explained_above_it(written: Written) -> None:
+    text = written({"people": guarantee(**{"federated": 3.9, "local-a": 3.9, "local-b": 3.9})})
+    spent = text[text.index('<h2 id="spent"') : text.index('<h2 id="attacks"')]
+    assert spent.index("<li><strong>federated</strong>: ") < spent.index("<li><strong>local-…</strong>: ")
+    assert spent.index("local-…") < spent.index("<td>local-…</td><td>2</td>")
+    assert spent.count("trained by one hospital alone") == 1
+    assert "These models learnt" not in written()
+
+
+def test_before_an_audit_nothing_is_said_of_what_attacks_reach(written: Written) -> None:
+    """Only that it is not measured."""
+    for claims in (None, {"people": guarantee()}, {"people": guarantee("patient", 12.0, federated=12.0)}):
+        text = written(claims)
+        assert "Not measured yet." in text
+        assert not re.search(r"attacks? (reach(es|ed)?|g[eo]ts?|goes) (far|much|less|no)", text)
 
 
 def test_whoever_did_not_audit_is_told_how(written: Written, run: Run) -> None:

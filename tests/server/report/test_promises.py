@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from run_results import run_results
 
 from normfed_server.report import promises
+from normfed_server.results.audit import Protection
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,8 @@ ALWAYS = {
     "That a hospital took part, and how many people it has",
     "What is true of people in general",
 }
-STAYS, OTHERS = "What figures say of parts of models that stay at a hospital", "Other studies and other years"
+STAYS, TIMES = "Parts of models that stay at a hospital", "How long a hospital takes"
+OTHERS = "Other studies and other years"
 
 
 @pytest.mark.parametrize(
@@ -106,18 +108,18 @@ STAYS, OTHERS = "What figures say of parts of models that stay at a hospital", "
     [
         (None, {"Single patients"}),
         ({"minimum_sites": 4}, {"Single patients", "The sum of the honest hospitals"}),
-        ({"people": guarantee()}, {STAYS, OTHERS}),
-        ({"people": guarantee("sample")}, {"Patients as a whole", STAYS, OTHERS}),
+        ({"people": guarantee()}, {STAYS, TIMES, OTHERS}),
+        ({"people": guarantee("sample")}, {"Patients as a whole", STAYS, TIMES, OTHERS}),
         (
             {"people": guarantee(), "minimum_sites": 4},
-            {"The sum of the honest hospitals", STAYS, OTHERS},
+            {"The sum of the honest hospitals", STAYS, TIMES, OTHERS},
         ),
         ({"sites": guarantee("site")}, {"Anything from the server itself"}),
         (
             {"sites": guarantee("site"), "outside": ["local-a"]},
             {"Anything from the server itself", "Models beside the study's own"},
         ),
-        ({"sites": guarantee("site"), "people": guarantee()}, {STAYS, OTHERS}),
+        ({"sites": guarantee("site"), "people": guarantee()}, {STAYS, TIMES, OTHERS}),
     ],
 )
 def test_what_is_not_protected_is_listed(said: dict[str, Any] | None, more: set[str]) -> None:
@@ -136,3 +138,21 @@ def test_models_that_no_guarantee_covers_are_named() -> None:
 @pytest.mark.parametrize(("value", "shown"), [(0.123, "0.12"), (1.26, "1.3"), (601.2, "600"), (123456.0, "120,000")])
 def test_a_figure_of_two_digits_is_written_out(value: float, shown: str) -> None:
     assert promises.rounded(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("protection", "words"),
+    [
+        (Protection(delta=1e-5, unit="patient", secure_aggregation=False), "no differential privacy"),
+        (
+            Protection(epsilon=3.99812, delta=1e-5, unit="patient", secure_aggregation=True),
+            "epsilon of at most 4 per patient, secure aggregation",
+        ),
+        (
+            Protection(delta=1e-5, unit="patient", secure_aggregation=False, central_epsilon=8.0),
+            "no differential privacy, epsilon of at most 8 per site",
+        ),
+    ],
+)
+def test_a_protection_is_said_in_words(protection: Protection, words: str) -> None:
+    assert promises.protected(protection) == words

@@ -214,6 +214,11 @@ def test_what_was_not_trained_in_rounds_has_no_price() -> None:
     assert (row["seconds_per_round"], row["megabytes_per_round"]) == (None, None)
 
 
+def test_where_no_site_says_how_long_it_trained_there_are_no_seconds() -> None:
+    (row,) = table({"federated": {"a": constant(6, auprc=0.5)}}, {"federated": rounds((), ())})
+    assert (row["seconds_per_round"], row["megabytes_per_round"]) == (None, 0.0)
+
+
 @pytest.mark.parametrize(
     ("arm", "title"),
     [

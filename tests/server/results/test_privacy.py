@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import pytest
+
+from normfed_common.learning.setting import Setting
+from normfed_common.models.combined.pipeline import assemble
 from normfed_common.privacy import accounting
 from normfed_common.privacy.mechanisms import SampledGaussian
 from normfed_common.studies import resolve
@@ -61,6 +66,22 @@ def test_a_model_of_sums_and_rounds_has_both() -> None:
     found = people(figures(asked({"epsilon": 4}, "siamese")))
     assert [one.of for one in found.models["federated"].mechanisms] == ["sums", "rounds"]
     assert 3.9 < found.models["federated"].epsilon <= 4
+
+
+@pytest.mark.parametrize(
+    ("model", "numbers"), [("matched-filter", [64]), ("atlas", [2 * 2 * 64]), ("location", None), ("siamese", None)]
+)
+def test_how_many_numbers_carry_noise_is_counted_of_the_model(model: str, numbers: list[int] | None) -> None:
+    """The atlas tells sums and squares of each of two modalities over 64 parcels."""
+    study = asked({"epsilon": 4}, model, data={"modalities": ["T1w", "FLAIR"]})
+    built = assemble(study.transforms, study.model, Setting.of(study))
+    if numbers is None:
+        sums = [built.bounded(phase.name) for phase in built.phases() if phase.kind == "summed"]
+        numbers = [max(sum(math.prod(shape) for shape in one.shapes().values()) for one in sums if one is not None)]
+    if built.network is not None:
+        numbers.append(sum(array.size for name, array in built.share().items() if name.startswith("network.")))
+    found = people(figures(study)).models["federated"]
+    assert [one.numbers for one in found.mechanisms] == numbers
 
 
 def test_all_together_is_over_the_models_that_one_sites_people_are_in() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from audits import audited, finding
 from run_results import run_results
 
 from normfed_server.events.kinds import Joined, RoundDone
@@ -30,6 +31,9 @@ def test_another_validator_believes_what_is_written_and_nothing_else() -> None:
     results = json.loads(run_results([{}], lowest_score=0.0).model_dump_json())
     assert shipped("results/metrics.schema.json").is_valid(results)
     assert not shipped("results/metrics.schema.json").is_valid({**results, "more": 1})
+    audit = json.loads(audited(finding(), finding(figure=None, notes=("not made",))).model_dump_json())
+    assert shipped("results/privacy-audit.schema.json").is_valid(audit)
+    assert not shipped("results/privacy-audit.schema.json").is_valid({**audit, "seconds": "one"})
     lines = [Joined(arm="federated", site="a", round=2).line(), RoundDone.of("federated", 3, ENTRY).line()]
     for line in lines:
         assert shipped("events/events.schema.json").is_valid(json.loads(line))

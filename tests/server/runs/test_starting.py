@@ -12,7 +12,7 @@ from members import accepted, begun
 from plugins import Plugins
 
 from normfed_common.foundation.errors import StudyError, UserError
-from normfed_common.studies import load_study
+from normfed_common.studies import load_study, resolve
 from normfed_common.study.config import StudyConfig
 from normfed_server.runs import starting
 from normfed_server.state import admission
@@ -111,3 +111,27 @@ def test_a_study_that_names_a_site_that_no_member_is_does_not_begin(
     assert not home.runs.exists() or not list(home.runs.iterdir())
     excluded = study.data.model_copy(update={"out_of_sample": ("a",), "exclude": {"sub-nobody": "moved"}})
     assert begun(home, study.model_copy(update={"data": excluded}))
+
+
+SECURE = {"secure_aggregation": {"minimum_sites": 3}}
+
+
+@pytest.mark.parametrize(
+    ("sites", "data", "refused"),
+    [("ab", {}, True), ("abc", {}, False), ("abc", {"out_of_sample": ["c"]}, True), ("abc", {"sites": ["a"]}, True)],
+)
+def test_too_few_accepted_sites_for_secure_sums_are_refused_before_the_run_is_there(
+    home: ServerHome, study: StudyConfig, sites: str, data: dict[str, Any], refused: bool
+) -> None:
+    for site in sites:
+        admission.enrol(home, site)
+        admission.accept(home, site, f"key of {site}", f"fingerprint of {site}")
+    text = study.model_dump(mode="json")
+    secure = resolve({**text, "data": {**text["data"], **data}, "privacy": SECURE}, "test")
+    if not refused:
+        assert starting.begin(home, secure, True, ())
+        return
+    with pytest.raises(StudyError, match=r"^privacy\.secure_aggregation: .* secure.*lower minimum_sites"):
+        starting.begin(home, secure, True, ())
+    assert runs(home) == []
+    assert list(home.runs.iterdir()) == []

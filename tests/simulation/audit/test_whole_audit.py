@@ -11,12 +11,12 @@ import yaml
 from commands import normfed, run_folder
 
 from normfed_common.foundation.errors import RunError, StudyError
-from normfed_common.privacy.audit import PrivacyAudit, read
 from normfed_common.study.config import StudyConfig
+from normfed_server.results.audit import PrivacyAudit, read
 from normfed_server.runs.folder import begin, reopen
 from normfed_simulation.audit import inversion
 from normfed_simulation.audit.catalogue import ATTACKS
-from normfed_simulation.audit.evidence import ANOMALY, TRACED, Tracing
+from normfed_simulation.audit.evidence import ANOMALY, TITLES, TRACED, Tracing
 from normfed_simulation.audit.federations import EVERYBODY
 from normfed_simulation.audit.games import Game
 from normfed_simulation.audit.membership import measure
@@ -154,6 +154,38 @@ def test_noise_hides_the_person_in_a_difference_of_private_sums(
     assert free.high is not None
     assert free.low < free.high
     assert -0.9 < free.value < 0.9
+
+
+def test_a_private_network_is_attacked_in_every_way_and_no_attack_gets_past_its_claim(
+    study: StudyConfig, hospitals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inversion, "STEPS", 10)
+    monkeypatch.setattr(inversion, "TRIALS", 2)
+    text = study.model_dump(mode="json") | {"model": MODELS["siamese"], "privacy": {"epsilon": 4}}
+    text["federation"]["rounds"] = 1
+    text["comparisons"] = {"local": False, "pooled": False, "baselines": []}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(text))
+    normfed("simulate", tmp_path / "study.yaml", "--out", tmp_path / "runs", "--workers", 0, "--quiet")
+    run = run_folder(tmp_path / "runs")
+    normfed("audit-privacy", run, "--shadows", 4, "--canaries", 200, "--device", "cpu", "--quiet")
+    found = read(run)
+    assert found is not None
+    assert {finding.attack for finding in found.findings} == set(ATTACKS)
+    assert found.protection.epsilon == pytest.approx(4, rel=0.01)
+    bounds = [finding.epsilon_at_least for finding in found.findings if finding.epsilon_at_least is not None]
+    assert len(bounds) == 1 + len(TITLES)  # the canaries, and shadow federations by every kind of evidence
+    assert max(bounds) <= found.protection.epsilon
+    inverted = [finding for finding in found.findings if finding.attack == "inversion"]
+    assert len(inverted) == 2
+    for finding in inverted:
+        assert finding.figure is not None
+        assert finding.figure.value < finding.baselines["mean sample"]
+
+
+def test_every_attack_has_a_name_of_its_own(audit: PrivacyAudit) -> None:
+    """The page draws a curve for each."""
+    titles = [finding.title for finding in audit.findings]
+    assert len(set(titles)) == len(titles)
 
 
 def test_the_rules_are_tried_on_a_run_with_secure_sums_too(study: StudyConfig, hospitals: Path, tmp_path: Path) -> None:

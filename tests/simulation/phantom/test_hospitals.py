@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from normfed_client.imaging.bids import read_dataset
 from normfed_common.foundation.errors import StudyError
 from normfed_common.study.data import PhantomConfig
 from normfed_common.study.validation import validate
-from normfed_simulation.phantom.hospitals import digest, people, write_person
+from normfed_simulation.phantom.hospitals import digest, people, visits, write, write_person
 
 SITE = {"name": "a", "vendor": "siemens", "field_tesla": 3.0, "controls": 400}
 
@@ -42,6 +43,20 @@ def test_who_lacks_a_scan_has_the_same_others_and_the_same_masks(tmp_path: Path)
 def test_people_who_lack_nothing_are_the_dataset_that_they_were_before_any_could() -> None:
     assert digest(phantom(without={}), 3) == digest(phantom(), 3) != digest(phantom(without={"FLAIR": 0.1}), 3)
     assert "without" not in phantom().model_dump(mode="json")["sites"][0]
+
+
+def test_what_is_planned_is_what_is_read_once_it_is_written(tmp_path: Path) -> None:
+    sites = [
+        {**SITE, "controls": 2, "patients": {"MS": 1}, "without": {"T1w": 0.5}},
+        {**SITE, "name": "b", "controls": 1, "patients": {"tumour": 1}, "native": True, "without": {"T1w": 1.0}},
+        {**SITE, "name": "c", "controls": 1, "patients": {}, "native": True},
+    ]
+    config = validate(PhantomConfig, {"sites": sites, "voxel_size_mm": 4}, "test")
+    planned = visits(config, 3, tmp_path)
+    assert not any(tmp_path.iterdir())
+    write(config, 3, tmp_path, 0)
+    assert {len(visit.images) for visit in planned} == {1, 2}
+    assert sorted(planned, key=lambda visit: visit.name) == list(read_dataset(tmp_path).visits)
 
 
 @pytest.mark.parametrize("without", [{"FLAIR": 1.1}, {"T2w": 0.1}, {"FLAIR": 0.6, "T1w": 0.5}])

@@ -9,7 +9,7 @@ from typing import Any
 
 from normfed_client.answering.guards.base import HospitalGuard
 from normfed_client.answering.job import Job
-from normfed_client.hospital.budget import BudgetRules, beyond_study, refusal
+from normfed_client.hospital.budget import BudgetRules, beyond_study, of_people, refusal
 from normfed_client.hospital.folder import Hospital
 from normfed_client.hospital.ledger import Entry, Kind, Ledger, Release
 from normfed_common.algorithms.private_training import scores_with_people
@@ -39,26 +39,30 @@ class Budget(HospitalGuard):
             Also if the ledger cannot be used, or is older than the server or the folders of the runs know.
         """
         rules = self.hospital.config
-        if not _of_people(job.site.study.privacy) and (rules.require_privacy or rules.limited):
-            name = "require_privacy" if rules.require_privacy else "epsilon_per_year or epsilon_for_life"
-            lacking = "no privacy.epsilon, or privacy.unit is not patient"
-            raise SiteError(SiteCode.PRIVACY_REQUIRED, f"{name} is set, and the study has {lacking}")
+        rules.check_privacy(job.site.study.privacy)
         with _ledger(self.hospital, job.request.ledger) as ledger:
             if job.kept is not None:
                 return
             releases = _releases(job)
             for release in releases:
-                why = ledger.reserve(release, partial(_refusal, rules, job.site.study.privacy))
+                why = ledger.reserve(release, partial(_refusal, rules, job.site.study.privacy), partial(_again, job))
                 if why:
                     raise SiteError(SiteCode.BUDGET_SPENT, why)
             if releases:
                 self.hospital.mark_ledger(job.request.run)
 
     def outbound(self, job: Job[Any], answer: Answer, arrays: Arrays) -> tuple[Answer, Arrays]:
-        """See `Guard`."""
+        """See `Guard`.
+
+        Raises
+        ------
+        SiteError
+            If the same was answered in the meantime, perhaps with other last digits and the same noise.
+        """
         if isinstance(job.payload, (*LEARNING, *SCORING)):
             with _ledger(self.hospital) as ledger:
-                ledger.settle(job.origin)
+                if not ledger.settle(job.origin) and _noise_is_used_up(job):
+                    raise SiteError(SiteCode.BUDGET_SPENT, _SECOND)
         return answer, arrays
 
 
@@ -82,18 +86,34 @@ def spent_by(job: Job[Any]) -> tuple[SampledGaussian, ...]:
     if isinstance(payload, FineTune) and study.privacy.epsilon is not None:
         return ()  # the model stays, and its loss is not told
     found = job.mechanism(job.model())
-    if isinstance(payload, TrainRound) and not _of_people(study.privacy):  # of a person there are many samples
+    if isinstance(payload, TrainRound) and not of_people(study.privacy):  # of a person there are many samples
         return (WITHOUT_NOISE,)
     return (WITHOUT_NOISE,) if found is None else (found,)
 
 
-def _of_people(privacy: PrivacyConfig) -> bool:
-    """Whether a study protects people, and not one sample of a person at a time."""
-    return privacy.epsilon is not None and privacy.unit == "patient"
-
-
 def _refusal(rules: BudgetRules, privacy: PrivacyConfig, entries: Sequence[Entry], new: Entry) -> str:
     return refusal(rules, entries, new) or beyond_study(privacy, entries, new)
+
+
+_SECOND = (
+    "was answered before, and the answer is not kept any more. On a GPU, or with plug-ins, the same work may end in "
+    "other digits: two answers with the same noise would tell what is under it. Begin a new run, which has noise of "
+    "its own."
+)
+
+
+def _again(job: Job[Any], entry: Entry) -> str:
+    """Why what is entered already must not be worked on once more."""
+    if not entry.settled or not _noise_is_used_up(job):
+        return ""
+    return f"{entry.release.what} of {entry.release.arm} {_SECOND}"
+
+
+def _noise_is_used_up(job: Job[Any]) -> bool:
+    """Whether an answer has noise that must not lie over another one. Of secure sums only one attempt is ever seen."""
+    if job.repeats or job.request.step is not None:
+        return False
+    return any(release.kind == "noise" for release in _releases(job))
 
 
 def _releases(job: Job[Any]) -> list[Release]:

@@ -16,6 +16,7 @@ from normfed_client.answering.guards.questions import Questions
 from normfed_client.answering.guards.released import Released
 from normfed_client.answering.guards.runs import Runs
 from normfed_client.answering.guards.size import Size
+from normfed_client.answering.guards.untimed import Untimed
 from normfed_client.hospital.folder import Hospital
 
 ORDER: tuple[type[Guard], ...] = (
@@ -25,6 +26,7 @@ ORDER: tuple[type[Guard], ...] = (
     Size,  # before anything is made of a large message; on the way out, what is really sent
     Contents,  # opens the site, so no earlier; what is not of the study is not counted as a question
     Masked,  # after all others have changed what leaves; what is really sent is what Size looks at
+    Untimed,  # outside Budget and Released, which only look
     Questions,  # counts what would be worked on
     Budget,  # spends what will leave, so after all that refuses what is asked
     Released,  # nearest to the work: about what it made, before anything is changed

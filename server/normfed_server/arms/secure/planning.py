@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from normfed_common.foundation.errors import StudyError
 from normfed_common.study.config import StudyConfig
 from normfed_server.arms.plan import Arm, Plan
 from normfed_server.sites.letterhead import FEDERATED
+from normfed_server.sites.secure import check_enough, why_no_sum
 
 
 def is_masked(study: StudyConfig, arm: Arm) -> bool:
@@ -22,8 +21,7 @@ def restricted(plan: Plan, study: StudyConfig, deployed: bool) -> tuple[Plan, di
     Parameters
     ----------
     deployed
-        Whether sites are hospitals, which send nothing in the clear. In a simulation single sites' models are trained
-        in the clear: one machine holds them all.
+        See `why_no_sum`.
 
     Raises
     ------
@@ -33,20 +31,8 @@ def restricted(plan: Plan, study: StudyConfig, deployed: bool) -> tuple[Plan, di
     config = study.privacy.secure_aggregation
     if config is None:
         return plan, {}
-    without = {arm.name: why for arm in plan.arms if (why := _why_not(arm.train, config.minimum_sites, deployed))}
-    if FEDERATED in without:
-        raise StudyError(
-            f"privacy.secure_aggregation: {without[FEDERATED]}. Wait for more sites, or lower minimum_sites where the "
-            "hospitals agree."
-        )
+    for arm in plan.arms:
+        if arm.name == FEDERATED:
+            check_enough(study, arm.train, deployed)
+    without = {arm.name: why for arm in plan.arms if (why := why_no_sum(arm.train, config.minimum_sites, deployed))}
     return replace(plan, arms=tuple(arm for arm in plan.arms if arm.name not in without)), without
-
-
-def _why_not(train: Sequence[str], minimum: int, deployed: bool) -> str:
-    if len(train) >= minimum or (len(train) == 1 and not deployed) or not train:
-        return ""
-    if len(train) == 1:
-        return (
-            f"trained by {train[0]} alone, whose model would leave it in the clear; all sums of this study are secure"
-        )
-    return f"{len(train)} sites can train; a secure sum is over {minimum} at least"

@@ -121,7 +121,7 @@ class MeanStrategy(RoundStrategy):
         """The next global model, and the mean loss under every survivor's name; see `RoundStrategy.aggregate`."""
         self.refused, self.fault = {}, None
         self.notes = {site: answer.notes for site, answer in total.answers.items()}
-        self.seconds = {site: answer.seconds for site, answer in total.answers.items()}
+        self.seconds = {site: answer.seconds for site, answer in total.answers.items() if answer.seconds}
         self.shares = shares.of(total.people)
         config = self.letterhead.study.privacy.secure_aggregation
         point = FixedPoint(parts.ROUND_BITS, config.largest_change if config else 1.0, total.sites)

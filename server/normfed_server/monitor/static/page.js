@@ -69,7 +69,8 @@ function run(r) {
   const tone = { open: "plain", finished: "good", failed: "bad" }[r.state] || "look";
   const card = el("article", { class: "run" });
   card.append(el("div", { class: "head" }, el("h3", {}, r.name), el("span", { class: "word " + tone }, r.state)));
-  if (r.privacy) card.append(el("p", {}, el("a", { href: `runs/${encodeURIComponent(r.name)}/privacy.html` }, "privacy of its patients")));
+  const pages = [[r.report, "report.html", "report"], [r.privacy, "privacy.html", "privacy of its patients"]].filter(([there]) => there);
+  if (pages.length) card.append(el("p", {}, ...pages.flatMap(([, file, text], i) => [i ? " · " : "", el("a", { href: `runs/${encodeURIComponent(r.name)}/${file}` }, text)])));
   if (r.why) card.append(el("p", { class: tone }, r.why));
   const others = Object.entries(r.models).filter(([name]) => name !== "federated").map(([name, [done, all]]) => `${name} ${done}/${all}`);
   card.append(el("progress", { max: Math.max(1, r.rounds), value: r.round }));
@@ -84,8 +85,8 @@ function run(r) {
   if (away.length) card.append(el("p", { class: "look" }, "waited for, not connected: " + away.join(", ")));
   if (r.history.length) {
     const last = r.history[r.history.length - 1], [picture, names] = chart(r.history);
-    const energy = last.energy_wh >= 1 ? number(last.energy_wh, 1) + " Wh" : number(last.energy_wh * 1000, 0) + " mWh";
-    const left = el("div", {}, picture, el("p", {}, `last round: ${number(last.seconds, 1)} s, ${number(last.megabytes.out, 2)} MB out, ${number(last.megabytes.back, 2)} MB back, about ${energy} at the sites`), lastRound(last, names));
+    const energy = last.energy_wh === null ? "" : ", about " + (last.energy_wh >= 1 ? number(last.energy_wh, 1) + " Wh" : number(last.energy_wh * 1000, 0) + " mWh") + " at the sites";
+    const left = el("div", {}, picture, el("p", {}, `last round: ${number(last.seconds, 1)} s, ${number(last.megabytes.out, 2)} MB out, ${number(last.megabytes.back, 2)} MB back${energy}`), lastRound(last, names));
     card.append(el("div", { class: "columns" }, left, lines(r)));
   } else card.append(lines(r));
   return card;

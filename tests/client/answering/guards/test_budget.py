@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -62,7 +63,14 @@ class Model:
 
 
 def asked(
-    folder: Path, payload: Payload, study: StudyConfig = PRIVATE, scans: str = "s", unit: str = "patient", **header: Any
+    folder: Path,
+    payload: Payload,
+    study: StudyConfig = PRIVATE,
+    scans: str = "s",
+    unit: str = "patient",
+    device: str = "cpu",
+    secret: bytes = b"s",
+    **header: Any,
 ) -> Job[Any]:
     found = job(folder, payload, **header)
     study = study.model_copy(update={"privacy": study.privacy.model_copy(update={"unit": unit})})
@@ -70,8 +78,12 @@ def asked(
         visit=SimpleNamespace(participant=SimpleNamespace(subject="sub-1")),
         entry=SimpleNamespace(content=lambda: scans),
     )
-    device = torch.device("cpu")
-    site = SimpleNamespace(study=study, custody=None, device=device, train=[case], model=lambda *_: Model())
+    custody = SimpleNamespace(
+        rules=SimpleNamespace(model_dump_json=str), noise_key=lambda *names: secret + "".join(names).encode()
+    )
+    site = SimpleNamespace(
+        study=study, custody=custody, device=torch.device(device), train=[case], model=lambda *_: Model()
+    )
     found.__dict__["site"] = site
     return found
 
@@ -156,6 +168,14 @@ def test_what_has_the_same_noise_is_entered_once_and_what_has_noise_of_its_own_b
     assert len(ours.ledger().entries()) == len({one.origin for one in (*same, *others)}) == 1 + len(others)
 
 
+def test_noise_of_another_secret_or_of_another_name_is_another_release(tmp_path: Path) -> None:
+    """Two folders may share a ledger; draws depend on the site's name."""
+    one, other = (asked(tmp_path, TrainRound(round=2), secret=secret) for secret in (b"one", b"other"))
+    renamed = replace(one, config=one.config.model_copy(update={"name": "renamed"}))
+    renamed.__dict__["site"] = one.site
+    assert len({one.origin, other.origin, renamed.origin}) == 3
+
+
 def test_a_request_beyond_the_budget_is_refused_in_words_and_not_worked_on(tmp_path: Path) -> None:
     ours = hospital(tmp_path, epsilon_per_year=1.2)
     guard = Budget(ours)
@@ -169,7 +189,7 @@ def test_a_request_beyond_the_budget_is_refused_in_words_and_not_worked_on(tmp_p
 def test_noise_for_one_sample_protects_nobody_and_counts_as_none(tmp_path: Path) -> None:
     """A person's samples add up: their round once was entered as if it had only one."""
     assert spent_by(asked(tmp_path, TrainRound(round=1), unit="sample")) == (WITHOUT_NOISE,)
-    for rules in ({"require_privacy": True}, {"epsilon_per_year": 9.0}):
+    for rules in ({"largest_epsilon": 9.0}, {"epsilon_per_year": 9.0}):
         error = refused(Budget(hospital(tmp_path, **rules)), asked(tmp_path, Describe(), unit="sample"))
         assert error.code is SiteCode.PRIVACY_REQUIRED
 
@@ -184,8 +204,10 @@ def test_figures_of_what_was_learnt_of_people_without_noise_are_without_noise(
         assert spent_by(asked(tmp_path, payload, strategy=strategy)) == ()
     monkeypatch.setattr(Model, "keeps_to_site", True)
     assert spent_by(asked(tmp_path, payload)) == (WITHOUT_NOISE,)
-    error = refused(Budget(hospital(tmp_path, epsilon_per_year=9.0)), asked(tmp_path, payload))
-    assert error.code is SiteCode.BUDGET_SPENT
+    for rules in ({"epsilon_per_year": 9.0}, {"largest_epsilon": 9.0}, {"require_privacy": True, "largest_epsilon": 9}):
+        error = refused(Budget(hospital(tmp_path, **rules)), asked(tmp_path, payload))
+        assert error.code is SiteCode.BUDGET_SPENT
+        assert "without noise: of a model that stays at the site" in error.detail
 
 
 def test_running_statistics_that_stay_make_figures_without_noise(
@@ -198,11 +220,76 @@ def test_running_statistics_that_stay_make_figures_without_noise(
         assert spent_by(asked(tmp_path, ScorePeople())) == expected
 
 
-@pytest.mark.parametrize("rules", [{"require_privacy": True}, {"epsilon_per_year": 9.0}, {"epsilon_for_life": 9.0}])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"require_privacy": True, "largest_epsilon": 9.0},
+        {"largest_epsilon": 9.0},
+        {"epsilon_per_year": 9.0},
+        {"epsilon_for_life": 9.0},
+    ],
+)
 def test_a_study_without_noise_is_refused_from_its_first_request_on(tmp_path: Path, rules: dict[str, Any]) -> None:
     guard = Budget(hospital(tmp_path, **rules))
     assert refused(guard, asked(tmp_path, Describe(), STUDY)).code is SiteCode.PRIVACY_REQUIRED
     guard.inbound(asked(tmp_path, Describe()))
+
+
+@pytest.mark.parametrize("rules", [{"require_privacy": True}, {"require_privacy": True, "budget_delta": 1e-6}])
+def test_requiring_privacy_without_saying_how_much_is_refused_when_site_yaml_is_read(
+    tmp_path: Path, rules: dict[str, Any]
+) -> None:
+    """Once a study with an epsilon of 1000 was served by a hospital that required privacy."""
+    with pytest.raises(ValueError, match=r"require_privacy bounds nothing by itself.*Add largest_epsilon"):
+        hospital(tmp_path, **rules)
+
+
+def test_a_study_that_protects_less_than_the_hospital_asks_is_refused_in_words(tmp_path: Path) -> None:
+    guard = Budget(hospital(tmp_path, require_privacy=True, largest_epsilon=4.0))
+    for privacy, what in (
+        (PrivacyConfig(epsilon=1000.0), "privacy.epsilon: the study says 1000, and largest_epsilon of site.yaml is 4:"),
+        (PrivacyConfig(epsilon=4.0, delta=0.01), "privacy.delta: the study says 0.01, and largest_delta of site.yaml"),
+    ):
+        error = refused(guard, asked(tmp_path, Describe(), STUDY.model_copy(update={"privacy": privacy})))
+        assert error.code is SiteCode.TOO_LITTLE_PRIVACY
+        assert error.code.of_the_study
+        assert error.detail.startswith(what)
+    guard.inbound(asked(tmp_path, Describe(), STUDY.model_copy(update={"privacy": PrivacyConfig(epsilon=4.0)})))
+
+
+def test_noise_lies_over_one_answer_where_the_same_work_may_end_in_other_digits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once a GPU answered anew what the outbox had forgotten: the difference of the two was without noise."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a GPU")
+    ours = hospital(tmp_path)
+    guard, answer = Budget(ours), Answer(site="a", payload=Trained())
+
+    def gpu(**header: Any) -> Job[Any]:
+        return asked(tmp_path, TrainRound(round=1), device="cuda:0", **header)
+
+    guard.inbound(died := gpu())  # before it was answered: goes on
+    guard.inbound(again := gpu())
+    assert guard.outbound(again, answer, {}) == (answer, {})
+    error = refused(guard, gpu())
+    assert error.code is SiteCode.BUDGET_SPENT
+    assert "Begin a new run, which has noise of its own" in error.detail
+    with pytest.raises(SiteError):  # the first was not dead
+        guard.outbound(died, answer, {})
+    guard.inbound(other := gpu(run="another"))
+    assert other.origin != again.origin
+    assert len(ours.ledger().entries()) == 2
+    cpu = asked(tmp_path, TrainRound(round=1))
+    for _ in range(2):  # comes to the same bits
+        guard.inbound(cpu)
+        guard.outbound(cpu, answer, {})
+
+
+def test_a_plug_in_is_not_believed_to_repeat(tmp_path: Path) -> None:
+    one = asked(tmp_path, TrainRound(round=1))
+    other = replace(one, let_in=(("normfed-x", "1"),))
+    other.__dict__["site"] = one.site
+    assert (one.repeats, other.repeats) == (True, False)
 
 
 def test_without_a_budget_a_study_without_noise_is_entered_as_such(tmp_path: Path) -> None:

@@ -57,14 +57,6 @@ class Protection(Frozen):
     secure_aggregation: bool
     central_epsilon: float | None = None
 
-    @property
-    def words(self) -> str:
-        """For a table."""
-        said = "no differential privacy" if self.epsilon is None else f"epsilon {self.epsilon:g} per {self.unit}"
-        if self.central_epsilon is not None:
-            said += f", epsilon {self.central_epsilon:g} per site"
-        return said + (", secure aggregation" if self.secure_aggregation else "")
-
 
 class PrivacyAudit(Frozen):
     """One run, attacked."""
