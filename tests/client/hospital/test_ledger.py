@@ -7,10 +7,8 @@ import json
 import os
 import random
 import shutil
-import signal
 import sqlite3
 import stat
-import time
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime
@@ -232,25 +230,6 @@ def spend(ledger: Ledger, name: str, write: int) -> None:
 def said(read: int) -> list[str]:
     with os.fdopen(read) as file:
         return file.read().splitlines()
-
-
-def test_a_process_that_is_killed_at_any_moment_has_on_record_what_left(tmp_path: Path) -> None:
-    rng, seen = random.Random(2), 0
-    assert epsilon([ONE], 1e-5) < 1  # imports what the children need
-    for number in range(40):
-        ledger = Ledger(tmp_path / f"{number}.sqlite")
-        read, write = os.pipe()
-        pid = child(partial(spend, ledger, "one"), write)
-        os.close(write)
-        time.sleep(rng.uniform(0, 0.04))
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        entries = ledger.entries()
-        left = set(said(read))
-        seen += 0 < len(left) < most(1.0)
-        assert left <= {entry.release.key for entry in entries}
-        assert spent(entries, 1e-5) <= 1.0
-    assert seen  # some died in the middle
 
 
 def test_a_copy_of_the_one_file_has_all_that_left_whoever_else_has_it_open(ledger: Ledger) -> None:
