@@ -12,6 +12,7 @@ from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.outbox import Outbox
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.releases import Kind
+from normfed_client.hospital.rules import ONLY_REFUSE
 from normfed_client.hospital.site import Case, Site, site_for
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_common.foundation import digests, seeds
@@ -81,11 +82,12 @@ class Job(Generic[P]):
         """A digest of all that the answer is made of, as far as it is about the people to learn from.
 
         Whatever it is the same for, in any run, has the same noise and is entered in the ledger once; whatever has
-        noise of its own is entered by itself: another attempt at a secure sum masks the same. So it is looked at before
-        the work, which may change what the site keeps.
+        noise of its own is entered by itself: another attempt at a secure sum masks the same, and a hospital that has
+        raised a limit goes on with the same. It is looked at before the work, which may change what the site keeps.
         """
         asked = self.request.model_dump_json(exclude={"run": True, "ledger": True, "payload": {"secure": True}})
-        rules = "" if self.site.custody is None else self.site.custody.rules.model_dump_json()
+        custody = self.site.custody
+        rules = "" if custody is None else custody.rules.model_dump_json(exclude=set(ONLY_REFUSE))
         software = [version("normfed"), *map(str, self.let_in), str(self.site.device)]
         kept: list[str] = []
         if isinstance(self.payload, TrainRound):

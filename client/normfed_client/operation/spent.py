@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import get_args
 
 from rich.console import Console
 from rich.table import Table
 
 from normfed_client.hospital.budget import BudgetRules, spent
-from normfed_client.hospital.ledger import Entry
+from normfed_client.hospital.ledger import Entry, Kind
 from normfed_common.wording.terminal_text import plain
 
-BAR = 40  # columns
+BAR = 30  # columns
+COLUMN: dict[Kind, str] = {"noise": "with noise"}
 
 
 def as_json(entries: Sequence[Entry], rules: BudgetRules) -> str:
@@ -49,9 +52,9 @@ def show(console: Console, entries: Sequence[Entry], rules: BudgetRules) -> None
     if entries:
         console.print(_years(entries, years, rules))
         console.print()
-    this = years[-1] if years else None
+    this = max([datetime.now(UTC).year, *years])
     for name, limit, counted in (
-        (f"{this or 'year'}", rules.epsilon_per_year, _of(entries, this)),
+        (str(this), rules.epsilon_per_year, _of(entries, this)),
         ("life", rules.epsilon_for_life, entries),
     ):
         if limit is not None:
@@ -63,30 +66,47 @@ def show(console: Console, entries: Sequence[Entry], rules: BudgetRules) -> None
         console.print(_purposes(entries, rules))
         console.print(
             f"\nEpsilon is per patient, at delta {rules.budget_delta:g} (budget_delta), as if each were in everything. "
-            "What was reserved counts, whether it left or not. What stays is not counted.",
-            soft_wrap=True,
+            f"What was reserved counts, whether it left or not{_unsettled(entries)}. What stays is not counted.",
         )
 
 
 def _years(entries: Sequence[Entry], years: Sequence[int], rules: BudgetRules) -> Table:
-    table = Table("year", "epsilon", "with noise", "without noise", "stays", box=None, pad_edge=False)
+    kinds = _kinds(entries)
+    table = Table("year", "epsilon", *(COLUMN.get(kind, kind) for kind in kinds), box=None, pad_edge=False)
     for name, counted in [*((str(year), _of(entries, year)) for year in years), ("life", entries)]:
-        table.add_row(name, _number(spent(counted, rules.budget_delta)), *_kinds(counted))
+        table.add_row(name, _number(spent(counted, rules.budget_delta)), *_counted(counted, kinds))
     return table
 
 
 def _purposes(entries: Sequence[Entry], rules: BudgetRules) -> Table:
-    table = Table("run", "model", "epsilon", "with noise", "without noise", "stays", "last", box=None, pad_edge=False)
+    kinds = _kinds(entries)
+    table = Table(box=None, pad_edge=False)
+    for name in ("run", "model"):
+        table.add_column(name, overflow="fold")  # two runs of a day differ in their last letters
+    for name in ("epsilon", *(COLUMN.get(kind, kind) for kind in kinds), "last"):
+        table.add_column(name, no_wrap=True)
     models = dict.fromkeys((entry.release.run, entry.release.arm) for entry in entries)
     for run, arm in models:
         of = [entry for entry in entries if (entry.release.run, entry.release.arm) == (run, arm)]
-        table.add_row(plain(run), plain(arm), _number(spent(of, rules.budget_delta)), *_kinds(of), of[-1].time[:10])
+        figures = _number(spent(of, rules.budget_delta)), *_counted(of, kinds)
+        table.add_row(plain(run), plain(arm), *figures, of[-1].time[:10])
     return table
 
 
-def _kinds(entries: Sequence[Entry]) -> list[str]:
-    kinds = [entry.release.kind for entry in entries]
-    return [str(kinds.count(kind) or "–") for kind in ("noise", "without noise", "stays")]
+def _kinds(entries: Sequence[Entry]) -> list[Kind]:
+    """Of which there are entries: a column for each."""
+    found = {entry.release.kind for entry in entries}
+    return [kind for kind in get_args(Kind) if kind in found]
+
+
+def _counted(entries: Sequence[Entry], kinds: Sequence[Kind]) -> list[str]:
+    found = [entry.release.kind for entry in entries]
+    return [str(found.count(kind) or "–") for kind in kinds]
+
+
+def _unsettled(entries: Sequence[Entry]) -> str:
+    count = sum(not entry.settled for entry in entries)
+    return f" ({count} with no answer so far: at work, refused by another guard, or killed)" if count else ""
 
 
 def _bar(name: str, found: float, limit: float) -> str:
@@ -96,7 +116,7 @@ def _bar(name: str, found: float, limit: float) -> str:
     return f"{name:<5} [{colour}]{'█' * full}[/][dim]{'░' * (BAR - full)}[/] {left}"
 
 
-def _of(entries: Sequence[Entry], year: int | None) -> list[Entry]:
+def _of(entries: Sequence[Entry], year: int) -> list[Entry]:
     return [entry for entry in entries if entry.year == year]
 
 

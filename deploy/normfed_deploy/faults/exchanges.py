@@ -1,4 +1,4 @@
-"""Kills in every exchange of a secure sum: whenever a site has answered one, while the next is under way.
+"""Kills in the exchanges of secure sums: whenever a site has answered one, while the next is under way.
 
 A sum takes five: keys, shares, the masked part, who is in the sum, and the masks off. What a site has answered stands
 in its own log, so that a fault meets the exchange that it is meant for, however slow the machine is.
@@ -30,12 +30,12 @@ def answered(log: Path) -> list[str]:
     return _ANSWERED.findall(log.read_text(encoding="utf-8")) if log.exists() else []
 
 
-def kill_in_exchanges(role: Role, site: str) -> Disturbance:
-    """SIGKILL once in every exchange of a run."""
+def kill_in_exchanges(role: Role, site: str, every: int) -> Disturbance:
+    """SIGKILL in every so-manyth exchange of a run."""
 
     def disturb(rehearsal: Rehearsal, run: str, rng: np.random.Generator) -> int:
         count = 0
-        for _ in _exchanges(rehearsal, run, site, 1, rng):
+        for _ in _exchanges(rehearsal, run, site, every, rng):
             until(lambda: rehearsal.pid(role, site, run) is not None or not is_open(rehearsal, run), EXCHANGE_S)
             count += killed(rehearsal, role, site, run)
         return count

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -49,7 +50,7 @@ class Budget(HospitalGuard):
                 return
             releases = _releases(job)
             for release in releases:
-                why = ledger.reserve(release, partial(_refusal, rules, job.site.study.privacy))
+                why = ledger.reserve(release, partial(_refusal, rules, job.site.study.privacy, _whole(job)))
                 if why:
                     raise SiteError(SiteCode.BUDGET_SPENT, why)
             if releases:
@@ -99,8 +100,26 @@ def _of_people(privacy: PrivacyConfig) -> bool:
     return privacy.epsilon is not None and privacy.unit == "patient"
 
 
-def _refusal(rules: BudgetRules, privacy: PrivacyConfig, entries: Sequence[Entry], new: Entry) -> str:
-    return refusal(rules, entries, new) or beyond_study(privacy, entries, new)
+def _whole(job: Job[Any]) -> tuple[SampledGaussian, ...]:
+    """All that leaves of a model, from its first sums to its last round; nothing where it has no noise."""
+    study = job.site.study
+    found = spending(study.privacy, study.federation, job.model().phases())
+    return () if found is None else found.releases()
+
+
+def _refusal(
+    rules: BudgetRules,
+    privacy: PrivacyConfig,
+    whole: tuple[SampledGaussian, ...],
+    entries: Sequence[Entry],
+    new: Entry,
+) -> str:
+    """A model that the budget has not got to its end is not begun: what its first sums cost would be for nothing."""
+    release, asked = new.release, new
+    begun = any((e.release.run, e.release.arm) == (release.run, release.arm) for e in entries)
+    if release.kind == "noise" and not begun:
+        asked = replace(new, release=replace(release, spent=whole, what="all that the study asks"))
+    return refusal(rules, entries, asked) or beyond_study(privacy, entries, new)
 
 
 def _releases(job: Job[Any]) -> list[Release]:

@@ -19,6 +19,7 @@ from normfed_client.answering.job import Job
 from normfed_client.hospital.budget import spent
 from normfed_client.hospital.folder import Hospital, HospitalConfig
 from normfed_client.hospital.outbox import digest
+from normfed_client.hospital.rules import ONLY_REFUSE, Rules
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.phase import Phase
 from normfed_common.privacy.spending import spending
@@ -145,14 +146,63 @@ def test_what_has_the_same_noise_is_entered_once_and_what_has_noise_of_its_own_b
     assert len(ours.ledger().entries()) == len({one.origin for one in (*same, *others)}) == 1 + len(others)
 
 
+def test_a_limit_of_site_yaml_that_is_raised_in_a_run_costs_nothing(tmp_path: Path) -> None:
+    """As a hospital does that broke a round off after `longest_task_hours`, or that got to know another peer."""
+    ours = hospital(tmp_path)
+
+    def under(**rules: Any) -> Job[Any]:
+        found = asked(tmp_path, TrainRound(round=2))
+        found.site.custody = SimpleNamespace(rules=Rules(**rules))  # type: ignore[misc]
+        return found
+
+    raised = under(longest_task_hours=96.0, peers={"b": "1F0C " * 8})
+    Budget(ours).inbound(under())
+    Budget(ours).inbound(raised)
+    assert len(ours.ledger().entries()) == 1
+    assert under().origin != under(cube_mm=12.0).origin  # what changes an answer has noise of its own
+
+
+def test_every_rule_of_a_hospital_that_changes_answers_is_known() -> None:
+    changes = {
+        "minimum_people",
+        "minimum_people_per_voxel",
+        "cube_mm",
+        "held_out_share",
+        "test_share",
+        "exclude",
+        "lesion_margin_mm",
+    }
+    assert set(Rules.model_fields) - ONLY_REFUSE == changes
+    assert set(Rules.model_fields) > ONLY_REFUSE
+
+
 def test_a_request_beyond_the_budget_is_refused_in_words_and_not_worked_on(tmp_path: Path) -> None:
-    ours = hospital(tmp_path, epsilon_per_year=1.2)
+    ours = hospital(tmp_path, epsilon_per_year=2.1)
     guard = Budget(ours)
     guard.inbound(asked(tmp_path, Sums(phase="moments")))
     error = refused(guard, asked(tmp_path, Sums(phase="moments"), arm="another"))
     assert error.code is SiteCode.BUDGET_SPENT
     assert error.detail.startswith("epsilon_per_year: ")
     assert len(ours.ledger().entries()) == 1
+
+
+@pytest.mark.parametrize(("limit", "begins"), [(1.9, False), (2.1, True)])
+def test_a_model_that_the_budget_has_not_got_to_its_end_is_not_begun(
+    tmp_path: Path, limit: float, begins: bool
+) -> None:
+    """Half of an epsilon of 2 was once spent on the sums of a model whose rounds were refused."""
+    ours = hospital(tmp_path, epsilon_per_year=limit)
+    sums = asked(tmp_path, Sums(phase="moments"))
+    if begins:
+        Budget(ours).inbound(sums)
+        for number in range(1, PRIVATE.federation.rounds + 1):
+            Budget(ours).inbound(asked(tmp_path, TrainRound(round=number)))
+        return
+    error = refused(Budget(ours), sums)
+    assert error.code is SiteCode.BUDGET_SPENT
+    assert "0 of 1.9 is spent" in error.detail
+    assert "With all that the study asks of federated it would be 2" in error.detail
+    assert ours.ledger().entries() == []
 
 
 def test_noise_for_one_sample_protects_nobody_and_counts_as_none(tmp_path: Path) -> None:
