@@ -30,13 +30,13 @@ def answered(log: Path) -> list[str]:
     return _ANSWERED.findall(log.read_text(encoding="utf-8")) if log.exists() else []
 
 
-def kill_in_exchanges(role: Role, site: str, every: int) -> Disturbance:
-    """SIGKILL in every so-manyth exchange of a run."""
+def kill_in_exchanges(site: str, every: int, *roles: Role) -> Disturbance:
+    """SIGKILL in every so-manyth exchange of a run, to each of the roles in turn."""
 
     def disturb(rehearsal: Rehearsal, run: str, rng: np.random.Generator) -> int:
         count = 0
-        for _ in _exchanges(rehearsal, run, site, every, rng):
-            until(lambda: rehearsal.pid(role, site, run) is not None or not is_open(rehearsal, run), EXCHANGE_S)
+        for _, role in zip(_exchanges(rehearsal, run, site, every, rng), itertools.cycle(roles), strict=False):
+            until(partial(_played, rehearsal, role, site, run), EXCHANGE_S)
             count += killed(rehearsal, role, site, run)
         return count
 
@@ -66,3 +66,8 @@ def _exchanges(rehearsal: Rehearsal, run: str, site: str, every: int, rng: np.ra
 def _reached(log: Path, exchanges: int, rehearsal: Rehearsal, run: str) -> bool:
     """Whether so many exchanges were answered, or the run is over."""
     return len(answered(log)) >= exchanges or not is_open(rehearsal, run)
+
+
+def _played(rehearsal: Rehearsal, role: Role, site: str, run: str) -> bool:
+    """Whether there is a process to kill, or the run is over."""
+    return rehearsal.pid(role, site, run) is not None or not is_open(rehearsal, run)

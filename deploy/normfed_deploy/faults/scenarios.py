@@ -74,7 +74,7 @@ def _in_exchanges(times: int) -> list[Scenario]:
     return [
         *(
             Scenario(
-                f"exchange {role}", role, where, how, SAME, kill_in_exchanges(role, "b", apart), rounds, from_start=True
+                f"exchange {role}", role, where, how, SAME, kill_in_exchanges("b", apart, role), rounds, from_start=True
             )
             for role in ROLES
         ),
