@@ -18,7 +18,7 @@ from normfed_common.study.privacy import NONE
 from normfed_deploy.faults import outcomes
 from normfed_deploy.faults.scenarios import UNDISTURBED, Scenario, scenarios
 from normfed_deploy.rehearsal import Rehearsal, floors
-from normfed_deploy.tiny import STUDY
+from normfed_deploy.tiny import PRIVATE, STUDY
 from normfed_server.runs.folder import Run, begin
 from normfed_server.state.ledger import State
 from normfed_simulation import experiment
@@ -44,9 +44,16 @@ class Silent:
         return contextlib.nullcontext()
 
 
-def prepared(study: Path | None, data: Path | None) -> tuple[StudyConfig, Path]:
-    """The study, and the dataset that the hospitals share out; synthetic people are made where it names them."""
-    chosen = load_study(study) if study is not None else resolve(STUDY, "the rehearsal's study")
+def prepared(study: Path | None, data: Path | None, private: bool = False) -> tuple[StudyConfig, Path]:
+    """The study, and the dataset that the hospitals share out; synthetic people are made where it names them.
+
+    Parameters
+    ----------
+    private
+        Of the two studies for those who have none, that with noise and secure sums.
+    """
+    own = PRIVATE if private else STUDY
+    chosen = load_study(study) if study is not None else resolve(own, "the rehearsal's study")
     # Nobody has all scans in one place here.
     beside = chosen.comparisons.model_copy(update={"pooled": False})
     chosen = chosen.model_copy(update={"comparisons": beside})

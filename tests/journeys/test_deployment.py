@@ -14,9 +14,11 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 import yaml
 from commands import assert_same, weights
@@ -29,6 +31,7 @@ from normfed_common.deployment import bundle, enrolment
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_deploy import playing
+from normfed_deploy.faults import exchanges, outcomes, scenarios
 from normfed_deploy.rehearsal import Rehearsal, floors
 from normfed_server.runs import folder as runs
 from normfed_server.state import admission
@@ -55,7 +58,8 @@ def small(study: StudyConfig) -> StudyConfig:
 def federation(small: StudyConfig, hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
     folder = tmp_path_factory.mktemp("federation")
     owns = {name: (name,) for name in "abc"}
-    with Rehearsal(folder, hospitals, owns, wired=True, settings=floors(small)).up() as up:
+    settings = floors(small) | {"minimum_sites_in_sum": 3}
+    with Rehearsal(folder, hospitals, owns, wired=True, settings=settings).up() as up:
         yield up
 
 
@@ -101,6 +105,30 @@ def test_a_killed_process_costs_nothing(federation: Rehearsal, small: StudyConfi
     assert entry.state is State.FINISHED, entry.why
     assert_same(weights(federation.home.runs / run), weights(simulated))
     assert worked(federation, run) == {site: [str(n) for n in range(1, ROUNDS + 1)] for site in "abc"}
+
+
+def test_killed_in_its_exchanges_a_study_with_noise_and_masks_has_the_weights_and_ledgers_of_an_undisturbed_one(
+    federation: Rehearsal, small: StudyConfig, hospitals: Path, tmp_path: Path
+) -> None:
+    """And no answer about people that reaches the server is anything but noise to it."""
+    raw = small.model_dump(mode="json")
+    raw["model"] = {"name": "siamese", "patch_size": 9, "pairs_per_subject": 60, "batch_size": 30}
+    raw["federation"] |= {"rounds": 1}
+    raw["privacy"] = {"epsilon": 8, "secure_aggregation": {"minimum_sites": 3}}
+    both = resolve(raw, "test")
+    reference = outcomes.Undisturbed(playing.simulated(both, hospitals, tmp_path, federation))
+    rng = np.random.default_rng(0)
+    seen = outcomes.play(scenarios.UNDISTURBED, federation, both, reference, rng)
+    assert (seen.well, seen.in_the_clear) == (True, 0), seen
+    spent = outcomes.spent(federation)
+    assert {site: [settled for _, settled in entries] for site, entries in spent.items()} == {
+        s: [True] * 2 for s in "abc"
+    }
+    disturb = exchanges.kill_in_exchanges("b", 4, "worker", "serverapp")  # in keys, masks off and survivors
+    killed = replace(scenarios.UNDISTURBED, disturb=disturb, from_start=True)
+    seen = outcomes.play(killed, federation, both, replace(reference, spent=spent), rng)
+    assert (seen.well, seen.same_weights, seen.same_spent, seen.in_the_clear) == (True, True, True, 0), seen
+    assert seen.times == 3
 
 
 def test_no_secret_is_ever_on_a_command_line(federation: Rehearsal, small: StudyConfig) -> None:
