@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from common import machine
 
-from normfed_client.hospital.site import SITES_VARIABLE, Site
+from normfed_client.hospital.simulated import SITES_VARIABLE
+from normfed_client.hospital.site import Site
 from normfed_client.imaging.bids import read_dataset
 from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.cohort import assign

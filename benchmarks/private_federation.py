@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,11 +16,11 @@ from normfed_client.training.per_patient import PerPatient
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.learning.bounded import Bounded, Wrapped
-from normfed_common.learning.cohort import Cohort
+from normfed_common.learning.cohort import Alone, Cohort, Subcohort
 from normfed_common.learning.phase import Phase
 from normfed_common.models.base import NormativeModel
 from normfed_common.privacy.noise import SecretNoise
-from normfed_common.privacy.releases import Alone, released, shortened
+from normfed_common.privacy.releases import released, shortened
 from normfed_common.privacy.spending import spending
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.privacy import PrivacyConfig
@@ -32,14 +32,14 @@ Kept = dict[tuple[str, ...], Arrays]
 class Remembering(Wrapped):
     """Contributions that are worked out once per person and what their model has learnt before."""
 
-    def __init__(self, inner: Bounded, kept: Kept, key: tuple[str, ...]) -> None:
+    def __init__(self, inner: Bounded, kept: Kept, key: tuple[str, ...], visits: Sequence[str]) -> None:
         super().__init__(inner)
-        self._kept, self._key = kept, key
+        self._kept, self._key, self._visits = kept, key, visits
 
     def contribution(self, person: Cohort, rng: np.random.Generator) -> Arrays:
         """As it was when the person was first seen."""
-        visits = [person._cohort.visits[number][0].name for number in person._visits]  # type: ignore[attr-defined]
-        key = (*self._key, *visits)
+        assert isinstance(person, Subcohort)
+        key = (*self._key, *(self._visits[number] for number in person.in_whole))
         if key not in self._kept:
             self._kept[key] = self.inner.contribution(person, rng)
         return self._kept[key]
@@ -77,7 +77,8 @@ class PrivateFederation(Federation):
         self.setting = replace(self.setting, private=True)
         self.told: dict[str, Arrays] = {}
         self._people, self._kept = people, kept
-        self._privacy, self._spent = privacy, spending(privacy, self.federation, self.new().phases())
+        private = study.model_copy(update={"privacy": privacy, "federation": self.federation})
+        self._privacy, self._spent = privacy, spending(private, self.new().phases())
         sums = None if self._spent is None else self._spent.sums
         self.multiplier = 0.0 if sums is None else sums.noise_multiplier
 
@@ -86,8 +87,8 @@ class PrivateFederation(Federation):
         bounded, draws = self.new().bounded(self.new().phases()[0].name), self._draws(site)
         if bounded is None:
             return []
-        people = enumerate(cohort.people())
-        return [shortened(bounded.contribution(Alone(cohort, visits), draws(number))) for number, visits in people]
+        people = range(len(cohort.people()))
+        return [shortened(bounded.contribution(Alone(cohort, number), draws(number))) for number in people]
 
     def _sum(self, server: NormativeModel, phase: Phase, turn: int, first: bool) -> bool:
         received, total = server.share(), Total(self.federation.sums, self.federation.largest_share)
@@ -96,7 +97,8 @@ class PrivateFederation(Federation):
             bounded = self._at(received).bounded(phase.name)
             assert bounded is not None
             if first:  # later sums depend on noisy ones
-                bounded = Remembering(bounded, self._kept, (site, phase.name))
+                visits = [visit.name for visit, _ in cohort.visits]
+                bounded = Remembering(bounded, self._kept, (site, phase.name), visits)
             there = len(cohort.people())
             noises[site] = self.multiplier * (there / self._people if self._people else 1)
             sums = released(bounded, cohort, self._draws(site), SecretNoise(secrets.token_bytes(32)), noises[site])

@@ -85,7 +85,7 @@ def simulate(
     as_json: JsonOption = False,
 ) -> None:
     """Train one model at several hospitals on this machine, and report how well it finds lesions."""
-    from normfed_client.hospital.site import choose_device
+    from normfed_client.hospital.device import choose_device
     from normfed_server.runs.folder import begin, reopen
     from normfed_simulation import experiment
     from normfed_simulation import run_folder as runs
@@ -145,7 +145,7 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Train the same study under several strategies: who gains, who loses, by how much?"""
-    from normfed_client.hospital.site import choose_device
+    from normfed_client.hospital.device import choose_device
     from normfed_server.runs.folder import begin
     from normfed_simulation import comparison, experiment
     from normfed_simulation import run_folder as runs

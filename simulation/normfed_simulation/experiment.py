@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from normfed_client.hospital.rules import CustodyConfig
-from normfed_client.hospital.site import read_sites
+from normfed_client.hospital.simulated import read_sites
 from normfed_client.imaging.bids import Problem, Visit, read_dataset
 from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.cohort import assign, select

@@ -13,7 +13,8 @@ from normfed_client.evaluating import maps
 from normfed_client.evaluating.levels import at_thresholds, thresholds_of
 from normfed_client.evaluating.scoring import served_arrays
 from normfed_client.hospital.machine import computing
-from normfed_client.hospital.site import Case, Site, read_sites
+from normfed_client.hospital.simulated import read_sites
+from normfed_client.hospital.site import Case, Site
 from normfed_client.imaging.mapping import place_on
 from normfed_client.imaging.template import anatomy
 from normfed_common.foundation.errors import RunError

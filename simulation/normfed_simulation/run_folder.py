@@ -10,7 +10,7 @@ from pathlib import Path
 
 from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.rules import CustodyConfig
-from normfed_client.hospital.site import write_sites
+from normfed_client.hospital.simulated import write_sites
 from normfed_client.training.made_before import FOLDER
 from normfed_common.foundation.errors import DatasetError, PluginError, StudyError
 from normfed_server.runs.folder import Run

@@ -15,7 +15,8 @@ import yaml
 from commands import normfed, run_folder
 from conftest import TINY
 
-from normfed_client.hospital.site import Site, read_sites
+from normfed_client.hospital.simulated import read_sites
+from normfed_client.hospital.site import Site
 from normfed_client.imaging.bids import read_dataset
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.errors import ScanError, StudyError

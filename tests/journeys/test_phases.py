@@ -18,7 +18,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from toys import Mixture, MixtureConfig, SiteCentring, TwoPhases, normal_values
 
-from normfed_client.hospital.site import Site, read_sites
+from normfed_client.hospital.simulated import read_sites
+from normfed_client.hospital.site import Site
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation import seeds
 from normfed_common.learning.cohort import Cohort

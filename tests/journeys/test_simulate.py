@@ -17,7 +17,8 @@ from commands import assert_same, normfed, run_folder, weights
 from scipy.stats import spearmanr
 
 from normfed_client.answering.serving import to_bytes
-from normfed_client.hospital.site import Site, read_sites
+from normfed_client.hospital.simulated import read_sites
+from normfed_client.hospital.site import Site
 from normfed_client.imaging.bids import read_dataset
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation import seeds

@@ -464,7 +464,7 @@ def test_a_sum_and_a_figure_of_almost_the_same_people_are_not_both_released(serv
         open_hospital(server.folder).site_config("r1"), study(model=ATLAS, data={"control_groups": ["WMH", "MS"]})
     )
     learnt, tested = set(people_of(first.train)), set(people_of(site.test))
-    assert learnt <= set(people_of(first._cases("train")))
+    assert learnt <= set(people_of(first.cases("train")))
     for only in (learnt - tested, tested - learnt, learnt & tested):
         assert not 0 < len(only) < MINIMUM
     assert answer.told(Described).counts["test"] in (BELOW_MINIMUM, len(tested))

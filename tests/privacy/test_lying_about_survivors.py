@@ -16,7 +16,7 @@ from secure_runs import SITES
 
 from normfed_client.answering.serving import call
 from normfed_client.hospital.config import CustodyConfig
-from normfed_client.hospital.site import SITES_VARIABLE
+from normfed_client.hospital.simulated import SITES_VARIABLE
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode
 from normfed_common.secure.adverts import Advert

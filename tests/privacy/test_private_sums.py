@@ -15,8 +15,9 @@ from normfed_client.hospital.site import Site
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode
 from normfed_common.learning.bounded import Bounded
+from normfed_common.learning.cohort import Alone
 from normfed_common.privacy.noise import SecretNoise
-from normfed_common.privacy.releases import Alone, released, shortened
+from normfed_common.privacy.releases import released, shortened
 from normfed_common.privacy.spending import spending
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import error_code
@@ -37,7 +38,7 @@ def site_of(server: Server, asked: StudyConfig) -> Site:
 
 
 def multiplier(server: Server, asked: StudyConfig) -> float:
-    found = spending(asked.privacy, asked.federation, site_of(server, asked).model(asked.model, asked.seed).phases())
+    found = spending(asked, site_of(server, asked).model(asked.model, asked.seed).phases())
     assert found is not None
     assert found.sums is not None
     return found.sums.noise_multiplier
@@ -141,7 +142,7 @@ def test_whoever_knows_everybody_else_cannot_tell_better_than_the_mechanism_lets
     asked = private(model)
     bounded, cohort = bounded_at(server, asked, phase)
     z = multiplier(server, asked)
-    person = shortened(bounded.contribution(Alone(cohort, cohort.people()[0]), np.random.default_rng(0)))
+    person = shortened(bounded.contribution(Alone(cohort, 0), np.random.default_rng(0)))
     length = np.sqrt(sum((array**2).sum() for array in person.values()))
     assert 0.05 < length <= 1 + 1e-9
     scores = [

@@ -22,7 +22,7 @@ from normfed_client.answering.journal import Journal
 from normfed_client.hospital.folder import HOME_VARIABLE, Hospital, of_environment
 from normfed_client.hospital.machine import computing
 from normfed_client.hospital.outbox import Outbox, digest
-from normfed_client.hospital.site import SITES_VARIABLE, playing
+from normfed_client.hospital.simulated import SITES_VARIABLE, playing
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.damage import told

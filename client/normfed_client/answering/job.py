@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Generic, TypeVar
 
 from normfed_client.hospital.config import SiteConfig
+from normfed_client.hospital.origin import content, noise_key
 from normfed_client.hospital.outbox import Outbox
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.releases import Kind
@@ -17,10 +18,14 @@ from normfed_client.hospital.site import Case, Site, site_for
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_common.foundation import digests, seeds
 from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.foundation.files import inside
+from normfed_common.learning.learner import Learner
 from normfed_common.models.base import NormativeModel
+from normfed_common.privacy.mechanisms import SampledGaussian
+from normfed_common.privacy.spending import spending
 from normfed_common.wire.answers import Answer
-from normfed_common.wire.requests import Payload, Request, TrainRound
+from normfed_common.wire.requests import Payload, Request, Sums, TrainRound
 
 P = TypeVar("P", bound=Payload)
 
@@ -92,11 +97,11 @@ class Job(Generic[P]):
         kept: list[str] = []
         if isinstance(self.payload, TrainRound):
             kept = [self.store.digest(before) for before in (self.payload.round, self.payload.since + 1)]
-        return digests.of_arrays(digests.of_json([asked, rules, software, self.site.content, kept]), self.arrays)
+        return digests.of_arrays(digests.of_json([asked, rules, software, content(self.site), kept]), self.arrays)
 
     def noise_key(self, purpose: str) -> bytes:
         """The key of the noise of what this answer releases of the people to learn from: see `origin`."""
-        return self.site.noise_key(purpose, self.origin)
+        return noise_key(self.site, purpose, self.origin)
 
     @cached_property
     def store(self) -> PersonalStore:
@@ -116,6 +121,22 @@ class Job(Generic[P]):
             self.outbox.put(self.key, self.request, answer, arrays)
         if self.checkpoints is not None:
             self.checkpoints.clear()
+
+    def mechanism(self, model: Learner) -> SampledGaussian | None:
+        """By which what is learnt of people leaves with the answer; None where it leaves without noise.
+
+        Raises
+        ------
+        SiteError
+            If the model has no such training or sums.
+        """
+        spent = spending(self.site.study, model.phases())
+        if spent is None:
+            return None
+        found = spent.sums if isinstance(self.payload, Sums) else spent.round
+        if found is None:
+            raise SiteError(SiteCode.BAD_REQUEST, f"{self.request.task}: the model has nothing of the kind")
+        return found
 
     def release(self, kind: Kind, cases: Sequence[Case]) -> None:
         """The answer is about these people.

@@ -9,33 +9,30 @@ from typing import Any
 import numpy as np
 
 from normfed_client.answering.job import Job
+from normfed_client.answering.settings import rule_of, settings_of, summed_phase
 from normfed_client.evaluating.evaluation import Evaluation
 from normfed_client.hospital import machine
 from normfed_client.hospital.folder import of_environment as hospital_of_environment
+from normfed_client.hospital.places import coarsened, cohort_of_places
 from normfed_client.hospital.releases import Kind
-from normfed_client.hospital.site import Site, people_of
+from normfed_client.hospital.site import people_of
 from normfed_client.imaging.cohort import PreparedCohort
-from normfed_client.training.gradients import GradientRule, Plain
-from normfed_client.training.loop import Settings, mean_loss
+from normfed_client.training.loop import mean_loss
 from normfed_client.training.loop import train as train_epochs
 from normfed_client.training.made_before import made_before
 from normfed_client.training.objectives import Round, objective_of
-from normfed_client.training.per_patient import PerPatient
 from normfed_client.training.private_sums import private_sums
-from normfed_common.algorithms.private_training import check_buffers, check_training
+from normfed_common.algorithms.private_training import check_buffers
 from normfed_common.algorithms.sharing import needs_every_part, personal_arrays
 from normfed_common.algorithms.table import configure
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.damage import say
 from normfed_common.foundation.errors import SiteCode, SiteError
-from normfed_common.learning.learner import NETWORK, Learner
-from normfed_common.learning.phase import phase_of_round
+from normfed_common.learning.learner import NETWORK
 from normfed_common.metrics.summary import reportable_groups
-from normfed_common.models.base import NormativeModel
 from normfed_common.privacy.noise import SecretNoise
 from normfed_common.privacy.releases import OF_PEOPLE
-from normfed_common.privacy.spending import spending
 from normfed_common.study.federation import Compression
 from normfed_common.study.roles import Role
 from normfed_common.wire import offers
@@ -100,11 +97,11 @@ def train(job: Job[TrainRound]) -> tuple[Answer, Arrays]:
     cohort, compression = _training_cohort(job), payload.compression
     model = job.model()
     personal = personal_arrays(model, request.strategy)
-    settings = _settings(job, model)
+    settings = settings_of(job, model)
     work = Round(
         model=model,
         cohort=cohort,
-        settings=replace(settings, checkpoints=job.checkpoints, rule=_rule(job, model, personal)),
+        settings=replace(settings, checkpoints=job.checkpoints, rule=rule_of(job, model, personal)),
         offer=_expanded(offers.decode(job.arrays), compression),
         personal=personal,
         parameters=parameters,
@@ -147,7 +144,7 @@ def canary(job: Job[Canary]) -> tuple[Answer, Arrays]:
     model.load(received)
     cohort = _training_cohort(job)
     personal = personal_arrays(model, request.strategy)
-    settings = replace(_settings(job, model), most_steps=1, rule=_rule(job, model, personal))
+    settings = replace(settings_of(job, model), most_steps=1, rule=rule_of(job, model, personal))
     # What one batch teaches is about the few people in it: the weights go back as they came, in the update's place.
     leaving = model.arrays_of(settings.phase) - personal
     update = {name: array for name, array in model.share().items() if name in leaving}
@@ -169,7 +166,7 @@ def fine_tune(job: Job[FineTune]) -> tuple[Answer, Arrays]:
     personal = personal_arrays(model, request.strategy)
     before = {**offers.decode(job.arrays).model, **store.parts(personal, request.round)}
     model.load(before)
-    settings = _settings(job, model)
+    settings = settings_of(job, model)
     rate = parameters.learning_rate or settings.learning_rate
     settings = replace(settings, epochs=parameters.epochs, learning_rate=rate, checkpoints=job.checkpoints)
     protected = site.study.privacy.epsilon is not None
@@ -191,53 +188,6 @@ def _training_cohort(job: Job[Any]) -> PreparedCohort:
     cohort = job.site.training_cohort()
     job.release("learning", job.site.train)
     return cohort
-
-
-def _settings(job: Job[Any], model: Learner) -> Settings:
-    site, request = job.site, job.request
-    federation, phases = site.study.federation, model.phases()
-    # The canary comes before the first round, fine-tuning after the last.
-    number = request.round - 1 if isinstance(request.payload, FineTune) else max(request.round, 1)
-    phase = phase_of_round(phases, federation.rounds, number)
-    if phase is None or number < 1:
-        raise SiteError(SiteCode.BAD_REQUEST, f"the model has no round {request.round}")
-    _check_rounds(site, number)
-    return Settings(
-        phase=phase,
-        seed=job.seed,
-        site=site.config.name,
-        round=request.round,
-        epochs=federation.local_epochs,
-        learning_rate=federation.learning_rate,
-        optimiser=federation.optimiser,
-        most_epochs=None if site.custody is None else site.custody.rules.most_epochs,
-    )
-
-
-def _rule(job: Job[Any], model: NormativeModel, personal: frozenset[str]) -> GradientRule:
-    """How gradients are made of which something leaves; worked out here from the study, whatever the server says of it.
-
-    Raises
-    ------
-    StudyError
-        If people cannot be protected in this training.
-    """
-    study = job.site.study
-    spent = spending(study.privacy, study.federation, model.phases())
-    if spent is None:
-        return Plain()
-    assert spent.round is not None  # as the model has the phase
-    check_training(model, job.request.model["name"], personal, study.privacy, job.request.strategy)
-    privacy = study.privacy
-    key = job.noise_key("training")
-    return PerPatient(key, spent.round, privacy.clip_norm, privacy.samples_per_patient, privacy.unit)
-
-
-def _check_rounds(site: Site, number: int) -> None:
-    """What a model takes by itself, in all its phases, is bounded as what the study says is."""
-    if site.custody is not None and number > site.custody.rules.most_rounds:
-        detail = f"most_rounds: round {number}, site.yaml allows {site.custody.rules.most_rounds}"
-        raise SiteError(SiteCode.TOO_MUCH_ASKED, detail)
 
 
 def _expanded(offer: Offer[np.ndarray], compression: Compression) -> Offer[np.ndarray]:
@@ -271,28 +221,27 @@ def sums(job: Job[Sums]) -> tuple[Answer, Arrays]:
     begin = time.perf_counter()
     cohort = _training_cohort(job)
     model = job.model()
-    phase = _summed_phase(job, model)
+    phase = summed_phase(job, model)
     received = offers.decode(job.arrays).model
     model.load(received)
     again = (job.payload.iteration,) if job.payload.iteration else ()
     names = ("sums", site.config.name, phase, *again)
-    spent = spending(site.study.privacy, site.study.federation, model.phases())
+    mechanism = job.mechanism(model)
     notes: tuple[str, ...] = ()
-    if spent is not None:
-        assert spent.sums is not None  # as the model has the phase
+    if mechanism is not None:
         noise, seed = SecretNoise(job.noise_key("sums")), seeds.derive(job.seed, *names)
-        total = private_sums(model, phase, cohort, noise, seed, spent.sums.noise_multiplier)
+        total = private_sums(model, phase, cohort, noise, seed, mechanism.noise_multiplier)
     else:
         places = model.places(phase)
         if places is not None:
             model.prepare(phase, cohort)
-            cohort = site.cohort_of_places(model.age_and_sex, places)
+            cohort = cohort_of_places(site, model.age_and_sex, places)
         rng = seeds.generator(job.seed, *names)
 
         def made() -> Arrays:
             return {name: np.asarray(value, np.float64) for name, value in model.statistics(phase, cohort, rng).items()}
 
-        total, notes = site.coarsened(model, phase, made_before(site, job.request.model, phase, received, made))
+        total, notes = coarsened(site, model, phase, made_before(site, job.request.model, phase, received, made))
     header = Answer(
         site=site.config.name,
         subjects=site.training_people,
@@ -301,16 +250,6 @@ def sums(job: Job[Sums]) -> tuple[Answer, Arrays]:
         payload=Summed(),
     )
     return header, total
-
-
-def _summed_phase(job: Job[Sums], model: Learner) -> str:
-    """The name of the phase, if the model has it and it may take another round."""
-    rounds = job.site.study.federation.rounds
-    turns = {phase.name: phase.turns(rounds) for phase in model.phases() if phase.kind == "summed"}
-    if job.payload.iteration >= turns.get(job.payload.phase, 0):
-        raise SiteError(SiteCode.BAD_REQUEST, f"the model has no sums {job.payload.phase!r}, or not so often")
-    _check_rounds(job.site, job.payload.iteration + 1)
-    return job.payload.phase
 
 
 def score(job: Job[ScorePeople]) -> tuple[Answer, Arrays]:

@@ -15,9 +15,11 @@ import torch
 from normfed_client.evaluating import maps
 from normfed_client.evaluating.cluster_table import write_clusters
 from normfed_client.evaluating.levels import Levels, at_thresholds, normal_voxels, thresholds_of
+from normfed_client.hospital.device import choose_device
 from normfed_client.hospital.machine import computing
 from normfed_client.hospital.personal import PersonalStore
-from normfed_client.hospital.site import Case, Site, choose_device, read_sites
+from normfed_client.hospital.simulated import read_sites
+from normfed_client.hospital.site import Case, Site
 from normfed_client.imaging.bids import TEMPLATE_SPACE, Participant, Visit, read_dataset
 from normfed_client.imaging.cache import Cache, default_root
 from normfed_client.imaging.cohort import NO_LESION

@@ -8,7 +8,7 @@ Sums over people then split into those of groups, and no further.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -43,6 +43,14 @@ def apart(known: Mapping[str, Told]) -> list[set[str]]:
     for name, one in known.items():
         groups.setdefault(one, set()).add(name)
     return list(groups.values())
+
+
+def parts(whole: Iterable[str], sets: Sequence[Collection[str]]) -> list[set[str]]:
+    """Who of a whole are in exactly the same sets."""
+    parts: dict[tuple[int, ...], set[str]] = {}
+    for one in whole:
+        parts.setdefault(tuple(n for n, members in enumerate(sets) if one in members), set()).add(one)
+    return list(parts.values())
 
 
 def _by_sex(people: Collection[Participant], minimum: int) -> dict[Sex | None, list[Participant]]:

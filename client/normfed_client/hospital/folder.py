@@ -144,16 +144,28 @@ class Hospital:
         """
         return Releases(self.record, PeopleSecret.read(self.people_secret))
 
-    def ledger(self) -> Ledger:
+    def ledger(self, counter: Counter | None = None) -> Ledger:
         """What this hospital spent of its people's privacy.
+
+        Parameters
+        ----------
+        counter
+            That a server sent back.
 
         Raises
         ------
         UserError
-            If it cannot be used, or has fewer entries than a run in this folder knows of.
+            If it cannot be used, or has fewer entries than a run in this folder or the server knows of.
+        SiteError
+            If this hospital never signed such a counter.
         """
         found = Ledger(self.ledger_file)
-        found.check_marks(_mark(path) for path in sorted(self.state.glob(f"*/{MARK}")))
+        # Read before the ledger is, which may grow in between.
+        marks = [_mark(path) for path in sorted(self.state.glob(f"*/{MARK}"))]
+        if counter is None:
+            found.check_marks(marks)
+        else:
+            found.check(counter, self.signer(), marks)
         return found
 
     def mark_ledger(self, run: str) -> None:
@@ -200,7 +212,7 @@ class Hospital:
         if self.ledger_file.exists():  # it is made with the first entry
             private.check(self.ledger_file)
         self.check_record()
-        self.ledger().entries()
+        self.ledger()
 
     def prepare(self, run: str) -> None:
         """Make the folders of a run, for their owner only."""

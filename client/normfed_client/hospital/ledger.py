@@ -30,6 +30,9 @@ from normfed_common.wire.counter import Counter
 # Released with noise or without; or trained on people and kept here.
 Kind = Literal["noise", "without noise", "stays"]
 
+Mark = tuple[int, str, str]
+"""What somebody remembers of the ledger: how many entries it had, the digest of the last, and who it is."""
+
 _TABLES = (
     "CREATE TABLE made (id TEXT NOT NULL)",
     "CREATE TABLE signers (line TEXT PRIMARY KEY)",
@@ -145,40 +148,55 @@ class Ledger:
 
     def counter(self, signer: Signer) -> Counter | None:
         """How long the ledger is, signed; None where nothing was spent."""
-        entries, head = self.mark()
-        if not entries:
+        if not self.path.exists():
             return None
         with self._open() as database:
+            entries, head = _mark(database)
+            if not entries:
+                return None
             database.execute("INSERT OR IGNORE INTO signers VALUES (?)", (signer.line,))
         return signer.signed(entries, head)
 
-    def check(self, counter: Counter, signer: Signer) -> None:
-        """Hold the ledger against a counter that a server sent back.
+    def check(self, counter: Counter, signer: Signer, marks: Iterable[Mark] = ()) -> None:
+        """Hold the ledger against marks, and against a counter that a server sent back.
 
         Raises
         ------
         UserError
-            If the ledger is a copy from earlier than the counter, or has another past.
+            If the ledger is a copy from earlier than the counter or a mark, or has another past.
         SiteError
             If this hospital never signed such a counter.
         """
-        lines: list[str] = []
-        if self._all():
+        heads, lines = self._heads(), list[str]()
+        self._hold(heads, marks)
+        if heads:
             with self._open() as database:
                 lines = [row[0] for row in database.execute("SELECT line FROM signers")]
         if not signer.made(counter, lines):
             raise SiteError(SiteCode.BAD_REQUEST, "the server sent a counter of the ledger that this site never signed")
-        self.check_marks([(counter.entries, counter.head, "the server")])
+        self._hold(heads, [(counter.entries, counter.head, "the server")])
 
-    def check_marks(self, marks: Iterable[tuple[int, str, str]]) -> None:
-        """Hold the ledger against what is remembered of it: that it had so many entries and ended so; and by whom.
+    def check_marks(self, marks: Iterable[Mark]) -> None:
+        """Hold the ledger against what is remembered of it.
 
         Raises
         ------
         UserError
-            If it has fewer, or they are others.
+            If it has fewer entries, or they are others.
         """
-        heads = [found for _, found in self._all()]
+        self._hold(self._heads(), marks)
+
+    def mark(self) -> tuple[int, str]:
+        """How many entries there are, and the digest of the last as it was written; `check_marks` looks at all."""
+        if not self.path.exists():
+            return 0, ""
+        with self._open() as database:
+            return _mark(database)
+
+    def _heads(self) -> list[str]:
+        return [head for _, head in self._all()]
+
+    def _hold(self, heads: Sequence[str], marks: Iterable[Mark]) -> None:
         for entries, head, whose in marks:
             if len(heads) < entries:
                 raise UserError(
@@ -190,11 +208,6 @@ class Ledger:
                     f"{self.path}: has another entry {entries} than the one that {whose} knows of. It went on from an "
                     "old copy, or is another hospital's. Restore the newest copy of the right one."
                 )
-
-    def mark(self) -> tuple[int, str]:
-        """How many entries there are, and the digest of the last."""
-        heads = [head for _, head in self._all()]
-        return len(heads), heads[-1] if heads else ""
 
     def _all(self) -> list[tuple[Entry, str]]:
         """Every entry and its digest."""
@@ -246,6 +259,12 @@ def _database(path: Path) -> Iterator[sqlite3.Connection]:
 def _made(database: sqlite3.Connection) -> bool:
     """Whether there are tables; a crash before the first entry leaves an empty file."""
     return database.execute("SELECT 1 FROM sqlite_master WHERE name = 'entries'").fetchone() is not None
+
+
+def _mark(database: sqlite3.Connection) -> tuple[int, str]:
+    """The number and the digest of the last entry."""
+    last = "SELECT number, head FROM entries ORDER BY number DESC LIMIT 1"
+    return (_made(database) and database.execute(last).fetchone()) or (0, "")
 
 
 def _start(database: sqlite3.Connection) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from normfed_common.foundation import private
 from normfed_common.foundation.errors import UserError
 from normfed_common.foundation.files import atomic
+from normfed_common.foundation.keys import derived_key
 from normfed_common.foundation.locks import exclusive
 
 
@@ -75,8 +76,6 @@ class PeopleSecret:
 
     def noise_key(self, *names: str) -> bytes:
         """A key for noise, 32 bytes; other names, another key, and none is a digest or a lot of a person."""
-        from normfed_common.privacy.noise import derived_key
-
         return derived_key(self._key, "noise", *names)
 
     def _mac(self, purpose: str, person: str) -> bytes:

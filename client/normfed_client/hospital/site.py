@@ -6,45 +6,29 @@ The site's configuration (paths, device) is the hospital's; the study (methods, 
 from __future__ import annotations
 
 import json
-import os
-import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from pydantic import TypeAdapter, ValidationError
-
-from normfed_client.hospital.config import DEVICE, SiteConfig
+from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.custody import Custody
-from normfed_client.hospital.demographics import Told, apart, told
-from normfed_client.hospital.people import PeopleSecret
+from normfed_client.hospital.demographics import Told, parts, told
+from normfed_client.hospital.device import choose_device
 from normfed_client.hospital.releases import Kind
 from normfed_client.imaging.bids import Problem, Visit, read_dataset
 from normfed_client.imaging.cache import Cache, Entry
 from normfed_client.imaging.cohort import NO_LESION, PreparedCohort, Roles, assign, person_of, select
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.template import anatomy, common_grid
-from normfed_common.foundation import digests
-from normfed_common.foundation.arrays import Arrays
-from normfed_common.foundation.errors import DatasetError, PluginError, ReadError, ScanError, SiteCode, SiteError
-from normfed_common.foundation.files import inside
+from normfed_common.foundation.errors import PluginError, ReadError, ScanError, SiteCode, SiteError
 from normfed_common.learning.cohort import Scan
-from normfed_common.learning.setting import Places, Setting
+from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.combined.pipeline import assemble
-from normfed_common.privacy.cubes import averaged
-from normfed_common.privacy.overlaps import in_common
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.roles import ROLES, Role
-
-NOISE = "noise.secret"  # of a simulated site, in its own folder
-SITES_VARIABLE = "NORMFED_SITES"  # a JSON file with the configurations of all sites on this machine (simulation)
-_SITES = TypeAdapter(tuple[SiteConfig, ...])
 
 
 @dataclass(frozen=True)
@@ -137,7 +121,7 @@ class Site:
             raise SiteError(SiteCode.NO_TRAINING_SUBJECTS)
         if people < self.minimum:
             raise SiteError(SiteCode.COHORT_TOO_SMALL, f"{people} people to train on")
-        return PreparedCohort([(case.visit, case.entry) for case in self.train], known=self._demographics())
+        return PreparedCohort([(case.visit, case.entry) for case in self.train], known=self.demographics())
 
     def release(self, kind: Kind, cases: Sequence[Case], what: str) -> None:
         """Something about these people is about to leave; see `normfed_client.hospital.releases`.
@@ -161,72 +145,7 @@ class Site:
             raise
         return True
 
-    @property
-    def content(self) -> str:
-        """A digest of all scans to learn from, of whose they are, and of what computes.
-
-        Elsewhere the last digits of a gradient are others, which a model that a server made up can blow up: of two
-        answers with the same noise the difference would be without.
-        """
-        cuda = self.device.type == "cuda"
-        kernels = torch.cuda.get_device_name(self.device) if cuda else torch.backends.cpu.get_cpu_capability()
-        scans = [[case.visit.participant.subject, case.entry.content()] for case in self.train]
-        return digests.of_json([str(torch.__version__), kernels, scans])
-
-    def noise_key(self, *names: str) -> bytes:
-        """A key for noise that nobody else can draw: of the hospital's secret, or the simulated site's."""
-        if self.custody is not None:
-            return self.custody.noise_key(*names)
-        return PeopleSecret.made(inside(self.config.output, NOISE)).noise_key(*names)
-
-    def cohort_of_places(self, age_and_sex: bool = False, places: Places | None = None) -> PreparedCohort:
-        """The cohort to learn sums per place from: of tissue that enough people have at the same place.
-
-        At a voxel that one person alone has tissue, the sum over all people is that person's. So is the difference of
-        two sums, if of those who are in one of them alone, one has tissue there. Hence every block of people (see
-        `Releases`) has nobody or at least the minimum with normal tissue at a voxel, or nothing of it is told. Where so
-        few have brain, nobody's is shown: what a model makes of a voxel may be what is beside it. People whose scans
-        are not at hand are taken to have all that the template has.
-
-        Of two voxels at a place each may be enough people's, and both only one person's, whose difference between the
-        two is then what sums of scans' means lack to those of voxels. So where there are such sums, at least the
-        minimum of every block have all that is told of a place (see `in_common`).
-
-        Parameters
-        ----------
-        age_and_sex
-            Whether models are told any; those who are told alike are then such a block, too.
-        places
-            Of the sums; each voxel by itself when absent.
-        """
-        known = self._demographics()
-        if self.custody is None or known is None:
-            return self.training_cohort()
-        known = known if age_and_sex else dict.fromkeys(known, (None, None))
-        grid = common_grid(self.study.preprocessing.voxel_size_mm)
-        at_hand: dict[str, list[Entry]] = {}
-        for case in self._cases("train"):
-            at_hand.setdefault(self.custody.digest(case.visit.participant.subject), []).append(case.entry)
-        told = np.ones((2, grid.brain.size), bool)
-        alike = [{self.custody.digest(name) for name in group} for group in apart(known)]
-        blocks = [part for whole in self.custody.blocks() for part in _parts(whole, alike)]
-        for block in blocks:
-            people = np.tile(np.where(grid.brain.ravel(), len(block - at_hand.keys()), 0), (2, 1))
-            for person in block & at_hand.keys():
-                has = np.zeros(told.shape, bool)
-                for entry in at_hand[person]:
-                    has |= [entry.normal().ravel(), entry.mask().ravel()]
-                people += has
-            told &= (people == 0) | (people >= self.minimum)
-        if places is not None and places.of_scans:
-            place = places.of_voxels(grid.brain.shape, self.study.preprocessing.voxel_size_mm)
-            for block in blocks:
-                scans = [at_hand[person] for person in sorted(block & at_hand.keys())]
-                absent = [grid.brain.reshape(1, -1)] * min(len(block - at_hand.keys()), self.minimum)
-                told[0] &= in_common(partial(_tissue, scans, absent), told[0], place, self.minimum)
-        return PreparedCohort([(case.visit, case.entry) for case in self.train], told[0], told[1], known=known)
-
-    def _demographics(self) -> dict[str, Told] | None:
+    def demographics(self) -> dict[str, Told] | None:
         """Ages and sexes as a hospital tells them, of those who were in the same releases, with the same modalities."""
         if self.custody is None:
             return None
@@ -234,29 +153,9 @@ class Site:
         participants = {case.visit.participant.subject: case.visit.participant for case in self.train}
         for group in self.groups(self.train).values():
             digests = {self.custody.digest(name): name for name in group}
-            for part in _parts(digests, self.custody.blocks()):
+            for part in parts(digests, self.custody.blocks()):
                 known |= told([participants[digests[one]] for one in part], self.minimum)
         return known
-
-    def coarsened(self, model: NormativeModel, phase: str, sums: Arrays) -> tuple[Arrays, tuple[str, ...]]:
-        """Sums as they may leave: those per voxel over few people as means of cubes; and a note that says so."""
-        places = model.places(phase)
-        if self.custody is None or places is None:
-            return sums, ()
-        rules = self.custody.rules
-        groups = self.groups(self.train).items()
-        together = {frozenset(visit) for visits, _ in groups for visit in visits}  # what a sum may need at one visit
-        having = [sum(len(people) for visits, people in groups if any(m.issubset(v) for v in visits)) for m in together]
-        if model.age_and_sex:  # the sums with and those without a covariate make those of the people told alike
-            having += map(len, apart(self._demographics() or {}))
-        fewest = min((count for count in having if count), default=0)
-        if fewest >= rules.minimum_people_per_voxel or places.edge_mm >= rules.cube_mm:
-            return sums, ()
-        note = (
-            f"Sums per voxel left as means of cubes of {rules.cube_mm:g} mm: they are over fewer people than the "
-            f"{rules.minimum_people_per_voxel} asked for by the site."
-        )
-        return averaged(sums, places, rules.cube_mm), (note,)
 
     def model(self, entry: dict[str, Any], seed: int) -> NormativeModel:
         """A model of a study entry behind the study's transforms, ready for this site's device.
@@ -298,13 +197,14 @@ class Site:
 
     def _members(self, role: Role) -> list[Case]:
         """The usable scans of a role; in a hospital of those who take part in the run."""
-        cases = self._cases(role)
+        cases = self.cases(role)
         if self.custody is None:
             return cases
-        members = self.custody.taking_part(role, lambda other: list(self.groups(self._cases(other)).values()))
+        members = self.custody.taking_part(role, lambda other: list(self.groups(self.cases(other)).values()))
         return [case for case in cases if self.custody.digest(case.visit.participant.subject) in members]
 
-    def _cases(self, role: Role) -> list[Case]:
+    def cases(self, role: Role) -> list[Case]:
+        """The usable scans of a role, of those too who do not take part in the run."""
         visits = getattr(self.roles, role)
         # How long opening scans takes must not tell whether there is anybody of whom nothing may be told.
         if self.custody is not None and len({visit.participant.subject for visit in visits}) < self.minimum:
@@ -328,71 +228,10 @@ class Site:
         return self._prepared[visit.name]
 
 
-def _tissue(people: Sequence[Sequence[Entry]], beside: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-    """Normal tissue (scans, voxels) of people, and of those beside them."""
-    for entries in people:
-        yield np.stack([entry.normal().ravel() for entry in entries])
-    yield from beside
-
-
-def _parts(whole: Iterable[str], sets: Sequence[Collection[str]]) -> list[set[str]]:
-    """Who of a whole are in exactly the same sets."""
-    parts: dict[tuple[int, ...], set[str]] = {}
-    for one in whole:
-        parts.setdefault(tuple(n for n, members in enumerate(sets) if one in members), set()).add(one)
-    return list(parts.values())
-
-
 def _kind(entry: Entry) -> str:
     """The kinds of lesion that a scan has a voxel of, joined."""
     voxels = entry.meta()["lesion_voxels_by_label"]
     return "+".join(sorted(label for label, count in voxels.items() if count)) or NO_LESION
-
-
-def choose_device(name: str) -> torch.device:
-    """The device to compute on; `auto` takes CUDA where there is one.
-
-    Raises
-    ------
-    DatasetError
-        If there is no such device, or CUDA is asked for and there is none.
-    """
-    if not re.fullmatch(DEVICE, name):
-        raise DatasetError(f"device {name}: not known. Use --device auto, cpu, cuda, or cuda:1 for the second card.")
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise DatasetError(f"device {name}: this machine has no usable CUDA device. Use --device auto or cpu.")
-    if name.startswith("cuda:") and int(name.removeprefix("cuda:")) >= torch.cuda.device_count():
-        raise DatasetError(f"device {name}: this machine has {torch.cuda.device_count()}, counted from cuda:0.")
-    return torch.device(name)
-
-
-def read_sites(path: Path) -> tuple[SiteConfig, ...]:
-    """Read the configurations of all sites on this machine."""
-    try:
-        return _SITES.validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise DatasetError(f"{path}: not a list of sites ({error}).") from error
-
-
-def write_sites(path: Path, sites: tuple[SiteConfig, ...]) -> None:
-    """Write what `read_sites` reads."""
-    path.write_bytes(_SITES.dump_json(sites, indent=1))
-
-
-def playing(partition: int) -> SiteConfig:
-    """The site that this process plays in a simulation.
-
-    Raises
-    ------
-    SiteError
-        If nothing says which sites there are.
-    """
-    sites = os.environ.get(SITES_VARIABLE)
-    if sites is None:
-        raise SiteError(SiteCode.INTERNAL, f"the environment has no {SITES_VARIABLE}")
-    return read_sites(Path(sites))[partition]
 
 
 @lru_cache(maxsize=256)  # a site is small: names and paths; opening one reads a dataset's index

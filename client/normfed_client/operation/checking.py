@@ -139,8 +139,8 @@ def _admitted(hospital: Hospital) -> Finding:
 
 
 def _machine(hospital: Hospital) -> Iterator[Finding]:
+    from normfed_client.hospital.device import choose_device
     from normfed_client.hospital.machine import free_disk_gb
-    from normfed_client.hospital.site import choose_device
 
     disk = free_disk_gb(hospital.folder)
     cure = "Free some, or move the folder: answers and checkpoints wait there."

@@ -44,10 +44,11 @@ import torch
 
 from normfed_client.training.gradients import Draws, Scaled, Step
 from normfed_common.foundation.damage import say
+from normfed_common.foundation.keys import derived_key
 from normfed_common.learning.batch import Batch
 from normfed_common.learning.cohort import Cohort, Subcohort, Untold
 from normfed_common.privacy.mechanisms import SampledGaussian
-from normfed_common.privacy.noise import SecretNoise, derived_key
+from normfed_common.privacy.noise import SecretNoise
 from normfed_common.privacy.releases import OF_PEOPLE
 
 

@@ -110,12 +110,17 @@ class Subcohort:
         The other one.
     numbers
         Places of the people in ``whole.people()``.
+
+    Attributes
+    ----------
+    in_whole
+        The number that each scan has in the other one.
     """
 
     def __init__(self, whole: Cohort, numbers: Sequence[int]) -> None:
         self.whole, self._numbers = whole, numbers
         visits = [whole.people()[number] for number in numbers]
-        self._index = [index for person in visits for index in person]
+        self.in_whole = tuple(index for person in visits for index in person)
         ends = accumulate(map(len, visits))
         self._people = [range(end - len(person), end) for end, person in zip(ends, visits, strict=True)]
 
@@ -124,7 +129,7 @@ class Subcohort:
         return Subcohort(whole, self._numbers)
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self.in_whole)
 
     def people(self) -> Sequence[Sequence[int]]:
         """Each person's scans."""
@@ -132,7 +137,28 @@ class Subcohort:
 
     def scan(self, index: int) -> Scan:
         """Open a scan."""
-        return self.whole.scan(self._index[index])
+        return self.whole.scan(self.in_whole[index])
+
+
+class Alone(Subcohort):
+    """See `Subcohort`: one person, who is number 0, and of whom nobody is told an age or a sex, as in `Untold`.
+
+    Parameters
+    ----------
+    number
+        Place of the person in ``whole.people()``.
+    """
+
+    def __init__(self, whole: Cohort, number: int) -> None:
+        super().__init__(Untold(whole), [number])
+
+    def of(self, whole: Cohort) -> Alone:
+        """The same person in a version of the other cohort; see `Subcohort.of`."""
+        return Alone(whole, *self._numbers)
+
+    def scan(self, index: int) -> Scan:
+        """Open a scan."""
+        return replace(super().scan(index), person=Person(0))
 
 
 class Visits(Sequence[Scan]):

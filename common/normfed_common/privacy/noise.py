@@ -10,8 +10,6 @@ is coarse beside the digits of float64: that is a function of the exact sum, fro
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import math
 
 import numpy as np
@@ -23,29 +21,13 @@ GRID_BITS = 24  # a grid so much finer than the noise's scale, as binary digits:
 AT_ONCE = 2**14  # pairs of Gaussian numbers: what stays in a processor's cache
 
 
-def derived_key(secret: bytes, *names: str | bytes) -> bytes:
-    """The key for one purpose, HMAC-SHA256 of the names under the secret; other names, another key.
-
-    Parameters
-    ----------
-    names
-        What the key is for, one after the other. For noise: all that a release depends on, so that the same release has
-        the same noise, and every other noise of its own.
-    """
-    mac = hmac.new(secret, digestmod=hashlib.sha256)
-    for name in names:
-        text = name.encode() if isinstance(name, str) else name
-        mac.update(len(text).to_bytes(8, "big") + text)
-    return mac.digest()
-
-
 class SecretNoise:
     """A stream of draws; each call of a method is one draw, numbered from 0, with a keystream of its own.
 
     Parameters
     ----------
     key
-        32 bytes, see `derived_key`; never used for anything else.
+        32 bytes, see `foundation.keys`; never used for anything else.
 
     Raises
     ------

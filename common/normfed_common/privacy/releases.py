@@ -8,8 +8,7 @@ theorem A.1).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 
 import numpy as np
 
@@ -17,33 +16,11 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.damage import say
 from normfed_common.foundation.errors import NormfedError
 from normfed_common.learning.bounded import Bounded
-from normfed_common.learning.cohort import Cohort, Person, Scan
+from normfed_common.learning.cohort import Alone, Cohort
 from normfed_common.privacy.noise import SecretNoise
 
 OF_PEOPLE = (NormfedError, ArithmeticError, LookupError, OSError, ValueError)
 """What a scan can make a model raise; an error would tell of it. What a model's author got wrong is a TypeError."""
-
-
-class Alone:
-    """One person of a cohort, with all visits; see `Cohort`.
-
-    No age or sex is told: a hospital rounds a person's by those of others.
-    """
-
-    def __init__(self, cohort: Cohort, visits: Sequence[int]) -> None:
-        self._cohort, self._visits = cohort, tuple(visits)
-
-    def __len__(self) -> int:
-        return len(self._visits)
-
-    def people(self) -> Sequence[Sequence[int]]:
-        """The one."""
-        return [range(len(self._visits))]
-
-    def scan(self, index: int) -> Scan:
-        """Open a scan."""
-        scan = self._cohort.scan(self._visits[index])
-        return replace(scan, person=Person(0))
 
 
 def shortened(contribution: Arrays) -> Arrays:
@@ -75,10 +52,10 @@ def released(
         z, the standard deviation of the noise in every entry of the total of contributions; 0 for none.
     """
     total = {name: np.zeros(shape) for name, shape in sorted(bounded.shapes().items())}
-    people, lost = cohort.people(), list[Exception]()
-    for number, visits in enumerate(people):
+    people, lost = len(cohort.people()), list[Exception]()
+    for number in range(people):
         try:
-            part = shortened(bounded.contribution(Alone(cohort, visits), draws(number)))
+            part = shortened(bounded.contribution(Alone(cohort, number), draws(number)))
             adding = [(array, part[name]) for name, array in total.items()]
         except OF_PEOPLE as error:
             lost.append(error)
@@ -86,6 +63,6 @@ def released(
         for array, added in adding:
             array += added
     if lost:
-        say(f"{len(lost)} of {len(people)} people are not in the sums ({lost[0]})")
+        say(f"{len(lost)} of {people} people are not in the sums ({lost[0]})")
     noisy = {name: noise.noised(array, multiplier) for name, array in total.items()}
-    return noisy | bounded.beside(len(people))
+    return noisy | bounded.beside(people)

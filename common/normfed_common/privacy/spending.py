@@ -11,7 +11,7 @@ from typing import Literal
 from normfed_common.learning.phase import Phase
 from normfed_common.privacy import accounting
 from normfed_common.privacy.mechanisms import SampledGaussian
-from normfed_common.study.federation import FederationConfig
+from normfed_common.study.config import StudyConfig
 from normfed_common.study.privacy import PrivacyConfig
 
 Kind = Literal["sums", "rounds"]
@@ -57,12 +57,13 @@ def steps_of(privacy: PrivacyConfig, local_epochs: int) -> int:
     return privacy.steps_per_round or math.ceil(local_epochs / privacy.sampling_rate - 1e-9)
 
 
-def spending(privacy: PrivacyConfig, federation: FederationConfig, phases: Sequence[Phase]) -> Spending | None:
+def spending(study: StudyConfig, phases: Sequence[Phase]) -> Spending | None:
     """How a model with these phases keeps within the study's epsilon; None where it asks for none.
 
     Where a model has sums and rounds, the sums alone are within ``sums_share`` of epsilon; the rounds have as little
     noise as all together allow.
     """
+    privacy, federation = study.privacy, study.federation
     if privacy.epsilon is None:
         return None
     turns = [(phase.kind, phase.turns(federation.rounds)) for phase in phases]

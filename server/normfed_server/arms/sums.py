@@ -133,7 +133,7 @@ def _claimed(job: ArmInTraining, phase: str, noise: float | None, site: str, ans
 
 def noise_of(job: ArmInTraining) -> float | None:
     """In every entry of a site's contributions; None where the study asks for no privacy."""
-    spent = spending(job.study.privacy, job.study.federation, job.model.phases())
+    spent = spending(job.study, job.model.phases())
     return None if spent is None or spent.sums is None else spent.sums.noise_multiplier
 
 

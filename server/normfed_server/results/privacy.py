@@ -42,7 +42,7 @@ def _people(study: StudyConfig, arms: Sequence[Arm], phases: Mapping[str, Sequen
         return None
     found: dict[str, dict[Kind, SampledGaussian]] = {}
     for arm in arms:
-        spent = spending(study.privacy, study.federation, phases[arm.name])
+        spent = spending(study, phases[arm.name])
         assert spent is not None
         found[arm.name] = spent.by_kind()
     return _guarantee(study.privacy.unit, study.privacy.epsilon, study.privacy.delta, arms, found)

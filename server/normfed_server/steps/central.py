@@ -38,10 +38,11 @@ from normfed_common.foundation import arrays as named
 from normfed_common.foundation import digests
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import StudyError
+from normfed_common.foundation.keys import derived_key
 from normfed_common.learning.phase import Phase
 from normfed_common.privacy import accounting
 from normfed_common.privacy.mechanisms import SampledGaussian
-from normfed_common.privacy.noise import SecretNoise, derived_key
+from normfed_common.privacy.noise import SecretNoise
 from normfed_common.study.privacy import CentralConfig
 from normfed_server.steps.base import Step, Update
 from normfed_server.steps.progress import Progress

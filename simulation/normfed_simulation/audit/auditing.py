@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from normfed_client.hospital.device import choose_device
 from normfed_client.hospital.machine import computing
-from normfed_client.hospital.site import choose_device
 from normfed_common.privacy.audit import Finding, PrivacyAudit, Protection, save
-from normfed_common.privacy.spending import spending
 from normfed_server.report.privacy import write_privacy
 from normfed_server.results import layout
 from normfed_server.runs.folder import Run
@@ -67,11 +66,9 @@ def audit(
 
 def protection(target: Target) -> Protection:
     """What the run's study claims."""
-    study = target.run.study
-    privacy = study.privacy
-    spent = spending(privacy, study.federation, target.new().phases())
+    privacy = target.run.study.privacy
     return Protection(
-        epsilon=claimed(privacy, spent),
+        epsilon=claimed(privacy, target.spent),
         delta=privacy.delta,
         unit=privacy.unit,
         secure_aggregation=privacy.secure_aggregation is not None,

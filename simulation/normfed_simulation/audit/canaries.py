@@ -20,6 +20,7 @@ from normfed_client.training.loop import Settings, train
 from normfed_client.training.per_patient import PerPatient
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.keys import derived_key
 from normfed_common.learning.batch import Batch
 from normfed_common.learning.bounded import Bounded
 from normfed_common.learning.cohort import Cohort, Person, Scan
@@ -29,9 +30,9 @@ from normfed_common.learning.setting import Setting
 from normfed_common.privacy import accounting
 from normfed_common.privacy.audit import Figure, Finding
 from normfed_common.privacy.mechanisms import SampledGaussian
-from normfed_common.privacy.noise import SecretNoise, derived_key
+from normfed_common.privacy.noise import SecretNoise
 from normfed_common.privacy.releases import released
-from normfed_common.privacy.spending import Spending, spending
+from normfed_common.privacy.spending import Spending
 from normfed_common.study.base import Frozen
 from normfed_common.study.privacy import PrivacyConfig
 from normfed_simulation.audit.epsilons import SIGNIFICANCE, one_run_bound
@@ -222,8 +223,7 @@ class _Unit(Bounded):
 
 def attack(target: Target) -> tuple[Finding, ...]:
     """The mechanism that the study's privacy configures, at the study's delta, held against what it claims."""
-    study = target.run.study
-    spent = spending(study.privacy, study.federation, target.new().phases())
+    study, spent = target.run.study, target.spent
     releases = _plain(target) if spent is None else spent.releases()
     if not releases:
         return (Finding(**_SHARED, notes=("Nothing of this model leaves a site, so there is nothing to audit.",)),)

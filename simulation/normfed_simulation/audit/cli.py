@@ -34,7 +34,7 @@ def audit_privacy(
 
     Several runs, such as one with privacy and one without, come into one table.
     """
-    from normfed_client.hospital.site import choose_device
+    from normfed_client.hospital.device import choose_device
     from normfed_common.privacy.audit import FILE
     from normfed_server.runs.folder import reopen
     from normfed_simulation.audit.auditing import audit

@@ -26,7 +26,6 @@ from normfed_common.learning.batch import Batch
 from normfed_common.learning.phase import Phase
 from normfed_common.models.base import NormativeModel
 from normfed_common.privacy.audit import Figure, Finding
-from normfed_common.privacy.spending import spending
 from normfed_simulation.audit.target import Target
 
 NAME = "inversion"
@@ -77,8 +76,7 @@ def attack(target: Target) -> tuple[Finding, ...]:
     if not phases:
         why = "The model trains no network: there is no update."
         return (Finding(**shared, title="Gradient inversion of one step", notes=(why,)),)
-    spent = spending(study.privacy, study.federation, model.phases())
-    z = None if spent is None or spent.round is None else spent.round.noise_multiplier
+    z = None if target.spent is None or target.spent.round is None else target.spent.round.noise_multiplier
     worst = Step(False, study.privacy.clip_norm, z)
     usual = Step(study.federation.optimiser == "adam", study.privacy.clip_norm, z)
     secure = study.privacy.secure_aggregation is not None

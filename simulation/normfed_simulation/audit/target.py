@@ -14,7 +14,9 @@ import numpy as np
 
 from normfed_client.evaluating.scoring import served_arrays
 from normfed_client.hospital.config import SiteConfig
-from normfed_client.hospital.site import Case, Site, choose_device, read_sites
+from normfed_client.hospital.device import choose_device
+from normfed_client.hospital.simulated import read_sites
+from normfed_client.hospital.site import Case, Site
 from normfed_client.imaging.template import anatomy, common_grid
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
@@ -22,6 +24,7 @@ from normfed_common.foundation.errors import RunError
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.combined.pipeline import assemble
+from normfed_common.privacy.spending import Spending, spending
 from normfed_server.runs.folder import Run
 from normfed_server.sites.description import POOLED
 from normfed_simulation.audit.federations import Federation, Training
@@ -134,6 +137,11 @@ class Target:
     def private(self) -> bool:
         """Whether what leaves a site carries noise for its people."""
         return self.run.study.privacy.epsilon is not None
+
+    @cached_property
+    def spent(self) -> Spending | None:
+        """With how much noise all that is learnt leaves a site; None where it leaves without."""
+        return spending(self.run.study, self.new().phases())
 
     @cached_property
     def training(self) -> Training:

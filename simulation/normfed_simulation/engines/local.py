@@ -16,7 +16,7 @@ from flwr.app import DEFAULT_TTL, Context, Message, RecordDict
 from flwr.serverapp import Grid
 
 from normfed_client.answering.serving import call, from_bytes, to_bytes
-from normfed_client.hospital.site import SITES_VARIABLE
+from normfed_client.hospital.simulated import SITES_VARIABLE
 from normfed_common.flower import SUPERLINK_NODE_ID, Run, act_as
 from normfed_common.processes.workers import WorkerPool
 from normfed_server.app import EXPECTED_VARIABLE, RUN_VARIABLE

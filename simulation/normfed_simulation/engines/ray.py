@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 
 from normfed_client.answering.app import app as client_app
-from normfed_client.hospital.site import SITES_VARIABLE
+from normfed_client.hospital.simulated import SITES_VARIABLE
 from normfed_common.foundation.errors import StudyError
 from normfed_server.app import EXPECTED_VARIABLE, RUN_VARIABLE
 from normfed_server.app import app as server_app

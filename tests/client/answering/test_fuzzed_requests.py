@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from normfed_client.answering.app import WORK
 from normfed_client.answering.serving import UNREADABLE, call, from_bytes, serve_message, to_bytes
+from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.folder import HospitalConfig, open_hospital
-from normfed_client.hospital.site import SITES_VARIABLE, SiteConfig, write_sites
+from normfed_client.hospital.simulated import SITES_VARIABLE, write_sites
 from normfed_client.operation.runner import Runner
 from normfed_common.deployment import settings as yaml_settings
 from normfed_common.foundation.errors import SiteCode, WireError

@@ -22,7 +22,7 @@ from normfed_client.answering.job import Job
 from normfed_client.answering.journal import LOG
 from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.folder import HOME_VARIABLE
-from normfed_client.hospital.site import SITES_VARIABLE, write_sites
+from normfed_client.hospital.simulated import SITES_VARIABLE, write_sites
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from synthetic import SHAPE, People, setting
 from toys import SiteCentring
 
@@ -21,11 +22,11 @@ from normfed_common.transforms.transformed import transformed
 from normfed_common.wire.requests import Sums
 
 
-def test_sums_per_place_are_of_the_scans_that_the_model_scores() -> None:
+def test_sums_per_place_are_of_the_scans_that_the_model_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, told = People(3), People(2, seed=1)
     asked_of: list[bool] = []
 
-    def cohort_of_places(age_and_sex: bool, places: Places) -> People:
+    def cohort_of_places(site: object, age_and_sex: bool, places: Places) -> People:
         assert places.shape == SHAPE
         asked_of.append(age_and_sex)
         return told
@@ -38,8 +39,6 @@ def test_sums_per_place_are_of_the_scans_that_the_model_scores() -> None:
         train=(),
         training_people=3,
         training_cohort=lambda: whole,
-        cohort_of_places=cohort_of_places,
-        coarsened=lambda model, phase, total: (total, ()),
     )
     job: Any = SimpleNamespace(
         site=site,
@@ -48,8 +47,10 @@ def test_sums_per_place_are_of_the_scans_that_the_model_scores() -> None:
         seed=0,
         payload=Sums(phase="moments"),
         arrays={},
+        mechanism=lambda model: None,
         release=lambda kind, scans: None,
     )
+    monkeypatch.setattr(tasks, "cohort_of_places", cohort_of_places)
     _, found = tasks.sums(job)
     assert asked_of == [False]
     model.personalise(whole, np.random.default_rng(1))

@@ -16,6 +16,7 @@ from quadratic import Quadratic
 
 from normfed_client.answering import tasks
 from normfed_client.answering.job import Job
+from normfed_client.answering.settings import settings_of
 from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.rules import Rules
 from normfed_common.foundation import seeds
@@ -138,11 +139,11 @@ def test_fine_tuning_goes_on_from_the_sites_own_part_not_from_the_servers_first_
 def test_a_hospitals_most_epochs_bound_whatever_trains(asked: Asked) -> None:
     """An objective of a plug-in may train for longer than its strategy's row says."""
     job = asked(TrainRound(round=1))
-    assert tasks._settings(job, job.model()).most_epochs is None
+    assert settings_of(job, job.model()).most_epochs is None
     job.__dict__["site"] = SimpleNamespace(
         study=job.site.study, config=job.config, custody=SimpleNamespace(rules=Rules(most_epochs=7))
     )
-    assert tasks._settings(job, Quadratic()).most_epochs == 7
+    assert settings_of(job, Quadratic()).most_epochs == 7
 
 
 def test_sums_and_scores_are_of_a_network_in_evaluation_mode(asked: Asked) -> None:

@@ -1,4 +1,4 @@
-"""What a hospital says of the device that it computes on."""
+"""What a site tells of its people, by the scans that they have; and what it makes again of what was deleted."""
 
 from __future__ import annotations
 
@@ -8,34 +8,15 @@ from pathlib import Path
 import cohorts
 import numpy as np
 import pytest
-import torch
 
 from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.folder import Hospital, HospitalConfig
 from normfed_client.hospital.people import PeopleSecret
+from normfed_client.hospital.places import coarsened, cohort_of_places
 from normfed_client.hospital.releases import Releases
-from normfed_client.hospital.site import Site, choose_device, site_for
-from normfed_common.foundation.errors import DatasetError
+from normfed_client.hospital.site import Site, site_for
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
-
-
-@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:0", "", "auto\n"])
-def test_a_device_that_is_none_is_one_sentence(name: str) -> None:
-    with pytest.raises(DatasetError, match=r"not known\. Use --device auto, cpu, cuda"):
-        choose_device(name)
-
-
-def test_a_card_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.cuda, "is_available", lambda: False)
-        with pytest.raises(DatasetError, match="no usable CUDA device"):
-            choose_device("cuda:0")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert choose_device("cuda:1") == torch.device("cuda:1")
-    with pytest.raises(DatasetError, match="cuda:2: this machine has 2"):
-        choose_device("cuda:2")
 
 
 @pytest.mark.parametrize(("lacking", "waiting"), [(0, 0), (2, 2), (3, 0), (7, 2), (9, 0)])
@@ -52,7 +33,7 @@ def test_a_hospital_tells_of_a_modality_where_enough_people_have_it_and_enough_h
     site = Site(hospital.site_config("run"), study)
     assert site.training_people == 9 - waiting
     site.release("learning", site.train, "sums")
-    model, cohort = site.model(study.model, study.seed), site.cohort_of_places()
+    model, cohort = site.model(study.model, study.seed), cohort_of_places(site)
     sums = model.statistics("moments", cohort, np.random.default_rng(0))
     having = [sum(modality in case.visit.images for case in site.train) for modality in ("T1w", "FLAIR")]
     assert having == sums["count"].max((1, 2, 3)).tolist()
@@ -63,7 +44,7 @@ def test_a_hospital_tells_of_a_modality_where_enough_people_have_it_and_enough_h
     assert {len(members) for members in Releases(hospital.record, PeopleSecret(b"secret")).sets()} == {
         people for people in (having[1], having[0] - having[1]) if people
     }
-    coarse, notes = site.coarsened(model, "moments", sums)
+    coarse, notes = coarsened(site, model, "moments", sums)
     assert bool(notes) == (min(count for count in having if count) < 5)
     assert (coarse is sums) == (not notes)
 
@@ -93,7 +74,7 @@ def test_sums_over_visits_that_have_all_are_not_those_of_the_one_person_with_suc
     site = Site(hospital.site_config("run"), resolve(raw, "test"))
     site.release("learning", site.train, "sums")
     learner = site.model(model, 0)
-    cohort = site.cohort_of_places(places=learner.places("moments"))
+    cohort = cohort_of_places(site, places=learner.places("moments"))
     assert len(cohort.people()) == 8
     assert not learner.statistics("moments", cohort, np.random.default_rng(0))["count"].any()
 

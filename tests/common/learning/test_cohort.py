@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from synthetic import People
 
-from normfed_common.learning.cohort import Person, Scan, Subcohort, Untold, Visits
+from normfed_common.learning.cohort import Alone, Person, Scan, Subcohort, Untold, Visits
 
 
 def test_a_visit_is_opened_when_it_is_looked_at() -> None:
@@ -35,6 +35,19 @@ def test_some_people_of_a_cohort_are_one_with_all_their_visits_and_their_own_num
     assert [some.scan(index).person for index in range(4)] == [people.scan(index).person for index in (6, 7, 2, 3)]
     other = People(4, seed=1, visits=2)
     np.testing.assert_array_equal(some.of(other).scan(2).images, other.scan(2).images)
+    assert some.in_whole == (6, 7, 2, 3)
+
+
+def test_one_person_alone_is_number_0_and_untold_to_whatever_changes_their_scans_too() -> None:
+    people, other = People(3, visits=2), People(3, seed=1, visits=2)
+    alone = Alone(people, 1)
+    assert [list(visits) for visits in alone.people()] == [[0, 1]]
+    assert alone.in_whole == (2, 3)
+    for cohort, whole in ((alone, people), (alone.of(other), other)):
+        for index in range(2):
+            np.testing.assert_array_equal(cohort.scan(index).images, whole.scan(2 + index).images)
+            assert cohort.scan(index).person == Person(0)
+    assert alone.whole.scan(2).person == Person(1) != people.scan(2).person
 
 
 def test_of_people_who_are_untold_nothing_is_known_but_which_scans_are_one_person_s() -> None:

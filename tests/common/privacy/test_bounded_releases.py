@@ -16,13 +16,13 @@ from synthetic import People, setting
 
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import ScanError
-from normfed_common.learning.bounded import Bounded
-from normfed_common.learning.cohort import Cohort, Person, Scan
+from normfed_common.learning.bounded import Bounded, Wrapped
+from normfed_common.learning.cohort import Alone, Cohort, Person, Scan
 from normfed_common.learning.entries import build
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
 from normfed_common.privacy.noise import SecretNoise
-from normfed_common.privacy.releases import Alone, released, shortened
+from normfed_common.privacy.releases import released, shortened
 from normfed_common.studies import validate_learner
 
 ENTRIES: tuple[dict[str, Any], ...] = (
@@ -96,25 +96,28 @@ def test_a_malicious_person_moves_the_total_by_1_at_most(entry: dict[str, Any], 
         total = totals(bounded, people)
         others = {name: np.zeros_like(array) for name, array in total.items()}
         for number in (0, 1, 3):
-            part = shortened(bounded.contribution(Alone(people, [number]), draws(number)))
+            part = shortened(bounded.contribution(Alone(people, number), draws(number)))
             others = {name: others[name] + part[name] for name in others}
     assert distance(total, others) <= 1 + 1e-9
 
 
 def test_no_contribution_knows_an_age_or_a_sex() -> None:
     """A hospital rounds a person's by those of others, whom a contribution must not depend on."""
-    people = People(2)
-    people.scans[1] = replace(people.scans[1], person=Person(1, 70.0, "F"))
-    assert Alone(people, [1]).scan(0).person == Person(0)
+    seen: list[Person] = []
+
+    class Noting(Wrapped):
+        def contribution(self, person: Cohort, rng: np.random.Generator) -> Arrays:
+            seen.extend(person.scan(index).person for index in range(len(person)))
+            return super().contribution(person, rng)
+
+    totals(Noting(first_phase(private(ENTRIES[0]))), People(2, visits=2))
+    assert seen == [Person(0)] * 4
 
 
 @EVERY_MODEL
 def test_without_noise_a_release_is_the_sum_of_everybodys_contributions(entry: dict[str, Any]) -> None:
     people, bounded = People(4, visits=2), first_phase(private(entry))
-    parts = [
-        shortened(bounded.contribution(Alone(people, visits), draws(number)))
-        for number, visits in enumerate(people.people())
-    ]
+    parts = [shortened(bounded.contribution(Alone(people, number), draws(number))) for number in range(4)]
     found = released(bounded, people, draws, SecretNoise(KEY), 0.0)
     for name in bounded.shapes():
         np.testing.assert_allclose(found[name], np.sum([part[name] for part in parts], 0), rtol=1e-12, atol=1e-15)
@@ -221,7 +224,7 @@ class Unreadable(People):
 @EVERY_MODEL
 def test_whose_scan_cannot_be_used_adds_nothing_and_no_error_tells_of_it(entry: dict[str, Any]) -> None:
     bounded = first_phase(private(entry))
-    others = [shortened(bounded.contribution(Alone(People(4), [number]), draws(number))) for number in (0, 1, 3)]
+    others = [shortened(bounded.contribution(Alone(People(4), number), draws(number))) for number in (0, 1, 3)]
     found = totals(bounded, Unreadable(4))
     for name, array in found.items():
         np.testing.assert_allclose(array, sum(one[name] for one in others), atol=1e-12)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from normfed_common.foundation import seeds
-from normfed_common.privacy.noise import AT_ONCE, SecretNoise, derived_key
+from normfed_common.privacy.noise import AT_ONCE, SecretNoise
 
 KEY = bytes(range(32))
 OTHER = bytes(31) + b"\1"
@@ -116,14 +116,3 @@ def test_without_a_scale_values_stay_as_they_are() -> None:
 def test_a_key_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match="the key of a noise has 5 bytes; it must have 32"):
         SecretNoise(b"short")
-
-
-def test_names_of_a_key_do_not_run_into_each_other() -> None:
-    keys = [derived_key(b"secret", *names) for names in (("ab", "c"), ("a", "bc"), ("abc",), ("ab", "c", ""))]
-    keys += [derived_key(b"other", "ab", "c")]
-    assert len(set(keys)) == len(keys)
-    assert {len(key) for key in keys} == {32}
-
-
-def test_a_name_may_be_bytes() -> None:
-    assert derived_key(b"secret", "name") == derived_key(b"secret", b"name")

@@ -247,7 +247,7 @@ def test_noisy_sums_are_added_first_and_repaired_once_by_the_noise_that_is_in_th
     """Independent noises add up as the squares of their weights do."""
     privacy = PrivacyConfig(epsilon=6)
     made = job(federation=federation, privacy=privacy)
-    spent = spending(privacy, made.study.federation, made.model.phases())
+    spent = spending(made.study, made.model.phases())
     assert spent is not None
     assert spent.sums is not None
     z = spent.sums.noise_multiplier

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from normfed_client.hospital.config import SiteConfig
-from normfed_client.hospital.site import SITES_VARIABLE, Site, write_sites
+from normfed_client.hospital.simulated import SITES_VARIABLE, write_sites
+from normfed_client.hospital.site import Site
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import requests
 from normfed_common.wire.requests import Request, TrainRound

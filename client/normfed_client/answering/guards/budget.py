@@ -11,15 +11,16 @@ from typing import Any
 from normfed_client.answering.guards.base import HospitalGuard
 from normfed_client.answering.job import Job
 from normfed_client.hospital.budget import BudgetRules, beyond_study, refusal
+from normfed_client.hospital.folder import Hospital
 from normfed_client.hospital.ledger import Entry, Kind, Ledger, Release
 from normfed_common.algorithms.private_training import scores_with_people
 from normfed_common.algorithms.sharing import personal_arrays
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError, UserError
 from normfed_common.privacy.mechanisms import SampledGaussian
-from normfed_common.privacy.spending import spending
 from normfed_common.study.privacy import PrivacyConfig
 from normfed_common.wire.answers import Answer
+from normfed_common.wire.counter import Counter
 from normfed_common.wire.requests import Count, FineTune, Measure, ScorePeople, Sums, TrainRound
 
 WITHOUT_NOISE = SampledGaussian(0.0)
@@ -43,9 +44,7 @@ class Budget(HospitalGuard):
             name = "require_privacy" if rules.require_privacy else "epsilon_per_year or epsilon_for_life"
             lacking = "no privacy.epsilon, or privacy.unit is not patient"
             raise SiteError(SiteCode.PRIVACY_REQUIRED, f"{name} is set, and the study has {lacking}")
-        with _ledger(self.hospital) as ledger:
-            if job.request.ledger is not None:
-                ledger.check(job.request.ledger, self.hospital.signer())
+        with _ledger(self.hospital, job.request.ledger) as ledger:
             if job.kept is not None:
                 return
             releases = _releases(job)
@@ -81,18 +80,12 @@ def spent_by(job: Job[Any]) -> tuple[SampledGaussian, ...]:
         return (WITHOUT_NOISE,) if told else ()
     if not isinstance(payload, LEARNING):
         return ()
-    privacy, model = study.privacy, job.model()
-    found = spending(privacy, study.federation, model.phases())
-    if found is None:
-        return (WITHOUT_NOISE,)
-    if isinstance(payload, FineTune):  # the model stays, and under differential privacy its loss is not told
-        return ()
-    release = found.sums if isinstance(payload, Sums) else found.round
-    if release is None:
-        raise SiteError(SiteCode.BAD_REQUEST, f"{job.request.task}: the model has nothing of the kind")
+    if isinstance(payload, FineTune) and study.privacy.epsilon is not None:
+        return ()  # the model stays, and its loss is not told
+    found = job.mechanism(job.model())
     if isinstance(payload, TrainRound) and not _of_people(study.privacy):  # of a person there are many samples
         return (WITHOUT_NOISE,)
-    return (release,)
+    return (WITHOUT_NOISE,) if found is None else (found,)
 
 
 def _of_people(privacy: PrivacyConfig) -> bool:
@@ -137,9 +130,9 @@ def _releases(job: Job[Any]) -> list[Release]:
 
 
 @contextmanager
-def _ledger(hospital: Any) -> Iterator[Ledger]:
+def _ledger(hospital: Hospital, counter: Counter | None = None) -> Iterator[Ledger]:
     """The ledger; whatever is wrong with it means that nothing is released."""
     try:
-        yield hospital.ledger()
+        yield hospital.ledger(counter)
     except UserError as error:
         raise SiteError(SiteCode.RECORD_UNUSABLE, str(error)) from error

@@ -16,8 +16,10 @@ from jobs import STUDY, job
 
 from normfed_client.answering.guards.budget import WITHOUT_NOISE, Budget, spent_by
 from normfed_client.answering.job import Job
+from normfed_client.hospital import folder as folder_module
 from normfed_client.hospital.budget import spent
 from normfed_client.hospital.folder import Hospital, HospitalConfig
+from normfed_client.hospital.ledger import Ledger, Release
 from normfed_client.hospital.outbox import digest
 from normfed_client.hospital.rules import ONLY_REFUSE, Rules
 from normfed_common.foundation.errors import SiteCode, SiteError
@@ -61,7 +63,12 @@ def asked(
 ) -> Job[Any]:
     found = job(folder, payload, **header)
     study = study.model_copy(update={"privacy": study.privacy.model_copy(update={"unit": unit})})
-    site = SimpleNamespace(study=study, custody=None, device="cpu", content=scans, model=lambda *_: Model())
+    case = SimpleNamespace(
+        visit=SimpleNamespace(participant=SimpleNamespace(subject="sub-1")),
+        entry=SimpleNamespace(content=lambda: scans),
+    )
+    device = torch.device("cpu")
+    site = SimpleNamespace(study=study, custody=None, device=device, train=[case], model=lambda *_: Model())
     found.__dict__["site"] = site
     return found
 
@@ -86,7 +93,7 @@ def refused(guard: Budget, asked: Job[Any]) -> SiteError:
 
 
 def test_sums_and_rounds_spend_what_the_study_gives_each_and_nothing_else_spends(tmp_path: Path) -> None:
-    plan = spending(PRIVATE.privacy, PRIVATE.federation, PHASES)
+    plan = spending(PRIVATE, PHASES)
     assert plan is not None
     assert spent_by(asked(tmp_path, Sums(phase="moments"))) == (plan.sums,)
     assert spent_by(asked(tmp_path, TrainRound(round=1))) == (plan.round,)
@@ -116,7 +123,7 @@ def test_a_whole_study_spends_its_epsilon_and_is_entered_once_a_request(tmp_path
 def test_a_model_never_costs_more_than_its_study_says_however_it_is_asked_for(tmp_path: Path) -> None:
     """No budget is set: a round is asked for in ever new ways, each of which has noise of its own."""
     guard = Budget(hospital(tmp_path))
-    plan = spending(PRIVATE.privacy, PRIVATE.federation, PHASES)
+    plan = spending(PRIVATE, PHASES)
     assert plan is not None
     for turn in range(plan.requests):
         guard.inbound(asked(tmp_path, Sums(phase="moments", iteration=turn)))
@@ -275,6 +282,42 @@ def test_an_old_copy_is_refused_by_the_servers_counter_and_by_the_folders_of_the
     error = refused(guard, asked(tmp_path, Describe(), ledger=counter))
     assert error.code is SiteCode.RECORD_UNUSABLE
     assert "the server knows of 2. Restore the newest copy" in error.detail
+
+
+def test_a_request_reads_the_whole_ledger_when_it_comes_when_it_is_entered_and_when_its_answer_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, read, times = hospital(tmp_path), Ledger._read, [0]
+    Budget(ours).inbound(asked(tmp_path, TrainRound(round=1)))
+    counter = ours.ledger_counter()
+
+    def counting(ledger: Ledger, *arguments: Any) -> Any:
+        times[0] += 1
+        return read(ledger, *arguments)
+
+    monkeypatch.setattr(Ledger, "_read", counting)
+    request = asked(tmp_path, TrainRound(round=2), ledger=counter)
+    Budget(ours).inbound(request)
+    assert times == [2]
+    Budget(ours).outbound(request, Answer(site="a", payload=Trained()), {})
+    found = ours.ledger_counter()
+    assert found is not None
+    assert (found.entries, times) == (2, [3])
+
+
+def test_a_ledger_that_another_process_goes_on_with_meanwhile_is_no_old_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, read = hospital(tmp_path), folder_module._mark
+    Budget(ours).inbound(asked(tmp_path, TrainRound(round=1)))
+
+    def meanwhile(path: Path) -> tuple[int, str, str]:
+        Ledger(ours.ledger_file).reserve(Release("k", "stays", (), "run", "federated", "train.round 2"), lambda *_: "")
+        ours.mark_ledger("run")
+        return read(path)
+
+    monkeypatch.setattr(folder_module, "_mark", meanwhile)
+    assert len(ours.ledger().entries()) == 2
 
 
 def test_a_counter_of_the_servers_own_making_is_refused(tmp_path: Path) -> None:
