@@ -18,6 +18,7 @@ from normfed_common.algorithms.sharing import personal_arrays
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError, UserError
 from normfed_common.privacy.mechanisms import SampledGaussian
+from normfed_common.privacy.spending import spending
 from normfed_common.study.privacy import PrivacyConfig
 from normfed_common.wire.answers import Answer
 from normfed_common.wire.counter import Counter
@@ -49,7 +50,7 @@ class Budget(HospitalGuard):
                 return
             releases = _releases(job)
             for release in releases:
-                why = ledger.reserve(release, partial(_refusal, rules, job.site.study.privacy, _whole(job)))
+                why = ledger.reserve(release, partial(_refusal, rules, job))
                 if why:
                     raise SiteError(SiteCode.BUDGET_SPENT, why)
             if releases:
@@ -93,26 +94,14 @@ def _of_people(privacy: PrivacyConfig) -> bool:
     return privacy.epsilon is not None and privacy.unit == "patient"
 
 
-def _whole(job: Job[Any]) -> tuple[SampledGaussian, ...]:
-    """All that leaves of a model, from its first sums to its last round; nothing where it has no noise."""
-    study = job.site.study
-    found = spending(study.privacy, study.federation, job.model().phases())
-    return () if found is None else found.releases()
-
-
-def _refusal(
-    rules: BudgetRules,
-    privacy: PrivacyConfig,
-    whole: tuple[SampledGaussian, ...],
-    entries: Sequence[Entry],
-    new: Entry,
-) -> str:
+def _refusal(rules: BudgetRules, job: Job[Any], entries: Sequence[Entry], new: Entry) -> str:
     """A model that the budget has not got to its end is not begun: what its first sums cost would be for nothing."""
-    release, asked = new.release, new
+    study, release, asked = job.site.study, new.release, new
     begun = any((e.release.run, e.release.arm) == (release.run, release.arm) for e in entries)
-    if release.kind == "noise" and not begun:
-        asked = replace(new, release=replace(release, spent=whole, what="all that the study asks"))
-    return refusal(rules, entries, asked) or beyond_study(privacy, entries, new)
+    whole = spending(study, job.model().phases()) if release.kind == "noise" and not begun else None
+    if whole is not None:
+        asked = replace(new, release=replace(release, spent=whole.releases(), what="all that the study asks"))
+    return refusal(rules, entries, asked) or beyond_study(study.privacy, entries, new)
 
 
 def _releases(job: Job[Any]) -> list[Release]:
