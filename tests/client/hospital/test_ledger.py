@@ -282,13 +282,13 @@ def test_an_old_copy_is_refused_on_the_word_of_the_server(grown: tuple[Ledger, P
     counter = ledger.counter(signer)
     assert counter is not None
     shutil.copy(copy, ledger.path)
-    with pytest.raises(UserError, match=r"is an old copy.*has 2 entries, and the server knows of 3\. Restore"):
+    with pytest.raises(UserError, match=r"is an old copy.*has 2 of the 3 entries that the server knows of\. Restore"):
         ledger.check(counter, signer)
     reserve(ledger, "another c")
     with pytest.raises(UserError, match="another entry 3 than the one that the server knows of"):
         ledger.check(counter, signer)
     ledger.path.unlink()
-    with pytest.raises(UserError, match="was deleted: it has 0 entries"):
+    with pytest.raises(UserError, match="was deleted: it has 0 of the 3 entries"):
         ledger.check_marks([(counter.entries, counter.head, "the server")])
 
 

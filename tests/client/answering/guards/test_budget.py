@@ -276,12 +276,12 @@ def test_an_old_copy_is_refused_by_the_servers_counter_and_by_the_folders_of_the
     shutil.copy(tmp_path / "backup", ours.ledger_file)
     error = refused(guard, asked(tmp_path, Describe()))
     assert error.code is SiteCode.RECORD_UNUSABLE
-    assert "ledger.json knows of 2. Restore the newest copy" in error.detail
+    assert "ledger.json knows of. Restore the newest copy" in error.detail
     shutil.rmtree(ours.state)  # restored with the rest of the folder
     guard.inbound(asked(tmp_path, Describe()))
     error = refused(guard, asked(tmp_path, Describe(), ledger=counter))
     assert error.code is SiteCode.RECORD_UNUSABLE
-    assert "the server knows of 2. Restore the newest copy" in error.detail
+    assert "1 of the 2 entries that the server knows of. Restore the newest copy" in error.detail
 
 
 def test_a_request_reads_the_whole_ledger_when_it_comes_when_it_is_entered_and_when_its_answer_leaves(
