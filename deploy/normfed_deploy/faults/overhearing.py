@@ -41,7 +41,9 @@ def listen(database: Path) -> int:
 
 
 def learnt(database: Path, since: int = 0) -> list[tuple[str, Arrays]]:
-    """Site and arrays of every answer to a round, or with sums.
+    """Site and arrays of every answer to a round, or with sums, that came in whole.
+
+    Of an answer that was announced and broke off, as its server was killed, there are pieces alone; it comes again.
 
     Parameters
     ----------
@@ -55,7 +57,7 @@ def learnt(database: Path, since: int = 0) -> list[tuple[str, Arrays]]:
     found = []
     for message in messages:
         reply = flower.message(message, contents)
-        if not reply.has_error():
+        if reply is not None and not reply.has_error():
             answer, arrays = decode_answer(reply)
             found.append((answer.site, arrays))
     return found

@@ -66,8 +66,8 @@ def scenarios(times: int, secure: bool = False) -> list[Scenario]:
 
 
 def _in_exchanges(times: int) -> list[Scenario]:
-    """Kills in the five exchanges of the first sums and of every round, as many rounds as ``times`` is for; where it is
-    for less than one, so far apart that each of the five is met in some sum."""
+    """Kills in the five exchanges of the first sums and of every round, as many rounds as ``times`` is for. Fewer are
+    further apart: with 5 each exchange is met once, in the sums or in the round."""
     rounds = max(1, times // IN_A_SUM - 1)
     apart = min(IN_A_SUM - 1, max(1, IN_A_SUM * (rounds + 1) // times))
     where, how = "secure sum", "SIGKILL in " + ("every exchange" if apart == 1 else f"one of {apart} exchanges")

@@ -34,11 +34,13 @@ def database(tmp_path: Path) -> Path:
     return tmp_path / "superlink.db"
 
 
-def handed_on(database: Path, site: str, arrays: Mapping[str, np.ndarray], task: str = "train.round") -> None:
-    """An answer comes in, is handed on, and deleted, as the SuperLink does."""
+def handed_on(
+    database: Path, site: str, arrays: Mapping[str, np.ndarray], task: str = "train.round", pieces: int | None = None
+) -> None:
+    """An answer comes in, or so many pieces of it, is handed on, and deleted, as the SuperLink does."""
     message = of(encode(Answer(site=site, payload=Trained()), dict(arrays), packed=True), task)
     with closing(sqlite3.connect(database)) as connection, connection:
-        for number, found in get_all_nested_objects(message).items():
+        for number, found in list(get_all_nested_objects(message).items())[:pieces]:
             connection.execute("INSERT OR IGNORE INTO objects VALUES (?, '', 0)", (number,))
             connection.execute("UPDATE objects SET content = ? WHERE object_id = ?", (found.deflate(), number))
         connection.execute("INSERT INTO message_res VALUES (?, ?)", (message.object_id, task))
@@ -50,6 +52,7 @@ def test_answers_about_people_are_kept_though_the_server_deletes_them(database: 
     assert listen(database) == 0
     handed_on(database, "a", CLEAR)
     handed_on(database, "b", CLEAR, "query.keys")
+    handed_on(database, "d", {"v": CLEAR["w"] + 1}, pieces=2)  # the rest never came
     since = listen(database)  # again, before the next run
     handed_on(database, "c", MASKED)
     assert [site for site, _ in learnt(database)] == ["a", "c"]
