@@ -17,6 +17,9 @@ def rehearse(
     study: Annotated[
         Path | None, typer.Argument(help="A study file. Default: a tiny one, with synthetic people.")
     ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="Without a study: that with epsilon and secure aggregation.")
+    ] = False,
     data: Annotated[Path | None, typer.Option(help="A BIDS dataset; each of its sites becomes a hospital.")] = None,
     folder: Annotated[Path | None, typer.Option(help="Folder to work in. Default: a temporary one.")] = None,
     faults: Annotated[
@@ -31,9 +34,11 @@ def rehearse(
     """Run a real federation on this machine (SuperLink, nodes, TLS, keys); compare its weights with a simulation's."""
     from normfed_deploy import playing
 
+    if private and study is not None:
+        raise StudyError(f"--private: chooses between studies of its own; set privacy in {study} instead.")
     console = Console(highlight=False)
     say = partial(console.print, soft_wrap=True)
-    chosen, root = playing.prepared(study, data)
+    chosen, root = playing.prepared(study, data, private)
     place = folder or Path(tempfile.mkdtemp(prefix="normfed-rehearsal-"))
     if place.exists() and any(place.iterdir()):
         raise StudyError(f"{place}: not empty. Choose another --folder.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,13 @@ from normfed_client.hospital.folder import open_hospital
 from normfed_client.imaging.bids import read_dataset
 from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.cohort import Lots
-from normfed_common.foundation import arrays as named
 from normfed_common.studies import load_study, resolve
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.privacy import NONE
 from normfed_deploy.faults import outcomes
-from normfed_deploy.faults.scenarios import scenarios
+from normfed_deploy.faults.scenarios import UNDISTURBED, Scenario, scenarios
 from normfed_deploy.rehearsal import Rehearsal, floors
-from normfed_deploy.tiny import STUDY
+from normfed_deploy.tiny import PRIVATE, STUDY
 from normfed_server.runs.folder import Run, begin
 from normfed_server.state.ledger import State
 from normfed_simulation import experiment
@@ -45,15 +46,21 @@ class Silent:
         return contextlib.nullcontext()
 
 
-def prepared(study: Path | None, data: Path | None) -> tuple[StudyConfig, Path]:
+def prepared(study: Path | None, data: Path | None, private: bool = False) -> tuple[StudyConfig, Path]:
     """The study, and the dataset that the hospitals share out; synthetic people are made where it names them.
+
+    Parameters
+    ----------
+    private
+        Of the two studies for those who have none, that with noise and secure sums.
 
     Raises
     ------
     UserError
         If no hospitals of this dataset could run the study, however they divide their people.
     """
-    chosen = load_study(study) if study is not None else resolve(STUDY, "the rehearsal's study")
+    own = PRIVATE if private else STUDY
+    chosen = load_study(study) if study is not None else resolve(own, "the rehearsal's study")
     # Nobody has all scans in one place here.
     beside = chosen.comparisons.model_copy(update={"pooled": False})
     chosen = chosen.model_copy(update={"comparisons": beside})
@@ -91,11 +98,9 @@ def compare(study: StudyConfig, data: Path, folder: Path, say: Callable[[str], N
         if entry.state is not State.FINISHED:
             return False
         say(f"Report: {federation.home.runs / run / 'report.html'}")
-    here, there = (
-        named.load(federation.home.runs / run / "model.safetensors"),
-        named.load(simulated(study, data, folder / "simulated", federation)),
+    same = outcomes.same_weights(
+        federation.home.runs / run / "model.safetensors", simulated(study, data, folder / "simulated", federation)
     )
-    same = here.keys() == there.keys() and all(np.array_equal(here[name], there[name]) for name in here)
     say(
         "The weights are those of the simulation, bit for bit." if same else "The weights differ from the simulation's."
     )
@@ -112,27 +117,40 @@ def matrix(
     say: Callable[[str], None],
 ) -> bool:
     """Every fault, one after another, on one federation; whether all went as expected."""
-    chosen = [s for s in scenarios(times) if not only or s.name.startswith(only)]
+    secure = study.privacy.secure_aggregation is not None
+    chosen = [s for s in scenarios(times, secure) if not only or s.name.startswith(only)]
     for scenario in chosen:
         scenario.ready()  # not after half an hour
     rng = np.random.default_rng(seed)
-    references: dict[int, Path] = {}
+    references: dict[int, outcomes.Undisturbed] = {}
     seen: list[outcomes.Seen] = []
+
+    def played(scenario: Scenario, changed: StudyConfig, reference: outcomes.Undisturbed) -> None:
+        federation.wait_for_sites(federation.sites, 300)
+        say(f"{scenario.name} ({scenario.what}) ...")
+        seen.append(outcomes.play(scenario, federation, changed, reference, rng))
+        outcomes.write(seen, folder)
+        last = seen[-1]
+        say(
+            f"  {'as expected' if last.well else 'NOT AS EXPECTED'}: {last.state}; {last.times} times, "
+            f"same weights {last.same_weights}, trained twice {last.trained_twice}, "
+            f"asked again {last.asked_again}, {last.seconds:.0f} s"
+        )
+        if last.same_spent is not None:
+            say(f"  same ledgers {last.same_spent}")
+        if last.in_the_clear is not None:
+            say(f"  answers in the clear: {last.in_the_clear}")
+
     with rehearsal(study, data, folder, wired=True).up() as federation:
         for scenario in chosen:
             length = study.federation.model_copy(update={"rounds": scenario.rounds})
             changed = study.model_copy(update={"federation": length})
             if scenario.rounds not in references:
-                references[scenario.rounds] = simulated(changed, data, folder / "simulated", federation)
-            federation.wait_for_sites(federation.sites, 300)
-            say(f"{scenario.name} ({scenario.what}) ...")
-            seen.append(outcomes.play(scenario, federation, changed, references[scenario.rounds], rng))
-            outcomes.write(seen, folder)
-            last = seen[-1]
-            say(
-                f"  {'as expected' if last.well else 'NOT AS EXPECTED'}: {last.state}; {last.times} times, "
-                f"same weights {last.same_weights}, trained twice {last.trained_twice}, "
-                f"asked again {last.asked_again}, {last.seconds:.0f} s"
-            )
+                reference = outcomes.Undisturbed(simulated(changed, data, folder / "simulated", federation))
+                if study.privacy != NONE:
+                    played(UNDISTURBED, changed, reference)
+                    reference = replace(reference, spent=outcomes.spent(federation))
+                references[scenario.rounds] = reference
+            played(scenario, changed, references[scenario.rounds])
     say(f"The matrix is in {folder / 'faults.md'}")
     return all(row.well for row in seen)

@@ -17,7 +17,8 @@ from typing import Literal
 
 import psutil
 
-from normfed_client.hospital.folder import open_hospital
+from normfed_client.hospital.folder import MARK, open_hospital
+from normfed_client.hospital.ledger import Entry as LedgerEntry
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Releases
 from normfed_client.operation import joining
@@ -162,6 +163,21 @@ class Rehearsal:
     def begin(self, study: StudyConfig, canary: bool = True) -> str:
         """Begin a run; returns its name."""
         return starting.begin(open_home(self.home.folder), study, canary, ())
+
+    def forget_spent(self) -> None:
+        """Empty ledgers, and nobody who remembers others, while no run goes on: what one run spends can be looked at.
+
+        Outside a rehearsal nothing does this; a hospital's ledger only grows.
+        """
+        for site in self.sites:
+            hospital = open_hospital(self.folder / site)
+            for path in (hospital.ledger_file, *hospital.state.glob(f"*/{MARK}")):
+                path.unlink(missing_ok=True)
+            (self.home.counters / f"{site}.json").unlink(missing_ok=True)
+
+    def spent(self) -> dict[str, list[LedgerEntry]]:
+        """Site to the entries of its ledger."""
+        return {site: open_hospital(self.folder / site).ledger().entries() for site in self.sites}
 
     def wait(self, run: str, within_s: float) -> Entry:
         """Until a run has ended.

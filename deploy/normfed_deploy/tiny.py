@@ -1,4 +1,4 @@
-"""The smallest study that has everything: three synthetic hospitals, a network, patients with lesions."""
+"""The smallest studies that have everything: synthetic hospitals, a network, patients with lesions; and privacy."""
 
 from __future__ import annotations
 
@@ -31,4 +31,21 @@ STUDY: dict[str, Any] = {
     "federation": {"rounds": 5, "minimum_cohort": 2},
     "comparisons": {"local": False, "pooled": False, "baselines": []},
     "evaluation": {"bins": 100, "bootstrap": 50},
+}
+
+# Five, since a secure sum is over four at least, and one may drop out.
+PRIVATE: dict[str, Any] = STUDY | {
+    "name": "private-rehearsal",
+    "data": STUDY["data"]
+    | {
+        "phantom": {
+            "voxel_size_mm": 4,
+            "sites": [
+                *STUDY["data"]["phantom"]["sites"],
+                {"name": "d", "vendor": "siemens", "field_tesla": 1.5, "controls": 6, "patients": {}},
+                {"name": "e", "vendor": "ge", "field_tesla": 3.0, "controls": 6, "patients": {}},
+            ],
+        }
+    },
+    "privacy": {"epsilon": 8, "secure_aggregation": True},
 }

@@ -14,21 +14,25 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 import yaml
 from commands import assert_same, weights
 from flwr.cli.build import build_fab_from_files
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 
+from normfed_client.hospital.budget import spent
 from normfed_client.hospital.folder import open_hospital
 from normfed_client.operation import checking, joining
 from normfed_common.deployment import bundle, enrolment
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_deploy import playing
+from normfed_deploy.faults import exchanges, outcomes, scenarios
 from normfed_deploy.rehearsal import Rehearsal, floors
 from normfed_server.runs import folder as runs
 from normfed_server.state import admission
@@ -55,7 +59,8 @@ def small(study: StudyConfig) -> StudyConfig:
 def federation(small: StudyConfig, hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
     folder = tmp_path_factory.mktemp("federation")
     owns = {name: (name,) for name in "abc"}
-    with Rehearsal(folder, hospitals, owns, wired=True, settings=floors(small)).up() as up:
+    settings = floors(small) | {"minimum_sites_in_sum": 3}
+    with Rehearsal(folder, hospitals, owns, wired=True, settings=settings).up() as up:
         yield up
 
 
@@ -101,6 +106,28 @@ def test_a_killed_process_costs_nothing(federation: Rehearsal, small: StudyConfi
     assert entry.state is State.FINISHED, entry.why
     assert_same(weights(federation.home.runs / run), weights(simulated))
     assert worked(federation, run) == {site: [str(n) for n in range(1, ROUNDS + 1)] for site in "abc"}
+
+
+def test_killed_in_its_exchanges_a_study_with_noise_and_masks_ends_as_if_undisturbed(
+    federation: Rehearsal, small: StudyConfig, hospitals: Path, tmp_path: Path
+) -> None:
+    """The simulation's weights, every release once in the ledgers, and no answer about people that is not noise to the
+    server. `normfed rehearse --private --faults` does so in every exchange, to every process."""
+    raw = small.model_dump(mode="json")
+    raw["model"] = {"name": "siamese", "patch_size": 9, "pairs_per_subject": 60, "batch_size": 30}
+    raw["federation"] |= {"rounds": 1}
+    raw["privacy"] = {"epsilon": 8, "secure_aggregation": {"minimum_sites": 3}}
+    both = resolve(raw, "test")
+    reference = outcomes.Undisturbed(playing.simulated(both, hospitals, tmp_path, federation))
+    disturb = exchanges.kill_in_exchanges("b", 4, "worker", "serverapp")  # in keys, masks off and survivors
+    scenario = replace(scenarios.UNDISTURBED, disturb=disturb, from_start=True)
+    seen = outcomes.play(scenario, federation, both, reference, np.random.default_rng(0))
+    assert (seen.well, seen.same_weights, seen.in_the_clear) == (True, True, 0), seen
+    assert seen.times == 3
+    for entries in federation.spent().values():
+        assert [entry.release.what for entry in entries] == ["train.sums", "train.round 1"]
+        assert all(entry.settled for entry in entries)
+        assert 7.9 < spent(entries, both.privacy.delta) <= 8
 
 
 def test_no_secret_is_ever_on_a_command_line(federation: Rehearsal, small: StudyConfig) -> None:

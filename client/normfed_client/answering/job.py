@@ -13,6 +13,7 @@ from normfed_client.hospital.origin import content, noise_key
 from normfed_client.hospital.outbox import Outbox
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.releases import Kind
+from normfed_client.hospital.rules import ONLY_REFUSE
 from normfed_client.hospital.secure_sums import SecureSums
 from normfed_client.hospital.site import Case, Site, site_for
 from normfed_client.training.checkpoints import TrainingCheckpoints
@@ -99,14 +100,16 @@ class Job(Generic[P]):
 
         Whatever it is the same for has the same noise and is entered in the ledger once: in any run, where the work
         comes to the same again, else in this run. Whatever has noise of its own is entered by itself: another attempt
-        at a secure sum masks the same. So it is looked at before the work, which may change what the site keeps.
+        at a secure sum masks the same, and a hospital that has raised a limit goes on with the same. So it is looked
+        at before the work, which may change what the site keeps.
 
         Distributed noise is drawn anew for every attempt in every run, from keys that nobody has chosen: two sums over
         different sites must not have a site's share in common (see `normfed_common.privacy.distributed`).
         """
         no_part: dict[str, Any] = {"ledger": True, "payload": {"secure": True}, "run": self.repeats}
         asked = self.request.model_dump_json(exclude=no_part)
-        rules = "" if self.site.custody is None else self.site.custody.rules.model_dump_json()
+        custody = self.site.custody
+        rules = "" if custody is None else custody.rules.model_dump_json(exclude=set(ONLY_REFUSE))
         software = [*map(version, LIBRARIES), *map(str, self.let_in), str(self.site.device)]
         whose = [self.config.name, noise_key(self.site, "whose").hex()]
         kept: list[str] = []

@@ -212,8 +212,9 @@ class Ledger:
         for entries, head, whose in marks:
             if len(heads) < entries:
                 raise UserError(
-                    f"{self.path}: is an old copy, or was deleted: it has {len(heads)} entries, and {whose} knows of "
-                    f"{entries}. Restore the newest copy; on the word of an old one more could be spent than allowed."
+                    f"{self.path}: is an old copy, or was deleted: it has {len(heads)} of the {entries} entries "
+                    f"that {whose} knows of. Restore the newest copy; on the word of an old one more could be spent "
+                    "than allowed."
                 )
             if heads[entries - 1] != head:
                 raise UserError(

@@ -15,6 +15,24 @@ from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import SiteName, SubjectName
 
+# Decide whether an answer leaves, and change nothing in it: with others the answer is the same, and has the same noise.
+ONLY_REFUSE = frozenset(
+    {
+        "most_rounds",
+        "most_epochs",
+        "most_samples_per_person",
+        "most_recipes",
+        "most_runs",
+        "most_models",
+        "most_requests_per_model",
+        "largest_cache_gb",
+        "largest_message_mb",
+        "longest_task_hours",
+        "peers",
+        "minimum_sites_in_sum",
+        "require_secure_aggregation",
+    }
+)
 LOWEST_PERCENTILE, HIGHEST_PERCENTILE, LARGEST_CLIP = 10.0, 90.0, 20.0
 
 Fingerprint = Annotated[str, StringConstraints(pattern=r"^ *([0-9A-Fa-f]{4} *){8}$")]

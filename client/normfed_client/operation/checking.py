@@ -48,7 +48,7 @@ def _secrets(hospital: Hospital) -> Finding:
     try:
         hospital.check()
     except UserError as error:
-        return Finding(2, "key", "not safe", str(error))
+        return Finding(2, "key, records", "not in order: nothing would be released", str(error))
     try:
         public = serialization.load_ssh_private_key(hospital.key.read_bytes(), None).public_key()
         fingerprint = key_fingerprint(
@@ -56,7 +56,7 @@ def _secrets(hospital: Hospital) -> Finding:
         )
     except (ValueError, UnsupportedAlgorithm):
         return Finding(2, "key", "site.key is not an elliptic-curve key", "Join again with normfed site join.")
-    found = f"{hospital.key}, for its owner only; the record of releases is in order"
+    found = f"{hospital.key}, for its owner only; the record of releases and the ledger are in order"
     return Finding(0, "key", f"{found}. Its fingerprint: {fingerprint}")
 
 

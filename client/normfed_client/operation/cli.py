@@ -54,7 +54,7 @@ def join(
     console.print(
         f"The key {home / 'site.key'} never leaves this machine. What this hospital allows is in "
         f"{home / 'site.yaml'}.\n"
-        "Back up people.secret and releases.sqlite together: without them nothing leaves.\n"
+        "Back up people.secret, releases.sqlite and ledger.sqlite together: without them nothing leaves.\n"
         "Next: normfed site check, then normfed site start",
         soft_wrap=True,
     )

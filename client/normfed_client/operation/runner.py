@@ -28,7 +28,7 @@ from normfed_client.operation.flower import Message, NodeTasks, Task, empty_answ
 from normfed_common.foundation.errors import SiteCode, WireError
 from normfed_common.processes.supervision import stop_on_signals
 from normfed_common.processes.workers import WorkerDied, WorkerPool
-from normfed_common.wire.messages import FENCE, refusal
+from normfed_common.wire.messages import FENCE, error_code, refusal
 
 POLL_S = 0.2
 HEARTBEAT_S = 10.0
@@ -105,7 +105,7 @@ class Runner:
             try:
                 future = self._pool.submit(partial(to_bytes, message))
                 reply = from_bytes(future.result(self.hospital.config.longest_task_hours * 3600))
-                logger.info("%s answered in %.1f s", kind, time.monotonic() - begin)
+                logger.info("%s %s in %.1f s", kind, _outcome(reply), time.monotonic() - begin)
                 return reply
             except WireError:
                 logger.error("%s: the request cannot be read", kind)
@@ -136,6 +136,14 @@ class Runner:
             for root in (folder / "outbox", folder / "checkpoints", *self.hospital.state.glob("*/scores")):
                 with contextlib.suppress(OSError):
                     expire(root, self.hospital.config.keep_days)
+
+
+def _outcome(reply: Message) -> str:
+    """Answered, or why not: whoever looks at a site's status must not take a refusal for an answer."""
+    if not reply.has_error():
+        return "answered"
+    code = error_code(reply)
+    return f"refused ({code.sentence}, code {int(code)} {code.name})"
 
 
 @contextlib.contextmanager

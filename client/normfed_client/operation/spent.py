@@ -6,16 +6,18 @@ import json
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import get_args
 
 from rich.console import Console
 from rich.table import Table
 
 from normfed_client.hospital.budget import BudgetRules, spent, within_a_year
-from normfed_client.hospital.ledger import Entry
+from normfed_client.hospital.ledger import Entry, Kind
 from normfed_common.privacy import accounting
 from normfed_common.wording.terminal_text import plain
 
-BAR = 40  # columns
+BAR = 30  # columns
+COLUMN: dict[Kind, str] = {"noise": "with noise"}
 
 
 def as_json(entries: Sequence[Entry], rules: BudgetRules) -> str:
@@ -67,8 +69,7 @@ def show(console: Console, entries: Sequence[Entry], rules: BudgetRules) -> None
         console.print(_purposes(entries, rules))
         console.print(
             f"\nEpsilon is per patient, at delta {rules.budget_delta:g} (budget_delta), as if each were in everything. "
-            "What was reserved counts, whether it left or not. What stays is not counted.",
-            soft_wrap=True,
+            f"What was reserved counts, whether it left or not{_unsettled(entries)}. What stays is not counted.",
         )
         if (note := _distributed(entries, rules)) is not None:
             console.print(note, soft_wrap=True)
@@ -88,24 +89,42 @@ def _distributed(entries: Sequence[Entry], rules: BudgetRules) -> str | None:
 
 
 def _years(entries: Sequence[Entry], years: Sequence[int], rules: BudgetRules) -> Table:
-    table = Table("year", "epsilon", "with noise", "without noise", "stays", box=None, pad_edge=False)
+    kinds = _kinds(entries)
+    table = Table("year", "epsilon", *(COLUMN.get(kind, kind) for kind in kinds), box=None, pad_edge=False)
     for name, counted in [*((str(year), _of(entries, year)) for year in years), ("life", entries)]:
-        table.add_row(name, _number(spent(counted, rules.budget_delta)), *_kinds(counted))
+        table.add_row(name, _number(spent(counted, rules.budget_delta)), *_counted(counted, kinds))
     return table
 
 
 def _purposes(entries: Sequence[Entry], rules: BudgetRules) -> Table:
-    table = Table("run", "model", "epsilon", "with noise", "without noise", "stays", "last", box=None, pad_edge=False)
+    kinds = _kinds(entries)
+    table = Table(box=None, pad_edge=False)
+    for name in ("run", "model"):
+        table.add_column(name, overflow="fold")  # two runs of a day differ in their last letters
+    for name in ("epsilon", *(COLUMN.get(kind, kind) for kind in kinds), "last"):
+        table.add_column(name, no_wrap=True)
     models = dict.fromkeys((entry.release.run, entry.release.arm) for entry in entries)
     for run, arm in models:
         of = [entry for entry in entries if (entry.release.run, entry.release.arm) == (run, arm)]
-        table.add_row(plain(run), plain(arm), _number(spent(of, rules.budget_delta)), *_kinds(of), of[-1].time[:10])
+        figures = _number(spent(of, rules.budget_delta)), *_counted(of, kinds)
+        table.add_row(plain(run), plain(arm), *figures, of[-1].time[:10])
     return table
 
 
-def _kinds(entries: Sequence[Entry]) -> list[str]:
-    kinds = [entry.release.kind for entry in entries]
-    return [str(kinds.count(kind) or "–") for kind in ("noise", "without noise", "stays")]
+def _kinds(entries: Sequence[Entry]) -> list[Kind]:
+    """Of which there are entries: a column for each."""
+    found = {entry.release.kind for entry in entries}
+    return [kind for kind in get_args(Kind) if kind in found]
+
+
+def _counted(entries: Sequence[Entry], kinds: Sequence[Kind]) -> list[str]:
+    found = [entry.release.kind for entry in entries]
+    return [str(found.count(kind) or "–") for kind in kinds]
+
+
+def _unsettled(entries: Sequence[Entry]) -> str:
+    count = sum(not entry.settled for entry in entries)
+    return f" ({count} with no answer so far: at work, refused by another guard, or killed)" if count else ""
 
 
 def _bar(name: str, found: float, limit: float) -> str:

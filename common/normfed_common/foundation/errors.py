@@ -136,7 +136,8 @@ _SENTENCES = {
     SiteCode.TOO_CLOSE_TO_EARLIER: "what the site would release differs by too few people from what it released before",
     SiteCode.TOO_MUCH_ASKED: "the study asks for more than the site allows (rounds, epochs, samples, models, bytes)",
     SiteCode.NAMES_PEOPLE: "the study names single people under data.exclude; that is for each site to decide",
-    SiteCode.RECORD_UNUSABLE: "the site cannot read its record of earlier releases, so it releases nothing",
+    SiteCode.RECORD_UNUSABLE: "the site's record of earlier releases, or its ledger of privacy, is damaged or an old "
+    "copy, so it releases nothing; its own log says which",
     SiteCode.RECIPE_REFUSED: "the site does not prepare scans in the way that the study asks; its own log says what",
     SiteCode.PLUGIN_REFUSED: "the site does not have, or does not let in, a plug-in that the study uses; its own log "
     "says which",

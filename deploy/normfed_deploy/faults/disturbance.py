@@ -17,6 +17,7 @@ from normfed_server.state.ledger import State
 Disturbance = Callable[[Rehearsal, str, np.random.Generator], int]  # does its worst to a run; returns how often
 WITHIN_S = 3600.0  # a run is to end
 ROUND_S = 600.0  # a round is to end
+EXCHANGE_S = 600.0  # an exchange of a secure sum is to end
 
 
 def is_open(rehearsal: Rehearsal, run: str) -> bool:

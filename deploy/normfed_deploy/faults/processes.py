@@ -22,38 +22,54 @@ def kill(role: Role, times: int, site: str | None = None) -> Disturbance:
         count = 0
         while count < times and is_open(rehearsal, run):
             time.sleep(float(rng.uniform(0.2, 6.0)))
-            pid, rounds = rehearsal.pid(role, site, run), rounds_of(rehearsal, run)
-            if pid is None or not is_open(rehearsal, run):
+            rounds = rounds_of(rehearsal, run)
+            if not killed(rehearsal, role, site, run):
                 continue
-            os.kill(pid, signal.SIGKILL)
             count += 1
-            if role in ("server", "site"):
-                rehearsal.stop("server" if role == "server" else str(site))
-                rehearsal.start("server" if role == "server" else str(site))
             until_a_round_after(rounds, rehearsal, run)
         return count
 
     return disturb
 
 
+def killed(rehearsal: Rehearsal, role: Role, site: str | None, run: str) -> bool:
+    """SIGKILL now; False if nobody plays the role, or the run is over. Whoever is not started again by others is."""
+    pid = rehearsal.pid(role, site, run)
+    if pid is None or not is_open(rehearsal, run):
+        return False
+    with contextlib.suppress(ProcessLookupError):  # it ended by itself
+        os.kill(pid, signal.SIGKILL)
+    if role in ("server", "site"):
+        name = "server" if role == "server" else str(site)
+        rehearsal.stop(name)
+        rehearsal.start(name)
+    return True
+
+
+def power_cut(rehearsal: Rehearsal) -> bool:
+    """SIGKILL to all processes of the server and of every site, and all started again."""
+    heads = [rehearsal.pid("server"), *(rehearsal.pid("site", site) for site in rehearsal.sites)]
+    for process in [process for head in heads if head is not None for process in _family(head)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    names = ("server", *rehearsal.sites)
+    for name in names:
+        rehearsal.stop(name)
+    for name in names:
+        rehearsal.start(name)
+    return True
+
+
 def everything(times: int) -> Disturbance:
     """The power goes at the server and at every site within a moment, and comes back."""
 
     def disturb(rehearsal: Rehearsal, run: str, rng: np.random.Generator) -> int:
-        names = ("server", *rehearsal.sites)
         count = 0
         while count < times and is_open(rehearsal, run):
             time.sleep(float(rng.uniform(0.2, 6.0)))
             rounds = rounds_of(rehearsal, run)
-            heads = [rehearsal.pid("server"), *(rehearsal.pid("site", site) for site in rehearsal.sites)]
-            for process in [process for head in heads if head is not None for process in _family(head)]:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
+            power_cut(rehearsal)
             count += 1
-            for name in names:
-                rehearsal.stop(name)
-            for name in names:
-                rehearsal.start(name)
             until_a_round_after(rounds, rehearsal, run)
         return count
 

@@ -29,7 +29,7 @@ def participation_sentence(results: RunResults) -> str | None:
     if not missing:
         return None
     total = len(results.rounds)
-    parts = [f"{site} in {_rounds(rounds, total)}" for site, rounds in missing.items()]
+    parts = [f"{site} in {_rounds(rounds, total)}{_reason(results, site, rounds)}" for site, rounds in missing.items()]
     return f"Partial: the federated model was trained without {', '.join(parts)}."
 
 
@@ -65,6 +65,12 @@ def dominance_sentences(results: RunResults) -> list[str]:
         for site, share in most.items()
         if share > DOMINANT
     ]
+
+
+def _reason(results: RunResults, site: str, rounds: Sequence[int]) -> str:
+    """In brackets, where it was the same in all of them."""
+    found = {entry.reasons.get(site, "") for entry in results.rounds if entry.round in rounds}
+    return f" ({found.pop()})" if len(found) == 1 and all(found) else ""
 
 
 def _rounds(rounds: Sequence[int], total: int) -> str:

@@ -228,6 +228,8 @@ def _remedy(code: SiteCode) -> str:
     hints = {
         SiteCode.MINIMUM_TOO_LOW: " (most hospitals ask for 10)",
         SiteCode.NAMES_PEOPLE: "; the hospital lists such people under `exclude` of its own site.yaml",
+        SiteCode.BUDGET_SPENT: " with a smaller privacy.epsilon or fewer models; or resume, once the hospital has "
+        "raised the budget of its own site.yaml",
     }
     return f"A run keeps its study: change the study and begin a new run{hints.get(code, '')}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -64,6 +65,13 @@ def test_only_what_site_yaml_lists_is_run_and_a_change_counts_at_once(runner: Ru
     assert runner._answer(request(), LISTED).error.code == SiteCode.BUNDLE_REFUSED
     path.write_text("bundles: [")
     assert runner._answer(request(), LISTED).error.code == SiteCode.BUNDLE_REFUSED
+
+
+def test_a_refusal_is_logged_as_one_with_its_code_in_words(runner: Runner, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    runner._answer(request(), LISTED)
+    assert "train.round refused (the site's disk is full, code 208 OUT_OF_SPACE) in" in caplog.text
+    assert "answered" not in caplog.text
 
 
 def test_a_fence_needs_no_worker(runner: Runner) -> None:

@@ -27,9 +27,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def enter(folder: Path, key: str, arm: str, kind: Kind = "noise") -> None:
+def enter(folder: Path, key: str, arm: str, kind: Kind = "noise", run: str = "run-1") -> None:
     spent = {"noise": (ONE,), "without noise": (SampledGaussian(0.0),), "stays": ()}[kind]
-    release = Release(key, kind, spent, "run-1", arm, "train.sums")
+    release = Release(key, kind, spent, run, arm, "train.sums")
     assert not open_hospital(folder).ledger().reserve(release, partial(refusal, BudgetRules()))
 
 
@@ -48,8 +48,32 @@ def test_years_models_and_what_is_left_are_shown(folder: Path) -> None:
     three, two = epsilon([ONE] * 3, 1e-5), epsilon([ONE] * 2, 1e-5)
     assert f"{three:.3g} of 1 is spent, {1 - three:.3g} is left" in output
     rows = [line.split() for line in output.splitlines() if line.startswith("run-1")]
-    assert [row[1:6] for row in rows] == [["atlas", f"{two:.3g}", "2", "–", "–"], ["federated", *rows[1][2:6]]]
-    assert rows[1][3:6] == ["1", "–", "1"]
+    assert [row[1:5] for row in rows] == [["atlas", f"{two:.3g}", "2", "–"], ["federated", rows[1][2], "1", "1"]]
+    assert "without noise" not in output  # no column for what there is not
+
+
+def test_on_80_columns_two_runs_of_a_day_are_told_apart_and_no_line_is_wider(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    runs = [f"glioma-normative-20261127-13462{second}" for second in range(2)]
+    kinds: tuple[Kind, ...] = ("noise", "without noise", "stays")
+    for number, (run, kind) in enumerate((run, kind) for run in runs for kind in kinds):
+        enter(folder, str(number), "synthetic-anomalies-local", kind, run)
+    output = normfed("site", "ledger", "--home", folder).output
+    lines = output.splitlines()
+    assert max(map(len, lines)) <= 80
+    first_column = "".join(line.split(" ")[0] for line in lines)
+    assert all(run in first_column for run in runs)
+
+
+def test_what_was_reserved_and_has_no_answer_is_counted_and_said(folder: Path) -> None:
+    enter(folder, "a", "atlas")
+    enter(folder, "b", "atlas")
+    open_hospital(folder).ledger().settle("a")
+    output = " ".join(normfed("site", "ledger", "--home", folder).output.split())
+    assert "whether it left or not (1 with no answer so far" in output
+    assert f"{epsilon([ONE] * 2, 1e-5):.3g} of 1 is spent" in output
 
 
 def test_a_year_in_which_something_left_without_noise_has_no_epsilon(folder: Path) -> None:

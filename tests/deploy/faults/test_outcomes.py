@@ -25,9 +25,9 @@ def test_every_scenario_has_a_name_of_its_own_and_kills_are_as_many_as_asked_for
 def test_the_matrix_is_written_with_a_row_per_scenario_and_a_cell_per_column(tmp_path: Path) -> None:
     write([SEEN, replace(SEEN, name="cut", well=False, same_weights=False)], tmp_path / "out")
     head, rule, *rows = (tmp_path / "out" / "faults.md").read_text().splitlines()
-    assert {line.count("|") for line in (head, rule, *rows)} == {12}
+    assert {line.count("|") for line in (head, rule, *rows)} == {14}
     assert [row.rstrip(" |")[-1] for row in rows] == ["✓", "✗"]
-    assert "| 3 | finishes | finished | yes | 0 | 2 | 61 |" in rows[0]
+    assert "| 3 | finishes | finished | yes | – | – | 0 | 2 | 61 |" in rows[0]
     assert [row["name"] for row in json.loads((tmp_path / "out" / "faults.json").read_text())] == ["kill node", "cut"]
 
 

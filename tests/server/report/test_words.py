@@ -50,6 +50,22 @@ def test_when_a_site_was_missing_is_listed_while_it_is_short(rounds: list[int], 
     assert participation_sentence(results) == f"Partial: the federated model was trained without d in {when}."
 
 
+@pytest.mark.parametrize(
+    ("reasons", "told"),
+    [
+        (["its budget is spent", "its budget is spent"], " (its budget is spent)"),
+        (["its budget is spent", "late"], ""),
+        (["its budget is spent", ""], ""),
+    ],
+)
+def test_why_a_site_was_missing_is_said_where_it_was_always_the_same(reasons: list[str], told: str) -> None:
+    rounds = [{"round": n, "reasons": {"d": why} if why else {}} for n, why in enumerate(reasons, 2)]
+    results = run_results([{"round": 1}, *rounds], missing={"federated": {"d": [2, 3]}})
+    assert participation_sentence(results) == (
+        f"Partial: the federated model was trained without d in rounds 2, 3{told}."
+    )
+
+
 @pytest.mark.parametrize("missing", [{}, {"federated": {}}, {"ditto": {"d": [1]}}])
 def test_a_federated_model_that_everybody_trained_is_not_partial(missing: dict[str, Any]) -> None:
     assert participation_sentence(run_results([{}], missing=missing)) is None

@@ -277,6 +277,12 @@ def test_who_failed_in_a_round_is_said_with_the_model_and_the_round_and_a_new_ru
             "A run keeps its study: change the study and begin a new run; the hospital lists such people under "
             "`exclude` of its own site.yaml, or go on without it: normfed server excuse r7 b",
         ),
+        (
+            SiteCode.BUDGET_SPENT,
+            "A run keeps its study: change the study and begin a new run with a smaller privacy.epsilon or fewer "
+            "models; or resume, once the hospital has raised the budget of its own site.yaml, or go on without it: "
+            "normfed server excuse r7 b",
+        ),
     ],
 )
 def test_a_refusal_s_cure_is_a_new_run_only_where_the_study_is_at_fault(code: SiteCode, sentence: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from normfed_common.algorithms.sharing import personal_arrays
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError, UserError
 from normfed_common.privacy.mechanisms import SampledGaussian
-from normfed_common.study.privacy import PrivacyConfig
+from normfed_common.privacy.spending import spending
 from normfed_common.wire.answers import Answer
 from normfed_common.wire.counter import Counter
 from normfed_common.wire.requests import Count, FineTune, Measure, ScorePeople, Sums, TrainRound
@@ -45,7 +46,7 @@ class Budget(HospitalGuard):
                 return
             releases = _releases(job)
             for release in releases:
-                why = ledger.reserve(release, partial(_refusal, rules, job.site.study.privacy), partial(_again, job))
+                why = ledger.reserve(release, partial(_refusal, rules, job), partial(_again, job))
                 if why:
                     raise SiteError(SiteCode.BUDGET_SPENT, why)
             if releases:
@@ -91,8 +92,14 @@ def spent_by(job: Job[Any]) -> tuple[SampledGaussian, ...]:
     return (WITHOUT_NOISE,) if found is None else (found,)
 
 
-def _refusal(rules: BudgetRules, privacy: PrivacyConfig, entries: Sequence[Entry], new: Entry) -> str:
-    return refusal(rules, entries, new) or beyond_study(privacy, entries, new)
+def _refusal(rules: BudgetRules, job: Job[Any], entries: Sequence[Entry], new: Entry) -> str:
+    """A model that the budget has not got to its end is not begun: what its first sums cost would be for nothing."""
+    study, release, asked = job.site.study, new.release, new
+    begun = any((e.release.run, e.release.arm) == (release.run, release.arm) for e in entries)
+    whole = spending(study, job.model().phases()) if release.kind == "noise" and not begun else None
+    if whole is not None:
+        asked = replace(new, release=replace(release, spent=whole.releases(), what="all that the study asks"))
+    return refusal(rules, entries, asked) or beyond_study(study.privacy, entries, new)
 
 
 _SECOND = (

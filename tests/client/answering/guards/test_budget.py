@@ -22,6 +22,7 @@ from normfed_client.hospital.budget import spent
 from normfed_client.hospital.folder import Hospital, HospitalConfig
 from normfed_client.hospital.ledger import Ledger, Release
 from normfed_client.hospital.outbox import digest
+from normfed_client.hospital.rules import ONLY_REFUSE, Rules
 from normfed_client.hospital.secure_sums import Kept
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.phase import Phase
@@ -176,14 +177,63 @@ def test_noise_of_another_secret_or_of_another_name_is_another_release(tmp_path:
     assert len({one.origin, other.origin, renamed.origin}) == 3
 
 
+def test_a_limit_of_site_yaml_that_is_raised_in_a_run_costs_nothing(tmp_path: Path) -> None:
+    """As a hospital does that broke a round off after `longest_task_hours`, or that got to know another peer."""
+    ours = hospital(tmp_path)
+
+    def under(**rules: Any) -> Job[Any]:
+        found = asked(tmp_path, TrainRound(round=2))
+        found.site.custody = SimpleNamespace(rules=Rules(**rules))  # type: ignore[misc]
+        return found
+
+    raised = under(longest_task_hours=96.0, peers={"b": "1F0C " * 8})
+    Budget(ours).inbound(under())
+    Budget(ours).inbound(raised)
+    assert len(ours.ledger().entries()) == 1
+    assert under().origin != under(cube_mm=12.0).origin  # what changes an answer has noise of its own
+
+
+def test_every_rule_of_a_hospital_that_changes_answers_is_known() -> None:
+    changes = {
+        "minimum_people",
+        "minimum_people_per_voxel",
+        "cube_mm",
+        "held_out_share",
+        "test_share",
+        "exclude",
+        "lesion_margin_mm",
+    }
+    assert set(Rules.model_fields) - ONLY_REFUSE == changes
+    assert set(Rules.model_fields) > ONLY_REFUSE
+
+
 def test_a_request_beyond_the_budget_is_refused_in_words_and_not_worked_on(tmp_path: Path) -> None:
-    ours = hospital(tmp_path, epsilon_per_year=1.2)
+    ours = hospital(tmp_path, epsilon_per_year=2.1)
     guard = Budget(ours)
     guard.inbound(asked(tmp_path, Sums(phase="moments")))
     error = refused(guard, asked(tmp_path, Sums(phase="moments"), arm="another"))
     assert error.code is SiteCode.BUDGET_SPENT
     assert error.detail.startswith("epsilon_per_year: ")
     assert len(ours.ledger().entries()) == 1
+
+
+@pytest.mark.parametrize(("limit", "begins"), [(1.9, False), (2.1, True)])
+def test_a_model_that_the_budget_has_not_got_to_its_end_is_not_begun(
+    tmp_path: Path, limit: float, begins: bool
+) -> None:
+    """Half of an epsilon of 2 was once spent on the sums of a model whose rounds were refused."""
+    ours = hospital(tmp_path, epsilon_per_year=limit)
+    sums = asked(tmp_path, Sums(phase="moments"))
+    if begins:
+        Budget(ours).inbound(sums)
+        for number in range(1, PRIVATE.federation.rounds + 1):
+            Budget(ours).inbound(asked(tmp_path, TrainRound(round=number)))
+        return
+    error = refused(Budget(ours), sums)
+    assert error.code is SiteCode.BUDGET_SPENT
+    assert "0 of 1.9 is spent" in error.detail
+    assert "With all that the study asks of federated it would be 2" in error.detail
+    assert ours.ledger().entries() == []
 
 
 def test_noise_for_one_sample_protects_nobody_and_counts_as_none(tmp_path: Path) -> None:
@@ -317,12 +367,12 @@ def test_an_old_copy_is_refused_by_the_servers_counter_and_by_the_folders_of_the
     shutil.copy(tmp_path / "backup", ours.ledger_file)
     error = refused(guard, asked(tmp_path, Describe()))
     assert error.code is SiteCode.RECORD_UNUSABLE
-    assert "ledger.json knows of 2. Restore the newest copy" in error.detail
+    assert "ledger.json knows of. Restore the newest copy" in error.detail
     shutil.rmtree(ours.state)  # restored with the rest of the folder
     guard.inbound(asked(tmp_path, Describe()))
     error = refused(guard, asked(tmp_path, Describe(), ledger=counter))
     assert error.code is SiteCode.RECORD_UNUSABLE
-    assert "the server knows of 2. Restore the newest copy" in error.detail
+    assert "1 of the 2 entries that the server knows of. Restore the newest copy" in error.detail
 
 
 def test_a_request_reads_the_whole_ledger_when_it_comes_when_it_is_entered_and_when_its_answer_leaves(
