@@ -48,7 +48,7 @@ STEPS: Mapping[str, Any] = {
     "samples_per_patient": 300,
     "clip_norm": 0.1,
 }
-ROUNDS: Mapping[str, Any] = {"rounds": 1, "learning_rate": 0.2}
+RATES: Mapping[str, float] = {"siamese": 0.02, "synthetic-anomalies": 0.2}
 PLANTED: Mapping[str, Any] = {"name": "synthetic-anomalies", "slabs_per_subject": 2}
 ENTRIES = (
     Entry(
@@ -132,7 +132,7 @@ def federation_of(
         return Public(study, entry, fold, seed, start)
     if not epsilon:
         return Federation(study, entry, fold, seed, {})
-    private = entry.model_copy(update=ROUNDS)
+    private = entry.model_copy(update={"rounds": 1, "learning_rate": RATES.get(entry.model["name"])})
     privacy = PrivacyConfig(epsilon=epsilon, **STEPS)
     found = PrivateFederation(study, private, fold, seed, privacy, kept, people, start)
     found.federation = found.federation.model_copy(update={"optimiser": "sgd"})
