@@ -78,11 +78,8 @@ class PrivateFederation(Federation):
         privacy: PrivacyConfig,
         kept: Kept,
         people: int = 0,
-<<<<<<< HEAD
         noise_from: float = 0.0,
-=======
         start: Arrays | None = None,
->>>>>>> nets
     ) -> None:
         super().__init__(study, entry, fold, seed, {})
         self._start = start or {}
