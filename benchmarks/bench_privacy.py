@@ -134,7 +134,7 @@ def federation_of(
         return Federation(study, entry, fold, seed, {})
     private = entry.model_copy(update={"rounds": 1, "learning_rate": RATES.get(entry.model["name"])})
     privacy = PrivacyConfig(epsilon=epsilon, **STEPS)
-    found = PrivateFederation(study, private, fold, seed, privacy, kept, people, start)
+    found = PrivateFederation(study, private, fold, seed, privacy, kept, people, start=start)
     found.federation = found.federation.model_copy(update={"optimiser": "sgd"})
     return found
 
