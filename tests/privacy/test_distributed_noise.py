@@ -156,7 +156,7 @@ def test_a_round_of_one_step_is_that_of_everybody_with_the_noise_of_all_sites(
     run = prepare(asked, tmp_path / "n", data, scans)
     noisy = model(play(run))
     monkeypatch.setattr(SecretNoise, "noised", lambda _self, values, _scale: values)
-    monkeypatch.setattr(NoiseShare, "noised", lambda _self, total, _noise: total)
+    monkeypatch.setattr(NoiseShare, "noised", lambda self, total, _noise: total * self.step)
     plain = model(play(prepare(rounds("each-site"), tmp_path / "p", data, scans)))
     found = model(play(prepare(asked, tmp_path / "s", data, scans)))
     for name, array in plain.items():
