@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from normfed_client.hospital import clock
-from normfed_client.hospital.counting import Signer
+from normfed_client.hospital.bookkeeping import clock
+from normfed_client.hospital.bookkeeping.counting import Signer
 from normfed_common.foundation.errors import SiteCode, SiteError, UserError
 from normfed_common.privacy.mechanisms import SampledGaussian
 from normfed_common.wire.counter import Counter

@@ -8,9 +8,9 @@ from types import ModuleType
 
 import pytest
 
-from normfed_client.hospital.ledger import Entry, Ledger, Release
+from normfed_client.hospital.bookkeeping.ledger import Entry, Ledger, Release
 
-BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[4] / "benchmarks"
 
 
 @pytest.fixture
