@@ -63,7 +63,7 @@ class Budget(HospitalGuard):
         if isinstance(job.payload, (*LEARNING, *SCORING)):
             with _ledger(self.hospital) as ledger:
                 if not ledger.settle(job.origin) and _noise_is_used_up(job):
-                    raise SiteError(SiteCode.BUDGET_SPENT, _answered_before(job))
+                    raise SiteError(SiteCode.BUDGET_SPENT, _SECOND)
         return answer, arrays
 
 
@@ -102,17 +102,18 @@ def _refusal(rules: BudgetRules, job: Job[Any], entries: Sequence[Entry], new: E
     return refusal(rules, entries, asked) or beyond_study(study.privacy, entries, new)
 
 
+_SECOND = (
+    "was answered before, and the answer is not kept any more. On a GPU, or with plug-ins, the same work may end in "
+    "other digits: two answers with the same noise would tell what is under it. Begin a new run, which has noise of "
+    "its own."
+)
+
+
 def _again(job: Job[Any], entry: Entry) -> str:
     """Why what is entered already must not be worked on once more."""
-    return _answered_before(job) if entry.settled and _noise_is_used_up(job) else ""
-
-
-def _answered_before(job: Job[Any]) -> str:
-    return (
-        f"{_what(job)} of {job.request.arm} was answered before, and the answer is not kept any more. On a GPU, or "
-        "with plug-ins, the same work may end in other digits: two answers with the same noise would tell what is "
-        "under it. Begin a new run, which has noise of its own."
-    )
+    if not entry.settled or not _noise_is_used_up(job):
+        return ""
+    return f"{entry.release.what} of {entry.release.arm} {_SECOND}"
 
 
 def _noise_is_used_up(job: Job[Any]) -> bool:
@@ -123,7 +124,9 @@ def _noise_is_used_up(job: Job[Any]) -> bool:
 
 
 def _releases(job: Job[Any]) -> list[Release]:
-    request, what, spent = job.request, _what(job), spent_by(job)
+    request = job.request
+    what = request.task + (f" {request.turn}" if request.turn else "")
+    spent = spent_by(job)
     found: list[Release] = []
     if spent:
         kind: Kind = "without noise" if WITHOUT_NOISE in spent else "noise"
@@ -132,11 +135,6 @@ def _releases(job: Job[Any]) -> list[Release]:
     if trains and (isinstance(job.payload, FineTune) or personal_arrays(job.model(), request.strategy)):
         found.append(Release(job.origin, "stays", (), request.run, request.arm, what))
     return found
-
-
-def _what(job: Job[Any]) -> str:
-    """The task, and which round or turn of it."""
-    return job.request.task + (f" {job.request.turn}" if job.request.turn else "")
 
 
 @contextmanager
