@@ -25,7 +25,6 @@ from normfed_client.hospital.outbox import digest
 from normfed_client.hospital.rules import ONLY_REFUSE, Rules
 from normfed_client.hospital.secure_sums import Kept
 from normfed_common.foundation.errors import SiteCode, SiteError
-from normfed_common.foundation.keys import derived_key
 from normfed_common.learning.phase import Phase
 from normfed_common.privacy import accounting
 from normfed_common.privacy.spending import spending
@@ -72,7 +71,6 @@ def asked(
     unit: str = "patient",
     device: str = "cpu",
     secret: bytes = b"s",
-    rules: Rules | None = None,
     **header: Any,
 ) -> Job[Any]:
     found = job(folder, payload, **header)
@@ -81,7 +79,7 @@ def asked(
         visit=SimpleNamespace(participant=SimpleNamespace(subject="sub-1")),
         entry=SimpleNamespace(content=lambda: scans),
     )
-    custody = SimpleNamespace(rules=rules or Rules(), noise_key=lambda *names: derived_key(secret, *names))
+    custody = SimpleNamespace(rules=Rules(), noise_key=lambda *names: secret + "".join(names).encode())
     site = SimpleNamespace(
         study=study, custody=custody, device=torch.device(device), train=[case], model=lambda *_: Model()
     )
@@ -182,7 +180,9 @@ def test_a_limit_of_site_yaml_that_is_raised_in_a_run_costs_nothing(tmp_path: Pa
     ours = hospital(tmp_path)
 
     def under(**rules: Any) -> Job[Any]:
-        return asked(tmp_path, TrainRound(round=2), rules=Rules(**rules))
+        found = asked(tmp_path, TrainRound(round=2))
+        found.site.custody.rules = Rules(**rules)  # type: ignore[union-attr]
+        return found
 
     raised = under(longest_task_hours=96.0, peers={"b": "1F0C " * 8})
     Budget(ours).inbound(under())
