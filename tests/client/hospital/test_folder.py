@@ -10,7 +10,7 @@ import pytest
 import yaml
 from commands import normfed
 
-from normfed_client.hospital.bookkeeping.ledger import Release
+from normfed_client.hospital.bookkeeping.entries import Release
 from normfed_client.hospital.folder import HospitalConfig, open_hospital
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Member

@@ -11,7 +11,7 @@ import yaml
 from commands import normfed
 
 from normfed_client.hospital.bookkeeping.budget import BudgetRules, refusal
-from normfed_client.hospital.bookkeeping.ledger import Kind, Release
+from normfed_client.hospital.bookkeeping.entries import Kind, Release
 from normfed_client.hospital.folder import open_hospital
 from normfed_common.foundation.errors import UserError
 from normfed_common.privacy.accounting import epsilon

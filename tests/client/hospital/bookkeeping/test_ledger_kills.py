@@ -8,7 +8,8 @@ from types import ModuleType
 
 import pytest
 
-from normfed_client.hospital.bookkeeping.ledger import Entry, Ledger, Release
+from normfed_client.hospital.bookkeeping.entries import Entry, Release
+from normfed_client.hospital.bookkeeping.ledger import Ledger
 
 BENCHMARKS = Path(__file__).parents[4] / "benchmarks"
 
