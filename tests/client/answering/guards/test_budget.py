@@ -79,9 +79,7 @@ def asked(
         visit=SimpleNamespace(participant=SimpleNamespace(subject="sub-1")),
         entry=SimpleNamespace(content=lambda: scans),
     )
-    custody = SimpleNamespace(
-        rules=SimpleNamespace(model_dump_json=str), noise_key=lambda *names: secret + "".join(names).encode()
-    )
+    custody = SimpleNamespace(rules=Rules(), noise_key=lambda *names: secret + "".join(names).encode())
     site = SimpleNamespace(
         study=study, custody=custody, device=torch.device(device), train=[case], model=lambda *_: Model()
     )
@@ -183,7 +181,7 @@ def test_a_limit_of_site_yaml_that_is_raised_in_a_run_costs_nothing(tmp_path: Pa
 
     def under(**rules: Any) -> Job[Any]:
         found = asked(tmp_path, TrainRound(round=2))
-        found.site.custody = SimpleNamespace(rules=Rules(**rules))  # type: ignore[misc]
+        found.site.custody.rules = Rules(**rules)  # type: ignore[union-attr,misc]
         return found
 
     raised = under(longest_task_hours=96.0, peers={"b": "1F0C " * 8})
