@@ -96,7 +96,7 @@ class Rules(Frozen):
         None,
         ge=2,
         le=1000,
-        description="how many sites, this one among them, are trusted to add their shares of the noise of a secure sum: a "
+        description="how many sites, this one among them, are trusted to add their shares of a secure sum's noise: a "
         "study with distributed noise that counts on more is refused; without this, every such study is",
     )
     require_secure_aggregation: bool = Field(False, description="whether a study without secure aggregation is refused")
@@ -140,8 +140,8 @@ class Rules(Frozen):
             return
         if secure.minimum_sites < self.minimum_sites_in_sum:
             detail = (
-                f"privacy.secure_aggregation.minimum_sites of the study is {secure.minimum_sites}, minimum_sites_in_sum "
-                f"of site.yaml {self.minimum_sites_in_sum}: ask for a study with so many"
+                f"privacy.secure_aggregation.minimum_sites of the study is {secure.minimum_sites}, "
+                f"minimum_sites_in_sum of site.yaml {self.minimum_sites_in_sum}: ask for a study with so many"
             )
             raise SiteError(SiteCode.PEERS_UNKNOWN, detail)
         if len(self.peers) < secure.minimum_sites - 1:

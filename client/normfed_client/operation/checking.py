@@ -102,8 +102,8 @@ def secure_sums(hospital: Hospital) -> Iterator[Finding]:
             2 if rules.require_secure_aggregation else 1,
             "secure sums",
             f"site.yaml lists {known} peers, and its own rules need {needed} (minimum_sites_in_sum, noise_from_sites, "
-            "less one): every study with secure aggregation is refused",
-            "Compare fingerprints with the other hospitals by telephone, and write each into site.yaml under peers, as:",
+            "less one): studies with secure aggregation that need so many are refused",
+            "Compare fingerprints with the other hospitals by telephone, and write each under peers of site.yaml:",
             f'  SITE: "{"0000 " * 7}0000"',
         )
 
