@@ -65,7 +65,8 @@ def _by_whom(guarantee: Guarantee) -> str:
     """Who must do what is asked of them, where it is not a patient's own hospital alone."""
     if guarantee.noise_sites == 1:
         return ""
-    return f", as long as {guarantee.noise_sites} hospitals of every sum add their shares of the noise and keep them secret"
+    sites = guarantee.noise_sites
+    return f", as long as {sites} hospitals of every sum add their shares of the noise and keep them secret"
 
 
 def _noun(guarantee: Guarantee) -> str:
@@ -178,7 +179,8 @@ def _of_mechanisms(results: RunResults, privacy: PrivacyFigures) -> list[Gap]:
             Gap(
                 "A patient whose hospital is the only one to add noise",
                 f"each hospital adds its share only, so that any {privacy.people.noise_sites} of them add all of it "
-                "together. That they do, and keep it secret, is trusted, not checked. If a patient's own hospital were the only one, "
+                "together. That they do, and keep it secret, is trusted, not checked. If a patient's own hospital were "
+                "the only one, "
                 f"epsilon would be {upwards(privacy.people.alone)} in the place of "
                 f"{upwards(of_one_model(privacy.people))}.",
             )
@@ -188,8 +190,8 @@ def _of_mechanisms(results: RunResults, privacy: PrivacyFigures) -> list[Gap]:
             Gap(
                 "The sum of the honest hospitals",
                 "secure aggregation hides one hospital among the others of a sum, which are at least "
-                f"{privacy.minimum_sites} together. Hospitals that pass their own numbers on to the server leave only the "
-                "sum of the others to hide in.",
+                f"{privacy.minimum_sites} together. Hospitals that pass their own numbers on to the server leave only "
+                "the sum of the others to hide in.",
             )
         )
     return found

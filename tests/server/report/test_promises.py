@@ -21,12 +21,13 @@ from normfed_server.results.audit import Protection
         (None, "Without differential privacy."),
         (
             {"people": guarantee()},
-            "Patients who were learnt from are protected: epsilon 4 per patient and model, 8.81 for all models of the study together.",
+            "Patients who were learnt from are protected: epsilon 4 per patient and model, 8.81 for all "
+            "models of the study together.",
         ),
         (
             {"people": guarantee(total=3.998, federated=3.998), "minimum_sites": 5},
-            "Patients who were learnt from are protected: epsilon 4 per patient and model. Secure aggregation: the server sees sums over at "
-            "least 5 hospitals only.",
+            "Patients who were learnt from are protected: epsilon 4 per patient and model. Secure "
+            "aggregation: the server sees sums over at least 5 hospitals only.",
         ),
         (
             {"people": guarantee("patient", 12.0, federated=12.0)},
