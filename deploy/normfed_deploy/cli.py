@@ -36,6 +36,8 @@ def rehearse(
 
     if private and study is not None:
         raise StudyError(f"--private: chooses between studies of its own; set privacy in {study} instead.")
+    if only and not faults:
+        raise StudyError("--only: chooses among faults; add --faults.")
     console = Console(highlight=False)
     say = partial(console.print, soft_wrap=True)
     chosen, root = playing.prepared(study, data, private)

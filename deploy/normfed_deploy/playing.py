@@ -13,6 +13,7 @@ from normfed_client.hospital.folder import open_hospital
 from normfed_client.imaging.bids import read_dataset
 from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.cohort import Lots
+from normfed_common.foundation.errors import StudyError
 from normfed_common.studies import load_study, resolve
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.privacy import NONE
@@ -116,9 +117,18 @@ def matrix(
     seed: int,
     say: Callable[[str], None],
 ) -> bool:
-    """Every fault, one after another, on one federation; whether all went as expected."""
-    secure = study.privacy.secure_aggregation is not None
-    chosen = [s for s in scenarios(times, secure) if not only or s.name.startswith(only)]
+    """Every fault, one after another, on one federation; whether all went as expected.
+
+    Raises
+    ------
+    StudyError
+        If ``only`` has a beginning that no fault of the study has: a matrix without faults would go as expected.
+    """
+    known = scenarios(times, study.privacy.secure_aggregation is not None)
+    if unknown := [prefix for prefix in only if not any(s.name.startswith(prefix) for s in known)]:
+        names = ", ".join(s.name for s in known)
+        raise StudyError(f"--only: no fault of this study begins with {', '.join(unknown)}. There are: {names}.")
+    chosen = [s for s in known if not only or s.name.startswith(only)]
     for scenario in chosen:
         scenario.ready()  # not after half an hour
     rng = np.random.default_rng(seed)

@@ -7,6 +7,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from normfed_server.report.findings import OURS
 from normfed_server.report.words import trainings_spread
 from normfed_server.results.layout import Difference, Figure, Gains, Interval, RunResults, Trainings, Unseen
 from normfed_server.results.models import UNSEEN
@@ -33,10 +34,10 @@ def models_table(results: RunResults) -> Table:
         worst = model.worst_site.get(AUROC)
         cells = [_cell(model.all.get(metric), model.trainings.get(metric)) for metric in shown]
         where = f"{_short(worst.mean)}\n[dim]{worst.site}[/]" if worst else "–"
-        table.add_row(results.title(name), *cells, where, style="bold" if name == "federated" else "")
+        table.add_row(results.title(name), *cells, where, style="bold" if name == OURS else "")
     if any(model.trainings for model in results.evaluation.values()):
         table.caption = "tr.: 95 % interval over trainings."
-    elif results.nothing_drawn:
+    elif OURS in results.nothing_drawn:
         others = [results.title(name) for name in results.evaluation if name not in results.nothing_drawn]
         table.caption = f"Nothing is drawn{' but in ' + ', '.join(others) if others else ''}: "
         table.caption += "every training gives this same model."

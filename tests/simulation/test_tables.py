@@ -92,6 +92,7 @@ def test_where_nothing_is_drawn_the_table_says_so_and_else_trainings_have_an_int
 
     assert "Nothing is drawn but in vae: every training" in text(evaluation=models, nothing_drawn=["federated"])
     assert "Nothing is drawn: every" in text(evaluation=models, nothing_drawn=["federated", "vae"])
+    assert "every training" not in text(evaluation=models, nothing_drawn=["vae"])  # as with the noise of privacy
     trained = {"auroc": {"means": [0.7, 0.8], "mean": 0.75, "ci95": [0.1, 0.9]}}
     several = text(evaluation=models | {"vae": model | {"trainings": trained}}, nothing_drawn=["federated"])
     assert "tr. .100–.900" in several

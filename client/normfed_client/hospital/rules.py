@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field
 
 from normfed_common.algorithms.table import configure
 from normfed_common.foundation.errors import SiteCode, SiteError
@@ -36,7 +37,16 @@ ONLY_REFUSE = frozenset(
 )
 LOWEST_PERCENTILE, HIGHEST_PERCENTILE, LARGEST_CLIP = 10.0, 90.0, 20.0
 
-Fingerprint = Annotated[str, StringConstraints(pattern=r"^ *([0-9A-Fa-f]{4} *){8}$")]
+
+def _fingerprint(text: str) -> str:
+    if not re.fullmatch(r" *([0-9A-Fa-f]{4} *){8}", text):
+        raise ValueError(
+            "a fingerprint is eight groups of four digits 0-9 and A-F, as normfed site check prints its own"
+        )
+    return text
+
+
+Fingerprint = Annotated[str, AfterValidator(_fingerprint)]
 
 
 class Rules(Frozen):
@@ -86,8 +96,8 @@ class Rules(Frozen):
         None,
         ge=2,
         le=1000,
-        description="trusted to add their shares of the noise of a secure sum, this site and others together: a study "
-        "with distributed noise that counts on more is refused, and all are when absent",
+        description="how many sites, this one among them, are trusted to add their shares of a secure sum's noise: a "
+        "study with distributed noise that counts on more is refused; without this, every such study is",
     )
     require_secure_aggregation: bool = Field(False, description="whether a study without secure aggregation is refused")
 
@@ -129,14 +139,25 @@ class Rules(Frozen):
                 raise SiteError(SiteCode.SECURE_SUMS_ONLY, "require_secure_aggregation: the study has none")
             return
         if secure.minimum_sites < self.minimum_sites_in_sum:
-            detail = f"minimum_sites is {secure.minimum_sites}, minimum_sites_in_sum {self.minimum_sites_in_sum}"
+            detail = (
+                f"privacy.secure_aggregation.minimum_sites of the study is {secure.minimum_sites}, "
+                f"minimum_sites_in_sum of site.yaml {self.minimum_sites_in_sum}: ask for a study with so many"
+            )
             raise SiteError(SiteCode.PEERS_UNKNOWN, detail)
         if len(self.peers) < secure.minimum_sites - 1:
-            detail = f"peers: {len(self.peers)} are known; {secure.minimum_sites - 1} at least are in a sum with us"
+            detail = (
+                f"peers of site.yaml lists {len(self.peers)} other sites; a secure sum of the study is over "
+                f"{secure.minimum_sites - 1} others at least: compare their fingerprints by telephone and add them"
+            )
             raise SiteError(SiteCode.PEERS_UNKNOWN, detail)
         sharing = study.privacy.noise_sites
         if sharing > (self.noise_from_sites or 1):
-            detail = f"noise_from_sites is {self.noise_from_sites}: the study counts on the noise of {sharing} sites"
+            vouched = "not set" if self.noise_from_sites is None else self.noise_from_sites
+            detail = (
+                f"noise_from_sites of site.yaml is {vouched}, and the study counts on the noise of {sharing} sites "
+                "(minimum_sites less colluding_sites): ask for a study with noise: each-site, or write "
+                f"noise_from_sites: {sharing} if so many are trusted, this one among them"
+            )
             raise SiteError(SiteCode.OWN_NOISE_ONLY, detail)
 
     def _asked(self, study: StudyConfig) -> list[tuple[str, int, int]]:

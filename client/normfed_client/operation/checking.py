@@ -39,6 +39,7 @@ def examine(hospital: Hospital, opening_scans: bool) -> Iterator[Finding]:
     if all(finding.severity < 2 for finding in reached):
         yield _admitted(hospital)
     yield from _privacy(hospital)
+    yield from secure_sums(hospital)
     yield from counted_apart(hospital)
     yield from _machine(hospital)
     yield from _data(hospital, opening_scans)
@@ -83,7 +84,28 @@ def _privacy(hospital: Hospital) -> Iterator[Finding]:
             f"epsilon_per_year: {2 * rules.largest_epsilon:g}",
         )
     else:
-        yield Finding(0, "privacy", "studies without differential privacy are served, too (see require_privacy)")
+        text = "no budget, and studies without differential privacy are served, too (see epsilon_per_year of site.yaml)"
+        yield Finding(0, "privacy", text)
+
+
+def secure_sums(hospital: Hospital) -> Iterator[Finding]:
+    """Whether there are peers enough for the secure sums that this hospital's own rules ask for."""
+    rules = hospital.config
+    known, vouched = len(rules.peers), rules.noise_from_sites or 1
+    needed = max(rules.minimum_sites_in_sum, vouched) - 1
+    if known >= needed:
+        yield Finding(
+            0, "secure sums", f"with {known} peers; a sum is over {rules.minimum_sites_in_sum} sites at least"
+        )
+    elif known or rules.require_secure_aggregation or rules.noise_from_sites is not None:
+        yield Finding(
+            2 if rules.require_secure_aggregation else 1,
+            "secure sums",
+            f"site.yaml lists {known} peers, and its own rules need {needed} (minimum_sites_in_sum, noise_from_sites, "
+            "less one): studies with secure aggregation that need so many are refused",
+            "Compare fingerprints with the other hospitals by telephone, and write each under peers of site.yaml:",
+            f'  SITE: "{"0000 " * 7}0000"',
+        )
 
 
 def counted_apart(hospital: Hospital) -> Iterator[Finding]:

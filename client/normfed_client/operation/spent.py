@@ -11,7 +11,7 @@ from typing import get_args
 from rich.console import Console
 from rich.table import Table
 
-from normfed_client.hospital.bookkeeping.budget import BudgetRules, spent, within_a_year
+from normfed_client.hospital.bookkeeping.budget import BudgetRules, counts, spent, within_a_year
 from normfed_client.hospital.bookkeeping.entries import Entry, Kind
 from normfed_common.privacy import accounting
 from normfed_common.wording.terminal_text import plain
@@ -63,16 +63,16 @@ def show(console: Console, entries: Sequence[Entry], rules: BudgetRules) -> None
         if limit is not None:
             console.print(_bar(name, spent(counted, rules.budget_delta), limit), soft_wrap=True)
     if not rules.limited:
-        console.print("No budget is set (epsilon_per_year and epsilon_for_life of site.yaml).", soft_wrap=True)
+        console.print("No budget is set (epsilon_per_year and epsilon_for_life of site.yaml): nothing bounds the sum.")
     if entries:
         console.print()
         console.print(_purposes(entries, rules))
         console.print(
             f"\nEpsilon is per patient, at delta {rules.budget_delta:g} (budget_delta), as if each were in everything. "
-            f"What was reserved counts, whether it left or not{_unsettled(entries)}. What stays is not counted.",
+            f"What was reserved counts, whether it left or not{_unsettled(entries)}.{_staying(entries)}",
         )
         if (note := _distributed(entries, rules)) is not None:
-            console.print(note, soft_wrap=True)
+            console.print(note)
 
 
 def _distributed(entries: Sequence[Entry], rules: BudgetRules) -> str | None:
@@ -84,7 +84,7 @@ def _distributed(entries: Sequence[Entry], rules: BudgetRules) -> str | None:
     return (
         f"\nReleases with this hospital's share of distributed noise: {sum(m.times for m in shared)}. They count as if "
         f"the noise of {max(m.sites for m in shared)} hospitals were in each, its own among them. If no other "
-        f"added its share, epsilon would be {_number(alone)} for life."
+        f"had added its share, epsilon of all entries would be {_number(alone)}."
     )
 
 
@@ -125,6 +125,10 @@ def _counted(entries: Sequence[Entry], kinds: Sequence[Kind]) -> list[str]:
 def _unsettled(entries: Sequence[Entry]) -> str:
     count = sum(not entry.settled for entry in entries)
     return f" ({count} with no answer so far: at work, refused by another guard, or killed)" if count else ""
+
+
+def _staying(entries: Sequence[Entry]) -> str:
+    return "" if all(map(counts, entries)) else " What stays is not counted."
 
 
 def _bar(name: str, found: float, limit: float) -> str:

@@ -42,7 +42,8 @@ def validate(kind: type[T], raw: dict[str, Any], origin: str, what: str = "a key
 
 def _fault(kind: type[BaseModel], item: Any, what: str) -> str:
     loc = item["loc"]
-    where = ".".join(str(part) for part in loc) or "the file"
+    where = ".".join(str(part) for part in loc)
+    at = f"{where}: " if where else ""
     if item["type"] == "extra_forbidden":
         parent = _model_at(kind, loc[:-1])
         if parent is None:
@@ -53,10 +54,13 @@ def _fault(kind: type[BaseModel], item: Any, what: str) -> str:
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == SENTENCE:
         message = message.removesuffix(".")
-        return f"{where}: {message[0].lower()}{message[1:]}"
+        return f"{at}{message[0].lower()}{message[1:]}"
     if item["type"] in EXPECTED:
         message = EXPECTED[item["type"]] + _such_as(kind, loc)
-    return f"{where}: {message[0].lower()}{message[1:]} (got {str(item['input'])[:80]!r})"
+    found = item["input"]
+    if item["type"] == "value_error" and isinstance(found, dict):  # the message names those of its keys that are meant
+        return f"{at}{message[0].lower()}{message[1:]}"
+    return f"{at}{message[0].lower()}{message[1:]} (got {str(found)[:80]!r})"
 
 
 def _hint(key: str, known: list[str]) -> str:

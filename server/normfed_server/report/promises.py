@@ -57,15 +57,16 @@ def _of(guarantee: Guarantee) -> str:
     if guarantee.unit == "site":
         return f"Hospitals are protected at a server that they trust: {figures}."
     if of_one_model(guarantee) > MODERATE:
-        return f"Patients are protected weakly{_by_whom(guarantee)}: {figures}."
-    return f"Patients are protected{_by_whom(guarantee)}: {figures}."
+        return f"Patients who were learnt from are protected weakly{_by_whom(guarantee)}: {figures}."
+    return f"Patients who were learnt from are protected{_by_whom(guarantee)}: {figures}."
 
 
 def _by_whom(guarantee: Guarantee) -> str:
     """Who must do what is asked of them, where it is not a patient's own hospital alone."""
     if guarantee.noise_sites == 1:
         return ""
-    return f", as long as {guarantee.noise_sites} hospitals of every sum add their shares of the noise"
+    sites = guarantee.noise_sites
+    return f", as long as {sites} hospitals of every sum add their shares of the noise and keep them secret"
 
 
 def _noun(guarantee: Guarantee) -> str:
@@ -112,7 +113,7 @@ def strength(epsilon: float) -> str:
     if epsilon <= STRONG:
         return "a strong promise"
     if epsilon <= MODERATE:
-        return "a moderate promise: what attacks make of it, an audit measures"
+        return "a moderate promise: how far attacks get against it, an audit measures"
     return "a weak promise, which says little by itself: what it is worth, an audit must measure"
 
 
@@ -178,7 +179,8 @@ def _of_mechanisms(results: RunResults, privacy: PrivacyFigures) -> list[Gap]:
             Gap(
                 "A patient whose hospital is the only one to add noise",
                 f"each hospital adds its share only, so that any {privacy.people.noise_sites} of them add all of it "
-                "together. That they do is trusted, not checked. If a patient's own hospital were the only one, "
+                "together. That they do, and keep it secret, is trusted, not checked. If a patient's own hospital were "
+                "the only one, "
                 f"epsilon would be {upwards(privacy.people.alone)} in the place of "
                 f"{upwards(of_one_model(privacy.people))}.",
             )
@@ -188,8 +190,8 @@ def _of_mechanisms(results: RunResults, privacy: PrivacyFigures) -> list[Gap]:
             Gap(
                 "The sum of the honest hospitals",
                 "secure aggregation hides one hospital among the others of a sum, which are at least "
-                f"{privacy.minimum_sites} together. Hospitals that tell the server what they sent leave the sum of the "
-                "others.",
+                f"{privacy.minimum_sites} together. Hospitals that pass their own numbers on to the server leave only "
+                "the sum of the others to hide in.",
             )
         )
     return found
@@ -215,6 +217,13 @@ def _always(results: RunResults) -> list[Gap]:
     if results.privacy is not None and results.privacy.people is not None:
         found.append(
             Gap(
+                "A hospital whose secret is stolen",
+                "noise is drawn from a secret in the hospital's folder. Whoever gets hold of it, even years later, can "
+                "draw the same noise again and take it off what left.",
+            )
+        )
+        found.append(
+            Gap(
                 "Parts of models that stay at a hospital",
                 "with such strategies as Ditto or fine-tuning, each hospital trains a model, or a part, for itself: "
                 "without noise, on the same patients. It never leaves, and the hospital's ledger has a line for it, "
@@ -225,9 +234,9 @@ def _always(results: RunResults) -> list[Gap]:
         found.append(
             Gap(
                 "How long a hospital takes",
-                "the server sees when each answer comes, and is told the seconds of work. Both depend on the scans "
-                "that were worked on, and no noise hides them. What holds: how many steps are made, and how many "
-                "patients are in each, depends on no scan.",
+                "the server is not told how long the work took, but sees when each answer comes. That depends on the "
+                "scans that were worked on, and no noise hides it. How many steps are made, and how many patients are "
+                "in each, depends on no scan.",
             )
         )
         found.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cohorts
 import pytest
@@ -10,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from normfed_client.hospital.folder import Hospital, HospitalConfig
-from normfed_client.operation.checking import _data, _privacy, _secrets
+from normfed_client.operation.checking import _data, _privacy, _secrets, secure_sums
 from normfed_client.operation.link import Finding
 from normfed_common.deployment.enrolment import key_fingerprint
 
@@ -39,6 +40,25 @@ def test_a_hospital_that_bounds_one_model_and_not_all_of_them_is_told_so(tmp_pat
     bounded = found(epsilon_per_year=8.0, epsilon_for_life=20.0)
     assert bounded.severity == 0
     assert bounded.found.startswith("epsilon of all studies at most 8 within 365 days, 20 for life; 0 in the latest")
+
+
+def test_a_hospital_whose_own_rules_need_more_peers_than_it_lists_is_told_so(tmp_path: Path) -> None:
+    def severities(**rules: Any) -> list[int]:
+        config = HospitalConfig(site="a", server="f:1", data=tmp_path, **rules)
+        return [finding.severity for finding in secure_sums(Hospital(tmp_path, config))]
+
+    peers = dict.fromkeys("bcde", "1F0C " * 8)
+    assert severities() == []  # it has nothing to do with secure sums
+    assert severities(require_secure_aggregation=True) == [2]
+    assert severities(noise_from_sites=2) == [1]
+    assert severities(peers={"b": peers["b"], "c": peers["c"]}) == [1]
+    assert severities(peers=peers, require_secure_aggregation=True, noise_from_sites=5) == [0]
+    assert severities(peers=peers, noise_from_sites=6) == [1]
+
+
+def test_a_fingerprint_that_is_none_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="eight groups of four digits"):
+        HospitalConfig(site="a", server="f:1", data=tmp_path, peers={"b": "1F0C 9A3E"})
 
 
 def test_the_fingerprint_that_others_need_is_that_of_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,7 @@ def test_years_models_and_what_is_left_are_shown(folder: Path) -> None:
     assert f"{three:.3g} of 1 is spent, {1 - three:.3g} is left" in output
     rows = [line.split() for line in output.splitlines() if line.startswith("run-1")]
     assert [row[1:5] for row in rows] == [["atlas", f"{two:.3g}", "2", "–"], ["federated", rows[1][2], "1", "1"]]
+    assert "What stays is not counted." in " ".join(output.split())
     assert "without noise" not in output  # no column for what there is not
 
 
@@ -73,6 +74,7 @@ def test_what_was_reserved_and_has_no_answer_is_counted_and_said(folder: Path) -
     open_hospital(folder).ledger().settle("a")
     output = " ".join(normfed("site", "ledger", "--home", folder).output.split())
     assert "whether it left or not (1 with no answer so far" in output
+    assert "What stays" not in output
     assert f"{epsilon([ONE] * 2, 1e-5):.3g} of 1 is spent" in output
 
 
@@ -102,7 +104,7 @@ def test_of_distributed_noise_it_is_said_who_is_trusted_and_what_the_site_s_own_
     assert f"{epsilon([ONE] * 2, 1e-5):.3g} of 1 is spent" in output
     assert "with this hospital's share of distributed noise: 1. They count" in output
     assert "as if the noise of 4 hospitals were in each" in output
-    assert f"epsilon would be {epsilon([ONE, SampledGaussian(5.0)], 1e-5):.3g} for life" in output
+    assert f"epsilon of all entries would be {epsilon([ONE, SampledGaussian(5.0)], 1e-5):.3g}" in output
     entries = json.loads(normfed("site", "ledger", "--json", "--home", folder).output)["entries"]
     assert [entry["noise_sites"] for entry in entries] == [4, 1]
 

@@ -49,8 +49,12 @@ def written(run: Run) -> Written:
         ({"minimum_sites": 4}, "nothing", "Without differential privacy. Secure aggregation"),
         ({"people": guarantee("sample")}, "nothing", "Patients are not protected, only single samples"),
         ({"sites": guarantee("site")}, "partly", "Hospitals are protected at a server that they trust"),
-        ({"people": guarantee("patient", 12.0, federated=12.0)}, "partly", "Patients are protected weakly: epsilon 12"),
-        ({"people": guarantee()}, "promised", "Patients are protected: epsilon 4"),
+        (
+            {"people": guarantee("patient", 12.0, federated=12.0)},
+            "partly",
+            "Patients who were learnt from are protected weakly: epsilon 12",
+        ),
+        ({"people": guarantee()}, "promised", "Patients who were learnt from are protected: epsilon 4"),
     ],
 )
 def test_the_first_thing_is_whether_patients_are_protected(
@@ -66,7 +70,7 @@ def test_the_first_thing_is_whether_patients_are_protected(
 def test_the_report_says_the_same_and_leads_there(written: Written, run: Run) -> None:
     written({"people": guarantee()})
     report = (run.folder / "report.html").read_text()
-    assert "Patients are protected: epsilon 4 per patient and model" in report
+    assert "Patients who were learnt from are protected: epsilon 4 per patient and model" in report
     assert f'<a href="{PRIVACY}">' in report
     written()
     assert "Without differential privacy." in (run.folder / "report.html").read_text()
@@ -79,6 +83,19 @@ def test_the_promise_is_told_as_a_factor_and_of_suspicions(written: Written) -> 
     assert "1 in 100,000" in text
     assert text.count("<td>50 %</td>") == 1
     assert written({"people": guarantee(), "sites": guarantee("site")}).count("<td>50 %</td>") == 2
+
+
+def test_the_promise_names_what_it_rests_on(written: Written) -> None:
+    own = written({"people": guarantee()})
+    assert "as long as nobody knows the secret that a hospital draws its noise from. Epsilon" in own
+    assert "share the noise" not in own
+    claim = guarantee()
+    claim["models"]["federated"] |= {"alone": 7.6}
+    claim["models"]["federated"]["mechanisms"][0]["sites"] = 3
+    shared = written({"people": claim, "minimum_sites": 4})
+    assert "breaks the masks of secure aggregation" in shared
+    assert "as long as 3 hospitals of every sum" in shared
+    assert "its share of the noise itself" in shared
 
 
 def test_the_ledger_has_a_line_for_every_model_and_one_for_all(written: Written) -> None:

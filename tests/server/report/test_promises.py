@@ -21,16 +21,17 @@ from normfed_server.results.audit import Protection
         (None, "Without differential privacy."),
         (
             {"people": guarantee()},
-            "Patients are protected: epsilon 4 per patient and model, 8.81 for all models of the study together.",
+            "Patients who were learnt from are protected: epsilon 4 per patient and model, 8.81 for all "
+            "models of the study together.",
         ),
         (
             {"people": guarantee(total=3.998, federated=3.998), "minimum_sites": 5},
-            "Patients are protected: epsilon 4 per patient and model. Secure aggregation: the server sees sums over at "
-            "least 5 hospitals only.",
+            "Patients who were learnt from are protected: epsilon 4 per patient and model. Secure "
+            "aggregation: the server sees sums over at least 5 hospitals only.",
         ),
         (
             {"people": guarantee("patient", 12.0, federated=12.0)},
-            "Patients are protected weakly: epsilon 12 per patient and model.",
+            "Patients who were learnt from are protected weakly: epsilon 12 per patient and model.",
         ),
         (
             {"people": guarantee("sample", federated=3.998)},
@@ -100,7 +101,7 @@ ALWAYS = {
     "What is true of people in general",
 }
 STAYS, TIMES = "Parts of models that stay at a hospital", "How long a hospital takes"
-OTHERS = "Other studies and other years"
+SECRET, OTHERS = "A hospital whose secret is stolen", "Other studies and other years"
 
 
 @pytest.mark.parametrize(
@@ -108,18 +109,18 @@ OTHERS = "Other studies and other years"
     [
         (None, {"Single patients"}),
         ({"minimum_sites": 4}, {"Single patients", "The sum of the honest hospitals"}),
-        ({"people": guarantee()}, {STAYS, TIMES, OTHERS}),
-        ({"people": guarantee("sample")}, {"Patients as a whole", STAYS, TIMES, OTHERS}),
+        ({"people": guarantee()}, {SECRET, STAYS, TIMES, OTHERS}),
+        ({"people": guarantee("sample")}, {"Patients as a whole", SECRET, STAYS, TIMES, OTHERS}),
         (
             {"people": guarantee(), "minimum_sites": 4},
-            {"The sum of the honest hospitals", STAYS, TIMES, OTHERS},
+            {"The sum of the honest hospitals", SECRET, STAYS, TIMES, OTHERS},
         ),
         ({"sites": guarantee("site")}, {"Anything from the server itself"}),
         (
             {"sites": guarantee("site"), "outside": ["local-a"]},
             {"Anything from the server itself", "Models beside the study's own"},
         ),
-        ({"sites": guarantee("site"), "people": guarantee()}, {STAYS, TIMES, OTHERS}),
+        ({"sites": guarantee("site"), "people": guarantee()}, {SECRET, STAYS, TIMES, OTHERS}),
     ],
 )
 def test_what_is_not_protected_is_listed(said: dict[str, Any] | None, more: set[str]) -> None:
