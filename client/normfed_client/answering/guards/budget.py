@@ -109,7 +109,8 @@ def _refusal(rules: BudgetRules, job: Job[Any], entries: Sequence[Entry], new: E
 _SECOND = (
     "was answered before, and the answer is not kept any more. On a GPU, or with plug-ins, the same work may end in "
     "other digits, and anywhere without somebody whose scans could not be opened for a moment: two answers with the "
-    "same noise would tell what is under it. Begin a new run, which has noise of its own where the study has another seed."
+    "same noise would tell what is under it. Begin a new run, which has noise of its own where the study has another "
+    "seed."
 )
 
 
