@@ -26,9 +26,9 @@ from tempfile import TemporaryDirectory
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from normfed_client.hospital.budget import refusal, spent
+from normfed_client.hospital.bookkeeping.budget import refusal, spent
+from normfed_client.hospital.bookkeeping.entries import Entry, Release
 from normfed_client.hospital.folder import Hospital, HospitalConfig
-from normfed_client.hospital.ledger import Entry, Release
 from normfed_common.privacy.accounting import epsilon
 from normfed_common.privacy.mechanisms import SampledGaussian
 from normfed_common.wire.counter import Counter

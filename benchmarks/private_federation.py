@@ -60,6 +60,8 @@ class PrivateFederation(Federation):
         it when 0.
     kept
         Contributions to first sums, by site, phase and visits.
+    start
+        The first weights of the network; its own draw when absent.
 
     Attributes
     ----------
@@ -77,8 +79,10 @@ class PrivateFederation(Federation):
         kept: Kept,
         people: int = 0,
         noise_from: float = 0.0,
+        start: Arrays | None = None,
     ) -> None:
         super().__init__(study, entry, fold, seed, {})
+        self._start = start or {}
         self.setting = replace(self.setting, private=True)
         self.told: dict[str, Arrays] = {}
         self._people, self._kept = people, kept
@@ -87,6 +91,12 @@ class PrivateFederation(Federation):
         sums = None if self._spent is None else self._spent.sums
         self.multiplier = 0.0 if sums is None else sums.noise_multiplier
         self.noise_sites = math.ceil(noise_from * len(self.cohorts)) - 1 if noise_from else 1
+
+    def new(self) -> NormativeModel:
+        """The model as every process of a run makes it, with the weights that it starts from."""
+        model = super().new()
+        model.load(self._start)
+        return model
 
     def contributions(self, site: str, cohort: Cohort) -> list[Arrays]:
         """What each person would add to the first sums of a site."""
@@ -127,7 +137,9 @@ class PrivateFederation(Federation):
         of, privacy = super()._settings(phase, site), self._privacy
         if self._spent is None or self._spent.round is None:
             return of
+        there = len(self.cohorts[site].people())
+        noise = self._spent.round.noise_multiplier * (there / self._people if self._people else 1)
+        release = replace(self._spent.round, noise_multiplier=noise)
         key = secrets.token_bytes(32)
-        return replace(
-            of, rule=PerPatient(key, self._spent.round, privacy.clip_norm, privacy.samples_per_patient, privacy.unit)
-        )
+        rule = PerPatient(key, release, privacy.clip_norm, privacy.samples_per_patient, privacy.unit)
+        return replace(of, rule=rule)

@@ -17,8 +17,8 @@ from typing import Literal
 
 import psutil
 
+from normfed_client.hospital.bookkeeping.entries import Entry as LedgerEntry
 from normfed_client.hospital.folder import MARK, open_hospital
-from normfed_client.hospital.ledger import Entry as LedgerEntry
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Releases
 from normfed_client.operation import joining

@@ -14,7 +14,7 @@ from normfed_client.hospital.rules import CustodyConfig
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.imaging.bids import Dataset, Problem, Visit, read_dataset
 from normfed_client.imaging.cache import default_root
-from normfed_client.imaging.cohort import Lots, Roles, assign, select
+from normfed_client.imaging.cohort import Lots
 from normfed_client.imaging.preparation import prepare_all
 from normfed_client.imaging.preprocessing import Recipe
 from normfed_client.training.objectives import objective_of
@@ -22,17 +22,14 @@ from normfed_common.algorithms.sharing import check_study
 from normfed_common.foundation.errors import DatasetError, RunError
 from normfed_common.foundation.files import write_json
 from normfed_common.study.config import StudyConfig
-from normfed_common.study.names import check_names
 from normfed_server.arms import virtual_clock as pace
-from normfed_server.arms.plan import make
-from normfed_server.arms.secure.planning import restricted
 from normfed_server.runs.folder import Run
-from normfed_server.sites.description import SiteDescription
 from normfed_server.steps.catalogue import check_steps
 from normfed_simulation import datasets, hospital_times, patients, site_logs
 from normfed_simulation import run_folder as runs
 from normfed_simulation.attacks import Attack, Tampering
 from normfed_simulation.run_folder import CONDITIONS
+from normfed_simulation.taking_part import check_plan, roles_of
 
 if TYPE_CHECKING:
     from normfed_simulation.engines.local import Tamper
@@ -225,40 +222,13 @@ def _taking_part(
     study: StudyConfig, dataset: Dataset, conditions: Conditions, lots: Lots | None = None
 ) -> tuple[dict[str, list[Visit]], list[Problem]]:
     """By site that takes part, the visits that have a role; and what is left out."""
-    root, sites = dataset.root, dataset.sites()
-    check_names(study.data, sites, {visit.participant.subject for visit in dataset.visits}, str(root))
-    wanted = study.data.sites or tuple(name for name in sites if name not in study.data.exclude)
-    problems, roles = list(dataset.problems), dict[str, Roles]()
-    for name in wanted:
-        chosen, left_out = select(sites[name], name, study.data)
-        problems += left_out
-        found = assign(chosen, name, study, lots)
-        if found.everybody():
-            roles[name] = found
-    if not roles:
-        example = f" For example {problems[-1].what}: {problems[-1].why}." if problems else ""
-        raise DatasetError(
-            f"{root}: nobody has all of {', '.join(study.data.required)}, so nobody takes part.{example} "
-            f"Try `normfed inspect {root}`."
-        )
+    roles, problems = roles_of(study, dataset, lots)
     strangers = sorted(set(conditions.attacks) - set(roles))
     if strangers:
         raise DatasetError(f"--attack: no site called {', '.join(strangers)}. Sites are {', '.join(roles)}.")
     if not conditions.custody:  # otherwise hospitals divide their people themselves
-        _check_plan(study, roles)
+        check_plan(study, roles)
     return {name: list(of.everybody()) for name, of in roles.items()}, problems
-
-
-def _check_plan(study: StudyConfig, roles: Mapping[str, Roles]) -> None:
-    """Whether so many people at so many sites are enough, if all of them can be prepared."""
-
-    def count(visits: tuple[Visit, ...]) -> int:
-        return len({visit.participant.subject for visit in visits})
-
-    sites = {
-        name: SiteDescription(count(of.train), count(of.held_out), count(of.test), ()) for name, of in roles.items()
-    }
-    restricted(make(study, sites), study, deployed=False)
 
 
 def _prepare(

@@ -25,7 +25,7 @@ from commands import assert_same, weights
 from flwr.cli.build import build_fab_from_files
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 
-from normfed_client.hospital.budget import spent
+from normfed_client.hospital.bookkeeping.budget import spent
 from normfed_client.hospital.folder import open_hospital
 from normfed_client.operation import checking, joining
 from normfed_common.deployment import bundle, enrolment

@@ -67,3 +67,26 @@ def test_two_runs_of_one_study_differ_in_their_noise(
     differ = [name for name, array in ours.items() if name.startswith("network.") and (array != theirs[name]).any()]
     assert differ
     assert all(np.isfinite(array).all() for array in ours.values())
+
+
+def test_private_training_starts_from_a_public_model_and_costs_no_more(
+    run: Path, protected: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "public.safetensors").write_bytes((run / "model.safetensors").read_bytes())
+    raw = yaml.safe_load(protected.read_text())
+    begun = {
+        "initial_model": "public.safetensors",
+        "federation": {**raw["federation"], "learning_rate": 1e-9},
+        "comparisons": {"local": False, "pooled": False, "baselines": []},
+    }
+    path = tmp_path / "begun.yaml"
+    path.write_text(yaml.safe_dump({**raw, **begun}))
+    found = simulated(path, tmp_path / "runs")
+    public = {name: array for name, array in weights(run).items() if name.startswith("network.")}
+    assert public
+    for name, array in public.items():
+        np.testing.assert_allclose(weights(found)[name], array, atol=1e-6)
+    ours, theirs = (
+        json.loads((folder / "metrics.json").read_text())["privacy"]["people"]["models"] for folder in (found, run)
+    )
+    assert ours["federated"] == theirs["federated"]

@@ -1,4 +1,4 @@
-"""Three hospitals with rules of their own, and a server that asks them whatever it likes."""
+"""Three hospitals with rules of their own and a server that asks them whatever it likes; six sites of secure sums."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cohorts
 import pytest
+import secure_runs
 from attacker import RULES, SITES, Server
 
 from normfed_deploy.rehearsal import Rehearsal
@@ -15,6 +16,18 @@ from normfed_deploy.rehearsal import Rehearsal
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The three hospitals' dataset."""
     return cohorts.write(tmp_path_factory.mktemp("cohort"), SITES)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset of the six sites of secure sums."""
+    return cohorts.write(tmp_path_factory.mktemp("six"), secure_runs.SITES)
+
+
+@pytest.fixture(scope="session")
+def scans(cache: Path) -> Path:
+    """Their scans, preprocessed once."""
+    return cache / "scans"
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import cohorts
 import numpy as np
 import pytest
 import secure_runs
@@ -37,16 +36,6 @@ from normfed_simulation.run_folder import Run
 pytestmark = pytest.mark.xdist_group("secure sums")
 LEAST_P = 1e-6  # the noise is another in every run of the test
 SECURE = {"minimum_sites": 4, "noise": "distributed"}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cohorts.write(tmp_path_factory.mktemp("six"), SITES)
-
-
-@pytest.fixture(scope="module")
-def scans(cache: Path) -> Path:
-    return cache / "scans"
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +145,7 @@ def test_a_round_of_one_step_is_that_of_everybody_with_the_noise_of_all_sites(
     run = prepare(asked, tmp_path / "n", data, scans)
     noisy = model(play(run))
     monkeypatch.setattr(SecretNoise, "noised", lambda _self, values, _scale: values)
-    monkeypatch.setattr(NoiseShare, "noised", lambda _self, total, _noise: total)
+    monkeypatch.setattr(NoiseShare, "noised", lambda self, total, _noise: total * self.step)
     plain = model(play(prepare(rounds("each-site"), tmp_path / "p", data, scans)))
     found = model(play(prepare(asked, tmp_path / "s", data, scans)))
     for name, array in plain.items():

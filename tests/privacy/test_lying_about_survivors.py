@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import cohorts
 import numpy as np
 import pytest
 import secure_runs
@@ -34,11 +33,6 @@ STEP = SecureStep(of="train.sums", phase="moments", turn=0)
 REFUSED = SiteCode.SECURE_SUM_REFUSED
 
 pytestmark = pytest.mark.xdist_group("secure sums")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cohorts.write(tmp_path_factory.mktemp("six"), SITES)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from attacker import Server, offered, otherwise, study
 
 from normfed_client.answering.job import Job
-from normfed_client.hospital.budget import spent
+from normfed_client.hospital.bookkeeping.budget import spent
 from normfed_client.hospital.folder import open_hospital
 from normfed_client.imaging.cache import Entry
 from normfed_common.foundation import digests

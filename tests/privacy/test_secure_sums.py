@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import cohorts
 import numpy as np
 import pytest
 import secure_runs
@@ -32,16 +31,6 @@ from normfed_simulation.engines import ray
 
 pytestmark = pytest.mark.xdist_group("secure sums")  # made once
 TOLERANCE = 2e-6  # six sites at a resolution of 2^-25, float32, and sums that differ in the last bits of float64
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cohorts.write(tmp_path_factory.mktemp("six"), SITES)
-
-
-@pytest.fixture(scope="module")
-def scans(cache: Path) -> Path:
-    return cache / "scans"
 
 
 @pytest.fixture(scope="module")

@@ -98,27 +98,37 @@ class Job(Generic[P]):
     def origin(self) -> str:
         """A digest of all that the answer is made of, as far as it is about the people to learn from.
 
-        Whatever it is the same for has the same noise and is entered in the ledger once: in any run, where the work
-        comes to the same again, else in this run. Whatever has noise of its own is entered by itself: another attempt
-        at a secure sum masks the same, and a hospital that has raised a limit goes on with the same. So it is looked
-        at before the work, which may change what the site keeps.
+        Whatever it is the same for has the same noise and is entered in the ledger once; everything else has noise of
+        its own, and its own entry. It is worked out before the answer, which may change what the site keeps.
+        """
+        site, custody = self.site, self.site.custody
+        # What only refuses is left out: a hospital that has raised a limit goes on with the same.
+        rules = "" if custody is None else custody.rules.model_dump_json(exclude=set(ONLY_REFUSE))
+        software = [*map(version, LIBRARIES), *map(str, self.let_in), str(site.device)]
+        whose = [self.config.name, noise_key(site, "whose").hex()]  # two folders may share a ledger
+        made_of = [self._asked, rules, software, whose, content(site), self._own_part]
+        return digests.of_arrays(digests.of_json(made_of), self.arrays)
+
+    @property
+    def _asked(self) -> str:
+        """The request, but for what the answer does not depend on: the ledger's counter, the masks of a secure sum,
+        and the run, where the same work comes to the same bits in another."""
+        no_part: dict[str, Any] = {"ledger": True, "payload": {"secure": True}, "run": self.repeats}
+        return self.request.model_dump_json(exclude=no_part)
+
+    @property
+    def _own_part(self) -> list[str]:
+        """What the site brings to its answer beside scans: its parts of the model, and keys if noise is distributed.
 
         Distributed noise is drawn anew for every attempt in every run, from keys that nobody has chosen: two sums over
         different sites must not have a site's share in common (see `normfed_common.privacy.distributed`).
         """
-        no_part: dict[str, Any] = {"ledger": True, "payload": {"secure": True}, "run": self.repeats}
-        asked = self.request.model_dump_json(exclude=no_part)
-        custody = self.site.custody
-        rules = "" if custody is None else custody.rules.model_dump_json(exclude=set(ONLY_REFUSE))
-        software = [*map(version, LIBRARIES), *map(str, self.let_in), str(self.site.device)]
-        whose = [self.config.name, noise_key(self.site, "whose").hex()]
-        kept: list[str] = []
+        found: list[str] = []
         if isinstance(self.payload, TrainRound):
-            kept = [self.store.digest(before) for before in (self.payload.round, self.payload.since + 1)]
+            found = [self.store.digest(before) for before in (self.payload.round, self.payload.since + 1)]
         if self.noise_share is not None:
-            kept += [self.request.run, self._own_keys]
-        scans = content(self.site)
-        return digests.of_arrays(digests.of_json([asked, rules, software, whose, scans, kept]), self.arrays)
+            found += [self.request.run, self._own_keys]
+        return found
 
     def noise_key(self, purpose: str) -> bytes:
         """The key of the noise of what this answer releases of the people to learn from: see `origin`."""

@@ -25,10 +25,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from normfed_client.hospital.budget import BudgetRules
+from normfed_client.hospital.bookkeeping.budget import BudgetRules
+from normfed_client.hospital.bookkeeping.counting import Signer
+from normfed_client.hospital.bookkeeping.ledger import Ledger
 from normfed_client.hospital.config import DEVICE, SiteConfig
-from normfed_client.hospital.counting import Signer
-from normfed_client.hospital.ledger import Ledger
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Releases
 from normfed_client.hospital.rules import CustodyConfig, Rules

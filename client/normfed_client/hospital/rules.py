@@ -30,6 +30,7 @@ ONLY_REFUSE = frozenset(
         "longest_task_hours",
         "peers",
         "minimum_sites_in_sum",
+        "noise_from_sites",
         "require_secure_aggregation",
     }
 )

@@ -13,7 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from normfed_client.hospital import plugins
-from normfed_client.hospital.budget import spent, within_a_year
+from normfed_client.hospital.bookkeeping.budget import spent, within_a_year
 from normfed_client.hospital.folder import Hospital
 from normfed_client.hospital.neighbours import neighbours
 from normfed_client.imaging.bids import people_without, read_dataset

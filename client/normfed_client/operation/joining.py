@@ -8,8 +8,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from normfed_client.hospital.bookkeeping.ledger import Ledger
 from normfed_client.hospital.folder import LEDGER, PEOPLE, RECORD, Hospital, HospitalConfig
-from normfed_client.hospital.ledger import Ledger
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Releases
 from normfed_common.deployment import settings

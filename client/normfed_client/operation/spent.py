@@ -11,8 +11,8 @@ from typing import get_args
 from rich.console import Console
 from rich.table import Table
 
-from normfed_client.hospital.budget import BudgetRules, spent, within_a_year
-from normfed_client.hospital.ledger import Entry, Kind
+from normfed_client.hospital.bookkeeping.budget import BudgetRules, spent, within_a_year
+from normfed_client.hospital.bookkeeping.entries import Entry, Kind
 from normfed_common.privacy import accounting
 from normfed_common.wording.terminal_text import plain
 

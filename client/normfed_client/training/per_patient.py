@@ -167,7 +167,7 @@ class PerPatient:
         z, longest = self.release.noise_multiplier, self.clip_norm
         if self.share is None:
             return noise.noised(total, z * longest if z else 0.0)
-        self.parts.append(self.share.noised(total.astype(np.int64), noise) * self.share.step)
+        self.parts.append(self.share.noised(total, noise))
         return self.parts[-1] * longest
 
     def _groups(self, noise: SecretNoise, people: int, size: int) -> np.ndarray:

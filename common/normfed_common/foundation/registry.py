@@ -160,8 +160,10 @@ class Registry(Generic[T]):
         point = self._point(name)
         return None if point is None or _is_ours(point) else plugin_of(point)
 
-    def _points(self) -> EntryPoints:
-        return EntryPoints() if self.group is None else installed(self.group)
+    def _points(self) -> list[EntryPoint]:
+        """Those of distributions that are still there: a plug-in may be uninstalled while a process runs."""
+        found = () if self.group is None else installed(self.group)
+        return [point for point in found if point.dist is None or point.dist.metadata["Name"] is not None]
 
     def _point(self, name: str) -> EntryPoint | None:
         """The entry point that provides the name; None where the table has it."""

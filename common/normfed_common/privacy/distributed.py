@@ -106,8 +106,9 @@ class NoiseShare:
         return {name: np.trunc(array * self.per_length).astype(np.int64) for name, array in contribution.items()}
 
     def noised(self, total: np.ndarray, noise: SecretNoise) -> np.ndarray:
-        """A total of whole steps and this site's noise, int64."""
-        return total + discrete_gaussian(noise, total.size, BITS).reshape(total.shape)
+        """A total of whole steps and this site's noise, float64, in lengths of a contribution on the grid."""
+        drawn = discrete_gaussian(noise, total.size, BITS).reshape(total.shape)
+        return np.asarray((total.astype(np.int64) + drawn) * self.step)
 
     def grid(self, names: Iterable[str]) -> OnGrid:
         """How arrays of these names are masked and added up."""

@@ -67,9 +67,9 @@ def released(
     SiteError
         If it is of too many people for its share of the noise.
     """
-    share, scale = (multiplier, 0.0) if isinstance(multiplier, NoiseShare) else (None, multiplier)
-    kind = np.float64 if share is None else np.int64
-    total = {name: np.zeros(shape, kind) for name, shape in sorted(bounded.shapes().items())}
+    share = multiplier if isinstance(multiplier, NoiseShare) else None
+    # Whole steps of a grid are exact in float64: there are at most 2^50, as `NoiseShare.check` sees to.
+    total = {name: np.zeros(shape) for name, shape in sorted(bounded.shapes().items())}
     people, lost = len(cohort.people()), list[Exception]()
     if share is not None:
         share.check(people)
@@ -89,7 +89,8 @@ def released(
         say(f"{len(lost)} of {people} people are not in the sums ({lost[0]})")
 
     def noised(array: np.ndarray) -> np.ndarray:
-        return noise.noised(array, scale) if share is None else share.noised(array, noise) * share.step
+        if isinstance(multiplier, NoiseShare):
+            return multiplier.noised(array, noise)
+        return noise.noised(array, multiplier)
 
-    noisy = {name: noised(array) for name, array in total.items()}
-    return noisy | bounded.beside(people)
+    return {name: noised(array) for name, array in total.items()} | bounded.beside(people)

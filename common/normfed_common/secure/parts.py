@@ -35,7 +35,7 @@ class OnGrid:
     multiples: Multiples
 
 
-NOTHING = OnGrid(frozenset(), Multiples(1.0))
+NO_GRID = OnGrid(frozenset(), Multiples(1.0))
 
 
 def of_update(
@@ -62,7 +62,7 @@ def of_update(
     return found | {PEOPLE: np.asarray(people, TYPES[point.bits])}
 
 
-def of_sums(sums: Arrays, people: int, point: WidePoint, grid: OnGrid = NOTHING) -> Arrays:
+def of_sums(sums: Arrays, people: int, point: WidePoint, grid: OnGrid = NO_GRID) -> Arrays:
     """A site's part of sums, float64; two integers per number, and one where it is on the grid.
 
     Raises
@@ -121,7 +121,7 @@ def mean_loss(total: Arrays, people: int, most_people: int, point: FixedPoint) -
     return float(_of_loss(point.sites).decode(total[LOSS])) * most_people / people
 
 
-def total_sums(total: Arrays, point: WidePoint, grid: OnGrid = NOTHING) -> Arrays:
+def total_sums(total: Arrays, point: WidePoint, grid: OnGrid = NO_GRID) -> Arrays:
     """The sums, float64, of the sum of parts without masks."""
     return {
         name: np.asarray(grid.multiples.decode(array) if name in grid.names else point.decode(array))

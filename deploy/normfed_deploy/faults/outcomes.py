@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from normfed_client.hospital.ledger import Release
+from normfed_client.hospital.bookkeeping.entries import Release
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.errors import RunError
 from normfed_common.study.config import StudyConfig

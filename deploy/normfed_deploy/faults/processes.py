@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import psutil
@@ -18,18 +20,12 @@ from normfed_deploy.rehearsal import Rehearsal, Role
 def kill(role: Role, times: int, site: str | None = None) -> Disturbance:
     """SIGKILL at random moments of training, with at least one round finished between two of them."""
 
-    def disturb(rehearsal: Rehearsal, run: str, rng: np.random.Generator) -> int:
-        count = 0
-        while count < times and is_open(rehearsal, run):
-            time.sleep(float(rng.uniform(0.2, 6.0)))
-            rounds = rounds_of(rehearsal, run)
-            if not killed(rehearsal, role, site, run):
-                continue
-            count += 1
-            until_a_round_after(rounds, rehearsal, run)
-        return count
+    return partial(_at_random_moments, times, lambda rehearsal, run: killed(rehearsal, role, site, run))
 
-    return disturb
+
+def everything(times: int) -> Disturbance:
+    """The power goes at the server and at every site within a moment, and comes back."""
+    return partial(_at_random_moments, times, lambda rehearsal, _: power_cut(rehearsal))
 
 
 def killed(rehearsal: Rehearsal, role: Role, site: str | None, run: str) -> bool:
@@ -47,7 +43,7 @@ def killed(rehearsal: Rehearsal, role: Role, site: str | None, run: str) -> bool
 
 
 def power_cut(rehearsal: Rehearsal) -> bool:
-    """SIGKILL to all processes of the server and of every site, and all started again."""
+    """SIGKILL to all processes of the server and of every site, and all started again; always True, as `killed`."""
     heads = [rehearsal.pid("server"), *(rehearsal.pid("site", site) for site in rehearsal.sites)]
     for process in [process for head in heads if head is not None for process in _family(head)]:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -58,22 +54,6 @@ def power_cut(rehearsal: Rehearsal) -> bool:
     for name in names:
         rehearsal.start(name)
     return True
-
-
-def everything(times: int) -> Disturbance:
-    """The power goes at the server and at every site within a moment, and comes back."""
-
-    def disturb(rehearsal: Rehearsal, run: str, rng: np.random.Generator) -> int:
-        count = 0
-        while count < times and is_open(rehearsal, run):
-            time.sleep(float(rng.uniform(0.2, 6.0)))
-            rounds = rounds_of(rehearsal, run)
-            power_cut(rehearsal)
-            count += 1
-            until_a_round_after(rounds, rehearsal, run)
-        return count
-
-    return disturb
 
 
 def pause(role: Role, seconds: float, times: int = 1) -> Disturbance:
@@ -107,6 +87,21 @@ def lie(kind: str) -> Disturbance:
         return 1
 
     return disturb
+
+
+def _at_random_moments(
+    times: int, strike: Callable[[Rehearsal, str], bool], rehearsal: Rehearsal, run: str, rng: np.random.Generator
+) -> int:
+    """Strike, which says whether it hit anything, with at least one round finished between two hits; returns how often
+    it did."""
+    count = 0
+    while count < times and is_open(rehearsal, run):
+        time.sleep(float(rng.uniform(0.2, 6.0)))
+        rounds = rounds_of(rehearsal, run)
+        if strike(rehearsal, run):
+            count += 1
+            until_a_round_after(rounds, rehearsal, run)
+    return count
 
 
 def _family(pid: int) -> list[psutil.Process]:

@@ -21,7 +21,7 @@ from normfed_server.report.findings import COMPARED, OURS, TITLES, verdict
 from normfed_server.report.lesions import AUROC, CHANCE, FEWEST_PATIENTS, beside_chance
 from normfed_server.report.promises import rounded
 from normfed_server.report.words import listed
-from normfed_server.results.guarantees import Guarantee, Mechanism, PrivacyFigures, Spent
+from normfed_server.results.guarantees import Guarantee, Mechanism, Spent
 from normfed_server.results.layout import Figures, RunResults
 from normfed_server.results.models import BORROWED, UNSEEN
 from normfed_server.sites.description import POOLED
@@ -31,9 +31,9 @@ NOTICED = 0.02  # of AUROC or average precision: without any noise, models that 
 
 def drowned(results: RunResults) -> list[str]:
     """A sentence for all models that the noise drowned alike, those first that most is thought of."""
-    groups: dict[tuple[str, str], list[str]] = {}
     if results.privacy is None:
         return []
+    groups: dict[tuple[str, str], list[str]] = {}
     for guarantee in filter(None, (results.privacy.people, results.privacy.sites)):
         for name, spent in guarantee.models.items():
             times, why = noise_length(guarantee, spent, results), _fails(name, results)
@@ -79,12 +79,10 @@ def _fails(name: str, results: RunResults) -> str:
     enough = auroc.n >= FEWEST_PATIENTS
     if auroc.mean <= CHANCE or (enough and beside_chance(auroc) != "above chance"):
         return "lesions are ranked no better than by chance"
-    assert results.privacy is not None
-    worse = [other for other in _untaught(results, results.privacy) if name == OURS and _worse(results, other)]
-    if not worse:
+    if name != OURS:  # differences are of the study's own model
         return ""
-    names = listed((results.title(other) for other in worse), "or")
-    return f"lesions are ranked worse than by {names}, where nothing is learnt"
+    worse = [results.title(other) for other in _untaught(results) if _worse(results, other)]
+    return f"lesions are ranked worse than by {listed(worse, 'or')}, where nothing is learnt" if worse else ""
 
 
 def _figures(name: str, results: RunResults) -> Figures:
@@ -95,8 +93,10 @@ def _figures(name: str, results: RunResults) -> Figures:
     return results.evaluation[name].all if name in results.evaluation else {}
 
 
-def _untaught(results: RunResults, privacy: PrivacyFigures) -> list[str]:
+def _untaught(results: RunResults) -> list[str]:
     """Models beside the federated one that learn from nobody."""
+    privacy = results.privacy
+    assert privacy is not None  # or no model would have noise
     taught = {name for found in (privacy.people, privacy.sites) if found is not None for name in found.models}
     taught |= {*privacy.outside, *COMPARED, UNSEEN, BORROWED}
     return [name for name in results.differences if name not in taught]

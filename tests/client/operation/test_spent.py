@@ -10,9 +10,9 @@ import pytest
 import yaml
 from commands import normfed
 
-from normfed_client.hospital.budget import BudgetRules, refusal
+from normfed_client.hospital.bookkeeping.budget import BudgetRules, refusal
+from normfed_client.hospital.bookkeeping.entries import Kind, Release
 from normfed_client.hospital.folder import open_hospital
-from normfed_client.hospital.ledger import Kind, Release
 from normfed_common.foundation.errors import UserError
 from normfed_common.privacy.accounting import epsilon
 from normfed_common.privacy.mechanisms import SampledGaussian

@@ -115,6 +115,18 @@ def test_a_plug_in_is_listed_without_being_imported_and_says_where_it_is_from(
 BIG = "class Big(int): pass"
 
 
+def test_a_plug_in_that_was_uninstalled_since_it_was_listed_is_not_there(
+    plugins: Plugins, numbers: Registry[type[int]]
+) -> None:
+    plugins.install("big", "1", {GROUP: {"huge": "big:Huge"}})
+    assert "huge" in list(numbers)
+    (metadata,) = plugins.folder.glob("big-*/METADATA")
+    metadata.unlink()  # first of all that goes, as it happens
+    assert "huge" not in list(numbers)
+    with pytest.raises(StudyError, match="No number is called 'huge'"):
+        numbers["huge"]
+
+
 def test_a_plug_in_cannot_take_a_name_of_ours(plugins: Plugins, numbers: Registry[type[int]]) -> None:
     plugins.install("bad", "3", {GROUP: {"whole": "bad:Big", "big": "bad:Big"}}, BIG)
     text = refusal(numbers, "whole")

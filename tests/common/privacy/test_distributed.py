@@ -135,7 +135,7 @@ def test_a_decoded_sum_has_the_noise_of_its_survivors_and_a_collusion_no_less_th
 
 
 def test_without_noise_the_sum_is_the_plain_one_to_a_step_per_person(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(NoiseShare, "noised", lambda _self, total, _noise: total)
+    monkeypatch.setattr(NoiseShare, "noised", lambda self, total, _noise: total * self.step)
     sites = (range(4), range(4, 6), range(6, 9))
     found = decoded([part_of(people, number) for number, people in enumerate(sites)])
     plain = sums_of(range(9), 0, 0.0)

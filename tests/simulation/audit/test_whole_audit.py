@@ -137,14 +137,21 @@ def test_with_secure_aggregation_nothing_is_heard_but_the_sum(run: Path) -> None
             np.testing.assert_allclose(array, mean, atol=1e-5)
 
 
+def private_run(study: StudyConfig, model: str, folder: Path, **privacy: float) -> Path:
+    """A finished run of one round, or of sums, with an epsilon of 4, and nothing beside it."""
+    text = study.model_dump(mode="json") | {"model": MODELS[model], "privacy": {"epsilon": 4, **privacy}}
+    text["federation"]["rounds"] = 1
+    text["comparisons"] = {"local": False, "pooled": False, "baselines": []}
+    (folder / "study.yaml").write_text(yaml.safe_dump(text))
+    normfed("simulate", folder / "study.yaml", "--out", folder / "runs", "--workers", 0, "--quiet")
+    return run_folder(folder / "runs")
+
+
 def test_noise_hides_the_person_in_a_difference_of_private_sums(
     study: StudyConfig, hospitals: Path, tmp_path: Path
 ) -> None:
     """The arrays held against each other are the person's own, and never public ones, which do not differ."""
-    text = study.model_dump(mode="json") | {"model": {"name": "atlas"}, "privacy": {"epsilon": 4}}
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(text))
-    normfed("simulate", tmp_path / "study.yaml", "--out", tmp_path / "runs", "--workers", 0, "--quiet")
-    run = run_folder(tmp_path / "runs")
+    run = private_run(study, "atlas", tmp_path)
     normfed("audit-privacy", run, "--attack", "differencing", "--device", "cpu", "--quiet")
     found = read(run)
     assert found is not None
@@ -161,12 +168,7 @@ def test_a_private_network_is_attacked_in_every_way_and_no_attack_gets_past_its_
 ) -> None:
     monkeypatch.setattr(inversion, "STEPS", 10)
     monkeypatch.setattr(inversion, "TRIALS", 2)
-    text = study.model_dump(mode="json") | {"model": MODELS["siamese"], "privacy": {"epsilon": 4}}
-    text["federation"]["rounds"] = 1
-    text["comparisons"] = {"local": False, "pooled": False, "baselines": []}
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(text))
-    normfed("simulate", tmp_path / "study.yaml", "--out", tmp_path / "runs", "--workers", 0, "--quiet")
-    run = run_folder(tmp_path / "runs")
+    run = private_run(study, "siamese", tmp_path, sampling_rate=0.5, steps_per_round=2, samples_per_patient=10)
     normfed("audit-privacy", run, "--shadows", 4, "--canaries", 200, "--device", "cpu", "--quiet")
     found = read(run)
     assert found is not None

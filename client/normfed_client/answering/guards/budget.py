@@ -10,9 +10,10 @@ from typing import Any
 
 from normfed_client.answering.guards.base import HospitalGuard
 from normfed_client.answering.job import Job
-from normfed_client.hospital.budget import BudgetRules, beyond_study, of_people, refusal
+from normfed_client.hospital.bookkeeping.budget import BudgetRules, beyond_study, of_people, refusal
+from normfed_client.hospital.bookkeeping.entries import Entry, Kind, Release
+from normfed_client.hospital.bookkeeping.ledger import Ledger
 from normfed_client.hospital.folder import Hospital
-from normfed_client.hospital.ledger import Entry, Kind, Ledger, Release
 from normfed_common.algorithms.private_training import scores_with_people
 from normfed_common.algorithms.sharing import personal_arrays
 from normfed_common.foundation import digests

@@ -122,7 +122,7 @@ def _grid(job: Job[Sums]) -> OnGrid:
     """Which of the sums have distributed noise, and on what grid."""
     share = job.noise_share
     if share is None:
-        return parts.NOTHING
+        return parts.NO_GRID
     model = job.model()
     model.load(offers.decode(job.arrays).model)
     bounded = model.bounded(job.payload.phase)

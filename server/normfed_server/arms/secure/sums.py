@@ -82,7 +82,7 @@ def _believed(job: ArmInTraining, phase: str, total: Total) -> Arrays:
     config, share = job.study.privacy.secure_aggregation, share_of(job, "sums")
     point = WidePoint(parts.SUMS_BITS, config.largest_sum if config else 1.0, total.sites)
     shape = job.model.bounded(phase) if share is not None else None
-    grid = parts.NOTHING if share is None or shape is None else share.grid(shape.shapes())
+    grid = parts.NO_GRID if share is None or shape is None else share.grid(shape.shapes())
     sums = parts.total_sums(total.arrays, point, grid)
     if job.study.federation.sums == "by-site":
         sums = {name: np.asarray(array * (total.everybody / len(total.people))) for name, array in sums.items()}

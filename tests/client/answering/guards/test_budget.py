@@ -18,9 +18,10 @@ from jobs import STUDY, job
 from normfed_client.answering.guards.budget import WITHOUT_NOISE, Budget, spent_by
 from normfed_client.answering.job import Job
 from normfed_client.hospital import folder as folder_module
-from normfed_client.hospital.budget import spent
+from normfed_client.hospital.bookkeeping.budget import spent
+from normfed_client.hospital.bookkeeping.entries import Release
+from normfed_client.hospital.bookkeeping.ledger import Ledger
 from normfed_client.hospital.folder import Hospital, HospitalConfig
-from normfed_client.hospital.ledger import Ledger, Release
 from normfed_client.hospital.outbox import digest
 from normfed_client.hospital.rules import ONLY_REFUSE, Rules
 from normfed_client.hospital.secure_sums import Kept
@@ -79,9 +80,7 @@ def asked(
         visit=SimpleNamespace(participant=SimpleNamespace(subject="sub-1")),
         entry=SimpleNamespace(content=lambda: scans),
     )
-    custody = SimpleNamespace(
-        rules=SimpleNamespace(model_dump_json=str), noise_key=lambda *names: secret + "".join(names).encode()
-    )
+    custody = SimpleNamespace(rules=Rules(), noise_key=lambda *names: secret + "".join(names).encode())
     site = SimpleNamespace(
         study=study, custody=custody, device=torch.device(device), train=[case], model=lambda *_: Model()
     )
@@ -183,7 +182,7 @@ def test_a_limit_of_site_yaml_that_is_raised_in_a_run_costs_nothing(tmp_path: Pa
 
     def under(**rules: Any) -> Job[Any]:
         found = asked(tmp_path, TrainRound(round=2))
-        found.site.custody = SimpleNamespace(rules=Rules(**rules))  # type: ignore[misc]
+        found.site.custody.rules = Rules(**rules)  # type: ignore[union-attr]
         return found
 
     raised = under(longest_task_hours=96.0, peers={"b": "1F0C " * 8})

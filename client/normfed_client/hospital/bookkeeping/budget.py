@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from pydantic import Field, model_validator
 
-from normfed_client.hospital.ledger import Entry
+from normfed_client.hospital.bookkeeping.entries import Entry
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.privacy import accounting
 from normfed_common.study.base import Frozen

@@ -19,11 +19,12 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from normfed_client.hospital import clock as clock_module
-from normfed_client.hospital import ledger as module
-from normfed_client.hospital.budget import BudgetRules, refusal, spent
-from normfed_client.hospital.counting import Signer
-from normfed_client.hospital.ledger import Entry, Kind, Ledger, Release
+from normfed_client.hospital.bookkeeping import clock as clock_module
+from normfed_client.hospital.bookkeeping import ledger as module
+from normfed_client.hospital.bookkeeping.budget import BudgetRules, refusal, spent
+from normfed_client.hospital.bookkeeping.counting import Signer
+from normfed_client.hospital.bookkeeping.entries import Entry, Kind, Release
+from normfed_client.hospital.bookkeeping.ledger import Ledger
 from normfed_common.foundation.errors import SiteCode, SiteError, UserError
 from normfed_common.privacy.accounting import epsilon
 from normfed_common.privacy.mechanisms import SampledGaussian

@@ -17,18 +17,14 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from normfed_client.hospital import clock
-from normfed_client.hospital.counting import Signer
+from normfed_client.hospital.bookkeeping import clock
+from normfed_client.hospital.bookkeeping.counting import Signer
+from normfed_client.hospital.bookkeeping.entries import Entry, Release
 from normfed_common.foundation.errors import SiteCode, SiteError, UserError
 from normfed_common.privacy.mechanisms import SampledGaussian
 from normfed_common.wire.counter import Counter
-
-# Released with noise or without; or trained on people and kept here.
-Kind = Literal["noise", "without noise", "stays"]
 
 Mark = tuple[int, str, str]
 """What somebody remembers of the ledger: how many entries it had, the digest of the last, and who it is."""
@@ -42,50 +38,6 @@ _TABLES = (
 )
 _ANSWERS = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, content TEXT NOT NULL)"
 _COLUMNS = "time, key, kind, spent, run, arm, what, head, settled"
-
-
-@dataclass(frozen=True)
-class Release:
-    """What is about to leave, or to be kept here.
-
-    Parameters
-    ----------
-    key
-        The same for what has the same noise, see `Job.origin`.
-    spent
-        With how much noise; empty for what stays.
-    run, arm, what
-        The run, the model and the task.
-    """
-
-    key: str
-    kind: Kind
-    spent: tuple[SampledGaussian, ...]
-    run: str
-    arm: str
-    what: str
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A release in the ledger.
-
-    Parameters
-    ----------
-    time
-        When it was reserved (UTC), not before the entry before it.
-    settled
-        Whether the answer was made; it counts as spent anyway.
-    """
-
-    release: Release
-    time: str
-    settled: bool
-
-    @property
-    def year(self) -> int:
-        """In which it counts."""
-        return int(self.time[:4])
 
 
 class Ledger:

@@ -1,0 +1,66 @@
+"""Who of a dataset takes part in a study, and whether they are enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from normfed_client.imaging.bids import Dataset, Problem, Visit
+from normfed_client.imaging.cohort import Lots, Roles, assign, select
+from normfed_common.foundation.errors import DatasetError
+from normfed_common.study.config import StudyConfig
+from normfed_common.study.names import check_names
+from normfed_server.arms.plan import make
+from normfed_server.arms.secure.planning import restricted
+from normfed_server.sites.description import SiteDescription
+
+
+def roles_of(study: StudyConfig, dataset: Dataset, lots: Lots | None = None) -> tuple[dict[str, Roles], list[Problem]]:
+    """By site that takes part, whose visits have which role; and what is left out.
+
+    Parameters
+    ----------
+    lots
+        Of hospitals that divide their people themselves; see `assign`.
+
+    Raises
+    ------
+    DatasetError
+        If nobody takes part.
+    StudyError
+        If the study names sites or people that the dataset does not have.
+    """
+    root, sites = dataset.root, dataset.sites()
+    check_names(study.data, sites, {visit.participant.subject for visit in dataset.visits}, str(root))
+    wanted = study.data.sites or tuple(name for name in sites if name not in study.data.exclude)
+    problems, roles = list(dataset.problems), dict[str, Roles]()
+    for name in wanted:
+        chosen, left_out = select(sites[name], name, study.data)
+        problems += left_out
+        found = assign(chosen, name, study, lots)
+        if found.everybody():
+            roles[name] = found
+    if not roles:
+        example = f" For example {problems[-1].what}: {problems[-1].why}." if problems else ""
+        raise DatasetError(
+            f"{root}: nobody has all of {', '.join(study.data.required)}, so nobody takes part.{example} "
+            f"Try `normfed inspect {root}`."
+        )
+    return roles, problems
+
+
+def check_plan(study: StudyConfig, roles: Mapping[str, Roles]) -> None:
+    """Whether so many people at so many sites are enough, if all of them can be prepared.
+
+    Raises
+    ------
+    StudyError
+        If not.
+    """
+
+    def count(visits: tuple[Visit, ...]) -> int:
+        return len({visit.participant.subject for visit in visits})
+
+    sites = {
+        name: SiteDescription(count(of.train), count(of.held_out), count(of.test), ()) for name, of in roles.items()
+    }
+    restricted(make(study, sites), study, deployed=False)
