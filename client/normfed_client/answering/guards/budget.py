@@ -100,7 +100,8 @@ def spent_by(job: Job[Any]) -> tuple[SampledGaussian, ...]:
 def _refusal(rules: BudgetRules, job: Job[Any], entries: Sequence[Entry], new: Entry) -> str:
     """A model that the budget has not got to its end is not begun: what its first sums cost would be for nothing."""
     study, release, asked = job.site.study, new.release, new
-    begun = any((e.release.run, e.release.arm) == (release.run, release.arm) for e in entries)
+    of = ("noise", release.run, release.arm)  # what stayed here began nothing
+    begun = any((e.release.kind, e.release.run, e.release.arm) == of for e in entries)
     whole = spending(study, job.model().phases()) if release.kind == "noise" and not begun else None
     if whole is not None:
         asked = replace(new, release=replace(release, spent=whole.releases(), what="all that the study asks"))

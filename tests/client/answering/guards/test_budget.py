@@ -228,11 +228,12 @@ def test_a_model_that_the_budget_has_not_got_to_its_end_is_not_begun(
         for number in range(1, PRIVATE.federation.rounds + 1):
             Budget(ours).inbound(asked(tmp_path, TrainRound(round=number)))
         return
+    Budget(ours).inbound(asked(tmp_path, FineTune(round=3)))  # which once counted as its beginning
     error = refused(Budget(ours), sums)
     assert error.code is SiteCode.BUDGET_SPENT
     assert "0 of 1.9 is spent" in error.detail
     assert "With all that the study asks of federated it would be 2" in error.detail
-    assert ours.ledger().entries() == []
+    assert [entry.release.kind for entry in ours.ledger().entries()] == ["stays"]
 
 
 def test_noise_for_one_sample_protects_nobody_and_counts_as_none(tmp_path: Path) -> None:
@@ -324,7 +325,7 @@ def test_noise_lies_over_one_answer_where_the_same_work_may_end_in_other_digits(
     assert error.code is SiteCode.BUDGET_SPENT
     assert "Begin a new run, which has noise of its own" in error.detail
     with pytest.raises(SiteError):  # the first was not dead
-        guard.outbound(died, answer, {})
+        guard.outbound(died, answer, {"w": np.ones(1)})
     guard.inbound(other := gpu(run="another"))
     assert other.origin != again.origin
     assert len(ours.ledger().entries()) == 2
