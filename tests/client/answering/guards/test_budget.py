@@ -307,6 +307,23 @@ def test_a_study_that_protects_less_than_the_hospital_asks_is_refused_in_words(t
     guard.inbound(asked(tmp_path, Describe(), STUDY.model_copy(update={"privacy": PrivacyConfig(epsilon=4.0)})))
 
 
+def test_two_attempts_at_a_secure_sum_have_the_same_part_below_the_same_noise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A site that signs no list of survivors may be in the sums of both: once with other digits, as of a GPU."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a GPU")
+    guard, answer = Budget(hospital(tmp_path)), Answer(site="a", payload=Trained())
+    rounds = [TrainRound(round=1, secure=Masking(attempt=attempt, boxes={})) for attempt in (0, 1)]
+    first, second = (asked(tmp_path, payload, device="cuda:0") for payload in rounds)
+    assert first.origin == second.origin
+    guard.inbound(first)
+    guard.outbound(first, answer, {"w": np.zeros(1)})
+    guard.inbound(second)
+    guard.outbound(second, answer, {"w": np.zeros(1)})
+    with pytest.raises(SiteError, match="BUDGET_SPENT"):
+        guard.outbound(second, answer, {"w": np.ones(1)})
+
+
 def test_noise_lies_over_one_answer_where_the_same_work_may_end_in_other_digits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
