@@ -96,7 +96,7 @@ def spend(hospital: Hospital, name: str, known: Sequence[str], seed: int, write:
             os.write(write, b"refused\n")
             return
         hospital.mark_ledger("run")
-        ledger.settle(key)
+        ledger.settle(key, "made")
         counter = hospital.ledger_counter()
         assert counter is not None
         os.write(

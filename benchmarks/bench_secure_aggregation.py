@@ -95,7 +95,7 @@ def measure(count: int, numbers: int, dropped: int) -> None:
     for site in survivors:
         begin = time.perf_counter()
         vector = parts.flat(form, parts.ROUND_BITS)
-        members[site].mask(vector, sites)
+        members[site].mask(vector, sites, "model")
         if site == sites[0]:
             lap("masked")
         total = vector if total is None else total + vector
@@ -109,7 +109,7 @@ def measure(count: int, numbers: int, dropped: int) -> None:
     for site in survivors[1 : mine.threshold]:
         revealed[site] = members[site].reveal(agreed[site], signatures, held[site])
     begin = time.perf_counter()
-    unmask(total, CONTEXT, adverts, sites, survivors, revealed, mine.threshold)
+    unmask(total, CONTEXT, adverts, sites, survivors, revealed, mine.threshold, "model")
     server = time.perf_counter() - begin
     found = parts.shaped(total, parts.layout(form))
     assert int(found[parts.PEOPLE]) == 20 * len(survivors)

@@ -54,10 +54,10 @@ class Federation:
         """Sites that go on."""
         return [site for site in self.sites if site not in self.silent]
 
-    def masked(self, site: str, vector: np.ndarray) -> np.ndarray:
+    def masked(self, site: str, vector: np.ndarray, received: str = "model") -> np.ndarray:
         """What a site sends."""
         found = vector.copy()
-        self.parts[site].mask(found, self.sharers)
+        self.parts[site].mask(found, self.sharers, received)
         return found
 
     def transcripts(self, survivors: Collection[str], received: str = "model") -> dict[str, Transcript]:
@@ -76,5 +76,5 @@ class Federation:
         signatures = {s: text for s, text in self.signatures(transcripts).items() if s in signing}
         revealed = {s: self.parts[s].reveal(transcripts[s], signatures, self.held[s]) for s in answering}
         threshold = self.parts[survivors[0]].threshold
-        unmask(found, self.context, self.adverts, self.sharers, survivors, revealed, threshold)
+        unmask(found, self.context, self.adverts, self.sharers, survivors, revealed, threshold, "model")
         return found

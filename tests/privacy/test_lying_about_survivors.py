@@ -18,11 +18,13 @@ from normfed_client.hospital.config import CustodyConfig
 from normfed_client.hospital.simulated import SITES_VARIABLE
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode
+from normfed_common.secure import parts
 from normfed_common.secure.adverts import Advert
-from normfed_common.secure.participation import Secrets
+from normfed_common.secure.participation import Secrets, of_received
+from normfed_common.secure.unmasking import unmask
 from normfed_common.wire.answers import Answer
 from normfed_common.wire.messages import decode_answer, error_code, requests
-from normfed_common.wire.requests import Payload, Request, Sums
+from normfed_common.wire.requests import Describe, Payload, Request, Sums
 from normfed_common.wire.secure import MakeKeys, Masking, SecureStep, ShareSecrets, SignSurvivors, Unmask
 from normfed_simulation.engines.local import identify
 
@@ -216,6 +218,27 @@ def test_a_site_that_was_sent_another_model_stops_all_shares(liar: Liar) -> None
     signatures = liar.signed(dict.fromkeys(NAMES, NAMES))
     for site in NAMES:
         assert refused(liar.ask(site, Unmask(step=STEP, signatures=signatures)))
+
+
+@pytest.mark.parametrize("other", [{}, {"w": np.ones(3, np.float32)}], ids=["the same", "another"])
+def test_a_sum_with_a_site_that_was_sent_another_model_is_not_read_though_it_signs_nothing(
+    liar: Liar, other: Arrays
+) -> None:
+    """Five signatures of six are enough: once the model that made the others add nothing was sent to these five."""
+    boxes, adverts = liar.boxes(), liar.adverts()
+    sent = [decode_answer(liar.masked(site, boxes, other if site == "f" else None))[1] for site in NAMES]
+    signatures = liar.signed(dict.fromkeys(NAMES[:5], NAMES))
+    shares = {site: liar.told(site, Unmask(step=STEP, signatures=signatures)).shares for site in NAMES[:5]}
+    context = Request(
+        study=liar.study.model_dump_json(), run="run", arm="federated", model=liar.study.model, payload=Describe()
+    ).context(STEP)
+    people = []
+    for model in ({}, other):
+        total = np.sum([parts.flat(arrays, parts.SUMS_BITS) for arrays in sent], axis=0, dtype=np.uint64)
+        unmask(total, context, adverts, NAMES, NAMES, shares, 4, of_received(offered(model), ()))
+        people.append(int(parts.shaped(total, parts.layout(sent[0]))[parts.PEOPLE]))
+    everybody = sum(advert.people for advert in adverts)
+    assert people == [everybody] * 2 if not other else everybody not in people
 
 
 def test_what_is_beyond_the_declared_range_does_not_leave(liar: Liar) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,11 @@ from attacker import Server, offered, otherwise, study
 from normfed_client.answering.job import Job
 from normfed_client.hospital.bookkeeping.budget import spent
 from normfed_client.hospital.folder import open_hospital
+from normfed_client.imaging.cache import Entry
 from normfed_common.foundation import digests
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode
+from normfed_common.learning.cohort import Person, Scan
 from normfed_common.learning.entries import build
 from normfed_common.learning.setting import Setting
 from normfed_common.models.catalogue import MODELS
@@ -102,3 +105,26 @@ def test_where_work_does_not_repeat_a_forgotten_answer_is_never_made_again(
     other = server.answer("train.sums", asked, otherwise(0), run="b")[1]
     assert any((other[name] != first[name]).all() for name in first)
     assert len(open_hospital(server.folder).ledger().entries()) == 2
+
+
+def test_an_answer_without_somebody_never_has_the_noise_of_one_with_them(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once a file that could not be opened for a moment, asked for again in another run, told its person exactly."""
+    asked = private(ATLAS)
+    first = server.answer("train.sums", asked, otherwise(0), run="a")[1]
+    opened = Entry.scan
+    lost: list[Path] = []
+
+    def opens(entry: Entry, person: Person) -> Scan:
+        lost.extend([] if lost else [entry.folder])
+        if entry.folder in lost:
+            raise OSError(24, "Too many open files")
+        return opened(entry, person)
+
+    with monkeypatch.context() as once:
+        once.setattr(Entry, "scan", opens)
+        assert error_code(server.ask("train.sums", asked, otherwise(0), run="b")) is SiteCode.BUDGET_SPENT
+    assert lost
+    np.testing.assert_equal(server.answer("train.sums", asked, otherwise(0), run="c")[1], first)
+    assert len(open_hospital(server.folder).ledger().entries()) == 1

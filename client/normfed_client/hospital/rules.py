@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from normfed_common.algorithms.table import configure
+from normfed_common.deployment.node_identity import spelt
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.privacy.spending import steps_of
 from normfed_common.study.base import Frozen
@@ -100,6 +101,20 @@ class Rules(Frozen):
         "study with distributed noise that counts on more is refused; without this, every such study is",
     )
     require_secure_aggregation: bool = Field(False, description="whether a study without secure aggregation is refused")
+
+    @field_validator("peers")
+    @classmethod
+    def _each_with_its_own_key(cls, peers: dict[str, str]) -> dict[str, str]:
+        """One hospital under two names would be two of the sites that a sum, or its noise, is at least of."""
+        site_of: dict[str, str] = {}
+        for site, fingerprint in peers.items():
+            other = site_of.setdefault(spelt(fingerprint), site)
+            if other != site:
+                raise ValueError(
+                    f"{other} and {site} have the same fingerprint: they are one hospital, or one of the two was typed "
+                    "wrongly. Compare them by telephone again"
+                )
+        return peers
 
     def __hash__(self) -> int:
         """Of the content: sites are kept open by it, and `peers` by itself has none."""

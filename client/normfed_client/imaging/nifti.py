@@ -150,7 +150,7 @@ def _open(path: Path) -> nibabel.Nifti1Image:
         image = nibabel.load(path)
     except FileNotFoundError as error:
         raise ReadError(f"{path}: no such file. A broken link, perhaps, or data that were not fetched.") from error
-    except (ImageFileError, HeaderDataError, EOFError, OSError, zlib.error, ValueError) as error:
+    except (ImageFileError, HeaderDataError, EOFError, OSError, zlib.error, ValueError, OverflowError) as error:
         _raise_if_of_the_system(path, error)
         raise ScanError(f"{path}: not readable as NIfTI ({_short(error)}). Copy or convert it again.") from error
     if not isinstance(image, nibabel.Nifti1Image):  # NIfTI-2 is a subclass
@@ -196,7 +196,7 @@ def _data(image: nibabel.Nifti1Image, path: Path) -> np.ndarray:
             with gzip.open(path) as stream:  # only at its end is the checksum compared
                 while stream.read(2**22):
                     continue
-    except (EOFError, OSError, zlib.error, ValueError) as error:
+    except (EOFError, OSError, zlib.error, ValueError, OverflowError) as error:
         _raise_if_of_the_system(path, error)
         raise ScanError(
             f"{path}: ends early or is damaged ({_short(error)}). Copy the file again and compare its size."

@@ -104,6 +104,11 @@ def _build(visit: Visit, recipe: Recipe, folder: Path) -> None:
         raise  # the key is of what the files hold, and this is not: nothing is kept under it
     except ScanError as error:
         meta = {"failure": str(error)}
+    except RuntimeError as error:  # SimpleITK: of a scan that it can make nothing of, or of memory that it lacks
+        why = str(error).strip().splitlines()[-1][:200] if str(error).strip() else "no reason given"
+        raise ReadError(
+            f"{visit.name}: cannot be registered ({why}). Look at the scan, or list the subject under data.exclude."
+        ) from error
     (folder / META).write_text(json.dumps(meta))
 
 

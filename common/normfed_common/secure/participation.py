@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import StringConstraints
 
 from normfed_common.foundation import digests
+from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import WireError
 from normfed_common.secure import adverts as keys_of
 from normfed_common.secure import keys, keystream, shamir
@@ -203,7 +204,7 @@ class Participation:
             found[other] = (content[: shamir.SHARE_BYTES], content[shamir.SHARE_BYTES :])
         return {site: (mask.hex(), seed.hex()) for site, (mask, seed) in found.items()}
 
-    def mask(self, vector: np.ndarray, sharers: Collection[str]) -> None:
+    def mask(self, vector: np.ndarray, sharers: Collection[str], received: str) -> None:
         """Put this site's masks over its numbers, in place.
 
         Parameters
@@ -212,10 +213,14 @@ class Participation:
             Unsigned integers, shape (n,).
         sharers
             Sites whose shares are here: `open`.
+        received
+            See `Transcript`. Not all survivors sign, but masks in common with a site that was sent something else do
+            not cancel.
         """
         keystream.add(vector, own_mask(bytes.fromhex(self.secrets.seed), self.context))
         for other in sorted(set(sharers) - {self.site}):
-            key = common_mask(bytes.fromhex(self.secrets.mask), self.context, self.site, self._public[other])
+            secret = bytes.fromhex(self.secrets.mask)
+            key = common_mask(secret, self.context, self.site, self._public[other], received)
             keystream.add(vector, key, sign_of(self.site, other))
 
     def transcript(self, sharers: Collection[str], survivors: Collection[str], received: str) -> Transcript:
@@ -308,9 +313,22 @@ def own_mask(seed: bytes, context: str) -> bytes:
     return keys.derived(seed, "own mask", context)
 
 
-def common_mask(secret: bytes, context: str, site: str, other: Advert) -> bytes:
-    """The key of the mask that two sites have in common, from the private key of the one."""
-    return keys.agreed(secret, bytes.fromhex(other.mask), "mask", context, *sorted((site, other.site)))
+def common_mask(secret: bytes, context: str, site: str, other: Advert, received: str) -> bytes:
+    """The key of the mask that two sites have in common if they were sent the same, from the private key of the one."""
+    return keys.agreed(secret, bytes.fromhex(other.mask), "mask", context, received, *sorted((site, other.site)))
+
+
+def of_received(arrays: Arrays, personal: Collection[str]) -> str:
+    """Digest of what all sites are sent alike: without the parts of their own that new ones are sent once.
+
+    Parameters
+    ----------
+    arrays
+        Of the request, an `Offer`.
+    personal
+        Names of the model's arrays that stay at the sites.
+    """
+    return digests.of_arrays("", {n: a for n, a in arrays.items() if n.partition("/")[2] not in personal})
 
 
 def sign_of(site: str, other: str) -> int:

@@ -20,6 +20,7 @@ def unmask(
     survivors: Sequence[str],
     revealed: Mapping[str, Mapping[str, str]],
     threshold: int,
+    received: str,
 ) -> None:
     """Take the masks off the sum of the survivors' masked numbers, in place.
 
@@ -33,6 +34,8 @@ def unmask(
         See `Transcript`.
     revealed
         Survivor to what `Participation.reveal` of it gave.
+    received
+        See `Transcript`.
 
     Raises
     ------
@@ -53,4 +56,4 @@ def unmask(
             raise WireError(f"shares of {site} do not give back its key")
         for other in survivors:
             # What the survivor added in common with the one that dropped out, which added nothing.
-            keystream.add(total, common_mask(secret, context, site, public[other]), -sign_of(other, site))
+            keystream.add(total, common_mask(secret, context, site, public[other], received), -sign_of(other, site))

@@ -162,7 +162,7 @@ def test_a_hospital_may_have_another_margin_around_lesions() -> None:
     assert refusal(rules, study()).code is SiteCode.RECIPE_REFUSED
 
 
-PEERS = dict.fromkeys("bcd", "0123 4567 89AB CDEF 0123 4567 89AB CDEF")
+PEERS = {site: f"{site * 4} 4567 89AB CDEF 0123 4567 89AB CDEF" for site in "bcd"}
 SECURE = {"privacy": {"secure_aggregation": {"minimum_sites": 4}}}
 
 
@@ -197,3 +197,9 @@ def test_rules_are_hashed_by_content_and_a_fingerprint_has_its_form() -> None:
     assert hash(Rules(peers=PEERS)) == hash(Rules(peers=dict(PEERS))) != hash(Rules())
     with pytest.raises(ValueError, match="peers"):
         Rules(peers={"b": "0123"})
+
+
+def test_one_key_under_two_names_is_not_two_sites() -> None:
+    """Once a hospital that was listed twice counted for two of the least that a secure sum is over."""
+    with pytest.raises(ValueError, match="b and e have the same fingerprint"):
+        Rules(peers=PEERS | {"e": PEERS["b"].replace(" ", "").upper()})

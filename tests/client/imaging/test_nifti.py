@@ -47,6 +47,10 @@ def broken(path: Path, kind: str) -> Path:
         whole.write_bytes(bytes(content))
     elif kind == "data cut short":
         whole.write_bytes(gzip.compress(gzip.decompress(whole.read_bytes())[:-500]))
+    elif kind == "data nowhere":
+        content = bytearray(gzip.decompress(whole.read_bytes()))
+        content[108:112] = np.float32(np.inf).tobytes()  # where they begin
+        whole.write_bytes(gzip.compress(bytes(content)))
     elif kind == "header only":
         whole.write_bytes(gzip.compress(gzip.decompress(whole.read_bytes())[:100]))
     elif kind == "four dimensions":
@@ -94,6 +98,7 @@ FAULTS = [
     ("gzip cut short", "damaged"),
     ("gzip damaged", "damaged"),
     ("data cut short", "ends early"),
+    ("data nowhere", "not readable as NIfTI"),
     ("header only", "not readable as NIfTI"),
     ("four dimensions", "4-D (12, 12, 12, 3); expected one 3-D volume"),
     ("two dimensions", "2-D"),

@@ -134,6 +134,17 @@ def test_what_the_system_cannot_read_is_tried_again(
     assert prepare(visit, RECIPE, cache).mask().any()
 
 
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_scan_that_registration_breaks_off_at_is_a_fault_of_that_scan(tmp_path: Path, bias: bool) -> None:
+    """A cube of 0.8 mm once broke off the work of its whole hospital."""
+    path = tmp_path / "sub-01_T1w.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.random.default_rng(0).random((8, 8, 8)), np.diag([0.1, 0.1, 0.1, 1])), path)
+    visit = Visit(Participant("sub-01", "a", "control"), None, {"T1w": path})
+    recipe = Recipe(CONFIG.model_copy(update={"bias_correction": bias}), ("T1w",), None)
+    with pytest.raises(ScanError, match=r"^sub-01: cannot be registered \(.+\)\. Look at the scan"):
+        prepare(visit, recipe, Cache(tmp_path / "cache"))
+
+
 def test_a_file_that_ends_early_is_remembered_as_what_it_is(hospitals: Path, tmp_path: Path) -> None:
     visit = read_dataset(hospitals).visits[0]
     cut = tmp_path / "sub-01_T1w.nii.gz"

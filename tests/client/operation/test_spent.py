@@ -71,7 +71,7 @@ def test_on_80_columns_two_runs_of_a_day_are_told_apart_and_no_line_is_wider(
 def test_what_was_reserved_and_has_no_answer_is_counted_and_said(folder: Path) -> None:
     enter(folder, "a", "atlas")
     enter(folder, "b", "atlas")
-    open_hospital(folder).ledger().settle("a")
+    open_hospital(folder).ledger().settle("a", "made")
     output = " ".join(normfed("site", "ledger", "--home", folder).output.split())
     assert "whether it left or not (1 with no answer so far" in output
     assert "What stays" not in output

@@ -91,7 +91,7 @@ def test_neither_secret_is_ever_given_back_by_fewer_shares_than_the_threshold_re
     revealed = {s: federation.parts[s].reveal(transcripts[s], signatures, federation.held[s]) for s in survivors[:3]}
     total = sum(federation.masked(s, np.ones(4, TYPES[32])) for s in survivors)
     with pytest.raises(WireError, match="3 shares of a secret are there; 4 are needed"):
-        unmask(total, CONTEXT, federation.adverts, names(6), survivors, revealed, 4)
+        unmask(total, CONTEXT, federation.adverts, names(6), survivors, revealed, 4, "model")
 
 
 def test_a_server_with_two_lists_of_survivors_gets_the_shares_of_one_at_most():
@@ -210,8 +210,8 @@ def test_what_a_site_computes_again_is_the_same():
     assert again.shares() == part.shares()
     vector = np.arange(5, dtype=TYPES[64])
     mine, other = vector.copy(), vector.copy()
-    part.mask(mine, names(4))
-    again.mask(other, names(4))
+    part.mask(mine, names(4), "model")
+    again.mask(other, names(4), "model")
     np.testing.assert_array_equal(mine, other)
 
 
@@ -226,7 +226,7 @@ def test_shares_that_a_site_made_up_are_noticed():
         forged = {s: dict(told) for s, told in revealed.items()}
         forged["site000"][about] = "00" * 66
         with pytest.raises(WireError, match=r"give back|fit each other"):
-            unmask(total.copy(), CONTEXT, federation.adverts, names(6), survivors, forged, 4)
+            unmask(total.copy(), CONTEXT, federation.adverts, names(6), survivors, forged, 4, "model")
 
 
 def _nodes(sites: list[str]) -> tuple[dict[str, NodeIdentity], dict[str, str]]:

@@ -16,6 +16,7 @@ from normfed_client.hospital.bookkeeping.ledger import Ledger
 from normfed_client.hospital.folder import Hospital
 from normfed_common.algorithms.private_training import scores_with_people
 from normfed_common.algorithms.sharing import personal_arrays
+from normfed_common.foundation import digests
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError, UserError
 from normfed_common.privacy.mechanisms import SampledGaussian
@@ -59,12 +60,15 @@ class Budget(HospitalGuard):
         Raises
         ------
         SiteError
-            If the same was answered in the meantime, perhaps with other last digits and the same noise.
+            If the same noise has left over something else: the difference would be without.
         """
         if isinstance(job.payload, (*LEARNING, *SCORING)):
+            content = digests.of_arrays("", arrays)
             with _ledger(self.hospital) as ledger:
-                if not ledger.settle(job.origin) and _noise_is_used_up(job):
-                    raise SiteError(SiteCode.BUDGET_SPENT, _SECOND)
+                first = ledger.settle(job.origin, content)
+            unknown = not first and job.repeats
+            if first != content and not unknown and _has_noise(job):
+                raise SiteError(SiteCode.BUDGET_SPENT, f"{job.request.task} of {job.request.arm} {_SECOND}")
         return answer, arrays
 
 
@@ -96,7 +100,8 @@ def spent_by(job: Job[Any]) -> tuple[SampledGaussian, ...]:
 def _refusal(rules: BudgetRules, job: Job[Any], entries: Sequence[Entry], new: Entry) -> str:
     """A model that the budget has not got to its end is not begun: what its first sums cost would be for nothing."""
     study, release, asked = job.site.study, new.release, new
-    begun = any((e.release.run, e.release.arm) == (release.run, release.arm) for e in entries)
+    of = ("noise", release.run, release.arm)  # what stayed here began nothing
+    begun = any((e.release.kind, e.release.run, e.release.arm) == of for e in entries)
     whole = spending(study, job.model().phases()) if release.kind == "noise" and not begun else None
     if whole is not None:
         asked = replace(new, release=replace(release, spent=whole.releases(), what="all that the study asks"))
@@ -105,8 +110,9 @@ def _refusal(rules: BudgetRules, job: Job[Any], entries: Sequence[Entry], new: E
 
 _SECOND = (
     "was answered before, and the answer is not kept any more. On a GPU, or with plug-ins, the same work may end in "
-    "other digits: two answers with the same noise would tell what is under it. Begin a new run, which has noise of "
-    "its own."
+    "other digits, and anywhere without somebody whose scans could not be opened for a moment: two answers with the "
+    "same noise would tell what is under it. Begin a new run, which has noise of its own where the study has another "
+    "seed."
 )
 
 
@@ -118,9 +124,12 @@ def _again(job: Job[Any], entry: Entry) -> str:
 
 
 def _noise_is_used_up(job: Job[Any]) -> bool:
-    """Whether an answer has noise that must not lie over another one. Of secure sums only one attempt is ever seen."""
-    if job.repeats or job.request.step is not None:
-        return False
+    """Whether it is of no use to make an answer once more: it would be another one. Another attempt at a secure sum may
+    come to the same."""
+    return not job.repeats and job.request.step is None and _has_noise(job)
+
+
+def _has_noise(job: Job[Any]) -> bool:
     return any(release.kind == "noise" for release in _releases(job))
 
 

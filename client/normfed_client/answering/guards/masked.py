@@ -15,7 +15,7 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError, StudyError
 from normfed_common.secure import parts
 from normfed_common.secure.fixed_point import FixedPoint, RangeError, WidePoint
-from normfed_common.secure.participation import Participation
+from normfed_common.secure.participation import Participation, of_received
 from normfed_common.secure.parts import OnGrid
 from normfed_common.wire import offers
 from normfed_common.wire.answers import Answer, Trained
@@ -44,7 +44,7 @@ class Masked(Guard):
         if job.kept is not None:
             return
         step, store = step_of(job), job.secure_sums
-        received = _received(job)
+        received = of_received(job.arrays, personal_arrays(job.model(), job.request.strategy))
         with store.alone(), refusing(job):
             kept = checked(job, store.read(step))
             held = participation(job, kept).open(payload.secure.boxes)
@@ -71,7 +71,7 @@ class Masked(Guard):
         whole = isinstance(payload, TrainRound) and job.noise_share is None
         bits = parts.ROUND_BITS if whole else parts.SUMS_BITS
         vector = parts.flat(part, bits)
-        participant.mask(vector, kept.held.keys())
+        participant.mask(vector, kept.held.keys(), kept.received)
         if isinstance(answer.payload, Trained):
             answer = answer.model_copy(update={"payload": answer.payload.model_copy(update={"loss": None})})
         return answer, parts.shaped(vector, parts.layout(part))
@@ -128,9 +128,3 @@ def _grid(job: Job[Sums]) -> OnGrid:
     bounded = model.bounded(job.payload.phase)
     assert bounded is not None  # as the sums were made of it
     return share.grid(bounded.shapes())
-
-
-def _received(job: Job[Any]) -> str:
-    """Digest of the model that all sites are sent alike: without the parts of their own that new ones are sent once."""
-    personal = personal_arrays(job.model(), job.request.strategy)
-    return digests.of_arrays("", {n: a for n, a in job.arrays.items() if n.partition("/")[2] not in personal})

@@ -36,6 +36,7 @@ _TABLES = (
     "spent TEXT NOT NULL, run TEXT NOT NULL, arm TEXT NOT NULL, what TEXT NOT NULL, head TEXT NOT NULL, "
     "settled INTEGER NOT NULL DEFAULT 0, UNIQUE (key, kind))",
 )
+_ANSWERS = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, content TEXT NOT NULL)"
 _COLUMNS = "time, key, kind, spent, run, arm, what, head, settled"
 
 
@@ -98,17 +99,33 @@ class Ledger:
             database.execute(f"INSERT INTO entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         return ""
 
-    def settle(self, key: str) -> bool:
-        """The answer was made; nothing is to be done for what never was an entry. Returns whether it is the first."""
+    def settle(self, key: str, content: str) -> str:
+        """The answer was made; nothing is to be done for what never was an entry.
+
+        Parameters
+        ----------
+        content
+            A digest of what is about to leave.
+
+        Returns
+        -------
+        That of what was made first under this key; empty where that was before such digests were kept.
+        """
         if not self.path.exists():
-            return True
+            return content
         with self._open() as database:
             if not _made(database):
-                return True
+                return content
             database.execute("BEGIN IMMEDIATE")
             before = [row[0] for row in database.execute("SELECT settled FROM entries WHERE key = ?", (key,))]
-            database.execute("UPDATE entries SET settled = 1 WHERE key = ?", (key,))
-        return not any(before)
+            if not before:
+                return content
+            database.execute(_ANSWERS)
+            if not any(before):
+                database.execute("INSERT OR IGNORE INTO answers VALUES (?, ?)", (key, content))
+                database.execute("UPDATE entries SET settled = 1 WHERE key = ?", (key,))
+            first = database.execute("SELECT content FROM answers WHERE key = ?", (key,)).fetchone()
+        return "" if first is None else str(first[0])
 
     def counter(self, signer: Signer) -> Counter | None:
         """How long the ledger is, signed; None where nothing was spent."""

@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 from flwr.app import Message
 
+from normfed_common.algorithms.sharing import personal_arrays
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import DamagedError, RunError, WireError
 from normfed_common.secure import parts
 from normfed_common.secure.adverts import Advert
 from normfed_common.secure.keystream import Bits
+from normfed_common.secure.participation import of_received
 from normfed_common.secure.parts import Layout
 from normfed_common.secure.thresholds import least_survivors, threshold
 from normfed_common.secure.unmasking import unmask
@@ -193,6 +195,8 @@ class SecureSum:
         RunError
             If too few come, or as many sites have one layout as another.
         """
+        header, sent = wire.decode_request(next(iter(requests.values())))
+        self.progress.received = of_received(sent, personal_arrays(self.job.model, header.strategy))
         totals: dict[Layout, np.ndarray] = {}
         answers: dict[Layout, dict[str, Answer]] = {}
         aside: dict[str, str] = {}
@@ -249,7 +253,8 @@ class SecureSum:
         shares = {site: answer.told(Unmasked).shares for site, answer in told.items()}
         people = {advert.site: advert.people for advert in progress.adverts if advert.site in survivors}
         try:
-            unmask(vector, context, progress.adverts, self.sharers, survivors, shares, self.threshold)
+            received = progress.received
+            unmask(vector, context, progress.adverts, self.sharers, survivors, shares, self.threshold, received)
             arrays = parts.shaped(vector, layout)
             if int(arrays[parts.PEOPLE]) != sum(people.values()):
                 raise WireError("its people are not those whom the sites signed for")

@@ -30,6 +30,8 @@ class SecureProgress:
         The sum of the survivors' masked parts.
     headers
         Survivor to what its answer said beside the arrays, as JSON.
+    received
+        Digest of what all sites were sent to work on, see `Transcript`.
     """
 
     step: SecureStep
@@ -38,6 +40,7 @@ class SecureProgress:
     survivors: tuple[str, ...] = ()
     total: Arrays = field(default_factory=dict)
     headers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    received: str = ""
 
     def save(self, path: Path) -> None:
         """Write it whole."""
@@ -47,6 +50,7 @@ class SecureProgress:
             "boxes": self.boxes,
             "survivors": list(self.survivors),
             "headers": self.headers,
+            "received": self.received,
         }
         named.save(path, self.total, header)
 
@@ -69,4 +73,5 @@ class SecureProgress:
             tuple(header["survivors"]),
             total,
             header["headers"],
+            header["received"],
         )

@@ -228,11 +228,12 @@ def test_a_model_that_the_budget_has_not_got_to_its_end_is_not_begun(
         for number in range(1, PRIVATE.federation.rounds + 1):
             Budget(ours).inbound(asked(tmp_path, TrainRound(round=number)))
         return
+    Budget(ours).inbound(asked(tmp_path, FineTune(round=3)))  # which once counted as its beginning
     error = refused(Budget(ours), sums)
     assert error.code is SiteCode.BUDGET_SPENT
     assert "0 of 1.9 is spent" in error.detail
     assert "With all that the study asks of federated it would be 2" in error.detail
-    assert ours.ledger().entries() == []
+    assert [entry.release.kind for entry in ours.ledger().entries()] == ["stays"]
 
 
 def test_noise_for_one_sample_protects_nobody_and_counts_as_none(tmp_path: Path) -> None:
@@ -306,6 +307,23 @@ def test_a_study_that_protects_less_than_the_hospital_asks_is_refused_in_words(t
     guard.inbound(asked(tmp_path, Describe(), STUDY.model_copy(update={"privacy": PrivacyConfig(epsilon=4.0)})))
 
 
+def test_two_attempts_at_a_secure_sum_have_the_same_part_below_the_same_noise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A site that signs no list of survivors may be in the sums of both: once with other digits, as of a GPU."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a GPU")
+    guard, answer = Budget(hospital(tmp_path)), Answer(site="a", payload=Trained())
+    rounds = [TrainRound(round=1, secure=Masking(attempt=attempt, boxes={})) for attempt in (0, 1)]
+    first, second = (asked(tmp_path, payload, device="cuda:0") for payload in rounds)
+    assert first.origin == second.origin
+    guard.inbound(first)
+    guard.outbound(first, answer, {"w": np.zeros(1)})
+    guard.inbound(second)
+    guard.outbound(second, answer, {"w": np.zeros(1)})
+    with pytest.raises(SiteError, match="BUDGET_SPENT"):
+        guard.outbound(second, answer, {"w": np.ones(1)})
+
+
 def test_noise_lies_over_one_answer_where_the_same_work_may_end_in_other_digits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,7 +342,7 @@ def test_noise_lies_over_one_answer_where_the_same_work_may_end_in_other_digits(
     assert error.code is SiteCode.BUDGET_SPENT
     assert "Begin a new run, which has noise of its own" in error.detail
     with pytest.raises(SiteError):  # the first was not dead
-        guard.outbound(died, answer, {})
+        guard.outbound(died, answer, {"w": np.ones(1)})
     guard.inbound(other := gpu(run="another"))
     assert other.origin != again.origin
     assert len(ours.ledger().entries()) == 2

@@ -106,8 +106,9 @@ def test_a_release_is_an_entry_once_however_often_it_is_asked_for(ledger: Ledger
 def test_a_release_counts_before_it_is_settled_and_after(ledger: Ledger) -> None:
     reserve(ledger, "a")
     reserve(ledger, "b")
-    ledger.settle("a")
-    ledger.settle("never reserved")
+    ledger.settle("a", "made")
+    ledger.settle("never reserved", "made")
+    assert ledger.settle("a", "other") == "made"
     assert [entry.settled for entry in ledger.entries()] == [True, False]
     assert spent(ledger.entries(), 1e-5) == epsilon([ONE, ONE], 1e-5)
 
@@ -249,7 +250,7 @@ def test_in_1000_crashes_at_any_statement_nothing_leaves_that_is_not_on_record_n
             try:
                 if not reserve(ledger, key):
                     left.add(key)  # the answer leaves
-                    ledger.settle(key)
+                    ledger.settle(key, "made")
             except Killed:
                 crashes += 1
             Mortal.left = 0
@@ -392,7 +393,7 @@ def test_an_entry_that_was_changed_or_taken_out_shows(grown: tuple[Ledger, Path]
 
 def test_a_damaged_file_says_one_sentence(ledger: Ledger) -> None:
     ledger.path.write_bytes(b"no database at all" * 100)
-    for use in (ledger.entries, ledger.mark, partial(reserve, ledger, "a"), partial(ledger.settle, "a")):
+    for use in (ledger.entries, ledger.mark, partial(reserve, ledger, "a"), partial(ledger.settle, "a", "made")):
         with pytest.raises(UserError, match=r"cannot be used \(file is not a database\)\. It says what was spent"):
             use()
 
