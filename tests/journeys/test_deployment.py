@@ -21,7 +21,7 @@ import httpx
 import numpy as np
 import pytest
 import yaml
-from commands import assert_same, weights
+from commands import assert_same, normfed, weights
 from flwr.cli.build import build_fab_from_files
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 
@@ -29,6 +29,7 @@ from normfed_client.hospital.bookkeeping.budget import spent
 from normfed_client.hospital.folder import open_hospital
 from normfed_client.operation import checking, joining
 from normfed_common.deployment import bundle, enrolment
+from normfed_common.privacy.accounting import epsilon
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_deploy import playing
@@ -59,7 +60,7 @@ def small(study: StudyConfig) -> StudyConfig:
 def federation(small: StudyConfig, hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
     folder = tmp_path_factory.mktemp("federation")
     owns = {name: (name,) for name in "abc"}
-    settings = floors(small) | {"minimum_sites_in_sum": 3}
+    settings = floors(small) | {"minimum_sites_in_sum": 3, "noise_from_sites": 2}
     with Rehearsal(folder, hospitals, owns, wired=True, settings=settings).up() as up:
         yield up
 
@@ -94,12 +95,12 @@ def test_deployed_federation_gives_the_weights_of_the_simulation_bit_for_bit(
     assert list(folder.rglob(".*")) == []  # nothing half-written
 
 
-@pytest.mark.parametrize("role", ["serverapp", "worker", "superlink"])
-def test_a_killed_process_costs_nothing(federation: Rehearsal, small: StudyConfig, simulated: Path, role: str) -> None:
+def test_a_killed_superlink_costs_nothing(federation: Rehearsal, small: StudyConfig, simulated: Path) -> None:
+    """Workers and the server's app are killed below, in a study with noise and masks."""
     run = federation.begin(small, canary=False)
     events = federation.home.runs / run / "events.jsonl"
     _until(lambda: events.exists() and '"event": "round"' in events.read_text())
-    pid = federation.pid(role, site="b", run=run)  # type: ignore[arg-type]
+    pid = federation.pid("superlink", run=run)
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     entry = federation.wait(run, WITHIN_S)
@@ -128,6 +129,24 @@ def test_killed_in_its_exchanges_a_study_with_noise_and_masks_ends_as_if_undistu
         assert [entry.release.what for entry in entries] == ["train.sums", "train.round 1"]
         assert all(entry.settled for entry in entries)
         assert 7.9 < spent(entries, both.privacy.delta) <= 8
+
+
+def test_hospitals_add_up_with_shares_of_one_noise_and_enter_it_in_their_ledgers(
+    federation: Rehearsal, small: StudyConfig
+) -> None:
+    raw = small.model_dump(mode="json")
+    raw["model"] = {"name": "atlas"}
+    raw["privacy"] = {"epsilon": 4, "secure_aggregation": {"minimum_sites": 3, "noise": "distributed"}}
+    run = federation.begin(resolve(raw, "test"))
+    entry = federation.wait(run, WITHIN_S)
+    assert entry.state is State.FINISHED, entry.why
+    assert all(np.isfinite(array).all() for array in weights(federation.home.runs / run).values())
+    for entries in federation.spent().values():
+        (release,) = (entry.release for entry in entries if entry.release.run == run)
+        assert [mechanism.sites for mechanism in release.spent] == [2]
+        assert 3.9 < epsilon(release.spent, 1e-5) <= 4
+    output = " ".join(normfed("site", "ledger", "--home", federation.folder / "a").output.split())
+    assert "as if the noise of 2 hospitals were in each" in output
 
 
 def test_no_secret_is_ever_on_a_command_line(federation: Rehearsal, small: StudyConfig) -> None:

@@ -47,7 +47,7 @@ def test_a_hospital_whose_own_rules_need_more_peers_than_it_lists_is_told_so(tmp
         config = HospitalConfig(site="a", server="f:1", data=tmp_path, **rules)
         return [finding.severity for finding in secure_sums(Hospital(tmp_path, config))]
 
-    peers = dict.fromkeys("bcde", "1F0C " * 8)
+    peers = {name: f"{number:04X} " * 8 for number, name in enumerate("bcde")}
     assert severities() == []  # it has nothing to do with secure sums
     assert severities(require_secure_aggregation=True) == [2]
     assert severities(noise_from_sites=2) == [1]
