@@ -22,16 +22,14 @@ from typing import Any
 import numpy as np
 import yaml
 from bench_models import markdown, told
+from bench_privacy import RATES, STEPS
 from common import machine
 
 STUDY = Path(__file__).parent.parent / "studies" / "demo.yaml"
-# Networks train in few steps over everybody, as in bench_privacy.py.
-STEPS: Mapping[str, Any] = {"sampling_rate": 1.0, "steps_per_round": 5, "samples_per_patient": 300}
 NETWORKS: Mapping[str, Mapping[str, Any]] = {
     "siamese": {"rounds": 4, "learning_rate": 0.003},
     "synthetic-anomalies": {"rounds": 10, "learning_rate": 0.003},
 }
-PRIVATE: Mapping[str, Any] = {"optimiser": "sgd", "learning_rate": 0.2}
 FIGURES = ("auprc", "auroc", "best_dice", "dice")
 
 
@@ -39,12 +37,14 @@ def variant(study: Mapping[str, Any], model: str, epsilon: float) -> dict[str, A
     """The study with this model and this epsilon, and one baseline."""
     post = study["model"].get("postprocessing", {})
     network = NETWORKS.get(model, {})
+    if network and epsilon:
+        network = {"rounds": 1, "optimiser": "sgd", "learning_rate": RATES[model]}
     privacy = {"epsilon": epsilon, **(STEPS if network else {})} if epsilon else {}
     entry = study["model"] if study["model"]["name"] == model else {"name": model, "postprocessing": post}
     return {
         **study,
         "model": entry,
-        "federation": {**study["federation"], **network, **(PRIVATE if network and epsilon else {})},
+        "federation": {**study["federation"], **network},
         "comparisons": {
             "local": False,
             "pooled": False,
