@@ -93,7 +93,7 @@ def standardised(values: np.ndarray, covariates: np.ndarray, shared: Shared) -> 
 
 
 def shrunk(centre: np.ndarray, spread: np.ndarray, n: int, prior: Prior) -> tuple[np.ndarray, np.ndarray]:
-    """gamma and delta (p,) of gamma_hat and delta_hat (p,), of ``n`` scans; one feature has no others to be drawn to."""
+    """gamma and delta (p,) of gamma_hat and delta_hat (p,), of ``n`` scans; one feature alone is not drawn."""
     if prior == "none" or len(centre) < 2:
         return centre, spread
     found = _parametric(centre, spread, n) if prior == "parametric" else _non_parametric(centre, spread, n)

@@ -176,7 +176,7 @@ class CombatTransform(ScanTransform):
             return
         people, counts = self._people(cohort), self.grid.counts
         rows = self._usable(people, cohort)
-        self._here = tuple(None if one is None else one.where(counts) for one in self.shared)
+        self._here = tuple(one and one.where(counts) for one in self.shared)
         for scanner in people.by_scanner():
             self.effects[scanner] = tuple(
                 None if shared is None else self._effect(scanner, mine, shared)
