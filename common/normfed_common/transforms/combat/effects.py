@@ -83,7 +83,8 @@ class Effect:
         z = np.where(np.isfinite(covariates), covariates, self.usual)
         s = standardised(values, z, shared)
         found = np.sqrt(shared.variance) * (s - self.location) / np.sqrt(self.scale) + shared.expected(z)
-        return np.where(shared.varies, found, values)
+        changed = shared.varies & ((self.location != 0) | (self.scale != 1))
+        return np.where(changed, found, values)
 
 
 def standardised(values: np.ndarray, covariates: np.ndarray, shared: Shared) -> np.ndarray:

@@ -79,7 +79,7 @@ class CombatTransform(ScanTransform):
         self.grid = Grid(config.features, config.places_mm, config.smoothing_mm, setting, tuple(beside))
         self.everybody = np.zeros(DECADES)  # by age
         self.shared: tuple[Shared | None, ...] = (None,) * len(setting.modalities)
-        self._here = self.shared  # where the template has brain
+        self._here: tuple[Shared | None, ...] = self.shared  # where the template has brain
         self.effects: dict[str, tuple[Effect | None, ...]] = {}
         self.alone = False
 
@@ -120,7 +120,7 @@ class CombatTransform(ScanTransform):
             least = self.setting.told_together
             counts = [decades_of(self._ages(mine), least) for mine in people.by_scanner().values()]
             return {"decades": np.sum(counts, axis=0)}
-        rows = self._usable(people, cohort)
+        rows = self._usable(people, cohort, self.setting.told_together)
         found = {name: np.zeros(shape) for name, shape in self._shapes(self.grid.places.shape).items()}
         found["scanners"] += len(people.by_scanner())
         for channel, mine in enumerate(rows):
@@ -175,8 +175,8 @@ class CombatTransform(ScanTransform):
         if self.alone:
             return
         people, counts = self._people(cohort), self.grid.counts
-        rows = self._usable(people, cohort)
-        self._here = tuple(one and one.where(counts) for one in self.shared)
+        rows = self._usable(people, cohort, None)
+        self._here = tuple(None if one is None else one.where(counts) for one in self.shared)
         for scanner in people.by_scanner():
             self.effects[scanner] = tuple(
                 None if shared is None else self._effect(scanner, mine, shared)
@@ -217,10 +217,10 @@ class CombatTransform(ScanTransform):
         features = replace(mine, values=mine.values[:, self.grid.counts])
         return Effect.of(features, shared, self.config.prior, self.config.robust)
 
-    def _usable(self, people: Rows, cohort: Cohort) -> list[Rows]:
-        """The rows of each modality; refused where scanners cannot be told from people."""
+    def _usable(self, people: Rows, cohort: Cohort, counted: int | None) -> list[Rows]:
+        """The rows of each modality; refused where scanners cannot be told from people (see `check_ages`)."""
         if "age" in self.config.covariates:
-            check_ages(people, self._ages(people), self.everybody, self.setting.told_together)
+            check_ages(people, self._ages(people), self.everybody, counted)
         present = np.array([cohort.scan(index).present for index in range(len(cohort))])
         for has in present.T:
             check_people(people.where(has), self.config.minimum_people, self.config.covariates)

@@ -55,7 +55,7 @@ def decades_of(ages: np.ndarray, minimum: int = 1) -> np.ndarray:
     return np.where(counts >= minimum, counts, 0.0)
 
 
-def check_ages(rows: Rows, ages: np.ndarray, everybody: np.ndarray, minimum: int = 1) -> None:
+def check_ages(rows: Rows, ages: np.ndarray, everybody: np.ndarray, counted: int | None = 1) -> None:
     """Most people of every scanner are of an age, by a decade or its neighbours, that people of other scanners have.
 
     Parameters
@@ -63,9 +63,9 @@ def check_ages(rows: Rows, ages: np.ndarray, everybody: np.ndarray, minimum: int
     ages
         (n,) of the rows.
     everybody
-        `decades_of` the people of all sites, added up.
-    minimum
-        With which the site's own part of these was made.
+        `decades_of` the people of all scanners, added up.
+    counted
+        The minimum with which the rows are among these; None where they are not.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def check_ages(rows: Rows, ages: np.ndarray, everybody: np.ndarray, minimum: int
     """
     for scanner, mine in rows.by_scanner().items():
         own = decades_of(ages[rows.scanners == scanner])
-        others = everybody - decades_of(ages[rows.scanners == scanner], minimum)
+        others = everybody if counted is None else everybody - np.where(own >= counted, own, 0.0)
         if others.max(initial=0.0) < 0.5:  # nobody else
             continue
         near = np.convolve(others > 0.5, np.ones(3), "same") > 0
