@@ -94,13 +94,21 @@ class Grid:
         return found.ravel()
 
     def field(self, correction: np.ndarray) -> np.ndarray:
-        """What a correction (features,) of the features that `counts` is at every voxel, float32 (X, Y, Z)."""
-        parts = correction.reshape(TISSUES[self.kind], *self.places.shape)
-        known = self.counts.reshape(parts.shape).astype(np.float64)
+        """What a correction (features,) of the features that count is at every voxel, float32 (X, Y, Z).
+
+        Beside places that count it is that of those; where none of a voxel's tissues has any, that of all tissues.
+        """
+        known = self.counts.reshape(TISSUES[self.kind], *self.places.shape)
+        parts = np.where(known, correction.reshape(known.shape), 0.0)
+        at = [
+            (self._at_voxels(part), self._at_voxels(there.astype(float)))
+            for part, there in zip(parts, known, strict=True)
+        ]
+        totals, beside = (np.stack(volumes) for volumes in zip(*at, strict=True))
         found = np.zeros(self.setting.shape)
-        for weights, part, there in zip(self._weights, parts * known, known, strict=True):
-            beside = self._at_voxels(there)
-            found += weights * self._at_voxels(part) / np.where(beside > 0, beside, 1.0)
+        for weights in (np.ones_like(totals), self._weights):
+            weight = (weights * beside).sum(0)
+            found = np.where(weight > 0, (weights * totals).sum(0) / np.where(weight > 0, weight, 1.0), found)
         return found.astype(np.float32)
 
     @cached_property
