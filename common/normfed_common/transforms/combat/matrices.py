@@ -12,14 +12,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from normfed_common.foundation import arrays as named
-from normfed_common.foundation.errors import DatasetError, SiteError, WireError
+from normfed_common.foundation.errors import DatasetError, WireError
 from normfed_common.transforms.combat.covariance import Components, covariance_sums
 from normfed_common.transforms.combat.effects import Effect, Prior
 from normfed_common.transforms.combat.rows import Rows
 from normfed_common.transforms.combat.sums import Shared, sums_of
-from normfed_common.transforms.combat.usable import check_ages, check_people, decades_of
-
-LEAST_PEOPLE = 10  # of a scanner; see the module `effects`
+from normfed_common.transforms.combat.usable import LEAST_PEOPLE, check_sites
 
 
 @dataclass(frozen=True)
@@ -73,26 +71,12 @@ class Combat:
         DatasetError
             If there is one scanner in all, or scanners cannot be told from people.
         """
-        scanners = {scanner for rows in sites for scanner in rows.by_scanner()}
-        if len(scanners) < 2:
-            raise DatasetError(
-                f"All scans are of one scanner ({', '.join(scanners) or 'there are none'}): there is nothing to "
-                "harmonize. Say in the column scanner, or site, of participants.tsv which scans are of which."
-            )
+        check_sites(sites, covariates, minimum_people)
         if covariance is not None and reference is not None:
             raise DatasetError("CovBat has no reference: leave out `covariance`, or `reference`.")
+        total = named.add([sums_of(rows, reference) for rows in sites])
         try:
-            for rows in sites:
-                check_people(rows, minimum_people, covariates)
-            if "age" in covariates:
-                column = list(covariates).index("age")
-                everybody = sum(decades_of(rows.covariates[:, column]) for rows in sites)
-                for rows in sites:
-                    check_ages(rows, rows.covariates[:, column], np.asarray(everybody))
-            total = named.add([sums_of(rows, reference) for rows in sites])
             shared = Shared.of(total, covariates, reference is not None)
-        except SiteError as error:
-            raise DatasetError(f"ComBat cannot harmonize these scans: {error.detail}.") from error
         except WireError as error:
             raise DatasetError(f"ComBat cannot harmonize these scans: {error}.") from error
         found = cls(shared, {}, prior)

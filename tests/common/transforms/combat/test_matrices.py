@@ -117,7 +117,7 @@ def test_covbat_makes_the_covariance_of_scanners_alike_and_combat_does_not() -> 
 
 def test_covbat_has_no_reference() -> None:
     with pytest.raises(DatasetError, match="CovBat has no reference"):
-        Combat.learn(sites_of(rows_of(), "ab", "cd"), KEPT, reference="a", covariance=0.9)
+        Combat.learn(sites_of(rows_of((20, 20)), "a", "b"), KEPT, reference="a", covariance=0.9)
 
 
 def test_few_scans_with_lesions_hardly_move_a_robust_effect() -> None:
