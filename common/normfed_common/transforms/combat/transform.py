@@ -47,7 +47,7 @@ class CombatConfig(Frozen):
         "places", description="one a place, or one per tissue class of the template at a place (regions)"
     )
     places_mm: float = Field(8.0, ge=2, le=64, description="edge of a place")
-    smoothing_mm: float = Field(8.0, ge=0, le=64, description="standard deviation of the smoothing over places")
+    smoothing_mm: float = Field(4.0, ge=0, le=64, description="standard deviation of the smoothing over places")
     covariates: Regressors = Field(
         ("age", "sex"), description="what is kept: differences that these explain are not the scanner's"
     )
