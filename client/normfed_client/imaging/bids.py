@@ -1,7 +1,8 @@
 """Read a BIDS dataset: who there is, which scans and masks each person has, and what is left out and why.
 
-`participants.tsv` gives site, age, sex, group. Masks come from any folder of `derivatives`: `desc-brain_mask` is the
-brain, `label-X_mask` the lesions of kind X; `space-T1w`, `space-FLAIR`, ... says on which image's grid they lie.
+`participants.tsv` gives site, age, sex, group, and perhaps scanner. Masks come from any folder of `derivatives`:
+`desc-brain_mask` is the brain, `label-X_mask` the lesions of kind X; `space-T1w`, `space-FLAIR`, ... says on which
+image's grid they lie.
 """
 
 from __future__ import annotations
@@ -23,18 +24,26 @@ TISSUE = ("GM", "WM", "CSF", "brain", "head")
 TEMPLATE_SPACE = "MNI152"  # any of its versions counts as registered
 MISSING = ("", "n/a", "N/A", "nan")
 MAXIMUM_AGE = 120
+LONGEST_SCANNER = 80  # characters
 SEXES: dict[str, Sex] = {"f": "F", "female": "F", "m": "M", "male": "M"}
 
 
 @dataclass(frozen=True)
 class Participant:
-    """A row of participants.tsv."""
+    """A row of participants.tsv.
+
+    Parameters
+    ----------
+    scanner
+        As the site calls it; None where the column is absent or empty: then the site counts as one scanner.
+    """
 
     subject: str
     site: str
     group: str
     age: float | None = None
     sex: Sex | None = None
+    scanner: str | None = None
 
 
 @dataclass(frozen=True)
@@ -220,7 +229,19 @@ def _participant(row: dict[str, str], path: Path, number: int) -> Participant:
     if age is not None and not 0 <= age <= MAXIMUM_AGE:
         raise DatasetError(f"{path}, line {number}: age {raw_age} of {subject} is outside 0 to {MAXIMUM_AGE} years.")
     sex = SEXES.get((row.get("sex") or "").strip().lower())
-    return Participant(subject, site, (row.get("group") or "").strip(), age, sex)
+    return Participant(subject, site, (row.get("group") or "").strip(), age, sex, _scanner(row, path, number))
+
+
+def _scanner(row: dict[str, str], path: Path, number: int) -> str | None:
+    scanner = (row.get("scanner") or "").strip()
+    if scanner in MISSING:
+        return None
+    if not scanner.isprintable() or len(scanner) > LONGEST_SCANNER:
+        raise DatasetError(
+            f"{path}, line {number}: the scanner has {len(scanner)} characters, or some that cannot be printed. Give a "
+            f"name of at most {LONGEST_SCANNER} printable characters, such as Siemens 3T."
+        )
+    return scanner
 
 
 def _name(subject: str, session: str | None) -> str:

@@ -70,8 +70,10 @@ class PreparedCohort:
         place = {subject: index for index, subject in enumerate(numbers)}
         self._persons = [person_of(visit, place[visit.participant.subject]) for visit, _ in self.visits]
         if known is not None:
-            names = [visit.participant.subject for visit, _ in self.visits]
-            self._persons = [Person(p.index, *known[name]) for p, name in zip(self._persons, names, strict=True)]
+            pairs = [known[visit.participant.subject] for visit, _ in self.visits]
+            self._persons = [
+                replace(person, age=age, sex=sex) for person, (age, sex) in zip(self._persons, pairs, strict=True)
+            ]
         size = max((entry.size for _, entry in self.visits), default=0)
         self._open = lru_cache(maxsize=max(4, OPEN_BYTES // max(size, 1)))(self._scan)
 
@@ -100,7 +102,9 @@ class PreparedCohort:
 
 def person_of(visit: Visit, index: int = UNNUMBERED) -> Person:
     """Whom a model is told that a visit is of."""
-    return Person(index, visit.participant.age, visit.participant.sex)
+    whose = visit.participant
+    scanner = whose.site if whose.scanner is None else f"{whose.site}/{whose.scanner}"
+    return Person(index, whose.age, whose.sex, scanner)
 
 
 def select(visits: Iterable[Visit], site: str, data: DataConfig) -> tuple[list[Visit], list[Problem]]:

@@ -26,11 +26,15 @@ class Person:
         Years; None where the dataset does not say.
     sex
         None where the dataset does not say, or says neither F nor M.
+    scanner
+        Of which scanner the scans are: a name for use at the site alone, which no sum or message holds. The site's
+        name, or ``site/scanner`` where the dataset says which of its scanners; empty where nobody knows.
     """
 
     index: int
     age: float | None = None
     sex: Sex | None = None
+    scanner: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,26 @@ class Untold:
     def scan(self, index: int) -> Scan:
         """Open a scan."""
         scan = self._cohort.scan(index)
-        return replace(scan, person=Person(scan.person.index))
+        return replace(scan, person=Person(scan.person.index, scanner=scan.person.scanner))
+
+
+class Unlabelled:
+    """See `Cohort`: another one, of which nobody says what is normal: all of the brain counts."""
+
+    def __init__(self, cohort: Cohort) -> None:
+        self._cohort = cohort
+
+    def __len__(self) -> int:
+        return len(self._cohort)
+
+    def people(self) -> Sequence[Sequence[int]]:
+        """Each person's scans."""
+        return self._cohort.people()
+
+    def scan(self, index: int) -> Scan:
+        """Open a scan."""
+        scan = self._cohort.scan(index)
+        return replace(scan, normal_index=np.flatnonzero(scan.mask).astype(np.int32))
 
 
 class Subcohort:
@@ -158,7 +181,8 @@ class Alone(Subcohort):
 
     def scan(self, index: int) -> Scan:
         """Open a scan."""
-        return replace(super().scan(index), person=Person(0))
+        scan = super().scan(index)
+        return replace(scan, person=replace(scan.person, index=0))
 
 
 class Visits(Sequence[Scan]):

@@ -12,3 +12,5 @@ if TYPE_CHECKING:
 TRANSFORMS: Registry[type[ScanTransform]] = Registry(
     "transform", "normfed.transforms", subclass_of="normfed_common.transforms.base:ScanTransform"
 )
+
+TRANSFORMS.add("combat", "normfed_common.transforms.combat.transform:CombatTransform")

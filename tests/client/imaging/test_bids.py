@@ -38,6 +38,12 @@ ROW = "sub-01\ta\t30\tF\tcontrol"
         (["sub-01\tn/a\t30\tF\tcontrol"], None, "sub-01 has no site"),
         (["sub-01\ta\told\tF\tcontrol"], None, "age 'old' of sub-01 is not a number"),
         (["sub-01\ta\t300\tF\tcontrol"], None, "outside 0 to 120"),
+        (
+            ["sub-01\ta\tM\x1b[2J"],
+            "participant_id\tsite\tscanner",
+            "the scanner has 5 characters, or some",
+        ),
+        ([f"sub-01\ta\t{81 * 'M'}"], "participant_id\tsite\tscanner", "at most 80 printable characters"),
     ],
 )
 def test_a_wrong_participants_table_is_one_sentence(
@@ -46,6 +52,14 @@ def test_a_wrong_participants_table_is_one_sentence(
     root = dataset(tmp_path / "d", rows, header or "participant_id\tsite\tage\tsex\tgroup")
     with pytest.raises(DatasetError, match=sentence):
         read_dataset(root)
+
+
+def test_the_scanner_is_read_where_a_column_says_it(tmp_path: Path) -> None:
+    rows = ["sub-01\ta\t Siemens 3T ", "sub-02\ta\tn/a", f"sub-03\tb\t{80 * 'x'}"]
+    root = dataset(tmp_path / "d", rows, "participant_id\tsite\tscanner")
+    for number in (1, 2, 3):
+        image(root / f"sub-0{number}/anat/sub-0{number}_T1w.nii.gz")
+    assert [visit.participant.scanner for visit in read_dataset(root).visits] == ["Siemens 3T", None, 80 * "x"]
 
 
 def test_what_is_not_a_dataset_is_said_so(tmp_path: Path) -> None:

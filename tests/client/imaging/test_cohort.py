@@ -346,6 +346,16 @@ def test_models_are_told_the_ages_and_sexes_that_the_hospital_tells(entries: lis
         assert person.index == PreparedCohort(mine).scan(number).person.index
 
 
+def test_whoever_learns_and_whoever_is_scored_has_a_scanner_known_at_the_site_alone(entries: list[Entry]) -> None:
+    first, *others = visits(entries)
+    scanned = replace(first[0], participant=replace(first[0].participant, scanner="3T"))
+    mine = [(scanned, first[1]), *others]
+    for known in (None, {visit.participant.subject: (None, None) for visit, _ in mine}):
+        found = [PreparedCohort(mine, known=known).scan(number).person.scanner for number in range(len(mine))]
+        assert found == ["a/3T", *["a"] * len(others)]
+    assert Case(scanned, first[1], "none").scan().person.scanner == "a/3T"
+
+
 def test_people_to_train_on_are_those_of_a_study_with_its_defaults() -> None:
     """A fifth of the healthy people is held out; without any, half of the patients trains, less a fifth of these."""
     healthy = {"a": [visit(number, session="1") for number in range(10)], "b": [visit(20), visit(21)]}

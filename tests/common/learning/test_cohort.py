@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from synthetic import People
 
@@ -48,6 +50,13 @@ def test_one_person_alone_is_number_0_and_untold_to_whatever_changes_their_scans
             np.testing.assert_array_equal(cohort.scan(index).images, whole.scan(2 + index).images)
             assert cohort.scan(index).person == Person(0)
     assert alone.whole.scan(2).person == Person(1) != people.scan(2).person
+
+
+def test_the_scanner_of_people_who_are_untold_or_alone_is_known_still() -> None:
+    people = People(2)
+    people.scans = [replace(scan, person=replace(scan.person, scanner=f"a/{n}")) for n, scan in enumerate(people.scans)]
+    assert [Untold(people).scan(index).person.scanner for index in range(2)] == ["a/0", "a/1"]
+    assert Alone(people, 1).scan(0).person == Person(0, scanner="a/1")
 
 
 def test_of_people_who_are_untold_nothing_is_known_but_which_scans_are_one_person_s() -> None:
