@@ -6,10 +6,10 @@ voxel, so that nothing shorter than 1 / beta voxels changes.
 learnt:  mean over scans of log(1 + A), by sums
 scan:    F exp(mean) / A there, transformed back, 0 outside the brain, and clipped to the study's range of values
 
-On a common grid this is done in three dimensions. Amplitudes are those of people who are registered to one template, so
-that most of them is anatomy that all share; what differs between scanners is contrast and bias field. It changes every
-scan, in training as in scoring: as an augmentation with another scan's amplitude, drawn anew at every step, it would not
-be a transform, whose result depends on nothing but the scan and what was learnt.
+On a common grid this is done in three dimensions. Most of an amplitude is anatomy, which people who are registered to
+one template share, but of a person's own, such as large ventricles, some is lost as well. Every scan is changed, in
+training as in scoring: an augmentation by another amplitude, drawn anew at every step, would be no transform, whose
+result depends on nothing but the scan and what was learnt.
 
 Nobody's part is bounded for differential privacy: there is no public amplitude to start from.
 """

@@ -3,9 +3,9 @@
 learnt:  mean over scans of the quantiles at 0.5 %, 1.5 %, ..., 99.5 % of the brain, by sums
 scan:    from its own quantiles to the template's, straight between them (see `landmarks`)
 
-A mean of quantiles is the distribution nearest to all of them (the barycentre by Wasserstein's distance: Agueh & Carlier
-2011, doi 10.1137/100805741), and keeps their peaks, which a mean of histograms of unlike scans blurs. Beside Nyul's
-landmarks it has ten times as many, and the scale of the study instead of each scan's.
+A mean of quantiles is the distribution nearest to all of them (the barycentre by Wasserstein's distance: Agueh &
+Carlier 2011, doi 10.1137/100805741), and keeps their peaks, which a mean of histograms of unlike scans blurs. Beside
+Nyul's landmarks it has ten times as many, and the scale of the study instead of each scan's.
 """
 
 from __future__ import annotations

@@ -24,7 +24,9 @@ def transforms(
     console = Console(highlight=False)
     if name is None:
         show_all(console, TRANSFORMS, TITLES, learnt_by)
-        console.print(r"In a study: [bold]transforms: \[nyul][/], or [bold]transforms: \[{name: z-score, robust: true}][/].")
+        console.print(
+            r"In a study: [bold]transforms: \[nyul][/], or [bold]transforms: \[{name: z-score, robust: true}][/]."
+        )
         console.print("What the parameters mean: normfed transforms nyul")
         return
     show_one(console, TRANSFORMS, name, learnt_by)
