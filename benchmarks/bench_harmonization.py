@@ -1,13 +1,14 @@
 """Whether all sites together beat the best one alone, with each harmonization of intensities and without.
 
-    python benchmarks/bench_harmonization.py --data BIDS [--study NAME] [--harmonizations LABEL ...] [--list FILE]
-        [--out DIR] [--picture PNG]
+    python benchmarks/bench_harmonization.py --data BIDS [--study NAME] [--model JSON] [--harmonizations LABEL ...]
+        [--list FILE] [--out DIR] [--picture PNG]
 
 A study's model is learnt behind each harmonization at every training site alone and at all of them together, by people
-and by site; who is scored, trained nowhere. Where every site has patients of its own, each is scored by all others. The
-harmonizations: harmonizations.yaml. Intervals are of 95 %, by resampling people, paired; the best site alone is chosen
-by the same figures, in its favour. With --out everybody's figures are kept as JSON, and what is there already is not
-computed again. The picture has the histograms of every site, one panel per harmonization.
+and by site; who is scored, trained nowhere. Where every site has patients of its own, each is scored by all others,
+with sums as the study has them. The harmonizations: harmonizations.yaml. Intervals are of 95 %, by resampling people,
+paired; the best site alone is chosen by the same figures, in its favour. With --out everybody's figures are kept as
+JSON, and what is there already is not computed again. The picture has the histograms of every site, a panel per
+harmonization.
 """
 
 from __future__ import annotations
@@ -37,15 +38,17 @@ from normfed_common.foundation.files import write_json
 from normfed_common.learning.cohort import Scan
 from normfed_common.metrics.base import ScoredScan
 from normfed_common.metrics.catalogue import METRICS
+from normfed_common.models.catalogue import MODELS
 from normfed_common.models.combined.pipeline import Pipeline
-from normfed_common.studies import load_study, resolve
+from normfed_common.studies import load_study, resolve, validate_learner
 from normfed_common.study.base import Frozen, NamedEntry
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import SumsBy
 from normfed_common.study.validation import validate
 from normfed_common.transforms.transformed import transformed
 
-PEOPLE, SITE = "all by people", "all by site"
+TOGETHER: dict[str, SumsBy] = {"all by people": "by-people", "all by site": "by-site"}
+OTHERS = "all others"
 FIGURES = ("auprc", "auroc")
 SHOWN = 12  # people of a site in the picture
 Arms = dict[str, list[Row]]  # who learnt: everybody's figures
@@ -60,7 +63,7 @@ class Harmonization(Frozen):
 
 
 def harmonized(study: StudyConfig, harmonization: Harmonization) -> StudyConfig:
-    """The study behind a harmonization."""
+    """The study with its model behind a harmonization."""
     raw = study.model_dump(mode="json")
     raw["transforms"] = list(harmonization.transforms)
     if raw["model"]["name"] == "atlas":
@@ -68,29 +71,27 @@ def harmonized(study: StudyConfig, harmonization: Harmonization) -> StudyConfig:
     return resolve(raw, f"{study.name}, {harmonization.label}")
 
 
-def arms_of(plan: Sequence[Fold], held_out: bool) -> dict[str, tuple[list[Fold], SumsBy]]:
+def arms_of(study: StudyConfig, plan: Sequence[Fold]) -> dict[str, tuple[list[Fold], SumsBy]]:
     """Who learns, in which folds, with which weights of the sites.
 
-    Parameters
-    ----------
-    held_out
-        Whether every site is scored by the others; else the first fold's people are, by each of its sites as well.
+    Every site is scored by the others where it has normal tissue; else the first fold's people are, by each of its
+    sites as well.
     """
-    if held_out:
-        return {PEOPLE: ([*plan], "by-people"), SITE: ([*plan], "by-site")}
+    if study.data.normal == "lesion-free-tissue":
+        return {OTHERS: ([*plan], study.federation.sums)}
     whole = plan[0]
     alone = {
         site: ([Fold(site, {site: people}, whole.scored, whole.group)], "by-people")
         for site, people in whole.learn.items()
     }
-    return {**alone, PEOPLE: ([whole], "by-people"), SITE: ([whole], "by-site")}
+    return {**alone, **{name: ([whole], sums) for name, sums in TOGETHER.items()}}
 
 
 def computed(study: StudyConfig, plan: Sequence[Fold], label: str) -> Arms:
     """Everybody's figures, by who learnt."""
     found: Arms = {}
     first: FirstSums = {}
-    for arm, (parts, sums) in arms_of(plan, study.data.normal == "lesion-free-tissue").items():
+    for arm, (parts, sums) in arms_of(study, plan).items():
         begun = time.perf_counter()
         found[arm] = []
         for fold in parts:
@@ -111,20 +112,21 @@ def _row(site: str, case: Case, anomaly: np.ndarray) -> Row:
 
 
 def table(found: dict[str, Arms]) -> list[str]:
-    """A line per harmonization: average precision of every arm, and what all sites gain."""
+    """A line per harmonization: average precision of every arm, and what all sites gain by it and on the best alone."""
     reference = next(iter(found.values()))
-    sites = [arm for arm in reference if arm not in (PEOPLE, SITE)]
-    less = ["all by site less the first's", "all by people less the first's"]
-    head = ["AP", *sites, PEOPLE, SITE, *less, *(["all by site less the best alone"] if sites else []), "AUROC by site"]
+    together = [arm for arm in reference if arm in (*TOGETHER, OTHERS)]
+    sites = [arm for arm in reference if arm not in together]
+    gains = [f"{arm} less the first's" for arm in together]
+    gains += [f"{arm} less the best alone" for arm in together if sites]
     lines = []
     for label, arms in found.items():
-        gains = [_interval(difference(arms[arm], reference[arm])) for arm in (SITE, PEOPLE)]
-        if sites:
-            best = max(sites, key=lambda site: mean(arms[site]))
-            gains.append(f"{_interval(difference(arms[SITE], arms[best]))} ({best})")
-        figures = [f"{mean(arms[arm]):.3f}" for arm in (*sites, PEOPLE, SITE)]
-        lines.append([label, *figures, *gains, f"{mean(arms[SITE], 'auroc'):.3f}"])
-    return markdown(head, lines)
+        cells = [label, *(f"{mean(arms[arm]):.3f}" for arm in (*sites, *together))]
+        cells += [_interval(difference(arms[arm], reference[arm])) for arm in together]
+        means = {site: mean(arms[site]) for site in sites}
+        best = max(means, key=means.__getitem__, default="")
+        cells += [f"{_interval(difference(arms[arm], arms[best]))}, {best}" for arm in together if sites]
+        lines.append([*cells, f"{mean(arms[together[-1]], 'auroc'):.3f}"])
+    return markdown(["AP", *sites, *together, *gains, f"AUROC, {together[-1]}"], lines)
 
 
 def _interval(gain: tuple[float, float, float]) -> str:
@@ -160,9 +162,9 @@ def kept(path: Path | None, asked: dict[str, Any]) -> Arms | None:
 def results(study: StudyConfig, plan: Sequence[Fold], given: argparse.Namespace) -> Iterator[tuple[str, Arms]]:
     """Everybody's figures, harmonization by harmonization."""
     for one in chosen(given.list, given.harmonizations):
-        asked = {"study": study.name, **one.model_dump(mode="json")}
+        asked = {"study": study.name, "model": study.model, **one.model_dump(mode="json")}
         name = re.sub(r"[^A-Za-z0-9.]+", "-", one.label).strip("-")
-        path = None if given.out is None else given.out / study.name / f"{name}.json"
+        path = None if given.out is None else given.out / f"{name}.json"
         arms = kept(path, asked)
         if arms is None:
             behind = harmonized(study, one)
@@ -194,6 +196,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="a BIDS dataset")
     parser.add_argument("--study", default="real-t1-controls", help="of studies/")
+    parser.add_argument("--model", help="another model than the study's, as JSON")
     parser.add_argument("--harmonizations", nargs="+", default=(), help="labels; all when absent")
     parser.add_argument("--list", type=Path, default=HERE / "harmonizations.yaml", help="the harmonizations")
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare scans")
@@ -202,6 +205,8 @@ def main() -> None:
     given = parser.parse_args()
     try:
         study = load_study(HERE.parent / "studies" / f"{given.study}.yaml")
+        if given.model is not None:
+            study = study.model_copy(update={"model": validate_learner(MODELS, json.loads(given.model), "--model")})
         plan = folds(study, cases_of(study, prepared(study, given.data, given.workers), given.workers))
         print(machine())
         if given.picture is not None:
