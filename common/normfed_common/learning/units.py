@@ -25,3 +25,9 @@ def in_robust_deviations(values: np.ndarray) -> np.ndarray:
     low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
     unit = (high - low) / QUARTILES_PER_SD or values.std()
     return (values - median) / unit if unit > 0 else np.zeros_like(values)
+
+
+def are_deviations(value_range: tuple[float, float]) -> bool:
+    """Whether values of this range are deviations from a middle, as z-scores are, and not shares between percentiles:
+    by the range alone, which is public."""
+    return value_range[0] <= -1

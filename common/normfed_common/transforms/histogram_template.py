@@ -17,10 +17,11 @@ from pydantic import Field
 from scipy.stats import norm
 
 from normfed_common.learning.setting import Setting
+from normfed_common.learning.units import are_deviations
 from normfed_common.study.base import Frozen
-from normfed_common.transforms.landmarks import Landmarks
+from normfed_common.transforms.landmarks import BENT, Landmarks
 
-UNITS = {"percentiles": 0.15, "z-scores": 0.5}  # of real T1's and FLAIR's distance from what is usual, in round numbers
+OF_PERCENTILES, OF_DEVIATIONS = 0.15, 0.5  # how far real T1 and FLAIR are from what is usual, in round numbers
 
 
 class HistogramTemplateConfig(Frozen):
@@ -60,7 +61,8 @@ class HistogramTemplate(Landmarks):
         return values
 
     def usual(self) -> tuple[np.ndarray, float]:
-        """Those of even percentiles; where values may be below 0, of a normal distribution."""
+        """Those of any brain, about, or of a normal distribution."""
         low, high = self.setting.value_range
-        kind, quantiles = ("percentiles", self.quantiles) if low >= 0 else ("z-scores", norm.ppf(self.quantiles))
-        return self.shares(quantiles), UNITS[kind] / (high - low)
+        if are_deviations((low, high)):
+            return self.shares(norm.ppf(self.quantiles)), OF_DEVIATIONS / (high - low)
+        return self.shares(self.quantiles**BENT), OF_PERCENTILES / (high - low)

@@ -25,6 +25,8 @@ from normfed_common.learning.setting import SUMS_ROUNDING
 from normfed_common.transforms.by_value import ByValue
 from normfed_common.transforms.means import LearnsMeans
 
+BENT = 0.75  # more of a brain is bright than dark: its q-quantile lies at about q^0.75 of the way up
+
 
 class Landmarks(LearnsMeans, ByValue, ABC):
     """See the module.

@@ -17,10 +17,10 @@ from pydantic import Field, model_validator
 from normfed_common.learning.setting import Setting
 from normfed_common.study.base import Frozen
 from normfed_common.transforms.by_value import Clipped
-from normfed_common.transforms.landmarks import Landmarks, piecewise_linear
+from normfed_common.transforms.landmarks import BENT, Landmarks, piecewise_linear
 
 PERCENTILES = (1.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 99.0)
-UNIT = 0.15  # of the distance of real T1 and FLAIR from an even histogram, in round numbers
+UNIT = 0.15  # how far real T1 and FLAIR are from what is usual, in round numbers
 
 
 class NyulConfig(Clipped):
@@ -66,6 +66,6 @@ class Nyul(Landmarks):
         return piecewise_linear(values, np.quantile(values, ends), np.array(self.config.scale))
 
     def usual(self) -> tuple[np.ndarray, float]:
-        """Those of a brain in which every intensity is as frequent."""
+        """Those of any brain, about."""
         first, last = self.quantiles[[0, -1]]
-        return (self.quantiles - first) / (last - first), UNIT
+        return ((self.quantiles - first) / (last - first)) ** BENT, UNIT
