@@ -66,7 +66,7 @@ def prepared(study: Path | None, data: Path | None, private: bool = False) -> tu
     beside = chosen.comparisons.model_copy(update={"pooled": False})
     chosen = chosen.model_copy(update={"comparisons": beside})
     experiment.check(chosen, data, lots=MOST_TRAIN)
-    return chosen, data if data is not None else experiment.make_dataset(chosen, default_root(), 2, Silent())
+    return chosen, experiment.ready(chosen, data, default_root(), 2, Silent())
 
 
 def rehearsal(study: StudyConfig, data: Path, folder: Path, wired: bool) -> Rehearsal:

@@ -90,6 +90,18 @@ def read_mask(path: Path, reference: Image, may_be_empty: bool = False) -> Image
     return Image((mask.data > 0.5).astype(np.float32), mask.affine, path)
 
 
+def volume_ml(path: Path) -> float:
+    """Volume of what a mask marks (anything above 0.5), in ml.
+
+    Raises
+    ------
+    ScanError
+        For the faults of `read`; it may be empty.
+    """
+    mask = _read(path)
+    return float((mask.data > 0.5).sum() * np.prod(mask.voxel_size_mm) / 1000)
+
+
 def same_grid(first: Path, second: Path) -> bool:
     """Whether two files lie on the same grid, by their headers alone; False where one cannot be read."""
     try:
