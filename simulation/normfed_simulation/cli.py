@@ -31,7 +31,13 @@ class EngineName(StrEnum):
 StudyArgument = Annotated[
     Path | None, typer.Argument(help="A study file. Default: the demo, with six synthetic hospitals.")
 ]
-DataOption = Annotated[Path | None, typer.Option(help="A BIDS dataset whose participants.tsv has a column `site`.")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="A BIDS dataset whose participants.tsv has a column `site`, or a public dataset as it came; see "
+        "`normfed datasets`."
+    ),
+]
 OutOption = Annotated[Path, typer.Option(help="Folder in which the run folder is made.")]
 EngineOption = Annotated[
     EngineName, typer.Option(help="local: this process and its workers; ray: Flower's simulation runtime.")
@@ -90,6 +96,7 @@ def simulate(
     from normfed_simulation import experiment
     from normfed_simulation import run_folder as runs
     from normfed_simulation.comparison import one
+    from normfed_simulation.datasets.recognition import as_bids
 
     choose_device(device)
     if resume is not None:
@@ -99,6 +106,7 @@ def simulate(
         run = reopen(resume)
         experiment.check_resumable(run)
         data = data or experiment.data_of(run)
+        data = data and as_bids(data, run.study)
         conditions = experiment.conditions_of(run)
         experiment.check(run.study, data, conditions)
     else:
@@ -109,6 +117,7 @@ def simulate(
             changes["comparisons"] = {"leave_one_site_out": True}
         conditions = _conditions(hospital_times, attack)
         chosen = load_study(study or runs.shipped_study("demo"), **changes)
+        data = data and as_bids(data, chosen)
         experiment.check(chosen, data, conditions)
         run = begin(chosen, out)
     with nullcontext() if resume is not None else runs.discarded_if_refused(run):
@@ -149,12 +158,14 @@ def compare(
     from normfed_server.runs.folder import begin
     from normfed_simulation import comparison, experiment
     from normfed_simulation import run_folder as runs
+    from normfed_simulation.datasets.recognition import as_bids
 
     choose_device(device)
     path = study or runs.shipped_study("siamese")
     changes = comparison.changes(load_study(path), strategies, compressions, repeats)
     conditions = _conditions(hospital_times, attack)
     chosen = load_study(path, **_changes(rounds, seed), **changes)
+    data = data and as_bids(data, chosen)
     experiment.check(chosen, data, conditions)
     run = begin(chosen, out)
     with runs.discarded_if_refused(run):

@@ -25,9 +25,12 @@ from normfed_common.study.config import StudyConfig
 from normfed_server.arms import virtual_clock as pace
 from normfed_server.runs.folder import Run
 from normfed_server.steps.catalogue import check_steps
-from normfed_simulation import datasets, hospital_times, patients, site_logs
+from normfed_simulation import hospital_times, patients, site_logs
 from normfed_simulation import run_folder as runs
 from normfed_simulation.attacks import Attack, Tampering
+from normfed_simulation.datasets import view
+from normfed_simulation.datasets.base import Dataset as NamedDataset
+from normfed_simulation.datasets.catalogue import place_of
 from normfed_simulation.run_folder import CONDITIONS
 from normfed_simulation.splits import dividing
 from normfed_simulation.taking_part import check_plan, roles_of
@@ -212,10 +215,13 @@ def make_dataset(study: StudyConfig, cache: Path, workers: int, watcher: Watcher
     return root
 
 
-def _made_dataset(study: StudyConfig) -> tuple[datasets.Dataset, Path]:
-    found = datasets.place_of(study)
+def _made_dataset(study: StudyConfig) -> tuple[NamedDataset, Path]:
+    found = place_of(study)
     if found is None:
-        raise DatasetError("The study names no phantom, so it needs a dataset: add --data DIR (a BIDS dataset).")
+        raise DatasetError(
+            "The study names no phantom, so it needs a dataset: add --data DIR (a BIDS dataset, or a "
+            "public one as it came)."
+        )
     return found
 
 
@@ -224,7 +230,9 @@ def data_of(run: Run) -> Path | None:
     if not run.sites_file.exists():
         return None
     data = scans_of(run)
-    found = datasets.place_of(run.study)
+    if view.source_of(data) is not None:
+        return data
+    found = place_of(run.study)
     return None if found is not None and dividing.source_of(data).parts[-3:] == found[1].parts else data
 
 
