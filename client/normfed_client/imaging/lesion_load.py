@@ -14,4 +14,18 @@ def lesion_ml(visit: Visit) -> float:
     ScanError
         If a mask cannot be read.
     """
-    return sum(volume_ml(mask.path) for mask in visit.lesions)
+    return sum(lesion_ml_by_kind(visit).values())
+
+
+def lesion_ml_by_kind(visit: Visit) -> dict[str, float]:
+    """The same by kind of lesion; those of which there is a mask.
+
+    Raises
+    ------
+    ScanError
+        If a mask cannot be read.
+    """
+    found: dict[str, float] = {}
+    for mask in visit.lesions:
+        found[mask.label] = found.get(mask.label, 0.0) + volume_ml(mask.path)
+    return found

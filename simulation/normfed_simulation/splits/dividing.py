@@ -128,6 +128,15 @@ def view(root: Path, study: StudyConfig, cache: Path) -> Path:
     return made
 
 
+def described(study: StudyConfig) -> str:
+    """The study's split as a person writes it, with its seed; empty where people stay where they are."""
+    split = split_of(study)
+    if split is None or study.data.split is None:
+        return ""
+    said = {**study.data.split, "seed": _seed(study, split)}
+    return "{" + ", ".join(f"{key}: {value}" for key, value in said.items()) + "}"
+
+
 def source_of(root: Path) -> Path:
     """The dataset that a view was made of; of any other dataset itself."""
     note = root / NOTE
