@@ -15,6 +15,11 @@ FOLDER = "datasets"  # of the cache; below it a folder per name, and in that one
 DATASETS: Registry[type[Dataset]] = Registry("dataset", "normfed.datasets", subclass_of=Dataset)
 
 DATASETS.add("bids", "normfed_simulation.datasets.bids:Bids")
+DATASETS.add("brats", "normfed_simulation.datasets.brats:BraTS")
+DATASETS.add("cc359", "normfed_simulation.datasets.cc359:CC359")
+DATASETS.add("fets", "normfed_simulation.datasets.fets:FeTS")
+DATASETS.add("ixi", "normfed_simulation.datasets.ixi:IXI")
+DATASETS.add("wmh", "normfed_simulation.datasets.wmh:WMH")
 DATASETS.add("phantom", "normfed_simulation.datasets.phantom:Phantom")
 
 
