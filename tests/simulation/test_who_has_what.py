@@ -20,7 +20,7 @@ from normfed_simulation.who_has_what.people import Row, rows
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Six people of two sites; those with MS have lesions of 1, 2 and 3 voxels of 2 mm, the last in an unreadable mask."""
+    """Six people of two sites; three have MS lesions of 1, 2 and 3 voxels, the last an unreadable mask."""
     root, grid = tmp_path / "data", np.diag([2, 2, 2, 1])
     table = ["participant_id\tsite\tage\tsex\tgroup\tscanner"]
     for number in range(6):
