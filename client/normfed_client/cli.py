@@ -83,12 +83,11 @@ def preprocess(
     from normfed_common.study.preprocessing import PreprocessingConfig
 
     dataset = read_dataset(folder)
-    config, labels = PreprocessingConfig(voxel_size_mm=voxel_size), None
-    required = modalities = tuple(modality or ("T1w", "FLAIR"))
+    required = tuple(modality or ("T1w", "FLAIR"))
+    recipe = Recipe(PreprocessingConfig(voxel_size_mm=voxel_size), required, None)
     if study is not None:
         loaded = load_study(study)
-        config, modalities, labels = loaded.preprocessing, loaded.data.modalities, loaded.data.lesion_labels
-        required = loaded.data.required
+        recipe, required = Recipe.of(loaded), loaded.data.required
     ready = [visit for visit in dataset.visits if not missing_modalities(visit, required)]
     problems = list(dataset.problems)
     problems += [Problem(v.name, v.lacks(missing_modalities(v, required))) for v in dataset.visits if v not in ready]
@@ -108,7 +107,7 @@ def preprocess(
                 progress.console.print(f"[yellow]![/] {plain(failure)}", highlight=False)
 
         count = workers or len(os.sched_getaffinity(0))
-        prepared = prepare_all(ready, Recipe(config, modalities, labels), default_root() / "scans", count, told)
+        prepared = prepare_all(ready, recipe, default_root() / "scans", count, told)
     console.print(
         f"{prepared.done} of {len(ready)} visits with {' and '.join(required)} are in {default_root() / 'scans'}",
         highlight=False,

@@ -260,7 +260,7 @@ def _prepare(
     """Preprocess whoever has a role; returns what cannot be."""
     visits = [visit for of_site in people.values() for visit in of_site]
     watcher.begin("Preprocessing", len(visits))
-    recipe = Recipe(study.preprocessing, study.data.modalities, study.data.lesion_labels)
+    recipe = Recipe.of(study)
 
     def told(visit: Visit, failure: str | None) -> None:
         watcher.advance("Preprocessing", visit.name)

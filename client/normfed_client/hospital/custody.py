@@ -225,7 +225,7 @@ def newest_serial(state: Path) -> int:
 def _content(visits: Sequence[Visit]) -> str:
     found = hashlib.sha256()
     for visit in sorted(visits, key=lambda visit: visit.name):
-        masks = [mask.path for mask in (*visit.lesions, *([visit.brain] if visit.brain else []))]
+        masks = [mask.path for mask in visit.masks]
         for path in sorted({*visit.images.values(), *masks}):
             found.update(f"{visit.name} {digests.of_file(path)}\n".encode())
     return found.hexdigest()

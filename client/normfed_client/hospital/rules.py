@@ -212,7 +212,10 @@ def _recipe_faults(study: StudyConfig, margin_mm: float) -> list[str]:
     if recipe.lesion_margin_mm != margin_mm:
         # Two margins differ by rings of tissue that may be one person's.
         faults.append(f"lesion_margin_mm: must be {margin_mm:g}, as in site.yaml")
-    if study.data.normal == "lesion-free-tissue" and study.data.lesion_labels is not None:
+    if study.data.normal == "lesion-free-slices":
+        # Beside lesion-free-tissue it differs by tissue that may be one person's.
+        faults.append("normal: lesion-free-slices is for simulations; hospitals take lesion-free-tissue")
+    if study.data.normal != "controls" and study.data.lesion_labels is not None:
         faults.append("lesion_labels: where patients' tissue is learnt from, every mask counts as a lesion")
     return faults
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,13 +61,15 @@ def read(path: Path) -> Image:
     return image
 
 
-def read_mask(path: Path, reference: Image, may_be_empty: bool = False) -> Image:
+def read_mask(path: Path, reference: Image, may_be_empty: bool = False, inside: Collection[int] | None = None) -> Image:
     """Read a mask (anything above 0.5 is inside) that must lie on the grid of ``reference``.
 
     Parameters
     ----------
     may_be_empty
         Whether a mask of zeros means something: for lesions, that somebody looked and found none.
+    inside
+        The values that are inside, where the file has labels of several things.
 
     Raises
     ------
@@ -87,7 +90,8 @@ def read_mask(path: Path, reference: Image, may_be_empty: bool = False) -> Image
             f"{path}: not a mask, it holds {len(values):,} different values from {values[0]:g} to {values[-1]:g}. "
             "A mask holds 0 and 1, or whole-number labels."
         )
-    return Image((mask.data > 0.5).astype(np.float32), mask.affine, path)
+    found = mask.data > 0.5 if inside is None else np.isin(mask.data, list(inside))
+    return Image(found.astype(np.float32), mask.affine, path)
 
 
 def volume_ml(path: Path) -> float:

@@ -106,8 +106,10 @@ class DataConfig(Frozen):
     exclude: dict[SubjectName | SiteName, str] = Field(
         default_factory=dict, description="subjects or sites left out, each with its reason"
     )
-    normal: Literal["controls", "lesion-free-tissue"] = Field(
-        "controls", description="what counts as normal: healthy people, or patients' tissue far from any lesion"
+    normal: Literal["controls", "lesion-free-tissue", "lesion-free-slices"] = Field(
+        "controls",
+        description="what counts as normal: healthy people, patients' tissue far from any lesion, or patients' axial "
+        "slices without any (in simulations)",
     )
     control_groups: tuple[str, ...] = Field(("control",), description="values of `group` that mean healthy")
     lesion_labels: tuple[str, ...] | None = Field(
@@ -118,7 +120,7 @@ class DataConfig(Frozen):
     )
     held_out_people: int | None = Field(None, ge=0, description="a number for each site instead of the share")
     test_share: float = Field(
-        0.5, gt=0, lt=1, description="with lesion-free-tissue: share of each training site's people who only test"
+        0.5, gt=0, lt=1, description="where patients train: share of each training site's people who only test"
     )
 
     @property

@@ -1,8 +1,8 @@
 """BraTS: gliomas of many institutions, by the institution where a name tells it or a table does.
 
 BraTS 2017 to 2019 have it in the name (``Brats18_CBICA_AAB_1``, ``BraTS19_TCIA01_131_1``, ``BraTS19_2013_0_1``); 2020
-has name_mapping.csv, which tells those earlier names; 2021 tells nothing, but its people are those of FeTS 2022 under the
-same numbers, whose partitioning_1.csv tells institutions.
+has name_mapping.csv, which tells those earlier names; 2021 tells nothing, but its people are those of FeTS 2022 under
+the same numbers, whose partitioning_1.csv tells institutions.
 """
 
 from __future__ import annotations
