@@ -27,5 +27,5 @@ def lesion_ml_by_kind(visit: Visit) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for mask in visit.lesions:
-        found[mask.label] = found.get(mask.label, 0.0) + volume_ml(mask.path)
+        found[mask.label] = found.get(mask.label, 0.0) + volume_ml(mask.path, mask.values)
     return found

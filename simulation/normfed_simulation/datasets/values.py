@@ -37,7 +37,7 @@ def tell(found: Contents, names: Iterable[str], why: str) -> None:
     people = sorted(names)
     if people:
         more = f" (and so {len(people) - 1} more)" if len(people) > 1 else ""
-        found.problems.append(Problem(subject(people[0]), f"{why}{more}"))
+        found.problems.append(Problem(subject(people[0].removeprefix("sub-")), f"{why}{more}"))
 
 
 def strangers(found: Contents, scanned: Collection[str], listed: Collection[str], where: str) -> None:

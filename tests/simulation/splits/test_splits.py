@@ -15,6 +15,7 @@ from plugins import Plugins
 from scipy import stats
 
 from normfed_client.imaging.bids import Mask, Participant, Visit
+from normfed_client.imaging.lesion_load import lesion_ml_by_kind
 from normfed_common.foundation import seeds
 from normfed_common.foundation.errors import StudyError
 from normfed_simulation.splits.base import Person
@@ -167,6 +168,16 @@ def lesioned(folder: Path, number: int, side: int) -> Person:
 def test_the_lesion_load_is_the_volume_of_the_masks(tmp_path: Path) -> None:
     assert lesioned(tmp_path, 0, 5).lesion_ml() == pytest.approx(125 * 8 / 1000)
     assert person(1).lesion_ml() == 0
+
+
+def test_of_several_labels_in_one_file_those_of_lesions_count(tmp_path: Path) -> None:
+    labels = np.zeros((10, 10, 10), np.int16)
+    labels[0], labels[1, :5], labels[2] = 1, 2, 3
+    path = tmp_path / "dseg.nii.gz"
+    nibabel.Nifti1Image(labels, np.eye(4)).to_filename(path)
+    masks = (Mask(path, "T1w", "WMH", (1, 2)), Mask(path, "T1w", "MS", (7,)))
+    visit = Visit(person(0).participant, None, {}, lesions=masks, ignored=(Mask(path, "T1w", "ignore", (3,)),))
+    assert lesion_ml_by_kind(visit) == {"WMH": pytest.approx(0.15), "MS": 0}
 
 
 def test_people_without_lesions_are_a_kind_and_the_others_are_cut_by_their_load(
