@@ -2,26 +2,14 @@
 
 Layout: the discs of oasis-brains.org (``disc1/OAS1_0001_MR1/PROCESSED/MPRAGE/T88_111``), as clinica's OASIS converter
 reads them: CDR 0 or none is control. The average of a person's scans, bias-corrected, skull-stripped and in Talairach
-space (``..._t88_masked_gfc``) is taken. It is an Analyze pair, which BIDS does not have: it is written as NIfTI into
-the cache, once. The names end in MR2 for a second visit of twenty people, which is left out.
+space (``..._t88_masked_gfc``) is taken. Names in MR2 are of a second visit of twenty people, which is left out.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 
-import nibabel
-import numpy as np
-from nibabel.filebasedimages import ImageFileError
-
 from normfed_client.imaging.bids import SEXES
-from normfed_client.imaging.cache import default_root
-from normfed_common.foundation import digests
-from normfed_common.foundation.errors import DatasetError
-from normfed_common.foundation.files import atomic
-from normfed_simulation.datasets.catalogue import FOLDER
 from normfed_simulation.datasets.contents import Contents, Person, Visit, subject
 from normfed_simulation.datasets.downloaded import Downloaded
 from normfed_simulation.datasets.naming import matches
@@ -31,7 +19,6 @@ from normfed_simulation.datasets.values import strangers, table, years
 NAME = r"(?P<session>OAS1_\d{4}_MR1)_mpr_n\d_anon_111_t88_masked_gfc\.(hdr|nii|nii\.gz)"
 COLUMNS = ("ID", "M/F", "Age", "CDR")
 NO_DEMENTIA = ("", "0", "0.0", "N/A")  # of people below 60 there is no rating
-NIFTI = "oasis1-nifti"  # folder beside the views
 
 
 class OASIS1(Downloaded):
@@ -62,31 +49,5 @@ class OASIS1(Downloaded):
             row = rows[name]
             group = "control" if row["CDR"] in NO_DEMENTIA else "dementia"
             facts = ("Siemens Vision 1.5T", years(row["Age"]), SEXES.get(row["M/F"].lower()))
-            found.add(Person(subject(name[:9]), "WashU", group, *facts), Visit({"T1w": self._nifti(scans[name])}))
+            found.add(Person(subject(name[:9]), "WashU", group, *facts), Visit({"T1w": scans[name]}))
         return found
-
-    def write(self, root: Path, workers: int, told: Callable[[str], None]) -> None:
-        """See `Dataset`; Analyze pairs become NIfTI first."""
-        for header, _ in matches(self.contents.source, NAME):
-            target = self._nifti(header)
-            if not target.exists():
-                _convert(header, target)
-        super().write(root, workers, told)
-
-    def _nifti(self, path: Path) -> Path:
-        """Where a scan is as NIfTI."""
-        if path.suffix != ".hdr":
-            return path
-        place = digests.of_json([os.path.abspath(path), path.with_suffix(".img").stat().st_size])
-        return default_root() / FOLDER / NIFTI / f"{path.stem}-{place}.nii.gz"
-
-
-def _convert(header: Path, target: Path) -> None:
-    """Analyze to NIfTI; the first axis runs to the left, as Analyze has it where a header does not say."""
-    try:
-        image = nibabel.load(header)
-        data = np.asanyarray(image.dataobj)
-    except (OSError, ImageFileError, ValueError) as error:
-        raise DatasetError(f"{header}: not readable as an Analyze pair ({error}). Get the disc again.") from error
-    with atomic(target) as temporary:
-        nibabel.Nifti1Image(data.reshape(data.shape[:3]), image.affine).to_filename(temporary)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
+from commands import normfed
 
 from normfed_client.imaging.bids import Participant, Visit, read_dataset
-from normfed_common.foundation.errors import DatasetError
+from normfed_common.foundation.errors import DatasetError, StudyError
+from normfed_common.studies import resolve
+from normfed_common.study.config import StudyConfig
 from normfed_simulation.datasets.downloaded import Downloaded
 from normfed_simulation.datasets.recognition import as_bids, recognised
+from normfed_simulation.splits import dividing
 
 TIME = "2011-01-20_11_22_33.0"
 
@@ -205,6 +210,14 @@ def test_oasis_1_is_read_from_its_analyze_pairs(root: Path) -> None:
     assert as_bids(root) == dataset.root
 
 
+def test_an_analyze_pair_that_cannot_be_read_is_one_sentence_and_leaves_no_view(root: Path) -> None:
+    stem = "disc1/OAS1_0001_MR1/PROCESSED/MPRAGE/T88_111/OAS1_0001_MR1_mpr_n4_anon_111_t88_masked_gfc"
+    tree(root, f"{stem}.hdr", f"{stem}.img", oasis_cross___sectional__csv=OASIS1)
+    with pytest.raises(DatasetError, match=r"masked_gfc.hdr: not readable as an Analyze pair .* Get both files again"):
+        as_bids(root)
+    assert not list((root.parent / "cache").rglob("*_T1w*"))
+
+
 DEMOGRAPHICS = "OASISID,AgeatEntry,AgeatDeath,GENDER\nOAS30001,65.2,,2\nOAS30002,67.3,,1\nOAS30003,60,,1\n"
 RATINGS = """OASISID,OASIS_session_label,days_to_visit,CDRTOT
 OAS30001,a,0,0
@@ -267,6 +280,40 @@ def test_cam_can_is_one_scanner_and_healthy(root: Path, name: str, text: str) ->
         ]
         assert sorted(people["sub-CC110033"].images) == ["T1w", "T2w"]
         assert problems(folder) == ["sub-CC110037: is not in the table of people, so has no age and no sex"]
+
+
+def test_what_is_no_federation_by_itself_is_said(root: Path) -> None:
+    tree(root / "camcan", "sub-CC110033/anat/sub-CC110033_T1w.nii.gz", "sub-CC110037/anat/sub-CC110037_T1w.nii.gz")
+    assert "! All 2 people are of one site, Cambridge, which is no federation" in said(root / "camcan")
+    three = [*stroke("Training", 1, 1, "T1w"), *stroke("Training", 2, 1, "T1w"), *stroke("Training", 2, 2, "T1w")]
+    tree(root / "atlas", *three)
+    assert "! 1 of 2 sites have one person, such as R001: no site trains or tells a figure of one." in said(
+        root / "atlas"
+    )
+
+
+def said(root: Path) -> str:
+    return normfed("datasets", "--data", root).stdout
+
+
+@pytest.mark.parametrize(
+    ("split", "sentence"),
+    [
+        ({"by": "iid", "sites": 3}, "3 sites of at least one person each cannot be made of 2 people"),
+        ({"by": "scanner"}, "everybody was scanned on Siemens TrioTim 3T"),
+    ],
+)
+def test_one_hospitals_people_are_divided_or_not(root: Path, split: dict[str, Any], sentence: str) -> None:
+    tree(root, "sub-CC110033/anat/sub-CC110033_T1w.nii.gz", "sub-CC110037/anat/sub-CC110037_T1w.nii.gz")
+    halves = dividing.view(as_bids(root), study_of({"by": "iid", "sites": 2}), root.parent / "cache")
+    assert [len(visits) for visits in read_dataset(halves).sites().values()] == [1, 1]
+    with pytest.raises(StudyError, match=sentence):
+        dividing.view(as_bids(root), study_of(split), root.parent / "cache")
+
+
+def study_of(split: dict[str, Any]) -> StudyConfig:
+    raw = {"name": "divided", "data": {"modalities": ["T1w"], "split": split}, "model": {"name": "intensity"}}
+    return resolve(raw, "test")
 
 
 LJUBLJANA = ("FLAIR", "T1W", "T1WKS", "T2W", "brainmask", "consensus_gt")
