@@ -6,10 +6,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import cohorts
 import nibabel
 import numpy as np
 import pytest
+import yaml
+from commands import normfed, run_folder
 
+from normfed_client.hospital.simulated import read_sites
 from normfed_client.imaging.bids import Dataset, read_dataset
 from normfed_common.foundation.errors import StudyError
 from normfed_common.studies import resolve
@@ -186,3 +190,28 @@ def test_a_phantom_that_is_not_made_yet_is_checked_unless_the_split_opens_its_ma
         experiment.check(with_split(by="scanner"), None)
     experiment.check(with_split(by="dirichlet", over="lesion-load", alpha=1, sites=900), None)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_simulation_runs_at_the_sites_of_its_split_and_a_scan_is_scored_where_it_lay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NORMFED_CACHE", str(tmp_path / "cache"))
+    data = cohorts.write(tmp_path / "data", {"a": {"control": 4, "WMH": 1}, "b": {"control": 3, "WMH": 1}})
+    raw = study_of({"by": "iid", "sites": 3}).model_dump(mode="json")
+    raw["federation"]["minimum_cohort"], raw["comparisons"] = 1, {"local": False, "pooled": False, "baselines": []}
+    raw["preprocessing"] = {"voxel_size_mm": 4}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(raw))
+    result = normfed(
+        "simulate", tmp_path / "study.yaml", "--data", data, "--out", tmp_path / "runs", "-q", "--workers", 0
+    )
+    assert result.exit_code == 0, result.output
+    run = run_folder(tmp_path / "runs")
+    assert [site.name for site in read_sites(run / "sites.json")] == ["site-1", "site-2", "site-3"]
+    assert "by: iid" in (run / "report.html").read_text()
+    (scan,) = (data / "sub-aWMH00" / "anat").glob("*_T1w.nii.gz")
+    assert normfed("score", run, scan, "--out", tmp_path / "maps", "--device", "cpu").exit_code == 0
+    (scored,), (evaluated,) = (
+        [nibabel.load(path).get_fdata() for path in folder.glob("sub-aWMH00*_desc-anomaly_map.nii.gz")]
+        for folder in (tmp_path / "maps", run / "maps")
+    )
+    np.testing.assert_array_equal(scored, evaluated)

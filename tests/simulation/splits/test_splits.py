@@ -33,7 +33,7 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "quantity by alpha": {"by": "quantity", "alpha": 0.5, "sites": 4},
     "scanner": {"by": "scanner"},
 }
-SEEDS = 200
+SEEDS = 120
 
 
 def person(number: int, **facts: Any) -> Person:
@@ -295,3 +295,7 @@ class Alternating(Split):
     plugins.install("alternating", "1", {"normfed.splits": {"alternating": "alternating:Alternating"}}, code)
     assert "alternating" in set(SPLITS)
     assert divide(halves(3), by="alternating") == ["even", "odd", "even"]
+
+
+def test_every_split_of_ours_is_tried_above() -> None:
+    assert {entry["by"] for entry in ENTRIES.values()} == set(SPLITS)
