@@ -36,15 +36,11 @@ WIDEST = 10_000  # columns; no table is
 NUMBER = re.compile(r"(?<!\w)\d+(?:\.\d+)?(?!\w)")
 
 Folder = Annotated[Path, typer.Argument(help="A BIDS dataset.")]
+Check = Annotated[bool, typer.Option(help="Open every scan and mask, as a study would.")]
+Every = Annotated[bool, typer.Option("--every", help="Name everybody with a problem that many have, not one of them.")]
 
 
-def inspect(
-    folder: Folder,
-    check: Annotated[bool, typer.Option(help="Open every scan and mask, as a study would.")] = False,
-    every: Annotated[
-        bool, typer.Option("--every", help="Name everybody with a problem that many have, not one of them.")
-    ] = False,
-) -> None:
+def inspect(folder: Folder, check: Check = False, every: Every = False) -> None:
     """Show what is in a dataset, per site, and what is wrong with it."""
     from normfed_client.imaging.bids import Problem, read_dataset
     from normfed_client.imaging.faults import faults

@@ -68,7 +68,7 @@ def prepared(study: Path | None, data: Path | None, private: bool = False) -> tu
     chosen = chosen.model_copy(update={"comparisons": beside})
     data = data and as_bids(data, chosen)
     experiment.check(chosen, data, lots=MOST_TRAIN)
-    return chosen, data if data is not None else experiment.make_dataset(chosen, default_root(), 2, Silent())
+    return chosen, experiment.ready(chosen, data, default_root(), 2, Silent())
 
 
 def rehearsal(study: StudyConfig, data: Path, folder: Path, wired: bool) -> Rehearsal:

@@ -85,6 +85,8 @@ def _check(console: Console, name: str | None, data: Path) -> None:
         f"[bold]{plain(name)}[/]: {plain(dataset.title)}, {len(contents.people)} people at {plain(str(data))}"
     )
     console.print(_table(contents))
+    for remark in contents.remarks():
+        console.print(f"[yellow]![/] {plain(remark)}", soft_wrap=True)
     if contents.problems:
         console.print("[italic]Missing, or worth a look[/]")
     for problem in contents.problems[:SHOWN]:

@@ -32,6 +32,7 @@ from normfed_simulation.datasets import view
 from normfed_simulation.datasets.base import Dataset as NamedDataset
 from normfed_simulation.datasets.catalogue import place_of
 from normfed_simulation.run_folder import CONDITIONS
+from normfed_simulation.splits import dividing
 from normfed_simulation.taking_part import check_plan, roles_of
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def simulate(
     """
     _check_study(run.study)
     cache = default_root()
-    root = data if data is not None else make_dataset(run.study, cache, workers, watcher)
+    root = ready(run.study, data, cache, workers, watcher)
     people, problems = _taking_part(run.study, read_dataset(root), conditions)
     names = list(people)
     problems += _prepare(run.study, people, cache, workers, watcher)
@@ -166,6 +167,8 @@ def check(
         made, place = _made_dataset(study)
         dataset = made.planned(default_root() / place)
     if dataset is not None:
+        dataset = dividing.foreseen(dataset, study)
+    if dataset is not None:
         _taking_part(study, dataset, conditions, lots)
 
 
@@ -182,6 +185,18 @@ def conditions_of(run: Run) -> Conditions:
     if not path.exists():
         return Conditions()
     return Conditions(attacks={site: Attack(name) for site, name in json.loads(path.read_text())["attacks"].items()})
+
+
+def ready(study: StudyConfig, data: Path | None, cache: Path, workers: int, watcher: Watcher) -> Path:
+    """The dataset that a study reads: the one given or the one it has made, under its split.
+
+    Raises
+    ------
+    UserError
+        If there is none, or it cannot be made or divided.
+    """
+    root = data if data is not None else make_dataset(study, cache, workers, watcher)
+    return dividing.view(root, study, cache)
 
 
 def make_dataset(study: StudyConfig, cache: Path, workers: int, watcher: Watcher) -> Path:
@@ -218,7 +233,7 @@ def data_of(run: Run) -> Path | None:
     if view.sources_of(data):
         return data
     found = place_of(run.study)
-    return None if found is not None and data.parts[-3:] == found[1].parts else data
+    return None if found is not None and dividing.source_of(data).parts[-3:] == found[1].parts else data
 
 
 def scans_of(run: Run) -> Path:

@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from normfed_client import cli
 
 
-def _as_it_came(command: Callable[..., None]) -> Callable[..., None]:
-    """The same command, told where the folder's BIDS dataset is."""
+def inspect(
+    folder: cli.Folder,
+    check: cli.Check = False,
+    every: cli.Every = False,
+    study: Annotated[
+        Path | None, typer.Option(help="Show the sites as this study has them: its dataset's parameters, its split.")
+    ] = None,
+    page: Annotated[Path | None, typer.Option(help="Also write a page of plots there: who has what.")] = None,
+) -> None:
+    """Show what is in a dataset, per site, and what is wrong with it."""
+    from normfed_client.imaging.bids import read_dataset
+    from normfed_client.imaging.cache import default_root
+    from normfed_common.studies import load_study
+    from normfed_simulation.datasets.recognition import as_bids
+    from normfed_simulation.splits import dividing
 
-    @wraps(command)
-    def run(folder: Path, **options: Any) -> None:
-        from normfed_common.studies import load_study
-        from normfed_simulation.datasets.recognition import as_bids
+    loaded = None if study is None else load_study(study)
+    before = root = as_bids(folder, loaded)
+    if loaded is not None:
+        root = dividing.view(before, loaded, default_root())
+    cli.inspect(root, check, every)
+    if page is not None:
+        from normfed_simulation.who_has_what.page import write_page
 
-        study = options.get("study")
-        command(as_bids(folder, None if study is None else load_study(study)), **options)
+        split = "" if loaded is None else dividing.described(loaded)
+        write_page(page, read_dataset(root), read_dataset(before), split)
+        typer.echo(f"Page: {page}")
 
-    return run
 
+@wraps(cli.preprocess)
+def preprocess(folder: Path, **options: Any) -> None:
+    """See the command of the client."""
+    from normfed_common.studies import load_study
+    from normfed_simulation.datasets.recognition import as_bids
 
-inspect = _as_it_came(cli.inspect)
-preprocess = _as_it_came(cli.preprocess)
+    study = options.get("study")
+    cli.preprocess(as_bids(folder, None if study is None else load_study(study)), **options)

@@ -249,7 +249,8 @@ def _participant(row: dict[str, str], path: Path, number: int) -> Participant:
     if age is not None and not 0 <= age <= MAXIMUM_AGE:
         raise DatasetError(f"{path}, line {number}: age {raw_age} of {subject} is outside 0 to {MAXIMUM_AGE} years.")
     sex = SEXES.get((row.get("sex") or "").strip().lower())
-    return Participant(subject, site, (row.get("group") or "").strip(), age, sex, _scanner(row, path, number))
+    group = (row.get("group") or "").strip()
+    return Participant(subject, site, "" if group in MISSING else group, age, sex, _scanner(row, path, number))
 
 
 def _scanner(row: dict[str, str], path: Path, number: int) -> str | None:

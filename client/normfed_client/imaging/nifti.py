@@ -90,8 +90,30 @@ def read_mask(path: Path, reference: Image, may_be_empty: bool = False, inside: 
             f"{path}: not a mask, it holds {len(values):,} different values from {values[0]:g} to {values[-1]:g}. "
             "A mask holds 0 and 1, or whole-number labels."
         )
-    found = mask.data > 0.5 if inside is None else np.isin(mask.data, list(inside))
-    return Image(found.astype(np.float32), mask.affine, path)
+    return Image(_inside(mask, inside).astype(np.float32), mask.affine, path)
+
+
+def _inside(mask: Image, inside: Collection[int] | None) -> np.ndarray:
+    """bool (X, Y, Z): what is meant by a mask."""
+    found: np.ndarray = mask.data > 0.5 if inside is None else np.isin(mask.data, list(inside))
+    return found
+
+
+def volume_ml(path: Path, inside: Collection[int] | None = None) -> float:
+    """Volume of what a mask marks, in ml; it may be empty.
+
+    Parameters
+    ----------
+    inside
+        See `read_mask`.
+
+    Raises
+    ------
+    ScanError
+        For the faults of `read` but that of an image without contrast.
+    """
+    mask = _read(path)
+    return float(_inside(mask, inside).sum() * np.prod(mask.voxel_size_mm) / 1000)
 
 
 def same_grid(first: Path, second: Path) -> bool:

@@ -14,13 +14,21 @@ FOLDER = "datasets"  # of the cache; below it a folder per name, and in that one
 
 DATASETS: Registry[type[Dataset]] = Registry("dataset", "normfed.datasets", subclass_of=Dataset)
 
+DATASETS.add("abide", "normfed_simulation.datasets.abide:ABIDE")
+DATASETS.add("adni", "normfed_simulation.datasets.adni:ADNI")
+DATASETS.add("atlas", "normfed_simulation.datasets.atlas:ATLAS")
 DATASETS.add("bids", "normfed_simulation.datasets.bids:Bids")
 DATASETS.add("brats", "normfed_simulation.datasets.brats:BraTS")
+DATASETS.add("camcan", "normfed_simulation.datasets.camcan:CamCAN")
 DATASETS.add("cc359", "normfed_simulation.datasets.cc359:CC359")
 DATASETS.add("fets", "normfed_simulation.datasets.fets:FeTS")
 DATASETS.add("ixi", "normfed_simulation.datasets.ixi:IXI")
-DATASETS.add("wmh", "normfed_simulation.datasets.wmh:WMH")
+DATASETS.add("mslub", "normfed_simulation.datasets.mslub:MSLUB")
+DATASETS.add("oasis1", "normfed_simulation.datasets.oasis1:OASIS1")
+DATASETS.add("oasis3", "normfed_simulation.datasets.oasis3:OASIS3")
 DATASETS.add("phantom", "normfed_simulation.datasets.phantom:Phantom")
+DATASETS.add("ppmi", "normfed_simulation.datasets.ppmi:PPMI")
+DATASETS.add("wmh", "normfed_simulation.datasets.wmh:WMH")
 
 
 def place_of(study: StudyConfig, source: Path | None = None) -> tuple[Dataset, Path] | None:

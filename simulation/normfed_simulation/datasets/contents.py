@@ -11,6 +11,7 @@ from pathlib import Path
 from normfed_client.imaging.bids import Problem
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.learning.cohort import Sex
+from normfed_simulation.datasets.analyze import HEADER
 
 MASKS = Path("derivatives", "masks")
 IGNORED = "ignore"  # in a dseg.tsv, the name of labels that are left out of the truth and of what is evaluated
@@ -115,6 +116,23 @@ class Contents:
         """People per site."""
         return dict(sorted(Counter(person.site for person in self.people.values()).items()))
 
+    def remarks(self) -> list[str]:
+        """What of its sites makes a dataset no federation by itself, a sentence each."""
+        sites = self.sites()
+        alone = [site for site, people in sites.items() if people == 1]
+        found = []
+        if len(sites) == 1:
+            found.append(
+                f"All {len(self.people)} people are of one site, {next(iter(sites))}, which is no federation by "
+                "itself: divide them by data.split, such as {by: iid, sites: 4}."
+            )
+        elif alone:
+            found.append(
+                f"{len(alone)} of {len(sites)} sites have one person, such as {alone[0]}: no site trains or tells a "
+                "figure of one. List them under data.exclude, or divide all people anew by data.split."
+            )
+        return found
+
     def _link(self, subject: str, visit: Visit) -> None:
         session = [f"ses-{visit.session}"] if visit.session else []
         name = "_".join([subject, *session])
@@ -170,8 +188,8 @@ def together(parts: Sequence[Contents]) -> Contents:
 
 
 def ending(path: Path) -> str:
-    """``.nii``, or ``.nii.gz``."""
-    return ".nii.gz" if path.name.endswith(".nii.gz") else path.suffix
+    """``.nii``, or ``.nii.gz``; what is Analyze becomes NIfTI."""
+    return ".nii.gz" if path.name.endswith((".nii.gz", HEADER)) else path.suffix
 
 
 def subject(name: str) -> str:

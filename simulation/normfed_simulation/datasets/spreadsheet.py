@@ -13,7 +13,7 @@ from normfed_common.foundation.errors import DatasetError
 Row = dict[str, str]
 
 
-def read_table(path: Path, columns: Collection[str]) -> list[Row]:
+def read_table(path: Path, columns: Collection[str], encoding: str = "utf-8-sig") -> list[Row]:
     """The rows of a table, every cell as stripped text; whole numbers without ``.0``.
 
     Parameters
@@ -22,6 +22,8 @@ def read_table(path: Path, columns: Collection[str]) -> list[Row]:
         Ends in ``.csv`` (commas or semicolons), ``.tsv`` or ``.xls`` (its first sheet).
     columns
         That must be there.
+    encoding
+        Of text.
 
     Raises
     ------
@@ -31,7 +33,7 @@ def read_table(path: Path, columns: Collection[str]) -> list[Row]:
     if not path.exists():
         raise DatasetError(f"{path}: missing. It should have the columns {', '.join(columns)}.")
     try:
-        header, *rows = _sheet(path) if path.suffix == ".xls" else _text(path)
+        header, *rows = _sheet(path) if path.suffix == ".xls" else _text(path, encoding)
     except ValueError:  # not one row
         raise DatasetError(f"{path}: empty. It should have the columns {', '.join(columns)}.") from None
     header = [name.strip() for name in header]
@@ -61,9 +63,9 @@ def unique(rows: Sequence[Row], column: str, path: Path) -> dict[str, Row]:
     return found
 
 
-def _text(path: Path) -> list[list[str]]:
+def _text(path: Path, encoding: str) -> list[list[str]]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding=encoding)
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: cannot be read as UTF-8 text ({error}). Save it again as UTF-8.") from error
     first = text.partition("\n")[0]

@@ -1,4 +1,6 @@
-"""A dataset as it came, seen as BIDS: a folder of symbolic links in the cache. Nothing is copied, the source untouched.
+"""A dataset as it came, seen as BIDS: a folder of symbolic links in the cache. The source stays untouched.
+
+Nothing is copied but Analyze pairs, which BIDS does not have: of them the view holds NIfTI files.
 
 The folder's name is a digest of what the view shows, so that a source whose files or tables change gets another.
 """
@@ -18,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 from normfed_common.foundation import digests
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.foundation.files import is_full
+from normfed_simulation.datasets.analyze import HEADER, convert
 from normfed_simulation.datasets.contents import MASKS, Contents, Person
 
 VERSION = 1  # raise it when the same contents give another view
@@ -81,7 +84,10 @@ def _fill(folder: Path, contents: Contents, title: str) -> None:
     for place, path in contents.links.items():
         link = folder / place
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(os.path.abspath(path))
+        if path.suffix == HEADER:
+            convert(path, link)
+        else:
+            link.symlink_to(os.path.abspath(path))
     (folder / "participants.tsv").write_text(participants(contents.people.values()), encoding="utf-8")
     said = {
         "Name": title,
