@@ -103,6 +103,7 @@ class SiteCode(IntEnum):
     PEERS_UNKNOWN = 232
     SECURE_SUMS_ONLY = 233
     OWN_NOISE_ONLY = 234
+    NOTHING_PAIRED = 240
 
     @property
     def sentence(self) -> str:

@@ -12,3 +12,5 @@ if TYPE_CHECKING:
 TRANSFORMS: Registry[type[ScanTransform]] = Registry(
     "transform", "normfed.transforms", subclass_of="normfed_common.transforms.base:ScanTransform"
 )
+
+TRANSFORMS.add("paired-unet", "normfed_common.transforms.paired_unet:PairedUNet")
