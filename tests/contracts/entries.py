@@ -32,13 +32,13 @@ class Entry:
     label
         Its name, and what of it is tried where there are several variants.
     transforms
-        Names of those before a model.
+        Those before a model, as a study names them.
     """
 
     name: str
     label: str
     values: Mapping[str, Any] = field(default_factory=dict)
-    transforms: tuple[str, ...] = ()
+    transforms: tuple[str | Mapping[str, Any], ...] = ()
 
     def __str__(self) -> str:
         return self.label
@@ -197,7 +197,20 @@ SMALL_MODELS: dict[str, Variants] = {
         "coordinates": {**CLOSED_FORM, **TIMES, "location": "coordinates", "dropout": 0.0},
     },
 }
-SMALL_TRANSFORMS: dict[str, Variants] = {}
+SMALL_TRANSFORMS: dict[str, Variants] = {
+    "combat": {
+        "": {"minimum_people": 1},
+        "regions, no prior": {
+            "minimum_people": 1,
+            "features": "regions",
+            "covariates": [],
+            "prior": "none",
+            "robust": True,
+            "smoothing_mm": 0.0,
+        },
+        "reference": {"minimum_people": 1, "prior": "non-parametric", "reference": "a/1"},
+    },
+}
 
 # Parameters with which the next model is the update where there is one alone: nothing is damped or refused.
 SMALL_STRATEGIES: dict[str, Variants] = {
@@ -244,7 +257,8 @@ def every(found: Iterable[Entry]) -> pytest.MarkDecorator:
 def model_of(entry: Entry, where: Setting | None = None) -> NormativeModel:
     """A model as a study with its entry has it, behind its transforms."""
     with toys.registered():
-        transforms = [validate_learner(TRANSFORMS, {"name": name}, "test") for name in entry.transforms]
+        named = [{"name": one} if isinstance(one, str) else dict(one) for one in entry.transforms]
+        transforms = [validate_learner(TRANSFORMS, one, "test") for one in named]
         return assemble(transforms, validate_learner(MODELS, entry.raw, "test"), where or setting())
 
 

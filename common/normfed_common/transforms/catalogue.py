@@ -13,4 +13,5 @@ TRANSFORMS: Registry[type[ScanTransform]] = Registry(
     "transform", "normfed.transforms", subclass_of="normfed_common.transforms.base:ScanTransform"
 )
 
+TRANSFORMS.add("combat", "normfed_common.transforms.combat.transform:CombatTransform")
 TRANSFORMS.add("paired-unet", "normfed_common.transforms.paired_unet:PairedUNet")

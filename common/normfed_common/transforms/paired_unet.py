@@ -116,7 +116,8 @@ class PairedUNet(ScanTransform):
         return (Phase("training", "averaged"),)
 
     def batches(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Iterator[Batch]:
-        """Patches of all views around the same places, see `patches`; ``present``, of shape (n, C), says what both have.
+        """Patches of all views around the same places, see `patches`; ``present``, of shape (n, C), says what both
+        scans have.
 
         Raises
         ------
