@@ -57,7 +57,9 @@ class PairedUNetConfig(Frozen):
     modalities: tuple[Modality, ...] | None = Field(
         None, min_length=1, description="that are changed; all of the study's when absent"
     )
-    patch_size: int = Field(128, ge=MULTIPLE, le=512, multiple_of=MULTIPLE, description="pixels; at 2 mm 64 is enough")
+    patch_size: int = Field(
+        128, ge=2 * MULTIPLE, le=512, multiple_of=MULTIPLE, description="pixels; 64 is enough at 2 mm"
+    )
     patches_per_scan: int = Field(250, ge=1, le=100_000, description="drawn anew for every epoch")
     batch_size: int = Field(8, ge=1, le=1024, description="places, each with a patch per view")
     filters: int = Field(16, ge=2, le=128, description="of the first level; doubled by each of four")

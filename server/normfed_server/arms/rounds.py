@@ -175,8 +175,8 @@ class AveragedRounds:
     def _too_few(self, round: int, used: set[str], closing: Closing, reasons: dict[str, str]) -> str:
         if not closing.people:
             return (
-                f"Round {round} of {self.job.arm.name}: no site has a part in it. {listed(reasons)}. Correct the study, "
-                "or train where there are such people, in a new run."
+                f"Round {round} of {self.job.arm.name}: no site has a part in it. {listed(reasons)}. "
+                "Correct the study, or train where there are such people, in a new run."
             )
         share = f" and {closing.share:.0%} of their people" if closing.share else ""
         largest = f", {closing.largest}, the largest, among them" if closing.largest else ""
