@@ -197,6 +197,8 @@ SMALL_MODELS: dict[str, Variants] = {
         "coordinates": {**CLOSED_FORM, **TIMES, "location": "coordinates", "dropout": 0.0},
     },
 }
+# Of people whose first visit is on the scanner `old` and whose second is on `new`.
+PAIRED = {"source": "old", "target": "new", "patch_size": 32, "patches_per_scan": 2, "batch_size": 4, "filters": 2}
 SMALL_TRANSFORMS: dict[str, Variants] = {
     "combat": {
         "": {"minimum_people": 1},
@@ -216,6 +218,10 @@ SMALL_TRANSFORMS: dict[str, Variants] = {
     "nyul": {"": {}, "few landmarks": {"percentiles": [0.0, 50.0, 100.0], "scale": [1.0, 100.0], "clip": [0.0, 150.0]}},
     "fourier-amplitude": {"": {}, "higher": {"beta": 0.2}},
     "histogram-template": {"": {}, "coarse": {"quantiles": 4}},
+    "paired-unet": {
+        "": {**PAIRED},
+        "FLAIR alone": {**PAIRED, "mapping": "one-to-one", "modalities": ["FLAIR"]},
+    },
 }
 
 # Parameters with which the next model is the update where there is one alone: nothing is damped or refused.

@@ -1,8 +1,9 @@
 """Read a BIDS dataset: who there is, which scans and masks each person has, and what is left out and why.
 
-`participants.tsv` gives site, age, sex, group, and perhaps scanner. Masks come from any folder of `derivatives`:
-`desc-brain_mask` is the brain, `label-X_mask` the lesions of kind X, `desc-lesions_dseg` those of several kinds (see
-`labels`); `space-T1w`, `space-FLAIR`, ... says on which image's grid they lie.
+`participants.tsv` gives site, age, sex, group, and perhaps scanner, which `sub-01/sub-01_sessions.tsv` may give of a
+visit. Masks come from any folder of `derivatives`: `desc-brain_mask` is the brain, `label-X_mask` the lesions of kind
+X, `desc-lesions_dseg` those of several kinds (see `labels`); `space-T1w`, `space-FLAIR`, ... says on which image's grid
+they lie.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from normfed_client.imaging import labels
 from normfed_client.imaging.near_matches import NearMatch, Visited, instead, near_matches
+from normfed_client.imaging.scanners import MISSING, scanner_of, scanners_of_sessions
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.learning.cohort import Sex
 from normfed_common.wording.terminal_text import printable
@@ -23,9 +25,7 @@ from normfed_common.wording.terminal_text import printable
 SUFFIXES = ("T1w", "T2w", "FLAIR", "pet")
 TISSUE = ("GM", "WM", "CSF", "brain", "head")
 TEMPLATE_SPACE = "MNI152"  # any of its versions counts as registered
-MISSING = ("", "n/a", "N/A", "nan")
 MAXIMUM_AGE = 120
-LONGEST_SCANNER = 80  # characters
 SEXES: dict[str, Sex] = {"f": "F", "female": "F", "m": "M", "male": "M"}
 
 
@@ -36,7 +36,8 @@ class Participant:
     Parameters
     ----------
     scanner
-        As the site calls it; None where the column is absent or empty: then the site counts as one scanner.
+        As the site calls it, sessions.tsv before participants.tsv; None where neither says: then the site counts as one
+        scanner.
     """
 
     subject: str
@@ -160,6 +161,7 @@ def read_dataset(root: Path) -> Dataset:
     problems: list[Problem] = []
     visits: list[Visit] = []
     seen: set[str] = set()
+    scanners: dict[str, dict[str, str]] = {}
     files = _files(root)
     near = near_matches(root, {path for found in files.values() for paths in found.images.values() for path in paths})
     for (subject, session), found in sorted(files.items(), key=lambda item: (item[0][0], item[0][1] or "")):
@@ -170,6 +172,10 @@ def read_dataset(root: Path) -> Dataset:
             continue
         seen.add(subject)
         whose = near[subject, session] + (near[subject, None] if session else [])
+        if session and subject not in scanners:
+            scanners[subject] = scanners_of_sessions(root, subject)
+        if session in scanners.get(subject, {}):
+            participant = replace(participant, scanner=scanners[subject][session])
         visit = replace(_visit(participant, session, found, problems, root), near=tuple(whose))
         problems += [
             Problem(name, f"{path.name} is a broken link: get the file that it points to") for path in found.broken
@@ -250,19 +256,8 @@ def _participant(row: dict[str, str], path: Path, number: int) -> Participant:
         raise DatasetError(f"{path}, line {number}: age {raw_age} of {subject} is outside 0 to {MAXIMUM_AGE} years.")
     sex = SEXES.get((row.get("sex") or "").strip().lower())
     group = (row.get("group") or "").strip()
-    return Participant(subject, site, "" if group in MISSING else group, age, sex, _scanner(row, path, number))
-
-
-def _scanner(row: dict[str, str], path: Path, number: int) -> str | None:
-    scanner = (row.get("scanner") or "").strip()
-    if scanner in MISSING:
-        return None
-    if not scanner.isprintable() or len(scanner) > LONGEST_SCANNER:
-        raise DatasetError(
-            f"{path}, line {number}: the scanner has {len(scanner)} characters, or some that cannot be printed. Give a "
-            f"name of at most {LONGEST_SCANNER} printable characters, such as Siemens 3T."
-        )
-    return scanner
+    scanner = scanner_of(row, path, number)
+    return Participant(subject, site, "" if group in MISSING else group, age, sex, scanner)
 
 
 def _name(subject: str, session: str | None) -> str:

@@ -106,6 +106,7 @@ class SiteCode(IntEnum):
     SCANNER_TOO_SMALL = 240
     COVARIATES_UNKNOWN = 241
     AGES_APART = 242
+    NOTHING_PAIRED = 245
 
     @property
     def sentence(self) -> str:
@@ -169,6 +170,8 @@ _SENTENCES = {
     "keeps is not known; the site's own log says which",
     SiteCode.AGES_APART: "a scanner of the site has people of ages that other scanners' do not have, so that ComBat "
     "cannot tell age from scanner; the site's own log says which",
+    SiteCode.NOTHING_PAIRED: "nobody at the site, or fewer people than its minimum, was scanned on both scanners "
+    "that a transform of the study names, so it has no part in that training; its own log says which scanners it knows",
 }
 
 _OF_THE_STUDY = frozenset(
