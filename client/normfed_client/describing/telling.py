@@ -97,15 +97,15 @@ def _safe(
 
 
 def _runs(table: Table, weights: np.ndarray, minimum: int) -> list[list[int]]:
-    present = weights > 0
+    present: np.ndarray = weights > 0
 
     def enough(places: Sequence[int]) -> bool:
-        if present[:, list(places)].any(1).sum() < minimum:
+        if np.count_nonzero(np.any(present[:, list(places)], axis=1)) < minimum:
             return False
         # Where everybody has a little in every bin, one with nearly all of a bin is not hidden by the others.
         return not (table.shares and concentrated(weights[:, list(places)].sum(1, keepdims=True), minimum)[0])
 
-    return runs(present.any(0), enough)
+    return runs(np.flatnonzero(present.any(0)), enough)
 
 
 def _cells(chosen: Runs, weights: Weights, people: Sequence[Member]) -> Cells:
@@ -113,7 +113,7 @@ def _cells(chosen: Runs, weights: Weights, people: Sequence[Member]) -> Cells:
     found = {frozenset(people)}
     for name, parts in chosen.items():
         for run in parts:
-            found.add(frozenset(people[number] for number in np.flatnonzero(weights[name][:, run].any(1))))
+            found.add(frozenset(people[number] for number in np.flatnonzero(weights[name][:, run].any(1)).tolist()))
     return sorted(found, key=sorted)
 
 

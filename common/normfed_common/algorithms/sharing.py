@@ -54,7 +54,7 @@ def personal_arrays(model: Learner, strategy: dict[str, Any]) -> frozenset[str]:
     return kept
 
 
-def _how_to_keep(strategy: str, row: Algorithm, model: NormativeModel, own: frozenset[str]) -> str:
+def _how_to_keep(strategy: str, row: Algorithm, model: Learner, own: frozenset[str]) -> str:
     """An entry that keeps the last part without which every phase has something left to share."""
     if "personal" not in row.parameters.model_fields:
         return ""

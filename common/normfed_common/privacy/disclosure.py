@@ -81,11 +81,11 @@ def merged_bins(total: np.ndarray, present: np.ndarray, minimum: int, groups: np
     parts = _parts(len(present), groups)
 
     def enough(places: Sequence[int]) -> bool:
-        people = present[:, list(places)].any(1)
+        people: np.ndarray = np.any(present[:, list(places)], axis=1)
         counts = [int(people[part].sum()) for part in parts]
         return any(counts) and all(count == 0 or count >= minimum for count in counts)
 
-    told = runs(present.any(0), enough)
+    told = runs(np.flatnonzero(present.any(0)), enough)
     for number, run in enumerate(told, 1):
         found[0 if number == len(told) else run[-1]] = sum((total[place] for place in run), total.dtype.type(0))
     return found
@@ -100,11 +100,11 @@ def runs(occupied: np.ndarray, enough: Callable[[Sequence[int]], bool]) -> list[
     Parameters
     ----------
     occupied
-        bool (bins,).
+        Their numbers, ascending.
     """
     found: list[list[int]] = []
     waiting: list[int] = []
-    for place in np.flatnonzero(occupied)[::-1].tolist():
+    for place in occupied[::-1].tolist():
         waiting.append(place)
         if enough(waiting):
             found.append(waiting)

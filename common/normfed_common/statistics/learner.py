@@ -59,12 +59,12 @@ class CohortStatistics(Learner):
             if array.min(initial=0) < 0 or array.sum() > people * (1 + SUMS_ROUNDING):
                 raise WireError(f"{table.name} is not of the {people:g} people whom the tables are of")
 
-    def bounded(self, phase: str) -> Bounded:
+    def bounded(self, phase: str) -> OnePerTable:
         """See `Learner`."""
-        return _OnePerTable(self.tables)
+        return OnePerTable(self.tables)
 
 
-class _OnePerTable(Bounded):
+class OnePerTable(Bounded):
     """A contribution is a person's row of every table, all divided by the root of how many tables there are: of a
     length of 1 at most, as no row is longer than 1."""
 

@@ -69,14 +69,14 @@ def _half(figure: go.Figure, found: Statistics, of: CohortFigures, sex: str, num
 def overlaid(found: Statistics, table: str) -> str:
     """A table of ranges as one line per site: the share of its people in each bin."""
     words, figure = found.tables[table], go.Figure()
-    step = _open_end(words.edges)
+    ends = _drawn(words.edges)
     for number, (site, of) in enumerate(shown(found).items()):
         cells = tuple(cell for cell in of.tables[table] if cell.first < len(words.edges))
         heights = density(words, cells)[: len(words.edges)]
         if not heights.sum():
             continue
         figure.add_scatter(
-            x=[*words.edges, words.edges[-1] + step],
+            x=ends,
             y=[*(heights / heights.sum()), 0.0],
             name=site,
             mode="lines",
@@ -100,9 +100,8 @@ def stacked(found: Statistics, table: str) -> str:
             y=list(sites), x=found_people, name=what, orientation="h", marker={"color": COLOURS[number % len(COLOURS)]}
         )
     figure.update_layout({**LAYOUT, "barmode": "stack", "height": 130 + 26 * len(sites)})
-    figure.update_layout(
-        margin_l=130, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "font": {"size": 11}}
-    )
+    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "font": {"size": 11}}
+    figure.update_layout(margin_l=130, legend=legend)
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(title_text="people")
     return to_html(figure)
@@ -117,9 +116,10 @@ def _people(cells: Sequence[Cell], first: int, last: int) -> float:
     return sum(cell.people for cell in cells if (cell.first, cell.last) == (first, last))
 
 
-def _open_end(edges: Sequence[float]) -> float:
-    """How wide the last, open bin is drawn."""
-    return edges[-1] - edges[-2]
+def _drawn(edges: Sequence[float]) -> list[float]:
+    """Ends of bins as they are drawn: the last is open, and a first that is wider than the next is so below."""
+    first = max(edges[0], edges[1] - (edges[2] - edges[1]))
+    return [first, *edges[1:], 2 * edges[-1] - edges[-2]]
 
 
 def plots(found: Statistics) -> Mapping[str, list[tuple[str, str]]]:

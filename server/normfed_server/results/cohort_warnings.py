@@ -63,8 +63,8 @@ class _Look:
             yield f"Most people's ages are not known: {silent}. No covariate can be made of age there."
         if poor := self._counted(self._poor):
             yield (
-                f"Brains that overlap with the template's by less than {POOR:g} after registration: {poor} people. Look "
-                "at a few."
+                f"Brains that overlap with the template's by less than {POOR:g} after registration: {poor} people. "
+                "Look at a few."
             )
         for table, what in (("vendor", "makers"), ("field", "fields")):
             if mixed := self._those(lambda of, t=table: self._several(of, t)):  # type: ignore[misc]
@@ -126,8 +126,8 @@ class _Look:
         if only[HEALTHY] and only[PATIENTS] and len(only[HEALTHY] + only[PATIENTS]) == len(self.found.sites):
             yield (
                 f"Group goes with site: {', '.join(only[HEALTHY])} have healthy people only, "
-                f"{', '.join(only[PATIENTS])} patients only. What tells the two apart may be the scanner, and ComBat would take the disease away "
-                "with it."
+                f"{', '.join(only[PATIENTS])} patients only. What tells the two apart may be the "
+                "scanner, and ComBat would take the disease away with it."
             )
 
     def _intensities_apart(self) -> Iterator[str]:
