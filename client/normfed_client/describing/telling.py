@@ -76,7 +76,7 @@ def _alternatives(
 
 def _filled(weights: np.ndarray, minimum: int) -> np.ndarray:
     """Where too few lack a scan for that to be told, they count as the mean of the others."""
-    lacking = ~weights.any(1)
+    lacking: np.ndarray = ~np.any(weights, axis=1)
     if not 0 < lacking.sum() < minimum or lacking.all():
         return weights
     return np.where(lacking[:, None], weights[~lacking].mean(0), weights)
@@ -97,7 +97,7 @@ def _safe(
 
 
 def _runs(table: Table, weights: np.ndarray, minimum: int) -> list[list[int]]:
-    present: np.ndarray = weights > 0
+    present = np.asarray(weights > 0)
 
     def enough(places: Sequence[int]) -> bool:
         if np.count_nonzero(np.any(present[:, list(places)], axis=1)) < minimum:
