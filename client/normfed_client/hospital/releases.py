@@ -138,10 +138,16 @@ class Releases:
             return [members for _, members in _sets(database).values()]
 
     def serial(self) -> int:
-        """How many sets there are: it only grows, so a copy from earlier is told by it."""
+        """How many sets and cells there are: it only grows, so a copy from earlier is told by it."""
         with self._open() as database:
-            found: int = database.execute("SELECT COUNT(*) FROM releases").fetchone()[0]
-        return found
+            sets: int = database.execute("SELECT COUNT(*) FROM releases").fetchone()[0]
+        return sets + sum(self.cells().values())
+
+    def cells(self) -> dict[str, int]:
+        """How many cells of statistics were ever told, by family of tables."""
+        with self._open() as database:
+            database.executescript(_CELLS)
+            return dict(database.execute("SELECT family, COUNT(*) FROM cells GROUP BY family ORDER BY family"))
 
     def admit(self, recipe: str, most: int, run: str) -> bool:
         """Whether scans may leave a trace prepared in this way: one of at most so many ways, ever.
