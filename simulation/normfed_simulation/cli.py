@@ -1,4 +1,4 @@
-"""`normfed simulate`, `normfed compare` and `normfed report`."""
+"""`normfed simulate`, `normfed compare`, `normfed statistics` and `normfed report`."""
 
 from __future__ import annotations
 
@@ -172,14 +172,52 @@ def compare(
         _run(run, root, engine, device, workers, conditions, _Output(quiet, as_json))
 
 
+def statistics(
+    study: StudyArgument = None,
+    data: DataOption = None,
+    out: OutOption = Path("runs"),
+    engine: EngineOption = EngineName.local,
+    device: DeviceOption = "auto",
+    workers: WorkersOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the cohorts of a study in figures, site by site, before anything is trained."""
+    from normfed_client.hospital.device import choose_device
+    from normfed_server.report.cohort_words import show_cohorts
+    from normfed_server.results import cohorts
+    from normfed_server.runs.folder import begin
+    from normfed_simulation import experiment
+    from normfed_simulation import run_folder as runs
+    from normfed_simulation.screen import JsonLines, Screen
+
+    choose_device(device)
+    chosen = load_study(study or runs.shipped_study("demo"))
+    experiment.check_count(chosen, data)
+    run = begin(chosen, out, {"statistics": True})
+    console = Console(stderr=True)
+    count = workers if workers is not None else experiment.default_workers(64)
+    with runs.discarded_if_refused(run), JsonLines(quiet) if quiet or as_json else Screen(console) as watcher:
+        page = experiment.count(run, data, engine.value, device, count, watcher)
+    if as_json:
+        typer.echo(json.dumps({"event": "report", "path": str(page), "run": str(run.folder)}))
+    elif quiet:
+        typer.echo(page)
+    else:
+        show_cohorts(console, cohorts.read(run.folder))
+        console.print(f"Page: [bold]{page}[/]", soft_wrap=True, highlight=False)
+
+
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
 ) -> None:
-    """Rebuild report.html of a finished run."""
-    from normfed_server.runs.folder import reopen
+    """Rebuild report.html of a finished run, or statistics.html of one that asked for the cohorts in figures."""
+    from normfed_server.report.cohorts import write_cohorts
+    from normfed_server.runs.folder import counts_only, reopen
     from normfed_simulation import patients
 
-    typer.echo(patients.report(reopen(run), None))
+    opened = reopen(run)
+    typer.echo(write_cohorts(opened) if counts_only(run) else patients.report(opened, None))
 
 
 @dataclass(frozen=True)

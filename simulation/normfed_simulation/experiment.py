@@ -23,6 +23,7 @@ from normfed_common.foundation.errors import DatasetError, RunError
 from normfed_common.foundation.files import write_json
 from normfed_common.study.config import StudyConfig
 from normfed_server.arms import virtual_clock as pace
+from normfed_server.report.cohorts import write_cohorts
 from normfed_server.runs.folder import Run
 from normfed_server.steps.catalogue import check_steps
 from normfed_simulation import hospital_times, patients, site_logs
@@ -112,6 +113,23 @@ def simulate(
     return patients.report(run, [(p.what, p.why) for p in problems])
 
 
+def count(run: Run, data: Path | None, engine: Engine, device: str, workers: int, watcher: Watcher) -> Path:
+    """Ask the sites of a study for their cohorts in figures, and train nothing; returns the page's path.
+
+    Raises
+    ------
+    UserError
+        If the study or the data do not allow it.
+    """
+    cache = default_root()
+    root = data if data is not None else make_dataset(run.study, cache, workers, watcher)
+    roles, _ = roles_of(run.study, read_dataset(root))
+    _prepare(run.study, {name: list(of.everybody()) for name, of in roles.items()}, cache, workers, watcher)
+    with watcher.training(run):
+        federate(run, root, list(roles), cache / "scans", device, engine, workers)
+    return write_cohorts(run)
+
+
 def federate(
     run: Run,
     data: Path,
@@ -143,6 +161,22 @@ def federate(
     with _kept_environment(), site_logs.quoted(run.folder):
         _engine(engine)(run.folder, run.sites_file, _count(run, names), workers, tamper)
     runs.forget_sums(run)
+
+
+def check_count(study: StudyConfig, data: Path | None) -> None:
+    """Whether `count` can begin, as far as it shows before anything is made.
+
+    Raises
+    ------
+    UserError
+        If not.
+    """
+    if data is not None:
+        roles_of(study, read_dataset(data))
+    else:
+        made, place = _made_dataset(study)
+        if (dataset := made.planned(default_root() / place)) is not None:
+            roles_of(study, dataset)
 
 
 def check(

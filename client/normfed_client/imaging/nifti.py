@@ -47,6 +47,22 @@ class Image:
         return voxel_sizes(self.affine)
 
 
+def voxel_edges_mm(path: Path) -> tuple[float, float, float]:
+    """Of a scan that has been read before, from its header alone.
+
+    Raises
+    ------
+    ReadError
+        If it cannot be read any more.
+    """
+    try:
+        image = nibabel.load(path)
+    except (OSError, ImageFileError, HeaderDataError) as error:
+        raise ReadError(f"{path}: cannot be read any more ({error}). Put the file back.") from error
+    x, y, z = voxel_sizes(image.affine)
+    return float(x), float(y), float(z)
+
+
 def read(path: Path) -> Image:
     """Read a scan.
 

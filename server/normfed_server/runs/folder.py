@@ -12,6 +12,7 @@ runs/<study>-<time>/
     model.safetensors   the federated model
     calibration.safetensors normal voxels that p-values of its maps compare with, where people are held out
     metrics.json        all figures
+    statistics.json     of a run that asks for the cohorts in figures and trains nothing; statistics.html: as a page
     report.html         what was found; privacy.html: what is promised to patients, and what is not
     privacy-audit.json  what attackers reached, where the run was audited
     maps/               of a simulation: anomaly maps as NIfTI, linked from the sites' folders
@@ -19,7 +20,9 @@ runs/<study>-<time>/
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,10 +32,12 @@ import numpy as np
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation import digests, plain_yaml
 from normfed_common.foundation.errors import RunError, StudyError
-from normfed_common.foundation.files import write_text
+from normfed_common.foundation.files import write_json, write_text
 from normfed_common.studies import DIGEST, study_of_run
 from normfed_common.study.config import StudyConfig
+from normfed_server.state.notes import OPTIONS
 
+COHORTS, COHORTS_PAGE = "statistics.json", "statistics.html"
 INITIAL, PRIVACY, REPORT = "initial.safetensors", "privacy.html", "report.html"
 
 
@@ -49,6 +54,11 @@ class Run:
         return self.folder / "sites.json"
 
     @property
+    def report(self) -> Path:
+        """Its page, whether it is there yet or not."""
+        return self.folder / (COHORTS_PAGE if counts_only(self.folder) else REPORT)
+
+    @property
     def planned(self) -> bool:
         """Whether anything of it has happened: the first event says which models will be trained."""
         return (self.folder / "events.jsonl").exists()
@@ -56,11 +66,21 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether all figures are there."""
-        return (self.folder / "metrics.json").exists()
+        return (self.folder / (COHORTS if counts_only(self.folder) else "metrics.json")).exists()
 
 
-def begin(study: StudyConfig, out: Path) -> Run:
-    """Make the run folder ``out/<study>-<time>`` and write the resolved study.
+def counts_only(folder: Path) -> bool:
+    """Whether a run asks for statistics of the cohorts, and trains nothing."""
+    try:
+        return bool(json.loads((folder / OPTIONS).read_text(encoding="utf-8")).get("statistics", False))
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, AttributeError) as error:
+        raise RunError(f"{folder / OPTIONS}: damaged ({error}). Remove it, and begin a new run.") from error
+
+
+def begin(study: StudyConfig, out: Path, options: Mapping[str, bool] | None = None) -> Run:
+    """Make the run folder ``out/<study>-<time>`` and write the resolved study, and how the run is started.
 
     Raises
     ------
@@ -83,6 +103,8 @@ def begin(study: StudyConfig, out: Path) -> Run:
             raise RunError(f"{folder}: cannot be made ({error.strerror}). Choose another folder with --out.") from error
     if study.initial_model is not None:
         study = _with_initial_model(study, folder)
+    if options:
+        write_json(folder / OPTIONS, dict(options))
     write_text(folder / "study.yaml", plain_yaml.text(study.model_dump(mode="json")))
     return Run(folder, study)
 
