@@ -102,7 +102,7 @@ def simulate(
         conditions = experiment.conditions_of(run)
         experiment.check(run.study, data, conditions)
     else:
-        changes: dict[str, Any] = _changes(rounds, seed)
+        changes: dict[str, Any] = changes_of(rounds, seed)
         if strategy is not None:
             changes["strategy"] = one(strategy)
         if leave_one_site_out:
@@ -154,7 +154,7 @@ def compare(
     path = study or runs.shipped_study("siamese")
     changes = comparison.changes(load_study(path), strategies, compressions, repeats)
     conditions = _conditions(hospital_times, attack)
-    chosen = load_study(path, **_changes(rounds, seed), **changes)
+    chosen = load_study(path, **changes_of(rounds, seed), **changes)
     experiment.check(chosen, data, conditions)
     run = begin(chosen, out)
     with runs.discarded_if_refused(run):
@@ -179,7 +179,8 @@ class _Output:
     as_json: bool
 
 
-def _changes(rounds: int | None, seed: int | None) -> dict[str, Any]:
+def changes_of(rounds: int | None, seed: int | None) -> dict[str, Any]:
+    """Values for `load_study` of options that every command has."""
     changes: dict[str, Any] = {"federation": {"rounds": rounds}} if rounds is not None else {}
     if seed is not None:
         changes["seed"] = seed
