@@ -24,6 +24,7 @@ from normfed_simulation.domain_shift.layout import AgeFit, Slope, Told
 FOLDS, FEWEST_OF_A_SCANNER = 5, 3
 PERMUTATIONS, RESAMPLINGS = 99, 1000
 COMPONENTS = 20
+ROUNDING = 1e-9  # of the largest component: a smaller one is no difference between people
 FEWEST_AGES = 20
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(-1, 5, 13))
 
@@ -45,15 +46,20 @@ def told_by_features(features: np.ndarray, scanners: Sequence[str], seed: int) -
 
 
 def told_by_images(images: np.ndarray, scanners: Sequence[str], seed: int) -> Told:
-    """By principal components of smoothed images (n, v), which are found inside the folds.
+    """By principal components of smoothed images (n, v), which are found inside the folds and not scaled apart: small
+    ones are noise. Only all of them together are, to a mean variance of 1.
 
     Images are turned into their n coordinates first: all distances and components stay (X = U S V', X V = U S).
     """
     centred = images.astype(np.float64) - images.mean(0, dtype=np.float64)
     left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
-    components = min(COMPONENTS, len(images) // 2)
-    classifier = make_pipeline(PCA(components, svd_solver="full"), StandardScaler(), _logistic())
-    return _told("images", left * sizes, scanners, classifier, seed)
+    there = sizes > ROUNDING * sizes[0]
+    if not there.any():
+        return Told(what="images", why="all images are the same")
+    components = min(COMPONENTS, len(images) // 2, int(there.sum()))
+    coordinates = (left * sizes)[:, there] * (len(images) * components / (sizes**2).sum()) ** 0.5
+    classifier = make_pipeline(PCA(components, svd_solver="full"), _logistic())
+    return _told("images", coordinates, scanners, classifier, seed)
 
 
 def age_fits(
