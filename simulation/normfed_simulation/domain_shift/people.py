@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import numpy as np
-
 from normfed_client.evaluating import maps
 from normfed_client.evaluating.scoring import served_arrays
 from normfed_client.hospital.machine import computing
