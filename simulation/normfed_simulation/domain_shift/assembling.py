@@ -41,15 +41,19 @@ def assembled(folder: ShiftFolder, failed: Mapping[str, str]) -> DomainShift:
     RunError
         If no run is finished, or no site of a run can be seen and unseen.
     """
-    found = {
-        name: figures(folder.run(name))
-        for name in folder.shift.studies
-        if name not in failed and finished(folder, name)
-    }
+    found: dict[str, Figures] = {}
+    failed = dict(failed)
+    for name in folder.shift.studies:
+        if name not in failed and finished(folder, name):
+            try:
+                found[name] = figures(folder.run(name))
+            except RunError as error:
+                failed[name] = str(error)
     if not found:
         raise RunError(
             f"{folder.path}: no run could be finished. {'; '.join(f'{name}: {why}' for name, why in failed.items())}"
         )
+    found, remarks = _alike(found)
     any_run = next(iter(found.values()))
     metrics = _metrics(any_run)
     without = found.get(NONE)
@@ -74,11 +78,24 @@ def assembled(folder: ShiftFolder, failed: Mapping[str, str]) -> DomainShift:
         metrics={m: next(iter(_everybody(any_run).values())).metric(m).title for m in metrics},
         titles=any_run.titles,
         sites=any_run.sites,
-        remarks=folder.shift.remarks,
+        remarks=(*folder.shift.remarks, *remarks),
         words=(),
         harmonizations=results,
     )
     return everything.model_copy(update={"words": tuple(words(everything))})
+
+
+def _alike(found: Mapping[str, Figures]) -> tuple[dict[str, Figures], list[str]]:
+    """All at the sites of which every run has figures, so that differences are over the same people."""
+    common = set.intersection(*(set(run.sites) for run in found.values()))
+    if not common:
+        raise RunError("The runs have no site in common with figures of the federation with it and without it.")
+    remarks = []
+    for name, run in found.items():
+        others = sorted({site for other in found.values() for site in other.sites} - set(run.sites))
+        if others:
+            remarks.append(f"{', '.join(others)} left out everywhere: {name} has not all figures of it.")
+    return {name: run.at(common) for name, run in found.items()}, remarks
 
 
 def _everybody(run: Figures) -> dict[str, Summary]:

@@ -18,6 +18,7 @@ from normfed_common.study.domain_shift import NONE, NOTHING
 from normfed_common.transforms.catalogue import TRANSFORMS
 
 Entries = tuple[dict[str, Any], ...]
+USUAL = ("z-score", "white-stripe", "nyul", "histogram-template", "combat")  # of a study that names none
 PERSONALISED = ("fedbn", "ditto", "fine-tuning")  # one of each kind: part of the model, a model beside it, the model
 
 
@@ -72,7 +73,8 @@ def planned(study: StudyConfig) -> Shift:
         If a harmonization is not known, wrong, or listed twice.
     """
     compared, remarks = _beside(study)
-    chosen = [_resolved(entries, number) for number, entries in enumerate(study.domain_shift.harmonizations)]
+    listed = study.domain_shift.harmonizations or tuple(({"name": name},) for name in USUAL if name in TRANSFORMS)
+    chosen = [_resolved(entries, number) for number, entries in enumerate(listed)]
     chosen = [(), *(entries for entries in chosen if entries)]
     for entries in chosen:
         if chosen.count(entries) > 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from normfed_common.foundation.errors import RunError
 from normfed_common.metrics.summary import Summary
@@ -47,6 +47,16 @@ class Figures:
     matrix: dict[str, dict[str, list[Summary]]]
     titles: dict[str, str] = field(default_factory=dict)
 
+    def at(self, sites: Collection[str]) -> Figures:
+        """Of some of the sites."""
+        kept = tuple(site for site in self.sites if site in sites)
+        return replace(
+            self,
+            sites=kept,
+            approaches={name: _at(served, kept) for name, served in self.approaches.items()},
+            matrix={train: _at(row, kept) for train, row in self.matrix.items() if train in kept},
+        )
+
 
 def figures(run: Run) -> Figures:
     """Read them.
@@ -83,6 +93,10 @@ def figures(run: Run) -> Figures:
         for train in sites
     }
     return Figures(sites, approaches, matrix, {name: results.titles.get(name, name) for name in approaches} | TITLES)
+
+
+def _at(served: dict[str, list[Summary]], sites: tuple[str, ...]) -> dict[str, list[Summary]]:
+    return {site: served[site] for site in sites}
 
 
 def _ordered(names: Collection[str]) -> list[str]:

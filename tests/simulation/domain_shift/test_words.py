@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from rich.console import Console
 
+from normfed_simulation.domain_shift import schema
 from normfed_simulation.domain_shift.layout import (
     AgeFit,
     ApproachFigures,
@@ -181,6 +184,14 @@ def test_the_table_fits_80_columns_and_the_page_holds_the_words_escaped_and_noth
     assert not {"http:", "https:", "src="} & set(page.split('"'))
     write(tmp_path, results)
     assert read(tmp_path) == results
+
+
+def test_the_shipped_schema_is_that_of_the_models_and_another_validator_believes_what_is_written() -> None:
+    shipped = json.loads(schema.PATH.read_text())
+    assert shipped == schema.schema(), f"{schema.PATH.name} is not of these models; run: make schemas"
+    written = json.loads(study(none=harmonization()).model_dump_json())
+    assert jsonschema.Draft202012Validator(shipped).is_valid(written)
+    assert not jsonschema.Draft202012Validator(shipped).is_valid({**written, "seed": "one"})
 
 
 def test_every_figure_may_be_absent(tmp_path: Path) -> None:
