@@ -32,13 +32,13 @@ class Entry:
     label
         Its name, and what of it is tried where there are several variants.
     transforms
-        Names of those before a model.
+        Those before a model, as a study says them.
     """
 
     name: str
     label: str
     values: Mapping[str, Any] = field(default_factory=dict)
-    transforms: tuple[str, ...] = ()
+    transforms: tuple[str | Mapping[str, Any], ...] = ()
 
     def __str__(self) -> str:
         return self.label
@@ -197,7 +197,14 @@ SMALL_MODELS: dict[str, Variants] = {
         "coordinates": {**CLOSED_FORM, **TIMES, "location": "coordinates", "dropout": 0.0},
     },
 }
-SMALL_TRANSFORMS: dict[str, Variants] = {}
+SMALL_TRANSFORMS: dict[str, Variants] = {
+    "percentiles": {"": {}, "narrow": {"percentiles": [20.0, 60.0], "clip": [-1.0, 0.5]}},
+    "z-score": {"": {}, "robust": {"robust": True, "clip": [-2.0, 2.0]}},
+    "white-stripe": {"": {}, "largest, wide": {"peak": "largest", "width": 0.4}},
+    "nyul": {"": {}, "few landmarks": {"percentiles": [0.0, 50.0, 100.0], "scale": [1.0, 100.0], "clip": [0.0, 150.0]}},
+    "fourier-amplitude": {"": {}, "higher": {"beta": 0.2}},
+    "histogram-template": {"": {}, "coarse": {"quantiles": 4}},
+}
 
 # Parameters with which the next model is the update where there is one alone: nothing is damped or refused.
 SMALL_STRATEGIES: dict[str, Variants] = {
@@ -244,7 +251,8 @@ def every(found: Iterable[Entry]) -> pytest.MarkDecorator:
 def model_of(entry: Entry, where: Setting | None = None) -> NormativeModel:
     """A model as a study with its entry has it, behind its transforms."""
     with toys.registered():
-        transforms = [validate_learner(TRANSFORMS, {"name": name}, "test") for name in entry.transforms]
+        named = ({"name": one} if isinstance(one, str) else dict(one) for one in entry.transforms)
+        transforms = [validate_learner(TRANSFORMS, one, "test") for one in named]
         return assemble(transforms, validate_learner(MODELS, entry.raw, "test"), where or setting())
 
 

@@ -65,7 +65,7 @@ def images_of(transform: ScanTransform, scan: Scan) -> np.ndarray:
 
 
 def before_a_model(entry: Entry) -> Entry:
-    return replace(BEHIND, transforms=(entry.name,))
+    return replace(BEHIND, transforms=(entry.raw,))
 
 
 def summed(transform: ScanTransform) -> list[Phase]:

@@ -31,7 +31,7 @@ class StudyConfig(Frozen):
         (),
         max_length=8,
         description="done to every scan before a model sees it, in order; names and parameters",
-        examples=["[{name: standardise}]"],
+        examples=["[nyul]", "[{name: z-score, robust: true}]"],
     )
     model: NamedEntry = Field(
         default_factory=lambda: {"name": "siamese"}, description="name and parameters", examples=["{name: siamese}"]
