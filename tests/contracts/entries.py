@@ -204,6 +204,18 @@ SMALL_TRANSFORMS: dict[str, Variants] = {
     "nyul": {"": {}, "few landmarks": {"percentiles": [0.0, 50.0, 100.0], "scale": [1.0, 100.0], "clip": [0.0, 150.0]}},
     "fourier-amplitude": {"": {}, "higher": {"beta": 0.2}},
     "histogram-template": {"": {}, "coarse": {"quantiles": 4}},
+    "combat": {
+        "": {"minimum_people": 1},
+        "regions, no prior": {
+            "minimum_people": 1,
+            "features": "regions",
+            "covariates": [],
+            "prior": "none",
+            "robust": True,
+            "smoothing_mm": 0.0,
+        },
+        "reference": {"minimum_people": 1, "prior": "non-parametric", "reference": "a/1"},
+    },
 }
 
 # Parameters with which the next model is the update where there is one alone: nothing is damped or refused.

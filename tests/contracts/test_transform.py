@@ -9,18 +9,19 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import synthetic
 import torch
 import toys
 from contracts.entries import EVERY_TRANSFORM, NONSENSE, SMALL_MODELS, Entry, every, model_of, not_applicable
 from contracts.federating import Federation, learnt_alone, sums_of
 from learning import sum_up
-from synthetic import People, scan, setting, split
+from synthetic import scan, setting, split
 
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays, add
 from normfed_common.foundation.errors import ScanError, StudyError, WireError
 from normfed_common.learning.batch import Batch
-from normfed_common.learning.cohort import Cohort, Scan
+from normfed_common.learning.cohort import Cohort, Person, Scan
 from normfed_common.learning.entries import build
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.score import Score
@@ -38,6 +39,18 @@ from normfed_server.sites import claims
 EACH = every(EVERY_TRANSFORM)
 # The model that a transform stands before: it averages, sums up, and keeps machines to the site.
 BEHIND = Entry("siamese", "siamese", SMALL_MODELS["siamese"]["location, machines"])
+
+
+class People(synthetic.People):
+    """Of two scanners, none of which is at two sites, however the tests split them; and all of one age and sex, for of
+    so few people no scanner can be told from these."""
+
+    def __init__(self, count: int, seed: int = 0, visits: int = 1) -> None:
+        super().__init__(count, seed, visits=visits)
+        for number, one in enumerate(self.scans):
+            index = one.person.index
+            whose = Person(index, 50.0, "F", f"a/{min(index, 1)}")
+            self.scans[number] = replace(one, person=whose)
 
 
 def made(entry: Entry, values: tuple[float, float] | None = None) -> ScanTransform:

@@ -15,7 +15,7 @@ from attacker import MINIMUM, Server, as_sums, offered, study
 from normfed_client.hospital.folder import open_hospital
 from normfed_client.hospital.site import Site
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.models.voxelwise.covariates import REACH
+from normfed_common.learning.covariates import REACH
 
 NAMES = [f"sub-northcontrol{number:02d}" for number in range(14)]
 

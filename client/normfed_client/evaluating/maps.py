@@ -8,11 +8,13 @@ import numpy as np
 
 from normfed_client.hospital.site import Case, Site
 from normfed_common.foundation import seeds
+from normfed_common.foundation.damage import say
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.cohort import Visits
 from normfed_common.learning.score import ANOMALY, UNCERTAINTY, Score
 from normfed_common.metrics.calibration import NormalVoxels
 from normfed_common.models.base import NormativeModel
+from normfed_common.models.combined.pipeline import Pipeline
 from normfed_common.study.evaluation import ThresholdBy
 
 P_VALUE = "pvalue"  # the map of how many normal voxels are at least as abnormal
@@ -23,7 +25,8 @@ def personalise(model: NormativeModel, site: Site) -> None:
     """Let the model learn what stays at the site, from the people who train there.
 
     It is learnt anew from the scans whenever maps are made: support vectors are latents of people, and what is never
-    written cannot leak. A site that only tests has nobody to learn from, and the model scores with what all share.
+    written cannot leak. A site that only tests has nobody to learn from, and the model scores with what all share; but
+    its transforms adapt to the people whom it has, if the study says so (``data.adapt_unseen``).
     What leaves of the maps is about these people as well, so they are put on record.
 
     Raises
@@ -37,11 +40,27 @@ def personalise(model: NormativeModel, site: Site) -> None:
     try:
         cohort = site.training_cohort(openable=True)
     except SiteError as error:
-        if error.code in NOBODY_TO_LEARN_FROM:
-            return
-        raise
+        if error.code not in NOBODY_TO_LEARN_FROM:
+            raise
+        _adapt(model, site)
+        return
     site.release("learning", site.train, "figures of maps made with what stays here")
     model.personalise(cohort, seeds.generator(model.setting.seed, "personalise", site.config.name))
+
+
+def _adapt(model: NormativeModel, site: Site) -> None:
+    """Let the transforms learn from people who do not train; where they are too few for it, nothing is learnt."""
+    cohort, cases = site.unseen_cohort()
+    if not (cases and isinstance(model, Pipeline)):
+        return
+    try:
+        model.adapt(cohort)
+    except SiteError as error:
+        if not error.code.of_the_study:
+            raise
+        say(f"the transforms did not adapt to this site ({error.detail})")
+        return
+    site.release("figures", cases, "figures of maps made with what stays here")
 
 
 def until(case: Case, cases: Iterable[Case]) -> Visits:

@@ -23,7 +23,7 @@ from normfed_client.imaging.cohort import NO_LESION, PreparedCohort, Roles, assi
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.template import anatomy, common_grid
 from normfed_common.foundation.errors import PluginError, ReadError, ScanError, SiteCode, SiteError
-from normfed_common.learning.cohort import Scan
+from normfed_common.learning.cohort import Cohort, Scan, Unlabelled
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.combined.pipeline import assemble
@@ -133,6 +133,15 @@ class Site:
             raise SiteError(SiteCode.COHORT_TOO_SMALL, f"{people} people to train on")
         used = _openable(self.train, but_nobody=openable)
         return PreparedCohort([(case.visit, case.entry) for case in used], known=self.demographics())
+
+    def unseen_cohort(self) -> tuple[Cohort, list[Case]]:
+        """Of a site with nobody to train on: those from whom the study lets transforms learn what is the site's own,
+        and their scans; nobody, where they are fewer than the minimum."""
+        whom = self.study.data.adapt_unseen
+        groups = {"no": (), "held-out": (self.held_out,), "everybody": (self.held_out, self.test)}[whom]
+        cases = [case for group in groups if len(people_of(group)) >= self.minimum for case in group]
+        cohort = PreparedCohort([(case.visit, case.entry) for case in cases])
+        return Unlabelled(cohort) if whom == "everybody" else cohort, cases
 
     def release(self, kind: Kind, cases: Sequence[Case], what: str) -> None:
         """Something about these people is about to leave; see `normfed_client.hospital.releases`.

@@ -103,6 +103,9 @@ class SiteCode(IntEnum):
     PEERS_UNKNOWN = 232
     SECURE_SUMS_ONLY = 233
     OWN_NOISE_ONLY = 234
+    SCANNER_TOO_SMALL = 240
+    COVARIATES_UNKNOWN = 241
+    AGES_APART = 242
 
     @property
     def sentence(self) -> str:
@@ -160,6 +163,12 @@ _SENTENCES = {
     SiteCode.SECURE_SUMS_ONLY: "the site takes part with secure aggregation only",
     SiteCode.OWN_NOISE_ONLY: "the site does not count on the noise of so many sites (noise_from_sites of its "
     "site.yaml): lower minimum_sites, or write noise: each-site",
+    SiteCode.SCANNER_TOO_SMALL: "a scanner of the site has fewer people than the study's ComBat takes "
+    "(minimum_people); the site's own log says which",
+    SiteCode.COVARIATES_UNKNOWN: "of too many people at a scanner of the site an age or sex that the study's ComBat "
+    "keeps is not known; the site's own log says which",
+    SiteCode.AGES_APART: "a scanner of the site has people of ages that other scanners' do not have, so that ComBat "
+    "cannot tell age from scanner; the site's own log says which",
 }
 
 _OF_THE_STUDY = frozenset(
@@ -175,6 +184,9 @@ _OF_THE_STUDY = frozenset(
         SiteCode.PEERS_UNKNOWN,
         SiteCode.SECURE_SUMS_ONLY,
         SiteCode.OWN_NOISE_ONLY,
+        SiteCode.SCANNER_TOO_SMALL,
+        SiteCode.COVARIATES_UNKNOWN,
+        SiteCode.AGES_APART,
     }
 )
 

@@ -105,6 +105,25 @@ class Untold:
         return replace(scan, person=Person(scan.person.index, scanner=scan.person.scanner))
 
 
+class Unlabelled:
+    """See `Cohort`: another one, of which nobody says what is normal: all of the brain counts."""
+
+    def __init__(self, cohort: Cohort) -> None:
+        self._cohort = cohort
+
+    def __len__(self) -> int:
+        return len(self._cohort)
+
+    def people(self) -> Sequence[Sequence[int]]:
+        """Each person's scans."""
+        return self._cohort.people()
+
+    def scan(self, index: int) -> Scan:
+        """Open a scan."""
+        scan = self._cohort.scan(index)
+        return replace(scan, normal_index=np.flatnonzero(scan.mask).astype(np.int32))
+
+
 class Subcohort:
     """See `Cohort`: some people of another one, as if there were nobody else; they keep their indices.
 

@@ -29,13 +29,13 @@ from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
 from normfed_common.learning.bounded import Bounded
 from normfed_common.learning.cohort import Cohort, Person, Scan
+from normfed_common.learning.covariates import Covariates, Regressors
 from normfed_common.learning.parcels import ParcelMeans, Parcels
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.scatter import triangle
 from normfed_common.learning.score import Score
 from normfed_common.learning.setting import SUMS_ROUNDING, Places, Setting
 from normfed_common.models.base import NormativeModel
-from normfed_common.models.voxelwise.covariates import Covariates, Regressors
 from normfed_common.models.voxelwise.intensities import (
     UNITS,
     USUALLY,

@@ -36,6 +36,7 @@ from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import WireError
 from normfed_common.learning.bounded import Bounded
 from normfed_common.learning.cohort import Cohort, Person, Scan
+from normfed_common.learning.covariates import Covariates, Regressors
 from normfed_common.learning.parcels import PARCELS, ParcelMeans, Parcels
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.place_gaussians import LARGEST_DISTANCE, PlaceGaussians
@@ -44,7 +45,6 @@ from normfed_common.learning.score import Score
 from normfed_common.learning.setting import SUMS_ROUNDING, Places, Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.patchwise.patch_directions import DirectionsConfig, PatchDirections
-from normfed_common.models.voxelwise.covariates import Covariates, Regressors
 from normfed_common.scoring.base import LatentField
 from normfed_common.scoring.catalogue import OneClassEntry, build_head
 from normfed_common.study.base import Frozen

@@ -22,6 +22,7 @@ from normfed_server.report.findings import CONVERGED, main_models, sentences
 from normfed_server.report.lesions import AUROC
 from normfed_server.report.privacy import write_privacy
 from normfed_server.report.words import (
+    adapted_sentences,
     interval,
     note_sentences,
     number,
@@ -89,7 +90,7 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
         models=shown,
         strategy=ALGORITHMS[run.study.strategy["name"]],
         warnings=[*warnings(results, patients.attacks), *drowned(results)],
-        notes=note_sentences(results),
+        notes=[*note_sentences(results), *adapted_sentences(run.study)],
         moments=results.intervals == "moments",
         league=results.league if len(results.league) > 1 else (),
         league_gains=figures.league_gains(results) if _several_strategies(results) else "",

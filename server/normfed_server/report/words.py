@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
+from normfed_common.study.config import StudyConfig
 from normfed_server.results.calibration import Rate
 from normfed_server.results.layout import LeagueFigure, RunResults
 from normfed_server.steps.shares import DOMINANT
@@ -50,6 +51,18 @@ def note_sentences(results: RunResults) -> list[str]:
             for text in texts:
                 models.setdefault((site, text), []).append(model)
     return [f"{site} ({', '.join(names)}): {text}" for (site, text), names in sorted(models.items())]
+
+
+def adapted_sentences(study: StudyConfig) -> list[str]:
+    """Of whom figures are in-sample, where transforms adapt to sites that do not train."""
+    whom = {"held-out": "their held-out healthy people", "everybody": "all their people, patients too, without labels"}
+    if study.data.adapt_unseen == "no" or not study.transforms:
+        return []
+    return [
+        "At sites with nobody to train on the transforms adapted to "
+        f"{whom[study.data.adapt_unseen]} (data.adapt_unseen): what is said there of these people, such as image-level "
+        "AUROC, thresholds and calibration, is in-sample."
+    ]
 
 
 def dominance_sentences(results: RunResults) -> list[str]:

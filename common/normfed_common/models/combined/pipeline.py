@@ -92,6 +92,12 @@ class Pipeline(Composite):
             self.model.personalise(before, rng)
         self._seen = None  # whoever is scored next is somebody else
 
+    def adapt(self, cohort: Cohort) -> None:
+        """The transforms alone, on people of a site that has nobody to learn from; the model keeps what all share."""
+        self._changes(0)
+        self._seen_by(len(self.transforms), cohort)
+        self._seen = None
+
     def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
         """The model's, of the scans that the transforms have changed, post-processed."""
         found = self.model.score(transformed_visits(visits, self.transforms) if self.transforms else visits, rng)

@@ -11,9 +11,9 @@ from synthetic import People, split
 from normfed_common.foundation.arrays import add
 from normfed_common.foundation.errors import WireError
 from normfed_common.learning.cohort import Person, Sex
+from normfed_common.learning.covariates import Covariates
 from normfed_common.models.atlas import AtlasConfig
 from normfed_common.models.location import LocationConfig
-from normfed_common.models.voxelwise.covariates import Covariates
 from normfed_common.study.base import Frozen
 
 AGES = (25.0, 71.5, 64.0, None, 38.0, 90.0)
