@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from normfed_common.foundation.errors import NormfedError, RunError
+from normfed_client.imaging.bids import read_dataset
+from normfed_common.foundation.errors import NormfedError
 from normfed_common.foundation.files import write_text
 from normfed_common.processes.workers import WorkerPool
+from normfed_common.study.config import StudyConfig
 from normfed_simulation import experiment
 from normfed_simulation.domain_shift.folder import ShiftFolder, resume
 from normfed_simulation.domain_shift.layout import Scanners
@@ -87,9 +89,6 @@ def run_one(folder: ShiftFolder, name: str, means: Means, watcher: Watcher) -> N
     run = folder.run(name)
     if not run.finished or not (run.folder / "report.html").exists():
         experiment.simulate(run, means.data, means.engine, means.device, means.workers, watcher)
-    results = run.folder.joinpath("metrics.json")
-    if not results.exists():
-        raise RunError(f"{run.folder}: not finished.")
     if not folder.scanners_file(name).exists():
         watcher.begin(HEALTHY, 0)
         found = scanners(run, partial(watcher.advance, HEALTHY))
@@ -152,6 +151,15 @@ def in_worker(job: bytes) -> bytes:
     except NormfedError as error:
         return str(error).encode()
     return b""
+
+
+def sites_of(study: StudyConfig, data: Path | None) -> int:
+    """How many sites take part, or may, as far as it shows before anything is made; 1 where it does not."""
+    if study.data.sites is not None:
+        return len(study.data.sites)
+    if data is not None:
+        return len(read_dataset(data).sites())
+    return 1 if study.data.phantom is None else len(study.data.phantom.sites)
 
 
 def shared_out(cores: int, sites: int, waiting: int) -> tuple[int, int]:

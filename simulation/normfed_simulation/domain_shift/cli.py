@@ -88,9 +88,8 @@ def domain_shift(
         for of_one in planned(chosen).studies.values():
             experiment.check(of_one, data)
         opened = folder.begin(chosen, data, out)
-    sites = len(opened.shift.study.data.sites or ()) or 6
     waiting = sum(not cells.finished(opened, name) for name in opened.shift.studies)
-    beside, each = cells.shared_out(cells.cores(), sites, waiting)
+    beside, each = cells.shared_out(cells.cores(), cells.sites_of(opened.shift.study, data), waiting)
     if parallel is not None:
         beside, each = parallel, max(cells.cores() // parallel, 1) if parallel < cells.cores() else 0
     means = cells.Means(data, _engine(engine), device, each if workers is None else workers, beside)

@@ -16,6 +16,7 @@ from normfed_common.studies import validate_learner, validate_strategy
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.domain_shift import NONE, NOTHING
 from normfed_common.transforms.catalogue import TRANSFORMS
+from normfed_server.report.words import listed
 
 Entries = tuple[dict[str, Any], ...]
 USUAL = ("z-score", "white-stripe", "nyul", "histogram-template", "combat")  # of a study that names none
@@ -73,8 +74,8 @@ def planned(study: StudyConfig) -> Shift:
         If a harmonization is not known, wrong, or listed twice.
     """
     compared, remarks = _beside(study)
-    listed = study.domain_shift.harmonizations or tuple(({"name": name},) for name in USUAL if name in TRANSFORMS)
-    chosen = [_resolved(entries, number) for number, entries in enumerate(listed)]
+    asked = study.domain_shift.harmonizations or tuple(({"name": name},) for name in USUAL if name in TRANSFORMS)
+    chosen = [_resolved(entries, number) for number, entries in enumerate(asked)]
     chosen = [(), *(entries for entries in chosen if entries)]
     for entries in chosen:
         if chosen.count(entries) > 1:
@@ -85,7 +86,20 @@ def planned(study: StudyConfig) -> Shift:
         for name, entries in _numbered(chosen).items()
     }
     shift = study.domain_shift.model_copy(update={"harmonizations": tuple(chosen)})
-    return Shift(base.model_copy(update={"domain_shift": shift}), studies, remarks)
+    return Shift(base.model_copy(update={"domain_shift": shift}), studies, (*remarks, *_stays(chosen)))
+
+
+def _stays(chosen: Sequence[Entries]) -> list[str]:
+    """Which transforms know the unseen site's own healthy people: more than the word says."""
+    names = sorted(
+        {entry["name"] for entries in chosen for entry in entries if TRANSFORMS[entry["name"]].keeps_to_site}
+    )
+    if not names:
+        return []
+    return [
+        f"What {listed(names)} learns of a scanner stays at its site, and is learnt there from the site's own healthy "
+        "people, also where the federation never saw the site: of all else that site is unseen."
+    ]
 
 
 def _listed(text: str) -> list[Any]:

@@ -19,6 +19,8 @@ from normfed_simulation.domain_shift.features import Looked, Looking, common
 from normfed_simulation.domain_shift.layout import Scanners, Told
 from normfed_simulation.domain_shift.telling import age_fits, age_slopes, told_by_features, told_by_images, usable
 
+PATIENTS = "Where scans are looked at, people are patients, lesions and all: the study has no healthy people"
+
 
 def scanners(run: Run, told: Callable[[str], None] = lambda _name: None) -> Scanners:
     """What healthy people's scans tell of their scanner and of their age.
@@ -30,7 +32,7 @@ def scanners(run: Run, told: Callable[[str], None] = lambda _name: None) -> Scan
     """
     looked: list[Looked] = []
     whose: list[Scan] = []
-    remarks: list[str] = []
+    remarks = [PATIENTS] if run.study.data.normal != "controls" else []
     looking = None
     for site in _sites(run):
         transforms = _transforms(run, site)

@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 from conftest import TINY
+from summaries import summary
 
 from normfed_common.foundation.errors import RunError, StudyError
 from normfed_common.studies import resolve
 from normfed_common.transforms.catalogue import TRANSFORMS
 from normfed_simulation.domain_shift import cells, folder
+from normfed_simulation.domain_shift.assembling import _alike
 from normfed_simulation.domain_shift.cells import Means, run_all, shared_out
 from normfed_simulation.domain_shift.harmonizations import USUAL, changes, planned
+from normfed_simulation.domain_shift.runs import Figures
 from normfed_simulation.screen import JsonLines
 
 
@@ -27,7 +30,7 @@ from normfed_simulation.screen import JsonLines
         (16, 6, 4, (2, 6)),
         (64, 6, 4, (4, 6)),
         (64, 6, 0, (1, 6)),
-        (6, 1, 4, (4, 0)),
+        (6, 1, 4, (4, 0)),  # a single core for each
     ],
 )
 def test_a_run_has_a_worker_for_each_site_before_another_begins_beside_it(
@@ -119,3 +122,26 @@ def test_a_folder_remembers_the_study_and_the_data_and_refuses_the_run_of_anothe
     with pytest.raises(RunError, match="holds the run of another study"):
         again.run("nyul")
     assert json.loads((begun.path / "data.json").read_text())["data"] == str(Path("here").resolve())
+
+
+def test_it_is_said_which_transforms_know_the_unseen_sites_own_people() -> None:
+    remarks = planned(resolve({**TINY, **changes("nyul, combat", None)}, "t")).remarks
+    assert any("What combat learns of a scanner stays at its site" in remark for remark in remarks)
+    assert not planned(resolve({**TINY, **changes("nyul", None)}, "t")).remarks
+
+
+def test_all_runs_are_compared_at_the_sites_of_which_each_has_all_figures() -> None:
+    def of(sites: str) -> Figures:
+        one = [summary([{"auprc": 0.5}])]
+        return Figures(
+            tuple(sites), {"federated": dict.fromkeys(sites, one)}, {s: dict.fromkeys(sites, one) for s in sites}
+        )
+
+    found, remarks = _alike({"none": of("abc"), "nyul": of("bc")})
+    for run in found.values():
+        assert run.sites == ("b", "c")
+        assert list(run.approaches["federated"]) == ["b", "c"]
+        assert {train: list(row) for train, row in run.matrix.items()} == {"b": ["b", "c"], "c": ["b", "c"]}
+    assert remarks == ["a left out everywhere: nyul has not all figures of it."]
+    with pytest.raises(RunError, match="no site in common"):
+        _alike({"none": of("a"), "nyul": of("b")})
