@@ -22,7 +22,7 @@ from normfed_common.study.config import StudyConfig
 from normfed_simulation import experiment
 from normfed_simulation.domain_shift.folder import ShiftFolder, resume
 from normfed_simulation.domain_shift.layout import Scanners
-from normfed_simulation.domain_shift.people import scanners
+from normfed_simulation.domain_shift.people import healthy, scanners
 from normfed_simulation.experiment import Engine, Watcher
 
 HEALTHY = "Healthy people"
@@ -90,8 +90,9 @@ def run_one(folder: ShiftFolder, name: str, means: Means, watcher: Watcher) -> N
     if not run.finished or not (run.folder / "report.html").exists():
         experiment.simulate(run, means.data, means.engine, means.device, means.workers, watcher)
     if not folder.scanners_file(name).exists():
-        watcher.begin(HEALTHY, 0)
-        found = scanners(run, partial(watcher.advance, HEALTHY))
+        people = healthy(run)
+        watcher.begin(HEALTHY, sum(len(cases) for _, cases in people))
+        found = scanners(run, people, partial(watcher.advance, HEALTHY))
         write_text(folder.scanners_file(name), found.model_dump_json(indent=1) + "\n")
 
 

@@ -15,6 +15,7 @@ TISSUE_QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 SURELY = 0.5  # the template's probability from which on a voxel stands for its tissue
 REGION_MM, FEWEST_VOXELS = 40.0, 50
 SMOOTHING_MM, STEP_MM = 4.0, 8.0
+LEAST_SPREAD = 1e-3  # of a feature's deviation over people, of the largest one
 BINS = 4096  # of the brightness of which volumes are made
 TISSUES = ("grey matter", "white matter", "fluid")
 
@@ -110,9 +111,12 @@ class Looking:
 
 
 def common(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Rows (n, f) without the columns that are not there for everybody."""
+    """Rows (n, f) without the columns that are not there for everybody, or the same for all but for rounding: scaled
+    to one deviation that would become noise."""
     stacked = np.stack(rows)
-    return stacked[:, np.isfinite(stacked).all(0)]
+    stacked = stacked[:, np.isfinite(stacked).all(0)]
+    spread = stacked.std(0, dtype=np.float64)
+    return stacked[:, spread >= LEAST_SPREAD * spread.max(initial=0.0)]
 
 
 def _sides(places: np.ndarray) -> tuple[int, ...]:

@@ -50,6 +50,7 @@ def write_page(folder: Path, results: DomainShift) -> Path:
         "interval": interval,
         "ends": _ends,
         "share": share,
+        "sentence": lambda text: text[:1].upper() + text[1:],
         "percent": lambda value: "–" if value is None else f"{100 * value:.0f} %",
     }
     found = {name: one for name, one in results.harmonizations.items() if not one.failed}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 
 from normfed_client.evaluating import maps
 from normfed_client.evaluating.scoring import served_arrays
@@ -22,11 +22,26 @@ from normfed_simulation.domain_shift.telling import age_fits, age_slopes, told_b
 PATIENTS = "Where scans are looked at, people are patients, lesions and all: the study has no healthy people"
 
 
-def scanners(run: Run, told: Callable[[str], None] = lambda _name: None) -> Scanners:
-    """What healthy people's scans tell of their scanner and of their age.
+def healthy(run: Run) -> list[tuple[Site, list[Case]]]:
+    """The last visit of everybody who counts as normal, in training or held out, by site."""
+    found = []
+    for config in read_sites(run.sites_file):
+        if config.name != POOLED:
+            site = Site(config, run.study)
+            last = {case.visit.participant.subject: case for case in (*site.train, *site.held_out)}
+            found.append((site, list(last.values())))
+    return found
+
+
+def scanners(
+    run: Run, people: Iterable[tuple[Site, list[Case]]], told: Callable[[str], None] = lambda _name: None
+) -> Scanners:
+    """What scans tell of their scanner and of their person's age.
 
     Parameters
     ----------
+    people
+        See `healthy`.
     told
         Called with the name of every scan that has been looked at.
     """
@@ -34,9 +49,9 @@ def scanners(run: Run, told: Callable[[str], None] = lambda _name: None) -> Scan
     whose: list[Scan] = []
     remarks = [PATIENTS] if run.study.data.normal != "controls" else []
     looking = None
-    for site in _sites(run):
+    for site, cases in people:
         transforms = _transforms(run, site)
-        for case in _healthy(site):
+        for case in cases:
             scan = transformed(case.scan(), transforms)
             if looking is None:
                 reach = transforms[-1].value_range if transforms else site.setting.value_range
@@ -74,18 +89,6 @@ def _nobody(remarks: tuple[str, ...]) -> Scanners:
     return Scanners(
         told=(Told(what="features", why=why), Told(what="images", why=why)), ages=(), slopes=(), remarks=remarks
     )
-
-
-def _sites(run: Run) -> Iterator[Site]:
-    for config in read_sites(run.sites_file):
-        if config.name != POOLED:
-            yield Site(config, run.study)
-
-
-def _healthy(site: Site) -> list[Case]:
-    """The last visit of everybody who counts as normal, in training or held out."""
-    last = {case.visit.participant.subject: case for case in (*site.train, *site.held_out)}
-    return list(last.values())
 
 
 def _transforms(run: Run, site: Site) -> tuple[ScanTransform, ...]:

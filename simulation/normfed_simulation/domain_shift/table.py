@@ -12,14 +12,14 @@ from normfed_simulation.domain_shift.runs import OWN
 from normfed_simulation.domain_shift.words import MAIN
 from normfed_simulation.tables import NARROW
 
-COLUMNS = {OWN: "own", BORROWED: "others", UNSEEN: "unseen", FEDERATED: "feder.", POOLED: "pooled"}
+COLUMNS = {OWN: "own", BORROWED: "other", UNSEEN: "unseen", FEDERATED: "fed.", POOLED: "pooled"}
 
 
 def shift_table(results: DomainShift) -> Table:
     """By harmonization: the mean of every approach, how well scanners are told, how well age is."""
     chosen = [name for name in results.titles if name in COLUMNS]
     table = Table(title=f"{results.metrics[MAIN]} [dim](and its change)[/]", **NARROW)
-    table.add_column("", overflow="fold", min_width=16)
+    table.add_column("", overflow="fold", min_width=18)
     for title in (*(COLUMNS[name] for name in chosen), "gap", "scanner", "age R2"):
         table.add_column(title, justify="right", no_wrap=True)
     for name, one in results.harmonizations.items():
@@ -28,8 +28,8 @@ def shift_table(results: DomainShift) -> Table:
         else:
             table.add_row(name, *(_cell(one, column) for column in chosen), _gap(one), _scanner(one), _age(one))
     table.caption = (
-        "own: every site's own model at home; others: other sites' there; unseen: a federation without the site. "
-        "gap: feder. less unseen. scanner: balanced accuracy on features; chance: one over the scanners. Changes: "
+        "own: every site's own model at home; other: other sites' there; unseen: a federation without the site. "
+        "gap: fed. less unseen. scanner: balanced accuracy on features; chance: one over the scanners. Changes: "
         "from no harmonization."
     )
     return table

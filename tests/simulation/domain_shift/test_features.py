@@ -66,8 +66,13 @@ def test_a_small_image_is_of_the_brain_alone_however_large_and_what_not_everybod
     even = [look(np.full(SHAPE, 0.7), ball(radius)) for radius in (9, 13)]
     for one in even:
         np.testing.assert_allclose(one.image[np.isfinite(one.image)], 0.7, rtol=1e-5)
-    images = common([one.image for one in even])
-    assert 0 < images.shape[1] == np.isfinite(even[0].image).sum() < np.isfinite(even[1].image).sum()
+    unlike = [even[0].image, 2 * even[1].image]
+    assert 0 < common(unlike).shape[1] == np.isfinite(even[0].image).sum() < np.isfinite(even[1].image).sum()
+
+
+def test_what_differs_between_people_by_rounding_alone_is_left_out() -> None:
+    rows = np.array([[1.0, 0.5, np.nan], [2.0, 0.5 + 1e-7, 1.0], [3.0, 0.5 - 1e-7, 2.0]])
+    np.testing.assert_array_equal(common(list(rows)), rows[:, :1])
 
 
 def test_features_are_quantiles_of_the_brain_then_figures_of_tissues_then_means_of_cubes() -> None:

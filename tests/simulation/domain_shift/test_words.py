@@ -180,7 +180,7 @@ def test_the_table_fits_80_columns_and_the_page_holds_the_words_escaped_and_noth
     page = write_page(tmp_path, results).read_text()
     assert "&lt;all&gt; is said." in page
     assert "ditto is left out" in page
-    assert "combat has no figures. b has 2 people" in page
+    assert "combat has no figures: b has 2 people" in page
     assert not {"http:", "https:", "src="} & set(page.split('"'))
     write(tmp_path, results)
     assert read(tmp_path) == results
