@@ -118,7 +118,8 @@ class Seen:
         self.gradient: list[np.ndarray] = []
 
     def gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        self.gradient.append(torch.cat([p.grad.reshape(-1) for p in parameters if p.grad is not None]).cpu().numpy().copy())
+        found = torch.cat([p.grad.reshape(-1) for p in parameters if p.grad is not None])
+        self.gradient.append(found.cpu().numpy().copy())
 
     def parameters(self, parameters: Sequence[torch.nn.Parameter]) -> None:
         pass

@@ -110,7 +110,7 @@ def simulate(
         conditions = experiment.conditions_of(run)
         experiment.check(run.study, root, conditions)
     else:
-        changes: dict[str, Any] = _changes(rounds, seed)
+        changes: dict[str, Any] = changes_of(rounds, seed)
         if strategy is not None:
             changes["strategy"] = one(strategy)
         if leave_one_site_out:
@@ -164,7 +164,7 @@ def compare(
     path = study or runs.shipped_study("siamese")
     changes = comparison.changes(load_study(path), strategies, compressions, repeats)
     conditions = _conditions(hospital_times, attack)
-    chosen = load_study(path, **_changes(rounds, seed), **changes)
+    chosen = load_study(path, **changes_of(rounds, seed), **changes)
     root = together_as_bids(data or [], chosen)
     experiment.check(chosen, root, conditions)
     run = begin(chosen, out)
@@ -189,16 +189,18 @@ def statistics(
     from normfed_server.runs.folder import begin
     from normfed_simulation import experiment
     from normfed_simulation import run_folder as runs
+    from normfed_simulation.datasets.recognition import together_as_bids
     from normfed_simulation.screen import JsonLines, Screen
 
     choose_device(device)
     chosen = load_study(study or runs.shipped_study("demo"))
-    experiment.check_count(chosen, data)
+    root = together_as_bids(data or [], chosen)
+    experiment.check_count(chosen, root)
     run = begin(chosen, out, {"statistics": True})
     console = Console(stderr=True)
     count = workers if workers is not None else experiment.default_workers(64)
     with runs.discarded_if_refused(run), JsonLines(quiet) if quiet or as_json else Screen(console) as watcher:
-        page = experiment.count(run, data, engine.value, device, count, watcher)
+        page = experiment.count(run, root, engine.value, device, count, watcher)
     if as_json:
         typer.echo(json.dumps({"event": "report", "path": str(page), "run": str(run.folder)}))
     elif quiet:
@@ -228,7 +230,8 @@ class _Output:
     as_json: bool
 
 
-def _changes(rounds: int | None, seed: int | None) -> dict[str, Any]:
+def changes_of(rounds: int | None, seed: int | None) -> dict[str, Any]:
+    """Values for `load_study` of options that every command has."""
     changes: dict[str, Any] = {"federation": {"rounds": rounds}} if rounds is not None else {}
     if seed is not None:
         changes["seed"] = seed

@@ -98,19 +98,35 @@ def simulate(
         If the study cannot be run here, or the data or the run do not allow it.
     """
     _check_study(run.study)
-    cache = default_root()
-    root = ready(run.study, data, cache, workers, watcher)
-    people, problems = _taking_part(run.study, read_dataset(root), conditions)
-    names = list(people)
-    problems += _prepare(run.study, people, cache, workers, watcher)
+    root, names, problems = prepared(run.study, data, workers, watcher, conditions)
     write_json(run.folder / CONDITIONS, {"attacks": conditions.attacks})
     if conditions.hospital_times and pace.load(run.folder) is None:
         pace.save(run.folder, hospital_times.draw(names, run.study.seed))
     tamper = Tampering(conditions.attacks, run.study.seed) if conditions.attacks else None
     with watcher.training(run):
-        federate(run, root, names, cache / "scans", device, engine, workers, tamper, conditions.custody)
+        federate(run, root, names, default_root() / "scans", device, engine, workers, tamper, conditions.custody)
     runs.link_maps(run)
     return patients.report(run, [(p.what, p.why) for p in problems])
+
+
+def prepared(
+    study: StudyConfig, data: Path | None, workers: int, watcher: Watcher, conditions: Conditions = Conditions()
+) -> tuple[Path, list[str], list[Problem]]:
+    """The study's dataset, made where it is to be made, with the scans of whoever has a role preprocessed in the cache.
+
+    Returns
+    -------
+    The dataset, the sites that take part, and who is left out and why.
+
+    Raises
+    ------
+    UserError
+        If the data do not allow the study.
+    """
+    cache = default_root()
+    root = ready(study, data, cache, workers, watcher)
+    people, problems = _taking_part(study, read_dataset(root), conditions)
+    return root, list(people), [*problems, *_prepare(study, people, cache, workers, watcher)]
 
 
 def count(run: Run, data: Path | None, engine: Engine, device: str, workers: int, watcher: Watcher) -> Path:
@@ -122,7 +138,7 @@ def count(run: Run, data: Path | None, engine: Engine, device: str, workers: int
         If the study or the data do not allow it.
     """
     cache = default_root()
-    root = data if data is not None else make_dataset(run.study, cache, workers, watcher)
+    root = ready(run.study, data, cache, workers, watcher)
     roles, _ = roles_of(run.study, read_dataset(root))
     _prepare(run.study, {name: list(of.everybody()) for name, of in roles.items()}, cache, workers, watcher)
     with watcher.training(run):

@@ -20,6 +20,7 @@ runs/<study>-<time>/
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Mapping
@@ -89,11 +90,21 @@ def begin(study: StudyConfig, out: Path, options: Mapping[str, bool] | None = No
     RunError
         If the folder cannot be made.
     """
-    if study.initial_model is not None:
-        _check_initial_model(Path(study.initial_model))
+    check_initial_model(study)
+    return begin_in(study, new_folder(out, study.name), options)
+
+
+def new_folder(out: Path, name: str) -> Path:
+    """Make ``out/<name>-<time>``.
+
+    Raises
+    ------
+    RunError
+        If it cannot be made.
+    """
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    for attempt in range(100):
-        folder = out / (f"{study.name}-{stamp}" + (f"-{attempt}" if attempt else ""))
+    for attempt in itertools.count():
+        folder = out / (f"{name}-{stamp}" + (f"-{attempt}" if attempt else ""))
         try:
             folder.mkdir(parents=True)
             break
@@ -101,6 +112,12 @@ def begin(study: StudyConfig, out: Path, options: Mapping[str, bool] | None = No
             continue
         except OSError as error:
             raise RunError(f"{folder}: cannot be made ({error.strerror}). Choose another folder with --out.") from error
+    return folder
+
+
+def begin_in(study: StudyConfig, folder: Path, options: Mapping[str, bool] | None = None) -> Run:
+    """Write the resolved study, and how the run is started, into ``folder``, which is the run folder from here on."""
+    folder.mkdir(parents=True, exist_ok=True)
     if study.initial_model is not None:
         study = _with_initial_model(study, folder)
     if options:
@@ -115,7 +132,17 @@ def _with_initial_model(study: StudyConfig, folder: Path) -> StudyConfig:
     return study.model_copy(update={"initial_model": DIGEST + digests.of_file(folder / INITIAL)})
 
 
-def _check_initial_model(path: Path) -> None:
+def check_initial_model(study: StudyConfig) -> None:
+    """Refuse a study whose initial model cannot be used.
+
+    Raises
+    ------
+    StudyError
+        If it is no file, damaged, or not finite.
+    """
+    if study.initial_model is None:
+        return
+    path = Path(study.initial_model)
     if not path.is_file():
         raise StudyError(f"initial_model: {path} is not a file. Give a model.safetensors.")
     arrays = named.load(path, foreign=True)

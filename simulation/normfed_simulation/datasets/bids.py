@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from normfed_client.imaging.bids import MAXIMUM_AGE, MISSING, SEXES, Problem
+from normfed_client.imaging.bids import MAXIMUM_AGE, SEXES, Problem
+from normfed_client.imaging.scanners import MISSING
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.study.base import Frozen
 from normfed_simulation.datasets import contents

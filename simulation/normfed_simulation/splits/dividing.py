@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from normfed_client.imaging.bids import LONGEST_SCANNER, Dataset, Visit, read_dataset
+from normfed_client.imaging.bids import Dataset, Visit, read_dataset
+from normfed_client.imaging.scanners import LONGEST_SCANNER
 from normfed_common.foundation import digests, seeds
 from normfed_common.foundation.errors import DatasetError, StudyError
 from normfed_common.foundation.files import write_json, write_text
