@@ -185,7 +185,7 @@ def _tested(trained: Trained, site: str, subjects: Sequence[Subject], cache: Pat
     for subject in subjects:
         volume = _kept(subject, cache)
         brain = predicted(network, np.asarray(volume.image), trained.config)
-        found[subject.image.name] = surface_dice(brain, np.asarray(volume.mask), SPACING_MM, TOLERANCE_MM)
+        found[subject.image.name] = surface_dice(brain, np.array(volume.mask), SPACING_MM, TOLERANCE_MM)
     return found
 
 

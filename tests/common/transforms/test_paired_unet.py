@@ -220,14 +220,16 @@ def test_a_site_without_enough_pairs_says_so_to_its_own_log_and_to_others_by_a_c
         replace(scan, person=Person(2, scanner="a/old")) for scan in travellers(1, first=7, scanners=("old",)).scans
     ]
     job = settings(made().phases()[0], "a", 1)
-    with pytest.raises(SiteError, match="2 of 3 people were scanned on old and new; 3 are needed") as caught:
+    with pytest.raises(SiteError) as caught:
         train(made(told_together=3), some, job)
     assert caught.value.code is SiteCode.NOTHING_PAIRED
-    assert "a/old" not in caught.value.code.sentence
+    assert "a/old" not in str(caught.value)
+    assert caught.value.detail.endswith("2 of 3 people were scanned on old and new; 3 are needed")
     train(made(told_together=2), some, job)
-    with pytest.raises(SiteError, match="no scan is of mars; the scanners here are a/new, a/old") as caught:
+    with pytest.raises(SiteError) as caught:
         train(made(target="mars"), some, job)
     assert caught.value.code is SiteCode.NOTHING_PAIRED
+    assert caught.value.detail.endswith("no scan is of mars; the scanners here are a/new, a/old")
 
 
 def test_under_fedbn_a_site_that_never_trained_its_normalisation_refuses_to_change_a_scan() -> None:
@@ -236,7 +238,7 @@ def test_under_fedbn_a_site_that_never_trained_its_normalisation_refuses_to_chan
     kept = personal_arrays(Pipeline([transform], Nothing(Frozen(), setting(shape=SHAPE))), {"name": "fedbn"})
     kept = {name.replace("transform-1.", "") for name in kept}
     assert 0 < len(kept) < len(transform.share())
-    elsewhere.load({name: array for name, array in transform.share().items() if name not in kept})
+    elsewhere.load(elsewhere.share() | {name: a for name, a in transform.share().items() if name not in kept})
     elsewhere.network.eval()
     with pytest.raises(ScanError, match=r"keeps batch normalisation at the sites.*such as fedavg"):
         elsewhere.transform(people.scan(0))
