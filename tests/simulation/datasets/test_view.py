@@ -11,7 +11,7 @@ import downloads
 import pytest
 from commands import normfed
 
-from normfed_client.imaging.bids import read_dataset
+from normfed_client.imaging.bids import Visit, read_dataset
 from normfed_common.foundation.errors import DatasetError, StudyError
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
@@ -214,3 +214,21 @@ def test_inspect_takes_the_folder_as_it_came(tmp_path: Path) -> None:
     shown = normfed("inspect", downloads.wmh(tmp_path / "wmh")).output
     assert "8 visits" in shown
     assert "WMH 4" in shown
+
+
+@pytest.mark.real
+@pytest.mark.xdist_group("real")
+def test_a_view_of_the_real_brains_holds_what_they_hold(real_brains: Path) -> None:
+    study = study_of({"name": "bids", "column": "site"})
+    seen, there = read_dataset(as_bids(real_brains, study)), read_dataset(real_brains)
+
+    def said(root: Path, visit: Visit) -> dict[str, Any]:
+        files = {**visit.images, **{f"{mask.label} on {mask.modality}": mask.path for mask in visit.masks}}
+        person = visit.participant
+        return {
+            "name": (visit.name, person.site, person.age, person.sex, person.group),
+            **{kind: path.relative_to(root) for kind, path in files.items()},
+        }
+
+    assert [said(seen.root, visit) for visit in seen.visits] == [said(there.root, visit) for visit in there.visits]
+    assert {(p.what, p.why) for p in seen.problems} == {(p.what, p.why) for p in there.problems}
