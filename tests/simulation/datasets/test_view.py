@@ -11,7 +11,7 @@ import downloads
 import pytest
 from commands import normfed
 
-from normfed_client.imaging.bids import read_dataset
+from normfed_client.imaging.bids import Visit, read_dataset
 from normfed_common.foundation.errors import DatasetError, StudyError
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
@@ -191,6 +191,14 @@ def test_a_dataset_that_the_study_names_needs_a_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+def test_healthy_people_alone_are_refused_before_a_scan_is_prepared(tmp_path: Path) -> None:
+    source = downloads.ixi(tmp_path / "ixi")
+    (tmp_path / "s.yaml").write_text("{name: s, data: {modalities: [T1w]}, model: intensity}")
+    with pytest.raises(DatasetError, match=r"nobody of 6 people has a lesion mask .* by a second --data DIR\."):
+        normfed("simulate", tmp_path / "s.yaml", "--data", source, "--out", tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_the_command_lists_tells_and_checks(tmp_path: Path) -> None:
     listed = normfed("datasets").output
     assert "IXI, healthy people of three London hospitals (T1w, T2w)" in listed
@@ -214,3 +222,21 @@ def test_inspect_takes_the_folder_as_it_came(tmp_path: Path) -> None:
     shown = normfed("inspect", downloads.wmh(tmp_path / "wmh")).output
     assert "8 visits" in shown
     assert "WMH 4" in shown
+
+
+@pytest.mark.real
+@pytest.mark.xdist_group("real")
+def test_a_view_of_the_real_brains_holds_what_they_hold(real_brains: Path) -> None:
+    study = study_of({"name": "bids", "column": "site"})
+    seen, there = read_dataset(as_bids(real_brains, study)), read_dataset(real_brains)
+
+    def said(root: Path, visit: Visit) -> dict[str, Any]:
+        files = {**visit.images, **{f"{mask.label} on {mask.modality}": mask.path for mask in visit.masks}}
+        person = visit.participant
+        return {
+            "name": (visit.name, person.site, person.age, person.sex, person.group),
+            **{kind: path.relative_to(root) for kind, path in files.items()},
+        }
+
+    assert [said(seen.root, visit) for visit in seen.visits] == [said(there.root, visit) for visit in there.visits]
+    assert {(p.what, p.why) for p in seen.problems} == {(p.what, p.why) for p in there.problems}
