@@ -32,10 +32,10 @@ StudyArgument = Annotated[
     Path | None, typer.Argument(help="A study file. Default: the demo, with six synthetic hospitals.")
 ]
 DataOption = Annotated[
-    Path | None,
+    list[Path] | None,
     typer.Option(
         help="A BIDS dataset whose participants.tsv has a column `site`, or a public dataset as it came; see "
-        "`normfed datasets`."
+        "`normfed datasets`. Repeatable: healthy people of one and patients of another, say."
     ),
 ]
 OutOption = Annotated[Path, typer.Option(help="Folder in which the run folder is made.")]
@@ -96,7 +96,7 @@ def simulate(
     from normfed_simulation import experiment
     from normfed_simulation import run_folder as runs
     from normfed_simulation.comparison import one
-    from normfed_simulation.datasets.recognition import as_bids
+    from normfed_simulation.datasets.recognition import together_as_bids
 
     choose_device(device)
     if resume is not None:
@@ -105,10 +105,10 @@ def simulate(
             raise StudyError("--resume continues the run's own study; leave out STUDY and options that change it.")
         run = reopen(resume)
         experiment.check_resumable(run)
-        data = data or experiment.data_of(run)
-        data = data and as_bids(data, run.study)
+        before = experiment.data_of(run)
+        root = together_as_bids(data or ([before] if before else []), run.study)
         conditions = experiment.conditions_of(run)
-        experiment.check(run.study, data, conditions)
+        experiment.check(run.study, root, conditions)
     else:
         changes: dict[str, Any] = _changes(rounds, seed)
         if strategy is not None:
@@ -117,11 +117,11 @@ def simulate(
             changes["comparisons"] = {"leave_one_site_out": True}
         conditions = _conditions(hospital_times, attack)
         chosen = load_study(study or runs.shipped_study("demo"), **changes)
-        data = data and as_bids(data, chosen)
-        experiment.check(chosen, data, conditions)
+        root = together_as_bids(data or [], chosen)
+        experiment.check(chosen, root, conditions)
         run = begin(chosen, out)
     with nullcontext() if resume is not None else runs.discarded_if_refused(run):
-        _run(run, data, engine, device, workers, conditions, _Output(quiet, as_json))
+        _run(run, root, engine, device, workers, conditions, _Output(quiet, as_json))
 
 
 def compare(
@@ -158,18 +158,18 @@ def compare(
     from normfed_server.runs.folder import begin
     from normfed_simulation import comparison, experiment
     from normfed_simulation import run_folder as runs
-    from normfed_simulation.datasets.recognition import as_bids
+    from normfed_simulation.datasets.recognition import together_as_bids
 
     choose_device(device)
     path = study or runs.shipped_study("siamese")
     changes = comparison.changes(load_study(path), strategies, compressions, repeats)
     conditions = _conditions(hospital_times, attack)
     chosen = load_study(path, **_changes(rounds, seed), **changes)
-    data = data and as_bids(data, chosen)
-    experiment.check(chosen, data, conditions)
+    root = together_as_bids(data or [], chosen)
+    experiment.check(chosen, root, conditions)
     run = begin(chosen, out)
     with runs.discarded_if_refused(run):
-        _run(run, data, engine, device, workers, conditions, _Output(quiet, as_json))
+        _run(run, root, engine, device, workers, conditions, _Output(quiet, as_json))
 
 
 def report(

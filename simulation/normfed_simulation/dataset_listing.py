@@ -70,10 +70,8 @@ def _tell(console: Console, name: str, kind: type[Downloaded]) -> None:
 
 
 def _check(console: Console, name: str | None, data: Path) -> None:
-    from normfed_common.foundation.errors import DatasetError, StudyError
-    from normfed_common.study.validation import validate
-    from normfed_simulation.datasets.catalogue import DATASETS, downloaded
-    from normfed_simulation.datasets.recognition import recognised
+    from normfed_common.foundation.errors import DatasetError
+    from normfed_simulation.datasets.recognition import opened, recognised
 
     if name is None:
         found = recognised(data)
@@ -81,13 +79,7 @@ def _check(console: Console, name: str | None, data: Path) -> None:
             raise DatasetError(f"{data}: a BIDS dataset. Look at it with `normfed inspect {data}`.")
         name, dataset = found
     else:
-        kind = DATASETS[name]
-        if name not in downloaded():
-            raise StudyError(f"{name} is made on this machine, so there is no folder to check.")
-        if not data.is_dir():
-            raise DatasetError(f"{data}: no such folder. Give the folder of the dataset.")
-        config = validate(kind.Config, {}, f"data.dataset {name}", f"a parameter of {name}")
-        dataset = downloaded()[name](config, 0, data)
+        dataset = opened(name, data)
     contents = dataset.contents
     console.print(
         f"[bold]{plain(name)}[/]: {plain(dataset.title)}, {len(contents.people)} people at {plain(str(data))}"

@@ -230,7 +230,7 @@ def data_of(run: Run) -> Path | None:
     if not run.sites_file.exists():
         return None
     data = scans_of(run)
-    if view.source_of(data) is not None:
+    if view.sources_of(data):
         return data
     found = place_of(run.study)
     return None if found is not None and dividing.source_of(data).parts[-3:] == found[1].parts else data

@@ -63,7 +63,7 @@ class BraTS(Downloaded):
 
 def add_glioma(found: Contents, name: str, institution: str, files: Mapping[str, Path]) -> None:
     """Take in a person of BraTS or FeTS: scans on one grid, skull-stripped, and a segmentation."""
-    images = {KINDS[kind]: path for kind, path in files.items() if kind in KINDS}
+    images = {modality: files[kind] for kind, modality in KINDS.items() if kind in files}
     missing = sorted(KINDS.keys() - files.keys())
     if missing:
         found.problems.append(Problem(subject(name), f"no {', '.join(missing)}"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from normfed_client.imaging.bids import Problem
@@ -75,11 +75,15 @@ class Contents:
     Parameters
     ----------
     source
-        The folder as it came.
+        The folder as it came; of several datasets together, the first's.
+    others
+        The folders of the other ones.
     names
         Of the labels of segmentations, number to the kind of lesion or to `IGNORED`.
     links
         Place in the BIDS dataset to file of the source.
+    texts
+        Place in the BIDS dataset to what is written there.
     problems
         What was left out, or is missing.
     """
@@ -88,7 +92,9 @@ class Contents:
     names: Mapping[int, str] = field(default_factory=dict)
     people: dict[str, Person] = field(default_factory=dict)
     links: dict[str, Path] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    others: tuple[Path, ...] = ()
 
     def add(self, person: Person, *visits: Visit) -> None:
         """Take in a person with the files of each visit.
@@ -140,7 +146,45 @@ class Contents:
         masks |= {"desc-brain_mask": visit.brain} if visit.brain else {}
         masks |= {"desc-lesions_dseg": visit.labels} if visit.labels else {}
         for what, path in masks.items():
-            self.links[str(anat / f"{name}_space-{visit.space or grid}_{what}{ending(path)}")] = path
+            stem = str(anat / f"{name}_space-{visit.space or grid}_{what}")
+            self.links[stem + ending(path)] = path
+            if path is visit.labels:
+                rows = [f"{label}\t{kind}" for label, kind in sorted(self.names.items())]
+                self.texts[f"{stem}.tsv"] = "\n".join(["index\tname", *rows]) + "\n"
+
+
+def together(parts: Sequence[Contents]) -> Contents:
+    """Several datasets as one federation, such as healthy people of one and patients of another.
+
+    Raises
+    ------
+    DatasetError
+        If two have a person or a site of the same name: nobody could tell them apart.
+    """
+    first, *rest = parts
+    whole = replace(
+        first,
+        people=dict(first.people),
+        links=dict(first.links),
+        texts=dict(first.texts),
+        problems=list(first.problems),
+        others=tuple(part.source for part in rest),
+    )
+    for part in rest:
+        for what, shared in (
+            ("a person", whole.people.keys() & part.people.keys()),
+            ("a site", whole.sites().keys() & part.sites().keys()),
+        ):
+            if shared:
+                raise DatasetError(
+                    f"{part.source}: has {what} {min(shared)}, as another of the datasets has. Give one of them, or "
+                    "other names."
+                )
+        whole.people.update(part.people)
+        whole.links.update({place: path for place, path in part.links.items() if place not in whole.links})
+        whole.texts.update(part.texts)
+        whole.problems.extend(part.problems)
+    return whole
 
 
 def ending(path: Path) -> str:

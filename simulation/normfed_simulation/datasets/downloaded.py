@@ -60,19 +60,31 @@ class Downloaded(Dataset):
         """
 
     @cached_property
-    def contents(self) -> Contents:
-        """What `read` found, checked.
+    def found(self) -> Contents:
+        """What `read` found.
 
         Raises
         ------
         DatasetError
-            As `read`; and if nobody said where the dataset is, nobody is there, or all are of one site.
+            As `read`; and if nobody said where the dataset is, or nobody is there.
         """
         if self.source is None:
             raise DatasetError(f"The study reads {self.title} as it came: add --data DIR, the folder where it lies.")
         found = self.read(self.source)
         if not found.people:
             raise self.not_as_expected(self.source)
+        return found
+
+    @cached_property
+    def contents(self) -> Contents:
+        """What was found, as a federation of its own.
+
+        Raises
+        ------
+        DatasetError
+            As `found`; and if all people are of one site.
+        """
+        found = self.found
         sites = found.sites()
         if len(sites) == 1 and not self.one_site:
             raise DatasetError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def read_table(path: Path, columns: Collection[str], encoding: str = "utf-8-sig"
             "or rename the column."
         )
     filled = [row for row in rows if any(cell.strip() for cell in row)]
-    return [dict(zip(header, [*map(str.strip, row), *[""] * len(header)], strict=False)) for row in filled]
+    return [dict(zip(header, [*map(_cell, row), *[""] * len(header)], strict=False)) for row in filled]
 
 
 def unique(rows: Sequence[Row], column: str, path: Path) -> dict[str, Row]:
@@ -84,8 +85,9 @@ def _sheet(path: Path) -> list[list[str]]:
         sheet = xlrd.open_workbook(path).sheet_by_index(0)
     except (OSError, xlrd.XLRDError, AssertionError, LookupError, ValueError) as error:
         raise DatasetError(f"{path}: not readable as an Excel sheet ({error}). Download it again.") from error
-    return [[_cell(value) for value in sheet.row_values(row)] for row in range(sheet.nrows)]
+    return [[str(value) for value in sheet.row_values(row)] for row in range(sheet.nrows)]
 
 
-def _cell(value: object) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+def _cell(text: str) -> str:
+    """As a person reads it: spreadsheets, and what is exported of them, write 2 as 2.0."""
+    return re.sub(r"^(\d+)\.0+$", r"\1", text.strip())

@@ -31,8 +31,8 @@ COLUMNS = ("participant_id", "site", "scanner", "age", "sex", "group")
 def digest(contents: Contents) -> str:
     """Identifies the view of these contents."""
     links = {place: str(path) for place, path in contents.links.items()}
-    names = {str(label): name for label, name in contents.names.items()}
-    return digests.of_json([VERSION, str(contents.source), participants(contents.people.values()), links, names])
+    sources = [str(source) for source in (contents.source, *contents.others)]
+    return digests.of_json([VERSION, sources, participants(contents.people.values()), links, contents.texts])
 
 
 def write(root: Path, contents: Contents, title: str) -> None:
@@ -57,15 +57,15 @@ def write(root: Path, contents: Contents, title: str) -> None:
         raise DatasetError(f"{root.parent}: {why}. Choose another cache folder with $NORMFED_CACHE.") from error
 
 
-def source_of(root: Path) -> Path | None:
-    """The folder that a view was made of; None for what is no view."""
+def sources_of(root: Path) -> tuple[Path, ...]:
+    """The folders that a view was made of; none for what is no view."""
     try:
         said = json.loads((root / DESCRIPTION).read_text(encoding="utf-8"))
         if said["GeneratedBy"][0]["Name"] != "normfed":
-            return None
-        return Path(unquote(urlsplit(said["SourceDatasets"][0]["URL"]).path))
+            return ()
+        return tuple(Path(unquote(urlsplit(source["URL"]).path)) for source in said["SourceDatasets"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError):  # somebody else's, or none
-        return None
+        return ()
 
 
 def participants(people: Iterable[Person]) -> str:
@@ -93,16 +93,16 @@ def _fill(folder: Path, contents: Contents, title: str) -> None:
         "Name": title,
         "BIDSVersion": "1.10.0",
         "GeneratedBy": [{"Name": "normfed"}],
-        "SourceDatasets": [{"URL": Path(os.path.abspath(contents.source)).as_uri()}],
+        "SourceDatasets": [
+            {"URL": Path(os.path.abspath(source)).as_uri()} for source in (contents.source, *contents.others)
+        ],
     }
     (folder / DESCRIPTION).write_text(json.dumps(said, indent=1), encoding="utf-8")
     masks = folder / MASKS
     if masks.is_dir() and not (masks / DESCRIPTION).exists():
         (masks / DESCRIPTION).write_text(json.dumps({**said, "DatasetType": "derivative"}, indent=1), encoding="utf-8")
-    if contents.names:
-        rows = [f"{label}\t{name}" for label, name in sorted(contents.names.items())]
-        masks.mkdir(parents=True, exist_ok=True)
-        (masks / "desc-lesions_dseg.tsv").write_text("\n".join(["index\tname", *rows]) + "\n", encoding="utf-8")
+    for place, text in contents.texts.items():
+        (folder / place).write_text(text, encoding="utf-8")
 
 
 def _put(aside: Path, root: Path) -> None:
