@@ -76,7 +76,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 # Longest first, and before all else: what comes last keeps one core busy while the other has nothing left to do.
-LONG = ("deployment", "strategies", "journeys", "whole run")
+LONG = ("deployment", "strategies", "journeys", "secure sums", "whole run", "audit", "registration")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
