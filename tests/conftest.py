@@ -127,7 +127,7 @@ def hospitals(study: StudyConfig, cache: Path) -> Path:
 
     assert study.data.phantom is not None
     root = cache / "datasets" / "phantom" / hospitals.digest(study.data.phantom, study.seed)
-    hospitals.write(study.data.phantom, study.seed, root, workers=2)
+    hospitals.write(study.data.phantom, study.seed, root, workers=1)
     return root
 
 
