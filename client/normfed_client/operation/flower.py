@@ -49,7 +49,7 @@ def run_supernode(pause_s: float | None = None) -> None:
     from flwr.supernode.cli.flower_supernode import flower_supernode  # seconds of imports, for this process alone
 
     if pause_s is not None:
-        node.time = SimpleNamespace(sleep=lambda seconds: time.sleep(min(seconds, pause_s)))
+        vars(node)["time"] = SimpleNamespace(sleep=lambda seconds: time.sleep(min(seconds, pause_s)))
     flower_supernode()
 
 
