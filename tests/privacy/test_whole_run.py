@@ -55,7 +55,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def seen(cohort: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Run]:
-    """The run under the hospitals' rules (True), and as a simulation (False), with the models that are attacked there."""
+    """The run under the hospitals' rules (True); as a simulation (False), with the models attacked there."""
     asked = {True: study(comparisons={"local": True, "repeats": 2}), False: study()}
     hospitals = Rehearsal(
         tmp_path_factory.mktemp("hospitals"), cohort, {name: (name,) for name in SITES}, settings=RULES
