@@ -57,14 +57,14 @@ class Run:
 
 @pytest.fixture(scope="module")
 def seen(cohort: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Run]:
-    """The run under the hospitals' rules (True) and as a simulation (False)."""
-    asked = study(comparisons={"local": True, "repeats": 2})
+    """The run under the hospitals' rules (True); as a simulation (False), with the models attacked there."""
+    asked = {True: study(comparisons={"local": True, "repeats": 2}), False: study()}
     hospitals = Rehearsal(
         tmp_path_factory.mktemp("hospitals"), cohort, {name: (name,) for name in SITES}, settings=RULES
     )
     found = {}
     for ruled in (True, False):
-        run = begin(asked, tmp_path_factory.mktemp("run"))
+        run = begin(asked[ruled], tmp_path_factory.mktemp("run"))
         custody = {site: open_hospital(hospitals.folder / site).custody("run") for site in SITES} if ruled else {}
         runs.write_site_configs(run, cohort, list(SITES), cache / "scans", "cpu", custody)
         found[ruled] = Run(run.folder)
