@@ -9,6 +9,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from commands import normfed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plugins import Plugins
@@ -295,6 +296,14 @@ class Alternating(Split):
     plugins.install("alternating", "1", {"normfed.splits": {"alternating": "alternating:Alternating"}}, code)
     assert "alternating" in set(SPLITS)
     assert divide(halves(3), by="alternating") == ["even", "odd", "even"]
+
+
+def test_the_command_lists_splits_and_their_parameters() -> None:
+    shown = normfed("splits").stdout
+    assert all(name in shown for name in SPLITS)
+    parameters = " ".join(normfed("splits", "dirichlet").stdout.split())
+    assert "Hsu et al. 2019, arXiv 1909.06335" in parameters
+    assert all(name in parameters for name in ("sites", "over", "alpha", "bins", "seed"))
 
 
 def test_every_split_of_ours_is_tried_above() -> None:
