@@ -30,12 +30,12 @@ class BraTS(Downloaded):
     """See the module."""
 
     title = "BraTS 2017-2021, gliomas by institution"
-    licence = "for research, by the terms of the challenge"
+    licence = "for research, by the terms of the challenge; 2021 at TCIA: CC BY 4.0"
     citation = (
         "Menze et al., IEEE Transactions on Medical Imaging 34(10), 2015; Bakas et al., Scientific Data 4, 2017; Baid "
         "et al., arXiv:2107.02314, 2021"
     )
-    access = "ask at www.med.upenn.edu/cbica (2017-2020) or synapse.org/brats (2021)"
+    access = "register at www.med.upenn.edu/cbica (2017-2020) or synapse.org (2021); 2021 also at TCIA"
     modalities = ("T1w", "ce-gadolinium_T1w", "T2w", "FLAIR")
     layout = """HGG/BraTS19_CBICA_AAB_1/BraTS19_CBICA_AAB_1_{t1,t1ce,t2,flair,seg}.nii.gz and LGG/... (2017-2019)
         BraTS20_Training_001/... and name_mapping.csv (2020)

@@ -34,7 +34,7 @@ class FeTS(Downloaded):
 
     Config = Config
     title = "FeTS 2022, gliomas of 23 institutions"
-    licence = "CC BY 4.0, by the terms of the challenge"
+    licence = "by the terms of the challenge; the scans are those of BraTS 2021"
     citation = "Pati et al., arXiv:2105.05874, 2021; Baid et al., arXiv:2107.02314, 2021"
     access = "ask at synapse.org/fets2022; the partition files are also in FETS-AI/Challenge on GitHub"
     modalities = ("T1w", "ce-gadolinium_T1w", "T2w", "FLAIR")

@@ -45,7 +45,7 @@ class WMH(Downloaded):
     title = "WMH Segmentation Challenge, MICCAI 2017"
     licence = "CC BY-NC 4.0"
     citation = "Kuijf et al., IEEE Transactions on Medical Imaging 38(11), 2019, doi:10.1109/TMI.2019.2905770"
-    access = "download after accepting the terms: doi:10.34894/AECRSD (dataverse.nl)"
+    access = "download: doi:10.34894/AECRSD (dataverse.nl)"
     modalities = ("T1w", "FLAIR")
     layout = """training/Utrecht/0/pre/{FLAIR,T1}.nii.gz and wmh.nii.gz beside pre/
         training/Singapore/50/..., training/Amsterdam/GE3T/100/...
@@ -61,9 +61,10 @@ class WMH(Downloaded):
         """See `Downloaded`."""
         found = Contents(root, {1: "WMH", 2: IGNORED})
         for case in _cases(root, self.config.part):
-            *_, hospital, scanner = _where(case, root)
+            hospital, scanner = _where(case, root)
             site = "Amsterdam" if hospital == "GE3T" else hospital
-            name = subject(site + (_known(scanner) if site == "Amsterdam" else "") + case.name)
+            known = next((name for name in SCANNERS if scanner.startswith(name)), None)
+            name = subject(f"{site}{known or scanner if scanner != site else ''}{case.name}")
             images = {FILES[stem]: path for stem in FILES if (path := _nifti(case / self.config.images, stem))}
             if not images:
                 expected = f"{self.config.images}/FLAIR.nii.gz"
@@ -73,7 +74,7 @@ class WMH(Downloaded):
             if labels is None:
                 found.problems.append(Problem(name, f"no wmh.nii.gz in {case.relative_to(root)}"))
             grid = "FLAIR" if "FLAIR" in images else "T1w"
-            person = Person(name, site, "WMH", SCANNERS[_known(scanner)])
+            person = Person(name, site, "WMH", SCANNERS[known] if known else None)
             found.add(person, Visit(images, grid=grid, labels=labels))
         return found
 
@@ -92,10 +93,6 @@ def _where(case: Path, root: Path) -> tuple[str, str]:
     """The folder of the hospital and that of the scanner, which is the hospital's own where it has one scanner."""
     hospital = next(part for part in case.relative_to(root).parts if part in HOSPITALS)
     return hospital, case.parent.name
-
-
-def _known(scanner: str) -> str:
-    return next((name for name in SCANNERS if scanner.startswith(name)), "GE3T")
 
 
 def _nifti(folder: Path, stem: str) -> Path | None:

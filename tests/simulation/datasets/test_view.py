@@ -191,6 +191,14 @@ def test_a_dataset_that_the_study_names_needs_a_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+def test_healthy_people_alone_are_refused_before_a_scan_is_prepared(tmp_path: Path) -> None:
+    source = downloads.ixi(tmp_path / "ixi")
+    (tmp_path / "s.yaml").write_text("{name: s, data: {modalities: [T1w]}, model: intensity}")
+    with pytest.raises(DatasetError, match=r"nobody of 6 people has a lesion mask .* by a second --data DIR\."):
+        normfed("simulate", tmp_path / "s.yaml", "--data", source, "--out", tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_the_command_lists_tells_and_checks(tmp_path: Path) -> None:
     listed = normfed("datasets").output
     assert "IXI, healthy people of three London hospitals (T1w, T2w)" in listed
