@@ -86,7 +86,7 @@ def _check(console: Console, name: str | None, data: Path) -> None:
     )
     console.print(_table(contents))
     for remark in contents.remarks():
-        console.print(f"[yellow]![/] {plain(remark)}", soft_wrap=True)
+        console.print(f"[yellow]![/] {plain(remark)}")
     if contents.problems:
         console.print("[italic]Missing, or worth a look[/]")
     for problem in contents.problems[:SHOWN]:

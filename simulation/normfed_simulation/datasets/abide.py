@@ -28,7 +28,7 @@ class ABIDE(Downloaded):
     """See the module. Of several scans of a person the first is taken."""
 
     title = "ABIDE I and II, autism and controls by institution"
-    licence = "CC BY-NC-SA"
+    licence = "for non-commercial research, by the terms of the consortium"
     citation = "Di Martino et al., Molecular Psychiatry 19, 2014; Di Martino et al., Scientific Data 4, 2017"
     access = "register at NITRC: fcon_1000.projects.nitrc.org/indi/abide"
     modalities = ("T1w",)

@@ -27,7 +27,7 @@ class MSLUB(Downloaded):
     """See the module. One hospital: test on it beside other datasets, or split it."""
 
     title = "MSLUB, multiple sclerosis with a consensus of three experts"
-    licence = "CC BY 4.0"
+    licence = "CC BY"
     citation = "Lesjak et al., Neuroinformatics 16, 2018, doi:10.1007/s12021-017-9348-7"
     access = "download: lit.fe.uni-lj.si/en/research/resources/3D-MR-MS, or github.com/muschellij2/open_ms_data"
     modalities = ("T1w", "ce-gadolinium_T1w", "T2w", "FLAIR")

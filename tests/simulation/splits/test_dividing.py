@@ -207,7 +207,7 @@ def test_a_simulation_runs_at_the_sites_of_its_split_and_a_scan_is_scored_where_
     assert result.exit_code == 0, result.output
     run = run_folder(tmp_path / "runs")
     assert [site.name for site in read_sites(run / "sites.json")] == ["site-1", "site-2", "site-3"]
-    assert "by: iid" in (run / "report.html").read_text()
+    assert "divides the dataset&#39;s people anew, by: iid, sites: 3." in (run / "report.html").read_text()
     (scan,) = (data / "sub-aWMH00" / "anat").glob("*_T1w.nii.gz")
     assert normfed("score", run, scan, "--out", tmp_path / "maps", "--device", "cpu").exit_code == 0
     (scored,), (evaluated,) = (
