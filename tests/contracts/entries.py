@@ -197,6 +197,8 @@ SMALL_MODELS: dict[str, Variants] = {
         "coordinates": {**CLOSED_FORM, **TIMES, "location": "coordinates", "dropout": 0.0},
     },
 }
+# Of people whose first visit is on the scanner `old` and whose second is on `new`.
+PAIRED = {"source": "old", "target": "new", "patch_size": 32, "patches_per_scan": 2, "batch_size": 4, "filters": 2}
 SMALL_TRANSFORMS: dict[str, Variants] = {
     "combat": {
         "": {"minimum_people": 1},
@@ -209,6 +211,16 @@ SMALL_TRANSFORMS: dict[str, Variants] = {
             "smoothing_mm": 0.0,
         },
         "reference": {"minimum_people": 1, "prior": "non-parametric", "reference": "a/1"},
+    },
+    "percentiles": {"": {}, "narrow": {"percentiles": [20.0, 60.0], "clip": [-1.0, 0.5]}},
+    "z-score": {"": {}, "robust": {"robust": True, "clip": [-2.0, 2.0]}},
+    "white-stripe": {"": {}, "largest, wide": {"peak": "largest", "width": 0.4}},
+    "nyul": {"": {}, "few landmarks": {"percentiles": [0.0, 50.0, 100.0], "scale": [1.0, 100.0], "clip": [0.0, 150.0]}},
+    "fourier-amplitude": {"": {}, "higher": {"beta": 0.2}},
+    "histogram-template": {"": {}, "coarse": {"quantiles": 4}},
+    "paired-unet": {
+        "": {**PAIRED},
+        "FLAIR alone": {**PAIRED, "mapping": "one-to-one", "modalities": ["FLAIR"]},
     },
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,10 +21,17 @@ def dice(found: np.ndarray, lesion: np.ndarray) -> float:
     return 2 * int((found & lesion).sum()) / size if size else float("nan")
 
 
-def surface_dice(found: np.ndarray, lesion: np.ndarray, voxel_size_mm: float, tolerance_mm: float) -> float:
+def surface_dice(
+    found: np.ndarray, lesion: np.ndarray, voxel_size_mm: float | Sequence[float], tolerance_mm: float
+) -> float:
     """Share of the two surfaces within ``tolerance_mm`` of each other (Nikolov 2018), with sub-voxel areas.
 
     0 where only one of the two is empty, NaN where both are.
+
+    Parameters
+    ----------
+    voxel_size_mm
+        One for all axes, or one for each.
     """
     import torch
     from monai.metrics import compute_surface_dice
@@ -35,7 +43,7 @@ def surface_dice(found: np.ndarray, lesion: np.ndarray, voxel_size_mm: float, to
     )
     pair = [torch.from_numpy(np.ascontiguousarray(m[box]))[None, None].float() for m in (found, lesion)]
     both = [torch.cat([1 - m, m], 1) for m in pair]
-    spacing = [float(voxel_size_mm)] * 3
+    spacing = [float(size) for size in np.broadcast_to(voxel_size_mm, 3)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # MONAI warns of an argument of its own
         value = compute_surface_dice(*both, class_thresholds=[tolerance_mm], spacing=spacing, use_subvoxels=True)

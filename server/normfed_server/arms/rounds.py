@@ -71,6 +71,7 @@ class AveragedRounds:
             found = outcomes | collection.outcomes
             reasons = collection.reasons | self.job.absences(found)
             used = {site for site, outcome in found.items() if outcome is Outcome.TOOK_PART}
+            closing = closing.apart_from({site for site, outcome in found.items() if outcome is Outcome.NO_PART})
             enough = closing.without(self._set_aside(found)).quorum(used)
             fault = self.strategy.fault
             if fault is None or not enough:
@@ -118,6 +119,8 @@ class AveragedRounds:
                 self.job.say(Noted(arm=self.job.arm.name, site=site, text=text))
         for site, why in entry["reasons"].items():
             outcome = entry["outcomes"][site]
+            if outcome == Outcome.NO_PART and self._before(site) == outcome:
+                continue
             self.job.say(Missing(arm=self.job.arm.name, site=site, round=entry["round"], outcome=outcome, why=why))
         self.job.say(RoundDone.of(self.job.arm.name, self.total, entry))
 
@@ -170,6 +173,11 @@ class AveragedRounds:
         return self.job.context.pace.arrivals(round, {site: people[site] for site in asked}, epochs)
 
     def _too_few(self, round: int, used: set[str], closing: Closing, reasons: dict[str, str]) -> str:
+        if not closing.people:
+            return (
+                f"Round {round} of {self.job.arm.name}: no site has a part in it. {listed(reasons)}. "
+                "Correct the study, or train where there are such people, in a new run."
+            )
         share = f" and {closing.share:.0%} of their people" if closing.share else ""
         largest = f", {closing.largest}, the largest, among them" if closing.largest else ""
         return (
@@ -184,6 +192,11 @@ class AveragedRounds:
             "is kept. Lower federation.learning_rate or the strategy's server_learning_rate, or raise "
             "federation.largest_update, in a new run."
         )
+
+    def _before(self, site: str) -> str | None:
+        """What became of a site in the round before the last."""
+        before = self.job.progress.history[-2:-1]
+        return next((entry["outcomes"].get(site) for entry in before), None)
 
     def _told(self, site: str) -> bool:
         """Whether the round before was dominated by the same site."""

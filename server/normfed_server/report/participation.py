@@ -17,6 +17,7 @@ SIGNS = {
     "failed": ("failed", "bad"),
     "set aside": ("set aside", "bad"),
     "absent": ("absent", "bad"),
+    "no part": ("–", "no"),
 }
 
 

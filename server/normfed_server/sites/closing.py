@@ -20,6 +20,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
     SET_ASIDE = "set aside"
     ABSENT = "absent"
+    NO_PART = "no part"  # none of its people are whom the phase learns from: no fault, and no quorum counts it
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class Closing:
         The site with most people, which no quorum may leave out ...
     excused
         ... unless the operator said so, perhaps just now.
+    wanted
+        What the study asks for as ``sites``, were there enough; more than half of them when absent.
+    minimum
+        What the strategy needs.
     """
 
     people: Mapping[str, int]
@@ -48,6 +53,8 @@ class Closing:
     patience_s: float
     largest: str | None = None
     excused: Callable[[], frozenset[str]] = frozenset
+    wanted: int | None = None
+    minimum: int = 1
 
     @classmethod
     def of(
@@ -58,10 +65,20 @@ class Closing:
         excused: Callable[[], frozenset[str]] = frozenset,
     ) -> Closing:
         """The study's rule for the sites asked; ``minimum`` is what the strategy needs."""
-        wanted = federation.quorum if federation.quorum is not None else len(people) // 2 + 1
-        needed = max(min(wanted, len(people)), minimum)
         never = indispensable(federation, people)
-        return cls(people, needed, federation.quorum_subjects, federation.patience_s, never, excused)
+        share, patience_s, wanted = federation.quorum_subjects, federation.patience_s, federation.quorum
+        needed = _needed(people, wanted, minimum)
+        return cls(people, needed, share, patience_s, never, excused, wanted, minimum)
+
+    def apart_from(self, sites: Collection[str]) -> Closing:
+        """The same rule among the others, when these turned out to have no part in the phase."""
+        if not sites:
+            return self
+        others = {site: people for site, people in self.people.items() if site not in sites}
+        largest = self.largest
+        if largest in sites:
+            largest = max(others, key=lambda site: (others[site], site), default=None)
+        return replace(self, people=others, sites=_needed(others, self.wanted, self.minimum), largest=largest)
 
     def without(self, set_aside: Collection[str]) -> Closing:
         """The same rule once these sites' answers came and could not be used: nobody waits for the largest then."""
@@ -88,6 +105,10 @@ class Closing:
         return last
 
 
+def _needed(people: Mapping[str, int], wanted: int | None, minimum: int) -> int:
+    return max(min(len(people) // 2 + 1 if wanted is None else wanted, len(people)), minimum)
+
+
 def indispensable(federation: FederationConfig, people: Mapping[str, int]) -> str | None:
     """The site without which no round closes unless the operator says so: the one with most people; None if the study
     lets it be left out."""
@@ -98,7 +119,7 @@ def indispensable(federation: FederationConfig, people: Mapping[str, int]) -> st
 
 def missing(history: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
     """Site to the rounds in which it should have taken part and did not; sites that always did are not in it."""
-    fine = (Outcome.TOOK_PART, Outcome.NOT_SAMPLED)
+    fine = (Outcome.TOOK_PART, Outcome.NOT_SAMPLED, Outcome.NO_PART)
     found: dict[str, list[int]] = {}
     for entry in history:
         for site, outcome in entry["outcomes"].items():

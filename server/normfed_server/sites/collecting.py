@@ -131,9 +131,9 @@ class Collection(Exchange):
         self.bytes += size_of(reply)
         if reply.has_error():
             code = error_code(reply)
-            refused = code.of_the_study or code in REFUSALS
-            self.outcomes[site] = Outcome.REFUSED if refused else Outcome.FAILED
-            self.reasons[site] = describe(code)
+            self.outcomes[site], self.reasons[site] = _outcome(code), describe(code)
+            if self.outcomes[site] is Outcome.NO_PART:
+                self.closing = self.closing.apart_from({site})
             return False
         return site not in self.outcomes
 
@@ -166,3 +166,10 @@ class Collection(Exchange):
 
     def _late(self, site: str, why: str) -> None:
         self.outcomes[site], self.reasons[site] = Outcome.LATE, why
+
+
+def _outcome(code: SiteCode) -> Outcome:
+    """What an error makes of the site that sent it."""
+    if code is SiteCode.NOTHING_PAIRED:
+        return Outcome.NO_PART
+    return Outcome.REFUSED if code.of_the_study or code in REFUSALS else Outcome.FAILED

@@ -258,3 +258,37 @@ def test_whatever_a_files_name_holds_a_problem_is_one_line_that_can_be_written(t
         for text in (found.what, found.why):
             assert text.isprintable()
             text.encode()
+
+
+def sessions(root: Path, *rows: str, header: str = "session_id\tscanner") -> Path:
+    """Two visits of sub-01 and of sub-02, and the sessions.tsv of the first."""
+    dataset(root, ["sub-01\ta\tPhilips", "sub-02\ta\tPhilips"], "participant_id\tsite\tscanner")
+    for name in ("sub-01", "sub-02"):
+        for session in "12":
+            image(root / f"{name}/ses-{session}/anat/{name}_ses-{session}_T1w.nii.gz")
+    (root / "sub-01/sub-01_sessions.tsv").write_text("\n".join([header, *rows]) + "\n")
+    return root
+
+
+def test_a_visit_is_of_the_scanner_that_sessions_tsv_says_and_else_of_the_person_s(tmp_path: Path) -> None:
+    root = sessions(tmp_path / "d", "ses-1\tSiemens 3T", "ses-2\tn/a")
+    found = {visit.name: visit.participant.scanner for visit in read_dataset(root).visits}
+    assert found == {
+        "sub-01_ses-1": "Siemens 3T",
+        "sub-01_ses-2": "Philips",
+        "sub-02_ses-1": "Philips",
+        "sub-02_ses-2": "Philips",
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "sentence"),
+    [
+        (["ses-1\tGE"], "session\tscanner", "no column 'session_id'"),
+        (["ses-1\tGE", "ses-1\tGE"], "session_id\tscanner", "line 3: ses-1 is listed twice"),
+        (["ses-1\t" + 81 * "M"], "session_id\tscanner", "line 2: the scanner has 81 characters"),
+    ],
+)
+def test_a_wrong_sessions_table_is_one_sentence(tmp_path: Path, rows: list[str], header: str, sentence: str) -> None:
+    with pytest.raises(DatasetError, match=sentence):
+        read_dataset(sessions(tmp_path / "d", *rows, header=header))

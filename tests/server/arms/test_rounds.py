@@ -102,6 +102,24 @@ def test_one_bad_site_is_left_out_of_the_round_and_said(
     assert f'"outcome": "{outcome}"' in (tmp_path / "events.jsonl").read_text()
 
 
+def test_sites_that_have_no_part_in_a_phase_count_for_no_quorum_and_are_no_fault(
+    study: StudyConfig, tmp_path: Path
+) -> None:
+    small = federation(study, rounds=2)
+    progress, history = run(
+        small, ScriptedGrid(lambda s, _: STEP[s] if s == "b" else SiteCode.NOTHING_PAIRED), tmp_path
+    )
+    assert moved(small, progress) == pytest.approx(2 * STEP["b"], rel=1e-4)
+    assert history[1]["outcomes"] == {"a": "no part", "b": "took part", "c": "no part", "d": "no part"}
+    assert missing(history) == {}
+    assert (tmp_path / "events.jsonl").read_text().count("was scanned on both scanners") == 3
+
+
+def test_a_phase_in_which_no_site_has_a_part_stops_the_run_in_words(study: StudyConfig, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"no site has a part in it\. a: nobody at the site.*Correct the study"):
+        run(federation(study), ScriptedGrid(lambda s, _: SiteCode.NOTHING_PAIRED), tmp_path)
+
+
 def test_too_few_sites_stop_the_run_with_every_reason_and_it_resumes(study: StudyConfig, tmp_path: Path) -> None:
     small = federation(study, rounds=2)
     bad = {"a": SiteCode.OUT_OF_SPACE, "b": nan, "c": SiteCode.INTERNAL}

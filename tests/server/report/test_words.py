@@ -124,7 +124,7 @@ def test_every_outcome_of_a_round_has_a_sign_and_its_reason(outcome: Outcome) ->
     (table,) = participation.tables(run_results([entry]))
     ((cell,),) = table.rows.values()
     assert cell.why == f"{outcome}: why"
-    expected = {Outcome.TOOK_PART: "yes", Outcome.NOT_SAMPLED: "no"}.get(outcome, "bad")
+    expected = {Outcome.TOOK_PART: "yes", Outcome.NOT_SAMPLED: "no", Outcome.NO_PART: "no"}.get(outcome, "bad")
     assert cell.kind == expected
 
 

@@ -153,3 +153,12 @@ def test_missing_are_those_who_should_have_taken_part_in_the_rounds_in_which_the
     history.append(entry(6, z=Outcome.TOOK_PART, a=Outcome.LATE, b=Outcome.TOOK_PART))
     assert missing(history) == {"a": [6], "z": [1, 2, 3, 4, 5]}
     assert list(missing(history)) == ["a", "z"]
+
+
+@given(people, st.one_of(st.none(), st.integers(1, 6)), percent, st.booleans(), some)
+def test_sites_without_a_part_are_as_if_they_had_not_been_asked(
+    of: dict[str, int], wanted: int | None, percent: int, may_be_left_out: bool, no_part: frozenset[str]
+) -> None:
+    rule = FederationConfig(quorum=wanted, quorum_subjects=percent / 100, largest_may_be_left_out=may_be_left_out)
+    others = {site: count for site, count in of.items() if site not in no_part}
+    assert Closing.of(rule, of, 1).apart_from(no_part) == Closing.of(rule, others, 1)

@@ -87,8 +87,11 @@ class OfRound:
 
     def enough(self, sites: set[str]) -> bool:
         """Whether the round may close with these."""
-        aside = {site for site, outcome in self.outcomes.items() if outcome is Outcome.SET_ASIDE}
-        return self.closing.without(aside).quorum(sites)
+        aside, no_part = (
+            {site for site, outcome in self.outcomes.items() if outcome is which}
+            for which in (Outcome.SET_ASIDE, Outcome.NO_PART)
+        )
+        return self.closing.apart_from(no_part).without(aside).quorum(sites)
 
     def close(self, asked: Iterable[str], took_part: Sites[str]) -> None:
         """The round is over: of those that were asked before the server was killed, and did not take part, no more is
