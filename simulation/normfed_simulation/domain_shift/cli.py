@@ -46,7 +46,7 @@ def domain_shift(
         str | None,
         typer.Option(
             help="Transforms separated by commas, such as none,nyul,combat. With parameters, or several after each "
-            "other: 'nyul,{name: combat, age: true},[percentiles, combat]'. Default: those of the study."
+            "other: 'nyul,{name: combat, covariates: [age]},[percentiles, combat]'. Default: those of the study."
         ),
     ] = None,
     repeats: Annotated[

@@ -16,6 +16,10 @@ which are B, the grand mean and the pooled variance of ComBat (Johnson 2007, Bio
 NeuroImage 167:104), in one round instead of the two of d-ComBat (Chen 2022, NeuroImage 257:118822), whose products of
 one-hot columns hold each site's means.
 
+In a secure sum over sites no scanner's mean shows: two scanners whose means are exchanged leave the same total. Where
+the server sees each site's own sums, it learns of a site the mean of its features, how these differ within its scanners
+and go with age and sex there, and how many scanners it has; of a site with one scanner that is the scanner's mean.
+
 A scanner that is the **reference** has its own sums beside those of all: what is made of them is that scanner's mean
 and variance, and whoever sees the total sees these.
 """
