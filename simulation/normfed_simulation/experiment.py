@@ -24,7 +24,7 @@ from normfed_common.foundation.files import write_json
 from normfed_common.study.config import StudyConfig
 from normfed_server.arms import virtual_clock as pace
 from normfed_server.report.cohorts import write_cohorts
-from normfed_server.runs.folder import Run
+from normfed_server.runs.folder import Run, counts_only
 from normfed_server.steps.catalogue import check_steps
 from normfed_simulation import hospital_times, patients, site_logs
 from normfed_simulation import run_folder as runs
@@ -352,12 +352,14 @@ def default_workers(sites: int) -> int:
 
 
 def check_resumable(run: Run) -> None:
-    """Refuse to resume what is finished.
+    """Refuse to resume what is finished, or trains nothing.
 
     Raises
     ------
     RunError
-        If the run has all its figures.
+        If the run has all its figures, or only counts.
     """
+    if counts_only(run.folder):
+        raise RunError(f"{run.folder}: counts and trains nothing. Begin it again: normfed statistics STUDY")
     if run.finished:
         raise RunError(f"{run.folder}: already finished. Look at {run.folder / 'report.html'}.")

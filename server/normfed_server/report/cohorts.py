@@ -12,7 +12,8 @@ from normfed_common.foundation.files import write_text
 from normfed_server.report.cohort_figures import plots, pyramids, shown
 from normfed_server.report.cohort_words import rows
 from normfed_server.results import cohorts
-from normfed_server.runs.folder import COHORTS_PAGE, Run
+from normfed_server.runs.folder import Run
+from normfed_server.state.notes import COHORTS_PAGE
 
 
 def write_cohorts(run: Run) -> Path:

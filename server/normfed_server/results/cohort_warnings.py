@@ -19,6 +19,7 @@ FEWEST_FOR_COMBAT = 10  # of a scanner: below, its mean and variance are noise (
 FEWEST_TO_COMPARE = 5  # people at a site, whose intensities are compared
 APART = 0.35  # quartile ranges that two sites' intensities lie apart
 POOR, MANY_POOR = 0.85, 0.2  # an overlap after registration, and the share of people below it
+OLDEST = 100  # years: bins beyond have no end
 SIGMAS = 3.0
 
 
@@ -104,7 +105,8 @@ class _Look:
                 if high <= start:
                     yield (
                         f"Ages do not overlap: {site} has people of {low:.0f} to {high:.0f} years, {other} of "
-                        f"{start:.0f} to {end:.0f}. Between the two nobody can tell age from scanner."
+                        f"{start:.0f} {f'to {end:.0f}' if end <= OLDEST else 'and over'}. Between the two nobody can "
+                        "tell age from scanner."
                     )
 
     def ages(self, figures: CohortFigures) -> tuple[float, float] | None:
@@ -114,7 +116,7 @@ class _Look:
             words = self.found.tables[f"age-{sex}"]
             for cell in self._cells(figures, f"age-{sex}"):
                 if cell.last < len(words.edges):
-                    high = words.edges[cell.last + 1] if cell.last + 1 < len(words.edges) else 120.0
+                    high = words.edges[cell.last + 1] if cell.last + 1 < len(words.edges) else math.inf
                     ends.append((words.edges[cell.first], high))
         return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
 

@@ -17,8 +17,7 @@ from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
 from normfed_server.arms.cohorts import Cohorts
 from normfed_server.sites.description import POOLED, SiteDescription
-
-FILE = "statistics.json"
+from normfed_server.state.notes import COHORTS
 
 
 class Cell(Frozen):
@@ -119,7 +118,7 @@ def _cells(array: np.ndarray, table: Table) -> tuple[Cell, ...]:
 
 def write(folder: Path, found: Statistics) -> None:
     """Write a run folder's statistics.json, atomically."""
-    write_text(folder / FILE, found.model_dump_json(indent=1) + "\n")
+    write_text(folder / COHORTS, found.model_dump_json(indent=1) + "\n")
 
 
 def read(folder: Path) -> Statistics:
@@ -130,7 +129,7 @@ def read(folder: Path) -> Statistics:
     DamagedError
         If it is not one, or there is none.
     """
-    path = folder / FILE
+    path = folder / COHORTS
     try:
         return Statistics.model_validate_json(path.read_bytes())
     except ValidationError as error:

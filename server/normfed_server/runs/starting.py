@@ -42,7 +42,7 @@ def begin(
     check_names(study.data, admission.members(home), None, "members of this federation")
     check_enough(study, [site for site in accepted if _may_train(site, study.data)], deployed=True)
     ledger = home.ledger
-    run = runs.begin(study, home.runs, {"canary": canary, "statistics": statistics})
+    run = runs.begin(study, home.runs, {"canary": canary} | ({"statistics": True} if statistics else {}))
     private.make_folder(run.folder)
     write_json(run.folder / EXCUSED, sorted(without))
     ledger.add(run.folder.name)

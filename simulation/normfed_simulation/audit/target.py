@@ -26,7 +26,7 @@ from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.combined.pipeline import assemble
 from normfed_common.privacy.spending import Spending, spending
-from normfed_server.runs.folder import Run
+from normfed_server.runs.folder import Run, counts_only
 from normfed_server.sites.description import POOLED
 from normfed_simulation.audit.federations import Federation, Training
 from normfed_simulation.datasets.recognition import as_bids
@@ -182,6 +182,8 @@ def opened(run: Run, data: Path | None, options: Options, told: Callable[[str], 
     """
     if not run.sites_file.exists():
         raise RunError(f"{run.folder}: has no sites.json, so it is no simulation on this machine: nobody to audit.")
+    if counts_only(run.folder):
+        raise RunError(f"{run.folder}: counted and trained nothing, so there is no model to attack.")
     if not run.finished:
         raise RunError(f"{run.folder}: is not finished. Finish it first: normfed simulate --resume {run.folder}")
     configs = [config for config in read_sites(run.sites_file) if config.name != POOLED]
