@@ -19,7 +19,7 @@ def shift_table(results: DomainShift) -> Table:
     """By harmonization: the mean of every approach, how well scanners are told, how well age is."""
     chosen = [name for name in results.titles if name in COLUMNS]
     table = Table(title=f"{results.metrics[MAIN]} [dim](and its change)[/]", **NARROW)
-    table.add_column("", overflow="fold", min_width=18)
+    table.add_column("", overflow="fold", min_width=17)
     for title in (*(COLUMNS[name] for name in chosen), "gap", "scanner", "age R2"):
         table.add_column(title, justify="right", no_wrap=True)
     for name, one in results.harmonizations.items():

@@ -161,13 +161,25 @@ def _scanner(found: Mapping[str, HarmonizationResults]) -> list[str]:
             f"By {of} a classifier tells the scanner of healthy people: {listed(parts)}; chance is "
             f"{_percent(chance)} %."
         )
+    if any(_below(told) for one in found.values() if one.scanners for told in one.scanners.told):
+        sentences.append(
+            "Below chance is no sign of scans without a scanner: means were taken off these very people, so that those "
+            "of whoever is left out lie on the other side."
+        )
     return sentences
 
 
 def _chance(told: Told) -> str:
     p = told.p_value or 0.0
+    if _below(told):
+        return f"p = {p:.2f}, below chance"
     above = (told.accuracy or 0) > (told.chance or 0) and p <= 0.05
     return f"p = {p:.2f}, {'above chance' if above else 'not told from chance'}"
+
+
+def _below(told: Told) -> bool:
+    high = None if told.ci95 is None else told.ci95[1]
+    return high is not None and told.chance is not None and high < told.chance
 
 
 def _biology(found: Mapping[str, HarmonizationResults]) -> list[str]:

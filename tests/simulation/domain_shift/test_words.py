@@ -64,6 +64,7 @@ def harmonization(
     over_none: Compared | None = None,
     personalised: Compared | None = None,
     accuracy: float = 0.9,
+    ends_of_accuracy: tuple[float, float] = (0.8, 0.95),
     p: float = 0.01,
     **shares: Share,
 ) -> HarmonizationResults:
@@ -76,7 +77,7 @@ def harmonization(
         gaps={"federated": gaps(ends, n, **shares), "local": gaps(ends, n, **shares)},
         matrix={"a": {"a": 0.6, "b": 0.5}, "b": {"a": 0.4, "b": None}},
     )
-    told = Told(what="features", accuracy=accuracy, ci95=(0.8, 0.95), chance=0.5, p_value=p, people=40, scanners=2)
+    told = Told(what="features", accuracy=accuracy, ci95=ends_of_accuracy, chance=0.5, p_value=p, people=40, scanners=2)
     return HarmonizationResults(
         transforms=({"name": "nyul"},) if over_none else (),
         run="runs/x",
@@ -159,6 +160,14 @@ def test_a_scanner_that_is_not_told_from_chance_is_not_above_it() -> None:
     assert "-0.200 without harmonization" in text  # R2 across scanners, not within
 
 
+def test_a_scanner_that_is_told_worse_than_by_chance_is_not_called_gone() -> None:
+    worse = harmonization(over_none=compared(0, "tied"), accuracy=0.1, ends_of_accuracy=(0.0, 0.2), p=1.0)
+    text = said(none=harmonization(), combat=worse)
+    assert "10 % after combat (p = 1.00, below chance)" in text
+    assert "Below chance is no sign of scans without a scanner" in text
+    assert "Below chance" not in said(none=harmonization())
+
+
 def test_what_failed_says_why_and_the_others_are_told_of() -> None:
     failed = HarmonizationResults(transforms=(), run="runs/combat", failed="b has 2 people")
     text = said(none=harmonization(), combat=failed)
@@ -176,6 +185,7 @@ def test_the_table_fits_80_columns_and_the_page_holds_the_words_escaped_and_noth
     Console(file=out, width=80).print(shift_table(results))
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
+    assert "balanced accuracy on features" in " ".join(out.getvalue().split())
     assert next(line for line in lines if line.split()[:1] == ["nyul"]).split()[1:4] == [".600"] * 3
     page = write_page(tmp_path, results).read_text()
     assert "&lt;all&gt; is said." in page
