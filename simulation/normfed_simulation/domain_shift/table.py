@@ -47,7 +47,9 @@ def _cell(one: HarmonizationResults, approach: str) -> str:
 
 
 def _gap(one: HarmonizationResults) -> str:
-    found = one.figures[MAIN].gaps["federated"].all.gap
+    if FEDERATED not in one.figures[MAIN].gaps:
+        return "–"
+    found = one.figures[MAIN].gaps[FEDERATED].all.gap
     low, high = found.ci95
     ends = "" if low is None or high is None else f"\n[dim]{_short(low, '+')}[/]\n[dim]{_short(high, '+')}[/]"
     return _short(found.mean, "+") + ends

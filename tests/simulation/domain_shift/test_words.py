@@ -100,6 +100,8 @@ def study(**harmonizations: HarmonizationResults) -> DomainShift:
         metrics={"auprc": "average precision", "auroc": "AUROC"},
         titles={name: name for name in APPROACHES},
         sites=("a", "b"),
+        trained=("a", "b"),
+        tested=("a", "b"),
         remarks=("ditto is left out",),
         words=("<all> is said.",),
         harmonizations=harmonizations,
@@ -141,6 +143,20 @@ def test_what_is_won_back_has_its_interval_and_what_is_not_defined_its_reason_on
     text = said(none=harmonization(), nyul=harmonization(over_none=compared(0.1, "tied"), closed=none, won_back=none))
     assert text.count("there is no gap") == 1
     assert "nyul 50 %" not in text
+
+
+def test_where_no_site_trains_and_tests_the_federation_stands_beside_the_best_site_alone() -> None:
+    one = harmonization().figures["auprc"]
+    approaches = one.approaches | {
+        "only x": approach(0.7, None, compared(0.1, "better")),
+        "only y": approach(0.5, None, compared(-0.1, "tied")),
+    }
+    strange = one.model_copy(update={"gaps": {}, "approaches": approaches})
+    none = harmonization().model_copy(update={"figures": {"auprc": strange, "auroc": strange}})
+    text = said(none=none)
+    assert "none of which trains" in text
+    assert "the best site alone, x, picked on these very patients, 0.700; against the federation that is better" in text
+    assert "loss" not in text
 
 
 def test_a_gap_that_closes_by_getting_worse_at_home_is_called_so() -> None:
