@@ -134,7 +134,7 @@ def test_all_runs_are_compared_at_the_sites_of_which_each_has_all_figures() -> N
     def of(sites: str) -> Figures:
         one = [summary([{"auprc": 0.5}])]
         return Figures(
-            tuple(sites), {"federated": dict.fromkeys(sites, one)}, {s: dict.fromkeys(sites, one) for s in sites}
+            tuple(sites), True, {"federated": dict.fromkeys(sites, one)}, {s: dict.fromkeys(sites, one) for s in sites}
         )
 
     found, remarks = _alike({"none": of("abc"), "nyul": of("bc")})
