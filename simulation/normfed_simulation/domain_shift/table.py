@@ -12,7 +12,7 @@ from normfed_simulation.domain_shift.runs import OWN
 from normfed_simulation.domain_shift.words import MAIN
 from normfed_simulation.tables import NARROW
 
-COLUMNS = {OWN: "own", BORROWED: "other", UNSEEN: "unseen", FEDERATED: "fed.", POOLED: "pooled"}
+COLUMNS = {OWN: "own", BORROWED: "other", UNSEEN: "unseen", FEDERATED: "fed.", POOLED: "pool."}
 
 
 def shift_table(results: DomainShift) -> Table:
@@ -20,7 +20,7 @@ def shift_table(results: DomainShift) -> Table:
     chosen = [name for name in results.titles if name in COLUMNS]
     table = Table(title=f"{results.metrics[MAIN]} [dim](and its change)[/]", **NARROW)
     table.add_column("", overflow="fold", min_width=17)
-    for title in (*(COLUMNS[name] for name in chosen), "gap", "scanner", "age R2"):
+    for title in (*(COLUMNS[name] for name in chosen), "gap", "scanner", "age"):
         table.add_column(title, justify="right", no_wrap=True)
     for name, one in results.harmonizations.items():
         if one.failed:
@@ -29,8 +29,8 @@ def shift_table(results: DomainShift) -> Table:
             table.add_row(name, *(_cell(one, column) for column in chosen), _gap(one), _scanner(one), _age(one))
     table.caption = (
         "own: every site's own model at home; other: other sites' there; unseen: a federation without the site. "
-        "gap: fed. less unseen. scanner: balanced accuracy on features; chance: one over the scanners. Changes: "
-        "from no harmonization."
+        "gap: fed. less unseen. scanner: balanced accuracy on features; chance: one over the scanners. age: R2 at "
+        "scanners that the regression never saw. Below: the change from no harmonization."
     )
     return table
 

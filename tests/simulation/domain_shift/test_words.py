@@ -32,7 +32,7 @@ from normfed_simulation.domain_shift.page import write_page
 from normfed_simulation.domain_shift.table import shift_table
 from normfed_simulation.domain_shift.words import words
 
-APPROACHES = ("local", "borrowed", "leave-one-site-out", "federated", "ditto")
+APPROACHES = ("local", "borrowed", "leave-one-site-out", "federated", "pooled", "ditto")
 SURE, UNSURE = (0.05, 0.15), (-0.05, 0.15)
 
 
@@ -197,6 +197,9 @@ def test_the_table_fits_80_columns_and_the_page_holds_the_words_escaped_and_noth
 ) -> None:
     failed = HarmonizationResults(transforms=(), run="runs/combat", failed="b has 2 people")
     results = study(none=harmonization(), nyul=harmonization(over_none=compared(-0.123, "worse")), combat=failed)
+    results = results.model_copy(
+        update={"harmonizations": {**results.harmonizations, "fourier-amplitude": results.harmonizations["nyul"]}}
+    )
     out = io.StringIO()
     Console(file=out, width=80).print(shift_table(results))
     lines = out.getvalue().splitlines()
