@@ -53,7 +53,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--version",
         "nonsense",
         *(f"{name} --help" for name in ("site", "server", "simulate", "compare", "report", "score", "rehearse")),
-        *("inspect --help", "preprocess --help", "models --help", "strategies", "strategies ditto"),
+        *(
+            "study --help",
+            "study domain-shift --help",
+            "inspect --help",
+            "preprocess --help",
+            "models --help",
+            "strategies",
+            "strategies ditto",
+        ),
         *(f"server {name} --home server" for name in ("status", "runs", "renew")),
         *(
             f"server {name} {RUN}{' a' * (name == 'excuse')} --home server"

@@ -45,8 +45,9 @@ def domain_shift(
     harmonizations: Annotated[
         str | None,
         typer.Option(
-            help="Transforms separated by commas, such as none,nyul,combat. With parameters, or several after each "
-            "other: 'nyul,{name: combat, covariates: [age]},[percentiles, combat]'. Default: those of the study."
+            help="Transforms separated by commas, such as none,nyul,combat; with parameters: "
+            "'nyul,{name: fourier-amplitude, beta: 0.1}'; several in a row as a YAML list of them. Default: those of "
+            "the study, or else the usual ones."
         ),
     ] = None,
     repeats: Annotated[

@@ -60,6 +60,7 @@ def write_page(folder: Path, results: DomainShift) -> Path:
         failed={name: one.failed for name, one in results.harmonizations.items() if one.failed},
         approaches=[name for name in results.titles if any(name in _approaches(results, one) for one in found)],
         shading={metric: _shading(results, metric) for metric in results.metrics},
+        gaps_are_defined=any(figures.gaps for one in found.values() for figures in one.figures.values()),
         none=NONE,
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),
     )
