@@ -49,8 +49,9 @@ types: $(VENV)/.dev  ## mypy, strict
 arrows: $(VENV)/.dev  ## import-linter: the arrows between the packages
 	@$(BIN)/lint-imports
 
-schemas: $(VENV)/.installed  ## write the JSON schemas of metrics.json, privacy-audit.json and events.jsonl anew, from their models
+schemas: $(VENV)/.installed  ## write the JSON schemas of metrics.json, privacy-audit.json, domain-shift.json and events.jsonl anew, from their models
 	@$(BIN)/python -m normfed_server.results.schemas
+	@$(BIN)/python -m normfed_simulation.domain_shift.schema
 
 check: lint types arrows test  ## lint, types, arrows and tests
 

@@ -1,11 +1,13 @@
 """What protecting people costs in training, at the same number of samples: limit 1.3 times plain training.
 
 Beside it opacus' hooks, which make a gradient of every sample; a clipped mean gradient of each person does without.
-Every model takes its own batches of people's scans through the one loop; noise and lots are drawn as at a site.
+Every model takes its own batches of people's scans through the one loop; noise and lots are drawn as at a site. With
+``--device cuda`` on a GPU, by kernels that repeat as at a site; and whether one noise gives the same weights twice.
 """
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,6 +18,7 @@ import torch
 from common import Brains, machine, setting
 from opacus import GradSampleModule
 
+from normfed_client.hospital.machine import repeatable
 from normfed_client.imaging.template import anatomy
 from normfed_client.training.gradients import Draws as Drawn
 from normfed_client.training.gradients import GradientRule, Plain, Scaled
@@ -57,14 +60,14 @@ class Hooked(Plain):
             parameter.grad = (total + torch.randn_like(total)) / len(batch)
 
 
-def made(entry: dict[str, Any]) -> Learner:
+def made(entry: dict[str, Any], device: torch.device) -> Learner:
     """A model of the demo's setting."""
-    where = replace(setting(), open_anatomy=lambda: anatomy(2))
+    where = replace(setting(), device=device, open_anatomy=lambda: anatomy(2))
     return build(MODELS, validate_learner(MODELS, entry, "benchmark"), where)
 
 
 def seconds_per_sample(learner: Learner, people: Brains, rule: Callable[[], GradientRule]) -> float:
-    """Of a training of one pass."""
+    """Of a training of one pass, whose weights are on the processor when it ends."""
     counts: list[int] = []
     loss = learner.loss
 
@@ -77,29 +80,37 @@ def seconds_per_sample(learner: Learner, people: Brains, rule: Callable[[], Grad
     settings = Settings(phase, seed=1, site="a", round=1, epochs=1, learning_rate=1e-3, rule=rule())
     begin = time.perf_counter()
     train(learner, people, settings)
+    learner.share()
     seconds = time.perf_counter() - begin
     learner.loss = loss  # type: ignore[method-assign]
     return seconds / sum(counts)
 
 
-def protecting(entry: dict[str, Any]) -> GradientRule:
+def protecting(learner: Learner) -> GradientRule:
     """Four steps of half of the people each, with as many samples of each as in a pass."""
-    samples = type(made(entry)).samples_per_person(made(entry).config)
+    samples = learner.samples_per_person(learner.config)
     return PerPatient(bytes(32), SampledGaussian(1.0, 0.5, 4), 1.0, samples=min(samples, 200))
 
 
-def main() -> None:
+def twice(entry: dict[str, Any], people: Brains, device: torch.device) -> float:
+    """Largest difference between the weights of two private trainings with the same noise."""
+    first, second = made(entry, device), made(entry, device)
+    for learner in (first, second):
+        seconds_per_sample(learner, people, lambda learner=learner: protecting(learner))  # type: ignore[misc]
+    ours, theirs = first.share(), second.share()
+    return max(float(np.abs(ours[name] - theirs[name]).max()) for name in ours)
+
+
+def measure(device: torch.device) -> None:
     """Print the ratios, each of the median of runs that take turns."""
-    torch.set_num_threads(1)
-    print(machine())
     people = Brains(PEOPLE)
     for title, entry in MEASURED.items():
-        hooked = made(entry)
+        private, hooked = made(entry, device), made(entry, device)
         assert hooked.network is not None
         GradSampleModule(hooked.network, loss_reduction="sum", strict=False)
         ways: dict[str, tuple[Learner, Callable[[], GradientRule]]] = {
-            "plain": (made(entry), Plain),
-            "per patient": (made(entry), lambda entry=entry: protecting(entry)),  # type: ignore[misc]
+            "plain": (made(entry, device), Plain),
+            "per patient": (private, lambda private=private: protecting(private)),  # type: ignore[misc]
             "opacus": (hooked, Hooked),
         }
         found: dict[str, list[float]] = {way: [] for way in ways}
@@ -109,9 +120,21 @@ def main() -> None:
         plain, patient, opacus = (float(np.median(times[1:])) for times in found.values())
         print(
             f"{title}: {plain * 1e3:.3f} ms a sample; per patient {patient / plain:.2f} times (limit {LIMIT}), "
-            f"opacus' hooks {opacus / plain:.2f} times",
+            f"opacus' hooks {opacus / plain:.2f} times; trained twice, weights differ by "
+            f"{twice(entry, people, device):.1e}",
             flush=True,
         )
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    device = torch.device(parser.parse_args().device)
+    torch.set_num_threads(1)
+    print(f"{machine()}, {torch.cuda.get_device_name() if device.type == 'cuda' else 'processor'}")
+    with repeatable(device):
+        measure(device)
 
 
 if __name__ == "__main__":

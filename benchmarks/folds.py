@@ -68,7 +68,7 @@ def prepared(study: StudyConfig, data: Path | None, workers: int) -> dict[str, R
 
 def cases_of(study: StudyConfig, roles: Mapping[str, Roles], workers: int) -> dict[str, dict[str, list[Case]]]:
     """The same people prepared: role to site to cases. Who cannot be prepared is left out."""
-    recipe = Recipe(study.preprocessing, study.data.modalities, study.data.lesion_labels)
+    recipe = Recipe.of(study)
     cache = default_root() / "scans"
     everybody = [visit for role in roles.values() for visit in role.everybody()]
     failed = {problem.what for problem in prepare_all(everybody, recipe, cache, workers).problems}

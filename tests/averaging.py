@@ -60,7 +60,7 @@ class Averaging(NormativeModel):
 
     def __init__(self, together: int = 1, batch_size: int = 100, gossip: bool = False) -> None:
         super().__init__(Frozen(), setting())
-        self.weight = torch.nn.Linear(1, WIDTH, bias=False)
+        self.weight = torch.nn.Linear(1, WIDTH, bias=False).to(self.setting.device)
         self.network = torch.nn.ModuleDict({"weight": self.weight})
         torch.nn.init.zeros_(self.weight.weight)
         self.parts = {"weight": self.weight}
@@ -95,7 +95,7 @@ class Averaging(NormativeModel):
             yield Batch({"x": torch.from_numpy(some)}, torch.zeros(len(some), 1, dtype=torch.int64))
 
     def loss(self, phase: str, batch: Batch, rng: torch.Generator) -> torch.Tensor:
-        factor = torch.randint(2, (1,), generator=rng) * 2 - 1 if self.gossip else 1.0
+        factor = int(torch.randint(2, (1,), generator=rng)) * 2 - 1 if self.gossip else 1.0
         return factor * (self.weight.weight[:, 0] - batch.data["x"]).square().sum(1) / 2
 
     def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
@@ -118,7 +118,8 @@ class Seen:
         self.gradient: list[np.ndarray] = []
 
     def gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        self.gradient.append(torch.cat([p.grad.reshape(-1) for p in parameters if p.grad is not None]).numpy().copy())
+        found = torch.cat([p.grad.reshape(-1) for p in parameters if p.grad is not None])
+        self.gradient.append(found.cpu().numpy().copy())
 
     def parameters(self, parameters: Sequence[torch.nn.Parameter]) -> None:
         pass

@@ -13,6 +13,7 @@ import synthetic
 import torch
 import yaml
 from plugins import Plugins
+from threadpoolctl import threadpool_limits
 
 from normfed_client.hospital.machine import repeatable
 from normfed_common.cli import QUIET_FLOWER
@@ -52,13 +53,22 @@ class FailuresAtOnce:
             self.terminal.write_line(f"FAILED {report.nodeid} ({report.when}): {report.longreprtext.splitlines()[-1]}")
 
 
+def one_thread() -> None:
+    """Networks this small only wait for a second thread, and workers of pytest-xdist take it from each other; here, in
+    those workers, and in every process that a test begins."""
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+    threadpool_limits(1)  # of what is loaded already
+    torch.set_num_threads(1)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", default="cpu", help="where networks of tests that know no study compute: cpu or cuda")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Set the device; name failures where there is a terminal: not in the workers of pytest-xdist."""
+    """Set the device and one thread; name failures where there is a terminal: not in the workers of pytest-xdist."""
+    one_thread()
     synthetic.DEVICE = torch.device(config.getoption("--device"))
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal is not None:
@@ -66,7 +76,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 # Longest first, and before all else: what comes last keeps one core busy while the other has nothing left to do.
-LONG = ("deployment", "strategies", "journeys", "whole run")
+LONG = ("deployment", "strategies", "journeys", "secure sums", "whole run", "audit", "registration")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -117,7 +127,7 @@ def hospitals(study: StudyConfig, cache: Path) -> Path:
 
     assert study.data.phantom is not None
     root = cache / "datasets" / "phantom" / hospitals.digest(study.data.phantom, study.seed)
-    hospitals.write(study.data.phantom, study.seed, root, workers=2)
+    hospitals.write(study.data.phantom, study.seed, root, workers=1)
     return root
 
 

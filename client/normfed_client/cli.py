@@ -36,15 +36,11 @@ WIDEST = 10_000  # columns; no table is
 NUMBER = re.compile(r"(?<!\w)\d+(?:\.\d+)?(?!\w)")
 
 Folder = Annotated[Path, typer.Argument(help="A BIDS dataset.")]
+Check = Annotated[bool, typer.Option(help="Open every scan and mask, as a study would.")]
+Every = Annotated[bool, typer.Option("--every", help="Name everybody with a problem that many have, not one of them.")]
 
 
-def inspect(
-    folder: Folder,
-    check: Annotated[bool, typer.Option(help="Open every scan and mask, as a study would.")] = False,
-    every: Annotated[
-        bool, typer.Option("--every", help="Name everybody with a problem that many have, not one of them.")
-    ] = False,
-) -> None:
+def inspect(folder: Folder, check: Check = False, every: Every = False) -> None:
     """Show what is in a dataset, per site, and what is wrong with it."""
     from normfed_client.imaging.bids import Problem, read_dataset
     from normfed_client.imaging.faults import faults
@@ -87,12 +83,11 @@ def preprocess(
     from normfed_common.study.preprocessing import PreprocessingConfig
 
     dataset = read_dataset(folder)
-    config, labels = PreprocessingConfig(voxel_size_mm=voxel_size), None
-    required = modalities = tuple(modality or ("T1w", "FLAIR"))
+    required = tuple(modality or ("T1w", "FLAIR"))
+    recipe = Recipe(PreprocessingConfig(voxel_size_mm=voxel_size), required, None)
     if study is not None:
         loaded = load_study(study)
-        config, modalities, labels = loaded.preprocessing, loaded.data.modalities, loaded.data.lesion_labels
-        required = loaded.data.required
+        recipe, required = Recipe.of(loaded), loaded.data.required
     ready = [visit for visit in dataset.visits if not missing_modalities(visit, required)]
     problems = list(dataset.problems)
     problems += [Problem(v.name, v.lacks(missing_modalities(v, required))) for v in dataset.visits if v not in ready]
@@ -112,7 +107,7 @@ def preprocess(
                 progress.console.print(f"[yellow]![/] {plain(failure)}", highlight=False)
 
         count = workers or len(os.sched_getaffinity(0))
-        prepared = prepare_all(ready, Recipe(config, modalities, labels), default_root() / "scans", count, told)
+        prepared = prepare_all(ready, recipe, default_root() / "scans", count, told)
     console.print(
         f"{prepared.done} of {len(ready)} visits with {' and '.join(required)} are in {default_root() / 'scans'}",
         highlight=False,

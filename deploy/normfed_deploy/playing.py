@@ -24,6 +24,7 @@ from normfed_deploy.tiny import PRIVATE, STUDY
 from normfed_server.runs.folder import Run, begin
 from normfed_server.state.ledger import State
 from normfed_simulation import experiment
+from normfed_simulation.datasets.recognition import as_bids
 
 WITHIN_S = 7200.0
 CACHED = "cache"
@@ -65,8 +66,9 @@ def prepared(study: Path | None, data: Path | None, private: bool = False) -> tu
     # Nobody has all scans in one place here.
     beside = chosen.comparisons.model_copy(update={"pooled": False})
     chosen = chosen.model_copy(update={"comparisons": beside})
+    data = data and as_bids(data, chosen)
     experiment.check(chosen, data, lots=MOST_TRAIN)
-    return chosen, data if data is not None else experiment.make_dataset(chosen, default_root(), 2, Silent())
+    return chosen, experiment.ready(chosen, data, default_root(), 2, Silent())
 
 
 def rehearsal(study: StudyConfig, data: Path, folder: Path, wired: bool) -> Rehearsal:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from normfed_client.hospital.folder import MARK, open_hospital
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Releases
 from normfed_client.operation import joining
+from normfed_client.operation.services import PAUSE_VARIABLE
 from normfed_common.deployment import enrolment
 from normfed_common.foundation import plain_yaml
 from normfed_common.foundation.errors import RunError
@@ -37,6 +39,7 @@ from normfed_server.state.ledger import Entry, State
 
 COMMAND = (sys.executable, "-m", "normfed_common.cli")
 UP_S, DOWN_S = 180.0, 40.0
+PAUSE = {PAUSE_VARIABLE: "0.5"}  # rounds are over in a second, and sites few
 
 Role = Literal["superlink", "executor", "serverapp", "server", "node", "runner", "worker", "site"]
 
@@ -115,7 +118,7 @@ class Rehearsal:
                 command or usual,
                 stdout=out,
                 stderr=out,
-                env={**os.environ, **direct},
+                env={**os.environ, **PAUSE, **direct},
                 start_new_session=True,
                 preexec_fn=end_with_parent,  # a rehearsal that is killed leaves nothing behind
             )
@@ -142,8 +145,10 @@ class Rehearsal:
             If a site does not connect.
         """
         try:
-            for what in ("server", *self.sites):
-                self.start(what)
+            self.start("server")
+            self._wait_for_server()
+            for site in self.sites:
+                self.start(site)
             self.wait_for_sites(self.sites)
             yield self
         finally:
@@ -151,6 +156,15 @@ class Rehearsal:
                 self.stop(what)
             for wire in self.wires.values():
                 wire.close()
+
+    def _wait_for_server(self) -> None:
+        """Until it listens: a node that does not find it tries again after longer and longer pauses."""
+        address, deadline = (self.home.config.listen, self.home.config.port), time.monotonic() + UP_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                socket.create_connection(address, timeout=1.0).close()
+                return
+            time.sleep(0.1)
 
     def wait_for_sites(self, sites: list[str], within_s: float = UP_S) -> None:
         """Until these sites are connected."""

@@ -24,10 +24,11 @@ from normfed_common.learning.setting import Setting
 from normfed_common.metrics import calibration
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.combined.pipeline import assemble
+from normfed_common.statistics.learner import ARM
 from normfed_common.studies import DIGEST, load_study
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.bounds import BELOW_MINIMUM
-from normfed_server.arms import canary, evaluation, fitness
+from normfed_server.arms import canary, cohorts, evaluation, fitness
 from normfed_server.arms import virtual_clock as pace
 from normfed_server.arms.context import RunContext
 from normfed_server.arms.evaluation import ArmResult, Evaluator
@@ -49,9 +50,11 @@ from normfed_server.events.kinds import (
     Unfit,
 )
 from normfed_server.events.log import EventLog
+from normfed_server.results import cohorts as statistics
 from normfed_server.results import layout
 from normfed_server.results import metrics as results
-from normfed_server.runs.folder import INITIAL
+from normfed_server.results.cohort_warnings import warnings
+from normfed_server.runs.folder import INITIAL, counts_only
 from normfed_server.sites.description import SiteDescription
 from normfed_server.sites.letterhead import FEDERATED, Letterhead
 from normfed_server.sites.participants import Participants
@@ -83,7 +86,8 @@ class Coordinator:
         self.asker = participants.asker(grid, self.stop, self.study)
 
     def run(self) -> None:
-        """Train and evaluate everything, then write `metrics.json` and `model.safetensors`.
+        """Train and evaluate everything, then write `metrics.json` and `model.safetensors`; or write `statistics.json`
+        alone, where the run asks for that.
 
         Raises
         ------
@@ -92,9 +96,32 @@ class Coordinator:
         """
         roster = self.participants.gathered(self.asker, self.letterhead, _Telling(self.events))
         try:
-            self._run(roster)
+            (self._count if counts_only(self.folder) else self._run)(roster)
         finally:
             roster.close()
+
+    def _count(self, roster: Roster) -> None:
+        """Write the cohorts in figures, `statistics.json`; nothing is trained."""
+        sites = {site: People(**vars(described)) for site, described in roster.sites.items()}
+        self.events.say(Planned(arms=(), sites=sites, left_out=dict(roster.set_aside)))
+        found = cohorts.gathered(self._context(roster), self.folder / ARMS / ARM, self.participants.deployed)
+        figures = statistics.assemble(self.study, found, roster.sites)
+        told = figures.model_copy(update={"warnings": warnings(figures, self.study)})
+        statistics.write(self.folder, told)
+        self.events.say(Finished())
+
+    def _context(self, roster: Roster) -> RunContext:
+        return RunContext(
+            self.letterhead,
+            roster,
+            self.asker,
+            self.events,
+            pace.load(self.folder),
+            self._initial(),
+            wall_clock=self.participants.deployed,
+            excused=self.asker.excused,
+            secret=self._secret() if self.study.privacy.central is not None else b"",
+        )
 
     def _run(self, roster: Roster) -> None:
         sites = dict(roster.sites)
@@ -102,18 +129,7 @@ class Coordinator:
         aside = {site: f"takes no part: {why}" for site, why in roster.set_aside.items()}
         plan = replace(plan, left_out={**plan.left_out, **aside})
         self._check(plan, sites)
-        hospital_pace = pace.load(self.folder)
-        context = RunContext(
-            self.letterhead,
-            roster,
-            self.asker,
-            self.events,
-            hospital_pace,
-            self._initial(),
-            wall_clock=self.participants.deployed,
-            excused=self.asker.excused,
-            secret=self._secret() if self.study.privacy.central is not None else b"",
-        )
+        context = self._context(roster)
         arms = tuple(PlannedArm(a.name, self._rounds(a.model), tuple(sorted(a.evaluate))) for a in plan.arms)
         people = {site: People(**vars(described)) for site, described in sites.items()}
         self.events.say(Planned(arms=arms, sites=people, left_out=dict(plan.left_out)))
@@ -123,7 +139,7 @@ class Coordinator:
             self.events.say(Failed(arm=arm, why=why))
         finished, failed = self._run_arms(plan, context)
         failed |= without
-        found = results.assemble(self.study, plan, sites, finished, failed, self.folder / ARMS, hospital_pace)
+        found = results.assemble(self.study, plan, sites, finished, failed, self.folder / ARMS, context.pace)
         named.save(self.folder / "model.safetensors", *named.read(self._path(FEDERATED, "model")))
         if (normal := finished[FEDERATED].normal_voxels) is not None:
             named.save(self.folder / calibration.FILE, normal.arrays())

@@ -1,4 +1,4 @@
-"""`normfed simulate`, `normfed compare` and `normfed report`."""
+"""`normfed simulate`, `normfed compare`, `normfed statistics` and `normfed report`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,13 @@ class EngineName(StrEnum):
 StudyArgument = Annotated[
     Path | None, typer.Argument(help="A study file. Default: the demo, with six synthetic hospitals.")
 ]
-DataOption = Annotated[Path | None, typer.Option(help="A BIDS dataset whose participants.tsv has a column `site`.")]
+DataOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="A BIDS dataset whose participants.tsv has a column `site`, or a public dataset as it came; see "
+        "`normfed datasets`. Repeatable: healthy people of one and patients of another, say."
+    ),
+]
 OutOption = Annotated[Path, typer.Option(help="Folder in which the run folder is made.")]
 EngineOption = Annotated[
     EngineName, typer.Option(help="local: this process and its workers; ray: Flower's simulation runtime.")
@@ -90,6 +96,7 @@ def simulate(
     from normfed_simulation import experiment
     from normfed_simulation import run_folder as runs
     from normfed_simulation.comparison import one
+    from normfed_simulation.datasets.recognition import together_as_bids
 
     choose_device(device)
     if resume is not None:
@@ -98,21 +105,23 @@ def simulate(
             raise StudyError("--resume continues the run's own study; leave out STUDY and options that change it.")
         run = reopen(resume)
         experiment.check_resumable(run)
-        data = data or experiment.data_of(run)
+        before = experiment.data_of(run)
+        root = together_as_bids(data or ([before] if before else []), run.study)
         conditions = experiment.conditions_of(run)
-        experiment.check(run.study, data, conditions)
+        experiment.check(run.study, root, conditions)
     else:
-        changes: dict[str, Any] = _changes(rounds, seed)
+        changes: dict[str, Any] = changes_of(rounds, seed)
         if strategy is not None:
             changes["strategy"] = one(strategy)
         if leave_one_site_out:
             changes["comparisons"] = {"leave_one_site_out": True}
         conditions = _conditions(hospital_times, attack)
         chosen = load_study(study or runs.shipped_study("demo"), **changes)
-        experiment.check(chosen, data, conditions)
+        root = together_as_bids(data or [], chosen)
+        experiment.check(chosen, root, conditions)
         run = begin(chosen, out)
     with nullcontext() if resume is not None else runs.discarded_if_refused(run):
-        _run(run, data, engine, device, workers, conditions, _Output(quiet, as_json))
+        _run(run, root, engine, device, workers, conditions, _Output(quiet, as_json))
 
 
 def compare(
@@ -149,26 +158,68 @@ def compare(
     from normfed_server.runs.folder import begin
     from normfed_simulation import comparison, experiment
     from normfed_simulation import run_folder as runs
+    from normfed_simulation.datasets.recognition import together_as_bids
 
     choose_device(device)
     path = study or runs.shipped_study("siamese")
     changes = comparison.changes(load_study(path), strategies, compressions, repeats)
     conditions = _conditions(hospital_times, attack)
-    chosen = load_study(path, **_changes(rounds, seed), **changes)
-    experiment.check(chosen, data, conditions)
+    chosen = load_study(path, **changes_of(rounds, seed), **changes)
+    root = together_as_bids(data or [], chosen)
+    experiment.check(chosen, root, conditions)
     run = begin(chosen, out)
     with runs.discarded_if_refused(run):
-        _run(run, data, engine, device, workers, conditions, _Output(quiet, as_json))
+        _run(run, root, engine, device, workers, conditions, _Output(quiet, as_json))
+
+
+def statistics(
+    study: StudyArgument = None,
+    data: DataOption = None,
+    out: OutOption = Path("runs"),
+    engine: EngineOption = EngineName.local,
+    device: DeviceOption = "auto",
+    workers: WorkersOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the cohorts of a study in figures, site by site, before anything is trained."""
+    from normfed_client.hospital.device import choose_device
+    from normfed_server.report.cohort_words import show_cohorts
+    from normfed_server.results import cohorts
+    from normfed_server.runs.folder import begin
+    from normfed_simulation import experiment
+    from normfed_simulation import run_folder as runs
+    from normfed_simulation.datasets.recognition import together_as_bids
+    from normfed_simulation.screen import JsonLines, Screen
+
+    choose_device(device)
+    chosen = load_study(study or runs.shipped_study("demo"))
+    root = together_as_bids(data or [], chosen)
+    experiment.check_count(chosen, root)
+    run = begin(chosen, out, {"statistics": True})
+    console = Console(stderr=True)
+    count = workers if workers is not None else experiment.default_workers(64)
+    with runs.discarded_if_refused(run), JsonLines(quiet) if quiet or as_json else Screen(console) as watcher:
+        page = experiment.count(run, root, engine.value, device, count, watcher)
+    if as_json:
+        typer.echo(json.dumps({"event": "report", "path": str(page), "run": str(run.folder)}))
+    elif quiet:
+        typer.echo(page)
+    else:
+        show_cohorts(console, cohorts.read(run.folder))
+        console.print(f"Page: [bold]{page}[/]", soft_wrap=True, highlight=False)
 
 
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
 ) -> None:
-    """Rebuild report.html of a finished run."""
-    from normfed_server.runs.folder import reopen
+    """Rebuild report.html of a finished run, or statistics.html of one that asked for the cohorts in figures."""
+    from normfed_server.report.cohorts import write_cohorts
+    from normfed_server.runs.folder import counts_only, reopen
     from normfed_simulation import patients
 
-    typer.echo(patients.report(reopen(run), None))
+    opened = reopen(run)
+    typer.echo(write_cohorts(opened) if counts_only(run) else patients.report(opened, None))
 
 
 @dataclass(frozen=True)
@@ -179,7 +230,8 @@ class _Output:
     as_json: bool
 
 
-def _changes(rounds: int | None, seed: int | None) -> dict[str, Any]:
+def changes_of(rounds: int | None, seed: int | None) -> dict[str, Any]:
+    """Values for `load_study` of options that every command has."""
     changes: dict[str, Any] = {"federation": {"rounds": rounds}} if rounds is not None else {}
     if seed is not None:
         changes["seed"] = seed

@@ -23,12 +23,17 @@ from normfed_common.foundation.errors import DatasetError, RunError
 from normfed_common.foundation.files import write_json
 from normfed_common.study.config import StudyConfig
 from normfed_server.arms import virtual_clock as pace
+from normfed_server.report.cohorts import write_cohorts
 from normfed_server.runs.folder import Run
 from normfed_server.steps.catalogue import check_steps
-from normfed_simulation import datasets, hospital_times, patients, site_logs
+from normfed_simulation import hospital_times, patients, site_logs
 from normfed_simulation import run_folder as runs
 from normfed_simulation.attacks import Attack, Tampering
+from normfed_simulation.datasets import view
+from normfed_simulation.datasets.base import Dataset as NamedDataset
+from normfed_simulation.datasets.catalogue import place_of
 from normfed_simulation.run_folder import CONDITIONS
+from normfed_simulation.splits import dividing
 from normfed_simulation.taking_part import check_plan, roles_of
 
 if TYPE_CHECKING:
@@ -93,19 +98,52 @@ def simulate(
         If the study cannot be run here, or the data or the run do not allow it.
     """
     _check_study(run.study)
-    cache = default_root()
-    root = data if data is not None else make_dataset(run.study, cache, workers, watcher)
-    people, problems = _taking_part(run.study, read_dataset(root), conditions)
-    names = list(people)
-    problems += _prepare(run.study, people, cache, workers, watcher)
+    root, names, problems = prepared(run.study, data, workers, watcher, conditions)
     write_json(run.folder / CONDITIONS, {"attacks": conditions.attacks})
     if conditions.hospital_times and pace.load(run.folder) is None:
         pace.save(run.folder, hospital_times.draw(names, run.study.seed))
     tamper = Tampering(conditions.attacks, run.study.seed) if conditions.attacks else None
     with watcher.training(run):
-        federate(run, root, names, cache / "scans", device, engine, workers, tamper, conditions.custody)
+        federate(run, root, names, default_root() / "scans", device, engine, workers, tamper, conditions.custody)
     runs.link_maps(run)
     return patients.report(run, [(p.what, p.why) for p in problems])
+
+
+def prepared(
+    study: StudyConfig, data: Path | None, workers: int, watcher: Watcher, conditions: Conditions = Conditions()
+) -> tuple[Path, list[str], list[Problem]]:
+    """The study's dataset, made where it is to be made, with the scans of whoever has a role preprocessed in the cache.
+
+    Returns
+    -------
+    The dataset, the sites that take part, and who is left out and why.
+
+    Raises
+    ------
+    UserError
+        If the data do not allow the study.
+    """
+    cache = default_root()
+    root = ready(study, data, cache, workers, watcher)
+    people, problems = _taking_part(study, read_dataset(root), conditions)
+    return root, list(people), [*problems, *_prepare(study, people, cache, workers, watcher)]
+
+
+def count(run: Run, data: Path | None, engine: Engine, device: str, workers: int, watcher: Watcher) -> Path:
+    """Ask the sites of a study for their cohorts in figures, and train nothing; returns the page's path.
+
+    Raises
+    ------
+    UserError
+        If the study or the data do not allow it.
+    """
+    cache = default_root()
+    root = ready(run.study, data, cache, workers, watcher)
+    roles, _ = roles_of(run.study, read_dataset(root))
+    _prepare(run.study, {name: list(of.everybody()) for name, of in roles.items()}, cache, workers, watcher)
+    with watcher.training(run):
+        federate(run, root, list(roles), cache / "scans", device, engine, workers)
+    return write_cohorts(run)
 
 
 def federate(
@@ -141,6 +179,22 @@ def federate(
     runs.forget_sums(run)
 
 
+def check_count(study: StudyConfig, data: Path | None) -> None:
+    """Whether `count` can begin, as far as it shows before anything is made.
+
+    Raises
+    ------
+    UserError
+        If not.
+    """
+    if data is not None:
+        roles_of(study, read_dataset(data))
+    else:
+        made, place = _made_dataset(study)
+        if (dataset := made.planned(default_root() / place)) is not None:
+            roles_of(study, dataset)
+
+
 def check(
     study: StudyConfig, data: Path | None, conditions: Conditions = Conditions(), lots: Lots | None = None
 ) -> None:
@@ -163,6 +217,8 @@ def check(
         made, place = _made_dataset(study)
         dataset = made.planned(default_root() / place)
     if dataset is not None:
+        dataset = dividing.foreseen(dataset, study)
+    if dataset is not None:
         _taking_part(study, dataset, conditions, lots)
 
 
@@ -181,6 +237,18 @@ def conditions_of(run: Run) -> Conditions:
     return Conditions(attacks={site: Attack(name) for site, name in json.loads(path.read_text())["attacks"].items()})
 
 
+def ready(study: StudyConfig, data: Path | None, cache: Path, workers: int, watcher: Watcher) -> Path:
+    """The dataset that a study reads: the one given or the one it has made, under its split.
+
+    Raises
+    ------
+    UserError
+        If there is none, or it cannot be made or divided.
+    """
+    root = data if data is not None else make_dataset(study, cache, workers, watcher)
+    return dividing.view(root, study, cache)
+
+
 def make_dataset(study: StudyConfig, cache: Path, workers: int, watcher: Watcher) -> Path:
     """The dataset that the study has made, in the cache; made only where it is not there yet.
 
@@ -197,10 +265,13 @@ def make_dataset(study: StudyConfig, cache: Path, workers: int, watcher: Watcher
     return root
 
 
-def _made_dataset(study: StudyConfig) -> tuple[datasets.Dataset, Path]:
-    found = datasets.place_of(study)
+def _made_dataset(study: StudyConfig) -> tuple[NamedDataset, Path]:
+    found = place_of(study)
     if found is None:
-        raise DatasetError("The study names no phantom, so it needs a dataset: add --data DIR (a BIDS dataset).")
+        raise DatasetError(
+            "The study names no phantom, so it needs a dataset: add --data DIR (a BIDS dataset, or a "
+            "public one as it came)."
+        )
     return found
 
 
@@ -209,8 +280,10 @@ def data_of(run: Run) -> Path | None:
     if not run.sites_file.exists():
         return None
     data = scans_of(run)
-    found = datasets.place_of(run.study)
-    return None if found is not None and data.parts[-3:] == found[1].parts else data
+    if view.sources_of(data):
+        return data
+    found = place_of(run.study)
+    return None if found is not None and dividing.source_of(data).parts[-3:] == found[1].parts else data
 
 
 def scans_of(run: Run) -> Path:
@@ -237,7 +310,7 @@ def _prepare(
     """Preprocess whoever has a role; returns what cannot be."""
     visits = [visit for of_site in people.values() for visit in of_site]
     watcher.begin("Preprocessing", len(visits))
-    recipe = Recipe(study.preprocessing, study.data.modalities, study.data.lesion_labels)
+    recipe = Recipe.of(study)
 
     def told(visit: Visit, failure: str | None) -> None:
         watcher.advance("Preprocessing", visit.name)

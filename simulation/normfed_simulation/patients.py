@@ -138,7 +138,7 @@ def _case(run: Run, title: str, row: dict[str, Any], site: Site) -> PicturedCase
     ]
     shown = [metric.name for metric in chosen(run.study.evaluation.metrics) if "patients" in metric.shown]
     figures = {name: row[name] for name in shown if row.get(name) is not None}
-    said, clusters = _detection(run, case, site, anomaly_map, scan.mask, lesion)
+    said, clusters = _detection(run, case, site, anomaly_map, case.entry.evaluated(), lesion)
     return PicturedCase(
         title,
         row["name"],

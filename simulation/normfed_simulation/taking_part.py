@@ -53,9 +53,18 @@ def check_plan(study: StudyConfig, roles: Mapping[str, Roles]) -> None:
 
     Raises
     ------
+    DatasetError
+        If there is nobody to test on, which would show only after all scans are prepared.
     StudyError
-        If not.
+        If they are too few otherwise.
     """
+    if not any(of.test for of in roles.values()):
+        people = len({visit.participant.subject for of in roles.values() for visit in of.everybody()})
+        raise DatasetError(
+            f"No site can test: nobody of {people} people has a lesion mask that counts "
+            "(derivatives/*/sub-*_label-X_mask.nii.gz). Add patients, such as those of another dataset by a second "
+            "--data DIR."
+        )
 
     def count(visits: tuple[Visit, ...]) -> int:
         return len({visit.participant.subject for visit in visits})

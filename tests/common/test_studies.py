@@ -258,7 +258,7 @@ BAD = [
         "study.yaml: strategy: No strategy is called 'fed_avg'. Did you mean fedavg? Known",
     ),
     (changed("strategy", [3]), "strategy: keys with values are expected, such as {name: ditto, lambda: 0.5} (got"),
-    (changed("transforms", "standardise"), "transforms: a list is expected, such as [{name: standardise}] (got"),
+    (changed("transforms", "standardise"), "transforms: a list is expected, such as [nyul] (got"),
     (changed("model", ["atlas"]), "model: keys with values are expected, such as {name: siamese} (got"),
     (changed("modle", "atlas"), "study.yaml: modle is not a key that a study knows (did you mean model?)."),
     (changed("model.patchsize", 9), "model: patchsize is not a parameter of siamese (did you mean patch_size?)."),

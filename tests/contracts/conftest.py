@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from contracts.table import CELL, Table, cell_of
 
 OPTION = "--contracts-table"
@@ -28,12 +26,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         cell = cell_of(item)
         if cell is not None:
             item.user_properties.append((CELL, cell))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Networks this small only wait for a second thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

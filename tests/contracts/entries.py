@@ -212,6 +212,12 @@ SMALL_TRANSFORMS: dict[str, Variants] = {
         },
         "reference": {"minimum_people": 1, "prior": "non-parametric", "reference": "a/1"},
     },
+    "percentiles": {"": {}, "narrow": {"percentiles": [20.0, 60.0], "clip": [-1.0, 0.5]}},
+    "z-score": {"": {}, "robust": {"robust": True, "clip": [-2.0, 2.0]}},
+    "white-stripe": {"": {}, "largest, wide": {"peak": "largest", "width": 0.4}},
+    "nyul": {"": {}, "few landmarks": {"percentiles": [0.0, 50.0, 100.0], "scale": [1.0, 100.0], "clip": [0.0, 150.0]}},
+    "fourier-amplitude": {"": {}, "higher": {"beta": 0.2}},
+    "histogram-template": {"": {}, "coarse": {"quantiles": 4}},
     "paired-unet": {
         "": {**PAIRED},
         "FLAIR alone": {**PAIRED, "mapping": "one-to-one", "modalities": ["FLAIR"]},

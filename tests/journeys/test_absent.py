@@ -48,7 +48,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.write_text(yaml.safe_dump(asked()))
         study = load_study(path)
     assert study.data.phantom is not None
-    hospitals.write(study.data.phantom, study.seed, root, workers=2)
+    hospitals.write(study.data.phantom, study.seed, root, workers=1)
     return root
 
 

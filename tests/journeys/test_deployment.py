@@ -14,7 +14,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -43,7 +43,7 @@ from normfed_server.superlink.control import Control
 
 pytestmark = pytest.mark.xdist_group("deployment")
 
-ROUNDS = 3
+ROUNDS = 2
 WITHIN_S = 900.0
 
 
@@ -73,6 +73,25 @@ def simulated(
     return playing.simulated(small, hospitals, tmp_path_factory.mktemp("simulated"), federation).parent
 
 
+@dataclass(frozen=True)
+class Undisturbed:
+    """A run of the study, every command line on this machine meanwhile, and every token that the SuperLink accepted."""
+
+    run: str
+    commands: set[str]
+    tokens: set[str]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(federation: Rehearsal, small: StudyConfig) -> Undisturbed:
+    found = Undisturbed(federation.begin(small), set(), set())
+    while federation.home.ledger.get(found.run).state is State.OPEN:
+        found.commands.update(_command_lines())
+        found.tokens.update(_tokens(federation.home.database))
+        time.sleep(0.1)  # a process lives longer
+    return found
+
+
 def worked(federation: Rehearsal, run: str) -> dict[str, list[str]]:
     """Site to the rounds that it trained, in order, as its own log says."""
     found = {}
@@ -83,10 +102,10 @@ def worked(federation: Rehearsal, run: str) -> dict[str, list[str]]:
 
 
 def test_deployed_federation_gives_the_weights_of_the_simulation_bit_for_bit(
-    federation: Rehearsal, small: StudyConfig, simulated: Path
+    federation: Rehearsal, undisturbed: Undisturbed, simulated: Path
 ) -> None:
-    run = federation.begin(small)
-    entry = federation.wait(run, WITHIN_S)
+    run = undisturbed.run
+    entry = federation.home.ledger.get(run)
     assert entry.state is State.FINISHED, entry.why
     folder = federation.home.runs / run
     assert_same(weights(folder), weights(simulated))
@@ -149,21 +168,15 @@ def test_hospitals_add_up_with_shares_of_one_noise_and_enter_it_in_their_ledgers
     assert "as if the noise of 2 hospitals were in each" in output
 
 
-def test_no_secret_is_ever_on_a_command_line(federation: Rehearsal, small: StudyConfig) -> None:
+def test_no_secret_is_ever_on_a_command_line(federation: Rehearsal, undisturbed: Undisturbed) -> None:
     """`ps` shows command lines to every user of a machine; whoever has a run's token speaks for the run."""
-    run = federation.begin(small, canary=False)
-    lines: set[str] = set()
-    tokens: set[str] = set()
-    while federation.home.ledger.get(run).state is State.OPEN:
-        lines |= set(_command_lines())
-        tokens |= _tokens(federation.home.database)
-        time.sleep(0.05)  # a process lives longer
     secrets = [federation.home.operator_secret, federation.home.executor_secret]
     secrets += [federation.folder / site / "runner.secret" for site in federation.sites]
-    tokens |= {path.read_text() for path in secrets}
+    tokens = undisturbed.tokens | {path.read_text() for path in secrets}
     assert len(tokens) > len(secrets)
-    assert [line for line in lines if any(token in line for token in tokens)] == []
-    assert any("normfed_server.superlink.executor serve" in line for line in lines)  # it was looked at in time
+    assert [line for line in undisturbed.commands if any(token in line for token in tokens)] == []
+    # It was looked at in time.
+    assert any("normfed_server.superlink.executor serve" in line for line in undisturbed.commands)
 
 
 def _command_lines() -> Iterator[str]:
@@ -211,7 +224,8 @@ def test_code_in_a_bundle_is_never_run_at_a_site(
             accepted = yaml.safe_load(text)
             accepted["bundles"].append(hashlib.sha256(content).hexdigest())
             path.write_text(yaml.safe_dump(accepted))
-    run = runs.begin(small, federation.home.runs).folder
+    short = small.model_copy(update={"federation": small.federation.model_copy(update={"rounds": 1})})
+    run = runs.begin(short, federation.home.runs).folder
     control = Control(federation.home)
     try:
         control.start(run.name)
@@ -325,7 +339,7 @@ def test_a_site_joins_and_is_shut_out_while_a_run_goes_on(
     federation: Rehearsal, small: StudyConfig, hospitals: Path
 ) -> None:
     longer = small.model_copy(
-        update={"federation": small.federation.model_copy(update={"rounds": 14, "patience_s": 30.0})}
+        update={"federation": small.federation.model_copy(update={"rounds": 20, "patience_s": 30.0})}
     )
     run = federation.begin(longer, canary=False)
     events = federation.home.runs / run / "events.jsonl"
@@ -338,7 +352,7 @@ def test_a_site_joins_and_is_shut_out_while_a_run_goes_on(
     entry = federation.wait(run, WITHIN_S)
     federation.stop("d")
     assert entry.state is State.PARTIAL
-    assert re.search(r"trained without d in (round|\d+ of 14 rounds)", entry.why)
+    assert re.search(r"trained without d in (round|\d+ of 20 rounds)", entry.why)
     metrics = json.loads((federation.home.runs / run / "metrics.json").read_text())
     assert {s: r for s, r in metrics["missing"]["federated"].items() if s != "d"} == {}  # nobody else was disturbed
 

@@ -13,6 +13,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+import yaml
 from commands import assert_same, normfed, run_folder, weights
 from scipy.stats import spearmanr
 
@@ -64,6 +65,17 @@ def one_round(study_file: Path, hospitals: Path, tmp_path_factory: pytest.TempPa
         result = normfed("simulate", study_file, "--rounds", 1, "--out", out, "--workers", 0, "--json")
     assert result.exit_code == 0, result.output
     return OneRound(run_folder(out), [json.loads(line) for line in result.stdout.splitlines()], answers)
+
+
+@pytest.fixture(scope="module")
+def alone(study: StudyConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same study over one round with nothing beside its federated model."""
+    raw = study.model_dump(mode="json")
+    raw["federation"] |= {"rounds": 1}
+    raw["comparisons"] |= {"local": False, "pooled": False, "baselines": []}
+    path = tmp_path_factory.mktemp("alone") / "study.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -171,24 +183,8 @@ def test_worker_processes_give_the_same_weights_and_figures(
     assert json.loads((folder / "metrics.json").read_text())["evaluation"] == metrics["evaluation"]
 
 
-def test_another_seed_gives_other_weights(
-    one_round: OneRound, study_file: Path, hospitals: Path, tmp_path: Path
-) -> None:
-    result = normfed(
-        "simulate",
-        study_file,
-        "--data",
-        hospitals,
-        "--seed",
-        8,
-        "--rounds",
-        1,
-        "--out",
-        tmp_path,
-        "--workers",
-        0,
-        "--quiet",
-    )
+def test_another_seed_gives_other_weights(one_round: OneRound, alone: Path, hospitals: Path, tmp_path: Path) -> None:
+    result = normfed("simulate", alone, "--data", hospitals, "--seed", 8, "--out", tmp_path, "--workers", 0, "--quiet")
     assert result.exit_code == 0, result.output
     before = weights(one_round.folder)
     assert any((before[n] != w).any() for n, w in weights(run_folder(tmp_path)).items())
@@ -462,8 +458,8 @@ def test_memory_of_a_site_does_not_hold_its_cohort(run: Path) -> None:
     assert isinstance(base, np.memmap)
 
 
-def test_ray_gives_the_same_weights(run: Path, study_file: Path, tmp_path: Path) -> None:
+def test_ray_gives_the_same_weights(one_round: OneRound, alone: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
-    result = normfed("simulate", study_file, "--engine", "ray", "--out", tmp_path, "--workers", 2, "--quiet")
+    result = normfed("simulate", alone, "--engine", "ray", "--out", tmp_path, "--workers", 2, "--quiet")
     assert result.exit_code == 0, result.output
-    assert_same(weights(run_folder(tmp_path)), weights(run))
+    assert_same(weights(run_folder(tmp_path)), weights(one_round.folder))

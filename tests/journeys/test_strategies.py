@@ -26,6 +26,8 @@ from normfed_simulation.engines import local
 
 pytestmark = pytest.mark.xdist_group("strategies")
 
+NOTHING_BESIDE: dict[str, Any] = {"local": False, "pooled": False, "baselines": []}
+
 
 def study_with(study_file: Path, path: Path, **changes: Any) -> Path:
     """The tiny study with other sections."""
@@ -161,7 +163,7 @@ def test_an_interrupted_run_resumes_with_what_sites_and_server_remember(
         model={"inputs": "raw"},
         federation={"rounds": 2},
         strategy=entry.get(strategy, strategy),
-        comparisons={"local": False, "pooled": False, "baselines": []},
+        comparisons=NOTHING_BESIDE,
     )
     say = EventLog.say
 
@@ -206,7 +208,7 @@ def test_what_is_personal_is_in_no_message(
         tmp_path / "study.yaml",
         federation={"rounds": 2},
         strategy=strategy,
-        comparisons={"local": False, "pooled": False, "baselines": []},
+        comparisons=NOTHING_BESIDE,
     )
     assert normfed("simulate", path, "--out", tmp_path / "runs", "--workers", 0, "--quiet").exit_code == 0
     everything = b"".join(crossed)
@@ -259,7 +261,8 @@ def test_several_trainings_show_how_far_a_figure_can_be_trusted(study_file: Path
 
 
 def test_sites_out_of_sample_are_tested_but_never_train(study_file: Path, hospitals: Path, tmp_path: Path) -> None:
-    path = study_with(study_file, tmp_path / "study.yaml", data={"out_of_sample": ["c"]}, federation={"rounds": 1})
+    changes = {"data": {"out_of_sample": ["c"]}, "federation": {"rounds": 1}, "comparisons": NOTHING_BESIDE}
+    path = study_with(study_file, tmp_path / "study.yaml", **changes)
     assert normfed("simulate", path, "--data", hospitals, "--out", tmp_path / "r", "-q", "--workers", 0).exit_code == 0
     found = metrics(run_folder(tmp_path / "r"))
     assert set(found["rounds"][0]["outcomes"]) == {"a", "b"}
@@ -274,15 +277,14 @@ def test_sites_out_of_sample_are_tested_but_never_train(study_file: Path, hospit
 
 
 def test_leave_one_site_out_in_one_command(study_file: Path, tmp_path: Path) -> None:
-    result = normfed(
-        "simulate", study_file, "--leave-one-site-out", "--rounds", 1, "--out", tmp_path, "-q", "--workers", 2
-    )
+    alone = study_with(study_file, tmp_path / "study.yaml", federation={"rounds": 1}, comparisons=NOTHING_BESIDE)
+    result = normfed("simulate", alone, "--leave-one-site-out", "--out", tmp_path / "l", "-q", "--workers", 0)
     assert result.exit_code == 0, result.output
-    folder = run_folder(tmp_path)
+    folder = run_folder(tmp_path / "l")
     found = metrics(folder)
     assert set(found["evaluation"]["leave-one-site-out"]["sites"]) == {"a", "b", "c"}
     assert set(found["rounds_of"]["without-a"][0]["outcomes"]) == {"b", "c"}
-    pair = study_with(study_file, tmp_path / "pair.yaml", data={"train_sites": ["b", "c"]}, federation={"rounds": 1})
+    pair = study_with(alone, tmp_path / "pair.yaml", data={"train_sites": ["b", "c"]})
     assert normfed("simulate", pair, "--out", tmp_path / "p", "-q", "--workers", 0).exit_code == 0
     model = named.load(folder / "arms" / "without-a" / "model.safetensors")
     assert_same(model, weights(run_folder(tmp_path / "p")))
@@ -298,7 +300,7 @@ def test_a_study_may_start_from_a_public_model(league: Path, study_file: Path, t
         tmp_path / "study.yaml",
         initial_model="public.safetensors",
         federation={"rounds": 1},
-        comparisons={"local": False, "pooled": False, "baselines": []},
+        comparisons=NOTHING_BESIDE,
     )
     assert normfed("simulate", path, "--out", tmp_path / "r", "-q", "--workers", 0).exit_code == 0
     folder = run_folder(tmp_path / "r")
@@ -315,7 +317,7 @@ def test_a_study_may_start_from_a_public_model(league: Path, study_file: Path, t
 
 def test_hospital_time_costs_no_waiting_and_says_what_it_would_take(study_file: Path, tmp_path: Path) -> None:
     federation = {"rounds": 2, "quorum": 2, "patience_s": 0, "largest_may_be_left_out": True}
-    path = study_with(study_file, tmp_path / "study.yaml", federation=federation)
+    path = study_with(study_file, tmp_path / "study.yaml", federation=federation, comparisons=NOTHING_BESIDE)
     result = normfed("simulate", path, "--hospital-times", "--out", tmp_path / "r", "--workers", 0)
     assert result.exit_code == 0, result.output
     folder = run_folder(tmp_path / "r")
@@ -399,7 +401,7 @@ def test_what_a_strategy_cannot_serve_is_one_sentence(study_file: Path, tmp_path
 def test_scans_are_scored_with_the_model_of_a_site(study_file: Path, hospitals: Path, tmp_path: Path) -> None:
     path = study_with(
         study_file, tmp_path / "s.yaml", strategy="fedbn", federation={"rounds": 1},
-        comparisons={"local": False, "pooled": False, "baselines": []},
+        comparisons=NOTHING_BESIDE,
     )  # fmt: skip
     assert normfed("simulate", path, "--out", tmp_path / "r", "-q", "--workers", 0).exit_code == 0
     folder = run_folder(tmp_path / "r")

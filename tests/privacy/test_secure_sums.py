@@ -30,6 +30,8 @@ from normfed_server.steps.mean import Mean
 from normfed_simulation.engines import ray
 
 pytestmark = pytest.mark.xdist_group("secure sums")  # made once
+ATLAS: dict[str, Any] = {"model": {"name": "atlas"}}
+SUMS = ("train.sums", "train.sums")
 TOLERANCE = 2e-6  # six sites at a resolution of 2^-25, float32, and sums that differ in the last bits of float64
 
 
@@ -41,6 +43,21 @@ def custody(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, C
 @pytest.fixture(scope="module")
 def plain(data: Path, scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return play(prepare(small(), tmp_path_factory.mktemp("plain"), data, scans))
+
+
+@pytest.fixture(scope="module")
+def without(data: Path, scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The plain run in whose round a site fails."""
+    return play(prepare(small(), tmp_path_factory.mktemp("without"), data, scans), drop_out("c", "train.round"))
+
+
+@pytest.fixture(scope="module")
+def plain_sums(data: Path, scans: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
+    """Plain runs of sums alone: of all sites (True), and of those without one that fails (False)."""
+    runs = {stays: prepare(small(**ATLAS), tmp_path_factory.mktemp("sums"), data, scans) for stays in (True, False)}
+    with pytest.MonkeyPatch.context() as patch:
+        secure_runs.forgiving(patch)
+        return {stays: play(run, None if stays else drop_out("c", *SUMS)) for stays, run in runs.items()}
 
 
 @pytest.fixture(scope="module")
@@ -157,27 +174,21 @@ def test_a_site_s_secrets_are_the_owner_s_only_and_gone_when_the_run_is_over(sec
 
 @pytest.mark.parametrize("task", ["query.keys", "query.shares", "train.round", "query.survivors", "query.unmask"])
 def test_a_site_that_drops_out_of_a_round_costs_no_more_than_its_own_part(
-    data: Path, scans: Path, tmp_path: Path, plain: Path, task: str
+    data: Path, scans: Path, tmp_path: Path, plain: Path, without: Path, task: str
 ) -> None:
     secure = play(prepare(small(**SECURE), tmp_path / "s", data, scans), drop_out("c", task))
-    if task in ("query.survivors", "query.unmask"):
-        assert_close(model(secure), model(plain))  # its part was sent
-        return
-    without = play(prepare(small(), tmp_path / "p", data, scans), drop_out("c", "train.round"))
-    assert_close(model(secure), model(without))
+    sent = task in ("query.survivors", "query.unmask")
+    assert_close(model(secure), model(plain if sent else without))
 
 
 @pytest.mark.parametrize("task", ["query.keys", "query.shares", "train.sums", "query.survivors", "query.unmask"])
 def test_a_site_that_drops_out_of_sums_costs_no_more_than_its_own_part(
-    data: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
+    data: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain_sums: dict[bool, Path], task: str
 ) -> None:
     secure_runs.forgiving(monkeypatch)
-    of, atlas = "train.sums", {"model": {"name": "atlas"}}
-    secure = play(prepare(small(**SECURE, **atlas), tmp_path / "s", data, scans), drop_out("c", task, of))
+    secure = play(prepare(small(**SECURE, **ATLAS), tmp_path / "s", data, scans), drop_out("c", task, "train.sums"))
     stays = task in ("query.survivors", "query.unmask")
-    tamper = None if stays else drop_out("c", "train.sums", of)
-    without = play(prepare(small(**atlas), tmp_path / "p", data, scans), tamper)
-    assert_close(model(secure), model(without), 1e-12)
+    assert_close(model(secure), model(plain_sums[stays]), 1e-12)
 
 
 def test_too_few_survivors_stop_the_run_and_it_resumes(data: Path, scans: Path, tmp_path: Path, plain: Path) -> None:

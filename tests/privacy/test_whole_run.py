@@ -20,6 +20,8 @@ from summaries import PER_SCAN
 from normfed_client.hospital.folder import open_hospital
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
+from normfed_common.statistics.learner import ARM
+from normfed_common.statistics.tables import tables
 from normfed_common.wire.answers import Answer, Described, Figures
 from normfed_common.wire.messages import decode_answer
 from normfed_deploy.rehearsal import Rehearsal
@@ -55,14 +57,14 @@ class Run:
 
 @pytest.fixture(scope="module")
 def seen(cohort: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Run]:
-    """The run under the hospitals' rules (True) and as a simulation (False)."""
-    asked = study(comparisons={"local": True, "repeats": 2})
+    """The run under the hospitals' rules (True); as a simulation (False), with the models attacked there."""
+    asked = {True: study(comparisons={"local": True, "repeats": 2}), False: study()}
     hospitals = Rehearsal(
         tmp_path_factory.mktemp("hospitals"), cohort, {name: (name,) for name in SITES}, settings=RULES
     )
     found = {}
     for ruled in (True, False):
-        run = begin(asked, tmp_path_factory.mktemp("run"))
+        run = begin(asked[ruled], tmp_path_factory.mktemp("run"))
         custody = {site: open_hospital(hospitals.folder / site).custody("run") for site in SITES} if ruled else {}
         runs.write_site_configs(run, cohort, list(SITES), cache / "scans", "cpu", custody)
         found[ruled] = Run(run.folder)
@@ -71,6 +73,12 @@ def seen(cohort: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) ->
         os.environ.clear()
         os.environ.update(before)
         assert run.finished
+        counting = begin(asked, tmp_path_factory.mktemp("statistics"), {"statistics": True})
+        runs.write_site_configs(counting, cohort, list(SITES), cache / "scans", "cpu", custody)
+        local.run(counting.folder, counting.sites_file, len(SITES), 0, found[ruled].take)
+        os.environ.clear()
+        os.environ.update(before)
+        assert counting.finished
     return found
 
 
@@ -185,10 +193,20 @@ def test_no_bin_counts_voxels_of_few_people(seen: dict[bool, Run]) -> None:
 
 
 def test_nothing_is_told_of_a_voxel_that_few_people_have(seen: dict[bool, Run]) -> None:
-    sums = [arrays for task, _, _, arrays in seen[True].answers if task == "train.sums"]
+    sums = [arrays for task, arm, _, arrays in seen[True].answers if task == "train.sums" and arm != ARM]
     assert sums
     for arrays in sums:
         assert (arrays["count"][arrays["count"] > 0] >= MINIMUM).all()
+
+
+def test_no_cell_of_the_statistics_is_of_few_people(seen: dict[bool, Run]) -> None:
+    smallest = {}
+    for ruled, run in seen.items():
+        sums = [arrays for _, arm, _, arrays in run.answers if arm == ARM]
+        assert len(sums) == len(SITES)
+        counts = [arrays[table.name] for arrays in sums for table in tables(study()) if not table.shares]
+        smallest[ruled] = min(float(array[array > 0].min()) for array in counts if array.any())
+    assert smallest[False] < MINIMUM <= smallest[True]
 
 
 def test_the_servers_figures_are_those_of_everybody_all_the_same(seen: dict[bool, Run]) -> None:
@@ -234,6 +252,11 @@ MEANING = {
     "federated.count": "patches drawn, 4,000 of each scan",
     "federated.sum": "sum of patches, over the whole brain",
     "products": "sum of products of their pixels, over the whole brain",
+    "statistics.people": "people who are counted",
+    **{
+        f"{ARM}.{table.name}": f"{'shares of voxels' if table.shares else 'people'} by {table.title}: from bin to bin"
+        for table in tables(study())
+    },
 }
 
 
@@ -242,13 +265,13 @@ def table(run: Run) -> str:
     rows: dict[tuple[str, str, str, str, str, int], dict[str, str]] = {}
     held_out = {h.site: h.told(Described).counts["held_out"] for t, _, h, _ in run.answers if t == "query.describe"}
     for task, arm, header, arrays in run.answers:
-        if arm not in ("federated", "atlas"):
+        if arm not in ("federated", "atlas", ARM):
             continue
         tested = task.startswith("evaluate")
         for name, array in arrays.items():
             if not array.size:
                 continue
-            about = ABOUT.get(name, "tested" if tested else "trained on")
+            about = "everybody" if arm == ARM else ABOUT.get(name, "tested" if tested else "trained on")
             people = {"held out": f"{held_out[header.site]}", "tested": f"{header.subjects}"}
             number = people.get(
                 about, f"{header.subjects}, {held_out[header.site]}" if tested else f"{header.subjects}"

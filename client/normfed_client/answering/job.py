@@ -26,6 +26,8 @@ from normfed_common.models.base import NormativeModel
 from normfed_common.privacy.distributed import NoiseShare
 from normfed_common.privacy.mechanisms import SampledGaussian
 from normfed_common.privacy.spending import spending
+from normfed_common.statistics.learner import ENTRY, CohortStatistics
+from normfed_common.study.roles import ROLES, Role
 from normfed_common.wire.answers import Answer
 from normfed_common.wire.requests import Payload, Request, Sums, TrainRound
 
@@ -82,9 +84,41 @@ class Job(Generic[P]):
         """Of the training that the request belongs to: the study's, or that of one of its repeats."""
         return seeds.of_repeat(self.site.study.seed, self.request.repeat)
 
+    @property
+    def of_cohorts(self) -> bool:
+        """Whether statistics of the cohort are asked for, in the place of anything of a model."""
+        return self.request.model == ENTRY
+
+    def learner(self) -> Learner:
+        """What the request's sums are for: the statistics of cohorts, or the request's model."""
+        return CohortStatistics(self.site.study, self.site.setting) if self.of_cohorts else self.model()
+
     def model(self) -> NormativeModel:
-        """The request's model with its first weights, made anew."""
+        """The request's model with its first weights, made anew.
+
+        Raises
+        ------
+        SiteError
+            If it is about none.
+        """
+        if self.of_cohorts:
+            raise SiteError(SiteCode.BAD_REQUEST, f"{self.request.task}: statistics of cohorts are sums, and no model")
         return self.site.model(self.request.model, self.seed)
+
+    @cached_property
+    def people(self) -> list[tuple[Role, list[Case]]]:
+        """Each person whom the request's sums are about, with their visits: of a model those to learn from, of
+        statistics everybody who takes part, but for roles of so few that the site does not tell their number."""
+        site = self.site
+        roles: tuple[Role, ...] = ROLES if self.of_cohorts else ("train",)
+        found: list[tuple[Role, list[Case]]] = []
+        for role in roles:
+            visits: dict[str, list[Case]] = {}
+            for case in getattr(site, role):
+                visits.setdefault(case.visit.participant.subject, []).append(case)
+            if len(visits) >= site.minimum or not self.of_cohorts:
+                found += [(role, of) for of in visits.values()]
+        return found
 
     @property
     def repeats(self) -> bool:
@@ -106,8 +140,16 @@ class Job(Generic[P]):
         rules = "" if custody is None else custody.rules.model_dump_json(exclude=set(ONLY_REFUSE))
         software = [*map(version, LIBRARIES), *map(str, self.let_in), str(site.device)]
         whose = [self.config.name, noise_key(site, "whose").hex()]  # two folders may share a ledger
-        made_of = [self._asked, rules, software, whose, content(site), self._own_part]
+        scans = content(site, [case for _, visits in self.people for case in visits])
+        made_of = [self._asked, rules, software, whose, scans, [*self._own_part, *self._said_of_people]]
         return digests.of_arrays(digests.of_json(made_of), self.arrays)
+
+    @property
+    def _said_of_people(self) -> list[str]:
+        """What statistics are made of beside scans."""
+        if not self.of_cohorts:
+            return []
+        return [f"{role} {visit.visit.participant!r}" for role, visits in self.people for visit in visits]
 
     @property
     def _asked(self) -> str:
@@ -140,7 +182,7 @@ class Job(Generic[P]):
         payload, study = self.payload, self.site.study
         if not isinstance(payload, Sums | TrainRound) or payload.secure is None or study.privacy.noise_sites == 1:
             return None
-        mechanism = self.mechanism(self.model())
+        mechanism = self.mechanism(self.learner())
         return None if mechanism is None else NoiseShare.of(mechanism)
 
     @cached_property

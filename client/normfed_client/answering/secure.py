@@ -40,7 +40,8 @@ def keys(job: Job[MakeKeys]) -> tuple[Answer, Arrays]:
     _check(job, job.payload.step)
     begin, step, store = time.perf_counter(), job.payload.step, job.secure_sums
     site = job.site.config.name
-    job.site.training_cohort()  # a site with too few people refuses now, not when others wait for it
+    if len(job.people) < job.site.minimum:  # refused now, not when others wait for it
+        raise SiteError(SiteCode.COHORT_TOO_SMALL, f"{len(job.people)} people")
     with store.alone():
         if store.signed_elsewhere(step):
             raise _refused(step, "a list of survivors is signed in another attempt")
@@ -49,7 +50,7 @@ def keys(job: Job[MakeKeys]) -> tuple[Answer, Arrays]:
         kept = store.read(step)
         if kept is None:
             secrets, context = Secrets.new(), job.request.context(step)
-            advert = secrets.advert(context, site, job.site.training_people, identity_of(job))
+            advert = secrets.advert(context, site, len(job.people), identity_of(job))
             kept = Kept(context=context, advert=advert, secrets=secrets)
             store.write(step, kept)
             store.forget_secrets(step)
@@ -115,7 +116,7 @@ def _refused(step: SecureStep, why: str) -> SiteError:
 
 def _check(job: Job[MakeKeys], step: SecureStep) -> None:
     """Whether the model has such a round, or such sums so often."""
-    phases, rounds = job.model().phases(), job.site.study.federation.rounds
+    phases, rounds = job.learner().phases(), job.site.study.federation.rounds
     if step.of == "train.round":
         there = not step.phase and 1 <= step.turn <= averaged_rounds(phases, rounds)
     else:

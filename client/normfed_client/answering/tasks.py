@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from normfed_client.answering.cohorts import KINDS, statistics
 from normfed_client.answering.job import Job
 from normfed_client.answering.settings import rule_of, settings_of, summed_phase
 from normfed_client.evaluating.evaluation import Evaluation
 from normfed_client.hospital import machine
 from normfed_client.hospital.folder import of_environment as hospital_of_environment
 from normfed_client.hospital.places import coarsened, cohort_of_places
-from normfed_client.hospital.releases import Kind
 from normfed_client.hospital.site import people_of
 from normfed_client.imaging.cohort import PreparedCohort
 from normfed_client.training.loop import mean_loss
@@ -35,7 +35,6 @@ from normfed_common.metrics.summary import reportable_groups
 from normfed_common.privacy.noise import SecretNoise
 from normfed_common.privacy.releases import OF_PEOPLE
 from normfed_common.study.federation import Compression
-from normfed_common.study.roles import Role
 from normfed_common.wire import offers
 from normfed_common.wire.answers import (
     Answer,
@@ -62,8 +61,6 @@ from normfed_common.wire.requests import (
     Sums,
     TrainRound,
 )
-
-KINDS: dict[Role, Kind] = {"train": "learning", "held_out": "figures", "test": "figures"}
 
 
 def describe(job: Job[Describe]) -> tuple[Answer, Arrays]:
@@ -220,7 +217,10 @@ def _with_personal_parts(job: Job[ScorePeople], arrays: Arrays) -> Arrays:
 
 
 def sums(job: Job[Sums]) -> tuple[Answer, Arrays]:
-    """The sums of one phase over the site's training people."""
+    """The sums of one phase over the site's training people; or the statistics of its cohort."""
+    if job.of_cohorts:
+        summed_phase(job, job.learner())
+        return statistics(job)
     site = job.site
     begin = time.perf_counter()
     cohort = _training_cohort(job)

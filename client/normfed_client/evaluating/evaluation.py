@@ -173,7 +173,7 @@ class Evaluation:
             scored = self._scored(scores, mask, truth, float(whole), told_score, calibration, levels[places])
             rows.append({**figures(self.metrics, scored), "subject_score": self._person(case)})
             if maps:
-                self._write_maps(case, common, places[mask])
+                self._write_maps(case, common, places)
         self._keep(rows)
         return Measured(
             summary=self._summarise(rows),
@@ -197,7 +197,7 @@ class Evaluation:
         rows = [
             figures(
                 ranking,
-                self._scored(self._kept.score(model, case).anomaly, case.entry.mask(), case.entry.lesion()),
+                self._scored(self._kept.score(model, case).anomaly, case.entry.evaluated(), case.entry.lesion()),
             )
             for case in self.test
         ]
@@ -260,7 +260,7 @@ class Evaluation:
             extremes.add(case.visit.participant.subject, self._scores(case), self._classes(case))
         return extremes.settled(thresholds, groups_told_of(self.site, self.test), self.minimum)
 
-    def _write_maps(self, case: Case, common: CommonEdges, classes: np.ndarray) -> None:
+    def _write_maps(self, case: Case, common: CommonEdges, places: np.ndarray) -> None:
         mask, folder = case.entry.mask(), self.site.config.output / "maps"
         maps, place = self._kept.maps(case), place_on(case.visit, case.entry, self.site.recipe)
         for name, values in maps.items():
@@ -269,14 +269,14 @@ class Evaluation:
             write_map(shown, case.visit, place, folder, name)
         if common.held_out.any():
             normal = NormalVoxels(common.edges, common.held_out)
-            shown = p_map(maps[ANOMALY], mask, classes, normal, self.site.study.evaluation.threshold_by)
+            shown = p_map(maps[ANOMALY], mask, places[mask], normal, self.site.study.evaluation.threshold_by)
             write_map(shown, case.visit, place, folder, P_VALUE, outside=1.0)
 
     def _grid(self, case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        mask = case.entry.mask()
-        scores = np.zeros(mask.shape, np.float32)
-        scores[mask] = self._scores(case)
-        return scores, mask, case.entry.lesion()
+        region = case.entry.evaluated()
+        scores = np.zeros(region.shape, np.float32)
+        scores[region] = self._scores(case)
+        return scores, region, case.entry.lesion()
 
     @cached_property
     def _range(self) -> tuple[float, float]:
@@ -307,8 +307,9 @@ class Evaluation:
         return np.clip(disclosure.microaggregated(means, self.minimum, groups)[owner], *self._range)
 
     def _scores(self, case: Case) -> np.ndarray:
-        """The anomaly of the brain's voxels."""
-        return self._kept.maps(case)[ANOMALY]
+        """The anomaly of the voxels that are evaluated: the brain's, but for what is ignored."""
+        scores, ignored = self._kept.maps(case)[ANOMALY], case.entry.ignored()
+        return scores if ignored is None else scores[~ignored[case.entry.mask()]]
 
     @cached_property
     def _tissues(self) -> np.ndarray:
@@ -320,14 +321,14 @@ class Evaluation:
         return tissue_classes(self._tissues, case.entry.mask(), self.site.study.preprocessing.voxel_size_mm)
 
     def _classes(self, case: Case) -> np.ndarray:
-        """The class of the brain's voxels."""
-        return self._places(case)[case.entry.mask()]
+        """The class of the voxels that are evaluated."""
+        return self._places(case)[case.entry.evaluated()]
 
     def _lesion(self, case: Case) -> np.ndarray:
-        return case.entry.lesion()[case.entry.mask()]
+        return case.entry.lesion()[case.entry.evaluated()]
 
     def _normal_voxels(self, case: Case) -> np.ndarray:
-        return case.entry.normal()[case.entry.mask()]
+        return case.entry.normal()[case.entry.evaluated()]
 
     def _person(self, case: Case) -> float:
         return float(np.quantile(self._scores(case), subjects.SUBJECT_QUANTILE))

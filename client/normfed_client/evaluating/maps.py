@@ -50,8 +50,10 @@ def personalise(model: NormativeModel, site: Site) -> None:
 
 def _adapt(model: NormativeModel, site: Site) -> None:
     """Let the transforms learn from people who do not train; where they are too few for it, nothing is learnt."""
+    if not isinstance(model, Pipeline):
+        return
     cohort, cases = site.unseen_cohort()
-    if not (cases and isinstance(model, Pipeline)):
+    if not cases:
         return
     try:
         model.adapt(cohort)

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from normfed_client.hospital.people import PeopleSecret
-from normfed_client.hospital.releases import Kind, Member, Releases, blocks, releasable
+from normfed_client.hospital.releases import Choose, Kind, Member, Releases, blocks, releasable
 from normfed_client.hospital.rules import CustodyConfig
 from normfed_client.imaging.bids import Visit
 from normfed_client.imaging.cohort import Lots
@@ -139,6 +139,15 @@ class Custody:
                 "it must.",
             )
 
+    def members(self, people: People) -> list[Member]:
+        """What stands for these people in the record, in their order."""
+        return [Member(self._secret.digest(name), self._version(name, used)) for name, used in people.items()]
+
+    def tell(self, choose: Choose) -> None:
+        """Tell cells of statistics, and put on record over whom; see `Releases.tell`."""
+        with self._releases() as releases:
+            releases.tell(choose)
+
     def digest(self, person: str) -> str:
         """What stands for a person in the hospital's records."""
         return self._secret.digest(person)
@@ -196,7 +205,7 @@ class Custody:
         return found
 
     def _members(self, people: People) -> list[Member]:
-        return [Member(self._secret.digest(name), self._version(name, used)) for name, used in sorted(people.items())]
+        return self.members(dict(sorted(people.items())))
 
     def _version(self, person: str, used: Sequence[str]) -> str:
         """Of all scans and masks of a person, by content, and of what a study uses of them."""
@@ -225,7 +234,7 @@ def newest_serial(state: Path) -> int:
 def _content(visits: Sequence[Visit]) -> str:
     found = hashlib.sha256()
     for visit in sorted(visits, key=lambda visit: visit.name):
-        masks = [mask.path for mask in (*visit.lesions, *([visit.brain] if visit.brain else []))]
+        masks = [mask.path for mask in visit.masks]
         for path in sorted({*visit.images.values(), *masks}):
             found.update(f"{visit.name} {digests.of_file(path)}\n".encode())
     return found.hexdigest()

@@ -15,7 +15,7 @@ People and versions are kept as keyed digests (`PeopleSecret`), in one SQLite fi
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,6 +28,9 @@ from normfed_common.foundation.errors import UserError
 # What leaves: what was learnt (sums, updates, losses), or figures of anomaly maps. A figure of a made-up model can be a
 # sum of intensities, so the two can be set off against each other.
 Kind = Literal["learning", "figures"]
+Choose = Callable[
+    [Mapping[str, "Sequence[frozenset[Member]]"]], Mapping[str, "Sequence[frozenset[Member]]"]
+]  # of cells by family of tables
 Item = tuple[str, str]  # a person and their version; the person as such has the version ""
 
 CHECK = "which secret made the digests"
@@ -41,6 +44,10 @@ CREATE TABLE IF NOT EXISTS releases (
 CREATE TABLE IF NOT EXISTS members (release INTEGER NOT NULL, person TEXT NOT NULL, version TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS members_of ON members (release);
 """
+_CELLS = """
+CREATE TABLE IF NOT EXISTS cells (id INTEGER PRIMARY KEY, family TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS cell_members (cell INTEGER NOT NULL, person TEXT NOT NULL, version TEXT NOT NULL);
+"""  # apart: the records of hospitals that joined before there were statistics have none
 
 
 @dataclass(frozen=True, order=True)
@@ -131,10 +138,16 @@ class Releases:
             return [members for _, members in _sets(database).values()]
 
     def serial(self) -> int:
-        """How many sets there are: it only grows, so a copy from earlier is told by it."""
+        """How many sets and cells there are: it only grows, so a copy from earlier is told by it."""
         with self._open() as database:
-            found: int = database.execute("SELECT COUNT(*) FROM releases").fetchone()[0]
-        return found
+            sets: int = database.execute("SELECT COUNT(*) FROM releases").fetchone()[0]
+        return sets + sum(self.cells().values())
+
+    def cells(self) -> dict[str, int]:
+        """How many cells of statistics were ever told, by family of tables."""
+        with self._open() as database:
+            database.executescript(_CELLS)
+            return dict(database.execute("SELECT family, COUNT(*) FROM cells GROUP BY family ORDER BY family"))
 
     def admit(self, recipe: str, most: int, run: str) -> bool:
         """Whether scans may leave a trace prepared in this way: one of at most so many ways, ever.
@@ -177,6 +190,26 @@ class Releases:
             database.executemany("INSERT INTO members VALUES (?, ?, ?)", rows)
         return True
 
+    def tell(self, choose: Choose) -> None:
+        """Tell cells of tables of statistics, and write down over whom.
+
+        Parameters
+        ----------
+        choose
+            Of each family of tables takes the cells that were ever told, and returns those that are told now.
+        """
+        with self._open() as database:
+            database.executescript(_CELLS)
+            database.execute("BEGIN IMMEDIATE")
+            earlier = _cells(database)
+            for family, cells in choose(earlier).items():
+                for cell in cells:
+                    if cell in earlier.get(family, ()):
+                        continue
+                    number = database.execute("INSERT INTO cells (family) VALUES (?)", (family,)).lastrowid
+                    rows = [(number, member.person, member.version) for member in sorted(cell)]
+                    database.executemany("INSERT INTO cell_members VALUES (?, ?, ?)", rows)
+
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
@@ -208,6 +241,18 @@ def _sets(database: sqlite3.Connection) -> dict[int, tuple[str, frozenset[Member
     return {number: (kinds[number], frozenset(members)) for number, members in found.items()}
 
 
+def _cells(database: sqlite3.Connection) -> dict[str, list[frozenset[Member]]]:
+    """The cells that were told, by family."""
+    families = dict(database.execute("SELECT id, family FROM cells"))
+    found: dict[int, set[Member]] = {number: set() for number in families}
+    for cell, person, version in database.execute("SELECT cell, person, version FROM cell_members"):
+        found[cell].add(Member(person, version))
+    by_family: dict[str, list[frozenset[Member]]] = {}
+    for number, members in found.items():
+        by_family.setdefault(families[number], []).append(frozenset(members))
+    return by_family
+
+
 def blocks(sets: Iterable[Collection[Member]]) -> dict[frozenset[int], set[Item]]:
     """People and versions by the numbers of the sets that they are in."""
     memberships: dict[Item, set[int]] = {}
@@ -221,12 +266,12 @@ def blocks(sets: Iterable[Collection[Member]]) -> dict[frozenset[int], set[Item]
     return found
 
 
-def too_small(sets: Sequence[Collection[Member]], minimum: int) -> dict[frozenset[int], set[Item]]:
-    """Blocks of fewer people than ``minimum`` that the last of the sets makes.
+def too_small(sets: Sequence[Collection[Member]], minimum: int, new: int = 1) -> dict[frozenset[int], set[Item]]:
+    """Blocks of fewer people than ``minimum`` that the last of the sets makes, or the ``new`` last together.
 
     Small blocks that were there before it are no news: the hospital's minimum was lower then.
     """
-    before = {frozenset(block) for block in blocks(sets[:-1]).values()}
+    before = {frozenset(block) for block in blocks(sets[: len(sets) - new]).values()}
     return {
         where: block
         for where, block in blocks(sets).items()

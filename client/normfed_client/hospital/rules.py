@@ -34,6 +34,7 @@ ONLY_REFUSE = frozenset(
         "minimum_sites_in_sum",
         "noise_from_sites",
         "require_secure_aggregation",
+        "statistics",
     }
 )
 LOWEST_PERCENTILE, HIGHEST_PERCENTILE, LARGEST_CLIP = 10.0, 90.0, 20.0
@@ -99,6 +100,11 @@ class Rules(Frozen):
         le=1000,
         description="how many sites, this one among them, are trusted to add their shares of a secure sum's noise: a "
         "study with distributed noise that counts on more is refused; without this, every such study is",
+    )
+    statistics: bool = Field(
+        True,
+        description="whether statistics of the people in a study may leave before anything is trained: tables of ages, "
+        "sexes, scanners, volumes and intensities over minimum_people at least, with noise where the study has epsilon",
     )
     require_secure_aggregation: bool = Field(False, description="whether a study without secure aggregation is refused")
 
@@ -212,7 +218,10 @@ def _recipe_faults(study: StudyConfig, margin_mm: float) -> list[str]:
     if recipe.lesion_margin_mm != margin_mm:
         # Two margins differ by rings of tissue that may be one person's.
         faults.append(f"lesion_margin_mm: must be {margin_mm:g}, as in site.yaml")
-    if study.data.normal == "lesion-free-tissue" and study.data.lesion_labels is not None:
+    if study.data.normal == "lesion-free-slices":
+        # Beside lesion-free-tissue it differs by tissue that may be one person's.
+        faults.append("normal: lesion-free-slices is for simulations; hospitals take lesion-free-tissue")
+    if study.data.normal != "controls" and study.data.lesion_labels is not None:
         faults.append("lesion_labels: where patients' tissue is learnt from, every mask counts as a lesion")
     return faults
 

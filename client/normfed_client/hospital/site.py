@@ -60,7 +60,7 @@ class Site:
         self.config, self.study = config, study
         self.device = choose_device(config.device)
         self.cache = Cache(config.cache)
-        self.recipe = Recipe(study.preprocessing, study.data.modalities, study.data.lesion_labels)
+        self.recipe = Recipe.of(study)
         self.problems: list[Problem] = []
         dataset = read_dataset(config.data)
         # A hospital whose dataset holds nobody else's people need not name them.

@@ -2,7 +2,8 @@
 
 `participants.tsv` gives site, age, sex, group, and perhaps scanner, which `sub-01/sub-01_sessions.tsv` may give of a
 visit. Masks come from any folder of `derivatives`: `desc-brain_mask` is the brain, `label-X_mask` the lesions of kind
-X; `space-T1w`, `space-FLAIR`, ... says on which image's grid they lie.
+X, `desc-lesions_dseg` those of several kinds (see `labels`); `space-T1w`, `space-FLAIR`, ... says on which image's grid
+they lie.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from normfed_client.imaging import labels
 from normfed_client.imaging.near_matches import NearMatch, Visited, instead, near_matches
 from normfed_client.imaging.scanners import MISSING, scanner_of, scanners_of_sessions
 from normfed_common.foundation.errors import DatasetError
@@ -48,16 +50,29 @@ class Participant:
 
 @dataclass(frozen=True)
 class Mask:
-    """A mask file and the modality on whose grid it lies."""
+    """A mask file and the modality on whose grid it lies.
+
+    Parameters
+    ----------
+    values
+        The numbers in the file that are meant; all above 0 when absent.
+    """
 
     path: Path
     modality: str
     label: str
+    values: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Visit:
-    """One person's scans of one session."""
+    """One person's scans of one session.
+
+    Parameters
+    ----------
+    ignored
+        Masks of what is neither lesion nor normal, and is not evaluated.
+    """
 
     participant: Participant
     session: str | None
@@ -66,6 +81,12 @@ class Visit:
     lesions: tuple[Mask, ...] = ()
     in_template_space: bool = False
     near: tuple[NearMatch, ...] = ()
+    ignored: tuple[Mask, ...] = ()
+
+    @property
+    def masks(self) -> tuple[Mask, ...]:
+        """All of them."""
+        return (*self.lesions, *self.ignored, *([self.brain] if self.brain else []))
 
     @property
     def name(self) -> str:
@@ -155,7 +176,7 @@ def read_dataset(root: Path) -> Dataset:
             scanners[subject] = scanners_of_sessions(root, subject)
         if session in scanners.get(subject, {}):
             participant = replace(participant, scanner=scanners[subject][session])
-        visit = replace(_visit(participant, session, found, problems), near=tuple(whose))
+        visit = replace(_visit(participant, session, found, problems, root), near=tuple(whose))
         problems += [
             Problem(name, f"{path.name} is a broken link: get the file that it points to") for path in found.broken
         ]
@@ -234,7 +255,9 @@ def _participant(row: dict[str, str], path: Path, number: int) -> Participant:
     if age is not None and not 0 <= age <= MAXIMUM_AGE:
         raise DatasetError(f"{path}, line {number}: age {raw_age} of {subject} is outside 0 to {MAXIMUM_AGE} years.")
     sex = SEXES.get((row.get("sex") or "").strip().lower())
-    return Participant(subject, site, (row.get("group") or "").strip(), age, sex, scanner_of(row, path, number))
+    group = (row.get("group") or "").strip()
+    scanner = scanner_of(row, path, number)
+    return Participant(subject, site, "" if group in MISSING else group, age, sex, scanner)
 
 
 def _name(subject: str, session: str | None) -> str:
@@ -274,7 +297,7 @@ def _artifacts(dataset: Any, root: Path) -> list[tuple[dict[str, str], str, Path
     return sorted(artifacts, key=lambda artifact: str(artifact[2]))
 
 
-def _visit(participant: Participant, session: str | None, found: _Found, problems: list[Problem]) -> Visit:
+def _visit(participant: Participant, session: str | None, found: _Found, problems: list[Problem], root: Path) -> Visit:
     name = participant.subject + (f"_ses-{session}" if session else "")
     images: dict[str, Path] = {}
     for modality, paths in found.images.items():
@@ -282,21 +305,29 @@ def _visit(participant: Participant, session: str | None, found: _Found, problem
         if len(paths) > 1:
             problems.append(Problem(name, f"{len(paths)} images of {modality}; the first is used, {paths[0].name}"))
     brain: Mask | None = None
-    lesions: list[Mask] = []
+    masks: list[Mask] = []
     for path, entities, suffix in found.masks:
         label = entities.get("label", "")
-        if suffix == "dseg" or (label in TISSUE and entities.get("desc") != "brain"):
+        several = suffix == "dseg" and entities.get("desc") == labels.DESCRIPTION
+        if (suffix == "dseg" and not several) or (label in TISSUE and entities.get("desc") != "brain"):
             continue
         grid = _grid_of(path, entities, images, found.spaces)
         if grid is None:
             problems.append(Problem(name, f"{path.name} lies on no scan's grid (space-{entities.get('space', '?')})"))
         elif entities.get("desc") == "brain":
             brain = brain or Mask(path, grid, "brain")
+        elif several:
+            try:
+                masks += [Mask(path, grid, kind, values) for kind, values in labels.names(path, root).items()]
+            except (ValueError, OSError) as error:
+                problems.append(Problem(name, f"{path.name} {error}: it is left out"))
         elif label:
-            lesions.append(Mask(path, grid, label))
+            masks.append(Mask(path, grid, label))
     spaces = set(found.spaces.values())
     registered = bool(spaces) and all(space.startswith(TEMPLATE_SPACE) for space in spaces)
-    return Visit(participant, session, images, brain, tuple(lesions), registered)
+    lesions = tuple(mask for mask in masks if mask.label != labels.IGNORED)
+    ignored = tuple(mask for mask in masks if mask.label == labels.IGNORED)
+    return Visit(participant, session, images, brain, lesions, registered, ignored=ignored)
 
 
 def _grid_of(path: Path, entities: dict[str, str], images: dict[str, Path], spaces: dict[str, str]) -> str | None:

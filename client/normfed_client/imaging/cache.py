@@ -28,6 +28,7 @@ from normfed_common.foundation.locks import exclusive
 from normfed_common.learning.cohort import Person, Scan
 
 META, PRESENT = "meta.json", "present"
+IGNORED = "ignored.npy"
 SIZES, DIGESTS = "sizes.json", "digests.json"
 ROOT_VARIABLE = "NORMFED_CACHE"
 
@@ -45,7 +46,7 @@ class Entry:
     """One preprocessed scan.
 
     `images.npy` float32 (C, Z, X, Y), so that axial slices lie together; `mask.npy` bool (X, Y, Z); `normal.npy`
-    int32 flat indices; `lesion.npy` bool (X, Y, Z); `meta.json`.
+    int32 flat indices; `lesion.npy` bool (X, Y, Z); `ignored.npy` bool (X, Y, Z), if anything is; `meta.json`.
     """
 
     folder: Path
@@ -75,6 +76,16 @@ class Entry:
         found = np.zeros(self.mask().shape, bool)
         found.flat[np.load(self.folder / "normal.npy")] = True
         return found
+
+    def ignored(self) -> np.ndarray | None:
+        """bool (X, Y, Z): what is neither lesion nor normal; None where there is nothing of that kind."""
+        path = self.folder / IGNORED
+        return np.load(path) if path.exists() else None
+
+    def evaluated(self) -> np.ndarray:
+        """bool (X, Y, Z): the brain without what is ignored."""
+        mask, ignored = self.mask(), self.ignored()
+        return mask if ignored is None else mask & ~ignored
 
     def content(self) -> str:
         """A digest of all files; they are read once per process, as `Cache.get` did."""

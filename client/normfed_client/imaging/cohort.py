@@ -162,8 +162,8 @@ def assign(visits: list[Visit], site: str, study: StudyConfig, lots: Lots | None
     """Roles of one site's visits.
 
     With ``normal: controls`` healthy people train, a share of them held out, and people with lesion masks test. With
-    ``lesion-free-tissue`` a share of the people with lesion masks trains on what is far from their lesions, another is
-    held out, the rest test. A site that does not train holds its healthy people out.
+    ``lesion-free-tissue`` or ``lesion-free-slices`` a share of the people with lesion masks trains on what is normal of
+    theirs, another is held out, the rest test. A site that does not train holds its healthy people out.
 
     Parameters
     ----------

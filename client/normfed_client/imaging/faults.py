@@ -15,10 +15,10 @@ def faults(visit: Visit) -> list[str]:
             images[modality] = read(path)
         except ScanError as error:
             found.append(str(error))
-    for mask in (*visit.lesions, *([visit.brain] if visit.brain else [])):
+    for mask in visit.masks:
         try:
             if mask.modality in images:
-                read_mask(mask.path, images[mask.modality], may_be_empty=mask is not visit.brain)
+                read_mask(mask.path, images[mask.modality], mask is not visit.brain, mask.values)
         except ScanError as error:
             found.append(str(error))
     return found

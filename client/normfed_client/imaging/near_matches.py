@@ -55,7 +55,7 @@ def near_matches(root: Path, used: set[Path]) -> dict[Visited, list[NearMatch]]:
 
 def _images(root: Path) -> Iterator[Path]:
     """Files below ``root`` that end as images do, in the order of their names; nothing hidden."""
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in os.walk(root, followlinks=True):  # as those that are taken are found
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if name.lower().endswith(IMAGES) and not name.startswith("."):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,22 @@ class Image:
         return voxel_sizes(self.affine)
 
 
+def voxel_edges_mm(path: Path) -> tuple[float, float, float]:
+    """Of a scan that has been read before, from its header alone.
+
+    Raises
+    ------
+    ReadError
+        If it cannot be read any more.
+    """
+    try:
+        image = nibabel.load(path)
+    except (OSError, ImageFileError, HeaderDataError) as error:
+        raise ReadError(f"{path}: cannot be read any more ({error}). Put the file back.") from error
+    x, y, z = voxel_sizes(image.affine)
+    return float(x), float(y), float(z)
+
+
 def read(path: Path) -> Image:
     """Read a scan.
 
@@ -60,13 +77,15 @@ def read(path: Path) -> Image:
     return image
 
 
-def read_mask(path: Path, reference: Image, may_be_empty: bool = False) -> Image:
+def read_mask(path: Path, reference: Image, may_be_empty: bool = False, inside: Collection[int] | None = None) -> Image:
     """Read a mask (anything above 0.5 is inside) that must lie on the grid of ``reference``.
 
     Parameters
     ----------
     may_be_empty
         Whether a mask of zeros means something: for lesions, that somebody looked and found none.
+    inside
+        The values that are inside, where the file has labels of several things.
 
     Raises
     ------
@@ -87,7 +106,30 @@ def read_mask(path: Path, reference: Image, may_be_empty: bool = False) -> Image
             f"{path}: not a mask, it holds {len(values):,} different values from {values[0]:g} to {values[-1]:g}. "
             "A mask holds 0 and 1, or whole-number labels."
         )
-    return Image((mask.data > 0.5).astype(np.float32), mask.affine, path)
+    return Image(_inside(mask, inside).astype(np.float32), mask.affine, path)
+
+
+def _inside(mask: Image, inside: Collection[int] | None) -> np.ndarray:
+    """bool (X, Y, Z): what is meant by a mask."""
+    found: np.ndarray = mask.data > 0.5 if inside is None else np.isin(mask.data, list(inside))
+    return found
+
+
+def volume_ml(path: Path, inside: Collection[int] | None = None) -> float:
+    """Volume of what a mask marks, in ml; it may be empty.
+
+    Parameters
+    ----------
+    inside
+        See `read_mask`.
+
+    Raises
+    ------
+    ScanError
+        For the faults of `read` but that of an image without contrast.
+    """
+    mask = _read(path)
+    return float(_inside(mask, inside).sum() * np.prod(mask.voxel_size_mm) / 1000)
 
 
 def same_grid(first: Path, second: Path) -> bool:

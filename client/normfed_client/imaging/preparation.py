@@ -8,6 +8,7 @@ from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from normfed_client.imaging.bids import Mask, Participant, Problem, Visit
 from normfed_client.imaging.cache import Cache
@@ -100,19 +101,19 @@ def serve_visit(payload: bytes) -> bytes:
 
 
 def _encode(visit: Visit, recipe: Recipe, cache: Path) -> bytes:
-    masks = [[str(m.path), m.modality, m.label] for m in visit.lesions]
-    brain = [str(visit.brain.path), visit.brain.modality, visit.brain.label] if visit.brain else None
     return json.dumps(
         {
             "subject": visit.participant.subject,
             "session": visit.session,
             "images": {modality: str(path) for modality, path in visit.images.items()},
-            "brain": brain,
-            "lesions": masks,
+            "brain": visit.brain and _said(visit.brain),
+            "lesions": [_said(mask) for mask in visit.lesions],
+            "ignored": [_said(mask) for mask in visit.ignored],
             "in_template_space": visit.in_template_space,
             "config": recipe.config.model_dump(mode="json"),
             "modalities": recipe.modalities,
             "lesion_labels": recipe.lesion_labels,
+            "whole_slices": recipe.whole_slices,
             "cache": str(cache),
         }
     ).encode()
@@ -120,11 +121,21 @@ def _encode(visit: Visit, recipe: Recipe, cache: Path) -> bytes:
 
 def _decode(payload: bytes) -> tuple[Visit, Recipe, Path]:
     raw = json.loads(payload)
-    masks = [Mask(Path(path), modality, label) for path, modality, label in raw["lesions"]]
-    brain = Mask(Path(raw["brain"][0]), *raw["brain"][1:]) if raw["brain"] else None
+    lesions, ignored = (tuple(_meant(said) for said in raw[kind]) for kind in ("lesions", "ignored"))
+    brain = _meant(raw["brain"]) if raw["brain"] else None
     images = {modality: Path(path) for modality, path in raw["images"].items()}
     person = Participant(raw["subject"], "", "")
-    visit = Visit(person, raw["session"], images, brain, tuple(masks), raw["in_template_space"])
+    visit = Visit(person, raw["session"], images, brain, lesions, raw["in_template_space"], ignored=ignored)
     labels = None if raw["lesion_labels"] is None else tuple(raw["lesion_labels"])
-    recipe = Recipe(validate(PreprocessingConfig, raw["config"], "worker"), tuple(raw["modalities"]), labels)
+    config = validate(PreprocessingConfig, raw["config"], "worker")
+    recipe = Recipe(config, tuple(raw["modalities"]), labels, raw["whole_slices"])
     return visit, recipe, Path(raw["cache"])
+
+
+def _said(mask: Mask) -> list[object]:
+    return [str(mask.path), mask.modality, mask.label, mask.values]
+
+
+def _meant(said: list[Any]) -> Mask:
+    path, modality, label, values = said
+    return Mask(Path(path), modality, label, None if values is None else tuple(values))

@@ -16,11 +16,12 @@ from scipy import ndimage
 
 from normfed_client.imaging import registration
 from normfed_client.imaging.bids import Mask, Visit
-from normfed_client.imaging.cache import META, PRESENT, Cache, Entry, write_arrays
+from normfed_client.imaging.cache import IGNORED, META, PRESENT, Cache, Entry, write_arrays
 from normfed_client.imaging.nifti import Image, read, read_mask
 from normfed_client.imaging.template import BRAIN_LEVEL, Grid, common_grid, whole
 from normfed_common.foundation import digests
 from normfed_common.foundation.errors import ReadError, ScanError
+from normfed_common.study.config import StudyConfig
 from normfed_common.study.preprocessing import PreprocessingConfig
 
 VERSION = 3  # of this file's arithmetic and of the cache's layout: raise it and old entries are no longer found
@@ -30,11 +31,25 @@ MINIMUM_BRAIN_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Recipe:
-    """What beside the scans decides the result."""
+    """What beside the scans decides the result.
+
+    Parameters
+    ----------
+    whole_slices
+        Whether only axial slices without any lesion are normal, instead of all that is far from lesions: as Kascenas
+        2022 learns from the tumour-free slices of patients.
+    """
 
     config: PreprocessingConfig
     modalities: tuple[str, ...]
     lesion_labels: tuple[str, ...] | None
+    whole_slices: bool = False
+
+    @classmethod
+    def of(cls, study: StudyConfig) -> Recipe:
+        """What a study says."""
+        data = study.data
+        return cls(study.preprocessing, data.modalities, data.lesion_labels, data.normal == "lesion-free-slices")
 
     def key(self, visit: Visit) -> str:
         """The content key of a visit; reads the files once.
@@ -52,8 +67,11 @@ class Recipe:
                     "images": [[m, digests.of_file(visit.images[m])] for m in self.needed(visit)],
                     "modalities": self.modalities,
                     "brain": [visit.brain.modality, digests.of_file(visit.brain.path)] if visit.brain else None,
-                    "lesions": [[m.label, m.modality, digests.of_file(m.path)] for m in self.lesions(visit)],
+                    "lesions": [_said(mask) for mask in self.lesions(visit)],
                     "registered": visit.in_template_space,
+                    # Entries that were made before there was any of these keep their keys.
+                    **({"ignored": [_said(mask) for mask in visit.ignored]} if visit.ignored else {}),
+                    **({"whole_slices": True} if self.whole_slices else {}),
                 }
             )
         except OSError as error:
@@ -72,8 +90,13 @@ class Recipe:
     def needed(self, visit: Visit) -> list[str]:
         """Modalities whose files matter: those of the study that the visit has, the reference, and those that masks lie
         on."""
-        masks = [mask.modality for mask in (*self.lesions(visit), *([visit.brain] if visit.brain else []))]
+        brain = [visit.brain] if visit.brain else []
+        masks = [mask.modality for mask in (*self.lesions(visit), *visit.ignored, *brain)]
         return sorted({*(m for m in self.modalities if m in visit.images), self.reference(visit), *masks})
+
+
+def _said(mask: Mask) -> list[object]:
+    return [mask.label, mask.modality, digests.of_file(mask.path), *([] if mask.values is None else [mask.values])]
 
 
 def missing_modalities(visit: Visit, modalities: tuple[str, ...]) -> list[str]:
@@ -117,9 +140,10 @@ def _run(visit: Visit, recipe: Recipe, folder: Path) -> dict[str, object]:
     grid = common_grid(config.voxel_size_mm)
     scans = {modality: read(visit.images[modality]) for modality in recipe.needed(visit)}
     brain = read_mask(visit.brain.path, scans[visit.brain.modality]) if visit.brain else None
-    lesion_masks = [
-        (mask, read_mask(mask.path, scans[mask.modality], may_be_empty=True)) for mask in recipe.lesions(visit)
-    ]
+    lesion_masks, ignored_masks = (
+        [(mask, read_mask(mask.path, scans[mask.modality], True, mask.values)) for mask in masks]
+        for masks in (recipe.lesions(visit), visit.ignored)
+    )
     reference = recipe.reference(visit)
     matrices = {m: np.eye(4) for m in scans}
     if not visit.in_template_space:
@@ -147,16 +171,20 @@ def _run(visit: Visit, recipe: Recipe, folder: Path) -> dict[str, object]:
             f"{visit.name}: only {mask.sum() / grid.brain.sum():.0%} of the brain is in the field of view "
             f"({scans[reference].path.name}). List the subject under data.exclude, or get the whole scan."
         )
-    lesion = np.zeros(grid.shape, bool)
+    lesion, ignored = np.zeros(grid.shape, bool), np.zeros(grid.shape, bool)
+    for found, image in ignored_masks:
+        ignored |= mask & (on_grid(image, found.modality) > 0.5)
     voxels: dict[str, int] = {}
     for found, image in lesion_masks:
-        inside = mask & (on_grid(image, found.modality) > 0.5)
+        inside = mask & ~ignored & (on_grid(image, found.modality) > 0.5)
         voxels[found.label] = voxels.get(found.label, 0) + int(inside.sum())
         lesion |= inside
     for image, modality in zip(images, recipe.modalities, strict=True):
         if modality in scans:
             image[...] = _normalised(image, mask, config, visit.name, modality)
-    write_arrays(folder, images, mask, lesion, mask & ~_near(lesion, config))
+    write_arrays(folder, images, mask, lesion, mask & ~_not_normal(lesion | ignored, recipe))
+    if ignored.any():
+        np.save(folder / IGNORED, ignored)
     return {
         "overlap": overlap,
         "brain_voxels": int(mask.sum()),
@@ -208,11 +236,14 @@ def _check_overlap(visit: Visit, overlap: float, matrix: np.ndarray, masked: boo
         )
 
 
-def _near(lesion: np.ndarray, config: PreprocessingConfig) -> np.ndarray:
+def _not_normal(lesion: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """bool (X, Y, Z): what is within the margin of a lesion, or in an axial slice with any."""
     if not lesion.any():
         return lesion
-    distance: np.ndarray = ndimage.distance_transform_edt(~lesion, sampling=config.voxel_size_mm)
-    return distance <= config.lesion_margin_mm
+    if recipe.whole_slices:
+        return np.broadcast_to(lesion.any((0, 1)), lesion.shape)
+    distance: np.ndarray = ndimage.distance_transform_edt(~lesion, sampling=recipe.config.voxel_size_mm)
+    return distance <= recipe.config.lesion_margin_mm
 
 
 def _normalised(

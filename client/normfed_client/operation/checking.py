@@ -265,6 +265,11 @@ def _data(hospital: Hospital, opening_scans: bool) -> Iterator[Finding]:
     if few:
         text = f"fewer than minimum_people ({minimum}) in a group: {', '.join(few)}"
         yield Finding(1, "people", text, "Nothing that is about them alone leaves; see minimum_people of site.yaml.")
+    if hospital.config.statistics:
+        text = "a server may ask for ages, sexes, scanners, volumes and intensities of the people in a study, in tables"
+        yield Finding(0, "statistics", f"{text} of {minimum} people a cell at least; statistics: false forbids it")
+    else:
+        yield Finding(0, "statistics", "none of the people leave (statistics: false)")
     if os.access(config.data, os.W_OK):
         cure = "normfed never writes there; mount it read-only to be sure."
         yield Finding(1, "data", "this user may write to the dataset", cure)

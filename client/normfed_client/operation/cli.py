@@ -138,6 +138,10 @@ def releases(home: Home = DEFAULT) -> None:
         table.add_row(str(release.people), release.kind, str(release.times), *days)
         table.add_row("", f"[dim]{release.run}, {release.what}[/]")
     console.print(table)
+    told = hospital.releases().cells()
+    if told:
+        families = ", ".join(f"{plain(name)} {count}" for name, count in told.items())
+        console.print(f"\nCells told in statistics of cohorts: {families}", soft_wrap=True)
     console.print(
         f"\nEach row is one set of people, kept as keyed digests, with the run that it was last for. No combination of "
         f"rows is about fewer than {hospital.config.minimum_people} people (minimum_people of site.yaml).",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
+
 from flwr.app import Context, Message, RecordDict
 from flwr.proto.fleet_pb2 import ActivateNodeRequest, DeactivateNodeRequest
 from flwr.proto.runtime_pb2 import AcquireTaskRequest, SendTaskHeartbeatRequest
@@ -34,10 +37,19 @@ __all__ = [
 ]
 
 
-def run_supernode() -> None:
-    """Run `flower-supernode` with the command line of this process."""
+def run_supernode(pause_s: float | None = None) -> None:
+    """Run `flower-supernode` with the command line of this process.
+
+    Parameters
+    ----------
+    pause_s
+        The longest pause between two looks for a request or an answer; Flower's own, of 3 s, cannot be set.
+    """
+    from flwr.supernode import start_client_internal as node
     from flwr.supernode.cli.flower_supernode import flower_supernode  # seconds of imports, for this process alone
 
+    if pause_s is not None:
+        vars(node)["time"] = SimpleNamespace(sleep=lambda seconds: time.sleep(min(seconds, pause_s)))
     flower_supernode()
 
 

@@ -12,13 +12,14 @@ import sys
 import traceback
 
 from normfed_client.operation.flower import run_supernode
+from normfed_client.operation.services import PAUSE_VARIABLE
 
 
 def main() -> None:
     """Run `flower-supernode` with its own command line."""
-    code = 1
+    code, pause = 1, os.environ.get(PAUSE_VARIABLE)
     try:
-        run_supernode()
+        run_supernode(float(pause) if pause else None)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except Exception:  # noqa: BLE001  (whatever it is, it is said, and whoever supervises starts again)

@@ -10,7 +10,7 @@ from normfed_common.algorithms.private_training import check_training
 from normfed_common.algorithms.secure import check_secure_sums
 from normfed_common.algorithms.table import Algorithm, configure
 from normfed_common.foundation.errors import NormfedError, StudyError
-from normfed_common.learning.learner import NORMALISATION_GROUP
+from normfed_common.learning.learner import NORMALISATION_GROUP, Learner
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
@@ -20,7 +20,7 @@ from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN
 
 
-def personal_arrays(model: NormativeModel, strategy: dict[str, Any]) -> frozenset[str]:
+def personal_arrays(model: Learner, strategy: dict[str, Any]) -> frozenset[str]:
     """Names of the model's arrays that stay at the site: the strategy's choice, and the model's own.
 
     Raises
@@ -54,7 +54,7 @@ def personal_arrays(model: NormativeModel, strategy: dict[str, Any]) -> frozense
     return kept
 
 
-def _how_to_keep(strategy: str, row: Algorithm, model: NormativeModel, own: frozenset[str]) -> str:
+def _how_to_keep(strategy: str, row: Algorithm, model: Learner, own: frozenset[str]) -> str:
     """An entry that keeps the last part without which every phase has something left to share."""
     if "personal" not in row.parameters.model_fields:
         return ""

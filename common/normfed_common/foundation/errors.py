@@ -98,6 +98,7 @@ class SiteCode(IntEnum):
     PRIVACY_REQUIRED = 225
     TOO_LITTLE_PRIVACY = 226
     NOT_SAID = 227
+    NO_STATISTICS = 228
     SECURE_SUM_REFUSED = 230
     OUT_OF_RANGE = 231
     PEERS_UNKNOWN = 232
@@ -155,6 +156,7 @@ _SENTENCES = {
     SiteCode.TOO_LITTLE_PRIVACY: "the study's privacy.epsilon or privacy.delta is larger than the site allows",
     SiteCode.NOT_SAID: "the site could not do the work, and in a study with privacy.epsilon does not say why, for that "
     "may be about one person; its own log does",
+    SiteCode.NO_STATISTICS: "the site lets no statistics of its people leave (statistics of its site.yaml)",
     SiteCode.SECURE_SUM_REFUSED: "the site takes no part in this secure sum: too few sites, keys that are not its "
     "peers' own, a second answer, or not all sites were told the same; its own log says which",
     SiteCode.OUT_OF_RANGE: "a number of the site's is beyond the range that the study declares for secure sums "

@@ -8,6 +8,8 @@ people of each: a made-up model may score all those without a modality alike, an
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 LARGEST_SHARE = 0.5  # of one person in a part
@@ -78,25 +80,39 @@ def merged_bins(total: np.ndarray, present: np.ndarray, minimum: int, groups: np
     found = np.zeros_like(total)
     parts = _parts(len(present), groups)
 
-    def enough(people: np.ndarray) -> bool:
+    def enough(places: Sequence[int]) -> bool:
+        people: np.ndarray = np.any(present[:, list(places)], axis=1)
         counts = [int(people[part].sum()) for part in parts]
         return any(counts) and all(count == 0 or count >= minimum for count in counts)
 
-    runs: list[tuple[int, np.ndarray]] = []  # each one's lowest bin, and who is in it
-    waiting, people = total.dtype.type(0), np.zeros(len(present), bool)
-    for place in np.flatnonzero(present.any(0))[::-1]:
-        waiting += total[place]
-        people |= present[:, place]
-        if enough(people):
-            found[place] = waiting
-            runs.append((place, people))
-            waiting, people = total.dtype.type(0), np.zeros(len(present), bool)
-    while runs and not enough(people):
-        place, others = runs.pop()
-        waiting, people = found[place] + waiting, people | others
-        found[place] = 0
-    if enough(people):
-        found[0] = waiting
+    told = runs(np.flatnonzero(present.any(0)), enough)
+    for number, run in enumerate(told, 1):
+        found[0 if number == len(told) else run[-1]] = sum((total[place] for place in run), total.dtype.type(0))
+    return found
+
+
+def runs(occupied: np.ndarray, enough: Callable[[Sequence[int]], bool]) -> list[list[int]]:
+    """The occupied bins, from the last down, in as many runs of neighbours as can be that have ``enough`` in them.
+
+    What is left over at the bottom belongs to the last run, and where that is not enough to the one before it as well;
+    there is no run where all bins together are not enough.
+
+    Parameters
+    ----------
+    occupied
+        Their numbers, ascending.
+    """
+    found: list[list[int]] = []
+    waiting: list[int] = []
+    for place in occupied[::-1].tolist():
+        waiting.append(place)
+        if enough(waiting):
+            found.append(waiting)
+            waiting = []
+    while waiting and found and not enough(waiting):
+        waiting = found.pop() + waiting
+    if waiting and enough(waiting):
+        found.append(waiting)
     return found
 
 

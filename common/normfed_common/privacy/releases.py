@@ -8,7 +8,8 @@ theorem A.1).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -59,6 +60,31 @@ def released(
     draws
         Returns what the person of a number draws from: the same whoever else is there.
     multiplier
+        See `noised_total`.
+
+    Raises
+    ------
+    SiteError
+        If it is of too many people for its share of the noise.
+    """
+    numbers = range(len(cohort.people()))
+
+    def contribution(number: int) -> Arrays:
+        return bounded.contribution(Alone(cohort, number), draws(number))
+
+    return noised_total(bounded, [partial(contribution, number) for number in numbers], noise, multiplier)
+
+
+def noised_total(
+    bounded: Bounded, contributions: Sequence[Callable[[], Arrays]], noise: SecretNoise, multiplier: float | NoiseShare
+) -> Arrays:
+    """The total of people's contributions with noise, and what is sent beside it; see `released`.
+
+    Parameters
+    ----------
+    contributions
+        One per person; whatever one raises, for that person zeros are added.
+    multiplier
         z, the standard deviation of the noise in every entry of the total of contributions; 0 for none. Or this site's
         share of the noise of a secure sum: then the total is in whole steps of its grid.
 
@@ -70,12 +96,12 @@ def released(
     share = multiplier if isinstance(multiplier, NoiseShare) else None
     # Whole steps of a grid are exact in float64: there are at most 2^50, as `NoiseShare.check` sees to.
     total = {name: np.zeros(shape) for name, shape in sorted(bounded.shapes().items())}
-    people, lost = len(cohort.people()), list[Exception]()
+    people, lost = len(contributions), list[Exception]()
     if share is not None:
         share.check(people)
-    for number in range(people):
+    for made in contributions:
         try:
-            part = shortened(bounded.contribution(Alone(cohort, number), draws(number)))
+            part = shortened(made())
             part = part if share is None else share.rounded(part)
             adding = [(array, part[name]) for name, array in total.items()]
         except OF_PEOPLE as error:

@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints
 from normfed_common.foundation import digests
 from normfed_common.study.base import Frozen, NamedEntry
 from normfed_common.study.data import DataConfig
+from normfed_common.study.domain_shift import NOTHING, DomainShiftConfig
 from normfed_common.study.evaluation import EvaluationConfig
 from normfed_common.study.federation import PLAIN, ComparisonConfig, FederationConfig
 from normfed_common.study.postprocessing import OFF, PostprocessingConfig
@@ -30,7 +31,7 @@ class StudyConfig(Frozen):
         (),
         max_length=8,
         description="done to every scan before a model sees it, in order; names and parameters",
-        examples=["[{name: standardise}]"],
+        examples=["[nyul]", "[{name: z-score, robust: true}]"],
     )
     model: NamedEntry = Field(
         default_factory=lambda: {"name": "siamese"}, description="name and parameters", examples=["{name: siamese}"]
@@ -58,6 +59,12 @@ class StudyConfig(Frozen):
     )
     comparisons: ComparisonConfig = ComparisonConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    domain_shift: DomainShiftConfig = Field(
+        NOTHING,
+        exclude_if=lambda chosen: chosen == NOTHING,  # studies without the key keep their digests
+        description="what `normfed study domain-shift` compares",
+        examples=["{harmonizations: [nyul, combat]}"],
+    )
 
     @property
     def digest(self) -> str:

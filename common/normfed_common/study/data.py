@@ -6,7 +6,7 @@ import operator
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from normfed_common.study.base import Frozen, NamedEntry
 from normfed_common.wording.spelling import meant, sentences
@@ -71,12 +71,23 @@ class PhantomConfig(Frozen):
     voxel_size_mm: int = Field(2, ge=1, le=4, description="of the scans that are written")
 
 
+def _by(entry: Any) -> Any:
+    """``scanner`` is short for ``{by: scanner}``."""
+    return {"by": entry} if isinstance(entry, str) else entry
+
+
 class DataConfig(Frozen):
     """The cohort of a study."""
 
     phantom: PhantomConfig | None = Field(None, description="make synthetic hospitals instead of reading a dataset")
     dataset: NamedEntry | None = Field(
         None, description="make, or fetch, the dataset of that name on this machine: name and parameters"
+    )
+    split: Annotated[dict[str, Any], BeforeValidator(_by)] | None = Field(
+        None,
+        exclude_if=operator.not_,  # studies without the key keep their digests
+        description="in a simulation, divide the people among other sites than their own: by what, and its parameters",
+        examples=["{by: dirichlet, over: age, alpha: 0.5, sites: 6}"],
     )
     modalities: tuple[Modality, ...] = Field(
         min_length=1, max_length=4, description="BIDS suffixes, channel order", examples=["[T1w, FLAIR]"]
@@ -103,8 +114,10 @@ class DataConfig(Frozen):
     exclude: dict[SubjectName | SiteName, str] = Field(
         default_factory=dict, description="subjects or sites left out, each with its reason"
     )
-    normal: Literal["controls", "lesion-free-tissue"] = Field(
-        "controls", description="what counts as normal: healthy people, or patients' tissue far from any lesion"
+    normal: Literal["controls", "lesion-free-tissue", "lesion-free-slices"] = Field(
+        "controls",
+        description="what counts as normal: healthy people, patients' tissue far from any lesion, or patients' axial "
+        "slices without any (in simulations)",
     )
     control_groups: tuple[str, ...] = Field(("control",), description="values of `group` that mean healthy")
     lesion_labels: tuple[str, ...] | None = Field(
@@ -115,7 +128,7 @@ class DataConfig(Frozen):
     )
     held_out_people: int | None = Field(None, ge=0, description="a number for each site instead of the share")
     test_share: float = Field(
-        0.5, gt=0, lt=1, description="with lesion-free-tissue: share of each training site's people who only test"
+        0.5, gt=0, lt=1, description="where patients train: share of each training site's people who only test"
     )
 
     @property

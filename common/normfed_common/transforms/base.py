@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from normfed_common.foundation.errors import PluginError
 from normfed_common.learning.cohort import Scan
@@ -18,7 +18,17 @@ class ScanTransform(Learner, ABC):
     learns it anew from the sites that the model learns from. One with `keeps_to_site` learns its site's part by
     `personalise` before whatever comes after it sees a scan, in training as in scoring; a site that only tests has
     nobody to learn from, and there it transforms with what all sites share.
+
+    `normfed transforms` says of one the first paragraph of its docstring, or of its module's where it begins with
+    ``See the module.``
+
+    Attributes
+    ----------
+    source
+        Where it was published; empty where it was not.
     """
+
+    source: ClassVar[str] = ""
 
     @classmethod
     def fills(cls, config: Any, modalities: tuple[str, ...]) -> tuple[str, ...]:

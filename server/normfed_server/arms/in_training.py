@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from normfed_common.models.base import NormativeModel
+from normfed_common.learning.learner import Learner
+from normfed_common.statistics.learner import ENTRY
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.federation import SumsBy
+from normfed_common.study.roles import ROLES
 from normfed_common.wire.requests import Payload, Request
 from normfed_server.arms.context import RunContext
 from normfed_server.arms.plan import Arm
@@ -28,7 +31,7 @@ class ArmInTraining:
     """
 
     arm: Arm
-    model: NormativeModel
+    model: Learner
     context: RunContext
     progress: Progress
 
@@ -36,6 +39,18 @@ class ArmInTraining:
     def study(self) -> StudyConfig:
         """What is studied."""
         return self.context.study
+
+    @property
+    def sums_by(self) -> SumsBy:
+        """How the sites' sums are weighted; people who are counted are never."""
+        return "by-people" if self.arm.model == ENTRY else self.study.federation.sums
+
+    def people(self, site: str) -> int:
+        """How many of a site's people sums are about."""
+        described = self.context.roster.sites[site]
+        if self.arm.model == ENTRY:
+            return sum(max(getattr(described, role), 0) for role in ROLES)
+        return described.train
 
     def trainers(self) -> dict[str, int]:
         """Sites that train this arm, and their people."""

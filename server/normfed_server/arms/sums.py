@@ -56,8 +56,8 @@ def add_up(job: ArmInTraining, phase: Phase) -> bool:
     totals: dict[Layout, Total] = {}
     noise = noise_of(job)
     for site, sums in job.context.asker.heard(messages, partial(_claimed, job, name, noise), missed=missed):
-        total = totals.setdefault(_layout(sums), Total(job.study.federation.sums, job.study.federation.largest_share))
-        total.add(site, sums, job.context.roster.sites[site].train)
+        total = totals.setdefault(_layout(sums), Total(job.sums_by, job.study.federation.largest_share))
+        total.add(site, sums, job.people(site))
     ranked = sorted(totals.values(), key=lambda total: -len(total.people))
     if not ranked:
         raise RunError(f"{job.arm.name}: no site sent sums of {name}. {listed(missed)}. Fix that, and resume.")
@@ -129,7 +129,7 @@ def _times(sums: Arrays, factor: float) -> Arrays:
 
 def _claimed(job: ArmInTraining, phase: str, noise: float | None, site: str, answer: Answer, arrays: Arrays) -> Arrays:
     job.note(site, answer.notes)
-    return claims.sums(arrays, job.model, phase, job.context.roster.sites[site].train, noise)
+    return claims.sums(arrays, job.model, phase, job.people(site), noise)
 
 
 def noise_of(job: ArmInTraining) -> float | None:

@@ -182,6 +182,9 @@ def run(
     ] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Overrides the study's federation.rounds.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Overrides the study's seed.")] = None,
+    statistics: Annotated[
+        bool, typer.Option("--statistics", help="Only show the cohorts in figures; nothing is trained.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a study with the sites, and follow the run; Ctrl-C stops following, not the run."""
@@ -192,7 +195,7 @@ def run(
     changes: dict[str, Any] = {"federation": {"rounds": rounds}} if rounds is not None else {}
     if seed is not None:
         changes["seed"] = seed
-    name = starting.begin(opened, load_study(study, **changes), canary, tuple(without or ()))
+    name = starting.begin(opened, load_study(study, **changes), canary, tuple(without or ()), statistics)
     if detach:
         typer.echo(name)
         return
@@ -311,6 +314,9 @@ def _runs(home: Path, console: Console, only_open: bool) -> None:
 
 
 def _follow(home: Path, name: str, as_json: bool) -> None:
+    from normfed_server.report.cohort_words import show_cohorts
+    from normfed_server.results import cohorts
+    from normfed_server.runs.folder import COHORTS, reopen
     from normfed_server.runs.following import Lines, Live, follow
 
     opened = open_home(home)
@@ -326,8 +332,10 @@ def _follow(home: Path, name: str, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"event": "ended", "state": str(entry.state), "why": entry.why}))
     else:
-        report = opened.runs / name / "report.html"
+        report = reopen(opened.runs / name).report
         console.print(f"[bold]{entry.state}[/]. {plain(entry.why)}".rstrip(), soft_wrap=True)
+        if (report.parent / COHORTS).exists():
+            show_cohorts(console, cohorts.read(report.parent))
         if report.exists():
             console.print(f"Report: [bold]{report}[/]", soft_wrap=True)
     raise typer.Exit(_EXIT[str(entry.state)])

@@ -15,10 +15,12 @@ import httpx
 import psutil
 
 from normfed_common.foundation.errors import DamagedError, NormfedError
+from normfed_server.report.cohorts import write_cohorts
 from normfed_server.report.page import write_report
 from normfed_server.report.words import participation_sentence
-from normfed_server.results import layout
-from normfed_server.runs.folder import reopen
+from normfed_server.results import cohorts, layout
+from normfed_server.results.cohorts import Statistics
+from normfed_server.runs.folder import counts_only, reopen
 from normfed_server.state import admission
 from normfed_server.state.folder import ServerHome
 from normfed_server.state.ledger import Entry, State
@@ -170,17 +172,24 @@ class Reconciler:
             self.ledger.set(entry.name, State.FAILED, outcome["why"])
             self.say(f"{entry.name}: stopped. {outcome['why']}")
             return
+        counted = counts_only(folder)
         try:
-            partial = participation_sentence(layout.read(folder))
+            partial = _missing(cohorts.read(folder)) if counted else participation_sentence(layout.read(folder))
         except DamagedError as error:
-            path = folder / layout.FILE
+            path = folder / (cohorts.FILE if counted else layout.FILE)
             why = f"{path} cannot be read ({error.why}). Make it again: normfed server resume {entry.name}"
             self.ledger.set(entry.name, State.FAILED, why)
             self.say(f"{entry.name}: failed. {why}")
             return
         try:
-            write_report(reopen(folder))
+            (write_cohorts if counted else write_report)(reopen(folder))
         except Exception as error:  # noqa: BLE001  (the figures are there all the same)
             self.say(f"{entry.name}: no report. {type(error).__name__}: {error}")
         self.ledger.set(entry.name, State.PARTIAL if partial else State.FINISHED, partial or "")
         self.say(f"{entry.name}: {self.ledger.get(entry.name).state}. {partial or ''}".rstrip())
+
+
+def _missing(found: Statistics) -> str:
+    """Which sites are not in the statistics; empty where all are."""
+    told = "; ".join(f"{site}: {why}" for site, why in found.missed.items())
+    return f"Not all sites are in the statistics. {told}." if told else ""

@@ -62,7 +62,7 @@ def loss_curves(results: RunResults) -> str:
             x=[entry.round for entry in pooled], y=values, name="pooled", line={"dash": "dot", "color": "#111"}
         )
     figure.update_layout(**_layout(len(sites)), xaxis_title="round", yaxis_title="training loss")
-    return _html(figure)
+    return to_html(figure)
 
 
 def per_site(evaluation: Mapping[str, ModelFigures], metrics: Mapping[str, Described]) -> str:
@@ -96,7 +96,7 @@ def per_site(evaluation: Mapping[str, ModelFigures], metrics: Mapping[str, Descr
     menu = {"buttons": buttons, "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"}
     figure.update_layout(**_legend_below(420, count), barmode="group")
     figure.update_layout(updatemenus=[menu], yaxis_title=metrics[shown[0]].title if shown else "")
-    return _html(figure)
+    return to_html(figure)
 
 
 def gains(differences: Mapping[str, Differences], models: Sequence[str], metric: str, title: str) -> str:
@@ -119,7 +119,7 @@ def gains(differences: Mapping[str, Differences], models: Sequence[str], metric:
     layout = _legend_below(max(380, 130 + 26 * places), len(models))
     figure.update_layout(**layout, xaxis_title=f"federated minus the other, {title}", scattermode="group")
     figure.update_yaxes(autorange="reversed")
-    return _html(figure)
+    return to_html(figure)
 
 
 def matrix(results: RunResults, metric: str) -> str:
@@ -151,7 +151,7 @@ def matrix(results: RunResults, metric: str) -> str:
         **{**LAYOUT, "height": 90 + 42 * len(names)}, xaxis_title="tested at", yaxis_title="trained at"
     )
     figure.update_yaxes(autorange="reversed")
-    return _html(figure)
+    return to_html(figure)
 
 
 def league_gains(results: RunResults, metric: str = "auroc") -> str:
@@ -182,7 +182,7 @@ def league_gains(results: RunResults, metric: str = "auroc") -> str:
     title = results.metrics[metric].title
     figure.update_layout(**{**LAYOUT, "height": 150 + 26 * len(gained)}, xaxis_title=f"gain in {title} over local")
     figure.update_yaxes(autorange="reversed")
-    return _html(figure)
+    return to_html(figure)
 
 
 def league_sites(results: RunResults, metric: str = "auroc") -> str:
@@ -206,7 +206,7 @@ def league_sites(results: RunResults, metric: str = "auroc") -> str:
     figure = go.Figure(heat)
     figure.update_layout(**{**LAYOUT, "height": 110 + 26 * len(gained)}, xaxis_title="tested at")
     figure.update_yaxes(autorange="reversed")
-    return _html(figure)
+    return to_html(figure)
 
 
 def _gained(results: RunResults, metric: str) -> dict[str, Gains]:
@@ -244,7 +244,7 @@ def hospital_times(history: Sequence[RoundFigures], median_s: Mapping[str, float
         )
     figure.update_layout(**_layout(2, 130 + 22 * len(sites)), xaxis_title="minutes from the round's beginning")
     figure.update_yaxes(categoryorder="array", categoryarray=sites)
-    return _html(figure)
+    return to_html(figure)
 
 
 def _bars(figures: Sequence[Figure | Difference | None]) -> dict[str, Any]:
@@ -264,7 +264,8 @@ def _bars(figures: Sequence[Figure | Difference | None]) -> dict[str, Any]:
     }
 
 
-def _html(figure: go.Figure) -> str:
+def to_html(figure: go.Figure) -> str:
+    """A figure as a part of a page that holds plotly already."""
     config = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["lasso2d", "select2d"]}
     html: str = figure.to_html(full_html=False, include_plotlyjs=False, config=config)
     return html

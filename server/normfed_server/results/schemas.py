@@ -1,4 +1,4 @@
-"""JSON schemas of what a run leaves for programs: metrics.json, privacy-audit.json, and a line of events.jsonl.
+"""JSON schemas of what a run leaves for programs: metrics, privacy audit and statistics, and a line of events.jsonl.
 
 They are files of the package. `make schemas` writes them anew from the models after a change.
 """
@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from normfed_common.foundation.files import write_text
 from normfed_server.events.kinds import KNOWN
 from normfed_server.results.audit import PrivacyAudit
+from normfed_server.results.cohorts import Statistics
 from normfed_server.results.layout import RunResults
 
 PACKAGE = Path(__file__).parents[1]
@@ -24,6 +25,7 @@ def schemas() -> dict[Path, dict[str, JsonValue]]:
     return {
         PACKAGE / "results" / "metrics.schema.json": {"$schema": DIALECT, **RunResults.model_json_schema()},
         PACKAGE / "results" / "privacy-audit.schema.json": {"$schema": DIALECT, **PrivacyAudit.model_json_schema()},
+        PACKAGE / "results" / "statistics.schema.json": {"$schema": DIALECT, **Statistics.model_json_schema()},
         PACKAGE / "events" / "events.schema.json": {"$schema": DIALECT, "title": "RunEvent", **KNOWN.json_schema()},
     }
 

@@ -12,6 +12,7 @@ runs/<study>-<time>/
     model.safetensors   the federated model
     calibration.safetensors normal voxels that p-values of its maps compare with, where people are held out
     metrics.json        all figures
+    statistics.json     of a run that asks for the cohorts in figures and trains nothing; statistics.html: as a page
     report.html         what was found; privacy.html: what is promised to patients, and what is not
     privacy-audit.json  what attackers reached, where the run was audited
     maps/               of a simulation: anomaly maps as NIfTI, linked from the sites' folders
@@ -19,7 +20,10 @@ runs/<study>-<time>/
 
 from __future__ import annotations
 
+import itertools
+import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,10 +33,12 @@ import numpy as np
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation import digests, plain_yaml
 from normfed_common.foundation.errors import RunError, StudyError
-from normfed_common.foundation.files import write_text
+from normfed_common.foundation.files import write_json, write_text
 from normfed_common.studies import DIGEST, study_of_run
 from normfed_common.study.config import StudyConfig
+from normfed_server.state.notes import OPTIONS
 
+COHORTS, COHORTS_PAGE = "statistics.json", "statistics.html"
 INITIAL, PRIVACY, REPORT = "initial.safetensors", "privacy.html", "report.html"
 
 
@@ -49,6 +55,11 @@ class Run:
         return self.folder / "sites.json"
 
     @property
+    def report(self) -> Path:
+        """Its page, whether it is there yet or not."""
+        return self.folder / (COHORTS_PAGE if counts_only(self.folder) else REPORT)
+
+    @property
     def planned(self) -> bool:
         """Whether anything of it has happened: the first event says which models will be trained."""
         return (self.folder / "events.jsonl").exists()
@@ -56,11 +67,21 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether all figures are there."""
-        return (self.folder / "metrics.json").exists()
+        return (self.folder / (COHORTS if counts_only(self.folder) else "metrics.json")).exists()
 
 
-def begin(study: StudyConfig, out: Path) -> Run:
-    """Make the run folder ``out/<study>-<time>`` and write the resolved study.
+def counts_only(folder: Path) -> bool:
+    """Whether a run asks for statistics of the cohorts, and trains nothing."""
+    try:
+        return bool(json.loads((folder / OPTIONS).read_text(encoding="utf-8")).get("statistics", False))
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, AttributeError) as error:
+        raise RunError(f"{folder / OPTIONS}: damaged ({error}). Remove it, and begin a new run.") from error
+
+
+def begin(study: StudyConfig, out: Path, options: Mapping[str, bool] | None = None) -> Run:
+    """Make the run folder ``out/<study>-<time>`` and write the resolved study, and how the run is started.
 
     Raises
     ------
@@ -69,11 +90,21 @@ def begin(study: StudyConfig, out: Path) -> Run:
     RunError
         If the folder cannot be made.
     """
-    if study.initial_model is not None:
-        _check_initial_model(Path(study.initial_model))
+    check_initial_model(study)
+    return begin_in(study, new_folder(out, study.name), options)
+
+
+def new_folder(out: Path, name: str) -> Path:
+    """Make ``out/<name>-<time>``.
+
+    Raises
+    ------
+    RunError
+        If it cannot be made.
+    """
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    for attempt in range(100):
-        folder = out / (f"{study.name}-{stamp}" + (f"-{attempt}" if attempt else ""))
+    for attempt in itertools.count():
+        folder = out / (f"{name}-{stamp}" + (f"-{attempt}" if attempt else ""))
         try:
             folder.mkdir(parents=True)
             break
@@ -81,8 +112,16 @@ def begin(study: StudyConfig, out: Path) -> Run:
             continue
         except OSError as error:
             raise RunError(f"{folder}: cannot be made ({error.strerror}). Choose another folder with --out.") from error
+    return folder
+
+
+def begin_in(study: StudyConfig, folder: Path, options: Mapping[str, bool] | None = None) -> Run:
+    """Write the resolved study, and how the run is started, into ``folder``, which is the run folder from here on."""
+    folder.mkdir(parents=True, exist_ok=True)
     if study.initial_model is not None:
         study = _with_initial_model(study, folder)
+    if options:
+        write_json(folder / OPTIONS, dict(options))
     write_text(folder / "study.yaml", plain_yaml.text(study.model_dump(mode="json")))
     return Run(folder, study)
 
@@ -93,7 +132,17 @@ def _with_initial_model(study: StudyConfig, folder: Path) -> StudyConfig:
     return study.model_copy(update={"initial_model": DIGEST + digests.of_file(folder / INITIAL)})
 
 
-def _check_initial_model(path: Path) -> None:
+def check_initial_model(study: StudyConfig) -> None:
+    """Refuse a study whose initial model cannot be used.
+
+    Raises
+    ------
+    StudyError
+        If it is no file, damaged, or not finite.
+    """
+    if study.initial_model is None:
+        return
+    path = Path(study.initial_model)
     if not path.is_file():
         raise StudyError(f"initial_model: {path} is not a file. Give a model.safetensors.")
     arrays = named.load(path, foreign=True)

@@ -13,12 +13,19 @@ from normfed_server.runs import folder as runs
 from normfed_server.sites.secure import check_enough
 from normfed_server.state import admission
 from normfed_server.state.folder import ServerHome
-from normfed_server.state.notes import EXCUSED, OPTIONS
+from normfed_server.state.notes import EXCUSED
 from normfed_server.steps.catalogue import check_steps
 
 
-def begin(home: ServerHome, study: StudyConfig, canary: bool, without: tuple[str, ...]) -> str:
+def begin(
+    home: ServerHome, study: StudyConfig, canary: bool, without: tuple[str, ...], statistics: bool = False
+) -> str:
     """Make a run's folder and want it run; returns its name.
+
+    Parameters
+    ----------
+    statistics
+        Whether it asks for the cohorts in figures only, and trains nothing.
 
     Raises
     ------
@@ -35,9 +42,8 @@ def begin(home: ServerHome, study: StudyConfig, canary: bool, without: tuple[str
     check_names(study.data, admission.members(home), None, "members of this federation")
     check_enough(study, [site for site in accepted if _may_train(site, study.data)], deployed=True)
     ledger = home.ledger
-    run = runs.begin(study, home.runs)
+    run = runs.begin(study, home.runs, {"canary": canary, "statistics": statistics})
     private.make_folder(run.folder)
-    write_json(run.folder / OPTIONS, {"canary": canary})
     write_json(run.folder / EXCUSED, sorted(without))
     ledger.add(run.folder.name)
     return run.folder.name

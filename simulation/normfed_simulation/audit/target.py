@@ -28,6 +28,7 @@ from normfed_common.privacy.spending import Spending, spending
 from normfed_server.runs.folder import Run
 from normfed_server.sites.description import POOLED
 from normfed_simulation.audit.federations import Federation, Training
+from normfed_simulation.datasets.recognition import as_bids
 
 Cases = Mapping[str, Sequence[Case]]  # by site
 
@@ -182,7 +183,7 @@ def opened(run: Run, data: Path | None, options: Options, told: Callable[[str], 
     if not run.finished:
         raise RunError(f"{run.folder}: is not finished. Finish it first: normfed simulate --resume {run.folder}")
     configs = [config for config in read_sites(run.sites_file) if config.name != POOLED]
-    root = data if data is not None else configs[0].data
+    root = configs[0].data if data is None else as_bids(data, run.study)
     if not root.is_dir():
         raise RunError(f"{root}: is not there any more. Say where the dataset is with --data DIR.")
     sites = {config.name: Site(_audited(config, root, options.device), run.study) for config in configs}

@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import synthetic
+import toys
 
 from normfed_client.evaluating import maps
 from normfed_client.hospital.site import Case, Site
@@ -16,6 +17,9 @@ from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.score import Score
 from normfed_common.models.base import NormativeModel
+from normfed_common.models.combined.pipeline import Pipeline, assemble
+from normfed_common.studies import validate_learner
+from normfed_common.transforms.catalogue import TRANSFORMS
 
 SETTING = synthetic.setting()
 SCAN = synthetic.scan(np.random.default_rng(0))
@@ -81,6 +85,39 @@ def test_a_site_that_refuses_to_say_who_trains_does_not_score_with_another_model
 def test_nobody_is_looked_for_where_a_model_has_no_part_of_the_sites() -> None:
     model = SimpleNamespace(keeps_to_site=False)
     maps.personalise(cast(NormativeModel, model), site(refusing(SiteCode.RECORD_UNUSABLE)))
+
+
+def unseen(people: synthetic.People, cases: list[str]) -> Site:
+    """A site that does not train, whose transforms may learn from people who do not."""
+    found = site(refusing(SiteCode.NO_TRAINING_SUBJECTS))
+    found.unseen_cohort = lambda: (people, cases)  # type: ignore[method-assign, assignment, return-value]
+    return found
+
+
+def centred() -> Pipeline:
+    """Scans less a mean that stays at the site, before a model that keeps nothing to it."""
+    with toys.registered():
+        centring = validate_learner(TRANSFORMS, {"name": "site-centring"}, "test")
+        return cast(Pipeline, assemble([centring], {"name": "intensity"}, SETTING))
+
+
+@pytest.mark.parametrize("cases", [[], ["held out"]], ids=["nobody", "some"])
+def test_transforms_adapt_to_a_site_that_never_trains_where_the_study_says_so(cases: list[str]) -> None:
+    people, model = synthetic.People(3), centred()
+    here = unseen(people, cases)
+    before = model.transforms[0].transform(SCAN).images
+    maps.personalise(model, here)
+    assert np.array_equal(model.transforms[0].transform(SCAN).images, before) == (not cases)
+    assert here.recorded == [("figures", cases)] * bool(cases)  # type: ignore[attr-defined]
+
+
+def test_transforms_that_too_few_people_would_adapt_stay_as_they_are_and_the_sites_log_says_so(said: list[str]) -> None:
+    model = assemble([validate_learner(TRANSFORMS, {"name": "combat"}, "test")], {"name": "intensity"}, SETTING)
+    here = unseen(synthetic.People(3), ["held out"])
+    maps.personalise(model, here)
+    (line,) = said
+    assert line.startswith("the transforms did not adapt to this site (the scanner without a name has 3 people")
+    assert here.recorded == []  # type: ignore[attr-defined]
 
 
 def giving(**changed: Callable[[np.ndarray], np.ndarray]) -> NormativeModel:

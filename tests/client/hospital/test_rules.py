@@ -98,6 +98,11 @@ def test_what_reaches_a_floor_or_a_limit_is_allowed(changes: dict[str, Any]) -> 
             "lesion_labels: where patients' tissue is learnt from, every mask counts as a lesion",
         ),
         (
+            {"data": {"normal": "lesion-free-slices"}},
+            SiteCode.RECIPE_REFUSED,
+            "normal: lesion-free-slices is for simulations; hospitals take lesion-free-tissue",
+        ),
+        (
             {"federation": {"rounds": 6}},
             SiteCode.TOO_MUCH_ASKED,
             "most_rounds: the study asks for 6, site.yaml allows 5",

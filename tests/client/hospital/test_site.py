@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import cohorts
 import numpy as np
 import pytest
+import synthetic
 
 from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.folder import Hospital, HospitalConfig
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.places import coarsened, cohort_of_places
 from normfed_client.hospital.releases import Releases
-from normfed_client.hospital.site import Site, site_for
+from normfed_client.hospital.site import Case, Site, site_for
+from normfed_client.imaging.bids import Participant, Visit
+from normfed_client.imaging.cache import Entry
+from normfed_common.learning.cohort import Person, Scan
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 
@@ -116,3 +123,37 @@ def test_a_scan_that_could_not_be_read_for_a_moment_is_read_the_next_time(tmp_pa
     assert len(site.problems) == 1
     away.rename(scan)
     assert len(site.train) == 2
+
+
+@dataclass
+class Stored:
+    """An entry of the cache whose scan is in memory."""
+
+    whole: Scan
+    size: int = 1
+
+    def scan(self, person: Person) -> Scan:
+        return replace(self.whole, person=person)
+
+
+@pytest.mark.parametrize(
+    ("whom", "expected"),
+    [("no", ()), ("held-out", ("sub-1", "sub-2")), ("everybody", ("sub-1", "sub-2", "sub-3", "sub-4"))],
+)
+def test_transforms_may_adapt_to_those_whom_the_study_says_and_learn_of_no_lesion(
+    whom: str, expected: tuple[str, ...]
+) -> None:
+    scan = synthetic.scan(np.random.default_rng(0))
+    scan = replace(scan, normal_index=scan.normal_index[::2])  # the rest are lesions
+    visits = [Visit(Participant(f"sub-{number}", "a", "", 60.0, "F", "3T"), None, {}) for number in (1, 2, 3, 4)]
+    cases = [Case(visit, cast(Entry, Stored(scan)), "none") for visit in visits]
+    study = resolve({"name": "s", "data": {"modalities": ["T1w"], "adapt_unseen": whom}}, "test")
+    for minimum, enough in ((2, True), (3, False)):
+        site = SimpleNamespace(study=study, held_out=cases[:2], test=cases[2:], minimum=minimum)
+        cohort, who = Site.unseen_cohort(cast(Site, site))
+        assert tuple(case.visit.participant.subject for case in who) == (expected if enough else ())
+        assert len(cohort) == len(who)
+        for index in range(len(cohort)):
+            found = cohort.scan(index)
+            assert found.person.scanner == "a/3T"
+            assert len(found.normal_index) == (scan.mask.sum() if whom == "everybody" else len(scan.normal_index))

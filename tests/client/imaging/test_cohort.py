@@ -39,7 +39,7 @@ SECRET = PeopleSecret(b"secret")
 LOTS = Lots(SECRET.lot, held_out_share=0.3, test_share=0.4)
 
 
-NORMAL = ["controls", "lesion-free-tissue"]
+NORMAL = ["controls", "lesion-free-tissue", "lesion-free-slices"]
 
 
 def study(**data: object) -> StudyConfig:

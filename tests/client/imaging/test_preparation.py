@@ -66,7 +66,10 @@ def visit_of(brain: bool, lesions: int, session: str | None, in_template: bool) 
     images = {"T1w": Path("/data/sub-01_T1w.nii.gz"), "FLAIR": Path("/data/sub-01_FLAIR.nii.gz")}
     masks = tuple(Mask(Path(f"/data/{label}.nii.gz"), "FLAIR", label) for label in ("MS", "WMH")[:lesions])
     mask = Mask(Path("/data/brain.nii.gz"), "T1w", "brain") if brain else None
-    return Visit(Participant("sub-01", "", ""), session, images, mask, masks, in_template)
+    some = (Mask(Path("/data/dseg.nii.gz"), "FLAIR", "tumour", (1, 4)),) if lesions > 1 else ()
+    ignored = (Mask(Path("/data/dseg.nii.gz"), "FLAIR", "ignore", (2,)),) if lesions else ()
+    person = Participant("sub-01", "", "")
+    return Visit(person, session, images, mask, (*masks, *some), in_template, ignored=ignored)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +77,7 @@ def visit_of(brain: bool, lesions: int, session: str | None, in_template: bool) 
 )
 @pytest.mark.parametrize(
     "recipe",
-    [RECIPE, Recipe(PreprocessingConfig(clip=(-1.5, 3.0), normalisation="z-score"), ("FLAIR",), ("MS", "WMH"))],
+    [RECIPE, Recipe(PreprocessingConfig(clip=(-1.5, 3.0), normalisation="z-score"), ("FLAIR",), ("MS", "WMH"), True)],
 )
 def test_a_worker_prepares_the_visit_that_it_was_given(
     visit: Visit, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

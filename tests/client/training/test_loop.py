@@ -116,6 +116,7 @@ class PartlyNormalised(TwoPhases):
     def __init__(self) -> None:
         super().__init__(Frozen(), setting())
         self.encoder = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3), torch.nn.Dropout(0.0))
+        self.encoder.to(self.setting.device)
         parts = {"encoder": self.encoder, "adapter": self.parts["adapter"], "decoder": self.parts["decoder"]}
         self.network = torch.nn.ModuleDict({**parts, "between": torch.nn.Dropout(0.0)})
         self.parts = parts
@@ -153,7 +154,7 @@ class Drawing(TwoPhases):
     def loss(self, phase: str, batch: Batch, rng: torch.Generator) -> torch.Tensor:
         self.drawn.append(int(torch.randint(1 << 40, (1,), generator=rng)))
         if self.kept is None:
-            self.kept = torch.full((64,), 2.0)
+            self.kept = torch.full((64,), 2.0, device=self.setting.device)
         return super().loss(phase, batch, rng) * self.kept
 
 

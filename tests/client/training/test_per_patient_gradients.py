@@ -26,7 +26,7 @@ class Network(Averaging):
 
     def __init__(self, **changes: Any) -> None:
         super().__init__(**changes)
-        self.network = self.net = mlp()
+        self.network = self.net = mlp().to(self.setting.device)
         self.parts = {"all": self.network}
 
     def loss(self, phase: str, batch: Batch, rng: torch.Generator) -> torch.Tensor:

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from run_results import run_results
 
+from normfed_common.studies import resolve
 from normfed_server.report import participation
 from normfed_server.report.participation import Cell, mean_shares
 from normfed_server.report.words import (
+    adapted_sentences,
     alone_sentences,
     dominance_sentences,
     listed,
@@ -22,6 +24,19 @@ from normfed_server.report.words import (
 )
 from normfed_server.results.layout import LeagueFigure
 from normfed_server.sites.closing import Outcome
+
+
+@pytest.mark.parametrize(
+    ("whom", "said"),
+    [("no", ""), ("held-out", "their held-out healthy people"), ("everybody", "all their people, patients too")],
+)
+def test_where_transforms_adapt_to_sites_that_never_train_figures_are_called_in_sample(whom: str, said: str) -> None:
+    data = {"modalities": ["T1w"], "adapt_unseen": whom}
+    study = resolve({"name": "s", "data": data, "transforms": [{"name": "combat"}]}, "test")
+    found = adapted_sentences(study)
+    assert len(found) == bool(said)
+    assert all(said in sentence and sentence.endswith("is in-sample.") for sentence in found)
+    assert adapted_sentences(resolve({"name": "s", "data": data}, "test")) == []
 
 
 @pytest.mark.parametrize(("trained", "alone"), [((), False), (("a",), True), (("a", "b"), False)])

@@ -22,6 +22,8 @@ from normfed_simulation.audit.games import Game
 from normfed_simulation.audit.membership import measure
 from normfed_simulation.audit.target import Options, opened
 
+pytestmark = pytest.mark.xdist_group("audit")  # made once
+
 MODELS = {
     "atlas": {"name": "atlas"},
     "siamese": {"name": "siamese", "patch_size": 9, "pairs_per_subject": 60, "batch_size": 30},

@@ -91,7 +91,7 @@ def spent_by(job: Job[Any]) -> tuple[SampledGaussian, ...]:
         return ()
     if isinstance(payload, FineTune) and study.privacy.epsilon is not None:
         return ()  # the model stays, and its loss is not told
-    found = job.mechanism(job.model())
+    found = job.mechanism(job.learner())
     if isinstance(payload, TrainRound) and not of_people(study.privacy):  # of a person there are many samples
         return (WITHOUT_NOISE,)
     return (WITHOUT_NOISE,) if found is None else (found,)
@@ -102,7 +102,7 @@ def _refusal(rules: BudgetRules, job: Job[Any], entries: Sequence[Entry], new: E
     study, release, asked = job.site.study, new.release, new
     of = ("noise", release.run, release.arm)  # what stayed here began nothing
     begun = any((e.release.kind, e.release.run, e.release.arm) == of for e in entries)
-    whole = spending(study, job.model().phases()) if release.kind == "noise" and not begun else None
+    whole = spending(study, job.learner().phases()) if release.kind == "noise" and not begun else None
     if whole is not None:
         asked = replace(new, release=replace(release, spent=whole.releases(), what="all that the study asks"))
     return refusal(rules, entries, asked) or beyond_study(study.privacy, entries, new)

@@ -8,8 +8,10 @@ from normfed_client.answering.guards.base import Guard
 from normfed_client.answering.job import Job
 from normfed_common.algorithms.table import configure
 from normfed_common.foundation.errors import SiteCode, SiteError
+from normfed_common.statistics.learner import ARM
 from normfed_common.study.federation import PLAIN
-from normfed_common.wire.requests import Canary, FineTune, TrainRound
+from normfed_common.wire.requests import Canary, FineTune, Sums, TrainRound
+from normfed_common.wire.secure import OfStep
 
 
 class Contents(Guard):
@@ -19,6 +21,9 @@ class Contents(Guard):
         """See `Guard`."""
         request, study = job.request, job.site.study
         beside, payload = study.comparisons, request.payload
+        if job.of_cohorts:
+            self._check_statistics(job)
+            return
         if request.model not in (study.model, *beside.baselines):
             raise SiteError(SiteCode.BAD_REQUEST, "the study has no such model")
         if request.strategy not in (study.strategy, *beside.strategies, PLAIN):
@@ -32,3 +37,13 @@ class Contents(Guard):
         if since > request.round or request.repeat >= beside.repeats:
             detail = f"round {request.round}, repeat {request.repeat} are beyond the study"
             raise SiteError(SiteCode.BAD_REQUEST, detail)
+
+    def _check_statistics(self, job: Job[Any]) -> None:
+        """Statistics of cohorts belong to every study, under one name, where the hospital lets them leave."""
+        request, custody = job.request, job.site.custody
+        if not isinstance(job.payload, Sums | OfStep) or (request.arm, request.repeat) != (ARM, 0):
+            raise SiteError(SiteCode.BAD_REQUEST, f"statistics of cohorts are sums of the arm {ARM}, and nothing else")
+        if request.strategy != PLAIN:
+            raise SiteError(SiteCode.BAD_REQUEST, "statistics of cohorts have no strategy")
+        if custody is not None and not custody.rules.statistics:
+            raise SiteError(SiteCode.NO_STATISTICS, "statistics: false in site.yaml")

@@ -44,7 +44,7 @@ class Masked(Guard):
         if job.kept is not None:
             return
         step, store = step_of(job), job.secure_sums
-        received = of_received(job.arrays, personal_arrays(job.model(), job.request.strategy))
+        received = of_received(job.arrays, personal_arrays(job.learner(), job.request.strategy))
         with store.alone(), refusing(job):
             kept = checked(job, store.read(step))
             held = participation(job, kept).open(payload.secure.boxes)
@@ -96,7 +96,7 @@ def _part(job: Job[Any], answer: Answer, arrays: Arrays, kept: Kept, participant
             point = FixedPoint(parts.ROUND_BITS, config.largest_change, sites)
             base, loss = offers.decode(job.arrays).model, answer.payload.loss
             return parts.of_update(arrays, base, people, participant.most_people, loss, point)
-        if job.site.study.federation.sums == "by-site":
+        if job.site.study.federation.sums == "by-site" and not job.of_cohorts:
             arrays = {name: array / people for name, array in arrays.items()}
         return parts.of_sums(arrays, people, WidePoint(parts.SUMS_BITS, config.largest_sum, sites), _grid(job))
     except RangeError as error:
@@ -112,6 +112,8 @@ def _check_noise(job: Job[Any]) -> None:
     SiteError
         If so.
     """
+    if job.of_cohorts:  # sums over people of rows of one length
+        return
     try:
         check_distributed_noise(job.site.study, job.request.model, job.request.strategy)
     except StudyError as error:
@@ -123,7 +125,7 @@ def _grid(job: Job[Sums]) -> OnGrid:
     share = job.noise_share
     if share is None:
         return parts.NO_GRID
-    model = job.model()
+    model = job.learner()
     model.load(offers.decode(job.arrays).model)
     bounded = model.bounded(job.payload.phase)
     assert bounded is not None  # as the sums were made of it

@@ -15,11 +15,11 @@ from scipy.ndimage import gaussian_filter
 
 from normfed_common.foundation.errors import StudyError
 from normfed_common.foundation.masks import box_of
+from normfed_common.learning.units import in_robust_deviations
 
 Side = Literal["bright", "dark"]
 Suspicious = Side | Literal["both"]
 USUALLY: Mapping[str, Side] = {"T1w": "dark", "FLAIR": "bright", "T2w": "bright"}  # WMH, MS and most tumours
-QUARTILES_PER_SD = 1.349  # between the quartiles of a normal distribution, in standard deviations
 MAIN = ("FLAIR", "T2w")  # where lesions are bright, in the order in which they stand out
 UNITS = (-5.0, 8.0)  # lesions reach further up than anything reaches down
 TRUNCATE = 3.0  # standard deviations of the Gaussian, which is 1.3 % narrower for it
@@ -47,7 +47,11 @@ def robust_units(images: np.ndarray, mask: np.ndarray, present: np.ndarray, outs
     """
     found = np.full_like(images, outside, dtype=np.float32)
     for channel in range(len(images)):
-        found[channel][mask] = _units(images[channel][mask].astype(np.float64)) if present[channel] else 0.0
+        if present[channel]:
+            units = in_robust_deviations(images[channel][mask].astype(np.float64))
+            found[channel][mask] = np.clip(units, *UNITS)
+        else:
+            found[channel][mask] = 0.0
     return found
 
 
@@ -155,12 +159,3 @@ def _blurred(volumes: np.ndarray, sigma_voxels: float | tuple[float, float, floa
     axes = (-3, -2, -1)
     found: np.ndarray = gaussian_filter(volumes, sigma_voxels, mode="constant", truncate=TRUNCATE, axes=axes)
     return found
-
-
-def _units(values: np.ndarray) -> np.ndarray:
-    """(n,) float64."""
-    if not values.size:
-        return values
-    low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
-    unit = (high - low) / QUARTILES_PER_SD or values.std()
-    return np.clip((values - median) / unit, *UNITS) if unit > 0 else np.zeros_like(values)

@@ -13,7 +13,7 @@ import numpy as np
 
 from normfed_common.learning.parcels import Parcels
 from normfed_common.learning.setting import Setting
-from normfed_common.study.preprocessing import Z_RANGE
+from normfed_common.learning.units import are_deviations
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def usual(setting: Setting, units: Literal["study", "robust"]) -> list[Usual]:
     """Of every modality of a study, in its own units or in robust ones."""
     if units == "robust":
         return [ROBUST.get(name, UNKNOWN["robust"]) for name in setting.modalities]
-    if setting.value_range == Z_RANGE:
+    if are_deviations(setting.value_range):
         return [UNKNOWN["z-score"]] * len(setting.modalities)
     return [PERCENTILES.get(name, UNKNOWN_PERCENTILES) for name in setting.modalities]
 

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter
 
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.setting import Places, Setting
@@ -94,14 +94,21 @@ class Grid:
         return found.ravel()
 
     def field(self, correction: np.ndarray) -> np.ndarray:
-        """What a correction (features,) of the features that `counts` is at every voxel, float32 (X, Y, Z)."""
-        parts = correction.reshape(TISSUES[self.kind], *self.places.shape)
-        known = self.counts.reshape(parts.shape).astype(np.float64)
-        found = np.zeros(self.setting.shape)
-        for weights, part, there in zip(self._weights, parts * known, known, strict=True):
-            beside = self._at_voxels(there)
-            found += weights * self._at_voxels(part) / np.where(beside > 0, beside, 1.0)
+        """What a correction (features,) of the features that count is at every voxel, float32 (X, Y, Z).
+
+        Beside places that count it is that of those; where none of a voxel's tissues has any, that of all tissues.
+        """
+        parts = np.where(self.counts, correction, 0.0).reshape(-1, *self.places.shape)
+        totals, found = self._at_voxels(parts), np.zeros(self.setting.shape)
+        for weights, beside in self._beside:
+            found = np.where(beside > 0, (weights * totals).sum(0) / np.where(beside > 0, beside, 1.0), found)
         return found.astype(np.float32)
+
+    @cached_property
+    def _beside(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Weights of tissues, of all alike and of those that a voxel has, and what of them counts beside it."""
+        there = self._at_voxels(self.counts.astype(np.float64).reshape(-1, *self.places.shape))
+        return [(weights, (weights * there).sum(0)) for weights in (np.ones_like(there), self._weights)]
 
     @cached_property
     def _template(self) -> np.ndarray:
@@ -130,13 +137,17 @@ class Grid:
         return found
 
     @cached_property
-    def _coordinates(self) -> np.ndarray:
-        """(3, X, Y, Z): where voxels are among the centres of places."""
-        axes = [(np.arange(length) + 0.5) / self.cell - 0.5 for length in self.setting.shape]
-        return np.stack(np.meshgrid(*axes, indexing="ij"))
+    def _between(self) -> tuple[np.ndarray, ...]:
+        """Along each axis (voxels, places): how near a voxel is to the centres of the two places that it is between."""
+        found = []
+        for voxels, places in zip(self.setting.shape, self.places.shape, strict=True):
+            at = np.clip((np.arange(voxels) + 0.5) / self.cell - 0.5, 0, places - 1)
+            found.append(np.maximum(0.0, 1 - np.abs(at[:, None] - np.arange(places))))
+        return tuple(found)
 
     def _at_voxels(self, places: np.ndarray) -> np.ndarray:
-        found: np.ndarray = map_coordinates(places, self._coordinates, order=1, mode="nearest")
+        """Values at places (tissues, ...) between their centres, (tissues, X, Y, Z)."""
+        found: np.ndarray = np.einsum("tijk,xi,yj,zk->txyz", places, *self._between, optimize=True)
         return found
 
 

@@ -34,6 +34,7 @@ from normfed_common.transforms.combat.rows import Rows
 from normfed_common.transforms.combat.sums import REFERENCE, Shared, check_sums, shapes_of, sums_of
 from normfed_common.transforms.combat.usable import DECADES, check_ages, check_people, decades_of
 
+MIDDLE = 50.0  # years
 AGES, MOMENTS = "ages", "moments"
 OF_PLACES = ("values", "within_products", "within_squares")  # the sums whose last axis is the features
 ALONE = "All scans are of one scanner, so that ComBat has nothing to harmonize: they stay as they are."
@@ -46,7 +47,7 @@ class CombatConfig(Frozen):
         "places", description="one a place, or one per tissue class of the template at a place (regions)"
     )
     places_mm: float = Field(8.0, ge=2, le=64, description="edge of a place")
-    smoothing_mm: float = Field(8.0, ge=0, le=64, description="standard deviation of the smoothing over places")
+    smoothing_mm: float = Field(4.0, ge=0, le=64, description="standard deviation of the smoothing over places")
     covariates: Regressors = Field(
         ("age", "sex"), description="what is kept: differences that these explain are not the scanner's"
     )
@@ -241,12 +242,15 @@ class CombatTransform(ScanTransform):
         )
 
     def _ages(self, people: Rows) -> np.ndarray:
-        found: np.ndarray = people.covariates[:, self.config.covariates.index("age")]
+        found: np.ndarray = MIDDLE + 10 * people.covariates[:, self.config.covariates.index("age")]
         return found
 
     def _covariates(self, person: Person) -> np.ndarray:
-        """(q,), NaN where unknown: years, and 1 for men."""
-        told = {"age": person.age, "sex": None if person.sex is None else float(person.sex == "M")}
+        """(q,), NaN where unknown: decades after the age of 50, so that no sum is large; and 1 for men."""
+        told = {
+            "age": None if person.age is None else (person.age - MIDDLE) / 10,
+            "sex": None if person.sex is None else float(person.sex == "M"),
+        }
         return np.array([np.nan if told[name] is None else told[name] for name in self.config.covariates], np.float64)
 
     def _shapes(self, places: tuple[int, ...]) -> dict[str, tuple[int, ...]]:

@@ -9,12 +9,39 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from normfed_common.foundation.errors import SiteCode, SiteError
+from normfed_common.foundation.errors import DatasetError, SiteCode, SiteError
 from normfed_common.transforms.combat.rows import Rows
 
+LEAST_PEOPLE = 10  # of a scanner, by default: of fewer, means and variances are mostly chance
 LEAST_KNOWN = 0.5  # of a scanner's scans, those of whom a covariate is known
 LEAST_SHARED = 0.5  # of a scanner's scans, those of an age that people of other scanners have
 DECADES = 13  # to 130 years
+
+
+def check_sites(sites: Sequence[Rows], covariates: Sequence[str], minimum_people: int) -> None:
+    """All of this of sites whose rows are at hand.
+
+    Raises
+    ------
+    DatasetError
+        If there is one scanner in all, or scanners cannot be told from people.
+    """
+    scanners = {scanner for rows in sites for scanner in rows.by_scanner()}
+    if len(scanners) < 2:
+        raise DatasetError(
+            f"All scans are of one scanner ({', '.join(scanners) or 'there are none'}): there is nothing to harmonize. "
+            "Say in the column scanner, or site, of participants.tsv which scans are of which."
+        )
+    try:
+        for rows in sites:
+            check_people(rows, minimum_people, covariates)
+        if "age" in covariates:
+            ages = [rows.covariates[:, list(covariates).index("age")] for rows in sites]
+            everybody = np.sum([decades_of(mine) for mine in ages], axis=0)
+            for rows, mine in zip(sites, ages, strict=True):
+                check_ages(rows, mine, everybody)
+    except SiteError as error:
+        raise DatasetError(f"ComBat cannot harmonize these scans: {error.detail}.") from error
 
 
 def check_people(rows: Rows, minimum: int, names: Sequence[str]) -> None:

@@ -48,7 +48,7 @@ def add_up_masked(job: ArmInTraining, phase: Phase, path: Path) -> bool:
     step = SecureStep(of="train.sums", phase=name, turn=turn)
     what = f"{job.arm.name}: the sums of {name}"
     found = SecureSum(job, step, path, parts.SUMS_BITS, gathering, what)
-    found.begin({site: job.context.roster.sites[site].train for site in job.arm.train})
+    found.begin({site: job.people(site) for site in job.arm.train})
     if not found.survivors:
         nodes = {site: job.context.roster.nodes[site] for site in found.sharers}
         header, offer = job.request(Sums(phase=name, iteration=turn)), Offer((job.progress.whole()[0],))
@@ -84,9 +84,9 @@ def _believed(job: ArmInTraining, phase: str, total: Total) -> Arrays:
     shape = job.model.bounded(phase) if share is not None else None
     grid = parts.NO_GRID if share is None or shape is None else share.grid(shape.shapes())
     sums = parts.total_sums(total.arrays, point, grid)
-    if job.study.federation.sums == "by-site":
+    if job.sums_by == "by-site":
         sums = {name: np.asarray(array * (total.everybody / len(total.people))) for name, array in sums.items()}
-    factors = by_site(total.people) if job.study.federation.sums == "by-site" else dict.fromkeys(total.people, 1.0)
+    factors = by_site(total.people) if job.sums_by == "by-site" else dict.fromkeys(total.people, 1.0)
     noise = in_total(noise_of(job) if share is None else share.scale, factors)
     try:
         return repaired(job, phase, claims.sums(sums, job.model, phase, total.everybody, noise), noise)

@@ -90,6 +90,36 @@ def test_the_scanner_cannot_be_told_any_more_and_age_still_can(seed: int) -> Non
     assert after[1] > 0.5
 
 
+@pytest.mark.parametrize("share", [0.5, 0.95])
+def test_federated_covbat_equals_that_of_rows_in_one_place(share: float) -> None:
+    rows = rows_of((30, 17, 12))
+    expected = oracle.covbat(rows.values, rows.scanners, rows.covariates, share)
+    for split in (("a", "b", "c"), ("bc", "a")):
+        made = Combat.learn(sites_of(rows, *split), KEPT, covariance=share)
+        np.testing.assert_allclose(made.harmonized(rows), expected, rtol=0, atol=1e-9)
+
+
+def test_covbat_makes_the_covariance_of_scanners_alike_and_combat_does_not() -> None:
+    """Of two scanners, one of which makes all features go together."""
+    rows = rows_of((200, 200), seed=2)
+    together = np.random.default_rng(1).normal(size=(400, 1)) * (rows.scanners == "a")[:, None]
+    rows = replace(rows, values=rows.values + 3 * together)
+    apart = {}
+    for share in (None, 0.95):
+        found = Combat.learn(sites_of(rows, "a", "b"), KEPT, covariance=share)
+        a, b = (np.corrcoef(found.residuals(mine).values.T) for mine in sites_of(rows, "a", "b"))
+        if share is not None:
+            residuals = found.harmonized(rows) - found.shared.expected(rows.covariates)
+            a, b = (np.corrcoef(residuals[rows.scanners == one].T) for one in "ab")
+        apart[share] = np.abs(a - b).mean()
+    assert apart[0.95] < apart[None] / 3
+
+
+def test_covbat_has_no_reference() -> None:
+    with pytest.raises(DatasetError, match="CovBat has no reference"):
+        Combat.learn(sites_of(rows_of((20, 20)), "a", "b"), KEPT, reference="a", covariance=0.9)
+
+
 def test_few_scans_with_lesions_hardly_move_a_robust_effect() -> None:
     rows = rows_of((40, 40, 40))
     shared = learnt(sites_of(rows, "a", "b")).shared

@@ -1,0 +1,52 @@
+"""Segmentations with a number for each kind of lesion, and the table that says which number is which.
+
+A file ``desc-lesions_dseg`` lies beside its own ``.tsv``, or below a ``desc-lesions_dseg.tsv`` or ``dseg.tsv`` of the
+same dataset, with the columns `index` and `name` as BIDS has them. Labels of the name ``ignore`` are neither lesion nor
+normal: such as label 2 of the WMH challenge, other pathology (Kuijf 2019).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+DESCRIPTION = "lesions"  # the entity `desc` of such a file; other segmentations are of tissue
+IGNORED = "ignore"
+NOTHING = ("", "background", "n/a")
+
+
+def names(path: Path, root: Path) -> dict[str, tuple[int, ...]]:
+    """The labels of a segmentation by the kind of lesion that they are, or `IGNORED`.
+
+    Parameters
+    ----------
+    root
+        The dataset, above which no table is looked for.
+
+    Raises
+    ------
+    ValueError
+        If there is no table, or it is not one; the text ends a sentence that begins with the file.
+    """
+    table = next((place for place in _tables(path, root) if place.exists()), None)
+    if table is None:
+        raise ValueError("has no dseg.tsv (columns index and name) that says which label is which lesion")
+    found: dict[str, list[int]] = defaultdict(list)
+    with open(table, encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t")
+        if not {"index", "name"} <= set(rows.fieldnames or ()):
+            raise ValueError(f"is described by {table.name}, which lacks the column index or name")
+        for row in rows:
+            index, name = (row["index"] or "").strip(), (row["name"] or "").strip()
+            if not index.isdigit():
+                raise ValueError(f"is described by {table.name}, where the index {index!r} is no whole number")
+            if int(index) > 0 and name.lower() not in NOTHING:
+                found[IGNORED if name.lower() == IGNORED else name].append(int(index))
+    return {name: tuple(labels) for name, labels in found.items()}
+
+
+def _tables(path: Path, root: Path) -> list[Path]:
+    folders = [folder for folder in path.parents if folder == root or root in folder.parents]
+    own = path.with_name(path.name.partition(".")[0] + ".tsv")
+    return [own, *(folder / name for folder in folders for name in (f"desc-{DESCRIPTION}_dseg.tsv", "dseg.tsv"))]

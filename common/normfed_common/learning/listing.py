@@ -1,0 +1,67 @@
+"""Learners of a registry as a person reads them on a terminal: how they learn, their parameters and their source."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.console import Console
+
+from normfed_common.foundation.registry import Registry
+from normfed_common.wording.parameters import Row, parameters, show, show_title
+
+if TYPE_CHECKING:  # the list of commands must load nothing that computes
+    from normfed_common.learning.learner import Learner
+
+ELSEWHERE = "See the module."  # how a docstring begins that leaves the words to its module's
+Way = Literal["sums", "rounds", "nothing of its own"]
+
+
+def show_all(
+    console: Console, registry: Registry[Any], titles: Mapping[Way, str], learnt_by: Callable[[type[Any]], Way]
+) -> None:
+    """Print every learner below the title of the way in which it learns; no title of a way in which none does."""
+    found: dict[Way, list[Row]] = {way: [] for way in titles}
+    for name in registry:
+        found[learnt_by(registry[name])].append((name, _brief(registry, name)))
+    width = max(map(len, registry))
+    for way, rows in found.items():
+        if rows:
+            console.print(f"[bold]{titles[way]}[/]")
+            show(console, rows, width)
+            console.print()
+
+
+def show_one(console: Console, registry: Registry[Any], name: str, learnt_by: Callable[[type[Any]], Way]) -> None:
+    """Print one learner, and what its parameters mean."""
+    kind = registry[name]
+    show_title(console, name, summary(kind), _origin(registry, name))
+    rows = [("learnt by", learnt_by(kind)), ("source", kind.source or "none given"), *parameters(kind.Config)]
+    show(console, rows)
+
+
+def learnt_by(kind: type[Learner]) -> Way:
+    """How a learner learns: by its methods, whatever its parameters."""
+    from normfed_common.learning.learner import Learner
+
+    if kind.batches is not Learner.batches:
+        return "rounds"
+    return "sums" if kind.statistics is not Learner.statistics else "nothing of its own"
+
+
+def summary(kind: type[Learner]) -> str:
+    """The first paragraph of a learner's docstring, or of its module's where that is where the words are."""
+    own = (kind.__doc__ or ELSEWHERE).strip()
+    text = (sys.modules[kind.__module__].__doc__ or own) if own.startswith(ELSEWHERE) else own
+    return " ".join(text.strip().split("\n\n")[0].split())
+
+
+def _brief(registry: Registry[Any], name: str) -> str:
+    source = registry[name].source
+    return "\n".join(filter(None, (summary(registry[name]), f"({source})" if source else "", _origin(registry, name))))
+
+
+def _origin(registry: Registry[Any], name: str) -> str:
+    plugin = registry.origin(name)
+    return "" if plugin is None else f"Of the plug-in {plugin}."

@@ -1,0 +1,1 @@
+"""What may be asked of cohorts before training: tables of people and intensities, as one learner of sums."""

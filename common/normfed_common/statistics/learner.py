@@ -1,0 +1,96 @@
+"""Statistics of cohorts as sums of one phase, so that all that guards sums guards them: floors, ledger, noise, masks.
+
+Without noise a table of n bins is an array (n, n): in row i and column j, j >= i, the people of whom a site tells no
+more than that they are in one of the bins i to j. So sites that had to add up different neighbours still add up to one
+table, and each person is in it once. With noise it is one number per bin, of everybody's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from normfed_common.foundation.arrays import Arrays, check_shapes
+from normfed_common.foundation.errors import WireError
+from normfed_common.learning.bounded import PEOPLE, Bounded
+from normfed_common.learning.cohort import Cohort
+from normfed_common.learning.learner import Learner
+from normfed_common.learning.phase import Phase
+from normfed_common.learning.setting import SUMS_ROUNDING, Setting
+from normfed_common.statistics.tables import Table, tables
+from normfed_common.study.base import Frozen
+from normfed_common.study.config import StudyConfig
+
+ARM = "statistics"  # in whose name they are asked for
+ENTRY: dict[str, Any] = {"name": "cohort-statistics"}  # in the place of a model's: every study has them
+PHASE = "cohort"
+
+
+class CohortStatistics(Learner):
+    """See the module."""
+
+    class Config(Frozen):
+        """Nothing can be chosen."""
+
+    def __init__(self, study: StudyConfig, setting: Setting) -> None:
+        super().__init__(self.Config(), setting)
+        self.tables = tables(study)
+
+    def phases(self) -> tuple[Phase, ...]:
+        """One."""
+        return (Phase(PHASE, "summed"),)
+
+    def counted(self, phase: str) -> Mapping[str, float]:
+        """A person adds 1 to every table."""
+        return dict.fromkeys((table.name for table in self.tables), 1.0)
+
+    def check(self, phase: str, sums: Arrays) -> None:
+        """Whether these are tables of people; a person whose scans could not be opened is in none."""
+        check_shapes(sums, {table.name: (len(table.bins),) * 2 for table in self.tables} | {PEOPLE: ()})
+        people = float(sums[PEOPLE])
+        if not people >= 1:
+            raise WireError("the tables are of nobody")
+        for table in self.tables:
+            array = sums[table.name]
+            if np.tril(array, -1).any():
+                raise WireError(f"{table.name} has people in ranges that end before they begin")
+            if array.min(initial=0) < 0 or array.sum() > people * (1 + SUMS_ROUNDING):
+                raise WireError(f"{table.name} is not of the {people:g} people whom the tables are of")
+
+    def bounded(self, phase: str) -> OnePerTable:
+        """See `Learner`."""
+        return OnePerTable(self.tables)
+
+
+class OnePerTable(Bounded):
+    """A contribution is a person's row of every table, all divided by the root of how many tables there are: of a
+    length of 1 at most, as no row is longer than 1."""
+
+    def __init__(self, of: tuple[Table, ...]) -> None:
+        self.tables, self.unit = of, float(np.sqrt(len(of)))
+
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """One number per bin."""
+        return {table.name: (len(table.bins),) for table in self.tables}
+
+    def contribution(self, person: Cohort, rng: np.random.Generator) -> Arrays:
+        """Scans do not say what a person is in the tables as; see `scaled`."""
+        raise TypeError("statistics are made of people's rows, not of scans")
+
+    def scaled(self, rows: Mapping[str, np.ndarray]) -> Arrays:
+        """A contribution of a person's rows."""
+        return {table.name: rows[table.name] / self.unit for table in self.tables}
+
+    def beside(self, people: int) -> Arrays:
+        """The number of people."""
+        return {PEOPLE: np.asarray(float(people))}
+
+    def repaired(self, total: Arrays, noise: float) -> Arrays:
+        """No fewer than nobody in a bin, and nobody twice."""
+        people, found = float(total[PEOPLE]), dict[str, np.ndarray]()
+        for table in self.tables:
+            counts = np.maximum(total[table.name] * self.unit, 0)
+            found[table.name] = np.diag(counts * min(1.0, people / max(float(counts.sum()), 1e-9)))
+        return found | {PEOPLE: total[PEOPLE]}

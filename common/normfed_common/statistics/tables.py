@@ -1,0 +1,182 @@
+"""The tables that cohorts are shown in. Their bins stand here, so that no server can cut a person out with its own.
+
+In every table a person is in one bin, or, where `Table.shares` says so, in several with shares that add up to 1.
+Neighbouring bins are alike, since a hospital adds up neighbours until enough people are in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+
+from normfed_common.study.config import StudyConfig
+from normfed_common.study.roles import ROLES
+
+UNKNOWN = "not known"
+ABSENT = "no such scan"
+HEALTHY, PATIENTS = "healthy", "patients"
+NO_MASK, NONE_FOUND = "no lesion mask", "no lesion"
+VENDORS = ("Siemens", "GE", "Philips", "Canon", "Hitachi", "United Imaging", "other")
+FIELDS = ("below 1 T", "1 T", "1.5 T", "3 T", "7 T", "other")
+SEXES = ("F", "M", "unknown")  # the last: not known, or not told where few are of one
+INTENSITY_BINS = 32
+DECADES = tuple(range(0, 100, 10))
+OVERLAPS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
+LIKENESSES = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8)
+BRAIN_ML = (0, *range(800, 2000, 100))
+TISSUE_ML = tuple(range(0, 1000, 100))
+LESION_ML = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0)
+EDGES_MM = (0.0, 0.85, 1.05, 1.25, 1.6, 2.1, 3.1, 4.1, 5.1)
+VISITS = 5
+TISSUES = ("fluid", "grey", "white")
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table.
+
+    Parameters
+    ----------
+    name
+        Under which its counts travel.
+    title
+        In words.
+    bins
+        What people in each bin have in common.
+    family
+        Of tables that are about the same thing: a hospital looks at all that it ever told of a family together.
+    edges
+        Where bins are ranges of numbers: the lower end of each of the first bins, ascending; the last is open.
+    unit
+        Of the edges.
+    shares
+        Whether a person is in several bins.
+    """
+
+    name: str
+    title: str
+    bins: tuple[str, ...]
+    family: str
+    edges: tuple[float, ...] = ()
+    unit: str = ""
+    shares: bool = False
+
+    def bin_of(self, value: float) -> int:
+        """The bin of a number; numbers below the first edge are in the first."""
+        return max(int(np.searchsorted(self.edges, value, side="right")) - 1, 0)
+
+    def words(self, first: int, last: int) -> str:
+        """What people in a run of bins have in common, such as ``40 to 69 years``."""
+        if first == last:
+            return self.bins[first]
+        ranged = len(self.edges)
+        if last >= ranged:
+            return " or ".join(self.bins[first : last + 1]) if first >= ranged else self._also(first, last)
+        unit = f" {self.unit}" if self.unit else ""
+        if last == ranged - 1:
+            return f"{self.edges[first]:g} or more{unit}"
+        return f"{self.edges[first]:g} to {self.edges[last + 1]:g}{unit}"
+
+    def _also(self, first: int, last: int) -> str:
+        ranged = len(self.edges)
+        return " or ".join([self.words(first, ranged - 1), *self.bins[ranged : last + 1]])
+
+
+def tables(study: StudyConfig) -> tuple[Table, ...]:
+    """The tables of a study, in the order in which they are shown."""
+    return _tables(study.data.modalities, study.preprocessing.value_range)
+
+
+@lru_cache(maxsize=64)
+def _tables(modalities: tuple[str, ...], value_range: tuple[float, float]) -> tuple[Table, ...]:
+    low, high = value_range
+    levels = tuple(float(level) for level in np.linspace(low, high, INTENSITY_BINS + 1)[:-1])
+    found = [
+        Table("role", "what they do in the study", ROLES, "role"),
+        Table("group", "group", (HEALTHY, PATIENTS), "group"),
+        Table("visits", "visits", (*map(str, range(1, VISITS)), f"{VISITS} or more"), "visits"),
+        *(_scale(f"age-{sex}", f"age, {_SEX[sex]}", DECADES, "years", "age", (UNKNOWN,)) for sex in SEXES),
+        _registration(),
+        _scale("brain", "volume of the brain", BRAIN_ML, "mL", "brain", (UNKNOWN,)),
+        Table(
+            "lesions",
+            "volume of lesions",
+            (NO_MASK, NONE_FOUND, *_ranges(LESION_ML, "mL")),
+            "lesions",
+        ),
+        Table("vendor", "maker of the scanner", (*VENDORS, UNKNOWN), "vendor"),
+        Table("field", "field of the scanner", (*FIELDS, UNKNOWN), "field"),
+    ]
+    if "T1w" in modalities:
+        found += [
+            _scale(tissue, f"volume of {_TISSUE[tissue]}", TISSUE_ML, "mL", "tissue", (UNKNOWN,)) for tissue in TISSUES
+        ]
+    for modality in modalities:
+        title = f"largest voxel edge, {modality}"
+        found.append(_scale(f"voxel-{modality}", title, EDGES_MM, "mm", f"scan-{modality}", (ABSENT,)))
+        bins, title = _ranges(levels, ""), f"normalised intensity in the brain, {modality}"
+        found.append(Table(f"intensity-{modality}", title, bins, f"scan-{modality}", levels, shares=True))
+    return tuple(found)
+
+
+def by_name(study: StudyConfig) -> dict[str, Table]:
+    """The same by their names."""
+    return {table.name: table for table in tables(study)}
+
+
+def vendor_of(text: str) -> str:
+    """The maker that a text names, of a closed list: what a hospital writes in free text never leaves."""
+    words = text.lower()
+    found = next((vendor for key, vendor in _MAKERS.items() if key in words), None)
+    return found or (UNKNOWN if not words.strip() else "other")
+
+
+def field_of(tesla: float | None) -> str:
+    """The class of a field strength."""
+    if tesla is None or not tesla > 0:
+        return UNKNOWN
+    if tesla < 0.9:
+        return "below 1 T"
+    nearest = {1.0: "1 T", 1.5: "1.5 T", 3.0: "3 T", 7.0: "7 T"}
+    return next((name for value, name in nearest.items() if abs(tesla - value) <= 0.15), "other")
+
+
+_SEX = {"F": "women", "M": "men", "unknown": "sex not known, or of women and men together"}
+_TISSUE = {"fluid": "fluid by T1w", "grey": "grey matter by T1w", "white": "white matter by T1w"}
+_MAKERS = {
+    "siemens": "Siemens",
+    "philips": "Philips",
+    "canon": "Canon",
+    "toshiba": "Canon",
+    "hitachi": "Hitachi",
+    "fujifilm": "Hitachi",
+    "united imaging": "United Imaging",
+    "uih": "United Imaging",
+    "general electric": "GE",
+    "ge medical": "GE",
+    "ge healthcare": "GE",
+    "ge ": "GE",
+    "ge-": "GE",
+    "ge_": "GE",
+}
+
+
+def _scale(name: str, title: str, edges: Sequence[float], unit: str, family: str, beside: tuple[str, ...]) -> Table:
+    ends = tuple(float(edge) for edge in edges)
+    return Table(name, title, (*_ranges(ends, unit), *beside), family, ends, unit)
+
+
+def _registration() -> Table:
+    masked = tuple(f"overlap {text}" for text in _ranges(OVERLAPS, ""))
+    likened = tuple(f"no brain mask, likeness {text}" for text in _ranges(LIKENESSES, ""))
+    return Table("registration", "registration to the template", (*masked, *likened), "registration")
+
+
+def _ranges(edges: Sequence[float], unit: str) -> tuple[str, ...]:
+    after = f" {unit}" if unit else ""
+    within = [f"{low:g} to {high:g}{after}" for low, high in pairwise(edges)]
+    return (*within, f"{edges[-1]:g} or more{after}")

@@ -1,0 +1,101 @@
+"""CovBat: how features go together differs between scanners as well, and is made alike (Chen 2022, Hum Brain Mapp).
+
+After ComBat the residuals r = harmonized x - mean - beta' z have the same mean and variance at every scanner, but not
+the same covariance. With c = (r - their mean) / their deviation, and V the leading eigenvectors of c's covariance,
+
+    t = V' c,  t' = sqrt(w) (t - gamma) / sqrt(delta),  harmonized c = c + V (t' - t)
+
+gamma, delta of one scanner's t, and w the variance of t within scanners: ComBat of scores, without empirical Bayes. A
+site sends n, sum r, sum r r' and, within scanners, sum (r - rbar)(r - rbar)', so that V and w are those of all rows in
+one place: p (p + 1) numbers, for features that are few.
+
+Source: Chen 2022, doi 10.1002/hbm.25688.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import WireError
+from normfed_common.transforms.combat.effects import Effect
+from normfed_common.transforms.combat.rows import Rows
+from normfed_common.transforms.combat.sums import Shared
+
+
+def covariance_sums(residuals: Rows) -> Arrays:
+    """``scans`` (), ``residuals`` (p,), ``products`` and ``within`` (p, p); see the module."""
+    p = residuals.values.shape[1]
+    within = np.zeros((p, p))
+    for mine in residuals.by_scanner().values():
+        away = mine.values - mine.values.mean(0)
+        within += away.T @ away
+    values = residuals.values
+    return {
+        "scans": np.asarray(float(len(values))),
+        "residuals": values.sum(0),
+        "products": values.T @ values,
+        "within": within,
+    }
+
+
+@dataclass(frozen=True)
+class Components:
+    """What all sites know of the covariance.
+
+    Parameters
+    ----------
+    mean, deviation
+        Of the residuals, (p,).
+    axes
+        (p, k): V.
+    scores
+        Mean, 0, and variance within scanners of t, as those of features.
+    """
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    axes: np.ndarray
+    scores: Shared
+
+    @classmethod
+    def of(cls, total: Arrays, share: float) -> Components:
+        """As many components as explain the ``share`` of the variance of c.
+
+        Raises
+        ------
+        WireError
+            If there are no residuals.
+        """
+        n = float(total["scans"])
+        if n <= 0:
+            raise WireError("the sums cover no people")
+        mean = total["residuals"] / n
+        covariance = total["products"] / n - np.outer(mean, mean)
+        deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+        deviation = np.where(deviation > 0, deviation, 1.0)
+        values, axes = np.linalg.eigh(covariance / np.outer(deviation, deviation))
+        values, axes = values[::-1], axes[:, ::-1]
+        explained = np.cumsum(values) / values.sum()
+        axes = axes[:, : int(np.searchsorted(explained, share)) + 1]  # all of them where rounding leaves less than 1
+        scaled = axes / deviation[:, None]
+        within = np.einsum("pk,pl,lk->k", scaled, total["within"], scaled, optimize=True) / n
+        k = axes.shape[1]
+        return cls(mean, deviation, axes, Shared(np.zeros((0, k)), np.zeros(k), np.maximum(within, 0.0), np.zeros(0)))
+
+    def effect(self, residuals: Rows) -> Effect:
+        """Of the scores of one scanner's residuals."""
+        return Effect.of(self._scored(residuals), self.scores, "none")
+
+    def applied(self, residuals: Rows, effect: Effect) -> np.ndarray:
+        """The residuals (n, p) of one scanner, with the covariance of all."""
+        scored = self._scored(residuals)
+        change = effect.applied(scored.values, scored.covariates, self.scores) - scored.values
+        found: np.ndarray = residuals.values + self.deviation * (change @ self.axes.T)
+        return found
+
+    def _scored(self, residuals: Rows) -> Rows:
+        scores = ((residuals.values - self.mean) / self.deviation) @ self.axes
+        return Rows(scores, residuals.scanners, np.zeros((len(scores), 0)), residuals.people)

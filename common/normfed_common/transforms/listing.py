@@ -1,0 +1,32 @@
+"""`normfed transforms`: what can be done to every scan before a model sees it, how it is learnt, parameters, source."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from normfed_common.learning.listing import Way, learnt_by, show_all, show_one
+from normfed_common.transforms.catalogue import TRANSFORMS
+
+TITLES: dict[Way, str] = {
+    "nothing of its own": "Of each scan by itself: nothing is learnt",
+    "sums": "Learnt from sums over people, whose total is the pooled one: federated is the same as pooled",
+    "rounds": "Trained by rounds of averaging",
+}
+
+
+def transforms(
+    name: Annotated[str | None, typer.Argument(help="Show only this transform, and what its parameters mean.")] = None,
+) -> None:
+    """List the transforms of scans, such as harmonization between scanners: how they learn, parameters and source."""
+    console = Console(highlight=False)
+    if name is None:
+        show_all(console, TRANSFORMS, TITLES, learnt_by)
+        console.print(
+            r"In a study: [bold]transforms: \[nyul][/], or [bold]transforms: \[{name: z-score, robust: true}][/]."
+        )
+        console.print("What the parameters mean: normfed transforms nyul")
+        return
+    show_one(console, TRANSFORMS, name, learnt_by)

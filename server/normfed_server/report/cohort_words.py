@@ -1,0 +1,132 @@
+"""One site's cohort, or all together, in a few words: a row of the page's table and of the terminal's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from normfed_common.statistics.tables import ABSENT, HEALTHY, PATIENTS, SEXES, UNKNOWN
+from normfed_common.wording.terminal_text import plain
+from normfed_server.results.cohorts import Cell, CohortFigures, Statistics
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A site in words; a dash where nothing is told."""
+
+    site: str
+    people: str
+    roles: str
+    healthy: str
+    patients: str
+    ages: str
+    women: str
+    scanners: str
+    lacking: str
+    kinds: str
+
+
+def rows(found: Statistics) -> list[Row]:
+    """One per site, and the last of all together."""
+    return [_row(found, site, figures) for site, figures in [*found.sites.items(), (ALL, found.merged)]]
+
+
+def terminal_table(found: Statistics) -> Table:
+    """The same, narrow enough for 80 columns."""
+    table = Table(title=f"Cohorts of {plain(found.study)}", title_justify="left", box=None, pad_edge=False)
+    table.add_column("", overflow="fold", max_width=20)
+    for title in ("people", HEALTHY, PATIENTS):
+        table.add_column(title, justify="right")
+    for title in ("years", "women", "scanner", "lack"):
+        table.add_column(title, overflow="fold")
+    for row in rows(found):
+        cells = (row.site, row.people, row.healthy, row.patients, row.ages, row.women, row.scanners, row.lacking)
+        table.add_row(*map(plain, cells), style="bold" if row.site == ALL else "")
+    return table
+
+
+def show_cohorts(console: Console, found: Statistics) -> None:
+    """The table, and what to know before training."""
+    console.print(terminal_table(found))
+    for sentence in found.warnings:
+        console.print(f"[yellow]![/] {plain(sentence)}", highlight=False)
+
+
+def _row(found: Statistics, site: str, figures: CohortFigures) -> Row:
+    lacking = [
+        f"{modality.removeprefix('voxel-')} {text}"
+        for modality in figures.tables
+        if modality.startswith("voxel-") and (text := _count(found, figures, modality, ABSENT)) not in ("0", "–")
+    ]
+    return Row(
+        site=site,
+        people=f"{figures.people}",
+        roles=_roles(figures),
+        healthy=_count(found, figures, "group", HEALTHY),
+        patients=_count(found, figures, "group", PATIENTS),
+        ages=_ages(found, figures),
+        women=_women(figures),
+        scanners=_scanners(figures),
+        lacking=", ".join(lacking) or "none",
+        kinds=", ".join(figures.kinds) or "–",
+    )
+
+
+def _count(found: Statistics, figures: CohortFigures, table: str, name: str) -> str:
+    """People in one bin: fewer than the site tells where it is told with others only, or nothing of the table is."""
+    place, cells = found.tables[table].bins.index(name), figures.tables[table]
+    alone = [cell for cell in cells if cell.first == cell.last == place]
+    with_others = any(cell.first <= place <= cell.last for cell in cells if cell not in alone)
+    if with_others:
+        least = sum(cell.people for cell in alone)
+        return f"{least:.0f} or more" if least else "not told"
+    if not cells:
+        return "–"
+    return f"{sum(cell.people for cell in alone):.0f}"
+
+
+def _roles(figures: CohortFigures) -> str:
+    return ", ".join(f"{cell.people:.0f} {cell.what.replace('_', ' ')}" for cell in figures.tables["role"]) or "–"
+
+
+def _ages(found: Statistics, figures: CohortFigures) -> str:
+    """From the youngest told bin to the oldest; noise puts somebody into all of them, so not with noise."""
+    known: list[Cell] = []
+    for sex in SEXES:
+        ends = len(found.tables[f"age-{sex}"].edges)
+        known += [cell for cell in figures.tables[f"age-{sex}"] if cell.last < ends and cell.people > _noise(found)]
+    if not known:
+        return "–"
+    edges = found.tables[f"age-{SEXES[0]}"].edges
+    low, last = min(cell.first for cell in known), max(cell.last for cell in known)
+    return f"{edges[low]:.0f}–{edges[last + 1] - 1:.0f}" if last + 1 < len(edges) else f"{edges[low]:.0f} and over"
+
+
+def _noise(found: Statistics) -> float:
+    return 3 * found.noise[1]
+
+
+def _women(figures: CohortFigures) -> str:
+    women, men, unknown = (sum(cell.people for cell in figures.tables[f"age-{sex}"]) for sex in SEXES)
+    told = women + men
+    if not told:
+        return "not told" if unknown else "–"
+    return f"{women / told:.0%}" + (f" of {told:.0f}" if unknown else "")
+
+
+def _scanners(figures: CohortFigures) -> str:
+    named = [_largest(figures.tables[table]) for table in ("vendor", "field")]
+    return " ".join(text for text in named if text) or "–"
+
+
+def _largest(cells: Sequence[Cell]) -> str:
+    """What most have in common; and that there are others."""
+    known = sorted((cell for cell in cells if cell.what != UNKNOWN), key=lambda cell: -cell.people)
+    if not known:
+        return ""
+    return known[0].what + ("+" if len(known) > 1 else "")

@@ -1,0 +1,140 @@
+"""A BIDS dataset whose participants.tsv tells the sites in a column of another name, or only the scanners."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field
+
+from normfed_client.imaging.bids import MAXIMUM_AGE, SEXES, Problem
+from normfed_client.imaging.scanners import MISSING
+from normfed_common.foundation.errors import DatasetError
+from normfed_common.study.base import Frozen
+from normfed_simulation.datasets import contents
+from normfed_simulation.datasets.contents import Contents, Person
+from normfed_simulation.datasets.downloaded import Downloaded
+from normfed_simulation.datasets.spreadsheet import read_table
+
+TABLE = "participants.tsv"
+# Columns that tell sites in public datasets, in lower case, the likeliest first.
+SITES = (
+    *("site", "site_id", "siteid", "site_name", "center", "centre", "center_id", "centre_id", "institution"),
+    *(
+        "hospital",
+        "location",
+        "acquisition_site",
+        "scan_site",
+        "scanner",
+        "scanner_id",
+        "scanner_model",
+        "scanner_name",
+    ),
+)
+SCANNERS = ("scanner", "scanner_id", "scanner_model", "scanner_name", "manufacturersmodelname", "manufacturer")
+AGES = ("age", "age_at_scan", "ageatscan", "age_years")
+GROUPS = ("group", "diagnosis", "dx", "dx_group")
+IGNORED = (".", "_")  # how names begin that are hidden or a system's own
+
+
+class Config(Frozen):
+    """Which columns say what; those of the usual names when left out."""
+
+    column: str | None = Field(
+        None, description="of participants.tsv: the site; site_id, center, scanner, ... if left out"
+    )
+    scanner: str | None = Field(None, description="of participants.tsv: the scanner")
+    group: str | None = Field(None, description="of participants.tsv: `control`, or what a person has")
+    control: str = Field("control", description="how the column of groups spells a healthy person")
+
+
+class Bids(Downloaded):
+    """See the module. Files keep their names and places; participants.tsv gets the columns that normfed reads."""
+
+    Config = Config
+    title = "Any BIDS dataset with a column of sites or scanners"
+    licence = "the dataset's own"
+    citation = "the dataset's own"
+    access = "OpenNeuro (openneuro.org) and many others"
+    modalities = ("T1w", "T2w", "FLAIR", "pet")
+    layout = """participants.tsv with participant_id and a column of sites (site_id, center, scanner, ...)
+        sub-*/[ses-*/]anat/sub-*_T1w.nii.gz and the like"""
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        """See `Downloaded`."""
+        try:
+            with open(root / TABLE, encoding="utf-8-sig") as file:
+                return _of(SITES, file.readline().rstrip("\r\n").split("\t")) is not None
+        except (OSError, UnicodeDecodeError):
+            return False
+
+    def read(self, root: Path) -> Contents:
+        """See `Downloaded`."""
+        rows = read_table(root / TABLE, ("participant_id",))
+        columns = list(rows[0]) if rows else []
+        site = self._column("column", SITES, columns, root)
+        if site is None:
+            raise DatasetError(
+                f"{root / TABLE}: no column tells sites; found {', '.join(columns)}. Name one in the study, such as "
+                "data.dataset: {name: bids, column: center}."
+            )
+        scanner = self._column("scanner", SCANNERS, columns, root)
+        group = self._column("group", GROUPS, columns, root)
+        found = Contents(root)
+        for row in rows:
+            name = row["participant_id"]
+            if row[site] in MISSING:
+                raise DatasetError(f"{root / TABLE}: {name} has no {site}, which tells the sites. Fill it in.")
+            person = Person(
+                name if name.startswith("sub-") else contents.subject(name),
+                contents.site(row[site]),
+                self._group(row[group]) if group else "",
+                row[scanner] if scanner and row[scanner] not in MISSING else None,
+                _age(row, _of(AGES, columns), found),
+                SEXES.get(row.get(_of(("sex", "gender"), columns) or "", "").lower()),
+            )
+            found.add(person)
+        found.links.update({str(path.relative_to(root)): path for path in _files(root)})
+        return found
+
+    def _column(self, parameter: str, usual: tuple[str, ...], columns: list[str], root: Path) -> str | None:
+        wanted: str | None = getattr(self.config, parameter)
+        if wanted is not None and wanted not in columns:
+            raise DatasetError(
+                f"{root / TABLE}: no column {wanted!r}, which data.dataset names as {parameter}; found "
+                f"{', '.join(columns)}."
+            )
+        return wanted or _of(usual, columns)
+
+    def _group(self, said: str) -> str:
+        return "control" if said == self.config.control else said
+
+
+def _of(usual: tuple[str, ...], columns: list[str]) -> str | None:
+    """The column with one of these names, however it is capitalised."""
+    lower = {column.strip().lower(): column for column in reversed(columns)}
+    return next((lower[name] for name in usual if name in lower), None)
+
+
+def _age(row: dict[str, str], column: str | None, found: Contents) -> float | None:
+    said = row.get(column or "", "")
+    if said in MISSING:
+        return None
+    try:
+        age = float(said.rstrip("+"))
+    except ValueError:
+        age = -1.0
+    if not 0 <= age <= MAXIMUM_AGE:
+        found.problems.append(Problem(row["participant_id"], f"age {said!r} is no age in years, so it is left out"))
+        return None
+    return age
+
+
+def _files(root: Path) -> list[Path]:
+    """All files but the table that is made anew, and what a view writes itself."""
+    found = []
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith(IGNORED))
+        found += [Path(folder, name) for name in sorted(names) if not name.startswith(IGNORED)]
+    return [path for path in found if path not in (root / TABLE, root / "dataset_description.json")]

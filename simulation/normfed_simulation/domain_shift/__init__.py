@@ -1,0 +1,1 @@
+"""How much a model loses at a scanner that it never saw, and what wins it back: one study, once per harmonization."""

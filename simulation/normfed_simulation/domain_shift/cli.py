@@ -1,0 +1,146 @@
+"""`normfed study domain-shift`."""
+
+from __future__ import annotations
+
+import json
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from normfed_common.foundation.errors import StudyError
+from normfed_common.studies import load_study
+from normfed_common.wording.terminal_text import plain
+from normfed_simulation.cli import (
+    DataOption,
+    DeviceOption,
+    EngineName,
+    EngineOption,
+    JsonOption,
+    OutOption,
+    QuietOption,
+    RoundsOption,
+    SeedOption,
+    WorkersOption,
+    changes_of,
+)
+
+if TYPE_CHECKING:
+    from normfed_simulation.domain_shift.folder import ShiftFolder
+    from normfed_simulation.experiment import Engine, Watcher
+
+study = typer.Typer(help="Studies of one question, each many runs of one study.", no_args_is_help=True)
+
+
+@study.callback()
+def _studies() -> None:
+    """Studies of one question, each many runs of one study."""
+
+
+@study.command("domain-shift")
+def domain_shift(
+    study: Annotated[Path | None, typer.Argument(help="A study file. Default: six synthetic scanners.")] = None,
+    harmonizations: Annotated[
+        str | None,
+        typer.Option(
+            help="Transforms separated by commas, such as none,nyul,combat. With parameters, or several after each "
+            "other: 'nyul,{name: combat, age: true},[percentiles, combat]'. Default: those of the study."
+        ),
+    ] = None,
+    repeats: Annotated[
+        int | None,
+        typer.Option(min=1, help="Train every model this often, from other weights and batches, to see the spread."),
+    ] = None,
+    data: DataOption = None,
+    out: OutOption = Path("runs"),
+    engine: EngineOption = EngineName.local,
+    rounds: RoundsOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = "auto",
+    workers: WorkersOption = None,
+    parallel: Annotated[
+        int | None, typer.Option(min=1, help="Harmonizations at the same time. Default: as many as cores allow.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Folder of an interrupted study to finish; leave out STUDY.")
+    ] = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """How much does a model lose when it meets another scanner, and which harmonization wins it back?"""
+    from normfed_client.hospital.device import choose_device
+    from normfed_simulation import experiment
+    from normfed_simulation.datasets.recognition import together_as_bids
+    from normfed_simulation.domain_shift import cells, folder
+    from normfed_simulation.domain_shift.harmonizations import changes, planned
+    from normfed_simulation.run_folder import shipped_study
+
+    choose_device(device)
+    if resume is not None:
+        if any(change is not None for change in (study, harmonizations, repeats, rounds, seed)):
+            raise StudyError("--resume continues a study; leave out STUDY and options that change it.")
+        opened = folder.resume(resume)
+        root = together_as_bids(data or ([opened.data] if opened.data else []), opened.shift.study)
+    else:
+        given = {**changes_of(rounds, seed), **changes(harmonizations, repeats)}
+        chosen = load_study(study or shipped_study("domain-shift"), **given)
+        root = together_as_bids(data or [], chosen)
+        for of_one in planned(chosen).studies.values():
+            experiment.check(of_one, root)
+        opened = folder.begin(chosen, root, out)
+    waiting = sum(not cells.finished(opened, name) for name in opened.shift.studies)
+    beside, each = cells.shared_out(cells.cores(), cells.sites_of(opened.shift.study, root), waiting)
+    if parallel is not None:
+        beside, each = parallel, max(cells.cores() // parallel, 1) if parallel < cells.cores() else 0
+    means = cells.Means(root, _engine(engine), device, each if workers is None else workers, beside)
+    with folder.discarded_if_refused(opened):
+        _run(opened, means, quiet, as_json)
+
+
+def _engine(name: EngineName) -> Engine:
+    return "ray" if name is EngineName.ray else "local"
+
+
+def _run(opened: ShiftFolder, means: Any, quiet: bool, as_json: bool) -> None:
+    from normfed_simulation.domain_shift import cells
+    from normfed_simulation.domain_shift.assembling import assembled
+    from normfed_simulation.domain_shift.layout import write
+    from normfed_simulation.domain_shift.page import write_page
+    from normfed_simulation.domain_shift.table import shift_table
+    from normfed_simulation.screen import JsonLines, Screen
+
+    console, names = Console(stderr=True), list(opened.shift.studies)
+
+    def shown(name: str) -> AbstractContextManager[Watcher]:
+        if quiet or as_json:
+            return JsonLines(quiet)
+        if name in names:
+            console.print(f"[bold]{plain(name)}[/] ({names.index(name) + 1} of {len(names)})", highlight=False)
+        return Screen(console)
+
+    if not (quiet or as_json):
+        console.print(f"[bold]{opened.shift.study.name}[/], {len(names)} runs, in {opened.path}", highlight=False)
+    try:
+        failed = cells.run_all(opened, means, shown)
+    except KeyboardInterrupt:
+        console.print(f"\nStopped. Go on with:\n  normfed study domain-shift --resume {opened.path}", highlight=False)
+        raise typer.Exit(130) from None
+    results = assembled(opened, failed)
+    write(opened.path, results)
+    page = write_page(opened.path, results)
+    if as_json:
+        typer.echo(json.dumps({"event": "report", "path": str(page), "run": str(opened.path)}))
+    elif quiet:
+        typer.echo(page)
+    else:
+        console.print(shift_table(results))
+        console.print(plain(" ".join(results.words)), highlight=False)
+        console.print(f"Report: [bold]{page}[/]", soft_wrap=True, highlight=False)
+    if failed:
+        console.print(
+            f"[yellow]![/] Failed: {plain(', '.join(failed))}. Try again with:\n"
+            f"  normfed study domain-shift --resume {opened.path}",
+            highlight=False,
+        )

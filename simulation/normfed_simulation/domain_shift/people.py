@@ -1,0 +1,103 @@
+"""Healthy people's scans of a run as its federated model sees them, after whatever its transforms have learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from normfed_client.evaluating import maps
+from normfed_client.evaluating.scoring import served_arrays
+from normfed_client.hospital.machine import computing
+from normfed_client.hospital.simulated import read_sites
+from normfed_client.hospital.site import Case, Site
+from normfed_common.learning.cohort import Scan
+from normfed_common.models.combined.pipeline import Pipeline
+from normfed_common.transforms.base import ScanTransform
+from normfed_common.transforms.transformed import transformed
+from normfed_server.runs.folder import Run
+from normfed_server.sites.description import POOLED
+from normfed_simulation.domain_shift.features import Looked, Looking, common
+from normfed_simulation.domain_shift.layout import Scanners, Told
+from normfed_simulation.domain_shift.telling import age_fits, age_slopes, told_by_features, told_by_images, usable
+
+PATIENTS = "Where scans are looked at, people are patients, lesions and all: the study has no healthy people"
+
+
+def healthy(run: Run) -> list[tuple[Site, list[Case]]]:
+    """The last visit of everybody who counts as normal, in training or held out, by site."""
+    found = []
+    for config in read_sites(run.sites_file):
+        if config.name != POOLED:
+            site = Site(config, run.study)
+            last = {case.visit.participant.subject: case for case in (*site.train, *site.held_out)}
+            found.append((site, list(last.values())))
+    return found
+
+
+def scanners(
+    run: Run, people: Iterable[tuple[Site, list[Case]]], told: Callable[[str], None] = lambda _name: None
+) -> Scanners:
+    """What scans tell of their scanner and of their person's age.
+
+    Parameters
+    ----------
+    people
+        See `healthy`.
+    told
+        Called with the name of every scan that has been looked at.
+    """
+    looked: list[Looked] = []
+    whose: list[Scan] = []
+    remarks = [PATIENTS] if run.study.data.normal != "controls" else []
+    looking = None
+    for site, cases in people:
+        transforms = _transforms(run, site)
+        for case in cases:
+            scan = transformed(case.scan(), transforms)
+            if looking is None:
+                reach = transforms[-1].value_range if transforms else site.setting.value_range
+                looking = Looking(site.setting.anatomy.tissues(), run.study.preprocessing.voxel_size_mm, reach)
+            if scan.present.all():
+                looked.append(looking.look(scan))
+                whose.append(scan)
+            else:
+                remarks.append(f"{case.visit.name} is left out: not every modality is there")
+            told(case.visit.name)
+    if looking is None or not looked:
+        return _nobody(tuple(remarks))
+    return _of_people(run.study.seed, looking, looked, whose, remarks)
+
+
+def _of_people(seed: int, looking: Looking, looked: list[Looked], whose: list[Scan], remarks: list[str]) -> Scanners:
+    features = common([one.features for one in looked])
+    names, ages = [scan.person.scanner for scan in whose], [scan.person.age for scan in whose]
+    kept, why = usable(names)
+    if kept.any():
+        images = common([one.image for one in looked])[kept]
+        of = [name for name, keep in zip(names, kept, strict=True) if keep]
+        found = (told_by_features(features[kept], of, seed), told_by_images(images, of, seed))
+        remarks = [*remarks, f"Scanners {why}"] if why else remarks
+    else:
+        found = (Told(what="features", why=why), Told(what="images", why=why))
+    slopes, no_slopes = age_slopes(looking.volumes_ml(looked), ages, names)
+    if no_slopes:
+        remarks = [*remarks, no_slopes]
+    return Scanners(told=found, ages=age_fits(features, ages, names, seed), slopes=slopes, remarks=tuple(remarks))
+
+
+def _nobody(remarks: tuple[str, ...]) -> Scanners:
+    why = "nobody counts as normal"
+    return Scanners(
+        told=(Told(what="features", why=why), Told(what="images", why=why)), ages=(), slopes=(), remarks=remarks
+    )
+
+
+def _transforms(run: Run, site: Site) -> tuple[ScanTransform, ...]:
+    """The run's transforms as they are at a site, with what stays there."""
+    if not run.study.transforms:
+        return ()
+    with computing(run.study, site.device):
+        model = site.model(run.study.model, run.study.seed)
+        model.load(served_arrays(run.folder, site.config.name))
+        maps.personalise(model, site)
+    assert isinstance(model, Pipeline)
+    return model.transforms

@@ -1,0 +1,50 @@
+"""`normfed inspect` and `normfed preprocess`, of a folder that may be a public dataset as it came."""
+
+from __future__ import annotations
+
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from normfed_client import cli
+
+
+def inspect(
+    folder: cli.Folder,
+    check: cli.Check = False,
+    every: cli.Every = False,
+    study: Annotated[
+        Path | None, typer.Option(help="Show the sites as this study has them: its dataset's parameters, its split.")
+    ] = None,
+    page: Annotated[Path | None, typer.Option(help="Also write a page of plots there: who has what.")] = None,
+) -> None:
+    """Show what is in a dataset, per site, and what is wrong with it."""
+    from normfed_client.imaging.bids import read_dataset
+    from normfed_client.imaging.cache import default_root
+    from normfed_common.studies import load_study
+    from normfed_simulation.datasets.recognition import as_bids
+    from normfed_simulation.splits import dividing
+
+    loaded = None if study is None else load_study(study)
+    before = root = as_bids(folder, loaded)
+    if loaded is not None:
+        root = dividing.view(before, loaded, default_root())
+    cli.inspect(root, check, every)
+    if page is not None:
+        from normfed_simulation.who_has_what.page import write_page
+
+        split = "" if loaded is None else dividing.described(loaded)
+        write_page(page, read_dataset(root), read_dataset(before), split)
+        typer.echo(f"Page: {page}")
+
+
+@wraps(cli.preprocess)
+def preprocess(folder: Path, **options: Any) -> None:
+    """See the command of the client."""
+    from normfed_common.studies import load_study
+    from normfed_simulation.datasets.recognition import as_bids
+
+    study = options.get("study")
+    cli.preprocess(as_bids(folder, None if study is None else load_study(study)), **options)

@@ -1,0 +1,173 @@
+"""A dataset under the split of a study: in memory, and on disk as a folder of links with another column `site`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from normfed_client.imaging.bids import Dataset, Visit, read_dataset
+from normfed_client.imaging.scanners import LONGEST_SCANNER
+from normfed_common.foundation import digests, seeds
+from normfed_common.foundation.errors import DatasetError, StudyError
+from normfed_common.foundation.files import write_json, write_text
+from normfed_common.foundation.locks import exclusive
+from normfed_common.study.config import StudyConfig
+from normfed_simulation.splits.base import Person, Split
+from normfed_simulation.splits.catalogue import KEY, chosen
+
+FOLDER = "splits"  # of the cache; below it a folder per dataset, split and division
+TABLE, NOTE = "participants.tsv", ".split.json"
+
+
+def split_of(study: StudyConfig) -> Split | None:
+    """What the study divides its people by; None where they stay where they are.
+
+    Raises
+    ------
+    StudyError, PluginError
+        If there is no such split, or a parameter of it is wrong.
+    """
+    return None if study.data.split is None else chosen(study.data.split)
+
+
+def divided(dataset: Dataset, study: StudyConfig) -> dict[str, str]:
+    """Subject to site, by the study's split; of everybody whom the study does not exclude by name.
+
+    It depends on the dataset, the split and its seed alone, so that studies of other modalities or models compare on
+    the same sites. Who is excluded comes to the first site, where the study leaves them out.
+
+    Raises
+    ------
+    StudyError
+        If these people cannot be divided so.
+    """
+    entry, split = study.data.split, split_of(study)
+    assert entry is not None
+    assert split is not None
+    visits: dict[str, list[Visit]] = {}
+    for visit in dataset.visits:
+        visits.setdefault(visit.participant.subject, []).append(visit)
+    people = [
+        Person(of[0].participant, tuple(of))
+        for subject, of in sorted(visits.items())
+        if subject not in study.data.exclude
+    ]
+    try:
+        sites = split.divide(people, seeds.generator(_seed(study, split), "split", entry[KEY]))
+    except StudyError as error:
+        raise StudyError(f"data.split {entry[KEY]}, {dataset.root}: {error}") from error
+    found = {person.participant.subject: site for person, site in zip(people, sites, strict=True)}
+    return {subject: found.get(subject, min(sites)) for subject in visits}
+
+
+def resited(dataset: Dataset, sites: Mapping[str, str]) -> Dataset:
+    """The same people at other sites, as `view` is read: the scanner is still that of the site they came from."""
+    visits = []
+    for visit in dataset.visits:
+        whose = visit.participant
+        scanner = whose.site if whose.scanner is None else f"{whose.site}/{whose.scanner}"[:LONGEST_SCANNER]
+        visits.append(replace(visit, participant=replace(whose, site=sites[whose.subject], scanner=scanner)))
+    return Dataset(dataset.root, tuple(visits), dataset.problems)
+
+
+def foreseen(dataset: Dataset, study: StudyConfig) -> Dataset | None:
+    """What `view` will hold; None where scans must be made first, as the split opens them.
+
+    Raises
+    ------
+    StudyError
+        If these people cannot be divided so.
+    """
+    split = split_of(study)
+    if split is None or _is_view(dataset.root, study, split):
+        return dataset
+    made = all(mask.path.exists() for visit in dataset.visits for mask in visit.lesions)
+    return resited(dataset, divided(dataset, study)) if made or not split.opens_masks() else None
+
+
+def view(root: Path, study: StudyConfig, cache: Path) -> Path:
+    """A dataset of links into that at ``root``, whose people are at the sites that the study's split gives them.
+
+    The same division of the same dataset is the same folder; nothing of the dataset is copied or changed. A dataset
+    that is such a view already is returned as it is, so that a run that goes on has everybody where they were.
+
+    Raises
+    ------
+    StudyError
+        If these people cannot be divided so.
+    DatasetError
+        If the links cannot be made, or ``root`` cannot be read.
+    """
+    split = split_of(study)
+    if split is None or _is_view(root, study, split):
+        return root
+    dataset = read_dataset(root.resolve())
+    table = _table(dataset, divided(dataset, study))
+    entries = sorted(p.name for p in dataset.root.iterdir() if p.name != TABLE and not p.name.startswith("."))
+    note = {"source": str(dataset.root), "split": study.data.split, "seed": _seed(study, split)}
+    made = cache / FOLDER / digests.of_json({**note, "entries": entries, "table": table})
+    try:
+        made.parent.mkdir(parents=True, exist_ok=True)
+        with exclusive(made.with_name(f".lock-{made.name}")):
+            if not (made / NOTE).exists():
+                shutil.rmtree(made, ignore_errors=True)  # what was broken off
+                made.mkdir()
+                for name in entries:
+                    os.symlink(dataset.root / name, made / name)
+                write_text(made / TABLE, table)
+                write_json(made / NOTE, note)
+    except OSError as error:
+        raise DatasetError(
+            f"{made}: the links of a split cannot be made ({error.strerror}). Free some space, or set NORMFED_CACHE."
+        ) from error
+    return made
+
+
+def described(study: StudyConfig) -> str:
+    """The study's split as a person writes it, with its seed; empty where people stay where they are."""
+    split = split_of(study)
+    if split is None or study.data.split is None:
+        return ""
+    said = {**study.data.split, "seed": _seed(study, split)}
+    return "{" + ", ".join(f"{key}: {value}" for key, value in said.items()) + "}"
+
+
+def source_of(root: Path) -> Path:
+    """The dataset that a view was made of; of any other dataset itself."""
+    note = root / NOTE
+    return Path(json.loads(note.read_text())["source"]) if note.exists() else root
+
+
+def _seed(study: StudyConfig, split: Split) -> int:
+    return study.seed if split.config.seed is None else split.config.seed
+
+
+def _is_view(root: Path, study: StudyConfig, split: Split) -> bool:
+    """Whether it is of this split by this seed."""
+    note = root / NOTE
+    if not note.exists():
+        return False
+    said = json.loads(note.read_text())
+    return bool(said["split"] == study.data.split and said["seed"] == _seed(study, split))
+
+
+def _table(dataset: Dataset, sites: Mapping[str, str]) -> str:
+    """participants.tsv with other sites; whoever has no scans comes to the first, so that they are still told of."""
+    moved = {visit.participant.subject: visit.participant for visit in resited(dataset, sites).visits}
+    text = (dataset.root / TABLE).read_text(encoding="utf-8-sig")
+    reader = csv.DictReader(text.splitlines(), delimiter="\t")
+    columns = list(dict.fromkeys([*(reader.fieldnames or ()), "scanner"]))
+    written = io.StringIO()
+    writer = csv.DictWriter(written, columns, delimiter="\t", lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    for row in reader:
+        who = moved.get((row["participant_id"] or "").strip())
+        new = {"site": min(sites.values())} if who is None else {"site": who.site, "scanner": who.scanner}
+        writer.writerow({**row, **new})
+    return written.getvalue()

@@ -1,0 +1,53 @@
+"""Every scanner a site of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from normfed_common.foundation.errors import StudyError
+from normfed_simulation.splits.base import Person, Split, SplitConfig
+
+LONGEST = 63  # characters of a site's name
+
+
+class Scanner(Split):
+    """Whoever was scanned on the same scanner, as the column `scanner` names it, wherever that stood."""
+
+    Config = SplitConfig
+
+    def divide(self, people: Sequence[Person], rng: np.random.Generator) -> list[str]:
+        """See `Split`."""
+        unknown = [person.participant.subject for person in people if person.participant.scanner is None]
+        if len(unknown) == len(people):
+            raise StudyError(
+                "nobody has a scanner: participants.tsv has no column scanner, or it is empty. Add it, or split by "
+                "something else."
+            )
+        if unknown:
+            raise StudyError(
+                f"{len(unknown)} of {len(people)} people have no scanner in participants.tsv, such as {unknown[0]}. "
+                "Fill in the column scanner, or list them under data.exclude."
+            )
+        scanners = [str(person.participant.scanner) for person in people]
+        if len(set(scanners)) == 1:
+            raise StudyError(
+                f"everybody was scanned on {scanners[0]}, so there would be one site, which is no federation. Split by "
+                "something else."
+            )
+        names = {scanner: site_name(scanner) for scanner in sorted(set(scanners))}
+        for scanner, name in names.items():
+            twin = next((other for other in names if other != scanner and names[other] == name), None)
+            if twin is not None:
+                raise StudyError(
+                    f"the scanners {scanner!r} and {twin!r} would both be the site {name}. Rename one of them in the "
+                    "column scanner."
+                )
+        return [names[scanner] for scanner in scanners]
+
+
+def site_name(scanner: str) -> str:
+    """A scanner's name as that of a site may be: ``Siemens 3T`` is ``Siemens-3T``."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", scanner).strip("-._")[:LONGEST] or "scanner"
