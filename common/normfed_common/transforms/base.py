@@ -35,6 +35,12 @@ class ScanTransform(Learner, ABC):
         """Which of the study's modalities every scan has afterwards, whether or not it had them: none by default."""
         return ()
 
+    @classmethod
+    def of_one_site(cls, config: Any) -> str:
+        """Which of its sums are one site's alone, whatever others add, so that no secure sum hides them; none by
+        default."""
+        return ""
+
     @property
     def value_range(self) -> tuple[float, float]:
         """Between what any value of a transformed scan lies, inside the brain: as before the transform by default.

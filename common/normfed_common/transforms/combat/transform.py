@@ -94,6 +94,11 @@ class CombatTransform(ScanTransform):
         """None: each modality is harmonized among those who have it."""
         return ()
 
+    @classmethod
+    def of_one_site(cls, config: CombatConfig) -> str:
+        """Those of the reference."""
+        return f"those of the scanner that `reference` names ({config.reference})" if config.reference else ""
+
     def phases(self) -> tuple[Phase, ...]:
         """The sums, after those of ages where age is kept."""
         moments = Phase(MOMENTS, "summed")
@@ -219,12 +224,17 @@ class CombatTransform(ScanTransform):
         return Effect.of(features, shared, self.config.prior, self.config.robust)
 
     def _usable(self, people: Rows, cohort: Cohort, counted: int | None) -> list[Rows]:
-        """The rows of each modality; refused where scanners cannot be told from people (see `check_ages`)."""
+        """The rows of each modality; refused where scanners cannot be told from people (see `check_ages`).
+
+        A refusal is told, and what it is about the server chooses. So at a hospital no scanner has fewer people than
+        the hospital's own minimum, whatever the study says, and that is looked at first.
+        """
+        present = np.array([cohort.scan(index).present for index in range(len(cohort))])
+        least = max(self.config.minimum_people, self.setting.told_together)
+        for has in present.T:
+            check_people(people.where(has), least, self.config.covariates)
         if "age" in self.config.covariates:
             check_ages(people, self._ages(people), self.everybody, counted)
-        present = np.array([cohort.scan(index).present for index in range(len(cohort))])
-        for has in present.T:
-            check_people(people.where(has), self.config.minimum_people, self.config.covariates)
         values = np.zeros((len(self.setting.modalities), len(cohort), self.grid.size))
         for index in range(len(cohort)):
             for channel in np.flatnonzero(present[index]):

@@ -57,7 +57,8 @@ def check_people(rows: Rows, minimum: int, names: Sequence[str]) -> None:
     SiteError
         If not; the detail says which scanner and what to do.
     """
-    for scanner, mine in rows.by_scanner().items():
+    by_scanner = rows.by_scanner()
+    for scanner, mine in by_scanner.items():
         people = len(np.unique(mine.people))
         if people < minimum:
             raise SiteError(
@@ -65,6 +66,7 @@ def check_people(rows: Rows, minimum: int, names: Sequence[str]) -> None:
                 f"the scanner {scanner or 'without a name'} has {people} people to learn from, and ComBat takes at "
                 f"least {minimum} (minimum_people): exclude them, or count them to a scanner that is like theirs",
             )
+    for scanner, mine in by_scanner.items():
         for name, known in zip(names, np.isfinite(mine.covariates).mean(0), strict=True):
             if known < LEAST_KNOWN:
                 raise SiteError(

@@ -182,6 +182,17 @@ def test_a_scanner_whose_ages_nobody_else_has_is_refused_by_its_site_and_floors_
     assert hospital.statistics("ages", people, RNG)["decades"][[2, 7, 8]].tolist() == [6, 5, 0]
 
 
+def test_at_a_hospital_no_refusal_is_about_fewer_people_than_its_minimum_whatever_the_study_says() -> None:
+    """A server may make up what ages everybody has, and ask about a scanner with one person: yes or no is their age."""
+    people = hospitals(a=6, b=1)
+    for decade in range(13):
+        hospital = combat(replace(setting(), told_together=2), minimum_people=1)
+        hospital.absorb("ages", {"decades": np.eye(13)[decade] * 9})
+        with pytest.raises(SiteError) as refused:
+            hospital.statistics("moments", people, RNG)
+        assert refused.value.code == SiteCode.SCANNER_TOO_SMALL
+
+
 def test_a_server_without_a_grid_takes_the_sums_and_refuses_others() -> None:
     people = hospitals(a=6, b=6)
     server = combat(replace(setting(), shape=(1, 1, 1), open_anatomy=None))
