@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from contracts.federating import Federation, learnt_alone, settings
 from scipy.ndimage import gaussian_filter
 from synthetic import People, setting
 
+from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_client.training.loop import train
 from normfed_common.algorithms.sharing import personal_arrays
 from normfed_common.foundation.errors import ScanError, SiteCode, SiteError, StudyError
@@ -256,3 +258,17 @@ def test_under_fedbn_a_site_that_never_trained_its_normalisation_refuses_to_chan
 def test_wrong_parameters_are_one_sentence(values: dict[str, Any], sentence: str) -> None:
     with pytest.raises(StudyError, match=sentence):
         made(**values)
+
+
+def test_training_that_was_interrupted_ends_in_the_same_weights(tmp_path: Path) -> None:
+    people, whole, killed, resumed = travellers(2), made(), made(), made()
+    job = settings(whole.phases()[0], "a", 1)
+    kept = replace(job, checkpoints=TrainingCheckpoints(tmp_path, every_s=0.0))
+    train(whole, people, job)
+    batches = killed.batches
+    killed.batches = lambda *given: islice(batches(*given), 1)  # type: ignore[method-assign,assignment]
+    train(killed, people, kept)
+    train(resumed, people, replace(job, checkpoints=TrainingCheckpoints(tmp_path, every_s=0.0)))
+    for name, array in whole.share().items():
+        np.testing.assert_array_equal(resumed.share()[name], array, err_msg=name)
+        assert array.std() == 0 or "head.bias" in name or not np.array_equal(killed.share()[name], array)

@@ -101,10 +101,10 @@ class ViewNetworks(nn.Module):
     @property
     def normalised_elsewhere(self) -> bool:
         """Whether the weights are trained and the batch normalisation is not: a strategy kept it at other sites."""
-        trained = any(layer.bias.any() for layer in self.modules() if isinstance(layer, nn.Conv2d))
-        return trained and not any(
-            layer.running_mean.any() for layer in self.modules() if isinstance(layer, nn.BatchNorm2d)
-        )
+        biases = [network.head.bias for network in self.modules() if isinstance(network, ViewNetwork)]
+        trained = any(bias is not None and bool(bias.any()) for bias in biases)
+        means = [layer.running_mean for layer in self.modules() if isinstance(layer, nn.BatchNorm2d)]
+        return trained and not any(mean is not None and bool(mean.any()) for mean in means)
 
 
 def _after(layer: nn.Module, width: int) -> nn.Sequential:
