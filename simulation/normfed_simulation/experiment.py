@@ -187,12 +187,9 @@ def check_count(study: StudyConfig, data: Path | None) -> None:
     UserError
         If not.
     """
-    if data is not None:
-        roles_of(study, read_dataset(data))
-    else:
-        made, place = _made_dataset(study)
-        if (dataset := made.planned(default_root() / place)) is not None:
-            roles_of(study, dataset)
+    dataset = _foreseen(study, data)
+    if dataset is not None:
+        roles_of(study, dataset)
 
 
 def check(
@@ -211,15 +208,19 @@ def check(
         If the study cannot be run here, or the data do not allow it.
     """
     _check_study(study)
+    dataset = _foreseen(study, data)
+    if dataset is not None:
+        _taking_part(study, dataset, conditions, lots)
+
+
+def _foreseen(study: StudyConfig, data: Path | None) -> Dataset | None:
+    """What the study will read, under its split; None where that shows only once it is made."""
     if data is not None:
         dataset: Dataset | None = read_dataset(data)
     else:
         made, place = _made_dataset(study)
         dataset = made.planned(default_root() / place)
-    if dataset is not None:
-        dataset = dividing.foreseen(dataset, study)
-    if dataset is not None:
-        _taking_part(study, dataset, conditions, lots)
+    return None if dataset is None else dividing.foreseen(dataset, study)
 
 
 def _check_study(study: StudyConfig) -> None:
