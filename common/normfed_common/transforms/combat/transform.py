@@ -112,6 +112,10 @@ class CombatTransform(ScanTransform):
         """None of the ages; those of the features."""
         return None if phase == AGES else self.grid.places
 
+    def scanner_alone(self, phase: str) -> str | None:
+        """The reference."""
+        return None if phase == AGES else self.config.reference
+
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         """Scans by decades of age, (13,); or `sums_of` of each modality C: their axis of features as (T, X, Y, Z), T
         tissues at places, and ``scanners`` (), how many there are.
