@@ -31,9 +31,7 @@ def with_scanners(cohort: Path, root: Path, scanners: Mapping[str, str] | None =
         if path.name != "participants.tsv":
             (root / path.name).symlink_to(path)
     header, *rows = (cohort / "participants.tsv").read_text().splitlines()
-    named = [
-        f"{SCANNER} {row.split()[1]}" if scanners is None else scanners.get(row.split()[0], "n/a") for row in rows
-    ]
+    named = [f"{SCANNER} {row.split()[1]}" if scanners is None else scanners.get(row.split()[0], "n/a") for row in rows]
     rows = [f"{row}\t{name}" for row, name in zip(rows, named, strict=True)]
     (root / "participants.tsv").write_text("\n".join([f"{header}\tscanner", *rows]) + "\n")
     return root

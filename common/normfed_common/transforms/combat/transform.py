@@ -127,9 +127,7 @@ class CombatTransform(ScanTransform):
         """
         people = self._people(cohort)
         if phase == AGES:
-            least = self.setting.told_together
-            counts = [decades_of(self._ages(mine), least) for mine in people.by_scanner().values()]
-            return {"decades": np.sum(counts, axis=0)}
+            return {"decades": decades_of(self._ages(people), people.people, self.setting.told_together)}
         rows = self._usable(people, cohort, self.setting.told_together)
         found = {name: np.zeros(shape) for name, shape in self._shapes(self.grid.places.shape).items()}
         found["scanners"] += len(people.by_scanner())

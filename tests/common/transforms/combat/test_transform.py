@@ -182,6 +182,16 @@ def test_a_scanner_whose_ages_nobody_else_has_is_refused_by_its_site_and_floors_
     assert hospital.statistics("ages", people, RNG)["decades"][[2, 7, 8]].tolist() == [6, 5, 0]
 
 
+def test_ages_are_counted_of_enough_people_of_a_site_however_many_scans_each_has_at_whichever_scanner() -> None:
+    people = hospitals(a=6, b=6)
+    for number, age in enumerate([20.0] * 5 + [85] + [20] * 3 + [62, 62, 85]):  # at 62 one person, twice
+        one = people.scans[number]
+        whose = replace(one.person, age=age, index=9 if age == 62 else number)
+        people.scans[number] = replace(one, person=whose)
+    hospital = combat(replace(setting(), told_together=2))
+    assert hospital.statistics("ages", people, RNG)["decades"][[2, 6, 8]].tolist() == [8, 0, 2]
+
+
 def test_at_a_hospital_no_refusal_is_about_fewer_people_than_its_minimum_whatever_the_study_says() -> None:
     """A server may make up what ages everybody has, and ask about a scanner with one person: yes or no is their age."""
     people = hospitals(a=6, b=1)
