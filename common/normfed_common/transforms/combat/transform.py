@@ -25,7 +25,7 @@ from normfed_common.foundation.errors import WireError
 from normfed_common.learning.cohort import Cohort, Person, Scan
 from normfed_common.learning.covariates import Regressors
 from normfed_common.learning.phase import Phase
-from normfed_common.learning.setting import Places, Setting
+from normfed_common.learning.setting import SUMS_ROUNDING, Places, Setting
 from normfed_common.study.base import Frozen
 from normfed_common.transforms.base import ScanTransform
 from normfed_common.transforms.combat.effects import Effect, Prior
@@ -35,6 +35,7 @@ from normfed_common.transforms.combat.sums import REFERENCE, Shared, check_sums,
 from normfed_common.transforms.combat.usable import DECADES, check_ages, check_people, decades_of
 
 MIDDLE = 50.0  # years
+OLDEST = (10 * DECADES - MIDDLE) / 10  # as a covariate, the largest that there is
 AGES, MOMENTS = "ages", "moments"
 OF_PLACES = ("values", "within_products", "within_squares")  # the sums whose last axis is the features
 ALONE = "All scans are of one scanner, so that ComBat has nothing to harmonize: they stay as they are."
@@ -154,11 +155,12 @@ class CombatTransform(ScanTransform):
         check_shapes(sums, self._shapes(values.shape[-3:]))
         if sums["scans"].max() <= 0 or sums["scanners"] <= 0:
             raise WireError("the sums cover no people")
+        if sums["scanners"] > sums["scans"].sum() * (1 + SUMS_ROUNDING):
+            raise WireError("there are more scanners than scans")
         low, high = self.setting.value_range
+        covariates, reference = len(self.config.covariates), self.config.reference is not None
         for channel in range(len(self.setting.modalities)):
-            check_sums(
-                self._of(sums, channel), len(self.config.covariates), self.config.reference is not None, low, high
-            )
+            check_sums(self._of(sums, channel), covariates, reference, low, high, OLDEST)
 
     def absorb(self, phase: str, total: Arrays) -> bool:
         """Slopes, mean and variance of every feature; what a site had of its own is learnt anew."""

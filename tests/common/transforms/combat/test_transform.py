@@ -209,10 +209,17 @@ def test_a_server_without_a_grid_takes_the_sums_and_refuses_others() -> None:
     server.absorb("ages", server.statistics("ages", people, RNG))
     made = sums(people)
     server.absorb("moments", made)
+    skew = np.array([[0.0, 1.0], [-1.0, 0.0]])
     for wrong in (
         {**made, "scans": 0 * made["scans"]},
         {**made, "values": made["values"][..., :-1]},
         {**made, "values": made["values"] + 1e9},
+        {**made, "within_squares": made["within_squares"] + 1e15},
+        {**made, "covariate_squares": made["covariate_squares"] + 1e9},
+        {**made, "covariates": made["covariates"] * 1e3},
+        {**made, "within_covariates": made["within_covariates"] + skew},
+        {**made, "within_covariates": made["within_covariates"] + 1e3 * np.abs(skew)},
+        {**made, "scanners": made["scanners"] + 1e9},
     ):
         with pytest.raises(WireError):
             server.check("moments", wrong)
