@@ -91,7 +91,7 @@ class DataConfig(Frozen):
     phantom: PhantomConfig | None = Field(None, description="make synthetic hospitals instead of reading a dataset")
     dataset: NamedEntry | None = Field(
         None,
-        description="the dataset of that name, made on this machine or read as it came (--data DIR): name and parameters",
+        description="the dataset of that name, made on this machine or read as it came (--data), and its parameters",
     )
     split: Annotated[dict[str, Any], BeforeValidator(_by)] | None = Field(
         None,
