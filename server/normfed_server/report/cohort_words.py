@@ -13,6 +13,7 @@ from normfed_common.wording.terminal_text import plain
 from normfed_server.results.cohorts import Cell, CohortFigures, Statistics
 
 ALL = "all"
+TOO_FEW = "too few"  # fewer than the site's own minimum, which only the site knows
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,9 @@ class Row:
 
 
 def rows(found: Statistics) -> list[Row]:
-    """One per site, and the last of all together."""
-    return [_row(found, site, figures) for site, figures in [*found.sites.items(), (ALL, found.merged)]]
+    """One per site, then those with too few people to tell of, and the last of all together."""
+    few = [Row(site, TOO_FEW, *["–"] * 8) for site in found.too_few]
+    return [*(_row(found, site, of) for site, of in found.sites.items()), *few, _row(found, ALL, found.merged)]
 
 
 def terminal_table(found: Statistics) -> Table:

@@ -63,6 +63,7 @@ class Statistics(Frozen):
     sites: dict[str, CohortFigures] = Field(description="none where all sums are secure")
     merged: CohortFigures
     missed: dict[str, str] = Field(description="site to why it is not in the figures")
+    too_few: tuple[str, ...] = Field((), description="of these, sites with fewer people than their own minimum")
     minimum: int = Field(description="people below whom the study tells nothing of a site; hospitals may ask for more")
     epsilon: float | None = Field(None, description="of the noise, per patient")
     noise: tuple[float, float] = Field(
@@ -89,6 +90,7 @@ def assemble(study: StudyConfig, found: Cohorts, sites: Mapping[str, SiteDescrip
         sites={site: _figures(arrays, tables, kinds.get(site, ())) for site, arrays in sorted(found.sites.items())},
         merged=_figures(found.merged, tables, tuple(every)),
         missed=dict(sorted(found.missed.items())),
+        too_few=tuple(sorted(found.too_few)),
         minimum=study.federation.minimum_cohort,
         epsilon=study.privacy.epsilon,
         noise=found.noise,

@@ -92,7 +92,7 @@ def figures(run: Run) -> Figures:
         served = {site: [of[site] for of in trained] for site in sites if all(site in of for of in trained)}
         if len(served) == len(sites):
             approaches[name] = served
-    titles = {name: results.titles.get(name, name) for name in approaches} | TITLES
+    titles = {name: TITLES.get(name) or results.titles.get(name, name) for name in approaches}
     return Figures(sites, bool(seen), approaches, matrix, titles)
 
 

@@ -114,8 +114,11 @@ def test_a_modality_depends_on_what_the_mapping_lets_its_network_see(mapping: st
     transform = made(mapping=mapping)
     networks = transform.network.views["axial"]
     assert [network.head.in_channels - SMALL["filters"] for network in networks] == inputs  # type: ignore[union-attr,operator]
-    slices = torch.rand(1, 2, 32, 32)
-    other = torch.cat([slices[:, :1], torch.rand(1, 1, 32, 32)], 1)
+    slices, another = (
+        torch.rand(1, 2, 32, 32, device=transform.setting.device),
+        torch.rand(1, 1, 32, 32, device=transform.setting.device),
+    )
+    other = torch.cat([slices[:, :1], another], 1)
     with torch.no_grad():
         before, after = (transform.network.eval()("axial", x) for x in (slices, other))
     assert torch.equal(before[:, 0], after[:, 0]) == (mapping == "one-to-one")
@@ -181,7 +184,7 @@ def test_tissue_that_is_not_normal_and_absent_modalities_teach_nothing() -> None
     transform = made(mapping="one-to-one", batch_size=2)
     people = travellers(1)
     [batch] = [*transform.batches("training", people, np.random.default_rng(0))][:1]
-    rng = torch.Generator()
+    batch, rng = batch.to(transform.setting.device), torch.Generator()
     transform.network.eval()
     with torch.no_grad():
         before = transform.loss("training", batch, rng)
@@ -189,10 +192,12 @@ def test_tissue_that_is_not_normal_and_absent_modalities_teach_nothing() -> None
         for view in ("sagittal", "coronal", "axial"):
             data[f"{view}_target"] = torch.where(data[f"{view}_counts"] > 0, data[f"{view}_target"], 99.0)
         assert torch.equal(transform.loss("training", replace(batch, data=data), rng), before)
-        data["present"] = torch.tensor([[1.0, 0.0]]).repeat(len(batch), 1)
+        data["present"] = torch.tensor([[1.0, 0.0]], device=transform.setting.device).repeat(len(batch), 1)
         one = transform.loss("training", replace(batch, data=data), rng)
         for view in ("sagittal", "coronal", "axial"):
-            data[f"{view}_target"] = data[f"{view}_target"] + torch.tensor([0.0, 5.0])[:, None, None]
+            data[f"{view}_target"] = (
+                data[f"{view}_target"] + torch.tensor([0.0, 5.0], device=transform.setting.device)[:, None, None]
+            )
         assert torch.equal(transform.loss("training", replace(batch, data=data), rng), one)
 
 

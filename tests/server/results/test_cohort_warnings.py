@@ -111,6 +111,11 @@ def test_two_histograms_that_are_shifted_lie_so_many_quartile_ranges_apart(shift
     assert apart(np.roll(curve, shift), curve) == pytest.approx(shift / 4, rel=0.05)
 
 
+def test_a_site_with_too_few_people_has_a_row_without_a_number() -> None:
+    few = rows(figures({"a": site()}, {"c": "too few"}, too_few=("c",)))[1]
+    assert (few.site, few.people, few.healthy) == ("c", "too few", "–")
+
+
 def test_a_row_says_what_is_told_and_that_something_is_not() -> None:
     found = figures({"a": site(), "b": site(group={(0, 1): 20}, age_F={}, age_M={}, age_unknown={(3, 6): 20})})
     a, b, every = rows(found)
