@@ -36,10 +36,10 @@ def datasets(
     elif name in downloaded():
         _tell(console, name, downloaded()[name])
     else:
-        from normfed_common.wording.parameters import parameters, show, show_title
+        from normfed_common.wording.parameters import parameters, show, show_title, summary
 
         made = DATASETS[name]
-        show_title(console, name, " ".join((made.__doc__ or "").split("\n\n")[0].split()), "Made on this machine.")
+        show_title(console, name, summary(made), "Made on this machine.")
         show(console, parameters(made.Config))
 
 
