@@ -12,12 +12,8 @@ def splits(
     name: Annotated[str | None, typer.Argument(help="Show only this split, and what its parameters mean.")] = None,
 ) -> None:
     """List the splits: ways to divide a dataset's people among other sites, for controlled experiments."""
-    from normfed_common.wording.parameters import parameters, show, show_title
-    from normfed_simulation.splits.base import Split
+    from normfed_common.wording.parameters import parameters, show, show_title, summary
     from normfed_simulation.splits.catalogue import SPLITS
-
-    def summary(split: type[Split]) -> str:
-        return " ".join((split.__doc__ or "").strip().split("\n\n")[0].split())
 
     console = Console(highlight=False)
     if name is not None:

@@ -21,10 +21,19 @@ def _known_modality(name: str) -> str:
 
 MODALITIES = ("T1w", "T2w", "FLAIR", "pet")
 Modality = Annotated[str, AfterValidator(_known_modality)]
-SiteName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+LONGEST_SITE_NAME = 63  # characters
+SiteName = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_SITE_NAME - 1}}}$")]
 SubjectName = Annotated[str, StringConstraints(pattern=r"^sub-[A-Za-z0-9]+$")]
 
 Vendor = Literal["siemens", "ge", "philips"]
+
+
+def site_name(text: str) -> str:
+    """A name that a site can have, made of what a dataset calls it: ``St. Mary's`` becomes ``St.-Mary-s``.
+
+    Empty where nothing of ``text`` can be part of a name.
+    """
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:LONGEST_SITE_NAME]
 
 
 def _known_field(tesla: float) -> float:
@@ -81,7 +90,8 @@ class DataConfig(Frozen):
 
     phantom: PhantomConfig | None = Field(None, description="make synthetic hospitals instead of reading a dataset")
     dataset: NamedEntry | None = Field(
-        None, description="make, or fetch, the dataset of that name on this machine: name and parameters"
+        None,
+        description="the dataset of that name, made on this machine or read as it came (--data), and its parameters",
     )
     split: Annotated[dict[str, Any], BeforeValidator(_by)] | None = Field(
         None,
@@ -133,7 +143,7 @@ class DataConfig(Frozen):
 
     @property
     def made(self) -> dict[str, Any] | None:
-        """The dataset that a simulation makes, by name and parameters; None for one that is read."""
+        """The dataset that a simulation makes, or reads as it came, by name and parameters; None for any other."""
         return self.dataset if self.phantom is None else {"name": "phantom", **self.phantom.model_dump(mode="json")}
 
     @property

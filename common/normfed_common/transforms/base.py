@@ -12,7 +12,7 @@ from normfed_common.study.preprocessing import WIDEST_CLIP
 
 
 class ScanTransform(Learner, ABC):
-    """Changes scans on the common grid, such as harmonisation between scanners or the synthesis of absent modalities.
+    """Changes scans on the common grid, such as harmonization between scanners or the synthesis of absent modalities.
 
     Its phases run before the model's, on scans that the transforms before it have changed; every model of a study
     learns it anew from the sites that the model learns from. One with `keeps_to_site` learns its site's part by

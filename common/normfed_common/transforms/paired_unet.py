@@ -1,9 +1,9 @@
-"""Harmonisation by a network that was shown people on two scanners: DeepHarmony.
+"""Harmonization by a network that was shown people on two scanners: DeepHarmony.
 
 Dewey, Zhao, Reinhold, Carass, Fitzgerald, Sotirchos, Saidha, Oh, Pham, Calabresi, van Zijl, Prince 2019 (Magnetic
 Resonance Imaging 64:160). One U-Net per view turns slices of the source scanner into slices of the target scanner,
 
-    L = mean |network(source) - target|        harmonised = median over the views of network(source)
+    L = mean |network(source) - target|        harmonized = median over the views of network(source)
 
 trained on patches around random voxels of the brain, by Adam, without dropout or weight decay. Scans of the target
 scanner, and of scanners that are neither, stay as they are. Only sites with people who were scanned on both take part
@@ -81,6 +81,7 @@ class PairedUNet(ScanTransform):
     """
 
     Config: ClassVar[type[Frozen]] = PairedUNetConfig
+    source: ClassVar[str] = "DeepHarmony: Dewey 2019, Magn. Reson. Imaging 64:160"
     network: ViewNetworks
 
     def __init__(self, config: PairedUNetConfig, setting: Setting) -> None:

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.foundation.errors import DamagedError
 from normfed_common.foundation.files import write_text
 from normfed_common.learning.bounded import PEOPLE
 from normfed_common.statistics.tables import Table, by_name
 from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
 from normfed_server.arms.cohorts import Cohorts
+from normfed_server.results.reading import read_as
 from normfed_server.sites.description import POOLED, SiteDescription
 from normfed_server.state.notes import COHORTS
 
@@ -131,12 +131,4 @@ def read(folder: Path) -> Statistics:
     DamagedError
         If it is not one, or there is none.
     """
-    path = folder / COHORTS
-    try:
-        return Statistics.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        why = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
-    except OSError as error:
-        why = str(error.strerror)
-    raise DamagedError(f"{path} cannot be read ({why}). Remove it, and resume the run to make it again.", why)
+    return read_as(Statistics, folder / COHORTS, "Ask for the statistics again.")

@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from normfed_simulation.datasets.contents import Contents, Person, Visit, site, subject
+from normfed_client.imaging.bids import Participant
+from normfed_common.study.data import site_name
+from normfed_simulation.datasets.contents import Contents, Visit, subject
 from normfed_simulation.datasets.downloaded import Downloaded
 from normfed_simulation.datasets.naming import matches, walk
 from normfed_simulation.datasets.spreadsheet import Row, read_table, unique
@@ -57,7 +59,7 @@ class ABIDE(Downloaded):
             row = rows[number]
             group = GROUPS.get(row["DX_GROUP"], "")
             age = years(row["AGE_AT_SCAN"])
-            person = Person(subject(number), site(row["SITE_ID"]), group, None, age, sex(row["SEX"]))
+            person = Participant(subject(number), site_name(row["SITE_ID"]), group, age, sex(row["SEX"]))
             found.add(person, Visit({"T1w": scans[number]}))
         return found
 

@@ -19,6 +19,7 @@ from normfed_common.foundation.errors import NormfedError
 from normfed_common.foundation.files import write_text
 from normfed_common.processes.workers import WorkerPool
 from normfed_common.study.config import StudyConfig
+from normfed_server.results.reading import read_as
 from normfed_simulation import experiment
 from normfed_simulation.domain_shift.folder import ShiftFolder, resume
 from normfed_simulation.domain_shift.layout import Scanners
@@ -102,8 +103,15 @@ def finished(folder: ShiftFolder, name: str) -> bool:
 
 
 def kept_scanners(folder: ShiftFolder, name: str) -> Scanners:
-    """What `run_one` found of the healthy people."""
-    return Scanners.model_validate_json(folder.scanners_file(name).read_bytes())
+    """What `run_one` found of the healthy people.
+
+    Raises
+    ------
+    DamagedError
+        If it cannot be read.
+    """
+    cure = "Remove it, and resume the study to make it again."
+    return read_as(Scanners, folder.scanners_file(name), cure)
 
 
 def _beside_each_other(folder: ShiftFolder, waiting: list[str], means: Means, shown: Shown) -> dict[str, str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_text
 from normfed_common.study.base import Frozen
 from normfed_server.results.layout import AtSite, Difference, Interval, Number, Trainings
+from normfed_server.results.reading import read_as
 
 FILE, SCHEMA = "domain-shift.json", "domain-shift.schema.json"
 Verdict = Literal["better", "worse", "tied"]
@@ -158,13 +158,7 @@ def read(folder: Path) -> DomainShift:
 
     Raises
     ------
-    RunError
+    DamagedError
         If there is none, or it cannot be read.
     """
-    path = folder / FILE
-    try:
-        return DomainShift.model_validate_json(path.read_bytes())
-    except (ValidationError, OSError) as error:
-        raise RunError(
-            f"{path}: cannot be read. normfed study domain-shift --resume {folder} makes it again."
-        ) from error
+    return read_as(DomainShift, folder / FILE, f"normfed study domain-shift --resume {folder} makes it again.")

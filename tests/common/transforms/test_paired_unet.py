@@ -82,10 +82,10 @@ def test_a_known_gamma_and_a_known_inversion_are_recovered_on_people_it_never_sa
     errors: dict[str, list[np.ndarray]] = {"network": [], "nothing": [], "matching": []}
     for old, new in zip(held_out.scans[::2], held_out.scans[1::2], strict=True):
         with torch.no_grad():
-            harmonised = transform.transform(old).images[:, new.mask]
+            harmonized = transform.transform(old).images[:, new.mask]
         before, truth = old.images[:, old.mask], new.images[:, new.mask]
         both = np.stack([matched(before[channel], pooled[channel]) for channel in range(2)])
-        for name, found in (("network", harmonised), ("nothing", before), ("matching", both)):
+        for name, found in (("network", harmonized), ("nothing", before), ("matching", both)):
             errors[name].append(np.abs(found - truth).mean(1))
     mean = {name: np.mean(found, 0) for name, found in errors.items()}
     assert (mean["network"] < 0.12).all()

@@ -16,11 +16,11 @@ from scipy import stats
 from normfed_client.imaging.bids import Participant, Visit
 from normfed_common.foundation import seeds
 from normfed_common.foundation.errors import StudyError
+from normfed_common.study.data import site_name
 from normfed_simulation.splits.base import Person
 from normfed_simulation.splits.catalogue import SPLITS, chosen
 from normfed_simulation.splits.dirichlet import draw
 from normfed_simulation.splits.quantity import apportioned
-from normfed_simulation.splits.scanner import site_name
 
 ENTRIES: dict[str, dict[str, Any]] = {
     "iid": {"by": "iid", "sites": 4},

@@ -27,12 +27,12 @@ from normfed_common.learning.covariates import Regressors
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import SUMS_ROUNDING, Places, Setting
 from normfed_common.study.base import Frozen
-from normfed_common.transforms.base import ScanTransform
 from normfed_common.transforms.combat.effects import Effect, Prior
 from normfed_common.transforms.combat.features import TISSUES, Grid, Kind
 from normfed_common.transforms.combat.rows import Rows
 from normfed_common.transforms.combat.sums import REFERENCE, Shared, check_sums, shapes_of, sums_of
 from normfed_common.transforms.combat.usable import DECADES, check_ages, check_people, decades_of
+from normfed_common.transforms.each_modality import EachModality
 
 MIDDLE = 50.0  # years
 OLDEST = (10 * DECADES - MIDDLE) / 10  # as a covariate, the largest that there is
@@ -66,7 +66,7 @@ class CombatConfig(Frozen):
     )
 
 
-class CombatTransform(ScanTransform):
+class CombatTransform(EachModality):
     """See the module."""
 
     Config: ClassVar[type[Frozen]] = CombatConfig
@@ -84,16 +84,6 @@ class CombatTransform(ScanTransform):
         self._here: tuple[Shared | None, ...] = self.shared  # where the template has brain
         self.effects: dict[str, tuple[Effect | None, ...]] = {}
         self.alone = False
-
-    @classmethod
-    def draws(cls, config: CombatConfig) -> bool:
-        """Nothing."""
-        return False
-
-    @classmethod
-    def needs(cls, config: CombatConfig, modalities: tuple[str, ...]) -> tuple[str, ...]:
-        """None: each modality is harmonized among those who have it."""
-        return ()
 
     @classmethod
     def of_one_site(cls, config: CombatConfig) -> str:
