@@ -25,7 +25,7 @@ from normfed_common.foundation.errors import WireError
 from normfed_common.learning.cohort import Cohort, Person, Scan
 from normfed_common.learning.covariates import Regressors
 from normfed_common.learning.phase import Phase
-from normfed_common.learning.setting import Places, Setting
+from normfed_common.learning.setting import SUMS_ROUNDING, Places, Setting
 from normfed_common.study.base import Frozen
 from normfed_common.transforms.combat.effects import Effect, Prior
 from normfed_common.transforms.combat.features import TISSUES, Grid, Kind
@@ -35,6 +35,7 @@ from normfed_common.transforms.combat.usable import DECADES, check_ages, check_p
 from normfed_common.transforms.each_modality import EachModality
 
 MIDDLE = 50.0  # years
+OLDEST = (10 * DECADES - MIDDLE) / 10  # as a covariate, the largest that there is
 AGES, MOMENTS = "ages", "moments"
 OF_PLACES = ("values", "within_products", "within_squares")  # the sums whose last axis is the features
 ALONE = "All scans are of one scanner, so that ComBat has nothing to harmonize: they stay as they are."
@@ -102,6 +103,10 @@ class CombatTransform(EachModality):
         """None of the ages; those of the features."""
         return None if phase == AGES else self.grid.places
 
+    def scanner_alone(self, phase: str) -> str | None:
+        """The reference."""
+        return None if phase == AGES else self.config.reference
+
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         """Scans by decades of age, (13,); or `sums_of` of each modality C: their axis of features as (T, X, Y, Z), T
         tissues at places, and ``scanners`` (), how many there are.
@@ -113,9 +118,7 @@ class CombatTransform(EachModality):
         """
         people = self._people(cohort)
         if phase == AGES:
-            least = self.setting.told_together
-            counts = [decades_of(self._ages(mine), least) for mine in people.by_scanner().values()]
-            return {"decades": np.sum(counts, axis=0)}
+            return {"decades": decades_of(self._ages(people), people.people, self.setting.told_together)}
         rows = self._usable(people, cohort, self.setting.told_together)
         found = {name: np.zeros(shape) for name, shape in self._shapes(self.grid.places.shape).items()}
         found["scanners"] += len(people.by_scanner())
@@ -142,11 +145,12 @@ class CombatTransform(EachModality):
         check_shapes(sums, self._shapes(values.shape[-3:]))
         if sums["scans"].max() <= 0 or sums["scanners"] <= 0:
             raise WireError("the sums cover no people")
+        if sums["scanners"] > sums["scans"].sum() * (1 + SUMS_ROUNDING):
+            raise WireError("there are more scanners than scans")
         low, high = self.setting.value_range
+        covariates, reference = len(self.config.covariates), self.config.reference is not None
         for channel in range(len(self.setting.modalities)):
-            check_sums(
-                self._of(sums, channel), len(self.config.covariates), self.config.reference is not None, low, high
-            )
+            check_sums(self._of(sums, channel), covariates, reference, low, high, OLDEST)
 
     def absorb(self, phase: str, total: Arrays) -> bool:
         """Slopes, mean and variance of every feature; what a site had of its own is learnt anew."""

@@ -29,8 +29,6 @@ class ViewNetwork(nn.Module):
         Of the first level; doubled by every level.
     """
 
-    layout: torch.memory_format = torch.channels_last
-
     def __init__(self, inputs: int, outputs: int, filters: int) -> None:
         super().__init__()
         widths = [filters * 2**level for level in range(LEVELS + 1)]
@@ -42,8 +40,7 @@ class ViewNetwork(nn.Module):
 
     def forward(self, slices: Tensor) -> Tensor:
         """What the target scanner would show of slices of the source scanner."""
-        x = slices.contiguous(memory_format=self.layout)
-        skips = []
+        x, skips = slices, []
         for level, down in enumerate(self.down):
             skips.append(self.encoder[level](x))
             x = down(skips[-1])
