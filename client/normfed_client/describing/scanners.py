@@ -1,4 +1,4 @@
-"""Of which maker, and of what field, the scanner of a scan is: by its sidecar, or else by what participants.tsv calls the scanner.
+"""Maker and field of the scanner of a scan: by its sidecar, or else by what participants.tsv calls the scanner.
 
 Only classes of closed lists are made of it (see `normfed_common.statistics.tables`): what somebody typed stays here.
 """
