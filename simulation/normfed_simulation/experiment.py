@@ -348,8 +348,12 @@ def _kept_environment() -> Iterator[None]:
 
 def default_workers(sites: int) -> int:
     """One process per core, at most one per site; on a single core none, the work is done here."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 0 if cores < 2 else min(cores, sites)
+    return 0 if cores() < 2 else min(cores(), sites)
+
+
+def cores() -> int:
+    """Of this machine, as far as this process may use them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_resumable(run: Run) -> None:

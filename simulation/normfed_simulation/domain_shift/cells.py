@@ -6,7 +6,6 @@ What is finished is not run again; a harmonization that fails says why, and the 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from concurrent.futures import as_completed
 from contextlib import AbstractContextManager
@@ -176,8 +175,3 @@ def shared_out(cores: int, sites: int, waiting: int) -> tuple[int, int]:
     parallel = max(1, min(waiting, cores // max(sites, 1)))
     each = cores // parallel
     return parallel, 0 if each < 2 else min(each, sites)
-
-
-def cores() -> int:
-    """Of this machine, as far as this process may use them."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
