@@ -138,7 +138,7 @@ class Site:
         """Of a site with nobody to train on: those from whom the study lets transforms learn what is the site's own,
         and their scans; nobody, where they are fewer than the minimum."""
         whom = self.study.data.adapt_unseen
-        groups = {"no": (), "held-out": (self.held_out,), "everybody": (self.held_out, self.test)}[whom]
+        groups = {"nobody": (), "held-out": (self.held_out,), "everybody": (self.held_out, self.test)}[whom]
         cases = [case for group in groups if len(people_of(group)) >= self.minimum for case in group]
         cohort = PreparedCohort([(case.visit, case.entry) for case in cases])
         return Unlabelled(cohort) if whom == "everybody" else cohort, cases
