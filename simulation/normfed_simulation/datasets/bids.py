@@ -11,6 +11,7 @@ from normfed_client.imaging.bids import MAXIMUM_AGE, SEXES, Problem
 from normfed_client.imaging.scanners import MISSING
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.study.base import Frozen
+from normfed_common.wording.terminal_text import some
 from normfed_simulation.datasets import contents
 from normfed_simulation.datasets.contents import Contents, Person
 from normfed_simulation.datasets.downloaded import Downloaded
@@ -76,7 +77,7 @@ class Bids(Downloaded):
         site = self._column("column", SITES, columns, root)
         if site is None:
             raise DatasetError(
-                f"{root / TABLE}: no column tells sites; found {', '.join(columns)}. Name one in the study, such as "
+                f"{root / TABLE}: no column tells sites; found {some(columns)}. Name one in the study, such as "
                 "data.dataset: {name: bids, column: center}."
             )
         scanner = self._column("scanner", SCANNERS, columns, root)
@@ -102,8 +103,7 @@ class Bids(Downloaded):
         wanted: str | None = getattr(self.config, parameter)
         if wanted is not None and wanted not in columns:
             raise DatasetError(
-                f"{root / TABLE}: no column {wanted!r}, which data.dataset names as {parameter}; found "
-                f"{', '.join(columns)}."
+                f"{root / TABLE}: no column {wanted!r}, which data.dataset names as {parameter}; found {some(columns)}."
             )
         return wanted or _of(usual, columns)
 
