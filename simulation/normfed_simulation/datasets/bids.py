@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import Field
 
 from normfed_client.imaging.bids import MAXIMUM_AGE, SEXES, Problem
+from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.scanners import MISSING
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.study.base import Frozen
@@ -132,9 +133,11 @@ def _age(row: dict[str, str], column: str | None, found: Contents) -> float | No
 
 
 def _files(root: Path) -> list[Path]:
-    """All files but the table that is made anew, and what a view writes itself."""
-    found = []
+    """All files but the table that is made anew, what a view writes itself, and a cache that lies there."""
+    found, cache = [], default_root().resolve()
     for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith(IGNORED))
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(IGNORED) and Path(folder, name).resolve() != cache
+        )
         found += [Path(folder, name) for name in sorted(names) if not name.startswith(IGNORED)]
     return [path for path in found if path not in (root / TABLE, root / "dataset_description.json")]
