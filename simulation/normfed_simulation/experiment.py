@@ -231,11 +231,21 @@ def _check_study(study: StudyConfig) -> None:
 
 
 def conditions_of(run: Run) -> Conditions:
-    """What the run began under; it finds hospital times by itself."""
+    """What the run began under; it finds hospital times by itself.
+
+    Raises
+    ------
+    RunError
+        If the run does not say any more.
+    """
     path = run.folder / CONDITIONS
-    if not path.exists():
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))["attacks"]
+        return Conditions(attacks={site: Attack(name) for site, name in said.items()})
+    except FileNotFoundError:
         return Conditions()
-    return Conditions(attacks={site: Attack(name) for site, name in json.loads(path.read_text())["attacks"].items()})
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise RunError(f"{path}: damaged ({error}). Remove it if no site was malicious, or begin a new run.") from error
 
 
 def ready(study: StudyConfig, data: Path | None, cache: Path, workers: int, watcher: Watcher) -> Path:

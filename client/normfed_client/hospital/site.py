@@ -31,6 +31,8 @@ from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.roles import ROLES, Role
 
+LONGEST_KINDS = 100  # characters, as a message holds them
+
 
 @dataclass(frozen=True)
 class Case:
@@ -268,7 +270,7 @@ def _openable(cases: Sequence[Case], but_nobody: bool) -> list[Case]:
 def _kind(entry: Entry) -> str:
     """The kinds of lesion that a scan has a voxel of, joined."""
     voxels = entry.meta()["lesion_voxels_by_label"]
-    return "+".join(sorted(label for label, count in voxels.items() if count)) or NO_LESION
+    return "+".join(sorted(label for label, count in voxels.items() if count))[:LONGEST_KINDS] or NO_LESION
 
 
 @lru_cache(maxsize=256)  # a site is small: names and paths; opening one reads a dataset's index
