@@ -231,11 +231,21 @@ def _check_study(study: StudyConfig) -> None:
 
 
 def conditions_of(run: Run) -> Conditions:
-    """What the run began under; it finds hospital times by itself."""
+    """What the run began under; it finds hospital times by itself.
+
+    Raises
+    ------
+    RunError
+        If the run does not say any more.
+    """
     path = run.folder / CONDITIONS
-    if not path.exists():
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))["attacks"]
+        return Conditions(attacks={site: Attack(name) for site, name in said.items()})
+    except FileNotFoundError:
         return Conditions()
-    return Conditions(attacks={site: Attack(name) for site, name in json.loads(path.read_text())["attacks"].items()})
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise RunError(f"{path}: damaged ({error}). Remove it if no site was malicious, or begin a new run.") from error
 
 
 def ready(study: StudyConfig, data: Path | None, cache: Path, workers: int, watcher: Watcher) -> Path:
@@ -348,8 +358,12 @@ def _kept_environment() -> Iterator[None]:
 
 def default_workers(sites: int) -> int:
     """One process per core, at most one per site; on a single core none, the work is done here."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 0 if cores < 2 else min(cores, sites)
+    return 0 if cores() < 2 else min(cores(), sites)
+
+
+def cores() -> int:
+    """Of this machine, as far as this process may use them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_resumable(run: Run) -> None:

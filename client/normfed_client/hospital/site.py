@@ -31,6 +31,8 @@ from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.roles import ROLES, Role
 
+LONGEST_KINDS = 100  # characters, as a message holds them
+
 
 @dataclass(frozen=True)
 class Case:
@@ -138,7 +140,7 @@ class Site:
         """Of a site with nobody to train on: those from whom the study lets transforms learn what is the site's own,
         and their scans; nobody, where they are fewer than the minimum."""
         whom = self.study.data.adapt_unseen
-        groups = {"no": (), "held-out": (self.held_out,), "everybody": (self.held_out, self.test)}[whom]
+        groups = {"nobody": (), "held-out": (self.held_out,), "everybody": (self.held_out, self.test)}[whom]
         cases = [case for group in groups if len(people_of(group)) >= self.minimum for case in group]
         cohort = PreparedCohort([(case.visit, case.entry) for case in cases])
         return Unlabelled(cohort) if whom == "everybody" else cohort, cases
@@ -268,7 +270,7 @@ def _openable(cases: Sequence[Case], but_nobody: bool) -> list[Case]:
 def _kind(entry: Entry) -> str:
     """The kinds of lesion that a scan has a voxel of, joined."""
     voxels = entry.meta()["lesion_voxels_by_label"]
-    return "+".join(sorted(label for label, count in voxels.items() if count)) or NO_LESION
+    return "+".join(sorted(label for label, count in voxels.items() if count))[:LONGEST_KINDS] or NO_LESION
 
 
 @lru_cache(maxsize=256)  # a site is small: names and paths; opening one reads a dataset's index

@@ -45,7 +45,7 @@ def _known_field(tesla: float) -> float:
 FieldTesla = Annotated[float, AfterValidator(_known_field)]
 Contrast = Literal["T1w", "FLAIR"]  # of the synthetic scanners
 LesionKind = Literal["WMH", "MS", "tumour", "FCD"]
-AdaptUnseen = Literal["no", "held-out", "everybody"]
+AdaptUnseen = Literal["nobody", "held-out", "everybody"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -115,8 +115,8 @@ class DataConfig(Frozen):
         (), description="sites that never train, so that every model is new to them; their healthy people are held out"
     )
     adapt_unseen: AdaptUnseen = Field(
-        "no",
-        exclude_if=lambda whom: whom == "no",  # studies without the key keep their digests
+        "nobody",
+        exclude_if=lambda whom: whom == "nobody",  # studies without the key keep their digests
         description="at a site that has nobody to train on, from whom the study's transforms learn what is the site's "
         "own (ComBat its scanners' effects): nobody, its healthy people (held-out), or all its people, whose lesions "
         "nobody tells them (everybody)",

@@ -112,7 +112,7 @@ def _in_the_clear(job: ArmInTraining, learner: CohortStatistics, without: dict[s
         except WireError as error:
             missed[site] = f"its answer cannot be used: {error}"
     if not totals:
-        raise RunError(f"No site told statistics of its cohort. {listed(missed)}. Fix that, and resume.")
+        raise RunError(f"No site told statistics of its cohort. {listed(missed)}. Fix that, and ask again.")
     merged = repaired(job, PHASE, named.add(totals.values()), noise)
     sites = {site: repaired(job, PHASE, total, noise) for site, total in totals.items()}
     scale = (noise or 0.0) * learner.bounded(PHASE).unit

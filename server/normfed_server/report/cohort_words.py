@@ -101,16 +101,12 @@ def _ages(found: Statistics, figures: CohortFigures) -> str:
     known: list[Cell] = []
     for sex in SEXES:
         ends = len(found.tables[f"age-{sex}"].edges)
-        known += [cell for cell in figures.tables[f"age-{sex}"] if cell.last < ends and cell.people > _noise(found)]
+        known += [cell for cell in found.beyond_noise(figures, f"age-{sex}") if cell.last < ends]
     if not known:
         return "–"
     edges = found.tables[f"age-{SEXES[0]}"].edges
     low, last = min(cell.first for cell in known), max(cell.last for cell in known)
     return f"{edges[low]:.0f}–{edges[last + 1] - 1:.0f}" if last + 1 < len(edges) else f"{edges[low]:.0f} and over"
-
-
-def _noise(found: Statistics) -> float:
-    return 3 * found.noise[1]
 
 
 def _women(figures: CohortFigures) -> str:

@@ -19,6 +19,8 @@ from normfed_server.results.reading import read_as
 from normfed_server.sites.description import POOLED, SiteDescription
 from normfed_server.state.notes import COHORTS
 
+SIGMAS = 3.0  # of the noise, beyond which a count is more than noise
+
 
 class Cell(Frozen):
     """People of whom no more is told than that they are in one of neighbouring bins."""
@@ -48,11 +50,6 @@ class CohortFigures(Frozen):
         description="by name; empty where nothing may be told, and cells that would be too small are in wider ones"
     )
 
-    def count(self, table: str, *bins: str, words: Mapping[str, TableWords]) -> float:
-        """People who are told to be in these bins and no others."""
-        places = {words[table].bins.index(name) for name in bins}
-        return sum(cell.people for cell in self.tables[table] if set(range(cell.first, cell.last + 1)) <= places)
-
 
 class Statistics(Frozen):
     """statistics.json."""
@@ -71,6 +68,12 @@ class Statistics(Frozen):
     )
     secure: bool = Field(False, description="whether the server saw sums over several sites only")
     warnings: tuple[str, ...] = ()
+
+    def beyond_noise(self, figures: CohortFigures, table: str) -> list[Cell]:
+        """The cells of a site, or of the merged figures, that stand out of their noise; all of them without noise."""
+        of_a_site, of_merged = self.noise
+        least = SIGMAS * (of_merged if figures is self.merged else of_a_site)
+        return [cell for cell in figures.tables[table] if cell.people > least]
 
 
 def assemble(study: StudyConfig, found: Cohorts, sites: Mapping[str, SiteDescription]) -> Statistics:

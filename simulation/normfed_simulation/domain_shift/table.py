@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from rich.table import Table
 
 from normfed_server.results.models import BORROWED, UNSEEN
@@ -66,5 +68,5 @@ def _age(one: HarmonizationResults) -> str:
 
 
 def _short(value: float | None, sign: str = "") -> str:
-    """Three decimals without the zero before them."""
-    return "–" if value is None else f"{value:{sign}.3f}".replace("0.", ".", 1)
+    """Three decimals, without a zero before them."""
+    return "–" if value is None else re.sub(r"^([+-]?)0\.", r"\1.", f"{value:{sign}.3f}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from normfed_common.study.domain_shift import NONE
 from normfed_server.report.words import listed
-from normfed_server.results.layout import Difference, Interval
+from normfed_server.results.layout import Interval
 from normfed_server.results.models import UNSEEN
 from normfed_server.sites.letterhead import FEDERATED
 from normfed_simulation.domain_shift.gaps import FEWEST_PATIENTS, is_gap
@@ -96,8 +96,7 @@ def _loss(gap: Gap) -> str:
         return f"a difference of {_s(gap.gap.mean)}, of which so few patients say nothing"
     if is_gap(gap.gap, gap.n):
         return f"a loss of {_n(gap.gap.mean)} ({_interval(gap.gap.ci95)})"
-    flipped = Difference(mean=gap.gap.mean, ci95=gap.gap.ci95)
-    high = flipped.ci95[1]
+    high = gap.gap.ci95[1]
     if high is not None and high <= -0.0005:
         return f"no loss, but {_n(-(gap.gap.mean or 0))} more ({_interval(gap.gap.ci95)})"
     return f"a tie, for the difference of {_s(gap.gap.mean)} has an interval that holds 0 ({_interval(gap.gap.ci95)})"

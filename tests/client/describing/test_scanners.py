@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from normfed_client.describing.scanners import scanner_of
+from normfed_client.describing.scanners import maker_and_field
 from normfed_client.imaging.bids import Participant, Visit
 from normfed_common.statistics.tables import FIELDS, UNKNOWN, VENDORS
 
@@ -37,11 +37,11 @@ def visit(folder: Path, scanner: str | None = None, **said: object) -> Visit:
 def test_what_is_typed_becomes_a_class(
     tmp_path: Path, scanner: str | None, said: dict[str, object], found: tuple[str, str]
 ) -> None:
-    assert scanner_of(visit(tmp_path, scanner, **said), "T1w") == found
+    assert maker_and_field(visit(tmp_path, scanner, **said), "T1w") == found
     assert found[0] in (*VENDORS, UNKNOWN)
     assert found[1] in (*FIELDS, UNKNOWN)
 
 
 def test_a_sidecar_that_cannot_be_read_says_nothing(tmp_path: Path) -> None:
     (tmp_path / "sub-01_T1w.json").write_text("[not json")
-    assert scanner_of(visit(tmp_path), "T1w") == (UNKNOWN, UNKNOWN)
+    assert maker_and_field(visit(tmp_path), "T1w") == (UNKNOWN, UNKNOWN)

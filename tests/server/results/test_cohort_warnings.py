@@ -123,3 +123,9 @@ def test_a_row_says_what_is_told_and_that_something_is_not() -> None:
     assert (b.healthy, b.patients, b.ages, b.women) == ("not told", "not told", "30–69", "not told")
     assert (every.people, every.healthy, every.women) == ("40", "12 or more", "50% of 20")
     assert plain(str(terminal_table(found).title)) == "Cohorts of s"
+
+
+def test_the_ages_of_a_site_are_held_against_its_own_noise_and_not_that_of_all_sites_together() -> None:
+    few = site(age_F={(3, 5): 7}, age_M={})
+    one, _, every = rows(figures({"a": few, "b": few}, noise=(2.0, 5.0)))
+    assert (one.ages, every.ages) == ("30–59", "–")

@@ -244,3 +244,13 @@ def test_every_figure_may_be_absent(tmp_path: Path) -> None:
     assert words(results)
     assert write_page(tmp_path, results).exists()
     Console(file=io.StringIO(), width=80).print(shift_table(results))
+
+
+def test_an_r2_far_below_zero_keeps_its_digits() -> None:
+    """As of a regression on scanners that it never saw."""
+    one, out = harmonization(), io.StringIO()
+    assert one.scanners is not None
+    scanners = one.scanners.model_copy(update={"ages": (AgeFit(across=True, r2=-10.25),)})
+    found = study(none=one.model_copy(update={"scanners": scanners}))
+    Console(file=out, width=80).print(shift_table(found))
+    assert "-10.250" in out.getvalue()

@@ -15,7 +15,7 @@ from commands import normfed, run_folder
 
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.imaging.bids import Dataset, read_dataset
-from normfed_common.foundation.errors import StudyError
+from normfed_common.foundation.errors import DatasetError, StudyError
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_server.runs.folder import begin
@@ -141,6 +141,17 @@ def test_what_was_broken_off_is_made_again(source: Path, tmp_path: Path) -> None
     (first / ".split.json").unlink()
     os.unlink(first / "sub-03")
     assert read_dataset(dividing.view(source, study_of(IID), tmp_path)) == whole
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{", '{"split": {}, "seed": 0}'])
+def test_a_view_that_does_not_say_any_more_whose_it_is_is_not_divided_once_more(
+    source: Path, tmp_path: Path, text: str
+) -> None:
+    root = dividing.view(source, study_of(IID), tmp_path / "cache")
+    (root / dividing.NOTE).write_text(text)
+    for read in (lambda: dividing.view(root, study_of(IID), tmp_path / "cache"), lambda: dividing.source_of(root)):
+        with pytest.raises(DatasetError, match=r"\.split\.json: damaged\. Delete .*, which is a folder of links"):
+            read()
 
 
 def test_a_study_without_a_split_reads_the_dataset_itself(source: Path, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from normfed_common.transforms.combat.effects import Effect, Prior
 from normfed_common.transforms.combat.features import TISSUES, Grid, Kind
 from normfed_common.transforms.combat.rows import Rows
 from normfed_common.transforms.combat.sums import REFERENCE, Shared, check_sums, shapes_of, sums_of
-from normfed_common.transforms.combat.usable import DECADES, check_ages, check_people, decades_of
+from normfed_common.transforms.combat.usable import DECADES, LEAST_PEOPLE, check_ages, check_people, decades_of
 from normfed_common.transforms.each_modality import EachModality
 
 MIDDLE = 50.0  # years
@@ -52,7 +52,9 @@ class CombatConfig(Frozen):
     covariates: Regressors = Field(
         ("age", "sex"), description="what is kept: differences that these explain are not the scanner's"
     )
-    minimum_people: int = Field(10, ge=1, le=1000, description="of every scanner; a site with fewer at one refuses")
+    minimum_people: int = Field(
+        LEAST_PEOPLE, ge=1, le=1000, description="of every scanner; a site with fewer at one refuses"
+    )
     prior: Prior = Field("parametric", description="how a scanner's features are drawn to each other; none: not at all")
     robust: bool = Field(
         False, description="a scanner's own effect by medians, which few scans with lesions hardly move"

@@ -12,7 +12,7 @@ import numpy as np
 from normfed_common.foundation.errors import DatasetError, SiteCode, SiteError
 from normfed_common.transforms.combat.rows import Rows
 
-LEAST_PEOPLE = 10  # of a scanner, by default: of fewer, means and variances are mostly chance
+LEAST_PEOPLE = 10  # of a scanner: of fewer, means and variances are mostly chance (Fortin 2018; Orlhac 2022)
 LEAST_KNOWN = 0.5  # of a scanner's scans, those of whom a covariate is known
 LEAST_SHARED = 0.5  # of a scanner's scans, those of an age that people of other scanners have
 DECADES = 13  # to 130 years
