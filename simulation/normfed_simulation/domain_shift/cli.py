@@ -122,7 +122,11 @@ def _run(opened: ShiftFolder, means: Any, quiet: bool, as_json: bool) -> None:
     try:
         failed = cells.run_all(opened, means, shown)
     except KeyboardInterrupt:
-        console.print(f"\nStopped. Go on with:\n  normfed study domain-shift --resume {opened.path}", highlight=False)
+        console.print(
+            f"\nStopped. Go on with:\n  normfed study domain-shift --resume {opened.path}",
+            soft_wrap=True,
+            highlight=False,
+        )
         raise typer.Exit(130) from None
     results = assembled(opened, failed)
     write(opened.path, results)
@@ -139,5 +143,6 @@ def _run(opened: ShiftFolder, means: Any, quiet: bool, as_json: bool) -> None:
         console.print(
             f"[yellow]![/] Failed: {plain(', '.join(failed))}. Try again with:\n"
             f"  normfed study domain-shift --resume {opened.path}",
+            soft_wrap=True,
             highlight=False,
         )

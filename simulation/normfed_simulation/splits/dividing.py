@@ -172,7 +172,8 @@ def _note(root: Path) -> dict[str, Any] | None:
         return {"source": str(found["source"]), "split": found["split"], "seed": found["seed"]}
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DatasetError(
-            f"{path}: damaged. Delete {root}, which is a folder of links that a split makes again."
+            f"{path}: damaged. In a folder of links that a split made, delete the folder: it is made again; anywhere "
+            "else remove this file alone."
         ) from error
 
 

@@ -170,7 +170,7 @@ def test_a_view_that_does_not_say_any_more_whose_it_is_is_not_divided_once_more(
     root = dividing.view(source, study_of(IID), tmp_path / "cache")
     (root / dividing.NOTE).write_text(text)
     for read in (lambda: dividing.view(root, study_of(IID), tmp_path / "cache"), lambda: dividing.source_of(root)):
-        with pytest.raises(DatasetError, match=r"\.split\.json: damaged\. Delete .*, which is a folder of links"):
+        with pytest.raises(DatasetError, match=r"\.split\.json: damaged\. In a folder of links that a split made"):
             read()
 
 
