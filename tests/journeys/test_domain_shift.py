@@ -27,7 +27,7 @@ pytestmark = pytest.mark.xdist_group("journeys")
 @pytest.fixture(scope="module", autouse=True)
 def known() -> Iterator[None]:
     with toys.registered(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("normfed_simulation.domain_shift.telling.PERMUTATIONS", 4)
+        patch.setattr("normfed_simulation.domain_shift.probes.PERMUTATIONS", 4)
         yield
 
 

@@ -18,6 +18,7 @@ from normfed_simulation.datasets.contents import Contents, Visit, subject
 from normfed_simulation.datasets.downloaded import Downloaded
 from normfed_simulation.datasets.naming import by_person
 from normfed_simulation.datasets.spreadsheet import read_table, unique
+from normfed_simulation.datasets.values import tell
 
 # Necrotic core, oedema and enhancing tumour: 1, 2, 4, from 2023 on 1, 2, 3.
 LABELS = dict.fromkeys((1, 2, 3, 4), "tumour")
@@ -52,10 +53,7 @@ class BraTS(Downloaded):
         found = Contents(root, LABELS)
         people = by_person(root, NAME)
         institutions = _institutions(root, list(people))
-        untold = sorted(people.keys() - institutions.keys())
-        if untold:
-            why = f"no institution is told of {len(untold)} people: left out"
-            found.problems.append(Problem(untold[0], why))
+        tell(found, people.keys() - institutions.keys(), "is of no institution that a name or a table tells: left out")
         for name, files in people.items():
             if name in institutions:
                 add_glioma(found, name, institutions[name], {kind: path for kind, (path, _) in files.items()})

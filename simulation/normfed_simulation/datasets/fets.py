@@ -11,14 +11,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from normfed_client.imaging.bids import Problem
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.study.base import Frozen
 from normfed_simulation.datasets.brats import FILE, LABELS, add_glioma
-from normfed_simulation.datasets.contents import Contents, subject
+from normfed_simulation.datasets.contents import Contents
 from normfed_simulation.datasets.downloaded import Downloaded
 from normfed_simulation.datasets.naming import by_person
 from normfed_simulation.datasets.spreadsheet import read_table, unique
+from normfed_simulation.datasets.values import tell
 
 NAME = r"(?P<person>FeTS(21|22|2022)_(Training_)?\d+)" + FILE
 
@@ -65,9 +65,5 @@ class FeTS(Downloaded):
             if person in people:
                 files = {kind: path for kind, (path, _) in people[person].items()}
                 add_glioma(found, person, f"institution-{row['Partition_ID']:0>2}", files)
-        absent = sorted(rows.keys() - people.keys())
-        if absent and people:
-            found.problems.append(
-                Problem(subject(absent[0]), f"in {name}, but has no scans; so have {len(absent)} in all")
-            )
+        tell(found, rows.keys() - people.keys(), f"is in {name}, but has no scans")
         return found

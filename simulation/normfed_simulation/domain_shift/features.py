@@ -21,8 +21,8 @@ TISSUES = ("grey matter", "white matter", "fluid")
 
 
 @dataclass(frozen=True)
-class Looked:
-    """One scan.
+class ScanFeatures:
+    """What is taken of one scan.
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ class Looked:
     counts: np.ndarray
 
 
-class Looking:
-    """Looks at scans of one study.
+class FeatureExtractor:
+    """Takes features of the scans of one study.
 
     Parameters
     ----------
@@ -60,19 +60,19 @@ class Looking:
         _, regions = np.unique(np.ravel_multi_index(tuple(places.astype(int)), _sides(places)), return_inverse=True)
         self._regions = regions.reshape(tissues.shape[1:])
 
-    def look(self, scan: Scan) -> Looked:
+    def extract(self, scan: Scan) -> ScanFeatures:
         """All that is taken from a scan, which has every modality."""
         images = np.asarray(scan.images, np.float64)
         parts = [self._of_modality(image, scan.mask) for image in images]
         first = images[0]
-        return Looked(
+        return ScanFeatures(
             np.concatenate(parts),
             np.concatenate([self._small(image, scan.mask) for image in images]).astype(np.float32),
             np.array([_mean(first[scan.mask & tissue]) for tissue in self._surely]),
             np.histogram(first[scan.mask], self.edges)[0],
         )
 
-    def volumes_ml(self, people: Sequence[Looked]) -> np.ndarray:
+    def volumes_ml(self, people: Sequence[ScanFeatures]) -> np.ndarray:
         """Volumes (n, 3) of grey matter, white matter and fluid in ml.
 
         A voxel is of the tissue whose brightness, the mean over all people, is nearest to its own: the same levels for

@@ -15,9 +15,9 @@ from normfed_common.transforms.base import ScanTransform
 from normfed_common.transforms.transformed import transformed
 from normfed_server.runs.folder import Run
 from normfed_server.sites.description import POOLED
-from normfed_simulation.domain_shift.features import Looked, Looking, common
+from normfed_simulation.domain_shift.features import FeatureExtractor, ScanFeatures, common
 from normfed_simulation.domain_shift.layout import Scanners, Told
-from normfed_simulation.domain_shift.telling import age_fits, age_slopes, told_by_features, told_by_images, usable
+from normfed_simulation.domain_shift.probes import age_fits, age_slopes, told_by_features, told_by_images, usable
 
 PATIENTS = "Where scans are looked at, people are patients, lesions and all: the study has no healthy people"
 
@@ -45,40 +45,44 @@ def scanners(
     told
         Called with the name of every scan that has been looked at.
     """
-    looked: list[Looked] = []
+    extracted: list[ScanFeatures] = []
     whose: list[Scan] = []
     remarks = [PATIENTS] if run.study.data.normal != "controls" else []
-    looking = None
+    extractor = None
     for site, cases in people:
         transforms = _transforms(run, site)
         for case in cases:
             scan = transformed(case.scan(), transforms)
-            if looking is None:
+            if extractor is None:
                 reach = transforms[-1].value_range if transforms else site.setting.value_range
-                looking = Looking(site.setting.anatomy.tissues(), run.study.preprocessing.voxel_size_mm, reach)
+                extractor = FeatureExtractor(
+                    site.setting.anatomy.tissues(), run.study.preprocessing.voxel_size_mm, reach
+                )
             if scan.present.all():
-                looked.append(looking.look(scan))
+                extracted.append(extractor.extract(scan))
                 whose.append(scan)
             else:
                 remarks.append(f"{case.visit.name} is left out: not every modality is there")
             told(case.visit.name)
-    if looking is None or not looked:
+    if extractor is None or not extracted:
         return _nobody(tuple(remarks))
-    return _of_people(run.study.seed, looking, looked, whose, remarks)
+    return _of_people(run.study.seed, extractor, extracted, whose, remarks)
 
 
-def _of_people(seed: int, looking: Looking, looked: list[Looked], whose: list[Scan], remarks: list[str]) -> Scanners:
-    features = common([one.features for one in looked])
+def _of_people(
+    seed: int, extractor: FeatureExtractor, extracted: list[ScanFeatures], whose: list[Scan], remarks: list[str]
+) -> Scanners:
+    features = common([one.features for one in extracted])
     names, ages = [scan.person.scanner for scan in whose], [scan.person.age for scan in whose]
     kept, why = usable(names)
     if kept.any():
-        images = common([one.image for one in looked])[kept]
+        images = common([one.image for one in extracted])[kept]
         of = [name for name, keep in zip(names, kept, strict=True) if keep]
         found = (told_by_features(features[kept], of, seed), told_by_images(images, of, seed))
         remarks = [*remarks, f"Scanners {why}"] if why else remarks
     else:
         found = (Told(what="features", why=why), Told(what="images", why=why))
-    slopes, no_slopes = age_slopes(looking.volumes_ml(looked), ages, names)
+    slopes, no_slopes = age_slopes(extractor.volumes_ml(extracted), ages, names)
     if no_slopes:
         remarks = [*remarks, no_slopes]
     return Scanners(told=found, ages=age_fits(features, ages, names, seed), slopes=slopes, remarks=tuple(remarks))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from normfed_client.imaging.bids import Dataset, Visit, read_dataset
-from normfed_client.imaging.scanners import LONGEST_SCANNER
+from normfed_client.imaging.scanners import LONGEST_SCANNER, scanner_of
 from normfed_common.foundation import digests, seeds
 from normfed_common.foundation.errors import DatasetError, StudyError
 from normfed_common.foundation.files import write_json, write_text
@@ -72,7 +72,7 @@ def resited(dataset: Dataset, sites: Mapping[str, str]) -> Dataset:
     visits = []
     for visit in dataset.visits:
         whose = visit.participant
-        scanner = whose.site if whose.scanner is None else f"{whose.site}/{whose.scanner}"[:LONGEST_SCANNER]
+        scanner = _of_site(whose.scanner, whose.site)
         visits.append(replace(visit, participant=replace(whose, site=sites[whose.subject], scanner=scanner)))
     return Dataset(dataset.root, tuple(visits), dataset.problems)
 
@@ -109,10 +109,11 @@ def view(root: Path, study: StudyConfig, cache: Path) -> Path:
     if split is None or _is_view(root, study, split):
         return root
     dataset = read_dataset(root.resolve())
-    table = _table(dataset, divided(dataset, study))
+    table, sessions = _table(dataset, divided(dataset, study)), _sessions(dataset)
     entries = sorted(p.name for p in dataset.root.iterdir() if p.name != TABLE and not p.name.startswith("."))
     note = {"source": str(dataset.root), "split": study.data.split, "seed": _seed(study, split)}
-    made = cache / FOLDER / digests.of_json({**note, "entries": entries, "table": table})
+    content = {**note, "entries": entries, "table": table, **({"sessions": sessions} if sessions else {})}
+    made = cache / FOLDER / digests.of_json(content)
     try:
         made.parent.mkdir(parents=True, exist_ok=True)
         with exclusive(made.with_name(f".lock-{made.name}")):
@@ -120,7 +121,7 @@ def view(root: Path, study: StudyConfig, cache: Path) -> Path:
                 shutil.rmtree(made, ignore_errors=True)  # what was broken off
                 made.mkdir()
                 for name in entries:
-                    os.symlink(dataset.root / name, made / name)
+                    _link(dataset.root / name, made / name, sessions.get(name))
                 write_text(made / TABLE, table)
                 write_json(made / NOTE, note)
     except OSError as error:
@@ -176,17 +177,63 @@ def _note(root: Path) -> dict[str, Any] | None:
         ) from error
 
 
+def _of_site(scanner: str | None, site: str) -> str:
+    """What a scanner is called away from its site; where it has no name, by the site's."""
+    return site if scanner is None else f"{site}/{scanner}"[:LONGEST_SCANNER]
+
+
+def _link(source: Path, link: Path, sessions: str | None) -> None:
+    """A link to an entry of a dataset; of a person whose ``sessions`` table is another, a folder of links and it."""
+    if sessions is None:
+        link.symlink_to(source)
+        return
+    link.mkdir()
+    for entry in source.iterdir():
+        if entry.name != _sessions_file(source.name):
+            (link / entry.name).symlink_to(entry)
+    write_text(link / _sessions_file(source.name), sessions)
+
+
+def _sessions_file(subject: str) -> str:
+    return f"{subject}_sessions.tsv"
+
+
 def _table(dataset: Dataset, sites: Mapping[str, str]) -> str:
     """participants.tsv with other sites; whoever has no scans comes to the first, so that they are still told of."""
-    moved = {visit.participant.subject: visit.participant for visit in resited(dataset, sites).visits}
-    text = (dataset.root / TABLE).read_text(encoding="utf-8-sig")
-    reader = csv.DictReader(text.splitlines(), delimiter="\t")
+    path = dataset.root / TABLE
+
+    def changed(row: Mapping[str, str], number: int) -> dict[str, str]:
+        subject = (row["participant_id"] or "").strip()
+        if subject not in sites:
+            return {"site": min(sites.values())}
+        return {"site": sites[subject], "scanner": _of_site(scanner_of(row, path, number), row["site"].strip())}
+
+    return _rewritten(path, changed)
+
+
+def _sessions(dataset: Dataset) -> dict[str, str]:
+    """Subject to their sessions.tsv, of those who have one, with scanners that say of which site they are."""
+    came_from = {visit.participant.subject: visit.participant.site for visit in dataset.visits}
+    paths = {subject: dataset.root / subject / _sessions_file(subject) for subject in came_from}
+    return {
+        subject: _rewritten(path, partial(_with_site, path, came_from[subject]))
+        for subject, path in paths.items()
+        if path.exists()
+    }
+
+
+def _with_site(path: Path, site: str, row: Mapping[str, str], number: int) -> dict[str, str]:
+    scanner = scanner_of(row, path, number)
+    return {} if scanner is None else {"scanner": _of_site(scanner, site)}
+
+
+def _rewritten(path: Path, changed: Callable[[Mapping[str, str], int], dict[str, str]]) -> str:
+    """A table with other cells in each row, by its line; and with a column `scanner`."""
+    reader = csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines(), delimiter="\t")
     columns = list(dict.fromkeys([*(reader.fieldnames or ()), "scanner"]))
     written = io.StringIO()
     writer = csv.DictWriter(written, columns, delimiter="\t", lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    for row in reader:
-        who = moved.get((row["participant_id"] or "").strip())
-        new = {"site": min(sites.values())} if who is None else {"site": who.site, "scanner": who.scanner}
-        writer.writerow({**row, **new})
+    for number, row in enumerate(reader, start=2):
+        writer.writerow({**row, **changed(row, number)})
     return written.getvalue()

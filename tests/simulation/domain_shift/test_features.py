@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from normfed_common.learning.cohort import UNNUMBERED, Person, Scan
-from normfed_simulation.domain_shift.features import Looked, Looking, common
+from normfed_simulation.domain_shift.features import FeatureExtractor, ScanFeatures, common
 
 SHAPE, SIZE_MM = (30, 30, 30), 4.0
 LEVELS = np.array([0.5, 0.9, 0.1])  # grey matter, white matter, fluid
@@ -20,8 +20,8 @@ def thirds() -> np.ndarray:
     return np.broadcast_to(found[:, :, None, None], (3, *SHAPE)).copy()
 
 
-def looking() -> Looking:
-    return Looking(thirds(), SIZE_MM, (0.0, 2.0))
+def extractor() -> FeatureExtractor:
+    return FeatureExtractor(thirds(), SIZE_MM, (0.0, 2.0))
 
 
 def scan(image: np.ndarray, mask: np.ndarray) -> Scan:
@@ -35,8 +35,8 @@ def ball(radius: int) -> np.ndarray:
     return found
 
 
-def look(image: np.ndarray, mask: np.ndarray) -> Looked:
-    return looking().look(scan(image, mask))
+def extracted(image: np.ndarray, mask: np.ndarray) -> ScanFeatures:
+    return extractor().extract(scan(image, mask))
 
 
 def test_volumes_are_those_of_the_voxels_nearest_to_the_levels_of_everybody() -> None:
@@ -48,22 +48,22 @@ def test_volumes_are_those_of_the_voxels_nearest_to_the_levels_of_everybody() ->
         truth[thirds()[1] > 0] = 1
         truth[thirds()[2] > 0] = 2
         truth[14, 14, :] = RNG.choice(3, SHAPE[2])
-        people.append(look(LEVELS[truth] + RNG.normal(0, 0.01, SHAPE), mask))
+        people.append(extracted(LEVELS[truth] + RNG.normal(0, 0.01, SHAPE), mask))
         expected.append([(truth[mask] == tissue).sum() * SIZE_MM**3 / 1000 for tissue in range(3)])
-    np.testing.assert_allclose(looking().volumes_ml(people), expected)
+    np.testing.assert_allclose(extractor().volumes_ml(people), expected)
 
 
 def test_a_brighter_scanner_moves_volumes_and_its_harmonization_moves_them_back() -> None:
     mask = ball(12)
     plain = LEVELS[thirds().argmax(0)]
-    alike = looking().volumes_ml([look(plain, mask), look(plain, mask)])
-    other = looking().volumes_ml([look(plain, mask), look(plain * 1.9, mask)])
+    alike = extractor().volumes_ml([extracted(plain, mask), extracted(plain, mask)])
+    other = extractor().volumes_ml([extracted(plain, mask), extracted(plain * 1.9, mask)])
     np.testing.assert_array_equal(alike[0], alike[1])
     assert (other[0] != other[1]).any()
 
 
 def test_a_small_image_is_of_the_brain_alone_however_large_and_what_not_everybody_has_is_left_out() -> None:
-    even = [look(np.full(SHAPE, 0.7), ball(radius)) for radius in (9, 13)]
+    even = [extracted(np.full(SHAPE, 0.7), ball(radius)) for radius in (9, 13)]
     for one in even:
         np.testing.assert_allclose(one.image[np.isfinite(one.image)], 0.7, rtol=1e-5)
     unlike = [even[0].image, 2 * even[1].image]
@@ -77,7 +77,7 @@ def test_what_differs_between_people_by_rounding_alone_is_left_out() -> None:
 
 def test_features_are_quantiles_of_the_brain_then_figures_of_tissues_then_means_of_cubes() -> None:
     image, mask = RNG.uniform(0, 1, SHAPE), ball(9)
-    found = look(image, mask).features
+    found = extracted(image, mask).features
     values = image.astype(np.float32)[mask]
     assert found[9] == pytest.approx(np.median(values))
     grey = image.astype(np.float32)[mask & (thirds()[0] > 0)]

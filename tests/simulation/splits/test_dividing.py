@@ -62,6 +62,26 @@ def told(dataset: Dataset) -> list[Any]:
     return [(visit.participant, visit.session, sorted(visit.images), visit.near) for visit in dataset.visits]
 
 
+def test_scanners_of_sessions_are_still_those_of_the_site_that_people_came_from(source: Path, tmp_path: Path) -> None:
+    """Of two hospitals that both call theirs `3T`, and now share a site, two scanners."""
+    for name in ("sub-00", "sub-01"):
+        rows = ["session_id\tacq_time\tscanner", "ses-1\t2020-01-01\t3T", "ses-2\t2021-01-01\tn/a"]
+        (source / name / f"{name}_sessions.tsv").write_text("\n".join(rows) + "\n")
+    study = study_of({"by": "quantity", "sites": 2, "power": 0})
+    root, plain = dividing.view(source, study, tmp_path / "cache"), read_dataset(source)
+    read = read_dataset(root)
+    assert told(read) == told(dividing.resited(plain, dividing.divided(plain, study)))
+    scanners = {visit.name: visit.participant.scanner for visit in read.visits}
+    assert [scanners[name] for name in ("sub-00_ses-1", "sub-00_ses-2", "sub-01_ses-1", "sub-01_ses-2")] == [
+        "a/3T",
+        "a/Siemens 3T",
+        "b/3T",
+        "b/GE",
+    ]
+    assert "2020-01-01" in (root / "sub-00" / "sub-00_sessions.tsv").read_text()
+    assert "a/" not in (source / "sub-00" / "sub-00_sessions.tsv").read_text()
+
+
 def test_what_is_read_of_a_view_is_the_dataset_with_other_sites(source: Path, tmp_path: Path) -> None:
     study, before = study_of(IID), sorted(source.rglob("*"))
     root = dividing.view(source, study, tmp_path / "cache")

@@ -11,8 +11,8 @@ from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from normfed_simulation.domain_shift import telling
-from normfed_simulation.domain_shift.telling import (
+from normfed_simulation.domain_shift import probes
+from normfed_simulation.domain_shift.probes import (
     ALPHAS,
     _balanced,
     age_fits,
@@ -33,7 +33,7 @@ AGES = RNG.uniform(20, 80, 36)
 @pytest.fixture(autouse=True)
 def few_permutations(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take nearly all the time."""
-    monkeypatch.setattr(telling, "PERMUTATIONS", 9)
+    monkeypatch.setattr(probes, "PERMUTATIONS", 9)
 
 
 def by_scanner(x: np.ndarray) -> np.ndarray:
