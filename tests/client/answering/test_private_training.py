@@ -142,7 +142,7 @@ def test_whatever_else_is_asked_of_whomever_has_noise_of_its_own(asked: Asked, m
         asked(Canary()),
     ]
     keys = [key(job), job.noise_key("else"), *map(key, others)]
-    monkeypatch.setattr("normfed_client.answering.job.content", lambda _site: "other scans")
+    monkeypatch.setattr("normfed_client.answering.job.content", lambda _site, _scans: "other scans")
     keys.append(key(asked(TrainRound(round=1))))
     assert len(set(keys)) == len(keys)
 
