@@ -9,6 +9,7 @@ they lie.
 from __future__ import annotations
 
 import csv
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -162,6 +163,7 @@ def read_dataset(root: Path) -> Dataset:
     visits: list[Visit] = []
     seen: set[str] = set()
     scanners: dict[str, dict[str, str]] = {}
+    _check_ends(root)
     files = _files(root)
     near = near_matches(root, {path for found in files.values() for paths in found.images.values() for path in paths})
     for (subject, session), found in sorted(files.items(), key=lambda item: (item[0][0], item[0][1] or "")):
@@ -262,6 +264,29 @@ def _participant(row: dict[str, str], path: Path, number: int) -> Participant:
 
 def _name(subject: str, session: str | None) -> str:
     return subject + (f"_ses-{session}" if session else "")
+
+
+def _check_ends(root: Path) -> None:
+    """Refuse folders without an end: whoever lists two links that lead back lists them for ever.
+
+    Raises
+    ------
+    DatasetError
+        If there is such a link.
+    """
+    waiting = [(str(root), (os.path.realpath(root),))]
+    while waiting:
+        folder, above = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                inside = [entry for entry in entries if entry.is_dir()]
+        except OSError:  # whoever reads it says why
+            continue
+        for entry in inside:
+            real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(above[-1], entry.name)
+            if real in above:
+                raise DatasetError(f"{entry.path}: is a link to {real}, which it lies in. Remove the link.")
+            waiting.append((entry.path, (*above, real)))
 
 
 def _files(root: Path) -> dict[Visited, _Found]:

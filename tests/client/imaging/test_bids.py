@@ -188,6 +188,22 @@ def test_a_scan_that_is_a_broken_link_is_no_scan_and_is_said(tmp_path: Path) -> 
     assert visit.lacks(["FLAIR"]) == f"has no FLAIR (expected {expected}; found {expected}, which is a broken link)"
 
 
+@pytest.mark.parametrize("links", [("sub-01",), ("sub-01", "sub-02"), ("sub-01/anat", "derivatives")])
+def test_links_that_lead_back_are_one_sentence_and_others_are_followed(tmp_path: Path, links: tuple[str, ...]) -> None:
+    """A dataset with two of them, of which each is in the other as well, has more files than anybody can list."""
+    root = dataset(tmp_path / "d", [ROW, ROW.replace("01", "02")])
+    for name in ("sub-01", "sub-02"):
+        (tmp_path / "kept" / name / "anat").mkdir(parents=True)
+        (tmp_path / "kept" / name / "anat" / f"{name}_T1w.nii.gz").touch()
+        (root / name).symlink_to(tmp_path / "kept" / name)
+    (root / "derivatives").mkdir()
+    assert len(read_dataset(root).visits) == 2
+    for name in links:
+        (root / name / "back").symlink_to(root)
+    with pytest.raises(DatasetError, match=f"back: is a link to {root}, which it lies in. Remove the link."):
+        read_dataset(root)
+
+
 def test_a_scan_whose_name_lacks_the_session_of_its_folder_is_nearly_that_sessions(tmp_path: Path) -> None:
     root = dataset(tmp_path / "d", [ROW])
     folder = root / "sub-01/ses-1/anat"

@@ -122,7 +122,7 @@ class CombatTransform(EachModality):
         people = self._people(cohort)
         if phase == AGES:
             return {"decades": decades_of(self._ages(people), people.people, self.setting.told_together)}
-        rows = self._usable(people, cohort, self.setting.told_together)
+        rows = self._usable(people, cohort, counted=True)
         found = {name: np.zeros(shape) for name, shape in self._shapes(self.grid.places.shape).items()}
         found["scanners"] += len(people.by_scanner())
         for channel, mine in enumerate(rows):
@@ -178,7 +178,7 @@ class CombatTransform(EachModality):
         if self.alone:
             return
         people, counts = self._people(cohort), self.grid.counts
-        rows = self._usable(people, cohort, None)
+        rows = self._usable(people, cohort, counted=False)
         self._here = tuple(None if one is None else one.where(counts) for one in self.shared)
         for scanner in people.by_scanner():
             self.effects[scanner] = tuple(
@@ -220,7 +220,7 @@ class CombatTransform(EachModality):
         features = replace(mine, values=mine.values[:, self.grid.counts])
         return Effect.of(features, shared, self.config.prior, self.config.robust)
 
-    def _usable(self, people: Rows, cohort: Cohort, counted: int | None) -> list[Rows]:
+    def _usable(self, people: Rows, cohort: Cohort, counted: bool) -> list[Rows]:
         """The rows of each modality; refused where scanners cannot be told from people (see `check_ages`).
 
         A refusal is told, and what it is about the server chooses. So at a hospital no scanner has fewer people than
@@ -231,7 +231,7 @@ class CombatTransform(EachModality):
         for has in present.T:
             check_people(people.where(has), least, self.config.covariates)
         if "age" in self.config.covariates:
-            check_ages(people, self._ages(people), self.everybody, counted)
+            check_ages(people, self._ages(people), self.everybody, self.setting.told_together, counted)
         values = np.zeros((len(self.setting.modalities), len(cohort), self.grid.size))
         for index in range(len(cohort)):
             for channel in np.flatnonzero(present[index]):

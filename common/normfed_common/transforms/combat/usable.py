@@ -88,7 +88,7 @@ def decades_of(ages: np.ndarray, people: np.ndarray, minimum: int = 1) -> np.nda
     return np.where(owners >= minimum, counts, 0.0)
 
 
-def check_ages(rows: Rows, ages: np.ndarray, everybody: np.ndarray, counted: int | None = 1) -> None:
+def check_ages(rows: Rows, ages: np.ndarray, everybody: np.ndarray, minimum: int = 1, counted: bool = True) -> None:
     """Most people of every scanner are of an age, by a decade or its neighbours, that people of other scanners have.
 
     Parameters
@@ -97,18 +97,19 @@ def check_ages(rows: Rows, ages: np.ndarray, everybody: np.ndarray, counted: int
         (n,) of the rows.
     everybody
         `decades_of` the people of all scanners, added up.
+    minimum
+        Of people in a decade, for anything to follow from them: who makes up ``everybody`` learns from refusals.
     counted
-        The minimum with which the rows are among these; None where they are not.
+        Whether the rows are among everybody.
 
     Raises
     ------
     SiteError
         If not: age and scanner cannot be told apart then.
     """
-    told = np.zeros(DECADES) if counted is None else decades_of(ages, rows.people, counted)
     for scanner, mine in rows.by_scanner().items():
-        own = decades_of(ages[rows.scanners == scanner], mine.people)
-        others = everybody - np.where(told > 0, own, 0.0)
+        own = decades_of(ages[rows.scanners == scanner], mine.people, minimum)
+        others = everybody - own if counted else everybody
         if others.max(initial=0.0) < 0.5:  # nobody else
             continue
         near = np.convolve(others > 0.5, np.ones(3), "same") > 0

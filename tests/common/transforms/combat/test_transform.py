@@ -203,6 +203,23 @@ def test_at_a_hospital_no_refusal_is_about_fewer_people_than_its_minimum_whateve
         assert refused.value.code == SiteCode.SCANNER_TOO_SMALL
 
 
+def test_no_made_up_ages_of_everybody_tell_by_a_refusal_how_old_one_person_is() -> None:
+    refusals = []
+    for age in (30.0, 95.0):
+        people = hospitals(a=7)
+        for number, own in enumerate([20.0, 20, 20, age, 80, 80, 80]):
+            one = people.scans[number]
+            people.scans[number] = replace(one, person=replace(one.person, age=own))
+        for decade in range(13):
+            hospital = combat(replace(setting(), told_together=4))
+            hospital.absorb("ages", {"decades": np.eye(13)[decade] * 9})
+            try:
+                hospital.statistics("moments", people, RNG)
+            except SiteError as error:
+                refusals.append((age, decade, error.code))
+    assert refusals == []
+
+
 def test_a_server_without_a_grid_takes_the_sums_and_refuses_others() -> None:
     people = hospitals(a=6, b=6)
     server = combat(replace(setting(), shape=(1, 1, 1), open_anatomy=None))
