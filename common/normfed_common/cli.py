@@ -6,6 +6,7 @@ at their top. A plug-in's is listed by its name alone: its code runs when a pers
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -32,6 +33,9 @@ QUIET_FLOWER = {
 COMMANDS: Registry[typer.Typer | Callable[..., None]] = Registry(
     "command", "normfed.commands", instance_of="collections.abc:Callable"
 )
+
+
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP)  # of a folder: a person can open another
 
 
 def _version(asked: bool) -> None:
@@ -109,10 +113,12 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        if not is_full(error):
-            raise
         where = f" while writing {error.filename}" if error.filename else ""
         text = f"the disk is full{where}. Free some space; what was finished is kept: normfed simulate --resume RUN."
+        if not is_full(error):
+            if error.errno not in CLOSED or not error.filename:
+                raise
+            text = f"{error.filename}: cannot be used here ({error.strerror}). Give a folder that you may write to."
         Console(stderr=True, highlight=False).print(f"[bold red]Error:[/] {plain(text)}", soft_wrap=True)
         sys.exit(2)
 

@@ -25,14 +25,15 @@ SCANNER, HOSPITALS = "Secretscope", list(SITES)[:2]
 
 
 def with_scanners(cohort: Path, root: Path, scanners: Mapping[str, str] | None = None) -> Path:
-    """The cohort by links, with scanners of these people, or else a name of its own for every site's."""
+    """The cohort by links, with scanners of these people alone, or else a name of its own for every site's."""
     root.mkdir()
     for path in cohort.iterdir():
         if path.name != "participants.tsv":
             (root / path.name).symlink_to(path)
     header, *rows = (cohort / "participants.tsv").read_text().splitlines()
-    named = [f"{SCANNER} {row.split()[1]}" if scanners is None else scanners.get(row.split()[0], "n/a") for row in rows]
-    rows = [f"{row}\t{name}" for row, name in zip(rows, named, strict=True)]
+    if scanners is None:
+        scanners = {row.split()[0]: f"{SCANNER} {row.split()[1]}" for row in rows}
+    rows = [f"{row}\t{scanners[row.split()[0]]}" for row in rows if row.split()[0] in scanners]
     (root / "participants.tsv").write_text("\n".join([f"{header}\tscanner", *rows]) + "\n")
     return root
 
@@ -82,15 +83,17 @@ def test_no_message_of_a_run_with_combat_names_a_scanner(
 def test_sums_of_the_reference_over_people_who_differ_by_one_are_not_both_told(
     server: Server, cohort: Path, tmp_path: Path
 ) -> None:
-    """All who train are the same in both runs, but one of them is said to be of the other scanner in the second."""
+    """Those who come for the second run are enough, but one alone of them is of the reference."""
     reference = {"name": "combat", "minimum_people": 2, "places_mm": 16, "covariates": [], "reference": "north/a"}
     asked = study(model={"name": "atlas"}, comparisons={"baselines": []}, transforms=[reference])
     folder = open_hospital(server.folder)
     train = sorted({c.visit.participant.subject for c in Site(folder.site_config("look"), asked).train})
     assert len(train) >= 2 * MINIMUM + 1
     told = []
-    for run, of_a in (("r1", train[:MINIMUM]), ("r2", train[: MINIMUM + 1])):
-        data = with_scanners(cohort, tmp_path / run, dict.fromkeys(of_a, "a") | dict.fromkeys(train[len(of_a) :], "b"))
+    first, newcomer, others = train[:MINIMUM], train[MINIMUM], train[MINIMUM + 1 :]
+    both = dict.fromkeys([*first, newcomer], "a") | dict.fromkeys(others, "b")
+    for run, scanners in (("r1", dict.fromkeys(first, "a")), ("r2", both)):
+        data = with_scanners(cohort, tmp_path / run, scanners)
         settings = yaml.safe_load((server.folder / "site.yaml").read_text())
         (server.folder / "site.yaml").write_text(yaml.safe_dump(settings | {"data": str(data)}))
         server.answer("query.describe", asked, run=run)

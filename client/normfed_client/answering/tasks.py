@@ -32,6 +32,7 @@ from normfed_common.foundation.damage import say
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.learner import NETWORK
 from normfed_common.metrics.summary import reportable_groups
+from normfed_common.models.base import NormativeModel
 from normfed_common.privacy.noise import SecretNoise
 from normfed_common.privacy.releases import OF_PEOPLE
 from normfed_common.study.federation import Compression
@@ -96,6 +97,7 @@ def train(job: Job[TrainRound]) -> tuple[Answer, Arrays]:
     model = job.model()
     personal = personal_arrays(model, request.strategy)
     settings, rule = settings_of(job, model), rule_of(job, model, personal)
+    _release_apart(job, model, settings.phase.name)
     work = Round(
         model=model,
         cohort=cohort,
@@ -191,12 +193,17 @@ def _training_cohort(job: Job[Any], openable: bool = False) -> PreparedCohort:
     return cohort
 
 
-def _release_alone(job: Job[Sums], scanner: str | None) -> None:
-    """What is told of one scanner's people by themselves is a release of its own: two sums over almost the same people
-    of a scanner must not both leave, however many others are in either."""
-    of_it = [case for case in job.site.train if person_of(case.visit).scanner == scanner]
-    if scanner is not None and of_it:
-        job.release("learning", of_it)
+def _release_apart(job: Job[Any], model: NormativeModel, phase: str) -> None:
+    """What is told of some of the people by themselves is a release of its own: two sums over almost the same people
+    of a scanner must not both leave, however many others are in either. Of too few the model itself tells nothing."""
+    cases, site = job.site.train, job.site
+    if site.custody is None or site.study.privacy.epsilon is not None:  # nothing to protect, or noise does
+        return
+    numbers = {name: number for number, name in enumerate(people_of(cases))}
+    scans = [person_of(case.visit, numbers[case.visit.participant.subject]) for case in cases]
+    apart = [cases[number] for number in model.told_apart(phase, scans)]
+    if len(people_of(apart)) >= site.minimum:
+        job.release("learning", apart)
 
 
 def _expanded(offer: Offer[np.ndarray], compression: Compression) -> Offer[np.ndarray]:
@@ -234,7 +241,7 @@ def sums(job: Job[Sums]) -> tuple[Answer, Arrays]:
     cohort = _training_cohort(job)
     model = job.model()
     phase = summed_phase(job, model)
-    _release_alone(job, model.scanner_alone(phase))
+    _release_apart(job, model, phase)
     received = offers.decode(job.arrays).model
     model.load(received)
     again = (job.payload.iteration,) if job.payload.iteration else ()

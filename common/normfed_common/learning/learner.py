@@ -8,7 +8,7 @@ expectation maximisation. What is made from sums is the same, federated or poole
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any, ClassVar
 
@@ -19,7 +19,7 @@ from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import PluginError, WireError
 from normfed_common.learning.batch import Batch
 from normfed_common.learning.bounded import Bounded
-from normfed_common.learning.cohort import Cohort
+from normfed_common.learning.cohort import Cohort, Person
 from normfed_common.learning.normalisation import NORMALISATION
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import Places, Setting
@@ -136,10 +136,16 @@ class Learner:
         """The places in the brain that a phase keeps separate sums for; None where its sums are over whole brains."""
         return None
 
-    def scanner_alone(self, phase: str) -> str | None:
-        """The scanner (`Person.scanner`) whose people have sums of their own beside those of everybody; None where all
-        sums are over everybody. A hospital puts the release of these on record as well."""
-        return None
+    def told_apart(self, phase: str, scans: Sequence[Person]) -> Sequence[int]:
+        """Of a cohort's scans those, by number, of which a phase tells something by themselves, such as sums of one
+        scanner beside those of all; none where it tells of all alike. A hospital puts these on record as well.
+
+        Parameters
+        ----------
+        scans
+            Whose they are, and of which scanner.
+        """
+        return ()
 
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         """The sums over the cohort that a summed phase needs.

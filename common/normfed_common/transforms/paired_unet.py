@@ -26,7 +26,7 @@ from torch import Tensor
 from normfed_common.foundation import seeds
 from normfed_common.foundation.errors import ScanError, SiteCode, SiteError, StudyError
 from normfed_common.learning.batch import Batch
-from normfed_common.learning.cohort import Cohort, Scan
+from normfed_common.learning.cohort import Cohort, Person, Scan
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import Setting
 from normfed_common.study.base import Frozen
@@ -135,6 +135,13 @@ class PairedUNet(ScanTransform):
             present = np.stack([source.present & target.present for source, target in pairs])
             data["present"] = torch.from_numpy(present[:, self.channels].astype(np.float32))
             yield Batch(data, torch.tensor([[source.person.index] for source, _ in pairs]))
+
+    def told_apart(self, phase: str, scans: Sequence[Person]) -> Sequence[int]:
+        """Those of the people who were scanned on both."""
+        names = (self.config.source, self.config.target)
+        on = [{person.index for person in scans if scanned_on(person, name)} for name in names]
+        both = on[0] & on[1]
+        return [n for n, who in enumerate(scans) if who.index in both and any(scanned_on(who, name) for name in names)]
 
     def most_batches(self, phase: str, scans: int) -> int:
         """If all were of the source scanner."""

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -26,6 +27,8 @@ from normfed_simulation.datasets.contents import MASKS, Contents
 
 VERSION = 1  # raise it when the same contents give another view
 DESCRIPTION = "dataset_description.json"
+MAKING = ".making-"  # how the names of views begin that are not whole yet
+ABANDONED_S = 7 * 24 * 3600.0  # nobody takes a week to make one
 COLUMNS = ("participant_id", "site", "scanner", "age", "sex", "group")
 
 
@@ -46,7 +49,8 @@ def write(root: Path, contents: Contents, title: str) -> None:
     """
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=".making-", dir=root.parent))
+        _clear(root.parent)
+        aside = Path(tempfile.mkdtemp(prefix=MAKING, dir=root.parent))
         try:
             _fill(aside, contents, title)
             aside.chmod(0o755)  # mkdtemp's folders are the owner's alone
@@ -104,6 +108,13 @@ def _fill(folder: Path, contents: Contents, title: str) -> None:
         (masks / DESCRIPTION).write_text(json.dumps({**said, "DatasetType": "derivative"}, indent=1), encoding="utf-8")
     for place, text in contents.texts.items():
         (folder / place).write_text(text, encoding="utf-8")
+
+
+def _clear(parent: Path) -> None:
+    """Throw away what a process that was killed left behind."""
+    for left in parent.glob(f"{MAKING}*"):
+        if time.time() - left.stat().st_mtime > ABANDONED_S:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _put(aside: Path, root: Path) -> None:

@@ -162,6 +162,15 @@ def test_pairs_are_the_scans_of_people_who_were_on_both_scanners() -> None:
     assert sorted(int(index) for batch in batches for index in batch.person.flatten()) == [0] * 6 + [1] * 6
 
 
+def test_what_is_told_apart_is_what_the_networks_learn_from() -> None:
+    scans = [Person(0, scanner="a/old"), Person(1, scanner="a/old"), Person(0, scanner="a/third")]
+    scans += [Person(0, scanner="a/new"), Person(2, scanner="a/new"), Person(1, scanner="a/new")]
+    alone = made(source="old", target="new")
+    assert list(alone.told_apart("training", scans)) == [0, 1, 3, 5]
+    pipeline = Pipeline([alone], Nothing(Frozen(), setting(shape=SHAPE)))
+    assert list(pipeline.told_apart("transform-1-training", scans)) == [0, 1, 3, 5]
+
+
 def test_patches_of_three_views_hold_the_same_voxel_in_their_middle_and_nothing_beyond_the_grid() -> None:
     old, new = travellers(1).scans
     new = replace(new, normal_index=new.normal_index[1::2])

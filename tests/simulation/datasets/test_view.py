@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,17 @@ def test_two_processes_that_make_the_same_view_leave_one(tmp_path: Path, monkeyp
     monkeypatch.setattr("normfed_simulation.datasets.base.Dataset.written", lambda self, root: False)
     assert as_bids(source) == root
     assert [path.name for path in root.parent.iterdir()] == [root.name]
+
+
+def test_what_a_killed_process_left_of_a_view_is_thrown_away_and_what_another_makes_is_not(
+    tmp_path: Path, cache: Path
+) -> None:
+    folder = cache / "datasets" / "ixi"
+    for name, age_s in ((".making-left", 1e6), (".making-now", 60.0)):
+        (folder / name / "sub-a").mkdir(parents=True)
+        os.utime(folder / name, (time.time() - age_s,) * 2)
+    root = as_bids(downloads.ixi(tmp_path / "ixi"))
+    assert {path.name for path in folder.iterdir()} == {".making-now", root.name}
 
 
 def test_a_bids_dataset_with_sites_is_read_where_it_lies(tmp_path: Path, cache: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.learning.batch import Batch
 from normfed_common.learning.bounded import Bounded, Wrapped
-from normfed_common.learning.cohort import Cohort
+from normfed_common.learning.cohort import Cohort, Person
 from normfed_common.learning.learner import Learner
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import Places, Setting
@@ -92,10 +92,10 @@ class Composite(NormativeModel):
         number, own = self._of(phase)
         return self._learners[number].places(own)
 
-    def scanner_alone(self, phase: str) -> str | None:
-        """That of the phase's learner."""
+    def told_apart(self, phase: str, scans: Sequence[Person]) -> Sequence[int]:
+        """Those of the phase's learner."""
         number, own = self._of(phase)
-        return self._learners[number].scanner_alone(own)
+        return self._learners[number].told_apart(own, scans)
 
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         """Those of the phase's learner, over scans as it sees them."""

@@ -13,7 +13,7 @@ A site that trains alone with one scanner has nothing to harmonize, and its scan
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -105,9 +105,10 @@ class CombatTransform(EachModality):
         """None of the ages; those of the features."""
         return None if phase == AGES else self.grid.places
 
-    def scanner_alone(self, phase: str) -> str | None:
-        """The reference."""
-        return None if phase == AGES else self.config.reference
+    def told_apart(self, phase: str, scans: Sequence[Person]) -> Sequence[int]:
+        """Those of the reference."""
+        reference = None if phase == AGES else self.config.reference
+        return [number for number, person in enumerate(scans) if person.scanner == reference]
 
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         """Scans by decades of age, (13,); or `sums_of` of each modality C: their axis of features as (T, X, Y, Z), T
