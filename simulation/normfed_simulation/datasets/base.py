@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from normfed_client.imaging.bids import Dataset as Bids
+from normfed_client.imaging.bids import Dataset as BidsDataset
 from normfed_common.foundation import digests
 from normfed_common.study.base import Frozen
 
@@ -39,7 +39,7 @@ class Dataset(ABC):
         """Whether ``root`` holds all of it: `write` writes dataset_description.json last."""
         return (root / "dataset_description.json").exists()
 
-    def planned(self, root: Path) -> Bids | None:
+    def planned(self, root: Path) -> BidsDataset | None:
         """What will be read of ``root`` once it is written; None where that shows no sooner."""
         return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from normfed_client.imaging.bids import Dataset as Bids
+from normfed_client.imaging.bids import Dataset as BidsDataset
 from normfed_common.study.data import PhantomConfig
 from normfed_simulation.datasets.base import Dataset
 from normfed_simulation.phantom import hospitals
@@ -22,9 +22,9 @@ class Phantom(Dataset):
         """Whether ``root`` holds it; raises `DatasetError` if it holds another."""
         return hospitals.written(self.config, self.seed, root)
 
-    def planned(self, root: Path) -> Bids:
+    def planned(self, root: Path) -> BidsDataset:
         """See `Dataset`."""
-        return Bids(root, hospitals.visits(self.config, self.seed, root), ())
+        return BidsDataset(root, hospitals.visits(self.config, self.seed, root), ())
 
     def parts(self) -> int:
         """People."""
