@@ -29,6 +29,7 @@ from normfed_common.models.base import NormativeModel
 from normfed_common.models.combined.pipeline import assemble
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.data import DataConfig
 from normfed_common.study.roles import ROLES, Role
 
 
@@ -243,7 +244,7 @@ class Site:
         if visit.name not in self._prepared or (known is not None and not known.entry.folder.is_dir()):
             try:
                 entry = prepare(visit, self.recipe, self.cache)
-                self._prepared[visit.name] = Case(visit, entry, _kind(entry))
+                self._prepared[visit.name] = Case(visit, entry, _kind(visit, entry, self.study.data))
             except ScanError as error:
                 problem = Problem(visit.name, str(error))
                 if problem not in self.problems:
@@ -265,10 +266,12 @@ def _openable(cases: Sequence[Case], but_nobody: bool) -> list[Case]:
     return [case for case in cases if id(case) in kept]
 
 
-def _kind(entry: Entry) -> str:
-    """The kinds of lesion that a scan has a voxel of, joined."""
+def _kind(visit: Visit, entry: Entry, data: DataConfig) -> str:
+    """The kinds of lesion that a scan has a voxel of, joined; of people who are ill without one their group."""
     voxels = entry.meta()["lesion_voxels_by_label"]
-    return "+".join(sorted(label for label, count in voxels.items() if count)) or NO_LESION
+    group = visit.participant.group
+    ill = group if group in data.ill_groups else NO_LESION
+    return "+".join(sorted(label for label, count in voxels.items() if count)) or ill
 
 
 @lru_cache(maxsize=256)  # a site is small: names and paths; opening one reads a dataset's index
