@@ -34,7 +34,7 @@ class ComparedRow(Frozen):
 
     name: str
     model: str | None
-    source: str
+    source: str | None
     figures: tuple[Compared, ...]
 
 

@@ -63,7 +63,7 @@ class Row(Frozen):
     model: str | None = Field(None, description="in metrics.json: federated, or the name of a baseline")
     site: str | None = Field(None, description="figures of this site alone")
     figures: dict[str, PublishedFigure] = Field(min_length=1, description="by our name of the metric")
-    source: Line = Field(description="table, page or file")
+    source: Line | None = Field(None, description="table, page or file; the recipe's when absent")
     not_comparable: Line | None = Field(None, description="why not, even with the published data")
 
 
@@ -84,6 +84,7 @@ class Recipe(Frozen):
     arms: dict[Name, Arm] = Field(default_factory=dict)
     segmentation: SegmentationConfig | None = Field(None, description="instead of arms: brain segmentation by scanner")
     rows: tuple[Row, ...] = ()
+    source: Line | None = Field(None, description="of every row that names no other")
     patients: Literal["no", "detections"] = Field("no", description="whether single patients are listed as well")
     published_patients: dict[str, dict[str, int | None]] = Field(
         default_factory=dict, description="ranks of the published patients, by method; null: not detected"
@@ -102,13 +103,15 @@ class Recipe(Frozen):
         strangers |= {row.arm for row in self.rows if row.arm is not None} - set(self.arms)
         if strangers:
             raise ValueError(f"{', '.join(sorted(strangers))} is no role or arm of the recipe")
+        if self.source is None and (unsourced := [row.name for row in self.rows if row.source is None]):
+            raise ValueError(f"nothing says where {unsourced[0]} was published: give it, or the recipe, a source")
         return self
 
     @cached_property
     def table(self) -> tuple[Row, ...]:
         """The published rows; those of a segmentation are the scanners trained on, and its metrics those tested on."""
         if self.segmentation is None:
-            return self.rows
+            return tuple(row.model_copy(update={"source": row.source or self.source}) for row in self.rows)
         trained = dict.fromkeys(row for row, _ in PUBLISHED)
         return tuple(
             Row(
