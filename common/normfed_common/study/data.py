@@ -158,7 +158,9 @@ class DataConfig(Frozen):
             if strangers:
                 raise ValueError(f"train_sites names {', '.join(strangers)}, which sites does not list")
         if self.ill_groups and self.normal != "controls":
-            raise ValueError(f"ill_groups takes normal: controls; of {', '.join(self.ill_groups)} no tissue is known normal")
+            raise ValueError(
+                f"ill_groups takes normal: controls; of {', '.join(self.ill_groups)} no tissue is known normal"
+            )
         if shared := sorted(set(self.ill_groups) & set(self.control_groups)):
             raise ValueError(f"{', '.join(shared)} is in control_groups and in ill_groups")
         if self.phantom is not None and self.dataset is not None:

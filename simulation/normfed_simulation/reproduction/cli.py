@@ -32,7 +32,9 @@ class FederatedName(StrEnum):
 
 
 def reproduce(
-    name: Annotated[str | None, typer.Argument(help="A recipe. Left out: list them, and the data that each takes.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A recipe. Left out: list them, and the data that each takes.")
+    ] = None,
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -44,7 +46,8 @@ def reproduce(
     look_alike: Annotated[
         bool,
         typer.Option(
-            "--look-alike", help="Try the recipe in seconds on small made-up data of the same layout; reproduces nothing."
+            "--look-alike",
+            help="Try the recipe in seconds on small made-up data of the same layout; reproduces nothing.",
         ),
     ] = False,
     federated: Annotated[
@@ -78,7 +81,9 @@ def reproduce(
         if look_alike and data:
             raise StudyError("--look-alike makes the data up, and --data gives them. Leave out one of the two.")
         if federated is not None and chosen.segmentation is None:
-            raise StudyError(f"--federated is of a segmentation, and {name} is none: its study says how it is federated.")
+            raise StudyError(
+                f"--federated is of a segmentation, and {name} is none: its study says how it is federated."
+            )
         folders = given_data.generated(chosen) if look_alike else given_data.given(chosen, name, data or [])
         if not folders:
             roles = " ".join(f"--data {role}=DIR" for role in chosen.roles)
@@ -87,7 +92,7 @@ def reproduce(
             )
         made_up = given_data.is_look_alike(folders)
         running.check(chosen, name, folders, made_up)
-        method = None if federated is None else federated.value
+        method = None if federated is None else folder.FEDERATED[federated.value]
         path = folder.begin(name, chosen, folders, made_up, method, out)
     opened = folder.reopened(path)
     means = running.Means(device, workers if workers is not None else experiment.default_workers(64))

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 from normfed_common.foundation.errors import DatasetError, PluginError, RunError, StudyError
 from normfed_common.foundation.files import inside, write_text
@@ -25,9 +25,10 @@ from normfed_common.study.validation import validate
 from normfed_server.runs.folder import Run, begin_in, new_folder, reopen
 from normfed_simulation.reproduction.data import Folders
 from normfed_simulation.reproduction.recipe import Recipe
+from normfed_simulation.segmentation.training import Federated
 
 FILE, ARMS, SEGMENTATION = "recipe.json", "arms", "segmentation"
-Federated = Literal["fedavg", "fedbn"]
+FEDERATED: dict[str, Federated] = {method: method for method in get_args(Federated)}
 
 
 class Begun(Frozen):

@@ -64,7 +64,13 @@ def markdown(found: Reproduction) -> str:
         for figure in row.figures:
             cells = (row.name, figure.metric, shown(figure.metric, figure.ours), interval(figure.ci95) or "–")
             n = "–" if figure.n is None else str(figure.n)
-            beside = (n, published(figure.metric, figure.published), difference(figure), verdict(figure), row.source or "")
+            beside = (
+                n,
+                published(figure.metric, figure.published),
+                difference(figure),
+                verdict(figure),
+                row.source or "",
+            )
             lines.append("| " + " | ".join(_cell(text) for text in (*cells, *beside)) + " |")
     if found.ours_alone:
         lines += ["", "## Ours, beside which nothing was published", ""]

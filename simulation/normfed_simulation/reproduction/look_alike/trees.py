@@ -45,7 +45,8 @@ def cc359(root: Path, people: People) -> None:
     number = 0
     for vendor in ("philips", "siemens", "ge"):
         for field in ("15", "3"):
-            for made in people["control"][:4]:
+            for _ in range(4):
+                made = people["control"][number % len(people["control"])]
                 number += 1
                 name = f"CC{number:04d}_{vendor}_{field}_{30 + number}_{'MF'[number % 2]}"
                 small(made.t1, root / "Original" / f"{name}.nii.gz")
