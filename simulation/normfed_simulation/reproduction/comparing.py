@@ -99,7 +99,7 @@ def _verdict(ours: Figure, published: PublishedFigure, never: str | None, look_a
     interval = _interval(ours)
     if interval is not None:
         return _within(interval[0] <= published.value <= interval[1], "our 95 % interval")
-    return _within(ours.mean == published.value, "equality")
+    return _within(ours.mean == published.value, "the published number")
 
 
 def _interval(ours: Figure) -> tuple[float, float] | None:

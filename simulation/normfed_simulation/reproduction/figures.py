@@ -26,9 +26,7 @@ def beside(run: Run, row: Row) -> dict[str, Figure]:
     """
     results = layout.read(run.folder)
     found = {PEOPLE: Figure(mean=float(_people(results, row.site)), sd=None, n=_people(results, row.site))}
-    model = results.evaluation.get(row.model or FEDERATED)
-    if model is None:
-        return found
+    model = results.evaluation[row.model or FEDERATED]
     found |= model.all if row.site is None else model.sites.get(row.site, {})
     table = [p for p in patients.rows(run, row.model or FEDERATED) if row.site in (None, p["site"])]
     held_out = sum(cohort.held_out or 0 for cohort in results.sites)

@@ -5,7 +5,7 @@ A recipe is a file of `studies/recipes/`, and ships with normfed.
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -71,7 +71,12 @@ class Arm(Frozen):
     """One study of the recipe."""
 
     needs: tuple[Name, ...] = Field(min_length=1, description="roles; the arm is run when all of them are given")
-    study: dict[str, Any] = Field(description="as in a study file, over what the recipe's `study` says")
+    study: dict[str, Any] = Field(
+        default_factory=dict, description="as in a study file, over what the recipe's `study` says"
+    )
+    look_alike: dict[str, Any] = Field(
+        default_factory=dict, description="over all that where the data are made up, so that a run takes seconds"
+    )
 
 
 class Recipe(Frozen):
@@ -92,7 +97,7 @@ class Recipe(Frozen):
     differs: tuple[Line, ...] = Field(min_length=1, description="from the published protocol")
     left_out: tuple[Line, ...] = Field((), description="published figures that are not here, and why")
     look_alike: dict[str, Any] = Field(
-        default_factory=dict, description="over every arm's study, or the segmentation, where the data are made up"
+        default_factory=dict, description="the same for every arm, or for the segmentation"
     )
 
     @model_validator(mode="after")
@@ -131,8 +136,9 @@ class Recipe(Frozen):
         StudyError
             If it is none.
         """
-        said = merged(merged({"name": f"{name}-{arm}"}, self.study), self.arms[arm].study)
-        return resolve(merged(said, self.look_alike) if look_alike else said, f"recipe {name}, arm {arm}")
+        layers = [{"name": f"{name}-{arm}"}, self.study, self.arms[arm].study]
+        layers += [self.look_alike, self.arms[arm].look_alike] if look_alike else []
+        return resolve(reduce(merged, layers), f"recipe {name}, arm {arm}")
 
     def segmentation_of(self, look_alike: bool) -> SegmentationConfig:
         """The parameters of the segmentation."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from normfed_client.hospital.device import choose_device
 from normfed_common.foundation.errors import StudyError
+from normfed_server.results import layout
 from normfed_server.results.layout import Figure
 from normfed_server.runs.folder import Run
 from normfed_simulation import experiment, patients
@@ -19,7 +20,7 @@ from normfed_simulation.reproduction.comparing import ComparedRow, compared
 from normfed_simulation.reproduction.figures import beside, of_values
 from normfed_simulation.reproduction.folder import ReproductionFolder
 from normfed_simulation.reproduction.layout import Patient, Reproduction
-from normfed_simulation.reproduction.recipe import Recipe
+from normfed_simulation.reproduction.recipe import FEDERATED, Recipe
 from normfed_simulation.segmentation import domain_shift
 from normfed_simulation.segmentation.slices import Subject
 
@@ -125,6 +126,8 @@ def _beside(recipe: Recipe, runs: dict[str, Run], lacking: dict[str, str], look_
     for row in recipe.table:
         of = runs.get(row.arm or "")
         not_run = NO_MODEL if row.arm is None else lacking.get(row.arm)
+        if of is not None and (row.model or FEDERATED) not in layout.read(of.folder).evaluation:
+            of, not_run = None, f"the run has no model {row.model}"  # nobody could be tested with it
         found.append(compared(row, {} if of is None else beside(of, row), look_alike, not_run))
     return tuple(found)
 

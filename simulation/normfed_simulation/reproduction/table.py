@@ -56,6 +56,7 @@ def patients_table(found: Reproduction) -> Table:
 
 def markdown(found: Reproduction) -> str:
     """The whole as a Markdown page."""
+    sources = sources_of(found)
     lines = [f"# {found.title}", "", found.citation, ""]
     lines += [f"**{MADE_UP}**", ""] if found.look_alike else []
     lines += [found.verdict, "", "| row | metric | ours | 95 % | n | published | difference | verdict | source |"]
@@ -64,14 +65,10 @@ def markdown(found: Reproduction) -> str:
         for figure in row.figures:
             cells = (row.name, figure.metric, shown(figure.metric, figure.ours), interval(figure.ci95) or "–")
             n = "–" if figure.n is None else str(figure.n)
-            beside = (
-                n,
-                published(figure.metric, figure.published),
-                difference(figure),
-                verdict(figure),
-                row.source or "",
-            )
+            source = f"[{sources.index(row.source) + 1}]" if row.source else ""
+            beside = (n, published(figure.metric, figure.published), difference(figure), verdict(figure), source)
             lines.append("| " + " | ".join(_cell(text) for text in (*cells, *beside)) + " |")
+    lines += ["", "## Sources", "", *(f"{number}. {text}" for number, text in enumerate(sources, start=1))]
     if found.ours_alone:
         lines += ["", "## Ours, beside which nothing was published", ""]
         lines += [
@@ -86,6 +83,11 @@ def markdown(found: Reproduction) -> str:
     for title, texts in sections(found).items():
         lines += ["", f"## {title}", "", *(f"- {text}" for text in texts)]
     return "\n".join(lines) + "\n"
+
+
+def sources_of(found: Reproduction) -> list[str]:
+    """Where the rows were published, each once."""
+    return list(dict.fromkeys(row.source for row in found.rows if row.source))
 
 
 def sections(found: Reproduction) -> dict[str, tuple[str, ...]]:
