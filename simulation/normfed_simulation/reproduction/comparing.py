@@ -12,6 +12,7 @@ from normfed_server.results.layout import Figure, Interval, Number
 from normfed_simulation.reproduction.recipe import PublishedFigure, Row
 
 ENOUGH = 0.9  # share of the published people without whom a figure is of other people
+ROUNDING = 1e-9  # of a difference of two decimal numbers
 Verdict = Literal["within", "outside", "not comparable"]
 
 
@@ -95,7 +96,7 @@ def _verdict(ours: Figure, published: PublishedFigure, never: str | None, look_a
         return _within(published.low <= ours.mean <= published.high, "the published range")
     assert published.value is not None
     if published.sd is not None:
-        return _within(abs(ours.mean - published.value) <= published.sd, "the published sd")
+        return _within(abs(ours.mean - published.value) <= published.sd + ROUNDING, "the published sd")
     interval = _interval(ours)
     if interval is not None:
         return _within(interval[0] <= published.value <= interval[1], "our 95 % interval")

@@ -26,7 +26,12 @@ def comparison_table(found: Reproduction) -> Table:
     table = Table(title="Ours beside published [dim](95 % interval below ours)[/]", **NARROW)
     for column in ("", "metric", "ours", "n", "published", "diff.", "verdict"):
         table.add_column(column, justify="right" if column in ("ours", "n", "diff.") else "left", overflow="fold")
-    for row in found.rows:
+    with_ours = [row for row in found.rows if any(figure.ours is not None for figure in row.figures)]
+    if len(with_ours) < len(found.rows):
+        table.caption = (
+            f"{len(found.rows) - len(with_ours)} published rows with nothing of ours beside them: see the page."
+        )
+    for row in with_ours:
         for first, figure in _firsts(row):
             ends = interval(figure.ci95)
             table.add_row(
@@ -36,7 +41,7 @@ def comparison_table(found: Reproduction) -> Table:
                 "" if figure.n is None else str(figure.n),
                 published(figure.metric, figure.published),
                 difference(figure),
-                f"[{COLOURS[figure.verdict]}]{plain(verdict(figure))}[/]",
+                f"[{COLOURS[figure.verdict]}]{plain(short(figure))}[/]",
             )
     return table
 
@@ -121,6 +126,11 @@ def verdict(figure: Compared) -> str:
     if figure.verdict == "not comparable":
         return f"not comparable: {figure.why}"
     return f"{figure.verdict} {figure.why}"
+
+
+def short(figure: Compared) -> str:
+    """The same for a narrow column, where a figure that is not compared says why alone."""
+    return figure.why if figure.verdict == "not comparable" else f"{figure.verdict} {figure.why}"
 
 
 def rank(value: int | None) -> str:

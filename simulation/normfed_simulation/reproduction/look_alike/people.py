@@ -70,8 +70,8 @@ def place(files: Mapping[Path, Path]) -> None:
 
 
 def small(source: Path, target: Path) -> None:
-    """A copy with every second voxel, whose header says 1 mm: a head of 5 cm, for networks that see whole slices."""
-    data = np.asarray(nibabel.load(source).dataobj)[::2, ::2, ::2]
+    """A copy with every third voxel, whose header says 1 mm: a head of 2 cm, for networks that see whole slices."""
+    data = np.asarray(nibabel.load(source).dataobj)[::3, ::3, ::3]
     target.parent.mkdir(parents=True, exist_ok=True)
     nibabel.Nifti1Image(data.astype(np.float32), np.eye(4)).to_filename(target)
 

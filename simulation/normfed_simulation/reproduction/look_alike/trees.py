@@ -41,11 +41,11 @@ def wmh(root: Path, people: People) -> None:
 
 
 def cc359(root: Path, people: People) -> None:
-    """Four people on each scanner, with their brain masks."""
+    """Two people on each scanner, with their brain masks."""
     number = 0
     for vendor in ("philips", "siemens", "ge"):
         for field in ("15", "3"):
-            for _ in range(4):
+            for _ in range(2):
                 made = people["control"][number % len(people["control"])]
                 number += 1
                 name = f"CC{number:04d}_{vendor}_{field}_{30 + number}_{'MF'[number % 2]}"
