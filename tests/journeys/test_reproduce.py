@@ -15,7 +15,7 @@ from commands import normfed, run_folder
 from rich.console import Console
 
 from normfed_client.imaging import registration
-from normfed_common.foundation.errors import DatasetError, RunError, StudyError
+from normfed_common.foundation.errors import DatasetError, RunError, StudyError, UserError
 from normfed_server.results.layout import Figure
 from normfed_simulation.datasets.recognition import recognised
 from normfed_simulation.reproduction import data, recipe, running
@@ -64,7 +64,8 @@ def test_a_look_alike_is_read_as_the_dataset_that_it_looks_like(kind: str, trees
 def test_a_recipe_runs_on_its_look_alike_and_never_claims_to_have_reproduced_anything(
     name: str, tmp_path: Path
 ) -> None:
-    folder, found, said = reproduced(name, "--look-alike", "--out", tmp_path)
+    federated = ("--federated", "fedbn") if recipe.load(name).segmentation is not None else ()
+    folder, found, said = reproduced(name, "--look-alike", *federated, "--out", tmp_path)
     assert said.count("MADE-UP DATA") == 2
     assert "MADE-UP DATA" in (folder / "reproduction.md").read_text()
     assert "MADE-UP DATA" in (folder / "reproduction.html").read_text()
@@ -72,6 +73,7 @@ def test_a_recipe_runs_on_its_look_alike_and_never_claims_to_have_reproduced_any
     assert {figure["verdict"] for row in found["rows"] for figure in row["figures"]} == {"not comparable"}
     assert found["not_run"] == {}
     assert any(figure["ours"] is not None for row in found["rows"] for figure in row["figures"])
+    assert set(found["ours_alone"]) == ({"fedbn, seen", "fedbn, unseen"} if federated else set())
     for place in found["arms"].values():
         assert (folder / place / ("report.html" if place.startswith("arms") else "table.md")).exists()
     for text in found["differs"]:
@@ -159,6 +161,20 @@ def test_a_look_alike_that_is_given_as_data_is_not_taken_for_real(small: Path, t
     view = data.root_of(given, ["patients"], chosen.study_of("small", "first", False))
     assert view is not None
     assert data.is_look_alike({"patients": (view,)})  # nor is a view of it
+
+
+def test_an_arm_that_its_data_do_not_allow_is_not_run_while_another_is(
+    small: Path, trees: dict[str, Path], tmp_path: Path
+) -> None:
+    """IXI has no FLAIR, so nobody of it trains."""
+    chosen = recipe.load("small")
+    texts = [f"controls={trees['bids-controls']}", f"patients={trees['wmh']}", f"more={trees['ixi']}"]
+    found = running.not_run(chosen, "small", data.given(chosen, "small", texts), False)
+    assert list(found) == ["second"]
+    assert "no healthy people with T1w and FLAIR to train on" in found["second"]
+    with pytest.raises(UserError) as caught:
+        running.not_run(chosen, "small", data.given(chosen, "small", texts[1:]), False)
+    assert str(caught.value) == found["second"]
 
 
 def test_one_folder_may_serve_as_two_roles(small: Path, trees: dict[str, Path]) -> None:

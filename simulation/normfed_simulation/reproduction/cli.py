@@ -91,9 +91,15 @@ def reproduce(
                 f"{name} needs data: {roles}. `normfed reproduce` says which; --look-alike tries it on made-up ones."
             )
         made_up = given_data.is_look_alike(folders)
-        running.check(chosen, name, folders, made_up)
-        method = None if federated is None else folder.FEDERATED[federated.value]
-        path = folder.begin(name, chosen, folders, made_up, method, out)
+        begun = folder.Begun(
+            name=name,
+            recipe=chosen,
+            data={role: tuple(map(str, of_role)) for role, of_role in folders.items()},
+            look_alike=made_up,
+            not_run=running.not_run(chosen, name, folders, made_up),
+            federated=None if federated is None else folder.FEDERATED[federated.value],
+        )
+        path = folder.begin(begun, out)
     opened = folder.reopened(path)
     means = running.Means(device, workers if workers is not None else experiment.default_workers(64))
     with folder.discarded_if_refused(path):

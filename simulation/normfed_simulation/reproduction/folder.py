@@ -38,6 +38,7 @@ class Begun(Frozen):
     recipe: Recipe
     data: dict[str, tuple[str, ...]]
     look_alike: bool
+    not_run: dict[str, str]
     federated: Federated | None
 
 
@@ -68,7 +69,7 @@ class ReproductionFolder:
         return reopen(folder) if (folder / "study.yaml").exists() else begin_in(study, folder)
 
 
-def begin(name: str, recipe: Recipe, data: Folders, look_alike: bool, federated: Federated | None, out: Path) -> Path:
+def begin(begun: Begun, out: Path) -> Path:
     """Make ``out/<name>-<time>``.
 
     Raises
@@ -76,9 +77,7 @@ def begin(name: str, recipe: Recipe, data: Folders, look_alike: bool, federated:
     RunError
         If it cannot be made.
     """
-    places = {role: tuple(map(str, folders)) for role, folders in data.items()}
-    begun = Begun(name=name, recipe=recipe, data=places, look_alike=look_alike, federated=federated)
-    path = new_folder(out, name)
+    path = new_folder(out, begun.name)
     write_text(path / FILE, begun.model_dump_json(indent=1) + "\n")
     return path
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from normfed_client.hospital.device import choose_device
-from normfed_common.foundation.errors import StudyError
+from normfed_client.imaging.bids import read_dataset
+from normfed_common.foundation.errors import DatasetError, StudyError, UserError
+from normfed_common.study.config import StudyConfig
 from normfed_server.results import layout
 from normfed_server.results.layout import Figure
 from normfed_server.runs.folder import Run
@@ -23,6 +25,7 @@ from normfed_simulation.reproduction.layout import Patient, Reproduction
 from normfed_simulation.reproduction.recipe import FEDERATED, Recipe
 from normfed_simulation.segmentation import domain_shift
 from normfed_simulation.segmentation.slices import Subject
+from normfed_simulation.taking_part import roles_of
 
 NO_MODEL = "no model of ours stands beside it"
 Shown = Callable[[str], AbstractContextManager[Watcher]]  # by the name of what is run
@@ -36,39 +39,35 @@ class Means:
     workers: int
 
 
-def waiting(recipe: Recipe, folders: data.Folders) -> dict[str, str]:
-    """The arms that cannot be run, each with the data that it lacks.
-
-    Raises
-    ------
-    StudyError
-        If none can.
-    """
-    lacking = {}
-    for name, arm in recipe.arms.items():
-        absent = [role for role in arm.needs if role not in folders]
-        if absent:
-            lacking[name] = f"no --data {' and no --data '.join(f'{role}=DIR' for role in absent)}"
-    roles = () if recipe.arms else [role for role in recipe.roles if role not in folders]
-    if roles or (recipe.arms and len(lacking) == len(recipe.arms)):
-        why = next(iter(lacking.values()), f"no --data {', '.join(roles)}=DIR")
-        raise StudyError(f"Nothing can be run: {why}. `normfed reproduce` lists what data each recipe takes.")
-    return lacking
-
-
-def check(recipe: Recipe, name: str, folders: data.Folders, look_alike: bool) -> None:
-    """Whether all arms that have their data can begin, before anything is made.
+def not_run(recipe: Recipe, name: str, folders: data.Folders, look_alike: bool) -> dict[str, str]:
+    """The arms that cannot be run, each with its reason: data that nobody gave, or that do not allow it.
 
     Raises
     ------
     UserError
-        If not.
+        If none can be run.
     """
-    lacking = waiting(recipe, folders)
+    found, refusals = dict[str, str](), list[UserError]()
     for arm, said in recipe.arms.items():
-        if arm not in lacking:
-            study = recipe.study_of(name, arm, look_alike)
-            experiment.check(study, data.root_of(folders, said.needs, study))
+        absent = [f"--data {role}=DIR" for role in said.needs if role not in folders]
+        if absent:
+            found[arm] = f"no {' and no '.join(absent)}"
+            continue
+        study = recipe.study_of(name, arm, look_alike)
+        try:
+            root = data.root_of(folders, said.needs, study)
+            experiment.check(study, root)
+            _check_training(study, root)
+        except (DatasetError, StudyError) as error:
+            found[arm] = str(error)
+            refusals.append(error)
+    if recipe.arms and len(found) == len(recipe.arms):
+        if refusals:
+            raise refusals[0]
+        raise StudyError(
+            f"Nothing can be run: {next(iter(found.values()))}. `normfed reproduce` lists what data each recipe takes."
+        )
+    return found
 
 
 def run(opened_folder: ReproductionFolder, means: Means, shown: Shown) -> Reproduction:
@@ -80,8 +79,8 @@ def run(opened_folder: ReproductionFolder, means: Means, shown: Shown) -> Reprod
         If the data do not allow it.
     """
     begun = opened_folder.begun
-    recipe, folders = begun.recipe, opened_folder.folders
-    lacking = waiting(recipe, folders)
+    recipe = begun.recipe
+    lacking = begun.not_run
     ours_alone: dict[str, dict[str, float]] = {}
     found: tuple[Patient, ...] = ()
     if recipe.segmentation is not None:
@@ -110,6 +109,15 @@ def run(opened_folder: ReproductionFolder, means: Means, shown: Shown) -> Reprod
     )
 
 
+def _check_training(study: StudyConfig, root: Path | None) -> None:
+    """Refuse data of which nobody trains, which would show only when all is prepared."""
+    if root is not None and not any(of.train for of in roles_of(study, read_dataset(root))[0].values()):
+        who = "healthy people" if study.data.normal == "controls" else "people"
+        raise DatasetError(
+            f"{root}: no {who} with {' and '.join(study.data.required)} to train on. Give such data too."
+        )
+
+
 def _run(opened_folder: ReproductionFolder, arm: str, means: Means, shown: Shown) -> Run:
     begun = opened_folder.begun
     study = begun.recipe.study_of(begun.name, arm, begun.look_alike)
@@ -125,10 +133,10 @@ def _beside(recipe: Recipe, runs: dict[str, Run], lacking: dict[str, str], look_
     found = []
     for row in recipe.table:
         of = runs.get(row.arm or "")
-        not_run = NO_MODEL if row.arm is None else lacking.get(row.arm)
+        why = NO_MODEL if row.arm is None else lacking.get(row.arm)
         if of is not None and (row.model or FEDERATED) not in layout.read(of.folder).evaluation:
-            of, not_run = None, f"the run has no model {row.model}"  # nobody could be tested with it
-        found.append(compared(row, {} if of is None else beside(of, row), look_alike, not_run))
+            of, why = None, f"the run has no model {row.model}"  # nobody could be tested with it
+        found.append(compared(row, {} if of is None else beside(of, row), look_alike, why))
     return tuple(found)
 
 
