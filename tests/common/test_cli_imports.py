@@ -53,6 +53,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--version",
         "nonsense",
         *(f"{name} --help" for name in ("site", "server", "simulate", "compare", "report", "score", "rehearse")),
+        "reproduce --help",
         *("inspect --help", "preprocess --help", "models --help", "strategies", "strategies ditto"),
         *(f"server {name} --home server" for name in ("status", "runs", "renew")),
         *(
