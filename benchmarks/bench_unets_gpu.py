@@ -1,5 +1,5 @@
 """The U-Nets of paired-unet (DeepHarmony) and of the CC359 study at their published sizes: a processor, and CUDA in
-float32 and bf16, with both layouts in memory; and whether the same training gives the same weights twice.
+float32 and bf16, contiguous and channels last in memory; and whether the same training gives the same weights twice.
 
 Runs without CUDA, too, and then says only what a processor does. Batches are random and on the device already.
 """
@@ -126,7 +126,7 @@ def weights(training: Training) -> Tensor:
 def laid_out(training: Training, layout: torch.memory_format) -> Training:
     for module in training.network.modules():
         if isinstance(module, ViewNetwork | SegmentationNetwork):
-            module.layout = layout
+            module.register_forward_pre_hook(lambda _, given: tuple(x.contiguous(memory_format=layout) for x in given))
     return training
 
 

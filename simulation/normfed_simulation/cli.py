@@ -266,7 +266,9 @@ def _run(
         with JsonLines(output.quiet) if silent else Screen(console) as watcher:
             report_path = experiment.simulate(run, data, engine.value, device, count, watcher, conditions)
     except KeyboardInterrupt:
-        console.print(f"\nStopped. Go on with:\n  normfed simulate --resume {run.folder}", highlight=False)
+        console.print(
+            f"\nStopped. Go on with:\n  normfed simulate --resume {run.folder}", soft_wrap=True, highlight=False
+        )
         raise typer.Exit(130) from None
     if output.as_json:
         typer.echo(json.dumps({"event": "report", "path": str(report_path), "run": str(run.folder)}))

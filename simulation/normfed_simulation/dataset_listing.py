@@ -14,7 +14,8 @@ from rich.table import Table
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:  # the list of commands must load nothing that computes
-    from normfed_simulation.datasets.contents import Contents, Person
+    from normfed_client.imaging.bids import Participant
+    from normfed_simulation.datasets.contents import Contents
     from normfed_simulation.datasets.downloaded import Downloaded
 
 SHOWN = 20  # problems that are told
@@ -35,10 +36,10 @@ def datasets(
     elif name in downloaded():
         _tell(console, name, downloaded()[name])
     else:
-        from normfed_common.wording.parameters import parameters, show, show_title
+        from normfed_common.wording.parameters import parameters, show, show_title, summary
 
         made = DATASETS[name]
-        show_title(console, name, " ".join((made.__doc__ or "").split("\n\n")[0].split()), "Made on this machine.")
+        show_title(console, name, summary(made), "Made on this machine.")
         show(console, parameters(made.Config))
 
 
@@ -86,7 +87,7 @@ def _check(console: Console, name: str | None, data: Path) -> None:
     )
     console.print(_table(contents))
     for remark in contents.remarks():
-        console.print(f"[yellow]![/] {plain(remark)}", soft_wrap=True)
+        console.print(f"[yellow]![/] {plain(remark)}")
     if contents.problems:
         console.print("[italic]Missing, or worth a look[/]")
     for problem in contents.problems[:SHOWN]:
@@ -131,7 +132,7 @@ def _short(stem: str) -> str:
     return which if suffix in ("mask", "dseg") and which else f"{which} {suffix}".strip()
 
 
-def _total(people: list[Person], counted: dict[str, Counter[str]]) -> str:
+def _total(people: list[Participant], counted: dict[str, Counter[str]]) -> str:
     return _counts(sum((counted.get(person.subject, Counter()) for person in people), Counter()))
 
 

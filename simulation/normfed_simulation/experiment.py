@@ -24,7 +24,7 @@ from normfed_common.foundation.files import write_json
 from normfed_common.study.config import StudyConfig
 from normfed_server.arms import virtual_clock as pace
 from normfed_server.report.cohorts import write_cohorts
-from normfed_server.runs.folder import Run
+from normfed_server.runs.folder import Run, counts_only
 from normfed_server.steps.catalogue import check_steps
 from normfed_simulation import hospital_times, patients, site_logs
 from normfed_simulation import run_folder as runs
@@ -187,12 +187,9 @@ def check_count(study: StudyConfig, data: Path | None) -> None:
     UserError
         If not.
     """
-    if data is not None:
-        roles_of(study, read_dataset(data))
-    else:
-        made, place = _made_dataset(study)
-        if (dataset := made.planned(default_root() / place)) is not None:
-            roles_of(study, dataset)
+    dataset = _foreseen(study, data)
+    if dataset is not None:
+        roles_of(study, dataset)
 
 
 def check(
@@ -211,15 +208,19 @@ def check(
         If the study cannot be run here, or the data do not allow it.
     """
     _check_study(study)
+    dataset = _foreseen(study, data)
+    if dataset is not None:
+        _taking_part(study, dataset, conditions, lots)
+
+
+def _foreseen(study: StudyConfig, data: Path | None) -> Dataset | None:
+    """What the study will read, under its split; None where that shows only once it is made."""
     if data is not None:
         dataset: Dataset | None = read_dataset(data)
     else:
         made, place = _made_dataset(study)
         dataset = made.planned(default_root() / place)
-    if dataset is not None:
-        dataset = dividing.foreseen(dataset, study)
-    if dataset is not None:
-        _taking_part(study, dataset, conditions, lots)
+    return None if dataset is None else dividing.foreseen(dataset, study)
 
 
 def _check_study(study: StudyConfig) -> None:
@@ -230,11 +231,21 @@ def _check_study(study: StudyConfig) -> None:
 
 
 def conditions_of(run: Run) -> Conditions:
-    """What the run began under; it finds hospital times by itself."""
+    """What the run began under; it finds hospital times by itself.
+
+    Raises
+    ------
+    RunError
+        If the run does not say any more.
+    """
     path = run.folder / CONDITIONS
-    if not path.exists():
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))["attacks"]
+        return Conditions(attacks={site: Attack(name) for site, name in said.items()})
+    except FileNotFoundError:
         return Conditions()
-    return Conditions(attacks={site: Attack(name) for site, name in json.loads(path.read_text())["attacks"].items()})
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise RunError(f"{path}: damaged ({error}). Remove it if no site was malicious, or begin a new run.") from error
 
 
 def ready(study: StudyConfig, data: Path | None, cache: Path, workers: int, watcher: Watcher) -> Path:
@@ -347,17 +358,23 @@ def _kept_environment() -> Iterator[None]:
 
 def default_workers(sites: int) -> int:
     """One process per core, at most one per site; on a single core none, the work is done here."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 0 if cores < 2 else min(cores, sites)
+    return 0 if cores() < 2 else min(cores(), sites)
+
+
+def cores() -> int:
+    """Of this machine, as far as this process may use them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_resumable(run: Run) -> None:
-    """Refuse to resume what is finished.
+    """Refuse to resume what is finished, or trains nothing.
 
     Raises
     ------
     RunError
-        If the run has all its figures.
+        If the run has all its figures, or only counts.
     """
+    if counts_only(run.folder):
+        raise RunError(f"{run.folder}: counts and trains nothing. Begin it again: normfed statistics STUDY")
     if run.finished:
         raise RunError(f"{run.folder}: already finished. Look at {run.folder / 'report.html'}.")

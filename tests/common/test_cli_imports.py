@@ -53,8 +53,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--version",
         "nonsense",
         *(f"{name} --help" for name in ("site", "server", "simulate", "compare", "report", "score", "rehearse")),
-        "reproduce --help",
-        *("inspect --help", "preprocess --help", "models --help", "strategies", "strategies ditto"),
+        *(
+            "reproduce --help",
+            "study --help",
+            "study domain-shift --help",
+            "inspect --help",
+            "preprocess --help",
+            "models --help",
+            "strategies",
+            "strategies ditto",
+        ),
         *(f"server {name} --home server" for name in ("status", "runs", "renew")),
         *(
             f"server {name} {RUN}{' a' * (name == 'excuse')} --home server"

@@ -35,6 +35,7 @@ from normfed_common.study.config import StudyConfig
 from normfed_deploy import playing
 from normfed_deploy.faults import exchanges, outcomes, scenarios
 from normfed_deploy.rehearsal import Rehearsal, floors
+from normfed_server.results import cohorts
 from normfed_server.runs import folder as runs
 from normfed_server.state import admission
 from normfed_server.state.folder import ServerConfig, create
@@ -112,6 +113,27 @@ def test_deployed_federation_gives_the_weights_of_the_simulation_bit_for_bit(
     assert worked(federation, run) == {site: [str(n) for n in range(1, ROUNDS + 1)] for site in "abc"}
     assert (folder / "report.html").stat().st_size > 100_000
     assert list(folder.rglob(".*")) == []  # nothing half-written
+
+
+def test_hospitals_show_their_cohorts_before_anything_is_trained(
+    federation: Rehearsal, small: StudyConfig, tmp_path: Path
+) -> None:
+    path, home = tmp_path / "study.yaml", federation.home.folder
+    path.write_text(yaml.safe_dump(small.model_dump(mode="json")))
+    before = set(federation.home.runs.iterdir())
+    result = normfed("server", "run", path, "--home", home, "--statistics")
+    assert result.exit_code == 0, result.output
+    (folder,) = set(federation.home.runs.iterdir()) - before
+    found = cohorts.read(folder)
+    assert set(found.sites) == set("abc")
+    least = small.federation.minimum_cohort
+    shares = {name for name, table in found.tables.items() if table.shares}
+    for of in found.sites.values():
+        assert min(cell.people for name in of.tables.keys() - shares for cell in of.tables[name]) >= least
+    assert (folder / "statistics.html").stat().st_size > 100_000
+    assert worked(federation, folder.name) == {site: [] for site in "abc"}  # nothing was trained
+    shown = normfed("site", "releases", "--home", federation.folder / "a").output
+    assert "Cells told in statistics of cohorts: " in shown
 
 
 def test_a_killed_superlink_costs_nothing(federation: Rehearsal, small: StudyConfig, simulated: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Iterator
@@ -181,3 +182,30 @@ def test_what_cannot_be_compared_is_refused_in_one_sentence_and_leaves_no_folder
 def test_what_is_no_folder_of_such_a_study_is_not_resumed(whole: Path) -> None:
     with pytest.raises(RunError, match=r"holds no domain-shift\.yaml"):
         run("--resume", whole / "runs" / "none")
+
+
+def test_where_no_site_trains_and_tests_every_model_is_others_and_no_gap_is_defined(
+    study_file: Path, hospitals: Path, tmp_path: Path
+) -> None:
+    """Two sites of healthy people train, and a third, which never does, has patients: so are the real sites of T1."""
+    with open(hospitals / "participants.tsv", encoding="utf-8") as file:
+        people = list(csv.DictReader(file, delimiter="\t"))
+    ill = [one["participant_id"] for one in people if one["site"] != "c" and one["group"] != "control"]
+    raw = yaml.safe_load(study_file.read_text())
+    raw |= {"model": {"name": "atlas"}, "comparisons": {"pooled": False, "baselines": []}}
+    raw["data"] |= {"train_sites": ["a", "b"], "exclude": dict.fromkeys(ill, "trains only")}
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    assert run(path, "--out", tmp_path / "out", "--harmonizations", "none").exit_code == 0
+    folder = run_folder(tmp_path / "out")
+    found = read(folder)
+    one = found.harmonizations["none"].figures["auprc"]
+    assert (found.sites, found.trained, found.tested) == (("c",), ("a", "b"), ("c",))
+    assert not one.gaps
+    alone = [one.approaches[f"only {site}"].mean for site in "ab"]
+    assert [one.matrix[site]["c"] for site in "ab"] == alone
+    assert one.approaches["borrowed"].mean == pytest.approx(sum(alone) / 2)  # type: ignore[arg-type]
+    assert one.approaches["leave-one-site-out"].mean == one.approaches["federated"].mean
+    assert "none of which trains" in " ".join(found.words)
+    assert "no gap is defined" in " ".join(found.remarks)
+    assert "What is lost at a scanner" not in (folder / "domain-shift.html").read_text()

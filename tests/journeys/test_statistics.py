@@ -18,6 +18,7 @@ from conftest import TINY
 
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.hospital.site import Site
+from normfed_common.foundation.errors import RunError
 from normfed_common.statistics.tables import INTENSITY_BINS, SEXES
 from normfed_common.studies import load_study
 from normfed_server.results import cohorts
@@ -109,6 +110,9 @@ def test_the_run_leaves_a_page_and_figures_that_another_program_can_read(run: Pa
     assert all(f">{site}<" in page for site in (*"abc", "all"))
     assert 'src="http' not in page
     assert not (run / "metrics.json").exists()
+    for command in (("simulate", "--resume", run), ("audit-privacy", run)):
+        with pytest.raises(RunError, match=r"(trains|trained) nothing"):
+            normfed(*command)
     result = normfed("report", run)
     assert result.stdout.strip() == str(run / "statistics.html")
 

@@ -64,7 +64,7 @@ def _effect(s: np.ndarray, prior: str) -> tuple[np.ndarray, np.ndarray]:
     m, v = second.mean(), second.var(ddof=1)
     a, b = (2 * v + m**2) / v, (m * v + m**3) / v
     between = first.var(ddof=1)
-    for _ in range(2000):
+    for _ in range(500):
         for j in range(p):
             gamma[j] = (n * between * first[j] + delta[j] * first.mean()) / (n * between + delta[j])
             delta[j] = (b + 0.5 * sum((s[:, j] - gamma[j]) ** 2)) / (n / 2 + a - 1)

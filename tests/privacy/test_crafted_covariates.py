@@ -12,16 +12,20 @@ import pytest
 import yaml
 from attacker import MINIMUM, Server, as_sums, offered, study
 
+from normfed_client.hospital import site as site_module
 from normfed_client.hospital.folder import open_hospital
 from normfed_client.hospital.site import Site
 from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.errors import SiteCode
 from normfed_common.learning.covariates import REACH
+from normfed_common.wire.messages import error_code
 
 NAMES = [f"sub-northcontrol{number:02d}" for number in range(14)]
 
 
 def dataset(server: Server, cohort: Path, tmp_path: Path, demographics: list[str]) -> Site:
-    """The hospital whose controls have these ages and sexes; the site of a run."""
+    """The hospital whose controls have these ages and sexes, as it reads them from now on; the site of a run."""
+    site_module.site_for.cache_clear()
     other = tmp_path / "edited"
     shutil.rmtree(other, ignore_errors=True)
     shutil.copytree(cohort, other)
@@ -122,3 +126,38 @@ def test_where_few_have_another_sex_nobody_s_is_used(server: Server, cohort: Pat
     assert told["men"] == told["women"] == 0
     found = moments(server, "sex", "r1", of_mean_and_sd(50, 10))
     assert not found["products"].any()
+
+
+COMBAT = {"name": "combat", "minimum_people": 2, "places_mm": 32, "covariates": ["age"]}
+
+
+def test_sums_before_and_after_one_person_s_age_is_corrected_are_not_both_told(
+    server: Server, cohort: Path, tmp_path: Path
+) -> None:
+    """The same scans of the same people: the difference of the sums is that of one person's two ages."""
+    ages = [f"{30 + number}\tF" for number in range(14)]
+    site = dataset(server, cohort, tmp_path, ages)
+    corrected = NAMES.index(next(case.visit.participant.subject for case in site.train))
+    who, phase = study(model={"name": "atlas"}, transforms=[COMBAT]), "transform-1-moments"
+    found = []
+    for run in ("r1", "r2", "r3"):
+        server.answer("query.describe", who, run=run)
+        found.append(server.answer("train.sums", who, offered({}), run=run, phase=phase))
+        ages[corrected] = "91\tF"
+        dataset(server, cohort, tmp_path, ages)
+    people = [answer.subjects for answer, _ in found]
+    assert people[0] - people[1] >= MINIMUM
+    assert people[1] == people[2] >= MINIMUM
+    np.testing.assert_equal(found[1][1], found[2][1])
+
+
+def test_a_run_in_whose_middle_an_age_is_corrected_is_refused(server: Server, cohort: Path, tmp_path: Path) -> None:
+    ages = [f"{30 + number}\tF" for number in range(14)]
+    site = dataset(server, cohort, tmp_path, ages)
+    server.answer("query.describe", asked("age"))
+    server.answer("train.sums", asked("age"), offered({}), phase="covariates")
+    ages[NAMES.index(next(case.visit.participant.subject for case in site.train))] = "91\tF"
+    dataset(server, cohort, tmp_path, ages)
+    made_up = offered(as_sums("covariates", of_mean_and_sd(40, 9)))
+    reply = server.ask("train.sums", asked("age"), made_up, phase="moments")
+    assert error_code(reply) == SiteCode.TOO_CLOSE_TO_EARLIER

@@ -417,8 +417,16 @@ def test_sums_per_voxel_over_few_people_leave_as_means_of_cubes(server: Server) 
         ("preprocessing", {"percentiles": [45.0, 45.002]}),
         ("preprocessing", {"percentiles": [1.0, 45.0]}),
         ("preprocessing", {"clip": [-1e5, 1e5]}),
+        ("preprocessing", {"clip": [1.9, 2.0]}),
         ("preprocessing", {"lesion_margin_mm": 20.0}),
         ("data", {"normal": "lesion-free-tissue", "lesion_labels": ["WMH"]}),
+        ("data", {"normal": "lesion-free-slices"}),
+        ("transforms", [{"name": "percentiles", "percentiles": [45.0, 45.002]}]),
+        ("transforms", [{"name": "z-score"}, {"name": "nyul", "percentiles": [50.0, 50.002, 50.004]}]),
+        ("transforms", [{"name": "nyul", "scale": [0.0, 1e4]}]),
+        ("transforms", [{"name": "white-stripe", "width": 1e-6}]),
+        ("transforms", [{"name": "z-score", "clip": [-1e5, 1e5]}]),
+        ("transforms", [{"name": "tissue", "clip": [7.9, 8.0]}]),
     ],
 )
 def test_no_way_of_preparing_scans_makes_one_person_outweigh_the_others(

@@ -91,8 +91,8 @@ def test_what_is_made_has_a_place_by_name_parameters_and_seed(wards: Plugins) ->
 @pytest.mark.parametrize(
     ("dataset", "sentence"),
     [
-        ("moon", "No dataset is called 'moon'. Known: bids, "),
-        ({"people": 3}, "data.dataset: name is missing. Known: bids, "),
+        ("moon", "No dataset is called 'moon'. Known: abide, "),
+        ({"people": 3}, "data.dataset: name is missing. Known: abide, "),
         ("wards", "data.dataset wards: people is missing."),
         ({"name": "wards", "people": 0}, "data.dataset wards: people: input should be greater than or equal to 1"),
         (

@@ -105,7 +105,7 @@ def test_a_patients_map_is_made_as_a_site_computes_from_loading_the_model_on(
             return Score(np.where(visits[-1].mask, np.float32(1), np.float32(0)), remarks=("Its T1w is odd.",))
 
     visit = SimpleNamespace(name="sub-0", participant=SimpleNamespace(subject="sub-0"))
-    entry = SimpleNamespace(lesion=lambda: scan.mask)
+    entry = SimpleNamespace(lesion=lambda: scan.mask, evaluated=lambda: scan.mask)
     site = SimpleNamespace(
         test=[SimpleNamespace(visit=visit, entry=entry, scan=lambda: scan)],
         config=SimpleNamespace(name="a"),

@@ -111,12 +111,13 @@ class Job(Generic[P]):
         statistics everybody who takes part, but for roles of so few that the site does not tell their number."""
         site = self.site
         roles: tuple[Role, ...] = ROLES if self.of_cohorts else ("train",)
+        least = site.minimum if self.of_cohorts else 0
         found: list[tuple[Role, list[Case]]] = []
         for role in roles:
             visits: dict[str, list[Case]] = {}
             for case in getattr(site, role):
                 visits.setdefault(case.visit.participant.subject, []).append(case)
-            if len(visits) >= site.minimum or not self.of_cohorts:
+            if len(visits) >= least:
                 found += [(role, of) for of in visits.values()]
         return found
 

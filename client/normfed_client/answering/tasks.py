@@ -16,7 +16,7 @@ from normfed_client.hospital import machine
 from normfed_client.hospital.folder import of_environment as hospital_of_environment
 from normfed_client.hospital.places import coarsened, cohort_of_places
 from normfed_client.hospital.site import people_of
-from normfed_client.imaging.cohort import PreparedCohort
+from normfed_client.imaging.cohort import PreparedCohort, person_of
 from normfed_client.training.loop import mean_loss
 from normfed_client.training.loop import train as train_epochs
 from normfed_client.training.made_before import made_before
@@ -191,6 +191,14 @@ def _training_cohort(job: Job[Any], openable: bool = False) -> PreparedCohort:
     return cohort
 
 
+def _release_alone(job: Job[Sums], scanner: str | None) -> None:
+    """What is told of one scanner's people by themselves is a release of its own: two sums over almost the same people
+    of a scanner must not both leave, however many others are in either."""
+    of_it = [case for case in job.site.train if person_of(case.visit).scanner == scanner]
+    if scanner is not None and of_it:
+        job.release("learning", of_it)
+
+
 def _expanded(offer: Offer[np.ndarray], compression: Compression) -> Offer[np.ndarray]:
     """Networks come compressed; sums, and what an algorithm sends beside the models, do not."""
     if compression == "none":
@@ -226,6 +234,7 @@ def sums(job: Job[Sums]) -> tuple[Answer, Arrays]:
     cohort = _training_cohort(job)
     model = job.model()
     phase = summed_phase(job, model)
+    _release_alone(job, model.scanner_alone(phase))
     received = offers.decode(job.arrays).model
     model.load(received)
     again = (job.payload.iteration,) if job.payload.iteration else ()

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from normfed_client.describing.scanners import scanner_of
+from normfed_client.describing.scanners import maker_and_field
 from normfed_client.describing.tissue import three_classes
 from normfed_client.hospital.site import Case, Site
 from normfed_client.imaging.nifti import voxel_edges_mm
 from normfed_common.statistics.tables import (
     ABSENT,
-    FIELDS,
     HEALTHY,
     INTENSITY_BINS,
     LESION_ML,
@@ -65,7 +64,7 @@ class _Person:
             found[name][self.tables[name].bins.index(label)] = 1
         found["visits"][min(len(self.visits), VISITS) - 1] = 1
         found["registration"][self._registration()] = 1
-        volume = self._brain_ml()
+        volume = self._ml("brain_voxels")
         self._add(found, "brain", volume)
         if "fluid" in found:
             for tissue, share in zip(TISSUES, self._tissues(), strict=True):
@@ -86,18 +85,16 @@ class _Person:
             return int(np.searchsorted(OVERLAPS, value, side="right")) - 1
         return len(OVERLAPS) + max(int(np.searchsorted(LIKENESSES, value, side="right")) - 1, 0)
 
-    def _brain_ml(self) -> float:
-        """Of the brain as it was scanned, not as it was registered."""
+    def _ml(self, voxels: str) -> float:
+        """The volume of so many voxels of the first visit, in mL: as it was scanned, not as it was registered."""
         meta, size = self.first.entry.meta(), self.site.study.preprocessing.voxel_size_mm
         stretch = abs(float(np.linalg.det(np.array(meta["to_reference"], float)[:3, :3])))
-        return float(meta["brain_voxels"]) * size**3 * stretch / 1000
+        return float(meta[voxels]) * size**3 * stretch / 1000
 
     def _lesions(self) -> str:
         if not self.site.recipe.lesions(self.first.visit):
             return NO_MASK
-        meta, size = self.first.entry.meta(), self.site.study.preprocessing.voxel_size_mm
-        stretch = abs(float(np.linalg.det(np.array(meta["to_reference"], float)[:3, :3])))
-        volume = float(meta["lesion_voxels"]) * size**3 * stretch / 1000
+        volume = self._ml("lesion_voxels")
         table = self.tables["lesions"]
         if volume == 0:
             return NONE_FOUND
@@ -105,8 +102,7 @@ class _Person:
 
     def _scanner(self) -> tuple[str, str]:
         visit = self.first.visit
-        vendor, field = scanner_of(visit, self.site.recipe.reference(visit))
-        return vendor, field if field in FIELDS else UNKNOWN
+        return maker_and_field(visit, self.site.recipe.reference(visit))
 
     def _tissues(self) -> Sequence[float | None]:
         images, mask, present = self._opened(self.first)

@@ -1,4 +1,4 @@
-"""Whose scanner, of what field, made a scan: by its sidecar, or else by what participants.tsv calls the scanner.
+"""Maker and field of the scanner of a scan: by its sidecar, or else by what participants.tsv calls the scanner.
 
 Only classes of closed lists are made of it (see `normfed_common.statistics.tables`): what somebody typed stays here.
 """
@@ -17,8 +17,8 @@ from normfed_common.statistics.tables import UNKNOWN, field_of, vendor_of
 TESLA = re.compile(r"(?<![\d.])(\d{1,2}(?:\.\d+)?)[\s_-]*t(?:esla)?\b", re.IGNORECASE)
 
 
-def scanner_of(visit: Visit, modality: str) -> tuple[str, str]:
-    """Maker and field, of the closed lists."""
+def maker_and_field(visit: Visit, modality: str) -> tuple[str, str]:
+    """Of the scanner that made a visit's scan of a modality: entries of the closed lists."""
     said, called = _sidecar(visit.images[modality]), visit.participant.scanner or ""
     vendor = vendor_of(str(said.get("Manufacturer") or ""))
     field = field_of(_number(said.get("MagneticFieldStrength")))

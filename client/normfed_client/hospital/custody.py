@@ -134,9 +134,9 @@ class Custody:
             raise SiteError(
                 SiteCode.TOO_CLOSE_TO_EARLIER,
                 f"{what}: these {len(people)} people and those of earlier releases differ by fewer than {minimum} "
-                "(`normfed site releases` lists them). Somebody was added, taken away or exported anew since the run "
-                "began, or could not be preprocessed: put them back, or begin a new run, which leaves out as many as "
-                "it must.",
+                "(`normfed site releases` lists them). Somebody was added, taken away, exported anew, or corrected in "
+                "participants.tsv since the run began, or could not be preprocessed: put them back, or begin a new "
+                "run, which leaves out as many as it must.",
             )
 
     def members(self, people: People) -> list[Member]:
@@ -208,7 +208,7 @@ class Custody:
         return self.members(dict(sorted(people.items())))
 
     def _version(self, person: str, used: Sequence[str]) -> str:
-        """Of all scans and masks of a person, by content, and of what a study uses of them."""
+        """Of all scans and masks of a person, by content, of age, sex and scanner, and of what a study uses of them."""
         if person not in self._contents:
             self._contents[person] = _content(self._visits[person])
         return self._secret.digest("\n".join([self._contents[person], *sorted(used)]))
@@ -232,8 +232,12 @@ def newest_serial(state: Path) -> int:
 
 
 def _content(visits: Sequence[Visit]) -> str:
+    """A digest of scans and masks, and of what is said of the person: a sum of ages before and after one is corrected
+    tells it, and one of scanners whose scan was counted to another."""
     found = hashlib.sha256()
     for visit in sorted(visits, key=lambda visit: visit.name):
+        who = visit.participant
+        found.update(f"{visit.name} {who.age} {who.sex} {who.scanner!r}\n".encode())
         masks = [mask.path for mask in visit.masks]
         for path in sorted({*visit.images.values(), *masks}):
             found.update(f"{visit.name} {digests.of_file(path)}\n".encode())

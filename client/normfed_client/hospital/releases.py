@@ -6,8 +6,8 @@ together, whatever was released of them: they cut its people into **blocks**, th
 releases. Whatever anybody computes from these sums by adding and subtracting is made of whole blocks. No block may ever
 hold fewer people than the hospital's minimum.
 
-A person whose scans were exported anew is the same person with another **version**: sums before and after differ by
-what changed. So versions are cut into blocks in the same way.
+A person whose scans were exported anew, or whose age, sex or scanner was corrected, is the same person with another
+**version**: sums before and after differ by what changed. So versions are cut into blocks in the same way.
 
 People and versions are kept as keyed digests (`PeopleSecret`), in one SQLite file of the hospital's folder.
 """
@@ -52,7 +52,7 @@ CREATE TABLE IF NOT EXISTS cell_members (cell INTEGER NOT NULL, person TEXT NOT 
 
 @dataclass(frozen=True, order=True)
 class Member:
-    """A person in a release: keyed digests of the name and of all scans and masks."""
+    """A person in a release: keyed digests of the name, and of all scans and masks with what is said of the person."""
 
     person: str
     version: str

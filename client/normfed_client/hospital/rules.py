@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, field_validator
 
@@ -38,6 +38,8 @@ ONLY_REFUSE = frozenset(
     }
 )
 LOWEST_PERCENTILE, HIGHEST_PERCENTILE, LARGEST_CLIP = 10.0, 90.0, 20.0
+LARGEST_TRANSFORMED = 200.0  # in standard deviations of a tissue, which are small
+NARROWEST_STRIPE = 0.02  # of white stripe, to either side of the peak, in quantiles
 
 
 def _fingerprint(text: str) -> str:
@@ -208,13 +210,9 @@ class CustodyConfig(Frozen):
 
 def _recipe_faults(study: StudyConfig, margin_mm: float) -> list[str]:
     """What in a study's preprocessing could make one person, or one voxel, stand out of a sum."""
-    recipe, faults = study.preprocessing, []
-    low, high = recipe.percentiles
-    if low > LOWEST_PERCENTILE or high < HIGHEST_PERCENTILE:
-        # Divided by the distance of two neighbouring percentiles, whoever's is least outweighs everybody.
-        faults.append(f"percentiles: at most {LOWEST_PERCENTILE:g} and at least {HIGHEST_PERCENTILE:g} are taken")
-    if recipe.clip[0] < -LARGEST_CLIP or recipe.clip[1] > LARGEST_CLIP:
-        faults.append(f"clip: at most {LARGEST_CLIP:g} either way")
+    recipe = study.preprocessing
+    faults = [*_percentile_faults(*recipe.percentiles), *_clip_faults(recipe.clip, LARGEST_CLIP)]
+    faults += [f"transforms: {entry['name']}: {why}" for entry in study.transforms for why in _transform_faults(entry)]
     if recipe.lesion_margin_mm != margin_mm:
         # Two margins differ by rings of tissue that may be one person's.
         faults.append(f"lesion_margin_mm: must be {margin_mm:g}, as in site.yaml")
@@ -223,6 +221,43 @@ def _recipe_faults(study: StudyConfig, margin_mm: float) -> list[str]:
         faults.append("normal: lesion-free-slices is for simulations; hospitals take lesion-free-tissue")
     if study.data.normal != "controls" and study.data.lesion_labels is not None:
         faults.append("lesion_labels: where patients' tissue is learnt from, every mask counts as a lesion")
+    return faults
+
+
+def _percentile_faults(low: float, high: float) -> list[str]:
+    """Divided by the distance of two neighbouring percentiles, whoever's is least outweighs everybody."""
+    if low <= LOWEST_PERCENTILE and high >= HIGHEST_PERCENTILE:
+        return []
+    return [f"percentiles: at most {LOWEST_PERCENTILE:g} and at least {HIGHEST_PERCENTILE:g} are taken"]
+
+
+def _clip_faults(clip: tuple[float, float], largest: float, holds: tuple[float, float] = (0.0, 1.0)) -> list[str]:
+    """In a range far from most values a sum over all is what one person has within it."""
+    faults = []
+    if clip[0] < -largest or clip[1] > largest:
+        faults.append(f"clip: at most {largest:g} either way")
+    if clip[0] > holds[0] or clip[1] < holds[1]:
+        faults.append(f"clip: must hold {holds[0]:g} to {holds[1]:g}, where most values lie")
+    return faults
+
+
+def _transform_faults(entry: dict[str, Any]) -> list[str]:
+    """The same of what a transform does to scans."""
+    from normfed_common.learning.entries import config_of
+    from normfed_common.transforms.by_value import Clipped
+    from normfed_common.transforms.catalogue import TRANSFORMS
+    from normfed_common.transforms.nyul import NyulConfig
+    from normfed_common.transforms.percentiles import PercentilesConfig
+    from normfed_common.transforms.white_stripe import WhiteStripeConfig
+
+    config, faults = config_of(TRANSFORMS, entry), list[str]()
+    if isinstance(config, Clipped):
+        holds = config.scale if isinstance(config, NyulConfig) else (0.0, 1.0)
+        faults += _clip_faults(config.clip, LARGEST_TRANSFORMED, holds)
+    if isinstance(config, NyulConfig | PercentilesConfig):
+        faults += _percentile_faults(config.percentiles[0], config.percentiles[-1])
+    if isinstance(config, WhiteStripeConfig) and config.width < NARROWEST_STRIPE:
+        faults.append(f"width: at least {NARROWEST_STRIPE:g}")
     return faults
 
 

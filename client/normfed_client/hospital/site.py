@@ -32,6 +32,8 @@ from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import DataConfig
 from normfed_common.study.roles import ROLES, Role
 
+LONGEST_KINDS = 100  # characters, as a message holds them
+
 
 @dataclass(frozen=True)
 class Case:
@@ -139,7 +141,7 @@ class Site:
         """Of a site with nobody to train on: those from whom the study lets transforms learn what is the site's own,
         and their scans; nobody, where they are fewer than the minimum."""
         whom = self.study.data.adapt_unseen
-        groups = {"no": (), "held-out": (self.held_out,), "everybody": (self.held_out, self.test)}[whom]
+        groups = {"nobody": (), "held-out": (self.held_out,), "everybody": (self.held_out, self.test)}[whom]
         cases = [case for group in groups if len(people_of(group)) >= self.minimum for case in group]
         cohort = PreparedCohort([(case.visit, case.entry) for case in cases])
         return Unlabelled(cohort) if whom == "everybody" else cohort, cases
@@ -271,7 +273,7 @@ def _kind(visit: Visit, entry: Entry, data: DataConfig) -> str:
     voxels = entry.meta()["lesion_voxels_by_label"]
     group = visit.participant.group
     ill = group if group in data.ill_groups else NO_LESION
-    return "+".join(sorted(label for label, count in voxels.items() if count)) or ill
+    return ("+".join(sorted(label for label, count in voxels.items() if count)) or ill)[:LONGEST_KINDS]
 
 
 @lru_cache(maxsize=256)  # a site is small: names and paths; opening one reads a dataset's index

@@ -20,7 +20,7 @@ from normfed_client.imaging.near_matches import NearMatch, Visited, instead, nea
 from normfed_client.imaging.scanners import MISSING, scanner_of, scanners_of_sessions
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.learning.cohort import Sex
-from normfed_common.wording.terminal_text import printable
+from normfed_common.wording.terminal_text import printable, some
 
 SUFFIXES = ("T1w", "T2w", "FLAIR", "pet")
 TISSUE = ("GM", "WM", "CSF", "brain", "head")
@@ -213,20 +213,20 @@ def people_without(visits: Iterable[Visit], modalities: Iterable[str]) -> dict[s
 def _participants(path: Path) -> dict[str, Participant]:
     try:
         text = path.read_text(encoding="utf-8-sig")
+        rows = list(csv.DictReader(text.splitlines(), delimiter="\t"))
     except FileNotFoundError as error:
         raise DatasetError(
             f"{path}: missing. It says which person belongs to which site (columns participant_id, site)."
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(
             f"{path}: cannot be read as UTF-8 text ({error}). Save it again as tab-separated UTF-8."
         ) from error
-    rows = list(csv.DictReader(text.splitlines(), delimiter="\t"))
     columns = set(rows[0]) if rows else set(text.split("\n")[0].split("\t"))
     for column in ("participant_id", "site"):
         if column not in columns:
             raise DatasetError(
-                f"{path}: has no column {column!r}; found {', '.join(sorted(map(str, columns)))}. Is it tab-separated?"
+                f"{path}: has no column {column!r}; found {some(sorted(map(str, columns)))}. Is it tab-separated?"
             )
     if not rows:
         raise DatasetError(f"{path}: lists nobody.")
@@ -319,7 +319,7 @@ def _visit(participant: Participant, session: str | None, found: _Found, problem
         elif several:
             try:
                 masks += [Mask(path, grid, kind, values) for kind, values in labels.names(path, root).items()]
-            except (ValueError, OSError) as error:
+            except ValueError as error:
                 problems.append(Problem(name, f"{path.name} {error}: it is left out"))
         elif label:
             masks.append(Mask(path, grid, label))

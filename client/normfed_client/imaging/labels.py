@@ -3,17 +3,22 @@
 A file ``desc-lesions_dseg`` lies beside its own ``.tsv``, or below a ``desc-lesions_dseg.tsv`` or ``dseg.tsv`` of the
 same dataset, with the columns `index` and `name` as BIDS has them. Labels of the name ``ignore`` are neither lesion nor
 normal: such as label 2 of the WMH challenge, other pathology (Kuijf 2019).
+
+A kind of lesion is called by letters, digits, ``_`` and ``-``, for it is told with figures: ``WMH (deep)`` is
+``WMH-deep``, and a name without any, ``label-1``.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from collections import defaultdict
 from pathlib import Path
 
 DESCRIPTION = "lesions"  # the entity `desc` of such a file; other segmentations are of tissue
 IGNORED = "ignore"
 NOTHING = ("", "background", "n/a")
+LONGEST_KIND = 40  # characters
 
 
 def names(path: Path, root: Path) -> dict[str, tuple[int, ...]]:
@@ -33,17 +38,28 @@ def names(path: Path, root: Path) -> dict[str, tuple[int, ...]]:
     if table is None:
         raise ValueError("has no dseg.tsv (columns index and name) that says which label is which lesion")
     found: dict[str, list[int]] = defaultdict(list)
-    with open(table, encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t")
-        if not {"index", "name"} <= set(rows.fieldnames or ()):
-            raise ValueError(f"is described by {table.name}, which lacks the column index or name")
-        for row in rows:
-            index, name = (row["index"] or "").strip(), (row["name"] or "").strip()
-            if not index.isdigit():
-                raise ValueError(f"is described by {table.name}, where the index {index!r} is no whole number")
-            if int(index) > 0 and name.lower() not in NOTHING:
-                found[IGNORED if name.lower() == IGNORED else name].append(int(index))
+    for row in _rows(table):
+        index, name = (row["index"] or "").strip(), (row["name"] or "").strip()
+        if not index.isdecimal():
+            raise ValueError(f"is described by {table.name}, where the index {index[:20]!r} is no whole number")
+        if int(index) > 0 and name.lower() not in NOTHING:
+            found[IGNORED if name.lower() == IGNORED else _kind(name, index)].append(int(index))
     return {name: tuple(labels) for name, labels in found.items()}
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    try:
+        with open(table, encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, delimiter="\t")
+            if not {"index", "name"} <= set(rows.fieldnames or ()):
+                raise ValueError(f"is described by {table.name}, which lacks the column index or name")
+            return list(rows)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"is described by {table.name}, which cannot be read as UTF-8 text ({error})") from error
+
+
+def _kind(name: str, index: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-_")[:LONGEST_KIND] or f"label-{int(index)}"
 
 
 def _tables(path: Path, root: Path) -> list[Path]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from normfed_client.imaging.bids import Visit
+from functools import lru_cache
+from pathlib import Path
+
+from normfed_client.imaging.bids import Mask, Visit
 from normfed_client.imaging.nifti import volume_ml
 
 
@@ -27,5 +30,19 @@ def lesion_ml_by_kind(visit: Visit) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for mask in visit.lesions:
-        found[mask.label] = found.get(mask.label, 0.0) + volume_ml(mask.path, mask.values)
+        found[mask.label] = found.get(mask.label, 0.0) + _of_mask(mask)
     return found
+
+
+def _of_mask(mask: Mask) -> float:
+    """Read once per process while the file's size and time stay the same."""
+    path = mask.path.resolve()
+    if not path.exists():
+        return volume_ml(path, mask.values)  # which says so
+    stat = path.stat()
+    return _read(path, stat.st_size, stat.st_mtime_ns, mask.values)
+
+
+@lru_cache(maxsize=65_536)
+def _read(path: Path, _size: int, _mtime_ns: int, values: tuple[int, ...] | None) -> float:
+    return volume_ml(path, values)

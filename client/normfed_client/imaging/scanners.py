@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from normfed_common.foundation.errors import DatasetError
+from normfed_common.wording.terminal_text import some
 
 MISSING = ("", "n/a", "N/A", "nan")
 LONGEST_SCANNER = 80  # characters
@@ -44,13 +45,13 @@ def scanners_of_sessions(root: Path, subject: str) -> dict[str, str]:
         rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines(), delimiter="\t"))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(
             f"{path}: cannot be read as UTF-8 text ({error}). Save it again as tab-separated UTF-8."
         ) from error
     if rows and "session_id" not in rows[0]:
         raise DatasetError(
-            f"{path}: has no column 'session_id'. Is it tab-separated? Its columns: {', '.join(rows[0])}."
+            f"{path}: has no column 'session_id'. Is it tab-separated? Its columns: {some(map(str, rows[0]))}."
         )
     found: dict[str, str | None] = {}
     for number, row in enumerate(rows, start=2):

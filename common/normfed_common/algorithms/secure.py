@@ -13,11 +13,13 @@ from typing import Any
 
 from normfed_common.algorithms.table import configure
 from normfed_common.foundation.errors import StudyError
+from normfed_common.learning.entries import config_of
 from normfed_common.learning.setting import Setting
-from normfed_common.models.combined.pipeline import assemble
+from normfed_common.models.combined.pipeline import TRANSFORM, assemble
 from normfed_common.privacy.spending import steps_of
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN
+from normfed_common.transforms.catalogue import TRANSFORMS
 
 KEY = "privacy.secure_aggregation"
 NOISE = f"{KEY}.noise: distributed"
@@ -69,6 +71,19 @@ def check_secure_sums(study: StudyConfig) -> None:
         raise StudyError(
             f"{KEY}: comparisons.baselines has the study's own model; the sums of the two would be alike but for the "
             "sites that drop out, whose parts would be their difference. Leave it out."
+        )
+    for entry in study.transforms:
+        alone = TRANSFORMS[entry["name"]].of_one_site(config_of(TRANSFORMS, entry))
+        if alone:
+            raise StudyError(
+                f"{KEY}: of the sums of the transform {entry['name']} {alone} are one site's alone, and no sum hides "
+                "them. Leave one of the two out."
+            )
+    phases = assemble(study.transforms, study.model, Setting.of(study)).phases()
+    if beside.baselines and any(phase.kind == "summed" and phase.name.startswith(TRANSFORM) for phase in phases):
+        raise StudyError(
+            f"{KEY}: every model learns the transforms anew, and the sums of two models would be alike but for the "
+            "sites that drop out, whose parts would be their difference. Set comparisons.baselines: []."
         )
     check_distributed_noise(study, study.model, study.strategy)
     for entry in beside.baselines:

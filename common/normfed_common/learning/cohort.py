@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -86,8 +87,8 @@ class Cohort(Protocol):
         ...
 
 
-class Untold:
-    """See `Cohort`: another one, of whose people no age or sex is told: a hospital rounds a person's by others'."""
+class _Changed(ABC):
+    """See `Cohort`: another one, each of whose scans is changed when it is opened."""
 
     def __init__(self, cohort: Cohort) -> None:
         self._cohort = cohort
@@ -101,26 +102,23 @@ class Untold:
 
     def scan(self, index: int) -> Scan:
         """Open a scan."""
-        scan = self._cohort.scan(index)
+        return self._changed(self._cohort.scan(index))
+
+    @abstractmethod
+    def _changed(self, scan: Scan) -> Scan: ...
+
+
+class Untold(_Changed):
+    """See `Cohort`: another one, of whose people no age or sex is told: a hospital rounds a person's by others'."""
+
+    def _changed(self, scan: Scan) -> Scan:
         return replace(scan, person=Person(scan.person.index, scanner=scan.person.scanner))
 
 
-class Unlabelled:
+class Unlabelled(_Changed):
     """See `Cohort`: another one, of which nobody says what is normal: all of the brain counts."""
 
-    def __init__(self, cohort: Cohort) -> None:
-        self._cohort = cohort
-
-    def __len__(self) -> int:
-        return len(self._cohort)
-
-    def people(self) -> Sequence[Sequence[int]]:
-        """Each person's scans."""
-        return self._cohort.people()
-
-    def scan(self, index: int) -> Scan:
-        """Open a scan."""
-        scan = self._cohort.scan(index)
+    def _changed(self, scan: Scan) -> Scan:
         return replace(scan, normal_index=np.flatnonzero(scan.mask).astype(np.int32))
 
 

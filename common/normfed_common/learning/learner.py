@@ -136,6 +136,11 @@ class Learner:
         """The places in the brain that a phase keeps separate sums for; None where its sums are over whole brains."""
         return None
 
+    def scanner_alone(self, phase: str) -> str | None:
+        """The scanner (`Person.scanner`) whose people have sums of their own beside those of everybody; None where all
+        sums are over everybody. A hospital puts the release of these on record as well."""
+        return None
+
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         """The sums over the cohort that a summed phase needs.
 

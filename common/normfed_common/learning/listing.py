@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
 from normfed_common.foundation.registry import Registry
-from normfed_common.wording.parameters import Row, parameters, show, show_title
+from normfed_common.wording.parameters import Row, parameters, show, show_title, summary
 
 if TYPE_CHECKING:  # the list of commands must load nothing that computes
     from normfed_common.learning.learner import Learner
 
-ELSEWHERE = "See the module."  # how a docstring begins that leaves the words to its module's
 Way = Literal["sums", "rounds", "nothing of its own"]
 
 
@@ -48,13 +46,6 @@ def learnt_by(kind: type[Learner]) -> Way:
     if kind.batches is not Learner.batches:
         return "rounds"
     return "sums" if kind.statistics is not Learner.statistics else "nothing of its own"
-
-
-def summary(kind: type[Learner]) -> str:
-    """The first paragraph of a learner's docstring, or of its module's where that is where the words are."""
-    own = (kind.__doc__ or ELSEWHERE).strip()
-    text = (sys.modules[kind.__module__].__doc__ or own) if own.startswith(ELSEWHERE) else own
-    return " ".join(text.strip().split("\n\n")[0].split())
 
 
 def _brief(registry: Registry[Any], name: str) -> str:

@@ -6,6 +6,7 @@ Neighbouring bins are alike, since a hospital adds up neighbours until enough pe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -130,9 +131,8 @@ def by_name(study: StudyConfig) -> dict[str, Table]:
 
 def vendor_of(text: str) -> str:
     """The maker that a text names, of a closed list: what a hospital writes in free text never leaves."""
-    words = text.lower()
-    found = next((vendor for key, vendor in _MAKERS.items() if key in words), None)
-    return found or (UNKNOWN if not words.strip() else "other")
+    found = next((vendor for pattern, vendor in _MAKERS.items() if re.search(pattern, text, re.IGNORECASE)), None)
+    return found or ("other" if text.strip() else UNKNOWN)
 
 
 def field_of(tesla: float | None) -> str:
@@ -150,18 +150,10 @@ _TISSUE = {"fluid": "fluid by T1w", "grey": "grey matter by T1w", "white": "whit
 _MAKERS = {
     "siemens": "Siemens",
     "philips": "Philips",
-    "canon": "Canon",
-    "toshiba": "Canon",
-    "hitachi": "Hitachi",
-    "fujifilm": "Hitachi",
-    "united imaging": "United Imaging",
-    "uih": "United Imaging",
-    "general electric": "GE",
-    "ge medical": "GE",
-    "ge healthcare": "GE",
-    "ge ": "GE",
-    "ge-": "GE",
-    "ge_": "GE",
+    "canon|toshiba": "Canon",
+    "hitachi|fujifilm": "Hitachi",
+    r"united imaging|\buih\b": "United Imaging",
+    r"general electric|(?<![a-z])ge(?![a-z])": "GE",
 }
 
 

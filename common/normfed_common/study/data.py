@@ -21,10 +21,19 @@ def _known_modality(name: str) -> str:
 
 MODALITIES = ("T1w", "T2w", "FLAIR", "pet")
 Modality = Annotated[str, AfterValidator(_known_modality)]
-SiteName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+LONGEST_SITE_NAME = 63  # characters
+SiteName = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_SITE_NAME - 1}}}$")]
 SubjectName = Annotated[str, StringConstraints(pattern=r"^sub-[A-Za-z0-9]+$")]
 
 Vendor = Literal["siemens", "ge", "philips"]
+
+
+def site_name(text: str) -> str:
+    """A name that a site can have, made of what a dataset calls it: ``St. Mary's`` becomes ``St.-Mary-s``.
+
+    Empty where nothing of ``text`` can be part of a name.
+    """
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:LONGEST_SITE_NAME]
 
 
 def _known_field(tesla: float) -> float:
@@ -36,7 +45,7 @@ def _known_field(tesla: float) -> float:
 FieldTesla = Annotated[float, AfterValidator(_known_field)]
 Contrast = Literal["T1w", "FLAIR"]  # of the synthetic scanners
 LesionKind = Literal["WMH", "MS", "tumour", "FCD"]
-AdaptUnseen = Literal["no", "held-out", "everybody"]
+AdaptUnseen = Literal["nobody", "held-out", "everybody"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -81,7 +90,8 @@ class DataConfig(Frozen):
 
     phantom: PhantomConfig | None = Field(None, description="make synthetic hospitals instead of reading a dataset")
     dataset: NamedEntry | None = Field(
-        None, description="make, or fetch, the dataset of that name on this machine: name and parameters"
+        None,
+        description="the dataset of that name, made on this machine or read as it came (--data), and its parameters",
     )
     split: Annotated[dict[str, Any], BeforeValidator(_by)] | None = Field(
         None,
@@ -105,8 +115,8 @@ class DataConfig(Frozen):
         (), description="sites that never train, so that every model is new to them; their healthy people are held out"
     )
     adapt_unseen: AdaptUnseen = Field(
-        "no",
-        exclude_if=lambda whom: whom == "no",  # studies without the key keep their digests
+        "nobody",
+        exclude_if=lambda whom: whom == "nobody",  # studies without the key keep their digests
         description="at a site that has nobody to train on, from whom the study's transforms learn what is the site's "
         "own (ComBat its scanners' effects): nobody, its healthy people (held-out), or all its people, whose lesions "
         "nobody tells them (everybody)",
@@ -139,7 +149,7 @@ class DataConfig(Frozen):
 
     @property
     def made(self) -> dict[str, Any] | None:
-        """The dataset that a simulation makes, by name and parameters; None for one that is read."""
+        """The dataset that a simulation makes, or reads as it came, by name and parameters; None for any other."""
         return self.dataset if self.phantom is None else {"name": "phantom", **self.phantom.model_dump(mode="json")}
 
     @property

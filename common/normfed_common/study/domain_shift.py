@@ -31,7 +31,7 @@ class DomainShiftConfig(Frozen):
         max_length=16,
         description="each a transform, or a list of them, done before the study's own `transforms`; `none` is always "
         "there; the usual ones when absent",
-        examples=["[none, nyul, {name: combat, age: true}, [percentiles, combat]]"],
+        examples=["[none, nyul, {name: fourier-amplitude, beta: 0.1}, [percentiles, combat]]"],
     )
 
 

@@ -1,1 +1,1 @@
-"""What is done to every scan before a model sees it, perhaps learnt itself: harmonisation, synthesis of modalities."""
+"""What is done to every scan before a model sees it, perhaps learnt itself: harmonization, synthesis of modalities."""

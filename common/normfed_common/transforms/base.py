@@ -12,7 +12,7 @@ from normfed_common.study.preprocessing import WIDEST_CLIP
 
 
 class ScanTransform(Learner, ABC):
-    """Changes scans on the common grid, such as harmonisation between scanners or the synthesis of absent modalities.
+    """Changes scans on the common grid, such as harmonization between scanners or the synthesis of absent modalities.
 
     Its phases run before the model's, on scans that the transforms before it have changed; every model of a study
     learns it anew from the sites that the model learns from. One with `keeps_to_site` learns its site's part by
@@ -34,6 +34,12 @@ class ScanTransform(Learner, ABC):
     def fills(cls, config: Any, modalities: tuple[str, ...]) -> tuple[str, ...]:
         """Which of the study's modalities every scan has afterwards, whether or not it had them: none by default."""
         return ()
+
+    @classmethod
+    def of_one_site(cls, config: Any) -> str:
+        """Which of its sums are one site's alone, whatever others add, so that no secure sum hides them; none by
+        default."""
+        return ""
 
     @property
     def value_range(self) -> tuple[float, float]:

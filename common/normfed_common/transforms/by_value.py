@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -12,7 +11,7 @@ from pydantic import Field, model_validator
 from normfed_common.learning.cohort import Scan
 from normfed_common.study.base import Frozen
 from normfed_common.study.preprocessing import WIDEST_CLIP
-from normfed_common.transforms.base import ScanTransform
+from normfed_common.transforms.each_modality import EachModality
 
 
 class Clipped(Frozen):
@@ -27,18 +26,8 @@ class Clipped(Frozen):
         return self
 
 
-class ByValue(ScanTransform, ABC):
+class ByValue(EachModality, ABC):
     """See the module. A modality that is absent stays so."""
-
-    @classmethod
-    def needs(cls, config: Any, modalities: tuple[str, ...]) -> tuple[str, ...]:
-        """None: modalities are changed apart."""
-        return ()
-
-    @classmethod
-    def draws(cls, config: Any) -> bool:
-        """Nothing."""
-        return False
 
     @property
     def value_range(self) -> tuple[float, float]:

@@ -16,8 +16,8 @@ import numpy as np
 from pydantic import Field
 from scipy.stats import norm
 
+from normfed_common.learning.deviations import are_deviations
 from normfed_common.learning.setting import Setting
-from normfed_common.learning.units import are_deviations
 from normfed_common.study.base import Frozen
 from normfed_common.transforms.landmarks import BENT, Landmarks
 

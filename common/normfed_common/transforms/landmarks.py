@@ -1,8 +1,8 @@
 """From a scan's own quantiles to the mean quantiles of all scans of all sites, straight between them.
 
 A site sends n and the sum of its scans' landmarks, which are quantiles of a modality over the brain, as shares of a
-range; the mean is that of the pooled scans. Landmarks of merged histograms would be others, since the scans of a
-scanner with a wide range would reach further than their number: and they would take more numbers, not fewer.
+range; the mean is that of the pooled scans. Histograms of sites are not merged instead: quantiles of a merged histogram
+are no mean of scans' quantiles, its bins hold few people where a scan is unusual, and it takes more numbers.
 
 Beyond the outermost landmarks the outermost lines go on. Landmarks that are alike in a scan have one value afterwards.
 

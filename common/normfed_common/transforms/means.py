@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -16,12 +15,12 @@ from normfed_common.foundation.errors import WireError
 from normfed_common.learning.cohort import Cohort
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import SUMS_ROUNDING
-from normfed_common.transforms.base import ScanTransform
+from normfed_common.transforms.each_modality import EachModality
 
 PHASE = "means"
 
 
-class LearnsMeans(ScanTransform, ABC):
+class LearnsMeans(EachModality, ABC):
     """See the module.
 
     Attributes
@@ -31,16 +30,6 @@ class LearnsMeans(ScanTransform, ABC):
     """
 
     most: float
-
-    @classmethod
-    def needs(cls, config: Any, modalities: tuple[str, ...]) -> tuple[str, ...]:
-        """None: the mean of a modality is over those who have it."""
-        return ()
-
-    @classmethod
-    def draws(cls, config: Any) -> bool:
-        """Nothing."""
-        return False
 
     def phases(self) -> tuple[Phase, ...]:
         """The means."""

@@ -1,9 +1,9 @@
-"""Harmonisation by a network that was shown people on two scanners: DeepHarmony.
+"""Harmonization by a network that was shown people on two scanners: DeepHarmony.
 
 Dewey, Zhao, Reinhold, Carass, Fitzgerald, Sotirchos, Saidha, Oh, Pham, Calabresi, van Zijl, Prince 2019 (Magnetic
 Resonance Imaging 64:160). One U-Net per view turns slices of the source scanner into slices of the target scanner,
 
-    L = mean |network(source) - target|        harmonised = median over the views of network(source)
+    L = mean |network(source) - target|        harmonized = median over the views of network(source)
 
 trained on patches around random voxels of the brain, by Adam, without dropout or weight decay. Scans of the target
 scanner, and of scanners that are neither, stay as they are. Only sites with people who were scanned on both take part
@@ -13,7 +13,7 @@ in the training, and only if these are at least as many as the site tells anythi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import ClassVar, Literal
@@ -81,6 +81,7 @@ class PairedUNet(ScanTransform):
     """
 
     Config: ClassVar[type[Frozen]] = PairedUNetConfig
+    source: ClassVar[str] = "DeepHarmony: Dewey 2019, Magn. Reson. Imaging 64:160"
     network: ViewNetworks
 
     def __init__(self, config: PairedUNetConfig, setting: Setting) -> None:
@@ -91,13 +92,7 @@ class PairedUNet(ScanTransform):
             known = ", ".join(setting.modalities)
             raise StudyError(f"modalities: the study has no {unknown[0]}, only {known}. Change `modalities`.")
         self.channels = [setting.modalities.index(modality) for modality in changed]
-        everything = range(len(setting.modalities))
-        groups = {
-            "many-to-many": [(everything, self.channels)],
-            "many-to-one": [(everything, [channel]) for channel in self.channels],
-            "one-to-one": [([channel], [channel]) for channel in self.channels],
-        }[config.mapping]
-        network = ViewNetworks(groups, config.filters)
+        network = ViewNetworks(_groups(config, self.channels, range(len(setting.modalities))), config.filters)
         network.initialise(seeds.torch_generator(setting.seed, "initial weights", "paired-unet"))
         self.network = network.to(setting.device)
         self.parts = self.network.parts()
@@ -189,7 +184,7 @@ class PairedUNet(ScanTransform):
     def _seen_in(self, view: str, images: np.ndarray) -> Tensor:
         """All slices of a view, (C, X, Y, Z), on the CPU."""
         axis = 1 + VIEWS.index(view)
-        slices = torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, axis, 0)))
+        slices = torch.from_numpy(np.moveaxis(images, axis, 0).copy())  # scans cannot be written to
         height, width = slices.shape[2:]
         padding = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
         made = []
@@ -220,3 +215,13 @@ class PairedUNet(ScanTransform):
 
 def _changed(config: PairedUNetConfig, modalities: tuple[str, ...]) -> tuple[str, ...]:
     return modalities if config.modalities is None else config.modalities
+
+
+def _groups(
+    config: PairedUNetConfig, changed: Sequence[int], everything: Sequence[int]
+) -> list[tuple[Sequence[int], Sequence[int]]]:
+    """Channels that each network sees, and those that it makes."""
+    if config.mapping == "many-to-many":
+        return [(everything, changed)]
+    alone = config.mapping == "one-to-one"
+    return [([channel] if alone else everything, [channel]) for channel in changed]

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from normfed_common.learning.units import QUARTILES_PER_SD
+from normfed_common.learning.deviations import QUARTILES_PER_SD
 from normfed_common.study.base import Frozen
 from normfed_common.transforms.by_value import ByValue, Clipped
 

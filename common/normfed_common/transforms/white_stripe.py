@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from normfed_common.learning.units import in_deviations
+from normfed_common.learning.deviations import in_deviations
 from normfed_common.study.base import Frozen
 from normfed_common.transforms.by_value import ByValue, Clipped
 

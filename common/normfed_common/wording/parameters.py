@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +15,7 @@ from rich.text import Text
 Row = tuple[str, str]
 
 INDENT = 2
+ELSEWHERE = "See the module."  # how a docstring begins that leaves the words to its module's
 
 
 def show(console: Console, rows: Iterable[Row], width: int = 0) -> None:
@@ -37,6 +39,13 @@ def show(console: Console, rows: Iterable[Row], width: int = 0) -> None:
 def show_title(console: Console, name: str, title: str, source: str) -> None:
     """Print what one of them is, and below it where it was published, where anything is said of that."""
     console.print(Text.assemble((name, "bold"), f": {title.rstrip('.')}. {source}".rstrip()))
+
+
+def summary(kind: type) -> str:
+    """The first paragraph of a class's docstring, or of its module's where that is where the words are."""
+    own = (kind.__doc__ or ELSEWHERE).strip()
+    text = (sys.modules[kind.__module__].__doc__ or own) if own.startswith(ELSEWHERE) else own
+    return " ".join(text.strip().split("\n\n")[0].split())
 
 
 def parameters(config: type[BaseModel]) -> list[Row]:

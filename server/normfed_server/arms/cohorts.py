@@ -47,6 +47,8 @@ class Cohorts:
         Of all sites together.
     missed
         Site to why it is not in them.
+    too_few
+        Of these, the sites with fewer people than their minimum.
     noise
         Standard deviation, in people, of the noise in a bin of one site's tables and of the merged ones; 0 for none.
     """
@@ -55,6 +57,7 @@ class Cohorts:
     merged: Arrays
     missed: dict[str, str]
     noise: tuple[float, float] = (0.0, 0.0)
+    too_few: frozenset[str] = frozenset()
 
 
 def gathered(context: RunContext, folder: Path, deployed: bool) -> Cohorts:
@@ -89,7 +92,8 @@ def gathered(context: RunContext, folder: Path, deployed: bool) -> Cohorts:
         one = noise_of(job) or 0.0
         sites = len(asked) - len(job.progress.missed)
         scale = (one if share is None else share.scale) * learner.bounded(PHASE).unit
-        return Cohorts({}, learner.sums(PHASE), without | job.progress.missed, (scale, scale * sites**0.5))
+        missed = without | job.progress.missed
+        return Cohorts({}, learner.sums(PHASE), missed, (scale, scale * sites**0.5), frozenset(without))
     return _in_the_clear(job, learner, without)
 
 
@@ -97,20 +101,22 @@ def _in_the_clear(job: ArmInTraining, learner: CohortStatistics, without: dict[s
     nodes = {site: job.context.roster.nodes[site] for site in job.arm.train}
     messages = wire.requests(nodes, job.request(Sums(phase=PHASE)), offers.encode(Offer(({},))))
     missed, totals, noise = dict(without), dict[str, Arrays](), noise_of(job)
+    too_few = set(without)
     for site, reply in job.context.asker.answers(messages, REFUSALS, missed):
         if reply.has_error():
             missed[site] = describe(error_code(reply))
+            too_few |= {site} if error_code(reply) is SiteCode.COHORT_TOO_SMALL else set()
             continue
         try:
             totals[site] = _claimed(job, learner, noise, site, *claims.read(reply))
         except WireError as error:
             missed[site] = f"its answer cannot be used: {error}"
     if not totals:
-        raise RunError(f"No site told statistics of its cohort. {listed(missed)}. Fix that, and resume.")
+        raise RunError(f"No site told statistics of its cohort. {listed(missed)}. Fix that, and ask again.")
     merged = repaired(job, PHASE, named.add(totals.values()), noise)
     sites = {site: repaired(job, PHASE, total, noise) for site, total in totals.items()}
     scale = (noise or 0.0) * learner.bounded(PHASE).unit
-    return Cohorts(sites, merged, missed, (scale, scale * len(sites) ** 0.5))
+    return Cohorts(sites, merged, missed, (scale, scale * len(sites) ** 0.5), frozenset(too_few))
 
 
 def _claimed(

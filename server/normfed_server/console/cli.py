@@ -314,10 +314,8 @@ def _runs(home: Path, console: Console, only_open: bool) -> None:
 
 
 def _follow(home: Path, name: str, as_json: bool) -> None:
-    from normfed_server.report.cohort_words import show_cohorts
-    from normfed_server.results import cohorts
-    from normfed_server.runs.folder import COHORTS, reopen
     from normfed_server.runs.following import Lines, Live, follow
+    from normfed_server.state.notes import COHORTS, COHORTS_PAGE
 
     opened = open_home(home)
     console = Console(stderr=True, highlight=False)
@@ -332,10 +330,15 @@ def _follow(home: Path, name: str, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"event": "ended", "state": str(entry.state), "why": entry.why}))
     else:
-        report = reopen(opened.runs / name).report
+        folder = opened.runs / name
+        counted = (folder / COHORTS).exists()
+        report = folder / (COHORTS_PAGE if counted else "report.html")
         console.print(f"[bold]{entry.state}[/]. {plain(entry.why)}".rstrip(), soft_wrap=True)
-        if (report.parent / COHORTS).exists():
-            show_cohorts(console, cohorts.read(report.parent))
+        if counted:
+            from normfed_server.report.cohort_words import show_cohorts  # numpy and more: not to follow a run
+            from normfed_server.results import cohorts
+
+            show_cohorts(console, cohorts.read(folder))
         if report.exists():
             console.print(f"Report: [bold]{report}[/]", soft_wrap=True)
     raise typer.Exit(_EXIT[str(entry.state)])

@@ -24,7 +24,7 @@ from normfed_server.runs.folder import counts_only, reopen
 from normfed_server.state import admission
 from normfed_server.state.folder import ServerHome
 from normfed_server.state.ledger import Entry, State
-from normfed_server.state.notes import OUTCOME, read
+from normfed_server.state.notes import COHORTS, OUTCOME, read
 from normfed_server.superlink import deaths
 from normfed_server.superlink.control import FINISHED, Control, key_bytes
 
@@ -176,7 +176,7 @@ class Reconciler:
         try:
             partial = _missing(cohorts.read(folder)) if counted else participation_sentence(layout.read(folder))
         except DamagedError as error:
-            path = folder / (cohorts.FILE if counted else layout.FILE)
+            path = folder / (COHORTS if counted else layout.FILE)
             why = f"{path} cannot be read ({error.why}). Make it again: normfed server resume {entry.name}"
             self.ledger.set(entry.name, State.FAILED, why)
             self.say(f"{entry.name}: failed. {why}")

@@ -83,7 +83,10 @@ def overlaid(found: Statistics, table: str) -> str:
             line={"shape": "hv", "color": COLOURS[number % len(COLOURS)], "width": 1.6},
             hovertemplate="%{x}: %{y:.1%}<extra>" + site + "</extra>",
         )
-    figure.update_layout(LAYOUT)
+    lines = len(shown(found))
+    below = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"}
+    figure.update_layout({**LAYOUT, "legend": below, "height": 330 + 12 * lines, "showlegend": True})
+    figure.update_layout(margin={"t": 20, "b": 60 + 12 * lines})
     figure.update_xaxes(title_text=words.title + (f" ({words.unit})" if words.unit else ""))
     figure.update_yaxes(title_text="share", tickformat=".0%", rangemode="tozero")
     return to_html(figure)

@@ -13,6 +13,7 @@ from normfed_common.wording.terminal_text import plain
 from normfed_server.results.cohorts import Cell, CohortFigures, Statistics
 
 ALL = "all"
+TOO_FEW = "too few"  # fewer than the site's own minimum, which only the site knows
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,9 @@ class Row:
 
 
 def rows(found: Statistics) -> list[Row]:
-    """One per site, and the last of all together."""
-    return [_row(found, site, figures) for site, figures in [*found.sites.items(), (ALL, found.merged)]]
+    """One per site, then those with too few people to tell of, and the last of all together."""
+    few = [Row(site, TOO_FEW, *["–"] * 8) for site in found.too_few]
+    return [*(_row(found, site, of) for site, of in found.sites.items()), *few, _row(found, ALL, found.merged)]
 
 
 def terminal_table(found: Statistics) -> Table:
@@ -99,16 +101,12 @@ def _ages(found: Statistics, figures: CohortFigures) -> str:
     known: list[Cell] = []
     for sex in SEXES:
         ends = len(found.tables[f"age-{sex}"].edges)
-        known += [cell for cell in figures.tables[f"age-{sex}"] if cell.last < ends and cell.people > _noise(found)]
+        known += [cell for cell in found.beyond_noise(figures, f"age-{sex}") if cell.last < ends]
     if not known:
         return "–"
     edges = found.tables[f"age-{SEXES[0]}"].edges
     low, last = min(cell.first for cell in known), max(cell.last for cell in known)
     return f"{edges[low]:.0f}–{edges[last + 1] - 1:.0f}" if last + 1 < len(edges) else f"{edges[low]:.0f} and over"
-
-
-def _noise(found: Statistics) -> float:
-    return 3 * found.noise[1]
 
 
 def _women(figures: CohortFigures) -> str:

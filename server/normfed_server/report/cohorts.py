@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from normfed_common.foundation.files import write_text
 from normfed_server.report.cohort_figures import plots, pyramids, shown
 from normfed_server.report.cohort_words import rows
+from normfed_server.report.rendering import templates
 from normfed_server.results import cohorts
-from normfed_server.runs.folder import COHORTS_PAGE, Run
+from normfed_server.runs.folder import Run
+from normfed_server.state.notes import COHORTS_PAGE
 
 
 def write_cohorts(run: Run) -> Path:
@@ -24,16 +25,19 @@ def write_cohorts(run: Run) -> Path:
         If the figures cannot be read.
     """
     found = cohorts.read(run.folder)
-    environment = Environment(loader=PackageLoader("normfed_server.report"), autoescape=True, undefined=StrictUndefined)
-    page = environment.get_template("cohorts.html.jinja").render(
-        found=found,
-        description=run.study.description,
-        rows=rows(found),
-        shown={**shown(found), "all": found.merged},
-        pyramids=pyramids(found),
-        plots=plots(found),
-        written=datetime.now().strftime("%Y-%m-%d %H:%M"),
-        plotly=get_plotlyjs(),
+    page = (
+        templates()
+        .get_template("cohorts.html.jinja")
+        .render(
+            found=found,
+            description=run.study.description,
+            rows=rows(found),
+            shown={**shown(found), "all": found.merged},
+            pyramids=pyramids(found),
+            plots=plots(found),
+            written=datetime.now().strftime("%Y-%m-%d %H:%M"),
+            plotly=get_plotlyjs(),
+        )
     )
     path = run.folder / COHORTS_PAGE
     write_text(path, page)

@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -21,6 +20,7 @@ from normfed_server.report.drowned import drowned
 from normfed_server.report.findings import CONVERGED, main_models, sentences
 from normfed_server.report.lesions import AUROC
 from normfed_server.report.privacy import write_privacy
+from normfed_server.report.rendering import templates
 from normfed_server.report.words import (
     adapted_sentences,
     interval,
@@ -74,7 +74,7 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
     results = layout.read(run.folder)
     shown = main_models(results)
     main = [name for name, metric in results.metrics.items() if "table" in metric.shown]
-    environment = Environment(loader=PackageLoader("normfed_server.report"), autoescape=True, undefined=StrictUndefined)
+    environment = templates()
     environment.filters["figure"] = _figure
     environment.filters["number"] = number
     environment.filters["signed"] = signed

@@ -10,13 +10,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from normfed_common.foundation.errors import DamagedError
 from normfed_common.foundation.files import write_text
 from normfed_server.report import arms, cost, leaving, promises, roc
 from normfed_server.report.drowned import drowned
+from normfed_server.report.rendering import templates
 from normfed_server.report.words import interval, listed, number
 from normfed_server.results import audit
 from normfed_server.results.audit import Finding, PrivacyAudit
@@ -48,13 +48,7 @@ class Attacks:
 
 def write_privacy(run: Run, results: RunResults) -> Path:
     """Write privacy.html into a finished run's folder."""
-    environment = Environment(
-        loader=PackageLoader("normfed_server.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(trim_blocks=True)
     environment.filters |= {
         "number": number,
         "interval": interval,

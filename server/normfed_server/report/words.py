@@ -56,7 +56,7 @@ def note_sentences(results: RunResults) -> list[str]:
 def adapted_sentences(study: StudyConfig) -> list[str]:
     """Of whom figures are in-sample, where transforms adapt to sites that do not train."""
     whom = {"held-out": "their held-out healthy people", "everybody": "all their people, patients too, without labels"}
-    if study.data.adapt_unseen == "no" or not study.transforms:
+    if study.data.adapt_unseen == "nobody" or not study.transforms:
         return []
     return [
         "At sites with nobody to train on the transforms adapted to "

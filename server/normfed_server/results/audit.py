@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from normfed_common.foundation.errors import DamagedError
 from normfed_common.foundation.files import write_text
 from normfed_common.study.base import Frozen
+from normfed_server.results.reading import read_as
 
 FILE = "privacy-audit.json"
 
@@ -91,8 +91,4 @@ def read(folder: Path) -> PrivacyAudit | None:
     path = folder / FILE
     if not path.exists():
         return None
-    try:
-        return PrivacyAudit.model_validate_json(path.read_bytes())
-    except (ValidationError, OSError) as error:
-        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error.strerror)
-        raise DamagedError(f"{path} cannot be read ({why}). Audit the run again.", why) from error
+    return read_as(PrivacyAudit, path, "Audit the run again.")

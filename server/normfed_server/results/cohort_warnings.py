@@ -13,13 +13,13 @@ import numpy as np
 
 from normfed_common.statistics.tables import ABSENT, HEALTHY, PATIENTS, SEXES, UNKNOWN
 from normfed_common.study.config import StudyConfig
+from normfed_common.transforms.combat.usable import LEAST_PEOPLE
 from normfed_server.results.cohorts import Cell, CohortFigures, Statistics, TableWords
 
-FEWEST_FOR_COMBAT = 10  # of a scanner: below, its mean and variance are noise (Fortin 2018; Orlhac 2022)
 FEWEST_TO_COMPARE = 5  # people at a site, whose intensities are compared
 APART = 0.35  # quartile ranges that two sites' intensities lie apart
 POOR, MANY_POOR = 0.85, 0.2  # an overlap after registration, and the share of people below it
-SIGMAS = 3.0
+OLDEST = 100  # years: bins beyond have no end
 
 
 def warnings(found: Statistics, study: StudyConfig) -> tuple[str, ...]:
@@ -49,10 +49,10 @@ class _Look:
         controls = self.study.data.normal == "controls"
         if controls and (ill := self._those(lambda of: self._only(of, "group", PATIENTS))):
             yield f"No healthy people: {ill}. Such a site can test, but nothing normal is learnt there."
-        if few := self._counted(lambda of: self._normal(of, controls), below=FEWEST_FOR_COMBAT):
+        if few := self._counted(lambda of: self._normal(of, controls), below=LEAST_PEOPLE):
             yield (
                 f"Too few {'healthy people' if controls else 'people'} for ComBat, which needs about "
-                f"{FEWEST_FOR_COMBAT} of a scanner: {few}."
+                f"{LEAST_PEOPLE} of a scanner: {few}."
             )
         for modality in self.study.data.modalities:
             if without := self._those(lambda of, m=modality: self._only(of, f"voxel-{m}", ABSENT)):  # type: ignore[misc]
@@ -91,11 +91,13 @@ class _Look:
     def _poor(self, figures: CohortFigures) -> float:
         """People whose registration is poor, where they are many."""
         words = self.found.tables["registration"]
-        poor = sum(cell.people for cell in self._cells(figures, "registration") if _upper(words, cell) <= POOR)
+        poor = sum(
+            cell.people for cell in self.found.beyond_noise(figures, "registration") if _upper(words, cell) <= POOR
+        )
         return poor if poor > MANY_POOR * figures.people else 0
 
     def _several(self, figures: CohortFigures, table: str) -> bool:
-        return sum(cell.what != UNKNOWN for cell in self._cells(figures, table)) > 1
+        return sum(cell.what != UNKNOWN for cell in self.found.beyond_noise(figures, table)) > 1
 
     def _ages_apart(self) -> Iterator[str]:
         ranges = {site: span for site, of in self.found.sites.items() if (span := self.ages(of)) is not None}
@@ -104,7 +106,8 @@ class _Look:
                 if high <= start:
                     yield (
                         f"Ages do not overlap: {site} has people of {low:.0f} to {high:.0f} years, {other} of "
-                        f"{start:.0f} to {end:.0f}. Between the two nobody can tell age from scanner."
+                        f"{start:.0f} {f'to {end:.0f}' if end <= OLDEST else 'and over'}. Between the two nobody can "
+                        "tell age from scanner."
                     )
 
     def ages(self, figures: CohortFigures) -> tuple[float, float] | None:
@@ -112,9 +115,9 @@ class _Look:
         ends: list[tuple[float, float]] = []
         for sex in SEXES:
             words = self.found.tables[f"age-{sex}"]
-            for cell in self._cells(figures, f"age-{sex}"):
+            for cell in self.found.beyond_noise(figures, f"age-{sex}"):
                 if cell.last < len(words.edges):
-                    high = words.edges[cell.last + 1] if cell.last + 1 < len(words.edges) else 120.0
+                    high = words.edges[cell.last + 1] if cell.last + 1 < len(words.edges) else math.inf
                     ends.append((words.edges[cell.first], high))
         return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
 
@@ -151,17 +154,13 @@ class _Look:
                         "harmonize."
                     )
 
-    def _cells(self, figures: CohortFigures, table: str) -> list[Cell]:
-        least = SIGMAS * (self.found.noise[0] if figures is not self.found.merged else self.found.noise[1])
-        return [cell for cell in figures.tables[table] if cell.people > least]
-
     def _told(self, figures: CohortFigures, table: str, name: str) -> float:
         place = self.found.tables[table].bins.index(name)
-        return sum(cell.people for cell in self._cells(figures, table) if cell.first == cell.last == place)
+        return sum(cell.people for cell in self.found.beyond_noise(figures, table) if cell.first == cell.last == place)
 
     def _only(self, figures: CohortFigures, table: str, name: str) -> bool:
         """Whether everybody of whom something is told is in one bin."""
-        place, cells = self.found.tables[table].bins.index(name), self._cells(figures, table)
+        place, cells = self.found.tables[table].bins.index(name), self.found.beyond_noise(figures, table)
         return bool(cells) and all(cell.first == cell.last == place for cell in cells)
 
 

@@ -6,19 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.foundation.errors import DamagedError
 from normfed_common.foundation.files import write_text
 from normfed_common.learning.bounded import PEOPLE
 from normfed_common.statistics.tables import Table, by_name
 from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
 from normfed_server.arms.cohorts import Cohorts
+from normfed_server.results.reading import read_as
 from normfed_server.sites.description import POOLED, SiteDescription
+from normfed_server.state.notes import COHORTS
 
-FILE = "statistics.json"
+SIGMAS = 3.0  # of the noise, beyond which a count is more than noise
 
 
 class Cell(Frozen):
@@ -49,11 +50,6 @@ class CohortFigures(Frozen):
         description="by name; empty where nothing may be told, and cells that would be too small are in wider ones"
     )
 
-    def count(self, table: str, *bins: str, words: Mapping[str, TableWords]) -> float:
-        """People who are told to be in these bins and no others."""
-        places = {words[table].bins.index(name) for name in bins}
-        return sum(cell.people for cell in self.tables[table] if set(range(cell.first, cell.last + 1)) <= places)
-
 
 class Statistics(Frozen):
     """statistics.json."""
@@ -64,6 +60,7 @@ class Statistics(Frozen):
     sites: dict[str, CohortFigures] = Field(description="none where all sums are secure")
     merged: CohortFigures
     missed: dict[str, str] = Field(description="site to why it is not in the figures")
+    too_few: tuple[str, ...] = Field((), description="of these, sites with fewer people than their own minimum")
     minimum: int = Field(description="people below whom the study tells nothing of a site; hospitals may ask for more")
     epsilon: float | None = Field(None, description="of the noise, per patient")
     noise: tuple[float, float] = Field(
@@ -71,6 +68,12 @@ class Statistics(Frozen):
     )
     secure: bool = Field(False, description="whether the server saw sums over several sites only")
     warnings: tuple[str, ...] = ()
+
+    def beyond_noise(self, figures: CohortFigures, table: str) -> list[Cell]:
+        """The cells of a site, or of the merged figures, that stand out of their noise; all of them without noise."""
+        of_a_site, of_merged = self.noise
+        least = SIGMAS * (of_merged if figures is self.merged else of_a_site)
+        return [cell for cell in figures.tables[table] if cell.people > least]
 
 
 def assemble(study: StudyConfig, found: Cohorts, sites: Mapping[str, SiteDescription]) -> Statistics:
@@ -90,6 +93,7 @@ def assemble(study: StudyConfig, found: Cohorts, sites: Mapping[str, SiteDescrip
         sites={site: _figures(arrays, tables, kinds.get(site, ())) for site, arrays in sorted(found.sites.items())},
         merged=_figures(found.merged, tables, tuple(every)),
         missed=dict(sorted(found.missed.items())),
+        too_few=tuple(sorted(found.too_few)),
         minimum=study.federation.minimum_cohort,
         epsilon=study.privacy.epsilon,
         noise=found.noise,
@@ -119,7 +123,7 @@ def _cells(array: np.ndarray, table: Table) -> tuple[Cell, ...]:
 
 def write(folder: Path, found: Statistics) -> None:
     """Write a run folder's statistics.json, atomically."""
-    write_text(folder / FILE, found.model_dump_json(indent=1) + "\n")
+    write_text(folder / COHORTS, found.model_dump_json(indent=1) + "\n")
 
 
 def read(folder: Path) -> Statistics:
@@ -130,12 +134,4 @@ def read(folder: Path) -> Statistics:
     DamagedError
         If it is not one, or there is none.
     """
-    path = folder / FILE
-    try:
-        return Statistics.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        why = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
-    except OSError as error:
-        why = str(error.strerror)
-    raise DamagedError(f"{path} cannot be read ({why}). Remove it, and resume the run to make it again.", why)
+    return read_as(Statistics, folder / COHORTS, "Ask for the statistics again.")

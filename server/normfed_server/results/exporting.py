@@ -12,7 +12,8 @@ from normfed_common.foundation.files import write_json, write_text
 from normfed_common.metrics import calibration
 from normfed_server.results import audit
 from normfed_server.results.layout import FILE, read
-from normfed_server.runs.folder import PRIVACY
+from normfed_server.runs.folder import PRIVACY, counts_only
+from normfed_server.state.notes import COHORTS, COHORTS_PAGE
 
 MODEL = "model.safetensors"
 FILES = (MODEL, FILE, "report.html", "study.yaml")
@@ -31,6 +32,8 @@ def export(folder: Path, out: Path) -> list[Path]:
     UserError
         If there is something in ``out``.
     """
+    if counts_only(folder):
+        raise RunError(f"{folder.name}: trained nothing. Pass on its {COHORTS} and {COHORTS_PAGE} as they are.")
     missing = [name for name in FILES if not (folder / name).exists()]
     if missing:
         raise RunError(f"{folder.name}: not finished ({', '.join(missing)} is not there yet).")

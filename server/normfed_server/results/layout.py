@@ -12,11 +12,9 @@ from pydantic import (
     Field,
     JsonValue,
     SerializerFunctionWrapHandler,
-    ValidationError,
     model_serializer,
 )
 
-from normfed_common.foundation.errors import DamagedError
 from normfed_common.foundation.files import write_text
 from normfed_common.metrics.base import SHARE, Metric, Place
 from normfed_common.metrics.catalogue import BUILT_IN
@@ -24,6 +22,7 @@ from normfed_common.study.base import Frozen
 from normfed_server.events.rounds import RoundFigures, is_none
 from normfed_server.results.calibration import Calibrated
 from normfed_server.results.guarantees import PrivacyFigures
+from normfed_server.results.reading import read_as
 
 FILE = "metrics.json"
 IMAGE_AUROC = "image_auroc"  # of people, not of scans: it is beside the metrics of one scan in every table
@@ -327,12 +326,4 @@ def read(folder: Path) -> RunResults:
     DamagedError
         If it is not one, or there is none.
     """
-    path = folder / FILE
-    try:
-        return RunResults.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        why = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
-    except OSError as error:
-        why = str(error.strerror)
-    raise DamagedError(f"{path} cannot be read ({why}). Remove it, and resume the run to make it again.", why)
+    return read_as(RunResults, folder / FILE, "Remove it, and resume the run to make it again.")

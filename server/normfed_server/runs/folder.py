@@ -36,9 +36,8 @@ from normfed_common.foundation.errors import RunError, StudyError
 from normfed_common.foundation.files import write_json, write_text
 from normfed_common.studies import DIGEST, study_of_run
 from normfed_common.study.config import StudyConfig
-from normfed_server.state.notes import OPTIONS
+from normfed_server.state.notes import COHORTS, OPTIONS
 
-COHORTS, COHORTS_PAGE = "statistics.json", "statistics.html"
 INITIAL, PRIVACY, REPORT = "initial.safetensors", "privacy.html", "report.html"
 
 
@@ -53,11 +52,6 @@ class Run:
     def sites_file(self) -> Path:
         """Configurations of the sites, in the order of their partitions."""
         return self.folder / "sites.json"
-
-    @property
-    def report(self) -> Path:
-        """Its page, whether it is there yet or not."""
-        return self.folder / (COHORTS_PAGE if counts_only(self.folder) else REPORT)
 
     @property
     def planned(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from normfed_common.algorithms.sharing import check_study
 from normfed_common.foundation import private
-from normfed_common.foundation.errors import UserError
+from normfed_common.foundation.errors import StudyError, UserError
 from normfed_common.foundation.files import write_json
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import DataConfig
@@ -37,16 +37,31 @@ def begin(
         raise UserError("No site is accepted yet: normfed server enrol SITE, then normfed server accept SITE.pub")
     for site in without:
         admission.known(home, site)
+    _check_data(study.data)
     check_study(study)
     check_steps(study)
     check_names(study.data, admission.members(home), None, "members of this federation")
     check_enough(study, [site for site in accepted if _may_train(site, study.data)], deployed=True)
     ledger = home.ledger
-    run = runs.begin(study, home.runs, {"canary": canary, "statistics": statistics})
+    run = runs.begin(study, home.runs, {"canary": canary} | ({"statistics": True} if statistics else {}))
     private.make_folder(run.folder)
     write_json(run.folder / EXCUSED, sorted(without))
     ledger.add(run.folder.name)
     return run.folder.name
+
+
+def _check_data(data: DataConfig) -> None:
+    """Refuse what only a simulation can do with people.
+
+    Raises
+    ------
+    StudyError
+        If the study asks for it.
+    """
+    if data.split is not None:
+        raise StudyError("data.split divides people in a simulation; hospitals keep theirs. Leave it out.")
+    if data.normal == "lesion-free-slices":
+        raise StudyError("data.normal: lesion-free-slices is for simulations; hospitals take lesion-free-tissue.")
 
 
 def _may_train(site: str, data: DataConfig) -> bool:

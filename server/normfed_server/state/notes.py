@@ -13,6 +13,7 @@ DEATHS = "deaths.json"  # how often its process died since the run last got furt
 EXCUSED = "excused.json"  # sites that the operator said may be left out
 OPTIONS = "options.json"  # how the operator started the run
 LOG = "server.log"
+COHORTS, COHORTS_PAGE = "statistics.json", "statistics.html"  # of a run that counts and trains nothing
 
 
 def read(path: Path) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.device import choose_device
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.hospital.site import Case, Site
+from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.template import anatomy, common_grid
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
@@ -25,10 +26,11 @@ from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.combined.pipeline import assemble
 from normfed_common.privacy.spending import Spending, spending
-from normfed_server.runs.folder import Run
+from normfed_server.runs.folder import Run, counts_only
 from normfed_server.sites.description import POOLED
 from normfed_simulation.audit.federations import Federation, Training
 from normfed_simulation.datasets.recognition import as_bids
+from normfed_simulation.splits import dividing
 
 Cases = Mapping[str, Sequence[Case]]  # by site
 
@@ -180,10 +182,12 @@ def opened(run: Run, data: Path | None, options: Options, told: Callable[[str], 
     """
     if not run.sites_file.exists():
         raise RunError(f"{run.folder}: has no sites.json, so it is no simulation on this machine: nobody to audit.")
+    if counts_only(run.folder):
+        raise RunError(f"{run.folder}: counted and trained nothing, so there is no model to attack.")
     if not run.finished:
         raise RunError(f"{run.folder}: is not finished. Finish it first: normfed simulate --resume {run.folder}")
     configs = [config for config in read_sites(run.sites_file) if config.name != POOLED]
-    root = configs[0].data if data is None else as_bids(data, run.study)
+    root = configs[0].data if data is None else dividing.view(as_bids(data, run.study), run.study, default_root())
     if not root.is_dir():
         raise RunError(f"{root}: is not there any more. Say where the dataset is with --data DIR.")
     sites = {config.name: Site(_audited(config, root, options.device), run.study) for config in configs}

@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from normfed_simulation.datasets.contents import Contents, Person, Visit, site, subject
+from normfed_client.imaging.bids import Participant
+from normfed_common.study.data import site_name
+from normfed_simulation.datasets.contents import Contents, Visit, subject
 from normfed_simulation.datasets.downloaded import Downloaded
 from normfed_simulation.datasets.naming import matches, walk
 from normfed_simulation.datasets.spreadsheet import Row, read_table, unique
@@ -28,7 +30,7 @@ class ABIDE(Downloaded):
     """See the module. Of several scans of a person the first is taken."""
 
     title = "ABIDE I and II, autism and controls by institution"
-    licence = "CC BY-NC-SA"
+    licence = "for non-commercial research, by the terms of the consortium"
     citation = "Di Martino et al., Molecular Psychiatry 19, 2014; Di Martino et al., Scientific Data 4, 2017"
     access = "register at NITRC: fcon_1000.projects.nitrc.org/indi/abide"
     modalities = ("T1w",)
@@ -57,7 +59,7 @@ class ABIDE(Downloaded):
             row = rows[number]
             group = GROUPS.get(row["DX_GROUP"], "")
             age = years(row["AGE_AT_SCAN"])
-            person = Person(subject(number), site(row["SITE_ID"]), group, None, age, sex(row["SEX"]))
+            person = Participant(subject(number), site_name(row["SITE_ID"]), group, age, sex(row["SEX"]))
             found.add(person, Visit({"T1w": scans[number]}))
         return found
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from normfed_simulation.datasets.contents import Contents, Person, subject
+from normfed_client.imaging.bids import Participant
+from normfed_simulation.datasets.contents import Contents, subject
 from normfed_simulation.datasets.downloaded import Downloaded
 from normfed_simulation.datasets.ida import collection, first_visit, images
 from normfed_simulation.datasets.spreadsheet import Row, read_table
@@ -46,8 +47,8 @@ class ADNI(Downloaded):
             person = people[name]
             group = "control" if person["group"] in ("CN", "Control") else person["group"]
             scanner = person["field"].replace(" Tesla MRI", "T") or None
-            facts = (group, scanner, years(person["age"]), sex(person["sex"]))
-            found.add(Person(subject(name), name[:3], *facts), visits[name])
+            facts = (group, years(person["age"]), sex(person["sex"]), scanner)
+            found.add(Participant(subject(name), name[:3], *facts), visits[name])
         return found
 
 

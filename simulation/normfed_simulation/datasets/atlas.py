@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from normfed_simulation.datasets.contents import Contents, Person, Visit
+from normfed_client.imaging.bids import Participant
+from normfed_simulation.datasets.contents import Contents, Visit
 from normfed_simulation.datasets.downloaded import Downloaded
 from normfed_simulation.datasets.naming import by_person
 from normfed_simulation.datasets.values import tell
@@ -42,6 +43,6 @@ class ATLAS(Downloaded):
             if "T1w" in files:
                 path, match = files["T1w"]
                 lesions = {"stroke": files[MASK][0]} if MASK in files else {}
-                person = Person(name, f"R{match['cohort']}", "stroke")
+                person = Participant(name, f"R{match['cohort']}", "stroke")
                 found.add(person, Visit({"T1w": path}, lesions=lesions, space=SPACE))
         return found

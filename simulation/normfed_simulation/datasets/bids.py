@@ -7,12 +7,14 @@ from pathlib import Path
 
 from pydantic import Field
 
-from normfed_client.imaging.bids import MAXIMUM_AGE, SEXES, Problem
+from normfed_client.imaging.bids import MAXIMUM_AGE, SEXES, Participant, Problem
+from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.scanners import MISSING
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.study.base import Frozen
-from normfed_simulation.datasets import contents
-from normfed_simulation.datasets.contents import Contents, Person
+from normfed_common.study.data import site_name
+from normfed_common.wording.terminal_text import some
+from normfed_simulation.datasets.contents import Contents, subject
 from normfed_simulation.datasets.downloaded import Downloaded
 from normfed_simulation.datasets.spreadsheet import read_table
 
@@ -34,7 +36,7 @@ SITES = (
 SCANNERS = ("scanner", "scanner_id", "scanner_model", "scanner_name", "manufacturersmodelname", "manufacturer")
 AGES = ("age", "age_at_scan", "ageatscan", "age_years")
 GROUPS = ("group", "diagnosis", "dx", "dx_group")
-IGNORED = (".", "_")  # how names begin that are hidden or a system's own
+HIDDEN = (".", "_")  # how names begin that are hidden or a system's own
 
 
 class Config(Frozen):
@@ -76,7 +78,7 @@ class Bids(Downloaded):
         site = self._column("column", SITES, columns, root)
         if site is None:
             raise DatasetError(
-                f"{root / TABLE}: no column tells sites; found {', '.join(columns)}. Name one in the study, such as "
+                f"{root / TABLE}: no column tells sites; found {some(columns)}. Name one in the study, such as "
                 "data.dataset: {name: bids, column: center}."
             )
         scanner = self._column("scanner", SCANNERS, columns, root)
@@ -86,13 +88,13 @@ class Bids(Downloaded):
             name = row["participant_id"]
             if row[site] in MISSING:
                 raise DatasetError(f"{root / TABLE}: {name} has no {site}, which tells the sites. Fill it in.")
-            person = Person(
-                name if name.startswith("sub-") else contents.subject(name),
-                contents.site(row[site]),
+            person = Participant(
+                name if name.startswith("sub-") else subject(name),
+                site_name(row[site]),
                 self._group(row[group]) if group else "",
-                row[scanner] if scanner and row[scanner] not in MISSING else None,
                 _age(row, _of(AGES, columns), found),
                 SEXES.get(row.get(_of(("sex", "gender"), columns) or "", "").lower()),
+                row[scanner] if scanner and row[scanner] not in MISSING else None,
             )
             found.add(person)
         found.links.update({str(path.relative_to(root)): path for path in _files(root)})
@@ -102,8 +104,7 @@ class Bids(Downloaded):
         wanted: str | None = getattr(self.config, parameter)
         if wanted is not None and wanted not in columns:
             raise DatasetError(
-                f"{root / TABLE}: no column {wanted!r}, which data.dataset names as {parameter}; found "
-                f"{', '.join(columns)}."
+                f"{root / TABLE}: no column {wanted!r}, which data.dataset names as {parameter}; found {some(columns)}."
             )
         return wanted or _of(usual, columns)
 
@@ -132,9 +133,11 @@ def _age(row: dict[str, str], column: str | None, found: Contents) -> float | No
 
 
 def _files(root: Path) -> list[Path]:
-    """All files but the table that is made anew, and what a view writes itself."""
-    found = []
+    """All files but the table that is made anew, what a view writes itself, and a cache that lies there."""
+    found, cache = [], default_root().resolve()
     for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith(IGNORED))
-        found += [Path(folder, name) for name in sorted(names) if not name.startswith(IGNORED)]
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(HIDDEN) and Path(folder, name).resolve() != cache
+        )
+        found += [Path(folder, name) for name in sorted(names) if not name.startswith(HIDDEN)]
     return [path for path in found if path not in (root / TABLE, root / "dataset_description.json")]

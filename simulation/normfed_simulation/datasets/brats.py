@@ -11,9 +11,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from normfed_client.imaging.bids import Problem
+from normfed_client.imaging.bids import Participant, Problem
 from normfed_common.foundation.errors import DatasetError
-from normfed_simulation.datasets.contents import Contents, Person, Visit, site, subject
+from normfed_common.study.data import site_name
+from normfed_simulation.datasets.contents import Contents, Visit, subject
 from normfed_simulation.datasets.downloaded import Downloaded
 from normfed_simulation.datasets.naming import by_person
 from normfed_simulation.datasets.spreadsheet import read_table, unique
@@ -71,7 +72,8 @@ def add_glioma(found: Contents, name: str, institution: str, files: Mapping[str,
         found.problems.append(Problem(subject(name), "no segmentation (..._seg.nii.gz)"))
     if images:
         grid = next(iter(images))
-        found.add(Person(subject(name), site(institution), "tumour"), Visit(images, grid=grid, labels=files.get("seg")))
+        person = Participant(subject(name), site_name(institution), "tumour")
+        found.add(person, Visit(images, grid=grid, labels=files.get("seg")))
 
 
 def _institutions(root: Path, names: list[str]) -> dict[str, str]:

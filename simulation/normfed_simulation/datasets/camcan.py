@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from normfed_client.imaging.bids import Problem
-from normfed_simulation.datasets.contents import Contents, Person, Visit
+from normfed_client.imaging.bids import Participant, Problem
+from normfed_simulation.datasets.contents import Contents, Visit
 from normfed_simulation.datasets.downloaded import Downloaded
 from normfed_simulation.datasets.naming import by_person
 from normfed_simulation.datasets.spreadsheet import Row, read_table, unique
@@ -54,7 +54,7 @@ class CamCAN(Downloaded):
         for name, files in people.items():
             row = (rows or {}).get(name, {})
             told = sex(row.get("gender_text", "") or row.get("gender_code", ""))
-            person = Person(name, "Cambridge", "control", "Siemens TrioTim 3T", years(row.get("age", "")), told)
+            person = Participant(name, "Cambridge", "control", years(row.get("age", "")), told, "Siemens TrioTim 3T")
             found.add(person, Visit({kind: path for kind, (path, _) in files.items()}))
         return found
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from normfed_client.imaging.bids import SEXES, Problem
-from normfed_simulation.datasets.contents import Contents, Person, Visit, subject
+from normfed_client.imaging.bids import SEXES, Participant, Problem
+from normfed_simulation.datasets.contents import Contents, Visit, subject
 from normfed_simulation.datasets.downloaded import Downloaded
 from normfed_simulation.datasets.naming import by_person
 
@@ -51,6 +51,6 @@ class CC359(Downloaded):
             if brain is None:
                 found.problems.append(Problem(subject(name), "no brain mask (..._ss.nii.gz or ..._staple.nii.gz)"))
             age, sex = float(match["age"]), SEXES[match["sex"].lower()]
-            person = Person(subject(name), scanner.replace(" ", "-"), "control", scanner, age, sex)
+            person = Participant(subject(name), scanner.replace(" ", "-"), "control", age, sex, scanner)
             found.add(person, Visit({"T1w": path}, brain=brain))
         return found

@@ -8,35 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from normfed_client.imaging.bids import Problem
+from normfed_client.imaging import labels
+from normfed_client.imaging.bids import Participant, Problem
 from normfed_common.foundation.errors import DatasetError
-from normfed_common.learning.cohort import Sex
 from normfed_simulation.datasets.analyze import HEADER
 
 MASKS = Path("derivatives", "masks")
-IGNORED = "ignore"  # in a dseg.tsv, the name of labels that are left out of the truth and of what is evaluated
-
-
-@dataclass(frozen=True)
-class Person:
-    """A row of participants.tsv.
-
-    Parameters
-    ----------
-    subject
-        ``sub-`` and letters or digits.
-    site
-        The institution; a split of the same people has other sites.
-    group
-        ``control``, or what the person has.
-    """
-
-    subject: str
-    site: str
-    group: str
-    scanner: str | None = None
-    age: float | None = None
-    sex: Sex | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +56,7 @@ class Contents:
     others
         The folders of the other ones.
     names
-        Of the labels of segmentations, number to the kind of lesion or to `IGNORED`.
+        Of the labels of segmentations, number to the kind of lesion or to `labels.IGNORED`.
     links
         Place in the BIDS dataset to file of the source.
     texts
@@ -90,13 +67,13 @@ class Contents:
 
     source: Path
     names: Mapping[int, str] = field(default_factory=dict)
-    people: dict[str, Person] = field(default_factory=dict)
+    people: dict[str, Participant] = field(default_factory=dict)
     links: dict[str, Path] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     others: tuple[Path, ...] = ()
 
-    def add(self, person: Person, *visits: Visit) -> None:
+    def add(self, person: Participant, *visits: Visit) -> None:
         """Take in a person with the files of each visit.
 
         Raises
@@ -144,7 +121,7 @@ class Contents:
         grid = visit.grid.rpartition("_")[2]
         masks = {f"label-{kind}_mask": path for kind, path in visit.lesions.items()}
         masks |= {"desc-brain_mask": visit.brain} if visit.brain else {}
-        masks |= {"desc-lesions_dseg": visit.labels} if visit.labels else {}
+        masks |= {f"desc-{labels.DESCRIPTION}_dseg": visit.labels} if visit.labels else {}
         for what, path in masks.items():
             stem = str(anat / f"{name}_space-{visit.space or grid}_{what}")
             self.links[stem + ending(path)] = path
@@ -195,8 +172,3 @@ def ending(path: Path) -> str:
 def subject(name: str) -> str:
     """A name as BIDS has them: ``FeTS2022_01341`` is ``sub-FeTS202201341``."""
     return "sub-" + re.sub(r"[^A-Za-z0-9]", "", name)
-
-
-def site(name: str) -> str:
-    """A name that a site of a study can have: ``St. Mary's`` is ``St.-Mary-s``."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name.strip()).strip("-._")[:63]

@@ -11,21 +11,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from normfed_client.imaging.bids import SEXES, Problem
+from normfed_client.imaging.bids import Participant, Problem
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.learning.cohort import Sex
-from normfed_simulation.datasets.contents import Contents, Person, Visit, subject
+from normfed_simulation.datasets.contents import Contents, Visit, subject
 from normfed_simulation.datasets.downloaded import Downloaded
-from normfed_simulation.datasets.naming import by_person, matches
+from normfed_simulation.datasets.naming import by_person
 from normfed_simulation.datasets.spreadsheet import Row, read_table
+from normfed_simulation.datasets.values import sex, table
 
 T = TypeVar("T")
 NAME = r"(?P<person>IXI\d{3,})-(?P<site>Guys|HH|IOP)-\d+-(?P<kind>T1|T2|PD)\.nii(\.gz)?"
 SCANNERS = {"Guys": "Philips Intera 1.5T", "HH": "Philips Intera 3T", "IOP": "GE 1.5T"}
 MODALITIES = {"T1": "T1w", "T2": "T2w", "PD": "PDw"}
 AGE, SEX = "AGE", "SEX_ID (1=m, 2=f)"
-TABLES = ("IXI.xls", "IXI.csv")
-CODES = {"1": "m", "2": "f"}
+TABLES = (r"IXI\.csv", r"IXI\.xls")  # whoever saved the sheet as text cannot read the other
 
 
 class IXI(Downloaded):
@@ -55,37 +55,38 @@ class IXI(Downloaded):
                 continue
             (site,) = sites
             number = str(int(name.removeprefix("IXI")))
-            person = Person(subject(name), site, "control", SCANNERS[site], ages.get(number), sexes.get(number))
+            person = Participant(subject(name), site, "control", ages.get(number), sexes.get(number), SCANNERS[site])
             found.add(person, Visit({MODALITIES[kind]: path for kind, (path, _) in files.items()}))
         return found
 
 
 def _ages_and_sexes(root: Path, found: Contents) -> tuple[dict[str, float], dict[str, Sex]]:
     """By the number of a person; where two rows differ, neither."""
-    table = next((path for path, _ in matches(root, "|".join(TABLES).replace(".", r"\."))), None)
-    if table is None:
-        found.problems.append(Problem(TABLES[0], "missing, so nobody has an age or a sex"))
+    path = table(root, *TABLES)
+    if path is None:
+        found.problems.append(Problem("IXI.xls", "missing, so nobody has an age or a sex"))
         return {}, {}
     ages: dict[str, set[float]] = defaultdict(set)
     sexes: dict[str, set[Sex]] = defaultdict(set)
-    for row in read_table(table, ("IXI_ID", AGE, SEX)):
+    for row in read_table(path, ("IXI_ID", AGE, SEX)):
         if row[AGE]:
-            ages[row["IXI_ID"]].add(_years(row, table))
-        if row[SEX] in CODES:
-            sexes[row["IXI_ID"]].add(SEXES[CODES[row[SEX]]])
+            ages[row["IXI_ID"]].add(_years(row, path))
+        told = sex(row[SEX])
+        if told is not None:
+            sexes[row["IXI_ID"]].add(told)
     for what, said in (("ages", ages), ("sexes", sexes)):
         torn = sorted(number for number, values in said.items() if len(values) > 1)
         if torn:
-            found.problems.append(Problem(table.name, f"two {what} for {', '.join(torn)}: both are left out"))
+            found.problems.append(Problem(path.name, f"two {what} for {', '.join(torn)}: both are left out"))
     return _single(ages), _single(sexes)
 
 
-def _years(row: Row, table: Path) -> float:
+def _years(row: Row, path: Path) -> float:
     try:
         return round(float(row[AGE]), 2)
     except ValueError:
         raise DatasetError(
-            f"{table}: {AGE} {row[AGE]!r} of {row['IXI_ID']} is no number. Get the table again."
+            f"{path}: {AGE} {row[AGE]!r} of {row['IXI_ID']} is no number. Get the table again."
         ) from None
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from normfed_client.imaging.bids import Participant
 from normfed_common.foundation.errors import DatasetError
-from normfed_simulation.datasets.contents import Contents, Person, Visit, subject
+from normfed_simulation.datasets.contents import Contents, Visit, subject
 from normfed_simulation.datasets.downloaded import Downloaded
 from normfed_simulation.datasets.naming import walk
 from normfed_simulation.datasets.values import tell
@@ -27,7 +28,7 @@ class MSLUB(Downloaded):
     """See the module. One hospital: test on it beside other datasets, or split it."""
 
     title = "MSLUB, multiple sclerosis with a consensus of three experts"
-    licence = "CC BY 4.0"
+    licence = "CC BY"
     citation = "Lesjak et al., Neuroinformatics 16, 2018, doi:10.1007/s12021-017-9348-7"
     access = "download: lit.fe.uni-lj.si/en/research/resources/3D-MR-MS, or github.com/muschellij2/open_ms_data"
     modalities = ("T1w", "ce-gadolinium_T1w", "T2w", "FLAIR")
@@ -61,6 +62,6 @@ class MSLUB(Downloaded):
             if "FLAIR" in of:
                 images = {KINDS[kind]: path for kind, path in of.items() if kind in KINDS}
                 lesions = {"MS": of["consensus_gt"]} if "consensus_gt" in of else {}
-                person = Person(subject(name), "Ljubljana", "MS", "Siemens Magnetom Trio 3T")
+                person = Participant(subject(name), "Ljubljana", "MS", scanner="Siemens Magnetom Trio 3T")
                 found.add(person, Visit(images, grid="FLAIR", brain=of.get("brainmask"), lesions=lesions))
         return found

@@ -8,17 +8,18 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from normfed_client.imaging.cache import default_root
 from normfed_common.foundation.errors import DatasetError
 
 HIDDEN = (".", "__MACOSX")  # how names begin that no dataset means
 
 
 def walk(root: Path) -> Iterator[Path]:
-    """All files below ``root``, in the order of their names; nothing hidden."""
-    seen = set()
+    """All files below ``root``, in the order of their names; nothing hidden, and nothing of a cache that lies there."""
+    seen = {os.path.realpath(default_root())}
     for folder, folders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        if real in seen:  # a link that leads back
+        if real in seen:  # a link that leads back, or the cache
             folders.clear()
             continue
         seen.add(real)

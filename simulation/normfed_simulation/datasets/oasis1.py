@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from normfed_client.imaging.bids import SEXES
-from normfed_simulation.datasets.contents import Contents, Person, Visit, subject
+from normfed_client.imaging.bids import SEXES, Participant
+from normfed_simulation.datasets.contents import Contents, Visit, subject
 from normfed_simulation.datasets.downloaded import Downloaded
 from normfed_simulation.datasets.naming import matches
 from normfed_simulation.datasets.spreadsheet import read_table, unique
@@ -48,6 +48,6 @@ class OASIS1(Downloaded):
         for name in sorted(scans.keys() & rows.keys()):
             row = rows[name]
             group = "control" if row["CDR"] in NO_DEMENTIA else "dementia"
-            facts = ("Siemens Vision 1.5T", years(row["Age"]), SEXES.get(row["M/F"].lower()))
-            found.add(Person(subject(name[:9]), "WashU", group, *facts), Visit({"T1w": scans[name]}))
+            facts = (group, years(row["Age"]), SEXES.get(row["M/F"].lower()), "Siemens Vision 1.5T")
+            found.add(Participant(subject(name[:9]), "WashU", *facts), Visit({"T1w": scans[name]}))
         return found

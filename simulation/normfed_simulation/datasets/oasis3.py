@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from normfed_simulation.datasets.contents import Contents, Person, Visit
+from normfed_client.imaging.bids import Participant
+from normfed_simulation.datasets.contents import Contents, Visit
 from normfed_simulation.datasets.downloaded import Downloaded
 from normfed_simulation.datasets.naming import matches
 from normfed_simulation.datasets.spreadsheet import read_table, unique
@@ -68,7 +69,7 @@ class OASIS3(Downloaded):
             entry = years(people[name]["AgeatEntry"])
             age = None if entry is None else round(entry + on_day / DAYS_A_YEAR, 1)
             group = _group(ratings.get(name, []), on_day)
-            person = Person(f"sub-{name}", "WashU", group, scanners[name], age, sex(people[name]["GENDER"]))
+            person = Participant(f"sub-{name}", "WashU", group, age, sex(people[name]["GENDER"]), scanners[name])
             found.add(person, Visit(images))
         return found
 

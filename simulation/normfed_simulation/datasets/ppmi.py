@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from normfed_simulation.datasets.contents import Contents, Person, site, subject
+from normfed_client.imaging.bids import Participant
+from normfed_common.study.data import site_name
+from normfed_simulation.datasets.contents import Contents, subject
 from normfed_simulation.datasets.downloaded import Downloaded
 from normfed_simulation.datasets.ida import collection, first_visit, images
 from normfed_simulation.datasets.spreadsheet import Row, read_table
@@ -48,7 +50,7 @@ class PPMI(Downloaded):
         tell(found, (visits.keys() & sites.keys()) - people.keys(), "is in no table of groups: left out")
         for name in sorted(visits.keys() & sites.keys() & people.keys()):
             group, age, told = people[name]
-            person = Person(subject(name), site(f"site-{sites[name]}"), group, None, years(age), sex(told))
+            person = Participant(subject(name), site_name(f"site-{sites[name]}"), group, years(age), sex(told))
             found.add(person, visits[name])
         return found
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from normfed_common.foundation.errors import DatasetError
+from normfed_common.wording.terminal_text import some
 
 Row = dict[str, str]
 
@@ -40,7 +41,7 @@ def read_table(path: Path, columns: Collection[str], encoding: str = "utf-8-sig"
     missing = [column for column in columns if column not in header]
     if missing:
         raise DatasetError(
-            f"{path}: has no column {', '.join(map(repr, missing))}; found {', '.join(header)}. Get the table again, "
+            f"{path}: has no column {', '.join(map(repr, missing))}; found {some(header)}. Get the table again, "
             "or rename the column."
         )
     filled = [row for row in rows if any(cell.strip() for cell in row)]
@@ -66,11 +67,11 @@ def unique(rows: Sequence[Row], column: str, path: Path) -> dict[str, Row]:
 def _text(path: Path, encoding: str) -> list[list[str]]:
     try:
         text = path.read_text(encoding=encoding)
-    except (OSError, UnicodeDecodeError) as error:
+        first = text.partition("\n")[0]
+        delimiter = "\t" if path.suffix == ".tsv" else max(",;\t", key=first.count)
+        return [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: cannot be read as UTF-8 text ({error}). Save it again as UTF-8.") from error
-    first = text.partition("\n")[0]
-    delimiter = "\t" if path.suffix == ".tsv" else max(",;\t", key=first.count)
-    return [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
 
 
 def _sheet(path: Path) -> list[list[str]]:

@@ -17,11 +17,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from normfed_client.imaging.bids import Participant
 from normfed_common.foundation import digests
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.foundation.files import is_full
 from normfed_simulation.datasets.analyze import HEADER, convert
-from normfed_simulation.datasets.contents import MASKS, Contents, Person
+from normfed_simulation.datasets.contents import MASKS, Contents
 
 VERSION = 1  # raise it when the same contents give another view
 DESCRIPTION = "dataset_description.json"
@@ -68,7 +69,7 @@ def sources_of(root: Path) -> tuple[Path, ...]:
         return ()
 
 
-def participants(people: Iterable[Person]) -> str:
+def participants(people: Iterable[Participant]) -> str:
     """A participants.tsv of these people, in the order of their names."""
     text = io.StringIO()
     table = csv.writer(text, delimiter="\t", lineterminator="\n")

@@ -11,9 +11,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from normfed_client.imaging.bids import Problem
+from normfed_client.imaging.bids import Participant, Problem
+from normfed_client.imaging.labels import IGNORED
 from normfed_common.study.base import Frozen
-from normfed_simulation.datasets.contents import IGNORED, Contents, Person, Visit, subject
+from normfed_simulation.datasets.contents import Contents, Visit, subject
 from normfed_simulation.datasets.downloaded import Downloaded
 
 HOSPITALS = ("Utrecht", "Singapore", "Amsterdam", "GE3T")  # the last as the challenge's own server had it
@@ -74,7 +75,7 @@ class WMH(Downloaded):
             if labels is None:
                 found.problems.append(Problem(name, f"no wmh.nii.gz in {case.relative_to(root)}"))
             grid = "FLAIR" if "FLAIR" in images else "T1w"
-            person = Person(name, site, "WMH", SCANNERS[known] if known else None)
+            person = Participant(name, site, "WMH", scanner=SCANNERS[known] if known else None)
             found.add(person, Visit(images, grid=grid, labels=labels))
         return found
 

@@ -25,7 +25,7 @@ from normfed_simulation.domain_shift.layout import (
 from normfed_simulation.domain_shift.runs import OWN, Figures, figures
 from normfed_simulation.domain_shift.words import words
 
-GAPS = {"federated": (FEDERATED, UNSEEN), OWN: (OWN, BORROWED)}  # seen and unseen
+GAPS = {FEDERATED: (FEDERATED, UNSEEN), OWN: (OWN, BORROWED)}  # seen and unseen
 
 
 def assembled(folder: ShiftFolder, failed: Mapping[str, str]) -> DomainShift:
@@ -78,7 +78,9 @@ def assembled(folder: ShiftFolder, failed: Mapping[str, str]) -> DomainShift:
         metrics={m: next(iter(_everybody(any_run).values())).metric(m).title for m in metrics},
         titles=any_run.titles,
         sites=any_run.sites,
-        remarks=(*folder.shift.remarks, *remarks),
+        trained=tuple(any_run.matrix),
+        tested=tuple(next(iter(any_run.matrix.values()))),
+        remarks=(*folder.shift.remarks, *remarks, *_beside(any_run)),
         words=(),
         harmonizations=results,
     )
@@ -89,13 +91,21 @@ def _alike(found: Mapping[str, Figures]) -> tuple[dict[str, Figures], list[str]]
     """All at the sites of which every run has figures, so that differences are over the same people."""
     common = set.intersection(*(set(run.sites) for run in found.values()))
     if not common:
-        raise RunError("The runs have no site in common with figures of the federation with it and without it.")
+        raise RunError("The runs have no site in common whose figures could be compared.")
     remarks = []
     for name, run in found.items():
         others = sorted({site for other in found.values() for site in other.sites} - set(run.sites))
         if others:
             remarks.append(f"{', '.join(others)} left out everywhere: {name} has not all figures of it.")
     return {name: run.at(common) for name, run in found.items()}, remarks
+
+
+def _beside(run: Figures) -> list[str]:
+    """Which sites have figures in the matrices alone."""
+    if not run.seen:
+        return ["No site both trains and tests: every figure is of scanners that no model saw, and no gap is defined."]
+    more = sorted({test for row in run.matrix.values() for test, of in row.items() if of} - set(run.sites))
+    return [f"{', '.join(more)} never trained: in the matrices alone."] if more else []
 
 
 def _everybody(run: Figures) -> dict[str, Summary]:
@@ -120,7 +130,9 @@ def _of_metric(run: Figures, without: Figures | None, metric: str) -> MetricFigu
             for name, served in run.approaches.items()
         },
         gaps={
-            name: _gaps(run, without, pair, metric) for name, pair in GAPS.items() if set(pair) <= run.approaches.keys()
+            name: _gaps(run, without, pair, metric)
+            for name, pair in GAPS.items()
+            if run.seen and set(pair) <= run.approaches.keys()
         },
         matrix={
             train: {test: averaged(of).mean(metric) for test, of in row.items() if of}

@@ -6,13 +6,14 @@ What is finished is not run again; a harmonization that fails says why, and the 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from concurrent.futures import as_completed
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from normfed_client.imaging.bids import read_dataset
 from normfed_common.foundation.errors import NormfedError
@@ -89,7 +90,7 @@ def run_one(folder: ShiftFolder, name: str, means: Means, watcher: Watcher) -> N
     run = folder.run(name)
     if not run.finished or not (run.folder / "report.html").exists():
         experiment.simulate(run, means.data, means.engine, means.device, means.workers, watcher)
-    if not folder.scanners_file(name).exists():
+    if kept_scanners(folder, name) is None:
         people = healthy(run)
         watcher.begin(HEALTHY, sum(len(cases) for _, cases in people))
         found = scanners(run, people, partial(watcher.advance, HEALTHY))
@@ -98,12 +99,15 @@ def run_one(folder: ShiftFolder, name: str, means: Means, watcher: Watcher) -> N
 
 def finished(folder: ShiftFolder, name: str) -> bool:
     """Whether there is nothing left to do for a harmonization."""
-    return (folder.run_folder(name) / "report.html").exists() and folder.scanners_file(name).exists()
+    return (folder.run_folder(name) / "report.html").exists() and kept_scanners(folder, name) is not None
 
 
-def kept_scanners(folder: ShiftFolder, name: str) -> Scanners:
-    """What `run_one` found of the healthy people."""
-    return Scanners.model_validate_json(folder.scanners_file(name).read_bytes())
+def kept_scanners(folder: ShiftFolder, name: str) -> Scanners | None:
+    """What `run_one` found of the healthy people; None where it did not get there, or the file is damaged."""
+    try:
+        return Scanners.model_validate_json(folder.scanners_file(name).read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def _beside_each_other(folder: ShiftFolder, waiting: list[str], means: Means, shown: Shown) -> dict[str, str]:
@@ -168,8 +172,3 @@ def shared_out(cores: int, sites: int, waiting: int) -> tuple[int, int]:
     parallel = max(1, min(waiting, cores // max(sites, 1)))
     each = cores // parallel
     return parallel, 0 if each < 2 else min(each, sites)
-
-
-def cores() -> int:
-    """Of this machine, as far as this process may use them."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

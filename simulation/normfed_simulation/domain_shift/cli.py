@@ -29,7 +29,7 @@ from normfed_simulation.cli import (
 
 if TYPE_CHECKING:
     from normfed_simulation.domain_shift.folder import ShiftFolder
-    from normfed_simulation.experiment import Engine, Watcher
+    from normfed_simulation.experiment import Watcher
 
 study = typer.Typer(help="Studies of one question, each many runs of one study.", no_args_is_help=True)
 
@@ -45,8 +45,9 @@ def domain_shift(
     harmonizations: Annotated[
         str | None,
         typer.Option(
-            help="Transforms separated by commas, such as none,nyul,combat. With parameters, or several after each "
-            "other: 'nyul,{name: combat, age: true},[percentiles, combat]'. Default: those of the study."
+            help="Transforms separated by commas, such as none,nyul,combat; with parameters: "
+            "'nyul,{name: fourier-amplitude, beta: 0.1}'; several in a row as a YAML list of them. Default: those of "
+            "the study, or else the usual ones."
         ),
     ] = None,
     repeats: Annotated[
@@ -91,16 +92,12 @@ def domain_shift(
             experiment.check(of_one, root)
         opened = folder.begin(chosen, root, out)
     waiting = sum(not cells.finished(opened, name) for name in opened.shift.studies)
-    beside, each = cells.shared_out(cells.cores(), cells.sites_of(opened.shift.study, root), waiting)
+    beside, each = cells.shared_out(experiment.cores(), cells.sites_of(opened.shift.study, root), waiting)
     if parallel is not None:
-        beside, each = parallel, max(cells.cores() // parallel, 1) if parallel < cells.cores() else 0
-    means = cells.Means(root, _engine(engine), device, each if workers is None else workers, beside)
+        beside, each = parallel, max(experiment.cores() // parallel, 1) if parallel < experiment.cores() else 0
+    means = cells.Means(root, engine.value, device, each if workers is None else workers, beside)
     with folder.discarded_if_refused(opened):
         _run(opened, means, quiet, as_json)
-
-
-def _engine(name: EngineName) -> Engine:
-    return "ray" if name is EngineName.ray else "local"
 
 
 def _run(opened: ShiftFolder, means: Any, quiet: bool, as_json: bool) -> None:
@@ -125,7 +122,11 @@ def _run(opened: ShiftFolder, means: Any, quiet: bool, as_json: bool) -> None:
     try:
         failed = cells.run_all(opened, means, shown)
     except KeyboardInterrupt:
-        console.print(f"\nStopped. Go on with:\n  normfed study domain-shift --resume {opened.path}", highlight=False)
+        console.print(
+            f"\nStopped. Go on with:\n  normfed study domain-shift --resume {opened.path}",
+            soft_wrap=True,
+            highlight=False,
+        )
         raise typer.Exit(130) from None
     results = assembled(opened, failed)
     write(opened.path, results)
@@ -142,5 +143,6 @@ def _run(opened: ShiftFolder, means: Any, quiet: bool, as_json: bool) -> None:
         console.print(
             f"[yellow]![/] Failed: {plain(', '.join(failed))}. Try again with:\n"
             f"  normfed study domain-shift --resume {opened.path}",
+            soft_wrap=True,
             highlight=False,
         )

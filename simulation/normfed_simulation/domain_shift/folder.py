@@ -37,9 +37,22 @@ class ShiftFolder:
 
     @property
     def data(self) -> Path | None:
-        """The dataset that it began with; None where the study has it made."""
-        found = json.loads((self.path / DATA).read_text())["data"]
-        return None if found is None else Path(found)
+        """The dataset that it began with; None where the study has it made.
+
+        Raises
+        ------
+        RunError
+            If the folder does not say any more.
+        """
+        path = self.path / DATA
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))["data"]
+            return None if found is None else Path(found)
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise RunError(
+                f"{path}: cannot be read ({error}). Say with --data DIR where the dataset is; a study that has it made "
+                'needs {"data": null} there.'
+            ) from error
 
     def run(self, harmonization: str) -> Run:
         """The run of a harmonization, which begins now if it has not yet.

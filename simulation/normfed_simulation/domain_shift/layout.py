@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_text
 from normfed_common.study.base import Frozen
 from normfed_server.results.layout import AtSite, Difference, Interval, Number, Trainings
+from normfed_server.results.reading import read_as
 
 FILE, SCHEMA = "domain-shift.json", "domain-shift.schema.json"
 Verdict = Literal["better", "worse", "tied"]
@@ -72,7 +72,8 @@ class MetricFigures(Frozen):
 
     approaches: dict[str, ApproachFigures] = Field(description="by approach; see `titles`")
     gaps: dict[str, Gaps] = Field(
-        description="federated: with the site and without it; local: a site's own model at home, and others' there"
+        description="federated: with the site and without it; local: a site's own model at home, and others' there; "
+        "none where no site both trains and tests"
     )
     matrix: dict[str, dict[str, Number]] = Field(description="training site to test site: mean of its own model there")
 
@@ -137,7 +138,11 @@ class DomainShift(Frozen):
     trainings: int = Field(description="of every model; one where nothing is drawn")
     metrics: dict[str, str] = Field(description="metric to its title")
     titles: dict[str, str] = Field(description="approach to what people read")
-    sites: tuple[str, ...] = Field(description="those that train and test: every figure is over their patients")
+    sites: tuple[str, ...] = Field(
+        description="over whose patients figures are: those that train and test, or else all that test"
+    )
+    trained: tuple[str, ...] = Field(description="the rows of matrices")
+    tested: tuple[str, ...] = Field(description="the columns of matrices")
     remarks: tuple[str, ...] = Field(description="what was left out, and why")
     words: tuple[str, ...] = Field(description="the answer in plain words, made of the figures")
     harmonizations: dict[str, HarmonizationResults]
@@ -153,13 +158,7 @@ def read(folder: Path) -> DomainShift:
 
     Raises
     ------
-    RunError
+    DamagedError
         If there is none, or it cannot be read.
     """
-    path = folder / FILE
-    try:
-        return DomainShift.model_validate_json(path.read_bytes())
-    except (ValidationError, OSError) as error:
-        raise RunError(
-            f"{path}: cannot be read. normfed study domain-shift --resume {folder} makes it again."
-        ) from error
+    return read_as(DomainShift, folder / FILE, f"normfed study domain-shift --resume {folder} makes it again.")

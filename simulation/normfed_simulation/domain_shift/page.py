@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-
 from normfed_common.foundation.files import write_text
 from normfed_common.study.domain_shift import NONE
+from normfed_server.report.rendering import templates
 from normfed_server.report.words import interval, number, signed
 from normfed_simulation.domain_shift.layout import DomainShift, Share
 
@@ -37,13 +36,7 @@ class Shading:
 
 def write_page(folder: Path, results: DomainShift) -> Path:
     """Write it into the study's folder; returns its path."""
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("normfed_simulation.domain_shift"), PackageLoader("normfed_server.report")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("normfed_simulation.domain_shift", trim_blocks=True)
     environment.filters |= {
         "number": number,
         "signed": signed,
@@ -60,6 +53,7 @@ def write_page(folder: Path, results: DomainShift) -> Path:
         failed={name: one.failed for name, one in results.harmonizations.items() if one.failed},
         approaches=[name for name in results.titles if any(name in _approaches(results, one) for one in found)],
         shading={metric: _shading(results, metric) for metric in results.metrics},
+        gaps_are_defined=any(figures.gaps for one in found.values() for figures in one.figures.values()),
         none=NONE,
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from rich.table import Table
 
 from normfed_server.results.models import BORROWED, UNSEEN
@@ -12,15 +14,15 @@ from normfed_simulation.domain_shift.runs import OWN
 from normfed_simulation.domain_shift.words import MAIN
 from normfed_simulation.tables import NARROW
 
-COLUMNS = {OWN: "own", BORROWED: "other", UNSEEN: "unseen", FEDERATED: "fed.", POOLED: "pooled"}
+COLUMNS = {OWN: "own", BORROWED: "other", UNSEEN: "unseen", FEDERATED: "fed.", POOLED: "pool."}
 
 
 def shift_table(results: DomainShift) -> Table:
     """By harmonization: the mean of every approach, how well scanners are told, how well age is."""
     chosen = [name for name in results.titles if name in COLUMNS]
     table = Table(title=f"{results.metrics[MAIN]} [dim](and its change)[/]", **NARROW)
-    table.add_column("", overflow="fold", min_width=18)
-    for title in (*(COLUMNS[name] for name in chosen), "gap", "scanner", "age R2"):
+    table.add_column("", overflow="fold", min_width=17)
+    for title in (*(COLUMNS[name] for name in chosen), "gap", "scanner", "age"):
         table.add_column(title, justify="right", no_wrap=True)
     for name, one in results.harmonizations.items():
         if one.failed:
@@ -29,8 +31,8 @@ def shift_table(results: DomainShift) -> Table:
             table.add_row(name, *(_cell(one, column) for column in chosen), _gap(one), _scanner(one), _age(one))
     table.caption = (
         "own: every site's own model at home; other: other sites' there; unseen: a federation without the site. "
-        "gap: fed. less unseen. scanner: balanced accuracy on features; chance: one over the scanners. Changes: "
-        "from no harmonization."
+        "gap: fed. less unseen. scanner: balanced accuracy on features; chance: one over the scanners. age: R2 at "
+        "scanners that the regression never saw. Below: the change from no harmonization."
     )
     return table
 
@@ -47,7 +49,9 @@ def _cell(one: HarmonizationResults, approach: str) -> str:
 
 
 def _gap(one: HarmonizationResults) -> str:
-    found = one.figures[MAIN].gaps["federated"].all.gap
+    if FEDERATED not in one.figures[MAIN].gaps:
+        return "–"
+    found = one.figures[MAIN].gaps[FEDERATED].all.gap
     low, high = found.ci95
     ends = "" if low is None or high is None else f"\n[dim]{_short(low, '+')}[/]\n[dim]{_short(high, '+')}[/]"
     return _short(found.mean, "+") + ends
@@ -64,5 +68,5 @@ def _age(one: HarmonizationResults) -> str:
 
 
 def _short(value: float | None, sign: str = "") -> str:
-    """Three decimals without the zero before them."""
-    return "–" if value is None else f"{value:{sign}.3f}".replace("0.", ".", 1)
+    """Three decimals, without a zero before them."""
+    return "–" if value is None else re.sub(r"^([+-]?)0\.", r"\1.", f"{value:{sign}.3f}")

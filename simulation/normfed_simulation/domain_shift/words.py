@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from normfed_common.study.domain_shift import NONE
 from normfed_server.report.words import listed
-from normfed_server.results.layout import Difference, Interval
+from normfed_server.results.layout import Interval
 from normfed_server.results.models import UNSEEN
 from normfed_server.sites.letterhead import FEDERATED
 from normfed_simulation.domain_shift.gaps import FEWEST_PATIENTS, is_gap
@@ -17,10 +17,11 @@ from normfed_simulation.domain_shift.layout import (
     DomainShift,
     Gap,
     HarmonizationResults,
+    MetricFigures,
     Share,
     Told,
 )
-from normfed_simulation.domain_shift.runs import OWN
+from normfed_simulation.domain_shift.runs import ONLY, OWN
 
 MAIN = "auprc"
 
@@ -44,6 +45,8 @@ def _losses(results: DomainShift, one: HarmonizationResults) -> list[str]:
     figures = one.figures[MAIN]
     title = results.metrics[MAIN]
     gaps, sentences = figures.gaps, []
+    if FEDERATED not in gaps:
+        return _of_strangers(results, figures)
     who = f"Over {_patients(gaps['federated'].all.n)} at {len(results.sites)} sites"
     if OWN in gaps:
         own = gaps[OWN].all
@@ -68,13 +71,32 @@ def _losses(results: DomainShift, one: HarmonizationResults) -> list[str]:
     return sentences
 
 
+def _of_strangers(results: DomainShift, figures: MetricFigures) -> list[str]:
+    """Where all sites that test are unseen: the federation beside the best site alone, which is picked on these very
+    patients."""
+    title, whole = results.metrics[MAIN], figures.approaches[FEDERATED]
+    text = (
+        f"Over {_patients(whole.n)} at {len(results.sites)} sites, none of which trains, the federated model has a "
+        f"mean {title} of {_n(whole.mean)}"
+    )
+    single = {name: of for name, of in figures.approaches.items() if name.startswith(ONLY) and of.mean is not None}
+    if not single:
+        return [f"{text}."]
+    best = max(single, key=lambda name: single[name].mean or 0.0)
+    found = single[best].over_federated
+    said = "" if found is None else f"; against the federation that is {_verdict(found)}"
+    return [
+        f"{text}, and the best site alone, {best.removeprefix(ONLY)}, picked on these very patients, "
+        f"{_n(single[best].mean)}{said}."
+    ]
+
+
 def _loss(gap: Gap) -> str:
     if gap.n < FEWEST_PATIENTS:
         return f"a difference of {_s(gap.gap.mean)}, of which so few patients say nothing"
     if is_gap(gap.gap, gap.n):
         return f"a loss of {_n(gap.gap.mean)} ({_interval(gap.gap.ci95)})"
-    flipped = Difference(mean=gap.gap.mean, ci95=gap.gap.ci95)
-    high = flipped.ci95[1]
+    high = gap.gap.ci95[1]
     if high is not None and high <= -0.0005:
         return f"no loss, but {_n(-(gap.gap.mean or 0))} more ({_interval(gap.gap.ci95)})"
     return f"a tie, for the difference of {_s(gap.gap.mean)} has an interval that holds 0 ({_interval(gap.gap.ci95)})"
@@ -161,13 +183,25 @@ def _scanner(found: Mapping[str, HarmonizationResults]) -> list[str]:
             f"By {of} a classifier tells the scanner of healthy people: {listed(parts)}; chance is "
             f"{_percent(chance)} %."
         )
+    if any(_below(told) for one in found.values() if one.scanners for told in one.scanners.told):
+        sentences.append(
+            "Below chance is no sign of scans without a scanner: means were taken off these very people, so that those "
+            "of whoever is left out lie on the other side."
+        )
     return sentences
 
 
 def _chance(told: Told) -> str:
     p = told.p_value or 0.0
+    if _below(told):
+        return f"p = {p:.2f}, below chance"
     above = (told.accuracy or 0) > (told.chance or 0) and p <= 0.05
     return f"p = {p:.2f}, {'above chance' if above else 'not told from chance'}"
+
+
+def _below(told: Told) -> bool:
+    high = None if told.ci95 is None else told.ci95[1]
+    return high is not None and told.chance is not None and high < told.chance
 
 
 def _biology(found: Mapping[str, HarmonizationResults]) -> list[str]:

@@ -217,12 +217,12 @@ def _tested(trained: Trained, site: str, subjects: Sequence[Subject], cache: Pat
 
 
 def _kept(subject: Subject, cache: Path) -> Volume:
-    """A prepared scan, mapped from the cache."""
+    """A prepared scan, mapped from the cache, where each slice lies together."""
     name = subject.image.name.removesuffix(".gz").removesuffix(".nii")
     image, mask = (cache / subject.site / f"{name}.{kind}.npy" for kind in ("image", "mask"))
     if not (image.is_file() and mask.is_file()):
         volume = opened(subject)
         for path, array in ((image, volume.image), (mask, volume.mask)):
             with atomic(path) as part:
-                np.save(part, array)
-    return Volume(np.load(image, mmap_mode="r"), np.load(mask, mmap_mode="r"))
+                np.save(part, np.moveaxis(array, -1, 0))
+    return Volume(*(np.moveaxis(np.load(path, mmap_mode="r"), 0, -1) for path in (image, mask)))

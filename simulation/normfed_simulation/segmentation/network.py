@@ -43,8 +43,6 @@ class SegmentationNetwork(nn.Module):
         Of the finest resolution; doubled by every halving.
     """
 
-    layout: torch.memory_format = torch.channels_last
-
     def __init__(self, filters: int = 16) -> None:
         super().__init__()
         widths = [filters * 2**level for level in range(LEVELS + 1)]
@@ -59,7 +57,7 @@ class SegmentationNetwork(nn.Module):
 
     def forward(self, slices: Tensor) -> Tensor:
         """Logits of brain."""
-        features = [self.first(slices.contiguous(memory_format=self.layout))]
+        features = [self.first(slices)]
         for down in self.down:
             features.append(down(features[-1]))
         x = features.pop()

@@ -203,7 +203,7 @@ def predicted(
 ) -> np.ndarray:
     """The brain in a prepared image (X, Y, Z), bool: slice by slice, a probability above one half."""
     device = next(network.parameters()).device
-    slices = torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, 0), np.float32))[:, None]
+    slices = torch.from_numpy(np.moveaxis(image, -1, 0).astype(np.float32))[:, None]
     height, width = slices.shape[-2:]
     top, left = (-height % MULTIPLE) // 2, (-width % MULTIPLE) // 2
     found = []

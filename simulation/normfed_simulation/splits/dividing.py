@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from normfed_client.imaging.bids import Dataset, Visit, read_dataset
 from normfed_client.imaging.scanners import LONGEST_SCANNER
@@ -140,8 +141,8 @@ def described(study: StudyConfig) -> str:
 
 def source_of(root: Path) -> Path:
     """The dataset that a view was made of; of any other dataset itself."""
-    note = root / NOTE
-    return Path(json.loads(note.read_text())["source"]) if note.exists() else root
+    note = _note(root)
+    return root if note is None else Path(note["source"])
 
 
 def _seed(study: StudyConfig, split: Split) -> int:
@@ -150,11 +151,29 @@ def _seed(study: StudyConfig, split: Split) -> int:
 
 def _is_view(root: Path, study: StudyConfig, split: Split) -> bool:
     """Whether it is of this split by this seed."""
-    note = root / NOTE
-    if not note.exists():
-        return False
-    said = json.loads(note.read_text())
-    return bool(said["split"] == study.data.split and said["seed"] == _seed(study, split))
+    note = _note(root)
+    return note is not None and bool(note["split"] == study.data.split and note["seed"] == _seed(study, split))
+
+
+def _note(root: Path) -> dict[str, Any] | None:
+    """What a view says of itself; None where a dataset is none.
+
+    Raises
+    ------
+    DatasetError
+        If that cannot be read: to divide people anew who are divided already would make other sites of them.
+    """
+    path = root / NOTE
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {"source": str(found["source"]), "split": found["split"], "seed": found["seed"]}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DatasetError(
+            f"{path}: damaged. In a folder of links that a split made, delete the folder: it is made again; anywhere "
+            "else remove this file alone."
+        ) from error
 
 
 def _table(dataset: Dataset, sites: Mapping[str, str]) -> str:

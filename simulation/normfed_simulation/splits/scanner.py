@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from normfed_common.foundation.errors import StudyError
+from normfed_common.study.data import site_name
 from normfed_simulation.splits.base import Person, Split, SplitConfig
-
-LONGEST = 63  # characters of a site's name
 
 
 class Scanner(Split):
@@ -37,7 +35,7 @@ class Scanner(Split):
                 f"everybody was scanned on {scanners[0]}, so there would be one site, which is no federation. Split by "
                 "something else."
             )
-        names = {scanner: site_name(scanner) for scanner in sorted(set(scanners))}
+        names = {scanner: site_name(scanner) or "scanner" for scanner in sorted(set(scanners))}
         for scanner, name in names.items():
             twin = next((other for other in names if other != scanner and names[other] == name), None)
             if twin is not None:
@@ -46,8 +44,3 @@ class Scanner(Split):
                     "column scanner."
                 )
         return [names[scanner] for scanner in scanners]
-
-
-def site_name(scanner: str) -> str:
-    """A scanner's name as that of a site may be: ``Siemens 3T`` is ``Siemens-3T``."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", scanner).strip("-._")[:LONGEST] or "scanner"

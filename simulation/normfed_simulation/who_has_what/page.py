@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from normfed_client.imaging.bids import Dataset
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.foundation.files import write_text
+from normfed_server.report.rendering import templates
 from normfed_simulation.who_has_what import plots
 from normfed_simulation.who_has_what.people import Row, rows
 
@@ -42,16 +42,18 @@ def write_page(path: Path, dataset: Dataset, before: Dataset, split: str) -> Non
         If the page cannot be written.
     """
     people, problems = rows(dataset, before)
-    loader = ChoiceLoader([PackageLoader("normfed_simulation.who_has_what"), PackageLoader("normfed_server.report")])
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    page = environment.get_template("page.html.jinja").render(
-        root=before.root,
-        people=people,
-        sites=summaries(people),
-        split=split,
-        plots={heading: drawn for heading, draw in PLOTS.items() if (drawn := draw(people))},
-        problems=[*dataset.problems, *problems],
-        plotly=get_plotlyjs(),
+    page = (
+        templates("normfed_simulation.who_has_what")
+        .get_template("page.html.jinja")
+        .render(
+            root=before.root,
+            people=people,
+            sites=summaries(people),
+            split=split,
+            plots={heading: drawn for heading, draw in PLOTS.items() if (drawn := draw(people))},
+            problems=[*dataset.problems, *problems],
+            plotly=get_plotlyjs(),
+        )
     )
     try:
         write_text(path, page)

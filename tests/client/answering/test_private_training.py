@@ -142,7 +142,7 @@ def test_whatever_else_is_asked_of_whomever_has_noise_of_its_own(asked: Asked, m
         asked(Canary()),
     ]
     keys = [key(job), job.noise_key("else"), *map(key, others)]
-    monkeypatch.setattr("normfed_client.answering.job.content", lambda _site: "other scans")
+    monkeypatch.setattr("normfed_client.answering.job.content", lambda _site, _scans: "other scans")
     keys.append(key(asked(TrainRound(round=1))))
     assert len(set(keys)) == len(keys)
 
@@ -162,13 +162,13 @@ def test_the_content_of_a_site_changes_with_any_of_its_scans_and_with_what_compu
     asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = asked(TrainRound(round=1))
-    before = content(job.site)
-    assert content(job.site) == before
+    before = content(job.site, job.site.train)
+    assert content(job.site, job.site.train) == before
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr("torch.backends.cpu.get_cpu_capability", lambda: "another")
-        assert content(job.site) != before
+        assert content(job.site, job.site.train) != before
     monkeypatch.setattr(type(job.site.train[0].entry), "content", lambda entry: "0")
-    assert content(job.site) != before
+    assert content(job.site, job.site.train) != before
 
 
 def test_a_study_that_cannot_protect_people_is_refused_at_the_site_too(asked: Asked) -> None:

@@ -46,6 +46,7 @@ def test_sums_per_place_are_of_the_scans_that_the_model_scores(monkeypatch: pyte
         request=SimpleNamespace(model={"name": "atlas"}),
         seed=0,
         payload=Sums(phase="moments"),
+        of_cohorts=False,
         arrays={},
         mechanism=lambda model: None,
         release=lambda kind, scans: None,

@@ -138,7 +138,7 @@ class Stored:
 
 @pytest.mark.parametrize(
     ("whom", "expected"),
-    [("no", ()), ("held-out", ("sub-1", "sub-2")), ("everybody", ("sub-1", "sub-2", "sub-3", "sub-4"))],
+    [("nobody", ()), ("held-out", ("sub-1", "sub-2")), ("everybody", ("sub-1", "sub-2", "sub-3", "sub-4"))],
 )
 def test_transforms_may_adapt_to_those_whom_the_study_says_and_learn_of_no_lesion(
     whom: str, expected: tuple[str, ...]

@@ -44,6 +44,9 @@ ROW = "sub-01\ta\t30\tF\tcontrol"
             "the scanner has 5 characters, or some",
         ),
         ([f"sub-01\ta\t{81 * 'M'}"], "participant_id\tsite\tscanner", "at most 80 printable characters"),
+        ([f"sub-01\ta\t{200_000 * 'x'}"], None, "cannot be read as UTF-8 text .field larger than"),
+        ([ROW], "\t".join(map(str, range(10_000))), "found 0, 1, 10, 100, .* and 9,980 more. Is it tab-separated"),
+        ([ROW], f"participant_id\t{200_000 * 'x'}", "found participant_id, x{60}..... Is it|field larger"),
     ],
 )
 def test_a_wrong_participants_table_is_one_sentence(
@@ -286,6 +289,7 @@ def test_a_visit_is_of_the_scanner_that_sessions_tsv_says_and_else_of_the_person
     [
         (["ses-1\tGE"], "session\tscanner", "no column 'session_id'"),
         (["ses-1\tGE", "ses-1\tGE"], "session_id\tscanner", "line 3: ses-1 is listed twice"),
+        (["ses-1\t" + 200_000 * "x"], "session_id\tscanner", "cannot be read as UTF-8 text .field larger than"),
         (["ses-1\t" + 81 * "M"], "session_id\tscanner", "line 2: the scanner has 81 characters"),
     ],
 )

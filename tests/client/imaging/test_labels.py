@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import cohorts
 import nibabel
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from normfed_client.evaluating.evaluation import Evaluation
 from normfed_client.hospital.config import SiteConfig
@@ -22,6 +28,7 @@ from normfed_common.learning.score import Score
 from normfed_common.models.intensity import Intensity
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
+from normfed_common.wire.bounds import Label
 
 TABLE = "index\tname\n0\tbackground\n1\tWMH\n2\tignore\n3\tMS\n4\tWMH\n"
 LESION, OTHER = np.s_[15:18, 15:18, 20:22], np.s_[15:18, 15:18, 26:28]
@@ -89,8 +96,13 @@ def test_the_nearest_table_counts_up_to_the_datasets_root(data: Path, name: str)
         (None, "has no dseg.tsv (columns index and name) that says which label is which lesion"),
         ("label\tname\n1\tWMH\n", "is described by dseg.tsv, which lacks the column index or name"),
         ("index\tname\n1.5\tWMH\n", "is described by dseg.tsv, where the index '1.5' is no whole number"),
+        ("index\tname\n\u00b2\tWMH\n", "is described by dseg.tsv, where the index '\u00b2' is no whole number"),
+        (
+            f"index\tname\n1\t{200_000 * 'x'}\n",
+            "is described by dseg.tsv, which cannot be read as UTF-8 text (field larger than field limit (131072))",
+        ),
     ],
-    ids=["none", "column", "index"],
+    ids=["none", "column", "index", "exponent", "endless"],
 )
 def test_a_segmentation_that_nothing_explains_is_left_out_and_said(data: Path, table: str | None, why: str) -> None:
     path = data / "derivatives" / "masks" / "dseg.tsv"
@@ -98,6 +110,26 @@ def test_a_segmentation_that_nothing_explains_is_left_out_and_said(data: Path, t
     (problem,) = read_dataset(data).problems
     assert problem.why.endswith(f"_desc-lesions_dseg.nii.gz {why}: it is left out")
     assert patient(data).lesions == ()
+
+
+@settings(max_examples=200)
+@given(st.text(min_size=1, max_size=150), st.text(max_size=150))
+def test_whatever_a_kind_of_lesion_is_called_it_can_be_told(tmp_path_factory: Any, name: str, other: str) -> None:
+    root = tmp_path_factory.mktemp("dseg")
+    with open(root / "dseg.tsv", "w", newline="", encoding="utf-8", errors="ignore") as file:
+        csv.writer(file, delimiter="\t").writerows([("index", "name"), (1, name), (2, other)])
+    with suppress(ValueError):
+        for kind in labels.names(root / "x_dseg.nii.gz", root):
+            TypeAdapter(Label).validate_python(kind)
+
+
+def test_a_name_of_a_label_that_no_figure_can_carry_becomes_one(data: Path) -> None:
+    (data / "derivatives" / "masks" / "dseg.tsv").write_text("index\tname\n1\tWMH (deep)\n2\tLäsion/../x\n3\t\u75c5\n")
+    assert [(m.label, m.values) for m in patient(data).lesions] == [
+        ("WMH-deep", (1,)),
+        ("L-sion-x", (2,)),
+        ("label-3", (3,)),
+    ]
 
 
 def test_other_segmentations_are_of_tissue(data: Path) -> None:

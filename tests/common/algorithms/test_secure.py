@@ -22,6 +22,9 @@ NOT_LINEAR = ["krum", "multi-krum", "median", "trimmed-mean", "norm-clipping", "
 LINEAR = ["fedavg", "fedprox", "fedbn", "ditto", "fedavgm", "fedadam", "fedyogi", "fedadagrad", "fine-tuning"]
 
 
+COMBAT = {"name": "combat"}
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -34,12 +37,21 @@ LINEAR = ["fedavg", "fedprox", "fedbn", "ditto", "fedavgm", "fedadam", "fedyogi"
         ({"comparisons": {"leave_one_site_out": True}}, "is that site's own update"),
         ({"comparisons": {"strategies": ["fedprox"]}}, "begin with the same model"),
         ({"model": {"name": "atlas"}, "comparisons": {"baselines": ["atlas"]}}, "the study's own model"),
+        ({"transforms": [COMBAT | {"reference": "a"}]}, "`reference` names .a. are one site's alone"),
+        (
+            {"transforms": [COMBAT], "comparisons": {"baselines": ["atlas"]}},
+            "every model learns the transforms anew",
+        ),
     ],
 )
 def test_it_says_what_secure_sums_cannot_serve(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(StudyError, match=f"privacy.secure_aggregation: .*{words}"):
         check_secure_sums(resolve(STUDY | changes, "test"))
     check_secure_sums(resolve(STUDY | changes | {"privacy": {}}, "test"))
+
+
+def test_combat_without_a_reference_is_served() -> None:
+    check_secure_sums(resolve(STUDY | {"transforms": [COMBAT]}, "test"))
 
 
 @pytest.mark.parametrize("name", NOT_LINEAR)

@@ -7,12 +7,12 @@ from commands import normfed
 from contracts.entries import EVERY_MODEL, Entry, model_of
 
 from normfed_common.foundation.errors import StudyError
-from normfed_common.learning.listing import summary
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
 from normfed_common.models.combined.composite import Composite
 from normfed_common.models.listing import TITLES, learnt_by
 from normfed_common.scoring.catalogue import SCORERS
+from normfed_common.wording.parameters import summary
 
 OURS = [each for each in EVERY_MODEL if each.name in MODELS]
 ALONE = [each for each in OURS if not issubclass(MODELS[each.name], Composite)]

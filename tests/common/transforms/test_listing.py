@@ -9,10 +9,11 @@ from synthetic import setting
 
 from normfed_common.foundation.errors import StudyError
 from normfed_common.learning.entries import build
-from normfed_common.learning.listing import learnt_by, summary
+from normfed_common.learning.listing import learnt_by
 from normfed_common.studies import validate_learner
 from normfed_common.transforms.catalogue import TRANSFORMS
 from normfed_common.transforms.listing import TITLES
+from normfed_common.wording.parameters import summary
 
 
 @every([entry for entry in EVERY_TRANSFORM if entry.name in TRANSFORMS])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from contracts.federating import Federation, learnt_alone, settings
 from scipy.ndimage import gaussian_filter
 from synthetic import People, setting
 
+from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_client.training.loop import train
 from normfed_common.algorithms.sharing import personal_arrays
 from normfed_common.foundation.errors import ScanError, SiteCode, SiteError, StudyError
@@ -80,10 +82,10 @@ def test_a_known_gamma_and_a_known_inversion_are_recovered_on_people_it_never_sa
     errors: dict[str, list[np.ndarray]] = {"network": [], "nothing": [], "matching": []}
     for old, new in zip(held_out.scans[::2], held_out.scans[1::2], strict=True):
         with torch.no_grad():
-            harmonised = transform.transform(old).images[:, new.mask]
+            harmonized = transform.transform(old).images[:, new.mask]
         before, truth = old.images[:, old.mask], new.images[:, new.mask]
         both = np.stack([matched(before[channel], pooled[channel]) for channel in range(2)])
-        for name, found in (("network", harmonised), ("nothing", before), ("matching", both)):
+        for name, found in (("network", harmonized), ("nothing", before), ("matching", both)):
             errors[name].append(np.abs(found - truth).mean(1))
     mean = {name: np.mean(found, 0) for name, found in errors.items()}
     assert (mean["network"] < 0.12).all()
@@ -112,8 +114,11 @@ def test_a_modality_depends_on_what_the_mapping_lets_its_network_see(mapping: st
     transform = made(mapping=mapping)
     networks = transform.network.views["axial"]
     assert [network.head.in_channels - SMALL["filters"] for network in networks] == inputs  # type: ignore[union-attr,operator]
-    slices = torch.rand(1, 2, 32, 32)
-    other = torch.cat([slices[:, :1], torch.rand(1, 1, 32, 32)], 1)
+    slices, another = (
+        torch.rand(1, 2, 32, 32, device=transform.setting.device),
+        torch.rand(1, 1, 32, 32, device=transform.setting.device),
+    )
+    other = torch.cat([slices[:, :1], another], 1)
     with torch.no_grad():
         before, after = (transform.network.eval()("axial", x) for x in (slices, other))
     assert torch.equal(before[:, 0], after[:, 0]) == (mapping == "one-to-one")
@@ -179,7 +184,7 @@ def test_tissue_that_is_not_normal_and_absent_modalities_teach_nothing() -> None
     transform = made(mapping="one-to-one", batch_size=2)
     people = travellers(1)
     [batch] = [*transform.batches("training", people, np.random.default_rng(0))][:1]
-    rng = torch.Generator()
+    batch, rng = batch.to(transform.setting.device), torch.Generator()
     transform.network.eval()
     with torch.no_grad():
         before = transform.loss("training", batch, rng)
@@ -187,10 +192,12 @@ def test_tissue_that_is_not_normal_and_absent_modalities_teach_nothing() -> None
         for view in ("sagittal", "coronal", "axial"):
             data[f"{view}_target"] = torch.where(data[f"{view}_counts"] > 0, data[f"{view}_target"], 99.0)
         assert torch.equal(transform.loss("training", replace(batch, data=data), rng), before)
-        data["present"] = torch.tensor([[1.0, 0.0]]).repeat(len(batch), 1)
+        data["present"] = torch.tensor([[1.0, 0.0]], device=transform.setting.device).repeat(len(batch), 1)
         one = transform.loss("training", replace(batch, data=data), rng)
         for view in ("sagittal", "coronal", "axial"):
-            data[f"{view}_target"] = data[f"{view}_target"] + torch.tensor([0.0, 5.0])[:, None, None]
+            data[f"{view}_target"] = (
+                data[f"{view}_target"] + torch.tensor([0.0, 5.0], device=transform.setting.device)[:, None, None]
+            )
         assert torch.equal(transform.loss("training", replace(batch, data=data), rng), one)
 
 
@@ -256,3 +263,17 @@ def test_under_fedbn_a_site_that_never_trained_its_normalisation_refuses_to_chan
 def test_wrong_parameters_are_one_sentence(values: dict[str, Any], sentence: str) -> None:
     with pytest.raises(StudyError, match=sentence):
         made(**values)
+
+
+def test_training_that_was_interrupted_ends_in_the_same_weights(tmp_path: Path) -> None:
+    people, whole, killed, resumed = travellers(2), made(), made(), made()
+    job = settings(whole.phases()[0], "a", 1)
+    kept = replace(job, checkpoints=TrainingCheckpoints(tmp_path, every_s=0.0))
+    train(whole, people, job)
+    batches = killed.batches
+    killed.batches = lambda *given: islice(batches(*given), 1)  # type: ignore[method-assign,assignment]
+    train(killed, people, kept)
+    train(resumed, people, replace(job, checkpoints=TrainingCheckpoints(tmp_path, every_s=0.0)))
+    for name, array in whole.share().items():
+        np.testing.assert_array_equal(resumed.share()[name], array, err_msg=name)
+        assert array.std() == 0 or "head.bias" in name or not np.array_equal(killed.share()[name], array)

@@ -15,7 +15,7 @@ from normfed_server.results.layout import Differences, RunResults
 @pytest.fixture(autouse=True)
 def _drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures as they are, not as a page."""
-    monkeypatch.setattr(figures, "_html", lambda figure: figure)
+    monkeypatch.setattr(figures, "to_html", lambda figure: figure)
 
 
 def by_name(figure: Any) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from normfed_server.sites.closing import Outcome
 
 @pytest.mark.parametrize(
     ("whom", "said"),
-    [("no", ""), ("held-out", "their held-out healthy people"), ("everybody", "all their people, patients too")],
+    [("nobody", ""), ("held-out", "their held-out healthy people"), ("everybody", "all their people, patients too")],
 )
 def test_where_transforms_adapt_to_sites_that_never_train_figures_are_called_in_sample(whom: str, said: str) -> None:
     data = {"modalities": ["T1w"], "adapt_unseen": whom}

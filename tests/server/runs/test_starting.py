@@ -72,6 +72,16 @@ def test_a_study_that_cannot_be_run_leaves_no_folder(federation: ServerHome, stu
     assert (list(federation.runs.iterdir()), runs(federation)) == ([], [])
 
 
+@pytest.mark.parametrize("data", [{"split": {"by": "iid", "sites": 2}}, {"normal": "lesion-free-slices"}], ids=str)
+def test_what_only_a_simulation_can_do_with_people_is_refused_before_a_hospital_is_asked(
+    federation: ServerHome, study: StudyConfig, data: dict[str, Any]
+) -> None:
+    asked = study.model_copy(update={"data": study.data.model_copy(update=data)})
+    with pytest.raises(StudyError, match="simulation"):
+        starting.begin(federation, asked, True, ())
+    assert (list(federation.runs.iterdir()), runs(federation)) == ([], [])
+
+
 def test_a_strategy_whose_step_this_server_lacks_leaves_no_folder(
     federation: ServerHome, study: StudyConfig, plugins: Plugins
 ) -> None:

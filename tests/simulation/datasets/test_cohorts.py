@@ -293,7 +293,7 @@ def test_what_is_no_federation_by_itself_is_said(root: Path) -> None:
 
 
 def said(root: Path) -> str:
-    return normfed("datasets", "--data", root).stdout
+    return " ".join(normfed("datasets", "--data", root).stdout.split())
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,26 @@ def test_inspect_takes_the_folder_as_it_came(tmp_path: Path) -> None:
     shown = normfed("inspect", downloads.wmh(tmp_path / "wmh")).output
     assert "8 visits" in shown
     assert "WMH 4" in shown
+
+
+@pytest.mark.parametrize("made", [downloads.bids, downloads.ixi], ids=["bids", "ixi"])
+def test_a_cache_that_lies_in_the_source_is_no_part_of_it(
+    tmp_path: Path, made: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = made(tmp_path / "source")
+    monkeypatch.setenv("NORMFED_CACHE", str(source / "cache"))
+    first = as_bids(source)
+    assert first.is_relative_to(source / "cache")
+    assert as_bids(source) == first
+    assert not any("cache" in path.relative_to(first).parts for path in first.rglob("*"))
+
+
+def test_a_table_with_an_endless_cell_is_one_sentence(tmp_path: Path) -> None:
+    source = downloads.bids(tmp_path / "source")
+    with open(source / "participants.tsv", "a", encoding="utf-8") as file:
+        file.write("sub-e\t" + 200_000 * "x" + "\n")
+    with pytest.raises(DatasetError, match=r"participants.tsv: cannot be read as UTF-8 text \(field larger than"):
+        as_bids(source)
 
 
 @pytest.mark.real

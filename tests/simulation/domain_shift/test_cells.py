@@ -18,6 +18,7 @@ from normfed_simulation.domain_shift import cells, folder
 from normfed_simulation.domain_shift.assembling import _alike
 from normfed_simulation.domain_shift.cells import Means, run_all, shared_out
 from normfed_simulation.domain_shift.harmonizations import USUAL, changes, planned
+from normfed_simulation.domain_shift.layout import Scanners
 from normfed_simulation.domain_shift.runs import Figures
 from normfed_simulation.screen import JsonLines
 
@@ -124,6 +125,29 @@ def test_a_folder_remembers_the_study_and_the_data_and_refuses_the_run_of_anothe
     assert json.loads((begun.path / "data.json").read_text())["data"] == str(Path("here").resolve())
 
 
+@pytest.mark.parametrize("text", [None, "", "{", "[]", "{}", '{"data": 3}'])
+def test_a_folder_whose_data_cannot_be_read_is_one_sentence(tmp_path: Path, text: str | None) -> None:
+    begun = folder.begin(resolve(TINY, "test"), None, tmp_path)
+    path = begun.path / folder.DATA
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(RunError, match=r"data.json: cannot be read .* Say with --data DIR"):
+        _ = folder.resume(begun.path).data
+
+
+def test_what_was_found_of_scanners_and_cannot_be_read_any_more_is_not_finished(tmp_path: Path) -> None:
+    begun = folder.begin(resolve(TINY, "test"), None, tmp_path)
+    name = next(iter(begun.shift.studies))
+    begun.run(name)
+    (begun.run_folder(name) / "report.html").touch()
+    assert not cells.finished(begun, name)
+    path = begun.scanners_file(name)
+    path.parent.mkdir()
+    path.write_text(Scanners(told=(), ages=(), slopes=()).model_dump_json())
+    assert cells.finished(begun, name)
+    path.write_text(path.read_text()[:-3])
+    assert not cells.finished(begun, name)
+
+
 def test_it_is_said_which_transforms_know_the_unseen_sites_own_people() -> None:
     remarks = planned(resolve({**TINY, **changes("nyul, combat", None)}, "t")).remarks
     assert any("What combat learns of a scanner stays at its site" in remark for remark in remarks)
@@ -134,14 +158,13 @@ def test_all_runs_are_compared_at_the_sites_of_which_each_has_all_figures() -> N
     def of(sites: str) -> Figures:
         one = [summary([{"auprc": 0.5}])]
         return Figures(
-            tuple(sites), {"federated": dict.fromkeys(sites, one)}, {s: dict.fromkeys(sites, one) for s in sites}
+            tuple(sites), True, {"federated": dict.fromkeys(sites, one)}, {s: dict.fromkeys(sites, one) for s in sites}
         )
 
     found, remarks = _alike({"none": of("abc"), "nyul": of("bc")})
     for run in found.values():
         assert run.sites == ("b", "c")
         assert list(run.approaches["federated"]) == ["b", "c"]
-        assert {train: list(row) for train, row in run.matrix.items()} == {"b": ["b", "c"], "c": ["b", "c"]}
     assert remarks == ["a left out everywhere: nyul has not all figures of it."]
     with pytest.raises(RunError, match="no site in common"):
         _alike({"none": of("a"), "nyul": of("b")})

@@ -32,7 +32,7 @@ from normfed_simulation.domain_shift.page import write_page
 from normfed_simulation.domain_shift.table import shift_table
 from normfed_simulation.domain_shift.words import words
 
-APPROACHES = ("local", "borrowed", "leave-one-site-out", "federated", "ditto")
+APPROACHES = ("local", "borrowed", "leave-one-site-out", "federated", "pooled", "ditto")
 SURE, UNSURE = (0.05, 0.15), (-0.05, 0.15)
 
 
@@ -64,6 +64,7 @@ def harmonization(
     over_none: Compared | None = None,
     personalised: Compared | None = None,
     accuracy: float = 0.9,
+    ends_of_accuracy: tuple[float, float] = (0.8, 0.95),
     p: float = 0.01,
     **shares: Share,
 ) -> HarmonizationResults:
@@ -76,7 +77,7 @@ def harmonization(
         gaps={"federated": gaps(ends, n, **shares), "local": gaps(ends, n, **shares)},
         matrix={"a": {"a": 0.6, "b": 0.5}, "b": {"a": 0.4, "b": None}},
     )
-    told = Told(what="features", accuracy=accuracy, ci95=(0.8, 0.95), chance=0.5, p_value=p, people=40, scanners=2)
+    told = Told(what="features", accuracy=accuracy, ci95=ends_of_accuracy, chance=0.5, p_value=p, people=40, scanners=2)
     return HarmonizationResults(
         transforms=({"name": "nyul"},) if over_none else (),
         run="runs/x",
@@ -99,6 +100,8 @@ def study(**harmonizations: HarmonizationResults) -> DomainShift:
         metrics={"auprc": "average precision", "auroc": "AUROC"},
         titles={name: name for name in APPROACHES},
         sites=("a", "b"),
+        trained=("a", "b"),
+        tested=("a", "b"),
         remarks=("ditto is left out",),
         words=("<all> is said.",),
         harmonizations=harmonizations,
@@ -142,6 +145,20 @@ def test_what_is_won_back_has_its_interval_and_what_is_not_defined_its_reason_on
     assert "nyul 50 %" not in text
 
 
+def test_where_no_site_trains_and_tests_the_federation_stands_beside_the_best_site_alone() -> None:
+    one = harmonization().figures["auprc"]
+    approaches = one.approaches | {
+        "only x": approach(0.7, None, compared(0.1, "better")),
+        "only y": approach(0.5, None, compared(-0.1, "tied")),
+    }
+    strange = one.model_copy(update={"gaps": {}, "approaches": approaches})
+    none = harmonization().model_copy(update={"figures": {"auprc": strange, "auroc": strange}})
+    text = said(none=none)
+    assert "none of which trains" in text
+    assert "the best site alone, x, picked on these very patients, 0.700; against the federation that is better" in text
+    assert "loss" not in text
+
+
 def test_a_gap_that_closes_by_getting_worse_at_home_is_called_so() -> None:
     closed, won = Share(value=1.0, ci95=(0.8, 1.2)), Share(value=-0.1, ci95=(-0.3, 0.1))
     text = said(none=harmonization(), nyul=harmonization(over_none=compared(0.0, "tied"), closed=closed, won_back=won))
@@ -159,6 +176,14 @@ def test_a_scanner_that_is_not_told_from_chance_is_not_above_it() -> None:
     assert "-0.200 without harmonization" in text  # R2 across scanners, not within
 
 
+def test_a_scanner_that_is_told_worse_than_by_chance_is_not_called_gone() -> None:
+    worse = harmonization(over_none=compared(0, "tied"), accuracy=0.1, ends_of_accuracy=(0.0, 0.2), p=1.0)
+    text = said(none=harmonization(), combat=worse)
+    assert "10 % after combat (p = 1.00, below chance)" in text
+    assert "Below chance is no sign of scans without a scanner" in text
+    assert "Below chance" not in said(none=harmonization())
+
+
 def test_what_failed_says_why_and_the_others_are_told_of() -> None:
     failed = HarmonizationResults(transforms=(), run="runs/combat", failed="b has 2 people")
     text = said(none=harmonization(), combat=failed)
@@ -172,10 +197,14 @@ def test_the_table_fits_80_columns_and_the_page_holds_the_words_escaped_and_noth
 ) -> None:
     failed = HarmonizationResults(transforms=(), run="runs/combat", failed="b has 2 people")
     results = study(none=harmonization(), nyul=harmonization(over_none=compared(-0.123, "worse")), combat=failed)
+    results = results.model_copy(
+        update={"harmonizations": {**results.harmonizations, "fourier-amplitude": results.harmonizations["nyul"]}}
+    )
     out = io.StringIO()
     Console(file=out, width=80).print(shift_table(results))
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
+    assert "balanced accuracy on features" in " ".join(out.getvalue().split())
     assert next(line for line in lines if line.split()[:1] == ["nyul"]).split()[1:4] == [".600"] * 3
     page = write_page(tmp_path, results).read_text()
     assert "&lt;all&gt; is said." in page
@@ -215,3 +244,13 @@ def test_every_figure_may_be_absent(tmp_path: Path) -> None:
     assert words(results)
     assert write_page(tmp_path, results).exists()
     Console(file=io.StringIO(), width=80).print(shift_table(results))
+
+
+def test_an_r2_far_below_zero_keeps_its_digits() -> None:
+    """As of a regression on scanners that it never saw."""
+    one, out = harmonization(), io.StringIO()
+    assert one.scanners is not None
+    scanners = one.scanners.model_copy(update={"ages": (AgeFit(across=True, r2=-10.25),)})
+    found = study(none=one.model_copy(update={"scanners": scanners}))
+    Console(file=out, width=80).print(shift_table(found))
+    assert "-10.250" in out.getvalue()

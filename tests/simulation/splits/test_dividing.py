@@ -15,7 +15,7 @@ from commands import normfed, run_folder
 
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.imaging.bids import Dataset, read_dataset
-from normfed_common.foundation.errors import StudyError
+from normfed_common.foundation.errors import DatasetError, StudyError
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_server.runs.folder import begin
@@ -143,6 +143,17 @@ def test_what_was_broken_off_is_made_again(source: Path, tmp_path: Path) -> None
     assert read_dataset(dividing.view(source, study_of(IID), tmp_path)) == whole
 
 
+@pytest.mark.parametrize("text", ["", "[]", "null", "{", '{"split": {}, "seed": 0}'])
+def test_a_view_that_does_not_say_any_more_whose_it_is_is_not_divided_once_more(
+    source: Path, tmp_path: Path, text: str
+) -> None:
+    root = dividing.view(source, study_of(IID), tmp_path / "cache")
+    (root / dividing.NOTE).write_text(text)
+    for read in (lambda: dividing.view(root, study_of(IID), tmp_path / "cache"), lambda: dividing.source_of(root)):
+        with pytest.raises(DatasetError, match=r"\.split\.json: damaged\. In a folder of links that a split made"):
+            read()
+
+
 def test_a_study_without_a_split_reads_the_dataset_itself(source: Path, tmp_path: Path) -> None:
     study = study_of(None)
     assert dividing.view(source, study, tmp_path) == source
@@ -207,7 +218,7 @@ def test_a_simulation_runs_at_the_sites_of_its_split_and_a_scan_is_scored_where_
     assert result.exit_code == 0, result.output
     run = run_folder(tmp_path / "runs")
     assert [site.name for site in read_sites(run / "sites.json")] == ["site-1", "site-2", "site-3"]
-    assert "by: iid" in (run / "report.html").read_text()
+    assert "divides the dataset&#39;s people anew, by: iid, sites: 3." in (run / "report.html").read_text()
     (scan,) = (data / "sub-aWMH00" / "anat").glob("*_T1w.nii.gz")
     assert normfed("score", run, scan, "--out", tmp_path / "maps", "--device", "cpu").exit_code == 0
     (scored,), (evaluated,) = (

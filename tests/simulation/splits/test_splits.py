@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import pytest
+from commands import normfed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plugins import Plugins
 from scipy import stats
 
-from normfed_client.imaging.bids import Mask, Participant, Visit
-from normfed_client.imaging.lesion_load import lesion_ml_by_kind
+from normfed_client.imaging.bids import Participant, Visit
 from normfed_common.foundation import seeds
 from normfed_common.foundation.errors import StudyError
+from normfed_common.study.data import site_name
 from normfed_simulation.splits.base import Person
 from normfed_simulation.splits.catalogue import SPLITS, chosen
 from normfed_simulation.splits.dirichlet import draw
 from normfed_simulation.splits.quantity import apportioned
-from normfed_simulation.splits.scanner import site_name
 
 ENTRIES: dict[str, dict[str, Any]] = {
     "iid": {"by": "iid", "sites": 4},
@@ -155,31 +153,6 @@ def test_ages_are_cut_at_their_quantiles() -> None:
         assert young == Counter({"site-1": 10, "site-2": 10}) or len(young) == len(old) == 1
 
 
-def lesioned(folder: Path, number: int, side: int) -> Person:
-    """With a lesion of side³ voxels of 2 mm, in a mask that holds another value than 1."""
-    data = np.zeros((12, 12, 12), np.int16)
-    data[:side, :side, :side] = 3
-    path = folder / f"{number}.nii.gz"
-    nibabel.Nifti1Image(data, np.diag([2, 2, 2, 1])).to_filename(path)
-    whose = Participant(f"sub-{number:04d}", "clinic", "MS")
-    return Person(whose, (Visit(whose, None, {}, lesions=(Mask(path, "T1w", "MS"),)),))
-
-
-def test_the_lesion_load_is_the_volume_of_the_masks(tmp_path: Path) -> None:
-    assert lesioned(tmp_path, 0, 5).lesion_ml() == pytest.approx(125 * 8 / 1000)
-    assert person(1).lesion_ml() == 0
-
-
-def test_of_several_labels_in_one_file_those_of_lesions_count(tmp_path: Path) -> None:
-    labels = np.zeros((10, 10, 10), np.int16)
-    labels[0], labels[1, :5], labels[2] = 1, 2, 3
-    path = tmp_path / "dseg.nii.gz"
-    nibabel.Nifti1Image(labels, np.eye(4)).to_filename(path)
-    masks = (Mask(path, "T1w", "WMH", (1, 2)), Mask(path, "T1w", "MS", (7,)))
-    visit = Visit(person(0).participant, None, {}, lesions=masks, ignored=(Mask(path, "T1w", "ignore", (3,)),))
-    assert lesion_ml_by_kind(visit) == {"WMH": pytest.approx(0.15), "MS": 0}
-
-
 def test_people_without_lesions_are_a_kind_and_the_others_are_cut_by_their_load(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -295,6 +268,14 @@ class Alternating(Split):
     plugins.install("alternating", "1", {"normfed.splits": {"alternating": "alternating:Alternating"}}, code)
     assert "alternating" in set(SPLITS)
     assert divide(halves(3), by="alternating") == ["even", "odd", "even"]
+
+
+def test_the_command_lists_splits_and_their_parameters() -> None:
+    shown = normfed("splits").stdout
+    assert all(name in shown for name in SPLITS)
+    parameters = " ".join(normfed("splits", "dirichlet").stdout.split())
+    assert "Hsu et al. 2019, arXiv 1909.06335" in parameters
+    assert all(name in parameters for name in ("sites", "over", "alpha", "bins", "seed"))
 
 
 def test_every_split_of_ours_is_tried_above() -> None:

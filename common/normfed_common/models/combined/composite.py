@@ -92,6 +92,11 @@ class Composite(NormativeModel):
         number, own = self._of(phase)
         return self._learners[number].places(own)
 
+    def scanner_alone(self, phase: str) -> str | None:
+        """That of the phase's learner."""
+        number, own = self._of(phase)
+        return self._learners[number].scanner_alone(own)
+
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         """Those of the phase's learner, over scans as it sees them."""
         number, own = self._of(phase)

@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 
 from normfed_common.foundation.errors import StudyError
 from normfed_common.foundation.masks import box_of
-from normfed_common.learning.units import in_robust_deviations
+from normfed_common.learning.deviations import in_robust_deviations
 
 Side = Literal["bright", "dark"]
 Suspicious = Side | Literal["both"]

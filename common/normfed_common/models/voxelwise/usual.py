@@ -11,9 +11,9 @@ from typing import Literal
 
 import numpy as np
 
+from normfed_common.learning.deviations import are_deviations
 from normfed_common.learning.parcels import Parcels
 from normfed_common.learning.setting import Setting
-from normfed_common.learning.units import are_deviations
 
 
 @dataclass(frozen=True)

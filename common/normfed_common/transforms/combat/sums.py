@@ -16,6 +16,10 @@ which are B, the grand mean and the pooled variance of ComBat (Johnson 2007, Bio
 NeuroImage 167:104), in one round instead of the two of d-ComBat (Chen 2022, NeuroImage 257:118822), whose products of
 one-hot columns hold each site's means.
 
+In a secure sum over sites no scanner's mean shows: two scanners whose means are exchanged leave the same total. Where
+the server sees each site's own sums, it learns of a site the mean of its features, how these differ within its scanners
+and go with age and sex there, and how many scanners it has; of a site with one scanner that is the scanner's mean.
+
 A scanner that is the **reference** has its own sums beside those of all: what is made of them is that scanner's mean
 and variance, and whoever sees the total sees these.
 """
@@ -132,8 +136,16 @@ class Shared:
         return found
 
 
-def check_sums(sums: Arrays, covariates: int, reference: bool, low: float = -np.inf, high: float = np.inf) -> None:
-    """Whether scans can have these sums; values lie between ``low`` and ``high``.
+def check_sums(
+    sums: Arrays,
+    covariates: int,
+    reference: bool,
+    low: float = -np.inf,
+    high: float = np.inf,
+    largest_covariate: float = np.inf,
+) -> None:
+    """Whether scans can have these sums; values lie between ``low`` and ``high``, or are 0, and no covariate is further
+    from 0 than the largest.
 
     Raises
     ------
@@ -147,12 +159,12 @@ def check_sums(sums: Arrays, covariates: int, reference: bool, low: float = -np.
     both = shapes | ({REFERENCE + name: shape for name, shape in shapes.items()} if reference else {})
     check_shapes(sums, both)
     for prefix in ("", *([REFERENCE] if reference else [])):
-        _check({name: sums[prefix + name] for name in shapes}, low, high)
+        _check({name: sums[prefix + name] for name in shapes}, low, high, largest_covariate)
     if sums["scans"] < 0 or (reference and sums[REFERENCE + "scans"] > sums["scans"] * (1 + SUMS_ROUNDING)):
         raise WireError("the reference has more scans than there are")
 
 
-def _check(sums: Arrays, low: float, high: float) -> None:
+def _check(sums: Arrays, low: float, high: float, largest_covariate: float) -> None:
     n, largest, most = float(sums["scans"]), max(abs(low), abs(high)), 1 + SUMS_ROUNDING
     zz, xx = sums["within_covariates"], sums["within_squares"]
     if n < 0 or (xx < 0).any() or (np.diag(zz) < 0).any() or (sums["covariate_squares"] < 0).any():
@@ -162,8 +174,16 @@ def _check(sums: Arrays, low: float, high: float) -> None:
         raise WireError(f"sums are not of values between {low:g} and {high:g}")
     if (sums["within_products"] ** 2 > np.diag(zz)[:, None] * xx * most + SUMS_ROUNDING).any():
         raise WireError("products and squares contradict each other")
-    if (np.diag(zz) > sums["covariate_squares"] * most).any():
+    if (xx > n * ((max(high, 0.0) - min(low, 0.0)) / 2) ** 2 * most + slack).any():
+        raise WireError(f"squares are not of values between {low:g} and {high:g}")
+    squares = sums["covariate_squares"]
+    if (squares > largest_covariate**2 * n * most).any() or (sums["covariates"] ** 2 > squares * n * most).any():
+        raise WireError("no scans have such covariates")
+    if (np.diag(zz) > squares * most).any():
         raise WireError("covariates differ more within scanners than they do at all")
+    slack = SUMS_ROUNDING * float(np.trace(zz))
+    if len(zz) and (np.abs(zz - zz.T).max() > slack or np.linalg.eigvalsh(zz)[0] < -slack):
+        raise WireError("products of covariates contradict each other")
 
 
 def _of_scanner(rows: Rows) -> Arrays:

@@ -25,16 +25,17 @@ from normfed_common.foundation.errors import WireError
 from normfed_common.learning.cohort import Cohort, Person, Scan
 from normfed_common.learning.covariates import Regressors
 from normfed_common.learning.phase import Phase
-from normfed_common.learning.setting import Places, Setting
+from normfed_common.learning.setting import SUMS_ROUNDING, Places, Setting
 from normfed_common.study.base import Frozen
-from normfed_common.transforms.base import ScanTransform
 from normfed_common.transforms.combat.effects import Effect, Prior
 from normfed_common.transforms.combat.features import TISSUES, Grid, Kind
 from normfed_common.transforms.combat.rows import Rows
 from normfed_common.transforms.combat.sums import REFERENCE, Shared, check_sums, shapes_of, sums_of
-from normfed_common.transforms.combat.usable import DECADES, check_ages, check_people, decades_of
+from normfed_common.transforms.combat.usable import DECADES, LEAST_PEOPLE, check_ages, check_people, decades_of
+from normfed_common.transforms.each_modality import EachModality
 
 MIDDLE = 50.0  # years
+OLDEST = (10 * DECADES - MIDDLE) / 10  # as a covariate, the largest that there is
 AGES, MOMENTS = "ages", "moments"
 OF_PLACES = ("values", "within_products", "within_squares")  # the sums whose last axis is the features
 ALONE = "All scans are of one scanner, so that ComBat has nothing to harmonize: they stay as they are."
@@ -51,7 +52,9 @@ class CombatConfig(Frozen):
     covariates: Regressors = Field(
         ("age", "sex"), description="what is kept: differences that these explain are not the scanner's"
     )
-    minimum_people: int = Field(10, ge=1, le=1000, description="of every scanner; a site with fewer at one refuses")
+    minimum_people: int = Field(
+        LEAST_PEOPLE, ge=1, le=1000, description="of every scanner; a site with fewer at one refuses"
+    )
     prior: Prior = Field("parametric", description="how a scanner's features are drawn to each other; none: not at all")
     robust: bool = Field(
         False, description="a scanner's own effect by medians, which few scans with lesions hardly move"
@@ -65,7 +68,7 @@ class CombatConfig(Frozen):
     )
 
 
-class CombatTransform(ScanTransform):
+class CombatTransform(EachModality):
     """See the module."""
 
     Config: ClassVar[type[Frozen]] = CombatConfig
@@ -85,14 +88,9 @@ class CombatTransform(ScanTransform):
         self.alone = False
 
     @classmethod
-    def draws(cls, config: CombatConfig) -> bool:
-        """Nothing."""
-        return False
-
-    @classmethod
-    def needs(cls, config: CombatConfig, modalities: tuple[str, ...]) -> tuple[str, ...]:
-        """None: each modality is harmonized among those who have it."""
-        return ()
+    def of_one_site(cls, config: CombatConfig) -> str:
+        """Those of the reference."""
+        return f"those of the scanner that `reference` names ({config.reference})" if config.reference else ""
 
     def phases(self) -> tuple[Phase, ...]:
         """The sums, after those of ages where age is kept."""
@@ -107,6 +105,10 @@ class CombatTransform(ScanTransform):
         """None of the ages; those of the features."""
         return None if phase == AGES else self.grid.places
 
+    def scanner_alone(self, phase: str) -> str | None:
+        """The reference."""
+        return None if phase == AGES else self.config.reference
+
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         """Scans by decades of age, (13,); or `sums_of` of each modality C: their axis of features as (T, X, Y, Z), T
         tissues at places, and ``scanners`` (), how many there are.
@@ -118,9 +120,7 @@ class CombatTransform(ScanTransform):
         """
         people = self._people(cohort)
         if phase == AGES:
-            least = self.setting.told_together
-            counts = [decades_of(self._ages(mine), least) for mine in people.by_scanner().values()]
-            return {"decades": np.sum(counts, axis=0)}
+            return {"decades": decades_of(self._ages(people), people.people, self.setting.told_together)}
         rows = self._usable(people, cohort, self.setting.told_together)
         found = {name: np.zeros(shape) for name, shape in self._shapes(self.grid.places.shape).items()}
         found["scanners"] += len(people.by_scanner())
@@ -147,11 +147,12 @@ class CombatTransform(ScanTransform):
         check_shapes(sums, self._shapes(values.shape[-3:]))
         if sums["scans"].max() <= 0 or sums["scanners"] <= 0:
             raise WireError("the sums cover no people")
+        if sums["scanners"] > sums["scans"].sum() * (1 + SUMS_ROUNDING):
+            raise WireError("there are more scanners than scans")
         low, high = self.setting.value_range
+        covariates, reference = len(self.config.covariates), self.config.reference is not None
         for channel in range(len(self.setting.modalities)):
-            check_sums(
-                self._of(sums, channel), len(self.config.covariates), self.config.reference is not None, low, high
-            )
+            check_sums(self._of(sums, channel), covariates, reference, low, high, OLDEST)
 
     def absorb(self, phase: str, total: Arrays) -> bool:
         """Slopes, mean and variance of every feature; what a site had of its own is learnt anew."""
@@ -219,12 +220,17 @@ class CombatTransform(ScanTransform):
         return Effect.of(features, shared, self.config.prior, self.config.robust)
 
     def _usable(self, people: Rows, cohort: Cohort, counted: int | None) -> list[Rows]:
-        """The rows of each modality; refused where scanners cannot be told from people (see `check_ages`)."""
+        """The rows of each modality; refused where scanners cannot be told from people (see `check_ages`).
+
+        A refusal is told, and what it is about the server chooses. So at a hospital no scanner has fewer people than
+        the hospital's own minimum, whatever the study says, and that is looked at first.
+        """
+        present = np.array([cohort.scan(index).present for index in range(len(cohort))])
+        least = max(self.config.minimum_people, self.setting.told_together)
+        for has in present.T:
+            check_people(people.where(has), least, self.config.covariates)
         if "age" in self.config.covariates:
             check_ages(people, self._ages(people), self.everybody, counted)
-        present = np.array([cohort.scan(index).present for index in range(len(cohort))])
-        for has in present.T:
-            check_people(people.where(has), self.config.minimum_people, self.config.covariates)
         values = np.zeros((len(self.setting.modalities), len(cohort), self.grid.size))
         for index in range(len(cohort)):
             for channel in np.flatnonzero(present[index]):

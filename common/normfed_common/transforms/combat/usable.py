@@ -12,7 +12,7 @@ import numpy as np
 from normfed_common.foundation.errors import DatasetError, SiteCode, SiteError
 from normfed_common.transforms.combat.rows import Rows
 
-LEAST_PEOPLE = 10  # of a scanner, by default: of fewer, means and variances are mostly chance
+LEAST_PEOPLE = 10  # of a scanner: of fewer, means and variances are mostly chance (Fortin 2018; Orlhac 2022)
 LEAST_KNOWN = 0.5  # of a scanner's scans, those of whom a covariate is known
 LEAST_SHARED = 0.5  # of a scanner's scans, those of an age that people of other scanners have
 DECADES = 13  # to 130 years
@@ -37,7 +37,9 @@ def check_sites(sites: Sequence[Rows], covariates: Sequence[str], minimum_people
             check_people(rows, minimum_people, covariates)
         if "age" in covariates:
             ages = [rows.covariates[:, list(covariates).index("age")] for rows in sites]
-            everybody = np.sum([decades_of(mine) for mine in ages], axis=0)
+            everybody = np.sum(
+                [decades_of(*both) for both in zip(ages, (rows.people for rows in sites), strict=True)], axis=0
+            )
             for rows, mine in zip(sites, ages, strict=True):
                 check_ages(rows, mine, everybody)
     except SiteError as error:
@@ -57,7 +59,8 @@ def check_people(rows: Rows, minimum: int, names: Sequence[str]) -> None:
     SiteError
         If not; the detail says which scanner and what to do.
     """
-    for scanner, mine in rows.by_scanner().items():
+    by_scanner = rows.by_scanner()
+    for scanner, mine in by_scanner.items():
         people = len(np.unique(mine.people))
         if people < minimum:
             raise SiteError(
@@ -65,6 +68,7 @@ def check_people(rows: Rows, minimum: int, names: Sequence[str]) -> None:
                 f"the scanner {scanner or 'without a name'} has {people} people to learn from, and ComBat takes at "
                 f"least {minimum} (minimum_people): exclude them, or count them to a scanner that is like theirs",
             )
+    for scanner, mine in by_scanner.items():
         for name, known in zip(names, np.isfinite(mine.covariates).mean(0), strict=True):
             if known < LEAST_KNOWN:
                 raise SiteError(
@@ -74,12 +78,14 @@ def check_people(rows: Rows, minimum: int, names: Sequence[str]) -> None:
                 )
 
 
-def decades_of(ages: np.ndarray, minimum: int = 1) -> np.ndarray:
-    """How many of the ages (n,), in years, are in each decade, float64 (DECADES,); 0 where they are fewer than the
-    minimum. NaN counts nowhere."""
-    known = ages[np.isfinite(ages)]
-    counts = np.bincount(np.clip(known // 10, 0, DECADES - 1).astype(int), minlength=DECADES).astype(np.float64)
-    return np.where(counts >= minimum, counts, 0.0)
+def decades_of(ages: np.ndarray, people: np.ndarray, minimum: int = 1) -> np.ndarray:
+    """How many scans of these ages (n,), in years, are in each decade, float64 (DECADES,); 0 where they are of fewer
+    ``people`` (n,) than the minimum. NaN counts nowhere."""
+    known = np.isfinite(ages)
+    decades = np.clip(ages[known] // 10, 0, DECADES - 1).astype(int)
+    counts = np.bincount(decades, minlength=DECADES).astype(np.float64)
+    owners = np.array([len(np.unique(people[known][decades == decade])) for decade in range(DECADES)])
+    return np.where(owners >= minimum, counts, 0.0)
 
 
 def check_ages(rows: Rows, ages: np.ndarray, everybody: np.ndarray, counted: int | None = 1) -> None:
@@ -99,9 +105,10 @@ def check_ages(rows: Rows, ages: np.ndarray, everybody: np.ndarray, counted: int
     SiteError
         If not: age and scanner cannot be told apart then.
     """
+    told = np.zeros(DECADES) if counted is None else decades_of(ages, rows.people, counted)
     for scanner, mine in rows.by_scanner().items():
-        own = decades_of(ages[rows.scanners == scanner])
-        others = everybody if counted is None else everybody - np.where(own >= counted, own, 0.0)
+        own = decades_of(ages[rows.scanners == scanner], mine.people)
+        others = everybody - np.where(told > 0, own, 0.0)
         if others.max(initial=0.0) < 0.5:  # nobody else
             continue
         near = np.convolve(others > 0.5, np.ones(3), "same") > 0

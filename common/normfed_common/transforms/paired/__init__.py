@@ -1,1 +1,1 @@
-"""Harmonisation learnt from people scanned on two scanners: pairs, their patches, and networks of three views."""
+"""Harmonization learnt from people scanned on two scanners: pairs, their patches, and networks of three views."""

@@ -29,8 +29,6 @@ class ViewNetwork(nn.Module):
         Of the first level; doubled by every level.
     """
 
-    layout: torch.memory_format = torch.channels_last
-
     def __init__(self, inputs: int, outputs: int, filters: int) -> None:
         super().__init__()
         widths = [filters * 2**level for level in range(LEVELS + 1)]
@@ -42,8 +40,7 @@ class ViewNetwork(nn.Module):
 
     def forward(self, slices: Tensor) -> Tensor:
         """What the target scanner would show of slices of the source scanner."""
-        x = slices.contiguous(memory_format=self.layout)
-        skips = []
+        x, skips = slices, []
         for level, down in enumerate(self.down):
             skips.append(self.encoder[level](x))
             x = down(skips[-1])
@@ -101,10 +98,10 @@ class ViewNetworks(nn.Module):
     @property
     def normalised_elsewhere(self) -> bool:
         """Whether the weights are trained and the batch normalisation is not: a strategy kept it at other sites."""
-        trained = any(layer.bias.any() for layer in self.modules() if isinstance(layer, nn.Conv2d))
-        return trained and not any(
-            layer.running_mean.any() for layer in self.modules() if isinstance(layer, nn.BatchNorm2d)
-        )
+        biases = [network.head.bias for network in self.modules() if isinstance(network, ViewNetwork)]
+        trained = any(bias is not None and bool(bias.any()) for bias in biases)
+        means = [layer.running_mean for layer in self.modules() if isinstance(layer, nn.BatchNorm2d)]
+        return trained and not any(mean is not None and bool(mean.any()) for mean in means)
 
 
 def _after(layer: nn.Module, width: int) -> nn.Sequential:

@@ -60,7 +60,8 @@ def drawn(cohort: Cohort, people: Sequence[Travelled], per_scan: int, rng: np.ra
     places = np.concatenate(centres) if centres else np.zeros((0, 3), int)
     for number in rng.permutation(len(sources)):
         x, y, z = (int(coordinate) for coordinate in places[number])
-        yield Place(*sources[number], (x, y, z))
+        source, target = sources[number]
+        yield Place(source, target, (x, y, z))
 
 
 def patches(source: Scan, target: Scan, centre: tuple[int, int, int], size: int) -> dict[str, np.ndarray]:

@@ -182,16 +182,44 @@ def test_a_scanner_whose_ages_nobody_else_has_is_refused_by_its_site_and_floors_
     assert hospital.statistics("ages", people, RNG)["decades"][[2, 7, 8]].tolist() == [6, 5, 0]
 
 
+def test_ages_are_counted_of_enough_people_of_a_site_however_many_scans_each_has_at_whichever_scanner() -> None:
+    people = hospitals(a=6, b=6)
+    for number, age in enumerate([20.0] * 5 + [85] + [20] * 3 + [62, 62, 85]):  # at 62 one person, twice
+        one = people.scans[number]
+        whose = replace(one.person, age=age, index=9 if age == 62 else number)
+        people.scans[number] = replace(one, person=whose)
+    hospital = combat(replace(setting(), told_together=2))
+    assert hospital.statistics("ages", people, RNG)["decades"][[2, 6, 8]].tolist() == [8, 0, 2]
+
+
+def test_at_a_hospital_no_refusal_is_about_fewer_people_than_its_minimum_whatever_the_study_says() -> None:
+    """A server may make up what ages everybody has, and ask about a scanner with one person: yes or no is their age."""
+    people = hospitals(a=6, b=1)
+    for decade in range(13):
+        hospital = combat(replace(setting(), told_together=2), minimum_people=1)
+        hospital.absorb("ages", {"decades": np.eye(13)[decade] * 9})
+        with pytest.raises(SiteError) as refused:
+            hospital.statistics("moments", people, RNG)
+        assert refused.value.code == SiteCode.SCANNER_TOO_SMALL
+
+
 def test_a_server_without_a_grid_takes_the_sums_and_refuses_others() -> None:
     people = hospitals(a=6, b=6)
     server = combat(replace(setting(), shape=(1, 1, 1), open_anatomy=None))
     server.absorb("ages", server.statistics("ages", people, RNG))
     made = sums(people)
     server.absorb("moments", made)
+    skew = np.array([[0.0, 1.0], [-1.0, 0.0]])
     for wrong in (
         {**made, "scans": 0 * made["scans"]},
         {**made, "values": made["values"][..., :-1]},
         {**made, "values": made["values"] + 1e9},
+        {**made, "within_squares": made["within_squares"] + 1e15},
+        {**made, "covariate_squares": made["covariate_squares"] + 1e9},
+        {**made, "covariates": made["covariates"] * 1e3},
+        {**made, "within_covariates": made["within_covariates"] + skew},
+        {**made, "within_covariates": made["within_covariates"] + 1e3 * np.abs(skew)},
+        {**made, "scanners": made["scanners"] + 1e9},
     ):
         with pytest.raises(WireError):
             server.check("moments", wrong)

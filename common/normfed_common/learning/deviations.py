@@ -1,4 +1,4 @@
-"""Values in units of their own spread, so that they mean the same in every scan."""
+"""Values as deviations from their middle, in units of their own spread, so that they mean the same in every scan."""
 
 from __future__ import annotations
 
