@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -102,7 +102,7 @@ def reproduce(
         path = folder.begin(begun, out)
     opened = folder.reopened(path)
     means = running.Means(device, workers if workers is not None else experiment.default_workers(64))
-    with folder.discarded_if_refused(path):
+    with nullcontext() if resume is not None else folder.discarded_if_refused(path):
         _run(opened, means, quiet, as_json)
 
 
@@ -127,7 +127,9 @@ def _run(opened: ReproductionFolder, means: Means, quiet: bool, as_json: bool) -
     try:
         found = running.run(opened, means, shown)
     except KeyboardInterrupt:
-        console.print(f"\nStopped. Go on with:\n  normfed reproduce --resume {opened.path}", highlight=False)
+        console.print(
+            f"\nStopped. Go on with:\n  normfed reproduce --resume {opened.path}", soft_wrap=True, highlight=False
+        )
         raise typer.Exit(130) from None
     layout.write(opened.path, found)
     page = write_pages(opened.path, found)

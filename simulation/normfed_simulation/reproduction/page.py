@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-
 from normfed_common.foundation.files import write_text
+from normfed_server.report.rendering import templates
 from normfed_server.report.words import interval
 from normfed_simulation.reproduction import table
 from normfed_simulation.reproduction.layout import Reproduction
@@ -17,13 +16,7 @@ FILE, MARKDOWN = "reproduction.html", "reproduction.md"
 
 def write_pages(folder: Path, found: Reproduction) -> Path:
     """Write both into the folder; returns the path of the HTML page."""
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("normfed_simulation.reproduction"), PackageLoader("normfed_server.report")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("normfed_simulation.reproduction", trim_blocks=True)
     page = environment.get_template("reproduction.html.jinja").render(
         found=found,
         made_up=table.MADE_UP,
