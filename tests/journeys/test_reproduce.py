@@ -102,8 +102,13 @@ SMALL: dict[str, Any] = {
     "arms": {"first": {"needs": ["controls", "patients"]}, "second": {"needs": ["more", "patients"]}},
     "source": "Table 1",
     "rows": [
-        {"name": "a", "arm": "first", "model": "federated", "figures": {"auroc": {"low": 0.0, "high": 1.0, "n": 3}}},
-        {"name": "b", "arm": "first", "model": "federated", "figures": {"auroc": {"value": 2.0, "sd": 0.1, "n": 3}}},
+        {
+            "name": "a",
+            "arm": "first",
+            "model": "federated",
+            "figures": {"people": {"value": 9}, "auroc": {"value": 0.5}},
+        },
+        {"name": "b", "arm": "first", "model": "federated", "figures": {"people": {"value": 10}}},
         {"name": "c", "arm": "second", "model": "federated", "figures": {"auroc": {"value": 0.5}}},
         {"name": "d", "figures": {"auroc": {"value": 0.5}}},
     ],
@@ -136,17 +141,19 @@ def test_with_data_every_figure_has_its_verdict_and_an_arm_without_data_says_wha
     assert found["look_alike"] is False
     assert "MADE-UP" not in said + (folder / "reproduction.md").read_text()
     assert found["not_run"] == {"second": "no --data more=DIR"}
-    verdicts = {row["name"]: (row["figures"][0]["verdict"], row["figures"][0]["why"]) for row in found["rows"]}
+    figures = {(row["name"], figure["metric"]): figure for row in found["rows"] for figure in row["figures"]}
+    verdicts = {key: (figure["verdict"], figure["why"]) for key, figure in figures.items()}
     assert verdicts == {
-        "a": ("within", "the published range"),
-        "b": ("outside", "the published sd"),
-        "c": ("not comparable", "no --data more=DIR"),
-        "d": ("not comparable", running.NO_MODEL),
+        ("a", "people"): ("within", "the published number"),
+        ("a", "auroc"): ("not comparable", "3 people are too few"),
+        ("b", "people"): ("outside", "the published number"),
+        ("c", "auroc"): ("not comparable", "no --data more=DIR"),
+        ("d", "auroc"): ("not comparable", running.NO_MODEL),
     }
     metrics = json.loads((folder / "arms" / "first" / "metrics.json").read_text())
-    ours, theirs = found["rows"][0]["figures"][0], metrics["evaluation"]["federated"]["all"]["auroc"]
+    ours, theirs = figures["a", "auroc"], metrics["evaluation"]["federated"]["all"]["auroc"]
     assert (ours["ours"], ours["sd"], ours["n"]) == (theirs["mean"], theirs["sd"], 3)
-    assert "1 of 2 comparable figures agree with what was published, 1 do not; 2 cannot be compared." in said
+    assert "1 of 2 comparable figures agree with what was published, 1 do not; 3 cannot be compared." in said
 
     monkeypatch.setattr(running.experiment, "simulate", None)  # what is finished is not run again
     (folder / "reproduction.json").unlink()

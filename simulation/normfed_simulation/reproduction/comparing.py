@@ -8,10 +8,12 @@ from typing import Literal
 from pydantic import Field
 
 from normfed_common.study.base import Frozen
+from normfed_server.report.lesions import FEWEST_PATIENTS
 from normfed_server.results.layout import Figure, Interval, Number
-from normfed_simulation.reproduction.recipe import PublishedFigure, Row
+from normfed_simulation.reproduction.recipe import PEOPLE, PublishedFigure, Row
 
 ENOUGH = 0.9  # share of the published people without whom a figure is of other people
+COUNTS = (PEOPLE, "detected")  # which are whole, and of however few people
 ROUNDING = 1e-9  # of a difference of two decimal numbers
 Verdict = Literal["within", "outside", "not comparable"]
 
@@ -69,7 +71,7 @@ def _compared(
     if ours is None or ours.mean is None:
         why = not_run or "not defined for these people"
         return Compared(metric=metric, ours=None, published=published, verdict="not comparable", why=why)
-    verdict, why = _verdict(ours, published, never, look_alike)
+    verdict, why = _verdict(metric, ours, published, never, look_alike)
     difference = None if published.value is None else ours.mean - published.value
     return Compared(
         metric=metric,
@@ -84,7 +86,9 @@ def _compared(
     )
 
 
-def _verdict(ours: Figure, published: PublishedFigure, never: str | None, look_alike: bool) -> tuple[Verdict, str]:
+def _verdict(
+    metric: str, ours: Figure, published: PublishedFigure, never: str | None, look_alike: bool
+) -> tuple[Verdict, str]:
     assert ours.mean is not None
     if look_alike:
         return "not comparable", "made-up data"
@@ -92,6 +96,8 @@ def _verdict(ours: Figure, published: PublishedFigure, never: str | None, look_a
         return "not comparable", never
     if published.n is not None and not ENOUGH * published.n <= ours.n <= published.n / ENOUGH:
         return "not comparable", f"{ours.n} people, published {published.n}"
+    if ours.n < FEWEST_PATIENTS and metric not in COUNTS:
+        return "not comparable", f"{ours.n} people are too few"
     if published.low is not None and published.high is not None:
         return _within(published.low <= ours.mean <= published.high, "the published range")
     assert published.value is not None

@@ -45,6 +45,12 @@ def test_a_figure_is_within_or_outside_of_what_is_known_of_the_published_one(
     assert verdict(published)[:2] == expected
 
 
+@pytest.mark.parametrize("n", [1, 5])
+def test_of_fewer_than_six_people_nothing_is_said(n: int) -> None:
+    few = Figure(mean=0.7, sd=0.1, n=n, ci95=(0.1, 0.9))
+    assert verdict(PublishedFigure(value=0.7, sd=0.1), few)[:2] == ("not comparable", f"{n} people are too few")
+
+
 def test_made_up_data_reproduce_nothing_however_near_they_come() -> None:
     exact = PublishedFigure(value=0.7, sd=0.1, n=58)
     assert verdict(exact)[0] == "within"
@@ -65,10 +71,18 @@ def test_nothing_of_ours_is_not_comparable_and_why() -> None:
     assert verdict(PublishedFigure(value=0.6), Figure(mean=None, sd=None, n=0))[0] == "not comparable"
 
 
-def test_counts_are_equal_or_not_and_an_interval_without_width_is_none() -> None:
-    count = Figure(mean=6.0, sd=None, n=6, ci95=(6.0, 6.0))
-    assert verdict(PublishedFigure(value=6), count)[:2] == ("within", "the published number")
-    assert verdict(PublishedFigure(value=7), count)[:2] == ("outside", "the published number")
+def test_counts_are_equal_or_not_of_however_few_people() -> None:
+    row = Row(name="r", source="s", figures={"people": PublishedFigure(value=4), "detected": PublishedFigure(value=5)})
+    count = Figure(mean=4.0, sd=None, n=4)
+    found = compared(row, {"people": count, "detected": count}, False, None).figures
+    assert [figure.verdict for figure in found] == ["within", "outside"]
+
+
+def test_an_interval_without_width_is_none() -> None:
+    """Of one patient per site every resampling is the same."""
+    row = Row(name="r", source="s", figures={"auroc": PublishedFigure(value=0.7)})
+    (found,) = compared(row, {"auroc": Figure(mean=0.7, sd=0.1, n=8, ci95=(0.7, 0.7))}, False, None).figures
+    assert found.ci95 is None
 
 
 def test_the_best_g_mean_is_that_of_the_roc_curve() -> None:
