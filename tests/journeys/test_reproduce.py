@@ -60,6 +60,13 @@ def test_a_look_alike_is_read_as_the_dataset_that_it_looks_like(kind: str, trees
     assert not found[1].found.problems
 
 
+def test_a_look_alike_that_was_broken_off_is_completed(tmp_path: Path) -> None:
+    whole = set(make("mslub", tmp_path).rglob("*"))
+    (tmp_path / MARK).unlink()
+    (tmp_path / "patient2" / "patient2_T1W.nii.gz").unlink()
+    assert set(make("mslub", tmp_path).rglob("*")) == whole
+
+
 @pytest.mark.parametrize("name", recipe.names())
 def test_a_recipe_runs_on_its_look_alike_and_never_claims_to_have_reproduced_anything(
     name: str, tmp_path: Path

@@ -11,10 +11,12 @@ import downloads
 import numpy as np
 import pytest
 
+from normfed_common.algorithms.sharing import check_study
 from normfed_common.foundation.errors import StudyError
 from normfed_common.metrics.catalogue import METRICS
 from normfed_common.study.validation import validate
 from normfed_server.arms.plan import baseline_titles
+from normfed_server.steps.catalogue import check_steps
 from normfed_simulation.datasets.catalogue import downloaded
 from normfed_simulation.reproduction.figures import DETECTED, G_MEAN, MEAN_RANK
 from normfed_simulation.reproduction.look_alike.trees import TREES
@@ -39,6 +41,8 @@ def test_a_recipe_names_what_there_is(name: str) -> None:
     for arm in recipe.arms:
         small, whole = (recipe.study_of(name, arm, look_alike) for look_alike in (True, False))
         assert small.preprocessing.voxel_size_mm == 4 > whole.preprocessing.voxel_size_mm
+        check_study(whole)  # every strategy goes with every model that it trains
+        check_steps(whole)
         models = {"federated", *baseline_titles(whole)}
         assert {row.model for row in recipe.table if row.arm == arm} <= {None, *models}
     if recipe.segmentation is None:

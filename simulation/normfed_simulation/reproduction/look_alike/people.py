@@ -62,6 +62,7 @@ def everybody() -> Mapping[str, list[Made]]:
 def place(files: Mapping[Path, Path]) -> None:
     """Put a copy of each file where a layout has it, as a hard link where the disk has such."""
     for target, source in files.items():
+        target.unlink(missing_ok=True)  # of an attempt that was broken off
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.link(source, target)
