@@ -20,6 +20,7 @@ from normfed_client.hospital.releases import Kind
 from normfed_client.imaging.bids import Problem, Visit, read_dataset
 from normfed_client.imaging.cache import Cache, Entry, Unprepared
 from normfed_client.imaging.cohort import NO_LESION, PreparedCohort, Roles, assign, person_of, select
+from normfed_client.imaging.labels import carried
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.template import anatomy, common_grid
 from normfed_common.foundation.errors import PluginError, ReadError, ScanError, SiteCode, SiteError
@@ -32,6 +33,7 @@ from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import DataConfig
 from normfed_common.study.roles import ROLES, Role
 
+ILL = "ill"  # the kind of people whose group has no name that a figure can carry
 LONGEST_KINDS = 100  # characters, as a message holds them
 
 
@@ -272,7 +274,7 @@ def _kind(visit: Visit, entry: Entry, data: DataConfig) -> str:
     """The kinds of lesion that a scan has a voxel of, joined; of people who are ill without one their group."""
     voxels = entry.meta()["lesion_voxels_by_label"]
     group = visit.participant.group
-    ill = group if group in data.ill_groups else NO_LESION
+    ill = (carried(group) or ILL) if group in data.ill_groups else NO_LESION
     return ("+".join(sorted(label for label, count in voxels.items() if count)) or ill)[:LONGEST_KINDS]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from normfed_client.imaging.bids import Mask, Participant, Visit
 from normfed_client.imaging.cohort import assign
+from normfed_client.imaging.labels import carried
 from normfed_common.foundation.errors import StudyError
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
@@ -38,6 +39,14 @@ def test_only_groups_that_the_study_names_test_without_a_mask() -> None:
 def test_studies_without_the_key_keep_their_digests() -> None:
     assert "ill_groups" not in study().model_dump(mode="json")["data"]
     assert study().digest != study(ill_groups=["PD"]).digest
+
+
+@pytest.mark.parametrize(
+    ("group", "carried_as"),
+    [("PD", "PD"), ("Parkinson's disease (de novo)", "Parkinson-s-disease-de-novo"), ("???", "")],
+)
+def test_a_group_is_called_what_a_figure_can_carry(group: str, carried_as: str) -> None:
+    assert carried(group) == carried_as
 
 
 @pytest.mark.parametrize(
