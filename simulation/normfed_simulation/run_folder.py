@@ -19,14 +19,18 @@ from normfed_server.sites.description import POOLED
 CONDITIONS = "conditions.json"  # what the simulation does to the federation beside the study
 
 
-def shipped_study(name: str) -> Path:
-    """A study that comes with normfed, from the wheel or from the source tree."""
+def shipped_folder() -> Path:
+    """Where the studies lie that come with normfed: in the wheel, or in the source tree."""
     here = Path(__file__).parent
-    for folder in (here / "shipped_studies", here.parents[1] / "studies"):
-        path = folder / f"{name}.yaml"
-        if path.exists():
-            return path
-    raise StudyError(f"No study called {name} comes with normfed.")
+    return next(folder for folder in (here / "shipped_studies", here.parents[1] / "studies") if folder.is_dir())
+
+
+def shipped_study(name: str) -> Path:
+    """A study that comes with normfed."""
+    path = shipped_folder() / f"{name}.yaml"
+    if not path.exists():
+        raise StudyError(f"No study called {name} comes with normfed.")
+    return path
 
 
 @contextmanager

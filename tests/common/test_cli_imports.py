@@ -54,6 +54,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "nonsense",
         *(f"{name} --help" for name in ("site", "server", "simulate", "compare", "report", "score", "rehearse")),
         *(
+            "reproduce --help",
             "study --help",
             "study domain-shift --help",
             "inspect --help",

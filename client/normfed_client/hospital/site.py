@@ -20,6 +20,7 @@ from normfed_client.hospital.releases import Kind
 from normfed_client.imaging.bids import Problem, Visit, read_dataset
 from normfed_client.imaging.cache import Cache, Entry, Unprepared
 from normfed_client.imaging.cohort import NO_LESION, PreparedCohort, Roles, assign, person_of, select
+from normfed_client.imaging.labels import carried
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.template import anatomy, common_grid
 from normfed_common.foundation.errors import PluginError, ReadError, ScanError, SiteCode, SiteError
@@ -29,8 +30,10 @@ from normfed_common.models.base import NormativeModel
 from normfed_common.models.combined.pipeline import assemble
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.data import DataConfig
 from normfed_common.study.roles import ROLES, Role
 
+ILL = "ill"  # the kind of people whose group has no name that a figure can carry
 LONGEST_KINDS = 100  # characters, as a message holds them
 
 
@@ -245,7 +248,7 @@ class Site:
         if visit.name not in self._prepared or (known is not None and not known.entry.folder.is_dir()):
             try:
                 entry = prepare(visit, self.recipe, self.cache)
-                self._prepared[visit.name] = Case(visit, entry, _kind(entry))
+                self._prepared[visit.name] = Case(visit, entry, _kind(visit, entry, self.study.data))
             except ScanError as error:
                 problem = Problem(visit.name, str(error))
                 if problem not in self.problems:
@@ -267,10 +270,12 @@ def _openable(cases: Sequence[Case], but_nobody: bool) -> list[Case]:
     return [case for case in cases if id(case) in kept]
 
 
-def _kind(entry: Entry) -> str:
-    """The kinds of lesion that a scan has a voxel of, joined."""
+def _kind(visit: Visit, entry: Entry, data: DataConfig) -> str:
+    """The kinds of lesion that a scan has a voxel of, joined; of people who are ill without one their group."""
     voxels = entry.meta()["lesion_voxels_by_label"]
-    return "+".join(sorted(label for label, count in voxels.items() if count))[:LONGEST_KINDS] or NO_LESION
+    group = visit.participant.group
+    ill = (carried(group) or ILL) if group in data.ill_groups else NO_LESION
+    return ("+".join(sorted(label for label, count in voxels.items() if count)) or ill)[:LONGEST_KINDS]
 
 
 @lru_cache(maxsize=256)  # a site is small: names and paths; opening one reads a dataset's index

@@ -173,7 +173,7 @@ def assign(visits: list[Visit], site: str, study: StudyConfig, lots: Lots | None
     data = study.data
     controls = _people(visit for visit in visits if visit.participant.group in data.control_groups)
     patients = _people(
-        visit for visit in visits if visit.participant.group not in data.control_groups and _labelled(visit, data)
+        visit for visit in visits if visit.participant.group not in data.control_groups and _tests(visit, data)
     )
     if lots is None:
         train, held_out, test = _drawn(controls, patients, site, study)
@@ -232,8 +232,9 @@ def kind(visit: Visit, data: DataConfig) -> str:
     return "+".join(sorted(labels)) or NO_LESION
 
 
-def _labelled(visit: Visit, data: DataConfig) -> bool:
-    return kind(visit, data) != NO_LESION
+def _tests(visit: Visit, data: DataConfig) -> bool:
+    """Whether a visit shows an illness: a lesion that somebody drew, or one that nobody could."""
+    return visit.participant.group in data.ill_groups or kind(visit, data) != NO_LESION
 
 
 def _people(visits: Iterable[Visit]) -> list[list[Visit]]:

@@ -59,7 +59,12 @@ def _rows(table: Path) -> list[dict[str, str]]:
 
 
 def _kind(name: str, index: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-_")[:LONGEST_KIND] or f"label-{int(index)}"
+    return carried(name) or f"label-{int(index)}"
+
+
+def carried(name: str) -> str:
+    """A kind of lesion, or a group of ill people, as a figure can carry its name; nothing where no letter is left."""
+    return re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-_")[:LONGEST_KIND]
 
 
 def _tables(path: Path, root: Path) -> list[Path]:

@@ -130,6 +130,12 @@ class DataConfig(Frozen):
         "slices without any (in simulations)",
     )
     control_groups: tuple[str, ...] = Field(("control",), description="values of `group` that mean healthy")
+    ill_groups: tuple[str, ...] = Field(
+        (),
+        exclude_if=operator.not_,  # studies without the key keep their digests
+        description="values of `group` that mean ill though nobody drew a lesion, such as PD: these people test, and "
+        "only figures of whole people are theirs",
+    )
     lesion_labels: tuple[str, ...] | None = Field(
         None, description="labels of the lesion masks that count; all but brain and tissue when absent"
     )
@@ -161,6 +167,12 @@ class DataConfig(Frozen):
             strangers = sorted(set(self.train_sites) - set(self.sites))
             if strangers:
                 raise ValueError(f"train_sites names {', '.join(strangers)}, which sites does not list")
+        if self.ill_groups and self.normal != "controls":
+            raise ValueError(
+                f"ill_groups takes normal: controls; of {', '.join(self.ill_groups)} no tissue is known normal"
+            )
+        if shared := sorted(set(self.ill_groups) & set(self.control_groups)):
+            raise ValueError(f"{', '.join(shared)} is in control_groups and in ill_groups")
         if self.phantom is not None and self.dataset is not None:
             raise ValueError("phantom and dataset exclude each other")
         both = sorted(set(self.train_sites or ()) & set(self.out_of_sample))

@@ -9,7 +9,7 @@ tested is kept in the output folder, and a run that was stopped goes on from the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,19 +74,46 @@ def domain_shift(
     RunError
         If the folder holds a study with other parameters.
     """
+    experiments = planned(subjects, output, config, federated)
+    scores = measured(experiments, output, config, device)
+    return {pair: float(np.mean(found)) for pair, found in scores.items()}
+
+
+def planned(
+    subjects: Iterable[Subject], output: Path, config: SegmentationConfig, federated: Federated | None = None
+) -> list[Experiment]:
+    """The trainings of the study; the folder remembers whose it is. Parameters and errors as of `domain_shift`."""
     people = _by_scanner(subjects, config)
     _check_same(
         output / "study.json",
         {**config.model_dump(), "people": {site: [s.image.name for s in found] for site, found in people.items()}},
     )
+    return [*alone(people, config), *(together(people, config, federated) if federated else ())]
+
+
+def measured(
+    experiments: Sequence[Experiment],
+    output: Path,
+    config: SegmentationConfig,
+    device: torch.device,
+    told: Callable[[str], None] = lambda _name: None,
+) -> dict[tuple[str, str], list[float]]:
+    """Surface Dice of every person, by training and scanner tested on; writes the means as `domain_shift` does.
+
+    Parameters
+    ----------
+    told
+        Is called with the name of every training that is done.
+    """
     scores: dict[tuple[str, str], list[float]] = {}
-    for experiment in [*alone(people, config), *(together(people, config, federated) if federated else ())]:
+    for experiment in experiments:
         for site, found in _scored(experiment, output, config, device).items():
             scores.setdefault((experiment.row, site), []).extend(found.values())
+        told(experiment.name)
     figures = {pair: float(np.mean(found)) for pair, found in scores.items()}
     write_json(output / "surface_dice.json", {f"{row} / {site}": figure for (row, site), figure in figures.items()})
     write_text(output / "table.md", table(figures))
-    return figures
+    return scores
 
 
 def alone(people: Mapping[str, Sequence[Subject]], config: SegmentationConfig) -> Iterator[Experiment]:

@@ -1,0 +1,1 @@
+"""Published tables again, given the data: recipes, ours beside theirs, and generated look-alikes of the data."""

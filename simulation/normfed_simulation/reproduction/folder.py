@@ -1,0 +1,111 @@
+"""The folder of a reproduction.
+
+runs/<recipe>-<time>/
+    recipe.json             the recipe as it was, its data, and whether these are made up
+    arms/<arm>/             an ordinary run folder each
+    segmentation/           of a recipe that segments brains instead
+    reproduction.json, reproduction.md, reproduction.html
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from normfed_common.foundation.errors import DatasetError, PluginError, RunError, StudyError
+from normfed_common.foundation.files import inside, write_text
+from normfed_common.study.base import Frozen
+from normfed_common.study.config import StudyConfig
+from normfed_common.study.validation import validate
+from normfed_server.runs.folder import Run, begin_in, new_folder, reopen
+from normfed_simulation.reproduction.data import Folders
+from normfed_simulation.reproduction.recipe import Recipe
+from normfed_simulation.segmentation.training import Federated
+
+FILE, ARMS, SEGMENTATION = "recipe.json", "arms", "segmentation"
+FEDERATED: dict[str, Federated] = {method: method for method in get_args(Federated)}
+
+
+class Begun(Frozen):
+    """What a folder was begun with."""
+
+    name: str
+    recipe: Recipe
+    data: dict[str, tuple[str, ...]]
+    look_alike: bool
+    not_run: dict[str, str]
+    federated: Federated | None
+
+
+@dataclass(frozen=True)
+class ReproductionFolder:
+    """An open folder."""
+
+    path: Path
+    begun: Begun
+
+    @property
+    def folders(self) -> Folders:
+        """The data, by role."""
+        return {role: tuple(map(Path, places)) for role, places in self.begun.data.items()}
+
+    @property
+    def segmentation(self) -> Path:
+        """Where the segmentation keeps its own."""
+        return self.path / SEGMENTATION
+
+    def run_folder(self, arm: str) -> Path:
+        """Of an arm."""
+        return inside(self.path, ARMS, arm)
+
+    def run(self, arm: str, study: StudyConfig) -> Run:
+        """The run of an arm, which begins now if it has not yet."""
+        folder = self.run_folder(arm)
+        return reopen(folder) if (folder / "study.yaml").exists() else begin_in(study, folder)
+
+
+def begin(begun: Begun, out: Path) -> Path:
+    """Make ``out/<name>-<time>``.
+
+    Raises
+    ------
+    RunError
+        If it cannot be made.
+    """
+    path = new_folder(out, begun.name)
+    write_text(path / FILE, begun.model_dump_json(indent=1) + "\n")
+    return path
+
+
+def reopened(path: Path) -> ReproductionFolder:
+    """Open a folder.
+
+    Raises
+    ------
+    RunError
+        If it is not one of a reproduction.
+    """
+    try:
+        raw = json.loads((path / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise RunError(
+            f"{path}: holds no {FILE} that can be read, so it is not the folder of a reproduction. "
+            "`normfed reproduce NAME --data ...` makes one."
+        ) from None
+    return ReproductionFolder(path, validate(Begun, raw, str(path / FILE), "what a reproduction remembers"))
+
+
+@contextmanager
+def discarded_if_refused(path: Path) -> Iterator[None]:
+    """Within: what is refused for its study or its data before any run has begun leaves no folder."""
+    try:
+        yield
+    except (StudyError, DatasetError, PluginError):
+        if not any(path.glob(f"{ARMS}/*/events.jsonl")) and not (path / SEGMENTATION).exists():
+            shutil.rmtree(path, ignore_errors=True)
+        raise
