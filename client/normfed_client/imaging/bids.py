@@ -274,7 +274,7 @@ def _check_ends(root: Path) -> None:
     DatasetError
         If there is such a link.
     """
-    waiting = [(str(root), (os.path.realpath(root),))]
+    waiting: list[tuple[str, tuple[str, ...]]] = [(str(root), (os.path.realpath(root),))]
     while waiting:
         folder, above = waiting.pop()
         try:
