@@ -35,7 +35,7 @@ NUMBERS = ("people", "visits", "brain masks")
 WIDEST = 10_000  # columns; no table is
 NUMBER = re.compile(r"(?<!\w)\d+(?:\.\d+)?(?!\w)")
 
-Folder = Annotated[Path, typer.Argument(help="A BIDS dataset.")]
+Folder = Annotated[Path, typer.Argument(help="A BIDS dataset, or a public one as it came; see `normfed datasets`.")]
 Check = Annotated[bool, typer.Option(help="Open every scan and mask, as a study would.")]
 Every = Annotated[bool, typer.Option("--every", help="Name everybody with a problem that many have, not one of them.")]
 

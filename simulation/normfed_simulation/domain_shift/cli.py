@@ -47,7 +47,7 @@ def domain_shift(
         typer.Option(
             help="Transforms separated by commas, such as none,nyul,combat; with parameters: "
             "'nyul,{name: fourier-amplitude, beta: 0.1}'; several in a row as a YAML list of them. Default: those of "
-            "the study, or else the usual ones."
+            "the study, or else z-score, white-stripe, nyul, histogram-template and combat."
         ),
     ] = None,
     repeats: Annotated[
