@@ -31,12 +31,15 @@ if TYPE_CHECKING:
     from normfed_simulation.domain_shift.folder import ShiftFolder
     from normfed_simulation.experiment import Engine, Watcher
 
-study = typer.Typer(help="Studies of one question, each many runs of one study.", no_args_is_help=True)
+study = typer.Typer(
+    help="Studies of one question, each many runs of one study: domain-shift, of what another scanner costs.",
+    no_args_is_help=True,
+)
 
 
 @study.callback()
 def _studies() -> None:
-    """Studies of one question, each many runs of one study."""
+    """Studies of one question, each many runs of one study: domain-shift, of what another scanner costs."""
 
 
 @study.command("domain-shift")
