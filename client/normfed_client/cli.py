@@ -35,19 +35,19 @@ NUMBERS = ("people", "visits", "brain masks")
 WIDEST = 10_000  # columns; no table is
 NUMBER = re.compile(r"(?<!\w)\d+(?:\.\d+)?(?!\w)")
 
-Folder = Annotated[Path, typer.Argument(help="A BIDS dataset.")]
+Folder = Annotated[Path, typer.Argument(help="A BIDS dataset, or a public one as it came; see `normfed datasets`.")]
 Check = Annotated[bool, typer.Option(help="Open every scan and mask, as a study would.")]
 Every = Annotated[bool, typer.Option("--every", help="Name everybody with a problem that many have, not one of them.")]
 
 
-def inspect(folder: Folder, check: Check = False, every: Every = False) -> None:
-    """Show what is in a dataset, per site, and what is wrong with it."""
+def inspect(folder: Path, check: bool, every: bool, title: Path) -> None:
+    """Show what is in a BIDS dataset, which people know as ``title``, per site, and what is wrong with it."""
     from normfed_client.imaging.bids import Problem, read_dataset
     from normfed_client.imaging.faults import faults
 
     dataset = read_dataset(folder)
     console = Console(width=None if sys.stdout.isatty() else WIDEST)  # a file has no width
-    console.print(f"[italic]{plain(str(folder))}: {len(dataset.visits)} visits[/]", highlight=False, soft_wrap=True)
+    console.print(f"[italic]{plain(str(title))}: {len(dataset.visits)} visits[/]", highlight=False, soft_wrap=True)
     known = {modality for visit in dataset.visits for modality in visit.images}
     _print_sites(console, [_row(site, visits, known) for site, visits in dataset.sites().items()])
     few = _too_few_sites(dataset)

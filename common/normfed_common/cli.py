@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -34,6 +34,15 @@ COMMANDS: Registry[typer.Typer | Callable[..., None]] = Registry(
     "command", "normfed.commands", instance_of="collections.abc:Callable"
 )
 
+# In the order of the work, for `normfed --help`; whatever is in none of them comes last.
+PANELS: Mapping[str, tuple[str, ...]] = {
+    "Scans": ("datasets", "inspect", "statistics", "preprocess"),
+    "Studies on this machine": ("simulate", "compare", "study", "report", "score", "audit-privacy"),
+    "What a study can name": ("models", "strategies", "transforms", "splits"),
+    "Hospitals and their server": ("server", "site", "rehearse"),
+}
+OTHERS = "Others"
+
 
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP)  # of a folder: a person can open another
 
@@ -50,14 +59,18 @@ class InstalledCommands(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         # Names alone, for "Did you mean ...?"; `get_command` has the commands.
-        self.commands = {name: click.Command(name) for name in COMMANDS}
+        ordered = [name for names in PANELS.values() for name in names if name in COMMANDS]
+        self.commands = {name: click.Command(name) for name in dict.fromkeys([*ordered, *COMMANDS])}
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A sub-command, for the list of all; None where there is none of this name."""
         if cmd_name not in COMMANDS:
             return None
         plugin = COMMANDS.origin(cmd_name)
-        return _command(cmd_name) if plugin is None else click.Command(cmd_name, help=f"Of the plug-in {plugin}.")
+        found = _command(cmd_name) if plugin is None else click.Command(cmd_name, help=f"Of the plug-in {plugin}.")
+        panel = next((panel for panel, names in PANELS.items() if cmd_name in names), OTHERS)
+        found.rich_help_panel = panel  # type: ignore[attr-defined]  # where typer's help looks for it
+        return found
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

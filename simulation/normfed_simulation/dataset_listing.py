@@ -98,7 +98,8 @@ def _check(console: Console, name: str | None, data: Path) -> None:
 
 def _table(contents: Contents) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for column in ("site", "people", "scanners", "ages", "sex", "groups", "images", "masks"):
+    told = any(person.scanner for person in contents.people.values())
+    for column in ("site", "people", *(["scanners"] if told else []), "ages", "sex", "groups", "images", "masks"):
         table.add_column(column, justify="right" if column == "people" else "left", no_wrap=column == "site")
     files: dict[str, Counter[str]] = {}
     masks: dict[str, Counter[str]] = {}
@@ -115,7 +116,7 @@ def _table(contents: Contents) -> Table:
         table.add_row(
             plain(site),
             str(len(people)),
-            _counts(Counter(person.scanner or "not told" for person in people)),
+            *([_counts(Counter(person.scanner or "not told" for person in people))] if told else []),
             f"{min(ages):.0f}–{max(ages):.0f}" if ages else "–",
             _counts(Counter(person.sex or "?" for person in people)),
             _counts(Counter(person.group or "?" for person in people)),

@@ -31,7 +31,7 @@ def inspect(
     before = root = as_bids(folder, loaded)
     if loaded is not None:
         root = dividing.view(before, loaded, default_root())
-    cli.inspect(root, check, every)
+    cli.inspect(root, check, every, title=folder)
     if page is not None:
         from normfed_simulation.who_has_what.page import write_page
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from normfed_client.operation import joining
+from normfed_common.cli import COMMANDS, PANELS
 from normfed_common.deployment import enrolment
 from normfed_server.state import admission
 from normfed_server.state.folder import ServerConfig, create
@@ -90,3 +91,8 @@ def test_a_sub_command_does_not_import_the_others(place: Path) -> None:
     modules = listed.read_text().split()
     assert "normfed_client.operation.cli" in modules
     assert not any(name.startswith(("normfed_server", "normfed_simulation", "normfed_deploy")) for name in modules)
+
+
+def test_the_help_puts_every_command_of_ours_in_one_place() -> None:
+    ours = sorted(name for name in COMMANDS if COMMANDS.origin(name) is None)
+    assert sorted(name for names in PANELS.values() for name in names) == ours

@@ -25,6 +25,7 @@ from normfed_common.wire.messages import decode_request
 from normfed_server.steps.catalogue import STEPS
 from normfed_simulation.datasets import DATASETS
 from normfed_simulation.engines import local
+from normfed_simulation.splits.catalogue import SPLITS
 
 GUIDE = Path(__file__).parents[2] / "deploy" / "guides" / "plug-ins.md"
 ALGORITHM = """
@@ -152,6 +153,6 @@ def test_a_command_of_a_plug_in_is_one_of_normfeds_and_takes_the_name_of_none(th
 
 
 def test_the_guide_names_every_group_that_something_here_reads() -> None:
-    registries = (MODELS, SCORERS, TRANSFORMS, METRICS, ALGORITHMS, OBJECTIVES, STEPS, DATASETS, COMMANDS)
+    registries = (MODELS, SCORERS, TRANSFORMS, METRICS, ALGORITHMS, OBJECTIVES, STEPS, DATASETS, SPLITS, COMMANDS)
     read = {registry.group for registry in registries}
     assert set(re.findall(r"^\| `(normfed\.[a-z]+)` \|", GUIDE.read_text(), re.MULTILINE)) == read

@@ -25,6 +25,7 @@ from normfed_common.study.config import StudyConfig
 from normfed_common.study.preprocessing import PreprocessingConfig
 
 VERSION = 3  # of this file's arithmetic and of the cache's layout: raise it and old entries are no longer found
+WHOLE_HEAD = 2  # the same of the registration of scans without a brain mask
 MINIMUM_LIKENESS = 0.35
 MINIMUM_BRAIN_SHARE = 0.5
 
@@ -71,6 +72,7 @@ class Recipe:
                     "registered": visit.in_template_space,
                     # Entries that were made before there was any of these keep their keys.
                     **({"ignored": [_said(mask) for mask in visit.ignored]} if visit.ignored else {}),
+                    **({} if visit.brain or visit.in_template_space else {"whole_head": WHOLE_HEAD}),
                     **({"whole_slices": True} if self.whole_slices else {}),
                 }
             )

@@ -21,6 +21,7 @@ SEED = 20231
 BINS = 32
 SAMPLES = {1: 0.05, 2: 0.15, 4: 0.6}  # share of the voxels compared, by shrink factor; all beyond
 WORKING_MM = 2.0  # scans are compared at about this resolution
+COARSE_MM = 4.0  # smoothing, as a standard deviation, under which starts are compared
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SCALE_LIMITS = (0.6, 1.6)  # no adult's brain is further from the template than this along any axis
 
@@ -106,7 +107,8 @@ def affine(template: Image, brain: np.ndarray, moving: Image, moving_mask: np.nd
         )
         starts.append(sitk.Euler3DTransform(initial))
     coarse = [_optimise(fixed, movable, start, mask, (8,)) for start in _with_heights(starts, moving_mask is None)]
-    turned = _likeliest(coarse, fixed, movable, mask)
+    # With a mask there is one start; of a whole head, many.
+    turned = coarse[0] if len(coarse) == 1 else max(coarse, key=lambda one: _explained(fixed, movable, one, mask))
     turned = _optimise(fixed, movable, turned, mask, (4,))
     full = sitk.AffineTransform(3)
     full.SetCenter(turned.GetCenter())
@@ -222,6 +224,23 @@ def _evaluate(fixed: sitk.Image, moving: sitk.Image, transform: sitk.Transform, 
         return float(method.MetricEvaluate(fixed, moving))
     except RuntimeError:  # SimpleITK: the two do not overlap at all
         return float("inf")
+
+
+def _explained(fixed: sitk.Image, moving: sitk.Image, transform: sitk.Transform, mask: sitk.Image) -> float:
+    """Correlation ratio of the scan given the template's intensity, 0 to 1, over the whole of the mask (Roche 1998).
+
+    Mutual information counts only where the two overlap, and so prefers a brain half outside the field of view to
+    one in its place; here what lies outside counts as 0.
+    """
+    places = sitk.Shrink(sitk.SmoothingRecursiveGaussian(fixed, COARSE_MM), [2, 2, 2])
+    scan = sitk.Resample(sitk.SmoothingRecursiveGaussian(moving, COARSE_MM), places, transform, sitk.sitkLinear, 0.0)
+    inside = sitk.GetArrayFromImage(sitk.Resample(mask, places, sitk.Transform(), sitk.sitkNearestNeighbor)) > 0
+    template = sitk.GetArrayFromImage(places)[inside]
+    values = sitk.GetArrayFromImage(scan)[inside].astype(float)
+    level = np.clip((template / template.max() * BINS).astype(int), 0, BINS - 1)
+    counts, sums = np.bincount(level, minlength=BINS), np.bincount(level, values, BINS)
+    between = (counts * (sums / np.maximum(counts, 1) - values.mean()) ** 2).sum()
+    return float(between / max(((values - values.mean()) ** 2).sum(), 1e-12))
 
 
 def _matrix(transform: sitk.Transform) -> np.ndarray:

@@ -34,7 +34,7 @@ class HistogramTemplate(Landmarks):
     """A scan's histogram becomes that of one template, the mean quantiles of all scans of all sites."""
 
     Config: ClassVar[type[Frozen]] = HistogramTemplateConfig
-    source: ClassVar[str] = "histogram matching: Gonzalez & Woods, Digital Image Processing; means of quantiles: above"
+    source: ClassVar[str] = "histogram matching: Gonzalez & Woods, Digital Image Processing; to all scans' mean"
 
     def __init__(self, config: HistogramTemplateConfig, setting: Setting) -> None:
         super().__init__(config, setting)

@@ -25,8 +25,9 @@ def shown(found: Statistics) -> dict[str, CohortFigures]:
 
 
 def pyramids(found: Statistics) -> str:
-    """Ages by sex: one pyramid per site."""
-    sites = shown(found)
+    """Ages by sex: one pyramid per site that tells any, or none of all."""
+    known = {site: of for site, of in shown(found).items() if any(_aged(found, of, sex) for sex in SEXES)}
+    sites = known or shown(found)
     down = -(-len(sites) // ACROSS)
     figure = make_subplots(
         down, min(ACROSS, len(sites)), subplot_titles=list(sites), shared_yaxes=True, vertical_spacing=0.5 / (down + 1)
@@ -44,9 +45,14 @@ def pyramids(found: Statistics) -> str:
     return to_html(figure)
 
 
+def _aged(found: Statistics, of: CohortFigures, sex: str) -> list[Cell]:
+    """The cells of people whose age is told."""
+    return [cell for cell in of.tables[f"age-{sex}"] if cell.last < len(found.tables[f"age-{sex}"].edges)]
+
+
 def _half(figure: go.Figure, found: Statistics, of: CohortFigures, sex: str, number: int) -> None:
     words = found.tables[f"age-{sex}"]
-    cells = [cell for cell in of.tables[f"age-{sex}"] if cell.last < len(words.edges)]
+    cells = _aged(found, of, sex)
     ends = (*words.edges, 100.0)
     sign = -1 if sex == "M" else 1
     lows, highs = [ends[cell.first] for cell in cells], [ends[cell.last + 1] for cell in cells]
@@ -102,9 +108,10 @@ def stacked(found: Statistics, table: str) -> str:
         figure.add_bar(
             y=list(sites), x=found_people, name=what, orientation="h", marker={"color": COLOURS[number % len(COLOURS)]}
         )
-    figure.update_layout({**LAYOUT, "barmode": "stack", "height": 130 + 26 * len(sites)})
-    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "font": {"size": 11}}
-    figure.update_layout(margin_l=130, legend=legend)
+    below = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "traceorder": "normal"}
+    height = 130 + 26 * len(sites) + 18 * len(parts)
+    figure.update_layout({**LAYOUT, "barmode": "stack", "legend": below, "height": height, "showlegend": True})
+    figure.update_layout(margin={"l": 130, "t": 20, "b": 60 + 18 * len(parts)})
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(title_text="people")
     return to_html(figure)

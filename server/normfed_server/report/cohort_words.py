@@ -41,13 +41,16 @@ def rows(found: Statistics) -> list[Row]:
 def terminal_table(found: Statistics) -> Table:
     """The same, narrow enough for 80 columns."""
     table = Table(title=f"Cohorts of {plain(found.study)}", title_justify="left", box=None, pad_edge=False)
-    table.add_column("", overflow="fold", max_width=20)
+    table.add_column("", overflow="fold", max_width=22)
     for title in ("people", HEALTHY, PATIENTS):
         table.add_column(title, justify="right")
-    for title in ("years", "women", "scanner", "lack"):
+    listed = rows(found)
+    scanners = any(row.scanners != "–" for row in listed)  # a column of nothing costs the others their width
+    for title in ("years", "women", *(["scanner"] if scanners else []), "lack"):
         table.add_column(title, overflow="fold")
-    for row in rows(found):
-        cells = (row.site, row.people, row.healthy, row.patients, row.ages, row.women, row.scanners, row.lacking)
+    for row in listed:
+        told = (row.scanners,) if scanners else ()
+        cells = (row.site, row.people, row.healthy, row.patients, row.ages, row.women, *told, row.lacking)
         table.add_row(*map(plain, cells), style="bold" if row.site == ALL else "")
     return table
 

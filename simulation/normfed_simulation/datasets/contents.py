@@ -104,9 +104,10 @@ class Contents:
                 "itself: divide them by data.split, such as {by: iid, sites: 4}."
             )
         elif alone:
+            have = "has" if len(alone) == 1 else "have"
             found.append(
-                f"{len(alone)} of {len(sites)} sites have one person, such as {alone[0]}: no site trains or tells a "
-                "figure of one. List them under data.exclude, or divide all people anew by data.split."
+                f"{len(alone)} of {len(sites)} sites {have} one person, such as {alone[0]}: no site trains or tells "
+                "a figure of one. List them under data.exclude, or divide all people anew by data.split."
             )
         return found
 

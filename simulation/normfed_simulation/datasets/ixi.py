@@ -64,7 +64,7 @@ def _ages_and_sexes(root: Path, found: Contents) -> tuple[dict[str, float], dict
     """By the number of a person; where two rows differ, neither."""
     path = table(root, *TABLES)
     if path is None:
-        found.problems.append(Problem("IXI.xls", "missing, so nobody has an age or a sex"))
+        found.problems.append(Problem("IXI.xls", "missing, and IXI.csv too, so nobody has an age or a sex"))
         return {}, {}
     ages: dict[str, set[float]] = defaultdict(set)
     sexes: dict[str, set[Sex]] = defaultdict(set)

@@ -31,12 +31,15 @@ if TYPE_CHECKING:
     from normfed_simulation.domain_shift.folder import ShiftFolder
     from normfed_simulation.experiment import Watcher
 
-study = typer.Typer(help="Studies of one question, each many runs of one study.", no_args_is_help=True)
+study = typer.Typer(
+    help="Studies of one question, each many runs of one study: domain-shift, of what another scanner costs.",
+    no_args_is_help=True,
+)
 
 
 @study.callback()
 def _studies() -> None:
-    """Studies of one question, each many runs of one study."""
+    """Studies of one question, each many runs of one study: domain-shift, of what another scanner costs."""
 
 
 @study.command("domain-shift")
@@ -47,7 +50,7 @@ def domain_shift(
         typer.Option(
             help="Transforms separated by commas, such as none,nyul,combat; with parameters: "
             "'nyul,{name: fourier-amplitude, beta: 0.1}'; several in a row as a YAML list of them. Default: those of "
-            "the study, or else the usual ones."
+            "the study, or else z-score, white-stripe, nyul, histogram-template and combat."
         ),
     ] = None,
     repeats: Annotated[

@@ -287,7 +287,7 @@ def test_what_is_no_federation_by_itself_is_said(root: Path) -> None:
     assert "! All 2 people are of one site, Cambridge, which is no federation" in said(root / "camcan")
     three = [*stroke("Training", 1, 1, "T1w"), *stroke("Training", 2, 1, "T1w"), *stroke("Training", 2, 2, "T1w")]
     tree(root / "atlas", *three)
-    assert "! 1 of 2 sites have one person, such as R001: no site trains or tells a figure of one." in said(
+    assert "! 1 of 2 sites has one person, such as R001: no site trains or tells a figure of one." in said(
         root / "atlas"
     )
 
