@@ -45,7 +45,8 @@ def main() -> None:
         f"{used / 60:.1f} minutes of one core, {wall / 60:.1f} by the clock; "
         f"limit {LIMIT_MINUTES:.0f} minutes on {CORES} cores: {verdict}"
     )
-    print(" ".join(results.words))
+    for topic, sentences in results.words.items():
+        print(f"{topic}. {' '.join(sentences)}")
 
 
 if __name__ == "__main__":

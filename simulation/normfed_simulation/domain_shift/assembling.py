@@ -81,10 +81,10 @@ def assembled(folder: ShiftFolder, failed: Mapping[str, str]) -> DomainShift:
         trained=tuple(any_run.matrix),
         tested=tuple(next(iter(any_run.matrix.values()))),
         remarks=(*folder.shift.remarks, *remarks, *_beside(any_run)),
-        words=(),
+        words={},
         harmonizations=results,
     )
-    return everything.model_copy(update={"words": tuple(words(everything))})
+    return everything.model_copy(update={"words": {topic: tuple(said) for topic, said in words(everything).items()}})
 
 
 def _alike(found: Mapping[str, Figures]) -> tuple[dict[str, Figures], list[str]]:

@@ -140,7 +140,8 @@ def _run(opened: ShiftFolder, means: Any, quiet: bool, as_json: bool) -> None:
         typer.echo(page)
     else:
         console.print(shift_table(results))
-        console.print(plain(" ".join(results.words)), highlight=False)
+        for topic, sentences in results.words.items():
+            console.print(f"[bold]{topic}.[/] {plain(' '.join(sentences))}", highlight=False)
         console.print(f"Report: [bold]{page}[/]", soft_wrap=True, highlight=False)
     if failed:
         console.print(

@@ -144,7 +144,9 @@ class DomainShift(Frozen):
     trained: tuple[str, ...] = Field(description="the rows of matrices")
     tested: tuple[str, ...] = Field(description="the columns of matrices")
     remarks: tuple[str, ...] = Field(description="what was left out, and why")
-    words: tuple[str, ...] = Field(description="the answer in plain words, made of the figures")
+    words: dict[str, tuple[str, ...]] = Field(
+        description="the answer in plain words, made of the figures: what it is about to sentences"
+    )
     harmonizations: dict[str, HarmonizationResults]
 
 

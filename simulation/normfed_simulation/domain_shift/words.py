@@ -26,19 +26,22 @@ from normfed_simulation.domain_shift.runs import ONLY, OWN
 MAIN = "auprc"
 
 
-def words(results: DomainShift) -> list[str]:
-    """Sentences: the loss, who wins it back, what is left of the scanner and of age."""
+def words(results: DomainShift) -> dict[str, list[str]]:
+    """Sentences by what they are about: the loss, what wins it back, what is left of the scanner and of age."""
     found = {name: one for name, one in results.harmonizations.items() if not one.failed}
-    sentences = [f"{name} has no figures: {one.failed}" for name, one in results.harmonizations.items() if one.failed]
-    sentences = [text if text.endswith(".") else f"{text}." for text in sentences]
+    failed = [f"{name} has no figures: {one.failed}" for name, one in results.harmonizations.items() if one.failed]
+    topics = {"What failed": [text if text.endswith(".") else f"{text}." for text in failed]}
     if NONE not in found:
-        return [*sentences, "Without a run without harmonization there is nothing to compare with."]
-    sentences += _losses(results, found[NONE])
-    harmonized = {name: one for name, one in found.items() if name != NONE}
-    if harmonized:
-        sentences += _won(harmonized)
-    sentences += _personalised(found)
-    return [*sentences, *_scanner(found), *_biology(found)]
+        topics["What is lost"] = ["Without a run without harmonization there is nothing to compare with."]
+    else:
+        harmonized = {name: one for name, one in found.items() if name != NONE}
+        topics |= {
+            "What is lost": _losses(results, found[NONE]),
+            "What wins it back": [*(_won(harmonized) if harmonized else []), *_personalised(found)],
+            "What is left of the scanner": _scanner(found),
+            "What is left of age": _biology(found),
+        }
+    return {topic: sentences for topic, sentences in topics.items() if sentences}
 
 
 def _losses(results: DomainShift, one: HarmonizationResults) -> list[str]:

@@ -103,13 +103,13 @@ def study(**harmonizations: HarmonizationResults) -> DomainShift:
         trained=("a", "b"),
         tested=("a", "b"),
         remarks=("ditto is left out",),
-        words=("<all> is said.",),
+        words={"All": ("<all> is said.",)},
         harmonizations=harmonizations,
     )
 
 
 def said(**harmonizations: HarmonizationResults) -> str:
-    return " ".join(words(study(**harmonizations)))
+    return " ".join(sentence for said in words(study(**harmonizations)).values() for sentence in said)
 
 
 def test_a_loss_beyond_its_interval_is_a_loss_and_else_a_tie() -> None:
