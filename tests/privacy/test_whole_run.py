@@ -73,7 +73,7 @@ def seen(cohort: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) ->
         os.environ.clear()
         os.environ.update(before)
         assert run.finished
-        counting = begin(asked, tmp_path_factory.mktemp("statistics"), {"statistics": True})
+        counting = begin(asked[ruled], tmp_path_factory.mktemp("statistics"), {"statistics": True})
         runs.write_site_configs(counting, cohort, list(SITES), cache / "scans", "cpu", custody)
         local.run(counting.folder, counting.sites_file, len(SITES), 0, found[ruled].take)
         os.environ.clear()
