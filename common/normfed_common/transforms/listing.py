@@ -30,3 +30,6 @@ def transforms(
         console.print("What the parameters mean: normfed transforms nyul")
         return
     show_one(console, TRANSFORMS, name, learnt_by)
+    needed = [key for key, field in TRANSFORMS[name].Config.model_fields.items() if field.is_required()]
+    entry = f"{{name: {name}, {', '.join(f'{key}: ...' for key in needed)}}}" if needed else name
+    console.print(rf"In a study: [bold]transforms: \[{entry}][/].", soft_wrap=True)

@@ -44,6 +44,7 @@ def test_every_transform_of_ours_says_where_it_comes_from_in_its_own_words() -> 
 def test_a_transform_shows_every_parameter(name: str) -> None:
     shown = normfed("transforms", name).output
     assert all(f"\n  {key}" in shown for key in TRANSFORMS[name].Config.model_fields)
+    assert f"transforms: [{name}]" in shown or f"transforms: [{{name: {name}, source: ..., target: ...}}]" in shown
 
 
 def test_a_transform_that_is_not_there_is_an_error_that_lists_those_that_are() -> None:
