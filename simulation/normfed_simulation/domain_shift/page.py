@@ -63,11 +63,11 @@ def write_page(folder: Path, results: DomainShift) -> Path:
 
 
 def share(found: Share | None) -> str:
-    """In percent, with its interval; why there is none."""
+    """In percent, with its interval; the answer in plain words says why there is none."""
     if found is None:
         return "–"
     if found.value is None:
-        return f"not defined: {found.why}" if found.why else "not defined"
+        return "not defined"
     low, high = found.ci95 or (None, None)
     ends = "" if low is None or high is None else f" ({100 * low:.0f} to {100 * high:.0f})"
     return f"{100 * found.value:.0f} %{ends}"
