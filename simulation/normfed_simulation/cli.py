@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -121,7 +122,7 @@ def simulate(
         experiment.check(chosen, root, conditions)
         run = begin(chosen, out)
     with nullcontext() if resume is not None else runs.discarded_if_refused(run):
-        _run(run, root, engine, device, workers, conditions, _Output(quiet, as_json))
+        _run(run, root, engine, device, workers, conditions, Output(quiet, as_json))
 
 
 def compare(
@@ -169,7 +170,7 @@ def compare(
     experiment.check(chosen, root, conditions)
     run = begin(chosen, out)
     with runs.discarded_if_refused(run):
-        _run(run, root, engine, device, workers, conditions, _Output(quiet, as_json))
+        _run(run, root, engine, device, workers, conditions, Output(quiet, as_json))
 
 
 def statistics(
@@ -197,15 +198,11 @@ def statistics(
     root = together_as_bids(data or [], chosen)
     experiment.check_count(chosen, root)
     run = begin(chosen, out, {"statistics": True})
-    console = Console(stderr=True)
+    console, output = Console(stderr=True), Output(quiet, as_json)
     count = workers if workers is not None else experiment.default_workers(64)
-    with runs.discarded_if_refused(run), JsonLines(quiet) if quiet or as_json else Screen(console) as watcher:
+    with runs.discarded_if_refused(run), JsonLines(quiet) if output.silent else Screen(console) as watcher:
         page = experiment.count(run, root, engine.value, device, count, watcher)
-    if as_json:
-        typer.echo(json.dumps({"event": "report", "path": str(page), "run": str(run.folder)}))
-    elif quiet:
-        typer.echo(page)
-    else:
+    if not output.told_to_scripts(page, run.folder):
         show_cohorts(console, cohorts.read(run.folder))
         console.print(f"Page: [bold]{page}[/]", soft_wrap=True, highlight=False)
 
@@ -223,11 +220,34 @@ def report(
 
 
 @dataclass(frozen=True)
-class _Output:
+class Output:
     """How a run shows itself, and what it ends with."""
 
     quiet: bool
     as_json: bool
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is shown to a person."""
+        return self.quiet or self.as_json
+
+    def told_to_scripts(self, page: Path, folder: Path) -> bool:
+        """Print where the page of a run folder is, as scripts read it; False where a person is to be told."""
+        if self.as_json:
+            typer.echo(json.dumps({"event": "report", "path": str(page), "run": str(folder)}))
+        elif self.quiet:
+            typer.echo(page)
+        return self.silent
+
+
+@contextmanager
+def resumable(console: Console, command: str) -> Iterator[None]:
+    """Within, Ctrl-C ends with exit code 130 and the command that goes on, in one line that can be copied."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print(f"\nStopped. Go on with:\n  {command}", soft_wrap=True, highlight=False)
+        raise typer.Exit(130) from None
 
 
 def changes_of(rounds: int | None, seed: int | None) -> dict[str, Any]:
@@ -252,29 +272,21 @@ def _run(
     device: str,
     workers: int | None,
     conditions: Conditions,
-    output: _Output,
+    output: Output,
 ) -> None:
     from normfed_simulation import experiment
     from normfed_simulation.screen import JsonLines, Screen
 
     console = Console(stderr=True)
     count = workers if workers is not None else experiment.default_workers(64)
-    silent = output.quiet or output.as_json
-    if not silent:
+    if not output.silent:
         console.print(f"[bold]{run.study.name}[/], seed {run.study.seed}, in {run.folder}", highlight=False)
-    try:
-        with JsonLines(output.quiet) if silent else Screen(console) as watcher:
-            report_path = experiment.simulate(run, data, engine.value, device, count, watcher, conditions)
-    except KeyboardInterrupt:
-        console.print(
-            f"\nStopped. Go on with:\n  normfed simulate --resume {run.folder}", soft_wrap=True, highlight=False
-        )
-        raise typer.Exit(130) from None
-    if output.as_json:
-        typer.echo(json.dumps({"event": "report", "path": str(report_path), "run": str(run.folder)}))
-    elif output.quiet:
-        typer.echo(report_path)
-    else:
+    with (
+        resumable(console, f"normfed simulate --resume {run.folder}"),
+        JsonLines(output.quiet) if output.silent else Screen(console) as watcher,
+    ):
+        report_path = experiment.simulate(run, data, engine.value, device, count, watcher, conditions)
+    if not output.told_to_scripts(report_path, run.folder):
         several = run.study.comparisons.strategies or run.study.comparisons.compressions
         _print_summary(console, run.folder, report_path, bool(several))
         if data is None:

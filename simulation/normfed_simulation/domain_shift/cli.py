@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,11 +19,13 @@ from normfed_simulation.cli import (
     EngineOption,
     JsonOption,
     OutOption,
+    Output,
     QuietOption,
     RoundsOption,
     SeedOption,
     WorkersOption,
     changes_of,
+    resumable,
 )
 
 if TYPE_CHECKING:
@@ -100,10 +101,10 @@ def domain_shift(
         beside, each = parallel, max(experiment.cores() // parallel, 1) if parallel < experiment.cores() else 0
     means = cells.Means(root, engine.value, device, each if workers is None else workers, beside)
     with folder.discarded_if_refused(opened):
-        _run(opened, means, quiet, as_json)
+        _run(opened, means, Output(quiet, as_json))
 
 
-def _run(opened: ShiftFolder, means: Any, quiet: bool, as_json: bool) -> None:
+def _run(opened: ShiftFolder, means: Any, output: Output) -> None:
     from normfed_simulation.domain_shift import cells
     from normfed_simulation.domain_shift.assembling import assembled
     from normfed_simulation.domain_shift.layout import write
@@ -114,31 +115,20 @@ def _run(opened: ShiftFolder, means: Any, quiet: bool, as_json: bool) -> None:
     console, names = Console(stderr=True), list(opened.shift.studies)
 
     def shown(name: str) -> AbstractContextManager[Watcher]:
-        if quiet or as_json:
-            return JsonLines(quiet)
+        if output.silent:
+            return JsonLines(output.quiet)
         if name in names:
             console.print(f"[bold]{plain(name)}[/] ({names.index(name) + 1} of {len(names)})", highlight=False)
         return Screen(console)
 
-    if not (quiet or as_json):
+    if not output.silent:
         console.print(f"[bold]{opened.shift.study.name}[/], {len(names)} runs, in {opened.path}", highlight=False)
-    try:
+    with resumable(console, f"normfed study domain-shift --resume {opened.path}"):
         failed = cells.run_all(opened, means, shown)
-    except KeyboardInterrupt:
-        console.print(
-            f"\nStopped. Go on with:\n  normfed study domain-shift --resume {opened.path}",
-            soft_wrap=True,
-            highlight=False,
-        )
-        raise typer.Exit(130) from None
     results = assembled(opened, failed)
     write(opened.path, results)
     page = write_page(opened.path, results)
-    if as_json:
-        typer.echo(json.dumps({"event": "report", "path": str(page), "run": str(opened.path)}))
-    elif quiet:
-        typer.echo(page)
-    else:
+    if not output.told_to_scripts(page, opened.path):
         console.print(shift_table(results))
         for topic, sentences in results.words.items():
             console.print(f"[bold]{topic}.[/] {plain(' '.join(sentences))}", highlight=False)

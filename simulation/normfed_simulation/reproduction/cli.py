@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
@@ -14,7 +13,7 @@ from rich.console import Console
 
 from normfed_common.foundation.errors import StudyError
 from normfed_common.wording.terminal_text import plain
-from normfed_simulation.cli import DeviceOption, JsonOption, OutOption, QuietOption, WorkersOption
+from normfed_simulation.cli import DeviceOption, JsonOption, OutOption, Output, QuietOption, WorkersOption, resumable
 
 if TYPE_CHECKING:  # the list of commands must load nothing that computes
     from normfed_simulation.experiment import Watcher
@@ -103,41 +102,32 @@ def reproduce(
     opened = folder.reopened(path)
     means = running.Means(device, workers if workers is not None else experiment.default_workers(64))
     with nullcontext() if resume is not None else folder.discarded_if_refused(path):
-        _run(opened, means, quiet, as_json)
+        _run(opened, means, Output(quiet, as_json))
 
 
-def _run(opened: ReproductionFolder, means: Means, quiet: bool, as_json: bool) -> None:
+def _run(opened: ReproductionFolder, means: Means, output: Output) -> None:
     from normfed_simulation.reproduction import layout, running
     from normfed_simulation.reproduction.page import write_pages
     from normfed_simulation.reproduction.table import MADE_UP
     from normfed_simulation.screen import JsonLines, Screen
 
-    console, silent = Console(stderr=True), quiet or as_json
+    console = Console(stderr=True)
 
     def shown(arm: str) -> AbstractContextManager[Watcher]:
-        if silent:
-            return JsonLines(quiet)
+        if output.silent:
+            return JsonLines(output.quiet)
         console.print(f"[bold]{plain(arm)}[/]", highlight=False)
         return Screen(console)
 
     if opened.begun.look_alike:  # quiet or not: nobody may take these for figures of patients
         console.print(f"[bold red]{MADE_UP}[/]", highlight=False)
-    if not silent:
+    if not output.silent:
         console.print(f"[bold]{opened.begun.name}[/], in {opened.path}", highlight=False)
-    try:
+    with resumable(console, f"normfed reproduce --resume {opened.path}"):
         found = running.run(opened, means, shown)
-    except KeyboardInterrupt:
-        console.print(
-            f"\nStopped. Go on with:\n  normfed reproduce --resume {opened.path}", soft_wrap=True, highlight=False
-        )
-        raise typer.Exit(130) from None
     layout.write(opened.path, found)
     page = write_pages(opened.path, found)
-    if as_json:
-        typer.echo(json.dumps({"event": "report", "path": str(page), "run": str(opened.path)}))
-    elif quiet:
-        typer.echo(page)
-    else:
+    if not output.told_to_scripts(page, opened.path):
         _show(console, found, page)
 
 
