@@ -18,7 +18,7 @@ from normfed_common.foundation.errors import RunError, StudyError
 from normfed_common.metrics.summary import add
 from normfed_server.arms import evaluation
 from normfed_server.results import layout as results_layout
-from normfed_simulation.domain_shift import cells
+from normfed_simulation.domain_shift import running
 from normfed_simulation.domain_shift.layout import DomainShift, read
 
 pytestmark = pytest.mark.xdist_group("journeys")
@@ -109,7 +109,7 @@ def test_what_is_interrupted_and_resumed_has_the_same_figures_and_makes_nothing_
     whole: Path, shift_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = interrupted(whole, tmp_path / "copy")
-    simulate, begun = cells.experiment.simulate, []
+    simulate, begun = running.experiment.simulate, []
 
     def dying(run: Any, *rest: Any) -> Path:
         begun.append(run.folder.name)
@@ -117,7 +117,7 @@ def test_what_is_interrupted_and_resumed_has_the_same_figures_and_makes_nothing_
             raise KeyboardInterrupt
         return simulate(run, *rest)
 
-    monkeypatch.setattr(cells.experiment, "simulate", dying)
+    monkeypatch.setattr(running.experiment, "simulate", dying)
     stopped = run("--resume", folder)
     assert stopped.exit_code == 130
     assert f"normfed study domain-shift --resume {folder}" in " ".join(stopped.output.split())
@@ -139,7 +139,7 @@ def test_a_harmonization_that_fails_says_why_and_the_others_have_their_figures(
     def failing(*_: Any) -> Path:
         raise RunError("b has 2 people")
 
-    monkeypatch.setattr(cells.experiment, "simulate", failing)
+    monkeypatch.setattr(running.experiment, "simulate", failing)
     assert run("--resume", folder).exit_code == 0
     found = read(folder).harmonizations
     assert found["site-centring"].failed == "b has 2 people"

@@ -12,7 +12,7 @@ from normfed_server.results.layout import AtSite
 from normfed_server.results.league import shown_in_league
 from normfed_server.results.models import BORROWED, UNSEEN
 from normfed_server.sites.letterhead import FEDERATED
-from normfed_simulation.domain_shift.cells import finished, kept_scanners
+from normfed_simulation.domain_shift.figures import OWN, Figures, figures
 from normfed_simulation.domain_shift.folder import ShiftFolder
 from normfed_simulation.domain_shift.gaps import Trained, compared, gap, joined, spread
 from normfed_simulation.domain_shift.layout import (
@@ -22,7 +22,7 @@ from normfed_simulation.domain_shift.layout import (
     HarmonizationResults,
     MetricFigures,
 )
-from normfed_simulation.domain_shift.runs import OWN, Figures, figures
+from normfed_simulation.domain_shift.running import finished, kept_scanners
 from normfed_simulation.domain_shift.words import words
 
 GAPS = {FEDERATED: (FEDERATED, UNSEEN), OWN: (OWN, BORROWED)}  # seen and unseen

@@ -78,7 +78,7 @@ def domain_shift(
     from normfed_client.hospital.device import choose_device
     from normfed_simulation import experiment
     from normfed_simulation.datasets.recognition import together_as_bids
-    from normfed_simulation.domain_shift import cells, folder
+    from normfed_simulation.domain_shift import folder, running
     from normfed_simulation.domain_shift.harmonizations import changes, planned
     from normfed_simulation.run_folder import shipped_study
 
@@ -95,17 +95,17 @@ def domain_shift(
         for of_one in planned(chosen).studies.values():
             experiment.check(of_one, root)
         opened = folder.begin(chosen, root, out)
-    waiting = sum(not cells.finished(opened, name) for name in opened.shift.studies)
-    beside, each = cells.shared_out(experiment.cores(), cells.sites_of(opened.shift.study, root), waiting)
+    waiting = sum(not running.finished(opened, name) for name in opened.shift.studies)
+    beside, each = running.shared_out(experiment.cores(), running.sites_of(opened.shift.study, root), waiting)
     if parallel is not None:
         beside, each = parallel, max(experiment.cores() // parallel, 1) if parallel < experiment.cores() else 0
-    means = cells.Means(root, engine.value, device, each if workers is None else workers, beside)
+    means = running.Means(root, engine.value, device, each if workers is None else workers, beside)
     with folder.discarded_if_refused(opened):
         _run(opened, means, Output(quiet, as_json))
 
 
 def _run(opened: ShiftFolder, means: Any, output: Output) -> None:
-    from normfed_simulation.domain_shift import cells
+    from normfed_simulation.domain_shift import running
     from normfed_simulation.domain_shift.assembling import assembled
     from normfed_simulation.domain_shift.layout import write
     from normfed_simulation.domain_shift.page import write_page
@@ -124,7 +124,7 @@ def _run(opened: ShiftFolder, means: Any, output: Output) -> None:
     if not output.silent:
         console.print(f"[bold]{opened.shift.study.name}[/], {len(names)} runs, in {opened.path}", highlight=False)
     with resumable(console, f"normfed study domain-shift --resume {opened.path}"):
-        failed = cells.run_all(opened, means, shown)
+        failed = running.run_all(opened, means, shown)
     results = assembled(opened, failed)
     write(opened.path, results)
     page = write_page(opened.path, results)

@@ -9,6 +9,7 @@ from normfed_server.report.words import listed
 from normfed_server.results.layout import Interval
 from normfed_server.results.models import UNSEEN
 from normfed_server.sites.letterhead import FEDERATED
+from normfed_simulation.domain_shift.figures import ONLY, OWN
 from normfed_simulation.domain_shift.gaps import FEWEST_PATIENTS, is_gap
 from normfed_simulation.domain_shift.harmonizations import PERSONALISED
 from normfed_simulation.domain_shift.layout import (
@@ -21,7 +22,6 @@ from normfed_simulation.domain_shift.layout import (
     Share,
     Told,
 )
-from normfed_simulation.domain_shift.runs import ONLY, OWN
 
 MAIN = "auprc"
 

@@ -14,12 +14,12 @@ from summaries import summary
 from normfed_common.foundation.errors import RunError, StudyError
 from normfed_common.studies import resolve
 from normfed_common.transforms.catalogue import TRANSFORMS
-from normfed_simulation.domain_shift import cells, folder
+from normfed_simulation.domain_shift import folder, running
 from normfed_simulation.domain_shift.assembling import _alike
-from normfed_simulation.domain_shift.cells import Means, run_all, shared_out
+from normfed_simulation.domain_shift.figures import Figures
 from normfed_simulation.domain_shift.harmonizations import USUAL, changes, planned
 from normfed_simulation.domain_shift.layout import Scanners
-from normfed_simulation.domain_shift.runs import Figures
+from normfed_simulation.domain_shift.running import Means, run_all, shared_out
 from normfed_simulation.screen import JsonLines
 
 
@@ -44,7 +44,7 @@ class Here:
     """A pool of processes that is none."""
 
     def __init__(self, function: str, count: int) -> None:
-        assert function == "normfed_simulation.domain_shift.cells:in_worker"
+        assert function == "normfed_simulation.domain_shift.running:in_worker"
         assert count == 2
 
     def __enter__(self) -> Here:
@@ -57,7 +57,7 @@ class Here:
         from concurrent.futures import Future
 
         done: Future[bytes] = Future()
-        done.set_result(cells.in_worker(job()))
+        done.set_result(running.in_worker(job()))
         return done
 
 
@@ -72,9 +72,9 @@ def test_runs_beside_each_other_are_told_all_that_one_here_is_and_say_why_they_f
         if name == "nyul":
             raise RunError("b has 2 people")
 
-    monkeypatch.setattr(cells, "WorkerPool", Here)
-    monkeypatch.setattr(cells, "run_one", one)
-    monkeypatch.setattr(cells.experiment, "prepared", lambda *of: prepared.append(of[1]))
+    monkeypatch.setattr(running, "WorkerPool", Here)
+    monkeypatch.setattr(running, "run_one", one)
+    monkeypatch.setattr(running.experiment, "prepared", lambda *of: prepared.append(of[1]))
     means = Means(tmp_path / "data", "local", "cpu", 3, 2)
     failed = run_all(opened, means, lambda _: nullcontext(JsonLines(quiet=True)))
     assert failed == {"nyul": "b has 2 people"}
@@ -139,13 +139,13 @@ def test_what_was_found_of_scanners_and_cannot_be_read_any_more_is_not_finished(
     name = next(iter(begun.shift.studies))
     begun.run(name)
     (begun.run_folder(name) / "report.html").touch()
-    assert not cells.finished(begun, name)
+    assert not running.finished(begun, name)
     path = begun.scanners_file(name)
     path.parent.mkdir()
     path.write_text(Scanners(told=(), ages=(), slopes=()).model_dump_json())
-    assert cells.finished(begun, name)
+    assert running.finished(begun, name)
     path.write_text(path.read_text()[:-3])
-    assert not cells.finished(begun, name)
+    assert not running.finished(begun, name)
 
 
 def test_it_is_said_which_transforms_know_the_unseen_sites_own_people() -> None:
