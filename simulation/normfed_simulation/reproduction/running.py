@@ -23,7 +23,7 @@ from normfed_simulation.reproduction.figures import beside, of_values
 from normfed_simulation.reproduction.folder import ReproductionFolder
 from normfed_simulation.reproduction.layout import Patient, Reproduction
 from normfed_simulation.reproduction.recipe import FEDERATED, Recipe
-from normfed_simulation.segmentation import domain_shift
+from normfed_simulation.segmentation import study as segmentation
 from normfed_simulation.segmentation.slices import Subject
 from normfed_simulation.taking_part import roles_of
 
@@ -159,11 +159,11 @@ def _segmented(
     begun, output = opened_folder.begun, opened_folder.segmentation
     config = begun.recipe.segmentation_of(begun.look_alike)
     subjects = [subject for folders in opened_folder.folders.values() for place in folders for subject in _scans(place)]
-    experiments = domain_shift.planned(subjects, output, config, begun.federated)
+    experiments = segmentation.planned(subjects, output, config, begun.federated)
     device = choose_device(means.device)
     with shown("segmentation") as watcher:
         watcher.begin("Trainings", len(experiments))
-        scores = domain_shift.measured(
+        scores = segmentation.measured(
             experiments, output, config, device, lambda name: watcher.advance("Trainings", name)
         )
     ours: dict[str, dict[str, Figure]] = {}

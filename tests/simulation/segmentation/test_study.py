@@ -13,7 +13,7 @@ from torch import nn
 
 from normfed_common.foundation.errors import DatasetError, RunError
 from normfed_simulation.segmentation import training
-from normfed_simulation.segmentation.domain_shift import alone, domain_shift, together
+from normfed_simulation.segmentation.study import alone, domain_shift, together
 from normfed_simulation.segmentation.network import SegmentationNetwork
 from normfed_simulation.segmentation.published import PUBLISHED, SCANNERS, table
 from normfed_simulation.segmentation.slices import SPACING_MM, Subject, batch, opened, prepared
@@ -168,7 +168,7 @@ def test_a_look_alike_goes_from_files_to_a_table_that_a_second_run_only_reads(
     written = (output / "table.md").read_text()
     assert f"{figures['Siemens-3T', 'GE-3T']:.3f} (0.658)" in written
     assert "| fedavg, unseen |" in written
-    monkeypatch.setattr("normfed_simulation.segmentation.domain_shift.train", None)
+    monkeypatch.setattr("normfed_simulation.segmentation.study.train", None)
     assert domain_shift(subjects, output, TINY, CPU, "fedavg") == figures
     with pytest.raises(RunError, match="other people or parameters"):
         domain_shift(subjects, output, TINY.model_copy(update={"seed": 4}), CPU)
