@@ -37,7 +37,7 @@ from normfed_common.study.privacy import PrivacyConfig
 from normfed_simulation.audit.evidence import TRACED, Tracing, least_squares
 from normfed_simulation.audit.games import Game
 from normfed_simulation.audit.membership import scored
-from normfed_simulation.audit.target import Person
+from normfed_simulation.audit.target import Candidate
 
 T1 = {"smoothing_mm": 3, "edge_mm": 5, "grey_factor": 0.3}
 # With few people the noise of many steps outweighs what they gain. Chosen at epsilon 4 by the loss on healthy people of
@@ -77,12 +77,12 @@ def drawn(study: StudyConfig, site: str, everybody: Sequence[Case], people: int,
     return [case for case in everybody if case.visit.participant.subject in few]
 
 
-def persons(site: str, everybody: Sequence[Case]) -> list[Person]:
+def persons(site: str, everybody: Sequence[Case]) -> list[Candidate]:
     """Everybody of a site, as an attacker knows them."""
     visits: dict[str, list[Case]] = {}
     for case in everybody:
         visits.setdefault(case.visit.participant.subject, []).append(case)
-    return [Person(name, site, tuple(cases)) for name, cases in sorted(visits.items())]
+    return [Candidate(name, site, tuple(cases)) for name, cases in sorted(visits.items())]
 
 
 def asked_about(inside: np.ndarray, most: int | None) -> np.ndarray:
@@ -139,7 +139,7 @@ def federation_of(
     return found
 
 
-def evidence(federation: Federation, site: str, candidates: Sequence[Person]) -> dict[str, np.ndarray]:
+def evidence(federation: Federation, site: str, candidates: Sequence[Candidate]) -> dict[str, np.ndarray]:
     """By kind, what an attacker makes of every candidate who has the model, what left the site and all scans."""
     arrays = federation.learnt.arrays
     model = federation.new()
@@ -215,7 +215,7 @@ def across_sites(study: StudyConfig, entries: Sequence[Entry], given: argparse.N
 
 
 def areas(
-    evidences: Sequence[dict[str, np.ndarray]], members: Sequence[np.ndarray], candidates: Sequence[Person]
+    evidences: Sequence[dict[str, np.ndarray]], members: Sequence[np.ndarray], candidates: Sequence[Candidate]
 ) -> dict[str, tuple[float, float, float]]:
     """By kind of evidence the area under the attacker's curve over all trainings, and its 95 % interval."""
     groups = np.array([person.site for person in candidates])

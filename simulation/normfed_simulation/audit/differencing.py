@@ -24,7 +24,7 @@ from normfed_common.study.config import StudyConfig
 from normfed_server.results.audit import Figure, Finding
 from normfed_simulation.audit.evidence import added_by
 from normfed_simulation.audit.federations import Federation
-from normfed_simulation.audit.target import Person, Target
+from normfed_simulation.audit.target import Candidate, Target
 
 NAME = "differencing"
 PEOPLE = 3  # who leave, one after the other
@@ -59,7 +59,7 @@ def recovered(difference: Arrays, person: Arrays, others: Arrays) -> float:
     return float(np.corrcoef(truth, found)[0, 1])
 
 
-def _unruled(target: Target, people: list[Person]) -> Finding:
+def _unruled(target: Target, people: list[Candidate]) -> Finding:
     phase = target.new().phases()[0].name
     model = target.new()
     own = [added_by(model, phase, person, target.private) for person in people]
@@ -93,7 +93,7 @@ def _unruled(target: Target, people: list[Person]) -> Finding:
     )
 
 
-def _ruled(target: Target, people: list[Person]) -> Finding:
+def _ruled(target: Target, people: list[Candidate]) -> Finding:
     """The same where the hospital keeps its record of releases: one of its people withdraws between two studies."""
     shared: dict[str, Any] = {
         **SHARED,
@@ -155,7 +155,7 @@ def _hospital(folder: Path, config: SiteConfig, minimum: int, study: StudyConfig
     return made
 
 
-def _of_site(target: Target, everybody: list[Person], people: list[Person]) -> Federation:
+def _of_site(target: Target, everybody: list[Candidate], people: list[Candidate]) -> Federation:
     """A federation of one round in which some of a site's people train, and those of all other sites."""
     inside = {person.name for person in people}
     without = {person.name for person in everybody} - inside

@@ -26,7 +26,7 @@ from normfed_common.learning.learner import NETWORK, SUMS
 from normfed_common.learning.phase import Phase
 from normfed_common.models.base import NormativeModel
 from normfed_common.privacy.releases import shortened
-from normfed_simulation.audit.target import Person
+from normfed_simulation.audit.target import Candidate
 
 DRAWS = 3  # epochs of a person's batches, so that what is drawn in them does not decide
 ENTRIES = 200_000  # of a model's sums that are looked at, at random; more add nothing but time
@@ -45,12 +45,12 @@ KNOWS = {
 }
 
 
-def cohort_of(person: Person) -> PreparedCohort:
+def cohort_of(person: Candidate) -> PreparedCohort:
     """A cohort of this one person."""
     return PreparedCohort([(case.visit, case.entry) for case in person.visits])
 
 
-def losses(model: NormativeModel, people: Sequence[Person]) -> np.ndarray | None:
+def losses(model: NormativeModel, people: Sequence[Candidate]) -> np.ndarray | None:
     """`LOSS` of everybody, float (people,), in the last averaged phase, with the same draws for all; None of a model
     that trains no network."""
     phases = [phase for phase in model.phases() if phase.kind == "averaged"]
@@ -64,7 +64,7 @@ def losses(model: NormativeModel, people: Sequence[Person]) -> np.ndarray | None
     return np.array(found)
 
 
-def anomalies(model: NormativeModel, people: Sequence[Person]) -> np.ndarray:
+def anomalies(model: NormativeModel, people: Sequence[Candidate]) -> np.ndarray:
     """`ANOMALY` of everybody's last visit, float (people,)."""
     found = []
     for person in people:
@@ -75,7 +75,7 @@ def anomalies(model: NormativeModel, people: Sequence[Person]) -> np.ndarray:
     return np.array(found)
 
 
-def added_by(model: NormativeModel, phase: str, person: Person, private: bool) -> Arrays:
+def added_by(model: NormativeModel, phase: str, person: Candidate, private: bool) -> Arrays:
     """What a person adds to what a site sends of a phase, float64, at a model that has learnt what comes before; not
     what is sent besides whoever the people are.
 
@@ -90,7 +90,7 @@ def added_by(model: NormativeModel, phase: str, person: Person, private: bool) -
     return {name: np.asarray(array, np.float64) for name, array in found.items()}
 
 
-def sums_of(model: NormativeModel, phase: str, person: Person, private: bool) -> Arrays:
+def sums_of(model: NormativeModel, phase: str, person: Candidate, private: bool) -> Arrays:
     """The same in the layout of the model's sums, which the server makes of what sites send; see `added_by`."""
     found = added_by(model, phase, person, private)
     bounded = model.bounded(phase) if private else None
@@ -116,7 +116,7 @@ class Tracing:
 
     new: Callable[[], NormativeModel]
     shared: Arrays
-    people: Sequence[Person]
+    people: Sequence[Candidate]
     private: bool = False
     phase: Phase | None = field(init=False, default=None)
 
@@ -146,7 +146,7 @@ class Tracing:
             self._chosen[name] = np.sort(rng.choice(count, min(count, most), replace=False))
         return True
 
-    def _statistics(self, person: Person, phase: Phase) -> Arrays:
+    def _statistics(self, person: Candidate, phase: Phase) -> Arrays:
         """A person's sums, worked out with what the model knew before the phase."""
         model = self.new()
         before = [one.name for one in model.phases()]
@@ -155,7 +155,7 @@ class Tracing:
         model.load({n: a for n, a in self.shared.items() if n.startswith(known) or (before and n.startswith(NETWORK))})
         return sums_of(model, phase.name, person, self.private)
 
-    def _of(self, person: Person, phase: Phase) -> np.ndarray:
+    def _of(self, person: Candidate, phase: Phase) -> np.ndarray:
         return self._flat(self._statistics(person, phase))
 
     def _flat(self, sums: Arrays) -> np.ndarray:

@@ -16,7 +16,7 @@ from normfed_server.results.audit import Figure, Finding
 from normfed_simulation.audit import evidence
 from normfed_simulation.audit.evidence import ANOMALY, KNOWS, LOSS, TITLES, TRACED, Tracing
 from normfed_simulation.audit.games import Game, curve
-from normfed_simulation.audit.target import Person, Target
+from normfed_simulation.audit.target import Candidate, Target
 
 NAME = "membership"
 RATES = (0.01, 0.1)
@@ -37,8 +37,8 @@ def attack(target: Target) -> tuple[Finding, ...]:
 
 def measure(
     model: NormativeModel,
-    members: Sequence[Person],
-    others: Sequence[Person],
+    members: Sequence[Candidate],
+    others: Sequence[Candidate],
     tracing: Tracing | None = None,
     kinds: Iterable[str] = (LOSS, ANOMALY, TRACED),
 ) -> dict[str, Game]:
@@ -61,7 +61,7 @@ def measure(
 
 def scored(
     model: NormativeModel,
-    people: Sequence[Person],
+    people: Sequence[Candidate],
     tracing: Tracing | None,
     arrays: Arrays,
     kinds: Iterable[str] = (LOSS, ANOMALY, TRACED),

@@ -56,8 +56,8 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Person:
-    """One candidate: all visits, the earliest first."""
+class Candidate:
+    """A person of whom an attack asks whether they trained: all visits, the earliest first."""
 
     name: str
     site: str
@@ -84,7 +84,7 @@ class Target:
     told: Callable[[str], None] = field(default=lambda _text: None)
 
     @cached_property
-    def candidates(self) -> list[Person]:
+    def candidates(self) -> list[Candidate]:
         """Whoever trained, and the held-out people of the sites that did."""
         found = []
         for name, site in self.sites.items():
@@ -99,7 +99,7 @@ class Target:
         return np.array([person.name in trained for person in self.candidates])
 
     @cached_property
-    def unseen(self) -> list[Person]:
+    def unseen(self) -> list[Candidate]:
         """Healthy people of sites that did not train."""
         return [p for name, site in self.sites.items() if not site.train for p in _people(name, site.held_out)]
 
@@ -200,8 +200,8 @@ def _audited(config: SiteConfig, data: Path, device: str) -> SiteConfig:
     return config.model_copy(update={"data": data.resolve(), "device": device})
 
 
-def _people(site: str, cases: Sequence[Case]) -> list[Person]:
+def _people(site: str, cases: Sequence[Case]) -> list[Candidate]:
     visits: dict[str, list[Case]] = {}
     for case in cases:
         visits.setdefault(case.visit.participant.subject, []).append(case)
-    return [Person(name, site, tuple(of)) for name, of in visits.items()]
+    return [Candidate(name, site, tuple(of)) for name, of in visits.items()]

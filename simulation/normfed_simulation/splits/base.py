@@ -17,8 +17,8 @@ from normfed_common.study.base import Frozen
 
 
 @dataclass(frozen=True)
-class Person:
-    """One person, with all visits: people are divided, never visits."""
+class DividedPerson:
+    """A person as a split has them, with all visits: people are divided, never visits."""
 
     participant: Participant
     visits: tuple[Visit, ...]
@@ -60,7 +60,7 @@ class Split(ABC):
         return False
 
     @abstractmethod
-    def divide(self, people: Sequence[Person], rng: np.random.Generator) -> list[str]:
+    def divide(self, people: Sequence[DividedPerson], rng: np.random.Generator) -> list[str]:
         """The site of each of these people, in their order; every site has at least one of them.
 
         Raises
@@ -76,7 +76,7 @@ def numbered(count: int) -> list[str]:
     return [f"site-{number:0{width}d}" for number in range(1, count + 1)]
 
 
-def check_enough(people: Sequence[Person], sites: int, minimum: int = 1) -> None:
+def check_enough(people: Sequence[DividedPerson], sites: int, minimum: int = 1) -> None:
     """Refuse to make sites that would not have so many people each.
 
     Raises

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from normfed_common.foundation.errors import StudyError
-from normfed_simulation.splits.base import Person, Sites, Split, check_enough, even_sizes, numbered
+from normfed_simulation.splits.base import DividedPerson, Sites, Split, check_enough, even_sizes, numbered
 
 Trait = Literal["age", "lesion-load", "sex", "group"]
 UNKNOWN = "unknown"
@@ -41,7 +41,7 @@ class Dirichlet(Split):
         """See `Split`."""
         return self.config.over == "lesion-load"
 
-    def divide(self, people: Sequence[Person], rng: np.random.Generator) -> list[str]:
+    def divide(self, people: Sequence[DividedPerson], rng: np.random.Generator) -> list[str]:
         """See `Split`."""
         sites = self.config.sites
         check_enough(people, sites)
@@ -87,7 +87,7 @@ def draw(wanted: np.ndarray, counts: np.ndarray, sizes: np.ndarray, rng: np.rand
     return drawn
 
 
-def _ages(people: Sequence[Person], bins: int) -> list[str]:
+def _ages(people: Sequence[DividedPerson], bins: int) -> list[str]:
     ages = [person.participant.age for person in people]
     known = np.array([age for age in ages if age is not None])
     if not len(known):
@@ -96,7 +96,7 @@ def _ages(people: Sequence[Person], bins: int) -> list[str]:
     return [UNKNOWN if age is None else _bin(age, edges) for age in ages]
 
 
-def _loads(people: Sequence[Person], bins: int) -> list[str]:
+def _loads(people: Sequence[DividedPerson], bins: int) -> list[str]:
     loads = np.array([person.lesion_ml() for person in people])
     if not loads.any():
         raise StudyError("nobody has a lesion: there is no lesion mask, or all are empty. Split over something else.")
@@ -104,11 +104,11 @@ def _loads(people: Sequence[Person], bins: int) -> list[str]:
     return ["none" if load == 0 else _bin(load, edges) for load in loads]
 
 
-def _sexes(people: Sequence[Person], _bins: int) -> list[str]:
+def _sexes(people: Sequence[DividedPerson], _bins: int) -> list[str]:
     return [person.participant.sex or UNKNOWN for person in people]
 
 
-def _groups(people: Sequence[Person], _bins: int) -> list[str]:
+def _groups(people: Sequence[DividedPerson], _bins: int) -> list[str]:
     return [person.participant.group or UNKNOWN for person in people]
 
 
@@ -121,7 +121,7 @@ def _bin(value: float, edges: np.ndarray) -> str:
     return f"bin {np.searchsorted(edges, value) + 1}"
 
 
-KINDS: dict[Trait, Callable[[Sequence[Person], int], list[str]]] = {
+KINDS: dict[Trait, Callable[[Sequence[DividedPerson], int], list[str]]] = {
     "age": _ages,
     "lesion-load": _loads,
     "sex": _sexes,

@@ -19,7 +19,7 @@ from normfed_common.foundation.errors import DatasetError, StudyError
 from normfed_common.foundation.files import write_json, write_text
 from normfed_common.foundation.locks import exclusive
 from normfed_common.study.config import StudyConfig
-from normfed_simulation.splits.base import Person, Split
+from normfed_simulation.splits.base import DividedPerson, Split
 from normfed_simulation.splits.catalogue import KEY, chosen
 
 FOLDER = "splits"  # of the cache; below it a folder per dataset, split and division
@@ -55,7 +55,7 @@ def divided(dataset: Dataset, study: StudyConfig) -> dict[str, str]:
     for visit in dataset.visits:
         visits.setdefault(visit.participant.subject, []).append(visit)
     people = [
-        Person(of[0].participant, tuple(of))
+        DividedPerson(of[0].participant, tuple(of))
         for subject, of in sorted(visits.items())
         if subject not in study.data.exclude
     ]

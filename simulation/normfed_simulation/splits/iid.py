@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from normfed_simulation.splits.base import Person, Sites, Split, check_enough, dealt, even_sizes
+from normfed_simulation.splits.base import DividedPerson, Sites, Split, check_enough, dealt, even_sizes
 
 
 class Iid(Split):
@@ -15,7 +15,7 @@ class Iid(Split):
     Config = Sites
     source = "McMahan et al., AISTATS 2017"
 
-    def divide(self, people: Sequence[Person], rng: np.random.Generator) -> list[str]:
+    def divide(self, people: Sequence[DividedPerson], rng: np.random.Generator) -> list[str]:
         """See `Split`."""
         check_enough(people, self.config.sites)
         return dealt(even_sizes(len(people), self.config.sites).tolist(), rng)

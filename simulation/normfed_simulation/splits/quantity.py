@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field, model_validator
 
-from normfed_simulation.splits.base import Person, Sites, Split, check_enough, dealt
+from normfed_simulation.splits.base import DividedPerson, Sites, Split, check_enough, dealt
 
 
 class QuantityConfig(Sites):
@@ -34,7 +34,7 @@ class Quantity(Split):
     Config = QuantityConfig
     source = "Li et al., ICDE 2022, arXiv 2102.02079"
 
-    def divide(self, people: Sequence[Person], rng: np.random.Generator) -> list[str]:
+    def divide(self, people: Sequence[DividedPerson], rng: np.random.Generator) -> list[str]:
         """See `Split`."""
         sites = self.config.sites
         check_enough(people, sites, self.config.minimum)

@@ -8,7 +8,7 @@ import numpy as np
 
 from normfed_common.foundation.errors import StudyError
 from normfed_common.study.data import site_name
-from normfed_simulation.splits.base import Person, Split, SplitConfig
+from normfed_simulation.splits.base import DividedPerson, Split, SplitConfig
 
 
 class Scanner(Split):
@@ -16,7 +16,7 @@ class Scanner(Split):
 
     Config = SplitConfig
 
-    def divide(self, people: Sequence[Person], rng: np.random.Generator) -> list[str]:
+    def divide(self, people: Sequence[DividedPerson], rng: np.random.Generator) -> list[str]:
         """See `Split`."""
         unknown = [person.participant.subject for person in people if person.participant.scanner is None]
         if len(unknown) == len(people):

@@ -13,10 +13,10 @@ from torch import nn
 
 from normfed_common.foundation.errors import DatasetError, RunError
 from normfed_simulation.segmentation import training
-from normfed_simulation.segmentation.study import alone, domain_shift, together
 from normfed_simulation.segmentation.network import SegmentationNetwork
 from normfed_simulation.segmentation.published import PUBLISHED, SCANNERS, table
 from normfed_simulation.segmentation.slices import SPACING_MM, Subject, batch, opened, prepared
+from normfed_simulation.segmentation.study import alone, domain_shift, together
 from normfed_simulation.segmentation.training import SegmentationConfig, averaged, predicted, train
 
 CPU = torch.device("cpu")

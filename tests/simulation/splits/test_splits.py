@@ -17,7 +17,7 @@ from normfed_client.imaging.bids import Participant, Visit
 from normfed_common.foundation import seeds
 from normfed_common.foundation.errors import StudyError
 from normfed_common.study.data import site_name
-from normfed_simulation.splits.base import Person
+from normfed_simulation.splits.base import DividedPerson
 from normfed_simulation.splits.catalogue import SPLITS, chosen
 from normfed_simulation.splits.dirichlet import draw
 from normfed_simulation.splits.quantity import apportioned
@@ -34,17 +34,17 @@ ENTRIES: dict[str, dict[str, Any]] = {
 SEEDS = 120
 
 
-def person(number: int, **facts: Any) -> Person:
+def person(number: int, **facts: Any) -> DividedPerson:
     whose = Participant(f"sub-{number:04d}", "clinic", **{"group": "control", **facts})
-    return Person(whose, (Visit(whose, None, {}),))
+    return DividedPerson(whose, (Visit(whose, None, {}),))
 
 
-def halves(count: int) -> list[Person]:
+def halves(count: int) -> list[DividedPerson]:
     """As many of group a as of group b."""
     return [person(number, group="ab"[number % 2]) for number in range(count)]
 
 
-def divide(people: list[Person], seed: int = 0, **entry: Any) -> list[str]:
+def divide(people: list[DividedPerson], seed: int = 0, **entry: Any) -> list[str]:
     return chosen(entry).divide(people, seeds.generator(seed, "split"))
 
 
@@ -86,7 +86,7 @@ def test_another_seed_is_another_split(name: str) -> None:
     assert divide(people, 1, **ENTRIES[name]) != divide(people, 2, **ENTRIES[name])
 
 
-def chi_square(people: list[Person], sites: list[str]) -> float:
+def chi_square(people: list[DividedPerson], sites: list[str]) -> float:
     """Pearson's statistic of group against site."""
     groups = [one.participant.group for one in people]
     table = [[sum(pair == (g, s) for pair in zip(groups, sites, strict=True)) for s in set(sites)] for g in set(groups)]
@@ -158,7 +158,7 @@ def test_people_without_lesions_are_a_kind_and_the_others_are_cut_by_their_load(
 ) -> None:
     people = [person(n) for n in range(16)]
     loads = {person.participant.subject: load for person, load in zip(people, [0] * 8 + [2] * 4 + [6] * 4, strict=True)}
-    monkeypatch.setattr(Person, "lesion_ml", lambda self: loads[self.participant.subject])
+    monkeypatch.setattr(DividedPerson, "lesion_ml", lambda self: loads[self.participant.subject])
     entry = {"by": "dirichlet", "over": "lesion-load", "alpha": 1e-6, "sites": 4, "bins": 2}
     pure = 0
     for seed in range(SEEDS):
