@@ -5,7 +5,7 @@ from conftest import TINY
 from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.foundation.errors import StudyError
 from normfed_common.studies import resolve
-from normfed_simulation.comparison import changes, one
+from normfed_simulation.commands.comparison import changes, one
 
 STUDY = resolve({**TINY, "strategy": {"name": "fedprox", "mu": 0.5}}, "test")
 

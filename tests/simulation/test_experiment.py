@@ -12,8 +12,9 @@ from commands import normfed
 from normfed_common.foundation.errors import DatasetError, StudyError
 from normfed_common.study.config import StudyConfig
 from normfed_server.runs.folder import Run, begin
-from normfed_simulation import cli, experiment
+from normfed_simulation import experiment
 from normfed_simulation import run_folder as runs
+from normfed_simulation.commands import simulating
 
 
 def begun(study: StudyConfig, data: Path, tmp_path: Path) -> Run:
@@ -50,7 +51,7 @@ def test_where_scans_lie_that_a_study_had_made_is_said_at_the_end(
         return run.folder / "report.html"
 
     monkeypatch.setattr(experiment, "simulate", simulated)
-    monkeypatch.setattr(cli, "_print_summary", lambda *_: None)
+    monkeypatch.setattr(simulating, "_print_summary", lambda *_: None)
     given = [] if made else ["--data", hospitals]
     (tmp_path / "s.yaml").write_text(study.model_dump_json())
     result = normfed("simulate", tmp_path / "s.yaml", *given, "--out", tmp_path / "runs")

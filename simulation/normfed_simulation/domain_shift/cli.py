@@ -12,21 +12,20 @@ from rich.console import Console
 from normfed_common.foundation.errors import StudyError
 from normfed_common.studies import load_study
 from normfed_common.wording.terminal_text import plain
-from normfed_simulation.cli import (
+from normfed_simulation.commands.options import (
     DataOption,
     DeviceOption,
     EngineName,
     EngineOption,
     JsonOption,
     OutOption,
-    Output,
     QuietOption,
     RoundsOption,
     SeedOption,
     WorkersOption,
     changes_of,
-    resumable,
 )
+from normfed_simulation.commands.output import Output, resumable
 
 if TYPE_CHECKING:
     from normfed_simulation.domain_shift.folder import ShiftFolder
@@ -105,12 +104,12 @@ def domain_shift(
 
 
 def _run(opened: ShiftFolder, means: Any, output: Output) -> None:
+    from normfed_simulation.commands.screen import JsonLines, Screen
     from normfed_simulation.domain_shift import running
     from normfed_simulation.domain_shift.assembling import assembled
     from normfed_simulation.domain_shift.layout import write
     from normfed_simulation.domain_shift.page import write_page
     from normfed_simulation.domain_shift.table import shift_table
-    from normfed_simulation.screen import JsonLines, Screen
 
     console, names = Console(stderr=True), list(opened.shift.studies)
 

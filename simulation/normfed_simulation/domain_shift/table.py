@@ -9,10 +9,10 @@ from rich.table import Table
 from normfed_server.results.models import BORROWED, UNSEEN
 from normfed_server.sites.description import POOLED
 from normfed_server.sites.letterhead import FEDERATED
+from normfed_simulation.commands.tables import NARROW
 from normfed_simulation.domain_shift.figures import OWN
 from normfed_simulation.domain_shift.layout import DomainShift, HarmonizationResults
 from normfed_simulation.domain_shift.words import MAIN
-from normfed_simulation.tables import NARROW
 
 COLUMNS = {OWN: "own", BORROWED: "other", UNSEEN: "unseen", FEDERATED: "fed.", POOLED: "pool."}
 

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from normfed_common.foundation.errors import StudyError
 from normfed_common.wording.terminal_text import plain
-from normfed_simulation.cli import DeviceOption, JsonOption, OutOption, Output, QuietOption, WorkersOption, resumable
+from normfed_simulation.commands.options import DeviceOption, JsonOption, OutOption, QuietOption, WorkersOption
+from normfed_simulation.commands.output import Output, resumable
 
 if TYPE_CHECKING:  # the list of commands must load nothing that computes
     from normfed_simulation.experiment import Watcher
@@ -106,10 +107,10 @@ def reproduce(
 
 
 def _run(opened: ReproductionFolder, means: Means, output: Output) -> None:
+    from normfed_simulation.commands.screen import JsonLines, Screen
     from normfed_simulation.reproduction import layout, running
     from normfed_simulation.reproduction.page import write_pages
     from normfed_simulation.reproduction.table import MADE_UP
-    from normfed_simulation.screen import JsonLines, Screen
 
     console = Console(stderr=True)
 

@@ -8,10 +8,10 @@ from rich.table import Table
 
 from normfed_common.wording.terminal_text import plain
 from normfed_server.report.words import interval, number, signed
+from normfed_simulation.commands.tables import NARROW
 from normfed_simulation.reproduction.comparing import COUNTS, Compared, ComparedRow
 from normfed_simulation.reproduction.layout import Reproduction
 from normfed_simulation.reproduction.recipe import PublishedFigure
-from normfed_simulation.tables import NARROW
 
 MADE_UP = (
     "MADE-UP DATA. This run used a look-alike that normfed generated: nothing was reproduced, and no figure below says "

@@ -12,7 +12,7 @@ from rich.table import Table
 from run_results import run_results
 
 from normfed_server.results.layout import Unseen
-from normfed_simulation.tables import league_table, models_table, unseen_table
+from normfed_simulation.commands.tables import league_table, models_table, unseen_table
 
 
 def shown(table: Table) -> str:

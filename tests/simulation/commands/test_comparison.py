@@ -13,7 +13,7 @@ from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.foundation.errors import StudyError
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
-from normfed_simulation.comparison import ANCHORS, USUAL, changes, listed, one
+from normfed_simulation.commands.comparison import ANCHORS, USUAL, changes, listed, one
 
 
 def study(strategy: dict[str, Any] | None = None, *others: dict[str, Any]) -> StudyConfig:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from enum import StrEnum
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,55 +12,27 @@ from rich.console import Console
 from normfed_common.foundation.errors import StudyError
 from normfed_common.studies import load_study
 from normfed_common.wording.terminal_text import plain
+from normfed_simulation.commands.options import (
+    AttackOption,
+    DataOption,
+    DeviceOption,
+    EngineName,
+    EngineOption,
+    JsonOption,
+    OutOption,
+    QuietOption,
+    RoundsOption,
+    SeedOption,
+    StudyArgument,
+    TimesOption,
+    WorkersOption,
+    changes_of,
+)
+from normfed_simulation.commands.output import Output, resumable
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the list of commands must load nothing that computes
     from normfed_server.runs.folder import Run
     from normfed_simulation.experiment import Conditions
-
-
-class EngineName(StrEnum):
-    """Who carries the messages."""
-
-    local = "local"
-    ray = "ray"
-
-
-StudyArgument = Annotated[
-    Path | None, typer.Argument(help="A study file. Default: the demo, with six synthetic hospitals.")
-]
-DataOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        help="A BIDS dataset whose participants.tsv has a column `site`, or a public dataset as it came; see "
-        "`normfed datasets`. Repeatable: healthy people of one and patients of another, say."
-    ),
-]
-OutOption = Annotated[Path, typer.Option(help="Folder in which the run folder is made.")]
-EngineOption = Annotated[
-    EngineName, typer.Option(help="local: this process and its workers; ray: Flower's simulation runtime.")
-]
-RoundsOption = Annotated[int | None, typer.Option(min=1, help="Overrides the study's federation.rounds.")]
-SeedOption = Annotated[int | None, typer.Option(min=0, help="Overrides the study's seed.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:1 for the second GPU.")]
-WorkersOption = Annotated[
-    int | None, typer.Option(min=0, help="Worker processes; 0 does all the work in this one. Default: one per core.")
-]
-TimesOption = Annotated[
-    bool, typer.Option("--hospital-times", help="Simulate how late real hospitals answer, on a virtual clock.")
-]
-AttackOption = Annotated[
-    list[str] | None,
-    typer.Option(help="Make a site malicious, as SITE:ATTACK; attacks are sign-flip, scale, noise, nan. Repeatable."),
-]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and the report's path.")]
-JsonOption = Annotated[
-    bool,
-    typer.Option(
-        "--json",
-        help="Print one JSON object per line, for scripts; those of training follow events.schema.json in "
-        "normfed_server/events.",
-    ),
-]
 
 
 def simulate(
@@ -96,7 +64,7 @@ def simulate(
     from normfed_server.runs.folder import begin, reopen
     from normfed_simulation import experiment
     from normfed_simulation import run_folder as runs
-    from normfed_simulation.comparison import one
+    from normfed_simulation.commands.comparison import one
     from normfed_simulation.datasets.recognition import together_as_bids
 
     choose_device(device)
@@ -157,8 +125,9 @@ def compare(
     """Train the same study under several strategies: who gains, who loses, by how much?"""
     from normfed_client.hospital.device import choose_device
     from normfed_server.runs.folder import begin
-    from normfed_simulation import comparison, experiment
+    from normfed_simulation import experiment
     from normfed_simulation import run_folder as runs
+    from normfed_simulation.commands import comparison
     from normfed_simulation.datasets.recognition import together_as_bids
 
     choose_device(device)
@@ -190,8 +159,8 @@ def statistics(
     from normfed_server.runs.folder import begin
     from normfed_simulation import experiment
     from normfed_simulation import run_folder as runs
+    from normfed_simulation.commands.screen import JsonLines, Screen
     from normfed_simulation.datasets.recognition import together_as_bids
-    from normfed_simulation.screen import JsonLines, Screen
 
     choose_device(device)
     chosen = load_study(study or runs.shipped_study("demo"))
@@ -219,45 +188,6 @@ def report(
     typer.echo(write_cohorts(opened) if counts_only(run) else patients.report(opened, None))
 
 
-@dataclass(frozen=True)
-class Output:
-    """How a run shows itself, and what it ends with."""
-
-    quiet: bool
-    as_json: bool
-
-    @property
-    def silent(self) -> bool:
-        """Whether nothing is shown to a person."""
-        return self.quiet or self.as_json
-
-    def told_to_scripts(self, page: Path, folder: Path) -> bool:
-        """Print where the page of a run folder is, as scripts read it; False where a person is to be told."""
-        if self.as_json:
-            typer.echo(json.dumps({"event": "report", "path": str(page), "run": str(folder)}))
-        elif self.quiet:
-            typer.echo(page)
-        return self.silent
-
-
-@contextmanager
-def resumable(console: Console, command: str) -> Iterator[None]:
-    """Within, Ctrl-C ends with exit code 130 and the command that goes on, in one line that can be copied."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        console.print(f"\nStopped. Go on with:\n  {command}", soft_wrap=True, highlight=False)
-        raise typer.Exit(130) from None
-
-
-def changes_of(rounds: int | None, seed: int | None) -> dict[str, Any]:
-    """Values for `load_study` of options that every command has."""
-    changes: dict[str, Any] = {"federation": {"rounds": rounds}} if rounds is not None else {}
-    if seed is not None:
-        changes["seed"] = seed
-    return changes
-
-
 def _conditions(hospital_times: bool, attack: list[str] | None) -> Conditions:
     from normfed_simulation.attacks import parse
     from normfed_simulation.experiment import Conditions
@@ -275,7 +205,7 @@ def _run(
     output: Output,
 ) -> None:
     from normfed_simulation import experiment
-    from normfed_simulation.screen import JsonLines, Screen
+    from normfed_simulation.commands.screen import JsonLines, Screen
 
     console = Console(stderr=True)
     count = workers if workers is not None else experiment.default_workers(64)
@@ -300,7 +230,7 @@ def _print_summary(console: Console, folder: Path, report_path: Path, with_leagu
     from normfed_server.report.words import alone_sentences, participation_sentence
     from normfed_server.results.layout import read
     from normfed_server.runs.folder import PRIVACY
-    from normfed_simulation.tables import league_table, models_table, unseen_table
+    from normfed_simulation.commands.tables import league_table, models_table, unseen_table
 
     results = read(folder)
     for sentence in alone_sentences(results):

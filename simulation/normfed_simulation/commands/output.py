@@ -1,0 +1,43 @@
+"""How a command shows itself, how it is stopped, and what it ends with: for a person, or for a script."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Output:
+    """How a run shows itself, and what it ends with."""
+
+    quiet: bool
+    as_json: bool
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is shown to a person."""
+        return self.quiet or self.as_json
+
+    def told_to_scripts(self, page: Path, folder: Path) -> bool:
+        """Print where the page of a run folder is, as scripts read it; False where a person is to be told."""
+        if self.as_json:
+            typer.echo(json.dumps({"event": "report", "path": str(page), "run": str(folder)}))
+        elif self.quiet:
+            typer.echo(page)
+        return self.silent
+
+
+@contextmanager
+def resumable(console: Console, command: str) -> Iterator[None]:
+    """Within, Ctrl-C ends with exit code 130 and the command that goes on, in one line that can be copied."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print(f"\nStopped. Go on with:\n  {command}", soft_wrap=True, highlight=False)
+        raise typer.Exit(130) from None
