@@ -23,7 +23,7 @@ from normfed_deploy.rehearsal import Rehearsal, floors
 from normfed_deploy.tiny import PRIVATE, STUDY
 from normfed_server.runs.folder import Run, begin
 from normfed_server.state.ledger import State
-from normfed_simulation import experiment
+from normfed_simulation import conditions, experiment, study_data
 from normfed_simulation.datasets.recognition import as_bids
 
 WITHIN_S = 7200.0
@@ -68,7 +68,7 @@ def prepared(study: Path | None, data: Path | None, private: bool = False) -> tu
     chosen = chosen.model_copy(update={"comparisons": beside})
     data = data and as_bids(data, chosen)
     experiment.check(chosen, data, lots=MOST_TRAIN)
-    return chosen, experiment.ready(chosen, data, default_root(), 2, Silent())
+    return chosen, study_data.ready(chosen, data, default_root(), 2, Silent())
 
 
 def rehearsal(study: StudyConfig, data: Path, folder: Path, wired: bool) -> Rehearsal:
@@ -87,7 +87,7 @@ def simulated(study: StudyConfig, data: Path, folder: Path, federation: Rehearsa
     """The same study on the local engine, with the hospitals' own division of their people; returns its model."""
     run = begin(study, folder)
     custody = {site: open_hospital(federation.folder / site).custody(run.folder.name) for site in federation.sites}
-    experiment.simulate(run, data, "local", "cpu", 2, Silent(), experiment.Conditions(custody=custody))
+    experiment.simulate(run, data, "local", "cpu", 2, Silent(), conditions.Conditions(custody=custody))
     return run.folder / "model.safetensors"
 
 

@@ -32,7 +32,7 @@ from normfed_simulation.commands.output import Output, resumable
 
 if TYPE_CHECKING:  # the list of commands must load nothing that computes
     from normfed_server.runs.folder import Run
-    from normfed_simulation.experiment import Conditions
+    from normfed_simulation.conditions import Conditions
 
 
 def simulate(
@@ -62,9 +62,10 @@ def simulate(
     """Train one model at several hospitals on this machine, and report how well it finds lesions."""
     from normfed_client.hospital.device import choose_device
     from normfed_server.runs.folder import begin, reopen
-    from normfed_simulation import experiment
+    from normfed_simulation import experiment, study_data
     from normfed_simulation import run_folder as runs
     from normfed_simulation.commands.comparison import one
+    from normfed_simulation.conditions import conditions_of
     from normfed_simulation.datasets.recognition import together_as_bids
 
     choose_device(device)
@@ -74,9 +75,9 @@ def simulate(
             raise StudyError("--resume continues the run's own study; leave out STUDY and options that change it.")
         run = reopen(resume)
         experiment.check_resumable(run)
-        before = experiment.data_of(run)
+        before = study_data.data_of(run)
         root = together_as_bids(data or ([before] if before else []), run.study)
-        conditions = experiment.conditions_of(run)
+        conditions = conditions_of(run)
         experiment.check(run.study, root, conditions)
     else:
         changes: dict[str, Any] = changes_of(rounds, seed)
@@ -157,7 +158,7 @@ def statistics(
     from normfed_server.report.cohort_words import show_cohorts
     from normfed_server.results import cohorts
     from normfed_server.runs.folder import begin
-    from normfed_simulation import experiment
+    from normfed_simulation import counting, experiment
     from normfed_simulation import run_folder as runs
     from normfed_simulation.commands.screen import JsonLines, Screen
     from normfed_simulation.datasets.recognition import together_as_bids
@@ -165,12 +166,12 @@ def statistics(
     choose_device(device)
     chosen = load_study(study or runs.shipped_study("demo"))
     root = together_as_bids(data or [], chosen)
-    experiment.check_count(chosen, root)
+    counting.check(chosen, root)
     run = begin(chosen, out, {"statistics": True})
     console, output = Console(stderr=True), Output(quiet, as_json)
     count = workers if workers is not None else experiment.default_workers(64)
     with runs.discarded_if_refused(run), JsonLines(quiet) if output.silent else Screen(console) as watcher:
-        page = experiment.count(run, root, engine.value, device, count, watcher)
+        page = counting.count(run, root, engine.value, device, count, watcher)
     if not output.told_to_scripts(page, run.folder):
         show_cohorts(console, cohorts.read(run.folder))
         console.print(f"Page: [bold]{page}[/]", soft_wrap=True, highlight=False)
@@ -190,7 +191,7 @@ def report(
 
 def _conditions(hospital_times: bool, attack: list[str] | None) -> Conditions:
     from normfed_simulation.attacks import parse
-    from normfed_simulation.experiment import Conditions
+    from normfed_simulation.conditions import Conditions
 
     return Conditions(hospital_times, dict(parse(text) for text in attack or []))
 
@@ -204,7 +205,7 @@ def _run(
     conditions: Conditions,
     output: Output,
 ) -> None:
-    from normfed_simulation import experiment
+    from normfed_simulation import experiment, study_data
     from normfed_simulation.commands.screen import JsonLines, Screen
 
     console = Console(stderr=True)
@@ -220,7 +221,7 @@ def _run(
         several = run.study.comparisons.strategies or run.study.comparisons.compressions
         _print_summary(console, run.folder, report_path, bool(several))
         if data is None:
-            console.print(f"Scans: {experiment.scans_of(run)}", soft_wrap=True, highlight=False)
+            console.print(f"Scans: {study_data.scans_of(run)}", soft_wrap=True, highlight=False)
 
 
 def _print_summary(console: Console, folder: Path, report_path: Path, with_league: bool) -> None:

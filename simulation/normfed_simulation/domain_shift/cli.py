@@ -29,7 +29,7 @@ from normfed_simulation.commands.output import Output, resumable
 
 if TYPE_CHECKING:
     from normfed_simulation.domain_shift.folder import ShiftFolder
-    from normfed_simulation.experiment import Watcher
+    from normfed_simulation.watcher import Watcher
 
 study = typer.Typer(
     help="Studies of one question, each many runs of one study: domain-shift, of what another scanner costs.",

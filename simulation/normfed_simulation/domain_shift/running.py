@@ -24,7 +24,8 @@ from normfed_simulation import experiment
 from normfed_simulation.domain_shift.folder import ShiftFolder, resume
 from normfed_simulation.domain_shift.layout import Scanners
 from normfed_simulation.domain_shift.people import healthy, scanners
-from normfed_simulation.experiment import Engine, Watcher
+from normfed_simulation.experiment import Engine
+from normfed_simulation.watcher import Watcher
 
 HEALTHY = "Healthy people"
 BESIDE_EACH_OTHER = "Harmonizations"

@@ -17,11 +17,11 @@ from normfed_simulation.commands.options import DeviceOption, JsonOption, OutOpt
 from normfed_simulation.commands.output import Output, resumable
 
 if TYPE_CHECKING:  # the list of commands must load nothing that computes
-    from normfed_simulation.experiment import Watcher
     from normfed_simulation.reproduction.folder import ReproductionFolder
     from normfed_simulation.reproduction.layout import Reproduction
     from normfed_simulation.reproduction.recipe import Recipe
     from normfed_simulation.reproduction.running import Means
+    from normfed_simulation.watcher import Watcher
 
 
 class FederatedName(StrEnum):

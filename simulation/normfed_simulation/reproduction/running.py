@@ -16,7 +16,6 @@ from normfed_server.results.layout import Figure
 from normfed_server.runs.folder import Run
 from normfed_simulation import experiment, patients
 from normfed_simulation.datasets.recognition import opened
-from normfed_simulation.experiment import Watcher
 from normfed_simulation.reproduction import data
 from normfed_simulation.reproduction.comparing import ComparedRow, compared
 from normfed_simulation.reproduction.figures import beside, of_values
@@ -26,6 +25,7 @@ from normfed_simulation.reproduction.recipe import FEDERATED, Recipe
 from normfed_simulation.segmentation import study as segmentation
 from normfed_simulation.segmentation.slices import Subject
 from normfed_simulation.taking_part import roles_of
+from normfed_simulation.watcher import Watcher
 
 NO_MODEL = "no model of ours stands beside it"
 Shown = Callable[[str], AbstractContextManager[Watcher]]  # by the name of what is run

@@ -19,7 +19,7 @@ from normfed_common.foundation.errors import DatasetError, StudyError
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_server.runs.folder import begin
-from normfed_simulation import experiment
+from normfed_simulation import experiment, study_data
 from normfed_simulation import run_folder as runs
 from normfed_simulation.datasets import place_of
 from normfed_simulation.splits import dividing
@@ -184,13 +184,13 @@ def test_a_study_without_a_split_reads_the_dataset_itself(source: Path, tmp_path
 
 def test_a_run_that_goes_on_has_everybody_where_they_were(source: Path, tmp_path: Path) -> None:
     study = study_of(IID)
-    root = experiment.ready(study, source, tmp_path / "cache", 0, None)  # type: ignore[arg-type]
+    root = study_data.ready(study, source, tmp_path / "cache", 0, None)  # type: ignore[arg-type]
     run = begin(study, tmp_path / "runs")
     runs.write_site_configs(run, root, ["site-1", "site-2", "site-3"], tmp_path / "cache", "cpu", {})
     with (source / "participants.tsv").open("a") as table:
         table.write("sub-15\tb\t33\tF\tcontrol\tGE\tleft\n")
-    assert experiment.data_of(run) == root
-    assert experiment.ready(study, experiment.data_of(run), tmp_path / "cache", 0, None) == root  # type: ignore[arg-type]
+    assert study_data.data_of(run) == root
+    assert study_data.ready(study, study_data.data_of(run), tmp_path / "cache", 0, None) == root  # type: ignore[arg-type]
 
 
 def test_the_split_of_a_phantom_is_found_by_the_phantom(study: StudyConfig, source: Path, tmp_path: Path) -> None:
@@ -201,9 +201,9 @@ def test_the_split_of_a_phantom_is_found_by_the_phantom(study: StudyConfig, sour
     made.parent.mkdir(parents=True)
     source.rename(made)
     run = begin(divided, tmp_path / "runs")
-    root = experiment.ready(divided, made, tmp_path, 0, None)  # type: ignore[arg-type]
+    root = study_data.ready(divided, made, tmp_path, 0, None)  # type: ignore[arg-type]
     runs.write_site_configs(run, root, ["site-1"], tmp_path, "cpu", {})
-    assert experiment.data_of(run) is None
+    assert study_data.data_of(run) is None
 
 
 def test_a_phantom_that_is_not_made_yet_is_checked_unless_the_split_opens_its_masks(
