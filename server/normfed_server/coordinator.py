@@ -16,7 +16,7 @@ from normfed_common.algorithms.sharing import check_study
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation import digests, private, seeds
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.foundation.errors import DamagedError, DatasetError, RunError, StudyError
+from normfed_common.foundation.errors import DamagedError, RunError
 from normfed_common.foundation.files import write_json
 from normfed_common.foundation.registry import recorded
 from normfed_common.learning.phase import averaged_rounds
@@ -27,10 +27,10 @@ from normfed_common.models.combined.pipeline import assemble
 from normfed_common.statistics.learner import ARM
 from normfed_common.studies import DIGEST, load_study
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.bounds import BELOW_MINIMUM
 from normfed_server.arms import canary, cohorts, evaluation, fitness
 from normfed_server.arms import virtual_clock as pace
 from normfed_server.arms.context import RunContext
+from normfed_server.arms.enough_sites import check_testing, check_training
 from normfed_server.arms.evaluation import ArmResult, Evaluator
 from normfed_server.arms.plan import Arm, Plan, make
 from normfed_server.arms.secure.planning import restricted
@@ -55,7 +55,6 @@ from normfed_server.results import layout
 from normfed_server.results import metrics as results
 from normfed_server.results.cohort_warnings import warnings
 from normfed_server.runs.folder import INITIAL, counts_only
-from normfed_server.sites.description import SiteDescription
 from normfed_server.sites.letterhead import FEDERATED, Letterhead
 from normfed_server.sites.participants import Participants
 from normfed_server.sites.roster import Roster
@@ -128,7 +127,8 @@ class Coordinator:
         plan, without = restricted(make(self.study, sites), self.study, self.participants.deployed)
         aside = {site: f"takes no part: {why}" for site, why in roster.set_aside.items()}
         plan = replace(plan, left_out={**plan.left_out, **aside})
-        self._check(plan, sites)
+        check_training(plan, sites)
+        check_testing(plan, sites, self.study, self.participants.deployed)
         context = self._context(roster)
         arms = tuple(PlannedArm(a.name, self._rounds(a.model), tuple(sorted(a.evaluate))) for a in plan.arms)
         people = {site: People(**vars(described)) for site, described in sites.items()}
@@ -200,30 +200,6 @@ class Coordinator:
         if DIGEST + digests.of_file(path) != self.study.initial_model:
             raise RunError(f"{path}: is not the initial model that the run began with. Begin a new run.")
         return named.load(path, foreign=True)
-
-    def _check(self, plan: Plan, sites: dict[str, SiteDescription]) -> None:
-        federated = next(arm for arm in plan.arms if arm.name == FEDERATED)
-        found = ", ".join(f"{name} {_count(s.train)}/{_count(s.test)}" for name, s in sites.items())
-        if not federated.train:
-            raise DatasetError(
-                f"No site can train: people to train on/to test on are {found}. "
-                "Check data.normal, data.control_groups, data.modalities and federation.minimum_cohort of the study."
-            )
-        if not federated.evaluate:
-            if federated.not_served:
-                site, why = next(iter(federated.not_served.items()))
-                raise StudyError(f"No site can test: {site} {why}. Take another strategy.")
-            smallest = "the site's own minimum of people (minimum_people of its site.yaml)"
-            if not self.participants.deployed:
-                smallest = f"federation.minimum_cohort of the study, {self.study.federation.minimum_cohort}"
-            raise DatasetError(
-                f"No site can test: people to train on/to test on are {found}. "
-                + (
-                    f"Too few: fewer than {smallest}."
-                    if any(site.test == BELOW_MINIMUM for site in sites.values())
-                    else "Patients need lesion masks (derivatives/*/sub-*_label-X_mask.nii.gz)."
-                )
-            )
 
     def _run_arms(self, plan: Plan, context: RunContext) -> tuple[dict[str, ArmResult], dict[str, str]]:
         """All arms, at the same time where the grid can carry them.
@@ -325,7 +301,3 @@ class _Telling:
 
 def _read(path: Path) -> Arrays | None:
     return named.load(path) if path.exists() else None
-
-
-def _count(people: int) -> str:
-    return "too few" if people == BELOW_MINIMUM else str(people)

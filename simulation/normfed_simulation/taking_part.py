@@ -9,6 +9,8 @@ from normfed_client.imaging.cohort import Lots, Roles, assign, select
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.names import check_names
+from normfed_common.wire.bounds import BELOW_MINIMUM
+from normfed_server.arms.enough_sites import check_testing
 from normfed_server.arms.plan import make
 from normfed_server.arms.secure.planning import restricted
 from normfed_server.sites.description import SiteDescription
@@ -54,7 +56,7 @@ def check_plan(study: StudyConfig, roles: Mapping[str, Roles]) -> None:
     Raises
     ------
     DatasetError
-        If there is nobody to test on, which would show only after all scans are prepared.
+        If nobody can be tested on, or too few, which would show only after all scans are prepared.
     StudyError
         If they are too few otherwise.
     """
@@ -67,9 +69,11 @@ def check_plan(study: StudyConfig, roles: Mapping[str, Roles]) -> None:
         )
 
     def count(visits: tuple[Visit, ...]) -> int:
-        return len({visit.participant.subject for visit in visits})
+        people = len({visit.participant.subject for visit in visits})
+        return people if people == 0 or people >= study.federation.minimum_cohort else BELOW_MINIMUM
 
     sites = {
         name: SiteDescription(count(of.train), count(of.held_out), count(of.test), ()) for name, of in roles.items()
     }
-    restricted(make(study, sites), study, deployed=False)
+    plan, _ = restricted(make(study, sites), study, deployed=False)
+    check_testing(plan, sites, study, deployed=False)
