@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -128,10 +128,19 @@ def check(
     UserError
         If the study cannot be run here, or the data do not allow it.
     """
-    _check_study(study)
-    dataset = study_data.foreseen(study, data)
+    check_each((study,), data, conditions, lots)
+
+
+def check_each(
+    studies: Sequence[StudyConfig], data: Path | None, conditions: Conditions = Conditions(), lots: Lots | None = None
+) -> None:
+    """`check` of studies that differ in what is done with their data, and not in the data: these are read once."""
+    for study in studies:
+        _check_study(study)
+    dataset = study_data.foreseen(studies[0], data)
     if dataset is not None:
-        _taking_part(study, dataset, conditions, lots)
+        for study in studies:
+            _taking_part(study, dataset, conditions, lots)
 
 
 def _check_study(study: StudyConfig) -> None:

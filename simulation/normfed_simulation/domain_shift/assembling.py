@@ -50,9 +50,10 @@ def assembled(folder: ShiftFolder, failed: Mapping[str, str]) -> DomainShift:
             except RunError as error:
                 failed[name] = str(error)
     if not found:
-        raise RunError(
-            f"{folder.path}: no run could be finished. {'; '.join(f'{name}: {why}' for name, why in failed.items())}"
-        )
+        reasons = dict.fromkeys(failed.values())
+        nothing = f"{folder.path}: no run" if folder.begun else "No run"
+        whys = reasons if len(reasons) == 1 else [f"{name}: {why}" for name, why in failed.items()]
+        raise RunError(f"{nothing} could be finished. {'; '.join(whys)}")
     found, remarks = _alike(found)
     any_run = next(iter(found.values()))
     metrics = _metrics(any_run)

@@ -91,8 +91,7 @@ def domain_shift(
         given = {**changes_of(rounds, seed), **changes(harmonizations, repeats)}
         chosen = load_study(study or shipped_study("domain-shift"), **given)
         root = together_as_bids(data or [], chosen)
-        for of_one in planned(chosen).studies.values():
-            experiment.check(of_one, root)
+        experiment.check_each(list(planned(chosen).studies.values()), root)
         opened = folder.begin(chosen, root, out)
     waiting = sum(not running.finished(opened, name) for name in opened.shift.studies)
     beside, each = running.shared_out(experiment.cores(), running.sites_of(opened.shift.study, root), waiting)

@@ -54,6 +54,11 @@ class ShiftFolder:
                 'needs {"data": null} there.'
             ) from error
 
+    @property
+    def begun(self) -> bool:
+        """Whether it holds a run, so that there is something to go on with."""
+        return any((self.path / RUNS).glob("*"))
+
     def run(self, harmonization: str) -> Run:
         """The run of a harmonization, which begins now if it has not yet.
 
@@ -118,10 +123,10 @@ def resume(path: Path) -> ShiftFolder:
 
 @contextmanager
 def discarded_if_refused(folder: ShiftFolder) -> Iterator[None]:
-    """Within: what is refused for its study or its data before any run has begun leaves no folder."""
+    """Within: a study whose runs are all refused, for it or its data, before one has begun leaves no folder."""
     try:
         yield
-    except (StudyError, DatasetError, PluginError):
-        if not (folder.path / RUNS).exists():
+    except (StudyError, DatasetError, PluginError, RunError):
+        if not folder.begun:
             shutil.rmtree(folder.path, ignore_errors=True)
         raise

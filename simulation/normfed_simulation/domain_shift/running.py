@@ -25,6 +25,7 @@ from normfed_simulation.domain_shift.folder import ShiftFolder, resume
 from normfed_simulation.domain_shift.layout import Scanners
 from normfed_simulation.domain_shift.people import healthy, scanners
 from normfed_simulation.experiment import Engine
+from normfed_simulation.run_folder import discarded_if_refused
 from normfed_simulation.watcher import Watcher
 
 HEALTHY = "Healthy people"
@@ -90,7 +91,8 @@ def run_one(folder: ShiftFolder, name: str, means: Means, watcher: Watcher) -> N
     """
     run = folder.run(name)
     if not run.finished or not (run.folder / "report.html").exists():
-        experiment.simulate(run, means.data, means.engine, means.device, means.workers, watcher)
+        with discarded_if_refused(run):
+            experiment.simulate(run, means.data, means.engine, means.device, means.workers, watcher)
     if kept_scanners(folder, name) is None:
         people = healthy(run)
         watcher.begin(HEALTHY, sum(len(cases) for _, cases in people))
