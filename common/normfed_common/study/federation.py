@@ -90,6 +90,7 @@ class ComparisonConfig(Frozen):
     )
     baselines: tuple[NamedEntry, ...] = Field(
         ({"name": "intensity"}, {"name": "atlas"}, {"name": "atlas", "scale": "none"}),
-        description="models with their parameters, as under `model`; a second of one name is numbered, atlas#2",
+        description="models with their parameters, as under `model`; a second of one name is numbered, atlas#2, and "
+        "the study's own model over again is left out where nothing is drawn",
         examples=["[{name: atlas}]"],
     )

@@ -122,8 +122,20 @@ def _other_strategies(study: StudyConfig) -> dict[str, dict[str, Any]]:
 
 
 def _baselines(study: StudyConfig) -> dict[str, dict[str, Any]]:
-    """Arm to model."""
-    return _numbered((_baseline_name(entry, study), entry) for entry in study.comparisons.baselines)
+    """Arm to model; a baseline that is the study's own model over again, to the last voxel, is none."""
+    return _numbered(
+        (_baseline_name(entry, study), entry)
+        for entry in study.comparisons.baselines
+        if draws_anything(study, study.model) or not _same_maps(entry, study)
+    )
+
+
+def _same_maps(entry: dict[str, Any], study: StudyConfig) -> bool:
+    """Whether a baseline is the study's own model, and its maps are changed alike."""
+    return entry["name"] == study.model["name"] and (
+        (config_of(MODELS, entry), postprocessing_of(entry, study.postprocessing))
+        == (config_of(MODELS, study.model), postprocessing_of(study.model, study.postprocessing))
+    )
 
 
 def _numbered(entries: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
@@ -221,13 +233,35 @@ def _baseline_name(entry: dict[str, Any], study: StudyConfig) -> str:
 
 def _baseline_title(entry: dict[str, Any], study: StudyConfig) -> str:
     """What the model is in words, and how its maps are changed beside those of the study's model."""
-    title = MODELS[entry["name"]].words(config_of(MODELS, entry), study.data.modalities) or str(entry["name"])
+    title = _words(entry, study)
+    alike = entry["name"] == study.model["name"] and title in (entry["name"], _words(study.model, study))
+    if alike and (settings := _other_settings(entry, study)):
+        title += f" ({settings})"
     own, ours = (postprocessing_of(each, study.postprocessing) for each in (entry, study.model))
     if own.is_off:
-        return title
+        return title if ours.is_off or not alike else f"{title} without post-processing"
     return (
         f"{title} with the same post-processing" if own == ours else f"{title} with other post-processing ({own.title})"
     )
+
+
+def _words(entry: dict[str, Any], study: StudyConfig) -> str:
+    return MODELS[entry["name"]].words(config_of(MODELS, entry), study.data.modalities) or str(entry["name"])
+
+
+def _other_settings(entry: dict[str, Any], study: StudyConfig) -> str:
+    """How a baseline differs from the study's own model, where both are of one name: ``prior_subjects: 0``."""
+    its, ours = (config_of(MODELS, each).model_dump(mode="json") for each in (entry, study.model))
+    return ", ".join(f"{name}: {_said(value)}" for name, value in its.items() if value != ours[name])
+
+
+def _said(value: Any) -> str:
+    """A setting as people read it."""
+    if value is None:
+        return "default"
+    if isinstance(value, list | dict) and not value:
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _left_out(

@@ -325,8 +325,8 @@ def test_people_read_a_baseline_in_words_and_what_is_done_to_its_maps_beside_the
         "mean-brain-residual": "mean-brain residual",
         "atlas-age-sex": "atlas of age and sex",
         "atlas-rms": "atlas (root mean square)",
-        "atlas": "atlas",
-        "atlas#2": "atlas (atlas#2)",
+        "atlas": "atlas without post-processing",
+        "atlas#2": "atlas (prior_subjects: 0) without post-processing",
         "ensemble-of-atlas+flair-intensity": "ensemble-of-atlas+flair-intensity",
         "autoencoder": "autoencoder",
     }
@@ -334,6 +334,23 @@ def test_people_read_a_baseline_in_words_and_what_is_done_to_its_maps_beside_the
     same = baseline_titles(resolve(raw, "test"))
     assert same["atlas-age-sex"] == "atlas of age and sex with the same post-processing"
     assert same["flair-intensity"] == "FLAIR intensity with the same post-processing (flair-intensity)"
+
+
+def test_a_baseline_of_the_studys_own_kind_says_what_differs_and_its_very_self_is_none(study: StudyConfig) -> None:
+    raw = study.model_dump(mode="json")
+    raw["model"] = {"name": "atlas", "prior_subjects": 2.0, "suspicious": {"T1w": "both"}}
+    others = [{"name": "atlas"}, {"name": "atlas", "prior_subjects": 2.0}, {"name": "intensity"}]
+    raw["comparisons"]["baselines"] = [raw["model"], *others]
+    expected = {
+        "atlas": "atlas (prior_subjects: 5, suspicious: none)",
+        "atlas#2": "atlas (suspicious: none)",
+        "flair-intensity": "FLAIR intensity",
+    }
+    asked = resolve(raw, "test")
+    assert baseline_titles(asked) == expected
+    assert {arm.name for arm in make(asked, {"a": SiteDescription(10, 3, 5, ("MS",))}).arms} >= set(expected)
+    noisy = asked.model_copy(update={"privacy": PrivacyConfig(epsilon=4.0)})
+    assert list(baseline_titles(noisy)) == ["atlas", "atlas#2", "atlas#3", "flair-intensity"]
 
 
 def test_under_privacy_every_training_draws_noise_so_that_repeats_are_trained() -> None:
