@@ -17,6 +17,7 @@ from normfed_common.wire.answers import Answer
 from normfed_common.wire.messages import asked, error_code
 from normfed_server.sites import claims
 from normfed_server.sites.counters import Counters
+from normfed_server.sites.description import POOLED
 from normfed_server.sites.exchange import Exchange, forget
 
 POLL_S = 0.02
@@ -35,7 +36,8 @@ class SiteFailed(NormfedError):
     """A site could not do what a run needs."""
 
     def __init__(self, site: str, task: str, why: str, remedy: str = FIX_ANSWER) -> None:
-        super().__init__(f"Site {site} could not answer {task}: {why}. {remedy}.")
+        who = "Pooled training" if site == POOLED else f"Site {site}"  # a site that only a simulation makes up
+        super().__init__(f"{who} could not answer {task}: {why}. {remedy}.")
         self.site = site
 
 

@@ -155,6 +155,12 @@ def test_a_refusal_stops_a_run_where_nobody_forgives_or_nobody_keeps_count(
     assert not missed
 
 
+def test_the_site_that_a_simulation_makes_up_is_called_pooled_training() -> None:
+    failed = SiteFailed("pooled", "train.round of pooled", "it is out of memory")
+    assert str(failed).startswith("Pooled training could not answer train.round of pooled: it is out of memory. ")
+    assert failed.site == "pooled"
+
+
 def test_a_code_that_is_none_of_ours_is_an_error_inside_the_site(messages: dict[str, Message]) -> None:
     grid = ScriptedGrid(refusing)
     reply = grid._reply
