@@ -22,6 +22,7 @@ from normfed_deploy.faults.scenarios import UNDISTURBED, Scenario, scenarios
 from normfed_deploy.rehearsal import Rehearsal, floors
 from normfed_deploy.tiny import PRIVATE, STUDY
 from normfed_server.runs.folder import Run, begin
+from normfed_server.runs.starting import check_for_hospitals
 from normfed_server.state.ledger import State
 from normfed_simulation import conditions, experiment, study_data
 from normfed_simulation.datasets.recognition import as_bids
@@ -66,6 +67,7 @@ def prepared(study: Path | None, data: Path | None, private: bool = False) -> tu
     # Nobody has all scans in one place here.
     beside = chosen.comparisons.model_copy(update={"pooled": False})
     chosen = chosen.model_copy(update={"comparisons": beside})
+    check_for_hospitals(chosen.data)
     data = data and as_bids(data, chosen)
     experiment.check(chosen, data, lots=MOST_TRAIN)
     return chosen, study_data.ready(chosen, data, default_root(), 2, Silent())

@@ -62,3 +62,15 @@ def test_a_malicious_site_that_there_is_not_is_refused_before_anybody_is_made(
     with pytest.raises(DatasetError, match="no site called nobody"):
         normfed("simulate", tmp_path / "s.yaml", "--attack", "nobody:nan", "--out", tmp_path / "runs")
     assert [path.name for path in tmp_path.iterdir()] == ["s.yaml"]
+
+
+def test_a_split_is_refused_by_a_rehearsal_before_anybody_is_made(
+    study: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NORMFED_CACHE", str(tmp_path / "cache"))
+    text = study.model_dump(mode="json")
+    text["data"] |= {"split": {"by": "iid", "sites": 2}}
+    (tmp_path / "s.yaml").write_text(json.dumps(text))
+    with pytest.raises(StudyError, match=r"^data\.split divides people in a simulation; hospitals keep theirs\."):
+        normfed("rehearse", tmp_path / "s.yaml", "--folder", tmp_path / "rehearsal")
+    assert [path.name for path in tmp_path.iterdir()] == ["s.yaml"]

@@ -37,7 +37,7 @@ def begin(
         raise UserError("No site is accepted yet: normfed server enrol SITE, then normfed server accept SITE.pub")
     for site in without:
         admission.known(home, site)
-    _check_data(study.data)
+    check_for_hospitals(study.data)
     check_study(study)
     check_steps(study)
     check_names(study.data, admission.members(home), None, "members of this federation")
@@ -50,7 +50,7 @@ def begin(
     return run.folder.name
 
 
-def _check_data(data: DataConfig) -> None:
+def check_for_hospitals(data: DataConfig) -> None:
     """Refuse what only a simulation can do with people.
 
     Raises

@@ -123,6 +123,16 @@ def test_a_study_that_names_a_site_that_no_member_is_does_not_begin(
     assert begun(home, study.model_copy(update={"data": excluded}))
 
 
+@pytest.mark.parametrize("data", [{"split": {"by": "iid", "sites": 2}}, {"normal": "lesion-free-slices"}])
+def test_what_only_a_simulation_does_with_people_is_refused_before_the_run_is_there(
+    federation: ServerHome, study: StudyConfig, data: dict[str, Any]
+) -> None:
+    asked = study.model_copy(update={"data": study.data.model_copy(update=data)})
+    with pytest.raises(StudyError, match=r"^data\.(split|normal)[^.]*simulation[^.]*\.( Leave it out\.)?$"):
+        starting.begin(federation, asked, True, ())
+    assert (list(federation.runs.iterdir()), runs(federation)) == ([], [])
+
+
 SECURE = {"secure_aggregation": {"minimum_sites": 3}}
 
 
