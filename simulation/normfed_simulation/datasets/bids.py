@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from normfed_client.imaging.bids import MAXIMUM_AGE, SEXES, Participant, Problem
+from normfed_client.imaging.bids import SEXES, Participant, Problem
 from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.scanners import MISSING
 from normfed_common.foundation.errors import DatasetError
@@ -17,6 +17,7 @@ from normfed_common.wording.terminal_text import some
 from normfed_simulation.datasets.contents import Contents, subject
 from normfed_simulation.datasets.downloaded import Downloaded
 from normfed_simulation.datasets.spreadsheet import read_table
+from normfed_simulation.datasets.values import years
 
 TABLE = "participants.tsv"
 # Columns that tell sites in public datasets, in lower case, the likeliest first.
@@ -122,13 +123,9 @@ def _age(row: dict[str, str], column: str | None, found: Contents) -> float | No
     said = row.get(column or "", "")
     if said in MISSING:
         return None
-    try:
-        age = float(said.rstrip("+"))
-    except ValueError:
-        age = -1.0
-    if not 0 <= age <= MAXIMUM_AGE:
+    age = years(said.rstrip("+"))
+    if age is None:
         found.problems.append(Problem(row["participant_id"], f"age {said!r} is no age in years, so it is left out"))
-        return None
     return age
 
 

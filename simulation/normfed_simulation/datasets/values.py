@@ -14,12 +14,12 @@ CODES = {"1": "m", "2": "f"}
 
 
 def years(said: str) -> float | None:
-    """An age; None of what is no age in years, as ``-9999`` or an empty cell."""
+    """An age, from 0 as in a participants.tsv; None of what is no age in years, as ``-9999`` or an empty cell."""
     try:
         age = float(said)
     except ValueError:
         return None
-    return age if 0 < age <= MAXIMUM_AGE else None
+    return age if 0 <= age <= MAXIMUM_AGE else None
 
 
 def sex(said: str) -> Sex | None:
