@@ -11,24 +11,18 @@ import csv
 import io
 import json
 import os
-import shutil
-import tempfile
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from normfed_client.imaging.bids import Participant
 from normfed_common.foundation import digests
-from normfed_common.foundation.errors import DatasetError
-from normfed_common.foundation.files import is_full
 from normfed_simulation.datasets.analyze import HEADER, convert
 from normfed_simulation.datasets.contents import MASKS, Contents
+from normfed_simulation.link_folders import make
 
 VERSION = 1  # raise it when the same contents give another view
 DESCRIPTION = "dataset_description.json"
-MAKING = ".making-"  # how the names of views begin that are not whole yet
-ABANDONED_S = 7 * 24 * 3600.0  # nobody takes a week to make one
 COLUMNS = ("participant_id", "site", "scanner", "age", "sex", "group")
 
 
@@ -47,19 +41,7 @@ def write(root: Path, contents: Contents, title: str) -> None:
     DatasetError
         If the disk is full, or does not take links.
     """
-    try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        _clear(root.parent)
-        aside = Path(tempfile.mkdtemp(prefix=MAKING, dir=root.parent))
-        try:
-            _fill(aside, contents, title)
-            aside.chmod(0o755)  # mkdtemp's folders are the owner's alone
-            _put(aside, root)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-    except OSError as error:
-        why = "the disk is full" if is_full(error) else f"links cannot be made there ({error.strerror})"
-        raise DatasetError(f"{root.parent}: {why}. Choose another cache folder with $NORMFED_CACHE.") from error
+    make(root, lambda folder: _fill(folder, contents, title), DESCRIPTION)
 
 
 def sources_of(root: Path) -> tuple[Path, ...]:
@@ -108,18 +90,3 @@ def _fill(folder: Path, contents: Contents, title: str) -> None:
         (masks / DESCRIPTION).write_text(json.dumps({**said, "DatasetType": "derivative"}, indent=1), encoding="utf-8")
     for place, text in contents.texts.items():
         (folder / place).write_text(text, encoding="utf-8")
-
-
-def _clear(parent: Path) -> None:
-    """Throw away what a process that was killed left behind."""
-    for left in parent.glob(f"{MAKING}*"):
-        if time.time() - left.stat().st_mtime > ABANDONED_S:
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _put(aside: Path, root: Path) -> None:
-    try:
-        aside.rename(root)
-    except OSError:
-        if not (root / DESCRIPTION).exists():  # otherwise another process has just made the same one
-            raise

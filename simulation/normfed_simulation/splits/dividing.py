@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -17,8 +16,8 @@ from normfed_client.imaging.scanners import LONGEST_SCANNER, scanner_of
 from normfed_common.foundation import digests, seeds
 from normfed_common.foundation.errors import DatasetError, StudyError
 from normfed_common.foundation.files import write_json, write_text
-from normfed_common.foundation.locks import exclusive
 from normfed_common.study.config import StudyConfig
+from normfed_simulation.link_folders import make
 from normfed_simulation.splits.base import DividedPerson, Split
 from normfed_simulation.splits.catalogue import KEY, chosen
 
@@ -114,20 +113,15 @@ def view(root: Path, study: StudyConfig, cache: Path) -> Path:
     note = {"source": str(dataset.root), "split": study.data.split, "seed": _seed(study, split)}
     content = {**note, "entries": entries, "table": table, **({"sessions": sessions} if sessions else {})}
     made = cache / FOLDER / digests.of_json(content)
-    try:
-        made.parent.mkdir(parents=True, exist_ok=True)
-        with exclusive(made.with_name(f".lock-{made.name}")):
-            if not (made / NOTE).exists():
-                shutil.rmtree(made, ignore_errors=True)  # what was broken off
-                made.mkdir()
-                for name in entries:
-                    _link(dataset.root / name, made / name, sessions.get(name))
-                write_text(made / TABLE, table)
-                write_json(made / NOTE, note)
-    except OSError as error:
-        raise DatasetError(
-            f"{made}: the links of a split cannot be made ({error.strerror}). Free some space, or set NORMFED_CACHE."
-        ) from error
+
+    def fill(folder: Path) -> None:
+        for name in entries:
+            _link(dataset.root / name, folder / name, sessions.get(name))
+        write_text(folder / TABLE, table)
+        write_json(folder / NOTE, note)
+
+    if not (made / NOTE).exists():
+        make(made, fill, NOTE)
     return made
 
 
