@@ -32,6 +32,7 @@ from normfed_simulation.phantom import anatomy
 from normfed_simulation.phantom.lesions import add_lesions
 from normfed_simulation.phantom.scanner import SCANNERS, expose, signal
 from normfed_simulation.phantom.shapes import Lesion
+from normfed_simulation.phantom.template import template
 from normfed_simulation.phantom.variation import vary
 
 VERSION = 6  # raise it when the same configuration gives other images
@@ -215,7 +216,7 @@ def write_person(person: SyntheticPerson, seed: int, voxel_size_mm: int, root: P
         tissue, lesion = add_lesions(person.group, tissue, rng)  # type: ignore[arg-type]
     variation = vary(tissue, person.age(seed), rng)
     scanner = SCANNERS[person.site.vendor, person.site.field_tesla]
-    affine = anatomy.template(voxel_size_mm).affine
+    affine = template(voxel_size_mm).affine
     place = _tilt(rng) if person.site.native else np.eye(4)
     files = _files(person, seed, root)
     brain = _placed(tissue.brain.astype(np.float32), affine, place) > 0.5

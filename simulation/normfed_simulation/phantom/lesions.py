@@ -17,8 +17,10 @@ import numpy as np
 from scipy import ndimage
 
 from normfed_common.study.data import LesionKind
-from normfed_simulation.phantom.anatomy import Tissue, cerebrum, positions_mm, smooth_noise
+from normfed_simulation.phantom.anatomy import Tissue
+from normfed_simulation.phantom.fields import smooth_noise
 from normfed_simulation.phantom.shapes import Lesion, blob, highest, ml, ventricle_distance, without_specks
+from normfed_simulation.phantom.template import cerebrum, positions_mm
 from normfed_simulation.phantom.tumours import add_tumour
 
 # Median ml, standard deviation of the logarithm, least and most ml.

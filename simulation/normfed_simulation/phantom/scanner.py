@@ -8,7 +8,8 @@ import numpy as np
 from scipy import ndimage
 
 from normfed_common.study.data import Contrast, Vendor
-from normfed_simulation.phantom.anatomy import Tissue, smooth_noise
+from normfed_simulation.phantom.anatomy import Tissue
+from normfed_simulation.phantom.fields import smooth_noise
 from normfed_simulation.phantom.shapes import Lesion
 from normfed_simulation.phantom.variation import Variation
 

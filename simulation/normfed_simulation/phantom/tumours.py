@@ -15,8 +15,10 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
-from normfed_simulation.phantom.anatomy import Tissue, cerebrum, positions_mm, smooth_noise, template, warp
+from normfed_simulation.phantom.anatomy import Tissue
+from normfed_simulation.phantom.fields import smooth_noise, warp
 from normfed_simulation.phantom.shapes import Lesion, blob, highest, largest, ml
+from normfed_simulation.phantom.template import cerebrum, positions_mm, template
 
 MASS, REACH_MM, HULL_MM = 0.62, 22.0, 8.0
 SQUEEZED_MM, WALL_MM = 5.0, 12.0  # how far the ventricles' walls come inwards beside the core, and what is behind them

@@ -14,15 +14,9 @@ from functools import lru_cache
 import numpy as np
 from scipy import ndimage
 
-from normfed_simulation.phantom.anatomy import (
-    REFERENCE_AGE,
-    Tissue,
-    centrality,
-    logistic,
-    positions_mm,
-    smooth_noise,
-    template,
-)
+from normfed_simulation.phantom.anatomy import REFERENCE_AGE, Tissue
+from normfed_simulation.phantom.fields import logistic, smooth_noise
+from normfed_simulation.phantom.template import centrality, positions_mm, template
 
 Place = tuple[float, float, float, float, float, float, float]  # |x|, y, z and radii in mm; size
 
