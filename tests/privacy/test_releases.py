@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from normfed_client.hospital.blocks import Member, blocks, releasable
 from normfed_client.hospital.people import PeopleSecret
-from normfed_client.hospital.releases import Member, Releases, blocks, releasable
+from normfed_client.hospital.releases import Releases
 from normfed_common.foundation.errors import UserError
 
 SECRET = PeopleSecret(b"secret")

@@ -11,7 +11,8 @@ import numpy as np
 from normfed_client.answering.job import Job
 from normfed_client.describing.rows import Rows, rows_of
 from normfed_client.describing.telling import Cells, everything, told
-from normfed_client.hospital.releases import Kind, Member
+from normfed_client.hospital.blocks import Member
+from normfed_client.hospital.releases import Kind
 from normfed_client.hospital.site import people_of
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError

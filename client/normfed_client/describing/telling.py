@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from normfed_client.hospital.releases import Member, too_small
+from normfed_client.hospital.blocks import Member, too_small
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.privacy.disclosure import concentrated, runs
 from normfed_common.statistics.tables import Table

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from normfed_client.hospital.blocks import Member, blocks, releasable
 from normfed_client.hospital.people import PeopleSecret
-from normfed_client.hospital.releases import Choose, Kind, Member, Releases, blocks, releasable
+from normfed_client.hospital.releases import Choose, Kind, Releases
 from normfed_client.hospital.rules import CustodyConfig
 from normfed_client.imaging.bids import Visit
 from normfed_client.imaging.cohort import Lots

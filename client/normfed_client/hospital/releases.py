@@ -1,13 +1,4 @@
-"""Over whom a hospital has released something, for good; and what it may release next.
-
-Two sums over sets of people that differ by one person give that person by subtraction, and so do three whose
-differences are large but cross (A+B, B+C and A+C give B). So the hospital looks at all sets that it ever released
-together, whatever was released of them: they cut its people into **blocks**, the people who were in exactly the same
-releases. Whatever anybody computes from these sums by adding and subtracting is made of whole blocks. No block may ever
-hold fewer people than the hospital's minimum.
-
-A person whose scans were exported anew, or whose age, sex or scanner was corrected, is the same person with another
-**version**: sums before and after differ by what changed. So versions are cut into blocks in the same way.
+"""Over whom a hospital has released something, for good: the record that `blocks` is worked out of.
 
 People and versions are kept as keyed digests (`PeopleSecret`), in one SQLite file of the hospital's folder.
 """
@@ -15,23 +6,22 @@ People and versions are kept as keyed digests (`PeopleSecret`), in one SQLite fi
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from normfed_client.hospital.blocks import Member, too_small
 from normfed_client.hospital.people import PeopleSecret
 from normfed_common.foundation.errors import UserError
 
 # What leaves: what was learnt (sums, updates, losses), or figures of anomaly maps. A figure of a made-up model can be a
 # sum of intensities, so the two can be set off against each other.
 Kind = Literal["learning", "figures"]
-Choose = Callable[
-    [Mapping[str, "Sequence[frozenset[Member]]"]], Mapping[str, "Sequence[frozenset[Member]]"]
-]  # of cells by family of tables
-Item = tuple[str, str]  # a person and their version; the person as such has the version ""
+Told = Mapping[str, Sequence[frozenset[Member]]]  # cells by family of tables
+Choose = Callable[[Told], Told]
 
 CHECK = "which secret made the digests"
 
@@ -48,14 +38,6 @@ _CELLS = """
 CREATE TABLE IF NOT EXISTS cells (id INTEGER PRIMARY KEY, family TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS cell_members (cell INTEGER NOT NULL, person TEXT NOT NULL, version TEXT NOT NULL);
 """  # apart: the records of hospitals that joined before there were statistics have none
-
-
-@dataclass(frozen=True, order=True)
-class Member:
-    """A person in a release: keyed digests of the name, and of all scans and masks with what is said of the person."""
-
-    person: str
-    version: str
 
 
 @dataclass(frozen=True)
@@ -251,68 +233,3 @@ def _cells(database: sqlite3.Connection) -> dict[str, list[frozenset[Member]]]:
     for number, members in found.items():
         by_family.setdefault(families[number], []).append(frozenset(members))
     return by_family
-
-
-def blocks(sets: Iterable[Collection[Member]]) -> dict[frozenset[int], set[Item]]:
-    """People and versions by the numbers of the sets that they are in."""
-    memberships: dict[Item, set[int]] = {}
-    for number, members in enumerate(sets):
-        for member in members:
-            for item in _items(member):
-                memberships.setdefault(item, set()).add(number)
-    found: dict[frozenset[int], set[Item]] = {}
-    for item, numbers in memberships.items():
-        found.setdefault(frozenset(numbers), set()).add(item)
-    return found
-
-
-def too_small(sets: Sequence[Collection[Member]], minimum: int, new: int = 1) -> dict[frozenset[int], set[Item]]:
-    """Blocks of fewer people than ``minimum`` that the last of the sets makes, or the ``new`` last together.
-
-    Small blocks that were there before it are no news: the hospital's minimum was lower then.
-    """
-    before = {frozenset(block) for block in blocks(sets[: len(sets) - new]).values()}
-    return {
-        where: block
-        for where, block in blocks(sets).items()
-        if len(_people(block)) < minimum and frozenset(block) not in before
-    }
-
-
-def releasable(
-    people: Collection[Member], earlier: Sequence[Collection[Member]], minimum: int, order: Callable[[str], float]
-) -> frozenset[Member]:
-    """As many of ``people`` as may be in a release, after the ``earlier`` sets: all of them where that is possible.
-
-    People who were never released wait until ``minimum`` of them do. Where few of a block would be left behind, others
-    of the same block wait with them, so that ``minimum`` are; where a block has not enough people for that, all of it.
-
-    Parameters
-    ----------
-    order
-        Of a person's digest: who of a block waits first, a lot that nobody outside knows.
-    """
-    chosen = set(people)
-    last = len(earlier)  # the number of the set that is sought
-    while chosen:
-        small = too_small([*earlier, chosen], minimum)
-        if not small:
-            break
-        where, block = min(small.items(), key=lambda pair: min(pair[1]))  # the order of a set must not decide
-        if last in where:
-            waiting = _people(block)
-        else:  # left behind by this release alone
-            inside = blocks([*earlier, chosen]).get(where | {last}, set())
-            beside = sorted(_people(inside) - _people(block), key=order)
-            waiting = set(beside[: minimum - len(_people(block))])
-        remaining = {member for member in chosen if member.person not in waiting}
-        chosen = remaining if len(remaining) < len(chosen) else set()
-    return frozenset(chosen) if len(chosen) >= minimum else frozenset()
-
-
-def _items(member: Member) -> tuple[Item, Item]:
-    return (member.person, ""), (member.person, member.version)
-
-
-def _people(block: Collection[Item]) -> set[str]:
-    return {person for person, _ in block}

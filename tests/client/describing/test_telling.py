@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from normfed_client.describing.telling import everything, told
-from normfed_client.hospital.releases import Member, releasable
+from normfed_client.hospital.blocks import Member, releasable
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.statistics.tables import SEXES, Table
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from normfed_client.hospital.blocks import Member
 from normfed_client.hospital.custody import MEMBERS, Custody, Groups, Members, newest_serial
 from normfed_client.hospital.people import PeopleSecret
-from normfed_client.hospital.releases import Member, Releases
+from normfed_client.hospital.releases import Releases
 from normfed_client.hospital.rules import CustodyConfig, Rules
 from normfed_client.imaging.bids import Mask, Participant, Visit
 from normfed_common.foundation.errors import SiteCode, SiteError

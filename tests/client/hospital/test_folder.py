@@ -10,10 +10,10 @@ import pytest
 import yaml
 from commands import normfed
 
+from normfed_client.hospital.blocks import Member
 from normfed_client.hospital.bookkeeping.entries import Release
 from normfed_client.hospital.folder import HospitalConfig, open_hospital
 from normfed_client.hospital.people import PeopleSecret
-from normfed_client.hospital.releases import Member
 from normfed_client.hospital.site import Site
 from normfed_client.imaging.bids import read_dataset
 from normfed_client.operation import checking, joining

@@ -15,8 +15,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from normfed_client.hospital import releases
+from normfed_client.hospital.blocks import Item, Member, blocks, releasable, too_small
 from normfed_client.hospital.people import PeopleSecret
-from normfed_client.hospital.releases import Item, Member, Releases, blocks, releasable, too_small
+from normfed_client.hospital.releases import Releases
 from normfed_common.foundation.errors import UserError
 
 SECRET = PeopleSecret(b"secret")
