@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from normfed_common.foundation.errors import RunError
 from normfed_common.metrics.summary import Summary, add, averaged
+from normfed_common.models.combined.pipeline import draws_anything
 from normfed_common.study.domain_shift import NONE
 from normfed_server.arms.plan import trainings
 from normfed_server.results.layout import AtSite
@@ -76,6 +77,7 @@ def assembled(folder: ShiftFolder, failed: Mapping[str, str]) -> DomainShift:
         digest=study.digest,
         seed=study.seed,
         trainings=trainings(study),
+        drawn=any(draws_anything(of_one, of_one.model) for of_one in folder.shift.studies.values()),
         metrics={m: next(iter(_everybody(any_run).values())).metric(m).title for m in metrics},
         titles=any_run.titles,
         sites=any_run.sites,

@@ -136,6 +136,7 @@ class DomainShift(Frozen):
     digest: str = Field(description="of the study as resolved")
     seed: int
     trainings: int = Field(description="of every model; one where nothing is drawn")
+    drawn: bool = Field(description="whether another training gives another model")
     metrics: dict[str, str] = Field(description="metric to its title")
     titles: dict[str, str] = Field(description="approach to what people read")
     sites: tuple[str, ...] = Field(

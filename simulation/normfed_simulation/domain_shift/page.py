@@ -12,6 +12,7 @@ from normfed_common.foundation.files import write_text
 from normfed_common.study.domain_shift import NONE
 from normfed_server.report.rendering import templates
 from normfed_server.report.words import interval, number, signed
+from normfed_server.sites.letterhead import FEDERATED
 from normfed_simulation.domain_shift.layout import DomainShift, Share
 
 FILE = "domain-shift.html"
@@ -55,6 +56,7 @@ def write_page(folder: Path, results: DomainShift) -> Path:
         shading={metric: _shading(results, metric) for metric in results.metrics},
         gaps_are_defined=any(figures.gaps for one in found.values() for figures in one.figures.values()),
         none=NONE,
+        federated=FEDERATED,
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),
     )
     path = folder / FILE

@@ -68,6 +68,8 @@ def _losses(results: DomainShift, one: HarmonizationResults) -> list[str]:
             f"Over {len(whole.trainings.means)} trainings that last difference is {_s(whole.trainings.mean)} "
             f"(95 % interval over trainings {_s(low)} to {_s(high)})."
         )
+    elif results.drawn:
+        sentences.append("Every model was trained once: what another draw would change is not known (--repeats).")
     worst = figures.approaches[UNSEEN].worst_site if UNSEEN in figures.approaches else None
     if worst is not None:
         sentences.append(f"The unseen site with the lowest figure is {worst.site}, {_n(worst.mean)}.")

@@ -97,6 +97,7 @@ def study(**harmonizations: HarmonizationResults) -> DomainShift:
         digest="0" * 64,
         seed=1,
         trainings=1,
+        drawn=False,
         metrics={"auprc": "average precision", "auroc": "AUROC"},
         titles={name: name for name in APPROACHES},
         sites=("a", "b"),
@@ -118,6 +119,15 @@ def test_a_loss_beyond_its_interval_is_a_loss_and_else_a_tie() -> None:
     assert "a tie" in tied
     assert "a loss of" not in tied
     assert "no loss, but 0.100 more" in said(none=harmonization((-0.15, -0.05)))
+
+
+def test_a_single_training_is_named_where_another_would_differ(tmp_path: Path) -> None:
+    one = study(none=harmonization())
+    assert "trained once" not in " ".join(words(one)["What is lost"])
+    assert "in which nothing is drawn" in write_page(tmp_path, one).read_text()
+    drawn = one.model_copy(update={"drawn": True})
+    assert "Every model was trained once" in " ".join(words(drawn)["What is lost"])
+    assert "nothing is drawn" not in write_page(tmp_path, drawn).read_text()
 
 
 def test_of_so_few_patients_nothing_is_said_to_be_lost() -> None:
