@@ -23,8 +23,8 @@ from common import machine
 from normfed_server.results.layout import Difference
 from normfed_server.results.models import UNSEEN
 from normfed_server.sites.letterhead import FEDERATED
+from normfed_simulation.domain_shift.figures import OWN
 from normfed_simulation.domain_shift.layout import Compared, DomainShift, Gap, read
-from normfed_simulation.domain_shift.runs import OWN
 from normfed_simulation.run_folder import shipped_study
 
 HERE = Path(__file__).resolve().parents[1]
