@@ -42,6 +42,11 @@ class DatasetError(UserError):
     """The dataset as a whole cannot be used."""
 
 
+class HarmonizationError(DatasetError):
+    """From these people a transform of the study cannot be learnt, such as ComBat where scanners cannot be told from
+    people."""
+
+
 class ScanError(DatasetError):
     """One scan, or one subject, cannot be used; the study can go on without it."""
 

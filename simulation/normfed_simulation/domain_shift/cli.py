@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from normfed_common.foundation.errors import StudyError
+from normfed_common.foundation.errors import HarmonizationError, StudyError
 from normfed_common.studies import load_study
+from normfed_common.study.domain_shift import NONE
 from normfed_common.wording.terminal_text import plain
 from normfed_simulation.cli import (
     DataOption,
@@ -92,8 +93,13 @@ def domain_shift(
         given = {**changes_of(rounds, seed), **changes(harmonizations, repeats)}
         chosen = load_study(study or shipped_study("domain-shift"), **given)
         root = together_as_bids(data or [], chosen)
-        for of_one in planned(chosen).studies.values():
-            experiment.check(of_one, root)
+        for name, of_one in planned(chosen).studies.items():
+            try:
+                experiment.check(of_one, root)
+            except HarmonizationError as error:  # the others have figures all the same, and the page says why
+                if name == NONE:
+                    raise
+                typer.echo(f"! {name} will have no figures: {plain(str(error))}", err=True)
         opened = folder.begin(chosen, root, out)
     waiting = sum(not cells.finished(opened, name) for name in opened.shift.studies)
     beside, each = cells.shared_out(experiment.cores(), cells.sites_of(opened.shift.study, root), waiting)
