@@ -211,6 +211,8 @@ SMALL_TRANSFORMS: dict[str, Variants] = {
             "smoothing_mm": 0.0,
         },
         "reference": {"minimum_people": 1, "prior": "non-parametric", "reference": "a/1"},
+        "covbat": {"minimum_people": 1, "features": "regions", "places_mm": 32.0, "covbat": True},
+        "longitudinal": {"minimum_people": 1, "places_mm": 16.0, "longitudinal": True},
     },
     "percentiles": {"": {}, "narrow": {"percentiles": [20.0, 60.0], "clip": [-1.0, 0.5]}},
     "z-score": {"": {}, "robust": {"robust": True, "clip": [-2.0, 2.0]}},

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.foundation.errors import SiteCode, SiteError, WireError
+from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.transforms.combat import covariance, mixed, sums
 from normfed_common.transforms.combat.config import CombatConfig
 from normfed_common.transforms.combat.covariance import Components
@@ -249,8 +249,6 @@ class Longitudinal(Method):
                 mixed.check_told_apart(total, self.config.covariates)
                 self.ratios = mixed.best_ratios(total)
         elif self.ratios is not None and total["scans"] > 0:
-            if total["degrees"] <= len(self.config.covariates):
-                raise WireError("there are too few scans for an intercept of every person's own")
             self.shared = mixed.shared_of(total)
 
     def at(self, rows: Rows, counts: np.ndarray) -> LongitudinalCombat | None:

@@ -167,23 +167,21 @@ def ratio_sums(rows: Rows, ratios: np.ndarray) -> Arrays:
 
 
 def shared_of(total: Arrays) -> Shared:
-    """What follows from the total of `ratio_sums`.
+    """What follows from the total of `ratio_sums`; where scanners and covariates say all of every scan, nobody differs.
 
     Raises
     ------
     WireError
-        If the covariates cannot be told from each other, or there are too few scans.
+        If the covariates cannot be told from each other.
     """
     n = float(total["scans"])
     zz, differs = _regular(np.moveaxis(total["zz"], -1, 0))
     free = float(total["degrees"]) - float(differs.sum())
-    if free < 1:
-        raise WireError("there are too few scans for an intercept of every scanner's own")
     slopes = np.linalg.solve(zz, total["zx"].T[..., None])[..., 0].T
     residual = np.maximum(total["xx"] - (slopes * total["zx"]).sum(0), 0.0)
-    residual[residual <= SUMS_ROUNDING**2 * total["xx"]] = 0.0
+    residual[(residual <= SUMS_ROUNDING**2 * total["xx"]) | (free < 1)] = 0.0
     mean = (total["level"] - (slopes * total["level_covariates"]).sum(0)) / n
-    return Shared(slopes, mean, residual / free, total["covariates"] / n)
+    return Shared(slopes, mean, residual / max(free, 1.0), total["covariates"] / n)
 
 
 def _regular(zz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -27,7 +27,7 @@ from typing import ClassVar
 import numpy as np
 
 from normfed_common.foundation.arrays import Arrays, check_shapes
-from normfed_common.foundation.errors import HarmonizationError, WireError
+from normfed_common.foundation.errors import HarmonizationError, ScanError, WireError
 from normfed_common.learning.cohort import Cohort, Person, Scan
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import SUMS_ROUNDING, Places, Setting
@@ -62,8 +62,9 @@ class CombatTransform(EachModality):
         self.age_and_sex = bool(config.covariates)
         self.methods = tuple(method_of(config, setting.told_together) for _ in setting.modalities)
         layouts = [self.methods[0].layout(phase) for phase in self.methods[0].phases]
-        beside = {"scanners", *(name for layout in layouts for name in layout.beside)}
-        self.grid = Grid(config.features, config.places_mm, config.smoothing_mm, setting, tuple(sorted(beside)))
+        beside = tuple(sorted({"scanners", *(name for layout in layouts for name in layout.beside)}))
+        pairs = tuple(name for layout in layouts for name in layout.pairs)
+        self.grid = Grid(config.features, config.places_mm, config.smoothing_mm, setting, beside, pairs)
         self.everybody = np.zeros(DECADES)  # by age
         self.learnt: tuple[Combat | LongitudinalCombat | None, ...] = (None,) * len(setting.modalities)
         self.scanners: tuple[str, ...] = ()
@@ -203,7 +204,17 @@ class CombatTransform(EachModality):
         self.learnt = tuple(method.at(mine, counts) for method, mine in zip(self.methods, rows, strict=True))
 
     def transform(self, scan: Scan) -> Scan:
-        """As an average scanner, or the reference, would have made it."""
+        """As an average scanner, or the reference, would have made it.
+
+        Raises
+        ------
+        ScanError
+            If the scan lacks what is needed.
+        """
+        needed = self.needs(self.config, self.setting.modalities)
+        lacking = [name for name, has in zip(needed, scan.present, strict=False) if not has]
+        if lacking:
+            raise ScanError(f"the scan has no {' and no '.join(lacking)}, which longitudinal ComBat needs")
         scanner = scan.person.scanner
         if not scanner and len(self.scanners) == 1:
             (scanner,) = self.scanners  # a file by itself, at a site with one scanner
