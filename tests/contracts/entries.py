@@ -62,6 +62,7 @@ SMALL_SCORERS: dict[str, Variants] = {
         "Gaussian": {"spacing_mm": 8.0, "minimum_subjects": 50},
         "machines": {"spacing_mm": 8.0, "minimum_subjects": 2},
     },
+    "combat": {"": {"minimum_people": 1, "then": {"fit_on": "location", "spacing_mm": 8.0, "minimum_subjects": 50}}},
 }
 
 
