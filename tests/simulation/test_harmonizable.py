@@ -10,7 +10,7 @@ import pytest
 from commands import normfed
 
 from normfed_client.imaging.bids import read_dataset
-from normfed_common.foundation.errors import HarmonizationError
+from normfed_common.foundation.errors import DatasetError, HarmonizationError
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_simulation import experiment
@@ -110,6 +110,35 @@ def test_what_the_table_of_people_tells_is_refused_before_a_scan_is_opened(case:
         experiment.check(asked, data)
     assert said in str(refused.value)
     assert why_not(asked, read_dataset(data)) == str(refused.value)
+
+
+def test_combat_of_latents_asks_for_as_many_people_before_a_network_is_trained(tmp_path: Path) -> None:
+    model = {"name": "siamese", "one_class": {"fit_on": "combat"}}
+    asked = resolve(study().model_dump(mode="json") | {"transforms": [], "model": model}, "test")
+    with pytest.raises(HarmonizationError, match="the scanner c/1 has 4 people"):
+        experiment.check(asked, people(tmp_path, hospitals(a=12, b=12, c=4)))
+
+
+def test_sites_that_would_get_one_name_are_refused(tmp_path: Path) -> None:
+    names = {"a": "St. Mary's", "b": "St.-Mary-s"}
+    data = people(tmp_path, [row | {"site": names[row["site"]]} for row in hospitals(a=2, b=2)])
+    table = data / "participants.tsv"
+    table.write_text(table.read_text().replace("\tsite\t", "\thospital\t", 1))
+    with pytest.raises(DatasetError, match=r"in the column hospital .* would both be the site St\.-Mary-s\."):
+        normfed("inspect", data)
+
+
+def test_domain_shift_says_at_once_which_harmonization_will_have_no_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = people(tmp_path / "data", hospitals(a=12, b=12, c=4))
+    (tmp_path / "s.yaml").write_text(
+        resolve(study().model_dump(mode="json") | {"transforms": []}, "test").model_dump_json()
+    )
+    monkeypatch.setattr("normfed_simulation.domain_shift.cli._run", lambda *_: None)
+    command = ("study", "domain-shift", tmp_path / "s.yaml", "--data", data, "--out", tmp_path / "out")
+    said = normfed(*command, "--harmonizations", "none,combat").stderr
+    assert "combat will have no figures: ComBat cannot harmonize these scans: the scanner c/1 has 4 people" in said
 
 
 @pytest.mark.parametrize(
