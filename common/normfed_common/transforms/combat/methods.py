@@ -227,8 +227,20 @@ class Longitudinal(Method):
         return Layout(beside, {"zz": (q, q), "zx": (q,), "xx": (), "level": (), "level_covariates": (q,)})
 
     def sums(self, phase: str, rows: Rows, counts: np.ndarray) -> Arrays:
-        """Of those of whom enough have as many visits at the same scanners."""
+        """Of those of whom enough have as many visits at the same scanners.
+
+        Raises
+        ------
+        SiteError
+            If of nobody.
+        """
         kept = mixed.told_alike(rows, self.told_together)
+        if len(rows.values) and not len(kept.values):
+            raise SiteError(
+                SiteCode.SCANNER_TOO_SMALL,
+                f"no {self.told_together} people were scanned as often at the same scanners, and longitudinal ComBat "
+                "tells of those who were, apart: leave longitudinal out",
+            )
         if phase == VISITS:
             return mixed.grid_sums(kept)
         return mixed.ratio_sums(kept, np.zeros(rows.values.shape[1]) if self.ratios is None else self.ratios)

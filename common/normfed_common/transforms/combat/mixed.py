@@ -218,7 +218,9 @@ class _Design:
         by_scanner = rows.by_scanner()
         self.scanners = list(by_scanner)
         self._d = (rows.scanners[:, None] == np.array(self.scanners)).astype(np.float64)
-        usual = np.array([mine.usual() for mine in by_scanner.values()]).reshape(len(self.scanners), -1)
+        usual = np.array([mine.usual() for mine in by_scanner.values()]).reshape(
+            len(self.scanners), rows.covariates.shape[1]
+        )
         self.z = np.where(np.isfinite(rows.covariates), rows.covariates, self._d @ usual)
         self.scans = self._d.sum(0)
         _, self._owner, self.visits = np.unique(rows.people, return_inverse=True, return_counts=True)

@@ -230,6 +230,25 @@ def test_at_a_hospital_no_covariance_of_more_regions_than_people_leaves() -> Non
     assert "12 people train here" in refused.value.detail
 
 
+def test_at_a_hospital_groups_of_visits_are_releases_of_their_own_and_lone_ones_do_not_count() -> None:
+    """Of six people with two scans and one with three, who is counted with two."""
+    people = visited(hospitals(a=15), 2)
+    people.scans[14] = replace(people.scans[14], person=replace(people.scans[14].person, index=6))
+    hospital = combat(replace(setting(), told_together=4), places_mm=16, longitudinal=True, covariates=["sex"])
+    whose = [one.person for one in people.scans]
+    assert [len(group) for group in hospital.told_apart("visits", whose)] == [14]
+    assert hospital.statistics("visits", people, RNG)["scans"].tolist() == [14, 14]
+    across = hospitals(a=3, b=3)  # two people first on one and then on the other, and one more of each
+    for number, index in enumerate((0, 1, 2, 1, 0, 3)):
+        one = across.scans[number]
+        across.scans[number] = replace(one, person=replace(one.person, index=index))
+    few = combat(replace(setting(), told_together=3), places_mm=16, longitudinal=True, covariates=["sex"])
+    across.scans = [across.scans[number] for number in (0, 2, 3, 1, 4, 5)]
+    with pytest.raises(SiteError) as refused:
+        few.statistics("visits", across, RNG)
+    assert "no 3 people were scanned as often" in refused.value.detail
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
