@@ -28,21 +28,25 @@ from common import machine
 from folds import Fold, cases_of, folds, prepared
 from histogram_figure import Curves, drawn
 from model_figures import Row, difference, mean
+from pydantic import Field
 from transfer import Entry, Federation, FirstSums, scores
 
 from normfed_client.hospital.machine import computing
 from normfed_client.hospital.site import Case
+from normfed_client.imaging.cohort import PreparedCohort
 from normfed_common.foundation import plain_yaml
-from normfed_common.foundation.errors import UserError
+from normfed_common.foundation.errors import SiteError, UserError
 from normfed_common.foundation.files import write_json
-from normfed_common.learning.cohort import Scan
+from normfed_common.learning.cohort import Scan, Unlabelled
 from normfed_common.metrics.base import ScoredScan
 from normfed_common.metrics.catalogue import METRICS
+from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
 from normfed_common.models.combined.pipeline import Pipeline
 from normfed_common.studies import load_study, resolve, validate_learner
 from normfed_common.study.base import Frozen, NamedEntry
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.data import AdaptUnseen
 from normfed_common.study.federation import SumsBy
 from normfed_common.study.validation import validate
 from normfed_common.transforms.transformed import transformed
@@ -60,12 +64,14 @@ class Harmonization(Frozen):
     label: str
     transforms: tuple[NamedEntry, ...]
     units: Literal["robust", "study"] = "robust"
+    adapt_unseen: AdaptUnseen = Field("nobody", exclude_if=lambda whom: whom == "nobody")  # as `data.adapt_unseen`
 
 
 def harmonized(study: StudyConfig, harmonization: Harmonization) -> StudyConfig:
     """The study with its model behind a harmonization."""
     raw = study.model_dump(mode="json")
     raw["transforms"] = list(harmonization.transforms)
+    raw["data"]["adapt_unseen"] = harmonization.adapt_unseen
     if raw["model"]["name"] == "atlas":
         raw["model"]["units"] = harmonization.units
     return resolve(raw, f"{study.name}, {harmonization.label}")
@@ -98,9 +104,20 @@ def computed(study: StudyConfig, plan: Sequence[Fold], label: str) -> Arms:
             federation = Federation(study, Entry(label=label, model=study.model, sums=sums), fold, study.seed, first)
             for site, people in fold.scored.items():
                 model = federation.served(federation.learnt.arrays, site)
+                if study.data.adapt_unseen == "everybody" and site not in fold.learn:
+                    _adapt(model, people)
                 found[arm] += [_row(site, case, anomaly) for case, anomaly, _ in scores(model, people)]
         told(f"{label}, {arm}: AP {mean(found[arm]):.3f} in {time.perf_counter() - begun:.0f} s")
     return found
+
+
+def _adapt(model: NormativeModel, people: Sequence[Case]) -> None:
+    """As a site that only tests does, by all of its people; where they are too few nothing is learnt."""
+    if isinstance(model, Pipeline):
+        try:
+            model.adapt(Unlabelled(PreparedCohort([(case.visit, case.entry) for case in people])))
+        except SiteError as error:
+            told(f"not adapted: {error.detail}")
 
 
 def _row(site: str, case: Case, anomaly: np.ndarray) -> Row:

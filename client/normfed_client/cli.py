@@ -53,6 +53,8 @@ def inspect(folder: Path, check: bool, every: bool, title: Path) -> None:
     few = _too_few_sites(dataset)
     if few:
         console.print(f"[yellow]![/] {plain(few)}", highlight=False)
+    for alike in _spelt_alike(dataset):
+        console.print(f"[yellow]![/] {plain(alike)}", highlight=False)
     problems = list(dataset.problems)
     problems += [Problem(v.name, v.lacks(nearly)) for v in dataset.visits if (nearly := v.nearly_has())]
     if check:
@@ -185,6 +187,22 @@ def _too_few_sites(dataset: Dataset) -> str:
                 "sites, or lower the minimum where that is allowed."
             )
     return ""
+
+
+def _spelt_alike(dataset: Dataset) -> list[str]:
+    """Sites, and scanners of a site, that are likely one, and count as several."""
+    from normfed_client.imaging.cohort import person_of
+    from normfed_client.imaging.scanners import nearly_alike
+
+    sites = dataset.sites()
+    scanners = {person_of(visit).scanner for visits in sites.values() for visit in visits} - sites.keys()
+    kinds = {"sites": nearly_alike(sites), "scanners": nearly_alike(scanners)}
+    return [
+        f"The {kind} {', '.join(alike[:-1])} and {alike[-1]} differ in spelling alone, and count as {len(alike)}. "
+        "If they are one, write them alike in participants.tsv or sessions.tsv."
+        for kind, found in kinds.items()
+        for alike in found
+    ]
 
 
 def _counts(counter: dict[str, int]) -> str:

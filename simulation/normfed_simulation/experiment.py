@@ -14,7 +14,7 @@ from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.cohort import Lots
 from normfed_client.training.objectives import objective_of
 from normfed_common.algorithms.sharing import check_study
-from normfed_common.foundation.errors import DatasetError, RunError
+from normfed_common.foundation.errors import DatasetError, HarmonizationError, RunError
 from normfed_common.study.config import StudyConfig
 from normfed_server.arms import virtual_clock as pace
 from normfed_server.runs.folder import Run, counts_only
@@ -133,14 +133,30 @@ def check(
 
 def check_each(
     studies: Sequence[StudyConfig], data: Path | None, conditions: Conditions = Conditions(), lots: Lots | None = None
-) -> None:
-    """`check` of studies that differ in what is done with their data, and not in the data: these are read once."""
+) -> list[HarmonizationError | None]:
+    """`check` of studies that differ in their transforms, and not in their data: these are read once.
+
+    Returns
+    -------
+    Of every study why its transforms cannot be learnt from these people, if so; the first one's must be.
+    """
     for study in studies:
         _check_study(study)
     dataset = study_data.foreseen(studies[0], data)
-    if dataset is not None:
-        for study in studies:
-            _taking_part(study, dataset, conditions, lots)
+    if dataset is None:
+        return [None] * len(studies)
+    _taking_part(studies[0], dataset, conditions, lots)
+    return [None, *(_not_harmonizable(study, dataset, conditions, lots) for study in studies[1:])]
+
+
+def _not_harmonizable(
+    study: StudyConfig, dataset: Dataset, conditions: Conditions, lots: Lots | None
+) -> HarmonizationError | None:
+    try:
+        _taking_part(study, dataset, conditions, lots)
+    except HarmonizationError as error:
+        return error
+    return None
 
 
 def _check_study(study: StudyConfig) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from normfed_client.imaging.bids import Dataset, Problem, Visit
 from normfed_client.imaging.cohort import Lots, Roles, assign, select
-from normfed_common.foundation.errors import DatasetError
+from normfed_common.foundation.errors import DatasetError, StudyError
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.names import check_names
 from normfed_common.wire.bounds import BELOW_MINIMUM
@@ -14,6 +14,7 @@ from normfed_server.arms.enough_sites import check_testing
 from normfed_server.arms.plan import make
 from normfed_server.arms.secure.planning import restricted
 from normfed_server.sites.description import SiteDescription
+from normfed_simulation.harmonizable import check_transforms
 
 
 def roles_of(study: StudyConfig, dataset: Dataset, lots: Lots | None = None) -> tuple[dict[str, Roles], list[Problem]]:
@@ -50,6 +51,15 @@ def roles_of(study: StudyConfig, dataset: Dataset, lots: Lots | None = None) -> 
     return roles, problems
 
 
+def why_not(study: StudyConfig, dataset: Dataset) -> str:
+    """Why a study cannot begin with the people of a dataset; empty where nothing is wrong with them."""
+    try:
+        check_plan(study, roles_of(study, dataset)[0])
+    except (DatasetError, StudyError) as error:
+        return str(error)
+    return ""
+
+
 def check_plan(study: StudyConfig, roles: Mapping[str, Roles]) -> None:
     """Whether so many people at so many sites are enough, if all of them can be prepared.
 
@@ -57,6 +67,8 @@ def check_plan(study: StudyConfig, roles: Mapping[str, Roles]) -> None:
     ------
     DatasetError
         If nobody can be tested on, or too few, which would show only after all scans are prepared.
+    HarmonizationError
+        If one of the study's transforms cannot be learnt from them.
     StudyError
         If they are too few otherwise.
     """
@@ -77,3 +89,4 @@ def check_plan(study: StudyConfig, roles: Mapping[str, Roles]) -> None:
     }
     plan, _ = restricted(make(study, sites), study, deployed=False)
     check_testing(plan, sites, study, deployed=False)
+    check_transforms(study, {name: of.train for name, of in roles.items()}, plan)

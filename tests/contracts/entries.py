@@ -62,6 +62,7 @@ SMALL_SCORERS: dict[str, Variants] = {
         "Gaussian": {"spacing_mm": 8.0, "minimum_subjects": 50},
         "machines": {"spacing_mm": 8.0, "minimum_subjects": 2},
     },
+    "combat": {"": {"minimum_people": 1, "then": {"fit_on": "location", "spacing_mm": 8.0, "minimum_subjects": 50}}},
 }
 
 
@@ -211,6 +212,8 @@ SMALL_TRANSFORMS: dict[str, Variants] = {
             "smoothing_mm": 0.0,
         },
         "reference": {"minimum_people": 1, "prior": "non-parametric", "reference": "a/1"},
+        "covbat": {"minimum_people": 1, "features": "regions", "places_mm": 32.0, "covbat": True},
+        "longitudinal": {"minimum_people": 1, "places_mm": 16.0, "longitudinal": True},
     },
     "percentiles": {"": {}, "narrow": {"percentiles": [20.0, 60.0], "clip": [-1.0, 0.5]}},
     "z-score": {"": {}, "robust": {"robust": True, "clip": [-2.0, 2.0]}},

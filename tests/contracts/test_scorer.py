@@ -25,12 +25,12 @@ DIMENSION = 3
 
 
 def fields(count: int, seed: int = 0) -> list[LatentField]:
-    """Latents of people who differ a little, at places of their own."""
+    """Latents of people who differ a little, at places of their own; the first two of another scanner."""
     rng, size, found = np.random.default_rng(seed), int(np.prod(SHAPE)), []
     for person in range(count):
         index = np.flatnonzero(rng.random(size) < 0.3)
         latents = rng.normal(rng.normal(0, 0.1), 1, (len(index), DIMENSION)).astype(np.float32)
-        found.append(LatentField(torch.from_numpy(latents), index, SHAPE, person))
+        found.append(LatentField(torch.from_numpy(latents), index, SHAPE, person, "a" if person < 2 else "b"))
     return found
 
 
@@ -39,7 +39,7 @@ def head_of(entry: Entry) -> OneClassScore:
 
 
 def sums_of(head: OneClassScore, phase: str, people: Sequence[LatentField], rng: np.random.Generator) -> Arrays:
-    return {name: np.asarray(array, np.float64) for name, array in head.statistics(phase, iter(people), rng).items()}
+    return {name: np.asarray(array, np.float64) for name, array in head.statistics(phase, people, rng).items()}
 
 
 def learnt(entry: Entry, people: Sequence[LatentField], times: int = 1) -> OneClassScore:
@@ -48,7 +48,7 @@ def learnt(entry: Entry, people: Sequence[LatentField], times: int = 1) -> OneCl
         total = sums_of(head, phase.name, people, np.random.default_rng(0))
         for _ in range(times):
             head.absorb(phase.name, total)
-    head.personalise(iter(people), len(people), np.random.default_rng(0))
+    head.personalise(people, len(people), np.random.default_rng(0))
     return head
 
 

@@ -201,9 +201,10 @@ def _release_apart(job: Job[Any], model: NormativeModel, phase: str) -> None:
         return
     numbers = {name: number for number, name in enumerate(people_of(cases))}
     scans = [person_of(case.visit, numbers[case.visit.participant.subject]) for case in cases]
-    apart = [cases[number] for number in model.told_apart(phase, scans)]
-    if len(people_of(apart)) >= site.minimum:
-        job.release("learning", apart)
+    for group in model.told_apart(phase, scans):
+        apart = [cases[number] for number in group]
+        if len(people_of(apart)) >= site.minimum:
+            job.release("learning", apart)
 
 
 def _expanded(offer: Offer[np.ndarray], compression: Compression) -> Offer[np.ndarray]:
@@ -262,6 +263,7 @@ def sums(job: Job[Sums]) -> tuple[Answer, Arrays]:
             return {name: np.asarray(value, np.float64) for name, value in model.statistics(phase, cohort, rng).items()}
 
         total, notes = coarsened(site, model, phase, made_before(site, job.request.model, phase, received, made))
+    notes = (*model.notes(len(cohort.people())), *notes)
     header = Answer(
         site=site.config.name,
         subjects=site.training_people,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from normfed_common.foundation.errors import DatasetError
@@ -60,3 +60,12 @@ def scanners_of_sessions(root: Path, subject: str) -> dict[str, str]:
             raise DatasetError(f"{path}, line {number}: ses-{session} is listed twice. Keep one of the two lines.")
         found[session] = scanner_of(row, path, number)
     return {session: scanner for session, scanner in found.items() if scanner is not None}
+
+
+def nearly_alike(names: Iterable[str]) -> list[list[str]]:
+    """Names that differ in capitals, spaces and hyphens alone, such as ``GE 3T`` and ``ge-3t``, together."""
+    found: dict[str, set[str]] = {}
+    for name in names:
+        key = "".join(letter for letter in name.casefold() if letter.isalnum() or letter in "./+")
+        found.setdefault(key, set()).add(name)
+    return [sorted(alike) for _, alike in sorted(found.items()) if len(alike) > 1]

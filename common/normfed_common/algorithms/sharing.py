@@ -18,6 +18,7 @@ from normfed_common.models.catalogue import MODELS
 from normfed_common.models.combined.pipeline import assemble
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN
+from normfed_common.transforms.catalogue import TRANSFORMS
 
 
 def personal_arrays(model: Learner, strategy: dict[str, Any]) -> frozenset[str]:
@@ -113,6 +114,13 @@ def _check_privacy(study: StudyConfig, model: NormativeModel) -> None:
 
 def _check_bounded(study: StudyConfig, entry: dict[str, Any]) -> None:
     """Refuse a model with sums in which nobody's part is bounded: no noise hides it."""
+    kept = sorted({one["name"] for one in study.transforms if TRANSFORMS[one["name"]].keeps_to_site})
+    if kept:
+        raise StudyError(
+            f"privacy.epsilon: the transform {kept[0]} changes every scan by what a site has learnt of all of its "
+            "people, so that nothing bounds how much one person is in what the model learns. Leave the transform out, "
+            "or epsilon."
+        )
     unbounded = _unbounded(study, entry)
     if unbounded:
         others = [name for name in MODELS if name != entry["name"] and _can_be_private(study, name)]

@@ -42,6 +42,11 @@ class DatasetError(UserError):
     """The dataset as a whole cannot be used."""
 
 
+class HarmonizationError(DatasetError):
+    """From these people a transform of the study cannot be learnt, such as ComBat where scanners cannot be told from
+    people."""
+
+
 class ScanError(DatasetError):
     """One scan, or one subject, cannot be used; the study can go on without it."""
 
@@ -166,8 +171,8 @@ _SENTENCES = {
     SiteCode.SECURE_SUMS_ONLY: "the site takes part with secure aggregation only",
     SiteCode.OWN_NOISE_ONLY: "the site does not count on the noise of so many sites (noise_from_sites of its "
     "site.yaml): lower minimum_sites, or write noise: each-site",
-    SiteCode.SCANNER_TOO_SMALL: "a scanner of the site has fewer people than the study's ComBat takes "
-    "(minimum_people); the site's own log says which",
+    SiteCode.SCANNER_TOO_SMALL: "a scanner of the site, or with covbat the site, has fewer people than the study's "
+    "ComBat takes (minimum_people); the site's own log says which",
     SiteCode.COVARIATES_UNKNOWN: "of too many people at a scanner of the site an age or sex that the study's ComBat "
     "keeps is not known; the site's own log says which",
     SiteCode.AGES_APART: "a scanner of the site has people of ages that other scanners' do not have, so that ComBat "

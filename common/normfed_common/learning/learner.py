@@ -136,8 +136,8 @@ class Learner:
         """The places in the brain that a phase keeps separate sums for; None where its sums are over whole brains."""
         return None
 
-    def told_apart(self, phase: str, scans: Sequence[Person]) -> Sequence[int]:
-        """Of a cohort's scans those, by number, of which a phase tells something by themselves, such as sums of one
+    def told_apart(self, phase: str, scans: Sequence[Person]) -> Sequence[Sequence[int]]:
+        """Of a cohort's scans groups, by number, of which a phase tells something by themselves, such as sums of one
         scanner beside those of all; none where it tells of all alike. A hospital puts these on record as well.
 
         Parameters

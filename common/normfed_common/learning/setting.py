@@ -128,6 +128,8 @@ class Places:
         Of a place, which is a cube.
     beside
         Names of the phase's arrays that are over whole brains.
+    pairs
+        Names of the phase's arrays (m, ..., X, Y, Z, ..., X, Y, Z) that are over pairs of places.
     of_scans
         Whether any sum is of what a scan has at a place as a whole, such as its mean; else every sum is over voxels.
     """
@@ -136,6 +138,7 @@ class Places:
     edge_mm: float
     beside: tuple[str, ...] = ()
     of_scans: bool = False
+    pairs: tuple[str, ...] = ()
 
     def of_voxels(self, shape: tuple[int, ...], voxel_size_mm: float) -> np.ndarray:
         """The flat number (X * Y * Z,) of the place of every voxel of a grid (X, Y, Z)."""

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -45,7 +46,7 @@ from normfed_common.learning.score import Score
 from normfed_common.learning.setting import SUMS_ROUNDING, Places, Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.patchwise.patch_directions import DirectionsConfig, PatchDirections
-from normfed_common.scoring.base import LatentField
+from normfed_common.scoring.base import Fields, LatentField
 from normfed_common.scoring.catalogue import OneClassEntry, build_head
 from normfed_common.study.base import Frozen
 from normfed_common.study.preprocessing import GRID_MM3
@@ -141,7 +142,7 @@ class Location(NormativeModel):
             ages = {} if self.covariates is None else self.covariates.statistics(cohort)
             return self.encoder.statistics(cohort, self.with_every_modality, rng) | ages
         if self.head is not None:
-            return self.head.statistics(phase, self._fields(cohort), rng)
+            return self.head.statistics(phase, Fields(partial(self._fields, cohort)), rng)
         people = np.zeros(int(np.prod(self.gaussians.cells)))
         return self.gaussians.statistics(self._vectors(cohort, people)) | {"people": people}
 
@@ -202,7 +203,7 @@ class Location(NormativeModel):
     def personalise(self, cohort: Cohort, rng: np.random.Generator) -> None:
         """The site's own mean of u per place, or what the one-class score keeps."""
         if self.head is not None:
-            self.head.personalise(self._fields(cohort), len(cohort.people()), rng)
+            self.head.personalise(Fields(partial(self._fields, cohort)), len(cohort.people()), rng)
             return
         size, people = int(np.prod(self.gaussians.cells)), np.zeros(int(np.prod(self.gaussians.cells)))
         count, total = np.zeros(size), np.zeros((size, self.config.latents))
@@ -221,7 +222,9 @@ class Location(NormativeModel):
         latents = self.encoder.encode(scan, index)
         anomaly = np.zeros(scan.mask.size, np.float32)
         if self.head is not None:
-            field = LatentField(torch.from_numpy(latents), index, scan.mask.shape, scan.person.index)
+            field = LatentField(
+                torch.from_numpy(latents), index, scan.mask.shape, scan.person.index, scan.person.scanner
+            )
             anomaly[index] = self.head.score(field, rng)
             return Score(anomaly.reshape(scan.mask.shape))
         white = self.gaussians.whitened(self._with_covariates(latents, scan.person), index)
@@ -275,7 +278,7 @@ class Location(NormativeModel):
             scan = self.with_every_modality(cohort.scan(number))
             index = np.asarray(scan.normal_index)
             latents = torch.from_numpy(self.encoder.encode(scan, index))
-            yield LatentField(latents, index, scan.mask.shape, scan.person.index)
+            yield LatentField(latents, index, scan.mask.shape, scan.person.index, scan.person.scanner)
 
     def _vectors(self, cohort: Cohort, people: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Voxels of normal tissue and their (a, z), scan by scan; adds each person to the places where they have it."""

@@ -47,7 +47,7 @@ from normfed_common.models.patchwise.patch_moments import PatchMoments
 from normfed_common.models.patchwise.patch_networks import ARCHITECTURES, Inputs, Latent, Norm
 from normfed_common.models.patchwise.patch_spectrum import Moments, PatchSpectrum
 from normfed_common.models.patchwise.patches import SUBJECTS_PER_BATCH, extract, normal_locations, siamese_batches
-from normfed_common.scoring.base import LatentField
+from normfed_common.scoring.base import Fields, LatentField
 from normfed_common.scoring.catalogue import OneClassEntry, build_head
 from normfed_common.study.base import Frozen
 
@@ -179,7 +179,7 @@ class Siamese(NormativeModel):
         index = np.flatnonzero(scan.mask)
         latents = torch.empty((len(index), self.autoencoder.latent_dimension))
         if not len(index):
-            return LatentField(latents, index, scan.mask.shape, scan.person.index)
+            return LatentField(latents, index, scan.mask.shape, scan.person.index, scan.person.scanner)
         x, y, z = np.unravel_index(index, scan.mask.shape)
         # Outside the brain images are zero, as is what dense encoding pads with: the brain's box is enough.
         images = scan.images[:, x.min() : x.max() + 1, y.min() : y.max() + 1]
@@ -198,14 +198,14 @@ class Siamese(NormativeModel):
                 rows = order[begin:end]
                 where = (torch.from_numpy(z[rows] - start), torch.from_numpy(x[rows]), torch.from_numpy(y[rows]))
                 latents[torch.from_numpy(rows)] = field[where].float().cpu()
-        return LatentField(latents, index, scan.mask.shape, scan.person.index)
+        return LatentField(latents, index, scan.mask.shape, scan.person.index, scan.person.scanner)
 
     def statistics(self, phase: str, cohort: Cohort, rng: np.random.Generator) -> Arrays:
         """Sums of patches at random places of each scan, or what the one-class score needs of the site's latents."""
-        scans = (cohort.scan(i) for i in range(len(cohort)))
         if phase == PATCHES:
+            scans = (cohort.scan(i) for i in range(len(cohort)))
             return patch_moments.sums_of(map(self._patches, scans), self.dimension)
-        return self.head.statistics(phase, (self._normal(scan) for scan in scans), rng)
+        return self.head.statistics(phase, self._fields(cohort), rng)
 
     def bounded(self, phase: str) -> Bounded | None:
         """The spectrum of patches, of people who have every modality; none of the one-class score."""
@@ -266,8 +266,7 @@ class Siamese(NormativeModel):
 
     def personalise(self, cohort: Cohort, rng: np.random.Generator) -> None:
         """Fit what the one-class score keeps at the site."""
-        fields = (self._normal(cohort.scan(i)) for i in range(len(cohort)))
-        self.head.personalise(fields, len(cohort.people()), rng)
+        self.head.personalise(self._fields(cohort), len(cohort.people()), rng)
 
     def score(self, visits: Sequence[Scan], rng: np.random.Generator) -> Score:
         """The one-class anomaly of every voxel's latent."""
@@ -282,6 +281,9 @@ class Siamese(NormativeModel):
         rng = seeds.generator(self.setting.seed, PATCHES)
         where = normal_locations(self.with_every_modality(scan), DRAWS, self.config.patch_size, rng)
         return extract(scan.images, where, self.config.patch_size)
+
+    def _fields(self, cohort: Cohort) -> Fields:
+        return Fields(lambda: (self._normal(cohort.scan(i)) for i in range(len(cohort))))
 
     def _normal(self, scan: Scan) -> LatentField:
         field = self.encode(scan)

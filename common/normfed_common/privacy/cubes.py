@@ -21,8 +21,8 @@ def averaged(sums: Arrays, places: Places, edge_mm: float) -> Arrays:
     Parameters
     ----------
     sums
-        Arrays over ``places``, which come first or last in the shape, flat or as a grid; those that are not are passed
-        on if ``places.beside`` names them.
+        Arrays over ``places``, which come first or last in the shape, flat or as a grid; those of ``places.pairs`` over
+        pairs of them; those that are not over places are passed on if ``places.beside`` names them.
     edge_mm
         Of the cubes at least; sums over places as large as that are passed on.
 
@@ -38,6 +38,8 @@ def averaged(sums: Arrays, places: Places, edge_mm: float) -> Arrays:
 
 
 def _array(name: str, array: np.ndarray, places: Places, width: int) -> np.ndarray:
+    if name in places.pairs:
+        return _pairs(array, places.shape, width)
     layouts = _layouts(array.shape, places.shape)
     if not layouts and name in places.beside:
         return array
@@ -52,6 +54,15 @@ def _array(name: str, array: np.ndarray, places: Places, width: int) -> np.ndarr
         )
     before, after = layouts.pop()
     return _cubes(array.reshape(before, *places.shape, after), width).reshape(array.shape)
+
+
+def _pairs(array: np.ndarray, grid: tuple[int, int, int], width: int) -> np.ndarray:
+    """Means over cubes of both, of an array (m, ..., X, Y, Z, ..., X, Y, Z) whose two parts after m are alike."""
+    size = math.prod(array.shape[-((array.ndim - 1) // 2) :])
+    found = array.reshape(-1, size, size)
+    for _ in range(2):
+        found = _cubes(found.reshape(-1, *grid, 1), width).reshape(found.shape).swapaxes(1, 2)
+    return found.reshape(array.shape)
 
 
 def _layouts(shape: tuple[int, ...], grid: tuple[int, int, int]) -> set[tuple[int, int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -31,12 +31,31 @@ class LatentField:
         Of the common grid.
     person
         Whose scan it is: their index in the cohort.
+    scanner
+        Of which scanner it is; see `Person`.
     """
 
     latents: torch.Tensor
     index: np.ndarray
     shape: tuple[int, ...]
     person: int
+    scanner: str = ""
+
+
+class Fields(Iterable[LatentField]):
+    """Those of a cohort, made anew whenever they are gone through.
+
+    Parameters
+    ----------
+    making
+        Begins to make them.
+    """
+
+    def __init__(self, making: Callable[[], Iterator[LatentField]]) -> None:
+        self._making = making
+
+    def __iter__(self) -> Iterator[LatentField]:
+        return self._making()
 
 
 class OneClassConfig(Frozen):
@@ -69,8 +88,14 @@ class OneClassScore(ABC):
         """Sums that are needed, in order: all phases are summed."""
         return ()
 
-    def statistics(self, phase: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
-        """Sums over a site's normal people that ``phase`` needs, float64."""
+    def statistics(self, phase: str, fields: Iterable[LatentField], rng: np.random.Generator) -> Arrays:
+        """Sums over a site's normal people that ``phase`` needs, float64.
+
+        Parameters
+        ----------
+        fields
+            Of every scan, on its normal tissue; costly to make, so best gone through once.
+        """
         raise ValueError(f"{type(self).__name__} has no sums {phase!r}")
 
     def places(self, phase: str) -> Places | None:
@@ -89,7 +114,7 @@ class OneClassScore(ABC):
         raise ValueError(f"{type(self).__name__} has no sums {phase!r}")
 
     def personalise(  # noqa: B027  (there may be nothing to learn)
-        self, fields: Iterator[LatentField], subjects: int, rng: np.random.Generator
+        self, fields: Iterable[LatentField], subjects: int, rng: np.random.Generator
     ) -> None:
         """Learn what stays at the site from its ``subjects`` normal people."""
 

@@ -26,6 +26,7 @@ SCORERS: Registry[type[OneClassScore]] = Registry(
 SCORERS.add("patient", "normfed_common.scoring.patient:PatientHead")
 SCORERS.add("location", "normfed_common.scoring.location:LocationHead")
 SCORERS.add("federated", "normfed_common.scoring.federated:FederatedHead")
+SCORERS.add("combat", "normfed_common.models.harmonized_latents:HarmonizedHead")
 
 
 def build_head(entry: dict[str, Any], dimension: int, setting: Setting) -> OneClassScore:

@@ -7,7 +7,7 @@ gamma = 1 / (d var) comes from federated sums.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -56,7 +56,7 @@ class FederatedHead(OneClassScore):
         """First the latents' variance, then the machine."""
         return Phase("variance", "summed"), Phase("machine", "summed")
 
-    def statistics(self, phase: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
+    def statistics(self, phase: str, fields: Iterable[LatentField], rng: np.random.Generator) -> Arrays:
         """`variance`: n, sum z, sum z^2 over entries. `machine`: w and rho weighted by people."""
         whose: set[int] = set()
         chosen = []

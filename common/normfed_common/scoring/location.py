@@ -16,7 +16,7 @@ one to score (`benchmarks/bench_scoring.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -68,7 +68,7 @@ class LocationHead(OneClassScore):
         """The locations."""
         return self.gaussians.places
 
-    def statistics(self, phase: str, fields: Iterator[LatentField], rng: np.random.Generator) -> Arrays:
+    def statistics(self, phase: str, fields: Iterable[LatentField], rng: np.random.Generator) -> Arrays:
         """Per location: n, sum z of shape (L, d), sum z z' as the upper triangle (L, d(d+1)/2)."""
         return self.gaussians.statistics((field.index, field.latents.numpy()) for field in fields)
 
@@ -85,7 +85,7 @@ class LocationHead(OneClassScore):
         self.gaussians.absorb(total)
         return False
 
-    def personalise(self, fields: Iterator[LatentField], subjects: int, rng: np.random.Generator) -> None:
+    def personalise(self, fields: Iterable[LatentField], subjects: int, rng: np.random.Generator) -> None:
         """Fit one machine per location, where the site has enough people, and match the two scales by quantiles."""
         self.machines = {}
         if subjects < self.minimum_subjects:

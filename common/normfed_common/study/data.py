@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
@@ -34,6 +35,24 @@ def site_name(text: str) -> str:
     Empty where nothing of ``text`` can be part of a name.
     """
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:LONGEST_SITE_NAME]
+
+
+def site_names(texts: Iterable[str]) -> dict[str, str]:
+    """`site_name` of each text.
+
+    Raises
+    ------
+    ValueError
+        If two texts would be one site.
+    """
+    found: dict[str, str] = {}
+    for text in sorted(set(texts)):
+        name = site_name(text)
+        twin = next((other for other in found if found[other] == name), None)
+        if twin is not None:
+            raise ValueError(f"{twin!r} and {text!r} would both be the site {name}")
+        found[text] = name
+    return found
 
 
 def _known_field(tesla: float) -> float:

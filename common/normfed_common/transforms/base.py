@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from normfed_common.foundation.errors import PluginError
-from normfed_common.learning.cohort import Scan
+from normfed_common.learning.cohort import Person, Scan
 from normfed_common.learning.learner import Learner
 from normfed_common.study.preprocessing import WIDEST_CLIP
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A scan as a table of people tells of it, before it is opened: whose it is, and which modalities it has."""
+
+    person: Person
+    modalities: Collection[str]
 
 
 class ScanTransform(Learner, ABC):
@@ -40,6 +50,23 @@ class ScanTransform(Learner, ABC):
         """Which of its sums are one site's alone, whatever others add, so that no secure sum hides them; none by
         default."""
         return ""
+
+    @classmethod
+    def check_people(cls, config: Any, sites: Mapping[str, Sequence[Listed]], everybody: bool) -> None:
+        """Whether it can be learnt from the people who train at these sites, as far as shows before a scan is opened;
+        by default from any.
+
+        Parameters
+        ----------
+        everybody
+            Whether nobody else trains in the study; else they are those of a model that stands beside the federated
+            one, such as a federation without a site.
+
+        Raises
+        ------
+        HarmonizationError
+            If not.
+        """
 
     @property
     def value_range(self) -> tuple[float, float]:

@@ -136,12 +136,14 @@ class PairedUNet(ScanTransform):
             data["present"] = torch.from_numpy(present[:, self.channels].astype(np.float32))
             yield Batch(data, torch.tensor([[source.person.index] for source, _ in pairs]))
 
-    def told_apart(self, phase: str, scans: Sequence[Person]) -> Sequence[int]:
+    def told_apart(self, phase: str, scans: Sequence[Person]) -> Sequence[Sequence[int]]:
         """Those of the people who were scanned on both."""
         names = (self.config.source, self.config.target)
         on = [{person.index for person in scans if scanned_on(person, name)} for name in names]
         both = on[0] & on[1]
-        return [n for n, who in enumerate(scans) if who.index in both and any(scanned_on(who, name) for name in names)]
+        return [
+            [n for n, who in enumerate(scans) if who.index in both and any(scanned_on(who, name) for name in names)]
+        ]
 
     def most_batches(self, phase: str, scans: int) -> int:
         """If all were of the source scanner."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from normfed_client import cli
+from normfed_common.wording.terminal_text import plain
 
 
 def inspect(
@@ -26,12 +27,16 @@ def inspect(
     from normfed_common.studies import load_study
     from normfed_simulation.datasets.recognition import as_bids
     from normfed_simulation.splits import dividing
+    from normfed_simulation.taking_part import why_not
 
     loaded = None if study is None else load_study(study)
     before = root = as_bids(folder, loaded)
     if loaded is not None:
         root = dividing.view(before, loaded, default_root())
     cli.inspect(root, check, every, title=folder)
+    why = "" if loaded is None else why_not(loaded, read_dataset(root))
+    if why:
+        typer.echo(f"! {study} cannot begin with these people: {plain(why)}")
     if page is not None:
         from normfed_simulation.who_has_what.page import write_page
 

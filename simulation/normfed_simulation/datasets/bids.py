@@ -12,7 +12,7 @@ from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.scanners import MISSING
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.study.base import Frozen
-from normfed_common.study.data import site_name
+from normfed_common.study.data import site_names
 from normfed_common.wording.terminal_text import some
 from normfed_simulation.datasets.contents import Contents, subject
 from normfed_simulation.datasets.downloaded import Downloaded
@@ -84,6 +84,12 @@ class Bids(Downloaded):
             )
         scanner = self._column("scanner", SCANNERS, columns, root)
         group = self._column("group", GROUPS, columns, root)
+        try:
+            names = site_names(row[site] for row in rows)
+        except ValueError as error:
+            raise DatasetError(
+                f"{root / TABLE}: in the column {site} {error}. Write them alike if they are one, or rename one."
+            ) from error
         found = Contents(root)
         for row in rows:
             name = row["participant_id"]
@@ -91,7 +97,7 @@ class Bids(Downloaded):
                 raise DatasetError(f"{root / TABLE}: {name} has no {site}, which tells the sites. Fill it in.")
             person = Participant(
                 name if name.startswith("sub-") else subject(name),
-                site_name(row[site]),
+                names[row[site]],
                 self._group(row[group]) if group else "",
                 _age(row, _of(AGES, columns), found),
                 SEXES.get(row.get(_of(("sex", "gender"), columns) or "", "").lower()),

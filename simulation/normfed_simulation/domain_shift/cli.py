@@ -91,7 +91,10 @@ def domain_shift(
         given = {**changes_of(rounds, seed), **changes(harmonizations, repeats)}
         chosen = load_study(study or shipped_study("domain-shift"), **given)
         root = together_as_bids(data or [], chosen)
-        experiment.check_each(list(planned(chosen).studies.values()), root)
+        studies = planned(chosen).studies
+        for name, error in zip(studies, experiment.check_each(list(studies.values()), root), strict=True):
+            if error is not None:  # the others have figures all the same, and the page says why
+                typer.echo(f"! {name} will have no figures: {plain(str(error))}", err=True)
         opened = folder.begin(chosen, root, out)
     waiting = sum(not running.finished(opened, name) for name in opened.shift.studies)
     beside, each = running.shared_out(experiment.cores(), running.sites_of(opened.shift.study, root), waiting)

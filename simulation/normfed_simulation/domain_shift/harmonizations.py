@@ -96,9 +96,16 @@ def _stays(chosen: Sequence[Entries]) -> list[str]:
     )
     if not names:
         return []
+    references = sorted({str(entry["reference"]) for entries in chosen for entry in entries if entry.get("reference")})
+    without = [
+        f"Of the scanner that ComBat has as reference ({one}) nobody trains where a model is learnt without its site: "
+        "an average scanner of the others stands for it there."
+        for one in references
+    ]
     return [
+        *without,
         f"What {listed(names)} learns of a scanner stays at its site, and is learnt there from the site's own healthy "
-        "people, also where the federation never saw the site: of all else that site is unseen."
+        "people, also where the federation never saw the site: of all else that site is unseen.",
     ]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from normfed_common.foundation.errors import StudyError
-from normfed_common.study.data import site_name
+from normfed_common.study.data import site_names
 from normfed_simulation.splits.base import DividedPerson, Split, SplitConfig
 
 
@@ -35,12 +35,8 @@ class Scanner(Split):
                 f"everybody was scanned on {scanners[0]}, so there would be one site, which is no federation. Split by "
                 "something else."
             )
-        names = {scanner: site_name(scanner) or "scanner" for scanner in sorted(set(scanners))}
-        for scanner, name in names.items():
-            twin = next((other for other in names if other != scanner and names[other] == name), None)
-            if twin is not None:
-                raise StudyError(
-                    f"the scanners {scanner!r} and {twin!r} would both be the site {name}. Rename one of them in the "
-                    "column scanner."
-                )
-        return [names[scanner] for scanner in scanners]
+        try:
+            names = site_names(scanners)
+        except ValueError as error:
+            raise StudyError(f"the scanners {error}. Rename one of them in the column scanner.") from error
+        return [names[scanner] or "scanner" for scanner in scanners]

@@ -121,6 +121,12 @@ def test_a_transform_that_is_fitted_to_a_site_s_people_is_refused() -> None:
     check_study(study(transforms=[{"name": "site-centring"}], privacy={}))
 
 
+def test_combat_is_refused_in_words_of_its_own() -> None:
+    """Its scanners' effects are of all people of a site, so that no sum after it is bounded."""
+    with pytest.raises(StudyError, match=r"the transform combat changes every scan .* Leave the transform out, or eps"):
+        check_study(study(model={"name": "atlas"}, transforms=[{"name": "combat"}], comparisons={"baselines": []}))
+
+
 def test_what_training_changed_without_a_gradient_does_not_leave() -> None:
     """Running statistics of a network that a plug-in may have."""
     model = MODELS["siamese"](MODELS["siamese"].Config(architecture="isbi", norm="batch"), setting())

@@ -133,3 +133,12 @@ def test_columns_of_flat_places_are_averaged_each_for_itself() -> None:
     assert found.shape == columns.shape
     for column in np.ndindex(2, 3):
         np.testing.assert_allclose(found[:, *column].reshape(shape), slow(columns[:, *column].reshape(shape), 2))
+
+
+def test_sums_over_pairs_of_places_are_those_of_scans_averaged_first() -> None:
+    """Products of what two modalities' scans have in two tissues at places."""
+    values = np.random.default_rng(0).normal(size=(2, 4, 2, 3, 2, 4))
+    pairs, places = Places((3, 2, 4), 2.0, pairs=("products",)), Places((3, 2, 4), 2.0)
+    coarse = averaged({"values": values}, places, 4.0)["values"]
+    found, expected = (np.einsum("mntxyz,mnuabc->mtxyzuabc", one, one) for one in (values, coarse))
+    np.testing.assert_allclose(averaged({"products": found}, pairs, 4.0)["products"], expected, rtol=0, atol=1e-12)

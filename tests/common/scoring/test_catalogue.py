@@ -20,6 +20,11 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "federated": {"nu": 0.03, "samples": 500, "features": 1024},
     "location": {"nu": 0.03, "spacing_mm": 6.0, "minimum_subjects": 20},
 }
+PUBLISHED["combat"] = {
+    "then": {"fit_on": "location", **PUBLISHED["location"]},
+    "minimum_people": 10,
+    "prior": "parametric",
+}
 
 
 def resolved(one_class: object) -> dict[str, Any]:
@@ -35,7 +40,7 @@ def test_a_score_gets_its_own_published_defaults(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(SCORERS))
 def test_what_is_resolved_stays_so_and_makes_the_score(name: str) -> None:
-    entry = resolved({"fit_on": name, "nu": 0.1})
+    entry = resolved({"fit_on": name, **({"nu": 0.1} if "nu" in PUBLISHED[name] else {"minimum_people": 2})})
     assert resolved(entry) == entry == json.loads(json.dumps(entry))
     assert type(build_head(entry, 16, setting())) is SCORERS[name]
 
@@ -52,17 +57,21 @@ def test_without_a_name_a_person_is_scored_by_their_own_latents() -> None:
         ({"fit_on": "location", "features": 16}, "model: one_class.features is not a key"),
         ({"models": 5, "minimum_subjects": 5}, "model: one_class.minimum_subjects is not a key"),
         ({"fit_on": "federated", "features": 3}, "model: one_class.features: input should be greater than"),
+        ({"fit_on": "combat", "then": {"fit_on": "combat"}}, "combat stands before another score: name that one"),
         ({"nu": 0}, "model: one_class.nu: input should be greater than 0"),
         ({"nu": float("nan")}, "model: one_class.nu"),
         (
             {"fit_on": "moon"},
-            "one_class.fit_on: no one-class score is called 'moon'. Known: federated, location, patient",
+            "one_class.fit_on: no one-class score is called 'moon'. Known: combat, federated, location, patient",
         ),
-        ({"fit_on": "locations"}, "called 'locations'. Did you mean location? Known: federated, location, patient."),
+        (
+            {"fit_on": "locations"},
+            "called 'locations'. Did you mean location? Known: combat, federated, location, patient.",
+        ),
         ({"fit_on": 3}, "model: one_class.fit_on"),
         ("patient", "model: one_class"),
     ],
-    ids=["another's", "unnamed", "bound", "nu", "nan", "unknown", "near", "number", "text"],
+    ids=["another's", "unnamed", "bound", "combat twice", "nu", "nan", "unknown", "near", "number", "text"],
 )
 def test_a_wrong_key_or_value_is_named(one_class: object, sentence: str) -> None:
     with pytest.raises(StudyError) as caught:

@@ -166,9 +166,9 @@ def test_what_is_told_apart_is_what_the_networks_learn_from() -> None:
     scans = [Person(0, scanner="a/old"), Person(1, scanner="a/old"), Person(0, scanner="a/third")]
     scans += [Person(0, scanner="a/new"), Person(2, scanner="a/new"), Person(1, scanner="a/new")]
     alone = made(source="old", target="new")
-    assert list(alone.told_apart("training", scans)) == [0, 1, 3, 5]
+    assert list(alone.told_apart("training", scans)) == [[0, 1, 3, 5]]
     pipeline = Pipeline([alone], Nothing(Frozen(), setting(shape=SHAPE)))
-    assert list(pipeline.told_apart("transform-1-training", scans)) == [0, 1, 3, 5]
+    assert list(pipeline.told_apart("transform-1-training", scans)) == [[0, 1, 3, 5]]
 
 
 def test_patches_of_three_views_hold_the_same_voxel_in_their_middle_and_nothing_beyond_the_grid() -> None:

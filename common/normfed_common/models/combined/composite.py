@@ -92,7 +92,7 @@ class Composite(NormativeModel):
         number, own = self._of(phase)
         return self._learners[number].places(own)
 
-    def told_apart(self, phase: str, scans: Sequence[Person]) -> Sequence[int]:
+    def told_apart(self, phase: str, scans: Sequence[Person]) -> Sequence[Sequence[int]]:
         """Those of the phase's learner."""
         number, own = self._of(phase)
         return self._learners[number].told_apart(own, scans)

@@ -14,12 +14,13 @@ Source: Chen 2022, doi 10.1002/hbm.25688.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import WireError
+from normfed_common.learning.setting import SUMS_ROUNDING
 from normfed_common.transforms.combat.effects import Effect
 from normfed_common.transforms.combat.rows import Rows
 from normfed_common.transforms.combat.sums import Shared
@@ -39,6 +40,38 @@ def covariance_sums(residuals: Rows) -> Arrays:
         "products": values.T @ values,
         "within": within,
     }
+
+
+def check_covariance(sums: Arrays) -> None:
+    """Whether residuals can have these sums.
+
+    Raises
+    ------
+    WireError
+        If not.
+    """
+    n, most = float(sums["scans"]), 1 + SUMS_ROUNDING
+    if n < 0:
+        raise WireError("counts are below 0")
+    squares = np.diag(sums["products"])
+    if (squares < 0).any() or (sums["residuals"] ** 2 > n * squares * most + SUMS_ROUNDING).any():
+        raise WireError("residuals and their squares contradict each other")
+    for name in ("products", "within"):
+        array = sums[name]
+        slack = SUMS_ROUNDING * float(np.trace(array)) + np.finfo(np.float64).tiny
+        if np.abs(array - array.T).max(initial=0.0) > slack or not _semidefinite(array, slack):
+            raise WireError(f"{name} are not of residuals")
+    if (np.diag(sums["within"]) > squares * most + SUMS_ROUNDING).any():
+        raise WireError("residuals differ more within scanners than they do at all")
+
+
+def _semidefinite(array: np.ndarray, slack: float) -> bool:
+    """Whether no eigenvalue is below -``slack``, a tenth as costly as to know them all."""
+    try:
+        np.linalg.cholesky(array + slack * np.eye(len(array)))
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -78,12 +111,16 @@ class Components:
         deviation = np.where(deviation > 0, deviation, 1.0)
         values, axes = np.linalg.eigh(covariance / np.outer(deviation, deviation))
         values, axes = values[::-1], axes[:, ::-1]
-        explained = np.cumsum(values) / values.sum()
+        explained = np.cumsum(values) / max(float(values.sum()), np.finfo(np.float64).tiny)
         axes = axes[:, : int(np.searchsorted(explained, share)) + 1]  # all of them where rounding leaves less than 1
         scaled = axes / deviation[:, None]
         within = np.einsum("pk,pl,lk->k", scaled, total["within"], scaled, optimize=True) / n
         k = axes.shape[1]
         return cls(mean, deviation, axes, Shared(np.zeros((0, k)), np.zeros(k), np.maximum(within, 0.0), np.zeros(0)))
+
+    def where(self, chosen: np.ndarray) -> Components:
+        """Of some of the features, by bool (p,), where the others have no residuals."""
+        return replace(self, mean=self.mean[chosen], deviation=self.deviation[chosen], axes=self.axes[chosen])
 
     def effect(self, residuals: Rows) -> Effect:
         """Of the scores of one scanner's residuals."""

@@ -36,8 +36,8 @@ class Grid:
         One feature a place, or one per tissue class of the template: grey matter, white matter, fluid.
     places_mm, smoothing_mm
         The edge of a place, and the standard deviation of the smoothing.
-    beside
-        Names of the sums that are not over places.
+    beside, pairs
+        Names of the sums that are not over places, and of those over pairs of them.
     """
 
     kind: Kind
@@ -45,6 +45,7 @@ class Grid:
     smoothing_mm: float
     setting: Setting
     beside: tuple[str, ...] = ()
+    pairs: tuple[str, ...] = ()
 
     @cached_property
     def cell(self) -> int:
@@ -56,7 +57,7 @@ class Grid:
         """The places; whoever opens no scan has one alone."""
         x, y, z = (-(-length // self.cell) for length in self.setting.shape)
         edge_mm = self.cell * self.setting.voxel_size_mm
-        return Places((x, y, z), edge_mm, beside=self.beside, of_scans=True)
+        return Places((x, y, z), edge_mm, self.beside, of_scans=True, pairs=self.pairs)
 
     @property
     def size(self) -> int:

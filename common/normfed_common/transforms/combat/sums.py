@@ -200,22 +200,43 @@ def _of_scanner(rows: Rows) -> Arrays:
     }
 
 
-def _slopes(total: Arrays, names: Sequence[str]) -> np.ndarray:
-    """beta (q, p); 0 of a covariate in which nobody differs."""
-    within, products = total["within_covariates"], total["within_products"]
-    spread = np.diag(within)
+def check_confounded(total: Arrays, names: Sequence[str]) -> np.ndarray:
+    """Whether what covariates do can be told from what scanners do.
+
+    Parameters
+    ----------
+    total
+        ``scans``, ``covariates``, ``covariate_squares`` and ``within_covariates`` of all sites.
+
+    Returns
+    -------
+    bool (q,), in which covariates anybody differs.
+
+    Raises
+    ------
+    WireError
+        If not; it names the covariate.
+    """
+    spread = np.diag(total["within_covariates"])
     whole = total["covariate_squares"] - total["covariates"] ** 2 / float(total["scans"])
-    differs = whole > SUMS_ROUNDING * total["covariate_squares"]
+    differs: np.ndarray = whole > SUMS_ROUNDING * total["covariate_squares"]
     if (spread[differs] < CONFOUNDED * whole[differs]).any():
         name = names[int(np.flatnonzero(differs & (spread < CONFOUNDED * whole))[0])]
         raise WireError(
             f"{name} differs between scanners, and hardly between people of one scanner, so that its effect cannot be "
             "told from theirs: leave it out of the covariates, or include scanners with other people"
         )
+    return differs
+
+
+def _slopes(total: Arrays, names: Sequence[str]) -> np.ndarray:
+    """beta (q, p); 0 of a covariate in which nobody differs."""
+    within, products = total["within_covariates"], total["within_products"]
+    differs = check_confounded(total, names)
     found = np.zeros_like(products)
     if not differs.any():
         return found
-    scale = np.sqrt(spread[differs])
+    scale = np.sqrt(np.diag(within)[differs])
     matrix = within[np.ix_(differs, differs)] / np.outer(scale, scale)
     if np.linalg.eigvalsh(matrix)[0] < SINGULAR:
         raise WireError(

@@ -5,12 +5,15 @@ The words stay in the site's own log, for they name its scanners; what leaves is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from normfed_common.foundation.errors import DatasetError, SiteCode, SiteError
+from normfed_common.foundation import arrays as named
+from normfed_common.foundation.errors import HarmonizationError, SiteCode, SiteError, WireError
 from normfed_common.transforms.combat.rows import Rows
+from normfed_common.transforms.combat.sums import Shared, sums_of
 
 LEAST_PEOPLE = 10  # of a scanner: of fewer, means and variances are mostly chance (Fortin 2018; Orlhac 2022)
 LEAST_KNOWN = 0.5  # of a scanner's scans, those of whom a covariate is known
@@ -18,17 +21,27 @@ LEAST_SHARED = 0.5  # of a scanner's scans, those of an age that people of other
 DECADES = 13  # to 130 years
 
 
-def check_sites(sites: Sequence[Rows], covariates: Sequence[str], minimum_people: int) -> None:
+def check_sites(
+    sites: Sequence[Rows],
+    covariates: Sequence[str],
+    minimum_people: int,
+    age_in_years: Callable[[np.ndarray], np.ndarray] = lambda age: age,
+) -> None:
     """All of this of sites whose rows are at hand.
+
+    Parameters
+    ----------
+    age_in_years
+        Of the covariate called ``age``.
 
     Raises
     ------
-    DatasetError
+    HarmonizationError
         If there is one scanner in all, or scanners cannot be told from people.
     """
     scanners = {scanner for rows in sites for scanner in rows.by_scanner()}
     if len(scanners) < 2:
-        raise DatasetError(
+        raise HarmonizationError(
             f"All scans are of one scanner ({', '.join(scanners) or 'there are none'}): there is nothing to harmonize. "
             "Say in the column scanner, or site, of participants.tsv which scans are of which."
         )
@@ -36,14 +49,18 @@ def check_sites(sites: Sequence[Rows], covariates: Sequence[str], minimum_people
         for rows in sites:
             check_people(rows, minimum_people, covariates)
         if "age" in covariates:
-            ages = [rows.covariates[:, list(covariates).index("age")] for rows in sites]
+            ages = [age_in_years(rows.covariates[:, list(covariates).index("age")]) for rows in sites]
             everybody = np.sum(
                 [decades_of(*both) for both in zip(ages, (rows.people for rows in sites), strict=True)], axis=0
             )
             for rows, mine in zip(sites, ages, strict=True):
                 check_ages(rows, mine, everybody)
+        bare = [replace(rows, values=np.zeros((len(rows.values), 0))) for rows in sites]
+        Shared.of(named.add([sums_of(rows) for rows in bare]), covariates)
     except SiteError as error:
-        raise DatasetError(f"ComBat cannot harmonize these scans: {error.detail}.") from error
+        raise HarmonizationError(f"ComBat cannot harmonize these scans: {error.detail}.") from error
+    except WireError as error:
+        raise HarmonizationError(f"ComBat cannot harmonize these scans: {error}.") from error
 
 
 def check_people(rows: Rows, minimum: int, names: Sequence[str]) -> None:

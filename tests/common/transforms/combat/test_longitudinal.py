@@ -9,9 +9,10 @@ import pytest
 from oracles import combat as oracle
 from scipy.optimize import minimize_scalar
 
-from normfed_common.foundation.errors import DatasetError
+from normfed_common.foundation.errors import DatasetError, WireError
 from normfed_common.transforms.combat.longitudinal import LongitudinalCombat
 from normfed_common.transforms.combat.matrices import Combat
+from normfed_common.transforms.combat.mixed import best_ratios, grid_sums, groups_alike, told_alike
 from normfed_common.transforms.combat.rows import Rows
 
 KEPT = ("age", "sex")
@@ -85,3 +86,27 @@ def test_people_who_were_scanned_once_are_refused() -> None:
     once = replace(rows, people=np.arange(len(rows.people)))
     with pytest.raises(DatasetError, match="Nobody has two scans"):
         learnt([once])
+
+
+def test_only_people_whom_enough_others_are_scanned_like_count() -> None:
+    """Three have two scans on a, one has three, and one of the two with a scan on b has another on a."""
+    people = [0, 0, 1, 1, 2, 2, 3, 3, 3, 4, 5, 5, 6, 7, 8]
+    scanners = "aaaaaaaaa" + "bba" + "aaa"
+    rows = Rows.of(np.arange(15.0)[:, None], list(scanners), None, people)
+    everybody = groups_alike(rows, 1)
+    assert sorted(map(len, everybody)) == [1, 2, 3, 3, 6]
+    enough = groups_alike(rows, 2)
+    assert sorted(enough) == [[0, 1, 2, 3, 4, 5, 6, 7], [9, 10], [12, 13, 14]]
+    assert sorted(groups_alike(rows, 3)) == [[0, 1, 2, 3, 4, 5, 6, 7], [12, 13, 14]]
+    np.testing.assert_array_equal(told_alike(rows, 5).values[:, 0], [0, 2, 4, 6, 12, 13, 14])
+    assert not len(told_alike(rows, 9).values)
+
+
+def test_a_covariate_that_follows_from_another_is_refused_and_one_in_which_nobody_differs_has_no_slope() -> None:
+    rows = visited()
+    twice = replace(rows, covariates=np.c_[rows.covariates[:, 0], 2 * rows.covariates[:, 0]])
+    with pytest.raises(WireError, match="one follows from the others"):
+        best_ratios(grid_sums(twice))
+    same = replace(rows, covariates=np.c_[rows.covariates[:, 0], np.ones(len(rows.people))])
+    found = learnt([same])
+    np.testing.assert_allclose(found.shared.slopes[1], 0, atol=1e-12)
