@@ -88,9 +88,26 @@ class OnePerTable(Bounded):
         return {PEOPLE: np.asarray(float(people))}
 
     def repaired(self, total: Arrays, noise: float) -> Arrays:
-        """No fewer than nobody in a bin, and nobody twice."""
+        """No fewer than nobody in a bin, and nobody twice: of all such tables the one nearest to the noisy one."""
         people, found = float(total[PEOPLE]), dict[str, np.ndarray]()
         for table in self.tables:
-            counts = np.maximum(total[table.name] * self.unit, 0)
-            found[table.name] = np.diag(counts * min(1.0, people / max(float(counts.sum()), 1e-9)))
+            found[table.name] = np.diag(nearest(total[table.name] * self.unit, people))
         return found | {PEOPLE: total[PEOPLE]}
+
+
+def nearest(counts: np.ndarray, most: float) -> np.ndarray:
+    """The counts (bins,) without a negative one and of ``most`` at most together that are nearest to noisy ones.
+
+    Where negative ones alone are cut off, noise in many empty bins adds people, and a scale that takes them away again
+    takes as much from the bins that have some.
+
+    Source: the most likely counts under Gaussian noise, Euclidean projection onto the simplex (Duchi et al. 2008, ICML,
+    doi 10.1145/1390156.1390191); "norm-sub" in Wang et al. 2020 (NDSS, doi 10.14722/ndss.2020.24186).
+    """
+    positive = np.maximum(counts, 0)
+    if positive.sum() <= most:
+        return positive
+    ordered = np.sort(counts)[::-1]
+    excess = (np.cumsum(ordered) - most) / np.arange(1, len(counts) + 1)
+    level = excess[np.flatnonzero(ordered > excess)[-1]]
+    return np.maximum(counts - level, 0)

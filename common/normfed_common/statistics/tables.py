@@ -25,6 +25,7 @@ VENDORS = ("Siemens", "GE", "Philips", "Canon", "Hitachi", "United Imaging", "ot
 FIELDS = ("below 1 T", "1 T", "1.5 T", "3 T", "7 T", "other")
 SEXES = ("F", "M", "unknown")  # the last: not known, or not told where few are of one
 INTENSITY_BINS = 32
+RAW_PER_DECADE, RAW_FROM, RAW_TO = 10, 1e-1, 1e6  # files hold shares of 1, 8 to 16 bits, or counts of PET
 DECADES = tuple(range(0, 100, 10))
 OVERLAPS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 LIKENESSES = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -56,6 +57,8 @@ class Table:
         Of the edges.
     shares
         Whether a person is in several bins.
+    open_below
+        Whether whatever is below the second edge is in the first bin, negative numbers too.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Table:
     edges: tuple[float, ...] = ()
     unit: str = ""
     shares: bool = False
+    open_below: bool = False
 
     def bin_of(self, value: float) -> int:
         """The bin of a number; numbers below the first edge are in the first."""
@@ -78,6 +82,8 @@ class Table:
         if last >= ranged:
             return " or ".join(self.bins[first : last + 1]) if first >= ranged else self._also(first, last)
         unit = f" {self.unit}" if self.unit else ""
+        if first == 0 and self.open_below and last < ranged - 1:
+            return f"below {self.edges[last + 1]:g}{unit}"
         if last == ranged - 1:
             return f"{self.edges[first]:g} or more{unit}"
         return f"{self.edges[first]:g} to {self.edges[last + 1]:g}{unit}"
@@ -121,6 +127,7 @@ def _tables(modalities: tuple[str, ...], value_range: tuple[float, float]) -> tu
         found.append(_scale(f"voxel-{modality}", title, EDGES_MM, "mm", f"scan-{modality}", (ABSENT,)))
         bins, title = _ranges(levels, ""), f"normalised intensity in the brain, {modality}"
         found.append(Table(f"intensity-{modality}", title, bins, f"scan-{modality}", levels, shares=True))
+        found.append(_raw(modality))
     return tuple(found)
 
 
@@ -146,7 +153,11 @@ def field_of(tesla: float | None) -> str:
 
 
 _SEX = {"F": "women", "M": "men", "unknown": "sex not known, or of women and men together"}
-_TISSUE = {"fluid": "fluid by T1w", "grey": "grey matter by T1w", "white": "white matter by T1w"}
+_TISSUE = {
+    "fluid": "the darkest class of T1w (mostly fluid)",
+    "grey": "the middle class of T1w (mostly grey matter)",
+    "white": "the brightest class of T1w (mostly white matter)",
+}
 _MAKERS = {
     "siemens": "Siemens",
     "philips": "Philips",
@@ -160,6 +171,19 @@ _MAKERS = {
 def _scale(name: str, title: str, edges: Sequence[float], unit: str, family: str, beside: tuple[str, ...]) -> Table:
     ends = tuple(float(edge) for edge in edges)
     return Table(name, title, (*_ranges(ends, unit), *beside), family, ends, unit)
+
+
+def _raw(modality: str) -> Table:
+    """What the files hold, on a grid of its own for every study: whoever chose its edges could cut a person out.
+
+    Ten bins per factor of 10, at the preferred numbers 1, 1.25, 1.6, 2, ... (ISO 3, series R10). A family apart, as
+    scanners' own numbers differ between people in ways that would cost the other tables of a scan their bins.
+    """
+    steps = round(np.log10(RAW_TO / RAW_FROM)) * RAW_PER_DECADE
+    edges = (0.0, *(float(f"{RAW_FROM * 10 ** (step / RAW_PER_DECADE):.3g}") for step in range(steps + 1)))
+    bins = (f"below {edges[1]:g}", *_ranges(edges[1:], ""))
+    title = f"intensity in the brain as the files have it, {modality}"
+    return Table(f"raw-{modality}", title, bins, f"raw-{modality}", edges, shares=True, open_below=True)
 
 
 def _registration() -> Table:
