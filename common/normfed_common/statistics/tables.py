@@ -25,7 +25,8 @@ VENDORS = ("Siemens", "GE", "Philips", "Canon", "Hitachi", "United Imaging", "ot
 FIELDS = ("below 1 T", "1 T", "1.5 T", "3 T", "7 T", "other")
 SEXES = ("F", "M", "unknown")  # the last: not known, or not told where few are of one
 INTENSITY_BINS = 32
-RAW_PER_DECADE, RAW_FROM, RAW_TO = 10, 1e-1, 1e6  # files hold shares of 1, 8 to 16 bits, or counts of PET
+RENARD = (1, 1.25, 1.6, 2, 2.5, 3.15, 4, 5, 6.3, 8)  # ISO 3, series R10: each about a quarter more than the last
+RAW_DECADES = range(-1, 6)  # powers of ten: files hold shares of 1, whole numbers of 8 to 16 bits, or counts of PET
 DECADES = tuple(range(0, 100, 10))
 OVERLAPS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 LIKENESSES = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -174,13 +175,11 @@ def _scale(name: str, title: str, edges: Sequence[float], unit: str, family: str
 
 
 def _raw(modality: str) -> Table:
-    """What the files hold, on a grid of its own for every study: whoever chose its edges could cut a person out.
+    """What the files hold, on a grid that no study moves: whoever chose its edges could cut a person out.
 
-    Ten bins per factor of 10, at the preferred numbers 1, 1.25, 1.6, 2, ... (ISO 3, series R10). A family apart, as
-    scanners' own numbers differ between people in ways that would cost the other tables of a scan their bins.
+    A family apart, as scanners' own numbers differ between people in ways that would cost other tables their bins.
     """
-    steps = round(np.log10(RAW_TO / RAW_FROM)) * RAW_PER_DECADE
-    edges = (0.0, *(float(f"{RAW_FROM * 10 ** (step / RAW_PER_DECADE):.3g}") for step in range(steps + 1)))
+    edges = (0.0, *(float(f"{step * 10.0**power:g}") for power in RAW_DECADES for step in RENARD))
     bins = (f"below {edges[1]:g}", *_ranges(edges[1:], ""))
     title = f"intensity in the brain as the files have it, {modality}"
     return Table(f"raw-{modality}", title, bins, f"raw-{modality}", edges, shares=True, open_below=True)

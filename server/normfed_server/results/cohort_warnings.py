@@ -19,6 +19,7 @@ from normfed_server.results.cohorts import Cell, CohortFigures, Statistics, Tabl
 FEWEST_TO_COMPARE = 5  # people at a site, whose intensities are compared
 APART = 0.35  # quartile ranges that two sites' intensities lie apart
 POOR, MANY_POOR = 0.85, 0.2  # an overlap after registration, and the share of people below it
+NEARLY_NOTHING = 0.15  # of the brain's voxels, at next to 0 or less in the file
 OLDEST = 100  # years: bins beyond have no end
 
 
@@ -57,6 +58,11 @@ class _Look:
         for modality in self.study.data.modalities:
             if without := self._those(lambda of, m=modality: self._only(of, f"voxel-{m}", ABSENT)):  # type: ignore[misc]
                 yield f"No {modality} at all: {without}."
+            if odd := self._those(lambda of, m=modality: self._nearly_nothing(of, m)):  # type: ignore[misc]
+                yield (
+                    f"Files of {modality} whose brain is at next to 0 or less in many voxels: {odd}. Were they "
+                    "normalised or cut before?"
+                )
             if some := self._counted(lambda of, m=modality: self._some_lack(of, m)):  # type: ignore[misc]
                 yield f"People without {modality}: {some}."
         if silent := self._those(self._age_unknown):
@@ -84,6 +90,12 @@ class _Look:
     def _some_lack(self, figures: CohortFigures, modality: str) -> float:
         table = f"voxel-{modality}"
         return 0 if self._only(figures, table, ABSENT) else self._told(figures, table, ABSENT)
+
+    def _nearly_nothing(self, figures: CohortFigures, modality: str) -> bool:
+        """Whether the first bin of what the files hold is told by itself and has that much."""
+        cells = self.found.beyond_noise(figures, f"raw-{modality}")
+        lowest = sum(cell.people for cell in cells if cell.last == 0)
+        return lowest > NEARLY_NOTHING * sum(cell.people for cell in figures.tables[f"raw-{modality}"])
 
     def _age_unknown(self, figures: CohortFigures) -> bool:
         return sum(self._told(figures, f"age-{sex}", UNKNOWN) for sex in SEXES) > 0.5 * figures.people

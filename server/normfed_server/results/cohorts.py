@@ -39,6 +39,7 @@ class TableWords(Frozen):
     edges: tuple[float, ...] = Field((), description="lower ends of the first bins, where these are ranges")
     unit: str = ""
     shares: bool = Field(False, description="whether a person is in several bins, with shares that add up to 1")
+    open_below: bool = Field(False, description="whether all below the second edge, negative too, is in the first bin")
 
 
 class CohortFigures(Frozen):
@@ -69,10 +70,13 @@ class Statistics(Frozen):
     secure: bool = Field(False, description="whether the server saw sums over several sites only")
     warnings: tuple[str, ...] = ()
 
+    def noise_in(self, figures: CohortFigures) -> float:
+        """Standard deviation, in people, of the noise in a bin of a site, or of the merged figures."""
+        return self.noise[1] if figures is self.merged else self.noise[0]
+
     def beyond_noise(self, figures: CohortFigures, table: str) -> list[Cell]:
         """The cells of a site, or of the merged figures, that stand out of their noise; all of them without noise."""
-        of_a_site, of_merged = self.noise
-        least = SIGMAS * (of_merged if figures is self.merged else of_a_site)
+        least = SIGMAS * self.noise_in(figures)
         return [cell for cell in figures.tables[table] if cell.people > least]
 
 
@@ -86,7 +90,12 @@ def assemble(study: StudyConfig, found: Cohorts, sites: Mapping[str, SiteDescrip
         digest=study.digest,
         tables={
             name: TableWords(
-                title=table.title, bins=table.bins, edges=table.edges, unit=table.unit, shares=table.shares
+                title=table.title,
+                bins=table.bins,
+                edges=table.edges,
+                unit=table.unit,
+                shares=table.shares,
+                open_below=table.open_below,
             )
             for name, table in tables.items()
         },
