@@ -60,6 +60,11 @@ class Table:
         Whether a person is in several bins.
     open_below
         Whether whatever is below the second edge is in the first bin, negative numbers too.
+    whole
+        Whether a person has the same shares whatever study asks, so that it matters only who is in a sum.
+    noisy
+        Where there is noise: the first bins of the runs that are told instead of bins, as each has noise of its own.
+        All bins by themselves where there is none said.
     """
 
     name: str
@@ -70,6 +75,13 @@ class Table:
     unit: str = ""
     shares: bool = False
     open_below: bool = False
+    whole: bool = False
+    noisy: tuple[int, ...] = ()
+
+    def noisy_runs(self) -> list[tuple[int, int]]:
+        """First and last bin of each run that is told where there is noise."""
+        starts = self.noisy or tuple(range(len(self.bins)))
+        return [(first, end - 1) for first, end in pairwise((*starts, len(self.bins)))]
 
     def bin_of(self, value: float) -> int:
         """The bin of a number; numbers below the first edge are in the first."""
@@ -83,8 +95,8 @@ class Table:
         if last >= ranged:
             return " or ".join(self.bins[first : last + 1]) if first >= ranged else self._also(first, last)
         unit = f" {self.unit}" if self.unit else ""
-        if first == 0 and self.open_below and last < ranged - 1:
-            return f"below {self.edges[last + 1]:g}{unit}"
+        if first == 0 and self.open_below:
+            return f"below {self.edges[last + 1]:g}{unit}" if last < ranged - 1 else "any number"
         if last == ranged - 1:
             return f"{self.edges[first]:g} or more{unit}"
         return f"{self.edges[first]:g} to {self.edges[last + 1]:g}{unit}"
@@ -127,7 +139,8 @@ def _tables(modalities: tuple[str, ...], value_range: tuple[float, float]) -> tu
         title = f"largest voxel edge, {modality}"
         found.append(_scale(f"voxel-{modality}", title, EDGES_MM, "mm", f"scan-{modality}", (ABSENT,)))
         bins, title = _ranges(levels, ""), f"normalised intensity in the brain, {modality}"
-        found.append(Table(f"intensity-{modality}", title, bins, f"scan-{modality}", levels, shares=True))
+        noisy = tuple(range(0, INTENSITY_BINS, 4))
+        found.append(Table(f"intensity-{modality}", title, bins, f"scan-{modality}", levels, shares=True, noisy=noisy))
         found.append(_raw(modality))
     return tuple(found)
 
@@ -182,7 +195,7 @@ def _raw(modality: str) -> Table:
     edges = (0.0, *(float(f"{step * 10.0**power:g}") for power in RAW_DECADES for step in RENARD))
     bins = (f"below {edges[1]:g}", *_ranges(edges[1:], ""))
     title = f"intensity in the brain as the files have it, {modality}"
-    return Table(f"raw-{modality}", title, bins, f"raw-{modality}", edges, shares=True, open_below=True)
+    return Table(f"raw-{modality}", title, bins, f"raw-{modality}", edges, "", True, True, True, (0, *range(1, len(bins), 5)))
 
 
 def _registration() -> Table:

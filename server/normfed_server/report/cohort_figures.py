@@ -12,11 +12,11 @@ import plotly.graph_objects as go
 from normfed_common.statistics.tables import SEXES
 from normfed_server.report.figures import LAYOUT
 from normfed_server.results.cohort_warnings import density
-from normfed_server.results.cohorts import CohortFigures, Statistics, TableWords
+from normfed_server.results.cohorts import SIGMAS, CohortFigures, Statistics, TableWords
 
 ALL = "all sites"
 ROW = 46  # pixels of a site's row, fewer where there are many
-LONGEST_NAME = 20  # characters beside a plot; the tables have the whole name
+LONGEST_NAME = 24  # characters beside a plot; the tables have the whole name
 SEX_COLOURS = {"F": "#cc79a7", "M": "#0072b2", "unknown": "#8b95a1"}  # told apart by whoever sees colours differently
 SEX_WORDS = {"F": "women", "M": "men", "unknown": "sex not told"}
 SITE, EVERYBODY = "#0072b2", "#b4bcc5"
@@ -28,15 +28,25 @@ def shown(found: Statistics) -> dict[str, CohortFigures]:
     return dict(found.sites) or {ALL: found.merged}
 
 
+def _drawn_of(found: Statistics) -> dict[str, CohortFigures]:
+    """The same without those whose noise is more than their people."""
+    return {site: of for site, of in shown(found).items() if of.people > SIGMAS * found.noise_in(of)}
+
+
+def in_noise(found: Statistics) -> list[str]:
+    """Sites that are not drawn, as their noise is more than their people."""
+    return [site for site in shown(found) if site not in _drawn_of(found)]
+
+
 def without_ages(found: Statistics) -> list[str]:
     """Sites that tell no ages."""
-    return [site for site, of in shown(found).items() if not any(_aged(found, of, sex).any() for sex in SEXES)]
+    return [site for site, of in _drawn_of(found).items() if not any(_aged(found, of, sex).any() for sex in SEXES)]
 
 
 def pyramids(found: Statistics) -> list[tuple[str, str]]:
     """Ages by sex: of each site that tells any, how it is called and a plot."""
     silent = without_ages(found)
-    return [(_named(site, of), _pyramid(found, of)) for site, of in shown(found).items() if site not in silent]
+    return [(_named(site, of), _pyramid(found, of)) for site, of in _drawn_of(found).items() if site not in silent]
 
 
 def _part_of_page(figure: go.Figure) -> str:
@@ -93,12 +103,12 @@ def _round_step(longest: float) -> float:
 def rows_of_sites(found: Statistics, table: str) -> str:
     """A table of ranges as one filled curve per site, all of one scale, each before that of all sites together."""
     words = found.tables[table]
-    curves = {site: (of, curve) for site, of in shown(found).items() if (curve := _shares(words, of, table)).any()}
+    curves = {site: (of, curve) for site, of in _drawn_of(found).items() if (curve := _shares(words, of, table)).any()}
     every = _shares(words, found.merged, table)
     used = np.flatnonzero(np.max([every, *(curve for _, curve in curves.values())], axis=0) > LEAST_SHARE)
     first, last = max(int(used[0]) - 1, 0), min(int(used[-1]) + 2, len(words.edges))
     logarithmic = words.open_below
-    ends = np.array(_drawn(words.edges, logarithmic)[first : last + 1])
+    ends = np.array(_ends(words.edges, logarithmic)[first : last + 1])
     highest = max(float(every.max()), *(float(curve.max()) for _, curve in curves.values()))
     figure = go.Figure()
     for base, (site, (_, curve)) in zip(range(len(curves))[::-1], curves.items(), strict=True):
@@ -162,7 +172,7 @@ def _axis(words: TableWords) -> str:
     return words.unit or ("as in the file" if words.open_below else "normalised")
 
 
-def _drawn(edges: Sequence[float], logarithmic: bool) -> list[float]:
+def _ends(edges: Sequence[float], logarithmic: bool) -> list[float]:
     """Ends of bins as they are drawn: the last is open, and a first that is wider than the next is so below."""
     if logarithmic:
         return [edges[1] ** 2 / edges[2], *edges[1:], edges[-1] ** 2 / edges[-2]]
@@ -189,4 +199,4 @@ def plots(found: Statistics) -> Mapping[str, list[tuple[str, str]]]:
 def _told(found: Statistics, table: str) -> bool:
     """Whether any site tells people in a range of a table."""
     ranges = len(found.tables[table].edges)
-    return any(cell.first < ranges for of in shown(found).values() for cell in of.tables[table])
+    return any(cell.first < ranges for of in _drawn_of(found).values() for cell in of.tables[table])

@@ -12,7 +12,8 @@ import numpy as np
 
 from normfed_common.statistics.tables import UNKNOWN
 from normfed_server.report.cohort_figures import ALL, shown
-from normfed_server.report.cohort_words import below, margin
+from normfed_server.report.cohort_words import below, hides, margin
+from normfed_server.results.cohort_warnings import density
 from normfed_server.results.cohorts import Cell, CohortFigures, Statistics, TableWords
 
 SECTIONS = {
@@ -100,7 +101,7 @@ def _boxes(found: Statistics, of: CohortFigures, table: str, used: list[int]) ->
             at += 1
             continue
         wide = sum(cell.first <= place <= cell.last for place in used)
-        hidden = f", part {below(found)}" if cell.first < cell.last and below(found) else ""
+        hidden = f", part {below(found)}" if cell.first < cell.last and hides(found) else ""
         boxes.append(Box(f"{cell.people:.0f}{margin(found, of)}{hidden}", wide, cell.people / total))
         at += wide
     return tuple(boxes)
@@ -128,7 +129,7 @@ def scales(found: Statistics) -> list[Grid]:
         rows = [
             (site, tuple(Box(_rounded(value)) for value in said))
             for site, of in {**shown(found), ALL: found.merged}.items()
-            if (said := quantiles(words, of.tables[name]))
+            if not found.drowned(of) and (said := quantiles(words, of.tables[name]))
         ]
         columns = tuple(f"{share:.0%} of voxels below" for share in SAID)
         if rows:
@@ -137,17 +138,15 @@ def scales(found: Statistics) -> list[Grid]:
 
 
 def quantiles(words: TableWords, cells: tuple[Cell, ...]) -> tuple[float, ...]:
-    """The numbers below which so many of the voxels are (see `SAID`), those of a cell spread evenly over its range on
-    a logarithmic scale; nothing where nothing is told."""
-    if not cells:
+    """The numbers below which so many of the voxels are (see `SAID`), those of a bin spread evenly over it on a
+    logarithmic scale; nothing where nothing is told."""
+    people = density(words, cells)
+    if not people.any():
         return ()
-    ends = (words.edges[1] / 10, *words.edges[1:], 10 * words.edges[-1])
-    ordered = _apart(cells)
-    known, share = [np.log10(ends[ordered[0].first])], [0.0]
-    for cell in ordered:
-        known += [np.log10(ends[cell.first]), np.log10(ends[cell.last + 1])]
-        share += [share[-1], share[-1] + cell.people]
-    return tuple(float(10 ** np.interp(part * share[-1], share, known)) for part in SAID)
+    ends = np.log10([words.edges[1] / 10, *words.edges[1:], 10 * words.edges[-1]])
+    share = np.cumsum([0.0, *people]) / people.sum()
+    inside = np.flatnonzero(np.diff(share, prepend=-1.0))  # of bins that nobody is in only the first end counts
+    return tuple(float(10 ** np.interp(part, share[inside], ends[inside])) for part in SAID)
 
 
 def _rounded(value: float) -> str:

@@ -50,7 +50,7 @@ def below(found: Statistics) -> str:
 def hides(found: Statistics) -> bool:
     """Whether anything is told of several bins together only, or of too few people to be told."""
     cells = (cell for of in (*found.sites.values(), found.merged) for told in of.tables.values() for cell in told)
-    return bool(found.too_few) or any(cell.first < cell.last for cell in cells)
+    return bool(found.too_few) or (not found.noise[0] and any(cell.first < cell.last for cell in cells))
 
 
 def margin(found: Statistics, figures: CohortFigures, bins: int = 1) -> str:
@@ -99,7 +99,7 @@ def _row(found: Statistics, site: str, figures: CohortFigures) -> Row:
         patients=_count(found, figures, "group", PATIENTS),
         ages=_ages(found, figures),
         women=_women(found, figures),
-        scanners=_scanners(figures),
+        scanners=_scanners(found, figures),
         lacking=", ".join(lacking) or "none",
         kinds=", ".join(figures.kinds) or "–",
     )
@@ -153,8 +153,8 @@ def _women(found: Statistics, figures: CohortFigures) -> str:
     return f"{women / told:.0%}" + (f" ± {half:.0%}" if noise else f" of {told:.0f}" if unknown else "")
 
 
-def _scanners(figures: CohortFigures) -> str:
-    named = [_largest(figures.tables[table]) for table in ("vendor", "field")]
+def _scanners(found: Statistics, figures: CohortFigures) -> str:
+    named = [_largest(found.beyond_noise(figures, table)) for table in ("vendor", "field")]
     return " ".join(text for text in named if text) or "–"
 
 

@@ -9,7 +9,7 @@ from plotly.offline import get_plotlyjs
 
 from normfed_common.foundation.files import write_text
 from normfed_common.statistics.tables import SEXES
-from normfed_server.report.cohort_figures import SEX_COLOURS, SEX_WORDS, plots, pyramids, without_ages
+from normfed_server.report.cohort_figures import SEX_COLOURS, SEX_WORDS, in_noise, plots, pyramids, without_ages
 from normfed_server.report.cohort_grids import others, scales, sections, unsaid
 from normfed_server.report.cohort_words import SURE, below, hides, rows
 from normfed_server.report.rendering import templates
@@ -39,6 +39,7 @@ def write_cohorts(run: Run) -> Path:
             margins=[SURE * noise for noise in found.noise],
             pyramids=pyramids(found),
             without_ages=without_ages(found),
+            in_noise=in_noise(found),
             plots=plots(found),
             scales=scales(found),
             grids=sections(found),

@@ -20,6 +20,7 @@ from normfed_server.sites.description import POOLED, SiteDescription
 from normfed_server.state.notes import COHORTS
 
 SIGMAS = 3.0  # of the noise, beyond which a count is more than noise
+DROWNED = 40  # standard deviations of the noise: fewer people have no shape of a histogram
 
 
 class Cell(Frozen):
@@ -73,6 +74,10 @@ class Statistics(Frozen):
     def noise_in(self, figures: CohortFigures) -> float:
         """Standard deviation, in people, of the noise in a bin of a site, or of the merged figures."""
         return self.noise[1] if figures is self.merged else self.noise[0]
+
+    def drowned(self, figures: CohortFigures) -> bool:
+        """Whether there are too few people for their noise to compare histograms by."""
+        return figures.people < DROWNED * self.noise_in(figures)
 
     def beyond_noise(self, figures: CohortFigures, table: str) -> list[Cell]:
         """The cells of a site, or of the merged figures, that stand out of their noise; all of them without noise."""
