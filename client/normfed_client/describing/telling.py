@@ -6,10 +6,10 @@ whatever anybody computes from the counts by adding and subtracting is made of w
 people than the hospital's minimum. So of a bin that is not told by itself, anything from nobody up to all of a block
 may be in it: what is left when told cells are taken from the total, or an earlier table from a later one, is no less.
 
-What a scanner's own numbers are (`Table.whole`) differs so much from one person to the next that cells of those who have
-some in a bin would all be too small. There a cell is everybody, and what can be worked out of such sums is a sum over a
-block in the same way; so in every run that is told, every block must have enough people, none of whom has nearly all.
-Nobody may be missing who was in an earlier sum, as what is left of that one could not be looked at.
+A scanner's own numbers (`Table.whole`) differ so much from one person to the next that cells of those who have some in
+a bin would all be too small. There a cell is everybody, and what can be worked out of such sums is a sum over blocks in
+the same way; so in every run that is told, every block must have enough people, none of whom has nearly all. Nobody may
+be missing who was in an earlier sum, as what is left of that one could not be looked at.
 
 Source: cell suppression and its complement (Hundepool et al. 2012, Statistical Disclosure Control, 4.4), here by adding
 neighbours up, which tells more than empty cells do.
@@ -126,7 +126,7 @@ def _enough(weights: np.ndarray, run: Sequence[int], minimum: int) -> bool:
     """Whether enough of these people, or none, have something in a run, and none of them nearly all of it."""
     having = weights[:, list(run)].sum(1, keepdims=True)
     people = np.count_nonzero(having)
-    return not people or (people >= minimum and not concentrated(having, minimum)[0])
+    return not people or bool(people >= minimum and not concentrated(having, minimum)[0])
 
 
 def _runs(table: Table, weights: np.ndarray, minimum: int) -> list[list[int]]:

@@ -83,7 +83,7 @@ def _pyramid(found: Statistics, of: CohortFigures) -> str:
             hovertemplate="%{customdata}<extra></extra>",
         )
     step = max(_round_step(longest), 1.0)
-    end = step * math.ceil(longest / step + 1e-9)
+    end = step * max(math.ceil(longest / step - 1e-9), 1)
     ticks = [-end, 0.0, end]
     figure.update_layout({**LAYOUT, "height": 190, "barmode": "relative", "bargap": 0.0, "showlegend": False})
     figure.update_layout(margin={"l": 34, "r": 6, "t": 4, "b": 24})
@@ -117,7 +117,9 @@ def rows_of_sites(found: Statistics, table: str) -> str:
         _filled(figure, ends, base, curve[first:last] / highest, SITE, site, scale=highest)
     names = [_named(site, of) for site, (of, _) in curves.items()]
     height = 90 + max(28, ROW - len(curves)) * len(curves)
-    figure.update_layout({**LAYOUT, "height": height, "showlegend": False, "margin": {"l": 10, "r": 8, "t": 8, "b": 44}})
+    figure.update_layout(
+        {**LAYOUT, "height": height, "showlegend": False, "margin": {"l": 10, "r": 8, "t": 8, "b": 44}}
+    )
     middles = [base + 0.3 for base in range(len(curves))][::-1]
     figure.update_yaxes(
         tickvals=middles, ticktext=names, range=[-0.08, len(curves)], automargin=True, tickfont_size=11, showgrid=False

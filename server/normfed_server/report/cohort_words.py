@@ -40,7 +40,7 @@ def rows(found: Statistics) -> list[Row]:
 
 
 def below(found: Statistics) -> str:
-    """What a hospital tells nothing of, such as ``<10*``: its own minimum may be higher, and only the hospital knows it.
+    """What a hospital tells nothing of, such as ``<10*``: its own minimum may be higher, which only the hospital knows.
 
     Nothing where every single person is told of.
     """

@@ -126,7 +126,8 @@ class _Look:
                 f"{f'to {end:.0f}' if end <= OLDEST else 'and over'}. Between them nobody can tell age from scanner."
             )
         if len(apart_from) > MOST_PAIRS:
-            yield f"Nor do ages overlap in {len(apart_from) - MOST_PAIRS} further pairs of ranges: see the plots of ages."
+            more = len(apart_from) - MOST_PAIRS
+            yield f"Nor do ages overlap in {more} further pairs of ranges: see the plots of ages."
 
     def ages(self, figures: CohortFigures) -> tuple[float, float] | None:
         """The ends of the bins that somebody is in whose age is known; None where none is told."""
