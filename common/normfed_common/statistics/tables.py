@@ -195,9 +195,8 @@ def _raw(modality: str) -> Table:
     edges = (0.0, *(float(f"{step * 10.0**power:g}") for power in RAW_DECADES for step in RENARD))
     bins = (f"below {edges[1]:g}", *_ranges(edges[1:], ""))
     title = f"intensity in the brain as the files have it, {modality}"
-    return Table(
-        f"raw-{modality}", title, bins, f"raw-{modality}", edges, "", True, True, True, (0, *range(1, len(bins), 5))
-    )
+    name, noisy = f"raw-{modality}", (0, *range(1, len(bins), 5))
+    return Table(name, title, bins, name, edges, shares=True, open_below=True, whole=True, noisy=noisy)
 
 
 def _registration() -> Table:

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
@@ -158,7 +158,12 @@ def shares_of(rows: list[list[int]]) -> np.ndarray:
     return parts / np.maximum(parts.sum(1, keepdims=True), 1)
 
 
+ALIKE, LAST = [1, 1, 1, 0, 0], [1, 1, 1, 0, 1]
+TAKEN_AWAY = [LAST, *[ALIKE] * 5, *[LAST] * 18]  # of the first six, one has something in the last bin
+
+
 @settings(max_examples=60)
+@example(rows=TAKEN_AWAY, wanted=[set(range(24)), set(range(6, 24))], minimum=2)
 @given(
     rows=st.lists(st.lists(st.integers(0, 3), min_size=BINS, max_size=BINS).filter(any), min_size=24, max_size=24),
     wanted=st.lists(subsets, min_size=1, max_size=4),
