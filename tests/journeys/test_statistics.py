@@ -19,7 +19,7 @@ from conftest import TINY
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.hospital.site import Site
 from normfed_common.foundation.errors import RunError
-from normfed_common.statistics.tables import INTENSITY_BINS, SEXES
+from normfed_common.statistics.tables import INTENSITY_BINS, SEXES, by_name
 from normfed_common.studies import load_study
 from normfed_server.results import cohorts
 from normfed_server.results.cohorts import CohortFigures, Statistics
@@ -92,6 +92,24 @@ def test_merged_histograms_are_those_of_all_scans_in_one_place(found: Statistics
         np.testing.assert_allclose(native, scanned, rtol=0.1)  # the mask was resampled in between
     bins = Counter(int(np.clip((volume - 700) // 100, 0, 12)) for volume in native)
     assert {cell.first: cell.people for cell in found.merged.tables["brain"]} == bins
+
+
+def test_what_files_hold_is_that_of_the_brain_masks_on_the_files_own_voxels(found: Statistics, run: Path) -> None:
+    """But for voxels at the rim, as the brain went to the template's grid and back."""
+    study = load_study(run / "study.yaml")
+    pooled = next(config for config in read_sites(run / "sites.json") if len(config.owns) == 3)
+    site = Site(pooled, study)
+    for modality in study.data.modalities:
+        table = by_name(study)[f"raw-{modality}"]
+        expected, told = np.zeros(len(table.bins)), np.zeros(len(table.bins))
+        for case in (*site.train, *site.held_out, *site.test):
+            assert case.visit.brain is not None
+            inside = np.asarray(nibabel.load(case.visit.brain.path).dataobj) > 0
+            values = np.asarray(nibabel.load(case.visit.images[modality]).dataobj)[inside]
+            expected += np.histogram(values, [-np.inf, *table.edges[1:], np.inf])[0] / values.size
+        for cell in found.merged.tables[table.name]:
+            told[cell.first] = cell.people
+        assert np.abs(told - expected).sum() < 0.1 * expected.sum()
 
 
 def test_the_merged_figures_are_the_sum_of_the_sites(found: Statistics) -> None:

@@ -147,6 +147,8 @@ def test_two_requests_that_differ_by_one_person_tell_nothing_of_that_one(
     second = statistics(server, asked, "r2")
     found = differences(asked, first, second)
     assert all(people == 0 or people >= MINIMUM for people in found), found
+    assert first["raw-FLAIR"].any()
+    assert not second["raw-FLAIR"].any()  # a sum over everybody but one is that one's, bin by bin
 
 
 def test_nobody_can_be_named_as_left_out(server: Server) -> None:

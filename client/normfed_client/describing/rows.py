@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from normfed_client.describing.raw import raw_shares
 from normfed_client.describing.scanners import maker_and_field
 from normfed_client.describing.tissue import three_classes
 from normfed_client.hospital.site import Case, Site
@@ -119,8 +120,10 @@ class _Person:
             found[voxel.name][voxel.bins.index(ABSENT)] = 1
             return
         found[voxel.name][voxel.bin_of(max(voxel_edges_mm(having[0].visit.images[modality])))] = 1
+        raw = self.tables[f"raw-{modality}"]
         for case in having:
             images, mask, _ = self._opened(case)
+            found[raw.name] += raw_shares(self.site, case, modality, raw) / len(having)
             found[intensity.name] += shares(np.asarray(images[channel])[mask], intensity) / len(having)
 
     def _opened(self, case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

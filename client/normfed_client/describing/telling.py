@@ -6,6 +6,11 @@ whatever anybody computes from the counts by adding and subtracting is made of w
 people than the hospital's minimum. So of a bin that is not told by itself, anything from nobody up to all of a block
 may be in it: what is left when told cells are taken from the total, or an earlier table from a later one, is no less.
 
+A scanner's own numbers (`Table.whole`) differ so much from one person to the next that cells of those who have some in
+a bin would all be too small. There a cell is everybody, and what can be worked out of such sums is a sum over blocks in
+the same way; so in every run that is told, every block must have enough people, none of whom has nearly all. Nobody may
+be missing who was in an earlier sum, as what is left of that one could not be looked at.
+
 Source: cell suppression and its complement (Hundepool et al. 2012, Statistical Disclosure Control, 4.4), here by adding
 neighbours up, which tells more than empty cells do.
 """
@@ -51,7 +56,8 @@ def told(
         members = [table for table in of if table.family == family]
         before = list(earlier.get(family, ()))
         for filled in _alternatives(family, members, weights, minimum):
-            found = _safe(members, filled, people, minimum, before)
+            look = _whole if all(table.whole for table in members) else _safe
+            found = look(members, filled, people, minimum, before)
             if found is None:
                 continue
             chosen, cells[family] = found
@@ -94,6 +100,33 @@ def _safe(
         if not _merged(chosen, weights):
             break
     return None
+
+
+def _whole(
+    tables: Sequence[Table], weights: Weights, people: Sequence[Member], minimum: int, earlier: Cells
+) -> tuple[Runs, Cells] | None:
+    """The runs in which every block has enough people, and everybody as the only cell; see the module."""
+    everybody = frozenset(people)
+    known = [*earlier, everybody]
+    if any(not cell <= everybody for cell in earlier) or too_small(known, minimum):
+        return None
+    within = [np.array([person in cell for cell in known]).tobytes() for person in people]
+    blocks = [np.flatnonzero([one == other for other in within]) for one in sorted(set(within))]
+    chosen: Runs = {}
+    for table in tables:
+        parts = [weights[table.name][block] for block in blocks]
+        if any(0 < np.count_nonzero(~part.any(1)) < minimum for part in parts):
+            return None  # how many lack the scan can be told from the total
+        occupied = np.flatnonzero(weights[table.name].any(0))
+        chosen[table.name] = runs(occupied, lambda run, parts=parts: all(_enough(p, run, minimum) for p in parts))  # type: ignore[misc]
+    return (chosen, [everybody]) if any(chosen.values()) else None
+
+
+def _enough(weights: np.ndarray, run: Sequence[int], minimum: int) -> bool:
+    """Whether enough of these people, or none, have something in a run, and none of them nearly all of it."""
+    having = weights[:, list(run)].sum(1, keepdims=True)
+    people = np.count_nonzero(having)
+    return not people or bool(people >= minimum and not concentrated(having, minimum)[0])
 
 
 def _runs(table: Table, weights: np.ndarray, minimum: int) -> list[list[int]]:

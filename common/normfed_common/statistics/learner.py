@@ -2,7 +2,8 @@
 
 Without noise a table of n bins is an array (n, n): in row i and column j, j >= i, the people of whom a site tells no
 more than that they are in one of the bins i to j. So sites that had to add up different neighbours still add up to one
-table, and each person is in it once. With noise it is one number per bin, of everybody's own.
+table, and each person is in it once. With noise it is one number per bin, of everybody's own, or per few bins where a
+person has shares of many.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ class OnePerTable(Bounded):
         self.tables, self.unit = of, float(np.sqrt(len(of)))
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """One number per bin."""
-        return {table.name: (len(table.bins),) for table in self.tables}
+        """One number per bin, or run of bins."""
+        return {table.name: (len(table.noisy_runs()),) for table in self.tables}
 
     def contribution(self, person: Cohort, rng: np.random.Generator) -> Arrays:
         """Scans do not say what a person is in the tables as; see `scaled`."""
@@ -81,16 +82,36 @@ class OnePerTable(Bounded):
 
     def scaled(self, rows: Mapping[str, np.ndarray]) -> Arrays:
         """A contribution of a person's rows."""
-        return {table.name: rows[table.name] / self.unit for table in self.tables}
+        starts = {table.name: [first for first, _ in table.noisy_runs()] for table in self.tables}
+        return {name: np.add.reduceat(rows[name], at) / self.unit for name, at in starts.items()}
 
     def beside(self, people: int) -> Arrays:
         """The number of people."""
         return {PEOPLE: np.asarray(float(people))}
 
     def repaired(self, total: Arrays, noise: float) -> Arrays:
-        """No fewer than nobody in a bin, and nobody twice."""
+        """No fewer than nobody in a bin, and nobody twice: of all such tables the one nearest to the noisy one."""
         people, found = float(total[PEOPLE]), dict[str, np.ndarray]()
         for table in self.tables:
-            counts = np.maximum(total[table.name] * self.unit, 0)
-            found[table.name] = np.diag(counts * min(1.0, people / max(float(counts.sum()), 1e-9)))
+            first, last = np.transpose(table.noisy_runs())
+            found[table.name] = np.zeros((len(table.bins),) * 2)
+            found[table.name][first, last] = nearest(total[table.name] * self.unit, people)
         return found | {PEOPLE: total[PEOPLE]}
+
+
+def nearest(counts: np.ndarray, most: float) -> np.ndarray:
+    """The counts (bins,) without a negative one and of ``most`` at most together that are nearest to noisy ones.
+
+    Where negative ones alone are cut off, noise in many empty bins adds people, and a scale that takes them away again
+    takes as much from the bins that have some.
+
+    Source: the most likely counts under Gaussian noise, Euclidean projection onto the simplex (Duchi et al. 2008, ICML,
+    doi 10.1145/1390156.1390191); "norm-sub" in Wang et al. 2020 (NDSS, doi 10.14722/ndss.2020.24186).
+    """
+    positive = np.maximum(counts, 0)
+    if positive.sum() <= most:
+        return positive
+    ordered = np.sort(counts)[::-1]
+    excess = (np.cumsum(ordered) - most) / np.arange(1, len(counts) + 1)
+    level = excess[np.flatnonzero(ordered > excess)[-1]]
+    return np.maximum(counts - level, 0)

@@ -25,6 +25,8 @@ VENDORS = ("Siemens", "GE", "Philips", "Canon", "Hitachi", "United Imaging", "ot
 FIELDS = ("below 1 T", "1 T", "1.5 T", "3 T", "7 T", "other")
 SEXES = ("F", "M", "unknown")  # the last: not known, or not told where few are of one
 INTENSITY_BINS = 32
+RENARD = (1, 1.25, 1.6, 2, 2.5, 3.15, 4, 5, 6.3, 8)  # ISO 3, series R10: each about a quarter more than the last
+RAW_DECADES = range(-1, 6)  # powers of ten: files hold shares of 1, whole numbers of 8 to 16 bits, or counts of PET
 DECADES = tuple(range(0, 100, 10))
 OVERLAPS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 LIKENESSES = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -56,6 +58,13 @@ class Table:
         Of the edges.
     shares
         Whether a person is in several bins.
+    open_below
+        Whether whatever is below the second edge is in the first bin, negative numbers too.
+    whole
+        Whether a person has the same shares whatever study asks, so that it matters only who is in a sum.
+    noisy
+        Where there is noise: the first bins of the runs that are told instead of bins, as each has noise of its own.
+        All bins by themselves where there is none said.
     """
 
     name: str
@@ -65,6 +74,14 @@ class Table:
     edges: tuple[float, ...] = ()
     unit: str = ""
     shares: bool = False
+    open_below: bool = False
+    whole: bool = False
+    noisy: tuple[int, ...] = ()
+
+    def noisy_runs(self) -> list[tuple[int, int]]:
+        """First and last bin of each run that is told where there is noise."""
+        starts = self.noisy or tuple(range(len(self.bins)))
+        return [(first, end - 1) for first, end in pairwise((*starts, len(self.bins)))]
 
     def bin_of(self, value: float) -> int:
         """The bin of a number; numbers below the first edge are in the first."""
@@ -78,6 +95,8 @@ class Table:
         if last >= ranged:
             return " or ".join(self.bins[first : last + 1]) if first >= ranged else self._also(first, last)
         unit = f" {self.unit}" if self.unit else ""
+        if first == 0 and self.open_below:
+            return f"below {self.edges[last + 1]:g}{unit}" if last < ranged - 1 else "any number"
         if last == ranged - 1:
             return f"{self.edges[first]:g} or more{unit}"
         return f"{self.edges[first]:g} to {self.edges[last + 1]:g}{unit}"
@@ -120,7 +139,9 @@ def _tables(modalities: tuple[str, ...], value_range: tuple[float, float]) -> tu
         title = f"largest voxel edge, {modality}"
         found.append(_scale(f"voxel-{modality}", title, EDGES_MM, "mm", f"scan-{modality}", (ABSENT,)))
         bins, title = _ranges(levels, ""), f"normalised intensity in the brain, {modality}"
-        found.append(Table(f"intensity-{modality}", title, bins, f"scan-{modality}", levels, shares=True))
+        noisy = tuple(range(0, INTENSITY_BINS, 4))
+        found.append(Table(f"intensity-{modality}", title, bins, f"scan-{modality}", levels, shares=True, noisy=noisy))
+        found.append(_raw(modality))
     return tuple(found)
 
 
@@ -146,7 +167,11 @@ def field_of(tesla: float | None) -> str:
 
 
 _SEX = {"F": "women", "M": "men", "unknown": "sex not known, or of women and men together"}
-_TISSUE = {"fluid": "fluid by T1w", "grey": "grey matter by T1w", "white": "white matter by T1w"}
+_TISSUE = {
+    "fluid": "the darkest class of T1w (mostly fluid)",
+    "grey": "the middle class of T1w (mostly grey matter)",
+    "white": "the brightest class of T1w (mostly white matter)",
+}
 _MAKERS = {
     "siemens": "Siemens",
     "philips": "Philips",
@@ -160,6 +185,18 @@ _MAKERS = {
 def _scale(name: str, title: str, edges: Sequence[float], unit: str, family: str, beside: tuple[str, ...]) -> Table:
     ends = tuple(float(edge) for edge in edges)
     return Table(name, title, (*_ranges(ends, unit), *beside), family, ends, unit)
+
+
+def _raw(modality: str) -> Table:
+    """What the files hold, on a grid that no study moves: whoever chose its edges could cut a person out.
+
+    A family apart, as scanners' own numbers differ between people in ways that would cost other tables their bins.
+    """
+    edges = (0.0, *(float(f"{step * 10.0**power:g}") for power in RAW_DECADES for step in RENARD))
+    bins = (f"below {edges[1]:g}", *_ranges(edges[1:], ""))
+    title = f"intensity in the brain as the files have it, {modality}"
+    name, noisy = f"raw-{modality}", (0, *range(1, len(bins), 5))
+    return Table(name, title, bins, name, edges, shares=True, open_below=True, whole=True, noisy=noisy)
 
 
 def _registration() -> Table:

@@ -13,7 +13,8 @@ from normfed_common.wording.terminal_text import plain
 from normfed_server.results.cohorts import Cell, CohortFigures, Statistics
 
 ALL = "all"
-TOO_FEW = "too few"  # fewer than the site's own minimum, which only the site knows
+TOO_FEW = "too few"
+SURE = 1.96  # standard deviations, of a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,28 @@ class Row:
 
 def rows(found: Statistics) -> list[Row]:
     """One per site, then those with too few people to tell of, and the last of all together."""
-    few = [Row(site, TOO_FEW, *["–"] * 8) for site in found.too_few]
+    few = [Row(site, below(found) or TOO_FEW, *["–"] * 8) for site in found.too_few]
     return [*(_row(found, site, of) for site, of in found.sites.items()), *few, _row(found, ALL, found.merged)]
+
+
+def below(found: Statistics) -> str:
+    """What a hospital tells nothing of, such as ``<10*``: its own minimum may be higher, which only the hospital knows.
+
+    Nothing where every single person is told of.
+    """
+    return f"<{found.minimum}*" if found.minimum > 1 else ""
+
+
+def hides(found: Statistics) -> bool:
+    """Whether anything is told of several bins together only, or of too few people to be told."""
+    cells = (cell for of in (*found.sites.values(), found.merged) for told in of.tables.values() for cell in told)
+    return bool(found.too_few) or (not found.noise[0] and any(cell.first < cell.last for cell in cells))
+
+
+def margin(found: Statistics, figures: CohortFigures, bins: int = 1) -> str:
+    """By how many people a sum over so many bins may be wrong, such as `` ± 5``; nothing without noise."""
+    half = SURE * found.noise_in(figures) * bins**0.5
+    return f" ± {half:.0f}" if half else ""
 
 
 def terminal_table(found: Statistics) -> Table:
@@ -58,6 +79,8 @@ def terminal_table(found: Statistics) -> Table:
 def show_cohorts(console: Console, found: Statistics) -> None:
     """The table, and what to know before training."""
     console.print(terminal_table(found))
+    if any("*" in cell for row in rows(found) for cell in (row.people, row.lacking)):
+        console.print("* or the hospital's own minimum, where that is higher", highlight=False)
     for sentence in found.warnings:
         console.print(f"[yellow]![/] {plain(sentence)}", highlight=False)
 
@@ -71,32 +94,38 @@ def _row(found: Statistics, site: str, figures: CohortFigures) -> Row:
     return Row(
         site=site,
         people=f"{figures.people}",
-        roles=_roles(figures),
+        roles=_roles(found, figures),
         healthy=_count(found, figures, "group", HEALTHY),
         patients=_count(found, figures, "group", PATIENTS),
         ages=_ages(found, figures),
-        women=_women(figures),
-        scanners=_scanners(figures),
+        women=_women(found, figures),
+        scanners=_scanners(found, figures),
         lacking=", ".join(lacking) or "none",
         kinds=", ".join(figures.kinds) or "–",
     )
 
 
 def _count(found: Statistics, figures: CohortFigures, table: str, name: str) -> str:
-    """People in one bin: fewer than the site tells where it is told with others only, or nothing of the table is."""
-    place, cells = found.tables[table].bins.index(name), figures.tables[table]
-    alone = [cell for cell in cells if cell.first == cell.last == place]
-    with_others = any(cell.first <= place <= cell.last for cell in cells if cell not in alone)
-    if with_others:
-        least = sum(cell.people for cell in alone)
-        return f"{least:.0f} or more" if least else "not told"
+    """People in one bin: a range where it is told with others only, and a dash where nothing of the table is.
+
+    Of the last bin, which is added to others when it alone is of too few, just that (see `below`).
+    """
+    words, cells = found.tables[table], figures.tables[table]
+    place = words.bins.index(name)
     if not cells:
         return "–"
-    return f"{sum(cell.people for cell in alone):.0f}"
+    alone = sum(cell.people for cell in cells if cell.first == cell.last == place)
+    others = sum(cell.people for cell in cells if cell.first <= place <= cell.last and cell.first < cell.last)
+    if others and not alone and place == len(words.bins) - 1 and words.edges:
+        return below(found)
+    return f"{alone:.0f}–{alone + others:.0f}" if others else f"{alone:.0f}{margin(found, figures)}"
 
 
-def _roles(figures: CohortFigures) -> str:
-    return ", ".join(f"{cell.people:.0f} {cell.what.replace('_', ' ')}" for cell in figures.tables["role"]) or "–"
+def _roles(found: Statistics, figures: CohortFigures) -> str:
+    told = [
+        f"{cell.people:.0f}{margin(found, figures)} {cell.what.replace('_', ' ')}" for cell in figures.tables["role"]
+    ]
+    return ", ".join(told) or "–"
 
 
 def _ages(found: Statistics, figures: CohortFigures) -> str:
@@ -112,16 +141,20 @@ def _ages(found: Statistics, figures: CohortFigures) -> str:
     return f"{edges[low]:.0f}–{edges[last + 1] - 1:.0f}" if last + 1 < len(edges) else f"{edges[low]:.0f} and over"
 
 
-def _women(figures: CohortFigures) -> str:
+def _women(found: Statistics, figures: CohortFigures) -> str:
     women, men, unknown = (sum(cell.people for cell in figures.tables[f"age-{sex}"]) for sex in SEXES)
     told = women + men
     if not told:
         return "not told" if unknown else "–"
-    return f"{women / told:.0%}" + (f" of {told:.0f}" if unknown else "")
+    noise = found.noise_in(figures) * len(found.tables["age-F"].bins) ** 0.5
+    half = SURE * noise * (women**2 + men**2) ** 0.5 / told**2  # of a ratio, by the delta method
+    if half > 0.5:
+        return "lost in noise"
+    return f"{women / told:.0%}" + (f" ± {half:.0%}" if noise else f" of {told:.0f}" if unknown else "")
 
 
-def _scanners(figures: CohortFigures) -> str:
-    named = [_largest(figures.tables[table]) for table in ("vendor", "field")]
+def _scanners(found: Statistics, figures: CohortFigures) -> str:
+    named = [_largest(found.beyond_noise(figures, table)) for table in ("vendor", "field")]
     return " ".join(text for text in named if text) or "–"
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from plotly.offline import get_plotlyjs
 
 from normfed_common.foundation.files import write_text
-from normfed_server.report.cohort_figures import plots, pyramids, shown
-from normfed_server.report.cohort_words import rows
+from normfed_common.statistics.tables import SEXES
+from normfed_server.report.cohort_figures import SEX_COLOURS, SEX_WORDS, in_noise, plots, pyramids, without_ages
+from normfed_server.report.cohort_grids import others, scales, sections, unsaid
+from normfed_server.report.cohort_words import SURE, below, hides, rows
 from normfed_server.report.rendering import templates
 from normfed_server.results import cohorts
 from normfed_server.runs.folder import Run
@@ -32,9 +34,17 @@ def write_cohorts(run: Run) -> Path:
             found=found,
             description=run.study.description,
             rows=rows(found),
-            shown={**shown(found), "all": found.merged},
+            below=below(found) if hides(found) else "",
+            sexes=[(SEX_WORDS[sex], SEX_COLOURS[sex]) for sex in SEXES],
+            margins=[SURE * noise for noise in found.noise],
             pyramids=pyramids(found),
+            without_ages=without_ages(found),
+            in_noise=in_noise(found),
             plots=plots(found),
+            scales=scales(found),
+            grids=sections(found),
+            unsaid=unsaid(found),
+            others=others(found),
             written=datetime.now().strftime("%Y-%m-%d %H:%M"),
             plotly=get_plotlyjs(),
         )

@@ -19,6 +19,8 @@ from normfed_server.results.cohorts import Cell, CohortFigures, Statistics, Tabl
 FEWEST_TO_COMPARE = 5  # people at a site, whose intensities are compared
 APART = 0.35  # quartile ranges that two sites' intensities lie apart
 POOR, MANY_POOR = 0.85, 0.2  # an overlap after registration, and the share of people below it
+NEARLY_NOTHING = 0.15  # of the brain's voxels, at next to 0 or less in the file
+MOST_PAIRS = 3  # of ranges of ages that do not overlap, which are said
 OLDEST = 100  # years: bins beyond have no end
 
 
@@ -57,6 +59,11 @@ class _Look:
         for modality in self.study.data.modalities:
             if without := self._those(lambda of, m=modality: self._only(of, f"voxel-{m}", ABSENT)):  # type: ignore[misc]
                 yield f"No {modality} at all: {without}."
+            if odd := self._those(lambda of, m=modality: self._nearly_nothing(of, m)):  # type: ignore[misc]
+                yield (
+                    f"Files of {modality} whose brain is at next to 0 or less in many voxels: {odd}. Were they "
+                    "normalised or cut before?"
+                )
             if some := self._counted(lambda of, m=modality: self._some_lack(of, m)):  # type: ignore[misc]
                 yield f"People without {modality}: {some}."
         if silent := self._those(self._age_unknown):
@@ -85,6 +92,12 @@ class _Look:
         table = f"voxel-{modality}"
         return 0 if self._only(figures, table, ABSENT) else self._told(figures, table, ABSENT)
 
+    def _nearly_nothing(self, figures: CohortFigures, modality: str) -> bool:
+        """Whether the first bin of what the files hold is told by itself and has that much."""
+        cells = self.found.beyond_noise(figures, f"raw-{modality}")
+        lowest = sum(cell.people for cell in cells if cell.last == 0)
+        return lowest > NEARLY_NOTHING * sum(cell.people for cell in figures.tables[f"raw-{modality}"])
+
     def _age_unknown(self, figures: CohortFigures) -> bool:
         return sum(self._told(figures, f"age-{sex}", UNKNOWN) for sex in SEXES) > 0.5 * figures.people
 
@@ -100,15 +113,21 @@ class _Look:
         return sum(cell.what != UNKNOWN for cell in self.found.beyond_noise(figures, table)) > 1
 
     def _ages_apart(self) -> Iterator[str]:
-        ranges = {site: span for site, of in self.found.sites.items() if (span := self.ages(of)) is not None}
-        for site, (low, high) in ranges.items():
-            for other, (start, end) in ranges.items():
-                if high <= start:
-                    yield (
-                        f"Ages do not overlap: {site} has people of {low:.0f} to {high:.0f} years, {other} of "
-                        f"{start:.0f} {f'to {end:.0f}' if end <= OLDEST else 'and over'}. Between the two nobody can "
-                        "tell age from scanner."
-                    )
+        alike: dict[tuple[float, float], list[str]] = {}
+        for site, of in self.found.sites.items():
+            if (span := self.ages(of)) is not None:
+                alike.setdefault(span, []).append(site)
+        apart_from = [(one, other) for one in alike for other in alike if one[1] <= other[0]]
+        for (low, high), (start, end) in apart_from[:MOST_PAIRS]:
+            younger, older = alike[low, high], alike[start, end]
+            yield (
+                f"Ages do not overlap: {', '.join(younger)} {'has' if len(younger) == 1 else 'have'} people of "
+                f"{low:.0f} to {high:.0f} years, {', '.join(older)} of {start:.0f} "
+                f"{f'to {end:.0f}' if end <= OLDEST else 'and over'}. Between them nobody can tell age from scanner."
+            )
+        if len(apart_from) > MOST_PAIRS:
+            more = len(apart_from) - MOST_PAIRS
+            yield f"Nor do ages overlap in {more} further pairs of ranges: see the plots of ages."
 
     def ages(self, figures: CohortFigures) -> tuple[float, float] | None:
         """The ends of the bins that somebody is in whose age is known; None where none is told."""
@@ -140,6 +159,7 @@ class _Look:
                 site: curve
                 for site, of in self.found.sites.items()
                 if of.people >= FEWEST_TO_COMPARE
+                and not self.found.drowned(of)
                 and (curve := density(self.found.tables[table], of.tables[table])).sum() > 0
             }
             for site, curve in curves.items():

@@ -20,6 +20,7 @@ from normfed_server.sites.description import POOLED, SiteDescription
 from normfed_server.state.notes import COHORTS
 
 SIGMAS = 3.0  # of the noise, beyond which a count is more than noise
+DROWNED = 40  # standard deviations of the noise: fewer people have no shape of a histogram
 
 
 class Cell(Frozen):
@@ -39,6 +40,7 @@ class TableWords(Frozen):
     edges: tuple[float, ...] = Field((), description="lower ends of the first bins, where these are ranges")
     unit: str = ""
     shares: bool = Field(False, description="whether a person is in several bins, with shares that add up to 1")
+    open_below: bool = Field(False, description="whether all below the second edge, negative too, is in the first bin")
 
 
 class CohortFigures(Frozen):
@@ -69,10 +71,17 @@ class Statistics(Frozen):
     secure: bool = Field(False, description="whether the server saw sums over several sites only")
     warnings: tuple[str, ...] = ()
 
+    def noise_in(self, figures: CohortFigures) -> float:
+        """Standard deviation, in people, of the noise in a bin of a site, or of the merged figures."""
+        return self.noise[1] if figures is self.merged else self.noise[0]
+
+    def drowned(self, figures: CohortFigures) -> bool:
+        """Whether there are too few people for their noise to compare histograms by."""
+        return figures.people < DROWNED * self.noise_in(figures)
+
     def beyond_noise(self, figures: CohortFigures, table: str) -> list[Cell]:
         """The cells of a site, or of the merged figures, that stand out of their noise; all of them without noise."""
-        of_a_site, of_merged = self.noise
-        least = SIGMAS * (of_merged if figures is self.merged else of_a_site)
+        least = SIGMAS * self.noise_in(figures)
         return [cell for cell in figures.tables[table] if cell.people > least]
 
 
@@ -86,7 +95,12 @@ def assemble(study: StudyConfig, found: Cohorts, sites: Mapping[str, SiteDescrip
         digest=study.digest,
         tables={
             name: TableWords(
-                title=table.title, bins=table.bins, edges=table.edges, unit=table.unit, shares=table.shares
+                title=table.title,
+                bins=table.bins,
+                edges=table.edges,
+                unit=table.unit,
+                shares=table.shares,
+                open_below=table.open_below,
             )
             for name, table in tables.items()
         },

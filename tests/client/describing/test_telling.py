@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
@@ -17,6 +17,7 @@ from normfed_common.statistics.tables import SEXES, Table
 
 BINS = 5
 TABLE = Table("field", "field", tuple("abcde"), "field")
+RAW = Table("raw", "raw", tuple("abcde"), "raw", shares=True, whole=True)
 SHARES = Table("intensity", "intensity", tuple("abcde"), "scan", shares=True)
 AGES = tuple(Table(f"age-{sex}", sex, tuple("abcde"), "age") for sex in SEXES)
 
@@ -150,3 +151,79 @@ def test_whatever_is_told_is_of_everybody_and_of_enough_in_every_cell(bins: list
         assert last < first
     for first, last, count in found:
         assert count == sum(first <= place <= last for place in bins)
+
+
+def shares_of(rows: list[list[int]]) -> np.ndarray:
+    parts = np.array(rows, float)
+    return parts / np.maximum(parts.sum(1, keepdims=True), 1)
+
+
+ALIKE, LAST = [1, 1, 1, 0, 0], [1, 1, 1, 0, 1]
+TAKEN_AWAY = [LAST, *[ALIKE] * 5, *[LAST] * 18]  # of the first six, one has something in the last bin
+
+
+@settings(max_examples=60)
+@example(rows=TAKEN_AWAY, wanted=[set(range(24)), set(range(6, 24))], minimum=2)
+@given(
+    rows=st.lists(st.lists(st.integers(0, 3), min_size=BINS, max_size=BINS).filter(any), min_size=24, max_size=24),
+    wanted=st.lists(subsets, min_size=1, max_size=4),
+    minimum=st.integers(2, 6),
+)
+def test_whatever_sum_of_shares_can_be_worked_out_is_of_enough_people(
+    rows: list[list[int]], wanted: list[set[int]], minimum: int
+) -> None:
+    """From all that ever left, by the rank of the equations: of which blocks of people the share in which bins."""
+    weights = shares_of(rows)
+    earlier: list[frozenset[Member]] = []
+    answers: list[tuple[set[int], list[tuple[int, int, float]]]] = []
+    growing: list[set[int]] = []
+    for numbers in wanted:
+        growing.append(growing[-1] | numbers if growing and len(numbers) % 2 else numbers)
+    for numbers in growing:
+        people = members(sorted(numbers))
+        arrays, now = told((RAW,), {"raw": weights[sorted(numbers)]}, people, minimum, {"raw": earlier})
+        if now:
+            earlier += [cell for cell in now["raw"] if cell not in earlier]
+            answers.append((numbers, cells(arrays["raw"])))
+    if not answers:
+        return
+    pattern = {n: tuple(n in people for people, _ in answers) for n in range(24)}
+    blocks = sorted({p for p in pattern.values() if any(p)})
+    equations = [
+        [float(block[number] and first <= place <= last) for block in blocks for place in range(BINS)]
+        for number, (_, found) in enumerate(answers)
+        for first, last, _ in found
+    ]
+    known, rank = np.array(equations), np.linalg.matrix_rank(equations)
+    for at, block in enumerate(blocks):
+        inside = [n for n in range(24) if pattern[n] == block]
+        for first in range(BINS):
+            for last in range(first, BINS):
+                aim = np.zeros((len(blocks), BINS))
+                aim[at, first : last + 1] = 1
+                if np.linalg.matrix_rank(np.vstack([known, aim.ravel()])) > rank:
+                    continue
+                share = weights[inside, first : last + 1].sum(1)
+                if share.any():
+                    assert np.count_nonzero(share) >= minimum, (block, first, last)
+                    assert share.max() <= share.sum() / 2 + 1e-9
+
+
+def test_what_scanners_made_is_told_bin_by_bin_though_people_have_different_bins() -> None:
+    """By those who have some in a bin it would be one run."""
+    rng = np.random.default_rng(0)
+    rows = [[int(v) for v in rng.multinomial(40, [0.1, 0.2, 0.3, 0.25, 0.15])] for _ in range(20)]
+    for row in rows[::3]:
+        row[4] = 0
+    arrays, found = told((RAW,), {"raw": shares_of(rows)}, members(list(range(20))), 10, {})
+    assert len(cells(arrays["raw"])) == BINS
+    assert [len(cell) for cell in found["raw"]] == [20]
+
+
+def test_nothing_is_told_of_scanners_numbers_once_somebody_of_an_earlier_sum_is_missing() -> None:
+    weights = shares_of([[1, 2, 3, 2, 1]] * 40)
+    _, first = told((RAW,), {"raw": weights[:30]}, members(list(range(30))), 10, {})
+    more, _ = told((RAW,), {"raw": weights}, members(list(range(40))), 10, first)
+    fewer, now = told((RAW,), {"raw": weights[:20]}, members(list(range(20))), 10, first)
+    assert len(cells(more["raw"])) == BINS
+    assert (cells(fewer["raw"]), now) == ([], {})

@@ -11,7 +11,7 @@ from normfed_common.learning.bounded import PEOPLE
 from normfed_common.learning.setting import Setting
 from normfed_common.privacy.noise import SecretNoise
 from normfed_common.privacy.releases import noised_total, shortened
-from normfed_common.statistics.learner import PHASE, CohortStatistics
+from normfed_common.statistics.learner import PHASE, CohortStatistics, nearest
 from normfed_common.statistics.tables import by_name, tables
 
 
@@ -29,6 +29,9 @@ def test_an_age_is_in_its_decade(age: float, place: int) -> None:
         ("age-F", 8, 10, "80 or more years or not known"),
         ("group", 0, 1, "healthy or patients"),
         ("lesions", 0, 1, "no lesion mask or no lesion"),
+        ("raw-T1w", 0, 3, "below 0.2"),
+        ("raw-T1w", 31, 34, "100 to 250"),
+        ("raw-T1w", 0, 70, "any number"),
     ],
 )
 def test_a_run_of_bins_is_called_by_its_ends(table: str, first: int, last: int, words: str) -> None:
@@ -76,7 +79,8 @@ def test_noise_in_the_counts_is_that_of_the_gaussian_mechanism() -> None:
     errors = []
     for key in range(12):
         total = noised_total(bounded, makers, SecretNoise(bytes([key]) * 32), multiplier)
-        errors += [(total[t.name] * bounded.unit - 400 * rows[t.name]) for t in tables(STUDY)]
+        exact = bounded.scaled(rows)
+        errors += [(total[t.name] - 400 * exact[t.name]) * bounded.unit for t in tables(STUDY)]
     found = np.concatenate(errors)
     expected = multiplier * np.sqrt(len(learner.tables))
     assert found.std() == pytest.approx(expected, rel=4 / np.sqrt(2 * found.size))
@@ -89,3 +93,46 @@ def test_repaired_counts_are_of_nobody_twice_and_of_no_fewer_than_nobody() -> No
     total = {name: rng.normal(2, 5, shape) for name, shape in learner.bounded(PHASE).shapes().items()}
     found = learner.bounded(PHASE).repaired(total | {PEOPLE: np.asarray(30.0)}, 5.0)
     learner.check(PHASE, found)
+
+
+def test_the_grid_of_raw_intensities_is_public_and_of_steps_that_are_alike() -> None:
+    edges = np.array(by_name(STUDY)["raw-T1w"].edges[1:])
+    assert edges[10] == 10 * edges[0]
+    ratios = edges[1:] / edges[:-1]
+    assert (ratios > 1.23).all()
+    assert (ratios < 1.29).all()
+
+
+def test_with_noise_shares_of_many_bins_are_told_in_runs_that_hold_every_bin_once() -> None:
+    for table in tables(STUDY):
+        bins = [place for first, last in table.noisy_runs() for place in range(first, last + 1)]
+        assert bins == list(range(len(table.bins))), table.name
+    assert len(by_name(STUDY)["raw-T1w"].noisy_runs()) == 15
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_nearest_counts_are_nearer_than_any_others_that_people_can_have(seed: int) -> None:
+    """Beside random ones, and the optimum of quadratic programming by bisection of its multiplier."""
+    rng = np.random.default_rng(seed)
+    noisy, most = rng.normal(3, 6, 12), 20.0
+    found = nearest(noisy, most)
+    assert found.min() >= 0
+    assert found.sum() <= most + 1e-9
+    others = rng.dirichlet(np.ones(12), 500) * most * rng.uniform(0, 1, (500, 1))
+    assert ((others - noisy) ** 2).sum(1).min() >= ((found - noisy) ** 2).sum()
+    low, high = 0.0, float(noisy.max())
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if np.maximum(noisy - middle, 0).sum() > most else (low, middle)
+    np.testing.assert_allclose(found, np.maximum(noisy - high, 0), atol=1e-6)
+
+
+def test_the_nearest_counts_are_nearer_to_the_truth_than_negative_ones_cut_off_and_scaled() -> None:
+    truth, rng = np.array([30.0, 15.0, 5.0] + [0.0] * 27), np.random.default_rng(1)
+    ours, cut = [], []
+    for _ in range(200):
+        noisy = truth + rng.normal(0, 3, truth.size)
+        positive = np.maximum(noisy, 0)
+        cut.append(np.abs(positive * min(1, 50 / positive.sum()) - truth).sum())
+        ours.append(np.abs(nearest(noisy, 50) - truth).sum())
+    assert np.mean(ours) < 0.7 * np.mean(cut)

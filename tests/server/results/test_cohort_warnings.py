@@ -75,6 +75,7 @@ def test_alike_sites_are_told_nothing() -> None:
         ({"intensity_FLAIR": {(16, 23): 20}}, "FLAIR of b lies apart"),
         ({"age_F": {(10, 10): 10}, "age_M": {(4, 6): 10, (10, 10): 5}}, "Most people's ages are not known: b."),
         ({"registration": {(4, 4): 15, (6, 6): 5}}, "less than 0.85 after registration: b (15) people"),
+        ({"raw_T1w": {(0, 0): 5, (31, 34): 15}}, "Files of T1w whose brain is at next to 0 or less in many voxels: b."),
         ({"vendor": {(0, 0): 10, (2, 2): 10}}, "Scanners of several makers: b."),
     ],
 )
@@ -91,6 +92,19 @@ def test_group_that_goes_with_site_is_noticed() -> None:
 def test_what_is_told_of_several_bins_together_is_taken_for_none_of_them() -> None:
     """Nobody knows whether there is anybody without FLAIR, or without a diagnosis."""
     assert said(a=site(), b=site(group={(0, 1): 20}, voxel_FLAIR={(5, 9): 20})) == ""
+
+
+def test_many_sites_whose_ages_do_not_overlap_are_told_in_one_sentence() -> None:
+    young, old = site(), site(age_F={(7, 8): 10}, age_M={(7, 8): 10})
+    told = said(a=young, b=young, c=old, d=old)
+    assert "Ages do not overlap: a, b have people of 30 to 70 years, c, d of 70 to 90." in told
+    assert told.count("overlap") == 1
+
+
+def test_histograms_of_few_people_under_noise_are_not_held_against_each_other() -> None:
+    noisy = {"a": site(), "b": site(intensity_T1w={(16, 23): 20})}
+    assert any("lies apart" in text for text in warnings(figures(noisy, noise=(0.4, 0.6)), STUDY))
+    assert not any("lies apart" in text for text in warnings(figures(noisy, noise=(1.0, 1.4)), STUDY))
 
 
 def test_noise_is_taken_for_nobody() -> None:
@@ -112,16 +126,16 @@ def test_two_histograms_that_are_shifted_lie_so_many_quartile_ranges_apart(shift
 
 
 def test_a_site_with_too_few_people_has_a_row_without_a_number() -> None:
-    few = rows(figures({"a": site()}, {"c": "too few"}, too_few=("c",)))[1]
-    assert (few.site, few.people, few.healthy) == ("c", "too few", "–")
+    few = rows(figures({"a": site()}, {"c": "too few"}, too_few=("c",), minimum=10))[1]
+    assert (few.site, few.people, few.healthy) == ("c", "<10*", "–")
 
 
 def test_a_row_says_what_is_told_and_that_something_is_not() -> None:
     found = figures({"a": site(), "b": site(group={(0, 1): 20}, age_F={}, age_M={}, age_unknown={(3, 6): 20})})
     a, b, every = rows(found)
     assert (a.healthy, a.patients, a.ages, a.women, a.lacking) == ("12", "8", "30–69", "50%", "none")
-    assert (b.healthy, b.patients, b.ages, b.women) == ("not told", "not told", "30–69", "not told")
-    assert (every.people, every.healthy, every.women) == ("40", "12 or more", "50% of 20")
+    assert (b.healthy, b.patients, b.ages, b.women) == ("0–20", "0–20", "30–69", "not told")
+    assert (every.people, every.healthy, every.women) == ("40", "12–32", "50% of 20")
     assert plain(str(terminal_table(found).title)) == "Cohorts of s"
 
 
