@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
@@ -62,6 +61,9 @@ def reproduce(
     as_json: JsonOption = False,
 ) -> None:
     """Reproduce a published table, given its data, and print our figures beside the published ones."""
+    if name is None and resume is None:
+        _list()
+        return
     from normfed_client.hospital.device import choose_device
     from normfed_simulation import experiment
     from normfed_simulation.reproduction import data as given_data
@@ -72,10 +74,8 @@ def reproduce(
         if name is not None or data or look_alike or federated is not None:
             raise StudyError("--resume continues a reproduction; leave out NAME and options that change it.")
         path = resume
-    elif name is None:
-        _list({each: recipe.load(each) for each in recipe.names()})
-        return
     else:
+        assert name is not None
         chosen = recipe.load(name)
         if look_alike and data:
             raise StudyError("--look-alike makes the data up, and --data gives them. Leave out one of the two.")
@@ -147,10 +147,13 @@ def _show(console: Console, found: Reproduction, page: Path) -> None:
     console.print(f"Report: [bold]{page}[/]", soft_wrap=True, highlight=False)
 
 
-def _list(recipes: Mapping[str, Recipe]) -> None:
+def _list() -> None:
+    """All recipes; loads nothing that computes."""
+    from normfed_simulation.reproduction import recipe
+
     console = Console(highlight=False)
-    for name, recipe in recipes.items():
-        _tell(console, name, recipe)
+    for name in recipe.names():
+        _tell(console, name, recipe.load(name))
         console.print()
     console.print("With data:    normfed reproduce NAME --data ROLE=DIR ...")
     console.print("To try it on small made-up data, which reproduces nothing: normfed reproduce NAME --look-alike")
