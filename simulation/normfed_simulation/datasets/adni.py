@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from normfed_client.imaging.bids import Participant
+from normfed_client.imaging.participants import Participant
 from normfed_simulation.datasets.contents import Contents, subject
 from normfed_simulation.datasets.downloaded import Downloaded
 from normfed_simulation.datasets.ida import collection, first_visit, images

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from normfed_client.imaging.bids import SEXES, Participant, Problem
+from normfed_client.imaging.bids import Problem
+from normfed_client.imaging.participants import SEXES, Participant
 from normfed_simulation.datasets.contents import Contents, Visit, subject
 from normfed_simulation.datasets.downloaded import Downloaded
 from normfed_simulation.datasets.naming import by_person

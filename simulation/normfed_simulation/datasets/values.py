@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from normfed_client.imaging.bids import MAXIMUM_AGE, SEXES, Problem
+from normfed_client.imaging.bids import Problem
+from normfed_client.imaging.participants import MAXIMUM_AGE, SEXES
 from normfed_common.learning.cohort import Sex
 from normfed_simulation.datasets.contents import Contents, subject
 from normfed_simulation.datasets.naming import matches

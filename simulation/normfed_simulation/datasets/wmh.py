@@ -11,8 +11,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from normfed_client.imaging.bids import Participant, Problem
+from normfed_client.imaging.bids import Problem
 from normfed_client.imaging.labels import IGNORED
+from normfed_client.imaging.participants import Participant
 from normfed_common.study.base import Frozen
 from normfed_simulation.datasets.contents import Contents, Visit, subject
 from normfed_simulation.datasets.downloaded import Downloaded

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from commands import normfed
 
-from normfed_client.imaging.bids import Participant, Visit, read_dataset
+from normfed_client.imaging.bids import Visit, read_dataset
+from normfed_client.imaging.participants import Participant
 from normfed_common.foundation.errors import DatasetError, StudyError
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig

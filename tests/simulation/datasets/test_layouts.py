@@ -292,7 +292,7 @@ WRONG: dict[str, tuple[str, Callable[[Path], Path], dict[str, Any], str]] = {
         "bids",
         lambda r: _edited(downloads.bids(r), "participants.tsv", "sub-b", "sub-a"),
         {},
-        "sub-a is there twice. Keep one of the two.",
+        "participants.tsv: sub-a is there twice. Keep one of the two rows.",
     ),
     "no institution": (
         "brats",
