@@ -174,4 +174,6 @@ def _tell(console: Console, name: str, recipe: Recipe) -> None:
         said = f"{count} figures: surface Dice by scanner trained on and scanner tested on"
     else:
         said = f"{count} figures of {len(recipe.table)} rows: {', '.join(metrics)}"
+    seen = "all" if recipe.compared == count else recipe.compared or "none"
+    said += f"; {seen} compared with the paper or its repository"
     show(console, [*roles, ("published", said)])

@@ -10,6 +10,7 @@ from normfed_common.foundation.files import write_text
 from normfed_simulation.reproduction.look_alike import diffusion_maps
 from normfed_simulation.reproduction.look_alike.people import MARK, WARNING, Made, everybody, place, small
 
+VERSION = 2  # raise it when a layout is filled in another way: those in caches are no longer found
 People = Mapping[str, list[Made]]
 
 
