@@ -33,7 +33,7 @@ def sheet(path: Path) -> list[list[str]]:
     try:
         with zipfile.ZipFile(path) as archive:
             shared = [_text(entry) for entry in _part(archive, SHARED)] if SHARED in archive.namelist() else []
-            rows = (list(_cells(row, shared)) for row in _part(archive, _first_sheet(archive)).iter("{*}row"))
+            rows = (list(_cells(row, shared)) for row in _part(archive, _first_sheet(archive)).findall(".//{*}row"))
             return [row for row in rows if any(row)]
     except (OSError, zipfile.BadZipFile, ElementTree.ParseError, ValueError, LookupError) as error:
         raise DatasetError(f"{path}: not readable as an Excel sheet ({error}). Download it again.") from error
@@ -49,7 +49,7 @@ def _part(archive: zipfile.ZipFile, name: str) -> Element:
 
 
 def _first_sheet(archive: zipfile.ZipFile) -> str:
-    first = next(_part(archive, WORKBOOK).iter("{*}sheet"))
+    first = _part(archive, WORKBOOK).findall(".//{*}sheet")[0]
     target = next(
         link.attrib["Target"] for link in _part(archive, LINKS) if link.attrib["Id"] == first.attrib[RELATION]
     )
@@ -59,7 +59,7 @@ def _first_sheet(archive: zipfile.ZipFile) -> str:
 def _cells(row: Element, shared: list[str]) -> Iterator[str]:
     """One after the other, with empty text for those that are left out."""
     column = 0
-    for cell in row.iter("{*}c"):
+    for cell in row.findall("{*}c"):
         at = _column(cell.attrib["r"]) if "r" in cell.attrib else column
         yield from [""] * (at - column)
         yield _value(cell, shared)
@@ -69,14 +69,14 @@ def _cells(row: Element, shared: list[str]) -> Iterator[str]:
 def _value(cell: Element, shared: list[str]) -> str:
     kind = cell.attrib.get("t")
     if kind == "inlineStr":
-        return _text(cell)
+        return "".join(map(_text, cell.findall("{*}is")))
     said = cell.findtext("{*}v") or ""
     return shared[int(said)] if kind == "s" and said else said
 
 
 def _text(entry: Element) -> str:
-    """Of a cell or a shared text, whose parts may each have a font of their own."""
-    return "".join(part.text or "" for part in entry.iter("{*}t"))
+    """Of a cell or a shared text, whose runs may each have a font of their own."""
+    return "".join(part.text or "" for part in (*entry.findall("{*}t"), *entry.findall("{*}r/{*}t")))
 
 
 def _column(place: str) -> int:
