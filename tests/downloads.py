@@ -114,6 +114,10 @@ def brats19(root: Path) -> Path:
 def brats20(root: Path) -> Path:
     """Three people, of whom one is new in 2020."""
     top = gliomas(root / "MICCAI_BraTS2020_TrainingData", [f"BraTS20_Training_00{n}" for n in (1, 2, 3)])
+    # As the segmentation of number 355 is called.
+    (top / "BraTS20_Training_002/BraTS20_Training_002_seg.nii.gz").rename(
+        top / "BraTS20_Training_002/W39_1998.09.19_Segm.nii"
+    )
     (top / "name_mapping.csv").write_text(
         "Grade,BraTS_2017_subject_ID,BraTS_2018_subject_ID,TCGA_TCIA_subject_ID,BraTS_2019_subject_ID,"
         "BraTS_2020_subject_ID\n"

@@ -19,7 +19,7 @@ from normfed_common.foundation.errors import DatasetError
 from normfed_common.study.data import site_name
 from normfed_simulation.datasets.contents import Contents, Visit, subject
 from normfed_simulation.datasets.downloaded import Downloaded
-from normfed_simulation.datasets.naming import by_person
+from normfed_simulation.datasets.naming import by_person, matches
 from normfed_simulation.datasets.spreadsheet import read_table, unique
 from normfed_simulation.datasets.values import table, tell
 
@@ -31,6 +31,7 @@ NAME = r"(?P<person>Bra[tT][sS](17|18|19|20|2021)_\w+?)" + FILE
 NAME_2023 = r"(?P<person>BraTS-GLI-\d{5}-\d{3})-(?P<kind>t1n|t1c|t2w|t2f|seg)\.nii(\.gz)?"
 KINDS_2023 = {"t1n": "t1", "t1c": "t1ce", "t2w": "t2", "t2f": "flair", "seg": "seg"}
 MAPPING, PARTITION = "name_mapping.csv", "partitioning_1.csv"
+MISNAMED = r"W39_1998\.09\.19_Segm\.nii(\.gz)?"  # the segmentation of BraTS20_Training_355
 SITES = r"(BraTS21-17_Mapping|BraTS2023_2017_GLI_Mapping)\.(xlsx|csv)"
 SITE = "Site No (represents the originating institution)"
 
@@ -65,10 +66,14 @@ class BraTS(Downloaded):
         for name, files in by_person(root, NAME_2023).items():
             people[name] = {KINDS_2023[kind]: file for kind, file in files.items()}
         institutions = _institutions(root, list(people))
+        misnamed = next((path for path, _ in matches(root, MISNAMED)), None)
         tell(found, people.keys() - institutions.keys(), "is of no institution that a name or a table tells: left out")
         for name, files in people.items():
             if name in institutions:
-                add_glioma(found, name, institutions[name], {kind: path for kind, (path, _) in files.items()})
+                paths = {kind: path for kind, (path, _) in files.items()}
+                if misnamed is not None and misnamed.parent in {path.parent for path in paths.values()}:
+                    paths.setdefault("seg", misnamed)
+                add_glioma(found, name, institutions[name], paths)
         return found
 
 

@@ -122,8 +122,9 @@ def adni(root: Path) -> Path:
     )
 
 
-def test_adni_has_the_site_that_begins_a_name_and_the_best_scan_of_the_first_day(root: Path) -> None:
-    tree(adni(root), ADNIMERGE__csv=MERGED)
+@pytest.mark.parametrize("diagnosis", ["DX_bl", "DX.bl"])  # as the archive and as the R package write it
+def test_adni_has_the_site_that_begins_a_name_and_the_best_scan_of_the_first_day(root: Path, diagnosis: str) -> None:
+    tree(adni(root), ADNIMERGE_14Oct2024__csv=MERGED.replace("DX_bl", diagnosis))
     people = read(root)
     assert [visit.participant for visit in people.values()] == [
         Participant("sub-002S0295", "002", "control", 84.8, "M", "1.5T"),

@@ -153,7 +153,9 @@ def test_gliomas_have_four_images_on_the_grid_of_one_segmentation(tmp_path: Path
 
 
 def test_brats_2020_people_without_an_earlier_name_are_left_out_and_said(tmp_path: Path) -> None:
-    (problem,) = read("brats", downloads.brats20(tmp_path)).problems
+    found = read("brats", downloads.brats20(tmp_path))
+    (problem,) = found.problems
+    assert any(path.name == "W39_1998.09.19_Segm.nii" for path in found.links.values())  # one was never renamed
     assert problem.what == "sub-BraTS20Training003"
     assert problem.why == "is of no institution that a name or a table tells: left out"
 
