@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from normfed_common.learning.cohort import Sex
 from normfed_common.wording.terminal_text import some
 
 MAXIMUM_AGE = 120
+# By the first letters of the unit in which participants.json says that ages are.
+YEARS = {"month": 1 / 12, "week": 7 / 365.25, "day": 1 / 365.25}
 SEXES: dict[str, Sex] = {"f": "F", "female": "F", "m": "M", "male": "M"}
 
 
@@ -60,9 +63,9 @@ def read_participants(path: Path) -> dict[str, Participant]:
             raise DatasetError(f"{path}: has no column {column!r}; found {some(sorted(map(str, columns)))}. {cure}")
     if not rows:
         raise DatasetError(f"{path}: lists nobody.")
-    found: dict[str, Participant] = {}
+    found, unit = dict[str, Participant](), years_per_unit(path, "age")
     for number, row in enumerate(rows, start=2):
-        participant = _participant(row, path, number)
+        participant = _participant(row, path, number, unit)
         if participant.subject in found:
             raise DatasetError(
                 f"{path}, line {number}: {participant.subject} is listed twice. Keep one of the two lines."
@@ -71,7 +74,17 @@ def read_participants(path: Path) -> dict[str, Participant]:
     return found
 
 
-def _participant(row: dict[str, str], path: Path, number: int) -> Participant:
+def years_per_unit(table: Path, column: str) -> float:
+    """What ages of a column of participants.tsv are multiplied with: 1, unless participants.json tells other units."""
+    try:
+        said = json.loads(table.with_suffix(".json").read_text(encoding="utf-8-sig"))
+        unit = str(said[column]["Units"]).lower()
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):  # none, or it does not say
+        return 1.0
+    return next((years for name, years in YEARS.items() if unit.startswith(name)), 1.0)
+
+
+def _participant(row: dict[str, str], path: Path, number: int, unit: float) -> Participant:
     subject, site = (row.get("participant_id") or "").strip(), (row.get("site") or "").strip()
     if not subject.startswith("sub-"):
         raise DatasetError(f"{path}, line {number}: participant_id {subject!r} does not begin with sub-.")
@@ -79,7 +92,7 @@ def _participant(row: dict[str, str], path: Path, number: int) -> Participant:
         raise DatasetError(f"{path}, line {number}: {subject} has no site. Fill in the column site.")
     raw_age = (row.get("age") or "").strip()
     try:
-        age = None if raw_age in MISSING else float(raw_age.rstrip("+"))
+        age = None if raw_age in MISSING else float(raw_age.rstrip("+")) * unit
     except ValueError as error:
         raise DatasetError(f"{path}, line {number}: age {raw_age!r} of {subject} is not a number of years.") from error
     if age is not None and not 0 <= age <= MAXIMUM_AGE:

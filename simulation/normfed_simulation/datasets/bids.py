@@ -1,4 +1,9 @@
-"""A BIDS dataset whose participants.tsv tells the sites in a column of another name, or only the scanners."""
+"""A BIDS dataset whose participants.tsv tells the sites in a column of another name, or only the scanners.
+
+Compared with real datasets of OpenNeuro, as git has them: ds000030 (diagnosis: CONTROL, ScannerSerialNumber: 35343.0),
+ds003592 (site, no groups: all are healthy), ds003416 (a row per session); their scans are links into `.git/annex` that
+lead nowhere until somebody gets the files.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,7 @@ from pydantic import Field
 
 from normfed_client.imaging.bids import Problem
 from normfed_client.imaging.cache import default_root
-from normfed_client.imaging.participants import MAXIMUM_AGE, SEXES, Participant
+from normfed_client.imaging.participants import MAXIMUM_AGE, SEXES, Participant, years_per_unit
 from normfed_client.imaging.scanners import MISSING
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.study.base import Frozen
@@ -126,7 +131,8 @@ class Bids(Downloaded):
                 "data.dataset: {name: bids, column: center}."
             )
         scanner = self._column("scanner", SCANNERS, columns, root)
-        group = self._column("group", GROUPS, columns, root)
+        group, age = self._column("group", GROUPS, columns, root), _of(AGES, columns)
+        unit = years_per_unit(root / TABLE, age or "")
         found = Contents(root)
         for row in _first_rows(rows, site, root):
             name = row["participant_id"]
@@ -136,7 +142,7 @@ class Bids(Downloaded):
                 name if name.startswith("sub-") else subject(name),
                 site_name(row[site]),
                 self._group(row[group] if group else ""),
-                _age(row, _of(AGES, columns), found),
+                _age(row, age, unit, found),
                 SEXES.get(row.get(_of(("sex", "gender"), columns) or "", "").lower()),
                 row[scanner] if scanner and row[scanner] not in MISSING else None,
             )
@@ -195,12 +201,12 @@ def _of(usual: tuple[str, ...], columns: list[str]) -> str | None:
     return next((lower[name] for name in usual if name in lower), None)
 
 
-def _age(row: dict[str, str], column: str | None, found: Contents) -> float | None:
+def _age(row: dict[str, str], column: str | None, unit: float, found: Contents) -> float | None:
     said = row.get(column or "", "")
     if said in MISSING:
         return None
     try:
-        age = float(said.rstrip("+"))
+        age = float(said.rstrip("+")) * unit
     except ValueError:
         age = -1.0
     if not 0 <= age <= MAXIMUM_AGE:
@@ -220,4 +226,5 @@ def _files(root: Path) -> list[Path]:
             if not name.startswith(HIDDEN) and name not in OTHERS and Path(folder, name).resolve() != cache
         )
         found += [Path(folder, name) for name in sorted(names) if not name.startswith(HIDDEN)]
-    return [path for path in found if path not in (root / TABLE, root / "dataset_description.json")]
+    anew = {root / name for name in (TABLE, "participants.json", "dataset_description.json")}
+    return [path for path in found if path not in anew]

@@ -1,8 +1,9 @@
 """OASIS-1: 416 people of 18 to 96 years on one scanner, a hundred of them with dementia.
 
-Layout: the discs of oasis-brains.org (``disc1/OAS1_0001_MR1/PROCESSED/MPRAGE/T88_111``), as clinica's OASIS converter
-reads them: CDR 0 or none is control. The average of a person's scans, bias-corrected, skull-stripped and in Talairach
-space (``..._t88_masked_gfc``) is taken. Names in MR2 are of a second visit of twenty people, which is left out.
+Table: oasis_cross-sectional-<digits>.xlsx of sites.wustl.edu/oasisbrains. Layout: the discs of oasis-brains.org
+(``disc1/OAS1_0001_MR1/PROCESSED/MPRAGE/T88_111``), as clinica's OASIS converter reads them: CDR 0 or none is control.
+The average of a person's scans, bias-corrected, skull-stripped and in Talairach space (``..._t88_masked_gfc``) is
+taken. Names in MR2 are of a second visit of twenty people, which is left out.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from normfed_client.imaging.bids import read_dataset
 from normfed_common.foundation.errors import DatasetError
 from normfed_simulation.datasets.catalogue import DATASETS, downloaded
 from normfed_simulation.datasets.contents import Contents
-from normfed_simulation.datasets.recognition import recognised
+from normfed_simulation.datasets.recognition import as_bids, recognised
 
 TREES: dict[str, tuple[str, Callable[[Path], Path], dict[str, int]]] = {
     "ixi": ("ixi", downloads.ixi, {"Guys": 2, "HH": 3, "IOP": 1}),
@@ -257,6 +257,16 @@ def test_a_dataset_of_healthy_people_needs_no_column_of_groups(tmp_path: Path) -
     found = read("bids", root, everybody_healthy=True)
     assert {person.group for person in found.people.values()} == {"control"}
     assert len(found.problems) == 1
+
+
+def test_ages_in_months_are_years_in_the_view_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NORMFED_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "source"
+    table = "participant_id\tage\tcenter\nsub-01\t360\tA\nsub-02\t36\tB\n"
+    downloads.touch(root, [f"sub-0{n}/anat/sub-0{n}_T1w.nii.gz" for n in (1, 2)])
+    (root / "participants.tsv").write_text(table)
+    (root / "participants.json").write_text('{"age": {"Units": "months"}}')
+    assert [visit.participant.age for visit in read_dataset(as_bids(root)).visits] == [30, 3]
 
 
 def test_rows_of_sessions_are_one_person_of_one_site(tmp_path: Path) -> None:
