@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from normfed_client.imaging import diffusion, labels
-from normfed_client.imaging.dataset_files import Files, check_ends, files
+from normfed_client.imaging import labels
+from normfed_client.imaging.dataset_files import Files, beside, check_ends, files
 from normfed_client.imaging.near_matches import NearMatch, instead, near_matches, place_of
 from normfed_client.imaging.participants import Participant, read_participants
 from normfed_client.imaging.scanners import scanners_of_sessions
@@ -229,7 +229,7 @@ def _add_maps(images: dict[str, Path], found: Files, name: str, problems: list[P
     registered = _in_template_space(found.spaces) if found.spaces else None
     spaces: dict[str, str] = {}
     for parameter, maps in found.maps.items():
-        here = diffusion.beside(maps, registered, TEMPLATE_SPACE)
+        here = beside(maps, registered, TEMPLATE_SPACE)
         if not here:
             why = f"{maps[0][1].name} is in {maps[0][0]}, and the other scans are not: left out"
             problems.append(Problem(name, f"{why}. Write the map in the space of the scanner or of the T1w"))

@@ -1,20 +1,24 @@
 """The files of a BIDS dataset by person and visit, as their names alone tell.
 
-Scans lie in the dataset itself; masks, and maps of the diffusion tensor, in it or in any folder of `derivatives`.
+Scans lie in the dataset itself; masks, and maps of the diffusion tensor, in it or in any folder of `derivatives`. Maps
+are named as BIDS has them (extension proposal 16), and QSIRecon writes them:
+``sub-01_space-T1w_model-tensor_param-FA_dwimap.nii.gz``.
 """
 
 from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from normfed_client.imaging import diffusion
 from normfed_client.imaging.near_matches import Visited
 from normfed_common.foundation.errors import DatasetError
-from normfed_common.study.modalities import CONTRASTS
+from normfed_common.study.modalities import CONTRASTS, MAPS
+
+MAP = "dwimap"  # the suffix of maps
 
 
 @dataclass
@@ -32,6 +36,28 @@ class Files:
         return [path for paths in self.images.values() for path in paths] + [
             path for maps in self.maps.values() for _, path in maps
         ]
+
+
+def parameter_of(entities: Mapping[str, str]) -> str | None:
+    """FA or MD, by a file's entities; None of any other map."""
+    name = entities.get("param", "").upper()
+    return name if name in MAPS else None
+
+
+def beside(maps: Sequence[tuple[str, Path]], in_template_space: bool | None, template: str) -> list[tuple[str, Path]]:
+    """Maps of one parameter, each with its space, that lie where the person's other scans do.
+
+    Parameters
+    ----------
+    in_template_space
+        Whether the other scans do; None where there are none.
+    template
+        How the names of the template's spaces begin.
+    """
+    there = [one for one in maps if one[0].startswith(template)]
+    if in_template_space is None:
+        return there or list(maps)
+    return there if in_template_space and there else [one for one in maps if one not in there]
 
 
 def check_ends(root: Path) -> None:
@@ -67,8 +93,8 @@ def files(root: Path) -> dict[Visited, Files]:
     found: dict[Visited, Files] = defaultdict(Files)
     for entities, suffix, path in _artifacts(ancpbids.load_dataset(str(root)), root):
         derived = "derivatives" in path.relative_to(root).parts
-        parameter = diffusion.parameter(entities) if suffix == diffusion.SUFFIX else None
-        if (suffix == diffusion.SUFFIX and parameter is None) or (suffix in CONTRASTS and derived):
+        parameter = parameter_of(entities) if suffix == MAP else None
+        if (suffix == MAP and parameter is None) or (suffix in CONTRASTS and derived):
             continue  # another map, or a scan that another program has changed
         key = (f"sub-{entities['sub']}", entities.get("ses"))
         if not path.exists():
@@ -96,7 +122,7 @@ def files(root: Path) -> dict[Visited, Files]:
 
 def _artifacts(dataset: Any, root: Path) -> list[tuple[dict[str, str], str, Path]]:
     artifacts = []
-    for item in dataset.query(return_type="object", suffix=[*CONTRASTS, diffusion.SUFFIX, "mask", "dseg"]):
+    for item in dataset.query(return_type="object", suffix=[*CONTRASTS, MAP, "mask", "dseg"]):
         if str(item.extension) in (".nii", ".nii.gz") and "sub" in item.entities:
             artifacts.append((dict(item.entities), str(item.suffix), Path(item.get_absolute_path())))
     return sorted(artifacts, key=lambda artifact: str(artifact[2]))

@@ -2,14 +2,12 @@
 
 Fractional anisotropy (FA) lies in 0 to 1. Mean diffusivity (MD) is told in mm²/s, or in µm²/ms or µm²/s, which are a
 thousand and a million times as much; it becomes a share of free water's at body temperature, 3.0e-3 mm²/s (Holz 2000),
-so that both lie in 0 to 1, and grey and white matter at about .25 of MD. Names as BIDS has them (extension proposal 16)
-and QSIRecon writes them: ``sub-01_space-T1w_model-tensor_param-FA_dwimap.nii.gz``.
+so that both lie in 0 to 1, and grey and white matter at about .25 of MD. Which files they are: `dataset_files`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -18,33 +16,10 @@ from normfed_client.imaging.nifti import Image
 from normfed_common.foundation.errors import ScanError
 from normfed_common.study.modalities import MAPS
 
-SUFFIX = "dwimap"
 FREE_WATER_MM2_S = 3.0e-3
 UNITS_MM2_S = (1.0, 1e-3, 1e-6)  # mm²/s, µm²/ms, µm²/s
 MEDIAN_MM2_S = (2e-4, 3e-3)  # of a brain, with more than enough room: it is about 8e-4
 MEDIAN_FA = (0.02, 0.8)  # of a brain: it is about .2
-
-
-def parameter(entities: Mapping[str, str]) -> str | None:
-    """FA or MD, by a file's entities; None of any other map."""
-    name = entities.get("param", "").upper()
-    return name if name in MAPS else None
-
-
-def beside(maps: Sequence[tuple[str, Path]], in_template_space: bool | None, template: str) -> list[tuple[str, Path]]:
-    """Maps of one parameter, each with its space, that lie where the person's other scans do.
-
-    Parameters
-    ----------
-    in_template_space
-        Whether the other scans do; None where there are none.
-    template
-        How the names of the template's spaces begin.
-    """
-    there = [one for one in maps if one[0].startswith(template)]
-    if in_template_space is None:
-        return there or list(maps)
-    return there if in_template_space and there else [one for one in maps if one not in there]
 
 
 def to_reference(scans: Mapping[str, Image], reference: str) -> dict[str, np.ndarray]:
