@@ -83,7 +83,8 @@ class Visit:
     def _expected(self, modality: str) -> str:
         session = (f"ses-{self.session}",) if self.session else ()
         kind, ending = place_of(modality)
-        folder = Path(self.participant.subject, *session, kind)
+        top = ("derivatives", "*") if modality in MAPS else ()
+        folder = Path(*top, self.participant.subject, *session, kind)
         said = f"expected {folder / f'{self.name}_{ending}.nii.gz'}"
         return said + instead([near for near in self.near if near.modality == modality], self.name)
 

@@ -90,7 +90,7 @@ def test_a_visit_without_a_map_says_where_it_was_expected_and_what_is_nearly_one
     root = dataset(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz", "derivatives/fsl/sub-01/dwi/sub-01_dti_FA.nii.gz")
     (visit,) = read_dataset(root).visits
     assert visit.lacks(["FA"]) == (
-        "has no FA (expected sub-01/dwi/sub-01_param-FA_dwimap.nii.gz; found derivatives/fsl/sub-01/dwi/"
+        "has no FA (expected derivatives/*/sub-01/dwi/sub-01_param-FA_dwimap.nii.gz; found derivatives/fsl/sub-01/dwi/"
         "sub-01_dti_FA.nii.gz, whose name does not end in _param-FA_dwimap.nii.gz)"
     )
 
