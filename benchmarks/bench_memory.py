@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from common import Brains, machine, setting
 
-from normfed_client.imaging.bids import Participant, Visit
+from normfed_client.imaging.bids import Visit
 from normfed_client.imaging.cache import Entry, write_arrays
 from normfed_client.imaging.cohort import PreparedCohort
+from normfed_client.imaging.participants import Participant
 from normfed_client.training.loop import Settings
 from normfed_client.training.loop import train as train_epochs
 from normfed_common.learning.entries import build

@@ -15,14 +15,9 @@ from normfed_client.training.made_before import FOLDER
 from normfed_common.foundation.errors import DatasetError, PluginError, StudyError
 from normfed_server.runs.folder import Run
 from normfed_server.sites.description import POOLED
+from normfed_simulation.shipped import shipped_folder
 
 CONDITIONS = "conditions.json"  # what the simulation does to the federation beside the study
-
-
-def shipped_folder() -> Path:
-    """Where the studies lie that come with normfed: in the wheel, or in the source tree."""
-    here = Path(__file__).parent
-    return next(folder for folder in (here / "shipped_studies", here.parents[1] / "studies") if folder.is_dir())
 
 
 def shipped_study(name: str) -> Path:

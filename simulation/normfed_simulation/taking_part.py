@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 
 from normfed_client.imaging.bids import Dataset, Problem, Visit
 from normfed_client.imaging.cohort import Lots, Roles, assign, select
@@ -35,13 +37,17 @@ def roles_of(study: StudyConfig, dataset: Dataset, lots: Lots | None = None) -> 
     root, sites = dataset.root, dataset.sites()
     check_names(study.data, sites, {visit.participant.subject for visit in dataset.visits}, str(root))
     wanted = study.data.sites or tuple(name for name in sites if name not in study.data.exclude)
-    problems, roles = list(dataset.problems), dict[str, Roles]()
+    problems, roles, without = list(dataset.problems), dict[str, Roles](), list[Visit]()
     for name in wanted:
         chosen, left_out = select(sites[name], name, study.data)
         problems += left_out
         found = assign(chosen, name, study, lots)
         if found.everybody():
             roles[name] = found
+        else:
+            without += chosen
+    if not roles and without:
+        raise DatasetError(_without_a_role(root, study, without))
     if not roles:
         example = f" For example {problems[-1].what}: {problems[-1].why}." if problems else ""
         raise DatasetError(
@@ -58,6 +64,18 @@ def why_not(study: StudyConfig, dataset: Dataset) -> str:
     except (DatasetError, StudyError) as error:
         return str(error)
     return ""
+
+
+def _without_a_role(root: Path, study: StudyConfig, visits: list[Visit]) -> str:
+    """Why people who have all scans neither train nor test: by their groups."""
+    people = {visit.participant.subject: visit.participant.group or "none" for visit in visits}
+    groups = ", ".join(f"{group} ({count})" for group, count in sorted(Counter(people.values()).items()))
+    healthy = " or ".join(study.data.control_groups)
+    return (
+        f"{root}: {len(people)} people have {' and '.join(study.data.required)}, and none is in the group {healthy}, "
+        f"has a lesion mask or is in one of data.ill_groups; their groups: {groups}. Name the healthy group under "
+        "data.control_groups, or fill in the column group."
+    )
 
 
 def check_plan(study: StudyConfig, roles: Mapping[str, Roles]) -> None:
@@ -77,7 +95,7 @@ def check_plan(study: StudyConfig, roles: Mapping[str, Roles]) -> None:
         raise DatasetError(
             f"No site can test: nobody of {people} people has a lesion mask that counts "
             "(derivatives/*/sub-*_label-X_mask.nii.gz). Add patients, such as those of another dataset by a second "
-            "--data DIR."
+            "--data DIR; or name groups that are ill without a mask under data.ill_groups."
         )
 
     def count(visits: tuple[Visit, ...]) -> int:

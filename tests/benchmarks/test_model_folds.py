@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from normfed_client.hospital.site import Case
-from normfed_client.imaging.bids import Mask, Participant, Visit
+from normfed_client.imaging.bids import Mask, Visit
 from normfed_client.imaging.cache import Entry, write_arrays
 from normfed_client.imaging.cohort import assign, kind
+from normfed_client.imaging.participants import Participant
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 

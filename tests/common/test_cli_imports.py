@@ -56,6 +56,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *(f"{name} --help" for name in ("site", "server", "simulate", "compare", "report", "score", "rehearse")),
         *(
             "reproduce --help",
+            "reproduce",
             "study --help",
             "study domain-shift --help",
             "inspect --help",

@@ -275,7 +275,10 @@ BAD = [
     (changed("model.one_class", {"nu": 1.5}), "one_class.nu"),
     (changed("model.one_class", {"fit_on": "moon"}), "one_class.fit_on"),
     (changed("data.modalities", ["T1w", "T1w"]), "modalities lists one of them twice"),
-    (changed("data.modalities", ["CT"]), "data.modalities.0: must be one of T1w, T2w, FLAIR, pet, or ce-AGENT_T1w"),
+    (
+        changed("data.modalities", ["CT"]),
+        "data.modalities.0: must be one of T1w, T2w, FLAIR, pet, FA, MD, or ce-AGENT_T1w",
+    ),
     (changed("data.modalities", ["T1w", "Flair"]), "such as ce-gadolinium_T1w. Did you mean FLAIR? (got 'Flair')."),
     (changed("data.may_lack", ["T2w"]), "may_lack names T2w, which modalities does not list"),
     (changed("data.may_lack", ["FLAIR", "T1w"]), "may_lack lists every modality: of a scan without any"),

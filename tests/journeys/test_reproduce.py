@@ -52,6 +52,13 @@ def reproduced(*arguments: object) -> tuple[Path, dict[str, Any], str]:
     return folder, json.loads((folder / "reproduction.json").read_text()), " ".join(result.output.split())
 
 
+def test_without_maps_of_diffusion_what_needs_only_t1w_is_run(trees: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(trees["ppmi"], tmp_path / "ppmi", ignore=shutil.ignore_patterns("derivatives"))
+    lacking = running.not_run(recipe.load("ppmi-parkinson"), "ppmi-parkinson", {"people": (tmp_path / "ppmi",)}, True)
+    assert set(lacking) == {"sae", "mixture"}
+    assert "has no FA (expected derivatives/*/sub-3110/dwi/sub-3110_param-FA_dwimap.nii.gz)" in lacking["mixture"]
+
+
 @pytest.mark.parametrize("kind", TREES)
 def test_a_look_alike_is_read_as_the_dataset_that_it_looks_like(kind: str, trees: dict[str, Path]) -> None:
     found = recognised(trees[kind])

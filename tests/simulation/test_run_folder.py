@@ -41,6 +41,7 @@ def test_only_what_is_refused_before_anything_happened_leaves_no_folder(
         (None, [], "add --data DIR"),
         ("people", [], "nobody has all of T1w, FLAIR, T2w"),
         ("people", ["--attack", "zebra:nan"], "no site called zebra"),
+        ("strangers", [], "2 people have T1w and FLAIR, and none is in the group control, has a lesion mask or is in"),
     ],
 )
 def test_what_the_data_do_not_allow_is_said_before_anything_is_shown_or_made(
@@ -48,7 +49,9 @@ def test_what_the_data_do_not_allow_is_said_before_anything_is_shown_or_made(
 ) -> None:
     (tmp_path / "empty").mkdir()
     cohorts.write(tmp_path / "people", {"a": {"control": 2}})
-    modalities = "[T1w, FLAIR]" if more else "[T1w, FLAIR, T2w]"
+    table = cohorts.write(tmp_path / "strangers", {"a": {"control": 2}}) / "participants.tsv"
+    table.write_text(table.read_text().replace("\tcontrol", "\tvolunteer"))
+    modalities = "[T1w, FLAIR]" if more or data == "strangers" else "[T1w, FLAIR, T2w]"
     (tmp_path / "s.yaml").write_text(f"{{name: s, data: {{modalities: {modalities}}}, model: {{name: siamese}}}}")
     given = ["--data", tmp_path / data] if data else []
     words = [command, tmp_path / "s.yaml", *given, *more, "--out", tmp_path / "runs", "--workers", 0]

@@ -20,10 +20,11 @@ from normfed_client.hospital.machine import computing
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.hospital.site import Case, Site
-from normfed_client.imaging.bids import TEMPLATE_SPACE, Participant, Visit, read_dataset
+from normfed_client.imaging.bids import TEMPLATE_SPACE, Visit, read_dataset
 from normfed_client.imaging.cache import Cache, default_root
 from normfed_client.imaging.cohort import NO_LESION
 from normfed_client.imaging.mapping import ScanPlace, place_on, write_map
+from normfed_client.imaging.participants import Participant
 from normfed_client.imaging.preprocessing import Recipe, missing_modalities, prepare
 from normfed_client.imaging.template import anatomy, common_grid
 from normfed_common.algorithms.clusters import model_number
@@ -43,7 +44,10 @@ from normfed_common.studies import study_of_run
 from normfed_common.study.config import StudyConfig
 
 MODEL = "model.safetensors"
-NAME = re.compile(r"^(?P<stem>.*?)(?:^|_)(?P<modality>(?:ce-[A-Za-z0-9]+_)?(?:T1w|T2w|FLAIR|pet))\.nii(?:\.gz)?$")
+NAME = re.compile(
+    r"^(?P<stem>.*?)(?:^|_)(?:(?P<modality>(?:ce-[A-Za-z0-9]+_)?(?:T1w|T2w|FLAIR|pet))"
+    r"|(?:model-[A-Za-z0-9]+_)?param-(?P<map>FA|MD|fa|md)_dwimap)\.nii(?:\.gz)?$"
+)
 
 
 @dataclass(frozen=True)
@@ -285,11 +289,10 @@ def group(scans: Sequence[Path]) -> list[Visit]:
                 f"{path}: the name does not say the modality; expected it to end in _T1w.nii.gz, _FLAIR.nii.gz, ..."
             )
         images = found.setdefault(match["stem"], {})
-        if match["modality"] in images:
-            raise ScanError(
-                f"{path}: a second {match['modality']} of {match['stem']}, beside {images[match['modality']]}."
-            )
-        images[match["modality"]] = path
+        modality = match["modality"] or match["map"].upper()
+        if modality in images:
+            raise ScanError(f"{path}: a second {modality} of {match['stem']}, beside {images[modality]}.")
+        images[modality] = path
     return [
         Visit(Participant(stem, "", ""), None, images, in_template_space=f"space-{TEMPLATE_SPACE}" in stem)
         for stem, images in sorted(found.items())

@@ -8,45 +8,22 @@ they lie.
 
 from __future__ import annotations
 
-import csv
-import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from normfed_client.imaging import labels
-from normfed_client.imaging.near_matches import NearMatch, Visited, instead, near_matches
-from normfed_client.imaging.scanners import MISSING, scanner_of, scanners_of_sessions
+from normfed_client.imaging.dataset_files import Files, beside, check_ends, files
+from normfed_client.imaging.near_matches import NearMatch, instead, near_matches, place_of
+from normfed_client.imaging.participants import Participant, read_participants
+from normfed_client.imaging.scanners import scanners_of_sessions
 from normfed_common.foundation.errors import DatasetError
-from normfed_common.learning.cohort import Sex
-from normfed_common.wording.terminal_text import printable, some
+from normfed_common.study.modalities import MAPS
+from normfed_common.wording.terminal_text import printable
 
-SUFFIXES = ("T1w", "T2w", "FLAIR", "pet")
 TISSUE = ("GM", "WM", "CSF", "brain", "head")
 TEMPLATE_SPACE = "MNI152"  # any of its versions counts as registered
-MAXIMUM_AGE = 120
-SEXES: dict[str, Sex] = {"f": "F", "female": "F", "m": "M", "male": "M"}
-
-
-@dataclass(frozen=True)
-class Participant:
-    """A row of participants.tsv.
-
-    Parameters
-    ----------
-    scanner
-        As the site calls it, sessions.tsv before participants.tsv; None where neither says: then the site counts as one
-        scanner.
-    """
-
-    subject: str
-    site: str
-    group: str
-    age: float | None = None
-    sex: Sex | None = None
-    scanner: str | None = None
 
 
 @dataclass(frozen=True)
@@ -105,8 +82,10 @@ class Visit:
 
     def _expected(self, modality: str) -> str:
         session = (f"ses-{self.session}",) if self.session else ()
-        folder = Path(self.participant.subject, *session, "pet" if modality == "pet" else "anat")
-        said = f"expected {folder / f'{self.name}_{modality}.nii.gz'}"
+        kind, ending = place_of(modality)
+        top = ("derivatives", "*") if modality in MAPS else ()
+        folder = Path(*top, self.participant.subject, *session, kind)
+        said = f"expected {folder / f'{self.name}_{ending}.nii.gz'}"
         return said + instead([near for near in self.near if near.modality == modality], self.name)
 
 
@@ -138,16 +117,6 @@ class Dataset:
         return dict(sorted(found.items()))
 
 
-@dataclass
-class _Found:
-    """Files of one person at one visit, as they are collected."""
-
-    images: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
-    masks: list[tuple[Path, dict[str, str], str]] = field(default_factory=list)
-    spaces: dict[str, str] = field(default_factory=dict)
-    broken: list[Path] = field(default_factory=list)
-
-
 def read_dataset(root: Path) -> Dataset:
     """Index a dataset by its names; no scan is opened but to settle which grid a mask is on.
 
@@ -158,15 +127,15 @@ def read_dataset(root: Path) -> Dataset:
     """
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder. Give the folder that holds participants.tsv.")
-    participants = _participants(root / "participants.tsv")
+    participants = read_participants(root / "participants.tsv")
     problems: list[Problem] = []
     visits: list[Visit] = []
     seen: set[str] = set()
     scanners: dict[str, dict[str, str]] = {}
-    _check_ends(root)
-    files = _files(root)
-    near = near_matches(root, {path for found in files.values() for paths in found.images.values() for path in paths})
-    for (subject, session), found in sorted(files.items(), key=lambda item: (item[0][0], item[0][1] or "")):
+    check_ends(root)
+    there = files(root)
+    near = near_matches(root, {path for found in there.values() for path in found.scans()})
+    for (subject, session), found in sorted(there.items(), key=lambda item: (item[0][0], item[0][1] or "")):
         participant = participants.get(subject)
         name = _name(subject, session)
         if participant is None:
@@ -191,11 +160,17 @@ def read_dataset(root: Path) -> Dataset:
             whose = [match for (person, _), matches in near.items() if person == subject for match in matches]
             problems.append(Problem(subject, f"in participants.tsv, but has no files{instead(whose, subject)}"))
     if not visits:
-        unlisted = sorted({subject for subject, _ in files} - participants.keys())
+        unlisted = sorted({subject for subject, _ in there} - participants.keys())
         if unlisted:
             raise DatasetError(
                 f"{root}: nobody who has scans is listed in participants.tsv, such as {unlisted[0]}. List everybody "
                 "there, by the names of their folders."
+            )
+        broken = [path for found in there.values() for path in found.broken]
+        if broken:
+            raise DatasetError(
+                f"{root}: all scans are links to files that are not there, such as {broken[0].relative_to(root)}. Get "
+                f"the files (datalad get, git annex get), at least of `anat`."
             )
         example = instead([match for matches in near.values() for match in matches], "sub-")
         raise DatasetError(
@@ -212,123 +187,18 @@ def people_without(visits: Iterable[Visit], modalities: Iterable[str]) -> dict[s
     return {modality: len(people) for modality, people in lacking.items() if people}
 
 
-def _participants(path: Path) -> dict[str, Participant]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        rows = list(csv.DictReader(text.splitlines(), delimiter="\t"))
-    except FileNotFoundError as error:
-        raise DatasetError(
-            f"{path}: missing. It says which person belongs to which site (columns participant_id, site)."
-        ) from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(
-            f"{path}: cannot be read as UTF-8 text ({error}). Save it again as tab-separated UTF-8."
-        ) from error
-    columns = set(rows[0]) if rows else set(text.split("\n")[0].split("\t"))
-    for column in ("participant_id", "site"):
-        if column not in columns:
-            raise DatasetError(
-                f"{path}: has no column {column!r}; found {some(sorted(map(str, columns)))}. Is it tab-separated?"
-            )
-    if not rows:
-        raise DatasetError(f"{path}: lists nobody.")
-    found: dict[str, Participant] = {}
-    for number, row in enumerate(rows, start=2):
-        participant = _participant(row, path, number)
-        if participant.subject in found:
-            raise DatasetError(
-                f"{path}, line {number}: {participant.subject} is listed twice. Keep one of the two lines."
-            )
-        found[participant.subject] = participant
-    return found
-
-
-def _participant(row: dict[str, str], path: Path, number: int) -> Participant:
-    subject, site = (row.get("participant_id") or "").strip(), (row.get("site") or "").strip()
-    if not subject.startswith("sub-"):
-        raise DatasetError(f"{path}, line {number}: participant_id {subject!r} does not begin with sub-.")
-    if site in MISSING:
-        raise DatasetError(f"{path}, line {number}: {subject} has no site. Fill in the column site.")
-    raw_age = (row.get("age") or "").strip()
-    try:
-        age = None if raw_age in MISSING else float(raw_age.rstrip("+"))
-    except ValueError as error:
-        raise DatasetError(f"{path}, line {number}: age {raw_age!r} of {subject} is not a number of years.") from error
-    if age is not None and not 0 <= age <= MAXIMUM_AGE:
-        raise DatasetError(f"{path}, line {number}: age {raw_age} of {subject} is outside 0 to {MAXIMUM_AGE} years.")
-    sex = SEXES.get((row.get("sex") or "").strip().lower())
-    group = (row.get("group") or "").strip()
-    scanner = scanner_of(row, path, number)
-    return Participant(subject, site, "" if group in MISSING else group, age, sex, scanner)
-
-
 def _name(subject: str, session: str | None) -> str:
     return subject + (f"_ses-{session}" if session else "")
 
 
-def _check_ends(root: Path) -> None:
-    """Refuse folders without an end: whoever lists two links that lead back lists them for ever.
-
-    Raises
-    ------
-    DatasetError
-        If there is such a link.
-    """
-    waiting: list[tuple[str, tuple[str, ...]]] = [(str(root), (os.path.realpath(root),))]
-    while waiting:
-        folder, above = waiting.pop()
-        try:
-            with os.scandir(folder) as entries:
-                inside = [entry for entry in entries if entry.is_dir()]
-        except OSError:  # whoever reads it says why
-            continue
-        for entry in inside:
-            real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(above[-1], entry.name)
-            if real in above:
-                raise DatasetError(f"{entry.path}: is a link to {real}, which it lies in. Remove the link.")
-            waiting.append((entry.path, (*above, real)))
-
-
-def _files(root: Path) -> dict[Visited, _Found]:
-    import ancpbids
-
-    found: dict[Visited, _Found] = defaultdict(_Found)
-    for artifact in _artifacts(ancpbids.load_dataset(str(root)), root):
-        entities, suffix, path = artifact
-        key = (f"sub-{entities['sub']}", entities.get("ses"))
-        if not path.exists():
-            found[key].broken.append(path)
-        elif suffix in ("mask", "dseg"):
-            found[key].masks.append((path, entities, suffix))
-        elif "derivatives" not in path.relative_to(root).parts:
-            modality = f"ce-{entities['ce']}_{suffix}" if "ce" in entities else suffix
-            found[key].images[modality].append(path)
-            found[key].spaces[modality] = entities.get("space", "")
-    # A mask without a session belongs to the only visit of its person.
-    for subject, session in [key for key in found if key[1] is None]:
-        visits = [key for key in found if key[0] == subject and key[1] is not None]
-        if not found[subject, session].images and visits:
-            orphan = found.pop((subject, session))
-            for key in visits:
-                found[key].masks += orphan.masks
-    return found
-
-
-def _artifacts(dataset: Any, root: Path) -> list[tuple[dict[str, str], str, Path]]:
-    artifacts = []
-    for item in dataset.query(return_type="object", suffix=[*SUFFIXES, "mask", "dseg"]):
-        if str(item.extension) in (".nii", ".nii.gz") and "sub" in item.entities:
-            artifacts.append((dict(item.entities), str(item.suffix), Path(item.get_absolute_path())))
-    return sorted(artifacts, key=lambda artifact: str(artifact[2]))
-
-
-def _visit(participant: Participant, session: str | None, found: _Found, problems: list[Problem], root: Path) -> Visit:
+def _visit(participant: Participant, session: str | None, found: Files, problems: list[Problem], root: Path) -> Visit:
     name = participant.subject + (f"_ses-{session}" if session else "")
     images: dict[str, Path] = {}
     for modality, paths in found.images.items():
         images[modality] = paths[0]
         if len(paths) > 1:
             problems.append(Problem(name, f"{len(paths)} images of {modality}; the first is used, {paths[0].name}"))
+    spaces = found.spaces | _add_maps(images, found, name, problems)
     brain: Mask | None = None
     masks: list[Mask] = []
     for path, entities, suffix in found.masks:
@@ -336,11 +206,12 @@ def _visit(participant: Participant, session: str | None, found: _Found, problem
         several = suffix == "dseg" and entities.get("desc") == labels.DESCRIPTION
         if (suffix == "dseg" and not several) or (label in TISSUE and entities.get("desc") != "brain"):
             continue
-        grid = _grid_of(path, entities, images, found.spaces)
+        grid = _grid_of(path, entities, images, spaces)
         if grid is None:
             problems.append(Problem(name, f"{path.name} lies on no scan's grid (space-{entities.get('space', '?')})"))
         elif entities.get("desc") == "brain":
-            brain = brain or Mask(path, grid, "brain")
+            if brain is None or brain.modality in MAPS:  # of a finer scan, if there is one
+                brain = Mask(path, grid, "brain")
         elif several:
             try:
                 masks += [Mask(path, grid, kind, values) for kind, values in labels.names(path, root).items()]
@@ -348,11 +219,30 @@ def _visit(participant: Participant, session: str | None, found: _Found, problem
                 problems.append(Problem(name, f"{path.name} {error}: it is left out"))
         elif label:
             masks.append(Mask(path, grid, label))
-    spaces = set(found.spaces.values())
-    registered = bool(spaces) and all(space.startswith(TEMPLATE_SPACE) for space in spaces)
+    registered = bool(spaces) and _in_template_space(spaces)
     lesions = tuple(mask for mask in masks if mask.label != labels.IGNORED)
     ignored = tuple(mask for mask in masks if mask.label == labels.IGNORED)
     return Visit(participant, session, images, brain, lesions, registered, ignored=ignored)
+
+
+def _add_maps(images: dict[str, Path], found: Files, name: str, problems: list[Problem]) -> dict[str, str]:
+    """Add to the images of a visit its maps of the diffusion tensor, and return their spaces."""
+    registered = _in_template_space(found.spaces) if found.spaces else None
+    spaces: dict[str, str] = {}
+    for parameter, maps in found.maps.items():
+        here = beside(maps, registered, TEMPLATE_SPACE)
+        if not here:
+            why = f"{maps[0][1].name} is in {maps[0][0]}, and the other scans are not: left out"
+            problems.append(Problem(name, f"{why}. Write the map in the space of the scanner or of the T1w"))
+            continue
+        spaces[parameter], images[parameter] = here[0]
+        if len(here) > 1:
+            problems.append(Problem(name, f"{len(here)} maps of {parameter}; the first is used, {here[0][1].name}"))
+    return spaces
+
+
+def _in_template_space(spaces: Mapping[str, str]) -> bool:
+    return all(space.startswith(TEMPLATE_SPACE) for space in spaces.values())
 
 
 def _grid_of(path: Path, entities: dict[str, str], images: dict[str, Path], spaces: dict[str, str]) -> str | None:
@@ -363,9 +253,9 @@ def _grid_of(path: Path, entities: dict[str, str], images: dict[str, Path], spac
     contrast = [modality for modality in images if modality.endswith(f"_{space}")]
     if space and contrast:
         return contrast[0]
-    named = [modality for modality in images if space and spaces[modality] == space]
-    if named:
-        return named[0]
     from normfed_client.imaging.nifti import same_grid
 
+    named = [modality for modality in images if space and spaces[modality] == space]
+    if named and (named[0] not in MAPS or same_grid(path, images[named[0]])):  # T1w and maps share names of spaces
+        return named[0]
     return next((modality for modality, image in images.items() if same_grid(path, image)), None)

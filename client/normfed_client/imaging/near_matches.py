@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from normfed_common.study.modalities import MAPS
+
 NIFTI = (".nii", ".nii.gz")
 IMAGES = (*NIFTI, ".mgz", ".mgh", ".nrrd", ".mha", ".img")  # what may hold a scan, for us or not
 # How people write a modality, the first that fits a name in lower case.
-WRITTEN = {"FLAIR": "(?:t2w?[-_]?)?flair", "T1w": "t1w?", "T2w": "t2w?", "pet": "pet"}
+WRITTEN = {"FLAIR": "(?:t2w?[-_]?)?flair", "T1w": "t1w?", "T2w": "t2w?", "pet": "pet", "FA": "fa", "MD": "md"}
 NO_SCAN, SPACE = re.compile(r"_(?:mask|dseg|probseg|seg)\.|label-", re.IGNORECASE), re.compile(r"space-[^_.]+_?")
 SUBJECT, SESSION = re.compile(r"(?:^|/)(sub-[A-Za-z0-9]+)"), re.compile(r"(?:^|[/_])ses-([A-Za-z0-9]+)")
 Visited = tuple[str, str | None]  # a subject and a session
@@ -75,6 +77,13 @@ def _key(text: str) -> Visited | None:
     return (subject[1], session[1] if session else None) if subject else None
 
 
+def place_of(modality: str) -> tuple[str, str]:
+    """The folder of a person in which a scan lies, and how its name ends, without what tells the kind of file."""
+    if modality in MAPS:
+        return "dwi", f"param-{modality}_dwimap"
+    return "pet" if modality == "pet" else "anat", modality
+
+
 def instead(near: Sequence[NearMatch], name: str) -> str:
     """The end of a sentence: what there is that is nearly a scan, and why it is none; empty where there is nothing.
 
@@ -96,8 +105,8 @@ def _why_not(match: NearMatch, name: str) -> str:
         return "which is a broken link"
     if not file.lower().endswith(NIFTI):
         return "which is no NIfTI file"
-    if match.place.parts[0] == "derivatives":
+    if match.place.parts[0] == "derivatives" and match.modality not in MAPS:
         return "which lies in derivatives"
     if not file.startswith(name):
         return f"whose name does not begin with {name}"
-    return f"whose name does not end in _{match.modality}.nii.gz"
+    return f"whose name does not end in _{place_of(match.modality)[1]}.nii.gz"

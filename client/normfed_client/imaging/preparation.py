@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from normfed_client.imaging.bids import Mask, Participant, Problem, Visit
+from normfed_client.imaging.bids import Mask, Problem, Visit
 from normfed_client.imaging.cache import Cache
+from normfed_client.imaging.participants import Participant
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_common.foundation.errors import DatasetError, NormfedError, ScanError
 from normfed_common.processes.workers import WorkerDied, WorkerPool

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from normfed_client.imaging import registration
+from normfed_client.imaging import diffusion, registration
 from normfed_client.imaging.bids import Mask, Visit
 from normfed_client.imaging.cache import IGNORED, META, PRESENT, Cache, Entry, write_arrays
 from normfed_client.imaging.nifti import Image, read, read_mask
@@ -22,6 +22,7 @@ from normfed_client.imaging.template import BRAIN_LEVEL, Grid, common_grid, whol
 from normfed_common.foundation import digests
 from normfed_common.foundation.errors import ReadError, ScanError
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.modalities import MAPS
 from normfed_common.study.preprocessing import PreprocessingConfig
 
 VERSION = 3  # of this file's arithmetic and of the cache's layout: raise it and old entries are no longer found
@@ -152,7 +153,7 @@ def _run(visit: Visit, recipe: Recipe, folder: Path) -> dict[str, object]:
         matrices = _register(visit, scans, reference, brain)
     if config.bias_correction:
         given = {visit.brain.modality: brain.data > 0.5} if visit.brain and brain else {}
-        scans = {m: registration.bias_corrected(scan, given.get(m)) for m, scan in scans.items()}
+        scans |= {m: registration.bias_corrected(scan, given.get(m)) for m, scan in scans.items() if m not in MAPS}
 
     def on_grid(image: Image, modality: str) -> np.ndarray:
         return registration.resample(image, matrices[modality], grid.shape, grid.affine)
@@ -199,9 +200,7 @@ def _run(visit: Visit, recipe: Recipe, folder: Path) -> dict[str, object]:
 
 def _register(visit: Visit, scans: dict[str, Image], reference: str, brain: Image | None) -> dict[str, np.ndarray]:
     """World of the template to each scan's world."""
-    within = {
-        m: np.eye(4) if m == reference else registration.rigid(scans[reference], scan) for m, scan in scans.items()
-    }
+    within = diffusion.to_reference(scans, reference)
     mask = None
     if brain is not None and visit.brain is not None:
         fixed = scans[reference]
@@ -251,6 +250,8 @@ def _not_normal(lesion: np.ndarray, recipe: Recipe) -> np.ndarray:
 def _normalised(
     image: np.ndarray, mask: np.ndarray, config: PreprocessingConfig, name: str, modality: str
 ) -> np.ndarray:
+    if modality in MAPS:
+        return np.clip(diffusion.in_own_units(image, mask, modality, name), *config.value_range)
     values = image[mask]
     if config.normalisation == "percentiles":
         low, high = np.percentile(values, config.percentiles)

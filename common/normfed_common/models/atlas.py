@@ -65,8 +65,8 @@ class AtlasConfig(Frozen):
     )
     suspicious: dict[str, Suspicious] = Field(
         default_factory=dict,
-        description="by modality; when absent dark for T1w, bright for FLAIR and T2w, as WMH, MS and most tumours are, "
-        "else both",
+        description="by modality; when absent dark for T1w and FA, bright for FLAIR, T2w and MD, as WMH, MS and most "
+        "tumours are, else both",
     )
     scale: Literal["deviation", "none"] = Field(
         "deviation", description="what the distance from the mean is divided by; none is the mean-brain residual"

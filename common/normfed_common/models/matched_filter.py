@@ -76,7 +76,7 @@ class MatchedFilterConfig(Frozen):
         description="the main one, whose units are the score's; when absent FLAIR, else T2w, else the study's first",
     )
     suspicious: dict[str, Side] = Field(
-        default_factory=dict, description="bright or dark by modality; when absent dark for T1w, else bright"
+        default_factory=dict, description="bright or dark by modality; when absent dark for T1w and FA, else bright"
     )
     noise: Literal["white", "learnt"] = Field(
         "white", description="what normal tissue is but for its mean: alike at every scale, or as its covariance says"

@@ -64,7 +64,7 @@ class SyntheticConfig(Frozen):
         None, description="the main one, whose units are the score's; FLAIR, else T2w, else the first of the study"
     )
     suspicious: dict[str, Side] = Field(
-        default_factory=dict, description="bright or dark by modality; when absent dark for T1w, else bright"
+        default_factory=dict, description="bright or dark by modality; when absent dark for T1w and FA, else bright"
     )
     learnt: float = Field(
         0.0625, ge=0, le=100, description="weight of the network's logit; 0 leaves the main modality's units alone"

@@ -10,18 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from normfed_common.study.base import Frozen, NamedEntry
-from normfed_common.wording.spelling import meant, sentences
+from normfed_common.study.modalities import Modality
 
-
-def _known_modality(name: str) -> str:
-    if name not in MODALITIES and not re.fullmatch(r"ce-[A-Za-z0-9]+_T1w", name):
-        known = f"must be one of {', '.join(MODALITIES)}, or ce-AGENT_T1w such as ce-gadolinium_T1w."
-        raise ValueError(sentences(known, meant(name, MODALITIES)).removesuffix("."))
-    return name
-
-
-MODALITIES = ("T1w", "T2w", "FLAIR", "pet")
-Modality = Annotated[str, AfterValidator(_known_modality)]
 LONGEST_SITE_NAME = 63  # characters
 SiteName = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_SITE_NAME - 1}}}$")]
 SubjectName = Annotated[str, StringConstraints(pattern=r"^sub-[A-Za-z0-9]+$")]
@@ -119,7 +109,10 @@ class DataConfig(Frozen):
         examples=["{by: dirichlet, over: age, alpha: 0.5, sites: 6}"],
     )
     modalities: tuple[Modality, ...] = Field(
-        min_length=1, max_length=4, description="BIDS suffixes, channel order", examples=["[T1w, FLAIR]"]
+        min_length=1,
+        max_length=4,
+        description="BIDS suffixes, or FA and MD for maps of the diffusion tensor, channel order",
+        examples=["[T1w, FLAIR]"],
     )
     may_lack: tuple[Modality, ...] = Field(
         (),

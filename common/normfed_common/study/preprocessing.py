@@ -18,8 +18,10 @@ class PreprocessingConfig(Frozen):
     """Registration to MNI152, brain mask, intensity normalisation."""
 
     voxel_size_mm: int = Field(2, ge=1, le=4, description="of the common grid in MNI152 space")
-    bias_correction: bool = Field(False, description="N4 (Tustison 2010) before registration")
-    normalisation: Literal["percentiles", "z-score"] = Field("percentiles", description="inside the brain, per scan")
+    bias_correction: bool = Field(False, description="N4 (Tustison 2010) before registration; not of FA and MD")
+    normalisation: Literal["percentiles", "z-score"] = Field(
+        "percentiles", description="inside the brain, per scan; FA and MD keep their own units, of 1 and of free water"
+    )
     percentiles: tuple[float, float] = Field((1.0, 99.0), description="mapped to 0 and 1 by `percentiles`")
     clip: tuple[float, float] = Field((0.0, 2.0), description="normalised values are clipped to this range")
     minimum_overlap: float = Field(

@@ -30,7 +30,7 @@ from normfed_common.learning.cohort import Cohort, Person, Scan
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import Setting
 from normfed_common.study.base import Frozen
-from normfed_common.study.data import Modality
+from normfed_common.study.modalities import Modality
 from normfed_common.transforms.base import ScanTransform
 from normfed_common.transforms.paired.network import MULTIPLE, VIEWS, ViewNetworks
 from normfed_common.transforms.paired.pairs import drawn, patches, scanned_on, travelled

@@ -240,7 +240,8 @@ class Evaluator:
 
     def _scored(self, site: str, answer: Answer, arrays: Arrays) -> Summary | ScoreRange:
         if self.arm.evaluate[site] == "ranking":
-            return self._summary(site, answer.told(ScoredPeople).groups, arrays)
+            groups = answer.told(ScoredPeople).groups
+            return self._summary(site, groups, arrays, perhaps_nobody=bool(self.study.data.ill_groups))
         return claims.score_range(arrays)
 
     def _counted(self, site: str, answer: Answer, arrays: Arrays) -> Arrays:
@@ -272,9 +273,10 @@ class Evaluator:
             groups.setdefault(id(model), ([], model))[0].append(site)
         return list(groups.values())
 
-    def _summary(self, site: str, groups: tuple[str, ...], arrays: Arrays) -> Summary:
-        evaluation = self.study.evaluation
-        return claims.summary(groups, arrays, evaluation.bootstrap, self.roster.sites[site], chosen(evaluation.metrics))
+    def _summary(self, site: str, groups: tuple[str, ...], arrays: Arrays, *, perhaps_nobody: bool = False) -> Summary:
+        evaluation, description = self.study.evaluation, self.roster.sites[site]
+        metrics = chosen(evaluation.metrics)
+        return claims.summary(groups, arrays, evaluation.bootstrap, description, metrics, perhaps_nobody)
 
     def _requests(self, sites: Iterable[str], payload: Payload, arrays: Arrays | None = None) -> dict[str, Message]:
         header = self.arm.request(self.letterhead, payload)

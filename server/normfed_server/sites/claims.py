@@ -221,8 +221,15 @@ def summary(
     resamplings: int,
     site: SiteDescription,
     metrics: tuple[Metric, ...] = BUILT_IN,
+    perhaps_nobody: bool = False,
 ) -> Summary:
     """A site's sums of the study's ``metrics`` over its people, of each of ``groups``; other arrays may stand beside.
+
+    Parameters
+    ----------
+    perhaps_nobody
+        Whether no figure need be defined of anybody, as where only voxels are ranked and all who test may be ill
+        without a mask.
 
     Raises
     ------
@@ -256,7 +263,9 @@ def summary(
             raise WireError("it has figures that no person can have")
     if (total**2 > n * squares * (1 + METRIC_ROUNDING) + METRIC_ROUNDING).any():
         raise WireError("its sums of figures and of their squares contradict each other")
-    if not found.moments[0, :, 0].any():  # any one may be left out, as all but one or two people's are alike
+    if (
+        not perhaps_nobody and not found.moments[0, :, 0].any()
+    ):  # any one may be left out, as all but one or two people's are alike
         raise WireError("its figures are of nobody")
     return found
 

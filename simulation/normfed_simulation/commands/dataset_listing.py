@@ -14,7 +14,7 @@ from rich.table import Table
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:  # the list of commands must load nothing that computes
-    from normfed_client.imaging.bids import Participant
+    from normfed_client.imaging.participants import Participant
     from normfed_simulation.datasets.contents import Contents
     from normfed_simulation.datasets.downloaded import Downloaded
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from normfed_client.imaging.bids import Participant
+from normfed_client.imaging.participants import Participant
 from normfed_common.study.data import site_name
 from normfed_simulation.datasets.contents import Contents, Visit, subject
 from normfed_simulation.datasets.downloaded import Downloaded
@@ -70,4 +70,4 @@ def _rows(root: Path) -> dict[str, Row]:
     found: dict[str, Row] = {}
     for path in paths:
         found |= unique(read_table(path, COLUMNS, "latin-1"), "SUB_ID", path)  # comments have other letters
-    return {number.zfill(5): row for number, row in found.items()}
+    return {number.lstrip("0").zfill(5): row for number, row in found.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from normfed_client.imaging.bids import Participant
+from normfed_client.imaging.participants import Participant
 from normfed_simulation.datasets.contents import Contents, subject
 from normfed_simulation.datasets.downloaded import Downloaded
 from normfed_simulation.datasets.ida import collection, first_visit, images
@@ -17,7 +17,8 @@ from normfed_simulation.datasets.spreadsheet import Row, read_table
 from normfed_simulation.datasets.values import sex, table, tell, years
 
 PERSON = r"\d{3}_S_\d{4,5}"
-MERGED = ("PTID", "DX_bl", "AGE", "PTGENDER")
+DIAGNOSIS = "DX_bl"
+MERGED = ("PTID", DIAGNOSIS, "AGE", "PTGENDER")
 BASELINE = ("bl", "sc")
 
 
@@ -60,9 +61,17 @@ def _people(root: Path) -> dict[str, Row]:
     }
     path = table(root, r"ADNIMERGE.*\.csv")
     if path is not None or not told:
-        for row in read_table(path or root / "ADNIMERGE.csv", MERGED):
+        for row in _merged(path or root / "ADNIMERGE.csv"):
             if row["PTID"] not in told or row.get("VISCODE", "") in BASELINE:
                 field = row.get("FLDSTRENG", "")
-                facts = {"group": row["DX_bl"], "age": row["AGE"], "sex": row["PTGENDER"], "field": field}
+                facts = {"group": row[DIAGNOSIS], "age": row["AGE"], "sex": row["PTGENDER"], "field": field}
                 told[row["PTID"]] = facts
     return told
+
+
+def _merged(path: Path) -> list[Row]:
+    """The rows of ADNIMERGE, whose DX_bl is DX.bl where the R package wrote it."""
+    rows = read_table(path, ()) if path.exists() else []
+    if rows and "DX.bl" in rows[0]:
+        return [{**row, DIAGNOSIS: row["DX.bl"]} for row in rows]
+    return read_table(path, MERGED)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from normfed_client.imaging.bids import Participant
+from normfed_client.imaging.participants import Participant
 from normfed_simulation.datasets.contents import Contents, Visit
 from normfed_simulation.datasets.downloaded import Downloaded
 from normfed_simulation.datasets.naming import by_person

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from normfed_client.imaging.bids import Participant, Problem
+from normfed_client.imaging.bids import Problem
+from normfed_client.imaging.participants import Participant
 from normfed_simulation.datasets.contents import Contents, Visit
 from normfed_simulation.datasets.downloaded import Downloaded
 from normfed_simulation.datasets.naming import by_person
@@ -40,7 +41,7 @@ class CamCAN(Downloaded):
     @classmethod
     def recognises(cls, root: Path) -> bool:
         """See `Downloaded`."""
-        places = ("", "anat/", "BIDS_*/anat/", "BIDSsep/anat/", "cc700/mri/pipeline/release*/*/anat/")
+        places = ("", "anat/", "BIDS*/anat/", *("*/" * depth + "mri/pipeline/release*/*/anat/" for depth in range(3)))
         return any(any(root.glob(f"{place}sub-CC[0-9][0-9][0-9][0-9][0-9][0-9]")) for place in places)
 
     def read(self, root: Path) -> Contents:

@@ -1,14 +1,16 @@
 """Calgary-Campinas 359: healthy people on scanners of three vendors at two field strengths, which the file names tell.
 
-Names and folders: emmetaobrien/calgary-campinas; the brain masks are the `silver standard` by which Zakazov 2021
-(neuro-ml/domain_shift_anatomy) measures the shift between the six domains.
+Names and folders: emmetaobrien/calgary-campinas, and the 359 names of configs/assets/dataset/meta.csv in
+neuro-ml/domain_shift_anatomy; the brain masks are the `silver standard` by which Zakazov 2021 measures the
+shift between the six domains.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from normfed_client.imaging.bids import SEXES, Participant, Problem
+from normfed_client.imaging.bids import Problem
+from normfed_client.imaging.participants import SEXES, Participant
 from normfed_simulation.datasets.contents import Contents, Visit, subject
 from normfed_simulation.datasets.downloaded import Downloaded
 from normfed_simulation.datasets.naming import by_person

@@ -9,11 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from normfed_client.imaging import labels
-from normfed_client.imaging.bids import Participant, Problem
+from normfed_client.imaging.bids import Problem
+from normfed_client.imaging.near_matches import place_of
+from normfed_client.imaging.participants import Participant
 from normfed_common.foundation.errors import DatasetError
+from normfed_common.study.modalities import MAPS
 from normfed_simulation.datasets.analyze import HEADER
 
-MASKS = Path("derivatives", "masks")
+MASKS, DIFFUSION = Path("derivatives", "masks"), Path("derivatives", "diffusion")
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Visit:
     Parameters
     ----------
     images
-        Modality, a BIDS suffix such as ``FLAIR`` or ``ce-gadolinium_T1w``, to file.
+        Modality, a BIDS suffix such as ``FLAIR`` or ``ce-gadolinium_T1w``, or ``FA`` and ``MD``, to file.
     grid
         The modality on whose grid the masks lie.
     brain
@@ -116,8 +119,9 @@ class Contents:
         name = "_".join([subject, *session])
         of_space = f"_space-{visit.space}" if visit.space else ""
         for modality, path in visit.images.items():
-            kind = "pet" if modality == "pet" else "anat"
-            self.links[str(Path(subject, *session, kind, f"{name}{of_space}_{modality}{ending(path)}"))] = path
+            kind, what = place_of(modality)
+            top = DIFFUSION if modality in MAPS else Path()
+            self.links[str(top.joinpath(subject, *session, kind, f"{name}{of_space}_{what}{ending(path)}"))] = path
         anat = MASKS.joinpath(subject, *session, "anat")
         grid = visit.grid.rpartition("_")[2]
         masks = {f"label-{kind}_mask": path for kind, path in visit.lesions.items()}

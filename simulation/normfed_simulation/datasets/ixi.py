@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from normfed_client.imaging.bids import Participant, Problem
+from normfed_client.imaging.bids import Problem
+from normfed_client.imaging.participants import Participant
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.learning.cohort import Sex
 from normfed_simulation.datasets.contents import Contents, Visit, subject

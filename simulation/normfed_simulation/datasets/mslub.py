@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from normfed_client.imaging.bids import Participant
+from normfed_client.imaging.participants import Participant
 from normfed_common.foundation.errors import DatasetError
 from normfed_simulation.datasets.contents import Contents, Visit, subject
 from normfed_simulation.datasets.downloaded import Downloaded

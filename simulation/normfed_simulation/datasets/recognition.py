@@ -78,6 +78,8 @@ def recognised(folder: Path) -> tuple[str, Downloaded] | None:
     if kinds:
         return _opened(kinds[0], {}, folder)
     table = folder / "participants.tsv"
+    if table.exists() and not _has_sites(folder):
+        return "bids", Bids(Columns(), 0, folder)  # which says what its table lacks
     if table.exists() or any(folder.glob("sub-*")):
         return None  # a BIDS dataset that lacks something: whoever reads it says what
     raise DatasetError(

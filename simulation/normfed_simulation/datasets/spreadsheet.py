@@ -1,4 +1,4 @@
-"""The tables that come with a dataset: tab- or comma-separated text, or an old Excel sheet."""
+"""The tables that come with a dataset: tab- or comma-separated text, or an Excel sheet, old (.xls) or new (.xlsx)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.wording.terminal_text import some
+from normfed_simulation.datasets.workbook import sheet
 
 Row = dict[str, str]
 
@@ -20,7 +21,7 @@ def read_table(path: Path, columns: Collection[str], encoding: str = "utf-8-sig"
     Parameters
     ----------
     path
-        Ends in ``.csv`` (commas or semicolons), ``.tsv`` or ``.xls`` (its first sheet).
+        Ends in ``.csv`` (commas or semicolons), ``.tsv``, ``.xls`` or ``.xlsx`` (its first sheet).
     columns
         That must be there.
     encoding
@@ -34,7 +35,7 @@ def read_table(path: Path, columns: Collection[str], encoding: str = "utf-8-sig"
     if not path.exists():
         raise DatasetError(f"{path}: missing. It should have the columns {', '.join(columns)}.")
     try:
-        header, *rows = _sheet(path) if path.suffix == ".xls" else _text(path, encoding)
+        header, *rows = _rows(path, encoding)
     except ValueError:  # not one row
         raise DatasetError(f"{path}: empty. It should have the columns {', '.join(columns)}.") from None
     header = [name.strip() for name in header]
@@ -64,6 +65,11 @@ def unique(rows: Sequence[Row], column: str, path: Path) -> dict[str, Row]:
     return found
 
 
+def _rows(path: Path, encoding: str) -> list[list[str]]:
+    kind = path.suffix.lower()
+    return _old_sheet(path) if kind == ".xls" else sheet(path) if kind == ".xlsx" else _text(path, encoding)
+
+
 def _text(path: Path, encoding: str) -> list[list[str]]:
     try:
         text = path.read_text(encoding=encoding)
@@ -74,7 +80,7 @@ def _text(path: Path, encoding: str) -> list[list[str]]:
         raise DatasetError(f"{path}: cannot be read as UTF-8 text ({error}). Save it again as UTF-8.") from error
 
 
-def _sheet(path: Path) -> list[list[str]]:
+def _old_sheet(path: Path) -> list[list[str]]:
     try:
         import xlrd
     except ImportError as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from normfed_client.imaging.bids import MAXIMUM_AGE, SEXES, Problem
+from normfed_client.imaging.bids import Problem
+from normfed_client.imaging.participants import MAXIMUM_AGE, SEXES
 from normfed_common.learning.cohort import Sex
 from normfed_simulation.datasets.contents import Contents, subject
 from normfed_simulation.datasets.naming import matches
@@ -13,10 +14,16 @@ from normfed_simulation.datasets.naming import matches
 CODES = {"1": "m", "2": "f"}
 
 
-def years(said: str) -> float | None:
-    """An age, from 0 as in a participants.tsv; None of what is no age in years, as ``-9999`` or an empty cell."""
+def years(said: str, unit: float = 1.0) -> float | None:
+    """An age in years, from 0 as in a participants.tsv; None of what is none, as ``-9999`` or an empty cell.
+
+    Parameters
+    ----------
+    unit
+        Of the cell, in years.
+    """
     try:
-        age = float(said)
+        age = float(said) * unit
     except ValueError:
         return None
     return age if 0 <= age <= MAXIMUM_AGE else None

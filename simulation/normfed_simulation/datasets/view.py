@@ -15,10 +15,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from normfed_client.imaging.bids import Participant
+from normfed_client.imaging.participants import Participant
 from normfed_common.foundation import digests
 from normfed_simulation.datasets.analyze import HEADER, convert
-from normfed_simulation.datasets.contents import MASKS, Contents
+from normfed_simulation.datasets.contents import DIFFUSION, MASKS, Contents
 from normfed_simulation.link_folders import make
 
 VERSION = 1  # raise it when the same contents give another view
@@ -85,8 +85,9 @@ def _fill(folder: Path, contents: Contents, title: str) -> None:
         ],
     }
     (folder / DESCRIPTION).write_text(json.dumps(said, indent=1), encoding="utf-8")
-    masks = folder / MASKS
-    if masks.is_dir() and not (masks / DESCRIPTION).exists():
-        (masks / DESCRIPTION).write_text(json.dumps({**said, "DatasetType": "derivative"}, indent=1), encoding="utf-8")
+    for derived in (folder / MASKS, folder / DIFFUSION):
+        if derived.is_dir() and not (derived / DESCRIPTION).exists():
+            text = json.dumps({**said, "DatasetType": "derivative"}, indent=1)
+            (derived / DESCRIPTION).write_text(text, encoding="utf-8")
     for place, text in contents.texts.items():
         (folder / place).write_text(text, encoding="utf-8")

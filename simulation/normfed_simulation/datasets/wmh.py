@@ -1,7 +1,9 @@
 """The WMH Segmentation Challenge (MICCAI 2017): 170 people of three institutions and five scanners.
 
-Layout: dataverse.nl, doi:10.34894/AECRSD. Label 2 is other pathology, which the challenge's own evaluation.py
-(hjkuijf/wmhchallenge) takes out of the truth and out of what is evaluated.
+Layout: dataverse.nl, doi:10.34894/AECRSD, release of 2022, whose folders public loaders list (the Philips one with a
+space and dots in its name); additional_annotations, two more observers of the 60 people, is not read. Label 2 is other
+pathology, which the challenge's own evaluation.py (hjkuijf/wmhchallenge) takes out of the truth and out of what is
+evaluated.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from normfed_client.imaging.bids import Participant, Problem
+from normfed_client.imaging.bids import Problem
 from normfed_client.imaging.labels import IGNORED
+from normfed_client.imaging.participants import Participant
 from normfed_common.study.base import Frozen
 from normfed_simulation.datasets.contents import Contents, Visit, subject
 from normfed_simulation.datasets.downloaded import Downloaded

@@ -18,8 +18,9 @@ import nibabel
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from normfed_client.imaging.bids import Mask, Participant, Visit
+from normfed_client.imaging.bids import Mask, Visit
 from normfed_client.imaging.nifti import Image
+from normfed_client.imaging.participants import Participant
 from normfed_client.imaging.registration import resample
 from normfed_common.foundation import digests, seeds
 from normfed_common.foundation.errors import DatasetError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
@@ -63,6 +62,9 @@ def reproduce(
     as_json: JsonOption = False,
 ) -> None:
     """Reproduce a published table, given its data, and print our figures beside the published ones."""
+    if name is None and resume is None:
+        _list()
+        return
     from normfed_client.hospital.device import choose_device
     from normfed_simulation import experiment
     from normfed_simulation.reproduction import data as given_data
@@ -73,10 +75,8 @@ def reproduce(
         if name is not None or data or look_alike or federated is not None:
             raise StudyError("--resume continues a reproduction; leave out NAME and options that change it.")
         path = resume
-    elif name is None:
-        _list({each: recipe.load(each) for each in recipe.names()})
-        return
     else:
+        assert name is not None
         chosen = recipe.load(name)
         if look_alike and data:
             raise StudyError("--look-alike makes the data up, and --data gives them. Leave out one of the two.")
@@ -148,10 +148,13 @@ def _show(console: Console, found: Reproduction, page: Path) -> None:
     console.print(f"Report: [bold]{page}[/]", soft_wrap=True, highlight=False)
 
 
-def _list(recipes: Mapping[str, Recipe]) -> None:
+def _list() -> None:
+    """All recipes; loads nothing that computes."""
+    from normfed_simulation.reproduction import recipe
+
     console = Console(highlight=False)
-    for name, recipe in recipes.items():
-        _tell(console, name, recipe)
+    for name in recipe.names():
+        _tell(console, name, recipe.load(name))
         console.print()
     console.print("With data:    normfed reproduce NAME --data ROLE=DIR ...")
     console.print("To try it on small made-up data, which reproduces nothing: normfed reproduce NAME --look-alike")
@@ -172,4 +175,6 @@ def _tell(console: Console, name: str, recipe: Recipe) -> None:
         said = f"{count} figures: surface Dice by scanner trained on and scanner tested on"
     else:
         said = f"{count} figures of {len(recipe.table)} rows: {', '.join(metrics)}"
+    seen = "all" if recipe.compared == count else recipe.compared or "none"
+    said += f"; {seen} compared with the paper or its repository"
     show(console, [*roles, ("published", said)])

@@ -63,7 +63,7 @@ def check(role: Role, name: str, folder: Path) -> None:
 
 def generated(recipe: Recipe) -> dict[str, tuple[Path, ...]]:
     """A look-alike for every role, in the cache; made where it is not there yet."""
-    root = default_root() / "look-alikes" / f"{hospitals.digest(people.EVERYBODY, people.SEED)[:16]}"
+    root = default_root() / "look-alikes" / f"{hospitals.digest(people.EVERYBODY, people.SEED)[:16]}-{trees.VERSION}"
     return {name: (trees.make(role.look_alike, root / role.look_alike),) for name, role in recipe.roles.items()}
 
 

@@ -25,7 +25,7 @@ from normfed_common.study.validation import validate
 from normfed_server.runs.folder import Run, begin_in, new_folder, reopen
 from normfed_simulation.reproduction.data import Folders
 from normfed_simulation.reproduction.recipe import Recipe
-from normfed_simulation.segmentation.training import Federated
+from normfed_simulation.segmentation.config import Federated
 
 FILE, ARMS, SEGMENTATION = "recipe.json", "arms", "segmentation"
 FEDERATED: dict[str, Federated] = {method: method for method in get_args(Federated)}

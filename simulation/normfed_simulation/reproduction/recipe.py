@@ -18,12 +18,13 @@ from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.validation import validate
 from normfed_common.wording.spelling import meant
-from normfed_simulation.run_folder import shipped_folder
+from normfed_simulation.segmentation.config import SegmentationConfig
 from normfed_simulation.segmentation.published import PUBLISHED
-from normfed_simulation.segmentation.training import SegmentationConfig
+from normfed_simulation.shipped import shipped_folder
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
 Line = Annotated[str, StringConstraints(min_length=1), AfterValidator(lambda text: " ".join(text.split()))]
+SEGMENTATION_SOURCE = "Zakazov et al. 2021, arXiv 2107.04914, mean surface Dice at 1 mm"
 FOLDER = "recipes"  # below the shipped studies
 FEDERATED = "federated"
 PEOPLE = "people"  # not a metric of a model: how many people there are
@@ -64,6 +65,10 @@ class Row(Frozen):
     site: str | None = Field(None, description="figures of this site alone")
     figures: dict[str, PublishedFigure] = Field(min_length=1, description="by our name of the metric")
     source: Line | None = Field(None, description="table, page or file; the recipe's when absent")
+    compared_with: Line | None = Field(
+        None,
+        description="the text in which these figures were seen by whoever wrote the recipe; the recipe's if absent",
+    )
     not_comparable: Line | None = Field(None, description="why not, even with the published data")
 
 
@@ -90,6 +95,7 @@ class Recipe(Frozen):
     segmentation: SegmentationConfig | None = Field(None, description="instead of arms: brain segmentation by scanner")
     rows: tuple[Row, ...] = ()
     source: Line | None = Field(None, description="of every row that names no other")
+    compared_with: Line | None = Field(None, description="the same, of every row that names no other; none: nothing")
     patients: Literal["no", "detections"] = Field("no", description="whether single patients are listed as well")
     published_patients: dict[str, dict[str, int | None]] = Field(
         default_factory=dict, description="ranks of the published patients, by method; null: not detected"
@@ -116,17 +122,26 @@ class Recipe(Frozen):
     def table(self) -> tuple[Row, ...]:
         """The published rows; those of a segmentation are the scanners trained on, and its metrics those tested on."""
         if self.segmentation is None:
-            return tuple(row.model_copy(update={"source": row.source or self.source}) for row in self.rows)
+            return tuple(row.model_copy(update={"source": self._source(row)}) for row in self.rows)
         trained = dict.fromkeys(row for row, _ in PUBLISHED)
         return tuple(
             Row(
                 name=row,
                 figures={at: PublishedFigure(value=value) for (of, at), value in PUBLISHED.items() if of == row},
-                source="Zakazov et al. 2021, arXiv 2107.04914, mean surface Dice at 1 mm; "
-                "repository neuro-ml/domain_shift_anatomy",
+                source=f"{SEGMENTATION_SOURCE}. {_seen(self.compared_with)}",
             )
             for row in trained
         )
+
+    @property
+    def compared(self) -> int:
+        """How many of the published figures somebody has seen where they were published."""
+        if self.segmentation is not None:
+            return len(PUBLISHED) if self.compared_with else 0
+        return sum(len(row.figures) for row in self.rows if row.compared_with or self.compared_with)
+
+    def _source(self, row: Row) -> str:
+        return f"{row.source or self.source}. {_seen(row.compared_with or self.compared_with)}"
 
     def study_of(self, name: str, arm: str, look_alike: bool) -> StudyConfig:
         """The study of an arm, resolved.
@@ -145,6 +160,12 @@ class Recipe(Frozen):
         assert self.segmentation is not None
         said = self.segmentation.model_dump(mode="json")
         return SegmentationConfig.model_validate({**said, **self.look_alike} if look_alike else said)
+
+
+def _seen(where: str | None) -> str:
+    if where is None:
+        return "Not compared with the paper, whose text could not be had: check before you quote."
+    return f"Compared with {where}."
 
 
 def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

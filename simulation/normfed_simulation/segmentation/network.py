@@ -13,9 +13,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from normfed_simulation.segmentation.config import LEVELS
+
 BLOCKS = 3  # at a resolution
-LEVELS = 3  # halvings
-MULTIPLE = 2**LEVELS  # of which the sides of a slice must be multiples
 
 
 class Residual(nn.Module):
@@ -35,7 +35,7 @@ class Residual(nn.Module):
 
 
 class SegmentationNetwork(nn.Module):
-    """(N, 1, X, Y) to logits of brain (N, 1, X, Y); sides must be multiples of `MULTIPLE`.
+    """(N, 1, X, Y) to logits of brain (N, 1, X, Y); sides must be multiples of `config.MULTIPLE`.
 
     Parameters
     ----------

@@ -21,9 +21,10 @@ from normfed_common.foundation import seeds
 from normfed_common.foundation.errors import DatasetError, RunError
 from normfed_common.foundation.files import atomic, write_json, write_text
 from normfed_common.metrics.segmentation import surface_dice
+from normfed_simulation.segmentation.config import Federated, SegmentationConfig
 from normfed_simulation.segmentation.published import table
 from normfed_simulation.segmentation.slices import SPACING_MM, Subject, Volume, opened
-from normfed_simulation.segmentation.training import Federated, SegmentationConfig, Trained, predicted, train
+from normfed_simulation.segmentation.training import Trained, predicted, train
 
 TOLERANCE_MM = 1.0
 

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -24,32 +22,11 @@ from normfed_client.hospital.machine import repeatable
 from normfed_common.foundation import seeds
 from normfed_common.foundation.files import atomic
 from normfed_common.learning.precision import autocast
-from normfed_common.study.base import Frozen
-from normfed_common.study.federation import Precision
-from normfed_simulation.segmentation.network import MULTIPLE, SegmentationNetwork
+from normfed_simulation.segmentation.config import MULTIPLE, Federated, SegmentationConfig
+from normfed_simulation.segmentation.network import SegmentationNetwork
 from normfed_simulation.segmentation.slices import Volume, batch
 
-Federated = Literal["fedavg", "fedbn"]
 State = dict[str, Tensor]
-
-
-class SegmentationConfig(Frozen):
-    """How the networks are trained; defaults as published."""
-
-    filters: int = Field(16, ge=1, le=256, description="of the finest resolution")
-    crop: int = Field(256, ge=2 * MULTIPLE, le=1024, multiple_of=MULTIPLE, description="pixels")
-    batch_size: int = Field(16, ge=2, le=4096, description="slices")
-    epochs: int = Field(100, ge=1, le=100_000, description="federated: rounds")
-    batches_per_epoch: int = Field(100, ge=1, le=100_000, description="federated: of all sites together")
-    learning_rate: float = Field(1e-3, gt=0, le=10)
-    slower_from: int = Field(80, ge=1, description="the epoch from which on the rate is a tenth")
-    seed: int = Field(0xBADCAFE, ge=0, lt=2**63)
-    precision: Precision = "float32"
-    folds: int = Field(3, ge=2, le=100, description="of the cross-validation within a scanner")
-    held_back: int = Field(
-        4, ge=0, description="people of the scanner trained on whom another scanner's model never sees"
-    )
-    held_back_in_folds: int = Field(2, ge=0, description="the same within each fold")
 
 
 class Trained:

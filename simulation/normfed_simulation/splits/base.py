@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from normfed_client.imaging.bids import Participant, Visit
+from normfed_client.imaging.bids import Visit
 from normfed_client.imaging.lesion_load import lesion_ml
+from normfed_client.imaging.participants import Participant
 from normfed_common.foundation.errors import StudyError
 from normfed_common.study.base import Frozen
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from normfed_client.describing.scanners import maker_and_field
-from normfed_client.imaging.bids import Participant, Visit
+from normfed_client.imaging.bids import Visit
+from normfed_client.imaging.participants import Participant
 from normfed_common.statistics.tables import FIELDS, UNKNOWN, VENDORS
 
 

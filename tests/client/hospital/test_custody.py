@@ -15,7 +15,8 @@ from normfed_client.hospital.custody import MEMBERS, Custody, Groups, Members, n
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Releases
 from normfed_client.hospital.rules import CustodyConfig, Rules
-from normfed_client.imaging.bids import Mask, Participant, Visit
+from normfed_client.imaging.bids import Mask, Visit
+from normfed_client.imaging.participants import Participant
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from normfed_client.hospital.demographics import apart, told
-from normfed_client.imaging.bids import Participant
+from normfed_client.imaging.participants import Participant
 
 AGES = st.one_of(st.none(), st.floats(0, 120))
 PEOPLE = st.lists(st.tuples(AGES, st.sampled_from(["F", "M", None])), min_size=1, max_size=40)

@@ -19,8 +19,9 @@ from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.places import coarsened, cohort_of_places
 from normfed_client.hospital.releases import Releases
 from normfed_client.hospital.site import Case, Site, site_for
-from normfed_client.imaging.bids import Participant, Visit
+from normfed_client.imaging.bids import Visit
 from normfed_client.imaging.cache import Entry
+from normfed_client.imaging.participants import Participant
 from normfed_common.learning.cohort import Person, Scan
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig

@@ -57,6 +57,18 @@ def test_a_wrong_participants_table_is_one_sentence(
         read_dataset(root)
 
 
+@pytest.mark.parametrize(("unit", "age"), [("months", 30.0), ("Years", 360.0), ("weeks", 360 * 7 / 365.25)])
+def test_ages_are_in_the_unit_that_the_tables_json_tells(tmp_path: Path, unit: str, age: float) -> None:
+    root = dataset(tmp_path / "d", ["sub-01\ta\t360\tF\tcontrol"])
+    (root / "participants.json").write_text(f'{{"age": {{"Units": "{unit}"}}}}')
+    image(root / "sub-01/anat/sub-01_T1w.nii.gz")
+    if age > 120:
+        with pytest.raises(DatasetError, match="age 360 of sub-01 is outside 0 to 120 years"):
+            read_dataset(root)
+    else:
+        assert read_dataset(root).visits[0].participant.age == pytest.approx(age)
+
+
 def test_the_scanner_is_read_where_a_column_says_it(tmp_path: Path) -> None:
     rows = ["sub-01\ta\t Siemens 3T ", "sub-02\ta\tn/a", f"sub-03\tb\t{80 * 'x'}"]
     root = dataset(tmp_path / "d", rows, "participant_id\tsite\tscanner")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.site import Case
-from normfed_client.imaging.bids import Mask, Participant, Problem, Visit
+from normfed_client.imaging.bids import Mask, Problem, Visit
 from normfed_client.imaging.cache import META, Entry, write_arrays
 from normfed_client.imaging.cohort import (
     NO_LESION,
@@ -25,6 +25,7 @@ from normfed_client.imaging.cohort import (
     people_to_train_on,
     select,
 )
+from normfed_client.imaging.participants import Participant
 from normfed_common.learning.cohort import Person, Sex
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig

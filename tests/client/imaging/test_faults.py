@@ -9,8 +9,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from normfed_client.imaging.bids import Mask, Participant, Visit
+from normfed_client.imaging.bids import Mask, Visit
 from normfed_client.imaging.faults import faults
+from normfed_client.imaging.participants import Participant
 
 SHAPE = (10, 11, 12)
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from normfed_client.imaging.bids import Mask, Participant, Visit
+from normfed_client.imaging.bids import Mask, Visit
 from normfed_client.imaging.cohort import assign
 from normfed_client.imaging.labels import carried
+from normfed_client.imaging.participants import Participant
 from normfed_common.foundation.errors import StudyError
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig

@@ -9,8 +9,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from normfed_client.imaging.bids import Mask, Participant, Visit
+from normfed_client.imaging.bids import Mask, Visit
 from normfed_client.imaging.lesion_load import lesion_ml, lesion_ml_by_kind
+from normfed_client.imaging.participants import Participant
 from normfed_common.foundation.errors import ScanError
 
 WHO = Participant("sub-1", "clinic", "MS")

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from normfed_client.imaging.bids import Participant, Visit
+from normfed_client.imaging.bids import Visit
 from normfed_client.imaging.cache import META, Entry
 from normfed_client.imaging.mapping import place_on, write_map
 from normfed_client.imaging.nifti import Image
+from normfed_client.imaging.participants import Participant
 from normfed_client.imaging.preprocessing import Recipe
 from normfed_client.imaging.registration import resample
 from normfed_client.imaging.template import common_grid, whole

@@ -10,8 +10,9 @@ import cohorts
 import pytest
 
 from normfed_client.imaging import preparation
-from normfed_client.imaging.bids import Mask, Participant, Visit, read_dataset
+from normfed_client.imaging.bids import Mask, Visit, read_dataset
 from normfed_client.imaging.cache import Cache
+from normfed_client.imaging.participants import Participant
 from normfed_client.imaging.preparation import Prepared, prepare_all, serve_visit
 from normfed_client.imaging.preprocessing import Recipe
 from normfed_common.foundation.errors import DatasetError, NormfedError

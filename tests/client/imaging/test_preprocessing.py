@@ -14,9 +14,10 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from normfed_client.imaging import registration
-from normfed_client.imaging.bids import Mask, Participant, Visit, read_dataset
+from normfed_client.imaging.bids import Mask, Visit, read_dataset
 from normfed_client.imaging.cache import Cache
 from normfed_client.imaging.nifti import Image, read
+from normfed_client.imaging.participants import Participant
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.template import common_grid, whole
 from normfed_common.foundation import digests

@@ -68,6 +68,7 @@ def test_figures_without_an_auroc_are_believed_and_those_of_nobody_are_not() -> 
         if told is rows:
             assert claims.summary(GROUPS, sums, 4, SITE, METRICS).n("auroc") == 0
             continue
+        assert claims.summary(GROUPS, sums, 4, SITE, METRICS, perhaps_nobody=True).n("auroc") == 0
         with pytest.raises(WireError, match="of nobody"):
             claims.summary(GROUPS, sums, 4, SITE, METRICS)
 

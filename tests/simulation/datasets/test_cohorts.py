@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import downloads
 import nibabel
 import numpy as np
 import pytest
 from commands import normfed
 
-from normfed_client.imaging.bids import Participant, Visit, read_dataset
+from normfed_client.imaging.bids import Visit, read_dataset
+from normfed_client.imaging.participants import Participant
 from normfed_common.foundation.errors import DatasetError, StudyError
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
@@ -120,8 +122,9 @@ def adni(root: Path) -> Path:
     )
 
 
-def test_adni_has_the_site_that_begins_a_name_and_the_best_scan_of_the_first_day(root: Path) -> None:
-    tree(adni(root), ADNIMERGE__csv=MERGED)
+@pytest.mark.parametrize("diagnosis", ["DX_bl", "DX.bl"])  # as the archive and as the R package write it
+def test_adni_has_the_site_that_begins_a_name_and_the_best_scan_of_the_first_day(root: Path, diagnosis: str) -> None:
+    tree(adni(root), ADNIMERGE_14Oct2024__csv=MERGED.replace("DX_bl", diagnosis))
     people = read(root)
     assert [visit.participant for visit in people.values()] == [
         Participant("sub-002S0295", "002", "control", 84.8, "M", "1.5T"),
@@ -178,6 +181,31 @@ def test_ppmi_does_with_the_curated_data_cut_alone(root: Path) -> None:
     ]
 
 
+def test_ppmi_reads_the_cut_as_excel_of_the_first_visit_and_maps_that_lie_beside(root: Path) -> None:
+    dti = (
+        "derivatives/qsirecon/derivatives/qsirecon-DIPYDKI/sub-{0}/ses-BL/dwi/sub-{0}_ses-BL_{1}_model-tensor_param-{2}"
+    )
+    tree(
+        ppmi(root, "3102", "3104"),
+        *(dti.format("3102", "space-ACPC", name) + "_dwimap.nii.gz" for name in ("fa", "md", "ad")),
+        dti.format("PPMI3104", "space-ACPC", "FA") + "_dwimap.nii.gz",
+        dti.format("3104", "space-MNI152NLin2009cAsym", "MD") + "_dwimap.nii.gz",
+    )
+    head: list[str | float | None] = ["PATNO", "SITE", "EVENT_ID", "COHORT", "age", "SEX"]
+    rows = [head, [3102, 32, "V04", 1, 65.2, 1], [3102, 32, "BL", 1, 64.2, 1], [3104, 290, "BL", 2, None, 0]]
+    downloads.workbook(root / "PPMI_Curated_Data_Cut_Public_20251112.xlsx", rows)
+    people = read(root)
+    assert [visit.participant for visit in people.values()] == [
+        Participant("sub-3102", "site-32", "PD", 64.2, "M"),
+        Participant("sub-3104", "site-290", "control", None, "F"),
+    ]
+    assert {name: set(visit.images) for name, visit in people.items()} == {
+        "sub-3102": {"T1w", "FA", "MD"},
+        "sub-3104": {"T1w", "FA"},
+    }
+    assert people["sub-3102"].images["MD"].resolve().name.endswith("param-md_dwimap.nii.gz")
+
+
 OASIS1 = """ID,M/F,Hand,Age,Educ,SES,MMSE,CDR,eTIV,nWBV,ASF,Delay
 OAS1_0001_MR1,F,R,74,2,3,29,0,1344,0.743,1.306,N/A
 OAS1_0003_MR1,F,R,73,4,3,27,0.5,1454,0.708,1.207,N/A
@@ -208,6 +236,25 @@ def test_oasis_1_is_read_from_its_analyze_pairs(root: Path) -> None:
     assert nibabel.aff2axcodes(image.affine) == ("L", "A", "S")
     assert sorted(root.rglob("*")) == before
     assert as_bids(root) == dataset.root
+
+
+def test_oasis_1_reads_the_sheet_that_the_site_gives(root: Path) -> None:
+    stem = "disc1/OAS1_0001_MR1/PROCESSED/MPRAGE/T88_111/OAS1_0001_MR1_mpr_n4_anon_111_t88_masked_gfc"
+    rows: list[list[str | float | None]] = [["ID", "M/F", "Hand", "Age", "Educ", "SES", "MMSE", "CDR"]]
+    rows += [["OAS1_0001_MR1", "F", "R", 74, 2, 3, 29, 0]]
+    tree(root, f"{stem}.nii.gz")
+    downloads.workbook(root / "oasis_cross-sectional-5708aa0a98d82080.xlsx", rows)
+    (person,) = known(root).found.people.values()
+    assert person == Participant("sub-OAS10001", "WashU", "control", 74, "F", "Siemens Vision 1.5T")
+
+
+@pytest.mark.parametrize("text", [b"<html>Not found</html>", b"PK\x05\x06" + bytes(18)])
+def test_a_new_excel_sheet_that_is_none_is_one_sentence(root: Path, text: bytes) -> None:
+    tree(root, "disc1/OAS1_0001_MR1/x.txt")
+    (root / "oasis_cross-sectional.xlsx").write_bytes(text)
+    with pytest.raises(DatasetError, match=r"oasis_cross-sectional.xlsx: not readable as an Excel sheet") as caught:
+        known(root).found  # noqa: B018
+    assert "\n" not in str(caught.value)
 
 
 def test_an_analyze_pair_that_cannot_be_read_is_one_sentence_and_leaves_no_view(root: Path) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 import downloads
 import pytest
 
+from normfed_client.imaging.bids import read_dataset
 from normfed_common.foundation.errors import DatasetError
 from normfed_simulation.datasets.catalogue import DATASETS, downloaded
 from normfed_simulation.datasets.contents import Contents
-from normfed_simulation.datasets.recognition import recognised
+from normfed_simulation.datasets.recognition import as_bids, recognised
 
 TREES: dict[str, tuple[str, Callable[[Path], Path], dict[str, int]]] = {
     "ixi": ("ixi", downloads.ixi, {"Guys": 2, "HH": 3, "IOP": 1}),
@@ -26,6 +27,8 @@ TREES: dict[str, tuple[str, Callable[[Path], Path], dict[str, int]]] = {
     ),
     "brats19": ("brats", downloads.brats19, {"2013": 1, "CBICA": 1, "TCIA01": 1, "TMC": 1}),
     "brats20": ("brats", downloads.brats20, {"CBICA": 1, "TCIA10": 1}),
+    "brats23": ("brats", downloads.brats23, {"institution-01": 2, "institution-18": 1}),
+    "openneuro": ("bids", downloads.openneuro, {"35343": 2, "35426": 2}),
     "fets": ("fets", downloads.fets, {"institution-01": 2, "institution-12": 1}),
     "bids": ("bids", downloads.bids, {"St.-Mary-s": 2, "West": 2}),
 }
@@ -150,7 +153,9 @@ def test_gliomas_have_four_images_on_the_grid_of_one_segmentation(tmp_path: Path
 
 
 def test_brats_2020_people_without_an_earlier_name_are_left_out_and_said(tmp_path: Path) -> None:
-    (problem,) = read("brats", downloads.brats20(tmp_path)).problems
+    found = read("brats", downloads.brats20(tmp_path))
+    (problem,) = found.problems
+    assert any(path.name == "W39_1998.09.19_Segm.nii" for path in found.links.values())  # one was never renamed
     assert problem.what == "sub-BraTS20Training003"
     assert problem.why == "is of no institution that a name or a table tells: left out"
 
@@ -160,6 +165,30 @@ def test_brats_2021_takes_the_institutions_of_fets_by_number(tmp_path: Path) -> 
     gliomas = downloads.gliomas(tmp_path / "brats", [f"BraTS2021_0000{n}" for n in (0, 2, 3)])
     (root / "partitioning_1.csv").rename(gliomas / "partitioning_1.csv")
     assert read("brats", gliomas).sites() == {"institution-01": 2, "institution-12": 1}
+
+
+def test_brats_2023_takes_the_institutions_of_fets_where_its_own_table_is_not(tmp_path: Path) -> None:
+    root = downloads.fets(tmp_path / "fets")
+    gliomas = downloads.brats23(tmp_path / "brats")
+    (gliomas / "BraTS2023_2017_GLI_Mapping.xlsx").unlink()
+    (root / "partitioning_1.csv").rename(gliomas / "partitioning_1.csv")
+    found = read("brats", gliomas)
+    assert found.sites() == {"institution-01": 2, "institution-12": 1}
+    assert images(found, "sub-BraTSGLI00002000") == {
+        f"sub-BraTSGLI00002000_{kind}.nii.gz": f"BraTS-GLI-00002-000-{name}.nii.gz"
+        for name, kind in (("t1n", "T1w"), ("t1c", "ce-gadolinium_T1w"), ("t2w", "T2w"), ("t2f", "FLAIR"))
+    }
+
+
+def test_brats_2021_takes_its_own_table_of_institutions_as_well(tmp_path: Path) -> None:
+    gliomas = downloads.gliomas(tmp_path / "brats", [f"BraTS2021_0000{n}" for n in (0, 2)])
+    site = "Site No (represents the originating institution)"
+    text = f"BraTS2021;{site}\nBraTS2021_00000;1\nBraTS2021_00002;\n"  # saved with semicolons; one is not told
+    (tmp_path / "brats" / "BraTS21-17_Mapping.csv").write_text(text)
+    kind = downloaded()["brats"]
+    found = kind(kind.Config(), 0, gliomas).found
+    assert found.sites() == {"institution-01": 1}
+    assert [problem.what for problem in found.problems] == ["sub-BraTS202100002"]
 
 
 @pytest.mark.skipif(not downloads.PARTITIONS.exists(), reason="the real partition files are not part of the project")
@@ -200,6 +229,59 @@ def test_any_bids_dataset_has_the_sites_of_the_column_that_is_named(tmp_path: Pa
     assert read("bids", root, column="scanner").sites() == {"Prisma": 1, "Skyra": 3}
 
 
+def test_links_to_files_that_were_not_fetched_are_said_and_control_is_known_by_its_usual_words(tmp_path: Path) -> None:
+    found = read("bids", downloads.openneuro(tmp_path))
+    assert [(p.group, p.age, p.scanner) for p in found.people.values()] == [
+        ("control", 30, "35343"),
+        ("SCHZ", 24, "35343"),
+        ("control", 21, "35426"),
+        ("ADHD", None, "35426"),
+    ]
+    assert set(found.links) == {f"sub-0{n}/anat/sub-0{n}_T1w.nii.gz" for n in range(1, 5)}
+    assert [problem.why for problem in found.problems] == [
+        "4 scans are links to files that are not there: get them (datalad get, git annex get)"
+    ]
+    with pytest.raises(DatasetError, match=r"all scans are links to files that are not there, such as sub-01/anat"):
+        read_dataset(_with_site(tmp_path))
+
+
+def _with_site(root: Path) -> Path:
+    return _edited(root, "participants.tsv", "ScannerSerialNumber", "site")
+
+
+def test_a_dataset_of_healthy_people_needs_no_column_of_groups(tmp_path: Path) -> None:
+    root = _edited(downloads.openneuro(tmp_path), "participants.tsv", "diagnosis", "education")
+    found = read("bids", root)
+    assert {person.group for person in found.people.values()} == {""}
+    assert "no column of groups (group, diagnosis, dx, dx_group), so nobody counts" in found.problems[-1].why
+    found = read("bids", root, everybody_healthy=True)
+    assert {person.group for person in found.people.values()} == {"control"}
+    assert len(found.problems) == 1
+
+
+def test_ages_in_months_are_years_in_the_view_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NORMFED_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "source"
+    table = "participant_id\tage\tcenter\nsub-01\t360\tA\nsub-02\t36\tB\n"
+    downloads.touch(root, [f"sub-0{n}/anat/sub-0{n}_T1w.nii.gz" for n in (1, 2)])
+    (root / "participants.tsv").write_text(table)
+    (root / "participants.json").write_text('{"age": {"Units": "months"}}')
+    assert [visit.participant.age for visit in read_dataset(as_bids(root)).visits] == [30, 3]
+
+
+def test_rows_of_sessions_are_one_person_of_one_site(tmp_path: Path) -> None:
+    """As ds003416 has them."""
+    table = "participant_id\tsession_id\tage\tsite\nsub-01\tses-a\t25\tA\nsub-01\tses-b\t26\t{}\nsub-02\tses-a\t3\tB\n"
+    (tmp_path / "participants.tsv").write_text(table.format("A"))
+    assert {p.subject: (p.site, p.age) for p in read("bids", tmp_path).people.values()} == {
+        "sub-01": ("A", 25),
+        "sub-02": ("B", 3),
+    }
+    (tmp_path / "participants.tsv").write_text(table.format("B"))
+    with pytest.raises(DatasetError, match="sub-01 has sessions at A and at B, and a person is of one site"):
+        read("bids", tmp_path)
+
+
 def _without(root: Path, name: str) -> Path:
     (root / name).unlink()
     return root
@@ -209,6 +291,12 @@ def _edited(root: Path, name: str, old: str, new: str) -> Path:
     path = root / name
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
+    return root
+
+
+def _without_years(root: Path) -> Path:
+    site = "Site No (represents the originating institution)"
+    downloads.workbook(root / "BraTS2023_2017_GLI_Mapping.xlsx", [["BraTS2019", site], ["BraTS19_CBICA_AAB_1", 1]])
     return root
 
 
@@ -292,7 +380,19 @@ WRONG: dict[str, tuple[str, Callable[[Path], Path], dict[str, Any], str]] = {
         "bids",
         lambda r: _edited(downloads.bids(r), "participants.tsv", "sub-b", "sub-a"),
         {},
-        "sub-a is there twice. Keep one of the two.",
+        "participants.tsv: sub-a is there twice. Keep one of the two rows.",
+    ),
+    "no column of sites": (
+        "bids",
+        lambda r: _edited(downloads.openneuro(r), "participants.tsv", "ScannerSerialNumber", "coil"),
+        {},
+        "participants.tsv: no column tells sites; found participant_id, diagnosis, age, gender, coil. Name one",
+    ),
+    "other mapping": (
+        "brats",
+        lambda r: _without_years(downloads.brats23(r)),
+        {},
+        "BraTS2023_2017_GLI_Mapping.xlsx: has no column 'BraTS2023' or 'BraTS2021'. Get the table again.",
     ),
     "no institution": (
         "brats",

@@ -48,7 +48,9 @@ def test_a_recipe_names_what_there_is(name: str) -> None:
     if recipe.segmentation is None:
         metrics = {metric for row in recipe.table for metric in row.figures}
         assert metrics <= {*METRICS, PEOPLE, G_MEAN, DETECTED, MEAN_RANK}
-    assert all(row.source for row in recipe.table)
+    for row in recipe.table:
+        assert row.source is not None
+        assert ("Compared with" in row.source) != ("Not compared with the paper" in row.source)
 
 
 def test_the_published_detections_follow_from_the_ranks_of_their_patients() -> None:
@@ -132,3 +134,15 @@ def test_an_unknown_recipe_is_answered_with_the_nearest(tmp_path: Path) -> None:
         load("wmh-pinon2032")
     with pytest.raises(StudyError, match="Known: cc359-domain-shift, "):
         load("../demo")
+
+
+@pytest.mark.parametrize(
+    ("name", "compared", "of"),
+    [("cc359-domain-shift", 36, 36), ("ixi-hospitals", 59, 59), ("ppmi-parkinson", 3, 6), ("wmh-pinon2023", 0, 30)],
+)
+def test_a_recipe_counts_the_figures_that_somebody_saw_where_they_were_published(
+    name: str, compared: int, of: int
+) -> None:
+    recipe = load(name)
+    assert recipe.compared == compared
+    assert sum(len(row.figures) for row in recipe.table) == of

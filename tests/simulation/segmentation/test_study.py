@@ -13,11 +13,12 @@ from torch import nn
 
 from normfed_common.foundation.errors import DatasetError, RunError
 from normfed_simulation.segmentation import training
+from normfed_simulation.segmentation.config import SegmentationConfig
 from normfed_simulation.segmentation.network import SegmentationNetwork
 from normfed_simulation.segmentation.published import PUBLISHED, SCANNERS, table
 from normfed_simulation.segmentation.slices import SPACING_MM, Subject, batch, opened, prepared
 from normfed_simulation.segmentation.study import alone, domain_shift, together
-from normfed_simulation.segmentation.training import SegmentationConfig, averaged, predicted, train
+from normfed_simulation.segmentation.training import averaged, predicted, train
 
 CPU = torch.device("cpu")
 TINY = SegmentationConfig(

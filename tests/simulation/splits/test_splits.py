@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from plugins import Plugins
 from scipy import stats
 
-from normfed_client.imaging.bids import Participant, Visit
+from normfed_client.imaging.bids import Visit
+from normfed_client.imaging.participants import Participant
 from normfed_common.foundation import seeds
 from normfed_common.foundation.errors import StudyError
 from normfed_common.study.data import site_name

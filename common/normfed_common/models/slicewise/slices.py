@@ -28,7 +28,7 @@ from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.slicewise.slice_networks import SliceNetworkConfig
 from normfed_common.models.voxelwise.intensities import brightest
-from normfed_common.study.data import Modality
+from normfed_common.study.modalities import Modality
 
 SLICES_AT_ONCE = 8
 MOST_SLICES = 512  # of a brain at 1 mm there are fewer than 200

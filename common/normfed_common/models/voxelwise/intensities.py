@@ -19,7 +19,8 @@ from normfed_common.learning.deviations import in_robust_deviations
 
 Side = Literal["bright", "dark"]
 Suspicious = Side | Literal["both"]
-USUALLY: Mapping[str, Side] = {"T1w": "dark", "FLAIR": "bright", "T2w": "bright"}  # WMH, MS and most tumours
+# As WMH, MS and most tumours are; where tissue is lost water moves further (MD), and less along one axis (FA).
+USUALLY: Mapping[str, Side] = {"T1w": "dark", "FLAIR": "bright", "T2w": "bright", "FA": "dark", "MD": "bright"}
 MAIN = ("FLAIR", "T2w")  # where lesions are bright, in the order in which they stand out
 UNITS = (-5.0, 8.0)  # lesions reach further up than anything reaches down
 TRUNCATE = 3.0  # standard deviations of the Gaussian, which is 1.3 % narrower for it

@@ -36,7 +36,12 @@ class Usual:
 
 
 ROBUST = {"T1w": Usual((-0.3, 0.8, -1.5), 0.5, 1.0), "FLAIR": Usual((-0.1, 0.0, -3.0), 0.5, 3.0)}
-PERCENTILES = {"T1w": Usual((0.5, 0.8, 0.25), 0.12, 0.06), "FLAIR": Usual((0.65, 0.65, 0.25), 0.12, 0.06)}
+PERCENTILES = {
+    "T1w": Usual((0.5, 0.8, 0.25), 0.12, 0.06),
+    "FLAIR": Usual((0.65, 0.65, 0.25), 0.12, 0.06),
+    "FA": Usual((0.15, 0.4, 0.1), 0.12, 0.06),
+    "MD": Usual((0.3, 0.25, 0.7), 0.12, 0.06),  # of free water's
+}
 UNKNOWN = {"robust": Usual((0.0, 0.0, 0.0), 1.0, 4.0), "z-score": Usual((0.0, 0.0, 0.0), 1.0, 2.0)}
 UNKNOWN_PERCENTILES = Usual((0.5, 0.5, 0.5), 0.3, 0.2)
 

@@ -7,8 +7,10 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from normfed_common.foundation.files import write_text
+from normfed_simulation.reproduction.look_alike import diffusion_maps
 from normfed_simulation.reproduction.look_alike.people import MARK, WARNING, Made, everybody, place, small
 
+VERSION = 2  # raise it when a layout is filled in another way: those in caches are no longer found
 People = Mapping[str, list[Made]]
 
 
@@ -81,7 +83,7 @@ def atlas(root: Path, people: People) -> None:
 
 
 def ppmi(root: Path, people: People) -> None:
-    """Two institutions of three controls and two people with Parkinson's disease."""
+    """Two institutions of three controls and two people with Parkinson's disease, with maps of the diffusion tensor."""
     rows, number = ["PATNO,SITE,COHORT,age,SEX"], 3100
     for site, first in (("10", 0), ("23", 3)):
         ill = people["FCD"] if first == 0 else people["WMH"][:2]
@@ -89,6 +91,8 @@ def ppmi(root: Path, people: People) -> None:
             number += 1
             folder = root / "PPMI" / str(number) / "MPRAGE_GRAPPA" / "2011-01-20_11_22_33.0" / f"I{number}"
             place({folder / f"PPMI_{number}_MR_MPRAGE_GRAPPA_Br_20110120112233_S1_I{number}.nii.gz": made.t1})
+            stem = root / "derivatives" / "dti" / f"sub-{number}" / "dwi" / f"sub-{number}_space-T1w_model-tensor"
+            diffusion_maps.write(made.t1, made.brain, stem, parkinson=cohort == 1)
             rows.append(f"{number},{site},{cohort},{50 + number % 20},{number % 2}")
     write_text(root / "PPMI_Curated_Data_Cut_Public_20240129.csv", "\n".join(rows) + "\n")
 

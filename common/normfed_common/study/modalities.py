@@ -1,0 +1,25 @@
+"""What a study can look at: contrasts, whose intensities mean nothing by themselves, and maps of absolute values."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from normfed_common.wording.spelling import meant, sentences
+
+CONTRASTS = ("T1w", "T2w", "FLAIR", "pet")  # BIDS suffixes
+# Of the diffusion tensor: fractional anisotropy, from 0 to 1, and mean diffusivity (BIDS: param-FA, param-MD).
+MAPS = ("FA", "MD")
+MODALITIES = (*CONTRASTS, *MAPS)
+
+
+def _known(name: str) -> str:
+    if name not in MODALITIES and not re.fullmatch(r"ce-[A-Za-z0-9]+_T1w", name):
+        known = f"must be one of {', '.join(MODALITIES)}, or ce-AGENT_T1w such as ce-gadolinium_T1w."
+        raise ValueError(sentences(known, meant(name, MODALITIES)).removesuffix("."))
+    return name
+
+
+Modality = Annotated[str, AfterValidator(_known)]
