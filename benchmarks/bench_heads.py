@@ -61,6 +61,7 @@ def heads(folder: Path, people: int | None) -> Iterator[Head]:
 def _head(visit: Visit) -> Head | None:
     if visit.in_template_space or "T1w" not in visit.images:
         return None
+    visit = replace(visit, images={"T1w": visit.images["T1w"]}, lesions=(), ignored=())
     scan = read(visit.images["T1w"])
     if visit.brain is None or visit.brain.modality != "T1w":
         return None if brain_extraction.stripped(scan) is not None else Head(replace(visit, brain=None), None)
