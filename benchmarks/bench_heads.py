@@ -159,6 +159,7 @@ class Found:
     dice: float
     error_mm: float
     seconds: float  # of one processor
+    agreement: float = np.nan  # with the template, as the check has it
 
 
 def found(head: Head, kind: str, recipe: Recipe, extra: bool, truth: np.ndarray | None) -> Found:
@@ -182,7 +183,8 @@ def found(head: Head, kind: str, recipe: Recipe, extra: bool, truth: np.ndarray 
         except ScanError as error:
             return Found(kind, visit.name, way, str(error), np.nan, np.nan, time.process_time() - begun)
         seconds = time.process_time() - begun
-        matrix, mask = np.array(entry.meta()["to_reference"]), entry.mask()
+        meta, mask = entry.meta(), entry.mask()
+    matrix, agreement = np.array(meta["to_reference"]), float(meta["overlap"])
     dice = error_mm = np.nan
     if truth is not None and head.brain is not None:
         grid = common_grid(recipe.config.voxel_size_mm)
@@ -190,7 +192,7 @@ def found(head: Head, kind: str, recipe: Recipe, extra: bool, truth: np.ndarray 
         brain = resample(true, matrix, grid.shape, grid.affine) > 0.5
         dice = 2 * float((brain & mask).sum()) / float(brain.sum() + mask.sum())
         error_mm = float(np.linalg.norm((matrix - truth)[:3] @ corners(), axis=0).max())
-    return Found(kind, visit.name, way, "", dice, error_mm, seconds)
+    return Found(kind, visit.name, way, "", dice, error_mm, seconds, agreement)
 
 
 def corners() -> np.ndarray:

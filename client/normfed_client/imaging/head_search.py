@@ -62,7 +62,18 @@ class HeadSearch:
         found = min(
             (self._improved((*pose[:6], *[pose[6]] * 3), 5.0) for pose in (similar[0], *others[:1])), key=self._cost
         )
-        return self._matrix(found), self._likeness(found)
+        matrix = self._matrix(found)
+        return matrix, self.likeness(matrix)
+
+    def likeness(self, matrix: np.ndarray) -> float:
+        """Correlation ratio of the scan given the template, 0 to 1, in the brain and its rim, under an affine from the
+        template's world to the scan's, (4, 4)."""
+        to_voxel = self._to_voxel @ matrix
+        places = to_voxel[:3, :3] @ self._points + to_voxel[:3, 3:]
+        values = ndimage.map_coordinates(self._values, places, order=1, prefilter=False)
+        sums, mean = np.bincount(self._level, values, LEVELS), values.mean()
+        between = (self._counts * (sums / self._counts - mean) ** 2).sum()
+        return float(between / max(((values - mean) ** 2).sum(), 1e-9))
 
     def _likeliest_at(self, pitch: float) -> Pose:
         """Of all places below the top of the head, upright but for the pitch."""
@@ -86,17 +97,9 @@ class HeadSearch:
         matrix[:3, 3] = self._top + pose[3:6] - matrix[:3, :3] @ self._centre
         return matrix
 
-    def _likeness(self, pose: Pose) -> float:
-        to_voxel = self._to_voxel @ self._matrix(pose)
-        places = to_voxel[:3, :3] @ self._points + to_voxel[:3, 3:]
-        values = ndimage.map_coordinates(self._values, places, order=1, prefilter=False)
-        sums, mean = np.bincount(self._level, values, LEVELS), values.mean()
-        between = (self._counts * (sums / self._counts - mean) ** 2).sum()
-        return float(between / max(((values - mean) ** 2).sum(), 1e-9))
-
     def _cost(self, pose: Pose) -> float:
         unusual = np.mean(((np.asarray(pose[6:]) - USUAL_SCALE) / SCALE_SPREAD) ** 2)
-        return SCALE_WEIGHT * float(unusual) - self._likeness(pose)
+        return SCALE_WEIGHT * float(unusual) - self.likeness(self._matrix(pose))
 
 
 def _places(where: np.ndarray, affine: np.ndarray) -> np.ndarray:

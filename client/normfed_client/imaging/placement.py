@@ -10,12 +10,14 @@ import numpy as np
 
 from normfed_client.imaging import brain_extraction, registration
 from normfed_client.imaging.bids import Visit
+from normfed_client.imaging.head_search import HeadSearch
 from normfed_client.imaging.nifti import Image
 from normfed_client.imaging.template import BRAIN_LEVEL, Grid, common_grid, whole
 from normfed_common.foundation.errors import ScanError
 from normfed_common.study.preprocessing import PreprocessingConfig
 
 MINIMUM_LIKENESS = 0.35
+MINIMUM_OF_HEAD = 0.30  # with the rim: right ones had 0.36 and more, wrong ones up to 0.27 (benchmarks/bench_heads.py)
 GIVEN, TEMPLATE = "given", "template"  # where a brain mask is from, beside what finds them
 
 
@@ -112,8 +114,8 @@ def _checked(
 ) -> Placed:
     """The brain on the common grid, if it lies on the template's.
 
-    A mask that was given overlaps with it; the template's own mask always does, so there the intensities must agree;
-    of a brain that was found both are asked.
+    A mask that was given overlaps with it; the template's own mask always does, so there the intensities must agree,
+    those of the fluid and skull around it too; of a brain that was found both are asked.
     """
     grid = common_grid(config.voxel_size_mm)
     mask, overlap, likeness = grid.brain.copy(), 1.0, 1.0
@@ -129,6 +131,10 @@ def _checked(
         faults.append(f"overlap of the registered brain with the template's {overlap:.2f} where {needed:.2f} is needed")
     if likeness < MINIMUM_LIKENESS:
         faults.append(f"likeness to the template {likeness:.2f} where {MINIMUM_LIKENESS:.2f} is needed")
+    if brain is None and not visit.in_template_space:
+        with_rim = HeadSearch(scan).likeness(matrices[reference])
+        if with_rim < MINIMUM_OF_HEAD:
+            faults.append(f"likeness of brain and rim {with_rim:.2f} where {MINIMUM_OF_HEAD:.2f} is needed")
     if not registration.plausible(matrices[reference]):
         faults.append("the affine stretches beyond what brains differ by")
     if faults:
