@@ -1,8 +1,9 @@
 """From one visit's scans to a volume on the common grid.
 
 Reference scan (T1 where there is one) to MNI152 by an affine, the other modalities rigidly to the reference, all in one
-resampling; brain mask as given, else the template's through the registration; intensities normalised in the brain;
-lesion masks by the same transforms. Pre-registered scans (`space-MNI152...`) are only put on the grid.
+resampling; brain mask as given, else as found in the reference scan, else the template's through the registration;
+intensities normalised in the brain; lesion masks by the same transforms. Pre-registered scans (`space-MNI152...`) are
+only put on the grid.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from normfed_client.imaging import diffusion, registration
+from normfed_client.imaging import brain_extraction, diffusion, registration
 from normfed_client.imaging.bids import Mask, Visit
 from normfed_client.imaging.cache import IGNORED, META, PRESENT, Cache, Entry, write_arrays
 from normfed_client.imaging.nifti import Image, read, read_mask
-from normfed_client.imaging.template import BRAIN_LEVEL, Grid, common_grid, whole
+from normfed_client.imaging.placement import GIVEN, TEMPLATE, Brain, place
+from normfed_client.imaging.template import common_grid
 from normfed_common.foundation import digests
 from normfed_common.foundation.errors import ReadError, ScanError
 from normfed_common.study.config import StudyConfig
@@ -26,8 +28,7 @@ from normfed_common.study.modalities import MAPS
 from normfed_common.study.preprocessing import PreprocessingConfig
 
 VERSION = 3  # of this file's arithmetic and of the cache's layout: raise it and old entries are no longer found
-WHOLE_HEAD = 2  # the same of the registration of scans without a brain mask
-MINIMUM_LIKENESS = 0.35
+UNMASKED = 3  # the same of how scans without a brain mask are registered, and their brains found
 MINIMUM_BRAIN_SHARE = 0.5
 
 
@@ -73,7 +74,7 @@ class Recipe:
                     "registered": visit.in_template_space,
                     # Entries that were made before there was any of these keep their keys.
                     **({"ignored": [_said(mask) for mask in visit.ignored]} if visit.ignored else {}),
-                    **({} if visit.brain or visit.in_template_space else {"whole_head": WHOLE_HEAD}),
+                    **({} if visit.brain or visit.in_template_space else {"unmasked": _unmasked()}),
                     **({"whole_slices": True} if self.whole_slices else {}),
                 }
             )
@@ -96,6 +97,10 @@ class Recipe:
         brain = [visit.brain] if visit.brain else []
         masks = [mask.modality for mask in (*self.lesions(visit), *visit.ignored, *brain)]
         return sorted({*(m for m in self.modalities if m in visit.images), self.reference(visit), *masks})
+
+
+def _unmasked() -> list[object]:
+    return [UNMASKED, brain_extraction.installed()]  # with another extractor another brain is found
 
 
 def _said(mask: Mask) -> list[object]:
@@ -142,18 +147,19 @@ def _run(visit: Visit, recipe: Recipe, folder: Path) -> dict[str, object]:
     config = recipe.config
     grid = common_grid(config.voxel_size_mm)
     scans = {modality: read(visit.images[modality]) for modality in recipe.needed(visit)}
-    brain = read_mask(visit.brain.path, scans[visit.brain.modality]) if visit.brain else None
+    given = None
+    if visit.brain:
+        given = Brain(read_mask(visit.brain.path, scans[visit.brain.modality]), visit.brain.modality, GIVEN)
     lesion_masks, ignored_masks = (
         [(mask, read_mask(mask.path, scans[mask.modality], True, mask.values)) for mask in masks]
         for masks in (recipe.lesions(visit), visit.ignored)
     )
     reference = recipe.reference(visit)
-    matrices = {m: np.eye(4) for m in scans}
-    if not visit.in_template_space:
-        matrices = _register(visit, scans, reference, brain)
+    placed = place(visit, scans, reference, given, config)
+    matrices, mask = placed.matrices, placed.mask
     if config.bias_correction:
-        given = {visit.brain.modality: brain.data > 0.5} if visit.brain and brain else {}
-        scans |= {m: registration.bias_corrected(scan, given.get(m)) for m, scan in scans.items() if m not in MAPS}
+        known = {placed.brain.modality: placed.brain.mask} if placed.brain else {}
+        scans |= {m: registration.bias_corrected(scan, known.get(m)) for m, scan in scans.items() if m not in MAPS}
 
     def on_grid(image: Image, modality: str) -> np.ndarray:
         return registration.resample(image, matrices[modality], grid.shape, grid.affine)
@@ -161,13 +167,6 @@ def _run(visit: Visit, recipe: Recipe, folder: Path) -> dict[str, object]:
     present = [modality in scans for modality in recipe.modalities]
     absent = np.zeros(grid.shape, np.float32)
     images = np.stack([on_grid(scans[m], m) if m in scans else absent for m in recipe.modalities])
-    if visit.brain and brain:
-        mask = on_grid(brain, visit.brain.modality) > 0.5
-        overlap = 2 * float((mask & grid.brain).sum()) / float(mask.sum() + grid.brain.sum())
-    else:
-        mask = grid.brain.copy()
-        overlap = _likeness(on_grid(scans[reference], reference), grid)
-    _check_overlap(visit, overlap, matrices[reference], brain is not None, config)
     mask &= (images != 0).any(0)  # outside every field of view there is nothing to judge
     if mask.sum() < MINIMUM_BRAIN_SHARE * grid.brain.sum():
         raise ScanError(
@@ -189,52 +188,14 @@ def _run(visit: Visit, recipe: Recipe, folder: Path) -> dict[str, object]:
     if ignored.any():
         np.save(folder / IGNORED, ignored)
     return {
-        "overlap": overlap,
+        "overlap": placed.overlap,
+        "brain": placed.brain.source if placed.brain else TEMPLATE,
         "brain_voxels": int(mask.sum()),
         "lesion_voxels": int(lesion.sum()),
         "lesion_voxels_by_label": voxels,
         "to_reference": matrices[reference].tolist(),
         **({} if all(present) else {PRESENT: present}),
     }
-
-
-def _register(visit: Visit, scans: dict[str, Image], reference: str, brain: Image | None) -> dict[str, np.ndarray]:
-    """World of the template to each scan's world."""
-    within = diffusion.to_reference(scans, reference)
-    mask = None
-    if brain is not None and visit.brain is not None:
-        fixed = scans[reference]
-        mask = brain.data > 0.5
-        if visit.brain.modality != reference:
-            mask = registration.resample(brain, within[visit.brain.modality], fixed.data.shape, fixed.affine) > 0.5
-    t1, affine = whole("t1", 2)
-    template = Image(t1, affine, Path("MNI152"))
-    to_reference = registration.affine(template, t1 > BRAIN_LEVEL, scans[reference], mask)
-    return {m: matrix @ to_reference for m, matrix in within.items()}
-
-
-def _likeness(image: np.ndarray, grid: Grid) -> float:
-    """Correlation ratio of the scan given the template's intensity, in the template's brain (Roche 1998)."""
-    t1, affine = whole("t1", grid.voxel_size_mm)
-    start = np.round((grid.affine[:3, 3] - affine[:3, 3]) / np.diag(affine)[:3]).astype(int)
-    box = tuple(slice(s, s + n) for s, n in zip(start, grid.shape, strict=True))
-    level = np.clip((t1[box][grid.brain] * 32).astype(int), 0, 31)
-    values = image[grid.brain].astype(float)
-    counts, sums = np.bincount(level, minlength=32), np.bincount(level, values, 32)
-    explained = (counts * (sums / np.maximum(counts, 1) - values.mean()) ** 2).sum()
-    return float(np.sqrt(explained / max(((values - values.mean()) ** 2).sum(), 1e-12)))
-
-
-def _check_overlap(visit: Visit, overlap: float, matrix: np.ndarray, masked: bool, config: PreprocessingConfig) -> None:
-    needed = config.minimum_overlap if masked else MINIMUM_LIKENESS
-    measure = "overlap of the registered brain with the template's" if masked else "likeness to the template"
-    if overlap < needed or not registration.plausible(matrix):
-        stretched = "" if registration.plausible(matrix) else ", and the affine stretches beyond what brains differ by"
-        raise ScanError(
-            f"{visit.name}: registration to MNI152 failed, {measure} {overlap:.2f} where {needed:.2f} is needed"
-            f"{stretched}. "
-            "Look at the scan; give a brain mask, or list the subject under data.exclude."
-        )
 
 
 def _not_normal(lesion: np.ndarray, recipe: Recipe) -> np.ndarray:

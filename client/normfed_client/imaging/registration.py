@@ -12,6 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from normfed_client.imaging.head_search import HeadSearch
 from normfed_client.imaging.nifti import Image
 
 # Sums over several threads differ in their last bits from run to run, and training amplifies that.
@@ -21,7 +22,6 @@ SEED = 20231
 BINS = 32
 SAMPLES = {1: 0.05, 2: 0.15, 4: 0.6}  # share of the voxels compared, by shrink factor; all beyond
 WORKING_MM = 2.0  # scans are compared at about this resolution
-COARSE_MM = 4.0  # smoothing, as a standard deviation, under which starts are compared
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SCALE_LIMITS = (0.6, 1.6)  # no adult's brain is further from the template than this along any axis
 
@@ -85,37 +85,56 @@ def rigid(fixed: Image, moving: Image) -> np.ndarray:
     return _matrix(_optimise(target, movable, _optimise(target, movable, best, None, (4,)), None, (2,), search=True))
 
 
-def affine(template: Image, brain: np.ndarray, moving: Image, moving_mask: np.ndarray | None) -> np.ndarray:
-    """Align a scan to the template: rigid first, then twelve degrees of freedom.
+def affine(template: Image, brain: np.ndarray, moving: Image, moving_mask: np.ndarray) -> np.ndarray:
+    """Align a scan whose brain is known to the template: rigid first, then twelve degrees of freedom.
+
+    Parameters
+    ----------
+    brain
+        bool, the template's brain; only there, and just around, the two are compared.
+    moving_mask
+        The scan's brain: the rest is blanked, as in the skull-stripped template.
+    """
+    fixed, movable = to_sitk(template), _comparable(Image(moving.data * moving_mask, moving.affine, moving.path))
+    mask = _to_sitk_mask(ndimage.binary_dilation(brain, iterations=3), template)
+    start = sitk.Euler3DTransform(
+        sitk.CenteredTransformInitializer(
+            fixed, movable, sitk.Euler3DTransform(), sitk.CenteredTransformInitializerFilter.MOMENTS
+        )
+    )
+    turned = _optimise(fixed, movable, _optimise(fixed, movable, start, mask, (8,)), mask, (4,))
+    full = sitk.AffineTransform(3)
+    full.SetCenter(turned.GetCenter())
+    full.SetMatrix(turned.GetMatrix())
+    full.SetTranslation(turned.GetTranslation())
+    return _stretched(fixed, movable, full, mask)
+
+
+def affine_of_head(template: Image, brain: np.ndarray, moving: Image) -> np.ndarray:
+    """Align a scan that shows more than the brain, from where a search puts the brain (`head_search`).
 
     Parameters
     ----------
     brain
         bool, the template's brain; only there the two are compared.
-    moving_mask
-        The scan's brain where it is known: the rest is blanked, as in the skull-stripped template.
     """
-    stripped = moving if moving_mask is None else Image(moving.data * moving_mask, moving.affine, moving.path)
-    fixed, movable = to_sitk(template), _comparable(stripped)
-    region = ndimage.binary_dilation(brain, iterations=3) if moving_mask is not None else brain
-    mask = to_sitk(Image(region.astype(np.float32), template.affine, template.path))
-    mask = sitk.Cast(mask > 0.5, sitk.sitkUInt8)
-    starts = []
-    for mode in ("MOMENTS", "GEOMETRY"):
-        initial = sitk.CenteredTransformInitializer(
-            fixed, movable, sitk.Euler3DTransform(), getattr(sitk.CenteredTransformInitializerFilter, mode)
-        )
-        starts.append(sitk.Euler3DTransform(initial))
-    coarse = [_optimise(fixed, movable, start, mask, (8,)) for start in _with_heights(starts, moving_mask is None)]
-    # With a mask there is one start; of a whole head, many.
-    turned = coarse[0] if len(coarse) == 1 else max(coarse, key=lambda one: _explained(fixed, movable, one, mask))
-    turned = _optimise(fixed, movable, turned, mask, (4,))
-    full = sitk.AffineTransform(3)
-    full.SetCenter(turned.GetCenter())
-    full.SetMatrix(turned.GetMatrix())
-    full.SetTranslation(turned.GetTranslation())
-    stretched = _optimise(fixed, movable, full, mask, (4,))
-    return _matrix(_optimise(fixed, movable, stretched, mask, (4, 2), search=True))
+    start, _ = HeadSearch(moving).best()
+    mask = _to_sitk_mask(brain, template)
+    start = LPS @ start @ LPS
+    full = sitk.AffineTransform(start[:3, :3].ravel().tolist(), start[:3, 3].tolist())
+    centre = LPS[:3, :3] @ (template.affine[:3, :3] @ np.argwhere(brain).mean(0) + template.affine[:3, 3])
+    full.SetCenter(centre.tolist())
+    full.SetTranslation((start[:3, 3] + (start[:3, :3] - np.eye(3)) @ centre).tolist())
+    return _stretched(to_sitk(template), _comparable(moving), full, mask)
+
+
+def _to_sitk_mask(mask: np.ndarray, grid: Image) -> sitk.Image:
+    return sitk.Cast(to_sitk(Image(mask.astype(np.float32), grid.affine, grid.path)) > 0.5, sitk.sitkUInt8)
+
+
+def _stretched(fixed: sitk.Image, moving: sitk.Image, start: sitk.AffineTransform, mask: sitk.Image) -> np.ndarray:
+    near = _optimise(fixed, moving, start, mask, (4,))
+    return _matrix(_optimise(fixed, moving, near, mask, (4, 2), search=True))
 
 
 def plausible(matrix: np.ndarray) -> bool:
@@ -143,19 +162,6 @@ def bias_corrected(image: Image, mask: np.ndarray | None) -> Image:
     field = sitk.Exp(corrector.GetLogBiasFieldAsImage(shifted))
     corrected = sitk.GetArrayFromImage(sitk.Cast(shifted / field, sitk.sitkFloat32)).transpose(2, 1, 0) + floor - 1.0
     return Image(np.ascontiguousarray(corrected), image.affine, image.path)
-
-
-def _with_heights(starts: list[sitk.Euler3DTransform], head: bool) -> list[sitk.Euler3DTransform]:
-    """With the neck in view the centre of mass lies below the brain's: start higher, too."""
-    if not head:
-        return starts[:1]
-    raised = []
-    for height_mm in (0.0, 30.0, 60.0):
-        start = sitk.Euler3DTransform(starts[0])
-        x, y, z = start.GetTranslation()
-        start.SetTranslation((x, y, z + height_mm))
-        raised.append(start)
-    return raised + starts[1:]
 
 
 def _method(mask: sitk.Image | None, shrink: tuple[int, ...]) -> sitk.ImageRegistrationMethod:
@@ -224,23 +230,6 @@ def _evaluate(fixed: sitk.Image, moving: sitk.Image, transform: sitk.Transform, 
         return float(method.MetricEvaluate(fixed, moving))
     except RuntimeError:  # SimpleITK: the two do not overlap at all
         return float("inf")
-
-
-def _explained(fixed: sitk.Image, moving: sitk.Image, transform: sitk.Transform, mask: sitk.Image) -> float:
-    """Correlation ratio of the scan given the template's intensity, 0 to 1, over the whole of the mask (Roche 1998).
-
-    Mutual information counts only where the two overlap, and so prefers a brain half outside the field of view to
-    one in its place; here what lies outside counts as 0.
-    """
-    places = sitk.Shrink(sitk.SmoothingRecursiveGaussian(fixed, COARSE_MM), [2, 2, 2])
-    scan = sitk.Resample(sitk.SmoothingRecursiveGaussian(moving, COARSE_MM), places, transform, sitk.sitkLinear, 0.0)
-    inside = sitk.GetArrayFromImage(sitk.Resample(mask, places, sitk.Transform(), sitk.sitkNearestNeighbor)) > 0
-    template = sitk.GetArrayFromImage(places)[inside]
-    values = sitk.GetArrayFromImage(scan)[inside].astype(float)
-    level = np.clip((template / template.max() * BINS).astype(int), 0, BINS - 1)
-    counts, sums = np.bincount(level, minlength=BINS), np.bincount(level, values, BINS)
-    between = (counts * (sums / np.maximum(counts, 1) - values.mean()) ** 2).sum()
-    return float(between / max(((values - values.mean()) ** 2).sum(), 1e-12))
 
 
 def _matrix(transform: sitk.Transform) -> np.ndarray:
