@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from normfed_simulation.engines.local import Tamper
 
 Engine = Literal["local", "ray"]
+MOST_WORKERS = 64  # by default: no more than sites are of use
 
 
 def simulate(
@@ -204,9 +205,11 @@ def _kept_environment() -> Iterator[None]:
         os.environ.update(before)
 
 
-def default_workers(sites: int) -> int:
-    """One process per core, at most one per site; on a single core none, the work is done here."""
-    return 0 if cores() < 2 else min(cores(), sites)
+def worker_count(asked: int | None) -> int:
+    """The worker processes that were asked for, or one per core; on a single core none, the work is done here."""
+    if asked is not None:
+        return asked
+    return 0 if cores() < 2 else min(cores(), MOST_WORKERS)
 
 
 def cores() -> int:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from normfed_common.statistics.tables import UNKNOWN
-from normfed_server.report.cohort_figures import ALL, shown
-from normfed_server.report.cohort_words import below, hides, margin
+from normfed_server.report.cohort_figures import shown
+from normfed_server.report.cohort_words import ALL, below, hides, margin
 from normfed_server.results.cohort_warnings import density
 from normfed_server.results.cohorts import Cell, CohortFigures, Statistics, TableWords
 

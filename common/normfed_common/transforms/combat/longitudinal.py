@@ -83,7 +83,7 @@ class LongitudinalCombat:
         return replace(found, effects={**self.effects, **new})
 
     def of_people(self, rows: Rows) -> np.ndarray:
-        """u (n, p) of whoever each row is of, from all rows of theirs."""
+        """u (n, p): the intercept of the person of each row, from all of their rows."""
         z = rows.filled(self.shared.usual)
         away = rows.values - z @ self.shared.slopes - np.stack([self.levels[str(one)] for one in rows.scanners])
         _, owner, visits = np.unique(rows.people, return_inverse=True, return_counts=True)

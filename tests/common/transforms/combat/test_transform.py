@@ -246,7 +246,7 @@ def test_at_a_hospital_groups_of_visits_are_releases_of_their_own_and_lone_ones_
     across.scans = [across.scans[number] for number in (0, 2, 3, 1, 4, 5)]
     with pytest.raises(SiteError) as refused:
         few.statistics("visits", across, RNG)
-    assert "no 3 people were scanned as often" in refused.value.detail
+    assert "no 3 people were scanned equally often" in refused.value.detail
 
 
 @pytest.mark.parametrize(
@@ -257,12 +257,12 @@ def test_at_a_hospital_groups_of_visits_are_releases_of_their_own_and_lone_ones_
         ({"longitudinal": True}, "say places_mm: 16, or more"),
         (
             {"longitudinal": True, "places_mm": 16, "reference": "a"},
-            "reference and longitudinal cannot be had together",
+            "reference and longitudinal cannot be combined",
         ),
     ],
     ids=str,
 )
-def test_what_cannot_be_had_is_refused_in_words(values: dict[str, Any], said: str) -> None:
+def test_options_that_exclude_each_other_are_refused_in_words(values: dict[str, Any], said: str) -> None:
     with pytest.raises(StudyError, match=said):
         validate_learner(TRANSFORMS, {"name": "combat", **values}, "transforms[0]")
 
