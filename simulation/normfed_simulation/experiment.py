@@ -139,7 +139,12 @@ def check_each(
 
     Returns
     -------
-    Of every study why its transforms cannot be learnt from these people, if so; the first one's must be.
+    Per study, why its transforms cannot be learnt from these people; None where they can.
+
+    Raises
+    ------
+    UserError
+        If a study cannot be run here, the data do not allow it, or the first one's transforms cannot be learnt.
     """
     for study in studies:
         _check_study(study)
