@@ -137,7 +137,7 @@ class Plain(Method):
         if self.shared is None:
             return None
         learnt = Combat(self.shared.where(counts), {}, self.config.prior)
-        return learnt.with_site(_of(rows, counts), self.reference, self.config.robust)
+        return learnt.with_site(_counting(rows, counts), self.reference, self.config.robust)
 
     def notes(self) -> tuple[str, ...]:
         """Whether the reference is nobody's."""
@@ -180,7 +180,7 @@ class CovBat(Plain):
             )
         left, learnt = np.zeros_like(rows.values), super().at(rows, counts)
         if learnt is not None:
-            left[:, counts] = learnt.residuals(_of(rows, counts)).values
+            left[:, counts] = learnt.residuals(_counting(rows, counts)).values
         return covariance.covariance_sums(replace(rows, values=left))
 
     def check(self, phase: str, found: Arrays, low: float, high: float) -> None:
@@ -204,7 +204,7 @@ class CovBat(Plain):
         if found is None or self.components is None:
             return found
         components = self.components.where(counts)
-        return replace(found, components=components).with_site(_of(rows, counts), None, self.config.robust)
+        return replace(found, components=components).with_site(_counting(rows, counts), None, self.config.robust)
 
 
 class Longitudinal(Method):
@@ -267,8 +267,8 @@ class Longitudinal(Method):
         """The levels and effects of the site's scanners."""
         if self.shared is None or self.ratios is None:
             return None
-        learnt = LongitudinalCombat(self.shared.where(counts), {}, self.ratios[counts], {})
-        return learnt.with_site(_of(rows, counts), self.config.prior, self.config.robust)
+        learnt = LongitudinalCombat(self.shared.where(counts), {}, self.ratios[counts], {}, self.config.prior)
+        return learnt.with_site(_counting(rows, counts), self.config.robust)
 
     def notes(self) -> tuple[str, ...]:
         """Whether nobody has two scans."""
@@ -288,5 +288,6 @@ def method_of(config: CombatConfig, told_together: int) -> Method:
     return kind(config, told_together)
 
 
-def _of(rows: Rows, counts: np.ndarray) -> Rows:
+def _counting(rows: Rows, counts: np.ndarray) -> Rows:
+    """The rows with the features that count alone."""
     return replace(rows, values=rows.values[:, counts])
