@@ -53,6 +53,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "postprocessing": PRIOR,
     },
 }
+LEARNING_RATE = 3e-3
 METRIC = "auprc"
 COLUMNS = (
     "own site's model at home",
@@ -73,7 +74,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--harmonizations", default="nyul,histogram-template", help="as of normfed study domain-shift")
     parser.add_argument("--repeats", type=int, default=3, help="trainings of every model")
-    parser.add_argument("--rounds", type=int, help="of training; those of the study when absent")
+    parser.add_argument("--rounds", type=int, default=10, help="of training")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int, help="of each run of a harmonization")
     parser.add_argument("--parallel", type=int, help="harmonizations at the same time")
@@ -105,10 +106,10 @@ def run(name: str, options: argparse.Namespace) -> DomainShift:
 
 
 def written(name: str, options: argparse.Namespace, place: Path) -> Path:
-    """The study with the network as its model, and the study's first baseline."""
+    """The study with the network as its model, and with rounds and a learning rate for it."""
     study = yaml.safe_load(STUDIES[options.study].read_text())
     study["model"] = NETWORKS[name]
-    study["federation"] |= {"rounds": 10 if options.rounds is None else options.rounds, "learning_rate": 3e-3}
+    study["federation"] |= {"rounds": options.rounds, "learning_rate": LEARNING_RATE}
     file = place / "study.yaml"
     file.write_text(yaml.safe_dump(study, sort_keys=False))
     return file

@@ -1,4 +1,4 @@
-"""Whether ComBat could be had with differential privacy: what noise does to a scanner's mean, at places of the brain.
+"""Whether ComBat could be learnt with differential privacy: what noise does to a scanner's mean at places in the brain.
 
     python benchmarks/bench_private_combat.py [--study NAME] [--data BIDS] [--epsilon E ...] [--repeats N]
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from normfed_simulation.engines.local import Tamper
 
 Engine = Literal["local", "ray"]
+MOST_WORKERS = 64  # by default: no more than sites are of use
 
 
 def simulate(
@@ -138,7 +139,12 @@ def check_each(
 
     Returns
     -------
-    Of every study why its transforms cannot be learnt from these people, if so; the first one's must be.
+    Per study, why its transforms cannot be learnt from these people; None where they can.
+
+    Raises
+    ------
+    UserError
+        If a study cannot be run here, the data do not allow it, or the first one's transforms cannot be learnt.
     """
     for study in studies:
         _check_study(study)
@@ -204,9 +210,11 @@ def _kept_environment() -> Iterator[None]:
         os.environ.update(before)
 
 
-def default_workers(sites: int) -> int:
-    """One process per core, at most one per site; on a single core none, the work is done here."""
-    return 0 if cores() < 2 else min(cores(), sites)
+def worker_count(asked: int | None) -> int:
+    """The worker processes that were asked for, or one per core; on a single core none, the work is done here."""
+    if asked is not None:
+        return asked
+    return 0 if cores() < 2 else min(cores(), MOST_WORKERS)
 
 
 def cores() -> int:

@@ -125,7 +125,7 @@ def test_the_run_leaves_a_page_and_figures_that_another_program_can_read(run: Pa
     written = json.loads((run / "statistics.json").read_text())
     jsonschema.Draft202012Validator(schema).validate(written)
     page = (run / "statistics.html").read_text()
-    assert all(f">{site}<" in page for site in (*"abc", "all"))
+    assert all(f">{site}<" in page for site in (*"abc", "all sites"))
     assert 'src="http' not in page
     assert not (run / "metrics.json").exists()
     for command in (("simulate", "--resume", run), ("audit-privacy", run)):

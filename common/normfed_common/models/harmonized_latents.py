@@ -20,19 +20,25 @@ import torch
 from pydantic import Field, field_validator
 
 from normfed_common.foundation.arrays import Arrays, check_shapes
-from normfed_common.foundation.errors import WireError
 from normfed_common.learning.phase import Phase
-from normfed_common.learning.setting import SUMS_ROUNDING, Places, Setting
+from normfed_common.learning.setting import Places, Setting
 from normfed_common.scoring.base import Fields, LatentField, OneClassScore
 from normfed_common.scoring.catalogue import NAME, OneClassEntry, build_head
 from normfed_common.study.base import Frozen
 from normfed_common.transforms.combat.effects import Prior
 from normfed_common.transforms.combat.matrices import Combat
 from normfed_common.transforms.combat.rows import Rows
+from normfed_common.transforms.combat.scanners import (
+    SCANNERS,
+    check_scanners,
+    counted_scanners,
+    is_one_scanner,
+    scanner_of,
+)
 from normfed_common.transforms.combat.sums import Shared, check_sums, shapes_of, sums_of
 from normfed_common.transforms.combat.usable import LEAST_PEOPLE, check_people
 
-SCANNERS = "scanners"
+PHASE = "scanners"
 
 
 class HarmonizedConfig(Frozen):
@@ -64,7 +70,7 @@ class HarmonizedHead(OneClassScore):
 
     def phases(self) -> tuple[Phase, ...]:
         """The sums of ComBat, and then those of the score behind it."""
-        return (Phase(SCANNERS, "summed"), *self.behind.phases())
+        return (Phase(PHASE, "summed"), *self.behind.phases())
 
     def statistics(self, phase: str, fields: Iterable[LatentField], rng: np.random.Generator) -> Arrays:
         """`sums_of` mean latents, and ``scanners`` (); or what the score behind it sums of what ComBat leaves.
@@ -74,36 +80,34 @@ class HarmonizedHead(OneClassScore):
         SiteError
             If a scanner has too few people.
         """
-        if phase != SCANNERS:
+        if phase != PHASE:
             return self.behind.statistics(phase, self._harmonized(fields, self._of_site(fields)), rng)
         rows = self._rows(fields)
         found = {name: array for name, array in sums_of(rows).items() if name in self._shapes()}
-        return found | {"scanners": np.asarray(float(len(rows.by_scanner())))}
+        return found | counted_scanners(rows)
 
     def places(self, phase: str) -> Places | None:
         """None of the scanners."""
-        return None if phase == SCANNERS else self.behind.places(phase)
+        return None if phase == PHASE else self.behind.places(phase)
 
     def counted(self, phase: str) -> Mapping[str, float]:
         """A scan counts once."""
-        return {"scans": 1, "scanners": 1} if phase == SCANNERS else self.behind.counted(phase)
+        return {"scans": 1, SCANNERS: 1} if phase == PHASE else self.behind.counted(phase)
 
     def check(self, phase: str, sums: Arrays) -> None:
         """See `check_sums`."""
-        if phase != SCANNERS:
+        if phase != PHASE:
             self.behind.check(phase, sums)
             return
-        check_shapes(sums, {**self._shapes(), "scanners": ()})
-        if not 0 < sums["scanners"] <= sums["scans"] * (1 + SUMS_ROUNDING):
-            raise WireError("there are no scanners, or more than scans")
+        check_shapes(sums, {**self._shapes(), SCANNERS: ()})
+        check_scanners(sums)
         check_sums(self._whole(sums), 0, False)
 
     def absorb(self, phase: str, total: Arrays) -> bool:
         """Mean and variance; nothing, of one scanner in all, whose latents stay as they are."""
-        if phase != SCANNERS:
+        if phase != PHASE:
             return self.behind.absorb(phase, total)
-        alone = float(total["scanners"]) < 1.5
-        self.shared, self.learnt = None if alone else Shared.of(self._whole(total), ()), None
+        self.shared, self.learnt = None if is_one_scanner(total) else Shared.of(self._whole(total), ()), None
         return False
 
     def personalise(self, fields: Iterable[LatentField], subjects: int, rng: np.random.Generator) -> None:
@@ -154,9 +158,7 @@ def _mean(field: LatentField) -> np.ndarray:
 def _moved(field: LatentField, learnt: Combat | None) -> LatentField:
     if learnt is None or not len(field.latents):
         return field
-    scanner = field.scanner
-    if not scanner and len(learnt.effects) == 1:
-        (scanner,) = learnt.effects  # a file by itself, at a site with one scanner
+    scanner = scanner_of(field.scanner, learnt.effects)
     before = _mean(field)
     after = learnt.harmonized(Rows.of(before[None], [scanner]))[0]
     return replace(field, latents=field.latents + torch.from_numpy(after - before).float())

@@ -10,11 +10,11 @@ import numpy as np
 import plotly.graph_objects as go
 
 from normfed_common.statistics.tables import SEXES
+from normfed_server.report.cohort_words import ALL
 from normfed_server.report.figures import LAYOUT
 from normfed_server.results.cohort_warnings import density
 from normfed_server.results.cohorts import SIGMAS, CohortFigures, Statistics, TableWords
 
-ALL = "all sites"
 ROW = 46  # pixels of a site's row, fewer where there are many
 LONGEST_NAME = 24  # characters beside a plot; the tables have the whole name
 SEX_COLOURS = {"F": "#cc79a7", "M": "#0072b2", "unknown": "#8b95a1"}  # told apart by whoever sees colours differently

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from normfed_common.statistics.tables import UNKNOWN
-from normfed_server.report.cohort_figures import ALL, shown
-from normfed_server.report.cohort_words import below, hides, margin
+from normfed_server.report.cohort_figures import shown
+from normfed_server.report.cohort_words import ALL, below, hides, margin
 from normfed_server.results.cohort_warnings import density
 from normfed_server.results.cohorts import Cell, CohortFigures, Statistics, TableWords
 
@@ -145,8 +145,7 @@ def quantiles(words: TableWords, cells: tuple[Cell, ...]) -> tuple[float, ...]:
         return ()
     ends = np.log10([words.edges[1] / 10, *words.edges[1:], 10 * words.edges[-1]])
     share = np.cumsum([0.0, *people]) / people.sum()
-    inside = np.flatnonzero(np.diff(share, prepend=-1.0))  # of bins that nobody is in only the first end counts
-    return tuple(float(10 ** np.interp(part, share[inside], ends[inside])) for part in SAID)
+    return tuple(float(10 ** np.interp(part, share, ends)) for part in SAID)
 
 
 def _rounded(value: float) -> str:

@@ -12,7 +12,7 @@ from normfed_common.statistics.tables import ABSENT, HEALTHY, PATIENTS, SEXES, U
 from normfed_common.wording.terminal_text import plain
 from normfed_server.results.cohorts import Cell, CohortFigures, Statistics
 
-ALL = "all"
+ALL = "all sites"
 TOO_FEW = "too few"
 SURE = 1.96  # standard deviations, of a 95 % interval
 

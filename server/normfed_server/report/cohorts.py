@@ -9,9 +9,18 @@ from plotly.offline import get_plotlyjs
 
 from normfed_common.foundation.files import write_text
 from normfed_common.statistics.tables import SEXES
-from normfed_server.report.cohort_figures import SEX_COLOURS, SEX_WORDS, in_noise, plots, pyramids, without_ages
-from normfed_server.report.cohort_grids import others, scales, sections, unsaid
-from normfed_server.report.cohort_words import SURE, below, hides, rows
+from normfed_server.report.cohort_figures import (
+    EVERYBODY,
+    SEX_COLOURS,
+    SEX_WORDS,
+    SITE,
+    in_noise,
+    plots,
+    pyramids,
+    without_ages,
+)
+from normfed_server.report.cohort_grids import DARKEST, others, scales, sections, unsaid
+from normfed_server.report.cohort_words import ALL, SURE, below, hides, rows
 from normfed_server.report.rendering import templates
 from normfed_server.results import cohorts
 from normfed_server.runs.folder import Run
@@ -34,8 +43,11 @@ def write_cohorts(run: Run) -> Path:
             found=found,
             description=run.study.description,
             rows=rows(found),
+            all_sites=ALL,
             below=below(found) if hides(found) else "",
             sexes=[(SEX_WORDS[sex], SEX_COLOURS[sex]) for sex in SEXES],
+            colours={"site": SITE, "everybody": EVERYBODY},
+            darkest=DARKEST,
             margins=[SURE * noise for noise in found.noise],
             pyramids=pyramids(found),
             without_ages=without_ages(found),

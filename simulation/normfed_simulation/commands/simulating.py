@@ -169,7 +169,7 @@ def statistics(
     counting.check(chosen, root)
     run = begin(chosen, out, {"statistics": True})
     console, output = Console(stderr=True), Output(quiet, as_json)
-    count = workers if workers is not None else experiment.default_workers(64)
+    count = experiment.worker_count(workers)
     with runs.discarded_if_refused(run), JsonLines(quiet) if output.silent else Screen(console) as watcher:
         page = counting.count(run, root, engine.value, device, count, watcher)
     if not output.told_to_scripts(page, run.folder):
@@ -209,7 +209,7 @@ def _run(
     from normfed_simulation.commands.screen import JsonLines, Screen
 
     console = Console(stderr=True)
-    count = workers if workers is not None else experiment.default_workers(64)
+    count = experiment.worker_count(workers)
     if not output.silent:
         console.print(f"[bold]{run.study.name}[/], seed {run.study.seed}, in {run.folder}", highlight=False)
     with (

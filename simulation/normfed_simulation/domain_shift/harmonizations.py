@@ -96,10 +96,11 @@ def _stays(chosen: Sequence[Entries]) -> list[str]:
     )
     if not names:
         return []
-    references = sorted({str(entry["reference"]) for entries in chosen for entry in entries if entry.get("reference")})
+    combats = [entry for entries in chosen for entry in entries if entry["name"] == "combat"]
+    references = sorted({str(entry["reference"]) for entry in combats if entry["reference"] is not None})
     without = [
-        f"Of the scanner that ComBat has as reference ({one}) nobody trains where a model is learnt without its site: "
-        "an average scanner of the others stands for it there."
+        f"Where a model is learnt without the site of ComBat's reference ({one}), an average scanner of the others "
+        "stands for it."
         for one in references
     ]
     return [

@@ -18,6 +18,7 @@ def smooth_noise(shape: tuple[int, ...], scale: float, rng: np.random.Generator)
 
 
 def logistic(x: np.ndarray) -> np.ndarray:
+    """S(x) = 1 / (1 + exp(-x)), without overflow."""
     curve: np.ndarray = 0.5 + 0.5 * np.tanh(0.5 * x)
     return curve
 

@@ -101,7 +101,7 @@ def reproduce(
         )
         path = folder.begin(begun, out)
     opened = folder.reopened(path)
-    means = running.Means(device, workers if workers is not None else experiment.default_workers(64))
+    means = running.Means(device, experiment.worker_count(workers))
     with nullcontext() if resume is not None else folder.discarded_if_refused(path):
         _run(opened, means, Output(quiet, as_json))
 

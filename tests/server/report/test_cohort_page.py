@@ -14,7 +14,7 @@ from normfed_common.statistics.tables import tables
 from normfed_common.studies import resolve
 from normfed_server.arms.cohorts import Cohorts
 from normfed_server.report.cohort_figures import in_noise, plots, pyramids, rows_of_sites, without_ages
-from normfed_server.report.cohort_grids import Box, grid, quantiles, scales, sections, unsaid
+from normfed_server.report.cohort_grids import SAID, Box, grid, quantiles, scales, sections, unsaid
 from normfed_server.report.cohort_words import rows
 from normfed_server.results.cohorts import Cell, Statistics, assemble
 from normfed_server.sites.description import SiteDescription
@@ -102,6 +102,16 @@ def test_numbers_of_a_scanner_are_read_off_on_a_logarithmic_scale() -> None:
     assert (low, middle, high) == pytest.approx((10**2.1, 1000, 10**3.9), rel=0.02)
     assert quantiles(words, (Cell(first=0, last=0, what="", people=5),))[1] < 0.1
     assert scales(found)[0].rows[0][1][1].text == "1,000"
+
+
+@pytest.mark.parametrize("cells", [{33: 20}, {33: 4, 60: 16}, {3: 2, 12: 7, 40: 8, 68: 3}], ids=str)
+def test_numbers_of_a_scanner_are_the_quantiles_of_values_that_are_even_within_bins(cells: dict[int, float]) -> None:
+    """Bins that nobody is in hold none of them, wherever they are."""
+    found = figures({"a": site(raw_T1w={(place, place): count for place, count in cells.items()})})
+    words = found.tables["raw-T1w"]
+    parts = [np.geomspace(*words.edges[place : place + 2], int(2000 * count)) for place, count in cells.items()]
+    expected = np.quantile(np.concatenate(parts), SAID)
+    assert quantiles(words, found.sites["a"].tables["raw-T1w"]) == pytest.approx(expected, rel=0.005)
 
 
 def test_with_noise_counts_say_by_how_much_they_may_be_wrong_and_few_people_are_not_drawn() -> None:

@@ -153,7 +153,7 @@ def test_it_is_said_which_transforms_know_the_unseen_sites_own_people() -> None:
     assert any("What combat learns of a scanner stays at its site" in remark for remark in remarks)
     assert not any("average scanner" in remark for remark in remarks)
     remarks = planned(resolve({**TINY, **changes("{name: combat, reference: a}", None)}, "t")).remarks
-    assert any("has as reference (a) nobody trains where" in remark for remark in remarks)
+    assert any("without the site of ComBat's reference (a), an average scanner" in remark for remark in remarks)
     assert not planned(resolve({**TINY, **changes("nyul", None)}, "t")).remarks
 
 

@@ -10,10 +10,11 @@ from normfed_common.learning.covariates import Regressors
 from normfed_common.study.base import Frozen
 from normfed_common.transforms.combat.effects import Prior
 from normfed_common.transforms.combat.features import Kind
+from normfed_common.transforms.combat.mixed import RATIOS
 from normfed_common.transforms.combat.usable import LEAST_PEOPLE
 
-FEW_MM = 32.0  # regions as large are 600 at most, whose covariance a consortium's people can tell something of
-GRID_MM = 16.0  # with smaller places, sums at every ratio of variances are some 100 MB
+LEAST_COVBAT_MM = 32.0  # regions as large are 600 at most, whose covariance a consortium's people can tell something of
+LEAST_LONGITUDINAL_MM = 16.0  # with smaller places, sums at every ratio of variances are some 100 MB
 
 
 class CombatConfig(Frozen):
@@ -44,30 +45,31 @@ class CombatConfig(Frozen):
     covbat: bool = Field(
         False,
         exclude_if=operator.not_,  # studies without the key keep their digests
-        description="how regions go together is made alike as well (CovBat); with features: regions of 32 mm or more",
+        description="also harmonize the covariance between regions (CovBat); with features: regions of 32 mm or more",
     )
     longitudinal: bool = Field(
         False,
         exclude_if=operator.not_,
-        description="every person has an intercept of their own, where people were scanned again; places of 16 mm or "
-        "more",
+        description="fit a random intercept per person, where people were scanned again; places of 16 mm or more; a "
+        "site's sums then tell the mean of each of its scanners",
     )
 
     @model_validator(mode="after")
     def _fit(self) -> CombatConfig:
         if self.covbat and self.features != "regions":
             raise ValueError(
-                "covbat learns how every feature goes together with every other, and places are too many for that: "
+                "covbat learns the covariance of every feature with every other, and places are too many for that: "
                 "2000 of them have 2 million covariances, of some hundred people. Say features: regions and places_mm: "
-                f"{FEW_MM:g}"
+                f"{LEAST_COVBAT_MM:g}"
             )
-        if self.covbat and self.places_mm < FEW_MM:
-            raise ValueError(f"covbat takes few regions: say places_mm: {FEW_MM:g}, or more")
-        if self.longitudinal and self.places_mm < GRID_MM:
+        if self.covbat and self.places_mm < LEAST_COVBAT_MM:
+            raise ValueError(f"covbat takes few regions: say places_mm: {LEAST_COVBAT_MM:g}, or more")
+        if self.longitudinal and self.places_mm < LEAST_LONGITUDINAL_MM:
             raise ValueError(
-                f"longitudinal has sums at 81 ratios of variances for each place: say places_mm: {GRID_MM:g}, or more"
+                f"longitudinal has sums at {len(RATIOS)} ratios of variances for each place: say places_mm: "
+                f"{LEAST_LONGITUDINAL_MM:g}, or more"
             )
         chosen = [name for name in ("reference", "covbat", "longitudinal") if getattr(self, name)]
         if len(chosen) > 1:
-            raise ValueError(f"{' and '.join(chosen)} cannot be had together: choose one")
+            raise ValueError(f"{' and '.join(chosen)} cannot be combined: choose one")
         return self

@@ -40,6 +40,7 @@ class LongitudinalCombat:
     effects: Mapping[str, Effect]
     ratios: np.ndarray
     levels: Mapping[str, np.ndarray]
+    prior: Prior = "parametric"
 
     @classmethod
     def learn(
@@ -64,12 +65,12 @@ class LongitudinalCombat:
             shared = shared_of(named.add([ratio_sums(rows, ratios) for rows in sites]))
         except WireError as error:
             raise DatasetError(f"Longitudinal ComBat cannot harmonize these scans: {error}.") from error
-        found = cls(shared, {}, ratios, {})
+        found = cls(shared, {}, ratios, {}, prior)
         for rows in sites:
-            found = found.with_site(rows, prior)
+            found = found.with_site(rows)
         return found
 
-    def with_site(self, rows: Rows, prior: Prior = "parametric", robust: bool = False) -> LongitudinalCombat:
+    def with_site(self, rows: Rows, robust: bool = False) -> LongitudinalCombat:
         """With the scanners of a site that comes later: nobody else's effect changes.
 
         Parameters
@@ -79,11 +80,11 @@ class LongitudinalCombat:
         """
         found = replace(self, levels={**self.levels, **levels_of(rows, self.ratios, self.shared)})
         rest = replace(rows, values=rows.values - found.of_people(rows))
-        new = {scanner: Effect.of(mine, self.shared, prior, robust) for scanner, mine in rest.by_scanner().items()}
+        new = {scanner: Effect.of(mine, self.shared, self.prior, robust) for scanner, mine in rest.by_scanner().items()}
         return replace(found, effects={**self.effects, **new})
 
     def of_people(self, rows: Rows) -> np.ndarray:
-        """u (n, p) of whoever each row is of, from all rows of theirs."""
+        """u (n, p): the intercept of the person of each row, from all of their rows."""
         z = rows.filled(self.shared.usual)
         away = rows.values - z @ self.shared.slopes - np.stack([self.levels[str(one)] for one in rows.scanners])
         _, owner, visits = np.unique(rows.people, return_inverse=True, return_counts=True)

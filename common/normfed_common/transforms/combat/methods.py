@@ -24,21 +24,21 @@ from normfed_common.transforms.combat.rows import Rows
 from normfed_common.transforms.combat.sums import REFERENCE, Shared
 
 MOMENTS, COVARIANCE, VISITS = "moments", "covariance", "visits"
-SHARE = 0.95  # of the variance, in the components that CovBat makes alike, as published
+EXPLAINED = 0.95  # share of the variance in the components that CovBat harmonizes, as published
 
 
 class Method(ABC):
-    """See the module.
+    """ComBat of one modality: its sums, what follows from their total, and what a site completes by its own rows.
 
     Parameters
     ----------
     told_together
-        How many people a sum is about at least.
+        The fewest people that a site tells anything of; 1 in a simulation.
 
     Attributes
     ----------
     phases
-        In order; the last but those of `COVARIANCE` is `MOMENTS`.
+        In order; `MOMENTS` is the last, or the last before `COVARIANCE`.
     shared
         What all sites know; None before `MOMENTS`, and where nobody has the modality.
     """
@@ -51,11 +51,11 @@ class Method(ABC):
 
     @abstractmethod
     def layout(self, phase: str) -> Layout:
-        """Of its sums; of those that are over all scans ``scans`` () is one."""
+        """The layout of the sums of a phase; ``scans`` () is among them in every phase."""
 
     @abstractmethod
     def sums(self, phase: str, rows: Rows, counts: np.ndarray) -> Arrays:
-        """Of a site's rows, of features of which those of ``counts`` (p,) are in the template's brain."""
+        """The sums of a site's rows in a phase; ``counts``, bool (p,), are the features in the template's brain."""
 
     @abstractmethod
     def told_apart(self, rows: Rows) -> list[list[int]]:
@@ -137,7 +137,7 @@ class Plain(Method):
         if self.shared is None:
             return None
         learnt = Combat(self.shared.where(counts), {}, self.config.prior)
-        return learnt.with_site(_of(rows, counts), self.reference, self.config.robust)
+        return learnt.with_site(_counting(rows, counts), self.reference, self.config.robust)
 
     def notes(self) -> tuple[str, ...]:
         """Whether the reference is nobody's."""
@@ -176,11 +176,11 @@ class CovBat(Plain):
             raise SiteError(
                 SiteCode.SCANNER_TOO_SMALL,
                 f"{people} people train here, and how {counts.sum()} regions go together says who they are: take "
-                "larger regions (places_mm), fewer than there are people, or leave covbat out",
+                "larger regions (places_mm), so that they are fewer than the people, or leave covbat out",
             )
         left, learnt = np.zeros_like(rows.values), super().at(rows, counts)
         if learnt is not None:
-            left[:, counts] = learnt.residuals(_of(rows, counts)).values
+            left[:, counts] = learnt.residuals(_counting(rows, counts)).values
         return covariance.covariance_sums(replace(rows, values=left))
 
     def check(self, phase: str, found: Arrays, low: float, high: float) -> None:
@@ -196,7 +196,7 @@ class CovBat(Plain):
             super().absorb(phase, total)
             self.components = None
         elif self.shared is not None and total["scans"] > 0:
-            self.components = Components.of(total, SHARE)
+            self.components = Components.of(total, EXPLAINED)
 
     def at(self, rows: Rows, counts: np.ndarray) -> Combat | None:
         """The effects of the site's scanners, of features and of scores."""
@@ -204,7 +204,7 @@ class CovBat(Plain):
         if found is None or self.components is None:
             return found
         components = self.components.where(counts)
-        return replace(found, components=components).with_site(_of(rows, counts), None, self.config.robust)
+        return replace(found, components=components).with_site(_counting(rows, counts), None, self.config.robust)
 
 
 class Longitudinal(Method):
@@ -238,8 +238,8 @@ class Longitudinal(Method):
         if len(rows.values) and not len(kept.values):
             raise SiteError(
                 SiteCode.SCANNER_TOO_SMALL,
-                f"no {self.told_together} people were scanned as often at the same scanners, and longitudinal ComBat "
-                "tells of those who were, apart: leave longitudinal out",
+                f"no {self.told_together} people were scanned equally often at the same scanners, and the sums of "
+                "longitudinal ComBat tell of every such group by itself: leave longitudinal out",
             )
         if phase == VISITS:
             return mixed.grid_sums(kept)
@@ -267,8 +267,8 @@ class Longitudinal(Method):
         """The levels and effects of the site's scanners."""
         if self.shared is None or self.ratios is None:
             return None
-        learnt = LongitudinalCombat(self.shared.where(counts), {}, self.ratios[counts], {})
-        return learnt.with_site(_of(rows, counts), self.config.prior, self.config.robust)
+        learnt = LongitudinalCombat(self.shared.where(counts), {}, self.ratios[counts], {}, self.config.prior)
+        return learnt.with_site(_counting(rows, counts), self.config.robust)
 
     def notes(self) -> tuple[str, ...]:
         """Whether nobody has two scans."""
@@ -288,5 +288,6 @@ def method_of(config: CombatConfig, told_together: int) -> Method:
     return kind(config, told_together)
 
 
-def _of(rows: Rows, counts: np.ndarray) -> Rows:
+def _counting(rows: Rows, counts: np.ndarray) -> Rows:
+    """The rows with the features that count alone."""
     return replace(rows, values=rows.values[:, counts])

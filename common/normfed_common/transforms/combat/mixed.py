@@ -8,7 +8,7 @@ split into sites. With P = W - W D (D'W D)^-1 D'W, which takes scanners' columns
     log |I + lambda A A'| + log |D'W D| + log |Z'P Z| + (n - scanners - q) log(x'P x - x'P Z (Z'P Z)^-1 Z'P x)
 
 is a function of sums over sites at every lambda. So mixed models are learnt exactly by sums: first at a grid of lambda,
-then at each feature's best one, between whose neighbours it lies on a parabola.
+then at each feature's best one, refined by the parabola through its neighbours.
 
 Unlike those of `sums`, a site's own sums say what the mean of each of its scanners is, and of those who were scanned as
 often; a secure sum over sites hides which is whose.

@@ -30,7 +30,7 @@ from normfed_common.foundation.arrays import Arrays, check_shapes
 from normfed_common.foundation.errors import HarmonizationError, ScanError, WireError
 from normfed_common.learning.cohort import Cohort, Person, Scan
 from normfed_common.learning.phase import Phase
-from normfed_common.learning.setting import SUMS_ROUNDING, Places, Setting
+from normfed_common.learning.setting import Places, Setting
 from normfed_common.study.base import Frozen
 from normfed_common.transforms.base import Listed
 from normfed_common.transforms.combat.config import CombatConfig
@@ -40,6 +40,13 @@ from normfed_common.transforms.combat.matrices import Combat
 from normfed_common.transforms.combat.methods import MOMENTS, method_of
 from normfed_common.transforms.combat.people import MIDDLE, ages_of, covariates_of, rows_of
 from normfed_common.transforms.combat.rows import Rows
+from normfed_common.transforms.combat.scanners import (
+    SCANNERS,
+    check_scanners,
+    counted_scanners,
+    is_one_scanner,
+    scanner_of,
+)
 from normfed_common.transforms.combat.usable import DECADES, check_ages, check_people, check_sites, decades_of
 from normfed_common.transforms.each_modality import EachModality
 from normfed_common.wording.spelling import meant, sentences
@@ -54,7 +61,10 @@ class CombatTransform(EachModality):
 
     Config: ClassVar[type[Frozen]] = CombatConfig
     config: CombatConfig
-    source: ClassVar[str] = "ComBat: Johnson 2007, Biostatistics 8:118; by sums: Chen 2022, NeuroImage 257:118822"
+    source: ClassVar[str] = (
+        "ComBat: Johnson 2007, Biostatistics 8:118; by sums: Chen 2022, NeuroImage 257:118822; CovBat: Chen 2022, Hum "
+        "Brain Mapp, doi 10.1002/hbm.25688; longitudinal: Beer 2020, NeuroImage 220:117129"
+    )
     keeps_to_site = True
 
     def __init__(self, config: CombatConfig, setting: Setting) -> None:
@@ -62,7 +72,7 @@ class CombatTransform(EachModality):
         self.age_and_sex = bool(config.covariates)
         self.methods = tuple(method_of(config, setting.told_together) for _ in setting.modalities)
         layouts = [self.methods[0].layout(phase) for phase in self.methods[0].phases]
-        beside = tuple(sorted({"scanners", *(name for layout in layouts for name in layout.beside)}))
+        beside = tuple(sorted({SCANNERS, *(name for layout in layouts for name in layout.beside)}))
         pairs = tuple(name for layout in layouts for name in layout.pairs)
         self.grid = Grid(config.features, config.places_mm, config.smoothing_mm, setting, beside, pairs)
         self.everybody = np.zeros(DECADES)  # by age
@@ -148,13 +158,13 @@ class CombatTransform(EachModality):
         rows, counts = self._usable(people, cohort, counted=True), self.grid.counts
         each = [method.sums(phase, mine, counts) for method, mine in zip(self.methods, rows, strict=True)]
         found = self.methods[0].layout(phase).together(each, (TISSUES[self.config.features], *self.grid.places.shape))
-        return found | ({"scanners": np.asarray(float(len(people.by_scanner())))} if phase == MOMENTS else {})
+        return found | (counted_scanners(people) if phase == MOMENTS else {})
 
     def counted(self, phase: str) -> Mapping[str, float]:
         """A scan counts once."""
         if phase == AGES:
             return {"decades": 1}
-        return {"scans": 1, "scanners": 1} if phase == MOMENTS else {"scans": 1}
+        return {"scans": 1, SCANNERS: 1} if phase == MOMENTS else {"scans": 1}
 
     def check(self, phase: str, sums: Arrays) -> None:
         """By the method; all hold for means over cubes of places as well."""
@@ -168,9 +178,7 @@ class CombatTransform(EachModality):
         if sums["scans"].max() <= 0:
             raise WireError("the sums cover no people")
         if phase == MOMENTS:
-            check_shapes(sums, {"scanners": ()})
-            if not 0 < sums["scanners"] <= sums["scans"].sum() * (1 + SUMS_ROUNDING):
-                raise WireError("there are no scanners, or more than scans")
+            check_scanners(sums)
         for method, mine in zip(self.methods, each, strict=True):
             method.check(phase, mine, low, high)
 
@@ -182,7 +190,7 @@ class CombatTransform(EachModality):
             return False
         self._forget()
         if phase == MOMENTS:
-            self.alone = float(total["scanners"]) < 1.5  # sites' sums may be weighted, of several they are 2 at least
+            self.alone = is_one_scanner(total)
         for method, mine in zip(self.methods, self._apart(phase, total), strict=True):
             method.absorb(phase, mine)
         return False
@@ -215,9 +223,7 @@ class CombatTransform(EachModality):
         lacking = [name for name, has in zip(needed, scan.present, strict=False) if not has]
         if lacking:
             raise ScanError(f"the scan has no {' and no '.join(lacking)}, which longitudinal ComBat needs")
-        scanner = scan.person.scanner
-        if not scanner and len(self.scanners) == 1:
-            (scanner,) = self.scanners  # a file by itself, at a site with one scanner
+        scanner = scanner_of(scan.person.scanner, self.scanners)
         images, (low, high) = scan.images.copy(), self.setting.value_range
         for channel in np.flatnonzero(scan.present):
             learnt = self.learnt[channel]
