@@ -69,7 +69,7 @@ class LongitudinalCombat:
             found = found.with_site(rows, prior)
         return found
 
-    def with_site(self, rows: Rows, prior: Prior = "parametric", robust: bool = False) -> LongitudinalCombat:
+    def with_site(self, rows: Rows, prior: Prior = "parametric", robust: int = 0) -> LongitudinalCombat:
         """With the scanners of a site that comes later: nobody else's effect changes.
 
         Parameters
