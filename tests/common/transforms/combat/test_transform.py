@@ -19,6 +19,7 @@ from normfed_common.models.combined.pipeline import assemble
 from normfed_common.studies import validate_learner
 from normfed_common.transforms.catalogue import TRANSFORMS
 from normfed_common.transforms.combat.config import CombatConfig
+from normfed_common.transforms.combat.covariance import Components, check_covariance, covariance_sums
 from normfed_common.transforms.combat.features import Grid
 from normfed_common.transforms.combat.longitudinal import LongitudinalCombat
 from normfed_common.transforms.combat.matrices import Combat
@@ -279,6 +280,23 @@ def test_at_a_hospital_groups_of_visits_are_releases_of_their_own_and_lone_ones_
     with pytest.raises(SiteError) as refused:
         few.statistics("visits", across, RNG)
     assert "no 3 people were scanned as often" in refused.value.detail
+
+
+@pytest.mark.parametrize(("scans", "least"), [(9.0, 1e-320), (1e-310, 1.0)])
+def test_no_sums_that_pass_as_possible_break_the_making_of_components(scans: float, least: float) -> None:
+    made = covariance_sums(Rows.of(np.random.default_rng(3).normal(size=(9, 3)), ["a"] * 9))
+    made["residuals"] = np.zeros(3)
+    for name in ("products", "within"):
+        made[name][0] = made[name][:, 0] = 1e-9
+        made[name][0, 0] = least
+    made["scans"] = np.asarray(scans)
+    check_covariance(made)
+    if scans < 1:
+        with pytest.raises(WireError, match="no residuals have such products"):
+            Components.of(made, 0.95)
+    else:
+        found = Components.of(made, 0.95)
+        assert np.abs(found.axes / found.deviation[:, None]).max() < 10
 
 
 @pytest.mark.parametrize(
