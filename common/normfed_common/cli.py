@@ -127,7 +127,10 @@ def main() -> None:
         sys.exit(0)
     except OSError as error:
         where = f" while writing {error.filename}" if error.filename else ""
-        text = f"the disk is full{where}. Free some space; what was finished is kept: normfed simulate --resume RUN."
+        text = (
+            f"the disk is full{where}. Free some space and give the command again; where it has --resume, what was "
+            "finished is kept."
+        )
         if not is_full(error):
             if error.errno not in CLOSED or not error.filename:
                 raise

@@ -100,16 +100,21 @@ class Components:
         Raises
         ------
         WireError
-            If there are no residuals.
+            If there are no residuals, or none that have such sums.
         """
         n = float(total["scans"])
         if n <= 0:
             raise WireError("the sums cover no people")
-        mean = total["residuals"] / n
-        covariance = total["products"] / n - np.outer(mean, mean)
-        deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-        deviation = np.where(deviation > 0, deviation, 1.0)
-        values, axes = np.linalg.eigh(covariance / np.outer(deviation, deviation))
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = total["residuals"] / n
+            covariance = total["products"] / n - np.outer(mean, mean)
+        variance = np.diag(covariance)
+        # what is but rounding beside other features is nobody's, and would be divided by
+        deviation = np.sqrt(np.where(variance > SUMS_ROUNDING**2 * variance.max(initial=0.0), variance, 1.0))
+        correlation = covariance / np.outer(deviation, deviation)
+        if not np.isfinite(correlation).all():
+            raise WireError("no residuals have such products")
+        values, axes = np.linalg.eigh(correlation)
         values, axes = values[::-1], axes[:, ::-1]
         explained = np.cumsum(values) / max(float(values.sum()), np.finfo(np.float64).tiny)
         axes = axes[:, : int(np.searchsorted(explained, share)) + 1]  # all of them where rounding leaves less than 1

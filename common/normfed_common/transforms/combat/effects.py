@@ -18,6 +18,7 @@ comes later changes nobody's. Of a single scan no variance is known: delta is 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -53,13 +54,14 @@ class Effect:
         return cls(np.zeros_like(shared.mean), np.ones_like(shared.mean), shared.usual)
 
     @classmethod
-    def of(cls, rows: Rows, shared: Shared, prior: Prior = "parametric", robust: bool = False) -> Effect:
+    def of(cls, rows: Rows, shared: Shared, prior: Prior = "parametric", robust: int = 0) -> Effect:
         """Of the scans of one scanner; 0 and 1 in features in which nobody differs.
 
         Parameters
         ----------
         robust
-            By median and median distance from it, which scans with lesions hardly move.
+            If not 0, by median and median distance from it, which scans with lesions hardly move: of so many people in
+            the middle, as whatever is made of a median that is one person's can be solved for that person.
         """
         n, varies = len(rows.values), shared.varies
         usual = np.where(np.isfinite(rows.covariates).any(0), rows.usual(), shared.usual)
@@ -67,11 +69,13 @@ class Effect:
         if not varies.any():
             return found
         s = standardised(rows.values, rows.filled(usual), shared)[:, varies]
-        centre = np.median(s, 0) if robust else s.mean(0)
+        visits = int(np.unique(rows.people, return_counts=True)[1].max()) if robust > 1 else 1
+        middle = partial(_middle, least=robust * visits)
+        centre = middle(s) if robust else s.mean(0)
         if n == 1:
             spread = np.ones_like(centre)
         elif robust:
-            spread = (np.median(np.abs(s - centre), 0) / NORMAL_MAD) ** 2
+            spread = (middle(np.abs(s - centre)) / NORMAL_MAD) ** 2
         else:
             spread = s.var(0, ddof=1)
         spread = np.where(spread > 0, spread, 1.0)
@@ -85,6 +89,15 @@ class Effect:
         found = np.sqrt(shared.variance) * (s - self.location) / np.sqrt(self.scale) + shared.expected(z)
         changed = shared.varies & ((self.location != 0) | (self.scale != 1))
         return np.where(changed, found, values)
+
+
+def _middle(values: np.ndarray, least: int) -> np.ndarray:
+    """The mean (p,) of those values (n, p) of each feature that have as many below as above them: of the ``least``
+    number at least, or of all; the median for 1."""
+    n = len(values)
+    beyond = max(n - least, 0) // 2
+    found: np.ndarray = np.sort(values, 0)[beyond : n - beyond].mean(0)
+    return found
 
 
 def standardised(values: np.ndarray, covariates: np.ndarray, shared: Shared) -> np.ndarray:

@@ -70,7 +70,7 @@ class LongitudinalCombat:
             found = found.with_site(rows)
         return found
 
-    def with_site(self, rows: Rows, robust: bool = False) -> LongitudinalCombat:
+    def with_site(self, rows: Rows, robust: int = 0) -> LongitudinalCombat:
         """With the scanners of a site that comes later: nobody else's effect changes.
 
         Parameters

@@ -90,7 +90,7 @@ class Combat:
             found = found.with_site(rows)
         return found
 
-    def with_site(self, rows: Rows, reference: str | None = None, robust: bool = False) -> Combat:
+    def with_site(self, rows: Rows, reference: str | None = None, robust: int = 0) -> Combat:
         """With the scanners of a site that comes later: nobody else's effect changes.
 
         Parameters

@@ -39,6 +39,8 @@ class Method(ABC):
     ----------
     phases
         In order; `MOMENTS` is the last, or the last before `COVARIANCE`.
+    robust
+        See `Effect.of`.
     shared
         What all sites know; None before `MOMENTS`, and where nobody has the modality.
     """
@@ -47,6 +49,7 @@ class Method(ABC):
 
     def __init__(self, config: CombatConfig, told_together: int) -> None:
         self.config, self.told_together = config, told_together
+        self.robust = told_together if config.robust else 0
         self.shared: Shared | None = None
 
     @abstractmethod
@@ -137,7 +140,7 @@ class Plain(Method):
         if self.shared is None:
             return None
         learnt = Combat(self.shared.where(counts), {}, self.config.prior)
-        return learnt.with_site(_counting(rows, counts), self.reference, self.config.robust)
+        return learnt.with_site(_counting(rows, counts), self.reference, self.robust)
 
     def notes(self) -> tuple[str, ...]:
         """Whether the reference is nobody's."""
@@ -166,13 +169,14 @@ class CovBat(Plain):
         Raises
         ------
         SiteError
-            At a hospital with no more people than features that count: then whose residuals they are could be told
-            from the space that the products span.
+            At a hospital with no more people than features that count, scanners and covariates: then whose residuals
+            they are could be told from the space that the products span.
         """
         if phase == MOMENTS:
             return super().sums(phase, rows, counts)
         people = len(np.unique(rows.people))
-        if self.told_together > 1 and 0 < people <= counts.sum():
+        free = people - len(rows.by_scanner()) - len(self.config.covariates)  # of residuals, the dimensions
+        if self.told_together > 1 and people and free < counts.sum():
             raise SiteError(
                 SiteCode.SCANNER_TOO_SMALL,
                 f"{people} people train here, and how {counts.sum()} regions go together says who they are: take "
@@ -204,7 +208,7 @@ class CovBat(Plain):
         if found is None or self.components is None:
             return found
         components = self.components.where(counts)
-        return replace(found, components=components).with_site(_counting(rows, counts), None, self.config.robust)
+        return replace(found, components=components).with_site(_counting(rows, counts), None, self.robust)
 
 
 class Longitudinal(Method):
@@ -268,7 +272,7 @@ class Longitudinal(Method):
         if self.shared is None or self.ratios is None:
             return None
         learnt = LongitudinalCombat(self.shared.where(counts), {}, self.ratios[counts], {}, self.config.prior)
-        return learnt.with_site(_counting(rows, counts), self.config.robust)
+        return learnt.with_site(_counting(rows, counts), self.robust)
 
     def notes(self) -> tuple[str, ...]:
         """Whether nobody has two scans."""

@@ -13,6 +13,7 @@ from synthetic import People, setting, split
 from normfed_common.foundation.errors import SiteError, StudyError, WireError
 from normfed_common.studies import validate_learner
 from normfed_common.transforms.catalogue import TRANSFORMS
+from normfed_common.transforms.combat.covariance import Components, check_covariance, covariance_sums
 from normfed_common.transforms.combat.longitudinal import LongitudinalCombat
 from normfed_common.transforms.combat.matrices import Combat
 from normfed_common.transforms.combat.methods import ONCE
@@ -77,7 +78,7 @@ def test_where_nobody_has_two_scans_longitudinal_combat_is_combat_but_for_degree
 
 def test_at_a_hospital_no_covariance_of_more_regions_than_people_leaves() -> None:
     """From n people's products of p > n residuals anybody's scan could be told to be among theirs, or not."""
-    people, fewer = hospitals(a=7, b=6), hospitals(a=6, b=6)
+    people, fewer = hospitals(a=8, b=7), hospitals(a=7, b=7)
     regions = {"features": "regions", "places_mm": 32, "covbat": True, "covariates": ["sex"]}
     hospital = combat(replace(setting(), told_together=2), **regions)
     hospital.grid.__dict__["counts"] = np.ones(hospital.grid.size, bool)
@@ -86,7 +87,56 @@ def test_at_a_hospital_no_covariance_of_more_regions_than_people_leaves() -> Non
     assert hospital.statistics("covariance", people, RNG)["products"].any()
     with pytest.raises(SiteError) as refused:
         hospital.statistics("covariance", fewer, RNG)
-    assert "12 people train here" in refused.value.detail
+    assert "14 people train here" in refused.value.detail
+
+
+def test_products_of_residuals_that_a_hospital_tells_have_nobody_s_own_space() -> None:
+    """Means of scanners and slopes take dimensions away, too: a server that works them out must be left with all."""
+    regions = {"features": "regions", "places_mm": 32, "covbat": True, "covariates": ["sex"], "prior": "none"}
+    for b in range(5, 9):
+        people = hospitals(a=7, b=b)
+        hospital = combat(replace(setting(), told_together=2), **regions)
+        hospital.grid.__dict__["counts"] = np.ones(hospital.grid.size, bool)
+        hospital.absorb("moments", hospital.statistics("moments", people, RNG))
+        try:
+            within = hospital.statistics("covariance", people, RNG)["within"]
+        except SiteError:
+            continue
+        size = hospital.grid.size
+        assert [np.linalg.matrix_rank(one, 1e-7 * np.trace(one)) for one in within.reshape(-1, size, size)] == [12, 12]
+
+
+def test_a_robust_effect_at_a_hospital_is_nobody_s_value() -> None:
+    """Sums of what is harmonized, with and without ComBat, can be solved for it: a median is one person's scan."""
+    people = hospitals(a=7, b=8)
+    whose = np.array([one.person.scanner for one in people.scans])
+    for together in (1, 4):
+        there = combat(replace(setting(), told_together=together), covariates=[], prior="none", robust=True)
+        federated(there, [people]).personalise(people, RNG)
+        learnt, values = there.learnt[0], site_features(there, people, 0).values
+        assert isinstance(learnt, Combat)
+        s = (values - learnt.shared.mean) / np.sqrt(learnt.shared.variance)
+        near = np.abs(s[whose == "a"] - learnt.effects["a"].location).min(0)
+        assert (near < 1e-9).all() == (together == 1)
+        middle = np.sort(s[whose == "b"], 0)[2:6] if together == 4 else np.sort(s[whose == "b"], 0)[3:5]
+        np.testing.assert_allclose(learnt.effects["b"].location, middle.mean(0), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("scans", "least"), [(9.0, 1e-320), (1e-310, 1.0)])
+def test_no_sums_that_pass_as_possible_break_the_making_of_components(scans: float, least: float) -> None:
+    made = covariance_sums(Rows.of(np.random.default_rng(3).normal(size=(9, 3)), ["a"] * 9))
+    made["residuals"] = np.zeros(3)
+    for name in ("products", "within"):
+        made[name][0] = made[name][:, 0] = 1e-9
+        made[name][0, 0] = least
+    made["scans"] = np.asarray(scans)
+    check_covariance(made)
+    if scans < 1:
+        with pytest.raises(WireError, match="no residuals have such products"):
+            Components.of(made, 0.95)
+    else:
+        found = Components.of(made, 0.95)
+        assert np.abs(found.axes / found.deviation[:, None]).max() < 10
 
 
 def test_at_a_hospital_groups_of_visits_are_releases_of_their_own_and_lone_ones_do_not_count() -> None:
