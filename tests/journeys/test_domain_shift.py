@@ -140,7 +140,7 @@ def test_a_harmonization_that_fails_says_why_and_the_others_have_their_figures(
         raise RunError("b has 2 people")
 
     monkeypatch.setattr(running.experiment, "simulate", failing)
-    assert run("--resume", folder).exit_code == 0
+    assert run("--resume", folder).exit_code == 1
     found = read(folder).harmonizations
     assert found["site-centring"].failed == "b has 2 people"
     assert found["none"] == read(whole).harmonizations["none"]

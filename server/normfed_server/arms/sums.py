@@ -166,7 +166,7 @@ def absorb(job: ArmInTraining, phase: str, total: Arrays) -> bool:
     """
     try:
         return job.model.absorb(phase, total)
-    except WireError as error:
+    except (WireError, ArithmeticError, LookupError, ValueError) as error:
         raise RunError(
             f"{job.arm.name}: of the sums of {phase} of all sites no model can be made ({error}), though each "
             "site's alone are possible. Look at what the sites measure, excuse one, and begin a new run."

@@ -141,3 +141,4 @@ def _run(opened: ShiftFolder, means: Any, output: Output) -> None:
             soft_wrap=True,
             highlight=False,
         )
+        raise typer.Exit(1)
