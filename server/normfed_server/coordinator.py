@@ -105,7 +105,7 @@ class Coordinator:
         self.events.say(Planned(arms=(), sites=sites, left_out=dict(roster.set_aside)))
         found = cohorts.gathered(self._context(roster), self.folder / ARMS / ARM, self.participants.deployed)
         figures = statistics.assemble(self.study, found, roster.sites)
-        told = figures.model_copy(update={"warnings": warnings(figures, self.study)})
+        told = figures.model_copy(update={"warnings": warnings(figures, self.study, roster.sites)})
         statistics.write(self.folder, told)
         self.events.say(Finished())
 

@@ -1,4 +1,4 @@
-"""What a consortium should know of its cohorts before it trains, in plain words, read from the figures alone.
+"""What a consortium should know of its cohorts before it trains, in plain words, read from figures and descriptions.
 
 Where figures have noise, no more is read from a bin than stands out of it.
 """
@@ -6,7 +6,7 @@ Where figures have noise, no more is read from a bin than stands out of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,9 @@ import numpy as np
 from normfed_common.statistics.tables import ABSENT, HEALTHY, PATIENTS, SEXES, UNKNOWN
 from normfed_common.study.config import StudyConfig
 from normfed_common.transforms.combat.usable import LEAST_PEOPLE
+from normfed_common.wire.bounds import BELOW_MINIMUM
 from normfed_server.results.cohorts import Cell, CohortFigures, Statistics, TableWords
+from normfed_server.sites.description import SiteDescription
 
 FEWEST_TO_COMPARE = 5  # people at a site, whose intensities are compared
 APART = 0.35  # quartile ranges that two sites' intensities lie apart
@@ -24,10 +26,27 @@ MOST_PAIRS = 3  # of ranges of ages that do not overlap, which are said
 OLDEST = 100  # years: bins beyond have no end
 
 
-def warnings(found: Statistics, study: StudyConfig) -> tuple[str, ...]:
-    """Sentences."""
+def warnings(
+    found: Statistics, study: StudyConfig, described: Mapping[str, SiteDescription] | None = None
+) -> tuple[str, ...]:
+    """Sentences; who is not counted shows in what sites say of themselves (`described`), not in the figures."""
     look = _Look(found, study)
-    return (*look.between(), *look.within())
+    return (*_not_counted(found, described or {}), *look.between(), *look.within())
+
+
+def _not_counted(found: Statistics, described: Mapping[str, SiteDescription]) -> Iterator[str]:
+    """Roles of too few people at a site, which are in none of its figures."""
+    roles = {
+        f"{words} at {site}": count
+        for site, of in described.items()
+        if site in found.sites
+        for words, count in (("to train on", of.train), ("held out", of.held_out), ("to test on", of.test))
+    }
+    if few := [words for words, count in roles.items() if count == BELOW_MINIMUM]:
+        yield (
+            f"In no figure, as they are fewer than {found.minimum} (federation.minimum_cohort, or the site's own "
+            f"minimum): people {', '.join(few)}."
+        )
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,12 @@ if TYPE_CHECKING:  # the list of commands must load nothing that computes
 SHOWN = 20  # problems that are told
 
 
+def _lower(name: str | None) -> str | None:
+    return None if name is None else name.lower()
+
+
 def datasets(
-    name: Annotated[str | None, typer.Argument(help="Tell more of this dataset.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Tell more of this dataset; IXI is ixi.", callback=_lower)] = None,
     data: Annotated[Path | None, typer.Option(help="Check the folder of a dataset as it came.")] = None,
 ) -> None:
     """List the datasets: public ones that are read as they come, what they should look like, where to get them."""
@@ -90,6 +94,8 @@ def _check(console: Console, name: str | None, data: Path) -> None:
         console.print(f"[yellow]![/] {plain(remark)}")
     if contents.problems:
         console.print("[italic]Missing, or worth a look[/]")
+    else:
+        console.print("Complete: nothing is missing.")
     for problem in contents.problems[:SHOWN]:
         console.print(f"  {plain(problem.what)}: {plain(problem.why)}", soft_wrap=True)
     if len(contents.problems) > SHOWN:

@@ -34,10 +34,17 @@ class Output:
 
 
 @contextmanager
-def resumable(console: Console, command: str) -> Iterator[None]:
-    """Within, Ctrl-C ends with exit code 130 and the command that goes on, in one line that can be copied."""
+def interrupted(console: Console, cure: str) -> Iterator[None]:
+    """Within, Ctrl-C ends with exit code 130 and what goes on, on lines that can be copied."""
     try:
         yield
     except KeyboardInterrupt:
-        console.print(f"\nStopped. Go on with:\n  {command}", soft_wrap=True, highlight=False)
+        console.print(f"\nStopped. {cure}", soft_wrap=True, highlight=False)
         raise typer.Exit(130) from None
+
+
+@contextmanager
+def resumable(console: Console, command: str) -> Iterator[None]:
+    """Within, Ctrl-C ends with exit code 130 and the command that goes on, in one line that can be copied."""
+    with interrupted(console, f"Go on with:\n  {command}"):
+        yield

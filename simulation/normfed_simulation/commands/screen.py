@@ -31,7 +31,7 @@ TRAINING, EVALUATION = "Training", "Evaluation"
 
 
 class Screen:
-    """Progress bars; a line per federated round."""
+    """Progress bars; where there is no terminal to draw them on (a log, a batch job), a line at every tenth."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -60,13 +60,21 @@ class Screen:
         """See `Watcher`."""
         if total:
             self.tasks[what] = self.progress.add_task(what, total=total, detail="")
+            self._log(what, 0, total)
 
     def advance(self, what: str, detail: str = "", steps: int = 1) -> None:
         """See `Watcher`."""
         if what in self.tasks:
             task = self.progress.tasks[self.tasks[what]]
-            last = (task.completed + steps) >= (task.total or 0)
+            before, total = int(task.completed), int(task.total or 0)
+            last = before + steps >= total
             self.progress.update(self.tasks[what], advance=steps, detail="" if last else detail)
+            if (before + steps) * 10 // total > before * 10 // total:
+                self._log(what, before + steps, total)
+
+    def _log(self, what: str, done: int, total: int) -> None:
+        if not self.console.is_terminal:
+            self.console.print(f"{time.strftime('%H:%M:%S')} {what}: {done} of {total}", highlight=False)
 
     def warn(self, text: str) -> None:
         """See `Watcher`."""

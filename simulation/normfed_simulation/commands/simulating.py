@@ -28,7 +28,7 @@ from normfed_simulation.commands.options import (
     WorkersOption,
     changes_of,
 )
-from normfed_simulation.commands.output import Output, resumable
+from normfed_simulation.commands.output import Output, interrupted, resumable
 
 if TYPE_CHECKING:  # the list of commands must load nothing that computes
     from normfed_server.runs.folder import Run
@@ -170,7 +170,11 @@ def statistics(
     run = begin(chosen, out, {"statistics": True})
     console, output = Console(stderr=True), Output(quiet, as_json)
     count = experiment.worker_count(workers)
-    with runs.discarded_if_refused(run), JsonLines(quiet) if output.silent else Screen(console) as watcher:
+    with (
+        runs.discarded_if_refused(run),
+        interrupted(console, "Give the same command again: scans that are prepared are kept."),
+        JsonLines(quiet) if output.silent else Screen(console) as watcher,
+    ):
         page = counting.count(run, root, engine.value, device, count, watcher)
     if not output.told_to_scripts(page, run.folder):
         show_cohorts(console, cohorts.read(run.folder))

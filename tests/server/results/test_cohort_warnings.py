@@ -58,6 +58,19 @@ def test_alike_sites_are_told_nothing() -> None:
     assert said(a=site(), b=site()) == ""
 
 
+def test_people_of_too_few_of_a_role_who_are_in_no_figure_are_told_of() -> None:
+    described = {
+        "a": SiteDescription(10, -1, 10, ()),
+        "b": SiteDescription(10, 0, -1, ()),
+        "pooled": SiteDescription(-1, 0, 0, ()),
+    }
+    told = warnings(figures({"a": site(), "b": site()}), STUDY, described)
+    assert told == (
+        "In no figure, as they are fewer than 3 (federation.minimum_cohort, or the site's own minimum): "
+        "people held out at a, to test on at b.",
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
