@@ -73,7 +73,12 @@ def place(
     for brain in _brains(visit, scans[reference], reference, given):
         to_reference = np.eye(4)
         if not visit.in_template_space:
-            to_reference = _to_template(scans[reference], reference, within, brain)
+            try:
+                to_reference = _to_template(scans[reference], reference, within, brain)
+            except RuntimeError as error:  # SimpleITK
+                if brain is None or brain.source == GIVEN or "alloc" in str(error):
+                    raise  # there is no other way, or it lacks memory: with more, this one may do
+                continue
         matrices = {m: matrix @ to_reference for m, matrix in within.items()}
         try:
             return _checked(visit, scans[reference], matrices, reference, brain, config)
