@@ -17,8 +17,8 @@ from normfed_common.foundation.errors import ScanError
 from normfed_common.study.preprocessing import PreprocessingConfig
 
 MINIMUM_LIKENESS = 0.35
-# With the rim. Right registrations had 0.25 and more here and 0.38 and more inside, wrong ones at most 0.35 here and 0.29
-# inside: it is the inside that separates, this only adds to it (benchmarks/RESULTS.md, whole heads).
+# With the rim. Right registrations had 0.25 and more here and 0.38 and more inside, wrong ones at most 0.35 here and
+# 0.29 inside: it is the inside that separates, this only adds to it (benchmarks/RESULTS.md, whole heads).
 MINIMUM_OF_HEAD = 0.24
 GIVEN, TEMPLATE = "given", "template"  # where a brain mask is from, beside what finds them
 
