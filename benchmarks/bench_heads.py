@@ -1,11 +1,13 @@
 """Whole heads without a brain mask: whether they are registered, how well, and whether what is wrong is noticed.
 
-    python benchmarks/bench_heads.py --data BIDS [--people N] [--perturbed SUBJECT ...] [--size MM] [--out FILE]
+    python benchmarks/bench_heads.py --data BIDS [--people N | --subjects SUBJECT ...] [--perturbed SUBJECT ...]
+        [--misplaced N] [--size MM] [--out FILE]
 
 Every T1w of the dataset that shows more than the brain is preprocessed without its mask, with the extra
 `brain-extraction` where it is installed and without it. Where a mask is known, what is found is compared: Dice of the
 brain, and how far the affine puts the corners of the brain's box from where it puts them with the mask. Then the same
-of perturbed copies of some of them: turned, in the header or by resampling, moved, cut, brighter, stored otherwise.
+of perturbed copies of some of them: turned, in the header or by resampling, moved, cut, brighter, stored otherwise. And
+what the check makes of registrations that begin in the wrong place on purpose.
 """
 
 from __future__ import annotations
@@ -25,18 +27,20 @@ from common import machine
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from scipy.spatial.transform import Rotation
 
-from normfed_client.imaging import brain_extraction
+from normfed_client.imaging import brain_extraction, placement, registration
 from normfed_client.imaging.bids import Visit, read_dataset
 from normfed_client.imaging.cache import Cache
+from normfed_client.imaging.head_search import HeadSearch
 from normfed_client.imaging.nifti import Image, read, read_mask
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.registration import resample
-from normfed_client.imaging.template import common_grid
+from normfed_client.imaging.template import BRAIN_LEVEL, common_grid, whole
 from normfed_common.foundation.errors import ScanError
 from normfed_common.foundation.files import write_json
 from normfed_common.study.preprocessing import PreprocessingConfig
 
 OUTSIDE = 0.05  # share of the voxels outside the brain that are bright in a whole head, at the least
+MISPLACED = "begun in a wrong place"
 WRONG_MM = 15.0  # at the corners of the brain's box: beyond is a failure
 MARGIN_MM = 10.0  # left below the brain where the neck is cut
 NECK_MM = 60.0  # by which it is lengthened
@@ -51,10 +55,11 @@ class Head:
     brain: nibabel.Nifti1Image | None
 
 
-def heads(folder: Path, people: int | None) -> Iterator[Head]:
-    """The T1w of the dataset that show more than the brain; at most so many a site."""
+def heads(folder: Path, people: int | None, subjects: Sequence[str] = ()) -> Iterator[Head]:
+    """The T1w of the dataset that show more than the brain; at most so many a site, or these people's."""
     for visits in read_dataset(folder).sites().values():
-        found = (head for visit in visits if (head := _head(visit)) is not None)
+        named = [visit for visit in visits if not subjects or visit.participant.subject in subjects]
+        found = (head for visit in named if (head := _head(visit)) is not None)
         yield from (head for _, head in zip(range(people or len(visits)), found, strict=False))
 
 
@@ -160,6 +165,7 @@ class Found:
     error_mm: float
     seconds: float  # of one processor
     agreement: float = np.nan  # with the template, as the check has it
+    with_rim: float = np.nan  # the same of brain and rim
 
 
 def found(head: Head, kind: str, recipe: Recipe, extra: bool, truth: np.ndarray | None) -> Found:
@@ -181,7 +187,9 @@ def found(head: Head, kind: str, recipe: Recipe, extra: bool, truth: np.ndarray 
         try:
             entry = prepare(visit, recipe, Cache(Path(folder)))
         except ScanError as error:
-            return Found(kind, visit.name, way, str(error), np.nan, np.nan, time.process_time() - begun)
+            seconds = time.process_time() - begun
+            of_head = Found(kind, visit.name, way, "", np.nan, np.nan, 0) if extra else _as_head(kind, head, way, truth)
+            return replace(of_head, refused=str(error), seconds=seconds)
         seconds = time.process_time() - begun
         meta, mask = entry.meta(), entry.mask()
     matrix, agreement = np.array(meta["to_reference"]), float(meta["overlap"])
@@ -192,7 +200,33 @@ def found(head: Head, kind: str, recipe: Recipe, extra: bool, truth: np.ndarray 
         brain = resample(true, matrix, grid.shape, grid.affine) > 0.5
         dice = 2 * float((brain & mask).sum()) / float(brain.sum() + mask.sum())
         error_mm = float(np.linalg.norm((matrix - truth)[:3] @ corners(), axis=0).max())
-    return Found(kind, visit.name, way, "", dice, error_mm, seconds, agreement)
+    with_rim = HeadSearch(read(visit.images["T1w"])).likeness(matrix)
+    return Found(kind, visit.name, way, "", dice, error_mm, seconds, agreement, with_rim)
+
+
+def _as_head(kind: str, head: Head, way: str, truth: np.ndarray | None) -> Found:
+    """What the search for the brain finds, believed or not."""
+    scan, (t1, affine) = read(head.visit.images["T1w"]), whole("t1", 2)
+    begun = time.process_time()
+    matrix = registration.affine_of_head(Image(t1, affine, Path("MNI152")), t1 > BRAIN_LEVEL, scan)
+    seconds, grid = time.process_time() - begun, common_grid(2)
+    error_mm = np.nan if truth is None else float(np.linalg.norm((matrix - truth)[:3] @ corners(), axis=0).max())
+    agreement = placement._likeness(resample(scan, matrix, grid.shape, grid.affine), grid)
+    with_rim = HeadSearch(scan).likeness(matrix)
+    return Found(kind, head.visit.name, way, "", np.nan, error_mm, seconds, agreement, with_rim)
+
+
+def misplaced(head: Head, truth: np.ndarray, number: int, random: np.random.Generator) -> Iterator[Found]:
+    """Registrations that begin 15 to 45 mm and up to 45 degrees from where the mask puts the brain, small or large."""
+    centre = np.array([0, -20, 10, 1])
+    for _ in range(number):
+        start, away = np.eye(4), random.normal(size=3)
+        start[:3, :3] = Rotation.from_euler("xyz", random.uniform(-45, 45, 3), degrees=True).as_matrix()
+        start[:3, :3] *= random.uniform(0.8, 1.1)
+        start[:3, 3] = (truth @ centre)[:3] - start[:3, :3] @ centre[:3]
+        start[:3, 3] += away / np.linalg.norm(away) * random.uniform(15, 45)
+        with mock.patch.object(HeadSearch, "best", return_value=(start, 0.0)):
+            yield _as_head(MISPLACED, head, "template", truth)
 
 
 def corners() -> np.ndarray:
@@ -219,7 +253,8 @@ def measured(given: argparse.Namespace) -> Iterator[Found]:
     """Every head, and the copies of those named, each way."""
     recipe = Recipe(PreprocessingConfig(voxel_size_mm=given.size), ("T1w",), None)
     ways = [False, True] if brain_extraction.installed() else [False]
-    for head in heads(given.data, given.people):
+    random = np.random.default_rng(0)
+    for head in heads(given.data, given.people, given.subjects):
         name, truth = head.visit.name, None
         if head.brain is not None:
             with tempfile.TemporaryDirectory() as folder:
@@ -228,6 +263,8 @@ def measured(given: argparse.Namespace) -> Iterator[Found]:
                 yield Found("as it is", name, "given", "", 1.0, 0.0, time.process_time() - begun)
         for extra in ways:
             yield found(head, "as it is", recipe, extra, truth)
+        if truth is not None:
+            yield from misplaced(head, truth, given.misplaced, random)
         if head.visit.participant.subject in given.perturbed:
             with tempfile.TemporaryDirectory() as folder:
                 for kind, copy, turn in copies(head, Path(folder)):
@@ -238,13 +275,38 @@ def measured(given: argparse.Namespace) -> Iterator[Found]:
 def table(rows: Sequence[Found]) -> list[str]:
     """A line per way and kind of copies."""
     lines = []
+    rows = [row for row in rows if row.kind != MISPLACED]
     for copied in (False, True):
         for way in dict.fromkeys(row.way for row in rows):
             some = [row for row in rows if row.way == way and (row.kind != "as it is") == copied]
             if some:
                 lines.append([way, "perturbed copies" if copied else "as they are", *_figures(some)])
-    heading = ["brain by", "heads", "scans", "taken", "taken, of unknown truth", "right", "wrong, refused"]
+    heading = [
+        "brain by",
+        "heads",
+        "scans",
+        "taken",
+        "taken, of unknown truth",
+        "right",
+        "right, refused",
+        "other, refused",
+    ]
     return markdown([*heading, "wrong, taken", "Dice", "error, mm", "s a scan"], lines)
+
+
+def rims(rows: Sequence[Found]) -> list[str]:
+    """Likeness of brain and rim, where the template's brain was used: of right registrations and of wrong ones."""
+    known = [row for row in rows if row.way == "template" and not np.isnan([row.error_mm, row.with_rim]).any()]
+    groups = {"right": [row for row in known if row.error_mm <= WRONG_MM]}
+    groups["wrong"] = [row for row in known if row not in groups["right"]]
+    lines = []
+    for name, some in groups.items():
+        if some:
+            at = np.quantile([row.with_rim for row in some], (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1))
+            lines.append(
+                [name, str(len(some)), str(len({row.name for row in some})), *(f"{value:.2f}" for value in at)]
+            )
+    return markdown(["", "registrations", "heads", "least", "5 %", "25 %", "50 %", "75 %", "95 %", "most"], lines)
 
 
 def _figures(rows: Sequence[Found]) -> list[str]:
@@ -252,7 +314,9 @@ def _figures(rows: Sequence[Found]) -> list[str]:
     known = [row for row in taken if not np.isnan(row.error_mm)]
     wrong = [row for row in known if row.error_mm > WRONG_MM]
     right = [row for row in known if row not in wrong]
-    counts = [len(rows), len(taken), len(taken) - len(known), len(right), len(rows) - len(taken), len(wrong)]
+    refused = [row for row in rows if row.refused]
+    in_place = sum(row.error_mm <= WRONG_MM for row in refused)
+    counts = [len(rows), len(taken), len(taken) - len(known), len(right), in_place, len(refused) - in_place, len(wrong)]
     dice, error = ([getattr(row, what) for row in right] for what in ("dice", "error_mm"))
     return [
         *map(str, counts),
@@ -266,6 +330,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="a BIDS dataset")
     parser.add_argument("--people", type=int, help="scans of a site; all when absent")
+    parser.add_argument("--subjects", nargs="+", default=(), help="these people alone")
+    parser.add_argument("--misplaced", type=int, default=0, help="registrations of a head from wrong starts")
     parser.add_argument("--perturbed", nargs="+", default=(), help="people of whom there are perturbed copies")
     parser.add_argument("--size", type=int, default=2, help="of the common grid's voxels in mm")
     parser.add_argument("--out", type=Path, help="for every scan's figures, as JSON")
@@ -274,10 +340,11 @@ def main() -> None:
     rows = []
     for row in measured(given):
         rows.append(row)
-        told(f"{row.name}, {row.kind}, {row.way}: {row.refused or f'Dice {row.dice:.3f}, {row.error_mm:.1f} mm'}")
+        figures = f"Dice {row.dice:.3f}, {row.error_mm:.1f} mm, likeness {row.agreement:.2f}, of rim {row.with_rim:.2f}"
+        told(f"{row.name}, {row.kind}, {row.way}: {row.refused} {figures}")
         if given.out is not None:
             write_json(given.out, [vars(one) for one in rows])
-    print("\n".join(["", *table(rows)]), flush=True)
+    print("\n".join(["", *table(rows), "", *rims(rows)]), flush=True)
 
 
 if __name__ == "__main__":

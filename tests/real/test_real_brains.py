@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 
 from normfed_client.imaging.bids import read_dataset
@@ -83,8 +86,15 @@ def test_every_person_and_site_of_the_shipped_studies_is_there_and_has_a_role(re
 
 def test_a_registration_that_fails_is_noticed(real_brains: Path, tmp_path: Path) -> None:
     visit = next(v for v in read_dataset(real_brains).visits if v.name == "sub-ML001_ses-01")
+    scan = nibabel.load(visit.images["T1w"])
+    upside_down = tmp_path / "sub-ML001_T1w.nii"
+    nibabel.save(nibabel.Nifti1Image(scan.get_fdata(dtype=np.float32)[:, :, ::-1], scan.affine), upside_down)
     with pytest.raises(ScanError, match="registration to MNI152 failed, likeness"):
-        prepare(visit, Recipe(PreprocessingConfig(voxel_size_mm=4), ("T1w", "FLAIR"), None), Cache(tmp_path))
+        prepare(
+            replace(visit, images={"T1w": upside_down}),
+            Recipe(PreprocessingConfig(voxel_size_mm=4), ("T1w",), None),
+            Cache(tmp_path),
+        )
 
 
 def test_places_without_a_t1_or_a_flair_take_part_where_a_study_lets_them(real_brains: Path, tmp_path: Path) -> None:

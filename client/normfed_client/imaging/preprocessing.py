@@ -28,7 +28,7 @@ from normfed_common.study.modalities import MAPS
 from normfed_common.study.preprocessing import PreprocessingConfig
 
 VERSION = 3  # of this file's arithmetic and of the cache's layout: raise it and old entries are no longer found
-UNMASKED = 3  # the same of how scans without a brain mask are registered, and their brains found
+UNMASKED = 4  # the same of how scans without a brain mask are registered, and their brains found
 MINIMUM_BRAIN_SHARE = 0.5
 
 

@@ -41,7 +41,9 @@ def pose(angles: tuple[float, float, float], shift: tuple[float, float, float] =
     return known
 
 
-@pytest.mark.parametrize("known", [pose((25, 0, 0), (0, 0, 15)), pose((-15, 15, -10))], ids=["up", "aslant"])
+@pytest.mark.parametrize(
+    "known", [pose((25, 0, 0), (0, 0, 15)), pose((-15, 15, -10)), pose((0, -30, 30))], ids=["up", "aslant", "turned"]
+)
 def test_the_brain_of_a_tilted_head_on_a_neck_is_found(known: np.ndarray) -> None:
     search = HeadSearch(head(known))
     found, likeness = search.best()

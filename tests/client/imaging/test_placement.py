@@ -61,6 +61,35 @@ def test_a_brain_in_its_place_in_a_scan_that_shows_something_else_is_not_believe
         place(VISIT, {"T1w": noise}, "T1w", None, CONFIG)
 
 
+def break_off(monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    """As SimpleITK does, of every brain mask; a whole head is registered."""
+
+    def registered(scan: Image, reference: str, within: dict[str, np.ndarray], brain: Brain | None) -> np.ndarray:
+        if brain is not None:
+            raise RuntimeError(why)
+        return np.eye(4)
+
+    monkeypatch.setattr(placement, "_to_template", registered)
+
+
+def test_a_brain_found_of_which_simpleitk_can_make_nothing_is_passed_over(
+    scan: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find(monkeypatch, np.ones(scan.data.shape, bool))
+    break_off(monkeypatch, "sitk::ERROR: the mask is empty")
+    assert place(VISIT, {"T1w": scan}, "T1w", None, CONFIG).brain is None
+
+
+def test_neither_a_given_mask_nor_a_lack_of_memory_is_passed_over(scan: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    find(monkeypatch, np.ones(scan.data.shape, bool))
+    break_off(monkeypatch, "sitk::ERROR: the mask is empty")
+    with pytest.raises(RuntimeError, match="empty"):
+        place(VISIT, {"T1w": scan}, "T1w", Brain(scan, "T1w", GIVEN), CONFIG)
+    break_off(monkeypatch, "Failed to allocate memory for image.")
+    with pytest.raises(RuntimeError, match="memory"):
+        place(VISIT, {"T1w": scan}, "T1w", None, CONFIG)
+
+
 @pytest.mark.parametrize("installed", [None, "deepbet 1.0.2"])
 def test_who_lacks_the_extra_is_told_of_it_where_it_would_help(
     scan: Image, monkeypatch: pytest.MonkeyPatch, installed: str | None

@@ -16,10 +16,10 @@ from scipy.spatial.transform import Rotation
 from normfed_client.imaging import registration
 from normfed_client.imaging.bids import Mask, Visit, read_dataset
 from normfed_client.imaging.cache import Cache
-from normfed_client.imaging.nifti import Image, read
+from normfed_client.imaging.nifti import Image, read, read_mask
 from normfed_client.imaging.participants import Participant
 from normfed_client.imaging.preprocessing import Recipe, prepare
-from normfed_client.imaging.template import common_grid, whole
+from normfed_client.imaging.template import BRAIN_LEVEL, common_grid, whole
 from normfed_common.foundation import digests
 from normfed_common.foundation.errors import ReadError, ScanError
 from normfed_common.learning.cohort import Person
@@ -31,6 +31,7 @@ pytestmark = pytest.mark.xdist_group("registration")
 
 CONFIG = PreprocessingConfig(voxel_size_mm=4)
 RECIPE = Recipe(CONFIG, ("T1w", "FLAIR"), None)
+T1W = Recipe(CONFIG, ("T1w",), None)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,22 @@ def test_a_tilted_scan_comes_to_lie_on_the_template(native: Visit, tmp_path: Pat
     assert entry.lesion().sum() > 20
     assert scan.images.min() >= 0
     assert scan.images.max() <= CONFIG.clip[1]
+
+
+def test_a_scan_with_a_mask_is_registered_by_it_and_by_nothing_else(native: Visit, tmp_path: Path) -> None:
+    """To the last bit: whatever is done about scans without a mask leaves these alone."""
+    assert native.brain is not None
+    entry = prepare(replace(native, images={"T1w": native.images["T1w"]}, lesions=()), T1W, Cache(tmp_path))
+    scan, (t1, affine), grid = read(native.images["T1w"]), whole("t1", 2), common_grid(4)
+    brain = read_mask(native.brain.path, scan)
+    matrix = registration.affine(Image(t1, affine, Path("t1")), t1 > BRAIN_LEVEL, scan, brain.data > 0.5)
+    image, inside = (registration.resample(one, matrix, grid.shape, grid.affine) for one in (scan, brain))
+    mask = (inside > 0.5) & (image != 0)
+    low, high = np.percentile(image[mask], CONFIG.percentiles)
+    expected = np.where(mask, np.clip((image - low) / (high - low), *CONFIG.clip), 0).astype(np.float32)
+    np.testing.assert_array_equal(entry.meta()["to_reference"], matrix)
+    np.testing.assert_array_equal(entry.mask(), mask)
+    np.testing.assert_array_equal(entry.scan(Person(0)).images[0], expected)
 
 
 def _rotation(matrix: np.ndarray) -> np.ndarray:
