@@ -43,9 +43,22 @@ def compared(ours: Trained, theirs: Trained, metric: str) -> Compared:
     """`difference`, and whether ours is better."""
     found, of = difference(ours, theirs, metric), ours[0]
     patients = min(of.n(metric), theirs[0].n(metric))
-    return Compared(
-        mean=found.mean, ci95=found.ci95, verdict=verdict(found, patients, of.metric(metric).higher_is_better)
-    )
+    said = verdict(found, patients, of.metric(metric).higher_is_better)
+    if not _all_alike(_training_by_training(ours, theirs, metric)):
+        said = "tied"
+    return Compared(mean=found.mean, ci95=found.ci95, verdict=said)
+
+
+def _training_by_training(ours: Trained, theirs: Trained, metric: str) -> list[float]:
+    """Differences of means; what was trained once stands beside every training of the other."""
+    often = max(len(ours), len(theirs))
+    means = [[training.mean(metric) for training in trained] for trained in (ours, theirs)]
+    return [a - b for a, b in zip(*(of if len(of) == often else of * often for of in means), strict=True)]
+
+
+def _all_alike(differences: Sequence[float]) -> bool:
+    """Whether all point the same way."""
+    return min(differences) > 0 or max(differences) < 0
 
 
 def verdict(found: Difference, patients: int, higher_is_better: bool = True) -> Verdict:
@@ -72,14 +85,14 @@ def gap(seen: Trained, unseen: Trained, metric: str, without: tuple[Trained, Tra
     better, other = (seen, unseen) if sign > 0 else (unseen, seen)
     found = difference(better, other, metric)
     n = min(seen[0].n(metric), unseen[0].n(metric))
-    each = [a.mean(metric) - b.mean(metric) for a, b in zip(better, other, strict=True)]
+    each = _training_by_training(better, other, metric)
     closed = won_back = None
     if without is not None:
-        reference = gap(*without, metric).gap
+        reference = gap(*without, metric)
         draws = [_resampled(trained, metric) for trained in (seen, unseen, *without)]
         means = [averaged(trained).mean(metric) for trained in (seen, unseen, *without)]
-        closed = _share(_closed, means, draws, reference, n)
-        won_back = _share(_won_back, means, draws, reference, n)
+        closed = _share(_closed, means, draws, reference)
+        won_back = _share(_won_back, means, draws, reference)
     return Gap(
         n=n,
         seen=averaged(seen).mean(metric),
@@ -91,9 +104,14 @@ def gap(seen: Trained, unseen: Trained, metric: str, without: tuple[Trained, Tra
     )
 
 
-def is_gap(found: Difference, patients: int) -> bool:
-    """Whether something is lost beyond doubt."""
-    return verdict(found, patients) == "better"
+def is_gap(found: Gap) -> bool:
+    """Whether something is lost beyond doubt: over people, and in every training."""
+    return verdict(found.gap, found.n) == "better" and not trainings_differ(found)
+
+
+def trainings_differ(found: Gap) -> bool:
+    """Whether one training lost and another did not."""
+    return found.trainings is not None and not _all_alike([mean or 0.0 for mean in found.trainings.means])
 
 
 def _resampled(trained: Trained, metric: str) -> np.ndarray:
@@ -112,13 +130,12 @@ def _share(
     of: Callable[..., np.ndarray],
     means: Sequence[float],
     draws: Sequence[np.ndarray],
-    reference: Difference,
-    patients: int,
+    reference: Gap,
 ) -> Share:
     """A share of the gap without harmonization, and percentiles of its resamplings; none where there is no gap."""
-    if patients < FEWEST_PATIENTS:
+    if reference.n < FEWEST_PATIENTS:
         return Share(why=f"fewer than {FEWEST_PATIENTS} patients")
-    if not is_gap(reference, patients):
+    if not is_gap(reference):
         return Share(why="without harmonization there is no gap that can be told from 0")
     with np.errstate(divide="ignore", invalid="ignore"):
         return Share(value=float(of(*map(np.float64, means))), ci95=percentile_interval(of(*draws)))

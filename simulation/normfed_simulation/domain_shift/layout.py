@@ -18,7 +18,7 @@ Verdict = Literal["better", "worse", "tied"]
 
 class Compared(Frozen):
     """A difference of two means over the same people, and what may be said of it: nothing but a tie with fewer than six
-    patients, or where the interval holds 0 in three decimals."""
+    patients, where the interval holds 0 in three decimals, or where trainings do not all point the same way."""
 
     mean: Number
     ci95: Interval

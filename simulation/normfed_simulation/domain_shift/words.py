@@ -10,7 +10,7 @@ from normfed_server.results.layout import Interval
 from normfed_server.results.models import UNSEEN
 from normfed_server.sites.letterhead import FEDERATED
 from normfed_simulation.domain_shift.figures import ONLY, OWN
-from normfed_simulation.domain_shift.gaps import FEWEST_PATIENTS, is_gap
+from normfed_simulation.domain_shift.gaps import FEWEST_PATIENTS, is_gap, trainings_differ
 from normfed_simulation.domain_shift.harmonizations import PERSONALISED
 from normfed_simulation.domain_shift.layout import (
     ApproachFigures,
@@ -99,7 +99,9 @@ def _of_strangers(results: DomainShift, figures: MetricFigures) -> list[str]:
 def _loss(gap: Gap) -> str:
     if gap.n < FEWEST_PATIENTS:
         return f"a difference of {_s(gap.gap.mean)}, of which so few patients say nothing"
-    if is_gap(gap.gap, gap.n):
+    if trainings_differ(gap):
+        return f"a tie, for trainings do not agree on the difference of {_s(gap.gap.mean)}"
+    if is_gap(gap):
         return f"a loss of {_n(gap.gap.mean)} ({_interval(gap.gap.ci95)})"
     high = gap.gap.ci95[1]
     if high is not None and high <= -0.0005:

@@ -10,7 +10,7 @@ from summaries import summary
 
 from normfed_common.metrics.summary import Summary
 from normfed_server.results.layout import Difference
-from normfed_simulation.domain_shift.gaps import compared, difference, gap, joined, spread, verdict
+from normfed_simulation.domain_shift.gaps import compared, difference, gap, is_gap, joined, spread, verdict
 
 METRIC = "auprc"
 SEEN = {"a": np.array([0.5, 0.6, 0.8, 0.7]), "b": np.array([0.3, 0.5, 0.4, 0.6, 0.2])}
@@ -132,6 +132,22 @@ def test_a_person_counts_with_the_mean_of_the_trainings_and_their_spread_is_stud
     half = 4.302652729911275 * each.std(ddof=1) / 3**0.5  # t of two degrees of freedom, from tables
     assert ends(found.trainings.ci95) == pytest.approx((each.mean() - half, each.mean() + half))
     assert spread([0.5]) is None
+
+
+def test_what_another_training_contradicts_is_a_tie_and_no_gap() -> None:
+    """Everybody loses .1 in one training and wins .02 in the other: by people alone that is certain."""
+    ours = [trained(SEEN)[0], trained(SEEN)[0]]
+    theirs = [trained(less(SEEN, 0.1))[0], trained(less(SEEN, -0.02))[0]]
+    assert verdict(difference(ours, theirs, METRIC), 9) == "better"
+    assert compared(ours, theirs, METRIC).verdict == "tied"
+    assert compared(theirs, ours, METRIC).verdict == "tied"
+    assert compared(ours, [theirs[0], theirs[0]], METRIC).verdict == "better"
+    assert compared(ours, theirs[:1], METRIC).verdict == "better"
+    found = gap(ours, theirs, METRIC, (ours, theirs))
+    assert not is_gap(found)
+    assert found.won_back is not None
+    assert found.won_back.value is None
+    assert is_gap(gap(ours, [theirs[0], theirs[0]], METRIC))
 
 
 def test_a_baseline_that_is_trained_once_stands_beside_models_that_are_trained_often() -> None:
