@@ -14,8 +14,8 @@ import numpy as np
 from normfed_client.hospital.site import Case, Site
 from normfed_client.imaging import registration
 from normfed_client.imaging.cache import META
+from normfed_client.imaging.mapping import place_on
 from normfed_client.imaging.nifti import Image, read
-from normfed_client.imaging.template import common_grid
 from normfed_common.foundation import digests
 from normfed_common.foundation.errors import ScanError
 from normfed_common.statistics.tables import Table
@@ -49,14 +49,10 @@ def binned(values: np.ndarray, table: Table) -> np.ndarray:
 
 def _inside(site: Site, case: Case, modality: str) -> np.ndarray:
     """The voxels (n,) of the brain."""
-    visit, grid = case.visit, common_grid(site.study.preprocessing.voxel_size_mm)
-    scan = read(visit.images[modality])
-    reference = site.recipe.reference(visit)
-    to_scan = np.array(case.entry.meta()["to_reference"], float)
-    if modality != reference and not visit.in_template_space:
-        to_scan = registration.rigid(read(visit.images[reference]), scan) @ to_scan
-    brain = Image(case.entry.mask().astype(np.float32), grid.affine, Path("brain"))
-    there = registration.resample(brain, np.linalg.inv(to_scan), scan.data.shape, scan.affine) > 0.5
+    place = place_on(case.visit, case.entry, site.recipe, modality)
+    scan = read(place.path)
+    brain = Image(case.entry.mask().astype(np.float32), place.grid.affine, Path("brain"))
+    there = registration.resample(brain, np.linalg.inv(place.to_scan), scan.data.shape, scan.affine) > 0.5
     if not there.any():
-        raise ScanError(f"{visit.name}: no brain in {modality} ({scan.path.name}). Is it the same person's?")
+        raise ScanError(f"{case.visit.name}: no brain in {modality} ({scan.path.name}). Is it the same person's?")
     return np.asarray(scan.data[there])
