@@ -204,15 +204,17 @@ def found(head: Head, kind: str, recipe: Recipe, extra: bool, truth: np.ndarray 
     return Found(kind, visit.name, way, "", dice, error_mm, seconds, agreement, with_rim)
 
 
-def _as_head(kind: str, head: Head, way: str, truth: np.ndarray | None) -> Found:
-    """What the search for the brain finds, believed or not."""
+def _as_head(kind: str, head: Head, way: str, truth: np.ndarray | None, start: np.ndarray | None = None) -> Found:
+    """What the search for the brain finds, believed or not; or registration from another start."""
     scan, (t1, affine) = read(head.visit.images["T1w"]), whole("t1", 2)
     begun = time.process_time()
-    matrix = registration.affine_of_head(Image(t1, affine, Path("MNI152")), t1 > BRAIN_LEVEL, scan)
+    search, template = HeadSearch(scan), Image(t1, affine, Path("MNI152"))
+    begins = search.best()[0] if start is None else start
+    matrix = registration.affine_of_head(template, t1 > BRAIN_LEVEL, scan, begins)
     seconds, grid = time.process_time() - begun, common_grid(2)
     error_mm = np.nan if truth is None else float(np.linalg.norm((matrix - truth)[:3] @ corners(), axis=0).max())
     agreement = placement._likeness(resample(scan, matrix, grid.shape, grid.affine), grid)
-    with_rim = HeadSearch(scan).likeness(matrix)
+    with_rim = search.likeness(matrix)
     return Found(kind, head.visit.name, way, "", np.nan, error_mm, seconds, agreement, with_rim)
 
 
@@ -225,8 +227,7 @@ def misplaced(head: Head, truth: np.ndarray, number: int, random: np.random.Gene
         start[:3, :3] *= random.uniform(0.8, 1.1)
         start[:3, 3] = (truth @ centre)[:3] - start[:3, :3] @ centre[:3]
         start[:3, 3] += away / np.linalg.norm(away) * random.uniform(15, 45)
-        with mock.patch.object(HeadSearch, "best", return_value=(start, 0.0)):
-            yield _as_head(MISPLACED, head, "template", truth)
+        yield _as_head(MISPLACED, head, "template", truth, start)
 
 
 def corners() -> np.ndarray:

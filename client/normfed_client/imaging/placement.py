@@ -74,16 +74,17 @@ def place(
     failure: ScanError | None = None
     for brain in _brains(visit, scans[reference], reference, given):
         to_reference = np.eye(4)
+        search = HeadSearch(scans[reference]) if brain is None and not visit.in_template_space else None
         if not visit.in_template_space:
             try:
-                to_reference = _to_template(scans[reference], reference, within, brain)
+                to_reference = _to_template(scans[reference], reference, within, brain, search)
             except RuntimeError as error:  # SimpleITK
                 if brain is None or brain.source == GIVEN or "alloc" in str(error):
                     raise  # there is no other way, or it lacks memory: with more, this one may do
                 continue
         matrices = {m: matrix @ to_reference for m, matrix in within.items()}
         try:
-            return _checked(visit, scans[reference], matrices, reference, brain, config)
+            return _checked(visit, scans[reference], matrices, reference, brain, search, config)
         except ScanError as error:
             failure = error
     assert failure is not None  # _brains ends with one
@@ -97,12 +98,15 @@ def _brains(visit: Visit, scan: Image, reference: str, given: Brain | None) -> I
     yield given
 
 
-def _to_template(scan: Image, reference: str, within: dict[str, np.ndarray], brain: Brain | None) -> np.ndarray:
-    """World of the template to that of the reference scan."""
+def _to_template(
+    scan: Image, reference: str, within: dict[str, np.ndarray], brain: Brain | None, search: HeadSearch | None
+) -> np.ndarray:
+    """World of the template to that of the reference scan: by its brain, or from where a search finds it."""
     t1, affine = whole("t1", 2)
     template = Image(t1, affine, Path("MNI152"))
-    if brain is None:
-        return registration.affine_of_head(template, t1 > BRAIN_LEVEL, scan)
+    if search is not None:
+        return registration.affine_of_head(template, t1 > BRAIN_LEVEL, scan, search.best()[0])
+    assert brain is not None
     mask = brain.mask
     if brain.modality != reference:
         mask = registration.resample(brain.image, within[brain.modality], scan.data.shape, scan.affine) > 0.5
@@ -115,6 +119,7 @@ def _checked(
     matrices: dict[str, np.ndarray],
     reference: str,
     brain: Brain | None,
+    search: HeadSearch | None,
     config: PreprocessingConfig,
 ) -> Placed:
     """The brain on the common grid, if it lies on the template's.
@@ -136,8 +141,8 @@ def _checked(
         faults.append(f"overlap of the registered brain with the template's {overlap:.2f} where {needed:.2f} is needed")
     if likeness < MINIMUM_LIKENESS:
         faults.append(f"likeness to the template {likeness:.2f} where {MINIMUM_LIKENESS:.2f} is needed")
-    if brain is None and not visit.in_template_space:
-        with_rim = HeadSearch(scan).likeness(matrices[reference])
+    if search is not None:
+        with_rim = search.likeness(matrices[reference])
         if with_rim < MINIMUM_OF_HEAD:
             faults.append(f"likeness of brain and rim {with_rim:.2f} where {MINIMUM_OF_HEAD:.2f} is needed")
     if not registration.plausible(matrices[reference]):

@@ -12,7 +12,6 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from normfed_client.imaging.head_search import HeadSearch
 from normfed_client.imaging.nifti import Image
 
 # Sums over several threads differ in their last bits from run to run, and training amplifies that.
@@ -110,15 +109,16 @@ def affine(template: Image, brain: np.ndarray, moving: Image, moving_mask: np.nd
     return _stretched(fixed, movable, full, mask)
 
 
-def affine_of_head(template: Image, brain: np.ndarray, moving: Image) -> np.ndarray:
+def affine_of_head(template: Image, brain: np.ndarray, moving: Image, start: np.ndarray) -> np.ndarray:
     """Align a scan that shows more than the brain, from where a search puts the brain (`head_search`).
 
     Parameters
     ----------
     brain
         bool, the template's brain; only there the two are compared.
+    start
+        From the template's world to the scan's, (4, 4).
     """
-    start, _ = HeadSearch(moving).best()
     mask = _to_sitk_mask(brain, template)
     start = LPS @ start @ LPS
     full = sitk.AffineTransform(start[:3, :3].ravel().tolist(), start[:3, 3].tolist())
