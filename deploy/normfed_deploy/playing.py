@@ -85,11 +85,11 @@ def rehearsal(study: StudyConfig, data: Path, folder: Path, wired: bool) -> Rehe
     return made
 
 
-def simulated(study: StudyConfig, data: Path, folder: Path, federation: Rehearsal) -> Path:
+def simulated(study: StudyConfig, data: Path, folder: Path, federation: Rehearsal, workers: int = 2) -> Path:
     """The same study on the local engine, with the hospitals' own division of their people; returns its model."""
     run = begin(study, folder)
     custody = {site: open_hospital(federation.folder / site).custody(run.folder.name) for site in federation.sites}
-    experiment.simulate(run, data, "local", "cpu", 2, Silent(), conditions.Conditions(custody=custody))
+    experiment.simulate(run, data, "local", "cpu", workers, Silent(), conditions.Conditions(custody=custody))
     return run.folder / "model.safetensors"
 
 

@@ -39,7 +39,7 @@ from normfed_server.state.ledger import Entry, State
 
 COMMAND = (sys.executable, "-m", "normfed_common.cli")
 UP_S, DOWN_S = 180.0, 40.0
-PAUSE = {PAUSE_VARIABLE: "0.5"}  # rounds are over in a second, and sites few
+PAUSE = {PAUSE_VARIABLE: "0.2"}  # rounds are over in a second, and sites few
 
 Role = Literal["superlink", "executor", "serverapp", "server", "node", "runner", "worker", "site"]
 

@@ -71,7 +71,7 @@ def simulated(
     small: StudyConfig, hospitals: Path, federation: Rehearsal, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The same study on the local engine, where the hospitals' own secrets decide who trains."""
-    return playing.simulated(small, hospitals, tmp_path_factory.mktemp("simulated"), federation).parent
+    return playing.simulated(small, hospitals, tmp_path_factory.mktemp("simulated"), federation, workers=0).parent
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def test_killed_in_its_exchanges_a_study_with_noise_and_masks_ends_as_if_undistu
     raw["federation"] |= {"rounds": 1}
     raw["privacy"] = {"epsilon": 8, "secure_aggregation": {"minimum_sites": 3}}
     both = resolve(raw, "test")
-    reference = outcomes.Undisturbed(playing.simulated(both, hospitals, tmp_path, federation))
+    reference = outcomes.Undisturbed(playing.simulated(both, hospitals, tmp_path, federation, workers=0))
     disturb = exchanges.kill_in_exchanges("b", 4, "worker", "serverapp")  # in keys, masks off and survivors
     scenario = replace(scenarios.UNDISTURBED, disturb=disturb, from_start=True)
     seen = outcomes.play(scenario, federation, both, reference, np.random.default_rng(0))
@@ -361,13 +361,21 @@ def test_a_site_joins_and_is_shut_out_while_a_run_goes_on(
     federation: Rehearsal, small: StudyConfig, hospitals: Path
 ) -> None:
     longer = small.model_copy(
-        update={"federation": small.federation.model_copy(update={"rounds": 20, "patience_s": 30.0})}
+        update={"federation": small.federation.model_copy(update={"rounds": 20, "patience_s": 300.0})}
     )
     run = federation.begin(longer, canary=False)
     events = federation.home.runs / run / "events.jsonl"
     _until(lambda: '"event": "round"' in _read(events))
-    federation.join("d", hospitals, ("c",), floors(small))
-    federation.start("d")
+    held = federation.pid("worker", "a")  # a round waits meanwhile: rounds are shorter than a client takes to start
+    assert held is not None
+    os.kill(held, signal.SIGSTOP)
+    try:
+        federation.join("d", hospitals, ("c",), floors(small))
+        (federation.folder / "d" / "cache").symlink_to(federation.folder / "c" / "cache")  # the same people
+        federation.start("d")
+        federation.wait_for_sites(["d"])
+    finally:
+        os.kill(held, signal.SIGCONT)
     _until(lambda: '"event": "joined"' in _read(events))
     _until(lambda: '"d": "took part"' in _read(events))
     admission.revoke(federation.home, "d")

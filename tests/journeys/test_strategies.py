@@ -85,7 +85,7 @@ def test_every_strategy_serves_the_autoencoder_with_its_batch_norms_too(study_fi
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(raw))
     few = "{name: krum, malicious: 0}, {name: multi-krum, malicious: 0}, {name: prior-clusters, clusters: {x: [a]}}"
     result = normfed(
-        "compare", tmp_path / "study.yaml", "--strategies", f"all, {few}", "--out", tmp_path / "r", "-q", "--workers", 2
+        "compare", tmp_path / "study.yaml", "--strategies", f"all, {few}", "--out", tmp_path / "r", "-q", "--workers", 0
     )
     assert result.exit_code == 0, result.output
     folder = run_folder(tmp_path / "r")

@@ -35,7 +35,7 @@ def robust(plugins: Plugins) -> Plugins:
 def test_its_model_is_the_same_federated_and_pooled_and_its_metric_stands_in_tables_and_report(
     robust: Plugins, hospitals: Path, tmp_path: Path
 ) -> None:
-    command = (*COMMAND, "simulate", STUDY, "--out", tmp_path / "runs", "--workers", "2", "--quiet")
+    command = (*COMMAND, "simulate", STUDY, "--out", tmp_path / "runs", "--workers", "1", "--quiet")
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     run = run_folder(tmp_path / "runs")

@@ -22,6 +22,8 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
+FLOWERS_PAUSE_S = 3.0  # of a node, between two looks for a request
+
 __all__ = [
     "ActivateNodeRequest",
     "DeactivateNodeRequest",
@@ -43,13 +45,14 @@ def run_supernode(pause_s: float | None = None) -> None:
     Parameters
     ----------
     pause_s
-        The longest pause between two looks for a request or an answer; Flower's own, of 3 s, cannot be set.
+        The pause between two looks for a request; Flower's own, of 3 s, cannot be set. Its shorter pauses, as between
+        two looks for an answer of our own, become shorter in proportion.
     """
     from flwr.supernode import start_client_internal as node
     from flwr.supernode.cli.flower_supernode import flower_supernode  # seconds of imports, for this process alone
 
     if pause_s is not None:
-        vars(node)["time"] = SimpleNamespace(sleep=lambda seconds: time.sleep(min(seconds, pause_s)))
+        vars(node)["time"] = SimpleNamespace(sleep=lambda seconds: time.sleep(seconds * pause_s / FLOWERS_PAUSE_S))
     flower_supernode()
 
 

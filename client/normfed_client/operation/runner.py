@@ -30,7 +30,7 @@ from normfed_common.processes.supervision import stop_on_signals
 from normfed_common.processes.workers import WorkerDied, WorkerPool
 from normfed_common.wire.messages import FENCE, error_code, refusal
 
-POLL_S = 0.2
+POLL_S = 0.1  # of the node, on this machine
 HEARTBEAT_S = 10.0
 DEATHS = 3  # of the worker with one request, each soon after the other: then it is the request
 SOON_S = 600.0

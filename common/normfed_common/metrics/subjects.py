@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.stats import rankdata, wilcoxon
 
 SUBJECT_QUANTILE = 0.98  # of the brain's anomaly scores: one person's score (Pinon 2023: 2 % of the voxels)
 
@@ -19,6 +18,8 @@ def image_auroc(normal: np.ndarray, abnormal: np.ndarray) -> float:
     """Probability that an abnormal person scores above a normal one, ties half (Hanley & McNeil 1982)."""
     if len(normal) == 0 or len(abnormal) == 0:
         return float("nan")
+    from scipy.stats import rankdata  # half a second of imports, which most processes never need
+
     ranks = rankdata(np.concatenate([normal, abnormal]))[len(normal) :]
     return float((ranks.sum() - len(abnormal) * (len(abnormal) + 1) / 2) / (len(normal) * len(abnormal)))
 
@@ -66,6 +67,8 @@ def wilcoxon_holm(reference: np.ndarray, others: Mapping[str, np.ndarray]) -> di
 
     Pairs with NaN are left out; NaN where fewer than six pairs remain (no two-sided p below 0.05 is possible).
     """
+    from scipy.stats import wilcoxon  # as above
+
     raw: dict[str, float] = {}
     for name, values in others.items():
         usable = np.isfinite(reference) & np.isfinite(values)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from normfed_common.foundation import seeds
 from normfed_common.metrics.base import SHARE, Metric
@@ -110,7 +110,7 @@ def t_interval(mean: float, error: float, freedom: float) -> tuple[float, float]
     """95 % interval of a mean with a standard error (Student); NaN without a degree of freedom."""
     if freedom <= 0:
         return float("nan"), float("nan")
-    half = float(student.ppf(0.975, freedom)) * error
+    half = float(stdtrit(freedom, 0.975)) * error
     return mean - half, mean + half
 
 

@@ -12,7 +12,6 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
-from scipy.stats import rankdata
 
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.score import Score
@@ -93,6 +92,8 @@ class Intensity(NormativeModel):
         return Score(anomaly_map)
 
     def _ranked(self, values: np.ndarray) -> np.ndarray:
+        from scipy.stats import rankdata  # half a second of imports
+
         rank = (rankdata(values, method="average") - 0.5) / len(values)
         return {"bright": rank, "dark": 1 - rank, "both": 2 * np.abs(rank - 0.5)}[self.suspicious]
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from sklearn.cluster import AgglomerativeClustering
 
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
@@ -110,6 +109,8 @@ class SplittingClusters(Gathering):
         if norms.min() == 0 or not apart or mean >= self.parameters.standstill * norms.max():
             return [members]
         cosine = (flat @ flat.T) / np.outer(norms, norms)
+        from sklearn.cluster import AgglomerativeClustering  # a second of imports, for this step alone
+
         tree = AgglomerativeClustering(n_clusters=2, metric="precomputed", linkage="complete")
         label = tree.fit_predict(1 - np.clip(cosine, -1, 1))
         return [

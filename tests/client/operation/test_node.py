@@ -16,22 +16,22 @@ COMMAND = sys.modules[flower_supernode.__module__]
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses of a node that wants one of Flower's length, and a short one."""
+    """The pauses of a node that wants Flower's two."""
     pauses: list[float] = []
     monkeypatch.setattr(flowers, "time", flowers.time)  # put back afterwards
     monkeypatch.setattr(time, "sleep", pauses.append)
-    monkeypatch.setattr(COMMAND, "flower_supernode", lambda: [flowers.time.sleep(wanted) for wanted in (3, 0.1)])
+    monkeypatch.setattr(COMMAND, "flower_supernode", lambda: [flowers.time.sleep(wanted) for wanted in (3, 0.5)])
     return pauses
 
 
 def test_a_node_pauses_as_long_as_flower_says(asked: list[float]) -> None:
     run_supernode()
-    assert asked == [3, 0.1]
+    assert asked == [3, 0.5]
 
 
-def test_a_node_pauses_no_longer_than_it_is_told(asked: list[float]) -> None:
-    run_supernode(0.5)
-    assert asked == [0.5, 0.1]
+def test_a_node_pauses_as_long_as_it_is_told_and_shorter_pauses_shrink_with_it(asked: list[float]) -> None:
+    run_supernode(0.3)
+    assert asked == pytest.approx([0.3, 0.05])
 
 
 def test_flowers_loop_pauses_by_what_is_replaced() -> None:
