@@ -18,6 +18,7 @@ import yaml
 
 CHART = Path(__file__).parents[1] / "helm" / "normfed-server"
 VERSIONS = ("1.25", "1.28", "1.32", "1.34")
+VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 DIGEST = "sha256:" + "0" * 64
 CASES: dict[str, dict[str, Any]] = {
     "as it comes": {},
@@ -78,9 +79,8 @@ def restricted(pod: dict[str, Any]) -> Iterator[str]:
         yield "no seccomp profile"
     if pod.get("automountServiceAccountToken") is not False:
         yield "a token of the cluster"
-    allowed = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
     for volume in pod.get("volumes", []):
-        if not set(volume) - {"name"} <= allowed:
+        if not set(volume) - {"name"} <= VOLUMES:
             yield f"volume {volume['name']}"
     for container in (*pod.get("initContainers", []), *pod["containers"]):
         context = container.get("securityContext", {})
