@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from normfed_common.foundation.errors import StudyError
+from normfed_common.foundation.errors import StudyError, UserError
 
 
 def rehearse(
@@ -50,3 +50,31 @@ def rehearse(
         raise typer.Exit(0 if same else 1)
     well = playing.matrix(chosen, root, place, times, tuple(only or ()), seed, say)
     raise typer.Exit(0 if well else 1)
+
+
+deploy = typer.Typer(help="Kits for the machines of hospitals.", no_args_is_help=True)
+
+
+@deploy.callback()
+def _deploy() -> None:
+    """Kits for the machines of hospitals."""
+
+
+@deploy.command()
+def wheelhouse(
+    out: Annotated[Path, typer.Option(help="Folder to make.")],
+    python: Annotated[str, typer.Option(help="Version of Python there: 3.11, 3.12 or 3.13.")] = "3.12",
+    cuda: Annotated[bool, typer.Option("--cuda", help="With CUDA, which is some gigabytes more.")] = False,
+    torch_index: Annotated[
+        str, typer.Option(help="Index with torch for CPUs; without --cuda.")
+    ] = "https://download.pytorch.org/whl/cpu",
+    key: Annotated[Path | None, typer.Option(help="EC private key (PEM) that signs SHA256SUMS.")] = None,
+) -> None:
+    """Gather all that an installation without a network needs: wheels by hash, bill of materials, licences, units."""
+    try:
+        from normfed_deploy.kit import assembling, lock
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is not installed. Kits need more: pip install 'normfed[kit]'") from error
+    if python not in lock.PYTHONS:
+        raise UserError(f"--python {python}: not one that normfed runs on. Choose of {', '.join(lock.PYTHONS)}.")
+    assembling.assemble(out, python, cuda, torch_index, key, partial(typer.echo, err=True))

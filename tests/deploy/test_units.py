@@ -11,7 +11,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "systemd"
 UNITS = ("normfed-server.service", "normfed-site.service")
-HIGHEST_EXPOSURE = 2.5
+HIGHEST_EXPOSURE = 2.0
 
 # systemd.exec(5), systemd.service(5), systemd.resource-control(5), systemd.kill(5), systemd.unit(5).
 KNOWN = {

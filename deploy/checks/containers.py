@@ -1,0 +1,203 @@
+"""An IT department's path, timed: images from an offline kit, up, joined, a study, restart, upgrade, backup, restore.
+
+Three hospitals and a server, each a compose project of its own, on one machine; they meet on the server's published
+port. Needs a container engine, images that can be built (the base, Debian), and `docker compose` of version 2.
+
+    normfed deploy wheelhouse --out KIT --python 3.11
+    python deploy/checks/containers.py KIT
+    python deploy/checks/containers.py KIT --built       # the images are there already
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from normfed_common.foundation import plain_yaml
+from normfed_deploy import playing
+from normfed_deploy.tiny import STUDY
+
+TARGETS = ("server", "site", "egress")
+OLD, NEW = "1", "2"
+NAME, PORT = "fed.example.org", 18000
+SITES = ("a", "b", "c")
+REACH = "import socket,sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=5)"
+RIGHTS = "grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status; id -u; touch /x /data/x /opt/normfed/x"
+
+
+class Containers:
+    """Server and sites of a kit, by compose, in a folder with their settings."""
+
+    def __init__(self, kit: Path, folder: Path, data: Path, compose: list[str]) -> None:
+        self.kit, self.folder, self.data, self.compose = kit, folder, data, compose
+        self.tag = OLD
+        gateway = self.run("docker", "network", "inspect", "bridge", "-f", "{{(index .IPAM.Config 0).Gateway}}")
+        self.address = gateway.strip()
+
+    def run(self, *command: str, check: bool = True, given: bytes | None = None) -> str:
+        """What a command prints."""
+        environment = os.environ | {
+            "NORMFED_HOST": NAME,
+            "NORMFED_ADDRESS": self.address if hasattr(self, "address") else "",
+            "NORMFED_PORT": str(PORT),
+            "NORMFED_DATA": str(self.data),
+        }
+        done = subprocess.run(command, capture_output=True, input=given, env=environment)
+        said = (done.stdout + done.stderr).decode(errors="replace")
+        if check and done.returncode:
+            raise SystemExit(f"{' '.join(command)}\n{said}")
+        return said
+
+    def of(self, what: str, *arguments: str, check: bool = True) -> str:
+        """Compose, for the server or a site."""
+        kind = "server" if what == "server" else "site"
+        file = self.kit / "deploy" / "containers" / f"compose.{kind}.yaml"
+        os.environ["NORMFED_IMAGE"] = f"normfed-{kind}:{self.tag}"
+        os.environ["NORMFED_EGRESS_IMAGE"] = f"normfed-egress:{self.tag}"
+        return self.run(*self.compose, "-p", f"bench-{what}", "-f", str(file), *arguments, check=check)
+
+    def server(self, *arguments: str, check: bool = True) -> str:
+        """`normfed server ...` in its container."""
+        return self.of("server", "exec", "-T", "server", "normfed", "server", *arguments, check=check)
+
+    def wait(self, what: str, well: list[str], within_s: float = 900) -> None:
+        """Until all of these sites are connected, or nobody is asked for and the server is healthy."""
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            said = self.server("status", check=False)
+            lines = [line.split() for line in said.splitlines()]
+            if ": runs" in said and all([site, "connected"] in [line[:2] for line in lines] for site in well):
+                return
+            time.sleep(0.5)
+        raise SystemExit(f"{what}: not within {within_s:.0f} s\n{self.server('status', check=False)}")
+
+    def build(self, tag: str, label: str) -> None:
+        """The three images; the label makes another version of the same content."""
+        file = str(self.kit / "deploy" / "containers" / "Dockerfile")
+        for target in TARGETS:
+            name = ("-t", f"normfed-{target}:{tag}", "--label", f"version={label}")
+            self.run("docker", "build", "-q", "-f", file, "--target", target, *name, str(self.kit))
+
+    def joined(self, site: str) -> None:
+        """Enrol, join, accept; as operator and hospital do, who here compare fingerprints by a file."""
+        self.server("enrol", site)
+        invitation = self.folder / f"{site}.yaml"
+        home = "/var/lib/normfed/server/enrolments"
+        invitation.write_text(self.of("server", "exec", "-T", "server", "cat", f"{home}/{site}.yaml"))
+        invitation.chmod(0o644)
+        once = ("run", "--rm", "-T", "-v", f"{invitation}:/invitation.yaml:ro")
+        self.of(site, *once, "site", "join", "/invitation.yaml", "--data", "/data", "--owns", site)
+        # The tiny hospitals have fewer people than a real one asks for.
+        lower = "printf 'minimum_people: 2\\nminimum_people_per_voxel: 2\\n' >> site/site.yaml; cat site/*.pub"
+        public = self.of(site, "run", "--rm", "-T", "--entrypoint", "sh", "site", "-c", lower)
+        key = next(line for line in public.splitlines() if line.startswith("ecdsa"))
+        write = f"cat > /tmp/{site}.pub; normfed server accept --yes /tmp/{site}.pub"
+        container = self.of("server", "ps", "-q", "server").strip().splitlines()[-1]
+        self.run("docker", "exec", "-i", container, "sh", "-c", write, given=(key + "\n").encode())
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    """Print how long it took."""
+    begin = time.perf_counter()
+    yield
+    print(f"{what:<58}{time.perf_counter() - begin:8.1f} s", flush=True)
+
+
+def shut_in(made: Containers) -> None:
+    """What a site's container can reach, and what it may do."""
+    inside = json.loads(made.run("docker", "inspect", made.of("a", "ps", "-q", "site").strip().splitlines()[-1]))[0]
+    host = inside["HostConfig"]
+    print("site:", {key: host[key] for key in ("ReadonlyRootfs", "CapDrop", "SecurityOpt", "PidsLimit", "Memory")})
+    for who, port in ((NAME, PORT), (made.address, PORT), (made.address, 22), ("example.org", 443), ("192.0.2.1", 443)):
+        said = made.of("a", "exec", "-T", "site", "python", "-c", REACH, who, str(port), check=False)
+        print(f"site to {who}:{port}: {said.strip().splitlines()[-1] if said.strip() else 'connected'}")
+    print(made.of("a", "exec", "-T", "site", "sh", "-c", RIGHTS, check=False).strip())
+
+
+def main() -> None:
+    """Print the seconds of each step."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kit", type=Path)
+    parser.add_argument("--built", action="store_true")
+    parser.add_argument("--compose", default="docker compose")
+    given = parser.parse_args()
+    print(time.strftime("%Y-%m-%d"), os.cpu_count(), "cores, load", os.getloadavg()[0])
+    _, data = playing.prepared(None, None)
+    folder = Path(tempfile.mkdtemp(prefix="normfed-containers-"))
+    folder.chmod(0o755)
+    study = folder / "study.yaml"
+    study.write_text(plain_yaml.text(STUDY | {"data": {**STUDY["data"], "phantom": None}}))
+    made = Containers(given.kit.resolve(), folder, data, given.compose.split())
+    if not given.built:
+        with timed("build of three images"):
+            made.build(OLD, "1")
+        with timed("build again, nothing changed"):
+            made.build(NEW, "2")
+    try:
+        path(made, study)
+    finally:
+        for what in (*SITES, "server"):
+            made.of(what, "down", "-v", "-t", "5", check=False)
+
+
+def path(made: Containers, study: Path) -> None:
+    """From nothing to a finished run, and what comes afterwards."""
+    everybody = list(SITES)
+    with timed("server: init"):
+        made.of("server", "run", "--rm", "-T", "server", "init", "--name", "Bench", "--address", f"{NAME}:{PORT}")
+    with timed("server: up, until it answers"):
+        made.of("server", "up", "-d")
+        made.wait("server", [])
+    for site in SITES:
+        with timed(f"site {site}: enrolled, joined, accepted"):
+            made.joined(site)
+    with timed("sites: up, until all are connected"):
+        for site in SITES:
+            made.of(site, "up", "-d")
+        made.wait("sites", everybody)
+    shut_in(made)
+    container = made.of("server", "ps", "-q", "server").strip().splitlines()[-1]
+    with timed("a run of the tiny study"):
+        begin = "cat > /tmp/study.yaml; normfed server run /tmp/study.yaml"
+        made.run("docker", "exec", "-i", container, "sh", "-c", begin, given=study.read_bytes())
+    print(made.server("runs").strip())
+    with timed("restart of everything, until all are connected"):
+        for what in ("server", *SITES):
+            made.of(what, "restart")
+        made.wait("restart", everybody)
+    made.tag = NEW
+    with timed("upgrade of all images, until all are connected"):
+        for what in ("server", *SITES):
+            made.of(what, "up", "-d")
+        made.wait("upgrade", everybody)
+    backup = made.folder / "server.tar"
+    with timed("backup of the server's volume, stopped meanwhile"):
+        made.of("server", "stop")
+        whole = ("run", "--rm", "-T", "--entrypoint", "sh", "server", "-c")
+        backup.write_bytes(raw(made, [*whole, "tar -C /var/lib/normfed -cf - ."]))
+    with timed(f"volume lost, restored ({backup.stat().st_size / 1e6:.0f} MB), until all are connected"):
+        made.of("server", "down", "-v")
+        raw(made, [*whole, "tar -C /var/lib/normfed -xf -"], backup.read_bytes())
+        made.of("server", "up", "-d")
+        made.wait("restore", everybody)
+    print(made.server("runs").strip())
+
+
+def raw(made: Containers, arguments: list[str], given: bytes | None = None) -> bytes:
+    """Bytes that a container of the server writes, from those that it is given."""
+    file = made.kit / "deploy" / "containers" / "compose.server.yaml"
+    environment = os.environ | {"NORMFED_IMAGE": f"normfed-server:{made.tag}", "NORMFED_PORT": str(PORT)}
+    command = [*made.compose, "-p", "bench-server", "-f", str(file), *arguments]
+    return subprocess.run(command, input=given, capture_output=True, env=environment, check=True).stdout
+
+
+if __name__ == "__main__":
+    main()
