@@ -82,6 +82,14 @@ def guarded(message: Message, context: Context, work: Work) -> Message:
         return refusal(message, refused(hospital, request, code))
 
 
+def turned_away(message: Message, code: SiteCode) -> Message:
+    """Refuse a message that nobody works on."""
+    hospital: Hospital | None = None
+    with suppress(Exception):
+        hospital = of_environment()
+    return refusal(message, refused(hospital, None, code))
+
+
 def _plugins_of(hospital: Hospital | None) -> AbstractContextManager[None]:
     """Within: no plug-in is imported that the hospital does not let in."""
     return nullcontext() if hospital is None else admitting(hospital.config.plugins)

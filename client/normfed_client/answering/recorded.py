@@ -10,8 +10,9 @@ from normfed_client.answering.guards.budget import LEARNING, spent_by
 from normfed_client.answering.job import Job
 from normfed_client.hospital.folder import Hospital
 from normfed_client.recording.audit import Audit
-from normfed_client.recording.refusing import Few, asked, asker, server_head
+from normfed_client.recording.refusing import Few, asker, server_head
 from normfed_common.chain.kinds import Answered, PeopleClass, Sent, ServerWentBack, people_class
+from normfed_common.chain.requests import asked
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError, UserError
 from normfed_common.privacy import accounting

@@ -1,29 +1,22 @@
-"""Refusals in the audit, and what was asked and by whom: of the gate, and of the runner before it."""
+"""Refusals in the audit, of the gate and of the runner before it; and who asked."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-from pydantic import TypeAdapter, ValidationError
 
 from normfed_client.hospital.folder import Hospital
 from normfed_client.recording.audit import Audit
-from normfed_common.chain.kinds import Asked, Asker, EntryName, Refused
+from normfed_common.chain.kinds import Asker, Refused
+from normfed_common.chain.requests import UNKNOWN, asked
 from normfed_common.deployment.enrolment import certificate_fingerprint
-from normfed_common.foundation import digests
 from normfed_common.foundation.errors import SiteCode
 from normfed_common.wire.head import Head
 from normfed_common.wire.requests import Request
 
 WINDOW_S, WRITTEN = 3600.0, 200  # refusals that are written one by one in a window: a flood of requests fills no disk
-UNKNOWN = Asked(task="unknown")
-
-_NAME: TypeAdapter[str] = TypeAdapter(EntryName)
 
 
 class Few:
@@ -79,20 +72,6 @@ def refused(hospital: Hospital | None, request: Request | None, code: SiteCode) 
     return code
 
 
-def asked(request: Request) -> Asked:
-    """A request as records have it."""
-    return Asked(
-        study=_study(request.study),
-        run=request.run,
-        task=request.task,
-        arm=request.arm,
-        model=_name(request.model),
-        strategy=_name(request.strategy),
-        turn=request.turn,
-        repeat=request.repeat,
-    )
-
-
 def asker(hospital: Hospital) -> Asker:
     """Who asks a hospital: the one server that it calls."""
     return Asker(server=hospital.config.server, authority=_authority(hospital.ca, hospital.ca.stat().st_mtime_ns))
@@ -101,22 +80,6 @@ def asker(hospital: Hospital) -> Asker:
 def server_head(request: Request) -> Head | None:
     """Of the server's chain, as it came with a request."""
     return None if request.heads is None else request.heads.server
-
-
-@lru_cache(maxsize=16)
-def _study(text: str) -> str:
-    """The digest of a study, as `StudyConfig.digest`; of what is no study, of its text."""
-    try:
-        return digests.of_json(json.loads(text))
-    except ValueError:
-        return digests.of_json(text)
-
-
-def _name(entry: dict[str, Any]) -> str:
-    try:
-        return _NAME.validate_python(entry.get("name", ""))
-    except ValidationError:
-        return ""
 
 
 @lru_cache(maxsize=4)

@@ -51,6 +51,10 @@ class Chain:
     def __init__(self, path: Path, key: Callable[[], SigningKey], whose: str) -> None:
         self.path, self._key, self._whose = path, key, whose
 
+    def key_line(self) -> str:
+        """The public key."""
+        return self._key().line
+
     def append(self, content: Content) -> Record:
         """Sign a record and put it on the disk; it is there when this returns.
 

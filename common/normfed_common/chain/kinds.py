@@ -24,6 +24,7 @@ Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:_%\[\]-]{1,253
 Network = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f.:/]{0,64}$")]
 ArrayName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,249}$")]
 Operator = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9._@-]{0,63})?$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,200}$")]
 Sentence = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,200}$")]
 
 PeopleClass = Literal[
@@ -61,7 +62,7 @@ class Opened(Frozen):
     """A file of the chain begins; the first record, and the first after each archive."""
 
     kind: Literal["opened"] = "opened"
-    whose: Sentence = Field(description="a site's name, or the federation's")
+    whose: Name = Field(description="a site's name, or the federation's")
     key: PublicKey = Field(description="with which the records are signed")
     version: VersionText = ""
 
@@ -250,12 +251,15 @@ class Steered(Frozen):
     by: Operator = ""
 
 
+Ending = Literal["finished", "finished, partial", "failed"]
+
+
 class Ended(Frozen):
     """A run ended."""
 
     kind: Literal["run-ended"] = "run-ended"
     run: RunName
-    state: Literal["finished", "finished, partial", "failed"]
+    state: Ending
     model: MaybeDigest = Field("", description="SHA-256 of its model.safetensors")
 
 

@@ -81,7 +81,7 @@ class Exchange(ABC):
                 while self._open(site):
                     for reply in list(self.grid.pull_messages(list(waiting))):
                         sender = waiting.pop(reply.metadata.reply_to_message_id)
-                        self._counters.hear(sender, reply)
+                        self._counters.arrived(sender, self.requests[sender], reply)
                         if self.settle(sender, reply):
                             self.answered.add(sender)
                             early.put(sender, reply, sender == site)
