@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from normfed_common.chain.keys import VerifyingKey
 from normfed_common.foundation.errors import UserError
 
 audit = typer.Typer(help="Verify what a site or a server exported of its audit.", no_args_is_help=True)
@@ -53,14 +55,13 @@ def compare(
 
 def _lines(path: Path) -> list[bytes]:
     try:
-        return path.read_bytes().splitlines(keepends=True)
+        with open(path, "rb") as file:
+            return list(file)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
 def _key(path: Path) -> VerifyingKey:
-    from normfed_common.chain.keys import VerifyingKey
-
     try:
         return VerifyingKey(path.read_text(encoding="ascii").strip())
     except (OSError, UnicodeDecodeError) as error:
@@ -68,8 +69,5 @@ def _key(path: Path) -> VerifyingKey:
 
 
 def _print_json(problems: list[str], remarks: list[str], records: int) -> None:
-    import json
-
-    typer.echo(
-        json.dumps({"good": not problems, "problems": problems, "remarks": remarks, "records": records}, indent=1)
-    )
+    found = {"good": not problems, "problems": problems, "remarks": remarks, "records": records}
+    typer.echo(json.dumps(found, indent=1))

@@ -34,9 +34,7 @@ def audit(
     if archive:
         typer.echo(f"Closed: {kept.chain.archive()}. Nothing is lost when it is moved to where archives are kept.")
     elif accept_loss:
-        typer.echo(
-            f"The audit goes on without what is lost; it says so. The server knows of {kept.accept_loss()} records."
-        )
+        typer.echo(f"The audit goes on without what is lost of {kept.accept_loss()} records, and says so.")
     elif begin_anew:
         typer.echo(f"Begun anew. The damaged one is kept: {kept.chain.begin_anew()}")
     else:
