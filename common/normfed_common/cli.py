@@ -39,7 +39,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "Scans": ("datasets", "inspect", "statistics", "preprocess"),
     "Studies on this machine": ("simulate", "compare", "study", "reproduce", "report", "score", "audit-privacy"),
     "What a study can name": ("models", "strategies", "transforms", "splits"),
-    "Hospitals and their server": ("server", "site", "rehearse", "deploy"),
+    "Hospitals and their server": ("server", "site", "rehearse", "audit", "deploy"),
 }
 OTHERS = "Others"
 

@@ -25,8 +25,10 @@ from normfed_server.events.kinds import AskedAgain
 from normfed_server.sites.asking import Interrupted
 from normfed_server.sites.counters import KeptCounters
 from normfed_server.sites.delivery import Delivery
+from normfed_server.sites.heads import Books
 from normfed_server.sites.participants import Admitted
 from normfed_server.state import admission
+from normfed_server.state.chain import chain_of
 from normfed_server.state.folder import ServerHome, open_home, run_folder
 from normfed_server.state.notes import COORDINATOR, CRASH, EXCUSED, LOG, OPTIONS, OUTCOME
 
@@ -104,7 +106,7 @@ def _coordinate(grid: Grid, folder: Path, home: ServerHome) -> None:
         excused=Excused(folder, home),
         enrolled=lambda: admission.enrolled(home),
         canary=bool(options.get("canary", True)),
-        counters=KeptCounters(home.counters),
+        counters=KeptCounters(home.counters, Books(chain_of(home), home.heads)),
     )
 
     def again(node: int, why: str) -> None:

@@ -6,9 +6,9 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from normfed_client.answering import secure, tasks
-from normfed_client.answering.gate import Work, guarded
+from normfed_client.answering.gate import Work, guarded, turned_away
 from normfed_common.foundation.errors import SiteCode
-from normfed_common.wire.messages import FENCE, refusal
+from normfed_common.wire.messages import FENCE
 from normfed_common.wire.requests import Task
 
 WORK: dict[Task, Work] = {
@@ -33,7 +33,7 @@ class _Answering(ClientApp):
     def __call__(self, message: Message, context: Context) -> Message:
         """The answer to a message, or a code."""
         if message.metadata.message_type not in (*WORK, FENCE):
-            return refusal(message, SiteCode.BAD_REQUEST)
+            return turned_away(message, SiteCode.BAD_REQUEST)
         return super().__call__(message, context)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from flwr.app import Context, Message
 
+from normfed_client.answering import recorded
 from normfed_client.answering.guards import order
 from normfed_client.answering.job import Job
 from normfed_client.answering.journal import Journal
@@ -23,6 +24,7 @@ from normfed_client.hospital.folder import HOME_VARIABLE, Hospital, of_environme
 from normfed_client.hospital.machine import computing
 from normfed_client.hospital.outbox import Outbox, digest
 from normfed_client.hospital.simulated import SITES_VARIABLE, playing
+from normfed_client.recording.refusing import refused
 from normfed_client.training.checkpoints import TrainingCheckpoints
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.damage import told
@@ -62,19 +64,30 @@ SAID = (  # of work that failed, where people are protected
 def guarded(message: Message, context: Context, work: Work) -> Message:
     """Run one task; turn every error into a refusal."""
     hospital: Hospital | None = None
+    request: Request | None = None
     job: Job[Any] | None = None
     try:
-        request, arrays = decode_request(message)
         hospital = of_environment()
+        request, arrays = decode_request(message)
         job = _asked_of(hospital, context, request, arrays)
+        recorded.check_heads(hospital, request, partial(Journal(job.config.output).damaged, request.task))
         with told(partial(Journal(job.config.output).damaged, request.task)), _plugins_of(hospital):
-            return answer(message, *_counted(hospital, *_answered(job, hospital, work)))
+            found, sent = _counted(hospital, *_answered(job, hospital, work))
+            return answer(message, recorded.answered(hospital, job, found, sent), sent)
     except Exception as error:  # noqa: BLE001  (the gate: nothing may pass)
         code = SiteCode.INTERNAL
         with suppress(Exception):  # an error that cannot even be looked at, or written down, is refused as well
             code = _code(error)
             _journal(job, hospital).refused(message.metadata.message_type, code, error)
-        return refusal(message, code)
+        return refusal(message, refused(hospital, request, code))
+
+
+def turned_away(message: Message, code: SiteCode) -> Message:
+    """Refuse a message that nobody works on."""
+    hospital: Hospital | None = None
+    with suppress(Exception):
+        hospital = of_environment()
+    return refusal(message, refused(hospital, None, code))
 
 
 def _plugins_of(hospital: Hospital | None) -> AbstractContextManager[None]:

@@ -154,9 +154,9 @@ class Job(Generic[P]):
 
     @property
     def _asked(self) -> str:
-        """The request, but for what the answer does not depend on: the ledger's counter, the masks of a secure sum,
-        and the run, where the same work comes to the same bits in another."""
-        no_part: dict[str, Any] = {"ledger": True, "payload": {"secure": True}, "run": self.repeats}
+        """The request, but for what the answer does not depend on: what travels with it of the two sides' books, the
+        masks of a secure sum, and the run, where the same work comes to the same bits in another."""
+        no_part: dict[str, Any] = {"ledger": True, "heads": True, "payload": {"secure": True}, "run": self.repeats}
         return self.request.model_dump_json(exclude=no_part)
 
     @property

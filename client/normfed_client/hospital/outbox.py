@@ -22,7 +22,9 @@ ENDING = ".safetensors"
 def digest(request: Request, arrays: Arrays, rules: Frozen) -> str:
     """SHA-256 of all that a request says, and of what the hospital allows: the same request has the same answer, until
     the hospital decides otherwise."""
-    return digests.of_arrays(f"{request.model_dump_json(exclude={'ledger'})}\n{rules.model_dump_json()}", arrays)
+    return digests.of_arrays(
+        f"{request.model_dump_json(exclude={'ledger', 'heads'})}\n{rules.model_dump_json()}", arrays
+    )
 
 
 class Outbox:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from normfed_client.hospital.folder import DEFAULT, open_hospital
 from normfed_client.operation.commands import approving
+from normfed_client.operation.commands.auditing import audit
 from normfed_common.deployment.terminal import print_wrapped
 from normfed_common.foundation.errors import UserError
 from normfed_common.wording.terminal_text import plain
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 INDENT = 15  # of what was found, in columns
 
 site = typer.Typer(help="A hospital's client: join a federation, check, start it.", no_args_is_help=True)
+site.command()(audit)
 
 approving.add_to(site)
 

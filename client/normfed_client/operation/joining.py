@@ -12,6 +12,7 @@ from normfed_client.hospital.bookkeeping.ledger import Ledger
 from normfed_client.hospital.folder import LEDGER, PEOPLE, RECORD, Hospital, HospitalConfig
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Releases
+from normfed_client.recording.audit import Audit
 from normfed_common.deployment import settings
 from normfed_common.deployment.enrolment import Enrolment, key_fingerprint
 from normfed_common.foundation import private
@@ -46,7 +47,7 @@ def keep_record(hospital: Hospital, folder: Path) -> None:
     Ledger(hospital.ledger_file).entries()  # what a crash left in a journal beside it is settled
     private.make_folder(folder)
     spent = [hospital.ledger_file] if hospital.ledger_file.exists() else []
-    for path in (hospital.people_secret, hospital.record, *spent):
+    for path in (hospital.people_secret, hospital.record, *spent, hospital.public_key, *Audit(hospital).files()):
         private.write_new(folder / path.name, path.read_bytes())
 
 
@@ -103,4 +104,5 @@ def join(enrolment: Enrolment, folder: Path, data: Path, owns: tuple[str, ...], 
     )
     # Last: a folder with site.yaml is complete.
     settings.write(folder / "site.yaml", config)
+    Audit(Hospital(folder.resolve(), config)).key_made()
     return Joined(folder, public, key_fingerprint(line))

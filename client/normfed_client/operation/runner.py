@@ -25,10 +25,12 @@ from normfed_client.answering.serving import from_bytes, to_bytes
 from normfed_client.hospital.folder import HOME_VARIABLE, Hospital, open_hospital
 from normfed_client.hospital.outbox import expire
 from normfed_client.operation.flower import Message, NodeTasks, Task, empty_answer
+from normfed_client.recording.audit import Audit
+from normfed_client.recording.refusing import refused
 from normfed_common.foundation.errors import SiteCode, WireError
 from normfed_common.processes.supervision import stop_on_signals
 from normfed_common.processes.workers import WorkerDied, WorkerPool
-from normfed_common.wire.messages import FENCE, error_code, refusal
+from normfed_common.wire.messages import FENCE, asked, error_code, refusal
 
 POLL_S = 0.1  # of the node, on this machine
 HEARTBEAT_S = 10.0
@@ -95,7 +97,7 @@ class Runner:
         kind = message.metadata.message_type
         if bundle not in self._accepted():
             logger.error("refused %s: bundle %s is not listed in site.yaml", kind, bundle)
-            return refusal(message, SiteCode.BUNDLE_REFUSED)
+            return self._refusal(message, SiteCode.BUNDLE_REFUSED)
         if kind == FENCE:
             return empty_answer(message)
         begin = time.monotonic()
@@ -109,7 +111,7 @@ class Runner:
                 return reply
             except WireError:
                 logger.error("%s: the request cannot be read", kind)
-                return refusal(message, SiteCode.BAD_REQUEST)
+                return self._refusal(message, SiteCode.BAD_REQUEST)
             except WorkerDied as error:
                 deaths = deaths + 1 if time.monotonic() - tried < SOON_S else 1
                 logger.error("%s: %s (%d of %d)", kind, error, deaths, DEATHS)
@@ -117,13 +119,24 @@ class Runner:
                 logger.error("%s: broken off after %.1f h", kind, self.hospital.config.longest_task_hours)
                 self._pool.close()
                 self._pool = WorkerPool(self.function, 1)
-                return refusal(message, SiteCode.TOOK_TOO_LONG)
-        return refusal(message, SiteCode.WORKER_DIED)
+                return self._refusal(message, SiteCode.TOOK_TOO_LONG)
+        return self._refusal(message, SiteCode.WORKER_DIED)
+
+    def _refusal(self, message: Message, code: SiteCode) -> Message:
+        """One that the runner makes itself, once it is in the audit."""
+        try:
+            request = asked(message)
+        except Exception:  # noqa: BLE001  (a message that is none: it is refused all the same)
+            request = None
+        return refusal(message, refused(self.hospital, request, code))
 
     def _accepted(self) -> tuple[str, ...]:
         """As site.yaml says now; one that cannot be read accepts nothing."""
         try:
-            self.hospital = open_hospital(self.hospital.folder)
+            now = open_hospital(self.hospital.folder)
+            if now.config != self.hospital.config:
+                Audit(now).note_rules()
+            self.hospital = now
         except Exception as error:  # noqa: BLE001
             logger.error("%s", error)
             return ()

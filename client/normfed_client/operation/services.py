@@ -9,6 +9,8 @@ from collections.abc import Callable
 from functools import partial
 
 from normfed_client.hospital.folder import HOME_VARIABLE, Hospital
+from normfed_client.recording.audit import Audit
+from normfed_common.chain.kinds import Stopped
 from normfed_common.processes.health import free_port, serving
 from normfed_common.processes.supervision import Service, Supervisor, only_one
 
@@ -30,12 +32,15 @@ def start(hospital: Hospital, stop: threading.Event, say: Callable[[str], None])
     Raises
     ------
     UserError
-        If it runs already, or a secret is not secret.
+        If it runs already, a secret is not secret, or the audit cannot be written.
     """
     hospital.check()
     with only_one(hospital.log, "this site's client"):
+        audit = Audit(hospital)
+        audit.started()
         explained = Explained(hospital, say)
         Supervisor(services(hospital, explained.heard), hospital.log, explained).run(stop)
+        audit.append(Stopped())
 
 
 class Explained:

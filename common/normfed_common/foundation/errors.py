@@ -117,6 +117,7 @@ class SiteCode(IntEnum):
     REFUSED_BY_HOSPITAL = 251
     POLICY_REFUSED = 252
     OUT_OF_HOURS = 253
+    AUDIT_UNUSABLE = 258
 
     @property
     def sentence(self) -> str:
@@ -193,6 +194,8 @@ _SENTENCES = {
     SiteCode.POLICY_REFUSED: "the site's policy does not let in a model, a strategy or a transform of the study, or "
     "lets no figures leave; its own log says which",
     SiteCode.OUT_OF_HOURS: "it is outside the hours in which the site works; it answers later",
+    SiteCode.AUDIT_UNUSABLE: "the site's audit cannot be written, or is older than what the server knows of it, and "
+    "nothing leaves of which there is no record; its own log says which",
 }
 
 _OF_THE_STUDY = frozenset(

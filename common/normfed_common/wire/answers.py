@@ -11,6 +11,7 @@ from normfed_common.study.base import Frozen
 from normfed_common.study.data import SiteName
 from normfed_common.wire.bounds import MOST_PEOPLE, CountName, Label, MachineText, Note, People, VersionText
 from normfed_common.wire.counter import Counter
+from normfed_common.wire.head import Head
 from normfed_common.wire.requests import Task
 from normfed_common.wire.secure import KeysMade, SecretsShared, SurvivorsSigned, Unmasked
 
@@ -178,6 +179,8 @@ class Answer(Frozen):
         That it took; 0 where that is not told, as it depends on whose scans there are.
     ledger
         How long the site's ledger is, for the server to keep; absent where nothing was spent yet.
+    head
+        How the site's audit ends, for the server to keep.
     """
 
     site: SiteName
@@ -185,6 +188,7 @@ class Answer(Frozen):
     seconds: float = Field(0.0, ge=0, le=1e9)
     notes: tuple[Note, ...] = Field((), max_length=8, description="fixed sentences about the method, never a person")
     ledger: Counter | None = None
+    head: Head | None = None
     payload: Annotated[Told, Field(discriminator="task")]
 
     @property

@@ -17,7 +17,9 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, WireError
 from normfed_common.wire import npy, packing
 from normfed_common.wire.answers import Answer
+from normfed_common.wire.content import content_digest, rows
 from normfed_common.wire.counter import Counter
+from normfed_common.wire.head import Heads
 from normfed_common.wire.requests import Request
 
 MAXIMUM_BYTES = 2**31 - 2**20  # protobuf's limit, less room for the headers
@@ -84,9 +86,10 @@ def request(node: int, header: Request, arrays: ArrayRecord) -> Message:
     return Message(record, dst_node_id=node, message_type=header.task, group_id=str(header.round))
 
 
-def stamped(message: Message, ledger: Counter) -> Message:
-    """The same request with the counter of the site's ledger; it shares the arrays."""
-    header = _header(message, Request).model_copy(update={"ledger": ledger})
+def stamped(message: Message, ledger: Counter | None = None, heads: Heads | None = None) -> Message:
+    """The same request with the counter of the site's ledger and the heads of the two chains; it shares the arrays."""
+    said = _header(message, Request)
+    header = said.model_copy(update={"ledger": ledger or said.ledger, "heads": heads or said.heads})
     record = RecordDict(
         {"header": ConfigRecord({"json": header.model_dump_json()}), "arrays": _record(message.content)}
     )
@@ -102,6 +105,19 @@ def ledger_of(message: Message) -> Counter | None:
         return _header(message, Answer).ledger
     except WireError:
         return None
+
+
+def content_of(message: Message) -> tuple[Answer, str]:
+    """The header of an answer, and its digest (see `normfed_common.wire.content`); the message keeps its arrays.
+
+    Raises
+    ------
+    WireError
+        If it breaks the protocol.
+    """
+    header = _header(message, Answer)
+    text = str(message.content.config_records["header"]["json"])
+    return header, content_digest(text, rows(_arrays(message.content)))
 
 
 def asked(message: Message) -> Request:

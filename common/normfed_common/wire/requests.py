@@ -19,6 +19,7 @@ from normfed_common.wire.bounds import (
     VersionText,
 )
 from normfed_common.wire.counter import Counter
+from normfed_common.wire.head import Heads
 from normfed_common.wire.secure import (
     MakeKeys,
     Masking,
@@ -194,6 +195,8 @@ class Request(Frozen):
         Which training of the same model this is: 0 for the first; all that it draws depends on it.
     ledger
         The site's own counter, as the server last had it; no part of what is asked.
+    heads
+        How the server's chain of records ends, and how the site's did; no part of what is asked either.
     """
 
     study: str = Field(max_length=MAXIMUM_STUDY)
@@ -205,6 +208,7 @@ class Request(Frozen):
     strategy: dict[str, Any] = Field(default_factory=lambda: dict(PLAIN))
     repeat: int = Field(0, ge=0, le=100)
     ledger: Counter | None = None
+    heads: Heads | None = None
     payload: Annotated[Payload, Field(discriminator="task")]
 
     @property

@@ -14,9 +14,11 @@ from rich.table import Table
 from normfed_common.deployment.terminal import print_wrapped
 from normfed_common.foundation.errors import UserError
 from normfed_common.wording.terminal_text import plain
+from normfed_server.console.auditing import audit
 from normfed_server.state.folder import DEFAULT, open_home, run_folder
 
 server = typer.Typer(help="The central server: enrol sites, start it, run studies.", no_args_is_help=True)
+server.command()(audit)
 
 Home = Annotated[Path, typer.Option("--home", help="The server's folder.", envvar="NORMFED_SERVER_HOME")]
 Site = Annotated[str, typer.Argument(help="A site's name.")]
@@ -42,6 +44,7 @@ def init(
     """Make the server's folder: certificate authority, certificate, secrets."""
     from normfed_common.foundation.errors import StudyError
     from normfed_common.study.validation import validate
+    from normfed_server.state.chain import make_key
     from normfed_server.state.folder import ServerConfig, create
 
     last = address.rpartition(":")[2]
@@ -52,6 +55,7 @@ def init(
     except StudyError as error:
         raise UserError(f"{error} An address is host:port, such as federation.example.org:8000.") from error
     made = create(home, config)
+    make_key(made)
     console = Console(highlight=False)
     console.print(f"[bold]{name}[/] at {address}. Everything is in {home}; back it up.", soft_wrap=True)
     console.print(
@@ -123,10 +127,13 @@ def revoke(site: Site, home: Home = DEFAULT) -> None:
 @server.command()
 def renew(home: Home = DEFAULT) -> None:
     """Renew the server's certificate; sites notice nothing."""
+    from normfed_common.chain.kinds import Reach
     from normfed_server.state import certificates
+    from normfed_server.state.chain import record
 
     opened = open_home(home)
     opened.issue_certificate()
+    record(opened, Reach(kind="renewed", address=opened.config.address))
     days = certificates.days_left(opened.certificate)
     typer.echo(f"Renewed for {days:.0f} days. A running server takes it up by itself.")
 
@@ -138,11 +145,14 @@ def move(
     port: Annotated[int | None, typer.Option(help="Port to listen on. Default: that of the address.")] = None,
 ) -> None:
     """Give the server another address; its sites keep their keys, and learn it with `normfed site move`."""
+    from normfed_common.chain.kinds import Reach
     from normfed_server.state import admission
+    from normfed_server.state.chain import record
     from normfed_server.state.folder import move as move_server
 
     opened = open_home(home)
     moved = move_server(opened, address, port)
+    record(moved, Reach(kind="moved", address=address))
     console = Console(highlight=False)
     console.print(
         f"[bold]{moved.config.name}[/] is at {address} from the next start on. Its certificate is good for "

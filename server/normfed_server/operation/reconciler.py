@@ -6,22 +6,26 @@ The ledger says what the operator wants, the SuperLink what runs; this is what b
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 
+from normfed_common.chain.kinds import Ended, Ending
 from normfed_common.foundation.errors import DamagedError, NormfedError
 from normfed_server.report.cohorts import write_cohorts
 from normfed_server.report.page import write_report
 from normfed_server.report.words import participation_sentence
 from normfed_server.results import cohorts, layout
 from normfed_server.results.cohorts import Statistics
+from normfed_server.results.exporting import MODEL
 from normfed_server.runs.folder import counts_only, reopen
 from normfed_server.state import admission
+from normfed_server.state.chain import record
 from normfed_server.state.folder import ServerHome
 from normfed_server.state.ledger import Entry, State
 from normfed_server.state.notes import COHORTS, OUTCOME, read
@@ -29,6 +33,11 @@ from normfed_server.superlink import deaths
 from normfed_server.superlink.control import FINISHED, Control, key_bytes
 
 EVERY_S = 1.0
+ENDED: Mapping[State, Ending] = {
+    State.FINISHED: "finished",
+    State.PARTIAL: "finished, partial",
+    State.FAILED: "failed",
+}
 NODES_EVERY_S = 2.0
 WARN_EVERY_S = 86_400.0
 
@@ -146,7 +155,7 @@ class Reconciler:
         counted = deaths.count(folder, death)
         if counted.too_many:
             why = deaths.sentence(folder, counted, death)
-            self.ledger.set(entry.name, State.FAILED, why)
+            self._end(entry, State.FAILED, why)
             self.say(f"{entry.name}: failed. {why}")
             return
         self._due[entry.name] = time.monotonic() + counted.pause_s
@@ -169,7 +178,7 @@ class Reconciler:
 
     def _settle(self, entry: Entry, folder: Path, outcome: dict[str, Any]) -> None:
         if outcome["state"] != "finished":
-            self.ledger.set(entry.name, State.FAILED, outcome["why"])
+            self._end(entry, State.FAILED, outcome["why"])
             self.say(f"{entry.name}: stopped. {outcome['why']}")
             return
         counted = counts_only(folder)
@@ -178,15 +187,25 @@ class Reconciler:
         except DamagedError as error:
             path = folder / (COHORTS if counted else layout.FILE)
             why = f"{path} cannot be read ({error.why}). Make it again: normfed server resume {entry.name}"
-            self.ledger.set(entry.name, State.FAILED, why)
+            self._end(entry, State.FAILED, why)
             self.say(f"{entry.name}: failed. {why}")
             return
         try:
             (write_cohorts if counted else write_report)(reopen(folder))
         except Exception as error:  # noqa: BLE001  (the figures are there all the same)
             self.say(f"{entry.name}: no report. {type(error).__name__}: {error}")
-        self.ledger.set(entry.name, State.PARTIAL if partial else State.FINISHED, partial or "")
+        self._end(entry, State.PARTIAL if partial else State.FINISHED, partial or "")
         self.say(f"{entry.name}: {self.ledger.get(entry.name).state}. {partial or ''}".rstrip())
+
+    def _end(self, entry: Entry, state: State, why: str) -> None:
+        """How a run ended, and with which model."""
+        model = self.home.runs / entry.name / MODEL
+        digest = ""
+        if model.exists():
+            with open(model, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        record(self.home, Ended(run=entry.name, state=ENDED[state], model=digest))
+        self.ledger.set(entry.name, state, why)
 
 
 def _missing(found: Statistics) -> str:

@@ -7,11 +7,14 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 
+from normfed_common.chain.kinds import Started, Stopped
 from normfed_common.processes.health import free_port, serving
 from normfed_common.processes.supervision import Service, Supervisor, only_one
 from normfed_server.monitor.web import Monitor
 from normfed_server.operation.reconciler import EVERY_S, Reconciler
+from normfed_server.state.chain import record
 from normfed_server.state.folder import HOME_VARIABLE, ServerHome
 from normfed_server.superlink.control import Control
 
@@ -27,6 +30,7 @@ def start(home: ServerHome, stop: threading.Event, say: Callable[[str], None], m
     for warning in home.check():
         say(warning)
     with only_one(home.log, "this server"):
+        record(home, Started(version=version("normfed")))
         reconciler = Reconciler(home, partial(Control, home), say)
         looking = threading.Thread(target=_keep, args=(reconciler, stop, say), daemon=True)
         looking.start()
@@ -34,6 +38,7 @@ def start(home: ServerHome, stop: threading.Event, say: Callable[[str], None], m
         with Monitor(home, running[0].healthy or (lambda: True)) if monitor else contextlib.nullcontext():
             Supervisor(running, home.log, say).run(stop)
         looking.join(10)
+        record(home, Stopped())
 
 
 def services(home: ServerHome) -> list[Service]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from normfed_common.algorithms.sharing import check_study
+from normfed_common.chain.kinds import Steered
 from normfed_common.foundation import private
 from normfed_common.foundation.errors import StudyError, UserError
 from normfed_common.foundation.files import write_json
@@ -12,6 +13,7 @@ from normfed_common.study.names import check_names
 from normfed_server.runs import folder as runs
 from normfed_server.sites.secure import check_enough
 from normfed_server.state import admission
+from normfed_server.state.chain import record
 from normfed_server.state.folder import ServerHome
 from normfed_server.state.notes import EXCUSED
 from normfed_server.steps.catalogue import check_steps
@@ -46,6 +48,7 @@ def begin(
     run = runs.begin(study, home.runs, {"canary": canary} | ({"statistics": True} if statistics else {}))
     private.make_folder(run.folder)
     write_json(run.folder / EXCUSED, sorted(without))
+    record(home, Steered(kind="run-begun", run=run.folder.name, study=study.digest))
     ledger.add(run.folder.name)
     return run.folder.name
 

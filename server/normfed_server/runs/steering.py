@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from normfed_common.chain.kinds import Steered
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_json
 from normfed_common.foundation.locks import exclusive
 from normfed_server.state import admission
+from normfed_server.state.chain import record
 from normfed_server.state.folder import ServerHome
 from normfed_server.state.ledger import DONE, Entry, State
 from normfed_server.state.notes import DEATHS, EXCUSED, OUTCOME
@@ -26,6 +28,7 @@ def stop(home: ServerHome, name: str) -> None:
     entry = ledger.get(name)
     if entry.state in DONE:
         raise RunError(f"{name}: {entry.state} already.")
+    record(home, Steered(kind="run-stopped", run=name))
     ledger.set(name, State.STOPPED, "by the operator")
 
 
@@ -45,6 +48,7 @@ def resume(home: ServerHome, name: str) -> Entry:
     entry = ledger.get(name)
     if entry.state in DONE:
         return entry
+    record(home, Steered(kind="run-resumed", run=name))
     for note in (OUTCOME, DEATHS):
         (home.runs / name / note).unlink(missing_ok=True)
     ledger.set(name, State.OPEN)
@@ -72,5 +76,6 @@ def excuse(home: ServerHome, folder: Path, site: str) -> None:
     admission.known(home, site)
     path = folder / EXCUSED
     with exclusive(folder / f"{EXCUSED}.lock"):
+        record(home, Steered(kind="site-excused", run=folder.name, site=site))
         excused = json.loads(path.read_text()) if path.exists() else []
         write_json(path, sorted({*excused, site}))

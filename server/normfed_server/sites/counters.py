@@ -16,18 +16,32 @@ from normfed_common.foundation.files import write_text
 from normfed_common.foundation.locks import exclusive
 from normfed_common.wire.counter import Counter
 from normfed_common.wire.messages import ledger_of, stamped
+from normfed_server.sites.heads import Books
 
 
 class Counters:
-    """Kept in memory, or by `KeptCounters` for good."""
+    """Kept in memory, or by `KeptCounters` for good.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    books
+        Into which answers are written as they come; a simulation has none.
+    """
+
+    def __init__(self, books: Books | None = None) -> None:
+        self._books = books
         self._last: dict[str, Counter] = {}
         self._lock = threading.Lock()
 
     def of(self, site: str) -> Counter | None:
         """The last of a site."""
         return self._last.get(site)
+
+    def arrived(self, site: str, request: Message, reply: Message) -> None:
+        """An answer came in: it is written down, then what came with it is taken in."""
+        if self._books is not None:
+            self._books.hear(site, request, reply)
+        self.hear(site, reply)
 
     def hear(self, site: str, reply: Message) -> None:
         """Take in what came with an answer, unless more is known already."""
@@ -40,9 +54,9 @@ class Counters:
                 self._keep(site, heard)
 
     def stamped(self, site: str, request: Message) -> Message:
-        """A request to a site with the site's counter."""
-        counter = self.of(site)
-        return request if counter is None else stamped(request, counter)
+        """A request to a site with the site's counter, and with the heads of both chains."""
+        counter, heads = self.of(site), None if self._books is None else self._books.heads(site)
+        return request if counter is None and heads is None else stamped(request, counter, heads)
 
     def _keep(self, site: str, counter: Counter) -> None:
         self._last[site] = counter
@@ -57,8 +71,8 @@ class KeptCounters(Counters):
         Of the operator's; made when the first counter comes.
     """
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
+    def __init__(self, folder: Path, books: Books | None = None) -> None:
+        super().__init__(books)
         self._folder = folder
 
     def of(self, site: str) -> Counter | None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from normfed_common.chain.kinds import Membership
 from normfed_common.deployment import bundle, enrolment, settings
 from normfed_common.deployment.enrolment import Enrolment
 from normfed_common.foundation.errors import UserError
@@ -18,6 +19,7 @@ from normfed_common.foundation.files import write_json
 from normfed_common.foundation.locks import exclusive
 from normfed_common.study.base import Frozen
 from normfed_common.study.data import SiteName
+from normfed_server.state.chain import record
 from normfed_server.state.folder import ServerHome
 
 NODES = "nodes.json"  # what the SuperLink knows of the sites; written by whoever looks after it
@@ -95,6 +97,7 @@ def enrol(home: ServerHome, site: str, again: bool = False, people: int | None =
         path = _invite(home, site)
         if people is None and site in sites:
             people = sites[site].people
+        record(home, Membership(kind="invited", site=site, people=people))
         sites[site] = Member(state="invited", changed=_now(), people=people)
     return path
 
@@ -125,6 +128,7 @@ def bound(home: ServerHome, site: str, people: int) -> None:
     """
     with _changing(home) as sites:
         sites[site] = known(home, site).model_copy(update={"people": people})
+        record(home, Membership(kind="bounded", site=site, people=people))
 
 
 def enrolled(home: ServerHome) -> dict[str, int]:
@@ -171,6 +175,7 @@ def accept(home: ServerHome, site: str, key: str, fingerprint: str) -> None:
                     f"This key is or was that of {name} ({member.state}). A key is never used again: have a new one "
                     "made with `normfed site join`."
                 )
+        record(home, Membership(kind="accepted", site=site, fingerprint=fingerprint))
         changes = {"state": "accepted", "key": key, "fingerprint": fingerprint, "changed": _now()}
         sites[site] = sites[site].model_copy(update=changes)
 
@@ -185,6 +190,7 @@ def revoke(home: ServerHome, site: str) -> None:
     """
     with _changing(home) as sites:
         sites[site] = known(home, site).model_copy(update={"state": "revoked", "changed": _now()})
+        record(home, Membership(kind="revoked", site=site, fingerprint=sites[site].fingerprint))
 
 
 def nodes(home: ServerHome) -> dict[str, int]:

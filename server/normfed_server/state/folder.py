@@ -9,6 +9,8 @@ HOME/
     sites.json             sites: invited, accepted, revoked
     enrolments/SITE.yaml   what a hospital is sent
     counters/SITE.json     how long a site's ledger was last; back them up
+    audit.jsonl            what was done here, a chain of records; audit.key signs it; back both up
+    heads/SITE.json        how a site's own audit ended last; back them up
     superlink.db           Flower's own state
     runs.sqlite runs/      runs and their folders
     log/                   a log a process, door.log (who was turned away), services.json
@@ -97,6 +99,8 @@ class ServerHome:
     sites = property(lambda self: self.folder / "sites.json")
     enrolments = property(lambda self: self.folder / "enrolments")
     counters = property(lambda self: self.folder / "counters")
+    audit_key = property(lambda self: self.folder / "audit.key")
+    heads = property(lambda self: self.folder / "heads")
     runs = property(lambda self: self.folder / "runs")
     log = property(lambda self: self.folder / "log")
 
@@ -129,6 +133,8 @@ class ServerHome:
         """
         for path in (self.ca_key, self.key, self.operator_secret, self.executor_secret):
             private.check(path)
+        if self.audit_key.exists():  # it is made with the first record
+            private.check(self.audit_key)
         left = certificates.days_left(self.certificate)
         again = f"Renew it: normfed server renew --home {self.folder}. Sites notice nothing."
         if left < 0:

@@ -124,6 +124,7 @@ class Server(uvicorn.Server):
             task.cancel()
         self._listener.close()
         await super().shutdown(sockets=[])
+        self.refusals.sum_up()
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second."""

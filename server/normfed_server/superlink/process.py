@@ -5,21 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from normfed_common.chain.kinds import TurnedAway
 from normfed_common.foundation.errors import UserError
 from normfed_common.foundation.units import MEGABYTE
 from normfed_server.state import admission
+from normfed_server.state.chain import record
 from normfed_server.state.folder import HOME_VARIABLE, ServerConfig, ServerHome, open_home
 from normfed_server.superlink.control import key_bytes
 from normfed_server.superlink.door import Door, Known, Limits
 from normfed_server.superlink.flower import run_superlink
 from normfed_server.superlink.listening import Guests, Server
-from normfed_server.superlink.refusals import Refusals
+from normfed_server.superlink.refusals import Refusals, Turned
 
 ENDING_S = 5  # for what is being served when the server is told to stop
 
@@ -62,11 +65,20 @@ def server(app: ASGIApp, home: ServerHome, **options: Any) -> Server:
     options
         Of uvicorn.
     """
-    refusals = Refusals(home.log / "door.log")
+    refusals = Refusals(home.log / "door.log", hourly=partial(_turned_away, home))
     door = Door(app, home.operator_secret.read_bytes(), AcceptedKeys(home), limits(home.config), refusals)
     # Who is asking is what the connection says, never a header.
     config = uvicorn.Config(door, **options, ws="none", proxy_headers=False, timeout_graceful_shutdown=ENDING_S)
     return Server(config, Guests(home.config.connections_per_address), refusals)
+
+
+def _turned_away(home: ServerHome, turned: Turned) -> None:
+    """Write strangers' attempts into the chain; one that cannot be written closes no door, and is in the log."""
+    who, why, times, hour = turned
+    try:
+        record(home, TurnedAway(network=who, why=why.removesuffix(" for"), times=times, hour=hour))
+    except (UserError, ValueError) as error:
+        logging.getLogger(__name__).warning("the attempts of %s are not in the chain: %s", who, error)
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""What a hospital's client writes down of everything that it did, so that anybody can verify it afterwards."""

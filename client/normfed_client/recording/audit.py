@@ -1,0 +1,169 @@
+"""The audit of a hospital: `audit.jsonl` in its folder, a chain of records signed with the site's key.
+
+What is written and how is `normfed_common.chain`; here is what a site does with it. Records are written before what
+they are about happens: an answer of which there is no record does not leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+
+from normfed_client.hospital.folder import Hospital, HospitalConfig
+from normfed_common.chain.files import Chain
+from normfed_common.chain.keys import SigningKey, VerifyingKey, statement
+from normfed_common.chain.kinds import (
+    Answered,
+    Content,
+    Contradicted,
+    KeyMade,
+    LossAccepted,
+    Refused,
+    RulesChanged,
+    ServerWentBack,
+    Started,
+)
+from normfed_common.chain.records import Record
+from normfed_common.chain.verifying import Verified, verify
+from normfed_common.deployment.enrolment import key_fingerprint
+from normfed_common.foundation import digests
+from normfed_common.foundation.errors import UserError
+from normfed_common.foundation.files import is_full
+from normfed_common.wire.head import Head
+
+FILE = "audit.jsonl"
+LOOKED_BACK = 1000  # records, for the last head of the server
+
+
+class Audit:
+    """The audit of one hospital; safe to use from several processes."""
+
+    def __init__(self, hospital: Hospital) -> None:
+        self.hospital = hospital
+        self.chain = Chain(hospital.folder / FILE, lambda: _key(hospital.key), hospital.config.site)
+
+    def append(self, entry: Content) -> Record:
+        """Write a record; it is on the disk when this returns.
+
+        Raises
+        ------
+        UserError
+            If it cannot be written: then what it is about must not happen.
+        """
+        try:
+            return self.chain.append(entry)
+        except OSError as error:
+            why = "the disk is full" if is_full(error) else error.strerror or type(error).__name__
+            raise UserError(
+                f"{self.chain.path}: cannot be written ({why}). Nothing leaves of which there is no record: free some "
+                "space, or restore the rights of the folder."
+            ) from error
+
+    def files(self) -> list[Path]:
+        """That the audit lies in."""
+        return [path for path in (*self.chain.archives(), self.chain.path) if path.exists()]
+
+    def entries(self) -> list[Record]:
+        """All records that lie here, the latest last.
+
+        Raises
+        ------
+        UserError
+            If one cannot be read.
+        """
+        return list(self.chain.records())
+
+    def verify(self, heads: Mapping[str, Iterable[Head]] | None = None) -> Verified:
+        """Hold every record against its digest, its signature and the one before it; see `verify`."""
+        return verify(self.chain.lines(), VerifyingKey(_key(self.hospital.key).line), heads)
+
+    def started(self) -> None:
+        """The client starts: with which version, by which rules."""
+        self.append(Started(version=version("normfed")))
+        self.note_rules()
+
+    def key_made(self) -> None:
+        """The site has a new key."""
+        self.append(KeyMade(fingerprint=key_fingerprint(_key(self.hospital.key).line.encode())))
+
+    def note_rules(self) -> None:
+        """Write down that site.yaml is another, if it is another than the last that was written down."""
+        now = rules_digest(self.hospital.config)
+        before = next((r.content.after for r in self.chain.backwards() if isinstance(r.content, RulesChanged)), "")
+        if now != before:
+            self.append(RulesChanged(before=before, after=now))
+
+    def contradiction(self, head: Head) -> str:
+        """Why this is not the chain of which the server holds a head; empty where it is.
+
+        A head that this key did not sign says nothing: the site had another key, or the server made it up.
+        """
+        if not VerifyingKey(_key(self.hospital.key).line).made(
+            statement(head.chain, head.records, head.digest), head.signature
+        ):
+            return ""
+        why = self.chain.lacks(head)
+        if not why:
+            return ""
+        lost = [r.content.head for r in self.chain.records() if isinstance(r.content, LossAccepted)]
+        if any(head.chain == known.chain and head.records <= known.records for known in lost):
+            return ""
+        last = next(self.chain.backwards(), None)
+        if last is None or last.content != Contradicted(head=head):
+            self.append(Contradicted(head=head))
+        return (
+            f"{self.chain.path}: is an old copy, or was cut: {why}. Restore the newest copy; if it is lost: "
+            "normfed site audit --accept-loss, which says so in the audit."
+        )
+
+    def accept_loss(self) -> int:
+        """Go on without the records that the server knows of and that are lost; returns how many it knows of.
+
+        Raises
+        ------
+        UserError
+            If the server has not said that any are missing.
+        """
+        told = next((r.content.head for r in self.chain.backwards() if isinstance(r.content, Contradicted)), None)
+        if told is None:
+            raise UserError(f"{self.chain.path}: no request said that records of it are missing. Nothing to accept.")
+        self.append(LossAccepted(head=told))
+        return told.records
+
+    def went_back(self, told: Head | None) -> ServerWentBack | None:
+        """What is to be written down of the server's own chain, of which it says ``told`` with a request: that it is
+        shorter than it was, or another, or not told any more; None where it has grown, as it should."""
+        known = self._known_of_server()
+        if known is None or (told is not None and told.chain == known.chain and told.records >= known.records):
+            return None
+        return ServerWentBack(known=known, told=told)
+
+    def _known_of_server(self) -> Head | None:
+        for record in islice(self.chain.backwards(), LOOKED_BACK):
+            content = record.content
+            if isinstance(content, ServerWentBack):
+                return content.told
+            if isinstance(content, Answered | Refused) and content.server is not None:
+                return content.server
+        return None
+
+
+def rules_digest(config: HospitalConfig) -> str:
+    """Of all that site.yaml says."""
+    return digests.of_json(config.model_dump(mode="json"))
+
+
+@lru_cache(maxsize=8)
+def _key_as_of(path: Path, _mtime_ns: int) -> SigningKey:
+    return SigningKey(path)
+
+
+def _key(path: Path) -> SigningKey:
+    """Read once while its file stays the same."""
+    try:
+        return _key_as_of(path, path.stat().st_mtime_ns)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: missing. Restore it from a backup; it cannot be made again.") from error
