@@ -27,6 +27,7 @@ from normfed_server.sites.counters import KeptCounters
 from normfed_server.sites.delivery import Delivery
 from normfed_server.sites.participants import Admitted
 from normfed_server.state import admission
+from normfed_server.state.fleet import FleetNotes
 from normfed_server.state.folder import ServerHome, open_home, run_folder
 from normfed_server.state.notes import COORDINATOR, CRASH, EXCUSED, LOG, OPTIONS, OUTCOME
 
@@ -105,6 +106,7 @@ def _coordinate(grid: Grid, folder: Path, home: ServerHome) -> None:
         enrolled=lambda: admission.enrolled(home),
         canary=bool(options.get("canary", True)),
         counters=KeptCounters(home.counters),
+        hearing=FleetNotes(home, folder.name),
     )
 
     def again(node: int, why: str) -> None:

@@ -10,6 +10,7 @@ NormfedError                our fault                                    exit co
 │   └── RunError            a run folder
 │       └── DamagedError    a file of ours that is not what was written
 ├── WireError               a message that is not what the protocol says
+│   └── ProtocolError       a message of another protocol
 └── SiteError               the only thing that crosses to another hospital: a code, never a name or a path
 """
 
@@ -72,8 +73,16 @@ class WireError(NormfedError):
     """A message breaks the protocol: unknown fields, wrong shapes, not finite, absurdly large."""
 
 
+class ProtocolError(WireError):
+    """A message that cannot be read, and says that it is of another protocol."""
+
+
+SITE_CODES = range(200, 1000)  # Flower's own codes are smaller
+
+
 class SiteCode(IntEnum):
-    """Why a site did not answer. The numbers are part of the protocol: never reuse one."""
+    """Why a site did not answer. The numbers are part of the protocol: never reuse one. `SiteCode(number)` of one of
+    `SITE_CODES` that is not listed here is the code of a newer version."""
 
     INTERNAL = 200
     STUDY_REFUSED = 201
@@ -113,16 +122,25 @@ class SiteCode(IntEnum):
     COVARIATES_UNKNOWN = 241
     AGES_APART = 242
     NOTHING_PAIRED = 245
+    PROTOCOL_DIFFERS = 264
 
     @property
     def sentence(self) -> str:
         """What the operator of another hospital may know."""
-        return _SENTENCES[self]
+        return _SENTENCES.get(self) or f"a reason that only newer versions of normfed know (code {int(self)})"
 
     @property
     def of_the_study(self) -> bool:
         """Whether what the study asks for is refused: no other answer will come before there is another study."""
         return self in _OF_THE_STUDY
+
+    @classmethod
+    def _missing_(cls, value: object) -> SiteCode | None:
+        if not isinstance(value, int) or value not in SITE_CODES:
+            return None
+        newer = int.__new__(cls, value)
+        newer._name_, newer._value_ = "OF_A_NEWER_VERSION", value
+        return newer
 
 
 _SENTENCES = {
@@ -136,9 +154,10 @@ _SENTENCES = {
     SiteCode.NOT_FINITE: "training at the site diverged (not a number)",
     SiteCode.OUT_OF_SPACE: "the site's disk is full",
     SiteCode.PERSONAL_PART_MISSING: "the site has no personal part of this model: it never trained it, or lost it",
-    SiteCode.VERSION_DIFFERS: "the site has another version of normfed, or of a plug-in that the study uses, than the "
-    "server; one of the two must be updated",
-    SiteCode.BUNDLE_REFUSED: "the site does not accept the app bundle that the server sends",
+    SiteCode.VERSION_DIFFERS: "the site's version of normfed is more than one minor release from the server's, or "
+    "it has another version of a plug-in that the study uses; the older one must be updated",
+    SiteCode.BUNDLE_REFUSED: "the site does not accept the app bundle that the server sends: it speaks another "
+    "protocol, or its site.yaml does not list the bundle; normfed site check there says which",
     SiteCode.NOT_INSTALLED: "the site's client runs from elsewhere than its installed distribution",
     SiteCode.TOOK_TOO_LONG: "the work took longer than the site allows",
     SiteCode.WORKER_DIED: "the site's worker died again and again; its own log says more",
@@ -179,6 +198,7 @@ _SENTENCES = {
     "cannot tell age from scanner; the site's own log says which",
     SiteCode.NOTHING_PAIRED: "nobody at the site, or fewer people than its minimum, was scanned on both scanners "
     "that a transform of the study names, so it has no part in that training; its own log says which scanners it knows",
+    SiteCode.PROTOCOL_DIFFERS: "the site speaks another protocol than the server; the older one must be updated",
 }
 
 _OF_THE_STUDY = frozenset(

@@ -22,6 +22,8 @@ class Machine(Frozen):
 
     Parameters
     ----------
+    protocol
+        That the site speaks.
     study
         Digest of the study as this site resolves it.
     memory_gb, disk_gb
@@ -33,6 +35,7 @@ class Machine(Frozen):
     """
 
     normfed: VersionText
+    protocol: int = Field(1, ge=1, le=10_000)
     flwr: VersionText
     torch: VersionText
     python: VersionText

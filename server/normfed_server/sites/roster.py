@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from normfed_common.foundation.errors import NormfedError, RunError, SiteCode, WireError
+from normfed_common.foundation.errors import SITE_CODES, NormfedError, RunError, SiteCode, WireError
+from normfed_common.foundation.versions import apart
 from normfed_common.study.roles import ROLES
 from normfed_common.wire.answers import Described, Machine
 from normfed_common.wire.messages import error_code, requests
@@ -19,6 +20,7 @@ from normfed_server.sites import claims
 from normfed_server.sites.asking import POLL_S, Asker, SiteFailed, cure, describe
 from normfed_server.sites.closing import Closing
 from normfed_server.sites.description import POOLED, SiteDescription
+from normfed_server.sites.hearing import NOBODY, Hearing
 from normfed_server.sites.letterhead import Letterhead
 
 PATIENCE_S = 120.0  # for sites of a simulation to come up; on a loaded machine a runtime takes its time
@@ -39,6 +41,8 @@ class Roster:
         How many people the operator enrolled sites with, where that was said: no site is counted with more.
     tell
         Told a site, and what everybody should know of what it said of itself.
+    hearing
+        Told what every site says of its machine, and with which code it refuses.
 
     Attributes
     ----------
@@ -62,9 +66,10 @@ class Roster:
         members: Callable[[], Mapping[str, int]] | None = None,
         enrolled: Callable[[], Mapping[str, int]] = dict,
         tell: Callable[[str, str], None] = lambda site, text: None,
+        hearing: Hearing = NOBODY,
     ) -> None:
         self.grid, self.asker, self.letterhead, self.members = grid, asker, letterhead, members
-        self.enrolled, self.tell = enrolled, tell
+        self.enrolled, self.tell, self.hearing = enrolled, tell, hearing
         self.nodes: dict[str, int] = {}
         self.sites: dict[str, SiteDescription] = {}
         self.machines: dict[str, Machine] = {}
@@ -193,7 +198,7 @@ class Roster:
         with self._lock:
             present, welcome = self._present()
             names = {welcome.get(node, f"node {node}"): node for node in sorted(present - self._known)}
-            tolerant = tuple(SiteCode) if self.members is not None else ()
+            tolerant = SITE_CODES if self.members is not None else ()
             gone: dict[str, str] = {}
             questions = {name: self._question(node) for name, node in names.items()}
             for name, reply in self.asker.ask(questions, tolerant, gone).items():
@@ -232,7 +237,7 @@ class Roster:
         site = welcome.get(node)
         if reply.has_error():
             if site is not None:
-                self.refusing[site] = error_code(reply)
+                self._refuse(site, error_code(reply))
             return
         try:
             answer, _ = claims.read(reply)
@@ -243,9 +248,15 @@ class Roster:
             return
         if site is not None and answer.site != site:
             # A key stands for one site: nobody speaks in another's name.
-            self.refusing[site] = SiteCode.BAD_REQUEST
+            self._refuse(site, SiteCode.BAD_REQUEST)
             return
         name = answer.site
+        if told.machine is not None:
+            self.hearing.described(name, told.machine.model_dump())
+            if why := apart(told.machine.normfed, self.letterhead.version):
+                self.tell(name, why)
+                self._refuse(name, SiteCode.VERSION_DIFFERS)  # as the site itself should have done
+                return
         counted = claims.believed(said, self.enrolled().get(name))
         if counted != said:
             self.tell(name, f"says that it has {_people(said)}; counted are {_people(counted)}, as it was enrolled")
@@ -256,6 +267,10 @@ class Roster:
         self.set_aside.pop(name, None)
         if told.machine is not None:
             self.machines[name] = told.machine
+
+    def _refuse(self, site: str, code: SiteCode) -> None:
+        self.refusing[site] = code
+        self.hearing.refused(site, code)
 
     def _set_aside(self, site: str | None, node: int, why: str) -> None:
         name = site or f"node {node}"

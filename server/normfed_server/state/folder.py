@@ -9,6 +9,7 @@ HOME/
     sites.json             sites: invited, accepted, revoked
     enrolments/SITE.yaml   what a hospital is sent
     counters/SITE.json     how long a site's ledger was last; back them up
+    fleet.json             what sites last said of their machines
     superlink.db           Flower's own state
     runs.sqlite runs/      runs and their folders
     log/                   a log a process, door.log (who was turned away), services.json
@@ -97,6 +98,7 @@ class ServerHome:
     sites = property(lambda self: self.folder / "sites.json")
     enrolments = property(lambda self: self.folder / "enrolments")
     counters = property(lambda self: self.folder / "counters")
+    fleet = property(lambda self: self.folder / "fleet.json")
     runs = property(lambda self: self.folder / "runs")
     log = property(lambda self: self.folder / "log")
 
