@@ -28,8 +28,8 @@ from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from normfed_client.hospital.bookkeeping.budget import spent
 from normfed_client.hospital.folder import open_hospital
 from normfed_client.operation import checking, joining
-from normfed_common.deployment import bundle
-from normfed_common.foundation.versions import PROTOCOL, enrolment
+from normfed_common.deployment import bundle, enrolment
+from normfed_common.foundation.versions import PROTOCOL
 from normfed_common.privacy.accounting import epsilon
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig

@@ -11,6 +11,7 @@ import re
 from importlib.metadata import version
 
 PROTOCOL = 1  # what messages, the bundle and studies mean; a release that changes any of it takes the next number
+PROTOCOL_HEADER = "normfed-protocol"  # of the server's answer whether it is well: protocol, major and minor number
 FARTHEST = 1  # minor numbers that two versions may lie apart
 
 _VERSION = re.compile(r"(\d{1,6})\.(\d{1,6})(?![0-9])")

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from normfed_common.foundation.errors import SITE_CODES
 from normfed_common.foundation.files import write_json
 from normfed_common.foundation.locks import exclusive
 from normfed_common.study.base import Frozen
@@ -20,7 +21,7 @@ class Refused(Frozen):
 
     time: str
     run: str
-    code: int
+    code: int = Field(ge=SITE_CODES.start, lt=SITE_CODES.stop)
 
 
 class Heard(Frozen):
