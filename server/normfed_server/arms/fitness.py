@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import psutil
 
 from normfed_common.foundation.units import GIGABYTE
-from normfed_common.foundation.versions import apart
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.answers import Machine
 from normfed_common.wire.bounds import BELOW_MINIMUM
@@ -41,7 +40,7 @@ def estimate(model_bytes: int) -> dict[str, float]:
 
 
 def findings(study: StudyConfig, machines: Mapping[str, Machine], model_bytes: int, version: str) -> list[Misfit]:
-    """What does not fit, the fatal first."""
+    """What does not fit, the fatal first; sites of a version that is too far away never came so far."""
     needs = estimate(model_bytes)
     found = []
     free = psutil.virtual_memory().available / GIGABYTE
@@ -49,11 +48,9 @@ def findings(study: StudyConfig, machines: Mapping[str, Machine], model_bytes: i
         text = f"needs about {needs['server_memory_gb']:.1f} GB of memory, and {free:.1f} are free"
         found.append(Misfit("server", text, False))
     for site, machine in sorted(machines.items()):
-        if why := apart(machine.normfed, version):
-            found.append(Misfit(site, why, True))
-        elif machine.study != study.digest:
+        if machine.study != study.digest:
             text = f"with its normfed {machine.normfed} reads this study otherwise than the server with {version}: "
-            found.append(Misfit(site, text + "one of the two was changed, install it anew", True))
+            found.append(Misfit(site, text + "one of the two was changed; install it anew", True))
         if machine.memory_gb < needs["site_memory_gb"]:
             text = f"needs about {needs['site_memory_gb']:.1f} GB of memory, and {machine.memory_gb:.1f} are free"
             found.append(Misfit(site, text, False))
