@@ -17,8 +17,8 @@ from flwr.app import ConfigRecord, Message, Metadata, RecordDict
 
 from normfed_client.answering.serving import call
 from normfed_client.hospital.folder import HOME_VARIABLE
-from normfed_common.deployment.bundle import installed_version
 from normfed_common.foundation.arrays import Arrays
+from normfed_common.foundation.versions import installed_version
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire import offers

@@ -37,7 +37,8 @@ from normfed_server.state import admission
 from normfed_server.state.folder import ServerConfig, create, open_home
 from normfed_server.state.ledger import Entry, State
 
-COMMAND = (sys.executable, "-m", "normfed_common.cli")
+RUN = ("-m", "normfed_common.cli")
+COMMAND = (sys.executable, *RUN)
 UP_S, DOWN_S = 180.0, 40.0
 PAUSE = {PAUSE_VARIABLE: "0.2"}  # rounds are over in a second, and sites few
 
@@ -60,6 +61,12 @@ class Rehearsal:
         Whether a link that can be disturbed lies between every site and the server.
     settings
         Of every site's site.yaml, beside what joining writes.
+
+    Attributes
+    ----------
+    pythons
+        "server" or a site to the interpreter that runs it, where it is another than this one: that of an environment
+        with another version of normfed.
     """
 
     def __init__(
@@ -80,6 +87,7 @@ class Rehearsal:
         for site, values in owns.items():
             self.join(site, data, values, settings or {})
         self.introduce()
+        self.pythons: dict[str, str] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def join(self, site: str, data: Path, owns: tuple[str, ...], settings: Mapping[str, object]) -> None:
@@ -111,7 +119,9 @@ class Rehearsal:
         self, what: str, environment: Mapping[str, str] | None = None, command: Sequence[str] | None = None
     ) -> None:
         """Start the server ("server") or a site by its name; ``command`` instead of `normfed site start`."""
-        usual = [*COMMAND, "server" if what == "server" else "site", "start", "--home", str(self.folder / what)]
+        kind = "server" if what == "server" else "site"
+        python = self.pythons.get(what, sys.executable)
+        usual = [python, *RUN, kind, "start", "--home", str(self.folder / what)]
         direct = {"NO_PROXY": "*", "no_proxy": "*"} if environment is None else environment
         with open(self.folder / f"{what}.out", "ab") as out:
             self._processes[what] = subprocess.Popen(

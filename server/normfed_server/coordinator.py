@@ -169,6 +169,7 @@ class Coordinator:
             for site, machine in sorted(context.roster.machines.items())
         }
         needs = fitness.estimate(size)
+        self.participants.hearing.judged({site: [f.text for f in found if f.where == site] for site in machines})
         self.events.say(Fit(sites=described, needs=needs, findings=tuple(Unfit(**vars(finding)) for finding in found)))
         fatal = [f"{f.where} {f.text}" for f in found if f.fatal and f.where not in context.excused()]
         if fatal:

@@ -29,6 +29,7 @@ from normfed_server.sites.heads import Books
 from normfed_server.sites.participants import Admitted
 from normfed_server.state import admission
 from normfed_server.state.chain import chain_of
+from normfed_server.state.fleet import FleetNotes
 from normfed_server.state.folder import ServerHome, open_home, run_folder
 from normfed_server.state.notes import COORDINATOR, CRASH, EXCUSED, LOG, OPTIONS, OUTCOME
 
@@ -107,6 +108,7 @@ def _coordinate(grid: Grid, folder: Path, home: ServerHome) -> None:
         enrolled=lambda: admission.enrolled(home),
         canary=bool(options.get("canary", True)),
         counters=KeptCounters(home.counters, Books(chain_of(home), home.heads)),
+        hearing=FleetNotes(home, folder.name),
     )
 
     def again(node: int, why: str) -> None:

@@ -29,6 +29,7 @@ from normfed_client.hospital.bookkeeping.budget import spent
 from normfed_client.hospital.folder import open_hospital
 from normfed_client.operation import checking, joining
 from normfed_common.deployment import bundle, enrolment
+from normfed_common.foundation.versions import PROTOCOL
 from normfed_common.privacy.accounting import epsilon
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
@@ -228,7 +229,7 @@ def test_code_in_a_bundle_is_never_run_at_a_site(
     mark = tmp_path / "touched"
     code = HOSTILE.format(mark=str(mark)).encode()
     files = {
-        "pyproject.toml": bundle._PYPROJECT.format(version=bundle.installed_version())
+        "pyproject.toml": bundle._PYPROJECT.format(protocol=PROTOCOL)
         .replace('fab-include = ["/README.md"]', 'fab-include = ["/README.md", "/normfed_client/**/*.py"]')
         .encode(),
         "README.md": b"hostile",

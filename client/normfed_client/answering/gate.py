@@ -31,6 +31,7 @@ from normfed_common.foundation.damage import told
 from normfed_common.foundation.errors import (
     DatasetError,
     PluginError,
+    ProtocolError,
     SiteCode,
     SiteError,
     StudyError,
@@ -174,6 +175,8 @@ def _counted(hospital: Hospital | None, found: Answer, arrays: Arrays) -> tuple[
 def _code(error: Exception) -> SiteCode:
     if isinstance(error, SiteError):
         return error.code
+    if isinstance(error, ProtocolError):
+        return SiteCode.PROTOCOL_DIFFERS
     if isinstance(error, WireError):
         return SiteCode.BAD_REQUEST
     if isinstance(error, StudyError):

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.origin import content, noise_key
-from normfed_client.hospital.outbox import Outbox
+from normfed_client.hospital.outbox import NO_PART, Outbox
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.releases import Kind
 from normfed_client.hospital.rules import ONLY_REFUSE
@@ -154,9 +154,9 @@ class Job(Generic[P]):
 
     @property
     def _asked(self) -> str:
-        """The request, but for what the answer does not depend on: what travels with it of the two sides' books, the
+        """The request, but for what the answer does not depend on: the ledger's counter, the server's version, the
         masks of a secure sum, and the run, where the same work comes to the same bits in another."""
-        no_part: dict[str, Any] = {"ledger": True, "heads": True, "payload": {"secure": True}, "run": self.repeats}
+        no_part: dict[str, Any] = {**dict.fromkeys(NO_PART, True), "payload": {"secure": True}, "run": self.repeats}
         return self.request.model_dump_json(exclude=no_part)
 
     @property

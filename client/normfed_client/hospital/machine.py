@@ -16,6 +16,7 @@ from threadpoolctl import ThreadpoolController
 
 from normfed_client.hospital.site import Site
 from normfed_common.foundation.units import GIGABYTE
+from normfed_common.foundation.versions import PROTOCOL, installed_version
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.answers import Machine
 
@@ -27,7 +28,8 @@ def describe(site: Site, power_w: float) -> Machine:
         gpu = torch.cuda.get_device_name(site.device)
         gpu_memory = torch.cuda.mem_get_info(site.device)[0] / GIGABYTE
     return Machine(
-        normfed=version("normfed"),
+        normfed=installed_version(),
+        protocol=PROTOCOL,
         flwr=version("flwr"),
         torch=torch.__version__,
         python=platform.python_version(),

@@ -6,6 +6,8 @@ import shutil
 import time
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation import digests
 from normfed_common.foundation.arrays import Arrays
@@ -16,15 +18,14 @@ from normfed_common.study.base import Frozen
 from normfed_common.wire.answers import Answer
 from normfed_common.wire.requests import Request
 
-ENDING = ".safetensors"
+ENDING, AGAIN = ".safetensors", "the request is worked on again"
+NO_PART = {"ledger", "heads", "version"}  # of the answer: books of both sides; the server may be upgraded in a round
 
 
 def digest(request: Request, arrays: Arrays, rules: Frozen) -> str:
-    """SHA-256 of all that a request says, and of what the hospital allows: the same request has the same answer, until
-    the hospital decides otherwise."""
-    return digests.of_arrays(
-        f"{request.model_dump_json(exclude={'ledger', 'heads'})}\n{rules.model_dump_json()}", arrays
-    )
+    """SHA-256 of all that a request says of the work, and of what the hospital allows: the same request has the same
+    answer, until the hospital decides otherwise."""
+    return digests.of_arrays(f"{request.model_dump_json(exclude=NO_PART)}\n{rules.model_dump_json()}", arrays)
 
 
 class Outbox:
@@ -47,9 +48,13 @@ class Outbox:
         try:
             arrays, header = named.read(path)
         except DamagedError as error:
-            put_aside(path, error.why, "the request is worked on again")
+            put_aside(path, error.why, AGAIN)
             return None
-        return Answer.model_validate(header["answer"], strict=False), arrays
+        try:
+            return Answer.model_validate(header["answer"], strict=False), arrays
+        except (KeyError, ValidationError):  # of a newer version that was here before
+            put_aside(path, "not an answer of this version", AGAIN)
+            return None
 
     def put(self, key: str, request: Request, answer: Answer, arrays: Arrays) -> None:
         """Keep an answer; one of a later round says that earlier rounds of the same model are closed."""

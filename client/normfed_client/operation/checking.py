@@ -24,6 +24,7 @@ from normfed_common.deployment.enrolment import key_fingerprint
 from normfed_common.foundation.errors import DatasetError, UserError
 from normfed_common.foundation.registry import canonical
 from normfed_common.foundation.units import GIGABYTE
+from normfed_common.foundation.versions import PROTOCOL
 
 DISK_GB, MEMORY_GB = 5.0, 4.0
 SHOWN_FAULTS = 5
@@ -122,15 +123,16 @@ def counted_apart(hospital: Hospital) -> Iterator[Finding]:
 
 
 def _versions(hospital: Hospital) -> Iterator[Finding]:
-    found = f"normfed {version('normfed')}, flwr {version('flwr')}, Python {platform.python_version()}"
+    found = f"normfed {version('normfed')} (protocol {PROTOCOL}), flwr {version('flwr')}"
+    found += f", Python {platform.python_version()}"
     if bundle.digest() in hospital.config.bundles:
         yield Finding(0, "versions", found)
         return
     yield Finding(
         1,
         "versions",
-        f"{found}; site.yaml lists another version's bundle",
-        "If the operator announced this version, add to `bundles` in site.yaml:",
+        f"{found}; site.yaml does not list this protocol's bundle",
+        f"If the operator announced protocol {PROTOCOL}, add to `bundles` in site.yaml:",
         bundle.digest(),
     )
 

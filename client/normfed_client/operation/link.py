@@ -15,6 +15,14 @@ import httpx
 from cryptography import x509
 
 from normfed_client.hospital.folder import Hospital
+from normfed_common.foundation.versions import (
+    PROTOCOL,
+    PROTOCOL_HEADER,
+    apart,
+    installed_version,
+    last_server,
+    release,
+)
 
 TIMEOUT_S = 15.0
 # Flower's server lets nobody in whose clock is more than 5 s ahead of its own, or 305 s behind.
@@ -72,6 +80,7 @@ def link(hospital: Hospital) -> Iterator[Finding]:
         return
     yield Finding(0, "link", f"{server} answers{through}; its certificate is the federation's")
     yield _clock(answer.headers.get("date"))
+    yield versions(answer.headers.get(PROTOCOL_HEADER), installed_version())
 
 
 def _not_connected(hospital: Hospital, error: httpx.ConnectError, through: str) -> Finding:
@@ -135,6 +144,30 @@ def _clock(date: str | None) -> Finding:
         f"{abs(ahead):.0f} s {which} the server's; every request is signed with the time, and would be refused",
         "Set this machine's clock (NTP), or tell the operator if theirs is wrong.",
     )
+
+
+def versions(said: str | None, here: str) -> Finding:
+    """Whether the server's version works with this one, and until which release.
+
+    Parameters
+    ----------
+    said
+        By the server: protocol, major and minor number.
+    """
+    protocol, _, server = (said or "").partition(" ")
+    if not protocol.isdecimal() or release(server) is None:
+        return Finding(1, "server version", "not said by the server", "Compare versions with the operator.")
+    if int(protocol) != PROTOCOL:
+        older = "this site" if int(protocol) > PROTOCOL else "the server"
+        text = f"the server speaks protocol {protocol}, this site {PROTOCOL}: nothing would be answered"
+        return Finding(2, "server version", text, f"Update {older}, and run normfed site check again.")
+    if why := apart(here, server):
+        return Finding(2, "server version", f"this site {why}", "Nothing would be answered until then.")
+    last = last_server(here)
+    if server == last:
+        text = f"the server has {server}, the last that works with this site's {here}"
+        return Finding(1, "server version", text, f"Update this site to {server} before the server goes further.")
+    return Finding(0, "server version", f"the server has {server}; this site's {here} works with servers up to {last}")
 
 
 def _proxy(host: str) -> str | None:

@@ -32,6 +32,7 @@ class Enrolment(Frozen):
     ca_fingerprint: str = Field(max_length=100, description="SHA-256 of the authority's certificate")
     bundle: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the app bundle that the server will send")
     version: str = Field(max_length=50, description="normfed's version at the server")
+    protocol: int = Field(1, ge=1, le=10_000, description="that the server speaks; all its versions have this bundle")
 
 
 def load(path: Path) -> Enrolment:

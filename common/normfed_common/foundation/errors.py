@@ -10,6 +10,7 @@ NormfedError                our fault                                    exit co
 │   └── RunError            a run folder
 │       └── DamagedError    a file of ours that is not what was written
 ├── WireError               a message that is not what the protocol says
+│   └── ProtocolError       a message of another protocol
 └── SiteError               the only thing that crosses to another hospital: a code, never a name or a path
 """
 
@@ -72,8 +73,16 @@ class WireError(NormfedError):
     """A message breaks the protocol: unknown fields, wrong shapes, not finite, absurdly large."""
 
 
+class ProtocolError(WireError):
+    """A message that cannot be read, and says that it is of another protocol."""
+
+
+SITE_CODES = range(200, 1000)  # Flower's own codes are smaller
+
+
 class SiteCode(IntEnum):
-    """Why a site did not answer. The numbers are part of the protocol: never reuse one."""
+    """Why a site did not answer. The numbers are part of the protocol: never reuse one. `SiteCode(number)` of one of
+    `SITE_CODES` that is not listed here is the code of a newer version."""
 
     INTERNAL = 200
     STUDY_REFUSED = 201
@@ -118,11 +127,12 @@ class SiteCode(IntEnum):
     POLICY_REFUSED = 252
     OUT_OF_HOURS = 253
     AUDIT_UNUSABLE = 258
+    PROTOCOL_DIFFERS = 264
 
     @property
     def sentence(self) -> str:
         """What the operator of another hospital may know."""
-        return _SENTENCES[self]
+        return _SENTENCES.get(self) or f"a reason that only newer versions of normfed know (code {int(self)})"
 
     @property
     def of_the_study(self) -> bool:
@@ -133,6 +143,13 @@ class SiteCode(IntEnum):
     def of_consent(self) -> bool:
         """Whether people at the hospital decided so, or have not decided yet: no fault, nor a reason to stop others."""
         return self in _OF_CONSENT
+    @classmethod
+    def _missing_(cls, value: object) -> SiteCode | None:
+        if not isinstance(value, int) or value not in SITE_CODES:
+            return None
+        newer = int.__new__(cls, value)
+        newer._name_, newer._value_ = "OF_A_NEWER_VERSION", value
+        return newer
 
 
 _SENTENCES = {
@@ -146,9 +163,10 @@ _SENTENCES = {
     SiteCode.NOT_FINITE: "training at the site diverged (not a number)",
     SiteCode.OUT_OF_SPACE: "the site's disk is full",
     SiteCode.PERSONAL_PART_MISSING: "the site has no personal part of this model: it never trained it, or lost it",
-    SiteCode.VERSION_DIFFERS: "the site has another version of normfed, or of a plug-in that the study uses, than the "
-    "server; one of the two must be updated",
-    SiteCode.BUNDLE_REFUSED: "the site does not accept the app bundle that the server sends",
+    SiteCode.VERSION_DIFFERS: "the site's version of normfed is more than one minor release from the server's, or "
+    "it has another version of a plug-in that the study uses; the older one must be updated",
+    SiteCode.BUNDLE_REFUSED: "the site does not accept the app bundle that the server sends: it speaks another "
+    "protocol, or its site.yaml does not list the bundle; normfed site check there says which",
     SiteCode.NOT_INSTALLED: "the site's client runs from elsewhere than its installed distribution",
     SiteCode.TOOK_TOO_LONG: "the work took longer than the site allows",
     SiteCode.WORKER_DIED: "the site's worker died again and again; its own log says more",
@@ -196,6 +214,7 @@ _SENTENCES = {
     SiteCode.OUT_OF_HOURS: "it is outside the hours in which the site works; it answers later",
     SiteCode.AUDIT_UNUSABLE: "the site's audit cannot be written, or is older than what the server knows of it, and "
     "nothing leaves of which there is no record; its own log says which",
+    SiteCode.PROTOCOL_DIFFERS: "the site speaks another protocol than the server; the older one must be updated",
 }
 
 _OF_THE_STUDY = frozenset(

@@ -23,6 +23,8 @@ class Machine(Frozen):
 
     Parameters
     ----------
+    protocol
+        That the site speaks.
     study
         Digest of the study as this site resolves it.
     memory_gb, disk_gb
@@ -34,6 +36,7 @@ class Machine(Frozen):
     """
 
     normfed: VersionText
+    protocol: int = Field(1, ge=1, le=10_000)
     flwr: VersionText
     torch: VersionText
     python: VersionText

@@ -5,6 +5,7 @@ Whatever is decoded was checked: known fields only, arrays of known types, finit
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Mapping
 from typing import TypeVar
@@ -14,7 +15,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDic
 from pydantic import ValidationError
 
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.foundation.errors import SiteCode, WireError
+from normfed_common.foundation.errors import ProtocolError, SiteCode, WireError
+from normfed_common.foundation.versions import PROTOCOL
 from normfed_common.wire import npy, packing
 from normfed_common.wire.answers import Answer
 from normfed_common.wire.content import content_digest, rows
@@ -150,7 +152,7 @@ def refusal(to: Message, code: SiteCode) -> Message:
 
 
 def error_code(message: Message) -> SiteCode:
-    """The code of a refusal; anything that is not one of ours is an internal error."""
+    """The code of a refusal, or of a newer version's; anything that is not one of ours is an internal error."""
     try:
         return SiteCode(message.error.code)
     except ValueError:
@@ -167,6 +169,8 @@ def _header(message: Message, kind: type[Header]) -> Header:
     try:
         header = kind.model_validate_json(text)
     except ValidationError as error:
+        if other := _other_protocol(text):
+            raise ProtocolError(f"the message is of protocol {other}, and {PROTOCOL} is spoken here") from error
         first = error.errors(include_url=False, include_input=False)[0]
         # pydantic's sentence on a task that there is not repeats what was said.
         why = "there is no such task" if first["type"] == "union_tag_invalid" else first["msg"]
@@ -174,6 +178,16 @@ def _header(message: Message, kind: type[Header]) -> Header:
     if header.task != message.metadata.message_type:
         raise WireError(f"a message's header is of {header.task}, the message of another task")
     return header
+
+
+def _other_protocol(header: str) -> int | None:
+    """The protocol that a header which cannot be read says it is of; None if it is this one, or says none."""
+    try:
+        said = json.loads(header)
+    except (ValueError, RecursionError):
+        return None
+    found = said.get("protocol") if isinstance(said, dict) else None
+    return found if type(found) is int and found != PROTOCOL else None
 
 
 def _arrays(record: RecordDict, consume: bool = False) -> Arrays:

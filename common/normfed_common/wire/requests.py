@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from normfed_common.foundation.versions import PROTOCOL
 from normfed_common.study.base import Frozen
 from normfed_common.study.federation import PLAIN, Compression
 from normfed_common.study.plugins import Plugins
@@ -181,8 +182,10 @@ class Request(Frozen):
         The resolved study as JSON.
     run
         The run's name: what a site keeps, it keeps per run.
+    protocol
+        That the server speaks: a site that speaks another refuses.
     version
-        Of normfed at the server: a site with another refuses.
+        Of normfed at the server: a site whose own is too far from it refuses.
     plugins
         That the study uses at the server, name to version: a site with another version of one refuses too.
     arm
@@ -201,6 +204,7 @@ class Request(Frozen):
 
     study: str = Field(max_length=MAXIMUM_STUDY)
     run: RunName = ""
+    protocol: int = Field(PROTOCOL, ge=1, le=10_000)
     version: VersionText = ""
     plugins: Plugins = Field(default_factory=dict)
     arm: ArmName

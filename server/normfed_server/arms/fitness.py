@@ -40,7 +40,7 @@ def estimate(model_bytes: int) -> dict[str, float]:
 
 
 def findings(study: StudyConfig, machines: Mapping[str, Machine], model_bytes: int, version: str) -> list[Misfit]:
-    """What does not fit, the fatal first."""
+    """What does not fit, the fatal first; sites of a version that is too far away never came so far."""
     needs = estimate(model_bytes)
     found = []
     free = psutil.virtual_memory().available / GIGABYTE
@@ -48,11 +48,9 @@ def findings(study: StudyConfig, machines: Mapping[str, Machine], model_bytes: i
         text = f"needs about {needs['server_memory_gb']:.1f} GB of memory, and {free:.1f} are free"
         found.append(Misfit("server", text, False))
     for site, machine in sorted(machines.items()):
-        if machine.normfed != version:
-            text = f"has normfed {machine.normfed}, the server {version}: update the older one"
-            found.append(Misfit(site, text, True))
         if machine.study != study.digest:
-            found.append(Misfit(site, "reads this study otherwise than the server: its normfed was changed", True))
+            text = f"with its normfed {machine.normfed} reads this study otherwise than the server with {version}: "
+            found.append(Misfit(site, text + "one of the two was changed; install it anew", True))
         if machine.memory_gb < needs["site_memory_gb"]:
             text = f"needs about {needs['site_memory_gb']:.1f} GB of memory, and {machine.memory_gb:.1f} are free"
             found.append(Misfit(site, text, False))

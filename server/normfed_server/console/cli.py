@@ -15,10 +15,12 @@ from normfed_common.deployment.terminal import print_wrapped
 from normfed_common.foundation.errors import UserError
 from normfed_common.wording.terminal_text import plain
 from normfed_server.console.auditing import audit
+from normfed_server.console.fleet import fleet, warn
 from normfed_server.state.folder import DEFAULT, open_home, run_folder
 
 server = typer.Typer(help="The central server: enrol sites, start it, run studies.", no_args_is_help=True)
 server.command()(audit)
+server.command()(fleet)
 
 Home = Annotated[Path, typer.Option("--home", help="The server's folder.", envvar="NORMFED_SERVER_HOME")]
 Site = Annotated[str, typer.Argument(help="A site's name.")]
@@ -235,6 +237,7 @@ def status(home: Home = DEFAULT) -> None:
     console.print(f"[bold]{opened.config.name}[/] at {opened.config.address}: {word}", soft_wrap=True)
     for warning in opened.check():
         console.print(f"[yellow]![/] {plain(warning)}", soft_wrap=True)
+    warn(console, opened)
     for service, state in (read_services(opened.log) if running else {}).items():
         again = f", started again {state['restarts']} times" if state["restarts"] else ""
         console.print(f"  {service}: {'runs' if state['pid'] else 'down'}{again}")

@@ -51,6 +51,7 @@ class FitMachine(Frozen):
     """
 
     normfed: str
+    protocol: int = 1
     flwr: str
     torch: str
     python: str

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from normfed_common.foundation.versions import PROTOCOL, installed_version
 from normfed_common.processes.supervision import read_services
 from normfed_server.events import kinds
 from normfed_server.events.kinds import Event, FitMachine, RoundDone
 from normfed_server.runs.folder import PRIVACY, REPORT
 from normfed_server.runs.following import Tail
 from normfed_server.runs.wording import worded
-from normfed_server.state import admission, certificates
+from normfed_server.state import certificates
+from normfed_server.state.fleet_rows import fleet, shut_out_next
 from normfed_server.state.folder import ServerHome
 from normfed_server.state.ledger import Entry, State
 
@@ -126,25 +128,36 @@ class Views:
             "address": self.home.config.address,
             "certificate_days": int(certificates.days_left(self.home.certificate)),
             "services": read_services(self.home.log),
+            "version": installed_version(),
+            "protocol": PROTOCOL,
             "sites": self._sites(shown),
             "runs": shown[::-1],
         }
 
     def _sites(self, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        seen = admission.seen(self.home)
         found = []
-        for site, member in admission.members(self.home).items():
-            node = seen.get(site, {})
+        rows = fleet(self.home)
+        late_next = {row.site for row in shut_out_next(rows)}
+        for row in rows:
+            site = row.site
             reasons = [f"{run['name']}: {run['missing'][site]}" for run in runs if site in run["missing"]]
             late = [run["name"] for run in runs if site in run["waiting"]]
             found.append(
                 {
                     "name": site,
-                    "state": member.state,
-                    "online": bool(node.get("online")),
-                    "since": node.get("since", ""),
+                    "state": row.state if row.state in ("invited", "revoked") else "accepted",
+                    "shown": row.state,
+                    "online": row.online,
+                    "since": row.since,
                     "working_on": late,
                     "reasons": reasons[-3:],
+                    "people": row.people,
+                    "machine": row.machine,
+                    "heard": row.heard,
+                    "fits": row.fits,
+                    "unfit": row.unfit,
+                    "server_up_to": row.server_up_to,
+                    "shut_out_next": site in late_next,
                 }
             )
         return found

@@ -78,7 +78,7 @@ class Asker:
     def ask(
         self,
         requests: Mapping[str, Message],
-        codes_allowed: tuple[SiteCode, ...] = (),
+        codes_allowed: Container[int] = (),
         missed: dict[str, str] | None = None,
     ) -> dict[str, Message]:
         """All answers at once, refusals with an allowed code among them; see `answers`."""
@@ -88,7 +88,7 @@ class Asker:
         self,
         requests: Mapping[str, Message],
         use: Callable[[str, Answer, Arrays], T],
-        codes_allowed: tuple[SiteCode, ...] = (),
+        codes_allowed: Container[int] = (),
         missed: dict[str, str] | None = None,
     ) -> Iterator[tuple[str, T]]:
         """What is made of each answer as it comes; see `answers`. Refusals with an allowed code are passed over.
@@ -123,7 +123,7 @@ class Asker:
     def answers(
         self,
         requests: Mapping[str, Message],
-        codes_allowed: tuple[SiteCode, ...] = (),
+        codes_allowed: Container[int] = (),
         missed: dict[str, str] | None = None,
     ) -> Iterator[tuple[str, Message]]:
         """Send one message per site and wait until every one is answered.
@@ -183,7 +183,7 @@ class _Answers(Exchange):
         self,
         asker: Asker,
         requests: Mapping[str, Message],
-        codes_allowed: tuple[SiteCode, ...],
+        codes_allowed: Container[int],
         missed: dict[str, str] | None,
     ) -> None:
         super().__init__(asker.grid, requests, asker.pause, asker.counters)

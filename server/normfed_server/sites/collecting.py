@@ -21,6 +21,7 @@ REFUSALS = (  # beside those of the study
     SiteCode.COHORT_TOO_SMALL,
     SiteCode.NO_TRAINING_SUBJECTS,
     SiteCode.VERSION_DIFFERS,
+    SiteCode.PROTOCOL_DIFFERS,
     SiteCode.BUNDLE_REFUSED,
     SiteCode.NOT_INSTALLED,
     SiteCode.TOO_CLOSE_TO_EARLIER,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from normfed_common.deployment.bundle import installed_version
+from normfed_common.foundation.versions import PROTOCOL, installed_version
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN
 from normfed_common.wire.requests import Payload, Request
@@ -47,6 +47,7 @@ class Letterhead:
         return Request(
             study=self._study,
             run=self.run,
+            protocol=PROTOCOL,
             version=self.version,
             plugins=dict(self.plugins),
             arm=arm,

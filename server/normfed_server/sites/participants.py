@@ -12,6 +12,7 @@ from flwr.serverapp import Grid
 from normfed_common.study.config import StudyConfig
 from normfed_server.sites.asking import Asker
 from normfed_server.sites.counters import Counters
+from normfed_server.sites.hearing import NOBODY, Hearing
 from normfed_server.sites.letterhead import Letterhead
 from normfed_server.sites.roster import Roster
 
@@ -42,6 +43,11 @@ class Participants(Protocol):
         """Whether one batch per site is tried before the first round."""
         ...
 
+    @property
+    def hearing(self) -> Hearing:
+        """Who is told what they say of their machines."""
+        ...
+
     def asker(self, grid: Grid, stop: threading.Event, study: StudyConfig) -> Asker:
         """Asks them, as long as each is to be waited for."""
         ...
@@ -63,6 +69,7 @@ class Simulated:
 
     expected: int
     deployed = canary = False
+    hearing = NOBODY
 
     def asker(self, grid: Grid, stop: threading.Event, study: StudyConfig) -> Asker:
         """See `Participants`."""
@@ -91,6 +98,8 @@ class Admitted:
         See `Participants`.
     counters
         Of the hospitals' ledgers.
+    hearing
+        See `Participants`.
     """
 
     members: Callable[[], Mapping[str, int]]
@@ -98,6 +107,7 @@ class Admitted:
     enrolled: Callable[[], Mapping[str, int]] = dict
     canary: bool = True
     counters: Counters | None = None
+    hearing: Hearing = NOBODY
     deployed = True
 
     def asker(self, grid: Grid, stop: threading.Event, study: StudyConfig) -> Asker:
@@ -107,6 +117,6 @@ class Admitted:
 
     def gathered(self, asker: Asker, letterhead: Letterhead, telling: Telling) -> Roster:
         """See `Participants`."""
-        roster = Roster(asker.grid, asker, letterhead, self.members, self.enrolled, telling.note)
+        roster = Roster(asker.grid, asker, letterhead, self.members, self.enrolled, telling.note, self.hearing)
         roster.wait_for_members(self.excused, telling.connecting)
         return roster

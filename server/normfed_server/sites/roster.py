@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from normfed_common.foundation.errors import NormfedError, RunError, SiteCode, WireError
+from normfed_common.foundation.errors import SITE_CODES, NormfedError, RunError, SiteCode, WireError
+from normfed_common.foundation.versions import apart
 from normfed_common.study.roles import ROLES
 from normfed_common.wire.answers import Described, Machine
 from normfed_common.wire.messages import error_code, requests
@@ -20,6 +21,7 @@ from normfed_server.sites.asking import POLL_S, Asker, SiteFailed, cure, describ
 from normfed_server.sites.closing import Closing
 from normfed_server.sites.collecting import Reminder
 from normfed_server.sites.description import POOLED, SiteDescription
+from normfed_server.sites.hearing import NOBODY, Hearing
 from normfed_server.sites.letterhead import Letterhead
 
 PATIENCE_S = 120.0  # for sites of a simulation to come up; on a loaded machine a runtime takes its time
@@ -43,6 +45,8 @@ class Roster:
         How many people the operator enrolled sites with, where that was said: no site is counted with more.
     tell
         Told a site, and what everybody should know of what it said of itself.
+    hearing
+        Told what every site says of its machine, and with which code it refuses.
 
     Attributes
     ----------
@@ -66,9 +70,10 @@ class Roster:
         members: Callable[[], Mapping[str, int]] | None = None,
         enrolled: Callable[[], Mapping[str, int]] = dict,
         tell: Callable[[str, str], None] = lambda site, text: None,
+        hearing: Hearing = NOBODY,
     ) -> None:
         self.grid, self.asker, self.letterhead, self.members = grid, asker, letterhead, members
-        self.enrolled, self.tell = enrolled, tell
+        self.enrolled, self.tell, self.hearing = enrolled, tell, hearing
         self.nodes: dict[str, int] = {}
         self.sites: dict[str, SiteDescription] = {}
         self.machines: dict[str, Machine] = {}
@@ -219,7 +224,7 @@ class Roster:
         with self._lock:
             present, welcome = self._present()
             names = {welcome.get(node, f"node {node}"): node for node in self._unasked(present)}
-            tolerant = tuple(SiteCode) if self.members is not None else ()
+            tolerant = SITE_CODES if self.members is not None else ()
             gone: dict[str, str] = {}
             questions = {name: self._question(node) for name, node in names.items()}
             for name, reply in self.asker.ask(questions, tolerant, gone).items():
@@ -279,9 +284,15 @@ class Roster:
             return
         if site is not None and answer.site != site:
             # A key stands for one site: nobody speaks in another's name.
-            self.refusing[site] = SiteCode.BAD_REQUEST
+            self._refuse(site, node, SiteCode.BAD_REQUEST)
             return
         name = answer.site
+        if told.machine is not None:
+            self.hearing.described(name, told.machine.model_dump())
+            if why := apart(told.machine.normfed, self.letterhead.version):
+                self.tell(name, why)
+                self._refuse(name, node, SiteCode.VERSION_DIFFERS)  # as the site itself should have done
+                return
         counted = claims.believed(said, self.enrolled().get(name))
         if counted != said:
             self.tell(name, f"says that it has {_people(said)}; counted are {_people(counted)}, as it was enrolled")
@@ -296,6 +307,7 @@ class Roster:
 
     def _refuse(self, site: str, node: int, code: SiteCode) -> None:
         before, self.refusing[site] = self.refusing.get(site), code
+        self.hearing.refused(site, code)
         if not code.of_consent:
             return
         pause = min(2 * self._again[node][1], AGAIN_AT_MOST_S) if node in self._again else AGAIN_S

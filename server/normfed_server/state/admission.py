@@ -17,6 +17,7 @@ from normfed_common.deployment.enrolment import Enrolment
 from normfed_common.foundation.errors import UserError
 from normfed_common.foundation.files import write_json
 from normfed_common.foundation.locks import exclusive
+from normfed_common.foundation.versions import PROTOCOL, installed_version
 from normfed_common.study.base import Frozen
 from normfed_common.study.data import SiteName
 from normfed_server.state.chain import record
@@ -111,7 +112,8 @@ def _invite(home: ServerHome, site: str) -> Path:
         ca=home.ca.read_text(),
         ca_fingerprint=home.fingerprint(),
         bundle=bundle.digest(),
-        version=bundle.installed_version(),
+        version=installed_version(),
+        protocol=PROTOCOL,
     )
     path: Path = home.enrolments / f"{site}.yaml"
     settings.write(path, invitation)

@@ -11,6 +11,7 @@ HOME/
     counters/SITE.json     how long a site's ledger was last; back them up
     audit.jsonl            what was done here, a chain of records; audit.key signs it; back both up
     heads/SITE.json        how a site's own audit ended last; back them up
+    fleet.json             what sites last said of their machines
     superlink.db           Flower's own state
     runs.sqlite runs/      runs and their folders
     log/                   a log a process, door.log (who was turned away), services.json
@@ -101,6 +102,7 @@ class ServerHome:
     counters = property(lambda self: self.folder / "counters")
     audit_key = property(lambda self: self.folder / "audit.key")
     heads = property(lambda self: self.folder / "heads")
+    fleet = property(lambda self: self.folder / "fleet.json")
     runs = property(lambda self: self.folder / "runs")
     log = property(lambda self: self.folder / "log")
 

@@ -27,6 +27,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from normfed_common.foundation.versions import PROTOCOL, PROTOCOL_HEADER, installed_version, short
 from normfed_server.superlink.flower import (
     FLEET_HTTP_PUBLIC_KEY_HEADER,
     FLEET_HTTP_SIGNATURE_HEADER,
@@ -108,7 +109,7 @@ class Door:
         try:
             sender, why = self._sender(scope)
             if sender is None:
-                await self._serve_stranger(scope, receive, send)
+                await self._serve_stranger(scope, receive, _saying_versions(send) if path in HEALTH else send)
             else:
                 await self._serve_known(sender, scope, receive, send)
         except Refused as error:
@@ -256,6 +257,18 @@ def _again(body: bytes, receive: Receive) -> Receive:
         return await receive()
 
     return receive_again
+
+
+def _saying_versions(send: Send) -> Send:
+    """An answer with what a hospital wants to know before an upgrade; strangers are not told the last number."""
+    said = f"{PROTOCOL} {short(installed_version())}".encode()
+
+    async def send_with_versions(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), (PROTOCOL_HEADER.encode(), said)]}
+        await send(message)
+
+    return send_with_versions
 
 
 async def _refuse(send: Send, status: int, closing: bool) -> None:

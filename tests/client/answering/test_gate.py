@@ -11,6 +11,7 @@ import cohorts
 import numpy as np
 import pytest
 from attacker import MINIMUM, PAYLOADS, RULES, Server, otherwise, study
+from commands import assert_same
 from flwr.app import Context, Message, Metadata, RecordDict
 from jobs import hospital, job
 
@@ -26,6 +27,7 @@ from normfed_client.hospital.simulated import SITES_VARIABLE, write_sites
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError
+from normfed_common.foundation.versions import PROTOCOL, installed_version, release
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.answers import Answer, Told, Trained
 from normfed_common.wire.messages import decode_answer, encode, error_code
@@ -320,6 +322,25 @@ def test_noise_is_drawn_once_however_often_the_same_is_asked(server: Server, mon
         np.testing.assert_allclose(other[name], array + 1, rtol=1e-12)
 
 
+def test_a_server_that_is_upgraded_in_a_round_gets_the_answer_that_is_kept_and_no_other_noise(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The work is the site's: else every patch version that a server says to have would be another draw."""
+    asked, here = study(model=ATLAS), release(installed_version()) or pytest.fail("no version")
+    server.answer("query.describe", asked)
+    monkeypatch.setattr(order, "ORDER", (*order.ORDER, Noise))
+    Noise.drawn = 0.0
+    first = server.answer("train.sums", asked)[1]
+    again = server.answer("train.sums", asked, version=f"{here[0]}.{here[1] + 1}.7")[1]
+    assert_same(first, again)
+
+
+def test_a_server_of_another_protocol_is_told_so_whatever_else_it_says(server: Server) -> None:
+    for fields in ({}, {"unheard_of": 1}):
+        reply = server.header("train.sums", study(model=ATLAS), protocol=PROTOCOL + 1, **fields)
+        assert error_code(reply) is SiteCode.PROTOCOL_DIFFERS
+
+
 def test_an_answer_in_the_outbox_is_not_given_again_once_a_guard_refuses_the_request(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,10 +360,10 @@ def test_the_payload_of_another_task_than_the_messages_is_refused(server: Server
 
 
 def test_a_refused_run_leaves_no_folder_and_its_reason_is_in_the_hospitals_own_log(server: Server) -> None:
-    reply = server.ask("query.describe", study(), run="made-up", version="0.0.0")
+    reply = server.ask("query.describe", study(), run="made-up", version="9.0.0")
     assert error_code(reply) is SiteCode.VERSION_DIFFERS
     assert not (server.folder / "state" / "made-up").exists()
-    assert "the server has 0.0.0" in (server.folder / "log" / LOG).read_text()
+    assert "the server 9.0.0" in (server.folder / "log" / LOG).read_text()
 
 
 def test_a_hospitals_request_has_checkpoints_of_its_own_as_often_as_its_configuration_says(

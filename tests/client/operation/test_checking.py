@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from normfed_client.hospital.folder import Hospital, HospitalConfig
 from normfed_client.operation.checking import _data, _privacy, _secrets, secure_sums
-from normfed_client.operation.link import Finding
+from normfed_client.operation.link import Finding, versions
 from normfed_common.deployment.enrolment import key_fingerprint
 
 
@@ -70,3 +70,24 @@ def test_the_fingerprint_that_others_need_is_that_of_the_key(tmp_path: Path, mon
     assert _secrets(hospital).found.endswith(f"fingerprint: {key_fingerprint(line)}")
     hospital.key.write_text("nothing")
     assert _secrets(hospital).severity == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "severity", "words"),
+    [
+        ("1 0.1", 0, "the server has 0.1; this site's 0.1.4 works with servers up to 0.2"),
+        ("1 0.0", 0, "the server has 0.0; this site's 0.1.4 works with servers up to 0.2"),
+        ("1 0.2", 1, "the server has 0.2, the last that works with this site's 0.1.4"),
+        ("1 0.3", 2, "this site has normfed 0.1.4, the server 0.3: "),
+        ("2 0.2", 2, "the server speaks protocol 2, this site 1: nothing would be answered"),
+        ("x 0.2", 1, "not said by the server"),
+        ("1", 1, "not said by the server"),
+        (None, 1, "not said by the server"),
+    ],
+)
+def test_a_hospital_learns_whether_the_servers_version_works_with_its_own_and_until_when(
+    said: str | None, severity: int, words: str
+) -> None:
+    found = versions(said, "0.1.4")
+    assert (found.severity, found.found[: len(words)]) == (severity, words)
+    assert bool(found.cure) == bool(severity)

@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from normfed_common.foundation.errors import SiteCode, WireError
+from normfed_common.foundation.errors import ProtocolError, SiteCode, WireError
 from normfed_common.wire import messages, packing
 from normfed_common.wire.answers import Answer, Trained
 from normfed_common.wire.messages import decode_answer, decode_request, encode
 from normfed_common.wire.requests import Request, Sums, TrainRound
+from normfed_server.sites.asking import describe
 from normfed_simulation.engines.local import identify
 
 REQUEST = Request(study="{}", arm="federated", model={"name": "siamese"}, payload=TrainRound(round=3))
@@ -154,10 +155,30 @@ def test_packing_a_message_keeps_its_header_and_values() -> None:
     assert messages.packed(plain, before).array_records["arrays"] is before
 
 
-@pytest.mark.parametrize("code", [0, 1, 199, 299, -5])
+@pytest.mark.parametrize("code", [0, 1, 199, 1000, -5])
 def test_a_code_that_is_not_ours_is_an_internal_error(code: int) -> None:
     failed = Message(Error(code, "Traceback of /home/jane"), reply_to=message(ANSWER))
     assert messages.error_code(failed) is SiteCode.INTERNAL
+
+
+@pytest.mark.parametrize("code", [299, 999])
+def test_the_code_of_a_newer_version_is_shown_with_its_number(code: int) -> None:
+    found = messages.error_code(Message(Error(code, "text of the site"), reply_to=message(ANSWER)))
+    assert (found, found.of_the_study, found in tuple(SiteCode)) == (code, False, False)
+    assert describe(found) == (
+        f"a reason that only newer versions of normfed know (code {code}) (code {code} OF_A_NEWER_VERSION)"
+    )
+
+
+def test_of_a_request_that_cannot_be_read_its_protocol_can() -> None:
+    """A hospital says that the server is of another protocol, and not that it spoke nonsense."""
+    newer = {**REQUEST.model_dump(mode="json"), "protocol": 2, "unheard_of": True}
+    with pytest.raises(ProtocolError, match="is of protocol 2, and 1 is spoken here"):
+        decode_request(message(newer))
+    for protocol in (1, "2", True, None, [2]):
+        with pytest.raises(WireError) as caught:
+            decode_request(message({**newer, "protocol": protocol}))
+        assert not isinstance(caught.value, ProtocolError)
 
 
 @given(

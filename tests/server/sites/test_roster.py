@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ import pytest
 from flwr.app import Message
 from scripted import PEOPLE, STEP, ScriptedGrid, federation, run
 
-from normfed_common.foundation.errors import RunError
+from normfed_common.foundation.errors import RunError, SiteCode
 from normfed_common.study.config import StudyConfig
+from normfed_common.wire.answers import Answer, Described, Machine
+from normfed_common.wire.messages import answer, refusal
 from normfed_server.sites import roster
 from normfed_server.sites.asking import Asker
 from normfed_server.sites.letterhead import Letterhead
@@ -139,3 +141,56 @@ def test_too_few_sites_that_say_who_they_are_stop_the_run(study: StudyConfig) ->
     found = Roster(grid, asker, Letterhead(study), lambda: dict(grid.connected))
     with pytest.raises(RunError, match=r"1 of 3 sites .*; at least 2 must\. b: what it said .* 1,000,000 people"):
         found.wait_for_members(frozenset, lambda sites: None)
+
+
+class Versions(ScriptedGrid):
+    """Sites that say which normfed they have, or refuse to."""
+
+    def __init__(self, said: dict[str, str | SiteCode]) -> None:
+        super().__init__(lambda *_: 1.0, dict.fromkeys(said, 10))
+        self.said = said
+
+    def _reply(self, message: Message) -> Message | None:
+        site = next(name for name, node in self.connected.items() if node == message.metadata.dst_node_id)
+        found = self.said[site]
+        if isinstance(found, SiteCode):
+            return refusal(message, found)
+        machine = Machine(normfed=found, flwr="1", torch="2", python="3", study="", cores=1, memory_gb=1, disk_gb=1)
+        payload = Described(counts={"train": 10, "held_out": 0, "test": 0}, machine=machine)
+        return answer(message, Answer(site=site, payload=payload), {})
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.machines: dict[str, str] = {}
+        self.codes: dict[str, int] = {}
+
+    def described(self, site: str, machine: Mapping[str, Any]) -> None:
+        self.machines[site] = machine["normfed"]
+
+    def refused(self, site: str, code: int) -> None:
+        self.codes[site] = code
+
+    def judged(self, unfit: Mapping[str, Sequence[str]]) -> None: ...
+
+
+def test_sites_of_versions_too_far_away_take_no_part_whatever_they_answer_and_all_that_is_said_is_heard(
+    study: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A site refuses by itself; one that does not is refused here, and in the middle of a run as well."""
+    monkeypatch.setattr(Letterhead, "version", "0.2.0")
+    identify()
+    grid = Versions({"a": "0.1.9", "b": "0.2.0", "c": "0.4.0", "d": SiteCode.VERSION_DIFFERS, "e": SiteCode(299)})
+    found, notes = Heard(), dict[str, str]()
+    members = dict(grid.connected)
+    asker = Asker(grid, threading.Event(), forgiving=True)
+    who = Roster(grid, asker, Letterhead(study), lambda: members, tell=notes.__setitem__, hearing=found)
+    who.refresh()
+    who.close()
+    assert set(who.sites) == {"a", "b"}
+    assert who.refusing == {"c": SiteCode.VERSION_DIFFERS, "d": SiteCode.VERSION_DIFFERS, "e": 299}
+    assert notes["c"].startswith("has normfed 0.4.0, the server 0.2.0: ")
+    assert found.machines == {"a": "0.1.9", "b": "0.2.0", "c": "0.4.0"}
+    assert found.codes == {"c": 210, "d": 210, "e": 299}
+    with pytest.raises(RunError, match=r"Site [cde] refuses: "):
+        Roster(grid, asker, Letterhead(study), lambda: members).wait_for_members(frozenset, lambda _: None)

@@ -16,6 +16,7 @@ from members import accepted, at_the_same_time, joined
 
 from normfed_common.deployment import bundle, enrolment
 from normfed_common.foundation.errors import UserError
+from normfed_common.foundation.versions import PROTOCOL, installed_version
 from normfed_server.state import admission
 from normfed_server.state.folder import ServerHome, create
 
@@ -133,7 +134,8 @@ def test_an_invitation_says_where_the_server_is_and_how_to_know_it(home: ServerH
     found = enrolment.load(admission.enrol(home, "a"))
     assert (found.federation, found.site, found.address) == ("F", "a", "fed.example.org:8000")
     assert (found.ca, found.ca_fingerprint) == (home.ca.read_text(), home.fingerprint())
-    assert (found.bundle, found.version) == (bundle.digest(), bundle.installed_version())
+    assert (found.bundle, found.version) == (bundle.digest(), installed_version())
+    assert found.protocol == PROTOCOL
 
 
 def test_sites_are_listed_by_name_and_one_that_is_not_there_is_told_of_the_others(home: ServerHome) -> None:

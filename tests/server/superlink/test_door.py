@@ -31,6 +31,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from normfed_client.operation import joining
 from normfed_common.deployment import enrolment
+from normfed_common.foundation.versions import PROTOCOL, PROTOCOL_HEADER, installed_version, short
 from normfed_common.processes.health import free_port
 from normfed_server.state import admission
 from normfed_server.state.folder import ServerConfig, ServerHome, create
@@ -133,6 +134,7 @@ def test_a_stranger_is_heard_out_for_a_few_bytes_and_no_more(inside: Inside, log
         answer = asking.post(path, content=iter([b"x" * 3000] * 2), headers=sent)  # without saying how much
         assert (answer.status_code, inside.asked) == (413, 0)
     assert asking.get("/health").status_code == 200
+    assert asking.get("/health").headers[PROTOCOL_HEADER] == f"{PROTOCOL} {short(installed_version())}"
     assert asking.post("/health", content=b"x" * 5000).status_code == 413
     text = log.read_text()
     for why in (

@@ -11,19 +11,23 @@ import normfed_client
 from normfed_client.answering.guards.base import HospitalGuard
 from normfed_client.answering.job import Job
 from normfed_common.foundation.errors import SiteCode, SiteError
+from normfed_common.foundation.versions import PROTOCOL, apart
 
 
 class Installed(HospitalGuard):
-    """Refuses to work with other code than the installed distribution's, or for a server of another version."""
+    """Refuses to work with other code than the installed distribution's, or for a server of another protocol, or of a
+    version that is too far away."""
 
     def inbound(self, job: Job[Any]) -> None:
         """See `Guard`."""
-        here, version = Path(normfed_client.__file__).resolve(), job.request.version
+        here, asked = Path(normfed_client.__file__).resolve(), job.request
         if here not in _files():
             detail = f"the client runs from {here}, which is not the installed normfed"
             raise SiteError(SiteCode.NOT_INSTALLED, detail)
-        if version != _distribution().version:
-            raise SiteError(SiteCode.VERSION_DIFFERS, f"the server has {version}, this site {_distribution().version}")
+        if asked.protocol != PROTOCOL:
+            raise SiteError(SiteCode.PROTOCOL_DIFFERS, f"the server speaks {asked.protocol}, this site {PROTOCOL}")
+        if why := apart(_distribution().version, asked.version):
+            raise SiteError(SiteCode.VERSION_DIFFERS, f"this site {why}")
 
 
 @lru_cache(maxsize=1)

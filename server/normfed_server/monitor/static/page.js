@@ -22,12 +22,34 @@ const number = (value, digits) => value === null || value === undefined ? "–" 
 
 function site(s) {
   const words = s.state !== "accepted" ? [s.state, "plain"]
+    : s.shown === "awaits approval" ? [s.shown, "look"]
     : !s.online ? ["not connected", "bad"]
     : s.working_on.length ? ["at work", "good"] : ["connected", "good"];
   const card = el("article", { class: "card" }, el("div", { class: "head" }, el("h3", {}, s.name), el("span", { class: "word " + words[1] }, words[0])));
   if (s.since && s.state === "accepted") card.append(el("p", {}, "since " + moment(s.since)));
   for (const reason of s.reasons) card.append(el("p", { class: "look" }, reason));
   return card;
+}
+
+const FLEET = [["site", (s) => s.name], ["state", (s) => s.shown], ["normfed", (s) => s.machine.normfed], ["flwr", (s) => s.machine.flwr], ["torch", (s) => s.machine.torch],
+  ["Python", (s) => s.machine.python], ["GPU", (s) => s.machine.gpu], ["people at most", (s) => s.people], ["last heard", (s) => moment(s.heard)], ["fits", (s) => s.fits]];
+
+function fleet(sites) {
+  const table = el("table", { class: "fleet" }, el("thead", {}, el("tr", {}, ...FLEET.map(([title]) => el("th", {}, title)))));
+  for (const s of sites) {
+    const row = el("tr", {});
+    for (const [title, of] of FLEET) {
+      const value = of(s), empty = value === null || value === undefined || value === "";
+      const tone = title === "fits" ? { yes: "good", no: "bad" }[value] || "plain" : empty ? "plain" : "";
+      row.append(el("td", { "data-title": title, class: tone + (empty ? " empty" : "") }, empty ? "–" : String(value)));
+    }
+    const body = el("tbody", {}, row);
+    const notes = s.unfit.map((why) => ["bad", why]);
+    if (s.shut_out_next) notes.push(["look", `works with servers up to ${s.server_up_to}: update it before this server goes further`]);
+    for (const [tone, why] of notes) body.append(el("tr", { class: "why" }, el("td", { colspan: FLEET.length, class: tone }, why)));
+    table.append(body);
+  }
+  return table;
 }
 
 function chart(history) {
@@ -102,8 +124,9 @@ function show(state) {
   document.title = state.name + " – normfed monitor";
   document.getElementById("name").textContent = state.name;
   const down = Object.entries(state.services).filter(([, s]) => !s.pid).map(([name]) => name);
-  document.getElementById("server").textContent = `${state.address} · ${down.length ? "down: " + down.join(", ") : "server well"} · certificate for ${state.certificate_days} more days`;
+  document.getElementById("server").textContent = `${state.address} · normfed ${state.version}, protocol ${state.protocol} · ${down.length ? "down: " + down.join(", ") : "server well"} · certificate for ${state.certificate_days} more days`;
   document.getElementById("sites").replaceChildren(...(state.sites.length ? state.sites.map(site) : [el("p", { class: "empty" }, "No site is enrolled yet.")]));
+  document.getElementById("fleet").replaceChildren(state.sites.length ? fleet(state.sites) : el("p", { class: "empty" }, "No site is enrolled yet."));
   document.getElementById("runs").replaceChildren(...(state.runs.length ? state.runs.map(run) : [el("p", { class: "empty" }, "No runs yet.")]));
 }
 

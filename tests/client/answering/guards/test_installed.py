@@ -1,4 +1,4 @@
-"""The code that runs is the installed distribution's, of the server's version."""
+"""The code that runs is the installed distribution's, of a version that works with the server's."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from jobs import hospital, job
 import normfed_client
 from normfed_client.answering.guards import installed
 from normfed_common.foundation.errors import SiteCode, SiteError
+from normfed_common.foundation.versions import PROTOCOL
 from normfed_common.wire.requests import Describe
 
 Distribution = Callable[[dict[str, str]], None]
 
 
-def check(version: str) -> None:
+def check(version: str, protocol: int = PROTOCOL) -> None:
     folder = Path("nowhere")  # which this guard does not look at
     guard = installed.Installed(hospital(folder))
-    guard.inbound(job(folder, Describe(), new=True, version=version))
+    guard.inbound(job(folder, Describe(), new=True, version=version, protocol=protocol))
 
 
-def refusal(asked: str) -> SiteError:
+def refusal(asked: str, protocol: int = PROTOCOL) -> SiteError:
     with pytest.raises(SiteError) as caught:
-        check(asked)
+        check(asked, protocol)
     return caught.value
 
 
 @pytest.fixture
 def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Distribution]:
-    """A distribution of given files, as if it were the installed one of version 9."""
+    """A distribution of given files, as if it were the installed one of version 4.2.0."""
 
     def make(files: dict[str, str]) -> None:
         for name, text in files.items():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(text)
-        found = SimpleNamespace(files=list(files), locate_file=lambda file: tmp_path / file, version="9")
+        found = SimpleNamespace(files=list(files), locate_file=lambda file: tmp_path / file, version="4.2.0")
         monkeypatch.setattr(installed, "distribution", lambda _name: found)
         forget()
 
@@ -57,12 +58,22 @@ def client_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(normfed_client, "__file__", str(path))
 
 
-def test_the_installed_client_works_for_a_server_of_its_own_version_only() -> None:
-    check(version("normfed"))
-    for other in ("", "0.0.0", version("normfed") + ".post1"):
-        error = refusal(other)
-        assert error.code is SiteCode.VERSION_DIFFERS
-        assert error.detail == f"the server has {other}, this site {version('normfed')}"
+def test_the_installed_client_works_for_servers_at_most_one_minor_version_away(distribution: Distribution) -> None:
+    distribution({})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(installed, "_files", lambda: {Path(normfed_client.__file__).resolve()})
+        for other in ("4.2.0", "4.1.9", "4.3.0rc1", "4.2.0.post1"):
+            check(other)
+        for other in ("", "nonsense", "4.0.9", "4.4.0", "3.2.0", "5.2.0"):
+            error = refusal(other)
+            assert error.code is SiteCode.VERSION_DIFFERS
+            assert error.detail.startswith(f"this site has normfed 4.2.0, the server {other or 'says none'}: ")
+
+
+def test_the_installed_client_works_for_a_server_of_its_protocol_only() -> None:
+    error = refusal(version("normfed"), PROTOCOL + 1)
+    assert error.code is SiteCode.PROTOCOL_DIFFERS
+    assert error.detail == f"the server speaks {PROTOCOL + 1}, this site {PROTOCOL}"
 
 
 def test_a_client_of_a_bundle_is_refused_whatever_version_it_is_asked_for(
@@ -79,9 +90,9 @@ def test_a_client_of_a_bundle_is_refused_whatever_version_it_is_asked_for(
 def test_a_client_that_was_installed_from_a_wheel_is_among_its_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, distribution: Distribution
 ) -> None:
-    distribution({"normfed_client/__init__.py": "", "normfed-9.dist-info/METADATA": ""})
+    distribution({"normfed_client/__init__.py": "", "normfed-4.2.0.dist-info/METADATA": ""})
     client_at(tmp_path / "normfed_client" / "__init__.py", monkeypatch)
-    check("9")
+    check("4.2.1")
 
 
 def test_an_editable_installation_has_the_packages_in_its_source_folders(
@@ -90,9 +101,9 @@ def test_an_editable_installation_has_the_packages_in_its_source_folders(
     source = tmp_path / "source" / "client"
     client_at(source / "normfed_client" / "__init__.py", monkeypatch)
     distribution({"normfed.pth": f"import sys\n\n{tmp_path / 'gone'}\n{source}\n"})
-    check("9")
+    check("4.2.1")
     client_at(source / "another" / "__init__.py", monkeypatch)
-    assert refusal("9").code is SiteCode.NOT_INSTALLED
+    assert refusal("4.2.1").code is SiteCode.NOT_INSTALLED
 
 
 def test_a_blank_line_in_a_pth_file_does_not_stand_for_the_working_folder(
@@ -101,4 +112,4 @@ def test_a_blank_line_in_a_pth_file_does_not_stand_for_the_working_folder(
     client_at(tmp_path / "here" / "normfed_client" / "__init__.py", monkeypatch)
     monkeypatch.chdir(tmp_path / "here")
     distribution({"normfed.pth": "\n  \n"})
-    assert refusal("9").code is SiteCode.NOT_INSTALLED
+    assert refusal("4.2.1").code is SiteCode.NOT_INSTALLED
