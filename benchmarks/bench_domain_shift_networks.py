@@ -20,9 +20,9 @@ from typing import Any
 import yaml
 from common import machine
 
+from normfed_common.algorithms.arms import FEDERATED
 from normfed_server.results.layout import Difference
 from normfed_server.results.models import UNSEEN
-from normfed_server.sites.letterhead import FEDERATED
 from normfed_simulation.domain_shift.figures import OWN
 from normfed_simulation.domain_shift.layout import Compared, DomainShift, Gap, read
 from normfed_simulation.run_folder import shipped_study

@@ -24,6 +24,7 @@ from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.cohort import assign
 from normfed_client.imaging.preparation import prepare_all
 from normfed_client.imaging.preprocessing import Recipe
+from normfed_common.algorithms.arms import FEDERATED
 from normfed_common.foundation import seeds
 from normfed_common.studies import load_study
 from normfed_common.study.config import StudyConfig
@@ -35,7 +36,7 @@ from normfed_server.events.kinds import Event, RoundDone
 from normfed_server.events.log import EventLog, subscribe
 from normfed_server.runs.folder import begin
 from normfed_server.sites.asking import Asker
-from normfed_server.sites.letterhead import FEDERATED, Letterhead
+from normfed_server.sites.letterhead import Letterhead
 from normfed_server.sites.roster import Roster
 from normfed_simulation import run_folder as runs
 from normfed_simulation.engines.local import LocalGrid, identify

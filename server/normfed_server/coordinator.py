@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from flwr.serverapp import Grid
 
+from normfed_common.algorithms.arms import FEDERATED
 from normfed_common.algorithms.sharing import check_study
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation import digests, private, seeds
@@ -56,7 +57,7 @@ from normfed_server.results import layout
 from normfed_server.results import metrics as results
 from normfed_server.results.cohort_warnings import warnings
 from normfed_server.runs.folder import INITIAL, counts_only
-from normfed_server.sites.letterhead import FEDERATED, Letterhead
+from normfed_server.sites.letterhead import Letterhead
 from normfed_server.sites.participants import Participants
 from normfed_server.sites.roster import Roster
 from normfed_server.steps.catalogue import check_steps

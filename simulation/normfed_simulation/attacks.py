@@ -12,6 +12,7 @@ from enum import StrEnum
 import numpy as np
 from flwr.app import Message
 
+from normfed_common.algorithms.arms import LOCAL
 from normfed_common.foundation import seeds
 from normfed_common.foundation.errors import StudyError
 from normfed_common.learning.learner import NETWORK
@@ -20,7 +21,6 @@ from normfed_common.wire.answers import Trained
 from normfed_common.wire.compression import compress_update, expand_model, expand_update
 from normfed_common.wire.messages import decode_answer, decode_request, encode
 from normfed_common.wire.requests import TrainRound
-from normfed_server.arms.plan import LOCAL
 
 LONGER, FLIPPED = 100.0, -10.0
 

@@ -1,1 +1,1 @@
-"""What a hospital's people allow, one study at a time: what was asked, what they decided, and what their rules say."""
+"""What a hospital agrees to, one study at a time: what was asked, what would leave for it, what its people decided."""

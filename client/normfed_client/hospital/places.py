@@ -81,11 +81,16 @@ def coarsened(site: Site, model: NormativeModel, phase: str, sums: Arrays) -> tu
     fewest = min((count for count in having if count), default=0)
     if fewest >= rules.minimum_people_per_voxel or places.edge_mm >= rules.cube_mm:
         return sums, ()
-    note = (
-        f"Sums per voxel left as means of cubes of {rules.cube_mm:g} mm: they are over fewer people than the "
-        f"{rules.minimum_people_per_voxel} asked for by the site."
-    )
+    note = note_of_cubes(rules.cube_mm, rules.minimum_people_per_voxel)
     return averaged(sums, places, rules.cube_mm), (note,)
+
+
+def note_of_cubes(cube_mm: float, people: int) -> str:
+    """What is said of sums per voxel that leave as means of cubes."""
+    return (
+        f"Sums per voxel left as means of cubes of {cube_mm:g} mm: they are over fewer people than the {people} asked "
+        "for by the site."
+    )
 
 
 def _tissue(people: Sequence[Sequence[Entry]], beside: Sequence[np.ndarray]) -> Iterator[np.ndarray]:

@@ -132,6 +132,11 @@ class Learner:
         """What everybody should know about training on ``people`` people: fixed sentences, which leave the site."""
         return ()
 
+    def may_note(self) -> tuple[str, ...]:
+        """Every sentence that `notes` may ever say: a hospital lets no other leave. Those of one person and of several
+        by default."""
+        return tuple(dict.fromkeys((*self.notes(1), *self.notes(2))))
+
     def places(self, phase: str) -> Places | None:
         """The places in the brain that a phase keeps separate sums for; None where its sums are over whole brains."""
         return None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from normfed_common.algorithms.arms import FEDERATED
 from normfed_common.foundation.errors import DatasetError, StudyError
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.bounds import BELOW_MINIMUM
 from normfed_server.arms.plan import Arm, Plan
 from normfed_server.sites.description import SiteDescription
-from normfed_server.sites.letterhead import FEDERATED
 
 
 def check_training(plan: Plan, sites: Mapping[str, SiteDescription]) -> None:

@@ -7,27 +7,35 @@ that name exists, so in simulation only), and the baselines.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from normfed_common.algorithms.arms import (
+    FEDERATED,
+    LOCAL,
+    WITHOUT,
+    baselines,
+    compressed,
+    other_strategies,
+    repeated,
+    trainings,
+)
 from normfed_common.algorithms.sharing import needs_every_part
 from normfed_common.foundation.errors import StudyError
 from normfed_common.learning.entries import config_of, postprocessing_of
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
-from normfed_common.models.combined.pipeline import assemble, draws_anything
+from normfed_common.models.combined.pipeline import assemble
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN, Compression
 from normfed_common.wire.requests import Payload, Request
 from normfed_server.sites.description import POOLED, SiteDescription
-from normfed_server.sites.letterhead import FEDERATED, Letterhead
+from normfed_server.sites.letterhead import Letterhead
 from normfed_server.steps.catalogue import make_step
 
 Detail = Literal["full", "ranking"]
-LOCAL, WITHOUT = "local-", "without-"
-REPEAT = "~"  # before the number of a further training of the same arm
 
 
 @dataclass(frozen=True)
@@ -82,10 +90,10 @@ def make(study: StudyConfig, sites: Mapping[str, SiteDescription]) -> Plan:
     if study.comparisons.pooled and POOLED in sites:
         arms.insert(0, Arm(POOLED, study.model, (POOLED,), everywhere))
     ranked: dict[str, Detail] = dict.fromkeys(test, "ranking")
-    for name, strategy in _other_strategies(study).items():
+    for name, strategy in other_strategies(study).items():
         arms.append(_federated(name, study, strategy, train, ranked))
     for kind in study.comparisons.compressions:
-        arm = _federated(f"{study.strategy['name']}+{kind}", study, study.strategy, train, ranked)
+        arm = _federated(compressed(study, kind), study, study.strategy, train, ranked)
         arms.append(replace(arm, compression=kind))
     if study.comparisons.leave_one_site_out:
         arms += _without_one(study, train, test)
@@ -98,54 +106,17 @@ def make(study: StudyConfig, sites: Mapping[str, SiteDescription]) -> Plan:
     for repeat in range(1, trainings(study)):
         ranked_at = test if study.comparisons.leave_one_site_out else tuple(site for site in test if site not in train)
         arms += [_again(arm, repeat, ranked_at) for arm in arms if not arm.repeat]
-    arms += [Arm(name, entry, train, everywhere) for name, entry in _baselines(study).items()]
+    arms += [Arm(name, entry, train, everywhere) for name, entry in baselines(study).items()]
     return Plan(tuple(arms), _left_out(members, train, test, minimum))
-
-
-def trainings(study: StudyConfig) -> int:
-    """How often the study's model is trained: once where nothing is drawn, for every training is the same."""
-    return study.comparisons.repeats if draws_anything(study, study.model) else 1
 
 
 def baseline_titles(study: StudyConfig) -> dict[str, str]:
     """Baseline's arm to what people read: ``FLAIR intensity with the same post-processing``."""
-    titles = {name: _baseline_title(entry, study) for name, entry in _baselines(study).items()}
+    titles = {name: _baseline_title(entry, study) for name, entry in baselines(study).items()}
     times = Counter(titles.values())
     return {
         name: title if times[title] == 1 or title == name else f"{title} ({name})" for name, title in titles.items()
     }
-
-
-def _other_strategies(study: StudyConfig) -> dict[str, dict[str, Any]]:
-    """Arm to strategy, under the strategy's name."""
-    return _numbered((entry["name"], entry) for entry in study.comparisons.strategies)
-
-
-def _baselines(study: StudyConfig) -> dict[str, dict[str, Any]]:
-    """Arm to model; a baseline that is the study's own model over again, to the last voxel, is none."""
-    return _numbered(
-        (_baseline_name(entry, study), entry)
-        for entry in study.comparisons.baselines
-        if draws_anything(study, study.model) or not _same_maps(entry, study)
-    )
-
-
-def _same_maps(entry: dict[str, Any], study: StudyConfig) -> bool:
-    """Whether a baseline is the study's own model, and its maps are changed alike."""
-    return entry["name"] == study.model["name"] and (
-        (config_of(MODELS, entry), postprocessing_of(entry, study.postprocessing))
-        == (config_of(MODELS, study.model), postprocessing_of(study.model, study.postprocessing))
-    )
-
-
-def _numbered(entries: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """Entries by name, in order; a name that comes again is numbered: atlas, atlas#2, atlas#3."""
-    names: Counter[str] = Counter()
-    found: dict[str, dict[str, Any]] = {}
-    for name, entry in entries:
-        names[name] += 1
-        found[name if names[name] == 1 else f"{name}#{names[name]}"] = entry
-    return found
 
 
 def _federated(
@@ -197,7 +168,7 @@ def _again(arm: Arm, repeat: int, borrowing: tuple[str, ...]) -> Arm:
     """The same arm trained once more; local models are tested at home and at the sites that borrow them."""
     own = arm.name.removeprefix(LOCAL) if arm.name.startswith(LOCAL) else None
     where: dict[str, Detail] = {s: "ranking" for s in arm.evaluate if own is None or s == own or s in borrowing}
-    return replace(arm, name=f"{arm.name}{REPEAT}{repeat + 1}", evaluate=where, maps=False, repeat=repeat)
+    return replace(arm, name=repeated(arm.name, repeat), evaluate=where, maps=False, repeat=repeat)
 
 
 def _without_one(study: StudyConfig, train: tuple[str, ...], test: tuple[str, ...]) -> list[Arm]:
@@ -222,13 +193,6 @@ def _without_one(study: StudyConfig, train: tuple[str, ...], test: tuple[str, ..
         for left_out in train
         if left_out in test
     ]
-
-
-def _baseline_name(entry: dict[str, Any], study: StudyConfig) -> str:
-    """What the model calls itself, or its name in the study; and what is done to its maps where that is its own."""
-    name = MODELS[entry["name"]].title(config_of(MODELS, entry), study.data.modalities) or str(entry["name"])
-    own = postprocessing_of(entry, study.postprocessing)
-    return name if own == study.postprocessing else f"{name}+{own.title}"
 
 
 def _baseline_title(entry: dict[str, Any], study: StudyConfig) -> str:

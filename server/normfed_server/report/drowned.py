@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from normfed_server.arms.plan import LOCAL
+from normfed_common.algorithms.arms import LOCAL
 from normfed_server.report.findings import COMPARED, OURS, TITLES, verdict
 from normfed_server.report.lesions import AUROC, CHANCE, FEWEST_PATIENTS, beside_chance
 from normfed_server.report.promises import rounded

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from normfed_common.algorithms.arms import FEDERATED, LOCAL, WITHOUT, trainings
 from normfed_common.metrics.base import Metric
 from normfed_common.metrics.catalogue import chosen
 from normfed_common.metrics.summary import EVERYBODY, Summary, add, difference_interval, t_interval
@@ -17,7 +18,7 @@ from normfed_common.models.combined.pipeline import draws_anything
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.bounds import BELOW_MINIMUM
 from normfed_server.arms.evaluation import ArmResult
-from normfed_server.arms.plan import LOCAL, WITHOUT, Plan, baseline_titles, trainings
+from normfed_server.arms.plan import Plan, baseline_titles
 from normfed_server.arms.virtual_clock import Pace, hospital_time
 from normfed_server.events.rounds import RoundFigures
 from normfed_server.results.calibration import calibrated
@@ -45,7 +46,6 @@ from normfed_server.results.privacy import privacy_figures
 from normfed_server.results.unseen import unseen
 from normfed_server.sites.closing import missing
 from normfed_server.sites.description import POOLED, SiteDescription
-from normfed_server.sites.letterhead import FEDERATED
 from normfed_server.steps import progress as checkpoints
 from normfed_server.steps.progress import Progress
 

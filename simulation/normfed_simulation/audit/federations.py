@@ -15,6 +15,7 @@ from flwr.app import Message
 from normfed_client.evaluating.scoring import MODEL
 from normfed_client.imaging.bids import Visit, read_dataset
 from normfed_client.imaging.cohort import Roles, assign, select
+from normfed_common.algorithms.arms import FEDERATED
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode
@@ -27,7 +28,6 @@ from normfed_common.wire.compression import expand_model, expand_update
 from normfed_common.wire.messages import decode_answer, decode_request, error_code
 from normfed_common.wire.requests import Sums, TrainRound
 from normfed_server.runs.folder import INITIAL, Run, begin
-from normfed_server.sites.letterhead import FEDERATED
 from normfed_simulation import experiment
 
 EVERYBODY = "all sites together"

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from normfed_common.algorithms.arms import FEDERATED
 from normfed_common.foundation.files import write_text
 from normfed_common.study.domain_shift import NONE
 from normfed_server.report.rendering import templates
 from normfed_server.report.words import interval, number, signed
-from normfed_server.sites.letterhead import FEDERATED
 from normfed_simulation.domain_shift.layout import DomainShift, Share
 
 FILE = "domain-shift.html"

@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from normfed_common.algorithms.arms import trainings
 from normfed_common.foundation.errors import StudyError
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.postprocessing import PostprocessingConfig
 from normfed_common.study.privacy import PrivacyConfig
 from normfed_common.wire.bounds import BELOW_MINIMUM, ArmName
-from normfed_server.arms.plan import Arm, Plan, baseline_titles, make, trainings
+from normfed_server.arms.plan import Arm, Plan, baseline_titles, make
 from normfed_server.sites.description import SiteDescription
 
 MINIMUM = 2  # of the tiny study

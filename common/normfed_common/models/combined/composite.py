@@ -87,6 +87,10 @@ class Composite(NormativeModel):
         """Those of all learners."""
         return tuple(dict.fromkeys(note for learner in self._learners for note in learner.notes(people)))
 
+    def may_note(self) -> tuple[str, ...]:
+        """Those of all learners."""
+        return tuple(dict.fromkeys(note for learner in self._learners for note in learner.may_note()))
+
     def places(self, phase: str) -> Places | None:
         """Those of the phase's learner."""
         number, own = self._of(phase)

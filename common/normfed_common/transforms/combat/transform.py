@@ -37,7 +37,7 @@ from normfed_common.transforms.combat.config import CombatConfig
 from normfed_common.transforms.combat.features import TISSUES, Grid
 from normfed_common.transforms.combat.longitudinal import LongitudinalCombat
 from normfed_common.transforms.combat.matrices import Combat
-from normfed_common.transforms.combat.methods import MOMENTS, method_of
+from normfed_common.transforms.combat.methods import MOMENTS, NO_REFERENCE, ONCE, method_of
 from normfed_common.transforms.combat.people import MIDDLE, ages_of, covariates_of, rows_of
 from normfed_common.transforms.combat.rows import Rows
 from normfed_common.transforms.combat.scanners import (
@@ -133,6 +133,10 @@ class CombatTransform(EachModality):
         if self.alone:
             return (ALONE,)
         return tuple(dict.fromkeys(note for method in self.methods for note in method.notes()))
+
+    def may_note(self) -> tuple[str, ...]:
+        """All of them."""
+        return ALONE, NO_REFERENCE, ONCE
 
     def places(self, phase: str) -> Places | None:
         """None of the ages; those of the features."""

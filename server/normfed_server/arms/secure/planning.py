@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from normfed_common.algorithms.arms import FEDERATED
 from normfed_common.study.config import StudyConfig
 from normfed_server.arms.plan import Arm, Plan
-from normfed_server.sites.letterhead import FEDERATED
 from normfed_server.sites.secure import check_enough, why_no_sum
 
 

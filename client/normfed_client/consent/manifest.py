@@ -1,0 +1,236 @@
+"""What would leave a hospital for a study: what a person there reads and approves, and what the client is held to.
+
+It is worked out before a study runs and kept as a file in the hospital's folder. To read it nothing that computes is
+imported, so that the process that relays answers can hold them against it (`normfed_client.answering.departure`).
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from normfed_client.hospital.folder import Hospital
+from normfed_common.foundation import digests, private
+from normfed_common.foundation.errors import UserError
+from normfed_common.foundation.files import inside, write_text
+from normfed_common.study.base import Frozen
+from normfed_common.study.config import StudyConfig
+from normfed_common.study.federation import Compression
+from normfed_common.wire.requests import Task
+
+FOLDER = "manifests"
+OTHERS = "*"  # ends the name of an arm that there is one of for every other site
+
+Counts = Literal["", "all", "first"]
+
+
+class AtMost(Frozen):
+    """The length of an array where people's scans decide it."""
+
+    most: int = Field(ge=0)
+    of: str = Field(description="what is counted")
+
+
+Axis = int | AtMost
+
+
+class Row(Frozen):
+    """One array that leaves.
+
+    Parameters
+    ----------
+    what
+        In plain words.
+    shape
+        What it has at every site, or at most.
+    about
+        Whose scans it is made of: trained on, tested, held out.
+    counts
+        Which of its numbers are counts that are 0 or at least the minimum of people: all, or the first along the last
+        axis; none where that is not what they are.
+    """
+
+    array: str
+    what: str
+    dtype: str
+    shape: tuple[Axis, ...]
+    about: str
+    counts: Counts = ""
+
+    @property
+    def bytes(self) -> int:
+        """At most."""
+        return math.prod(axis if isinstance(axis, int) else axis.most for axis in self.shape) * _bytes_of(self.dtype)
+
+
+class Leaving(Frozen):
+    """One kind of answer.
+
+    Parameters
+    ----------
+    what
+        In plain words: ``training of siamese by fedavg``.
+    whose
+        Digest of the model's and the strategy's entries that a request names; empty where it may name any.
+    arms
+        Names of the study's models that are asked about so; one that ends in ``*`` stands for one per other site.
+    part
+        The phase of sums or rounds, or how thoroughly a model is tested.
+    turns
+        First and last round, or iteration; both 0 where there is one.
+    compression, masked
+        Of the arrays; masked arrays tell nothing but in the sum of several sites.
+    header
+        What is said beside arrays.
+    """
+
+    task: Task
+    what: str
+    whose: str
+    arms: tuple[str, ...]
+    part: str = ""
+    turns: tuple[int, int] = (0, 0)
+    compression: Compression = "none"
+    masked: bool = False
+    header: tuple[str, ...] = ()
+    rows: tuple[Row, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """Of the arrays of one answer, at most."""
+        return sum(row.bytes for row in self.rows)
+
+    @property
+    def times(self) -> int:
+        """How many such answers there are at most as the study goes, those of other sites' models apart."""
+        return self.often * sum(not arm.endswith(OTHERS) for arm in self.arms)
+
+    @property
+    def times_per_other_site(self) -> int:
+        """How many there are beside, for each other site that trains a model."""
+        return self.often * sum(arm.endswith(OTHERS) for arm in self.arms)
+
+    @property
+    def often(self) -> int:
+        """How many of each model."""
+        return self.turns[1] - self.turns[0] + 1
+
+    def is_of(self, arm: str) -> bool:
+        """Whether a request about a model of this name is answered so."""
+        return any(arm == name or (name.endswith(OTHERS) and arm.startswith(name[:-1])) for name in self.arms)
+
+
+class Manifest(Frozen):
+    """All that would leave a hospital for a study.
+
+    Parameters
+    ----------
+    study
+        Its name; ``study_digest`` is of all of it.
+    site, server
+        Who sends, and where to: the one address that is called.
+    normfed, plugins
+        Versions that it holds for.
+    minimum
+        Fewest people whom anything that leaves is about.
+    protection
+        In plain words: noise, masks, what the site does of its own accord.
+    notes
+        The only sentences that an answer may say of the method.
+    stays
+        In plain words, what never leaves.
+    """
+
+    study: str
+    study_digest: str
+    site: str
+    server: str
+    normfed: str
+    plugins: dict[str, str]
+    minimum: int
+    rounds: int
+    protection: tuple[str, ...]
+    notes: tuple[str, ...]
+    stays: tuple[str, ...]
+    leaving: tuple[Leaving, ...]
+
+    @property
+    def digest(self) -> str:
+        """Identifies it: what a person approves."""
+        return digests.of_json(self.model_dump(mode="json"))
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Every array of every kind of answer."""
+        return tuple(row for leaving in self.leaving for row in leaving.rows)
+
+    @property
+    def total_bytes(self) -> int:
+        """Of all arrays of all answers at most, those of other sites' models apart."""
+        return sum(leaving.bytes * leaving.times for leaving in self.leaving)
+
+
+def manifest_of(hospital: Hospital, study: StudyConfig) -> Manifest:
+    """What would leave this hospital for a study; no scan is opened. The same study and rules have the same manifest.
+
+    Parameters
+    ----------
+    study
+        Resolved.
+
+    Raises
+    ------
+    SiteError
+        If the hospital's rules refuse the study.
+    PluginError
+        If a plug-in that it needs is not let in, or what its model sends cannot be found out.
+    """
+    from normfed_client.consent.rows import made  # imports what computes
+
+    return made(hospital, study)
+
+
+def keep(hospital: Hospital, manifest: Manifest) -> Path:
+    """Write a manifest where the client finds it when the study runs."""
+    folder = hospital.folder / FOLDER
+    private.make_folder(folder)
+    path = inside(folder, f"{manifest.study_digest}.json")
+    write_text(path, manifest.model_dump_json(indent=1))
+    return path
+
+
+def kept(hospital: Hospital, study_digest: str) -> Manifest | None:
+    """The manifest that was kept of a study; None where there is none.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, or is of another study.
+    """
+    path = inside(hospital.folder / FOLDER, f"{study_digest}.json")
+    if not path.exists():
+        return None
+    return _read(path, path.stat().st_mtime_ns)
+
+
+def _bytes_of(dtype: str) -> int:
+    digits = "".join(letter for letter in dtype if letter.isdigit())
+    return int(digits) // 8
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, _mtime_ns: int) -> Manifest:
+    try:
+        found = Manifest.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise UserError(
+            f"{path}: not a manifest that this version of normfed keeps ({type(error).__name__}). Look at the study "
+            "again with `normfed site show`, and decide again."
+        ) from error
+    if found.study_digest != path.stem:
+        raise UserError(f"{path}: is the manifest of another study. Delete it, and decide on the study again.")
+    return found
