@@ -56,9 +56,7 @@ def gathered(
     told: list[tuple[str, str]] = []
     waiting = federation(study, patience_s=patience_s)
     asker = Asker(grid, threading.Event(), patience_s, forgiving=True)
-    found = Roster(
-        grid, asker, Letterhead(waiting), lambda: dict(grid.connected), tell=lambda *said: told.append(said)
-    )
+    found = Roster(grid, asker, Letterhead(waiting), lambda: dict(grid.connected), tell=lambda *said: told.append(said))
     found.wait_for_members(lambda: excused, lambda sites: None)
     return found, told
 
@@ -89,7 +87,7 @@ def test_the_others_go_on_once_patience_is_over_or_at_once_without_who_refused(
 
 
 def test_too_few_that_let_a_study_in_stop_the_run_with_everybodys_reason(study: StudyConfig) -> None:
-    codes = {site: (SiteCode.REFUSED_BY_HOSPITAL, math.inf) for site in "bc"}
+    codes = dict.fromkeys("bc", (SiteCode.REFUSED_BY_HOSPITAL, math.inf))
     with pytest.raises(RunError, match=r"2 of 4 sites can take part; at least 3 must\. b: refuses: a person at .*; c:"):
         gathered(study, Consenting(codes))
 
