@@ -130,6 +130,26 @@ def test_a_site_that_refuses_in_the_middle_is_left_out_of_the_round_and_asked_in
     assert [(e["site"], e["outcome"]) for e in events if e["event"] == "missing"] == [("c", "refused")]
 
 
+def test_a_site_that_approves_later_joins_between_two_rounds_and_each_round_says_that_it_was_without(
+    study: StudyConfig, tmp_path: Path
+) -> None:
+    grid = Consenting({"b": (SiteCode.AWAITS_APPROVAL, 4)})  # twice before the first round, twice in rounds
+    progress, history = run(
+        federation(study, rounds=4, patience_s=0.0),
+        grid,
+        tmp_path,
+        members=dict(grid.connected),
+        open=True,
+        sites="acd",
+    )
+    assert [entry["outcomes"]["b"] for entry in history] == ["refused", "refused", "took part", "took part"]
+    assert "code 250 AWAITS_APPROVAL" in history[0]["reasons"]["b"]
+    assert moved(study, progress) == pytest.approx(2 * mean_of(*"acd") + 2 * mean_of(*"abcd"), rel=1e-4)
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [(e["site"], e["round"]) for e in events if e["event"] == "joined"] == [("b", 3)]
+    assert [e["round"] for e in events if e["event"] == "missing"] == [1, 2]
+
+
 class Nightly(ScriptedGrid):
     """Site b answers the third time that it is asked for the same."""
 
