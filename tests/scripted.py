@@ -155,12 +155,16 @@ def run(
     wall_clock: bool = True,
     sites: str = "abcd",
     secret: bytes = b"",
+    members: dict[str, int] | None = None,
     **arm: Any,
 ) -> tuple[Progress, list[dict[str, Any]]]:
     identify()
-    asker = Asker(grid, threading.Event())
-    roster = Roster(grid, asker, Letterhead(study))
-    roster.wait_for(len(grid.connected))
+    asker = Asker(grid, threading.Event(), forgiving=members is not None)
+    roster = Roster(grid, asker, Letterhead(study), None if members is None else lambda: members)
+    if members is None:
+        roster.wait_for(len(grid.connected))
+    else:
+        roster.wait_for_members(frozenset, lambda sites: None)
     context = RunContext(
         Letterhead(study),
         roster,

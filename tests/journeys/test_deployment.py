@@ -25,6 +25,8 @@ from commands import assert_same, normfed, weights
 from flwr.cli.build import build_fab_from_files
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 
+from normfed_client.consent import deciding
+from normfed_client.consent.approvals import Approvals
 from normfed_client.hospital.bookkeeping.budget import spent
 from normfed_client.hospital.folder import open_hospital
 from normfed_client.operation import checking, joining
@@ -386,6 +388,31 @@ def test_a_site_joins_and_is_shut_out_while_a_run_goes_on(
     assert re.search(r"trained without d in (round|\d+ of 20 rounds)", entry.why)
     metrics = json.loads((federation.home.runs / run / "metrics.json").read_text())
     assert {s: r for s, r in metrics["missing"]["federated"].items() if s != "d"} == {}  # nobody else was disturbed
+
+
+def test_a_run_waits_for_a_site_until_a_person_there_approves(
+    federation: Rehearsal, small: StudyConfig, hospitals: Path
+) -> None:
+    asked = small.model_copy(update={"name": "approved"})
+    federation.join("e", hospitals, ("c",), floors(small) | {"approve_by_rule": []})
+    federation.start("e")
+    try:
+        federation.wait_for_sites(["e"])
+        run = federation.begin(asked, canary=False)
+        events = federation.home.runs / run / "events.jsonl"
+        _until(lambda: "code 250 AWAITS_APPROVAL" in _read(events))
+        hospital = open_hospital(federation.folder / "e")
+        (waiting,) = Approvals(hospital.folder).asked()
+        assert (waiting.digest, waiting.run) == (asked.digest, run)
+        assert not (hospital.state / run).exists()
+        deciding.decide(hospital, waiting.config(), "approved", "Dr. A")
+        entry = federation.wait(run, WITHIN_S)
+    finally:
+        admission.revoke(federation.home, "e")
+        federation.stop("e")
+    assert entry.state is State.FINISHED
+    rounds = [line for line in map(json.loads, _read(events).splitlines()) if line["event"] == "round"]
+    assert [line["outcomes"] for line in rounds] == [dict.fromkeys("abce", "took part")] * ROUNDS
 
 
 def _read(path: Path) -> str:

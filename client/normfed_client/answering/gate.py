@@ -21,7 +21,7 @@ from normfed_client.answering.guards import order
 from normfed_client.answering.job import Job
 from normfed_client.answering.journal import Journal
 from normfed_client.hospital.folder import HOME_VARIABLE, Hospital, of_environment
-from normfed_client.hospital.machine import computing
+from normfed_client.hospital.machine import bound_gpu, computing
 from normfed_client.hospital.outbox import Outbox, digest
 from normfed_client.hospital.simulated import SITES_VARIABLE, playing
 from normfed_client.recording.refusing import refused
@@ -133,6 +133,8 @@ def _answered(job: Job[Any], hospital: Hospital | None, work: Work) -> tuple[Ans
         journal.repeated(job.request)
         return job.kept
     begin = time.perf_counter()
+    if hospital is not None:
+        bound_gpu(job.site.device, hospital.config.gpu_memory_share)
     with computing(job.site.study, job.site.device), _quiet(job, SAID):
         found = work(job)
     for guard in reversed(guards):

@@ -17,7 +17,7 @@ from normfed_client.hospital.folder import HospitalConfig
 from normfed_client.hospital.policy import ApprovalRule, Policy
 from normfed_client.hospital.rules import ONLY_REFUSE, Rules
 from normfed_common.foundation import digests
-from normfed_common.foundation.errors import SiteCode, SiteError, StudyError
+from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN
 from normfed_common.study.validation import validate
@@ -54,7 +54,7 @@ def study_of_request(text: str) -> StudyConfig:
     """
     try:
         return validate(StudyConfig, json.loads(text), "request")
-    except (StudyError, ValueError, TypeError, RecursionError) as error:
+    except Exception as error:
         raise SiteError(SiteCode.STUDY_REFUSED, str(error)) from error
 
 

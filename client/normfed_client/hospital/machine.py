@@ -67,6 +67,12 @@ def computing(study: StudyConfig, device: torch.device) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def bound_gpu(device: torch.device, share: float) -> None:
+    """Let this process take at most a share of the GPU's memory; torch refuses what is beyond as if it were full."""
+    if device.type == "cuda":
+        torch.cuda.set_per_process_memory_fraction(share, device)
+
+
 @contextmanager
 def repeatable(device: torch.device) -> Iterator[None]:
     """On a GPU only kernels that give the same sums again, and no TF32 in the place of float32."""

@@ -56,9 +56,7 @@ def gathered(
     told: list[tuple[str, str]] = []
     waiting = federation(study, patience_s=patience_s)
     asker = Asker(grid, threading.Event(), patience_s, forgiving=True)
-    found = Roster(
-        grid, asker, Letterhead(waiting), lambda: dict(grid.connected), tell=lambda *said: told.append(said)
-    )
+    found = Roster(grid, asker, Letterhead(waiting), lambda: dict(grid.connected), tell=lambda *said: told.append(said))
     found.wait_for_members(lambda: excused, lambda sites: None)
     return found, told
 
@@ -89,7 +87,7 @@ def test_the_others_go_on_once_patience_is_over_or_at_once_without_who_refused(
 
 
 def test_too_few_that_let_a_study_in_stop_the_run_with_everybodys_reason(study: StudyConfig) -> None:
-    codes = {site: (SiteCode.REFUSED_BY_HOSPITAL, math.inf) for site in "bc"}
+    codes = dict.fromkeys("bc", (SiteCode.REFUSED_BY_HOSPITAL, math.inf))
     with pytest.raises(RunError, match=r"2 of 4 sites can take part; at least 3 must\. b: refuses: a person at .*; c:"):
         gathered(study, Consenting(codes))
 
@@ -130,6 +128,26 @@ def test_a_site_that_refuses_in_the_middle_is_left_out_of_the_round_and_asked_in
     assert moved(study, progress) == pytest.approx(2 * mean_of(*"abcd") + mean_of(*"abd"), rel=1e-4)
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert [(e["site"], e["outcome"]) for e in events if e["event"] == "missing"] == [("c", "refused")]
+
+
+def test_a_site_that_approves_later_joins_between_two_rounds_and_each_round_says_that_it_was_without(
+    study: StudyConfig, tmp_path: Path
+) -> None:
+    grid = Consenting({"b": (SiteCode.AWAITS_APPROVAL, 4)})  # twice before the first round, twice in rounds
+    progress, history = run(
+        federation(study, rounds=4, patience_s=0.0),
+        grid,
+        tmp_path,
+        members=dict(grid.connected),
+        open=True,
+        sites="acd",
+    )
+    assert [entry["outcomes"]["b"] for entry in history] == ["refused", "refused", "took part", "took part"]
+    assert "code 250 AWAITS_APPROVAL" in history[0]["reasons"]["b"]
+    assert moved(study, progress) == pytest.approx(2 * mean_of(*"acd") + 2 * mean_of(*"abcd"), rel=1e-4)
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [(e["site"], e["round"]) for e in events if e["event"] == "joined"] == [("b", 3)]
+    assert [e["round"] for e in events if e["event"] == "missing"] == [1, 2]
 
 
 class Nightly(ScriptedGrid):
