@@ -78,7 +78,8 @@ def test_what_was_asked_answered_and_refused_is_recorded_on_both_sides_and_nothi
     reply = both.ask("train.sums", phase="moments")
     assert both.ask("train.sums", phase="moments").has_content()  # again: from the outbox
     other = study(model=ATLAS, federation={"minimum_cohort": 1})
-    assert error_code(server.ask("query.describe", other)) is SiteCode.MINIMUM_TOO_LOW
+    reply_to_other = server.ask("query.describe", other, heads=both.books.heads("north"))
+    assert error_code(reply_to_other) is SiteCode.MINIMUM_TOO_LOW
     assert server.send("train.evil", _request().content).has_error()
     assert server.send("train.sums", RecordDict()).has_error()
 

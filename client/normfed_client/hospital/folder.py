@@ -8,6 +8,7 @@ HOME/
     people.secret       decides who trains and who tests; stands for people's names in releases.sqlite
     releases.sqlite     over whom anything was ever released; back it up with people.secret
     ledger.sqlite       what was spent of people's privacy; back it up with the others, always the newest
+    audit.jsonl         what was asked, answered, refused and decided, signed with site.key; back it up
     outbox/<run>/       answers, on disk before they are sent
     checkpoints/<run>/  training in the middle of a round
     state/<run>/        maps, people's figures, personal parts of models, secrets of a secure sum under way, site.log

@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import resource
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -340,6 +343,27 @@ def test_a_loss_that_a_person_accepted_is_a_remark(chain: Chain, lines: list[byt
 )
 def test_people_are_told_in_classes(people: int, told: str) -> None:
     assert people_class(people) == told
+
+
+def test_the_script_of_the_guide_verifies_without_normfed(tmp_path: Path, lines: list[bytes], key: SigningKey) -> None:
+    guide = (Path(__file__).parents[3] / "deploy" / "guides" / "audit.md").read_text()
+    (script,) = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    (tmp_path / "north.pub").write_text(key.line + " normfed north\n")
+    (tmp_path / "verify.py").write_text(script)
+    first, second = (Record.model_validate_json(line) for line in lines[:2])
+    forged = second.model_copy(update={"signature": first.signature})
+    tampered = {
+        "6 records, head": lines,
+        "record 3 was edited": [*lines[:2], lines[2].replace(b'"before":""', b'"before":"ab"'), *lines[3:]],
+        "record 4 does not follow record 2": lines[:2] + lines[3:],
+        "record 2 was not signed": [lines[0], forged.line(), *lines[2:]],
+    }
+    for told, written in tampered.items():
+        (tmp_path / "north.jsonl").write_bytes(b"".join(written))
+        given = [sys.executable, "-I", "verify.py", "north.jsonl", "north.pub"]
+        ended = subprocess.run(given, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert told in ended.stdout + ended.stderr
+        assert ended.returncode == (0 if written is lines else 1)
 
 
 def test_the_command_verifies_with_a_file_and_a_public_key_alone(
