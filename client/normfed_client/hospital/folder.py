@@ -9,6 +9,7 @@ HOME/
     releases.sqlite     over whom anything was ever released; back it up with people.secret
     ledger.sqlite       what was spent of people's privacy; back it up with the others, always the newest
     decisions.json      which studies people here approved or refused; asked/: the studies that were asked for
+    audit.jsonl         what was asked, answered, refused and decided, signed with site.key; back it up
     outbox/<run>/       answers, on disk before they are sent
     checkpoints/<run>/  training in the middle of a round
     state/<run>/        maps, people's figures, personal parts of models, secrets of a secure sum under way, site.log

@@ -35,7 +35,7 @@ from normfed_common.foundation.files import is_full
 from normfed_common.wire.head import Head
 
 FILE = "audit.jsonl"
-LOOKED_BACK = 1000  # records, for the last head of the server
+LOOKED_BACK = 1000  # records, for what was said of heads
 
 
 class Audit:
@@ -111,9 +111,9 @@ class Audit:
         lost = [r.content.head for r in self.chain.records() if isinstance(r.content, LossAccepted)]
         if any(head.chain == known.chain and head.records <= known.records for known in lost):
             return ""
-        last = next(self.chain.backwards(), None)
-        if last is None or last.content != Contradicted(head=head):
-            self.append(Contradicted(head=head))
+        told = Contradicted(head=head)
+        if not any(record.content == told for record in islice(self.chain.backwards(), LOOKED_BACK)):
+            self.append(told)
         return (
             f"{self.chain.path}: is an old copy, or was cut: {why}. Restore the newest copy; if it is lost: "
             "normfed site audit --accept-loss, which says so in the audit."

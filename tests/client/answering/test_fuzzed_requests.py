@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from attacker import EXAMPLES, PAYLOADS
+from audited import furnish
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, Metadata, MetricRecord, RecordDict
 from flwr.common.serde import message_to_proto
 from hypothesis import HealthCheck, given, settings
@@ -69,6 +70,7 @@ def test_an_unknown_type_of_message_and_one_that_cannot_be_parsed_kill_no_worker
 ) -> None:
     config = HospitalConfig(site="a", server="fed.example.org:8000", data=tmp_path, bundles=(LISTED,))
     yaml_settings.write(tmp_path / "site.yaml", config)
+    furnish(tmp_path)
     runner = Runner(open_hospital(tmp_path), "127.0.0.1:9")
     broken = message("train.round", RecordDict({"x": ConfigRecord({"y": 1})}))
     broken.content.config_records["x"].__dict__["_data"] = {"y": object()}  # no protobuf has a place for it
