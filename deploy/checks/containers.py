@@ -95,9 +95,11 @@ class Containers:
         once = ("run", "--rm", "-T", "-v", f"{invitation}:/invitation.yaml:ro")
         self.of(site, *once, "site", "join", "/invitation.yaml", "--data", "/data", "--owns", site)
         # The tiny hospitals have fewer people than a real one asks for.
-        lower = "printf 'minimum_people: 2\\nminimum_people_per_voxel: 2\\n' >> site/site.yaml; cat site/*.pub"
-        public = self.of(site, "run", "--rm", "-T", "--entrypoint", "sh", "site", "-c", lower)
-        key = next(line for line in public.splitlines() if line.startswith("ecdsa"))
+        lower = "sed -i -E 's/^(minimum_people(_per_voxel)?): .*/\\1: 2/' site/site.yaml && cat site/*.pub"
+        said = self.of(site, "run", "--rm", "-T", "--entrypoint", "sh", "site", "-c", lower)
+        key = next((line for line in said.splitlines() if line.startswith("ecdsa")), None)
+        if key is None:
+            raise SystemExit(f"{site}: no key in {said}")
         write = f"cat > /tmp/{site}.pub; normfed server accept --yes /tmp/{site}.pub"
         container = self.of("server", "ps", "-q", "server").strip().splitlines()[-1]
         self.run("docker", "exec", "-i", container, "sh", "-c", write, given=(key + "\n").encode())

@@ -6,7 +6,8 @@ kit=$(cd "$(dirname "$0")" && pwd)
 environment=${1:-/opt/normfed}/.venv
 python=${PYTHON:-python3}
 
-(cd "$kit" && sha256sum --check --strict --quiet SHA256SUMS) || {
+# In an image only a part of the kit is there, and pip checks the wheels alone.
+[ ! -e "$kit/SHA256SUMS" ] || (cd "$kit" && sha256sum --check --strict --quiet SHA256SUMS) || {
   echo "Something in $kit is not what was packed. Copy the kit anew." >&2
   exit 2
 }

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from normfed_client.operation.cli import site
 from normfed_common.foundation.errors import SiteCode
+from normfed_deploy.cli import deploy
+from normfed_server.console.cli import server
 
 ROOT = Path(__file__).parents[2]
 GUIDES = ROOT / "deploy" / "guides"
@@ -42,3 +45,11 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     inside = [(page.parent / target, anchor) for target, anchor in links if "://" not in target]
     assert [str(target) for target, _ in inside if not target.exists()] == []
     assert [anchor for target, anchor in inside if anchor and anchor not in anchors(target)] == []
+
+
+def test_every_command_that_an_it_department_is_told_is_one() -> None:
+    groups = {"site": site, "server": server, "deploy": deploy}
+    known = {(name, c.name or c.callback.__name__) for name, app in groups.items() for c in app.registered_commands}  # type: ignore[union-attr]
+    told = re.findall(r"\bnormfed (site|server|deploy) ([a-z-]+)", (GUIDES / "it-department.md").read_text())
+    assert len(told) > 8
+    assert set(told) <= known
