@@ -16,6 +16,7 @@ from typing import Any
 
 from flwr.app import Context, Message
 
+from normfed_client.answering import departure
 from normfed_client.answering.guards import order
 from normfed_client.answering.job import Job
 from normfed_client.answering.journal import Journal
@@ -68,7 +69,10 @@ def guarded(message: Message, context: Context, work: Work) -> Message:
         hospital = of_environment()
         job = _asked_of(hospital, context, request, arrays)
         with told(partial(Journal(job.config.output).damaged, request.task)), _plugins_of(hospital):
-            return answer(message, *_counted(hospital, *_answered(job, hospital, work)))
+            reply = answer(message, *_counted(hospital, *_answered(job, hospital, work)))
+            if hospital is not None:
+                departure.check(hospital, message, reply)
+            return reply
     except Exception as error:  # noqa: BLE001  (the gate: nothing may pass)
         code = SiteCode.INTERNAL
         with suppress(Exception):  # an error that cannot even be looked at, or written down, is refused as well

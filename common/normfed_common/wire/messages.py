@@ -51,7 +51,7 @@ def decode_request(message: Message) -> tuple[Request, Arrays]:
     WireError
         If it breaks the protocol.
     """
-    return _header(message, Request), _arrays(message.content)
+    return header_of(message, Request), _arrays(message.content)
 
 
 def decode_answer(message: Message, consume: bool = False) -> tuple[Answer, Arrays]:
@@ -67,7 +67,7 @@ def decode_answer(message: Message, consume: bool = False) -> tuple[Answer, Arra
     WireError
         If it breaks the protocol.
     """
-    return _header(message, Answer), _arrays(message.content, consume)
+    return header_of(message, Answer), _arrays(message.content, consume)
 
 
 def requests(nodes: Mapping[str, int], header: Request, arrays: Arrays) -> dict[str, Message]:
@@ -86,7 +86,7 @@ def request(node: int, header: Request, arrays: ArrayRecord) -> Message:
 
 def stamped(message: Message, ledger: Counter) -> Message:
     """The same request with the counter of the site's ledger; it shares the arrays."""
-    header = _header(message, Request).model_copy(update={"ledger": ledger})
+    header = header_of(message, Request).model_copy(update={"ledger": ledger})
     record = RecordDict(
         {"header": ConfigRecord({"json": header.model_dump_json()}), "arrays": _record(message.content)}
     )
@@ -99,14 +99,14 @@ def ledger_of(message: Message) -> Counter | None:
     if not message.has_content():
         return None
     try:
-        return _header(message, Answer).ledger
+        return header_of(message, Answer).ledger
     except WireError:
         return None
 
 
 def asked(message: Message) -> Request:
     """What a request of ours asks for, without its arrays."""
-    return _header(message, Request)
+    return header_of(message, Request)
 
 
 def size_of(message: Message) -> int:
@@ -141,7 +141,14 @@ def error_code(message: Message) -> SiteCode:
         return SiteCode.INTERNAL
 
 
-def _header(message: Message, kind: type[Header]) -> Header:
+def header_of(message: Message, kind: type[Header]) -> Header:
+    """The header of a message, without its arrays.
+
+    Raises
+    ------
+    WireError
+        If it breaks the protocol.
+    """
     record = message.content
     if set(record) != {"header", "arrays"} or set(record.config_records.get("header", {})) != {"json"}:
         raise WireError(f"a message holds {len(record)} records; expected arrays and header")
