@@ -38,6 +38,7 @@ from normfed_server.arms.secure.planning import restricted
 from normfed_server.arms.training import ArmTraining
 from normfed_server.events.damage import put_aside
 from normfed_server.events.kinds import (
+    AskedAgain,
     Connecting,
     Evaluated,
     Failed,
@@ -84,6 +85,7 @@ class Coordinator:
         self.stop = threading.Event()
         self.letterhead = Letterhead(self.study, folder.name, plugins)
         self.asker = participants.asker(grid, self.stop, self.study)
+        self.asker.asked_again = lambda site, why: self.events.say(AskedAgain(site=site, why=why))
 
     def run(self) -> None:
         """Train and evaluate everything, then write `metrics.json` and `model.safetensors`; or write `statistics.json`
@@ -103,7 +105,7 @@ class Coordinator:
     def _count(self, roster: Roster) -> None:
         """Write the cohorts in figures, `statistics.json`; nothing is trained."""
         sites = {site: People(**vars(described)) for site, described in roster.sites.items()}
-        self.events.say(Planned(arms=(), sites=sites, left_out=dict(roster.set_aside)))
+        self.events.say(Planned(arms=(), sites=sites, left_out=roster.set_aside | roster.not_let_in()))
         found = cohorts.gathered(self._context(roster), self.folder / ARMS / ARM, self.participants.deployed)
         figures = statistics.assemble(self.study, found, roster.sites)
         told = figures.model_copy(update={"warnings": warnings(figures, self.study, roster.sites)})
@@ -126,8 +128,7 @@ class Coordinator:
     def _run(self, roster: Roster) -> None:
         sites = dict(roster.sites)
         plan, without = restricted(make(self.study, sites), self.study, self.participants.deployed)
-        aside = {site: f"takes no part: {why}" for site, why in roster.set_aside.items()}
-        plan = replace(plan, left_out={**plan.left_out, **aside})
+        able, plan = plan, _leaving_out(plan, roster)
         check_training(plan, sites)
         check_testing(plan, sites, self.study, self.participants.deployed)
         context = self._context(roster)
@@ -140,6 +141,7 @@ class Coordinator:
             self.events.say(Failed(arm=arm, why=why))
         finished, failed = self._run_arms(plan, context)
         failed |= without
+        plan = _leaving_out(able, roster)  # some joined later
         found = results.assemble(self.study, plan, sites, finished, failed, self.folder / ARMS, context.pace)
         named.save(self.folder / "model.safetensors", *named.read(self._path(FEDERATED, "model")))
         if (normal := finished[FEDERATED].normal_voxels) is not None:
@@ -285,6 +287,12 @@ class Coordinator:
 
     def _path(self, arm: str, what: str) -> Path:
         return self.folder / ARMS / arm / f"{what}.safetensors"
+
+
+def _leaving_out(plan: Plan, roster: Roster) -> Plan:
+    """A plan with the sites that are not there by their own answers, as of now."""
+    reasons = roster.set_aside | roster.not_let_in()
+    return replace(plan, left_out=plan.left_out | {site: f"takes no part: {why}" for site, why in reasons.items()})
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""What a hospital agrees to: what would leave it, as a person reads it before, and as the client holds itself to."""
+"""What a hospital agrees to, one study at a time: what was asked, what would leave for it, what its people decided."""

@@ -33,6 +33,8 @@ from normfed_common.metrics.tissue import tissue_classes
 from normfed_common.privacy import disclosure
 from normfed_common.wire.evaluation import CommonEdges
 
+IMAGE_AUROC = "image_auroc"  # no metric of one scan, but of all people's
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -69,6 +71,27 @@ class Evaluation:
     def metrics(self) -> tuple[Metric, ...]:
         """What the study computes of a scan."""
         return catalogue.chosen(self.site.study.evaluation.metrics)
+
+    def _may_leave(self, metric: str) -> bool:
+        """Whether the hospital lets a figure leave, by its name."""
+        listed = self.site.custody.rules.metrics if self.site.custody else None
+        return listed is None or metric in listed
+
+    @cached_property
+    def _counts_leave(self) -> bool:
+        """Whether counts by score may that figures over all sites are made of: these are as good as the figures."""
+        return all(metric.merged is None or self._may_leave(metric.name) for metric in self.metrics)
+
+    @cached_property
+    def _fewest(self) -> int:
+        """Of people, over whom a metric's sums leave a hospital."""
+        rules = self.site.custody.rules if self.site.custody else None
+        return max(self.minimum, (rules.minimum_people_per_metric if rules else None) or 0)
+
+    def _something_leaves(self, metrics: Sequence[Metric]) -> None:
+        if not any(self._may_leave(metric.name) for metric in metrics):
+            asked = ", ".join(metric.name for metric in metrics)
+            raise SiteError(SiteCode.POLICY_REFUSED, f"metrics of site.yaml lists none of those asked for: {asked}")
 
     @cached_property
     def test(self) -> list[Case]:
@@ -130,8 +153,13 @@ class Evaluation:
             kept = self._normal_voxels(case)
             held_out.add(case.visit.participant.subject, self._clipped(case)[kept], self._classes(case)[kept])
         people = histograms.coarse_counts(self._people_scores(self.held_out), low, high)
-        told = {"normal": normal.told(), "lesion": lesion.told(), "held_out": held_out.told()}
+        told = {"normal": normal.told(), "lesion": self._counted(lesion), "held_out": held_out.told()}
         return {**told, "held_out_people": people}
+
+    def _counted(self, histogram: Histogram) -> np.ndarray:
+        """Counts as they leave; none where the hospital lets no figure leave that is made of them."""
+        found = histogram.told()
+        return found if self._counts_leave else np.zeros_like(found)
 
     def measure(self, common: CommonEdges, threshold: float, maps: bool) -> Measured:
         """All figures of the site.
@@ -150,6 +178,7 @@ class Evaluation:
         SiteError
             If there are more edges than this study asks with.
         """
+        self._something_leaves(self.metrics)
         edges = common.edges
         most = 2 * self.site.study.evaluation.bins + 2
         if len(edges) > most:
@@ -175,14 +204,16 @@ class Evaluation:
             if maps:
                 self._write_maps(case, common, places)
         self._keep(rows)
+        ranked = self._may_leave(IMAGE_AUROC)
+        held_out, ill = (self.held_out, self.ill) if ranked else ([], [])
         return Measured(
             summary=self._summarise(rows),
-            normal=normal.told(),
-            lesion=lesion.told(),
-            regions=regions.told(),
-            normal_people=histograms.count(self._people_scores(self.held_out), edges),
-            patients=histograms.count(np.array(list(told.values())), edges),
-            image_auroc=subjects.image_auroc(*(self._persons(scans) for scans in (self.held_out, self.ill))),
+            normal=self._counted(normal),
+            lesion=self._counted(lesion),
+            regions=self._counted(regions),
+            normal_people=histograms.count(self._people_scores(held_out), edges),
+            patients=histograms.count(np.array([told[case.visit.name] for case in ill]), edges),
+            image_auroc=subjects.image_auroc(*(self._persons(scans) for scans in (held_out, ill))),
         )
 
     def close(self) -> None:
@@ -192,8 +223,9 @@ class Evaluation:
 
     def rank(self, entry: dict[str, Any], arrays: Arrays) -> Summary:
         """Threshold-free figures only, in one step: how a model of another site does here."""
-        model = self._kept.model(entry, arrays)
         ranking = [metric for metric in self.metrics if metric.needs == "scores"]
+        self._something_leaves(ranking)
+        model = self._kept.model(entry, arrays)
         rows = [
             figures(
                 ranking,
@@ -206,11 +238,11 @@ class Evaluation:
     def _summarise(self, rows: list[dict[str, float]]) -> Summary:
         study, kinds = self.site.study, [case.kind for case in self.test]
         people = [case.visit.participant.subject for case in self.test]
-        groups = reportable_groups(kinds, people, self.site.minimum)
+        groups = reportable_groups(kinds, people, max(self.site.minimum, self._fewest))
         if self.site.custody is not None:
             groups = (EVERYBODY, *(kind for kind in groups[1:] if self._may_tell(kind)))
         resamplings = study.evaluation.bootstrap if self.minimum == 1 else 0
-        return summarise(
+        found = summarise(
             rows,
             kinds,
             groups,
@@ -218,9 +250,15 @@ class Evaluation:
             study.seed,
             self.site.config.name,
             people=people,
-            minimum=self.minimum,
+            minimum=self._fewest,
             metrics=self.metrics,
         )
+        leaves = np.array([self._may_leave(metric.name) for metric in self.metrics])
+        moments, bootstrap = (
+            np.where(leaves[:, None], found.moments, 0.0),
+            np.where(leaves[:, None, None], found.bootstrap, 0.0),
+        )
+        return Summary(found.groups, moments, bootstrap, found.metrics)
 
     def _may_tell(self, kind: str) -> bool:
         """Whether a kind of lesion may be reported apart, after all that was reported before."""

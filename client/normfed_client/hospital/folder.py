@@ -8,6 +8,7 @@ HOME/
     people.secret       decides who trains and who tests; stands for people's names in releases.sqlite
     releases.sqlite     over whom anything was ever released; back it up with people.secret
     ledger.sqlite       what was spent of people's privacy; back it up with the others, always the newest
+    decisions.json      which studies people here approved or refused; asked/: the studies that were asked for
     outbox/<run>/       answers, on disk before they are sent
     checkpoints/<run>/  training in the middle of a round
     state/<run>/        maps, people's figures, personal parts of models, secrets of a secure sum under way, site.log
@@ -30,6 +31,7 @@ from normfed_client.hospital.bookkeeping.counting import Signer
 from normfed_client.hospital.bookkeeping.ledger import Ledger
 from normfed_client.hospital.config import DEVICE, SiteConfig
 from normfed_client.hospital.people import PeopleSecret
+from normfed_client.hospital.policy import Policy
 from normfed_client.hospital.releases import Releases
 from normfed_client.hospital.rules import CustodyConfig, Rules
 from normfed_common.deployment import settings
@@ -65,7 +67,8 @@ class Client(Frozen):
         description="installed plug-ins that are let in, as name: 'version'; nothing of any other is ever imported",
     )
     ca: str = Field("ca.crt", description="certificates that the server's must be signed by, PEM")
-    device: str = Field("auto", pattern=DEVICE)
+    device: str = Field("auto", pattern=DEVICE, description="auto, cpu (no GPU is ever used), cuda, or cuda:1")
+    gpu_memory_share: float = Field(1.0, gt=0, le=1, description="of the GPU's memory, that training may take at most")
     keep_days: float = Field(
         14.0, gt=0, le=365, description="answers, and scores that wait for more questions, are kept for so long at most"
     )
@@ -73,7 +76,7 @@ class Client(Frozen):
     power_w: float = Field(150.0, gt=0, le=10_000, description="what the machine draws while it trains, for estimates")
 
 
-class HospitalConfig(Rules, BudgetRules, Client):
+class HospitalConfig(Policy, Rules, BudgetRules, Client):
     """What a hospital decides for itself: `site.yaml`."""
 
 

@@ -16,6 +16,7 @@ from normfed_common.privacy.spending import steps_of
 from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import SiteName, SubjectName
+from normfed_common.study.evaluation import MetricName
 
 # Decide whether an answer leaves, and change nothing in it: with others the answer is the same, and has the same noise.
 ONLY_REFUSE = frozenset(
@@ -30,6 +31,7 @@ ONLY_REFUSE = frozenset(
         "largest_cache_gb",
         "largest_message_mb",
         "longest_task_hours",
+        "most_threads",
         "peers",
         "minimum_sites_in_sum",
         "noise_from_sites",
@@ -76,6 +78,7 @@ class Rules(Frozen):
     lesion_margin_mm: float = Field(
         6.0, ge=0, le=100, description="how far from a lesion tissue is normal; a study must have the same"
     )
+    most_threads: int = Field(64, ge=1, le=64, description="most CPU threads that a study may ask for")
     most_recipes: int = Field(
         20, ge=1, le=10_000, description="ways of preparing scans (preprocessing of a study) that are ever served"
     )
@@ -107,6 +110,20 @@ class Rules(Frozen):
         True,
         description="whether statistics of the people in a study may leave before anything is trained: tables of ages, "
         "sexes, scanners, volumes and intensities over minimum_people at least, with noise where the study has epsilon",
+    )
+    metrics: tuple[MetricName, ...] | None = Field(
+        None,
+        max_length=200,
+        description="figures of evaluation that may leave, such as [dice, auroc, image_auroc]; of others the sums "
+        "stay, and so do the counts that auroc and its like over all sites are made of, unless all of these are "
+        "listed; counts of normal voxels by score, for thresholds, leave with any; null: all may; []: nothing is "
+        "evaluated",
+    )
+    minimum_people_per_metric: int | None = Field(
+        None,
+        ge=2,
+        le=10_000,
+        description="sums of a figure over fewer people than this do not leave, where that is more than minimum_people",
     )
     require_secure_aggregation: bool = Field(False, description="whether a study without secure aggregation is refused")
 
@@ -194,6 +211,7 @@ class Rules(Frozen):
         return [
             ("most_rounds", federation.rounds, self.most_rounds),
             ("most_epochs", max(epochs), self.most_epochs),
+            ("most_threads", federation.threads_per_site, self.most_threads),
             ("most_samples_per_person", _samples(study), self.most_samples_per_person),
         ]
 

@@ -32,6 +32,7 @@ from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import DataConfig
 from normfed_common.study.roles import ROLES, Role
+from normfed_common.study.validation import validate
 
 ILL = "ill"  # the kind of people whose group has no name that a figure can carry
 LONGEST_KINDS = 100  # characters, as a message holds them
@@ -295,9 +296,15 @@ def site_for(config: SiteConfig, study_json: str, _plugins: tuple[tuple[str, str
         If it needs a plug-in that is not let in, or cannot be used.
     """
     try:
-        study = resolve(json.loads(study_json), "request")
+        raw = json.loads(study_json)
+        study = resolve(raw, "request")
     except PluginError:
         raise
     except Exception as error:
         raise SiteError(SiteCode.STUDY_REFUSED, str(error)) from error
+    if config.custody is not None and study != validate(StudyConfig, raw, "request"):
+        # People here decided on what the text says, not on what a version fills in.
+        raise SiteError(
+            SiteCode.STUDY_REFUSED, "the request's study leaves out what its models' defaults would fill in"
+        )
     return Site(config, study)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from normfed_client.hospital.folder import DEFAULT, open_hospital
+from normfed_client.operation.commands import approving
 from normfed_common.deployment.terminal import print_wrapped
 from normfed_common.foundation.errors import UserError
 from normfed_common.wording.terminal_text import plain
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 INDENT = 15  # of what was found, in columns
 
 site = typer.Typer(help="A hospital's client: join a federation, check, start it.", no_args_is_help=True)
+
+approving.add_to(site)
 
 Home = Annotated[Path, typer.Option("--home", help="The site's folder.", envvar="NORMFED_SITE_HOME")]
 
@@ -55,7 +58,8 @@ def join(
         f"The key {home / 'site.key'} never leaves this machine. What this hospital allows is in "
         f"{home / 'site.yaml'}.\n"
         "Back up people.secret, releases.sqlite and ledger.sqlite together: without them nothing leaves.\n"
-        "Next: normfed site check, then normfed site start",
+        "Next: normfed site check, then normfed site start. No study runs here before a person approved it: "
+        "normfed site asked lists what was asked for, normfed site show and normfed site approve decide.",
         soft_wrap=True,
     )
     for finding in counted_apart(open_hospital(home)):

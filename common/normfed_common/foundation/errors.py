@@ -113,6 +113,10 @@ class SiteCode(IntEnum):
     COVARIATES_UNKNOWN = 241
     AGES_APART = 242
     NOTHING_PAIRED = 245
+    AWAITS_APPROVAL = 250
+    REFUSED_BY_HOSPITAL = 251
+    POLICY_REFUSED = 252
+    OUT_OF_HOURS = 253
     UNDECLARED = 255
 
     @property
@@ -124,6 +128,11 @@ class SiteCode(IntEnum):
     def of_the_study(self) -> bool:
         """Whether what the study asks for is refused: no other answer will come before there is another study."""
         return self in _OF_THE_STUDY
+
+    @property
+    def of_consent(self) -> bool:
+        """Whether people at the hospital decided so, or have not decided yet: no fault, nor a reason to stop others."""
+        return self in _OF_CONSENT
 
 
 _SENTENCES = {
@@ -180,6 +189,11 @@ _SENTENCES = {
     "cannot tell age from scanner; the site's own log says which",
     SiteCode.NOTHING_PAIRED: "nobody at the site, or fewer people than its minimum, was scanned on both scanners "
     "that a transform of the study names, so it has no part in that training; its own log says which scanners it knows",
+    SiteCode.AWAITS_APPROVAL: "nobody at the site has approved this study yet; it waits there for a person",
+    SiteCode.REFUSED_BY_HOSPITAL: "a person at the site refused this study",
+    SiteCode.POLICY_REFUSED: "the site's policy does not let in a model, a strategy or a transform of the study, or "
+    "lets no figures leave; its own log says which",
+    SiteCode.OUT_OF_HOURS: "it is outside the hours in which the site works; it answers later",
     SiteCode.UNDECLARED: "what the site was about to send is not in the list of what may leave that was approved "
     "there, so nothing was sent; its own log says what it was",
 }
@@ -200,6 +214,16 @@ _OF_THE_STUDY = frozenset(
         SiteCode.SCANNER_TOO_SMALL,
         SiteCode.COVARIATES_UNKNOWN,
         SiteCode.AGES_APART,
+        SiteCode.POLICY_REFUSED,
+    }
+)
+
+_OF_CONSENT = frozenset(
+    {
+        SiteCode.AWAITS_APPROVAL,
+        SiteCode.REFUSED_BY_HOSPITAL,
+        SiteCode.POLICY_REFUSED,
+        SiteCode.OUT_OF_HOURS,
     }
 )
 

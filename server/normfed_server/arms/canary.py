@@ -17,7 +17,7 @@ from normfed_common.wire.offers import Offer
 from normfed_common.wire.requests import Canary
 from normfed_server.arms.context import RunContext
 from normfed_server.arms.plan import Arm
-from normfed_server.events.kinds import CanaryDone, CanarySent, Tried
+from normfed_server.events.kinds import CanaryDone, CanarySent, Noted, Tried
 from normfed_server.sites import claims
 from normfed_server.sites.asking import describe
 
@@ -39,7 +39,11 @@ def try_one_batch(context: RunContext, arm: Arm, model: Arrays) -> dict[str, Tri
     messages = requests(nodes, header, offers.encode(Offer((model,))))
     for site, reply in context.asker.answers(messages, tuple(SiteCode), faults):
         if reply.has_error():
-            faults[site] = describe(error_code(reply))
+            code = error_code(reply)
+            if code.of_consent:  # the rounds ask again
+                context.events.say(Noted(arm=arm.name, site=site, text=f"tried no batch: {describe(code)}"))
+            else:
+                faults[site] = describe(code)
             continue
         try:
             size = size_of(reply) if reply.has_content() else 0

@@ -95,6 +95,10 @@ class ArmInTraining:
             if outcome is Outcome.ABSENT
         }
 
+    def refusals(self) -> dict[str, str]:
+        """Sites that would train this arm, but that their hospitals did not let the study in; and why."""
+        return self.context.roster.not_let_in() if self.arm.open else {}
+
     def note(self, site: str, texts: Sequence[str]) -> None:
         """What a site says of the method: kept with the model, and said once."""
         known = self.progress.notes.setdefault(site, [])

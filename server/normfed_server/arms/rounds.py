@@ -68,8 +68,9 @@ class AveragedRounds:
             next_outgoing, losses, collection = self._collect(current, closing, arrivals)
             for site, why in (self.strategy.refused | barred).items():
                 collection.set_aside(site, why)
-            found = outcomes | collection.outcomes
-            reasons = collection.reasons | self.job.absences(found)
+            refusals = self.job.refusals()
+            found = outcomes | dict.fromkeys(refusals, Outcome.REFUSED) | collection.outcomes
+            reasons = refusals | collection.reasons | self.job.absences(found)
             used = {site for site, outcome in found.items() if outcome is Outcome.TOOK_PART}
             closing = closing.apart_from({site for site, outcome in found.items() if outcome is Outcome.NO_PART})
             enough = closing.without(self._set_aside(found)).quorum(used)

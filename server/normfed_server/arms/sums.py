@@ -70,7 +70,7 @@ def add_up(job: ArmInTraining, phase: Phase) -> bool:
         missed |= dict.fromkeys(other.people, "its sums have other names or shapes than those of most sites")
     converged = absorb(job, name, repaired(job, name, ranked[0].arrays(), in_total(noise, ranked[0].factors())))
     job.progress.sums |= named_sums(name, job.model.sums(name))
-    job.missed(missed, "not in the sums")
+    job.missed(job.refusals() | missed, "not in the sums")
     return converged
 
 

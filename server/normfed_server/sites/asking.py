@@ -54,6 +54,11 @@ class Asker:
         Sites that need not be waited for once they are gone.
     counters
         Of the sites' ledgers.
+
+    Attributes
+    ----------
+    asked_again
+        Told a site that is asked for the same again later, and why.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class Asker:
     ) -> None:
         self.grid, self.stop, self.patience_s, self.forgiving = grid, stop, patience_s, forgiving
         self.excused = excused
+        self.asked_again: Callable[[str, str], None] = lambda site, why: None
         self.counters = counters or Counters()
 
     def ask(
@@ -145,6 +151,13 @@ class Asker:
         """Nobody waits for the answers to these any more."""
         forget(self.grid, message_ids)
 
+    def postponed(self, site: str, told: set[str]) -> bool:
+        """A site works at other hours and is asked again; said once for all that are ``told``."""
+        if site not in told:
+            told.add(site)
+            self.asked_again(site, describe(SiteCode.OUT_OF_HOURS))
+        return True
+
     def pause(self) -> None:
         """Wait a moment.
 
@@ -177,11 +190,18 @@ class _Answers(Exchange):
         self.asker, self.codes_allowed, self.missed = asker, codes_allowed, missed
         self._begin = time.monotonic()
         self._without: set[str] = set()
+        self._told: set[str] = set()
 
     @property
     def without(self) -> Container[str]:
         """See `Exchange`."""
         return self._without
+
+    def postponed(self, site: str) -> bool:
+        """See `Exchange`."""
+        if SiteCode.OUT_OF_HOURS in self.codes_allowed or self.missed is None:
+            return False
+        return self.asker.postponed(site, self._told)
 
     def settle(self, site: str, reply: Message) -> bool:
         """See `Exchange`; raises `SiteFailed` where nobody forgives."""
@@ -193,7 +213,8 @@ class _Answers(Exchange):
         return False
 
     def give_up(self, waiting: dict[str, str]) -> None:
-        """See `Exchange`: sites that are not connected, once patience is over or the operator excused them."""
+        """See `Exchange`: sites that are not connected, or work at other hours, once patience is over or the operator
+        excused them."""
         if self.missed is None:
             return
         impatient = time.monotonic() - self._begin > self.asker.patience_s
@@ -202,8 +223,8 @@ class _Answers(Exchange):
         if not candidates:
             return
         for site, connected in self.present(candidates).items():
-            if not connected:
-                self._miss(site, "not connected")
+            if not connected or site in self._later:
+                self._miss(site, describe(SiteCode.OUT_OF_HOURS) if connected else "not connected")
                 del waiting[candidates[site]]
                 self.asker.forget([candidates[site]])
 
@@ -225,6 +246,8 @@ def describe(code: SiteCode) -> str:
 
 def _remedy(code: SiteCode) -> str:
     """What has to be done before a site that refused answers."""
+    if code in _CONSENT:
+        return _CONSENT[code]
     if not code.of_the_study:
         return "Fix that and resume"
     hints = {
@@ -234,6 +257,14 @@ def _remedy(code: SiteCode) -> str:
         "raised the budget of its own site.yaml",
     }
     return f"A run keeps its study: change the study and begin a new run{hints.get(code, '')}"
+
+
+_CONSENT = {
+    SiteCode.AWAITS_APPROVAL: "Ask the hospital to look at it (there: normfed site asked, show, approve); the site "
+    "joins the run once a person approved",
+    SiteCode.REFUSED_BY_HOSPITAL: "Ask the hospital why; the site joins the run if a person there approves it later",
+    SiteCode.OUT_OF_HOURS: "The site is asked again by itself; a longer federation.patience_s waits for it",
+}
 
 
 def _task(message: Message) -> str:

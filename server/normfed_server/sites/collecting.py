@@ -92,6 +92,7 @@ class Collection(Exchange):
         tell: Callable[[dict[str, bool], float], None] | None = None,
     ) -> None:
         super().__init__(asker.grid, requests, asker.pause, asker.counters)
+        self.asker, self._told = asker, set[str]()
         self.closing = closing
         self.tell = tell if wall_clock and arrivals is None else None
         self.patience_s = closing.patience_s if wall_clock and arrivals is None else math.inf
@@ -123,6 +124,10 @@ class Collection(Exchange):
         """See `Exchange`: whatever became of them, they did not take part."""
         return self.outcomes
 
+    def postponed(self, site: str) -> bool:
+        """See `Exchange`; the round's own rule says for how long."""
+        return self.asker.postponed(site, self._told)
+
     def settle(self, site: str, reply: Message) -> bool:
         """See `Exchange`; an answer that comes after its site was given up only counts."""
         if not reply.has_error() and not reply.has_content():
@@ -142,7 +147,8 @@ class Collection(Exchange):
         seconds = self._reminder.seconds()
         if self._over(seconds, waiting.values()):
             for site in self._open_among(waiting.values()):
-                self._late(site, f"no answer within {seconds:.0f} s")
+                hours = f"; {describe(SiteCode.OUT_OF_HOURS)}" if site in self._later else ""
+                self._late(site, f"no answer within {seconds:.0f} s{hours}")
         if self.tell is not None and self._reminder.due():
             self.tell(self.present(self._open_among(waiting.values())), seconds)
 
@@ -172,4 +178,4 @@ def _outcome(code: SiteCode) -> Outcome:
     """What an error makes of the site that sent it."""
     if code is SiteCode.NOTHING_PAIRED:
         return Outcome.NO_PART
-    return Outcome.REFUSED if code.of_the_study or code in REFUSALS else Outcome.FAILED
+    return Outcome.REFUSED if code.of_the_study or code.of_consent or code in REFUSALS else Outcome.FAILED

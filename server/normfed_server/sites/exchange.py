@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import tempfile
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Protocol, runtime_checkable
 from flwr.app import Array, Message
 from flwr.serverapp import Grid
 
-from normfed_common.wire.messages import size_of
+from normfed_common.foundation.errors import SiteCode
+from normfed_common.wire.messages import error_code, size_of
 from normfed_server.sites.counters import Counters
 
+LATER_S = 60.0  # until a site is asked again that works at other hours
 EARLY_BYTES = 32 * 2**20  # of answers whose turn has not come; more wait on disk
 
 
@@ -55,11 +58,16 @@ class Exchange(ABC):
     ) -> None:
         self.grid, self.requests, self._pause, self._counters = grid, requests, pause, counters
         self.answered: set[str] = set()
+        self._later: dict[str, float] = {}  # sites that work at other hours, and when each is asked again
 
     @property
     @abstractmethod
     def without(self) -> Container[str]:
         """Sites that have no answer to hand on, now or later."""
+
+    @abstractmethod
+    def postponed(self, site: str) -> bool:
+        """A site works at other hours; returns whether it is asked again, or that is settled as any refusal is."""
 
     @abstractmethod
     def settle(self, site: str, reply: Message) -> bool:
@@ -79,10 +87,14 @@ class Exchange(ABC):
         try:
             for site in order:
                 while self._open(site):
-                    for reply in list(self.grid.pull_messages(list(waiting))):
-                        sender = waiting.pop(reply.metadata.reply_to_message_id)
+                    self._ask_again(waiting)
+                    for reply in list(self.grid.pull_messages([n for n, s in waiting.items() if s not in self._later])):
+                        number = reply.metadata.reply_to_message_id
+                        sender = waiting.pop(number)
                         self._counters.hear(sender, reply)
-                        if self.settle(sender, reply):
+                        if _out_of_hours(reply) and self.postponed(sender):
+                            waiting[number], self._later[sender] = sender, time.monotonic() + LATER_S
+                        elif self.settle(sender, reply):
                             self.answered.add(sender)
                             early.put(sender, reply, sender == site)
                     self.give_up(waiting)
@@ -98,6 +110,15 @@ class Exchange(ABC):
         """Sites, and whether each is connected now."""
         nodes = set(self.grid.get_node_ids())
         return {site: self.requests[site].metadata.dst_node_id in nodes for site in sites}
+
+    def _ask_again(self, waiting: dict[str, str]) -> None:
+        """Whose hours may have come."""
+        now = time.monotonic()
+        for number, site in [(n, s) for n, s in waiting.items() if self._later.get(s, now + 1) <= now]:
+            del self._later[site], waiting[number]
+            if self._open(site):
+                message = self._counters.stamped(site, self.requests[site])
+                waiting |= dict.fromkeys(self.grid.push_messages([message]), site)
 
     def _open(self, site: str) -> bool:
         return site not in self.answered and site not in self.without
@@ -154,6 +175,10 @@ class _OnDisk:
                 self.message.content.array_records[record_name][name] = Array(dtype, shape, stype, file.read(size))
         self.path.unlink()
         return self.message
+
+
+def _out_of_hours(reply: Message) -> bool:
+    return bool(reply.has_error()) and error_code(reply) is SiteCode.OUT_OF_HOURS
 
 
 def _size(message: Message) -> int:

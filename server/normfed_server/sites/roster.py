@@ -18,11 +18,15 @@ from normfed_common.wire.requests import Describe
 from normfed_server.sites import claims
 from normfed_server.sites.asking import POLL_S, Asker, SiteFailed, cure, describe
 from normfed_server.sites.closing import Closing
+from normfed_server.sites.collecting import Reminder
 from normfed_server.sites.description import POOLED, SiteDescription
 from normfed_server.sites.letterhead import Letterhead
 
 PATIENCE_S = 120.0  # for sites of a simulation to come up; on a loaded machine a runtime takes its time
 TELL_S = 15.0
+# Until a site is asked again that did not let the study in: twice as long each time.
+AGAIN_S, AGAIN_AT_MOST_S = 5.0, 300.0
+UNDECIDED = (SiteCode.AWAITS_APPROVAL, SiteCode.OUT_OF_HOURS)
 LISTEN_S = 1.0  # between two looks for newcomers' answers
 
 
@@ -70,6 +74,7 @@ class Roster:
         self.machines: dict[str, Machine] = {}
         self.refusing: dict[str, SiteCode] = {}
         self.set_aside: dict[str, str] = {}
+        self._again: dict[int, tuple[float, float]] = {}  # nodes to ask again: when, and the pause that was
         self._away: dict[str, float] = {}  # since when, by a clock that nobody sets
         self._known: set[int] = set()
         self._asked: dict[str, int] = {}  # newcomers that were asked and have not answered: message to node
@@ -94,7 +99,10 @@ class Roster:
         self.refresh()
 
     def wait_for_members(self, excused: Callable[[], frozenset[str]], tell: Callable[[list[str]], None]) -> None:
-        """Until every member is connected, or enough are and the study's patience is over.
+        """Until every member is connected and lets the study in, or enough do and the study's patience is over.
+
+        A site where nobody has approved the study yet is waited for as one that is not connected. Where a person, or
+        the hospital's policy, refused it, the others go on if they are enough: it is asked again all the same.
 
         Parameters
         ----------
@@ -126,15 +134,27 @@ class Roster:
                 tell(missing)
             self.asker.pause()
         self._ask_everybody()
+        reminder = Reminder()
+        while waiting := self._undecided() - excused():
+            if time.monotonic() - begin > federation.patience_s:
+                break
+            if reminder.due():
+                for site in sorted(waiting):
+                    self.tell(site, describe(self.refusing[site]))
+            self.asker.pause()
+            self._ask_everybody()
         self.refresh()
         for site, code in self.refusing.items():
-            if site not in excused():
+            if site not in excused() and not code.of_consent:
                 raise RunError(f"Site {site} refuses: {describe(code)}. {cure(code, self.letterhead.run, site)}")
         wanted = [site for site in self._members() if site not in excused()]
         needed = Closing.of(federation, dict.fromkeys(wanted, 1), 1).sites if wanted else 1
         if len(self.sites) < needed:
             reasons = {**self.set_aside}
-            reasons |= {site: f"excused, and refuses: {describe(code)}" for site, code in self.refusing.items()}
+            reasons |= {
+                site: f"{'excused, and ' if site in excused() else ''}refuses: {describe(code)}"
+                for site, code in self.refusing.items()
+            }
             listed = "; ".join(f"{site}: {why}" for site, why in sorted(reasons.items()))
             raise RunError(
                 f"{len(self.sites)} of {len(self._members())} sites can take part; at least {needed} must. "
@@ -146,7 +166,7 @@ class Roster:
         a newcomer may prepare its scans for hours, and holds nobody up."""
         with self._lock:
             present, welcome = self._present()
-            new = sorted(present - self._known)
+            new = self._unasked(present)
             if new:
                 messages = [self._question(node) for node in new]
                 self._asked |= dict(zip(self.grid.push_messages(messages), new, strict=True))
@@ -182,6 +202,12 @@ class Roster:
             self.asker.forget(list(self._asked))
             self._asked.clear()
 
+    def not_let_in(self) -> dict[str, str]:
+        """Members whose hospitals did not let the study in, or not yet, and why."""
+        with self._lock:
+            members = self._members()
+            return {s: describe(code) for s, code in self.refusing.items() if code.of_consent and s in members}
+
     def trainers(self, minimum: int) -> dict[str, int]:
         """Sites with people enough to train, and how many."""
         return {
@@ -192,7 +218,7 @@ class Roster:
         """Before anything is trained everybody is waited for who stays connected."""
         with self._lock:
             present, welcome = self._present()
-            names = {welcome.get(node, f"node {node}"): node for node in sorted(present - self._known)}
+            names = {welcome.get(node, f"node {node}"): node for node in self._unasked(present)}
             tolerant = tuple(SiteCode) if self.members is not None else ()
             gone: dict[str, str] = {}
             questions = {name: self._question(node) for name, node in names.items()}
@@ -202,6 +228,16 @@ class Roster:
         if not self.asker.forgiving:
             for name, why in self.set_aside.items():
                 raise SiteFailed(name, "query.describe", why)
+
+    def _undecided(self) -> set[str]:
+        """Sites that may yet let the study in."""
+        return {site for site, code in self.refusing.items() if code in UNDECIDED}
+
+    def _unasked(self, present: set[int]) -> list[int]:
+        """Connected nodes that are new, or due to be asked again."""
+        now, under_way = time.monotonic(), set(self._asked.values())
+        due = {node for node, (when, _) in self._again.items() if when <= now} - under_way
+        return sorted((present - self._known) | (present & due))
 
     def _question(self, node: int) -> Message:
         return requests({"": node}, self.letterhead.request(Describe()), {})[""]
@@ -232,7 +268,7 @@ class Roster:
         site = welcome.get(node)
         if reply.has_error():
             if site is not None:
-                self.refusing[site] = error_code(reply)
+                self._refuse(site, node, error_code(reply))
             return
         try:
             answer, _ = claims.read(reply)
@@ -253,9 +289,19 @@ class Roster:
         self.sites = dict(sorted({name: counted, **self.sites}.items()))
         self.nodes = dict(sorted({**self.nodes, name: node}.items()))
         self.refusing.pop(name, None)
+        self._again.pop(node, None)
         self.set_aside.pop(name, None)
         if told.machine is not None:
             self.machines[name] = told.machine
+
+    def _refuse(self, site: str, node: int, code: SiteCode) -> None:
+        before, self.refusing[site] = self.refusing.get(site), code
+        if not code.of_consent:
+            return
+        pause = min(2 * self._again[node][1], AGAIN_AT_MOST_S) if node in self._again else AGAIN_S
+        self._again[node] = time.monotonic() + pause, pause
+        if before is not code:
+            self.tell(site, f"{describe(code)}. {cure(code, self.letterhead.run, site)}")
 
     def _set_aside(self, site: str | None, node: int, why: str) -> None:
         name = site or f"node {node}"

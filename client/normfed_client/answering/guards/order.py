@@ -6,6 +6,7 @@ the work: what it lets pass, or changes, all others see.
 
 from __future__ import annotations
 
+from normfed_client.answering.guards.approved import Approved
 from normfed_client.answering.guards.base import Guard, HospitalGuard
 from normfed_client.answering.guards.budget import Budget
 from normfed_client.answering.guards.contents import Contents
@@ -17,11 +18,14 @@ from normfed_client.answering.guards.released import Released
 from normfed_client.answering.guards.runs import Runs
 from normfed_client.answering.guards.size import Size
 from normfed_client.answering.guards.untimed import Untimed
+from normfed_client.answering.guards.working import Working
 from normfed_client.hospital.folder import Hospital
 
 ORDER: tuple[type[Guard], ...] = (
     Installed,  # other code than was installed could pass over any check below
     LetIn,  # so could a plug-in's: nothing of the study is read before
+    Approved,  # by the study's text alone: no plug-in is imported, nothing read or written, before a person said so
+    Working,  # after Approved: people can look by day at what may run by night
     Runs,  # nothing is read or written for a run that there is no room for
     Size,  # before anything is made of a large message; on the way out, what is really sent
     Contents,  # opens the site, so no earlier; what is not of the study is not counted as a question

@@ -60,7 +60,9 @@ def add_up_masked(job: ArmInTraining, phase: Phase, path: Path) -> bool:
     converged = absorb(job, name, _believed(job, name, total))
     job.progress.sums |= named_sums(name, job.model.sums(name))
     gone = set(job.arm.train) - set(total.people) - set(gathering.missed)
-    job.missed(gathering.missed | dict.fromkeys(gone, "dropped out of the secure sum"), "not in the sums")
+    job.missed(
+        job.refusals() | gathering.missed | dict.fromkeys(gone, "dropped out of the secure sum"), "not in the sums"
+    )
     return converged
 
 

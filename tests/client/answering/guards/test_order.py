@@ -7,6 +7,7 @@ from pathlib import Path
 from jobs import hospital
 
 from normfed_client.answering.guards import order
+from normfed_client.answering.guards.approved import Approved
 from normfed_client.answering.guards.base import HospitalGuard
 from normfed_client.answering.guards.budget import Budget
 from normfed_client.answering.guards.contents import Contents
@@ -18,11 +19,13 @@ from normfed_client.answering.guards.released import Released
 from normfed_client.answering.guards.runs import Runs
 from normfed_client.answering.guards.size import Size
 from normfed_client.answering.guards.untimed import Untimed
+from normfed_client.answering.guards.working import Working
 
 
 def test_a_hospital_has_every_guard_in_the_order_that_is_written_down(tmp_path: Path) -> None:
     assert tuple(type(guard) for guard in order.guards(hospital(tmp_path))) == order.ORDER
-    assert (Installed, LetIn, Runs, Size, Contents, Masked, Untimed, Questions, Budget, Released) == order.ORDER
+    first = (Installed, LetIn, Approved, Working, Runs, Size, Contents)
+    assert (*first, Masked, Untimed, Questions, Budget, Released) == order.ORDER
 
 
 def test_a_simulation_has_the_guards_that_need_no_hospital_in_the_same_order() -> None:

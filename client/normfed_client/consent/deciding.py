@@ -1,0 +1,103 @@
+"""A person at the hospital finds a study, looks at how it stands, and decides on it."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+from normfed_client.consent.approvals import Approvals, Decision, Verdict, now
+from normfed_client.consent.policy import digest_of_rules, misfits, never_allowed
+from normfed_client.hospital.folder import Hospital
+from normfed_common.foundation import digests
+from normfed_common.foundation.errors import SiteError, UserError
+from normfed_common.foundation.registry import admitting
+from normfed_common.studies import DIGEST, load_study, resolve
+from normfed_common.study.config import StudyConfig
+
+SHORTEST_PREFIX = 6  # hex digits of a digest
+
+
+def find(hospital: Hospital, which: str) -> StudyConfig:
+    """A study by its file, or of those that were asked for by its digest's first digits.
+
+    Raises
+    ------
+    UserError
+        If there is no such study, or more than one.
+    """
+    path = Path(which)
+    if path.is_file():
+        with admitting(hospital.config.plugins):
+            study = load_study(path)
+        initial = study.initial_model
+        if initial is not None and not initial.startswith(DIGEST):
+            if not Path(initial).is_file():
+                raise UserError(
+                    f"initial_model: {initial} is not a file. Ask the operator for it; a run names its digest."
+                )
+            study = study.model_copy(update={"initial_model": DIGEST + digests.of_file(Path(initial))})
+        return study
+    approvals = Approvals(hospital.folder)
+    found = [digest for digest in approvals.studies.digests() if digest.startswith(which)]
+    if len(found) != 1 or len(which) < SHORTEST_PREFIX:
+        what = "several studies" if len(found) > 1 else "no file, and no study that was asked for"
+        raise UserError(f"{which}: {what}. Give a study's file, or its digest as normfed site asked lists them.")
+    return approvals.studies.read(found[0]).config()
+
+
+def decide(
+    hospital: Hospital, study: StudyConfig, verdict: Verdict, by: str, until: date | None = None, why: str = ""
+) -> Decision:
+    """Write down what a person decided; it counts from the next request on.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written down.
+    """
+    approvals = Approvals(hospital.folder)
+    rules = digest_of_rules(hospital.config)
+    made = Decision(
+        study=study.digest, name=study.name, rules=rules, verdict=verdict, by=by, at=now(), until=until, why=why
+    )
+    approvals.decide(made)
+    approvals.studies.keep(study, "")
+    return made
+
+
+def standing(hospital: Hospital, study: StudyConfig, today: date) -> str:
+    """How a study stands at the hospital, in a sentence; what a person did not decide, rules do."""
+    strange = never_allowed(hospital.config, study)
+    if strange:
+        return f"is refused by site.yaml, whoever approves: {strange}"
+    found = Approvals(hospital.folder).decision(study.digest)
+    if found is not None and found.verdict == "refused":
+        return f"was refused on {found.day} by {found.by}" + (f": {found.why}" if found.why else "")
+    if found is not None and found.verdict == "taken back":
+        return f"waits: {found.by} took back on {found.day} what was decided"
+    lapsed = "" if found is None else found.lapsed(digest_of_rules(hospital.config), today)
+    if found is not None and not lapsed:
+        until = f", until {found.until}" if found.until else ""
+        return f"was approved on {found.day} by {found.by}{until}"
+    rules = hospital.config.approve_by_rule
+    if any(not misfits(rule, study) for rule in rules):
+        return "runs without a person: a rule of approve_by_rule lets it in"
+    if any(not misfits(rule, study, statistics=True) for rule in rules):
+        return "waits, but for numbers of people and statistics of cohorts, which a rule lets out"
+    return f"waits: {lapsed}" if lapsed else "waits for a person"
+
+
+def obstacle(hospital: Hospital, study: StudyConfig) -> str:
+    """Why a study would be refused even if it were approved, by floors, limits or budget of site.yaml; nothing else."""
+    config = hospital.config
+    try:
+        with admitting(config.plugins):
+            if resolve(study.model_dump(mode="json"), study.name) != study:
+                return "it leaves out what the defaults of its models fill in"
+            config.check_privacy(study.privacy)
+            config.check(study)
+    except SiteError as error:
+        return error.detail or error.code.sentence
+    except UserError as error:
+        return str(error)
+    return ""

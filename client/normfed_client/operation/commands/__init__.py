@@ -1,0 +1,1 @@
+"""Commands of `normfed site`, one module per subject."""

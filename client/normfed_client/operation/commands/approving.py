@@ -1,0 +1,150 @@
+"""`normfed site asked`, `show`, `approve`, `refuse` and `reconsider`: a person decides what runs here."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from normfed_client.hospital.folder import DEFAULT, Hospital, open_hospital
+from normfed_common.foundation.errors import UserError
+from normfed_common.wording.terminal_text import plain
+
+if TYPE_CHECKING:
+    from normfed_client.consent.approvals import Verdict
+    from normfed_common.study.config import StudyConfig
+
+SHOWN = 12  # hex digits of a digest
+
+Home = Annotated[Path, typer.Option("--home", help="The site's folder.", envvar="NORMFED_SITE_HOME")]
+Which = Annotated[str, typer.Argument(help="A study's file, or its digest as `normfed site asked` lists it.")]
+By = Annotated[str, typer.Option(help="Who decides: a name, for the hospital's own record.")]
+
+
+def add_to(site: typer.Typer) -> None:
+    """Register the commands."""
+    for command in (asked, show, approve, refuse, reconsider):
+        site.command()(command)
+
+
+def asked(home: Home = DEFAULT) -> None:
+    """List the studies that were asked for, and how each stands."""
+    from normfed_client.consent.approvals import MOST_WAITING, Approvals
+    from normfed_client.consent.deciding import standing
+
+    hospital, console = open_hospital(home), Console(highlight=False)
+    found = Approvals(hospital.folder).asked()
+    if not found:
+        console.print("No study was asked for yet.")
+        return
+    table = Table("digest", "study", "asked", "how it stands", box=None, pad_edge=False)
+    for study in found:
+        day = datetime.fromisoformat(study.at).astimezone().strftime("%d %b %Y %H:%M")
+        how = standing(hospital, study.config(), date.today())
+        table.add_row(study.digest[:SHOWN], plain(study.name), day, plain(how))
+    console.print(table)
+    console.print(
+        "\nLook at one: normfed site show DIGEST. Decide: normfed site approve DIGEST --by NAME, or refuse. "
+        f"At most {MOST_WAITING} that nobody decided on are kept.",
+        soft_wrap=True,
+    )
+
+
+def show(which: Which, home: Home = DEFAULT) -> None:
+    """Show what a study would do at this hospital, and how it stands."""
+    from normfed_client.consent.deciding import find, obstacle, standing
+
+    hospital, console = open_hospital(home), Console(highlight=False)
+    study = find(hospital, which)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for what, text in _facts(study):
+        table.add_row(what, plain(text))
+    console.print(table)
+    console.print(f"\n{plain(study.name)} {plain(standing(hospital, study, date.today()))}.", soft_wrap=True)
+    if why := obstacle(hospital, study):
+        console.print(f"[yellow]![/] Even approved it would be refused: {plain(why)}", soft_wrap=True)
+
+
+def approve(
+    which: Which,
+    by: By,
+    until: Annotated[str | None, typer.Option(help="Last day of the approval, such as 2027-06-30.")] = None,
+    home: Home = DEFAULT,
+) -> None:
+    """Let a study run at this hospital, from the next request on."""
+    from normfed_client.consent.deciding import find, obstacle
+
+    hospital = open_hospital(home)
+    study = find(hospital, which)
+    _decide(hospital, study, "approved", by, until=_day(until))
+    if why := obstacle(hospital, study):
+        Console(highlight=False).print(f"[yellow]![/] It will be refused all the same: {plain(why)}", soft_wrap=True)
+
+
+def refuse(
+    which: Which,
+    by: By,
+    why: Annotated[str, typer.Option(help="For the hospital's own record; the server is not told.")] = "",
+    home: Home = DEFAULT,
+) -> None:
+    """Let a study not run here; one that is under way stops at its next request."""
+    from normfed_client.consent.deciding import find
+
+    hospital = open_hospital(home)
+    _decide(hospital, find(hospital, which), "refused", by, why=why)
+
+
+def reconsider(which: Which, by: By, home: Home = DEFAULT) -> None:
+    """Take back what was decided of a study: it waits for a person, and no rule lets it in."""
+    from normfed_client.consent.deciding import find
+
+    hospital = open_hospital(home)
+    _decide(hospital, find(hospital, which), "taken back", by)
+
+
+def _decide(
+    hospital: Hospital, study: StudyConfig, verdict: Verdict, by: str, until: date | None = None, why: str = ""
+) -> None:
+    from normfed_client.consent.deciding import decide, standing
+
+    if not by.strip() or len(by) > 200 or len(why) > 1000:
+        raise UserError("--by needs a name of at most 200 characters; --why at most 1000.")
+    if until is not None and until < date.today():
+        raise UserError(f"--until: {until} is over.")
+    decide(hospital, study, verdict, by.strip(), until, why)
+    text = f"{study.name} ({study.digest[:SHOWN]}) {standing(hospital, study, date.today())}."
+    Console(highlight=False).print(plain(text), soft_wrap=True)
+
+
+def _day(text: str | None) -> date | None:
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise UserError(f"--until: {text} is no day, such as 2027-06-30.") from error
+
+
+def _facts(study: StudyConfig) -> list[tuple[str, str]]:
+    """What a study is, in rows."""
+    from normfed_client.consent.policy import parts_of
+
+    parts, privacy = parts_of(study), study.privacy
+    noise = f"epsilon {privacy.epsilon:g}, delta {privacy.delta:g}, per {privacy.unit}" if privacy.epsilon else "none"
+    return [
+        ("study", study.name),
+        ("digest", study.digest),
+        ("description", study.description or "–"),
+        ("models", ", ".join(sorted(parts.models))),
+        ("strategies", ", ".join(sorted(parts.strategies))),
+        ("transforms", ", ".join(sorted(parts.transforms)) or "none"),
+        ("modalities", ", ".join(study.data.modalities)),
+        ("rounds", f"{study.federation.rounds:,} of {study.federation.local_epochs:,} passes over the people"),
+        ("people", f"at least {study.federation.minimum_cohort} in every sum"),
+        ("noise", noise),
+        ("secure aggregation", "yes" if privacy.secure_aggregation else "no"),
+    ]
