@@ -17,11 +17,14 @@ from attacker import MINIMUM, RULES, SITES, study
 from flwr.app import Message
 from summaries import PER_SCAN
 
-from normfed_client.hospital.folder import open_hospital
-from normfed_common.foundation import seeds
+from normfed_client.answering import departure
+from normfed_client.consent.manifest import Row, keep, kept, manifest_of
+from normfed_client.hospital.folder import Hospital, open_hospital
+from normfed_common.foundation import digests, seeds
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.statistics.learner import ARM
 from normfed_common.statistics.tables import tables
+from normfed_common.wire import messages
 from normfed_common.wire.answers import Answer, Described, Figures
 from normfed_common.wire.messages import decode_answer
 from normfed_deploy.rehearsal import Rehearsal
@@ -41,14 +44,24 @@ class Run:
 
     folder: Path
     answers: list[tuple[str, str, Answer, Arrays]] = field(default_factory=list)  # task, model, header, arrays
+    hospitals: dict[str, Hospital] = field(default_factory=dict)
+    rows: dict[tuple[str, str, str], Row] = field(default_factory=dict)  # of manifests, by task, model and array
 
     def take(self, request: Message, reply: Message) -> Message:
         """Keep an answer and pass it on."""
-        asked = json.loads(request.content.config_records["header"]["json"])
-        self.answers.append((request.metadata.message_type, asked["arm"], *decode_answer(reply)))
+        asked = messages.asked(request)
+        answer, arrays = decode_answer(reply)
+        self.answers.append((asked.task, asked.arm, answer, arrays))
+        if self.hospitals:
+            hospital = self.hospitals[answer.site]
+            departure.check(hospital, request, reply)
+            manifest = kept(hospital, digests.of_json(json.loads(asked.study)))
+            assert manifest is not None
+            leaving = departure.declared(manifest, asked)
+            self.rows |= {(asked.task, asked.arm, row.array): row for row in leaving.rows}
         return reply
 
-    def rows(self, site: str, arm: str) -> list[dict[str, Any]]:
+    def people(self, site: str, arm: str) -> list[dict[str, Any]]:
         """The figures of a site's patients, which never leave it."""
         path = self.folder / "sites" / site / "people" / f"{arm}.json"
         found: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
@@ -68,6 +81,10 @@ def seen(cohort: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) ->
         custody = {site: open_hospital(hospitals.folder / site).custody("run") for site in SITES} if ruled else {}
         runs.write_site_configs(run, cohort, list(SITES), cache / "scans", "cpu", custody)
         found[ruled] = Run(run.folder)
+        if ruled:  # what leaves is held against what each hospital would have been shown
+            found[ruled].hospitals = {site: open_hospital(hospitals.folder / site) for site in SITES}
+            for hospital in found[ruled].hospitals.values():
+                keep(hospital, manifest_of(hospital, run.study))
         before = dict(os.environ)
         local.run(run.folder, run.sites_file, len(SITES), 0, found[ruled].take)
         os.environ.clear()
@@ -142,7 +159,7 @@ def solved(run: Run, site: str, seed: int) -> float:
         resampled = arrays["bootstrap"][0]  # everybody: (metrics, 2, resamplings)
         if resampled.shape[-1] == 0:
             return float("inf")
-        rows = run.rows(site, arm)
+        rows = run.people(site, arm)
         draws = seeds.generator(seed, "bootstrap", site).multinomial(
             len(rows), np.full(len(rows), 1 / len(rows)), resampled.shape[-1]
         )
@@ -212,7 +229,7 @@ def test_no_cell_of_the_statistics_is_of_few_people(seen: dict[bool, Run]) -> No
 def test_the_servers_figures_are_those_of_everybody_all_the_same(seen: dict[bool, Run]) -> None:
     run = seen[True]
     metrics = json.loads((run.folder / "metrics.json").read_text())
-    values = [row["auroc"] for site in SITES for row in run.rows(site, "federated")]
+    values = [row["auroc"] for site in SITES for row in run.people(site, "federated")]
     found = metrics["evaluation"]["federated"]["all"]["auroc"]
     assert found["mean"] == pytest.approx(np.mean(values))
     assert found["sd"] == pytest.approx(np.std(values, ddof=1))
@@ -229,37 +246,6 @@ def test_the_servers_figures_are_those_of_everybody_all_the_same(seen: dict[bool
     assert difference["ci95"][0] < difference["mean"] < difference["ci95"][1]
 
 
-ABOUT = {
-    **dict.fromkeys(("held_out", "held_out_people", "normal_people"), "held out"),
-    **dict.fromkeys(("range", "image_auroc"), "tested, held out"),
-}
-
-
-MEANING = {
-    "range": "least and greatest score, of several people each, rounded",
-    "normal": "voxels without lesion, counted by score",
-    "lesion": "voxels in lesions, counted by score",
-    "held_out": "voxels of held-out normal people, counted by tissue and score",
-    "held_out_people": "held-out normal people, counted by score",
-    "normal_people": "the same between the common edges",
-    "patients": "patients, counted by score",
-    "regions": "shares of lesions, by score",
-    "moments": "of each figure: people, sum, sum of squares",
-    "image_auroc": "how well scores tell patients from normal people",
-    "count": "people with tissue at each voxel",
-    "sum": "sum of intensities at each voxel",
-    "squares": "sum of their squares",
-    "federated.count": "patches drawn, 4,000 of each scan",
-    "federated.sum": "sum of patches, over the whole brain",
-    "products": "sum of products of their pixels, over the whole brain",
-    "statistics.people": "people who are counted",
-    **{
-        f"{ARM}.{table.name}": f"{'shares of voxels' if table.shares else 'people'} by {table.title}: from bin to bin"
-        for table in tables(study())
-    },
-}
-
-
 def table(run: Run) -> str:
     """Every array that left a hospital, of a model of each kind: shape, bytes, over how many people at each site."""
     rows: dict[tuple[str, str, str, str, str, int], dict[str, str]] = {}
@@ -271,7 +257,7 @@ def table(run: Run) -> str:
         for name, array in arrays.items():
             if not array.size:
                 continue
-            about = "everybody" if arm == ARM else ABOUT.get(name, "tested" if tested else "trained on")
+            about = run.rows[task, arm, name].about
             people = {"held out": f"{held_out[header.site]}", "tested": f"{header.subjects}"}
             number = people.get(
                 about, f"{header.subjects}, {held_out[header.site]}" if tested else f"{header.subjects}"
@@ -283,8 +269,7 @@ def table(run: Run) -> str:
         "|---|---|---|---|---|---|---|" + "---|" * len(SITES),
     ]
     for (task, arm, name, kind, about, size), people in rows.items():
-        usual = MEANING.get(name, "a weight of the network" if name.startswith("network.") else "")
-        meaning = MEANING.get(f"{arm}.{name}", usual)
+        meaning = run.rows[task, arm, name].what
         cells = [task, arm, f"`{name}`", meaning, kind, f"{size:,}", about, *(people.get(site, "–") for site in SITES)]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

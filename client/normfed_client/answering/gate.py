@@ -16,7 +16,7 @@ from typing import Any
 
 from flwr.app import Context, Message
 
-from normfed_client.answering import recorded
+from normfed_client.answering import departure, recorded
 from normfed_client.answering.guards import order
 from normfed_client.answering.job import Job
 from normfed_client.answering.journal import Journal
@@ -41,7 +41,7 @@ from normfed_common.foundation.errors import (
 from normfed_common.foundation.files import is_full
 from normfed_common.foundation.registry import admitting
 from normfed_common.wire.answers import Answer
-from normfed_common.wire.messages import answer, decode_request, refusal
+from normfed_common.wire.messages import answer, decode_request, refusal, restated
 from normfed_common.wire.requests import Canary, Describe, FineTune, Request, Sums, TrainRound
 from normfed_common.wire.secure import MakeKeys
 from normfed_common.wording.exceptions import story
@@ -74,7 +74,11 @@ def guarded(message: Message, context: Context, work: Work) -> Message:
         recorded.check_heads(hospital, request, partial(Journal(job.config.output).damaged, request.task))
         with told(partial(Journal(job.config.output).damaged, request.task)), _plugins_of(hospital):
             found, sent = _counted(hospital, *_answered(job, hospital, work))
-            return answer(message, recorded.answered(hospital, job, found, sent), sent)
+            reply = answer(message, found, sent)
+            if hospital is None:
+                return reply
+            departure.check(hospital, message, reply)
+            return restated(message, reply, recorded.answered(hospital, job, found, sent))
     except Exception as error:  # noqa: BLE001  (the gate: nothing may pass)
         code = SiteCode.INTERNAL
         with suppress(Exception):  # an error that cannot even be looked at, or written down, is refused as well

@@ -47,7 +47,7 @@ def check_heads(hospital: Hospital | None, request: Request, say: Callable[[str]
         raise SiteError(SiteCode.AUDIT_UNUSABLE, why)
 
 
-def answered(hospital: Hospital | None, job: Job[Any], answer: Answer, arrays: Arrays) -> Answer:
+def answered(hospital: Hospital, job: Job[Any], answer: Answer, arrays: Arrays) -> Answer:
     """Write down what is about to leave; returns the answer with the head of the audit then.
 
     Raises
@@ -55,8 +55,6 @@ def answered(hospital: Hospital | None, job: Job[Any], answer: Answer, arrays: A
     SiteError
         If that cannot be written: nothing leaves then.
     """
-    if hospital is None:
-        return answer
     kept = job.kept is not None
     try:
         found = rows(arrays)

@@ -7,6 +7,7 @@ imported, so that the process that relays answers can hold them against it (`nor
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -36,6 +37,7 @@ class AtMost(Frozen):
 
 
 Axis = int | AtMost
+Arms = Mapping[str, int | None]
 
 
 class Row(Frozen):
@@ -77,7 +79,8 @@ class Leaving(Frozen):
     whose
         Digest of the model's and the strategy's entries that a request names; empty where it may name any.
     arms
-        Names of the study's models that are asked about so; one that ends in ``*`` stands for one per other site.
+        Names of the study's models that are asked about so, with the number of the training that each is; a name that
+        ends in ``*`` stands for all that begin so, any training of one per other site.
     part
         The phase of sums or rounds, or how thoroughly a model is tested.
     turns
@@ -91,7 +94,7 @@ class Leaving(Frozen):
     task: Task
     what: str
     whose: str
-    arms: tuple[str, ...]
+    arms: dict[str, int | None]
     part: str = ""
     turns: tuple[int, int] = (0, 0)
     compression: Compression = "none"
@@ -119,9 +122,11 @@ class Leaving(Frozen):
         """How many of each model."""
         return self.turns[1] - self.turns[0] + 1
 
-    def is_of(self, arm: str) -> bool:
-        """Whether a request about a model of this name is answered so."""
-        return any(arm == name or (name.endswith(OTHERS) and arm.startswith(name[:-1])) for name in self.arms)
+    def is_of(self, arm: str, repeat: int) -> bool:
+        """Whether a request about this training of a model of this name is answered so."""
+        if arm in self.arms:
+            return self.arms[arm] == repeat
+        return any(name.endswith(OTHERS) and arm.startswith(name[: -len(OTHERS)]) for name in self.arms)
 
 
 class Manifest(Frozen):

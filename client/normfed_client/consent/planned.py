@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from normfed_client.consent.manifest import OTHERS
+from normfed_client.consent.manifest import OTHERS, Arms
 from normfed_client.consent.stand_in import setting_of
 from normfed_common.algorithms.arms import (
     FEDERATED,
@@ -40,9 +40,9 @@ class Planned:
     model: dict[str, Any]
     strategy: dict[str, Any]
     compression: Compression = "none"
-    trained: tuple[str, ...] = ()
-    full: tuple[str, ...] = ()
-    ranking: tuple[str, ...] = ()
+    trained: Arms = field(default_factory=dict)
+    full: Arms = field(default_factory=dict)
+    ranking: Arms = field(default_factory=dict)
 
     @property
     def whose(self) -> str:
@@ -64,27 +64,27 @@ def planned(study: StudyConfig, own: str) -> Iterable[Planned]:
     """What `normfed_server.arms.plan` makes of a study, from the side of the site called ``own``."""
     beside, compression = study.comparisons, study.federation.compression
     main = Planned(study.model, study.strategy, compression)
-    found = [replace(main, trained=(FEDERATED,), full=(FEDERATED,))]
+    found = [replace(main, trained={FEDERATED: 0}, full={FEDERATED: 0})]
     for name, strategy in other_strategies(study).items():
-        found.append(replace(main, strategy=strategy, trained=(name,), ranking=(name,)))
+        found.append(replace(main, strategy=strategy, trained={name: 0}, ranking={name: 0}))
     for kind in beside.compressions:
         name = compressed(study, kind)
-        found.append(replace(main, compression=kind, trained=(name,), ranking=(name,)))
+        found.append(replace(main, compression=kind, trained={name: 0}, ranking={name: 0}))
     if beside.leave_one_site_out:
-        found.append(replace(main, trained=(WITHOUT + OTHERS,), ranking=(WITHOUT + own,)))
+        found.append(replace(main, trained={WITHOUT + OTHERS: None}, ranking={WITHOUT + own: 0}))
     if beside.local and study.privacy.secure_aggregation is None:
         model = assemble(study.transforms, study.model, setting_of(study))
-        others = () if needs_every_part(model, PLAIN) else (LOCAL + OTHERS,)
-        found.append(Planned(study.model, PLAIN, "none", (LOCAL + own,), (LOCAL + own,), others))
+        others: Arms = {} if needs_every_part(model, PLAIN) else {LOCAL + OTHERS: None}
+        found.append(Planned(study.model, PLAIN, "none", {LOCAL + own: 0}, {LOCAL + own: 0}, others))
+    again = range(1, trainings(study))
     for one in found:
-        again = [
-            (
-                tuple(repeated(arm, repeat) for arm in one.trained),
-                tuple(repeated(arm, repeat) for arm in (*one.full, *one.ranking) if not arm.endswith(OTHERS)),
-            )
-            for repeat in range(1, trainings(study))
-        ]
-        trained, tested = (tuple(name for pair in again for name in pair[side]) for side in (0, 1))
-        yield replace(one, trained=one.trained + trained, ranking=one.ranking + tested)
+        trained, tested = (_again(arms, again) for arms in (one.trained, {**one.full, **one.ranking}))
+        yield replace(one, trained={**one.trained, **trained}, ranking={**one.ranking, **tested})
     for name, entry in baselines(study).items():
-        yield Planned(entry, PLAIN, "none", (name,), (name,))
+        yield Planned(entry, PLAIN, "none", {name: 0}, {name: 0})
+
+
+def _again(arms: Arms, repeats: Iterable[int]) -> Arms:
+    """The same models trained once more; a name that stands for several stands for these, too."""
+    names = [arm for arm in arms if not arm.endswith(OTHERS)]
+    return {repeated(arm, repeat): repeat for repeat in repeats for arm in names}

@@ -46,7 +46,7 @@ def made(hospital: Hospital, study: StudyConfig) -> Manifest:
         rules = hospital.config
         asked = [*planned(study, rules.site)]
         models = {key_of(one.model, PLAIN): _Model(study, one.model) for one in asked}
-        leaving = [_leaving("query.describe", "who takes part, and on what machine", whose="", arms=(FEDERATED,))]
+        leaving = [_leaving("query.describe", "who takes part, and on what machine", whose="", arms={FEDERATED: 0})]
         if rules.statistics:
             leaving += _statistics(study)
         for one in asked:
@@ -122,7 +122,7 @@ def _statistics(study: StudyConfig) -> Iterable[Leaving]:
         counted, noisy = {"people": "all"}, bounded.shapes().keys()
     rows = _rows(shapes, meaning, "everybody", counted=counted)
     what = "statistics of the people who take part"
-    entries = {"whose": key_of(ENTRY, PLAIN), "arms": (ARM,), "part": PHASE}
+    entries = {"whose": key_of(ENTRY, PLAIN), "arms": {ARM: 0}, "part": PHASE}
     plain = _leaving("train.sums", what, **entries, rows=rows)
     yield masked.of_sums(study, plain, learner.phases(), noisy)
 
@@ -155,7 +155,7 @@ def _learnt(study: StudyConfig, model: _Model, one: Planned) -> Iterable[Leaving
         weights = _weights(model.model, one.strategy, phase)
         if not rounds and FEDERATED in one.trained:
             what, rows = f"try-out of {one.title}: the weights as they came", _update_rows(weights, one.compression)
-            tried = fields | {"arms": (FEDERATED,), "compression": one.compression, "rows": rows}
+            tried = fields | {"arms": {FEDERATED: 0}, "compression": one.compression, "rows": rows}
             yield _leaving("train.canary", what, **tried)
         yield _rounds(study, model.model, one, phase, weights, (rounds + 1, rounds + turns))
         rounds += turns
@@ -209,6 +209,6 @@ def _secure_queries(leaving: Sequence[Leaving]) -> Iterable[Leaving]:
     """What is said beside each masked answer."""
     steps = [one for one in leaving if one.masked]
     for task in OF_STEP if steps else ():
-        arms = tuple(dict.fromkeys(arm for one in steps for arm in one.arms))
+        arms = {arm: repeat for one in steps for arm, repeat in one.arms.items()}
         most = max(sum(one.often for one in steps if arm in one.arms) for arm in arms)
         yield _leaving(task, "keys and shares of a secure sum", whose="", arms=arms, turns=(1, most))

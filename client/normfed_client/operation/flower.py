@@ -35,6 +35,7 @@ __all__ = [
     "Task",
     "empty_answer",
     "public_key_to_bytes",
+    "reply_with",
     "run_supernode",
 ]
 
@@ -59,6 +60,11 @@ def run_supernode(pause_s: float | None = None) -> None:
 def empty_answer(message: Message) -> Message:
     """An answer without content."""
     return Message(RecordDict(), reply_to=message)
+
+
+def reply_with(message: Message, reply: Message) -> Message:
+    """The content of a reply, and of its envelope nothing: that is made anew."""
+    return Message(reply.content, reply_to=message)
 
 
 class NodeTasks:

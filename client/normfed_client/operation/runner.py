@@ -21,13 +21,14 @@ from pathlib import Path
 
 import httpx
 
+from normfed_client.answering import departure
 from normfed_client.answering.serving import from_bytes, to_bytes
 from normfed_client.hospital.folder import HOME_VARIABLE, Hospital, open_hospital
 from normfed_client.hospital.outbox import expire
-from normfed_client.operation.flower import Message, NodeTasks, Task, empty_answer
+from normfed_client.operation.flower import Message, NodeTasks, Task, empty_answer, reply_with
 from normfed_client.recording.audit import Audit
 from normfed_client.recording.refusing import refused
-from normfed_common.foundation.errors import SiteCode, WireError
+from normfed_common.foundation.errors import SiteCode, SiteError, WireError
 from normfed_common.processes.supervision import stop_on_signals
 from normfed_common.processes.workers import WorkerDied, WorkerPool
 from normfed_common.wire.messages import FENCE, asked, error_code, refusal
@@ -106,7 +107,7 @@ class Runner:
             tried = time.monotonic()
             try:
                 future = self._pool.submit(partial(to_bytes, message))
-                reply = from_bytes(future.result(self.hospital.config.longest_task_hours * 3600))
+                reply = self._may_leave(message, from_bytes(future.result(self._longest_s)))
                 logger.info("%s %s in %.1f s", kind, _outcome(reply), time.monotonic() - begin)
                 return reply
             except WireError:
@@ -129,6 +130,21 @@ class Runner:
         except Exception:  # noqa: BLE001  (a message that is none: it is refused all the same)
             request = None
         return refusal(message, refused(self.hospital, request, code))
+
+    @property
+    def _longest_s(self) -> float:
+        return self.hospital.config.longest_task_hours * 3600
+
+    def _may_leave(self, message: Message, reply: Message) -> Message:
+        """The reply of the process that works, in an envelope of this one's; a refusal in the place of what is not
+        declared. What a plug-in or a model may have done to that process has no part in this."""
+        try:
+            departure.check(self.hospital, message, reply)
+        except Exception as error:  # noqa: BLE001  (what cannot be looked at does not leave)
+            detail = error.detail if isinstance(error, SiteError) else type(error).__name__
+            logger.error("stopped an answer to %s: %s", message.metadata.message_type, detail)
+            return self._refusal(message, SiteCode.UNDECLARED)
+        return refusal(message, error_code(reply)) if reply.has_error() else reply_with(message, reply)
 
     def _accepted(self) -> tuple[str, ...]:
         """As site.yaml says now; one that cannot be read accepts nothing."""

@@ -126,6 +126,7 @@ class SiteCode(IntEnum):
     REFUSED_BY_HOSPITAL = 251
     POLICY_REFUSED = 252
     OUT_OF_HOURS = 253
+    UNDECLARED = 255
     AUDIT_UNUSABLE = 258
     PROTOCOL_DIFFERS = 264
 
@@ -143,6 +144,7 @@ class SiteCode(IntEnum):
     def of_consent(self) -> bool:
         """Whether people at the hospital decided so, or have not decided yet: no fault, nor a reason to stop others."""
         return self in _OF_CONSENT
+
     @classmethod
     def _missing_(cls, value: object) -> SiteCode | None:
         if not isinstance(value, int) or value not in SITE_CODES:
@@ -215,6 +217,8 @@ _SENTENCES = {
     SiteCode.AUDIT_UNUSABLE: "the site's audit cannot be written, or is older than what the server knows of it, and "
     "nothing leaves of which there is no record; its own log says which",
     SiteCode.PROTOCOL_DIFFERS: "the site speaks another protocol than the server; the older one must be updated",
+    SiteCode.UNDECLARED: "what the site was about to send is not in the list of what may leave that was approved "
+    "there, so nothing was sent; its own log says what it was",
 }
 
 _OF_THE_STUDY = frozenset(

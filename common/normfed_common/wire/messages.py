@@ -55,7 +55,7 @@ def decode_request(message: Message) -> tuple[Request, Arrays]:
     WireError
         If it breaks the protocol.
     """
-    return _header(message, Request), _arrays(message.content)
+    return header_of(message, Request), _arrays(message.content)
 
 
 def decode_answer(message: Message, consume: bool = False) -> tuple[Answer, Arrays]:
@@ -71,7 +71,7 @@ def decode_answer(message: Message, consume: bool = False) -> tuple[Answer, Arra
     WireError
         If it breaks the protocol.
     """
-    return _header(message, Answer), _arrays(message.content, consume)
+    return header_of(message, Answer), _arrays(message.content, consume)
 
 
 def requests(nodes: Mapping[str, int], header: Request, arrays: Arrays) -> dict[str, Message]:
@@ -90,7 +90,7 @@ def request(node: int, header: Request, arrays: ArrayRecord) -> Message:
 
 def stamped(message: Message, ledger: Counter | None = None, heads: Heads | None = None) -> Message:
     """The same request with the counter of the site's ledger and the heads of the two chains; it shares the arrays."""
-    said = _header(message, Request)
+    said = header_of(message, Request)
     header = said.model_copy(update={"ledger": ledger or said.ledger, "heads": heads or said.heads})
     record = RecordDict(
         {"header": ConfigRecord({"json": header.model_dump_json()}), "arrays": _record(message.content)}
@@ -104,7 +104,7 @@ def ledger_of(message: Message) -> Counter | None:
     if not message.has_content():
         return None
     try:
-        return _header(message, Answer).ledger
+        return header_of(message, Answer).ledger
     except WireError:
         return None
 
@@ -117,14 +117,14 @@ def content_of(message: Message) -> tuple[Answer, str]:
     WireError
         If it breaks the protocol.
     """
-    header = _header(message, Answer)
+    header = header_of(message, Answer)
     text = str(message.content.config_records["header"]["json"])
     return header, content_digest(text, rows(_arrays(message.content)))
 
 
 def asked(message: Message) -> Request:
     """What a request of ours asks for, without its arrays."""
-    return _header(message, Request)
+    return header_of(message, Request)
 
 
 def size_of(message: Message) -> int:
@@ -137,6 +137,12 @@ def size_of(message: Message) -> int:
 def answer(to: Message, header: Answer, arrays: Arrays) -> Message:
     """The answer to a request, packed where the request was."""
     return Message(encode(header, arrays, packing.is_packed(_record(to.content))), reply_to=to)
+
+
+def restated(to: Message, reply: Message, header: Answer) -> Message:
+    """The same answer with another header; it shares the arrays."""
+    record = RecordDict({"header": ConfigRecord({"json": header.model_dump_json()}), "arrays": _record(reply.content)})
+    return Message(record, reply_to=to)
 
 
 def packed(message: Message, arrays: ArrayRecord | None = None) -> RecordDict:
@@ -159,7 +165,14 @@ def error_code(message: Message) -> SiteCode:
         return SiteCode.INTERNAL
 
 
-def _header(message: Message, kind: type[Header]) -> Header:
+def header_of(message: Message, kind: type[Header]) -> Header:
+    """The header of a message, without its arrays.
+
+    Raises
+    ------
+    WireError
+        If it breaks the protocol.
+    """
     record = message.content
     if set(record) != {"header", "arrays"} or set(record.config_records.get("header", {})) != {"json"}:
         raise WireError(f"a message holds {len(record)} records; expected arrays and header")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from normfed_common.foundation.versions import PROTOCOL, installed_version
 from normfed_common.algorithms.arms import FEDERATED
+from normfed_common.foundation.versions import PROTOCOL, installed_version
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN
 from normfed_common.wire.requests import Payload, Request
