@@ -29,7 +29,7 @@ from normfed_server.report.words import percent
 from normfed_server.results import layout
 from normfed_server.results.models import BORROWED, UNSEEN
 from normfed_server.runs.folder import Run
-from normfed_simulation.mosaic import mosaic, projections
+from normfed_client.imaging.mosaic import mosaic, projections
 from normfed_simulation.run_folder import CONDITIONS
 
 

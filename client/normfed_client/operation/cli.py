@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from normfed_client.hospital.folder import DEFAULT, open_hospital
+from normfed_client.operation.commands.quality import quality
 from normfed_common.deployment.terminal import print_wrapped
 from normfed_common.foundation.errors import UserError
 from normfed_common.wording.terminal_text import plain
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 INDENT = 15  # of what was found, in columns
 
 site = typer.Typer(help="A hospital's client: join a federation, check, start it.", no_args_is_help=True)
+site.command()(quality)
 
 Home = Annotated[Path, typer.Option("--home", help="The site's folder.", envvar="NORMFED_SITE_HOME")]
 

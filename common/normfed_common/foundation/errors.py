@@ -113,6 +113,7 @@ class SiteCode(IntEnum):
     COVARIATES_UNKNOWN = 241
     AGES_APART = 242
     NOTHING_PAIRED = 245
+    COHORT_NOT_LOOKED_AT = 260
 
     @property
     def sentence(self) -> str:
@@ -179,6 +180,8 @@ _SENTENCES = {
     "cannot tell age from scanner; the site's own log says which",
     SiteCode.NOTHING_PAIRED: "nobody at the site, or fewer people than its minimum, was scanned on both scanners "
     "that a transform of the study names, so it has no part in that training; its own log says which scanners it knows",
+    SiteCode.COHORT_NOT_LOOKED_AT: "the site waits for a look at its cohort by the hospital's own people, or for their "
+    "decisions (normfed site quality there)",
 }
 
 _OF_THE_STUDY = frozenset(

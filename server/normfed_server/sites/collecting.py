@@ -28,6 +28,7 @@ REFUSALS = (  # beside those of the study
     SiteCode.PLUGIN_REFUSED,
     SiteCode.SECURE_SUM_REFUSED,
     SiteCode.OUT_OF_RANGE,
+    SiteCode.COHORT_NOT_LOOKED_AT,
 )
 
 

@@ -1,0 +1,1 @@
+"""What `normfed site` can do: a module for each family of commands."""
