@@ -82,6 +82,7 @@ def hospital(folder: Path, data: Path, minimum: int, per_voxel: int) -> Hospital
         minimum_people=minimum,
         minimum_people_per_voxel=per_voxel,
         held_out_share=0.0,
+        quality_gate="off",
     )
     folder.mkdir()
     made = Hospital(folder, config)

@@ -46,8 +46,9 @@ Role = Literal["superlink", "executor", "serverapp", "server", "node", "runner",
 
 
 def floors(study: StudyConfig) -> dict[str, object]:
-    """A hospital's floors as low as the study's minimum: their refusals are not what is rehearsed."""
-    return dict.fromkeys(("minimum_people", "minimum_people_per_voxel"), study.federation.minimum_cohort)
+    """A hospital's floors as low as the study's minimum, and no look at cohorts: their refusals are not rehearsed."""
+    lowest = dict.fromkeys(("minimum_people", "minimum_people_per_voxel"), study.federation.minimum_cohort)
+    return {**lowest, "quality_gate": "off"}
 
 
 class Rehearsal:

@@ -119,7 +119,7 @@ def test_that_a_file_of_one_person_cannot_be_read_is_not_told(server: Server, mo
     def fails(_: object) -> str:
         raise PermissionError(13, "Permission denied", "sub-007_T1w.nii.gz")
 
-    monkeypatch.setattr("normfed_client.hospital.custody._content", fails)
+    monkeypatch.setattr("normfed_client.hospital.custody.content_of", fails)
     assert error_code(server.ask("train.sums", private(model=ATLAS))) is SiteCode.NOT_SAID
     assert error_code(server.ask("train.sums", study(model=ATLAS), run="plain")) is SiteCode.INTERNAL
 

@@ -211,7 +211,7 @@ class Custody:
     def _version(self, person: str, used: Sequence[str]) -> str:
         """Of all scans and masks of a person, by content, of age, sex and scanner, and of what a study uses of them."""
         if person not in self._contents:
-            self._contents[person] = _content(self._visits[person])
+            self._contents[person] = content_of(self._visits[person])
         return self._secret.digest("\n".join([self._contents[person], *sorted(used)]))
 
     @contextmanager
@@ -232,7 +232,7 @@ def newest_serial(state: Path) -> int:
     return max(found)
 
 
-def _content(visits: Sequence[Visit]) -> str:
+def content_of(visits: Sequence[Visit]) -> str:
     """A digest of scans and masks, and of what is said of the person: a sum of ages before and after one is corrected
     tells it, and one of scanners whose scan was counted to another."""
     found = hashlib.sha256()

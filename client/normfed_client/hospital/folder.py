@@ -14,6 +14,7 @@ HOME/
     checkpoints/<run>/  training in the middle of a round
     state/<run>/        maps, people's figures, personal parts of models, secrets of a secure sum under way, site.log
     cache/              preprocessed scans
+    quality/            the latest look at the cohort, and what was decided of whom
     tmp/                of the processes, while they run
     log/                a log a process, services.json; site.log of runs that were refused
 """
@@ -31,6 +32,7 @@ from normfed_client.hospital.bookkeeping.budget import BudgetRules
 from normfed_client.hospital.bookkeeping.counting import Signer
 from normfed_client.hospital.bookkeeping.ledger import Ledger
 from normfed_client.hospital.config import DEVICE, SiteConfig
+from normfed_client.hospital.look_rules import LookRules
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.policy import Policy
 from normfed_client.hospital.releases import Releases
@@ -77,7 +79,7 @@ class Client(Frozen):
     power_w: float = Field(150.0, gt=0, le=10_000, description="what the machine draws while it trains, for estimates")
 
 
-class HospitalConfig(Policy, Rules, BudgetRules, Client):
+class HospitalConfig(Policy, Rules, BudgetRules, LookRules, Client):
     """What a hospital decides for itself: `site.yaml`."""
 
 
@@ -102,6 +104,7 @@ class Hospital:
     log = property(lambda self: self.folder / "log")
     state = property(lambda self: self.folder / "state")
     cache = property(lambda self: self.folder / "cache")
+    quality = property(lambda self: self.folder / "quality")
     temporary = property(lambda self: self.folder / "tmp")
 
     @property

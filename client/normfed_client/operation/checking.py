@@ -44,6 +44,7 @@ def examine(hospital: Hospital, opening_scans: bool) -> Iterator[Finding]:
     yield from counted_apart(hospital)
     yield from _machine(hospital)
     yield from _data(hospital, opening_scans)
+    yield from looked_at(hospital)
 
 
 def _secrets(hospital: Hospital) -> Finding:
@@ -120,6 +121,25 @@ def counted_apart(hospital: Hospital) -> Iterator[Finding]:
             "In the folder that has released nothing yet (normfed site releases), write into site.yaml:",
             f"records: {folder}",
         )
+
+
+def looked_at(hospital: Hospital) -> Iterator[Finding]:
+    """Whether the cohort passed a look, where studies wait for it."""
+    from normfed_client.quality.standing import COMMAND, why_not
+
+    rule = hospital.config.quality_gate
+    if rule == "off":
+        yield Finding(0, "quality", "studies learn from the cohort without a look at it (quality_gate: off)")
+        return
+    try:
+        why = why_not(hospital, (), ())
+    except UserError as error:
+        yield Finding(2 if rule == "required" else 1, "quality", "the look cannot be used", str(error))
+        return
+    if why:
+        yield Finding(1, "quality", f"training and sums wait (quality_gate: {rule}): {why}")
+    else:
+        yield Finding(0, "quality", f"the cohort was looked at, and nobody waits for a decision ({COMMAND})")
 
 
 def _versions(hospital: Hospital) -> Iterator[Finding]:

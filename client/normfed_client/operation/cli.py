@@ -14,6 +14,7 @@ from rich.table import Table
 from normfed_client.hospital.folder import DEFAULT, open_hospital
 from normfed_client.operation.commands import approving
 from normfed_client.operation.commands.auditing import audit
+from normfed_client.operation.commands.quality import quality
 from normfed_common.deployment.terminal import print_wrapped
 from normfed_common.foundation.errors import UserError
 from normfed_common.wording.terminal_text import plain
@@ -27,6 +28,7 @@ site = typer.Typer(help="A hospital's client: join a federation, check, start it
 site.command()(audit)
 
 approving.add_to(site)
+site.command()(quality)
 
 Home = Annotated[Path, typer.Option("--home", help="The site's folder.", envvar="NORMFED_SITE_HOME")]
 

@@ -79,6 +79,26 @@ def change(path: Path, kind: type[T], values: Mapping[str, str | int]) -> T:
     text = path.read_text(encoding="utf-8")
     for key, value in values.items():
         text = plain_yaml.with_value(text, key, value, str(path))
+    return _written(path, kind, text)
+
+
+def add(path: Path, kind: type[T], key: str, item: str) -> T:
+    """Add a text to a list in such a file; comments and everything else stay as they are.
+
+    Returns
+    -------
+    The file as it is now.
+
+    Raises
+    ------
+    UserError
+        As `change`.
+    """
+    read(path, kind)
+    return _written(path, kind, plain_yaml.with_item(path.read_text(encoding="utf-8"), key, item, str(path)))
+
+
+def _written(path: Path, kind: type[T], text: str) -> T:
     try:
         changed = validate(kind, plain_yaml.parse(text, str(path)), str(path))
     except UserError as error:

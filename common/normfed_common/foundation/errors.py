@@ -128,6 +128,7 @@ class SiteCode(IntEnum):
     OUT_OF_HOURS = 253
     UNDECLARED = 255
     AUDIT_UNUSABLE = 258
+    COHORT_NOT_LOOKED_AT = 260
     PROTOCOL_DIFFERS = 264
 
     @property
@@ -219,6 +220,8 @@ _SENTENCES = {
     SiteCode.PROTOCOL_DIFFERS: "the site speaks another protocol than the server; the older one must be updated",
     SiteCode.UNDECLARED: "what the site was about to send is not in the list of what may leave that was approved "
     "there, so nothing was sent; its own log says what it was",
+    SiteCode.COHORT_NOT_LOOKED_AT: "the site waits for a look at its cohort by the hospital's own people, or for their "
+    "decisions (normfed site quality there)",
 }
 
 _OF_THE_STUDY = frozenset(

@@ -94,6 +94,35 @@ def with_value(content: str, key: str, value: str | int, origin: str) -> str:
     return content[: found.start_mark.index] + scalar + content[found.end_mark.index :]
 
 
+def with_item(content: str, key: str, item: str, origin: str) -> str:
+    """A file's content with one more text in the list of a top-level key, which is made if need be; everything else
+    stays as it is, comments in the list too.
+
+    Raises
+    ------
+    UserError
+        See `parse`; also if the key holds something else than a list.
+    """
+    scalar = json.dumps(item)
+    parse(content, origin)
+    document = _Plain(content).get_single_node()
+    nodes = document.value if isinstance(document, yaml.MappingNode) else []
+    found = next((node for name, node in nodes if name.value == key), None)
+    if found is None:
+        return f"{content.rstrip()}\n{key}: [{scalar}]\n"
+    if not isinstance(found, yaml.SequenceNode):
+        raise UserError(f"{origin}: {key} is no list. Write it as one: {key}: [{scalar}]")
+    if found.flow_style:
+        end = found.end_mark.index - 1  # before the bracket
+        return content[:end] + (", " if found.value else "") + scalar + content[end:]
+    first, last = found.value[0].start_mark.index, found.value[-1].end_mark.index
+    line = content.rfind("\n", 0, first) + 1
+    indent = content[line : content.index("-", line)]
+    end = content.find("\n", last)
+    before, after = (content, "") if end < 0 else (content[:end], content[end:])
+    return f"{before}\n{indent}- {scalar}{after}"
+
+
 class _Plain(yaml.SafeLoader):
     """PyYAML's safe loader without what a settings file has no use for."""
 

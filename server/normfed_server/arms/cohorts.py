@@ -32,7 +32,12 @@ from normfed_server.sites.secure import check_enough
 from normfed_server.steps.progress import Progress
 
 # The site's own business: others are counted without it, in a simulation too.
-REFUSALS = (SiteCode.COHORT_TOO_SMALL, SiteCode.TOO_CLOSE_TO_EARLIER, SiteCode.NO_STATISTICS)
+REFUSALS = (
+    SiteCode.COHORT_TOO_SMALL,
+    SiteCode.TOO_CLOSE_TO_EARLIER,
+    SiteCode.NO_STATISTICS,
+    SiteCode.COHORT_NOT_LOOKED_AT,
+)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from normfed_client.answering.guards.budget import Budget
 from normfed_client.answering.guards.contents import Contents
 from normfed_client.answering.guards.installed import Installed
 from normfed_client.answering.guards.let_in import LetIn
+from normfed_client.answering.guards.looked_at import LookedAt
 from normfed_client.answering.guards.masked import Masked
 from normfed_client.answering.guards.questions import Questions
 from normfed_client.answering.guards.released import Released
@@ -29,6 +30,7 @@ ORDER: tuple[type[Guard], ...] = (
     Runs,  # nothing is read or written for a run that there is no room for
     Size,  # before anything is made of a large message; on the way out, what is really sent
     Contents,  # opens the site, so no earlier; what is not of the study is not counted as a question
+    LookedAt,  # needs the study's modalities, and nothing more of what is asked; before anything is counted or spent
     Masked,  # after all others have changed what leaves; what is really sent is what Size looks at
     Untimed,  # outside Budget and Released, which only look
     Questions,  # counts what would be worked on

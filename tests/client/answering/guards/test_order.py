@@ -13,6 +13,7 @@ from normfed_client.answering.guards.budget import Budget
 from normfed_client.answering.guards.contents import Contents
 from normfed_client.answering.guards.installed import Installed
 from normfed_client.answering.guards.let_in import LetIn
+from normfed_client.answering.guards.looked_at import LookedAt
 from normfed_client.answering.guards.masked import Masked
 from normfed_client.answering.guards.questions import Questions
 from normfed_client.answering.guards.released import Released
@@ -24,8 +25,9 @@ from normfed_client.answering.guards.working import Working
 
 def test_a_hospital_has_every_guard_in_the_order_that_is_written_down(tmp_path: Path) -> None:
     assert tuple(type(guard) for guard in order.guards(hospital(tmp_path))) == order.ORDER
-    first = (Installed, LetIn, Approved, Working, Runs, Size, Contents)
-    assert (*first, Masked, Untimed, Questions, Budget, Released) == order.ORDER
+    before = (Installed, LetIn, Approved, Working, Runs, Size, Contents)
+    after = (Masked, Untimed, Questions, Budget, Released)
+    assert (*before, LookedAt, *after) == order.ORDER
 
 
 def test_a_simulation_has_the_guards_that_need_no_hospital_in_the_same_order() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from normfed_simulation import mosaic as module
-from normfed_simulation.mosaic import SCALE, SLICES, mosaic, projections
+from normfed_client.imaging import mosaic as module
+from normfed_client.imaging.mosaic import SCALE, SLICES, mosaic, projections
 
 SHAPE = (10, 14, 24)
 GREEN = np.array([60, 230, 90])
