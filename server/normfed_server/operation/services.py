@@ -11,6 +11,7 @@ from functools import partial
 from normfed_common.processes.health import free_port, serving
 from normfed_common.processes.supervision import Service, Supervisor, only_one
 from normfed_server.monitor.web import Monitor
+from normfed_server.operation import ports
 from normfed_server.operation.reconciler import EVERY_S, Reconciler
 from normfed_server.state.folder import HOME_VARIABLE, ServerHome
 from normfed_server.superlink.control import Control
@@ -22,11 +23,12 @@ def start(home: ServerHome, stop: threading.Event, say: Callable[[str], None], m
     Raises
     ------
     UserError
-        If it runs already, a secret is not secret, or the certificate has expired.
+        If it runs already, a secret is not secret, the certificate has expired, or a port is taken.
     """
     for warning in home.check():
         say(warning)
     with only_one(home.log, "this server"):
+        ports.check(home, monitor, stop)
         reconciler = Reconciler(home, partial(Control, home), say)
         looking = threading.Thread(target=_keep, args=(reconciler, stop, say), daemon=True)
         looking.start()
