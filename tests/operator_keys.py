@@ -1,4 +1,4 @@
-"""Operators with keys, for tests: keys are not encrypted, since every passphrase costs a second."""
+"""Operators and what they type, for tests: their keys are not encrypted, since every passphrase costs a second."""
 
 from __future__ import annotations
 
@@ -6,9 +6,20 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from typer.testing import CliRunner, Result
 
+from normfed_common.foundation.errors import NormfedError
+from normfed_server.console import cli
 from normfed_server.state import acting, operators
 from normfed_server.state.folder import ServerHome
+
+
+def server(*arguments: object) -> Result:
+    """`normfed server ...`, without looking for all other commands first."""
+    result = CliRunner().invoke(cli.server, [str(a) for a in arguments])
+    if isinstance(result.exception, NormfedError):
+        raise result.exception
+    return result
 
 
 def key_of(name: str, tmp_path: Path) -> Path:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from commands import normfed
+from operator_keys import server
 from starlette.testclient import TestClient
 
 from normfed_common.foundation.errors import UserError
@@ -82,14 +82,14 @@ def test_a_token_ends_by_itself_or_when_it_is_revoked(closed: ServerHome, monkey
 
 
 def test_the_token_itself_is_nowhere_in_the_folder(home: ServerHome) -> None:
-    printed = normfed("server", "token", "--hours", "2", "--home", home.folder).output
+    printed = server("token", "--hours", "2", "--home", home.folder).output
     token = printed.partition("?token=")[2].split()[0]
     assert len(token) > 40
     assert tokens.admits(home, token)
     for path in home.folder.rglob("*"):
         assert not path.is_file() or token not in path.read_text(errors="replace"), path
-    listed = normfed("server", "token", "--list", "--home", home.folder).output.split()[0]
-    normfed("server", "token", "--revoke", listed, "--home", home.folder)
+    listed = server("token", "--list", "--home", home.folder).output.split()[0]
+    server("token", "--revoke", listed, "--home", home.folder)
     assert not tokens.admits(home, token)
 
 

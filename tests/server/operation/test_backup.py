@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import normfed
 from members import accepted, begun
+from operator_keys import server
 
 from normfed_common.foundation.errors import UserError
 from normfed_server.operation import backup, restoring
@@ -79,12 +79,12 @@ def test_without_keys_a_backup_holds_none_and_the_server_gets_others(
     lived: tuple[ServerHome, str], tmp_path: Path
 ) -> None:
     home, run = lived
-    normfed("server", "backup", tmp_path / "b", "--home", home.folder)
+    server("backup", tmp_path / "b", "--home", home.folder)
     secrets = [home.ca_key, home.key, home.operator_secret, home.executor_secret, home.runs / run / "central.secret"]
     stored = (tmp_path / "b").read_bytes()
     for path in secrets:
         assert path.read_bytes().splitlines()[-2 if path.suffix == ".key" else 0] not in stored
-    output = normfed("server", "restore", tmp_path / "b", "--home", tmp_path / "other").output
+    output = server("restore", tmp_path / "b", "--home", tmp_path / "other").output
     assert "a site that was revoked since is let in again" in output
     other = open_home(tmp_path / "other")
     assert other.fingerprint() == home.fingerprint()  # what sites trust
@@ -92,7 +92,7 @@ def test_without_keys_a_backup_holds_none_and_the_server_gets_others(
         other.check()
     other.ca_key.write_bytes(home.ca_key.read_bytes())
     other.ca_key.chmod(0o600)
-    normfed("server", "renew", "--home", other.folder)
+    server("renew", "--home", other.folder)
     assert other.check() == []
     assert other.operator_secret.read_bytes() != home.operator_secret.read_bytes()
     assert authority.request(other, ("f",)).key.public_numbers() != authority.request(home, ("f",)).key.public_numbers()

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from commands import normfed
+from operator_keys import server
 
 from normfed_common.foundation.errors import UserError
 from normfed_server.operation import ports
@@ -31,7 +31,7 @@ def test_a_second_federation_gets_a_monitor_of_its_own(tmp_path: Path, monkeypat
     with socket.create_server(("127.0.0.1", 0)) as first:
         taken = first.getsockname()[1]
         monkeypatch.setattr(ports, "MONITOR_PORTS", range(taken, taken + 20))
-        normfed("server", "init", "--name", "F", "--address", "f.org:1", "--home", tmp_path / "s")
+        server("init", "--name", "F", "--address", "f.org:1", "--home", tmp_path / "s")
     assert taken < open_home(tmp_path / "s").config.monitor_port < taken + 20
 
 

@@ -8,10 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from commands import normfed
 from cryptography.hazmat.primitives.asymmetric import ec
 from members import joined
-from operator_keys import add, key_of, signer
+from operator_keys import add, key_of, server, signer
 
 from normfed_common.foundation.errors import UserError
 from normfed_server.state import acting, actions, admission, operators
@@ -33,12 +32,12 @@ def doubts(home: ServerHome) -> list[str]:
 
 
 def test_a_federation_without_operators_works_unsigned(home: ServerHome) -> None:
-    normfed("server", "enrol", "a", "--home", home.folder)
+    server("enrol", "a", "--home", home.folder)
     (entry,) = actions.recorded(home)
     assert (entry.action.command, entry.by, entry.signature, entry.outcome) == ("enrol", "", "", "done")
     assert doubts(home) == [""]
     with pytest.raises(UserError, match="has no operators"):
-        normfed("server", "enrol", "b", "--home", home.folder, "--as", "anna")
+        server("enrol", "b", "--home", home.folder, "--as", "anna")
 
 
 def test_every_changing_command_asks_who_gives_it(named: ServerHome, tmp_path: Path) -> None:
@@ -50,23 +49,23 @@ def test_every_changing_command_asks_who_gives_it(named: ServerHome, tmp_path: P
         *(("ca", "move", tmp_path / "ca"), ("operator", "remove", "bert"), ("operator", "add", "x", "--public", key)),
     ):
         with pytest.raises(UserError, match="say who you are, with --as NAME --key FILE"):
-            normfed("server", *command, "--home", named.folder)
+            server(*command, "--home", named.folder)
     assert list(actions.recorded(named)) == []
     for command in (("runs",), ("pending",), ("actions",), ("operator", "list")):
-        assert normfed("server", *command, "--home", named.folder).exit_code == 0
+        assert server(*command, "--home", named.folder).exit_code == 0
 
 
 def test_a_command_needs_its_role_and_the_operators_own_key(named: ServerHome, tmp_path: Path) -> None:
     at = ("--home", named.folder, "--as", "carl", "--key")
     with pytest.raises(UserError, match=r"carl may not do that: `enrol` needs the role enrol"):
-        normfed("server", "enrol", "a", *at, key_of("carl", tmp_path))
+        server("enrol", "a", *at, key_of("carl", tmp_path))
     for other in ("anna", "stranger"):
         with pytest.raises(UserError, match="is not the key of carl"):
-            normfed("server", "enrol", "a", *at, key_of(other, tmp_path))
+            server("enrol", "a", *at, key_of(other, tmp_path))
     with pytest.raises(UserError, match="No operator is called stranger"):
         signer(named, "stranger", tmp_path)
     assert admission.members(named) == {}
-    normfed("server", "enrol", "a", "--home", named.folder, "--as", "anna", "--key", key_of("anna", tmp_path))
+    server("enrol", "a", "--home", named.folder, "--as", "anna", "--key", key_of("anna", tmp_path))
     assert doubts(named) == [""]
 
 
@@ -99,7 +98,7 @@ def test_no_edit_of_the_record_is_believed(
     (found,) = doubts(named)
     assert doubt in found
     with pytest.raises(UserError, match="1 records are not what they say"):
-        normfed("server", "actions", "--home", named.folder)
+        server("actions", "--home", named.folder)
 
 
 def test_signatures_of_an_operator_who_left_still_hold_and_later_ones_do_not(named: ServerHome, tmp_path: Path) -> None:
