@@ -32,7 +32,7 @@ from normfed_common.chain.files import Chain
 from normfed_common.chain.keys import SigningKey, VerifyingKey
 from normfed_common.chain.kinds import Answered, Asked, Asker, Content, Sent
 from normfed_common.chain.verifying import verify
-from normfed_common.deployment.bundle import installed_version
+from normfed_common.foundation.versions import installed_version
 from normfed_common.learning.setting import Setting
 from normfed_common.models.combined.pipeline import assemble
 from normfed_common.studies import resolve

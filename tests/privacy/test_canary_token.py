@@ -28,8 +28,8 @@ import normfed_common
 from normfed_client.answering.serving import call, from_bytes, to_bytes
 from normfed_client.hospital.folder import HOME_VARIABLE, open_hospital
 from normfed_client.hospital.site import site_for
-from normfed_common.deployment.bundle import installed_version
 from normfed_common.foundation.errors import SiteCode
+from normfed_common.foundation.versions import installed_version
 from normfed_common.wire import npy, packing
 from normfed_deploy.rehearsal import Rehearsal
 from normfed_server.runs.folder import begin

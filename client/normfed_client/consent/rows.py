@@ -22,10 +22,10 @@ from normfed_client.hospital.folder import Hospital
 from normfed_common.algorithms.arms import FEDERATED
 from normfed_common.algorithms.sharing import personal_arrays
 from normfed_common.algorithms.table import configure
-from normfed_common.deployment.bundle import installed_version
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.registry import admitting, recorded
+from normfed_common.foundation.versions import installed_version
 from normfed_common.learning.phase import Phase
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.combined.pipeline import TRANSFORM, assemble

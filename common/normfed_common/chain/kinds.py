@@ -5,6 +5,7 @@ No record has a place for a person's identifier, a path or an exact number of pe
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
@@ -24,6 +25,14 @@ Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:_%\[\]-]{1,253
 Network = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f.:/]{0,64}$")]
 ArrayName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,249}$")]
 Operator = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9._@-]{0,63})?$")]
+ArgumentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_ ]{0,40}$")]
+Argument = (
+    bool
+    | int
+    | None
+    | Annotated[str, StringConstraints(max_length=4000)]
+    | Annotated[tuple[Annotated[str, StringConstraints(max_length=200)], ...], Field(max_length=1000)]
+)
 Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,200}$")]
 Sentence = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,200}$")]
 
@@ -230,7 +239,6 @@ class Membership(Frozen):
     site: SiteName
     fingerprint: Fingerprint | Literal[""] = ""
     people: int | None = Field(None, ge=1, description="that the operator counts it with at most")
-    by: Operator = ""
 
 
 class Reach(Frozen):
@@ -238,7 +246,6 @@ class Reach(Frozen):
 
     kind: Literal["renewed", "moved"]
     address: Address
-    by: Operator = ""
 
 
 class Steered(Frozen):
@@ -248,7 +255,45 @@ class Steered(Frozen):
     run: RunName
     study: MaybeDigest = ""
     site: SiteName | Literal[""] = ""
+
+
+class Command(Frozen):
+    """What an operator did on the server, as the operator signed it.
+
+    Parameters
+    ----------
+    federation
+        Fingerprint of its certificate authority.
+    time
+        UTC.
+    """
+
+    federation: Fingerprint
+    command: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z -]{0,60}$")]
+    arguments: dict[ArgumentName, Argument] = Field(max_length=20)
+    time: Annotated[str, StringConstraints(pattern=r"^[0-9T:+-]{1,40}$")]
+    nonce: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+
+    def canonical(self) -> bytes:
+        """The bytes that are signed: JSON with sorted keys and no spaces."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":")).encode()
+
+
+class Acted(Frozen):
+    """An operator's command ended; it follows what the command did.
+
+    Parameters
+    ----------
+    by, key
+        Empty in a federation without operators: then the account that owns the folder did it.
+    """
+
+    kind: Literal["acted"] = "acted"
+    action: Command
     by: Operator = ""
+    key: Fingerprint | Literal[""] = ""
+    signature: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{0,400}$")] = ""
+    outcome: Literal["done", "failed", "proposed"] = "done"
 
 
 Ending = Literal["finished", "finished, partial", "failed"]
@@ -310,6 +355,7 @@ Content = Annotated[
     | Membership
     | Reach
     | Steered
+    | Acted
     | Ended
     | Received
     | RefusalHeard

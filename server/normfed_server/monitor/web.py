@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import threading
 from collections.abc import AsyncIterator, Callable
 from importlib.resources import files
@@ -12,16 +11,15 @@ from importlib.resources import files
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from normfed_common.foundation import digests
 from normfed_common.foundation.files import without_nan
+from normfed_server.monitor.admittance import KnownHosts, Tokens, admitted
 from normfed_server.monitor.figures import exposition
 from normfed_server.monitor.views import Views
 from normfed_server.runs.folder import PRIVACY, REPORT
@@ -48,31 +46,6 @@ OF_A_RUN = {  # page to its policy: nothing is loaded from anywhere, this server
     REPORT: "sandbox allow-scripts allow-downloads; default-src 'none'; script-src 'unsafe-inline'; "
     f"style-src 'unsafe-inline'; img-src data: blob:; {NOWHERE}",
 }
-
-
-REFUSED = PlainTextResponse(
-    "This is the monitor of a normfed server, under a name that it does not know. Add the name of the address bar to "
-    "monitor_hosts in server.yaml, and start the server again.\n",
-    421,
-)
-
-
-class _KnownHosts:
-    """Answers only under names of its own: a page from elsewhere whose name was made to point here gets nothing."""
-
-    def __init__(self, app: ASGIApp, hosts: frozenset[str]) -> None:
-        self.app, self.hosts = app, hosts
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        known = scope["type"] != "http" or _host(Headers(scope=scope)) in self.hosts
-        await (self.app if known else REFUSED)(scope, receive, send)
-
-
-def _host(headers: Headers) -> str:
-    """Without the port; empty if there is not exactly one."""
-    named = headers.getlist("host")
-    return re.sub(r":\d*$", "", named[0].lower()) if len(named) == 1 else ""
 
 
 class _Headers(BaseHTTPMiddleware):
@@ -119,7 +92,7 @@ def application(home: ServerHome, healthy: Callable[[], bool]) -> Starlette:
     async def events(request: Request) -> Response:
         async def changes() -> AsyncIterator[str]:
             last, quiet = "", 0.0
-            while not await request.is_disconnected():
+            while not await request.is_disconnected() and admitted(home, request.scope):
                 now = await run_in_threadpool(text)
                 mark = digests.of_json(now)
                 if mark != last:
@@ -141,9 +114,8 @@ def application(home: ServerHome, healthy: Callable[[], bool]) -> Starlette:
         Route("/metrics", metrics),
         Route("/healthz", healthz),
     ]
-    return Starlette(
-        routes=routes, middleware=[Middleware(_Headers), Middleware(_KnownHosts, home.config.monitor_names)]
-    )
+    guards = [Middleware(_Headers), Middleware(KnownHosts, home.config.monitor_names), Middleware(Tokens, home)]
+    return Starlette(routes=routes, middleware=guards)
 
 
 def _static(name: str) -> Callable[[Request], Response]:

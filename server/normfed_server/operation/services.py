@@ -13,6 +13,7 @@ from normfed_common.chain.kinds import Started, Stopped
 from normfed_common.processes.health import free_port, serving
 from normfed_common.processes.supervision import Service, Supervisor, only_one
 from normfed_server.monitor.web import Monitor
+from normfed_server.operation import ports
 from normfed_server.operation.reconciler import EVERY_S, Reconciler
 from normfed_server.state.chain import record
 from normfed_server.state.folder import HOME_VARIABLE, ServerHome
@@ -25,11 +26,12 @@ def start(home: ServerHome, stop: threading.Event, say: Callable[[str], None], m
     Raises
     ------
     UserError
-        If it runs already, a secret is not secret, or the certificate has expired.
+        If it runs already, a secret is not secret, the certificate has expired, or a port is taken.
     """
     for warning in home.check():
         say(warning)
     with only_one(home.log, "this server"):
+        ports.check(home, monitor, stop)
         record(home, Started(version=version("normfed")))
         reconciler = Reconciler(home, partial(Control, home), say)
         looking = threading.Thread(target=_keep, args=(reconciler, stop, say), daemon=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +33,7 @@ class Member(Frozen):
     key: str = Field("", max_length=2000, description="public, in OpenSSH's format")
     fingerprint: str = ""
     changed: str = Field(description="when the state last changed")
+    until: str | None = Field(None, description="that its invitation holds, UTC; absent where it does not end")
     people: int | None = Field(None, ge=1, description="that it is counted with at most in a study, whatever it says")
 
 
@@ -72,13 +73,15 @@ def known(home: ServerHome, site: str) -> Member:
     return found[site]
 
 
-def enrol(home: ServerHome, site: str, again: bool = False, people: int | None = None) -> Path:
+def enrol(home: ServerHome, site: str, again: bool = False, people: int | None = None, days: int | None = None) -> Path:
     """Invite a site; returns the path of the file to send.
 
     Parameters
     ----------
     people
         That the site is counted with at most; see `bound`.
+    days
+        That the invitation holds: a key that comes later is not accepted. None for as long as it takes.
 
     Raises
     ------
@@ -99,7 +102,8 @@ def enrol(home: ServerHome, site: str, again: bool = False, people: int | None =
         if people is None and site in sites:
             people = sites[site].people
         record(home, Membership(kind="invited", site=site, people=people))
-        sites[site] = Member(state="invited", changed=_now(), people=people)
+        until = _later(days) if days is not None else None
+        sites[site] = Member(state="invited", changed=_now(), people=people, until=until)
     return path
 
 
@@ -164,13 +168,19 @@ def accept(home: ServerHome, site: str, key: str, fingerprint: str) -> None:
     Raises
     ------
     UserError
-        If it was not invited, or the key is or was another site's.
+        If it was not invited, or too long ago, or the key is or was another site's.
     """
     with _changing(home) as sites:
         if site not in sites:
             raise UserError(f"{site} was not invited. First: normfed server enrol {site}")
         if sites[site].state == "accepted":
             raise UserError(f"{site} is accepted already, with the key {sites[site].fingerprint}. Revoke it first.")
+        until = sites[site].until
+        if until is not None and until <= _now():
+            raise UserError(
+                f"The invitation of {site} ended on {until[:10]}. If it still holds, ask the hospital, then write it "
+                f"again and accept the same key: normfed server enrol {site} --again"
+            )
         for name, member in sites.items():
             if member.fingerprint == fingerprint:
                 raise UserError(
@@ -178,7 +188,7 @@ def accept(home: ServerHome, site: str, key: str, fingerprint: str) -> None:
                     "made with `normfed site join`."
                 )
         record(home, Membership(kind="accepted", site=site, fingerprint=fingerprint))
-        changes = {"state": "accepted", "key": key, "fingerprint": fingerprint, "changed": _now()}
+        changes = {"state": "accepted", "key": key, "fingerprint": fingerprint, "changed": _now(), "until": None}
         sites[site] = sites[site].model_copy(update=changes)
 
 
@@ -221,8 +231,12 @@ def _changing(home: ServerHome) -> Iterator[dict[str, Member]]:
     with exclusive(home.sites.with_suffix(".lock")):
         sites = members(home)
         yield sites
-        write_json(home.sites, Members(sites=sites).model_dump(mode="json"))
+        write_json(home.sites, Members(sites=sites).model_dump(mode="json", exclude_none=True))
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _later(days: int) -> str:
+    return (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="seconds")

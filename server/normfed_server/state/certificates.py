@@ -16,6 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from normfed_common.foundation import private
 from normfed_common.foundation.files import atomic
+from normfed_server.state.encrypted_keys import encrypted
 
 AUTHORITY_DAYS = 3650
 SERVER_DAYS = 397  # the longest that browsers and many proxies accept
@@ -23,8 +24,14 @@ WARN_DAYS = 30
 LOCAL = ("localhost", "127.0.0.1", "::1")  # the server's own processes reach it so
 
 
-def make_authority(name: str, key_path: Path, certificate_path: Path) -> None:
-    """Make a certificate authority: a key that never leaves the server, and its certificate, which sites get."""
+def make_authority(name: str, key_path: Path, certificate_path: Path, passphrase: bytes | None = None) -> None:
+    """Make a certificate authority: its key, and its certificate, which sites get.
+
+    Parameters
+    ----------
+    passphrase
+        That the key is encrypted by; None for a key that stays in a server's folder.
+    """
     key = ec.generate_private_key(ec.SECP384R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} certificate authority"[:64])])
     now = datetime.now(UTC)
@@ -41,41 +48,57 @@ def make_authority(name: str, key_path: Path, certificate_path: Path) -> None:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA384())
     )
-    private.write_new(key_path, _pem(key))
-    _write(certificate_path, certificate)
+    private.write_new(key_path, _pem(key) if passphrase is None else encrypted(key, passphrase))
+    write(certificate_path, certificate)
 
 
 def issue(
     hosts: tuple[str, ...], authority_key: Path, authority: Path, key_path: Path, path: Path, days: int = SERVER_DAYS
 ) -> None:
     """Issue the server's certificate, with a new key the first time and the same key later."""
-    issuer_key = serialization.load_pem_private_key(authority_key.read_bytes(), None)
-    if not isinstance(issuer_key, ec.EllipticCurvePrivateKey):
-        raise TypeError("the authority's key is not an elliptic-curve key")
+    issuer_key = _elliptic(authority_key, "authority")
+    key = server_key(key_path)
     issuer = x509.load_pem_x509_certificate(authority.read_bytes())
-    if not key_path.exists():
-        private.write_new(key_path, _pem(ec.generate_private_key(ec.SECP384R1())))
-    key = serialization.load_pem_private_key(key_path.read_bytes(), None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise TypeError("the server's key is not an elliptic-curve key")
+    write(path, signed(hosts, key.public_key(), issuer_key, issuer, days))
+
+
+def server_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """The server's key, made the first time."""
+    if not path.exists():
+        private.write_new(path, _pem(ec.generate_private_key(ec.SECP384R1())))
+    return _elliptic(path, "server")
+
+
+def signed(
+    hosts: tuple[str, ...],
+    key: ec.EllipticCurvePublicKey,
+    issuer_key: ec.EllipticCurvePrivateKey,
+    issuer: x509.Certificate,
+    days: int,
+) -> x509.Certificate:
+    """A certificate for a server, good for the hosts and for the machine itself."""
     now = datetime.now(UTC)
     end = min(now + timedelta(days=days), issuer.not_valid_after_utc)
-    certificate = (
+    return (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0][:64])]))
         .issuer_name(issuer.subject)
-        .public_key(key.public_key())
+        .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(min(now, end) - timedelta(hours=1))
         .not_valid_after(end)
-        .add_extension(x509.SubjectAlternativeName([_alternative(h) for h in dict.fromkeys((*hosts, *LOCAL))]), False)
+        .add_extension(alternatives(hosts), False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(sign_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
         .sign(issuer_key, hashes.SHA384())
     )
-    _write(path, certificate)
+
+
+def alternatives(hosts: tuple[str, ...]) -> x509.SubjectAlternativeName:
+    """The hosts and the machine itself, as a certificate names them."""
+    return x509.SubjectAlternativeName([_alternative(host) for host in dict.fromkeys((*hosts, *LOCAL))])
 
 
 def days_left(path: Path) -> float:
@@ -98,6 +121,13 @@ def _usage(sign_certificates: bool) -> x509.KeyUsage:
     )
 
 
+def _elliptic(path: Path, whose: str) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(path.read_bytes(), None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise TypeError(f"the {whose}'s key is not an elliptic-curve key")
+    return key
+
+
 def _alternative(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host.strip("[]")))
@@ -111,6 +141,7 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _write(path: Path, certificate: x509.Certificate) -> None:
+def write(path: Path, certificate: x509.Certificate) -> None:
+    """Write a certificate atomically."""
     with atomic(path) as temporary:
         temporary.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))

@@ -2,8 +2,12 @@
 
 HOME/
     server.yaml            written by `normfed server init`; the operator may edit it
-    ca.key ca.crt          the federation's certificate authority; back up ca.key
-    server.key server.crt  renewed by `normfed server renew`
+    ca.crt                 of the federation's certificate authority
+    ca.key                 its key, unless it is kept apart (`normfed server init --ca`); back it up
+    server.key server.crt  renewed by `normfed server renew`; server.csr: what an authority apart is to sign
+    operators.json         who may do what, by their public keys; absent where nobody is named
+    proposals/             what waits for a second person
+    tokens.json            digests of the tokens for the monitor
     operator.secret        who knows it may start and stop runs, and admit sites
     executor.secret        between the SuperLink and its executor
     sites.json             sites: invited, accepted, revoked
@@ -20,8 +24,9 @@ HOME/
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -66,6 +71,13 @@ class ServerConfig(Frozen):
         (), description="more names under which browsers may ask for the monitor, such as a reverse proxy's"
     )
 
+    monitor_token: Literal["off", "required"] = Field(
+        "off", description="whether the monitor and its metrics ask for a token: normfed server token"
+    )
+    second_person: tuple[Literal["enrol", "accept", "people", "revoke"], ...] = Field(
+        (), description="what one operator proposes and another approves, such as accept and revoke"
+    )
+
     @property
     def monitor_names(self) -> frozenset[str]:
         """The names under which the monitor answers."""
@@ -75,7 +87,7 @@ class ServerConfig(Frozen):
     @property
     def host(self) -> str:
         """The address without its port."""
-        return self.address.rpartition(":")[0].strip("[]")
+        return host_of(self.address)
 
 
 class ServerHome:
@@ -97,6 +109,10 @@ class ServerHome:
     operator_secret = property(lambda self: self.folder / "operator.secret")
     executor_secret = property(lambda self: self.folder / "executor.secret")
     database = property(lambda self: self.folder / "superlink.db")
+    request = property(lambda self: self.folder / "server.csr")
+    operators = property(lambda self: self.folder / "operators.json")
+    proposals = property(lambda self: self.folder / "proposals")
+    tokens = property(lambda self: self.folder / "tokens.json")
     sites = property(lambda self: self.folder / "sites.json")
     enrolments = property(lambda self: self.folder / "enrolments")
     counters = property(lambda self: self.folder / "counters")
@@ -122,7 +138,7 @@ class ServerHome:
         return certificate_fingerprint(self.ca.read_bytes())
 
     def issue_certificate(self) -> None:
-        """Make the server's certificate, or renew it."""
+        """Make the server's certificate, or renew it, with the authority's key in this folder."""
         certificates.issue((self.config.host,), self.ca_key, self.ca, self.key, self.certificate)
 
     def check(self) -> list[str]:
@@ -133,10 +149,17 @@ class ServerHome:
         UserError
             If a secret is missing or readable by others, or the certificate has expired.
         """
-        for path in (self.ca_key, self.key, self.operator_secret, self.executor_secret):
+        for path in (self.key, self.operator_secret, self.executor_secret):
             private.check(path)
         if self.audit_key.exists():  # it is made with the first record
             private.check(self.audit_key)
+        if self.ca_key.exists():  # else it is kept apart
+            private.check(self.ca_key)
+        if not self.certificate.exists():
+            raise UserError(
+                f"{self.certificate}: missing. Have {self.request} signed where the authority's key is (normfed server "
+                f"ca sign), then: normfed server renew --certificate server.crt --home {self.folder}"
+            )
         left = certificates.days_left(self.certificate)
         again = f"Renew it: normfed server renew --home {self.folder}. Sites notice nothing."
         if left < 0:
@@ -150,8 +173,14 @@ class ServerHome:
         return warnings
 
 
-def create(folder: Path, config: ServerConfig) -> ServerHome:
+def create(folder: Path, config: ServerConfig, authority: Callable[[ServerHome], None] | None = None) -> ServerHome:
     """Make an operator's folder with new keys.
+
+    Parameters
+    ----------
+    authority
+        Puts ca.crt of an authority apart into the folder, and has the server's certificate signed or requested;
+        without one an authority is made whose key is in the folder.
 
     Raises
     ------
@@ -162,8 +191,11 @@ def create(folder: Path, config: ServerConfig) -> ServerHome:
         raise UserError(f"{folder}: there is something already. Choose another --home; keys are never overwritten.")
     private.make_folder(folder)
     home = ServerHome(folder, config)
-    certificates.make_authority(config.name, home.ca_key, home.ca)
-    home.issue_certificate()
+    if authority is None:
+        certificates.make_authority(config.name, home.ca_key, home.ca)
+        home.issue_certificate()
+    else:
+        authority(home)
     private.write_new(home.operator_secret, private.secret())
     private.write_new(home.executor_secret, private.secret())
     for inner in (home.enrolments, home.runs, home.log):
@@ -187,30 +219,53 @@ def open_home(folder: Path) -> ServerHome:
     )
 
 
-def move(home: ServerHome, address: str, port: int | None) -> ServerHome:
+def move(
+    home: ServerHome, address: str, port: int | None, certify: Callable[[tuple[str, ...]], None] | None = None
+) -> ServerHome:
     """Give a server another address, and a certificate that is good for the new one and the old one.
 
     Parameters
     ----------
     port
         To listen on; None to follow the address if it did so before.
+    certify
+        Puts a certificate for these hosts in place; by default it is issued with the key in the folder.
 
     Raises
     ------
     UserError
-        If it is not an address, or the server is running.
+        If it is not an address, the server is running, or the certificate is not what it must be.
     """
-    if not re.fullmatch(ADDRESS, address):
-        raise UserError(f"{address!r} is not an address. Give host:port, such as fed.example.org:8000.")
+    check_address(address)
     if is_running(home.log):
         raise UserError(f"{home.folder}: the server is running. Stop it first; open runs go on when it starts again.")
     path, before, last = home.folder / "server.yaml", home.config, int(address.rpartition(":")[2])
     followed = before.port == int(before.address.rpartition(":")[2])
     listening = port if port is not None else last if followed else before.port
+    hosts = (host_of(address), before.host)
+    if certify is not None:
+        certify(hosts)  # first: one that is refused changes nothing
     config = settings.change(path, ServerConfig, {"address": address, "port": listening})
-    moved = ServerHome(home.folder, config)
-    certificates.issue((config.host, before.host), home.ca_key, home.ca, home.key, home.certificate)
-    return moved
+    if certify is None:
+        certificates.issue(hosts, home.ca_key, home.ca, home.key, home.certificate)
+    return ServerHome(home.folder, config)
+
+
+def check_address(address: str) -> None:
+    """Refuse what is no address.
+
+    Raises
+    ------
+    UserError
+        Saying what one is.
+    """
+    if not re.fullmatch(ADDRESS, address):
+        raise UserError(f"{address!r} is not an address. Give host:port, such as fed.example.org:8000.")
+
+
+def host_of(address: str) -> str:
+    """An address without its port."""
+    return address.rpartition(":")[0].strip("[]")
 
 
 def run_folder(home: ServerHome, name: str) -> Path:

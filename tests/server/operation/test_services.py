@@ -87,6 +87,7 @@ def test_what_looks_after_runs_ends_with_the_server_and_survives_its_own_mistake
         return SimpleNamespace(run=lambda stop: (twice.wait(60), stop.set()))
 
     monkeypatch.setattr(services, "EVERY_S", 0.01)
+    monkeypatch.setattr(services.ports, "check", lambda *_: None)  # nothing listens here
     monkeypatch.setattr(services, "Supervisor", supervisor)
     monkeypatch.setattr(Reconciler, "look", look)
     services.start(home, threading.Event(), said.append, monitor=False)
