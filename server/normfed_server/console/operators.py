@@ -43,7 +43,7 @@ def make_key(
 def add(
     name: Name,
     public: Annotated[Path, typer.Option("--public", help="The new operator's public key, NAME.pub.")],
-    roles: Annotated[str, typer.Option(help="What the operator may do, such as run,read.")] = "enrol,run,read",
+    roles: Annotated[str, typer.Option(help="What the operator may do, such as run,read.")] = "run,read",
     home: Home = DEFAULT,
     by: As = None,
     key: Key = None,
@@ -70,14 +70,8 @@ def show(home: Home = DEFAULT) -> None:
 @operator.command()
 def remove(name: Name, home: Home = DEFAULT, by: As = None, key: Key = None) -> None:
     """Let an operator do nothing more; what the key signed can still be verified."""
-    from normfed_server.state import tokens
-
-    opened = open_home(home)
-    if done(opened, by, key, "operator remove", {"name": name}):
-        typer.echo(f"{name} is no operator any more.")
-        for token in tokens.valid(opened):
-            if token.by == name:
-                tokens.revoke(opened, token.id)
+    if done(open_home(home), by, key, "operator remove", {"name": name}):
+        typer.echo(f"{name} is no operator any more, and has no token.")
 
 
 def first_operator(home: ServerHome, name: str, public: Path | None) -> str:

@@ -17,7 +17,7 @@ from normfed_common.foundation.errors import UserError
 from normfed_common.foundation.files import write_text
 from normfed_common.foundation.locks import exclusive
 from normfed_common.study.base import Frozen
-from normfed_server.state import actions, admission, operators
+from normfed_server.state import actions, admission, operators, tokens
 from normfed_server.state.encrypted_keys import PrivateKey, is_encrypted, load
 from normfed_server.state.folder import ServerHome
 from normfed_server.state.operators import Operator, Role
@@ -61,6 +61,14 @@ def _enrol(home: ServerHome, said: Mapping[str, Argument]) -> None:
     )
 
 
+def _remove(home: ServerHome, said: Mapping[str, Argument]) -> None:
+    name = str(said["name"])
+    operators.remove(home, name)
+    for token in tokens.valid(home):
+        if token.by == name:
+            tokens.revoke(home, token.id)
+
+
 # What needs a second person where `second_person` of server.yaml says so; operators always, where it says anything:
 # whoever could add an operator alone would be two people.
 CARRIED_OUT: dict[str, Callable[[ServerHome, Mapping[str, Argument]], object]] = {
@@ -71,7 +79,7 @@ CARRIED_OUT: dict[str, Callable[[ServerHome, Mapping[str, Argument]], object]] =
     "operator add": lambda home, said: operators.add(
         home, str(said["name"]), str(said["key"]), str(said["roles"]).split(",")
     ),
-    "operator remove": lambda home, said: operators.remove(home, str(said["name"])),
+    "operator remove": _remove,
 }
 
 
@@ -90,7 +98,10 @@ def signer(home: ServerHome, name: str | None, key: Path | None, ask: Callable[[
     """
     if not operators.active(home):
         if name or key:
-            raise UserError(f"{home.folder}: this federation has no operators. Leave out --as and --key.")
+            raise UserError(
+                f"{home.folder}: this federation has no operators, so nothing would be signed. Leave out --as and "
+                f"--key, also {NAME} and {KEY} of the environment; or name operators: normfed server operator add"
+            )
         return None
     if not name or not key:
         raise UserError(

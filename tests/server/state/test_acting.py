@@ -14,7 +14,7 @@ from members import joined
 from operator_keys import add, key_of, server, signer
 
 from normfed_common.foundation.errors import UserError
-from normfed_server.state import acting, actions, admission, operators
+from normfed_server.state import acting, actions, admission, operators, tokens
 from normfed_server.state.folder import ServerHome
 
 
@@ -108,8 +108,10 @@ def test_signatures_of_an_operator_who_left_still_hold_and_later_ones_do_not(nam
     anna, bert = signer(named, "anna", tmp_path), signer(named, "bert", tmp_path)
     alone = ServerHome(named.folder, named.config.model_copy(update={"second_person": ()}))
     acting.do(alone, bert, "enrol", {"site": "a"})
+    looks, stays = tokens.make(alone, "bert", 1), tokens.make(alone, "anna", 1)
     acting.do(alone, anna, "operator remove", {"name": "bert"})
     assert doubts(alone) == ["", ""]
+    assert [tokens.admits(alone, token) for token in (looks, stays)] == [False, True]
     with pytest.raises(UserError, match="No operator is called bert"):
         signer(alone, "bert", tmp_path)
     late = actions.make(alone, "enrol", {"site": "b"})
