@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from members import accepted
 
+from normfed_common.foundation.versions import PROTOCOL, installed_version
 from normfed_server.monitor.figures import exposition
 from normfed_server.monitor.views import SHOWN_LINES, SHOWN_RUNS, RunView, Views
 from normfed_server.state import admission
+from normfed_server.state.fleet import FleetNotes
 from normfed_server.state.folder import ServerHome
 from normfed_server.state.ledger import Entry, State
 
@@ -183,3 +187,22 @@ def test_the_monitor_shows_rounds_sites_energy_and_the_end(watched: tuple[Server
     assert run["ends"] == pytest.approx(20.0 + 2 * 10.0)
     assert run["waiting"] == {"a": False}
     assert [(s["name"], s["online"]) for s in state["sites"]] == [("a", True)]
+
+
+def test_the_fleet_is_part_of_the_state_with_what_sites_said_last_and_why_one_does_not_fit(
+    home: ServerHome, tmp_path: Path
+) -> None:
+    for site in ("a", "b"):
+        accepted(home, site, tmp_path)
+    FleetNotes(home, "r").described("a", {"normfed": installed_version(), "torch": "2.13.0"})
+    FleetNotes(home, "r").described("b", {"normfed": "99.0.0"})
+    admission.write_seen(home, {"a": {"id": 1, "online": True, "since": "2026-11-27T10:00:00+00:00"}})
+    state = Views(home).state()
+    assert (state["version"], state["protocol"]) == (installed_version(), PROTOCOL)
+    a, b = state["sites"]
+    assert (a["state"], a["shown"], a["online"], a["fits"], a["machine"]["torch"]) == (
+        "accepted", "connected", True, "yes", "2.13.0"
+    )  # fmt: skip
+    assert (b["state"], b["shown"], b["online"], b["fits"]) == ("accepted", "accepted", False, "no")
+    assert b["unfit"][0].startswith("has normfed 99.0.0")
+    json.dumps(state)
