@@ -11,6 +11,7 @@ port. Needs a container engine, images that can be built (the base, Debian), and
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import json
 import os
 import subprocess
@@ -38,14 +39,14 @@ class Containers:
     def __init__(self, kit: Path, folder: Path, data: Path, compose: list[str]) -> None:
         self.kit, self.folder, self.data, self.compose = kit, folder, data, compose
         self.tag = OLD
-        gateway = self.run("docker", "network", "inspect", "bridge", "-f", "{{(index .IPAM.Config 0).Gateway}}")
-        self.address = gateway.strip()
+        said = self.run("docker", "network", "inspect", "bridge", "-f", "{{(index .IPAM.Config 0).Subnet}}")
+        self.address = str(next(ipaddress.ip_network(said.strip()).hosts()))  # this machine, for its containers
 
     def run(self, *command: str, check: bool = True, given: bytes | None = None) -> str:
         """What a command prints."""
         environment = os.environ | {
             "NORMFED_HOST": NAME,
-            "NORMFED_ADDRESS": self.address if hasattr(self, "address") else "",
+            "NORMFED_ADDRESS": getattr(self, "address", ""),
             "NORMFED_PORT": str(PORT),
             "NORMFED_DATA": str(self.data),
         }

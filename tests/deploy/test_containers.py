@@ -24,7 +24,7 @@ def test_a_container_has_no_rights_writes_nothing_of_its_own_and_fills_no_disk(f
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert {"pids_limit", "mem_limit"} <= service.keys()
+    assert {"pids_limit", "mem_limit", "cpus"} <= service.keys()
     assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
     assert not service.keys() & {
         "privileged",
@@ -59,7 +59,7 @@ def test_a_site_reaches_nothing_but_the_proxy_which_answers_under_the_servers_na
 
 def test_only_the_federations_port_of_a_server_is_open() -> None:
     assert compose("compose.server.yaml")["services"]["server"]["ports"] == [
-        "${NORMFED_PORT:-8000}:${NORMFED_PORT:-8000}"
+        "${NORMFED_LISTEN:-0.0.0.0}:${NORMFED_PORT:-8000}:${NORMFED_PORT:-8000}"
     ]
 
 
@@ -68,7 +68,7 @@ def test_images_run_as_nobody_of_the_machine_and_install_by_hash() -> None:
     named = {match[1]: stage for stage in stages if (match := re.match(r"\S+ AS (\w+)", stage))}
     assert list(named) == ["python", "install", "normfed", "server", "site", "egress"]
     assert "USER 10001:10001" in named["normfed"]
-    assert "USER haproxy" in named["egress"]
+    assert "USER 10001:10001" in named["egress"]
     assert all(re.match(r"normfed AS", named[name]) and "USER" not in named[name] for name in ("server", "site"))
     assert all("HEALTHCHECK" in named[name] for name in ("server", "site"))
     assert "sh /kit/install.sh" in named["install"]
