@@ -51,10 +51,10 @@ def test_what_the_operator_does_with_sites_is_recorded_and_nothing_is_done_that_
     ]
     assert found[2].fingerprint == " ".join(["ABCD"] * 8)
 
-    def full(_: int) -> None:
+    def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(files, "_flushed", full)
     with pytest.raises(UserError, match=r"audit\.jsonl: cannot be written \(the disk is full\)"):
         admission.enrol(home, "south")
     monkeypatch.undo()
