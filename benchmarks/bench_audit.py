@@ -108,7 +108,8 @@ def rounds(folder: Path, count: int) -> None:
     """Rounds of one site through its gate."""
     study = resolve(STUDY, "bench")
     data = study_data.ready(study, None, folder / "cache", 2, Silent())
-    federation = Rehearsal(folder / "federation", data, {SITE: (SITE,)}, settings={"device": "cpu", "minimum_people": 4})
+    rules = {"device": "cpu", "minimum_people": 4}
+    federation = Rehearsal(folder / "federation", data, {SITE: (SITE,)}, settings=rules)
     home = federation.folder / SITE
     os.environ[HOME_VARIABLE] = str(home)
     weights = assemble(study.transforms, study.model, Setting.of(study)).share()
