@@ -49,11 +49,11 @@ STUDY: dict[str, Any] = {
     "name": "audit",
     "data": {
         "modalities": ["T1w", "FLAIR"],
-        "phantom": {"sites": [{"name": SITE, "vendor": "siemens", "field_tesla": 3.0, "controls": 24}]},
+        "phantom": {"sites": [{"name": SITE, "vendor": "siemens", "field_tesla": 3.0, "controls": 12}]},
     },
-    "preprocessing": {"voxel_size_mm": 2},
+    "preprocessing": {"voxel_size_mm": 4},
     "model": {"name": "autoencoder", "slices_per_subject": 16},
-    "federation": {"rounds": 20, "minimum_cohort": 10},
+    "federation": {"rounds": 20, "minimum_cohort": 4},
 }
 
 
@@ -108,7 +108,8 @@ def rounds(folder: Path, count: int) -> None:
     """Rounds of one site through its gate."""
     study = resolve(STUDY, "bench")
     data = study_data.ready(study, None, folder / "cache", 2, Silent())
-    federation = Rehearsal(folder / "federation", data, {SITE: (SITE,)}, settings={"device": "cpu"})
+    rules = {"device": "cpu", "minimum_people": 4}
+    federation = Rehearsal(folder / "federation", data, {SITE: (SITE,)}, settings=rules)
     home = federation.folder / SITE
     os.environ[HOME_VARIABLE] = str(home)
     weights = assemble(study.transforms, study.model, Setting.of(study)).share()

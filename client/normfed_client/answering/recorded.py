@@ -96,7 +96,7 @@ def _epsilon(hospital: Hospital, job: Job[Any]) -> float | None:
 def _went_back(back: ServerWentBack) -> str:
     now = "none" if back.told is None else f"{back.told.records}"
     return (
-        f"the server's own chain went back: it had {back.known.records} records, and says that it has {now}. It was "
-        "restored from a backup, or hides something. Ask its operator, and compare the two chains (normfed audit "
+        f"the server's own chain went back, or is another: it had {back.known.records} records, and now says {now}. It "
+        "was restored from a backup, or hides something. Ask its operator, and compare the two chains (normfed audit "
         "compare)."
     )

@@ -7,6 +7,7 @@ they are about happens: an answer of which there is no record does not leave.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from importlib.metadata import version
 from itertools import islice
@@ -35,7 +36,8 @@ from normfed_common.foundation.files import is_full
 from normfed_common.wire.head import Head
 
 FILE = "audit.jsonl"
-LOOKED_BACK = 1000  # records, for what was said of heads
+LOOKED_BACK = 50  # records, for what was said of heads
+AGAIN = timedelta(hours=1)
 
 
 class Audit:
@@ -134,21 +136,35 @@ class Audit:
         return told.records
 
     def went_back(self, told: Head | None) -> ServerWentBack | None:
-        """What is to be written down of the server's own chain, of which it says ``told`` with a request: that it is
-        shorter than it was, or another, or not told any more; None where it has grown, as it should."""
-        known = self._known_of_server()
-        if known is None or (told is not None and told.chain == known.chain and told.records >= known.records):
-            return None
-        return ServerWentBack(known=known, told=told)
+        """What is to be written down of the server's own chain, of which it says ``told`` with a request; None where
+        nothing speaks against it.
 
-    def _known_of_server(self) -> Head | None:
+        That it is another chain, that a record is another than was said before, that it is not told any more, or that
+        it is shorter than it was an hour ago or more. Within the hour a request may have been sent again, with the head
+        that it had when it was first sent; what no rule here finds, the comparison of the two chains does.
+        """
+        known = self._heads_of_server()
+        if not known:
+            return None
+        heard, last = known[0]
+        if told is None or told.chain != last.chain:
+            return ServerWentBack(known=last, told=told)
+        same = next((head for _, head in known if head.records == told.records), None)
+        if same is not None:
+            return None if same.digest == told.digest else ServerWentBack(known=same, told=told)
+        long_ago = datetime.now(UTC) - datetime.fromisoformat(heard) > AGAIN
+        return ServerWentBack(known=last, told=told) if told.records < last.records and long_ago else None
+
+    def _heads_of_server(self) -> list[tuple[str, Head]]:
+        """That came with the last requests, the latest first, and when."""
+        found: list[tuple[str, Head]] = []
         for record in islice(self.chain.backwards(), LOOKED_BACK):
             content = record.content
             if isinstance(content, ServerWentBack):
-                return content.told
+                return [*found, *([(record.time, content.told)] if content.told is not None else [])]
             if isinstance(content, Answered | Refused) and content.server is not None:
-                return content.server
-        return None
+                found.append((record.time, content.server))
+        return found
 
 
 def rules_digest(config: HospitalConfig) -> str:

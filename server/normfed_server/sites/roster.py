@@ -173,7 +173,7 @@ class Roster:
             present, welcome = self._present()
             new = self._unasked(present)
             if new:
-                messages = [self._question(node) for node in new]
+                messages = [self._stamped(node, welcome.get(node)) for node in new]
                 self._asked |= dict(zip(self.grid.push_messages(messages), new, strict=True))
                 self._known |= set(new)
             self._hear(welcome)
@@ -247,6 +247,11 @@ class Roster:
     def _question(self, node: int) -> Message:
         return requests({"": node}, self.letterhead.request(Describe()), {})[""]
 
+    def _stamped(self, node: int, site: str | None) -> Message:
+        """The question to a newcomer, with what goes with every request to a site whose name the operator knows."""
+        question = self._question(node)
+        return question if site is None else self.asker.counters.stamped(site, question)
+
     def _present(self) -> tuple[set[int], dict[int, str]]:
         """Connected nodes that may take part, and those of them whose names the operator knows."""
         welcome = {node: site for site, node in self._members().items()}
@@ -258,7 +263,10 @@ class Roster:
         if not self._asked:
             return
         for reply in list(self.grid.pull_messages(list(self._asked))):
-            self._describe(self._asked.pop(reply.metadata.reply_to_message_id), reply, welcome)
+            node = self._asked.pop(reply.metadata.reply_to_message_id)
+            if (site := welcome.get(node)) is not None:
+                self.asker.counters.arrived(site, self._question(node), reply)
+            self._describe(node, reply, welcome)
 
     def _listen(self) -> None:
         """Look for newcomers' answers until all are there."""

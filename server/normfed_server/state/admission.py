@@ -98,10 +98,10 @@ def enrol(home: ServerHome, site: str, again: bool = False, people: int | None =
                 f"{site} is {sites[site].state} already. To write its file again before it is accepted: normfed server "
                 f"enrol {site} --again. To change how many people it counts with: normfed server people {site} N"
             )
-        path = _invite(home, site)
         if people is None and site in sites:
             people = sites[site].people
         record(home, Membership(kind="invited", site=site, people=people))
+        path = _invite(home, site)
         until = _later(days) if days is not None else None
         sites[site] = Member(state="invited", changed=_now(), people=people, until=until)
     return path

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from audited import furnish
 from flwr.app import Message, Metadata, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -52,6 +51,8 @@ def runner(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.M
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 2, 3
     config = HospitalConfig(site="a", server="fed.example.org:8000", data=tmp_path, bundles=(LISTED,))
     settings.write(tmp_path / "site.yaml", config)
+    from audited import furnish  # not where a worker imports this module
+
     furnish(tmp_path)
     made = Runner(open_hospital(tmp_path), "127.0.0.1:9", f"test_runner:{function}")
     yield made
