@@ -146,8 +146,8 @@ class Manifest(Frozen):
         In plain words: noise, masks, what the site does of its own accord.
     notes
         The only sentences that an answer may say of the method.
-    stays
-        In plain words, what never leaves.
+    stays, remains
+        In plain words: what never leaves; what a dishonest server could learn all the same.
     """
 
     study: str
@@ -161,6 +161,7 @@ class Manifest(Frozen):
     protection: tuple[str, ...]
     notes: tuple[str, ...]
     stays: tuple[str, ...]
+    remains: tuple[str, ...]
     leaving: tuple[Leaving, ...]
 
     @property
