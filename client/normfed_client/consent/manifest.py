@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -164,7 +164,7 @@ class Manifest(Frozen):
     remains: tuple[str, ...]
     leaving: tuple[Leaving, ...]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Identifies it: what a person approves."""
         return digests.of_json(self.model_dump(mode="json"))

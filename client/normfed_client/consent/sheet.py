@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby, zip_longest
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
@@ -73,10 +73,10 @@ def lines_of(manifest: Manifest, detail: Detail = "arrays") -> list[Line]:
     for alike in _alike(manifest.leaving):
         first = alike[0]
         when = WHEN[first.task] if first.part != "ranking" else "test, ranking"
-        heads = [(when, _titles(alike), _times(alike))]
-        groups = _groups([row for row in first.rows if row.bytes], detail) or [()]
-        for rows, head in zip_longest(groups, heads, fillvalue=("", "", "")):
-            found.append(_line(*head, rows))
+        what, times = _titles(alike), _times(alike)
+        for rows in _groups([row for row in first.rows if row.bytes], detail) or [()]:
+            found.append(_line(when, what, times, rows))
+            when = what = times = ""
     return found
 
 
