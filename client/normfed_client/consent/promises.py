@@ -91,7 +91,7 @@ def remains_of(study: StudyConfig) -> tuple[str, ...]:
         found = [
             "What is learnt tells of one person no more than the noise allows, whatever the server does. Figures of "
             "tests are without noise: see the next line.",
-            "Where the fifth highest score of the people tested lies, if the minimum is five, though not whose it is.",
+            "Where that score of a person tested lies which as many as the minimum reach, though not whose it is.",
         ]
     else:
         found = [
@@ -99,7 +99,7 @@ def remains_of(study: StudyConfig) -> tuple[str, ...]:
             "was built for: nothing but noise bounds that, and this study has none.",
             "A server that asks twice with parameters that differ a little may learn one voxel of nobody knows whom.",
             "Whoever has somebody's scan already may find out whether it is among those learnt from.",
-            "Where the fifth highest score of the people tested lies, if the minimum is five, though not whose it is.",
+            "Where that score of a person tested lies which as many as the minimum reach, though not whose it is.",
         ]
     if study.privacy.secure_aggregation is not None and study.privacy.epsilon is None:
         found[0] = (

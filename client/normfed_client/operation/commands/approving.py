@@ -61,7 +61,7 @@ def approve(
     until: Annotated[str | None, typer.Option(help="Last day of the approval, such as 2027-06-30.")] = None,
     home: Home = DEFAULT,
 ) -> None:
-    """Let a study run at this hospital, from the next request on: what `normfed site show` lists leaves, and no more."""
+    """Let a study run at this hospital, from the next request on; what `normfed site show` lists leaves, no more."""
     from normfed_client.consent.deciding import find, obstacle
     from normfed_client.consent.manifest import keep, manifest_of
 
