@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 
 from flwr.app import Message
 
+from normfed_client.consent.approvals import Approvals
 from normfed_client.consent.manifest import AtMost, Leaving, Manifest, Row, kept
 from normfed_client.hospital.folder import Hospital
 from normfed_common.foundation import digests
@@ -40,7 +41,7 @@ def check(hospital: Hospital, request: Message, reply: Message) -> None:
     try:
         asked = messages.asked(request)
         answer, arrays = inspected(reply)
-        manifest = kept(hospital, digests.of_json(json.loads(asked.study)))
+        manifest = _approved(hospital, digests.of_json(json.loads(asked.study)))
     except (WireError, UserError, ValueError, RecursionError) as error:
         raise _undeclared(str(error)) from error
     if answer.task != asked.task:
@@ -76,6 +77,21 @@ def declared(manifest: Manifest, asked: Request) -> Leaving:
         turn = f", round or iteration {asked.turn}" if asked.turn else ""
         raise _undeclared(f"{asked.task} of {asked.arm}, training {asked.repeat + 1}{turn}: nothing may leave of it")
     return found[0]
+
+
+def _approved(hospital: Hospital, study_digest: str) -> Manifest | None:
+    """The manifest that is kept of a study: the very one that a person saw who approved it.
+
+    Raises
+    ------
+    UserError
+        If it is another, or is not there any more, or nobody can know.
+    """
+    manifest, decision = kept(hospital, study_digest), Approvals(hospital.folder).decision(study_digest)
+    seen = "" if decision is None else decision.manifest
+    if seen and (manifest is None or manifest.digest != seen):
+        raise UserError(f"study {study_digest}: the list of what may leave is not the one that was approved ({seen})")
+    return manifest
 
 
 def _is_so(one: Leaving, asked: Request) -> bool:

@@ -46,9 +46,20 @@ def find(hospital: Hospital, which: str) -> StudyConfig:
 
 
 def decide(
-    hospital: Hospital, study: StudyConfig, verdict: Verdict, by: str, until: date | None = None, why: str = ""
+    hospital: Hospital,
+    study: StudyConfig,
+    verdict: Verdict,
+    by: str,
+    until: date | None = None,
+    why: str = "",
+    manifest: str = "",
 ) -> Decision:
     """Write down what a person decided; it counts from the next request on.
+
+    Parameters
+    ----------
+    manifest
+        Digest of the list of what would leave that is kept (`normfed_client.consent.manifest`), of an approval.
 
     Raises
     ------
@@ -58,7 +69,15 @@ def decide(
     approvals = Approvals(hospital.folder)
     rules = digest_of_rules(hospital.config)
     made = Decision(
-        study=study.digest, name=study.name, rules=rules, verdict=verdict, by=by, at=now(), until=until, why=why
+        study=study.digest,
+        name=study.name,
+        manifest=manifest,
+        rules=rules,
+        verdict=verdict,
+        by=by,
+        at=now(),
+        until=until,
+        why=why,
     )
     approvals.decide(made)
     approvals.studies.keep(study, "")

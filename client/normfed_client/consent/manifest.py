@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -146,8 +146,8 @@ class Manifest(Frozen):
         In plain words: noise, masks, what the site does of its own accord.
     notes
         The only sentences that an answer may say of the method.
-    stays
-        In plain words, what never leaves.
+    stays, remains
+        In plain words: what never leaves; what a dishonest server could learn all the same.
     """
 
     study: str
@@ -161,9 +161,10 @@ class Manifest(Frozen):
     protection: tuple[str, ...]
     notes: tuple[str, ...]
     stays: tuple[str, ...]
+    remains: tuple[str, ...]
     leaving: tuple[Leaving, ...]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Identifies it: what a person approves."""
         return digests.of_json(self.model_dump(mode="json"))

@@ -43,6 +43,7 @@ class Planned:
     trained: Arms = field(default_factory=dict)
     full: Arms = field(default_factory=dict)
     ranking: Arms = field(default_factory=dict)
+    baseline: bool = False
 
     @property
     def whose(self) -> str:
@@ -51,8 +52,8 @@ class Planned:
 
     @property
     def title(self) -> str:
-        """``siamese by fedavg``."""
-        return f"{self.model['name']} by {self.strategy['name']}"
+        """``siamese by fedavg``; a baseline's name alone."""
+        return str(self.model["name"]) if self.baseline else f"{self.model['name']} by {self.strategy['name']}"
 
 
 def key_of(model: Mapping[str, Any], strategy: Mapping[str, Any]) -> str:
@@ -81,7 +82,7 @@ def planned(study: StudyConfig, own: str) -> Iterable[Planned]:
         trained, tested = (_again(arms, again) for arms in (one.trained, {**one.full, **one.ranking}))
         yield replace(one, trained={**one.trained, **trained}, ranking={**one.ranking, **tested})
     for name, entry in baselines(study).items():
-        yield Planned(entry, PLAIN, "none", {name: 0}, {name: 0})
+        yield Planned(entry, PLAIN, "none", {name: 0}, {name: 0}, baseline=True)
 
 
 def _again(arms: Arms, repeats: Iterable[int]) -> Arms:

@@ -83,3 +83,27 @@ def stays_of(study: StudyConfig) -> tuple[str, ...]:
     if any(row.objective == "controlled" for row in rows):
         found.append("the control variates of this site, which the server works out for itself")
     return tuple(found)
+
+
+def remains_of(study: StudyConfig) -> tuple[str, ...]:
+    """What a dishonest server could still learn, in the words of the guide `what-leaves`."""
+    if study.privacy.epsilon is not None:
+        found = [
+            "What is learnt tells of one person no more than the noise allows, whatever the server does. Figures of "
+            "tests are without noise: see the next line.",
+            "Where that score of a person tested lies which as many as the minimum reach, though not whose it is.",
+        ]
+    else:
+        found = [
+            "A server that sends a network built to react to a few people's scans learns from the update whatever it "
+            "was built for: nothing but noise bounds that, and this study has none.",
+            "A server that asks twice with parameters that differ a little may learn one voxel of nobody knows whom.",
+            "Whoever has somebody's scan already may find out whether it is among those learnt from.",
+            "Where that score of a person tested lies which as many as the minimum reach, though not whose it is.",
+        ]
+    if study.privacy.secure_aggregation is not None and study.privacy.epsilon is None:
+        found[0] = (
+            "A server that sends a network built to react to a few people's scans learns what it was built for from "
+            "the sum of all sites, though not whose site it was."
+        )
+    return tuple(found)

@@ -16,7 +16,7 @@ import numpy as np
 from normfed_client.consent import figures, masked, words
 from normfed_client.consent.manifest import Counts, Leaving, Manifest, Row
 from normfed_client.consent.planned import Planned, key_of, planned
-from normfed_client.consent.promises import notes_of, protection_of, stays_of
+from normfed_client.consent.promises import notes_of, protection_of, remains_of, stays_of
 from normfed_client.consent.stand_in import Layout, Shapes, layout_of, setting_of
 from normfed_client.hospital.folder import Hospital
 from normfed_common.algorithms.arms import FEDERATED
@@ -65,6 +65,7 @@ def made(hospital: Hospital, study: StudyConfig) -> Manifest:
             protection=protection_of(study, rules, [model.model for model in models.values()]),
             notes=notes_of(rules, [model.layout.notes for model in models.values()]),
             stays=stays_of(study),
+            remains=remains_of(study),
             leaving=tuple(leaving),
         )
 

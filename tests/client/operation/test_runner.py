@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from flwr.app import Message, Metadata, RecordDict
+from flwr.app import Error, Message, Metadata, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from normfed_client.answering.serving import from_bytes, to_bytes
@@ -28,6 +28,14 @@ def echo(payload: bytes) -> bytes:
         return b""
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 2, 3
     return to_bytes(refusal(from_bytes(payload), SiteCode.OUT_OF_SPACE))
+
+
+def telling(payload: bytes) -> bytes:
+    """A worker's function: an error with a name in it, such as a plug-in could make of any answer."""
+    if not payload:
+        return b""
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 2, 3
+    return to_bytes(Message(Error(208, "no room for sub-01"), reply_to=from_bytes(payload)))
 
 
 def dying(payload: bytes) -> bytes:
@@ -75,6 +83,16 @@ def test_a_refusal_is_logged_as_one_with_its_code_in_words(runner: Runner, caplo
     runner._answer(request(), LISTED)
     assert "train.round refused (the site's disk is full, code 208 OUT_OF_SPACE) in" in caplog.text
     assert "answered" not in caplog.text
+
+
+@pytest.mark.parametrize("runner", ["telling"], indirect=True)
+def test_what_the_worker_says_otherwise_than_declared_is_not_relayed(
+    runner: Runner, caplog: pytest.LogCaptureFixture
+) -> None:
+    reply = runner._answer(request(), LISTED)
+    assert (reply.error.code, reply.error.reason) == (SiteCode.UNDECLARED, SiteCode.UNDECLARED.sentence)
+    assert "stopped an answer to train.round: an error that is not one of ours" in caplog.text
+    assert "sub-01" not in caplog.text
 
 
 def test_a_fence_needs_no_worker(runner: Runner) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from normfed_client.hospital.folder import DEFAULT, Hospital, open_hospital
+from normfed_client.operation.commands.showing import show
 from normfed_common.foundation.errors import UserError
 from normfed_common.wording.terminal_text import plain
 
@@ -54,33 +55,21 @@ def asked(home: Home = DEFAULT) -> None:
     )
 
 
-def show(which: Which, home: Home = DEFAULT) -> None:
-    """Show what a study would do at this hospital, and how it stands."""
-    from normfed_client.consent.deciding import find, obstacle, standing
-
-    hospital, console = open_hospital(home), Console(highlight=False)
-    study = find(hospital, which)
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for what, text in _facts(study):
-        table.add_row(what, plain(text))
-    console.print(table)
-    console.print(f"\n{plain(study.name)} {plain(standing(hospital, study, date.today()))}.", soft_wrap=True)
-    if why := obstacle(hospital, study):
-        console.print(f"[yellow]![/] Even approved it would be refused: {plain(why)}", soft_wrap=True)
-
-
 def approve(
     which: Which,
     by: By,
     until: Annotated[str | None, typer.Option(help="Last day of the approval, such as 2027-06-30.")] = None,
     home: Home = DEFAULT,
 ) -> None:
-    """Let a study run at this hospital, from the next request on."""
+    """Let a study run at this hospital, from the next request on; what `normfed site show` lists leaves, no more."""
     from normfed_client.consent.deciding import find, obstacle
+    from normfed_client.consent.manifest import keep, manifest_of
 
     hospital = open_hospital(home)
     study = find(hospital, which)
-    _decide(hospital, study, "approved", by, until=_day(until))
+    manifest = manifest_of(hospital, study)
+    keep(hospital, manifest)
+    _decide(hospital, study, "approved", by, until=_day(until), manifest=manifest.digest)
     if why := obstacle(hospital, study):
         Console(highlight=False).print(f"[yellow]![/] It will be refused all the same: {plain(why)}", soft_wrap=True)
 
@@ -107,7 +96,13 @@ def reconsider(which: Which, by: By, home: Home = DEFAULT) -> None:
 
 
 def _decide(
-    hospital: Hospital, study: StudyConfig, verdict: Verdict, by: str, until: date | None = None, why: str = ""
+    hospital: Hospital,
+    study: StudyConfig,
+    verdict: Verdict,
+    by: str,
+    until: date | None = None,
+    why: str = "",
+    manifest: str = "",
 ) -> None:
     from normfed_client.consent.deciding import decide, standing
 
@@ -115,7 +110,7 @@ def _decide(
         raise UserError("--by needs a name of at most 200 characters; --why at most 1000.")
     if until is not None and until < date.today():
         raise UserError(f"--until: {until} is over.")
-    decide(hospital, study, verdict, by.strip(), until, why)
+    decide(hospital, study, verdict, by.strip(), until, why, manifest)
     text = f"{study.name} ({study.digest[:SHOWN]}) {standing(hospital, study, date.today())}."
     Console(highlight=False).print(plain(text), soft_wrap=True)
 
@@ -127,24 +122,3 @@ def _day(text: str | None) -> date | None:
         return date.fromisoformat(text)
     except ValueError as error:
         raise UserError(f"--until: {text} is no day, such as 2027-06-30.") from error
-
-
-def _facts(study: StudyConfig) -> list[tuple[str, str]]:
-    """What a study is, in rows."""
-    from normfed_client.consent.policy import parts_of
-
-    parts, privacy = parts_of(study), study.privacy
-    noise = f"epsilon {privacy.epsilon:g}, delta {privacy.delta:g}, per {privacy.unit}" if privacy.epsilon else "none"
-    return [
-        ("study", study.name),
-        ("digest", study.digest),
-        ("description", study.description or "–"),
-        ("models", ", ".join(sorted(parts.models))),
-        ("strategies", ", ".join(sorted(parts.strategies))),
-        ("transforms", ", ".join(sorted(parts.transforms)) or "none"),
-        ("modalities", ", ".join(study.data.modalities)),
-        ("rounds", f"{study.federation.rounds:,} of {study.federation.local_epochs:,} passes over the people"),
-        ("people", f"at least {study.federation.minimum_cohort} in every sum"),
-        ("noise", noise),
-        ("secure aggregation", "yes" if privacy.secure_aggregation else "no"),
-    ]

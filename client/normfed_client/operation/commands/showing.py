@@ -1,0 +1,111 @@
+"""`normfed site show`: what a study would do at this hospital, what would leave, and how it stands."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from normfed_client.hospital.folder import DEFAULT, Hospital, open_hospital
+from normfed_common.foundation.errors import DatasetError
+from normfed_common.wording.terminal_text import plain
+
+if TYPE_CHECKING:
+    from normfed_client.consent.manifest import Manifest
+    from normfed_common.study.config import StudyConfig
+
+Home = Annotated[Path, typer.Option("--home", help="The site's folder.", envvar="NORMFED_SITE_HOME")]
+Which = Annotated[str, typer.Argument(help="A study's file, or its digest as `normfed site asked` lists it.")]
+
+
+def show(
+    which: Which,
+    page: Annotated[
+        Path | None,
+        typer.Option(help="Write the sheet for the data-protection officer: HTML, one page of A4 in print."),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="List every array by itself.")] = False,
+    home: Home = DEFAULT,
+) -> None:
+    """Show what would leave this hospital for a study, and how the study stands here."""
+    from normfed_client.consent.deciding import find, obstacle, standing
+    from normfed_client.consent.manifest import manifest_of
+    from normfed_client.consent.sheet import page as sheet
+    from normfed_common.foundation.files import write_text
+
+    hospital, console = open_hospital(home), Console(highlight=False)
+    study = find(hospital, which)
+    manifest = manifest_of(hospital, study)
+    if page is not None:
+        write_text(page, sheet(manifest, study, _people(hospital)))
+        console.print(f"Written: {plain(str(page))}. Print it, or open it in a browser.", soft_wrap=True)
+    else:
+        _print(console, manifest, study, every)
+    console.print(f"\n{plain(study.name)} {plain(standing(hospital, study, date.today()))}.", soft_wrap=True)
+    if why := obstacle(hospital, study):
+        console.print(f"[yellow]![/] Even approved it would be refused: {plain(why)}", soft_wrap=True)
+
+
+def _print(console: Console, manifest: Manifest, study: StudyConfig, every: bool) -> None:
+    from normfed_client.consent.sheet import beside_of, lines_of, size
+
+    facts = Table(box=None, pad_edge=False, show_header=False)
+    for what, text in _facts(study):
+        facts.add_row(what, plain(text))
+    console.print(facts)
+    others = size(sum(one.bytes * one.times_per_other_site for one in manifest.leaving))
+    beside = f", and {others} for each other site that trains" if others != size(0) else ""
+    text = f"\nWhat would leave {manifest.site} for {manifest.server}: at most {size(manifest.total_bytes)}{beside}"
+    console.print(plain(text), soft_wrap=True)
+    table = Table(
+        "when", "answer", "arrays", "type and shape", "bytes", "times", "about people", box=None, pad_edge=False
+    )
+    for line in lines_of(manifest, "every array" if every else "arrays"):
+        cells = (line.when, line.what, line.arrays, line.shape, line.bytes, line.times, line.about)
+        table.add_row(*map(plain, cells))
+    console.print(table)
+    told = (f"Beside arrays: {'; '.join(beside_of(manifest))}.", *manifest.protection, f"List {manifest.digest}.")
+    for sentence in told:
+        console.print(plain(sentence), soft_wrap=True)
+
+
+def _people(hospital: Hospital) -> str:
+    """How many people the dataset names; no scan is opened."""
+    from normfed_client.imaging.bids import read_dataset
+
+    config = hospital.site_config("")
+    try:
+        by_site = read_dataset(config.data).sites()
+    except DatasetError:
+        return "The dataset could not be read just now, so that their number is not known."
+    names = config.owns or tuple(by_site)
+    people = {visit.participant.subject for name in names for visit in by_site.get(name, [])}
+    return (
+        f"The dataset names {len(people):,} people. Those who fit the study are learnt from, held out to set "
+        "thresholds, or tested: each is one of the three."
+    )
+
+
+def _facts(study: StudyConfig) -> list[tuple[str, str]]:
+    """What a study is, in rows."""
+    from normfed_client.consent.policy import parts_of
+
+    parts, privacy = parts_of(study), study.privacy
+    noise = f"epsilon {privacy.epsilon:g}, delta {privacy.delta:g}, per {privacy.unit}" if privacy.epsilon else "none"
+    return [
+        ("study", study.name),
+        ("digest", study.digest),
+        ("description", study.description or "–"),
+        ("models", ", ".join(sorted(parts.models))),
+        ("strategies", ", ".join(sorted(parts.strategies))),
+        ("transforms", ", ".join(sorted(parts.transforms)) or "none"),
+        ("modalities", ", ".join(study.data.modalities)),
+        ("rounds", f"{study.federation.rounds:,} of {study.federation.local_epochs:,} passes over the people"),
+        ("people", f"at least {study.federation.minimum_cohort} in every sum"),
+        ("noise", noise),
+        ("secure aggregation", "yes" if privacy.secure_aggregation else "no"),
+    ]
