@@ -16,6 +16,7 @@ from normfed_client.hospital.machine import computing
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.hospital.site import Case, Site
 from normfed_client.imaging.mapping import place_on
+from normfed_client.imaging.mosaic import mosaic, projections
 from normfed_client.imaging.template import anatomy
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_json
@@ -29,7 +30,6 @@ from normfed_server.report.words import percent
 from normfed_server.results import layout
 from normfed_server.results.models import BORROWED, UNSEEN
 from normfed_server.runs.folder import Run
-from normfed_client.imaging.mosaic import mosaic, projections
 from normfed_simulation.run_folder import CONDITIONS
 
 
