@@ -44,7 +44,7 @@ ML = 8 / 1000  # of a voxel
 LOADS = (0.0, 2.0, 10.0, 20.0, 35.0, 1000.0)  # ml, between the rows of a table
 SITES = ("controls-hammersmith", "controls-novosibirsk", "controls-oasis")
 DRAWS = 2000  # of a bootstrap over people
-MOST_PEOPLE = 20  # of a cohort with a fault
+MOST_PEOPLE = 13  # of a cohort with a fault
 
 
 @dataclass(frozen=True)
@@ -288,12 +288,9 @@ def faults(data: Dataset, cache: Path, site: str, repeats: int, work: Path) -> I
                 change(own, recipe.key(chosen[0]), recipe.key(chosen[1]), rng)
             seen = look.look_at(chosen, recipe, own, ("control",))
             named = {doubt.subject for doubt in seen.doubts if doubt.serious}
-            yield (
-                name,
-                whose in named,
-                len(named - {whose, chosen[1].participant.subject if name == "duplicate" else ""}),
-            )
-        told(f"{site} {number + 1}")
+            also = {whose, chosen[1].participant.subject} if name == "duplicate" else {whose}
+            told(f"{site} {number + 1}, {name}: {sorted({d.kind for d in seen.doubts if d.subject == whose})}")
+            yield name, whose in named, len(named - also)
 
 
 def _linked(visits: Sequence[Visit], recipe: Recipe, store: Cache, folder: Path) -> Path:
@@ -379,6 +376,7 @@ def cost(everybody: Sequence[Person], sites: Sequence[str], repeats: int) -> Ite
                 plain = _plain(atlas, scans)
                 ap = float(np.mean([_ap(plain, p, tissue) for p in tested]))
                 clean = ap if not count else clean
+                told(f"{site}, {count} with lesions: AP {ap:.3f} ({ap - clean:+.3f})")
                 yield site, count, ap, ap - clean
 
 

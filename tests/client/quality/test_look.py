@@ -21,7 +21,8 @@ from normfed_client.operation import looking
 from normfed_client.operation.checking import looked_at
 from normfed_client.operation.cli import site
 from normfed_client.quality.atlas import UPPER
-from normfed_client.quality.kept import DECISIONS, LOOK, Records
+from normfed_client.quality.doubts import Doubt
+from normfed_client.quality.kept import DECISIONS, LOOK, KeptLook, Records, people_of, seen
 from normfed_client.quality.look import Look, look_at
 from normfed_client.quality.standing import why_not
 from normfed_common.deployment import settings
@@ -160,10 +161,10 @@ def test_an_age_that_nobody_has_is_to_be_decided_and_a_modality_that_is_missing_
 def test_the_map_is_high_where_the_lesion_is(clean: Path, cache: Path, tmp_path: Path) -> None:
     root = shutil.copytree(clean, tmp_path / "data")
     _changed(_scan(root, 4), _lesion)
-    seen = _look(root, cache)
-    assert "unusual" in _kinds(seen, 4)
-    one = next(one for one in seen.cohort if one.visit.name == "sub-acontrol04")
-    found = seen.atlases["FLAIR"].map(seen.open(one, "FLAIR"))
+    look = _look(root, cache)
+    assert "unusual" in _kinds(look, 4)
+    one = next(one for one in look.cohort if one.visit.name == "sub-acontrol04")
+    found = look.atlases["FLAIR"].map(look.open(one, "FLAIR"))
     lesion = _lesion(np.zeros(common_grid(4).shape)) > 0
     assert found[lesion].mean() > np.percentile(found[found != 0], UPPER - 1)
 
@@ -177,6 +178,14 @@ def hospital(clean: Path, tmp_path: Path) -> Hospital:
     config = made.config.model_copy(update={"quality_gate": "required"})
     settings.write(made.folder / "site.yaml", config)
     return open_hospital(made.folder)
+
+
+def _kept(hospital: Hospital) -> None:
+    """A look that has a doubt about person 4, without looking."""
+    doubt = Doubt(subject="sub-acontrol04", visit="sub-acontrol04", kind="unusual", text="far.")
+    people = {name: seen(visits) for name, visits in people_of(hospital).items()}
+    look = KeptLook(time="now", modalities=("T1w",), healthy=("control",), people=people, doubts=(doubt,))
+    Records(hospital.quality).keep(look)
 
 
 def _quality(hospital: Hospital, *options: str) -> tuple[int, str]:
@@ -216,10 +225,10 @@ def test_from_a_look_to_a_decision_and_a_new_export(hospital: Hospital, tmp_path
     assert next(looked_at(hospital)).severity == 1
 
 
-def test_whoever_is_excluded_is_written_to_site_yaml_and_its_comments_stay(hospital: Hospital, tmp_path: Path) -> None:
+def test_whoever_is_excluded_is_written_to_site_yaml_and_its_comments_stay(hospital: Hospital) -> None:
     path = hospital.folder / "site.yaml"
     before = path.read_text()
-    _quality(hospital, str(_study(tmp_path)), "--workers", "1")
+    _kept(hospital)
     code, _ = _quality(hospital, "--exclude", "sub-acontrol04", "--by", "B", "--why", "a lesion")
     assert code == 0
     now = open_hospital(hospital.folder)
@@ -230,13 +239,13 @@ def test_whoever_is_excluded_is_written_to_site_yaml_and_its_comments_stay(hospi
     ]
 
 
-def test_a_bit_that_flips_in_what_is_kept_is_noticed(hospital: Hospital, tmp_path: Path) -> None:
-    _quality(hospital, str(_study(tmp_path)), "--workers", "1")
+def test_a_bit_that_flips_in_what_is_kept_is_noticed(hospital: Hospital) -> None:
+    _kept(hospital)
     path = hospital.quality / LOOK
     path.write_text(path.read_text().replace('"kind": "unusual"', '"kind": "missing"'))
     with pytest.raises(UserError, match="damaged"):
         why_not(hospital, ("T1w",), ("control",))
-    _quality(hospital, str(_study(tmp_path)), "--workers", "1")
+    _kept(hospital)
     (hospital.quality / DECISIONS).write_text("{}\n")
     with pytest.raises(UserError, match="damaged"):
         why_not(hospital, ("T1w",), ("control",))
