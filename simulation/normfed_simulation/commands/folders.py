@@ -20,6 +20,9 @@ def inspect(
         Path | None, typer.Option(help="Show the sites as this study has them: its dataset's parameters, its split.")
     ] = None,
     page: Annotated[Path | None, typer.Option(help="Also write a page of plots there: who has what.")] = None,
+    quality: Annotated[
+        bool, typer.Option("--quality", help="Prepare the scans and look for odd ones, as `normfed site quality` does.")
+    ] = False,
 ) -> None:
     """Show what is in a dataset, per site, and what is wrong with it."""
     from normfed_client.imaging.bids import read_dataset
@@ -37,6 +40,10 @@ def inspect(
     why = "" if loaded is None else why_not(loaded, read_dataset(root))
     if why:
         typer.echo(f"! {study} cannot begin with these people: {plain(why)}")
+    if quality:
+        from normfed_client.operation.commands.quality import look_at_sites
+
+        look_at_sites(read_dataset(root), study, default_root() / "scans")
     if page is not None:
         from normfed_simulation.who_has_what.page import write_page
 

@@ -104,6 +104,7 @@ def decode(message: Message) -> tuple[str, float]:
         (SiteCode.BAD_REQUEST, Outcome.REFUSED),
         (SiteCode.TOO_CLOSE_TO_EARLIER, Outcome.REFUSED),
         (SiteCode.RECORD_UNUSABLE, Outcome.REFUSED),
+        (SiteCode.COHORT_NOT_LOOKED_AT, Outcome.REFUSED),
         (SiteCode.NOTHING_PAIRED, Outcome.NO_PART),
         (SiteCode.INTERNAL, Outcome.FAILED),
         (SiteCode.NOT_FINITE, Outcome.FAILED),

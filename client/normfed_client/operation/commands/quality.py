@@ -16,7 +16,7 @@ from normfed_common.foundation.errors import UserError
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
-    from normfed_client.imaging.bids import Visit
+    from normfed_client.imaging.bids import Dataset, Visit
     from normfed_client.quality.doubts import Doubt
 
 TO_DECIDE = 3  # exit code
@@ -75,6 +75,20 @@ def quality(
         write_page(page, found, hospital.config.site, "")
         console.print(f"Page, to stay in the hospital: {plain(str(page))}", soft_wrap=True)
     _end(console, looking.left(hospital))
+
+
+def look_at_sites(dataset: Dataset, study: Path | None, cache: Path) -> None:
+    """Show what a look finds at each site of a dataset, whose people are compared with each other."""
+    from normfed_client.operation.looking import recipe_of
+    from normfed_client.quality.look import look_at
+
+    console = Console(highlight=False)
+    for site, visits in dataset.sites().items():
+        recipe, healthy = recipe_of(study, visits, (), ())
+        with console.status(f"Looking at {plain(site)}"):
+            found = look_at(visits, recipe, cache, healthy, len(os.sched_getaffinity(0)))
+        console.print(f"[bold]{plain(site)}[/], {', '.join(recipe.modalities)}")
+        show(console, found.doubts)
 
 
 def show(console: Console, doubts: Sequence[Doubt]) -> None:
