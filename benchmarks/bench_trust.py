@@ -1,8 +1,8 @@
 """What guards of trust cost: the look at a message before it leaves, beside the round that it ends.
 
 Messages are those of a study as its manifest declares them, packed as they go over a network. A site looks twice, in
-the process that works and in the one that relays. The round is of as few people as the study allows, made up, and without
-anything but its batches, forward and backward, on one thread: a real one is longer. The claim is below 1 %.
+the process that works and in the one that relays. The round is of as few people as the study allows, made up, and
+without anything but its batches, forward and backward, on one thread: a real one is longer. The claim is below 1 %.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def test_nothing_leaves_of_which_there_is_no_record(server: Server, monkeypatch:
         refusal = server.ask("query.describe", study(model=ATLAS, federation={"minimum_cohort": 1}))
         assert error_code(refusal) is SiteCode.AUDIT_UNUSABLE
         with pytest.raises(UserError, match="the disk is full"):
-            audit_of(server).append(Decided(decision="approved", study=ASKED.digest))
+            audit_of(server).append(Decided(decision="approved", study=ASKED.digest, by="dpo"))
     assert path.read_bytes() == before
     log = (server.folder / "state" / "run-1" / LOG).read_text()
     assert "AUDIT_UNUSABLE (258): the audit:" in log

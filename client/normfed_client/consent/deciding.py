@@ -8,6 +8,8 @@ from pathlib import Path
 from normfed_client.consent.approvals import Approvals, Decision, Verdict, now
 from normfed_client.consent.policy import digest_of_rules, misfits, never_allowed
 from normfed_client.hospital.folder import Hospital
+from normfed_client.recording.audit import Audit
+from normfed_common.chain.kinds import Decided
 from normfed_common.foundation import digests
 from normfed_common.foundation.errors import SiteError, UserError
 from normfed_common.foundation.registry import admitting
@@ -79,6 +81,7 @@ def decide(
         until=until,
         why=why,
     )
+    Audit(hospital).append(Decided(decision=verdict, study=study.digest, manifest=manifest, by=by))
     approvals.decide(made)
     approvals.studies.keep(study, "")
     return made

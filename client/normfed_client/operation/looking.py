@@ -13,6 +13,8 @@ from normfed_client.imaging.preprocessing import Recipe
 from normfed_client.quality.doubts import Doubt
 from normfed_client.quality.kept import KeptLook, Records, decision, people_of, seen, undecided
 from normfed_client.quality.look import Look, Told, look_at
+from normfed_client.recording.audit import Audit
+from normfed_common.chain.kinds import LookDecided
 from normfed_common.deployment import settings
 from normfed_common.foundation.errors import UserError
 from normfed_common.studies import load_study
@@ -74,6 +76,7 @@ def decide(hospital: Hospital, what: Literal["keep", "exclude"], subjects: Seque
     for one in found:
         if what == "exclude":
             settings.add(hospital.folder / "site.yaml", HospitalConfig, "exclude", one.subject)
+        Audit(hospital).append(LookDecided(decision=what, by=by))
         records.decide(one)
 
 

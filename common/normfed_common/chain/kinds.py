@@ -208,10 +208,18 @@ class Decided(Frozen):
     """A person at the hospital decided on a study; of the manifest that they saw."""
 
     kind: Literal["decided"] = "decided"
-    decision: Literal["approved", "refused", "withdrawn"]
+    decision: Literal["approved", "refused", "taken back"]
     study: Digest
     manifest: MaybeDigest = ""
-    by: Operator = ""
+    by: Name
+
+
+class LookDecided(Frozen):
+    """Somebody at the hospital decided on a person whom the look at its cohort lists; of whom is not written down."""
+
+    kind: Literal["look-decided"] = "look-decided"
+    decision: Literal["keep", "exclude"]
+    by: Name
 
 
 class ServerWentBack(Frozen):
@@ -350,6 +358,7 @@ Content = Annotated[
     | Answered
     | Refused
     | Decided
+    | LookDecided
     | ServerWentBack
     | Contradicted
     | Membership
