@@ -49,7 +49,8 @@ def test_a_site_reaches_nothing_but_the_proxy_which_answers_under_the_servers_na
     whole = compose("compose.site.yaml")
     site, egress = whole["services"]["site"], whole["services"]["egress"]
     assert site["networks"] == ["inside"]
-    assert whole["networks"]["inside"] == {"internal": True}
+    no_address = {"com.docker.network.bridge.inhibit_ipv4": "true"}
+    assert whole["networks"]["inside"] == {"internal": True, "driver_opts": no_address}
     assert site["dns"] == ["127.0.0.1"]
     assert "ports" not in site
     assert egress["networks"]["inside"]["aliases"] == ["${NORMFED_HOST:?the server's name}"]
