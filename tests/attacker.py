@@ -52,6 +52,7 @@ RULES: dict[str, object] = {
     "held_out_share": 0.4,
     "device": "cpu",
     "quality_gate": "off",
+    "approve_by_rule": [{"manifest": False}],  # attacks ask for more than any manifest lists
 }
 
 PAYLOADS: dict[str, type[Any]] = {kind.model_fields["task"].default: kind for kind in get_args(Payload)}

@@ -12,6 +12,7 @@ from normfed_client.hospital.folder import Hospital, HospitalConfig
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Releases
 from normfed_client.imaging.template import common_grid, whole
+from normfed_common.chain import keys
 
 SPACE = "space-MNI152NLin2009cSym"
 
@@ -86,6 +87,7 @@ def hospital(folder: Path, data: Path, minimum: int, per_voxel: int) -> Hospital
     )
     folder.mkdir()
     made = Hospital(folder, config)
+    keys.make(made.key)
     made.people_secret.write_bytes(b"secret")
     Releases.create(made.record, PeopleSecret.read(made.people_secret))
     made.prepare("run")

@@ -35,7 +35,8 @@ from normfed_common.wire.answers import Answer, Described, Figures, Machine, Tol
 from normfed_common.wire.counter import Counter
 from normfed_common.wire.evaluation import ScoreRange
 from normfed_common.wire.offers import Offer
-from normfed_common.wire.requests import Payload, Request, Task
+from normfed_common.wire.requests import Payload, Request
+from normfed_common.wire.tasks import Task
 from normfed_deploy.tiny import PRIVATE, STUDY
 
 FOLDER = Path(__file__).parent / "golden"

@@ -9,7 +9,7 @@ from normfed_client.answering import secure, tasks
 from normfed_client.answering.gate import Work, guarded, turned_away
 from normfed_common.foundation.errors import SiteCode
 from normfed_common.wire.messages import FENCE
-from normfed_common.wire.requests import Task
+from normfed_common.wire.tasks import Task
 
 WORK: dict[Task, Work] = {
     "query.describe": tasks.describe,

@@ -6,7 +6,8 @@ from datetime import date
 from pathlib import Path
 
 from normfed_client.consent.approvals import Approvals, Decision, Verdict, now
-from normfed_client.consent.policy import digest_of_rules, misfits, never_allowed
+from normfed_client.consent.manifest import kept
+from normfed_client.consent.policy import digest_of_rules, never_allowed, rule_for
 from normfed_client.hospital.folder import Hospital
 from normfed_client.recording.audit import Audit
 from normfed_common.chain.kinds import Decided
@@ -97,14 +98,15 @@ def standing(hospital: Hospital, study: StudyConfig, today: date) -> str:
         return f"was refused on {found.day} by {found.by}" + (f": {found.why}" if found.why else "")
     if found is not None and found.verdict == "taken back":
         return f"waits: {found.by} took back on {found.day} what was decided"
-    lapsed = "" if found is None else found.lapsed(digest_of_rules(hospital.config), today)
+    seen = kept(hospital, study.digest)
+    rules = digest_of_rules(hospital.config)
+    lapsed = "" if found is None else found.lapsed(rules, today, seen.digest if seen else "none")
     if found is not None and not lapsed:
         until = f", until {found.until}" if found.until else ""
         return f"was approved on {found.day} by {found.by}{until}"
-    rules = hospital.config.approve_by_rule
-    if any(not misfits(rule, study) for rule in rules):
+    if rule_for(hospital.config, study):
         return "runs without a person: a rule of approve_by_rule lets it in"
-    if any(not misfits(rule, study, statistics=True) for rule in rules):
+    if rule_for(hospital.config, study, statistics=True):
         return "waits, but for numbers of people and statistics of cohorts, which a rule lets out"
     return f"waits: {lapsed}" if lapsed else "waits for a person"
 

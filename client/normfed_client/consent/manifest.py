@@ -21,7 +21,7 @@ from normfed_common.foundation.files import inside, write_text
 from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import Compression
-from normfed_common.wire.requests import Task
+from normfed_common.wire.tasks import Task
 
 FOLDER = "manifests"
 OTHERS = "*"  # ends the name of an arm that there is one of for every other site

@@ -95,9 +95,9 @@ def misfits(rule: ApprovalRule, study: StudyConfig, statistics: bool = False) ->
     return tuple(found)
 
 
-def needs_no_person(policy: Policy, study: StudyConfig, statistics: bool = False) -> bool:
-    """Whether a rule of the hospital lets a study in; see `misfits`."""
-    return any(not misfits(rule, study, statistics) for rule in policy.approve_by_rule)
+def rule_for(policy: Policy, study: StudyConfig, statistics: bool = False) -> ApprovalRule | None:
+    """The first rule of the hospital that lets a study in without a person; see `misfits`."""
+    return next((rule for rule in policy.approve_by_rule if not misfits(rule, study, statistics)), None)
 
 
 def digest_of_rules(config: HospitalConfig) -> str:

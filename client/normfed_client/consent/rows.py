@@ -34,7 +34,7 @@ from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN, Compression
 from normfed_common.wire.answers import Answer, Told
 from normfed_common.wire.compression import compress_update
-from normfed_common.wire.requests import Task
+from normfed_common.wire.tasks import Task
 
 HEADER = tuple(name for name in Answer.model_fields if name != "payload")
 OF_STEP: tuple[Task, ...] = ("query.keys", "query.shares", "query.survivors", "query.unmask")

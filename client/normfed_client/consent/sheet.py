@@ -15,7 +15,7 @@ from normfed_client.consent.manifest import AtMost, Leaving, Manifest, Row
 from normfed_client.consent.words import BESIDE, is_weight
 from normfed_common.foundation.units import MEGABYTE
 from normfed_common.study.config import StudyConfig
-from normfed_common.wire.requests import Task
+from normfed_common.wire.tasks import Task
 
 TEMPLATES = Path(__file__).with_name("templates")
 MOST_ROWS = 6  # of one kind of answer that are shown by themselves

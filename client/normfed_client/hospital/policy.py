@@ -32,6 +32,10 @@ class ApprovalRule(Frozen):
     statistics_only: bool = Field(
         False, description="whether only numbers of people and statistics of cohorts are let out, and nothing learnt"
     )
+    manifest: bool = Field(
+        True,
+        description="whether what would leave is worked out before, as normfed site show does, and nothing else is",
+    )
 
 
 class Policy(Frozen):

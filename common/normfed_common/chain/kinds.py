@@ -14,7 +14,7 @@ from normfed_common.study.base import Frozen
 from normfed_common.study.data import SiteName
 from normfed_common.wire.bounds import MOST_ITERATIONS, ArmName, RunName, VersionText
 from normfed_common.wire.head import Head, Sha256
-from normfed_common.wire.requests import Task
+from normfed_common.wire.tasks import Task
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32,64}$")]
 MaybeDigest = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{32,64})?$")]

@@ -12,8 +12,8 @@ from normfed_common.study.data import SiteName
 from normfed_common.wire.bounds import MOST_PEOPLE, CountName, Label, MachineText, Note, People, VersionText
 from normfed_common.wire.counter import Counter
 from normfed_common.wire.head import Head
-from normfed_common.wire.requests import Task
 from normfed_common.wire.secure import KeysMade, SecretsShared, SurvivorsSigned, Unmasked
+from normfed_common.wire.tasks import Task
 
 MOST_STEPS = 10**12
 

@@ -31,21 +31,7 @@ from normfed_common.wire.secure import (
     Unmask,
     context_of,
 )
-
-Task = Literal[
-    "query.describe",
-    "query.keys",
-    "query.shares",
-    "query.survivors",
-    "query.unmask",
-    "train.canary",
-    "train.round",
-    "train.personal",
-    "train.sums",
-    "evaluate.score",
-    "evaluate.count",
-    "evaluate.measure",
-]
+from normfed_common.wire.tasks import Task
 
 
 class Describe(Frozen):

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from normfed_client.consent.policy import (
     digest_of_rules,
     misfits,
-    needs_no_person,
     never_allowed,
     parts_of,
+    rule_for,
     study_of_request,
 )
 from normfed_client.hospital.folder import HospitalConfig
@@ -90,9 +90,9 @@ def test_a_study_that_protects_less_or_takes_longer_is_not_let_in(changes: dict[
 def test_one_rule_must_fit_by_itself() -> None:
     """Two that each lack something do not add up."""
     halves = (rule(models=FITTING["models"], most_rounds=5), rule(models=["atlas"], most_rounds=20))
-    assert not needs_no_person(Policy(approve_by_rule=halves), study())
-    assert needs_no_person(Policy(approve_by_rule=(*halves, rule(most_rounds=20))), study())
-    assert not needs_no_person(Policy(), study())
+    assert rule_for(Policy(approve_by_rule=halves), study()) is None
+    assert rule_for(Policy(approve_by_rule=(*halves, rule(most_rounds=20))), study()) == rule(most_rounds=20)
+    assert rule_for(Policy(), study()) is None
 
 
 def test_a_rule_for_statistics_lets_nothing_out_that_is_learnt() -> None:

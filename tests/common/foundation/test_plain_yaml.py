@@ -71,7 +71,7 @@ def test_every_reader_refuses_the_bomb(tmp_path: Path) -> None:
 def test_yaml_is_read_in_one_place_only() -> None:
     found = [
         str(path.relative_to(ROOT))
-        for folder in ("common", "client", "server", "simulation", "deploy")
+        for folder in ("common", "client", "server", "simulation", "deploy/normfed_deploy")
         for path in (ROOT / folder).rglob("*.py")
         if re.search(r"^\s*(import|from) yaml", path.read_text(), re.MULTILINE)
     ]

@@ -28,7 +28,7 @@ from normfed_common.wire.answers import (
     Told,
     Trained,
 )
-from normfed_common.wire.requests import Task
+from normfed_common.wire.tasks import Task
 
 MACHINE = {
     "normfed": "0.1.0", "flwr": "1.41.0", "torch": "2.13.0+cpu", "python": "3.11.7", "study": "0f",

@@ -21,7 +21,7 @@ from normfed_common.studies import resolve
 from normfed_common.study.base import Frozen
 from normfed_common.wire import messages, offers, packing
 from normfed_common.wire.evaluation import ScoreRange
-from normfed_common.wire.requests import Task
+from normfed_common.wire.tasks import Task
 
 GOLDEN = FOLDER / f"protocol-{PROTOCOL}"
 FROZEN = json.loads((GOLDEN / "protocol.json").read_text())

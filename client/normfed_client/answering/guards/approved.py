@@ -8,7 +8,8 @@ from typing import Any
 from normfed_client.answering.guards.base import HospitalGuard
 from normfed_client.answering.job import Job
 from normfed_client.consent.approvals import Approvals, Decision
-from normfed_client.consent.policy import digest_of_rules, needs_no_person, never_allowed, study_of_request
+from normfed_client.consent.manifest import keep, kept, manifest_of
+from normfed_client.consent.policy import digest_of_rules, never_allowed, rule_for, study_of_request
 from normfed_common.foundation.errors import SiteCode, SiteError, UserError
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.requests import Count, Describe, Measure, ScorePeople
@@ -55,10 +56,16 @@ class Approved(HospitalGuard):
         if decision is not None and decision.verdict == "taken back":
             return f"{decision.by} took back on {decision.day} what was decided"
         if decision is not None:
-            why = decision.lapsed(digest_of_rules(self.hospital.config), date.today())
+            now = kept(self.hospital, study.digest)
+            why = decision.lapsed(digest_of_rules(self.hospital.config), date.today(), now.digest if now else "none")
             if not why:
                 return ""
-        return "" if needs_no_person(self.hospital.config, study, statistics) else why
+        rule = rule_for(self.hospital.config, study, statistics)
+        if rule is None:
+            return why
+        if rule.manifest and kept(self.hospital, study.digest) is None:
+            keep(self.hospital, manifest_of(self.hospital, study))  # it is held to this, though nobody looked at it
+        return ""
 
 
 def _named(study: StudyConfig) -> str:
