@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import pytest
 
 from normfed_client.operation import joining
 from normfed_common.deployment import enrolment
+from normfed_common.deployment.enrolment import grouped
 from normfed_server.runs import starting
 from normfed_server.state import admission
 from normfed_server.state.folder import ServerHome
@@ -48,3 +50,8 @@ def at_the_same_time(monkeypatch: pytest.MonkeyPatch, module: Any, works: list[C
     with ThreadPoolExecutor(len(works)) as pool:
         for job in [pool.submit(work) for work in works]:
             job.result()
+
+
+def fingerprint_of(name: str) -> str:
+    """In the place of that of a site's key, where there is none."""
+    return grouped(hashlib.sha256(name.encode()).hexdigest())

@@ -53,7 +53,7 @@ def headers(server: Server, run: str) -> list[Answer]:
     found.append(server.answer("train.round", rounds, first, run=run)[0])
     found.append(server.answer("query.describe", sums, run=f"{run}-sums")[0])
     found.append(server.answer("train.sums", sums, run=f"{run}-sums")[0])
-    return [answer.model_copy(update={"ledger": None}) for answer in found]
+    return [answer.model_copy(update={"ledger": None, "head": None}) for answer in found]
 
 
 def told_of(answers: list[Answer]) -> list[dict[str, Any]]:

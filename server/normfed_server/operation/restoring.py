@@ -21,6 +21,7 @@ from normfed_common.foundation.errors import UserError, WireError
 from normfed_common.foundation.files import inside
 from normfed_server.operation.backup import DATABASES, MANIFEST, Kept, Manifest
 from normfed_server.state import authority
+from normfed_server.state.chain import chain_of, make_key
 from normfed_server.state.folder import ServerHome, open_home
 from normfed_server.state.sealed_stream import MAGIC, Opener
 
@@ -107,6 +108,10 @@ def _completed(home: ServerHome) -> authority.Request | None:
     for secret in (home.operator_secret, home.executor_secret):
         if not secret.exists():
             private.write_new(secret, private.secret())
+    if not home.audit_key.exists():
+        make_key(home)
+        if (chain := chain_of(home)).path.exists():
+            chain.begin_anew()  # what another key signed is kept apart
     if home.key.exists():
         return None
     home.certificate.unlink(missing_ok=True)  # of a key that is not here

@@ -11,6 +11,7 @@ import pytest
 from commands import normfed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from members import fingerprint_of
 from run_results import run_results
 from scripted import PEOPLE, STEP, ScriptedGrid, federation, mean_of, moved, run
 from synthetic import setting
@@ -264,7 +265,7 @@ def test_the_operator_bounds_the_people_of_a_site(tmp_path: Path) -> None:
     assert normfed("server", "enrol", "a", "--people", "30", *where).exit_code == 0
     assert normfed("server", "enrol", "b", *where).exit_code == 0
     assert admission.enrolled(home) == {"a": 30}
-    admission.accept(home, "a", "ssh-ed25519 AAAA", "SHA256:x")
+    admission.accept(home, "a", "ssh-ed25519 AAAA", fingerprint_of("a"))
     assert admission.enrolled(home) == {"a": 30}
     assert "30 people" in normfed("server", "people", "a", "30", *where).output
     assert normfed("server", "people", "b", "7", *where).exit_code == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from members import accepted
+from members import accepted, fingerprint_of
 
 from normfed_common.foundation.versions import PROTOCOL, installed_version
 from normfed_server.monitor.figures import exposition
@@ -151,7 +151,7 @@ def test_the_latest_runs_are_shown_the_newest_first(home: ServerHome) -> None:
 def test_a_metrics_line_is_there_for_every_figure_whatever_a_name_holds(home: ServerHome, view: RunView) -> None:
     for site in "ab":
         admission.enrol(home, site)
-    admission.accept(home, "a", "key", "fingerprint")
+    admission.accept(home, "a", "key", fingerprint_of("a"))
     admission.write_seen(home, {"a": {"id": 1, "online": True}})
     home.ledger.add("r")
     happens(home, plan(9), round_event(1, loss={"a": 0.25, "b": None}))

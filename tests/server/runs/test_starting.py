@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from members import accepted, begun
+from members import accepted, begun, fingerprint_of
 from plugins import Plugins
 
 from normfed_common.foundation.errors import StudyError, UserError
@@ -27,7 +27,7 @@ def federation(home: ServerHome) -> ServerHome:
     for site in "abc":
         admission.enrol(home, site)
     for site in "ab":
-        admission.accept(home, site, f"key of {site}", f"fingerprint of {site}")
+        admission.accept(home, site, f"key of {site}", fingerprint_of(site))
     return home
 
 
@@ -52,7 +52,7 @@ def test_nobody_accepted_is_said_before_anything_else(home: ServerHome, study: S
     admission.enrol(home, "a")
     with pytest.raises(UserError, match=r"No site is accepted yet: normfed server enrol SITE, then normfed server acc"):
         starting.begin(home, study, True, ("nobody",))
-    admission.accept(home, "a", "key", "fingerprint")
+    admission.accept(home, "a", "key", fingerprint_of("a"))
     admission.revoke(home, "a")
     with pytest.raises(UserError, match="No site is accepted yet"):
         starting.begin(home, study, True, ())
@@ -145,7 +145,7 @@ def test_too_few_accepted_sites_for_secure_sums_are_refused_before_the_run_is_th
 ) -> None:
     for site in sites:
         admission.enrol(home, site)
-        admission.accept(home, site, f"key of {site}", f"fingerprint of {site}")
+        admission.accept(home, site, f"key of {site}", fingerprint_of(site))
     text = study.model_dump(mode="json")
     secure = resolve({**text, "data": {**text["data"], **data}, "privacy": SECURE}, "test")
     if not refused:
