@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from normfed_client.hospital.folder import DEFAULT, Hospital, open_hospital
-from normfed_common.foundation.errors import DatasetError
+from normfed_common.foundation.errors import DatasetError, UserError
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
@@ -28,24 +28,34 @@ def show(
         Path | None,
         typer.Option(help="Write the sheet for the data-protection officer: HTML, one page of A4 in print."),
     ] = None,
+    dpia: Annotated[
+        Path | None,
+        typer.Option(help="Write a data protection impact assessment to complete: Markdown; no file is overwritten."),
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="List every array by itself.")] = False,
     home: Home = DEFAULT,
 ) -> None:
     """Show what would leave this hospital for a study, and how the study stands here."""
     from normfed_client.consent.deciding import find, obstacle, standing
+    from normfed_client.consent.dpia import assessment
     from normfed_client.consent.manifest import manifest_of
     from normfed_client.consent.sheet import page as sheet
     from normfed_common.foundation.files import write_text
 
     hospital, console = open_hospital(home), Console(highlight=False)
     study = find(hospital, which)
-    manifest = manifest_of(hospital, study)
+    manifest, stands = manifest_of(hospital, study), standing(hospital, study, date.today())
+    if dpia is not None:
+        if dpia.exists():
+            raise UserError(f"{dpia}: is there already, perhaps completed by hand. Name another file.")
+        write_text(dpia, assessment(manifest, study, hospital.config, _people(hospital), stands))
+        console.print(f"Written: {plain(str(dpia))}. Complete what says TO BE FILLED IN.", soft_wrap=True)
     if page is not None:
         write_text(page, sheet(manifest, study, _people(hospital)))
         console.print(f"Written: {plain(str(page))}. Print it, or open it in a browser.", soft_wrap=True)
-    else:
+    if page is None and dpia is None:
         _print(console, manifest, study, every)
-    console.print(f"\n{plain(study.name)} {plain(standing(hospital, study, date.today()))}.", soft_wrap=True)
+    console.print(f"\n{plain(study.name)} {plain(stands)}.", soft_wrap=True)
     if why := obstacle(hospital, study):
         console.print(f"[yellow]![/] Even approved it would be refused: {plain(why)}", soft_wrap=True)
 
