@@ -69,8 +69,9 @@ def computing(study: StudyConfig, device: torch.device) -> Iterator[None]:
 
 def bound_gpu(device: torch.device, share: float) -> None:
     """Let this process take at most a share of the GPU's memory; torch refuses what is beyond as if it were full."""
-    if device.type == "cuda":
-        torch.cuda.set_per_process_memory_fraction(share, device)
+    if device.type == "cuda":  # torch takes no device without its number here
+        number = torch.cuda.current_device() if device.index is None else device.index
+        torch.cuda.set_per_process_memory_fraction(share, number)
 
 
 @contextmanager
