@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from normfed_client.hospital.folder import DEFAULT, Hospital, open_hospital
-from normfed_common.foundation.errors import DatasetError
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
@@ -35,13 +34,14 @@ def show(
     from normfed_client.consent.deciding import find, obstacle, standing
     from normfed_client.consent.manifest import manifest_of
     from normfed_client.consent.sheet import page as sheet
+    from normfed_client.consent.sheet import people_of
     from normfed_common.foundation.files import write_text
 
     hospital, console = open_hospital(home), Console(highlight=False)
     study = find(hospital, which)
     manifest = manifest_of(hospital, study)
     if page is not None:
-        write_text(page, sheet(manifest, study, _people(hospital)))
+        write_text(page, sheet(manifest, study, people_of(hospital)))
         console.print(f"Written: {plain(str(page))}. Print it, or open it in a browser.", soft_wrap=True)
     else:
         _print(console, manifest, study, every)
@@ -51,10 +51,10 @@ def show(
 
 
 def _print(console: Console, manifest: Manifest, study: StudyConfig, every: bool) -> None:
-    from normfed_client.consent.sheet import beside_of, lines_of, size
+    from normfed_client.consent.sheet import beside_of, facts_of, lines_of, size
 
     facts = Table(box=None, pad_edge=False, show_header=False)
-    for what, text in _facts(study):
+    for what, text in facts_of(study):
         facts.add_row(what, plain(text))
     console.print(facts)
     others = size(sum(one.bytes * one.times_per_other_site for one in manifest.leaving))
@@ -71,41 +71,3 @@ def _print(console: Console, manifest: Manifest, study: StudyConfig, every: bool
     told = (f"Beside arrays: {'; '.join(beside_of(manifest))}.", *manifest.protection, f"List {manifest.digest}.")
     for sentence in told:
         console.print(plain(sentence), soft_wrap=True)
-
-
-def _people(hospital: Hospital) -> str:
-    """How many people the dataset names; no scan is opened."""
-    from normfed_client.imaging.bids import read_dataset
-
-    config = hospital.site_config("")
-    try:
-        by_site = read_dataset(config.data).sites()
-    except DatasetError:
-        return "The dataset could not be read just now, so that their number is not known."
-    names = config.owns or tuple(by_site)
-    people = {visit.participant.subject for name in names for visit in by_site.get(name, [])}
-    return (
-        f"The dataset names {len(people):,} people. Those who fit the study are learnt from, held out to set "
-        "thresholds, or tested: each is one of the three."
-    )
-
-
-def _facts(study: StudyConfig) -> list[tuple[str, str]]:
-    """What a study is, in rows."""
-    from normfed_client.consent.policy import parts_of
-
-    parts, privacy = parts_of(study), study.privacy
-    noise = f"epsilon {privacy.epsilon:g}, delta {privacy.delta:g}, per {privacy.unit}" if privacy.epsilon else "none"
-    return [
-        ("study", study.name),
-        ("digest", study.digest),
-        ("description", study.description or "–"),
-        ("models", ", ".join(sorted(parts.models))),
-        ("strategies", ", ".join(sorted(parts.strategies))),
-        ("transforms", ", ".join(sorted(parts.transforms)) or "none"),
-        ("modalities", ", ".join(study.data.modalities)),
-        ("rounds", f"{study.federation.rounds:,} of {study.federation.local_epochs:,} passes over the people"),
-        ("people", f"at least {study.federation.minimum_cohort} in every sum"),
-        ("noise", noise),
-        ("secure aggregation", "yes" if privacy.secure_aggregation else "no"),
-    ]
