@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from normfed_client.hospital.folder import DEFAULT, Hospital, open_hospital
+from normfed_client.hospital.folder import DEFAULT, open_hospital
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
