@@ -18,7 +18,8 @@ from normfed_common.wire.head import Head
 from normfed_common.wording.terminal_text import some
 
 PAGE = 50  # records
-SIDES = ("all", "sent", "refused")
+SIDES = ("all", "sent", "refused", "decided")
+ASKED = WHEN | {"query.describe": "who takes part, and on what machine"}
 OF_KIND = {
     "opened": "a file of the audit begins",
     "closed": "a file of the audit was closed and archived",
@@ -41,7 +42,7 @@ class Told:
     Parameters
     ----------
     side
-        "sent", "refused" or "".
+        One of `SIDES`; empty where it is none of them.
     facts
         What and how much, with their names.
     """
@@ -59,8 +60,8 @@ class Run:
 
     Parameters
     ----------
-    last
-        When anything was asked for last, UTC.
+    last, answered
+        When anything was asked for last, and when something left last; UTC, empty if nothing did.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Run:
     refused: int
     bytes: int
     last: str
+    answered: str
 
 
 class Kept:
@@ -116,7 +118,7 @@ def told(record: Record) -> Told:
     if isinstance(content, kinds.Answered):
         return Told(record.number, when, side, _asked(content.asked), _of_answer(content))
     if isinstance(content, kinds.Refused):
-        facts = [("refused because of", code_in_words(content.code)), *_of_run(content.asked)]
+        facts = [("because", code_in_words(content.code)), *_of_run(content.asked)]
         if content.unwritten:
             facts.append(("and", f"{content.unwritten:,} more refusals before it, too many to be written one by one"))
         return Told(record.number, when, side, _asked(content.asked), facts)
@@ -133,7 +135,7 @@ def runs(records: Sequence[Record]) -> list[Run]:
         if not isinstance(content, kinds.Answered | kinds.Refused) or not content.asked.run:
             continue
         name, answered = content.asked.run, isinstance(content, kinds.Answered)
-        before = found.pop(name, Run(name, "", 0, 0, 0, ""))
+        before = found.pop(name, Run(name, "", 0, 0, 0, "", ""))
         found[name] = Run(
             name,
             content.asked.study or before.study,
@@ -141,6 +143,7 @@ def runs(records: Sequence[Record]) -> list[Run]:
             before.refused + (not answered),
             before.bytes + (content.bytes if isinstance(content, kinds.Answered) else 0),
             record.time,
+            record.time if answered else before.answered,
         )
     return list(found.values())[::-1]
 
@@ -178,7 +181,9 @@ def shown_time(time: str) -> str:
 def _side(content: kinds.Content) -> str:
     if isinstance(content, kinds.Answered):
         return "sent"
-    return "refused" if isinstance(content, kinds.Refused) else ""
+    if isinstance(content, kinds.Refused):
+        return "refused"
+    return "decided" if isinstance(content, kinds.Decided | kinds.LookDecided) else ""
 
 
 def _asked(asked: kinds.Asked) -> str:
@@ -186,7 +191,7 @@ def _asked(asked: kinds.Asked) -> str:
         return "a request that could not be read"
     of = f" of {asked.arm}" if asked.arm else ""
     turn = f", turn {asked.turn}" if asked.turn else ""
-    return f"{WHEN.get(asked.task, asked.task)}{of}{turn}"
+    return f"{ASKED.get(asked.task, asked.task)}{of}{turn}"
 
 
 def _of_answer(content: kinds.Answered) -> list[tuple[str, str]]:

@@ -3,66 +3,27 @@ hides no other."""
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
 
 from normfed_client.consent.approvals import Approvals, Decision
 from normfed_client.consent.asked import AskedStudy
 from normfed_client.consent.deciding import LONGEST_NAME, LONGEST_REASON, obstacle, standing
 from normfed_client.consent.manifest import Manifest, manifest_of
 from normfed_client.consent.sheet import beside_of, facts_of, lines_of, size
-from normfed_client.hospital.bookkeeping.budget import lately, spent
 from normfed_client.hospital.folder import Hospital, open_hospital
-from normfed_client.page.records import SIDES, Kept, Run, alarms, heard_of_server, page_of, runs, shown_time
-from normfed_client.quality.kept import Records
-from normfed_client.quality.standing import why_not
-from normfed_client.recording.audit import Audit, rules_digest
+from normfed_client.page.cards import Client, budget_of, of_audit, of_client, of_quality, or_why_not
+from normfed_client.page.records import SIDES, Kept, Run, page_of, runs, shown_time
+from normfed_client.recording.audit import rules_digest
 from normfed_common.foundation.errors import SiteError, UserError
 from normfed_common.study.config import StudyConfig
 
 WAITS = "waits"  # so begins how a study stands on which a person has to decide
 MOST_RUNS, MOST_MANIFESTS = 10, 16
 UNDER_WAY = timedelta(hours=1)
-
-
-class Client(Protocol):
-    """How the client's processes stand."""
-
-    @property
-    def running(self) -> bool:
-        """Whether it runs."""
-
-    @property
-    def well(self) -> bool:
-        """Whether nothing is wrong with the connection."""
-
-    @property
-    def sentence(self) -> str:
-        """In words."""
-
-    @property
-    def last(self) -> list[str]:
-        """What it did last."""
-
-
-@dataclass(frozen=True)
-class Card:
-    """One thing that is well or not.
-
-    Parameters
-    ----------
-    mark
-        "good", "look", "bad" or "plain".
-    """
-
-    mark: str
-    word: str
-    lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,17 +35,6 @@ class StudyRow:
     asked: str
     how: str
     waits: bool
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Of 365 days, or for life; in epsilon."""
-
-    name: str
-    spent: str
-    limit: float
-    left: float
-    share: float
 
 
 class Views:
@@ -122,10 +72,10 @@ class Views:
             "server": hospital.config.server,
             "waiting": [row for row in rows if row.waits],
             "decided": [row for row in rows if not row.waits],
-            "client": self._client(hospital),
-            "quality": _part(lambda: _quality(hospital)),
-            "audit": _part(lambda: self._audit(hospital)),
-            "budget": _budget(hospital),
+            "client": of_client(self._status(hospital)),
+            "quality": or_why_not(lambda: of_quality(hospital)),
+            "audit": or_why_not(lambda: of_audit(hospital, self._kept.verified(hospital))),
+            "budget": budget_of(hospital),
             "runs": self._runs(hospital, {row.digest: row.name for row in rows}),
         }
 
@@ -219,7 +169,7 @@ class Views:
         records, older = page_of(verified.records, side, many if end is None else end)
         return {
             "site": hospital.config.site,
-            "audit": self._audit(hospital),
+            "audit": of_audit(hospital, verified),
             "records": records,
             "side": side,
             "sides": SIDES,
@@ -239,79 +189,14 @@ class Views:
             found.append((asked.at, StudyRow(digest, asked.name, shown_time(asked.at), how, how.startswith(WAITS))))
         return [row for _, row in sorted(found, key=lambda one: (one[0], one[1].digest), reverse=True)]
 
-    def _client(self, hospital: Hospital) -> Card:
-        found = self._status(hospital)
-        mark, word = ("good", "runs") if found.well else ("look", "runs, but") if found.running else ("bad", "down")
-        return Card(mark, word, (found.sentence, *found.last[::-1]))
-
-    def _audit(self, hospital: Hospital) -> Card:
-        verified = self._kept.verified(hospital)
-        if not Audit(hospital).files():
-            return Card("plain", "no record yet")
-        head, when = heard_of_server(verified.records)
-        told = "The server has not said how its own record ends yet."
-        if head is not None:
-            told = f"The server's own record: {head.records:,} records, head {head.digest}, told {shown_time(when)}."
-        troubles = (*verified.problems[:5], *alarms(verified.records)[-3:])
-        last = [f"Head {record.digest}." for record in verified.records[-1:]]
-        if not verified.good:
-            return Card("bad", "not what was written", (*troubles, *last, told))
-        word = f"whole: verified up to record {verified.records[-1].number:,}"
-        return Card("look" if troubles else "good", word, (*troubles, *last, told))
-
     def _runs(self, hospital: Hospital, names: dict[str, str]) -> list[tuple[Run, str, str, bool]]:
-        """The latest, with the names of their studies, when something was asked last, and whether just now."""
+        """The latest, with the names of their studies, when something was asked last, and whether something left
+        just now."""
         try:
             found = runs(self._kept.verified(hospital).records)[:MOST_RUNS]
         except UserError:
             return []
-        now = datetime.now(UTC)
-        return [
-            (run, names.get(run.study, run.study), shown_time(run.last), now - _time(run.last) < UNDER_WAY)
-            for run in found
-        ]
-
-
-def _part(made: Callable[[], Card]) -> Card:
-    try:
-        return made()
-    except (UserError, OSError) as error:
-        return Card("bad", "cannot be read", (str(error),))
-
-
-def _quality(hospital: Hospital) -> Card:
-    rule = hospital.config.quality_gate
-    if rule == "off":
-        return Card("plain", "off", ("quality_gate of site.yaml is off: nobody needs to look before a study learns.",))
-    look = Records(hospital.quality).latest()
-    of = (look.modalities, look.healthy) if look is not None else ((), ())
-    why = why_not(hospital, *of)
-    stops = "Training and sums are refused until then." if rule == "required" else "The gate only warns."
-    if why:
-        return Card("bad" if rule == "required" else "look", "somebody has to look", (f"{why}.", stops))
-    assert look is not None
-    return Card("good", "looked at", (f"{', '.join(look.modalities)}, on {shown_time(look.time)}.",))
-
-
-def _budget(hospital: Hospital) -> tuple[list[Budget], str]:
-    """A bar per limit, or what there is to say instead."""
-    rules = hospital.config
-    if not rules.limited:
-        return [], "No budget is set (epsilon_per_year and epsilon_for_life of site.yaml): nothing bounds the sum."
-    try:
-        entries = hospital.ledger().entries()
-    except (UserError, SiteError, OSError) as error:
-        return [], str(error)
-    found = []
-    for name, limit, counted in (
-        ("365 days", rules.epsilon_per_year, lately(entries)),
-        ("for life", rules.epsilon_for_life, entries),
-    ):
-        if limit is not None:
-            used = spent(counted, rules.budget_delta)
-            told = "something left without noise: no epsilon bounds it" if math.isinf(used) else f"{used:.3g}"
-            found.append(Budget(name, told, limit, max(limit - used, 0.0), min(used / limit, 1.0)))
-    return found, f"Epsilon per patient at delta {rules.budget_delta:g}; see normfed site ledger."
+        return [(run, names.get(run.study, run.study), shown_time(run.last), _recent(run.answered)) for run in found]
 
 
 def _how(hospital: Hospital, study: StudyConfig) -> str:
@@ -335,5 +220,6 @@ def _decisions(hospital: Hospital, digest: str) -> tuple[tuple[Decision, ...], s
         return (), str(error)
 
 
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+def _recent(time: str) -> bool:
+    """Whether a time, UTC, is there and within `UNDER_WAY` of now."""
+    return time != "" and datetime.now(UTC) - datetime.fromisoformat(time) < UNDER_WAY

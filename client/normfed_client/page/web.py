@@ -27,9 +27,10 @@ from normfed_client.consent.html import environment
 from normfed_client.consent.sheet import page as sheet
 from normfed_client.consent.sheet import people_of, size
 from normfed_client.hospital.folder import Hospital
+from normfed_client.page.cards import Client
 from normfed_client.page.door import Door, Session
 from normfed_client.page.records import SIDES
-from normfed_client.page.views import Client, Views
+from normfed_client.page.views import Views
 from normfed_client.recording.audit import Audit
 from normfed_common.foundation.errors import SiteError, UserError
 
