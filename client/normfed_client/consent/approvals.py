@@ -143,6 +143,16 @@ class Approvals:
             raise _damaged(path, "its digest differs")
         return found.decisions
 
+    def of(self, study: str) -> tuple[Decision, ...]:
+        """All about a study, by its digest, the first first.
+
+        Raises
+        ------
+        UserError
+            See `decisions`.
+        """
+        return tuple(found for found in self.decisions() if found.study == study)
+
     def decision(self, study: str) -> Decision | None:
         """The last about a study, by its digest; None where nobody decided.
 
@@ -151,7 +161,7 @@ class Approvals:
         UserError
             See `decisions`.
         """
-        return next((found for found in reversed(self.decisions()) if found.study == study), None)
+        return next(reversed(self.of(study)), None)
 
     def decide(self, decision: Decision) -> None:
         """Add a decision; it counts from the next request on.

@@ -88,6 +88,19 @@ class AskedStudies:
         """Of all studies that are kept."""
         return sorted(path.stem for path in self.folder.glob(f"*{ENDING}") if not path.name.startswith("."))
 
+    def changed(self, digest: str) -> int:
+        """When a study's file was written, in ns.
+
+        Raises
+        ------
+        UserError
+            If it is not there.
+        """
+        try:
+            return self._path(digest).stat().st_mtime_ns
+        except OSError as error:
+            raise UserError(f"{digest}: no such study was asked for here, or it was deleted.") from error
+
     def all(self) -> list[AskedStudy]:
         """All that can be read, the first first; a file that is damaged is as if it had not been asked for."""
         found = []

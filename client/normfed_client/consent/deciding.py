@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 from normfed_client.consent.approvals import Approvals, Decision, Verdict, now
-from normfed_client.consent.manifest import kept
+from normfed_client.consent.manifest import keep, kept, manifest_of
 from normfed_client.consent.policy import digest_of_rules, never_allowed, rule_for
 from normfed_client.hospital.folder import Hospital
 from normfed_client.recording.audit import Audit
 from normfed_common.chain.kinds import Decided
 from normfed_common.foundation import digests
 from normfed_common.foundation.errors import SiteError, UserError
+from normfed_common.foundation.locks import exclusive
 from normfed_common.foundation.registry import admitting
 from normfed_common.studies import DIGEST, load_study, resolve
 from normfed_common.study.config import StudyConfig
 
 SHORTEST_PREFIX = 6  # hex digits of a digest
+LOCK = "deciding.lock"
+LONGEST_NAME, LONGEST_REASON = 200, 1000  # characters
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a person had before them when they decided.
+
+    Parameters
+    ----------
+    manifest
+        Digest of the list of what would leave.
+    decisions
+        How many there were of the study.
+    """
+
+    manifest: str
+    decisions: int
+
+
+class OtherThanShown(UserError):
+    """What is approved is not what the person was shown."""
 
 
 def find(hospital: Hospital, which: str) -> StudyConfig:
@@ -55,37 +81,70 @@ def decide(
     by: str,
     until: date | None = None,
     why: str = "",
-    manifest: str = "",
+    shown: Shown | None = None,
 ) -> Decision:
-    """Write down what a person decided; it counts from the next request on.
+    """Write down what a person decided; it counts from the next request on. Of several at once, one is after another.
+
+    An approval is of the list of what would leave as it is now, which is kept (`normfed_client.consent.manifest`).
 
     Parameters
     ----------
-    manifest
-        Digest of the list of what would leave that is kept (`normfed_client.consent.manifest`), of an approval.
+    shown
+        To what an approval is bound, where the person saw it some time ago. Whoever refuses or takes back lets nothing
+        in, and is not held against it.
 
     Raises
     ------
+    OtherThanShown
+        If an approval would be of another list than was shown, or somebody decided meanwhile; nothing is written.
     UserError
-        If it cannot be written down.
+        If it cannot be written down, or lacks a name.
     """
+    by, why = by.strip(), why.strip()
+    if not by or len(by) > LONGEST_NAME or CONTROL.search(by) or len(why) > LONGEST_REASON:
+        raise UserError(
+            f"A decision needs the name of who decides, of at most {LONGEST_NAME} characters on one line, and a reason "
+            f"of at most {LONGEST_REASON:,}. Give both so."
+        )
+    if until is not None and until < date.today():
+        raise UserError(f"{until} is over. Give a last day of the approval that is still to come.")
+    manifest = manifest_of(hospital, study) if verdict == "approved" else None
     approvals = Approvals(hospital.folder)
-    rules = digest_of_rules(hospital.config)
-    made = Decision(
-        study=study.digest,
-        name=study.name,
-        manifest=manifest,
-        rules=rules,
-        verdict=verdict,
-        by=by,
-        at=now(),
-        until=until,
-        why=why,
-    )
-    Audit(hospital).append(Decided(decision=verdict, study=study.digest, manifest=manifest, by=by))
-    approvals.decide(made)
-    approvals.studies.keep(study, "")
+    with exclusive(hospital.folder / LOCK):
+        if manifest is not None:
+            _hold(manifest.digest, len(approvals.of(study.digest)), shown)
+            keep(hospital, manifest)
+        made = Decision(
+            study=study.digest,
+            name=study.name,
+            manifest=manifest.digest if manifest is not None else "",
+            rules=digest_of_rules(hospital.config),
+            verdict=verdict,
+            by=by,
+            at=now(),
+            until=until if verdict == "approved" else None,
+            why=why,
+        )
+        Audit(hospital).append(Decided(decision=verdict, study=study.digest, manifest=made.manifest, by=by))
+        approvals.decide(made)
+        approvals.studies.keep(study, "")
     return made
+
+
+def _hold(manifest: str, decisions: int, shown: Shown | None) -> None:
+    """Refuse to approve what is not what a person saw."""
+    if shown is None:
+        return
+    if shown.manifest != manifest:
+        raise OtherThanShown(
+            "What would leave is another list by now than the one that was shown, so that nothing was approved. Read "
+            "the new one below, then decide."
+        )
+    if shown.decisions != decisions:
+        raise OtherThanShown(
+            "Somebody else decided on this study since it was shown, so that nothing was approved. See below what they "
+            "decided, then decide."
+        )
 
 
 def standing(hospital: Hospital, study: StudyConfig, today: date) -> str:

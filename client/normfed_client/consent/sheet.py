@@ -6,18 +6,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
-from pathlib import Path
 from typing import Literal
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
+from normfed_client.consent.html import environment
 from normfed_client.consent.manifest import AtMost, Leaving, Manifest, Row
+from normfed_client.consent.policy import parts_of
 from normfed_client.consent.words import BESIDE, is_weight
+from normfed_client.hospital.folder import Hospital
+from normfed_client.imaging.bids import read_dataset
+from normfed_common.foundation.errors import DatasetError
 from normfed_common.foundation.units import MEGABYTE
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.tasks import Task
 
-TEMPLATES = Path(__file__).with_name("templates")
 MOST_ROWS = 6  # of one kind of answer that are shown by themselves
 WHEN: dict[Task, str] = {
     "query.describe": "before all",
@@ -118,6 +121,40 @@ def page(manifest: Manifest, study: StudyConfig, people: str) -> str:
     return text
 
 
+def people_of(hospital: Hospital) -> str:
+    """How many people the dataset names, in words; no scan is opened."""
+    config = hospital.site_config("")
+    try:
+        by_site = read_dataset(config.data).sites()
+    except DatasetError:
+        return "The dataset could not be read just now, so that their number is not known."
+    names = config.owns or tuple(by_site)
+    people = {visit.participant.subject for name in names for visit in by_site.get(name, [])}
+    return (
+        f"The dataset names {len(people):,} people. Those who fit the study are learnt from, held out to set "
+        "thresholds, or tested: each is one of the three."
+    )
+
+
+def facts_of(study: StudyConfig) -> list[tuple[str, str]]:
+    """What a study is, in rows."""
+    parts, privacy = parts_of(study), study.privacy
+    noise = f"epsilon {privacy.epsilon:g}, delta {privacy.delta:g}, per {privacy.unit}" if privacy.epsilon else "none"
+    return [
+        ("study", study.name),
+        ("digest", study.digest),
+        ("description", study.description or "–"),
+        ("models", ", ".join(sorted(parts.models))),
+        ("strategies", ", ".join(sorted(parts.strategies))),
+        ("transforms", ", ".join(sorted(parts.transforms)) or "none"),
+        ("modalities", ", ".join(study.data.modalities)),
+        ("rounds", f"{study.federation.rounds:,} of {study.federation.local_epochs:,} passes over the people"),
+        ("people", f"at least {study.federation.minimum_cohort} in every sum"),
+        ("noise", noise),
+        ("secure aggregation", "yes" if privacy.secure_aggregation else "no"),
+    ]
+
+
 def size(count: int) -> str:
     """Bytes as people read them."""
     if count < 1000:
@@ -185,10 +222,4 @@ def _shape(rows: Sequence[Row]) -> str:
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    return environment("normfed_client.consent")

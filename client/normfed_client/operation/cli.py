@@ -14,6 +14,7 @@ from rich.table import Table
 from normfed_client.hospital.folder import DEFAULT, open_hospital
 from normfed_client.operation.commands import approving
 from normfed_client.operation.commands.auditing import audit
+from normfed_client.operation.commands.paging import page
 from normfed_client.operation.commands.quality import quality
 from normfed_common.deployment.terminal import print_wrapped
 from normfed_common.foundation.errors import UserError
@@ -29,6 +30,7 @@ site.command()(audit)
 
 approving.add_to(site)
 site.command()(quality)
+site.command()(page)
 
 Home = Annotated[Path, typer.Option("--home", help="The site's folder.", envvar="NORMFED_SITE_HOME")]
 

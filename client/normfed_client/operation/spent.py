@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import get_args
 
 from rich.console import Console
 from rich.table import Table
 
-from normfed_client.hospital.bookkeeping.budget import BudgetRules, counts, spent, within_a_year
+from normfed_client.hospital.bookkeeping.budget import BudgetRules, counts, lately, spent
 from normfed_client.hospital.bookkeeping.entries import Entry, Kind
 from normfed_common.privacy import accounting
 from normfed_common.wording.terminal_text import plain
@@ -29,7 +28,7 @@ def as_json(entries: Sequence[Entry], rules: BudgetRules) -> str:
         "epsilon_per_year": rules.epsilon_per_year,
         "epsilon_for_life": rules.epsilon_for_life,
         "spent_per_year": {str(year): _told(_of(entries, year), rules) for year in years},
-        "spent_in_365_days": _told(_lately(entries), rules),
+        "spent_in_365_days": _told(lately(entries), rules),
         "spent_for_life": _told(entries, rules),
         "entries": [
             {
@@ -57,7 +56,7 @@ def show(console: Console, entries: Sequence[Entry], rules: BudgetRules) -> None
         console.print(_years(entries, years, rules))
         console.print()
     for name, limit, counted in (
-        ("365 days", rules.epsilon_per_year, _lately(entries)),
+        ("365 days", rules.epsilon_per_year, lately(entries)),
         ("life", rules.epsilon_for_life, entries),
     ):
         if limit is not None:
@@ -140,12 +139,6 @@ def _bar(name: str, found: float, limit: float) -> str:
 
 def _of(entries: Sequence[Entry], year: int) -> list[Entry]:
     return [entry for entry in entries if entry.year == year]
-
-
-def _lately(entries: Sequence[Entry]) -> list[Entry]:
-    """As the next release will find them: by the clock, or if that was set back by the last entry."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    return within_a_year(entries, max([now, *(entry.time for entry in entries[-1:])]))
 
 
 def _told(entries: Sequence[Entry], rules: BudgetRules) -> float | None:

@@ -51,7 +51,12 @@ class Verified:
             self.problems.append(problem)
 
 
-def verify(lines: Iterable[bytes], key: VerifyingKey, heads: Mapping[str, Iterable[Head]] | None = None) -> Verified:
+def verify(
+    lines: Iterable[bytes],
+    key: VerifyingKey,
+    heads: Mapping[str, Iterable[Head]] | None = None,
+    so_far: Verified | None = None,
+) -> Verified:
     """Verify a chain.
 
     Parameters
@@ -60,10 +65,12 @@ def verify(lines: Iterable[bytes], key: VerifyingKey, heads: Mapping[str, Iterab
         As they stand in the file, each with its end of line.
     heads
         Of this chain, that others hold: by who that is.
+    so_far
+        What was found, by the same key, of the lines before these; good.
     """
-    found = Verified()
-    last: Record | None = None
-    for place, line in enumerate(lines, 1):
+    found = Verified() if so_far is None else Verified([], [*so_far.remarks], [*so_far.records])
+    last = found.records[-1] if found.records else None
+    for place, line in enumerate(lines, len(found.records) + 1):
         record = _whole(found, place, line)
         if record is None:
             continue

@@ -78,3 +78,16 @@ def test_on_a_card_sums_repeat_in_float32_and_afterwards_all_is_as_it_was() -> N
     assert flags() == before
     with machine.repeatable(torch.device("cpu")):
         assert flags() == before
+
+
+@pytest.mark.parametrize(("name", "number"), [("cuda", 3), ("cuda:1", 1)])
+def test_a_share_of_a_card_is_that_of_the_one_that_is_used(
+    name: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch takes no device without its number there, seen on a card."""
+    asked: list[tuple[float, object]] = []
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *said: asked.append(said))
+    machine.bound_gpu(torch.device(name), 0.25)
+    machine.bound_gpu(torch.device("cpu"), 0.25)
+    assert asked == [(0.25, number)]

@@ -174,6 +174,15 @@ def test_a_record_of_another_chain_of_the_same_key_shows(chain: Chain, lines: li
     assert any("another chain" in problem for problem in problems(mixed, key))
 
 
+@pytest.mark.parametrize("at", range(1, len(CONTENTS) + 1))
+def test_a_chain_is_verified_on_from_where_it_was_before(lines: list[bytes], key: SigningKey, at: int) -> None:
+    before = verify(lines[:at], public(key))
+    assert verify(lines[at:], public(key), so_far=before) == verify(lines, public(key))
+    assert len(before.records) == at
+    without = lines[:at] + lines[at + 1 :]
+    assert verify(without[at:], public(key), so_far=before) == verify(without, public(key))
+
+
 def test_a_clock_that_was_set_back_is_remarked_on_and_no_fault(key: SigningKey) -> None:
     first = records.signed("a" * 32, 1, "2026-07-01T12:00:00.000Z", records.START, Stopped(), key)
     second = records.signed("a" * 32, 2, "2026-07-01T11:00:00.000Z", first.digest, Stopped(), key)

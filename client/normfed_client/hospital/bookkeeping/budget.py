@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from pydantic import Field, model_validator
 
@@ -119,6 +119,13 @@ def within_a_year(entries: Iterable[Entry], time: str) -> list[Entry]:
     """Those that are less than 365 days old at a time (UTC, ISO 8601)."""
     oldest = datetime.fromisoformat(time) - YEAR
     return [entry for entry in entries if datetime.fromisoformat(entry.time) > oldest]
+
+
+def lately(entries: Sequence[Entry]) -> list[Entry]:
+    """Those of the last 365 days as the next release will find them: by the clock, or if that was set back by the last
+    entry."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return within_a_year(entries, max([now, *(entry.time for entry in entries[-1:])]))
 
 
 def refusal(rules: BudgetRules, entries: Sequence[Entry], new: Entry) -> str:

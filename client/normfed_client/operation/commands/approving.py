@@ -63,13 +63,10 @@ def approve(
 ) -> None:
     """Let a study run at this hospital, from the next request on; what `normfed site show` lists leaves, no more."""
     from normfed_client.consent.deciding import find, obstacle
-    from normfed_client.consent.manifest import keep, manifest_of
 
     hospital = open_hospital(home)
     study = find(hospital, which)
-    manifest = manifest_of(hospital, study)
-    keep(hospital, manifest)
-    _decide(hospital, study, "approved", by, until=_day(until), manifest=manifest.digest)
+    _decide(hospital, study, "approved", by, until=_day(until))
     if why := obstacle(hospital, study):
         Console(highlight=False).print(f"[yellow]![/] It will be refused all the same: {plain(why)}", soft_wrap=True)
 
@@ -102,15 +99,10 @@ def _decide(
     by: str,
     until: date | None = None,
     why: str = "",
-    manifest: str = "",
 ) -> None:
     from normfed_client.consent.deciding import decide, standing
 
-    if not by.strip() or len(by) > 200 or len(why) > 1000:
-        raise UserError("--by needs a name of at most 200 characters; --why at most 1000.")
-    if until is not None and until < date.today():
-        raise UserError(f"--until: {until} is over.")
-    decide(hospital, study, verdict, by.strip(), until, why, manifest)
+    decide(hospital, study, verdict, by, until, why)
     text = f"{study.name} ({study.digest[:SHOWN]}) {standing(hospital, study, date.today())}."
     Console(highlight=False).print(plain(text), soft_wrap=True)
 

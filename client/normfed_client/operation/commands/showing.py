@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from normfed_client.hospital.folder import DEFAULT, Hospital, open_hospital
-from normfed_common.foundation.errors import DatasetError, UserError
+from normfed_client.hospital.folder import DEFAULT, open_hospital
+from normfed_common.foundation.errors import UserError
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def show(
     from normfed_client.consent.dpia import assessment
     from normfed_client.consent.manifest import manifest_of
     from normfed_client.consent.sheet import page as sheet
+    from normfed_client.consent.sheet import people_of
     from normfed_common.foundation.files import write_text
 
     hospital, console = open_hospital(home), Console(highlight=False)
@@ -48,10 +49,10 @@ def show(
     if dpia is not None:
         if dpia.exists():
             raise UserError(f"{dpia}: is there already, perhaps completed by hand. Name another file.")
-        write_text(dpia, assessment(manifest, study, hospital.config, _people(hospital), stands))
+        write_text(dpia, assessment(manifest, study, hospital.config, people_of(hospital), stands))
         console.print(f"Written: {plain(str(dpia))}. Complete what says TO BE FILLED IN.", soft_wrap=True)
     if page is not None:
-        write_text(page, sheet(manifest, study, _people(hospital)))
+        write_text(page, sheet(manifest, study, people_of(hospital)))
         console.print(f"Written: {plain(str(page))}. Print it, or open it in a browser.", soft_wrap=True)
     if page is None and dpia is None:
         _print(console, manifest, study, every)
@@ -61,10 +62,10 @@ def show(
 
 
 def _print(console: Console, manifest: Manifest, study: StudyConfig, every: bool) -> None:
-    from normfed_client.consent.sheet import beside_of, lines_of, size
+    from normfed_client.consent.sheet import beside_of, facts_of, lines_of, size
 
     facts = Table(box=None, pad_edge=False, show_header=False)
-    for what, text in _facts(study):
+    for what, text in facts_of(study):
         facts.add_row(what, plain(text))
     console.print(facts)
     others = size(sum(one.bytes * one.times_per_other_site for one in manifest.leaving))
@@ -81,41 +82,3 @@ def _print(console: Console, manifest: Manifest, study: StudyConfig, every: bool
     told = (f"Beside arrays: {'; '.join(beside_of(manifest))}.", *manifest.protection, f"List {manifest.digest}.")
     for sentence in told:
         console.print(plain(sentence), soft_wrap=True)
-
-
-def _people(hospital: Hospital) -> str:
-    """How many people the dataset names; no scan is opened."""
-    from normfed_client.imaging.bids import read_dataset
-
-    config = hospital.site_config("")
-    try:
-        by_site = read_dataset(config.data).sites()
-    except DatasetError:
-        return "The dataset could not be read just now, so that their number is not known."
-    names = config.owns or tuple(by_site)
-    people = {visit.participant.subject for name in names for visit in by_site.get(name, [])}
-    return (
-        f"The dataset names {len(people):,} people. Those who fit the study are learnt from, held out to set "
-        "thresholds, or tested: each is one of the three."
-    )
-
-
-def _facts(study: StudyConfig) -> list[tuple[str, str]]:
-    """What a study is, in rows."""
-    from normfed_client.consent.policy import parts_of
-
-    parts, privacy = parts_of(study), study.privacy
-    noise = f"epsilon {privacy.epsilon:g}, delta {privacy.delta:g}, per {privacy.unit}" if privacy.epsilon else "none"
-    return [
-        ("study", study.name),
-        ("digest", study.digest),
-        ("description", study.description or "–"),
-        ("models", ", ".join(sorted(parts.models))),
-        ("strategies", ", ".join(sorted(parts.strategies))),
-        ("transforms", ", ".join(sorted(parts.transforms)) or "none"),
-        ("modalities", ", ".join(study.data.modalities)),
-        ("rounds", f"{study.federation.rounds:,} of {study.federation.local_epochs:,} passes over the people"),
-        ("people", f"at least {study.federation.minimum_cohort} in every sum"),
-        ("noise", noise),
-        ("secure aggregation", "yes" if privacy.secure_aggregation else "no"),
-    ]
