@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from normfed_client.consent.manifest import Manifest
-from normfed_client.consent.sheet import TEMPLATES, beside_of, lines_of, size
+from normfed_client.consent.sheet import beside_of, lines_of, size
 from normfed_client.hospital.folder import HospitalConfig
 from normfed_common.study.config import StudyConfig
 from normfed_common.wording.terminal_text import printable
@@ -165,7 +165,7 @@ def _list(values: Iterable[str]) -> str:
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     found = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=PackageLoader("normfed_client.consent"),
         autoescape=False,
         finalize=_inert,  # the page is Markdown
         undefined=StrictUndefined,
