@@ -33,6 +33,10 @@ def test_every_test_that_is_named_exists(name: str) -> None:
     assert function in functions_in(ROOT / path)
 
 
+def test_no_thing_of_value_is_left_out() -> None:
+    assert set(ASSETS) == {"Update", "Model", "Key", "Policy", "Audit", "Enrolment", "Release"}
+
+
 @pytest.mark.parametrize("asset", ASSETS)
 def test_every_kind_of_threat_has_a_row_with_a_test(asset: str) -> None:
     found = rows(asset)
