@@ -19,7 +19,8 @@ from common import machine
 from flwr.app import Message, Metadata
 
 from normfed_client.answering import departure
-from normfed_client.consent.manifest import AtMost, Manifest, keep, manifest_of
+from normfed_client.consent.making import manifest_of
+from normfed_client.consent.manifest import AtMost, Manifest, keep
 from normfed_client.consent.stand_in import StandIns, setting_of
 from normfed_client.hospital.folder import Hospital, HospitalConfig
 from normfed_common.algorithms.arms import FEDERATED

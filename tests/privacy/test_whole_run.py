@@ -18,7 +18,8 @@ from flwr.app import Message
 from summaries import PER_SCAN
 
 from normfed_client.answering import departure
-from normfed_client.consent.manifest import Row, keep, kept, manifest_of
+from normfed_client.consent.making import manifest_of
+from normfed_client.consent.manifest import Row, keep, kept
 from normfed_client.hospital.folder import Hospital, open_hospital
 from normfed_common.foundation import digests, seeds
 from normfed_common.foundation.arrays import Arrays

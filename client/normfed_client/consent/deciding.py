@@ -8,7 +8,8 @@ from datetime import date
 from pathlib import Path
 
 from normfed_client.consent.approvals import Approvals, Decision, Verdict, now
-from normfed_client.consent.manifest import keep, kept, manifest_of
+from normfed_client.consent.making import manifest_of
+from normfed_client.consent.manifest import keep, kept
 from normfed_client.consent.policy import digest_of_rules, never_allowed, rule_for
 from normfed_client.hospital.folder import Hospital
 from normfed_client.recording.audit import Audit

@@ -19,7 +19,6 @@ from normfed_common.foundation import digests, private
 from normfed_common.foundation.errors import UserError
 from normfed_common.foundation.files import inside, write_text
 from normfed_common.study.base import Frozen
-from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import Compression
 from normfed_common.wire.tasks import Task
 
@@ -178,26 +177,6 @@ class Manifest(Frozen):
     def total_bytes(self) -> int:
         """Of all arrays of all answers at most, those of other sites' models apart."""
         return sum(leaving.bytes * leaving.times for leaving in self.leaving)
-
-
-def manifest_of(hospital: Hospital, study: StudyConfig) -> Manifest:
-    """What would leave this hospital for a study; no scan is opened. The same study and rules have the same manifest.
-
-    Parameters
-    ----------
-    study
-        Resolved.
-
-    Raises
-    ------
-    SiteError
-        If the hospital's rules refuse the study.
-    PluginError
-        If a plug-in that it needs is not let in, or what its model sends cannot be found out.
-    """
-    from normfed_client.consent.rows import made  # imports what computes
-
-    return made(hospital, study)
 
 
 def keep(hospital: Hospital, manifest: Manifest) -> Path:

@@ -41,7 +41,7 @@ OF_STEP: tuple[Task, ...] = ("query.keys", "query.shares", "query.survivors", "q
 
 
 def made(hospital: Hospital, study: StudyConfig) -> Manifest:
-    """See `normfed_client.consent.manifest.manifest_of`."""
+    """See `normfed_client.consent.making.manifest_of`."""
     with admitting(hospital.config.plugins), recorded() as plugins:
         rules = hospital.config
         asked = [*planned(study, rules.site)]

@@ -12,7 +12,8 @@ from pathlib import Path
 from normfed_client.consent.approvals import Approvals, Decision
 from normfed_client.consent.asked import AskedStudy
 from normfed_client.consent.deciding import LONGEST_NAME, LONGEST_REASON, obstacle, standing
-from normfed_client.consent.manifest import Manifest, manifest_of
+from normfed_client.consent.making import manifest_of
+from normfed_client.consent.manifest import Manifest
 from normfed_client.consent.sheet import beside_of, facts_of, lines_of, size
 from normfed_client.hospital.folder import Hospital, open_hospital
 from normfed_client.page.cards import Client, budget_of, of_audit, of_client, of_quality, or_why_not

@@ -14,7 +14,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, Metadata,
 
 from normfed_client.answering import departure
 from normfed_client.consent.approvals import Approvals, Decision
-from normfed_client.consent.manifest import AtMost, Manifest, keep, kept, manifest_of
+from normfed_client.consent.making import manifest_of
+from normfed_client.consent.manifest import AtMost, Manifest, keep, kept
 from normfed_client.hospital.folder import Hospital, HospitalConfig
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError

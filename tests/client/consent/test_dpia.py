@@ -8,7 +8,7 @@ import attacker
 import pytest
 
 from normfed_client.consent.dpia import Risk, assessment, risks_of
-from normfed_client.consent.manifest import manifest_of
+from normfed_client.consent.making import manifest_of
 from normfed_client.hospital.folder import Hospital, HospitalConfig
 from normfed_client.operation.commands.showing import show
 from normfed_common.foundation import plain_yaml

@@ -18,7 +18,8 @@ from starlette.testclient import TestClient
 
 from normfed_client.consent import deciding
 from normfed_client.consent.approvals import Approvals
-from normfed_client.consent.manifest import Manifest, manifest_of
+from normfed_client.consent.making import manifest_of
+from normfed_client.consent.manifest import Manifest
 from normfed_client.hospital.folder import Hospital, HospitalConfig, open_hospital
 from normfed_client.page import door, views, web
 from normfed_client.page.door import Session

@@ -8,7 +8,8 @@ from typing import Any
 from normfed_client.answering.guards.base import HospitalGuard
 from normfed_client.answering.job import Job
 from normfed_client.consent.approvals import Approvals, Decision
-from normfed_client.consent.manifest import keep, kept, manifest_of
+from normfed_client.consent.making import manifest_of
+from normfed_client.consent.manifest import keep, kept
 from normfed_client.consent.policy import digest_of_rules, never_allowed, rule_for, study_of_request
 from normfed_common.foundation.errors import SiteCode, SiteError, UserError
 from normfed_common.study.config import StudyConfig

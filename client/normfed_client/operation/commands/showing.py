@@ -38,7 +38,7 @@ def show(
     """Show what would leave this hospital for a study, and how the study stands here."""
     from normfed_client.consent.deciding import find, obstacle, standing
     from normfed_client.consent.dpia import assessment
-    from normfed_client.consent.manifest import manifest_of
+    from normfed_client.consent.making import manifest_of
     from normfed_client.consent.sheet import page as sheet
     from normfed_client.consent.sheet import people_of
     from normfed_common.foundation.files import write_text
