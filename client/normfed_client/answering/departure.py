@@ -5,21 +5,23 @@ imports what computes nor knows what was worked out. The gate looks in the proce
 own log what was wrong. The process that relays answers looks again (`normfed_client.operation.runner`): it has loaded
 no model and no plug-in, so that nothing of theirs can pass over it.
 
-A study of which no manifest is kept is held to the form of answers alone, and to the hospital's minimum of people.
+Only a study that a rule of the hospital lets in with ``manifest: false`` is held to the form of answers alone, and to
+the hospital's minimum of people. Of one that was refused, or taken back, while it was worked on nothing leaves.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 
 from flwr.app import Message
 
 from normfed_client.consent.approvals import Approvals
 from normfed_client.consent.manifest import AtMost, Leaving, Manifest, Row, kept
+from normfed_client.consent.policy import rule_for, study_of_request
 from normfed_client.hospital.folder import Hospital
 from normfed_common.foundation import digests
 from normfed_common.foundation.errors import SiteCode, SiteError, UserError, WireError
+from normfed_common.study.config import StudyConfig
 from normfed_common.wire import messages
 from normfed_common.wire.answers import Answer, Described
 from normfed_common.wire.inspection import Seen, inspected
@@ -41,7 +43,9 @@ def check(hospital: Hospital, request: Message, reply: Message) -> None:
     try:
         asked = messages.asked(request)
         answer, arrays = inspected(reply)
-        manifest = _approved(hospital, digests.of_json(json.loads(asked.study)))
+        manifest = _let_in(hospital, study_of_request(asked.study))
+    except SiteError as error:
+        raise _undeclared(error.detail) from error
     except (WireError, UserError, ValueError, RecursionError) as error:
         raise _undeclared(str(error)) from error
     if answer.task != asked.task:
@@ -79,19 +83,23 @@ def declared(manifest: Manifest, asked: Request) -> Leaving:
     return found[0]
 
 
-def _approved(hospital: Hospital, study_digest: str) -> Manifest | None:
-    """The manifest that is kept of a study: the very one that a person saw who approved it.
+def _let_in(hospital: Hospital, study: StudyConfig) -> Manifest | None:
+    """What a study is held to: the very list that a person approved; or what is kept, where a rule lets it in.
 
     Raises
     ------
     UserError
-        If it is another, or is not there any more, or nobody can know.
+        If it is not let in now, or the list is another, or is not there any more.
     """
-    manifest, decision = kept(hospital, study_digest), Approvals(hospital.folder).decision(study_digest)
-    seen = "" if decision is None else decision.manifest
-    if seen and (manifest is None or manifest.digest != seen):
-        raise UserError(f"study {study_digest}: the list of what may leave is not the one that was approved ({seen})")
-    return manifest
+    manifest, decision = kept(hospital, study.digest), Approvals(hospital.folder).decision(study.digest)
+    if decision is not None and decision.verdict != "approved":
+        raise UserError(f"study {study.digest}: {decision.verdict} on {decision.day} by {decision.by}")
+    if decision is not None and manifest is not None and manifest.digest == decision.manifest:
+        return manifest
+    rule = rule_for(hospital.config, study) or rule_for(hospital.config, study, statistics=True)
+    if rule is None or (rule.manifest and manifest is None) or (decision is not None and decision.manifest):
+        raise UserError(f"study {study.digest}: there is no list of what may leave that was approved")
+    return manifest if rule.manifest else None
 
 
 def _is_so(one: Leaving, asked: Request) -> bool:

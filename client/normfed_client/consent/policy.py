@@ -50,12 +50,16 @@ def study_of_request(text: str) -> StudyConfig:
     Raises
     ------
     SiteError
-        If it is none.
+        If it is none, or the text leaves out what a default fills in: one study has one text, and one digest.
     """
     try:
-        return validate(StudyConfig, json.loads(text), "request")
+        said = json.loads(text)
+        study = validate(StudyConfig, said, "request")
     except Exception as error:
         raise SiteError(SiteCode.STUDY_REFUSED, str(error)) from error
+    if said != study.model_dump(mode="json"):
+        raise SiteError(SiteCode.STUDY_REFUSED, "its text is not that of the study as it is written out whole")
+    return study
 
 
 def parts_of(study: StudyConfig) -> Parts:

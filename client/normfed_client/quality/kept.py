@@ -124,13 +124,14 @@ class Records:
             If a line is damaged.
         """
         try:
-            lines = self._decisions.read_text(encoding="utf-8").splitlines()
+            text = self._decisions.read_bytes().decode()
         except FileNotFoundError:
             return []
         except (OSError, UnicodeDecodeError) as error:
             raise self._damaged(self._decisions, str(error)) from error
         try:
-            return [Decision.model_validate_json(line) for line in lines]
+            # A reason may hold what is an end of a line to others.
+            return [Decision.model_validate_json(line) for line in text.removesuffix("\n").split("\n")]
         except ValidationError as error:
             raise self._damaged(self._decisions, " ".join(str(error).split())[:200]) from error
 

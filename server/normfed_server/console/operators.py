@@ -121,7 +121,7 @@ def approve(
     _show(which, proposal.by, proposal.action.command, proposal.action.arguments)
     if not yes:
         typer.confirm("Do you approve exactly this? A site's fingerprint is compared with the site.", abort=True)
-    acting.approve(opened, signer(opened, operator, key), which)
+    acting.approve(opened, signer(opened, operator, key), which, proposal)
     typer.echo("Done.")
 
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from normfed_common.foundation import private
 from normfed_common.foundation.errors import UserError, WireError
 from normfed_common.foundation.files import inside
-from normfed_server.operation.backup import DATABASES, MANIFEST, Kept, Manifest
+from normfed_server.operation.backup import DATABASES, KEYS, MANIFEST, Kept, Manifest
 from normfed_server.state import authority
 from normfed_server.state.chain import chain_of, make_key
 from normfed_server.state.folder import ServerHome, open_home
@@ -85,6 +85,8 @@ def restore(path: Path, folder: Path, ask: Callable[[], bytes]) -> Restored:
         with open(path, "rb") as file:
             source = Opener(file, passphrase, str(path)) if passphrase is not None else file
             manifest = _unpacked(source, staging, path)
+        if manifest.keys != (passphrase is not None) or (not manifest.keys and any(map(_is_key, manifest.files))):
+            raise UserError(f"{path}: holds keys and is not sealed, as no backup is. Somebody made or changed it.")
         for name in manifest.files:
             if name.endswith(DATABASES):
                 _check_database(staging / name, path)
@@ -99,6 +101,10 @@ def restore(path: Path, folder: Path, ask: Callable[[], bytes]) -> Restored:
         shutil.rmtree(staging, ignore_errors=True)
         raise
     return Restored(open_home(folder), manifest, request)
+
+
+def _is_key(name: str) -> bool:
+    return name.endswith(KEYS)
 
 
 def _completed(home: ServerHome) -> authority.Request | None:

@@ -279,6 +279,8 @@ class Roster:
 
     def _describe(self, node: int, reply: Message, welcome: Mapping[int, str]) -> None:
         site = welcome.get(node)
+        if site is None and self.members is not None:
+            return  # shut out while it was asked: whatever it calls itself
         if reply.has_error():
             if site is not None:
                 self._refuse(site, node, error_code(reply))

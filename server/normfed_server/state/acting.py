@@ -226,8 +226,13 @@ def proposed(home: ServerHome, which: str) -> Proposal:
     return found[which]
 
 
-def approve(home: ServerHome, who: Signer | None, which: str) -> Proposal:
+def approve(home: ServerHome, who: Signer | None, which: str, shown: Proposal | None = None) -> Proposal:
     """Carry out what another operator proposed.
+
+    Parameters
+    ----------
+    shown
+        What the second person saw: nothing else is carried out under its id.
 
     Raises
     ------
@@ -236,6 +241,8 @@ def approve(home: ServerHome, who: Signer | None, which: str) -> Proposal:
     """
     with exclusive(home.folder / "proposals.lock"):  # nobody carries it out twice
         proposal = proposed(home, which)
+        if shown is not None and shown != proposal:
+            raise UserError(f"{which} is not what it was a moment ago. Look at it again: normfed server pending")
         if who is None:
             raise UserError(f"{which} needs a second operator. Add one: normfed server operator add NAME")
         first = operators.known(home, proposal.by)
@@ -249,7 +256,7 @@ def approve(home: ServerHome, who: Signer | None, which: str) -> Proposal:
         ):
             raise UserError(f"{which} is not signed by {first.name} as an operator. It has to be proposed again.")
         said: dict[str, Argument] = {"proposal": proposal.id, "of": proposal.by, "carries out": proposal.action.command}
-        with acting(home, who, "enrol", "approve", said | proposal.action.arguments):
+        with acting(home, who, "enrol", "approve", proposal.action.arguments | said):
             CARRIED_OUT[proposal.action.command](home, proposal.action.arguments)
         (home.proposals / f"{which}.json").unlink(missing_ok=True)
     return proposal

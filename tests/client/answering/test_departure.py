@@ -17,6 +17,7 @@ from normfed_client.consent.approvals import Approvals, Decision
 from normfed_client.consent.making import manifest_of
 from normfed_client.consent.manifest import AtMost, Manifest, keep, kept
 from normfed_client.hospital.folder import Hospital, HospitalConfig
+from normfed_client.hospital.policy import ApprovalRule
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.wire import messages, packing
@@ -281,6 +282,45 @@ def test_a_manifest_that_nobody_approved_lets_nothing_leave(
         sent(other, REQUESTS["sums"], record)
     keep(other, manifest)
     sent(other, REQUESTS["sums"], record)
+
+
+def test_a_study_in_other_words_is_not_the_one_that_was_approved(hospital: Hospital, manifest: Manifest) -> None:
+    """A default that is left out is the same study to whoever fills it in, and has another digest."""
+    answer, arrays = honest(manifest, REQUESTS["round"])
+    said = json.loads(STUDY.model_dump_json())
+    del said["description"]
+    request = asked(TrainRound(round=2))
+    header = json.loads(request.content.config_records["header"]["json"]) | {"study": json.dumps(said)}
+    request.content["header"] = ConfigRecord({"json": json.dumps(header)})
+    with pytest.raises(SiteError, match="UNDECLARED"):
+        sent(hospital, request, messages.encode(answer, arrays, packed=True))
+
+
+@pytest.mark.parametrize("verdict", ["refused", "taken back"])
+def test_of_a_study_that_is_refused_while_it_is_worked_on_nothing_leaves(
+    hospital: Hospital, manifest: Manifest, tmp_path: Path, verdict: Any
+) -> None:
+    other = Hospital(tmp_path, hospital.config.model_copy(update={"approve_by_rule": (ApprovalRule(),)}))
+    keep(other, manifest)
+    record = messages.encode(*honest(manifest, REQUESTS["round"]), packed=True)
+    sent(other, REQUESTS["round"], record)  # a rule lets it in
+    decision = Decision(study=STUDY.digest, name=STUDY.name, rules="0" * 32, verdict=verdict, by="a", at="now")
+    Approvals(other.folder).decide(decision)
+    with pytest.raises(SiteError, match="UNDECLARED"):
+        sent(other, REQUESTS["round"], record)
+
+
+def test_a_rule_lets_nothing_leave_before_there_is_a_list_but_where_it_says_so(
+    hospital: Hospital, manifest: Manifest, tmp_path: Path
+) -> None:
+    record = messages.encode(*honest(manifest, REQUESTS["round"]), packed=True)
+    held, free = (
+        Hospital(tmp_path, hospital.config.model_copy(update={"approve_by_rule": (rule,)}))
+        for rule in (ApprovalRule(), ApprovalRule(manifest=False))
+    )
+    with pytest.raises(SiteError, match="UNDECLARED"):
+        sent(held, REQUESTS["round"], record)
+    sent(free, REQUESTS["round"], record)
 
 
 def test_the_same_study_and_rules_have_the_same_manifest(hospital: Hospital, manifest: Manifest) -> None:

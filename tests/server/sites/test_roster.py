@@ -90,6 +90,27 @@ def test_a_newcomer_is_heard_between_the_rounds_as_well(study: StudyConfig, monk
     assert not found._listener.is_alive()  # nobody is waited for
 
 
+def test_who_is_shut_out_while_it_is_asked_takes_nobodys_place(
+    study: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name is looked up when its answer comes: it could then call itself as it likes."""
+    monkeypatch.setattr(roster, "LISTEN_S", 60.0)
+    identify()
+    grid = Preparing({"e"})
+    node = grid.connected.pop("e")
+    members = dict(grid.connected)
+    found = Roster(grid, Asker(grid, threading.Event()), Letterhead(study), members=lambda: members)
+    found.wait_for_members(frozenset, lambda _: None)
+    members["e"] = grid.connected["e"] = node
+    found.refresh()
+    del members["e"]
+    grid.slow.clear()
+    found.refresh()
+    assert "e" not in found.sites
+    assert set(found.nodes) == set("abcd")
+    found.close()
+
+
 def test_nobody_listens_for_newcomers_once_the_roster_is_closed(
     study: StudyConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

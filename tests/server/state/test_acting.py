@@ -139,7 +139,10 @@ def test_a_second_person_accepts_what_the_first_proposed(named: ServerHome, tmp_
     with pytest.raises(UserError, match="needs the role enrol"):
         acting.approve(named, carl, proposal.id)
     assert admission.members(named)["a"].state == "invited"
-    acting.approve(named, bert, proposal.id)
+    other = proposal.model_copy(update={"action": proposal.action.model_copy(update={"nonce": "0" * 32})})
+    with pytest.raises(UserError, match="is not what it was a moment ago"):
+        acting.approve(named, bert, proposal.id, other)
+    acting.approve(named, bert, proposal.id, proposal)
     assert admission.members(named)["a"].fingerprint == fingerprint
     with pytest.raises(UserError, match="Nothing waits under"):
         acting.approve(named, bert, proposal.id)

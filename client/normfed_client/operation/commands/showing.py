@@ -70,7 +70,8 @@ def _print(console: Console, manifest: Manifest, study: StudyConfig, every: bool
     console.print(facts)
     others = size(sum(one.bytes * one.times_per_other_site for one in manifest.leaving))
     beside = f", and {others} for each other site that trains" if others != size(0) else ""
-    text = f"\nWhat would leave {manifest.site} for {manifest.server}: at most {size(manifest.total_bytes)}{beside}"
+    most = f"at most {size(manifest.total_bytes)} in one run{beside}"
+    text = f"\nWhat would leave {manifest.site} for {manifest.server}: {most}"
     console.print(plain(text), soft_wrap=True)
     table = Table(
         "when", "answer", "arrays", "type and shape", "bytes", "times", "about people", box=None, pad_edge=False
