@@ -10,8 +10,10 @@ import pytest
 from attacker import Server, study
 from flwr.app import Message, RecordDict
 
+from normfed_client.answering import recorded
 from normfed_client.answering.journal import LOG
 from normfed_client.hospital.folder import Hospital, open_hospital
+from normfed_client.recording import refusing
 from normfed_client.recording.audit import Audit
 from normfed_common.chain import files
 from normfed_common.chain.comparing import compare
@@ -38,8 +40,11 @@ def audit_of(server: Server) -> Audit:
 
 
 @pytest.fixture(autouse=True)
-def _server() -> None:
+def _server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a process in which nothing was refused yet: so many refusals an hour are written one by one."""
     act_as(1, 1)
+    for module in (recorded, refusing):
+        monkeypatch.setattr(module, "_few", refusing.Few())
 
 
 class Federation:
