@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA384
-
+from normfed_common.chain.keys import SigningKey, VerifyingKey
 from normfed_common.foundation.errors import UserError
 from normfed_common.wire.counter import Counter
 
@@ -31,25 +27,17 @@ class Signer:
     """
 
     def __init__(self, path: Path, site: str) -> None:
-        self._site = site
-        try:
-            key = serialization.load_ssh_private_key(path.read_bytes(), None)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: cannot be read ({error}). Restore it from a backup.") from error
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise UserError(f"{path}: is not the key that normfed site join made. Restore it from a backup.")
-        self._key = key
+        self._site, self._key = site, SigningKey(path)
 
     @property
     def line(self) -> str:
         """The public key."""
-        formats = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
-        return self._key.public_key().public_bytes(*formats).decode("ascii")
+        return self._key.line
 
     def signed(self, entries: int, head: str) -> Counter:
         """The counter of a ledger that is so long and ends so."""
-        signature = self._key.sign(_statement(self._site, entries, head), ec.ECDSA(SHA384()))
-        return Counter(entries=entries, head=head, signature=signature.hex())
+        signature = self._key.sign(_statement(self._site, entries, head))
+        return Counter(entries=entries, head=head, signature=signature)
 
     def made(self, counter: Counter, lines: Iterable[str]) -> bool:
         """Whether this hospital signed a counter, with this key or an earlier one of ``lines``."""
@@ -63,10 +51,6 @@ def _statement(site: str, entries: int, head: str) -> bytes:
 
 def _verifies(line: str, signature: str, statement: bytes) -> bool:
     try:
-        key = serialization.load_ssh_public_key(line.encode("ascii"))
-        if not isinstance(key, ec.EllipticCurvePublicKey):
-            return False
-        key.verify(bytes.fromhex(signature), statement, ec.ECDSA(SHA384()))
-    except (ValueError, InvalidSignature):
+        return VerifyingKey(line).made(statement, signature)
+    except UserError:
         return False
-    return True
