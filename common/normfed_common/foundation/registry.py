@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cache
+from email.parser import HeaderParser
+from functools import cache, lru_cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, EntryPoints, distribution, entry_points, version
+from importlib.metadata import Distribution, EntryPoint, EntryPoints, distribution, entry_points, version
 from typing import Any, Generic, TypeVar, cast
 
 from normfed_common.foundation.errors import PluginError, StudyError
@@ -160,14 +161,16 @@ class Registry(Generic[T]):
         point = self._point(name)
         return None if point is None or _is_ours(point) else plugin_of(point)
 
-    def _points(self) -> list[EntryPoint]:
-        """Those of distributions that are still there: a plug-in may be uninstalled while a process runs."""
+    def _points(self, name: str | None = None) -> list[EntryPoint]:
+        """All, or those of a name, of distributions that are still there: a plug-in may be uninstalled while a process
+        runs."""
         found = () if self.group is None else installed(self.group)
-        return [point for point in found if point.dist is None or point.dist.metadata["Name"] is not None]
+        named = [point for point in found if name in (None, point.name)]
+        return [point for point in named if point.dist is None or _metadata(point.dist)]
 
     def _point(self, name: str) -> EntryPoint | None:
         """The entry point that provides the name; None where the table has it."""
-        points = [point for point in self._points() if point.name == name]
+        points = self._points(name)
         admitted = [point for point in points if _is_admitted(point)]
         if name in self._entries and not admitted:
             return None  # the usual case, without reading any distribution's metadata
@@ -247,7 +250,20 @@ def plugin_of(point: EntryPoint) -> Plugin:
     """The distribution that an entry point comes from."""
     if point.dist is None:  # pragma: no cover - only one that was made by hand has none
         raise ValueError(f"{point.name} = {point.value} comes from no distribution")
-    return Plugin(canonical(point.dist.name), point.dist.version)
+    name, its_version = _named(_metadata(point.dist))
+    return Plugin(canonical(name), its_version)
+
+
+def _metadata(installed: Distribution) -> str:
+    """Its core metadata as they are on the disk now; empty where they are gone."""
+    return installed.read_text("METADATA") or installed.read_text("PKG-INFO") or ""
+
+
+@lru_cache(maxsize=256)
+def _named(metadata: str) -> tuple[str, str]:
+    """Name and version. Reading a file is cheap; parsing a long description, at every look-up, is not."""
+    headers = HeaderParser().parsestr(metadata)
+    return headers["Name"], headers["Version"]
 
 
 @cache
@@ -262,8 +278,10 @@ def _is_ours(point: EntryPoint) -> bool:
 
 def _is_admitted(point: EntryPoint) -> bool:
     admitted = _admitted.get()
+    if admitted is None or _is_ours(point):
+        return True
     plugin = plugin_of(point)
-    return admitted is None or _is_ours(point) or admitted.get(plugin.distribution) == plugin.version
+    return admitted.get(plugin.distribution) == plugin.version
 
 
 def _imported(reference: Any) -> Any:
