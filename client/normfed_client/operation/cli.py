@@ -14,6 +14,7 @@ from rich.table import Table
 from normfed_client.hospital.folder import DEFAULT, open_hospital
 from normfed_client.operation.commands import approving
 from normfed_client.operation.commands.auditing import audit
+from normfed_client.operation.commands.forgetting import forget
 from normfed_client.operation.commands.paging import page
 from normfed_client.operation.commands.quality import quality
 from normfed_common.deployment.terminal import print_wrapped
@@ -31,6 +32,7 @@ site.command()(audit)
 approving.add_to(site)
 site.command()(quality)
 site.command()(page)
+site.command()(forget)
 
 Home = Annotated[Path, typer.Option("--home", help="The site's folder.", envvar="NORMFED_SITE_HOME")]
 
