@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -118,6 +119,7 @@ def start(home: Home = DEFAULT) -> None:
 def status(home: Home = DEFAULT) -> None:
     """Show whether the client runs, whether it is connected, and what it did last."""
     from normfed_client.operation.status import status
+    from normfed_client.withdrawal.people import standing
 
     hospital = open_hospital(home)
     found = status(hospital)
@@ -129,6 +131,9 @@ def status(home: Home = DEFAULT) -> None:
         table.add_row(name, state, since, str(service["restarts"]), service["last_end"] or "–")
     console.print(table)
     console.print(f"\n{hospital.config.site} at {hospital.config.server}: {found.sentence}", soft_wrap=True)
+    with suppress(UserError):  # normfed site check says what is wrong with the record
+        if gone := standing(hospital):
+            console.print(f"{gone}.", soft_wrap=True)
     for line in found.last:
         console.print(f"[dim]{plain(line)}[/]", soft_wrap=True)
     if not found.running:

@@ -19,6 +19,7 @@ from normfed_client.hospital.blocks import Member, releasable
 from normfed_client.hospital.custody import MEMBERS, Members
 from normfed_client.hospital.folder import Hospital, HospitalConfig
 from normfed_client.hospital.people import PeopleSecret
+from normfed_client.hospital.withdrawn import withdrawn
 from normfed_client.recording.audit import Audit
 from normfed_client.withdrawal.erasing import Erased, erase, files_below
 from normfed_client.withdrawal.named import Named, naming, own_files, rewrite, still_naming
@@ -119,7 +120,7 @@ def look_up(hospital: Hospital, subject: str) -> Withdrawal:
         )
     of_many = [path for run in runs for path in _of_many(hospital, run)]
     erased = (
-        Erased("scans that were prepared", tuple(unneeded(hospital, subject))),
+        Erased("prepared scans: theirs, and any not known to be another's", tuple(unneeded(hospital, subject))),
         Erased("maps and scores of the person", tuple(own)),
         Erased("of their runs: answers, training under way, own models", tuple(dict.fromkeys(of_many))),
         Erased("temporary files", tuple(path for path in files_below(hospital.temporary) if path not in own)),
@@ -167,6 +168,14 @@ def in_dataset(hospital: Hospital, subject: str) -> tuple[Path, ...]:
     root = hospital.site_config("").data
     places = (root, *sorted(root.glob("derivatives/*")), root / "sourcedata")
     return tuple(place / subject for place in places if (place / subject).exists())
+
+
+def standing(hospital: Hospital) -> str:
+    """How many people withdrew, and of how many files are still in the dataset; nothing where nobody did."""
+    gone = withdrawn(hospital)
+    there = sum(path.name in gone for path in hospital.site_config("").data.glob("sub-*")) if len(gone) else 0
+    still = f" (files of {there} are still in the dataset)" if there else ""
+    return f"People who withdrew: {len(gone)}{still}; nothing of them is read" if len(gone) else ""
 
 
 def left_over(hospital: Hospital, subject: str) -> list[Path]:

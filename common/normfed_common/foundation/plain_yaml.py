@@ -134,16 +134,16 @@ def without_item(content: str, key: str, item: str, origin: str) -> str:
     parse(content, origin)
     document = _Plain(content).get_single_node()
     nodes = document.value if isinstance(document, yaml.MappingNode) else []
-    found = next((node for name, node in nodes if name.value == key and isinstance(node, yaml.SequenceNode)), None)
-    values = [] if found is None else [node.value for node in found.value]
-    if found is None or item not in values:
+    name, found = next(((n, node) for n, node in nodes if n.value == key), (None, None))
+    values = [node.value for node in found.value] if isinstance(found, yaml.SequenceNode) else []
+    if name is None or found is None or item not in values:
         raise UserError(f"{origin}: {key} does not list {item}.")
     place = values.index(item)
     node = found.value[place]
     begin, end = node.start_mark.index, node.end_mark.index
     if len(values) == 1:
         end = found.end_mark.index if found.flow_style else end  # a list in lines ends with the next key
-        return f"{content[: found.start_mark.index]}[]{content[end:]}"
+        return f"{content[: name.end_mark.index]}: []{content[end:]}"
     if not found.flow_style:
         line = content.rfind("\n", 0, begin) + 1
         after = content.find("\n", end)

@@ -13,12 +13,14 @@ from rich.table import Table
 from normfed_client.hospital.folder import DEFAULT, Hospital, open_hospital
 from normfed_common.deployment.terminal import print_wrapped
 from normfed_common.foundation.errors import UserError
+from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
     from normfed_client.withdrawal.erasing import Erased
     from normfed_client.withdrawal.people import Prospect, Withdrawal
 
 ROLE = {"train": "learnt from", "held_out": "held out", "test": "tested"}
+KIND = {"learning": "of what was learnt", "figures": "of figures"}
 
 
 def forget(
@@ -69,12 +71,12 @@ def _person(hospital: Hospital, console: Console, subject: str, by: str, dry_run
         f"{subject} withdraws: nothing of them is read from now on, for good, and this is erased.{again} The privacy "
         "that was spent stays spent; that they were in a release stays as a keyed digest, which guards the others.",
     )
-    _list(console, hospital, found.erased)
+    _list(console, found.erased)
     for path in found.named_in:
         _item(console, f"their name and their lines in {path.relative_to(hospital.folder)}")
     _runs(hospital, console, found)
     if dry_run:
-        _say(console, "Nothing was changed (--dry-run).")
+        _say(console, "\nNothing was changed (--dry-run).")
         return
     if not yes:
         typer.confirm("\nErase, for good?", abort=True)
@@ -90,42 +92,44 @@ def _runs(hospital: Hospital, console: Console, found: Withdrawal) -> None:
     if not found.runs:
         _say(console, "\nThey took part in no run.")
         return
+    listed = (
+        f"{run.name} ({', '.join(ROLE[role] for role in run.roles) or 'in which way, is not known any more'})"
+        for run in found.runs
+    )
+    _say(console, f"\nThey took part in {', '.join(listed)}.")
     told = people.prospects(hospital, found.digest)
-    _say(console, "\nThey took part in:")
-    for run in found.runs:
-        roles = ", ".join(ROLE[role] for role in run.roles) or "in which way is not known any more"
-        _item(console, f"{run.name}: {roles}")
-        for one in told:
-            if one.run == run.name:
-                _item(console, _sentence(one, hospital.config.minimum_people), "      ")
-    learnt = [run.name for run in found.runs if "train" in run.roles or not run.roles]
     if told:
         _say(
             console,
             "Questions of these runs about the same people are refused from now on (code 216): beside earlier answers "
-            f"they would tell what was {found.subject}'s.",
+            f"they would tell what was {found.subject}'s. Of new runs:",
         )
-    for name in learnt:
+    for sentence in dict.fromkeys(_sentence(one, found.subject, hospital.config.minimum_people) for one in told):
+        _item(console, sentence)
+    learnt = [run.name for run in found.runs if "train" in run.roles or not run.roles]
+    if learnt:
         _say(
             console,
-            f"Models of {name} learnt from sums or updates of many, {found.subject} among them, and cannot be taken "
-            f"apart here. Ask its operator for one without this hospital, or begin a new run: normfed server retrain "
-            f"{name} --without {hospital.config.site}",
+            "\nWhat models learnt from them is mixed with what they learnt from others, and cannot be taken out. In a "
+            "new run the operator can make models without this hospital:",
         )
+    _retrain(hospital, console, learnt)
 
 
-def _sentence(one: Prospect, minimum: int) -> str:
+def _sentence(one: Prospect, subject: str, minimum: int) -> str:
     """What is told next of a set that the person was in."""
-    kind = {"learning": "to learn from", "figures": "for figures"}[one.kind]
+    of = f"of the {one.people} others who were in a release {KIND[one.kind]}"
     if one.then == 0:
-        return (
-            f"{kind}: of the other {one.people} nothing is answered any more, until {minimum} people joined who were "
-            "in no release yet"
-        )
+        return f"{of} none is answered about, until {minimum} people joined who were in no release"
     waiting = one.people - one.then
-    if waiting == 0:
-        return f"{kind}: a new run may be about all other {one.people}"
-    return f"{kind}: a new run may be about {one.then} of the other {one.people}; {waiting} wait beside who withdrew"
+    wait = f"; {waiting} wait beside {subject}, so that nobody is told by subtraction" if waiting else ""
+    return f"{of} {one.then} may take part{wait}"
+
+
+def _retrain(hospital: Hospital, console: Console, runs: Iterable[str]) -> None:
+    """What to send the operator, to be copied."""
+    for name in runs:
+        console.print(plain(f"    normfed server retrain {name} --without {hospital.config.site}"), soft_wrap=True)
 
 
 def _left(hospital: Hospital, console: Console, found: Withdrawal) -> None:
@@ -161,25 +165,22 @@ def _study(hospital: Hospital, console: Console, which: str, by: str, dry_run: b
         f"{hospital.config.site} withdraws from {found.name} ({found.digest[:12]}) for good: its requests are refused "
         f"(code 254), and this is erased.{before} Runs of which anything is kept: {runs}.",
     )
-    _list(console, hospital, found.erased)
+    _list(console, found.erased)
     _say(
         console,
         "\nKept: who took part, as keyed digests; what was asked, signed, spent and released; the study, its list of "
         "what left and the decisions on it; the audit. Without them less would protect the people who took part.",
     )
     if dry_run:
-        _say(console, "Nothing was changed (--dry-run).")
+        _say(console, "\nNothing was changed (--dry-run).")
         return
     if not yes:
         typer.confirm("\nWithdraw and erase, for good?", abort=True)
     studies.withdraw(hospital, found, by)
     _say(console, f"\nDone, and in the audit. Start the client again: {_start(hospital)}")
-    for name in found.runs:
-        _say(
-            console,
-            f"What {name} learnt from this hospital stays in its models. Ask its operator for one without: normfed "
-            f"server retrain {name} --without {hospital.config.site}",
-        )
+    if found.runs:
+        _say(console, "What was learnt from this hospital stays in models. The operator can make them without it:")
+    _retrain(hospital, console, found.runs)
     if hospital.config.approve_by_rule:
         _warn(
             console,
@@ -198,7 +199,7 @@ def _expired(hospital: Hospital, console: Console, dry_run: bool) -> None:
     _say(console, f"{done.capitalize()}." if found else "Nothing is kept longer than site.yaml says.")
 
 
-def _list(console: Console, hospital: Hospital, erased: Sequence[Erased]) -> None:
+def _list(console: Console, erased: Sequence[Erased]) -> None:
     """A row per kind; of what there is nothing it is not said."""
     table = Table("erased", "files", "size", box=None, pad_edge=False)
     table.columns[1].justify = table.columns[2].justify = "right"
@@ -225,7 +226,7 @@ def _start(hospital: Hospital) -> str:
 def _say(console: Console, text: str) -> None:
     if text.startswith("\n"):
         console.print()
-    print_wrapped(console, text, "")
+    print_wrapped(console, text.strip(), "")
 
 
 def _item(console: Console, text: str, margin: str = "  ") -> None:
