@@ -140,7 +140,7 @@ def forget(hospital: Hospital, found: Withdrawal, by: str) -> None:
     files, after = people_class(found.files), (*record.withdrawn(), *([] if found.again else [found.digest]))
     if found.again and not found.files and not _unfinished(audit):
         return
-    audit.append(PersonWithdrew(step="begun", by=by, files=files, people=_digest_of(after)))
+    audit.append(PersonWithdrew(step="begun", by=by, files=files, withdrawn=_digest_of(after)))
     record.withdraw(found.digest)
     for of in found.erased:
         erase(hospital, of.files)
@@ -148,7 +148,7 @@ def forget(hospital: Hospital, found: Withdrawal, by: str) -> None:
         rewrite(hospital, path, named)
     if found.subject in hospital.config.exclude:
         settings.remove(hospital.folder / "site.yaml", HospitalConfig, "exclude", found.subject)
-    audit.append(PersonWithdrew(step="done", by=by, files=files, people=_digest_of(after)))
+    audit.append(PersonWithdrew(step="done", by=by, files=files, withdrawn=_digest_of(after)))
 
 
 def prospects(hospital: Hospital, person: str) -> list[Prospect]:
@@ -193,7 +193,7 @@ def check_list(hospital: Hospital) -> None:
     """
     last = next((r.content for r in Audit(hospital).chain.backwards() if isinstance(r.content, PersonWithdrew)), None)
     people = hospital.releases().withdrawn()
-    if last is None or last.people in {_digest_of(people[:end]) for end in range(len(people) + 1)}:
+    if last is None or last.withdrawn in {_digest_of(people[:end]) for end in range(len(people) + 1)}:
         return
     raise UserError(
         f"{hospital.record}: is older than the audit, and lacks somebody who withdrew since, who would be read again. "

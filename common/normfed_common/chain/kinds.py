@@ -230,7 +230,7 @@ class PersonWithdrew(Frozen):
     ----------
     files
         How many are erased, as a class of size.
-    people
+    withdrawn
         Digest of the list of keyed digests of all who withdrew, this one among them: an older copy of the list shows.
     """
 
@@ -238,7 +238,7 @@ class PersonWithdrew(Frozen):
     step: Literal["begun", "done"]
     by: Name
     files: PeopleClass
-    people: Digest
+    withdrawn: Digest
 
 
 class StudyWithdrawn(Frozen):
