@@ -40,7 +40,8 @@ class Decision(Frozen):
     rules
         Digest of the hospital's rules of what leaves, as they were (see `digest_of_rules`).
     verdict
-        "taken back": as if nobody had decided, but that no rule lets the study in either.
+        "taken back": as if nobody had decided, but that no rule lets the study in either; "withdrawn": the hospital
+        withdrew for good (`normfed_client.withdrawal.studies`), and nothing else is decided after it.
     at
         UTC, ISO 8601.
     until
@@ -51,7 +52,7 @@ class Decision(Frozen):
     name: StudyName
     manifest: str = Field("", pattern=r"^([0-9a-f]{32,64})?$")
     rules: str = Field(pattern=DIGEST)
-    verdict: Verdict
+    verdict: Verdict | Literal["withdrawn"]
     by: str = Field(min_length=1, max_length=200)
     at: str
     until: date | None = None

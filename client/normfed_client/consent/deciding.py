@@ -112,6 +112,8 @@ def decide(
     manifest = manifest_of(hospital, study) if verdict == "approved" else None
     approvals = Approvals(hospital.folder)
     with exclusive(hospital.folder / LOCK):
+        if over := withdrawn_from(approvals, study.digest):
+            raise UserError(f"{study.name}: {over}. That is for good: ask the operator for a new study.")
         if manifest is not None:
             _hold(manifest.digest, len(approvals.of(study.digest)), shown)
             keep(hospital, manifest)
@@ -132,6 +134,12 @@ def decide(
     return made
 
 
+def withdrawn_from(approvals: Approvals, study: str) -> str:
+    """When the hospital withdrew from a study, in words; nothing where it did not."""
+    last = approvals.decision(study)
+    return f"this hospital withdrew on {last.day} ({last.by})" if last and last.verdict == "withdrawn" else ""
+
+
 def _hold(manifest: str, decisions: int, shown: Shown | None) -> None:
     """Refuse to approve what is not what a person saw."""
     if shown is None:
@@ -150,6 +158,8 @@ def _hold(manifest: str, decisions: int, shown: Shown | None) -> None:
 
 def standing(hospital: Hospital, study: StudyConfig, today: date) -> str:
     """How a study stands at the hospital, in a sentence; what a person did not decide, rules do."""
+    if over := withdrawn_from(Approvals(hospital.folder), study.digest):
+        return f"is over here: {over}"
     strange = never_allowed(hospital.config, study)
     if strange:
         return f"is refused by site.yaml, whoever approves: {strange}"

@@ -15,8 +15,8 @@ from normfed_client.consent.manifest import AtMost, Leaving, Manifest, Row
 from normfed_client.consent.policy import parts_of
 from normfed_client.consent.words import BESIDE, is_weight
 from normfed_client.hospital.folder import Hospital
-from normfed_client.imaging.bids import read_dataset
-from normfed_common.foundation.errors import DatasetError
+from normfed_client.hospital.withdrawn import dataset_of
+from normfed_common.foundation.errors import UserError
 from normfed_common.foundation.units import MEGABYTE
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.tasks import Task
@@ -125,8 +125,8 @@ def people_of(hospital: Hospital) -> str:
     """How many people the dataset names, in words; no scan is opened."""
     config = hospital.site_config("")
     try:
-        by_site = read_dataset(config.data).sites()
-    except DatasetError:
+        by_site = dataset_of(hospital).sites()
+    except UserError:
         return "The dataset could not be read just now, so that their number is not known."
     names = config.owns or tuple(by_site)
     people = {visit.participant.subject for name in names for visit in by_site.get(name, [])}

@@ -36,6 +36,7 @@ from normfed_client.hospital.look_rules import LookRules
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.policy import Policy
 from normfed_client.hospital.releases import Releases
+from normfed_client.hospital.retention import Retention
 from normfed_client.hospital.rules import CustodyConfig, Rules
 from normfed_common.deployment import settings
 from normfed_common.deployment.enrolment import ADDRESS
@@ -79,7 +80,7 @@ class Client(Frozen):
     power_w: float = Field(150.0, gt=0, le=10_000, description="what the machine draws while it trains, for estimates")
 
 
-class HospitalConfig(Policy, Rules, BudgetRules, LookRules, Client):
+class HospitalConfig(Policy, Rules, BudgetRules, LookRules, Retention, Client):
     """What a hospital decides for itself: `site.yaml`."""
 
 

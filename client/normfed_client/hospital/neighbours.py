@@ -22,15 +22,21 @@ LIST = "sites.json"
 def neighbours(hospital: Hospital) -> list[Path]:
     """Folders that serve some of the same people and keep records of their own; this one is listed from now on."""
     listed = _listed()
-    found = []
-    for folder in listed - {hospital.folder}:
-        with contextlib.suppress(UserError):  # it was deleted, or is not ready
-            if _same_people(hospital, other := open_hospital(folder)) and other.records != hospital.records:
-                found.append(folder)
+    found = [folder for folder in beside(hospital) if open_hospital(folder).records != hospital.records]
     if hospital.folder not in listed:
         with contextlib.suppress(OSError):
             _path().parent.mkdir(parents=True, exist_ok=True)
             write_json(_path(), sorted(map(str, listed | {hospital.folder})))
+    return found
+
+
+def beside(hospital: Hospital) -> list[Path]:
+    """Listed folders that serve some of the same people, whichever records they keep."""
+    found = []
+    for folder in _listed() - {hospital.folder}:
+        with contextlib.suppress(UserError):  # it was deleted, or is not ready
+            if _same_people(hospital, open_hospital(folder)):
+                found.append(folder)
     return sorted(found)
 
 

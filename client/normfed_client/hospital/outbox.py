@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import time
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -69,14 +67,3 @@ class Outbox:
 
     def _path(self, key: str, request: Request) -> Path:
         return inside(self.folder, request.arm, f"{request.round:06d}-{key}{ENDING}")
-
-
-def expire(root: Path, days: float) -> None:
-    """Throw away what is older than a hospital keeps it: what is left of runs that nobody finishes."""
-    oldest = time.time() - days * 86_400
-    for run in root.glob("*"):
-        for path in run.rglob("*"):
-            if path.is_file() and path.stat().st_mtime < oldest:
-                path.unlink(missing_ok=True)
-        if run.is_dir() and not any(path.is_file() for path in run.rglob("*")):
-            shutil.rmtree(run, ignore_errors=True)

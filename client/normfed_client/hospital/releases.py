@@ -38,6 +38,7 @@ _CELLS = """
 CREATE TABLE IF NOT EXISTS cells (id INTEGER PRIMARY KEY, family TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS cell_members (cell INTEGER NOT NULL, person TEXT NOT NULL, version TEXT NOT NULL);
 """  # apart: the records of hospitals that joined before there were statistics have none
+_WITHDRAWN = "CREATE TABLE IF NOT EXISTS withdrawn (number INTEGER PRIMARY KEY, person TEXT UNIQUE NOT NULL)"
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,32 @@ class Releases:
         with self._open() as database:
             return [members for _, members in _sets(database).values()]
 
+    def sets_of(self, person: str) -> list[tuple[Release, frozenset[Member]]]:
+        """The sets that a person is in, by their digest; the first first."""
+        columns = "kind, people, first, last, times, what, run"
+        with self._open() as database:
+            rows = database.execute(f"SELECT id, {columns} FROM releases ORDER BY id").fetchall()
+            sets = _sets(database)
+        found = [(Release(*row), sets[number][1]) for number, *row in rows]
+        return [(release, of) for release, of in found if any(member.person == person for member in of)]
+
+    def withdraw(self, person: str) -> None:
+        """Write down that a person withdrew, by their digest, for good: nothing about them leaves again. The sets that
+        they are in stay, for the next ones are held against them."""
+        with self._open() as database:
+            database.execute(_WITHDRAWN)
+            database.execute("INSERT OR IGNORE INTO withdrawn (person) VALUES (?)", (person,))
+
+    def withdrawn(self) -> tuple[str, ...]:
+        """Digests of who withdrew, in the order in which they did."""
+        with self._open() as database:
+            return _withdrawn(database)
+
     def serial(self) -> int:
-        """How many sets and cells there are: it only grows, so a copy from earlier is told by it."""
+        """How many sets, cells and withdrawals there are: it only grows, so a copy from earlier is told by it."""
         with self._open() as database:
             sets: int = database.execute("SELECT COUNT(*) FROM releases").fetchone()[0]
-        return sets + sum(self.cells().values())
+        return sets + sum(self.cells().values()) + len(self.withdrawn())
 
     def cells(self) -> dict[str, int]:
         """How many cells of statistics were ever told, by family of tables."""
@@ -148,13 +170,15 @@ class Releases:
     def record(self, kind: Kind, people: Collection[Member], minimum: int, what: str, run: str) -> bool:
         """Write down that something about ``people`` leaves; False, and nothing written, if it must not.
 
-        It must not where a block of fewer people than ``minimum`` would be left.
+        It must not where a block of fewer people than ``minimum`` would be left, or somebody among them withdrew.
         """
         chosen = frozenset(people)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self._open() as database:
             database.execute("BEGIN IMMEDIATE")  # nobody writes between what is read here and what is written
             sets = _sets(database)
+            if not {member.person for member in chosen}.isdisjoint(_withdrawn(database)):
+                return False
             if len(chosen) < minimum or too_small([*(members for _, members in sets.values()), chosen], minimum):
                 return False
             known = next((number for number, of in sets.items() if of == (kind, chosen)), None)
@@ -212,6 +236,12 @@ def _database(path: Path) -> Iterator[sqlite3.Connection]:
             yield database
     finally:
         database.close()
+
+
+def _withdrawn(database: sqlite3.Connection) -> tuple[str, ...]:
+    there = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'withdrawn'").fetchone()
+    rows = database.execute("SELECT person FROM withdrawn ORDER BY number") if there else ()
+    return tuple(person for (person,) in rows)
 
 
 def _sets(database: sqlite3.Connection) -> dict[int, tuple[str, frozenset[Member]]]:

@@ -125,15 +125,24 @@ class SecureSums:
     def forget_secrets(self, step: SecureStep) -> None:
         """Throw away those of every other attempt and step."""
         for path in self.folder.glob("*.json"):
-            if path == self._path(step):
-                continue
-            with contextlib.suppress(OSError, ValidationError, UnicodeDecodeError):  # a damaged one is read by nobody
-                kept = Kept.model_validate_json(path.read_text(encoding="utf-8"))
-                if kept.secrets is not None or kept.adverts:
-                    _write(path, kept.without_secrets())
+            if path != self._path(step):
+                _forget_secrets(path)
 
     def _path(self, step: SecureStep) -> Path:
         return inside(self.folder, f"{step.name}-{step.attempt}.json")
+
+
+def forget_all_secrets(output: Path) -> None:
+    """Throw away those of all sums of a run, which takes part in none any more."""
+    for path in output.glob("secure/*/*.json"):
+        _forget_secrets(path)
+
+
+def _forget_secrets(path: Path) -> None:
+    with contextlib.suppress(OSError, ValidationError, UnicodeDecodeError):  # a damaged one is read by nobody
+        kept = Kept.model_validate_json(path.read_text(encoding="utf-8"))
+        if kept.secrets is not None or kept.adverts:
+            _write(path, kept.without_secrets())
 
 
 def _write(path: Path, kept: Kept) -> None:

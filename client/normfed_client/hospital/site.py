@@ -6,7 +6,7 @@ The site's configuration (paths, device) is the hospital's; the study (methods, 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -17,13 +17,14 @@ from normfed_client.hospital.custody import Custody
 from normfed_client.hospital.demographics import Told, parts, told
 from normfed_client.hospital.device import choose_device
 from normfed_client.hospital.releases import Kind
+from normfed_client.hospital.withdrawn import Withdrawn
 from normfed_client.imaging.bids import Problem, Visit, read_dataset
 from normfed_client.imaging.cache import Cache, Entry, Unprepared
 from normfed_client.imaging.cohort import NO_LESION, PreparedCohort, Roles, assign, person_of, select
 from normfed_client.imaging.labels import carried
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.template import anatomy, common_grid
-from normfed_common.foundation.errors import PluginError, ReadError, ScanError, SiteCode, SiteError
+from normfed_common.foundation.errors import PluginError, ReadError, ScanError, SiteCode, SiteError, UserError
 from normfed_common.learning.cohort import Cohort, Scan, Unlabelled
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
@@ -68,7 +69,7 @@ class Site:
         self.cache = Cache(config.cache)
         self.recipe = Recipe.of(study)
         self.problems: list[Problem] = []
-        dataset = read_dataset(config.data)
+        dataset = read_dataset(config.data, _withdrawn(config))
         # A hospital whose dataset holds nobody else's people need not name them.
         by_site = dataset.sites() if config.owns else {config.name: list(dataset.visits)}
         owned = {name: by_site.get(name, []) for name in config.owns or (config.name,)}
@@ -258,6 +259,16 @@ class Site:
                     return None
                 self._prepared[visit.name] = None
         return self._prepared[visit.name]
+
+
+def _withdrawn(config: SiteConfig) -> Container[str]:
+    """Who withdrew; nobody in a simulation."""
+    if config.custody is None:
+        return ()
+    try:
+        return Withdrawn.read(config.custody.people_secret, config.custody.record)
+    except UserError as error:
+        raise SiteError(SiteCode.RECORD_UNUSABLE, str(error)) from error
 
 
 def _openable(cases: Sequence[Case], but_nobody: bool) -> list[Case]:

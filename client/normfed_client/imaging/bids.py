@@ -9,7 +9,7 @@ they lie.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -117,8 +117,13 @@ class Dataset:
         return dict(sorted(found.items()))
 
 
-def read_dataset(root: Path) -> Dataset:
+def read_dataset(root: Path, without: Container[str] = ()) -> Dataset:
     """Index a dataset by its names; no scan is opened but to settle which grid a mask is on.
+
+    Parameters
+    ----------
+    without
+        People who are as if they were not there: no file of theirs is looked at.
 
     Raises
     ------
@@ -127,7 +132,9 @@ def read_dataset(root: Path) -> Dataset:
     """
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder. Give the folder that holds participants.tsv.")
-    participants = read_participants(root / "participants.tsv")
+    participants = {
+        name: who for name, who in read_participants(root / "participants.tsv").items() if name not in without
+    }
     problems: list[Problem] = []
     visits: list[Visit] = []
     seen: set[str] = set()
@@ -136,6 +143,8 @@ def read_dataset(root: Path) -> Dataset:
     there = files(root)
     near = near_matches(root, {path for found in there.values() for path in found.scans()})
     for (subject, session), found in sorted(there.items(), key=lambda item: (item[0][0], item[0][1] or "")):
+        if subject in without:
+            continue
         participant = participants.get(subject)
         name = _name(subject, session)
         if participant is None:
@@ -160,7 +169,7 @@ def read_dataset(root: Path) -> Dataset:
             whose = [match for (person, _), matches in near.items() if person == subject for match in matches]
             problems.append(Problem(subject, f"in participants.tsv, but has no files{instead(whose, subject)}"))
     if not visits:
-        unlisted = sorted({subject for subject, _ in there} - participants.keys())
+        unlisted = sorted({subject for subject, _ in there if subject not in without} - participants.keys())
         if unlisted:
             raise DatasetError(
                 f"{root}: nobody who has scans is listed in participants.tsv, such as {unlisted[0]}. List everybody "

@@ -141,7 +141,7 @@ class Unprepared(Entry):
 
 
 class Cache:
-    """A folder of entries."""
+    """A folder of entries; when one was last used is the time of its `sizes.json`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -158,7 +158,11 @@ class Cache:
         try:
             sizes = json.loads((folder / SIZES).read_text())
             whole = all((folder / name).stat().st_size == size for name, size in sizes.items())
-            return Entry(folder) if whole and _intact(folder, sizes) else None
+            if not whole or not _intact(folder, sizes):
+                return None
+            with contextlib.suppress(OSError):  # a cache that is only read
+                os.utime(folder / SIZES)
+            return Entry(folder)
         except (OSError, ValueError, AttributeError):  # the last of a table that is none any more
             return None
 

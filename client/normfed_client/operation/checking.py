@@ -16,7 +16,8 @@ from normfed_client.hospital import plugins
 from normfed_client.hospital.bookkeeping.budget import spent, within_a_year
 from normfed_client.hospital.folder import Hospital
 from normfed_client.hospital.neighbours import neighbours
-from normfed_client.imaging.bids import people_without, read_dataset
+from normfed_client.hospital.withdrawn import dataset_of
+from normfed_client.imaging.bids import people_without
 from normfed_client.operation.link import Finding, link
 from normfed_client.operation.status import status
 from normfed_common.deployment import bundle
@@ -253,9 +254,9 @@ def _data(hospital: Hospital, opening_scans: bool) -> Iterator[Finding]:
 
     config = hospital.site_config("")
     try:
-        dataset = read_dataset(config.data)
-    except DatasetError as error:
-        yield Finding(2, "data", str(error), "Correct `data` in site.yaml.")
+        dataset = dataset_of(hospital)
+    except UserError as error:
+        yield Finding(2, "data", str(error), "Correct `data` in site.yaml." if isinstance(error, DatasetError) else "")
         return
     by_site = dataset.sites()
     unknown = [name for name in config.owns if name not in by_site]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ from rich.table import Table
 from normfed_client.hospital.folder import DEFAULT, open_hospital
 from normfed_client.operation.commands import approving
 from normfed_client.operation.commands.auditing import audit
+from normfed_client.operation.commands.forgetting import forget
 from normfed_client.operation.commands.paging import page
 from normfed_client.operation.commands.quality import quality
 from normfed_common.deployment.terminal import print_wrapped
@@ -31,6 +33,7 @@ site.command()(audit)
 approving.add_to(site)
 site.command()(quality)
 site.command()(page)
+site.command()(forget)
 
 Home = Annotated[Path, typer.Option("--home", help="The site's folder.", envvar="NORMFED_SITE_HOME")]
 
@@ -116,6 +119,7 @@ def start(home: Home = DEFAULT) -> None:
 def status(home: Home = DEFAULT) -> None:
     """Show whether the client runs, whether it is connected, and what it did last."""
     from normfed_client.operation.status import status
+    from normfed_client.withdrawal.people import standing
 
     hospital = open_hospital(home)
     found = status(hospital)
@@ -127,6 +131,9 @@ def status(home: Home = DEFAULT) -> None:
         table.add_row(name, state, since, str(service["restarts"]), service["last_end"] or "–")
     console.print(table)
     console.print(f"\n{hospital.config.site} at {hospital.config.server}: {found.sentence}", soft_wrap=True)
+    with suppress(UserError):  # normfed site check says what is wrong with the record
+        if gone := standing(hospital):
+            console.print(f"{gone}.", soft_wrap=True)
     for line in found.last:
         console.print(f"[dim]{plain(line)}[/]", soft_wrap=True)
     if not found.running:

@@ -24,10 +24,10 @@ import httpx
 from normfed_client.answering import departure
 from normfed_client.answering.serving import from_bytes, to_bytes
 from normfed_client.hospital.folder import HOME_VARIABLE, Hospital, open_hospital
-from normfed_client.hospital.outbox import expire
 from normfed_client.operation.flower import Message, NodeTasks, Task, empty_answer, reply_with
 from normfed_client.recording.audit import Audit
 from normfed_client.recording.refusing import refused
+from normfed_client.withdrawal.expiring import expire
 from normfed_common.foundation.errors import SiteCode, SiteError, WireError
 from normfed_common.processes.supervision import stop_on_signals
 from normfed_common.processes.workers import WorkerDied, WorkerPool
@@ -161,10 +161,9 @@ class Runner:
     def _expire(self) -> None:
         if time.monotonic() - self._expired > EXPIRE_EVERY_S or not self._expired:
             self._expired = time.monotonic()
-            folder = self.hospital.folder
-            for root in (folder / "outbox", folder / "checkpoints", *self.hospital.state.glob("*/scores")):
-                with contextlib.suppress(OSError):
-                    expire(root, self.hospital.config.keep_days)
+            with contextlib.suppress(OSError):
+                for what, paths in expire(self.hospital).items():
+                    logger.info("kept no longer: %s (%d)", what, len(paths))
 
 
 def _outcome(reply: Message) -> str:

@@ -10,6 +10,7 @@ from functools import partial
 
 from normfed_client.hospital.folder import HOME_VARIABLE, Hospital
 from normfed_client.recording.audit import Audit
+from normfed_client.withdrawal.people import check_list
 from normfed_common.chain.kinds import Stopped
 from normfed_common.processes.health import free_port, serving
 from normfed_common.processes.supervision import Service, Supervisor, only_one
@@ -35,6 +36,7 @@ def start(hospital: Hospital, stop: threading.Event, say: Callable[[str], None])
         If it runs already, a secret is not secret, or the audit cannot be written.
     """
     hospital.check()
+    check_list(hospital)
     with only_one(hospital.log, "this site's client"):
         audit = Audit(hospital)
         audit.started()

@@ -32,6 +32,9 @@ OF_KIND = {
     "key-made": "a new key was made",
     "rules-changed": "site.yaml was changed",
     "look-decided": "somebody decided on a person whom the look at the cohort lists",
+    "person-withdrew": "a person withdrew, and what is kept of them alone is erased",
+    "study-withdrawn": "this hospital withdrew from a study, and what is kept of it is erased",
+    "expired": "what was kept for as long as site.yaml says was erased",
     "server-went-back": "the server's own record is shorter than it was, or another",
     "contradicted": "the server knows records of this audit that are not here",
 }
@@ -196,7 +199,8 @@ def _side(content: kinds.Content) -> str:
         return "sent"
     if isinstance(content, kinds.Refused):
         return "refused"
-    return "decided" if isinstance(content, kinds.Decided | kinds.LookDecided) else ""
+    decided = kinds.Decided | kinds.LookDecided | kinds.PersonWithdrew | kinds.StudyWithdrawn
+    return "decided" if isinstance(content, decided) else ""
 
 
 def _asked(asked: kinds.Asked) -> str:

@@ -17,7 +17,8 @@ from pydantic import Field, ValidationError
 
 from normfed_client.hospital.custody import content_of
 from normfed_client.hospital.folder import Hospital
-from normfed_client.imaging.bids import Visit, read_dataset
+from normfed_client.hospital.withdrawn import dataset_of
+from normfed_client.imaging.bids import Visit
 from normfed_client.quality.doubts import Doubt, Kind
 from normfed_common.foundation import digests, private
 from normfed_common.foundation.errors import UserError
@@ -140,7 +141,7 @@ class Records:
 
 
 def people_of(hospital: Hospital) -> dict[str, list[Visit]]:
-    """The hospital's people who are not excluded, by name.
+    """The hospital's people who are not excluded and did not withdraw, by name.
 
     Raises
     ------
@@ -148,7 +149,7 @@ def people_of(hospital: Hospital) -> dict[str, list[Visit]]:
         If the dataset cannot be read.
     """
     config, found = hospital.site_config(""), dict[str, list[Visit]]()
-    for visit in read_dataset(config.data).visits:
+    for visit in dataset_of(hospital).visits:
         who = visit.participant
         if (not config.owns or who.site in config.owns) and who.subject not in hospital.config.exclude:
             found.setdefault(who.subject, []).append(visit)

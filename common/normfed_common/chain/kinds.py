@@ -222,6 +222,43 @@ class LookDecided(Frozen):
     by: Name
 
 
+class PersonWithdrew(Frozen):
+    """Somebody withdrew from all studies: what is kept of them here is about to be erased, or was; of whom is not
+    written down.
+
+    Parameters
+    ----------
+    files
+        How many are erased, as a class of size.
+    withdrawn
+        Digest of the list of keyed digests of all who withdrew, this one among them: an older copy of the list shows.
+    """
+
+    kind: Literal["person-withdrew"] = "person-withdrew"
+    step: Literal["begun", "done"]
+    by: Name
+    files: PeopleClass
+    withdrawn: Digest
+
+
+class StudyWithdrawn(Frozen):
+    """The hospital withdrew from a study for good: what is kept of its runs is about to be erased, or was."""
+
+    kind: Literal["study-withdrawn"] = "study-withdrawn"
+    step: Literal["begun", "done"]
+    by: Name
+    study: Digest
+    files: PeopleClass = Field(description="how many are erased, as a class of size")
+
+
+class Expired(Frozen):
+    """What was kept for as long as site.yaml says was erased."""
+
+    kind: Literal["expired"] = "expired"
+    what: Literal["answers", "checkpoints", "scores", "maps", "runs", "cache", "proposals"]
+    files: PeopleClass = Field(description="how many, as a class of size")
+
+
 class ServerWentBack(Frozen):
     """The server's chain is shorter than it was, or another: it lost records, or hides some."""
 
@@ -359,6 +396,9 @@ Content = Annotated[
     | Refused
     | Decided
     | LookDecided
+    | PersonWithdrew
+    | StudyWithdrawn
+    | Expired
     | ServerWentBack
     | Contradicted
     | Membership

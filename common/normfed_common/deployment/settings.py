@@ -98,6 +98,22 @@ def add(path: Path, kind: type[T], key: str, item: str) -> T:
     return _written(path, kind, plain_yaml.with_item(path.read_text(encoding="utf-8"), key, item, str(path)))
 
 
+def remove(path: Path, kind: type[T], key: str, item: str) -> T:
+    """Take a text out of a list in such a file; comments and everything else stay as they are.
+
+    Returns
+    -------
+    The file as it is now.
+
+    Raises
+    ------
+    UserError
+        As `change`; also if it is not in the list.
+    """
+    read(path, kind)
+    return _written(path, kind, plain_yaml.without_item(path.read_text(encoding="utf-8"), key, item, str(path)))
+
+
 def _written(path: Path, kind: type[T], text: str) -> T:
     try:
         changed = validate(kind, plain_yaml.parse(text, str(path)), str(path))

@@ -123,6 +123,36 @@ def with_item(content: str, key: str, item: str, origin: str) -> str:
     return f"{before}\n{indent}- {scalar}{after}"
 
 
+def without_item(content: str, key: str, item: str, origin: str) -> str:
+    """A file's content without a text in the list of a top-level key; everything else stays as it is.
+
+    Raises
+    ------
+    UserError
+        See `parse`; also if it is not in such a list.
+    """
+    parse(content, origin)
+    document = _Plain(content).get_single_node()
+    nodes = document.value if isinstance(document, yaml.MappingNode) else []
+    name, found = next(((n, node) for n, node in nodes if n.value == key), (None, None))
+    values = [node.value for node in found.value] if isinstance(found, yaml.SequenceNode) else []
+    if name is None or found is None or item not in values:
+        raise UserError(f"{origin}: {key} does not list {item}.")
+    place = values.index(item)
+    node = found.value[place]
+    begin, end = node.start_mark.index, node.end_mark.index
+    if len(values) == 1:
+        end = found.end_mark.index if found.flow_style else end  # a list in lines ends with the next key
+        return f"{content[: name.end_mark.index]}: []{content[end:]}"
+    if not found.flow_style:
+        line = content.rfind("\n", 0, begin) + 1
+        after = content.find("\n", end)
+        return content[:line] + ("" if after < 0 else content[after + 1 :])
+    if place + 1 < len(values):
+        return content[:begin] + content[found.value[place + 1].start_mark.index :]
+    return content[: found.value[place - 1].end_mark.index] + content[end:]
+
+
 class _Plain(yaml.SafeLoader):
     """PyYAML's safe loader without what a settings file has no use for."""
 

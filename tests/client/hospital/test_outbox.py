@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from flips import flip
 
-from normfed_client.hospital.outbox import Outbox, digest, expire
+from normfed_client.hospital.outbox import Outbox, digest
 from normfed_client.hospital.rules import Rules
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
@@ -19,9 +17,6 @@ from normfed_common.wire.answers import Answer, Described, Trained
 from normfed_common.wire.requests import FineTune, Request, Sums, TrainRound
 
 ANSWER = Answer(site="a", subjects=7, notes=("n",), payload=Described(counts={"test": -1}, kinds=("MS",)))
-
-
-DAY_S = 86_400
 
 
 RULES = Rules()
@@ -121,30 +116,6 @@ def test_a_later_round_closes_earlier_ones_of_its_own_model_only(box: Outbox) ->
     }
 
 
-def age(path: Path, days: float) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("x")
-    os.utime(path, (time.time() - days * DAY_S,) * 2)
-    return path
-
-
-def test_what_is_younger_than_the_hospital_keeps_it_stays_and_runs_go_when_nothing_is_left(tmp_path: Path) -> None:
-    young, old = age(tmp_path / "mixed" / "a" / "young", 1.9), age(tmp_path / "mixed" / "a" / "old", 2.1)
-    gone = age(tmp_path / "finished" / "a" / "old.damaged-x", 3)
-    loose = age(tmp_path / "loose", 3)
-    (tmp_path / "empty" / "a").mkdir(parents=True)
-    expire(tmp_path, days=2)
-    assert young.exists()
-    assert not old.exists()
-    assert not gone.exists()
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["mixed", loose.name])
-
-
-def test_nothing_expires_where_nothing_was_ever_answered(tmp_path: Path) -> None:
-    expire(tmp_path / "outbox", days=1)
-    assert not (tmp_path / "outbox").exists()
-
-
 def test_an_answer_comes_back_as_it_was(tmp_path: Path) -> None:
     box, key = Outbox(tmp_path), digest(REQUEST, ARRAYS, RULES)
     assert box.get(key, REQUEST) is None
@@ -206,16 +177,6 @@ def test_answers_go_when_their_round_is_closed(tmp_path: Path) -> None:
         box.put(digest(request, {}, RULES), request, TRAINED, {})
     rounds = sorted(path.name[:6] for path in tmp_path.rglob("*.safetensors"))
     assert rounds == ["000000", "000004"]  # the third is closed; sums have no round
-
-
-def test_what_is_old_is_thrown_away(tmp_path: Path) -> None:
-    for run in ("old", "new"):
-        Outbox(tmp_path / run).folder.mkdir()
-        Outbox(tmp_path / run).put("k", REQUEST, TRAINED, {})
-    for path in (tmp_path / "old").rglob("*.safetensors"):
-        os.utime(path, (time.time() - 15 * 86_400,) * 2)
-    expire(tmp_path, days=14)
-    assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 
 def test_an_answer_in_which_bits_flipped_is_never_sent(tmp_path: Path, said: list[str]) -> None:

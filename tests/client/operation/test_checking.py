@@ -18,7 +18,7 @@ from normfed_common.deployment.enrolment import key_fingerprint
 
 def test_people_who_lack_a_modality_are_counted(tmp_path: Path) -> None:
     data = cohorts.write(tmp_path / "data", {"a": {"control": 3, "MS": 1}})
-    hospital = Hospital(tmp_path, HospitalConfig(site="a", server="f:1", data=data, device="cpu"))
+    hospital = cohorts.hospital(tmp_path / "a", data, 2, 2)
 
     def said() -> str:
         return next(finding.found for finding in _data(hospital, opening_scans=False) if finding.what == "data")

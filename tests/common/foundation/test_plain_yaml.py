@@ -126,3 +126,28 @@ def test_whatever_stands_in_a_file_it_is_keys_or_one_sentence(
     except UserError as error:
         said = str(error)
     assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("exclude: [sub-1] # moved\nsite: a\n", "exclude: [] # moved\nsite: a\n"),
+        ("exclude: [sub-1, sub-2]\n", "exclude: [sub-2]\n"),
+        ('exclude: [sub-2, "sub-1"] # moved\n', "exclude: [sub-2] # moved\n"),
+        ("exclude: [sub-2, sub-1, sub-3]\n", "exclude: [sub-2, sub-3]\n"),
+        ("exclude:\n- sub-1\n# next\nsite: a\n", "exclude: []\n# next\nsite: a\n"),
+        ("exclude:\n- sub-1 # moved\n- sub-2 # x\nsite: a\n", "exclude:\n- sub-2 # x\nsite: a\n"),
+        ("exclude:\n  - sub-2 # x\n  - sub-1", "exclude:\n  - sub-2 # x\n"),
+    ],
+)
+def test_an_item_is_taken_out_of_a_list_and_comments_stay(text: str, expected: str) -> None:
+    found = plain_yaml.without_item(text, "exclude", "sub-1", "f")
+    assert found == expected
+    items = plain_yaml.parse(text, "f")["exclude"]
+    assert plain_yaml.parse(found, "f")["exclude"] == [item for item in items if item != "sub-1"]
+
+
+@pytest.mark.parametrize("text", ["exclude: [sub-11]\n", "exclude: sub-1\n", "site: a\n", "[sub-1]\n"])
+def test_what_is_in_no_list_cannot_be_taken_out(text: str) -> None:
+    with pytest.raises(UserError, match=r"f: exclude does not list sub-1\."):
+        plain_yaml.without_item(text, "exclude", "sub-1", "f")

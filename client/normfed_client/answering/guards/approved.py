@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import date
 from typing import Any
 
 from normfed_client.answering.guards.base import HospitalGuard
 from normfed_client.answering.job import Job
 from normfed_client.consent.approvals import Approvals, Decision
+from normfed_client.consent.deciding import withdrawn_from
 from normfed_client.consent.making import manifest_of
 from normfed_client.consent.manifest import keep, kept
 from normfed_client.consent.policy import digest_of_rules, never_allowed, rule_for, study_of_request
@@ -24,12 +26,15 @@ class Approved(HospitalGuard):
     def inbound(self, job: Job[Any]) -> None:
         """See `Guard`. The decision is read anew for each request: who changes it stops a run that is under way."""
         config, study = self.hospital.config, study_of_request(job.request.study)
+        approvals = Approvals(self.hospital.folder)
+        with suppress(UserError):  # a file that cannot be read lets nothing in below
+            if over := withdrawn_from(approvals, study.digest):
+                raise SiteError(SiteCode.WITHDRAWN, f"{_named(study)}: {over}")
         strange = never_allowed(config, study)
         if strange:
             raise SiteError(SiteCode.POLICY_REFUSED, f"{_named(study)} is not let in by site.yaml: {strange}")
         if config.metrics == () and isinstance(job.payload, EVALUATING):
             raise SiteError(SiteCode.POLICY_REFUSED, "metrics of site.yaml lists none: nothing is evaluated here")
-        approvals = Approvals(self.hospital.folder)
         statistics = job.of_cohorts or isinstance(job.payload, Describe)
         try:
             waits = self._waits(study, approvals.decision(study.digest), statistics)
