@@ -36,7 +36,7 @@ class Run:
         return [{"site": path.parts[-3], **row} for path in files for row in json.loads(path.read_text())]
 
 
-MACHINES = {"location": {"minimum_subjects": 3, "spacing_mm": 12}}
+MACHINES = {"location": {"minimum_subjects": 3, "spacing_mm": 8}}
 
 
 @pytest.fixture(scope="module", params=["location", "patient"])
