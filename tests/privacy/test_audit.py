@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,17 @@ from normfed_client.recording.audit import Audit
 from normfed_common.chain import files
 from normfed_common.chain.comparing import compare
 from normfed_common.chain.files import Chain
-from normfed_common.chain.keys import VerifyingKey
-from normfed_common.chain.kinds import Answered, Contradicted, Decided, KeyMade, LossAccepted, Refused, ServerWentBack
+from normfed_common.chain.keys import VerifyingKey, statement
+from normfed_common.chain.kinds import (
+    Answered,
+    Contradicted,
+    Decided,
+    HeadRefused,
+    KeyMade,
+    LossAccepted,
+    Refused,
+    ServerWentBack,
+)
 from normfed_common.deployment.enrolment import certificate_fingerprint
 from normfed_common.flower import act_as
 from normfed_common.foundation.errors import SiteCode, UserError
@@ -29,6 +39,7 @@ from normfed_common.wire.messages import error_code
 from normfed_common.wire.requests import Describe, Request, Sums
 from normfed_deploy.rehearsal import Rehearsal
 from normfed_server.sites.heads import Books
+from normfed_server.state import admission
 from normfed_server.state.chain import chain_of, key_of
 
 ATLAS = {"name": "atlas"}
@@ -53,15 +64,14 @@ class Federation:
     def __init__(self, federation: Rehearsal, server: Server) -> None:
         self.home, self.server = federation.home, server
         self.chain: Chain = chain_of(self.home)
-        self.books = Books(self.chain, self.home.heads)
+        self.books = Books(self.chain, self.home.heads, partial(admission.accepted_key, self.home))
 
     def ask(self, task: str, **fields: object) -> Message:
         """A request with the heads of both chains; its answer is written down."""
         reply = self.server.ask(task, ASKED, heads=self.books.heads("north"), **fields)
         payload = Describe() if task == "query.describe" else Sums(phase="moments")
         asked = Request(study=ASKED.model_dump_json(), run="run-1", arm="federated", model=ASKED.model, payload=payload)
-        self.books.hear("north", messages.requests({"north": 2}, asked, {})["north"], reply)
-        return reply
+        return self.books.hear("north", messages.requests({"north": 2}, asked, {})["north"], reply)
 
     def compared(self, site_lines: list[bytes] | None = None, server_lines: list[bytes] | None = None) -> list[str]:
         """What is wrong between the two chains."""
@@ -217,13 +227,52 @@ def test_a_server_whose_chain_went_back_or_is_not_told_any_more_is_noted(both: F
     first, second = (head for head in told if head is not None)
     again = Heads(server=first)  # a request that was lost, and sent again
     assert server.ask("query.describe", ASKED, heads=again).has_content()
-    earlier = Heads(server=second.model_copy(update={"digest": "0" * 64}))
+    rewritten = statement(second.chain, second.records, "0" * 64)
+    signature = key_of(both.home).sign(rewritten)
+    earlier = Heads(server=second.model_copy(update={"digest": "0" * 64, "signature": signature}))
     assert server.ask("query.describe", ASKED, heads=earlier).has_content()
     assert server.ask("query.describe", ASKED).has_content()
     assert server.ask("query.describe", ASKED).has_content()  # it is said once
     noted = [r.content for r in audit_of(server).entries() if isinstance(r.content, ServerWentBack)]
     assert [content.told for content in noted] == [earlier.server, None]
     assert "the server's own chain went back" in (server.folder / "state" / "run-1" / LOG).read_text()
+
+
+def test_a_head_that_the_server_never_signed_is_refused_and_nothing_of_it_is_kept(
+    both: Federation, server: Server
+) -> None:
+    """A machine in between could tell the site of a chain that there is not."""
+    assert both.ask("query.describe").has_content()
+    true = both.chain.head()
+    assert true is not None
+    made_up = true.model_copy(update={"records": true.records + 1})
+    reply = server.ask("query.describe", ASKED, heads=Heads(server=made_up))
+    assert error_code(reply) is SiteCode.HEAD_NOT_SIGNED
+    last = audit_of(server).entries()[-1].content
+    assert isinstance(last, Refused)
+    assert (last.code, last.server) == (SiteCode.HEAD_NOT_SIGNED, None)
+    assert "is not signed with" in (server.folder / "state" / "run-1" / LOG).read_text()
+    assert both.ask("query.describe").has_content()
+    assert both.compared() == []
+
+
+def test_an_answer_with_a_head_that_the_site_never_signed_counts_as_a_refusal(both: Federation, server: Server) -> None:
+    """Such as another site's, whose key answers in this one's place, or one that is made up."""
+    assert both.ask("query.describe").has_content()
+    before = both.books.of("north")
+    header, arrays = messages.decode_answer(server.ask("query.describe", ASKED))
+    assert header.head is not None
+    forged = header.model_copy(update={"head": header.head.model_copy(update={"records": 900})})
+    request = _request()
+    for site, said in (("north", forged), ("south", header), ("nobody", header)):
+        counted = both.books.hear(site, request, messages.answer(request, said, arrays))
+        assert error_code(counted) is SiteCode.HEAD_NOT_SIGNED
+        last = list(both.chain.records())[-1].content
+        assert isinstance(last, HeadRefused)
+        assert (last.site, last.head) == (site, said.head)
+    assert both.books.of("north") == before
+    assert both.books.of("south") is None
+    assert both.compared() == []
 
 
 def test_site_yaml_that_was_changed_is_in_the_audit_once(server: Server) -> None:

@@ -35,8 +35,14 @@ def check_heads(hospital: Hospital | None, request: Request, say: Callable[[str]
     if hospital is None:
         return
     try:
-        audit = Audit(hospital)
-        back = audit.went_back(server_head(request))
+        audit, head = Audit(hospital), server_head(hospital, request)
+        if head is None and request.heads is not None and request.heads.server is not None:
+            raise SiteError(
+                SiteCode.HEAD_NOT_SIGNED,
+                f"what came as the end of the server's audit is not signed with {hospital.server_audit_key}. Ask the "
+                "operator for audit.pub, and compare its fingerprint by telephone before you replace the file.",
+            )
+        back = audit.went_back(head)
         if back is not None and _few.note() is not None:
             audit.append(back)
             say(_went_back(back))
@@ -70,7 +76,7 @@ def answered(hospital: Hospital, job: Job[Any], answer: Answer, arrays: Arrays) 
             ),
             bytes=sum(array.nbytes for array in arrays.values()),
             content=content_digest(answer.model_dump_json(), found),
-            server=server_head(job.request),
+            server=server_head(hospital, job.request),
         )
         return answer.model_copy(update={"head": Audit(hospital).append(entry).head})
     except (OSError, UserError, ValueError) as error:

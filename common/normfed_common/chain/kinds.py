@@ -336,6 +336,16 @@ class RefusalHeard(Frozen):
     code: int = Field(ge=0, le=9999)
 
 
+class HeadRefused(Frozen):
+    """A site's answer came with a head that the key of the site did not sign; it counts as a refusal."""
+
+    kind: Literal["head-refused"] = "head-refused"
+    site: SiteName
+    asked: Asked
+    content: Sha256
+    head: Head
+
+
 class TurnedAway(Frozen):
     """Somebody was turned away at the door; counted per address and hour."""
 
@@ -368,6 +378,7 @@ Content = Annotated[
     | Ended
     | Received
     | RefusalHeard
+    | HeadRefused
     | TurnedAway,
     Field(discriminator="kind"),
 ]

@@ -101,6 +101,8 @@ def told(content: kinds.Content) -> str:
     if isinstance(content, kinds.Refused):
         more = f"; {content.unwritten} more before it" if content.unwritten else ""
         return f"{_asked(content.asked)}: {_code(content.code)}{more}"
+    if isinstance(content, kinds.HeadRefused):
+        return f"{content.site}: {_asked(content.asked)}: a head of {content.head.records} records that it did not sign"
     if isinstance(content, kinds.RefusalHeard):
         return f"{content.site}: {_asked(content.asked)}: {_code(content.code)}"
     said = content.model_dump(mode="json", exclude={"kind", "key", "head", "known", "told"})

@@ -128,6 +128,7 @@ class SiteCode(IntEnum):
     OUT_OF_HOURS = 253
     UNDECLARED = 255
     AUDIT_UNUSABLE = 258
+    HEAD_NOT_SIGNED = 259
     COHORT_NOT_LOOKED_AT = 260
     PROTOCOL_DIFFERS = 264
 
@@ -217,6 +218,8 @@ _SENTENCES = {
     SiteCode.OUT_OF_HOURS: "it is outside the hours in which the site works; it answers later",
     SiteCode.AUDIT_UNUSABLE: "the site's audit cannot be written, or is older than what the server knows of it, and "
     "nothing leaves of which there is no record; its own log says which",
+    SiteCode.HEAD_NOT_SIGNED: "what the site or the server says of the end of its own audit is not signed with the key "
+    "that the other knows of it; compare the fingerprints of SITE.pub and audit.pub by telephone",
     SiteCode.PROTOCOL_DIFFERS: "the site speaks another protocol than the server; the older one must be updated",
     SiteCode.UNDECLARED: "what the site was about to send is not in the list of what may leave that was approved "
     "there, so nothing was sent; its own log says what it was",
