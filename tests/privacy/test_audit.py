@@ -8,12 +8,15 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from attacker import Server, study
+from attacker import MINIMUM, Server, study
 from flwr.app import Message, RecordDict
 
 from normfed_client.answering import recorded
 from normfed_client.answering.journal import LOG
+from normfed_client.answering.serving import call
+from normfed_client.hospital import machine
 from normfed_client.hospital.folder import Hospital, open_hospital
+from normfed_client.operation.runner import Runner
 from normfed_client.recording import refusing
 from normfed_client.recording.audit import Audit
 from normfed_common.chain import files
@@ -28,11 +31,13 @@ from normfed_common.chain.kinds import (
     KeyMade,
     LossAccepted,
     Refused,
+    Repeated,
     ServerWentBack,
 )
 from normfed_common.deployment.enrolment import certificate_fingerprint
 from normfed_common.flower import act_as
 from normfed_common.foundation.errors import SiteCode, UserError
+from normfed_common.foundation.versions import installed_version
 from normfed_common.wire import messages
 from normfed_common.wire.head import Heads
 from normfed_common.wire.messages import error_code
@@ -56,6 +61,8 @@ def _server(monkeypatch: pytest.MonkeyPatch) -> None:
     act_as(1, 1)
     for module in (recorded, refusing):
         monkeypatch.setattr(module, "_few", refusing.Few())
+    monkeypatch.setattr(recorded, "_repeats", refusing.Few(20))
+    monkeypatch.setattr(recorded, "_looks", refusing.Few(600))
 
 
 class Federation:
@@ -107,10 +114,9 @@ def test_what_was_asked_answered_and_refused_is_recorded_on_both_sides_and_nothi
     assert isinstance(describe, Answered)
     assert (describe.people, describe.arrays, describe.asked.task) == ("20-49", (), "query.describe")
     assert isinstance(sums, Answered)
-    assert isinstance(again, Answered)
-    assert (sums.kept, again.kept, again.content) == (False, True, sums.content)
+    assert isinstance(again, Repeated)
+    assert (sums.kept, again.number, again.content) == (False, 4, sums.content)
     assert sums.epsilon is None  # the study has no differential privacy
-    assert again.epsilon == 0
     assert (sums.asked.study, sums.asked.run, sums.asked.model) == (ASKED.digest, "run-1", "atlas")
     assert sums.by.authority == certificate_fingerprint((server.folder / "ca.crt").read_bytes())
     _, arrays = messages.decode_answer(reply)
@@ -223,7 +229,7 @@ def test_a_head_that_this_site_never_signed_stops_nothing(both: Federation, serv
 def test_a_server_whose_chain_went_back_or_is_not_told_any_more_is_noted(both: Federation, server: Server) -> None:
     both.ask("query.describe")
     both.ask("query.describe")
-    told = [r.content.server for r in audit_of(server).entries() if isinstance(r.content, Answered)]
+    told = [r.content.server for r in audit_of(server).entries() if isinstance(r.content, Answered | Repeated)]
     first, second = (head for head in told if head is not None)
     again = Heads(server=first)  # a request that was lost, and sent again
     assert server.ask("query.describe", ASKED, heads=again).has_content()
@@ -273,6 +279,107 @@ def test_an_answer_with_a_head_that_the_site_never_signed_counts_as_a_refusal(bo
     assert both.books.of("north") == before
     assert both.books.of("south") is None
     assert both.compared() == []
+
+
+def test_the_same_answer_asked_for_a_thousand_times_is_one_record_and_a_bounded_count(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorded, "_repeats", refusing.Few(2))
+    path = audit_of(server).chain.path
+    server.answer("query.describe", ASKED)
+    server.answer("train.sums", ASKED, phase="moments")
+    first = [r for r in audit_of(server).entries() if isinstance(r.content, Answered)][-1]
+    sizes = []
+    for _ in range(6):
+        header, _ = server.answer("train.sums", ASKED, phase="moments")
+        last = audit_of(server).chain.head()
+        assert header.head == last
+        sizes.append(path.stat().st_size)
+    assert len(set(sizes)) == 2
+    again = [r.content for r in audit_of(server).entries() if isinstance(r.content, Repeated)]
+    assert [one.number for one in again] == [first.number] * 2
+    # In the next hour it is said how many there were.
+    monkeypatch.setattr(recorded._repeats, "_since", -refusing.WINDOW_S)
+    server.answer("train.sums", ASKED, phase="moments")
+    last_record = audit_of(server).entries()[-1].content
+    assert isinstance(last_record, Repeated)
+    assert last_record.unwritten == 4
+    assert audit_of(server).verify().good
+    # Without the record of it, it is no repeat: it is written down before it leaves.
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[: first.number - 1]))
+    server.answer("train.sums", ASKED, phase="moments")
+    written = audit_of(server).entries()[-1].content
+    assert isinstance(written, Answered)
+    assert written.kept
+
+
+def test_a_server_cannot_make_a_site_write_without_end(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is there is asked again and again, of ever another machine; or answers come with records without end."""
+    monkeypatch.setattr(recorded, "_looks", refusing.Few(2))
+    free = iter(range(1, 100))
+    describe = machine.describe
+    monkeypatch.setattr(
+        machine, "describe", lambda *given: describe(*given).model_copy(update={"memory_gb": float(next(free))})
+    )
+    for _ in range(2):
+        server.answer("query.describe", ASKED)
+    assert error_code(server.ask("query.describe", ASKED)) is SiteCode.TOO_MUCH_ASKED
+    monkeypatch.setattr(recorded, "_kibibytes", refusing.Few(0))
+    assert error_code(server.ask("train.sums", ASKED, phase="moments")) is SiteCode.TOO_MUCH_ASKED
+    kinds = [r.content.kind for r in audit_of(server).entries()]
+    assert kinds[2:] == ["answered", "answered", "refused", "refused"]
+
+
+def test_the_process_that_relays_sends_nothing_that_is_not_in_the_audit(
+    both: Federation, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever a plug-in has made of the process that works: it holds the declared arrays, and is not recorded."""
+
+    def asked(task: str, **payload: str) -> Message:
+        said = Describe() if task == "query.describe" else Sums(**payload)
+        header = Request(
+            study=ASKED.model_dump_json(),
+            run="run-1",
+            version=installed_version(),
+            arm="federated",
+            model=ASKED.model,
+            strategy=ASKED.strategy,
+            payload=said,
+        )
+        return messages.requests({"north": 2}, header, {})["north"]
+
+    describe, sums = asked("query.describe"), asked("train.sums", phase="moments")
+    runner = Runner(open_hospital(server.folder), "127.0.0.1:9")
+    try:
+        true = {message.metadata.message_type: call(message) for message in (describe, sums)}
+        for message in (describe, sums):
+            assert runner._may_leave(message, true[message.metadata.message_type]).has_content()
+        header, arrays = messages.decode_answer(true["train.sums"])
+        assert header.head is not None
+        before, _ = messages.decode_answer(true["query.describe"])
+        name = min(arrays)
+        for forged in (
+            messages.answer(sums, header, arrays | {name: arrays[name] + MINIMUM}),
+            messages.answer(sums, header.model_copy(update={"seconds": 1.5}), arrays),
+            messages.answer(sums, header.model_copy(update={"head": None}), arrays),
+            messages.answer(sums, header.model_copy(update={"head": before.head}), arrays),
+            messages.answer(sums, header.model_copy(update={"head": both.chain.head()}), arrays),
+        ):
+            stopped = runner._may_leave(sums, forged)
+            assert error_code(stopped) is SiteCode.AUDIT_UNUSABLE
+            assert not stopped.has_content()
+        assert "stopped an answer to train.sums: the audit: there is no record of it" in caplog.text
+        assert "its head is of before its record" in caplog.text
+        # A record that was written by hand does not help.
+        chain = audit_of(server).chain
+        forged = messages.answer(sums, header.model_copy(update={"seconds": 1.5}), arrays)
+        written = [record for record in chain.records() if isinstance(record.content, Answered)][-1]
+        said = written.content.model_copy(update={"content": messages.content_of(forged)[1]})
+        with open(chain.path, "ab") as file:
+            file.write(written.model_copy(update={"content": said}).line())
+        assert error_code(runner._may_leave(sums, forged)) is SiteCode.AUDIT_UNUSABLE
+    finally:
+        runner._pool.close()
 
 
 def test_site_yaml_that_was_changed_is_in_the_audit_once(server: Server) -> None:

@@ -18,11 +18,13 @@ from normfed_common.chain.files import Chain
 from normfed_common.chain.keys import SigningKey, VerifyingKey, statement
 from normfed_common.chain.kinds import (
     Answered,
+    Asked,
     Content,
     Contradicted,
     KeyMade,
     LossAccepted,
     Refused,
+    Repeated,
     RulesChanged,
     ServerWentBack,
     Started,
@@ -80,7 +82,38 @@ class Audit:
 
     def verify(self, heads: Mapping[str, Iterable[Head]] | None = None) -> Verified:
         """Hold every record against its digest, its signature and the one before it; see `verify`."""
-        return verify(self.chain.lines(), VerifyingKey(_key(self.hospital.key).line), heads)
+        return verify(self.chain.lines(), self._public, heads)
+
+    def answered(self, asked: Asked, content: str) -> Record | None:
+        """The latest record of an answer, signed as it stands; None where there is none.
+
+        Parameters
+        ----------
+        content
+            Digest of what is answered.
+        """
+        for record in self.chain.containing(f'"content":"{content}"'.encode()):
+            said = record.content
+            if isinstance(said, Answered) and (said.asked, said.content) == (asked, content) and self._whole(record):
+                return record
+        return None
+
+    def lacks(self, asked: Asked, content: str, head: Head | None) -> str:
+        """Why an answer must not leave; empty where it is recorded, and its head is of the audit since then."""
+        record = self.answered(asked, content)
+        if record is None:
+            return "there is no record of it"
+        if head is None or not self._public.made_head(head):
+            return "it has no head of the audit that is signed"
+        return self.chain.lacks(head) or ("its head is of before its record" if head.records < record.number else "")
+
+    @property
+    def _public(self) -> VerifyingKey:
+        return VerifyingKey(_key(self.hospital.key).line)
+
+    def _whole(self, record: Record) -> bool:
+        signed = statement(record.chain, record.number, record.digest)
+        return record.made_of() == record.digest and self._public.made(signed, record.signature)
 
     def started(self) -> None:
         """The client starts: with which version, by which rules."""
@@ -103,15 +136,12 @@ class Audit:
 
         A head that this key did not sign says nothing: the site had another key, or the server made it up.
         """
-        if not VerifyingKey(_key(self.hospital.key).line).made(
-            statement(head.chain, head.records, head.digest), head.signature
-        ):
+        if not self._public.made_head(head):
             return ""
         why = self.chain.lacks(head)
         if not why:
             return ""
-        lost = [r.content.head for r in self.chain.records() if isinstance(r.content, LossAccepted)]
-        if any(head.chain == known.chain and head.records <= known.records for known in lost):
+        if any(head.chain == known.chain and head.records <= known.records for known in self.chain.losses()):
             return ""
         told = Contradicted(head=head)
         if not any(record.content == told for record in islice(self.chain.backwards(), LOOKED_BACK)):
@@ -162,7 +192,7 @@ class Audit:
             content = record.content
             if isinstance(content, ServerWentBack):
                 return [*found, *([(record.time, content.told)] if content.told is not None else [])]
-            if isinstance(content, Answered | Refused) and content.server is not None:
+            if isinstance(content, Answered | Repeated | Refused) and content.server is not None:
                 found.append((record.time, content.server))
         return found
 

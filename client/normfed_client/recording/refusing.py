@@ -32,15 +32,21 @@ class Few:
         self._most, self._clock = most, clock
         self._since, self._written, self._left_out = clock(), 0, 0
 
-    def note(self) -> int | None:
-        """How many were left out since the last that was not; None for one that is left out."""
+    def note(self, size: int = 1) -> int | None:
+        """How many were left out since the last that was not; None for one that is left out.
+
+        Parameters
+        ----------
+        size
+            That it counts.
+        """
         now = self._clock()
         if now - self._since > WINDOW_S:
             self._since, self._written = now, 0
-        if self._written >= self._most:
+        if self._written + size > self._most:
             self._left_out += 1
             return None
-        self._written += 1
+        self._written += size
         left_out, self._left_out = self._left_out, 0
         return left_out
 

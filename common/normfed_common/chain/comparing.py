@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from normfed_common.chain.keys import VerifyingKey
-from normfed_common.chain.kinds import Answered, Asked, Membership, Opened, Received, Refused
+from normfed_common.chain.kinds import Answered, Asked, Membership, Opened, Received, Refused, Repeated
 from normfed_common.chain.records import Record
 from normfed_common.chain.verifying import Verified, verify
 from normfed_common.deployment.enrolment import key_fingerprint
@@ -104,7 +104,7 @@ def _identified(found: Compared, names: list[str], site_key: VerifyingKey, their
 
 
 def _heads_of_server(records: Iterable[Record]) -> list[Head]:
-    found = (r.content.server for r in records if isinstance(r.content, Answered | Refused))
+    found = (r.content.server for r in records if isinstance(r.content, Answered | Repeated | Refused))
     return [head for head in found if head is not None]
 
 

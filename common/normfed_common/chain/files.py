@@ -95,6 +95,21 @@ class Chain:
                 yield self._read(data[start:end])
                 end = start
 
+    def containing(self, text: bytes) -> Iterator[Record]:
+        """Those whose line has a text in it, the latest first, of all files that lie here; no other line is read."""
+        for path in (self.path, *reversed(self.archives())):
+            with _mapped(path) as data:
+                end = data.rfind(b"\n") + 1
+                while (place := data.rfind(text, 0, end)) >= 0:
+                    start = data.rfind(b"\n", 0, place) + 1
+                    yield self._read(data[start : data.find(b"\n", place) + 1])
+                    end = start
+
+    def losses(self) -> list[Head]:
+        """That a person accepted, the latest first."""
+        found = self.containing(b'"kind":"loss-accepted"')  # no text of a record can hold quotes that are not escaped
+        return [record.content.head for record in found if isinstance(record.content, LossAccepted)]
+
     def head(self) -> Head | None:
         """How the chain ends; None where there is none."""
         last = next(self.backwards(), None) or self._end_of_archives()
