@@ -34,6 +34,7 @@ from normfed_common.chain.kinds import (
     Repeated,
     ServerWentBack,
 )
+from normfed_common.chain.records import Record
 from normfed_common.deployment.enrolment import certificate_fingerprint
 from normfed_common.flower import act_as
 from normfed_common.foundation.errors import SiteCode, UserError
@@ -380,6 +381,27 @@ def test_the_process_that_relays_sends_nothing_that_is_not_in_the_audit(
         assert error_code(runner._may_leave(sums, forged)) is SiteCode.AUDIT_UNUSABLE
     finally:
         runner._pool.close()
+
+
+def test_a_head_from_before_an_accepted_loss_does_not_have_the_whole_chain_read(
+    both: Federation, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that sends it with every request would have the site parse years of records each time."""
+    audit = audit_of(server)
+    path = audit.chain.path
+    backup = path.read_bytes()
+    lost = audit.append(Decided(decision="approved", study=ASKED.digest, by="dpo")).head
+    path.write_bytes(backup)
+    assert audit.contradiction(lost)
+    audit.accept_loss()
+    for _ in range(60):
+        audit.append(Decided(decision="approved", study=ASKED.digest, by="dpo"))
+    read: list[bytes] = []
+    parse = Record.model_validate_json
+    monkeypatch.setattr(Record, "model_validate_json", lambda line: read.append(line) or parse(line))
+    files._parsed.cache_clear()
+    assert audit.contradiction(lost) == ""
+    assert len(read) < 12  # of 65: the last, some on the way to its number, the one that accepts the loss
 
 
 def test_site_yaml_that_was_changed_is_in_the_audit_once(server: Server) -> None:

@@ -6,7 +6,7 @@ they are about happens: an answer of which there is no record does not leave.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from importlib.metadata import version
@@ -109,7 +109,7 @@ class Audit:
 
     @property
     def _public(self) -> VerifyingKey:
-        return VerifyingKey(_key(self.hospital.key).line)
+        return _verifying(_key(self.hospital.key).line)
 
     def _whole(self, record: Record) -> bool:
         signed = statement(record.chain, record.number, record.digest)
@@ -174,32 +174,35 @@ class Audit:
         that it had when it was first sent; what no rule here finds, the comparison of the two chains does.
         """
         known = self._heads_of_server()
-        if not known:
+        heard, last = next(known, ("", None))
+        if last is None:
             return None
-        heard, last = known[0]
         if told is None or told.chain != last.chain:
             return ServerWentBack(known=last, told=told)
-        same = next((head for _, head in known if head.records == told.records), None)
+        same = next((head for head in (last, *(head for _, head in known)) if head.records == told.records), None)
         if same is not None:
             return None if same.digest == told.digest else ServerWentBack(known=same, told=told)
         long_ago = datetime.now(UTC) - datetime.fromisoformat(heard) > AGAIN
         return ServerWentBack(known=last, told=told) if told.records < last.records and long_ago else None
 
-    def _heads_of_server(self) -> list[tuple[str, Head]]:
+    def _heads_of_server(self) -> Iterator[tuple[str, Head]]:
         """That came with the last requests, the latest first, and when."""
-        found: list[tuple[str, Head]] = []
         for record in islice(self.chain.backwards(), LOOKED_BACK):
             content = record.content
             if isinstance(content, ServerWentBack):
-                return [*found, *([(record.time, content.told)] if content.told is not None else [])]
+                if content.told is not None:
+                    yield record.time, content.told
+                return
             if isinstance(content, Answered | Repeated | Refused) and content.server is not None:
-                found.append((record.time, content.server))
-        return found
+                yield record.time, content.server
 
 
 def rules_digest(config: HospitalConfig) -> str:
     """Of all that site.yaml says."""
     return digests.of_json(config.model_dump(mode="json"))
+
+
+_verifying = lru_cache(maxsize=8)(VerifyingKey)
 
 
 @lru_cache(maxsize=8)
