@@ -142,7 +142,7 @@ class Runner:
         in this."""
         try:
             departure.check(self.hospital, message, reply)
-            _check_recorded(self.hospital, message, reply)
+            check_recorded(self.hospital, message, reply)
         except Exception as error:  # noqa: BLE001  (what cannot be looked at does not leave)
             detail = error.detail if isinstance(error, SiteError) else type(error).__name__
             logger.error("stopped an answer to %s: %s", message.metadata.message_type, detail)
@@ -170,8 +170,14 @@ class Runner:
                     expire(root, self.hospital.config.keep_days)
 
 
-def _check_recorded(hospital: Hospital, message: Message, reply: Message) -> None:
-    """Refuse to send an answer that is not in the audit."""
+def check_recorded(hospital: Hospital, message: Message, reply: Message) -> None:
+    """Refuse to send an answer that is not in the audit.
+
+    Raises
+    ------
+    SiteError
+        If it is not.
+    """
     if reply.has_error():
         return
     header, content = content_of(reply)
