@@ -26,6 +26,7 @@ from normfed_client.answering import recorded
 from normfed_client.answering.guards import order
 from normfed_client.answering.serving import call
 from normfed_client.hospital.folder import HOME_VARIABLE, open_hospital
+from normfed_client.operation import runner
 from normfed_client.recording.audit import Audit
 from normfed_common.chain import files, keys
 from normfed_common.chain.files import Chain
@@ -37,11 +38,13 @@ from normfed_common.learning.setting import Setting
 from normfed_common.models.combined.pipeline import assemble
 from normfed_common.studies import resolve
 from normfed_common.wire import offers
+from normfed_common.wire.head import Heads
 from normfed_common.wire.messages import encode
 from normfed_common.wire.offers import Offer
 from normfed_common.wire.requests import Describe, Request, TrainRound
 from normfed_deploy.playing import Silent
 from normfed_deploy.rehearsal import Rehearsal
+from normfed_server.state.chain import chain_of
 from normfed_simulation import study_data
 
 SITE = "siemens-3T"
@@ -108,13 +111,13 @@ def rounds(folder: Path, count: int) -> None:
     """Rounds of one site through its gate."""
     study = resolve(STUDY, "bench")
     data = study_data.ready(study, None, folder / "cache", 2, Silent())
-    rules = {"device": "cpu", "minimum_people": 4}
+    rules = {"device": "cpu", "minimum_people": 4, "quality_gate": "off", "approve_by_rule": [{}]}
     federation = Rehearsal(folder / "federation", data, {SITE: (SITE,)}, settings=rules)
     home = federation.folder / SITE
     os.environ[HOME_VARIABLE] = str(home)
     weights = assemble(study.transforms, study.model, Setting.of(study)).share()
 
-    def ask(payload: Any, arrays: dict[str, np.ndarray]) -> Message:
+    def ask(payload: Any, arrays: dict[str, np.ndarray]) -> tuple[Message, Message]:
         request = Request(
             study=study.model_dump_json(),
             run="run-1",
@@ -123,11 +126,13 @@ def rounds(folder: Path, count: int) -> None:
             model=study.model,
             strategy=study.strategy,
             payload=payload,
+            heads=Heads(server=chain_of(federation.home).head()),
         )
         metadata = Metadata(1, "m", 0, 2, "", "", 1.0, 99.0, request.task)
-        reply = call(Message(content=encode(request, arrays), metadata=metadata))  # type: ignore[call-overload]
+        message = Message(content=encode(request, arrays), metadata=metadata)  # type: ignore[call-overload]
+        reply = call(message)
         assert not reply.has_error(), reply.error
-        return reply
+        return message, reply
 
     ask(Describe(), {})
     ask(TrainRound(round=1), offers.encode(Offer((weights,), {})))  # prepares, compiles, reads caches
@@ -141,7 +146,9 @@ def rounds(folder: Path, count: int) -> None:
             for name in ("answered", "check_heads"):
                 stack.enter_context(timed(recorded, name, spent, "audit"))
             begin = time.perf_counter()
-            ask(TrainRound(round=number), offers.encode(Offer((weights,), {})))
+            message, reply = ask(TrainRound(round=number), offers.encode(Offer((weights,), {})))
+            with timed(runner, "check_recorded", spent, "audit"):
+                runner.check_recorded(open_hospital(home), message, reply)
             whole = time.perf_counter() - begin
         shares["whole"].append(whole)
         for name in ("guards", "audit"):

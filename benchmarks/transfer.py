@@ -18,7 +18,8 @@ from pydantic import Field
 
 from normfed_client.evaluating import maps
 from normfed_client.hospital.site import Case
-from normfed_client.imaging.cohort import NO_LESION, PreparedCohort
+from normfed_client.imaging.cohort import PreparedCohort
+from normfed_client.imaging.labels import NO_LESION
 from normfed_client.imaging.template import anatomy, common_grid
 from normfed_client.training.loop import Settings, train
 from normfed_common.foundation import seeds

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from normfed_common.metrics.catalogue import BUILT_IN
-from normfed_common.metrics.summary import EVERYBODY, Summary, summarise
+from normfed_common.metrics.groups import EVERYBODY
+from normfed_common.metrics.summary import Summary, summarise
 
 Patients = Sequence[Mapping[str, float]]
 

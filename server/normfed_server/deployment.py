@@ -10,6 +10,7 @@ import os
 import time
 import traceback
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def _coordinate(grid: Grid, folder: Path, home: ServerHome) -> None:
         excused=Excused(folder, home),
         enrolled=lambda: admission.enrolled(home),
         canary=bool(options.get("canary", True)),
-        counters=KeptCounters(home.counters, Books(chain_of(home), home.heads)),
+        counters=KeptCounters(home.counters, Books(chain_of(home), home.heads, partial(admission.accepted_key, home))),
         hearing=FleetNotes(home, folder.name),
     )
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import canary
 import httpx
 import numpy as np
 import pytest
@@ -61,20 +63,29 @@ def small(study: StudyConfig) -> StudyConfig:
 
 
 @pytest.fixture(scope="module")
-def federation(small: StudyConfig, hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+def planted(hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset with a word in all names, which must never come to the server."""
+    folder: Path = tmp_path_factory.mktemp(canary.WORD) / canary.WORD
+    shutil.copytree(hospitals, folder)
+    canary.plant(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def federation(small: StudyConfig, planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
     folder = tmp_path_factory.mktemp("federation")
     owns = {name: (name,) for name in "abc"}
     settings = floors(small) | {"minimum_sites_in_sum": 3, "noise_from_sites": 2}
-    with Rehearsal(folder, hospitals, owns, wired=True, settings=settings).up() as up:
+    with Rehearsal(folder, planted, owns, wired=True, settings=settings).up() as up:
         yield up
 
 
 @pytest.fixture(scope="module")
 def simulated(
-    small: StudyConfig, hospitals: Path, federation: Rehearsal, tmp_path_factory: pytest.TempPathFactory
+    small: StudyConfig, planted: Path, federation: Rehearsal, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The same study on the local engine, where the hospitals' own secrets decide who trains."""
-    return playing.simulated(small, hospitals, tmp_path_factory.mktemp("simulated"), federation, workers=0).parent
+    return playing.simulated(small, planted, tmp_path_factory.mktemp("simulated"), federation, workers=0).parent
 
 
 @dataclass(frozen=True)
@@ -154,7 +165,7 @@ def test_a_killed_superlink_costs_nothing(federation: Rehearsal, small: StudyCon
 
 
 def test_killed_in_its_exchanges_a_study_with_noise_and_masks_ends_as_if_undisturbed(
-    federation: Rehearsal, small: StudyConfig, hospitals: Path, tmp_path: Path
+    federation: Rehearsal, small: StudyConfig, planted: Path, tmp_path: Path
 ) -> None:
     """The simulation's weights, every release once in the ledgers, and no answer about people that is not noise to the
     server. `normfed rehearse --private --faults` does so in every exchange, to every process."""
@@ -163,7 +174,7 @@ def test_killed_in_its_exchanges_a_study_with_noise_and_masks_ends_as_if_undistu
     raw["federation"] |= {"rounds": 1}
     raw["privacy"] = {"epsilon": 8, "secure_aggregation": {"minimum_sites": 3}}
     both = resolve(raw, "test")
-    reference = outcomes.Undisturbed(playing.simulated(both, hospitals, tmp_path, federation, workers=0))
+    reference = outcomes.Undisturbed(playing.simulated(both, planted, tmp_path, federation, workers=0))
     disturb = exchanges.kill_in_exchanges("b", 4, "worker", "serverapp")  # in keys, masks off and survivors
     scenario = replace(scenarios.UNDISTURBED, disturb=disturb, from_start=True)
     seen = outcomes.play(scenario, federation, both, reference, np.random.default_rng(0))
@@ -413,6 +424,17 @@ def test_a_run_waits_for_a_site_until_a_person_there_approves(
     assert entry.state is State.FINISHED
     rounds = [line for line in map(json.loads, _read(events).splitlines()) if line["event"] == "round"]
     assert [line["outcomes"] for line in rounds] == [dict.fromkeys("abce", "took part")] * ROUNDS
+
+
+def test_the_servers_folder_has_no_byte_of_what_anything_is_called_at_a_site(
+    federation: Rehearsal, undisturbed: Undisturbed
+) -> None:
+    """After all runs of this federation: state, databases, logs, models, pages, chain."""
+    assert federation.home.ledger.get(undisturbed.run).state is State.FINISHED
+    assert any(federation.home.folder.rglob("*.safetensors"))
+    assert list(canary.told(federation.home.folder)) == []
+    for site in federation.sites:  # it is there to be told
+        assert any(canary.told(federation.folder / site))
 
 
 def _read(path: Path) -> str:

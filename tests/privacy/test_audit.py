@@ -4,31 +4,48 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
-from attacker import Server, study
+from attacker import MINIMUM, Server, study
 from flwr.app import Message, RecordDict
 
 from normfed_client.answering import recorded
 from normfed_client.answering.journal import LOG
+from normfed_client.answering.serving import call
+from normfed_client.hospital import machine
 from normfed_client.hospital.folder import Hospital, open_hospital
+from normfed_client.operation.runner import Runner
 from normfed_client.recording import refusing
 from normfed_client.recording.audit import Audit
 from normfed_common.chain import files
 from normfed_common.chain.comparing import compare
 from normfed_common.chain.files import Chain
-from normfed_common.chain.keys import VerifyingKey
-from normfed_common.chain.kinds import Answered, Contradicted, Decided, KeyMade, LossAccepted, Refused, ServerWentBack
+from normfed_common.chain.keys import VerifyingKey, statement
+from normfed_common.chain.kinds import (
+    Answered,
+    Contradicted,
+    Decided,
+    HeadRefused,
+    KeyMade,
+    LossAccepted,
+    Refused,
+    Repeated,
+    ServerWentBack,
+)
+from normfed_common.chain.records import Record
 from normfed_common.deployment.enrolment import certificate_fingerprint
 from normfed_common.flower import act_as
 from normfed_common.foundation.errors import SiteCode, UserError
+from normfed_common.foundation.versions import installed_version
 from normfed_common.wire import messages
 from normfed_common.wire.head import Heads
 from normfed_common.wire.messages import error_code
 from normfed_common.wire.requests import Describe, Request, Sums
 from normfed_deploy.rehearsal import Rehearsal
 from normfed_server.sites.heads import Books
+from normfed_server.state import admission
 from normfed_server.state.chain import chain_of, key_of
 
 ATLAS = {"name": "atlas"}
@@ -45,6 +62,8 @@ def _server(monkeypatch: pytest.MonkeyPatch) -> None:
     act_as(1, 1)
     for module in (recorded, refusing):
         monkeypatch.setattr(module, "_few", refusing.Few())
+    monkeypatch.setattr(recorded, "_repeats", refusing.Few(20))
+    monkeypatch.setattr(recorded, "_looks", refusing.Few(600))
 
 
 class Federation:
@@ -53,15 +72,14 @@ class Federation:
     def __init__(self, federation: Rehearsal, server: Server) -> None:
         self.home, self.server = federation.home, server
         self.chain: Chain = chain_of(self.home)
-        self.books = Books(self.chain, self.home.heads)
+        self.books = Books(self.chain, self.home.heads, partial(admission.accepted_key, self.home))
 
     def ask(self, task: str, **fields: object) -> Message:
         """A request with the heads of both chains; its answer is written down."""
         reply = self.server.ask(task, ASKED, heads=self.books.heads("north"), **fields)
         payload = Describe() if task == "query.describe" else Sums(phase="moments")
         asked = Request(study=ASKED.model_dump_json(), run="run-1", arm="federated", model=ASKED.model, payload=payload)
-        self.books.hear("north", messages.requests({"north": 2}, asked, {})["north"], reply)
-        return reply
+        return self.books.hear("north", messages.requests({"north": 2}, asked, {})["north"], reply)
 
     def compared(self, site_lines: list[bytes] | None = None, server_lines: list[bytes] | None = None) -> list[str]:
         """What is wrong between the two chains."""
@@ -97,10 +115,9 @@ def test_what_was_asked_answered_and_refused_is_recorded_on_both_sides_and_nothi
     assert isinstance(describe, Answered)
     assert (describe.people, describe.arrays, describe.asked.task) == ("20-49", (), "query.describe")
     assert isinstance(sums, Answered)
-    assert isinstance(again, Answered)
-    assert (sums.kept, again.kept, again.content) == (False, True, sums.content)
+    assert isinstance(again, Repeated)
+    assert (sums.kept, again.number, again.content) == (False, 4, sums.content)
     assert sums.epsilon is None  # the study has no differential privacy
-    assert again.epsilon == 0
     assert (sums.asked.study, sums.asked.run, sums.asked.model) == (ASKED.digest, "run-1", "atlas")
     assert sums.by.authority == certificate_fingerprint((server.folder / "ca.crt").read_bytes())
     _, arrays = messages.decode_answer(reply)
@@ -213,17 +230,178 @@ def test_a_head_that_this_site_never_signed_stops_nothing(both: Federation, serv
 def test_a_server_whose_chain_went_back_or_is_not_told_any_more_is_noted(both: Federation, server: Server) -> None:
     both.ask("query.describe")
     both.ask("query.describe")
-    told = [r.content.server for r in audit_of(server).entries() if isinstance(r.content, Answered)]
+    told = [r.content.server for r in audit_of(server).entries() if isinstance(r.content, Answered | Repeated)]
     first, second = (head for head in told if head is not None)
     again = Heads(server=first)  # a request that was lost, and sent again
     assert server.ask("query.describe", ASKED, heads=again).has_content()
-    earlier = Heads(server=second.model_copy(update={"digest": "0" * 64}))
+    rewritten = statement(second.chain, second.records, "0" * 64)
+    signature = key_of(both.home).sign(rewritten)
+    earlier = Heads(server=second.model_copy(update={"digest": "0" * 64, "signature": signature}))
     assert server.ask("query.describe", ASKED, heads=earlier).has_content()
     assert server.ask("query.describe", ASKED).has_content()
     assert server.ask("query.describe", ASKED).has_content()  # it is said once
     noted = [r.content for r in audit_of(server).entries() if isinstance(r.content, ServerWentBack)]
     assert [content.told for content in noted] == [earlier.server, None]
     assert "the server's own chain went back" in (server.folder / "state" / "run-1" / LOG).read_text()
+
+
+def test_a_head_that_the_server_never_signed_is_refused_and_nothing_of_it_is_kept(
+    both: Federation, server: Server
+) -> None:
+    """A machine in between could tell the site of a chain that there is not."""
+    assert both.ask("query.describe").has_content()
+    true = both.chain.head()
+    assert true is not None
+    made_up = true.model_copy(update={"records": true.records + 1})
+    reply = server.ask("query.describe", ASKED, heads=Heads(server=made_up))
+    assert error_code(reply) is SiteCode.HEAD_NOT_SIGNED
+    last = audit_of(server).entries()[-1].content
+    assert isinstance(last, Refused)
+    assert (last.code, last.server) == (SiteCode.HEAD_NOT_SIGNED, None)
+    assert "is not signed with" in (server.folder / "state" / "run-1" / LOG).read_text()
+    assert both.ask("query.describe").has_content()
+    assert both.compared() == []
+
+
+def test_an_answer_with_a_head_that_the_site_never_signed_counts_as_a_refusal(both: Federation, server: Server) -> None:
+    """Such as another site's, whose key answers in this one's place, or one that is made up."""
+    assert both.ask("query.describe").has_content()
+    before = both.books.of("north")
+    header, arrays = messages.decode_answer(server.ask("query.describe", ASKED))
+    assert header.head is not None
+    forged = header.model_copy(update={"head": header.head.model_copy(update={"records": 900})})
+    request = _request()
+    for site, said in (("north", forged), ("south", header), ("nobody", header)):
+        counted = both.books.hear(site, request, messages.answer(request, said, arrays))
+        assert error_code(counted) is SiteCode.HEAD_NOT_SIGNED
+        last = list(both.chain.records())[-1].content
+        assert isinstance(last, HeadRefused)
+        assert (last.site, last.head) == (site, said.head)
+    assert both.books.of("north") == before
+    assert both.books.of("south") is None
+    assert both.compared() == []
+
+
+def test_the_same_answer_asked_for_a_thousand_times_is_one_record_and_a_bounded_count(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorded, "_repeats", refusing.Few(2))
+    path = audit_of(server).chain.path
+    server.answer("query.describe", ASKED)
+    server.answer("train.sums", ASKED, phase="moments")
+    first = [r for r in audit_of(server).entries() if isinstance(r.content, Answered)][-1]
+    sizes = []
+    for _ in range(6):
+        header, _ = server.answer("train.sums", ASKED, phase="moments")
+        last = audit_of(server).chain.head()
+        assert header.head == last
+        sizes.append(path.stat().st_size)
+    assert len(set(sizes)) == 2
+    again = [r.content for r in audit_of(server).entries() if isinstance(r.content, Repeated)]
+    assert [one.number for one in again] == [first.number] * 2
+    # In the next hour it is said how many there were.
+    monkeypatch.setattr(recorded._repeats, "_since", -refusing.WINDOW_S)
+    server.answer("train.sums", ASKED, phase="moments")
+    last_record = audit_of(server).entries()[-1].content
+    assert isinstance(last_record, Repeated)
+    assert last_record.unwritten == 4
+    assert audit_of(server).verify().good
+    # Without the record of it, it is no repeat: it is written down before it leaves.
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[: first.number - 1]))
+    server.answer("train.sums", ASKED, phase="moments")
+    written = audit_of(server).entries()[-1].content
+    assert isinstance(written, Answered)
+    assert written.kept
+
+
+def test_a_server_cannot_make_a_site_write_without_end(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is there is asked again and again, of ever another machine; or answers come with records without end."""
+    monkeypatch.setattr(recorded, "_looks", refusing.Few(2))
+    free = iter(range(1, 100))
+    describe = machine.describe
+    monkeypatch.setattr(
+        machine, "describe", lambda *given: describe(*given).model_copy(update={"memory_gb": float(next(free))})
+    )
+    for _ in range(2):
+        server.answer("query.describe", ASKED)
+    assert error_code(server.ask("query.describe", ASKED)) is SiteCode.TOO_MUCH_ASKED
+    monkeypatch.setattr(recorded, "_kibibytes", refusing.Few(0))
+    assert error_code(server.ask("train.sums", ASKED, phase="moments")) is SiteCode.TOO_MUCH_ASKED
+    kinds = [r.content.kind for r in audit_of(server).entries()]
+    assert kinds[2:] == ["answered", "answered", "refused", "refused"]
+
+
+def test_the_process_that_relays_sends_nothing_that_is_not_in_the_audit(
+    both: Federation, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever a plug-in has made of the process that works: it holds the declared arrays, and is not recorded."""
+
+    def asked(task: str, **payload: str) -> Message:
+        said = Describe() if task == "query.describe" else Sums(**payload)
+        header = Request(
+            study=ASKED.model_dump_json(),
+            run="run-1",
+            version=installed_version(),
+            arm="federated",
+            model=ASKED.model,
+            strategy=ASKED.strategy,
+            payload=said,
+        )
+        return messages.requests({"north": 2}, header, {})["north"]
+
+    describe, sums = asked("query.describe"), asked("train.sums", phase="moments")
+    runner = Runner(open_hospital(server.folder), "127.0.0.1:9")
+    try:
+        true = {message.metadata.message_type: call(message) for message in (describe, sums)}
+        for message in (describe, sums):
+            assert runner._may_leave(message, true[message.metadata.message_type]).has_content()
+        header, arrays = messages.decode_answer(true["train.sums"])
+        assert header.head is not None
+        before, _ = messages.decode_answer(true["query.describe"])
+        name = min(arrays)
+        for forged in (
+            messages.answer(sums, header, arrays | {name: arrays[name] + MINIMUM}),
+            messages.answer(sums, header.model_copy(update={"seconds": 1.5}), arrays),
+            messages.answer(sums, header.model_copy(update={"head": None}), arrays),
+            messages.answer(sums, header.model_copy(update={"head": before.head}), arrays),
+            messages.answer(sums, header.model_copy(update={"head": both.chain.head()}), arrays),
+        ):
+            stopped = runner._may_leave(sums, forged)
+            assert error_code(stopped) is SiteCode.AUDIT_UNUSABLE
+            assert not stopped.has_content()
+        assert "stopped an answer to train.sums: the audit: there is no record of it" in caplog.text
+        assert "its head is of before its record" in caplog.text
+        # A record that was written by hand does not help.
+        chain = audit_of(server).chain
+        forged = messages.answer(sums, header.model_copy(update={"seconds": 1.5}), arrays)
+        written = [record for record in chain.records() if isinstance(record.content, Answered)][-1]
+        said = written.content.model_copy(update={"content": messages.content_of(forged)[1]})
+        with open(chain.path, "ab") as file:
+            file.write(written.model_copy(update={"content": said}).line())
+        assert error_code(runner._may_leave(sums, forged)) is SiteCode.AUDIT_UNUSABLE
+    finally:
+        runner._pool.close()
+
+
+def test_a_head_from_before_an_accepted_loss_does_not_have_the_whole_chain_read(
+    both: Federation, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that sends it with every request would have the site parse years of records each time."""
+    audit = audit_of(server)
+    path = audit.chain.path
+    backup = path.read_bytes()
+    lost = audit.append(Decided(decision="approved", study=ASKED.digest, by="dpo")).head
+    path.write_bytes(backup)
+    assert audit.contradiction(lost)
+    audit.accept_loss()
+    for _ in range(60):
+        audit.append(Decided(decision="approved", study=ASKED.digest, by="dpo"))
+    read: list[bytes] = []
+    parse = Record.model_validate_json
+    monkeypatch.setattr(Record, "model_validate_json", lambda line: read.append(line) or parse(line))
+    files._parsed.cache_clear()
+    assert audit.contradiction(lost) == ""
+    assert len(read) < 12  # of 65: the last, some on the way to its number, the one that accepts the loss
 
 
 def test_site_yaml_that_was_changed_is_in_the_audit_once(server: Server) -> None:

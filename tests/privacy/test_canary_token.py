@@ -16,11 +16,12 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+import canary
 import cohorts
-import nibabel
 import numpy as np
 import pytest
 from attacker import RULES, study
+from canary import WORD
 from flwr.app import ConfigRecord, Message, Metadata, RecordDict
 
 import normfed_client
@@ -38,7 +39,6 @@ from normfed_simulation.engines import local
 
 pytestmark = pytest.mark.xdist_group("canary token")
 
-WORD = "Qx7f3a9c1e5b2d8046"  # the same every time: who trains is drawn by names
 SITES = ("north", "south")
 PEOPLE = {"control": 12, "WMH": 5}
 EVERY_POINT = "NORMFED_EVERY_POINT"  # set: fail at each function, which takes some minutes; else at these many
@@ -70,17 +70,7 @@ def named(root: Path) -> Path:
     folder = root / WORD / f"study {WORD}"
     folder.mkdir(parents=True)
     cohorts.write(folder, dict.fromkeys(SITES, PEOPLE))
-    for path in sorted(folder.rglob("sub-*"), key=lambda path: -len(path.parts)):
-        path.rename(path.with_name(path.name.replace("sub-", f"sub-{WORD}")))
-    table = folder / "participants.tsv"
-    lines = table.read_text().replace("sub-", f"sub-{WORD}").splitlines()
-    table.write_text("\n".join([f"{lines[0]}\tscanner\t{WORD}", *(f"{line}\t{WORD} 3T\t{WORD}" for line in lines[1:])]))
-    (folder / "dataset_description.json").write_text(json.dumps({"Name": WORD, "BIDSVersion": "1.10.0"}))
-    for path in folder.glob("sub-*/anat/*.nii.gz"):
-        image = nibabel.load(path)
-        image.header["descrip"] = WORD.encode()
-        nibabel.save(image, path)
-        path.with_name(path.name.replace(".nii.gz", ".json")).write_text(json.dumps({"PatientName": WORD}))
+    canary.plant(folder)
     return folder
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 
 from flwr.app import Message
 
+from normfed_client.answering import vocabulary
 from normfed_client.consent.approvals import Approvals
 from normfed_client.consent.manifest import AtMost, Leaving, Manifest, Row, kept
 from normfed_client.consent.policy import rule_for, study_of_request
@@ -43,7 +44,8 @@ def check(hospital: Hospital, request: Message, reply: Message) -> None:
     try:
         asked = messages.asked(request)
         answer, arrays = inspected(reply)
-        manifest = _let_in(hospital, study_of_request(asked.study))
+        study = study_of_request(asked.study)
+        manifest = _let_in(hospital, study)
     except SiteError as error:
         raise _undeclared(error.detail) from error
     except (WireError, UserError, ValueError, RecursionError) as error:
@@ -52,6 +54,8 @@ def check(hospital: Hospital, request: Message, reply: Message) -> None:
         raise _undeclared(f"it answers {answer.task}, and {asked.task} was asked")
     least = hospital.config.minimum_people if manifest is None else manifest.minimum
     _check_people(answer, least)
+    if beyond := vocabulary.strange(hospital, study, answer):
+        raise _undeclared(f"{answer.task}: its header says {beyond}")
     if manifest is not None:
         _check_header(manifest, answer)
         _check_arrays(declared(manifest, asked), arrays, least)

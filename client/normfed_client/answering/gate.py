@@ -42,13 +42,12 @@ from normfed_common.foundation.files import is_full
 from normfed_common.foundation.registry import admitting
 from normfed_common.wire.answers import Answer
 from normfed_common.wire.messages import answer, decode_request, refusal, restated
-from normfed_common.wire.requests import Canary, Describe, FineTune, Request, Sums, TrainRound
+from normfed_common.wire.requests import Canary, FineTune, Request, Sums, TrainRound
 from normfed_common.wire.secure import MakeKeys
 from normfed_common.wording.exceptions import story
 
 Work = Callable[[Job[Any]], tuple[Answer, Arrays]]
 
-NEVER_KEPT = (Describe, Canary)  # who is there, and whether all works, is looked at anew
 LEARNING = (MakeKeys, Canary, TrainRound, FineTune, Sums)
 SAID = (  # of work that failed, where people are protected
     SiteCode.BAD_REQUEST,
@@ -114,7 +113,7 @@ def _asked_of(hospital: Hospital | None, context: Context, request: Request, arr
         raise SiteError(SiteCode.BAD_REQUEST, "a request that belongs to no run")
     config = hospital.site_config(request.run)
     key = digest(request, arrays, hospital.custody(request.run).rules)
-    outbox = None if isinstance(request.payload, NEVER_KEPT) else Outbox(hospital.outbox(request.run))
+    outbox = None if isinstance(request.payload, recorded.LOOKING) else Outbox(hospital.outbox(request.run))
     minutes = hospital.config.checkpoint_minutes
     checkpoints = TrainingCheckpoints(hospital.checkpoints(request.run) / key, 60 * minutes)
     let_in = tuple(hospital.config.plugins.items())

@@ -11,17 +11,24 @@ from normfed_client.answering.job import Job
 from normfed_client.hospital.folder import Hospital
 from normfed_client.recording.audit import Audit
 from normfed_client.recording.refusing import Few, asker, server_head
-from normfed_common.chain.kinds import Answered, PeopleClass, Sent, ServerWentBack, people_class
+from normfed_common.chain.kinds import Answered, PeopleClass, Repeated, Sent, ServerWentBack, people_class
+from normfed_common.chain.records import Record
 from normfed_common.chain.requests import asked
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError, UserError
 from normfed_common.privacy import accounting
 from normfed_common.wire.answers import Answer, Described
 from normfed_common.wire.bounds import BELOW_MINIMUM
-from normfed_common.wire.content import content_digest, rows
-from normfed_common.wire.requests import Request
+from normfed_common.wire.content import Row, content_digest, rows
+from normfed_common.wire.head import Head
+from normfed_common.wire.requests import Canary, Describe, Request
+
+LOOKING = (Describe, Canary)  # who is there, and whether all works, is looked at anew, and no answer kept
 
 _few = Few()
+_repeats = Few(20)
+_looks = Few(600)
+_kibibytes = Few(256 * 2**10)  # of records: a thousand arrays every five seconds
 
 
 def check_heads(hospital: Hospital | None, request: Request, say: Callable[[str], None]) -> None:
@@ -35,8 +42,14 @@ def check_heads(hospital: Hospital | None, request: Request, say: Callable[[str]
     if hospital is None:
         return
     try:
-        audit = Audit(hospital)
-        back = audit.went_back(server_head(request))
+        audit, head = Audit(hospital), server_head(hospital, request)
+        if head is None and request.heads is not None and request.heads.server is not None:
+            raise SiteError(
+                SiteCode.HEAD_NOT_SIGNED,
+                f"what came as the end of the server's audit is not signed with {hospital.server_audit_key}. Ask the "
+                "operator for audit.pub, and compare its fingerprint by telephone before you replace the file.",
+            )
+        back = audit.went_back(head)
         if back is not None and _few.note() is not None:
             audit.append(back)
             say(_went_back(back))
@@ -50,31 +63,70 @@ def check_heads(hospital: Hospital | None, request: Request, say: Callable[[str]
 def answered(hospital: Hospital, job: Job[Any], answer: Answer, arrays: Arrays) -> Answer:
     """Write down what is about to leave; returns the answer with the head of the audit then.
 
+    The same bytes to the same question are one record: repeats of any answer are counted, and few an hour written.
+
     Raises
     ------
     SiteError
-        If that cannot be written: nothing leaves then.
+        If that cannot be written, nothing leaves; nor where a server has the site write too much.
     """
-    kept = job.kept is not None
     try:
-        found = rows(arrays)
-        entry = Answered(
-            by=asker(hospital),
-            asked=asked(job.request),
-            people=_people(job, answer),
-            epsilon=0.0 if kept else _epsilon(hospital, job),
-            kept=kept,
-            arrays=tuple(
-                Sent(name=name, dtype=dtype, shape=shape, bytes=size, sha256=sha256)
-                for name, dtype, shape, size, sha256 in found
-            ),
-            bytes=sum(array.nbytes for array in arrays.values()),
-            content=content_digest(answer.model_dump_json(), found),
-            server=server_head(job.request),
-        )
-        return answer.model_copy(update={"head": Audit(hospital).append(entry).head})
+        found, audit = rows(arrays), Audit(hospital)
+        content = content_digest(answer.model_dump_json(), found)
+        if job.kept is not None or isinstance(job.payload, LOOKING):
+            before = audit.answered(asked(job.request), content)
+            if before is not None:
+                return answer.model_copy(update={"head": _again(hospital, job, before, content)})
+        entry = _entry(hospital, job, answer, found, content)
+        _bound(job, len(entry.model_dump_json()))
+        return answer.model_copy(update={"head": audit.append(entry).head})
     except (OSError, UserError, ValueError) as error:
         raise SiteError(SiteCode.AUDIT_UNUSABLE, f"the audit: {error}") from error
+
+
+def _entry(hospital: Hospital, job: Job[Any], answer: Answer, found: list[Row], content: str) -> Answered:
+    kept = job.kept is not None
+    return Answered(
+        by=asker(hospital),
+        asked=asked(job.request),
+        people=_people(job, answer),
+        epsilon=0.0 if kept else _epsilon(hospital, job),
+        kept=kept,
+        arrays=tuple(
+            Sent(name=name, dtype=dtype, shape=shape, bytes=size, sha256=sha256)
+            for name, dtype, shape, size, sha256 in found
+        ),
+        bytes=sum(size for _, _, _, size, _ in found),
+        content=content,
+        server=server_head(hospital, job.request),
+    )
+
+
+def _again(hospital: Hospital, job: Job[Any], before: Record, content: str) -> Head | None:
+    """Count a repeat; returns the head of the audit then."""
+    audit, unwritten = Audit(hospital), _repeats.note()
+    if unwritten is None:
+        return audit.chain.head()
+    server = server_head(hospital, job.request)
+    entry = Repeated(
+        asked=asked(job.request), content=content, number=before.number, unwritten=unwritten, server=server
+    )
+    return audit.append(entry).head
+
+
+def _bound(job: Job[Any], size: int) -> None:
+    """A server cannot fill the disk with records, by asking who is there again and again or for ever new answers.
+
+    Raises
+    ------
+    SiteError
+        If more was asked within an hour than any honest server asks.
+    """
+    looked = isinstance(job.payload, LOOKING) and _looks.note() is None
+    if looked or _kibibytes.note(-(-size // 2**10)) is None:
+        raise SiteError(
+            SiteCode.TOO_MUCH_ASKED, "the audit: more answers within an hour than any honest server asks for"
+        )
 
 
 def _people(job: Job[Any], answer: Answer) -> PeopleClass:

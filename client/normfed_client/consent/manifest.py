@@ -14,6 +14,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
+from normfed_client.consent.approvals import Approvals
 from normfed_client.hospital.folder import Hospital
 from normfed_common.foundation import digests, private
 from normfed_common.foundation.errors import UserError
@@ -23,6 +24,8 @@ from normfed_common.study.federation import Compression
 from normfed_common.wire.tasks import Task
 
 FOLDER = "manifests"
+LARGEST_BYTES = 4 * 2**20  # of one; those of the studies that ship have 10 to 200 kB
+MOST_UNDECIDED = 100  # of studies that nobody decided on
 OTHERS = "*"  # ends the name of an arm that there is one of for every other site
 
 Counts = Literal["", "all", "first"]
@@ -180,12 +183,38 @@ class Manifest(Frozen):
 
 
 def keep(hospital: Hospital, manifest: Manifest) -> Path:
-    """Write a manifest where the client finds it when the study runs."""
+    """Write a manifest where the client finds it when the study runs.
+
+    Of studies that nobody here decided on, such as those that a rule lets in, the latest are kept: a server may ask for
+    any number. One that is gone is made again when its study asks.
+
+    Raises
+    ------
+    UserError
+        If it is too large to be kept.
+    """
     folder = hospital.folder / FOLDER
+    text = manifest.model_dump_json(indent=1)
+    if len(text) > LARGEST_BYTES:
+        raise UserError(
+            f"study {manifest.study_digest}: the list of what would leave has {len(text):,} bytes; at most "
+            f"{LARGEST_BYTES:,} are kept. Ask for a study with fewer models."
+        )
     private.make_folder(folder)
     path = inside(folder, f"{manifest.study_digest}.json")
-    write_text(path, manifest.model_dump_json(indent=1))
+    write_text(path, text)
+    decided = {decision.study for decision in Approvals(hospital.folder).decisions()}
+    others = [one for one in folder.glob("*.json") if one.stem not in decided and one != path]
+    for old in sorted(others, key=_written)[: max(0, len(others) + 1 - MOST_UNDECIDED)]:
+        old.unlink(missing_ok=True)
     return path
+
+
+def _written(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:  # another process was faster
+        return 0
 
 
 def kept(hospital: Hospital, study_digest: str) -> Manifest | None:

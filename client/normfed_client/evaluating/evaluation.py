@@ -18,7 +18,7 @@ from normfed_client.evaluating.kept_maps import KeptMaps
 from normfed_client.evaluating.maps import P_VALUE, p_map
 from normfed_client.evaluating.thresholds import Extremes, groups_told_of
 from normfed_client.hospital.site import Case, Site, people_of
-from normfed_client.imaging.cohort import NO_LESION
+from normfed_client.imaging.labels import NO_LESION
 from normfed_client.imaging.mapping import place_on, write_map
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError
@@ -28,7 +28,8 @@ from normfed_common.metrics import catalogue, histograms, subjects
 from normfed_common.metrics.base import Metric, NormalPeople, ScoredScan, figures
 from normfed_common.metrics.calibration import NormalVoxels
 from normfed_common.metrics.curves import region_weights
-from normfed_common.metrics.summary import EVERYBODY, Summary, reportable_groups, summarise
+from normfed_common.metrics.groups import EVERYBODY
+from normfed_common.metrics.summary import Summary, reportable_groups, summarise
 from normfed_common.metrics.tissue import tissue_classes
 from normfed_common.privacy import disclosure
 from normfed_common.wire.evaluation import CommonEdges

@@ -22,7 +22,7 @@ from normfed_client.hospital.simulated import read_sites
 from normfed_client.hospital.site import Case, Site
 from normfed_client.imaging.bids import TEMPLATE_SPACE, Visit, read_dataset
 from normfed_client.imaging.cache import Cache, default_root
-from normfed_client.imaging.cohort import NO_LESION
+from normfed_client.imaging.labels import NO_LESION
 from normfed_client.imaging.mapping import ScanPlace, place_on, write_map
 from normfed_client.imaging.participants import Participant
 from normfed_client.imaging.preprocessing import Recipe, missing_modalities, prepare

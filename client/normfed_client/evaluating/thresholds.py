@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from normfed_client.hospital.site import Case, Site
-from normfed_client.imaging.cohort import NO_LESION
-from normfed_common.metrics.summary import EVERYBODY, reportable_groups
+from normfed_client.imaging.labels import NO_LESION
+from normfed_common.metrics.groups import EVERYBODY
+from normfed_common.metrics.summary import reportable_groups
 from normfed_common.metrics.tissue import CLASSES
 
 

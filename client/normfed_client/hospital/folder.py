@@ -4,6 +4,7 @@ HOME/
     site.yaml           written by `normfed site join`; the hospital edits it
     site.key SITE.pub   made here; the first never leaves, the second goes to the operator
     ca.crt              the federation's certificate authority
+    server-audit.pub    with which the server's audit is signed; absent where the invitation had none
     runner.secret       between Flower's node and our runner
     people.secret       decides who trains and who tests; stands for people's names in releases.sqlite
     releases.sqlite     over whom anything was ever released; back it up with people.secret
@@ -38,6 +39,7 @@ from normfed_client.hospital.policy import Policy
 from normfed_client.hospital.releases import Releases
 from normfed_client.hospital.retention import Retention
 from normfed_client.hospital.rules import CustodyConfig, Rules
+from normfed_common.chain.keys import VerifyingKey
 from normfed_common.deployment import settings
 from normfed_common.deployment.enrolment import ADDRESS
 from normfed_common.foundation import private
@@ -112,6 +114,22 @@ class Hospital:
     def ca(self) -> Path:
         """The certificates that the server's must be signed by."""
         return self.folder / self.config.ca
+
+    server_audit_key = property(lambda self: self.folder / "server-audit.pub")
+
+    def server_key(self) -> VerifyingKey | None:
+        """With which the server signs its audit; None where the invitation said none.
+
+        Raises
+        ------
+        UserError
+            If its file is no public key.
+        """
+        path: Path = self.server_audit_key
+        try:
+            return _verifying(path, path.stat().st_mtime_ns)
+        except FileNotFoundError:
+            return None
 
     @property
     def public_key(self) -> Path:
@@ -268,6 +286,11 @@ def of_environment() -> Hospital | None:
         return _opened(folder, path.stat().st_mtime_ns)
     except (OSError, UserError) as error:
         raise DatasetError(str(error)) from error
+
+
+@lru_cache(maxsize=4)
+def _verifying(path: Path, _mtime_ns: int) -> VerifyingKey:
+    return VerifyingKey(path.read_text(encoding="ascii").strip())
 
 
 @lru_cache(maxsize=1)

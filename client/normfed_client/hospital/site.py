@@ -20,8 +20,8 @@ from normfed_client.hospital.releases import Kind
 from normfed_client.hospital.withdrawn import Withdrawn
 from normfed_client.imaging.bids import Problem, Visit, read_dataset
 from normfed_client.imaging.cache import Cache, Entry, Unprepared
-from normfed_client.imaging.cohort import NO_LESION, PreparedCohort, Roles, assign, person_of, select
-from normfed_client.imaging.labels import carried
+from normfed_client.imaging.cohort import PreparedCohort, Roles, assign, person_of, select
+from normfed_client.imaging.labels import ILL, NO_LESION, carried
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_client.imaging.template import anatomy, common_grid
 from normfed_common.foundation.errors import PluginError, ReadError, ScanError, SiteCode, SiteError, UserError
@@ -35,7 +35,6 @@ from normfed_common.study.data import DataConfig
 from normfed_common.study.roles import ROLES, Role
 from normfed_common.study.validation import validate
 
-ILL = "ill"  # the kind of people whose group has no name that a figure can carry
 LONGEST_KINDS = 100  # characters, as a message holds them
 
 

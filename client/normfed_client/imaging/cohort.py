@@ -14,6 +14,7 @@ import numpy as np
 
 from normfed_client.imaging.bids import Problem, Visit
 from normfed_client.imaging.cache import Entry
+from normfed_client.imaging.labels import NO_LESION
 from normfed_client.imaging.preprocessing import missing_modalities
 from normfed_common.foundation import seeds
 from normfed_common.learning.cohort import UNNUMBERED, Person, Scan, Sex
@@ -21,7 +22,6 @@ from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import DataConfig
 
 OPEN_BYTES = 128 * 2**20
-NO_LESION = "none"  # the kind of lesion of a person with empty masks
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from pathlib import Path
 
 DESCRIPTION = "lesions"  # the entity `desc` of such a file; other segmentations are of tissue
 IGNORED = "ignore"
+NO_LESION = "none"  # the kind of lesion of a person with empty masks
+ILL = "ill"  # the kind of people whose group has no name that a figure can carry
 NOTHING = ("", "background", "n/a")
 LONGEST_KIND = 40  # characters
 

@@ -53,7 +53,7 @@ def join(
     """Make this hospital's key and its folder."""
     from normfed_client.operation.checking import counted_apart
     from normfed_client.operation.joining import join as join_federation
-    from normfed_common.deployment.enrolment import load
+    from normfed_common.deployment.enrolment import key_fingerprint, load
 
     invitation = load(enrolment)
     joined = join_federation(invitation, home, data, tuple(owns or ()), record)
@@ -62,7 +62,10 @@ def join(
     console.print(f"1. Send this file to the operator; it is not secret:\n     {joined.public_key}\n", soft_wrap=True)
     console.print("2. Compare by telephone, so that nobody stands in between:")
     console.print(f"     this hospital's key      [bold]{joined.key_fingerprint}[/]", soft_wrap=True)
-    console.print(f"     the federation's server  [bold]{invitation.ca_fingerprint}[/]\n", soft_wrap=True)
+    console.print(f"     the federation's server  [bold]{invitation.ca_fingerprint}[/]", soft_wrap=True)
+    if invitation.audit_key:
+        console.print(f"     the server's audit.pub   [bold]{key_fingerprint(invitation.audit_key.encode())}[/]")
+    console.print()
     console.print(
         f"The key {home / 'site.key'} never leaves this machine. What this hospital allows is in "
         f"{home / 'site.yaml'}.\n"

@@ -98,6 +98,8 @@ def join(enrolment: Enrolment, folder: Path, data: Path, owns: tuple[str, ...], 
         for name in (PEOPLE, RECORD, *([LEDGER] if (record / LEDGER).exists() else [])):
             private.write_new(folder / name, (record / name).read_bytes())
     write_text(folder / "ca.crt", enrolment.ca)
+    if enrolment.audit_key:
+        write_text(folder / "server-audit.pub", enrolment.audit_key + "\n")
     private.make_folder(folder / "log")
     config = HospitalConfig(
         site=enrolment.site, server=enrolment.address, data=data.resolve(), owns=owns, bundles=(enrolment.bundle,)

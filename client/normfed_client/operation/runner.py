@@ -28,10 +28,11 @@ from normfed_client.operation.flower import Message, NodeTasks, Task, empty_answ
 from normfed_client.recording.audit import Audit
 from normfed_client.recording.refusing import refused
 from normfed_client.withdrawal.expiring import expire
+from normfed_common.chain.requests import asked as what_was_asked
 from normfed_common.foundation.errors import SiteCode, SiteError, WireError
 from normfed_common.processes.supervision import stop_on_signals
 from normfed_common.processes.workers import WorkerDied, WorkerPool
-from normfed_common.wire.messages import FENCE, asked, error_code, refusal
+from normfed_common.wire.messages import FENCE, asked, content_of, error_code, refusal
 
 POLL_S = 0.1  # of the node, on this machine
 HEARTBEAT_S = 10.0
@@ -137,13 +138,15 @@ class Runner:
 
     def _may_leave(self, message: Message, reply: Message) -> Message:
         """The reply of the process that works, in an envelope of this one's; a refusal in the place of what is not
-        declared. What a plug-in or a model may have done to that process has no part in this."""
+        declared, or of which there is no record. What a plug-in or a model may have done to that process has no part
+        in this."""
         try:
             departure.check(self.hospital, message, reply)
+            check_recorded(self.hospital, message, reply)
         except Exception as error:  # noqa: BLE001  (what cannot be looked at does not leave)
             detail = error.detail if isinstance(error, SiteError) else type(error).__name__
             logger.error("stopped an answer to %s: %s", message.metadata.message_type, detail)
-            return self._refusal(message, SiteCode.UNDECLARED)
+            return self._refusal(message, error.code if isinstance(error, SiteError) else SiteCode.UNDECLARED)
         return refusal(message, error_code(reply)) if reply.has_error() else reply_with(message, reply)
 
     def _accepted(self) -> tuple[str, ...]:
@@ -164,6 +167,22 @@ class Runner:
             with contextlib.suppress(OSError):
                 for what, paths in expire(self.hospital).items():
                     logger.info("kept no longer: %s (%d)", what, len(paths))
+
+
+def check_recorded(hospital: Hospital, message: Message, reply: Message) -> None:
+    """Refuse to send an answer that is not in the audit.
+
+    Raises
+    ------
+    SiteError
+        If it is not.
+    """
+    if reply.has_error():
+        return
+    header, content = content_of(reply)
+    why = Audit(hospital).lacks(what_was_asked(asked(message)), content, header.head)
+    if why:
+        raise SiteError(SiteCode.AUDIT_UNUSABLE, f"the audit: {why}")
 
 
 def _outcome(reply: Message) -> str:

@@ -6,7 +6,7 @@ they are about happens: an answer of which there is no record does not leave.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from importlib.metadata import version
@@ -18,11 +18,13 @@ from normfed_common.chain.files import Chain
 from normfed_common.chain.keys import SigningKey, VerifyingKey, statement
 from normfed_common.chain.kinds import (
     Answered,
+    Asked,
     Content,
     Contradicted,
     KeyMade,
     LossAccepted,
     Refused,
+    Repeated,
     RulesChanged,
     ServerWentBack,
     Started,
@@ -80,7 +82,38 @@ class Audit:
 
     def verify(self, heads: Mapping[str, Iterable[Head]] | None = None) -> Verified:
         """Hold every record against its digest, its signature and the one before it; see `verify`."""
-        return verify(self.chain.lines(), VerifyingKey(_key(self.hospital.key).line), heads)
+        return verify(self.chain.lines(), self._public, heads)
+
+    def answered(self, asked: Asked, content: str) -> Record | None:
+        """The latest record of an answer, signed as it stands; None where there is none.
+
+        Parameters
+        ----------
+        content
+            Digest of what is answered.
+        """
+        for record in self.chain.containing(f'"content":"{content}"'.encode()):
+            said = record.content
+            if isinstance(said, Answered) and (said.asked, said.content) == (asked, content) and self._whole(record):
+                return record
+        return None
+
+    def lacks(self, asked: Asked, content: str, head: Head | None) -> str:
+        """Why an answer must not leave; empty where it is recorded, and its head is of the audit since then."""
+        record = self.answered(asked, content)
+        if record is None:
+            return "there is no record of it"
+        if head is None or not self._public.made_head(head):
+            return "it has no head of the audit that is signed"
+        return self.chain.lacks(head) or ("its head is of before its record" if head.records < record.number else "")
+
+    @property
+    def _public(self) -> VerifyingKey:
+        return _verifying(_key(self.hospital.key).line)
+
+    def _whole(self, record: Record) -> bool:
+        signed = statement(record.chain, record.number, record.digest)
+        return record.made_of() == record.digest and self._public.made(signed, record.signature)
 
     def started(self) -> None:
         """The client starts: with which version, by which rules."""
@@ -103,15 +136,12 @@ class Audit:
 
         A head that this key did not sign says nothing: the site had another key, or the server made it up.
         """
-        if not VerifyingKey(_key(self.hospital.key).line).made(
-            statement(head.chain, head.records, head.digest), head.signature
-        ):
+        if not self._public.made_head(head):
             return ""
         why = self.chain.lacks(head)
         if not why:
             return ""
-        lost = [r.content.head for r in self.chain.records() if isinstance(r.content, LossAccepted)]
-        if any(head.chain == known.chain and head.records <= known.records for known in lost):
+        if any(head.chain == known.chain and head.records <= known.records for known in self.chain.losses()):
             return ""
         told = Contradicted(head=head)
         if not any(record.content == told for record in islice(self.chain.backwards(), LOOKED_BACK)):
@@ -144,32 +174,35 @@ class Audit:
         that it had when it was first sent; what no rule here finds, the comparison of the two chains does.
         """
         known = self._heads_of_server()
-        if not known:
+        heard, last = next(known, ("", None))
+        if last is None:
             return None
-        heard, last = known[0]
         if told is None or told.chain != last.chain:
             return ServerWentBack(known=last, told=told)
-        same = next((head for _, head in known if head.records == told.records), None)
+        same = next((head for head in (last, *(head for _, head in known)) if head.records == told.records), None)
         if same is not None:
             return None if same.digest == told.digest else ServerWentBack(known=same, told=told)
         long_ago = datetime.now(UTC) - datetime.fromisoformat(heard) > AGAIN
         return ServerWentBack(known=last, told=told) if told.records < last.records and long_ago else None
 
-    def _heads_of_server(self) -> list[tuple[str, Head]]:
+    def _heads_of_server(self) -> Iterator[tuple[str, Head]]:
         """That came with the last requests, the latest first, and when."""
-        found: list[tuple[str, Head]] = []
         for record in islice(self.chain.backwards(), LOOKED_BACK):
             content = record.content
             if isinstance(content, ServerWentBack):
-                return [*found, *([(record.time, content.told)] if content.told is not None else [])]
-            if isinstance(content, Answered | Refused) and content.server is not None:
-                found.append((record.time, content.server))
-        return found
+                if content.told is not None:
+                    yield record.time, content.told
+                return
+            if isinstance(content, Answered | Repeated | Refused) and content.server is not None:
+                yield record.time, content.server
 
 
 def rules_digest(config: HospitalConfig) -> str:
     """Of all that site.yaml says."""
     return digests.of_json(config.model_dump(mode="json"))
+
+
+_verifying = lru_cache(maxsize=8)(VerifyingKey)
 
 
 @lru_cache(maxsize=8)

@@ -32,15 +32,21 @@ class Few:
         self._most, self._clock = most, clock
         self._since, self._written, self._left_out = clock(), 0, 0
 
-    def note(self) -> int | None:
-        """How many were left out since the last that was not; None for one that is left out."""
+    def note(self, size: int = 1) -> int | None:
+        """How many were left out since the last that was not; None for one that is left out.
+
+        Parameters
+        ----------
+        size
+            That it counts.
+        """
         now = self._clock()
         if now - self._since > WINDOW_S:
             self._since, self._written = now, 0
-        if self._written >= self._most:
+        if self._written + size > self._most:
             self._left_out += 1
             return None
-        self._written += 1
+        self._written += size
         left_out, self._left_out = self._left_out, 0
         return left_out
 
@@ -64,7 +70,7 @@ def refused(hospital: Hospital | None, request: Request | None, code: SiteCode) 
     if unwritten is None:
         return code
     try:
-        what, server = (UNKNOWN, None) if request is None else (asked(request), server_head(request))
+        what, server = (UNKNOWN, None) if request is None else (asked(request), server_head(hospital, request))
         entry = Refused(by=asker(hospital), asked=what, code=int(code), unwritten=unwritten, server=server)
         Audit(hospital).append(entry)
     except Exception:  # noqa: BLE001  (whatever it is: a code leaves, and this one says that the audit lacks it)
@@ -77,9 +83,11 @@ def asker(hospital: Hospital) -> Asker:
     return Asker(server=hospital.config.server, authority=_authority(hospital.ca, hospital.ca.stat().st_mtime_ns))
 
 
-def server_head(request: Request) -> Head | None:
-    """Of the server's chain, as it came with a request."""
-    return None if request.heads is None else request.heads.server
+def server_head(hospital: Hospital, request: Request) -> Head | None:
+    """Of the server's chain, as it came with a request; None where there is none, or the server did not sign it."""
+    head = None if request.heads is None else request.heads.server
+    key = hospital.server_key()
+    return head if head is None or key is None or key.made_head(head) else None
 
 
 @lru_cache(maxsize=4)

@@ -47,8 +47,10 @@ def compare(
     from normfed_common.chain.showing import tell
 
     found = compare_lines(_lines(site), _key(site_key), _lines(server), _key(server_key))
+    if not as_json and found.site:
+        typer.echo(f"The site is {found.site}, by the server's record of whose key it accepted.")
     if as_json:
-        _print_json(found.problems, found.remarks, len(found.records))
+        _print_json(found.problems, found.remarks, len(found.records), site=found.site)
         raise typer.Exit(0 if found.good else 1)
     tell(Console(highlight=False), found, site_key.read_text(encoding="ascii"))
 
@@ -68,6 +70,6 @@ def _key(path: Path) -> VerifyingKey:
         raise UserError(f"{path}: cannot be read as a public key. Give the file SITE.pub or audit.pub.") from error
 
 
-def _print_json(problems: list[str], remarks: list[str], records: int) -> None:
-    found = {"good": not problems, "problems": problems, "remarks": remarks, "records": records}
+def _print_json(problems: list[str], remarks: list[str], records: int, **more: str) -> None:
+    found = {"good": not problems, "problems": problems, "remarks": remarks, "records": records, **more}
     typer.echo(json.dumps(found, indent=1))

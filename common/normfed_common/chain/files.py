@@ -19,6 +19,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO
@@ -33,6 +34,8 @@ from normfed_common.foundation.errors import UserError
 from normfed_common.foundation.files import set_apart
 from normfed_common.foundation.locks import exclusive
 from normfed_common.wire.head import Head
+
+REMEMBERED_BYTES = 2**16  # of a line; longer ones are read each time
 
 
 class Chain:
@@ -94,6 +97,21 @@ class Chain:
                 start = data.rfind(b"\n", 0, end - 1) + 1
                 yield self._read(data[start:end])
                 end = start
+
+    def containing(self, text: bytes) -> Iterator[Record]:
+        """Those whose line has a text in it, the latest first, of all files that lie here; no other line is read."""
+        for path in (self.path, *reversed(self.archives())):
+            with _mapped(path) as data:
+                end = data.rfind(b"\n") + 1
+                while (place := data.rfind(text, 0, end)) >= 0:
+                    start = data.rfind(b"\n", 0, place) + 1
+                    yield self._read(data[start : data.find(b"\n", place) + 1])
+                    end = start
+
+    def losses(self) -> list[Head]:
+        """That a person accepted, the latest first."""
+        found = self.containing(b'"kind":"loss-accepted"')  # no text of a record can hold quotes that are not escaped
+        return [record.content.head for record in found if isinstance(record.content, LossAccepted)]
 
     def head(self) -> Head | None:
         """How the chain ends; None where there is none."""
@@ -238,13 +256,19 @@ class Chain:
 
     def _read(self, line: bytes) -> Record:
         try:
-            found = Record.model_validate_json(line)
+            found = _parsed(line) if len(line) <= REMEMBERED_BYTES else Record.model_validate_json(line)
         except ValidationError as error:
             raise UserError(
                 f"{self.path}: a line of it is no record ({error.errors(include_url=False)[0]['msg']}). It is damaged, "
                 "or was edited: verify it, and restore the newest copy or begin a new chain."
             ) from error
         return found
+
+
+@lru_cache(maxsize=128)
+def _parsed(line: bytes) -> Record:
+    """Every request looks at the latest records, of which all but one were looked at before."""
+    return Record.model_validate_json(line)
 
 
 @contextlib.contextmanager

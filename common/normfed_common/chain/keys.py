@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.hashes import SHA384
 
 from normfed_common.foundation import private
 from normfed_common.foundation.errors import UserError
+from normfed_common.wire.head import Head
 
 PURPOSE = "normfed audit"  # before all that is signed: a node signs other things with the same key
 
@@ -71,6 +72,16 @@ class VerifyingKey:
         if not isinstance(key, ec.EllipticCurvePublicKey):
             raise UserError("Not an elliptic-curve key. Give the file SITE.pub that the site or server made.")
         self._key = key
+
+    @property
+    def line(self) -> str:
+        """The key without a comment, as fingerprints are made of it."""
+        formats = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+        return self._key.public_bytes(*formats).decode("ascii")
+
+    def made_head(self, head: Head) -> bool:
+        """Whether a head is of a chain that this key signs."""
+        return self.made(statement(head.chain, head.records, head.digest), head.signature)
 
     def made(self, said: bytes, signature: str) -> bool:
         """Whether a signature is this key's."""

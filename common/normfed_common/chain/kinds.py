@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints
 from normfed_common.study.base import Frozen
 from normfed_common.study.data import SiteName
 from normfed_common.wire.bounds import MOST_ITERATIONS, ArmName, RunName, VersionText
-from normfed_common.wire.head import Head, Sha256
+from normfed_common.wire.head import MOST_RECORDS, Head, Sha256
 from normfed_common.wire.tasks import Task
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32,64}$")]
@@ -184,6 +184,25 @@ class Answered(Frozen):
     arrays: tuple[Sent, ...]
     bytes: int = Field(ge=0)
     content: Sha256
+    server: Head | None = None
+
+
+class Repeated(Frozen):
+    """An answer left once more, the same bytes to the same question.
+
+    Parameters
+    ----------
+    number
+        Of the record of when it first left.
+    unwritten
+        Repeats of any answer before this one that were too many to be written one by one.
+    """
+
+    kind: Literal["repeated"] = "repeated"
+    asked: Asked
+    content: Sha256
+    number: int = Field(ge=1, le=MOST_RECORDS)
+    unwritten: int = Field(0, ge=0)
     server: Head | None = None
 
 
@@ -373,6 +392,16 @@ class RefusalHeard(Frozen):
     code: int = Field(ge=0, le=9999)
 
 
+class HeadRefused(Frozen):
+    """A site's answer came with a head that the key of the site did not sign; it counts as a refusal."""
+
+    kind: Literal["head-refused"] = "head-refused"
+    site: SiteName
+    asked: Asked
+    content: Sha256
+    head: Head
+
+
 class TurnedAway(Frozen):
     """Somebody was turned away at the door; counted per address and hour."""
 
@@ -393,6 +422,7 @@ Content = Annotated[
     | KeyMade
     | RulesChanged
     | Answered
+    | Repeated
     | Refused
     | Decided
     | LookDecided
@@ -408,6 +438,7 @@ Content = Annotated[
     | Ended
     | Received
     | RefusalHeard
+    | HeadRefused
     | TurnedAway,
     Field(discriminator="kind"),
 ]

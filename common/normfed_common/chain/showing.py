@@ -98,9 +98,14 @@ def told(content: kinds.Content) -> str:
         return f"{_asked(content.asked)}: {arrays}; people: {content.people}; {cost}{kept}"
     if isinstance(content, kinds.Received):
         return f"{content.site}: {_asked(content.asked)}: {content.bytes:,} bytes"
+    if isinstance(content, kinds.Repeated):
+        more = f"; {content.unwritten} more before it" if content.unwritten else ""
+        return f"{_asked(content.asked)}: again, as in record {content.number}{more}"
     if isinstance(content, kinds.Refused):
         more = f"; {content.unwritten} more before it" if content.unwritten else ""
         return f"{_asked(content.asked)}: {_code(content.code)}{more}"
+    if isinstance(content, kinds.HeadRefused):
+        return f"{content.site}: {_asked(content.asked)}: a head of {content.head.records} records that it did not sign"
     if isinstance(content, kinds.RefusalHeard):
         return f"{content.site}: {_asked(content.asked)}: {_code(content.code)}"
     said = content.model_dump(mode="json", exclude={"kind", "key", "head", "known", "told"})

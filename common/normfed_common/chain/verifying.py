@@ -4,11 +4,15 @@ Every record is held against its digest, its signature, the record before it and
 every record that was taken out, put in, moved or repeated, and a chain that was made with another key. It does not show
 that the end was cut off, or that the key's owner wrote another chain: against that there are the heads that somebody
 else holds. A clock that was set back is remarked on, and no fault: machines' clocks are set right.
+
+A head counts as far as the key signed it. One that does not fit is a fault, but for heads of records whose loss a
+person accepted; how many these are, and from where to where, is remarked on.
 """
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -34,11 +38,14 @@ class Verified:
         What a reader should know, and is no fault.
     records
         Those that could be read, in the order of the file.
+    lost
+        Heads that others hold, of records whose loss was accepted.
     """
 
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
+    lost: list[Head] = field(default_factory=list)
 
     @property
     def good(self) -> bool:
@@ -80,7 +87,7 @@ def verify(
         last = record
     if last is None:
         found.wrong("There is no record.")
-    _hold(found, heads or {})
+    _hold(found, heads or {}, key)
     return found
 
 
@@ -122,7 +129,9 @@ def _of_itself(found: Verified, record: Record, key: VerifyingKey) -> None:
             f"Record {record.number}: a record of {record.content.bytes} bytes or more was not written to its end "
             "(the process died, or the disk was full); what there was of it is kept beside the chain."
         )
-    if isinstance(record.content, LossAccepted):
+    if isinstance(record.content, LossAccepted) and not key.made_head(record.content.head):
+        found.wrong(f"Record {record.number}: accepts the loss of records that this key never signed.")
+    elif isinstance(record.content, LossAccepted):
         lost = record.content.head.records
         found.remarks.append(
             f"Record {record.number}: a person said that the chain goes on without records, up to number {lost}, that "
@@ -157,24 +166,51 @@ def _missing(first: int, last: int) -> str:
     return f"record {first} is missing." if first == last else f"records {first} to {last} are missing."
 
 
-def _hold(found: Verified, heads: Mapping[str, Iterable[Head]]) -> None:
+def _hold(found: Verified, heads: Mapping[str, Iterable[Head]], key: VerifyingKey) -> None:
     """Hold the chain against heads that others hold."""
-    digests = {(record.chain, record.number): record.digest for record in found.records}
+    here = {(record.chain, record.number): record.digest for record in found.records}
     last: dict[str, int] = {}
-    for chain, number in digests:
+    for chain, number in here:
         last[chain] = max(number, last.get(chain, 0))
-    lost = {r.content.head.chain: r.content.head.records for r in found.records if isinstance(r.content, LossAccepted)}
+    accepted = _accepted(found.records, key)
     for who, known in heads.items():
-        for head in known:
-            if head.records <= lost.get(head.chain, 0):  # a person said so in the chain
+        elsewhere, lost = 0, defaultdict[str, list[int]](list)
+        for head in dict.fromkeys(known):
+            if not key.made_head(head):
+                found.wrong(f"{who} holds a head of {head.records} records that was not signed with this key.")
                 continue
-            if head.chain not in last:
-                found.wrong(
-                    f"{who} knows another chain of the same keeper, of {head.records} records: this is a new one."
-                )
-            elif head.records > last[head.chain]:
-                found.wrong(f"The end is cut off: {who} knows of {head.records} records; here are {last[head.chain]}.")
-            elif digests.get((head.chain, head.records), head.digest) != head.digest:
-                found.wrong(
-                    f"Record {head.records}: is another than the one that {who} knows: the past was written anew."
-                )
+            why = _against(head, who, here, last)
+            if why and head.records <= accepted.get(head.chain, 0):
+                lost[head.chain].append(head.records)
+                found.lost.append(head)
+            elif why:
+                found.wrong(why)
+            elsewhere += not why and (head.chain, head.records) not in here
+        for numbers in lost.values():
+            found.remarks.append(
+                f"{who} holds {len(numbers)} heads, of records {min(numbers)} to {max(numbers)}, that are not those of "
+                "this chain: a person accepted that loss, and what these records said cannot be verified here."
+            )
+        if elsewhere:
+            found.remarks.append(f"{elsewhere} heads that {who} holds are of records in an archive that is not here.")
+
+
+def _accepted(records: Iterable[Record], key: VerifyingKey) -> dict[str, int]:
+    """Chains, and the last record of each whose loss a person accepted."""
+    found: dict[str, int] = {}
+    for record in records:
+        if isinstance(record.content, LossAccepted) and key.made_head(record.content.head):
+            head = record.content.head
+            found[head.chain] = max(head.records, found.get(head.chain, 0))
+    return found
+
+
+def _against(head: Head, who: str, here: Mapping[tuple[str, int], str], last: Mapping[str, int]) -> str:
+    """Why a chain is not the one of a head; empty where it is, or its record is in an archive that is not here."""
+    if head.chain not in last:
+        return f"{who} knows another chain of the same keeper, of {head.records} records: this is a new one."
+    if head.records > last[head.chain]:
+        return f"The end is cut off: {who} knows of {head.records} records; here are {last[head.chain]}."
+    if here.get((head.chain, head.records), head.digest) != head.digest:
+        return f"Record {head.records}: is another than the one that {who} knows: the past was written anew."
+    return ""

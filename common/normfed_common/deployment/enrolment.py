@@ -32,6 +32,11 @@ class Enrolment(Frozen):
     ca_fingerprint: str = Field(max_length=100, description="SHA-256 of the authority's certificate")
     bundle: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the app bundle that the server will send")
     version: str = Field(max_length=50, description="normfed's version at the server")
+    audit_key: str = Field(
+        "",
+        max_length=1000,
+        description="public, with which the server signs its audit; empty of a server from before there was one",
+    )
     protocol: int = Field(1, ge=1, le=10_000, description="that the server speaks; all its versions have this bundle")
 
 
@@ -47,6 +52,8 @@ def load(path: Path) -> Enrolment:
     try:
         enrolment = settings.read(path, Enrolment)
         found = certificate_fingerprint(enrolment.ca.encode())
+        if enrolment.audit_key:
+            key_fingerprint(enrolment.audit_key.encode("ascii"))
     except (UserError, ValueError) as error:
         raise UserError(f"{error} {path} is not an enrolment file. {again}") from error
     if found != enrolment.ca_fingerprint:

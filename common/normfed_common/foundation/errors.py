@@ -129,6 +129,7 @@ class SiteCode(IntEnum):
     WITHDRAWN = 254
     UNDECLARED = 255
     AUDIT_UNUSABLE = 258
+    HEAD_NOT_SIGNED = 259
     COHORT_NOT_LOOKED_AT = 260
     PROTOCOL_DIFFERS = 264
 
@@ -219,6 +220,8 @@ _SENTENCES = {
     SiteCode.WITHDRAWN: "the hospital withdrew from this study for good, and erased what it kept of it",
     SiteCode.AUDIT_UNUSABLE: "the site's audit cannot be written, or is older than what the server knows of it, and "
     "nothing leaves of which there is no record; its own log says which",
+    SiteCode.HEAD_NOT_SIGNED: "what the site or the server says of the end of its own audit is not signed with the key "
+    "that the other knows of it; compare the fingerprints of SITE.pub and audit.pub by telephone",
     SiteCode.PROTOCOL_DIFFERS: "the site speaks another protocol than the server; the older one must be updated",
     SiteCode.UNDECLARED: "what the site was about to send is not in the list of what may leave that was approved "
     "there, so nothing was sent; its own log says what it was",

@@ -19,8 +19,8 @@ from scipy.special import stdtrit
 from normfed_common.foundation import seeds
 from normfed_common.metrics.base import SHARE, Metric
 from normfed_common.metrics.catalogue import BUILT_IN
+from normfed_common.metrics.groups import EVERYBODY
 
-EVERYBODY = "all"
 DOMINANCE = 1e-3  # p of the p % rule: all others have one value, as good as exactly
 SOLVED = 2  # people whose figures follow from a sum and a sum of squares, where everybody else's are known
 

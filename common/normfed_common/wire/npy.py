@@ -3,11 +3,13 @@
 Flower writes an array as a ``.npy`` file. ``numpy.load`` reads the header of such a file as a Python literal, with
 `ast`; in Python 3.11 two threads that do so at once can fail with "SystemError: AST constructor recursion depth
 mismatch" (github.com/python/cpython/issues/106905), and a server reads the answers of several arms at once. A record
-states type and shape beside the bytes, so that nothing needs to be parsed: the header must be the one that
-``numpy.save`` writes for them.
+states type and shape beside the bytes, so that nothing needs to be parsed: the header must be the very bytes that
+``numpy.save`` writes for them, its padding too, so that nothing else has room in it.
 """
 
 from __future__ import annotations
+
+import io
 
 import numpy as np
 from flwr.app import Array
@@ -29,13 +31,20 @@ def read(array: Array) -> np.ndarray:
         raise ValueError(f"an array of {len(array.shape):,} dimensions")
     dtype, shape, content = np.dtype(array.dtype), tuple(array.shape), array.data
     end = START + int.from_bytes(content[len(MAGIC) : START], "little")
-    header = content[START:end].rstrip(b" \n").decode("latin1")
     for fortran in (False, True):
-        if header == f"{{'descr': {dtype.str!r}, 'fortran_order': {fortran}, 'shape': {shape!r}, }}":
+        if content[:end] == _header(dtype, shape, fortran):
             break
     else:
         raise ValueError(f"not the bytes of an array of {dtype} and shape {shape}")
-    if not content.startswith(MAGIC) or len(content) - end != int(np.prod(shape, dtype=object)) * dtype.itemsize:
+    if len(content) - end != int(np.prod(shape, dtype=object)) * dtype.itemsize:
         raise ValueError(f"{len(content):,} bytes are not an array of {dtype} and shape {shape}")
     values: np.ndarray = np.frombuffer(content, dtype, offset=end).copy()
     return values.reshape(shape, order="F" if fortran else "C")
+
+
+def _header(dtype: np.dtype[np.generic], shape: tuple[int, ...], fortran: bool) -> bytes:
+    """What `numpy.save` writes before the values."""
+    made = io.BytesIO()
+    said = {"descr": dtype.str, "fortran_order": fortran, "shape": shape}
+    np.lib.format.write_array_header_1_0(made, said)
+    return made.getvalue()

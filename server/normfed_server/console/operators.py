@@ -131,13 +131,10 @@ def actions(
 ) -> None:
     """List what was done, by whom, and verify every signature."""
     from normfed_server.state import actions as records
-    from normfed_server.state import operators
     from normfed_server.state.chain import chain_of
 
-    opened = open_home(home)
-    everybody, doubts = operators.everybody(opened), 0
-    for entry in records.recorded(opened):
-        why = records.doubt(opened, entry, everybody)
+    opened, doubts = open_home(home), 0
+    for entry, why in records.judged(opened):
         doubts += bool(why)
         if as_json:
             typer.echo(json.dumps(entry.model_dump(mode="json") | {"doubt": why}))

@@ -13,7 +13,8 @@ import numpy as np
 from normfed_common.algorithms.arms import FEDERATED, LOCAL, WITHOUT, trainings
 from normfed_common.metrics.base import Metric
 from normfed_common.metrics.catalogue import chosen
-from normfed_common.metrics.summary import EVERYBODY, Summary, add, difference_interval, t_interval
+from normfed_common.metrics.groups import EVERYBODY
+from normfed_common.metrics.summary import Summary, add, difference_interval, t_interval
 from normfed_common.models.combined.pipeline import draws_anything
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.bounds import BELOW_MINIMUM

@@ -17,7 +17,8 @@ from normfed_common.learning.setting import SUMS_ROUNDING
 from normfed_common.metrics import histograms
 from normfed_common.metrics.base import METRIC_ROUNDING, Metric
 from normfed_common.metrics.catalogue import BUILT_IN
-from normfed_common.metrics.summary import EVERYBODY, Summary
+from normfed_common.metrics.groups import EVERYBODY
+from normfed_common.metrics.summary import Summary
 from normfed_common.metrics.tissue import CLASSES
 from normfed_common.study.roles import ROLES
 from normfed_common.wire.answers import Answer, Described, Trained

@@ -30,6 +30,7 @@ REFUSALS = (  # beside those of the study
     SiteCode.SECURE_SUM_REFUSED,
     SiteCode.OUT_OF_RANGE,
     SiteCode.AUDIT_UNUSABLE,
+    SiteCode.HEAD_NOT_SIGNED,
     SiteCode.COHORT_NOT_LOOKED_AT,
 )
 

@@ -37,11 +37,12 @@ class Counters:
         """The last of a site."""
         return self._last.get(site)
 
-    def arrived(self, site: str, request: Message, reply: Message) -> None:
-        """An answer came in: it is written down, then what came with it is taken in."""
+    def arrived(self, site: str, request: Message, reply: Message) -> Message:
+        """An answer came in: it is written down, then what came with it is taken in; returns what it counts as."""
         if self._books is not None:
-            self._books.hear(site, request, reply)
+            reply = self._books.hear(site, request, reply)
         self.hear(site, reply)
+        return reply
 
     def hear(self, site: str, reply: Message) -> None:
         """Take in what came with an answer, unless more is known already."""

@@ -91,7 +91,7 @@ class Exchange(ABC):
                     for reply in list(self.grid.pull_messages([n for n, s in waiting.items() if s not in self._later])):
                         number = reply.metadata.reply_to_message_id
                         sender = waiting.pop(number)
-                        self._counters.arrived(sender, self.requests[sender], reply)
+                        reply = self._counters.arrived(sender, self.requests[sender], reply)
                         if _out_of_hours(reply) and self.postponed(sender):
                             waiting[number], self._later[sender] = sender, time.monotonic() + LATER_S
                         elif self.settle(sender, reply):

@@ -265,7 +265,7 @@ class Roster:
         for reply in list(self.grid.pull_messages(list(self._asked))):
             node = self._asked.pop(reply.metadata.reply_to_message_id)
             if (site := welcome.get(node)) is not None:
-                self.asker.counters.arrived(site, self._question(node), reply)
+                reply = self.asker.counters.arrived(site, self._question(node), reply)
             self._describe(node, reply, welcome)
 
     def _listen(self) -> None:

@@ -10,8 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
-
 from normfed_common.chain.kinds import Argument, Command
 from normfed_common.foundation.errors import UserError
 from normfed_common.foundation.files import write_text
@@ -23,6 +21,7 @@ from normfed_server.state.folder import ServerHome
 from normfed_server.state.operators import Operator, Role
 
 PROPOSED_DAYS = 7
+SHORTEST_ID = 8  # hex digits of a proposal that an operator must give
 
 NAME, KEY = "NORMFED_OPERATOR", "NORMFED_OPERATOR_KEY"  # environment variables
 
@@ -42,12 +41,26 @@ class Proposal(Frozen):
     by: str
     key: str
     signature: str
-    until: str = Field(description="UTC; nobody can approve it later")
 
     @property
     def id(self) -> str:
-        """Of what was signed, so that nobody approves something else."""
-        return hashlib.sha256(self.action.canonical()).hexdigest()[:12]
+        """Of what was signed, so that nobody approves something else: 128 bits."""
+        return hashlib.sha256(self.action.canonical()).hexdigest()[:32]
+
+    @property
+    def until(self) -> str:
+        """UTC; nobody can approve it later. It follows from the time that was signed."""
+        return _later(self.action.time).isoformat(timespec="seconds")
+
+    @property
+    def holds(self) -> bool:
+        """Whether it may be approved now; what is signed for later than now would hold for ever."""
+        proposed, now = datetime.fromisoformat(self.action.time), datetime.now(UTC)
+        return proposed <= now + actions.SKEW and now < _later(self.action.time)
+
+
+def _later(time: str) -> datetime:
+    return datetime.fromisoformat(time) + timedelta(days=PROPOSED_DAYS)
 
 
 def _enrol(home: ServerHome, said: Mapping[str, Argument]) -> None:
@@ -175,8 +188,7 @@ def do(home: ServerHome, who: Signer | None, command: str, arguments: Mapping[st
         raise UserError(f"server.yaml: second_person asks for two people to {command}, and {others[0]} is alone.")
     action = actions.make(home, command, arguments)
     signature = operators.sign(who.key, action.canonical())
-    until = (datetime.now(UTC) + timedelta(days=PROPOSED_DAYS)).isoformat(timespec="seconds")
-    made = Proposal(action=action, by=who.operator.name, key=who.operator.fingerprint, signature=signature, until=until)
+    made = Proposal(action=action, by=who.operator.name, key=who.operator.fingerprint, signature=signature)
     write_text(home.proposals / f"{made.id}.json", made.model_dump_json(indent=1) + "\n")
     actions.record(home, action, who.operator, signature, "proposed")
     return made
@@ -199,31 +211,39 @@ def pending(home: ServerHome) -> dict[str, Proposal]:
         If a proposal is damaged.
     """
     found = {}
-    now = datetime.now(UTC).isoformat(timespec="seconds")
     for path in sorted(home.proposals.glob("*.json")):
         try:
             proposal = Proposal.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValidationError) as error:
+            holds = proposal.holds
+        except (OSError, ValueError, TypeError) as error:
             raise UserError(f"{path}: damaged. Remove it; it has to be proposed again.") from error
-        if proposal.until <= now:
-            path.unlink(missing_ok=True)
-        else:
+        if holds:
             found[proposal.id] = proposal
+        else:
+            path.unlink(missing_ok=True)
     return found
 
 
 def proposed(home: ServerHome, which: str) -> Proposal:
     """One of those that wait.
 
+    Parameters
+    ----------
+    which
+        Its id, or a beginning of it that no other has.
+
     Raises
     ------
     UserError
-        If there is none with this id.
+        If there is none with this id, or more than one.
     """
     found = pending(home)
-    if which not in found:
+    meant = [one for one in found if len(which) >= SHORTEST_ID and one.startswith(which)]
+    if len(meant) > 1:
+        raise UserError(f"{which} may be {' or '.join(meant)}. Give all of the one that you mean.")
+    if not meant:
         raise UserError(f"Nothing waits under {which}. Waiting: {', '.join(found) or 'nothing'}. Proposals expire.")
-    return found[which]
+    return found[meant[0]]
 
 
 def approve(home: ServerHome, who: Signer | None, which: str, shown: Proposal | None = None) -> Proposal:
@@ -258,5 +278,5 @@ def approve(home: ServerHome, who: Signer | None, which: str, shown: Proposal | 
         said: dict[str, Argument] = {"proposal": proposal.id, "of": proposal.by, "carries out": proposal.action.command}
         with acting(home, who, "enrol", "approve", proposal.action.arguments | said):
             CARRIED_OUT[proposal.action.command](home, proposal.action.arguments)
-        (home.proposals / f"{which}.json").unlink(missing_ok=True)
+        (home.proposals / f"{proposal.id}.json").unlink(missing_ok=True)
     return proposal

@@ -20,7 +20,7 @@ from normfed_common.foundation.locks import exclusive
 from normfed_common.foundation.versions import PROTOCOL, installed_version
 from normfed_common.study.base import Frozen
 from normfed_common.study.data import SiteName
-from normfed_server.state.chain import record
+from normfed_server.state.chain import key_of, record
 from normfed_server.state.folder import ServerHome
 
 NODES = "nodes.json"  # what the SuperLink knows of the sites; written by whoever looks after it
@@ -73,6 +73,12 @@ def known(home: ServerHome, site: str) -> Member:
     return found[site]
 
 
+def accepted_key(home: ServerHome, site: str) -> str:
+    """The public key of a site that may take part now; empty of any other."""
+    member = members(home).get(site)
+    return member.key if member is not None and member.state == "accepted" else ""
+
+
 def enrol(home: ServerHome, site: str, again: bool = False, people: int | None = None, days: int | None = None) -> Path:
     """Invite a site; returns the path of the file to send.
 
@@ -117,6 +123,7 @@ def _invite(home: ServerHome, site: str) -> Path:
         ca_fingerprint=home.fingerprint(),
         bundle=bundle.digest(),
         version=installed_version(),
+        audit_key=key_of(home).line,
         protocol=PROTOCOL,
     )
     path: Path = home.enrolments / f"{site}.yaml"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +15,18 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, Metadata, MetricRecord, RecordDict
 
-from normfed_client.answering import departure
+from normfed_client.answering import departure, vocabulary
 from normfed_client.consent.approvals import Approvals, Decision
 from normfed_client.consent.making import manifest_of
 from normfed_client.consent.manifest import AtMost, Manifest, keep, kept
 from normfed_client.hospital.folder import Hospital, HospitalConfig
 from normfed_client.hospital.policy import ApprovalRule
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.foundation.errors import SiteCode, SiteError
+from normfed_common.foundation.errors import SiteCode, SiteError, UserError
+from normfed_common.foundation.versions import installed_version
+from normfed_common.study.config import StudyConfig
 from normfed_common.wire import messages, packing
-from normfed_common.wire.answers import Answer, Described, Figures, Summed, Trained
+from normfed_common.wire.answers import Answer, Described, Figures, Machine, Summed, Trained
 from normfed_common.wire.requests import Describe, FineTune, Measure, Request, Sums, TrainRound
 
 MINIMUM = attacker.MINIMUM
@@ -74,7 +79,7 @@ def honest(manifest: Manifest, request: Message) -> tuple[Answer, Arrays]:
         for row in leaving.rows
     }
     payloads = {"train.sums": Summed(), "train.round": Trained(loss=0.5, steps=3)}
-    told = payloads.get(header.task, Figures(groups=("all", "WMH", "MS")))
+    told = payloads.get(header.task, Figures(groups=("all", "MS", "WMH")))
     return Answer(site=SITE, subjects=MINIMUM, seconds=1.0, notes=manifest.notes[:1], payload=told), arrays
 
 
@@ -242,6 +247,99 @@ def test_nothing_leaves_beyond_the_rounds_and_models_that_are_declared(
     with pytest.raises(SiteError) as refused:
         sent(hospital, request_, messages.encode(Answer(site=SITE, payload=told), {}, packed=True))
     assert refused.value.code == SiteCode.UNDECLARED
+
+
+def figures(*groups: str) -> Answer:
+    return Answer(site=SITE, payload=Figures(groups=groups))
+
+
+def described(**changes: Any) -> Answer:
+    told = Machine(
+        normfed=installed_version(),
+        flwr=version("flwr"),
+        torch=version("torch"),
+        python=platform.python_version(),
+        study=STUDY.digest,
+        cores=2,
+        memory_gb=3.1,
+        disk_gb=40.2,
+        gpu="NVIDIA A100-SXM4-80GB",
+        power_w=150.0,
+    )
+    kinds = changes.pop("kinds", ("MS", "WMH"))
+    return Answer(site=SITE, payload=Described(counts={}, kinds=kinds, machine=told.model_copy(update=changes)))
+
+
+LABELLED = attacker.study(data={"modalities": ["T1w", "FLAIR"], "lesion_labels": ["MS", "WMH"]})
+
+
+@pytest.mark.parametrize(
+    ("study", "answer", "leaves"),
+    [
+        (STUDY, figures("all", "MS", "WMH"), True),
+        (STUDY, figures("all", "WMH", "MS"), False),  # an order is a message, too
+        (STUDY, figures("all", "MS", "MS"), False),
+        (STUDY, figures("MS"), False),
+        (STUDY, figures("all", *(f"kind-{number:02}" for number in range(21))), False),
+        (LABELLED, figures("all", "MS", "MS+WMH", "none"), True),
+        (LABELLED, figures("all", "sub-01-is-71"), False),
+        (STUDY, described(), True),
+        (LABELLED, described(study=LABELLED.digest, kinds=("MS+71",)), False),
+        (STUDY, described(study="sub-01"), False),
+        (STUDY, described(normfed="0.1.0+sub01"), False),
+        (STUDY, described(torch=version("torch").partition("+")[0] + "+sub01"), False),
+        (STUDY, described(python="3.71.1"), False),
+        (STUDY, described(protocol=71), False),
+        (STUDY, described(gpu="x" * 65), False),
+        (STUDY, described(memory_gb=3.1000071), False),
+        (STUDY, described(power_w=71.0), False),
+    ],
+)
+def test_words_that_leave_are_of_a_closed_vocabulary_or_bounded(
+    hospital: Hospital, study: StudyConfig, answer: Answer, leaves: bool
+) -> None:
+    told = vocabulary.strange(hospital, study, answer)
+    assert (told == "") is leaves
+    assert "71" not in told
+    assert "sub" not in told
+
+
+def in_the_padding(record: RecordDict) -> None:
+    """NumPy pads a header with blanks, of which a reader sees nothing."""
+    found = record.array_records["arrays"]
+    name = min(found)
+    first = found[name]
+    content = bytearray(first.data)
+    end = 10 + int.from_bytes(content[8:10], "little")
+    place = content.rindex(b"}", 0, end) + 1
+    content[place : place + 6] = b"\n \n  \n"
+    found[name] = Array(first.dtype, first.shape, first.stype, bytes(content))
+
+
+def test_nothing_is_hidden_in_the_padding_of_a_plain_array(hospital: Hospital, manifest: Manifest) -> None:
+    record = messages.encode(*honest(manifest, REQUESTS["sums"]))
+    sent(hospital, REQUESTS["sums"], record)
+    in_the_padding(record)
+    with pytest.raises(SiteError, match="UNDECLARED"):
+        sent(hospital, REQUESTS["sums"], record)
+
+
+def test_lists_of_studies_that_nobody_decided_on_are_bounded(
+    hospital: Hospital, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server asks for ever another seed of what a rule lets in; what a person decided on stays."""
+    monkeypatch.setattr("normfed_client.consent.manifest.MOST_UNDECIDED", 3)
+    other = Hospital(tmp_path, hospital.config)
+    approve(other, manifest)
+    keep(other, manifest)
+    for number in range(6):
+        path = keep(other, manifest.model_copy(update={"study_digest": f"{number:032x}"}))
+        os.utime(path, ns=(number, number))
+    left = sorted(path.stem for path in path.parent.glob("*.json"))
+    assert left == sorted([STUDY.digest, *(f"{number:032x}" for number in (3, 4, 5))])
+    monkeypatch.setattr("normfed_client.consent.manifest.LARGEST_BYTES", 1000)
+    with pytest.raises(UserError, match="at most 1,000 are kept"):
+        keep(other, manifest)
 
 
 def test_an_error_leaves_as_a_code_and_its_own_sentence(hospital: Hospital) -> None:

@@ -14,7 +14,7 @@ from scored_people import Everybody, people
 
 from normfed_client.evaluating.thresholds import Extremes, groups_told_of
 from normfed_client.hospital.site import Site
-from normfed_client.imaging.cohort import NO_LESION
+from normfed_client.imaging.labels import NO_LESION
 from normfed_common.metrics.tissue import CLASSES
 
 MINIMUM = 3

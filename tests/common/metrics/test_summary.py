@@ -15,8 +15,8 @@ from toy_metric import METRIC
 
 from normfed_common.foundation import seeds
 from normfed_common.metrics.catalogue import BUILT_IN
+from normfed_common.metrics.groups import EVERYBODY
 from normfed_common.metrics.summary import (
-    EVERYBODY,
     Summary,
     add,
     averaged,

@@ -9,7 +9,8 @@ import pytest
 from summaries import PER_SCAN
 
 from normfed_common.foundation.errors import WireError
-from normfed_common.metrics.summary import EVERYBODY, Summary, summarise
+from normfed_common.metrics.groups import EVERYBODY
+from normfed_common.metrics.summary import Summary, summarise
 from normfed_common.wire.evaluation import (
     COUNTS,
     CommonEdges,

@@ -13,7 +13,8 @@ from normfed_common.foundation import arrays as named
 from normfed_common.foundation.errors import StudyError
 from normfed_common.metrics.calibration import NormalVoxels
 from normfed_common.metrics.catalogue import BUILT_IN, chosen
-from normfed_common.metrics.summary import EVERYBODY, Summary, summarise
+from normfed_common.metrics.groups import EVERYBODY
+from normfed_common.metrics.summary import Summary, summarise
 from normfed_server.arms import evaluation
 from normfed_server.arms.calibration import Calibration, SiteCalibration
 from normfed_server.arms.evaluation import ArmResult

@@ -19,7 +19,8 @@ from normfed_common.learning.bounded import longest, of_size
 from normfed_common.learning.entries import build
 from normfed_common.metrics.base import Metric
 from normfed_common.metrics.catalogue import BUILT_IN
-from normfed_common.metrics.summary import EVERYBODY, summarise
+from normfed_common.metrics.groups import EVERYBODY
+from normfed_common.metrics.summary import summarise
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.catalogue import MODELS
 from normfed_common.models.mixture import Mixture, MixtureConfig

@@ -28,8 +28,7 @@ def named(home: ServerHome, tmp_path: Path) -> ServerHome:
 
 
 def doubts(home: ServerHome) -> list[str]:
-    everybody = operators.everybody(home)
-    return [actions.doubt(home, entry, everybody) for entry in actions.recorded(home)]
+    return [why for _, why in actions.judged(home)]
 
 
 def test_a_federation_without_operators_works_unsigned(home: ServerHome) -> None:
@@ -95,9 +94,9 @@ def test_no_edit_of_the_record_is_believed(
     assert doubts(named) == [""]
     everybody = [one.model_copy(update={"added": "2020"}) for one in operators.everybody(named)]
     monkeypatch.setattr(operators, "everybody", lambda _: tuple(everybody))
-    (entry,) = actions.recorded(named)
-    edited = type(entry).model_validate_json(edit(entry.model_dump_json()))
-    monkeypatch.setattr(actions, "recorded", lambda _: iter([edited]))
+    (record,) = actions.records(named)
+    edited = type(record.content).model_validate_json(edit(record.content.model_dump_json()))
+    monkeypatch.setattr(actions, "records", lambda _: iter([record.model_copy(update={"content": edited})]))
     (found,) = doubts(named)
     assert doubt in found
     with pytest.raises(UserError, match="1 actions are not what they say"):
@@ -119,8 +118,68 @@ def test_signatures_of_an_operator_who_left_still_hold_and_later_ones_do_not(nam
     assert bert is not None
     actions.record(alone, late, bert.operator, operators.sign(bert.key, late.canonical()))
     assert doubts(alone) == ["", "", "it was signed when the operator was none"]
+    early = late.model_copy(update={"time": bert.operator.added, "nonce": "1" * 32})  # who left says it was before
+    actions.record(alone, early, bert.operator, operators.sign(bert.key, early.canonical()))
+    assert doubts(alone)[3:] == ["it stands after the record that its operator was removed"]
     with pytest.raises(UserError, match=r"This key is or was that of bert"):
         operators.add(alone, "zoe", operators.read_public(tmp_path / "bert.pub"), ["run"])
+
+
+def test_an_unsigned_action_that_says_it_was_before_there_were_operators_is_not_believed(home: ServerHome) -> None:
+    """Who owns the folder writes it after an operator was named, with the time of a day before."""
+    folder = home.folder
+    key_of("anna", folder)
+    acting.do(home, None, "enrol", {"site": "a"})
+    said = {"name": "anna", "key": operators.read_public(folder / "anna.pub"), "roles": "enrol"}
+    acting.do(home, None, "operator add", said)
+    assert doubts(home) == ["", ""]  # when the first was named there was nobody to sign
+    for hours in (48, 0):
+        time = (datetime.now(UTC) - timedelta(hours=hours)).isoformat(timespec="seconds")
+        actions.record(home, actions.make(home, "enrol", {"site": "b"}).model_copy(update={"time": time}), None, "")
+    assert doubts(home)[2:] == ["nobody signed it, and there were operators"] * 2
+
+
+@pytest.mark.parametrize("hours", [-48, 2])
+def test_an_action_with_another_time_than_the_servers_clock_is_not_believed(home: ServerHome, hours: int) -> None:
+    time = (datetime.now(UTC) + timedelta(hours=hours)).isoformat(timespec="seconds")
+    actions.record(home, actions.make(home, "enrol", {"site": "b"}).model_copy(update={"time": time}), None, "")
+    assert "another time than the server's clock" in doubts(home)[0]
+
+
+def test_a_proposal_is_named_by_128_bits_or_a_beginning_that_no_other_has(
+    named: ServerHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admission.enrol(named, "a")
+    anna, bert = signer(named, "anna", tmp_path), signer(named, "bert", tmp_path)
+    proposal = acting.do(named, anna, "revoke", {"site": "a"})
+    assert proposal is not None
+    assert re.fullmatch("[0-9a-f]{32}", proposal.id)
+    with pytest.raises(UserError, match="Nothing waits under"):
+        acting.proposed(named, proposal.id[:7])
+    twin = proposal.id[:8] + 24 * ("0" if proposal.id[8] != "0" else "1")
+    with monkeypatch.context() as patch:
+        patch.setattr(acting, "pending", lambda _: {proposal.id: proposal, twin: proposal})
+        with pytest.raises(UserError, match=f"may be {proposal.id} or {twin}"):
+            acting.proposed(named, proposal.id[:8])
+    assert acting.approve(named, bert, proposal.id[:8]) == proposal
+    assert acting.pending(named) == {}
+
+
+def test_until_when_a_proposal_holds_follows_from_what_was_signed(
+    named: ServerHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who writes to the folder cannot make one hold longer, nor its proposer sign it for a later day."""
+    anna = signer(named, "anna", tmp_path)
+    make = actions.make
+    for days in (-8, 30):
+        time = (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="seconds")
+        monkeypatch.setattr(actions, "make", lambda *said, at=time: make(*said).model_copy(update={"time": at}))
+        proposal = acting.do(named, anna, "revoke", {"site": "a"})
+        assert proposal is not None
+        path = named.proposals / f"{proposal.id}.json"
+        assert "until" not in json.loads(path.read_text())
+        assert acting.pending(named) == {}
+        assert not path.exists()
 
 
 def test_a_second_person_accepts_what_the_first_proposed(named: ServerHome, tmp_path: Path) -> None:

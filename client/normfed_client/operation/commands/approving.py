@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from normfed_client.hospital.folder import DEFAULT, Hospital, open_hospital
 from normfed_client.operation.commands.showing import show
@@ -18,8 +18,6 @@ from normfed_common.wording.terminal_text import plain
 if TYPE_CHECKING:
     from normfed_client.consent.approvals import Verdict
     from normfed_common.study.config import StudyConfig
-
-SHOWN = 12  # hex digits of a digest
 
 Home = Annotated[Path, typer.Option("--home", help="The site's folder.", envvar="NORMFED_SITE_HOME")]
 Which = Annotated[str, typer.Argument(help="A study's file, or its digest as `normfed site asked` lists it.")]
@@ -42,11 +40,11 @@ def asked(home: Home = DEFAULT) -> None:
     if not found:
         console.print("No study was asked for yet.")
         return
-    table = Table("digest", "study", "asked", "how it stands", box=None, pad_edge=False)
+    table = Table(Column("digest", no_wrap=True), "study", "asked", "how it stands", box=None, pad_edge=False)
     for study in found:
         day = datetime.fromisoformat(study.at).astimezone().strftime("%d %b %Y %H:%M")
         how = standing(hospital, study.config(), date.today())
-        table.add_row(study.digest[:SHOWN], plain(study.name), day, plain(how))
+        table.add_row(study.digest, plain(study.name), day, plain(how))
     console.print(table)
     console.print(
         "\nLook at one: normfed site show DIGEST. Decide: normfed site approve DIGEST --by NAME, or refuse. "
@@ -103,7 +101,7 @@ def _decide(
     from normfed_client.consent.deciding import decide, standing
 
     decide(hospital, study, verdict, by, until, why)
-    text = f"{study.name} ({study.digest[:SHOWN]}) {standing(hospital, study, date.today())}."
+    text = f"{study.name} ({study.digest}) {standing(hospital, study, date.today())}."
     Console(highlight=False).print(plain(text), soft_wrap=True)
 
 

@@ -1,0 +1,3 @@
+"""The group of people that figures are always told of."""
+
+EVERYBODY = "all"
