@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from normfed_client.hospital import signed_lists
 from normfed_client.hospital.blocks import Member, too_small
 from normfed_client.hospital.people import PeopleSecret
 from normfed_common.foundation.errors import UserError
@@ -120,10 +121,11 @@ class Releases:
             return [members for _, members in _sets(database).values()]
 
     def serial(self) -> int:
-        """How many sets and cells there are: it only grows, so a copy from earlier is told by it."""
+        """How many sets, cells and signed lists there are: it only grows, so a copy from earlier is told by it."""
         with self._open() as database:
             sets: int = database.execute("SELECT COUNT(*) FROM releases").fetchone()[0]
-        return sets + sum(self.cells().values())
+            lists = signed_lists.count(database)
+        return sets + lists + sum(self.cells().values())
 
     def cells(self) -> dict[str, int]:
         """How many cells of statistics were ever told, by family of tables."""
