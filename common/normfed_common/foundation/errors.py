@@ -126,6 +126,7 @@ class SiteCode(IntEnum):
     REFUSED_BY_HOSPITAL = 251
     POLICY_REFUSED = 252
     OUT_OF_HOURS = 253
+    WITHDRAWN = 254
     UNDECLARED = 255
     AUDIT_UNUSABLE = 258
     COHORT_NOT_LOOKED_AT = 260
@@ -215,6 +216,7 @@ _SENTENCES = {
     SiteCode.POLICY_REFUSED: "the site's policy does not let in a model, a strategy or a transform of the study, or "
     "lets no figures leave; its own log says which",
     SiteCode.OUT_OF_HOURS: "it is outside the hours in which the site works; it answers later",
+    SiteCode.WITHDRAWN: "the hospital withdrew from this study for good, and erased what it kept of it",
     SiteCode.AUDIT_UNUSABLE: "the site's audit cannot be written, or is older than what the server knows of it, and "
     "nothing leaves of which there is no record; its own log says which",
     SiteCode.PROTOCOL_DIFFERS: "the site speaks another protocol than the server; the older one must be updated",
@@ -250,6 +252,7 @@ _OF_CONSENT = frozenset(
         SiteCode.REFUSED_BY_HOSPITAL,
         SiteCode.POLICY_REFUSED,
         SiteCode.OUT_OF_HOURS,
+        SiteCode.WITHDRAWN,
     }
 )
 

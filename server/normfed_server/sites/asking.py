@@ -263,6 +263,8 @@ _CONSENT = {
     SiteCode.AWAITS_APPROVAL: "Ask the hospital to look at it (there: normfed site asked, show, approve); the site "
     "joins the run once a person approved",
     SiteCode.REFUSED_BY_HOSPITAL: "Ask the hospital why; the site joins the run if a person there approves it later",
+    SiteCode.WITHDRAWN: "The run goes on without the site if enough others are there; of a model that was trained with "
+    "it make one without it in a new run",
     SiteCode.OUT_OF_HOURS: "The site is asked again by itself; a longer federation.patience_s waits for it",
 }
 

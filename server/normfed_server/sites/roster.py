@@ -320,8 +320,11 @@ class Roster:
         self.hearing.refused(site, code)
         if not code.of_consent:
             return
-        pause = min(2 * self._again[node][1], AGAIN_AT_MOST_S) if node in self._again else AGAIN_S
-        self._again[node] = time.monotonic() + pause, pause
+        if code is SiteCode.WITHDRAWN:  # for good: it is not asked again
+            self._again.pop(node, None)
+        else:
+            pause = min(2 * self._again[node][1], AGAIN_AT_MOST_S) if node in self._again else AGAIN_S
+            self._again[node] = time.monotonic() + pause, pause
         if before is not code:
             self.tell(site, f"{describe(code)}. {cure(code, self.letterhead.run, site)}")
 

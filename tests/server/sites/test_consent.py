@@ -75,7 +75,12 @@ def test_a_site_that_has_not_decided_is_waited_for_and_asked_again(study: StudyC
 
 @pytest.mark.parametrize(
     ("code", "patience_s"),
-    [(SiteCode.AWAITS_APPROVAL, 0.1), (SiteCode.REFUSED_BY_HOSPITAL, 60.0), (SiteCode.POLICY_REFUSED, 60.0)],
+    [
+        (SiteCode.AWAITS_APPROVAL, 0.1),
+        (SiteCode.REFUSED_BY_HOSPITAL, 60.0),
+        (SiteCode.POLICY_REFUSED, 60.0),
+        (SiteCode.WITHDRAWN, 60.0),
+    ],
 )
 def test_the_others_go_on_once_patience_is_over_or_at_once_without_who_refused(
     study: StudyConfig, code: SiteCode, patience_s: float
@@ -95,6 +100,14 @@ def test_too_few_that_let_a_study_in_stop_the_run_with_everybodys_reason(study: 
 def test_an_excused_site_is_not_waited_for(study: StudyConfig) -> None:
     found, _ = gathered(study, Consenting({"b": (SiteCode.AWAITS_APPROVAL, math.inf)}), 60.0, frozenset("b"))
     assert set(found.sites) == set("acd")
+
+
+def test_a_site_that_withdrew_from_the_study_is_not_asked_again(study: StudyConfig) -> None:
+    found, _ = gathered(study, Consenting({"b": (SiteCode.WITHDRAWN, math.inf)}), 60.0)
+    assert found._again == {}
+    found._refuse("b", 2, SiteCode.AWAITS_APPROVAL)
+    found._refuse("b", 2, SiteCode.WITHDRAWN)
+    assert found._again == {}
 
 
 def test_any_other_refusal_still_stops_the_run(study: StudyConfig) -> None:
