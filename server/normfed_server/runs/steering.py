@@ -9,6 +9,7 @@ from normfed_common.chain.kinds import Steered
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_json
 from normfed_common.foundation.locks import exclusive
+from normfed_common.study import withdrawn
 from normfed_server.state import admission
 from normfed_server.state.chain import record
 from normfed_server.state.folder import ServerHome
@@ -42,12 +43,14 @@ def resume(home: ServerHome, name: str) -> Entry:
     Raises
     ------
     RunError
-        If there is no such run.
+        If there is no such run, or another replaces it.
     """
     ledger = home.ledger
     entry = ledger.get(name)
     if entry.state in DONE:
         return entry
+    if made := withdrawn.read(home.runs / name).replaced_by:
+        raise RunError(f"{name}: is replaced by {made}, without who withdrew. Go on with that: give its name.")
     record(home, Steered(kind="run-resumed", run=name))
     for note in (OUTCOME, DEATHS):
         (home.runs / name / note).unlink(missing_ok=True)
