@@ -192,9 +192,11 @@ def export(
 
 def show_runs(home: Path, console: Console, only_open: bool) -> None:
     """A line per run."""
+    from normfed_server.runs import steering
     from normfed_server.state.ledger import State
 
-    entries = open_home(home).ledger.all()
+    opened = open_home(home)
+    entries = opened.ledger.all()
     entries = [entry for entry in entries if not only_open or entry.state is State.OPEN]
     if not entries:
         console.print("No run is open." if only_open else "No runs yet. Begin one: normfed server run STUDY.yaml")
@@ -203,6 +205,8 @@ def show_runs(home: Path, console: Console, only_open: bool) -> None:
     for entry in entries:
         console.print(f"{entry.name:<{width}}  {when(entry.created)}  [bold]{entry.state}[/]", soft_wrap=True)
         print_wrapped(console, entry.why, "    ")
+        for sentence in steering.withdrawal(opened.runs / entry.name):
+            print_wrapped(console, sentence, "    ")
 
 
 def _renew_report(home: ServerHome, name: str) -> None:

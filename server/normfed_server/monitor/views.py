@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.versions import PROTOCOL, installed_version
 from normfed_common.processes.supervision import read_services
-from normfed_common.study import withdrawn
 from normfed_server.events import kinds
 from normfed_server.events.kinds import Event, FitMachine, RoundDone
 from normfed_server.runs.folder import PRIVACY, REPORT
 from normfed_server.runs.following import Tail
+from normfed_server.runs.steering import withdrawal
 from normfed_server.runs.wording import worded
 from normfed_server.state import certificates
 from normfed_server.state.fleet_rows import fleet, shut_out_next
 from normfed_server.state.folder import ServerHome
 from normfed_server.state.ledger import Entry, State
-from normfed_server.state.notes import replaces
 
 SHOWN_RUNS, SHOWN_LINES, PACE_ROUNDS = 20, 12, 5
 FEDERATED = "federated"
@@ -64,18 +62,10 @@ class RunView:
             "missing": self.missing,
             "ends": self._ends() if entry.state is State.OPEN else None,
             "lines": list(self.lines),
-            "withdrawn": self._withdrawn(),
+            "withdrawn": withdrawal(self._folder),
             "report": (self._folder / REPORT).is_file(),
             "privacy": (self._folder / PRIVACY).is_file(),
         }
-
-    def _withdrawn(self) -> list[str]:
-        """Who withdrew, and which run replaces it or which it replaces, in sentences."""
-        try:
-            found, before = withdrawn.read(self._folder).sentences(), replaces(self._folder)
-        except RunError as error:
-            return [str(error)]
-        return found + ([f"In the place of {before.run}, without {', '.join(before.without)}."] if before else [])
 
     def _apply(self, event: Event) -> None:
         match event:

@@ -91,8 +91,7 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
         models=shown,
         strategy=ALGORITHMS[run.study.strategy["name"]],
         warnings=[
-            *withdrawn.read(run.folder).sentences(),
-            *influence.sentences(run.folder),
+            *_withdrawn(run.folder),
             *warnings(results, patients.attacks),
             *drowned(results),
         ],
@@ -140,6 +139,12 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
     write_text(path, page)
     write_privacy(run, results)
     return path
+
+
+def _withdrawn(folder: Path) -> list[str]:
+    """Who withdrew, and how much of the model is theirs; nothing where nobody did."""
+    said = withdrawn.read(folder).sentences(), influence.sentences(folder)
+    return [" ".join(sentences) for sentences in said if sentences]
 
 
 def _tells_losses(results: RunResults) -> bool:

@@ -14,7 +14,7 @@ from normfed_server.state import admission
 from normfed_server.state.chain import record
 from normfed_server.state.folder import ServerHome
 from normfed_server.state.ledger import DONE, Entry, State
-from normfed_server.state.notes import DEATHS, EXCUSED, OUTCOME
+from normfed_server.state.notes import DEATHS, EXCUSED, OUTCOME, replaces
 
 
 def stop(home: ServerHome, name: str) -> None:
@@ -66,6 +66,15 @@ def nothing_left(entry: Entry) -> str:
         f"{entry.name} is finished, and what is missing in it cannot be made up for by resuming. {entry.why} "
         "For a model with everybody, begin a new run once every site is connected: normfed server run STUDY.yaml"
     )
+
+
+def withdrawal(folder: Path) -> list[str]:
+    """Who withdrew from a run, what replaces it, and what it replaces, in sentences; or that a note is damaged."""
+    try:
+        found, before = withdrawn.read(folder).sentences(), replaces(folder)
+    except RunError as error:
+        return [str(error)]
+    return found + ([f"In the place of {before.run}, without {', '.join(before.without)}."] if before else [])
 
 
 def excuse(home: ServerHome, folder: Path, site: str) -> None:

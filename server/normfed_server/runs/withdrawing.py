@@ -77,7 +77,9 @@ def retrain(home: ServerHome, name: str, without: tuple[str, ...], why: str) -> 
     entry, folder = home.ledger.get(name), run_folder(home, name)
     noted = withdrawn.read(folder)
     if noted.replaced_by:
-        raise RunError(f"{name}: is replaced by {noted.replaced_by} already. Begin that one again: give its name.")
+        raise RunError(
+            f"{name}: is replaced already. Begin again what is in its place: normfed server retrain {noted.replaced_by}"
+        )
     people = took_part(folder)
     _check_sites(home, name, without, people)
     gone = {*without, *noted.whole}
@@ -128,7 +130,8 @@ def _check_rest(
     """Whether a model can be made of those that stay, and without telling more than the old run's did."""
     if not staying:
         raise UserError(
-            f"{name}: nobody is left, so there is no model without them. Mark it: normfed server mark {name}"
+            f"{name}: nobody is left, so there is no model without them. Mark it: "
+            f"normfed server mark {name} --withdrawn SITE"
         )
     least = max(study.federation.minimum_cohort, 1)
     train = [site for site in people if people[site] >= least or people[site] == -1]
@@ -137,7 +140,7 @@ def _check_rest(
     if len(left) < needed:
         raise UserError(
             f"{name}: of the sites that stay {len(left)} can train (federation.minimum_cohort: {least} people); "
-            f"{needed} must. Mark the run, and do not use its model: normfed server mark {name}"
+            f"{needed} must. Mark the run, and do not use its model: normfed server mark {name} --withdrawn SITE"
         )
     secure = study.privacy.secure_aggregation
     noise = study.privacy.epsilon is not None and study.privacy.unit == "patient"
@@ -147,8 +150,8 @@ def _check_rest(
         raise StudyError(
             f"{name}: its sums are secure, over {secure.minimum_sites} sites at least. The sums of both runs, one less "
             f"the other, are over {', '.join(sorted(few))} alone, so the other hospitals refuse. Mark it, and do not "
-            f"use its model: normfed server mark {name}. A new study whose privacy.epsilon gives every hospital noise "
-            "of its own can be trained without them."
+            f"use its model: normfed server mark {name} --withdrawn SITE. A new study whose privacy.epsilon "
+            "gives every hospital noise of its own can be trained without them."
         )
 
 

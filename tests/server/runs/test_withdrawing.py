@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from flwr.app import Message
 from members import begun, fingerprint_of
+from run_results import run_results
 
 from normfed_client.hospital.simulated import SITES_VARIABLE
 from normfed_common.foundation import arrays as named
@@ -24,7 +25,9 @@ from normfed_common.wire.messages import refusal, requests
 from normfed_common.wire.requests import Describe
 from normfed_server import deployment
 from normfed_server.coordinator import Coordinator
+from normfed_server.monitor.views import Views
 from normfed_server.results import influence, layout
+from normfed_server.results.exporting import export
 from normfed_server.runs import steering, withdrawing
 from normfed_server.sites.heads import Books
 from normfed_server.sites.letterhead import Letterhead
@@ -88,7 +91,7 @@ def test_a_run_is_begun_again_without_a_site_and_both_say_so(federation: tuple[S
     assert deployment.Asked(new, home)() == {"a": 1, "b": 2}
     assert home.ledger.get(made).state is State.OPEN
     assert home.ledger.get(name).state is (State.FINISHED if state is State.FINISHED else State.STOPPED)
-    with pytest.raises(RunError, match=f"is replaced by {made}"):
+    with pytest.raises(RunError, match=f"is replaced already.*retrain {made}"):
         withdrawing.retrain(home, name, ("b",), "")
 
 
@@ -268,3 +271,57 @@ def test_a_hospital_s_own_word_marks_the_runs_of_the_study_that_were_made_with_i
     assert {site: of.said_by for site, of in withdrawn.read(home.runs / name).sites.items()} == {"c": "site"}
     assert withdrawn.read(home.runs / other).sites == {}
     assert withdrawn.read(home.runs / without).sites == {}
+
+
+def test_who_withdrew_is_in_the_list_of_runs_the_monitor_and_the_export(
+    federation: tuple[ServerHome, str], tmp_path: Path
+) -> None:
+    home, name = federation
+    made = withdrawing.retrain(home, name, ("c",), "")
+    shown = {run["name"]: run["withdrawn"] for run in Views(home).state()["runs"]}
+    assert f"use {made}" in shown[name][-1]
+    assert shown[made] == [f"In the place of {name}, without c."]
+    named.save(home.runs / name / "model.safetensors", {"w": np.arange(3.0)})
+    layout.write(home.runs / name, run_results())
+    (home.runs / name / "report.html").write_text("")
+    exported = tmp_path / "out"
+    assert exported / withdrawn.WITHDRAWN in export(home.runs / name, exported)
+    assert withdrawn.read(exported).sentences() == shown[name]
+
+
+@pytest.mark.parametrize(
+    ("privacy", "bound"),
+    [
+        (None, "nothing bounds what is left"),
+        ({"unit": "patient"}, "Noise bounds what is left of each person: epsilon 3, delta 1e-05"),
+        ({"unit": "sample"}, "nothing bounds what is left"),
+        ({"unit": "site"}, "bounds what is left of a whole site: epsilon 3, delta 1e-05"),
+    ],
+)
+def test_a_site_s_part_is_counted_from_the_rounds_and_only_noise_bounds_it(
+    tmp_path: Path, privacy: dict[str, Any] | None, bound: str
+) -> None:
+    rounds = [
+        {"round": 1, "shares": {"a": 0.5, "c": 0.5}, "update_norms": {"a": 1.0, "c": 3.0}},
+        {"round": 2, "shares": {"a": 1.0}, "update_norms": {"a": 2.0}},
+    ]
+    spent = {"epsilon": 3.0, "sites": ["a", "c"], "mechanisms": []}
+    made = {"epsilon": 4.0, "delta": 1e-5, "models": {"federated": spent}, "total": 3.0, **(privacy or {})}
+    of = "sites" if privacy == {"unit": "site"} else "people"
+    claimed = {"people": None, "sites": None, "minimum_sites": None, "outside": []}
+    layout.write(tmp_path, run_results(rounds, privacy=None if privacy is None else claimed | {of: made}))
+    assert influence.sentences(tmp_path) == []
+    withdrawn.note(tmp_path, ("c",), "operator")
+    part, noise = influence.sentences(tmp_path)
+    # (0.5 * 3) of (0.5 * 1 + 0.5 * 3 + 1 * 2)
+    assert part.startswith(
+        "c was in 1 of 2 rounds, with 25% of the weight on average, 50% at most, and 38% of the length"
+    )
+    assert bound in noise
+
+
+def test_of_sums_a_site_s_part_is_its_people(tmp_path: Path) -> None:
+    people = [{"name": s, "train": n, "held_out": 0, "test": 0, "kinds": []} for s, n in (("a", 30), ("c", 10))]
+    layout.write(tmp_path, run_results(sites=people, trained=["a", "c"]))
+    withdrawn.note(tmp_path, ("c",), "site")
+    assert influence.sentences(tmp_path)[0] == "The model is made of sums over 40 people, 10 of them of c."
