@@ -131,8 +131,11 @@ def score(
 ) -> None:
     """Make anomaly maps of new scans with the model of a run, each on its scan's own grid, and list their clusters."""
     from normfed_client.evaluating.scoring import score_scans
+    from normfed_common.study.withdrawn import read as read_withdrawn
 
     console = Console(stderr=True)
+    for sentence in read_withdrawn(run).sentences():
+        console.print(f"[yellow]![/] {plain(sentence)}", highlight=False, soft_wrap=True)
     for done in score_scans(run, scans, out, device, site):
         share = f"{done.abnormal_share:.2%} of the brain abnormal"
         if done.clusters is None:

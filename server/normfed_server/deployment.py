@@ -16,13 +16,18 @@ from typing import Any
 
 import httpx
 import psutil
+from flwr.app import Message
 from flwr.serverapp import Grid
 
-from normfed_common.foundation.errors import NormfedError, RunError
+from normfed_common.foundation.errors import NormfedError, RunError, SiteCode
 from normfed_common.foundation.files import is_full, write_json
 from normfed_common.foundation.locks import exclusive
+from normfed_common.studies import study_of_run
+from normfed_common.study import withdrawn
+from normfed_common.wire.messages import error_code
 from normfed_server.coordinator import Coordinator
 from normfed_server.events.kinds import AskedAgain
+from normfed_server.runs.withdrawing import mark_withdrawn
 from normfed_server.sites.asking import Interrupted
 from normfed_server.sites.counters import KeptCounters
 from normfed_server.sites.delivery import Delivery
@@ -32,7 +37,7 @@ from normfed_server.state import admission
 from normfed_server.state.chain import chain_of
 from normfed_server.state.fleet import FleetNotes
 from normfed_server.state.folder import ServerHome, open_home, run_folder
-from normfed_server.state.notes import COORDINATOR, CRASH, EXCUSED, LOG, OPTIONS, OUTCOME
+from normfed_server.state.notes import COORDINATOR, CRASH, EXCUSED, LOG, OPTIONS, OUTCOME, replaces
 
 EXCUSED_S = 0.5  # between two looks at whom the operator excused
 CONCURRENT_ARMS = 16  # models trained at the same time: local models need one site each
@@ -60,6 +65,40 @@ def run(grid: Grid, name: str, flower_run: int, home_folder: Path) -> None:
             _note(folder, flower_run, error)
             raise
         write_json(folder / OUTCOME, {"state": "finished", "why": ""})
+
+
+class Asked:
+    """The nodes of those whom a run may ask: of a run that replaces another that one's sites, less who withdrew.
+
+    A note that cannot be read asks nobody (`RunError`).
+    """
+
+    def __init__(self, folder: Path, home: ServerHome) -> None:
+        self.folder, self.home = folder, home
+        self._only = replaces(folder)
+
+    def __call__(self) -> dict[str, int]:
+        """By site, as of now."""
+        gone = withdrawn.read(self.folder).whole
+        found = {site: node for site, node in admission.nodes(self.home).items() if site not in gone}
+        return found if self._only is None else {s: node for s, node in found.items() if s in self._only.sites}
+
+
+class MarkingCounters(KeptCounters):
+    """Those of all runs; a site's word that it withdrew marks the runs of the study that were made with it."""
+
+    def __init__(self, home: ServerHome, books: Books, study: str) -> None:
+        super().__init__(home.counters, books)
+        self._home, self._study = home, study
+        self._marked: set[str] = set()
+
+    def arrived(self, site: str, request: Message, reply: Message) -> None:
+        """See `Counters`."""
+        super().arrived(site, request, reply)
+        if reply.has_error() and error_code(reply) is SiteCode.WITHDRAWN and site not in self._marked:
+            self._marked.add(site)
+            for name in mark_withdrawn(self._home, self._study, site):
+                logger.warning("%s withdrew; %s is marked", site, name)
 
 
 class Excused:
@@ -104,11 +143,13 @@ def _myself(flower_run: int) -> dict[str, Any]:
 def _coordinate(grid: Grid, folder: Path, home: ServerHome) -> None:
     options = _read(folder / OPTIONS, {})
     hospitals = Admitted(
-        members=lambda: admission.nodes(home),
+        members=Asked(folder, home),
         excused=Excused(folder, home),
         enrolled=lambda: admission.enrolled(home),
         canary=bool(options.get("canary", True)),
-        counters=KeptCounters(home.counters, Books(chain_of(home), home.heads, partial(admission.accepted_key, home))),
+        counters=MarkingCounters(
+            home, Books(chain_of(home), home.heads, partial(admission.accepted_key, home)), study_of_run(folder).digest
+        ),
         hearing=FleetNotes(home, folder.name),
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Collection, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from attacker import offered
 from flwr.app import Message
 from secure_runs import SITES
 
+from normfed_client.answering import secure
 from normfed_client.answering.serving import call
 from normfed_client.hospital.config import CustodyConfig
 from normfed_client.hospital.simulated import SITES_VARIABLE
@@ -21,6 +24,7 @@ from normfed_common.foundation.errors import SiteCode
 from normfed_common.secure import parts
 from normfed_common.secure.adverts import Advert
 from normfed_common.secure.participation import Secrets, of_received
+from normfed_common.secure.thresholds import threshold
 from normfed_common.secure.unmasking import unmask
 from normfed_common.wire.answers import Answer
 from normfed_common.wire.messages import decode_answer, error_code, requests
@@ -46,6 +50,7 @@ class Liar:
     def __init__(
         self, folder: Path, data: Path, cache: Path, custody: Mapping[str, CustodyConfig], privacy: dict[str, Any]
     ) -> None:
+        self.name = folder.name
         self.study = secure_runs.small(privacy=privacy, model={"name": "atlas"})
         self.run = secure_runs.prepare(self.study, folder, data, cache / "scans", custody)
 
@@ -53,7 +58,7 @@ class Liar:
         """A site's reply."""
         model, strategy = self.study.model, self.study.strategy
         text = self.study.model_dump_json()
-        header = Request(study=text, run="run", arm=arm, model=model, strategy=strategy, payload=payload)
+        header = Request(study=text, run=self.name, arm=arm, model=model, strategy=strategy, payload=payload)
         return call(requests({site: NAMES.index(site) + 1}, header, arrays or {})[site])
 
     def told(self, site: str, payload: Payload, arrays: Arrays | None = None, arm: str = "federated") -> Any:
@@ -68,9 +73,33 @@ class Liar:
         assert not reply.has_error(), error_code(reply)
         return decode_answer(reply)
 
-    def adverts(self, step: SecureStep = STEP, arm: str = "federated") -> tuple[Advert, ...]:
-        """Of all sites."""
-        return tuple(self.told(site, MakeKeys(step=step), arm=arm).advert for site in NAMES)
+    def adverts(
+        self, step: SecureStep = STEP, arm: str = "federated", sites: Collection[str] = NAMES
+    ) -> tuple[Advert, ...]:
+        """Of these sites."""
+        return tuple(self.told(site, MakeKeys(step=step), arm=arm).advert for site in sites)
+
+    def total(self, sites: Collection[str]) -> Arrays:
+        """The sum over these sites, honestly asked for from the first key to the last share."""
+        adverts = self.adverts(sites=sites)
+        boxes = {site: self.told(site, ShareSecrets(step=STEP, adverts=adverts)).boxes for site in sites}
+        sent = []
+        for site in sites:
+            mine = {other: boxes[other][site] for other in sites if other != site}
+            masked = Sums(phase="moments", secure=Masking(attempt=0, boxes=mine))
+            sent.append(self.answer(site, masked, offered({}))[1])
+        signatures = self.signed({site: list(sites) for site in sites})
+        shares = {site: self.told(site, Unmask(step=STEP, signatures=signatures)).shares for site in sites}
+        total = np.sum([parts.flat(arrays, parts.SUMS_BITS) for arrays in sent], axis=0, dtype=np.uint64)
+        names, least = list(sites), threshold(len(sites), 1)
+        unmask(total, self.context(), adverts, names, names, shares, least, of_received(offered({}), ()))
+        return parts.shaped(total, parts.layout(sent[0]))
+
+    def context(self) -> str:
+        """Of the first attempt at the sums."""
+        text, model = self.study.model_dump_json(), self.study.model
+        asked = Request(study=text, run=self.name, arm="federated", model=model, payload=Describe())
+        return asked.context(STEP)
 
     def boxes(self, step: SecureStep = STEP) -> dict[str, dict[str, str]]:
         """Of all sites, honestly asked for."""
@@ -116,6 +145,9 @@ def liar(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Liar:
     identify()
+    for site in custody.values():  # what was signed in another test is of another run of the same study
+        with closing(sqlite3.connect(site.record)) as database, database:
+            database.execute("DROP TABLE IF EXISTS signed_lists")
     found = Liar(tmp_path / "run", data, cache, custody, privacy)
     monkeypatch.setenv(SITES_VARIABLE, str(found.run.sites_file))
     return found
@@ -229,13 +261,10 @@ def test_a_sum_with_a_site_that_was_sent_another_model_is_not_read_though_it_sig
     sent = [decode_answer(liar.masked(site, boxes, other if site == "f" else None))[1] for site in NAMES]
     signatures = liar.signed(dict.fromkeys(NAMES[:5], NAMES))
     shares = {site: liar.told(site, Unmask(step=STEP, signatures=signatures)).shares for site in NAMES[:5]}
-    context = Request(
-        study=liar.study.model_dump_json(), run="run", arm="federated", model=liar.study.model, payload=Describe()
-    ).context(STEP)
     people = []
     for model in ({}, other):
         total = np.sum([parts.flat(arrays, parts.SUMS_BITS) for arrays in sent], axis=0, dtype=np.uint64)
-        unmask(total, context, adverts, NAMES, NAMES, shares, 4, of_received(offered(model), ()))
+        unmask(total, liar.context(), adverts, NAMES, NAMES, shares, 4, of_received(offered(model), ()))
         people.append(int(parts.shaped(total, parts.layout(sent[0]))[parts.PEOPLE]))
     everybody = sum(advert.people for advert in adverts)
     assert people == [everybody] * 2 if not other else everybody not in people
@@ -284,3 +313,64 @@ def test_a_site_refuses_a_study_whose_distributed_noise_hides_nobody_whatever_le
     liar.study = liar.study.model_copy(update={"federation": liar.study.federation.model_copy(update=by_site)})
     boxes = liar.boxes()
     assert refused(liar.masked("a", boxes), SiteCode.STUDY_REFUSED)
+
+
+def next_run(
+    liar: Liar,
+    monkeypatch: pytest.MonkeyPatch,
+    data: Path,
+    cache: Path,
+    custody: Mapping[str, CustodyConfig],
+    **asked: Any,
+) -> Liar:
+    """The same study once more, in a run of its own, with other words where some are given."""
+    found = Liar(liar.run.folder.parent / "next", data, cache, custody, liar.study.privacy.model_dump())
+    found.study = found.study.model_copy(update=asked)
+    monkeypatch.setenv(SITES_VARIABLE, str(found.run.sites_file))
+    return found
+
+
+@pytest.mark.parametrize("words", [{}, {"name": "other", "seed": 99}], ids=["the same study", "in other words"])
+def test_a_site_is_not_told_by_a_run_with_it_and_a_run_without(
+    liar: Liar,
+    words: dict[str, Any],
+    data: Path,
+    cache: Path,
+    custody: dict[str, CustodyConfig],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The five that stay refuse, before they work and before they sign; and forget nothing with the run's folder."""
+    liar.total(NAMES)
+    again = next_run(liar, monkeypatch, data, cache, custody, **words)
+    five = NAMES[:5]
+    adverts = again.adverts(sites=five)
+    for site in five:
+        assert refused(again.ask(site, ShareSecrets(step=STEP, adverts=adverts)))
+    six = again.boxes()  # with everybody there it is the sum that is known already
+    for site in NAMES:
+        assert not again.masked(site, six).has_error()
+    for site in five:
+        assert refused(again.ask(site, SignSurvivors(step=STEP, survivors=tuple(five))))
+    assert again.signed(dict.fromkeys(NAMES, NAMES)).keys() == set(NAMES)
+
+
+def test_without_that_memory_the_difference_of_two_runs_is_the_site_s_own_sum(
+    liar: Liar, data: Path, cache: Path, custody: dict[str, CustodyConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the test above fails where the hospitals do not remember."""
+    monkeypatch.setattr(secure, "signed_lists", lambda job: None)
+    everybody = liar.total(NAMES)
+    others = next_run(liar, monkeypatch, data, cache, custody).total(NAMES[:5])
+    own = everybody[parts.PEOPLE] - others[parts.PEOPLE]
+    assert int(own) == liar.told("f", MakeKeys(step=STEP.model_copy(update={"attempt": 0}))).advert.people
+
+
+@pytest.mark.parametrize("privacy", [{"epsilon": 4.0, "secure_aggregation": True}], ids=["noise of each site"])
+def test_with_noise_in_every_part_a_run_without_a_site_is_answered(
+    liar: Liar, data: Path, cache: Path, custody: dict[str, CustodyConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    liar.sent()
+    liar.signed(dict.fromkeys(NAMES, NAMES))
+    again = next_run(liar, monkeypatch, data, cache, custody)
+    adverts = again.adverts(sites=NAMES[:5])
+    assert not again.ask("a", ShareSecrets(step=STEP, adverts=adverts)).has_error()

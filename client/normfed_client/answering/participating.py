@@ -1,4 +1,5 @@
-"""A site's part in the secure sum that a request belongs to: with which sites, under which terms, in whose name."""
+"""A site's part in the secure sum that a request belongs to: with which sites, under which terms, in whose name, and
+beside which sums of earlier runs."""
 
 from __future__ import annotations
 
@@ -8,7 +9,9 @@ from typing import Any
 
 from normfed_client.answering.job import Job
 from normfed_client.hospital.secure_sums import Kept
+from normfed_client.hospital.signed_lists import SignedLists
 from normfed_common.deployment.node_identity import NodeIdentity
+from normfed_common.foundation import digests
 from normfed_common.foundation.errors import SiteCode, SiteError, WireError
 from normfed_common.secure.adverts import Identity, Unsigned
 from normfed_common.secure.participation import Participation, Terms
@@ -86,6 +89,28 @@ def participation(job: Job[Any], kept: Kept) -> Participation:
     config = asked_for(job)
     terms = Terms(minimum_sites=config.minimum_sites, colluding=config.colluding_sites)
     return Participation.begin(kept.context, kept.advert, kept.secrets, kept.adverts, terms, identity_of(job))
+
+
+# What a site's part does not depend on, or hardly: another study under it is asked for the same part.
+_ONLY_WORDS = {"name", "description", "privacy", "comparisons", "evaluation", "postprocessing", "domain_shift"}
+_NOT_OF_SUMS = {"seed", "initial_model", "strategy", "federation", "model"}
+
+
+def what_is_summed(job: Job[Any]) -> str:
+    """A digest of what a site's part is made of, in whatever run: of sums neither the seed nor the strategy counts."""
+    step, asked = step_of(job), job.request
+    sums = step.of == "train.sums"
+    study = job.site.study.model_dump(mode="json", exclude=_ONLY_WORDS | (_NOT_OF_SUMS if sums else set()))
+    entries = [asked.model] if sums else [asked.model, asked.strategy, asked.repeat]
+    return digests.of_json([step.name, study, entries])
+
+
+def signed_lists(job: Job[Any]) -> SignedLists | None:
+    """What the hospital remembers of the lists that it signed; None where it need not, for noise hides each person in
+    every sum and every difference of sums, or one machine plays everybody."""
+    custody, privacy = job.config.custody, job.site.study.privacy
+    noisy = privacy.epsilon is not None and privacy.unit == "patient"
+    return None if custody is None or noisy else SignedLists(custody.record)
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from normfed_client.answering.participating import (
     identity_of,
     participation,
     refusing,
+    signed_lists,
+    what_is_summed,
 )
 from normfed_client.hospital.secure_sums import Kept
 from normfed_common.foundation.arrays import Arrays
@@ -59,8 +61,12 @@ def keys(job: Job[MakeKeys]) -> tuple[Answer, Arrays]:
 
 
 def shares(job: Job[ShareSecrets]) -> tuple[Answer, Arrays]:
-    """Shares of the secrets, for the sites whose keys came, once these are found to be their own."""
+    """Shares of the secrets, for the sites whose keys came, once these are found to be their own, and to be in no sum
+    that must not be: the hours of training come after."""
     begin, step, store = time.perf_counter(), job.payload.step, job.secure_sums
+    sites = [advert.site for advert in job.payload.adverts]
+    if (lists := signed_lists(job)) is not None:
+        lists.check(what_is_summed(job), sites, asked_for(job).minimum_sites)
     with store.alone(), refusing(job):
         kept = checked(job, store.read(step))
         if kept.adverts not in ((), job.payload.adverts):
@@ -84,6 +90,9 @@ def survivors(job: Job[SignSurvivors]) -> tuple[Answer, Arrays]:
                 raise _refused(step, "a list of survivors is signed in another attempt")
             part = participation(job, kept)
             agreed = part.transcript(kept.held.keys(), job.payload.survivors, kept.received)
+            if (lists := signed_lists(job)) is not None:
+                least = asked_for(job).minimum_sites
+                lists.sign(what_is_summed(job), agreed.survivors, least, job.request.run)
             signature = part.identity.sign(agreed.statement())
             kept = kept.model_copy(update={"survivors": agreed.survivors, "signature": signature})
             store.write(step, kept)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from normfed_client.hospital import signed_lists
 from normfed_client.hospital.blocks import Member, too_small
 from normfed_client.hospital.people import PeopleSecret
 from normfed_common.foundation.errors import UserError
@@ -142,10 +143,12 @@ class Releases:
             return _withdrawn(database)
 
     def serial(self) -> int:
-        """How many sets, cells and withdrawals there are: it only grows, so a copy from earlier is told by it."""
+        """How many sets, cells, signed lists and withdrawals there are: it only grows, so a copy from earlier is told by
+        it."""
         with self._open() as database:
             sets: int = database.execute("SELECT COUNT(*) FROM releases").fetchone()[0]
-        return sets + sum(self.cells().values()) + len(self.withdrawn())
+            lists = signed_lists.count(database)
+        return sets + lists + sum(self.cells().values()) + len(self.withdrawn())
 
     def cells(self) -> dict[str, int]:
         """How many cells of statistics were ever told, by family of tables."""

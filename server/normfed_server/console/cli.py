@@ -14,7 +14,17 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "The server": (life.init, life.start, life.status, auditing.audit),
     "Its certificate, its backups": (authority.renew, authority.move, keeping.backup, keeping.restore),
     "Sites": (sites.enrol, sites.accept, sites.people, sites.revoke, fleet.fleet),
-    "Runs": (runs.run, runs.follow, runs.runs, runs.stop, runs.resume, runs.excuse, runs.export),
+    "Runs": (
+        runs.run,
+        runs.follow,
+        runs.runs,
+        runs.stop,
+        runs.resume,
+        runs.excuse,
+        runs.retrain,
+        runs.mark,
+        runs.export,
+    ),
     "Operators": (operators.pending, operators.approve, operators.actions, operators.token),
 }
 for _panel, _commands in PANELS.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,6 +14,9 @@ from normfed_common.deployment.terminal import print_wrapped
 from normfed_common.wording.terminal_text import plain
 from normfed_server.console.options import As, AsJson, Home, Key, RunName, Site, signer
 from normfed_server.state.folder import DEFAULT, open_home, run_folder
+
+if TYPE_CHECKING:
+    from normfed_server.state.folder import ServerHome
 
 EXIT = {"finished": 0, "finished, partial": 3, "failed": 2, "stopped": 4}
 
@@ -114,6 +117,58 @@ def excuse(name: RunName, site: Site, home: Home = DEFAULT, operator: As = None,
     typer.echo(f"{name} may go on without {site}.")
 
 
+def retrain(
+    name: RunName,
+    without: Annotated[list[str], typer.Option(help="A site that withdrew. Repeatable.")],
+    home: Home = DEFAULT,
+    why: Annotated[str, typer.Option(help="Kept in both runs' folders.")] = "",
+    detach: Annotated[bool, typer.Option("--detach", help="Return without following the run.")] = False,
+    as_json: AsJson = False,
+    operator: As = None,
+    key: Key = None,
+) -> None:
+    """Train a run's study again with its sites but those that withdrew; the old run is marked, and stopped."""
+    from normfed_server.runs import withdrawing
+    from normfed_server.state.acting import acting
+
+    opened = open_home(home)
+    said: dict[str, Any] = {"run": name, "without": tuple(without), "why": why}
+    with acting(opened, signer(opened, operator, key), "run", "retrain", said):
+        made = withdrawing.retrain(opened, name, tuple(without), why)
+    _renew_report(opened, name)
+    if detach:
+        typer.echo(made)
+        return
+    _follow(home, made, as_json)
+
+
+def mark(
+    name: RunName,
+    withdrawn: Annotated[list[str], typer.Option(help="A site that withdrew. Repeatable.")],
+    home: Home = DEFAULT,
+    people: Annotated[bool, typer.Option("--people", help="Some of its people did, not the site.")] = False,
+    why: Annotated[str, typer.Option(help="Kept in the run's folder.")] = "",
+    operator: As = None,
+    key: Key = None,
+) -> None:
+    """Mark a run whose model was made with a site, or people, that withdrew; say how much of it is theirs."""
+    from normfed_server.results import influence
+    from normfed_server.runs import withdrawing
+    from normfed_server.state.acting import acting
+
+    opened = open_home(home)
+    said: dict[str, Any] = {"run": name, "withdrawn": tuple(withdrawn), "people": people, "why": why}
+    with acting(opened, signer(opened, operator, key), "run", "mark", said):
+        made = withdrawing.mark(opened, name, tuple(withdrawn), people, why)
+    _renew_report(opened, name)
+    console = Console(highlight=False)
+    for sentence in [*made.sentences(), *influence.sentences(run_folder(opened, name))]:
+        print_wrapped(console, sentence, "")
+    if not made.replaced_by and made.whole:
+        left_out = " ".join(f"--without {site}" for site in sorted(made.whole))
+        console.print(f"Make it again: normfed server retrain {name} {left_out}", soft_wrap=True)
+
+
 def export(
     name: RunName,
     home: Home = DEFAULT,
@@ -122,6 +177,7 @@ def export(
     key: Key = None,
 ) -> None:
     """Copy a finished run's model, figures, report, participation and checksums, to pass on."""
+    from normfed_common.study.withdrawn import read as read_withdrawn
     from normfed_server.results.exporting import export as export_run
     from normfed_server.state.acting import acting
 
@@ -130,13 +186,17 @@ def export(
         made = export_run(run_folder(opened, name), out)
     for path in made:
         typer.echo(path)
+    for sentence in read_withdrawn(run_folder(opened, name)).sentences():
+        typer.echo(sentence, err=True)
 
 
 def show_runs(home: Path, console: Console, only_open: bool) -> None:
     """A line per run."""
+    from normfed_server.runs import steering
     from normfed_server.state.ledger import State
 
-    entries = open_home(home).ledger.all()
+    opened = open_home(home)
+    entries = opened.ledger.all()
     entries = [entry for entry in entries if not only_open or entry.state is State.OPEN]
     if not entries:
         console.print("No run is open." if only_open else "No runs yet. Begin one: normfed server run STUDY.yaml")
@@ -145,6 +205,18 @@ def show_runs(home: Path, console: Console, only_open: bool) -> None:
     for entry in entries:
         console.print(f"{entry.name:<{width}}  {when(entry.created)}  [bold]{entry.state}[/]", soft_wrap=True)
         print_wrapped(console, entry.why, "    ")
+        for sentence in steering.withdrawal(opened.runs / entry.name):
+            print_wrapped(console, sentence, "    ")
+
+
+def _renew_report(home: ServerHome, name: str) -> None:
+    """Make a finished run's page again: it says who withdrew."""
+    from normfed_server.report.page import write_report  # plotly and more
+    from normfed_server.runs.folder import counts_only, reopen
+
+    run = reopen(home.runs / name)
+    if run.finished and not counts_only(run.folder):
+        write_report(run)
 
 
 def _follow(home: Path, name: str, as_json: bool) -> None:

@@ -44,6 +44,9 @@ class RoundFigures(Frozen):
     reasons: dict[str, str] = Field({}, description="why, for the sites that did not take part")
     share: float | None = Field(None, description="of the training people, how many are behind the next model")
     shares: dict[str, float] = Field({}, description="each used site's weight in the next model")
+    update_norms: dict[str, float] = Field(
+        {}, exclude_if=lambda of: not of, description="of each used update; of no site where none says a loss"
+    )
     site_seconds: dict[str, float] = Field({}, description="of each site's training, by its own clock")
     megabytes: Megabytes
     clusters: dict[str, int] | None = Field(None, exclude_if=is_none, description="each site's cluster, if any")

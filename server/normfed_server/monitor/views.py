@@ -11,6 +11,7 @@ from normfed_server.events import kinds
 from normfed_server.events.kinds import Event, FitMachine, RoundDone
 from normfed_server.runs.folder import PRIVACY, REPORT
 from normfed_server.runs.following import Tail
+from normfed_server.runs.steering import withdrawal
 from normfed_server.runs.wording import worded
 from normfed_server.state import certificates
 from normfed_server.state.fleet_rows import fleet, shut_out_next
@@ -61,6 +62,7 @@ class RunView:
             "missing": self.missing,
             "ends": self._ends() if entry.state is State.OPEN else None,
             "lines": list(self.lines),
+            "withdrawn": withdrawal(self._folder),
             "report": (self._folder / REPORT).is_file(),
             "privacy": (self._folder / PRIVACY).is_file(),
         }

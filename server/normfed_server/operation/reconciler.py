@@ -28,7 +28,7 @@ from normfed_server.state import admission
 from normfed_server.state.chain import record
 from normfed_server.state.folder import ServerHome
 from normfed_server.state.ledger import Entry, State
-from normfed_server.state.notes import COHORTS, OUTCOME, read
+from normfed_server.state.notes import COHORTS, OUTCOME, read, replaces
 from normfed_server.superlink import deaths
 from normfed_server.superlink.control import FINISHED, Control, key_bytes
 
@@ -192,6 +192,9 @@ class Reconciler:
             return
         try:
             (write_cohorts if counted else write_report)(reopen(folder))
+            before = None if counted else replaces(folder)
+            if before is not None and (self.home.runs / before.run / layout.FILE).exists():
+                write_report(reopen(self.home.runs / before.run))  # says what the withdrawal changed
         except Exception as error:  # noqa: BLE001  (the figures are there all the same)
             self.say(f"{entry.name}: no report. {type(error).__name__}: {error}")
         self._end(entry, State.PARTIAL if partial else State.FINISHED, partial or "")

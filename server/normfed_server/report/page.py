@@ -15,6 +15,7 @@ from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.foundation import plain_yaml
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_text
+from normfed_common.study import withdrawn
 from normfed_server.report import figures, participation, promises
 from normfed_server.report.drowned import drowned
 from normfed_server.report.findings import CONVERGED, main_models, sentences
@@ -32,7 +33,7 @@ from normfed_server.report.words import (
     trainings_spread,
     warnings,
 )
-from normfed_server.results import layout
+from normfed_server.results import influence, layout
 from normfed_server.results.layout import Figure, RunResults
 from normfed_server.runs.folder import REPORT, Run
 
@@ -89,7 +90,11 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
         results=results,
         models=shown,
         strategy=ALGORITHMS[run.study.strategy["name"]],
-        warnings=[*warnings(results, patients.attacks), *drowned(results)],
+        warnings=[
+            *_withdrawn(run.folder),
+            *warnings(results, patients.attacks),
+            *drowned(results),
+        ],
         notes=[*note_sentences(results), *adapted_sentences(run.study)],
         moments=results.intervals == "moments",
         league=results.league if len(results.league) > 1 else (),
@@ -134,6 +139,12 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
     write_text(path, page)
     write_privacy(run, results)
     return path
+
+
+def _withdrawn(folder: Path) -> list[str]:
+    """Who withdrew, and how much of the model is theirs; nothing where nobody did."""
+    said = withdrawn.read(folder).sentences(), influence.sentences(folder)
+    return [" ".join(sentences) for sentences in said if sentences]
 
 
 def _tells_losses(results: RunResults) -> bool:

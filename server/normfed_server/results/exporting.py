@@ -10,14 +10,15 @@ from normfed_common.foundation import arrays as named
 from normfed_common.foundation.errors import RunError, UserError
 from normfed_common.foundation.files import write_json, write_text
 from normfed_common.metrics import calibration
+from normfed_common.study.withdrawn import WITHDRAWN
 from normfed_server.results import audit
 from normfed_server.results.layout import FILE, read
 from normfed_server.runs.folder import PRIVACY, counts_only
-from normfed_server.state.notes import COHORTS, COHORTS_PAGE
+from normfed_server.state.notes import COHORTS, COHORTS_PAGE, REPLACES
 
 MODEL = "model.safetensors"
 FILES = (MODEL, FILE, "report.html", "study.yaml")
-NOT_OF_EVERY_RUN = (PRIVACY, audit.FILE, calibration.FILE)
+NOT_OF_EVERY_RUN = (PRIVACY, audit.FILE, calibration.FILE, WITHDRAWN, REPLACES)
 TOLD_OF_A_ROUND = {"round", "outcomes", "reasons", "share", "shares", "seconds", "site_seconds", "megabytes"}
 PARTICIPATION, SUMS = "participation.json", "SHA256SUMS"
 

@@ -6,7 +6,7 @@ from normfed_common.algorithms.sharing import check_study
 from normfed_common.chain.kinds import Steered
 from normfed_common.foundation import private
 from normfed_common.foundation.errors import StudyError, UserError
-from normfed_common.foundation.files import write_json
+from normfed_common.foundation.files import write_json, write_text
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import DataConfig
 from normfed_common.study.names import check_names
@@ -15,12 +15,17 @@ from normfed_server.sites.secure import check_enough
 from normfed_server.state import admission
 from normfed_server.state.chain import record
 from normfed_server.state.folder import ServerHome
-from normfed_server.state.notes import EXCUSED
+from normfed_server.state.notes import EXCUSED, REPLACES, Replaces
 from normfed_server.steps.catalogue import check_steps
 
 
 def begin(
-    home: ServerHome, study: StudyConfig, canary: bool, without: tuple[str, ...], statistics: bool = False
+    home: ServerHome,
+    study: StudyConfig,
+    canary: bool,
+    without: tuple[str, ...],
+    statistics: bool = False,
+    replaces: Replaces | None = None,
 ) -> str:
     """Make a run's folder and want it run; returns its name.
 
@@ -28,6 +33,8 @@ def begin(
     ----------
     statistics
         Whether it asks for the cohorts in figures only, and trains nothing.
+    replaces
+        The run that is made again; then only its sites are asked.
 
     Raises
     ------
@@ -37,6 +44,10 @@ def begin(
     accepted = [name for name, member in admission.members(home).items() if member.state == "accepted"]
     if not accepted:
         raise UserError("No site is accepted yet: normfed server enrol SITE, then normfed server accept SITE.pub")
+    if replaces is not None:
+        accepted = [site for site in accepted if site in replaces.sites]
+        if not accepted:
+            raise UserError(f"None of {', '.join(replaces.sites)} is accepted any more: nobody is left to train.")
     for site in without:
         admission.known(home, site)
     check_for_hospitals(study.data)
@@ -48,6 +59,8 @@ def begin(
     run = runs.begin(study, home.runs, {"canary": canary} | ({"statistics": True} if statistics else {}))
     private.make_folder(run.folder)
     write_json(run.folder / EXCUSED, sorted(without))
+    if replaces is not None:
+        write_text(run.folder / REPLACES, replaces.model_dump_json(indent=1) + "\n")
     record(home, Steered(kind="run-begun", run=run.folder.name, study=study.digest))
     ledger.add(run.folder.name)
     return run.folder.name

@@ -9,11 +9,12 @@ from normfed_common.chain.kinds import Steered
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_json
 from normfed_common.foundation.locks import exclusive
+from normfed_common.study import withdrawn
 from normfed_server.state import admission
 from normfed_server.state.chain import record
 from normfed_server.state.folder import ServerHome
 from normfed_server.state.ledger import DONE, Entry, State
-from normfed_server.state.notes import DEATHS, EXCUSED, OUTCOME
+from normfed_server.state.notes import DEATHS, EXCUSED, OUTCOME, replaces
 
 
 def stop(home: ServerHome, name: str) -> None:
@@ -42,12 +43,14 @@ def resume(home: ServerHome, name: str) -> Entry:
     Raises
     ------
     RunError
-        If there is no such run.
+        If there is no such run, or another replaces it.
     """
     ledger = home.ledger
     entry = ledger.get(name)
     if entry.state in DONE:
         return entry
+    if made := withdrawn.read(home.runs / name).replaced_by:
+        raise RunError(f"{name}: is replaced by {made}, without who withdrew. Go on with that: give its name.")
     record(home, Steered(kind="run-resumed", run=name))
     for note in (OUTCOME, DEATHS):
         (home.runs / name / note).unlink(missing_ok=True)
@@ -63,6 +66,15 @@ def nothing_left(entry: Entry) -> str:
         f"{entry.name} is finished, and what is missing in it cannot be made up for by resuming. {entry.why} "
         "For a model with everybody, begin a new run once every site is connected: normfed server run STUDY.yaml"
     )
+
+
+def withdrawal(folder: Path) -> list[str]:
+    """Who withdrew from a run, what replaces it, and what it replaces, in sentences; or that a note is damaged."""
+    try:
+        found, before = withdrawn.read(folder).sentences(), replaces(folder)
+    except RunError as error:
+        return [str(error)]
+    return found + ([f"In the place of {before.run}, without {', '.join(before.without)}."] if before else [])
 
 
 def excuse(home: ServerHome, folder: Path, site: str) -> None:

@@ -93,6 +93,7 @@ function run(r) {
   card.append(el("div", { class: "head" }, el("h3", {}, r.name), el("span", { class: "word " + tone }, r.state)));
   const pages = [[r.report, "report.html", "report"], [r.privacy, "privacy.html", "privacy of its patients"]].filter(([there]) => there);
   if (pages.length) card.append(el("p", {}, ...pages.flatMap(([, file, text], i) => [i ? " · " : "", el("a", { href: `runs/${encodeURIComponent(r.name)}/${file}` }, text)])));
+  for (const sentence of r.withdrawn) card.append(el("p", {}, el("span", { class: "look" }, sentence)));
   if (r.why) card.append(el("p", { class: tone }, r.why));
   const others = Object.entries(r.models).filter(([name]) => name !== "federated").map(([name, [done, all]]) => `${name} ${done}/${all}`);
   card.append(el("progress", { max: Math.max(1, r.rounds), value: r.round }));
