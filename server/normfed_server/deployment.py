@@ -92,13 +92,14 @@ class MarkingCounters(KeptCounters):
         self._home, self._study = home, study
         self._marked: set[str] = set()
 
-    def arrived(self, site: str, request: Message, reply: Message) -> None:
+    def arrived(self, site: str, request: Message, reply: Message) -> Message:
         """See `Counters`."""
-        super().arrived(site, request, reply)
+        reply = super().arrived(site, request, reply)
         if reply.has_error() and error_code(reply) is SiteCode.WITHDRAWN and site not in self._marked:
             self._marked.add(site)
             for name in mark_withdrawn(self._home, self._study, site):
                 logger.warning("%s withdrew; %s is marked", site, name)
+        return reply
 
 
 class Excused:

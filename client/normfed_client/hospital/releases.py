@@ -143,8 +143,7 @@ class Releases:
             return _withdrawn(database)
 
     def serial(self) -> int:
-        """How many sets, cells, signed lists and withdrawals there are: it only grows, so a copy from earlier is told by
-        it."""
+        """How many sets, cells, signed lists and withdrawals there are: it only grows, which tells an earlier copy."""
         with self._open() as database:
             sets: int = database.execute("SELECT COUNT(*) FROM releases").fetchone()[0]
             lists = signed_lists.count(database)
