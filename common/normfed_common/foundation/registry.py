@@ -160,14 +160,15 @@ class Registry(Generic[T]):
         point = self._point(name)
         return None if point is None or _is_ours(point) else plugin_of(point)
 
-    def _points(self) -> list[EntryPoint]:
-        """Those of distributions that are still there: a plug-in may be uninstalled while a process runs."""
+    def _points(self, name: str | None = None) -> list[EntryPoint]:
+        """All, or those of a name, of distributions that are still there: a plug-in may be uninstalled while a process
+        runs. Of others no metadata are read: that takes milliseconds each."""
         found = () if self.group is None else installed(self.group)
-        return [point for point in found if point.dist is None or point.dist.metadata["Name"] is not None]
+        return [point for point in found if name in (None, point.name) and _is_there(point)]
 
     def _point(self, name: str) -> EntryPoint | None:
         """The entry point that provides the name; None where the table has it."""
-        points = [point for point in self._points() if point.name == name]
+        points = self._points(name)
         admitted = [point for point in points if _is_admitted(point)]
         if name in self._entries and not admitted:
             return None  # the usual case, without reading any distribution's metadata
@@ -253,6 +254,10 @@ def plugin_of(point: EntryPoint) -> Plugin:
 @cache
 def _our_points() -> frozenset[tuple[str, str, str]]:
     return frozenset((point.group, point.name, point.value) for point in distribution(OURS).entry_points)
+
+
+def _is_there(point: EntryPoint) -> bool:
+    return point.dist is None or point.dist.metadata["Name"] is not None
 
 
 def _is_ours(point: EntryPoint) -> bool:
