@@ -28,7 +28,8 @@ from normfed_common.models.base import NormativeModel
 from normfed_common.privacy.distributed import NoiseShare
 from normfed_common.privacy.mechanisms import SampledGaussian
 from normfed_common.privacy.spending import spending
-from normfed_common.statistics.learner import ENTRY, CohortStatistics
+from normfed_common.statistics.learner import CohortStatistics
+from normfed_common.statistics.names import ENTRY
 from normfed_common.study.roles import ROLES, Role
 from normfed_common.wire.answers import Answer
 from normfed_common.wire.requests import Payload, Request, Sums, TrainRound

@@ -29,7 +29,8 @@ from normfed_common.foundation.versions import installed_version
 from normfed_common.learning.phase import Phase
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.combined.pipeline import TRANSFORM, assemble
-from normfed_common.statistics.learner import ARM, ENTRY, PHASE, CohortStatistics
+from normfed_common.statistics.learner import CohortStatistics
+from normfed_common.statistics.names import ARM, ENTRY, PHASE
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN, Compression
 from normfed_common.wire.answers import Answer, Told

@@ -36,16 +36,17 @@ def show(
     home: Home = DEFAULT,
 ) -> None:
     """Show what would leave this hospital for a study, and how the study stands here."""
-    from normfed_client.consent.deciding import find, obstacle, standing
+    from normfed_client.consent.deciding import find, obstacle
     from normfed_client.consent.dpia import assessment
     from normfed_client.consent.making import manifest_of
     from normfed_client.consent.sheet import page as sheet
     from normfed_client.consent.sheet import people_of
+    from normfed_client.consent.standing import standing_of
     from normfed_common.foundation.files import write_text
 
     hospital, console = open_hospital(home), Console(highlight=False)
     study = find(hospital, which)
-    manifest, stands = manifest_of(hospital, study), standing(hospital, study, date.today())
+    manifest, stands = manifest_of(hospital, study), standing_of(hospital, study, date.today()).words
     if dpia is not None:
         if dpia.exists():
             raise UserError(f"{dpia}: is there already, perhaps completed by hand. Name another file.")
