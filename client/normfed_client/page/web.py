@@ -110,7 +110,7 @@ class Site:
             return self._shown(digest, str(error), 422, fields)
         except SiteError as error:
             return self._shown(digest, error.detail or error.code.sentence, 422, fields)
-        return RedirectResponse(f"/studies/{digest}#how", 303)
+        return RedirectResponse(f"{self._session.base}/studies/{digest}#how", 303)
 
     def _sheet(self, request: Request) -> Response:
         hospital = self._views.hospital()
@@ -134,7 +134,9 @@ class Site:
         return StreamingResponse(_blocks(hospital), headers=headers, media_type="application/jsonl")
 
     def _page(self, name: str, values: dict[str, object], status: int = 200) -> Response:
-        text = self._templates.get_template(f"{name}.html.jinja").render(values | {"page": name})
+        text = self._templates.get_template(f"{name}.html.jinja").render(
+            values | {"page": name, "base": self._session.base}
+        )
         return HTMLResponse(text, status)
 
 
