@@ -111,7 +111,7 @@ def rounds(folder: Path, count: int) -> None:
     """Rounds of one site through its gate."""
     study = resolve(STUDY, "bench")
     data = study_data.ready(study, None, folder / "cache", 2, Silent())
-    rules = {"device": "cpu", "minimum_people": 4, "quality_gate": "off", "approve_by_rule": [{}]}
+    rules = {"device": "cpu", "minimum_people": 4, "quality_gate": "off"}
     federation = Rehearsal(folder / "federation", data, {SITE: (SITE,)}, settings=rules)
     home = federation.folder / SITE
     os.environ[HOME_VARIABLE] = str(home)

@@ -21,7 +21,7 @@ from flwr.app import Message, Metadata
 from normfed_client.answering import departure
 from normfed_client.consent.making import manifest_of
 from normfed_client.consent.manifest import AtMost, Manifest, keep
-from normfed_client.consent.stand_in import StandIns, setting_of
+from normfed_client.consent.stand_in import Fields, StandIns, setting_of
 from normfed_client.hospital.folder import Hospital, HospitalConfig
 from normfed_common.algorithms.arms import FEDERATED
 from normfed_common.foundation.units import MEGABYTE
@@ -56,7 +56,7 @@ def message(study: StudyConfig, manifest: Manifest, payload: Payload, told: Told
 def seconds_of_round(study: StudyConfig, people: int) -> float:
     """Of processor time of a round's batches, from one of them."""
     model = assemble(study.transforms, study.model, setting_of(study))
-    cohort = StandIns(study, people, 1)
+    cohort = StandIns(Fields(study), people, 1)
     phase = next(phase for phase in model.phases() if phase.kind == "averaged")
     for before in model.phases():
         if before.kind == "summed":

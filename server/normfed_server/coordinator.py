@@ -25,7 +25,7 @@ from normfed_common.learning.setting import Setting
 from normfed_common.metrics import calibration
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.combined.pipeline import assemble
-from normfed_common.statistics.learner import ARM
+from normfed_common.statistics.names import ARM
 from normfed_common.studies import DIGEST, load_study
 from normfed_common.study.config import StudyConfig
 from normfed_server.arms import canary, cohorts, evaluation, fitness

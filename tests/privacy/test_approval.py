@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from normfed_client.answering.guards import working
 from normfed_client.consent import approvals
 from normfed_client.hospital import site as hospital_site
 from normfed_client.operation.cli import site as commands
-from normfed_common.foundation.errors import SiteCode
+from normfed_common.foundation.errors import SiteCode, UserError
 from normfed_common.foundation.registry import Registry
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import error_code
@@ -46,6 +47,18 @@ def normfed(server: Server) -> Run:
         found = CliRunner().invoke(commands, [*words, "--home", str(server.folder)], catch_exceptions=False)
         assert found.exit_code == 0
         return " ".join(found.output.split())
+
+    return run
+
+
+@pytest.fixture
+def approve(server: Server, normfed: Run) -> Callable[..., str]:
+    """As a person does who copies the digest of the list that they read."""
+
+    def run(asked: StudyConfig, *words: str, which: str = "") -> str:
+        shown = normfed("show", which or asked.digest)
+        (manifest,) = re.findall(r"List ([0-9a-f]+)\.", shown)
+        return normfed("approve", which or asked.digest, "--by", "Dr. A", "--manifest", manifest, *words)
 
     return run
 
@@ -100,10 +113,10 @@ def test_a_study_that_nobody_decided_on_is_kept_for_people_to_see_and_nothing_el
 
 
 def test_who_approves_lets_it_run_and_who_changes_their_mind_stops_it_at_the_next_request(
-    server: Server, asked: StudyConfig, normfed: Run
+    server: Server, asked: StudyConfig, normfed: Run, approve: Run
 ) -> None:
     code(server, asked)
-    assert "was approved on" in normfed("approve", asked.digest, "--by", "Dr. A")
+    assert "was approved on" in approve(asked)
     assert code(server, asked) is None
     assert code(server, asked, "train.sums", arrays=offered({})) is None
     normfed("refuse", asked.digest, "--by", "Dr. B", "--why", "no contract")
@@ -114,15 +127,79 @@ def test_who_approves_lets_it_run_and_who_changes_their_mind_stops_it_at_the_nex
     normfed("reconsider", asked.digest, "--by", "Dr. A")
     rules(server, approve_by_rule=[{}])
     assert code(server, asked) is SiteCode.AWAITS_APPROVAL  # a person wants to look again, whatever rules say
-    normfed("approve", asked.digest, "--by", "Dr. A")
+    approve(asked)
     assert code(server, asked) is None
 
 
-def test_an_approval_is_of_one_study_as_it_is_under_the_rules_as_they_are(
+def test_a_study_that_is_started_again_waits_until_a_person_allows_another_run(
+    server: Server, asked: StudyConfig, normfed: Run, approve: Run
+) -> None:
+    sums = {"arrays": offered({})}
+    code(server, asked)
+    approve(asked)
+    assert code(server, asked, run="failed-before-it-learnt") is None  # who is there is told, and no run is used up
+    assert code(server, asked, "train.sums", **sums) is None
+    assert "for 1 run, of which 1 began; another needs an approval of its own" in normfed("asked")
+    for run in ("run-2", "run-3"):
+        assert code(server, asked, run=run) is SiteCode.AWAITS_APPROVAL
+        assert code(server, asked, "train.sums", run=run, **sums) is SiteCode.AWAITS_APPROVAL
+    assert "was for 1 run, which began (run-1); run-3 is one more" in log(server)
+    approve(asked)  # one more, as when it is trained again without a hospital that left
+    assert code(server, asked, "train.sums", run="run-2", **sums) is None
+    assert code(server, asked, "train.sums", **sums) is None  # the first goes on, and is none of it
+    assert code(server, asked, "train.sums", run="run-3", **sums) is SiteCode.AWAITS_APPROVAL
+    approve(asked, "--runs", "2")
+    assert [code(server, asked, "train.sums", run=f"run-{n}", **sums) for n in (3, 4, 5)] == [
+        None, None, SiteCode.AWAITS_APPROVAL
+    ]  # fmt: skip
+
+
+def test_a_rule_lets_in_as_many_runs_as_it_says_over_all_studies(server: Server, asked: StudyConfig) -> None:
+    """A server that changes the seed has another study, and no more runs."""
+    rules(server, approve_by_rule=[{"most_runs": 1}])
+    sums = {"arrays": offered({})}
+    other = study(model={"name": "atlas"}, comparisons={"baselines": []}, seed=8)
+    assert code(server, asked, "train.sums", **sums) is None
+    assert code(server, other, "train.sums", run="run-2", **sums) is SiteCode.AWAITS_APPROVAL
+    assert code(server, asked, "train.sums", **sums) is None
+    rules(server, approve_by_rule=[{"most_runs": 2}])
+    assert code(server, other, "train.sums", run="run-2", **sums) is None
+
+
+def test_whoever_approves_approves_the_list_that_they_read(
+    server: Server, asked: StudyConfig, normfed: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code(server, asked)
+    (read,) = re.findall(r"List ([0-9a-f]+)\.", normfed("show", asked.digest))
+    rules(server, minimum_people=5)  # somebody changes the rules after the officer read
+    for words, said in (
+        (("--manifest", read), "another list by now"),
+        ((), "Nothing says which list was read"),
+        (("--manifest", read[:8]), "no digest of a list"),
+    ):
+        found = CliRunner().invoke(
+            commands, ["approve", asked.digest, "--by", "A", *words, "--home", str(server.folder)]
+        )
+        assert isinstance(found.exception, UserError)
+        assert said in str(found.exception)
+    assert code(server, asked) is SiteCode.AWAITS_APPROVAL
+
+
+def test_decisions_that_are_deleted_do_not_let_in_by_rule_what_was_refused(
     server: Server, asked: StudyConfig, normfed: Run
 ) -> None:
     code(server, asked)
-    normfed("approve", asked.digest, "--by", "Dr. A")
+    normfed("refuse", asked.digest, "--by", "Dr. B")
+    rules(server, approve_by_rule=[{}])
+    (server.folder / approvals.FILE).unlink()
+    assert code(server, asked) is SiteCode.REFUSED_BY_HOSPITAL
+
+
+def test_an_approval_is_of_one_study_as_it_is_under_the_rules_as_they_are(
+    server: Server, asked: StudyConfig, normfed: Run, approve: Run
+) -> None:
+    code(server, asked)
+    approve(asked)
     assert code(server, study(model={"name": "atlas"}, seed=8)) is SiteCode.AWAITS_APPROVAL
     rules(server, minimum_people=5)
     assert code(server, asked) is SiteCode.AWAITS_APPROVAL
@@ -144,12 +221,12 @@ def log_of_run(server: Server) -> str:
 
 
 def test_a_study_sent_ahead_can_be_approved_before_the_run_begins(
-    server: Server, asked: StudyConfig, normfed: Run, tmp_path: Path
+    server: Server, asked: StudyConfig, normfed: Run, approve: Run, tmp_path: Path
 ) -> None:
     path = tmp_path / "ahead.yaml"
     path.write_text(yaml.safe_dump(asked.model_dump(mode="json", exclude={"description"})))
     until = date.today() + timedelta(days=30)
-    assert f"until {until}" in normfed("approve", str(path), "--by", "Dr. A", "--until", str(until))
+    assert f"until {until}" in approve(asked, "--until", str(until), which=str(path))
     assert code(server, asked) is None
     assert "was approved on" in normfed("show", asked.digest)
 
@@ -181,11 +258,11 @@ def test_a_rule_for_statistics_lets_numbers_out_and_nothing_learnt(server: Serve
     ],
 )
 def test_what_the_policy_never_lets_in_is_refused_whoever_approves(
-    server: Server, asked: StudyConfig, normfed: Run, values: dict[str, Any], task: str
+    server: Server, asked: StudyConfig, normfed: Run, approve: Run, values: dict[str, Any], task: str
 ) -> None:
     code(server, asked)
     rules(server, **values)
-    normfed("approve", asked.digest, "--by", "Dr. A")
+    approve(asked)
     assert code(server, asked, task) is SiteCode.POLICY_REFUSED
 
 

@@ -20,7 +20,7 @@ from normfed_client.hospital.folder import open_hospital
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode
 from normfed_common.learning.bounded import PEOPLE
-from normfed_common.statistics.learner import ARM, ENTRY, PHASE
+from normfed_common.statistics.names import ARM, ENTRY, PHASE
 from normfed_common.statistics.tables import tables
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN

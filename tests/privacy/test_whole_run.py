@@ -23,7 +23,7 @@ from normfed_client.consent.manifest import Row, keep, kept
 from normfed_client.hospital.folder import Hospital, open_hospital
 from normfed_common.foundation import digests, seeds
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.statistics.learner import ARM
+from normfed_common.statistics.names import ARM
 from normfed_common.statistics.tables import tables
 from normfed_common.wire import messages
 from normfed_common.wire.answers import Answer, Described, Figures

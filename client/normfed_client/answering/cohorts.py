@@ -44,7 +44,7 @@ def statistics(job: Job[Sums]) -> tuple[Answer, Arrays]:
         if cases:
             job.release(kind, cases)
     assert isinstance(learner, CohortStatistics)
-    mechanism = job.mechanism(learner)
+    mechanism = job.mechanism(learner.phases())
     if mechanism is not None:
         bounded = learner.bounded(job.payload.phase)
 

@@ -12,21 +12,24 @@ the hospital's minimum of people. Of one that was refused, or taken back, while 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import date
 
 from flwr.app import Message
 
 from normfed_client.answering import vocabulary
 from normfed_client.consent.approvals import Approvals
-from normfed_client.consent.manifest import AtMost, Leaving, Manifest, Row, kept
-from normfed_client.consent.policy import rule_for, study_of_request
+from normfed_client.consent.manifest import AtMost, Leaving, Manifest, Row
+from normfed_client.consent.policy import study_of_request
+from normfed_client.consent.standing import standing_of
 from normfed_client.hospital.folder import Hospital
 from normfed_common.foundation import digests
 from normfed_common.foundation.errors import SiteCode, SiteError, UserError, WireError
+from normfed_common.statistics.names import ENTRY
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire import messages
 from normfed_common.wire.answers import Answer, Described
 from normfed_common.wire.inspection import Seen, inspected
-from normfed_common.wire.requests import Canary, Request, ScorePeople, Sums, TrainRound
+from normfed_common.wire.requests import Canary, Describe, Request, ScorePeople, Sums, TrainRound
 from normfed_common.wire.secure import KeysMade, OfStep, SecureStep
 
 
@@ -45,7 +48,7 @@ def check(hospital: Hospital, request: Message, reply: Message) -> None:
         asked = messages.asked(request)
         answer, arrays = inspected(reply)
         study = study_of_request(asked.study)
-        manifest = _let_in(hospital, study)
+        manifest = _let_in(hospital, asked, study)
     except SiteError as error:
         raise _undeclared(error.detail) from error
     except (WireError, UserError, ValueError, RecursionError) as error:
@@ -87,23 +90,24 @@ def declared(manifest: Manifest, asked: Request) -> Leaving:
     return found[0]
 
 
-def _let_in(hospital: Hospital, study: StudyConfig) -> Manifest | None:
-    """What a study is held to: the very list that a person approved; or what is kept, where a rule lets it in.
+def _let_in(hospital: Hospital, asked: Request, study: StudyConfig) -> Manifest | None:
+    """What an answer is held to: the very list that a person approved; or what is kept, where a rule lets the study in.
+    Its run is counted here, with the first answer that is about more than who is there.
 
     Raises
     ------
     UserError
-        If it is not let in now, or the list is another, or is not there any more.
+        If the study is not let in now, or for no more runs, or the list is another, or is not there any more.
     """
-    manifest, decision = kept(hospital, study.digest), Approvals(hospital.folder).decision(study.digest)
-    if decision is not None and decision.verdict != "approved":
-        raise UserError(f"study {study.digest}: {decision.verdict} on {decision.day} by {decision.by}")
-    if decision is not None and manifest is not None and manifest.digest == decision.manifest:
-        return manifest
-    rule = rule_for(hospital.config, study) or rule_for(hospital.config, study, statistics=True)
-    if rule is None or (rule.manifest and manifest is None) or (decision is not None and decision.manifest):
+    describes = isinstance(asked.payload, Describe)
+    found = standing_of(hospital, study, date.today(), asked.model == ENTRY or describes, asked.run)
+    if not found.let_in:
+        raise UserError(f"study {study.digest} {found.words}")
+    if found.manifest is None and (found.rule is None or found.rule.manifest):
         raise UserError(f"study {study.digest}: there is no list of what may leave that was approved")
-    return manifest if rule.manifest else None
+    if found.count is not None and not describes:
+        Approvals(hospital.folder).begin(study.digest, asked.run, found.count.under, found.count.most)
+    return found.manifest
 
 
 def _is_so(one: Leaving, asked: Request) -> bool:

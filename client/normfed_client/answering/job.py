@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.origin import content, noise_key
 from normfed_client.hospital.outbox import NO_PART, Outbox
+from normfed_client.hospital.outline import Outline, outline_of
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.releases import Kind
 from normfed_client.hospital.rules import ONLY_REFUSE
@@ -22,11 +23,13 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.foundation.files import inside
 from normfed_common.learning.learner import Learner
+from normfed_common.learning.phase import Phase
 from normfed_common.models.base import NormativeModel
 from normfed_common.privacy.distributed import NoiseShare
 from normfed_common.privacy.mechanisms import SampledGaussian
 from normfed_common.privacy.spending import spending
-from normfed_common.statistics.learner import ENTRY, CohortStatistics
+from normfed_common.statistics.learner import CohortStatistics
+from normfed_common.statistics.names import ENTRY
 from normfed_common.study.roles import ROLES, Role
 from normfed_common.wire.answers import Answer
 from normfed_common.wire.requests import Payload, Request, Sums, TrainRound
@@ -93,6 +96,23 @@ class Job(Generic[P]):
         """What the request's sums are for: the statistics of cohorts, or the request's model."""
         return CohortStatistics(self.site.study, self.site.setting) if self.of_cohorts else self.model()
 
+    @property
+    def outline(self) -> Outline:
+        """What of the request's model does not change with its weights.
+
+        Raises
+        ------
+        SiteError
+            If it is about none.
+        """
+        self._check_model()
+        return outline_of(self.site, self.request.model, self.request.strategy)
+
+    @property
+    def phases(self) -> Sequence[Phase]:
+        """Of the learner that the request is about."""
+        return self.learner().phases() if self.of_cohorts else self.outline.phases
+
     def model(self) -> NormativeModel:
         """The request's model with its first weights, made anew.
 
@@ -101,9 +121,12 @@ class Job(Generic[P]):
         SiteError
             If it is about none.
         """
+        self._check_model()
+        return self.site.model(self.request.model, self.seed)
+
+    def _check_model(self) -> None:
         if self.of_cohorts:
             raise SiteError(SiteCode.BAD_REQUEST, f"{self.request.task}: statistics of cohorts are sums, and no model")
-        return self.site.model(self.request.model, self.seed)
 
     @cached_property
     def people(self) -> list[tuple[Role, list[Case]]]:
@@ -183,7 +206,7 @@ class Job(Generic[P]):
         payload, study = self.payload, self.site.study
         if not isinstance(payload, Sums | TrainRound) or payload.secure is None or study.privacy.noise_sites == 1:
             return None
-        mechanism = self.mechanism(self.learner())
+        mechanism = self.mechanism(self.phases)
         return None if mechanism is None else NoiseShare.of(mechanism)
 
     @cached_property
@@ -218,15 +241,15 @@ class Job(Generic[P]):
         if self.checkpoints is not None:
             self.checkpoints.clear()
 
-    def mechanism(self, model: Learner) -> SampledGaussian | None:
+    def mechanism(self, phases: Sequence[Phase]) -> SampledGaussian | None:
         """By which what is learnt of people leaves with the answer; None where it leaves without noise.
 
         Raises
         ------
         SiteError
-            If the model has no such training or sums.
+            If a model with these phases has no such training or sums.
         """
-        spent = spending(self.site.study, model.phases())
+        spent = spending(self.site.study, phases)
         if spent is None:
             return None
         found = spent.sums if isinstance(self.payload, Sums) else spent.round

@@ -125,7 +125,7 @@ def _refused(step: SecureStep, why: str) -> SiteError:
 
 def _check(job: Job[MakeKeys], step: SecureStep) -> None:
     """Whether the model has such a round, or such sums so often."""
-    phases, rounds = job.learner().phases(), job.site.study.federation.rounds
+    phases, rounds = job.phases, job.site.study.federation.rounds
     if step.of == "train.round":
         there = not step.phase and 1 <= step.turn <= averaged_rounds(phases, rounds)
     else:

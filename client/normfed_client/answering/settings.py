@@ -53,7 +53,7 @@ def rule_of(job: Job[Any], model: NormativeModel, personal: frozenset[str]) -> G
     StudyError
         If people cannot be protected in this training.
     """
-    privacy, mechanism = job.site.study.privacy, job.mechanism(model)
+    privacy, mechanism = job.site.study.privacy, job.mechanism(model.phases())
     if mechanism is None:
         return Plain()
     check_training(model, job.request.model["name"], personal, privacy, job.request.strategy)

@@ -247,7 +247,7 @@ def sums(job: Job[Sums]) -> tuple[Answer, Arrays]:
     model.load(received)
     again = (job.payload.iteration,) if job.payload.iteration else ()
     names = ("sums", site.config.name, phase, *again)
-    mechanism = job.mechanism(model)
+    mechanism = job.mechanism(model.phases())
     notes: tuple[str, ...] = ()
     if mechanism is not None:
         noise, seed = SecretNoise(job.noise_key("sums")), seeds.derive(job.seed, *names)

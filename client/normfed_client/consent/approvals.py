@@ -1,7 +1,8 @@
 """Nothing runs until a person said so: what people at a hospital decided of each study that was asked for.
 
 Decisions are only ever added. The file is written anew as a whole, with a digest of all of them: one that is damaged,
-or that others may read or write, approves nothing.
+or that others may read or write, approves nothing. One that is missing is made again from the audit, which has every
+decision too: what was refused stays refused, and what was approved waits for a person again.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import json
 import stat
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 from pydantic import Field, ValidationError
 
 from normfed_client.consent.asked import DIGEST, AskedStudies, AskedStudy
+from normfed_common.chain.files import Chain
+from normfed_common.chain.kinds import Decided, StudyWithdrawn
 from normfed_common.foundation import digests
 from normfed_common.foundation.errors import UserError
 from normfed_common.foundation.files import atomic
@@ -23,8 +26,8 @@ from normfed_common.foundation.locks import exclusive
 from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig, StudyName
 
-MOST_WAITING = 50
-FILE, LOCK = "decisions.json", "decisions.lock"
+MOST_WAITING, MOST_RUNS = 50, 1000
+FILE, LOCK, AUDIT = "decisions.json", "decisions.lock", "audit.jsonl"
 Verdict = Literal["approved", "refused", "taken back"]
 
 
@@ -46,6 +49,8 @@ class Decision(Frozen):
         UTC, ISO 8601.
     until
         The last day on which an approval holds, by the hospital's clock.
+    runs
+        How many runs an approval is for that begin after it; one that began before, or is resumed, is none of them.
     """
 
     study: str = Field(pattern=DIGEST)
@@ -57,22 +62,20 @@ class Decision(Frozen):
     at: str
     until: date | None = None
     why: str = Field("", max_length=1000)
+    runs: int = Field(1, ge=1, le=MOST_RUNS)
 
-    def lapsed(self, rules: str, today: date, manifest: str = "") -> str:
-        """Why an approval holds no more; nothing while it does.
-
-        Parameters
-        ----------
-        rules, manifest
-            As they are now; an approval that was given without a manifest is held against the rules alone.
-        """
+    def lapsed(self, rules: str, today: date) -> str:
+        """Why an approval holds no more under the rules as they are now; nothing while it does."""
         if self.until is not None and today > self.until:
             return f"the approval of {self.by} was until {self.until}"
         if self.rules != rules:
             return f"rules of site.yaml that change what leaves were changed since {self.by} approved on {self.day}"
-        if self.manifest and manifest and self.manifest != manifest:
-            return f"what would leave is not what {self.by} saw and approved on {self.day}"
         return ""
+
+    @property
+    def withdrawal(self) -> str:
+        """When the hospital withdrew from the study, in words; empty where this is another decision."""
+        return f"this hospital withdrew on {self.day} ({self.by})" if self.verdict == "withdrawn" else ""
 
     @property
     def day(self) -> str:
@@ -80,15 +83,45 @@ class Decision(Frozen):
         return self.at[:10]
 
 
-class Decisions(Frozen):
-    """The file."""
+class Begun(Frozen):
+    """A run of a study that began here.
+
+    Parameters
+    ----------
+    under
+        What let it in and counts it: an approval's place among all decisions, or the digest of a rule.
+    """
+
+    study: str = Field(pattern=DIGEST)
+    run: str = Field(min_length=1, max_length=200)
+    under: str = Field(max_length=64)
+
+
+class Record(Frozen):
+    """The file: every decision, and the runs that began under them."""
 
     decisions: tuple[Decision, ...] = ()
+    begun: tuple[Begun, ...] = ()
     digest: str = ""
 
     def content(self) -> str:
-        """What `digest` is of all decisions."""
-        return digests.of_json([decision.model_dump(mode="json") for decision in self.decisions])
+        """What `digest` is of all the rest; what an earlier version did not write is left out where it says nothing."""
+        written = self.model_dump(mode="json", exclude={"digest"})
+        decisions = [{k: v for k, v in one.items() if (k, v) != ("runs", 1)} for one in written["decisions"]]
+        return digests.of_json([decisions, written["begun"]] if self.begun else decisions)
+
+    def last(self, study: str) -> tuple[int, Decision | None]:
+        """The last decision about a study, by its digest, and its place; None where nobody decided."""
+        places = [place for place, found in enumerate(self.decisions) if found.study == study]
+        return (places[-1], self.decisions[places[-1]]) if places else (-1, None)
+
+    def under(self, what: str) -> list[Begun]:
+        """Runs that are counted under an approval, or a rule."""
+        return [one for one in self.begun if one.under == what]
+
+    def has_begun(self, study: str, run: str) -> bool:
+        """Whether a run of a study is counted already."""
+        return any((one.study, one.run) == (study, run) for one in self.begun)
 
 
 class Approvals:
@@ -122,27 +155,39 @@ class Approvals:
             return f"{len(waiting)} studies wait already; refuse those that nobody knows of"
         return "" if self.studies.keep(study, run) else "it is too large to be shown"
 
-    def decisions(self) -> tuple[Decision, ...]:
-        """All of them, the first first.
+    def record(self) -> Record:
+        """All that was decided, and which runs began; the first first.
 
         Raises
         ------
         UserError
-            If the file is damaged, or not its owner's alone.
+            If the file is damaged, or not its owner's alone; or if it is missing, and the audit cannot be read either.
         """
-        path = self.folder / FILE
-        try:
-            text = path.read_text(encoding="utf-8")
-            if stat.S_IMODE(path.stat().st_mode) & 0o077:
-                raise UserError(f"{path}: not only its owner may read or write it, so that nothing is approved.")
-            found = Decisions.model_validate_json(text)
-        except FileNotFoundError:
-            return ()
-        except (OSError, ValidationError, UnicodeDecodeError) as error:
-            raise _damaged(path, " ".join(str(error).split())[:200]) from error
-        if found.digest != found.content():
-            raise _damaged(path, "its digest differs")
-        return found.decisions
+        if not (self.folder / FILE).exists():
+            with exclusive(self.folder / LOCK):
+                if not (self.folder / FILE).exists():
+                    self._write(_of_audit(self.folder, self.studies))
+        return self._read()
+
+    def decisions(self) -> tuple[Decision, ...]:
+        """Every decision, the first first; raises as `record`."""
+        return self.record().decisions
+
+    def begin(self, study: str, run: str, under: str, most: int) -> None:
+        """A run of a study leaves its first answer: it is counted, once.
+
+        Raises
+        ------
+        UserError
+            If there are as many under this approval or rule; and as `record`.
+        """
+        if self.record().has_begun(study, run):
+            return
+        with exclusive(self.folder / LOCK):
+            found = self._read()
+            if len(found.under(under)) >= most:
+                raise UserError(f"{run}: {most} runs began under what lets study {study} in, and it is for no more.")
+            self._write(found.model_copy(update={"begun": (*found.begun, Begun(study=study, run=run, under=under))}))
 
     def of(self, study: str) -> tuple[Decision, ...]:
         """All about a study, by its digest, the first first.
@@ -172,12 +217,29 @@ class Approvals:
         UserError
             See `decisions`; then nothing is written.
         """
+        self.record()
         with exclusive(self.folder / LOCK):
-            found = Decisions(decisions=(*self.decisions(), decision))
-            found = found.model_copy(update={"digest": found.content()})
-            with atomic(self.folder / FILE) as temporary:
-                temporary.chmod(0o600)
-                temporary.write_text(json.dumps(found.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+            found = self._read()
+            self._write(found.model_copy(update={"decisions": (*found.decisions, decision)}))
+
+    def _read(self) -> Record:
+        path = self.folder / FILE
+        try:
+            text = path.read_text(encoding="utf-8")
+            if stat.S_IMODE(path.stat().st_mode) & 0o077:
+                raise UserError(f"{path}: not only its owner may read or write it, so that nothing is approved.")
+            found = Record.model_validate_json(text)
+        except (OSError, ValidationError, UnicodeDecodeError) as error:
+            raise _damaged(path, " ".join(str(error).split())[:200]) from error
+        if found.digest != found.content():
+            raise _damaged(path, "its digest differs")
+        return found
+
+    def _write(self, record: Record) -> None:
+        whole = record.model_copy(update={"digest": record.content()})
+        with atomic(self.folder / FILE) as temporary:
+            temporary.chmod(0o600)
+            temporary.write_text(json.dumps(whole.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
 
     def _decided(self) -> set[str]:
         with contextlib.suppress(UserError):
@@ -188,6 +250,36 @@ class Approvals:
 def now() -> str:
     """The time of a decision."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _of_audit(folder: Path, studies: AskedStudies) -> Record:
+    """What is known of decisions without their file: of each study the last, but no approval."""
+    chain, last = Chain(folder / AUDIT, lambda: _no_key(folder), ""), dict[str, Decision]()
+    for record in chain.records():
+        content = record.content
+        if isinstance(content, StudyWithdrawn | Decided):
+            found = Decision(
+                study=content.study,
+                name=studies.read(content.study).name if studies.has(content.study) else "unknown",
+                rules="0" * 32,
+                verdict=_known(content),
+                by=content.by,
+                at=record.time,
+                why="its file of decisions was lost; this is what the audit says",
+            )
+            last.pop(content.study, None)
+            last[content.study] = found
+    return Record(decisions=tuple(last.values()))
+
+
+def _known(content: StudyWithdrawn | Decided) -> Verdict | Literal["withdrawn"]:
+    if isinstance(content, StudyWithdrawn):
+        return "withdrawn"
+    return "refused" if content.decision == "refused" else "taken back"
+
+
+def _no_key(folder: Path) -> NoReturn:
+    raise UserError(f"{folder / AUDIT}: is only read here.")
 
 
 def _damaged(path: Path, why: str) -> UserError:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from normfed_client.consent.approvals import Approvals, Decision, Verdict, now
+from normfed_client.consent.approvals import MOST_RUNS, Approvals, Decision, Verdict, now
 from normfed_client.consent.making import manifest_of
-from normfed_client.consent.manifest import keep, kept
-from normfed_client.consent.policy import digest_of_rules, never_allowed, rule_for
+from normfed_client.consent.manifest import keep
+from normfed_client.consent.policy import digest_of_rules
 from normfed_client.hospital.folder import Hospital
 from normfed_client.recording.audit import Audit
 from normfed_common.chain.kinds import Decided
@@ -83,6 +83,7 @@ def decide(
     until: date | None = None,
     why: str = "",
     shown: Shown | None = None,
+    runs: int = 1,
 ) -> Decision:
     """Write down what a person decided; it counts from the next request on. Of several at once, one is after another.
 
@@ -93,6 +94,9 @@ def decide(
     shown
         To what an approval is bound, where the person saw it some time ago. Whoever refuses or takes back lets nothing
         in, and is not held against it.
+    runs
+        How many runs that begin from now on an approval is for. A run under way goes on; a study that is trained again,
+        as after a hospital left, is another run.
 
     Raises
     ------
@@ -109,11 +113,14 @@ def decide(
         )
     if until is not None and until < date.today():
         raise UserError(f"{until} is over. Give a last day of the approval that is still to come.")
+    if not 1 <= runs <= MOST_RUNS:
+        raise UserError(f"{runs}: an approval is for 1 to {MOST_RUNS:,} runs. Give a number in between.")
     manifest = manifest_of(hospital, study) if verdict == "approved" else None
     approvals = Approvals(hospital.folder)
     with exclusive(hospital.folder / LOCK):
-        if over := withdrawn_from(approvals, study.digest):
-            raise UserError(f"{study.name}: {over}. That is for good: ask the operator for a new study.")
+        last = approvals.decision(study.digest)
+        if last is not None and last.withdrawal:
+            raise UserError(f"{study.name}: {last.withdrawal}. That is for good: ask the operator for a new study.")
         if manifest is not None:
             _hold(manifest.digest, len(approvals.of(study.digest)), shown)
             keep(hospital, manifest)
@@ -127,17 +134,12 @@ def decide(
             at=now(),
             until=until if verdict == "approved" else None,
             why=why,
+            runs=runs if verdict == "approved" else 1,
         )
         Audit(hospital).append(Decided(decision=verdict, study=study.digest, manifest=made.manifest, by=by))
         approvals.decide(made)
         approvals.studies.keep(study, "")
     return made
-
-
-def withdrawn_from(approvals: Approvals, study: str) -> str:
-    """When the hospital withdrew from a study, in words; nothing where it did not."""
-    last = approvals.decision(study)
-    return f"this hospital withdrew on {last.day} ({last.by})" if last and last.verdict == "withdrawn" else ""
 
 
 def _hold(manifest: str, decisions: int, shown: Shown | None) -> None:
@@ -154,31 +156,6 @@ def _hold(manifest: str, decisions: int, shown: Shown | None) -> None:
             "Somebody else decided on this study since it was shown, so that nothing was approved. See below what they "
             "decided, then decide."
         )
-
-
-def standing(hospital: Hospital, study: StudyConfig, today: date) -> str:
-    """How a study stands at the hospital, in a sentence; what a person did not decide, rules do."""
-    if over := withdrawn_from(Approvals(hospital.folder), study.digest):
-        return f"is over here: {over}"
-    strange = never_allowed(hospital.config, study)
-    if strange:
-        return f"is refused by site.yaml, whoever approves: {strange}"
-    found = Approvals(hospital.folder).decision(study.digest)
-    if found is not None and found.verdict == "refused":
-        return f"was refused on {found.day} by {found.by}" + (f": {found.why}" if found.why else "")
-    if found is not None and found.verdict == "taken back":
-        return f"waits: {found.by} took back on {found.day} what was decided"
-    seen = kept(hospital, study.digest)
-    rules = digest_of_rules(hospital.config)
-    lapsed = "" if found is None else found.lapsed(rules, today, seen.digest if seen else "none")
-    if found is not None and not lapsed:
-        until = f", until {found.until}" if found.until else ""
-        return f"was approved on {found.day} by {found.by}{until}"
-    if rule_for(hospital.config, study):
-        return "runs without a person: a rule of approve_by_rule lets it in"
-    if rule_for(hospital.config, study, statistics=True):
-        return "waits, but for numbers of people and statistics of cohorts, which a rule lets out"
-    return f"waits: {lapsed}" if lapsed else "waits for a person"
 
 
 def obstacle(hospital: Hospital, study: StudyConfig) -> str:

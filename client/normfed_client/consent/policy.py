@@ -94,14 +94,23 @@ def misfits(rule: ApprovalRule, study: StudyConfig, statistics: bool = False) ->
         found.append("secure_aggregation: the study has none")
     if rule.most_rounds is not None and study.federation.rounds > rule.most_rounds:
         found.append(f"most_rounds: {study.federation.rounds:,} are more than {rule.most_rounds:,}")
+    for key, count in (("most_comparisons", comparisons_of(study)), ("most_repeats", study.comparisons.repeats)):
+        most: int | None = getattr(rule, key)
+        if most is not None and count > most:
+            found.append(f"{key}: {count:,} are more than {most:,}")
+    others = sorted(set(study.evaluation.metrics) - set(rule.metrics)) if rule.metrics is not None else []
+    if others:
+        found.append(f"metrics: {', '.join(others)} not listed")
     if rule.statistics_only and not statistics:
         found.append("statistics_only: a model is asked for")
     return tuple(found)
 
 
-def rule_for(policy: Policy, study: StudyConfig, statistics: bool = False) -> ApprovalRule | None:
-    """The first rule of the hospital that lets a study in without a person; see `misfits`."""
-    return next((rule for rule in policy.approve_by_rule if not misfits(rule, study, statistics)), None)
+def comparisons_of(study: StudyConfig) -> int:
+    """With how many others a study compares its model; a model for each site, or without each, is one of them."""
+    beside = study.comparisons
+    named = (*beside.baselines, *beside.strategies, *beside.compressions)
+    return len(named) + beside.local + beside.leave_one_site_out
 
 
 def digest_of_rules(config: HospitalConfig) -> str:

@@ -17,7 +17,7 @@ from normfed_client.consent import figures, masked, words
 from normfed_client.consent.manifest import Counts, Leaving, Manifest, Row
 from normfed_client.consent.planned import Planned, key_of, planned
 from normfed_client.consent.promises import notes_of, protection_of, remains_of, stays_of
-from normfed_client.consent.stand_in import Layout, Shapes, layout_of, setting_of
+from normfed_client.consent.stand_in import Fields, Layout, Shapes, layout_of, setting_of
 from normfed_client.hospital.folder import Hospital
 from normfed_common.algorithms.arms import FEDERATED
 from normfed_common.algorithms.sharing import personal_arrays
@@ -29,7 +29,8 @@ from normfed_common.foundation.versions import installed_version
 from normfed_common.learning.phase import Phase
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.combined.pipeline import TRANSFORM, assemble
-from normfed_common.statistics.learner import ARM, ENTRY, PHASE, CohortStatistics
+from normfed_common.statistics.learner import CohortStatistics
+from normfed_common.statistics.names import ARM, ENTRY, PHASE
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN, Compression
 from normfed_common.wire.answers import Answer, Told
@@ -45,7 +46,8 @@ def made(hospital: Hospital, study: StudyConfig) -> Manifest:
     with admitting(hospital.config.plugins), recorded() as plugins:
         rules = hospital.config
         asked = [*planned(study, rules.site)]
-        models = {key_of(one.model, PLAIN): _Model(study, one.model) for one in asked}
+        fields = Fields(study)
+        models = {key_of(one.model, PLAIN): _Model(fields, one.model) for one in asked}
         leaving = [_leaving("query.describe", "who takes part, and on what machine", whose="", arms={FEDERATED: 0})]
         if rules.statistics:
             leaving += _statistics(study)
@@ -74,8 +76,13 @@ def made(hospital: Hospital, study: StudyConfig) -> Manifest:
 class _Model:
     """One model of the study, and what its sums look like."""
 
-    study: StudyConfig
+    fields: Fields
     entry: dict[str, Any]
+
+    @property
+    def study(self) -> StudyConfig:
+        """That it is of."""
+        return self.fields.study
 
     @cached_property
     def model(self) -> NormativeModel:
@@ -85,7 +92,7 @@ class _Model:
     @cached_property
     def layout(self) -> Layout:
         """Of its sums."""
-        return layout_of(self.study, self.entry)
+        return layout_of(self.fields, self.entry)
 
     def words(self, phase: str, arrays: Iterable[str]) -> dict[str, str]:
         """What the arrays of a summed phase are."""

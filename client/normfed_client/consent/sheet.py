@@ -148,11 +148,15 @@ def facts_of(study: StudyConfig) -> list[tuple[str, str]]:
         ("strategies", ", ".join(sorted(parts.strategies))),
         ("transforms", ", ".join(sorted(parts.transforms)) or "none"),
         ("modalities", ", ".join(study.data.modalities)),
-        ("rounds", f"{study.federation.rounds:,} of {study.federation.local_epochs:,} passes over the people"),
+        ("rounds", _rounds(study.federation.rounds, study.federation.local_epochs)),
         ("people", f"at least {study.federation.minimum_cohort} in every sum"),
         ("noise", noise),
         ("secure aggregation", "yes" if privacy.secure_aggregation else "no"),
     ]
+
+
+def _rounds(rounds: int, passes: int) -> str:
+    return f"{rounds:,}, with {passes:,} {'pass' if passes == 1 else 'passes'} over the people in each"
 
 
 def size(count: int) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
-from scipy import ndimage
+from torch import from_numpy
+from torch.nn.functional import interpolate
 
 from normfed_client.imaging.template import anatomy, common_grid
 from normfed_common.foundation import seeds
@@ -26,8 +27,8 @@ from normfed_common.models.combined.pipeline import assemble
 from normfed_common.study.config import StudyConfig
 from normfed_common.wording.exceptions import story
 
-SIZES = ((4, 1), (60, 2), (400, 2))  # people and their visits: more, where a model takes no fewer
-FIELDS = 6  # of which every scan is a mixture
+SIZES = ((4, 1), (24, 2), (60, 2), (400, 2))  # people and their visits: more, where a model takes no fewer
+FIELDS = 6  # of two of which every image is a mixture
 SMOOTH_VOXELS = 8
 SCANNERS = 2
 SEED = 0
@@ -54,14 +55,35 @@ class Layout:
     noisy: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
+class Fields:
+    """Random images of a study's grid, made once for all of its models: smooth, with some noise in every voxel, so that
+    no two neighbours are alike."""
+
+    def __init__(self, study: StudyConfig) -> None:
+        self.study = study
+
+    @cached_property
+    def brain(self) -> np.ndarray:
+        """The template's, (X, Y, Z), boolean."""
+        return common_grid(self.study.preprocessing.voxel_size_mm).brain
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """Within the study's range of values, 0 outside the brain: (FIELDS, X, Y, Z), float32."""
+        low, high = self.study.preprocessing.value_range
+        shape, rng = self.brain.shape, seeds.generator(SEED, "stand-in fields")
+        coarse = rng.standard_normal((1, FIELDS, *(-(-length // SMOOTH_VOXELS) for length in shape)), np.float32)
+        found = interpolate(from_numpy(coarse), shape, mode="trilinear")[0].numpy()
+        found += 0.3 * rng.standard_normal(found.shape, np.float32)
+        return np.asarray(np.clip(0.5 + 0.3 * found, low, high) * self.brain, np.float32)
+
+
 class StandIns:
     """A cohort of people who do not exist (see `normfed_common.learning.cohort.Cohort`): the same in every process."""
 
-    def __init__(self, study: StudyConfig, people: int, visits: int) -> None:
-        self.study, self.visits = study, visits
-        self.brain = common_grid(study.preprocessing.voxel_size_mm).brain
-        self._normal = np.flatnonzero(self.brain).astype(np.int32)
-        self._fields = _fields(self.brain.shape)
+    def __init__(self, fields: Fields, people: int, visits: int) -> None:
+        self.fields, self.visits = fields, visits
+        self._normal = np.flatnonzero(fields.brain).astype(np.int32)
         self._people = people
 
     def __len__(self) -> int:
@@ -72,26 +94,18 @@ class StandIns:
         return [range(start, start + self.visits) for start in range(0, len(self), self.visits)]
 
     def scan(self, index: int) -> Scan:
-        """A mixture of random fields, another for every scan and modality."""
-        rng = seeds.generator(SEED, "stand-in", index)
-        channels, (low, high) = len(self.study.data.modalities), self.study.preprocessing.value_range
-        mixed = np.tensordot(rng.dirichlet(np.ones(FIELDS), channels).astype(np.float32), self._fields, 1)
-        images = np.clip(0.5 + 0.3 * mixed, low, high).astype(np.float32) * self.brain
+        """Of every modality a mixture of two fields, another for every scan."""
+        rng, fields = seeds.generator(SEED, "stand-in", index), self.fields
+        channels = len(fields.study.data.modalities)
+        images = np.empty((channels, *fields.brain.shape), np.float32)
+        for image in images:
+            one, other = rng.choice(FIELDS, 2, replace=False)
+            np.multiply(fields.images[one] - fields.images[other], np.float32(rng.random()), out=image)
+            image += fields.images[other]
         number, visit = divmod(index, self.visits)
         sex: Sex = "F" if number // 2 % 2 else "M"
         person = Person(number, 25.0 + number % 50, sex, f"stand-in/{(number + visit) % SCANNERS}")
-        return Scan(images, self.brain, self._normal, np.ones(channels, bool), person)
-
-
-def _fields(shape: tuple[int, ...]) -> np.ndarray:
-    """Smooth ones with some noise in every voxel, so that no two neighbours are alike: (FIELDS, X, Y, Z), float32."""
-    found = []
-    for number in range(FIELDS):
-        rng = seeds.generator(SEED, "stand-in field", number)
-        coarse = rng.standard_normal([-(-length // SMOOTH_VOXELS) + 1 for length in shape], np.float32)
-        wide = ndimage.zoom(coarse, SMOOTH_VOXELS, order=1)[tuple(slice(length) for length in shape)]
-        found.append(wide + 0.3 * rng.standard_normal(shape, np.float32))
-    return np.stack(found)
+        return Scan(images, fields.brain, self._normal, np.ones(channels, bool), person)
 
 
 def setting_of(study: StudyConfig) -> Setting:
@@ -100,14 +114,15 @@ def setting_of(study: StudyConfig) -> Setting:
     return Setting.of(study, common_grid(size).shape, open_anatomy=partial(anatomy, size))
 
 
-def layout_of(study: StudyConfig, entry: Mapping[str, object]) -> Layout:
-    """The sums and notes of a model of the study, behind its transforms.
+def layout_of(fields: Fields, entry: Mapping[str, object]) -> Layout:
+    """The sums and notes of a model of the study of these fields, behind its transforms.
 
     Raises
     ------
     PluginError
         If they cannot be made of anybody.
     """
+    study = fields.study
     new = partial(assemble, study.transforms, dict(entry), setting_of(study))
     if study.privacy.epsilon is not None:
         return _bounded(new())
@@ -115,7 +130,7 @@ def layout_of(study: StudyConfig, entry: Mapping[str, object]) -> Layout:
         return Layout({}, new().may_note())
     for people, visits in SIZES:
         try:
-            return _made(new, StandIns(study, people, visits))
+            return _made(new, StandIns(fields, people, visits))
         except (NormfedError, ArithmeticError, LookupError, ValueError) as error:
             fault = error
     raise PluginError(

@@ -29,6 +29,24 @@ class ApprovalRule(Frozen):
     largest_delta: float = Field(1e-5, gt=0, lt=1, description="the same of its delta, where largest_epsilon is named")
     secure_aggregation: bool = Field(False, description="whether the study must have secure aggregation")
     most_rounds: int | None = Field(None, ge=1, le=100_000, description="of training")
+    most_comparisons: int | None = Field(
+        None,
+        ge=0,
+        le=1000,
+        description="baselines, strategies and compressions that the study's model is compared with; a model per site "
+        "(local), or without each site in turn (leave_one_site_out), counts as one more",
+    )
+    most_repeats: int | None = Field(None, ge=1, le=1000, description="trainings of the study's model")
+    metrics: Names | None = Field(
+        None, description="every plug-in metric of the study must be one of these; an empty list: it has none"
+    )
+    most_runs: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="runs that this rule lets in altogether, of whichever studies; a run beyond them waits for a "
+        "person. A run that goes on after a fault is the same run",
+    )
     statistics_only: bool = Field(
         False, description="whether only numbers of people and statistics of cohorts are let out, and nothing learnt"
     )

@@ -69,7 +69,8 @@ def join(
     console.print(
         f"The key {home / 'site.key'} never leaves this machine. What this hospital allows is in "
         f"{home / 'site.yaml'}.\n"
-        "Back up people.secret, releases.sqlite and ledger.sqlite together: without them nothing leaves.\n"
+        "Back up people.secret, releases.sqlite, ledger.sqlite, audit.jsonl and decisions.json together: without the "
+        "first three nothing leaves, without the audit nothing can be proven.\n"
         "Next: normfed site check, then normfed site start. No study runs here before a person approved it: "
         "normfed site asked lists what was asked for, normfed site show and normfed site approve decide.",
         soft_wrap=True,

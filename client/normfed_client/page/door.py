@@ -1,6 +1,8 @@
 """Who may look at a hospital's page: the browser that was given the address which the command printed, and no other.
 
 The address works once: it is exchanged for a cookie that scripts cannot read and that no other site's page can send.
+Browsers send a machine's cookies to every port of it, to whatever another user of the machine serves there: so this one
+is for a path that nobody can guess, below which all is served.
 What comes under a name that is not this machine's own is turned away, so that a page from elsewhere whose name was made
 to point here gets nothing; and what changes anything needs a token of the form beside it.
 """
@@ -41,6 +43,7 @@ class Session:
         self.port = port
         self.token: str | None = secrets.token_urlsafe(32)
         self.cookie, self.form = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+        self.base = f"/{secrets.token_urlsafe(16)}"
 
     @property
     def cookie_name(self) -> str:
@@ -88,20 +91,24 @@ class Door:
             await send(message)
 
         answer = self._turned_away(scope)
-        await (self.app if answer is None else answer)(scope, receive, guarded)
+        if answer is None:
+            await self.app({**scope, "root_path": self.session.base}, receive, guarded)
+        else:
+            await answer(scope, receive, guarded)
 
     def _turned_away(self, scope: Scope) -> Response | None:
         """What is answered instead; None for who may come in."""
         headers = Headers(scope=scope)
         if headers.getlist("host") not in [[f"{name}:{self.session.port}"] for name in NAMES]:
             return PlainTextResponse(UNKNOWN, 421)
-        if self.session.admits(headers):
+        if scope["path"].startswith(f"{self.session.base}/") and self.session.admits(headers):
             return None
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         if scope["method"] != "GET" or scope["path"] != "/" or not self.session.exchange(given):
             return PlainTextResponse(WITHOUT, 401)
-        response = RedirectResponse("/", 303)  # the token leaves the address bar
-        response.set_cookie(self.session.cookie_name, self.session.cookie, httponly=True, samesite="strict")
+        base = self.session.base
+        response = RedirectResponse(f"{base}/", 303)  # the token leaves the address bar
+        response.set_cookie(self.session.cookie_name, self.session.cookie, path=base, httponly=True, samesite="strict")
         return response
 
 

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+from normfed_client.consent.approvals import MOST_RUNS as MOST_OF_AN_APPROVAL
 from normfed_client.consent.approvals import Approvals, Decision
 from normfed_client.consent.asked import AskedStudy
-from normfed_client.consent.deciding import LONGEST_NAME, LONGEST_REASON, obstacle, standing
+from normfed_client.consent.deciding import LONGEST_NAME, LONGEST_REASON, obstacle
 from normfed_client.consent.making import manifest_of
 from normfed_client.consent.manifest import Manifest
 from normfed_client.consent.sheet import beside_of, facts_of, lines_of, size
+from normfed_client.consent.standing import standing_of
 from normfed_client.hospital.folder import Hospital, open_hospital
 from normfed_client.page.cards import Client, budget_of, of_audit, of_client, of_quality, or_why_not
 from normfed_client.page.records import SIDES, Kept, Run, page_of, runs, shown_time
@@ -124,6 +126,7 @@ class Views:
             "unknown": unknown or damaged,
             "today": date.today().isoformat(),
             "longest": (LONGEST_NAME, LONGEST_REASON),
+            "most_runs": MOST_OF_AN_APPROVAL,
         }
         if manifest is not None:
             others = sum(one.bytes * one.times_per_other_site for one in manifest.leaving)
@@ -202,7 +205,7 @@ class Views:
 
 def _how(hospital: Hospital, study: StudyConfig) -> str:
     try:
-        return standing(hospital, study, date.today())
+        return standing_of(hospital, study, date.today()).words
     except UserError as error:
         return f"{WAITS}: {error}"
 

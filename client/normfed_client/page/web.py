@@ -82,7 +82,7 @@ class Site:
         return self._shown(_digest(request))
 
     def _shown(self, digest: str, notice: str = "", status: int = 200, typed: dict[str, str] | None = None) -> Response:
-        filled = {"by": "", "until": "", "why": ""} | (typed or {})
+        filled = {"by": "", "until": "", "why": "", "runs": "1"} | (typed or {})
         more = {"form": self._session.form, "notice": notice, "typed": filled}
         return self._page("study", self._views.study(digest) | more, status)
 
@@ -101,7 +101,8 @@ class Site:
         try:
             shown = Shown(fields.get("manifest", ""), _count(fields.get("decisions", "")))
             until, why = _day(fields.get("until", "")), fields.get("why", "")
-            decide(hospital, study, verdict, fields.get("by", ""), until, why, shown)
+            runs = _count(fields.get("runs", "1"))
+            decide(hospital, study, verdict, fields.get("by", ""), until, why, shown, runs)
         except OtherThanShown as error:
             self._views.manifest(hospital, study, anew=True)
             return self._shown(digest, str(error), 409, fields)
@@ -109,7 +110,7 @@ class Site:
             return self._shown(digest, str(error), 422, fields)
         except SiteError as error:
             return self._shown(digest, error.detail or error.code.sentence, 422, fields)
-        return RedirectResponse(f"/studies/{digest}#how", 303)
+        return RedirectResponse(f"{self._session.base}/studies/{digest}#how", 303)
 
     def _sheet(self, request: Request) -> Response:
         hospital = self._views.hospital()
@@ -133,7 +134,9 @@ class Site:
         return StreamingResponse(_blocks(hospital), headers=headers, media_type="application/jsonl")
 
     def _page(self, name: str, values: dict[str, object], status: int = 200) -> Response:
-        text = self._templates.get_template(f"{name}.html.jinja").render(values | {"page": name})
+        text = self._templates.get_template(f"{name}.html.jinja").render(
+            values | {"page": name, "base": self._session.base}
+        )
         return HTMLResponse(text, status)
 
 
@@ -228,7 +231,7 @@ def _day(text: str) -> date | None:
 
 
 def _count(text: str) -> int:
-    """Of decisions that were shown; -1, which no study has, where the form does not say."""
+    """Of decisions that were shown, or of runs; -1, which neither can be, where the form does not say."""
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) else -1
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from normfed_client.consent.approvals import Approvals, Decision, now
-from normfed_client.consent.deciding import LOCK, SHORTEST_PREFIX, withdrawn_from
+from normfed_client.consent.deciding import LOCK, SHORTEST_PREFIX
 from normfed_client.consent.manifest import kept
 from normfed_client.consent.policy import digest_of_rules
 from normfed_client.hospital.custody import MEMBERS, Members
@@ -69,7 +69,8 @@ def look_up(hospital: Hospital, which: str) -> LeftStudy:
         Erased("of its runs: answers, training, maps, own models, logs", tuple(files)),
         Erased("scans that were prepared for it alone", tuple(unneeded(hospital, but_studies={digest}))),
     )
-    return LeftStudy(digest, _name(hospital, digest), withdrawn_from(approvals, digest), its, erased)
+    last = approvals.decision(digest)
+    return LeftStudy(digest, _name(hospital, digest), "" if last is None else last.withdrawal, its, erased)
 
 
 def withdraw(hospital: Hospital, found: LeftStudy, by: str) -> None:
@@ -88,7 +89,8 @@ def withdraw(hospital: Hospital, found: LeftStudy, by: str) -> None:
     audit.append(StudyWithdrawn(step="begun", by=by, study=found.digest, files=files))
     approvals = Approvals(hospital.folder)
     with exclusive(hospital.folder / LOCK):
-        if not withdrawn_from(approvals, found.digest):
+        last = approvals.decision(found.digest)
+        if last is None or not last.withdrawal:
             rules = digest_of_rules(hospital.config)
             made = Decision(study=found.digest, name=found.name, rules=rules, verdict="withdrawn", by=by, at=now())
             approvals.decide(made)

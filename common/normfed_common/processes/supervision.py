@@ -35,6 +35,8 @@ LONGEST_PAUSE_S = 15.0
 STEADY_S = 60.0  # a process that ran this long is well again: the next pause is the shortest
 HEALTH_EVERY_S = 10.0
 UNWELL_S = 60.0  # without an answer, while it is not stopped: what somebody stopped, somebody will continue
+# Of processor time between two looks: a process comes up, on a starved machine slowly, and does not hang.
+PROGRESS_S = 0.05
 END_S = 10.0
 LOG_BYTES, LOGS_KEPT = 10_000_000, 3
 PR_SET_PDEATHSIG = 1
@@ -110,7 +112,8 @@ class _Running:
         self._started = self._due = 0.0
         self._since = 0.0
         self._pause_s = 1.0
-        self._well = self._asked = 0.0
+        self._well = self._asked = self._worked = 0.0
+        self._came_up = False
         self._needs: tuple[int, ...] = ()
         self._log = log_file(folder / f"{service.name}.log")
 
@@ -171,6 +174,7 @@ class _Running:
             preexec_fn=end_with_parent,
         )
         self._started = self._well = self._asked = now
+        self._worked, self._came_up = 0.0, False
         self._since = time.time()
         threading.Thread(target=self._pump, args=(self.process,), daemon=True).start()
 
@@ -185,9 +189,24 @@ class _Running:
         if self.service.healthy is None or now - self._asked < HEALTH_EVERY_S:
             return False
         self._asked = now
-        if self.service.healthy() or self._stopped():
+        if self.service.healthy():
+            self._well, self._came_up = now, True
+        elif self._stopped() or self._comes_up():
             self._well = now
         return now - self._well > UNWELL_S
+
+    def _comes_up(self) -> bool:
+        """Whether it has not answered yet and works on it: on a starved machine that takes any time, but no more of the
+        processor's than `UNWELL_S`."""
+        if self._came_up or self.process is None:
+            return False
+        try:
+            process = psutil.Process(self.process.pid)
+            times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+        except psutil.NoSuchProcess:
+            return False
+        before, self._worked = self._worked, sum(one.user + one.system for one in times)
+        return before + PROGRESS_S < self._worked < UNWELL_S
 
     def _stopped(self) -> bool:
         try:

@@ -9,7 +9,6 @@ person has shares of many.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -20,13 +19,10 @@ from normfed_common.learning.cohort import Cohort
 from normfed_common.learning.learner import Learner
 from normfed_common.learning.phase import Phase
 from normfed_common.learning.setting import SUMS_ROUNDING, Setting
+from normfed_common.statistics.names import PHASE
 from normfed_common.statistics.tables import Table, tables
 from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
-
-ARM = "statistics"  # in whose name they are asked for
-ENTRY: dict[str, Any] = {"name": "cohort-statistics"}  # in the place of a model's: every study has them
-PHASE = "cohort"
 
 
 class CohortStatistics(Learner):

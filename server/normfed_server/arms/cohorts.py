@@ -10,7 +10,8 @@ from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError, SiteCode, WireError
 from normfed_common.learning.bounded import PEOPLE
 from normfed_common.learning.setting import Setting
-from normfed_common.statistics.learner import ARM, ENTRY, PHASE, CohortStatistics
+from normfed_common.statistics.learner import CohortStatistics
+from normfed_common.statistics.names import ARM, ENTRY, PHASE
 from normfed_common.study.roles import ROLES
 from normfed_common.wire import messages as wire
 from normfed_common.wire import offers

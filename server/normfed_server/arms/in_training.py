@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from normfed_common.learning.learner import Learner
-from normfed_common.statistics.learner import ENTRY
+from normfed_common.statistics.names import ENTRY
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import SumsBy
 from normfed_common.study.roles import ROLES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,6 +16,9 @@ from normfed_server.console import passphrases
 from normfed_server.console.options import As, Home, Key, PassphraseFile, signer
 from normfed_server.console.sites import done
 from normfed_server.state.folder import DEFAULT, ServerHome, open_home
+
+if TYPE_CHECKING:
+    from normfed_server.state.acting import Signer
 
 operator = typer.Typer(help="Named operators with keys and roles: enrol, run, read.", no_args_is_help=True)
 
@@ -157,8 +160,12 @@ def _show(first: str, who: str, command: str, arguments: object) -> None:
 
 def token(
     home: Home = DEFAULT,
-    hours: Annotated[float, typer.Option(min=0.1, max=8760, help="How long it is good for.")] = 8.0,
-    revoke: Annotated[str | None, typer.Option(help="Make the token with this id worth nothing.")] = None,
+    hours: Annotated[
+        float, typer.Option(min=0.1, max=8760, help="How long it is good for; more than 24 needs the role enrol.")
+    ] = 8.0,
+    revoke: Annotated[
+        str | None, typer.Option(help="Make the token with this id worth nothing; another's needs the role enrol.")
+    ] = None,
     listed: Annotated[bool, typer.Option("--list", help="List the tokens that are good now, by id.")] = False,
     operator: As = None,
     key: Key = None,
@@ -174,14 +181,18 @@ def token(
         return
     who = signer(opened, operator, key)
     if revoke is not None:
-        with acting(opened, who, "read", "token revoke", {"token": revoke}):
+        with acting(opened, who, tokens.role_to_revoke(opened, revoke, _name(who)), "token revoke", {"token": revoke}):
             tokens.revoke(opened, revoke)
         typer.echo(f"{revoke} is worth nothing any more.")
         return
-    with acting(opened, who, "read", "token", {"hours": f"{hours:g}"}):
-        made = tokens.make(opened, who.operator.name if who is not None else "", hours)
+    with acting(opened, who, tokens.role_to_make(hours), "token", {"hours": f"{hours:g}"}):
+        made = tokens.make(opened, _name(who), hours)
     where = f"http://{opened.config.monitor_listen}:{opened.config.monitor_port}"
     typer.echo(f"{where}/?token={made}")
     typer.echo(f"Prometheus asks {where}/metrics with the header: Authorization: Bearer {made}", err=True)
     if opened.config.monitor_token == "off":
         typer.echo(f"The monitor asks for none yet: monitor_token: required in {opened.folder}/server.yaml.", err=True)
+
+
+def _name(who: Signer | None) -> str:
+    return "" if who is None else who.operator.name

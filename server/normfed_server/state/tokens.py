@@ -15,6 +15,9 @@ from normfed_common.foundation.files import write_json
 from normfed_common.foundation.locks import exclusive
 from normfed_common.study.base import Frozen
 from normfed_server.state.folder import ServerHome
+from normfed_server.state.operators import Role
+
+SHORT_HOURS = 24.0
 
 
 class Token(Frozen):
@@ -32,6 +35,16 @@ class Token(Frozen):
 
 class _Tokens(Frozen):
     tokens: tuple[Token, ...] = ()
+
+
+def role_to_make(hours: float) -> Role:
+    """Whoever only reads makes tokens for a day: a longer one goes on after they are gone."""
+    return "read" if hours <= SHORT_HOURS else "enrol"
+
+
+def role_to_revoke(home: ServerHome, which: str, by: str) -> Role:
+    """Whoever only reads revokes their own tokens."""
+    return "read" if any(token.id == which and token.by == by for token in valid(home)) else "enrol"
 
 
 def make(home: ServerHome, by: str, hours: float) -> str:

@@ -14,6 +14,10 @@ import pytest
 
 from normfed_client.consent import approvals, asked
 from normfed_client.consent.approvals import Approvals, Decision
+from normfed_common.chain import keys
+from normfed_common.chain.files import Chain
+from normfed_common.chain.kinds import Decided
+from normfed_common.foundation import digests
 from normfed_common.foundation.errors import UserError
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
@@ -137,19 +141,55 @@ def test_who_is_killed_while_a_decision_is_written_leaves_the_one_before(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("rules", "today", "manifest", "why"),
+    ("rules", "today", "why"),
     [
-        (RULES, date(2027, 1, 31), "", ""),
-        (RULES, date(2027, 2, 1), "", "was until 2027-01-31"),
-        ("b" * 32, date(2027, 1, 1), "", "rules of site.yaml that change what leaves were changed since Dr. A"),
-        (RULES, date(2027, 1, 1), "c" * 32, ""),
-        (RULES, date(2027, 1, 1), "d" * 32, "what would leave is not what Dr. A saw"),
+        (RULES, date(2027, 1, 31), ""),
+        (RULES, date(2027, 2, 1), "was until 2027-01-31"),
+        ("b" * 32, date(2027, 1, 1), "rules of site.yaml that change what leaves were changed since Dr. A"),
     ],
 )
-def test_an_approval_holds_until_its_day_and_for_the_rules_and_the_manifest_that_a_person_saw(
-    rules: str, today: date, manifest: str, why: str
-) -> None:
-    given = decision(study(), until=date(2027, 1, 31), manifest="c" * 32)
-    found = given.lapsed(rules, today, manifest)
+def test_an_approval_holds_until_its_day_and_for_the_rules_that_a_person_saw(rules: str, today: date, why: str) -> None:
+    found = decision(study(), until=date(2027, 1, 31)).lapsed(rules, today)
     assert why in found
     assert bool(found) == bool(why)
+
+
+def test_decisions_that_a_version_before_runs_were_counted_wrote_are_for_one_run(tmp_path: Path) -> None:
+    old = decision(study()).model_dump(mode="json", exclude={"runs"})
+    path = tmp_path / approvals.FILE
+    path.touch(0o600)
+    path.write_text(json.dumps({"decisions": [old], "digest": digests.of_json([old])}))
+    assert Approvals(tmp_path).decision(study().digest) == decision(study(), runs=1)
+
+
+def test_a_run_is_counted_once_and_no_more_begin_than_an_approval_is_for(tmp_path: Path) -> None:
+    found, of = Approvals(tmp_path), study().digest
+    found.decide(decision(study(), runs=2))
+    for run in ("run-1", "run-2", "run-1", "run-2"):
+        found.begin(of, run, "0", 2)
+    for number in range(3, 20):
+        with pytest.raises(UserError, match="for no more"):
+            found.begin(of, f"run-{number}", "0", 2)
+    assert [one.run for one in found.record().under("0")] == ["run-1", "run-2"]
+
+
+def test_without_its_file_what_was_refused_stays_refused_and_nothing_is_approved(tmp_path: Path) -> None:
+    found, key = Approvals(tmp_path), keys.make(tmp_path / "site.key")
+    chain = Chain(tmp_path / approvals.AUDIT, lambda: key, "north")
+    for seed, verdict in ((1, "approved"), (1, "refused"), (2, "refused"), (2, "approved"), (3, "taken back")):
+        of = study(seed=seed)
+        found.decide(decision(of, verdict))
+        chain.append(Decided(decision=verdict, study=of.digest, by="Dr. A"))  # type: ignore[arg-type]
+    (tmp_path / approvals.FILE).unlink()
+    again = {seed: found.decision(study(seed=seed).digest) for seed in (1, 2, 3, 4)}
+    assert {seed: one and one.verdict for seed, one in again.items()} == {
+        1: "refused", 2: "taken back", 3: "taken back", 4: None
+    }  # fmt: skip
+    found.decide(decision(study(seed=2)))
+    assert len(found.decisions()) == 4
+
+
+def test_without_its_file_and_with_a_damaged_audit_nothing_is_approved(tmp_path: Path) -> None:
+    (tmp_path / approvals.AUDIT).write_text("{}\n")
+    with pytest.raises(UserError, match=r"audit\.jsonl"):
+        Approvals(tmp_path).record()

@@ -14,7 +14,6 @@ from normfed_client.consent.policy import (
     misfits,
     never_allowed,
     parts_of,
-    rule_for,
     study_of_request,
 )
 from normfed_client.hospital.folder import HospitalConfig
@@ -31,7 +30,7 @@ STUDY: dict[str, Any] = {
     "strategy": "fedprox",
     "federation": {"rounds": 20},
     "privacy": {"epsilon": 4.0, "secure_aggregation": True},
-    "comparisons": {"baselines": ["intensity"], "strategies": ["fedadam"]},
+    "comparisons": {"baselines": ["intensity"], "strategies": ["fedadam"], "repeats": 3},
 }
 FITTING: dict[str, Any] = {
     "models": ["ensemble", "atlas", "mixture", "intensity"],
@@ -40,6 +39,9 @@ FITTING: dict[str, Any] = {
     "largest_epsilon": 4.0,
     "secure_aggregation": True,
     "most_rounds": 20,
+    "most_comparisons": 3,
+    "most_repeats": 3,
+    "metrics": [],
 }
 
 
@@ -80,6 +82,9 @@ def test_a_study_with_any_one_thing_that_a_rule_does_not_name_is_not_let_in(key:
         ({"privacy": {"secure_aggregation": True}}, "largest_epsilon"),
         ({"privacy": {"epsilon": 4.0}}, "secure_aggregation"),
         ({"federation": {"rounds": 21}}, "most_rounds"),
+        ({"comparisons": {**STUDY["comparisons"], "repeats": 4}}, "most_repeats"),
+        ({"comparisons": {**STUDY["comparisons"], "leave_one_site_out": True}}, "most_comparisons"),
+        ({"comparisons": {**STUDY["comparisons"], "compressions": ["fp16"]}}, "most_comparisons"),
     ],
 )
 def test_a_study_that_protects_less_or_takes_longer_is_not_let_in(changes: dict[str, Any], key: str) -> None:
@@ -87,12 +92,15 @@ def test_a_study_that_protects_less_or_takes_longer_is_not_let_in(changes: dict[
     assert why.startswith(f"{key}: ")
 
 
-def test_one_rule_must_fit_by_itself() -> None:
-    """Two that each lack something do not add up."""
+def test_a_plug_in_metric_that_a_rule_does_not_name_is_not_let_in() -> None:
+    asked = study().model_copy(update={"evaluation": study().evaluation.model_copy(update={"metrics": ("theirs",)})})
+    assert misfits(rule(metrics=[]), asked) == ("metrics: theirs not listed",)
+    assert misfits(rule(metrics=["theirs"]), asked) == misfits(rule(), asked) == ()
+
+
+def test_two_rules_that_each_lack_something_do_not_add_up() -> None:
     halves = (rule(models=FITTING["models"], most_rounds=5), rule(models=["atlas"], most_rounds=20))
-    assert rule_for(Policy(approve_by_rule=halves), study()) is None
-    assert rule_for(Policy(approve_by_rule=(*halves, rule(most_rounds=20))), study()) == rule(most_rounds=20)
-    assert rule_for(Policy(), study()) is None
+    assert all(misfits(half, study()) for half in halves)
 
 
 def test_a_rule_for_statistics_lets_nothing_out_that_is_learnt() -> None:

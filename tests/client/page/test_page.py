@@ -85,7 +85,7 @@ def rules(folder: Path, **values: Any) -> None:
 def stranger(hospital: Hospital, session: Session, base: str = HERE) -> TestClient:
     """A browser that has no cookie yet."""
     app = web.application(hospital.folder, lambda _: Status(), session)
-    return TestClient(app, base_url=base, follow_redirects=False)
+    return TestClient(app, base_url=base + session.base, follow_redirects=False)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def session() -> Session:
 def browser(hospital: Hospital, session: Session) -> TestClient:
     """One that was let in."""
     found = stranger(hospital, session)
-    assert found.get(f"/?token={session.token}").status_code == 303
+    assert found.get(f"{HERE}/?token={session.token}").status_code == 303
     return found
 
 
@@ -139,19 +139,33 @@ def test_only_the_first_browser_with_the_address_comes_in(hospital: Hospital, se
         "/page.css",
         address,
         f"/sent?token={token}",
+        f"/?token={token}",
+        f"{HERE}/sent?token={token}",
     ):
         answer = browser.get(path)
         assert (answer.status_code, answer.text) == (401, door.WITHOUT), path
-    assert browser.post(f"/?token={token}").status_code == 401
-    answer = browser.get(f"/?token={token}")
-    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    assert browser.post(f"{HERE}/?token={token}").status_code == 401
+    answer = browser.get(f"{HERE}/?token={token}")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{session.base}/")
     cookie = answer.headers["set-cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
     assert str(token) not in cookie
     assert browser.get("/").status_code == 200
-    assert stranger(hospital, session).get(f"/?token={token}").status_code == 401
+    assert stranger(hospital, session).get(f"{HERE}/?token={token}").status_code == 401
     assert browser.get("/", headers={"Cookie": f"{session.cookie_name}=x"}).status_code == 401
+
+
+def test_what_another_user_serves_on_this_machine_is_not_sent_the_cookie(browser: TestClient, session: Session) -> None:
+    """Browsers tell no ports apart: the cookie goes to whatever listens there, but for its path."""
+    for port in (PORT, PORT + 1, 80):
+        for path in ("/", "/sent", f"/{session.base[1:5]}", session.base.upper()):
+            request = browser.build_request("GET", f"http://127.0.0.1:{port}{path}")
+            assert "cookie" not in request.headers
+    assert "cookie" in browser.build_request("GET", f"{HERE}{session.base}/sent").headers
+    stolen = {"Cookie": f"{session.cookie_name}={session.cookie}"}
+    for path in ("/", "/sent", "/page.css", "/audit.jsonl"):
+        assert browser.get(f"{HERE}{path}", headers=stolen).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -199,12 +213,16 @@ def test_a_description_of_a_book_is_folded(hospital: Hospital, browser: TestClie
     assert "150,000 characters" in folded
 
 
-def test_approving_binds_to_what_was_shown(hospital: Hospital, browser: TestClient, send: Send, address: str) -> None:
+def test_approving_binds_to_what_was_shown(
+    hospital: Hospital, browser: TestClient, send: Send, session: Session, address: str
+) -> None:
     assert "1 study waits for a person here" in browser.get("/").text
-    answer = send("approve", by=" Dr. A ", until="2099-01-31", why="as agreed")
-    assert (answer.status_code, answer.headers["location"]) == (303, f"{address}#how")
+    answer = send("approve", by=" Dr. A ", until="2099-01-31", why="as agreed", runs="3")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{session.base}{address}#how")
     (made,) = Approvals(hospital.folder).decisions()
     assert (made.verdict, made.by, str(made.until), made.why) == ("approved", "Dr. A", "2099-01-31", "as agreed")
+    assert made.runs == 3
+    assert "for 3 runs, of which 0 began" in browser.get(address).text
     page = browser.get(address).text
     assert f"list {made.manifest} (as above)" in page
     assert "was approved on" in page
@@ -332,7 +350,7 @@ def test_what_was_sent_is_told_newest_first_and_names_nobody(hospital: Hospital,
     ):
         assert word in first, word
     older = html.unescape(re.findall(r'href="([^"]*end=[^"]*)">older', first)[0])
-    rest = browser.get(older).text
+    rest = browser.get(HERE + older).text
     assert [int(number) for number in re.findall(r", record (\d+)<", rest)] == list(range(13, 0, -1))
     assert "older" not in rest.partition('aria-label="Older')[2].partition(">")[2]
     refused = browser.get("/sent?show=refused").text

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -122,3 +123,37 @@ def test_one_folder_is_served_once(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="this server is running already"), only_one(tmp_path, "this server"):
             pass
     assert not is_running(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("worked", "ended"),
+    [
+        ([0.1 * n for n in range(300)], None),  # starved: a tenth of a second of work in ten
+        ([0.0] * 300, 70.0),  # it hangs
+        ([5.0] * 300, 80.0),  # it hung at once after it began
+        ([9.9 * n for n in range(300)], 140.0),  # it works for ever, and never answers
+    ],
+)
+def test_a_process_that_comes_up_slowly_is_ended_by_its_own_work_and_not_by_the_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worked: list[float], ended: float | None
+) -> None:
+    looks = iter(worked)
+    process = SimpleNamespace(
+        status=lambda: "running",
+        children=lambda recursive: [],
+        cpu_times=lambda: SimpleNamespace(user=next(looks), system=0.0),
+    )
+    monkeypatch.setattr(processes.psutil, "Process", lambda _: process)
+    running = processes._Running(Service("s", ["true"], healthy=lambda: False), tmp_path)
+    running.process = SimpleNamespace(pid=1)  # type: ignore[assignment]
+    found = next((10.0 * n for n in range(1, 200) if running._unwell(10.0 * n)), None)
+    assert found == ended
+
+
+def test_a_process_that_answered_once_and_then_no_more_is_ended_however_much_it_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([True])
+    running = processes._Running(Service("s", ["true"], healthy=lambda: next(answers, False)), tmp_path)
+    monkeypatch.setattr(processes._Running, "_stopped", lambda _: False)
+    assert next(10.0 * n for n in range(1, 12) if running._unwell(10.0 * n)) == 80.0

@@ -11,7 +11,8 @@ from normfed_common.learning.bounded import PEOPLE
 from normfed_common.learning.setting import Setting
 from normfed_common.privacy.noise import SecretNoise
 from normfed_common.privacy.releases import noised_total, shortened
-from normfed_common.statistics.learner import PHASE, CohortStatistics, nearest
+from normfed_common.statistics.learner import CohortStatistics, nearest
+from normfed_common.statistics.names import PHASE
 from normfed_common.statistics.tables import by_name, tables
 
 

@@ -69,6 +69,22 @@ def test_a_command_needs_its_role_and_the_operators_own_key(named: ServerHome, t
     assert doubts(named) == [""]
 
 
+def test_who_only_reads_makes_tokens_for_a_day_and_revokes_their_own(named: ServerHome, tmp_path: Path) -> None:
+    at = ("--home", named.folder, "--as")
+    carl, anna = (*at, "carl", "--key", key_of("carl", tmp_path)), (*at, "anna", "--key", key_of("anna", tmp_path))
+    server("token", "--hours", "24.5", *anna)
+    (theirs,) = tokens.valid(named)
+    for more in (("--hours", "24.5"), ("--revoke", theirs.id)):
+        with pytest.raises(UserError, match=r"carl may not do that: `token.*needs the role enrol"):
+            server("token", *more, *carl)
+    assert tokens.valid(named) == (theirs,)
+    server("token", "--hours", "24", *carl)
+    (own,) = [one for one in tokens.valid(named) if one.by == "carl"]
+    server("token", "--revoke", own.id, *carl)
+    server("token", "--revoke", theirs.id, *anna)
+    assert tokens.valid(named) == ()
+
+
 def test_what_failed_is_in_the_record_as_failed(named: ServerHome, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No site is called x"):
         acting.do(named, signer(named, "anna", tmp_path), "people", {"site": "x", "count": 3})

@@ -14,8 +14,6 @@ from normfed_client.hospital.bookkeeping.budget import BudgetRules, beyond_study
 from normfed_client.hospital.bookkeeping.entries import Entry, Kind, Release
 from normfed_client.hospital.bookkeeping.ledger import Ledger
 from normfed_client.hospital.folder import Hospital
-from normfed_common.algorithms.private_training import scores_with_people
-from normfed_common.algorithms.sharing import personal_arrays
 from normfed_common.foundation import digests
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError, UserError
@@ -84,14 +82,12 @@ def spent_by(job: Job[Any]) -> tuple[SampledGaussian, ...]:
     """
     payload, study = job.payload, job.site.study
     if isinstance(payload, SCORING) and study.privacy.epsilon is not None:
-        model, strategy = job.model(), job.request.strategy
-        told = scores_with_people(model, strategy, personal_arrays(model, strategy))
-        return (WITHOUT_NOISE,) if told else ()
+        return (WITHOUT_NOISE,) if job.outline.scores_with_people else ()
     if not isinstance(payload, LEARNING):
         return ()
     if isinstance(payload, FineTune) and study.privacy.epsilon is not None:
         return ()  # the model stays, and its loss is not told
-    found = job.mechanism(job.learner())
+    found = job.mechanism(job.phases)
     if isinstance(payload, TrainRound) and not of_people(study.privacy):  # of a person there are many samples
         return (WITHOUT_NOISE,)
     return (WITHOUT_NOISE,) if found is None else (found,)
@@ -102,7 +98,7 @@ def _refusal(rules: BudgetRules, job: Job[Any], entries: Sequence[Entry], new: E
     study, release, asked = job.site.study, new.release, new
     of = ("noise", release.run, release.arm)  # what stayed here began nothing
     begun = any((e.release.kind, e.release.run, e.release.arm) == of for e in entries)
-    whole = spending(study, job.learner().phases()) if release.kind == "noise" and not begun else None
+    whole = spending(study, job.phases) if release.kind == "noise" and not begun else None
     if whole is not None:
         asked = replace(new, release=replace(release, spent=whole.releases(), what="all that the study asks"))
     return refusal(rules, entries, asked) or beyond_study(study.privacy, entries, new)
@@ -142,7 +138,7 @@ def _releases(job: Job[Any]) -> list[Release]:
         kind: Kind = "without noise" if WITHOUT_NOISE in spent else "noise"
         found.append(Release(job.origin, kind, spent, request.run, request.arm, what))
     trains = isinstance(job.payload, TrainRound | FineTune)
-    if trains and (isinstance(job.payload, FineTune) or personal_arrays(job.model(), request.strategy)):
+    if trains and (isinstance(job.payload, FineTune) or job.outline.personal):
         found.append(Release(job.origin, "stays", (), request.run, request.arm, what))
     return found
 

@@ -8,7 +8,7 @@ from normfed_client.answering.guards.base import Guard
 from normfed_client.answering.job import Job
 from normfed_common.algorithms.table import configure
 from normfed_common.foundation.errors import SiteCode, SiteError
-from normfed_common.statistics.learner import ARM
+from normfed_common.statistics.names import ARM
 from normfed_common.study.federation import PLAIN
 from normfed_common.wire.requests import Canary, FineTune, Sums, TrainRound
 from normfed_common.wire.secure import OfStep

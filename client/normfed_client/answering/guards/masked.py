@@ -9,7 +9,6 @@ from normfed_client.answering.job import Job
 from normfed_client.answering.participating import asked_for, checked, participation, refusing, step_of
 from normfed_client.hospital.secure_sums import Kept
 from normfed_common.algorithms.secure import check_distributed_noise
-from normfed_common.algorithms.sharing import personal_arrays
 from normfed_common.foundation import digests
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError, StudyError
@@ -44,7 +43,7 @@ class Masked(Guard):
         if job.kept is not None:
             return
         step, store = step_of(job), job.secure_sums
-        received = of_received(job.arrays, personal_arrays(job.learner(), job.request.strategy))
+        received = of_received(job.arrays, frozenset() if job.of_cohorts else job.outline.personal)
         with store.alone(), refusing(job):
             kept = checked(job, store.read(step))
             held = participation(job, kept).open(payload.secure.boxes)

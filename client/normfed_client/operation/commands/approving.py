@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,11 +19,17 @@ from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
     from normfed_client.consent.approvals import Verdict
+    from normfed_client.consent.deciding import Shown
     from normfed_common.study.config import StudyConfig
+
+SHOWN = 12  # hex digits of a digest in a list; where digests are compared, they are shown whole
+LIST = re.compile(r"[0-9a-f]{16,64}")  # of a list, at least so many
 
 Home = Annotated[Path, typer.Option("--home", help="The site's folder.", envvar="NORMFED_SITE_HOME")]
 Which = Annotated[str, typer.Argument(help="A study's file, or its digest as `normfed site asked` lists it.")]
-By = Annotated[str, typer.Option(help="Who decides: a name, for the hospital's own record.")]
+By = Annotated[
+    str, typer.Option(help="Who decides: a name, for the hospital's own record. Nothing checks that it is theirs.")
+]
 
 
 def add_to(site: typer.Typer) -> None:
@@ -33,7 +41,7 @@ def add_to(site: typer.Typer) -> None:
 def asked(home: Home = DEFAULT) -> None:
     """List the studies that were asked for, and how each stands."""
     from normfed_client.consent.approvals import MOST_WAITING, Approvals
-    from normfed_client.consent.deciding import standing
+    from normfed_client.consent.standing import standing_of
 
     hospital, console = open_hospital(home), Console(highlight=False)
     found = Approvals(hospital.folder).asked()
@@ -43,8 +51,8 @@ def asked(home: Home = DEFAULT) -> None:
     table = Table(Column("digest", no_wrap=True), "study", "asked", "how it stands", box=None, pad_edge=False)
     for study in found:
         day = datetime.fromisoformat(study.at).astimezone().strftime("%d %b %Y %H:%M")
-        how = standing(hospital, study.config(), date.today())
-        table.add_row(study.digest, plain(study.name), day, plain(how))
+        how = standing_of(hospital, study.config(), date.today()).words
+        table.add_row(study.digest[:SHOWN], plain(study.name), day, plain(how))
     console.print(table)
     console.print(
         "\nLook at one: normfed site show DIGEST. Decide: normfed site approve DIGEST --by NAME, or refuse. "
@@ -56,6 +64,12 @@ def asked(home: Home = DEFAULT) -> None:
 def approve(
     which: Which,
     by: By,
+    manifest: Annotated[
+        str, typer.Option(help="The list that was read, as `normfed site show` names it; without it, a question asks.")
+    ] = "",
+    runs: Annotated[
+        int, typer.Option(help="How many runs may begin. One that goes on, or is resumed, is the same run.")
+    ] = 1,
     until: Annotated[str | None, typer.Option(help="Last day of the approval, such as 2027-06-30.")] = None,
     home: Home = DEFAULT,
 ) -> None:
@@ -64,7 +78,7 @@ def approve(
 
     hospital = open_hospital(home)
     study = find(hospital, which)
-    _decide(hospital, study, "approved", by, until=_day(until))
+    _decide(hospital, study, "approved", by, until=_day(until), shown=_shown(hospital, study, manifest), runs=runs)
     if why := obstacle(hospital, study):
         Console(highlight=False).print(f"[yellow]![/] It will be refused all the same: {plain(why)}", soft_wrap=True)
 
@@ -97,12 +111,48 @@ def _decide(
     by: str,
     until: date | None = None,
     why: str = "",
+    shown: Shown | None = None,
+    runs: int = 1,
 ) -> None:
-    from normfed_client.consent.deciding import decide, standing
+    from normfed_client.consent.deciding import decide
+    from normfed_client.consent.standing import standing_of
 
-    decide(hospital, study, verdict, by, until, why)
-    text = f"{study.name} ({study.digest}) {standing(hospital, study, date.today())}."
+    decide(hospital, study, verdict, by, until, why, shown, runs)
+    text = f"{study.name} ({study.digest}) {standing_of(hospital, study, date.today()).words}."
     Console(highlight=False).print(plain(text), soft_wrap=True)
+
+
+def _shown(hospital: Hospital, study: StudyConfig, given: str) -> Shown:
+    """What the person had before them: the list that they name, or that they are asked about.
+
+    Raises
+    ------
+    UserError
+        If it is another by now, or nobody can be asked.
+    """
+    from normfed_client.consent.approvals import Approvals
+    from normfed_client.consent.deciding import OtherThanShown, Shown
+    from normfed_client.consent.making import manifest_of
+    from normfed_client.consent.sheet import size
+
+    decisions, manifest = len(Approvals(hospital.folder).of(study.digest)), manifest_of(hospital, study)
+    if given and not LIST.fullmatch(given):
+        raise UserError(f"--manifest: {given} is no digest of a list. Copy the one that normfed site show prints last.")
+    if given and not manifest.digest.startswith(given):
+        raise OtherThanShown(
+            f"What would leave is another list by now ({manifest.digest}) than the one that was read ({given}), so "
+            f"that nothing was approved. Read it anew: normfed site show {study.digest[:SHOWN]}"
+        )
+    if not given:
+        if not sys.stdin.isatty():
+            raise UserError(
+                f"Nothing says which list was read, so that nothing was approved. Read it: normfed site show "
+                f"{study.digest[:SHOWN]}; then add --manifest and the digest that it prints last."
+            )
+        most = size(manifest.total_bytes)
+        Console(highlight=False).print(f"List {manifest.digest}: at most {most} in one run.", soft_wrap=True)
+        typer.confirm("Is this the list that normfed site show printed, and do you approve it?", abort=True)
+    return Shown(manifest.digest, decisions)
 
 
 def _day(text: str | None) -> date | None:

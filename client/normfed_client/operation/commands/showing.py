@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 
 from normfed_client.hospital.folder import DEFAULT, open_hospital
@@ -15,8 +16,13 @@ from normfed_common.foundation.errors import UserError
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from normfed_client.consent.manifest import Manifest
+    from normfed_client.consent.sheet import Line
     from normfed_common.study.config import StudyConfig
+
+WIDE = 120  # columns of a terminal that the table needs
 
 Home = Annotated[Path, typer.Option("--home", help="The site's folder.", envvar="NORMFED_SITE_HOME")]
 Which = Annotated[str, typer.Argument(help="A study's file, or its digest as `normfed site asked` lists it.")]
@@ -36,16 +42,17 @@ def show(
     home: Home = DEFAULT,
 ) -> None:
     """Show what would leave this hospital for a study, and how the study stands here."""
-    from normfed_client.consent.deciding import find, obstacle, standing
+    from normfed_client.consent.deciding import find, obstacle
     from normfed_client.consent.dpia import assessment
     from normfed_client.consent.making import manifest_of
     from normfed_client.consent.sheet import page as sheet
     from normfed_client.consent.sheet import people_of
+    from normfed_client.consent.standing import standing_of
     from normfed_common.foundation.files import write_text
 
     hospital, console = open_hospital(home), Console(highlight=False)
     study = find(hospital, which)
-    manifest, stands = manifest_of(hospital, study), standing(hospital, study, date.today())
+    manifest, stands = manifest_of(hospital, study), standing_of(hospital, study, date.today()).words
     if dpia is not None:
         if dpia.exists():
             raise UserError(f"{dpia}: is there already, perhaps completed by hand. Name another file.")
@@ -73,13 +80,27 @@ def _print(console: Console, manifest: Manifest, study: StudyConfig, every: bool
     most = f"at most {size(manifest.total_bytes)} in one run{beside}"
     text = f"\nWhat would leave {manifest.site} for {manifest.server}: {most}"
     console.print(plain(text), soft_wrap=True)
-    table = Table(
-        "when", "answer", "arrays", "type and shape", "bytes", "times", "about people", box=None, pad_edge=False
-    )
-    for line in lines_of(manifest, "every array" if every else "arrays"):
-        cells = (line.when, line.what, line.arrays, line.shape, line.bytes, line.times, line.about)
-        table.add_row(*map(plain, cells))
-    console.print(table)
+    lines = lines_of(manifest, "every array" if every else "arrays")
+    if console.width < WIDE:
+        _print_stacked(console, lines)
+    else:
+        table = Table(
+            "when", "answer", "arrays", "type and shape", "bytes", "times", "about people", box=None, pad_edge=False
+        )
+        for line in lines:
+            cells = (line.when, line.what, line.arrays, line.shape, line.bytes, line.times, line.about)
+            table.add_row(*map(plain, cells))
+        console.print(table)
     told = (f"Beside arrays: {'; '.join(beside_of(manifest))}.", *manifest.protection, f"List {manifest.digest}.")
     for sentence in told:
         console.print(plain(sentence), soft_wrap=True)
+
+
+def _print_stacked(console: Console, lines: Sequence[Line]) -> None:
+    """Each answer as a head, and its arrays below: seven columns are no table on a narrow terminal."""
+    for line in lines:
+        if line.when:
+            console.print(f"\n[bold]{plain(line.when)}[/]: {plain(line.what)}; times: {plain(line.times)}")
+        said = [one for one in (line.shape, line.bytes, f"people {line.about}") if not one.endswith("–")]
+        console.print(Padding(plain("; ".join([line.arrays, *said])), (0, 0, 0, 2)))
+    console.print()

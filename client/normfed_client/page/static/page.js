@@ -4,7 +4,7 @@ const EVERY_MS = 30000;
 setInterval(async () => {
   if (document.hidden) return;
   try {
-    const answer = await fetch("/", { redirect: "error" });
+    const answer = await fetch("./", { redirect: "error" });
     if (!answer.ok) return;
     const now = new DOMParser().parseFromString(await answer.text(), "text/html");
     const [mine, other] = [document.querySelector("main"), now.querySelector("main")];

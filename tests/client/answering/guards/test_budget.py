@@ -23,8 +23,10 @@ from normfed_client.hospital.bookkeeping.entries import Release
 from normfed_client.hospital.bookkeeping.ledger import Ledger
 from normfed_client.hospital.folder import Hospital, HospitalConfig
 from normfed_client.hospital.outbox import digest
+from normfed_client.hospital.outline import Outline
 from normfed_client.hospital.rules import ONLY_REFUSE, Rules
 from normfed_client.hospital.secure_sums import Kept
+from normfed_common.algorithms.private_training import scores_with_people
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.phase import Phase
 from normfed_common.privacy import accounting
@@ -90,7 +92,17 @@ def asked(
 
 @pytest.fixture(autouse=True)
 def _nothing_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("normfed_client.answering.guards.budget.personal_arrays", lambda *_: frozenset())
+    staying(monkeypatch, frozenset())
+
+
+def staying(monkeypatch: pytest.MonkeyPatch, personal: frozenset[str]) -> None:
+    """Of the model these arrays stay at the site, whatever the strategy."""
+
+    def outline(site: Any, entry: Any, strategy: Any) -> Outline:
+        model = site.model(entry, 0)
+        return Outline(tuple(model.phases()), personal, scores_with_people(model, strategy, personal))
+
+    monkeypatch.setattr("normfed_client.answering.job.outline_of", outline)
 
 
 def hospital(folder: Path, **rules: Any) -> Hospital:
@@ -268,7 +280,7 @@ def test_running_statistics_that_stay_make_figures_without_noise(
     monkeypatch.setattr(Model, "network", torch.nn.BatchNorm1d(2))
     for name, expected in (("weight", ()), ("running_mean", (WITHOUT_NOISE,))):
         stays = frozenset({f"network.{name}"})
-        monkeypatch.setattr("normfed_client.answering.guards.budget.personal_arrays", lambda *_, its=stays: its)
+        staying(monkeypatch, frozenset(stays))
         assert spent_by(asked(tmp_path, ScorePeople())) == expected
 
 
@@ -368,7 +380,7 @@ def test_without_a_budget_a_study_without_noise_is_entered_as_such(tmp_path: Pat
 
 
 def test_what_stays_at_the_site_has_an_entry_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("normfed_client.answering.guards.budget.personal_arrays", lambda *_: frozenset({"norm"}))
+    staying(monkeypatch, frozenset({"norm"}))
     ours = hospital(tmp_path)
     Budget(ours).inbound(asked(tmp_path, TrainRound(round=1)))
     Budget(ours).inbound(asked(tmp_path, FineTune(round=4)))
