@@ -23,6 +23,7 @@ from normfed_client.consent.making import manifest_of
 from normfed_client.consent.manifest import AtMost, Manifest, keep
 from normfed_client.consent.stand_in import Fields, StandIns, setting_of
 from normfed_client.hospital.folder import Hospital, HospitalConfig
+from normfed_client.hospital.policy import ApprovalRule
 from normfed_common.algorithms.arms import FEDERATED
 from normfed_common.foundation.units import MEGABYTE
 from normfed_common.models.combined.pipeline import assemble
@@ -88,7 +89,9 @@ def main(path: Path) -> None:
     """Print a row per kind of message."""
     torch.set_num_threads(1)
     study, folder = load_study(path), Path(tempfile.mkdtemp())
-    hospital = Hospital(folder, HospitalConfig(site=SITE, server="fed.example.org:8000", data=folder))
+    hospital = Hospital(
+        folder, HospitalConfig(site=SITE, server="fed.example.org:8000", data=folder, approve_by_rule=(ApprovalRule(),))
+    )
     begin = time.process_time()
     manifest = manifest_of(hospital, study)
     made = time.process_time() - begin
