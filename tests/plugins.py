@@ -72,7 +72,6 @@ class Plugins:
 
     def forget(self) -> None:
         """As a new process would begin."""
-        registry.installed.cache_clear()
         importlib.invalidate_caches()
         names = {path.stem for path in self.folder.glob("*.py")} | {p.parent.name for p in self.folder.glob("*/*.py")}
         for module in [module for module in sys.modules if module.partition(".")[0] in names]:

@@ -40,7 +40,7 @@ from normfed_server.state.ledger import Entry, State
 RUN = ("-m", "normfed_common.cli")
 COMMAND = (sys.executable, *RUN)
 UP_S, DOWN_S = 180.0, 40.0
-PAUSE = {PAUSE_VARIABLE: "0.2"}  # rounds are over in a second, and sites few
+PAUSE = {PAUSE_VARIABLE: "0.4"}  # rounds are over in a second or two, and sites few
 
 Role = Literal["superlink", "executor", "serverapp", "server", "node", "runner", "worker", "site"]
 

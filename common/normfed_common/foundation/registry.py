@@ -5,7 +5,9 @@ A plug-in is any installed distribution with an entry point in the kind's group 
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -43,10 +45,8 @@ class Plugin:
 def admitting(plugins: Mapping[str, str]) -> Iterator[None]:
     """Within: no plug-in is imported but those listed, each in exactly the version given for its distribution.
 
-    Without it every installed plug-in is admitted, as in a simulation and at the server. What is installed is read
-    anew: it may be newer than a hospital's process.
+    Without it every installed plug-in is admitted, as in a simulation and at the server.
     """
-    installed.cache_clear()
     token = _admitted.set({canonical(name): version for name, version in plugins.items()})
     try:
         yield
@@ -70,10 +70,23 @@ def canonical(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
-@cache
 def installed(group: str) -> EntryPoints:
-    """The entry points of a group on this machine, read once."""
+    """The entry points of a group on this machine, read anew when a folder on Python's path changed: what is installed
+    may be newer than a hospital's process."""
+    return _installed(group, tuple(_changed(place) for place in sys.path))
+
+
+@lru_cache(maxsize=32)
+def _installed(group: str, _places: tuple[tuple[str, int], ...]) -> EntryPoints:
     return entry_points(group=group)
+
+
+def _changed(place: str) -> tuple[str, int]:
+    """A place on Python's path, and when anything in it was added or taken away."""
+    try:
+        return place, os.stat(place or ".").st_mtime_ns
+    except OSError:
+        return place, 0
 
 
 class Registry(Generic[T]):
