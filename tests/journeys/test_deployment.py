@@ -264,9 +264,10 @@ def test_code_in_a_bundle_is_never_run_at_a_site(
     run = runs.begin(short, federation.home.runs).folder
     control = Control(federation.home)
     try:
-        control.start(run.name)
+        number = control.start(run.name)
         if listed:
             _until(lambda: '"event": "round"' in _read(run / "events.jsonl"))
+            control.stop(number)
         else:
             _until((run / "outcome.json").exists)
             assert "code 211 BUNDLE_REFUSED" in (run / "outcome.json").read_text()
@@ -274,7 +275,6 @@ def test_code_in_a_bundle_is_never_run_at_a_site(
         control.close()
         for path, text in zip(sites, before, strict=True):
             path.write_text(text)
-    _until(lambda: listed is False or (run / "outcome.json").exists())
     assert not mark.exists()
     assert not list((federation.folder / "b" / "flower").rglob("*.py"))  # nor installed
 

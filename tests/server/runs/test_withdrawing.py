@@ -264,7 +264,7 @@ def test_a_hospital_s_own_word_marks_the_runs_of_the_study_that_were_made_with_i
     without = begun(home, study)
     said(home.runs / without, dict.fromkeys("ab", 5))
     question = requests({"c": 3}, Letterhead(study, "next").request(Describe()), {})["c"]
-    heard = deployment.MarkingCounters(home, Books(chain_of(home), home.heads), study.digest)
+    heard = deployment.MarkingCounters(home, Books(chain_of(home), home.heads, lambda _site: ""), study.digest)
     heard.arrived("c", question, refusal(question, SiteCode.AWAITS_APPROVAL))
     assert not withdrawn.read(home.runs / name).sites
     heard.arrived("c", question, refusal(question, SiteCode.WITHDRAWN))
