@@ -67,7 +67,7 @@ def run(grid: Grid, name: str, flower_run: int, home_folder: Path) -> None:
         write_json(folder / OUTCOME, {"state": "finished", "why": ""})
 
 
-class Asked:
+class MembersOfRun:
     """The nodes of those whom a run may ask: of a run that replaces another that one's sites, less who withdrew.
 
     A note that cannot be read asks nobody (`RunError`).
@@ -144,7 +144,7 @@ def _myself(flower_run: int) -> dict[str, Any]:
 def _coordinate(grid: Grid, folder: Path, home: ServerHome) -> None:
     options = _read(folder / OPTIONS, {})
     hospitals = Admitted(
-        members=Asked(folder, home),
+        members=MembersOfRun(folder, home),
         excused=Excused(folder, home),
         enrolled=lambda: admission.enrolled(home),
         canary=bool(options.get("canary", True)),

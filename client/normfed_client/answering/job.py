@@ -8,10 +8,10 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any, Generic, TypeVar
 
+from normfed_client.answering.outline import Outline, outline_of
 from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.origin import content, noise_key
 from normfed_client.hospital.outbox import NO_PART, Outbox
-from normfed_client.hospital.outline import Outline, outline_of
 from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.releases import Kind
 from normfed_client.hospital.rules import ONLY_REFUSE

@@ -91,8 +91,10 @@ def participation(job: Job[Any], kept: Kept) -> Participation:
     return Participation.begin(kept.context, kept.advert, kept.secrets, kept.adverts, terms, identity_of(job))
 
 
-# What a site's part does not depend on, or hardly: another study under it is asked for the same part.
-_ONLY_WORDS = {"name", "description", "privacy", "comparisons", "evaluation", "postprocessing", "domain_shift"}
+# Sections of a study that a site's part does not depend on, or hardly: two studies that differ in nothing else ask for
+# the same part. Of sums the seed does not count either, nor what else of a study trains in rounds; the model that is
+# asked about is in the digest by itself.
+_NOT_OF_UPDATES = {"name", "description", "privacy", "comparisons", "evaluation", "postprocessing", "domain_shift"}
 _NOT_OF_SUMS = {"seed", "initial_model", "strategy", "federation", "model"}
 
 
@@ -100,7 +102,7 @@ def what_is_summed(job: Job[Any]) -> str:
     """A digest of what a site's part is made of, in whatever run: of sums neither the seed nor the strategy counts."""
     step, asked = step_of(job), job.request
     sums = step.of == "train.sums"
-    study = job.site.study.model_dump(mode="json", exclude=_ONLY_WORDS | (_NOT_OF_SUMS if sums else set()))
+    study = job.site.study.model_dump(mode="json", exclude=_NOT_OF_UPDATES | (_NOT_OF_SUMS if sums else set()))
     entries = [asked.model] if sums else [asked.model, asked.strategy, asked.repeat]
     return digests.of_json([step.name, study, entries])
 

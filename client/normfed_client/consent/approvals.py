@@ -17,6 +17,7 @@ from typing import Literal, NoReturn
 from pydantic import Field, ValidationError
 
 from normfed_client.consent.asked import DIGEST, AskedStudies, AskedStudy
+from normfed_client.recording.audit import FILE as AUDIT
 from normfed_common.chain.files import Chain
 from normfed_common.chain.kinds import Decided, StudyWithdrawn
 from normfed_common.foundation import digests
@@ -27,8 +28,9 @@ from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig, StudyName
 
 MOST_WAITING, MOST_RUNS = 50, 1000
-FILE, LOCK, AUDIT = "decisions.json", "decisions.lock", "audit.jsonl"
+FILE, LOCK = "decisions.json", "decisions.lock"
 Verdict = Literal["approved", "refused", "taken back"]
+Recorded = Verdict | Literal["withdrawn"]
 
 
 class Decision(Frozen):
@@ -57,7 +59,7 @@ class Decision(Frozen):
     name: StudyName
     manifest: str = Field("", pattern=r"^([0-9a-f]{32,64})?$")
     rules: str = Field(pattern=DIGEST)
-    verdict: Verdict | Literal["withdrawn"]
+    verdict: Recorded
     by: str = Field(min_length=1, max_length=200)
     at: str
     until: date | None = None
@@ -97,7 +99,7 @@ class Begun(Frozen):
     under: str = Field(max_length=64)
 
 
-class Record(Frozen):
+class DecisionRecord(Frozen):
     """The file: every decision, and the runs that began under them."""
 
     decisions: tuple[Decision, ...] = ()
@@ -155,7 +157,7 @@ class Approvals:
             return f"{len(waiting)} studies wait already; refuse those that nobody knows of"
         return "" if self.studies.keep(study, run) else "it is too large to be shown"
 
-    def record(self) -> Record:
+    def record(self) -> DecisionRecord:
         """All that was decided, and which runs began; the first first.
 
         Raises
@@ -186,7 +188,10 @@ class Approvals:
         with exclusive(self.folder / LOCK):
             found = self._read()
             if len(found.under(under)) >= most:
-                raise UserError(f"{run}: {most} runs began under what lets study {study} in, and it is for no more.")
+                raise UserError(
+                    f"{run}: {most} runs began under what lets study {study} in, and it is for no more. Approve "
+                    "it again, or raise most_runs of the rule."
+                )
             self._write(found.model_copy(update={"begun": (*found.begun, Begun(study=study, run=run, under=under))}))
 
     def of(self, study: str) -> tuple[Decision, ...]:
@@ -207,7 +212,7 @@ class Approvals:
         UserError
             See `decisions`.
         """
-        return next(reversed(self.of(study)), None)
+        return self.record().last(study)[1]
 
     def decide(self, decision: Decision) -> None:
         """Add a decision; it counts from the next request on.
@@ -222,20 +227,20 @@ class Approvals:
             found = self._read()
             self._write(found.model_copy(update={"decisions": (*found.decisions, decision)}))
 
-    def _read(self) -> Record:
+    def _read(self) -> DecisionRecord:
         path = self.folder / FILE
         try:
             text = path.read_text(encoding="utf-8")
             if stat.S_IMODE(path.stat().st_mode) & 0o077:
                 raise UserError(f"{path}: not only its owner may read or write it, so that nothing is approved.")
-            found = Record.model_validate_json(text)
+            found = DecisionRecord.model_validate_json(text)
         except (OSError, ValidationError, UnicodeDecodeError) as error:
             raise _damaged(path, " ".join(str(error).split())[:200]) from error
         if found.digest != found.content():
             raise _damaged(path, "its digest differs")
         return found
 
-    def _write(self, record: Record) -> None:
+    def _write(self, record: DecisionRecord) -> None:
         whole = record.model_copy(update={"digest": record.content()})
         with atomic(self.folder / FILE) as temporary:
             temporary.chmod(0o600)
@@ -252,7 +257,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _of_audit(folder: Path, studies: AskedStudies) -> Record:
+def _of_audit(folder: Path, studies: AskedStudies) -> DecisionRecord:
     """What is known of decisions without their file: of each study the last, but no approval."""
     chain, last = Chain(folder / AUDIT, lambda: _no_key(folder), ""), dict[str, Decision]()
     for record in chain.records():
@@ -269,10 +274,10 @@ def _of_audit(folder: Path, studies: AskedStudies) -> Record:
             )
             last.pop(content.study, None)
             last[content.study] = found
-    return Record(decisions=tuple(last.values()))
+    return DecisionRecord(decisions=tuple(last.values()))
 
 
-def _known(content: StudyWithdrawn | Decided) -> Verdict | Literal["withdrawn"]:
+def _known(content: StudyWithdrawn | Decided) -> Recorded:
     if isinstance(content, StudyWithdrawn):
         return "withdrawn"
     return "refused" if content.decision == "refused" else "taken back"

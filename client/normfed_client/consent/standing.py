@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-from normfed_client.consent.approvals import Approvals, Decision, Record
+from normfed_client.consent.approvals import Approvals, Decision, DecisionRecord
 from normfed_client.consent.manifest import Manifest, kept
 from normfed_client.consent.policy import digest_of_rules, misfits, never_allowed
 from normfed_client.hospital.folder import Hospital
@@ -18,7 +18,7 @@ from normfed_client.hospital.policy import ApprovalRule
 from normfed_common.foundation import digests
 from normfed_common.study.config import StudyConfig
 
-Verdict = Literal["over", "never", "refused", "waits", "approved", "by rule"]
+State = Literal["over", "never", "refused", "waits", "approved", "by rule"]
 NOBODY = "nobody here decided on it, and no rule of approve_by_rule lets it in"
 
 
@@ -44,6 +44,8 @@ class Standing:
 
     Parameters
     ----------
+    state
+        "over": the hospital withdrew; "never": site.yaml refuses it, whoever approves; "waits": for a person.
     words
         For the people here, without the study's name: "was approved on ...".
     rule
@@ -53,10 +55,10 @@ class Standing:
     count
         Under what the run that was asked about is counted; None where it may go on uncounted.
     why
-        A study waits.
+        It waits; empty where it does not.
     """
 
-    verdict: Verdict
+    state: State
     words: str
     rule: ApprovalRule | None = None
     manifest: Manifest | None = None
@@ -66,7 +68,7 @@ class Standing:
     @property
     def let_in(self) -> bool:
         """Whether it may run now."""
-        return self.verdict in ("approved", "by rule")
+        return self.state in ("approved", "by rule")
 
 
 def standing_of(
@@ -125,7 +127,7 @@ def digest_of_rule(rule: ApprovalRule) -> str:
 
 
 def _rules(
-    hospital: Hospital, record: Record, study: StudyConfig, statistics: bool, run: str
+    hospital: Hospital, record: DecisionRecord, study: StudyConfig, statistics: bool, run: str
 ) -> Iterator[tuple[ApprovalRule, Count | None]]:
     """Rules that let the study in, and have room for the run."""
     for rule in hospital.config.approve_by_rule:
@@ -137,7 +139,7 @@ def _rules(
             yield rule, Count(digest_of_rule(rule), rule.most_runs) if run else None
 
 
-def _no_room(record: Record, study: str, decision: Decision, place: str, run: str) -> str:
+def _no_room(record: DecisionRecord, study: str, decision: Decision, place: str, run: str) -> str:
     """Why a run is one too many for an approval; of people who look, whether one waits that is."""
     begun = [one.run for one in record.under(place)]
     new = run if run and not record.has_begun(study, run) else ""
@@ -149,7 +151,7 @@ def _no_room(record: Record, study: str, decision: Decision, place: str, run: st
     )
 
 
-def _approved(record: Record, study: StudyConfig, decision: Decision, place: str) -> str:
+def _approved(record: DecisionRecord, study: StudyConfig, decision: Decision, place: str) -> str:
     until = f", until {decision.until}" if decision.until else ""
     begun = len(record.under(place))
     left = f", for {_runs(decision.runs)}, of which {begun} began"

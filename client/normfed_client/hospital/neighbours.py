@@ -22,7 +22,7 @@ LIST = "sites.json"
 def neighbours(hospital: Hospital) -> list[Path]:
     """Folders that serve some of the same people and keep records of their own; this one is listed from now on."""
     listed = _listed()
-    found = [folder for folder in beside(hospital) if open_hospital(folder).records != hospital.records]
+    found = [folder for folder in folders_of_same_people(hospital) if open_hospital(folder).records != hospital.records]
     if hospital.folder not in listed:
         with contextlib.suppress(OSError):
             _path().parent.mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,7 @@ def neighbours(hospital: Hospital) -> list[Path]:
     return found
 
 
-def beside(hospital: Hospital) -> list[Path]:
+def folders_of_same_people(hospital: Hospital) -> list[Path]:
     """Listed folders that serve some of the same people, whichever records they keep."""
     found = []
     for folder in _listed() - {hospital.folder}:

@@ -17,7 +17,7 @@ from normfed_client.hospital.custody import Custody
 from normfed_client.hospital.demographics import Told, parts, told
 from normfed_client.hospital.device import choose_device
 from normfed_client.hospital.releases import Kind
-from normfed_client.hospital.withdrawn import Withdrawn
+from normfed_client.hospital.withdrawn import WithdrawnPeople
 from normfed_client.imaging.bids import Problem, Visit, read_dataset
 from normfed_client.imaging.cache import Cache, Entry, Unprepared
 from normfed_client.imaging.cohort import PreparedCohort, Roles, assign, person_of, select
@@ -265,7 +265,7 @@ def _withdrawn(config: SiteConfig) -> Container[str]:
     if config.custody is None:
         return ()
     try:
-        return Withdrawn.read(config.custody.people_secret, config.custody.record)
+        return WithdrawnPeople.read(config.custody.people_secret, config.custody.record)
     except UserError as error:
         raise SiteError(SiteCode.RECORD_UNUSABLE, str(error)) from error
 

@@ -15,7 +15,7 @@ from normfed_client.hospital.releases import Releases
 from normfed_client.imaging.bids import Dataset, read_dataset
 
 
-class Withdrawn:
+class WithdrawnPeople:
     """The people who withdrew, asked for by name.
 
     Parameters
@@ -28,7 +28,7 @@ class Withdrawn:
         self._secret, self._digests = secret, frozenset(digests)
 
     @classmethod
-    def read(cls, people_secret: Path, record: Path) -> Withdrawn:
+    def read(cls, people_secret: Path, record: Path) -> WithdrawnPeople:
         """Those of a hospital.
 
         Raises
@@ -46,9 +46,9 @@ class Withdrawn:
         return len(self._digests)
 
 
-def withdrawn(hospital: Hospital) -> Withdrawn:
-    """Who withdrew at a hospital; see `Withdrawn.read`."""
-    return Withdrawn.read(hospital.people_secret, hospital.record)
+def withdrawn(hospital: Hospital) -> WithdrawnPeople:
+    """Who withdrew at a hospital; see `WithdrawnPeople.read`."""
+    return WithdrawnPeople.read(hospital.people_secret, hospital.record)
 
 
 def dataset_of(hospital: Hospital) -> Dataset:
@@ -59,6 +59,6 @@ def dataset_of(hospital: Hospital) -> Dataset:
     DatasetError
         If it cannot be read.
     UserError
-        See `Withdrawn.read`.
+        See `WithdrawnPeople.read`.
     """
     return read_dataset(hospital.site_config("").data, withdrawn(hospital))

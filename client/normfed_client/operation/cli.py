@@ -123,7 +123,7 @@ def start(home: Home = DEFAULT) -> None:
 def status(home: Home = DEFAULT) -> None:
     """Show whether the client runs, whether it is connected, and what it did last."""
     from normfed_client.operation.status import status
-    from normfed_client.withdrawal.people import standing
+    from normfed_client.withdrawal.people import summary
 
     hospital = open_hospital(home)
     found = status(hospital)
@@ -136,7 +136,7 @@ def status(home: Home = DEFAULT) -> None:
     console.print(table)
     console.print(f"\n{hospital.config.site} at {hospital.config.server}: {found.sentence}", soft_wrap=True)
     with suppress(UserError):  # normfed site check says what is wrong with the record
-        if gone := standing(hospital):
+        if gone := summary(hospital):
             console.print(f"{gone}.", soft_wrap=True)
     for line in found.last:
         console.print(f"[dim]{plain(line)}[/]", soft_wrap=True)

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from normfed_client.consent.approvals import MOST_RUNS as MOST_OF_AN_APPROVAL
-from normfed_client.consent.approvals import Approvals, Decision
+from normfed_client.consent.approvals import MOST_RUNS, Approvals, Decision
 from normfed_client.consent.asked import AskedStudy
 from normfed_client.consent.deciding import LONGEST_NAME, LONGEST_REASON, obstacle
 from normfed_client.consent.making import manifest_of
@@ -20,12 +19,11 @@ from normfed_client.consent.standing import standing_of
 from normfed_client.hospital.folder import Hospital, open_hospital
 from normfed_client.page.cards import Client, budget_of, of_audit, of_client, of_quality, or_why_not
 from normfed_client.page.records import SIDES, Kept, Run, page_of, runs, shown_time
-from normfed_client.recording.audit import rules_digest
 from normfed_common.foundation.errors import SiteError, UserError
 from normfed_common.study.config import StudyConfig
 
 WAITS = "waits"  # so begins how a study stands on which a person has to decide
-MOST_RUNS, MOST_MANIFESTS = 10, 16
+SHOWN_RUNS = 10
 UNDER_WAY = timedelta(hours=1)
 
 
@@ -54,7 +52,6 @@ class Views:
         self._kept = Kept()
         self._lock = threading.Lock()
         self._studies: dict[str, tuple[int, AskedStudy, StudyConfig]] = {}
-        self._manifests: dict[tuple[str, str], Manifest] = {}
 
     def hospital(self) -> Hospital:
         """As it is now.
@@ -126,7 +123,7 @@ class Views:
             "unknown": unknown or damaged,
             "today": date.today().isoformat(),
             "longest": (LONGEST_NAME, LONGEST_REASON),
-            "most_runs": MOST_OF_AN_APPROVAL,
+            "most_runs": MOST_RUNS,
         }
         if manifest is not None:
             others = sum(one.bytes * one.times_per_other_site for one in manifest.leaving)
@@ -138,32 +135,17 @@ class Views:
             }
         return found
 
-    def manifest(self, hospital: Hospital, study: StudyConfig, anew: bool = False) -> tuple[Manifest | None, str]:
-        """What would leave for a study; or why that is not known.
-
-        Parameters
-        ----------
-        anew
-            Whether to forget what was worked out before.
-        """
-        key = (study.digest, rules_digest(hospital.config))
+    def manifest(self, hospital: Hospital, study: StudyConfig) -> tuple[Manifest | None, str]:
+        """What would leave for a study; or why that is not known."""
         with self._lock:  # one at a time: it may make a network to see what it sends
-            if anew:
-                self._manifests.pop(key, None)
-            if key in self._manifests:
-                return self._manifests[key], ""
             try:
-                found = manifest_of(hospital, study)
+                return manifest_of(hospital, study), ""
             except SiteError as error:
                 return None, error.detail or error.code.sentence
             except UserError as error:
                 return None, str(error)
             except Exception as error:  # noqa: BLE001  (a study may be made to break it, and must be refusable here)
                 return None, f"it cannot be worked out ({type(error).__name__})"
-            if len(self._manifests) >= MOST_MANIFESTS:
-                del self._manifests[next(iter(self._manifests))]
-            self._manifests[key] = found
-            return found, ""
 
     def sent(self, side: str, end: int | None) -> dict[str, object]:
         """For the page of what the audit says; see `page_of`."""
@@ -197,7 +179,7 @@ class Views:
         """The latest, with the names of their studies, when something was asked last, and whether something left
         just now."""
         try:
-            found = runs(self._kept.verified(hospital).records)[:MOST_RUNS]
+            found = runs(self._kept.verified(hospital).records)[:SHOWN_RUNS]
         except UserError:
             return []
         return [(run, names.get(run.study, run.study), shown_time(run.last), _recent(run.answered)) for run in found]

@@ -104,7 +104,6 @@ class Site:
             runs = _count(fields.get("runs", "1"))
             decide(hospital, study, verdict, fields.get("by", ""), until, why, shown, runs)
         except OtherThanShown as error:
-            self._views.manifest(hospital, study, anew=True)
             return self._shown(digest, str(error), 409, fields)
         except UserError as error:
             return self._shown(digest, str(error), 422, fields)

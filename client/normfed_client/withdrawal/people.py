@@ -51,8 +51,8 @@ class PastRun:
 
 
 @dataclass(frozen=True)
-class Prospect:
-    """What may be told next about the people of a set that somebody was in who withdrew.
+class NextRelease:
+    """About how many people of a set something may be released again, of whom one withdrew.
 
     Parameters
     ----------
@@ -60,18 +60,18 @@ class Prospect:
         That the set was told of for the last time.
     people
         Of the set, without who withdrew.
-    then
+    allowed
         How many of them a new run may be about; 0: of none, until ``minimum_people`` others are there.
     """
 
     run: str
     kind: str
     people: int
-    then: int
+    allowed: int
 
 
 @dataclass(frozen=True)
-class Withdrawal:
+class PersonToForget:
     """What is kept of a person, and what of it is erased.
 
     Parameters
@@ -98,7 +98,7 @@ class Withdrawal:
         return sum(len(found.files) for found in self.erased) + len(self.named_in)
 
 
-def look_up(hospital: Hospital, subject: str) -> Withdrawal:
+def look_up(hospital: Hospital, subject: str) -> PersonToForget:
     """What is kept of a person; nothing is changed.
 
     Raises
@@ -125,10 +125,10 @@ def look_up(hospital: Hospital, subject: str) -> Withdrawal:
         Erased("of their runs: answers, training under way, own models", tuple(dict.fromkeys(of_many))),
         Erased("temporary files", tuple(path for path in files_below(hospital.temporary) if path not in own)),
     )
-    return Withdrawal(subject, digest, again, erased, tuple(naming_), runs, there)
+    return PersonToForget(subject, digest, again, erased, tuple(naming_), runs, there)
 
 
-def forget(hospital: Hospital, found: Withdrawal, by: str) -> None:
+def forget(hospital: Hospital, found: PersonToForget, by: str) -> None:
     """Let nothing be read of the person again, and erase what `look_up` found.
 
     Raises
@@ -151,15 +151,15 @@ def forget(hospital: Hospital, found: Withdrawal, by: str) -> None:
     audit.append(PersonWithdrew(step="done", by=by, files=files, withdrawn=_digest_of(after)))
 
 
-def prospects(hospital: Hospital, person: str) -> list[Prospect]:
-    """What may be told next of each set that a person was in who withdrew, by the digest; see `releasable`."""
+def next_releases(hospital: Hospital, person: str) -> list[NextRelease]:
+    """The next release of each set that a person was in who withdrew, by the digest; see `releasable`."""
     secret, record = PeopleSecret.read(hospital.people_secret), hospital.releases()
     minimum, gone, sets = hospital.config.minimum_people, set(record.withdrawn()) | {person}, record.sets()
-    found: dict[tuple[str, str, frozenset[Member]], Prospect] = {}
+    found: dict[tuple[str, str, frozenset[Member]], NextRelease] = {}
     for release, members in record.sets_of(person):
         left = {member for member in members if member.person not in gone}
-        then = releasable(left, sets, minimum, lambda one: secret.lot(one, "waiting"))
-        found[release.run, release.kind, members] = Prospect(release.run, release.kind, len(left), len(then))
+        allowed = releasable(left, sets, minimum, lambda one: secret.lot(one, "waiting"))
+        found[release.run, release.kind, members] = NextRelease(release.run, release.kind, len(left), len(allowed))
     return list(found.values())
 
 
@@ -170,7 +170,7 @@ def in_dataset(hospital: Hospital, subject: str) -> tuple[Path, ...]:
     return tuple(place / subject for place in places if (place / subject).exists())
 
 
-def standing(hospital: Hospital) -> str:
+def summary(hospital: Hospital) -> str:
     """How many people withdrew, and of how many files are still in the dataset; nothing where nobody did."""
     gone = withdrawn(hospital)
     there = sum(path.name in gone for path in hospital.site_config("").data.glob("sub-*")) if len(gone) else 0
@@ -191,7 +191,7 @@ def check_list(hospital: Hospital) -> None:
     UserError
         If somebody who withdrew is not on it.
     """
-    last = next((r.content for r in Audit(hospital).chain.backwards() if isinstance(r.content, PersonWithdrew)), None)
+    last = _last(Audit(hospital))
     people = hospital.releases().withdrawn()
     if last is None or last.withdrawn in {_digest_of(people[:end]) for end in range(len(people) + 1)}:
         return
@@ -203,8 +203,13 @@ def check_list(hospital: Hospital) -> None:
 
 def _unfinished(audit: Audit) -> bool:
     """Whether the last withdrawal was broken off."""
-    last = next((r.content for r in audit.chain.backwards() if isinstance(r.content, PersonWithdrew)), None)
+    last = _last(audit)
     return last is None or last.step == "begun"
+
+
+def _last(audit: Audit) -> PersonWithdrew | None:
+    """The latest record that a person withdrew."""
+    return next((r.content for r in audit.chain.backwards() if isinstance(r.content, PersonWithdrew)), None)
 
 
 def _runs(hospital: Hospital, digest: str) -> Iterator[PastRun]:

@@ -24,7 +24,7 @@ from normfed_common.foundation.locks import exclusive
 
 
 @dataclass(frozen=True)
-class LeftStudy:
+class StudyToForget:
     """A study, and what is kept of it.
 
     Parameters
@@ -47,7 +47,7 @@ class LeftStudy:
         return sum(len(found.files) for found in self.erased)
 
 
-def look_up(hospital: Hospital, which: str) -> LeftStudy:
+def look_up(hospital: Hospital, which: str) -> StudyToForget:
     """A study by one of its runs, or by its digest's first digits, and what is kept of it; nothing is changed.
 
     Raises
@@ -70,10 +70,10 @@ def look_up(hospital: Hospital, which: str) -> LeftStudy:
         Erased("scans that were prepared for it alone", tuple(unneeded(hospital, but_studies={digest}))),
     )
     last = approvals.decision(digest)
-    return LeftStudy(digest, _name(hospital, digest), "" if last is None else last.withdrawal, its, erased)
+    return StudyToForget(digest, _name(hospital, digest), "" if last is None else last.withdrawal, its, erased)
 
 
-def withdraw(hospital: Hospital, found: LeftStudy, by: str) -> None:
+def withdraw(hospital: Hospital, found: StudyToForget, by: str) -> None:
     """Refuse the study from the next request on (code 254), and erase what `look_up` found.
 
     What protects people stays: of each run who took part, what was asked and signed; the decisions on the study.

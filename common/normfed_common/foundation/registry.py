@@ -284,10 +284,6 @@ def _our_points() -> frozenset[tuple[str, str, str]]:
     return frozenset((point.group, point.name, point.value) for point in distribution(OURS).entry_points)
 
 
-def _is_there(point: EntryPoint) -> bool:
-    return point.dist is None or point.dist.metadata["Name"] is not None
-
-
 def _is_ours(point: EntryPoint) -> bool:
     """Whether it is in our own metadata: any distribution can write our name into its own."""
     return plugin_of(point).distribution == OURS and (point.group, point.name, point.value) in _our_points()

@@ -20,8 +20,8 @@ Why = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00-\x1f\x7
 RunFolderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,120}$")]
 
 
-class Withdrawal(Frozen):
-    """Of one site.
+class SiteWithdrawal(Frozen):
+    """A site, or people of it, withdrew from a run.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ class Withdrawal(Frozen):
     why: Why = ""
 
 
-class Withdrawn(Frozen):
-    """Of one run.
+class Withdrawals(Frozen):
+    """Who withdrew from one run, and which run replaces it.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Withdrawn(Frozen):
         The run that was made again without them; empty where there is none.
     """
 
-    sites: dict[SiteName, Withdrawal] = Field(default_factory=dict)
+    sites: dict[SiteName, SiteWithdrawal] = Field(default_factory=dict)
     replaced_by: RunFolderName = ""
 
     @property
@@ -69,7 +69,7 @@ class Withdrawn(Frozen):
         return found
 
 
-def read(folder: Path) -> Withdrawn:
+def read(folder: Path) -> Withdrawals:
     """The note of a run's folder, or of one to pass on; nobody where there is none.
 
     Raises
@@ -79,9 +79,9 @@ def read(folder: Path) -> Withdrawn:
     """
     path = folder / WITHDRAWN
     try:
-        return Withdrawn.model_validate_json(path.read_bytes())
+        return Withdrawals.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        return Withdrawn()
+        return Withdrawals()
     except (OSError, ValidationError) as error:
         raise RunError(
             f"{path}: damaged ({' '.join(str(error).split())[:200]}). It says who withdrew; restore it, or remove it "
@@ -96,14 +96,14 @@ def note(
     who: Literal["site", "people"] = "site",
     why: str = "",
     replaced_by: str = "",
-) -> Withdrawn:
+) -> Withdrawals:
     """Write down that these withdrew; what was known before stays, but that a whole site is more than some people."""
     with exclusive(folder / f"{WITHDRAWN}.lock"):
         before = read(folder)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        new = {site: Withdrawal(who=who, said_by=said_by, time=now, why=why) for site in sites}
+        new = {site: SiteWithdrawal(who=who, said_by=said_by, time=now, why=why) for site in sites}
         kept = {s: of for s, of in before.sites.items() if s not in new or of.who == "site" or who == "people"}
-        made = Withdrawn(sites=new | kept, replaced_by=replaced_by or before.replaced_by)
+        made = Withdrawals(sites=new | kept, replaced_by=replaced_by or before.replaced_by)
         if made != before:
             write_text(folder / WITHDRAWN, made.model_dump_json(indent=1) + "\n")
     return made

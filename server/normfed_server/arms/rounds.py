@@ -93,7 +93,7 @@ class AveragedRounds:
             "reasons": dict(sorted(reasons.items())),
             "share": sum(people[site] for site in used) / sum(people.values()),
             "shares": dict(sorted(self.strategy.shares.items())),
-            "update_norms": dict(sorted(self.strategy.lengths.items())),
+            "update_norms": dict(sorted(self.strategy.update_norms.items())),
             "site_seconds": self.strategy.seconds,
             "megabytes": {"out": self.strategy.sent / MEGABYTE, "back": collection.bytes / MEGABYTE},
         }

@@ -77,8 +77,8 @@ class RoundStrategy(Strategy):
         What each site took for the last round by its own clock.
     shares
         Each site's share of the weights of the next model (of its cluster's) in the last round.
-    lengths
-        Norm of each update that is in it; of nobody where single sites' losses are not told either.
+    update_norms
+        L2 norm of each update that is in it; of nobody where single sites' losses are not told either.
     fault
         What was wrong with the last round's model, which was not kept then; None if nothing was.
     sent
@@ -104,7 +104,7 @@ class RoundStrategy(Strategy):
         self.notes: dict[str, tuple[str, ...]] = {}
         self.seconds: dict[str, float] = {}
         self.shares: dict[str, float] = {}
-        self.lengths: dict[str, float] = {}
+        self.update_norms: dict[str, float] = {}
         self.fault: Fault | None = None
         self.sent = 0
         self._sizes = [named.norm(model) for model in progress.models]
@@ -182,7 +182,7 @@ class RoundStrategy(Strategy):
             return None, record
         before = Snapshot(self.progress)
         self.shares = taken.end()
-        self.lengths = taken.lengths() if self.step.tells_losses else {}
+        self.update_norms = taken.update_norms() if self.step.tells_losses else {}
         self.step.end(self.progress)
         self._leave_alone(before)
         what = self._absurd(before)
@@ -306,8 +306,8 @@ class _Taken:
         found = [shares.of(those) for those in self._weights.values()]
         return {site: share for those in found for site, share in those.items()}
 
-    def lengths(self) -> dict[str, float]:
-        """Norm of each update."""
+    def update_norms(self) -> dict[str, float]:
+        """L2 norm of each update."""
         return {site: said["update"] for site, said in self._said.items()}
 
     def farthest(self) -> tuple[str | None, str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from normfed_common.algorithms.arms import FEDERATED
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.errors import RunError
 from normfed_common.study import withdrawn
@@ -20,8 +21,6 @@ from normfed_server.results import layout
 from normfed_server.results.exporting import MODEL
 from normfed_server.results.guarantees import Guarantee, PrivacyFigures
 from normfed_server.results.layout import RunResults
-
-FEDERATED = "federated"
 
 
 def sentences(folder: Path) -> list[str]:

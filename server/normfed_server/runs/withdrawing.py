@@ -1,6 +1,7 @@
 """A site withdraws from a run that was made with it: the run is marked, and made again without it.
 
-The new run is of the same study, to the digest, so no hospital has to approve it anew. It asks the sites that took part
+The new run is of the same study, to the digest, but it is another run: a hospital whose approval was for one run
+approves it once more. It asks the sites that took part
 in the old one, less those that withdrew, and nobody else: nothing of these can be in it, and with the seed and the
 scans the same it is, bit for bit on a CPU, the run that it would have been without them. That holds for sums and for
 rounds alike. The server keeps no site's sums, so there is nothing to subtract, and nothing to keep of who withdrew.
@@ -17,7 +18,7 @@ from normfed_common.secure.lists import too_few
 from normfed_common.studies import study_of_run
 from normfed_common.study import withdrawn
 from normfed_common.study.config import StudyConfig
-from normfed_common.study.withdrawn import Withdrawn
+from normfed_common.study.withdrawn import Withdrawals
 from normfed_server.events.kinds import People, Planned, RoundDone
 from normfed_server.runs import starting
 from normfed_server.runs.folder import INITIAL, counts_only
@@ -48,7 +49,7 @@ def _of_plan(sites: Mapping[str, People]) -> dict[str, int]:
     return {site: people.train for site, people in sites.items()}
 
 
-def mark(home: ServerHome, name: str, sites: tuple[str, ...], people: bool, why: str) -> Withdrawn:
+def mark(home: ServerHome, name: str, sites: tuple[str, ...], people: bool, why: str) -> Withdrawals:
     """Write down that sites, or people of theirs, withdrew from a run.
 
     Raises

@@ -88,7 +88,7 @@ def test_a_run_is_begun_again_without_a_site_and_both_say_so(federation: tuple[S
         "operator",
         "consent taken back",
     )
-    assert deployment.Asked(new, home)() == {"a": 1, "b": 2}
+    assert deployment.MembersOfRun(new, home)() == {"a": 1, "b": 2}
     assert home.ledger.get(made).state is State.OPEN
     assert home.ledger.get(name).state is (State.FINISHED if state is State.FINISHED else State.STOPPED)
     with pytest.raises(RunError, match=f"is replaced already.*retrain {made}"):
@@ -161,10 +161,10 @@ def test_a_mark_is_of_a_site_or_of_people_and_never_weaker_than_before(federatio
     home, name = federation
     folder = home.runs / name
     assert withdrawing.mark(home, name, ("b",), True, "").whole == frozenset()
-    assert deployment.Asked(folder, home)().keys() == set(SITES)  # it goes on, without these people
+    assert deployment.MembersOfRun(folder, home)().keys() == set(SITES)  # it goes on, without these people
     assert withdrawing.mark(home, name, ("b",), False, "").whole == {"b"}
     assert withdrawing.mark(home, name, ("b",), True, "").whole == {"b"}
-    assert deployment.Asked(folder, home)().keys() == {"a", "c"}
+    assert deployment.MembersOfRun(folder, home)().keys() == {"a", "c"}
     assert withdrawn.read(folder).sentences()[0].startswith("b withdrew (20")
 
 
@@ -172,11 +172,11 @@ def test_a_damaged_mark_asks_nobody(federation: tuple[ServerHome, str]) -> None:
     home, name = federation
     (home.runs / name / withdrawn.WITHDRAWN).write_text("{")
     with pytest.raises(RunError, match="damaged"):
-        deployment.Asked(home.runs / name, home)()
+        deployment.MembersOfRun(home.runs / name, home)()
     (home.runs / name / withdrawn.WITHDRAWN).unlink()
     (home.runs / name / REPLACES).write_text("{}")
     with pytest.raises(RunError, match="damaged"):
-        deployment.Asked(home.runs / name, home)
+        deployment.MembersOfRun(home.runs / name, home)
 
 
 @dataclass

@@ -30,13 +30,13 @@ class Approved(HospitalGuard):
             found = standing_of(self.hospital, study, date.today(), statistics, request.run)
         except UserError as error:
             self._await(study, request.run, str(error))
-        if found.verdict == "over":
+        if found.state == "over":
             raise SiteError(SiteCode.WITHDRAWN, f"{_named(study)} {found.words}")
-        if found.verdict == "never":
+        if found.state == "never":
             raise SiteError(SiteCode.POLICY_REFUSED, f"{_named(study)} {found.words}")
         if self.hospital.config.metrics == () and isinstance(job.payload, EVALUATING):
             raise SiteError(SiteCode.POLICY_REFUSED, "metrics of site.yaml lists none: nothing is evaluated here")
-        if found.verdict == "refused":
+        if found.state == "refused":
             raise SiteError(SiteCode.REFUSED_BY_HOSPITAL, f"{_named(study)} {found.words}")
         if not found.let_in:
             self._await(study, request.run, found.why)

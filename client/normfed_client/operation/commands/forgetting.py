@@ -17,7 +17,7 @@ from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
     from normfed_client.withdrawal.erasing import Erased
-    from normfed_client.withdrawal.people import Prospect, Withdrawal
+    from normfed_client.withdrawal.people import NextRelease, PersonToForget
 
 ROLE = {"train": "learnt from", "held_out": "held out", "test": "tested"}
 KIND = {"learning": "of what was learnt", "figures": "of figures"}
@@ -85,7 +85,7 @@ def _person(hospital: Hospital, console: Console, subject: str, by: str, dry_run
     _left(hospital, console, found)
 
 
-def _runs(hospital: Hospital, console: Console, found: Withdrawal) -> None:
+def _runs(hospital: Hospital, console: Console, found: PersonToForget) -> None:
     """Which runs the person was in, and what this hospital answers about the others from now on."""
     from normfed_client.withdrawal import people
 
@@ -97,7 +97,7 @@ def _runs(hospital: Hospital, console: Console, found: Withdrawal) -> None:
         for run in found.runs
     )
     _say(console, f"\nThey took part in {', '.join(listed)}.")
-    told = people.prospects(hospital, found.digest)
+    told = people.next_releases(hospital, found.digest)
     if told:
         _say(
             console,
@@ -116,14 +116,14 @@ def _runs(hospital: Hospital, console: Console, found: Withdrawal) -> None:
     _retrain(hospital, console, learnt)
 
 
-def _sentence(one: Prospect, subject: str, minimum: int) -> str:
+def _sentence(one: NextRelease, subject: str, minimum: int) -> str:
     """What is told next of a set that the person was in."""
     of = f"of the {one.people} others who were in a release {KIND[one.kind]}"
-    if one.then == 0:
+    if one.allowed == 0:
         return f"{of} none is answered about, until {minimum} people joined who were in no release"
-    waiting = one.people - one.then
+    waiting = one.people - one.allowed
     wait = f"; {waiting} wait beside {subject}, so that nobody is told by subtraction" if waiting else ""
-    return f"{of} {one.then} may take part{wait}"
+    return f"{of} {one.allowed} may take part{wait}"
 
 
 def _retrain(hospital: Hospital, console: Console, runs: Iterable[str]) -> None:
@@ -132,9 +132,9 @@ def _retrain(hospital: Hospital, console: Console, runs: Iterable[str]) -> None:
         console.print(plain(f"    normfed server retrain {name} --without {hospital.config.site}"), soft_wrap=True)
 
 
-def _left(hospital: Hospital, console: Console, found: Withdrawal) -> None:
+def _left(hospital: Hospital, console: Console, found: PersonToForget) -> None:
     """What a person at the hospital has to see to."""
-    from normfed_client.hospital.neighbours import beside
+    from normfed_client.hospital.neighbours import folders_of_same_people
     from normfed_client.imaging.cache import default_root
     from normfed_client.withdrawal import people
 
@@ -142,7 +142,7 @@ def _left(hospital: Hospital, console: Console, found: Withdrawal) -> None:
         _warn(console, f"{path} is still there. The client reads it no more; whether it is deleted is yours to decide.")
     for path in people.left_over(hospital, found.subject):
         _warn(console, f"{path} still names {found.subject}: it is not the client's. Look at it.")
-    for folder in beside(hospital):
+    for folder in folders_of_same_people(hospital):
         _warn(console, f"{folder} serves the same people: normfed site forget {found.subject} --home {folder}")
     if (default_root() / "scans").is_dir() and (default_root() / "scans").resolve() != hospital.cache.resolve():
         _warn(

@@ -17,13 +17,13 @@ from jobs import STUDY, job
 
 from normfed_client.answering.guards.budget import WITHOUT_NOISE, Budget, spent_by
 from normfed_client.answering.job import Job
+from normfed_client.answering.outline import Outline
 from normfed_client.hospital import folder as folder_module
 from normfed_client.hospital.bookkeeping.budget import spent
 from normfed_client.hospital.bookkeeping.entries import Release
 from normfed_client.hospital.bookkeeping.ledger import Ledger
 from normfed_client.hospital.folder import Hospital, HospitalConfig
 from normfed_client.hospital.outbox import digest
-from normfed_client.hospital.outline import Outline
 from normfed_client.hospital.rules import ONLY_REFUSE, Rules
 from normfed_client.hospital.secure_sums import Kept
 from normfed_common.algorithms.private_training import scores_with_people
