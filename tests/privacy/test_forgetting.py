@@ -13,9 +13,10 @@ import pytest
 from attacker import MINIMUM, Server, offered, otherwise, study
 from typer.testing import CliRunner
 
-from normfed_client.consent.approvals import Approvals
 from normfed_client.consent import approvals
+from normfed_client.consent.approvals import Approvals
 from normfed_client.consent.deciding import decide
+from normfed_client.consent.standing import standing_of
 from normfed_client.hospital import site as site_module
 from normfed_client.hospital.folder import Hospital, open_hospital
 from normfed_client.hospital.site import Site
