@@ -13,8 +13,10 @@ import pytest
 from attacker import MINIMUM, Server, offered, otherwise, study
 from typer.testing import CliRunner
 
+from normfed_client.consent import approvals
 from normfed_client.consent.approvals import Approvals
-from normfed_client.consent.deciding import decide, standing
+from normfed_client.consent.deciding import decide
+from normfed_client.consent.standing import standing_of
 from normfed_client.hospital import site as site_module
 from normfed_client.hospital.folder import Hospital, open_hospital
 from normfed_client.hospital.site import Site
@@ -335,7 +337,9 @@ def test_a_study_that_the_hospital_withdrew_from_is_refused_for_good_and_others_
     server.sums(other, "r2")
     with pytest.raises(UserError, match="That is for good"):
         decide(hospital, asked(), "refused", "Dr B")
-    assert "this hospital withdrew on" in standing(hospital, asked(), date.today())
+    assert "this hospital withdrew on" in standing_of(hospital, asked(), date.today()).words
+    (hospital.folder / approvals.FILE).unlink()  # the audit knows
+    assert "this hospital withdrew on" in standing_of(hospital, asked(), date.today()).words
     steps = [r.content.step for r in Audit(hospital).entries() if isinstance(r.content, StudyWithdrawn)]
     assert steps == ["begun", "begun", "done"]
     for which in ("r9", "ffffffffff", "", "ab"):
