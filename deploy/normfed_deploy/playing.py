@@ -9,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from normfed_client.hospital.folder import open_hospital
+from normfed_client.hospital.folder import Hospital, open_hospital
 from normfed_client.imaging.bids import read_dataset
 from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.cohort import Lots
+from normfed_client.imaging.preprocessing import Recipe
+from normfed_client.operation import looking
 from normfed_common.foundation.errors import StudyError
 from normfed_common.studies import load_study, resolve
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.privacy import NONE
-from normfed_deploy.faults import outcomes
+from normfed_deploy.faults import chains, outcomes
 from normfed_deploy.faults.scenarios import UNDISTURBED, Scenario, scenarios
 from normfed_deploy.rehearsal import Rehearsal, floors
 from normfed_deploy.tiny import PRIVATE, STUDY
@@ -76,13 +78,22 @@ def prepared(study: Path | None, data: Path | None, private: bool = False) -> tu
 def rehearsal(study: StudyConfig, data: Path, folder: Path, wired: bool) -> Rehearsal:
     """A federation with a hospital for every site of the dataset that takes part."""
     names = study.data.sites or tuple(n for n in read_dataset(data).sites() if n not in study.data.exclude)
-    made = Rehearsal(folder, data, {name: (name,) for name in names}, wired=wired, settings=floors(study))
+    settings = {**floors(study), "quality_gate": "required"}
+    made = Rehearsal(folder, data, {name: (name,) for name in names}, wired=wired, settings=settings)
     for name in names:  # what was preprocessed before need not be preprocessed again
         cache = folder / name / CACHED
         if not cache.exists():
             (default_root() / "scans").mkdir(parents=True, exist_ok=True)
             cache.symlink_to(default_root() / "scans")
+        _looked_at(open_hospital(folder / name), study)
     return made
+
+
+def _looked_at(hospital: Hospital, study: StudyConfig) -> None:
+    """Look at a hospital's cohort, and keep everybody whom the look lists: a decision that a person makes elsewhere."""
+    looking.look(hospital, Recipe.of(study), study.data.control_groups, 1, lambda _visit, _failure: None)
+    listed = sorted({doubt.subject for doubt in looking.left(hospital)})
+    looking.decide(hospital, "keep", listed, "rehearsal", "a rehearsal has everybody take part")
 
 
 def simulated(study: StudyConfig, data: Path, folder: Path, federation: Rehearsal, workers: int = 2) -> Path:
@@ -121,7 +132,7 @@ def matrix(
     seed: int,
     say: Callable[[str], None],
 ) -> bool:
-    """Every fault, one after another, on one federation; whether all went as expected.
+    """Every fault, one after another, on one federation; whether all went as expected, and left the audits whole.
 
     Raises
     ------
@@ -166,5 +177,8 @@ def matrix(
                     reference = replace(reference, spent=outcomes.spent(federation))
                 references[scenario.rounds] = reference
             played(scenario, changed, references[scenario.rounds])
+    agreed = chains.compared(federation)
+    for sentence in chains.sentences(agreed):
+        say(sentence)
     say(f"The matrix is in {folder / 'faults.md'}")
-    return all(row.well for row in seen)
+    return all(row.well for row in seen) and all(one.good for one in agreed.values())
