@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from normfed_client.hospital.folder import Hospital
 from normfed_client.hospital.people import PeopleSecret
 from normfed_client.hospital.releases import Releases
-from normfed_client.imaging.bids import Dataset, read_dataset
+
+if TYPE_CHECKING:
+    from normfed_client.imaging.bids import Dataset
 
 
 class WithdrawnPeople:
@@ -51,6 +54,14 @@ def withdrawn(hospital: Hospital) -> WithdrawnPeople:
     return WithdrawnPeople.read(hospital.people_secret, hospital.record)
 
 
+def summary(hospital: Hospital) -> str:
+    """How many people withdrew, and of how many files are still in the dataset; nothing where nobody did."""
+    gone = withdrawn(hospital)
+    there = sum(path.name in gone for path in hospital.site_config("").data.glob("sub-*")) if len(gone) else 0
+    still = f" (files of {there} are still in the dataset)" if there else ""
+    return f"People who withdrew: {len(gone)}{still}; nothing of them is read" if len(gone) else ""
+
+
 def dataset_of(hospital: Hospital) -> Dataset:
     """A hospital's dataset without who withdrew.
 
@@ -61,4 +72,6 @@ def dataset_of(hospital: Hospital) -> Dataset:
     UserError
         See `WithdrawnPeople.read`.
     """
+    from normfed_client.imaging.bids import read_dataset  # it computes, and a look at the list does not
+
     return read_dataset(hospital.site_config("").data, withdrawn(hospital))

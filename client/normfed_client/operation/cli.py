@@ -122,8 +122,8 @@ def start(home: Home = DEFAULT) -> None:
 @site.command()
 def status(home: Home = DEFAULT) -> None:
     """Show whether the client runs, whether it is connected, and what it did last."""
+    from normfed_client.hospital.withdrawn import summary
     from normfed_client.operation.status import status
-    from normfed_client.withdrawal.people import summary
 
     hospital = open_hospital(home)
     found = status(hospital)

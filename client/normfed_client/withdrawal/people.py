@@ -19,7 +19,6 @@ from normfed_client.hospital.blocks import Member, releasable
 from normfed_client.hospital.custody import MEMBERS, Members
 from normfed_client.hospital.folder import Hospital, HospitalConfig
 from normfed_client.hospital.people import PeopleSecret
-from normfed_client.hospital.withdrawn import withdrawn
 from normfed_client.recording.audit import Audit
 from normfed_client.withdrawal.erasing import Erased, erase, files_below
 from normfed_client.withdrawal.named import Named, naming, own_files, rewrite, still_naming
@@ -168,14 +167,6 @@ def in_dataset(hospital: Hospital, subject: str) -> tuple[Path, ...]:
     root = hospital.site_config("").data
     places = (root, *sorted(root.glob("derivatives/*")), root / "sourcedata")
     return tuple(place / subject for place in places if (place / subject).exists())
-
-
-def summary(hospital: Hospital) -> str:
-    """How many people withdrew, and of how many files are still in the dataset; nothing where nobody did."""
-    gone = withdrawn(hospital)
-    there = sum(path.name in gone for path in hospital.site_config("").data.glob("sub-*")) if len(gone) else 0
-    still = f" (files of {there} are still in the dataset)" if there else ""
-    return f"People who withdrew: {len(gone)}{still}; nothing of them is read" if len(gone) else ""
 
 
 def left_over(hospital: Hospital, subject: str) -> list[Path]:
