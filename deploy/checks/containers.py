@@ -227,7 +227,6 @@ def path(made: Containers, study: Path) -> None:
         for what in ("server", *SITES):
             made.of(what, "up", "-d")
         made.wait("upgrade", everybody)
-    print(made.server("fleet").strip())
     backup = made.folder / "server.tar"
     with timed("backup of the server, sealed, while it runs"):
         made.server("backup", "--with-keys", "--passphrase-file", phrase(made), "/tmp/server.backup")
@@ -240,6 +239,7 @@ def path(made: Containers, study: Path) -> None:
     with timed("the same study again, approved before: until it has finished"):
         made.ask(study)
         made.ended(2)
+    print(made.server("fleet").strip())
     audits(made)
 
 
@@ -260,7 +260,7 @@ def audits(made: Containers) -> None:
     at = {name: str(made.folder / name) for name in ("a.jsonl", "server.jsonl", "a.pub", "server.pub")}
     keys = ("--site-key", at["a.pub"], "--server-key", at["server.pub"])
     command = (sys.executable, "-m", "normfed_common.cli", "audit", "compare", at["a.jsonl"], at["server.jsonl"], *keys)
-    print(made.run(*command, check=False).strip())
+    print(made.run(*command).strip())
 
 
 def raw(made: Containers, arguments: list[str], given: bytes | None = None) -> bytes:

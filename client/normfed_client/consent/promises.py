@@ -85,13 +85,19 @@ def stays_of(study: StudyConfig) -> tuple[str, ...]:
     return tuple(found)
 
 
+HOW_FAR = (
+    "Figures of tests tell about what score one of the people tested has, the one that only as many people as the "
+    "minimum reach; not who it is."
+)
+
+
 def remains_of(study: StudyConfig) -> tuple[str, ...]:
     """What a dishonest server could still learn, in the words of the guide `what-leaves`."""
     if study.privacy.epsilon is not None:
         found = [
             "What is learnt tells of one person no more than the noise allows, whatever the server does. Figures of "
-            "tests are without noise: see the next line.",
-            "Where that score of a person tested lies which as many as the minimum reach, though not whose it is.",
+            "tests are without noise.",
+            HOW_FAR,
         ]
     else:
         found = [
@@ -99,7 +105,7 @@ def remains_of(study: StudyConfig) -> tuple[str, ...]:
             "was built for: nothing but noise bounds that, and this study has none.",
             "A server that asks twice with parameters that differ a little may learn one voxel of nobody knows whom.",
             "Whoever has somebody's scan already may find out whether it is among those learnt from.",
-            "Where that score of a person tested lies which as many as the minimum reach, though not whose it is.",
+            HOW_FAR,
         ]
     if study.privacy.secure_aggregation is not None and study.privacy.epsilon is None:
         found[0] = (
