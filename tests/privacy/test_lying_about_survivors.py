@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Collection, Mapping
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from flwr.app import Message
 from secure_runs import SITES
 
 from normfed_client.answering import secure
+from normfed_client.answering.participating import what_is_summed
 from normfed_client.answering.serving import call
 from normfed_client.hospital.config import CustodyConfig
 from normfed_client.hospital.simulated import SITES_VARIABLE
@@ -352,6 +354,22 @@ def test_a_site_is_not_told_by_a_run_with_it_and_a_run_without(
     for site in five:
         assert refused(again.ask(site, SignSurvivors(step=STEP, survivors=tuple(five))))
     assert again.signed(dict.fromkeys(NAMES, NAMES)).keys() == set(NAMES)
+
+
+def test_an_update_is_the_same_under_a_strategy_or_rounds_that_change_nothing_at_the_site(liar: Liar) -> None:
+    """A server compares strategies that differ in what it does itself: with all sites in one, without a site in the
+    other, it would have that site's update."""
+    step = SecureStep(of="train.round", phase="", turn=1)
+
+    def whole(seed: int = 1, rounds: int = 1, repeat: int = 0, **strategy: Any) -> str:
+        federation = liar.study.federation.model_copy(update={"rounds": rounds, "patience_s": 60.0 * rounds})
+        study = liar.study.model_copy(update={"seed": seed, "federation": federation})
+        site = SimpleNamespace(study=study)
+        asked = SimpleNamespace(step=step, model=study.model, strategy=strategy, repeat=repeat)
+        return what_is_summed(SimpleNamespace(request=asked, site=site))  # type: ignore[arg-type]
+
+    assert whole(name="fedavg") == whole(name="fedadam") == whole(rounds=2, name="fedavg")
+    assert len({whole(), whole(seed=2), whole(repeat=1)}) == 3
 
 
 def test_without_that_memory_the_difference_of_two_runs_is_the_site_s_own_sum(

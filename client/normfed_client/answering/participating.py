@@ -92,19 +92,21 @@ def participation(job: Job[Any], kept: Kept) -> Participation:
 
 
 # Sections of a study that a site's part does not depend on, or hardly: two studies that differ in nothing else ask for
-# the same part. Of sums the seed does not count either, nor what else of a study trains in rounds; the model that is
-# asked about is in the digest by itself.
-_NOT_OF_UPDATES = {"name", "description", "privacy", "comparisons", "evaluation", "postprocessing", "domain_shift"}
-_NOT_OF_SUMS = {"seed", "initial_model", "strategy", "federation", "model"}
+# the same part. How it trains is among them: strategies that differ at the server alone, or one more round, or a rate of
+# learning that is next to the same, would else give the same part under another name. The model is that asked about.
+_NOT_OF_PARTS = {
+    *("name", "description", "privacy", "comparisons", "evaluation", "postprocessing", "domain_shift"),
+    *("initial_model", "strategy", "federation", "model"),
+}
 
 
 def what_is_summed(job: Job[Any]) -> str:
-    """A digest of what a site's part is made of, in whatever run: of sums neither the seed nor the strategy counts."""
+    """A digest of what a site's part is made of, in whatever run and under whatever strategy; of sums the seed does not
+    count either."""
     step, asked = step_of(job), job.request
-    sums = step.of == "train.sums"
-    study = job.site.study.model_dump(mode="json", exclude=_NOT_OF_UPDATES | (_NOT_OF_SUMS if sums else set()))
-    entries = [asked.model] if sums else [asked.model, asked.strategy, asked.repeat]
-    return digests.of_json([step.name, study, entries])
+    drawn = [] if step.of == "train.sums" else [job.site.study.seed, asked.repeat]
+    study = job.site.study.model_dump(mode="json", exclude=_NOT_OF_PARTS | {"seed"})
+    return digests.of_json([step.name, study, asked.model, drawn])
 
 
 def signed_lists(job: Job[Any]) -> SignedLists | None:
