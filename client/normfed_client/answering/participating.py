@@ -92,8 +92,8 @@ def participation(job: Job[Any], kept: Kept) -> Participation:
 
 
 # Sections of a study that a site's part does not depend on, or hardly: two studies that differ in nothing else ask for
-# the same part. How it trains is among them: strategies that differ at the server alone, or one more round, or a rate of
-# learning that is next to the same, would else give the same part under another name. The model is that asked about.
+# the same part. How it trains is among them: strategies that differ at the server alone, or one more round, or nearly
+# the same rate of learning, would else give the same part under another name. The model is that asked about.
 _NOT_OF_PARTS = {
     *("name", "description", "privacy", "comparisons", "evaluation", "postprocessing", "domain_shift"),
     *("initial_model", "strategy", "federation", "model"),
