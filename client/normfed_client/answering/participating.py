@@ -93,10 +93,11 @@ def participation(job: Job[Any], kept: Kept) -> Participation:
 
 # Sections of a study that a site's part does not depend on, or hardly: two studies that differ in nothing else ask for
 # the same part. How it trains is among them: strategies that differ at the server alone, or one more round, or nearly
-# the same rate of learning, would else give the same part under another name. The model is that asked about.
+# the same rate of learning, would else give the same part under another name. The model is that asked about, and the
+# seed counts where anything is drawn.
 _NOT_OF_PARTS = {
     *("name", "description", "privacy", "comparisons", "evaluation", "postprocessing", "domain_shift"),
-    *("initial_model", "strategy", "federation", "model"),
+    *("initial_model", "strategy", "federation", "model", "seed"),
 }
 
 
@@ -105,7 +106,7 @@ def what_is_summed(job: Job[Any]) -> str:
     count either."""
     step, asked = step_of(job), job.request
     drawn = [] if step.of == "train.sums" else [job.site.study.seed, asked.repeat]
-    study = job.site.study.model_dump(mode="json", exclude=_NOT_OF_PARTS | {"seed"})
+    study = job.site.study.model_dump(mode="json", exclude=_NOT_OF_PARTS)
     return digests.of_json([step.name, study, asked.model, drawn])
 
 

@@ -75,14 +75,20 @@ def _person(hospital: Hospital, console: Console, subject: str, by: str, dry_run
     for path in found.named_in:
         _item(console, f"their name and their lines in {path.relative_to(hospital.folder)}")
     _runs(hospital, console, found)
-    if dry_run:
-        _say(console, "\nNothing was changed (--dry-run).")
+    if not _agreed(console, "Erase, for good?", dry_run, yes):
         return
-    if not yes:
-        typer.confirm("\nErase, for good?", abort=True)
     people.forget(hospital, found, by)
     _say(console, f"\nDone, and in the audit without the name. Start the client again: {_start(hospital)}")
     _left(hospital, console, found)
+
+
+def _agreed(console: Console, question: str, dry_run: bool, yes: bool) -> bool:
+    """Whether to erase; a person who says no ends the command."""
+    if dry_run:
+        _say(console, "\nNothing was changed (--dry-run).")
+    elif not yes:
+        typer.confirm(f"\n{question}", abort=True)
+    return not dry_run
 
 
 def _runs(hospital: Hospital, console: Console, found: PersonToForget) -> None:
@@ -171,11 +177,8 @@ def _study(hospital: Hospital, console: Console, which: str, by: str, dry_run: b
         "\nKept: who took part, as keyed digests; what was asked, signed, spent and released; the study, its list of "
         "what left and the decisions on it; the audit. Without them less would protect the people who took part.",
     )
-    if dry_run:
-        _say(console, "\nNothing was changed (--dry-run).")
+    if not _agreed(console, "Withdraw and erase, for good?", dry_run, yes):
         return
-    if not yes:
-        typer.confirm("\nWithdraw and erase, for good?", abort=True)
     studies.withdraw(hospital, found, by)
     _say(console, f"\nDone, and in the audit. Start the client again: {_start(hospital)}")
     if found.runs:
