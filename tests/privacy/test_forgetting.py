@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
@@ -345,3 +346,75 @@ def test_a_study_that_the_hospital_withdrew_from_is_refused_for_good_and_others_
     for which in ("r9", "ffffffffff", "", "ab"):
         with pytest.raises(UserError, match=r"no run and no study|several studies"):
             studies.look_up(hospital, which)
+
+
+def test_an_older_record_does_not_read_who_withdrew_even_after_the_audit_was_archived(server: Server) -> None:
+    server.sums(asked(), "r1")
+    hospital = open_hospital(server.folder)
+    older = hospital.record.read_bytes()
+    forget(server, learnt(server)[0], "--by", "Dr A", "--yes")
+    Audit(hospital).chain.archive()
+    check_list(hospital)
+    hospital.record.write_bytes(older)
+    with pytest.raises(UserError, match="lacks somebody who withdrew since"):
+        check_list(hospital)
+
+
+def test_older_decisions_catch_up_with_the_audit_before_anything_is_let_in(server: Server, hospital: Hospital) -> None:
+    """A copy from a backup lets nothing in that was refused, taken back or withdrawn from since; nor does it lose what
+    it has that the audit agrees with."""
+    ways = ["withdrawn", "refused", "taken back", "approved"]
+    four = dict(zip(ways, (asked(seed=seed) for seed in range(21, 25)), strict=True))
+    for one in four.values():
+        decide(hospital, one, "approved", "Dr A")
+    file = server.folder / approvals.FILE
+    older, kept = file.read_text(), Approvals(server.folder)
+    studies.withdraw(hospital, studies.look_up(hospital, four["withdrawn"].digest), "Dr B")
+    decide(hospital, four["refused"], "refused", "Dr B")
+    decide(hospital, four["taken back"], "taken back", "Dr B")
+    newer = kept.decisions()
+    assert kept.catch_up() == ()
+    assert kept.decisions() == newer
+    file.write_text(older)
+    added = {decision.study: decision.verdict for decision in kept.catch_up()}
+    assert added == {four[way].digest: way for way in ways[:3]}
+    for way, one in four.items():
+        assert kept.decision(one.digest).verdict == way  # type: ignore[union-attr]
+    assert kept.catch_up() == ()
+    with pytest.raises(UserError, match="this hospital withdrew on"):
+        decide(hospital, four["withdrawn"], "approved", "Dr C")
+
+
+def test_an_older_audit_takes_nothing_back_that_was_decided_since(server: Server, hospital: Hospital) -> None:
+    decide(hospital, asked(), "approved", "Dr A")
+    audit = server.folder / "audit.jsonl"
+    older = audit.read_bytes()
+    decide(hospital, asked(), "refused", "Dr B")
+    audit.write_bytes(older)
+    assert Approvals(server.folder).catch_up() == ()
+    assert Approvals(server.folder).decision(asked().digest).verdict == "refused"  # type: ignore[union-attr]
+
+
+def test_neither_client_nor_another_withdrawal_begins_while_one_is_being_decided(
+    server: Server, hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, said = learnt(server)[0], []
+
+    def meanwhile(*_: object, **__: object) -> None:
+        for begin in (
+            lambda: start(hospital, threading.Event(), str),
+            lambda: commands(["forget", name, "--by", "Dr B", "--yes", "--home", str(server.folder)]),
+        ):
+            with pytest.raises(UserError, match="is running already") as refused:
+                begin()
+            said.append(str(refused.value))
+
+    monkeypatch.setattr("typer.confirm", meanwhile)
+    forget(server, name, "--by", "Dr A")
+    assert len(said) == 2
+
+
+@pytest.mark.parametrize("subject", ["sub-01\n", "sub-01 ", "sub-", "SUB-01", "sub-01/.."])
+def test_what_is_no_subject_is_refused(hospital: Hospital, subject: str) -> None:
+    with pytest.raises(UserError, match="is no subject"):
+        people.look_up(hospital, subject)

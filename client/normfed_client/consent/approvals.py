@@ -2,7 +2,8 @@
 
 Decisions are only ever added. The file is written anew as a whole, with a digest of all of them: one that is damaged,
 or that others may read or write, approves nothing. One that is missing is made again from the audit, which has every
-decision too: what was refused stays refused, and what was approved waits for a person again.
+decision too: what was refused stays refused, and what was approved waits for a person again. In the same way an older
+copy catches up with the audit (`Approvals.catch_up`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import json
 import stat
-from datetime import UTC, date, datetime
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Literal, NoReturn
 
@@ -20,6 +22,7 @@ from normfed_client.consent.asked import DIGEST, AskedStudies, AskedStudy
 from normfed_client.recording.audit import FILE as AUDIT
 from normfed_common.chain.files import Chain
 from normfed_common.chain.kinds import Decided, StudyWithdrawn
+from normfed_common.chain.records import Record
 from normfed_common.foundation import digests
 from normfed_common.foundation.errors import UserError
 from normfed_common.foundation.files import atomic
@@ -29,6 +32,8 @@ from normfed_common.study.config import StudyConfig, StudyName
 
 MOST_WAITING, MOST_RUNS = 50, 1000
 FILE, LOCK = "decisions.json", "decisions.lock"
+DECIDED, WITHDRAWN = b'"kind":"decided"', b'"kind":"study-withdrawn"'
+SAME_DECISION = timedelta(minutes=1)  # between the audit's record and the file, which are written one after the other
 Verdict = Literal["approved", "refused", "taken back"]
 Recorded = Verdict | Literal["withdrawn"]
 
@@ -168,7 +173,7 @@ class Approvals:
         if not (self.folder / FILE).exists():
             with exclusive(self.folder / LOCK):
                 if not (self.folder / FILE).exists():
-                    self._write(_of_audit(self.folder, self.studies))
+                    self._write(DecisionRecord(decisions=_told(_audit(self.folder).records(), self.studies)))
         return self._read()
 
     def decisions(self) -> tuple[Decision, ...]:
@@ -227,6 +232,29 @@ class Approvals:
             found = self._read()
             self._write(found.model_copy(update={"decisions": (*found.decisions, decision)}))
 
+    def catch_up(self) -> tuple[Decision, ...]:
+        """Add what the audit says that was decided and that this file, an older copy, lacks; never an approval.
+
+        Returns
+        -------
+        What was added.
+
+        Raises
+        ------
+        UserError
+            As `record`, or if the audit cannot be read.
+        """
+        with exclusive(self.folder / LOCK):
+            if not (self.folder / FILE).exists():
+                return ()  # it is made of the audit when first read
+            found = self._read()
+            audit = _audit(self.folder)
+            decided = sorted((*audit.containing(DECIDED), *audit.containing(WITHDRAWN)), key=lambda one: one.number)
+            lacking = tuple(one for one in _told(decided, self.studies) if not _has(found.last(one.study)[1], one))
+            if lacking:
+                self._write(found.model_copy(update={"decisions": (*found.decisions, *lacking)}))
+        return lacking
+
     def _read(self) -> DecisionRecord:
         path = self.folder / FILE
         try:
@@ -254,33 +282,51 @@ class Approvals:
 
 def now() -> str:
     """The time of a decision."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _of_audit(folder: Path, studies: AskedStudies) -> DecisionRecord:
-    """What is known of decisions without their file: of each study the last, but no approval."""
-    chain, last = Chain(folder / AUDIT, lambda: _no_key(folder), ""), dict[str, Decision]()
-    for record in chain.records():
+def _audit(folder: Path) -> Chain:
+    return Chain(folder / AUDIT, lambda: _no_key(folder), "")
+
+
+def _told(records: Iterable[Record], studies: AskedStudies) -> tuple[Decision, ...]:
+    """What records of the audit say of decisions: of each study the last, but no approval. A withdrawal is for good."""
+    last = dict[str, Decision]()
+    for record in records:
         content = record.content
-        if isinstance(content, StudyWithdrawn | Decided):
-            found = Decision(
+        if not isinstance(content, StudyWithdrawn | Decided):
+            continue
+        before = last.pop(content.study, None)
+        last[content.study] = (
+            before
+            if before is not None and before.withdrawal
+            else Decision(
                 study=content.study,
                 name=studies.read(content.study).name if studies.has(content.study) else "unknown",
                 rules="0" * 32,
                 verdict=_known(content),
                 by=content.by,
                 at=record.time,
-                why="its file of decisions was lost; this is what the audit says",
+                why="its file of decisions was lost, or an older copy; this is what the audit says",
             )
-            last.pop(content.study, None)
-            last[content.study] = found
-    return DecisionRecord(decisions=tuple(last.values()))
+        )
+    return tuple(last.values())
 
 
 def _known(content: StudyWithdrawn | Decided) -> Recorded:
     if isinstance(content, StudyWithdrawn):
         return "withdrawn"
     return "refused" if content.decision == "refused" else "taken back"
+
+
+def _has(decision: Decision | None, told: Decision) -> bool:
+    """Whether the last decision on a study is the one that the audit tells of, or a later one."""
+    if decision is None:
+        return False
+    if told.withdrawal or decision.withdrawal:
+        return bool(decision.withdrawal)
+    later = datetime.fromisoformat(told.at) - datetime.fromisoformat(decision.at)
+    return later <= (SAME_DECISION if decision.by == told.by else timedelta(0))
 
 
 def _no_key(folder: Path) -> NoReturn:

@@ -118,6 +118,7 @@ def decide(
     manifest = manifest_of(hospital, study) if verdict == "approved" else None
     approvals = Approvals(hospital.folder)
     with exclusive(hospital.folder / LOCK):
+        approvals.catch_up()
         last = approvals.decision(study.digest)
         if last is not None and last.withdrawal:
             raise UserError(f"{study.name}: {last.withdrawal}. That is for good: ask the operator for a new study.")

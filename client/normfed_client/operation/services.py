@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from normfed_client.consent.approvals import Approvals
 from normfed_client.hospital.folder import HOME_VARIABLE, Hospital
 from normfed_client.recording.audit import Audit
 from normfed_client.withdrawal.people import check_list
@@ -23,6 +24,7 @@ LET_IN = (
     "out; or the server still counts another connection with this key: a copy of this site's folder that runs "
     "elsewhere (stop one of the two), or the connection that broke a minute ago. Trying again."
 )
+LACKED = "decisions.json, an older copy, did not have it."
 # What Flower's node says, and whether it is connected then.
 CONNECTED = {"SuperNode ID": True, "Connection successful": True, "Connection attempt failed": False}
 
@@ -33,11 +35,14 @@ def start(hospital: Hospital, stop: threading.Event, say: Callable[[str], None])
     Raises
     ------
     UserError
-        If it runs already, a secret is not secret, or the audit cannot be written.
+        If it runs already, a secret is not secret, the audit cannot be written, or somebody withdrew who is not on the
+        list.
     """
     hospital.check()
-    check_list(hospital)
-    with only_one(hospital.log, "this site's client"):
+    with only_one(hospital.log, "this site's client, or normfed site forget,"):
+        check_list(hospital)
+        for decision in Approvals(hospital.folder).catch_up():
+            say(f"{decision.name}: {decision.verdict} by {decision.by} on {decision.day}, says the audit; {LACKED}")
         audit = Audit(hospital)
         audit.started()
         explained = Explained(hospital, say)

@@ -29,7 +29,7 @@ from normfed_common.foundation import digests
 from normfed_common.foundation.errors import UserError
 from normfed_common.study.roles import ROLES, Role
 
-SUBJECT = re.compile(r"^sub-[A-Za-z0-9]+$")
+SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def look_up(hospital: Hospital, subject: str) -> PersonToForget:
     UserError
         If nobody of the name is, or was, at this hospital.
     """
-    if not SUBJECT.match(subject):
+    if not SUBJECT.fullmatch(subject):
         raise UserError(f"{subject}: is no subject. Write it as the dataset does, such as sub-014.")
     secret, record = PeopleSecret.read(hospital.people_secret), hospital.releases()
     named, digest = Named(subject), secret.digest(subject)
@@ -199,8 +199,9 @@ def _unfinished(audit: Audit) -> bool:
 
 
 def _last(audit: Audit) -> PersonWithdrew | None:
-    """The latest record that a person withdrew."""
-    return next((r.content for r in audit.chain.backwards() if isinstance(r.content, PersonWithdrew)), None)
+    """The latest record that a person withdrew, in archives too."""
+    found = audit.chain.containing(b'"kind":"person-withdrew"')
+    return next((record.content for record in found if isinstance(record.content, PersonWithdrew)), None)
 
 
 def _runs(hospital: Hospital, digest: str) -> Iterator[PastRun]:

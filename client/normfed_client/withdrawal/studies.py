@@ -124,5 +124,6 @@ def _name(hospital: Hospital, digest: str) -> str:
 
 def _unfinished(audit: Audit, study: str) -> bool:
     """Whether the withdrawal was broken off."""
-    said = (r.content for r in audit.chain.backwards() if isinstance(r.content, StudyWithdrawn))
-    return next((content.step for content in said if content.study == study), "begun") == "begun"
+    said = (r.content for r in audit.chain.containing(f'"study":"{study}"'.encode()))
+    steps = (content.step for content in said if isinstance(content, StudyWithdrawn))
+    return next(steps, "begun") == "begun"

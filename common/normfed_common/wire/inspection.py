@@ -7,7 +7,7 @@ of the header than needed. So what is seen is all that there is.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,15 +22,15 @@ from normfed_common.wire.messages import header_of
 
 LENGTH = 8  # bytes that say how long a packed header is
 PADDED_TO = 8
-TYPES = {  # as safetensors calls them
-    "F32": "float32",
-    "F64": "float64",
+TYPES = {  # as safetensors calls them, in the order in which it writes them, those of one type by name
+    "U64": "uint64",
     "I64": "int64",
+    "F64": "float64",
+    "F32": "float32",
+    "U32": "uint32",
     "F16": "float16",
     "U16": "uint16",
     "I8": "int8",
-    "U32": "uint32",
-    "U64": "uint64",
 }
 
 
@@ -74,47 +74,59 @@ def inspected(message: Message) -> tuple[Answer, dict[str, Seen]]:
 
 
 def _packed(array: Array) -> dict[str, Seen]:
+    """See `inspected`; there is one way to write the header of given arrays, that of safetensors itself."""
     content = array.data
     end = LENGTH + int.from_bytes(content[:LENGTH], "little")
     if array.dtype != "uint8" or tuple(array.shape) != (len(content),) or not LENGTH < end <= len(content):
         raise WireError("packed arrays are not what their record says")
     try:
         text = content[LENGTH:end].decode()
-        entries = json.loads(text)
-        found = {name: _entry(content, end, entry) for name, entry in entries.items()}
-        needed = len(json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode())
-    except (UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        entries = {name: _entry(entry) for name, entry in json.loads(text).items()}
+        only, stop = _only_header(entries)
+    except (UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WireError("packed arrays have no header that can be read") from error
-    spare = end - LENGTH - needed
-    if not 0 <= spare < PADDED_TO or text[len(text) - spare :].strip(" "):
-        raise WireError("packed arrays have a longer header than they need")
-    place = 0
-    for start, stop, size in sorted((*entry["data_offsets"], one.bytes) for entry, one in _pairs(entries, found)):
-        if start != place or stop - start != size:
-            raise WireError("packed arrays overlap, or leave room between them")
+    if text != only or stop != len(content) - end:
+        raise WireError("packed arrays are spelt in another way than this version spells them, or have more with them")
+    return {name: Seen(one.dtype, one.shape, partial(_values, content, end, one)) for name, one in entries.items()}
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What a packed header says of an array, its place after the header included."""
+
+    kind: str
+    shape: tuple[int, ...]
+    start: int
+
+    @property
+    def dtype(self) -> str:
+        return TYPES[self.kind]
+
+    @property
+    def stop(self) -> int:
+        return self.start + int(np.prod(self.shape, dtype=object)) * np.dtype(self.dtype).itemsize
+
+
+def _entry(said: dict[str, Any]) -> _Entry:
+    shape, (start, _) = tuple(said["shape"]), said["data_offsets"]
+    if said["dtype"] not in TYPES or not all(type(number) is int and number >= 0 for number in (*shape, start)):
+        raise ValueError("an entry that is none")
+    return _Entry(said["dtype"], shape, start)
+
+
+def _only_header(entries: Mapping[str, _Entry]) -> tuple[str, int]:
+    """What safetensors writes before these arrays, one behind another, and where they end."""
+    order, place, made = list(TYPES), 0, {}
+    for name, one in sorted(entries.items(), key=lambda pair: (order.index(pair[1].kind), pair[0])):
+        stop = place + one.stop - one.start
+        made[name] = {"dtype": one.kind, "shape": one.shape, "data_offsets": [place, stop]}
         place = stop
-    if place != len(content) - end:
-        raise WireError("packed arrays have bytes behind them")
-    return found
+    text = json.dumps(made, separators=(",", ":"), ensure_ascii=False)
+    return text + " " * (-len(text.encode()) % PADDED_TO), place
 
 
-def _pairs(entries: dict[str, Any], found: dict[str, Seen]) -> list[tuple[dict[str, Any], Seen]]:
-    return [(entries[name], one) for name, one in found.items()]
-
-
-def _entry(content: bytes, end: int, entry: dict[str, Any]) -> Seen:
-    if set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise ValueError("an entry has other keys")
-    start, stop = entry["data_offsets"]
-    shape = tuple(entry["shape"])
-    if not all(type(number) is int and number >= 0 for number in (*shape, start, stop)):
-        raise ValueError("an entry has lengths that are none")
-    dtype = TYPES[entry["dtype"]]
-    return Seen(dtype, shape, partial(_values, content, end + start, end + stop, dtype, shape))
-
-
-def _values(content: bytes, start: int, stop: int, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    return np.frombuffer(memoryview(content)[start:stop], dtype).reshape(shape)
+def _values(content: bytes, end: int, one: _Entry) -> np.ndarray:
+    return np.frombuffer(memoryview(content)[end + one.start : end + one.stop], one.dtype).reshape(one.shape)
 
 
 def _plain(name: str, array: Array) -> Seen:

@@ -31,20 +31,17 @@ def read(array: Array) -> np.ndarray:
         raise ValueError(f"an array of {len(array.shape):,} dimensions")
     dtype, shape, content = np.dtype(array.dtype), tuple(array.shape), array.data
     end = START + int.from_bytes(content[len(MAGIC) : START], "little")
-    for fortran in (False, True):
-        if content[:end] == _header(dtype, shape, fortran):
-            break
-    else:
+    if content[:end] != _header(dtype, shape):
         raise ValueError(f"not the bytes of an array of {dtype} and shape {shape}")
     if len(content) - end != int(np.prod(shape, dtype=object)) * dtype.itemsize:
         raise ValueError(f"{len(content):,} bytes are not an array of {dtype} and shape {shape}")
     values: np.ndarray = np.frombuffer(content, dtype, offset=end).copy()
-    return values.reshape(shape, order="F" if fortran else "C")
+    return values.reshape(shape)
 
 
-def _header(dtype: np.dtype[np.generic], shape: tuple[int, ...], fortran: bool) -> bytes:
-    """What `numpy.save` writes before the values."""
+def _header(dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> bytes:
+    """What `numpy.save` writes before the values, in the order of C: another would be one more thing to say."""
     made = io.BytesIO()
-    said = {"descr": dtype.str, "fortran_order": fortran, "shape": shape}
+    said = {"descr": dtype.str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(made, said)
     return made.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,7 +39,7 @@ def forget(
 
     The dataset is not touched. What was spent of privacy, and over whom anything was released, stays without names.
     """
-    from normfed_common.processes.supervision import is_running
+    from normfed_common.processes.supervision import only_one
 
     if sum((subject is not None, study is not None, expired)) != 1:
         raise UserError("normfed site forget: give one of SUBJECT, --study and --expired.")
@@ -48,16 +49,13 @@ def forget(
         return
     if not dry_run and not by.strip():
         raise UserError("normfed site forget: say who decides, with --by NAME. It is for the hospital's own record.")
-    if not dry_run and is_running(hospital.log):
-        raise UserError(
-            f"{home}: the client is running. Stop it first: it may be at work on what is to be erased. The federation "
-            "waits for it as for any site that is not connected."
-        )
-    if subject is not None:
-        _person(hospital, console, subject, by.strip(), dry_run, yes)
-    else:
-        assert study is not None
-        _study(hospital, console, study, by.strip(), dry_run, yes)
+    # Neither the client nor another `forget` begins while a person reads what is to be erased.
+    with nullcontext() if dry_run else only_one(hospital.log, "the client, or another normfed site forget,"):
+        if subject is not None:
+            _person(hospital, console, subject, by.strip(), dry_run, yes)
+        else:
+            assert study is not None
+            _study(hospital, console, study, by.strip(), dry_run, yes)
 
 
 def _person(hospital: Hospital, console: Console, subject: str, by: str, dry_run: bool, yes: bool) -> None:
