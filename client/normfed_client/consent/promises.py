@@ -110,6 +110,7 @@ def remains_of(study: StudyConfig) -> tuple[str, ...]:
     if study.privacy.secure_aggregation is not None and study.privacy.epsilon is None:
         found[0] = (
             "A server that sends a network built to react to a few people's scans learns what it was built for from "
-            "the sum of all sites, though not whose site it was."
+            "the sum of all sites. Masks hide one site's part from a server that keeps to the protocol; one that asks "
+            "for the same twice, and says of the second time that the site dropped out, has it as the difference."
         )
     return tuple(found)

@@ -216,7 +216,7 @@ def _of_answer(content: kinds.Answered) -> list[tuple[str, str]]:
     found = [
         ("size", size(content.bytes)),
         ("people", content.people),
-        ("epsilon", cost),
+        ("epsilon by itself", cost),
         ("arrays", f"{len(content.arrays)}: {some(one.name for one in content.arrays)}" if content.arrays else "none"),
         *_of_run(content.asked),
     ]
