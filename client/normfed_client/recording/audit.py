@@ -16,18 +16,16 @@ from pathlib import Path
 from normfed_client.hospital.folder import Hospital, HospitalConfig
 from normfed_common.chain.files import Chain
 from normfed_common.chain.keys import SigningKey, VerifyingKey, statement
-from normfed_common.chain.kinds import (
+from normfed_common.chain.kinds.content import Content
+from normfed_common.chain.kinds.shared import Asked, LossAccepted, Started
+from normfed_common.chain.kinds.site import (
     Answered,
-    Asked,
-    Content,
     Contradicted,
     KeyMade,
-    LossAccepted,
     Refused,
     Repeated,
     RulesChanged,
     ServerWentBack,
-    Started,
 )
 from normfed_common.chain.records import Record
 from normfed_common.chain.verifying import Verified, verify

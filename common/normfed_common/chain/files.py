@@ -27,7 +27,8 @@ from typing import BinaryIO
 from pydantic import ValidationError
 
 from normfed_common.chain.keys import SigningKey
-from normfed_common.chain.kinds import Closed, Content, LossAccepted, Opened, Repaired
+from normfed_common.chain.kinds.content import Content
+from normfed_common.chain.kinds.shared import Closed, LossAccepted, Opened, Repaired
 from normfed_common.chain.records import START, Record, signed
 from normfed_common.foundation import private
 from normfed_common.foundation.errors import UserError

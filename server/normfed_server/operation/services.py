@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 
-from normfed_common.chain.kinds import Started, Stopped
+from normfed_common.chain.kinds.shared import Started, Stopped
 from normfed_common.processes.health import free_port, serving
 from normfed_common.processes.supervision import Service, Supervisor, only_one
 from normfed_server.monitor.web import Monitor

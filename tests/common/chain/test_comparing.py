@@ -14,7 +14,9 @@ from normfed_common.chain.cli import audit
 from normfed_common.chain.comparing import Compared, compare
 from normfed_common.chain.files import Chain
 from normfed_common.chain.keys import SigningKey, VerifyingKey
-from normfed_common.chain.kinds import Answered, Asked, Asker, LossAccepted, Membership, Received, Stopped
+from normfed_common.chain.kinds.server import Membership, Received
+from normfed_common.chain.kinds.shared import Asked, LossAccepted, Stopped
+from normfed_common.chain.kinds.site import Answered, Asker
 from normfed_common.deployment.enrolment import key_fingerprint
 from normfed_common.wire.head import Head
 
