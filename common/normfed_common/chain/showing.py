@@ -22,6 +22,12 @@ from normfed_common.foundation.errors import SiteCode, UserError
 from normfed_common.foundation.files import atomic
 from normfed_common.wording.terminal_text import plain
 
+ALONE = "That its end was not cut off shows a head that somebody else holds: normfed audit compare."
+BOTH = (
+    "The server's is whole too, and no head or answer in one contradicts the other. The two sides together could "
+    "have written another past: let a third party keep the head."
+)
+
 
 def run(chain: Chain, as_json: bool, verifying: bool, export: Path | None, public: str) -> None:
     """What `normfed site audit` and `normfed server audit` have in common.
@@ -61,8 +67,14 @@ def export_to(chain: Chain, path: Path) -> int:
     return count
 
 
-def tell(console: Console, found: Verified, key: str) -> None:
-    """Print what verification found; ends the command with code 1 if something is wrong."""
+def tell(console: Console, found: Verified, key: str, open_question: str = ALONE) -> None:
+    """Print what verification found; ends the command with code 1 if something is wrong.
+
+    Parameters
+    ----------
+    open_question
+        What it cannot show, and who can; said of a chain that is whole.
+    """
     for remark in found.remarks:
         console.print(f"[yellow]![/] {plain(remark)}", soft_wrap=True)
     for problem in found.problems:
@@ -74,8 +86,7 @@ def tell(console: Console, found: Verified, key: str) -> None:
     console.print(
         f"[green]✓[/] Whole: {len(found.records)} records, {first.number} to {last.number}, from {first.time} to "
         f"{last.time}, all signed with the key {key_fingerprint(key.encode())}.\n"
-        f"  Chain {last.chain}, head {last.digest}. That its end was not cut off shows a head that somebody else "
-        "holds: normfed audit compare.",
+        f"  Chain {last.chain}, head {last.digest}. {open_question}",
         soft_wrap=True,
     )
 

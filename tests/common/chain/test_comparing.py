@@ -218,4 +218,6 @@ def test_the_command_names_the_site_by_its_key(sides: Sides) -> None:
     ended = CliRunner().invoke(audit, given)
     assert ended.exit_code == 0
     assert "The site is north" in ended.output
+    assert "no head or answer in one contradicts the other" in ended.output
+    assert "audit compare" not in ended.output  # that is what was run
     assert json.loads(CliRunner().invoke(audit, [*given, "--json"]).output)["site"] == "north"
