@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from normfed_common.deployment.enrolment import key_fingerprint
 from normfed_common.foundation import digests
 from normfed_common.foundation.errors import UserError
 from normfed_common.foundation.files import is_full
+from normfed_common.foundation.versions import installed_version
 from normfed_common.wire.head import Head
 
 FILE = "audit.jsonl"
@@ -115,7 +115,7 @@ class Audit:
 
     def started(self) -> None:
         """The client starts: with which version, by which rules."""
-        self.append(Started(version=version("normfed")))
+        self.append(Started(version=installed_version()))
         self.note_rules()
 
     def key_made(self) -> None:
