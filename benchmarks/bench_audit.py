@@ -31,7 +31,9 @@ from normfed_client.recording.audit import Audit
 from normfed_common.chain import files, keys
 from normfed_common.chain.files import Chain
 from normfed_common.chain.keys import SigningKey, VerifyingKey
-from normfed_common.chain.kinds import Answered, Asked, Asker, Content, Sent
+from normfed_common.chain.kinds.content import Content
+from normfed_common.chain.kinds.shared import Asked
+from normfed_common.chain.kinds.site import Answered, Asker, Sent
 from normfed_common.chain.verifying import verify
 from normfed_common.foundation.versions import installed_version
 from normfed_common.learning.setting import Setting

@@ -153,7 +153,7 @@ class Rehearsal:
         Raises
         ------
         RunError
-            If a site does not connect.
+            If the server does not listen, or a site does not connect.
         """
         try:
             self.start("server")
@@ -172,18 +172,38 @@ class Rehearsal:
         """Until it listens: a node that does not find it tries again after longer and longer pauses."""
         address, deadline = (self.home.config.listen, self.home.config.port), time.monotonic() + UP_S
         while time.monotonic() < deadline:
+            self._check_runs("server")
             with contextlib.suppress(OSError):
                 socket.create_connection(address, timeout=1.0).close()
                 return
             time.sleep(0.1)
+        raise RunError(f"The server did not listen within {UP_S:.0f} s; see {self.folder / 'server.out'}.")
 
     def wait_for_sites(self, sites: list[str], within_s: float = UP_S) -> None:
-        """Until these sites are connected."""
+        """Until these sites are connected.
+
+        Raises
+        ------
+        RunError
+            If one has ended, or is not connected when the time is up.
+        """
         deadline = time.monotonic() + within_s
         while missing := [site for site in sites if not admission.seen(self.home).get(site, {}).get("online")]:
+            for site in missing:
+                self._check_runs(site)
             if time.monotonic() > deadline:
                 raise RunError(f"{', '.join(missing)} did not connect within {within_s:.0f} s; see {self.folder}.")
             time.sleep(0.2)
+
+    def _check_runs(self, what: str) -> None:
+        """Raise if what was started last under this name has ended by itself; what `stop` stopped counts as wanted."""
+        process = self._processes.get(what)
+        if process is None or process.poll() is None:
+            return
+        out = self.folder / f"{what}.out"
+        lines = out.read_text(errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
+        raise RunError(f"{what} ended with code {process.returncode}; the last line of {out} is: {last}")
 
     def begin(self, study: StudyConfig, canary: bool = True) -> str:
         """Begin a run; returns its name."""

@@ -23,17 +23,9 @@ from normfed_common.chain import files
 from normfed_common.chain.comparing import compare
 from normfed_common.chain.files import Chain
 from normfed_common.chain.keys import VerifyingKey, statement
-from normfed_common.chain.kinds import (
-    Answered,
-    Contradicted,
-    Decided,
-    HeadRefused,
-    KeyMade,
-    LossAccepted,
-    Refused,
-    Repeated,
-    ServerWentBack,
-)
+from normfed_common.chain.kinds.server import HeadRefused
+from normfed_common.chain.kinds.shared import LossAccepted
+from normfed_common.chain.kinds.site import Answered, Contradicted, Decided, KeyMade, Refused, Repeated, ServerWentBack
 from normfed_common.chain.records import Record
 from normfed_common.deployment.enrolment import certificate_fingerprint
 from normfed_common.flower import act_as

@@ -31,7 +31,7 @@ from normfed_client.quality.kept import KeptLook, Records, people_of, seen
 from normfed_client.recording.audit import Audit
 from normfed_client.withdrawal import erasing, people, studies
 from normfed_client.withdrawal.people import check_list
-from normfed_common.chain.kinds import PersonWithdrew, StudyWithdrawn
+from normfed_common.chain.kinds.site import PersonWithdrew, StudyWithdrawn
 from normfed_common.foundation.errors import SiteCode, UserError
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.messages import error_code

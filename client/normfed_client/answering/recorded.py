@@ -11,7 +11,8 @@ from normfed_client.answering.job import Job
 from normfed_client.hospital.folder import Hospital
 from normfed_client.recording.audit import Audit
 from normfed_client.recording.refusing import Few, asker, server_head
-from normfed_common.chain.kinds import Answered, PeopleClass, Repeated, Sent, ServerWentBack, people_class
+from normfed_common.chain.kinds.people import PeopleClass, people_class
+from normfed_common.chain.kinds.site import Answered, Repeated, Sent, ServerWentBack
 from normfed_common.chain.records import Record
 from normfed_common.chain.requests import asked
 from normfed_common.foundation.arrays import Arrays

@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError
 from normfed_client.consent.asked import DIGEST, AskedStudies, AskedStudy
 from normfed_client.recording.audit import FILE as AUDIT
 from normfed_common.chain.files import Chain
-from normfed_common.chain.kinds import Decided, StudyWithdrawn
+from normfed_common.chain.kinds.site import Decided, StudyWithdrawn
 from normfed_common.chain.records import Record
 from normfed_common.foundation import digests
 from normfed_common.foundation.errors import UserError

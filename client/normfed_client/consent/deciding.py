@@ -13,7 +13,7 @@ from normfed_client.consent.manifest import keep
 from normfed_client.consent.policy import digest_of_rules
 from normfed_client.hospital.folder import Hospital
 from normfed_client.recording.audit import Audit
-from normfed_common.chain.kinds import Decided
+from normfed_common.chain.kinds.site import Decided
 from normfed_common.foundation import digests
 from normfed_common.foundation.errors import SiteError, UserError
 from normfed_common.foundation.locks import exclusive

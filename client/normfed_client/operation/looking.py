@@ -14,7 +14,7 @@ from normfed_client.quality.doubts import Doubt
 from normfed_client.quality.kept import KeptLook, Records, decision, people_of, seen, undecided
 from normfed_client.quality.look import Look, Told, look_at
 from normfed_client.recording.audit import Audit
-from normfed_common.chain.kinds import LookDecided
+from normfed_common.chain.kinds.site import LookDecided
 from normfed_common.deployment import settings
 from normfed_common.foundation.errors import UserError
 from normfed_common.studies import load_study

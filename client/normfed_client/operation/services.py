@@ -12,7 +12,7 @@ from normfed_client.consent.approvals import Approvals
 from normfed_client.hospital.folder import HOME_VARIABLE, Hospital
 from normfed_client.recording.audit import Audit
 from normfed_client.withdrawal.people import check_list
-from normfed_common.chain.kinds import Stopped
+from normfed_common.chain.kinds.shared import Stopped
 from normfed_common.processes.health import free_port, serving
 from normfed_common.processes.supervision import Service, Supervisor, only_one
 

@@ -11,8 +11,19 @@ from datetime import datetime
 from normfed_client.consent.sheet import WHEN, size
 from normfed_client.hospital.folder import Hospital
 from normfed_client.recording.audit import Audit
-from normfed_common.chain import kinds
 from normfed_common.chain.keys import VerifyingKey
+from normfed_common.chain.kinds.content import Content
+from normfed_common.chain.kinds.shared import Asked
+from normfed_common.chain.kinds.site import (
+    Answered,
+    Contradicted,
+    Decided,
+    LookDecided,
+    PersonWithdrew,
+    Refused,
+    ServerWentBack,
+    StudyWithdrawn,
+)
 from normfed_common.chain.records import Record
 from normfed_common.chain.verifying import Verified, verify
 from normfed_common.foundation.errors import SiteCode
@@ -131,14 +142,14 @@ def told(record: Record) -> Told:
     """A record in words."""
     content, when = record.content, shown_time(record.time)
     side = _side(content)
-    if isinstance(content, kinds.Answered):
+    if isinstance(content, Answered):
         return Told(record.number, when, side, _asked(content.asked), _of_answer(content))
-    if isinstance(content, kinds.Refused):
+    if isinstance(content, Refused):
         facts = [("because", code_in_words(content.code)), *_of_run(content.asked)]
         if content.unwritten:
             facts.append(("and", f"{content.unwritten:,} more refusals before it, too many to be written one by one"))
         return Told(record.number, when, side, _asked(content.asked), facts)
-    if isinstance(content, kinds.Decided):
+    if isinstance(content, Decided):
         return Told(record.number, when, side, f"{content.by}: {content.decision}", [("study", content.study)])
     return Told(record.number, when, side, OF_KIND.get(content.kind, content.kind))
 
@@ -148,16 +159,16 @@ def runs(records: Sequence[Record]) -> list[Run]:
     found: dict[str, Run] = {}
     for record in records:
         content = record.content
-        if not isinstance(content, kinds.Answered | kinds.Refused) or not content.asked.run:
+        if not isinstance(content, Answered | Refused) or not content.asked.run:
             continue
-        name, answered = content.asked.run, isinstance(content, kinds.Answered)
+        name, answered = content.asked.run, isinstance(content, Answered)
         before = found.pop(name, Run(name, "", 0, 0, 0, "", ""))
         found[name] = Run(
             name,
             content.asked.study or before.study,
             before.sent + answered,
             before.refused + (not answered),
-            before.bytes + (content.bytes if isinstance(content, kinds.Answered) else 0),
+            before.bytes + (content.bytes if isinstance(content, Answered) else 0),
             record.time,
             record.time if answered else before.answered,
         )
@@ -168,9 +179,9 @@ def heard_of_server(records: Sequence[Record]) -> tuple[Head | None, str]:
     """The newest head of the server's own chain, and when it came; None where none came."""
     for record in reversed(records):
         content = record.content
-        if isinstance(content, kinds.ServerWentBack):
+        if isinstance(content, ServerWentBack):
             return content.told, record.time
-        if isinstance(content, kinds.Answered | kinds.Refused) and content.server is not None:
+        if isinstance(content, Answered | Refused) and content.server is not None:
             return content.server, record.time
     return None, ""
 
@@ -180,7 +191,7 @@ def alarms(records: Sequence[Record]) -> list[str]:
     return [
         f"Record {record.number} of {shown_time(record.time)}: {OF_KIND[record.content.kind]}."
         for record in records
-        if isinstance(record.content, kinds.ServerWentBack | kinds.Contradicted)
+        if isinstance(record.content, ServerWentBack | Contradicted)
     ]
 
 
@@ -194,16 +205,16 @@ def shown_time(time: str) -> str:
     return datetime.fromisoformat(time).astimezone().strftime("%d %b %Y %H:%M")
 
 
-def _side(content: kinds.Content) -> str:
-    if isinstance(content, kinds.Answered):
+def _side(content: Content) -> str:
+    if isinstance(content, Answered):
         return "sent"
-    if isinstance(content, kinds.Refused):
+    if isinstance(content, Refused):
         return "refused"
-    decided = kinds.Decided | kinds.LookDecided | kinds.PersonWithdrew | kinds.StudyWithdrawn
+    decided = Decided | LookDecided | PersonWithdrew | StudyWithdrawn
     return "decided" if isinstance(content, decided) else ""
 
 
-def _asked(asked: kinds.Asked) -> str:
+def _asked(asked: Asked) -> str:
     if asked.task == "unknown":
         return "a request that could not be read"
     of = f" of {asked.arm}" if asked.arm else ""
@@ -211,7 +222,7 @@ def _asked(asked: kinds.Asked) -> str:
     return f"{ASKED.get(asked.task, asked.task)}{of}{turn}"
 
 
-def _of_answer(content: kinds.Answered) -> list[tuple[str, str]]:
+def _of_answer(content: Answered) -> list[tuple[str, str]]:
     cost = "left without noise" if content.epsilon is None else f"{content.epsilon:.3g}"
     found = [
         ("size", size(content.bytes)),
@@ -223,5 +234,5 @@ def _of_answer(content: kinds.Answered) -> list[tuple[str, str]]:
     return [*found, ("again", "the same answer once more, from the outbox")] if content.kept else found
 
 
-def _of_run(asked: kinds.Asked) -> list[tuple[str, str]]:
+def _of_run(asked: Asked) -> list[tuple[str, str]]:
     return [("run", asked.run)] if asked.run else []

@@ -9,25 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 
 from normfed_client.hospital.folder import Hospital, HospitalConfig
 from normfed_common.chain.files import Chain
 from normfed_common.chain.keys import SigningKey, VerifyingKey, statement
-from normfed_common.chain.kinds import (
+from normfed_common.chain.kinds.content import Content
+from normfed_common.chain.kinds.shared import Asked, LossAccepted, Started
+from normfed_common.chain.kinds.site import (
     Answered,
-    Asked,
-    Content,
     Contradicted,
     KeyMade,
-    LossAccepted,
     Refused,
     Repeated,
     RulesChanged,
     ServerWentBack,
-    Started,
 )
 from normfed_common.chain.records import Record
 from normfed_common.chain.verifying import Verified, verify
@@ -35,6 +32,7 @@ from normfed_common.deployment.enrolment import key_fingerprint
 from normfed_common.foundation import digests
 from normfed_common.foundation.errors import UserError
 from normfed_common.foundation.files import is_full
+from normfed_common.foundation.versions import installed_version
 from normfed_common.wire.head import Head
 
 FILE = "audit.jsonl"
@@ -117,7 +115,7 @@ class Audit:
 
     def started(self) -> None:
         """The client starts: with which version, by which rules."""
-        self.append(Started(version=version("normfed")))
+        self.append(Started(version=installed_version()))
         self.note_rules()
 
     def key_made(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from normfed_client.hospital.folder import Hospital
 from normfed_client.recording.audit import Audit
-from normfed_common.chain.kinds import Asker, Refused
+from normfed_common.chain.kinds.site import Asker, Refused
 from normfed_common.chain.requests import UNKNOWN, asked
 from normfed_common.deployment.enrolment import certificate_fingerprint
 from normfed_common.foundation.errors import SiteCode

@@ -15,7 +15,8 @@ from normfed_client.hospital.secure_sums import forget_all_secrets
 from normfed_client.imaging.cache import SIZES
 from normfed_client.recording.audit import Audit
 from normfed_client.withdrawal.erasing import erase, files_below, of_run, runs
-from normfed_common.chain.kinds import Expired, people_class
+from normfed_common.chain.kinds.people import people_class
+from normfed_common.chain.kinds.site import Expired
 from normfed_common.foundation import damage
 from normfed_common.foundation.errors import UserError
 

@@ -23,7 +23,8 @@ from normfed_client.recording.audit import Audit
 from normfed_client.withdrawal.erasing import Erased, erase, files_below
 from normfed_client.withdrawal.named import Named, naming, own_files, rewrite, still_naming
 from normfed_client.withdrawal.prepared import unneeded
-from normfed_common.chain.kinds import PersonWithdrew, people_class
+from normfed_common.chain.kinds.people import people_class
+from normfed_common.chain.kinds.site import PersonWithdrew
 from normfed_common.deployment import settings
 from normfed_common.foundation import digests
 from normfed_common.foundation.errors import UserError

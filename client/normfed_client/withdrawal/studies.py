@@ -18,7 +18,8 @@ from normfed_client.hospital.secure_sums import forget_all_secrets
 from normfed_client.recording.audit import Audit
 from normfed_client.withdrawal.erasing import Erased, erase, of_run, runs
 from normfed_client.withdrawal.prepared import unneeded
-from normfed_common.chain.kinds import Answered, Refused, StudyWithdrawn, people_class
+from normfed_common.chain.kinds.people import people_class
+from normfed_common.chain.kinds.site import Answered, Refused, StudyWithdrawn
 from normfed_common.foundation.errors import UserError
 from normfed_common.foundation.locks import exclusive
 

@@ -44,7 +44,7 @@ def compare(
 ) -> None:
     """Hold the two against each other: each side's heads, and every answer; exit code 1 if they differ."""
     from normfed_common.chain.comparing import compare as compare_lines
-    from normfed_common.chain.showing import tell
+    from normfed_common.chain.showing import BOTH, tell
 
     found = compare_lines(_lines(site), _key(site_key), _lines(server), _key(server_key))
     if not as_json and found.site:
@@ -52,7 +52,7 @@ def compare(
     if as_json:
         _print_json(found.problems, found.remarks, len(found.records), site=found.site)
         raise typer.Exit(0 if found.good else 1)
-    tell(Console(highlight=False), found, site_key.read_text(encoding="ascii"))
+    tell(Console(highlight=False), found, site_key.read_text(encoding="ascii"), BOTH)
 
 
 def _lines(path: Path) -> list[bytes]:

@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from normfed_common.chain.keys import VerifyingKey
-from normfed_common.chain.kinds import Answered, Asked, Membership, Opened, Received, Refused, Repeated
+from normfed_common.chain.kinds.server import Membership, Received
+from normfed_common.chain.kinds.shared import Asked, Opened
+from normfed_common.chain.kinds.site import Answered, Refused, Repeated
 from normfed_common.chain.records import Record
 from normfed_common.chain.verifying import Verified, verify
 from normfed_common.deployment.enrolment import key_fingerprint

@@ -20,19 +20,20 @@ import secrets
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO
 
 from pydantic import ValidationError
 
 from normfed_common.chain.keys import SigningKey
-from normfed_common.chain.kinds import Closed, Content, LossAccepted, Opened, Repaired
+from normfed_common.chain.kinds.content import Content
+from normfed_common.chain.kinds.shared import Closed, LossAccepted, Opened, Repaired
 from normfed_common.chain.records import START, Record, signed
 from normfed_common.foundation import private
 from normfed_common.foundation.errors import UserError
 from normfed_common.foundation.files import set_apart
 from normfed_common.foundation.locks import exclusive
+from normfed_common.foundation.versions import installed_version
 from normfed_common.wire.head import Head
 
 REMEMBERED_BYTES = 2**16  # of a line; longer ones are read each time
@@ -213,7 +214,7 @@ class Chain:
         return signed(last.chain, last.number + 1, now, last.digest, content, self._key())
 
     def _opened(self) -> Opened:
-        return Opened(whose=self._whose, key=self._key().line, version=version("normfed"))
+        return Opened(whose=self._whose, key=self._key().line, version=installed_version())
 
     def _write(self, record: Record) -> Record:
         new = not self.path.exists()

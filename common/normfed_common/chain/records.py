@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from normfed_common.chain.keys import SigningKey, statement
-from normfed_common.chain.kinds import Content
+from normfed_common.chain.kinds.content import Content
 from normfed_common.study.base import Frozen
 from normfed_common.wire.head import MOST_RECORDS, ChainName, Head, Sha256, Signature
 

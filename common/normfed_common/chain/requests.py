@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from normfed_common.chain.kinds import Asked, EntryName
+from normfed_common.chain.kinds.shared import Asked, EntryName
 from normfed_common.foundation import digests
 from normfed_common.wire.requests import Request
 

@@ -9,15 +9,24 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from normfed_common.chain import kinds
 from normfed_common.chain.files import Chain
 from normfed_common.chain.keys import VerifyingKey
+from normfed_common.chain.kinds.content import Content
+from normfed_common.chain.kinds.server import HeadRefused, Received, RefusalHeard
+from normfed_common.chain.kinds.shared import Asked
+from normfed_common.chain.kinds.site import Answered, Refused, Repeated
 from normfed_common.chain.records import Record
 from normfed_common.chain.verifying import Verified, verify
 from normfed_common.deployment.enrolment import key_fingerprint
 from normfed_common.foundation.errors import SiteCode, UserError
 from normfed_common.foundation.files import atomic
 from normfed_common.wording.terminal_text import plain
+
+ALONE = "That its end was not cut off shows a head that somebody else holds: normfed audit compare."
+BOTH = (
+    "The server's is whole too, and no head or answer in one contradicts the other. The two sides together could "
+    "have written another past: let a third party keep the head."
+)
 
 
 def run(chain: Chain, as_json: bool, verifying: bool, export: Path | None, public: str) -> None:
@@ -58,8 +67,14 @@ def export_to(chain: Chain, path: Path) -> int:
     return count
 
 
-def tell(console: Console, found: Verified, key: str) -> None:
-    """Print what verification found; ends the command with code 1 if something is wrong."""
+def tell(console: Console, found: Verified, key: str, open_question: str = ALONE) -> None:
+    """Print what verification found; ends the command with code 1 if something is wrong.
+
+    Parameters
+    ----------
+    open_question
+        What it cannot show, and who can; said of a chain that is whole.
+    """
     for remark in found.remarks:
         console.print(f"[yellow]![/] {plain(remark)}", soft_wrap=True)
     for problem in found.problems:
@@ -71,8 +86,7 @@ def tell(console: Console, found: Verified, key: str) -> None:
     console.print(
         f"[green]✓[/] Whole: {len(found.records)} records, {first.number} to {last.number}, from {first.time} to "
         f"{last.time}, all signed with the key {key_fingerprint(key.encode())}.\n"
-        f"  Chain {last.chain}, head {last.digest}. That its end was not cut off shows a head that somebody else "
-        "holds: normfed audit compare.",
+        f"  Chain {last.chain}, head {last.digest}. {open_question}",
         soft_wrap=True,
     )
 
@@ -89,30 +103,30 @@ def show(console: Console, records: Iterable[Record]) -> None:
     console.print(table)
 
 
-def told(content: kinds.Content) -> str:
+def told(content: Content) -> str:
     """What a record says, in a line."""
-    if isinstance(content, kinds.Answered):
+    if isinstance(content, Answered):
         cost = "without noise" if content.epsilon is None else f"epsilon {content.epsilon:.3g}"
         kept = ", from the outbox" if content.kept else ""
         arrays = f"{len(content.arrays)} arrays, {content.bytes:,} bytes"
         return f"{_asked(content.asked)}: {arrays}; people: {content.people}; {cost}{kept}"
-    if isinstance(content, kinds.Received):
+    if isinstance(content, Received):
         return f"{content.site}: {_asked(content.asked)}: {content.bytes:,} bytes"
-    if isinstance(content, kinds.Repeated):
+    if isinstance(content, Repeated):
         more = f"; {content.unwritten} more before it" if content.unwritten else ""
         return f"{_asked(content.asked)}: again, as in record {content.number}{more}"
-    if isinstance(content, kinds.Refused):
+    if isinstance(content, Refused):
         more = f"; {content.unwritten} more before it" if content.unwritten else ""
         return f"{_asked(content.asked)}: {_code(content.code)}{more}"
-    if isinstance(content, kinds.HeadRefused):
+    if isinstance(content, HeadRefused):
         return f"{content.site}: {_asked(content.asked)}: a head of {content.head.records} records that it did not sign"
-    if isinstance(content, kinds.RefusalHeard):
+    if isinstance(content, RefusalHeard):
         return f"{content.site}: {_asked(content.asked)}: {_code(content.code)}"
     said = content.model_dump(mode="json", exclude={"kind", "key", "head", "known", "told"})
     return ", ".join(f"{name} {value}" for name, value in said.items() if value not in ("", None))
 
 
-def _asked(asked: kinds.Asked) -> str:
+def _asked(asked: Asked) -> str:
     turn = f" turn {asked.turn}" if asked.turn else ""
     return f"{asked.task} of {asked.arm or '?'}{turn} in {asked.run or '?'}"
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from normfed_common.chain.keys import VerifyingKey, statement
-from normfed_common.chain.kinds import LossAccepted, Opened, Repaired
+from normfed_common.chain.kinds.shared import LossAccepted, Opened, Repaired
 from normfed_common.chain.records import START, Record, digest_of
 from normfed_common.wire.head import Head
 

@@ -8,6 +8,7 @@ is in CONTRIBUTING.md.
 from __future__ import annotations
 
 import re
+from functools import cache
 from importlib.metadata import version
 
 PROTOCOL = 1  # what messages, the bundle and studies mean; a release that changes any of it takes the next number
@@ -17,8 +18,10 @@ FARTHEST = 1  # minor numbers that two versions may lie apart
 _VERSION = re.compile(r"(\d{1,6})\.(\d{1,6})(?![0-9])")
 
 
+@cache
 def installed_version() -> str:
-    """The version of normfed that is installed here."""
+    """The version of normfed that is installed here, as it was when this process first asked: an installation that
+    changes while a process runs does not change the code that is loaded."""
     return version("normfed")
 
 

@@ -31,7 +31,7 @@ def renew(
     key: Key = None,
 ) -> None:
     """Renew the server's certificate; sites notice nothing. With the authority apart: ask for it, then install it."""
-    from normfed_common.chain.kinds import Reach
+    from normfed_common.chain.kinds.server import Reach
     from normfed_server.state import authority, certificates
     from normfed_server.state.acting import acting
     from normfed_server.state.chain import record
@@ -59,7 +59,7 @@ def move(
     key: Key = None,
 ) -> None:
     """Give the server another address; its sites keep their keys, and learn it with `normfed site move`."""
-    from normfed_common.chain.kinds import Reach
+    from normfed_common.chain.kinds.server import Reach
     from normfed_server.state import admission, authority
     from normfed_server.state.acting import acting
     from normfed_server.state.chain import record

@@ -13,7 +13,7 @@ from normfed_server.console.options import As, Home, Key, Site, signer
 from normfed_server.state.folder import DEFAULT, ServerHome, open_home
 
 if TYPE_CHECKING:
-    from normfed_common.chain.kinds import Argument
+    from normfed_common.chain.kinds.server import Argument
 
 
 def enrol(

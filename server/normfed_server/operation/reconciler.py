@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import psutil
 
-from normfed_common.chain.kinds import Ended, Ending
+from normfed_common.chain.kinds.server import Ended, Ending
 from normfed_common.foundation.errors import DamagedError, NormfedError
 from normfed_server.report.cohorts import write_cohorts
 from normfed_server.report.page import write_report

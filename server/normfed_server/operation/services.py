@@ -7,9 +7,9 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 
-from normfed_common.chain.kinds import Started, Stopped
+from normfed_common.chain.kinds.shared import Started, Stopped
+from normfed_common.foundation.versions import installed_version
 from normfed_common.processes.health import free_port, serving
 from normfed_common.processes.supervision import Service, Supervisor, only_one
 from normfed_server.monitor.web import Monitor
@@ -32,7 +32,7 @@ def start(home: ServerHome, stop: threading.Event, say: Callable[[str], None], m
         say(warning)
     with only_one(home.log, "this server"):
         ports.check(home, monitor, stop)
-        record(home, Started(version=version("normfed")))
+        record(home, Started(version=installed_version()))
         reconciler = Reconciler(home, partial(Control, home), say)
         looking = threading.Thread(target=_keep, args=(reconciler, stop, say), daemon=True)
         looking.start()

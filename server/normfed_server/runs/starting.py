@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from normfed_common.algorithms.sharing import check_study
-from normfed_common.chain.kinds import Steered
+from normfed_common.chain.kinds.server import Steered
 from normfed_common.foundation import private
 from normfed_common.foundation.errors import StudyError, UserError
 from normfed_common.foundation.files import write_json, write_text

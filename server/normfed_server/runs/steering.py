@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from normfed_common.chain.kinds import Steered
+from normfed_common.chain.kinds.server import Steered
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_json
 from normfed_common.foundation.locks import exclusive

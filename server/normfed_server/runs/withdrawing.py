@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from normfed_common.chain.kinds import Steered
+from normfed_common.chain.kinds.server import Steered
 from normfed_common.foundation.errors import RunError, StudyError, UserError
 from normfed_common.secure.lists import too_few
 from normfed_common.studies import study_of_run

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from normfed_common.chain.files import Chain
 from normfed_common.chain.keys import VerifyingKey
-from normfed_common.chain.kinds import HeadRefused, Received, RefusalHeard
+from normfed_common.chain.kinds.server import HeadRefused, Received, RefusalHeard
 from normfed_common.chain.requests import asked
 from normfed_common.foundation.errors import RunError, SiteCode, UserError
 from normfed_common.foundation.files import is_full, write_text

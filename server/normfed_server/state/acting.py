@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from normfed_common.chain.kinds import Argument, Command
+from normfed_common.chain.kinds.server import Argument, Command
 from normfed_common.foundation.errors import UserError
 from normfed_common.foundation.files import write_text
 from normfed_common.foundation.locks import exclusive

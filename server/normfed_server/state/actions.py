@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from normfed_common.chain.kinds import Acted, Argument, Command
+from normfed_common.chain.kinds.server import Acted, Argument, Command
 from normfed_common.chain.records import Record
 from normfed_server.state import chain, operators
 from normfed_server.state.folder import ServerHome

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from normfed_common.chain.kinds import Membership
+from normfed_common.chain.kinds.server import Membership
 from normfed_common.deployment import bundle, enrolment, settings
 from normfed_common.deployment.enrolment import Enrolment
 from normfed_common.foundation.errors import UserError

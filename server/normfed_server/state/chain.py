@@ -13,7 +13,7 @@ from pathlib import Path
 from normfed_common.chain import keys
 from normfed_common.chain.files import Chain
 from normfed_common.chain.keys import SigningKey
-from normfed_common.chain.kinds import Content
+from normfed_common.chain.kinds.content import Content
 from normfed_common.chain.records import Record
 from normfed_common.foundation.errors import UserError
 from normfed_common.foundation.files import is_full, write_text

@@ -13,7 +13,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from normfed_common.chain.kinds import TurnedAway
+from normfed_common.chain.kinds.server import TurnedAway
 from normfed_common.foundation.errors import UserError
 from normfed_common.foundation.units import MEGABYTE
 from normfed_server.state import admission

@@ -16,7 +16,7 @@ from normfed_client.consent import approvals, asked
 from normfed_client.consent.approvals import Approvals, Decision
 from normfed_common.chain import keys
 from normfed_common.chain.files import Chain
-from normfed_common.chain.kinds import Decided
+from normfed_common.chain.kinds.site import Decided
 from normfed_common.foundation import digests
 from normfed_common.foundation.errors import UserError
 from normfed_common.studies import resolve

@@ -24,7 +24,8 @@ from normfed_client.hospital.folder import Hospital, HospitalConfig, open_hospit
 from normfed_client.page import door, views, web
 from normfed_client.page.door import Session
 from normfed_client.recording.audit import Audit
-from normfed_common.chain import kinds
+from normfed_common.chain.kinds.shared import Asked, Started
+from normfed_common.chain.kinds.site import Answered, Asker, Decided, LookDecided, Refused, Sent
 from normfed_common.foundation.errors import SiteCode, UserError
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
@@ -33,7 +34,7 @@ PORT = 4711
 HERE = f"http://127.0.0.1:{PORT}"
 HOSTILE = "<script>alert(1)</script>\u202egnp.exe \u2066x\u2069 'quoted\" &amp; {{ 7 * 7 }} \x1b[2J"
 DIGEST = "ab" * 32
-ASKER = kinds.Asker(server="fed.example.org:8000", authority=" ".join(["ABCD"] * 8))
+ASKER = Asker(server="fed.example.org:8000", authority=" ".join(["ABCD"] * 8))
 
 
 @dataclass
@@ -227,7 +228,7 @@ def test_approving_binds_to_what_was_shown(
     assert f"list {made.manifest} (as above)" in page
     assert "was approved on" in page
     records = [record.content for record in Audit(hospital).entries()]
-    assert records[-1] == kinds.Decided(decision="approved", study=made.study, manifest=made.manifest, by="Dr. A")
+    assert records[-1] == Decided(decision="approved", study=made.study, manifest=made.manifest, by="Dr. A")
     assert "No study waits" in browser.get("/").text
     assert send("refuse", why="no").status_code == send("take back").status_code == 303
     assert decided(hospital) == ["approved", "refused", "taken back"]
@@ -326,16 +327,16 @@ def test_a_study_that_cannot_be_worked_out_can_be_refused_and_not_approved(
 
 
 def test_what_was_sent_is_told_newest_first_and_names_nobody(hospital: Hospital, browser: TestClient) -> None:
-    asked = kinds.Asked(study="ab" * 16, run="run-1", task="train.round", arm="federated", turn=3)
-    array = kinds.Sent(name="encoder/weight", dtype="float32", shape=(3,), bytes=12, sha256=DIGEST)
-    answered = kinds.Answered(
+    asked = Asked(study="ab" * 16, run="run-1", task="train.round", arm="federated", turn=3)
+    array = Sent(name="encoder/weight", dtype="float32", shape=(3,), bytes=12, sha256=DIGEST)
+    answered = Answered(
         by=ASKER, asked=asked, people="20-49", epsilon=0.25, kept=False, arrays=(array,), bytes=12, content=DIGEST
     )
     audit = Audit(hospital)
     for _ in range(60):
         audit.append(answered)
-    audit.append(kinds.Refused(by=ASKER, asked=asked, code=SiteCode.AWAITS_APPROVAL))
-    audit.append(kinds.LookDecided(decision="exclude", by="Dr. A"))
+    audit.append(Refused(by=ASKER, asked=asked, code=SiteCode.AWAITS_APPROVAL))
+    audit.append(LookDecided(decision="exclude", by="Dr. A"))
     first = browser.get("/sent").text
     numbers = [int(number) for number in re.findall(r", record (\d+)<", first)]
     assert numbers == list(range(63, 13, -1))
@@ -367,7 +368,7 @@ def test_what_was_sent_is_told_newest_first_and_names_nobody(hospital: Hospital,
 
 def test_an_audit_that_was_edited_is_loud(hospital: Hospital, browser: TestClient) -> None:
     for _ in range(2):
-        Audit(hospital).append(kinds.Started(version="1"))
+        Audit(hospital).append(Started(version="1"))
     assert "whole: verified up to record 3" in browser.get("/").text
     path = hospital.folder / "audit.jsonl"
     path.write_text(path.read_text().replace('"version":"1"', '"version":"2"', 1))

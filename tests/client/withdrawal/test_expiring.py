@@ -16,7 +16,7 @@ from normfed_client.imaging.cache import Cache
 from normfed_client.recording.audit import Audit
 from normfed_client.withdrawal.erasing import ACCOUNTS
 from normfed_client.withdrawal.expiring import due, expire
-from normfed_common.chain.kinds import Expired
+from normfed_common.chain.kinds.site import Expired
 from normfed_common.studies import resolve
 
 DAY_S = 86_400

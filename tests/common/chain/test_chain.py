@@ -22,18 +22,10 @@ from normfed_common.chain import files, keys, records
 from normfed_common.chain.cli import audit
 from normfed_common.chain.files import Chain
 from normfed_common.chain.keys import SigningKey, VerifyingKey
-from normfed_common.chain.kinds import (
-    Closed,
-    Content,
-    Decided,
-    LossAccepted,
-    Opened,
-    Repaired,
-    RulesChanged,
-    Started,
-    Stopped,
-    people_class,
-)
+from normfed_common.chain.kinds.content import Content
+from normfed_common.chain.kinds.people import people_class
+from normfed_common.chain.kinds.shared import Closed, LossAccepted, Opened, Repaired, Started, Stopped
+from normfed_common.chain.kinds.site import Decided, RulesChanged
 from normfed_common.chain.records import Record
 from normfed_common.chain.verifying import Verified, verify
 from normfed_common.foundation.errors import UserError

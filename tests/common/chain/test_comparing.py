@@ -14,7 +14,9 @@ from normfed_common.chain.cli import audit
 from normfed_common.chain.comparing import Compared, compare
 from normfed_common.chain.files import Chain
 from normfed_common.chain.keys import SigningKey, VerifyingKey
-from normfed_common.chain.kinds import Answered, Asked, Asker, LossAccepted, Membership, Received, Stopped
+from normfed_common.chain.kinds.server import Membership, Received
+from normfed_common.chain.kinds.shared import Asked, LossAccepted, Stopped
+from normfed_common.chain.kinds.site import Answered, Asker
 from normfed_common.deployment.enrolment import key_fingerprint
 from normfed_common.wire.head import Head
 
@@ -216,4 +218,6 @@ def test_the_command_names_the_site_by_its_key(sides: Sides) -> None:
     ended = CliRunner().invoke(audit, given)
     assert ended.exit_code == 0
     assert "The site is north" in ended.output
+    assert "no head or answer in one contradicts the other" in ended.output
+    assert "audit compare" not in ended.output  # that is what was run
     assert json.loads(CliRunner().invoke(audit, [*given, "--json"]).output)["site"] == "north"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from normfed_common.foundation import versions
 from normfed_common.foundation.versions import apart, installed_version, last_server, release, short, together
 
 TOGETHER = [
@@ -63,3 +64,9 @@ def test_strangers_and_tables_read_major_and_minor_numbers() -> None:
 def test_what_is_installed_here_has_numbers_that_the_rule_can_read() -> None:
     assert together(installed_version(), installed_version())
     assert release(installed_version()) is not None
+
+
+def test_the_metadata_are_read_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = installed_version()
+    monkeypatch.setattr(versions, "version", lambda _: "9.9.9")
+    assert installed_version() == here

@@ -9,7 +9,9 @@ import pytest
 
 from normfed_client.hospital.folder import open_hospital
 from normfed_client.recording.audit import Audit
-from normfed_common.chain.kinds import Answered, Asked, Asker, Received
+from normfed_common.chain.kinds.server import Received
+from normfed_common.chain.kinds.shared import Asked
+from normfed_common.chain.kinds.site import Answered, Asker
 from normfed_deploy.faults import chains
 from normfed_deploy.rehearsal import Rehearsal
 from normfed_server.state.chain import chain_of

@@ -8,7 +8,8 @@ import pytest
 
 from normfed_common.chain import files
 from normfed_common.chain.keys import VerifyingKey
-from normfed_common.chain.kinds import Membership, Stopped, TurnedAway
+from normfed_common.chain.kinds.server import Membership, TurnedAway
+from normfed_common.chain.kinds.shared import Stopped
 from normfed_common.chain.verifying import verify
 from normfed_common.foundation.errors import UserError
 from normfed_server.state import admission

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from importlib.metadata import Distribution, distribution
+from functools import cache
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import normfed_client
 from normfed_client.answering.guards.base import HospitalGuard
 from normfed_client.answering.job import Job
 from normfed_common.foundation.errors import SiteCode, SiteError
-from normfed_common.foundation.versions import PROTOCOL, apart
+from normfed_common.foundation.versions import PROTOCOL, apart, installed_version
 
 
 class Installed(HospitalGuard):
@@ -26,19 +26,14 @@ class Installed(HospitalGuard):
             raise SiteError(SiteCode.NOT_INSTALLED, detail)
         if asked.protocol != PROTOCOL:
             raise SiteError(SiteCode.PROTOCOL_DIFFERS, f"the server speaks {asked.protocol}, this site {PROTOCOL}")
-        if why := apart(_distribution().version, asked.version):
+        if why := apart(installed_version(), asked.version):
             raise SiteError(SiteCode.VERSION_DIFFERS, f"this site {why}")
 
 
-@lru_cache(maxsize=1)
-def _distribution() -> Distribution:
-    return distribution("normfed")
-
-
-@lru_cache(maxsize=1)
+@cache
 def _files() -> frozenset[Path]:
     """Every file of the installed distribution; of an editable one the files in its source folders."""
-    found = _distribution()
+    found = distribution("normfed")
     files = {Path(str(found.locate_file(file))).resolve() for file in found.files or ()}
     for path in [file for file in files if file.suffix == ".pth"]:
         for line in path.read_text().splitlines():

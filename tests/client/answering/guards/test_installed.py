@@ -39,17 +39,14 @@ def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Di
         for name, text in files.items():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(text)
-        found = SimpleNamespace(files=list(files), locate_file=lambda file: tmp_path / file, version="4.2.0")
+        found = SimpleNamespace(files=list(files), locate_file=lambda file: tmp_path / file)
         monkeypatch.setattr(installed, "distribution", lambda _name: found)
-        forget()
-
-    def forget() -> None:
+        monkeypatch.setattr(installed, "installed_version", lambda: "4.2.0")
         installed._files.cache_clear()
-        installed._distribution.cache_clear()
 
     yield make
     monkeypatch.undo()
-    forget()
+    installed._files.cache_clear()
 
 
 def client_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
