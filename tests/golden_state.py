@@ -23,6 +23,7 @@ from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.releases import Releases
 from normfed_client.hospital.rules import Rules
 from normfed_client.training.checkpoints import TrainingCheckpoints
+from normfed_common.foundation import digests
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.versions import PROTOCOL
 from normfed_common.privacy.mechanisms import SampledGaussian
@@ -54,7 +55,7 @@ def request(version: str = "0.1.0") -> Request:
 
 def key(version: str = "0.1.0") -> str:
     """Under which the answer is kept."""
-    return digest(request(version), ARRAYS, RULES)
+    return digest(request(version), digests.of_arrays("", ARRAYS), RULES)
 
 
 def network() -> tuple[torch.nn.Module, torch.optim.Optimizer]:

@@ -26,6 +26,7 @@ from normfed_client.hospital.outbox import Outbox, digest
 from normfed_client.hospital.simulated import SITES_VARIABLE, playing
 from normfed_client.recording.refusing import refused
 from normfed_client.training.checkpoints import TrainingCheckpoints
+from normfed_common.foundation import digests
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.damage import told
 from normfed_common.foundation.errors import (
@@ -112,12 +113,13 @@ def _asked_of(hospital: Hospital | None, context: Context, request: Request, arr
     if not request.run:
         raise SiteError(SiteCode.BAD_REQUEST, "a request that belongs to no run")
     config = hospital.site_config(request.run)
-    key = digest(request, arrays, hospital.custody(request.run).rules)
+    received = digests.of_arrays("", arrays)
+    key = digest(request, received, hospital.custody(request.run).rules)
     outbox = None if isinstance(request.payload, recorded.LOOKING) else Outbox(hospital.outbox(request.run))
     minutes = hospital.config.checkpoint_minutes
     checkpoints = TrainingCheckpoints(hospital.checkpoints(request.run) / key, 60 * minutes)
     let_in = tuple(hospital.config.plugins.items())
-    return Job(request, request.payload, arrays, config, key, outbox, checkpoints, let_in)
+    return Job(request, request.payload, arrays, config, key, outbox, checkpoints, let_in, received)
 
 
 def _answered(job: Job[Any], hospital: Hospital | None, work: Work) -> tuple[Answer, Arrays]:

@@ -32,6 +32,7 @@ from normfed_common.statistics.learner import CohortStatistics
 from normfed_common.statistics.names import ENTRY
 from normfed_common.study.roles import ROLES, Role
 from normfed_common.wire.answers import Answer
+from normfed_common.wire.content import Row, rows
 from normfed_common.wire.requests import Payload, Request, Sums, TrainRound
 
 P = TypeVar("P", bound=Payload)
@@ -55,6 +56,8 @@ class Job(Generic[P]):
         Where training that was interrupted goes on from; absent where nobody would miss it.
     let_in
         Plug-ins and their versions that the hospital lets in.
+    received
+        Digest of the arrays, where it was worked out before.
     released
         What was put on record of the people whom the answer is about; otherwise nothing leaves a hospital.
     """
@@ -67,7 +70,9 @@ class Job(Generic[P]):
     outbox: Outbox | None = None
     checkpoints: TrainingCheckpoints | None = None
     let_in: tuple[tuple[str, str], ...] = ()
+    received: str = ""
     released: list[Kind] = field(default_factory=list)
+    _listed: list[tuple[Arrays, list[Row]]] = field(default_factory=list)
 
     @cached_property
     def site(self) -> Site:
@@ -166,7 +171,8 @@ class Job(Generic[P]):
         whose = [self.config.name, noise_key(site, "whose").hex()]  # two folders may share a ledger
         scans = content(site, [case for _, visits in self.people for case in visits])
         made_of = [self._asked, rules, software, whose, scans, [*self._own_part, *self._said_of_people]]
-        return digests.of_arrays(digests.of_json(made_of), self.arrays)
+        received = self.received or digests.of_arrays("", self.arrays)
+        return digests.of_arrays(f"{digests.of_json(made_of)}\n{received}", {})
 
     @property
     def _said_of_people(self) -> list[str]:
@@ -240,6 +246,15 @@ class Job(Generic[P]):
             self.outbox.put(self.key, self.request, answer, arrays)
         if self.checkpoints is not None:
             self.checkpoints.clear()
+
+    def rows_of(self, arrays: Arrays) -> list[Row]:
+        """The rows of what leaves, for the ledger and the audit: of the very same arrays they are worked out once, for
+        hashing them is most of what both cost. The process that relays the answer works them out anew."""
+        for seen, found in self._listed:
+            if seen.keys() == arrays.keys() and all(seen[name] is array for name, array in arrays.items()):
+                return found
+        self._listed[:] = [(dict(arrays), rows(arrays))]
+        return self._listed[0][1]
 
     def mechanism(self, phases: Sequence[Phase]) -> SampledGaussian | None:
         """By which what is learnt of people leaves with the answer; None where it leaves without noise.

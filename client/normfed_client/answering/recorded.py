@@ -20,7 +20,7 @@ from normfed_common.foundation.errors import SiteCode, SiteError, UserError
 from normfed_common.privacy import accounting
 from normfed_common.wire.answers import Answer, Described
 from normfed_common.wire.bounds import BELOW_MINIMUM
-from normfed_common.wire.content import Row, content_digest, rows
+from normfed_common.wire.content import Row, content_digest
 from normfed_common.wire.head import Head
 from normfed_common.wire.requests import Canary, Describe, Request
 
@@ -72,7 +72,7 @@ def answered(hospital: Hospital, job: Job[Any], answer: Answer, arrays: Arrays) 
         If that cannot be written, nothing leaves; nor where a server has the site write too much.
     """
     try:
-        found, audit = rows(arrays), Audit(hospital)
+        found, audit = job.rows_of(arrays), Audit(hospital)
         content = content_digest(answer.model_dump_json(), found)
         if job.kept is not None or isinstance(job.payload, LOOKING):
             before = audit.answered(asked(job.request), content)

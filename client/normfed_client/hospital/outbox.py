@@ -20,10 +20,10 @@ ENDING, AGAIN = ".safetensors", "the request is worked on again"
 NO_PART = {"ledger", "heads", "version"}  # of the answer: books of both sides; the server may be upgraded in a round
 
 
-def digest(request: Request, arrays: Arrays, rules: Frozen) -> str:
-    """SHA-256 of all that a request says of the work, and of what the hospital allows: the same request has the same
-    answer, until the hospital decides otherwise."""
-    return digests.of_arrays(f"{request.model_dump_json(exclude=NO_PART)}\n{rules.model_dump_json()}", arrays)
+def digest(request: Request, arrays: str, rules: Frozen) -> str:
+    """SHA-256 of all that a request says of the work, its arrays by their own digest, and of what the hospital allows:
+    the same request has the same answer, until the hospital decides otherwise."""
+    return digests.of_arrays(f"{request.model_dump_json(exclude=NO_PART)}\n{rules.model_dump_json()}\n{arrays}", {})
 
 
 class Outbox:

@@ -12,6 +12,7 @@ from flips import flip
 from normfed_client.hospital.outbox import Outbox, digest
 from normfed_client.hospital.rules import Rules
 from normfed_common.foundation import arrays as named
+from normfed_common.foundation import digests
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.wire.answers import Answer, Described, Trained
 from normfed_common.wire.requests import FineTune, Request, Sums, TrainRound
@@ -29,6 +30,10 @@ ARRAYS = {"w": np.arange(4.0, dtype=np.float32), "n": np.array(3)}
 
 
 TRAINED = Answer(site="a", subjects=7, notes=("n",), payload=Trained(loss=0.25))
+
+
+def key_of(asked: Request, arrays: Arrays = ARRAYS, rules: Rules = RULES) -> str:
+    return digest(asked, digests.of_arrays("", arrays), rules)
 
 
 def request(round: int = 3, arm: str = "federated") -> Request:
@@ -117,7 +122,7 @@ def test_a_later_round_closes_earlier_ones_of_its_own_model_only(box: Outbox) ->
 
 
 def test_an_answer_comes_back_as_it_was(tmp_path: Path) -> None:
-    box, key = Outbox(tmp_path), digest(REQUEST, ARRAYS, RULES)
+    box, key = Outbox(tmp_path), key_of(REQUEST)
     assert box.get(key, REQUEST) is None
     box.put(key, REQUEST, TRAINED, ARRAYS)
     answer, arrays = Outbox(tmp_path).get(key, REQUEST) or pytest.fail("lost")
@@ -147,20 +152,20 @@ def test_an_answer_comes_back_as_it_was(tmp_path: Path) -> None:
 )
 def test_another_request_has_another_answer(change: dict[str, object], arrays: dict[str, np.ndarray]) -> None:
     other = REQUEST.model_copy(update=change)
-    assert digest(other, arrays, RULES) != digest(REQUEST, ARRAYS, RULES)
+    assert key_of(other, arrays) != key_of(REQUEST)
 
 
 def test_the_iterations_of_a_phase_have_answers_of_their_own() -> None:
     first, second = (REQUEST.model_copy(update={"payload": Sums(phase="em", iteration=number)}) for number in (0, 1))
-    assert digest(first, ARRAYS, RULES) != digest(second, ARRAYS, RULES)
+    assert key_of(first) != key_of(second)
 
 
 def test_an_answer_given_under_other_rules_of_the_hospital_is_not_given_again() -> None:
-    assert digest(REQUEST, ARRAYS, Rules(minimum_people=35)) != digest(REQUEST, ARRAYS, RULES)
+    assert key_of(REQUEST, ARRAYS, Rules(minimum_people=35)) != key_of(REQUEST)
 
 
 def test_a_damaged_answer_is_worked_out_again(tmp_path: Path) -> None:
-    box, key = Outbox(tmp_path), digest(REQUEST, ARRAYS, RULES)
+    box, key = Outbox(tmp_path), key_of(REQUEST)
     box.put(key, REQUEST, TRAINED, ARRAYS)
     (path,) = [p for p in tmp_path.rglob("*") if p.is_file()]
     path.write_bytes(path.read_bytes()[:40])
@@ -174,13 +179,13 @@ def test_answers_go_when_their_round_is_closed(tmp_path: Path) -> None:
     box = Outbox(tmp_path)
     sums = REQUEST.model_copy(update={"payload": Sums(phase="mean")})
     for request in (sums, REQUEST, REQUEST.model_copy(update={"payload": TrainRound(round=4)})):
-        box.put(digest(request, {}, RULES), request, TRAINED, {})
+        box.put(key_of(request, {}), request, TRAINED, {})
     rounds = sorted(path.name[:6] for path in tmp_path.rglob("*.safetensors"))
     assert rounds == ["000000", "000004"]  # the third is closed; sums have no round
 
 
 def test_an_answer_in_which_bits_flipped_is_never_sent(tmp_path: Path, said: list[str]) -> None:
-    box, key = Outbox(tmp_path), digest(REQUEST, ARRAYS, RULES)
+    box, key = Outbox(tmp_path), key_of(REQUEST)
     box.put(key, REQUEST, TRAINED, ARRAYS)
     (path,) = tmp_path.rglob("*.safetensors")
     flip(path)

@@ -14,12 +14,12 @@ from normfed_client.hospital.bookkeeping.budget import BudgetRules, beyond_study
 from normfed_client.hospital.bookkeeping.entries import Entry, Kind, Release
 from normfed_client.hospital.bookkeeping.ledger import Ledger
 from normfed_client.hospital.folder import Hospital
-from normfed_common.foundation import digests
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import SiteCode, SiteError, UserError
 from normfed_common.privacy.mechanisms import SampledGaussian
 from normfed_common.privacy.spending import spending
 from normfed_common.wire.answers import Answer
+from normfed_common.wire.content import content_digest
 from normfed_common.wire.counter import Counter
 from normfed_common.wire.requests import Count, FineTune, Measure, ScorePeople, Sums, TrainRound
 
@@ -61,7 +61,7 @@ class Budget(HospitalGuard):
             If the same noise has left over something else: the difference would be without.
         """
         if isinstance(job.payload, (*LEARNING, *SCORING)):
-            content = digests.of_arrays("", arrays)
+            content = content_digest("{}", job.rows_of(arrays))
             with _ledger(self.hospital) as ledger:
                 first = ledger.settle(job.origin, content)
             unknown = not first and job.repeats

@@ -27,6 +27,7 @@ from normfed_client.hospital.outbox import digest
 from normfed_client.hospital.rules import ONLY_REFUSE, Rules
 from normfed_client.hospital.secure_sums import Kept
 from normfed_common.algorithms.private_training import scores_with_people
+from normfed_common.foundation import digests
 from normfed_common.foundation.errors import SiteCode, SiteError
 from normfed_common.learning.phase import Phase
 from normfed_common.privacy import accounting
@@ -468,7 +469,9 @@ def test_the_counter_is_no_part_of_what_is_asked(tmp_path: Path) -> None:
     with_it = asked(tmp_path, TrainRound(round=1), ledger=ours.ledger_counter()).request
     assert with_it.ledger is not None
     without = with_it.model_copy(update={"ledger": None})
-    assert digest(with_it, {}, Nothing()) == digest(without, {}, Nothing())
+    assert digest(with_it, digests.of_arrays("", {}), Nothing()) == digest(
+        without, digests.of_arrays("", {}), Nothing()
+    )
 
 
 class OfSums(Model):
