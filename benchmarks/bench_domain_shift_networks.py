@@ -80,6 +80,8 @@ def main() -> None:
     parser.add_argument("--parallel", type=int, help="harmonizations at the same time")
     parser.add_argument("--out", type=Path, default=Path("runs/domain-shift-networks"))
     options = parser.parse_args()
+    if options.study == "real-flair" and options.data is None:
+        parser.error("--data: real-flair needs the real brains")
     print(machine(), flush=True)
     for name in options.networks:
         begun = time.perf_counter()

@@ -1,12 +1,14 @@
 """How far the three classes of T1w intensity of `normfed statistics` are from tissues that somebody segmented.
 
 Beside them expectation maximisation with the template's tissue maps as a prior (Ashburner & Friston 2005, without its
-warps and bias): what one would take instead. Usage: python benchmarks/bench_tissue_classes.py DATA
+warps and bias): what one would take instead.
+
+    python benchmarks/bench_tissue_classes.py --data BIDS
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import nibabel
@@ -38,7 +40,7 @@ def with_prior(values: np.ndarray, prior: np.ndarray) -> np.ndarray:
     return found
 
 
-def main(data: Path) -> None:
+def compare(data: Path) -> None:
     """Print the errors of the shares of the brain, over all people with a segmentation of 1 fluid, 2 grey, 3 white."""
     study = load_study(STUDY)
     recipe, cache = Recipe.of(study), Cache(default_root() / "scans")
@@ -66,5 +68,11 @@ def main(data: Path) -> None:
         print(f"correlation over people {np.round(alike, 2)}")
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="a BIDS dataset")
+    compare(parser.parse_args().data)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

@@ -23,7 +23,11 @@ TORCH_BUILD = re.compile(r"(\+(cpu|cu\d{2,3}|rocm\d(\.\d){1,2}|xpu))?")
 
 
 def strange(hospital: Hospital, study: StudyConfig, answer: Answer) -> str:
-    """What a header says that is not of the vocabulary, without any of it; empty where there is nothing."""
+    """What a header says that is not of the vocabulary, as a phrase that repeats nothing of it.
+
+    Empty where all is of the vocabulary, and for answers that have no words to check: only descriptions, people's
+    scores and figures have.
+    """
     payload = answer.payload
     if isinstance(payload, Described):
         machine = "" if payload.machine is None else _machine(hospital, study, payload.machine)

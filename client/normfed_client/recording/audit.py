@@ -97,7 +97,11 @@ class Audit:
         return None
 
     def lacks(self, asked: Asked, content: str, head: Head | None) -> str:
-        """Why an answer must not leave; empty where it is recorded, and its head is of the audit since then."""
+        """Why an answer must not leave, as a phrase.
+
+        Empty where a signed record of this question and content is there, and the answer's head is signed by this site
+        and stands in the audit at that record or after it.
+        """
         record = self.answered(asked, content)
         if record is None:
             return "there is no record of it"

@@ -33,8 +33,11 @@ from normfed_server.steps.catalogue import make_step
 
 
 def took_part(folder: Path) -> dict[str, int]:
-    """Sites that took part in a run, and how many people each had to train on; -1 where they are too few to say, or
-    the site came later."""
+    """Sites that a run was planned with or that took part in a round, and how many people each had to train on.
+
+    The number is that of the first plan with the site; -1 where they are too few to say, or where the site is in no
+    plan and only took part. Sorted by name; empty before the run was planned.
+    """
     found: dict[str, int] = {}
     for event in Tail(folder / "events.jsonl").new():
         if isinstance(event, Planned):
