@@ -11,124 +11,23 @@ from __future__ import annotations
 import contextlib
 import json
 import stat
-from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import NoReturn
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from normfed_client.consent.asked import DIGEST, AskedStudies, AskedStudy
+from normfed_client.consent.asked import AskedStudies, AskedStudy
+from normfed_client.consent.decisions import Begun, Decision, DecisionRecord, has, told_by
 from normfed_client.recording.audit import FILE as AUDIT
 from normfed_common.chain.files import Chain
-from normfed_common.chain.kinds.site import Decided, StudyWithdrawn
-from normfed_common.chain.records import Record
-from normfed_common.foundation import digests
 from normfed_common.foundation.errors import UserError
 from normfed_common.foundation.files import atomic
 from normfed_common.foundation.locks import exclusive
-from normfed_common.study.base import Frozen
-from normfed_common.study.config import StudyConfig, StudyName
+from normfed_common.study.config import StudyConfig
 
-MOST_WAITING, MOST_RUNS = 50, 1000
+MOST_WAITING = 50
 FILE, LOCK = "decisions.json", "decisions.lock"
 DECIDED, WITHDRAWN = b'"kind":"decided"', b'"kind":"study-withdrawn"'
-SAME_DECISION = timedelta(minutes=1)  # between the audit's record and the file, which are written one after the other
-Verdict = Literal["approved", "refused", "taken back"]
-Recorded = Verdict | Literal["withdrawn"]
-
-
-class Decision(Frozen):
-    """What a person decided of a study.
-
-    Parameters
-    ----------
-    study
-        Digest of the study.
-    manifest
-        Digest of the list of what would leave that the person saw; empty where there was none.
-    rules
-        Digest of the hospital's rules of what leaves, as they were (see `digest_of_rules`).
-    verdict
-        "taken back": as if nobody had decided, but that no rule lets the study in either; "withdrawn": the hospital
-        withdrew for good (`normfed_client.withdrawal.studies`), and nothing else is decided after it.
-    at
-        UTC, ISO 8601.
-    until
-        The last day on which an approval holds, by the hospital's clock.
-    runs
-        How many runs an approval is for that begin after it; one that began before, or is resumed, is none of them.
-    """
-
-    study: str = Field(pattern=DIGEST)
-    name: StudyName
-    manifest: str = Field("", pattern=r"^([0-9a-f]{32,64})?$")
-    rules: str = Field(pattern=DIGEST)
-    verdict: Recorded
-    by: str = Field(min_length=1, max_length=200)
-    at: str
-    until: date | None = None
-    why: str = Field("", max_length=1000)
-    runs: int = Field(1, ge=1, le=MOST_RUNS)
-
-    def lapsed(self, rules: str, today: date) -> str:
-        """Why an approval holds no more under the rules as they are now; nothing while it does."""
-        if self.until is not None and today > self.until:
-            return f"the approval of {self.by} was until {self.until}"
-        if self.rules != rules:
-            return f"rules of site.yaml that change what leaves were changed since {self.by} approved on {self.day}"
-        return ""
-
-    @property
-    def withdrawal(self) -> str:
-        """When the hospital withdrew from the study, in words; empty where this is another decision."""
-        return f"this hospital withdrew on {self.day} ({self.by})" if self.verdict == "withdrawn" else ""
-
-    @property
-    def day(self) -> str:
-        """When it was made."""
-        return self.at[:10]
-
-
-class Begun(Frozen):
-    """A run of a study that began here.
-
-    Parameters
-    ----------
-    under
-        What let it in and counts it: an approval's place among all decisions, or the digest of a rule.
-    """
-
-    study: str = Field(pattern=DIGEST)
-    run: str = Field(min_length=1, max_length=200)
-    under: str = Field(max_length=64)
-
-
-class DecisionRecord(Frozen):
-    """The file: every decision, and the runs that began under them."""
-
-    decisions: tuple[Decision, ...] = ()
-    begun: tuple[Begun, ...] = ()
-    digest: str = ""
-
-    def content(self) -> str:
-        """What `digest` is of all the rest; what an earlier version did not write is left out where it says nothing."""
-        written = self.model_dump(mode="json", exclude={"digest"})
-        decisions = [{k: v for k, v in one.items() if (k, v) != ("runs", 1)} for one in written["decisions"]]
-        return digests.of_json([decisions, written["begun"]] if self.begun else decisions)
-
-    def last(self, study: str) -> tuple[int, Decision | None]:
-        """The last decision about a study, by its digest, and its place; None where nobody decided."""
-        places = [place for place, found in enumerate(self.decisions) if found.study == study]
-        return (places[-1], self.decisions[places[-1]]) if places else (-1, None)
-
-    def under(self, what: str) -> list[Begun]:
-        """Runs that are counted under an approval, or a rule."""
-        return [one for one in self.begun if one.under == what]
-
-    def has_begun(self, study: str, run: str) -> bool:
-        """Whether a run of a study is counted already."""
-        return any((one.study, one.run) == (study, run) for one in self.begun)
 
 
 class Approvals:
@@ -173,7 +72,7 @@ class Approvals:
         if not (self.folder / FILE).exists():
             with exclusive(self.folder / LOCK):
                 if not (self.folder / FILE).exists():
-                    self._write(DecisionRecord(decisions=_told(_audit(self.folder).records(), self.studies)))
+                    self._write(DecisionRecord(decisions=told_by(_audit(self.folder).records(), self.studies)))
         return self._read()
 
     def decisions(self) -> tuple[Decision, ...]:
@@ -250,7 +149,7 @@ class Approvals:
             found = self._read()
             audit = _audit(self.folder)
             decided = sorted((*audit.containing(DECIDED), *audit.containing(WITHDRAWN)), key=lambda one: one.number)
-            lacking = tuple(one for one in _told(decided, self.studies) if not _has(found.last(one.study)[1], one))
+            lacking = tuple(one for one in told_by(decided, self.studies) if not has(found.last(one.study)[1], one))
             if lacking:
                 self._write(found.model_copy(update={"decisions": (*found.decisions, *lacking)}))
         return lacking
@@ -280,53 +179,8 @@ class Approvals:
         return set()
 
 
-def now() -> str:
-    """The time of a decision."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
 def _audit(folder: Path) -> Chain:
     return Chain(folder / AUDIT, lambda: _no_key(folder), "")
-
-
-def _told(records: Iterable[Record], studies: AskedStudies) -> tuple[Decision, ...]:
-    """What records of the audit say of decisions: of each study the last, but no approval. A withdrawal is for good."""
-    last = dict[str, Decision]()
-    for record in records:
-        content = record.content
-        if not isinstance(content, StudyWithdrawn | Decided):
-            continue
-        before = last.pop(content.study, None)
-        last[content.study] = (
-            before
-            if before is not None and before.withdrawal
-            else Decision(
-                study=content.study,
-                name=studies.read(content.study).name if studies.has(content.study) else "unknown",
-                rules="0" * 32,
-                verdict=_known(content),
-                by=content.by,
-                at=record.time,
-                why="its file of decisions was lost, or an older copy; this is what the audit says",
-            )
-        )
-    return tuple(last.values())
-
-
-def _known(content: StudyWithdrawn | Decided) -> Recorded:
-    if isinstance(content, StudyWithdrawn):
-        return "withdrawn"
-    return "refused" if content.decision == "refused" else "taken back"
-
-
-def _has(decision: Decision | None, told: Decision) -> bool:
-    """Whether the last decision on a study is the one that the audit tells of, or a later one."""
-    if decision is None:
-        return False
-    if told.withdrawal or decision.withdrawal:
-        return bool(decision.withdrawal)
-    later = datetime.fromisoformat(told.at) - datetime.fromisoformat(decision.at)
-    return later <= (SAME_DECISION if decision.by == told.by else timedelta(0))
 
 
 def _no_key(folder: Path) -> NoReturn:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from normfed_client.consent.approvals import MOST_RUNS, Approvals, Decision, Verdict, now
+from normfed_client.consent.approvals import Approvals
+from normfed_client.consent.decisions import MOST_RUNS, Decision, Verdict, now
 from normfed_client.consent.making import manifest_of
 from normfed_client.consent.manifest import keep
 from normfed_client.consent.policy import digest_of_rules

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-from normfed_client.consent.approvals import Approvals, Decision, DecisionRecord
+from normfed_client.consent.approvals import Approvals
+from normfed_client.consent.decisions import Decision, DecisionRecord
 from normfed_client.consent.manifest import Manifest, kept
 from normfed_client.consent.policy import digest_of_rules, misfits, never_allowed
 from normfed_client.hospital.folder import Hospital

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from normfed_client.consent.approvals import MOST_RUNS, Approvals, Decision
+from normfed_client.consent.approvals import Approvals
 from normfed_client.consent.asked import AskedStudy
 from normfed_client.consent.deciding import LONGEST_NAME, LONGEST_REASON, obstacle
+from normfed_client.consent.decisions import MOST_RUNS, Decision
 from normfed_client.consent.making import manifest_of
 from normfed_client.consent.manifest import Manifest
 from normfed_client.consent.sheet import beside_of, facts_of, lines_of, size

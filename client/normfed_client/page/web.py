@@ -21,8 +21,8 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from normfed_client.consent.approvals import Verdict
 from normfed_client.consent.deciding import OtherThanShown, Shown, decide
+from normfed_client.consent.decisions import Verdict
 from normfed_client.consent.html import environment
 from normfed_client.consent.sheet import page as sheet
 from normfed_client.consent.sheet import people_of, size

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from normfed_client.consent.approvals import Approvals, Decision, now
+from normfed_client.consent.approvals import Approvals
 from normfed_client.consent.deciding import LOCK, SHORTEST_PREFIX
+from normfed_client.consent.decisions import Decision, now
 from normfed_client.consent.manifest import kept
 from normfed_client.consent.policy import digest_of_rules
 from normfed_client.hospital.custody import MEMBERS, Members

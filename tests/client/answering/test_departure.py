@@ -16,7 +16,8 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, Metadata, MetricRecord, RecordDict
 
 from normfed_client.answering import departure, vocabulary
-from normfed_client.consent.approvals import Approvals, Decision
+from normfed_client.consent.approvals import Approvals
+from normfed_client.consent.decisions import Decision
 from normfed_client.consent.making import manifest_of
 from normfed_client.consent.manifest import AtMost, Manifest, keep, kept
 from normfed_client.consent.policy import digest_of_rules

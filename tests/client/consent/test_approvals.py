@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from normfed_client.consent import approvals, asked
-from normfed_client.consent.approvals import Approvals, Decision
+from normfed_client.consent.approvals import Approvals
+from normfed_client.consent.decisions import Decision
 from normfed_common.chain import keys
 from normfed_common.chain.files import Chain
 from normfed_common.chain.kinds.site import Decided

@@ -9,7 +9,8 @@ from pathlib import Path
 import audited
 import pytest
 
-from normfed_client.consent.approvals import Approvals, Decision, now
+from normfed_client.consent.approvals import Approvals
+from normfed_client.consent.decisions import Decision, now
 from normfed_client.consent.policy import digest_of_rules
 from normfed_client.hospital.folder import Hospital, HospitalConfig
 from normfed_client.imaging.cache import Cache

@@ -18,8 +18,8 @@ from normfed_common.foundation.errors import UserError
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
-    from normfed_client.consent.approvals import Verdict
     from normfed_client.consent.deciding import Shown
+    from normfed_client.consent.decisions import Verdict
     from normfed_common.study.config import StudyConfig
 
 SHOWN = 12  # hex digits of a digest in a list; where digests are compared, they are shown whole
