@@ -29,6 +29,7 @@ from normfed_common.foundation.files import atomic
 from normfed_common.foundation.locks import exclusive
 from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig, StudyName
+from normfed_common.wire.head import Head
 
 MOST_WAITING, MOST_RUNS = 50, 1000
 FILE, LOCK = "decisions.json", "decisions.lock"
@@ -249,8 +250,10 @@ class Approvals:
                 return ()  # it is made of the audit when first read
             found = self._read()
             audit = _audit(self.folder)
-            decided = sorted((*audit.containing(DECIDED), *audit.containing(WITHDRAWN)), key=lambda one: one.number)
-            lacking = tuple(one for one in _told(decided, self.studies) if not _has(found.last(one.study)[1], one))
+            decided = _in_order([*audit.containing(DECIDED), *audit.containing(WITHDRAWN)], audit.head())
+            lacking = tuple(
+                one for one in _told(decided, self.studies) if not _has(found.last(one.study)[1], one, decided)
+            )
             if lacking:
                 self._write(found.model_copy(update={"decisions": (*found.decisions, *lacking)}))
         return lacking
@@ -319,14 +322,36 @@ def _known(content: StudyWithdrawn | Decided) -> Recorded:
     return "refused" if content.decision == "refused" else "taken back"
 
 
-def _has(decision: Decision | None, told: Decision) -> bool:
-    """Whether the last decision on a study is the one that the audit tells of, or a later one."""
+def _in_order(records: Iterable[Record], head: Head | None) -> list[Record]:
+    """As they were written: by number, for clocks are set back; the chain that is gone on with behind earlier ones."""
+    found, began = sorted(records, key=lambda record: record.number), dict[str, str]()
+    for record in found:
+        began.setdefault(record.chain, record.time)
+    now = "" if head is None else head.chain
+    return sorted(found, key=lambda record: (record.chain == now, began[record.chain]))
+
+
+def _has(decision: Decision | None, told: Decision, records: Iterable[Record]) -> bool:
+    """Whether the last decision on a study is the one that the audit tells of, or a later one that the audit lacks."""
     if decision is None:
         return False
     if told.withdrawal or decision.withdrawal:
         return bool(decision.withdrawal)
-    later = datetime.fromisoformat(told.at) - datetime.fromisoformat(decision.at)
-    return later <= (SAME_DECISION if decision.by == told.by else timedelta(0))
+    same = [_is_of(record, decision) for record in records if _study_of(record) == told.study]
+    return same[-1] if any(same) else datetime.fromisoformat(told.at) <= datetime.fromisoformat(decision.at)
+
+
+def _study_of(record: Record) -> str:
+    return record.content.study if isinstance(record.content, StudyWithdrawn | Decided) else ""
+
+
+def _is_of(record: Record, decision: Decision) -> bool:
+    """Whether a record of the audit is of a decision, or the decision was made of it."""
+    said = record.content
+    if not isinstance(said, Decided) or said.by != decision.by:
+        return False
+    apart = abs(datetime.fromisoformat(record.time) - datetime.fromisoformat(decision.at))
+    return record.time == decision.at or (said.decision == decision.verdict and apart <= SAME_DECISION)
 
 
 def _no_key(folder: Path) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -118,7 +119,8 @@ def decide(
     manifest = manifest_of(hospital, study) if verdict == "approved" else None
     approvals = Approvals(hospital.folder)
     with exclusive(hospital.folder / LOCK):
-        approvals.catch_up()
+        with nullcontext() if verdict == "approved" else suppress(UserError):  # a damaged audit keeps nobody from a no
+            approvals.catch_up()
         last = approvals.decision(study.digest)
         if last is not None and last.withdrawal:
             raise UserError(f"{study.name}: {last.withdrawal}. That is for good: ask the operator for a new study.")
