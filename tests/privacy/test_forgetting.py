@@ -418,3 +418,51 @@ def test_neither_client_nor_another_withdrawal_begins_while_one_is_being_decided
 def test_what_is_no_subject_is_refused(hospital: Hospital, subject: str) -> None:
     with pytest.raises(UserError, match="is no subject"):
         people.look_up(hospital, subject)
+
+
+def test_an_older_list_is_not_made_whole_by_whoever_withdraws_next(server: Server) -> None:
+    first, second, third, fourth = learnt(server)[:4]
+    hospital = open_hospital(server.folder)
+    forget(server, first, "--by", "Dr A", "--yes")
+    older = hospital.record.read_bytes()
+    for name in (second, third):
+        forget(server, name, "--by", "Dr A", "--yes")
+    hospital.record.write_bytes(older)
+    for name in (fourth, third):  # another, or one before the one who is missing
+        with pytest.raises(UserError, match="lacks somebody who withdrew before"):
+            forget(server, name, "--by", "Dr A", "--yes")
+    for name in (second, third):
+        with pytest.raises(UserError, match="lacks somebody who withdrew since"):
+            check_list(hospital)
+        forget(server, name, "--by", "Dr A", "--yes")
+    check_list(hospital)
+    forget(server, fourth, "--by", "Dr A", "--yes")
+    check_list(hospital)
+
+
+def test_who_withdrew_is_not_forgotten_where_that_was_broken_off_and_another_withdraws(
+    server: Server, hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = learnt(server)[:2]
+    found = people.look_up(hospital, first)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(hospital.releases()), "withdraw", killed)
+        with pytest.raises(Killed):
+            people.forget(hospital, found, "Dr A")
+    with pytest.raises(UserError, match="lacks somebody who withdrew before"):
+        forget(server, second, "--by", "Dr A", "--yes")
+    for name in (first, second):
+        forget(server, name, "--by", "Dr A", "--yes")
+    check_list(hospital)
+
+
+def test_a_damaged_audit_keeps_nobody_from_refusing(server: Server, hospital: Hospital) -> None:
+    decide(hospital, asked(), "approved", "Dr A")
+    hospital = open_hospital(server.folder)
+    Audit(hospital).started()
+    audit = server.folder / "audit.jsonl"
+    audit.write_bytes(audit.read_bytes().replace(b'"kind":"decided"', b'"kind":"decided","x":0'))
+    with pytest.raises(UserError, match="a line of it is no record"):
+        decide(hospital, asked(seed=31), "approved", "Dr A")
+    decide(hospital, asked(), "refused", "Dr B")
+    assert Approvals(server.folder).decision(asked().digest).verdict == "refused"  # type: ignore[union-attr]

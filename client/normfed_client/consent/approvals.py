@@ -17,7 +17,7 @@ from typing import NoReturn
 from pydantic import ValidationError
 
 from normfed_client.consent.asked import AskedStudies, AskedStudy
-from normfed_client.consent.decisions import Begun, Decision, DecisionRecord, has, told_by
+from normfed_client.consent.decisions import Begun, Decision, DecisionRecord, has, in_order, told_by
 from normfed_client.recording.audit import FILE as AUDIT
 from normfed_common.chain.files import Chain
 from normfed_common.foundation.errors import UserError
@@ -148,8 +148,9 @@ class Approvals:
                 return ()  # it is made of the audit when first read
             found = self._read()
             audit = _audit(self.folder)
-            decided = sorted((*audit.containing(DECIDED), *audit.containing(WITHDRAWN)), key=lambda one: one.number)
-            lacking = tuple(one for one in told_by(decided, self.studies) if not has(found.last(one.study)[1], one))
+            decided = in_order([*audit.containing(DECIDED), *audit.containing(WITHDRAWN)], audit.head())
+            told = told_by(decided, self.studies)
+            lacking = tuple(one for one in told if not has(found.last(one.study)[1], one, decided))
             if lacking:
                 self._write(found.model_copy(update={"decisions": (*found.decisions, *lacking)}))
         return lacking

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -119,26 +120,29 @@ def decide(
     manifest = manifest_of(hospital, study) if verdict == "approved" else None
     approvals = Approvals(hospital.folder)
     with exclusive(hospital.folder / LOCK):
-        approvals.catch_up()
+        with nullcontext() if verdict == "approved" else suppress(UserError):  # a damaged audit keeps nobody from a no
+            approvals.catch_up()
         last = approvals.decision(study.digest)
         if last is not None and last.withdrawal:
             raise UserError(f"{study.name}: {last.withdrawal}. That is for good: ask the operator for a new study.")
         if manifest is not None:
             _hold(manifest.digest, len(approvals.of(study.digest)), shown)
             keep(hospital, manifest)
+        listed, at = manifest.digest if manifest is not None else "", now()
+        record = Audit(hospital).append(Decided(decision=verdict, study=study.digest, manifest=listed, by=by))
         made = Decision(
             study=study.digest,
             name=study.name,
-            manifest=manifest.digest if manifest is not None else "",
+            manifest=listed,
             rules=digest_of_rules(hospital.config),
             verdict=verdict,
             by=by,
-            at=now(),
+            at=at,
             until=until if verdict == "approved" else None,
             why=why,
             runs=runs if verdict == "approved" else 1,
+            record=record.digest,
         )
-        Audit(hospital).append(Decided(decision=verdict, study=study.digest, manifest=made.manifest, by=by))
         approvals.decide(made)
         approvals.studies.keep(study, "")
     return made

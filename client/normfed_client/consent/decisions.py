@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Collection, Iterable
+from datetime import UTC, date, datetime
 from typing import Literal
 
 from pydantic import Field
@@ -14,9 +14,10 @@ from normfed_common.chain.records import Record
 from normfed_common.foundation import digests
 from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyName
+from normfed_common.wire.head import Head
 
 MOST_RUNS = 1000
-SAME_DECISION = timedelta(minutes=1)  # between the audit's record and the file, which are written one after the other
+UNSAID = (("runs", 1), ("record", ""))
 Verdict = Literal["approved", "refused", "taken back"]
 Recorded = Verdict | Literal["withdrawn"]
 
@@ -41,6 +42,8 @@ class Decision(Frozen):
         The last day on which an approval holds, by the hospital's clock.
     runs
         How many runs an approval is for that begin after it; one that began before, or is resumed, is none of them.
+    record
+        Digest of the audit's record of it, which is written first.
     """
 
     study: str = Field(pattern=DIGEST)
@@ -53,6 +56,7 @@ class Decision(Frozen):
     until: date | None = None
     why: str = Field("", max_length=1000)
     runs: int = Field(1, ge=1, le=MOST_RUNS)
+    record: str = Field("", pattern=r"^([0-9a-f]{64})?$")
 
     def lapsed(self, rules: str, today: date) -> str:
         """Why an approval holds no more under the rules as they are now; nothing while it does."""
@@ -97,7 +101,7 @@ class DecisionRecord(Frozen):
     def content(self) -> str:
         """What `digest` is of all the rest; what an earlier version did not write is left out where it says nothing."""
         written = self.model_dump(mode="json", exclude={"digest"})
-        decisions = [{k: v for k, v in one.items() if (k, v) != ("runs", 1)} for one in written["decisions"]]
+        decisions = [{k: v for k, v in one.items() if (k, v) not in UNSAID} for one in written["decisions"]]
         return digests.of_json([decisions, written["begun"]] if self.begun else decisions)
 
     def last(self, study: str) -> tuple[int, Decision | None]:
@@ -137,6 +141,7 @@ def told_by(records: Iterable[Record], studies: AskedStudies) -> tuple[Decision,
                 verdict=_known(content),
                 by=content.by,
                 at=record.time,
+                record=record.digest,
                 why="its file of decisions was lost, or an older copy; this is what the audit says",
             )
         )
@@ -149,11 +154,21 @@ def _known(content: StudyWithdrawn | Decided) -> Recorded:
     return "refused" if content.decision == "refused" else "taken back"
 
 
-def has(decision: Decision | None, told: Decision) -> bool:
-    """Whether the last decision on a study is the one that the audit tells of, or a later one."""
+def in_order(records: Iterable[Record], head: Head | None) -> list[Record]:
+    """As they were written: by number, for clocks are set back; the chain that is gone on with behind earlier ones."""
+    found, began = sorted(records, key=lambda record: record.number), dict[str, str]()
+    for record in found:
+        began.setdefault(record.chain, record.time)
+    now = "" if head is None else head.chain
+    return sorted(found, key=lambda record: (record.chain == now, began[record.chain]))
+
+
+def has(decision: Decision | None, told: Decision, records: Collection[Record]) -> bool:
+    """Whether the last decision on a study is the one that the audit's records tell of, or a later one they lack."""
     if decision is None:
         return False
     if told.withdrawal or decision.withdrawal:
         return bool(decision.withdrawal)
-    later = datetime.fromisoformat(told.at) - datetime.fromisoformat(decision.at)
-    return later <= (SAME_DECISION if decision.by == told.by else timedelta(0))
+    if any(record.digest == decision.record for record in records):
+        return decision.record == told.record
+    return datetime.fromisoformat(told.at) <= datetime.fromisoformat(decision.at)

@@ -31,6 +31,7 @@ from normfed_common.foundation.errors import UserError
 from normfed_common.study.roles import ROLES, Role
 
 SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
+WITHDREW = b'"kind":"person-withdrew"'
 
 
 @dataclass(frozen=True)
@@ -134,12 +135,18 @@ def forget(hospital: Hospital, found: PersonToForget, by: str) -> None:
     Raises
     ------
     UserError
-        If it cannot be written down; then nothing is erased.
+        If it cannot be written down, or the list lacks somebody who withdrew before; then nothing is erased.
     """
     audit, record, named = Audit(hospital), hospital.releases(), Named(found.subject)
     files, after = people_class(found.files), (*record.withdrawn(), *([] if found.again else [found.digest]))
     if found.again and not found.files and not _unfinished(audit):
         return
+    known = _known(audit)
+    if _digest_of(after) not in known and not known <= _lists(after):
+        raise UserError(
+            f"{hospital.record}: is older than the audit, and lacks somebody who withdrew before. Restore the newest "
+            "copy, or tell first who withdrew since it was made, in the same order: normfed site forget SUBJECT"
+        )
     audit.append(PersonWithdrew(step="begun", by=by, files=files, withdrawn=_digest_of(after)))
     record.withdraw(found.digest)
     for of in found.erased:
@@ -183,14 +190,11 @@ def check_list(hospital: Hospital) -> None:
     UserError
         If somebody who withdrew is not on it.
     """
-    last = _last(Audit(hospital))
-    people = hospital.releases().withdrawn()
-    if last is None or last.withdrawn in {_digest_of(people[:end]) for end in range(len(people) + 1)}:
-        return
-    raise UserError(
-        f"{hospital.record}: is older than the audit, and lacks somebody who withdrew since, who would be read again. "
-        "Restore the newest copy, or tell it again: normfed site forget SUBJECT"
-    )
+    if not _known(Audit(hospital)) <= _lists(hospital.releases().withdrawn()):
+        raise UserError(
+            f"{hospital.record}: is older than the audit, and lacks somebody who withdrew since, who would be read "
+            "again. Restore the newest copy, or tell it again: normfed site forget SUBJECT"
+        )
 
 
 def _unfinished(audit: Audit) -> bool:
@@ -199,9 +203,20 @@ def _unfinished(audit: Audit) -> bool:
     return last is None or last.step == "begun"
 
 
+def _known(audit: Audit) -> set[str]:
+    """Digests of every list of who withdrew that the audit tells of, in archives too: each begins the next."""
+    found = audit.chain.containing(WITHDREW)
+    return {record.content.withdrawn for record in found if isinstance(record.content, PersonWithdrew)}
+
+
+def _lists(people: tuple[str, ...]) -> set[str]:
+    """Of a list, and of all that it was before."""
+    return {_digest_of(people[:end]) for end in range(len(people) + 1)}
+
+
 def _last(audit: Audit) -> PersonWithdrew | None:
     """The latest record that a person withdrew, in archives too."""
-    found = audit.chain.containing(b'"kind":"person-withdrew"')
+    found = audit.chain.containing(WITHDREW)
     return next((record.content for record in found if isinstance(record.content, PersonWithdrew)), None)
 
 

@@ -145,14 +145,20 @@ class Chain:
         Raises
         ------
         UserError
-            If there is nothing to archive.
+            If there is nothing to archive, or an earlier chain's archive has the name.
         """
         with self._alone():
             first = self._first()
             if first is None:
                 raise UserError(f"{self.path}: has no record yet; there is nothing to archive.")
+            before = self._last()
+            assert before is not None
+            archived = self.path.with_name(f"{self.path.stem}-{first.number:09d}-{before.number + 1:09d}.jsonl")
+            if archived.exists():
+                raise UserError(
+                    f"{archived}: is there already, of an earlier chain. Move it elsewhere, then do it again."
+                )
             last = self._append(Closed())
-            archived = self.path.with_name(f"{self.path.stem}-{first.number:09d}-{last.number:09d}.jsonl")
             os.rename(self.path, archived)
             self._write(self._next(last, self._opened()))
         return archived

@@ -109,8 +109,10 @@ class _Entry:
 
 def _entry(said: dict[str, Any]) -> _Entry:
     shape, (start, _) = tuple(said["shape"]), said["data_offsets"]
-    if said["dtype"] not in TYPES or not all(type(number) is int and number >= 0 for number in (*shape, start)):
-        raise ValueError("an entry that is none")
+    if said["dtype"] not in TYPES or len(shape) > npy.MOST_DIMENSIONS:
+        raise ValueError("an entry of an unknown type, or of too many dimensions")
+    if not all(type(number) is int and 0 <= number < 2**63 for number in (*shape, start)):
+        raise ValueError("an entry with lengths that are none")
     return _Entry(said["dtype"], shape, start)
 
 

@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import os
 import stat
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from normfed_client.consent import approvals, asked
 from normfed_client.consent.approvals import Approvals
 from normfed_client.consent.decisions import Decision
-from normfed_common.chain import keys
+from normfed_common.chain import files, keys
 from normfed_common.chain.files import Chain
 from normfed_common.chain.kinds.site import Decided
 from normfed_common.foundation import digests
@@ -156,7 +156,7 @@ def test_an_approval_holds_until_its_day_and_for_the_rules_that_a_person_saw(rul
 
 
 def test_decisions_that_a_version_before_runs_were_counted_wrote_are_for_one_run(tmp_path: Path) -> None:
-    old = decision(study()).model_dump(mode="json", exclude={"runs"})
+    old = decision(study()).model_dump(mode="json", exclude={"runs", "record"})
     path = tmp_path / approvals.FILE
     path.touch(0o600)
     path.write_text(json.dumps({"decisions": [old], "digest": digests.of_json([old])}))
@@ -194,3 +194,37 @@ def test_without_its_file_and_with_a_damaged_audit_nothing_is_approved(tmp_path:
     (tmp_path / approvals.AUDIT).write_text("{}\n")
     with pytest.raises(UserError, match=r"audit\.jsonl"):
         Approvals(tmp_path).record()
+
+
+@pytest.mark.parametrize(
+    ("later", "by", "anew"),
+    [
+        (timedelta(minutes=-90), "Dr. B", False),  # the clock was set back
+        (timedelta(seconds=50), "Dr. A", False),
+        (timedelta(days=1), "Dr. B", True),  # numbers of another chain begin again
+    ],
+)
+def test_an_older_copy_catches_up_whatever_the_clock_says_and_with_another_chain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: timedelta, by: str, anew: bool
+) -> None:
+    found, key, clock = Approvals(tmp_path), keys.make(tmp_path / "site.key"), [datetime(2026, 11, 27, 14, tzinfo=UTC)]
+    monkeypatch.setattr(files, "datetime", type("Clock", (datetime,), {"now": classmethod(lambda *_: clock[0])}))
+    chain = Chain(tmp_path / approvals.AUDIT, lambda: key, "north")
+
+    def decided(verdict: Any, by: str) -> None:
+        record = chain.append(Decided(decision=verdict, study=study().digest, by=by))
+        made = {"at": clock[0].isoformat(), "record": record.digest}
+        found.decide(decision(study(), verdict, by).model_copy(update=made))
+
+    for _ in range(3):
+        decided("approved", "Dr. A")
+    older = (tmp_path / approvals.FILE).read_text()
+    if anew:
+        chain.archive()
+        chain.begin_anew()
+    clock[0] += later
+    decided("refused", by)
+    assert found.catch_up() == ()
+    (tmp_path / approvals.FILE).write_text(older)
+    assert [one.verdict for one in found.catch_up()] == ["refused"]
+    assert found.catch_up() == ()

@@ -296,6 +296,19 @@ def test_archives_are_closed_with_a_head_and_the_chain_goes_on(chain: Chain, key
     assert chain.append(Stopped()).number == 9
 
 
+def test_an_earlier_chains_archive_is_not_written_over(chain: Chain) -> None:
+    chain.append(Stopped())
+    first = chain.archive()
+    before = first.read_bytes()
+    chain.begin_anew()
+    chain.append(Stopped())
+    with pytest.raises(UserError, match="is there already, of an earlier chain"):
+        chain.archive()
+    assert first.read_bytes() == before
+    first.rename(first.with_suffix(".kept"))
+    assert chain.archive() == first
+
+
 def test_a_process_that_died_between_closing_and_opening_loses_nothing(chain: Chain, key: SigningKey) -> None:
     chain.append(Stopped())
     chain.archive()
