@@ -24,6 +24,7 @@ from normfed_client.hospital.site import Site
 from normfed_client.imaging import bids, nifti
 from normfed_client.imaging.cache import Cache
 from normfed_client.imaging.preprocessing import Recipe, prepare
+from normfed_client.operation.checking import examine
 from normfed_client.operation.cli import site as commands
 from normfed_client.operation.services import start
 from normfed_client.quality.kept import Decision as Judged
@@ -358,6 +359,9 @@ def test_an_older_record_does_not_read_who_withdrew_even_after_the_audit_was_arc
     hospital.record.write_bytes(older)
     with pytest.raises(UserError, match="lacks somebody who withdrew since"):
         check_list(hospital)
+    assert "lacks somebody who withdrew since" in next(
+        finding.cure for finding in examine(hospital, opening_scans=False) if finding.what == "key, records"
+    )
 
 
 def test_older_decisions_catch_up_with_the_audit_before_anything_is_let_in(server: Server, hospital: Hospital) -> None:

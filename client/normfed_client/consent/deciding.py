@@ -122,9 +122,7 @@ def decide(
     with exclusive(hospital.folder / LOCK):
         with nullcontext() if verdict == "approved" else suppress(UserError):  # a damaged audit keeps nobody from a no
             approvals.catch_up()
-        last = approvals.decision(study.digest)
-        if last is not None and last.withdrawal:
-            raise UserError(f"{study.name}: {last.withdrawal}. That is for good: ask the operator for a new study.")
+        check_open(approvals, study)
         if manifest is not None:
             _hold(manifest.digest, len(approvals.of(study.digest)), shown)
             keep(hospital, manifest)
@@ -146,6 +144,13 @@ def decide(
         approvals.decide(made)
         approvals.studies.keep(study, "")
     return made
+
+
+def check_open(approvals: Approvals, study: StudyConfig) -> None:
+    """Refuse to decide on a study that the hospital withdrew from."""
+    last = approvals.decision(study.digest)
+    if last is not None and last.withdrawal:
+        raise UserError(f"{study.name}: {last.withdrawal}. That is for good: ask the operator for a new study.")
 
 
 def _hold(manifest: str, decisions: int, shown: Shown | None) -> None:

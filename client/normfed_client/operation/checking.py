@@ -20,6 +20,7 @@ from normfed_client.hospital.withdrawn import dataset_of
 from normfed_client.imaging.bids import people_without
 from normfed_client.operation.link import Finding, link
 from normfed_client.operation.status import status
+from normfed_client.withdrawal.people import check_list
 from normfed_common.deployment import bundle
 from normfed_common.deployment.enrolment import key_fingerprint
 from normfed_common.foundation.errors import DatasetError, UserError
@@ -51,6 +52,7 @@ def examine(hospital: Hospital, opening_scans: bool) -> Iterator[Finding]:
 def _secrets(hospital: Hospital) -> Finding:
     try:
         hospital.check()
+        check_list(hospital)
     except UserError as error:
         return Finding(2, "key, records", "not in order: nothing would be released", str(error))
     try:

@@ -42,7 +42,8 @@ def start(hospital: Hospital, stop: threading.Event, say: Callable[[str], None])
     with only_one(hospital.log, "this site's client, or normfed site forget,"):
         check_list(hospital)
         for decision in Approvals(hospital.folder).catch_up():
-            say(f"{decision.name}: {decision.verdict} by {decision.by} on {decision.day}, says the audit; {LACKED}")
+            which = f"study {decision.study[:12]} ({decision.name})"
+            say(f"{which}: {decision.verdict} by {decision.by} on {decision.day}, says the audit; {LACKED}")
         audit = Audit(hospital)
         audit.started()
         explained = Explained(hospital, say)

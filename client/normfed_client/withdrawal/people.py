@@ -105,7 +105,7 @@ def look_up(hospital: Hospital, subject: str) -> PersonToForget:
     Raises
     ------
     UserError
-        If nobody of the name is, or was, at this hospital.
+        If nobody of the name is, or was, at this hospital; or see `forget`.
     """
     if not SUBJECT.fullmatch(subject):
         raise UserError(f"{subject}: is no subject. Write it as the dataset does, such as sub-014.")
@@ -119,6 +119,7 @@ def look_up(hospital: Hospital, subject: str) -> PersonToForget:
             f"{subject}: nobody of this name is in {hospital.site_config('').data}, or was in a run of this hospital. "
             "Correct the name: it is that of the folder, such as sub-014."
         )
+    _check_complete(hospital, (*record.withdrawn(), *([] if again else [digest])))
     of_many = [path for run in runs for path in _of_many(hospital, run)]
     erased = (
         Erased("prepared scans: theirs, and any not known to be another's", tuple(unneeded(hospital, subject))),
@@ -141,12 +142,7 @@ def forget(hospital: Hospital, found: PersonToForget, by: str) -> None:
     files, after = people_class(found.files), (*record.withdrawn(), *([] if found.again else [found.digest]))
     if found.again and not found.files and not _unfinished(audit):
         return
-    known = _known(audit)
-    if _digest_of(after) not in known and not known <= _lists(after):
-        raise UserError(
-            f"{hospital.record}: is older than the audit, and lacks somebody who withdrew before. Restore the newest "
-            "copy, or tell first who withdrew since it was made, in the same order: normfed site forget SUBJECT"
-        )
+    _check_complete(hospital, after)
     audit.append(PersonWithdrew(step="begun", by=by, files=files, withdrawn=_digest_of(after)))
     record.withdraw(found.digest)
     for of in found.erased:
@@ -193,7 +189,19 @@ def check_list(hospital: Hospital) -> None:
     if not _known(Audit(hospital)) <= _lists(hospital.releases().withdrawn()):
         raise UserError(
             f"{hospital.record}: is older than the audit, and lacks somebody who withdrew since, who would be read "
-            "again. Restore the newest copy, or tell it again: normfed site forget SUBJECT"
+            "again. Restore the newest copy, or withdraw them again, the first first: normfed site forget SUBJECT --by "
+            "NAME"
+        )
+
+
+def _check_complete(hospital: Hospital, people: tuple[str, ...]) -> None:
+    """Refuse to make a list of who withdrew longer that lacks somebody who withdrew before."""
+    known = _known(Audit(hospital))
+    if _digest_of(people) not in known and not known <= _lists(people):
+        raise UserError(
+            f"{hospital.record}: is older than the audit, and lacks somebody who withdrew before. Restore the newest "
+            "copy, or withdraw first who did since it was made, in the same order: normfed site forget SUBJECT --by "
+            "NAME"
         )
 
 

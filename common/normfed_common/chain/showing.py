@@ -22,7 +22,7 @@ from normfed_common.foundation.errors import SiteCode, UserError
 from normfed_common.foundation.files import atomic
 from normfed_common.wording.terminal_text import plain
 
-ALONE = "That its end was not cut off shows a head that somebody else holds: normfed audit compare."
+ALONE = "Whether its end was cut off shows only beside the other side's audit: normfed audit compare."
 BOTH = (
     "The server's is whole too, and no head or answer in one contradicts the other. The two sides together could "
     "have written another past: let a third party keep the head."

@@ -119,7 +119,7 @@ def excuse(name: RunName, site: Site, home: Home = DEFAULT, operator: As = None,
 
 def retrain(
     name: RunName,
-    without: Annotated[list[str], typer.Option(help="A site that withdrew. Repeatable.")],
+    without: Annotated[list[str], typer.Option(help="A site that withdrew, or of which a person did. Repeatable.")],
     home: Home = DEFAULT,
     why: Annotated[str, typer.Option(help="Kept in both runs' folders.")] = "",
     detach: Annotated[bool, typer.Option("--detach", help="Return without following the run.")] = False,

@@ -64,6 +64,7 @@ def test_a_fingerprint_that_is_none_is_refused_in_words(tmp_path: Path) -> None:
 def test_the_fingerprint_that_others_need_is_that_of_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hospital = Hospital(tmp_path, HospitalConfig(site="a", server="f:1", data=tmp_path, device="cpu"))
     monkeypatch.setattr(Hospital, "check", lambda _: None)
+    monkeypatch.setattr("normfed_client.operation.checking.check_list", lambda _: None)
     key = ec.generate_private_key(ec.SECP384R1())
     hospital.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
     line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)

@@ -46,7 +46,7 @@ def asked(home: Home = DEFAULT) -> None:
     hospital, console = open_hospital(home), Console(highlight=False)
     found = Approvals(hospital.folder).asked()
     if not found:
-        console.print("No study was asked for yet.")
+        console.print("No study waits for a person, or was decided on. What a rule let in: normfed site audit.")
         return
     table = Table(Column("digest", no_wrap=True), "study", "asked", "how it stands", box=None, pad_edge=False)
     for study in found:
@@ -131,11 +131,13 @@ def _shown(hospital: Hospital, study: StudyConfig, given: str) -> Shown:
         If it is another by now, or nobody can be asked.
     """
     from normfed_client.consent.approvals import Approvals
-    from normfed_client.consent.deciding import OtherThanShown, Shown
+    from normfed_client.consent.deciding import OtherThanShown, Shown, check_open
     from normfed_client.consent.making import manifest_of
     from normfed_client.consent.sheet import size
 
-    decisions, manifest = len(Approvals(hospital.folder).of(study.digest)), manifest_of(hospital, study)
+    approvals = Approvals(hospital.folder)
+    check_open(approvals, study)
+    decisions, manifest = len(approvals.of(study.digest)), manifest_of(hospital, study)
     if given and not LIST.fullmatch(given):
         raise UserError(f"--manifest: {given} is no digest of a list. Copy the one that normfed site show prints last.")
     if given and not manifest.digest.startswith(given):

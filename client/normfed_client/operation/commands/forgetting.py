@@ -63,20 +63,23 @@ def _person(hospital: Hospital, console: Console, subject: str, by: str, dry_run
 
     with console.status("Looking whose the prepared scans are"):
         found = people.look_up(hospital, subject)
-    again = " They withdrew before." if found.again else ""
+    begin = "withdrew before" if found.again else "withdraws"
+    released = "; that they were in a release stays as a keyed digest, which guards the others" if found.runs else ""
     _say(
         console,
-        f"{subject} withdraws: nothing of them is read from now on, for good, and this is erased.{again} The privacy "
-        "that was spent stays spent; that they were in a release stays as a keyed digest, which guards the others.",
+        f"{subject} {begin}: nothing of them is read from now on, for good, and what is listed here is erased. The "
+        f"privacy that was spent stays spent{released}.",
     )
     _list(console, found.erased)
     for path in found.named_in:
         _item(console, f"their name and their lines in {path.relative_to(hospital.folder)}")
+    _shared(hospital, console)
     _runs(hospital, console, found)
     if not _agreed(console, "Erase, for good?", dry_run, yes):
         return
     people.forget(hospital, found, by)
-    _say(console, f"\nDone, and in the audit without the name. Start the client again: {_start(hospital)}")
+    _say(console, "\nDone, and in the audit without the name. Start the client again:")
+    _start(hospital, console)
     _left(hospital, console, found)
 
 
@@ -87,6 +90,12 @@ def _agreed(console: Console, question: str, dry_run: bool, yes: bool) -> bool:
     elif not yes:
         typer.confirm(f"\n{question}", abort=True)
     return not dry_run
+
+
+def _shared(hospital: Hospital, console: Console) -> None:
+    """Of prepared scans nobody can tell whose they are."""
+    if hospital.cache.is_symlink():
+        _warn(console, f"cache/ is a link to {hospital.cache.resolve()}: what others prepared there goes as well.")
 
 
 def _runs(hospital: Hospital, console: Console, found: PersonToForget) -> None:
@@ -170,6 +179,7 @@ def _study(hospital: Hospital, console: Console, which: str, by: str, dry_run: b
         f"(code 254), and this is erased.{before} Runs of which anything is kept: {runs}.",
     )
     _list(console, found.erased)
+    _shared(hospital, console)
     _say(
         console,
         "\nKept: who took part, as keyed digests; what was asked, signed, spent and released; the study, its list of "
@@ -178,7 +188,8 @@ def _study(hospital: Hospital, console: Console, which: str, by: str, dry_run: b
     if not _agreed(console, "Withdraw and erase, for good?", dry_run, yes):
         return
     studies.withdraw(hospital, found, by)
-    _say(console, f"\nDone, and in the audit. Start the client again: {_start(hospital)}")
+    _say(console, "\nDone, and in the audit. Start the client again:")
+    _start(hospital, console)
     if found.runs:
         _say(console, "What was learnt from this hospital stays in models. The operator can make them without it:")
     _retrain(hospital, console, found.runs)
@@ -220,8 +231,9 @@ def _size(paths: Iterable[Path]) -> str:
     return f"{megabytes:,.1f} MB" if megabytes >= 0.1 else "under 0.1 MB"
 
 
-def _start(hospital: Hospital) -> str:
-    return f"normfed site start --home {hospital.folder}"
+def _start(hospital: Hospital, console: Console) -> None:
+    """To be copied."""
+    console.print(plain(f"    normfed site start --home {hospital.folder}"), soft_wrap=True)
 
 
 def _say(console: Console, text: str) -> None:
