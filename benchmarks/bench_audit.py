@@ -56,7 +56,7 @@ STUDY: dict[str, Any] = {
         "modalities": ["T1w", "FLAIR"],
         "phantom": {"sites": [{"name": SITE, "vendor": "siemens", "field_tesla": 3.0, "controls": 12}]},
     },
-    "model": {"name": "autoencoder", "slices_per_subject": 16},
+    "model": {"name": "autoencoder"},
     "federation": {"rounds": 20, "minimum_cohort": 4},
 }
 
@@ -108,7 +108,7 @@ def timed(owner: Any, name: str, spent: dict[str, float], under: str = "") -> It
         yield
 
 
-def rounds(folder: Path, count: int, voxel_size_mm: float) -> None:
+def rounds(folder: Path, count: int, voxel_size_mm: int) -> None:
     """Rounds of one site through its gate."""
     study = resolve(STUDY | {"preprocessing": {"voxel_size_mm": voxel_size_mm}}, "bench")
     data = study_data.ready(study, None, folder / "cache", 2, Silent())
@@ -158,7 +158,7 @@ def rounds(folder: Path, count: int, voxel_size_mm: float) -> None:
     whole, guards, audit = (float(np.median(shares[name])) for name in ("whole", "guards", "audit"))
     share = 100 * (guards + audit) / whole
     print(
-        f"a round of {whole:.2f} s at {voxel_size_mm:g} mm ({len(weights)} arrays, {size:.1f} MB): guards "
+        f"a round of {whole:.2f} s at {voxel_size_mm} mm ({len(weights)} arrays, {size:.1f} MB): guards "
         f"{1000 * guards:.1f} ms, audit {1000 * audit:.1f} ms, together {share:.2f} % (limit 1 %: rounds of "
         f"{100 * (guards + audit):.1f} s and more)"
     )
@@ -171,7 +171,7 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--voxel-size-mm", type=float, default=2.0, help="2, as studies have it; 4: as tests have it")
+    parser.add_argument("--voxel-size-mm", type=int, default=2, help="2, as studies have it; 4: as tests have it")
     arguments = parser.parse_args()
     print(machine())
     with TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as name:
