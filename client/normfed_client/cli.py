@@ -15,6 +15,7 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from normfed_common.study.options import SetOption
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def inspect(folder: Path, check: bool, every: bool, title: Path) -> None:
 def preprocess(
     folder: Folder,
     study: Annotated[Path | None, typer.Option(help="Take modalities and preprocessing from this study.")] = None,
+    changed: SetOption = None,
     modality: Annotated[
         list[str] | None,
         typer.Option(help="T1w, FLAIR, ...; repeatable. Default: T1w and FLAIR, where a visit has them."),
@@ -81,14 +83,14 @@ def preprocess(
     from normfed_client.imaging.cache import default_root
     from normfed_client.imaging.preparation import prepare_all
     from normfed_client.imaging.preprocessing import Recipe, missing_modalities
-    from normfed_common.studies import load_study
+    from normfed_common.studies import study_if_any
     from normfed_common.study.preprocessing import PreprocessingConfig
 
     dataset = read_dataset(folder)
     required = tuple(modality or ("T1w", "FLAIR"))
     recipe = Recipe(PreprocessingConfig(voxel_size_mm=voxel_size), required, None)
-    if study is not None:
-        loaded = load_study(study)
+    loaded = study_if_any(study, changed)
+    if loaded is not None:
         recipe, required = Recipe.of(loaded), loaded.data.required
     ready = [visit for visit in dataset.visits if not missing_modalities(visit, required)]
     problems = list(dataset.problems)

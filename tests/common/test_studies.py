@@ -64,7 +64,7 @@ def test_a_section_that_the_file_lacks_is_made(written: Any) -> None:
 
 
 def test_a_change_of_the_command_line_is_checked_like_the_file(written: Any) -> None:
-    with pytest.raises(StudyError, match=r"study\.yaml: federation\.rounds: .*\(got '0'\)"):
+    with pytest.raises(StudyError, match=r"study\.yaml with federation changed: federation\.rounds: .*\(got '0'\)"):
         load_study(written(), federation={"rounds": 0})
 
 
@@ -392,7 +392,7 @@ def test_a_section_that_is_none_is_one_sentence_with_values_of_the_command_line_
 ) -> None:
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(changed("federation", value)))
     for changes in ({}, {"federation": {"rounds": 2}}):
-        with pytest.raises(StudyError, match=r"study\.yaml: federation: [^\n]+\.$"):
+        with pytest.raises(StudyError, match=r"study\.yaml( with federation changed)?: federation: [^\n]+\.$"):
             load_study(tmp_path / "study.yaml", **changes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -45,10 +46,10 @@ def _fault(kind: type[BaseModel], item: Any, what: str) -> str:
     where = ".".join(str(part) for part in loc)
     at = f"{where}: " if where else ""
     if item["type"] == "extra_forbidden":
-        parent = _model_at(kind, loc[:-1])
+        parent = model_at(kind, loc[:-1])
         if parent is None:
             return f"{where} is not a key that is known there"
-        return f"{where} is not {what} ({_hint(str(loc[-1]), list(_fields(parent)))})"
+        return f"{where} is not {what} ({_hint(str(loc[-1]), list(fields_of(parent)))})"
     if item["type"] == "missing":
         return f"{where} is missing"
     message = item["msg"].removeprefix("Value error, ")
@@ -71,25 +72,37 @@ def _hint(key: str, known: list[str]) -> str:
 
 
 def _such_as(kind: type[BaseModel], loc: tuple[str | int, ...]) -> str:
-    parent = _model_at(kind, loc[:-1])
-    field = _fields(parent).get(str(loc[-1])) if parent else None
+    parent = model_at(kind, loc[:-1])
+    field = fields_of(parent).get(str(loc[-1])) if parent else None
     return f", such as {field.examples[0]}" if field and field.examples else ""
 
 
-def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+def fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
     """By the key that a person writes."""
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
-def _model_at(annotation: Any, loc: tuple[str | int, ...]) -> type[BaseModel] | None:
+def model_at(annotation: Any, loc: Sequence[str | int]) -> type[BaseModel] | None:
     """The model that stands at a place within a type; None where there is another thing."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         if not loc:
             return annotation
-        field = _fields(annotation).get(str(loc[0]))
-        return _model_at(field.annotation, loc[1:]) if field else None
+        field = fields_of(annotation).get(str(loc[0]))
+        return model_at(field.annotation, loc[1:]) if field else None
     if get_origin(annotation) in (tuple, list, dict):
         if not loc:
             return None
         loc = loc[1:]
-    return next((found for inner in get_args(annotation) if (found := _model_at(inner, loc))), None)
+    return next((found for inner in get_args(annotation) if (found := model_at(inner, loc))), None)
+
+
+def paths(model: type[BaseModel], before: str = "") -> list[str]:
+    """Every key that a person can write, with dots between a section and its keys; within lists there are numbers, and
+    nothing is listed."""
+    found = []
+    for key, field in fields_of(model).items():
+        found.append(before + key)
+        within = model_at(field.annotation, ())
+        if within is not None:
+            found += paths(within, f"{before}{key}.")
+    return found

@@ -11,6 +11,8 @@ from rich.console import Console
 
 from normfed_common.foundation.errors import StudyError
 from normfed_common.studies import load_study
+from normfed_common.study.changes import parsed
+from normfed_common.study.options import SetOption
 from normfed_common.wording.terminal_text import plain
 from normfed_simulation.commands.options import (
     AttackOption,
@@ -42,6 +44,7 @@ def simulate(
     engine: EngineOption = EngineName.local,
     rounds: RoundsOption = None,
     seed: SeedOption = None,
+    changed: SetOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
     strategy: Annotated[
@@ -70,8 +73,8 @@ def simulate(
 
     choose_device(device)
     if resume is not None:
-        changed = (study, rounds, seed, strategy, attack, hospital_times or None, leave_one_site_out or None)
-        if any(change is not None for change in changed):
+        said = (study, rounds, seed, strategy, changed, attack, hospital_times or None, leave_one_site_out or None)
+        if any(change is not None for change in said):
             raise StudyError("--resume continues the run's own study; leave out STUDY and options that change it.")
         run = reopen(resume)
         experiment.check_resumable(run)
@@ -80,13 +83,11 @@ def simulate(
         conditions = conditions_of(run)
         experiment.check(run.study, root, conditions)
     else:
-        changes: dict[str, Any] = changes_of(rounds, seed)
-        if strategy is not None:
-            changes["strategy"] = one(strategy)
+        own: dict[str, Any] = {} if strategy is None else {"strategy": one(strategy)}
         if leave_one_site_out:
-            changes["comparisons"] = {"leave_one_site_out": True}
+            own["comparisons.leave_one_site_out"] = True
         conditions = _conditions(hospital_times, attack)
-        chosen = load_study(study or runs.shipped_study("demo"), **changes)
+        chosen = load_study(study or runs.shipped_study("demo"), **changes_of(rounds, seed, own, changed))
         root = together_as_bids(data or [], chosen)
         experiment.check(chosen, root, conditions)
         run = begin(chosen, out)
@@ -116,6 +117,7 @@ def compare(
     engine: EngineOption = EngineName.local,
     rounds: RoundsOption = None,
     seed: SeedOption = None,
+    changed: SetOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
     hospital_times: TimesOption = False,
@@ -133,9 +135,9 @@ def compare(
 
     choose_device(device)
     path = study or runs.shipped_study("siamese")
-    changes = comparison.changes(load_study(path), strategies, compressions, repeats)
+    own = comparison.changes(load_study(path, **parsed(changed or ())), strategies, compressions, repeats)
     conditions = _conditions(hospital_times, attack)
-    chosen = load_study(path, **changes_of(rounds, seed), **changes)
+    chosen = load_study(path, **changes_of(rounds, seed, own, changed))
     root = together_as_bids(data or [], chosen)
     experiment.check(chosen, root, conditions)
     run = begin(chosen, out)
@@ -148,6 +150,7 @@ def statistics(
     data: DataOption = None,
     out: OutOption = Path("runs"),
     engine: EngineOption = EngineName.local,
+    changed: SetOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
     quiet: QuietOption = False,
@@ -164,7 +167,7 @@ def statistics(
     from normfed_simulation.screen import JsonLines, Screen
 
     choose_device(device)
-    chosen = load_study(study or runs.shipped_study("demo"))
+    chosen = load_study(study or runs.shipped_study("demo"), **parsed(changed or ()))
     root = together_as_bids(data or [], chosen)
     counting.check(chosen, root)
     run = begin(chosen, out, {"statistics": True})
