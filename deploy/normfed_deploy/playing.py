@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,32 +22,16 @@ from normfed_deploy.faults import chains, outcomes
 from normfed_deploy.faults.scenarios import UNDISTURBED, Scenario, scenarios
 from normfed_deploy.rehearsal import Rehearsal, floors
 from normfed_deploy.tiny import PRIVATE, STUDY
-from normfed_server.runs.folder import Run, begin
+from normfed_server.runs.folder import begin
 from normfed_server.runs.starting import check_for_hospitals
 from normfed_server.state.ledger import State
 from normfed_simulation import conditions, experiment, study_data
 from normfed_simulation.datasets.recognition import as_bids
+from normfed_simulation.watcher import Silent
 
 WITHIN_S = 7200.0
 CACHED = "cache"
 MOST_TRAIN = Lots(lambda _person, _purpose: 1.0, 0.0, 0.0)  # as many as any hospital's own division lets train
-
-
-class Silent:
-    """Watches a simulation and says nothing."""
-
-    def begin(self, what: str, total: int) -> None:
-        """See `Watcher`."""
-
-    def advance(self, what: str, detail: str = "") -> None:
-        """See `Watcher`."""
-
-    def warn(self, text: str) -> None:
-        """See `Watcher`."""
-
-    def training(self, run: Run) -> contextlib.AbstractContextManager[None]:
-        """See `Watcher`."""
-        return contextlib.nullcontext()
 
 
 def prepared(study: Path | None, data: Path | None, private: bool = False) -> tuple[StudyConfig, Path]:

@@ -160,8 +160,8 @@ def statistics(
     from normfed_server.runs.folder import begin
     from normfed_simulation import counting, experiment
     from normfed_simulation import run_folder as runs
-    from normfed_simulation.commands.screen import JsonLines, Screen
     from normfed_simulation.datasets.recognition import together_as_bids
+    from normfed_simulation.screen import JsonLines, Screen
 
     choose_device(device)
     chosen = load_study(study or runs.shipped_study("demo"))
@@ -210,7 +210,7 @@ def _run(
     output: Output,
 ) -> None:
     from normfed_simulation import experiment, study_data
-    from normfed_simulation.commands.screen import JsonLines, Screen
+    from normfed_simulation.screen import JsonLines, Screen
 
     console = Console(stderr=True)
     count = experiment.worker_count(workers)

@@ -106,12 +106,12 @@ def domain_shift(
 
 
 def _run(opened: ShiftFolder, means: Any, output: Output) -> None:
-    from normfed_simulation.commands.screen import JsonLines, Screen
     from normfed_simulation.domain_shift import running
     from normfed_simulation.domain_shift.assembling import assembled
     from normfed_simulation.domain_shift.layout import write
     from normfed_simulation.domain_shift.page import write_page
     from normfed_simulation.domain_shift.table import shift_table
+    from normfed_simulation.screen import JsonLines, Screen
 
     console, names = Console(stderr=True), list(opened.shift.studies)
 
