@@ -14,7 +14,8 @@ from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.cohort import Lots
 from normfed_client.training.objectives import objective_of
 from normfed_common.algorithms.sharing import check_study
-from normfed_common.foundation.errors import DatasetError, HarmonizationError, RunError
+from normfed_common.foundation.errors import DatasetError, HarmonizationError, RunError, StudyError
+from normfed_common.foundation.registry import tried_out
 from normfed_common.study.config import StudyConfig
 from normfed_server.arms import virtual_clock as pace
 from normfed_server.runs.folder import Run, counts_only
@@ -211,10 +212,22 @@ def _kept_environment() -> Iterator[None]:
 
 
 def worker_count(asked: int | None) -> int:
-    """The worker processes that were asked for, or one per core; on a single core none, the work is done here."""
+    """The worker processes that were asked for, or one per core.
+
+    On a single core there are none, the work is done here; nor where something is tried out, which only this process
+    knows.
+
+    Raises
+    ------
+    StudyError
+        If workers are asked for all the same.
+    """
+    here = tried_out()
+    if asked and here:
+        raise StudyError(f"{', '.join(here)}: tried out in this process, which workers do not know. Give workers=0.")
     if asked is not None:
         return asked
-    return 0 if cores() < 2 else min(cores(), MOST_WORKERS)
+    return 0 if here or cores() < 2 else min(cores(), MOST_WORKERS)
 
 
 def cores() -> int:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
+import torch
+
+from normfed_client.hospital.machine import computing
 from normfed_client.hospital.personal import PersonalStore
+from normfed_client.imaging.template import anatomy, common_grid
 from normfed_common.algorithms.arms import FEDERATED, POOLED, trained_as
 from normfed_common.algorithms.clusters import model_number
 from normfed_common.algorithms.sharing import needs_every_part
 from normfed_common.algorithms.table import configure
 from normfed_common.foundation import arrays as named
+from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError, SiteError
 from normfed_common.learning.setting import Setting
+from normfed_common.models.base import NormativeModel
 from normfed_common.models.combined.pipeline import assemble
 from normfed_common.studies import study_of_run
 
@@ -67,3 +74,23 @@ def served_arrays(run: Path, site: str | None, arm: str = FEDERATED) -> Arrays:
     if every_part and not kept:
         raise RunError(f"{run}: {site} did not train, so under {strategy['name']} it has no whole model.")
     return {**arrays, **kept}
+
+
+def served_model(run: Path, device: torch.device, arm: str = FEDERATED) -> NormativeModel:
+    """One of a finished run's models, that all sites share, as it scores prepared scans.
+
+    Raises
+    ------
+    RunError
+        As `served_arrays`.
+    """
+    study, arrays = study_of_run(run), served_arrays(run, None, arm)
+    trained = trained_as(study, arm)
+    assert trained is not None  # refused above
+    size = study.preprocessing.voxel_size_mm
+    seed = seeds.of_repeat(study.seed, trained.repeat)
+    setting = Setting.of(study, common_grid(size).shape, device, seed=seed, open_anatomy=partial(anatomy, size))
+    with computing(study, device):
+        model = assemble(study.transforms, trained.model, setting)
+        model.load(arrays)
+    return model
