@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from normfed_common.foundation.errors import StudyError
+from normfed_common.shipped import shipped_study
 from normfed_common.studies import load_study
 from normfed_common.study.changes import parsed
 from normfed_common.study.options import SetOption
@@ -87,7 +88,7 @@ def simulate(
         if leave_one_site_out:
             own["comparisons.leave_one_site_out"] = True
         conditions = _conditions(hospital_times, attack)
-        chosen = load_study(study or runs.shipped_study("demo"), **changes_of(rounds, seed, own, changed))
+        chosen = load_study(study or shipped_study("demo"), **changes_of(rounds, seed, own, changed))
         root = together_as_bids(data or [], chosen)
         experiment.check(chosen, root, conditions)
         run = begin(chosen, out)
@@ -134,7 +135,7 @@ def compare(
     from normfed_simulation.datasets.recognition import together_as_bids
 
     choose_device(device)
-    path = study or runs.shipped_study("siamese")
+    path = study or shipped_study("siamese")
     own = comparison.changes(load_study(path, **parsed(changed or ())), strategies, compressions, repeats)
     conditions = _conditions(hospital_times, attack)
     chosen = load_study(path, **changes_of(rounds, seed, own, changed))
@@ -167,7 +168,7 @@ def statistics(
     from normfed_simulation.datasets.recognition import together_as_bids
 
     choose_device(device)
-    chosen = load_study(study or runs.shipped_study("demo"), **parsed(changed or ()))
+    chosen = load_study(study or shipped_study("demo"), **parsed(changed or ()))
     root = together_as_bids(data or [], chosen)
     counting.check(chosen, root)
     run = begin(chosen, out, {"statistics": True})
