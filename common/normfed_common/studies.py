@@ -15,6 +15,7 @@ from normfed_common.foundation.errors import RunError, StudyError, UserError
 from normfed_common.foundation.registry import Registry
 from normfed_common.learning.entries import config_of
 from normfed_common.models.catalogue import MODELS
+from normfed_common.shipped import study_file
 from normfed_common.study.changes import changed, parsed
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import DataConfig
@@ -32,7 +33,7 @@ def load_study(path: Path, **changes: Any) -> StudyConfig:
     Parameters
     ----------
     path
-        The YAML file.
+        The YAML file, or the name of a study that comes with normfed.
     changes
         Values given on the command line, by key, see `changed`: ``**{"federation.rounds": 3}``.
 
@@ -41,6 +42,7 @@ def load_study(path: Path, **changes: Any) -> StudyConfig:
     StudyError
         If the file cannot be read, or asks for something unknown or impossible.
     """
+    path = study_file(path)
     try:
         raw = plain_yaml.read(path, "a study file", MAXIMUM_BYTES)
     except UserError as error:

@@ -24,7 +24,7 @@ from normfed_simulation import hospital_times, patients, site_logs, study_data
 from normfed_simulation import run_folder as runs
 from normfed_simulation.attacks import Tampering
 from normfed_simulation.conditions import Conditions, remember
-from normfed_simulation.taking_part import check_plan, roles_of
+from normfed_simulation.taking_part import check_groups, check_plan, roles_of
 from normfed_simulation.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -181,6 +181,7 @@ def _taking_part(
     strangers = sorted(set(conditions.attacks) - set(roles))
     if strangers:
         raise DatasetError(f"--attack: no site called {', '.join(strangers)}. Sites are {', '.join(roles)}.")
+    check_groups(study, dataset)
     if not conditions.custody:  # otherwise hospitals divide their people themselves
         check_plan(study, roles)
     return {name: list(of.everybody()) for name, of in roles.items()}, problems

@@ -18,7 +18,7 @@ from normfed_common.deployment import settings
 from normfed_common.foundation.errors import UserError
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import DataConfig
-from normfed_common.study.modalities import MODALITIES
+from normfed_common.study.modalities import MODALITIES, asked
 from normfed_common.study.preprocessing import PreprocessingConfig
 
 HEALTHY: tuple[str, ...] = DataConfig.model_fields["control_groups"].default
@@ -39,7 +39,7 @@ def recipe_of(
         return Recipe.of(study), tuple(healthy) or study.data.control_groups
     there = {modality for visit in visits for modality in visit.images}
     known = [m for m in MODALITIES if m in there] + sorted(there - set(MODALITIES))
-    chosen = tuple(modalities or known)
+    chosen = asked(modalities or known)
     if not there & set(chosen):
         raise UserError(f"no scans of {', '.join(chosen) or 'any modality'}; the dataset has {', '.join(known)}.")
     return Recipe(PreprocessingConfig(), chosen, None), tuple(healthy) or HEALTHY

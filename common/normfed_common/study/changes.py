@@ -12,11 +12,10 @@ from pydantic import BaseModel
 from normfed_common.foundation import plain_yaml
 from normfed_common.foundation.errors import StudyError, UserError
 from normfed_common.study.config import StudyConfig
-from normfed_common.study.validation import fields_of, model_at, paths
+from normfed_common.study.validation import EXPONENT, elsewhere, fields_of, model_at
 from normfed_common.wording.spelling import nearest
 
 INDEX = re.compile(r"\[(\d+)\]")
-EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")  # a number to everybody but YAML 1.1, which wants 1.0e-3
 SHORT = {"split": "by"}  # what one word is short for, where it is not a name
 
 
@@ -82,17 +81,9 @@ def _check(words: tuple[str, ...], key: str) -> None:
         if section is None or word in fields_of(section):
             continue
         known = {name: ".".join((*words[:depth], name)) for name in fields_of(section)}
-        guesses = [known[near]] if (near := nearest(word, known)) else _elsewhere(word)
+        guesses = [known[near]] if (near := nearest(word, known)) else elsewhere(StudyConfig, word)
         said = f"did you mean {' or '.join(guesses)}?" if guesses else f"known: {', '.join(known.values())}"
         raise StudyError(f"{key} is not a key that a study knows ({said}).")
-
-
-def _elsewhere(word: str) -> list[str]:
-    """Keys anywhere in a study whose last word this is, or nearly."""
-    by_last: dict[str, list[str]] = {}
-    for path in paths(StudyConfig):
-        by_last.setdefault(path.rpartition(".")[2], []).append(path)
-    return by_last.get(nearest(word, by_last) or "", [])
 
 
 def _change(found: dict[str, Any], words: tuple[str, ...], value: Any, key: str) -> None:

@@ -38,7 +38,7 @@ def inspect(
     before = root = as_bids(folder, loaded)
     if loaded is not None:
         root = dividing.view(before, loaded, default_root())
-    cli.inspect(root, check, every, title=folder)
+    cli.inspect(root, check, every, title=folder, with_study=loaded is not None)
     why = "" if loaded is None else why_not(loaded, read_dataset(root))
     if why:
         typer.echo(f"! {study} cannot begin with these people: {plain(why)}")

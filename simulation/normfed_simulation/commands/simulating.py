@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from normfed_common.foundation.errors import StudyError
+from normfed_common.shipped import shipped_study
 from normfed_common.studies import load_study
 from normfed_common.study.changes import parsed
 from normfed_common.study.options import SetOption
@@ -62,7 +63,6 @@ def simulate(
     as_json: JsonOption = False,
 ) -> None:
     """Train one model at several hospitals on this machine, and report how well it finds lesions."""
-    from normfed_simulation import run_folder as runs
     from normfed_simulation import started
     from normfed_simulation.comparison import one
 
@@ -76,7 +76,7 @@ def simulate(
         own: dict[str, Any] = {} if strategy is None else {"strategy": one(strategy)}
         if leave_one_site_out:
             own["comparisons.leave_one_site_out"] = True
-        chosen = load_study(study or runs.shipped_study("demo"), **changes_of(rounds, seed, own, changed))
+        chosen = load_study(study or shipped_study("demo"), **changes_of(rounds, seed, own, changed))
         begun = started.begin(chosen, data or [], out, means, _conditions(hospital_times, attack))
     _finish(begun, Output(quiet, as_json))
 
@@ -113,9 +113,8 @@ def compare(
 ) -> None:
     """Train the same study under several strategies: who gains, who loses, by how much?"""
     from normfed_simulation import comparison, started
-    from normfed_simulation import run_folder as runs
 
-    means, path = _means(engine, device, workers), study or runs.shipped_study("siamese")
+    means, path = _means(engine, device, workers), study or shipped_study("siamese")
     entries = None if strategies is None else comparison.listed(strategies)
     under = None if compressions is None else comparison.names(compressions)
     own = comparison.changes(load_study(path, **parsed(changed or ())), entries, under, repeats)
@@ -146,7 +145,7 @@ def statistics(
     from normfed_simulation.screen import JsonLines, Screen
 
     choose_device(device)
-    chosen = load_study(study or runs.shipped_study("demo"), **parsed(changed or ()))
+    chosen = load_study(study or shipped_study("demo"), **parsed(changed or ()))
     root = together_as_bids(data or [], chosen)
     counting.check(chosen, root)
     run = begin(chosen, out, {"statistics": True})

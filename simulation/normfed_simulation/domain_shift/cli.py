@@ -77,11 +77,11 @@ def domain_shift(
 ) -> None:
     """How much does a model lose when it meets another scanner, and which harmonization wins it back?"""
     from normfed_client.hospital.device import choose_device
+    from normfed_common.shipped import shipped_study
     from normfed_simulation import experiment
     from normfed_simulation.datasets.recognition import together_as_bids
     from normfed_simulation.domain_shift import folder, running
     from normfed_simulation.domain_shift.harmonizations import changes, planned
-    from normfed_simulation.run_folder import shipped_study
 
     choose_device(device)
     if resume is not None:
