@@ -7,13 +7,12 @@ from pathlib import Path
 
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.hospital.site import Site
-from normfed_common.algorithms.arms import FEDERATED
+from normfed_common.algorithms.arms import FEDERATED, POOLED
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_json
 from normfed_server.report.page import Patients, write_report
 from normfed_server.results import layout
 from normfed_server.runs.folder import Run
-from normfed_server.sites.description import POOLED
 from normfed_simulation.patient_table import chance_by_kind, patient_rows
 from normfed_simulation.people import models_of, significance
 from normfed_simulation.pictured import RANKED_BY, cases

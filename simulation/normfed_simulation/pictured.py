@@ -11,18 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from normfed_client.evaluating import maps
 from normfed_client.evaluating.levels import at_thresholds, thresholds_of
-from normfed_client.evaluating.scoring import served_arrays
-from normfed_client.hospital.machine import computing
 from normfed_client.hospital.site import Case, Site
 from normfed_client.imaging.mapping import place_on
 from normfed_client.imaging.mosaic import MapStrip, map_strip, projections, scan_strip, shown_slices
 from normfed_client.imaging.template import anatomy
-from normfed_common.algorithms.arms import FEDERATED, baselines
-from normfed_common.foundation import arrays as named
-from normfed_common.foundation.arrays import Arrays
-from normfed_common.learning.score import Score
+from normfed_common.algorithms.arms import FEDERATED
 from normfed_common.metrics.base import ScoredScan
 from normfed_common.metrics.catalogue import chosen
 from normfed_common.metrics.cluster_list import Cluster, list_clusters
@@ -32,6 +26,7 @@ from normfed_server.report.words import number, percent
 from normfed_server.results.layout import RunResults
 from normfed_server.runs.folder import Run
 from normfed_simulation.people import rows
+from normfed_simulation.remade import served
 
 RANKED_BY = "auprc"
 HEALTHY = "Somebody healthy"
@@ -128,12 +123,11 @@ def _pictured(
     present = [at for at in range(len(run.study.data.modalities)) if scan.present[at]]
     images = {run.study.data.modalities[at]: np.asarray(scan.images[at]) for at in present}
     base = [*images.values()][-1]
-    ours = _score(run, site, case, group, run.study.model, served_arrays(run.folder, site.config.name))
+    ours = served(run, site).score(case, group)
     found = [PicturedMap(title(results), map_strip(base, ours.anomaly, lesion, scan.mask, slices), _precision(row))]
     name = best_baseline(results)
     if name is not None:
-        arrays = named.load(run.folder / "arms" / name / "model.safetensors")
-        theirs = _score(run, site, case, group, baselines(run.study)[name], arrays)
+        theirs = served(run, site, name).score(case, group)
         strip = map_strip(base, theirs.anomaly, lesion, scan.mask, slices)
         found.append(PicturedMap(f"the best trivial baseline, {results.title(name)}", strip, _theirs(run, name, row)))
     shown = [metric.name for metric in chosen(run.study.evaluation.metrics) if "patients" in metric.shown]
@@ -154,14 +148,6 @@ def _pictured(
         remarks=ours.remarks,
         ill=bool(row),
     )
-
-
-def _score(run: Run, site: Site, case: Case, group: list[Case], entry: dict[str, Any], arrays: Arrays) -> Score:
-    with computing(run.study, site.device):
-        model = site.model(entry, run.study.seed)
-        model.load(arrays)
-        maps.personalise(model, site)
-        return maps.score(model, maps.until(case, group), case.visit.name)
 
 
 def _theirs(run: Run, name: str, row: dict[str, Any]) -> str:

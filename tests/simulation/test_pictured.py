@@ -21,7 +21,7 @@ from normfed_common.learning.score import Score
 from normfed_common.metrics.base import ScoredScan
 from normfed_common.study.config import StudyConfig
 from normfed_server.runs.folder import Run
-from normfed_simulation import pictured
+from normfed_simulation import pictured, remade
 from normfed_simulation.pictured import extremes
 
 
@@ -63,7 +63,7 @@ def test_a_patients_map_is_made_as_a_site_computes_from_loading_the_model_on(
         train=(),
         release=lambda kind, cases, what: None,
     )
-    monkeypatch.setattr(pictured, "served_arrays", lambda *_: {})
+    monkeypatch.setattr(remade, "served_arrays", lambda *_: {})
     monkeypatch.setattr(pictured, "scan_strip", lambda *_: "")
     monkeypatch.setattr(pictured, "map_strip", lambda *_: MapStrip("", 0.0, 1.0))
     monkeypatch.setattr(pictured, "projections", lambda *_: "")
