@@ -9,10 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from normfed_client.evaluating import maps
 from normfed_client.evaluating.levels import at_thresholds, thresholds_of
-from normfed_client.evaluating.scoring import served_arrays
-from normfed_client.hospital.machine import computing
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.hospital.site import Case, Site
 from normfed_client.imaging.mapping import place_on
@@ -29,6 +26,7 @@ from normfed_server.report.words import percent
 from normfed_server.runs.folder import Run
 from normfed_simulation.paper.writing import write_paper
 from normfed_simulation.people import models_of, rows, significance
+from normfed_simulation.remade import served
 from normfed_simulation.run_folder import CONDITIONS
 
 
@@ -102,12 +100,7 @@ def cases(run: Run, metric: str = "auprc") -> list[PicturedCase]:
 
 def _case(run: Run, title: str, row: dict[str, Any], site: Site) -> PicturedCase:
     case = next(case for case in site.test if case.visit.name == row["name"])
-    scan, arrays = case.scan(), served_arrays(run.folder, site.config.name)
-    with computing(run.study, site.device):
-        model = site.model(run.study.model, run.study.seed)
-        model.load(arrays)
-        maps.personalise(model, site)
-        found = maps.score(model, maps.until(case, site.test), case.visit.name)
+    scan, found = case.scan(), served(run, site).score(case, site.test)
     anomaly_map = found.anomaly
     lesion = case.entry.lesion()
     pictures = [

@@ -19,7 +19,7 @@ from normfed_common.learning.score import Score
 from normfed_common.metrics.base import ScoredScan
 from normfed_common.study.config import StudyConfig
 from normfed_server.runs.folder import Run
-from normfed_simulation import patients
+from normfed_simulation import patients, remade
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_patients_map_is_made_as_a_site_computes_from_loading_the_model_on(
         train=(),
         release=lambda kind, cases, what: None,
     )
-    monkeypatch.setattr(patients, "served_arrays", lambda *_: {})
+    monkeypatch.setattr(remade, "served_arrays", lambda *_: {})
     monkeypatch.setattr(patients, "mosaic", lambda *_: "")
     monkeypatch.setattr(patients, "projections", lambda *_: "")
     before, threads = torch.get_num_threads(), run.study.federation.threads_per_site

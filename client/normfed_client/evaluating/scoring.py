@@ -15,9 +15,9 @@ import torch
 from normfed_client.evaluating import maps
 from normfed_client.evaluating.cluster_table import write_clusters
 from normfed_client.evaluating.levels import Levels, at_thresholds, normal_voxels, thresholds_of
+from normfed_client.evaluating.served import MODEL, served_arrays
 from normfed_client.hospital.device import choose_device
 from normfed_client.hospital.machine import computing
-from normfed_client.hospital.personal import PersonalStore
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.hospital.site import Case, Site
 from normfed_client.imaging.bids import TEMPLATE_SPACE, Visit, read_dataset
@@ -27,10 +27,6 @@ from normfed_client.imaging.mapping import ScanPlace, place_on, write_map
 from normfed_client.imaging.participants import Participant
 from normfed_client.imaging.preprocessing import Recipe, missing_modalities, prepare
 from normfed_client.imaging.template import anatomy, common_grid
-from normfed_common.algorithms.clusters import model_number
-from normfed_common.algorithms.sharing import needs_every_part
-from normfed_common.algorithms.table import configure
-from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import DatasetError, RunError, ScanError, SiteError, WireError
 from normfed_common.learning.learner import NETWORK, SUMS
@@ -43,7 +39,6 @@ from normfed_common.models.combined.pipeline import assemble
 from normfed_common.studies import study_of_run
 from normfed_common.study.config import StudyConfig
 
-MODEL = "model.safetensors"
 NAME = re.compile(
     r"^(?P<stem>.*?)(?:^|_)(?:(?P<modality>(?:ce-[A-Za-z0-9]+_)?(?:T1w|T2w|FLAIR|pet))"
     r"|(?:model-[A-Za-z0-9]+_)?param-(?P<map>FA|MD|fa|md)_dwimap)\.nii(?:\.gz)?$"
@@ -60,49 +55,6 @@ class Scored:
     abnormal_share: float
     clusters: Path | None
     remarks: tuple[str, ...] = ()
-
-
-def served_arrays(run: Path, site: str | None) -> Arrays:
-    """The federated model of a finished run as a site is served: of its cluster, with its personal parts.
-
-    Parameters
-    ----------
-    site
-        Whose; None for the model that all sites share.
-
-    Raises
-    ------
-    RunError
-        If ``run`` is no run folder or not finished, the strategy leaves no model that all share, or the site is not one
-        of the run.
-    """
-    study = study_of_run(run)
-    path = run / MODEL
-    if not path.exists():
-        raise RunError(f"{run}: holds no model.safetensors. Finish the run first: normfed simulate --resume {run}")
-    row, _ = configure(study.strategy)
-    every_part = needs_every_part(assemble(study.transforms, study.model, Setting.of(study)), study.strategy)
-    arrays, header = named.read(path, foreign=True)
-    clusters = header.get("clusters", {})
-    sites = sorted(folder.name for folder in (run / "sites").glob("*") if folder.name != "pooled")
-    if site is not None and site not in sites:
-        raise RunError(f"{run}: no site is called {site}. Its sites are {', '.join(sites)}.")
-    if site is None and (clusters or every_part):
-        raise RunError(
-            f"{run}: under {study.strategy['name']} sites have models of their own. Say whose with --site: "
-            f"{', '.join(sites)}."
-        )
-    if clusters:
-        arrays = named.unstacked(arrays)[model_number(clusters, str(site))]
-    if not (row.personal or every_part) or site is None:
-        return arrays
-    try:
-        kept = PersonalStore(run / "sites" / site / "personal" / "federated").latest()
-    except SiteError as error:
-        raise RunError(f"{run}: {error.detail}") from error
-    if every_part and not kept:
-        raise RunError(f"{run}: {site} did not train, so under {study.strategy['name']} it has no whole model.")
-    return {**arrays, **kept}
 
 
 def score_scans(run: Path, scans: Sequence[Path], out: Path, device: str, site: str | None = None) -> Iterator[Scored]:
