@@ -38,7 +38,7 @@ def loss(results: RunResults) -> Figure | None:
     if reference is not None:
         axes.axhline(reference.reference, color=style.QUIET, linewidth=0.8, linestyle=(0, (4, 3)), label=COMPONENTS)
     axes.set(xlabel="round", ylabel="training loss", yscale="log" if _wide(found) else "linear")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     style.legend_below(figure, [axes], columns=2)
     return figure
 
