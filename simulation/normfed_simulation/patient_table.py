@@ -31,7 +31,9 @@ class PatientRow:
     baseline
         Average precision of the best trivial baseline.
     detected
-        See `detected`.
+        How many of the lesions a cluster touches: ``found``, ``missed``, ``3 of 12``; see also `detected`.
+    lesions
+        Those that are touched, and how many there are; None of a run from before they were kept.
     """
 
     site: str
@@ -44,6 +46,7 @@ class PatientRow:
     figures: dict[str, float]
     baseline: float | None
     detected: str
+    lesions: tuple[int, int] | None = None
 
 
 def patient_rows(run: Run, results: RunResults, sites: Mapping[str, Site]) -> list[PatientRow]:
@@ -69,7 +72,8 @@ def patient_rows(run: Run, results: RunResults, sites: Mapping[str, Site]) -> li
                 share=float(lesion[mask].mean()),
                 figures={metric: value for metric, value in row.items() if _is_figure(value)},
                 baseline=theirs.get(key),
-                detected=detected(_number(row.get("lesion_sensitivity"))),
+                detected=_detected(row),
+                lesions=_lesions(row),
             )
         )
     return sorted(found, key=lambda row: -row.figures.get(RANKED_BY, -1.0))
@@ -82,6 +86,23 @@ def chance_by_kind(found: Sequence[PatientRow]) -> dict[str, float]:
         if row.share:
             shares.setdefault(row.kind, []).append(row.share)
     return {kind: statistics.fmean(of) for kind, of in shares.items()}
+
+
+def touched(found: Sequence[PatientRow]) -> tuple[int, int] | None:
+    """Of all patients' lesions, those that a cluster touches, and how many there are; None where that is not known."""
+    known = [row.lesions for row in found if row.lesions is not None]
+    return (sum(hit for hit, _ in known), sum(of for _, of in known)) if known else None
+
+
+def _lesions(row: Mapping[str, Any]) -> tuple[int, int] | None:
+    return (sum(one["found"] for one in row["lesions"]), len(row["lesions"])) if "lesions" in row else None
+
+
+def _detected(row: Mapping[str, Any]) -> str:
+    lesions = _lesions(row)
+    if lesions is None or lesions[0] in (0, lesions[1]):
+        return detected(_number(row.get("lesion_sensitivity")))
+    return f"{lesions[0]} of {lesions[1]}"
 
 
 def _is_figure(value: Any) -> bool:

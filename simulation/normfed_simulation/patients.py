@@ -14,7 +14,7 @@ from normfed_server.report.page import Patients, write_report
 from normfed_server.results import layout
 from normfed_server.runs.folder import Run
 from normfed_simulation.paper.writing import write_paper
-from normfed_simulation.patient_table import chance_by_kind, patient_rows
+from normfed_simulation.patient_table import chance_by_kind, patient_rows, touched
 from normfed_simulation.people import models_of, significance
 from normfed_simulation.pictured import RANKED_BY, cases
 from normfed_simulation.run_folder import CONDITIONS
@@ -48,6 +48,7 @@ def report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
     patients = Patients(
         cases=cases(run, results, sites),
         people=people,
+        touched=touched(people),
         chance_by_kind=chance_by_kind(people),
         significance=significance(run, others, RANKED_BY),
         left_out=left_out or (),

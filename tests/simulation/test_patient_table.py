@@ -15,7 +15,7 @@ from run_results import run_results
 from normfed_client.hospital.site import Site
 from normfed_common.study.config import StudyConfig
 from normfed_server.runs.folder import Run
-from normfed_simulation.patient_table import PatientRow, chance_by_kind, patient_rows
+from normfed_simulation.patient_table import PatientRow, chance_by_kind, patient_rows, touched
 
 
 def case(name: str, voxels: int, age: float | None = 70.0) -> SimpleNamespace:
@@ -34,8 +34,17 @@ def found(study: StudyConfig, tmp_path: Path) -> list[PatientRow]:
     folder = tmp_path / "sites" / "a" / "people"
     folder.mkdir(parents=True)
     rows: list[dict[str, Any]] = [
-        {"name": "sub-1", "kind": "MS", "auprc": 0.2, "lesion_sensitivity": 0.0, "cluster_rank": None},
-        {"name": "sub-2", "kind": "WMH", "auprc": 0.6, "lesion_sensitivity": 0.25, "cluster_rank": 1.0},
+        {
+            "name": "sub-1",
+            "kind": "MS",
+            "auprc": 0.2,
+            "lesion_sensitivity": 0.0,
+            "lesions": [{"ml": 1, "found": False}],
+        },
+        {
+            **{"name": "sub-2", "kind": "WMH", "auprc": 0.6, "lesion_sensitivity": 0.25, "cluster_rank": None},
+            "lesions": [{"ml": 1, "found": at == 2} for at in range(4)],
+        },
         {"name": "sub-3", "kind": "MS", "auprc": 0.9},
     ]
     (folder / "federated.json").write_text(json.dumps(rows))
@@ -54,9 +63,11 @@ def test_patients_stand_with_the_best_first_and_their_own_figures(found: list[Pa
     ]
     assert [row.lesion_ml for row in found] == pytest.approx([10 * voxel_ml, 4 * voxel_ml])
     assert [row.share for row in found] == pytest.approx([0.1, 0.04])
-    assert [row.detected for row in found] == ["25 % of the lesions found", "missed"]
+    assert [row.detected for row in found] == ["1 of 4", "missed"]
     assert [(row.age, row.sex) for row in found] == [(None, "F"), (70.0, "F")]
-    assert "cluster_rank" not in found[1].figures
+    assert "cluster_rank" not in found[0].figures
+    assert touched(found) == (1, 5)
+    assert touched([]) is None
 
 
 def test_chance_of_a_kind_is_the_mean_of_its_patients_shares(found: list[PatientRow]) -> None:

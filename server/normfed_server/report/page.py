@@ -44,6 +44,8 @@ class Patients:
         Single people, with pictures.
     people
         Every patient, with figures.
+    touched
+        Of all their lesions, those that a cluster touches at the run's threshold, and how many there are.
     chance_by_kind
         Kind of lesion to the mean of its patients' shares of lesion.
     significance
@@ -58,6 +60,7 @@ class Patients:
 
     cases: Sequence[Any] = ()
     people: Sequence[Any] = ()
+    touched: tuple[int, int] | None = None
     chance_by_kind: Mapping[str, float] = field(default_factory=dict)
     significance: Mapping[str, float] = field(default_factory=dict)
     left_out: Sequence[tuple[str, str]] = ()
@@ -87,6 +90,7 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
         **_drawn(run, results),
         cases=patients.cases,
         people=patients.people,
+        touched=patients.touched,
         significance=patients.significance,
         left_out=patients.left_out,
         study=plain_yaml.text(run.study.model_dump(mode="json")),

@@ -1,29 +1,44 @@
-"""Curves of merged counts: their area and their points against scikit-learn's, voxel by voxel."""
+"""The curves of a page are those of the run's counts, beside chance."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, precision_score, roc_auc_score
+from run_results import run_results
 
-from normfed_common.metrics.histograms import MergedCounts
-from normfed_server.report.curves import POINTS, of_counts
+from normfed_server.report import curves as drawn
+from normfed_server.results.curves import Band, Curves
 
 
-@pytest.mark.parametrize("bins", [12, 900])
-def test_curves_are_those_of_the_voxels(bins: int) -> None:
-    rng = np.random.default_rng(0)
-    lesion = rng.random(4000) < 0.1
-    scores = np.clip(rng.normal(lesion * 1.5, 1.0) * bins / 12 + bins / 2, 0, bins - 1).astype(int)
-    counts = [np.bincount(scores[which], minlength=bins) for which in (~lesion, lesion)]
-    found = of_counts(MergedCounts(counts[0], counts[1], counts[1].astype(float)))
-    assert found.lesion_share == pytest.approx(lesion.mean())
-    area = np.trapezoid([0, *found.tpr], [0, *found.fpr])
-    assert area == pytest.approx(roc_auc_score(lesion, scores), abs=1e-3)
-    steps = np.sum(np.diff([0, *found.tpr]) * found.precision)
-    assert steps == pytest.approx(average_precision_score(lesion, scores), abs=0.01)
-    threshold = np.flatnonzero(np.cumsum(counts[1][::-1]) >= found.tpr[2] * lesion.sum() - 0.5)[0]
-    called = scores >= bins - 1 - threshold
-    assert found.precision[2] == pytest.approx(precision_score(lesion, called))
-    assert len(found.fpr) <= 2 * POINTS
-    assert (found.fpr[-1], found.tpr[-1]) == (1, 1)
+def band(*points: tuple[float, float]) -> Band:
+    line = np.array(points)
+    return Band(line, line, line)
+
+
+@pytest.fixture(autouse=True)
+def _figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are, not as a page."""
+    monkeypatch.setattr(drawn, "to_html", lambda figure: figure)
+
+
+FOUND = {"ours": Curves(band((0, 0), (0.1, 0.8), (1, 1)), band((0, 1), (0.8, 0.5), (1, 0.02)), 0.02)}
+
+
+def test_every_model_is_a_line_and_chance_is_dotted() -> None:
+    ours, chance = drawn.roc(FOUND).data  # type: ignore[attr-defined]
+    assert (ours.name, ours.x, ours.y) == ("ours", (0, 0.1, 1), (0, 0.8, 1))
+    assert (chance.name, chance.x, chance.y, chance.line.dash) == ("chance", (0, 1), (0, 1), "dot")
+
+
+def test_chance_of_precision_is_the_lesions_share() -> None:
+    ours, chance = drawn.precision_recall(FOUND).data  # type: ignore[attr-defined]
+    assert (ours.x, ours.y) == ((0, 0.8, 1), (1, 0.5, 0.02))
+    assert (chance.x, chance.y) == ((0, 1), (0.02, 0.02))
+
+
+def test_a_model_that_was_only_ranked_has_no_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawn, "curves", lambda folder, name: FOUND["ours"] if name == "federated" else None)
+    results = run_results(titles={"federated": "federated VAE"})
+    assert list(drawn.curves_of(tmp_path, results, ("federated", "local"))) == ["federated VAE"]

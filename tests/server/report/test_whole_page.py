@@ -102,7 +102,8 @@ def everything() -> tuple[dict[str, Any], Patients]:
     )
     people = [person("sub-1"), person("sub-2", age=None, sex=None, detected="missed")]
     chances = {"MS": 0.01}
-    return found, Patients((case,), people, chances, {"atlas": 0.01}, [("sub-3", "no FLAIR")], {}, "cpu")
+    left_out = [("sub-3", "no FLAIR")]
+    return found, Patients((case,), people, (7, 12), chances, {"atlas": 0.01}, left_out, {}, "cpu")
 
 
 def nothing_tested() -> tuple[dict[str, Any], Patients]:
@@ -229,9 +230,10 @@ def test_every_patient_is_a_row_that_can_be_sorted(study: StudyConfig, tmp_path:
         "Dice at threshold": "0.400",
         "AP of the best baseline": "0.300",
         "chance of AP": "0.01",
-        "lesions": "found",
+        "lesions found": "found",
     }
     assert (second[3], second[4], second[-1]) == ("", "", "missed")
+    assert "Of all 12 lesions, however small, 7 are touched" in words(written(study, tmp_path / "again", *everything()))
 
 
 def test_what_the_figures_were_made_with_stands_on_the_page(study: StudyConfig, tmp_path: Path) -> None:
