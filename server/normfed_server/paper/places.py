@@ -8,11 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from normfed_common.algorithms.arms import FEDERATED
+from normfed_common.algorithms.arms import FEDERATED, POOLED
 from normfed_server.paper import choice, style
 from normfed_server.results.layout import Figure as Mean
 from normfed_server.results.layout import RunResults
-from normfed_server.sites.description import POOLED
 
 EVERYBODY = "all patients"
 ROW_MM = 7.0

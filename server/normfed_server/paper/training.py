@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from normfed_common.algorithms.arms import FEDERATED
+from normfed_common.algorithms.arms import FEDERATED, POOLED
 from normfed_server.paper import style
 from normfed_server.results.layout import RunResults
-from normfed_server.sites.description import POOLED
 
 TOLD_APART = len(style.COLOURS)  # sites; of more, each is a thin line, and their mean is drawn
 ROW_MM = 5.5
