@@ -31,7 +31,16 @@ COMMANDS: Registry[typer.Typer | Callable[..., None]] = Registry(
 # In the order of the work, for `normfed --help`; whatever is in none of them comes last.
 PANELS: Mapping[str, tuple[str, ...]] = {
     "Scans": ("datasets", "inspect", "statistics", "preprocess"),
-    "Studies on this machine": ("simulate", "compare", "study", "reproduce", "report", "score", "audit-privacy"),
+    "Studies on this machine": (
+        "simulate",
+        "compare",
+        "study",
+        "reproduce",
+        "report",
+        "cite",
+        "score",
+        "audit-privacy",
+    ),
     "What a study can name": ("models", "strategies", "transforms", "splits"),
     "Hospitals and their server": ("server", "site", "rehearse", "audit", "deploy"),
 }

@@ -24,6 +24,7 @@ from normfed_common.metrics.tissue import tissue_classes
 from normfed_server.report.page import Patients, write_report
 from normfed_server.report.words import percent
 from normfed_server.runs.folder import Run
+from normfed_simulation.paper.writing import write_paper
 from normfed_simulation.people import models_of, rows, significance
 from normfed_simulation.remade import served
 from normfed_simulation.run_folder import CONDITIONS
@@ -56,7 +57,7 @@ class PicturedCase:
 
 
 def report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
-    """Write report.html.
+    """Write report.html; and for a paper the tables and figures beside it.
 
     Parameters
     ----------
@@ -83,6 +84,7 @@ def report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
         left_out=left_out or (),
         attacks=json.loads(conditions.read_text())["attacks"] if conditions.exists() else {},
     )
+    write_paper(run)
     return write_report(run, patients)
 
 

@@ -14,6 +14,7 @@ METRICS = (
         "lesions found",
         lambda scan: scan.detection.lesion_sensitivity,
         place=100,
+        cited=("alaverdyan2020",),
         shown=frozenset(),
     ),
     Metric(
@@ -24,6 +25,7 @@ METRICS = (
         highest=MOST_CLUSTERS,
         unit=CLUSTERS,
         place=110,
+        cited=("alaverdyan2020",),
         shown=frozenset(),
     ),
     Metric(
@@ -34,7 +36,8 @@ METRICS = (
         highest=MOST_CLUSTERS,
         unit=CLUSTERS,
         place=120,
+        cited=("alaverdyan2020",),
         shown=frozenset(),
     ),
-    Metric("froc", "FROC", lambda scan: scan.detection.froc, place=130, shown=frozenset()),
+    Metric("froc", "FROC", lambda scan: scan.detection.froc, place=130, cited=("bunch1977",), shown=frozenset()),
 )

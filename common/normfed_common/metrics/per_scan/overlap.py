@@ -22,7 +22,8 @@ METRICS = (
         "Dice at threshold",
         _dice,
         place=80,
+        cited=("dice1945",),
         shown=frozenset({"table", "differences", "patients"}),
     ),
-    Metric("surface_dice", "surface Dice", _surface_dice, place=90, shown=frozenset({"table"})),
+    Metric("surface_dice", "surface Dice", _surface_dice, place=90, cited=("nikolov2018",), shown=frozenset({"table"})),
 )

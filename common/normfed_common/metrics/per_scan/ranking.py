@@ -31,6 +31,7 @@ METRICS = (
         chance=0.5,
         merged=lambda counts: counts.area(counts.tpr),
         place=10,
+        cited=("hanley1982",),
         shown=frozenset({"table", "differences", "patients", "terminal", "league"}),
     ),
     Metric(
@@ -41,6 +42,7 @@ METRICS = (
         chance=FPR_LIMIT / 2,
         merged=lambda counts: counts.area(counts.tpr, FPR_LIMIT),
         place=20,
+        cited=("mcclish1989",),
         shown=frozenset({"table"}),
     ),
     Metric(
@@ -51,6 +53,7 @@ METRICS = (
         chance=0.5,
         merged=_merged_mcclish,
         place=30,
+        cited=("mcclish1989",),
         shown=frozenset(),
     ),
     Metric(
@@ -60,6 +63,7 @@ METRICS = (
         needs="scores",
         merged=histograms.average_precision,
         place=40,
+        cited=("davis2006",),
         shown=frozenset({"table", "differences", "patients", "terminal", "league"}),
     ),
     Metric(
@@ -70,6 +74,7 @@ METRICS = (
         chance=0.5,
         merged=lambda counts: counts.area(counts.overlap),
         place=50,
+        cited=("bergmann2021",),
         shown=frozenset({"table", "differences"}),
     ),
     Metric(
@@ -80,6 +85,7 @@ METRICS = (
         chance=FPR_LIMIT / 2,
         merged=lambda counts: counts.area(counts.overlap, FPR_LIMIT),
         place=60,
+        cited=("bergmann2021",),
         shown=frozenset({"table"}),
     ),
     Metric(
@@ -89,6 +95,7 @@ METRICS = (
         needs="scores",
         merged=histograms.best_dice,
         place=70,
+        cited=("dice1945",),
         shown=frozenset({"table", "differences", "patients", "terminal"}),
     ),
 )
