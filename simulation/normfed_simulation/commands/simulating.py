@@ -208,7 +208,7 @@ def _finish(begun: Started, output: Output) -> None:
 
 def _print_summary(console: Console, folder: Path, report_path: Path, with_league: bool) -> None:
     from normfed_server.report.drowned import drowned
-    from normfed_server.report.findings import headline
+    from normfed_server.report.headline import headline
     from normfed_server.report.promises import summary
     from normfed_server.report.words import alone_sentences, participation_sentence
     from normfed_server.results.layout import read
@@ -218,7 +218,7 @@ def _print_summary(console: Console, folder: Path, report_path: Path, with_leagu
     results = read(folder)
     for sentence in alone_sentences(results):
         console.print(f"[yellow]![/] {plain(sentence)}", highlight=False)
-    console.print(f"[bold]{plain(headline(results))}[/]", highlight=False)
+    console.print(f"[bold]{plain(' '.join(headline(results)))}[/]", highlight=False)
     partial = participation_sentence(results)
     if partial:
         console.print(f"[yellow]![/] {plain(partial)}", highlight=False)
