@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from normfed_common.study.options import SetOption
+from normfed_common.wording.commands import as_typed
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
@@ -70,9 +71,11 @@ def inspect(folder: Path, check: bool, every: bool, title: Path, with_study: boo
         problems += [Problem(visit.name, fault) for visit in dataset.visits for fault in faults(visit)]
     everybody = _print_problems(console, problems, "Left out, or worth a look", every)
     if not everybody:
-        console.print("[dim]To name everybody: normfed inspect DIR --every[/]", highlight=False)
+        console.print(as_typed("[dim]To name everybody: normfed inspect DIR --every[/]"), highlight=False)
     if not check:
-        console.print("[dim]Names only were read. To open every scan: normfed inspect DIR --check[/]", highlight=False)
+        console.print(
+            as_typed("[dim]Names only were read. To open every scan: normfed inspect DIR --check[/]"), highlight=False
+        )
 
 
 def preprocess(

@@ -11,6 +11,8 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
+from normfed_common.wording.commands import as_typed
+
 
 @dataclass(frozen=True)
 class Output:
@@ -39,7 +41,7 @@ def interrupted(console: Console, cure: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        console.print(f"\nStopped. {cure}", soft_wrap=True, highlight=False)
+        console.print(f"\nStopped. {as_typed(cure)}", soft_wrap=True, highlight=False)
         raise typer.Exit(130) from None
 
 

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from normfed_common.foundation.errors import StudyError
+from normfed_common.wording.commands import as_typed
 from normfed_common.wording.terminal_text import plain
 from normfed_simulation.commands.options import DeviceOption, JsonOption, OutOption, QuietOption, WorkersOption
 from normfed_simulation.commands.output import Output, resumable
@@ -156,8 +157,10 @@ def _list() -> None:
     for name in recipe.names():
         _tell(console, name, recipe.load(name))
         console.print()
-    console.print("With data:    normfed reproduce NAME --data ROLE=DIR ...")
-    console.print("To try it on small made-up data, which reproduces nothing: normfed reproduce NAME --look-alike")
+    console.print(as_typed("With data:    normfed reproduce NAME --data ROLE=DIR ..."))
+    console.print(
+        as_typed("To try it on small made-up data, which reproduces nothing: normfed reproduce NAME --look-alike")
+    )
 
 
 def _tell(console: Console, name: str, recipe: Recipe) -> None:
