@@ -71,8 +71,8 @@ def restore(
         console.print(
             as_typed(
                 f"It held no keys: the server has a new one, {restored.request.fingerprint}. Have "
-                "{restored.home.request} signed where the authority's key is (normfed server ca sign); then normfed server "
-                "renew --certificate server.crt. Or copy ca.key into the folder, and: normfed server renew"
+                f"{restored.home.request} signed where the authority's key is (normfed server ca sign); then normfed "
+                "server renew --certificate server.crt. Or copy ca.key into the folder, and: normfed server renew"
             ),
             soft_wrap=True,
         )

@@ -108,7 +108,7 @@ def reproduce(
 
 
 def _run(opened: ReproductionFolder, means: Means, output: Output) -> None:
-    from normfed_simulation.reproduction import layout, running
+    from normfed_simulation.reproduction import folder, layout, running
     from normfed_simulation.reproduction.page import write_pages
     from normfed_simulation.reproduction.table import MADE_UP
     from normfed_simulation.screen import JsonLines, Screen
@@ -125,7 +125,7 @@ def _run(opened: ReproductionFolder, means: Means, output: Output) -> None:
         console.print(f"[bold red]{MADE_UP}[/]", highlight=False)
     if not output.silent:
         console.print(f"[bold]{opened.begun.name}[/], in {opened.path}", highlight=False)
-    with resumable(console, f"normfed reproduce --resume {opened.path}"):
+    with resumable(console, f"normfed reproduce --resume {opened.path}", lambda: folder.begun(opened.path)):
         found = running.run(opened, means, shown)
     layout.write(opened.path, found)
     page = write_pages(opened.path, found)
