@@ -21,4 +21,4 @@ def print_wrapped(console: Console, text: str, margin: str, first: str | None = 
     width = max(console.width - len(margin), 20)
     for number, line in enumerate(textwrap.wrap(as_typed(text), width, break_long_words=False, break_on_hyphens=False)):
         before = first if first is not None and number == 0 else margin
-        console.print(before + plain(line), soft_wrap=True)
+        console.print(before + plain(line), soft_wrap=True, highlight=False)
