@@ -97,7 +97,9 @@ def patients(run: Run) -> pandas.DataFrame:
 
 
 def visits_of(run: Run) -> dict[tuple[str, str], Visit]:
-    """By site and name, whoever is in the dataset of a simulated run; nobody where it is no longer there."""
+    """By site and name, whoever is in the dataset of a run; nobody where it is a server's, or no longer there."""
+    if not run.sites_file.exists():
+        return {}
     try:
         return {
             (config.name, visit.name): visit

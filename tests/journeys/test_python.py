@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 from commands import assert_same, normfed, run_folder, weights
 from conftest import TINY
+from sklearn.metrics import roc_auc_score
 
 import normfed as python
+from normfed_client.hospital.simulated import read_sites
+from normfed_client.hospital.site import Site
 from normfed_client.imaging.bids import read_dataset
-from normfed_common.foundation import registry
+from normfed_common.foundation import registry, seeds
 from normfed_common.foundation.errors import RunError, StudyError
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.score import Score
@@ -72,20 +75,34 @@ def test_maps_are_those_of_the_run_and_of_its_other_models(run: OpenRun) -> None
     (kept,) = run.folder.glob(f"maps/{subject}_space-*_desc-anomaly_map.nii.gz")
     ours, expected = run.map(subject), nibabel.load(kept)
     np.testing.assert_array_equal(ours.get_fdata(), expected.get_fdata())
-    case, site, among = run._case(subject)
     again = python.OpenRun(run.folder).map(subject, "local")
     assert again.shape == ours.shape
     np.testing.assert_allclose(again.affine, ours.affine)
     assert not np.array_equal(again.get_fdata(), ours.get_fdata())
-    model = run.model("federated", site.config.name)
-    assert model.score([case.scan()], np.random.default_rng(0)).anomaly.shape == case.scan().mask.shape
-    assert case in among
+    on_flair = run.map(subject, on="FLAIR")
+    assert on_flair.shape == run.scan(subject, "FLAIR").shape
+    np.testing.assert_allclose(on_flair.affine, run.scan(subject, "FLAIR").affine, atol=1e-5)
+    lesion = run.lesion(subject)
+    assert lesion is not None
+    assert lesion.get_fdata().any()
+
+
+def test_a_model_of_a_run_scores_a_scan_as_the_run_did(run: OpenRun) -> None:
+    site = Site(next(config for config in read_sites(run.folder / "sites.json") if config.name == "a"), run.study)
+    case = site.test[0]
+    row = run.patients.query("subject == @case.visit.name and model == 'federated' and metric == 'auroc'")
+    mask, lesion = case.entry.evaluated(), case.entry.lesion()
+    for model in (run.model(), run.model("federated", "a")):
+        rng = seeds.generator(run.study.seed, "score", case.visit.name)
+        found = model.score([case.scan()], rng).anomaly
+        assert roc_auc_score(lesion[mask], found[mask]) == pytest.approx(row.value.item())
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"subject": "sub-nobody"}, "nobody in its data is called sub-nobody"),
+        ({"subject": "sub-nobody"}, "nobody is called sub-nobody"),
+        ({"on": "T2w"}, "has no T2w, only FLAIR, T1w"),
         ({"model": "krum"}, r"has no model called krum\. Its models are atlas, federated"),
         ({"model": "atlas", "which": "doubt"}, r"atlas makes no map called doubt\. Its maps are anomaly"),
     ],
@@ -102,6 +119,8 @@ def test_a_run_of_a_server_has_no_patients(run: OpenRun, tmp_path: Path) -> None
     assert len(served.sites) == len(run.sites)
     with pytest.raises(RunError, match="no figures of single patients, which never leave a hospital"):
         _ = served.patients
+    with pytest.raises(RunError, match="has no scans: it is a server's"):
+        served.map("sub-01")
 
 
 def test_whoever_interrupts_a_run_is_told_what_goes_on_and_it_ends_with_the_same_weights(
