@@ -153,7 +153,7 @@ def statistics(
     count = experiment.worker_count(workers)
     with (
         runs.discarded_if_refused(run),
-        interrupted(console, "Give the same command again: scans that are prepared are kept."),
+        interrupted(console),
         JsonLines(quiet) if output.silent else Screen(console) as watcher,
     ):
         page = counting.count(run, root, engine.value, device, count, watcher)
@@ -195,7 +195,7 @@ def _finish(begun: Started, output: Output) -> None:
     if not output.silent:
         console.print(f"[bold]{run.study.name}[/], seed {run.study.seed}, in {run.folder}", highlight=False)
     with (
-        resumable(console, f"normfed simulate --resume {run.folder}"),
+        resumable(console, f"normfed simulate --resume {run.folder}", run.folder.exists),
         JsonLines(output.quiet) if output.silent else Screen(console) as watcher,
     ):
         report_path = begun.finish(watcher)
