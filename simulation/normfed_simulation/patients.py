@@ -11,7 +11,7 @@ import numpy as np
 
 from normfed_client.evaluating import maps
 from normfed_client.evaluating.levels import at_thresholds, thresholds_of
-from normfed_client.evaluating.scoring import served_arrays
+from normfed_client.evaluating.served import served_arrays
 from normfed_client.hospital.machine import computing
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.hospital.site import Case, Site

@@ -53,6 +53,12 @@ def place_on(visit: Visit, entry: Entry, recipe: Recipe, modality: str | None = 
     return ScanPlace(chosen, visit.images[chosen], common_grid(recipe.config.voxel_size_mm), matrix)
 
 
+def stem(visit: Visit, modality: str) -> str:
+    """How the names of files begin that lie on one of a visit's scans; a contrast agent is an entity of its own."""
+    *agent, suffix = modality.split("_")
+    return "_".join([visit.name, *agent, f"space-{suffix}"])
+
+
 def write_map(
     values: np.ndarray,
     visit: Visit,
@@ -75,7 +81,7 @@ def write_map(
     source = Image(values, place.grid.affine, native.path)
     from_scan = np.linalg.inv(place.to_scan)
     on_scan = registration.resample(source, from_scan, native.data.shape, native.affine, outside=outside)
-    path = folder / f"{visit.name}_space-{place.modality}_desc-{name}_map.nii.gz"
+    path = folder / f"{stem(visit, place.modality)}_desc-{name}_map.nii.gz"
     shows = outside == 0 and (on_scan > 0).any()
     low, high = np.percentile(on_scan[on_scan > 0], SHOWN) if shows else (0.0, 0.0)
     write_like(path, on_scan, native.path, f"normfed {name} map", (float(low), float(high)))

@@ -12,7 +12,7 @@ from typing import Any
 
 from flwr.app import Message
 
-from normfed_client.evaluating.scoring import MODEL
+from normfed_client.evaluating.served import MODEL
 from normfed_client.imaging.bids import Visit, read_dataset
 from normfed_client.imaging.cohort import Roles, assign, select
 from normfed_common.algorithms.arms import FEDERATED

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from normfed_client.evaluating.scoring import served_arrays
+from normfed_client.evaluating.served import served_arrays
 from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.device import choose_device
 from normfed_client.hospital.simulated import read_sites

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from normfed_client.evaluating import maps
-from normfed_client.evaluating.scoring import served_arrays
+from normfed_client.evaluating.served import served_arrays
 from normfed_client.hospital.machine import computing
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.hospital.site import Case, Site
