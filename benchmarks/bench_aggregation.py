@@ -22,6 +22,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 from flwr.supercore.run import Run
 
+from normfed_common.shipped import shipped_study
 from normfed_common.studies import load_study
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire import offers
@@ -35,7 +36,6 @@ from normfed_server.sites.collecting import Collection
 from normfed_server.sites.letterhead import Letterhead
 from normfed_server.steps.catalogue import make_step
 from normfed_server.steps.progress import Progress
-from normfed_simulation import run_folder as runs
 from normfed_simulation.engines.local import identify
 
 ARRAYS, VALUES = 10, 1_250_000  # 50 MB of float32
@@ -134,7 +134,7 @@ def flower_round(study: StudyConfig, sites: int, model: dict[str, np.ndarray]) -
 def measure(which: str, sites: int) -> None:
     """Print one figure; the result is checked against the closed form."""
     identify()
-    study = load_study(runs.shipped_study("siamese"))
+    study = load_study(shipped_study("siamese"))
     rng = np.random.default_rng(1)
     model = {f"network.{i}": rng.standard_normal(VALUES, np.float32) for i in range(ARRAYS)}
     first = model["network.3"].copy()

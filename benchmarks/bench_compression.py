@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 from common import machine
 
-from normfed_simulation import run_folder as runs
+from normfed_common.shipped import shipped_study
 
 KINDS = ("fp16", "bf16", "int8")
 AUTOENCODER = {"name": "autoencoder", "size": 64, "slices_per_subject": 20}
@@ -28,7 +28,7 @@ def main() -> None:
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     print(machine())
-    demo = yaml.safe_load(runs.shipped_study("siamese").read_text())
+    demo = yaml.safe_load(shipped_study("siamese").read_text())
     for model in (demo["model"], AUTOENCODER):
         path = out / f"{model['name']}.yaml"
         path.write_text(yaml.safe_dump({**demo, "model": model, "name": f"compression-{model['name']}"}))

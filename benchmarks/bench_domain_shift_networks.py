@@ -21,11 +21,11 @@ import yaml
 from common import machine
 
 from normfed_common.algorithms.arms import FEDERATED
+from normfed_common.shipped import shipped_study
 from normfed_server.results.layout import Difference
 from normfed_server.results.models import UNSEEN
 from normfed_simulation.domain_shift.figures import OWN
 from normfed_simulation.domain_shift.layout import Compared, DomainShift, Gap, read
-from normfed_simulation.run_folder import shipped_study
 
 HERE = Path(__file__).resolve().parents[1]
 STUDIES = {"real-flair": HERE / "studies" / "real-flair-network.yaml", "six": shipped_study("domain-shift")}

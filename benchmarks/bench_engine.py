@@ -26,6 +26,7 @@ from normfed_client.imaging.preparation import prepare_all
 from normfed_client.imaging.preprocessing import Recipe
 from normfed_common.algorithms.arms import FEDERATED
 from normfed_common.foundation import seeds
+from normfed_common.shipped import shipped_study
 from normfed_common.studies import load_study
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import PhantomSite
@@ -47,7 +48,7 @@ ROUNDS, LIMIT = 4, 0.05
 
 def study_with(sites: int) -> StudyConfig:
     """The demo, with so many sites of four people."""
-    demo = load_study(runs.shipped_study("siamese"))
+    demo = load_study(shipped_study("siamese"))
     assert demo.data.phantom is not None
     made = tuple(PhantomSite(name=f"site-{i:02d}", vendor="siemens", field_tesla=3.0, controls=4) for i in range(sites))
     data = demo.data.model_copy(

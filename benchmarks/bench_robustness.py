@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from common import machine
 
-from normfed_simulation import run_folder as runs
+from normfed_common.shipped import shipped_study
 
 STRATEGIES = ("median", "trimmed-mean", "krum", "multi-krum", "norm-clipping", "fedavg")
 MALICIOUS, ATTACKS = "ge-3T", "sign-flip,scale,noise"
@@ -52,7 +52,7 @@ def main() -> None:
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     print(machine())
-    study = yaml.safe_load(runs.shipped_study("siamese").read_text())
+    study = yaml.safe_load(shipped_study("siamese").read_text())
     study["comparisons"] = {"baselines": []}
     study["federation"]["quorum"] = 1
     path = out / "robustness.yaml"

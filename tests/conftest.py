@@ -17,7 +17,7 @@ from plugins import Plugins
 from threadpoolctl import threadpool_limits
 
 from normfed_client.hospital.machine import repeatable
-from normfed_common.cli import QUIET_FLOWER
+from normfed_common.foundation.quiet import QUIET_FLOWER
 from normfed_common.studies import load_study
 from normfed_common.study.config import StudyConfig
 from normfed_deploy.tiny import STUDY

@@ -14,6 +14,7 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from normfed_common.study.options import SetOption
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
@@ -38,8 +39,16 @@ Check = Annotated[bool, typer.Option(help="Open every scan and mask, as a study 
 Every = Annotated[bool, typer.Option("--every", help="Name everybody with a problem that many have, not one of them.")]
 
 
-def inspect(folder: Path, check: bool, every: bool, title: Path) -> None:
-    """Show what is in a BIDS dataset, which people know as ``title``, per site, and what is wrong with it."""
+def inspect(folder: Path, check: bool, every: bool, title: Path, with_study: bool) -> None:
+    """Show what is in a BIDS dataset, per site, and what is wrong with it.
+
+    Parameters
+    ----------
+    title
+        How people know the folder.
+    with_study
+        Whether a study says which groups are healthy, and whether the dataset is enough for it.
+    """
     from normfed_client.imaging.bids import Problem, read_dataset
     from normfed_client.imaging.faults import faults
     from normfed_client.imaging.problem_list import print_problems
@@ -49,9 +58,9 @@ def inspect(folder: Path, check: bool, every: bool, title: Path) -> None:
     console.print(f"[italic]{plain(str(title))}: {len(dataset.visits)} visits[/]", highlight=False, soft_wrap=True)
     known = {modality for visit in dataset.visits for modality in visit.images}
     _print_sites(console, [_row(site, visits, known) for site, visits in dataset.sites().items()])
-    few = _too_few_sites(dataset)
-    if few:
-        console.print(f"[yellow]![/] {plain(few)}", highlight=False)
+    for why in ("" if with_study else _no_controls(dataset), _too_few_sites(dataset)):
+        if why:
+            console.print(f"[yellow]![/] {plain(why)}", highlight=False)
     for alike in _spelt_alike(dataset):
         console.print(f"[yellow]![/] {plain(alike)}", highlight=False)
     problems = list(dataset.problems)
@@ -68,6 +77,7 @@ def inspect(folder: Path, check: bool, every: bool, title: Path) -> None:
 def preprocess(
     folder: Folder,
     study: Annotated[Path | None, typer.Option(help="Take modalities and preprocessing from this study.")] = None,
+    changed: SetOption = None,
     modality: Annotated[
         list[str] | None,
         typer.Option(help="T1w, FLAIR, ...; repeatable. Default: T1w and FLAIR, where a visit has them."),
@@ -81,14 +91,15 @@ def preprocess(
     from normfed_client.imaging.preparation import prepare_all
     from normfed_client.imaging.preprocessing import Recipe, missing_modalities
     from normfed_client.imaging.problem_list import print_problems
-    from normfed_common.studies import load_study
+    from normfed_common.studies import study_if_any
+    from normfed_common.study.modalities import asked
     from normfed_common.study.preprocessing import PreprocessingConfig
 
     dataset = read_dataset(folder)
-    required = tuple(modality or ("T1w", "FLAIR"))
+    required = asked(modality or ("T1w", "FLAIR"))
     recipe = Recipe(PreprocessingConfig(voxel_size_mm=voxel_size), required, None)
-    if study is not None:
-        loaded = load_study(study)
+    loaded = study_if_any(study, changed)
+    if loaded is not None:
         recipe, required = Recipe.of(loaded), loaded.data.required
     ready = [visit for visit in dataset.visits if not missing_modalities(visit, required)]
     problems = list(dataset.problems)
@@ -210,6 +221,18 @@ def _row(site: str, visits: list[Visit], known: set[str]) -> list[str]:
         str(sum(visit.brain is not None for visit in visits)),
         _counts(lesions) or "–",
     ]
+
+
+def _no_controls(dataset: Dataset) -> str:
+    """That no group has the name that studies know, where one sounds healthy; empty else."""
+    from normfed_client.imaging.groups import groups_of, none_healthy, sounding_healthy
+    from normfed_common.study.data import DataConfig
+
+    groups = groups_of(dataset.visits)
+    if not sounding_healthy(groups):
+        return ""  # of patients alone: studies learn from their lesion-free tissue
+    why = none_healthy(groups, DataConfig.model_fields["control_groups"].default)
+    return why[:1].upper() + why[1:]
 
 
 def _too_few_sites(dataset: Dataset) -> str:

@@ -20,15 +20,9 @@ from typer.core import TyperGroup
 
 from normfed_common.foundation.errors import NormfedError
 from normfed_common.foundation.files import is_full
+from normfed_common.foundation.quiet import QUIET_FLOWER
 from normfed_common.foundation.registry import Registry
 from normfed_common.wording.terminal_text import plain
-
-# Flower reports usage to its makers and looks for updates unless told otherwise before it is imported.
-QUIET_FLOWER = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
-}
 
 COMMANDS: Registry[typer.Typer | Callable[..., None]] = Registry(
     "command", "normfed.commands", instance_of="collections.abc:Callable"

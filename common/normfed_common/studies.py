@@ -15,6 +15,8 @@ from normfed_common.foundation.errors import RunError, StudyError, UserError
 from normfed_common.foundation.registry import Registry
 from normfed_common.learning.entries import config_of
 from normfed_common.models.catalogue import MODELS
+from normfed_common.shipped import study_file
+from normfed_common.study.changes import changed, parsed
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import DataConfig
 from normfed_common.study.postprocessing import KEY, PostprocessingConfig, shows_fluid
@@ -31,31 +33,38 @@ def load_study(path: Path, **changes: Any) -> StudyConfig:
     Parameters
     ----------
     path
-        The YAML file.
+        The YAML file, or the name of a study that comes with normfed.
     changes
-        Values given on the command line, by section and key: ``federation={"rounds": 3}``.
+        Values given on the command line, by key, see `changed`: ``**{"federation.rounds": 3}``.
 
     Raises
     ------
     StudyError
         If the file cannot be read, or asks for something unknown or impossible.
     """
+    path = study_file(path)
     try:
         raw = plain_yaml.read(path, "a study file", MAXIMUM_BYTES)
     except UserError as error:
         raise StudyError(str(error)) from error
-    for key, value in changes.items():
-        before = {} if raw.get(key) is None else raw[key]
-        section = isinstance(value, dict) and "name" not in value  # a named entry replaces the one before
-        if not section:
-            raw[key] = value
-        elif isinstance(before, dict):
-            raw[key] = {**before, **value}
-        # What is no section is left as it is, for the check below to name.
+    raw = changed(raw, changes)
     initial = raw.get("initial_model")
-    if isinstance(initial, str) and not initial.startswith(DIGEST):
+    if isinstance(initial, str) and not initial.startswith(DIGEST) and "initial_model" not in changes:
         raw["initial_model"] = str(path.parent / initial)
-    return resolve(raw, str(path))
+    return resolve(raw, f"{path} with {', '.join(changes)} changed" if changes else str(path))
+
+
+def study_if_any(path: Path | None, said: Sequence[str] | None) -> StudyConfig | None:
+    """The study at ``path``, changed as `--set` says; None without one.
+
+    Raises
+    ------
+    StudyError
+        See `load_study`; also if there is something to set and no study.
+    """
+    if path is None and said:
+        raise StudyError(f"--set {said[0]}: changes a study, and none is given.")
+    return None if path is None else load_study(path, **parsed(said or ()))
 
 
 def resolve(raw: dict[str, Any], origin: str) -> StudyConfig:

@@ -11,12 +11,14 @@ import typer
 from rich.console import Console
 
 from normfed_common.foundation.errors import StudyError, UserError
+from normfed_common.study.options import SetOption
 
 
 def rehearse(
     study: Annotated[
         Path | None, typer.Argument(help="A study file. Default: a tiny one, with synthetic people.")
     ] = None,
+    changed: SetOption = None,
     private: Annotated[
         bool, typer.Option("--private", help="Without a study: that with epsilon and secure aggregation.")
     ] = False,
@@ -32,6 +34,7 @@ def rehearse(
     seed: Annotated[int, typer.Option(help="With --faults: seed of the random moments.")] = 0,
 ) -> None:
     """Run a real federation on this machine (SuperLink, nodes, TLS, keys); compare its weights with a simulation's."""
+    from normfed_common.study.changes import parsed
     from normfed_deploy import playing
 
     if private and study is not None:
@@ -40,7 +43,7 @@ def rehearse(
         raise StudyError("--only: chooses among faults; add --faults.")
     console = Console(highlight=False)
     say = partial(console.print, soft_wrap=True)
-    chosen, root = playing.prepared(study, data, private)
+    chosen, root = playing.prepared(study, data, private, parsed(changed or ()))
     place = folder or Path(tempfile.mkdtemp(prefix="normfed-rehearsal-"))
     if place.exists() and any(place.iterdir()):
         raise StudyError(f"{place}: not empty. Choose another --folder.")

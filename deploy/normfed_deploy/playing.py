@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,55 +17,46 @@ from normfed_client.imaging.preprocessing import Recipe
 from normfed_client.operation import looking
 from normfed_common.foundation.errors import StudyError
 from normfed_common.studies import load_study, resolve
+from normfed_common.study.changes import changed
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.privacy import NONE
 from normfed_deploy.faults import chains, outcomes
 from normfed_deploy.faults.scenarios import UNDISTURBED, Scenario, scenarios
 from normfed_deploy.rehearsal import Rehearsal, floors
 from normfed_deploy.tiny import PRIVATE, STUDY
-from normfed_server.runs.folder import Run, begin
+from normfed_server.runs.folder import begin
 from normfed_server.runs.starting import check_for_hospitals
 from normfed_server.state.ledger import State
 from normfed_simulation import conditions, experiment, study_data
 from normfed_simulation.datasets.recognition import as_bids
+from normfed_simulation.watcher import Silent
 
 WITHIN_S = 7200.0
 CACHED = "cache"
 MOST_TRAIN = Lots(lambda _person, _purpose: 1.0, 0.0, 0.0)  # as many as any hospital's own division lets train
 
 
-class Silent:
-    """Watches a simulation and says nothing."""
-
-    def begin(self, what: str, total: int) -> None:
-        """See `Watcher`."""
-
-    def advance(self, what: str, detail: str = "") -> None:
-        """See `Watcher`."""
-
-    def warn(self, text: str) -> None:
-        """See `Watcher`."""
-
-    def training(self, run: Run) -> contextlib.AbstractContextManager[None]:
-        """See `Watcher`."""
-        return contextlib.nullcontext()
-
-
-def prepared(study: Path | None, data: Path | None, private: bool = False) -> tuple[StudyConfig, Path]:
+def prepared(
+    study: Path | None, data: Path | None, private: bool = False, changes: Mapping[str, Any] | None = None
+) -> tuple[StudyConfig, Path]:
     """The study, and the dataset that the hospitals share out; synthetic people are made where it names them.
 
     Parameters
     ----------
     private
         Of the two studies for those who have none, that with noise and secure sums.
+    changes
+        Other values of the study, see `changed`.
 
     Raises
     ------
     UserError
         If no hospitals of this dataset could run the study, however they divide their people.
     """
-    own = PRIVATE if private else STUDY
-    chosen = load_study(study) if study is not None else resolve(own, "the rehearsal's study")
+    if study is not None:
+        chosen = load_study(study, **(changes or {}))
+    else:
+        chosen = resolve(changed(PRIVATE if private else STUDY, changes or {}), "the rehearsal's study")
     # Nobody has all scans in one place here.
     beside = chosen.comparisons.model_copy(update={"pooled": False})
     chosen = chosen.model_copy(update={"comparisons": beside})

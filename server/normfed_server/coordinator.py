@@ -56,7 +56,7 @@ from normfed_server.results import cohorts as statistics
 from normfed_server.results import layout
 from normfed_server.results import metrics as results
 from normfed_server.results.cohort_warnings import warnings
-from normfed_server.runs.folder import INITIAL, counts_only
+from normfed_server.runs.folder import ARMS, INITIAL, counts_only
 from normfed_server.sites.letterhead import Letterhead
 from normfed_server.sites.participants import Participants
 from normfed_server.sites.roster import Roster
@@ -65,7 +65,6 @@ from normfed_server.steps.progress import Progress
 
 T = TypeVar("T")
 
-ARMS = "arms"
 FITNESS = "fitness.json"
 SECRET = "central.secret"
 SIGNALS_S = 1.0  # how long a signal may wait

@@ -14,7 +14,8 @@ from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.cohort import Lots
 from normfed_client.training.objectives import objective_of
 from normfed_common.algorithms.sharing import check_study
-from normfed_common.foundation.errors import DatasetError, HarmonizationError, RunError
+from normfed_common.foundation.errors import DatasetError, HarmonizationError, RunError, StudyError
+from normfed_common.foundation.registry import tried_out
 from normfed_common.study.config import StudyConfig
 from normfed_server.arms import virtual_clock as pace
 from normfed_server.runs.folder import Run, counts_only
@@ -23,7 +24,7 @@ from normfed_simulation import hospital_times, patients, site_logs, study_data
 from normfed_simulation import run_folder as runs
 from normfed_simulation.attacks import Tampering
 from normfed_simulation.conditions import Conditions, remember
-from normfed_simulation.taking_part import check_plan, roles_of
+from normfed_simulation.taking_part import check_groups, check_plan, roles_of
 from normfed_simulation.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -180,6 +181,7 @@ def _taking_part(
     strangers = sorted(set(conditions.attacks) - set(roles))
     if strangers:
         raise DatasetError(f"--attack: no site called {', '.join(strangers)}. Sites are {', '.join(roles)}.")
+    check_groups(study, dataset)
     if not conditions.custody:  # otherwise hospitals divide their people themselves
         check_plan(study, roles)
     return {name: list(of.everybody()) for name, of in roles.items()}, problems
@@ -211,10 +213,22 @@ def _kept_environment() -> Iterator[None]:
 
 
 def worker_count(asked: int | None) -> int:
-    """The worker processes that were asked for, or one per core; on a single core none, the work is done here."""
+    """The worker processes that were asked for, or one per core.
+
+    On a single core there are none, the work is done here; nor where something is tried out, which only this process
+    knows.
+
+    Raises
+    ------
+    StudyError
+        If workers are asked for all the same.
+    """
+    here = tried_out()
+    if asked and here:
+        raise StudyError(f"{', '.join(here)}: tried out in this process, which workers do not know. Give workers=0.")
     if asked is not None:
         return asked
-    return 0 if cores() < 2 else min(cores(), MOST_WORKERS)
+    return 0 if here or cores() < 2 else min(cores(), MOST_WORKERS)
 
 
 def cores() -> int:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from normfed_client.imaging.bids import Visit
 from normfed_client.imaging.cohort import person_of
-from normfed_common.algorithms.arms import FEDERATED
+from normfed_common.algorithms.arms import FEDERATED, POOLED
 from normfed_common.foundation.errors import HarmonizationError
 from normfed_common.learning.entries import config_of
 from normfed_common.study.config import StudyConfig
@@ -15,7 +15,6 @@ from normfed_common.transforms.catalogue import TRANSFORMS
 from normfed_common.transforms.combat.config import CombatConfig
 from normfed_common.transforms.combat.transform import CombatTransform
 from normfed_server.arms.plan import Plan
-from normfed_server.sites.description import POOLED
 
 
 def check_transforms(study: StudyConfig, train: Mapping[str, Sequence[Visit]], plan: Plan) -> None:

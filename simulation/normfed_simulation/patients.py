@@ -9,27 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from normfed_client.evaluating import maps
 from normfed_client.evaluating.levels import at_thresholds, thresholds_of
-from normfed_client.evaluating.served import served_arrays
-from normfed_client.hospital.machine import computing
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.hospital.site import Case, Site
 from normfed_client.imaging.mapping import place_on
 from normfed_client.imaging.mosaic import mosaic, projections
 from normfed_client.imaging.template import anatomy
+from normfed_common.algorithms.arms import FEDERATED
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_json
 from normfed_common.metrics.catalogue import chosen
 from normfed_common.metrics.cluster_list import Cluster, list_clusters
-from normfed_common.metrics.subjects import wilcoxon_holm
 from normfed_common.metrics.tissue import tissue_classes
-from normfed_server.report.findings import main_models
 from normfed_server.report.page import Patients, write_report
 from normfed_server.report.words import percent
-from normfed_server.results import layout
-from normfed_server.results.models import BORROWED, UNSEEN
 from normfed_server.runs.folder import Run
+from normfed_simulation.people import models_of, rows, significance
+from normfed_simulation.remade import served
 from normfed_simulation.run_folder import CONDITIONS
 
 
@@ -79,8 +75,7 @@ def report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
         write_json(remembered, left_out)
     elif remembered.exists():
         left_out = json.loads(remembered.read_text())
-    results = layout.read(run.folder)
-    others = [model for model in main_models(results) if model not in ("federated", UNSEEN, BORROWED)]
+    others = [model for model in models_of(run) if model != FEDERATED]
     conditions = run.folder / CONDITIONS
     patients = Patients(
         cases=cases(run),
@@ -89,26 +84,6 @@ def report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
         attacks=json.loads(conditions.read_text())["attacks"] if conditions.exists() else {},
     )
     return write_report(run, patients)
-
-
-def rows(run: Run, arm: str) -> list[dict[str, Any]]:
-    """Per-patient figures of an arm, with the site's name; `local` is each site's own model."""
-    found = []
-    for folder in sorted((run.folder / "sites").glob("*")):
-        path = folder / "people" / f"{f'local-{folder.name}' if arm == 'local' else arm}.json"
-        if path.exists():
-            found += [{"site": folder.name, **row} for row in json.loads(path.read_text())]
-    return found
-
-
-def significance(run: Run, models: list[str], metric: str) -> dict[str, float]:
-    """Wilcoxon-Holm p-values of every other model against the federated one, paired by patient."""
-    reference = {(row["site"], row["name"]): row.get(metric) for row in rows(run, "federated")}
-    others = {}
-    for model in models:
-        values = {(row["site"], row["name"]): row.get(metric) for row in rows(run, model)}
-        others[model] = np.array([_number(values.get(key)) for key in reference])
-    return wilcoxon_holm(np.array([_number(value) for value in reference.values()]), others)
 
 
 def cases(run: Run, metric: str = "auprc") -> list[PicturedCase]:
@@ -123,12 +98,7 @@ def cases(run: Run, metric: str = "auprc") -> list[PicturedCase]:
 
 def _case(run: Run, title: str, row: dict[str, Any], site: Site) -> PicturedCase:
     case = next(case for case in site.test if case.visit.name == row["name"])
-    scan, arrays = case.scan(), served_arrays(run.folder, site.config.name)
-    with computing(run.study, site.device):
-        model = site.model(run.study.model, run.study.seed)
-        model.load(arrays)
-        maps.personalise(model, site)
-        found = maps.score(model, maps.until(case, site.test), case.visit.name)
+    scan, found = case.scan(), served(run, site).score(case, site.test)
     anomaly_map = found.anomaly
     lesion = case.entry.lesion()
     pictures = [
@@ -172,7 +142,3 @@ def detected(share: float) -> str:
     if np.isnan(share):
         return ""
     return {0.0: "missed", 1.0: "found"}.get(share, f"{percent(share)} % of the lesions found")
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value

@@ -12,20 +12,11 @@ from normfed_client.hospital.config import SiteConfig
 from normfed_client.hospital.rules import CustodyConfig
 from normfed_client.hospital.simulated import write_sites
 from normfed_client.training.made_before import FOLDER
+from normfed_common.algorithms.arms import POOLED
 from normfed_common.foundation.errors import DatasetError, PluginError, StudyError
 from normfed_server.runs.folder import Run
-from normfed_server.sites.description import POOLED
-from normfed_simulation.shipped import shipped_folder
 
 CONDITIONS = "conditions.json"  # what the simulation does to the federation beside the study
-
-
-def shipped_study(name: str) -> Path:
-    """A study that comes with normfed."""
-    path = shipped_folder() / f"{name}.yaml"
-    if not path.exists():
-        raise StudyError(f"No study called {name} comes with normfed.")
-    return path
 
 
 @contextmanager

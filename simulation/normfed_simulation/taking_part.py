@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 from normfed_client.imaging.bids import Dataset, Problem, Visit
 from normfed_client.imaging.cohort import Lots, Roles, assign, select
+from normfed_client.imaging.groups import groups_of, how_to_say, none_healthy, shown
 from normfed_common.foundation.errors import DatasetError, StudyError
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.names import check_names
@@ -60,7 +60,9 @@ def roles_of(study: StudyConfig, dataset: Dataset, lots: Lots | None = None) -> 
 def why_not(study: StudyConfig, dataset: Dataset) -> str:
     """Why a study cannot begin with the people of a dataset; empty where nothing is wrong with them."""
     try:
-        check_plan(study, roles_of(study, dataset)[0])
+        roles, _ = roles_of(study, dataset)
+        check_groups(study, dataset)
+        check_plan(study, roles)
     except (DatasetError, StudyError) as error:
         return str(error)
     return ""
@@ -68,14 +70,27 @@ def why_not(study: StudyConfig, dataset: Dataset) -> str:
 
 def _without_a_role(root: Path, study: StudyConfig, visits: list[Visit]) -> str:
     """Why people who have all scans neither train nor test: by their groups."""
-    people = {visit.participant.subject: visit.participant.group or "none" for visit in visits}
-    groups = ", ".join(f"{group} ({count})" for group, count in sorted(Counter(people.values()).items()))
+    groups = groups_of(visits)
     healthy = " or ".join(study.data.control_groups)
     return (
-        f"{root}: {len(people)} people have {' and '.join(study.data.required)}, and none is in the group {healthy}, "
-        f"has a lesion mask or is in one of data.ill_groups; their groups: {groups}. Name the healthy group under "
-        "data.control_groups, or fill in the column group."
+        f"{root}: {sum(groups.values())} people have {' and '.join(study.data.required)}, and none is in the group "
+        f"{healthy}, has a lesion mask or is in one of data.ill_groups; their groups: {shown(groups)}. "
+        f"{how_to_say(groups)}"
     )
+
+
+def check_groups(study: StudyConfig, dataset: Dataset) -> None:
+    """Whether a study that learns from healthy people knows who they are.
+
+    Raises
+    ------
+    DatasetError
+        If nobody of the dataset is in one of its control groups.
+    """
+    if study.data.normal == "controls":
+        missing = none_healthy(groups_of(dataset.visits), study.data.control_groups)
+        if missing:
+            raise DatasetError(f"{dataset.root}: {missing}")
 
 
 def check_plan(study: StudyConfig, roles: Mapping[str, Roles]) -> None:

@@ -26,3 +26,20 @@ class Watcher(Protocol):
     def training(self, run: Run) -> contextlib.AbstractContextManager[None]:
         """Watch the federation while the context lasts."""
         ...
+
+
+class Silent:
+    """Says nothing."""
+
+    def begin(self, what: str, total: int) -> None:
+        """See `Watcher`."""
+
+    def advance(self, what: str, detail: str = "") -> None:
+        """See `Watcher`."""
+
+    def warn(self, text: str) -> None:
+        """See `Watcher`."""
+
+    def training(self, run: Run) -> contextlib.AbstractContextManager[None]:
+        """See `Watcher`."""
+        return contextlib.nullcontext()

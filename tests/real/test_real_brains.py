@@ -15,10 +15,10 @@ from normfed_client.imaging.cohort import assign, select
 from normfed_client.imaging.preprocessing import Recipe, prepare
 from normfed_common.foundation.errors import ScanError
 from normfed_common.learning.cohort import Person
+from normfed_common.shipped import shipped_study
 from normfed_common.studies import load_study, resolve
 from normfed_common.study.names import check_names
 from normfed_common.study.preprocessing import PreprocessingConfig
-from normfed_simulation.run_folder import shipped_study
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("real")]
 

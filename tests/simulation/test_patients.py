@@ -1,19 +1,16 @@
-"""Figures of single patients, paired across models."""
+"""Patients that the report pictures."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pytest
 import synthetic
 import torch
-from scipy.stats import wilcoxon
-from statsmodels.stats.multitest import multipletests
 
 from normfed_client.hospital.site import Site
 from normfed_common.foundation.arrays import Arrays
@@ -22,65 +19,12 @@ from normfed_common.learning.score import Score
 from normfed_common.metrics.base import ScoredScan
 from normfed_common.study.config import StudyConfig
 from normfed_server.runs.folder import Run
-from normfed_simulation import patients
-from normfed_simulation.patients import rows, significance
-
-PATIENTS = [("a", f"sub-{number}") for number in range(9)] + [("b", f"sub-{number}") for number in range(7)]
+from normfed_simulation import patients, remade
 
 
 @pytest.fixture
 def run(study: StudyConfig, tmp_path: Path) -> Run:
     return Run(tmp_path, study)
-
-
-def write(run: Run, arm: str, figures: dict[tuple[str, str], float | None]) -> None:
-    """Each site's people; of local models each site's own."""
-    people: dict[str, list[dict[str, Any]]] = {}
-    for (site, name), value in figures.items():
-        people.setdefault(site, []).append({"name": name, "auprc": value})
-    for site, found in people.items():
-        folder = run.folder / "sites" / site / "people"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{f'local-{site}' if arm == 'local' else arm}.json").write_text(json.dumps(found))
-
-
-def test_p_values_are_scipys_over_the_same_patients_with_statsmodels_correction(run: Run) -> None:
-    rng = np.random.default_rng(0)
-    values = {arm: rng.random(len(PATIENTS)) for arm in ("federated", "local", "atlas", "pooled")}
-    values["atlas"] -= 0.4
-    for number, (arm, found) in enumerate(values.items()):
-        order = np.random.default_rng(number).permutation(len(PATIENTS))  # files need not agree on an order
-        write(run, arm, {PATIENTS[at]: float(found[at]) for at in order})
-    others = ["local", "atlas", "pooled"]
-    raw = [wilcoxon(values[other], values["federated"]).pvalue for other in others]
-    expected = multipletests(raw, method="holm")[1]
-    found = significance(run, others, "auprc")
-    np.testing.assert_allclose([found[other] for other in others], expected)
-    assert found["atlas"] < 0.05 < found["local"]
-
-
-def test_patients_without_a_figure_under_both_models_are_left_out(run: Run) -> None:
-    rng = np.random.default_rng(1)
-    ours, theirs = rng.random((2, len(PATIENTS)))
-    write(run, "federated", {key: None if at == 0 else float(ours[at]) for at, key in enumerate(PATIENTS)})
-    write(run, "atlas", {key: None if at == 1 else float(theirs[at]) for at, key in enumerate(PATIENTS) if at != 2})
-    expected = wilcoxon(theirs[3:], ours[3:]).pvalue
-    assert significance(run, ["atlas"], "auprc") == {"atlas": pytest.approx(expected)}
-
-
-@pytest.mark.parametrize(("patients", "tested"), [(5, False), (6, True)])
-def test_fewer_than_six_patients_are_not_tested(run: Run, patients: int, tested: bool) -> None:
-    for arm, step in (("federated", 0.01), ("atlas", 0.02)):
-        write(run, arm, {key: step * at for at, key in enumerate(PATIENTS[:patients], 1)})
-    assert np.isfinite(significance(run, ["atlas"], "auprc")["atlas"]) == tested
-
-
-def test_local_figures_are_those_of_each_sites_own_model(run: Run) -> None:
-    for arm in ("local", "local-b", "federated"):
-        write(run, arm, {key: {"local": 0.5, "local-b": 0.9, "federated": 0.1}[arm] for key in PATIENTS[:1]})
-    assert rows(run, "local") == [{"site": "a", "name": "sub-0", "auprc": 0.5}]
-    assert rows(run, "local-b") == [{"site": "a", "name": "sub-0", "auprc": 0.9}]
-    assert rows(run, "nobody's") == []
 
 
 def test_a_patients_map_is_made_as_a_site_computes_from_loading_the_model_on(
@@ -116,7 +60,7 @@ def test_a_patients_map_is_made_as_a_site_computes_from_loading_the_model_on(
         train=(),
         release=lambda kind, cases, what: None,
     )
-    monkeypatch.setattr(patients, "served_arrays", lambda *_: {})
+    monkeypatch.setattr(remade, "served_arrays", lambda *_: {})
     monkeypatch.setattr(patients, "mosaic", lambda *_: "")
     monkeypatch.setattr(patients, "projections", lambda *_: "")
     before, threads = torch.get_num_threads(), run.study.federation.threads_per_site

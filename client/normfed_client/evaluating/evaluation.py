@@ -17,6 +17,7 @@ from normfed_client.evaluating.counting import ClassHistograms, Histogram
 from normfed_client.evaluating.kept_maps import KeptMaps
 from normfed_client.evaluating.maps import P_VALUE, p_map
 from normfed_client.evaluating.thresholds import Extremes, groups_told_of
+from normfed_client.evaluating.volumes import volumes_of
 from normfed_client.hospital.site import Case, Site, people_of
 from normfed_client.imaging.labels import NO_LESION
 from normfed_client.imaging.mapping import place_on, write_map
@@ -190,7 +191,7 @@ class Evaluation:
         regions = Histogram(len(edges) + 1, self.minimum, self._groups, np.float64)
         told = dict(zip((case.visit.name for case in self.ill), self._people_scores(self.ill), strict=True))
         calibration = NormalPeople(edges, common.held_out_people)
-        rows = []
+        rows, volumes = [], []
         for case in self.test:
             scores, mask, truth = self._grid(case)
             places = self._places(case)
@@ -202,9 +203,10 @@ class Evaluation:
             told_score = float(told.get(case.visit.name, np.nan))
             scored = self._scored(scores, mask, truth, float(whole), told_score, calibration, levels[places])
             rows.append({**figures(self.metrics, scored), "subject_score": self._person(case)})
+            volumes.append(volumes_of(scored))
             if maps:
                 self._write_maps(case, common, places)
-        self._keep(rows)
+        self._keep(rows, volumes)
         ranked = self._may_leave(IMAGE_AUROC)
         held_out, ill = (self.held_out, self.ill) if ranked else ([], [])
         return Measured(
@@ -376,8 +378,9 @@ class Evaluation:
         """One score for each scan, (scans,)."""
         return np.array([self._person(case) for case in scans])
 
-    def _keep(self, rows: list[dict[str, float]]) -> None:
+    def _keep(self, rows: list[dict[str, float]], volumes: list[dict[str, Any]]) -> None:
         people = [
-            {"name": case.visit.name, "kind": case.kind, **row} for case, row in zip(self.test, rows, strict=True)
+            {"name": case.visit.name, "kind": case.kind, **row, **volume}
+            for case, row, volume in zip(self.test, rows, volumes, strict=True)
         ]
         write_json(inside(self.site.config.output, "people", f"{self.arm}.json"), people)

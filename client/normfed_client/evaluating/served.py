@@ -1,51 +1,66 @@
-"""The model of a finished run as one of its sites is served."""
+"""What a finished run's models are, as a site is served them."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
+import torch
+
+from normfed_client.hospital.machine import computing
 from normfed_client.hospital.personal import PersonalStore
+from normfed_client.imaging.template import anatomy, common_grid
+from normfed_common.algorithms.arms import FEDERATED, POOLED, trained_as
 from normfed_common.algorithms.clusters import model_number
 from normfed_common.algorithms.sharing import needs_every_part
 from normfed_common.algorithms.table import configure
 from normfed_common.foundation import arrays as named
+from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError, SiteError
 from normfed_common.learning.setting import Setting
+from normfed_common.models.base import NormativeModel
 from normfed_common.models.combined.pipeline import assemble
 from normfed_common.studies import study_of_run
 
 MODEL = "model.safetensors"
 
 
-def served_arrays(run: Path, site: str | None) -> Arrays:
-    """The federated model of a finished run as a site is served: of its cluster, with its personal parts.
+def served_arrays(run: Path, site: str | None, arm: str = FEDERATED) -> Arrays:
+    """One of a finished run's models as a site is served: of its cluster, with its personal parts.
 
     Parameters
     ----------
     site
         Whose; None for the model that all sites share.
+    arm
+        Which model. All others than the federated one are kept in a run folder, and never sent to anybody.
 
     Raises
     ------
     RunError
-        If ``run`` is no run folder or not finished, the strategy leaves no model that all share, or the site is not one
-        of the run.
+        If ``run`` is no run folder or not finished, or has no such model; the strategy leaves none that all share; or
+        the site is not one of the run.
     """
     study = study_of_run(run)
-    path = run / MODEL
+    path = run / MODEL if arm == FEDERATED else run / "arms" / arm / MODEL
+    trained = trained_as(study, arm)
+    if trained is None or (arm != FEDERATED and not path.exists()):
+        there = sorted(folder.name for folder in (run / "arms").glob("*") if (folder / MODEL).exists())
+        raise RunError(f"{run}: has no model called {arm}. Its models are {', '.join(there)}.")
     if not path.exists():
         raise RunError(f"{run}: holds no model.safetensors. Finish the run first: normfed simulate --resume {run}")
-    row, _ = configure(study.strategy)
-    every_part = needs_every_part(assemble(study.transforms, study.model, Setting.of(study)), study.strategy)
+    strategy = trained.strategy
+    row, _ = configure(strategy)
+    every_part = needs_every_part(assemble(study.transforms, trained.model, Setting.of(study)), strategy)
     arrays, header = named.read(path, foreign=True)
     clusters = header.get("clusters", {})
-    sites = sorted(folder.name for folder in (run / "sites").glob("*") if folder.name != "pooled")
+    sites = sorted(folder.name for folder in (run / "sites").glob("*") if folder.name != POOLED)
     if site is not None and site not in sites:
         raise RunError(f"{run}: no site is called {site}. Its sites are {', '.join(sites)}.")
     if site is None and (clusters or every_part):
         raise RunError(
-            f"{run}: under {study.strategy['name']} sites have models of their own. Say whose with --site: "
+            f"{run}: under {strategy['name']} sites have models of their own. Say whose with --site: "
             f"{', '.join(sites)}."
         )
     if clusters:
@@ -53,9 +68,29 @@ def served_arrays(run: Path, site: str | None) -> Arrays:
     if not (row.personal or every_part) or site is None:
         return arrays
     try:
-        kept = PersonalStore(run / "sites" / site / "personal" / "federated").latest()
+        kept = PersonalStore(run / "sites" / site / "personal" / arm).latest()
     except SiteError as error:
         raise RunError(f"{run}: {error.detail}") from error
     if every_part and not kept:
-        raise RunError(f"{run}: {site} did not train, so under {study.strategy['name']} it has no whole model.")
+        raise RunError(f"{run}: {site} did not train, so under {strategy['name']} it has no whole model.")
     return {**arrays, **kept}
+
+
+def served_model(run: Path, device: torch.device, arm: str = FEDERATED) -> NormativeModel:
+    """One of a finished run's models, that all sites share, as it scores prepared scans.
+
+    Raises
+    ------
+    RunError
+        As `served_arrays`.
+    """
+    study, arrays = study_of_run(run), served_arrays(run, None, arm)
+    trained = trained_as(study, arm)
+    assert trained is not None  # refused above
+    size = study.preprocessing.voxel_size_mm
+    seed = seeds.of_repeat(study.seed, trained.repeat)
+    setting = Setting.of(study, common_grid(size).shape, device, seed=seed, open_anatomy=partial(anatomy, size))
+    with computing(study, device):
+        model = assemble(study.transforms, trained.model, setting)
+        model.load(arrays)
+    return model

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel
 import numpy as np
 
 from normfed_client.imaging import registration
 from normfed_client.imaging.bids import Visit
 from normfed_client.imaging.cache import Entry
-from normfed_client.imaging.nifti import Image, read, write_like
+from normfed_client.imaging.nifti import Image, image_like, read, write
 from normfed_client.imaging.preprocessing import Recipe
 from normfed_client.imaging.template import Grid, common_grid
 from normfed_common.learning.score import ANOMALY
@@ -53,6 +54,28 @@ def place_on(visit: Visit, entry: Entry, recipe: Recipe, modality: str | None = 
     return ScanPlace(chosen, visit.images[chosen], common_grid(recipe.config.voxel_size_mm), matrix)
 
 
+def map_image(values: np.ndarray, place: ScanPlace, name: str = ANOMALY, outside: float = 0.0) -> nibabel.Nifti1Image:
+    """A map of the common grid on the grid of one of a visit's scans, as NIfTI that overlays on it.
+
+    The header says how to show it: the quieter half of the brain as black as the background, the rest up to white; of a
+    map that is not 0 outside the brain it leaves the choice to the viewer.
+
+    Parameters
+    ----------
+    values
+        On the common grid.
+    outside
+        What the map is where there is no brain.
+    """
+    native = read(place.path)
+    source = Image(values, place.grid.affine, native.path)
+    from_scan = np.linalg.inv(place.to_scan)
+    on_scan = registration.resample(source, from_scan, native.data.shape, native.affine, outside=outside)
+    shows = outside == 0 and (on_scan > 0).any()
+    low, high = np.percentile(on_scan[on_scan > 0], SHOWN) if shows else (0.0, 0.0)
+    return image_like(on_scan, native.path, f"normfed {name} map", (float(low), float(high)))
+
+
 def stem(visit: Visit, modality: str) -> str:
     """How the names of files begin that lie on one of a visit's scans; a contrast agent is an entity of its own."""
     *agent, suffix = modality.split("_")
@@ -67,22 +90,7 @@ def write_map(
     name: str = ANOMALY,
     outside: float = 0.0,
 ) -> Path:
-    """Write a map of the common grid onto the grid of one of the visit's scans, as NIfTI that overlays on it.
-
-    The header says how to show it: the quieter half of the brain as black as the background, the rest up to white; of a
-    map that is not 0 outside the brain it leaves the choice to the viewer.
-
-    Parameters
-    ----------
-    outside
-        What the map is where there is no brain.
-    """
-    native = read(place.path)
-    source = Image(values, place.grid.affine, native.path)
-    from_scan = np.linalg.inv(place.to_scan)
-    on_scan = registration.resample(source, from_scan, native.data.shape, native.affine, outside=outside)
+    """Write the image of a map, see `map_image`; returns its path."""
     path = folder / f"{stem(visit, place.modality)}_desc-{name}_map.nii.gz"
-    shows = outside == 0 and (on_scan > 0).any()
-    low, high = np.percentile(on_scan[on_scan > 0], SHOWN) if shows else (0.0, 0.0)
-    write_like(path, on_scan, native.path, f"normfed {name} map", (float(low), float(high)))
+    write(map_image(values, place, name, outside), path)
     return path

@@ -143,10 +143,10 @@ def same_grid(first: Path, second: Path) -> bool:
     return a.shape[:3] == b.shape[:3] and np.allclose(a.affine, b.affine, atol=1e-2)
 
 
-def write_like(
-    path: Path, data: np.ndarray, reference: Path, description: str, shown: tuple[float, float] = (0.0, 0.0)
-) -> None:
-    """Write float32 data, given on the canonical axes of ``reference``, in the file's own axes and space.
+def image_like(
+    data: np.ndarray, reference: Path, description: str, shown: tuple[float, float] = (0.0, 0.0)
+) -> nibabel.Nifti1Image:
+    """Float32 data, given on the canonical axes of ``reference``, in the file's own axes and space.
 
     Parameters
     ----------
@@ -164,6 +164,11 @@ def write_like(
     image = nibabel.Nifti1Image(np.ascontiguousarray(oriented, dtype=np.float32), native.affine, header)
     image.set_sform(native.affine, code=max(int(native.header["sform_code"]), 1))
     image.set_qform(native.affine, code=max(int(native.header["qform_code"]), 1))
+    return image
+
+
+def write(image: nibabel.Nifti1Image, path: Path) -> None:
+    """Write an image, atomically."""
     with atomic(path) as temporary:
         image.to_filename(temporary)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
 
 from normfed_client.hospital.folder import Hospital, HospitalConfig, open_hospital
@@ -17,16 +16,16 @@ from normfed_client.recording.audit import Audit
 from normfed_common.chain.kinds.site import LookDecided
 from normfed_common.deployment import settings
 from normfed_common.foundation.errors import UserError
-from normfed_common.studies import load_study
+from normfed_common.study.config import StudyConfig
 from normfed_common.study.data import DataConfig
-from normfed_common.study.modalities import MODALITIES
+from normfed_common.study.modalities import MODALITIES, asked
 from normfed_common.study.preprocessing import PreprocessingConfig
 
 HEALTHY: tuple[str, ...] = DataConfig.model_fields["control_groups"].default
 
 
 def recipe_of(
-    study: Path | None, visits: Sequence[Visit], modalities: Sequence[str], healthy: Sequence[str]
+    study: StudyConfig | None, visits: Sequence[Visit], modalities: Sequence[str], healthy: Sequence[str]
 ) -> tuple[Recipe, tuple[str, ...]]:
     """How scans are prepared for a look, and which groups are healthy: as a study says; else with defaults, of all
     modalities that there are.
@@ -37,11 +36,10 @@ def recipe_of(
         If there are none.
     """
     if study is not None:
-        loaded = load_study(study)
-        return Recipe.of(loaded), tuple(healthy) or loaded.data.control_groups
+        return Recipe.of(study), tuple(healthy) or study.data.control_groups
     there = {modality for visit in visits for modality in visit.images}
     known = [m for m in MODALITIES if m in there] + sorted(there - set(MODALITIES))
-    chosen = tuple(modalities or known)
+    chosen = asked(modalities or known)
     if not there & set(chosen):
         raise UserError(f"no scans of {', '.join(chosen) or 'any modality'}; the dataset has {', '.join(known)}.")
     return Recipe(PreprocessingConfig(), chosen, None), tuple(healthy) or HEALTHY

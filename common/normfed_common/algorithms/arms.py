@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from normfed_common.learning.entries import config_of, postprocessing_of
 from normfed_common.models.catalogue import MODELS
 from normfed_common.models.combined.pipeline import draws_anything
 from normfed_common.study.config import StudyConfig
+from normfed_common.study.federation import PLAIN
 
 FEDERATED = "federated"  # the arm that a study is about; what is asked of a site as a whole is asked in its name
 LOCAL, WITHOUT = "local-", "without-"
+POOLED = "pooled"  # the arm, and the site that trains it, which has all hospitals' scans: in simulation only
 REPEAT = "~"  # before the number of a further training of the same arm
 
 
@@ -46,6 +49,35 @@ def baselines(study: StudyConfig) -> dict[str, dict[str, Any]]:
         for entry in study.comparisons.baselines
         if draws_anything(study, study.model) or not _same_maps(entry, study)
     )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How an arm was trained: the entries of the study for its model and strategy, and which training it is (0: the
+    first)."""
+
+    model: dict[str, Any]
+    strategy: dict[str, Any]
+    repeat: int = 0
+
+
+def trained_as(study: StudyConfig, arm: str) -> Trained | None:
+    """How a study trains the arm of this name; None where it has none."""
+    name, _, number = arm.partition(REPEAT)
+    repeat = int(number) - 1 if number.isdecimal() else 0
+    if (number and not 0 < repeat < trainings(study)) or (name != arm and not number):
+        return None
+    beside = study.comparisons
+    own = {FEDERATED, *(compressed(study, kind) for kind in beside.compressions)}
+    if name in own or (beside.leave_one_site_out and name.startswith(WITHOUT)):
+        return Trained(study.model, study.strategy, repeat)
+    if (beside.pooled and name == POOLED) or (beside.local and name.startswith(LOCAL)):
+        return Trained(study.model, PLAIN, repeat)
+    strategies = other_strategies(study)
+    if name in strategies:
+        return Trained(study.model, strategies[name], repeat)
+    entry = baselines(study).get(arm)
+    return None if entry is None else Trained(entry, PLAIN)
 
 
 def _same_maps(entry: dict[str, Any], study: StudyConfig) -> bool:

@@ -27,6 +27,7 @@ JOINTS = {"-": "a hyphen", "_": "an underscore", " ": "a space"}  # of words in 
 
 _admitted: ContextVar[Mapping[str, str] | None] = ContextVar("admitted plug-ins", default=None)
 _used: ContextVar[dict[str, str] | None] = ContextVar("used plug-ins", default=None)
+_tried_out: set[tuple[str, str]] = set()  # kinds and names that only this process knows
 _imported_versions: dict[str, str] = {}  # of plug-ins: what this process runs, whatever is installed meanwhile
 
 
@@ -63,6 +64,11 @@ def recorded() -> Iterator[dict[str, str]]:
         yield used
     finally:
         _used.reset(token)
+
+
+def tried_out() -> list[str]:
+    """Names of what only this process knows: no worker process could find it."""
+    return sorted(name for _, name in _tried_out)
 
 
 def canonical(distribution: str) -> str:
@@ -124,6 +130,23 @@ class Registry(Generic[T]):
         """Register one of ours: the thing, or a reference "module:attribute" that is imported when it is asked for."""
         if name in self._entries:
             raise ValueError(f"{self.kind} {name!r} is registered twice")
+        self._entries[name] = entry
+
+    def try_out(self, name: str, entry: T) -> None:
+        """Have a thing under this name in this process alone, for whoever writes it; a later one takes its place.
+
+        Raises
+        ------
+        PluginError
+            If it is no such thing, or the name is none, or belongs to one of ours or to an installed plug-in.
+        """
+        here = f"The {self.kind} {name!r} cannot be tried out: "
+        why = self._misnamed(name) or self._mistaken(entry)
+        if why:
+            raise PluginError(f"{here}{why}.")
+        if name in self and (self.kind, name) not in _tried_out:
+            raise PluginError(f"{here}there is one of this name already. Take another.")
+        _tried_out.add((self.kind, name))
         self._entries[name] = entry
 
     def __getitem__(self, name: str) -> T:
@@ -208,28 +231,35 @@ class Registry(Generic[T]):
 
     def _load(self, name: str, point: EntryPoint) -> T:
         if not _is_ours(point):
-            self._check_name(name, point)
+            if misnamed := self._misnamed(name):
+                raise self._unusable(name, point, misnamed)
             self._note(name, plugin_of(point))
         try:
             found = point.load()
         except Exception as error:  # a stranger's module may raise anything
             raise self._unusable(name, point, f"{type(error).__name__}: {error}") from error
+        if mistaken := self._mistaken(found):
+            raise self._unusable(name, point, mistaken)
+        return cast(T, found)
+
+    def _mistaken(self, found: Any) -> str:
+        """Why a thing is none of this kind; empty where it is one."""
         if self._subclass_of is not None:
             wanted = _imported(self._subclass_of)
             if not (isinstance(found, type) and issubclass(found, wanted)):
-                raise self._unusable(name, point, f"it is not a subclass of {_dotted(wanted)}")
+                return f"it is not a subclass of {_dotted(wanted)}"
         if self._instance_of is not None:
             wanted = _imported(self._instance_of)
             if not isinstance(found, wanted):
-                raise self._unusable(name, point, f"it is not a {_dotted(wanted)}")
-        return cast(T, found)
+                return f"it is not a {_dotted(wanted)}"
+        return ""
 
-    def _check_name(self, name: str, point: EntryPoint) -> None:
-        if not re.fullmatch(f"[a-z0-9]+([{re.escape(self._joined_by)}][a-z0-9]+)*", name):
-            words = " or ".join(JOINTS[joint] for joint in self._joined_by)
-            raise self._unusable(
-                name, point, f"a {self.kind}'s name has lower-case letters and digits, with {words} between words"
-            )
+    def _misnamed(self, name: str) -> str:
+        """Why a name is none for a thing that is not ours; empty where it is one."""
+        if re.fullmatch(f"[a-z0-9]+([{re.escape(self._joined_by)}][a-z0-9]+)*", name):
+            return ""
+        words = " or ".join(JOINTS[joint] for joint in self._joined_by)
+        return f"a {self.kind}'s name has lower-case letters and digits, with {words} between words"
 
     def _note(self, name: str, plugin: Plugin) -> None:
         first = _imported_versions.setdefault(plugin.distribution, plugin.version)

@@ -130,3 +130,12 @@ def detection(labels: np.ndarray, ranked: np.ndarray, lesion: np.ndarray) -> Det
     before = [sensitivity_at[limit] if limit < false else final for limit in FALSE_CLUSTERS]
     rank = float(hits.index(True) + 1) if any(hits) else float("nan")
     return Detection(final, rank, float(false), float(np.mean(before)))
+
+
+def each_lesion(labels: np.ndarray, ranked: np.ndarray, lesion: np.ndarray) -> list[tuple[int, bool]]:
+    """Voxels of every lesion, the largest first, and whether it is found; lesions and clusters as in `detection`."""
+    lesions, count = ndimage.label(lesion, TOUCHING)
+    sizes = np.bincount(lesions.ravel(), minlength=count + 1)
+    found = np.unique(lesions[np.isin(labels, ranked)])
+    order = 1 + np.argsort(-sizes[1:], kind="stable")
+    return [(int(sizes[number]), number in found) for number in order]

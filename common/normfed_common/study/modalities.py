@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import AfterValidator
 
+from normfed_common.foundation.errors import StudyError
 from normfed_common.wording.spelling import meant, sentences
 
 CONTRASTS = ("T1w", "T2w", "FLAIR", "pet")  # BIDS suffixes
@@ -17,9 +19,25 @@ MODALITIES = (*CONTRASTS, *MAPS)
 
 def _known(name: str) -> str:
     if name not in MODALITIES and not re.fullmatch(r"ce-[A-Za-z0-9]+_T1w", name):
-        known = f"must be one of {', '.join(MODALITIES)}, or ce-AGENT_T1w such as ce-gadolinium_T1w."
-        raise ValueError(sentences(known, meant(name, MODALITIES)).removesuffix("."))
+        said = f"must be one of {', '.join(MODALITIES)}, or ce-AGENT_T1w such as ce-gadolinium_T1w."
+        raise ValueError(sentences(said, meant(name, MODALITIES)).removesuffix("."))
     return name
 
 
 Modality = Annotated[str, AfterValidator(_known)]
+
+
+def asked(names: Iterable[str]) -> tuple[Modality, ...]:
+    """The modalities of the option `--modality`.
+
+    Raises
+    ------
+    StudyError
+        If one is none; with what was probably meant.
+    """
+    for name in (names := tuple(names)):
+        try:
+            _known(name)
+        except ValueError as error:
+            raise StudyError(f"--modality {name}: {error}") from error
+    return names

@@ -6,11 +6,17 @@ from collections.abc import Collection
 from difflib import get_close_matches
 
 
-def meant(name: str, known: Collection[str]) -> str:
-    """``Did you mean ...?`` with the nearest of the known names, whatever its case; empty if none is near."""
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """The nearest of the known names, whatever its case; None if none is near."""
     by_lower = {other.lower(): other for other in known}
     close = get_close_matches(name.lower(), by_lower, n=1)
-    return f"Did you mean {by_lower[close[0]]}?" if close else ""
+    return by_lower[close[0]] if close else None
+
+
+def meant(name: str, known: Collection[str]) -> str:
+    """``Did you mean ...?`` with the nearest of the known names; empty if none is near."""
+    near = nearest(name, known)
+    return f"Did you mean {near}?" if near is not None else ""
 
 
 def sentences(*texts: str) -> str:

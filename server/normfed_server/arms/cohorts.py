@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from normfed_common.algorithms.arms import POOLED
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError, SiteCode, WireError
@@ -28,7 +29,6 @@ from normfed_server.arms.secure.sums import add_up_masked
 from normfed_server.arms.sums import noise_of, repaired, share_of
 from normfed_server.sites import claims
 from normfed_server.sites.asking import describe
-from normfed_server.sites.description import POOLED
 from normfed_server.sites.secure import check_enough
 from normfed_server.steps.progress import Progress
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from normfed_common.algorithms.arms import (
     FEDERATED,
     LOCAL,
+    POOLED,
     WITHOUT,
     baselines,
     compressed,
@@ -31,7 +32,7 @@ from normfed_common.models.combined.pipeline import assemble
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.federation import PLAIN, Compression
 from normfed_common.wire.requests import Payload, Request
-from normfed_server.sites.description import POOLED, SiteDescription
+from normfed_server.sites.description import SiteDescription
 from normfed_server.sites.letterhead import Letterhead
 from normfed_server.steps.catalogue import make_step
 

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from normfed_common.deployment.terminal import print_wrapped
+from normfed_common.study.options import SetOption
 from normfed_common.wording.terminal_text import plain
 from normfed_server.console.options import As, AsJson, Home, Key, RunName, Site, signer
 from normfed_server.state.folder import DEFAULT, open_home, run_folder
@@ -31,6 +32,7 @@ def run(
     ] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Overrides the study's federation.rounds.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Overrides the study's seed.")] = None,
+    changed: SetOption = None,
     statistics: Annotated[
         bool, typer.Option("--statistics", help="Only show the cohorts in figures; nothing is trained.")
     ] = False,
@@ -40,13 +42,13 @@ def run(
 ) -> None:
     """Train a study with the sites, and follow the run; Ctrl-C stops following, not the run."""
     from normfed_common.studies import load_study
+    from normfed_common.study.changes import parsed
     from normfed_server.runs import starting
     from normfed_server.state.acting import acting
 
     opened = open_home(home)
-    changes: dict[str, Any] = {"federation": {"rounds": rounds}} if rounds is not None else {}
-    if seed is not None:
-        changes["seed"] = seed
+    usual = {"federation.rounds": rounds, "seed": seed}
+    changes = {key: value for key, value in usual.items() if value is not None} | parsed(changed or ())
     loaded, left_out = load_study(study, **changes), tuple(without or ())
     said: dict[str, Any] = {"study": loaded.name, "digest": loaded.digest, "canary": canary, "statistics": statistics}
     with acting(opened, signer(opened, operator, key), "run", "run", said | {"without": left_out}):

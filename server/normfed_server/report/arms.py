@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from normfed_common.algorithms.arms import FEDERATED, LOCAL, REPEAT, WITHOUT
+from normfed_common.algorithms.arms import FEDERATED, LOCAL, POOLED, REPEAT, WITHOUT
 from normfed_common.privacy.spending import Kind
 from normfed_server.report.promises import upwards
 from normfed_server.results.guarantees import Guarantee, Mechanism, Spent
 from normfed_server.results.layout import RunResults
-from normfed_server.sites.description import POOLED
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
+from normfed_common.algorithms.arms import POOLED
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.files import write_text
 from normfed_common.learning.bounded import PEOPLE
@@ -16,7 +17,7 @@ from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
 from normfed_server.arms.cohorts import Cohorts
 from normfed_server.results.reading import read_as
-from normfed_server.sites.description import POOLED, SiteDescription
+from normfed_server.sites.description import SiteDescription
 from normfed_server.state.notes import COHORTS
 
 SIGMAS = 3.0  # of the noise, beyond which a count is more than noise

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from normfed_common.algorithms.arms import FEDERATED, LOCAL, REPEAT
+from normfed_common.algorithms.arms import FEDERATED, LOCAL, POOLED, REPEAT
 from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.metrics.base import Metric
 from normfed_common.metrics.summary import Summary, add, averaged, difference_interval
 from normfed_server.arms.plan import Arm, Plan
 from normfed_server.events.rounds import RoundFigures
 from normfed_server.results.layout import AtSite, Difference, Gain, Gains, LeagueFigure, LeagueRow
-from normfed_server.sites.description import POOLED
 
 RANKED_BY = "auprc"
 ANCHOR = "local"

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from normfed_common.algorithms.arms import FEDERATED, LOCAL, WITHOUT, trainings
+from normfed_common.algorithms.arms import FEDERATED, LOCAL, POOLED, WITHOUT, trainings
 from normfed_common.metrics.base import Metric
 from normfed_common.metrics.catalogue import chosen
 from normfed_common.metrics.groups import EVERYBODY
@@ -46,7 +46,7 @@ from normfed_server.results.models import BORROWED, TITLES, UNSEEN, local_models
 from normfed_server.results.privacy import privacy_figures
 from normfed_server.results.unseen import unseen
 from normfed_server.sites.closing import missing
-from normfed_server.sites.description import POOLED, SiteDescription
+from normfed_server.sites.description import SiteDescription
 from normfed_server.steps import progress as checkpoints
 from normfed_server.steps.progress import Progress
 

@@ -7,10 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from normfed_common.algorithms.arms import FEDERATED, LOCAL, REPEAT, WITHOUT
+from normfed_common.algorithms.arms import FEDERATED, LOCAL, POOLED, REPEAT, WITHOUT
 from normfed_common.metrics.summary import Summary, averaged
 from normfed_server.arms.evaluation import ArmResult
-from normfed_server.sites.description import POOLED
 
 UNSEEN = "leave-one-site-out"
 BORROWED = "borrowed"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from normfed_common.algorithms.arms import POOLED
 from normfed_common.learning.bounded import of_size
 from normfed_common.learning.phase import Phase, averaged_rounds
 from normfed_common.learning.setting import Setting
@@ -19,7 +20,6 @@ from normfed_common.privacy.spending import Kind, spending
 from normfed_common.study.config import StudyConfig
 from normfed_server.arms.plan import Arm, Plan
 from normfed_server.results.guarantees import Guarantee, Mechanism, PrivacyFigures, Spent, Unit
-from normfed_server.sites.description import POOLED
 from normfed_server.steps.central import central_noise, releases
 
 Sizes = Mapping[Kind, int]

@@ -15,6 +15,7 @@ runs/<study>-<time>/
     statistics.json     of a run that asks for the cohorts in figures and trains nothing; statistics.html: as a page
     report.html         what was found; privacy.html: what is promised to patients, and what is not
     privacy-audit.json  what attackers reached, where the run was audited
+    tables/ figures/    the same for a paper: CSV and LaTeX, SVG and PNG
     maps/               of a simulation: anomaly maps as NIfTI, linked from the sites' folders
 """
 
@@ -38,6 +39,7 @@ from normfed_common.studies import DIGEST, study_of_run
 from normfed_common.study.config import StudyConfig
 from normfed_server.state.notes import COHORTS, OPTIONS
 
+ARMS = "arms"
 INITIAL, PRIVACY, REPORT = "initial.safetensors", "privacy.html", "report.html"
 
 

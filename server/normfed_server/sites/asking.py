@@ -11,13 +11,13 @@ from typing import TypeVar
 from flwr.app import Message
 from flwr.serverapp import Grid
 
+from normfed_common.algorithms.arms import POOLED
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import NormfedError, SiteCode, WireError
 from normfed_common.wire.answers import Answer
 from normfed_common.wire.messages import asked, error_code
 from normfed_server.sites import claims
 from normfed_server.sites.counters import Counters
-from normfed_server.sites.description import POOLED
 from normfed_server.sites.exchange import Exchange, forget
 
 POLL_S = 0.02

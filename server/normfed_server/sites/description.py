@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-POOLED = "pooled"  # the site that has all hospitals' scans: in simulation only
-
 
 @dataclass(frozen=True)
 class SiteDescription:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from flwr.app import Message
 from flwr.serverapp import Grid
 
+from normfed_common.algorithms.arms import POOLED
 from normfed_common.foundation.errors import SITE_CODES, NormfedError, RunError, SiteCode, WireError
 from normfed_common.foundation.versions import apart
 from normfed_common.study.roles import ROLES
@@ -20,7 +21,7 @@ from normfed_server.sites import claims
 from normfed_server.sites.asking import POLL_S, Asker, SiteFailed, cure, describe
 from normfed_server.sites.closing import Closing
 from normfed_server.sites.collecting import Reminder
-from normfed_server.sites.description import POOLED, SiteDescription
+from normfed_server.sites.description import SiteDescription
 from normfed_server.sites.hearing import NOBODY, Hearing
 from normfed_server.sites.letterhead import Letterhead
 

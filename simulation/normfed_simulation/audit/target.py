@@ -19,6 +19,7 @@ from normfed_client.hospital.simulated import read_sites
 from normfed_client.hospital.site import Case, Site
 from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.template import anatomy, common_grid
+from normfed_common.algorithms.arms import POOLED
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
 from normfed_common.foundation.errors import RunError
@@ -27,7 +28,6 @@ from normfed_common.models.base import NormativeModel
 from normfed_common.models.combined.pipeline import assemble
 from normfed_common.privacy.spending import Spending, spending
 from normfed_server.runs.folder import Run, counts_only
-from normfed_server.sites.description import POOLED
 from normfed_simulation.audit.federations import Federation, Training
 from normfed_simulation.datasets.recognition import as_bids
 from normfed_simulation.splits import dividing

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from normfed_client import cli
+from normfed_common.study.options import SetOption
 from normfed_common.wording.terminal_text import plain
 
 
@@ -19,6 +20,7 @@ def inspect(
     study: Annotated[
         Path | None, typer.Option(help="Show the sites as this study has them: its dataset's parameters, its split.")
     ] = None,
+    changed: SetOption = None,
     page: Annotated[Path | None, typer.Option(help="Also write a page of plots there: who has what.")] = None,
     quality: Annotated[
         bool, typer.Option("--quality", help="Prepare the scans and look for odd ones, as `normfed site quality` does.")
@@ -27,23 +29,23 @@ def inspect(
     """Show what is in a dataset, per site, and what is wrong with it."""
     from normfed_client.imaging.bids import read_dataset
     from normfed_client.imaging.cache import default_root
-    from normfed_common.studies import load_study
+    from normfed_common.studies import study_if_any
     from normfed_simulation.datasets.recognition import as_bids
     from normfed_simulation.splits import dividing
     from normfed_simulation.taking_part import why_not
 
-    loaded = None if study is None else load_study(study)
+    loaded = study_if_any(study, changed)
     before = root = as_bids(folder, loaded)
     if loaded is not None:
         root = dividing.view(before, loaded, default_root())
-    cli.inspect(root, check, every, title=folder)
+    cli.inspect(root, check, every, title=folder, with_study=loaded is not None)
     why = "" if loaded is None else why_not(loaded, read_dataset(root))
     if why:
         typer.echo(f"! {study} cannot begin with these people: {plain(why)}")
     if quality:
         from normfed_client.operation.commands.quality import look_at_sites
 
-        look_at_sites(read_dataset(root), study, default_root() / "scans")
+        look_at_sites(read_dataset(root), loaded, default_root() / "scans")
     if page is not None:
         from normfed_simulation.who_has_what.page import write_page
 
@@ -55,8 +57,8 @@ def inspect(
 @wraps(cli.preprocess)
 def preprocess(folder: Path, **options: Any) -> None:
     """See the command of the client."""
-    from normfed_common.studies import load_study
+    from normfed_common.studies import study_if_any
     from normfed_simulation.datasets.recognition import as_bids
 
-    study = options.get("study")
-    cli.preprocess(as_bids(folder, None if study is None else load_study(study)), **options)
+    study = study_if_any(options.get("study"), options.get("changed"))
+    cli.preprocess(as_bids(folder, study), **options)

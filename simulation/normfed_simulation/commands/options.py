@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from normfed_common.study.changes import parsed
 
 
 class EngineName(StrEnum):
@@ -54,9 +57,19 @@ JsonOption = Annotated[
 ]
 
 
-def changes_of(rounds: int | None, seed: int | None) -> dict[str, Any]:
-    """Values for `load_study` of options that every command has."""
-    changes: dict[str, Any] = {"federation": {"rounds": rounds}} if rounds is not None else {}
-    if seed is not None:
-        changes["seed"] = seed
-    return changes
+def changes_of(
+    rounds: int | None, seed: int | None, own: Mapping[str, Any], said: Sequence[str] | None
+) -> dict[str, Any]:
+    """Values for `load_study` of options that every command has.
+
+    Parameters
+    ----------
+    own
+        Of options that only the command has.
+    said
+        By `--set`, which count last.
+    """
+    usual = {"federation.rounds": rounds, "seed": seed}
+    changes = {key: value for key, value in usual.items() if value is not None} | dict(own)
+    last = parsed(said or ())
+    return {key: value for key, value in changes.items() if key not in last} | last

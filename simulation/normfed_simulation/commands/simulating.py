@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +9,10 @@ import typer
 from rich.console import Console
 
 from normfed_common.foundation.errors import StudyError
+from normfed_common.shipped import shipped_study
 from normfed_common.studies import load_study
+from normfed_common.study.changes import parsed
+from normfed_common.study.options import SetOption
 from normfed_common.wording.terminal_text import plain
 from normfed_simulation.commands.options import (
     AttackOption,
@@ -31,8 +33,8 @@ from normfed_simulation.commands.options import (
 from normfed_simulation.commands.output import Output, interrupted, resumable
 
 if TYPE_CHECKING:  # the list of commands must load nothing that computes
-    from normfed_server.runs.folder import Run
     from normfed_simulation.conditions import Conditions
+    from normfed_simulation.started import Means, Started
 
 
 def simulate(
@@ -42,6 +44,7 @@ def simulate(
     engine: EngineOption = EngineName.local,
     rounds: RoundsOption = None,
     seed: SeedOption = None,
+    changed: SetOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
     strategy: Annotated[
@@ -60,38 +63,22 @@ def simulate(
     as_json: JsonOption = False,
 ) -> None:
     """Train one model at several hospitals on this machine, and report how well it finds lesions."""
-    from normfed_client.hospital.device import choose_device
-    from normfed_server.runs.folder import begin, reopen
-    from normfed_simulation import experiment, study_data
-    from normfed_simulation import run_folder as runs
-    from normfed_simulation.commands.comparison import one
-    from normfed_simulation.conditions import conditions_of
-    from normfed_simulation.datasets.recognition import together_as_bids
+    from normfed_simulation import started
+    from normfed_simulation.comparison import one
 
-    choose_device(device)
+    means = _means(engine, device, workers)
     if resume is not None:
-        changed = (study, rounds, seed, strategy, attack, hospital_times or None, leave_one_site_out or None)
-        if any(change is not None for change in changed):
+        said = (study, rounds, seed, strategy, changed, attack, hospital_times or None, leave_one_site_out or None)
+        if any(change is not None for change in said):
             raise StudyError("--resume continues the run's own study; leave out STUDY and options that change it.")
-        run = reopen(resume)
-        experiment.check_resumable(run)
-        before = study_data.data_of(run)
-        root = together_as_bids(data or ([before] if before else []), run.study)
-        conditions = conditions_of(run)
-        experiment.check(run.study, root, conditions)
+        begun = started.resume(resume, data or [], means)
     else:
-        changes: dict[str, Any] = changes_of(rounds, seed)
-        if strategy is not None:
-            changes["strategy"] = one(strategy)
+        own: dict[str, Any] = {} if strategy is None else {"strategy": one(strategy)}
         if leave_one_site_out:
-            changes["comparisons"] = {"leave_one_site_out": True}
-        conditions = _conditions(hospital_times, attack)
-        chosen = load_study(study or runs.shipped_study("demo"), **changes)
-        root = together_as_bids(data or [], chosen)
-        experiment.check(chosen, root, conditions)
-        run = begin(chosen, out)
-    with nullcontext() if resume is not None else runs.discarded_if_refused(run):
-        _run(run, root, engine, device, workers, conditions, Output(quiet, as_json))
+            own["comparisons.leave_one_site_out"] = True
+        chosen = load_study(study or shipped_study("demo"), **changes_of(rounds, seed, own, changed))
+        begun = started.begin(chosen, data or [], out, means, _conditions(hospital_times, attack))
+    _finish(begun, Output(quiet, as_json))
 
 
 def compare(
@@ -116,6 +103,7 @@ def compare(
     engine: EngineOption = EngineName.local,
     rounds: RoundsOption = None,
     seed: SeedOption = None,
+    changed: SetOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
     hospital_times: TimesOption = False,
@@ -124,23 +112,15 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Train the same study under several strategies: who gains, who loses, by how much?"""
-    from normfed_client.hospital.device import choose_device
-    from normfed_server.runs.folder import begin
-    from normfed_simulation import experiment
-    from normfed_simulation import run_folder as runs
-    from normfed_simulation.commands import comparison
-    from normfed_simulation.datasets.recognition import together_as_bids
+    from normfed_simulation import comparison, started
 
-    choose_device(device)
-    path = study or runs.shipped_study("siamese")
-    changes = comparison.changes(load_study(path), strategies, compressions, repeats)
-    conditions = _conditions(hospital_times, attack)
-    chosen = load_study(path, **changes_of(rounds, seed), **changes)
-    root = together_as_bids(data or [], chosen)
-    experiment.check(chosen, root, conditions)
-    run = begin(chosen, out)
-    with runs.discarded_if_refused(run):
-        _run(run, root, engine, device, workers, conditions, Output(quiet, as_json))
+    means, path = _means(engine, device, workers), study or shipped_study("siamese")
+    entries = None if strategies is None else comparison.listed(strategies)
+    under = None if compressions is None else comparison.names(compressions)
+    own = comparison.changes(load_study(path, **parsed(changed or ())), entries, under, repeats)
+    chosen = load_study(path, **changes_of(rounds, seed, own, changed))
+    begun = started.begin(chosen, data or [], out, means, _conditions(hospital_times, attack))
+    _finish(begun, Output(quiet, as_json))
 
 
 def statistics(
@@ -148,6 +128,7 @@ def statistics(
     data: DataOption = None,
     out: OutOption = Path("runs"),
     engine: EngineOption = EngineName.local,
+    changed: SetOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
     quiet: QuietOption = False,
@@ -160,11 +141,11 @@ def statistics(
     from normfed_server.runs.folder import begin
     from normfed_simulation import counting, experiment
     from normfed_simulation import run_folder as runs
-    from normfed_simulation.commands.screen import JsonLines, Screen
     from normfed_simulation.datasets.recognition import together_as_bids
+    from normfed_simulation.screen import JsonLines, Screen
 
     choose_device(device)
-    chosen = load_study(study or runs.shipped_study("demo"))
+    chosen = load_study(study or shipped_study("demo"), **parsed(changed or ()))
     root = together_as_bids(data or [], chosen)
     counting.check(chosen, root)
     run = begin(chosen, out, {"statistics": True})
@@ -200,31 +181,28 @@ def _conditions(hospital_times: bool, attack: list[str] | None) -> Conditions:
     return Conditions(hospital_times, dict(parse(text) for text in attack or []))
 
 
-def _run(
-    run: Run,
-    data: Path | None,
-    engine: EngineName,
-    device: str,
-    workers: int | None,
-    conditions: Conditions,
-    output: Output,
-) -> None:
-    from normfed_simulation import experiment, study_data
-    from normfed_simulation.commands.screen import JsonLines, Screen
+def _means(engine: EngineName, device: str, workers: int | None) -> Means:
+    from normfed_simulation.started import Means
 
-    console = Console(stderr=True)
-    count = experiment.worker_count(workers)
+    return Means(engine.value, device, workers)
+
+
+def _finish(begun: Started, output: Output) -> None:
+    from normfed_simulation import study_data
+    from normfed_simulation.screen import JsonLines, Screen
+
+    console, run = Console(stderr=True), begun.run
     if not output.silent:
         console.print(f"[bold]{run.study.name}[/], seed {run.study.seed}, in {run.folder}", highlight=False)
     with (
         resumable(console, f"normfed simulate --resume {run.folder}"),
         JsonLines(output.quiet) if output.silent else Screen(console) as watcher,
     ):
-        report_path = experiment.simulate(run, data, engine.value, device, count, watcher, conditions)
+        report_path = begun.finish(watcher)
     if not output.told_to_scripts(report_path, run.folder):
         several = run.study.comparisons.strategies or run.study.comparisons.compressions
         _print_summary(console, run.folder, report_path, bool(several))
-        if data is None:
+        if begun.data is None:
             console.print(f"Scans: {study_data.scans_of(run)}", soft_wrap=True, highlight=False)
 
 

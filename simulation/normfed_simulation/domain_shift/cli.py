@@ -11,6 +11,7 @@ from rich.console import Console
 
 from normfed_common.foundation.errors import StudyError
 from normfed_common.studies import load_study
+from normfed_common.study.options import SetOption
 from normfed_common.wording.terminal_text import plain
 from normfed_simulation.commands.options import (
     DataOption,
@@ -62,6 +63,7 @@ def domain_shift(
     engine: EngineOption = EngineName.local,
     rounds: RoundsOption = None,
     seed: SeedOption = None,
+    changed: SetOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
     parallel: Annotated[
@@ -75,20 +77,20 @@ def domain_shift(
 ) -> None:
     """How much does a model lose when it meets another scanner, and which harmonization wins it back?"""
     from normfed_client.hospital.device import choose_device
+    from normfed_common.shipped import shipped_study
     from normfed_simulation import experiment
     from normfed_simulation.datasets.recognition import together_as_bids
     from normfed_simulation.domain_shift import folder, running
     from normfed_simulation.domain_shift.harmonizations import changes, planned
-    from normfed_simulation.run_folder import shipped_study
 
     choose_device(device)
     if resume is not None:
-        if any(change is not None for change in (study, harmonizations, repeats, rounds, seed)):
+        if any(change is not None for change in (study, harmonizations, repeats, rounds, seed, changed)):
             raise StudyError("--resume continues a study; leave out STUDY and options that change it.")
         opened = folder.resume(resume)
         root = together_as_bids(data or ([opened.data] if opened.data else []), opened.shift.study)
     else:
-        given = {**changes_of(rounds, seed), **changes(harmonizations, repeats)}
+        given = changes_of(rounds, seed, changes(harmonizations, repeats), changed)
         chosen = load_study(study or shipped_study("domain-shift"), **given)
         root = together_as_bids(data or [], chosen)
         studies = planned(chosen).studies
@@ -106,12 +108,12 @@ def domain_shift(
 
 
 def _run(opened: ShiftFolder, means: Any, output: Output) -> None:
-    from normfed_simulation.commands.screen import JsonLines, Screen
     from normfed_simulation.domain_shift import running
     from normfed_simulation.domain_shift.assembling import assembled
     from normfed_simulation.domain_shift.layout import write
     from normfed_simulation.domain_shift.page import write_page
     from normfed_simulation.domain_shift.table import shift_table
+    from normfed_simulation.screen import JsonLines, Screen
 
     console, names = Console(stderr=True), list(opened.shift.studies)
 

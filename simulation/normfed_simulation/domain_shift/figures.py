@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from normfed_common.algorithms.arms import FEDERATED, WITHOUT, trainings
+from normfed_common.algorithms.arms import FEDERATED, POOLED, WITHOUT, trainings
 from normfed_common.foundation.errors import RunError
 from normfed_common.metrics.summary import Summary
 from normfed_server.arms import evaluation
 from normfed_server.results import layout
 from normfed_server.results.models import BORROWED, UNSEEN, Summaries, local_models, models, of_repeat
 from normfed_server.runs.folder import Run
-from normfed_server.sites.description import POOLED
 
 ARMS = "arms"
 OWN = "local"

@@ -59,9 +59,9 @@ def changes(harmonizations: str | None, repeats: int | None) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     if harmonizations is not None:
-        found["domain_shift"] = {"harmonizations": _listed(harmonizations)}
+        found["domain_shift.harmonizations"] = _listed(harmonizations)
     if repeats is not None:
-        found["comparisons"] = {"repeats": repeats}
+        found["comparisons.repeats"] = repeats
     return found
 
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from normfed_client.evaluating import maps
-from normfed_client.evaluating.served import served_arrays
-from normfed_client.hospital.machine import computing
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.hospital.site import Case, Site
+from normfed_common.algorithms.arms import POOLED
 from normfed_common.learning.cohort import Scan
 from normfed_common.models.combined.pipeline import Pipeline
 from normfed_common.transforms.base import ScanTransform
 from normfed_common.transforms.transformed import transformed
 from normfed_server.runs.folder import Run
-from normfed_server.sites.description import POOLED
 from normfed_simulation.domain_shift.features import FeatureExtractor, ScanFeatures, common
 from normfed_simulation.domain_shift.layout import Scanners, Told
 from normfed_simulation.domain_shift.probes import age_fits, age_slopes, told_by_features, told_by_images, usable
+from normfed_simulation.remade import served
 
 PATIENTS = "Where scans are looked at, people are patients, lesions and all: the study has no healthy people"
 
@@ -99,9 +97,6 @@ def _transforms(run: Run, site: Site) -> tuple[ScanTransform, ...]:
     """The run's transforms as they are at a site, with what stays there."""
     if not run.study.transforms:
         return ()
-    with computing(run.study, site.device):
-        model = site.model(run.study.model, run.study.seed)
-        model.load(served_arrays(run.folder, site.config.name))
-        maps.personalise(model, site)
+    model = served(run, site).model
     assert isinstance(model, Pipeline)
     return model.transforms

@@ -149,7 +149,7 @@ def _job(folder: ShiftFolder, name: str, means: Means) -> bytes:
 
 def in_worker(job: bytes) -> bytes:
     """Run one harmonization in a process of its own; returns why it failed, and nothing otherwise."""
-    from normfed_simulation.commands.screen import JsonLines
+    from normfed_simulation.screen import JsonLines
 
     said = json.loads(job)
     data = None if said["data"] is None else Path(said["data"])

@@ -107,10 +107,10 @@ def reproduce(
 
 
 def _run(opened: ReproductionFolder, means: Means, output: Output) -> None:
-    from normfed_simulation.commands.screen import JsonLines, Screen
     from normfed_simulation.reproduction import layout, running
     from normfed_simulation.reproduction.page import write_pages
     from normfed_simulation.reproduction.table import MADE_UP
+    from normfed_simulation.screen import JsonLines, Screen
 
     console = Console(stderr=True)
 

@@ -12,7 +12,7 @@ from normfed_common.metrics.summary import t_interval
 from normfed_server.results import layout
 from normfed_server.results.layout import Figure, RunResults
 from normfed_server.runs.folder import Run
-from normfed_simulation import patients
+from normfed_simulation import people
 from normfed_simulation.reproduction.recipe import FEDERATED, PEOPLE, Row
 
 G_MEAN, DETECTED, MEAN_RANK = "g_mean", "detected", "mean_rank"
@@ -28,7 +28,7 @@ def beside(run: Run, row: Row) -> dict[str, Figure]:
     found = {PEOPLE: Figure(mean=float(_people(results, row.site)), sd=None, n=_people(results, row.site))}
     model = results.evaluation[row.model or FEDERATED]
     found |= model.all if row.site is None else model.sites.get(row.site, {})
-    table = [p for p in patients.rows(run, row.model or FEDERATED) if row.site in (None, p["site"])]
+    table = [p for p in people.rows(run, row.model or FEDERATED) if row.site in (None, p["site"])]
     held_out = sum(cohort.held_out or 0 for cohort in results.sites)
     found |= detections(table)
     if (value := best_g_mean([p.get("conformal_p") for p in table], held_out)) is not None:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from normfed_common.foundation import plain_yaml
 from normfed_common.foundation.errors import StudyError, UserError
+from normfed_common.shipped import shipped_folder
 from normfed_common.studies import resolve
 from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
@@ -20,7 +21,6 @@ from normfed_common.study.validation import validate
 from normfed_common.wording.spelling import meant
 from normfed_simulation.segmentation.config import SegmentationConfig
 from normfed_simulation.segmentation.published import PUBLISHED
-from normfed_simulation.shipped import shipped_folder
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
 Line = Annotated[str, StringConstraints(min_length=1), AfterValidator(lambda text: " ".join(text.split()))]

@@ -14,7 +14,7 @@ from normfed_common.study.config import StudyConfig
 from normfed_server.results import layout
 from normfed_server.results.layout import Figure
 from normfed_server.runs.folder import Run
-from normfed_simulation import experiment, patients
+from normfed_simulation import experiment, people
 from normfed_simulation.datasets.recognition import opened
 from normfed_simulation.reproduction import data
 from normfed_simulation.reproduction.comparing import ComparedRow, compared
@@ -149,7 +149,7 @@ def _patients(arm: str, of: Run) -> list[Patient]:
             detected=row.get("cluster_rank") is not None,
             rank=None if row.get("cluster_rank") is None else int(row["cluster_rank"]),
         )
-        for row in patients.rows(of, "federated")
+        for row in people.rows(of, "federated")
     ]
 
 

@@ -245,3 +245,22 @@ def test_in_a_hospital_every_count_is_of_nobody_or_of_enough_with_a_modality_and
             runs = np.add.reduceat(people, starts, axis=1) > 0
             assert set(runs.sum(0)) <= {0, 3, 4}
     assert len(np.flatnonzero(told["normal"])) > 5
+
+
+def test_volumes_stay_with_the_patient_and_are_those_of_the_masks(by_tissue: Site, tmp_path: Path) -> None:
+    evaluation = Evaluation(by_tissue, "intensity", by_tissue.study.seed)
+    low, high = evaluation.score({"name": "intensity"}, {})
+    levels = np.array([0.9, 0.95, 0.5, 2.0])
+    asked = CommonEdges(**{**common(np.linspace(low, high, 40), 0.9).arrays(), "thresholds": levels})
+    evaluation.measure(asked, 0.9, maps=False)
+    rows = {row["name"]: row for row in json.loads((tmp_path / "out" / "people" / "intensity.json").read_text())}
+    for case in by_tissue.test:
+        scores, mask, truth = evaluation._grid(case)
+        row = rows[case.visit.name]
+        classes = tissue_classes(by_tissue.setting.anatomy.tissues(), mask, 4.0)
+        assert row["lesion_ml"] == pytest.approx(0.064 * truth.sum())  # voxels of 4 mm
+        assert row["found_ml"] == pytest.approx(0.064 * (mask & (scores >= np.float32(levels)[classes])).sum())
+        assert sum(lesion["ml"] for lesion in row["lesions"]) == pytest.approx(row["lesion_ml"])
+        if row["lesions"]:
+            assert np.mean([lesion["found"] for lesion in row["lesions"]]) == pytest.approx(row["lesion_sensitivity"])
+    assert rows["sub-aWMH01"]["lesions"] == []

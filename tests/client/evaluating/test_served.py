@@ -9,6 +9,7 @@ import pytest
 from finished_runs import written
 
 from normfed_client.evaluating.served import served_arrays
+from normfed_client.hospital.personal import PersonalStore
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.errors import RunError
 
@@ -44,3 +45,16 @@ def test_a_site_that_did_not_train_has_no_whole_model_where_parts_stay_at_the_si
         served_arrays(run, "b")
     with pytest.raises(RunError, match="under fedper sites have models of their own"):
         served_arrays(run, None)
+
+
+def test_another_model_of_a_run_is_served_with_its_own_personal_parts(tmp_path: Path) -> None:
+    strategies = {"comparisons": {"strategies": [{"name": "fedper"}]}}
+    run = written(tmp_path / "run", NETWORK, model=SIAMESE, strategy={"name": "fedavg"}, **strategies)
+    named.save(run / "arms" / "fedper" / "model.safetensors", {"network.w": NETWORK["network.w"] + 5})
+    PersonalStore(run / "sites" / "a" / "personal" / "fedper").save(1, {"network.own": np.ones(2, np.float32)}, 0)
+    found = served_arrays(run, "a", "fedper")
+    assert {name: array.tolist() for name, array in found.items()} == {"network.w": [5, 6, 7], "network.own": [1, 1]}
+    assert served_arrays(run, "a")["network.w"].tolist() == [0, 1, 2]
+    for arm in ("local-a", "krum"):  # one was never trained, the other is none of the study's
+        with pytest.raises(RunError, match=rf"has no model called {arm}\. Its models are fedper\."):
+            served_arrays(run, "a", arm)

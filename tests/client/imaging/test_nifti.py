@@ -201,7 +201,7 @@ def test_a_map_lies_on_its_scan_in_the_scans_own_axes(tmp_path: Path, axes: str)
     turn = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(axes))
     stored = nibabel.orientations.apply_orientation(picture(), turn)
     nibabel.Nifti1Image(stored, AFFINE @ inv_ornt_aff(turn, SHAPE)).to_filename(tmp_path / "scan.nii.gz")
-    nifti.write_like(tmp_path / "map.nii.gz", picture() * 2, tmp_path / "scan.nii.gz", "test")
+    nifti.write(nifti.image_like(picture() * 2, tmp_path / "scan.nii.gz", "test"), tmp_path / "map.nii.gz")
     scan, written = nibabel.load(tmp_path / "scan.nii.gz"), nibabel.load(tmp_path / "map.nii.gz")
     assert written.shape == scan.shape
     np.testing.assert_allclose(written.affine, scan.affine)

@@ -9,6 +9,7 @@ from importlib.metadata import version
 import pytest
 from plugins import Plugins
 
+from normfed_common.foundation import registry
 from normfed_common.foundation.errors import PluginError, StudyError
 from normfed_common.foundation.registry import Plugin, Registry, admitting, recorded
 
@@ -246,3 +247,34 @@ def test_what_a_piece_of_work_used_of_plug_ins_is_on_record(plugins: Plugins, nu
         list(numbers)
     numbers["small"]
     assert used == {"big": "1.1"}
+
+
+def test_what_is_tried_out_is_found_in_this_process_and_may_be_changed(
+    numbers: Registry[type[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_tried_out", set())
+    assert registry.tried_out() == []
+    for kind in (bool, type("Own", (int,), {})):
+        numbers.try_out("my-own", kind)
+        assert numbers["my-own"] is kind
+        assert "my-own" in numbers
+    assert registry.tried_out() == ["my-own"]
+    assert numbers.origin("my-own") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "thing", "why"),
+    [
+        ("whole", bool, r"there is one of this name already\. Take another\."),
+        ("odd", Fraction, r"it is not a subclass of builtins\.int\."),
+        ("odd", 3, r"it is not a subclass of builtins\.int\."),
+        ("My_Own", bool, "a number's name has lower-case letters and digits, with a hyphen between words"),
+    ],
+)
+def test_what_cannot_be_tried_out_is_said(
+    numbers: Registry[type[int]], monkeypatch: pytest.MonkeyPatch, name: str, thing: type[int], why: str
+) -> None:
+    monkeypatch.setattr(registry, "_tried_out", set())
+    with pytest.raises(PluginError, match=why):
+        numbers.try_out(name, thing)
+    assert registry.tried_out() == []

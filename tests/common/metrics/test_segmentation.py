@@ -227,3 +227,16 @@ def test_cluster_detection_on_a_case_worked_by_hand() -> None:
     nothing = vars(segmentation.detection(labels, np.array([1, 2, 3]), np.zeros_like(lesion)))
     assert np.isnan(nothing["lesion_sensitivity"])
     assert nothing["false_clusters"] == 3
+
+
+def test_every_lesion_has_its_size_and_whether_a_ranked_cluster_hits_it() -> None:
+    labels = np.zeros((60, 12, 12), int)
+    for number, place in ((1, 0), (2, 10), (3, 40)):
+        labels[place : place + 3, 2:5, 2:5] = number
+    lesion = np.zeros(labels.shape, bool)
+    lesion[12:14, 4:6, 4:6] = True  # touched by the second cluster in a corner
+    lesion[40:43, 2:4, 2:4] = True  # by the third, which is not among the ranked
+    lesion[50, 2, 2] = True
+    found = segmentation.each_lesion(labels, np.array([2, 1]), lesion)
+    assert found == [(12, False), (8, True), (1, False)]
+    assert segmentation.each_lesion(labels, np.array([1]), np.zeros_like(lesion)) == []

@@ -78,3 +78,28 @@ def test_lists_are_taken_for_tuples_and_dates_for_text_but_no_text_for_a_number(
     assert found == Outer(name="2026-01-02", inner=Inner(shares=(1.0, 0.5)))
     with pytest.raises(StudyError, match=r"inner\.people: .* \(got '3'\)"):
         validate(Outer, {"name": "x", "inner": {"people": "3"}}, "a.yaml")
+
+
+def test_a_key_at_the_wrong_level_is_said_where_it_belongs() -> None:
+    with pytest.raises(StudyError) as caught:
+        validate(Outer, {"name": "x", "people": 3, "shraes": 1}, "a.yaml")
+    assert "people is not a key that a study knows (did you mean inner.people?)" in str(caught.value)
+    assert "shraes is not a key that a study knows (did you mean inner.shares?)" in str(caught.value)
+
+
+def test_a_number_that_yaml_takes_for_text_is_said() -> None:
+    """PyYAML follows YAML 1.1, in which 1e-3 is a text."""
+    with pytest.raises(StudyError) as caught:
+        validate(Outer, {"name": "x", "inner": {"shares": ["1e-3"]}}, "a.yaml")
+    assert str(caught.value).endswith("(got '1e-3', which YAML takes for text: write 0.001).")
+
+
+def test_a_list_whose_items_are_wrong_is_not_called_too_short_as_well() -> None:
+    class Least(Frozen):
+        people: tuple[int, ...] = Field(min_length=1)
+
+    with pytest.raises(StudyError) as caught:
+        validate(Least, {"people": ["x"]}, "a.yaml")
+    assert str(caught.value) == "a.yaml: people.0: input should be a valid integer (got 'x')."
+    with pytest.raises(StudyError, match="people: tuple should have at least 1 item"):
+        validate(Least, {"people": []}, "a.yaml")

@@ -14,7 +14,8 @@ from normfed_common.foundation import private
 from normfed_common.foundation.errors import UserError
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.privacy import CentralConfig, PrivacyConfig
-from normfed_server.coordinator import ARMS, SECRET, Coordinator
+from normfed_server.coordinator import SECRET, Coordinator
+from normfed_server.runs.folder import ARMS
 from normfed_server.sites.participants import Simulated
 from normfed_server.steps.progress import Progress, previous
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from normfed_common.algorithms.arms import trainings
+from normfed_common.algorithms.arms import Trained, trained_as, trainings
 from normfed_common.foundation.errors import StudyError
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
@@ -62,6 +62,27 @@ def test_the_longest_training_comes_first_and_baselines_last(study: StudyConfig)
     without, local = ["without-a", "without-b", "without-c"], ["local-c", "local-a", "local-e", "local-b"]
     again = [f"{name}~2" for name in (*once, *without, *local)]
     assert [arm.name for arm in plan.arms] == [*once, *without, *local, *again, "atlas"]
+
+
+def test_an_arm_s_name_alone_says_how_the_plan_trains_it(study: StudyConfig) -> None:
+    beside: dict[str, Any] = {
+        "local": True,
+        "strategies": ["fedprox", "fedavg"],
+        "compressions": ["fp16"],
+        "leave_one_site_out": True,
+        "repeats": 2,
+        "baselines": [{"name": "atlas"}, {"name": "intensity"}, {"name": "atlas", "smoothing_mm": 0}],
+    }
+    raw = study.model_dump(mode="json")
+    raw["comparisons"] |= beside
+    raw["strategy"] = {"name": "ditto"}
+    resolved = resolve(raw, "test")
+    plan = make(resolved, SITES | {"pooled": site(21, 13)})
+    assert {arm.name: Trained(arm.model, arm.strategy, arm.repeat) for arm in plan.arms} == {
+        arm.name: trained_as(resolved, arm.name) for arm in plan.arms
+    }
+    for stranger in ("fedprox~3", "fedprox~1", "fedprox~", "atlas~2", "krum", "", "federated+int8"):
+        assert trained_as(resolved, stranger) is None
 
 
 def test_only_the_study_s_own_strategy_is_evaluated_fully_and_with_maps(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from normfed_common.algorithms.arms import POOLED
 from normfed_common.learning.setting import Setting
 from normfed_common.models.combined.pipeline import assemble
 from normfed_common.privacy import accounting
@@ -16,7 +17,7 @@ from normfed_common.study.config import StudyConfig
 from normfed_server.arms.plan import Plan, make
 from normfed_server.results.guarantees import Guarantee, PrivacyFigures
 from normfed_server.results.privacy import privacy_figures
-from normfed_server.sites.description import POOLED, SiteDescription
+from normfed_server.sites.description import SiteDescription
 
 SITES = {name: SiteDescription(20, 2, 5, ("MS",)) for name in ("a", "b", "c", POOLED)}
 

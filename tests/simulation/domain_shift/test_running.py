@@ -14,13 +14,13 @@ from summaries import summary
 from normfed_common.foundation.errors import RunError, StudyError
 from normfed_common.studies import resolve
 from normfed_common.transforms.catalogue import TRANSFORMS
-from normfed_simulation.commands.screen import JsonLines
 from normfed_simulation.domain_shift import folder, running
 from normfed_simulation.domain_shift.assembling import _alike
 from normfed_simulation.domain_shift.figures import Figures
 from normfed_simulation.domain_shift.harmonizations import USUAL, changes, planned
 from normfed_simulation.domain_shift.layout import Scanners
 from normfed_simulation.domain_shift.running import Means, run_all, shared_out
+from normfed_simulation.screen import JsonLines
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,13 @@ from rich.console import Console
 from normfed_client.hospital.folder import DEFAULT, open_hospital
 from normfed_common.deployment.terminal import print_wrapped
 from normfed_common.foundation.errors import UserError
+from normfed_common.study.options import SetOption
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
     from normfed_client.imaging.bids import Dataset, Visit
     from normfed_client.quality.doubts import Doubt
+    from normfed_common.study.config import StudyConfig
 
 TO_DECIDE = 3  # exit code
 Home = Annotated[Path, typer.Option("--home", help="The site's folder.", envvar="NORMFED_SITE_HOME")]
@@ -27,6 +29,7 @@ def quality(
     study: Annotated[
         Path | None, typer.Argument(help="Modalities, preprocessing and healthy groups of this study. Default: all.")
     ] = None,
+    changed: SetOption = None,
     modality: Annotated[list[str] | None, typer.Option(help="T1w, FLAIR, ...; repeatable.")] = None,
     healthy: Annotated[
         list[str] | None, typer.Option(help="Value of the column `group` that means healthy; repeatable.")
@@ -58,9 +61,10 @@ def quality(
         return
     from normfed_client.quality.kept import people_of
     from normfed_client.quality.page import write_page
+    from normfed_common.studies import study_if_any
 
     visits = [visit for visits in people_of(hospital).values() for visit in visits]
-    recipe, groups = looking.recipe_of(study, visits, modality or (), healthy or ())
+    recipe, groups = looking.recipe_of(study_if_any(study, changed), visits, modality or (), healthy or ())
     with console.status(f"Looking at {len(visits)} visits, {', '.join(recipe.modalities)}") as shown:
         done = 0
 
@@ -77,7 +81,7 @@ def quality(
     _end(console, looking.left(hospital))
 
 
-def look_at_sites(dataset: Dataset, study: Path | None, cache: Path) -> None:
+def look_at_sites(dataset: Dataset, study: StudyConfig | None, cache: Path) -> None:
     """Show what a look finds at each site of a dataset, whose people are compared with each other."""
     from normfed_client.operation.looking import recipe_of
     from normfed_client.quality.look import look_at

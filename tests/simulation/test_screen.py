@@ -25,7 +25,7 @@ from normfed_server.events.kinds import (
 )
 from normfed_server.events.log import EventLog
 from normfed_server.runs.folder import Run
-from normfed_simulation.commands.screen import EVALUATION, TRAINING, JsonLines, Screen
+from normfed_simulation.screen import EVALUATION, TRAINING, JsonLines, Screen
 
 PLAN = Planned(
     arms=(PlannedArm("federated", 2, ("a",)), PlannedArm("atlas", 0, ("a",))),

@@ -13,7 +13,7 @@ from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.foundation.errors import StudyError
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
-from normfed_simulation.commands.comparison import ANCHORS, USUAL, changes, listed, one
+from normfed_simulation.comparison import ANCHORS, USUAL, changes, listed, names, one
 
 
 def study(strategy: dict[str, Any] | None = None, *others: dict[str, Any]) -> StudyConfig:
@@ -31,7 +31,7 @@ NEEDS_PARAMETERS = {"prior-clusters"}
 
 @given(st.lists(st.sampled_from([*PLAIN, *ANCHORS]), min_size=1, max_size=6, unique=True))
 def test_what_is_listed_is_compared_in_that_order_and_nothing_else_is(names: list[str]) -> None:
-    found = changes(study(), ", ".join(names), None)
+    found = changes(study(), names, None)
     comparisons = found["comparisons"]
     trained = [found["strategy"]] if "strategy" in found else []
     trained += comparisons["strategies"]
@@ -40,16 +40,16 @@ def test_what_is_listed_is_compared_in_that_order_and_nothing_else_is(names: lis
 
 
 def test_a_list_of_anchors_alone_leaves_the_studys_strategy() -> None:
-    found = changes(study(), "local", None)
+    found = changes(study(), listed("local"), None)
     assert found == {"comparisons": {"local": True, "pooled": False, "strategies": []}}
 
 
 def test_parameters_come_from_the_list_then_from_the_study_then_from_the_method() -> None:
     own = study({"name": "fedprox", "mu": 0.5}, {"name": "ditto", "lambda": 0.7})
-    found = changes(own, "ditto,fedprox,qfedavg", None)
+    found = changes(own, listed("ditto,fedprox,qfedavg"), None)
     assert found["strategy"]["lambda"] == 0.7
     assert found["comparisons"]["strategies"] == [{"name": "fedprox", "mu": 0.5}, "qfedavg"]
-    found = changes(own, "{name: ditto, lambda: 0.2},{name: fedprox, mu: 0.1}", None)
+    found = changes(own, listed("{name: ditto, lambda: 0.2},{name: fedprox, mu: 0.1}"), None)
     assert found["strategy"] == {"name": "ditto", "lambda": 0.2}
     assert found["comparisons"]["strategies"] == [{"name": "fedprox", "mu": 0.1}]
 
@@ -67,7 +67,7 @@ def test_the_usual_ones_are_the_studys_own_then_one_of_each_kind_and_both_anchor
 def test_all_stands_for_the_rest_wherever_it_is_said(place: int) -> None:
     names = ["ditto", "fedprox"]
     names.insert(place, "all")
-    found = changes(study({"name": "scaffold"}), ",".join(names), None)
+    found = changes(study({"name": "scaffold"}), names, None)
     trained = [name(entry) for entry in (found["strategy"], *found["comparisons"]["strategies"])]
     complete = [known for known in ALGORITHMS if known not in NEEDS_PARAMETERS]
     rest = ["scaffold", *(known for known in complete if known not in ("scaffold", "ditto", "fedprox"))]
@@ -78,13 +78,13 @@ def test_all_stands_for_the_rest_wherever_it_is_said(place: int) -> None:
 def test_a_method_that_needs_a_parameter_is_among_all_where_the_study_has_it() -> None:
     with_clusters = study(None, {"name": "prior-clusters", "clusters": {"x": ["a"], "y": ["b", "c"]}})
     (known,) = with_clusters.comparisons.strategies
-    assert known in changes(with_clusters, "all", None)["comparisons"]["strategies"]
-    others = changes(study(), "all", None)["comparisons"]["strategies"]
+    assert known in changes(with_clusters, listed("all"), None)["comparisons"]["strategies"]
+    others = changes(study(), listed("all"), None)["comparisons"]["strategies"]
     assert NEEDS_PARAMETERS.isdisjoint(name(entry) for entry in others)
 
 
 def test_compressions_and_repeats_change_nothing_else() -> None:
-    assert changes(study(), None, " fp16, ,int8,") == {"comparisons": {"compressions": ["fp16", "int8"]}}
+    assert changes(study(), None, names(" fp16, ,int8,")) == {"comparisons": {"compressions": ["fp16", "int8"]}}
     named = study(None, {"name": "ditto"})
     assert changes(named, None, None, repeats=0) == {"comparisons": {"repeats": 0}}
 

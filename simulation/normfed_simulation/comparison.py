@@ -1,7 +1,8 @@
-"""What `normfed compare` changes in a study: which strategies stand beside each other."""
+"""What a comparison changes in a study: which strategies stand beside each other."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from normfed_common.algorithms.sharing import can_serve
@@ -12,39 +13,35 @@ from normfed_common.study.config import StudyConfig
 
 ANCHORS = ("local", "pooled")
 EVERYTHING = "all"
+Entry = str | Mapping[str, Any]  # a strategy by its name, or with parameters: {"name": "ditto", "lambda": 0.5}
 # One of each kind, after Manthe 2024; those that need no knowledge of the sites.
 USUAL = ("fedavg", "fedprox", "fedadam", "scaffold", "qfedavg", "fedbn", "fedper", "ditto", "fine-tuning")
 
 
 def changes(
-    study: StudyConfig, strategies: str | None, compressions: str | None, repeats: int | None = None
+    study: StudyConfig,
+    strategies: Sequence[Entry] | None,
+    compressions: Sequence[str] | None,
+    repeats: int | None = None,
 ) -> dict[str, Any]:
     """Values for `load_study`.
 
     Parameters
     ----------
     strategies
-        Names, or entries such as ``{name: ditto, lambda: 0.5}``, with commas; the first that is not an anchor becomes
-        the study's own. ``all``: every one that needs no parameter or has its parameters in the study, and both
-        anchors. None: those of the study; the usual ones where it names none. Neither holds one that the study's model
-        cannot be trained by, such as fedbn without normalisation layers, unless the study names it.
-    compressions
-        Names with commas.
-
-    Raises
-    ------
-    StudyError
-        If the list is not one.
+        The first that is not an anchor becomes the study's own. ``all``: every one that needs no parameter or has its
+        parameters in the study, and both anchors. None: those of the study; the usual ones where it names none. Neither
+        holds one that the study's model cannot be trained by, such as fedbn without normalisation layers, unless the
+        study names it.
     """
     changed: dict[str, Any] = {}
     comparisons: dict[str, Any] = {}
     if strategies is None and compressions is None and not study.comparisons.strategies:
-        strategies = ",".join([study.strategy["name"], *_others(study), *ANCHORS])
+        strategies = [study.strategy["name"], *_others(study), *ANCHORS]
     if strategies is not None:
-        entries = listed(strategies)
         known = {entry["name"]: entry for entry in (*study.comparisons.strategies, study.strategy)}
-        given = {entry["name"]: entry for entry in entries if isinstance(entry, dict)}
-        names = [entry["name"] if isinstance(entry, dict) else entry for entry in entries]
+        given = {entry["name"]: dict(entry) for entry in strategies if not isinstance(entry, str)}
+        names = [entry if isinstance(entry, str) else entry["name"] for entry in strategies]
         if EVERYTHING in names:
             rest = [name for name in ALGORITHMS if name not in names and (name in known or _fits(study, name))]
             own = [study.strategy["name"]] if study.strategy["name"] in rest else []
@@ -59,11 +56,11 @@ def changes(
     if repeats is not None:
         comparisons["repeats"] = repeats
     if compressions is not None:
-        comparisons["compressions"] = [name.strip() for name in compressions.split(",") if name.strip()]
+        comparisons["compressions"] = list(compressions)
     return changed | ({"comparisons": comparisons} if comparisons else {})
 
 
-def listed(text: str) -> list[Any]:
+def listed(text: str) -> list[Entry]:
     """Names and entries with commas, as in a YAML list.
 
     Raises
@@ -71,17 +68,34 @@ def listed(text: str) -> list[Any]:
     StudyError
         If it is not a list of them.
     """
+    origin = f"--strategies {text}"
     try:
-        found = plain_yaml.parse(f"[{text}]", f"--strategies {text}: not a list of names")
+        found = plain_yaml.parse(f"[{text}]", f"{origin}: not a list of names")
     except UserError as error:
         raise StudyError(str(error)) from error
-    for entry in found:
-        if not (isinstance(entry, str) or (isinstance(entry, dict) and isinstance(entry.get("name"), str))):
-            raise StudyError(f"--strategies {text}: {entry} is neither a name nor an entry with a name.")
-    return list(found)
+    return checked(found, origin)
 
 
-def one(text: str) -> Any:
+def checked(entries: Sequence[Any], origin: str) -> list[Entry]:
+    """The same entries.
+
+    Raises
+    ------
+    StudyError
+        If one is neither a name nor has one.
+    """
+    for entry in entries:
+        if not (isinstance(entry, str) or (isinstance(entry, Mapping) and isinstance(entry.get("name"), str))):
+            raise StudyError(f"{origin}: {entry} is neither a name nor an entry with a name.")
+    return list(entries)
+
+
+def names(text: str) -> list[str]:
+    """Names with commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def one(text: str) -> Entry:
     """A single name or entry.
 
     Raises

@@ -73,7 +73,7 @@ class Screen:
                 self._log(what, before + steps, total)
 
     def _log(self, what: str, done: int, total: int) -> None:
-        if not self.console.is_terminal:
+        if not (self.console.is_terminal or self.console.is_jupyter):
             self.console.print(f"{time.strftime('%H:%M:%S')} {what}: {done} of {total}", highlight=False)
 
     def warn(self, text: str) -> None:

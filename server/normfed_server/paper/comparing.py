@@ -1,0 +1,108 @@
+"""Figures of differences: the federated model less others, and strategies in a league."""
+
+from __future__ import annotations
+
+import textwrap
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from normfed_common.algorithms.arms import FEDERATED
+from normfed_server.paper import choice, style
+from normfed_server.results.layout import Difference, LeagueRow, RunResults
+
+ROW_MM = 5.5
+TITLE = 32  # letters of a line above a panel
+LEAST = 0.02  # that a scale of differences reaches on either side: smaller ones are to look small
+
+
+def forest(results: RunResults, metric: str) -> Figure | None:
+    """The federated model less each other principal one, at every site and over all patients, with 95 % intervals.
+
+    None where it is compared with none.
+    """
+    others = [n for n in choice.principal(results) if n in results.differences and metric in results.differences[n].all]
+    if not others:
+        return None
+    sites = sorted({site for name in others for site in results.differences[name].sites})
+    figure, axes = style.panels(len(others), height_mm=26 + ROW_MM * (len(sites) + 1), sharey=True, sharex=True)
+    for name, panel in zip(others, axes, strict=True):
+        found = results.differences[name]
+        for place, site in enumerate(sites):
+            if (difference := found.sites.get(site, {}).get(metric)) is not None:
+                _interval(panel, difference, place, "s", 3.6)
+        _interval(panel, found.all[metric], len(sites) + 0.25, "D", 5.5)
+        panel.axvline(0, color="black", linewidth=0.7)
+        panel.axhline(len(sites) - 0.4, color=style.FAINT, linewidth=0.6)
+        panel.set_title(textwrap.fill(f"minus {choice.label(results, name)}", TITLE))
+        panel.grid(axis="x", color="#E6E6E6", linewidth=0.5)
+        panel.set_axisbelow(True)
+    _at_least(axes[0])
+    names = [f"{site}{_patients(results, site, metric)}" for site in sites]
+    names.append(f"all patients{_patients(results, '', metric)}")
+    axes[0].set_yticks([*range(len(sites)), len(sites) + 0.25], names)
+    axes[0].set_ylim(len(sites) + 0.75, -0.5)
+    title = results.metrics[metric].title
+    figure.supxlabel(f"← other better      difference in {title}      federated better →", fontsize=7.5)
+    return figure
+
+
+def _patients(results: RunResults, site: str, metric: str) -> str:
+    model = results.evaluation[FEDERATED]
+    figure = (model.sites.get(site, {}) if site else model.all).get(metric)
+    return "" if figure is None else f" (n = {figure.n})"
+
+
+def _interval(axes: Axes, difference: Difference, place: float, marker: str, size: float) -> None:
+    if difference.mean is None:
+        return
+    low, high = difference.ci95
+    if low is not None and high is not None:
+        axes.plot([low, high], [place, place], color=style.COLOURS[0], linewidth=1.0)
+    axes.plot([difference.mean], [place], marker, color=style.COLOURS[0], markersize=size, markeredgewidth=0)
+
+
+def league(results: RunResults) -> Figure | None:
+    """Every strategy and anchor: mean with its interval and the worst site; gain over each site alone; None for one."""
+    rows = results.league
+    metrics = [metric for metric in choice.CHIEF if rows and metric in rows[0].figures][:1]
+    if len(rows) < 2 or not metrics:
+        return None
+    (metric,), title = metrics, results.metrics[metrics[0]].title
+    figure, (means, gains) = style.panels(2, height_mm=30 + ROW_MM * len(rows), sharey=True)
+    for place, row in enumerate(rows):
+        found = row.figures[metric]
+        if found.mean is None:
+            continue
+        means.plot(found.mean, place, "o", color=style.COLOURS[0], label="mean and 95 % interval")
+        if None not in found.ci95:
+            means.plot(found.ci95, (place, place), color=style.COLOURS[0])
+        if found.worst_site is not None:
+            means.plot(found.worst_site.mean, place, "x", color=style.COLOURS[1], label="worst site")
+        _gain(gains, row, metric, place)
+    means.set_yticks(range(len(rows)), [row.title for row in rows])
+    means.set_ylim(len(rows) - 0.5, -0.5)
+    means.set(xlabel=title)
+    gains.axvline(0, color="black", linewidth=0.7)
+    _at_least(gains)
+    gains.set(xlabel=f"gain in {title} over each site alone")
+    for panel in (means, gains):
+        panel.grid(axis="x", color="#E6E6E6", linewidth=0.5)
+        panel.set_axisbelow(True)
+    style.legend_below(figure, [means, gains], columns=3)
+    return figure
+
+
+def _at_least(axes: Axes) -> None:
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, -LEAST), max(high, LEAST))
+    axes.locator_params(axis="x", nbins=5)
+
+
+def _gain(axes: Axes, row: LeagueRow, metric: str, place: int) -> None:
+    gain = (row.gain_over_local or {}).get(metric)
+    if gain is None:
+        return
+    at_sites = [of.mean for of in gain.sites.values() if of.mean is not None]
+    axes.plot(at_sites, [place] * len(at_sites), "|", color=style.QUIET, markersize=6, label="a site")
+    _interval(axes, gain, place, "o", 3.6)

@@ -1,0 +1,103 @@
+"""Figures of sites: how well every model does where, and which site's model serves which."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from normfed_common.algorithms.arms import FEDERATED
+from normfed_server.paper import choice, style
+from normfed_server.results.layout import Figure as Mean
+from normfed_server.results.layout import RunResults
+from normfed_server.sites.description import POOLED
+
+EVERYBODY = "all patients"
+ROW_MM = 7.0
+WRITTEN = 24  # sites of a matrix up to which its cells have room for figures of 7 points
+SHORT = 12  # from which on they have room for two digits alone
+
+
+def dots(results: RunResults) -> Figure | None:
+    """The principal models at every site with their 95 % intervals, a panel a metric; None without sites."""
+    models, metrics = choice.principal(results), choice.chief(results)
+    sites = sorted({site for name in models for site in results.evaluation[name].sites})
+    if not (sites and metrics):
+        return None
+    rows, looks = [EVERYBODY, *sites], choice.looks(results)
+    height = 26 + max(ROW_MM, 2.2 * len(models)) * len(rows)
+    figure, axes = style.panels(len(metrics), height_mm=height, sharey=True)
+    for metric, panel in zip(metrics, axes, strict=True):
+        for number, name in enumerate(models):
+            model = results.evaluation[name]
+            found = [model.all.get(metric), *(model.sites.get(site, {}).get(metric) for site in sites)]
+            offset = (number - (len(models) - 1) / 2) * 0.8 / len(models)
+            _dots(panel, found, offset, looks[name], choice.label(results, name))
+        chance = results.metrics[metric].chance
+        if chance is not None:
+            line: dict[str, Any] = {"color": style.QUIET, "linewidth": 0.8, "linestyle": (0, (1, 2))}
+            panel.axvline(chance, label="chance", **line)
+        panel.axhline(0.5, color=style.FAINT, linewidth=0.6)
+        panel.set(xlabel=results.metrics[metric].title)
+        panel.grid(axis="x", color="#E6E6E6", linewidth=0.5)
+        panel.set_axisbelow(True)
+    axes[0].set_yticks(range(len(rows)), [_row(results, site, metrics[0]) for site in rows])
+    axes[0].set_ylim(len(rows) - 0.5, -0.5)
+    style.legend_below(figure, axes, columns=3)
+    return figure
+
+
+def _row(results: RunResults, site: str, metric: str) -> str:
+    """A site and how many patients the federated model is tested on there."""
+    model = results.evaluation[FEDERATED]
+    figure = (model.all if site == EVERYBODY else model.sites.get(site, {})).get(metric)
+    return site if figure is None else f"{site} (n = {figure.n})"
+
+
+def _dots(axes: Axes, found: list[Mean | None], offset: float, number: int, label: str) -> None:
+    look = style.look(number)
+    places = [place + offset for place, mean in enumerate(found) if mean is not None and mean.mean is not None]
+    means = [mean for mean in found if mean is not None and mean.mean is not None]
+    axes.plot([m.mean for m in means], places, look["marker"], color=look["color"], label=label, markeredgewidth=0)
+    for place, mean in zip(places, means, strict=True):
+        if mean.ci95 is not None and None not in mean.ci95:
+            axes.plot(mean.ci95, (place, place), color=look["color"], linewidth=0.9)
+
+
+def matrix(results: RunResults, metric: str) -> Figure | None:
+    """Training site x test site of the sites' own models, with pooled and federated below; None without local ones."""
+    found = results.matrix.get(metric, {})
+    tests = sorted({test for row in found.values() for test in row})
+    if not tests:
+        return None
+    rows = {trained: [row.get(test) for test in tests] for trained, row in found.items()}
+    for name in (POOLED, FEDERATED):
+        if name in results.evaluation:
+            means = [results.evaluation[name].sites.get(test, {}).get(metric) for test in tests]
+            rows[choice.label(results, name)] = [None if mean is None else mean.mean for mean in means]
+    values = np.array([[np.nan if value is None else value for value in row] for row in rows.values()])
+    width = min(style.PAGE_MM, max(style.COLUMN_MM, 40 + 10.0 * len(tests)))
+    figure, (axes,) = style.panels(width_mm=width, height_mm=38 + 5.5 * len(rows))
+    image = axes.imshow(values, cmap="cividis", aspect="auto")
+    axes.set_xticks(range(len(tests)), tests, rotation=90 if len(tests) > 4 else 0)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.axhline(len(found) - 0.5, color="white", linewidth=2)
+    axes.set(xlabel="tested at", ylabel="trained at")
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02)
+    bar.outline.set_visible(False)
+    bar.set_label(results.metrics[metric].title)
+    if len(tests) <= WRITTEN:
+        _write_cells(axes, values, digits=3 if len(tests) <= SHORT else 2)
+    return figure
+
+
+def _write_cells(axes: Axes, values: np.ndarray, digits: int) -> None:
+    low, high = np.nanmin(values), np.nanmax(values)
+    for (row, column), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            dark = value < (low + high) / 2
+            text = f"{value:.{digits}f}".removeprefix("0") if digits == 2 else f"{value:.{digits}f}"
+            axes.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")

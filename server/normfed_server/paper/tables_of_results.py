@@ -1,0 +1,153 @@
+"""LaTeX tables of how well models find lesions: rows that fit on a page, and bold where one is surely the best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from normfed_common.algorithms.arms import FEDERATED
+from normfed_common.algorithms.table import ALGORITHMS
+from normfed_common.study.config import StudyConfig
+from normfed_server.paper import choice
+from normfed_server.paper.latex import Table, bold, capital, escaped, narrow, stacked
+from normfed_server.paper.rounding import NOTHING, interval, number, one_decimal, signed, surely_best, with_interval
+from normfed_server.results.layout import Difference, Figures, Gains, LeagueFigure, RunResults
+from normfed_server.results.models import BORROWED
+
+OF_PATIENTS = "Mean over patients [95\\,\\% interval]"
+ACROSS = 5  # metrics that fit beside each other
+NAME = 24  # letters of a line of a model's name
+
+
+def models(study: StudyConfig, results: RunResults) -> Iterator[Table]:
+    """Models x metrics, those first that matter most; in as many tables as fit."""
+    names = choice.shown(results)
+    ranked = [name for name, metric in results.metrics.items() if "table" in metric.shown]
+    ranked = [metric for metric in ranked if any(metric in results.evaluation[name].all for name in names)]
+    ranked.sort(key=lambda metric: -len(results.metrics[metric].shown))
+    for first in range(0, len(ranked), ACROSS):
+        number_of = f"-{first // ACROSS + 1}" if first else ""
+        yield _models(study, results, names, ranked[first : first + ACROSS], f"models{number_of}")
+
+
+def _models(study: StudyConfig, results: RunResults, names: list[str], metrics: list[str], name: str) -> Table:
+    figures = {name: results.evaluation[name].all for name in names if name != BORROWED}
+    best = {metric: surely_best(results, figures, metric, _differences(results, metric)) for metric in metrics}
+    rows = [["chance", *(number(results.metrics[metric].chance) for metric in metrics)]]
+    for model in names:
+        cells = []
+        for metric in metrics:
+            figure, described = results.evaluation[model].all.get(metric), results.metrics[metric]
+            cell = NOTHING
+            if figure is not None:
+                mean = number(figure.mean, described)
+                cell = stacked(bold(mean) if best[metric] == model else mean, interval(figure.ci95, described))
+            cells.append(cell)
+        rows.append([narrow(choice.label(results, model), NAME), *cells])
+    strategy = ALGORITHMS[study.strategy["name"]].title
+    n = max((figure.n for figure in results.evaluation[FEDERATED].all.values()), default=0)
+    caption = (
+        f"How well lesions are found. {OF_PATIENTS}, of at most {n} patients; image AUROC is over people. The study's "
+        f"own model is {escaped(str(study.model['name']))}, federated by {escaped(strategy)}. Chance is what a map "
+        "of noise gets, where that does not depend on the lesions. Bold: surely better than every other model by the "
+        "95\\,\\% interval of the difference to the federated model, or by intervals that are apart."
+    )
+    titles = [narrow(results.metrics[metric].title) for metric in metrics]
+    return Table(name, caption, ["Model", *titles], f"l{'l' * len(metrics)}", rows)
+
+
+def worst_sites(results: RunResults) -> Table:
+    metrics = choice.chief(results)
+    rows = []
+    for name in choice.shown(results):
+        worst = results.evaluation[name].worst_site
+        cells = [f"{number(worst[m].mean)} ({escaped(worst[m].site)})" if m in worst else NOTHING for m in metrics]
+        rows.append([narrow(choice.label(results, name), NAME), *cells])
+    titles = [escaped(results.metrics[metric].title) for metric in metrics]
+    caption = "Mean over patients at the site where it is worst, and that site, by model."
+    return Table("worst-sites", caption, ["Model", *titles], f"l{'l' * len(metrics)}", rows)
+
+
+def groups(results: RunResults, metric: str, by: str) -> Table:
+    """The principal models per site, or by kind of lesion."""
+    names = choice.principal(results)
+    of: dict[str, dict[str, Figures]] = {name: getattr(results.evaluation[name], by) for name in names}
+    rows = []
+    for place in sorted({place for found in of.values() for place in found}):
+        figures = {name: found[place] for name, found in of.items() if metric in found.get(place, {})}
+        if not figures:
+            continue
+        compared = {n: getattr(d, by).get(place, {}).get(metric) for n, d in results.differences.items()}
+        known = {name: difference for name, difference in compared.items() if difference is not None}
+        best = surely_best(results, figures, metric, known)
+        n = max(found[metric].n for found in figures.values())
+        cells = []
+        for name in names:
+            figure = figures.get(name, {}).get(metric)
+            text = NOTHING if figure is None else with_interval(figure.mean, figure.ci95)
+            cells.append(bold(text) if name == best else text)
+        rows.append([escaped(place), str(n), *cells])
+    title = {"sites": "per site", "kinds": "by kind of lesion"}[by]
+    caption = (
+        f"{escaped(capital(results.metrics[metric].title))} {title}. {OF_PATIENTS}; $n$: patients. "
+        "Bold: surely better than the others, as in the table of models; with fewer than six patients nothing is."
+    )
+    head = {"sites": "Site", "kinds": "Lesion"}[by]
+    titles = [narrow(choice.label(results, name)) for name in names]
+    return Table(f"{by}-{metric}", caption, [head, "$n$", *titles], f"lr{'l' * len(names)}", rows)
+
+
+def matrix(results: RunResults, metric: str) -> Table:
+    found = results.matrix[metric]
+    tests = sorted({test for row in found.values() for test in row})
+    rows = [[escaped(trained), *(number(row.get(test)) for test in tests)] for trained, row in sorted(found.items())]
+    title = escaped(capital(results.metrics[metric].title))
+    caption = f"{title} of each site's own model (rows) at every site (columns): mean over the patients there."
+    return Table(f"matrix-{metric}", caption, ["Trained at", *map(escaped, tests)], f"l{'r' * len(tests)}", rows)
+
+
+def gains(results: RunResults) -> Table:
+    metrics = choice.chief(results)
+    rows = []
+    for name, found in results.differences.items():
+        cells = []
+        for metric in metrics:
+            difference = found.all.get(metric)
+            cells.append(NOTHING if difference is None else _difference(difference))
+        rows.append([narrow(choice.label(results, name), NAME), *cells])
+    titles = [escaped(results.metrics[metric].title) for metric in metrics]
+    paired = "paired by patient" if results.intervals == "bootstrap" else "as of independent samples"
+    caption = (
+        f"The federated model less each other one: difference of means over all patients [95\\,\\% interval, {paired}]."
+    )
+    return Table("gains", caption, ["Federated less", *titles], f"l{'l' * len(metrics)}", rows)
+
+
+def league(results: RunResults, metrics: list[str]) -> Table:
+    rows = []
+    for row in results.league:
+        gained = row.gain_over_local or {}
+        cells = [cell for metric in metrics for cell in _in_league(row.figures[metric], gained.get(metric))]
+        costs = [one_decimal(row.megabytes_per_round), one_decimal(row.seconds_per_round)]
+        rows.append([narrow(row.title, NAME), *cells, *costs])
+    titles = [t for m in metrics for t in (results.metrics[m].title, "worst site", "gain over each site alone")]
+    caption = (
+        f"Strategies, the best first; then each site alone and all scans in one place. {OF_PATIENTS}; the mean at the "
+        "worst site; the gain over each site training alone. MB: out and back, of a mean round; s: of the sites' "
+        "training in a median round, added up."
+    )
+    columns = ["Strategy", *map(narrow, titles), "MB", "s"]
+    return Table("league", caption, columns, f"l{'lll' * len(metrics)}rr", rows)
+
+
+def _in_league(figure: LeagueFigure, gain: Gains | None) -> list[str]:
+    worst = NOTHING if figure.worst_site is None else number(figure.worst_site.mean)
+    gained = NOTHING if gain is None else stacked(signed(gain.mean), interval(gain.ci95))
+    return [stacked(number(figure.mean), interval(figure.ci95)), worst, gained]
+
+
+def _differences(results: RunResults, metric: str) -> dict[str, Difference]:
+    return {name: found.all[metric] for name, found in results.differences.items() if metric in found.all}
+
+
+def _difference(difference: Difference) -> str:
+    return f"{signed(difference.mean)} {interval(difference.ci95)}".rstrip()

@@ -1,0 +1,1 @@
+"""What a notebook calls: the package `normfed` takes its names from here."""

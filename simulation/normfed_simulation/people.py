@@ -1,0 +1,116 @@
+"""Figures of single patients: what a simulation may read in the sites' own folders, and no server could."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from normfed_client.hospital.simulated import read_sites
+from normfed_client.imaging.bids import read_dataset
+from normfed_common.foundation.errors import DatasetError, RunError
+from normfed_common.metrics.subjects import wilcoxon_holm
+from normfed_server.report.findings import main_models
+from normfed_server.results import layout
+from normfed_server.results.models import BORROWED, UNSEEN
+from normfed_server.runs.folder import Run
+
+if TYPE_CHECKING:
+    import pandas
+
+    from normfed_client.imaging.bids import Visit
+
+
+def rows(run: Run, arm: str) -> list[dict[str, Any]]:
+    """Per-patient figures of an arm, with the site's name; `local` is each site's own model."""
+    found = []
+    for folder in sorted((run.folder / "sites").glob("*")):
+        path = folder / "people" / f"{f'local-{folder.name}' if arm == 'local' else arm}.json"
+        if path.exists():
+            found += [{"site": folder.name, **row} for row in json.loads(path.read_text())]
+    return found
+
+
+def significance(run: Run, models: list[str], metric: str) -> dict[str, float]:
+    """Wilcoxon-Holm p-values of every other model against the federated one, paired by patient."""
+    reference = {(row["site"], row["name"]): row.get(metric) for row in rows(run, "federated")}
+    others = {}
+    for model in models:
+        values = {(row["site"], row["name"]): row.get(metric) for row in rows(run, model)}
+        others[model] = np.array([_number(values.get(key)) for key in reference])
+    return wilcoxon_holm(np.array([_number(value) for value in reference.values()]), others)
+
+
+def models_of(run: Run) -> list[str]:
+    """The models that have figures of single patients, in the order of tables."""
+    return [model for model in main_models(layout.read(run.folder)) if model not in (UNSEEN, BORROWED)]
+
+
+def patients(run: Run) -> pandas.DataFrame:
+    """A row for every patient's visit, model and metric.
+
+    Returns
+    -------
+    With the columns
+
+    - ``site``, ``subject``, ``session`` (missing where the dataset has none), ``kind`` (of the lesion);
+    - ``age`` in years, ``sex`` (F or M), ``scanner``: missing where the dataset does not tell, or is no longer there;
+    - ``model`` (``local`` is each site's own), ``title`` of it for people, ``metric``, ``value`` (missing where it is
+      not defined for this patient).
+
+    Raises
+    ------
+    RunError
+        If the run is not finished, or holds no figures of single patients, as that of a server.
+    """
+    import pandas
+
+    if not run.finished:
+        raise RunError(f"{run.folder}: not finished. normfed simulate --resume {run.folder}")
+    if not run.sites_file.exists():
+        raise RunError(
+            f"{run.folder}: holds no figures of single patients, which never leave a hospital. A simulation has them."
+        )
+    results, people = layout.read(run.folder), visits_of(run)
+    found = []
+    for model in models_of(run):
+        for row in rows(run, model):
+            visit = people.get((row["site"], row["name"]))
+            subject, _, session = row["name"].partition("_ses-")
+            said = {
+                "site": row["site"],
+                "subject": subject,
+                "session": session or None,
+                "kind": row["kind"],
+                "age": visit.participant.age if visit else None,
+                "sex": visit.participant.sex if visit else None,
+                "scanner": visit.participant.scanner if visit else None,
+                "model": model,
+                "title": results.title(model),
+            }
+            metrics = (name for name in results.metrics if name in row)
+            found += [{**said, "metric": metric, "value": _number(row[metric])} for metric in metrics]
+    columns = ["site", "subject", "session", "kind", "age", "sex", "scanner", "model", "title", "metric", "value"]
+    frame = pandas.DataFrame(found, columns=columns)
+    return frame.astype({"age": float, "value": float})
+
+
+def visits_of(run: Run) -> dict[tuple[str, str], Visit]:
+    """By site and name, whoever is in the dataset of a run; nobody where it is a server's, or no longer there."""
+    if not run.sites_file.exists():
+        return {}
+    try:
+        return {
+            (config.name, visit.name): visit
+            for config in read_sites(run.sites_file)
+            for name, visits in read_dataset(config.data).sites().items()
+            if config.owns == (name,)
+            for visit in visits
+        }
+    except DatasetError:
+        return {}
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value

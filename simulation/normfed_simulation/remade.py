@@ -1,0 +1,60 @@
+"""Maps made again: of any model of a run, and of anybody who is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from normfed_client.evaluating import maps
+from normfed_client.evaluating.served import served_arrays
+from normfed_client.hospital.machine import computing
+from normfed_client.hospital.site import Case, Site
+from normfed_common.algorithms.arms import FEDERATED, LOCAL, trained_as
+from normfed_common.foundation import seeds
+from normfed_common.learning.score import Score
+from normfed_common.models.base import NormativeModel
+from normfed_server.runs.folder import Run
+
+OWN = "local"  # each site's own model
+
+
+@dataclass(frozen=True)
+class Remade:
+    """One of a run's models as a site is served it, and the maps that it makes of that site's people."""
+
+    model: NormativeModel
+    site: Site
+
+    def score(self, case: Case, among: Sequence[Case]) -> Score:
+        """The maps of a scan.
+
+        Parameters
+        ----------
+        among
+            All visits of the person, of whom those until this one count.
+        """
+        with computing(self.site.study, self.site.device):
+            return maps.score(self.model, maps.until(case, among), case.visit.name)
+
+
+def served(run: Run, site: Site, arm: str = FEDERATED) -> Remade:
+    """A model of a run as it scores at a site, with what it learns there from the site's own people.
+
+    Parameters
+    ----------
+    arm
+        `local` is the site's own.
+
+    Raises
+    ------
+    RunError
+        If the run has no such model, or the site is served none of this name.
+    """
+    name = LOCAL + site.config.name if arm == OWN else arm
+    arrays, trained = served_arrays(run.folder, site.config.name, name), trained_as(run.study, name)
+    assert trained is not None  # refused above
+    with computing(run.study, site.device):
+        model = site.model(trained.model, seeds.of_repeat(run.study.seed, trained.repeat))
+        model.load(arrays)
+        maps.personalise(model, site)
+    return Remade(model, site)
