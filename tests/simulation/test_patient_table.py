@@ -42,7 +42,11 @@ def found(study: StudyConfig, tmp_path: Path) -> list[PatientRow]:
             "lesions": [{"ml": 1, "found": False}],
         },
         {
-            "name": "sub-2", "kind": "WMH", "auprc": 0.6, "lesion_sensitivity": 0.25, "cluster_rank": None,
+            "name": "sub-2",
+            "kind": "WMH",
+            "auprc": 0.6,
+            "lesion_sensitivity": 0.25,
+            "cluster_rank": None,
             "lesions": [{"ml": 1, "found": at == 2} for at in range(4)],
         },
         {"name": "sub-3", "kind": "MS", "auprc": 0.9},
