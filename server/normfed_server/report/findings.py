@@ -28,6 +28,7 @@ WHOLE: dict[Verdict, str] = {
     "tied": "not distinguishable from",
 }
 HEADLINE: dict[Verdict, str] = {"better": "better than", "worse": "worse than", "tied": "no better than"}
+NOBODY_ILL = "Nobody with a lesion was tested, so whether the federated model finds lesions is not known."
 REVERSED: dict[Verdict, Verdict] = {"better": "worse", "worse": "better", "tied": "tied"}
 
 
@@ -40,6 +41,8 @@ def main_models(results: RunResults) -> dict[str, ModelFigures]:
 def headline(results: RunResults) -> str:
     """What was found, in a few sentences: which kinds of lesion, beside chance and the trivial baselines."""
     figure = _figure(results, OURS, AUROC)
+    if results.nobody_ill:
+        return NOBODY_ILL
     if figure is None:
         return "No site says an AUROC of the federated model."
     if figure.n < FEWEST_PATIENTS:
