@@ -15,6 +15,7 @@ METRICS = (
         lambda scan: scan.detection.lesion_sensitivity,
         place=100,
         shown=frozenset(),
+        about="share of the lesions that one of the ten most suspicious clusters touches",
     ),
     Metric(
         "cluster_rank",
@@ -25,6 +26,7 @@ METRICS = (
         unit=CLUSTERS,
         place=110,
         shown=frozenset(),
+        about="place of the first cluster that touches a lesion, the most suspicious first",
     ),
     Metric(
         "false_clusters",
@@ -35,6 +37,14 @@ METRICS = (
         unit=CLUSTERS,
         place=120,
         shown=frozenset(),
+        about="clusters of the ten most suspicious ones that touch no lesion",
     ),
-    Metric("froc", "FROC", lambda scan: scan.detection.froc, place=130, shown=frozenset()),
+    Metric(
+        "froc",
+        "FROC",
+        lambda scan: scan.detection.froc,
+        place=130,
+        shown=frozenset(),
+        about="mean share of the lesions found before 1, 2, 4 and 8 false clusters, the most suspicious first",
+    ),
 )

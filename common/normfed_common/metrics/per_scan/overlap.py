@@ -23,6 +23,16 @@ METRICS = (
         _dice,
         place=80,
         shown=frozenset({"table", "differences", "patients"}),
+        about="overlap of what is at or above the common threshold with the lesion",
+        source="Dice 1945, doi 10.2307/1932409",
     ),
-    Metric("surface_dice", "surface Dice", _surface_dice, place=90, shown=frozenset({"table"})),
+    Metric(
+        "surface_dice",
+        "surface Dice",
+        _surface_dice,
+        place=90,
+        shown=frozenset({"table"}),
+        about="share of the two surfaces that lie within the tolerance of each other",
+        source="Nikolov 2021, doi 10.2196/26151",
+    ),
 )
