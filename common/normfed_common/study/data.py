@@ -85,7 +85,11 @@ class PhantomSite(Frozen):
 class PhantomConfig(Frozen):
     """Synthetic hospitals made from the MNI152 template and its tissue maps."""
 
-    sites: tuple[PhantomSite, ...] = Field(min_length=1, description="the hospitals, each with its scanner and people")
+    sites: tuple[PhantomSite, ...] = Field(
+        min_length=1,
+        description="the hospitals, each with its scanner and people",
+        examples=["[{name: a, vendor: siemens, field_tesla: 3.0, controls: 12, patients: {WMH: 3}}]"],
+    )
     voxel_size_mm: int = Field(2, ge=1, le=4, description="of the scans that are written")
 
 
