@@ -38,6 +38,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "reproduce",
         "report",
         "cite",
+        "export",
         "score",
         "audit-privacy",
     ),

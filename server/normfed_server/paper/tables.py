@@ -14,12 +14,11 @@ from normfed_server.paper import tables_of_results as of
 from normfed_server.paper.latex import Table, source
 from normfed_server.results import frames
 from normfed_server.results.layout import RunResults
-from normfed_server.runs.folder import Run
+from normfed_server.runs.folder import TABLES, Run
 
 if TYPE_CHECKING:
     import pandas
 
-TABLES = "tables"
 FRAMES: Mapping[str, Callable[[RunResults], pandas.DataFrame]] = {
     "models": frames.models,
     "sites": frames.sites,
