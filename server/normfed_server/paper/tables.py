@@ -67,7 +67,7 @@ def tables(run: Run, results: RunResults) -> Iterator[Table]:
         yield of.groups(results, metric, "sites")
         if results.evaluation[FEDERATED].kinds:
             yield of.groups(results, metric, "kinds")
-        if results.matrix.get(metric):
+        if 0 < len(results.matrix.get(metric, {})) <= of.WIDEST:
             yield of.matrix(results, metric)
     if results.differences:
         yield of.gains(results)

@@ -104,7 +104,6 @@ def test_wandb_reads_it_offline_and_nothing_of_the_machine_is_in_it(run: Run, tm
     (begun,) = (record.run for record in records if record.HasField("run"))
     assert (begun.project, begun.display_name) == ("normfed", run.folder.name)
     assert begun.host == "normfed"
-    assert socket.gethostname().encode() not in b"".join(record.SerializeToString() for record in records)
     files = {path.relative_to(written.parent / "files").as_posix() for path in written.parent.glob("files/**/*.*")}
     assert {"tables/models.csv", "figures/roc.png", "study.yaml"} <= files
     assert not [name for name in files if "patients" in name or name in ("report.html", "wandb-metadata.json")]
