@@ -11,7 +11,7 @@ from normfed_client.hospital.simulated import read_sites
 from normfed_client.imaging.bids import read_dataset
 from normfed_common.foundation.errors import DatasetError, RunError
 from normfed_common.metrics.subjects import wilcoxon_holm
-from normfed_server.report.findings import main_models
+from normfed_server.report.verdicts import main_models
 from normfed_server.results import layout
 from normfed_server.results.models import BORROWED, UNSEEN
 from normfed_server.runs.folder import Run
@@ -97,7 +97,9 @@ def patients(run: Run) -> pandas.DataFrame:
 
 
 def visits_of(run: Run) -> dict[tuple[str, str], Visit]:
-    """By site and name, whoever is in the dataset of a simulated run; nobody where it is no longer there."""
+    """By site and name, whoever is in the dataset of a run; nobody where it is a server's, or no longer there."""
+    if not run.sites_file.exists():
+        return {}
     try:
         return {
             (config.name, visit.name): visit

@@ -14,16 +14,20 @@ import numpy as np
 import pytest
 from commands import assert_same, normfed, run_folder, weights
 from conftest import TINY
+from sklearn.metrics import roc_auc_score
 
 import normfed as python
+from normfed_client.hospital.simulated import read_sites
+from normfed_client.hospital.site import Site
 from normfed_client.imaging.bids import read_dataset
-from normfed_common.foundation import registry
+from normfed_common.foundation import registry, seeds
 from normfed_common.foundation.errors import RunError, StudyError
 from normfed_common.learning.cohort import Scan
 from normfed_common.learning.score import Score
 from normfed_common.models.intensity import Intensity
 from normfed_simulation import experiment
 from normfed_simulation.api.opened import OpenRun
+from normfed_simulation.watcher import Silent
 
 pytestmark = pytest.mark.xdist_group("journeys")
 STUDY: dict[str, Any] = {**TINY, "name": "python", "comparisons": {"baselines": [{"name": "atlas"}], "pooled": False}}
@@ -72,20 +76,34 @@ def test_maps_are_those_of_the_run_and_of_its_other_models(run: OpenRun) -> None
     (kept,) = run.folder.glob(f"maps/{subject}_space-*_desc-anomaly_map.nii.gz")
     ours, expected = run.map(subject), nibabel.load(kept)
     np.testing.assert_array_equal(ours.get_fdata(), expected.get_fdata())
-    case, site, among = run._case(subject)
     again = python.OpenRun(run.folder).map(subject, "local")
     assert again.shape == ours.shape
     np.testing.assert_allclose(again.affine, ours.affine)
     assert not np.array_equal(again.get_fdata(), ours.get_fdata())
-    model = run.model("federated", site.config.name)
-    assert model.score([case.scan()], np.random.default_rng(0)).anomaly.shape == case.scan().mask.shape
-    assert case in among
+    on_flair = run.map(subject, on="FLAIR")
+    assert on_flair.shape == run.scan(subject, "FLAIR").shape
+    np.testing.assert_allclose(on_flair.affine, run.scan(subject, "FLAIR").affine, atol=1e-5)
+    lesion = run.lesion(subject)
+    assert lesion is not None
+    assert lesion.get_fdata().any()
+
+
+def test_a_model_of_a_run_scores_a_scan_as_the_run_did(run: OpenRun) -> None:
+    site = Site(next(config for config in read_sites(run.folder / "sites.json") if config.name == "a"), run.study)
+    case = site.test[0]
+    row = run.patients.query("subject == @case.visit.name and model == 'federated' and metric == 'auroc'")
+    mask, lesion = case.entry.evaluated(), case.entry.lesion()
+    for model in (run.model(), run.model("federated", "a")):
+        rng = seeds.generator(run.study.seed, "score", case.visit.name)
+        found = model.score([case.scan()], rng).anomaly
+        assert roc_auc_score(lesion[mask], found[mask]) == pytest.approx(row.value.item())
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"subject": "sub-nobody"}, "nobody in its data is called sub-nobody"),
+        ({"subject": "sub-nobody"}, "nobody is called sub-nobody"),
+        ({"on": "T2w"}, "has no T2w, only FLAIR, T1w"),
         ({"model": "krum"}, r"has no model called krum\. Its models are atlas, federated"),
         ({"model": "atlas", "which": "doubt"}, r"atlas makes no map called doubt\. Its maps are anomaly"),
     ],
@@ -102,6 +120,8 @@ def test_a_run_of_a_server_has_no_patients(run: OpenRun, tmp_path: Path) -> None
     assert len(served.sites) == len(run.sites)
     with pytest.raises(RunError, match="no figures of single patients, which never leave a hospital"):
         _ = served.patients
+    with pytest.raises(RunError, match="has no scans: it is a server's"):
+        served.map("sub-01")
 
 
 def test_whoever_interrupts_a_run_is_told_what_goes_on_and_it_ends_with_the_same_weights(
@@ -155,7 +175,33 @@ def test_a_model_of_ones_own_is_tried_out_in_this_process(
     np.testing.assert_allclose(ours, 2 * theirs, atol=1e-5)
 
 
+def test_new_scans_are_scored_into_a_frame_that_names_who_was_not(
+    run: OpenRun, hospitals: Path, tmp_path: Path
+) -> None:
+    subject = run.patients.subject.iloc[0]
+    (tmp_path / "stranger_T1w.nii.gz").write_bytes(b"no image")
+    told = Telling()
+    scan = next(hospitals.glob(f"{subject}/**/*_T1w.nii.gz"))
+    found = python.score(run, [scan, tmp_path / "stranger_T1w.nii.gz"], out=tmp_path / "out", progress=told)
+    assert list(found.status) == ["scored", "failed"]
+    assert "FLAIR is missing" in found.reason[1]
+    assert told.warned == [found.reason[1]]
+    ours = nibabel.Nifti1Image.from_filename(found.anomaly_map[0])
+    np.testing.assert_array_equal(ours.get_fdata(), run.map(subject).get_fdata())
+
+
+class Telling(Silent):
+    """Remembers what is to be known."""
+
+    def __init__(self) -> None:
+        self.warned: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warned.append(text)
+
+
 def test_who_is_in_a_dataset_is_a_frame(hospitals: Path) -> None:
+    assert python.example_data(TINY, progress=False) == hospitals
     found = python.inspect(hospitals)
     read = read_dataset(hospitals)
     assert len(found) == len(read.visits) == 22

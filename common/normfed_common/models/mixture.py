@@ -50,7 +50,9 @@ ClassCount = Annotated[int, Field(ge=1, le=50)]
 class MixtureConfig(Frozen):
     """Parameters of the mixture; published: 14 Gaussian classes, or about 10 with heavy tails, of three modalities."""
 
-    distribution: Literal["gaussian", "multiple-scale-t"] = "gaussian"
+    distribution: Literal["gaussian", "multiple-scale-t"] = Field(
+        "gaussian", description="of a class; multiple-scale-t has a tail of its own in every direction"
+    )
     classes: ClassCount | tuple[ClassCount, ...] = Field(
         10, description="of voxels; of several numbers, such as [4, 6, 8, 10], the one with the lowest criterion scores"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from normfed_common.algorithms.arms import FEDERATED, POOLED
-from normfed_server.report.findings import main_models
+from normfed_server.report.verdicts import main_models
 from normfed_server.results.layout import RunResults
 from normfed_server.results.models import BORROWED, UNSEEN
 

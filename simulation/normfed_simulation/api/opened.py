@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,13 +11,16 @@ import nibabel
 from normfed_client.evaluating.served import served_model
 from normfed_client.hospital.device import choose_device
 from normfed_client.hospital.simulated import read_sites
-from normfed_client.hospital.site import Case, Site
+from normfed_client.hospital.site import Site
+from normfed_client.imaging.bids import Visit
 from normfed_client.imaging.mapping import map_image, place_on
+from normfed_client.imaging.preprocessing import Recipe
 from normfed_common.algorithms.arms import FEDERATED, POOLED
 from normfed_common.foundation.errors import RunError
 from normfed_common.learning.score import ANOMALY
 from normfed_common.models.base import NormativeModel
-from normfed_server.report.findings import headline
+from normfed_common.wording.spelling import meant, sentences
+from normfed_server.report.headline import headline
 from normfed_server.results import frames, layout
 from normfed_server.results.layout import RunResults
 from normfed_server.runs.folder import REPORT, reopen
@@ -103,17 +105,47 @@ class OpenRun:
             return remade.served(self._run, self._site(site, device), name).model
         return served_model(self.folder, choose_device(device), name)
 
+    def scan(self, subject: str, modality: str | None = None, session: str | None = None) -> nibabel.Nifti1Image:
+        """One of a person's scans, as the hospital has it; of a simulation only.
+
+        Parameters
+        ----------
+        modality
+            None for the one on whose grid maps lie.
+
+        Raises
+        ------
+        RunError
+            If nobody is called so, or has no such scan.
+        """
+        _, visit = self._visit(subject, session)
+        return nibabel.Nifti1Image.from_filename(visit.images[self._modality(visit, modality)])
+
+    def lesion(self, subject: str, session: str | None = None) -> nibabel.Nifti1Image | None:
+        """A person's first lesion mask, on the grid of the scan that it was drawn on; None where there is none."""
+        _, visit = self._visit(subject, session)
+        return nibabel.Nifti1Image.from_filename(visit.lesions[0].path) if visit.lesions else None
+
     def map(
-        self, subject: str, model: str = FEDERATED, session: str | None = None, which: str = ANOMALY
+        self,
+        subject: str,
+        model: str = FEDERATED,
+        *,
+        on: str | None = None,
+        session: str | None = None,
+        which: str = ANOMALY,
     ) -> nibabel.Nifti1Image:
         """A person's map on the person's own scan; of a simulation only.
 
         Parameters
         ----------
         subject
-            Such as ``sub-01``; anybody in the run, patients and held-out healthy people.
+            Such as ``sub-01``: anybody in the run, patients and healthy people.
         model
-            As in the frames. Maps of the federated model lie in the run folder; those of others are made again.
+            As in the frames; `local` is that of the person's own site. Maps of the federated model lie in the run
+            folder; others are made again.
+        on
+            The modality on whose grid; None for the reference, T1w where the person has one.
         session
             Which visit, where the person has several.
         which
@@ -122,31 +154,45 @@ class OpenRun:
         Raises
         ------
         RunError
-            If nobody is called so, the run has no such model, or the model makes no such map.
+            If nobody is called so or has no such scan, the run has no such model, or the model makes no such map.
         """
-        name = f"{subject}_ses-{session}" if session else subject
-        kept = sorted((self.folder / "maps").glob(f"{name}_space-*_desc-{which}_map.nii.gz"))
-        if model == FEDERATED and len(kept) == 1:
-            return nibabel.Nifti1Image.from_bytes(gzip.decompress(kept[0].read_bytes()))
-        case, site, among = self._case(name)
-        found = remade.served(self._run, site, model).score(case, among).maps()
+        where, visit = self._visit(subject, session)
+        shown = self._modality(visit, on)
+        kept = self.folder / "maps" / f"{visit.name}_space-{shown}_desc-{which}_map.nii.gz"
+        if model == FEDERATED and kept.exists():
+            return nibabel.Nifti1Image.from_filename(kept)
+        site = self._site(where, "cpu")
+        everybody = [*site.test, *site.held_out, *site.train]
+        case = next((case for case in everybody if case.visit.name == visit.name), None)
+        if case is None:
+            raise RunError(f"{self.folder}: {visit.name} takes no part in the run.")
+        found = remade.served(self._run, site, model).score(case, everybody).maps()
         if which not in found:
             raise RunError(f"{model} makes no map called {which}. Its maps are {', '.join(found)}.")
-        return map_image(found[which], place_on(case.visit, case.entry, site.recipe), which)
+        return map_image(found[which], place_on(case.visit, case.entry, site.recipe, shown), which)
 
-    def _case(self, name: str) -> tuple[Case, Site, list[Case]]:
-        """A person's visit, the site where it is, and everybody there."""
-        where = {visit: site for site, visit in people.visits_of(self._run)}
-        if name not in where:
-            others = sorted({n for n in where if n.startswith(f"{name}_ses-")})
-            visits = f" Say which visit with session=: {', '.join(n.partition('_ses-')[2] for n in others)}."
-            raise RunError(f"{self.folder}: nobody in its data is called {name}.{visits if others else ''}")
-        site = self._site(where[name], "cpu")
-        everybody = [*site.test, *site.held_out, *site.train]
-        case = next((case for case in everybody if case.visit.name == name), None)
-        if case is None:
-            raise RunError(f"{self.folder}: {name} takes no part in the run.")
-        return case, site, everybody
+    def _visit(self, subject: str, session: str | None) -> tuple[str, Visit]:
+        """A person's visit, and the site where it is."""
+        name = f"{subject}_ses-{session}" if session else subject
+        there = {visit: (site, found) for (site, visit), found in self._visits.items()}
+        if name in there:
+            return there[name]
+        if not there:
+            raise RunError(f"{self.folder}: has no scans: it is a server's, or its dataset is no longer there.")
+        sessions = [other.partition("_ses-")[2] for other in sorted(there) if other.startswith(f"{name}_ses-")]
+        which = f" Say which visit with session=: {', '.join(sessions)}." if sessions else ""
+        raise RunError(sentences(f"{self.folder}: nobody is called {name}.", which or meant(name, list(there))))
+
+    def _modality(self, visit: Visit, asked: str | None) -> str:
+        """The modality that is asked for, or the reference."""
+        chosen = Recipe.of(self.study).reference(visit) if asked is None else asked
+        if chosen not in visit.images:
+            raise RunError(f"{self.folder}: {visit.name} has no {chosen}, only {', '.join(sorted(visit.images))}.")
+        return chosen
+
+    @cached_property
+    def _visits(self) -> dict[tuple[str, str], Visit]:
+        return people.visits_of(self._run)
 
     def _site(self, name: str, device: str) -> Site:
         sites = {config.name: config for config in read_sites(self._run.sites_file)}
@@ -156,4 +202,4 @@ class OpenRun:
         return Site(sites[name].model_copy(update={"device": device}), self.study)
 
     def __repr__(self) -> str:
-        return f"<normfed run {self.study.name!r} in {self.folder}: {headline(self.results)}>"
+        return f"<normfed run {self.study.name!r} in {self.folder}: {headline(self.results)[0]}>"

@@ -11,7 +11,7 @@ from normfed_common.metrics import histograms
 from normfed_common.metrics.curves import area
 from normfed_common.privacy import disclosure
 from normfed_server.arms.evaluation import ArmResult
-from normfed_server.paper.curves import Curves, of_counts, thinned
+from normfed_server.results.curves import Curves, of_counts, thinned
 
 EDGES = np.linspace(-3, 5, 30)
 
