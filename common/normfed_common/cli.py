@@ -40,6 +40,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "reproduce",
         "report",
         "cite",
+        "export",
         "score",
         "audit-privacy",
     ),
