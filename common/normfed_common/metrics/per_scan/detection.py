@@ -15,6 +15,7 @@ METRICS = (
         lambda scan: scan.detection.lesion_sensitivity,
         place=100,
         shown=frozenset(),
+        source="Alaverdyan 2020, ranked after Zotova 2021",
     ),
     Metric(
         "cluster_rank",
@@ -25,6 +26,7 @@ METRICS = (
         unit=CLUSTERS,
         place=110,
         shown=frozenset(),
+        source="Alaverdyan 2020, ranked after Zotova 2021",
     ),
     Metric(
         "false_clusters",
@@ -35,6 +37,14 @@ METRICS = (
         unit=CLUSTERS,
         place=120,
         shown=frozenset(),
+        source="Alaverdyan 2020, ranked after Zotova 2021",
     ),
-    Metric("froc", "FROC", lambda scan: scan.detection.froc, place=130, shown=frozenset()),
+    Metric(
+        "froc",
+        "FROC",
+        lambda scan: scan.detection.froc,
+        place=130,
+        shown=frozenset(),
+        source="clusters of Alaverdyan 2020, ranked after Zotova 2021",
+    ),
 )

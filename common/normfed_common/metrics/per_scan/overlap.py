@@ -23,6 +23,14 @@ METRICS = (
         _dice,
         place=80,
         shown=frozenset({"table", "differences", "patients"}),
+        source="Dice 1945",
     ),
-    Metric("surface_dice", "surface Dice", _surface_dice, place=90, shown=frozenset({"table"})),
+    Metric(
+        "surface_dice",
+        "surface Dice",
+        _surface_dice,
+        place=90,
+        shown=frozenset({"table"}),
+        source="Nikolov 2018, arXiv 1809.04430",
+    ),
 )

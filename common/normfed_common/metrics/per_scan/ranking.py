@@ -32,6 +32,7 @@ METRICS = (
         merged=lambda counts: counts.area(counts.tpr),
         place=10,
         shown=frozenset({"table", "differences", "patients", "terminal", "league"}),
+        source="Hanley & McNeil 1982",
     ),
     Metric(
         "auroc30",
@@ -42,6 +43,7 @@ METRICS = (
         merged=lambda counts: counts.area(counts.tpr, FPR_LIMIT),
         place=20,
         shown=frozenset({"table"}),
+        source="partial area, of AUROC (Hanley & McNeil 1982)",
     ),
     Metric(
         "auroc30_mcclish",
@@ -52,6 +54,7 @@ METRICS = (
         merged=_merged_mcclish,
         place=30,
         shown=frozenset(),
+        source="McClish 1989",
     ),
     Metric(
         "auprc",
@@ -61,6 +64,7 @@ METRICS = (
         merged=histograms.average_precision,
         place=40,
         shown=frozenset({"table", "differences", "patients", "terminal", "league"}),
+        source="Davis & Goadrich 2006",
     ),
     Metric(
         "aupro",
@@ -71,6 +75,7 @@ METRICS = (
         merged=lambda counts: counts.area(counts.overlap),
         place=50,
         shown=frozenset({"table", "differences"}),
+        source="per-region overlap of Bergmann 2020, arXiv 1911.02357, over all false positive rates",
     ),
     Metric(
         "aupro30",
@@ -81,6 +86,7 @@ METRICS = (
         merged=lambda counts: counts.area(counts.overlap, FPR_LIMIT),
         place=60,
         shown=frozenset({"table"}),
+        source="Bergmann 2020, arXiv 1911.02357",
     ),
     Metric(
         "best_dice",
@@ -90,5 +96,6 @@ METRICS = (
         merged=histograms.best_dice,
         place=70,
         shown=frozenset({"table", "differences", "patients", "terminal"}),
+        source="Dice 1945",
     ),
 )
