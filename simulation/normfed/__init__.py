@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from normfed_simulation.api.calls import open_run as open_run
     from normfed_simulation.api.calls import resume as resume
     from normfed_simulation.api.calls import simulate as simulate
+    from normfed_simulation.api.examples import example_data as example_data
     from normfed_simulation.api.inspecting import inspect as inspect
     from normfed_simulation.api.opened import OpenRun as OpenRun
     from normfed_simulation.api.trying import try_model as try_model
@@ -33,6 +34,7 @@ _WHERE = {
     "OpenRun": "normfed_simulation.api.opened",
     "UserError": "normfed_common.foundation.errors",
     "compare": "normfed_simulation.api.calls",
+    "example_data": "normfed_simulation.api.examples",
     "inspect": "normfed_simulation.api.inspecting",
     "open_run": "normfed_simulation.api.calls",
     "resume": "normfed_simulation.api.calls",

@@ -175,6 +175,7 @@ def test_a_model_of_ones_own_is_tried_out_in_this_process(
 
 
 def test_who_is_in_a_dataset_is_a_frame(hospitals: Path) -> None:
+    assert python.example_data(TINY, progress=False) == hospitals
     found = python.inspect(hospitals)
     read = read_dataset(hospitals)
     assert len(found) == len(read.visits) == 22

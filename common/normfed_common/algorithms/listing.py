@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from normfed_common.algorithms.table import ALGORITHMS, Algorithm
+from normfed_common.wording.commands import as_typed
 from normfed_common.wording.parameters import defaults, parameters, show, show_title
 
 
@@ -20,7 +21,7 @@ def strategies(
         width = max(map(len, ALGORITHMS))
         show(console, [_brief(each, ALGORITHMS[each]) for each in ALGORITHMS], width)
         console.print("\nIn a study: [bold]strategy: ditto[/], or [bold]strategy: {name: ditto, lambda: 0.5}[/].")
-        console.print("What the parameters mean: normfed strategies ditto")
+        console.print(as_typed("What the parameters mean: normfed strategies ditto"))
         return
     row = ALGORITHMS[name]
     show_title(console, name, row.title, row.source)

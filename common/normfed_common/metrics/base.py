@@ -139,8 +139,8 @@ class Metric:
     shown
         Where it stands beside the plot of every metric at every site: the first table, differences between models,
         single patients, the terminal, the league of strategies.
-    source
-        Where it was published, or whose usage it follows.
+    cited
+        What a paper cites for it, see `NormativeModel`.
     """
 
     name: str
@@ -155,7 +155,7 @@ class Metric:
     merged: Callable[[MergedCounts], Bracketed] | None = None
     place: int = 1000
     shown: frozenset[Place] = frozenset({"differences"})
-    source: str = ""
+    cited: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not (np.isfinite([self.lowest, self.highest]).all() and self.lowest < self.highest):

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from normfed_common.learning.listing import Way, learnt_by, show_all, show_one
 from normfed_common.transforms.catalogue import TRANSFORMS
+from normfed_common.wording.commands import as_typed
 
 TITLES: dict[Way, str] = {
     "nothing of its own": "Of each scan by itself: nothing is learnt",
@@ -27,7 +28,7 @@ def transforms(
         console.print(
             r"In a study: [bold]transforms: \[nyul][/], or [bold]transforms: \[{name: z-score, robust: true}][/]."
         )
-        console.print("What the parameters mean: normfed transforms nyul")
+        console.print(as_typed("What the parameters mean: normfed transforms nyul"))
         return
     show_one(console, TRANSFORMS, name, learnt_by)
     needed = [key for key, field in TRANSFORMS[name].Config.model_fields.items() if field.is_required()]

@@ -54,12 +54,9 @@ def _patients(results: RunResults, site: str, metric: str) -> str:
 
 
 def _interval(axes: Axes, difference: Difference, place: float, marker: str, size: float) -> None:
-    if difference.mean is None:
-        return
-    low, high = difference.ci95
-    if low is not None and high is not None:
-        axes.plot([low, high], [place, place], color=style.COLOURS[0], linewidth=1.0)
-    axes.plot([difference.mean], [place], marker, color=style.COLOURS[0], markersize=size, markeredgewidth=0)
+    if difference.mean is not None:
+        style.interval(axes, difference.ci95, place, style.COLOURS[0])
+        axes.plot([difference.mean], [place], marker, color=style.COLOURS[0], markersize=size, markeredgewidth=0)
 
 
 def league(results: RunResults) -> Figure | None:
@@ -75,10 +72,9 @@ def league(results: RunResults) -> Figure | None:
         if found.mean is None:
             continue
         means.plot(found.mean, place, "o", color=style.COLOURS[0], label="mean and 95 % interval")
-        if None not in found.ci95:
-            means.plot(found.ci95, (place, place), color=style.COLOURS[0])
+        style.interval(means, found.ci95, place, style.COLOURS[0])
         if found.worst_site is not None:
-            means.plot(found.worst_site.mean, place, "x", color=style.COLOURS[1], label="worst site")
+            means.plot(found.worst_site.mean or 0.0, place, "x", color=style.COLOURS[1], label="worst site")
         _gain(gains, row, metric, place)
     means.set_yticks(range(len(rows)), [row.title for row in rows])
     means.set_ylim(len(rows) - 0.5, -0.5)

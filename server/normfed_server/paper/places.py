@@ -8,11 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from normfed_common.algorithms.arms import FEDERATED
+from normfed_common.algorithms.arms import FEDERATED, POOLED
 from normfed_server.paper import choice, style
 from normfed_server.results.layout import Figure as Mean
 from normfed_server.results.layout import RunResults
-from normfed_server.sites.description import POOLED
 
 EVERYBODY = "all patients"
 ROW_MM = 7.0
@@ -58,12 +57,11 @@ def _row(results: RunResults, site: str, metric: str) -> str:
 
 def _dots(axes: Axes, found: list[Mean | None], offset: float, number: int, label: str) -> None:
     look = style.look(number)
-    places = [place + offset for place, mean in enumerate(found) if mean is not None and mean.mean is not None]
-    means = [mean for mean in found if mean is not None and mean.mean is not None]
-    axes.plot([m.mean for m in means], places, look["marker"], color=look["color"], label=label, markeredgewidth=0)
-    for place, mean in zip(places, means, strict=True):
-        if mean.ci95 is not None and None not in mean.ci95:
-            axes.plot(mean.ci95, (place, place), color=look["color"], linewidth=0.9)
+    means = {place + offset: mean for place, mean in enumerate(found) if mean is not None and mean.mean is not None}
+    middles = [mean.mean or 0.0 for mean in means.values()]
+    axes.plot(middles, list(means), look["marker"], color=look["color"], label=label, markeredgewidth=0)
+    for place, mean in means.items():
+        style.interval(axes, mean.ci95, place, look["color"])
 
 
 def matrix(results: RunResults, metric: str) -> Figure | None:

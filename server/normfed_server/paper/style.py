@@ -91,6 +91,13 @@ def look(number: int) -> dict[str, Any]:
     return {"color": COLOURS[of], "marker": MARKERS[of], "linestyle": DASHES[of]}
 
 
+def interval(axes: Axes, ends: tuple[float | None, float | None] | None, place: float, colour: str) -> None:
+    """A line from end to end at a height; nothing where an end is not known."""
+    low, high = ends or (None, None)
+    if low is not None and high is not None:
+        axes.plot([low, high], [place, place], color=colour, linewidth=1.0)
+
+
 def legend_below(figure: Figure, axes: Sequence[Axes], columns: int = 3) -> None:
     """One legend for all panels, below them, where it hides nothing."""
     by_label: dict[str, Any] = {}

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from normfed_common.algorithms.arms import FEDERATED
+from normfed_common.algorithms.arms import FEDERATED, POOLED
 from normfed_server.paper import style
 from normfed_server.results.layout import RunResults
-from normfed_server.sites.description import POOLED
 
 TOLD_APART = len(style.COLOURS)  # sites; of more, each is a thin line, and their mean is drawn
 ROW_MM = 5.5
@@ -39,7 +38,7 @@ def loss(results: RunResults) -> Figure | None:
     if reference is not None:
         axes.axhline(reference.reference, color=style.QUIET, linewidth=0.8, linestyle=(0, (4, 3)), label=COMPONENTS)
     axes.set(xlabel="round", ylabel="training loss", yscale="log" if _wide(found) else "linear")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     style.legend_below(figure, [axes], columns=2)
     return figure
 

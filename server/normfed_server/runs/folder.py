@@ -56,14 +56,19 @@ class Run:
         return self.folder / "sites.json"
 
     @property
-    def planned(self) -> bool:
-        """Whether anything of it has happened: the first event says which models will be trained."""
-        return (self.folder / "events.jsonl").exists()
+    def begun(self) -> bool:
+        """Whether there is something to go on with."""
+        return begun(self.folder) or self.finished
 
     @property
     def finished(self) -> bool:
         """Whether all figures are there."""
         return (self.folder / (COHORTS if counts_only(self.folder) else "metrics.json")).exists()
+
+
+def begun(folder: Path) -> bool:
+    """Whether a model has been trained for a round."""
+    return any((folder / ARMS).glob("*/progress.safetensors"))
 
 
 def counts_only(folder: Path) -> bool:

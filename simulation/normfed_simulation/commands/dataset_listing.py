@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from normfed_common.wording.commands import as_typed
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:  # the list of commands must load nothing that computes
@@ -50,12 +51,12 @@ def datasets(
 def _list(console: Console, public: dict[str, type[Downloaded]], made: list[str]) -> None:
     from normfed_common.wording.parameters import show
 
-    console.print("[bold]Read as they come: normfed simulate STUDY --data DIR[/]")
+    console.print(as_typed("[bold]Read as they come: normfed simulate STUDY --data DIR[/]"))
     width = max(map(len, [*public, *made]))
     show(console, [(name, f"{kind.title} ({', '.join(kind.modalities)})") for name, kind in public.items()], width)
     console.print(f"\nMade on this machine: {', '.join(made)}.")
-    console.print("Layout, licence, citation, access: normfed datasets ixi")
-    console.print("Check a folder: normfed datasets --data DIR")
+    console.print(as_typed("Layout, licence, citation, access: normfed datasets ixi"))
+    console.print(as_typed("Check a folder: normfed datasets --data DIR"))
 
 
 def _tell(console: Console, name: str, kind: type[Downloaded]) -> None:
@@ -71,7 +72,7 @@ def _tell(console: Console, name: str, kind: type[Downloaded]) -> None:
         ("access", kind.access),
     ]
     show(console, [*facts, *parameters(kind.Config)])
-    console.print(f"\nCheck a folder: normfed datasets {name} --data DIR")
+    console.print(as_typed(f"\nCheck a folder: normfed datasets {name} --data DIR"))
 
 
 def _check(console: Console, name: str | None, data: Path) -> None:

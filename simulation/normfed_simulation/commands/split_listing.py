@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from normfed_common.wording.commands import as_typed
+
 
 def splits(
     name: Annotated[str | None, typer.Argument(help="Show only this split, and what its parameters mean.")] = None,
@@ -24,5 +26,5 @@ def splits(
     show(console, [(each, summary(SPLITS[each])) for each in SPLITS], max(map(len, SPLITS)))
     console.print()
     console.print("In a study: [bold]data: {split: {by: dirichlet, over: age, alpha: 0.5, sites: 6}}[/].")
-    console.print("Look at one: normfed inspect DIR --study STUDY --page PAGE.html")
-    console.print("What the parameters mean: normfed splits dirichlet")
+    console.print(as_typed("Look at one: normfed inspect DIR --study STUDY --page PAGE.html"))
+    console.print(as_typed("What the parameters mean: normfed splits dirichlet"))

@@ -16,6 +16,12 @@ def _p_value(scan: ScoredScan) -> float:
 
 METRICS = (
     Metric(
-        "conformal_p", "conformal p", _p_value, higher_is_better=False, place=140, shown=frozenset(), source="Vovk 2005"
+        "conformal_p",
+        "conformal p",
+        _p_value,
+        higher_is_better=False,
+        place=140,
+        cited=("vovk2005",),
+        shown=frozenset(),
     ),
 )

@@ -14,8 +14,8 @@ METRICS = (
         "lesions found",
         lambda scan: scan.detection.lesion_sensitivity,
         place=100,
+        cited=("alaverdyan2020",),
         shown=frozenset(),
-        source="Alaverdyan 2020, ranked after Zotova 2021",
     ),
     Metric(
         "cluster_rank",
@@ -25,8 +25,8 @@ METRICS = (
         highest=MOST_CLUSTERS,
         unit=CLUSTERS,
         place=110,
+        cited=("alaverdyan2020",),
         shown=frozenset(),
-        source="Alaverdyan 2020, ranked after Zotova 2021",
     ),
     Metric(
         "false_clusters",
@@ -36,15 +36,8 @@ METRICS = (
         highest=MOST_CLUSTERS,
         unit=CLUSTERS,
         place=120,
+        cited=("alaverdyan2020",),
         shown=frozenset(),
-        source="Alaverdyan 2020, ranked after Zotova 2021",
     ),
-    Metric(
-        "froc",
-        "FROC",
-        lambda scan: scan.detection.froc,
-        place=130,
-        shown=frozenset(),
-        source="clusters of Alaverdyan 2020, ranked after Zotova 2021",
-    ),
+    Metric("froc", "FROC", lambda scan: scan.detection.froc, place=130, cited=("bunch1977",), shown=frozenset()),
 )

@@ -22,15 +22,8 @@ METRICS = (
         "Dice at threshold",
         _dice,
         place=80,
+        cited=("dice1945",),
         shown=frozenset({"table", "differences", "patients"}),
-        source="Dice 1945",
     ),
-    Metric(
-        "surface_dice",
-        "surface Dice",
-        _surface_dice,
-        place=90,
-        shown=frozenset({"table"}),
-        source="Nikolov 2018, arXiv 1809.04430",
-    ),
+    Metric("surface_dice", "surface Dice", _surface_dice, place=90, cited=("nikolov2018",), shown=frozenset({"table"})),
 )

@@ -31,8 +31,8 @@ METRICS = (
         chance=0.5,
         merged=lambda counts: counts.area(counts.tpr),
         place=10,
+        cited=("hanley1982",),
         shown=frozenset({"table", "differences", "patients", "terminal", "league"}),
-        source="Hanley & McNeil 1982",
     ),
     Metric(
         "auroc30",
@@ -42,8 +42,8 @@ METRICS = (
         chance=FPR_LIMIT / 2,
         merged=lambda counts: counts.area(counts.tpr, FPR_LIMIT),
         place=20,
+        cited=("mcclish1989",),
         shown=frozenset({"table"}),
-        source="partial area, of AUROC (Hanley & McNeil 1982)",
     ),
     Metric(
         "auroc30_mcclish",
@@ -53,8 +53,8 @@ METRICS = (
         chance=0.5,
         merged=_merged_mcclish,
         place=30,
+        cited=("mcclish1989",),
         shown=frozenset(),
-        source="McClish 1989",
     ),
     Metric(
         "auprc",
@@ -63,8 +63,8 @@ METRICS = (
         needs="scores",
         merged=histograms.average_precision,
         place=40,
+        cited=("davis2006",),
         shown=frozenset({"table", "differences", "patients", "terminal", "league"}),
-        source="Davis & Goadrich 2006",
     ),
     Metric(
         "aupro",
@@ -74,8 +74,8 @@ METRICS = (
         chance=0.5,
         merged=lambda counts: counts.area(counts.overlap),
         place=50,
+        cited=("bergmann2021",),
         shown=frozenset({"table", "differences"}),
-        source="per-region overlap of Bergmann 2020, arXiv 1911.02357, over all false positive rates",
     ),
     Metric(
         "aupro30",
@@ -85,8 +85,8 @@ METRICS = (
         chance=FPR_LIMIT / 2,
         merged=lambda counts: counts.area(counts.overlap, FPR_LIMIT),
         place=60,
+        cited=("bergmann2021",),
         shown=frozenset({"table"}),
-        source="Bergmann 2020, arXiv 1911.02357",
     ),
     Metric(
         "best_dice",
@@ -95,7 +95,7 @@ METRICS = (
         needs="scores",
         merged=histograms.best_dice,
         place=70,
+        cited=("dice1945",),
         shown=frozenset({"table", "differences", "patients", "terminal"}),
-        source="Dice 1945",
     ),
 )
