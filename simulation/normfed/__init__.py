@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from normfed_simulation.api.examples import example_data as example_data
     from normfed_simulation.api.inspecting import inspect as inspect
     from normfed_simulation.api.opened import OpenRun as OpenRun
+    from normfed_simulation.api.scoring import score as score
     from normfed_simulation.api.trying import try_model as try_model
 
     __version__: str
@@ -38,6 +39,7 @@ _WHERE = {
     "inspect": "normfed_simulation.api.inspecting",
     "open_run": "normfed_simulation.api.calls",
     "resume": "normfed_simulation.api.calls",
+    "score": "normfed_simulation.api.scoring",
     "simulate": "normfed_simulation.api.calls",
     "try_model": "normfed_simulation.api.trying",
 }
