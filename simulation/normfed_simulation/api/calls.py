@@ -90,6 +90,8 @@ def compare(
 ) -> OpenRun:
     """Train the same study under several strategies: `normfed compare`; its `league` is the table.
 
+    Other parameters, and what is raised, are as in `simulate`.
+
     Parameters
     ----------
     strategies
@@ -99,8 +101,6 @@ def compare(
         Of ``fp16``, ``bf16`` and ``int8``: under which the study's own strategy is trained as well.
     repeats
         How often every model is trained, from other weights and batches.
-
-    Others as in `simulate`, which says what is raised.
     """
     means = Means(engine, device, workers)
     conditions = Conditions(hospital_times, _attacks(attacks))
