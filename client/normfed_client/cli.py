@@ -14,7 +14,9 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from normfed_common.deployment.terminal import print_wrapped
 from normfed_common.study.options import SetOption
+from normfed_common.wording.commands import as_typed
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ COLUMNS = (
     "brain masks",
     "lesion masks",
 )
+NOTHING = "–"
 NUMBERS = ("people", "visits", "brain masks")
 WIDEST = 10_000  # columns; no table is
 
@@ -69,9 +72,11 @@ def inspect(folder: Path, check: bool, every: bool, title: Path, with_study: boo
         problems += [Problem(visit.name, fault) for visit in dataset.visits for fault in faults(visit)]
     everybody = print_problems(console, problems, "Left out, or worth a look", every)
     if not everybody:
-        console.print("[dim]To name everybody: normfed inspect DIR --every[/]", highlight=False)
+        console.print(as_typed("[dim]To name everybody: normfed inspect DIR --every[/]"), highlight=False)
     if not check:
-        console.print("[dim]Names only were read. To open every scan: normfed inspect DIR --check[/]", highlight=False)
+        console.print(
+            as_typed("[dim]Names only were read. To open every scan: normfed inspect DIR --check[/]"), highlight=False
+        )
 
 
 def preprocess(
@@ -215,11 +220,11 @@ def _row(site: str, visits: list[Visit], known: set[str]) -> list[str]:
         str(len(people)),
         str(len(visits)),
         _counts(groups),
-        f"{min(ages):.0f}–{max(ages):.0f}" if ages else "–",
+        f"{min(ages):.0f}–{max(ages):.0f}" if ages else NOTHING,
         _counts(modalities),
-        _counts(people_without(visits, known)) or "–",
+        _counts(people_without(visits, known)) or NOTHING,
         str(sum(visit.brain is not None for visit in visits)),
-        _counts(lesions) or "–",
+        _counts(lesions) or NOTHING,
     ]
 
 
@@ -278,7 +283,8 @@ def _counts(counter: dict[str, int]) -> str:
 
 
 def _print_sites(console: Console, rows: list[list[str]]) -> None:
-    """As a table where it fits with every word whole, if need be with a line per item; else a paragraph per site."""
+    """As a table where it fits with every word whole, if need be with a line per item; else a paragraph per site, whose
+    lines end between words."""
     natural = console.options.update(width=WIDEST)
     for between in (" ", "\n"):
         table = Table()
@@ -290,5 +296,6 @@ def _print_sites(console: Console, rows: list[list[str]]) -> None:
             console.print(table)
             return
     for site, *values in rows:
-        facts = "; ".join(f"{column} {value}" for column, value in zip(COLUMNS[1:], values, strict=True))
-        console.print(f"[bold]{plain(site)}[/]\n  {plain(facts)}", highlight=False, soft_wrap=True)
+        said = [f"{column} {value}" for column, value in zip(COLUMNS[1:], values, strict=True) if value != NOTHING]
+        console.print(f"[bold]{plain(site)}[/]", highlight=False, soft_wrap=True)
+        print_wrapped(console, "; ".join(said), "  ")

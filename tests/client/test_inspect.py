@@ -36,6 +36,20 @@ def test_no_word_of_the_table_of_sites_is_cut_or_broken_by_us(width: int) -> Non
     assert ("┃" in text) == (width > 130)
 
 
+@pytest.mark.parametrize("width", [60, 80])
+def test_on_a_narrow_terminal_lines_end_between_words_and_only_a_longer_name_is_longer(width: int) -> None:
+    name = "a-hospital-" * 9
+    shown = io.StringIO()
+    rows = [[name, *ROWS[0][1:]], *ROWS]
+    cli._print_sites(Console(file=shown, width=width, force_terminal=True, color_system=None), rows)
+    lines = shown.getvalue().splitlines()
+    assert [line for line in lines if not line.startswith("  ")] == [name, *SITES]
+    assert max(len(line) for line in lines if line != name) <= width
+    facts = " ".join(line.strip() for line in lines[1 : lines.index(SITES[0])])
+    assert facts.startswith("people 12; visits 14; groups control 8, tumour 4; ages 20–80; modalities (visits) ")
+    assert facts.endswith("brain masks 12; lesion masks WMH 3, a-kind-of-lesion 4")
+
+
 def test_into_a_file_every_site_is_one_line(tmp_path: Path) -> None:
     data = cohorts.write(tmp_path / "data", {site: {"control": 1, "WMH": 1} for site in "ab"})
     table = data / "participants.tsv"

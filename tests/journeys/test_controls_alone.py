@@ -58,7 +58,7 @@ def run(data: Path, study_file: Path, tmp_path_factory: pytest.TempPathFactory) 
     out = tmp_path_factory.mktemp("runs")
     result = normfed("simulate", study_file, "--data", data, "--out", out, "--workers", 0)
     assert result.exit_code == 0, result.output
-    assert "Nobody with a lesion was tested" in " ".join(result.output.split())
+    assert "Nothing was tested: no patient with a lesion" in " ".join(result.output.split())
     assert "AUROC" not in result.output
     return run_folder(out)
 
@@ -86,7 +86,7 @@ def test_nothing_is_said_of_lesions_and_no_other_model_is_compared(run: Path) ->
     said = {name for name, figure in federated["all"].items() if figure["mean"] is not None}
     assert said == {"false_clusters"}
     assert all(bracket["value"] is None for bracket in federated["merged"].values())
-    assert "Nobody with a lesion was tested" in (run / "report.html").read_text()
+    assert "Nothing was tested: no patient with a lesion" in (run / "report.html").read_text()
 
 
 def test_it_scores_a_patient_with_clusters_and_p_values(run: Path, tmp_path: Path) -> None:

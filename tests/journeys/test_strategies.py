@@ -427,7 +427,7 @@ def test_strategies_are_listed_with_parameters_and_source() -> None:
 
 
 def test_the_findings_call_no_strategy_a_trivial_baseline(league: Path) -> None:
-    from normfed_server.report.findings import headline
+    from normfed_server.report.headline import headline
 
     found = metrics(league)
     for metric in ("auroc", "auprc"):

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from normfed_client.evaluating import maps
 from normfed_client.evaluating.levels import Levels, normal_voxels, thresholds_of
-from normfed_client.evaluating.served import MODEL, served_arrays
+from normfed_client.evaluating.served import MODEL, served_arrays, shared_model
 from normfed_client.hospital.device import choose_device
 from normfed_client.hospital.machine import computing
 from normfed_client.hospital.simulated import read_sites
 from normfed_client.hospital.site import Site
 from normfed_client.imaging.preprocessing import Recipe
-from normfed_client.imaging.template import anatomy, common_grid
 from normfed_common.foundation import digests
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.foundation.errors import RunError, StudyError, WireError
+from normfed_common.foundation.errors import RunError, StudyError
 from normfed_common.foundation.versions import installed_version
-from normfed_common.learning.learner import NETWORK, SUMS
-from normfed_common.learning.setting import Setting
 from normfed_common.metrics.tissue import CLASSES
 from normfed_common.models.base import NormativeModel
-from normfed_common.models.combined.pipeline import assemble
 from normfed_common.studies import study_of_run
 from normfed_common.study.config import StudyConfig
 
@@ -116,35 +110,8 @@ def open_run_model(run: Path, study: StudyConfig, device: str, site: str | None)
 
 def _model(run: Path, study: StudyConfig, arrays: Arrays, device: torch.device, site: str | None) -> NormativeModel:
     """The model as it scores at ``site``; of the run's sites only a simulation's are on this machine."""
-    size = study.preprocessing.voxel_size_mm
-    setting = Setting.of(study, common_grid(size).shape, device, open_anatomy=partial(anatomy, size))
-    model = assemble(study.transforms, study.model, setting)
-    _load(model, arrays, run / MODEL)
+    model = shared_model(study, arrays, device, run / MODEL)
     if site is not None and model.keeps_to_site:
         config = next(config for config in read_sites(run / "sites.json") if config.name == site)
         maps.personalise(model, Site(config.model_copy(update={"device": str(device)}), study))
     return model
-
-
-def _load(model: NormativeModel, arrays: Arrays, path: Path) -> None:
-    """Take what a file holds, which may come from anywhere.
-
-    Raises
-    ------
-    RunError
-        If it lacks what the model has learnt, or holds what no training makes.
-    """
-    parts = [f"{SUMS}{phase.name}." for phase in model.phases() if phase.kind == "summed"]
-    parts += [NETWORK] if any(name.startswith(NETWORK) for name in model.share()) else []
-    lacking = [part for part in parts if not any(name.startswith(part) for name in arrays)]
-    numbers = (name for name, array in arrays.items() if array.dtype.kind == "f" and np.isfinite(array).all())
-    strange = sorted(set(arrays) - set(numbers))
-    try:
-        if lacking:
-            raise WireError(f"it holds no {lacking[0]}*")
-        if strange:
-            raise WireError(f"{strange[0][:100]} holds what is no finite number")
-        model.load(arrays)
-    except WireError as error:
-        why = f"{path}: not a model of the run's study ({error})"
-        raise RunError(f"{why}. Copy it again, or resume the run that writes it.") from error

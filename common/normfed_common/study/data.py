@@ -67,9 +67,9 @@ def _at_most_one(without: dict[Contrast, float]) -> dict[Contrast, float]:
 class PhantomSite(Frozen):
     """One synthetic hospital."""
 
-    name: SiteName
-    vendor: Vendor
-    field_tesla: FieldTesla
+    name: SiteName = Field(description="letters, digits, dots, hyphens")
+    vendor: Vendor = Field(description="of its scanner: each has its own contrast, noise and bias field")
+    field_tesla: FieldTesla = Field(description="of its scanner: 1.5 or 3.0")
     controls: int = Field(ge=0, le=100_000, description="healthy people, including those held out from training")
     patients: dict[LesionKind, Annotated[int, Field(ge=0, le=100_000)]] = Field(
         default_factory=dict, description="people per kind of lesion"
@@ -85,7 +85,11 @@ class PhantomSite(Frozen):
 class PhantomConfig(Frozen):
     """Synthetic hospitals made from the MNI152 template and its tissue maps."""
 
-    sites: tuple[PhantomSite, ...] = Field(min_length=1)
+    sites: tuple[PhantomSite, ...] = Field(
+        min_length=1,
+        description="the hospitals, each with its scanner and people",
+        examples=["[{name: a, vendor: siemens, field_tesla: 3.0, controls: 12, patients: {WMH: 3}}]"],
+    )
     voxel_size_mm: int = Field(2, ge=1, le=4, description="of the scans that are written")
 
 

@@ -23,6 +23,7 @@ from normfed_common.algorithms.arms import (
     trainings,
 )
 from normfed_common.algorithms.sharing import needs_every_part
+from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.foundation.errors import StudyError
 from normfed_common.learning.entries import config_of, postprocessing_of
 from normfed_common.learning.setting import Setting
@@ -124,6 +125,15 @@ def baseline_titles(study: StudyConfig) -> dict[str, str]:
     return {
         name: title if times[title] == 1 or title == name else f"{title} ({name})" for name, title in titles.items()
     }
+
+
+def federated_title(study: StudyConfig) -> str:
+    """What people read of the study's own model: ``federated vae (FedAvg)``, ``federated matched filter (sums)``."""
+    kinds = {phase.kind for phase in _whole_model(study).phases()}
+    learnt = "sums" if kinds else "nothing is learnt"
+    how = ALGORITHMS[study.strategy["name"]].title if "averaged" in kinds else learnt
+    words = _words(study.model, study)
+    return f"federated {words.replace('-', ' ') if words == study.model['name'] else words} ({how})"
 
 
 def _federated(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from normfed_common.algorithms.arms import FEDERATED
-from normfed_server.report.findings import main_models
+from normfed_common.algorithms.arms import FEDERATED, POOLED
+from normfed_server.report.verdicts import main_models
 from normfed_server.results.layout import RunResults
 from normfed_server.results.models import BORROWED, UNSEEN
-from normfed_server.sites.description import POOLED
 
 LOCAL = "local"  # each site's own model
 ANCHORS = (LOCAL, POOLED, UNSEEN, BORROWED)

@@ -153,7 +153,7 @@ def statistics(
     count = experiment.worker_count(workers)
     with (
         runs.discarded_if_refused(run),
-        interrupted(console, "Give the same command again: scans that are prepared are kept."),
+        interrupted(console),
         JsonLines(quiet) if output.silent else Screen(console) as watcher,
     ):
         page = counting.count(run, root, engine.value, device, count, watcher)
@@ -195,7 +195,7 @@ def _finish(begun: Started, output: Output) -> None:
     if not output.silent:
         console.print(f"[bold]{run.study.name}[/], seed {run.study.seed}, in {run.folder}", highlight=False)
     with (
-        resumable(console, f"normfed simulate --resume {run.folder}"),
+        resumable(console, f"normfed simulate --resume {run.folder}", run.folder.exists),
         JsonLines(output.quiet) if output.silent else Screen(console) as watcher,
     ):
         report_path = begun.finish(watcher)
@@ -208,7 +208,7 @@ def _finish(begun: Started, output: Output) -> None:
 
 def _print_summary(console: Console, folder: Path, report_path: Path, with_league: bool) -> None:
     from normfed_server.report.drowned import drowned
-    from normfed_server.report.findings import headline
+    from normfed_server.report.headline import headline
     from normfed_server.report.promises import summary
     from normfed_server.report.words import alone_sentences, participation_sentence
     from normfed_server.results.layout import read
@@ -218,7 +218,7 @@ def _print_summary(console: Console, folder: Path, report_path: Path, with_leagu
     results = read(folder)
     for sentence in alone_sentences(results):
         console.print(f"[yellow]![/] {plain(sentence)}", highlight=False)
-    console.print(f"[bold]{plain(headline(results))}[/]", highlight=False)
+    console.print(f"[bold]{plain(' '.join(headline(results)))}[/]", highlight=False)
     partial = participation_sentence(results)
     if partial:
         console.print(f"[yellow]![/] {plain(partial)}", highlight=False)

@@ -7,7 +7,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from normfed_server.report.findings import OURS
+from normfed_server.report.verdicts import OURS
 from normfed_server.report.words import trainings_spread
 from normfed_server.results.layout import Difference, Figure, Gains, Interval, RunResults, Trainings, Unseen
 from normfed_server.results.models import UNSEEN
