@@ -218,7 +218,8 @@ def _print_summary(console: Console, folder: Path, report_path: Path, with_leagu
     results = read(folder)
     for sentence in alone_sentences(results):
         console.print(f"[yellow]![/] {plain(sentence)}", highlight=False)
-    console.print(f"[bold]{plain(' '.join(headline(results)))}[/]", highlight=False)
+    first, *others = headline(results)
+    console.print(f"[bold]{plain(first)}[/] {plain(' '.join(others))}".rstrip(), highlight=False)
     partial = participation_sentence(results)
     if partial:
         console.print(f"[yellow]![/] {plain(partial)}", highlight=False)
