@@ -31,19 +31,22 @@ COMMANDS: Registry[typer.Typer | Callable[..., None]] = Registry(
 
 # In the order of the work, for `normfed --help`; whatever is in none of them comes last.
 PANELS: Mapping[str, tuple[str, ...]] = {
-    "Scans": ("datasets", "inspect", "statistics", "preprocess"),
+    "Scans": ("datasets", "inspect", "statistics", "preprocess", "cache"),
     "Studies on this machine": (
+        "init",
         "simulate",
         "compare",
         "study",
         "reproduce",
         "report",
         "cite",
+        "export",
         "score",
         "audit-privacy",
     ),
-    "What a study can name": ("models", "strategies", "transforms", "splits"),
+    "What a study can name": ("studies", "models", "strategies", "transforms", "splits", "metrics"),
     "Hospitals and their server": ("server", "site", "rehearse", "audit", "deploy"),
+    "To read": ("docs",),
 }
 OTHERS = "Others"
 LISTED = frozenset(name for names in PANELS.values() for name in names)

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from normfed_common.learning.listing import Way, learnt_by, show_all, show_one
+from normfed_common.learning.listing import Way, items, learnt_by, show_all, show_one
 from normfed_common.transforms.catalogue import TRANSFORMS
 from normfed_common.wording.commands import as_typed
+from normfed_common.wording.machine import JsonOption, say
 
 TITLES: dict[Way, str] = {
     "nothing of its own": "Of each scan by itself: nothing is learnt",
@@ -20,8 +21,12 @@ TITLES: dict[Way, str] = {
 
 def transforms(
     name: Annotated[str | None, typer.Argument(help="Show only this transform, and what its parameters mean.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """List the transforms of scans, such as harmonization between scanners: how they learn, parameters and source."""
+    if as_json:
+        say("transforms", items(TRANSFORMS, TRANSFORMS if name is None else (name,), learnt_by))
+        return
     console = Console(highlight=False)
     if name is None:
         show_all(console, TRANSFORMS, TITLES, learnt_by)

@@ -12,8 +12,7 @@ from normfed_common.algorithms.arms import FEDERATED
 from normfed_server.paper import choice, comparing, drawn_curves, places, style, training
 from normfed_server.results.curves import Curves, curves
 from normfed_server.results.layout import RunResults
-
-FIGURES = "figures"
+from normfed_server.runs.folder import FIGURES
 
 
 def write_figures(run: Path, results: RunResults) -> list[Path]:

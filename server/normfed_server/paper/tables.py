@@ -14,12 +14,11 @@ from normfed_server.paper import tables_of_results as of
 from normfed_server.paper.latex import Table, source
 from normfed_server.results import frames
 from normfed_server.results.layout import RunResults
-from normfed_server.runs.folder import Run
+from normfed_server.runs.folder import TABLES, Run
 
 if TYPE_CHECKING:
     import pandas
 
-TABLES = "tables"
 FRAMES: Mapping[str, Callable[[RunResults], pandas.DataFrame]] = {
     "models": frames.models,
     "sites": frames.sites,
@@ -68,7 +67,7 @@ def tables(run: Run, results: RunResults) -> Iterator[Table]:
         yield of.groups(results, metric, "sites")
         if results.evaluation[FEDERATED].kinds:
             yield of.groups(results, metric, "kinds")
-        if results.matrix.get(metric):
+        if 0 < len(results.matrix.get(metric, {})) <= of.WIDEST:
             yield of.matrix(results, metric)
     if results.differences:
         yield of.gains(results)

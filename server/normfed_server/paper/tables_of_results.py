@@ -15,6 +15,7 @@ from normfed_server.results.models import BORROWED
 
 OF_PATIENTS = "Mean over patients [95\\,\\% interval]"
 ACROSS = 5  # metrics that fit beside each other
+WIDEST = 10  # sites of a matrix; a figure and the CSV have more
 NAME = 24  # letters of a line of a model's name
 
 

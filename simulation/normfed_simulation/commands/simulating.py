@@ -222,7 +222,10 @@ def _print_summary(console: Console, folder: Path, report_path: Path, with_leagu
     partial = participation_sentence(results)
     if partial:
         console.print(f"[yellow]![/] {plain(partial)}", highlight=False)
-    console.print(league_table(results) if with_league else models_table(results))
+    if results.nobody_ill:
+        console.print(f"To score new scans: normfed score {plain(str(folder))} SCANS --out DIR", soft_wrap=True)
+    else:
+        console.print(league_table(results) if with_league else models_table(results))
     if results.unseen is not None:
         console.print(unseen_table(results.unseen))
     console.print(f"Report: [bold]{report_path}[/]", soft_wrap=True, highlight=False)

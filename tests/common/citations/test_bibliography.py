@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from normfed_common.citations.bibliography import ELEMENTARY, bibtex, entries, key_of
+from normfed_common.citations.bibliography import ELEMENTARY, bibtex, entries, key_of, reference
 
 BROUGHT = "@article{someone2025,\n  title = {A model},\n}"
 
@@ -74,3 +74,16 @@ def test_bibtex_reads_it_without_a_warning(tmp_path: Path) -> None:
     said = [line for line in done.stdout.splitlines() if "entry type" not in line and "Warning" in line]
     assert not [line for line in said if "ixi" not in line], done.stdout
     assert "error" not in done.stdout.lower()
+
+
+def test_a_reference_in_a_few_words_has_people_year_and_where() -> None:
+    assert reference("dice1945") == "Dice 1945, doi 10.2307/1932409"
+    assert reference("hanley1982") == "Hanley & McNeil 1982, doi 10.1148/radiology.143.1.7063747"
+    assert reference("mcmahan2017") == "McMahan et al. 2017, arXiv 1602.05629"
+    assert reference("fisher1932") == "Fisher 1932"
+    assert reference("nyul1999").startswith("Nyúl & Udupa 1999")  # as people write it, not as LaTeX does
+    assert reference("elementary") == reference("normfed") == ""
+        any(letter.isdigit() for letter in reference(key))
+        for key in entries()
+        if key not in ("normfed", "ixi", "scikit-learn")
+    )

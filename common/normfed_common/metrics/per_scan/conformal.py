@@ -23,5 +23,7 @@ METRICS = (
         place=140,
         cited=("vovk2005",),
         shown=frozenset(),
+        about="share of all sites' held-out normal people whose scores are at least the person's: small where "
+        "a person is unlike them",
     ),
 )

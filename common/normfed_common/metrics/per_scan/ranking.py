@@ -33,6 +33,8 @@ METRICS = (
         place=10,
         cited=("hanley1982",),
         shown=frozenset({"table", "differences", "patients", "terminal", "league"}),
+        about="chance that a voxel of a lesion scores higher than a normal one; says little where lesions are "
+        "small, as nearly all voxels are normal",
     ),
     Metric(
         "auroc30",
@@ -44,6 +46,7 @@ METRICS = (
         place=20,
         cited=("mcclish1989",),
         shown=frozenset({"table"}),
+        about="area under the ROC curve up to a false positive rate of 0.3, over 0.3",
     ),
     Metric(
         "auroc30_mcclish",
@@ -55,6 +58,7 @@ METRICS = (
         place=30,
         cited=("mcclish1989",),
         shown=frozenset(),
+        about="the same rescaled, so that chance is 0.5 and perfection 1",
     ),
     Metric(
         "auprc",
@@ -65,6 +69,8 @@ METRICS = (
         place=40,
         cited=("davis2006",),
         shown=frozenset({"table", "differences", "patients", "terminal", "league"}),
+        about="mean precision over all recalls; chance is the share of lesion voxels, so figures of other "
+        "patients do not compare",
     ),
     Metric(
         "aupro",
@@ -76,6 +82,8 @@ METRICS = (
         place=50,
         cited=("bergmann2021",),
         shown=frozenset({"table", "differences"}),
+        about="area under the mean share of each lesion that is found, over the false positive rate: small "
+        "lesions count as large ones",
     ),
     Metric(
         "aupro30",
@@ -87,6 +95,7 @@ METRICS = (
         place=60,
         cited=("bergmann2021",),
         shown=frozenset({"table"}),
+        about="the same up to a false positive rate of 0.3, over 0.3",
     ),
     Metric(
         "best_dice",
@@ -97,5 +106,7 @@ METRICS = (
         place=70,
         cited=("dice1945",),
         shown=frozenset({"table", "differences", "patients", "terminal"}),
+        about="Dice at the threshold that is best for this very scan: a ceiling that nobody reaches without "
+        "knowing the lesion",
     ),
 )
