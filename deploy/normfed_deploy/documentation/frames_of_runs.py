@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from normfed_common.wording.parameters import parameters
+from normfed_common.wording.keys import keys_of
 from normfed_deploy.documentation.markdown import code, prose, table
 from normfed_server.results import frames
 from normfed_server.results.layout import RunResults
@@ -29,8 +29,8 @@ def columns() -> str:
 
 def keys_of_metrics() -> str:
     """The keys of metrics.json."""
-    rows = ((name, *text.rpartition("\n")[::2]) for name, text in parameters(RunResults))
-    return table(("key", "meaning"), ([code(name), prose(meaning)] for name, meaning, _ in rows if "." not in name))
+    rows = ([code(key.path), prose(key.description)] for key in keys_of(RunResults) if "." not in key.path)
+    return table(("key", "meaning"), rows)
 
 
 def _rows(described: frames.Columns) -> list[list[str]]:

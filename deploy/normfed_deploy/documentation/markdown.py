@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 CODE = re.compile(r"(``?[^`]+``?)")
-MARKS = str.maketrans({"<": "&lt;", ">": "&gt;", "*": r"\*", "[": r"\[", "]": r"\]"})
+MARKS = str.maketrans({"<": "&lt;", ">": "&gt;", "*": r"\*", "_": r"\_", "[": r"\[", "]": r"\]"})
 
 
 def prose(text: str) -> str:
@@ -32,4 +32,6 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", r"\|").replace("\n", "<br>")
+    """On one line; a bar is one but in code, where it ends no cell."""
+    parts = CODE.split(text.replace("\n", "<br>"))
+    return "".join(part if number % 2 else part.replace("|", r"\|") for number, part in enumerate(parts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
 
 PLUGIN_NAMES = {  # what the author of a plug-in stands on
     "Models and transforms": (
@@ -45,9 +46,16 @@ def package() -> str:
 
 
 def places() -> dict[str, str]:
-    """Name to module, of the package that stands beside this one and imports nothing until it is used."""
+    """Name to module, of the package that stands beside this one and imports nothing until it is used: functions, then
+    classes, then errors."""
     whole = import_module("normfed")
-    return {name: getattr(whole, name).__module__ for name in whole.__all__ if not name.startswith("__")}
+    names = sorted((name for name in whole.__all__ if not name.startswith("__")), key=lambda name: _kind(whole, name))
+    return {name: getattr(whole, name).__module__ for name in names}
+
+
+def _kind(module: ModuleType, name: str) -> int:
+    found = getattr(module, name)
+    return isinstance(found, type) + (isinstance(found, type) and issubclass(found, Exception))
 
 
 def for_plugins() -> str:

@@ -1,4 +1,4 @@
-"""What a study can name: models, transforms, strategies, splits, datasets, metrics, from their registries."""
+"""What a study can name: models, transforms, strategies, splits and datasets, from their registries."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ from pydantic import BaseModel
 
 from normfed_common.algorithms.listing import objective
 from normfed_common.algorithms.table import ALGORITHMS
-from normfed_common.citations.bibliography import reference
 from normfed_common.foundation.registry import Registry
 from normfed_common.learning.listing import Way, learnt_by
-from normfed_common.metrics.base import SHARE
-from normfed_common.metrics.catalogue import BUILT_IN
 from normfed_common.models.catalogue import MODELS
 from normfed_common.models.listing import TITLES as MODEL_TITLES
 from normfed_common.models.listing import learnt_by as model_learnt_by
 from normfed_common.scoring.catalogue import SCORERS
-from normfed_common.study.base import Frozen
 from normfed_common.transforms.catalogue import TRANSFORMS
 from normfed_common.transforms.listing import TITLES as TRANSFORM_TITLES
-from normfed_common.wording.parameters import parameters, summary
-from normfed_deploy.documentation.markdown import anchored, code, prose, table
+from normfed_common.wording.keys import keys_of
+from normfed_common.wording.parameters import summary
+from normfed_deploy.documentation.markdown import anchored, prose, table
+from normfed_deploy.documentation.study_keys import default, meaning, values
 from normfed_simulation.datasets.catalogue import DATASETS, downloaded
 from normfed_simulation.splits.catalogue import SPLITS
 
@@ -97,25 +95,6 @@ def datasets() -> str:
     return "\n".join(parts)
 
 
-def metrics() -> str:
-    """Every metric that comes with normfed, in the order of tables."""
-    return table(
-        ("metric", "title", "range", "better", "chance", "needs", "source"),
-        (
-            [
-                anchored(metric.name),
-                prose(metric.title),
-                f"{metric.lowest:g} to {metric.highest:g}{'' if metric.unit == SHARE else f' {metric.unit}'}",
-                "higher" if metric.higher_is_better else "lower",
-                "depends on the lesion" if metric.chance is None else f"{metric.chance:g}",
-                "ranks" if metric.needs == "scores" else "a threshold",
-                prose("; ".join(map(reference, metric.cited))),
-            ]
-            for metric in BUILT_IN
-        ),
-    )
-
-
 def ours(registry: Registry[Any]) -> Iterator[str]:
     """What comes with normfed; plug-ins have documentation of their own."""
     return (name for name in registry if registry.origin(name) is None)
@@ -134,11 +113,9 @@ def _learners(registry: Registry[Any], titles: Mapping[Way, str], learnt: Callab
             yield _parameters(kind.Config, name)
 
 
-def _parameters(config: type[BaseModel] | type[Frozen], owner: str) -> str:
-    rows = []
-    for name, text in parameters(config):
-        meaning, _, facts = text.rpartition("\n")
-        values, _, default = facts.rpartition("; ")
-        said = default if default in ("required", "may be left out") else code(default.removeprefix("default "))
-        rows.append([anchored(name, f"{owner}.{name}"), prose(values), said, prose(meaning)])
+def _parameters(config: type[BaseModel], owner: str) -> str:
+    rows = [
+        [anchored(key.path, f"{owner}.{key.path}"), values(key), default(key), meaning(key)]
+        for key in keys_of(config, sections=False)
+    ]
     return table(HEAD, rows) if rows else "No parameters.\n"

@@ -2,68 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple, get_args
-
-from pydantic import BaseModel
-
-from normfed_common.study.config import StudyConfig
-from normfed_common.wording.parameters import parameters
+from normfed_common.study.reference import study_keys
+from normfed_common.wording.keys import CHOICE, OF_KEYS, OPTIONAL, REQUIRED, SECTION, Key
 from normfed_deploy.documentation.markdown import anchored, code, prose, table
 
 HEAD = ("key", "values", "default", "meaning")
-
-
-class Key(NamedTuple):
-    """A key of a study by its whole path; `[]` stands for an entry of a list, `*` for a name of one's own."""
-
-    path: str
-    values: str
-    default: str
-    meaning: str
-
-
-def keys(model: type[BaseModel] = StudyConfig, prefix: str = "") -> Iterator[Key]:
-    """Every key, and after each those within it."""
-    own = {name: text for name, text in parameters(model) if "." not in name}
-    for name, field in model.model_fields.items():
-        path = f"{prefix}{field.alias or name}"
-        within = list(_models(field.annotation, ""))
-        meaning, _, facts = own.get(field.alias or name, "").rpartition("\n")
-        values, _, default = facts.rpartition("; ")
-        if not facts:
-            meaning, values, default = field.description or _first(within[0][0]), "keys below", "may be left out"
-        yield Key(path, "keys below" if within else values, default.removeprefix("default "), meaning)
-        for inner, marks in within:
-            yield from keys(inner, f"{path}{marks}.")
+IN_WORDS = (REQUIRED, OPTIONAL, OF_KEYS)
 
 
 def tables() -> str:
-    """A section for each part of a study, with the keys in it."""
-    found: dict[str, list[Key]] = {"": []}
-    for key in keys():
-        part = key.path.partition(".")[0]
-        part = part if part != key.path else "" if key.values != "keys below" else part
-        found.setdefault(part, []).append(key)
-    text = [_table(found.pop(""))]
-    for part, rows in found.items():
-        text += [f"\n## {part}\n", f"{prose(rows[0].meaning).rstrip('.')}.\n", _table(rows[1:])]
+    """A section for each part of a study, with the keys in it; before them the keys that are in none."""
+    keys = study_keys()
+    parts = {key.path: key for key in keys if key.type == SECTION and "." not in key.path}
+    text = [_table([key for key in keys if "." not in key.path and key.path not in parts])]
+    for path, part in parts.items():
+        text += [f"\n## {path}\n", f"{sentence(part.description)}\n"]
+        text += [_table([key for key in keys if key.path.startswith(f"{path}.")])]
     return "\n".join(text)
 
 
-def _table(rows: list[Key]) -> str:
-    return table(HEAD, ([anchored(k.path), prose(k.values), code(k.default), prose(k.meaning)] for k in rows))
+def sentence(text: str) -> str:
+    """What a description says, with a capital and a full stop."""
+    return f"{prose(text[:1].upper() + text[1:]).rstrip('.')}."
 
 
-def _models(annotation: Any, marks: str) -> Iterator[tuple[type[BaseModel], str]]:
-    """Models of keys within a type, each with how one comes to them."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation, marks
-        return
-    is_list = getattr(annotation, "__origin__", None) in (list, tuple)
-    for inner in get_args(annotation):
-        yield from _models(inner, f"{marks}[]" if is_list else marks)
+def values(key: Key) -> str:
+    """What a key takes: ``whole number, 1 to 100``."""
+    said = key.range if key.type == CHOICE else ", ".join(filter(None, (key.type, key.range)))
+    return prose(said)
 
 
-def _first(model: type[BaseModel]) -> str:
-    return (model.__doc__ or "").strip().split("\n\n")[0]
+def default(key: Key) -> str:
+    """What holds where nothing is said."""
+    return key.default if key.default in IN_WORDS else code(key.default)
+
+
+def meaning(key: Key) -> str:
+    """What a key means, with its example."""
+    return prose(key.description) + (f"; such as {code(key.example)}" if key.example else "")
+
+
+def _table(keys: list[Key]) -> str:
+    return table(HEAD, ([anchored(key.path), values(key), default(key), meaning(key)] for key in keys))
