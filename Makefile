@@ -8,7 +8,7 @@ INSTALL := $(BIN)/pip install --quiet --constraint deploy/lock/constraints.txt
 TORCH_INDEX ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test check lint types arrows schemas benchmarks clean
+.PHONY: help install dev demo test docs check lint types arrows schemas benchmarks clean
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,10 @@ demo: $(VENV)/.installed  ## six synthetic hospitals train one model together; e
 
 test: $(VENV)/.dev  ## all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
+docs: $(VENV)/.dev  ## the documentation as a site, deploy/site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file deploy/mkdocs.yml
+	@echo deploy/site/index.html
 
 lint: $(VENV)/.dev  ## ruff
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

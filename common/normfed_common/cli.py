@@ -22,6 +22,7 @@ from normfed_common.foundation.errors import NormfedError
 from normfed_common.foundation.files import is_full
 from normfed_common.foundation.quiet import QUIET_FLOWER
 from normfed_common.foundation.registry import Registry
+from normfed_common.wording.commands import as_typed, begin
 from normfed_common.wording.terminal_text import plain
 
 COMMANDS: Registry[typer.Typer | Callable[..., None]] = Registry(
@@ -30,12 +31,25 @@ COMMANDS: Registry[typer.Typer | Callable[..., None]] = Registry(
 
 # In the order of the work, for `normfed --help`; whatever is in none of them comes last.
 PANELS: Mapping[str, tuple[str, ...]] = {
-    "Scans": ("datasets", "inspect", "statistics", "preprocess"),
-    "Studies on this machine": ("simulate", "compare", "study", "reproduce", "report", "score", "audit-privacy"),
-    "What a study can name": ("models", "strategies", "transforms", "splits"),
+    "Scans": ("datasets", "inspect", "statistics", "preprocess", "cache"),
+    "Studies on this machine": (
+        "init",
+        "simulate",
+        "compare",
+        "study",
+        "reproduce",
+        "report",
+        "cite",
+        "export",
+        "score",
+        "audit-privacy",
+    ),
+    "What a study can name": ("studies", "models", "strategies", "transforms", "splits", "metrics"),
     "Hospitals and their server": ("server", "site", "rehearse", "audit", "deploy"),
+    "To read": ("docs",),
 }
 OTHERS = "Others"
+LISTED = frozenset(name for names in PANELS.values() for name in names)
 
 
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP)  # of a folder: a person can open another
@@ -107,13 +121,19 @@ def build() -> typer.Typer:
     return app
 
 
+def _tell(error: str) -> None:
+    Console(stderr=True, highlight=False).print(f"[bold red]Error:[/] {plain(error)}", soft_wrap=True)
+
+
 def main() -> None:
     """Run ``normfed``; errors of ours are one sentence and an exit code, never a traceback."""
     os.environ.update(QUIET_FLOWER)
+    module = sys.modules["__main__"].__spec__
+    begin(sys.argv, sys.orig_argv, None if module is None else module.name, LISTED)
     try:
         build()()
     except NormfedError as error:
-        Console(stderr=True, highlight=False).print(f"[bold red]Error:[/] {plain(str(error))}", soft_wrap=True)
+        _tell(as_typed(str(error)))
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of a pipe went away (`| head`): nobody's error.
@@ -129,7 +149,7 @@ def main() -> None:
             if error.errno not in CLOSED or not error.filename:
                 raise
             text = f"{error.filename}: cannot be used here ({error.strerror}). Give a folder that you may write to."
-        Console(stderr=True, highlight=False).print(f"[bold red]Error:[/] {plain(text)}", soft_wrap=True)
+        _tell(text)
         sys.exit(2)
 
 

@@ -24,6 +24,10 @@ from normfed_common.study.validation import validate
 from normfed_common.transforms.catalogue import TRANSFORMS
 
 MAXIMUM_BYTES = 1_000_000
+# Sections may be empty: all that a person left of one may be comments.
+SECTIONS = frozenset(
+    key for key, field in StudyConfig.model_fields.items() if isinstance(field.get_default(), BaseModel)
+)
 DIGEST = "sha256:"  # what stands in the place of a path once a run begins: no path leaves the researcher's machine
 
 
@@ -47,7 +51,7 @@ def load_study(path: Path, **changes: Any) -> StudyConfig:
         raw = plain_yaml.read(path, "a study file", MAXIMUM_BYTES)
     except UserError as error:
         raise StudyError(str(error)) from error
-    raw = changed(raw, changes)
+    raw = changed({key: value for key, value in raw.items() if value is not None or key not in SECTIONS}, changes)
     initial = raw.get("initial_model")
     if isinstance(initial, str) and not initial.startswith(DIGEST) and "initial_model" not in changes:
         raw["initial_model"] = str(path.parent / initial)

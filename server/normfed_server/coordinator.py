@@ -56,7 +56,7 @@ from normfed_server.results import cohorts as statistics
 from normfed_server.results import layout
 from normfed_server.results import metrics as results
 from normfed_server.results.cohort_warnings import warnings
-from normfed_server.runs.folder import ARMS, INITIAL, counts_only
+from normfed_server.runs.folder import ARMS, INITIAL, begun, counts_only
 from normfed_server.sites.letterhead import Letterhead
 from normfed_server.sites.participants import Participants
 from normfed_server.sites.roster import Roster
@@ -186,14 +186,10 @@ class Coordinator:
     def _secret(self) -> bytes:
         """The run's own, drawn when it begins: of the noise of central privacy. It never leaves the run folder."""
         path = self.folder / SECRET
-        if not path.exists() and not self._begun():
+        if not path.exists() and not begun(self.folder):
             private.write_new(path, private.secret())
         private.check(path)
         return path.read_bytes()
-
-    def _begun(self) -> bool:
-        """Whether a model has been trained for a round."""
-        return any((self.folder / ARMS).glob("*/progress.safetensors"))
 
     def _initial(self) -> Arrays | None:
         """The arrays that the study starts from, copied into the run folder when the run began."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from normfed_client.hospital.rules import CustodyConfig
 from normfed_client.hospital.simulated import write_sites
 from normfed_client.training.made_before import FOLDER
 from normfed_common.algorithms.arms import POOLED
-from normfed_common.foundation.errors import DatasetError, PluginError, StudyError
 from normfed_server.runs.folder import Run
 
 CONDITIONS = "conditions.json"  # what the simulation does to the federation beside the study
@@ -21,12 +20,19 @@ CONDITIONS = "conditions.json"  # what the simulation does to the federation bes
 
 @contextmanager
 def discarded_if_refused(run: Run) -> Iterator[None]:
-    """Within: a run that is refused for its study or its data before anything is trained leaves no folder."""
+    """Within: a run that fails, is refused or stopped before a model was trained for a round leaves no folder."""
+    with discarded_unless(run.folder, lambda: run.begun):
+        yield
+
+
+@contextmanager
+def discarded_unless(folder: Path, begun: Callable[[], bool]) -> Iterator[None]:
+    """Within: whatever goes wrong before anything ``begun`` leaves no folder, unless the error sends people there."""
     try:
         yield
-    except (StudyError, DatasetError, PluginError):
-        if not run.planned:
-            shutil.rmtree(run.folder, ignore_errors=True)
+    except BaseException as error:
+        if not begun() and str(folder) not in str(error):
+            shutil.rmtree(folder, ignore_errors=True)
         raise
 
 

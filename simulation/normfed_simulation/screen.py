@@ -25,6 +25,7 @@ from normfed_server.events import kinds
 from normfed_server.events.kinds import Event
 from normfed_server.events.log import subscribe
 from normfed_server.runs.folder import Run
+from normfed_server.runs.following import Tail
 from normfed_server.runs.wording import worded
 
 TRAINING, EVALUATION = "Training", "Evaluation"
@@ -48,6 +49,8 @@ class Screen:
             expand=True,
         )
         self.tasks: dict[str, TaskID] = {}
+        self._done: dict[str, int] = {}  # rounds, by arm
+        self._evaluated: set[str] = set()
 
     def __enter__(self) -> Screen:
         self.progress.start()
@@ -56,21 +59,24 @@ class Screen:
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
-    def begin(self, what: str, total: int) -> None:
-        """See `Watcher`."""
+    def begin(self, what: str, total: int, done: int = 0) -> None:
+        """See `Watcher`; ``done`` were, when this began, by an earlier process."""
         if total:
-            self.tasks[what] = self.progress.add_task(what, total=total, detail="")
-            self._log(what, 0, total)
+            self.tasks[what] = self.progress.add_task(what, total=total, completed=done, detail="")
+            self._log(what, done, total)
 
     def advance(self, what: str, detail: str = "", steps: int = 1) -> None:
         """See `Watcher`."""
         if what in self.tasks:
+            self._reach(what, int(self.progress.tasks[self.tasks[what]].completed) + steps, detail)
+
+    def _reach(self, what: str, done: int, detail: str) -> None:
+        if what in self.tasks:
             task = self.progress.tasks[self.tasks[what]]
             before, total = int(task.completed), int(task.total or 0)
-            last = before + steps >= total
-            self.progress.update(self.tasks[what], advance=steps, detail="" if last else detail)
-            if (before + steps) * 10 // total > before * 10 // total:
-                self._log(what, before + steps, total)
+            self.progress.update(self.tasks[what], completed=done, detail="" if done >= total else detail)
+            if done * 10 // total > before * 10 // total:
+                self._log(what, done, total)
 
     def _log(self, what: str, done: int, total: int) -> None:
         if not (self.console.is_terminal or self.console.is_jupyter):
@@ -83,28 +89,47 @@ class Screen:
     @contextlib.contextmanager
     def training(self, run: Run) -> Iterator[None]:
         """See `Watcher`."""
+        self._done, self._evaluated = {}, set()
+        for event in Tail(run.folder / "events.jsonl").new():  # of a run that is taken up again
+            self._count(event)
         stop = subscribe(self._event)
         try:
             yield
         finally:
             stop()
 
+    def _count(self, event: Event) -> None:
+        match event:
+            case kinds.RoundDone():
+                self._done[event.arm] = event.round
+            case kinds.Evaluated():
+                self._evaluated.add(event.arm)
+            case _:
+                pass
+
     def _event(self, event: Event) -> None:
+        self._count(event)
         match event:
             case kinds.Planned():
-                self.begin(TRAINING, sum(arm.rounds for arm in event.arms))
-                self.begin(EVALUATION, len(event.arms))
+                self._begin(event)
             case kinds.RoundDone():
-                self.advance(TRAINING, _losses(event))
+                self._reach(TRAINING, sum(self._done.values()), _losses(event))
                 return
             case kinds.Evaluated():
-                self.advance(EVALUATION, event.arm)
+                self._reach(EVALUATION, len(self._evaluated), event.arm)
                 return
             case _:
                 pass
         for mark, text in worded(event):
             if mark in ("look", "bad"):
                 self.warn(text)
+
+    def _begin(self, event: kinds.Planned) -> None:
+        rounds = {arm.name: arm.rounds for arm in event.arms}
+        self._done = {arm: min(done, rounds[arm]) for arm, done in self._done.items() if arm in rounds}
+        self._evaluated &= rounds.keys()
+        self.begin(TRAINING, sum(rounds.values()), sum(self._done.values()))
+        self.begin(EVALUATION, len(rounds), len(self._evaluated))
 
 
 def _losses(event: kinds.RoundDone) -> str:

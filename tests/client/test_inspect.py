@@ -12,7 +12,9 @@ from commands import normfed
 from rich.console import Console
 
 from normfed_client import cli
+from normfed_client.imaging import problem_list
 from normfed_client.imaging.bids import Problem
+from normfed_client.imaging.problem_list import print_problems
 
 SITES = ("university-hospital-of-the-north-at-the-river-elbe", "b")
 ROWS = [
@@ -34,6 +36,20 @@ def test_no_word_of_the_table_of_sites_is_cut_or_broken_by_us(width: int) -> Non
     assert ("┃" in text) == (width > 130)
 
 
+@pytest.mark.parametrize("width", [60, 80])
+def test_on_a_narrow_terminal_lines_end_between_words_and_only_a_longer_name_is_longer(width: int) -> None:
+    name = "a-hospital-" * 9
+    shown = io.StringIO()
+    rows = [[name, *ROWS[0][1:]], *ROWS]
+    cli._print_sites(Console(file=shown, width=width, force_terminal=True, color_system=None), rows)
+    lines = shown.getvalue().splitlines()
+    assert [line for line in lines if not line.startswith("  ")] == [name, *SITES]
+    assert max(len(line) for line in lines if line != name) <= width
+    facts = " ".join(line.strip() for line in lines[1 : lines.index(SITES[0])])
+    assert facts.startswith("people 12; visits 14; groups control 8, tumour 4; ages 20–80; modalities (visits) ")
+    assert facts.endswith("brain masks 12; lesion masks WMH 3, a-kind-of-lesion 4")
+
+
 def test_into_a_file_every_site_is_one_line(tmp_path: Path) -> None:
     data = cohorts.write(tmp_path / "data", {site: {"control": 1, "WMH": 1} for site in "ab"})
     table = data / "participants.tsv"
@@ -46,7 +62,7 @@ def test_into_a_file_every_site_is_one_line(tmp_path: Path) -> None:
 
 def problems_shown(problems: list[Problem], every: bool = False) -> list[str]:
     shown = io.StringIO()
-    cli._print_problems(Console(file=shown, width=40), problems, "Left out", every)
+    print_problems(Console(file=shown, width=40), problems, "Left out", every)
     title, *lines = shown.getvalue().splitlines()
     assert title == "Left out"
     return [line.strip() for line in lines]
@@ -88,4 +104,4 @@ def test_inspect_says_what_is_nearly_a_scan(tmp_path: Path) -> None:
 def test_a_name_of_many_underscores_is_as_alike_as_any_other() -> None:
     """Whose kind once doubled in length with every underscore."""
     for name in ("sub-1", "sub-2" + "_" * 60):
-        assert cli._kind(Problem(name, f"{name} has no files")).count("*") < 70
+        assert problem_list._kind(Problem(name, f"{name} has no files")).count("*") < 70

@@ -15,9 +15,10 @@ import yaml
 from commands import normfed, run_folder
 
 from normfed_client.evaluating import evaluation
-from normfed_client.evaluating.scoring import score_scans
 from normfed_client.imaging.bids import Visit, read_dataset
 from normfed_client.imaging.mosaic import MapStrip
+from normfed_client.scoring.rows import PersonScore
+from normfed_client.scoring.scoring import score_inputs
 from normfed_server.results import layout
 from normfed_server.runs.folder import reopen
 from normfed_simulation import patients, pictured
@@ -67,6 +68,12 @@ def run(
     return Run(run_folder(out / "runs"), made)
 
 
+def one(run: Path, scans: list[Path], out: Path, site: str) -> PersonScore:
+    (row,) = score_inputs(run, scans, out, device="cpu", site=site).people
+    assert row.status == "scored", row.reason
+    return row
+
+
 def test_score_gives_the_maps_of_the_evaluation_to_the_last_bit(run: Run, hospitals: Path, tmp_path: Path) -> None:
     visits = {visit.name: visit for visit in read_dataset(hospitals).visits}
     people = run.people()
@@ -74,7 +81,7 @@ def test_score_gives_the_maps_of_the_evaluation_to_the_last_bit(run: Run, hospit
     for row in people:
         scans = visits[row["name"]].images.values()
         assert normfed("score", run.folder, *scans, "--site", row["site"], "--out", tmp_path).exit_code == 0
-        written = sorted(tmp_path.glob(f"{row['name']}_*.nii.gz"))
+        written = sorted(tmp_path.rglob(f"{row['name']}_*.nii.gz"))
         assert [path.name.partition("desc-")[2] for path in written] == ["anomaly_map.nii.gz", "pvalue_map.nii.gz"]
         for path in written:
             expected = nibabel.load(run.folder / "maps" / path.name)
@@ -116,10 +123,10 @@ def test_the_reports_clusters_are_those_of_the_metrics_and_of_score(run: Run, ho
             assert (case.detected == "missed") == (not hits)
             compared += 1
         images = visits[case.name].images.values()
-        (scored,) = score_scans(run.folder, list(images), tmp_path, "cpu", case.site)
-        assert scored.clusters is not None
-        table = [line.split("\t") for line in scored.clusters.read_text().splitlines()[1:]]
-        expected = [(f"{cluster.volume_mm3:.1f}", f"{cluster.peak_score:.6g}") for cluster in case.clusters]
+        scored = one(run.folder, list(images), tmp_path / case.title, case.site)
+        assert scored.cluster_table is not None
+        table = [line.split("\t") for line in scored.cluster_table.read_text().splitlines()[1:]]
+        expected = [(f"{cluster.volume_mm3 / 1000:.4g}", f"{cluster.peak_score:.6g}") for cluster in case.clusters]
         assert [(line[1], line[2]) for line in table] == expected
         assert all(0 < float(line[4]) <= 1 for line in table)
     assert compared
@@ -130,7 +137,7 @@ def test_the_abnormal_share_is_by_the_runs_threshold_and_by_none_of_another_scal
 ) -> None:
     row = next(row for row in run.people() if row["site"] == "c")
     scans = next(visit for visit in read_dataset(hospitals).visits if visit.name == row["name"]).images.values()
-    (scored,) = score_scans(run.folder, list(scans), tmp_path, "cpu", "c")
+    scored = one(run.folder, list(scans), tmp_path / "maps", "c")
     found = json.loads((run.folder / "metrics.json").read_text())
     inside = run.maps[row["name"]][run.maps[row["name"]] > 0]
     threshold = found["evaluation"]["federated"]["threshold"]["value"]
@@ -139,8 +146,7 @@ def test_the_abnormal_share_is_by_the_runs_threshold_and_by_none_of_another_scal
     shutil.copytree(run.folder, older)
     del found["lowest_score"]
     (older / "metrics.json").write_text(json.dumps(found))
-    (scored,) = score_scans(older, list(scans), tmp_path, "cpu", "c")
-    assert np.isnan(scored.abnormal_share)
+    assert one(older, list(scans), tmp_path / "again", "c").abnormal_share is None
 
 
 def test_other_names_and_folders_are_still_grouped_by_name(run: Run, hospitals: Path, tmp_path: Path) -> None:
@@ -152,4 +158,5 @@ def test_other_names_and_folders_are_still_grouped_by_name(run: Run, hospitals: 
         scans.append(tmp_path / f"new_space-MNI152NLin2009aSym_{modality}.nii.gz")
         scans[-1].write_bytes(path.read_bytes())
     assert normfed("score", run.folder, *scans, "--out", tmp_path / "maps").exit_code == 0
-    assert len(list((tmp_path / "maps").glob("new_*desc-anomaly_map.nii.gz"))) == 1
+    (written,) = (tmp_path / "maps" / "sub-new" / "anat").glob("*desc-anomaly_map.nii.gz")
+    assert written.name == "sub-new_space-T1w_desc-anomaly_map.nii.gz"

@@ -413,7 +413,7 @@ def test_scans_are_scored_with_the_model_of_a_site(study_file: Path, hospitals: 
     with pytest.raises(RunError, match="no site is called zebra"):
         normfed("score", folder, *scans, "--out", tmp_path / "maps", "--site", "zebra")
     assert normfed("score", folder, *scans, "--out", tmp_path / "maps", "--site", "a").exit_code == 0
-    assert list((tmp_path / "maps").glob("*.nii.gz"))
+    assert list((tmp_path / "maps" / "sub-new" / "anat").glob("*.nii.gz"))
 
 
 def test_strategies_are_listed_with_parameters_and_source() -> None:

@@ -9,27 +9,32 @@ import pytest
 from typer.testing import CliRunner
 
 from normfed_common.cli import build
-from normfed_common.foundation.errors import DatasetError, NormfedError, PluginError, RunError, StudyError
+from normfed_common.foundation.errors import DatasetError, RunError, StudyError
 from normfed_common.study.config import StudyConfig
 from normfed_server.runs.folder import begin
 from normfed_simulation.run_folder import discarded_if_refused
 
 
-@pytest.mark.parametrize("planned", [False, True])
-@pytest.mark.parametrize(
-    ("kind", "refused"),
-    [(StudyError, True), (DatasetError, True), (PluginError, True), (RunError, False), (KeyboardInterrupt, False)],
-)
-def test_only_what_is_refused_before_anything_happened_leaves_no_folder(
-    study: StudyConfig, tmp_path: Path, kind: type[NormfedError], refused: bool, planned: bool
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("kind", [StudyError, DatasetError, RunError, OSError, KeyboardInterrupt, SystemExit, KeyError])
+def test_whatever_goes_wrong_before_a_round_is_trained_leaves_no_folder(
+    study: StudyConfig, tmp_path: Path, kind: type[BaseException], trained: bool
 ) -> None:
     run = begin(study, tmp_path)
-    (run.folder / "sites").mkdir()
-    if planned:
-        (run.folder / "events.jsonl").touch()
+    (run.folder / "arms" / "federated").mkdir(parents=True)
+    (run.folder / "events.jsonl").touch()
+    if trained:
+        (run.folder / "arms" / "federated" / "progress.safetensors").touch()
     with pytest.raises(kind), discarded_if_refused(run):
         raise kind("no")
-    assert run.folder.exists() == (planned or not refused)
+    assert run.folder.exists() == trained
+
+
+def test_a_folder_to_which_the_error_sends_people_stays(study: StudyConfig, tmp_path: Path) -> None:
+    run = begin(study, tmp_path)
+    with pytest.raises(RunError), discarded_if_refused(run):
+        raise RunError(f"Site a could not be read, see {run.folder}/sites/a/log.")
+    assert run.folder.exists()
 
 
 @pytest.mark.parametrize("command", ["simulate", "compare"])

@@ -82,6 +82,25 @@ def test_bars_count_every_round_and_every_model_and_the_last_step_clears_the_det
     assert evaluation.completed == 1
 
 
+def test_bars_of_a_run_that_is_taken_up_again_begin_where_it_was(screen: Screen, log: tuple[EventLog, Run]) -> None:
+    events, run = log
+    plan = PLAN.model_copy(
+        update={"arms": tuple(PlannedArm(name, rounds, ("a",)) for name, rounds in (("federated", 4), ("atlas", 0)))}
+    )
+    for event in (plan, Evaluated(arm="atlas", sites=("a",)), round_done(1, a=1.0), round_done(2, a=1.0)):
+        events.say(event)  # an earlier process
+    with screen.training(run):
+        events.say(plan)
+        training, evaluation = (screen.progress.tasks[screen.tasks[what]] for what in (TRAINING, EVALUATION))
+        assert (training.completed, training.total) == (2, 4)
+        assert (evaluation.completed, evaluation.total) == (1, 2)
+        events.say(Evaluated(arm="atlas", sites=("a",)))  # said again, of figures that are there
+        assert evaluation.completed == 1
+        events.say(round_done(2, a=1.0))  # trained again, since its progress was damaged
+        events.say(round_done(3, a=1.0))
+        assert training.completed == 3
+
+
 @pytest.mark.parametrize(
     ("event", "text"),
     [

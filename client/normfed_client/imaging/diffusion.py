@@ -13,6 +13,7 @@ import numpy as np
 
 from normfed_client.imaging import registration
 from normfed_client.imaging.nifti import Image
+from normfed_client.imaging.steps import Steps
 from normfed_common.foundation.errors import ScanError
 from normfed_common.study.modalities import MAPS
 
@@ -22,7 +23,7 @@ MEDIAN_MM2_S = (2e-4, 3e-3)  # of a brain, with more than enough room: it is abo
 MEDIAN_FA = (0.02, 0.8)  # of a brain: it is about .2
 
 
-def to_reference(scans: Mapping[str, Image], reference: str) -> dict[str, np.ndarray]:
+def to_reference(scans: Mapping[str, Image], reference: str, steps: Steps) -> dict[str, np.ndarray]:
     """World of the reference to each scan's world, by modality; maps on one grid are of one scan, and move as one."""
     found: dict[str, np.ndarray] = {}
     for modality, scan in scans.items():
@@ -30,8 +31,12 @@ def to_reference(scans: Mapping[str, Image], reference: str) -> dict[str, np.nda
         if modality == reference:
             found[modality] = np.eye(4)
         else:
-            found[modality] = found[same[0]] if same else registration.rigid(scans[reference], scan)
+            found[modality] = found[same[0]] if same else _rigid(scans[reference], scan, steps)
     return found
+
+
+def _rigid(fixed: Image, moving: Image, steps: Steps) -> np.ndarray:
+    return steps.array("rigid", [fixed.path, moving.path], [], lambda: registration.rigid(fixed, moving))
 
 
 def in_own_units(image: np.ndarray, mask: np.ndarray, modality: str, name: str) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from normfed_client.imaging import brain_extraction, diffusion, registration
 from normfed_client.imaging.bids import Visit
 from normfed_client.imaging.head_search import HeadSearch
 from normfed_client.imaging.nifti import Image
+from normfed_client.imaging.steps import Steps
 from normfed_client.imaging.template import BRAIN_LEVEL, Grid, common_grid, whole
 from normfed_common.foundation.errors import ScanError
 from normfed_common.study.preprocessing import PreprocessingConfig
@@ -37,6 +39,11 @@ class Brain:
         found: np.ndarray = self.image.data > 0.5
         return found
 
+    @property
+    def said(self) -> list[object]:
+        """What decides the mask beside the files: by whom it was found, and in which scan."""
+        return [self.source, self.modality]
+
 
 @dataclass(frozen=True)
 class Placed:
@@ -50,7 +57,12 @@ class Placed:
 
 
 def place(
-    visit: Visit, scans: dict[str, Image], reference: str, given: Brain | None, config: PreprocessingConfig
+    visit: Visit,
+    scans: dict[str, Image],
+    reference: str,
+    given: Brain | None,
+    config: PreprocessingConfig,
+    steps: Steps,
 ) -> Placed:
     """Register a visit: by its brain mask, else by the first brain found that passes the check, else as a whole head.
 
@@ -62,6 +74,8 @@ def place(
         The modality that is registered to the template; the others are to it.
     given
         The brain mask that came with the visit.
+    steps
+        Where registrations are kept.
 
     Raises
     ------
@@ -70,14 +84,19 @@ def place(
     """
     within = {m: np.eye(4) for m in scans}
     if not visit.in_template_space:
-        within = diffusion.to_reference(scans, reference)
+        within = diffusion.to_reference(scans, reference, steps)
     failure: ScanError | None = None
     for brain in _brains(visit, scans[reference], reference, given):
         to_reference = np.eye(4)
         search = HeadSearch(scans[reference]) if brain is None and not visit.in_template_space else None
         if not visit.in_template_space:
             try:
-                to_reference = _to_template(scans[reference], reference, within, brain, search)
+                to_reference = steps.array(
+                    "affine",
+                    [scans[reference].path, *([] if brain is None else [brain.image.path, scans[brain.modality].path])],
+                    [] if brain is None else [*brain.said, within[brain.modality].tolist()],
+                    partial(_to_template, scans[reference], reference, within, brain, search),
+                )
             except RuntimeError as error:  # SimpleITK
                 if brain is None or brain.source == GIVEN or "alloc" in str(error):
                     raise  # there is no other way, or it lacks memory: with more, this one may do

@@ -20,6 +20,7 @@ from normfed_client.imaging.bids import Mask, Visit
 from normfed_client.imaging.cache import IGNORED, META, PRESENT, Cache, Entry, write_arrays
 from normfed_client.imaging.nifti import Image, read, read_mask
 from normfed_client.imaging.placement import GIVEN, TEMPLATE, Brain, place
+from normfed_client.imaging.steps import Steps
 from normfed_client.imaging.template import common_grid
 from normfed_common.foundation import digests
 from normfed_common.foundation.errors import ReadError, ScanError
@@ -121,16 +122,17 @@ def prepare(visit: Visit, recipe: Recipe, cache: Cache) -> Entry:
         If a file fails at the door or registration fails. What the files hold is remembered as a failure, so that it
         is not tried again; what the system could not read (`ReadError`) is.
     """
-    entry = cache.get_or_build(recipe.key(visit), lambda folder: _build(visit, recipe, folder))
+    steps = Steps(cache, (VERSION, UNMASKED))
+    entry = cache.get_or_build(recipe.key(visit), lambda folder: _build(visit, recipe, folder, steps))
     failure = entry.meta().get("failure")
     if failure:
         raise ScanError(str(failure))
     return entry
 
 
-def _build(visit: Visit, recipe: Recipe, folder: Path) -> None:
+def _build(visit: Visit, recipe: Recipe, folder: Path, steps: Steps) -> None:
     try:
-        meta = _run(visit, recipe, folder)
+        meta = _run(visit, recipe, folder, steps)
     except ReadError:
         raise  # the key is of what the files hold, and this is not: nothing is kept under it
     except ScanError as error:
@@ -143,7 +145,7 @@ def _build(visit: Visit, recipe: Recipe, folder: Path) -> None:
     (folder / META).write_text(json.dumps(meta))
 
 
-def _run(visit: Visit, recipe: Recipe, folder: Path) -> dict[str, object]:
+def _run(visit: Visit, recipe: Recipe, folder: Path, steps: Steps) -> dict[str, object]:
     config = recipe.config
     grid = common_grid(config.voxel_size_mm)
     scans = {modality: read(visit.images[modality]) for modality in recipe.needed(visit)}
@@ -155,18 +157,27 @@ def _run(visit: Visit, recipe: Recipe, folder: Path) -> dict[str, object]:
         for masks in (recipe.lesions(visit), visit.ignored)
     )
     reference = recipe.reference(visit)
-    placed = place(visit, scans, reference, given, config)
+    placed = place(visit, scans, reference, given, config, steps)
     matrices, mask = placed.matrices, placed.mask
-    if config.bias_correction:
-        known = {placed.brain.modality: placed.brain.mask} if placed.brain else {}
-        scans |= {m: registration.bias_corrected(scan, known.get(m)) for m, scan in scans.items() if m not in MAPS}
 
     def on_grid(image: Image, modality: str) -> np.ndarray:
         return registration.resample(image, matrices[modality], grid.shape, grid.affine)
 
+    def volume(modality: str) -> np.ndarray:
+        scan = scans[modality]
+        if not config.bias_correction or modality in MAPS:
+            return on_grid(scan, modality)
+        brain = placed.brain if placed.brain and placed.brain.modality == modality else None
+        return steps.array(
+            "N4",
+            [scan.path, *([] if brain is None else [brain.image.path])],
+            [config.voxel_size_mm, matrices[modality].tolist(), *([] if brain is None else brain.said)],
+            lambda: on_grid(registration.bias_corrected(scan, None if brain is None else brain.mask), modality),
+        )
+
     present = [modality in scans for modality in recipe.modalities]
     absent = np.zeros(grid.shape, np.float32)
-    images = np.stack([on_grid(scans[m], m) if m in scans else absent for m in recipe.modalities])
+    images = np.stack([volume(m) if m in scans else absent for m in recipe.modalities])
     mask &= (images != 0).any(0)  # outside every field of view there is nothing to judge
     if mask.sum() < MINIMUM_BRAIN_SHARE * grid.brain.sum():
         raise ScanError(

@@ -20,6 +20,7 @@ from normfed_client.operation.commands.paging import page
 from normfed_client.operation.commands.quality import quality
 from normfed_common.deployment.terminal import print_wrapped
 from normfed_common.foundation.errors import UserError
+from normfed_common.wording.commands import as_typed
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
@@ -67,12 +68,14 @@ def join(
         console.print(f"     the server's audit.pub   [bold]{key_fingerprint(invitation.audit_key.encode())}[/]")
     console.print()
     console.print(
-        f"The key {home / 'site.key'} never leaves this machine. What this hospital allows is in "
-        f"{home / 'site.yaml'}.\n"
-        "Back up people.secret, releases.sqlite, ledger.sqlite, audit.jsonl and decisions.json together: without the "
-        "first three nothing leaves, without the audit nothing can be proven.\n"
-        "Next: normfed site check, then normfed site start. No study runs here before a person approved it: "
-        "normfed site asked lists what was asked for, normfed site show and normfed site approve decide.",
+        as_typed(
+            f"The key {home / 'site.key'} never leaves this machine. What this hospital allows is in "
+            f"{home / 'site.yaml'}.\n"
+            "Back up people.secret, releases.sqlite, ledger.sqlite, audit.jsonl and decisions.json together: without "
+            "the first three nothing leaves, without the audit nothing can be proven.\n"
+            "Next: normfed site check, then normfed site start. No study runs here before a person approved it: "
+            "normfed site asked lists what was asked for, normfed site show and normfed site approve decide."
+        ),
         soft_wrap=True,
     )
     for finding in counted_apart(open_hospital(home)):
@@ -95,7 +98,7 @@ def check(
     if worst == 2:
         console.print("\n[red]Not ready.[/] Fix what is marked ✗ and check again.", soft_wrap=True)
         raise typer.Exit(2)
-    console.print("\nReady: normfed site start")
+    console.print(as_typed("\nReady: normfed site start"))
 
 
 def _show(console: Console, finding: Finding) -> None:
@@ -196,7 +199,7 @@ def move(
 
     hospital = open_hospital(home)
     move_server(hospital, address)
-    typer.echo(f"{hospital.config.site} calls {address} from now on. Next: normfed site start")
+    typer.echo(as_typed(f"{hospital.config.site} calls {address} from now on. Next: normfed site start"))
 
 
 @site.command()
@@ -213,16 +216,18 @@ def leave(
         raise UserError(f"{home}: the client is running. Stop it first.")
     results, record = hospital.folder / "state", record_beside(hospital.folder)
     Console(highlight=False).print(
-        f"This deletes {hospital.folder}: the key, the outbox, and this hospital's own results in {results}.\n"
-        f"The dataset {hospital.config.data} is not touched. Over whom anything was released stays in {record}: give "
-        "it to normfed site join --record if this hospital joins again.",
+        as_typed(
+            f"This deletes {hospital.folder}: the key, the outbox, and this hospital's own results in {results}.\n"
+            f"The dataset {hospital.config.data} is not touched. Over whom anything was released stays in {record}: "
+            "give it to normfed site join --record if this hospital joins again."
+        ),
         soft_wrap=True,
     )
     if not yes:
         typer.confirm("Delete?", abort=True)
     keep_record(hospital, record)
     shutil.rmtree(hospital.folder)
-    typer.echo(f"Left. Tell the operator to shut the key out: normfed server revoke {hospital.config.site}")
+    typer.echo(as_typed(f"Left. Tell the operator to shut the key out: normfed server revoke {hospital.config.site}"))
 
 
 def _say(text: str) -> None:

@@ -20,24 +20,24 @@ class ProximalParameters(Frozen):
 class MomentumParameters(Frozen):
     """FedAvgM."""
 
-    momentum: float = Field(0.9, ge=0, lt=1)
-    server_learning_rate: float = Field(1.0, gt=0, le=100)
+    momentum: float = Field(0.9, ge=0, lt=1, description="of the server's steps")
+    server_learning_rate: float = Field(1.0, gt=0, le=100, description="of the server; 1 takes the mean as it is")
 
 
 class AdaptiveParameters(Frozen):
     """FedAdam, FedYogi."""
 
     server_learning_rate: float = Field(1e-2, gt=0, le=100, description="Reddi 2021 tunes it; 0.001 in Manthe 2024")
-    beta_1: float = Field(0.9, ge=0, lt=1)
-    beta_2: float = Field(0.99, ge=0, lt=1)
+    beta_1: float = Field(0.9, ge=0, lt=1, description="decay of the mean of the server's steps")
+    beta_2: float = Field(0.99, ge=0, lt=1, description="decay of the mean of their squares")
     tau: float = Field(1e-3, gt=0, description="the smaller, the more adaptive; Reddi 2021 1e-3, Manthe 2024 1e-8")
 
 
 class AdagradParameters(Frozen):
     """FedAdagrad: no momentum, squares are summed and never forgotten."""
 
-    server_learning_rate: float = Field(1e-2, gt=0, le=100)
-    tau: float = Field(1e-3, gt=0)
+    server_learning_rate: float = Field(1e-2, gt=0, le=100, description="of the server")
+    tau: float = Field(1e-3, gt=0, description="the smaller, the more adaptive")
 
 
 class FairParameters(Frozen):
@@ -52,7 +52,7 @@ class FairParameters(Frozen):
 class ControlledParameters(Frozen):
     """SCAFFOLD."""
 
-    server_learning_rate: float = Field(1.0, gt=0, le=100)
+    server_learning_rate: float = Field(1.0, gt=0, le=100, description="of the server; 1 takes the mean as it is")
 
 
 class PersonalPartParameters(Frozen):
@@ -97,7 +97,7 @@ class FineTuningParameters(Frozen):
 class IfcaParameters(Frozen):
     """IFCA: every site trains the one of k models that fits its data best."""
 
-    clusters: int = Field(2, ge=1, le=50)
+    clusters: int = Field(2, ge=1, le=50, description="how many models; each site trains that with the lowest loss")
 
 
 class SplitParameters(Frozen):

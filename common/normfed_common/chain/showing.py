@@ -20,6 +20,7 @@ from normfed_common.chain.verifying import Verified, verify
 from normfed_common.deployment.enrolment import key_fingerprint
 from normfed_common.foundation.errors import SiteCode, UserError
 from normfed_common.foundation.files import atomic
+from normfed_common.wording.commands import as_typed
 from normfed_common.wording.terminal_text import plain
 
 ALONE = "Whether its end was cut off shows only beside the other side's audit: normfed audit compare."
@@ -42,7 +43,9 @@ def run(chain: Chain, as_json: bool, verifying: bool, export: Path | None, publi
             typer.echo(line.decode("utf-8", "backslashreplace").rstrip("\n"))
     elif export is not None:
         count = export_to(chain, export)
-        typer.echo(f"{count} records in {export}. Verify them anywhere: normfed audit verify {export} --key {public}")
+        typer.echo(
+            as_typed(f"{count} records in {export}. Verify them anywhere: normfed audit verify {export} --key {public}")
+        )
     elif verifying:
         tell(Console(highlight=False), verify(chain.lines(), VerifyingKey(chain.key_line())), chain.key_line())
     else:

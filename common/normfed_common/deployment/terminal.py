@@ -6,6 +6,7 @@ import textwrap
 
 from rich.console import Console
 
+from normfed_common.wording.commands import as_typed
 from normfed_common.wording.terminal_text import plain
 
 
@@ -18,6 +19,6 @@ def print_wrapped(console: Console, text: str, margin: str, first: str | None = 
         In front of every line; in front of the first one ``first``, if given, which may have rich's markup.
     """
     width = max(console.width - len(margin), 20)
-    for number, line in enumerate(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)):
+    for number, line in enumerate(textwrap.wrap(as_typed(text), width, break_long_words=False, break_on_hyphens=False)):
         before = first if first is not None and number == 0 else margin
-        console.print(before + plain(line), soft_wrap=True)
+        console.print(before + plain(line), soft_wrap=True, highlight=False)

@@ -76,6 +76,14 @@ def text(value: Any) -> str:
     return yaml.dump(value, Dumper=_Unfolded, allow_unicode=True, sort_keys=False)
 
 
+def inline(value: Any) -> str:
+    """The same on one line."""
+    written: str = yaml.dump(
+        value, Dumper=_Unfolded, allow_unicode=True, sort_keys=False, default_flow_style=True, width=float("inf")
+    )
+    return written.removesuffix("...\n").strip()
+
+
 def with_value(content: str, key: str, value: str | int, origin: str) -> str:
     """A file's content with the value of one top-level key changed or added; everything else stays as it is.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
 from normfed_common.foundation.registry import Registry
+from normfed_common.wording.machine import parameters_of
 from normfed_common.wording.parameters import Row, parameters, show, show_title, summary
 
 if TYPE_CHECKING:  # the list of commands must load nothing that computes
@@ -29,6 +30,22 @@ def show_all(
             console.print(f"[bold]{titles[way]}[/]")
             show(console, rows, width)
             console.print()
+
+
+def items(registry: Registry[Any], names: Iterable[str], learnt_by: Callable[[type[Any]], Way]) -> list[dict[str, Any]]:
+    """The learners of these names for a program to read."""
+    return [
+        {
+            "name": name,
+            "title": summary(kind),
+            "learnt_by": learnt_by(kind),
+            "source": kind.source,
+            "plugin": None if (plugin := registry.origin(name)) is None else str(plugin),
+            "parameters": parameters_of(kind.Config),
+        }
+        for name in names
+        for kind in (registry[name],)
+    ]
 
 
 def show_one(console: Console, registry: Registry[Any], name: str, learnt_by: Callable[[type[Any]], Way]) -> None:

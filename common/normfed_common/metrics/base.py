@@ -139,6 +139,10 @@ class Metric:
     shown
         Where it stands beside the plot of every metric at every site: the first table, differences between models,
         single patients, the terminal, the league of strategies.
+    about
+        What it says of a scan, in a sentence: `normfed metrics`.
+    cited
+        What a paper cites for it, see `NormativeModel`.
     """
 
     name: str
@@ -153,6 +157,8 @@ class Metric:
     merged: Callable[[MergedCounts], Bracketed] | None = None
     place: int = 1000
     shown: frozenset[Place] = frozenset({"differences"})
+    about: str = ""
+    cited: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not (np.isfinite([self.lowest, self.highest]).all() and self.lowest < self.highest):

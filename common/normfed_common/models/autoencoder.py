@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from normfed_common.foundation import seeds
@@ -27,7 +28,7 @@ from normfed_common.study.base import Frozen
 class AutoEncoderConfig(SliceConfig):
     """Parameters of the slice auto-encoder; defaults as published, but for the norm."""
 
-    loss: Literal["l1", "l2"] = "l1"
+    loss: Literal["l1", "l2"] = Field("l1", description="absolute or squared error of the reconstruction")
 
 
 class AutoEncoder(SliceModel):
@@ -35,6 +36,7 @@ class AutoEncoder(SliceModel):
 
     Config: ClassVar[type[Frozen]] = AutoEncoderConfig
     source: ClassVar[str] = "Baur 2021, Medical Image Analysis 69:101952"
+    cited: ClassVar[tuple[str, ...]] = ("baur2021",)
 
     def __init__(self, config: AutoEncoderConfig, setting: Setting) -> None:
         super().__init__(config, setting)

@@ -8,8 +8,10 @@ import typer
 from rich.console import Console
 
 from normfed_common.learning import listing
-from normfed_common.learning.listing import Way, show_all, show_one
+from normfed_common.learning.listing import Way, items, show_all, show_one
 from normfed_common.models.catalogue import MODELS
+from normfed_common.wording.commands import as_typed
+from normfed_common.wording.machine import JsonOption, say
 from normfed_common.wording.parameters import parameters, show
 
 if TYPE_CHECKING:  # the list of commands must load nothing that computes
@@ -26,13 +28,17 @@ TITLES: dict[Way, str] = {
 
 def models(
     name: Annotated[str | None, typer.Argument(help="Show only this model, and what its parameters mean.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """List the models: how they learn, what they find abnormal, parameters and source."""
+    if as_json:
+        say("models", items(MODELS, MODELS if name is None else (name,), learnt_by))
+        return
     console = Console(highlight=False)
     if name is None:
         show_all(console, MODELS, TITLES, learnt_by)
         console.print("In a study: [bold]model: atlas[/], or [bold]model: {name: atlas, score: rms}[/].")
-        console.print("What the parameters mean: normfed models atlas")
+        console.print(as_typed("What the parameters mean: normfed models atlas"))
         return
     show_one(console, MODELS, name, learnt_by)
     if ONE_CLASS in MODELS[name].Config.model_fields:

@@ -50,7 +50,9 @@ ClassCount = Annotated[int, Field(ge=1, le=50)]
 class MixtureConfig(Frozen):
     """Parameters of the mixture; published: 14 Gaussian classes, or about 10 with heavy tails, of three modalities."""
 
-    distribution: Literal["gaussian", "multiple-scale-t"] = "gaussian"
+    distribution: Literal["gaussian", "multiple-scale-t"] = Field(
+        "gaussian", description="of a class; multiple-scale-t has a tail of its own in every direction"
+    )
     classes: ClassCount | tuple[ClassCount, ...] = Field(
         10, description="of voxels; of several numbers, such as [4, 6, 8, 10], the one with the lowest criterion scores"
     )
@@ -101,6 +103,7 @@ class Mixture(NormativeModel):
 
     Config: ClassVar[type[Frozen]] = MixtureConfig
     source: ClassVar[str] = "Arnaud 2018, IEEE TMI 37:1678; Oudoumanessah 2023, arXiv 2309.02311"
+    cited: ClassVar[tuple[str, ...]] = ("arnaud2018", "oudoumanessah2023")
 
     def __init__(self, config: MixtureConfig, setting: Setting) -> None:
         super().__init__(config, setting)

@@ -22,11 +22,13 @@ StudyName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-
 class StudyConfig(Frozen):
     """One experiment, all of it. What a site keeps to itself (paths, devices) is not in it."""
 
-    name: StudyName
-    description: str = ""
-    seed: int = Field(0, ge=0, lt=2**53)
-    data: DataConfig
-    preprocessing: PreprocessingConfig = PreprocessingConfig()
+    name: StudyName = Field(description="of the study and its run folders: letters, digits, dots, hyphens")
+    description: str = Field("", description="what it asks, in a sentence; stands in the report")
+    seed: int = Field(0, ge=0, lt=2**53, description="of all that is drawn: two runs give the same bits")
+    data: DataConfig = Field(description="where the scans come from, whose they are, who trains and who tests")
+    preprocessing: PreprocessingConfig = Field(
+        PreprocessingConfig(), description="from a scan as the scanner wrote it to a volume on the common grid"
+    )
     transforms: tuple[NamedEntry, ...] = Field(
         (),
         max_length=8,
@@ -50,15 +52,17 @@ class StudyConfig(Frozen):
         description="name and parameters",
         examples=["{name: ditto, lambda: 0.5}"],
     )
-    federation: FederationConfig = FederationConfig()
+    federation: FederationConfig = Field(FederationConfig(), description="rounds of training, and when a round is over")
     privacy: PrivacyConfig = Field(
         NONE,
         exclude_if=lambda chosen: chosen == NONE,  # studies without the key keep their digests
         description="differential privacy of patients or of sites, and secure aggregation",
         examples=["{epsilon: 4}", "{secure_aggregation: true}"],
     )
-    comparisons: ComparisonConfig = ComparisonConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
+    comparisons: ComparisonConfig = Field(
+        ComparisonConfig(), description="what stands beside the federated model in every table"
+    )
+    evaluation: EvaluationConfig = Field(EvaluationConfig(), description="which figures are computed, and how finely")
     domain_shift: DomainShiftConfig = Field(
         NOTHING,
         exclude_if=lambda chosen: chosen == NOTHING,  # studies without the key keep their digests

@@ -67,9 +67,9 @@ def _at_most_one(without: dict[Contrast, float]) -> dict[Contrast, float]:
 class PhantomSite(Frozen):
     """One synthetic hospital."""
 
-    name: SiteName
-    vendor: Vendor
-    field_tesla: FieldTesla
+    name: SiteName = Field(description="letters, digits, dots, hyphens")
+    vendor: Vendor = Field(description="of its scanner: each has its own contrast, noise and bias field")
+    field_tesla: FieldTesla = Field(description="of its scanner: 1.5 or 3.0")
     controls: int = Field(ge=0, le=100_000, description="healthy people, including those held out from training")
     patients: dict[LesionKind, Annotated[int, Field(ge=0, le=100_000)]] = Field(
         default_factory=dict, description="people per kind of lesion"
@@ -85,7 +85,11 @@ class PhantomSite(Frozen):
 class PhantomConfig(Frozen):
     """Synthetic hospitals made from the MNI152 template and its tissue maps."""
 
-    sites: tuple[PhantomSite, ...] = Field(min_length=1)
+    sites: tuple[PhantomSite, ...] = Field(
+        min_length=1,
+        description="the hospitals, each with its scanner and people",
+        examples=["[{name: a, vendor: siemens, field_tesla: 3.0, controls: 12, patients: {WMH: 3}}]"],
+    )
     voxel_size_mm: int = Field(2, ge=1, le=4, description="of the scans that are written")
 
 
@@ -148,6 +152,12 @@ class DataConfig(Frozen):
         description="values of `group` that mean ill though nobody drew a lesion, such as PD: these people test, and "
         "only figures of whole people are theirs",
     )
+    test_on: Literal["patients", "held-out"] = Field(
+        "patients",
+        exclude_if=lambda whom: whom == "patients",  # studies without the key keep their digests
+        description="who is scored once the model is trained: patients; or, where there are none, the held-out healthy "
+        "people, who set the thresholds: nothing is said of lesions then, and the model is for `normfed score`",
+    )
     lesion_labels: tuple[str, ...] | None = Field(
         None, description="labels of the lesion masks that count; all but brain and tissue when absent"
     )
@@ -169,6 +179,11 @@ class DataConfig(Frozen):
         """The modalities that every scan has."""
         return tuple(modality for modality in self.modalities if modality not in self.may_lack)
 
+    @property
+    def tests_without_lesions(self) -> bool:
+        """Whether nobody at a site who tests may have a lesion mask."""
+        return bool(self.ill_groups) or self.test_on == "held-out"
+
     def trains(self, site: str) -> bool:
         """Whether a site may train at all."""
         return site not in self.out_of_sample and (self.train_sites is None or site in self.train_sites)
@@ -183,6 +198,10 @@ class DataConfig(Frozen):
             raise ValueError(
                 f"ill_groups takes normal: controls; of {', '.join(self.ill_groups)} no tissue is known normal"
             )
+        if self.test_on == "held-out" and self.normal != "controls":
+            raise ValueError("test_on: held-out takes normal: controls; lesion-free tissue is of patients, who test")
+        if self.test_on == "held-out" and self.ill_groups:
+            raise ValueError("test_on: held-out and ill_groups exclude each other")
         if shared := sorted(set(self.ill_groups) & set(self.control_groups)):
             raise ValueError(f"{', '.join(shared)} is in control_groups and in ill_groups")
         if self.phantom is not None and self.dataset is not None:

@@ -17,7 +17,9 @@ SumsBy = Literal["by-people", "by-site"]
 class FederationConfig(Frozen):
     """Rounds of training, and when a round is over."""
 
-    rounds: int = Field(20, ge=1, le=100_000)
+    rounds: int = Field(
+        20, ge=1, le=100_000, description="in which sites train and the server averages; models of sums need none"
+    )
     local_epochs: int = Field(1, ge=1, le=1000, description="passes over the site's subjects per round")
     optimiser: Literal["adam", "sgd"] = Field("adam", description="at the sites; it starts anew in every round")
     learning_rate: float = Field(1e-3, gt=0, le=10, description="of the sites' optimiser")

@@ -15,10 +15,11 @@ CONTRASTS = ("T1w", "T2w", "FLAIR", "pet")  # BIDS suffixes
 # Of the diffusion tensor: fractional anisotropy, from 0 to 1, and mean diffusivity (BIDS: param-FA, param-MD).
 MAPS = ("FA", "MD")
 MODALITIES = (*CONTRASTS, *MAPS)
+AGENT = r"ce-[A-Za-z0-9]+_T1w"  # T1 with a contrast agent
 
 
 def _known(name: str) -> str:
-    if name not in MODALITIES and not re.fullmatch(r"ce-[A-Za-z0-9]+_T1w", name):
+    if name not in MODALITIES and not re.fullmatch(AGENT, name):
         said = f"must be one of {', '.join(MODALITIES)}, or ce-AGENT_T1w such as ce-gadolinium_T1w."
         raise ValueError(sentences(said, meant(name, MODALITIES)).removesuffix("."))
     return name

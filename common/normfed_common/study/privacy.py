@@ -61,7 +61,7 @@ class CentralConfig(Frozen):
     arXiv 1710.06963)."""
 
     epsilon: float = Field(8.0, gt=0, le=1000, description="per site, of one model and all its rounds")
-    delta: float = Field(1e-5, ge=1e-15, le=0.01)
+    delta: float = Field(1e-5, ge=1e-15, le=0.01, description="chance that more is told; far below one over the sites")
     clip_norm: float = Field(
         1.0, gt=0, le=1e6, description="of a site's update; with `adaptive` that of the first round"
     )

@@ -82,13 +82,19 @@ class Plan:
 
 
 def make(study: StudyConfig, sites: Mapping[str, SiteDescription]) -> Plan:
-    """The arms of a study, longest training first so that workers finish together."""
+    """The arms of a study, longest training first so that workers finish together.
+
+    Where the held-out healthy people test there is the federated one alone: they say of no model whether it finds
+    lesions, so nothing can be compared.
+    """
     minimum = study.federation.minimum_cohort
     members = {name: site for name, site in sites.items() if name != POOLED}
     train = tuple(sorted(name for name, site in members.items() if site.train >= max(minimum, 1)))
     test = tuple(sorted(name for name, site in members.items() if site.test >= max(minimum, 1)))
     everywhere: dict[str, Detail] = dict.fromkeys(test, "full")
     arms = [_federated(FEDERATED, study, study.strategy, train, everywhere, maps=True)]
+    if study.data.test_on == "held-out":
+        return Plan(tuple(arms), _left_out(members, train, test, minimum))
     if study.comparisons.pooled and POOLED in sites:
         arms.insert(0, Arm(POOLED, study.model, (POOLED,), everywhere))
     ranked: dict[str, Detail] = dict.fromkeys(test, "ranking")

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from normfed_common.foundation.errors import UserError
+from normfed_common.wording.commands import as_typed
 from normfed_server.console import passphrases
 from normfed_server.console.options import As, Home, Key, PassphraseFile, signer
 from normfed_server.state.folder import DEFAULT, ServerConfig, ServerHome, open_home
@@ -79,13 +80,15 @@ def move(
         record(moved, Reach(kind="moved", address=address))
     console = Console(highlight=False)
     console.print(
-        f"[bold]{moved.config.name}[/] is at {address} from the next start on. Its certificate is good for "
-        f"{opened.config.host} too, until it is renewed.\nTell every site to run: normfed site move {address}",
+        as_typed(
+            f"[bold]{moved.config.name}[/] is at {address} from the next start on. Its certificate is good for "
+            f"{opened.config.host} too, until it is renewed.\nTell every site to run: normfed site move {address}"
+        ),
         soft_wrap=True,
     )
     for site, member in admission.members(moved).items():
         if member.state == "invited":
-            console.print(f"{site} has not joined yet; send a new file: normfed server enrol {site} --again")
+            console.print(as_typed(f"{site} has not joined yet; send a new file: normfed server enrol {site} --again"))
 
 
 def _ask_for(home: ServerHome, hosts: tuple[str, ...], then: str) -> None:
@@ -93,9 +96,11 @@ def _ask_for(home: ServerHome, hosts: tuple[str, ...], then: str) -> None:
 
     asked = authority.request(home, hosts)
     Console(highlight=False).print(
-        f"The authority's key is not here. Take this file to where it is:\n  {home.request}\n"
-        f"Its key, to compare there:  [bold]{asked.fingerprint}[/]\n"
-        f"There: normfed server ca sign server.csr --ca DIR --out server.crt\nThen here: {then}",
+        as_typed(
+            f"The authority's key is not here. Take this file to where it is:\n  {home.request}\n"
+            f"Its key, to compare there:  [bold]{asked.fingerprint}[/]\n"
+            f"There: normfed server ca sign server.csr --ca DIR --out server.crt\nThen here: {then}"
+        ),
         soft_wrap=True,
     )
 
@@ -143,9 +148,11 @@ def make(
     passphrase = passphrases.ask("Passphrase of the authority's key", passphrases.AUTHORITY, passphrase_file, new=True)
     authority.make(name, folder, passphrase)
     Console(highlight=False).print(
-        f"{folder / authority.KEY} never leaves this machine; back it up with its passphrase. Its fingerprint:\n  "
-        f"[bold]{authority.fingerprint(folder)}[/]\nOn the server, with {authority.CERTIFICATE} in a folder DIR of its "
-        "own: normfed server init --ca DIR ...",
+        as_typed(
+            f"{folder / authority.KEY} never leaves this machine; back it up with its passphrase. Its fingerprint:\n  "
+            f"[bold]{authority.fingerprint(folder)}[/]\nOn the server, with {authority.CERTIFICATE} in a folder DIR of "
+            "its own: normfed server init --ca DIR ..."
+        ),
         soft_wrap=True,
     )
 
@@ -170,7 +177,7 @@ def sign(
         typer.confirm("Is this your server's address, and the key that it showed?", abort=True)
     passphrase = passphrases.ask("Passphrase of the authority's key", passphrases.AUTHORITY, passphrase_file)
     authority.sign(asked, folder, passphrase, out, days)
-    typer.echo(f"{out} is for the server: normfed server renew --certificate {out.name}")
+    typer.echo(as_typed(f"{out} is for the server: normfed server renew --certificate {out.name}"))
 
 
 @ca.command("move")

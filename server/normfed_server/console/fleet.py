@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from normfed_common.deployment.terminal import print_wrapped
+from normfed_common.wording.commands import as_typed
 from normfed_common.wording.terminal_text import plain
 from normfed_server.state.folder import DEFAULT, ServerHome, open_home
 
@@ -41,7 +42,7 @@ def fleet(
     said = f"normfed {installed_version()}, protocol {PROTOCOL}{word}"
     console.print(f"[bold]{opened.config.name}[/]: {said}", soft_wrap=True)
     if not rows:
-        console.print("No site is enrolled yet: normfed server enrol SITE")
+        console.print(as_typed("No site is enrolled yet: normfed server enrol SITE"))
         return
     cells = [
         (

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from normfed_common.wording.commands import as_typed
 from normfed_server.console import passphrases
 from normfed_server.console.options import As, Home, Key, PassphraseFile, signer
 from normfed_server.state.folder import DEFAULT, open_home
@@ -39,8 +40,10 @@ def backup(
     )
     if not with_keys and opened.ca_key.exists():
         typer.echo(
-            f"It holds no keys. Without {opened.ca_key} every site would have to join again: keep that apart "
-            "(normfed server ca move DIR), or make a backup --with-keys.",
+            as_typed(
+                f"It holds no keys. Without {opened.ca_key} every site would have to join again: keep that apart "
+                "(normfed server ca move DIR), or make a backup --with-keys."
+            ),
             err=True,
         )
 
@@ -66,13 +69,17 @@ def restore(
     )
     if restored.request is not None:
         console.print(
-            f"It held no keys: the server has a new one, {restored.request.fingerprint}. Have {restored.home.request} "
-            "signed where the authority's key is (normfed server ca sign); then normfed server renew --certificate "
-            "server.crt. Or copy ca.key into the folder, and: normfed server renew",
+            as_typed(
+                f"It held no keys: the server has a new one, {restored.request.fingerprint}. Have "
+                f"{restored.home.request} signed where the authority's key is (normfed server ca sign); then normfed "
+                "server renew --certificate server.crt. Or copy ca.key into the folder, and: normfed server renew"
+            ),
             soft_wrap=True,
         )
     console.print(
-        f"Never let two servers run at the same time. Then: normfed server start --home {home}; if its address is "
-        "another one now, first normfed server move HOST:PORT",
+        as_typed(
+            f"Never let two servers run at the same time. Then: normfed server start --home {home}; if its address is "
+            "another one now, first normfed server move HOST:PORT"
+        ),
         soft_wrap=True,
     )

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from normfed_common.foundation.errors import UserError
+from normfed_common.wording.commands import as_typed
 from normfed_common.wording.terminal_text import plain
 from normfed_server.console.fleet import warn
 from normfed_server.console.options import Home, PassphraseFile
@@ -71,11 +72,15 @@ def init(
     )
     if ca is not None and not made.certificate.exists():
         console.print(
-            f"First: have {made.request} signed where the authority's key is, normfed server ca sign server.csr; then "
-            "normfed server renew --certificate server.crt",
+            as_typed(
+                f"First: have {made.request} signed where the authority's key is, normfed server ca sign server.csr; "
+                "then normfed server renew --certificate server.crt"
+            ),
             soft_wrap=True,
         )
-    console.print("Next: normfed server enrol SITE for every hospital, and normfed server start", soft_wrap=True)
+    console.print(
+        as_typed("Next: normfed server enrol SITE for every hospital, and normfed server start"), soft_wrap=True
+    )
 
 
 def start(
@@ -108,12 +113,16 @@ def status(home: Home = DEFAULT) -> None:
     warn(console, opened)
     if not operators.active(opened):
         console.print(
-            "[yellow]![/] No operators are named: whoever owns this folder does everything, and nothing is signed. See "
-            "normfed server operator --help",
+            as_typed(
+                "[yellow]![/] No operators are named: whoever owns this folder does everything, and nothing is signed. "
+                "See normfed server operator --help"
+            ),
             soft_wrap=True,
         )
     if waiting := acting.pending(opened):
-        console.print(f"[yellow]![/] {len(waiting)} wait for a second operator: normfed server pending", soft_wrap=True)
+        console.print(
+            as_typed(f"[yellow]![/] {len(waiting)} wait for a second operator: normfed server pending"), soft_wrap=True
+        )
     for service, state in (read_services(opened.log) if running else {}).items():
         again = f", started again {state['restarts']} times" if state["restarts"] else ""
         console.print(f"  {service}: {'runs' if state['pid'] else 'down'}{again}")

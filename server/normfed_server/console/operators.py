@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from normfed_common.foundation.errors import UserError
+from normfed_common.wording.commands import as_typed
 from normfed_common.wording.terminal_text import plain
 from normfed_server.console import passphrases
 from normfed_server.console.options import As, Home, Key, PassphraseFile, signer
@@ -106,7 +107,7 @@ def pending(home: Home = DEFAULT) -> None:
         typer.echo("Nothing waits for a second operator.")
     for which, proposal in found.items():
         _show(which, proposal.by, proposal.action.command, proposal.action.arguments)
-        typer.echo(f"  until {proposal.until}; normfed server approve {which}")
+        typer.echo(as_typed(f"  until {proposal.until}; normfed server approve {which}"))
 
 
 def approve(

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from normfed_common.deployment.terminal import print_wrapped
 from normfed_common.study.options import SetOption
+from normfed_common.wording.commands import as_typed
 from normfed_common.wording.terminal_text import plain
 from normfed_server.console.options import As, AsJson, Home, Key, RunName, Site, signer
 from normfed_server.state.folder import DEFAULT, open_home, run_folder
@@ -82,7 +83,7 @@ def stop(name: RunName, home: Home = DEFAULT, operator: As = None, key: Key = No
     opened = open_home(home)
     with acting(opened, signer(opened, operator, key), "run", "stop", {"run": name}):
         steering.stop(opened, name)
-    typer.echo(f"{name} stops. Go on with: normfed server resume {name}")
+    typer.echo(as_typed(f"{name} stops. Go on with: normfed server resume {name}"))
 
 
 def resume(
@@ -168,7 +169,7 @@ def mark(
         print_wrapped(console, sentence, "")
     if not made.replaced_by and made.whole:
         left_out = " ".join(f"--without {site}" for site in sorted(made.whole))
-        console.print(f"Make it again: normfed server retrain {name} {left_out}", soft_wrap=True)
+        console.print(as_typed(f"Make it again: normfed server retrain {name} {left_out}"), soft_wrap=True)
 
 
 def export(
@@ -201,7 +202,9 @@ def show_runs(home: Path, console: Console, only_open: bool) -> None:
     entries = opened.ledger.all()
     entries = [entry for entry in entries if not only_open or entry.state is State.OPEN]
     if not entries:
-        console.print("No run is open." if only_open else "No runs yet. Begin one: normfed server run STUDY.yaml")
+        console.print(
+            as_typed("No run is open." if only_open else "No runs yet. Begin one: normfed server run STUDY.yaml")
+        )
         return
     width = max(len(entry.name) for entry in entries)
     for entry in entries:
@@ -233,7 +236,7 @@ def _follow(home: Path, name: str, as_json: bool) -> None:
         with Lines() if as_json else Live(console) as shown:
             entry = follow(opened, name, shown)
     except KeyboardInterrupt:
-        console.print(f"\nThe run goes on. Watch it again: normfed server follow {name}")
+        console.print(as_typed(f"\nThe run goes on. Watch it again: normfed server follow {name}"))
         raise typer.Exit(130) from None
     if as_json:
         typer.echo(json.dumps({"event": "ended", "state": str(entry.state), "why": entry.why}))

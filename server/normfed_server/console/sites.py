@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from normfed_common.wording.commands import as_typed
 from normfed_server.console.options import As, Home, Key, Site, signer
 from normfed_server.state.folder import DEFAULT, ServerHome, open_home
 
@@ -37,7 +38,7 @@ def enrol(
         f"Send this file to {site} within {days} days; it holds no secret:\n  {opened.enrolments / site}.yaml",
         soft_wrap=True,
     )
-    console.print(f"When {site}.pub comes back: normfed server accept {site}.pub")
+    console.print(as_typed(f"When {site}.pub comes back: normfed server accept {site}.pub"))
 
 
 def accept(
@@ -87,7 +88,9 @@ def done(home: ServerHome, operator: str | None, key: Path | None, command: str,
     if proposal is None:
         return True
     typer.echo(
-        f"{proposal.by} proposes: {command}. Nothing is changed until another operator, before "
-        f"{proposal.until[:10]}, gives: normfed server approve {proposal.id}"
+        as_typed(
+            f"{proposal.by} proposes: {command}. Nothing is changed until another operator, before "
+            f"{proposal.until[:10]}, gives: normfed server approve {proposal.id}"
+        )
     )
     return False

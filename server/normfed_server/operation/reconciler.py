@@ -192,9 +192,9 @@ class Reconciler:
             self.say(f"{entry.name}: failed. {why}")
             return
         try:
-            (write_cohorts if counted else write_report)(reopen(folder))
             if not counted:
                 write_paper(reopen(folder))
+            (write_cohorts if counted else write_report)(reopen(folder))
             before = None if counted else replaces(folder)
             if before is not None and (self.home.runs / before.run / layout.FILE).exists():
                 write_report(reopen(self.home.runs / before.run))  # says what the withdrawal changed

@@ -14,8 +14,9 @@ from normfed_server.results.layout import Figure as Mean
 from normfed_server.results.layout import RunResults
 
 EVERYBODY = "all patients"
-ROW_MM = 7.0
-WRITTEN = 24  # sites of a matrix up to which its cells have room for figures of 7 points
+ROW_MM, NARROW_MM = 7.0, 4.6
+MANY = 12  # sites, of which more have narrow rows
+WRITTEN = 16  # sites of a matrix up to which its cells have room for figures of 7 points
 SHORT = 12  # from which on they have room for two digits alone
 
 
@@ -26,7 +27,7 @@ def dots(results: RunResults) -> Figure | None:
     if not (sites and metrics):
         return None
     rows, looks = [EVERYBODY, *sites], choice.looks(results)
-    height = 26 + max(ROW_MM, 2.2 * len(models)) * len(rows)
+    height = 28 + (ROW_MM if len(sites) <= MANY else NARROW_MM) * len(rows)
     figure, axes = style.panels(len(metrics), height_mm=height, sharey=True)
     for metric, panel in zip(metrics, axes, strict=True):
         for number, name in enumerate(models):
@@ -60,8 +61,7 @@ def _dots(axes: Axes, found: list[Mean | None], offset: float, number: int, labe
     means = {place + offset: mean for place, mean in enumerate(found) if mean is not None and mean.mean is not None}
     middles = [mean.mean or 0.0 for mean in means.values()]
     axes.plot(middles, list(means), look["marker"], color=look["color"], label=label, markeredgewidth=0)
-    for place, mean in means.items():
-        style.interval(axes, mean.ci95, place, look["color"])
+    style.intervals(axes, [choice.told(mean.ci95, mean.n) for mean in means.values()], list(means), look["color"])
 
 
 def matrix(results: RunResults, metric: str) -> Figure | None:

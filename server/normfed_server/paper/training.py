@@ -72,13 +72,13 @@ def promises(results: RunResults) -> Figure | None:
     for place, rate in enumerate(rates):
         if rate is not None:
             last = place == len(sites)
-            axes.plot([100 * rate.low, 100 * rate.high], [place, place], color=style.COLOURS[0], linewidth=2.2)
+            style.intervals(axes, [(100 * rate.low, 100 * rate.high)], [place], style.COLOURS[0], 2.2)
             axes.plot(100 * rate.value, place, "D" if last else "o", color=style.COLOURS[0], label="measured")
     axes.axvline(100 * found.promised, color="black", linewidth=0.8, linestyle=(0, (4, 2)), label="promised")
     names = [f"{site} ({its.people} held out)" for site, its in sites.items()]
     axes.set_yticks(range(len(rates)), [*names, f"all sites ({found.people})"])
     axes.set_ylim(len(rates) - 0.5, -0.5)
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 108 * max(found.promised, *(rate.high for rate in rates if rate is not None)))
     axes.set(xlabel="normal voxels called abnormal, %")
     axes.grid(axis="x", color="#E6E6E6", linewidth=0.5)
     axes.set_axisbelow(True)

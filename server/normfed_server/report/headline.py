@@ -41,7 +41,7 @@ HEADLINE: dict[Verdict, str] = {"better": "better than", "worse": "worse than", 
 
 def headline(results: RunResults) -> list[str]:
     """What was found, in a few sentences, the first for a human being."""
-    if not _tested(results):
+    if results.nobody_ill or not _tested(results):
         return [
             f"Nothing was tested: no patient with a lesion is among these people, so how well the {title(results)} "
             "finds lesions is not known."

@@ -25,6 +25,7 @@ from normfed_server.results.guarantees import PrivacyFigures
 from normfed_server.results.reading import read_as
 
 FILE = "metrics.json"
+WITHOUT_LESION = "none"  # as sites call the kind of lesion of people who have none
 IMAGE_AUROC = "image_auroc"  # of people, not of scans: it is beside the metrics of one scan in every table
 
 
@@ -318,6 +319,12 @@ class RunResults(Frozen):
     metrics: dict[str, Described] = Field(
         default_factory=lambda: described(BUILT_IN), description="what the names of metrics stand for"
     )
+
+    @property
+    def nobody_ill(self) -> bool:
+        """Whether nobody who was tested has a lesion, by what the sites say of its kinds."""
+        kinds = {kind for site in self.sites if site.test != 0 for kind in site.kinds}
+        return kinds == {WITHOUT_LESION}
 
     def title(self, model: str) -> str:
         """What people read of a model."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from normfed_common.wording.commands import as_typed
+from normfed_common.wording.machine import JsonOption, parameters_of, say
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:  # the list of commands must load nothing that computes
@@ -28,12 +31,15 @@ def _lower(name: str | None) -> str | None:
 def datasets(
     name: Annotated[str | None, typer.Argument(help="Tell more of this dataset; IXI is ixi.", callback=_lower)] = None,
     data: Annotated[Path | None, typer.Option(help="Check the folder of a dataset as it came.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """List the datasets: public ones that are read as they come, what they should look like, where to get them."""
     from normfed_simulation.datasets.catalogue import DATASETS, downloaded
 
     console = Console(highlight=False)
-    if data is not None:
+    if as_json:
+        _say(name, data)
+    elif data is not None:
         _check(console, name, data)
     elif name is None:
         _list(console, downloaded(), [each for each in DATASETS if each not in downloaded()])
@@ -47,15 +53,36 @@ def datasets(
         show(console, parameters(made.Config))
 
 
+def _say(name: str | None, data: Path | None) -> None:
+    from normfed_common.wording.parameters import summary
+    from normfed_simulation.datasets.catalogue import DATASETS, downloaded
+
+    if data is not None:
+        called, dataset = _opened(name, data)
+        contents = dataset.contents
+        people = [{"name": subject, **asdict(person)} for subject, person in contents.people.items()]
+        problems = [asdict(problem) for problem in contents.problems]
+        say("people", people, dataset=called, problems=problems, remarks=list(contents.remarks()))
+        return
+    found = []
+    for each in DATASETS if name is None else (name,):
+        kind = DATASETS[each]
+        facts = ("title", "modalities", "layout", "licence", "citation", "access")
+        public = downloaded().get(each)
+        said = {fact: getattr(public, fact) for fact in facts} if public else {"title": summary(kind)}
+        found.append({"name": each, "made": public is None, **said, "parameters": parameters_of(kind.Config)})
+    say("datasets", found)
+
+
 def _list(console: Console, public: dict[str, type[Downloaded]], made: list[str]) -> None:
     from normfed_common.wording.parameters import show
 
-    console.print("[bold]Read as they come: normfed simulate STUDY --data DIR[/]")
+    console.print(as_typed("[bold]Read as they come: normfed simulate STUDY --data DIR[/]"))
     width = max(map(len, [*public, *made]))
     show(console, [(name, f"{kind.title} ({', '.join(kind.modalities)})") for name, kind in public.items()], width)
     console.print(f"\nMade on this machine: {', '.join(made)}.")
-    console.print("Layout, licence, citation, access: normfed datasets ixi")
-    console.print("Check a folder: normfed datasets --data DIR")
+    console.print(as_typed("Layout, licence, citation, access: normfed datasets ixi"))
+    console.print(as_typed("Check a folder: normfed datasets --data DIR"))
 
 
 def _tell(console: Console, name: str, kind: type[Downloaded]) -> None:
@@ -71,20 +98,23 @@ def _tell(console: Console, name: str, kind: type[Downloaded]) -> None:
         ("access", kind.access),
     ]
     show(console, [*facts, *parameters(kind.Config)])
-    console.print(f"\nCheck a folder: normfed datasets {name} --data DIR")
+    console.print(as_typed(f"\nCheck a folder: normfed datasets {name} --data DIR"))
 
 
-def _check(console: Console, name: str | None, data: Path) -> None:
+def _opened(name: str | None, data: Path) -> tuple[str, Downloaded]:
     from normfed_common.foundation.errors import DatasetError
     from normfed_simulation.datasets.recognition import opened, recognised
 
-    if name is None:
-        found = recognised(data)
-        if found is None:
-            raise DatasetError(f"{data}: a BIDS dataset. Look at it with `normfed inspect {data}`.")
-        name, dataset = found
-    else:
-        dataset = opened(name, data)
+    if name is not None:
+        return name, opened(name, data)
+    found = recognised(data)
+    if found is None:
+        raise DatasetError(f"{data}: a BIDS dataset. Look at it with `normfed inspect {data}`.")
+    return found
+
+
+def _check(console: Console, name: str | None, data: Path) -> None:
+    name, dataset = _opened(name, data)
     contents = dataset.contents
     console.print(
         f"[bold]{plain(name)}[/]: {plain(dataset.title)}, {len(contents.people)} people at {plain(str(data))}"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import typer
 from rich.console import Console
+
+from normfed_common.wording.commands import as_typed
+
+AGAIN = "Give the same command again: scans that are prepared are kept."
 
 
 @dataclass(frozen=True)
@@ -34,17 +38,18 @@ class Output:
 
 
 @contextmanager
-def interrupted(console: Console, cure: str) -> Iterator[None]:
+def interrupted(console: Console, cure: Callable[[], str] = lambda: AGAIN) -> Iterator[None]:
     """Within, Ctrl-C ends with exit code 130 and what goes on, on lines that can be copied."""
     try:
         yield
     except KeyboardInterrupt:
-        console.print(f"\nStopped. {cure}", soft_wrap=True, highlight=False)
+        console.print(f"\nStopped. {as_typed(cure())}", soft_wrap=True, highlight=False)
         raise typer.Exit(130) from None
 
 
 @contextmanager
-def resumable(console: Console, command: str) -> Iterator[None]:
-    """Within, Ctrl-C ends with exit code 130 and the command that goes on, in one line that can be copied."""
-    with interrupted(console, f"Go on with:\n  {command}"):
+def resumable(console: Console, command: str, begun: Callable[[], bool]) -> Iterator[None]:
+    """Within, Ctrl-C ends with exit code 130 and the command that goes on, in one line that can be copied; or with that
+    nothing has ``begun``, and nothing is left."""
+    with interrupted(console, lambda: f"Go on with:\n  {command}" if begun() else f"Nothing was trained yet. {AGAIN}"):
         yield

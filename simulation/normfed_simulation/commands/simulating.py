@@ -153,7 +153,7 @@ def statistics(
     count = experiment.worker_count(workers)
     with (
         runs.discarded_if_refused(run),
-        interrupted(console, "Give the same command again: scans that are prepared are kept."),
+        interrupted(console),
         JsonLines(quiet) if output.silent else Screen(console) as watcher,
     ):
         page = counting.count(run, root, engine.value, device, count, watcher)
@@ -165,7 +165,7 @@ def statistics(
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
 ) -> None:
-    """Rebuild report.html of a finished run, or statistics.html of one that asked for the cohorts in figures."""
+    """Rebuild report, tables and figures of a finished run, or statistics.html of one that asked for the cohorts."""
     from normfed_server.report.cohorts import write_cohorts
     from normfed_server.runs.folder import counts_only, reopen
     from normfed_simulation import patients
@@ -195,7 +195,7 @@ def _finish(begun: Started, output: Output) -> None:
     if not output.silent:
         console.print(f"[bold]{run.study.name}[/], seed {run.study.seed}, in {run.folder}", highlight=False)
     with (
-        resumable(console, f"normfed simulate --resume {run.folder}"),
+        resumable(console, f"normfed simulate --resume {run.folder}", run.folder.exists),
         JsonLines(output.quiet) if output.silent else Screen(console) as watcher,
     ):
         report_path = begun.finish(watcher)
@@ -212,7 +212,7 @@ def _print_summary(console: Console, folder: Path, report_path: Path, with_leagu
     from normfed_server.report.promises import summary
     from normfed_server.report.words import alone_sentences, participation_sentence
     from normfed_server.results.layout import read
-    from normfed_server.runs.folder import PRIVACY
+    from normfed_server.runs.folder import FIGURES, PRIVACY, TABLES
     from normfed_simulation.commands.tables import league_table, models_table, unseen_table
 
     results = read(folder)
@@ -223,10 +223,14 @@ def _print_summary(console: Console, folder: Path, report_path: Path, with_leagu
     partial = participation_sentence(results)
     if partial:
         console.print(f"[yellow]![/] {plain(partial)}", highlight=False)
-    console.print(league_table(results) if with_league else models_table(results))
+    if results.nobody_ill:
+        console.print(f"To score new scans: normfed score {plain(str(folder))} SCANS --out DIR", soft_wrap=True)
+    else:
+        console.print(league_table(results) if with_league else models_table(results))
     if results.unseen is not None:
         console.print(unseen_table(results.unseen))
     console.print(f"Report: [bold]{report_path}[/]", soft_wrap=True, highlight=False)
+    console.print(f"For a paper: {folder / TABLES}, {folder / FIGURES}", soft_wrap=True, highlight=False)
     for sentence in drowned(results):
         console.print(f"[yellow]![/] {plain(sentence)}", highlight=False)
     if results.privacy is not None:

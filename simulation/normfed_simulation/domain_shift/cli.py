@@ -12,6 +12,7 @@ from rich.console import Console
 from normfed_common.foundation.errors import StudyError
 from normfed_common.studies import load_study
 from normfed_common.study.options import SetOption
+from normfed_common.wording.commands import as_typed
 from normfed_common.wording.terminal_text import plain
 from normfed_simulation.commands.options import (
     DataOption,
@@ -126,7 +127,7 @@ def _run(opened: ShiftFolder, means: Any, output: Output) -> None:
 
     if not output.silent:
         console.print(f"[bold]{opened.shift.study.name}[/], {len(names)} runs, in {opened.path}", highlight=False)
-    with resumable(console, f"normfed study domain-shift --resume {opened.path}"):
+    with resumable(console, f"normfed study domain-shift --resume {opened.path}", lambda: opened.begun):
         failed = running.run_all(opened, means, shown)
     results = assembled(opened, failed)
     write(opened.path, results)
@@ -138,8 +139,10 @@ def _run(opened: ShiftFolder, means: Any, output: Output) -> None:
         console.print(f"Report: [bold]{page}[/]", soft_wrap=True, highlight=False)
     if failed:
         console.print(
-            f"[yellow]![/] Failed: {plain(', '.join(failed))}. Try again with:\n"
-            f"  normfed study domain-shift --resume {opened.path}",
+            as_typed(
+                f"[yellow]![/] Failed: {plain(', '.join(failed))}. Try again with:\n"
+                f"  normfed study domain-shift --resume {opened.path}"
+            ),
             soft_wrap=True,
             highlight=False,
         )

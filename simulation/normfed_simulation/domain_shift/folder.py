@@ -11,19 +11,20 @@ runs/<study>-<time>/
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from normfed_common.foundation import plain_yaml
-from normfed_common.foundation.errors import DatasetError, PluginError, RunError, StudyError
+from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import inside, write_json, write_text
 from normfed_common.studies import load_study
 from normfed_common.study.config import StudyConfig
 from normfed_server.runs.folder import Run, begin_in, check_initial_model, new_folder, reopen
+from normfed_server.runs.folder import begun as has_begun
 from normfed_simulation.domain_shift.harmonizations import Shift, planned
+from normfed_simulation.run_folder import discarded_unless
 
 STUDY, DATA, RUNS, SCANNERS = "domain-shift.yaml", "data.json", "runs", "scanners"
 
@@ -56,8 +57,8 @@ class ShiftFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether it holds a run, so that there is something to go on with."""
-        return any((self.path / RUNS).glob("*"))
+        """Whether one of its runs has, so that there is something to go on with."""
+        return any(map(has_begun, (self.path / RUNS).glob("*")))
 
     def run(self, harmonization: str) -> Run:
         """The run of a harmonization, which begins now if it has not yet.
@@ -123,10 +124,6 @@ def resume(path: Path) -> ShiftFolder:
 
 @contextmanager
 def discarded_if_refused(folder: ShiftFolder) -> Iterator[None]:
-    """Within: a study whose runs are all refused, for it or its data, before one has begun leaves no folder."""
-    try:
+    """Within: a study that fails, is refused or stopped before one of its runs has begun leaves no folder."""
+    with discarded_unless(folder.path, lambda: folder.begun):
         yield
-    except (StudyError, DatasetError, PluginError, RunError):
-        if not folder.begun:
-            shutil.rmtree(folder.path, ignore_errors=True)
-        raise

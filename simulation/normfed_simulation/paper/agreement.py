@@ -121,7 +121,7 @@ def sizes(lesion: pd.DataFrame) -> Figure | None:
     up = np.where(found > 0, 1.06, -0.06)
     axes.plot(volume, up, "|", color=style.QUIET, markersize=4, markeredgewidth=0.5, label="a lesion, found or missed")
     for number, (size, share, low, high, count) in enumerate(groups(lesion)):
-        axes.plot([size, size], [low, high], color=style.COLOURS[0], linewidth=1.0)
+        axes.vlines(size, low, high, colors=style.COLOURS[0], linewidths=1.0)
         label = "share found, 95 % interval" if number == 0 else None
         axes.plot(size, share, "o", color=style.COLOURS[0], label=label)
         axes.annotate(f"{count}", (size, share), xytext=(4, 0), textcoords="offset points", fontsize=7, va="center")

@@ -9,16 +9,16 @@ import pandas as pd
 from normfed_common.algorithms.arms import FEDERATED
 from normfed_server.paper.latex import Table, escaped
 from normfed_server.paper.rounding import number, one_decimal
-from normfed_server.paper.tables import TABLES, write_csv, write_latex
+from normfed_server.paper.tables import write_csv, write_latex
 from normfed_server.results.layout import RunResults
-from normfed_server.runs.folder import Run
+from normfed_server.runs.folder import PATIENTS, TABLES, Run
 from normfed_simulation.paper.volumes import lesions, volumes
 from normfed_simulation.people import patients
 
 
 def write_tables(run: Run, results: RunResults) -> list[Path]:
-    """Write patients.csv, volumes.csv, lesions.csv and patients.tex into the run's tables/; returns the paths."""
-    folder, everybody, volume = run.folder / TABLES, patients(run), volumes(run)
+    """Write patients.csv and .tex, volumes.csv and lesions.csv into the run's tables/patients/; returns the paths."""
+    folder, everybody, volume = run.folder / TABLES / PATIENTS, patients(run), volumes(run)
     frames = {"patients": everybody, "volumes": volume, "lesions": lesions(run)}
     found = [write_csv(folder, name, frame) for name, frame in frames.items() if not frame.empty]
     ours = everybody[everybody["model"] == FEDERATED]

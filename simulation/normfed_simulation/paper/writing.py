@@ -13,7 +13,7 @@ from normfed_server.paper import writing
 from normfed_server.paper.writing import attempted
 from normfed_server.results import layout
 from normfed_server.results.layout import RunResults
-from normfed_server.runs.folder import Run
+from normfed_server.runs.folder import FIGURES, PATIENTS, Run
 from normfed_simulation import people
 
 if TYPE_CHECKING:
@@ -33,13 +33,12 @@ def write_paper(run: Run) -> list[Path]:
 
 
 def write_figures(run: Run, results: RunResults) -> list[Path]:
-    """Draw what the run has of single patients into its figures/; returns the paths."""
+    """Draw what the run has of single patients into its figures/patients/; returns the paths."""
     from normfed_server.paper import style
-    from normfed_server.paper.figures import FIGURES
 
     with style.drawing():
         drawn = [(name, figure) for name, figure in figures(run, results) if figure is not None]
-        return [path for name, figure in drawn for path in style.save(figure, run.folder / FIGURES, name)]
+        return [path for name, figure in drawn for path in style.save(figure, run.folder / FIGURES / PATIENTS, name)]
 
 
 def figures(run: Run, results: RunResults) -> Iterator[tuple[str, Figure | None]]:

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from normfed_common.foundation.errors import StudyError
+from normfed_common.wording.commands import as_typed
 from normfed_common.wording.terminal_text import plain
 from normfed_simulation.commands.options import DeviceOption, JsonOption, OutOption, QuietOption, WorkersOption
 from normfed_simulation.commands.output import Output, resumable
@@ -107,7 +108,7 @@ def reproduce(
 
 
 def _run(opened: ReproductionFolder, means: Means, output: Output) -> None:
-    from normfed_simulation.reproduction import layout, running
+    from normfed_simulation.reproduction import folder, layout, running
     from normfed_simulation.reproduction.page import write_pages
     from normfed_simulation.reproduction.table import MADE_UP
     from normfed_simulation.screen import JsonLines, Screen
@@ -124,7 +125,7 @@ def _run(opened: ReproductionFolder, means: Means, output: Output) -> None:
         console.print(f"[bold red]{MADE_UP}[/]", highlight=False)
     if not output.silent:
         console.print(f"[bold]{opened.begun.name}[/], in {opened.path}", highlight=False)
-    with resumable(console, f"normfed reproduce --resume {opened.path}"):
+    with resumable(console, f"normfed reproduce --resume {opened.path}", lambda: folder.begun(opened.path)):
         found = running.run(opened, means, shown)
     layout.write(opened.path, found)
     page = write_pages(opened.path, found)
@@ -156,8 +157,10 @@ def _list() -> None:
     for name in recipe.names():
         _tell(console, name, recipe.load(name))
         console.print()
-    console.print("With data:    normfed reproduce NAME --data ROLE=DIR ...")
-    console.print("To try it on small made-up data, which reproduces nothing: normfed reproduce NAME --look-alike")
+    console.print(as_typed("With data:    normfed reproduce NAME --data ROLE=DIR ..."))
+    console.print(
+        as_typed("To try it on small made-up data, which reproduces nothing: normfed reproduce NAME --look-alike")
+    )
 
 
 def _tell(console: Console, name: str, recipe: Recipe) -> None:

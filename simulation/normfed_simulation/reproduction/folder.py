@@ -10,21 +10,22 @@ runs/<recipe>-<time>/
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from normfed_common.foundation.errors import DatasetError, PluginError, RunError, StudyError
+from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import inside, write_text
 from normfed_common.study.base import Frozen
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.validation import validate
 from normfed_server.runs.folder import Run, begin_in, new_folder, reopen
+from normfed_server.runs.folder import begun as has_begun
 from normfed_simulation.reproduction.data import Folders
 from normfed_simulation.reproduction.recipe import Recipe
+from normfed_simulation.run_folder import discarded_unless
 from normfed_simulation.segmentation.config import Federated
 
 FILE, ARMS, SEGMENTATION = "recipe.json", "arms", "segmentation"
@@ -102,10 +103,11 @@ def reopened(path: Path) -> ReproductionFolder:
 
 @contextmanager
 def discarded_if_refused(path: Path) -> Iterator[None]:
-    """Within: what is refused for its study or its data before any run has begun leaves no folder."""
-    try:
+    """Within: what fails, is refused or stopped before any of its runs has begun leaves no folder."""
+    with discarded_unless(path, lambda: begun(path)):
         yield
-    except (StudyError, DatasetError, PluginError):
-        if not any(path.glob(f"{ARMS}/*/events.jsonl")) and not (path / SEGMENTATION).exists():
-            shutil.rmtree(path, ignore_errors=True)
-        raise
+
+
+def begun(path: Path) -> bool:
+    """Whether there is something to go on with."""
+    return any(map(has_begun, path.glob(f"{ARMS}/*"))) or (path / SEGMENTATION).exists()

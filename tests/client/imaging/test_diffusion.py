@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from normfed_client.evaluating.scoring import group
 from normfed_client.imaging import registration
 from normfed_client.imaging.bids import Visit, read_dataset
 from normfed_client.imaging.cache import Cache
 from normfed_client.imaging.diffusion import FREE_WATER_MM2_S, in_own_units, to_reference
 from normfed_client.imaging.nifti import Image, read
 from normfed_client.imaging.preprocessing import Recipe, prepare
+from normfed_client.imaging.steps import Steps
 from normfed_common.foundation.errors import ScanError
 from normfed_common.learning.cohort import Person
 from normfed_common.study.data import PhantomSite
@@ -95,12 +95,6 @@ def test_a_visit_without_a_map_says_where_it_was_expected_and_what_is_nearly_one
     )
 
 
-def test_loose_files_are_one_persons_by_the_same_names(tmp_path: Path) -> None:
-    names = ("sub-01_T1w.nii.gz", "sub-01_param-FA_dwimap.nii.gz", "sub-01_model-tensor_param-md_dwimap.nii.gz")
-    (visit,) = group([tmp_path / name for name in names])
-    assert visit.images == dict(zip(("T1w", "FA", "MD"), (tmp_path / name for name in names), strict=True))
-
-
 def brain(median: float) -> tuple[np.ndarray, np.ndarray]:
     values = np.linspace(0.5, 1.5, 1000).reshape(10, 10, 10) * median
     return values, np.ones(values.shape, bool)
@@ -175,7 +169,9 @@ def test_maps_keep_their_units_whatever_the_study_does_to_contrasts(
     assert not {scanned.images["FA"], scanned.images["MD"]} & corrected
 
 
-def test_maps_of_one_grid_move_onto_the_t1_together(scanned: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maps_of_one_grid_move_onto_the_t1_together(
+    scanned: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scans = {name: read(scanned.images[name]) for name in ("FA", "MD", "T1w")}
     aside = np.array((3.0, -4.0, 0.0))
     for name in ("FA", "MD"):
@@ -189,7 +185,7 @@ def test_maps_of_one_grid_move_onto_the_t1_together(scanned: Visit, monkeypatch:
         return rigid(fixed, moving)
 
     monkeypatch.setattr(registration, "rigid", counted)
-    found = to_reference(scans, "T1w")
+    found = to_reference(scans, "T1w", Steps(Cache(tmp_path), ()))
     assert calls == [scanned.images["FA"]]
     np.testing.assert_array_equal(found["FA"], found["MD"])
     np.testing.assert_array_equal(found["T1w"], np.eye(4))

@@ -53,13 +53,13 @@ def test_a_simulated_run_has_tables_and_figures_of_its_patients(run: Run) -> Non
     drawn = {"bland-altman", "lesion-size", "patients-auroc", "patients-auprc"}
     assert {f"{name}.{kind}" for name in drawn for kind in ("svg", "png")} <= names
 
-    volumes = pd.read_csv(run.folder / "tables" / "volumes.csv")
+    volumes = pd.read_csv(run.folder / "tables" / "patients" / "volumes.csv")
     assert len(volumes) == 2 * PATIENTS
     (found,) = volumes.query("model == 'atlas' and name == 'sub-03'")["found_ml"]
     assert found == 3.0
-    lesions = pd.read_csv(run.folder / "tables" / "lesions.csv")
+    lesions = pd.read_csv(run.folder / "tables" / "patients" / "lesions.csv")
     assert lesions.groupby("model")["found"].sum().to_dict() == {"atlas": PATIENTS, "federated": PATIENTS}
-    patients = (run.folder / "tables" / "patients.tex").read_text()
+    patients = (run.folder / "tables" / "patients" / "patients.tex").read_text()
     assert r"{}a & sub-03 & MS & 1.8 & 3.0 &" in patients
     assert patients.count("sub-") == PATIENTS
 
@@ -74,4 +74,4 @@ def test_a_run_from_before_volumes_were_kept_has_the_figures_of_the_scans_alone(
     assert "patients.csv" in names
     assert "patients-auroc.png" in names
     assert not names & {"volumes.csv", "lesions.csv", "bland-altman.png", "lesion-size.png"}
-    assert "sub-03 & MS & -- & --" in (run.folder / "tables" / "patients.tex").read_text()
+    assert "sub-03 & MS & -- & --" in (run.folder / "tables" / "patients" / "patients.tex").read_text()

@@ -15,6 +15,7 @@ from rich.table import Column, Table
 from normfed_client.hospital.folder import DEFAULT, Hospital, open_hospital
 from normfed_client.operation.commands.showing import show
 from normfed_common.foundation.errors import UserError
+from normfed_common.wording.commands import as_typed
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def asked(home: Home = DEFAULT) -> None:
     hospital, console = open_hospital(home), Console(highlight=False)
     found = Approvals(hospital.folder).asked()
     if not found:
-        console.print("No study waits for a person, or was decided on. What a rule let in: normfed site audit.")
+        console.print(
+            as_typed("No study waits for a person, or was decided on. What a rule let in: normfed site audit.")
+        )
         return
     table = Table(Column("digest", no_wrap=True), "study", "asked", "how it stands", box=None, pad_edge=False)
     for study in found:
@@ -55,8 +58,10 @@ def asked(home: Home = DEFAULT) -> None:
         table.add_row(study.digest[:SHOWN], plain(study.name), day, plain(how))
     console.print(table)
     console.print(
-        "\nLook at one: normfed site show DIGEST. Decide: normfed site approve DIGEST --by NAME, or refuse. "
-        f"At most {MOST_WAITING} that nobody decided on are kept.",
+        as_typed(
+            "\nLook at one: normfed site show DIGEST. Decide: normfed site approve DIGEST --by NAME, or refuse. "
+            f"At most {MOST_WAITING} that nobody decided on are kept."
+        ),
         soft_wrap=True,
     )
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from normfed_client.hospital.folder import DEFAULT, Hospital, open_hospital
 from normfed_common.deployment.terminal import print_wrapped
 from normfed_common.foundation.errors import UserError
+from normfed_common.wording.commands import as_typed
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
@@ -142,7 +143,9 @@ def _sentence(one: NextRelease, subject: str, minimum: int) -> str:
 def _retrain(hospital: Hospital, console: Console, runs: Iterable[str]) -> None:
     """What to send the operator, to be copied."""
     for name in runs:
-        console.print(plain(f"    normfed server retrain {name} --without {hospital.config.site}"), soft_wrap=True)
+        console.print(
+            as_typed(plain(f"    normfed server retrain {name} --without {hospital.config.site}")), soft_wrap=True
+        )
 
 
 def _left(hospital: Hospital, console: Console, found: PersonToForget) -> None:
@@ -156,12 +159,16 @@ def _left(hospital: Hospital, console: Console, found: PersonToForget) -> None:
     for path in people.left_over(hospital, found.subject):
         _warn(console, f"{path} still names {found.subject}: it is not the client's. Look at it.")
     for folder in folders_of_same_people(hospital):
-        _warn(console, f"{folder} serves the same people: normfed site forget {found.subject} --home {folder}")
+        _warn(
+            console, as_typed(f"{folder} serves the same people: normfed site forget {found.subject} --home {folder}")
+        )
     if (default_root() / "scans").is_dir() and (default_root() / "scans").resolve() != hospital.cache.resolve():
         _warn(
             console,
-            f"{default_root() / 'scans'} is the cache of normfed preprocess, normfed score and simulations of this "
-            "user, which does not say whose scans it holds. Delete it if this hospital's may be among them.",
+            as_typed(
+                f"{default_root() / 'scans'} is the cache of normfed preprocess, normfed score and simulations of this "
+                "user, which does not say whose scans it holds. Delete it if this hospital's may be among them."
+            ),
         )
     _say(console, "Not reached from here: backups, pages and exports that people made, the system's own logs.")
 
@@ -233,7 +240,7 @@ def _size(paths: Iterable[Path]) -> str:
 
 def _start(hospital: Hospital, console: Console) -> None:
     """To be copied."""
-    console.print(plain(f"    normfed site start --home {hospital.folder}"), soft_wrap=True)
+    console.print(as_typed(plain(f"    normfed site start --home {hospital.folder}")), soft_wrap=True)
 
 
 def _say(console: Console, text: str) -> None:

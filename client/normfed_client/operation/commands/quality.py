@@ -14,6 +14,7 @@ from normfed_client.hospital.folder import DEFAULT, open_hospital
 from normfed_common.deployment.terminal import print_wrapped
 from normfed_common.foundation.errors import UserError
 from normfed_common.study.options import SetOption
+from normfed_common.wording.commands import as_typed
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
@@ -109,8 +110,10 @@ def _end(console: Console, left: Sequence[Doubt]) -> None:
         return
     named = ", ".join(people[:10]) + (f" and {len(people) - 10} more" if len(people) > 10 else "")
     console.print(
-        f"[red]{len(people)} people wait for a decision[/]: {plain(named)}. Look at their scans (--page), then: "
-        "normfed site quality --keep SUBJECT --by NAME --why TEXT, or --exclude SUBJECT.",
+        as_typed(
+            f"[red]{len(people)} people wait for a decision[/]: {plain(named)}. Look at their scans (--page), then: "
+            "normfed site quality --keep SUBJECT --by NAME --why TEXT, or --exclude SUBJECT."
+        ),
         soft_wrap=True,
     )
     raise typer.Exit(TO_DECIDE)

@@ -14,4 +14,16 @@ def _p_value(scan: ScoredScan) -> float:
     return conformal_p(scan.told_score, scan.calibration.edges, scan.calibration.counts)
 
 
-METRICS = (Metric("conformal_p", "conformal p", _p_value, higher_is_better=False, place=140, shown=frozenset()),)
+METRICS = (
+    Metric(
+        "conformal_p",
+        "conformal p",
+        _p_value,
+        higher_is_better=False,
+        place=140,
+        cited=("vovk2005",),
+        shown=frozenset(),
+        about="share of all sites' held-out normal people whose scores are at least the person's: small where "
+        "a person is unlike them",
+    ),
+)

@@ -14,7 +14,9 @@ METRICS = (
         "lesions found",
         lambda scan: scan.detection.lesion_sensitivity,
         place=100,
+        cited=("alaverdyan2020",),
         shown=frozenset(),
+        about="share of the lesions that one of the ten most suspicious clusters touches",
     ),
     Metric(
         "cluster_rank",
@@ -24,7 +26,9 @@ METRICS = (
         highest=MOST_CLUSTERS,
         unit=CLUSTERS,
         place=110,
+        cited=("alaverdyan2020",),
         shown=frozenset(),
+        about="place of the first cluster that touches a lesion, the most suspicious first",
     ),
     Metric(
         "false_clusters",
@@ -34,7 +38,17 @@ METRICS = (
         highest=MOST_CLUSTERS,
         unit=CLUSTERS,
         place=120,
+        cited=("alaverdyan2020",),
         shown=frozenset(),
+        about="clusters of the ten most suspicious ones that touch no lesion",
     ),
-    Metric("froc", "FROC", lambda scan: scan.detection.froc, place=130, shown=frozenset()),
+    Metric(
+        "froc",
+        "FROC",
+        lambda scan: scan.detection.froc,
+        place=130,
+        cited=("bunch1977",),
+        shown=frozenset(),
+        about="mean share of the lesions found before 1, 2, 4 and 8 false clusters, the most suspicious first",
+    ),
 )

@@ -22,7 +22,17 @@ METRICS = (
         "Dice at threshold",
         _dice,
         place=80,
+        cited=("dice1945",),
         shown=frozenset({"table", "differences", "patients"}),
+        about="overlap of what is at or above the common threshold with the lesion",
     ),
-    Metric("surface_dice", "surface Dice", _surface_dice, place=90, shown=frozenset({"table"})),
+    Metric(
+        "surface_dice",
+        "surface Dice",
+        _surface_dice,
+        place=90,
+        cited=("nikolov2018",),
+        shown=frozenset({"table"}),
+        about="share of the two surfaces that lie within the tolerance of each other",
+    ),
 )

@@ -31,7 +31,10 @@ METRICS = (
         chance=0.5,
         merged=lambda counts: counts.area(counts.tpr),
         place=10,
+        cited=("hanley1982",),
         shown=frozenset({"table", "differences", "patients", "terminal", "league"}),
+        about="chance that a voxel of a lesion scores higher than a normal one; says little where lesions are "
+        "small, as nearly all voxels are normal",
     ),
     Metric(
         "auroc30",
@@ -41,7 +44,9 @@ METRICS = (
         chance=FPR_LIMIT / 2,
         merged=lambda counts: counts.area(counts.tpr, FPR_LIMIT),
         place=20,
+        cited=("mcclish1989",),
         shown=frozenset({"table"}),
+        about="area under the ROC curve up to a false positive rate of 0.3, over 0.3",
     ),
     Metric(
         "auroc30_mcclish",
@@ -51,7 +56,9 @@ METRICS = (
         chance=0.5,
         merged=_merged_mcclish,
         place=30,
+        cited=("mcclish1989",),
         shown=frozenset(),
+        about="the same rescaled, so that chance is 0.5 and perfection 1",
     ),
     Metric(
         "auprc",
@@ -60,7 +67,10 @@ METRICS = (
         needs="scores",
         merged=histograms.average_precision,
         place=40,
+        cited=("davis2006",),
         shown=frozenset({"table", "differences", "patients", "terminal", "league"}),
+        about="mean precision over all recalls; chance is the share of lesion voxels, so figures of other "
+        "patients do not compare",
     ),
     Metric(
         "aupro",
@@ -70,7 +80,10 @@ METRICS = (
         chance=0.5,
         merged=lambda counts: counts.area(counts.overlap),
         place=50,
+        cited=("bergmann2021",),
         shown=frozenset({"table", "differences"}),
+        about="area under the mean share of each lesion that is found, over the false positive rate: small "
+        "lesions count as large ones",
     ),
     Metric(
         "aupro30",
@@ -80,7 +93,9 @@ METRICS = (
         chance=FPR_LIMIT / 2,
         merged=lambda counts: counts.area(counts.overlap, FPR_LIMIT),
         place=60,
+        cited=("bergmann2021",),
         shown=frozenset({"table"}),
+        about="the same up to a false positive rate of 0.3, over 0.3",
     ),
     Metric(
         "best_dice",
@@ -89,6 +104,9 @@ METRICS = (
         needs="scores",
         merged=histograms.best_dice,
         place=70,
+        cited=("dice1945",),
         shown=frozenset({"table", "differences", "patients", "terminal"}),
+        about="Dice at the threshold that is best for this very scan: a ceiling that nobody reaches without "
+        "knowing the lesion",
     ),
 )

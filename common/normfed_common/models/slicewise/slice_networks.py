@@ -20,7 +20,7 @@ class SliceNetworkConfig(Frozen):
 
     size: int = Field(128, ge=32, le=512, description="slices are padded to this square, or shrunk where larger")
     filters: int = Field(32, ge=8, le=256, description="of the first layer; doubled by each down to `most_filters`")
-    most_filters: int = Field(128, ge=8, le=512)
+    most_filters: int = Field(128, ge=8, le=512, description="of any layer; a multiple of `filters`")
     latent: int = Field(128, ge=2, le=4096, description="of the dense bottleneck")
     norm: Literal["group", "batch"] = Field("group", description="`batch` as published, but never with privacy")
     dropout: float = Field(0.1, ge=0, lt=1, description="in the bottleneck")

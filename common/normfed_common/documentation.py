@@ -1,0 +1,97 @@
+"""`normfed docs`: where the documentation is on this machine, as a site where it was built, else as Markdown."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from normfed_common.foundation.errors import UserError
+from normfed_common.wording.machine import JsonOption, say
+from normfed_common.wording.spelling import meant, sentences
+
+README = "readme"
+ROOT = Path(__file__).parents[2]  # of a source tree
+NOT_HERE = "This installation has none: they are in the source tree, under deploy/guides."
+
+
+def docs(
+    name: Annotated[str | None, typer.Argument(help="Print only where this page is.")] = None,
+    opened: Annotated[bool, typer.Option("--open", help="Open it in a browser, once the site is built.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say where the documentation is on this machine: the site once `make docs` has built it, else its Markdown."""
+    found = pages()
+    if name is not None and name not in found:
+        raise UserError(
+            sentences(
+                f"No page is called {name}.", meant(name, found), f"Known: {', '.join(found)}." if found else NOT_HERE
+            )
+        )
+    if opened:
+        _open(name or "index")
+    elif as_json:
+        chosen = found if name is None else {name: found[name]}
+        listed = [(each, path, built(each)) for each, path in chosen.items()]
+        say(
+            "pages",
+            [
+                {"name": each, "title": title_of(path), "path": str(path), "site": str(page) if page else None}
+                for each, path, page in listed
+            ],
+        )
+    elif name is not None:
+        typer.echo(built(name) or found[name])
+    else:
+        _list(found)
+
+
+def _open(name: str) -> None:
+    page = built(name)
+    if page is None:
+        raise UserError(f"--open: the site is not built. Run `make docs` in {ROOT}." if pages() else NOT_HERE)
+    webbrowser.open(page.as_uri())
+    typer.echo(page)
+
+
+def _list(found: dict[str, Path]) -> None:
+    from normfed_common.wording.parameters import show
+
+    console = Console(highlight=False)
+    if not found:
+        console.print(NOT_HERE)
+        return
+    show(console, [(each, title_of(path)) for each, path in found.items()], max(map(len, found)))
+    site = built("index")
+    console.print(f"\nThe site:    {site}" if site else f"\nAs a site:   make docs, in {ROOT}", soft_wrap=True)
+    console.print(f"Its pages:   {guides_folder()}", soft_wrap=True)
+    console.print(f"The README:  {found[README]}", soft_wrap=True)
+
+
+def pages() -> dict[str, Path]:
+    """Pages by name, the README first; none where normfed is installed without its source tree."""
+    folder = guides_folder()
+    if not folder.is_dir() or not (ROOT / "README.md").is_file():
+        return {}
+    found = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.md"))}
+    return {README: ROOT / "README.md"} | found
+
+
+def guides_folder() -> Path:
+    """Where the pages lie in a source tree."""
+    return ROOT / "deploy" / "guides"
+
+
+def built(name: str) -> Path | None:
+    """A page of the site, where it was built; the README is on none."""
+    page = ROOT / "deploy" / "site" / f"{name}.html"
+    return page if page.is_file() else None
+
+
+def title_of(path: Path) -> str:
+    """The first heading of a page."""
+    with open(path, encoding="utf-8") as file:
+        return file.readline().lstrip("# ").strip()

@@ -1,0 +1,42 @@
+"""`normfed init`: a commented study file, and the schema by which editors complete and check it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from normfed_common.foundation.errors import StudyError
+from normfed_common.wording.commands import as_typed
+
+
+def init(
+    like: Annotated[
+        Path | None, typer.Option(help="Begin with the values of this study: a file, or a name; see `normfed studies`.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Fill in the modalities, sites and healthy groups of this dataset.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The study file to write.")] = Path("study.yaml"),
+    schema: Annotated[
+        Path | None, typer.Option(help="Write only the JSON schema of studies, to this file; no study.")
+    ] = None,
+) -> None:
+    """Write a study file in which every key is explained, with its default and what it may be."""
+    from normfed_common.foundation.files import write_json
+    from normfed_simulation.guidance import beginning
+    from normfed_simulation.guidance.schema import FILE, study_schema
+
+    if schema is not None:
+        write_json(schema, study_schema())
+        typer.echo(f"Schema: {schema}")
+        return
+    if out.exists():
+        raise StudyError(f"{out}: is there already. Choose another file with -o, or remove it.")
+    study = beginning.write(out, like, data)
+    typer.echo(f"Study: {out}\nSchema for editors: {out.with_name(FILE)}")
+    where = f" --data {data}" if data is not None else "" if study.data.made else " --data DIR"
+    if where:
+        typer.echo(as_typed(f"Who takes part: normfed inspect {data or 'DIR'} --study {out}"))
+    typer.echo(as_typed(f"Run it:         normfed simulate {out}{where}"))

@@ -1,0 +1,54 @@
+"""Begin a study file: its values from another study or from a dataset, every other key as a comment."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from normfed_common.foundation import plain_yaml
+from normfed_common.foundation.files import write_json, write_text
+from normfed_common.shipped import study_file
+from normfed_common.studies import MAXIMUM_BYTES, load_study, resolve
+from normfed_common.study.config import StudyConfig
+from normfed_simulation.guidance.found import data_of
+from normfed_simulation.guidance.schema import FILE, study_schema
+from normfed_simulation.guidance.template import study_text
+
+MODALITIES = ["T1w", "FLAIR"]  # where nothing says which
+
+
+def write(path: Path, like: Path | None, data: Path | None) -> StudyConfig:
+    """Write the study and, beside it, the schema; returns the study as it is read.
+
+    Parameters
+    ----------
+    like
+        A study to take values from: a file, or the name of one that comes with normfed.
+    data
+        A dataset whose modalities, sites and healthy groups are filled in.
+
+    Raises
+    ------
+    UserError
+        If one of the two cannot be read; then nothing is written.
+    """
+    values = {} if like is None else _values(like)
+    if data is not None:
+        kept = {key: value for key, value in values.get("data", {}).items() if key in ("may_lack", "lesion_labels")}
+        values["data"] = kept | data_of(data)
+    values.setdefault("data", {"modalities": MODALITIES})
+    values["name"] = re.sub("[^A-Za-z0-9._-]+", "-", path.stem).strip("._-")[:63] or "study"
+    resolve(values, str(path))
+    write_text(path, study_text(values, FILE))
+    write_json(path.with_name(FILE), study_schema())
+    return load_study(path)
+
+
+def _values(like: Path) -> dict[str, Any]:
+    file = study_file(like)
+    load_study(file)
+    values = plain_yaml.read(file, "a study file", MAXIMUM_BYTES)
+    if isinstance(initial := values.get("initial_model"), str):
+        values["initial_model"] = str((file.parent / initial).resolve())
+    return values
