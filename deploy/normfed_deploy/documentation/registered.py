@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from normfed_common.algorithms.listing import objective
 from normfed_common.algorithms.table import ALGORITHMS
+from normfed_common.citations.bibliography import reference
 from normfed_common.foundation.registry import Registry
 from normfed_common.learning.listing import Way, learnt_by
 from normfed_common.metrics.base import SHARE
@@ -108,7 +109,7 @@ def metrics() -> str:
                 "higher" if metric.higher_is_better else "lower",
                 "depends on the lesion" if metric.chance is None else f"{metric.chance:g}",
                 "ranks" if metric.needs == "scores" else "a threshold",
-                prose(metric.source),
+                prose("; ".join(map(reference, metric.cited))),
             ]
             for metric in BUILT_IN
         ),
