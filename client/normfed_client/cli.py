@@ -180,7 +180,7 @@ def score(
         raise typer.BadParameter("Give scans, folders of scans or BIDS datasets, or --t1w, --flair, ...")
     screen = Screen(as_json)
     for sentence in read_withdrawn(run).sentences():
-        screen.noted(sentence)
+        screen.warn(sentence)
     code = screen.run(
         lambda watcher: score_inputs(
             run,
