@@ -1,7 +1,7 @@
 """The command ``normfed``. Its sub-commands are entry points, so that this package imports no other.
 
-A sub-command is imported when it is used; in the list of all, ours say what they are by their source, and a plug-in's by
-its name alone: its code runs when a person asks for it, and not before.
+A sub-command is imported when it is used; in the list of all, ours are told by their source, and a plug-in's by its
+name alone: its code runs when a person asks for it, and not before.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a shell completes beside commands and options: names of studies, models, strategies and whatever else is listed.
+"""What a shell completes beside commands and options: names of studies and strategies.
 
 Everything is imported when the shell asks, so that it costs no other command anything.
 """
@@ -26,32 +26,11 @@ def shipped_studies(incomplete: str) -> list[str]:
     return _beginning(incomplete, names())
 
 
-def models(incomplete: str) -> list[str]:
-    """Models by name."""
-    from normfed_common.models.catalogue import MODELS
-
-    return _beginning(incomplete, MODELS)
-
-
-def transforms(incomplete: str) -> list[str]:
-    """Transforms by name."""
-    from normfed_common.transforms.catalogue import TRANSFORMS
-
-    return _beginning(incomplete, TRANSFORMS)
-
-
 def strategies(incomplete: str) -> list[str]:
     """Strategies by name."""
     from normfed_common.algorithms.table import ALGORITHMS
 
     return _beginning(incomplete, ALGORITHMS)
-
-
-def metrics(incomplete: str) -> list[str]:
-    """Metrics by name."""
-    from normfed_common.metrics.catalogue import METRICS
-
-    return _beginning(incomplete, METRICS)
 
 
 def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:

@@ -60,7 +60,7 @@ def inspect(
 
 @wraps(cli.preprocess)
 def preprocess(folder: Path, **options: Any) -> None:
-    """See the command of the client."""
+    """Register and normalise every scan of a dataset into the cache, so that studies start without delay."""
     from normfed_common.studies import study_if_any
     from normfed_simulation.datasets.recognition import as_bids
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from normfed_common import completing
 from normfed_common.foundation.errors import StudyError
 from normfed_common.shipped import shipped_study
 from normfed_common.studies import load_study
@@ -49,7 +50,10 @@ def simulate(
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
     strategy: Annotated[
-        str | None, typer.Option(help="Overrides the study's strategy; see `normfed strategies`.")
+        str | None,
+        typer.Option(
+            help="Overrides the study's strategy; see `normfed strategies`.", autocompletion=completing.strategies
+        ),
     ] = None,
     leave_one_site_out: Annotated[
         bool,
