@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections import Counter
 from dataclasses import asdict
@@ -23,7 +22,7 @@ from normfed_common.wording.machine import JsonOption, say
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
-    from normfed_client.imaging.bids import Dataset, Problem, Visit
+    from normfed_client.imaging.bids import Dataset, Visit
 
 COLUMNS = (
     "site",
@@ -39,7 +38,6 @@ COLUMNS = (
 NOTHING = "–"
 NUMBERS = ("people", "visits", "brain masks")
 WIDEST = 10_000  # columns; no table is
-NUMBER = re.compile(r"(?<!\w)\d+(?:\.\d+)?(?!\w)")
 
 Folder = Annotated[Path, typer.Argument(help="A BIDS dataset, or a public one as it came; see `normfed datasets`.")]
 Check = Annotated[bool, typer.Option(help="Open every scan and mask, as a study would.")]
@@ -60,6 +58,7 @@ def inspect(
     """
     from normfed_client.imaging.bids import Problem, read_dataset
     from normfed_client.imaging.faults import faults
+    from normfed_client.imaging.problem_list import print_problems
 
     dataset = read_dataset(folder)
     problems = list(dataset.problems)
@@ -79,7 +78,7 @@ def inspect(
     _print_sites(console, [_row(site, visits, known) for site, visits in dataset.sites().items()])
     for remark in remarks:
         console.print(f"[yellow]![/] {plain(remark)}", highlight=False)
-    everybody = _print_problems(console, problems, "Left out, or worth a look", every)
+    everybody = print_problems(console, problems, "Left out, or worth a look", every)
     if not everybody:
         console.print(as_typed("[dim]To name everybody: normfed inspect DIR --every[/]"), highlight=False)
     if not check:
@@ -105,6 +104,7 @@ def preprocess(
     from normfed_client.imaging.cache import default_root
     from normfed_client.imaging.preparation import prepare_all
     from normfed_client.imaging.preprocessing import Recipe, missing_modalities
+    from normfed_client.imaging.problem_list import print_problems
     from normfed_common.studies import study_if_any
     from normfed_common.study.modalities import asked
     from normfed_common.study.preprocessing import PreprocessingConfig
@@ -144,39 +144,81 @@ def preprocess(
         f"{prepared.done} of {len(ready)} visits with {' and '.join(required)} are in {default_root() / 'scans'}",
         highlight=False,
     )
-    _print_problems(console, problems, "Left out")
+    print_problems(console, problems, "Left out")
+
+
+Scan = typer.Option(help="That scan of one person, whatever its name says.", show_default=False)
 
 
 def score(
     run: Annotated[Path, typer.Argument(help="A finished run folder, such as runs/demo-20260101-120000.")],
-    scans: Annotated[
-        list[Path], typer.Argument(help="NIfTI scans; those of one person share the name up to the modality.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for the anomaly maps.")],
+    out: Annotated[Path, typer.Option(help="Folder for the maps and tables: BIDS derivatives.")],
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[INPUT]...",
+            help="Scans, folders of scans, BIDS datasets; scans of one person share the name up to the modality.",
+        ),
+    ] = None,
+    brain_mask: Annotated[
+        list[Path] | None,
+        typer.Option(help="Brain mask of the person; repeatable for several people, told apart by BIDS names."),
+    ] = None,
+    t1w: Annotated[Path | None, Scan] = None,
+    t2w: Annotated[Path | None, Scan] = None,
+    flair: Annotated[Path | None, Scan] = None,
+    pet: Annotated[Path | None, Scan] = None,
+    fa: Annotated[Path | None, Scan] = None,
+    md: Annotated[Path | None, Scan] = None,
+    scan: Annotated[
+        list[str] | None, typer.Option(metavar="MODALITY=FILE", help="The same of any other, such as ce-GD_T1w=x.nii.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:1 for the second GPU.")] = "auto",
     site: Annotated[
         str | None,
         typer.Option(help="Use this site's model; needed where sites have their own (fedbn, ditto, ...)."),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object per person, a line each.")] = False,
 ) -> None:
-    """Make anomaly maps of new scans with the model of a run, each on its scan's own grid, and list their clusters."""
-    from normfed_client.evaluating.scoring import score_scans
+    """Make anomaly maps of new scans with the model of a run, each on its scan's own grid, and list their clusters.
+
+    Nobody stops the others: exit code 3 if somebody could not be scored, 2 if nobody could.
+    """
+    from normfed_client.scoring.scoring import score_inputs
+    from normfed_client.scoring.screen import Screen
     from normfed_common.study.withdrawn import read as read_withdrawn
 
-    console = Console(stderr=True)
+    by_name = {"T1w": t1w, "T2w": t2w, "FLAIR": flair, "pet": pet, "FA": fa, "MD": md}
+    modalities = {modality: path for modality, path in by_name.items() if path is not None} | _by_modality(scan or [])
+    if not inputs and not modalities:
+        raise typer.BadParameter("Give scans, folders of scans or BIDS datasets, or --t1w, --flair, ...")
+    screen = Screen(as_json)
     for sentence in read_withdrawn(run).sentences():
-        console.print(f"[yellow]![/] {plain(sentence)}", highlight=False, soft_wrap=True)
-    for done in score_scans(run, scans, out, device, site):
-        share = f"{done.abnormal_share:.2%} of the brain abnormal"
-        if done.clusters is None:
-            share = "no threshold on this scale in the run, so no clusters"
-        console.print(
-            f"{plain(str(done.path))}  98 % quantile {done.subject_score:.4g}, {share}",
-            highlight=False,
-            soft_wrap=True,
+        screen.noted(sentence)
+    code = screen.run(
+        lambda watcher: score_inputs(
+            run,
+            inputs or [],
+            out,
+            brain_masks=brain_mask or [],
+            modalities=modalities,
+            device=device,
+            site=site,
+            watcher=watcher,
         )
-        for remark in done.remarks:
-            console.print(f"[yellow]![/] {plain(f'{done.path.name}: {remark}')}", highlight=False, soft_wrap=True)
+    )
+    raise typer.Exit(code)
+
+
+def _by_modality(said: list[str]) -> dict[str, Path]:
+    """``MODALITY=FILE`` as a table."""
+    pairs = [text.partition("=") for text in said]
+    for modality, _, path in pairs:
+        if not modality or not path:
+            raise typer.BadParameter(
+                f"{modality}: expected MODALITY=FILE, such as ce-GD_T1w=scan.nii.gz", param_hint="--scan"
+            )
+    return {modality: Path(path) for modality, _, path in pairs}
 
 
 def _row(site: str, visits: list[Visit], known: set[str]) -> list[str]:
@@ -287,25 +329,3 @@ def _print_sites(console: Console, rows: list[list[str]]) -> None:
         said = [f"{column} {value}" for column, value in zip(COLUMNS[1:], values, strict=True) if value != NOTHING]
         console.print(f"[bold]{plain(site)}[/]", highlight=False, soft_wrap=True)
         print_wrapped(console, "; ".join(said), "  ")
-
-
-def _print_problems(console: Console, problems: list[Problem], title: str, every: bool = False) -> bool:
-    """One line per problem; one that many have is told of the first. Returns whether everybody was named."""
-    if not problems:
-        return True
-    console.print(f"[italic]{title}[/]")
-    alike: dict[str, list[Problem]] = {}
-    for number, problem in enumerate(problems):
-        alike.setdefault(str(number) if every else _kind(problem), []).append(problem)
-    for first, *others in alike.values():
-        more = f" and {len(others)} more" if others else ""
-        console.print(f"  {plain(first.what)}{more}: {plain(first.why)}", highlight=False, soft_wrap=True)
-    return len(alike) == len(problems)
-
-
-def _kind(problem: Problem) -> str:
-    """What a problem says but for whose it is and for the numbers in it; the numbers of T1w and MNI152 are names."""
-    why = problem.why
-    for part in filter(None, problem.what.split("_")):
-        why = why.replace(part, "*")
-    return NUMBER.sub("*", why)

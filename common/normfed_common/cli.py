@@ -40,6 +40,8 @@ PANELS: Mapping[str, tuple[str, ...]] = {
         "study",
         "reproduce",
         "report",
+        "cite",
+        "export",
         "score",
         "audit-privacy",
     ),

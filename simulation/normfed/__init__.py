@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from normfed_simulation.api.calls import open_run as open_run
     from normfed_simulation.api.calls import resume as resume
     from normfed_simulation.api.calls import simulate as simulate
+    from normfed_simulation.api.examples import example_data as example_data
     from normfed_simulation.api.inspecting import inspect as inspect
     from normfed_simulation.api.opened import OpenRun as OpenRun
+    from normfed_simulation.api.scoring import score as score
     from normfed_simulation.api.trying import try_model as try_model
 
     __version__: str
@@ -33,9 +35,11 @@ _WHERE = {
     "OpenRun": "normfed_simulation.api.opened",
     "UserError": "normfed_common.foundation.errors",
     "compare": "normfed_simulation.api.calls",
+    "example_data": "normfed_simulation.api.examples",
     "inspect": "normfed_simulation.api.inspecting",
     "open_run": "normfed_simulation.api.calls",
     "resume": "normfed_simulation.api.calls",
+    "score": "normfed_simulation.api.scoring",
     "simulate": "normfed_simulation.api.calls",
     "try_model": "normfed_simulation.api.trying",
 }

@@ -11,7 +11,7 @@ from normfed_client.hospital.simulated import read_sites
 from normfed_client.imaging.bids import read_dataset
 from normfed_common.foundation.errors import DatasetError, RunError
 from normfed_common.metrics.subjects import wilcoxon_holm
-from normfed_server.report.findings import main_models
+from normfed_server.report.verdicts import main_models
 from normfed_server.results import layout
 from normfed_server.results.models import BORROWED, UNSEEN
 from normfed_server.runs.folder import Run

@@ -110,7 +110,8 @@ def check_plan(study: StudyConfig, roles: Mapping[str, Roles]) -> None:
         raise DatasetError(
             f"No site can test: nobody of {people} people has a lesion mask that counts "
             "(derivatives/*/sub-*_label-X_mask.nii.gz). Add patients, such as those of another dataset by a second "
-            "--data DIR; or name groups that are ill without a mask under data.ill_groups."
+            "--data DIR; name groups that are ill without a mask under data.ill_groups; or write data.test_on: "
+            "held-out, to train and calibrate on healthy people alone, for `normfed score`."
         )
 
     def count(visits: tuple[Visit, ...]) -> int:

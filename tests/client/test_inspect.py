@@ -12,7 +12,9 @@ from commands import normfed
 from rich.console import Console
 
 from normfed_client import cli
+from normfed_client.imaging import problem_list
 from normfed_client.imaging.bids import Problem
+from normfed_client.imaging.problem_list import print_problems
 
 SITES = ("university-hospital-of-the-north-at-the-river-elbe", "b")
 ROWS = [
@@ -60,7 +62,7 @@ def test_into_a_file_every_site_is_one_line(tmp_path: Path) -> None:
 
 def problems_shown(problems: list[Problem], every: bool = False) -> list[str]:
     shown = io.StringIO()
-    cli._print_problems(Console(file=shown, width=40), problems, "Left out", every)
+    print_problems(Console(file=shown, width=40), problems, "Left out", every)
     title, *lines = shown.getvalue().splitlines()
     assert title == "Left out"
     return [line.strip() for line in lines]
@@ -102,4 +104,4 @@ def test_inspect_says_what_is_nearly_a_scan(tmp_path: Path) -> None:
 def test_a_name_of_many_underscores_is_as_alike_as_any_other() -> None:
     """Whose kind once doubled in length with every underscore."""
     for name in ("sub-1", "sub-2" + "_" * 60):
-        assert cli._kind(Problem(name, f"{name} has no files")).count("*") < 70
+        assert problem_list._kind(Problem(name, f"{name} has no files")).count("*") < 70

@@ -19,10 +19,11 @@ from normfed_client.hospital.simulated import read_sites
 from normfed_client.hospital.site import Site
 from normfed_client.imaging.bids import read_dataset
 from normfed_common.foundation import arrays as named
-from normfed_common.foundation.errors import ScanError, StudyError
+from normfed_common.foundation.errors import StudyError
 from normfed_common.studies import load_study
+from normfed_server.results import layout
 from normfed_server.runs.folder import reopen
-from normfed_simulation import patients
+from normfed_simulation import patients, pictured
 from normfed_simulation.phantom import hospitals
 
 pytestmark = pytest.mark.xdist_group("journeys")
@@ -91,7 +92,9 @@ def test_every_model_has_figures_of_the_site_where_nobody_has_the_modality(run: 
 
 def test_the_report_shows_what_a_patient_has(run: Path) -> None:
     with toys.registered():
-        shown = {case.site: [modality for modality, _ in case.pictures] for case in patients.cases(reopen(run))}
+        opened = reopen(run)
+        cases = pictured.cases(opened, layout.read(run), patients.sites_of(opened))
+        shown = {case.site: [modality for modality, _ in case.scans] for case in cases if case.ill}
     assert shown
     for site, modalities in shown.items():
         assert modalities == {"b": ["T1w", "FLAIR"], "c": ["T1w"]}.get(site, modalities)
@@ -103,15 +106,16 @@ def test_score_takes_a_person_without_the_modality_and_none_without_another(
     visit = next(visit for visit in read_dataset(dataset).visits if "FLAIR" not in visit.images and visit.lesions)
     with toys.registered():
         assert normfed("score", run, *visit.images.values(), "--out", tmp_path).exit_code == 0
-        written = sorted(tmp_path.glob("*.nii.gz"))
+        written = sorted(tmp_path.rglob("*_map.nii.gz"))
         assert written[0].name.endswith("desc-anomaly_map.nii.gz")
         for path in written:
             expected = nibabel.load(run / "maps" / path.name)
             np.testing.assert_array_equal(nibabel.load(path).get_fdata(), expected.get_fdata())
         alone = tmp_path / "sub-x_FLAIR.nii.gz"
         alone.write_bytes(b"")
-        with pytest.raises(ScanError, match="sub-x: the model needs T1w; T1w is missing"):
-            normfed("score", run, alone, "--out", tmp_path)
+        refused = normfed("score", run, alone, "--out", tmp_path)
+        assert refused.exit_code == 2
+        assert "sub-x: the model needs T1w; T1w is missing" in refused.output
 
 
 def test_a_model_that_needs_the_modality_is_refused_before_anything_is_prepared(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from normfed_common.learning.score import Score
 from normfed_common.models.intensity import Intensity
 from normfed_simulation import experiment
 from normfed_simulation.api.opened import OpenRun
+from normfed_simulation.watcher import Silent
 
 pytestmark = pytest.mark.xdist_group("journeys")
 STUDY: dict[str, Any] = {**TINY, "name": "python", "comparisons": {"baselines": [{"name": "atlas"}], "pooled": False}}
@@ -174,7 +175,33 @@ def test_a_model_of_ones_own_is_tried_out_in_this_process(
     np.testing.assert_allclose(ours, 2 * theirs, atol=1e-5)
 
 
+def test_new_scans_are_scored_into_a_frame_that_names_who_was_not(
+    run: OpenRun, hospitals: Path, tmp_path: Path
+) -> None:
+    subject = run.patients.subject.iloc[0]
+    (tmp_path / "stranger_T1w.nii.gz").write_bytes(b"no image")
+    told = Telling()
+    scan = next(hospitals.glob(f"{subject}/**/*_T1w.nii.gz"))
+    found = python.score(run, [scan, tmp_path / "stranger_T1w.nii.gz"], out=tmp_path / "out", progress=told)
+    assert list(found.status) == ["scored", "failed"]
+    assert "FLAIR is missing" in found.reason[1]
+    assert told.warned == [found.reason[1]]
+    ours = nibabel.Nifti1Image.from_filename(found.anomaly_map[0])
+    np.testing.assert_array_equal(ours.get_fdata(), run.map(subject).get_fdata())
+
+
+class Telling(Silent):
+    """Remembers what is to be known."""
+
+    def __init__(self) -> None:
+        self.warned: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warned.append(text)
+
+
 def test_who_is_in_a_dataset_is_a_frame(hospitals: Path) -> None:
+    assert python.example_data(TINY, progress=False) == hospitals
     found = python.inspect(hospitals)
     read = read_dataset(hospitals)
     assert len(found) == len(read.visits) == 22

@@ -15,10 +15,13 @@ import yaml
 from commands import normfed, run_folder
 
 from normfed_client.evaluating import evaluation
-from normfed_client.evaluating.scoring import score_scans
 from normfed_client.imaging.bids import Visit, read_dataset
+from normfed_client.imaging.mosaic import MapStrip
+from normfed_client.scoring.rows import PersonScore
+from normfed_client.scoring.scoring import score_inputs
+from normfed_server.results import layout
 from normfed_server.runs.folder import reopen
-from normfed_simulation import patients
+from normfed_simulation import patients, pictured
 
 pytestmark = pytest.mark.xdist_group("journeys")
 
@@ -65,6 +68,12 @@ def run(
     return Run(run_folder(out / "runs"), made)
 
 
+def one(run: Path, scans: list[Path], out: Path, site: str) -> PersonScore:
+    (row,) = score_inputs(run, scans, out, device="cpu", site=site).people
+    assert row.status == "scored", row.reason
+    return row
+
+
 def test_score_gives_the_maps_of_the_evaluation_to_the_last_bit(run: Run, hospitals: Path, tmp_path: Path) -> None:
     visits = {visit.name: visit for visit in read_dataset(hospitals).visits}
     people = run.people()
@@ -72,7 +81,7 @@ def test_score_gives_the_maps_of_the_evaluation_to_the_last_bit(run: Run, hospit
     for row in people:
         scans = visits[row["name"]].images.values()
         assert normfed("score", run.folder, *scans, "--site", row["site"], "--out", tmp_path).exit_code == 0
-        written = sorted(tmp_path.glob(f"{row['name']}_*.nii.gz"))
+        written = sorted(tmp_path.rglob(f"{row['name']}_*.nii.gz"))
         assert [path.name.partition("desc-")[2] for path in written] == ["anomaly_map.nii.gz", "pvalue_map.nii.gz"]
         for path in written:
             expected = nibabel.load(run.folder / "maps" / path.name)
@@ -82,16 +91,16 @@ def test_score_gives_the_maps_of_the_evaluation_to_the_last_bit(run: Run, hospit
 def test_the_report_shows_the_map_of_the_evaluation_to_the_last_bit(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[np.ndarray] = []
 
-    def look(_image: np.ndarray, anomaly_map: np.ndarray, *_: np.ndarray) -> str:
+    def look(_image: np.ndarray, anomaly_map: np.ndarray, *_: Any) -> MapStrip:
         shown.append(anomaly_map)
-        return "data:image/png;base64,"
+        return MapStrip("data:image/jpeg;base64,", 0.0, 1.0)
 
-    monkeypatch.setattr(patients, "mosaic", look)
+    monkeypatch.setattr(pictured, "map_strip", look)
     assert normfed("report", run.folder).exit_code == 0
     cases = sorted((row for row in run.people()), key=lambda row: -row["auprc"])
     chosen = [cases[0], cases[len(cases) // 2], cases[-1]]
-    assert len(shown) == 2 * len(chosen)  # each modality
-    for case, found in zip(chosen, shown[::2], strict=True):
+    assert len(shown) == len(chosen) + 1  # somebody healthy last; there is no baseline beside
+    for case, found in zip(chosen, shown[:-1], strict=True):
         np.testing.assert_array_equal(found, run.maps[case["name"]])
 
 
@@ -101,7 +110,8 @@ def test_the_reports_clusters_are_those_of_the_metrics_and_of_score(run: Run, ho
     found = json.loads((run.folder / "metrics.json").read_text())
     threshold = found["evaluation"]["federated"]["threshold"]["value"]
     compared = 0
-    for case in patients.cases(reopen(run.folder)):
+    opened = reopen(run.folder)
+    for case in pictured.cases(opened, layout.read(run.folder), patients.sites_of(opened))[:-1]:  # healthy: the last
         assert case.clusters is not None
         row = rows[case.name]
         hits = [cluster.rank for cluster in case.clusters if cluster.hit]
@@ -109,14 +119,14 @@ def test_the_reports_clusters_are_those_of_the_metrics_and_of_score(run: Run, ho
         if threshold <= highest:  # else the site's metrics are at its own highest score
             assert (hits[0] if hits else None) == row["cluster_rank"]
             assert len(case.clusters) - len(hits) == row["false_clusters"]
-            assert case.detected == patients.detected(row["lesion_sensitivity"])
+            assert case.detected == pictured.detected(row["lesion_sensitivity"])
             assert (case.detected == "missed") == (not hits)
             compared += 1
         images = visits[case.name].images.values()
-        (scored,) = score_scans(run.folder, list(images), tmp_path, "cpu", case.site)
-        assert scored.clusters is not None
-        table = [line.split("\t") for line in scored.clusters.read_text().splitlines()[1:]]
-        expected = [(f"{cluster.volume_mm3:.1f}", f"{cluster.peak_score:.6g}") for cluster in case.clusters]
+        scored = one(run.folder, list(images), tmp_path / case.title, case.site)
+        assert scored.cluster_table is not None
+        table = [line.split("\t") for line in scored.cluster_table.read_text().splitlines()[1:]]
+        expected = [(f"{cluster.volume_mm3 / 1000:.4g}", f"{cluster.peak_score:.6g}") for cluster in case.clusters]
         assert [(line[1], line[2]) for line in table] == expected
         assert all(0 < float(line[4]) <= 1 for line in table)
     assert compared
@@ -127,7 +137,7 @@ def test_the_abnormal_share_is_by_the_runs_threshold_and_by_none_of_another_scal
 ) -> None:
     row = next(row for row in run.people() if row["site"] == "c")
     scans = next(visit for visit in read_dataset(hospitals).visits if visit.name == row["name"]).images.values()
-    (scored,) = score_scans(run.folder, list(scans), tmp_path, "cpu", "c")
+    scored = one(run.folder, list(scans), tmp_path / "maps", "c")
     found = json.loads((run.folder / "metrics.json").read_text())
     inside = run.maps[row["name"]][run.maps[row["name"]] > 0]
     threshold = found["evaluation"]["federated"]["threshold"]["value"]
@@ -136,8 +146,7 @@ def test_the_abnormal_share_is_by_the_runs_threshold_and_by_none_of_another_scal
     shutil.copytree(run.folder, older)
     del found["lowest_score"]
     (older / "metrics.json").write_text(json.dumps(found))
-    (scored,) = score_scans(older, list(scans), tmp_path, "cpu", "c")
-    assert np.isnan(scored.abnormal_share)
+    assert one(older, list(scans), tmp_path / "again", "c").abnormal_share is None
 
 
 def test_other_names_and_folders_are_still_grouped_by_name(run: Run, hospitals: Path, tmp_path: Path) -> None:
@@ -149,4 +158,5 @@ def test_other_names_and_folders_are_still_grouped_by_name(run: Run, hospitals: 
         scans.append(tmp_path / f"new_space-MNI152NLin2009aSym_{modality}.nii.gz")
         scans[-1].write_bytes(path.read_bytes())
     assert normfed("score", run.folder, *scans, "--out", tmp_path / "maps").exit_code == 0
-    assert len(list((tmp_path / "maps").glob("new_*desc-anomaly_map.nii.gz"))) == 1
+    (written,) = (tmp_path / "maps" / "sub-new" / "anat").glob("*desc-anomaly_map.nii.gz")
+    assert written.name == "sub-new_space-T1w_desc-anomaly_map.nii.gz"

@@ -413,7 +413,7 @@ def test_scans_are_scored_with_the_model_of_a_site(study_file: Path, hospitals: 
     with pytest.raises(RunError, match="no site is called zebra"):
         normfed("score", folder, *scans, "--out", tmp_path / "maps", "--site", "zebra")
     assert normfed("score", folder, *scans, "--out", tmp_path / "maps", "--site", "a").exit_code == 0
-    assert list((tmp_path / "maps").glob("*.nii.gz"))
+    assert list((tmp_path / "maps" / "sub-new" / "anat").glob("*.nii.gz"))
 
 
 def test_strategies_are_listed_with_parameters_and_source() -> None:
@@ -427,7 +427,7 @@ def test_strategies_are_listed_with_parameters_and_source() -> None:
 
 
 def test_the_findings_call_no_strategy_a_trivial_baseline(league: Path) -> None:
-    from normfed_server.report.findings import headline
+    from normfed_server.report.headline import headline
 
     found = metrics(league)
     for metric in ("auroc", "auprc"):
@@ -435,7 +435,7 @@ def test_the_findings_call_no_strategy_a_trivial_baseline(league: Path) -> None:
         for name in ("ditto", "atlas"):
             found["differences"][name] = found["differences"]["atlas"]
             found["differences"][name]["all"][metric] = {"mean": -0.4, "ci95": [-0.5, -0.3]}
-    text = headline(run_results(**found))
+    text = " ".join(headline(run_results(**found)))
     assert "atlas" in text
     assert "Worse than" in text
     assert "ditto" not in text

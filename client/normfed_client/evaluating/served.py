@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from normfed_client.hospital.machine import computing
@@ -17,11 +18,13 @@ from normfed_common.algorithms.table import configure
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation import seeds
 from normfed_common.foundation.arrays import Arrays
-from normfed_common.foundation.errors import RunError, SiteError
+from normfed_common.foundation.errors import RunError, SiteError, WireError
+from normfed_common.learning.learner import NETWORK, SUMS
 from normfed_common.learning.setting import Setting
 from normfed_common.models.base import NormativeModel
 from normfed_common.models.combined.pipeline import assemble
 from normfed_common.studies import study_of_run
+from normfed_common.study.config import StudyConfig
 
 MODEL = "model.safetensors"
 
@@ -43,7 +46,7 @@ def served_arrays(run: Path, site: str | None, arm: str = FEDERATED) -> Arrays:
         the site is not one of the run.
     """
     study = study_of_run(run)
-    path = run / MODEL if arm == FEDERATED else run / "arms" / arm / MODEL
+    path = path_of(run, arm)
     trained = trained_as(study, arm)
     if trained is None or (arm != FEDERATED and not path.exists()):
         there = sorted(folder.name for folder in (run / "arms").glob("*") if (folder / MODEL).exists())
@@ -76,21 +79,62 @@ def served_arrays(run: Path, site: str | None, arm: str = FEDERATED) -> Arrays:
     return {**arrays, **kept}
 
 
+def path_of(run: Path, arm: str) -> Path:
+    """Where a run folder keeps what all sites share of a model."""
+    return run / MODEL if arm == FEDERATED else run / "arms" / arm / MODEL
+
+
 def served_model(run: Path, device: torch.device, arm: str = FEDERATED) -> NormativeModel:
     """One of a finished run's models, that all sites share, as it scores prepared scans.
 
     Raises
     ------
     RunError
-        As `served_arrays`.
+        As `served_arrays`, and as `shared_model`.
     """
-    study, arrays = study_of_run(run), served_arrays(run, None, arm)
+    arrays = served_arrays(run, None, arm)
+    return shared_model(study_of_run(run), arrays, device, path_of(run, arm), arm)
+
+
+def shared_model(
+    study: StudyConfig, arrays: Arrays, device: torch.device, path: Path, arm: str = FEDERATED
+) -> NormativeModel:
+    """A model of these arrays, which may come from anywhere, as it scores prepared scans; ``path`` is where they lay.
+
+    Raises
+    ------
+    RunError
+        If the arrays lack what the model has learnt, or hold what no training makes.
+    """
     trained = trained_as(study, arm)
-    assert trained is not None  # refused above
-    size = study.preprocessing.voxel_size_mm
-    seed = seeds.of_repeat(study.seed, trained.repeat)
+    assert trained is not None  # the arrays are of it
+    size, seed = study.preprocessing.voxel_size_mm, seeds.of_repeat(study.seed, trained.repeat)
     setting = Setting.of(study, common_grid(size).shape, device, seed=seed, open_anatomy=partial(anatomy, size))
     with computing(study, device):
         model = assemble(study.transforms, trained.model, setting)
-        model.load(arrays)
+        _load(model, arrays, path)
     return model
+
+
+def _load(model: NormativeModel, arrays: Arrays, path: Path) -> None:
+    """Take what a file holds, which may come from anywhere.
+
+    Raises
+    ------
+    RunError
+        If it lacks what the model has learnt, or holds what no training makes.
+    """
+    parts = [f"{SUMS}{phase.name}." for phase in model.phases() if phase.kind == "summed"]
+    parts += [NETWORK] if any(name.startswith(NETWORK) for name in model.share()) else []
+    lacking = [part for part in parts if not any(name.startswith(part) for name in arrays)]
+    numbers = (name for name, array in arrays.items() if array.dtype.kind == "f" and np.isfinite(array).all())
+    strange = sorted(set(arrays) - set(numbers))
+    try:
+        if lacking:
+            raise WireError(f"it holds no {lacking[0]}*")
+        if strange:
+            raise WireError(f"{strange[0][:100]} holds what is no finite number")
+        model.load(arrays)
+    except WireError as error:
+        why = f"{path}: not a model of the run's study ({error})"
+        raise RunError(f"{why}. Copy it again, or resume the run that writes it.") from error

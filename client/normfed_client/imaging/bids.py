@@ -215,7 +215,7 @@ def _visit(participant: Participant, session: str | None, found: Files, problems
         several = suffix == "dseg" and entities.get("desc") == labels.DESCRIPTION
         if (suffix == "dseg" and not several) or (label in TISSUE and entities.get("desc") != "brain"):
             continue
-        grid = _grid_of(path, entities, images, spaces)
+        grid = grid_of(path, entities, images, spaces)
         if grid is None:
             problems.append(Problem(name, f"{path.name} lies on no scan's grid (space-{entities.get('space', '?')})"))
         elif entities.get("desc") == "brain":
@@ -254,7 +254,7 @@ def _in_template_space(spaces: Mapping[str, str]) -> bool:
     return all(space.startswith(TEMPLATE_SPACE) for space in spaces.values())
 
 
-def _grid_of(path: Path, entities: dict[str, str], images: dict[str, Path], spaces: dict[str, str]) -> str | None:
+def grid_of(path: Path, entities: dict[str, str], images: dict[str, Path], spaces: dict[str, str]) -> str | None:
     """The modality on whose grid a mask lies: by name where it says so, else by comparing headers."""
     space = entities.get("space", "")
     if space in images:

@@ -26,7 +26,8 @@ OPEN_BYTES = 128 * 2**20
 
 @dataclass(frozen=True)
 class Roles:
-    """Visits of one site, by what the study does with them. No person has two roles."""
+    """Visits of one site, by what the study does with them. No person has two roles, but that under ``test_on:
+    held-out`` those held out test as well."""
 
     train: tuple[Visit, ...]
     held_out: tuple[Visit, ...]
@@ -34,7 +35,7 @@ class Roles:
 
     def everybody(self) -> tuple[Visit, ...]:
         """All visits that need preprocessing."""
-        return self.train + self.held_out + self.test
+        return tuple({visit.name: visit for visit in self.train + self.held_out + self.test}.values())
 
 
 class PreparedCohort:
@@ -163,7 +164,8 @@ def assign(visits: list[Visit], site: str, study: StudyConfig, lots: Lots | None
 
     With ``normal: controls`` healthy people train, a share of them held out, and people with lesion masks test. With
     ``lesion-free-tissue`` or ``lesion-free-slices`` a share of the people with lesion masks trains on what is normal of
-    theirs, another is held out, the rest test. A site that does not train holds its healthy people out.
+    theirs, another is held out, the rest test. A site that does not train holds its healthy people out. With ``test_on:
+    held-out`` those held out test, and patients have no role.
 
     Parameters
     ----------
@@ -179,6 +181,8 @@ def assign(visits: list[Visit], site: str, study: StudyConfig, lots: Lots | None
         train, held_out, test = _drawn(controls, patients, site, study)
     else:
         train, held_out, test = _by_lot(controls, patients, data.trains(site), data, lots)
+    if data.test_on == "held-out":
+        test = held_out
     return Roles(*(tuple(visit for person in people for visit in person) for people in (train, held_out, test)))
 
 

@@ -76,6 +76,12 @@ def map_image(values: np.ndarray, place: ScanPlace, name: str = ANOMALY, outside
     return image_like(on_scan, native.path, f"normfed {name} map", (float(low), float(high)))
 
 
+def stem(visit: Visit, modality: str) -> str:
+    """How the names of files begin that lie on one of a visit's scans; a contrast agent is an entity of its own."""
+    *agent, suffix = modality.split("_")
+    return "_".join([visit.name, *agent, f"space-{suffix}"])
+
+
 def write_map(
     values: np.ndarray,
     visit: Visit,
@@ -85,6 +91,6 @@ def write_map(
     outside: float = 0.0,
 ) -> Path:
     """Write the image of a map, see `map_image`; returns its path."""
-    path = folder / f"{visit.name}_space-{place.modality}_desc-{name}_map.nii.gz"
+    path = folder / f"{stem(visit, place.modality)}_desc-{name}_map.nii.gz"
     write(map_image(values, place, name, outside), path)
     return path

@@ -93,7 +93,9 @@ def read_mask(path: Path, reference: Image, may_be_empty: bool = False, inside: 
         For the faults of `read`, and if the mask lies on another grid or holds values no mask has.
     """
     mask = _read(path)
-    if not may_be_empty or mask.data.any():
+    if not may_be_empty and not mask.data.any():
+        raise ScanError(f"{path}: the mask is empty, every voxel is 0. Draw it again, or leave it out.")
+    if mask.data.any():
         _check_varies(mask)
     if mask.data.shape != reference.data.shape or not np.allclose(mask.affine, reference.affine, atol=1e-2):
         raise ScanError(
@@ -158,6 +160,7 @@ def image_like(
     header = nibabel.Nifti1Header()
     header["descrip"] = description.encode()[:79]
     header["cal_min"], header["cal_max"] = shown
+    header.set_xyzt_units("mm", "sec")  # of the time, which a map does not have, validators ask as well
     image = nibabel.Nifti1Image(np.ascontiguousarray(oriented, dtype=np.float32), native.affine, header)
     image.set_sform(native.affine, code=max(int(native.header["sform_code"]), 1))
     image.set_qform(native.affine, code=max(int(native.header["qform_code"]), 1))

@@ -35,6 +35,8 @@ class Algorithm:
         What a study may set.
     title, source
         What it is called in print, and where it was published.
+    cited
+        What a paper cites for it, see `NormativeModel`.
     epochs
         The most passes over a site's people in one training that its parameters ask for, beside the study's
         ``local_epochs``: hospitals bound them.
@@ -65,6 +67,7 @@ class Algorithm:
     clustered: bool = False
     offers_every_cluster: bool = False
     starts_differ: bool = False
+    cited: tuple[str, ...] = ()
 
     @property
     def personal(self) -> bool:
@@ -80,31 +83,92 @@ class Algorithm:
 ALGORITHMS: Registry[Algorithm] = Registry("strategy", "normfed.strategies", instance_of=Algorithm)
 _add = ALGORITHMS.add
 
-_add("fedavg", Algorithm("all", "plain", "mean", p.Nothing, "FedAvg", "McMahan 2017, arXiv 1602.05629"))
-_add("fedprox", Algorithm("all", "proximal", "mean", p.ProximalParameters, "FedProx", "Li 2020, arXiv 1812.06127"))
-_add("fedavgm", Algorithm("all", "plain", "momentum", p.MomentumParameters, "FedAvgM", "Hsu 2019, arXiv 1909.06335"))
-_add("fedadam", Algorithm("all", "plain", "adam", p.AdaptiveParameters, "FedAdam", "Reddi 2021, arXiv 2003.00295"))
-_add("fedyogi", Algorithm("all", "plain", "yogi", p.AdaptiveParameters, "FedYogi", "Reddi 2021, arXiv 2003.00295"))
+_add(
+    "fedavg",
+    Algorithm("all", "plain", "mean", p.Nothing, "FedAvg", "McMahan 2017, arXiv 1602.05629", cited=("mcmahan2017",)),
+)
+_add(
+    "fedprox",
+    Algorithm(
+        "all",
+        "proximal",
+        "mean",
+        p.ProximalParameters,
+        "FedProx",
+        "Li 2020, arXiv 1812.06127",
+        cited=("li2020fedprox",),
+    ),
+)
+_add(
+    "fedavgm",
+    Algorithm(
+        "all", "plain", "momentum", p.MomentumParameters, "FedAvgM", "Hsu 2019, arXiv 1909.06335", cited=("hsu2019",)
+    ),
+)
+_add(
+    "fedadam",
+    Algorithm(
+        "all", "plain", "adam", p.AdaptiveParameters, "FedAdam", "Reddi 2021, arXiv 2003.00295", cited=("reddi2021",)
+    ),
+)
+_add(
+    "fedyogi",
+    Algorithm(
+        "all", "plain", "yogi", p.AdaptiveParameters, "FedYogi", "Reddi 2021, arXiv 2003.00295", cited=("reddi2021",)
+    ),
+)
 _add(
     "fedadagrad",
-    Algorithm("all", "plain", "adagrad", p.AdagradParameters, "FedAdagrad", "Reddi 2021, arXiv 2003.00295"),
+    Algorithm(
+        "all",
+        "plain",
+        "adagrad",
+        p.AdagradParameters,
+        "FedAdagrad",
+        "Reddi 2021, arXiv 2003.00295",
+        cited=("reddi2021",),
+    ),
 )
 _add(
     "qfedavg",
     Algorithm(
-        "all", "plain", "fair", p.FairParameters, "q-FedAvg", "Li 2020, arXiv 1905.10497", needs_received_loss=True
+        "all",
+        "plain",
+        "fair",
+        p.FairParameters,
+        "q-FedAvg",
+        "Li 2020, arXiv 1905.10497",
+        cited=("li2020fair",),
+        needs_received_loss=True,
     ),
 )
-_add("fednova", Algorithm("all", "plain", "normalised", p.Nothing, "FedNova", "Wang 2020, arXiv 2007.07481"))
+_add(
+    "fednova",
+    Algorithm("all", "plain", "normalised", p.Nothing, "FedNova", "Wang 2020, arXiv 2007.07481", cited=("wang2020",)),
+)
 _add(
     "scaffold",
     Algorithm(
-        "all", "controlled", "controlled", p.ControlledParameters, "SCAFFOLD", "Karimireddy 2020, arXiv 1910.06378"
+        "all",
+        "controlled",
+        "controlled",
+        p.ControlledParameters,
+        "SCAFFOLD",
+        "Karimireddy 2020, arXiv 1910.06378",
+        cited=("karimireddy2020",),
     ),
 )
 _add(
     "fedbn",
-    Algorithm("all but normalisation", "plain", "mean", p.Nothing, "FedBN", "Li 2021, arXiv 2102.07623"),
+    Algorithm(
+        "all but normalisation",
+        "plain",
+        "mean",
+        p.Nothing,
+        "FedBN",
+        "Li 2021, arXiv 2102.07623",
+        cited=("li2021fedbn",),
+    ),
 )
 _add(
     "fedper",
@@ -115,6 +179,7 @@ _add(
         p.PersonalPartParameters,
         "FedPer",
         "Arivazhagan 2019, arXiv 1912.00818",
+        cited=("arivazhagan2019",),
     ),
 )
 _add(
@@ -126,6 +191,7 @@ _add(
         p.PersonalStemParameters,
         "LG-FedAvg",
         "Liang 2020, arXiv 2001.01523",
+        cited=("liang2020",),
     ),
 )
 _add(
@@ -137,6 +203,7 @@ _add(
         p.AlternatingParameters,
         "FedRep",
         "Collins 2021, arXiv 2102.07078",
+        cited=("collins2021",),
         epochs=lambda parameters: parameters.personal_epochs,
     ),
 )
@@ -149,6 +216,7 @@ _add(
         p.DittoParameters,
         "Ditto",
         "Li 2021, arXiv 2012.04221",
+        cited=("li2021ditto",),
         beside_a_personal_model=True,
     ),
 )
@@ -161,6 +229,7 @@ _add(
         p.FineTuningParameters,
         "FedAvg, then local fine-tuning",
         "Manthe 2024, Medical Image Analysis 97:103270",
+        cited=("manthe2024",),
         epochs=lambda parameters: parameters.epochs,
         fine_tuned=True,
     ),
@@ -174,6 +243,7 @@ _add(
         p.IfcaParameters,
         "IFCA",
         "Ghosh 2020, arXiv 2006.04088",
+        cited=("ghosh2020",),
         clustered=True,
         offers_every_cluster=True,
         starts_differ=True,
@@ -188,6 +258,7 @@ _add(
         p.SplitParameters,
         "CFL",
         "Sattler 2020, arXiv 1910.01991",
+        cited=("sattler2020",),
         clustered=True,
     ),
 )
@@ -200,22 +271,57 @@ _add(
         p.PriorParameters,
         "prior CFL",
         "Manthe 2024, Medical Image Analysis 97:103270",
+        cited=("manthe2024",),
         clustered=True,
     ),
 )
-_add("median", Algorithm("all", "plain", "median", p.Nothing, "coordinate-wise median", "Yin 2018, arXiv 1803.01498"))
+_add(
+    "median",
+    Algorithm(
+        "all", "plain", "median", p.Nothing, "coordinate-wise median", "Yin 2018, arXiv 1803.01498", cited=("yin2018",)
+    ),
+)
 _add(
     "trimmed-mean",
-    Algorithm("all", "plain", "trimmed mean", p.TrimmedParameters, "trimmed mean", "Yin 2018, arXiv 1803.01498"),
+    Algorithm(
+        "all",
+        "plain",
+        "trimmed mean",
+        p.TrimmedParameters,
+        "trimmed mean",
+        "Yin 2018, arXiv 1803.01498",
+        cited=("yin2018",),
+    ),
 )
-_add("krum", Algorithm("all", "plain", "krum", p.KrumParameters, "Krum", "Blanchard 2017, arXiv 1703.02757"))
+_add(
+    "krum",
+    Algorithm(
+        "all", "plain", "krum", p.KrumParameters, "Krum", "Blanchard 2017, arXiv 1703.02757", cited=("blanchard2017",)
+    ),
+)
 _add(
     "multi-krum",
-    Algorithm("all", "plain", "multi-krum", p.MultiKrumParameters, "Multi-Krum", "Blanchard 2017, arXiv 1703.02757"),
+    Algorithm(
+        "all",
+        "plain",
+        "multi-krum",
+        p.MultiKrumParameters,
+        "Multi-Krum",
+        "Blanchard 2017, arXiv 1703.02757",
+        cited=("blanchard2017",),
+    ),
 )
 _add(
     "norm-clipping",
-    Algorithm("all", "plain", "clipped mean", p.ClippingParameters, "norm clipping", "Sun 2019, arXiv 1911.07963"),
+    Algorithm(
+        "all",
+        "plain",
+        "clipped mean",
+        p.ClippingParameters,
+        "norm clipping",
+        "Sun 2019, arXiv 1911.07963",
+        cited=("sun2019",),
+    ),
 )
 
 

@@ -7,6 +7,7 @@ is in CONTRIBUTING.md.
 
 from __future__ import annotations
 
+import platform
 import re
 from functools import cache
 from importlib.metadata import version
@@ -23,6 +24,13 @@ def installed_version() -> str:
     """The version of normfed that is installed here, as it was when this process first asked: an installation that
     changes while a process runs does not change the code that is loaded."""
     return version("normfed")
+
+
+def software() -> dict[str, str]:
+    """The versions that figures depend on."""
+    return {"normfed": installed_version(), "torch": version("torch"), "flwr": version("flwr")} | {
+        "Python": platform.python_version()
+    }
 
 
 def release(version: str) -> tuple[int, int] | None:

@@ -141,8 +141,8 @@ class Metric:
         single patients, the terminal, the league of strategies.
     about
         What it says of a scan, in a sentence: `normfed metrics`.
-    source
-        Where it was published.
+    cited
+        What a paper cites for it, see `NormativeModel`.
     """
 
     name: str
@@ -158,7 +158,7 @@ class Metric:
     place: int = 1000
     shown: frozenset[Place] = frozenset({"differences"})
     about: str = ""
-    source: str = ""
+    cited: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not (np.isfinite([self.lowest, self.highest]).all() and self.lowest < self.highest):

@@ -45,17 +45,21 @@ def _brief(metric: Metric) -> str:
 
 
 def _facts(metric: Metric) -> dict[str, str]:
+    from normfed_common.citations.bibliography import reference
+
     return {
         "says": metric.about,
         "range": f"{metric.lowest:g} to {metric.highest:g}, {metric.unit}",
         "better": "higher" if metric.higher_is_better else "lower",
         "chance": "" if metric.chance is None else f"{metric.chance:g}",
         "needs": "a threshold, from normal people" if metric.needs == "threshold" else "no threshold",
-        "source": metric.source,
+        "source": "; ".join(map(reference, metric.cited)),
     }
 
 
 def _item(metric: Metric) -> dict[str, Any]:
+    from normfed_common.citations.bibliography import reference
+
     return {
         "name": metric.name,
         "title": metric.title,
@@ -66,5 +70,5 @@ def _item(metric: Metric) -> dict[str, Any]:
         "higher_is_better": metric.higher_is_better,
         "chance": metric.chance,
         "needs": metric.needs,
-        "source": metric.source,
+        "source": "; ".join(map(reference, metric.cited)),
     }

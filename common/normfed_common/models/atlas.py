@@ -100,6 +100,7 @@ class Atlas(NormativeModel):
 
     Config: ClassVar[type[Frozen]] = AtlasConfig
     source: ClassVar[str] = "z-scores over modalities: Stouffer 1949"
+    cited: ClassVar[tuple[str, ...]] = ("stouffer1949",)
 
     def __init__(self, config: AtlasConfig, setting: Setting) -> None:
         super().__init__(config, setting)

@@ -25,9 +25,12 @@ class NormativeModel(Learner, ABC):
     ----------
     source
         Where it was published; empty where it was not.
+    cited
+        What a paper cites for it: keys of `normfed_common.citations`, or whole BibTeX entries.
     """
 
     source: ClassVar[str] = ""
+    cited: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def title(cls, config: Any, modalities: tuple[str, ...]) -> str | None:

@@ -83,6 +83,7 @@ class DiffusionTime(NormativeModel):
 
     Config: ClassVar[type[Frozen]] = DiffusionTimeConfig
     source: ClassVar[str] = "Livernoche 2024, ICLR"
+    cited: ClassVar[tuple[str, ...]] = ("livernoche2024",)
     config: DiffusionTimeConfig
 
     def __init__(self, config: DiffusionTimeConfig, setting: Setting) -> None:

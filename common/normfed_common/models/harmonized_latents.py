@@ -60,6 +60,7 @@ class HarmonizedHead(OneClassScore):
     """See the module."""
 
     Config: ClassVar[type[Frozen]] = HarmonizedConfig
+    cited: ClassVar[tuple[str, ...]] = ("johnson2007", "chen2022distributed")
     keeps_to_site: bool = True
 
     def __init__(self, config: HarmonizedConfig, dimension: int, setting: Setting) -> None:

@@ -49,6 +49,7 @@ class Intensity(NormativeModel):
 
     Config: ClassVar[type[Frozen]] = IntensityConfig
     source: ClassVar[str] = "Meissen 2021, arXiv 2109.06540"
+    cited: ClassVar[tuple[str, ...]] = ("meissen2021",)
 
     def __init__(self, config: IntensityConfig, setting: Setting) -> None:
         super().__init__(config, setting)

@@ -101,6 +101,7 @@ class Location(NormativeModel):
 
     Config: ClassVar[type[Frozen]] = LocationConfig
     source: ClassVar[str] = "as a siamese network: Alaverdyan 2020, Medical Image Analysis 60:101618"
+    cited: ClassVar[tuple[str, ...]] = ("alaverdyan2020",)
     config: LocationConfig
 
     def __init__(self, config: LocationConfig, setting: Setting) -> None:

@@ -75,10 +75,13 @@ class OneClassScore(ABC):
         What a study may say of it.
     keeps_to_site
         Whether `personalise` learns anything.
+    cited
+        What a paper cites for it, see `NormativeModel`.
     """
 
     Config: ClassVar[type[Frozen]]
     keeps_to_site: bool = False
+    cited: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def __init__(self, config: Any, dimension: int, setting: Setting) -> None:

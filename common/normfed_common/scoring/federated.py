@@ -43,6 +43,7 @@ class FederatedHead(OneClassScore):
     """
 
     Config: ClassVar[type[Frozen]] = FederatedConfig
+    cited: ClassVar[tuple[str, ...]] = ("scholkopf2001", "rahimi2007")
 
     def __init__(self, config: FederatedConfig, dimension: int, setting: Setting) -> None:
         rng = seeds.generator(setting.seed, "random fourier features")

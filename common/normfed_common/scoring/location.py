@@ -52,6 +52,7 @@ class LocationHead(OneClassScore):
     """See the module."""
 
     Config: ClassVar[type[Frozen]] = LocationConfig
+    cited: ClassVar[tuple[str, ...]] = ("alaverdyan2020", "scholkopf2001")
     keeps_to_site: bool = True
 
     def __init__(self, config: LocationConfig, dimension: int, setting: Setting) -> None:

@@ -28,6 +28,7 @@ class PatientHead(OneClassScore):
     """An ensemble of machines, each on latents at random places of the person's brain."""
 
     Config: ClassVar[type[Frozen]] = PatientConfig
+    cited: ClassVar[tuple[str, ...]] = ("pinon2023oneclass", "scholkopf2001")
 
     def __init__(self, config: PatientConfig, dimension: int, setting: Setting) -> None:
         self.nu, self.samples, self.models, self.device = config.nu, config.samples, config.models, setting.device

@@ -152,6 +152,12 @@ class DataConfig(Frozen):
         description="values of `group` that mean ill though nobody drew a lesion, such as PD: these people test, and "
         "only figures of whole people are theirs",
     )
+    test_on: Literal["patients", "held-out"] = Field(
+        "patients",
+        exclude_if=lambda whom: whom == "patients",  # studies without the key keep their digests
+        description="who is scored once the model is trained: patients; or, where there are none, the held-out healthy "
+        "people, who set the thresholds: nothing is said of lesions then, and the model is for `normfed score`",
+    )
     lesion_labels: tuple[str, ...] | None = Field(
         None, description="labels of the lesion masks that count; all but brain and tissue when absent"
     )
@@ -173,6 +179,11 @@ class DataConfig(Frozen):
         """The modalities that every scan has."""
         return tuple(modality for modality in self.modalities if modality not in self.may_lack)
 
+    @property
+    def tests_without_lesions(self) -> bool:
+        """Whether nobody at a site who tests may have a lesion mask."""
+        return bool(self.ill_groups) or self.test_on == "held-out"
+
     def trains(self, site: str) -> bool:
         """Whether a site may train at all."""
         return site not in self.out_of_sample and (self.train_sites is None or site in self.train_sites)
@@ -187,6 +198,10 @@ class DataConfig(Frozen):
             raise ValueError(
                 f"ill_groups takes normal: controls; of {', '.join(self.ill_groups)} no tissue is known normal"
             )
+        if self.test_on == "held-out" and self.normal != "controls":
+            raise ValueError("test_on: held-out takes normal: controls; lesion-free tissue is of patients, who test")
+        if self.test_on == "held-out" and self.ill_groups:
+            raise ValueError("test_on: held-out and ill_groups exclude each other")
         if shared := sorted(set(self.ill_groups) & set(self.control_groups)):
             raise ValueError(f"{', '.join(shared)} is in control_groups and in ill_groups")
         if self.phantom is not None and self.dataset is not None:

@@ -36,9 +36,12 @@ class ScanTransform(Learner, ABC):
     ----------
     source
         Where it was published; empty where it was not.
+    cited
+        What a paper cites for it: keys of `normfed_common.citations`, or whole BibTeX entries.
     """
 
     source: ClassVar[str] = ""
+    cited: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def fills(cls, config: Any, modalities: tuple[str, ...]) -> tuple[str, ...]:

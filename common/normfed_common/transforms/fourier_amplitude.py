@@ -44,6 +44,7 @@ class FourierAmplitude(LearnsMeans):
 
     Config: ClassVar[type[Frozen]] = FourierAmplitudeConfig
     source: ClassVar[str] = "Yang & Soatto 2020, CVPR (FDA); Liu 2021, CVPR (FedDG)"
+    cited: ClassVar[tuple[str, ...]] = ("yang2020", "liu2021")
 
     def __init__(self, config: FourierAmplitudeConfig, setting: Setting) -> None:
         super().__init__(config, setting)

@@ -35,6 +35,7 @@ class HistogramTemplate(Landmarks):
 
     Config: ClassVar[type[Frozen]] = HistogramTemplateConfig
     source: ClassVar[str] = "histogram matching: Gonzalez & Woods, Digital Image Processing; to all scans' mean"
+    cited: ClassVar[tuple[str, ...]] = ("gonzalez2018",)
 
     def __init__(self, config: HistogramTemplateConfig, setting: Setting) -> None:
         super().__init__(config, setting)

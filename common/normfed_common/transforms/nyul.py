@@ -44,6 +44,7 @@ class Nyul(Landmarks):
 
     Config: ClassVar[type[Frozen]] = NyulConfig
     source: ClassVar[str] = "Nyul & Udupa 1999, Magn. Reson. Med. 42:1072; Nyul 2000, IEEE TMI 19:143"
+    cited: ClassVar[tuple[str, ...]] = ("nyul1999", "nyul2000")
     config: NyulConfig
 
     def __init__(self, config: NyulConfig, setting: Setting) -> None:

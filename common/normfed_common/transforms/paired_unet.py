@@ -82,6 +82,7 @@ class PairedUNet(ScanTransform):
 
     Config: ClassVar[type[Frozen]] = PairedUNetConfig
     source: ClassVar[str] = "DeepHarmony: Dewey 2019, Magn. Reson. Imaging 64:160"
+    cited: ClassVar[tuple[str, ...]] = ("dewey2019",)
     network: ViewNetworks
 
     def __init__(self, config: PairedUNetConfig, setting: Setting) -> None:

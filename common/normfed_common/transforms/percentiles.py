@@ -32,6 +32,7 @@ class Percentiles(ByValue):
 
     Config: ClassVar[type[Frozen]] = PercentilesConfig
     source: ClassVar[str] = "common practice; compared in Reinhold 2019, SPIE 10949:109493H"
+    cited: ClassVar[tuple[str, ...]] = ("reinhold2019",)
 
     def changed(self, values: np.ndarray, channel: int, mask: np.ndarray) -> np.ndarray:
         """See the module."""

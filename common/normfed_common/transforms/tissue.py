@@ -30,6 +30,7 @@ class Tissue(ByValue):
 
     Config: ClassVar[type[Frozen]] = TissueConfig
     source: ClassVar[str] = "after Reinhold 2019, SPIE 10949:109493H (white matter mean)"
+    cited: ClassVar[tuple[str, ...]] = ("reinhold2019",)
 
     def changed(self, values: np.ndarray, channel: int, mask: np.ndarray) -> np.ndarray:
         """See the module."""

@@ -40,6 +40,7 @@ class WhiteStripe(ByValue):
 
     Config: ClassVar[type[Frozen]] = WhiteStripeConfig
     source: ClassVar[str] = "Shinohara 2014, NeuroImage Clin. 6:9"
+    cited: ClassVar[tuple[str, ...]] = ("shinohara2014",)
 
     def changed(self, values: np.ndarray, channel: int, mask: np.ndarray) -> np.ndarray:
         """See the module."""

@@ -26,6 +26,7 @@ class ZScore(ByValue):
 
     Config: ClassVar[type[Frozen]] = ZScoreConfig
     source: ClassVar[str] = "common practice; compared in Reinhold 2019, SPIE 10949:109493H"
+    cited: ClassVar[tuple[str, ...]] = ("reinhold2019",)
 
     def changed(self, values: np.ndarray, channel: int, mask: np.ndarray) -> np.ndarray:
         """See the module."""

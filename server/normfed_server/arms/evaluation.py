@@ -241,7 +241,7 @@ class Evaluator:
     def _scored(self, site: str, answer: Answer, arrays: Arrays) -> Summary | ScoreRange:
         if self.arm.evaluate[site] == "ranking":
             groups = answer.told(ScoredPeople).groups
-            return self._summary(site, groups, arrays, perhaps_nobody=bool(self.study.data.ill_groups))
+            return self._summary(site, groups, arrays, perhaps_nobody=self.study.data.tests_without_lesions)
         return claims.score_range(arrays)
 
     def _counted(self, site: str, answer: Answer, arrays: Arrays) -> Arrays:

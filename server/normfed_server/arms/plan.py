@@ -23,6 +23,7 @@ from normfed_common.algorithms.arms import (
     trainings,
 )
 from normfed_common.algorithms.sharing import needs_every_part
+from normfed_common.algorithms.table import ALGORITHMS
 from normfed_common.foundation.errors import StudyError
 from normfed_common.learning.entries import config_of, postprocessing_of
 from normfed_common.learning.setting import Setting
@@ -81,13 +82,19 @@ class Plan:
 
 
 def make(study: StudyConfig, sites: Mapping[str, SiteDescription]) -> Plan:
-    """The arms of a study, longest training first so that workers finish together."""
+    """The arms of a study, longest training first so that workers finish together.
+
+    Where the held-out healthy people test there is the federated one alone: they say of no model whether it finds
+    lesions, so nothing can be compared.
+    """
     minimum = study.federation.minimum_cohort
     members = {name: site for name, site in sites.items() if name != POOLED}
     train = tuple(sorted(name for name, site in members.items() if site.train >= max(minimum, 1)))
     test = tuple(sorted(name for name, site in members.items() if site.test >= max(minimum, 1)))
     everywhere: dict[str, Detail] = dict.fromkeys(test, "full")
     arms = [_federated(FEDERATED, study, study.strategy, train, everywhere, maps=True)]
+    if study.data.test_on == "held-out":
+        return Plan(tuple(arms), _left_out(members, train, test, minimum))
     if study.comparisons.pooled and POOLED in sites:
         arms.insert(0, Arm(POOLED, study.model, (POOLED,), everywhere))
     ranked: dict[str, Detail] = dict.fromkeys(test, "ranking")
@@ -118,6 +125,15 @@ def baseline_titles(study: StudyConfig) -> dict[str, str]:
     return {
         name: title if times[title] == 1 or title == name else f"{title} ({name})" for name, title in titles.items()
     }
+
+
+def federated_title(study: StudyConfig) -> str:
+    """What people read of the study's own model: ``federated vae (FedAvg)``, ``federated matched filter (sums)``."""
+    kinds = {phase.kind for phase in _whole_model(study).phases()}
+    learnt = "sums" if kinds else "nothing is learnt"
+    how = ALGORITHMS[study.strategy["name"]].title if "averaged" in kinds else learnt
+    words = _words(study.model, study)
+    return f"federated {words.replace('-', ' ') if words == study.model['name'] else words} ({how})"
 
 
 def _federated(

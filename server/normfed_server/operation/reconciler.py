@@ -17,6 +17,7 @@ import psutil
 
 from normfed_common.chain.kinds.server import Ended, Ending
 from normfed_common.foundation.errors import DamagedError, NormfedError
+from normfed_server.paper.writing import write_paper
 from normfed_server.report.cohorts import write_cohorts
 from normfed_server.report.page import write_report
 from normfed_server.report.words import participation_sentence
@@ -191,6 +192,8 @@ class Reconciler:
             self.say(f"{entry.name}: failed. {why}")
             return
         try:
+            if not counted:
+                write_paper(reopen(folder))
             (write_cohorts if counted else write_report)(reopen(folder))
             before = None if counted else replaces(folder)
             if before is not None and (self.home.runs / before.run / layout.FILE).exists():

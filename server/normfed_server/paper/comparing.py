@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -28,18 +30,20 @@ def forest(results: RunResults, metric: str) -> Figure | None:
     figure, axes = style.panels(len(others), height_mm=26 + ROW_MM * (len(sites) + 1), sharey=True, sharex=True)
     for name, panel in zip(others, axes, strict=True):
         found = results.differences[name]
-        for place, site in enumerate(sites):
-            if (difference := found.sites.get(site, {}).get(metric)) is not None:
-                _interval(panel, difference, place, "s", 3.6)
-        _interval(panel, found.all[metric], len(sites) + 0.25, "D", 5.5)
+        at_sites = {
+            place: _told(results, site, metric, found.sites[site][metric])
+            for place, site in enumerate(sites)
+            if metric in found.sites.get(site, {})
+        }
+        _differences(panel, at_sites, "s", 3.6)
+        _differences(panel, {len(sites) + 0.25: _told(results, "", metric, found.all[metric])}, "D", 5.5)
         panel.axvline(0, color="black", linewidth=0.7)
         panel.axhline(len(sites) - 0.4, color=style.FAINT, linewidth=0.6)
         panel.set_title(textwrap.fill(f"minus {choice.label(results, name)}", TITLE))
         panel.grid(axis="x", color="#E6E6E6", linewidth=0.5)
         panel.set_axisbelow(True)
     _at_least(axes[0])
-    names = [f"{site}{_patients(results, site, metric)}" for site in sites]
-    names.append(f"all patients{_patients(results, '', metric)}")
+    names = [f"{site or 'all patients'} (n = {_patients(results, site, metric)})" for site in (*sites, "")]
     axes[0].set_yticks([*range(len(sites)), len(sites) + 0.25], names)
     axes[0].set_ylim(len(sites) + 0.75, -0.5)
     title = results.metrics[metric].title
@@ -47,19 +51,25 @@ def forest(results: RunResults, metric: str) -> Figure | None:
     return figure
 
 
-def _patients(results: RunResults, site: str, metric: str) -> str:
+def _patients(results: RunResults, site: str, metric: str) -> int:
+    """Whom the federated model is tested on at a site; everywhere where none is named."""
     model = results.evaluation[FEDERATED]
     figure = (model.sites.get(site, {}) if site else model.all).get(metric)
-    return "" if figure is None else f" (n = {figure.n})"
+    return 0 if figure is None else figure.n
 
 
-def _interval(axes: Axes, difference: Difference, place: float, marker: str, size: float) -> None:
-    if difference.mean is None:
-        return
-    low, high = difference.ci95
-    if low is not None and high is not None:
-        axes.plot([low, high], [place, place], color=style.COLOURS[0], linewidth=1.0)
-    axes.plot([difference.mean], [place], marker, color=style.COLOURS[0], markersize=size, markeredgewidth=0)
+def _told(results: RunResults, site: str, metric: str, difference: Difference) -> Difference:
+    """Without its interval where there are too few patients."""
+    ends = choice.told(difference.ci95, _patients(results, site, metric))
+    return Difference(mean=difference.mean, ci95=ends or (None, None))
+
+
+def _differences(axes: Axes, found: Mapping[Any, Difference], marker: str, size: float) -> None:
+    """By their heights."""
+    known = {place: difference for place, difference in found.items() if difference.mean is not None}
+    style.intervals(axes, [difference.ci95 for difference in known.values()], list(known), style.COLOURS[0])
+    means = [difference.mean or 0.0 for difference in known.values()]
+    axes.plot(means, list(known), marker, color=style.COLOURS[0], markersize=size, markeredgewidth=0)
 
 
 def league(results: RunResults) -> Figure | None:
@@ -75,10 +85,9 @@ def league(results: RunResults) -> Figure | None:
         if found.mean is None:
             continue
         means.plot(found.mean, place, "o", color=style.COLOURS[0], label="mean and 95 % interval")
-        if None not in found.ci95:
-            means.plot(found.ci95, (place, place), color=style.COLOURS[0])
+        style.intervals(means, [found.ci95], [place], style.COLOURS[0])
         if found.worst_site is not None:
-            means.plot(found.worst_site.mean, place, "x", color=style.COLOURS[1], label="worst site")
+            means.plot(found.worst_site.mean or 0.0, place, "x", color=style.COLOURS[1], label="worst site")
         _gain(gains, row, metric, place)
     means.set_yticks(range(len(rows)), [row.title for row in rows])
     means.set_ylim(len(rows) - 0.5, -0.5)
@@ -105,4 +114,4 @@ def _gain(axes: Axes, row: LeagueRow, metric: str, place: int) -> None:
         return
     at_sites = [of.mean for of in gain.sites.values() if of.mean is not None]
     axes.plot(at_sites, [place] * len(at_sites), "|", color=style.QUIET, markersize=6, label="a site")
-    _interval(axes, gain, place, "o", 3.6)
+    _differences(axes, {place: gain}, "o", 3.6)

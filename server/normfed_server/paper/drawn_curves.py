@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from normfed_server.paper import choice, style
-from normfed_server.paper.curves import Band, Curves, thinned
+from normfed_server.results.curves import Band, Curves, thinned
 from normfed_server.results.layout import RunResults
 
 

@@ -10,10 +10,9 @@ from matplotlib.figure import Figure
 
 from normfed_common.algorithms.arms import FEDERATED
 from normfed_server.paper import choice, comparing, drawn_curves, places, style, training
-from normfed_server.paper.curves import Curves, curves
+from normfed_server.results.curves import Curves, curves
 from normfed_server.results.layout import RunResults
-
-FIGURES = "figures"
+from normfed_server.runs.folder import FIGURES
 
 
 def write_figures(run: Path, results: RunResults) -> list[Path]:
@@ -32,6 +31,13 @@ def drawn(run: Path, results: RunResults) -> Iterator[tuple[str, Callable[[], Fi
     """By the names of their files; a figure is None where the run has nothing for it."""
     if FEDERATED not in results.evaluation:
         return
+    if not results.nobody_ill:
+        yield from _of_lesions(run, results)
+    yield "loss", partial(training.loss, results)
+    yield "calibration", partial(training.promises, results)
+
+
+def _of_lesions(run: Path, results: RunResults) -> Iterator[tuple[str, Callable[[], Figure | None]]]:
     found = voxel_curves(run, results)
     yield "roc", partial(drawn_curves.roc, results, found)
     yield "precision-recall", partial(drawn_curves.precision_recall, results, found)
@@ -40,8 +46,6 @@ def drawn(run: Path, results: RunResults) -> Iterator[tuple[str, Callable[[], Fi
         yield f"gains-{metric}", partial(comparing.forest, results, metric)
         yield f"matrix-{metric}", partial(places.matrix, results, metric)
     yield "league", partial(comparing.league, results)
-    yield "loss", partial(training.loss, results)
-    yield "calibration", partial(training.promises, results)
 
 
 def voxel_curves(run: Path, results: RunResults) -> dict[str, Curves]:

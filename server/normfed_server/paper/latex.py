@@ -72,7 +72,7 @@ def _short(table: Table) -> str:
     lines = [
         PACKAGES,
         r"\begin{table}",
-        r"\centering\footnotesize",
+        r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
         rf"\caption{{{table.caption}}}",
         rf"\label{{tab:{table.name}}}",
         rf"\begin{{tabular}}{{{table.aligned}}}",
@@ -88,7 +88,7 @@ def _short(table: Table) -> str:
 def _long(table: Table) -> str:
     lines = [
         LONG_PACKAGES,
-        r"{\footnotesize",
+        r"{\footnotesize\setlength{\tabcolsep}{4pt}",
         rf"\begin{{longtable}}{{{table.aligned}}}",
         rf"\caption{{{table.caption}}}\label{{tab:{table.name}}}\\",
         *_head(table),

@@ -8,15 +8,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from normfed_common.algorithms.arms import FEDERATED
+from normfed_common.algorithms.arms import FEDERATED, POOLED
 from normfed_server.paper import choice, style
 from normfed_server.results.layout import Figure as Mean
 from normfed_server.results.layout import RunResults
-from normfed_server.sites.description import POOLED
 
 EVERYBODY = "all patients"
-ROW_MM = 7.0
-WRITTEN = 24  # sites of a matrix up to which its cells have room for figures of 7 points
+ROW_MM, NARROW_MM = 7.0, 4.6
+MANY = 12  # sites, of which more have narrow rows
+WRITTEN = 16  # sites of a matrix up to which its cells have room for figures of 7 points
 SHORT = 12  # from which on they have room for two digits alone
 
 
@@ -27,7 +27,7 @@ def dots(results: RunResults) -> Figure | None:
     if not (sites and metrics):
         return None
     rows, looks = [EVERYBODY, *sites], choice.looks(results)
-    height = 26 + max(ROW_MM, 2.2 * len(models)) * len(rows)
+    height = 28 + (ROW_MM if len(sites) <= MANY else NARROW_MM) * len(rows)
     figure, axes = style.panels(len(metrics), height_mm=height, sharey=True)
     for metric, panel in zip(metrics, axes, strict=True):
         for number, name in enumerate(models):
@@ -58,12 +58,10 @@ def _row(results: RunResults, site: str, metric: str) -> str:
 
 def _dots(axes: Axes, found: list[Mean | None], offset: float, number: int, label: str) -> None:
     look = style.look(number)
-    places = [place + offset for place, mean in enumerate(found) if mean is not None and mean.mean is not None]
-    means = [mean for mean in found if mean is not None and mean.mean is not None]
-    axes.plot([m.mean for m in means], places, look["marker"], color=look["color"], label=label, markeredgewidth=0)
-    for place, mean in zip(places, means, strict=True):
-        if mean.ci95 is not None and None not in mean.ci95:
-            axes.plot(mean.ci95, (place, place), color=look["color"], linewidth=0.9)
+    means = {place + offset: mean for place, mean in enumerate(found) if mean is not None and mean.mean is not None}
+    middles = [mean.mean or 0.0 for mean in means.values()]
+    axes.plot(middles, list(means), look["marker"], color=look["color"], label=label, markeredgewidth=0)
+    style.intervals(axes, [choice.told(mean.ci95, mean.n) for mean in means.values()], list(means), look["color"])
 
 
 def matrix(results: RunResults, metric: str) -> Figure | None:

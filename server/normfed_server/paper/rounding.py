@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from normfed_common.algorithms.arms import FEDERATED
 from normfed_common.metrics.base import SHARE
+from normfed_server.report import words
 from normfed_server.report.lesions import FEWEST_PATIENTS
 from normfed_server.results.layout import Described, Difference, Figures, Interval, RunResults
 from normfed_server.results.league import SHOWN, beyond
@@ -40,8 +41,8 @@ def with_interval(value: float | None, ends: Interval | None, metric: Described 
 
 
 def percent(share: float | None) -> str:
-    """Two digits of it, LaTeX."""
-    return NOTHING if share is None else rf"{100 * share:.2g}\,\%"
+    """Two digits or so, LaTeX."""
+    return NOTHING if share is None else rf"{words.percent(share)}\,\%"
 
 
 def one_decimal(value: float | None) -> str:

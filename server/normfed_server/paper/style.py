@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from normfed_common.foundation.files import atomic
 
 COLUMN_MM, PAGE_MM = 85.0, 174.0  # a column and a page of a journal
+Ends = tuple[float | None, float | None] | None
 MM = 1 / 25.4  # in inches
 DPI = 300
 # Okabe & Ito 2008, in an order whose greys differ too; no yellow, which is lost on white.
@@ -78,6 +79,8 @@ def panels(
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write a figure as SVG and PNG, atomically; the same figure is the same bytes."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # everything has its place now, and it takes long to find
     found = [folder / f"{name}.svg", folder / f"{name}.png"]
     for path, metadata in zip(found, ({"Date": None, "Creator": "normfed"}, {"Software": None}), strict=True):
         with atomic(path) as unfinished:
@@ -89,6 +92,14 @@ def look(number: int) -> dict[str, Any]:
     """Colour, marker and dashes of the model of that number: no two are told apart by colour alone."""
     of = number % len(COLOURS)
     return {"color": COLOURS[of], "marker": MARKERS[of], "linestyle": DASHES[of]}
+
+
+def intervals(axes: Axes, ends: Sequence[Ends], places: Sequence[float], colour: str, width: float = 1.0) -> None:
+    """A line from end to end at every height; none where an end is not known."""
+    known = [(place, *pair) for place, pair in zip(places, ends, strict=True) if pair is not None and None not in pair]
+    if known:
+        heights, lows, highs = zip(*known, strict=True)
+        axes.hlines(heights, lows, highs, colors=colour, linewidths=width)
 
 
 def legend_below(figure: Figure, axes: Sequence[Axes], columns: int = 3) -> None:

@@ -14,12 +14,11 @@ from normfed_server.paper import tables_of_results as of
 from normfed_server.paper.latex import Table, source
 from normfed_server.results import frames
 from normfed_server.results.layout import RunResults
-from normfed_server.runs.folder import Run
+from normfed_server.runs.folder import TABLES, Run
 
 if TYPE_CHECKING:
     import pandas
 
-TABLES = "tables"
 FRAMES: Mapping[str, Callable[[RunResults], pandas.DataFrame]] = {
     "models": frames.models,
     "sites": frames.sites,
@@ -60,21 +59,24 @@ def write_latex(folder: Path, table: Table) -> Path:
 def tables(run: Run, results: RunResults) -> Iterator[Table]:
     """The LaTeX tables of a run."""
     yield people.cohorts(results)
-    if FEDERATED not in results.evaluation:
-        return
+    if FEDERATED in results.evaluation and not results.nobody_ill:
+        yield from _of_lesions(run, results)
+    if any(model.calibration for model in results.evaluation.values()):
+        yield people.calibration(results)
+    if results.rounds:
+        yield people.participation(results)
+
+
+def _of_lesions(run: Run, results: RunResults) -> Iterator[Table]:
     yield from of.models(run.study, results)
     yield of.worst_sites(results)
     for metric in choice.chief(results):
         yield of.groups(results, metric, "sites")
         if results.evaluation[FEDERATED].kinds:
             yield of.groups(results, metric, "kinds")
-        if results.matrix.get(metric):
+        if 0 < len(results.matrix.get(metric, {})) <= of.WIDEST:
             yield of.matrix(results, metric)
     if results.differences:
         yield of.gains(results)
     if results.league and (ranked := [metric for metric in choice.CHIEF if metric in results.league[0].figures]):
         yield of.league(results, ranked)
-    if any(model.calibration for model in results.evaluation.values()):
-        yield people.calibration(results)
-    if results.rounds:
-        yield people.participation(results)

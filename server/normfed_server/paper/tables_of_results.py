@@ -15,6 +15,7 @@ from normfed_server.results.models import BORROWED
 
 OF_PATIENTS = "Mean over patients [95\\,\\% interval]"
 ACROSS = 5  # metrics that fit beside each other
+WIDEST = 10  # sites of a matrix; a figure and the CSV have more
 NAME = 24  # letters of a line of a model's name
 
 
@@ -83,7 +84,7 @@ def groups(results: RunResults, metric: str, by: str) -> Table:
         cells = []
         for name in names:
             figure = figures.get(name, {}).get(metric)
-            text = NOTHING if figure is None else with_interval(figure.mean, figure.ci95)
+            text = NOTHING if figure is None else with_interval(figure.mean, choice.told(figure.ci95, figure.n))
             cells.append(bold(text) if name == best else text)
         rows.append([escaped(place), str(n), *cells])
     title = {"sites": "per site", "kinds": "by kind of lesion"}[by]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from normfed_common.algorithms.arms import FEDERATED
+from normfed_common.algorithms.arms import FEDERATED, POOLED
 from normfed_server.paper import style
 from normfed_server.results.layout import RunResults
-from normfed_server.sites.description import POOLED
 
 TOLD_APART = len(style.COLOURS)  # sites; of more, each is a thin line, and their mean is drawn
 ROW_MM = 5.5
@@ -39,7 +38,7 @@ def loss(results: RunResults) -> Figure | None:
     if reference is not None:
         axes.axhline(reference.reference, color=style.QUIET, linewidth=0.8, linestyle=(0, (4, 3)), label=COMPONENTS)
     axes.set(xlabel="round", ylabel="training loss", yscale="log" if _wide(found) else "linear")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     style.legend_below(figure, [axes], columns=2)
     return figure
 
@@ -73,13 +72,13 @@ def promises(results: RunResults) -> Figure | None:
     for place, rate in enumerate(rates):
         if rate is not None:
             last = place == len(sites)
-            axes.plot([100 * rate.low, 100 * rate.high], [place, place], color=style.COLOURS[0], linewidth=2.2)
+            style.intervals(axes, [(100 * rate.low, 100 * rate.high)], [place], style.COLOURS[0], 2.2)
             axes.plot(100 * rate.value, place, "D" if last else "o", color=style.COLOURS[0], label="measured")
     axes.axvline(100 * found.promised, color="black", linewidth=0.8, linestyle=(0, (4, 2)), label="promised")
     names = [f"{site} ({its.people} held out)" for site, its in sites.items()]
     axes.set_yticks(range(len(rates)), [*names, f"all sites ({found.people})"])
     axes.set_ylim(len(rates) - 0.5, -0.5)
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 108 * max(found.promised, *(rate.high for rate in rates if rate is not None)))
     axes.set(xlabel="normal voxels called abnormal, %")
     axes.grid(axis="x", color="#E6E6E6", linewidth=0.5)
     axes.set_axisbelow(True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from normfed_common.foundation.errors import NormfedError
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.privacy import NONE
-from normfed_server.report.findings import OURS, main_models
+from normfed_server.report.verdicts import OURS, main_models
 from normfed_server.results import layout
 from normfed_server.results.layout import Figures, RunResults
 from normfed_server.runs.folder import Run, reopen

@@ -20,28 +20,24 @@ from normfed_server.results.layout import (
 )
 from normfed_server.results.league import beyond
 
-COLOURS = ["#0b6e99", "#d9822b", "#6b7a8f", "#3a9a5b", "#a855a0", "#b94a48", "#8a6d3b", "#2e4057", "#c9a227"]
-MOST_ABOVE = 8  # entries of a legend
+COLOURS = ["#0b83b5", "#c9711a", "#7d8a9c", "#3a9a5b", "#b264ab", "#d0574d", "#9b7a3f", "#5b7fa8", "#a88a12"]
+CURRENT = "#7d8a9c"  # of lines that are no model's: seen on white and on black
+BELOW, ABOVE = "#b2182b", "#2166ac"  # of chance
+MOST_NAMED = 8  # sites that a plot names each
 LAYOUT = {
     "template": "plotly_white",
     "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#1f2933"},
     "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
-    "legend": {"orientation": "h", "y": 1.12},
+    "paper_bgcolor": "rgba(0,0,0,0)",
+    "plot_bgcolor": "rgba(0,0,0,0)",
+    "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": CURRENT},
     "height": 380,
 }
 
 
-def _layout(entries: int, height: int = 380) -> dict[str, Any]:
-    """The layout of a figure with so many entries in its legend: beside the plot where they do not fit above."""
-    if entries <= MOST_ABOVE:
-        return {**LAYOUT, "height": height}
-    legend = {"orientation": "v", "x": 1.02, "y": 1, "font": {"size": 10}}
-    return {**LAYOUT, "legend": legend, "height": max(height, 60 + 19 * entries)}
-
-
-def _legend_below(height: int, entries: int) -> dict[str, Any]:
-    """The layout of a figure of many models, whose names are long: above they would lie over the plot."""
-    below = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"}
+def legend_below(height: int, entries: int) -> dict[str, Any]:
+    """The layout of a figure with so many entries in its legend: above or beside they would lie over the plot."""
+    below = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "font": {"size": 11}}
     return {**LAYOUT, "legend": below, "height": height + 12 * entries}
 
 
@@ -59,9 +55,9 @@ def loss_curves(results: RunResults) -> str:
     if pooled:
         values = [entry.loss.get("pooled") for entry in pooled]
         figure.add_scatter(
-            x=[entry.round for entry in pooled], y=values, name="pooled", line={"dash": "dot", "color": "#111"}
+            x=[entry.round for entry in pooled], y=values, name="pooled", line={"dash": "dot", "color": CURRENT}
         )
-    figure.update_layout(**_layout(len(sites)), xaxis_title="round", yaxis_title="training loss")
+    figure.update_layout(**legend_below(360, len(sites)), xaxis_title="round", yaxis_title="training loss")
     return to_html(figure)
 
 
@@ -94,7 +90,7 @@ def per_site(evaluation: Mapping[str, ModelFigures], metrics: Mapping[str, Descr
         for k, metric in enumerate(shown)
     ]
     menu = {"buttons": buttons, "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"}
-    figure.update_layout(**_legend_below(420, count), barmode="group")
+    figure.update_layout(**legend_below(420, count), barmode="group")
     figure.update_layout(updatemenus=[menu], yaxis_title=metrics[shown[0]].title if shown else "")
     return to_html(figure)
 
@@ -114,16 +110,16 @@ def gains(differences: Mapping[str, Differences], models: Sequence[str], metric:
             mode="markers",
             marker={"size": 9, "color": COLOURS[(number + 1) % len(COLOURS)]},
         )
-    figure.add_vline(x=0, line_color="#444", line_width=1)
+    figure.add_vline(x=0, line_color=CURRENT, line_width=1)
     places = max((len(found.sites) for found in differences.values()), default=0)
-    layout = _legend_below(max(380, 130 + 26 * places), len(models))
+    layout = legend_below(max(380, 130 + 26 * places), len(models))
     figure.update_layout(**layout, xaxis_title=f"federated minus the other, {title}", scattermode="group")
     figure.update_yaxes(autorange="reversed")
     return to_html(figure)
 
 
-def matrix(results: RunResults, metric: str) -> str:
-    """Train site x test site of the local models, and the federated model's row below; red is below chance."""
+def matrix(results: RunResults, metric: str, middle: float | None) -> str:
+    """Train site x test site of the local models, and the federated model's row below; red is below ``middle``."""
     rows = results.matrix.get(metric, {})
     if not rows:
         return ""
@@ -134,7 +130,7 @@ def matrix(results: RunResults, metric: str) -> str:
         if model in results.evaluation:
             sites = results.evaluation[model].sites
             found = [sites.get(test, {}).get(metric) for test in tests]
-            names.append(model)
+            names.append(results.title(model))
             values.append([figure.mean if figure else None for figure in found])
     text = [[f"{v:.3f}" if v is not None else "" for v in row] for row in values]
     heat = go.Heatmap(
@@ -143,8 +139,9 @@ def matrix(results: RunResults, metric: str) -> str:
         y=names,
         text=text,
         texttemplate="%{text}",
-        colorscale="RdBu",
-        zmid=results.metrics[metric].chance,
+        colorscale=[[0, BELOW], [middle, "#f7f7f7"], [1, ABOVE]] if middle else [[0, "#f7f7f7"], [1, ABOVE]],
+        zmin=0,
+        zmax=1,
     )
     figure = go.Figure(heat)
     figure.update_layout(
@@ -159,7 +156,7 @@ def league_gains(results: RunResults, metric: str = "auroc") -> str:
     gained = _gained(results, metric)
     figure = go.Figure()
     sites = sorted({site for gain in gained.values() for site in gain.sites})
-    few = len(sites) <= min(MOST_ABOVE, len(COLOURS))
+    few = len(sites) <= min(MOST_NAMED, len(COLOURS))
     for number, site in enumerate(sites):
         here = [gain.sites.get(site) for gain in gained.values()]
         figure.add_scatter(
@@ -168,7 +165,7 @@ def league_gains(results: RunResults, metric: str = "auroc") -> str:
             name=site,
             mode="markers",
             showlegend=few,
-            marker={"size": 7, "color": COLOURS[number] if few else "#9aa5b1"},
+            marker={"size": 7, "color": COLOURS[number] if few else CURRENT},
         )
     figure.add_scatter(
         x=[gain.mean for gain in gained.values()],
@@ -176,11 +173,12 @@ def league_gains(results: RunResults, metric: str = "auroc") -> str:
         error_x=_bars(list(gained.values())),
         name="all patients",
         mode="markers",
-        marker={"size": 12, "color": "#111", "symbol": "line-ns-open"},
+        marker={"size": 12, "color": COLOURS[5], "symbol": "line-ns-open"},
     )
-    figure.add_vline(x=0, line_color="#444", line_width=1)
+    figure.add_vline(x=0, line_color=CURRENT, line_width=1)
     title = results.metrics[metric].title
-    figure.update_layout(**{**LAYOUT, "height": 150 + 26 * len(gained)}, xaxis_title=f"gain in {title} over local")
+    layout = legend_below(150 + 26 * len(gained), len(sites) if few else 1)
+    figure.update_layout(**layout, xaxis_title=f"gain in {title} over local")
     figure.update_yaxes(autorange="reversed")
     return to_html(figure)
 
@@ -242,7 +240,7 @@ def hospital_times(history: Sequence[RoundFigures], median_s: Mapping[str, float
             mode="markers",
             marker={"color": colour, "size": 7, "opacity": 0.6},
         )
-    figure.update_layout(**_layout(2, 130 + 22 * len(sites)), xaxis_title="minutes from the round's beginning")
+    figure.update_layout(**legend_below(150 + 22 * len(sites), 2), xaxis_title="minutes from the round's beginning")
     figure.update_yaxes(categoryorder="array", categoryarray=sites)
     return to_html(figure)
 
@@ -260,12 +258,13 @@ def _bars(figures: Sequence[Figure | Difference | None]) -> dict[str, Any]:
         "array": [reach(f, 1) for f in figures],
         "arrayminus": [reach(f, 0) for f in figures],
         "thickness": 1,
+        "color": CURRENT,
         "width": 3,
     }
 
 
 def to_html(figure: go.Figure) -> str:
     """A figure as a part of a page that holds plotly already."""
-    config = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["lasso2d", "select2d"]}
+    config = {"displaylogo": False, "responsive": True, "modeBarButtons": [["toImage", "resetScale2d"]]}
     html: str = figure.to_html(full_html=False, include_plotlyjs=False, config=config)
     return html

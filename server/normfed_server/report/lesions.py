@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from normfed_server.report.words import listed, number
+from normfed_server.report.words import listed
 from normfed_server.results.layout import Figure, Figures
 
 AUROC, PRECISION = "auroc", "auprc"
@@ -52,31 +52,25 @@ def level(figures: Figures) -> Level | None:
     return "found" if low >= FOUND else "in part"
 
 
-def found(kinds: Mapping[str, Figures]) -> list[str]:
-    """``Finds tumours (average precision 0.933), MS (0.668) in part, no FCD (AUROC 0.596; chance 0.5).``; then of which
-    kinds there are too few patients."""
+def in_words(kinds: Mapping[str, Figures]) -> str:
+    """``tumours and WMH well, MS in part and no FCD``, those found best first; empty where patients are too few."""
     known = {kind: figures for kind, figures in kinds.items() if _is_said(figures)}
-    ordered = sorted(known, key=lambda kind: -(known[kind][PRECISION].mean or 0.0))
-    levels: dict[Level | None, list[str]] = {reached: [] for reached in ("found", "in part", "hardly", "not", None)}
-    for kind in ordered:
-        levels[level(known[kind])].append(kind)
-    first = next((kinds[0] for kinds in levels.values() if kinds), None)
-    shown = {
-        reached: [f"{plural(kind)} ({_figure(known[kind], reached, kind != first)})" for kind in kinds]
-        for reached, kinds in levels.items()
-    }
+    levels: dict[Level | None, list[str]] = {}
+    for kind in sorted(known, key=lambda kind: -(known[kind][PRECISION].mean or 0.0)):
+        levels.setdefault(level(known[kind]), []).append(plural(kind))
     parts = [
-        listed(shown["found"]),
-        _with(shown["in part"], after=" in part"),
-        _with(shown["hardly"], before="hardly any "),
-        _with(shown["not"], before="no "),
+        _with(levels.get("found", ()), after=" well"),
+        _with(levels.get("in part", ()), after=" in part"),
+        _with(levels.get("hardly", ()), before="hardly any "),
+        _with(levels.get("not", ()), before="no "),
     ]
-    said = ", ".join(part for part in parts if part)
-    few = listed(shown[None])
-    return [
-        *([f"Finds {said}."] if said else []),
-        *([f"Too few patients to say more of {few}."] if few else []),
-    ]
+    return listed(part for part in parts if part)
+
+
+def few(kinds: Mapping[str, Figures]) -> list[str]:
+    """Of which kinds there are too few patients, and how many."""
+    known = [f"{plural(kind)} ({of[PRECISION].n})" for kind, of in kinds.items() if _is_said(of) and level(of) is None]
+    return [f"Too few patients to say more of {listed(known)}."] if known else []
 
 
 def plural(kind: str) -> str:
@@ -87,16 +81,6 @@ def plural(kind: str) -> str:
 def _is_said(figures: Figures) -> bool:
     both = [figures.get(metric) for metric in (AUROC, PRECISION)]
     return all(figure is not None and figure.mean is not None for figure in both)
-
-
-def _figure(figures: Figures, reached: Level | None, named: bool) -> str:
-    """What the level was read from; average precision is called that where it comes first."""
-    precision = number(figures[PRECISION].mean)
-    if reached is None:
-        return f"average precision {precision} over {figures[PRECISION].n}"
-    if reached == "not":
-        return f"AUROC {number(figures[AUROC].mean)}; chance {CHANCE:g}"
-    return precision if named else f"average precision {precision}"
 
 
 def _with(kinds: Sequence[str], before: str = "", after: str = "") -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from normfed_common.algorithms.table import ALGORITHMS
@@ -16,25 +16,20 @@ from normfed_common.foundation import plain_yaml
 from normfed_common.foundation.errors import RunError
 from normfed_common.foundation.files import write_text
 from normfed_common.study import withdrawn
-from normfed_server.report import figures, participation, promises
+from normfed_server.report import curves, figures, glossary, participation, promises
+from normfed_server.report.cells import add_filters
+from normfed_server.report.chance import chance
 from normfed_server.report.drowned import drowned
-from normfed_server.report.findings import CONVERGED, main_models, sentences
-from normfed_server.report.lesions import AUROC
+from normfed_server.report.findings import CONVERGED, sentences
+from normfed_server.report.headline import headline, refused
+from normfed_server.report.lesions import FEWEST_PATIENTS, PRECISION
 from normfed_server.report.privacy import write_privacy
+from normfed_server.report.provenance import provenance
 from normfed_server.report.rendering import templates
-from normfed_server.report.words import (
-    adapted_sentences,
-    interval,
-    note_sentences,
-    number,
-    percent,
-    rate,
-    signed,
-    trainings_spread,
-    warnings,
-)
+from normfed_server.report.verdicts import OURS, TITLES, enough, main_models, title, verdicts_of
+from normfed_server.report.words import adapted_sentences, note_sentences, warnings
 from normfed_server.results import influence, layout
-from normfed_server.results.layout import Figure, RunResults
+from normfed_server.results.layout import ModelFigures, RunResults
 from normfed_server.runs.folder import REPORT, Run
 
 T = TypeVar("T")
@@ -47,19 +42,31 @@ class Patients:
     Parameters
     ----------
     cases
-        Single patients, with pictures.
+        Single people, with pictures.
+    people
+        Every patient, with figures.
+    touched
+        Of all their lesions, those that a cluster touches at the run's threshold, and how many there are.
+    chance_by_kind
+        Kind of lesion to the mean of its patients' shares of lesion.
     significance
         Model to the p-value of its difference to the federated one, paired by patient.
     left_out
         Who was left out, and why.
     attacks
         Malicious sites, and what each does.
+    device
+        What computed; empty where only the hospitals know.
     """
 
     cases: Sequence[Any] = ()
+    people: Sequence[Any] = ()
+    touched: tuple[int, int] | None = None
+    chance_by_kind: Mapping[str, float] = field(default_factory=dict)
     significance: Mapping[str, float] = field(default_factory=dict)
     left_out: Sequence[tuple[str, str]] = ()
     attacks: Mapping[str, str] = field(default_factory=dict)
+    device: str = ""
 
 
 def write_report(run: Run, patients: Patients = Patients()) -> Path:
@@ -73,64 +80,20 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
     if not run.finished:
         raise RunError(f"{run.folder}: not finished, so there is nothing to report. Finish the run first.")
     results = layout.read(run.folder)
-    shown = main_models(results)
-    main = [name for name, metric in results.metrics.items() if "table" in metric.shown]
     environment = templates()
-    environment.filters["figure"] = _figure
-    environment.filters["number"] = number
-    environment.filters["signed"] = signed
-    environment.filters["interval"] = interval
-    environment.filters["spread"] = lambda figure: trainings_spread(figure, " ± {:.3f}")
+    add_filters(environment)
     environment.filters["titled"] = results.title
-    environment.filters["p_value"] = _p_value
-    environment.filters["rate"] = rate
-    environment.filters["percent"] = percent
     page = environment.get_template("report.html.jinja").render(
         run=run,
         results=results,
-        models=shown,
-        strategy=ALGORITHMS[run.study.strategy["name"]],
-        warnings=[
-            *_withdrawn(run.folder),
-            *warnings(results, patients.attacks),
-            *drowned(results),
-        ],
-        notes=[*note_sentences(results), *adapted_sentences(run.study)],
-        moments=results.intervals == "moments",
-        league=results.league if len(results.league) > 1 else (),
-        league_gains=figures.league_gains(results) if _several_strategies(results) else "",
-        league_sites=figures.league_sites(results) if _several_strategies(results) else "",
-        participation=participation.tables(results),
-        hospital_times=figures.hospital_times(results.rounds, results.hospital_time.median_s)
-        if results.hospital_time
-        else "",
-        sentences=sentences(results),
-        privacy=promises.summary(results.privacy),
-        converged=CONVERGED,
-        left_out=patients.left_out,
-        chances={name: metric.chance for name, metric in results.metrics.items()},
-        labels={name: metric.title for name, metric in results.metrics.items()},
-        chief=[name for name, metric in results.metrics.items() if "terminal" in metric.shown],
-        trained={
-            name: max((len(found.means) for found in model.trainings.values()), default=1)
-            for name, model in shown.items()
-        },
-        ranked=[name for name, metric in results.metrics.items() if "league" in metric.shown],
-        main=[name for name in main if any(name in model.all for model in shown.values())],
-        calibrated={name: model.calibration for name, model in shown.items() if model.calibration is not None},
-        merged=[name for name in main if any(name in (model.merged or ()) for model in shown.values())],
-        more=[name for name in results.metrics if name not in main],
-        kinds=sorted({kind for model in shown.values() for kind in model.kinds}),
-        significance=patients.significance,
-        loss=figures.loss_curves(results) if _tells_losses(results) else "",
-        per_site=figures.per_site(_titled(results, shown), results.metrics),
-        gains=figures.gains(
-            _titled(results, results.differences), list(map(results.title, shown)), AUROC, results.metrics[AUROC].title
-        )
-        if results.differences
-        else "",
-        matrix=figures.matrix(results, AUROC),
+        **_said(run, results, patients),
+        **_tables(results, patients),
+        **_drawn(run, results),
         cases=patients.cases,
+        people=patients.people,
+        touched=patients.touched,
+        significance=patients.significance,
+        left_out=patients.left_out,
         study=plain_yaml.text(run.study.model_dump(mode="json")),
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),
         plotly=get_plotlyjs(),
@@ -139,6 +102,103 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
     write_text(path, page)
     write_privacy(run, results)
     return path
+
+
+def _said(run: Run, results: RunResults, patients: Patients) -> dict[str, Any]:
+    """Sentences and words."""
+    return {
+        "headline": headline(results),
+        "refused": refused(results),
+        "sentences": sentences(results),
+        "warnings": [*_withdrawn(run.folder), *warnings(results, patients.attacks), *drowned(results)],
+        "notes": [*note_sentences(results), *adapted_sentences(run.study)],
+        "privacy": promises.summary(results.privacy),
+        "ours": title(results),
+        "strategy": ALGORITHMS[run.study.strategy["name"]],
+        "provenance": provenance(run, results, patients.device),
+        "terms": glossary.TERMS,
+        "term_of": glossary.by_metric(),
+        "converged": CONVERGED,
+    }
+
+
+def _tables(results: RunResults, patients: Patients) -> dict[str, Any]:
+    """What stands in rows and columns: models, and the metrics of each table that anything is known of."""
+    shown = {name: model for name, model in main_models(results).items() if model.all or model.sites}
+    main = [name for name, metric in results.metrics.items() if "table" in metric.shown]
+    known = [name for name in results.metrics if any(name in model.all for model in shown.values())]
+    return {
+        "models": shown,
+        "own": shown.get(OURS),
+        "labels": {name: metric.title for name, metric in results.metrics.items()},
+        "chance": partial(chance, results),
+        "kind_chance": lambda metric, kind: (
+            patients.chance_by_kind.get(kind) if metric == PRECISION else chance(results, metric)
+        ),
+        "chief": [name for name in known if "terminal" in results.metrics[name].shown],
+        "ranked": [name for name in known if "league" in results.metrics[name].shown],
+        "main": [name for name in known if name in main],
+        "more": [name for name in known if name not in main],
+        "merged": [name for name in main if any(name in (model.merged or ()) for model in shown.values())],
+        "trained": _trainings(shown),
+        "calibrated": {name: model.calibration for name, model in shown.items() if model.calibration is not None},
+        "kinds": sorted({kind for model in shown.values() for kind in model.kinds}),
+        "beside": _beside(results),
+        "moments": results.intervals == "moments",
+        "league": results.league if len(results.league) > 1 and (results.rounds or _many(results)) else (),
+        "participation": participation.tables(results),
+    }
+
+
+def _drawn(run: Run, results: RunResults) -> dict[str, Any]:
+    """Plots, by metric where there is one of each; an empty one is left out."""
+    shown, compared = main_models(results), _several_strategies(results)
+    found = curves.curves_of(run.folder, results, shown)
+    titles = list(map(results.title, shown))
+    by_metric = {metric: results.metrics[metric].title for metric in reversed(TITLES) if metric in results.metrics}
+    return {
+        "roc": curves.roc(found) if found else "",
+        "precision_recall": curves.precision_recall(found) if found else "",
+        "loss": figures.loss_curves(results) if _tells_losses(results) else "",
+        "per_site": figures.per_site(_titled(results, shown), results.metrics) if shown else "",
+        "gains": {
+            title: figures.gains(_titled(results, results.differences), titles, metric, title)
+            for metric, title in by_metric.items()
+            if any(metric in found.all for found in results.differences.values())
+        },
+        "matrices": {
+            title: drawn
+            for metric, title in by_metric.items()
+            if (drawn := figures.matrix(results, metric, chance(results, metric)))
+        },
+        "league_gains": {title: figures.league_gains(results, metric) for metric, title in by_metric.items()}
+        if compared
+        else {},
+        "league_sites": {title: figures.league_sites(results, metric) for metric, title in by_metric.items()}
+        if compared
+        else {},
+        "hospital_times": figures.hospital_times(results.rounds, results.hospital_time.median_s)
+        if results.hospital_time
+        else "",
+    }
+
+
+def _beside(results: RunResults) -> dict[str, str]:
+    """Model to what the federated one is to it: ``tied``, or ``better by average precision, tied by AUROC``."""
+    if OURS not in results.evaluation or not enough(results.evaluation[OURS].all, PRECISION):
+        return dict.fromkeys(results.differences, f"fewer than {FEWEST_PATIENTS} patients: too few to say")
+    said = {}
+    for name, verdicts in verdicts_of(results).items():
+        each = [f"{found} by {TITLES[metric]}" for metric, found in reversed(verdicts.items())]
+        said[name] = next(iter(verdicts.values())) if len(set(verdicts.values())) == 1 else ", ".join(each)
+    return said
+
+
+def _trainings(shown: Mapping[str, ModelFigures]) -> dict[str, int]:
+    """Model to how often it was trained."""
+    return {
+        name: max((len(found.means) for found in model.trainings.values()), default=1) for name, model in shown.items()
+    }
 
 
 def _withdrawn(folder: Path) -> list[str]:
@@ -158,18 +218,9 @@ def _titled(results: RunResults, by_model: Mapping[str, T]) -> dict[str, T]:
 
 
 def _several_strategies(results: RunResults) -> bool:
-    strategies = [row for row in results.league if row.strategy]
-    return len(strategies) > 1 and all(row.gain_over_local for row in strategies)
+    """Whether strategies can be compared by what they gain over training alone."""
+    return _many(results) and all(row.gain_over_local for row in results.league if row.strategy)
 
 
-def _figure(figure: Figure | None) -> Markup:
-    if figure is None or figure.mean is None:
-        return Markup("–")
-    spread = Markup('<br><span class="soft">± {}</span>').format(number(figure.sd))
-    return Markup(number(figure.mean)) + (spread if figure.sd is not None else "")
-
-
-def _p_value(value: float) -> str:
-    if value != value:
-        return "not tested (fewer than six pairs)"
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+def _many(results: RunResults) -> bool:
+    return sum(row.strategy is not None for row in results.league) > 1

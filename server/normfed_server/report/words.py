@@ -160,3 +160,8 @@ def signed(value: float | None) -> str:
         return "–"
     shown = f"{value:+.3f}"
     return shown[1:] if float(shown) == 0 else shown
+
+
+def capital(text: str) -> str:
+    """A sentence's beginning; names in it keep their case."""
+    return f"{text[:1].upper()}{text[1:]}"

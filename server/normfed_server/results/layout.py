@@ -25,6 +25,7 @@ from normfed_server.results.guarantees import PrivacyFigures
 from normfed_server.results.reading import read_as
 
 FILE = "metrics.json"
+WITHOUT_LESION = "none"  # as sites call the kind of lesion of people who have none
 IMAGE_AUROC = "image_auroc"  # of people, not of scans: it is beside the metrics of one scan in every table
 
 
@@ -210,6 +211,13 @@ class LeagueRow(Frozen):
         return self.__pydantic_extra__
 
 
+class LesionShare(Frozen):
+    """Of the voxels of patients that are lesion, which is what average precision is by chance: over all, at a site."""
+
+    all: float
+    sites: dict[str, float]
+
+
 class Convergence(Frozen):
     """The mean training loss of a model's last round, beside that of principal components of the same size.
 
@@ -292,6 +300,9 @@ class RunResults(Frozen):
     notes: dict[str, dict[str, tuple[str, ...]]] = Field({}, description="model to site to what it said of the method")
     hospital_time: HospitalTime | None
     evaluation: dict[str, ModelFigures] = Field(description="by model")
+    lesion_share: LesionShare | None = Field(
+        None, exclude_if=is_none, description="chance of average precision; absent where no lesion is told of"
+    )
     intervals: Literal["bootstrap", "moments"] = Field("bootstrap", description="what 95 % intervals are made of")
     matrix: dict[str, dict[str, dict[str, Number]]] = Field(description="metric to training site to test site: mean")
     differences: dict[str, Differences] = Field(description="the federated model less each other one")
@@ -303,10 +314,17 @@ class RunResults(Frozen):
     )
     nothing_drawn: tuple[str, ...] = Field((), description="models of which every training is the same")
     league: tuple[LeagueRow, ...]
+    software: dict[str, str] = Field({}, exclude_if=is_nothing, description="versions that made these figures")
     lowest_score: float | None = Field(None, exclude_if=is_none, description="of anomaly maps; without it: unbounded")
     metrics: dict[str, Described] = Field(
         default_factory=lambda: described(BUILT_IN), description="what the names of metrics stand for"
     )
+
+    @property
+    def nobody_ill(self) -> bool:
+        """Whether nobody who was tested has a lesion, by what the sites say of its kinds."""
+        kinds = {kind for site in self.sites if site.test != 0 for kind in site.kinds}
+        return kinds == {WITHOUT_LESION}
 
     def title(self, model: str) -> str:
         """What people read of a model."""

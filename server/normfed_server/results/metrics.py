@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from normfed_common.algorithms.arms import FEDERATED, LOCAL, POOLED, WITHOUT, trainings
+from normfed_common.foundation.versions import software
 from normfed_common.metrics.base import Metric
 from normfed_common.metrics.catalogue import chosen
 from normfed_common.metrics.groups import EVERYBODY
@@ -19,7 +20,7 @@ from normfed_common.models.combined.pipeline import draws_anything
 from normfed_common.study.config import StudyConfig
 from normfed_common.wire.bounds import BELOW_MINIMUM
 from normfed_server.arms.evaluation import ArmResult
-from normfed_server.arms.plan import Plan, baseline_titles
+from normfed_server.arms.plan import Plan, baseline_titles, federated_title
 from normfed_server.arms.virtual_clock import Pace, hospital_time
 from normfed_server.events.rounds import RoundFigures
 from normfed_server.results.calibration import calibrated
@@ -33,6 +34,7 @@ from normfed_server.results.layout import (
     Figure,
     Figures,
     HospitalTime,
+    LesionShare,
     Merged,
     ModelFigures,
     Number,
@@ -84,7 +86,9 @@ def assemble(
             for arm in plan.arms
             if arm.federated and not arm.repeat and not arm.name.startswith(WITHOUT)
         },
-        titles={name: title for name, title in TITLES.items() if name in per_model} | baseline_titles(study),
+        titles={FEDERATED: federated_title(study)}
+        | {name: title for name, title in TITLES.items() if name in per_model}
+        | baseline_titles(study),
         trained=tuple(train),
         rounds=histories[FEDERATED],
         rounds_of={name: history for name, history in histories.items() if name != FEDERATED},
@@ -109,6 +113,7 @@ def assemble(
             )
             for name, summaries in per_model.items()
         },
+        lesion_share=_lesion_share(arms.get(FEDERATED)),
         privacy=privacy_figures(study, plan),
         nothing_drawn=_nothing_drawn(study, plan, per_model),
         intervals=_intervals(arms),
@@ -116,6 +121,7 @@ def assemble(
         differences=_differences(metrics, per_model),
         unseen=unseen(per_model, local_models(first), shown_in_league(metrics)),
         league=tuple(league(plan, repeats, histories)),
+        software=software(),
         lowest_score=0.0,  # thresholds of runs without this key are on a scale of scores that could be negative
         metrics=described(metrics),
     )
@@ -231,6 +237,19 @@ def _worst(metrics: Sequence[Metric], summaries: Mapping[str, Summary]) -> dict[
             site = choose(means, key=lambda name: means[name])
             worst[metric.name] = AtSite(mean=means[site], site=site)
     return worst
+
+
+def _lesion_share(tested: ArmResult | None) -> LesionShare | None:
+    """From counts that the sites' rankings are merged from, at sites that tell of lesions."""
+    counts = tested.counts if tested is not None else {}
+    told = {site: (found["lesion"].sum(), found["normal"].sum()) for site, found in counts.items()}
+    voxels = {site: (float(lesion), float(lesion + normal)) for site, (lesion, normal) in told.items() if lesion}
+    if not voxels:
+        return None
+    return LesionShare(
+        all=sum(lesion for lesion, _ in voxels.values()) / sum(of for _, of in voxels.values()),
+        sites={site: lesion / of for site, (lesion, of) in voxels.items()},
+    )
 
 
 def _intervals(arms: Mapping[str, ArmResult]) -> Literal["bootstrap", "moments"]:

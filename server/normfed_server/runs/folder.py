@@ -15,7 +15,7 @@ runs/<study>-<time>/
     statistics.json     of a run that asks for the cohorts in figures and trains nothing; statistics.html: as a page
     report.html         what was found; privacy.html: what is promised to patients, and what is not
     privacy-audit.json  what attackers reached, where the run was audited
-    tables/ figures/    the same for a paper: CSV and LaTeX, SVG and PNG
+    tables/ figures/    the same for a paper: CSV and LaTeX, SVG and PNG; of single patients in patients/ of both
     maps/               of a simulation: anomaly maps as NIfTI, linked from the sites' folders
 """
 
@@ -40,6 +40,8 @@ from normfed_common.study.config import StudyConfig
 from normfed_server.state.notes import COHORTS, OPTIONS
 
 ARMS = "arms"
+TABLES, FIGURES = "tables", "figures"
+PATIENTS = "patients"  # in both, of a simulation alone: what is of single people
 INITIAL, PRIVACY, REPORT = "initial.safetensors", "privacy.html", "report.html"
 
 

@@ -68,7 +68,7 @@ def simulate(
     """
     means = Means(engine, device, workers)
     conditions = Conditions(hospital_times, _attacks(attacks))
-    begun = started.begin(_asked(study, changes), _folders(data), Path(out), means, conditions)
+    begun = started.begin(asked(study, changes), _folders(data), Path(out), means, conditions)
     return _finished(begun, progress)
 
 
@@ -90,6 +90,8 @@ def compare(
 ) -> OpenRun:
     """Train the same study under several strategies: `normfed compare`; its `league` is the table.
 
+    Other parameters, and what is raised, are as in `simulate`.
+
     Parameters
     ----------
     strategies
@@ -99,14 +101,12 @@ def compare(
         Of ``fp16``, ``bf16`` and ``int8``: under which the study's own strategy is trained as well.
     repeats
         How often every model is trained, from other weights and batches.
-
-    Others as in `simulate`, which says what is raised.
     """
     means = Means(engine, device, workers)
     conditions = Conditions(hospital_times, _attacks(attacks))
     entries = None if strategies is None else comparison.checked(strategies, "strategies")
-    own = comparison.changes(_asked(study, changes), entries, compressions, repeats)
-    begun = started.begin(_asked(study, own | changes), _folders(data), Path(out), means, conditions)
+    own = comparison.changes(asked(study, changes), entries, compressions, repeats)
+    begun = started.begin(asked(study, own | changes), _folders(data), Path(out), means, conditions)
     return _finished(begun, progress)
 
 
@@ -145,7 +145,14 @@ def open_run(run: Place) -> OpenRun:
     return OpenRun(Path(run))
 
 
-def _asked(study: Study, changes: Mapping[str, Any]) -> StudyConfig:
+def asked(study: Study, changes: Mapping[str, Any]) -> StudyConfig:
+    """The study that is meant, resolved.
+
+    Raises
+    ------
+    StudyError
+        If it cannot be read, or asks for something unknown or impossible.
+    """
     if isinstance(study, StudyConfig):
         return resolve(changed(study.model_dump(mode="json"), changes), study.name) if changes else study
     if isinstance(study, Mapping):

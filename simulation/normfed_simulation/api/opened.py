@@ -20,7 +20,7 @@ from normfed_common.foundation.errors import RunError
 from normfed_common.learning.score import ANOMALY
 from normfed_common.models.base import NormativeModel
 from normfed_common.wording.spelling import meant, sentences
-from normfed_server.report.findings import headline
+from normfed_server.report.headline import headline
 from normfed_server.results import frames, layout
 from normfed_server.results.layout import RunResults
 from normfed_server.runs.folder import REPORT, reopen
@@ -202,4 +202,4 @@ class OpenRun:
         return Site(sites[name].model_copy(update={"device": device}), self.study)
 
     def __repr__(self) -> str:
-        return f"<normfed run {self.study.name!r} in {self.folder}: {headline(self.results)}>"
+        return f"<normfed run {self.study.name!r} in {self.folder}: {' '.join(headline(self.results))}>"

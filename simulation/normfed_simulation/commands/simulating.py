@@ -171,7 +171,7 @@ def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     as_json: machine.JsonOption = False,
 ) -> None:
-    """Rebuild report.html of a finished run, or statistics.html of one that asked for the cohorts in figures."""
+    """Rebuild report, tables and figures of a finished run, or statistics.html of one that asked for the cohorts."""
     from normfed_server.report.cohorts import write_cohorts
     from normfed_server.runs.folder import counts_only, reopen
     from normfed_simulation import patients
@@ -218,24 +218,29 @@ def _finish(begun: Started, output: Output) -> None:
 
 def _print_summary(console: Console, folder: Path, report_path: Path, with_league: bool) -> None:
     from normfed_server.report.drowned import drowned
-    from normfed_server.report.findings import headline
+    from normfed_server.report.headline import headline
     from normfed_server.report.promises import summary
     from normfed_server.report.words import alone_sentences, participation_sentence
     from normfed_server.results.layout import read
-    from normfed_server.runs.folder import PRIVACY
+    from normfed_server.runs.folder import FIGURES, PRIVACY, TABLES
     from normfed_simulation.commands.tables import league_table, models_table, unseen_table
 
     results = read(folder)
     for sentence in alone_sentences(results):
         console.print(f"[yellow]![/] {plain(sentence)}", highlight=False)
-    console.print(f"[bold]{plain(headline(results))}[/]", highlight=False)
+    first, *others = headline(results)
+    console.print(f"[bold]{plain(first)}[/] {plain(' '.join(others))}".rstrip(), highlight=False)
     partial = participation_sentence(results)
     if partial:
         console.print(f"[yellow]![/] {plain(partial)}", highlight=False)
-    console.print(league_table(results) if with_league else models_table(results))
+    if results.nobody_ill:
+        console.print(f"To score new scans: normfed score {plain(str(folder))} SCANS --out DIR", soft_wrap=True)
+    else:
+        console.print(league_table(results) if with_league else models_table(results))
     if results.unseen is not None:
         console.print(unseen_table(results.unseen))
     console.print(f"Report: [bold]{report_path}[/]", soft_wrap=True, highlight=False)
+    console.print(f"For a paper: {folder / TABLES}, {folder / FIGURES}", soft_wrap=True, highlight=False)
     for sentence in drowned(results):
         console.print(f"[yellow]![/] {plain(sentence)}", highlight=False)
     if results.privacy is not None:

@@ -29,6 +29,7 @@ FILE = re.compile(rf"(^|/)({RAW}|{BIDS})\.nii(\.gz)?$")
 class ABIDE(Downloaded):
     """See the module. Of several scans of a person the first is taken."""
 
+    cited = ("abide1", "abide2")
     title = "ABIDE I and II, autism and controls by institution"
     licence = "for non-commercial research, by the terms of the consortium"
     citation = "Di Martino et al., Molecular Psychiatry 19, 2014; Di Martino et al., Scientific Data 4, 2017"

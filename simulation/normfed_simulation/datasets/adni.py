@@ -25,6 +25,7 @@ BASELINE = ("bl", "sc")
 class ADNI(Downloaded):
     """See the module. Of each person the first visit with a T1w is taken, of it the most corrected series."""
 
+    cited = ("adni",)
     title = "ADNI, ageing and Alzheimer's disease by institution"
     licence = "for research, by the ADNI data use agreement"
     citation = "Petersen et al., Neurology 74, 2010, doi:10.1212/WNL.0b013e3181cb3e25"

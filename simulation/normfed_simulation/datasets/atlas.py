@@ -21,6 +21,7 @@ NAME = rf"(?P<person>sub-r(?P<cohort>\d{{3}})s\d{{3}})_ses-1_space-{SPACE}_(?P<k
 class ATLAS(Downloaded):
     """See the module."""
 
+    cited = ("liew2022",)
     title = "ATLAS R2.0, chronic stroke of many cohorts"
     licence = "for research, by the terms of the archive"
     citation = "Liew et al., Scientific Data 9, 2022, doi:10.1038/s41597-022-01401-7"

@@ -25,6 +25,7 @@ class Dataset(ABC):
 
     Config: ClassVar[type[Frozen]]
     what: ClassVar[str] = "Dataset"  # what the progress display calls it
+    cited: ClassVar[tuple[str, ...]] = ()  # by whoever uses it, see `NormativeModel`
     version: ClassVar[int] = 1  # raise it when the same configuration gives other scans
 
     def __init__(self, config: Any, seed: int) -> None:

@@ -17,6 +17,7 @@ from normfed_client.imaging.bids import Problem
 from normfed_client.imaging.cache import default_root
 from normfed_client.imaging.participants import SEXES, Participant, years_per_unit
 from normfed_client.imaging.scanners import MISSING
+from normfed_common.citations.bibliography import ELEMENTARY
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.study.base import Frozen
 from normfed_common.study.data import site_names
@@ -102,6 +103,7 @@ class Config(Frozen):
 class Bids(Downloaded):
     """See the module. Files keep their names and places; participants.tsv gets the columns that normfed reads."""
 
+    cited = (ELEMENTARY,)
     Config = Config
     title = "Any BIDS dataset with a column of sites or scanners"
     licence = "the dataset's own"

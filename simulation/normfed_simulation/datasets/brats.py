@@ -39,6 +39,7 @@ SITE = "Site No (represents the originating institution)"
 class BraTS(Downloaded):
     """See the module."""
 
+    cited = ("menze2015",)
     title = "BraTS 2017-2023, gliomas by institution"
     licence = "for research, by the terms of the challenge; 2021 at TCIA: CC BY 4.0"
     citation = (

@@ -26,6 +26,7 @@ TABLES = {
 class CamCAN(Downloaded):
     """See the module. One scanner is no federation: train on it beside other datasets, or split it."""
 
+    cited = ("taylor2017",)
     title = "Cam-CAN, healthy people of all ages on one scanner"
     licence = "for research, by the Cam-CAN data use agreement"
     citation = (

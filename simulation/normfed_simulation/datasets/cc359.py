@@ -26,6 +26,7 @@ TESLA = {"15": "1.5T", "3": "3T"}
 class CC359(Downloaded):
     """See the module. A site is a vendor and a field strength, as in the published domain shifts."""
 
+    cited = ("souza2018",)
     title = "Calgary-Campinas 359, healthy people on six kinds of scanner"
     licence = "CC BY-ND 4.0"
     citation = "Souza et al., NeuroImage 170, 2018, doi:10.1016/j.neuroimage.2017.08.021"

@@ -32,6 +32,7 @@ class Config(Frozen):
 class FeTS(Downloaded):
     """See the module."""
 
+    cited = ("pati2021",)
     Config = Config
     title = "FeTS 2022, gliomas of 23 institutions"
     licence = "by the terms of the challenge; the scans are those of BraTS 2021"

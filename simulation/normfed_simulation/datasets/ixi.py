@@ -32,6 +32,7 @@ TABLES = (r"IXI\.csv", r"IXI\.xls")  # whoever saved the sheet as text cannot re
 class IXI(Downloaded):
     """See the module."""
 
+    cited = ("ixi",)
     title = "IXI, healthy people of three London hospitals"
     licence = "CC BY-SA 3.0"
     citation = "Information eXtraction from Images (EPSRC GR/S21533/02), brain-development.org/ixi-dataset"

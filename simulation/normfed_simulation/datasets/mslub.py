@@ -27,6 +27,7 @@ OTHERS = {"raw", "MNI", "longitudinal"}  # folders of the same people, or of oth
 class MSLUB(Downloaded):
     """See the module. One hospital: test on it beside other datasets, or split it."""
 
+    cited = ("lesjak2018",)
     title = "MSLUB, multiple sclerosis with a consensus of three experts"
     licence = "CC BY"
     citation = "Lesjak et al., Neuroinformatics 16, 2018, doi:10.1007/s12021-017-9348-7"

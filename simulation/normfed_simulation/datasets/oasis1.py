@@ -26,6 +26,7 @@ NO_DEMENTIA = ("", "0", "0.0", "N/A")  # of people below 60 there is no rating
 class OASIS1(Downloaded):
     """See the module. One scanner is no federation: train on it beside other datasets, or split it."""
 
+    cited = ("marcus2007",)
     title = "OASIS-1, healthy ageing and dementia on one scanner"
     licence = "for research, by the OASIS data use terms"
     citation = "Marcus et al., Journal of Cognitive Neuroscience 19, 2007, doi:10.1162/jocn.2007.19.9.1498"

@@ -28,6 +28,7 @@ DAYS_A_YEAR = 365.25
 class OASIS3(Downloaded):
     """See the module. Of each person the first session with a T1w is taken. One institution: split it by scanner."""
 
+    cited = ("lamontagne2019",)
     title = "OASIS-3, ageing and dementia on several scanners of one institution"
     licence = "for research, by the OASIS data use terms"
     citation = "LaMontagne et al., medRxiv, 2019, doi:10.1101/2019.12.13.19014902"

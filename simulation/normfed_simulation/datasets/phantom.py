@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from normfed_client.imaging.bids import Dataset as BidsDataset
+from normfed_common.citations.bibliography import OURS
 from normfed_common.study.data import PhantomConfig
 from normfed_simulation.datasets.base import Dataset
 from normfed_simulation.phantom import hospitals
@@ -14,6 +15,7 @@ from normfed_simulation.phantom import hospitals
 class Phantom(Dataset):
     """Synthetic hospitals; `data.phantom` of a study is short for it."""
 
+    cited = (OURS,)
     Config = PhantomConfig
     what = "Synthetic people"
     version = hospitals.VERSION

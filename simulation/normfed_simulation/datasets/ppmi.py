@@ -35,6 +35,7 @@ MAP = r"sub-(PPMI)?(?P<person>\d{4,6})(_ses-[A-Za-z0-9]+)?(_\w+-\w+)*?_param-(?P
 class PPMI(Downloaded):
     """See the module. Of each person the first visit with a T1w is taken."""
 
+    cited = ("ppmi",)
     title = "PPMI, Parkinson's disease by institution"
     licence = "for research, by the PPMI data use agreement"
     citation = "Marek et al., Progress in Neurobiology 95, 2011, doi:10.1016/j.pneurobio.2011.09.005"

@@ -45,6 +45,7 @@ class Config(Frozen):
 class WMH(Downloaded):
     """See the module."""
 
+    cited = ("kuijf2019",)
     Config = Config
     title = "WMH Segmentation Challenge, MICCAI 2017"
     licence = "CC BY-NC 4.0"

@@ -43,6 +43,20 @@ AGES: dict[str, tuple[float, float]] = {
     CONTROL: (25, 80), "WMH": (60, 85), "MS": (25, 55), "tumour": (40, 75), "FCD": (18, 45),
 }  # fmt: skip
 
+PARTICIPANTS: dict[str, object] = {
+    "participant_id": {"Description": "A synthetic person"},
+    "site": {"Description": "The hospital"},
+    "age": {"Description": "Age", "Units": "year"},
+    "sex": {"Description": "Sex", "Levels": {"F": "female", "M": "male"}},
+    "group": {"Description": "Healthy (control), or the kind of lesion"},
+}
+MASK: dict[str, object] = {"SpatialReference": "MNI152NLin2009aSym; of native scans the scanner's own"}
+SCAN = MASK | {"SkullStripped": True}
+README = (
+    "Synthetic scans that normfed makes: no person was scanned. Shapes follow the MNI152 template, contrasts and noise "
+    "those of scanners of the vendor and field strength of each hospital."
+)
+
 
 @dataclass(frozen=True)
 class SyntheticPerson:
@@ -249,6 +263,7 @@ def _placed(data: np.ndarray, affine: np.ndarray, place: np.ndarray) -> np.ndarr
 
 def _write(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
     image = nibabel.Nifti1Image(data, affine)
+    image.header.set_xyzt_units("mm", "sec")
     image.set_sform(affine, code=4 if path.name.find(SPACE) >= 0 else 1)
     image.set_qform(affine, code=4 if path.name.find(SPACE) >= 0 else 1)
     with atomic(path) as temporary:
@@ -259,7 +274,19 @@ def _write_tables(everybody: list[SyntheticPerson], seed: int, root: Path, key: 
     rows = ["participant_id\tsite\tage\tsex\tgroup"]
     rows += [f"{p.subject}\t{p.site.name}\t{p.age(seed)}\t{p.sex(seed)}\t{p.group}" for p in everybody]
     write_text(root / "participants.tsv", "\n".join(rows) + "\n")
-    generated = [{"Name": "normfed phantom", "Description": key}]
-    for folder, name in ((root / "derivatives" / "masks", "Masks of synthetic brains"), (root, "Synthetic hospitals")):
+    masks = root / "derivatives" / "masks"
+    taken = {contrast for person in everybody for contrast in _files(person, seed, root).images}
+    ill = {person.group for person in everybody} - {CONTROL}
+    sidecars = {
+        root / "participants.json": PARTICIPANTS,
+        **{root / f"{contrast}.json": SCAN | {"Description": f"Simulated {contrast}"} for contrast in taken},
+        masks / "desc-brain_mask.json": MASK | {"Description": "The brain, as it was made", "Type": "Brain"},
+        **{masks / f"label-{kind}_mask.json": MASK | {"Description": kind, "Type": "Lesion"} for kind in ill},
+    }
+    for path, told in sidecars.items():
+        write_text(path, json.dumps(told, indent=1) + "\n")
+    generated = [{"Name": "normfed phantom", "Version": str(VERSION), "Description": key}]
+    for folder, name in ((masks, "Masks of synthetic brains"), (root, "Synthetic hospitals")):
+        write_text(folder / "README.md", f"# {name}\n\n{README}\n")
         text = {"Name": name, "BIDSVersion": "1.10.0", "DatasetType": "derivative", "GeneratedBy": generated}
         write_text(folder / "dataset_description.json", json.dumps(text, indent=1) + "\n")

@@ -14,6 +14,7 @@ class Iid(Split):
 
     Config = Sites
     source = "McMahan et al., AISTATS 2017"
+    cited = ("mcmahan2017",)
 
     def divide(self, people: Sequence[DividedPerson], rng: np.random.Generator) -> list[str]:
         """See `Split`."""

@@ -33,6 +33,7 @@ class Quantity(Split):
 
     Config = QuantityConfig
     source = "Li et al., ICDE 2022, arXiv 2102.02079"
+    cited = ("li2022",)
 
     def divide(self, people: Sequence[DividedPerson], rng: np.random.Generator) -> list[str]:
         """See `Split`."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from normfed_common.citations.bibliography import ELEMENTARY
 from normfed_common.foundation.errors import StudyError
 from normfed_common.study.data import site_names
 from normfed_simulation.splits.base import DividedPerson, Split, SplitConfig
@@ -15,6 +16,7 @@ class Scanner(Split):
     """Whoever was scanned on the same scanner, as the column `scanner` names it, wherever that stood."""
 
     Config = SplitConfig
+    cited = (ELEMENTARY,)
 
     def divide(self, people: Sequence[DividedPerson], rng: np.random.Generator) -> list[str]:
         """See `Split`."""

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from normfed_client.evaluating.scoring import group
 from normfed_client.imaging import registration
 from normfed_client.imaging.bids import Visit, read_dataset
 from normfed_client.imaging.cache import Cache
@@ -94,12 +93,6 @@ def test_a_visit_without_a_map_says_where_it_was_expected_and_what_is_nearly_one
         "has no FA (expected derivatives/*/sub-01/dwi/sub-01_param-FA_dwimap.nii.gz; found derivatives/fsl/sub-01/dwi/"
         "sub-01_dti_FA.nii.gz, whose name does not end in _param-FA_dwimap.nii.gz)"
     )
-
-
-def test_loose_files_are_one_persons_by_the_same_names(tmp_path: Path) -> None:
-    names = ("sub-01_T1w.nii.gz", "sub-01_param-FA_dwimap.nii.gz", "sub-01_model-tensor_param-md_dwimap.nii.gz")
-    (visit,) = group([tmp_path / name for name in names])
-    assert visit.images == dict(zip(("T1w", "FA", "MD"), (tmp_path / name for name in names), strict=True))
 
 
 def brain(median: float) -> tuple[np.ndarray, np.ndarray]:

@@ -55,7 +55,7 @@ def test_an_empty_mask_is_a_fault_of_a_brain_only(visit: Visit, tmp_path: Path) 
     assert visit.brain is not None
     save(visit.brain.path, np.zeros(SHAPE))
     (fault,) = faults(visit)
-    assert fault.startswith(f"{visit.brain.path}: every voxel is 0")
+    assert fault.startswith(f"{visit.brain.path}: the mask is empty, every voxel is 0")
 
 
 def test_a_mask_that_is_not_there_is_a_fault(visit: Visit) -> None:

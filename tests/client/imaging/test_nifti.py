@@ -151,7 +151,7 @@ def test_huge_volumes_are_refused_before_they_are_read(tmp_path: Path, monkeypat
         ("grid", "not on the grid of its image"),
         ("moved", "not on the grid"),
         ("picture", "not a mask"),
-        ("empty", "no image in it"),
+        ("empty", "the mask is empty, every voxel is 0"),
         ("negative", "not a mask"),
     ],
 )

@@ -202,7 +202,7 @@ def test_from_a_look_to_a_decision_and_a_new_export(hospital: Hospital, tmp_path
     code, text = _quality(hospital, str(study), "--page", str(page), "--workers", "1")
     assert code == 3
     assert "sub-acontrol04" in text
-    assert "data:image/png;base64," in page.read_text()
+    assert "data:image/jpeg;base64," in page.read_text()
     assert page.stat().st_mode & 0o077 == 0
     assert (hospital.quality / LOOK).stat().st_mode & 0o077 == 0
     assert "1 people wait for a decision" in why_not(hospital, ("T1w", "FLAIR"), ("control",))

@@ -17,7 +17,7 @@ from normfed_common.study.config import StudyConfig
 from normfed_common.study.postprocessing import PostprocessingConfig
 from normfed_common.study.privacy import PrivacyConfig
 from normfed_common.wire.bounds import BELOW_MINIMUM, ArmName
-from normfed_server.arms.plan import Arm, Plan, baseline_titles, make
+from normfed_server.arms.plan import Arm, Plan, baseline_titles, federated_title, make
 from normfed_server.sites.description import SiteDescription
 
 MINIMUM = 2  # of the tiny study
@@ -381,3 +381,19 @@ def test_under_privacy_every_training_draws_noise_so_that_repeats_are_trained() 
     )
     assert trainings(study) == 1
     assert trainings(study.model_copy(update={"privacy": PrivacyConfig(epsilon=4.0)})) == 3
+
+
+@pytest.mark.parametrize(
+    ("model", "strategy", "expected"),
+    [
+        ("vae", "fedprox", "federated vae (FedProx)"),
+        ("matched-filter", "fedavg", "federated matched filter (sums)"),  # nothing of it is averaged
+        ("atlas", "fedavg", "federated atlas (sums)"),
+        ("intensity", "fedavg", "federated FLAIR intensity (nothing is learnt)"),
+    ],
+)
+def test_the_studys_own_model_is_called_by_what_it_is_and_how_it_is_learnt(
+    study: StudyConfig, model: str, strategy: str, expected: str
+) -> None:
+    raw = study.model_dump(mode="json") | {"model": {"name": model}, "strategy": {"name": strategy}}
+    assert federated_title(resolve(raw, "test")) == expected

@@ -48,10 +48,12 @@ def test_a_site_that_was_not_in_a_round_has_a_gap_there_and_pooled_training_its_
     }
 
 
-@pytest.mark.parametrize(("sites", "orientation"), [(8, "h"), (9, "v")])
-def test_a_long_legend_stands_beside_the_plot(sites: int, orientation: str) -> None:
+@pytest.mark.parametrize("sites", [1, 12])
+def test_a_legend_lies_below_the_plot_and_makes_it_higher(sites: int) -> None:
     results = run_results([{"loss": {f"s{number}": 1.0 for number in range(sites)}}])
-    assert figures.loss_curves(results).layout.legend.orientation == orientation  # type: ignore[attr-defined]
+    layout = figures.loss_curves(results).layout  # type: ignore[attr-defined]
+    assert (layout.legend.yref, layout.legend.y, layout.legend.yanchor) == ("container", 0, "bottom")
+    assert layout.height == 360 + 12 * sites
 
 
 EVALUATION = {
@@ -113,12 +115,12 @@ def test_the_matrix_has_a_row_for_each_training_and_a_column_for_each_test_site(
         matrix={"auroc": {"b": {"b": 0.8, "a": 0.6}, "a": {"a": 0.7}}},
         evaluation={"federated": model({}, a={"auroc": figure(0.9)}), "atlas": model({}, a={"auroc": figure(0.1)})},
     )
-    (heat,) = figures.matrix(results, "auroc").data  # type: ignore[attr-defined]
+    (heat,) = figures.matrix(results, "auroc", 0.5).data  # type: ignore[attr-defined]
     assert (heat.y, heat.x) == (("b", "a", "federated"), ("a", "b"))
     assert [list(row) for row in heat.z] == [[0.6, 0.8], [0.7, None], [0.9, None]]
     assert heat.text[1] == ["0.700", ""]
-    assert heat.zmid == 0.5  # white is chance
-    assert figures.matrix(results, "dice") == ""  # local models were not ranked by it
+    assert (heat.zmin, heat.colorscale[1], heat.zmax) == (0, (0.5, "#f7f7f7"), 1)  # white is chance
+    assert figures.matrix(results, "dice", None) == ""  # local models were not ranked by it
 
 
 def gained(name: str, mean: float, sites: dict[str, tuple[float, float, float]]) -> dict[str, Any]:

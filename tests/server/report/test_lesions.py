@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from normfed_server.report.lesions import FEWEST_PATIENTS, FOUND, IN_PART, found, level
+from normfed_server.report.lesions import FEWEST_PATIENTS, FOUND, IN_PART, few, in_words, level
 from normfed_server.results.layout import Figure, Figures
 
 SURE = (0.9, 0.99)
@@ -44,7 +44,7 @@ def test_the_level_is_read_from_the_lower_ends_of_both_intervals(
     assert level(figures(auroc, precision, FEWEST_PATIENTS - 1)) is None
 
 
-def test_kinds_stand_with_the_best_first_and_the_figure_that_decided() -> None:
+def test_kinds_stand_with_the_best_first_by_how_well_they_are_found() -> None:
     kinds = {
         "WMH": figures(SURE, (0.8, 0.9)),
         "tumour": figures(SURE, (0.9, 0.96)),
@@ -52,19 +52,13 @@ def test_kinds_stand_with_the_best_first_and_the_figure_that_decided() -> None:
         "FCD": figures((0.4, 0.6), (0.0, 0.1)),
         "stroke": figures(SURE, (0.01, 0.05)),
     }
-    assert found(kinds) == [
-        "Finds tumours (average precision 0.930) and WMH (0.850), MS (0.200) in part, hardly any stroke (0.030), "
-        "no FCD (AUROC 0.500; chance 0.5)."
-    ]
+    assert in_words(kinds) == "tumours and WMH well, MS in part, hardly any stroke and no FCD"
+    assert in_words({"FCD": kinds["FCD"]}) == "no FCD"
 
 
-def test_average_precision_is_named_where_the_sentence_first_has_it() -> None:
-    kinds = {"WMH": figures(SURE, (0.6, 0.7)), "MS": figures(SURE, (0.4, 1.0))}  # of the higher mean, in part
-    assert found(kinds) == ["Finds WMH (average precision 0.650), MS (0.700) in part."]
-
-
-def test_of_kinds_with_few_patients_only_the_figure_is_said() -> None:
-    few = figures(SURE, (0.8, 0.9), 5)
-    assert found({"WMH": few}) == ["Too few patients to say more of WMH (average precision 0.850 over 5)."]
-    assert found({}) == found({"WMH": {}}) == []
-    assert found({"MS": figures((0.4, 0.6), (0.0, 0.1))}) == ["Finds no MS (AUROC 0.500; chance 0.5)."]
+def test_of_kinds_with_few_patients_only_how_many_is_said() -> None:
+    kinds = {"WMH": figures(SURE, (0.8, 0.9), 5), "MS": figures(SURE, (0.8, 0.9), 6)}
+    assert few(kinds) == ["Too few patients to say more of WMH (5)."]
+    assert in_words(kinds) == "MS well"
+    assert few({}) == few({"WMH": {}}) == []
+    assert in_words({"WMH": {}}) == ""

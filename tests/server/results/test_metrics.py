@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from run_results import rounds as typed
 from scipy import stats
 from sklearn.metrics import roc_auc_score
@@ -466,3 +468,35 @@ def test_the_results_say_who_trained_and_what_people_read_of_the_baselines(assem
     found = assembled(results({"federated": summed(PATIENTS)}), [replace(arm("federated"), train=("b",))])
     assert found["trained"] == ["b"]
     assert found["titles"]["flair-intensity"] == "FLAIR intensity"
+
+
+def test_the_share_of_lesion_is_that_of_all_patients_voxels_and_of_each_sites_own(assembled: Assembled) -> None:
+    """30 of 1000 voxels at a, 10 of 100 at b; c tells of no lesion, and is in neither."""
+    arms = results({"federated": summed(PATIENTS)})
+    none = np.zeros(3)
+    told = {"a": ([0, 30, 0], [500, 400, 70]), "b": ([4, 0, 6], [90, 0, 0]), "c": ([0, 0, 0], [50, 0, 0])}
+    arms["federated"].counts = {
+        site: {
+            "lesion": np.array(lesion),
+            "normal": np.array(normal),
+            "regions": np.array(lesion, float),
+            "normal_people": none,
+            "patients": none,
+        }
+        for site, (lesion, normal) in told.items()
+    }
+    assert assembled(arms)["lesion_share"] == {
+        "all": pytest.approx(40 / 1100),
+        "sites": {"a": pytest.approx(0.03), "b": pytest.approx(0.1)},
+    }
+
+
+def test_where_no_counts_are_told_no_share_of_lesion_is_known(assembled: Assembled) -> None:
+    assert "lesion_share" not in assembled(results({"federated": summed(PATIENTS)}))
+
+
+def test_the_versions_that_made_the_figures_stand_beside_them(assembled: Assembled) -> None:
+    found = assembled(results({"federated": summed(PATIENTS)}))["software"]
+    assert found["Python"] == platform.python_version()
+    assert found["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
+    assert set(found) == {"normfed", "torch", "flwr", "Python"}

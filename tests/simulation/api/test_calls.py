@@ -23,10 +23,10 @@ def test_a_study_may_be_a_file_a_name_a_mapping_or_resolved(tmp_path: Path, stud
     changes = {"federation.rounds": 2, "model": "atlas"}
     expected = load_study(path, **changes)
     given: list[Any] = [path, str(path), TINY, resolve(TINY, "test")]
-    assert [calls._asked(each, changes) for each in given] == [expected] * 4
+    assert [calls.asked(each, changes) for each in given] == [expected] * 4
     assert (expected.federation.rounds, expected.model["name"]) == (2, "atlas")
-    assert calls._asked("demo", {}).name == "demo"
-    assert calls._asked(study, {}) is study
+    assert calls.asked("demo", {}).name == "demo"
+    assert calls.asked(study, {}) is study
     assert "federation" in TINY
     assert TINY["federation"]["rounds"] == 3  # what was given is as it was
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import bids_oracle
 import pytest
 
 from normfed_client.imaging.bids import read_dataset
@@ -57,6 +58,8 @@ def test_what_is_planned_is_what_is_read_once_it_is_written(tmp_path: Path) -> N
     write(config, 3, tmp_path, 0)
     assert {len(visit.images) for visit in planned} == {1, 2}
     assert sorted(planned, key=lambda visit: visit.name) == list(read_dataset(tmp_path).visits)
+    for dataset in (tmp_path, tmp_path / "derivatives" / "masks"):
+        assert bids_oracle.faults(dataset) == []
 
 
 @pytest.mark.parametrize("without", [{"FLAIR": 1.1}, {"T2w": 0.1}, {"FLAIR": 0.6, "T1w": 0.5}])

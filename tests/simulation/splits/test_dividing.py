@@ -242,7 +242,7 @@ def test_a_simulation_runs_at_the_sites_of_its_split_and_a_scan_is_scored_where_
     (scan,) = (data / "sub-aWMH00" / "anat").glob("*_T1w.nii.gz")
     assert normfed("score", run, scan, "--out", tmp_path / "maps", "--device", "cpu").exit_code == 0
     (scored,), (evaluated,) = (
-        [nibabel.load(path).get_fdata() for path in folder.glob("sub-aWMH00*_desc-anomaly_map.nii.gz")]
+        [nibabel.load(path).get_fdata() for path in folder.rglob("sub-aWMH00*_desc-anomaly_map.nii.gz")]
         for folder in (tmp_path / "maps", run / "maps")
     )
     np.testing.assert_array_equal(scored, evaluated)

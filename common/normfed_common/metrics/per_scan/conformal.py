@@ -21,9 +21,9 @@ METRICS = (
         _p_value,
         higher_is_better=False,
         place=140,
+        cited=("vovk2005",),
         shown=frozenset(),
         about="share of all sites' held-out normal people whose scores are at least the person's: small where "
         "a person is unlike them",
-        source="Bates 2023, doi 10.1214/22-AOS2244",
     ),
 )

@@ -31,10 +31,10 @@ METRICS = (
         chance=0.5,
         merged=lambda counts: counts.area(counts.tpr),
         place=10,
+        cited=("hanley1982",),
         shown=frozenset({"table", "differences", "patients", "terminal", "league"}),
         about="chance that a voxel of a lesion scores higher than a normal one; says little where lesions are "
         "small, as nearly all voxels are normal",
-        source="Hanley & McNeil 1982, doi 10.1148/radiology.143.1.7063747",
     ),
     Metric(
         "auroc30",
@@ -44,9 +44,9 @@ METRICS = (
         chance=FPR_LIMIT / 2,
         merged=lambda counts: counts.area(counts.tpr, FPR_LIMIT),
         place=20,
+        cited=("mcclish1989",),
         shown=frozenset({"table"}),
         about="area under the ROC curve up to a false positive rate of 0.3, over 0.3",
-        source="McClish 1989, doi 10.1177/0272989X8900900307",
     ),
     Metric(
         "auroc30_mcclish",
@@ -56,9 +56,9 @@ METRICS = (
         chance=0.5,
         merged=_merged_mcclish,
         place=30,
+        cited=("mcclish1989",),
         shown=frozenset(),
         about="the same rescaled, so that chance is 0.5 and perfection 1",
-        source="McClish 1989, doi 10.1177/0272989X8900900307",
     ),
     Metric(
         "auprc",
@@ -67,10 +67,10 @@ METRICS = (
         needs="scores",
         merged=histograms.average_precision,
         place=40,
+        cited=("davis2006",),
         shown=frozenset({"table", "differences", "patients", "terminal", "league"}),
         about="mean precision over all recalls; chance is the share of lesion voxels, so figures of other "
         "patients do not compare",
-        source="Davis & Goadrich 2006, doi 10.1145/1143844.1143874",
     ),
     Metric(
         "aupro",
@@ -80,10 +80,10 @@ METRICS = (
         chance=0.5,
         merged=lambda counts: counts.area(counts.overlap),
         place=50,
+        cited=("bergmann2021",),
         shown=frozenset({"table", "differences"}),
         about="area under the mean share of each lesion that is found, over the false positive rate: small "
         "lesions count as large ones",
-        source="Bergmann 2021, doi 10.1007/s11263-020-01400-4",
     ),
     Metric(
         "aupro30",
@@ -93,9 +93,9 @@ METRICS = (
         chance=FPR_LIMIT / 2,
         merged=lambda counts: counts.area(counts.overlap, FPR_LIMIT),
         place=60,
+        cited=("bergmann2021",),
         shown=frozenset({"table"}),
         about="the same up to a false positive rate of 0.3, over 0.3",
-        source="Bergmann 2021, doi 10.1007/s11263-020-01400-4",
     ),
     Metric(
         "best_dice",
@@ -104,9 +104,9 @@ METRICS = (
         needs="scores",
         merged=histograms.best_dice,
         place=70,
+        cited=("dice1945",),
         shown=frozenset({"table", "differences", "patients", "terminal"}),
         about="Dice at the threshold that is best for this very scan: a ceiling that nobody reaches without "
         "knowing the lesion",
-        source="Baur 2021, doi 10.1016/j.media.2020.101952",
     ),
 )

@@ -13,7 +13,7 @@ and the server makes of the total
     variance = (within xx - within zx' beta) / n      the residual sum of squares over n
 
 which are B, the grand mean and the pooled variance of ComBat (Johnson 2007, Biostatistics 8:118; Fortin 2018,
-NeuroImage 167:104), in one round instead of the two of d-ComBat (Chen 2022, NeuroImage 257:118822), whose products of
+NeuroImage 167:104), in one round instead of the two of d-ComBat (Chen 2022, NeuroImage 248:118822), whose products of
 one-hot columns hold each site's means.
 
 In a secure sum over sites no scanner's mean shows: two scanners whose means are exchanged leave the same total. Where

@@ -62,9 +62,10 @@ class CombatTransform(EachModality):
     Config: ClassVar[type[Frozen]] = CombatConfig
     config: CombatConfig
     source: ClassVar[str] = (
-        "ComBat: Johnson 2007, Biostatistics 8:118; by sums: Chen 2022, NeuroImage 257:118822; CovBat: Chen 2022, Hum "
+        "ComBat: Johnson 2007, Biostatistics 8:118; by sums: Chen 2022, NeuroImage 248:118822; CovBat: Chen 2022, Hum "
         "Brain Mapp, doi 10.1002/hbm.25688; longitudinal: Beer 2020, NeuroImage 220:117129"
     )
+    cited: ClassVar[tuple[str, ...]] = ("johnson2007", "chen2022distributed", "chen2022covariance", "beer2020")
     keeps_to_site = True
 
     def __init__(self, config: CombatConfig, setting: Setting) -> None:

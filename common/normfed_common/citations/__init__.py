@@ -1,0 +1,1 @@
+"""Whom a paper cites for what it did with normfed."""

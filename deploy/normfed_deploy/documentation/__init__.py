@@ -1,0 +1,1 @@
+"""The documentation as a site: pages in `deploy/guides`, whose lists are made from the code when the site is built."""

@@ -1,0 +1,37 @@
+"""Columns of the data frames of a run, and keys of its metrics.json, from the code that makes them."""
+
+from __future__ import annotations
+
+from normfed_common.wording.parameters import parameters
+from normfed_deploy.documentation.markdown import code, prose, table
+from normfed_server.results import frames
+from normfed_server.results.layout import RunResults
+
+FRAMES = {
+    "models": frames.MODELS,
+    "sites": frames.SITES,
+    "kinds": frames.KINDS,
+    "rounds": frames.ROUNDS,
+    "gains": frames.GAINS,
+    "matrix": frames.MATRIX,
+    "calibration": frames.CALIBRATION,
+    "cohorts": frames.COHORTS,
+}
+NAMES = {float: "number", int: "whole number", str: "text", bool: "true or false"}
+
+
+def columns() -> str:
+    """A table for every frame."""
+    return "\n".join(
+        f"### {name}\n\n{table(('column', 'type', 'meaning'), _rows(described))}" for name, described in FRAMES.items()
+    )
+
+
+def keys_of_metrics() -> str:
+    """The keys of metrics.json."""
+    rows = ((name, *text.rpartition("\n")[::2]) for name, text in parameters(RunResults))
+    return table(("key", "meaning"), ([code(name), prose(meaning)] for name, meaning, _ in rows if "." not in name))
+
+
+def _rows(described: frames.Columns) -> list[list[str]]:
+    return [[code(name), NAMES[kind], prose(said)] for name, (kind, said) in described.items()]

@@ -1,0 +1,170 @@
+"""What the words of a report mean; its tables link to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Term:
+    """One word or several that are explained together.
+
+    Parameters
+    ----------
+    name
+        Of the place on the page that explains it.
+    metrics
+        Those that tables show under this word.
+    """
+
+    name: str
+    words: str
+    text: str
+    metrics: tuple[str, ...] = ()
+
+
+TERMS = (
+    Term(
+        "federated",
+        "federated, pooled, local",
+        "one model trained by all sites together; one trained on all scans in one place; one at each site, "
+        "from its own scans alone",
+    ),
+    Term(
+        "sums",
+        "sums, FedAvg and other strategies",
+        "how the sites' parts become one model: sums over people are added up, which gives what all scans in "
+        "one place would; networks are averaged round by round, by the strategy that is named",
+    ),
+    Term(
+        "unseen",
+        "federation without the site",
+        "at each hospital the federation's model that never saw it: the one trained by all others, or the "
+        "federated model where the hospital trains nothing",
+    ),
+    Term(
+        "borrowed",
+        "other sites' own models",
+        "at each hospital the mean over all other hospitals' local models: what it can expect of taking another's",
+    ),
+    Term(
+        "baseline",
+        "trivial baseline",
+        "no trained network: such as atlas, how far a voxel is from the normal people's mean, or FLAIR "
+        "intensity, how bright it is. A model that does not beat it is not worth its training",
+    ),
+    Term(
+        "chance",
+        "chance",
+        "what a map of noise would get. Of average precision it is the lesions' share of the voxels that are ranked",
+    ),
+    Term(
+        "interval",
+        "95 % interval",
+        "of a mean over patients; the trained models are held fixed, so another seed is not in it. Over "
+        "trainings: of the mean of several trainings of the model, for these very patients (Student's t)",
+    ),
+    Term(
+        "tie",
+        "tie, tied, not distinguishable",
+        "the interval of the difference touches zero in the digits shown, another training says otherwise, or "
+        "there are fewer than six patients",
+    ),
+    Term(
+        "auroc",
+        "AUROC",
+        "how often a voxel in the lesion scores higher than one outside: 1 is perfect, 0.5 is chance, below "
+        "it healthy tissue scores higher. Where lesions are small it is high long before a map is of use",
+        ("auroc",),
+    ),
+    Term(
+        "auroc30",
+        "AUROC30",
+        "the same for false positive rates up to 0.3 only; plain: chance is 0.15; McClish: rescaled so that "
+        "chance is 0.5",
+        ("auroc30", "auroc30_mcclish"),
+    ),
+    Term(
+        "ap",
+        "average precision (AP)",
+        "share of lesion among the voxels that score highest, averaged over thresholds; chance is the "
+        "lesion's share of the brain, so it differs between patients",
+        ("auprc",),
+    ),
+    Term(
+        "aupro",
+        "AUPRO, AUPRO30",
+        "as AUROC and AUROC30 (plain), but every separate lesion counts alike, whatever its size",
+        ("aupro", "aupro30"),
+    ),
+    Term(
+        "dice",
+        "Dice",
+        "overlap of what was found with the lesion, 0 to 1; at threshold: as one would use the model; best "
+        "Dice: at the threshold that suits the patient best, which nobody knows beforehand; surface Dice: of "
+        "the outlines",
+        ("best_dice", "dice", "surface_dice"),
+    ),
+    Term(
+        "false-positives",
+        "false positives in normal people",
+        "share of the brain of held-out normal people that is called abnormal, where the threshold is set on "
+        "those of other sites; the study promises 1 − its specificity",
+    ),
+    Term(
+        "image-auroc",
+        "image AUROC",
+        "how often a patient scores higher than a held-out normal person; it has no value for local, whose "
+        "models score each on a scale of its own, but for each site",
+        ("image_auroc",),
+    ),
+    Term(
+        "found",
+        "lesions found, false clusters",
+        "share of a patient's lesions that a cluster of abnormal voxels touches; clusters that touch none. At "
+        "most ten clusters a patient count (Alaverdyan 2020)",
+        ("lesion_sensitivity", "false_clusters"),
+    ),
+    Term(
+        "rank",
+        "rank of first hit",
+        "the place of the first cluster that touches a lesion, the most suspicious first: 1 is best; over "
+        "patients with a hit",
+        ("cluster_rank",),
+    ),
+    Term(
+        "froc",
+        "FROC",
+        "share of lesions found before 1, 2, 4 and 8 false clusters are exceeded, on average",
+        ("froc",),
+    ),
+    Term(
+        "conformal-p",
+        "conformal p",
+        "share of held-out normal people who are at least as abnormal as the patient: small where the patient "
+        "stands out",
+        ("conformal_p",),
+    ),
+    Term(
+        "p-error",
+        "p-value error across sites",
+        "how far normal people of one site, judged by the other sites' normal people, are from uniform; a "
+        "scanner that looks like illness shows here",
+    ),
+    Term(
+        "merged",
+        "all scans together",
+        "one ranking for the voxels of all patients, so scores must mean the same everywhere. Only counts "
+        "between common edges left the sites; the interval must hold the exact value",
+    ),
+    Term(
+        "kinds",
+        "WMH, MS, FCD",
+        "kinds of lesion: white matter hyperintensities, multiple sclerosis, focal cortical dysplasia",
+    ),
+)
+
+
+def by_metric() -> dict[str, Term]:
+    """Metric to what explains it."""
+    return {metric: term for term in TERMS for metric in term.metrics}

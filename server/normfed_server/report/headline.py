@@ -1,0 +1,183 @@
+"""Does it find lesions? The first sentence of a run, for whoever reads no other, and those that qualify it.
+
+Do not use this map, it says, where the model is at chance or near it, or where a trivial baseline is surely better: by
+average precision, or by AUROC while average precision decides nothing for the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from normfed_server.report.chance import SHARE, beside, chance
+from normfed_server.report.lesions import (
+    AUROC,
+    CHANCE,
+    FEWEST_PATIENTS,
+    PRECISION,
+    beside_chance,
+    few,
+    in_words,
+    level,
+    plural,
+)
+from normfed_server.report.verdicts import (
+    OURS,
+    TITLES,
+    Verdict,
+    difference_of,
+    figure_of,
+    title,
+    trainings_of,
+    trivial,
+    worse_on,
+)
+from normfed_server.report.words import capital, listed, number, signed
+from normfed_server.results.layout import Figures, RunResults
+
+BARELY = 0.1  # of AUROC above chance
+TOUCHED, HITS, FALSE = "lesion_sensitivity", "cluster_rank", "false_clusters"
+HEADLINE: dict[Verdict, str] = {"better": "better than", "worse": "worse than", "tied": "no better than"}
+
+
+def headline(results: RunResults) -> list[str]:
+    """What was found, in a few sentences, the first for a human being."""
+    if results.nobody_ill or not _tested(results):
+        return [
+            f"Nothing was tested: no patient with a lesion is among these people, so how well the {title(results)} "
+            "finds lesions is not known."
+        ]
+    figure = figure_of(results, OURS, AUROC)
+    if figure is None:
+        return [f"No site says an AUROC of the {title(results)}, so whether it finds lesions is not known."]
+    if figure.n < FEWEST_PATIENTS:
+        patients = "1 patient is" if figure.n == 1 else f"{figure.n} patients are"
+        return [
+            f"Too few to say whether the {title(results)} finds lesions: {patients} no evidence.",
+            _reached(results),
+        ]
+    at_chance, beaten = _at_chance(results), _beaten(results)
+    refused = [text for text in (at_chance, beaten) if text]
+    return [
+        *([f"Do not use this map: {'; '.join(refused)}."] if refused else []),
+        *([] if at_chance else [_finds(results)]),
+        _reached(results),
+        *few(results.evaluation[OURS].kinds),
+        *_beside_baselines(results),
+        *([] if at_chance else _not_for(results)),
+    ]
+
+
+def refused(results: RunResults) -> bool:
+    """Whether the headline says not to use the map."""
+    return headline(results)[0].startswith("Do not use")
+
+
+def _tested(results: RunResults) -> bool:
+    """Whether any model was tested on anybody."""
+    return any(figure.n for model in results.evaluation.values() for figure in model.all.values())
+
+
+def _finds(results: RunResults) -> str:
+    """Which kinds of lesion, and in how many patients at the run's threshold."""
+    model = results.evaluation[OURS]
+    said = in_words(model.kinds) or in_words({"lesions": model.all}) or "lesions in part"
+    touched = _touched(model.all, results.intervals == "bootstrap")
+    return f"The {title(results)} finds {said}{touched}."
+
+
+def _touched(figures: Figures, every_count_is_said: bool) -> str:
+    """``: at the run's threshold …``; nothing where hospitals do not say in how many."""
+    touched, hits, wrong = (figures.get(metric) for metric in (TOUCHED, HITS, FALSE))
+    if touched is None or (hits is None and not every_count_is_said):
+        return ""
+    text = f": at the run's threshold it touches a lesion in {hits.n if hits else 0} of {touched.n} patients"
+    return text if wrong is None else f"{text}, with {number(wrong.mean)} false clusters in each"
+
+
+def _reached(results: RunResults) -> str:
+    """Every figure with its chance."""
+    figures = {metric: figure for metric in TITLES if (figure := figure_of(results, OURS, metric))}
+    reached = listed(f"{TITLES[name]} {number(figure.mean)}{beside(results, name)}" for name, figure in figures.items())
+    n = next(iter(figures.values())).n
+    return f"It reaches {reached}{', means over ' + str(n) + ' patients' if n > 1 else ', in 1 patient'}."
+
+
+def _at_chance(results: RunResults) -> str:
+    """Why a model is no more than chance; empty where it is more."""
+    figure, precision = figure_of(results, OURS, AUROC), figure_of(results, OURS, PRECISION)
+    assert figure is not None
+    assert figure.mean is not None
+    place: str = beside_chance(figure, trainings_of(results, OURS, AUROC))
+    if place == "above chance" and figure.mean < CHANCE + BARELY:
+        place = f"barely {place}"
+    if place != "above chance":
+        return f"the {title(results)} is {place} (AUROC {number(figure.mean)}; chance {CHANCE:g})"
+    share = chance(results, PRECISION)
+    low = precision.ci95[0] if precision is not None and precision.ci95 is not None else None
+    if precision is not None and share is not None and low is not None and low <= share:
+        return (
+            f"the {title(results)} is not distinguishable from chance (average precision {number(precision.mean)}; "
+            f"chance {number(share)}, {SHARE})"
+        )
+    return ""
+
+
+def _beaten(results: RunResults) -> str:
+    """The trivial baselines that surely find lesions better; empty where there is none."""
+    beaten = [name for name, verdicts in trivial(results).items() if _decided(verdicts) == "worse"]
+    if not beaten:
+        return ""
+    many = len(beaten) > 1
+    names = listed(results.title(name) for name in beaten)
+    return f"the trivial baseline{'s' if many else ''} {names} find{'' if many else 's'} lesions better"
+
+
+def _decided(verdicts: dict[str, Verdict]) -> Verdict:
+    """By average precision; by AUROC where that is a tie, or not known."""
+    by_precision = verdicts.get(PRECISION, "tied")
+    return by_precision if by_precision != "tied" else verdicts.get(AUROC, "tied")
+
+
+def _not_for(results: RunResults) -> list[str]:
+    """Kinds of lesion for which the map is of no use: at chance, or a trivial baseline is surely better."""
+    reasons: dict[str, list[str]] = {}
+    for kind, figures in results.evaluation[OURS].kinds.items():
+        if AUROC in figures and PRECISION in figures and level(figures) == "not":
+            why = f"its ranking is no better than chance (AUROC {number(figures[AUROC].mean)}; chance {CHANCE:g})"
+            reasons.setdefault(why, []).append(plural(kind))
+        elif better := worse_on(results, kind, PRECISION):
+            why = f"{listed(map(results.title, better))} {'finds' if len(better) == 1 else 'find'} them better"
+            reasons.setdefault(why, []).append(plural(kind))
+    return [f"Do not use this map for {listed(kinds, 'or')}: {why}." for why, kinds in reasons.items()]
+
+
+def _beside_baselines(results: RunResults) -> list[str]:
+    """``No better than FLAIR intensity; better than atlas (+0.031) by average precision (tied by AUROC).``"""
+    groups: dict[tuple[tuple[str, Verdict], ...], list[str]] = {}
+    for name, verdicts in trivial(results).items():
+        groups.setdefault(tuple(verdicts.items()), []).append(name)
+    parts = [
+        _beside(dict(pairs), [_by_how_much(results, name, dict(pairs)) for name in names])
+        for pairs, names in groups.items()
+    ]
+    return [f"{capital('; '.join(parts))}."] if parts else []
+
+
+def _beside(verdicts: dict[str, Verdict], names: Iterable[str]) -> str:
+    """What the federated model is to others; where metrics disagree by the one that decides, the other in brackets."""
+    others = listed(names)
+    if len(set(verdicts.values())) == 1:
+        (shared,) = set(verdicts.values())
+        return f"{HEADLINE[shared]} {others}"
+    deciding = next(metric for metric in reversed(verdicts) if verdicts[metric] != "tied")
+    rest = listed(f"{verdict} by {TITLES[metric]}" for metric, verdict in verdicts.items() if metric != deciding)
+    return f"{verdicts[deciding]} than {others} by {TITLES[deciding]} ({rest})"
+
+
+def _by_how_much(results: RunResults, name: str, verdicts: dict[str, Verdict]) -> str:
+    """A baseline, and how far away it is in average precision where this decides; metrics that agree are named."""
+    difference = difference_of(results, name, PRECISION)
+    if difference is None or verdicts.get(PRECISION, "tied") == "tied":
+        return results.title(name)
+    metric = f"{TITLES[PRECISION]} " if len(set(verdicts.values())) == 1 else ""
+    return f"{results.title(name)} ({metric}{signed(difference.mean)})"

@@ -1,0 +1,117 @@
+"""Better, worse or tied: what the federated model is to another, by rules that are the same on the screen and the page.
+
+Better and worse: beyond the 95 % interval over patients, in the digits that tables show, of six patients or more, and
+in each of several trainings beside each of the other's. Everything else is a tie.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from normfed_server.report.lesions import AUROC, FEWEST_PATIENTS, PRECISION
+from normfed_server.results.layout import Difference, Figure, Figures, ModelFigures, RunResults
+from normfed_server.results.league import beyond
+from normfed_server.results.models import BORROWED, UNSEEN
+
+OURS = "federated"
+TITLES = {AUROC: "AUROC", PRECISION: "average precision"}  # what findings speak of
+COMPARED = {
+    "pooled": ("training on all scans in one place", "The pooled model is itself"),
+    "local": ("every site training alone", "The local models are themselves"),
+}
+
+Verdict = Literal["better", "worse", "tied"]
+
+
+def main_models(results: RunResults) -> dict[str, ModelFigures]:
+    """What the tables of results show: other strategies stand in the league table."""
+    others = set(results.strategies) - {OURS}
+    return {name: model for name, model in results.evaluation.items() if name not in others}
+
+
+def title(results: RunResults) -> str:
+    """What sentences call the federated model."""
+    found = results.title(OURS)
+    return "federated model" if found == OURS else found
+
+
+def verdict(results: RunResults, other: str, metric: str) -> Verdict:
+    """What the federated model is to another, see the module."""
+    figure, difference = figure_of(results, OURS, metric), difference_of(results, other, metric)
+    if figure is None or difference is None or figure.n < FEWEST_PATIENTS:
+        return "tied"
+    theirs = trainings_of(results, other, metric) or [means_of(results, other)[metric]]
+    gaps = [mine - its for mine in trainings_of(results, OURS, metric) for its in theirs]
+    if beyond(difference, 1) and all(gap > 0 for gap in gaps):
+        return "better"
+    return "worse" if beyond(difference, -1) and all(gap < 0 for gap in gaps) else "tied"
+
+
+def trivial(results: RunResults) -> dict[str, dict[str, Verdict]]:
+    """The trivial baselines, of the highest average precision first, and what the federated model is to each by every
+    metric that both have."""
+    ours = means_of(results, OURS)
+    means = {name: means_of(results, name) for name in main_models(results)}
+    names = [name for name in means if name not in (OURS, *COMPARED, UNSEEN, BORROWED)]
+    found = {}
+    for name in sorted(names, key=lambda name: -means[name].get(PRECISION, 0.0)):
+        shared = [metric for metric in means[name] if metric in ours]
+        if shared:
+            found[name] = {metric: verdict(results, name, metric) for metric in shared}
+    return found
+
+
+def worse_on(results: RunResults, kind: str, metric: str) -> dict[str, Difference]:
+    """The trivial baselines that surely find a kind of lesion better, and by how much."""
+    if not enough(results.evaluation[OURS].kinds.get(kind, {}), metric):
+        return {}
+    differences = {name: results.differences[name].kinds for name in trivial(results) if name in results.differences}
+    found = {name: kinds[kind][metric] for name, kinds in differences.items() if metric in kinds.get(kind, {})}
+    return {name: difference for name, difference in found.items() if beyond(difference, -1)}
+
+
+def enough(figures: Figures, metric: str) -> bool:
+    """Whether patients are enough to call one model better than another."""
+    return metric in figures and figures[metric].n >= FEWEST_PATIENTS
+
+
+def figure_of(results: RunResults, name: str, metric: str) -> Figure | None:
+    """A model's figure over all patients; None where no site may say it."""
+    figure = results.evaluation[name].all.get(metric) if name in results.evaluation else None
+    return figure if figure is not None and figure.mean is not None else None
+
+
+def difference_of(results: RunResults, other: str, metric: str) -> Difference | None:
+    """Over all patients; None where no site may say it."""
+    difference = results.differences[other].all.get(metric) if other in results.differences else None
+    return difference if difference is not None and difference.mean is not None else None
+
+
+def means_of(results: RunResults, name: str) -> dict[str, float]:
+    """A model's means over all patients, by every metric of `TITLES` that is said."""
+    figures = {metric: figure_of(results, name, metric) for metric in TITLES}
+    return {metric: figure.mean for metric, figure in figures.items() if figure and figure.mean is not None}
+
+
+def trainings_of(results: RunResults, name: str, metric: str) -> list[float]:
+    """Means of every training, where there were several."""
+    model = results.evaluation.get(name)
+    if model is not None and metric in model.trainings:
+        return [mean for mean in model.trainings[metric].means if mean is not None]
+    for row in results.league:
+        if row.name == name and len(row.figures[metric].trainings) > 1:
+            return [mean for mean in row.figures[metric].trainings if mean is not None]
+    return []
+
+
+def best_baseline(results: RunResults) -> str | None:
+    """The trivial baseline of the highest average precision; None where there is none."""
+    return next((name for name in trivial(results) if PRECISION in means_of(results, name)), None)
+
+
+def verdicts_of(results: RunResults) -> dict[str, dict[str, Verdict]]:
+    """Every model beside the federated one that it was compared with by some metric, and what it is to each."""
+    return {
+        name: {metric: verdict(results, name, metric) for metric in TITLES if difference_of(results, name, metric)}
+        for name in results.differences
+    }

@@ -1,0 +1,121 @@
+"""What a tracker of experiments is told of a run: its study, figures round by round and of the end, and its files.
+
+Nothing of it is of a single person, unless a person asks for that of a simulated run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from normfed_common.algorithms.arms import FEDERATED
+from normfed_common.metrics import calibration
+from normfed_common.study.config import StudyConfig
+from normfed_server.events.rounds import RoundFigures
+from normfed_server.results import layout
+from normfed_server.results.exporting import MODEL
+from normfed_server.results.layout import RunResults
+from normfed_server.runs.folder import FIGURES, PATIENTS, PRIVACY, REPORT, TABLES, Run
+
+Parameter = str | int | float | bool
+OF_EVERY_RUN = ("study.yaml", layout.FILE, PRIVACY, MODEL, calibration.FILE)
+
+
+class Tracker(Protocol):
+    """Takes a run in."""
+
+    def parameters(self, told: Mapping[str, Parameter]) -> None:
+        """What the study says, once and first."""
+        ...
+
+    def scalars(self, told: Mapping[str, float], step: int, time_s: float | None) -> None:
+        """Figures of a round.
+
+        Parameters
+        ----------
+        time_s
+            When it ended, in seconds since 1970; None where nobody knows.
+        """
+        ...
+
+    def finals(self, told: Mapping[str, float]) -> None:
+        """Figures of the whole run."""
+        ...
+
+    def artefacts(self, root: Path, paths: list[Path]) -> None:
+        """Its files, all below ``root``."""
+        ...
+
+    def close(self) -> None:
+        """All was told."""
+        ...
+
+
+def parameters(study: StudyConfig) -> dict[str, Parameter]:
+    """A study as one level of keys: ``federation.rounds``; what is not set is left out, and lists are JSON."""
+    return dict(_flattened(study.model_dump(mode="json")))
+
+
+def _flattened(table: Mapping[str, object], before: str = "") -> Iterator[tuple[str, Parameter]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flattened(value, f"{before}{key}.")
+        elif isinstance(value, Parameter):
+            yield f"{before}{key}", value
+        elif value:
+            yield f"{before}{key}", json.dumps(value)
+
+
+def scalars(arm: str, entry: RoundFigures) -> dict[str, float]:
+    """A round's figures, by what they are and the site; of other models than the federated one below its name."""
+    model = "" if arm == FEDERATED else f"{arm}/"
+    by_site: Mapping[str, Mapping[str, float | None]] = {
+        "loss": entry.loss,
+        "weight": entry.shares,
+        "update_norm": entry.update_norms,
+        "seconds": entry.site_seconds,
+    }
+    found = {f"{what}/{site}": value for what, told in by_site.items() for site, value in told.items()}
+    found |= {"round/seconds": entry.seconds, "round/share_of_people": entry.share}
+    found |= {"round/megabytes_out": entry.megabytes.out, "round/megabytes_back": entry.megabytes.back}
+    found["round/sites"] = float(len(entry.shares)) if entry.shares else None
+    return {f"{model}{name}": float(value) for name, value in found.items() if value is not None}
+
+
+def rounds(results: RunResults) -> Iterator[tuple[str, RoundFigures]]:
+    """Every round of every model."""
+    for arm, history in {FEDERATED: results.rounds, **results.rounds_of}.items():
+        for entry in history:
+            yield arm, entry
+
+
+def finals(results: RunResults) -> dict[str, float]:
+    """Means over all patients, their intervals and the worst sites, as ``auroc/federated``, ``auroc_low/federated``."""
+    found: dict[str, float | None] = {}
+    for name, model in results.evaluation.items():
+        for metric, figure in model.all.items():
+            low, high = figure.ci95 or (None, None)
+            found |= {f"{metric}/{name}": figure.mean, f"{metric}_low/{name}": low, f"{metric}_high/{name}": high}
+        for metric, worst in model.worst_site.items():
+            found[f"{metric}_worst_site/{name}"] = worst.mean
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def artefacts(run: Run, *, patients: bool) -> list[Path]:
+    """The files of a run that are passed on.
+
+    Parameters
+    ----------
+    patients
+        Also those of single patients, which a simulation has; its report shows some.
+    """
+    found = [run.folder / name for name in OF_EVERY_RUN]
+    if patients or not run.sites_file.exists():
+        found.append(run.folder / REPORT)
+    for name in (TABLES, FIGURES):
+        found += sorted((run.folder / name).glob("*.*"))
+        if patients:
+            found += sorted((run.folder / name / PATIENTS).glob("*.*"))
+    return [path for path in found if path.is_file() and not path.name.startswith(".")]

@@ -1,0 +1,105 @@
+"""Score new scans from Python, as a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+
+import pandas
+
+from normfed_client.scoring import scoring
+from normfed_client.scoring.rows import PersonScore
+from normfed_client.scoring.scoring import score_inputs
+from normfed_simulation.api.opened import OpenRun
+from normfed_simulation.api.progress import watching
+from normfed_simulation.watcher import Watcher
+
+WHAT = "Scoring"
+Place = str | PathLike[str]
+COLUMNS = [name for name in PersonScore.__dataclass_fields__ if name != "sources"]
+RENAMED = {"map": "anomaly_map", "p_map": "p_value_map"}  # a frame has a method called map
+
+
+def score(
+    run: OpenRun | Place,
+    inputs: Place | Sequence[Place] = (),
+    *,
+    out: Place,
+    masks: Place | Sequence[Place] = (),
+    modalities: Mapping[str, Place] | None = None,
+    device: str = "auto",
+    site: str | None = None,
+    progress: bool | Watcher = True,
+) -> pandas.DataFrame:
+    """Make anomaly maps of new scans with the model of a run: `normfed score`.
+
+    Parameters
+    ----------
+    run
+        An open run, or its folder.
+    inputs
+        Scans, folders of scans, BIDS datasets.
+    out
+        Folder that becomes a dataset of BIDS derivatives.
+    masks
+        Brain masks: of one person, or of several by their BIDS names. Those beside scans by their names are found.
+    modalities
+        Scans of one person by modality, whose names need say nothing: ``{"T1w": ..., "FLAIR": ...}``.
+    site
+        Whose model, where sites have models of their own.
+
+    Returns
+    -------
+    A row for every person and session, those who could not be scored too: ``status`` is `scored` or `failed`, and
+    ``reason`` says why; ``anomaly_map``, ``p_value_map`` and ``cluster_table`` are paths. The other columns are the
+    fields of `PersonScore`.
+
+    Raises
+    ------
+    UserError
+        If the run cannot be used, nothing is found to score, or ``out`` cannot be written to.
+    """
+    folder = run.folder if isinstance(run, OpenRun) else Path(run)
+    named = {modality: Path(path) for modality, path in (modalities or {}).items()}
+    with watching(progress) as watcher:
+        scores = score_inputs(
+            folder,
+            _paths(inputs),
+            Path(out),
+            brain_masks=_paths(masks),
+            modalities=named,
+            device=device,
+            site=site,
+            watcher=_Told(watcher),
+        )
+    rows = [[getattr(row, name) for name in COLUMNS] for row in scores.people]
+    return pandas.DataFrame(rows, columns=COLUMNS).rename(columns=RENAMED)
+
+
+class _Told(scoring.Watcher):
+    """Passes on how scoring gets on."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+
+    def noted(self, text: str) -> None:
+        """See the base class."""
+        self._watcher.warn(text)
+
+    def begun(self, people: int, refused: Sequence[PersonScore]) -> None:
+        """See the base class."""
+        self._watcher.begin(WHAT, people)
+        for row in refused:
+            self._watcher.warn(row.reason)
+
+    def done(self, row: PersonScore) -> None:
+        """See the base class."""
+        self._watcher.advance(WHAT, row.name)
+        for text in (row.reason, *row.remarks):
+            if text:
+                self._watcher.warn(text if row.name in text else f"{row.name}: {text}")
+
+
+def _paths(places: Place | Sequence[Place]) -> list[Path]:
+    return [Path(places)] if isinstance(places, str | PathLike) else [Path(place) for place in places]

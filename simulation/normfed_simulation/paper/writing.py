@@ -1,0 +1,63 @@
+"""A simulated run's tables and figures: those of any run, and those of single patients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from normfed_common.algorithms.arms import FEDERATED
+from normfed_server.paper import writing
+from normfed_server.paper.writing import attempted
+from normfed_server.results import layout
+from normfed_server.results.layout import RunResults
+from normfed_server.runs.folder import FIGURES, PATIENTS, Run
+from normfed_simulation import people
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def write_paper(run: Run) -> list[Path]:
+    """Write tables/ and figures/ of a finished simulated run; returns the paths."""
+    from normfed_simulation.paper.tables import write_tables  # pandas
+
+    results = layout.read(run.folder)
+    return [
+        *writing.write_paper(run),
+        *attempted("tables of patients", lambda: write_tables(run, results)),
+        *attempted("figures of patients", lambda: write_figures(run, results)),
+    ]
+
+
+def write_figures(run: Run, results: RunResults) -> list[Path]:
+    """Draw what the run has of single patients into its figures/patients/; returns the paths."""
+    from normfed_server.paper import style
+
+    with style.drawing():
+        drawn = [(name, figure) for name, figure in figures(run, results) if figure is not None]
+        return [path for name, figure in drawn for path in style.save(figure, run.folder / FIGURES / PATIENTS, name)]
+
+
+def figures(run: Run, results: RunResults) -> Iterator[tuple[str, Figure | None]]:
+    """By the names of their files; a figure is None where there are too few patients."""
+    from normfed_server.paper import choice
+    from normfed_simulation.paper import agreement
+    from normfed_simulation.paper.volumes import lesions, volumes
+
+    volume, lesion = volumes(run), lesions(run)
+    yield "bland-altman", agreement.agreement(volume[volume["model"] == FEDERATED])
+    yield "lesion-size", agreement.sizes(lesion[lesion["model"] == FEDERATED])
+    best = choice.baselines(results)[:1]
+    if not best:
+        return
+    for metric in choice.chief(results):
+        ours, theirs = ({(row["site"], row["name"]): row for row in people.rows(run, of)} for of in (FEDERATED, *best))
+        both = [key for key in ours if key in theirs]
+        mine, its = (np.array([of[key].get(metric) for key in both], float) for of in (ours, theirs))
+        p = people.significance(run, best, metric)[best[0]]
+        kinds = [str(ours[key]["kind"]) for key in both]
+        title, other = results.metrics[metric].title, choice.label(results, best[0])
+        yield f"patients-{metric}", agreement.paired(mine, its, kinds, title, other, p)

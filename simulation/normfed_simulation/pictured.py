@@ -1,0 +1,195 @@
+"""Single people of a simulation in pictures: the best, the median and the worst patient, and somebody healthy.
+
+Below the scan stand the federated model's map and that of the best trivial baseline, of the same slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from normfed_client.evaluating.levels import at_thresholds, thresholds_of
+from normfed_client.hospital.site import Case, Site
+from normfed_client.imaging.mapping import place_on
+from normfed_client.imaging.mosaic import MapStrip, map_strip, projections, scan_strip, shown_slices
+from normfed_client.imaging.template import anatomy
+from normfed_common.algorithms.arms import FEDERATED
+from normfed_common.metrics.base import ScoredScan
+from normfed_common.metrics.catalogue import chosen
+from normfed_common.metrics.cluster_list import Cluster, list_clusters
+from normfed_common.metrics.tissue import tissue_classes
+from normfed_server.report.verdicts import best_baseline, title
+from normfed_server.report.words import number, percent
+from normfed_server.results.layout import RunResults
+from normfed_server.runs.folder import Run
+from normfed_simulation.people import rows
+from normfed_simulation.remade import served
+
+RANKED_BY = "auprc"
+HEALTHY = "Somebody healthy"
+
+
+@dataclass(frozen=True)
+class PicturedMap:
+    """A model's map of one person, and what there is to say of it beside its name."""
+
+    title: str
+    strip: MapStrip
+    figures: str
+
+
+@dataclass(frozen=True)
+class PicturedCase:
+    """One person's pictures and figures.
+
+    Parameters
+    ----------
+    about
+        Kind of lesion, age and sex, as far as they are known.
+    detected
+        Of the lesions, see `detected`; empty where the run has no threshold on the scale of its maps.
+    share
+        Of the brain, that is lesion: what average precision is by chance; None where there is none.
+    scans
+        By modality.
+    threshold
+        Of the federated model's map; None where the run has none on the scale of its maps.
+    clusters
+        None where it has none.
+    remarks
+        Of the model on the scan, see `Score`.
+    """
+
+    title: str
+    name: str
+    site: str
+    about: str
+    detected: str
+    figures: dict[str, float]
+    share: float | None
+    scans: list[tuple[str, str]]
+    maps: list[PicturedMap]
+    projections: str
+    threshold: float | None
+    clusters: list[Cluster] | None
+    remarks: tuple[str, ...] = ()
+    ill: bool = True
+
+
+def cases(run: Run, results: RunResults, sites: Mapping[str, Site]) -> list[PicturedCase]:
+    """Patients by the federated model's average precision, and a held-out healthy person, picked by name alone."""
+    ordered = sorted(
+        (row for row in rows(run, FEDERATED) if row.get(RANKED_BY) is not None), key=lambda row: -row[RANKED_BY]
+    )
+    found = []
+    for which, row in extremes(ordered).items():
+        site = sites[row["site"]]
+        case = next(case for case in site.test if case.visit.name == row["name"])
+        found.append(_pictured(run, results, which, site, case, site.test, row))
+    for site in sorted(sites.values(), key=lambda site: -len(site.held_out)):
+        healthy = next((case for case in site.held_out if not case.entry.lesion().any()), None)
+        if healthy is not None:
+            return [*found, _pictured(run, results, HEALTHY, site, healthy, site.held_out, {})]
+    return found
+
+
+def extremes(ordered: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The best, the median and the worst of rows that are in order, each of another person; fewer where there are not
+    three. A person stands for themselves with their best visit."""
+    of_people: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in ordered:
+        of_people.setdefault((row["site"], row["name"].partition("_ses-")[0]), row)
+    people = list(of_people.values())
+    if len(people) < 2:
+        return dict(zip(("The only patient",), people, strict=False))
+    median = {"Median": people[len(people) // 2]} if len(people) > 2 else {}
+    return {"Best": people[0], **median, "Worst": people[-1]}
+
+
+def _pictured(
+    run: Run,
+    results: RunResults,
+    which: str,
+    site: Site,
+    case: Case,
+    group: list[Case],
+    row: dict[str, Any],
+) -> PicturedCase:
+    scan, lesion = case.scan(), case.entry.lesion()
+    slices = shown_slices(lesion, scan.mask)
+    present = [at for at in range(len(run.study.data.modalities)) if scan.present[at]]
+    images = {run.study.data.modalities[at]: np.asarray(scan.images[at]) for at in present}
+    base = [*images.values()][-1]
+    ours = served(run, site).score(case, group)
+    found = [PicturedMap(title(results), map_strip(base, ours.anomaly, lesion, scan.mask, slices), _precision(row))]
+    name = best_baseline(results)
+    if name is not None:
+        theirs = served(run, site, name).score(case, group)
+        strip = map_strip(base, theirs.anomaly, lesion, scan.mask, slices)
+        found.append(PicturedMap(f"the best trivial baseline, {results.title(name)}", strip, _theirs(run, name, row)))
+    shown = [metric.name for metric in chosen(run.study.evaluation.metrics) if "patients" in metric.shown]
+    said, threshold, clusters = _detection(run, site, case, ours.anomaly)
+    return PicturedCase(
+        title=which,
+        name=case.visit.name,
+        site=site.config.name,
+        about=about(case, row.get("kind", "no lesion")),
+        detected=said,
+        figures={name: row[name] for name in shown if row.get(name) is not None},
+        share=float(lesion[case.entry.evaluated()].mean()) if row else None,
+        scans=[(modality, scan_strip(image, lesion, scan.mask, slices)) for modality, image in images.items()],
+        maps=found,
+        projections=projections(ours.anomaly, lesion, scan.mask),
+        threshold=threshold,
+        clusters=clusters,
+        remarks=ours.remarks,
+        ill=bool(row),
+    )
+
+
+def _theirs(run: Run, name: str, row: dict[str, Any]) -> str:
+    """A baseline's figure of the same patient."""
+    same = (other for other in rows(run, name) if (other["site"], other["name"]) == (row.get("site"), row.get("name")))
+    return _precision(next(same, {}))
+
+
+def _precision(row: Mapping[str, Any]) -> str:
+    return f"average precision {number(row[RANKED_BY])}" if row.get(RANKED_BY) is not None else ""
+
+
+def about(case: Case, kind: str) -> str:
+    """``WMH, 64 years, M``."""
+    person = case.visit.participant
+    return ", ".join(
+        [kind, *([f"{person.age:.0f} years"] if person.age is not None else []), *filter(None, [person.sex])]
+    )
+
+
+def _detection(
+    run: Run, site: Site, case: Case, anomaly_map: np.ndarray
+) -> tuple[str, float | None, list[Cluster] | None]:
+    """Of the lesions, at which threshold, and by which clusters, as a `PicturedCase` has it."""
+    thresholds = thresholds_of(run.folder)
+    if thresholds is None:
+        return "", None, None
+    size, mask = run.study.preprocessing.voxel_size_mm, case.entry.evaluated()
+    classes = tissue_classes(anatomy(size).tissues(), mask, size)
+    scan = at_thresholds(anomaly_map, mask, case.entry.lesion(), classes, thresholds, run.study)
+    affine = place_on(case.visit, case.entry, site.recipe).affine
+    return _said(scan, mask), float(thresholds[-1]), list_clusters(scan, classes, affine)
+
+
+def _said(scan: ScoredScan, mask: np.ndarray) -> str:
+    if scan.lesion.any():
+        return detected(scan.detection.lesion_sensitivity)
+    return f"{percent(float(scan.abnormal[mask].mean()))} % of the brain is called abnormal"
+
+
+def detected(share: float) -> str:
+    """``missed``, ``found``, or the share of a patient's lesions that a cluster touches; empty where there is none."""
+    if np.isnan(share):
+        return ""
+    return {0.0: "missed", 1.0: "found"}.get(share, f"{percent(share)} % of the lesions found")

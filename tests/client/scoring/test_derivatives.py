@@ -1,0 +1,99 @@
+"""The dataset that scoring leaves: what it refuses to be, and how its tables grow."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from normfed_client.scoring.derivatives import COLUMNS, IGNORED, Derivatives
+from normfed_client.scoring.rows import FAILED, SCORED, PersonScore
+from normfed_common.foundation.errors import RunError
+
+
+def row(person: str, score: float | None = 1.0, session: str | None = None) -> PersonScore:
+    if score is None:
+        return PersonScore(person, session, FAILED, "no\tgood scan\n")
+    return PersonScore(person, session, SCORED, subject_score=score, sources=(f"{person}_T1w.nii.gz",))
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def test_another_dataset_is_not_written_into(tmp_path: Path) -> None:
+    (tmp_path / "dataset_description.json").write_text('{"Name": "raw", "BIDSVersion": "1.9.0"}')
+    with pytest.raises(RunError, match=r"holds another dataset .* such as .*/derivatives/normfed\."):
+        Derivatives(tmp_path, ())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset_description.json"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"file/maps: cannot be made \(Not a directory\)"):
+        Derivatives(tmp_path / "file" / "maps", ())
+
+
+def test_where_nobody_is_scored_no_folder_is_left_and_what_was_there_stays(tmp_path: Path) -> None:
+    Derivatives(tmp_path / "new", ()).abandon()
+    assert not (tmp_path / "new").exists()
+    Derivatives(tmp_path, ()).abandon()
+    assert tmp_path.is_dir()
+
+
+def test_datasets_keep_the_names_that_sidecars_know_them_by(tmp_path: Path) -> None:
+    first, second = tmp_path / "one", tmp_path / "two"
+    out = Derivatives(tmp_path / "out", [first])
+    out.begin()
+    assert out.uri(first / "sub-1" / "a.nii", first) == "bids:raw:sub-1/a.nii"
+    assert out.uri(tmp_path / "b.nii", None) == "b.nii"
+    again = Derivatives(tmp_path / "out", [second, first])
+    again.begin()
+    assert again.uri(first / "a.nii", first) == "bids:raw:a.nii"
+    assert again.uri(second / "a.nii", second) == "bids:raw2:a.nii"
+    told = json.loads((tmp_path / "out" / "dataset_description.json").read_text())
+    assert told["DatasetLinks"] == {"raw": "../one", "raw2": "../two"}
+
+
+def test_tables_grow_and_who_fails_now_keeps_the_row_of_the_maps_that_are_there(tmp_path: Path) -> None:
+    out = Derivatives(tmp_path, ())
+    out.note([row("sub-2"), row("sub-1", None), row("sub-2", 2.0, "ses-a")])
+    out.note([row("sub-2", None), row("sub-3", 3.0), row("sub-1", 4.0)])
+    rows = table(tmp_path / "scores.tsv")
+    assert list(rows[0]) == list(COLUMNS)
+    assert [(r["participant_id"], r["session"], r["subject_score"]) for r in rows] == [
+        ("sub-1", "n/a", "4"),
+        ("sub-2", "n/a", "1"),
+        ("sub-2", "ses-a", "2"),
+        ("sub-3", "n/a", "3"),
+    ]
+    assert [r["participant_id"] for r in table(tmp_path / "participants.tsv")] == ["sub-1", "sub-2", "sub-3"]
+
+
+def test_a_reason_is_one_cell(tmp_path: Path) -> None:
+    Derivatives(tmp_path, ()).note([row("sub-1", None)])
+    assert [r["reason"] for r in table(tmp_path / "scores.tsv")] == ["no good scan"]
+    assert not (tmp_path / "participants.tsv").exists()
+
+
+def test_files_are_moved_when_all_are_whole_or_not_at_all(tmp_path: Path) -> None:
+    out = Derivatives(tmp_path, ())
+    folder = out.folder("sub-1", "ses-2")
+    assert folder == tmp_path / "sub-1" / "ses-2" / "anat"
+    with pytest.raises(FileExistsError), out.staged(folder) as aside:
+        (aside / "a").mkdir() or (aside / "a").mkdir()
+    assert list(tmp_path.iterdir()) == []
+    with out.staged(folder) as aside:
+        (aside / "a").touch()
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()] == [
+        "sub-1/ses-2/anat/a"
+    ]
+
+
+def test_nothing_is_hidden_from_the_validator_but_what_bids_has_no_name_for() -> None:
+    assert {pattern.rsplit("_", 1)[-1] for pattern in IGNORED} == {
+        *("map.nii.gz", "map.json", "clusters.tsv", "clusters.json", "scores.tsv", "scores.json")
+    }

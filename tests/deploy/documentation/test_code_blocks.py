@@ -1,0 +1,191 @@
+"""What the pages tell people to type can be typed: code runs, commands and options exist, studies are ones."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import itertools
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from normfed_common.studies import resolve
+from normfed_common.study.config import StudyConfig
+from normfed_deploy.documentation.command_line import root as normfed_command
+
+pytestmark = pytest.mark.xdist_group("documentation")  # one run serves all pages
+
+ROOT = Path(__file__).parents[3]
+GUIDES = ROOT / "deploy" / "guides"
+NEW = [path for folder in ("tutorials", "how-to") for path in sorted((GUIDES / folder).glob("*.md"))]
+PLUGIN = GUIDES / "write-a-model.md"  # has a test of its own: its code is that of a plug-in
+PAGES = [path for path in (*sorted(GUIDES.rglob("*.md")), ROOT / "README.md") if path != PLUGIN]
+FIRST = GUIDES / "tutorials" / "from-python.md"  # makes the run that other pages open
+OPENED = "demo-20261128-090938"  # what they call it
+NOT_RUN = 'title="Not run here: '
+FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, what stands behind that, its text, and the output that the page shows below."""
+
+    language: str
+    said: str
+    text: str
+    output: str | None = None
+
+
+def blocks(page: Path) -> list[Block]:
+    markdown = page.read_text()
+    found = list(FENCE.finditer(markdown))
+    shown = {
+        before.end(): after[3]
+        for before, after in itertools.pairwise(found)
+        if after[1] == "text" and not markdown[before.end() : after.start()].strip()
+    }
+    return [Block(match[1], match[2].strip(), match[3], shown.get(match.end())) for match in found]
+
+
+def run(block: Block, names: dict[str, Any]) -> str:
+    """Run a block as a notebook runs a cell: what it prints, then its last value."""
+    tree = ast.parse(block.text)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(tree, "page", "exec"), names)
+        if isinstance(last, ast.Expr):
+            value = eval(compile(ast.Expression(last.value), "page", "eval"), names)
+            if value is not None:
+                printed.write(repr(value))
+    return printed.getvalue()
+
+
+def timeless(text: str) -> str:
+    return re.sub(r"\d{8}-\d{6}", "TIME", text).strip()
+
+
+def run_page(page: Path) -> dict[str, Any]:
+    names: dict[str, Any] = {}
+    for block in blocks(page):
+        if block.language == "python" and not block.said.startswith(NOT_RUN):
+            said = run(block, names)
+            if block.output is not None:
+                assert timeless(said) == timeless(block.output)
+    return names
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in which the first page was followed to its end: its run, under the name that other pages open, and its
+    people, as the dataset `data`."""
+    folder = tmp_path_factory.mktemp("pages")
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
+        patch.setenv("NORMFED_CACHE", str(folder / "cache"))
+        made = run_page(FIRST)["run"].folder
+        (folder / "runs" / OPENED).symlink_to(made.resolve())
+        (dataset,) = (folder / "cache" / "datasets" / "phantom").glob("*/")
+        (folder / "data").symlink_to(dataset)
+        yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize("page", [page for page in NEW if page != FIRST], ids=lambda page: page.stem)
+def test_the_code_of_a_page_runs_from_its_top_to_its_end(page: Path, place: Path) -> None:
+    run_page(page)
+
+
+def test_what_is_not_run_says_why() -> None:
+    titles = [block.said for page in NEW for block in blocks(page) if block.language == "python" and block.said]
+    assert titles
+    assert [title for title in titles if not re.fullmatch(rf'{NOT_RUN}\S.{{5,}}"', title)] == []
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """Every `normfed ...` of a page's blocks of commands."""
+    for block in blocks(page):
+        if block.language in ("", "console", "bash", "sh"):
+            for line in block.text.replace("\\\n", " ").splitlines():
+                typed = re.sub(r"\s#.*|[\[\]]", "", line.removeprefix("$ ").replace(".venv/bin/", ""))
+                for part in re.split(r"\s*(?:;|&&|\|)\s*|\s{2,}(?=normfed )", typed):
+                    if part.startswith("normfed "):
+                        yield shlex.split(part)[1:]
+
+
+def complaint(words: list[str]) -> str | None:
+    """Why the command line would not take it, but for what stands in for names and numbers."""
+    command: click.Command = normfed_command()
+    context = click.Context(command, info_name="normfed")
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        try:
+            name, found, words = command.resolve_command(context, words)
+        except click.UsageError as error:
+            return error.message
+        assert found is not None
+        command, context = found, click.Context(found, info_name=name, parent=context)
+    try:
+        _, left, _ = command.make_parser(context).parse_args(list(words))
+    except click.UsageError as error:
+        return error.message
+    return f"{context.command_path} takes no {' '.join(left)}" if left else None
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("simulate demo --set federation.rounds=5", None),
+        ("simulate --resum RUN", "No such option: --resum"),
+        ("server enroll SITE", "No such command 'enroll'"),
+        ("report RUN AGAIN", "takes no AGAIN"),
+    ],
+)
+def test_a_command_that_is_none_is_noticed(typed: str, said: str | None) -> None:
+    found = complaint(typed.split())
+    assert found is None if said is None else found is not None and said in found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_command_of_a_page_is_one(page: Path) -> None:
+    wrong = {" ".join(words): why for words in commands(page) if (why := complaint(words))}
+    assert wrong == {}
+
+
+def test_the_pages_have_commands() -> None:
+    assert sum(len(list(commands(page))) for page in PAGES) > 100
+
+
+def test_every_target_of_make_is_there() -> None:
+    told = {
+        target for page in PAGES for target in re.findall(r"^(?:\$ )?make ([a-z]+)", page.read_text(), re.MULTILINE)
+    }
+    assert {"demo", "test"} <= told
+    assert told <= set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def studies(page: Path) -> Iterator[dict[str, Any]]:
+    """Every study of a page, or part of one; of several that begin with one key, each by itself."""
+    for block in blocks(page):
+        if block.language == "yaml" and (not block.said or "study.yaml" in block.said):
+            keys = re.findall(r"^\w+(?=:)", block.text, re.MULTILINE)
+            texts = [block.text] if len(keys) == len(set(keys)) else block.text.splitlines()
+            parts = [part for part in map(yaml.safe_load, texts) if part]
+            yield from (part for part in parts if page in NEW or part.keys() <= StudyConfig.model_fields.keys())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_study_of_a_page_is_one(page: Path) -> None:
+    for study in studies(page):
+        data = {"modalities": ["T1w", "FLAIR"], **study.get("data", {})}
+        assert resolve({"name": "part", **study, "data": data}, page.name).model_dump()
+
+
+def test_the_pages_have_studies() -> None:
+    assert sum(len(list(studies(page))) for page in PAGES) > 8

@@ -1,0 +1,143 @@
+"""Tables and figures of made-up runs: what is written, that it says what the figures say, and that it always is the
+same."""
+
+from __future__ import annotations
+
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from compared import GAIN, calibration, difference, metrics, model, row
+from PIL import Image
+from run_results import run_results
+from summaries import patients, summary
+
+from normfed_common.study.config import StudyConfig
+from normfed_server.arms import evaluation
+from normfed_server.arms.evaluation import ArmResult
+from normfed_server.paper import style, writing
+from normfed_server.paper.writing import write_paper
+from normfed_server.results import layout
+from normfed_server.runs import folder as runs
+from normfed_server.runs.folder import Run
+
+ROUND = {
+    "outcomes": {"a": "took part", "b": "late"},
+    "shares": {"a": 1.0},
+    "loss": {"a": 0.5},
+    "site_seconds": {"a": 3},
+}
+SITES = {"a": model(0.9)["all"], "b_2 & c": model(0.7)["all"]}
+
+
+def whole() -> dict[str, Any]:
+    """Of a run that has something for every table and figure."""
+    found = metrics(
+        local=difference(0.1, 0.05, 0.15), pooled=difference(0.0, -0.1, 0.1), atlas=difference(0.2, 0.1, 0.3)
+    )
+    for number, name in enumerate(found["evaluation"]):
+        of = model(0.9 - 0.1 * number)
+        found["evaluation"][name] = {**of, "sites": SITES, "kinds": {"MS": of["all"]}}
+    found["evaluation"]["federated"]["calibration"] = calibration(0.03, 0.01, a=4)
+    found["differences"]["local"]["sites"] = dict.fromkeys(SITES, found["differences"]["local"]["all"])
+    found["rounds"] = [ROUND, {**ROUND, "round": 2}]
+    found["matrix"] = {"auroc": {"a": {"a": 0.9, "b": 0.7}, "b": {"a": 0.6, "b": None}}}
+    found["league"] = [row("federated", 0.4, GAIN), row("local", 0.3, None)]
+    return found
+
+
+@pytest.fixture
+def written(study: StudyConfig, tmp_path: Path) -> Callable[..., Run]:
+    def write(found: dict[str, Any]) -> Run:
+        run = runs.begin(study, tmp_path)
+        layout.write(run.folder, run_results(**found))
+        counts = {name: [[9, 3, 1], [0, 1, 2]][name != "normal"] for name in ("normal", "lesion", "regions")}
+        result = ArmResult({"a": summary(patients(6, 0), resamplings=5)})
+        result.counts["a"] = {name: pd.array(values).to_numpy(float) for name, values in counts.items()}
+        for name in ("normal_people", "patients"):
+            result.counts["a"][name] = result.counts["a"]["normal"]
+        for arm in ("federated", "atlas"):
+            evaluation.save(run.folder / runs.ARMS / arm / "evaluation.safetensors", result)
+        write_paper(run)
+        return run
+
+    return write
+
+
+def test_a_run_has_every_table_and_figure_that_it_has_figures_for(written: Callable[..., Run]) -> None:
+    run = written(whole())
+    names = {path.name for path in (run.folder / "tables").iterdir()}
+    frames = {"models", "sites", "kinds", "gains", "league", "matrix", "calibration", "rounds", "cohorts"}
+    assert {f"{name}.csv" for name in frames} <= names
+    of_metric = {f"{by}-{metric}" for by in ("sites", "kinds") for metric in ("auroc", "auprc")} | {"matrix-auroc"}
+    rest = {"models", "worst-sites", "gains", "league", "calibration", "participation", "cohorts"}
+    assert {f"{name}.tex" for name in of_metric | rest} == {name for name in names if name.endswith(".tex")}
+    drawn = {"roc", "precision-recall", "sites", "gains-auroc", "gains-auprc", "matrix-auroc", "league", "loss"}
+    drawn.add("calibration")
+    figures = {path.name for path in (run.folder / "figures").iterdir()}
+    assert figures == {f"{name}.{kind}" for name in drawn for kind in ("svg", "png")}
+
+    sites = pd.read_csv(run.folder / "tables" / "sites.csv")
+    (found,) = sites.query("model == 'federated' and site == 'b_2 & c' and metric == 'auroc'")["mean"]
+    assert found == 0.7
+    league = (run.folder / "tables" / "league.tex").read_text()
+    assert r"$+$0.100" in league
+    participation = (run.folder / "tables" / "participation.tex").read_text()
+    assert "{}a & 2 of 2 & -- & 100" in participation
+    assert "{}b & 0 of 2 & late (2) & --" in participation
+    assert r"b\_2 \& c" in (run.folder / "tables" / "sites-auroc.tex").read_text()
+
+    svg = (run.folder / "figures" / "sites.svg").read_text()
+    assert "b_2 &amp; c (n = 20)</text>" in svg  # text that can be searched and edited
+    assert "<dc:date>" not in svg
+    sizes = [float(size) for size in re.findall(r"font(?:-size)?: ([\d.]+)px", svg)]
+    assert min(sizes) >= 7  # of a drawing whose unit is a point
+    with Image.open(run.folder / "figures" / "roc.png") as image:
+        assert image.width == int(style.COLUMN_MM / 25.4 * 300)
+
+    before = {path: path.read_bytes() for name in ("tables", "figures") for path in (run.folder / name).iterdir()}
+    write_paper(run)
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_a_run_without_figures_of_its_model_has_its_cohorts(written: Callable[..., Run]) -> None:
+    run = written({"sites": metrics()["sites"]})
+    assert {path.name for path in (run.folder / "tables").iterdir()} == {"cohorts.csv", "cohorts.tex"}
+    assert not (run.folder / "figures").exists()
+
+
+def test_a_figure_that_fails_is_said_and_the_tables_are_there(
+    written: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(style, "save", lambda *_: 1 / 0)
+    with caplog.at_level(logging.WARNING, writing.__name__):
+        run = written(whole())
+    assert (run.folder / "tables" / "models.tex").exists()
+    assert "no figures: ZeroDivisionError" in caplog.text
+
+
+def test_no_window_system_is_asked_for_and_settings_of_the_user_stay() -> None:
+    code = (
+        "import sys, matplotlib; matplotlib.rcParams['font.size'] = 33\n"
+        "from normfed_server.paper import figures, style\n"
+        "with style.drawing():\n"
+        "    assert matplotlib.rcParams['font.size'] == 7.5\n"
+        "    style.panels(2, height_mm=50)\n"
+        "assert matplotlib.rcParams['font.size'] == 33\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_run_in_which_nobody_is_ill_says_nothing_of_lesions(written: Callable[..., Run]) -> None:
+    sites = [{"name": "a", "train": 9, "held_out": 2, "test": 4, "kinds": [layout.WITHOUT_LESION]}]
+    run = written({**whole(), "sites": sites})
+    tables = {path.name for path in (run.folder / "tables").glob("*.tex")}
+    assert tables == {"cohorts.tex", "calibration.tex", "participation.tex"}
+    assert {path.stem for path in (run.folder / "figures").iterdir()} == {"loss", "calibration"}

@@ -1,0 +1,48 @@
+"""What stands in the cells of tables: a dash where nothing is known, and never half an interval."""
+
+from __future__ import annotations
+
+import pytest
+
+from normfed_server.report import cells
+from normfed_server.results.layout import Difference, Figure
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (float("nan"), "not tested (fewer than six pairs)"),
+        (0.0009, "p < 0.001"),
+        (0.001, "p = 0.001"),
+        (0.0496, "p = 0.050"),
+        (1.0, "p = 1.000"),
+    ],
+)
+def test_a_p_value_is_never_zero_and_says_where_nothing_was_tested(value: float, shown: str) -> None:
+    assert cells.p_value(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("figure", "shown"),
+    [
+        (None, "–"),
+        (Figure(mean=None, sd=None, n=0), "–"),
+        (Figure(mean=0.5, sd=None, n=1), "0.500"),
+        (Figure(mean=0.5, sd=0.1, n=9), '0.500<br><span class="soft">± 0.100</span>'),
+    ],
+)
+def test_a_figure_has_its_spread_where_it_has_one(figure: Figure | None, shown: str) -> None:
+    assert str(cells.figure(figure)) == shown
+
+
+@pytest.mark.parametrize(
+    ("found", "shown"),
+    [
+        (None, "–"),
+        (Difference(mean=None, ci95=(None, None)), "–"),
+        (Difference(mean=0.1, ci95=(None, None)), "+0.100"),
+        (Difference(mean=-0.1, ci95=(-0.2, 0.0)), '-0.100<br><span class="soft">-0.200 to 0.000</span>'),
+    ],
+)
+def test_a_difference_has_its_interval_where_it_has_one(found: Difference | None, shown: str) -> None:
+    assert str(cells.difference(found)) == shown

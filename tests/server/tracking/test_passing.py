@@ -1,0 +1,202 @@
+"""A run passed on, as the trackers' own readers find it, without a connection to anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import normfed
+from compared import metrics
+from PIL import Image
+from run_results import history, run_results
+
+from normfed_common.foundation.errors import RunError, UserError
+from normfed_common.study.config import StudyConfig
+from normfed_server.events.kinds import RoundDone
+from normfed_server.results import layout
+from normfed_server.runs import folder as runs
+from normfed_server.runs.folder import Run
+from normfed_server.tracking import passing
+
+ROUNDS = [{"round": number, "loss": {"a": 1 / number}, "outcomes": {"a": "took part"}} for number in (1, 2, 3)]
+
+
+@pytest.fixture
+def run(study: StudyConfig, tmp_path: Path) -> Run:
+    """A finished run with a table and a figure, and some of patients."""
+    opened = runs.begin(study, tmp_path / "runs")
+    layout.write(opened.folder, run_results(ROUNDS, **metrics()))
+    for name in ("report.html", "sites.json", "tables/models.csv", "tables/patients/patients.csv"):
+        path = opened.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    (opened.folder / "figures").mkdir()
+    Image.new("RGB", (4, 3), "red").save(opened.folder / "figures" / "roc.png")
+    return opened
+
+
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing of this process may connect beyond the machine; of its children a proxy that listens would be asked."""
+    connect = socket.socket.connect
+
+    def refused(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "localhost", "::1"):
+            pytest.fail(f"connects to {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.setblocking(False)
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+            monkeypatch.setenv(name.lower(), os.environ[name])
+        yield
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+
+
+def test_tensorboard_reads_rounds_the_end_and_figures(run: Run, tmp_path: Path, nowhere: None) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    normfed("export", run.folder, "--tensorboard", tmp_path / "board")
+    found = EventAccumulator(str(tmp_path / "board" / run.folder.name))
+    found.Reload()
+    assert [(event.step, event.value) for event in found.Scalars("loss/a")] == [
+        (1, 1.0),
+        (2, 0.5),
+        (3, pytest.approx(1 / 3)),
+    ]
+    assert [event.value for event in found.Scalars("auroc/federated")] == [pytest.approx(0.9)]
+    assert found.Tags()["images"] == ["figures/roc"]
+    assert "study/text_summary" in found.Tags()["tensors"]
+
+
+def test_mlflow_reads_study_rounds_the_end_and_files(run: Run, tmp_path: Path, nowhere: None) -> None:
+    normfed("export", run.folder, "--mlflow", tmp_path / "mlruns")
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=(tmp_path / "mlruns").as_uri())
+    (found,) = client.search_runs([client.get_experiment_by_name("normfed").experiment_id])
+    assert found.info.run_name == run.folder.name
+    assert found.info.status == "FINISHED"
+    assert found.data.params["strategy.name"] == "fedavg"
+    assert found.data.metrics["auroc/federated"] == 0.9
+    assert [metric.value for metric in client.get_metric_history(found.info.run_id, "loss/a")] == [1, 0.5, 1 / 3]
+    files = {file.path for file in client.list_artifacts(found.info.run_id)}
+    assert {"study.yaml", "metrics.json", "tables", "figures"} == files
+    assert [file.path for file in client.list_artifacts(found.info.run_id, "tables")] == ["tables/models.csv"]
+
+
+def test_wandb_reads_it_offline_and_nothing_of_the_machine_is_in_it(run: Run, tmp_path: Path, nowhere: None) -> None:
+    normfed("export", run.folder, "--wandb-offline", tmp_path / "there")
+    (written,) = (tmp_path / "there").glob("wandb/offline-run-*/run-*.wandb")
+    records = list(wandb_records(written))
+    logged = [item for record in records for item in record.history.item]
+    losses = [json.loads(item.value_json) for item in logged if (item.key or "/".join(item.nested_key)) == "loss/a"]
+    assert losses == [1.0, 0.5, pytest.approx(1 / 3)]
+    (begun,) = (record.run for record in records if record.HasField("run"))
+    assert (begun.project, begun.display_name) == ("normfed", run.folder.name)
+    assert begun.host == "normfed"
+    files = {path.relative_to(written.parent / "files").as_posix() for path in written.parent.glob("files/**/*.*")}
+    assert {"tables/models.csv", "figures/roc.png", "study.yaml"} <= files
+    assert not [name for name in files if "patients" in name or name in ("report.html", "wandb-metadata.json")]
+
+
+def wandb_records(path: Path) -> Iterator[Any]:
+    """What W&B wrote: protocol buffers in LevelDB's log format, after 7 bytes of a header."""
+    from wandb.proto import wandb_internal_pb2
+
+    data, at, whole = path.read_bytes(), 7, b""
+    assert data[:4] == b":W&B"
+    while at + 7 <= len(data):
+        left = 32_768 - at % 32_768
+        if left < 7:
+            at += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+        whole += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield wandb_internal_pb2.Record.FromString(whole)
+            whole = b""
+
+
+def test_patients_are_passed_on_when_asked_for(run: Run, tmp_path: Path) -> None:
+    normfed("export", run.folder, "--mlflow", tmp_path / "mlruns", "--patients")
+    assert list((tmp_path / "mlruns").glob("*/*/artifacts/tables/patients/patients.csv"))
+    assert list((tmp_path / "mlruns").glob("*/*/artifacts/report.html"))
+
+
+class Heard:
+    """A tracker that remembers."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.ended: list[str] = []
+
+    def parameters(self, told: Any) -> None:
+        self.ended.append("parameters")
+
+    def scalars(self, told: Any, step: int, time_s: float | None) -> None:
+        assert time_s is not None
+        self.steps.append(step)
+
+    def finals(self, told: Any) -> None:
+        self.ended.append("finals")
+
+    def artefacts(self, root: Path, paths: list[Path]) -> None:
+        self.ended.append("artefacts")
+
+    def close(self) -> None:
+        self.ended.append("closed")
+
+
+def test_a_run_is_followed_round_by_round_until_its_report_is_written(study: StudyConfig, tmp_path: Path) -> None:
+    run, heard, seen = runs.begin(study, tmp_path), Heard(), []
+    lines = [RoundDone.of("federated", 3, entry).line() for entry in history(*ROUNDS)]
+
+    def happens() -> Iterator[Callable[[], object]]:
+        events = run.folder / "events.jsonl"
+        yield lambda: events.write_text(lines[0] + "\n" + lines[1][:20])
+        yield lambda: events.write_text("\n".join(lines[:2]) + "\n")
+        yield lambda: (
+            events.write_text("\n".join(lines) + "\n"),
+            layout.write(run.folder, run_results(ROUNDS, **metrics())),
+        )
+        yield lambda: (run.folder / "report.html").write_text("x")
+
+    world = happens()
+
+    def wait(_: float) -> None:
+        seen.append(len(heard.steps))
+        next(world)()
+
+    passing.follow(run, heard, patients=False, wait=wait)
+    assert heard.steps == [1, 2, 3]
+    assert seen == [0, 1, 2, 3]
+    assert heard.ended == ["parameters", "finals", "artefacts"]
+
+
+def test_what_cannot_be_exported_is_one_sentence(run: Run, study: StudyConfig, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Say where to: --mlflow URI"):
+        normfed("export", run.folder)
+    unfinished = runs.begin(study, tmp_path)
+    with pytest.raises(RunError, match=r"not finished. Add --follow"):
+        normfed("export", unfinished.folder, "--tensorboard", tmp_path / "board")
+    with pytest.raises(RunError, match="nothing of single patients"):
+        normfed("export", unfinished.folder, "--tensorboard", tmp_path / "board", "--patients", "--follow")
+
+
+def test_a_library_that_is_not_there_is_named_with_the_extra() -> None:
+    def made() -> Any:
+        raise ModuleNotFoundError("No module named 'mlflow'", name="mlflow")
+
+    with pytest.raises(UserError, match=r"mlflow is not installed. Run: pip install 'normfed\[export\]'"):
+        passing.opened([made])

@@ -1,0 +1,77 @@
+"""Tables and figures of single patients, of a made-up simulated run; a server's run has none of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from compared import difference, metrics
+from run_results import run_results
+
+from normfed_common.study.config import StudyConfig
+from normfed_server.results import layout
+from normfed_server.runs import folder as runs
+from normfed_server.runs.folder import Run
+from normfed_simulation.paper.writing import write_paper
+
+PATIENTS = 8
+
+
+def person(number: int, auroc: float) -> dict[str, Any]:
+    lesions = [{"ml": 0.5 * number, "found": True}, {"ml": 0.25, "found": False}]
+    found = {
+        "auroc": auroc,
+        "auprc": auroc / 2,
+        "dice": 0.5,
+        "lesion_ml": 0.5 * number + 0.25,
+        "found_ml": 1.0 * number,
+    }
+    return {"name": f"sub-{number:02d}", "kind": "MS", **found, "lesions": lesions}
+
+
+@pytest.fixture
+def run(study: StudyConfig, tmp_path: Path) -> Run:
+    opened = runs.begin(study, tmp_path)
+    layout.write(opened.folder, run_results(**metrics(atlas=difference(0.1, 0.05, 0.15))))
+    (opened.folder / "sites.json").write_text("[]")
+    rng = np.random.default_rng(0)
+    for arm, shift in (("federated", 0.1), ("atlas", 0.0)):
+        path = opened.folder / "sites" / "a" / "people" / f"{arm}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        people = [person(number, float(rng.uniform(0.5, 0.8)) + shift) for number in range(1, PATIENTS + 1)]
+        path.write_text(json.dumps(people))
+    return opened
+
+
+def test_a_simulated_run_has_tables_and_figures_of_its_patients(run: Run) -> None:
+    names = {path.name for path in write_paper(run)}
+    assert {"patients.csv", "patients.tex", "volumes.csv", "lesions.csv", "models.csv"} <= names
+    drawn = {"bland-altman", "lesion-size", "patients-auroc", "patients-auprc"}
+    assert {f"{name}.{kind}" for name in drawn for kind in ("svg", "png")} <= names
+
+    volumes = pd.read_csv(run.folder / "tables" / "patients" / "volumes.csv")
+    assert len(volumes) == 2 * PATIENTS
+    (found,) = volumes.query("model == 'atlas' and name == 'sub-03'")["found_ml"]
+    assert found == 3.0
+    lesions = pd.read_csv(run.folder / "tables" / "patients" / "lesions.csv")
+    assert lesions.groupby("model")["found"].sum().to_dict() == {"atlas": PATIENTS, "federated": PATIENTS}
+    patients = (run.folder / "tables" / "patients" / "patients.tex").read_text()
+    assert r"{}a & sub-03 & MS & 1.8 & 3.0 &" in patients
+    assert patients.count("sub-") == PATIENTS
+
+
+def test_a_run_from_before_volumes_were_kept_has_the_figures_of_the_scans_alone(run: Run) -> None:
+    for path in run.folder.glob("sites/*/people/*.json"):
+        rows = json.loads(path.read_text())
+        path.write_text(
+            json.dumps([{k: v for k, v in row.items() if not k.endswith("_ml") and k != "lesions"} for row in rows])
+        )
+    names = {path.name for path in write_paper(run)}
+    assert "patients.csv" in names
+    assert "patients-auroc.png" in names
+    assert not names & {"volumes.csv", "lesions.csv", "bland-altman.png", "lesion-size.png"}
+    assert "sub-03 & MS & -- & --" in (run.folder / "tables" / "patients" / "patients.tex").read_text()
