@@ -69,7 +69,7 @@ class Browser:
 
     def text(self) -> str:
         """All that can be read."""
-        return str(self._run("return document.body.innerText"))
+        return str(self.run("return document.body.innerText"))
 
     def address(self) -> str:
         """Where it is."""
@@ -77,12 +77,12 @@ class Browser:
 
     def picture(self, name: str, width: int = WIDTH, least: int = 0, most: int = 10_000) -> None:
         """The whole page, or its top ``most`` pixels; few colours, so that it is small."""
-        self._resize(width, 100)
-        wide, high = self._run(
+        self.resize(width, 100)
+        wide, high = self.run(
             "const e = document.documentElement, b = document.body;"
             "return [Math.ceil(b.getBoundingClientRect().right), e.scrollHeight]"
         )
-        self._resize(width if not least else max(least, wide + 16), min(high, most))
+        self.resize(width if not least else max(least, wide + 16), min(high, most))
         seen = base64.b64decode(self._say("GET", f"{self._session}/screenshot"))
         path = self._out / f"{name}.png"
         Image.open(io.BytesIO(seen)).convert("RGB").quantize(COLOURS).save(path, optimize=True)
@@ -92,12 +92,22 @@ class Browser:
         """End it."""
         self._say("DELETE", self._session)
 
-    def _resize(self, width: int, height: int) -> None:
+    def resize(self, width: int, height: int) -> None:
+        """The window, to so many pixels."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         said = {"cmd": "Emulation.setDeviceMetricsOverride", "params": size}
         self._say("POST", f"{self._session}/goog/cdp/execute", said)
 
-    def _run(self, script: str) -> Any:
+    def prefer(self, scheme: str) -> None:
+        """``dark`` or ``light`` pages."""
+        said = {
+            "cmd": "Emulation.setEmulatedMedia",
+            "params": {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
+        }
+        self._say("POST", f"{self._session}/goog/cdp/execute", said)
+
+    def run(self, script: str) -> Any:
+        """What a script on the page returns."""
         return self._say("POST", f"{self._session}/execute/sync", {"script": script, "args": []})
 
     def _find(self, how: str, what: str) -> str:

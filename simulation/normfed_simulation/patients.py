@@ -43,7 +43,7 @@ def report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
     others = [model for model in models_of(run) if model != FEDERATED]
     conditions = run.folder / CONDITIONS
     results = layout.read(run.folder)
-    sites = {config.name: Site(config, run.study) for config in read_sites(run.sites_file) if config.name != POOLED}
+    sites = sites_of(run)
     people = patient_rows(run, results, sites)
     patients = Patients(
         cases=cases(run, results, sites),
@@ -57,3 +57,8 @@ def report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
     )
     write_paper(run)
     return write_report(run, patients)
+
+
+def sites_of(run: Run) -> dict[str, Site]:
+    """The hospitals of a simulated run, by name."""
+    return {config.name: Site(config, run.study) for config in read_sites(run.sites_file) if config.name != POOLED}

@@ -21,8 +21,9 @@ from normfed_client.imaging.bids import read_dataset
 from normfed_common.foundation import arrays as named
 from normfed_common.foundation.errors import StudyError
 from normfed_common.studies import load_study
+from normfed_server.results import layout
 from normfed_server.runs.folder import reopen
-from normfed_simulation import patients
+from normfed_simulation import patients, pictured
 from normfed_simulation.phantom import hospitals
 
 pytestmark = pytest.mark.xdist_group("journeys")
@@ -91,7 +92,9 @@ def test_every_model_has_figures_of_the_site_where_nobody_has_the_modality(run: 
 
 def test_the_report_shows_what_a_patient_has(run: Path) -> None:
     with toys.registered():
-        shown = {case.site: [modality for modality, _ in case.pictures] for case in patients.cases(reopen(run))}
+        opened = reopen(run)
+        cases = pictured.cases(opened, layout.read(run), patients.sites_of(opened))
+        shown = {case.site: [modality for modality, _ in case.scans] for case in cases if case.ill}
     assert shown
     for site, modalities in shown.items():
         assert modalities == {"b": ["T1w", "FLAIR"], "c": ["T1w"]}.get(site, modalities)

@@ -66,7 +66,7 @@ def test_a_toy_metric_stands_in_every_table_as_the_mean_of_its_people(
         "shown": ["differences"],
     }
     report = (run / "report.html").read_text()
-    assert "<th>peak in the lesion</th>" in report
+    assert '<th scope="col">peak in the lesion</th>' in report
     assert '"label":"peak in the lesion"' in report  # the menu of the plot of every metric at every site
 
     _, without = simulated(tmp_path / "without", {})  # installed, but not asked for

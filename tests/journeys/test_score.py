@@ -16,10 +16,12 @@ from commands import normfed, run_folder
 
 from normfed_client.evaluating import evaluation
 from normfed_client.imaging.bids import Visit, read_dataset
+from normfed_client.imaging.mosaic import MapStrip
 from normfed_client.scoring.rows import PersonScore
 from normfed_client.scoring.scoring import score_inputs
+from normfed_server.results import layout
 from normfed_server.runs.folder import reopen
-from normfed_simulation import patients
+from normfed_simulation import patients, pictured
 
 pytestmark = pytest.mark.xdist_group("journeys")
 
@@ -89,16 +91,16 @@ def test_score_gives_the_maps_of_the_evaluation_to_the_last_bit(run: Run, hospit
 def test_the_report_shows_the_map_of_the_evaluation_to_the_last_bit(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[np.ndarray] = []
 
-    def look(_image: np.ndarray, anomaly_map: np.ndarray, *_: np.ndarray) -> str:
+    def look(_image: np.ndarray, anomaly_map: np.ndarray, *_: Any) -> MapStrip:
         shown.append(anomaly_map)
-        return "data:image/png;base64,"
+        return MapStrip("data:image/jpeg;base64,", 0.0, 1.0)
 
-    monkeypatch.setattr(patients, "mosaic", look)
+    monkeypatch.setattr(pictured, "map_strip", look)
     assert normfed("report", run.folder).exit_code == 0
     cases = sorted((row for row in run.people()), key=lambda row: -row["auprc"])
     chosen = [cases[0], cases[len(cases) // 2], cases[-1]]
-    assert len(shown) == 2 * len(chosen)  # each modality
-    for case, found in zip(chosen, shown[::2], strict=True):
+    assert len(shown) == len(chosen) + 1  # somebody healthy last; there is no baseline beside
+    for case, found in zip(chosen, shown[:-1], strict=True):
         np.testing.assert_array_equal(found, run.maps[case["name"]])
 
 
@@ -108,7 +110,8 @@ def test_the_reports_clusters_are_those_of_the_metrics_and_of_score(run: Run, ho
     found = json.loads((run.folder / "metrics.json").read_text())
     threshold = found["evaluation"]["federated"]["threshold"]["value"]
     compared = 0
-    for case in patients.cases(reopen(run.folder)):
+    opened = reopen(run.folder)
+    for case in pictured.cases(opened, layout.read(run.folder), patients.sites_of(opened))[:-1]:  # healthy: the last
         assert case.clusters is not None
         row = rows[case.name]
         hits = [cluster.rank for cluster in case.clusters if cluster.hit]
@@ -116,7 +119,7 @@ def test_the_reports_clusters_are_those_of_the_metrics_and_of_score(run: Run, ho
         if threshold <= highest:  # else the site's metrics are at its own highest score
             assert (hits[0] if hits else None) == row["cluster_rank"]
             assert len(case.clusters) - len(hits) == row["false_clusters"]
-            assert case.detected == patients.detected(row["lesion_sensitivity"])
+            assert case.detected == pictured.detected(row["lesion_sensitivity"])
             assert (case.detected == "missed") == (not hits)
             compared += 1
         images = visits[case.name].images.values()

@@ -161,8 +161,9 @@ def test_the_report_is_one_file_that_asks_for_nothing(run: Path) -> None:
     page = (run / "report.html").read_text()
     outside = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
     assert not re.findall(r"""(?:src|href)=["']?(?:https?:)?//""", outside)
-    assert outside.count("data:image/png;base64,") == 9  # best, median and worst: T1, FLAIR and projections each
-    for words in ("Who gains, who loses", "Worst site", "The study as it ran", "FLAIR intensity", "minimum_cohort"):
+    # Best, median, worst and healthy: T1, FLAIR, the model's map, the best baseline's, and projections each.
+    assert outside.count("data:image/jpeg;base64,") == 4 * 5
+    for words in ("Who gains, who loses", "worst site", "The study", "FLAIR intensity", "minimum_cohort"):
         assert words in page
 
 

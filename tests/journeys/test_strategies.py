@@ -435,7 +435,7 @@ def test_the_findings_call_no_strategy_a_trivial_baseline(league: Path) -> None:
         for name in ("ditto", "atlas"):
             found["differences"][name] = found["differences"]["atlas"]
             found["differences"][name]["all"][metric] = {"mean": -0.4, "ci95": [-0.5, -0.3]}
-    text = headline(run_results(**found))
+    text = " ".join(headline(run_results(**found)))
     assert "atlas" in text
     assert "Worse than" in text
     assert "ditto" not in text

@@ -48,7 +48,7 @@ def test_its_model_is_the_same_federated_and_pooled_and_its_metric_stands_in_tab
     figures = [row["first_look"] for rows in people for row in rows]
     assert found["evaluation"]["federated"]["all"]["first_look"]["mean"] == pytest.approx(np.mean(figures))
     assert len(figures) == 7
-    assert "<th>lesion in the top 5%</th>" in (run / "report.html").read_text()
+    assert '<th scope="col">lesion in the top 5%</th>' in (run / "report.html").read_text()
     assert {path.name.split("desc-")[1] for path in run.glob("maps/*.nii.gz")} >= {
         f"{name}_map.nii.gz" for name in ("anomaly", "uncertainty", "expected")
     }

@@ -273,5 +273,6 @@ def _incomplete(visit: Visit, missing: Sequence[str], required: Sequence[str]) -
     needs = f"{visit.name}: the model needs {', '.join(required)}"
     if visit.participant.site:  # as its dataset has it, not by the names of the files that were given
         return f"{needs}, and the dataset {visit.lacks(missing)}."
-    name = f"{visit.name}_{missing[0]}.nii.gz"
-    return f"{needs}; {', '.join(missing)} is missing. Give the files of one person together, here {name} as well."
+    name, there = f"{visit.name}_{missing[0]}.nii.gz", ", ".join(sorted(visit.images))
+    lacking = f"{', '.join(missing)} is missing, and there is {there}"
+    return f"{needs}; {lacking}. Give the files of one person together, here {name} as well."

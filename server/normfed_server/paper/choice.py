@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from normfed_common.algorithms.arms import FEDERATED, POOLED
+from normfed_server.report.lesions import FEWEST_PATIENTS
 from normfed_server.report.verdicts import main_models
-from normfed_server.results.layout import RunResults
+from normfed_server.results.layout import Interval, RunResults
 from normfed_server.results.models import BORROWED, UNSEEN
 
 LOCAL = "local"  # each site's own model
@@ -50,3 +51,8 @@ def chief(results: RunResults) -> list[str]:
     """Of `CHIEF` those of which the federated model has figures."""
     ours = results.evaluation.get(FEDERATED)
     return [metric for metric in CHIEF if ours is not None and metric in ours.all]
+
+
+def told(ends: Interval | None, patients: int) -> Interval | None:
+    """An interval over patients; None over so few that it says nothing."""
+    return ends if patients >= FEWEST_PATIENTS else None

@@ -31,18 +31,19 @@ def forest(results: RunResults, metric: str) -> Figure | None:
     for name, panel in zip(others, axes, strict=True):
         found = results.differences[name]
         at_sites = {
-            place: found.sites[site][metric] for place, site in enumerate(sites) if metric in found.sites.get(site, {})
+            place: _told(results, site, metric, found.sites[site][metric])
+            for place, site in enumerate(sites)
+            if metric in found.sites.get(site, {})
         }
         _differences(panel, at_sites, "s", 3.6)
-        _differences(panel, {len(sites) + 0.25: found.all[metric]}, "D", 5.5)
+        _differences(panel, {len(sites) + 0.25: _told(results, "", metric, found.all[metric])}, "D", 5.5)
         panel.axvline(0, color="black", linewidth=0.7)
         panel.axhline(len(sites) - 0.4, color=style.FAINT, linewidth=0.6)
         panel.set_title(textwrap.fill(f"minus {choice.label(results, name)}", TITLE))
         panel.grid(axis="x", color="#E6E6E6", linewidth=0.5)
         panel.set_axisbelow(True)
     _at_least(axes[0])
-    names = [f"{site}{_patients(results, site, metric)}" for site in sites]
-    names.append(f"all patients{_patients(results, '', metric)}")
+    names = [f"{site or 'all patients'} (n = {_patients(results, site, metric)})" for site in (*sites, "")]
     axes[0].set_yticks([*range(len(sites)), len(sites) + 0.25], names)
     axes[0].set_ylim(len(sites) + 0.75, -0.5)
     title = results.metrics[metric].title
@@ -50,10 +51,17 @@ def forest(results: RunResults, metric: str) -> Figure | None:
     return figure
 
 
-def _patients(results: RunResults, site: str, metric: str) -> str:
+def _patients(results: RunResults, site: str, metric: str) -> int:
+    """Whom the federated model is tested on at a site; everywhere where none is named."""
     model = results.evaluation[FEDERATED]
     figure = (model.sites.get(site, {}) if site else model.all).get(metric)
-    return "" if figure is None else f" (n = {figure.n})"
+    return 0 if figure is None else figure.n
+
+
+def _told(results: RunResults, site: str, metric: str, difference: Difference) -> Difference:
+    """Without its interval where there are too few patients."""
+    ends = choice.told(difference.ci95, _patients(results, site, metric))
+    return Difference(mean=difference.mean, ci95=ends or (None, None))
 
 
 def _differences(axes: Axes, found: Mapping[Any, Difference], marker: str, size: float) -> None:

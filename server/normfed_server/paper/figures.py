@@ -31,6 +31,13 @@ def drawn(run: Path, results: RunResults) -> Iterator[tuple[str, Callable[[], Fi
     """By the names of their files; a figure is None where the run has nothing for it."""
     if FEDERATED not in results.evaluation:
         return
+    if not results.nobody_ill:
+        yield from _of_lesions(run, results)
+    yield "loss", partial(training.loss, results)
+    yield "calibration", partial(training.promises, results)
+
+
+def _of_lesions(run: Path, results: RunResults) -> Iterator[tuple[str, Callable[[], Figure | None]]]:
     found = voxel_curves(run, results)
     yield "roc", partial(drawn_curves.roc, results, found)
     yield "precision-recall", partial(drawn_curves.precision_recall, results, found)
@@ -39,8 +46,6 @@ def drawn(run: Path, results: RunResults) -> Iterator[tuple[str, Callable[[], Fi
         yield f"gains-{metric}", partial(comparing.forest, results, metric)
         yield f"matrix-{metric}", partial(places.matrix, results, metric)
     yield "league", partial(comparing.league, results)
-    yield "loss", partial(training.loss, results)
-    yield "calibration", partial(training.promises, results)
 
 
 def voxel_curves(run: Path, results: RunResults) -> dict[str, Curves]:

@@ -59,8 +59,15 @@ def write_latex(folder: Path, table: Table) -> Path:
 def tables(run: Run, results: RunResults) -> Iterator[Table]:
     """The LaTeX tables of a run."""
     yield people.cohorts(results)
-    if FEDERATED not in results.evaluation:
-        return
+    if FEDERATED in results.evaluation and not results.nobody_ill:
+        yield from _of_lesions(run, results)
+    if any(model.calibration for model in results.evaluation.values()):
+        yield people.calibration(results)
+    if results.rounds:
+        yield people.participation(results)
+
+
+def _of_lesions(run: Run, results: RunResults) -> Iterator[Table]:
     yield from of.models(run.study, results)
     yield of.worst_sites(results)
     for metric in choice.chief(results):
@@ -73,7 +80,3 @@ def tables(run: Run, results: RunResults) -> Iterator[Table]:
         yield of.gains(results)
     if results.league and (ranked := [metric for metric in choice.CHIEF if metric in results.league[0].figures]):
         yield of.league(results, ranked)
-    if any(model.calibration for model in results.evaluation.values()):
-        yield people.calibration(results)
-    if results.rounds:
-        yield people.participation(results)

@@ -84,7 +84,7 @@ def groups(results: RunResults, metric: str, by: str) -> Table:
         cells = []
         for name in names:
             figure = figures.get(name, {}).get(metric)
-            text = NOTHING if figure is None else with_interval(figure.mean, figure.ci95)
+            text = NOTHING if figure is None else with_interval(figure.mean, choice.told(figure.ci95, figure.n))
             cells.append(bold(text) if name == best else text)
         rows.append([escaped(place), str(n), *cells])
     title = {"sites": "per site", "kinds": "by kind of lesion"}[by]

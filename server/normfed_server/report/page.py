@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -130,7 +131,7 @@ def _tables(results: RunResults, patients: Patients) -> dict[str, Any]:
         "models": shown,
         "own": shown.get(OURS),
         "labels": {name: metric.title for name, metric in results.metrics.items()},
-        "chance": lambda metric, site=None: chance(results, metric, site),
+        "chance": partial(chance, results),
         "kind_chance": lambda metric, kind: (
             patients.chance_by_kind.get(kind) if metric == PRECISION else chance(results, metric)
         ),

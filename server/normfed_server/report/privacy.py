@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from markupsafe import Markup
 from normfed_common.foundation.errors import DamagedError
 from normfed_common.foundation.files import write_text
 from normfed_server.report import arms, cost, leaving, promises, roc
+from normfed_server.report.chance import chance
 from normfed_server.report.drowned import drowned
 from normfed_server.report.rendering import templates
 from normfed_server.report.words import interval, listed, number
@@ -86,6 +88,7 @@ def write_privacy(run: Run, results: RunResults) -> Path:
         cost=cost.cost(run, results),
         drowned=drowned(results),
         chief=[name for name, metric in results.metrics.items() if "terminal" in metric.shown],
+        chance=partial(chance, results),
         simulated=run.sites_file.exists(),
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),
     )

@@ -202,4 +202,4 @@ class OpenRun:
         return Site(sites[name].model_copy(update={"device": device}), self.study)
 
     def __repr__(self) -> str:
-        return f"<normfed run {self.study.name!r} in {self.folder}: {headline(self.results)[0]}>"
+        return f"<normfed run {self.study.name!r} in {self.folder}: {' '.join(headline(self.results))}>"

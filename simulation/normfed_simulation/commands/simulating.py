@@ -165,7 +165,7 @@ def statistics(
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
 ) -> None:
-    """Rebuild report.html of a finished run, or statistics.html of one that asked for the cohorts in figures."""
+    """Rebuild report, tables and figures of a finished run, or statistics.html of one that asked for the cohorts."""
     from normfed_server.report.cohorts import write_cohorts
     from normfed_server.runs.folder import counts_only, reopen
     from normfed_simulation import patients
@@ -212,13 +212,14 @@ def _print_summary(console: Console, folder: Path, report_path: Path, with_leagu
     from normfed_server.report.promises import summary
     from normfed_server.report.words import alone_sentences, participation_sentence
     from normfed_server.results.layout import read
-    from normfed_server.runs.folder import PRIVACY
+    from normfed_server.runs.folder import FIGURES, PRIVACY, TABLES
     from normfed_simulation.commands.tables import league_table, models_table, unseen_table
 
     results = read(folder)
     for sentence in alone_sentences(results):
         console.print(f"[yellow]![/] {plain(sentence)}", highlight=False)
-    console.print(f"[bold]{plain(' '.join(headline(results)))}[/]", highlight=False)
+    first, *others = headline(results)
+    console.print(f"[bold]{plain(first)}[/] {plain(' '.join(others))}".rstrip(), highlight=False)
     partial = participation_sentence(results)
     if partial:
         console.print(f"[yellow]![/] {plain(partial)}", highlight=False)
@@ -229,6 +230,7 @@ def _print_summary(console: Console, folder: Path, report_path: Path, with_leagu
     if results.unseen is not None:
         console.print(unseen_table(results.unseen))
     console.print(f"Report: [bold]{report_path}[/]", soft_wrap=True, highlight=False)
+    console.print(f"For a paper: {folder / TABLES}, {folder / FIGURES}", soft_wrap=True, highlight=False)
     for sentence in drowned(results):
         console.print(f"[yellow]![/] {plain(sentence)}", highlight=False)
     if results.privacy is not None:

@@ -7,6 +7,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from normfed_server.report.chance import chance
 from normfed_server.report.verdicts import OURS
 from normfed_server.report.words import trainings_spread
 from normfed_server.results.layout import Difference, Figure, Gains, Interval, RunResults, Trainings, Unseen
@@ -28,8 +29,7 @@ def models_table(results: RunResults) -> Table:
     table.add_column("", overflow="fold", min_width=len(UNSEEN))
     for title in (*shown.values(), "worst site's AUROC"):
         table.add_column(title, justify="right")
-    chances = [results.metrics[metric].chance for metric in shown]
-    table.add_row("chance", *map(_short, chances), style="dim")
+    table.add_row("chance", *(_short(chance(results, metric)) for metric in shown), style="dim")
     for name, model in results.evaluation.items():
         worst = model.worst_site.get(AUROC)
         cells = [_cell(model.all.get(metric), model.trainings.get(metric)) for metric in shown]
@@ -81,7 +81,9 @@ def league_table(results: RunResults) -> Table:
             f"{row.seconds_per_round:.1f}" if row.seconds_per_round is not None else "–",
         )
     table.caption = "gain: in AUROC, over every site training alone; +/-: sites that gain/lose beyond their interval. "
-    table.caption += "worst: AUROC at the worst site. MB, s: of a round, over all its sites. Chance: AUROC .500."
+    table.caption += "worst: AUROC at the worst site. MB, s: of a round, over all its sites. Chance: AUROC "
+    share = chance(results, PRECISION)
+    table.caption += f"{_short(chance(results, AUROC))}{'' if share is None else f', AP {_short(share)}'}."
     if any(len(row.figures[AUROC].trainings) > 1 for row in results.league):
         table.caption += " ±: sd over trainings."
     return table

@@ -189,3 +189,12 @@ def test_a_voxel_of_the_common_grid_lies_on_the_scan_where_its_map_is(tmp_path: 
     expected = nibabel.affines.apply_affine(written.affine, brightest)
     found = nibabel.affines.apply_affine(place_on(person, entry, recipe("T1w")).affine, voxel)
     assert np.linalg.norm(found - expected) < np.linalg.norm([3, 4, 5]) / 2 + 0.5  # half a voxel of the scan
+
+
+def test_a_contrast_agent_is_an_entity_of_its_own_in_a_name(tmp_path: Path, entry: Entry) -> None:
+    """BIDS has one word after `space-`, and no underscore in it."""
+    person = visit(**{"ce-GD_T1w": scan(tmp_path / "sub-01_ce-GD_T1w.nii.gz", NATIVE["straight"], CENTRE)})
+    place = place_on(person, entry, recipe("ce-GD_T1w"))
+    path = write_map(np.ones(GRID.shape, np.float32), person, place, tmp_path)
+    assert path.name == "sub-01_ses-02_ce-GD_space-T1w_desc-anomaly_map.nii.gz"
+    assert nibabel.load(path).header.get_xyzt_units()[0] == "mm"

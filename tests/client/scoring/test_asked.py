@@ -139,8 +139,8 @@ def test_whoever_lacks_a_modality_or_has_two_files_of_one_is_refused_and_the_oth
     assert "dwi.nii.gz: the name does not say the modality" in nameless
     assert second.startswith(f"{tmp_path}/b/r_T1w.nii.gz: a second T1w of sub-r, beside {tmp_path}/a/r_T1w.nii.gz")
     assert lacking == (
-        "sub-p: the model needs T1w, FLAIR; FLAIR is missing. Give the files of one person together, here "
-        "sub-p_FLAIR.nii.gz as well."
+        "sub-p: the model needs T1w, FLAIR; FLAIR is missing, and there is T1w. Give the files of one person together, "
+        "here sub-p_FLAIR.nii.gz as well."
     )
 
 

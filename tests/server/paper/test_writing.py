@@ -133,3 +133,11 @@ def test_no_window_system_is_asked_for_and_settings_of_the_user_stay() -> None:
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_run_in_which_nobody_is_ill_says_nothing_of_lesions(written: Callable[..., Run]) -> None:
+    sites = [{"name": "a", "train": 9, "held_out": 2, "test": 4, "kinds": [layout.WITHOUT_LESION]}]
+    run = written({**whole(), "sites": sites})
+    tables = {path.name for path in (run.folder / "tables").glob("*.tex")}
+    assert tables == {"cohorts.tex", "calibration.tex", "participation.tex"}
+    assert {path.stem for path in (run.folder / "figures").iterdir()} == {"loss", "calibration"}

@@ -71,7 +71,11 @@ def test_a_model_without_a_figure_has_dashes_and_the_others_their_intervals() ->
 def test_chance_is_named_where_a_metric_has_one() -> None:
     chance = next(line for line in shown(models_table(run_results())).splitlines() if "chance" in line)
     assert chance.replace("│", "").split() == ["chance", ".500", "–", "–"]  # AUROC, average precision, best Dice
-    assert "Chance: AUROC .500" in " ".join(shown(league_table(run_results())).split())
+    assert "Chance: AUROC .500." in " ".join(shown(league_table(run_results())).split())
+    known = run_results(lesion_share={"all": 0.032, "sites": {}})
+    chance = next(line for line in shown(models_table(known)).splitlines() if "chance" in line)
+    assert chance.replace("│", "").split() == ["chance", ".500", ".032", "–"]
+    assert "Chance: AUROC .500, AP .032." in " ".join(shown(league_table(known)).split())
 
 
 def test_hospitals_that_no_model_saw_have_both_differences_with_their_intervals() -> None:
