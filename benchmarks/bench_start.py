@@ -2,9 +2,9 @@
 
     python benchmarks/bench_start.py [REPEATS]
 
-The tiny study has three synthetic hospitals with 22 people on a grid of 4 mm, whose scans are prepared beforehand. Each is
-started REPEATS times (11 by default), in turn, so that a busy moment hits all of them; medians and the fastest, in seconds
-by the wall clock, and the processor's time, which a busy machine changes less.
+The tiny study has three synthetic hospitals with 22 people on a grid of 4 mm, whose scans are prepared beforehand.
+Each is started REPEATS times (11 by default), in turn, so that a busy moment hits all of them; medians and the fastest,
+in seconds by the wall clock, and the processor's time, which a busy machine changes less.
 """
 
 from __future__ import annotations
