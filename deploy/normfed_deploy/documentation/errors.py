@@ -15,24 +15,24 @@ CODE = re.compile(r"\b(\d{3}) [A-Z_]{4,}")
 LINK = re.compile(r"\]\((?!\w+://)([^)]+)\)")
 
 
-def cures(guides: Path) -> dict[int, str]:
-    """Code to what to do, as the guide has it; links are as from a page one folder below."""
+def cures(guides: Path) -> dict[int, tuple[str, str]]:
+    """Code to what it means and what to do, as the guide has them; links are as from a page one folder below."""
     found = {}
     for line in (guides / TABLE).read_text().splitlines():
         cells = line.strip("| ").split(" | ")
         for number in CODE.findall(cells[0]) if line.startswith("| ") and len(cells) == 3 else ():
-            found[int(number)] = LINK.sub(_from_below, cells[2])
+            found[int(number)] = (LINK.sub(_from_below, cells[1]), LINK.sub(_from_below, cells[2]))
     return found
 
 
 def codes(guides: Path) -> str:
     """A table of all codes of sites."""
-    return table(("code", "name", "what the operator is told", "what to do"), _rows(cures(guides)))
+    return table(("code", "what the operator is told", "what it means", "what to do"), _rows(cures(guides)))
 
 
-def _rows(found: dict[int, str]) -> Iterator[list[str]]:
+def _rows(found: dict[int, tuple[str, str]]) -> Iterator[list[str]]:
     for code in sorted(SiteCode):
-        yield [str(int(code)), anchored(code.name), prose(code.sentence), found.get(int(code), "")]
+        yield [f"{int(code)} {anchored(code.name)}", prose(code.sentence), *found[int(code)]]
 
 
 def _from_below(link: re.Match[str]) -> str:

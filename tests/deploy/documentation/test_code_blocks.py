@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -136,19 +137,28 @@ def commands(page: Path) -> Iterator[list[str]]:
                         yield shlex.split(part)[1:]
 
 
+@cache
+def within(group: click.Group | None, name: str) -> click.Command:
+    """A sub-command; those of `normfed` are imported once."""
+    group = group or normfed_command()
+    _, found, _ = group.resolve_command(click.Context(group), [name])
+    assert found is not None
+    return found
+
+
 def complaint(words: list[str]) -> str | None:
     """Why the command line would not take it, but for what stands in for names and numbers."""
-    command: click.Command = normfed_command()
-    context = click.Context(command, info_name="normfed")
-    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+    command, context = None, click.Context(normfed_command(), info_name="normfed")
+    while (command is None or isinstance(command, click.Group)) and words:
         try:
-            name, found, words = command.resolve_command(context, words)
+            command = within(command, words[0])
         except click.UsageError as error:
             return error.message
-        assert found is not None
-        command, context = found, click.Context(found, info_name=name, parent=context)
+        context = click.Context(command, info_name=words[0], parent=context)
+        words = words[1:]
+    assert command is not None
     try:
-        _, left, _ = command.make_parser(context).parse_args(list(words))
+        _, left, _ = command.make_parser(context).parse_args(words)
     except click.UsageError as error:
         return error.message
     return f"{context.command_path} takes no {' '.join(left)}" if left else None

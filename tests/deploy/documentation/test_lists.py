@@ -45,8 +45,8 @@ def test_a_name_has_an_anchor_to_which_links_lead() -> None:
 def test_every_code_has_its_cure_in_the_guide() -> None:
     cures = errors.cures(GUIDES)
     assert cures.keys() == {int(code) for code in SiteCode}
-    assert cures[208] == "fix that there; then `normfed server resume RUN`"
-    assert "(../upgrading.md#when-the-protocol-changes)" in cures[264]
+    assert cures[208][1] == "fix that there; then `normfed server resume RUN`"
+    assert "(../upgrading.md#when-the-protocol-changes)" in cures[264][1]
 
 
 def test_every_option_of_a_command_is_in_its_table() -> None:
