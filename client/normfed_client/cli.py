@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ from rich.table import Table
 from normfed_common.deployment.terminal import print_wrapped
 from normfed_common.study.options import SetOption
 from normfed_common.wording.commands import as_typed
+from normfed_common.wording.machine import JsonOption, say
 from normfed_common.wording.terminal_text import plain
 
 if TYPE_CHECKING:
@@ -42,34 +44,40 @@ Check = Annotated[bool, typer.Option(help="Open every scan and mask, as a study 
 Every = Annotated[bool, typer.Option("--every", help="Name everybody with a problem that many have, not one of them.")]
 
 
-def inspect(folder: Path, check: bool, every: bool, title: Path, with_study: bool) -> None:
+def inspect(
+    folder: Path, check: bool, every: bool, title: Path, of_study: list[str] | None, as_json: bool = False
+) -> None:
     """Show what is in a BIDS dataset, per site, and what is wrong with it.
 
     Parameters
     ----------
     title
         How people know the folder.
-    with_study
-        Whether a study says which groups are healthy, and whether the dataset is enough for it.
+    of_study
+        Why a study cannot begin with these people, if so; None without a study, where the defaults count.
     """
     from normfed_client.imaging.bids import Problem, read_dataset
     from normfed_client.imaging.faults import faults
     from normfed_client.imaging.problem_list import print_problems
 
     dataset = read_dataset(folder)
-    console = Console(width=None if sys.stdout.isatty() else WIDEST)  # a file has no width
-    console.print(f"[italic]{plain(str(title))}: {len(dataset.visits)} visits[/]", highlight=False, soft_wrap=True)
-    known = {modality for visit in dataset.visits for modality in visit.images}
-    _print_sites(console, [_row(site, visits, known) for site, visits in dataset.sites().items()])
-    for why in ("" if with_study else _no_controls(dataset), _too_few_sites(dataset)):
-        if why:
-            console.print(f"[yellow]![/] {plain(why)}", highlight=False)
-    for alike in _spelt_alike(dataset):
-        console.print(f"[yellow]![/] {plain(alike)}", highlight=False)
     problems = list(dataset.problems)
     problems += [Problem(v.name, v.lacks(nearly)) for v in dataset.visits if (nearly := v.nearly_has())]
     if check:
         problems += [Problem(visit.name, fault) for visit in dataset.visits for fault in faults(visit)]
+    defaults = [_no_controls(dataset)] if of_study is None else of_study
+    remarks = [remark for remark in (*defaults, _too_few_sites(dataset), *_spelt_alike(dataset)) if remark]
+    if as_json:
+        items = [_item(site, visits) for site, visits in dataset.sites().items()]
+        found = [asdict(problem) for problem in problems]
+        say("sites", items, folder=str(title), visits=len(dataset.visits), remarks=remarks, problems=found)
+        return
+    console = Console(width=None if sys.stdout.isatty() else WIDEST)  # a file has no width
+    console.print(f"[italic]{plain(str(title))}: {len(dataset.visits)} visits[/]", highlight=False, soft_wrap=True)
+    known = {modality for visit in dataset.visits for modality in visit.images}
+    _print_sites(console, [_row(site, visits, known) for site, visits in dataset.sites().items()])
+    for remark in remarks:
+        console.print(f"[yellow]![/] {plain(remark)}", highlight=False)
     everybody = print_problems(console, problems, "Left out, or worth a look", every)
     if not everybody:
         console.print(as_typed("[dim]To name everybody: normfed inspect DIR --every[/]"), highlight=False)
@@ -89,6 +97,7 @@ def preprocess(
     ] = None,
     voxel_size: Annotated[int, typer.Option(min=1, max=4, help="Voxel size of the common grid, in mm.")] = 2,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes. Default: one per core.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Register and normalise every scan of a dataset into the cache, so that studies start without delay."""
     from normfed_client.imaging.bids import Problem, read_dataset
@@ -126,11 +135,16 @@ def preprocess(
 
         count = workers or len(os.sched_getaffinity(0))
         prepared = prepare_all(ready, recipe, default_root() / "scans", count, told)
+    problems += prepared.problems
+    if as_json:
+        left_out = [{"name": problem.what, "why": problem.why} for problem in problems]
+        say("left out", left_out, prepared=prepared.done, asked=len(ready), folder=str(default_root() / "scans"))
+        return
     console.print(
         f"{prepared.done} of {len(ready)} visits with {' and '.join(required)} are in {default_root() / 'scans'}",
         highlight=False,
     )
-    print_problems(console, [*problems, *prepared.problems], "Left out")
+    print_problems(console, problems, "Left out")
 
 
 Scan = typer.Option(help="That scan of one person, whatever its name says.", show_default=False)
@@ -180,7 +194,7 @@ def score(
         raise typer.BadParameter("Give scans, folders of scans or BIDS datasets, or --t1w, --flair, ...")
     screen = Screen(as_json)
     for sentence in read_withdrawn(run).sentences():
-        screen.noted(sentence)
+        screen.warn(sentence)
     code = screen.run(
         lambda watcher: score_inputs(
             run,
@@ -226,6 +240,22 @@ def _row(site: str, visits: list[Visit], known: set[str]) -> list[str]:
         str(sum(visit.brain is not None for visit in visits)),
         _counts(lesions) or NOTHING,
     ]
+
+
+def _item(site: str, visits: list[Visit]) -> dict[str, object]:
+    """A site for a program to read."""
+    people = {visit.participant.subject: visit.participant for visit in visits}
+    ages = [person.age for person in people.values() if person.age is not None]
+    return {
+        "name": site,
+        "people": len(people),
+        "visits": len(visits),
+        "groups": Counter(person.group or None for person in people.values()),
+        "ages": [min(ages), max(ages)] if ages else None,
+        "modalities": Counter(modality for visit in visits for modality in visit.images),
+        "brain_masks": sum(visit.brain is not None for visit in visits),
+        "lesion_masks": Counter(mask.label for visit in visits for mask in visit.lesions),
+    }
 
 
 def _no_controls(dataset: Dataset) -> str:

@@ -1,7 +1,7 @@
 """The command ``normfed``. Its sub-commands are entry points, so that this package imports no other.
 
-A sub-command is imported when it is used; ours also when they are listed, so that their modules import nothing heavy
-at their top. A plug-in's is listed by its name alone: its code runs when a person asks for it, and not before.
+A sub-command is imported when it is used; in the list of all, ours are told by their source, and a plug-in's by its
+name alone: its code runs when a person asks for it, and not before.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from normfed_common.foundation.errors import NormfedError
 from normfed_common.foundation.files import is_full
 from normfed_common.foundation.quiet import QUIET_FLOWER
 from normfed_common.foundation.registry import Registry
+from normfed_common.listed import help_of
 from normfed_common.wording.commands import as_typed, begin
 from normfed_common.wording.terminal_text import plain
 
@@ -67,15 +68,15 @@ class InstalledCommands(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         # Names alone, for "Did you mean ...?"; `get_command` has the commands.
-        ordered = [name for names in PANELS.values() for name in names if name in COMMANDS]
-        self.commands = {name: click.Command(name) for name in dict.fromkeys([*ordered, *COMMANDS])}
+        there = list(COMMANDS)
+        ordered = [name for names in PANELS.values() for name in names if name in there]
+        self.commands = {name: click.Command(name) for name in dict.fromkeys([*ordered, *there])}
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A sub-command, for the list of all; None where there is none of this name."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.commands:
             return None
-        plugin = COMMANDS.origin(cmd_name)
-        found = _command(cmd_name) if plugin is None else click.Command(cmd_name, help=f"Of the plug-in {plugin}.")
+        found = _listed(cmd_name)
         panel = next((panel for panel, names in PANELS.items() if cmd_name in names), OTHERS)
         found.rich_help_panel = panel  # type: ignore[attr-defined]  # where typer's help looks for it
         return found
@@ -86,6 +87,13 @@ class InstalledCommands(TyperGroup):
         """The sub-command that is run, a plug-in's too."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, command if name is None else _command(name), rest
+
+
+def _listed(name: str) -> click.Command:
+    """A sub-command as it stands in the list of all, without importing it if its source says what it is."""
+    plugin = COMMANDS.origin(name)
+    said = f"Of the plug-in {plugin}." if plugin is not None else help_of(COMMANDS.reference(name))
+    return _command(name) if said is None else click.Command(name, help=said)
 
 
 def _command(name: str) -> click.Command:
@@ -107,7 +115,6 @@ def build() -> typer.Typer:
         name="normfed",
         help="Federated learning of normative brain models across hospitals that may not share scans.",
         no_args_is_help=True,
-        add_completion=False,
         suggest_commands=False,  # click does it already
         pretty_exceptions_enable=False,
     )

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +143,8 @@ class Unprepared(Entry):
 
 
 class Cache:
-    """A folder of entries; when one was last used is the time of its `sizes.json`."""
+    """A folder of entries; when one was last used is the time of its `sizes.json`. A process that opens it holds a lock
+    of the folder until it ends: meanwhile nothing is pruned."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -151,6 +154,7 @@ class Cache:
             raise DatasetError(
                 f"{root}: the cache folder cannot be made ({error.strerror}). Choose another folder."
             ) from error
+        _hold(os.path.realpath(root), os.getpid())
 
     def get(self, key: str) -> Entry | None:
         """The entry under ``key``, if it is complete and what was written; its files are read once per process."""
@@ -216,6 +220,13 @@ class Cache:
                 yield
             finally:
                 path.unlink(missing_ok=True)
+
+
+@lru_cache(maxsize=64)
+def _hold(root: str, _process: int) -> None:
+    """Lock a folder of entries against pruning, once per process and until it ends: the descriptor stays open."""
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(os.open(root, os.O_RDONLY), fcntl.LOCK_SH)
 
 
 def _intact(folder: Path, names: Iterable[str]) -> bool:

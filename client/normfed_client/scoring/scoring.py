@@ -9,13 +9,15 @@ from pathlib import Path
 
 from normfed_client.hospital.machine import computing
 from normfed_client.hospital.site import Case
+from normfed_client.imaging.bids import Problem
 from normfed_client.imaging.cache import Cache, default_root
 from normfed_client.imaging.faults import faults
 from normfed_client.imaging.labels import NO_LESION
 from normfed_client.imaging.preprocessing import prepare
 from normfed_client.scoring import person_maps
-from normfed_client.scoring.asked import Asked, gather
+from normfed_client.scoring.asked import Asked
 from normfed_client.scoring.derivatives import Derivatives
+from normfed_client.scoring.gathering import gather
 from normfed_client.scoring.rows import PersonScore, Scores
 from normfed_client.scoring.run_model import RunModel, open_run_model, study_to_score
 from normfed_common.foundation.errors import RunError, ScanError, SiteError
@@ -25,8 +27,8 @@ from normfed_common.foundation.files import is_full
 class Watcher:
     """Is told how scoring gets on; does nothing."""
 
-    def noted(self, text: str) -> None:
-        """Something that whoever scores should know."""
+    def noted(self, notes: Sequence[Problem]) -> None:
+        """What is odd about the inputs, though it stops nobody."""
 
     def begun(self, people: int, refused: Sequence[PersonScore]) -> None:
         """So many people are looked at from now on, beside those whom the names of their files refuse."""
@@ -81,17 +83,17 @@ def score_inputs(
     told = watcher or Watcher()
     study = study_to_score(run)
     gathered = gather(inputs, modalities or {}, brain_masks, study.data)
-    for note in gathered.notes:
-        told.noted(note)
+    told.noted(gathered.notes)
     model = open_run_model(run, study, device, site)
     folder = Derivatives(out, sorted({asked.dataset for asked in gathered.asked if asked.dataset is not None}))
     scoring = _Scoring(model, folder, Cache(default_root() / "scans"), told)
     try:
-        return Scores(out, scoring.everybody(gathered.asked, gathered.refused), tuple(gathered.notes))
+        rows = scoring.everybody(gathered.asked, gathered.refused)
     except OSError as error:
         if not is_full(error):
             raise
         raise RunError(f"{out}: the disk is full. Free some space and score again; what is done is kept.") from error
+    return Scores(out, rows, tuple(f"{note.what}: {note.why}" for note in gathered.notes))
 
 
 @dataclass

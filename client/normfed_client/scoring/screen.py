@@ -56,9 +56,9 @@ class Screen(Watcher):
         failed = [row for row in self.rows if row.status == FAILED]
         return 0 if not failed else SOME if len(failed) < len(self.rows) else NOTHING
 
-    def noted(self, text: str) -> None:
+    def noted(self, notes: Sequence[Problem]) -> None:
         """See `Watcher`."""
-        self._warn(text)
+        print_problems(self._progress.console, notes, "Worth a look")
 
     def begun(self, people: int, refused: Sequence[PersonScore]) -> None:
         """See `Watcher`."""
@@ -78,9 +78,9 @@ class Screen(Watcher):
         self.rows.append(row)
         self._progress.update(self._task, completed=len(self.rows) - self._refused)
         if row.status == FAILED:
-            self._warn(_said(row))
+            self.warn(_said(row))
         for remark in row.remarks:
-            self._warn(f"{row.name}: {remark}")
+            self.warn(f"{row.name}: {remark}")
         self._print_json(row)
 
     def _print_json(self, row: PersonScore) -> None:
@@ -88,7 +88,8 @@ class Screen(Watcher):
             sys.stdout.write(json.dumps(row.as_json(), allow_nan=False) + "\n")
             sys.stdout.flush()
 
-    def _warn(self, text: str) -> None:
+    def warn(self, text: str) -> None:
+        """Say something that whoever uses the maps should know."""
         self._progress.console.print(f"[yellow]![/] {plain(text)}", highlight=False, soft_wrap=True)
 
     def _summary(self, out: Path | None) -> None:

@@ -14,7 +14,12 @@ from normfed_common.wording.parameters import defaults, parameters, show, show_t
 
 
 def strategies(
-    name: Annotated[str | None, typer.Argument(help="Show only this strategy, and what its parameters mean.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="Show only this strategy, and what its parameters mean.", autocompletion=ALGORITHMS.beginning
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the strategies: what leaves a site, what sites minimise, what the server does, parameters and source."""

@@ -197,6 +197,16 @@ class Registry(Generic[T]):
         point = self._point(name)
         return None if point is None or _is_ours(point) else plugin_of(point)
 
+    def beginning(self, incomplete: str) -> list[str]:
+        """Names that begin so, for shells."""
+        return [name for name in self if name.startswith(incomplete)]
+
+    def reference(self, name: str) -> str:
+        """The reference "module:attribute" by which the thing of that name is imported. Raises as a look-up does."""
+        point = self._point(name)
+        entry = self._entries[name] if point is None else point.value
+        return entry if isinstance(entry, str) else f"{type(entry).__module__}:{name}"
+
     def _points(self, name: str | None = None) -> list[EntryPoint]:
         """All, or those of a name, of distributions that are still there: a plug-in may be uninstalled while a process
         runs."""

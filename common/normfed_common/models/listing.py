@@ -27,7 +27,10 @@ TITLES: dict[Way, str] = {
 
 
 def models(
-    name: Annotated[str | None, typer.Argument(help="Show only this model, and what its parameters mean.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Show only this model, and what its parameters mean.", autocompletion=MODELS.beginning),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the models: how they learn, what they find abnormal, parameters and source."""

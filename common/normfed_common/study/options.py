@@ -6,11 +6,21 @@ from typing import Annotated
 
 import typer
 
+
+def completed(incomplete: str) -> list[str]:
+    """Keys of a study, for shells."""
+    from normfed_common.study.config import StudyConfig
+    from normfed_common.study.validation import paths
+
+    return [f"{path}=" for path in paths(StudyConfig) if path.startswith(incomplete)]
+
+
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
+        autocompletion=completed,
         help="Another value for any key of the study, in YAML, such as federation.rounds=5 or "
         "'comparisons.baselines=[atlas]'. Repeatable; these count last.",
     ),

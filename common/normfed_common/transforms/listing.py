@@ -20,7 +20,12 @@ TITLES: dict[Way, str] = {
 
 
 def transforms(
-    name: Annotated[str | None, typer.Argument(help="Show only this transform, and what its parameters mean.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="Show only this transform, and what its parameters mean.", autocompletion=TRANSFORMS.beginning
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the transforms of scans, such as harmonization between scanners: how they learn, parameters and source."""

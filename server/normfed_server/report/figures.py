@@ -102,13 +102,14 @@ def gains(differences: Mapping[str, Differences], models: Sequence[str], metric:
         found = differences[name]
         rows = {"all": found.all, **found.sites}
         values = {place: figures[metric] for place, figures in rows.items() if metric in figures}
+        colour = COLOURS[(number + 1) % len(COLOURS)]
         figure.add_scatter(
             x=[value.mean for value in values.values()],
             y=list(values),
-            error_x=_bars(list(values.values())),
+            error_x=_bars(list(values.values()), colour),
             name=f"minus {name}",
             mode="markers",
-            marker={"size": 9, "color": COLOURS[(number + 1) % len(COLOURS)]},
+            marker={"size": 9, "color": colour},
         )
     figure.add_vline(x=0, line_color=CURRENT, line_width=1)
     places = max((len(found.sites) for found in differences.values()), default=0)
@@ -245,7 +246,7 @@ def hospital_times(history: Sequence[RoundFigures], median_s: Mapping[str, float
     return to_html(figure)
 
 
-def _bars(figures: Sequence[Figure | Difference | None]) -> dict[str, Any]:
+def _bars(figures: Sequence[Figure | Difference | None], colour: str = CURRENT) -> dict[str, Any]:
     def reach(figure: Figure | Difference | None, end: int) -> float:
         if figure is None or figure.ci95 is None or figure.mean is None:
             return 0.0

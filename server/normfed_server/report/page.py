@@ -89,6 +89,7 @@ def write_report(run: Run, patients: Patients = Patients()) -> Path:
         **_said(run, results, patients),
         **_tables(results, patients),
         **_drawn(run, results),
+        simulated=run.sites_file.exists(),
         cases=patients.cases,
         people=patients.people,
         touched=patients.touched,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas
 
+from normfed_client.imaging.bids import Problem
 from normfed_client.scoring import scoring
 from normfed_client.scoring.rows import PersonScore
 from normfed_client.scoring.scoring import score_inputs
@@ -83,9 +84,10 @@ class _Told(scoring.Watcher):
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
 
-    def noted(self, text: str) -> None:
+    def noted(self, notes: Sequence[Problem]) -> None:
         """See the base class."""
-        self._watcher.warn(text)
+        for note in notes:
+            self._watcher.warn(f"{note.what}: {note.why}")
 
     def begun(self, people: int, refused: Sequence[PersonScore]) -> None:
         """See the base class."""

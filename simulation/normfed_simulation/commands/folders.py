@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from normfed_client import cli
+from normfed_common.foundation.errors import UserError
 from normfed_common.study.options import SetOption
-from normfed_common.wording.terminal_text import plain
+from normfed_common.wording.machine import JsonOption
 
 
 def inspect(
@@ -25,8 +26,11 @@ def inspect(
     quality: Annotated[
         bool, typer.Option("--quality", help="Prepare the scans and look for odd ones, as `normfed site quality` does.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show what is in a dataset, per site, and what is wrong with it."""
+    if quality and as_json:
+        raise UserError("--json: what --quality finds is for people; leave one of the two out.")
     from normfed_client.imaging.bids import read_dataset
     from normfed_client.imaging.cache import default_root
     from normfed_common.studies import study_if_any
@@ -38,10 +42,9 @@ def inspect(
     before = root = as_bids(folder, loaded)
     if loaded is not None:
         root = dividing.view(before, loaded, default_root())
-    cli.inspect(root, check, every, title=folder, with_study=loaded is not None)
     why = "" if loaded is None else why_not(loaded, read_dataset(root))
-    if why:
-        typer.echo(f"! {study} cannot begin with these people: {plain(why)}")
+    of_study = [f"{study} cannot begin with these people: {why}"] if why else []
+    cli.inspect(root, check, every, folder, None if loaded is None else of_study, as_json)
     if quality:
         from normfed_client.operation.commands.quality import look_at_sites
 
@@ -51,12 +54,13 @@ def inspect(
 
         split = "" if loaded is None else dividing.described(loaded)
         write_page(page, read_dataset(root), read_dataset(before), split)
-        typer.echo(f"Page: {page}")
+        if not as_json:
+            typer.echo(f"Page: {page}")
 
 
 @wraps(cli.preprocess)
 def preprocess(folder: Path, **options: Any) -> None:
-    """See the command of the client."""
+    """Register and normalise every scan of a dataset into the cache, so that studies start without delay."""
     from normfed_common.studies import study_if_any
     from normfed_simulation.datasets.recognition import as_bids
 

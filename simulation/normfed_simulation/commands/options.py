@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from normfed_common import completing
 from normfed_common.study.changes import parsed
 
 
@@ -20,7 +21,11 @@ class EngineName(StrEnum):
 
 
 StudyArgument = Annotated[
-    Path | None, typer.Argument(help="A study file. Default: the demo, with six synthetic hospitals.")
+    Path | None,
+    typer.Argument(
+        help="A study file, or the name of one of `normfed studies`. Default: the demo, with six synthetic hospitals.",
+        autocompletion=completing.studies,
+    ),
 ]
 DataOption = Annotated[
     list[Path] | None,

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from normfed_common import completing
 from normfed_common.foundation.errors import StudyError
 from normfed_common.shipped import shipped_study
 from normfed_common.studies import load_study
 from normfed_common.study.changes import parsed
 from normfed_common.study.options import SetOption
+from normfed_common.wording import machine
 from normfed_common.wording.terminal_text import plain
 from normfed_simulation.commands.options import (
     AttackOption,
@@ -48,7 +50,10 @@ def simulate(
     device: DeviceOption = "auto",
     workers: WorkersOption = None,
     strategy: Annotated[
-        str | None, typer.Option(help="Overrides the study's strategy; see `normfed strategies`.")
+        str | None,
+        typer.Option(
+            help="Overrides the study's strategy; see `normfed strategies`.", autocompletion=completing.strategies
+        ),
     ] = None,
     leave_one_site_out: Annotated[
         bool,
@@ -164,6 +169,7 @@ def statistics(
 
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
+    as_json: machine.JsonOption = False,
 ) -> None:
     """Rebuild report, tables and figures of a finished run, or statistics.html of one that asked for the cohorts."""
     from normfed_server.report.cohorts import write_cohorts
@@ -171,7 +177,11 @@ def report(
     from normfed_simulation import patients
 
     opened = reopen(run)
-    typer.echo(write_cohorts(opened) if counts_only(run) else patients.report(opened, None))
+    page = write_cohorts(opened) if counts_only(run) else patients.report(opened, None)
+    if as_json:
+        machine.say("pages", [{"name": page.stem, "path": str(page)}], run=str(run))
+    else:
+        typer.echo(page)
 
 
 def _conditions(hospital_times: bool, attack: list[str] | None) -> Conditions:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from normfed_common import completing
 from normfed_common.wording.commands import as_typed
 from normfed_common.wording.machine import JsonOption, say
 
@@ -17,7 +18,9 @@ NO_DATA = "none: its people are made on this machine"
 
 
 def studies(
-    name: Annotated[str | None, typer.Argument(help="Print this study's file.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Print this study's file.", autocompletion=completing.shipped_studies)
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the studies that come with normfed: what each answers, what data it needs, how to run it."""

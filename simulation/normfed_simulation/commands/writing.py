@@ -7,13 +7,18 @@ from typing import Annotated
 
 import typer
 
+from normfed_common import completing
 from normfed_common.foundation.errors import StudyError
 from normfed_common.wording.commands import as_typed
 
 
 def init(
     like: Annotated[
-        Path | None, typer.Option(help="Begin with the values of this study: a file, or a name; see `normfed studies`.")
+        Path | None,
+        typer.Option(
+            help="Begin with the values of this study: a file, or a name; see `normfed studies`.",
+            autocompletion=completing.studies,
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Fill in the modalities, sites and healthy groups of this dataset.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from normfed_common import completing
 from normfed_common.foundation.errors import StudyError
 from normfed_common.studies import load_study
 from normfed_common.study.options import SetOption
@@ -46,7 +47,10 @@ def _studies() -> None:
 
 @study.command("domain-shift")
 def domain_shift(
-    study: Annotated[Path | None, typer.Argument(help="A study file. Default: six synthetic scanners.")] = None,
+    study: Annotated[
+        Path | None,
+        typer.Argument(help="A study file. Default: six synthetic scanners.", autocompletion=completing.studies),
+    ] = None,
     harmonizations: Annotated[
         str | None,
         typer.Option(

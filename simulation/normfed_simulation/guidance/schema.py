@@ -16,6 +16,7 @@ from normfed_common.foundation.registry import Registry
 from normfed_common.models.catalogue import MODELS
 from normfed_common.scoring.catalogue import NAME as FIT_ON
 from normfed_common.scoring.catalogue import SCORERS, USUAL
+from normfed_common.studies import SECTIONS
 from normfed_common.study.config import StudyConfig
 from normfed_common.study.domain_shift import NONE
 from normfed_common.study.modalities import AGENT, MODALITIES
@@ -67,6 +68,8 @@ def study_schema() -> Schema:
     definitions["DomainShiftConfig"]["properties"]["harmonizations"]["items"] = {
         "anyOf": [{"const": NONE}, _ref("transform"), several]
     }
+    for key in SECTIONS:  # may be empty, when all that is in them is a comment
+        top[key]["anyOf"] = [{"$ref": top[key].pop("$ref")}, {"type": "null"}]
     return {"$schema": DIALECT, **schema, "title": "A study of normfed", "$defs": definitions}
 
 

@@ -11,7 +11,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from normfed_client.scoring.asked import Gathered, gather
+from normfed_client.scoring.asked import Gathered
+from normfed_client.scoring.gathering import gather
 from normfed_common.foundation.errors import DatasetError
 from normfed_common.study.data import DataConfig
 
@@ -98,7 +99,7 @@ def test_the_people_of_a_dataset_without_sites_are_taken_by_their_names_which_is
     assert names(found) == ["sub-acontrol00", "sub-acontrol01"]
     assert all(asked.visit.brain is not None and asked.visit.in_template_space for asked in found.asked)
     assert len(found.notes) == 1
-    assert "has no column 'site'" in found.notes[0]
+    assert "has no column 'site'" in found.notes[0].why
 
 
 def test_beside_a_bids_scan_without_a_dataset_its_other_modalities_and_its_mask_are_found(tmp_path: Path) -> None:
@@ -209,3 +210,15 @@ def test_what_is_not_there_is_said_before_anything_else(tmp_path: Path) -> None:
         of([tmp_path / "nowhere"])
     with pytest.raises(DatasetError, match=r"no scans found\. Names of scans end in _T1w"):
         of([tmp_path])
+
+
+def test_what_is_odd_about_a_dataset_is_noted_of_whom_it_is_asked(tmp_path: Path) -> None:
+    data = cohorts.write(tmp_path, {"a": {"control": 2}})
+    (mask,) = (data / "derivatives" / "masks" / "sub-acontrol00").rglob("*brain_mask.nii.gz")
+    mask.rename(mask.with_name("sub-acontrol00_space-other_desc-brain_mask.nii.gz"))
+    nibabel.save(nibabel.Nifti1Image(np.ones((9, 9, 9), np.uint8), np.eye(4)), next(mask.parent.iterdir()))
+    (note,) = of([data]).notes
+    assert (note.what, "lies on no scan's grid" in note.why) == ("sub-acontrol00", True)
+    scan = next((data / "sub-acontrol00").rglob("*_T1w.nii.gz"))
+    assert of([scan]).notes == of([scan.parent]).notes == [note]
+    assert of([data / "sub-acontrol01"]).notes == []

@@ -1,0 +1,68 @@
+"""How long a command takes to begin: Python alone, our packages, and the list of all commands.
+
+    python benchmarks/bench_start.py [REPEATS]
+
+Each is started REPEATS times (11 by default), in turn, so that a busy moment hits all of them; medians and the fastest,
+in seconds by the wall clock, and the processor's time, which a busy machine changes less.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PROGRAM = Path(sys.executable).with_name("normfed")
+
+
+def commands() -> dict[str, list[str]]:
+    """What is started, by what it is called."""
+    python = [sys.executable, "-c"]
+    found = {
+        "python -c pass": [*python, "pass"],
+        "import normfed_common": [*python, "import normfed_common"],
+        "import normfed_common.cli": [*python, "import normfed_common.cli"],
+        "normfed --help": [str(PROGRAM), "--help"],
+        "normfed --version": [str(PROGRAM), "--version"],
+        "normfed models": [str(PROGRAM), "models"],
+    }
+    if importlib.util.find_spec("normfed") is not None:
+        found["import normfed"] = [*python, "import normfed"]
+    return found
+
+
+def once(command: list[str]) -> tuple[float, float]:
+    """Seconds by the clock, and of the processor."""
+    before, begun = _spent(), time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "COLUMNS": "100"})
+    return time.perf_counter() - begun, _spent() - before
+
+
+def _spent() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    """Start everything, and print a table."""
+    repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 11
+    named = commands()
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in named}
+    for command in named.values():
+        once(command)  # files come from the disk
+    for _ in range(repeats):
+        for name, command in named.items():
+            found[name].append(once(command))
+    print(f"{'':<28}{'median':>8}{'fastest':>9}{'processor':>11}   of {repeats}, load {os.getloadavg()[0]:.1f}")
+    for name, times in found.items():
+        wall, spent = zip(*times, strict=True)
+        print(f"{name:<28}{statistics.median(wall):>8.3f}{min(wall):>9.3f}{statistics.median(spent):>11.3f}")
+
+
+if __name__ == "__main__":
+    main()

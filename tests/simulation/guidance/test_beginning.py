@@ -1,0 +1,111 @@
+"""A study that `normfed init` writes is the study that was asked for, and every comment in it is true."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import cohorts
+import jsonschema
+import pytest
+import yaml
+from commands import normfed
+
+from normfed_common.foundation.errors import DatasetError, StudyError
+from normfed_common.shipped import names, shipped_study
+from normfed_common.studies import load_study, resolve
+from normfed_common.study.reference import study_keys
+from normfed_simulation.guidance import beginning
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_study_like_another_is_that_study_under_another_name(name: str, tmp_path: Path) -> None:
+    found = beginning.write(tmp_path / "mine.yaml", Path(name), None)
+    assert found == load_study(shipped_study(name)).model_copy(update={"name": "mine"})
+
+
+def test_a_study_of_nothing_given_has_every_default(tmp_path: Path) -> None:
+    found = beginning.write(tmp_path / "My study!.yaml", None, None)
+    assert found == resolve({"name": "My-study", "data": {"modalities": ["T1w", "FLAIR"]}}, "x")
+
+
+def test_every_key_is_in_it_and_every_default_can_be_taken_as_it_stands(tmp_path: Path) -> None:
+    """Without their `#`, all lines `#key: value` together are the same study: each is the default."""
+    path = tmp_path / "s.yaml"
+    found = beginning.write(path, None, None)
+    text = path.read_text()
+    for key in study_keys():
+        if "[]" not in key.path:
+            assert re.search(rf"^ *#?{key.path.rpartition('.')[2]}:", text, re.MULTILINE), key.path
+    examples = (
+        "phantom",
+        "sites",
+        "voxel_size_mm",
+        "dataset",
+        "split",
+        "secure_aggregation",
+        "central",
+        "initial_model",
+    )
+    lines, inside = [], 0
+    for line in text.splitlines():
+        bare = re.match(r"^( *)#(\w+): ?(.*)$", line)
+        depth = len(line) - len(line.lstrip())
+        if bare and (bare[2] in ("phantom", "secure_aggregation", "central") and not bare[3]):
+            inside = depth + 1  # sections that mean something as soon as they are there
+        elif line.strip() and depth < inside:
+            inside = 0
+        if bare and not inside and bare[2] not in examples:
+            lines.append(f"{bare[1]}{bare[2]}: {bare[3]}")
+        elif not line.lstrip().startswith("#"):
+            lines.append(line)
+    path.write_text("\n".join(lines))
+    assert len(lines) > 60
+    assert load_study(path) == found
+
+
+def test_the_schema_lies_where_the_first_line_says_and_takes_the_study(tmp_path: Path) -> None:
+    import json
+
+    path = tmp_path / "s.yaml"
+    beginning.write(path, Path("demo"), None)
+    first = path.read_text().splitlines()[0]
+    assert first == "# yaml-language-server: $schema=normfed-study.schema.json"
+    schema = json.loads((tmp_path / first.partition("=")[2]).read_text())
+    jsonschema.Draft202012Validator(schema).validate(yaml.safe_load(path.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("people", "data"),
+    [
+        ({"control": 2, "MS": 1}, {"modalities": ["T1w", "FLAIR"], "sites": ["a", "b"]}),
+        ({"HC": 2, "MS": 1}, {"modalities": ["T1w", "FLAIR"], "sites": ["a", "b"], "control_groups": ["HC"]}),
+        ({"MS": 2}, {"modalities": ["T1w", "FLAIR"], "sites": ["a", "b"], "normal": "lesion-free-tissue"}),
+    ],
+)
+def test_what_a_dataset_has_is_filled_in(tmp_path: Path, people: dict[str, int], data: dict[str, object]) -> None:
+    written = {"control" if group == "HC" else group: count for group, count in people.items()}
+    root = cohorts.write(tmp_path / "data", {"a": written, "b": written})
+    if "HC" in people:
+        table = root / "participants.tsv"
+        table.write_text(table.read_text().replace("\tcontrol", "\tHC"))
+    beginning.write(tmp_path / "s.yaml", None, root)
+    assert yaml.safe_load((tmp_path / "s.yaml").read_text())["data"] == data
+
+
+def test_what_cannot_be_read_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"Did you mean siamese\?"):
+        beginning.write(tmp_path / "s.yaml", Path("siamse"), None)
+    with pytest.raises(DatasetError, match="no such folder"):
+        beginning.write(tmp_path / "s.yaml", None, tmp_path / "nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_says_what_comes_next_and_overwrites_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    shown = normfed("init", "--like", "demo", "-o", path).stdout
+    assert f"normfed simulate {path}" in " ".join(shown.split())
+    before = path.read_text()
+    with pytest.raises(StudyError, match="is there already"):
+        normfed("init", "-o", path)
+    assert path.read_text() == before
