@@ -115,6 +115,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session", autouse=True)
+def undrawn() -> Iterator[None]:
+    """Runs leave out a paper's tables and figures, seconds each, but where a test is about them."""
+    from normfed_simulation import started
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(started, "write_paper", lambda run: [])
+        yield
+
+
 @pytest.fixture(scope="session")
 def study_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny study as a file."""

@@ -13,7 +13,6 @@ from normfed_common.foundation.files import write_json
 from normfed_server.report.page import Patients, write_report
 from normfed_server.results import layout
 from normfed_server.runs.folder import Run
-from normfed_simulation.paper.writing import write_paper
 from normfed_simulation.patient_table import chance_by_kind, patient_rows, touched
 from normfed_simulation.people import models_of, significance
 from normfed_simulation.pictured import RANKED_BY, cases
@@ -55,7 +54,6 @@ def report(run: Run, left_out: list[tuple[str, str]] | None) -> Path:
         attacks=json.loads(conditions.read_text())["attacks"] if conditions.exists() else {},
         device=", ".join(sorted({str(site.device) for site in sites.values()})),
     )
-    write_paper(run)
     return write_report(run, patients)
 
 

@@ -27,7 +27,9 @@ from normfed_common.foundation.errors import NormfedError, RunError
 from normfed_common.study.config import StudyConfig
 from normfed_server.events.kinds import Event, RoundDone
 from normfed_server.events.log import EventLog
+from normfed_simulation import started
 from normfed_simulation.engines import local
+from normfed_simulation.paper.writing import write_paper
 
 pytestmark = pytest.mark.xdist_group("journeys")
 
@@ -36,7 +38,9 @@ pytestmark = pytest.mark.xdist_group("journeys")
 def run(study_file: Path, hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny study, run once in this process."""
     out = tmp_path_factory.mktemp("runs")
-    result = normfed("simulate", study_file, "--out", out, "--workers", 0, "--quiet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(started, "write_paper", write_paper)
+        result = normfed("simulate", study_file, "--out", out, "--workers", 0, "--quiet")
     assert result.exit_code == 0, result.output
     assert Path(result.stdout.strip()) == run_folder(out) / "report.html"
     return run_folder(out)
@@ -87,6 +91,8 @@ def metrics(run: Path) -> dict[str, Any]:
 def test_a_run_leaves_everything_it_promises(run: Path, metrics: dict[str, Any]) -> None:
     for name in ("study.yaml", "metrics.json", "report.html", "model.safetensors", "events.jsonl", "maps"):
         assert (run / name).exists(), name
+    for folder in ("tables", "tables/patients", "figures", "figures/patients"):
+        assert any((run / folder).glob("*.*")), folder
     baselines = {"flair-intensity", "atlas", "mean-brain-residual"}
     assert set(metrics["evaluation"]) == {"federated", "local", "pooled", *baselines}
     assert [site["name"] for site in metrics["sites"]] == ["a", "b", "c"]

@@ -175,9 +175,12 @@ def report(
     from normfed_server.report.cohorts import write_cohorts
     from normfed_server.runs.folder import counts_only, reopen
     from normfed_simulation import patients
+    from normfed_simulation.paper.writing import write_paper
 
-    opened = reopen(run)
-    page = write_cohorts(opened) if counts_only(run) else patients.report(opened, None)
+    opened, counted = reopen(run), counts_only(run)
+    page = write_cohorts(opened) if counted else patients.report(opened, None)
+    if not counted:
+        write_paper(opened)
     if as_json:
         machine.say("pages", [{"name": page.stem, "path": str(page)}], run=str(run))
     else:

@@ -22,7 +22,7 @@ import yaml
 from normfed_common.studies import resolve
 from normfed_common.study.config import StudyConfig
 from normfed_deploy.documentation.command_line import root as normfed_command
-from normfed_simulation import experiment, patients
+from normfed_simulation import experiment
 
 pytestmark = pytest.mark.xdist_group("documentation")  # one run serves all pages
 
@@ -110,7 +110,6 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Followed]:
     with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
         patch.setenv("NORMFED_CACHE", str(folder / "cache"))
         patch.setattr(experiment, "worker_count", lambda asked: 0)  # a process each would take longer than the work
-        patch.setattr(patients, "write_paper", lambda run: [])  # no page opens a figure of a paper
         followed = follow(FIRST)
         (folder / "runs" / OPENED).symlink_to(followed.names["run"].folder.resolve())
         (dataset,) = (folder / "cache" / "datasets" / "phantom").glob("*/")
