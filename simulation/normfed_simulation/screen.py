@@ -62,7 +62,8 @@ class Screen:
     def begin(self, what: str, total: int, done: int = 0) -> None:
         """See `Watcher`; ``done`` were, when this began, by an earlier process."""
         if total:
-            self.tasks[what] = self.progress.add_task(what, total=total, completed=done, detail="")
+            self.tasks[what] = self.progress.add_task(what, total=total, detail="")
+            self.progress.update(self.tasks[what], completed=done)  # all of them, perhaps: then it is finished
             self._log(what, done, total)
 
     def advance(self, what: str, detail: str = "", steps: int = 1) -> None:
