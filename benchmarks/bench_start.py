@@ -1,39 +1,45 @@
-"""How long a command takes to begin: Python alone, our packages, and the list of all commands.
+"""How long a command takes to begin, and Python to a data frame: of a finished run, and of a tiny study from its start.
 
     python benchmarks/bench_start.py [REPEATS]
 
+The tiny study has three synthetic hospitals with 22 people on a grid of 4 mm, whose scans are prepared beforehand.
 Each is started REPEATS times (11 by default), in turn, so that a busy moment hits all of them; medians and the fastest,
 in seconds by the wall clock, and the processor's time, which a busy machine changes less.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+
+import normfed
+from normfed_deploy.tiny import STUDY
 
 PROGRAM = Path(sys.executable).with_name("normfed")
 
 
-def commands() -> dict[str, list[str]]:
-    """What is started, by what it is called."""
+def commands(run: Path) -> dict[str, list[str]]:
+    """What is started, by what it is called; ``run`` is a finished run, beside which others are made."""
     python = [sys.executable, "-c"]
-    found = {
+    simulated = f"normfed.simulate({STUDY!r}, out={str(run.parent)!r}, progress=False)"
+    return {
         "python -c pass": [*python, "pass"],
+        "import normfed": [*python, "import normfed"],
         "import normfed_common": [*python, "import normfed_common"],
         "import normfed_common.cli": [*python, "import normfed_common.cli"],
         "normfed --help": [str(PROGRAM), "--help"],
         "normfed --version": [str(PROGRAM), "--version"],
         "normfed models": [str(PROGRAM), "models"],
+        "open_run(RUN).sites": [*python, f"import normfed; normfed.open_run({str(run)!r}).sites"],
+        "open_run(RUN).patients": [*python, f"import normfed; normfed.open_run({str(run)!r}).patients"],
+        "simulate(TINY).patients": [*python, f"import normfed; {simulated}.patients"],
     }
-    if importlib.util.find_spec("normfed") is not None:
-        found["import normfed"] = [*python, "import normfed"]
-    return found
 
 
 def once(command: list[str]) -> tuple[float, float]:
@@ -49,9 +55,15 @@ def _spent() -> float:
 
 
 def main() -> None:
-    """Start everything, and print a table."""
+    """Make a run, then measure."""
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 11
-    named = commands()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["NORMFED_CACHE"] = f"{folder}/cache"
+        measure(commands(normfed.simulate(STUDY, out=f"{folder}/runs", progress=False).folder), repeats)
+
+
+def measure(named: dict[str, list[str]], repeats: int) -> None:
+    """Start everything, and print a table."""
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in named}
     for command in named.values():
         once(command)  # files come from the disk

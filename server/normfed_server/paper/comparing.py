@@ -47,7 +47,7 @@ def forest(results: RunResults, metric: str) -> Figure | None:
     axes[0].set_yticks([*range(len(sites)), len(sites) + 0.25], names)
     axes[0].set_ylim(len(sites) + 0.75, -0.5)
     title = results.metrics[metric].title
-    figure.supxlabel(f"← other better      difference in {title}      federated better →", fontsize=7.5)
+    figure.supxlabel(f"← other better   |   difference in {title}   |   federated better →", fontsize=7.5)
     return figure
 
 

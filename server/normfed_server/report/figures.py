@@ -259,7 +259,7 @@ def _bars(figures: Sequence[Figure | Difference | None], colour: str = CURRENT) 
         "array": [reach(f, 1) for f in figures],
         "arrayminus": [reach(f, 0) for f in figures],
         "thickness": 1,
-        "color": CURRENT,
+        "color": colour,
         "width": 3,
     }
 

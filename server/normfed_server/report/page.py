@@ -127,7 +127,7 @@ def _tables(results: RunResults, patients: Patients) -> dict[str, Any]:
     """What stands in rows and columns: models, and the metrics of each table that anything is known of."""
     shown = {name: model for name, model in main_models(results).items() if model.all or model.sites}
     main = [name for name, metric in results.metrics.items() if "table" in metric.shown]
-    known = [name for name in results.metrics if any(name in model.all for model in shown.values())]
+    known = [name for name in results.metrics if any(_is_known(model, name) for model in shown.values())]
     return {
         "models": shown,
         "own": shown.get(OURS),
@@ -140,9 +140,11 @@ def _tables(results: RunResults, patients: Patients) -> dict[str, Any]:
         "ranked": [name for name in known if "league" in results.metrics[name].shown],
         "main": [name for name in known if name in main],
         "more": [name for name in known if name not in main],
-        "merged": [name for name in main if any(name in (model.merged or ()) for model in shown.values())],
+        "merged": [name for name in main if any(_is_merged(model, name) for model in shown.values())],
         "trained": _trainings(shown),
-        "calibrated": {name: model.calibration for name, model in shown.items() if model.calibration is not None},
+        "calibrated": {
+            name: model.calibration for name, model in main_models(results).items() if model.calibration is not None
+        },
         "kinds": sorted({kind for model in shown.values() for kind in model.kinds}),
         "beside": _beside(results),
         "moments": results.intervals == "moments",
@@ -182,6 +184,14 @@ def _drawn(run: Run, results: RunResults) -> dict[str, Any]:
         if results.hospital_time
         else "",
     }
+
+
+def _is_known(model: ModelFigures, metric: str) -> bool:
+    return metric in model.all and model.all[metric].mean is not None
+
+
+def _is_merged(model: ModelFigures, metric: str) -> bool:
+    return metric in (model.merged or {}) and (model.merged or {})[metric].value is not None
 
 
 def _beside(results: RunResults) -> dict[str, str]:

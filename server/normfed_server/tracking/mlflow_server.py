@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from normfed_common.foundation.errors import UserError
 from normfed_server.tracking.telling import Parameter
 
+NOT_IN_NAMES = re.compile(r"[^\w\-. :/]", re.ASCII)  # of parameters and metrics
+RETRIES = "2"  # to reach a server, where the person says nothing else: by default it takes minutes
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 EXPERIMENT = "normfed"
 MOST = 100  # parameters, and metrics, of one request
@@ -24,6 +28,11 @@ class Mlflow:
     ----------
     uri
         A folder, or where an MLflow server listens.
+
+    Raises
+    ------
+    UserError
+        If there is no such server, or it refuses.
     """
 
     def __init__(self, uri: str, name: str) -> None:
@@ -32,19 +41,25 @@ class Mlflow:
             uri = Path(uri).resolve().as_uri()
         if uri.startswith("file:"):
             os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"  # newer releases ask whether that is meant
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", RETRIES)
         from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
 
-        self._client = MlflowClient(tracking_uri=uri)
-        known = self._client.get_experiment_by_name(EXPERIMENT)
-        experiment = known.experiment_id if known is not None else self._client.create_experiment(EXPERIMENT)
-        self._run: str = self._client.create_run(experiment, run_name=name).info.run_id
+        try:
+            self._client = MlflowClient(tracking_uri=uri)
+            known = self._client.get_experiment_by_name(EXPERIMENT)
+            experiment = known.experiment_id if known is not None else self._client.create_experiment(EXPERIMENT)
+            self._run: str = self._client.create_run(experiment, run_name=name).info.run_id
+        except MlflowException as error:
+            why = " ".join(str(error).split())[:LONGEST]
+            raise UserError(f"--mlflow {uri}: cannot be used ({why}). Give a folder, or a server that runs.") from error
 
     def parameters(self, told: Mapping[str, Parameter]) -> None:
         """See `Tracker`."""
         from mlflow.entities import Param
 
         for part in _parts(list(told.items())):
-            params = [Param(key, str(value)[:LONGEST]) for key, value in part]
+            params = [Param(_name(key), str(value)[:LONGEST]) for key, value in part]
             self._client.log_batch(self._run, params=params)
 
     def scalars(self, told: Mapping[str, float], step: int, time_s: float | None) -> None:
@@ -53,7 +68,7 @@ class Mlflow:
 
         milliseconds = round(1000 * (time.time() if time_s is None else time_s))
         for part in _parts(list(told.items())):
-            metrics = [Metric(name, value, milliseconds, step) for name, value in part]
+            metrics = [Metric(_name(name), value, milliseconds, step) for name, value in part]
             self._client.log_batch(self._run, metrics=metrics)
 
     def finals(self, told: Mapping[str, float]) -> None:
@@ -69,6 +84,11 @@ class Mlflow:
     def close(self) -> None:
         """See `Tracker`."""
         self._client.set_terminated(self._run)
+
+
+def _name(told: str) -> str:
+    """As MLflow takes it: a model may be called after what is done to its maps, with a plus."""
+    return NOT_IN_NAMES.sub("_", told)
 
 
 def _parts(told: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -17,6 +17,7 @@ from run_results import run_results
 from normfed_common.study.config import StudyConfig
 from normfed_server.report.page import Patients, write_report
 from normfed_server.results import layout
+from normfed_server.results.layout import WITHOUT_LESION
 from normfed_server.runs import folder as runs
 
 VOID = {"meta", "img", "br", "stop", "rect", "path", "input", "link"}
@@ -110,7 +111,32 @@ def nothing_tested() -> tuple[dict[str, Any], Patients]:
     return metrics() | {"evaluation": {}, "differences": {}}, Patients()
 
 
-RUNS = {"everything": everything, "of a server": lambda: (everything()[0], Patients()), "controls only": nothing_tested}
+def healthy_alone() -> tuple[dict[str, Any], Patients]:
+    """Tested on people without a lesion: the thresholds are measured, and nothing is known of lesions."""
+    found, patients = everything()
+    figures = {"false_clusters": {"mean": 3.0, "sd": 1.0, "n": 9, "ci95": [2.0, 4.0]}}
+    figures["image_auroc"] = {"mean": None, "sd": None, "n": 1}
+    unknown = {"value": None, "low": None, "high": None}
+    ours = {
+        **found["evaluation"]["federated"],
+        "all": figures,
+        "sites": {"a": figures},
+        "kinds": {},
+        "worst_site": {},
+        "merged": {"auroc": unknown, "auprc": unknown},
+    }
+    only = {key: found[key] for key in ("sites", "strategies", "trained")}
+    healthy = [SimpleNamespace(**{**vars(case), "title": "Somebody healthy", "ill": False}) for case in patients.cases]
+    only["sites"] = [{**site, "test": 9, "kinds": [WITHOUT_LESION]} for site in only["sites"]]
+    return {**only, "evaluation": {"federated": ours}}, Patients(healthy, patients.people)
+
+
+RUNS = {
+    "everything": everything,
+    "of a server": lambda: (everything()[0], Patients()),
+    "nothing tested": nothing_tested,
+}
+RUNS["healthy alone"] = healthy_alone
 
 
 @pytest.fixture(params=list(RUNS))
@@ -251,3 +277,15 @@ def test_of_fewer_than_six_patients_no_model_is_called_better(study: StudyConfig
     table = text[text.index('<h2 id="found">') : text.index('<h2 id="trust">')]
     assert "fewer than 6 patients: too few to say" in table
     assert "better" not in table
+
+
+def test_of_healthy_people_alone_thresholds_are_shown_and_nothing_of_lesions(
+    study: StudyConfig, tmp_path: Path
+) -> None:
+    text = written(study, tmp_path, *healthy_alone())
+    assert "<strong>Nothing was tested" in text
+    assert "What the thresholds promise and what they keep" in text
+    assert "All patients" not in text
+    assert "All scans together</a>, from" not in text
+    assert "Somebody healthy" in text
+    assert not any("AUROC" in cell for table in Walk(text).tables for cells in table for *_, cell in cells)

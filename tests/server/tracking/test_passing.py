@@ -31,7 +31,7 @@ ROUNDS = [{"round": number, "loss": {"a": 1 / number}, "outcomes": {"a": "took p
 def run(study: StudyConfig, tmp_path: Path) -> Run:
     """A finished run with a table and a figure, and some of patients."""
     opened = runs.begin(study, tmp_path / "runs")
-    layout.write(opened.folder, run_results(ROUNDS, **metrics()))
+    layout.write(opened.folder, run_results(ROUNDS, **metrics(**{"intensity-units+edge-5mm": {}})))
     for name in ("report.html", "sites.json", "tables/models.csv", "tables/patients/patients.csv"):
         path = opened.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,6 +88,7 @@ def test_mlflow_reads_study_rounds_the_end_and_files(run: Run, tmp_path: Path, n
     assert found.info.status == "FINISHED"
     assert found.data.params["strategy.name"] == "fedavg"
     assert found.data.metrics["auroc/federated"] == 0.9
+    assert found.data.metrics["auroc/intensity-units_edge-5mm"] == 0.8
     assert [metric.value for metric in client.get_metric_history(found.info.run_id, "loss/a")] == [1, 0.5, 1 / 3]
     files = {file.path for file in client.list_artifacts(found.info.run_id)}
     assert {"study.yaml", "metrics.json", "tables", "figures"} == files
@@ -192,6 +193,15 @@ def test_what_cannot_be_exported_is_one_sentence(run: Run, study: StudyConfig, t
         normfed("export", unfinished.folder, "--tensorboard", tmp_path / "board")
     with pytest.raises(RunError, match="nothing of single patients"):
         normfed("export", unfinished.folder, "--tensorboard", tmp_path / "board", "--patients", "--follow")
+
+
+def test_an_mlflow_server_that_is_not_there_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(UserError, match=rf"--mlflow http://127.0.0.1:{port}: cannot be used \(") as caught:
+        normfed("export", run.folder, "--mlflow", f"http://127.0.0.1:{port}")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_library_that_is_not_there_is_named_with_the_extra() -> None:

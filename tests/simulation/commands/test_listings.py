@@ -19,7 +19,6 @@ from normfed_common.transforms.catalogue import TRANSFORMS
 from normfed_simulation.datasets.catalogue import DATASETS
 from normfed_simulation.splits.catalogue import SPLITS
 
-ROOT = Path(__file__).parents[3]
 LISTS = {
     "models": MODELS,
     "transforms": TRANSFORMS,
@@ -82,15 +81,6 @@ def test_a_study_is_printed_as_it_is_and_the_list_says_how_to_run_it() -> None:
     assert runs["real-flair"] == "normfed simulate real-flair --data DIR"
     with pytest.raises(StudyError, match=r"Did you mean demo\?"):
         normfed("studies", "dmo")
-
-
-def test_guides_that_are_named_are_there() -> None:
-    found = {one["name"]: one for one in said("docs")["items"]}
-    assert {path.stem for path in (ROOT / "deploy" / "guides").glob("*.md")} | {"readme"} == found.keys()
-    assert all(Path(one["path"]).read_text().startswith(f"# {one['title']}") for one in found.values())
-    assert normfed("docs", "audit").stdout.strip() == found["audit"]["path"]
-    with pytest.raises(UserError, match=r"Did you mean audit\?"):
-        normfed("docs", "adit")
 
 
 def test_a_dataset_is_told_site_by_site_with_what_is_wrong(tmp_path: Path) -> None:
