@@ -41,7 +41,7 @@ test: $(VENV)/.dev  ## all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 docs: $(VENV)/.dev  ## the documentation as a site, deploy/site/index.html
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file deploy/mkdocs.yml
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --config-file deploy/mkdocs.yml
 	@echo deploy/site/index.html
 
 lint: $(VENV)/.dev  ## ruff

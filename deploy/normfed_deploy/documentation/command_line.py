@@ -38,15 +38,15 @@ def _command(parent: click.Context, name: str) -> Iterator[str]:
     depth = len(context.command_path.split())
     yield f"{'#' * depth} {context.command_path}\n"
     yield f"{prose(command.help or '')}\n"
+    rows = [_row(each, context) for each in command.get_params(context) if each.name != "help"]
+    if rows or not isinstance(command, click.Group):
+        usage = " ".join(command.collect_usage_pieces(context))
+        yield f"```text\n{context.command_path} {usage}\n```\n"
+    if rows:
+        yield table(HEAD, rows)
     if isinstance(command, click.Group):
         for each in command.list_commands(context):
             yield from _command(context, each)
-        return
-    usage = " ".join(command.collect_usage_pieces(context))
-    yield f"```text\n{context.command_path} {usage}\n```\n"
-    rows = [_row(each, context) for each in command.get_params(context) if each.name != "help"]
-    if rows:
-        yield table(HEAD, rows)
 
 
 def _row(parameter: click.Parameter, context: click.Context) -> list[str]:

@@ -146,9 +146,13 @@ def commands(page: Path) -> Iterator[list[str]]:
 
 
 @cache
-def within(group: click.Group | None, name: str) -> click.Command:
+def normfed_itself() -> click.Command:
+    return normfed_command()
+
+
+@cache
+def within(group: click.Group, name: str) -> click.Command:
     """A sub-command; those of `normfed` are imported once."""
-    group = group or normfed_command()
     _, found, _ = group.resolve_command(click.Context(group), [name])
     assert found is not None
     return found
@@ -156,15 +160,15 @@ def within(group: click.Group | None, name: str) -> click.Command:
 
 def complaint(words: list[str]) -> str | None:
     """Why the command line would not take it, but for what stands in for names and numbers."""
-    command, context = None, click.Context(normfed_command(), info_name="normfed")
-    while (command is None or isinstance(command, click.Group)) and words:
+    command = normfed_itself()
+    context = click.Context(command, info_name="normfed")
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         try:
             command = within(command, words[0])
         except click.UsageError as error:
             return error.message
         context = click.Context(command, info_name=words[0], parent=context)
         words = words[1:]
-    assert command is not None
     try:
         _, left, _ = command.make_parser(context).parse_args(words)
     except click.UsageError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -76,6 +77,9 @@ def test_nothing_is_loaded_from_elsewhere(site: dict[str, Document]) -> None:
     loaded = {url for document in site.values() for url in document.loaded}
     assert len(loaded) > 10
     assert [url for url in loaded if urlsplit(url).netloc] == []
+    styles = [path.read_text() for path in site["index.html"].path.parent.rglob("*.css")]
+    assert len(styles) > 2
+    assert [style for style in styles if re.search(r"@import|url\(.?(?:https?:)?//", style)] == []
 
 
 def test_every_link_and_every_anchor_leads_somewhere(site: dict[str, Document]) -> None:
