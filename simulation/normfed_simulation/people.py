@@ -68,7 +68,7 @@ def patients(run: Run) -> pandas.DataFrame:
     import pandas
 
     if not run.finished:
-        raise RunError(f"{run.folder}: not finished. normfed simulate --resume {run.folder}")
+        raise RunError(f"{run.folder}: not finished. Go on with: normfed simulate --resume {run.folder}")
     if not run.sites_file.exists():
         raise RunError(
             f"{run.folder}: holds no figures of single patients, which never leave a hospital. A simulation has them."
