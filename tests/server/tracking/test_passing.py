@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -76,6 +77,18 @@ def test_tensorboard_reads_rounds_the_end_and_figures(run: Run, tmp_path: Path, 
     assert [event.value for event in found.Scalars("auroc/federated")] == [pytest.approx(0.9)]
     assert found.Tags()["images"] == ["figures/roc"]
     assert "study/text_summary" in found.Tags()["tensors"]
+    hyper = found.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    assert b"strategy.name" in hyper
+
+
+def test_tensorboards_file_names_neither_the_machine_nor_the_process(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "ward-7")
+    normfed("export", run.folder, "--tensorboard", tmp_path / "board")
+    (written,) = (tmp_path / "board" / run.folder.name).iterdir()
+    assert re.fullmatch(r"events\.out\.tfevents\.\d{20}\.normfed", written.name)
+    assert b"ward-7" not in written.read_bytes()
 
 
 def test_mlflow_reads_study_rounds_the_end_and_files(run: Run, tmp_path: Path, nowhere: None) -> None:
