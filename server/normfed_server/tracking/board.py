@@ -25,7 +25,8 @@ class Board:
         from torch.utils.tensorboard import summary
 
         (folder / name).mkdir(parents=True, exist_ok=True)
-        self._records = RecordWriter(open(folder / name / FILE.format(time.time_ns()), "xb"))  # type: ignore[no-untyped-call]
+        file = open(folder / name / FILE.format(time.time_ns()), "xb")  # noqa: SIM115  (closed with the tracker)
+        self._records = RecordWriter(file)
         self._event, self._made = Event, summary
         self._told: dict[str, Parameter] = {}
         self._write(file_version=FORMAT)

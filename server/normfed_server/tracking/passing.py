@@ -6,15 +6,19 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from normfed_common.algorithms.arms import FEDERATED
 from normfed_common.foundation.errors import RunError, UserError
-from normfed_server.events.kinds import RoundDone
+from normfed_server.events.kinds import Failed, RoundDone
 from normfed_server.results import layout
 from normfed_server.runs.folder import REPORT, Run, counts_only
 from normfed_server.runs.following import EVERY_S, Tail
+from normfed_server.state.folder import LEDGER
+from normfed_server.state.ledger import Ledger, State
 from normfed_server.tracking import telling
 from normfed_server.tracking.telling import Parameter, Tracker
 
 EXTRA = "normfed[export]"
+REPORT_S = 600.0  # that a report may take once all figures are there; after it, there is none
 
 
 def trackers(
@@ -117,27 +121,49 @@ def pass_on(run: Run, tracker: Tracker, *, patients: bool) -> None:
 
 
 def follow(run: Run, tracker: Tracker, *, patients: bool, wait: Callable[[float], None] = time.sleep) -> None:
-    """Tell a tracker of a run from its beginning until its report is written, as it goes on."""
+    """Tell a tracker of a run from its beginning until its report is written, as it goes on.
+
+    Raises
+    ------
+    RunError
+        If the run ends without figures.
+    """
     events = Tail(run.folder / "events.jsonl")
     tracker.parameters(telling.parameters(run.study))
+    failed, waited_s = "", 0.0
     while True:
-        over = _over(run)
+        over, ended = waited_s >= REPORT_S or _reported(run), _ended(run)  # before the events, so that none is missed
         for event in events.new():
             if isinstance(event, RoundDone):
                 tracker.scalars(telling.scalars(event.arm, event), event.round, event.time)
+            failed = event.why if isinstance(event, Failed) and event.arm == FEDERATED else ""
         if over:
             break
+        if run.finished:
+            waited_s += EVERY_S
+        elif why := ended or failed:
+            raise RunError(f"{run.folder}: ended without figures. {why} Resume the run, and export it again.")
         wait(EVERY_S)
     _end(run, tracker, patients=patients)
 
 
-def _over(run: Run) -> bool:
-    """Whether everything is written: the report comes last."""
+def _reported(run: Run) -> bool:
+    """Whether the report of its figures is written."""
     report, metrics = run.folder / REPORT, run.folder / layout.FILE
     try:
         return report.stat().st_mtime_ns >= metrics.stat().st_mtime_ns
     except FileNotFoundError:
         return False
+
+
+def _ended(run: Run) -> str:
+    """What is wrong with a run that nothing happens in any more, though its events do not say so; empty else."""
+    if not run.folder.exists():
+        return "Its folder was removed."
+    ledger = run.folder.resolve().parents[1] / LEDGER
+    entries = Ledger(ledger).all() if ledger.exists() else []  # of the server whose run it is
+    state = next((entry.state for entry in entries if entry.name == run.folder.name), State.OPEN)
+    return "The operator stopped it." if state is State.STOPPED else ""
 
 
 def _end(run: Run, tracker: Tracker, *, patients: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -19,10 +20,13 @@ from run_results import history, run_results
 
 from normfed_common.foundation.errors import RunError, UserError
 from normfed_common.study.config import StudyConfig
-from normfed_server.events.kinds import RoundDone
+from normfed_server.events.kinds import Failed, RoundDone
+from normfed_server.events.log import EventLog
 from normfed_server.results import layout
 from normfed_server.runs import folder as runs
 from normfed_server.runs.folder import Run
+from normfed_server.state.folder import LEDGER
+from normfed_server.state.ledger import Ledger, State
 from normfed_server.tracking import passing
 
 ROUNDS = [{"round": number, "loss": {"a": 1 / number}, "outcomes": {"a": "took part"}} for number in (1, 2, 3)]
@@ -196,6 +200,55 @@ def test_a_run_is_followed_round_by_round_until_its_report_is_written(study: Stu
     assert heard.steps == [1, 2, 3]
     assert seen == [0, 1, 2, 3]
     assert heard.ended == ["parameters", "finals", "artefacts"]
+
+
+@pytest.mark.parametrize("also", ["", "the report fails"])
+def test_a_run_whose_report_does_not_come_is_passed_on_without(study: StudyConfig, tmp_path: Path, also: str) -> None:
+    run, heard, waits = runs.begin(study, tmp_path), Heard(), []
+    layout.write(run.folder, run_results(ROUNDS, **metrics()))
+    if also:  # one of before the figures
+        (run.folder / "report.html").touch()
+        os.utime(run.folder / "report.html", (0, 0))
+    passing.follow(run, heard, patients=False, wait=waits.append)
+    assert sum(waits) == passing.REPORT_S
+    assert heard.ended == ["parameters", "finals", "artefacts"]
+
+
+def test_following_ends_with_a_run_that_fails_and_not_with_another_model_or_where_it_was_resumed(
+    study: StudyConfig, tmp_path: Path
+) -> None:
+    run, heard = runs.begin(study, tmp_path), Heard()
+    rounds = [RoundDone.of("federated", 3, entry) for entry in history(*ROUNDS)]
+    log = EventLog(run.folder / "events.jsonl")
+    happens = [
+        Failed(arm="federated", why="Site b refuses."),
+        Failed(arm="ditto", why="Not a number."),
+        Failed(arm="federated", why="Site c refuses."),
+    ]
+    log.say(rounds[0])
+    log.say(happens[0])
+    log.say(rounds[1])  # resumed
+
+    def wait(_: float) -> None:
+        log.say(happens.pop(1))
+
+    with pytest.raises(RunError, match=r"ended without figures. Site c refuses. Resume the run, and export it again."):
+        passing.follow(run, heard, patients=False, wait=wait)
+    assert heard.steps == [1, 2]
+    assert heard.ended == ["parameters"]
+
+
+def test_following_ends_with_a_run_that_the_operator_stops_or_somebody_removes(
+    study: StudyConfig, tmp_path: Path
+) -> None:
+    ledger = Ledger(tmp_path / LEDGER)
+    run = runs.begin(study, tmp_path / "runs")
+    ledger.add(run.folder.name)
+    with pytest.raises(RunError, match="The operator stopped it"):
+        passing.follow(run, Heard(), patients=False, wait=lambda _: ledger.set(run.folder.name, State.STOPPED))
+    ledger.set(run.folder.name, State.OPEN)
+    with pytest.raises(RunError, match="Its folder was removed"):
+        passing.follow(run, Heard(), patients=False, wait=lambda _: shutil.rmtree(run.folder))
 
 
 def test_what_cannot_be_exported_is_one_sentence(run: Run, study: StudyConfig, tmp_path: Path) -> None:
