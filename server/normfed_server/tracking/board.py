@@ -57,8 +57,8 @@ class Board:
                 name = path.relative_to(root).with_suffix("").as_posix()
                 self._write(summary=self._made.image(name, pixels, dataformats="HWC"))
 
-    def close(self) -> None:
-        """See `Tracker`."""
+    def close(self, whole: bool) -> None:
+        """See `Tracker`; TensorBoard knows no state of a run."""
         self._records.close()
 
     def _write(self, time_s: float | None = None, **what: Any) -> None:

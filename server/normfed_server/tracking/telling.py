@@ -23,8 +23,8 @@ Parameter = str | int | float | bool
 OF_EVERY_RUN = ("study.yaml", layout.FILE, PRIVACY, MODEL, calibration.FILE)
 
 
-class Tracker(Protocol):
-    """Takes a run in."""
+class Listener(Protocol):
+    """Is told of a run."""
 
     def parameters(self, told: Mapping[str, Parameter]) -> None:
         """What the study says, once and first."""
@@ -48,8 +48,12 @@ class Tracker(Protocol):
         """Its files, all below ``root``."""
         ...
 
-    def close(self) -> None:
-        """All was told."""
+
+class Tracker(Listener, Protocol):
+    """Takes a run in."""
+
+    def close(self, whole: bool) -> None:
+        """Nothing more is told; ``whole``: nothing is missing either."""
         ...
 
 

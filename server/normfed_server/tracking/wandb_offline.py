@@ -52,6 +52,6 @@ class WandbOffline:
         for path in paths:
             self._run.save(str(path), base_path=str(root), policy="now")
 
-    def close(self) -> None:
+    def close(self, whole: bool) -> None:
         """See `Tracker`."""
-        self._run.finish()
+        self._run.finish(exit_code=0 if whole else 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -27,7 +28,8 @@ from normfed_server.runs import folder as runs
 from normfed_server.runs.folder import Run
 from normfed_server.state.folder import LEDGER
 from normfed_server.state.ledger import Ledger, State
-from normfed_server.tracking import passing
+from normfed_server.tracking import mlflow_server, passing, telling
+from normfed_server.tracking.passing import Asked, Together
 
 ROUNDS = [{"round": number, "loss": {"a": 1 / number}, "outcomes": {"a": "took part"}} for number in (1, 2, 3)]
 
@@ -163,7 +165,6 @@ class Heard:
         self.ended.append("parameters")
 
     def scalars(self, told: Any, step: int, time_s: float | None) -> None:
-        assert time_s is not None
         self.steps.append(step)
 
     def finals(self, told: Any) -> None:
@@ -172,8 +173,8 @@ class Heard:
     def artefacts(self, root: Path, paths: list[Path]) -> None:
         self.ended.append("artefacts")
 
-    def close(self) -> None:
-        self.ended.append("closed")
+    def close(self, whole: bool) -> None:
+        self.ended.append("closed" if whole else "closed, not whole")
 
 
 def test_a_run_is_followed_round_by_round_until_its_report_is_written(study: StudyConfig, tmp_path: Path) -> None:
@@ -270,9 +271,64 @@ def test_an_mlflow_server_that_is_not_there_is_one_sentence(run: Run, monkeypatc
     assert "\n" not in str(caught.value)
 
 
-def test_a_library_that_is_not_there_is_named_with_the_extra() -> None:
-    def made() -> Any:
-        raise ModuleNotFoundError("No module named 'mlflow'", name="mlflow")
+def failing(error: BaseException) -> Any:
+    def fails(*_: Any, **__: Any) -> Any:
+        raise error
 
-    with pytest.raises(UserError, match=r"mlflow is not installed. Run: pip install 'normfed\[export\]'"):
-        passing.opened([made])
+    return fails
+
+
+def test_a_library_that_is_not_there_is_named_with_the_extra_and_what_was_opened_is_closed() -> None:
+    heard = Heard()
+    asked = [
+        Asked("--tensorboard", "board", lambda: heard),
+        Asked("--mlflow", "mlruns", failing(ModuleNotFoundError("No module named 'mlflow'", name="mlflow"))),
+    ]
+    with (
+        pytest.raises(UserError, match=r"mlflow is not installed. Run: pip install 'normfed\[export\]'"),
+        Together(asked),
+    ):
+        pytest.fail("is open")
+    assert heard.ended == ["closed, not whole"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(PermissionError(13, "Permission denied"), "FAILED"), (KeyboardInterrupt(), "FAILED"), (None, "FINISHED")],
+)
+def test_an_export_that_ends_early_is_no_finished_one(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException | None, status: str
+) -> None:
+    if error is not None:
+        monkeypatch.setattr(telling, "artefacts", failing(error))
+    place = tmp_path / type(error).__name__  # MLflow keeps what it knows of a folder, which may have had that name
+    with contextlib.suppress(OSError):
+        normfed("export", run.folder, "--mlflow", place)
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=place.as_uri())
+    (found,) = client.search_runs([client.get_experiment_by_name("normfed").experiment_id])
+    assert found.info.status == status
+
+
+def test_what_a_tracker_raises_is_one_sentence_and_our_own_faults_stay_faults() -> None:
+    from mlflow.exceptions import MlflowException
+
+    heard = Heard()
+    asked = [Asked("--mlflow", "http://there", lambda: heard)]
+    told = MlflowException("http://me:secret@there/api\n timed out")
+    for error, kind, text in (
+        (told, UserError, r"^--mlflow http://there: cannot be used \(http://there/api timed out\)\. Give another"),
+        (PermissionError(13, "Permission denied"), UserError, r"cannot be used \(\[Errno 13\] Permission denied\)"),
+        (ZeroDivisionError("ours"), ZeroDivisionError, "^ours$"),
+    ):
+        heard.finals = failing(error)  # type: ignore[method-assign]
+        with pytest.raises(kind, match=text), Together(asked) as together:
+            together.finals({})
+    assert heard.ended == ["closed, not whole"] * 3
+
+
+def test_a_password_is_not_shown(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mlflow_server, "Mlflow", lambda *_: Heard())
+    shown = normfed("export", run.folder, "--mlflow", "https://me:secret@there:5000/mlflow").output
+    assert shown.split() == ["https://there:5000/mlflow"]
