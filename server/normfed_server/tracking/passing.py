@@ -10,8 +10,10 @@ from pathlib import Path
 
 from normfed_common.algorithms.arms import FEDERATED
 from normfed_common.foundation.errors import RunError, UserError
-from normfed_server.events.kinds import Failed, RoundDone
+from normfed_server.events.kinds import Failed, Planned, RoundDone
 from normfed_server.results import layout
+from normfed_server.results.layout import RunResults
+from normfed_server.results.sharing import without_losses, without_single_people
 from normfed_server.runs.folder import REPORT, Run, counts_only
 from normfed_server.runs.following import EVERY_S, Tail
 from normfed_server.state.folder import LEDGER
@@ -154,7 +156,7 @@ def check(run: Run, *, patients: bool, follow: bool) -> None:
 
 def pass_on(run: Run, tracker: Listener, *, patients: bool) -> None:
     """Tell a tracker of a finished run."""
-    results = layout.read(run.folder)
+    results = _results(run, patients=patients)
     tracker.parameters(telling.parameters(run.study))
     for arm, entry in telling.rounds(results):
         tracker.scalars(telling.scalars(arm, entry), entry.round, None)
@@ -171,12 +173,16 @@ def follow(run: Run, tracker: Listener, *, patients: bool, wait: Callable[[float
     """
     events = Tail(run.folder / "events.jsonl")
     tracker.parameters(telling.parameters(run.study))
+    alone: set[str] = set()  # sites that learn from one person
     failed, waited_s = "", 0.0
     while True:
         over, ended = waited_s >= REPORT_S or _reported(run), _ended(run)  # before the events, so that none is missed
         for event in events.new():
-            if isinstance(event, RoundDone):
-                tracker.scalars(telling.scalars(event.arm, event), event.round, event.time)
+            if isinstance(event, Planned) and not patients:
+                alone = {site for site, people in event.sites.items() if people.train == 1}
+            elif isinstance(event, RoundDone):
+                (entry,) = without_losses((event,), alone)
+                tracker.scalars(telling.scalars(event.arm, entry), event.round, event.time)
             failed = event.why if isinstance(event, Failed) and event.arm == FEDERATED else ""
         if over:
             break
@@ -208,5 +214,11 @@ def _ended(run: Run) -> str:
 
 
 def _end(run: Run, tracker: Listener, *, patients: bool) -> None:
-    tracker.finals(telling.finals(layout.read(run.folder)))
-    tracker.artefacts(run.folder, telling.artefacts(run, patients=patients))
+    tracker.finals(telling.finals(_results(run, patients=patients)))
+    with telling.artefacts(run, patients=patients) as (root, paths):
+        tracker.artefacts(root, paths)
+
+
+def _results(run: Run, *, patients: bool) -> RunResults:
+    results = layout.read(run.folder)
+    return results if patients else without_single_people(results)

@@ -24,6 +24,7 @@ class WandbOffline:
             mode="offline",
             console="off",
             silent=True,
+            symlink=False,  # the files may be gone when a person sends them
             disable_code=True,
             disable_git=True,
             disable_job_creation=True,
